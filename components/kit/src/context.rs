@@ -1,0 +1,60 @@
+//! Where and when the room runs, its configuration, and the operator's log.
+
+use crate::bindings::room::dormouse::room::context as wit;
+
+pub use wit::{Level, WakeReason};
+pub use wit::{config, name, namespace, now, random, woken_by};
+
+/// A line in the operator's log, at level info. At most 4,096 B of it are kept, and 100 lines a turn.
+pub fn log(line: impl AsRef<str>) {
+    wit::log(Level::Info, line.as_ref());
+}
+
+/// As [`log`], at level warn.
+pub fn warn(line: impl AsRef<str>) {
+    wit::log(Level::Warn, line.as_ref());
+}
+
+/// The number that the operator's configuration gives to `key`, or `default` where it gives none.
+///
+/// Fails: where the value is not a number of this kind.
+pub fn config_number<N: std::str::FromStr>(key: &str, default: N) -> crate::Result<N> {
+    match config(key) {
+        None => Ok(default),
+        Some(text) => text
+            .parse()
+            .map_err(|_| crate::Error::new(format!("the configuration value {key} = {text:?} is not a number"))),
+    }
+}
+
+/// A random UUID, version 4, as text.
+pub fn random_uuid() -> String {
+    uuid_v4((u128::from(random()) << 64) | u128::from(random()))
+}
+
+// By hand, because a room may need one for every message, and the formatter would be the dearest part of its turn.
+fn uuid_v4(bits: u128) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bits.to_be_bytes().into_iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_its_version_its_variant_and_all_other_bits_as_given() {
+        assert_eq!(uuid_v4(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid_v4(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(uuid_v4(0x0123456789abcdef_0123456789abcdef), "01234567-89ab-4def-8123-456789abcdef");
+    }
+}

@@ -1,0 +1,89 @@
+//! Requests and responses, made and read without ceremony.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::{Request, Response, Result};
+
+impl Request {
+    /// The value of a header, by its name in lower case. The first, where there are several.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The parameters behind `?`.
+    pub fn query(&self) -> Query<'_> {
+        Query(self.query.as_deref().unwrap_or_default())
+    }
+
+    /// The body, from JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+}
+
+impl Response {
+    /// 200 with a JSON body.
+    pub fn json(value: &impl Serialize) -> Result<Self> {
+        Ok(Self::json_text(serde_json::to_vec(value)?))
+    }
+
+    /// 200 with a body that is JSON already, such as stored values joined together.
+    pub fn json_text(body: impl Into<Vec<u8>>) -> Self {
+        Self::with_body(200, "application/json", body.into())
+    }
+
+    /// An error as RFC 9457 has it: `application/problem+json` with status and detail.
+    pub fn problem(status: u16, detail: impl AsRef<str>) -> Self {
+        let body = json!({ "type": "about:blank", "status": status, "detail": detail.as_ref() });
+        Self::with_body(status, "application/problem+json", body.to_string().into_bytes())
+    }
+
+    /// With one more header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    fn with_body(status: u16, content_type: &str, body: Vec<u8>) -> Self {
+        Response { status, headers: vec![("content-type".into(), content_type.into())], body }
+    }
+}
+
+/// The parameters of a request, percent-decoded where they are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a>(&'a str);
+
+impl Query<'_> {
+    /// The value of a parameter: the first, where there are several. Absent too where it is not UTF-8.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let (_, value) = self.0.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
+        percent_decode(&value.replace('+', " "))
+    }
+}
+
+/// `%41` to `A`. Absent where what comes out is not UTF-8, or an escape is broken.
+pub fn percent_decode(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+                out.push((high * 16 + low) as u8);
+            }
+            other => out.push(other),
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+impl Request {
+    /// The path's segments, percent-decoded: `/rooms/a%20b` gives `rooms` and `a b`. Absent where one of them is not
+    /// UTF-8 or has a broken escape.
+    pub fn segments(&self) -> Option<Vec<String>> {
+        self.path.strip_prefix('/')?.split('/').map(percent_decode).collect()
+    }
+}

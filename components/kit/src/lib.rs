@@ -1,0 +1,50 @@
+//! Write a Dormouse room.
+//!
+//! Implement [`Room`] for a type and name it in [`export!`]. Each method is one event and one turn: its writes, timers
+//! and messages happen together when it returns `Ok`, or not at all. `self` is a cache: [`Room::wake`] makes it anew
+//! after every hibernation, so whatever must last is in [`storage`] or in a socket's attachment.
+//!
+//! ```no_run
+//! use dormouse_room::{Message, Result, Room, Socket, sockets};
+//!
+//! struct Echo;
+//! dormouse_room::export!(Echo);
+//!
+//! impl Room for Echo {
+//!     fn wake() -> Result<Self> {
+//!         Ok(Echo)
+//!     }
+//!
+//!     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
+//!         sockets::everyone().except(sender).broadcast(&message)
+//!     }
+//! }
+//! ```
+//!
+//! A router, which maps requests to rooms, implements [`Router`] and names itself in [`export_router!`].
+
+mod bindings;
+mod http;
+mod room;
+mod router;
+
+pub mod context;
+pub mod said;
+pub mod sockets;
+pub mod storage;
+pub mod timers;
+
+pub use bindings::room::dormouse::room::types::{Message, Request, Response, User};
+pub use http::{Query, percent_decode};
+pub use room::{Close, Error, Refusal, Result, Room};
+pub use router::{Decision, Destination, Router};
+pub use sockets::Socket;
+pub use timers::Timer;
+
+/// What the export macros expand to; not for use by hand.
+#[doc(hidden)]
+pub mod export {
+    pub use crate::bindings::{room, router};
+    pub use crate::room::{Exported, room_is_used};
+    pub use crate::router::router_is_used;
+}

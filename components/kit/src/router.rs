@@ -1,0 +1,40 @@
+//! A router as its author sees it.
+
+use crate::bindings::router::exports::dormouse::room::router as wit;
+use crate::{Request, Response};
+
+pub use wit::{Decision, Destination};
+
+/// From a request to a room, without state.
+pub trait Router {
+    /// Decide where a request goes. Its path is relative to the configured base path.
+    fn route(request: Request) -> Decision;
+}
+
+impl<R: Router> wit::Guest for R {
+    fn route(request: Request) -> Decision {
+        R::route(request)
+    }
+}
+
+impl From<Response> for Decision {
+    fn from(response: Response) -> Self {
+        Decision::Respond(response)
+    }
+}
+
+/// Export a type that implements [`Router`] as this component.
+#[macro_export]
+macro_rules! export_router {
+    ($router:ident) => {
+        // Only the component exports this name. A native build of the crate, for its unit tests, has no use for it, and
+        // is told only that the router is no dead code.
+        #[cfg(target_arch = "wasm32")]
+        $crate::export::router::export_router!($router);
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = $crate::export::router_is_used::<$router>();
+    };
+}
+
+#[doc(hidden)]
+pub const fn router_is_used<R: Router>() {}

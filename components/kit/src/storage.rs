@@ -1,0 +1,85 @@
+//! The room's own storage: ordered keys to bytes, durable with the turn that wrote them.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::bindings::room::dormouse::room::storage as wit;
+use crate::{Error, Result};
+
+pub use wit::{StorageError, delete_range};
+
+/// The value of a key.
+pub fn get(key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
+    wit::get(key.as_ref())
+}
+
+/// Set the value of a key.
+pub fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+    Ok(wit::put(key.as_ref(), value.as_ref())?)
+}
+
+/// Remove a key. True where it was there.
+pub fn delete(key: impl AsRef<[u8]>) -> bool {
+    wit::delete(key.as_ref())
+}
+
+/// The value of a key, from JSON.
+pub fn get_json<T: DeserializeOwned>(key: impl AsRef<[u8]>) -> Result<Option<T>> {
+    get(&key).map(|value| from_json(key.as_ref(), &value)).transpose()
+}
+
+/// Set the value of a key, as JSON.
+pub fn put_json(key: impl AsRef<[u8]>, value: &impl Serialize) -> Result<()> {
+    put(key, serde_json::to_vec(value)?)
+}
+
+/// The entries whose keys begin with `prefix`. Narrow it, then [`list`](Range::list) it.
+pub fn prefix(prefix: impl AsRef<[u8]>) -> Range {
+    Range(wit::Range { prefix: Some(prefix.as_ref().to_vec()), start: None, end: None, reverse: false, limit: 1000 })
+}
+
+/// A range of the room's entries, in key order.
+#[derive(Debug, Clone)]
+#[must_use = "a range does nothing until it is listed"]
+pub struct Range(wit::Range);
+
+impl Range {
+    /// Only keys from here on, this one included.
+    pub fn from(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.0.start = Some(key.as_ref().to_vec());
+        self
+    }
+
+    /// Only keys before this one.
+    pub fn before(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.0.end = Some(key.as_ref().to_vec());
+        self
+    }
+
+    /// Highest key first.
+    pub fn reverse(mut self) -> Self {
+        self.0.reverse = true;
+        self
+    }
+
+    /// At most this many; 1,000 where nothing is said, and at most.
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.0.limit = limit;
+        self
+    }
+
+    /// The entries. It ends early at 16 MiB: go on from the last key.
+    pub fn list(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        wit::list(&self.0)
+    }
+
+    /// The values alone, from JSON.
+    pub fn list_json<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
+        self.list().iter().map(|(key, value)| from_json(key, value)).collect()
+    }
+}
+
+fn from_json<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T> {
+    serde_json::from_slice(value)
+        .map_err(|error| Error::new(format!("the value of {} is not what it should be: {error}", key.escape_ascii())))
+}
