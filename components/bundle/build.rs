@@ -1,0 +1,51 @@
+//! Builds the components with a cargo of its own: another target, another profile, the same lock file.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SHIPPED: [&str; 3] = ["chat-room", "presence-tracker", "router"];
+const FOR_TESTS: [&str; 1] = ["unruly"];
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for source in ["wit", "components", "tests/guests", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo:rerun-if-changed={}", root.join(source).display());
+    }
+    let for_tests = env::var_os("CARGO_FEATURE_TEST_GUESTS").is_some();
+    let packages = SHIPPED.into_iter().chain(FOR_TESTS.into_iter().filter(|_| for_tests));
+
+    // Beside the host's own build, which holds a lock on its directory while this runs.
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it for build scripts"));
+    let target = out
+        .ancestors()
+        .find(|path| path.ends_with("build"))
+        .map_or(out.clone(), |build| build.parent().and_then(Path::parent).unwrap_or(&out).join("guests"));
+    let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it for build scripts"));
+    cargo
+        .current_dir(&root)
+        .args(["build", "--profile", "guest", "--target", "wasm32-wasip2", "--target-dir"])
+        .arg(&target);
+    for package in packages.clone() {
+        cargo.args(["--package", package]);
+    }
+    // What is meant for the host's build, or for clippy's, would build other guests.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_") && !text.starts_with("CARGO_HOME") && !text.starts_with("CARGO_NET")
+            || ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "RUSTC", "RUSTDOC"].contains(&&*text)
+        {
+            cargo.env_remove(&name);
+        }
+    }
+    let status = cargo.status().expect("cargo runs this, so it can be run");
+    assert!(
+        status.success(),
+        "the components did not build; if the target is missing, run: rustup target add wasm32-wasip2"
+    );
+    for package in packages {
+        let file = format!("{}.wasm", package.replace('-', "_"));
+        let built = target.join("wasm32-wasip2/guest").join(&file);
+        std::fs::copy(&built, out.join(&file)).expect("what cargo has built can be copied");
+    }
+}

@@ -1,0 +1,24 @@
+//! The shipped components, built for wasm32-wasip2, as bytes: the host needs no file beside its binary.
+
+/// A chat room by `protocol.md`.
+pub const CHAT_ROOM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/chat_room.wasm"));
+
+/// A presence tracker by `protocol.md`.
+pub const PRESENCE_TRACKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/presence_tracker.wasm"));
+
+/// The router of their routes.
+pub const ROUTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/router.wasm"));
+
+/// A room that does every wrong thing it is asked for.
+#[cfg(feature = "test-guests")]
+pub const UNRULY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/unruly.wasm"));
+
+/// The shipped component of a name, as `builtin:NAME` asks for it.
+pub fn builtin(name: &str) -> Option<&'static [u8]> {
+    match name {
+        "chat-room" => Some(CHAT_ROOM),
+        "presence-tracker" => Some(PRESENCE_TRACKER),
+        "router" => Some(ROUTER),
+        _ => None,
+    }
+}

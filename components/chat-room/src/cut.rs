@@ -1,0 +1,66 @@
+//! How long a message may be: counted as browsers count, in UTF-16 code units.
+
+use std::borrow::Cow;
+
+/// The most a message may hold, in UTF-16 code units: what JavaScript's `length` says.
+pub(crate) const MAX_UNITS: usize = 2_000;
+
+/// The beginning of `text`, as much of it as a message may hold. A character that takes two units is kept whole or
+/// not at all.
+pub(crate) fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
+    let end = end(&text);
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+        Cow::Owned(mut text) => {
+            text.truncate(end);
+            Cow::Owned(text)
+        }
+    }
+}
+
+fn end(text: &str) -> usize {
+    // No character has more units than bytes, so most messages need no counting.
+    if text.len() <= MAX_UNITS {
+        return text.len();
+    }
+    let mut units = 0;
+    for (at, character) in text.char_indices() {
+        units += character.len_utf16();
+        if units > MAX_UNITS {
+            return at;
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut_of(text: &str) -> String {
+        let owned = cut(Cow::Owned(text.to_owned())).into_owned();
+        assert_eq!(cut(Cow::Borrowed(text)), owned);
+        owned
+    }
+
+    #[test]
+    fn a_text_of_two_thousand_units_is_kept_whole() {
+        for text in ["a".repeat(2000), "é".repeat(2000), "漢".repeat(2000), "🐭".repeat(1000), String::new()] {
+            assert_eq!(cut_of(&text), text);
+        }
+    }
+
+    #[test]
+    fn a_longer_text_is_cut_to_two_thousand_units() {
+        for (letter, kept) in [("a", 2000), ("é", 2000), ("漢", 2000), ("🐭", 1000)] {
+            assert_eq!(cut_of(&letter.repeat(2001)), letter.repeat(kept));
+        }
+    }
+
+    #[test]
+    fn a_surrogate_pair_on_the_edge_is_left_out_whole() {
+        let before = "a".repeat(1999);
+        assert_eq!(cut_of(&format!("{before}🐭tail")), before);
+        assert_eq!(cut_of(&format!("{before}bc")), format!("{before}b"));
+    }
+}

@@ -1,0 +1,169 @@
+//! The messages of the room: one key each, `m` and the number in eight bytes, so that their order is the keys' order.
+//!
+//! The newest are kept, as many as the configuration says in `keep_messages`. How far the numbers go is read from the
+//! keys; there is no counter beside them that could say something else.
+
+use std::ops::Range;
+
+use dormouse_room::{Result, context, storage};
+
+use crate::paging::{self, Page, Start};
+
+const PREFIX: u8 = b'm';
+
+/// Messages kept where the configuration says nothing.
+const KEEP: u64 = 10_000;
+
+/// Old messages that one new message removes: more than one, so that a room whose `keep_messages` was lowered gets
+/// there; few, so that no turn is long.
+const REMOVED_AT_ONCE: u64 = 2;
+
+/// Access to the messages, and what this instance has learnt of them.
+#[derive(Default)]
+pub(crate) struct History {
+    /// The newest number; 0 in an empty room.
+    last: Option<u64>,
+    /// No message with a lower number is left.
+    oldest: Option<u64>,
+    keep: Option<u64>,
+}
+
+/// Stored messages, oldest first.
+pub(crate) struct Found {
+    pub(crate) messages: Vec<Vec<u8>>,
+    /// There are more on the page's far side.
+    pub(crate) has_more: bool,
+}
+
+impl History {
+    /// The number of the next message.
+    pub(crate) fn next_seq(&mut self) -> u64 {
+        self.last() + 1
+    }
+
+    /// Store the message with the number [`next_seq`](History::next_seq).
+    pub(crate) fn append(&mut self, seq: u64, message: &str) -> Result<()> {
+        storage::put(key(seq), message)?;
+        self.last = Some(seq);
+        self.trim(seq)
+    }
+
+    /// The messages after `seq`. `None` where a client that has seen `seq` must start over.
+    pub(crate) fn since(&mut self, seq: u64) -> Option<Vec<Vec<u8>>> {
+        let missed = paging::missed(seq, self.last())?;
+        let found = self.page(Page { start: Start::After(seq), limit: missed }).messages;
+        // Fewer, where the oldest of them are kept no longer.
+        (found.len() as u64 == missed).then_some(found)
+    }
+
+    /// The messages of a page.
+    pub(crate) fn page(&mut self, page: Page) -> Found {
+        let all = storage::prefix([PREFIX]);
+        let (range, newest_first) = match page.start {
+            Start::Newest => (all.reverse(), true),
+            Start::Before(seq) => (all.before(key(seq)).reverse(), true),
+            // No message has the highest number of all, so that it is no matter whether it is left out.
+            Start::After(seq) => (all.from(key(seq.saturating_add(1))), false),
+        };
+        // One more than asked for tells whether there is more.
+        let mut entries = range.limit(page.limit as u32 + 1).list();
+        if page.start == Start::Newest {
+            self.last = Some(entries.first().map_or(0, |(key, _)| seq_of(key)));
+        }
+        let has_more = entries.len() as u64 > page.limit;
+        entries.truncate(page.limit as usize);
+        if newest_first {
+            entries.reverse();
+        }
+        Found { messages: entries.into_iter().map(|(_, message)| message).collect(), has_more }
+    }
+
+    fn last(&mut self) -> u64 {
+        *self.last.get_or_insert_with(|| {
+            let newest = storage::prefix([PREFIX]).reverse().limit(1).list();
+            newest.first().map_or(0, |(key, _)| seq_of(key))
+        })
+    }
+
+    fn trim(&mut self, last: u64) -> Result<()> {
+        let keep = match self.keep {
+            Some(keep) => keep,
+            None => *self.keep.insert(context::config_number("keep_messages", KEEP)?.max(1)),
+        };
+        if last <= keep {
+            return Ok(());
+        }
+        let surplus = surplus(self.oldest.unwrap_or_else(|| oldest(last, keep)), last, keep);
+        self.oldest = Some(surplus.end);
+        for seq in surplus {
+            storage::delete(key(seq));
+        }
+        Ok(())
+    }
+}
+
+/// A number below which no message is left, in a room that has just got its message `last`, above `keep`.
+fn oldest(last: u64, keep: u64) -> u64 {
+    // The message before `last` left everything below this one removed, unless more were kept then. Looking at one key
+    // is cheaper than listing from the front, where the store may still walk over all that was ever removed.
+    let expected = last - keep;
+    if storage::get(key(expected - 1)).is_none() {
+        return expected;
+    }
+    storage::prefix([PREFIX]).limit(1).list().first().map_or(expected, |(key, _)| seq_of(key))
+}
+
+/// What to remove now, so that `oldest..=last` comes down to the newest `keep`.
+fn surplus(oldest: u64, last: u64, keep: u64) -> Range<u64> {
+    let first_kept = (last + 1).saturating_sub(keep);
+    oldest..first_kept.clamp(oldest, oldest + REMOVED_AT_ONCE)
+}
+
+fn key(seq: u64) -> [u8; 9] {
+    let mut key = [PREFIX; 9];
+    key[1..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+fn seq_of(key: &[u8]) -> u64 {
+    let number = key[1..].try_into().expect("only `key` makes keys with this prefix");
+    u64::from_be_bytes(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_the_keys_is_the_order_of_the_messages() {
+        let numbers = [0, 1, 9, 10, 255, 256, 65_536, u64::MAX];
+        assert!(numbers.map(key).is_sorted());
+        assert_eq!(numbers.map(|seq| seq_of(&key(seq))), numbers);
+    }
+
+    #[test]
+    fn a_full_room_removes_one_old_message_for_each_new_one() {
+        assert_eq!(surplus(1, 101, 100), 1..2);
+        assert_eq!(surplus(5, 105, 100), 5..6);
+        assert_eq!(surplus(5, 104, 100), 5..5);
+    }
+
+    #[test]
+    fn a_room_that_shall_keep_fewer_removes_two_for_each_new_one_until_it_is_there() {
+        let (keep, mut oldest, mut last) = (100, 1, 1000);
+        for _ in 0..900 {
+            last += 1;
+            let removed = surplus(oldest, last, keep);
+            assert_eq!((removed.start, removed.end - removed.start), (oldest, 2));
+            oldest = removed.end;
+        }
+        assert_eq!(last + 1 - oldest, keep);
+        assert_eq!(surplus(oldest, last + 1, keep), oldest..oldest + 1);
+    }
+
+    #[test]
+    fn the_newest_message_is_always_kept() {
+        assert_eq!(surplus(1, 2, 1), 1..2);
+        assert_eq!(surplus(2, 2, 1), 2..2);
+    }
+}

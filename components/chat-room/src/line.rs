@@ -1,0 +1,78 @@
+//! One message of the room: `ChatMessage` in the protocol. It is put into JSON once; what is stored is a piece of what
+//! is sent.
+
+use dormouse_room::{Message, Result};
+use serde::Serialize;
+
+/// What a frame has before the message, and after it.
+const BEFORE: &str = r#"{"type":"message","message":"#;
+const AFTER: &str = "}";
+
+/// A message, as the frame that tells it.
+#[derive(Debug)]
+pub(crate) struct Line(String);
+
+/// What a message is made of.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Fields<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) user_id: &'a str,
+    pub(crate) user_name: &'a str,
+    pub(crate) content: &'a str,
+    pub(crate) timestamp: u64,
+    pub(crate) seq: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_id: Option<&'a str>,
+}
+
+impl Line {
+    pub(crate) fn new(fields: Fields) -> Result<Self> {
+        #[derive(Serialize)]
+        struct Frame<'a> {
+            r#type: &'static str,
+            message: Fields<'a>,
+        }
+        Ok(Line(serde_json::to_string(&Frame { r#type: "message", message: fields })?))
+    }
+
+    /// The message that [`json`](Line::json) gave before.
+    pub(crate) fn stored(json: &[u8]) -> Result<Self> {
+        Ok(Line([BEFORE, std::str::from_utf8(json)?, AFTER].concat()))
+    }
+
+    /// The message alone: what is stored.
+    pub(crate) fn json(&self) -> &str {
+        &self.0[BEFORE.len()..self.0.len() - AFTER.len()]
+    }
+
+    pub(crate) fn into_frame(self) -> Message {
+        Message::Text(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(client_id: Option<&str>) -> Line {
+        let (id, user_id, user_name, content) = ("i", "u\"1", "Ana", "hi\n🐭");
+        Line::new(Fields { id, user_id, user_name, content, timestamp: 5, seq: 7, client_id }).unwrap()
+    }
+
+    #[test]
+    fn a_message_has_the_fields_of_the_protocol() {
+        let core = r#"{"id":"i","userId":"u\"1","userName":"Ana","content":"hi\n🐭","timestamp":5,"seq":7"#;
+        assert_eq!(line(None).json(), format!("{core}}}"));
+        assert_eq!(line(Some("c1")).json(), format!(r#"{core},"clientId":"c1"}}"#));
+    }
+
+    #[test]
+    fn what_was_stored_makes_the_same_frame_again() {
+        let line = line(Some("c1"));
+        let again = Line::stored(line.json().as_bytes()).unwrap();
+        assert_eq!(again.0, line.0);
+        let frame: serde_json::Value = serde_json::from_str(&again.0).unwrap();
+        assert_eq!((&frame["type"], &frame["message"]["seq"]), (&"message".into(), &7.into()));
+    }
+}

@@ -1,0 +1,155 @@
+//! Which messages somebody asks for, by their numbers. Nothing here reads storage.
+
+use dormouse_room::Query;
+
+/// Messages in a `history`.
+pub(crate) const IN_HISTORY: u64 = 50;
+
+/// Messages that a client may have missed and still resume.
+pub(crate) const MAX_MISSED: u64 = 500;
+
+/// Messages in an answer to GET /messages: where nothing is said, and at most.
+const IN_PAGE: u64 = 100;
+const MAX_IN_PAGE: u64 = 500;
+
+/// Some of the messages that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub(crate) start: Start,
+    /// At most this many.
+    pub(crate) limit: u64,
+}
+
+/// Where a page begins, and which way it goes from there. It is told oldest first either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// The newest of all, and back.
+    Newest,
+    /// Back from this number, without it.
+    Before(u64),
+    /// On from this number, without it.
+    After(u64),
+}
+
+/// The last hundred.
+impl Default for Page {
+    fn default() -> Self {
+        Page::latest(IN_PAGE)
+    }
+}
+
+impl Page {
+    pub(crate) fn latest(limit: u64) -> Self {
+        Page { start: Start::Newest, limit }
+    }
+
+    /// What a request asks for; `None` where it leaves that to the room. An error is for the client to read.
+    pub(crate) fn from_query(query: &Query) -> Result<Option<Self>, String> {
+        let (limit, before, after) = (number(query, "limit")?, number(query, "before")?, number(query, "after")?);
+        let start = match (before, after) {
+            (None, None) if limit.is_none() => return Ok(None),
+            (None, None) => Start::Newest,
+            (Some(seq), None) => Start::Before(seq),
+            (None, Some(seq)) => Start::After(seq),
+            (Some(_), Some(_)) => return Err("give before or after, not both".into()),
+        };
+        match limit.unwrap_or(IN_PAGE) {
+            limit @ 1..=MAX_IN_PAGE => Ok(Some(Page { start, limit })),
+            _ => Err(format!("limit must be 1 to {MAX_IN_PAGE}")),
+        }
+    }
+}
+
+/// The last message that a client has seen, where it says so. An error is for the client to read.
+pub(crate) fn since(query: &Query) -> Result<Option<u64>, String> {
+    number(query, "since")
+}
+
+/// How many messages somebody missed who has seen `since`, in a room whose newest is `last`. `None` where that is no
+/// matter of catching up: too many, or a number this room never gave (its storage is older than the client's memory).
+pub(crate) fn missed(since: u64, last: u64) -> Option<u64> {
+    last.checked_sub(since).filter(|missed| *missed <= MAX_MISSED)
+}
+
+fn number(query: &Query, name: &str) -> Result<Option<u64>, String> {
+    let Some(text) = query.get(name) else { return Ok(None) };
+    // `parse` alone would take a plus sign.
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number).map(Some).ok_or_else(|| format!("{name} must be a number, as seq is"))
+}
+
+#[cfg(test)]
+mod tests {
+    use dormouse_room::Request;
+
+    use super::*;
+
+    fn request(query: &str) -> Request {
+        let (method, path) = ("GET".into(), "/messages".into());
+        Request { method, path, query: Some(query.into()), headers: vec![], body: vec![], user: None }
+    }
+
+    fn page(query: &str) -> Result<Option<Page>, String> {
+        Page::from_query(&request(query).query())
+    }
+
+    #[test]
+    fn a_page_is_what_the_query_asks_for() {
+        use Start::{After, Before, Newest};
+        for (query, start, limit) in [
+            ("limit=1", Newest, 1),
+            ("limit=500&ignored=x", Newest, 500),
+            ("before=7", Before(7), 100),
+            ("after=0", After(0), 100),
+            ("limit=20&after=7", After(7), 20),
+            ("before=18446744073709551615", Before(u64::MAX), 100),
+        ] {
+            assert_eq!(page(query), Ok(Some(Page { start, limit })), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_query_that_asks_for_nothing_leaves_it_to_the_room() {
+        assert_eq!(page(""), Ok(None));
+        assert_eq!(page("ignored=1"), Ok(None));
+        assert_eq!(Page::default().limit, 100);
+    }
+
+    #[test]
+    fn a_bad_number_is_refused() {
+        for query in [
+            "limit=0",
+            "limit=501",
+            "limit=",
+            "limit=ten",
+            "limit=-1",
+            "limit=1.5",
+            "limit=+5",
+            "limit=%2B5",
+            "before=x",
+            "after=99999999999999999999",
+            "before=1&after=2",
+        ] {
+            assert!(page(query).is_err(), "{query}");
+        }
+        for query in ["since=", "since=x", "since=-1", "since=1e3"] {
+            assert!(since(&request(query).query()).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_client_resumes_while_it_missed_at_most_five_hundred() {
+        assert_eq!(missed(0, 0), Some(0));
+        assert_eq!(missed(0, 500), Some(500));
+        assert_eq!(missed(700, 700), Some(0));
+        assert_eq!(missed(200, 700), Some(500));
+        assert_eq!(missed(199, 700), None);
+    }
+
+    #[test]
+    fn a_client_that_has_seen_more_than_there_is_starts_over() {
+        assert_eq!(missed(701, 700), None);
+        assert_eq!(missed(1, 0), None);
+        assert_eq!(missed(u64::MAX, 700), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! What a client may say to the room, over a socket or over HTTP.
+//!
+//! Only what is named here is read: a `userId` or `userName` that a client sends is nobody's.
+
+use std::borrow::Cow;
+
+use dormouse_room::said::{self, Complaint, Text};
+use dormouse_room::{Message, Request};
+use serde::Deserialize;
+
+use crate::cut::cut;
+use crate::retries::Named;
+
+/// The most bytes of a `clientId` or an `Idempotency-Key`; room for any UUID, and a bound for the keys made from them.
+const MAX_NAME_BYTES: usize = 128;
+
+/// What came over a socket.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Said<'a> {
+    Message {
+        content: Cow<'a, str>,
+        client_id: Option<Cow<'a, str>>,
+    },
+    Typing,
+    /// The host answers the usual spelling by itself; this is any other, such as with a space in it.
+    Ping,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    content: Text<'a>,
+    #[serde(rename = "clientId", borrow, default)]
+    client_id: Text<'a>,
+}
+
+impl<'a> Said<'a> {
+    pub(crate) fn read(message: &'a Message) -> Result<Self, Complaint> {
+        let fields: Fields = said::object(message)?;
+        match fields.kind.as_str() {
+            Some("message") => {
+                let client_id = client_id(fields.client_id)?;
+                match content(fields.content) {
+                    Ok(content) => Ok(Said::Message { content, client_id }),
+                    Err(complaint) => Err(Complaint { client_id: client_id.map(Cow::into_owned), ..complaint }),
+                }
+            }
+            Some("typing") => Ok(Said::Typing),
+            Some("ping") => Ok(Said::Ping),
+            Some(_) => Err(Complaint::new("unknown_type", "type must be message or typing")),
+            None => Err(Complaint::new("bad_message", "type must be a string: message or typing")),
+        }
+    }
+}
+
+/// What came with a POST: the content, and the name that tells a retry from something new.
+pub(crate) fn posted(request: &Request) -> Result<(Cow<'_, str>, Option<Named<'_>>), Complaint> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow, default)]
+        content: Text<'a>,
+    }
+
+    let named = match request.header("idempotency-key") {
+        None => None,
+        Some(key) if is_name(key) => Some(Named::IdempotencyKey(key)),
+        Some(_) => return Err(Complaint::new("bad_message", "Idempotency-Key must have 1 to 128 bytes")),
+    };
+    let body: Body = said::body(request)?;
+    Ok((content(body.content)?, named))
+}
+
+fn content(text: Text) -> Result<Cow<str>, Complaint> {
+    let Text::Is(text) = text else {
+        return Err(Complaint::new("bad_message", "content must be a string"));
+    };
+    // Cut first: what is left of a long text may be nothing but blanks.
+    let text = cut(text);
+    match text.trim().is_empty() {
+        false => Ok(text),
+        true => Err(Complaint::new("empty_content", "content must not be empty")),
+    }
+}
+
+fn client_id(text: Text) -> Result<Option<Cow<str>>, Complaint> {
+    match text {
+        Text::Missing => Ok(None),
+        Text::Is(id) if is_name(&id) => Ok(Some(id)),
+        Text::Is(_) | Text::NotText => {
+            Err(Complaint::new("bad_message", "clientId must be a string of 1 to 128 bytes"))
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(text: &str) -> Complaint {
+        Said::read(&Message::Text(text.into())).expect_err(text)
+    }
+
+    fn post(key: Option<&str>, body: &[u8]) -> Request {
+        Request {
+            method: "POST".into(),
+            path: "/messages".into(),
+            query: None,
+            headers: key.map(|key| ("idempotency-key".into(), key.into())).into_iter().collect(),
+            body: body.into(),
+            user: None,
+        }
+    }
+
+    #[test]
+    fn a_message_is_its_content_as_sent_and_its_client_id() {
+        let message = Message::Text(r#"{"type":"message","content":" hi ","clientId":"c1","userId":"eve"}"#.into());
+        let said = Said::Message { content: " hi ".into(), client_id: Some("c1".into()) };
+        assert_eq!(Said::read(&message).unwrap(), said);
+    }
+
+    #[test]
+    fn the_types_of_the_protocol_are_known_and_no_other() {
+        for (text, said) in [(r#"{"type":"typing","content":5}"#, Said::Typing), (r#"{"type": "ping"}"#, Said::Ping)] {
+            assert_eq!(Said::read(&Message::Text(text.into())).unwrap(), said);
+        }
+        assert_eq!(complaint(r#"{"type":"shout","content":"hi"}"#).code, "unknown_type");
+        assert_eq!(complaint(r#"{"content":"hi"}"#).code, "bad_message");
+        assert_eq!(complaint(r#"{"type":["message"],"content":"hi"}"#).code, "bad_message");
+        assert_eq!(complaint("hello").code, "bad_json");
+        assert_eq!(Said::read(&Message::Binary(b"{}".into())).unwrap_err().code, "not_text");
+    }
+
+    #[test]
+    fn a_message_without_content_is_complained_of_by_its_client_id() {
+        for (content, code) in [
+            ("", "bad_message"),
+            (r#","content":null"#, "bad_message"),
+            (r#","content":{"a":1}"#, "bad_message"),
+            (r#","content":"""#, "empty_content"),
+            (r#","content":" \n\t ""#, "empty_content"),
+        ] {
+            let complaint = complaint(&format!(r#"{{"type":"message","clientId":"c1"{content}}}"#));
+            assert_eq!((complaint.code, complaint.client_id.as_deref()), (code, Some("c1")), "{content}");
+        }
+    }
+
+    #[test]
+    fn what_is_only_blanks_after_the_cut_is_empty() {
+        let blanks = " ".repeat(2000);
+        let complaint = complaint(&format!(r#"{{"type":"message","content":"{blanks}too late"}}"#));
+        assert_eq!(complaint.code, "empty_content");
+    }
+
+    #[test]
+    fn a_client_id_is_a_string_of_1_to_128_bytes() {
+        let with = |id: &str| Message::Text(format!(r#"{{"type":"message","content":"hi","clientId":{id}}}"#));
+        let quoted = |bytes: usize| format!("\"{}\"", "é".repeat(bytes / 2));
+        assert!(Said::read(&with(&quoted(128))).is_ok());
+        for id in ["7", "null", "[]", "\"\"", &quoted(130)] {
+            let complaint = Said::read(&with(id)).unwrap_err();
+            assert_eq!((complaint.code, complaint.client_id), ("bad_message", None), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_post_is_its_content_and_its_idempotency_key() {
+        let request = post(Some("k1"), br#"{"content":"hi"}"#);
+        assert_eq!(posted(&request).unwrap(), ("hi".into(), Some(Named::IdempotencyKey("k1"))));
+        assert_eq!(posted(&post(None, br#"{"content":"hi"}"#)).unwrap().1, None);
+    }
+
+    #[test]
+    fn a_post_that_says_nothing_is_complained_of() {
+        for body in [&b"\xff"[..], b"", b"hi", b"[\"hi\"]", b"{}", br#"{"content":1}"#, br#"{"content":"  "}"#] {
+            assert!(posted(&post(None, body)).is_err(), "{}", body.escape_ascii());
+        }
+        for key in ["", &"k".repeat(129)] {
+            assert!(posted(&post(Some(key), br#"{"content":"hi"}"#)).is_err(), "{key}");
+        }
+        assert!(posted(&post(Some(&"k".repeat(128)), br#"{"content":"hi"}"#)).is_ok());
+    }
+}

@@ -1,0 +1,63 @@
+//! What the room says: its frames, and its answers over HTTP.
+
+use dormouse_room::Result;
+use serde::Serialize;
+
+use crate::listing::Listing;
+use crate::roster::Entry;
+use crate::status::Status;
+
+/// One user, as the protocol tells them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UserPresence<'a> {
+    user_id: &'a str,
+    user_name: &'a str,
+    status: Status,
+    last_seen: u64,
+    connections: u32,
+}
+
+impl<'a> UserPresence<'a> {
+    pub(crate) fn new(user_id: &'a str, entry: &'a Entry, connections: u32) -> Self {
+        UserPresence { user_id, user_name: &entry.name, status: entry.status, last_seen: entry.last_seen, connections }
+    }
+}
+
+/// What happens to somebody on the list.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub(crate) enum Frame<'a> {
+    PresenceUpdate { user: UserPresence<'a> },
+    PresenceRemove { user_id: &'a str },
+}
+
+/// The first frame of a socket.
+pub(crate) fn presence_list(users: &Listing) -> Result<String> {
+    Ok(String::from_utf8([br#"{"type":"presence_list","users":["#, users.json(), b"]}"].concat())?)
+}
+
+/// The answer to GET /list.
+pub(crate) fn list(users: &Listing) -> Vec<u8> {
+    [br#"{"users":["#, users.json(), b"]}"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_frames_have_the_fields_of_the_protocol() {
+        let ana = Entry { name: "Ana".into(), status: Status::Away, last_seen: 5 };
+        let user = UserPresence::new("u1", &ana, 2);
+        let json = r#"{"userId":"u1","userName":"Ana","status":"away","lastSeen":5,"connections":2}"#;
+        assert_eq!(
+            serde_json::to_string(&Frame::PresenceUpdate { user }).unwrap(),
+            format!(r#"{{"type":"presence_update","user":{json}}}"#)
+        );
+        assert_eq!(
+            serde_json::to_string(&Frame::PresenceRemove { user_id: "u1" }).unwrap(),
+            r#"{"type":"presence_remove","userId":"u1"}"#
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! A room that tells who is here. This file is its events; the rules stand beside it.
+//!
+//! ```text
+//! said.rs     what a client may say           roster.rs   who is listed, one key each
+//! status.rs   online, away or busy            silence.rs  when a user counts as gone
+//! frames.rs   what the room says              listing.rs  who is listed, in one message
+//! news.rs     who is told of what a user does
+//! ```
+//!
+//! Who is connected is the host's knowledge, and is asked for; who is listed is in storage. The two differ on purpose
+//! after the host restarted: its sockets are gone and nobody said goodbye, but the users stay listed while they come
+//! back, and only those who do not are removed, as silent.
+
+mod frames;
+mod listing;
+mod news;
+mod roster;
+mod said;
+mod silence;
+mod status;
+
+use dormouse_room::said::{PING, PONG};
+use dormouse_room::sockets::{self, Selection};
+use dormouse_room::{Close, Error, Message, Refusal, Request, Response, Result, Room, Socket, Timer, context};
+
+use crate::frames::{Frame, UserPresence};
+use crate::listing::Listing;
+use crate::news::Audience;
+use crate::roster::Entry;
+use crate::said::Said;
+use crate::status::Status;
+
+struct Presence;
+
+dormouse_room::export!(Presence);
+
+impl Room for Presence {
+    fn wake() -> Result<Self> {
+        sockets::set_auto_response(PING, PONG)?;
+        Ok(Presence)
+    }
+
+    fn connect(&mut self, _: Request, socket: &Socket) -> Result<(), Refusal> {
+        let user = socket.user();
+        let listed = roster::get(&user.id)?;
+        let was_here = listed.is_some() && roster::connections(&user.id) > 1;
+        let entry = Entry {
+            name: user.name,
+            status: listed.map_or(Status::Online, |entry| entry.status),
+            last_seen: context::now(),
+        };
+        roster::put(&user.id, &entry)?;
+        silence::watch()?;
+
+        let list = Listing::of_roster(Some((&user.id, &entry)))?;
+        socket.tell(&Message::Text(frames::presence_list(&list)?))?;
+        match was_here {
+            true => Ok(()),
+            false => Ok(tell(sockets::everyone().except(socket), &user.id, &entry)?),
+        }
+    }
+
+    fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
+        match Said::read(&message) {
+            Ok(Said::Heartbeat) => seen(sender, None),
+            Ok(Said::Status(status)) => seen(sender, Some(status)),
+            Ok(Said::Ping) => sender.tell(&Message::Text(PONG.into())),
+            Err(complaint) => sender.tell(&Message::json(&complaint)?),
+        }
+    }
+
+    fn close(&mut self, socket: &Socket, _: Close) -> Result<()> {
+        let user_id = &socket.user().id;
+        if roster::connections(user_id) > 0 || !roster::remove(user_id) {
+            return Ok(());
+        }
+        sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id })
+    }
+
+    fn timer(&mut self, timer: Timer) -> Result<()> {
+        match timer.name.as_str() {
+            silence::TIMER => silence::look(),
+            name => Err(Error::new(format!("no such timer: {name}"))),
+        }
+    }
+
+    fn request(&mut self, request: Request) -> Result<Response> {
+        let Some(user) = &request.user else {
+            return Ok(Response::problem(401, "who is asking?").header("www-authenticate", "Bearer"));
+        };
+        match (request.method.as_str(), request.path.as_str()) {
+            ("GET", "/list") => Ok(Response::json_text(frames::list(&Listing::of_roster(None)?))),
+            ("POST", "/update") => match said::posted(&request) {
+                Ok(status) => update(&user.id, status),
+                Err(complaint) => Ok(complaint.into()),
+            },
+            _ => Ok(Response::problem(404, "this room answers GET /list and POST /update")),
+        }
+    }
+}
+
+/// A client is there, and may have chosen a status.
+fn seen(sender: &Socket, chosen: Option<Status>) -> Result<()> {
+    let user = sender.user();
+    let listed = roster::get(&user.id)?;
+    let before = listed.map(|entry| entry.status);
+    let status = chosen.or(before).unwrap_or(Status::Online);
+    let entry = Entry { name: user.name, status, last_seen: context::now() };
+    roster::put(&user.id, &entry)?;
+    if before.is_none() {
+        silence::watch()?;
+    }
+    match news::of(before, chosen) {
+        Audience::Nobody => Ok(()),
+        Audience::Others => tell(sockets::everyone().except(sender), &user.id, &entry),
+        Audience::All => tell(sockets::everyone(), &user.id, &entry),
+    }
+}
+
+/// POST /update: as a status that came over a socket, but it lists nobody who is not.
+fn update(user_id: &str, status: Status) -> Result<Response> {
+    if let Some(listed) = roster::get(user_id)? {
+        let entry = Entry { name: listed.name, status, last_seen: context::now() };
+        roster::put(user_id, &entry)?;
+        if listed.status != status {
+            tell(sockets::everyone(), user_id, &entry)?;
+        }
+    }
+    Ok(Response::json_text(r#"{"success":true}"#))
+}
+
+fn tell(audience: Selection, user_id: &str, entry: &Entry) -> Result<()> {
+    let user = UserPresence::new(user_id, entry, roster::connections(user_id));
+    audience.broadcast_json(&Frame::PresenceUpdate { user })
+}

@@ -1,0 +1,90 @@
+//! What a client may say to the room, over a socket or over HTTP.
+
+use dormouse_room::said::{self, Complaint, Text};
+use dormouse_room::{Message, Request};
+use serde::Deserialize;
+
+use crate::status::Status;
+
+/// What came over a socket.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Said {
+    Status(Status),
+    Heartbeat,
+    /// The host answers the usual spelling by itself; this is any other, such as with a space in it.
+    Ping,
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(rename = "type", borrow, default)]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    status: Text<'a>,
+}
+
+impl Said {
+    pub(crate) fn read(message: &Message) -> Result<Self, Complaint> {
+        let fields: Fields = said::object(message)?;
+        match fields.kind.as_str() {
+            Some("status") => Ok(Said::Status(status(&fields.status)?)),
+            Some("heartbeat") => Ok(Said::Heartbeat),
+            Some("ping") => Ok(Said::Ping),
+            Some(_) => Err(Complaint::new("unknown_type", "type must be status or heartbeat")),
+            None => Err(Complaint::new("bad_message", "type must be a string: status or heartbeat")),
+        }
+    }
+}
+
+/// What came with a POST.
+pub(crate) fn posted(request: &Request) -> Result<Status, Complaint> {
+    let fields: Fields = said::body(request)?;
+    status(&fields.status)
+}
+
+fn status(text: &Text) -> Result<Status, Complaint> {
+    match text.as_str() {
+        Some(name) => Status::named(name).ok_or(Complaint::new("bad_status", "status must be online, away or busy")),
+        None => Err(Complaint::new("bad_message", "status must be a string: online, away or busy")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Said, &'static str> {
+        Said::read(&Message::Text(text.into())).map_err(|complaint| complaint.code)
+    }
+
+    fn post(body: &[u8]) -> Result<Status, Complaint> {
+        let (method, path) = ("POST".into(), "/update".into());
+        posted(&Request { method, path, query: None, headers: vec![], body: body.into(), user: None })
+    }
+
+    #[test]
+    fn the_types_of_the_protocol_are_known_and_no_other() {
+        assert_eq!(read(r#"{"type":"status","status":"busy","userId":"eve"}"#), Ok(Said::Status(Status::Busy)));
+        assert_eq!(read(r#"{"type":"heartbeat"}"#), Ok(Said::Heartbeat));
+        assert_eq!(read(r#"{"type": "ping"}"#), Ok(Said::Ping));
+        assert_eq!(read(r#"{"type":"shout"}"#), Err("unknown_type"));
+        assert_eq!(read(r#"{"status":"busy"}"#), Err("bad_message"));
+        assert_eq!(read("heartbeat"), Err("bad_json"));
+    }
+
+    #[test]
+    fn a_status_outside_the_three_is_complained_of() {
+        assert_eq!(read(r#"{"type":"status","status":"invisible"}"#), Err("bad_status"));
+        for status in ["", r#","status":null"#, r#","status":["busy"]"#] {
+            assert_eq!(read(&format!(r#"{{"type":"status"{status}}}"#)), Err("bad_message"), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_post_is_a_status_and_anything_else_is_complained_of() {
+        assert_eq!(post(br#"{"status":"away"}"#), Ok(Status::Away));
+        for body in [&b"\xff"[..], b"", b"away", b"[\"away\"]", b"{}", br#"{"status":"asleep"}"#] {
+            assert!(post(body).is_err(), "{}", body.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What a user says of themselves.
+
+use serde::{Deserialize, Serialize};
+
+/// One of three, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    Online,
+    Away,
+    Busy,
+}
+
+impl Status {
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "online" => Some(Status::Online),
+            "away" => Some(Status::Away),
+            "busy" => Some(Status::Busy),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_written_as_it_is_read_and_there_are_three() {
+        for name in ["online", "away", "busy"] {
+            let status = Status::named(name).unwrap();
+            assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{name}\""));
+        }
+        for name in ["", "Online", "invisible", "away "] {
+            assert_eq!(Status::named(name), None);
+        }
+    }
+}

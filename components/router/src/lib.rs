@@ -1,0 +1,231 @@
+//! Which room a request is for. The table of routes is in `table.rs`.
+//!
+//! The host has done its part before: the path comes without the base path, `/tickets` and CORS preflights never come,
+//! and `user` is whom it verified. Whether a request for a socket is an upgrade at all is its business again.
+
+mod table;
+
+use dormouse_room::{Decision, Destination, Request, Response, Router};
+
+use crate::table::{Found, How};
+
+struct Routes;
+
+dormouse_room::export_router!(Routes);
+
+impl Router for Routes {
+    // The order is what tells a client most: a path that does not exist is not worth a login, and the name of a room
+    // that cannot exist is not either. None of this depends on what any room holds.
+    fn route(request: Request) -> Decision {
+        let Some(Found { namespace, name, endpoint }) = table::find(&request.path) else {
+            return Response::problem(404, "there is nothing at this path").into();
+        };
+        if !endpoint.methods.contains(&request.method.as_str()) {
+            let allowed = endpoint.methods.join(", ");
+            return Response::problem(405, format!("this path answers {allowed}")).header("allow", &allowed).into();
+        }
+        let Some(name) = table::room_name(name) else {
+            let detail = "the name of a room is 1 to 128 bytes of UTF-8 without control characters or /";
+            return Response::problem(400, detail).into();
+        };
+        if request.user.is_none() {
+            return Response::problem(401, "this needs a valid identity").header("www-authenticate", "Bearer").into();
+        }
+        let request = Request { path: endpoint.path.into(), ..request };
+        let destination = Destination { namespace: namespace.into(), name, request };
+        match endpoint.how {
+            How::Connect => Decision::Connect(destination),
+            How::Request => Decision::Request(destination),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dormouse_room::User;
+
+    use super::*;
+
+    fn request(method: &str, path: &str) -> Request {
+        Request {
+            method: method.into(),
+            path: path.into(),
+            query: Some("since=5".into()),
+            headers: vec![("idempotency-key".into(), "k1".into())],
+            body: b"{}".into(),
+            user: Some(User { id: "u1".into(), name: "Ana".into() }),
+        }
+    }
+
+    fn answer(request: Request) -> Response {
+        match Routes::route(request) {
+            Decision::Respond(response) => response,
+            other => panic!("not answered by the router: {other:?}"),
+        }
+    }
+
+    /// How, which room, and the path the room sees.
+    fn destination(method: &str, path: &str) -> (How, String, String, String) {
+        let (how, to) = match Routes::route(request(method, path)) {
+            Decision::Connect(to) => (How::Connect, to),
+            Decision::Request(to) => (How::Request, to),
+            Decision::Respond(response) => panic!("{method} {path}: {response:?}"),
+        };
+        (how, to.namespace, to.name, to.request.path)
+    }
+
+    fn status(method: &str, path: &str) -> u16 {
+        answer(request(method, path)).status
+    }
+
+    #[test]
+    fn every_route_of_the_protocol_leads_to_its_room() {
+        use How::{Connect, Request};
+        for (method, path, how, namespace, name, seen) in [
+            ("GET", "/rooms/lobby/ws", Connect, "ROOMS", "lobby", "/ws"),
+            ("GET", "/rooms/lobby/messages", Request, "ROOMS", "lobby", "/messages"),
+            ("POST", "/rooms/lobby/messages", Request, "ROOMS", "lobby", "/messages"),
+            ("GET", "/presence/ws", Connect, "PRESENCE", "global", "/ws"),
+            ("GET", "/presence/list", Request, "PRESENCE", "global", "/list"),
+            ("POST", "/presence/update", Request, "PRESENCE", "global", "/update"),
+            ("GET", "/presence/team/ws", Connect, "PRESENCE", "team", "/ws"),
+            ("GET", "/presence/team/list", Request, "PRESENCE", "team", "/list"),
+            ("POST", "/presence/team/update", Request, "PRESENCE", "team", "/update"),
+        ] {
+            let expected = (how, namespace.into(), name.into(), seen.into());
+            assert_eq!(destination(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_room_may_be_named_like_a_route() {
+        for (path, name, seen) in [
+            ("/presence/ws/ws", "ws", "/ws"),
+            ("/presence/list/ws", "list", "/ws"),
+            ("/presence/ws/list", "ws", "/list"),
+            ("/presence/list/list", "list", "/list"),
+            ("/presence/update/list", "update", "/list"),
+            ("/rooms/messages/messages", "messages", "/messages"),
+            ("/rooms/ws/ws", "ws", "/ws"),
+        ] {
+            let (_, _, found, path_seen) = destination("GET", path);
+            assert_eq!((found.as_str(), path_seen.as_str()), (name, seen), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_percent_decoded() {
+        for (path, name) in [
+            ("/rooms/a%20b/ws", "a b"),
+            ("/rooms/caf%C3%A9/ws", "café"),
+            ("/rooms/a+b%2Bc/ws", "a+b+c"),
+            ("/rooms/100%25/ws", "100%"),
+            ("/rooms/%2e%2E/ws", ".."),
+            ("/rooms/a%3Fb/ws", "a?b"),
+        ] {
+            assert_eq!(destination("GET", path).2, name, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_room_can_have_is_a_bad_request() {
+        let long = format!("/rooms/{}/ws", "%C3%A9".repeat(64));
+        assert_eq!(destination("GET", &long).2.len(), 128);
+        let too_long = format!("/rooms/{}/ws", "a".repeat(129));
+        for path in [
+            &too_long,
+            "/rooms//ws",
+            "/presence//list",
+            "/rooms/a%2Fb/ws",
+            "/rooms/a%00b/messages",
+            "/rooms/a%0Ab/ws",
+            "/rooms/%C2%85/ws",
+            "/rooms/%7F/ws",
+            "/rooms/%FF/ws",
+            "/rooms/%C3/ws",
+            "/rooms/%/ws",
+            "/rooms/%4/ws",
+            "/rooms/%zz/ws",
+        ] {
+            assert_eq!(status("GET", path), 400, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_not_in_the_table_is_not_found() {
+        for path in [
+            "/",
+            "",
+            "rooms/lobby/ws",
+            "/rooms",
+            "/rooms/lobby",
+            "/rooms/lobby/",
+            "/rooms/lobby/ws/",
+            "/rooms/a/b/ws",
+            "/rooms/lobby/list",
+            "/rooms/lobby/%77s",
+            "/ROOMS/lobby/ws",
+            "/presence",
+            "/presence/",
+            "/presence/%77s",
+            "/presence/messages",
+            "/presence/team/messages",
+            "/presence/a/b/ws",
+            "//rooms/lobby/ws",
+            "/other/%FF",
+        ] {
+            assert_eq!(status("GET", path), 404, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_the_right_ones() {
+        for (method, path, allowed) in [
+            ("POST", "/rooms/lobby/ws", "GET"),
+            ("DELETE", "/rooms/lobby/messages", "GET, POST"),
+            ("HEAD", "/presence/list", "GET"),
+            ("GET", "/presence/update", "POST"),
+            ("PUT", "/presence/team/update", "POST"),
+            ("get", "/presence/team/ws", "GET"),
+        ] {
+            let response = answer(request(method, path));
+            assert_eq!(response.status, 405, "{method} {path}");
+            assert!(response.headers.contains(&("allow".into(), allowed.into())), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn nobody_comes_to_a_room_without_an_identity() {
+        for (method, path) in [
+            ("GET", "/rooms/lobby/ws"),
+            ("GET", "/rooms/lobby/messages"),
+            ("POST", "/rooms/lobby/messages"),
+            ("GET", "/presence/ws"),
+            ("GET", "/presence/list"),
+            ("POST", "/presence/update"),
+            ("GET", "/presence/team/ws"),
+            ("GET", "/presence/team/list"),
+            ("POST", "/presence/team/update"),
+        ] {
+            let response = answer(Request { user: None, ..request(method, path) });
+            assert_eq!(response.status, 401, "{method} {path}");
+            assert!(response.headers.contains(&("www-authenticate".into(), "Bearer".into())), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_address_is_said_before_who_is_asking() {
+        for (method, path, expected) in
+            [("GET", "/other", 404), ("POST", "/rooms/lobby/ws", 405), ("GET", "/rooms//ws", 400)]
+        {
+            assert_eq!(answer(Request { user: None, ..request(method, path) }).status, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_room_sees_the_request_as_it_came_but_for_its_path() {
+        let Decision::Request(to) = Routes::route(request("POST", "/rooms/lobby/messages")) else { panic!() };
+        let came = Request { path: "/messages".into(), ..request("POST", "/rooms/lobby/messages") };
+        assert_eq!(format!("{:?}", to.request), format!("{came:?}"));
+    }
+}
