@@ -1,0 +1,500 @@
+//! Every limit and timeout, and what an operator can set: unit in the name, reason in the doc, checked once at start.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::model::Address;
+
+/// The longest key of a room's storage, in bytes: what Durable Objects allow.
+pub const KEY_BYTES: usize = 2_048;
+/// The largest value of a room's storage, in bytes.
+pub const VALUE_BYTES: usize = 2 << 20;
+/// What one turn may write, in bytes: it is held in memory until it is durable.
+pub const TURN_WRITE_BYTES: usize = 16 << 20;
+/// Entries or keys that one storage call gives at most.
+pub const LIST_ENTRIES: usize = 1_000;
+/// Bytes that one storage call gives at most.
+pub const LIST_BYTES: usize = 16 << 20;
+/// Tags a socket can have.
+pub const TAGS: usize = 10;
+/// The longest tag, in bytes.
+pub const TAG_BYTES: usize = 256;
+/// The largest attachment of a socket, in bytes: it stays in memory while the room sleeps.
+pub const ATTACHMENT_BYTES: usize = 16_384;
+/// The longest auto-response, and the longest text it answers, in bytes.
+pub const AUTO_RESPONSE_BYTES: usize = 2_048;
+/// The longest reason for a close, in bytes: RFC 6455's control frame of 125 without the code.
+pub const CLOSE_REASON_BYTES: usize = 123;
+/// Timers a room can have.
+pub const TIMERS: usize = 1_000;
+/// The longest name of a timer, in bytes.
+pub const TIMER_NAME_BYTES: usize = 256;
+/// The largest payload of a timer, in bytes.
+pub const TIMER_PAYLOAD_BYTES: usize = 16_384;
+/// The largest body of a room's HTTP answer, in bytes.
+pub const RESPONSE_BYTES: usize = 16 << 20;
+/// Headers of a room's HTTP answer.
+pub const RESPONSE_HEADERS: usize = 64;
+/// The longest message a room can be allowed to send or get, in bytes.
+pub const MESSAGE_BYTES: usize = 1 << 20;
+/// Waits before a failed timer is tried again, in seconds; after the last it is given up.
+pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
+
+/// How Dormouse runs: what `dormouse.toml` says, and what is not said there.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The directory of its data.
+    pub data: PathBuf,
+    /// Every route begins with it: `/`, or a path without a slash at its end.
+    pub base_path: String,
+    /// A room without events is hibernated after this time.
+    #[serde(with = "duration")]
+    pub hibernate_after: Duration,
+    /// Who may do what.
+    pub identity: Identity,
+    /// What binds names to kinds of rooms.
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// The component that maps requests to rooms: a file, or `builtin:router`.
+    pub router: String,
+    /// Whether `/` serves the demo page.
+    pub page: bool,
+    /// What everything may use.
+    pub limits: Limits,
+}
+
+/// Who somebody is, and from which pages they may come.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identity {
+    /// How tokens are made.
+    pub auth: Auth,
+    /// Keys that tokens may be signed with; only with `auth = "jwt"`.
+    pub keys: Vec<Key>,
+    /// What a token's `aud` must hold, where something is said here.
+    pub audience: Option<String>,
+    /// What a token's `iss` must be, where something is said here.
+    pub issuer: Option<String>,
+    /// The cookie that may carry the token.
+    pub cookie: String,
+    /// Origins whose pages may use cookies, open sockets and read answers, such as `https://example.org`; the server's
+    /// own is always one.
+    pub allowed_origins: Vec<String>,
+    /// How far clocks may differ, when a token's `exp` and `nbf` are judged.
+    #[serde(with = "duration")]
+    pub leeway: Duration,
+}
+
+/// How tokens are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// `USERID:USERNAME`, believed as it is. Only on a loopback address, and without rate limits.
+    Dev,
+    /// Signed JSON Web Tokens.
+    Jwt,
+}
+
+/// A key that tokens may be signed with.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// The one algorithm it is used with: `HS256`, `RS256`, `ES256` or `EdDSA`.
+    pub algorithm: String,
+    /// Which tokens it is for, by their `kid`; all of them where nothing is said.
+    pub id: Option<String>,
+    /// A file: the secret's bytes for HS256 (at least 32), a public key in PEM for the others.
+    pub file: PathBuf,
+    /// A file with the private key in PEM, for `dormouse token`; not used by the server.
+    pub private_file: Option<PathBuf>,
+}
+
+/// Binds names to a kind of room.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Namespace {
+    /// A component file, or `builtin:chat-room` or `builtin:presence-tracker`.
+    pub component: String,
+    /// Values handed to its rooms.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    /// The longest message that its rooms take, in bytes.
+    #[serde(default = "message_bytes")]
+    pub message_in_bytes: usize,
+    /// The longest message that its rooms may send, in bytes.
+    #[serde(default = "message_bytes")]
+    pub message_out_bytes: usize,
+}
+
+fn message_bytes() -> usize {
+    MESSAGE_BYTES
+}
+
+/// What everything may use.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Rooms that have an instance at the same time; the least recently used hibernate first. Each takes an address
+    /// range of `memory_bytes`, and about 45 KB of memory once it has run.
+    pub awake_rooms: u32,
+    /// Memory of one instance, in bytes; at most 1 GiB.
+    pub memory_bytes: usize,
+    /// Elements of one instance's tables: functions it may call by reference.
+    pub table_elements: usize,
+    /// CPU a turn may use before it is logged.
+    #[serde(with = "duration")]
+    pub turn_cpu_slow: Duration,
+    /// CPU a turn may use before it traps.
+    #[serde(with = "duration")]
+    pub turn_cpu: Duration,
+    /// What a turn may say, in bytes.
+    pub turn_output_bytes: usize,
+    /// Lines a turn may log.
+    pub turn_log_lines: u32,
+    /// Turns of a room that may wait for the disk before its next one does.
+    pub uncommitted_turns: usize,
+    /// Sockets of a room.
+    pub sockets_per_room: usize,
+    /// Bytes that may wait for a socket before it is closed with 1013.
+    pub socket_queue_bytes: usize,
+    /// Messages of one socket that may wait for their turns before it is read no further.
+    pub events_per_socket: usize,
+    /// Events of one room that may wait: above it, sockets are read no further and requests are answered with 503.
+    pub events_per_room: usize,
+    /// Messages a second that one socket may send for long, and ten times as many at once. 0 for no limit; there is
+    /// none with `auth = "dev"`.
+    pub messages_per_second: u32,
+    /// A socket is asked for a sign of life this often.
+    #[serde(with = "duration")]
+    pub ping_every: Duration,
+    /// A socket that gives no sign of life for this long after it was asked is closed with 4408.
+    #[serde(with = "duration")]
+    pub pong_within: Duration,
+    /// A goodbye may take this long before the connection is cut.
+    #[serde(with = "duration")]
+    pub close_within: Duration,
+    /// Connections in all.
+    pub connections: usize,
+    /// HTTP requests that are answered at the same time.
+    pub requests: u32,
+    /// The head of a request must arrive within this time.
+    #[serde(with = "duration")]
+    pub header_within: Duration,
+    /// The body of a request must arrive within this time.
+    #[serde(with = "duration")]
+    pub body_within: Duration,
+    /// A room must answer within this time, or the client gets a 503.
+    #[serde(with = "duration")]
+    pub answer_within: Duration,
+    /// The body of a request, in bytes; at most 1 MiB.
+    pub body_bytes: usize,
+    /// Tickets that are valid at the same time.
+    pub tickets: usize,
+    /// Shutting down may take this long.
+    #[serde(with = "duration")]
+    pub drain_within: Duration,
+    /// Below this many free bytes on the data disk no turn may write.
+    pub min_free_bytes: u64,
+    /// Bytes of commits on their way to the disk, above which rooms wait.
+    pub commit_queue_bytes: usize,
+    /// A sync that takes longer is reported.
+    #[serde(with = "duration")]
+    pub slow_sync: Duration,
+    /// Memory for what was read from the disk, in bytes.
+    pub store_cache_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let builtin = |kind: &str| Namespace {
+            component: format!("builtin:{kind}"),
+            config: BTreeMap::new(),
+            // The longest thing their protocol lets a client say is a chat line of 12 KB; what they say themselves can
+            // be a history of a thousand.
+            message_in_bytes: 64 << 10,
+            message_out_bytes: MESSAGE_BYTES,
+        };
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
+            data: "./dormouse-data".into(),
+            base_path: "/api/realtime".into(),
+            hibernate_after: Duration::from_secs(10),
+            identity: Identity::default(),
+            namespaces: BTreeMap::from([
+                ("ROOMS".into(), builtin("chat-room")),
+                ("PRESENCE".into(), builtin("presence-tracker")),
+            ]),
+            router: "builtin:router".into(),
+            page: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Identity {
+            auth: Auth::Dev,
+            keys: Vec::new(),
+            audience: None,
+            issuer: None,
+            cookie: "dormouse_token".into(),
+            allowed_origins: Vec::new(),
+            leeway: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            // A live instance takes four of the kernel's 65,530 memory maps: 10,000 leave room for everything else.
+            awake_rooms: 10_000,
+            memory_bytes: 64 << 20,
+            table_elements: 20_000,
+            turn_cpu_slow: Duration::from_millis(50),
+            turn_cpu: Duration::from_secs(1),
+            turn_output_bytes: 16 << 20,
+            turn_log_lines: 100,
+            uncommitted_turns: 1_024,
+            sockets_per_room: 32_768,
+            socket_queue_bytes: 1 << 20,
+            events_per_socket: 64,
+            events_per_room: 4_096,
+            messages_per_second: 50,
+            ping_every: Duration::from_secs(25),
+            pong_within: Duration::from_secs(10),
+            close_within: Duration::from_secs(5),
+            connections: 100_000,
+            requests: 1_024,
+            header_within: Duration::from_secs(10),
+            body_within: Duration::from_secs(30),
+            answer_within: Duration::from_secs(30),
+            body_bytes: 1 << 20,
+            tickets: 100_000,
+            drain_within: Duration::from_secs(8),
+            min_free_bytes: 64 << 20,
+            commit_queue_bytes: 64 << 20,
+            slow_sync: Duration::from_secs(10),
+            store_cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Why a configuration cannot be used. The operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path} cannot be read")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no TOML, has a key that means nothing, or a value of the wrong kind.
+    #[error("{path}: {message}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, where, and what may have been meant.
+        message: String,
+    },
+    /// A value does not work.
+    #[error("{key}: {problem}")]
+    Invalid {
+        /// Its key, with dots.
+        key: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+}
+
+impl ConfigError {
+    fn invalid(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        ConfigError::Invalid { key: key.into(), problem: problem.into() }
+    }
+}
+
+impl Config {
+    /// Read a configuration file. Files it names are looked for beside it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let mut config = Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.into(), message })?;
+        config.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    /// Read a configuration from text. The error says what is wrong, and names the nearest known key.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let message = error.to_string();
+            match nearest_key(&message) {
+                Some(key) => format!("{}; did you mean `{key}`?", message.trim_end()),
+                None => message.trim_end().to_owned(),
+            }
+        })
+    }
+
+    fn resolve(&mut self, directory: &Path) {
+        let components = self.namespaces.values_mut().map(|namespace| &mut namespace.component);
+        for component in components.chain([&mut self.router]) {
+            if !component.starts_with("builtin:") {
+                *component = directory.join(&*component).to_string_lossy().into_owned();
+            }
+        }
+        for key in &mut self.identity.keys {
+            key.file = directory.join(&key.file);
+            key.private_file = key.private_file.take().map(|file| directory.join(file));
+        }
+    }
+
+    /// Check what can be checked without opening anything.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let path = &self.base_path;
+        if !path.starts_with('/') || (path.len() > 1 && path.ends_with('/')) || path.contains(['?', '#', '%']) {
+            return Err(ConfigError::invalid(
+                "base_path",
+                "must be `/`, or begin with a slash and not end with one, such as `/api/realtime`",
+            ));
+        }
+        if self.namespaces.is_empty() {
+            return Err(ConfigError::invalid("namespaces", "at least one is needed"));
+        }
+        for (name, namespace) in &self.namespaces {
+            Address::check_namespace(name)
+                .map_err(|error| ConfigError::invalid(format!("namespaces.{name}"), error.to_string()))?;
+            at_most(&format!("namespaces.{name}.message_in_bytes"), namespace.message_in_bytes, MESSAGE_BYTES)?;
+            at_most(&format!("namespaces.{name}.message_out_bytes"), namespace.message_out_bytes, MESSAGE_BYTES)?;
+        }
+        self.limits.check()?;
+        self.identity.check(self.listen)
+    }
+}
+
+impl Identity {
+    fn check(&self, listen: SocketAddr) -> Result<(), ConfigError> {
+        match self.auth {
+            Auth::Dev if !listen.ip().is_loopback() => Err(ConfigError::invalid(
+                "identity.auth",
+                format!(
+                    "\"dev\" believes everybody, so it works on a loopback address only, and {listen} is none; \
+                     use --auth jwt, or --listen 127.0.0.1:{}",
+                    listen.port()
+                ),
+            )),
+            Auth::Jwt if self.keys.is_empty() => Err(ConfigError::invalid(
+                "identity.keys",
+                "auth = \"jwt\" needs at least one key, such as\n\n[[identity.keys]]\nalgorithm = \"HS256\"\nfile = \
+                 \"jwt.secret\"",
+            )),
+            _ => self.check_origins(),
+        }
+    }
+
+    fn check_origins(&self) -> Result<(), ConfigError> {
+        for origin in &self.allowed_origins {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' '])) {
+                return Err(ConfigError::invalid(
+                    "identity.allowed_origins",
+                    format!("`{origin}` is no origin; write scheme and host, such as `https://example.org`"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), ConfigError> {
+        at_most("limits.memory_bytes", self.memory_bytes, 1 << 30)?;
+        if !self.memory_bytes.is_multiple_of(64 << 10) || self.memory_bytes == 0 {
+            return Err(ConfigError::invalid("limits.memory_bytes", "must be a multiple of 65,536, wasm's page"));
+        }
+        at_most("limits.body_bytes", self.body_bytes, 1 << 20)?;
+        let at_least_one = [
+            ("limits.awake_rooms", self.awake_rooms as usize),
+            ("limits.requests", self.requests as usize),
+            ("limits.uncommitted_turns", self.uncommitted_turns),
+            ("limits.events_per_socket", self.events_per_socket),
+            ("limits.events_per_room", self.events_per_room),
+            ("limits.connections", self.connections),
+            ("limits.sockets_per_room", self.sockets_per_room),
+            ("limits.turn_cpu", self.turn_cpu.as_millis() as usize),
+            ("limits.ping_every", self.ping_every.as_millis() as usize),
+        ];
+        for (key, value) in at_least_one {
+            if value == 0 {
+                return Err(ConfigError::invalid(key, "must not be 0"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn at_most(key: &str, value: usize, most: usize) -> Result<(), ConfigError> {
+    if value > most { Err(ConfigError::invalid(key, format!("{value} is more than {most}"))) } else { Ok(()) }
+}
+
+/// The known key that comes nearest to the unknown one that serde complains about.
+fn nearest_key(message: &str) -> Option<String> {
+    let (_, complaint) = message.split_once("unknown field `")?;
+    let (unknown, known) = complaint.split_once('`')?;
+    let known = known.split('`').skip(1).step_by(2);
+    known
+        .max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))
+        .map(str::to_owned)
+}
+
+/// Durations as people write them: `10s`, `250ms`, `1m 30s`.
+mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_the_nearest_known_one() {
+        let error = Config::parse("hibernate_aftr = \"1s\"").unwrap_err();
+        assert!(error.contains("did you mean `hibernate_after`?"), "{error}");
+        let error = Config::parse("[limits]\nawake_room = 1").unwrap_err();
+        assert!(error.contains("did you mean `awake_rooms`?"), "{error}");
+    }
+
+    #[test]
+    fn dev_auth_refuses_any_address_but_loopback() {
+        let dev = |listen: &str| Config { listen: listen.parse().unwrap(), ..Config::default() }.check();
+        assert!(dev("127.0.0.1:0").is_ok());
+        assert!(dev("[::1]:80").is_ok());
+        for other in ["0.0.0.0:80", "[::]:80", "192.168.1.4:80"] {
+            assert!(dev(other).unwrap_err().to_string().contains("loopback"), "{other}");
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused_with_their_key() {
+        let refused = |text: &str| Config::parse(text).unwrap().check().unwrap_err().to_string();
+        assert!(refused("base_path = \"/api/\"").starts_with("base_path:"));
+        assert!(refused("[limits]\nawake_rooms = 0").starts_with("limits.awake_rooms:"));
+        assert!(refused("[limits]\nmemory_bytes = 100").starts_with("limits.memory_bytes:"));
+        assert!(refused("[identity]\nauth = \"jwt\"").starts_with("identity.keys:"));
+        assert!(refused("[identity]\nallowed_origins = [\"*\"]").starts_with("identity.allowed_origins:"));
+        assert!(refused("[namespaces.\"a b\"]\ncomponent = \"x.wasm\"").starts_with("namespaces.a b:"));
+    }
+}

@@ -1,0 +1,422 @@
+//! One WebSocket, from its upgrade to its end: frames in, frames out, signs of life.
+//!
+//! tungstenite reads and judges what comes in and answers pings and closes; what it wants to write goes into our own
+//! queue, behind what the room said. Data frames go out as they are, encoded once for all who get them.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, IoSlice, Read, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+use tungstenite::error::{CapacityError, Error, ProtocolError};
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
+
+use super::bucket::Bucket;
+use super::close::Why;
+use super::outgoing::Outgoing;
+use crate::clock::{self, UnixMillis};
+use crate::config::Limits;
+use crate::model::{Client, Close, Message, Said};
+use crate::room::{self, Seat};
+
+/// Frames written with one system call.
+const FRAMES_A_WRITE: usize = 64;
+/// Frames that may wait here before the client is read no further: answers to its pings wait for it as well.
+const FRAMES_WAITING: usize = 256;
+/// Messages read before others on this thread get their turn.
+const MESSAGES_A_POLL: usize = 32;
+/// What is read at once. It is held while the connection lives, so it is small; a longer message gets its own buffer.
+const READ_BUFFER_BYTES: usize = 1_024;
+
+/// What a connection needs to know.
+pub(super) struct Terms {
+    pub(super) limits: Arc<Limits>,
+    /// The longest message it may send.
+    pub(super) message_bytes: usize,
+    /// When the identity that let it in expires.
+    pub(super) expires_at: Option<UnixMillis>,
+    /// Messages a second; 0 for no limit.
+    pub(super) messages_per_second: u32,
+}
+
+/// The task of one WebSocket.
+pub(super) struct Connection {
+    stream: TcpStream,
+    protocol: WebSocketContext,
+    outgoing: Arc<Outgoing>,
+    /// Given up when the room is told of the end.
+    seat: Option<Seat>,
+    terms: Terms,
+    bucket: Option<Bucket>,
+    /// Frames on their way; the first may be written in part.
+    writing: VecDeque<Bytes>,
+    /// How many bytes in `writing` are counted as waiting for the client.
+    counted: usize,
+    /// A message that the room had no space for.
+    refused: Option<Message>,
+    heard: Instant,
+    alarm: Pin<Box<Sleep>>,
+    state: State,
+    /// How it ended, for the room.
+    ending: Option<Close>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing is asked; the alarm looks whether it was silent.
+    Open,
+    /// A ping went out; the alarm ends the connection unless something was heard since.
+    Asked(Instant),
+    /// A goodbye was said; the alarm cuts the connection.
+    Closing,
+}
+
+/// The connection is over.
+struct Over;
+
+impl Connection {
+    /// A connection after its upgrade. `read` is what came with the request.
+    pub(super) fn new(stream: TcpStream, read: &[u8], outgoing: Arc<Outgoing>, seat: Seat, terms: Terms) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .max_message_size(Some(terms.message_bytes))
+            .max_frame_size(Some(terms.message_bytes));
+        let protocol = WebSocketContext::from_partially_read(read.to_vec(), Role::Server, Some(config));
+        let heard = clock::monotonic();
+        let alarm = Box::pin(tokio::time::sleep(first_alarm(&terms)));
+        let bucket = (terms.messages_per_second > 0).then(|| Bucket::new(terms.messages_per_second, heard));
+        Connection {
+            stream,
+            protocol,
+            outgoing,
+            seat: Some(seat),
+            terms,
+            bucket,
+            writing: VecDeque::new(),
+            counted: 0,
+            refused: None,
+            heard,
+            alarm,
+            state: State::Open,
+            ending: None,
+        }
+    }
+
+    fn drive(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+        self.take_work(context);
+        if self.write(context).is_err() {
+            return Poll::Ready(Over);
+        }
+        if self.read(context).is_err() {
+            // What tungstenite answered to a goodbye is still to be written, as far as the client takes it.
+            let _ = self.write(context);
+            return Poll::Ready(Over);
+        }
+        if self.write(context).is_err() {
+            return Poll::Ready(Over);
+        }
+        self.ring(context)
+    }
+
+    /// Take what the room and the host have put in the queue.
+    fn take_work(&mut self, context: &Context<'_>) {
+        let work = self.outgoing.take(context);
+        self.counted += work.frames.iter().map(Bytes::len).sum::<usize>();
+        if self.writing.is_empty() {
+            self.writing = work.frames;
+        } else {
+            self.writing.extend(work.frames);
+        }
+        if let Some((code, reason)) = work.close {
+            self.say_goodbye(code, &reason);
+        }
+        if work.resumed
+            && let Some(message) = self.refused.take()
+        {
+            self.hand_over(message);
+        }
+    }
+
+    fn say_goodbye(&mut self, code: u16, reason: &str) {
+        if self.state == State::Closing {
+            return;
+        }
+        self.ending = Some(Close { code, reason: reason.into(), clean: false });
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        let mut replies = Vec::new();
+        let mut wire = Wire { stream: &self.stream, context: None, replies: &mut replies };
+        // It only fails where the other side has said goodbye already.
+        let _ = self.protocol.close(&mut wire, Some(frame));
+        let _ = self.protocol.flush(&mut wire);
+        self.reply(replies);
+        self.state = State::Closing;
+        self.set_alarm(self.terms.limits.close_within);
+    }
+
+    fn reply(&mut self, replies: Vec<u8>) {
+        if !replies.is_empty() {
+            self.writing.push_back(replies.into());
+        }
+    }
+
+    /// Write what waits, as far as the client takes it, many frames at a time.
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        while !self.writing.is_empty() {
+            let frames = self.writing.iter().take(FRAMES_A_WRITE).map(|frame| IoSlice::new(frame)).collect::<Vec<_>>();
+            match self.stream.try_write_vectored(&frames) {
+                Ok(written) => self.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match self.stream.poll_write_ready(context) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => return Err(Over),
+                        Poll::Pending => return Ok(()),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(Over),
+            }
+        }
+        // An idle connection keeps no buffer.
+        self.writing = VecDeque::new();
+        Ok(())
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        let counted = written.min(self.counted);
+        self.counted -= counted;
+        self.outgoing.written(counted);
+        while let Some(frame) = self.writing.front_mut() {
+            if written < frame.len() {
+                bytes::Buf::advance(frame, written);
+                return;
+            }
+            written -= frame.len();
+            self.writing.pop_front();
+        }
+    }
+
+    /// Whether the client is read at all: not while the room has no space for what it says.
+    fn is_paused(&self) -> bool {
+        self.state != State::Closing && (self.refused.is_some() || !self.outgoing.may_send())
+    }
+
+    fn read(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        for _ in 0..MESSAGES_A_POLL {
+            if self.is_paused() || self.writing.len() > FRAMES_WAITING {
+                return Ok(());
+            }
+            let mut replies = Vec::new();
+            let mut wire = Wire { stream: &self.stream, context: Some(context), replies: &mut replies };
+            let read = self.protocol.read(&mut wire);
+            let flushed = self.protocol.flush(&mut wire);
+            self.reply(replies);
+            match read {
+                Ok(message) => {
+                    self.heard(message);
+                    // It says so as soon as both goodbyes are on their way.
+                    if matches!(flushed, Err(Error::ConnectionClosed)) {
+                        self.finish(true);
+                        return Err(Over);
+                    }
+                }
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(Error::ConnectionClosed) => {
+                    self.finish(true);
+                    return Err(Over);
+                }
+                Err(_) if self.state == State::Closing => return Err(Over),
+                Err(error) => match fault(&error) {
+                    Some(why) => {
+                        self.say_goodbye(why.code(), &why.reason());
+                        return Ok(());
+                    }
+                    None => return Err(Over),
+                },
+            }
+        }
+        // More may wait in the buffer, and nobody else would wake us for it.
+        context.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn heard(&mut self, message: tungstenite::Message) {
+        self.heard = clock::monotonic();
+        match message {
+            tungstenite::Message::Text(text) => match self.seat.as_ref().and_then(|seat| seat.auto_response(&text)) {
+                Some(reply) => self.writing.push_back(super::frames::encode(&Message::Text(reply))),
+                None => self.said(Message::Text(text.as_str().to_owned())),
+            },
+            tungstenite::Message::Binary(bytes) => self.said(Message::Binary(bytes.into())),
+            tungstenite::Message::Close(frame) => {
+                let (code, reason) = frame
+                    .map_or((1005, String::new()), |frame| (u16::from(frame.code), frame.reason.as_str().to_owned()));
+                if self.state != State::Closing {
+                    self.ending = Some(Close { code, reason, clean: true });
+                    self.state = State::Closing;
+                    self.set_alarm(self.terms.limits.close_within);
+                }
+            }
+            // tungstenite has answered pings; to have heard a pong is all that it is for.
+            tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_) | tungstenite::Message::Frame(_) => {}
+        }
+    }
+
+    /// The client said something to the room. After a goodbye nobody listens.
+    fn said(&mut self, message: Message) {
+        if self.state == State::Closing {
+            return;
+        }
+        if self.bucket.as_mut().is_some_and(|bucket| !bucket.take(self.heard)) {
+            let error = r#"{"type":"error","code":"rate_limited","message":"too many messages; slow down"}"#;
+            self.outgoing.say(&Said::new(Message::Text(error.into())));
+            return;
+        }
+        self.outgoing.sent();
+        self.hand_over(message);
+    }
+
+    fn hand_over(&mut self, message: Message) {
+        let Some(seat) = &self.seat else { return };
+        match seat.message(message) {
+            room::Said::Yes | room::Said::Never => {}
+            room::Said::NotNow(message) => self.refused = Some(message),
+        }
+    }
+
+    /// Look for signs of life, and for the end of the identity.
+    fn ring(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+        loop {
+            ready!(self.alarm.as_mut().poll(context));
+            let limits = self.terms.limits.clone();
+            if self.terms.expires_at.is_some_and(|at| at <= clock::unix_millis()) && self.state != State::Closing {
+                self.say_goodbye(Why::Expired.code(), &Why::Expired.reason());
+            } else {
+                match self.state {
+                    State::Closing => return Poll::Ready(Over),
+                    State::Open | State::Asked(_) if self.is_paused() => {
+                        // We do not listen, so its silence says nothing.
+                        self.heard = clock::monotonic();
+                        self.state = State::Open;
+                        self.set_alarm(limits.ping_every);
+                    }
+                    State::Asked(at) if self.heard < at => {
+                        self.say_goodbye(Why::Idle.code(), &Why::Idle.reason());
+                    }
+                    State::Asked(_) => {
+                        self.state = State::Open;
+                        self.set_alarm(limits.ping_every.saturating_sub(self.heard.elapsed()));
+                    }
+                    State::Open if self.heard.elapsed() < limits.ping_every => {
+                        self.set_alarm(limits.ping_every - self.heard.elapsed());
+                    }
+                    State::Open => {
+                        self.ask();
+                        self.set_alarm(limits.pong_within);
+                    }
+                }
+            }
+            if self.write(context).is_err() {
+                return Poll::Ready(Over);
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        let mut replies = Vec::new();
+        let mut wire = Wire { stream: &self.stream, context: None, replies: &mut replies };
+        let ping = tungstenite::Message::Ping(Bytes::new());
+        // It only fails where a goodbye was said, and then nobody is asked.
+        let _ = self.protocol.write(&mut wire, ping).and_then(|()| self.protocol.flush(&mut wire));
+        self.reply(replies);
+        self.state = State::Asked(clock::monotonic());
+    }
+
+    /// Ring after a while, or when the identity expires.
+    fn set_alarm(&mut self, after: Duration) {
+        let until_expiry = self.terms.expires_at.filter(|_| self.state != State::Closing).map(until);
+        let after = until_expiry.map_or(after, |expiry| after.min(expiry));
+        self.alarm.as_mut().reset((clock::monotonic() + after).into());
+    }
+
+    /// Both sides have said goodbye.
+    fn finish(&mut self, clean: bool) {
+        self.ending.get_or_insert_with(Close::lost).clean = clean;
+    }
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.drive(context).map(|Over| ())
+    }
+}
+
+impl Drop for Connection {
+    /// However it ended, the room is told once.
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            seat.close(self.ending.take().unwrap_or_else(Close::lost));
+        }
+    }
+}
+
+fn first_alarm(terms: &Terms) -> Duration {
+    terms.expires_at.map_or(terms.limits.ping_every, |at| until(at).min(terms.limits.ping_every))
+}
+
+fn until(at: UnixMillis) -> Duration {
+    Duration::from_millis(at.saturating_sub(clock::unix_millis()))
+}
+
+/// What the client did wrong; absent where the connection is simply gone.
+fn fault(error: &Error) -> Option<Why> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Why::TooBig),
+        Error::Utf8(_) => Some(Why::NotUtf8),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) | Error::Capacity(_) => Some(Why::Protocol),
+        _ => None,
+    }
+}
+
+/// The connection as tungstenite sees it: reads come from the client, writes go behind our own frames.
+struct Wire<'a, 'b> {
+    stream: &'a TcpStream,
+    /// Absent where nothing is to be read.
+    context: Option<&'a mut Context<'b>>,
+    replies: &'a mut Vec<u8>,
+}
+
+impl Read for Wire<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(context) = &mut self.context else { return Err(io::ErrorKind::WouldBlock.into()) };
+        loop {
+            match self.stream.try_read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.stream.poll_read_ready(context) {
+                    Poll::Ready(ready) => ready?,
+                    Poll::Pending => return Err(error),
+                },
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Write for Wire<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.replies.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,400 @@
+//! From an HTTP request to its answer: the page, tickets, and through the router to a room.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use rand::Rng;
+use serde_json::json;
+
+use super::identity::{Invalid, Verified};
+use super::origin::Origin;
+use super::problem::{Body, problem, problem_with};
+use super::{Edge, page, tickets, upgrade};
+use crate::clock;
+use crate::config;
+use crate::guest::{Decision, Moment};
+use crate::model::{self, Address};
+use crate::room::{ConnectError, NoAnswer};
+
+/// What comes before a token in `Authorization`.
+const BEARER: &str = "bearer ";
+/// What comes before a token in `Sec-WebSocket-Protocol`.
+const BEARER_PROTOCOL: &str = "bearer.";
+
+/// Headers of a room's answer that are the host's business, or would reach beyond the room.
+const NOT_FROM_ROOMS: [&str; 12] = [
+    "connection",
+    "content-length",
+    "content-security-policy",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "set-cookie",
+    "strict-transport-security",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Headers of a request that no component sees: credentials, and what the host has dealt with.
+const NOT_FOR_ROOMS: [&str; 9] = [
+    "authorization",
+    "connection",
+    "cookie",
+    "proxy-authorization",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "transfer-encoding",
+];
+
+/// Answer one request.
+pub(super) async fn answer(edge: Arc<Edge>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let path = request.uri().path();
+    if path == "/healthz" {
+        return Ok(health(&edge));
+    }
+    let Some(relative) = relative(path, &edge.base_path) else {
+        return Ok(page(&edge, &request));
+    };
+    let relative = relative.to_owned();
+    let origin = edge.origins.of(request.headers());
+    let allowed = match &origin {
+        Origin::Allowed(origin) => HeaderValue::from_str(origin).ok(),
+        _ => None,
+    };
+    let mut response = match (request.method() == Method::OPTIONS, &origin) {
+        (true, _) => preflight(&origin),
+        (false, Origin::Foreign) if upgrade::is_asked(request.headers()) => {
+            problem(StatusCode::FORBIDDEN, "this origin may not open sockets here")
+        }
+        (false, _) => match edge.requests.clone().try_acquire_owned() {
+            Ok(_permit) => api(&edge, request, relative, &origin).await,
+            Err(_) => overloaded("too many requests at once"),
+        },
+    };
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+    if let Some(origin) = allowed {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// A path below the base path, beginning with a slash.
+fn relative<'a>(path: &'a str, base: &str) -> Option<&'a str> {
+    if base == "/" {
+        // The page keeps its own paths.
+        return (path != "/" && !path.starts_with("/client/")).then_some(path).filter(|path| !is_page(path));
+    }
+    path.strip_prefix(base).filter(|rest| rest.starts_with('/'))
+}
+
+fn is_page(path: &str) -> bool {
+    path == "/config.json" || page::file(path, &HeaderMap::new()).is_some()
+}
+
+fn page(edge: &Edge, request: &Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path();
+    let found = match path {
+        _ if !edge.page => None,
+        "/config.json" => Some(page::config(&edge.base_path, edge.verifier.is_dev())),
+        _ => page::file(path, request.headers()),
+    };
+    match found {
+        Some(response) if matches!(*request.method(), Method::GET | Method::HEAD) => response,
+        Some(_) => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD"),
+        None => problem(StatusCode::NOT_FOUND, "nothing here"),
+    }
+}
+
+fn health(edge: &Edge) -> Response<Body> {
+    match edge.rooms.health() {
+        Ok(()) => json_response(&json!({ "status": "ok", "roomsRunning": edge.rooms.running() })),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    }
+}
+
+fn preflight(origin: &Origin) -> Response<Body> {
+    if *origin == Origin::Foreign {
+        return problem(StatusCode::FORBIDDEN, "this origin is not allowed");
+    }
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("authorization, content-type, idempotency-key"),
+    );
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    response
+}
+
+async fn api(edge: &Arc<Edge>, mut request: Request<Incoming>, path: String, origin: &Origin) -> Response<Body> {
+    let verified = match identify(edge, &request, origin) {
+        Ok(verified) => verified,
+        Err(invalid) => {
+            return problem_with(StatusCode::UNAUTHORIZED, &invalid.0, header::WWW_AUTHENTICATE, "Bearer");
+        }
+    };
+    if path == "/tickets" {
+        return ticket(edge, request.method(), verified);
+    }
+    let handshake = upgrade::Handshake::take(&mut request);
+    let seen = match see(edge, request, path, &verified).await {
+        Ok(seen) => seen,
+        Err(response) => return *response,
+    };
+    let mut moment = Moment { now: clock::unix_millis(), seed: [0; 32] };
+    rand::rng().fill_bytes(&mut moment.seed);
+    match edge.router.route(seen, moment, &edge.lane).await {
+        Ok(Decision::Respond(response)) => from_component(response),
+        Ok(Decision::Request { namespace, name, request }) => {
+            let address = match Address::new(&namespace, &name) {
+                Ok(address) => address,
+                Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+            };
+            let answered = tokio::time::timeout(edge.limits.answer_within, edge.rooms.request(&address, request));
+            match answered.await {
+                Ok(Ok(response)) => from_component(response),
+                Ok(Err(no_answer)) => unanswered(&no_answer),
+                Err(_) => overloaded("the room did not answer in time; what was asked may still be done"),
+            }
+        }
+        Ok(Decision::Connect { namespace, name, request }) => {
+            let address = match Address::new(&namespace, &name) {
+                Ok(address) => address,
+                Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+            };
+            let Some(verified) = verified else {
+                return problem_with(
+                    StatusCode::UNAUTHORIZED,
+                    "a socket needs an identity",
+                    header::WWW_AUTHENTICATE,
+                    "Bearer",
+                );
+            };
+            upgrade::connect(edge, handshake, &address, request, verified).await
+        }
+        Err(failure) => {
+            tracing::error!(%failure, "the router failed");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "the router failed")
+        }
+    }
+}
+
+/// Who asks: the first credential that is there counts, valid or not.
+fn identify(edge: &Edge, request: &Request<Incoming>, origin: &Origin) -> Result<Option<Verified>, Invalid> {
+    let headers = request.headers();
+    let verify = |token: &str| edge.verifier.verify(token).map(Some);
+    if let Some(authorization) = headers.get(header::AUTHORIZATION) {
+        // A name in a dev token may be any UTF-8, which `to_str` would refuse.
+        let text = std::str::from_utf8(authorization.as_bytes())
+            .map_err(|_| Invalid("the authorization header is not UTF-8".into()))?;
+        let (scheme, token) = text.split_at_checked(BEARER.len()).unwrap_or((text, ""));
+        if !scheme.eq_ignore_ascii_case(BEARER) {
+            return Err(Invalid("the authorization header must be `Bearer TOKEN`".into()));
+        }
+        return verify(token.trim());
+    }
+    if let Some(token) = upgrade::protocols(headers).find_map(|protocol| protocol.strip_prefix(BEARER_PROTOCOL)) {
+        return verify(token);
+    }
+    // A cookie comes by itself, so it counts only where the page that made the browser send it may be trusted.
+    if *origin != Origin::Foreign
+        && let Some(token) = cookie(headers, &edge.cookie)
+    {
+        return verify(&token);
+    }
+    let query = request.uri().query().unwrap_or_default();
+    if let Some(ticket) = parameter(query, "ticket") {
+        return match edge.tickets.take(&ticket) {
+            Some(verified) => Ok(Some(verified)),
+            None => Err(Invalid("the ticket was used or has expired".into())),
+        };
+    }
+    match parameter(query, "token") {
+        Some(token) if edge.verifier.is_dev() => verify(&token),
+        Some(_) => Err(Invalid("a token in a URL is not accepted: it would end up in logs".into())),
+        None => Ok(None),
+    }
+}
+
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let value = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"')).next()?;
+    percent_decode(value)
+}
+
+fn ticket(edge: &Edge, method: &Method, verified: Option<Verified>) -> Response<Body> {
+    if method != Method::POST {
+        return problem_with(StatusCode::METHOD_NOT_ALLOWED, "only POST here", header::ALLOW, "POST");
+    }
+    let Some(verified) = verified else {
+        return problem_with(
+            StatusCode::UNAUTHORIZED,
+            "a ticket needs an identity",
+            header::WWW_AUTHENTICATE,
+            "Bearer",
+        );
+    };
+    match edge.tickets.issue(verified) {
+        Some(ticket) => json_response(&json!({ "ticket": ticket, "expiresIn": tickets::VALID_FOR.as_secs() })),
+        None => overloaded("too many tickets are waiting to be used"),
+    }
+}
+
+/// The request as components see it: whole, bounded, without credentials.
+async fn see(
+    edge: &Edge,
+    request: Request<Incoming>,
+    path: String,
+    verified: &Option<Verified>,
+) -> Result<model::Request, Box<Response<Body>>> {
+    let refuse = |status, detail: &str| Err(Box::new(problem(status, detail)));
+    let (parts, body) = request.into_parts();
+    let too_large = || problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+    if body.size_hint().lower() > edge.limits.body_bytes as u64 {
+        return Err(Box::new(too_large()));
+    }
+    let body = Limited::new(body, edge.limits.body_bytes).collect();
+    let body = match tokio::time::timeout(edge.limits.body_within, body).await {
+        Ok(Ok(body)) => body.to_bytes().to_vec(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Box::new(too_large())),
+        Ok(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "the body broke off"),
+        Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+    };
+    let text = |(name, value): (&HeaderName, &HeaderValue)| {
+        let seen = !NOT_FOR_ROOMS.contains(&name.as_str());
+        let value = std::str::from_utf8(value.as_bytes()).ok().filter(|_| seen)?;
+        Some((name.as_str().to_owned(), value.to_owned()))
+    };
+    Ok(model::Request {
+        method: parts.method.as_str().to_owned(),
+        path,
+        query: parts.uri.query().and_then(without_credentials),
+        headers: parts.headers.iter().filter_map(text).collect(),
+        body,
+        user: verified.as_ref().map(|verified| verified.user.clone()),
+    })
+}
+
+fn without_credentials(query: &str) -> Option<String> {
+    let secret = |pair: &&str| !matches!(pair.split_once('='), Some(("token" | "ticket", _)));
+    let kept = query.split('&').filter(secret).collect::<Vec<_>>().join("&");
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// A component's answer, as far as it is the component's business.
+fn from_component(answer: model::Response) -> Response<Body> {
+    let bad = |what: &str| {
+        tracing::error!("a component's answer cannot be sent: {what}");
+        problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be sent")
+    };
+    let status = match StatusCode::from_u16(answer.status) {
+        Ok(status) if (200..600).contains(&answer.status) => status,
+        _ => return bad("its status is none of 200 to 599"),
+    };
+    if answer.body.len() > config::RESPONSE_BYTES {
+        return bad("its body is too large");
+    }
+    if answer.headers.len() > config::RESPONSE_HEADERS {
+        return bad("it has too many headers");
+    }
+    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    for (name, value) in answer.headers {
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
+            return bad("it has a header that HTTP does not allow");
+        };
+        let ours = NOT_FROM_ROOMS.contains(&name.as_str()) || name.as_str().starts_with("access-control-");
+        if !ours {
+            headers.append(name, value);
+        }
+    }
+    // Whatever a room says in the page's origin, it is data there and never a program.
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The answer where a room did not let a client in.
+pub(super) fn not_connected(error: &ConnectError) -> Response<Body> {
+    match error {
+        ConnectError::Refused(status, reason) => {
+            let status = StatusCode::from_u16(*status).ok().filter(|status| (400..600).contains(&status.as_u16()));
+            problem(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), reason)
+        }
+        ConnectError::NoAnswer(no_answer) => unanswered(no_answer),
+    }
+}
+
+fn unanswered(no_answer: &NoAnswer) -> Response<Body> {
+    match no_answer {
+        NoAnswer::NoNamespace => {
+            tracing::error!("the router named a namespace that is not configured");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, &no_answer.to_string())
+        }
+        NoAnswer::Failed => problem(StatusCode::INTERNAL_SERVER_ERROR, &no_answer.to_string()),
+        NoAnswer::Overloaded | NoAnswer::Broken | NoAnswer::Draining => overloaded(&no_answer.to_string()),
+    }
+}
+
+/// Come back, and not all at once.
+pub(super) fn overloaded(detail: &str) -> Response<Body> {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(rand::random_range(1_u32..=5)));
+    response
+}
+
+fn json_response(value: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let (_, value) = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
+    percent_decode(&value.replace('+', " "))
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Into::into)
+}
+
+/// How long a client that is turned away at the door waits.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_component_sees_a_token_or_a_ticket() {
+        assert_eq!(without_credentials("since=4&token=a:b&x=1"), Some("since=4&x=1".into()));
+        assert_eq!(without_credentials("ticket=abc"), None);
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_base_path() {
+        assert_eq!(relative("/api/realtime/rooms/a/ws", "/api/realtime"), Some("/rooms/a/ws"));
+        assert_eq!(relative("/api/realtimes/rooms", "/api/realtime"), None);
+        assert_eq!(relative("/api/realtime", "/api/realtime"), None);
+        assert_eq!(relative("/rooms/a/ws", "/"), Some("/rooms/a/ws"));
+        assert_eq!(relative("/", "/"), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! The demo page and the browser client it uses, embedded: no file is needed beside the binary, and no build step.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
+use hyper::{HeaderMap, Response, StatusCode};
+use include_dir::{Dir, include_dir};
+use serde_json::json;
+
+use super::problem::Body;
+
+static PAGE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
+static CLIENT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../client/src");
+
+/// Only our own files, and sockets to our own origin.
+const POLICY: &str = "default-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; \
+                      frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+
+/// The file at a path, where it is one of the page's.
+pub(super) fn file(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+    let name = if path == "/" { "index.html" } else { path.strip_prefix('/')? };
+    let file = match name.strip_prefix("client/") {
+        Some(name) => CLIENT.get_file(name),
+        None => PAGE.get_file(name),
+    };
+    let contents = file?.contents();
+    // Good for as long as the binary is: a new one may have other files.
+    let tag = format!("\"{}-{}\"", env!("CARGO_PKG_VERSION"), fingerprint(contents));
+    let mut response = Response::new(Full::new(Bytes::from_static(contents)));
+    if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        *response.body_mut() = Full::default();
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    }
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type(name)));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(ETAG, HeaderValue::try_from(tag).expect("a version and a number are a header's text"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+    Some(response)
+}
+
+/// What the page needs to know of this server.
+pub(super) fn config(base_path: &str, dev: bool) -> Response<Body> {
+    let config = json!({ "basePath": base_path, "auth": if dev { "dev" } else { "jwt" } });
+    let mut response = Response::new(Full::new(Bytes::from(config.to_string())));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+        "html" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "json" => "application/json",
+        _ => "application/octet-stream",
+    }
+}
+
+/// FNV-1a: enough to tell two builds' files apart.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}

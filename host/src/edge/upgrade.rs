@@ -1,0 +1,143 @@
+//! From an HTTP request to a WebSocket: the handshake of RFC 6455, once the room has agreed.
+
+use std::sync::Arc;
+
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tungstenite::handshake::derive_accept_key;
+
+use super::connection::{Connection, Terms};
+use super::http::not_connected;
+use super::identity::Verified;
+use super::outgoing::Outgoing;
+use super::problem::{Body, problem, problem_with};
+use super::{Edge, Listed};
+use crate::model::{self, Address};
+
+/// The subprotocol that the server speaks, for clients that name some.
+const PROTOCOL: &str = "dormouse";
+
+/// What a request says of the upgrade it wants.
+pub(super) enum Handshake {
+    /// A right one.
+    Good {
+        on_upgrade: OnUpgrade,
+        accept: HeaderValue,
+        /// The client named our subprotocol.
+        named: bool,
+        /// Holds the connection's place until the WebSocket ends.
+        place: Option<Arc<OwnedSemaphorePermit>>,
+    },
+    /// It wants none.
+    None,
+    /// It wants one, but not as RFC 6455 says.
+    Bad(&'static str),
+}
+
+/// Whether a request wants to become a WebSocket.
+pub(super) fn is_asked(headers: &HeaderMap) -> bool {
+    lists(headers, header::UPGRADE, "websocket")
+}
+
+/// The subprotocols that a client names.
+pub(super) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+fn lists(headers: &HeaderMap, name: header::HeaderName, word: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(word))
+}
+
+impl Handshake {
+    /// Take from a request what its upgrade needs.
+    pub(super) fn take(request: &mut Request<Incoming>) -> Self {
+        let headers = request.headers();
+        if !is_asked(headers) {
+            return Handshake::None;
+        }
+        if request.method() != Method::GET || !lists(headers, header::CONNECTION, "upgrade") {
+            return Handshake::Bad("an upgrade is a GET with `Connection: Upgrade`");
+        }
+        if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+            return Handshake::Bad("only version 13 of the WebSocket protocol is spoken here");
+        }
+        let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24) else {
+            return Handshake::Bad("the WebSocket key is missing or not 16 bytes in base64");
+        };
+        let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("base64 is a header's text");
+        let named = protocols(headers).any(|protocol| protocol == PROTOCOL);
+        let place = request.extensions_mut().remove();
+        Handshake::Good { on_upgrade: hyper::upgrade::on(request), accept, named, place }
+    }
+}
+
+/// Ask the room, and turn the request into a socket of it.
+pub(super) async fn connect(
+    edge: &Arc<Edge>,
+    handshake: Handshake,
+    address: &Address,
+    request: model::Request,
+    verified: Verified,
+) -> Response<Body> {
+    let (on_upgrade, accept, named, place) = match handshake {
+        Handshake::Good { on_upgrade, accept, named, place } => (on_upgrade, accept, named, place),
+        Handshake::None => {
+            let detail = "this is a WebSocket; ask for an upgrade";
+            return problem_with(StatusCode::UPGRADE_REQUIRED, detail, header::UPGRADE, "websocket");
+        }
+        Handshake::Bad(detail) => {
+            let mut response = problem(StatusCode::BAD_REQUEST, detail);
+            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            return response;
+        }
+    };
+    let outgoing = Arc::new(Outgoing::new(edge.limits.socket_queue_bytes, edge.limits.events_per_socket));
+    let user = Arc::new(verified.user);
+    let seat = match edge.rooms.connect(address, request, user, outgoing.clone()).await {
+        Ok(seat) => seat,
+        Err(error) => return not_connected(&error),
+    };
+    let terms = Terms {
+        limits: edge.limits.clone(),
+        message_bytes: edge.rooms.namespace(address.namespace()).map_or(0, |namespace| namespace.message_in_bytes),
+        expires_at: verified.expires_at,
+        messages_per_second: if edge.verifier.is_dev() { 0 } else { edge.limits.messages_per_second },
+    };
+    let listed = Listed::new(edge, outgoing.clone());
+    // Its own task: the one of the HTTP connection, with its buffers, ends with the upgrade.
+    tokio::spawn(async move {
+        let Ok(upgraded) = on_upgrade.await else {
+            seat.close(model::Close::lost());
+            return;
+        };
+        let (stream, read) = into_parts(upgraded);
+        let connection = Box::new(Connection::new(stream, &read, outgoing, seat, terms));
+        tokio::spawn(async move {
+            connection.await;
+            drop((listed, place));
+        });
+    });
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if named {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    }
+    response
+}
+
+fn into_parts(upgraded: Upgraded) -> (TcpStream, bytes::Bytes) {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().expect("the edge accepts nothing but TCP");
+    (parts.io.into_inner(), parts.read_buf)
+}

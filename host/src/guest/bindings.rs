@@ -1,0 +1,26 @@
+//! The WIT contract as Rust, generated once for rooms and once for routers.
+
+/// The world of a room.
+pub(super) mod room {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "room-component",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: { "dormouse:room/sockets.socket": crate::guest::state::SocketHandle },
+    });
+}
+
+/// The world of a router.
+pub(super) mod router {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "router-component",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "dormouse:room/types": crate::guest::bindings::room::dormouse::room::types,
+            "dormouse:room/context": crate::guest::bindings::room::dormouse::room::context,
+        },
+    });
+}

@@ -1,0 +1,99 @@
+//! Why there is no turn, and why there is no component.
+
+use std::time::Duration;
+
+use super::limits::Exceeded;
+use super::state::Host;
+
+/// Why a turn never happened. The room's author must act; the room itself goes on with its next event.
+#[derive(Debug, thiserror::Error)]
+pub enum TurnFailure {
+    /// The room returned an error.
+    #[error("the room said: {}", one_line(.0))]
+    Guest(String),
+    /// It computed for too long.
+    #[error("it used its {limit:?} of CPU")]
+    Cpu {
+        /// The limit.
+        limit: Duration,
+    },
+    /// It asked for more memory than an instance may have.
+    #[error("it used its {limit_bytes} B of memory")]
+    Memory {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// It panicked, or did what a component may not do.
+    #[error("it trapped: {cause}{}", last_words(.output))]
+    Trap {
+        /// What wasmtime says.
+        cause: String,
+        /// What it last wrote to standard error, such as a panic's message.
+        output: String,
+    },
+    /// No instance could be made.
+    #[error("no instance could be made: {0}")]
+    Instantiate(String),
+}
+
+fn last_words(output: &str) -> String {
+    match output.trim() {
+        "" => String::new(),
+        output => format!("; its last words: {}", one_line(output)),
+    }
+}
+
+/// A guest's text as one line of the log: it cannot begin another, or speak to the operator's terminal.
+pub(super) fn one_line(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
+impl TurnFailure {
+    pub(super) fn trap(host: &Host, error: &wasmtime::Error) -> Self {
+        match host.meter.exceeded {
+            Some(Exceeded::Cpu) => TurnFailure::Cpu { limit: host.limits.turn_cpu },
+            Some(Exceeded::Memory) => TurnFailure::Memory { limit_bytes: host.limits.memory_bytes },
+            Some(Exceeded::Table) | None => {
+                TurnFailure::Trap { cause: error.root_cause().to_string(), output: host.last_words() }
+            }
+        }
+    }
+}
+
+/// Why a component cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// This machine cannot hold what the limits ask for.
+    #[error("wasmtime cannot start: {0}; lower `limits.awake_rooms` or `limits.memory_bytes`")]
+    Engine(String),
+    /// It is no valid component.
+    #[error("{name} is no WebAssembly component for wasm32-wasip2: {cause}")]
+    Compile {
+        /// Which component.
+        name: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// It imports what a room cannot have, or does not export what one must.
+    #[error("{name} does not fit the contract dormouse:room@0.1.0: {cause}")]
+    Contract {
+        /// Which component.
+        name: String,
+        /// What does not fit.
+        cause: String,
+    },
+}
+
+impl LoadError {
+    pub(super) fn engine(error: wasmtime::Error) -> Self {
+        LoadError::Engine(format!("{error:#}"))
+    }
+
+    pub(super) fn compile(name: &str, error: wasmtime::Error) -> Self {
+        LoadError::Compile { name: name.into(), cause: format!("{error:#}") }
+    }
+
+    pub(super) fn contract(name: &str, error: wasmtime::Error) -> Self {
+        LoadError::Contract { name: name.into(), cause: format!("{error:#}") }
+    }
+}

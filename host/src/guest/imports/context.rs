@@ -1,0 +1,50 @@
+//! `context`: where and when the component runs.
+
+use rand::Rng;
+
+use crate::guest::bindings::room::dormouse::room::context::{self, Level, WakeReason};
+use crate::guest::failure::one_line;
+use crate::guest::state::Host;
+
+/// A line is cut here.
+const LINE_BYTES: usize = 4_096;
+
+impl context::Host for Host {
+    fn namespace(&mut self) -> wasmtime::Result<String> {
+        Ok(self.lent.as_ref().map(|lent| lent.address.namespace().to_owned()).unwrap_or_default())
+    }
+
+    fn name(&mut self) -> wasmtime::Result<String> {
+        Ok(self.lent.as_ref().map(|lent| lent.address.name().to_owned()).unwrap_or_default())
+    }
+
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.moment.now)
+    }
+
+    fn woken_by(&mut self) -> wasmtime::Result<WakeReason> {
+        Ok(self.woken_by)
+    }
+
+    fn config(&mut self, key: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.lent.as_ref().and_then(|lent| lent.config.get(&key).cloned()))
+    }
+
+    fn random(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.rng().next_u64())
+    }
+
+    fn log(&mut self, level: Level, line: String) -> wasmtime::Result<()> {
+        if !self.may_log() {
+            return Ok(());
+        }
+        let line = one_line(&line[..line.floor_char_boundary(LINE_BYTES)]);
+        match level {
+            Level::Debug => tracing::debug!(target: "room", "{line}"),
+            Level::Info => tracing::info!(target: "room", "{line}"),
+            Level::Warn => tracing::warn!(target: "room", "{line}"),
+            Level::Error => tracing::error!(target: "room", "{line}"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! `sockets`: the clients of the room.
+
+use bytes::Bytes;
+use wasmtime::component::Resource;
+
+use crate::config;
+use crate::guest::bindings::room::dormouse::room::sockets::{self, Except, Filter, HostSocket, SocketError};
+use crate::guest::bindings::room::dormouse::room::types::{Message, User};
+use crate::guest::convert;
+use crate::guest::state::{Host, SocketHandle};
+use crate::model::{self, Audience, AutoResponse, Output, Said, SocketChange, SocketKey};
+
+impl Host {
+    /// The key behind a handle, while its client is here.
+    fn here(&mut self, handle: &Resource<SocketHandle>) -> wasmtime::Result<Result<SocketKey, SocketError>> {
+        let key = handle.rep();
+        let here = self.lent()?.sockets.get(key).is_some_and(|socket| !socket.gone);
+        Ok(if here { Ok(key) } else { Err(SocketError::Gone) })
+    }
+
+    fn say(&mut self, message: Message, audience: Audience) -> wasmtime::Result<Result<(), SocketError>> {
+        let message = convert::message_from(message);
+        let most = self.lent()?.message_out_bytes;
+        if message.len() > most {
+            return Ok(Err(too_large(most)));
+        }
+        self.count_output(message.len())?;
+        self.changes.outputs.push(Output::Say(Said::new(message), audience));
+        Ok(Ok(()))
+    }
+}
+
+impl HostSocket for Host {
+    fn id(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<u64> {
+        Ok(self.socket(handle.rep())?.id)
+    }
+
+    fn user(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<User> {
+        Ok(convert::user(&self.socket(handle.rep())?.user))
+    }
+
+    fn tags(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<Vec<String>> {
+        Ok(self.socket(handle.rep())?.tags.clone())
+    }
+
+    fn set_tags(
+        &mut self,
+        handle: Resource<SocketHandle>,
+        tags: Vec<String>,
+    ) -> wasmtime::Result<Result<(), SocketError>> {
+        if tags.len() > config::TAGS {
+            return Ok(Err(SocketError::TooMany(config::TAGS as u32)));
+        }
+        if tags.iter().any(|tag| tag.len() > config::TAG_BYTES) {
+            return Ok(Err(too_large(config::TAG_BYTES)));
+        }
+        let key = match self.here(&handle)? {
+            Ok(key) => key,
+            Err(gone) => return Ok(Err(gone)),
+        };
+        self.count_output(0)?;
+        let before = self.socket(key)?.tags.clone();
+        self.changes.sockets_before.push((key, SocketChange::Tags(before)));
+        self.lent()?.sockets.set_tags(key, tags);
+        Ok(Ok(()))
+    }
+
+    fn attachment(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<Vec<u8>> {
+        Ok(self.socket(handle.rep())?.attachment.to_vec())
+    }
+
+    fn set_attachment(
+        &mut self,
+        handle: Resource<SocketHandle>,
+        attachment: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), SocketError>> {
+        if attachment.len() > config::ATTACHMENT_BYTES {
+            return Ok(Err(too_large(config::ATTACHMENT_BYTES)));
+        }
+        let key = match self.here(&handle)? {
+            Ok(key) => key,
+            Err(gone) => return Ok(Err(gone)),
+        };
+        self.count_output(attachment.len())?;
+        let before = self.socket(key)?.attachment.clone();
+        self.changes.sockets_before.push((key, SocketChange::Attachment(before)));
+        self.lent()?.sockets.set_attachment(key, Bytes::from(attachment));
+        Ok(Ok(()))
+    }
+
+    fn send(&mut self, handle: Resource<SocketHandle>, message: Message) -> wasmtime::Result<Result<(), SocketError>> {
+        match self.here(&handle)? {
+            Ok(key) => self.say(message, Audience::These(vec![key])),
+            Err(gone) => Ok(Err(gone)),
+        }
+    }
+
+    fn close(
+        &mut self,
+        handle: Resource<SocketHandle>,
+        code: u16,
+        reason: String,
+    ) -> wasmtime::Result<Result<(), SocketError>> {
+        if !matches!(code, 1000 | 1008 | 1009 | 1011..=1013 | 3000..=4999) {
+            return Ok(Err(SocketError::BadCloseCode));
+        }
+        if reason.len() > config::CLOSE_REASON_BYTES {
+            return Ok(Err(too_large(config::CLOSE_REASON_BYTES)));
+        }
+        let socket = match self.here(&handle)? {
+            Ok(key) => key,
+            Err(gone) => return Ok(Err(gone)),
+        };
+        self.count_output(reason.len())?;
+        self.changes.outputs.push(Output::Close { socket, code, reason });
+        Ok(Ok(()))
+    }
+
+    fn buffered(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<u64> {
+        Ok(self.socket(handle.rep())?.client.buffered() as u64)
+    }
+
+    fn drop(&mut self, _: Resource<SocketHandle>) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
+impl sockets::Host for Host {
+    fn all(&mut self, filter: Filter) -> wasmtime::Result<Vec<Resource<SocketHandle>>> {
+        let keys = self.lent()?.sockets.select(&from_wit(filter));
+        Ok(keys.into_iter().map(Resource::new_own).collect())
+    }
+
+    fn count(&mut self, filter: Filter) -> wasmtime::Result<u32> {
+        let sockets = &mut self.lent()?.sockets;
+        let filter = from_wit(filter);
+        let count = if filter == model::Filter::default() { sockets.len() } else { sockets.select(&filter).len() };
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+
+    fn get(&mut self, id: u64) -> wasmtime::Result<Option<Resource<SocketHandle>>> {
+        Ok(self.lent()?.sockets.find(id).map(Resource::new_own))
+    }
+
+    fn broadcast(&mut self, message: Message, filter: Filter) -> wasmtime::Result<Result<(), SocketError>> {
+        let filter = from_wit(filter);
+        let audience = match filter {
+            model::Filter { tag: None, user: None, except } => Audience::Everyone(except),
+            narrow => {
+                let keys = self.lent()?.sockets.select(&narrow);
+                self.count_output(size_of_val(keys.as_slice()))?;
+                Audience::These(keys)
+            }
+        };
+        self.say(message, audience)
+    }
+
+    fn set_auto_response(&mut self, request: String, reply: String) -> wasmtime::Result<Result<(), SocketError>> {
+        if request.len().max(reply.len()) > config::AUTO_RESPONSE_BYTES {
+            return Ok(Err(too_large(config::AUTO_RESPONSE_BYTES)));
+        }
+        self.count_output(request.len() + reply.len())?;
+        self.changes.outputs.push(Output::AutoResponse(Some(AutoResponse { request, reply })));
+        Ok(Ok(()))
+    }
+
+    fn clear_auto_response(&mut self) -> wasmtime::Result<()> {
+        self.count_output(0)?;
+        self.changes.outputs.push(Output::AutoResponse(None));
+        Ok(())
+    }
+}
+
+fn from_wit(filter: Filter) -> model::Filter {
+    let except = match filter.except {
+        Except::Nobody => model::Except::Nobody,
+        Except::Socket(id) => model::Except::Socket(id),
+        Except::User(id) => model::Except::User(id),
+    };
+    model::Filter { tag: filter.tag, user: filter.user, except }
+}
+
+fn too_large(limit: usize) -> SocketError {
+    SocketError::TooLarge(u32::try_from(limit).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,176 @@
+//! `storage`: the room's ordered keys, with this turn's writes laid over what was there before.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use wasmtime::bail;
+
+use crate::config;
+use crate::guest::bindings::room::dormouse::room::storage::{self, StorageError};
+use crate::guest::state::Host;
+use crate::model::{self, scan_over};
+
+impl Host {
+    fn read(&mut self, key: &[u8]) -> wasmtime::Result<Option<Bytes>> {
+        if let Some(written) = self.changes.writes.get(key) {
+            return Ok(written.clone());
+        }
+        Ok(self.lent()?.storage.get(key)?)
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.changes.write_bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+        self.changes.writes.insert(Bytes::from(key), value.map(Bytes::from));
+    }
+
+    fn check(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StorageError> {
+        let mut bytes = self.changes.write_bytes;
+        for (key, value) in entries {
+            if !is_key(key) {
+                return Err(StorageError::BadKey);
+            }
+            if value.len() > config::VALUE_BYTES {
+                return Err(StorageError::ValueTooLarge);
+            }
+            bytes += key.len() + value.len();
+        }
+        if bytes > config::TURN_WRITE_BYTES { Err(StorageError::TurnTooLarge) } else { Ok(()) }
+    }
+
+    fn scan(&mut self, range: &model::Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> wasmtime::Result<()> {
+        let storage = self.lent()?.storage.clone();
+        Ok(scan_over(&self.changes.writes, &*storage, range, visit)?)
+    }
+}
+
+impl storage::Host for Host {
+    fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Option<Vec<u8>>> {
+        Ok(self.read(&key)?.map(|value| value.to_vec()))
+    }
+
+    fn get_many(&mut self, keys: Vec<Vec<u8>>) -> wasmtime::Result<Vec<Option<Vec<u8>>>> {
+        if keys.len() > config::LIST_ENTRIES {
+            bail!("get-many was asked for more than {} keys", config::LIST_ENTRIES);
+        }
+        let mut bytes = 0;
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            let value = self.read(&key)?;
+            bytes += value.as_ref().map_or(0, |value| value.len());
+            if bytes > config::LIST_BYTES {
+                bail!("get-many was asked for more than {} B of values", config::LIST_BYTES);
+            }
+            values.push(value.map(|value| value.to_vec()));
+        }
+        Ok(values)
+    }
+
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> wasmtime::Result<Result<(), StorageError>> {
+        self.put_many(vec![(key, value)])
+    }
+
+    fn put_many(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> wasmtime::Result<Result<(), StorageError>> {
+        if let Err(error) = self.check(&entries) {
+            return Ok(Err(error));
+        }
+        for (key, value) in entries {
+            self.write(key, Some(value));
+        }
+        Ok(Ok(()))
+    }
+
+    fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<bool> {
+        let was_there = is_key(&key) && self.read(&key)?.is_some();
+        if was_there {
+            self.count_deletes(1)?;
+            self.write(key, None);
+        }
+        Ok(was_there)
+    }
+
+    fn delete_range(&mut self, start: Vec<u8>, end: Vec<u8>, limit: u32) -> wasmtime::Result<u32> {
+        let range = model::Range {
+            start: Bound::Included(Bytes::from(start)),
+            end: Bound::Excluded(Bytes::from(end)),
+            reverse: false,
+        };
+        let most = bounded(limit);
+        let mut keys = Vec::new();
+        self.scan(&range, &mut |key, _| {
+            if keys.len() < most {
+                keys.push(key.to_vec());
+            }
+            keys.len() < most
+        })?;
+        self.count_deletes(keys.len())?;
+        let deleted = keys.len();
+        for key in keys {
+            self.write(key, None);
+        }
+        Ok(u32::try_from(deleted).expect("a call removes 1,000 keys at most"))
+    }
+
+    fn list(&mut self, range: storage::Range) -> wasmtime::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let most = bounded(range.limit);
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        self.scan(&bounds(range), &mut |key, value| {
+            bytes += key.len() + value.len();
+            if entries.len() == most || bytes > config::LIST_BYTES {
+                return false;
+            }
+            entries.push((key.to_vec(), value.to_vec()));
+            entries.len() < most
+        })?;
+        Ok(entries)
+    }
+}
+
+impl Host {
+    /// Removals count as writes too: they are kept until the turn is over, and go to the disk.
+    fn count_deletes(&mut self, keys: usize) -> wasmtime::Result<()> {
+        const RECORD_BYTES: usize = 64;
+        self.changes.write_bytes += keys * RECORD_BYTES;
+        if self.changes.write_bytes > config::TURN_WRITE_BYTES {
+            bail!("the turn wrote and removed more than {} B", config::TURN_WRITE_BYTES);
+        }
+        Ok(())
+    }
+}
+
+fn is_key(key: &[u8]) -> bool {
+    !key.is_empty() && key.len() <= config::KEY_BYTES
+}
+
+fn bounded(limit: u32) -> usize {
+    usize::try_from(limit).map_or(config::LIST_ENTRIES, |limit| limit.min(config::LIST_ENTRIES))
+}
+
+/// The narrowest bounds that hold all that was asked for.
+fn bounds(range: storage::Range) -> model::Range {
+    let (first, after) = match range.prefix {
+        Some(prefix) => {
+            let after = successor(&prefix);
+            (prefix, after)
+        }
+        None => (Vec::new(), None),
+    };
+    let start = range.start.map_or(first.clone(), |start| start.max(first));
+    let end = match (range.end, after) {
+        (Some(end), Some(after)) => Some(end.min(after)),
+        (end, after) => end.or(after),
+    };
+    model::Range {
+        start: Bound::Included(Bytes::from(start)),
+        end: end.map_or(Bound::Unbounded, |end| Bound::Excluded(Bytes::from(end))),
+        reverse: range.reverse,
+    }
+}
+
+/// The first key behind all that begin with `prefix`; absent where there is none.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut next = prefix[..=last].to_vec();
+    next[last] += 1;
+    Some(next)
+}

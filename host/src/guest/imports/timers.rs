@@ -1,0 +1,69 @@
+//! `timers`: named timers that wake the room.
+
+use bytes::Bytes;
+
+use crate::config;
+use crate::guest::bindings::room::dormouse::room::timers::{self, Due, TimerError};
+use crate::guest::convert;
+use crate::guest::state::Host;
+use crate::model::Timer;
+
+impl Host {
+    fn timer(&mut self, name: &str) -> wasmtime::Result<Option<Timer>> {
+        if let Some(changed) = self.changes.timers.get(name) {
+            return Ok(changed.clone());
+        }
+        Ok(self.lent()?.timers.get(name).cloned())
+    }
+
+    /// All timers as this turn sees them, by name.
+    fn all_timers(&mut self) -> wasmtime::Result<Vec<Timer>> {
+        let changed = std::mem::take(&mut self.changes.timers);
+        let before = self.lent()?.timers.iter().filter(|timer| !changed.contains_key(&timer.name)).cloned();
+        let mut all = before.chain(changed.values().flatten().cloned()).collect::<Vec<_>>();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        self.changes.timers = changed;
+        Ok(all)
+    }
+}
+
+impl timers::Host for Host {
+    fn set(&mut self, name: String, due: Due, payload: Vec<u8>) -> wasmtime::Result<Result<(), TimerError>> {
+        if name.is_empty() || name.len() > config::TIMER_NAME_BYTES {
+            return Ok(Err(TimerError::BadName));
+        }
+        if payload.len() > config::TIMER_PAYLOAD_BYTES {
+            return Ok(Err(TimerError::PayloadTooLarge));
+        }
+        if self.timer(&name)?.is_none() {
+            // Counting is cheap until a room comes near the limit.
+            let most = self.lent()?.timers.len() + self.changes.timers.len();
+            if most >= config::TIMERS && self.all_timers()?.len() >= config::TIMERS {
+                return Ok(Err(TimerError::TooMany));
+            }
+        }
+        let at = match due {
+            Due::At(at) => at,
+            Due::After(after) => self.moment.now.saturating_add(after),
+        };
+        let timer = Timer { name: name.clone(), at, payload: Bytes::from(payload), attempt: 0 };
+        self.changes.timers.insert(name, Some(timer));
+        Ok(Ok(()))
+    }
+
+    fn get(&mut self, name: String) -> wasmtime::Result<Option<timers::Timer>> {
+        Ok(self.timer(&name)?.as_ref().map(convert::timer))
+    }
+
+    fn cancel(&mut self, name: String) -> wasmtime::Result<bool> {
+        let was_set = self.timer(&name)?.is_some();
+        if was_set {
+            self.changes.timers.insert(name, None);
+        }
+        Ok(was_set)
+    }
+
+    fn list(&mut self) -> wasmtime::Result<Vec<timers::Timer>> {
+        Ok(self.all_timers()?.iter().map(convert::timer).collect())
+    }
+}

@@ -1,0 +1,145 @@
+//! One instance of a room's component, and one event run through it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use wasmtime::Store;
+use wasmtime::component::Resource;
+
+use super::bindings::room::RoomComponent;
+use super::bindings::room::dormouse::room::context::WakeReason;
+use super::failure::TurnFailure;
+use super::limits::{HANDLES, HOSTCALL_BYTES, Meter};
+use super::state::{Host, Lent};
+use super::{RoomKind, convert};
+use crate::clock::UnixMillis;
+use crate::config::Limits;
+use crate::model::{Answer, Event, Turn};
+
+/// What a turn can tell of the world: the same moment and event give the same turn.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moment {
+    /// The time of the turn.
+    pub now: UnixMillis,
+    /// What its randomness comes from.
+    pub seed: [u8; 32],
+}
+
+/// An instance: a cache of its room's state, good until a turn fails.
+pub struct Instance {
+    store: Store<Host>,
+    room: RoomComponent,
+    awake: bool,
+    limits: Arc<Limits>,
+}
+
+/// How a run ended.
+pub struct Ran {
+    /// What was lent, as it was if there is no turn.
+    pub lent: Box<Lent>,
+    /// What the event did, or why it did nothing.
+    pub turn: Result<Turn, TurnFailure>,
+    /// Good for the next event; absent where its memory may be ahead of the room's storage.
+    pub instance: Option<Box<Instance>>,
+}
+
+/// A run that may still go on. It does not stop when it is dropped at once, so it must be driven to its end.
+pub(super) type Run = Pin<Box<dyn Future<Output = Ran> + Send>>;
+
+impl RoomKind {
+    /// Make an instance. Its first run calls `wake` before the event.
+    pub async fn instantiate(&self) -> Result<Box<Instance>, TurnFailure> {
+        let mut store = new_store(self.pre.engine(), &self.limits);
+        let room = self
+            .pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(|error| TurnFailure::Instantiate(format!("{error:#}")))?;
+        Ok(Box::new(Instance { store, room, awake: false, limits: self.limits.clone() }))
+    }
+}
+
+pub(super) fn new_store(engine: &wasmtime::Engine, limits: &Arc<Limits>) -> Store<Host> {
+    let mut store = Store::new(engine, Host::new(limits.clone()));
+    store.limiter(|host| &mut host.meter);
+    store.epoch_deadline_callback(Meter::on_tick);
+    store.set_epoch_deadline(2);
+    store.set_hostcall_fuel(HOSTCALL_BYTES);
+    store.set_max_component_handles(HANDLES);
+    store
+}
+
+impl Instance {
+    /// Run one event.
+    pub fn run(mut self: Box<Self>, lent: Box<Lent>, event: Event, moment: Moment) -> Run {
+        Box::pin(async move {
+            self.store.data_mut().begin(moment, Some(lent));
+            // Two ticks: one may be just ahead, and a turn of a few microseconds shall not yield for it.
+            self.store.set_epoch_deadline(2);
+            let called = self.call(event).await;
+            let host = self.store.data_mut();
+            let cpu = host.meter.cpu();
+            if cpu >= self.limits.turn_cpu_slow {
+                tracing::warn!(target: "room", ?cpu, "a turn used much CPU");
+            }
+            let failed = match called {
+                Ok(Ok(answer @ Answer::Refuse(..))) => Ok(Turn::refused(answer)),
+                Ok(Ok(answer)) => {
+                    let (lent, changes) = host.end();
+                    let lent = lent.expect("a room's turn gives back what was lent");
+                    return Ran { lent, turn: Ok(changes.into_turn(answer)), instance: Some(self) };
+                }
+                Ok(Err(said)) => Err(TurnFailure::Guest(said)),
+                Err(error) => Err(TurnFailure::trap(host, &error)),
+            };
+            let lent = host.undo().expect("a room's turn gives back what was lent");
+            Ran { lent, turn: failed, instance: None }
+        })
+    }
+
+    async fn call(&mut self, event: Event) -> wasmtime::Result<Result<Answer, String>> {
+        let guest = self.room.dormouse_room_room();
+        let store = &mut self.store;
+        if !self.awake {
+            store.data_mut().woken_by = wake_reason(&event);
+            if let Err(said) = guest.call_wake(&mut *store).await? {
+                return Ok(Err(format!("wake: {said}")));
+            }
+            self.awake = true;
+        }
+        let none = |said: Result<(), String>| said.map(|()| Answer::None);
+        Ok(match event {
+            Event::Connect(socket, request) => {
+                let request = convert::request(request);
+                match guest.call_on_connect(store, &request, Resource::new_borrow(socket)).await? {
+                    Ok(()) => Ok(Answer::Accept),
+                    Err(refusal) => Ok(Answer::Refuse(refusal.status, refusal.reason)),
+                }
+            }
+            Event::Message(socket, message) => {
+                let message = convert::message(message);
+                none(guest.call_on_message(store, Resource::new_borrow(socket), &message).await?)
+            }
+            Event::Close(socket, close) => {
+                let socket = Resource::new_borrow(socket);
+                none(guest.call_on_close(store, socket, close.code, &close.reason, close.clean).await?)
+            }
+            Event::Timer(timer) => none(guest.call_on_timer(store, &convert::timer(&timer)).await?),
+            Event::Request(request) => {
+                let response = guest.call_on_request(store, &convert::request(request)).await?;
+                response.map(|response| Answer::Response(convert::response(response)))
+            }
+        })
+    }
+}
+
+fn wake_reason(event: &Event) -> WakeReason {
+    match event {
+        Event::Connect(..) => WakeReason::Connect,
+        Event::Message(..) => WakeReason::Message,
+        Event::Close(..) => WakeReason::Close,
+        Event::Timer(_) => WakeReason::Timer,
+        Event::Request(_) => WakeReason::Request,
+    }
+}

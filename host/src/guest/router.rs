@@ -1,0 +1,89 @@
+//! A router: from a request to a room, each in an instance of its own.
+
+use std::sync::Arc;
+
+use wasmtime::component::InstancePre;
+
+use super::bindings::router::RouterComponentPre;
+use super::bindings::router::exports::dormouse::room::router as wit;
+use super::failure::TurnFailure;
+use super::instance::{Moment, new_store};
+use super::state::Host;
+use super::{Lane, convert};
+use crate::config::Limits;
+use crate::model::{Request, Response};
+
+/// A component that can be a router, compiled and linked. Cheap to clone.
+#[derive(Clone)]
+pub struct RouterKind {
+    pre: RouterComponentPre<Host>,
+    limits: Arc<Limits>,
+    imports: Arc<[String]>,
+}
+
+/// Where a request goes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The router's own answer.
+    Respond(Response),
+    /// To the room `name` of `namespace`, as an HTTP request.
+    Request {
+        /// As the configuration names it.
+        namespace: String,
+        /// The room.
+        name: String,
+        /// As the room shall see it.
+        request: Request,
+    },
+    /// To the room, as a WebSocket.
+    Connect {
+        /// As the configuration names it.
+        namespace: String,
+        /// The room.
+        name: String,
+        /// As the room shall see it.
+        request: Request,
+    },
+}
+
+impl RouterKind {
+    pub(super) fn new(pre: InstancePre<Host>, limits: Arc<Limits>, imports: Arc<[String]>) -> wasmtime::Result<Self> {
+        Ok(RouterKind { pre: RouterComponentPre::new(pre)?, limits, imports })
+    }
+
+    /// The interfaces it imports: all that it can learn and do.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// Ask it where a request goes.
+    pub async fn route(&self, request: Request, moment: Moment, lane: &Lane) -> Result<Decision, TurnFailure> {
+        let router = self.clone();
+        lane.drive(Box::pin(async move { router.call(request, moment).await })).await
+    }
+
+    async fn call(&self, request: Request, moment: Moment) -> Result<Decision, TurnFailure> {
+        let mut store = new_store(self.pre.engine(), &self.limits);
+        store.data_mut().begin(moment, None);
+        let routed = async {
+            let instance = self.pre.instantiate_async(&mut store).await?;
+            instance.dormouse_room_router().call_route(&mut store, &convert::request(request)).await
+        };
+        match routed.await {
+            Ok(decision) => Ok(decide(decision)),
+            Err(error) => Err(TurnFailure::trap(store.data(), &error)),
+        }
+    }
+}
+
+fn decide(decision: wit::Decision) -> Decision {
+    match decision {
+        wit::Decision::Respond(response) => Decision::Respond(convert::response(response)),
+        wit::Decision::Request(to) => {
+            Decision::Request { namespace: to.namespace, name: to.name, request: convert::request_from(to.request) }
+        }
+        wit::Decision::Connect(to) => {
+            Decision::Connect { namespace: to.namespace, name: to.name, request: convert::request_from(to.request) }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What a language's standard library asks of WASI, answered from the turn: its time, its seed, an empty world.
+//!
+//! There are no files, no network, no arguments, no environment, and nothing waits: a sleep traps. Output becomes lines
+//! in the log. Most turns ask for none of it, so none of it is made before it is asked for.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng, TryRng};
+use tokio::io::AsyncWrite;
+use wasmtime::bail;
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView};
+use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::random::WasiRandom;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+
+use super::failure::one_line;
+use super::instance::Moment;
+use super::state::Host;
+
+/// The last words of a guest that are kept for the message about its trap.
+const LAST_WORDS_BYTES: usize = 2_048;
+
+/// One instance's WASI.
+pub(super) struct Wasi {
+    context: WasiCtx,
+    table: ResourceTable,
+    now: Arc<AtomicU64>,
+    rng: TurnRng,
+    output: Arc<Mutex<String>>,
+}
+
+impl Wasi {
+    pub(super) fn new(moment: &Moment) -> Self {
+        let rng = TurnRng(Arc::new(Mutex::new(StdRng::from_seed(moment.seed))));
+        let now = Arc::new(AtomicU64::new(moment.now));
+        let output = Arc::new(Mutex::new(String::new()));
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(1_000);
+        let mut builder = WasiCtxBuilder::new();
+        builder
+            .wall_clock(TurnClock(now.clone()))
+            .monotonic_clock(TurnClock(now.clone()))
+            .secure_random(rng.clone())
+            .insecure_random(rng.clone())
+            .insecure_random_seed(0)
+            .stdout(LogLines(output.clone()))
+            .stderr(LogLines(output.clone()));
+        Wasi { context: builder.build(), table, now, rng, output }
+    }
+
+    /// A turn begins: another time, another seed, and what was written before is no longer its last words.
+    pub(super) fn begin(&mut self, moment: &Moment) {
+        self.now.store(moment.now, Ordering::Relaxed);
+        *self.rng.lock() = StdRng::from_seed(moment.seed);
+        self.output.lock().expect("no holder of this lock panics").clear();
+    }
+
+    pub(super) fn last_words(&self) -> String {
+        self.output.lock().expect("no holder of this lock panics").clone()
+    }
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let wasi = self.wasi();
+        WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
+    }
+}
+
+/// Link what Rust's standard library drags in, and nothing else.
+pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
+    random::insecure::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
+    cli::environment::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::exit::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::terminal_input::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::terminal_output::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::terminal_stdin::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::terminal_stdout::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    cli::terminal_stderr::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
+    filesystem::preopens::add_to_linker::<Host, WasiFilesystem>(linker, Host::filesystem)?;
+    filesystem::types::add_to_linker::<Host, WasiFilesystem>(linker, Host::filesystem)?;
+    never_wait(linker)
+}
+
+/// A turn cannot wait for time to pass, since time stands still in it.
+fn never_wait(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
+    for name in ["subscribe-instant", "subscribe-duration"] {
+        clock.func_new(name, |_, _, _, _| bail!("a room cannot sleep: set a timer instead"))?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// The turn's time, to the millisecond.
+struct TurnClock(Arc<AtomicU64>);
+
+impl TurnClock {
+    fn since_epoch(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl HostWallClock for TurnClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        self.since_epoch()
+    }
+}
+
+impl HostMonotonicClock for TurnClock {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since_epoch().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The turn's randomness.
+#[derive(Clone)]
+struct TurnRng(Arc<Mutex<StdRng>>);
+
+impl TurnRng {
+    fn lock(&self) -> MutexGuard<'_, StdRng> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl TryRng for TurnRng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.lock().next_u32())
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.lock().next_u64())
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.lock().fill_bytes(bytes);
+        Ok(())
+    }
+}
+
+/// Standard output and error: lines in the log, of which the last ones are kept.
+#[derive(Clone)]
+struct LogLines(Arc<Mutex<String>>);
+
+impl LogLines {
+    fn push(&self, bytes: &[u8]) {
+        let mut output = self.0.lock().expect("no holder of this lock panics");
+        // Only so much is kept and logged a turn, so that a flood costs nothing.
+        let space = LAST_WORDS_BYTES.saturating_sub(output.len());
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(space)]);
+        output.push_str(&text);
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            tracing::info!(target: "room", "{}", one_line(line));
+        }
+    }
+}
+
+impl IsTerminal for LogLines {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogLines {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for LogLines {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for LogLines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.push(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(4_096)
+    }
+}
+
+impl AsyncWrite for LogLines {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.push(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,213 @@
+//! All parts put together: from a configuration to a server that runs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::clock;
+use crate::config::{Config, ConfigError};
+use crate::edge::{Edge, KeyError, Verifier};
+use crate::guest::{Engine, LoadError, RoomKind, RouterKind};
+use crate::model::StorageFailed;
+use crate::room::{Namespace, Rooms};
+use crate::store::{OpenError, Store, StoreOptions};
+
+/// What marks a component that is in the binary.
+const BUILTIN: &str = "builtin:";
+
+/// Puts a host together. What is not given is made as the configuration says.
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    config: Config,
+    store: Option<Store>,
+    verifier: Option<Verifier>,
+    listener: Option<TcpListener>,
+    components: BTreeMap<String, Vec<u8>>,
+}
+
+/// A host that runs. Dropping it without [`shutdown`](Host::shutdown) is a crash: what was acknowledged is on disk, and
+/// clients notice nothing but a lost connection.
+pub struct Host {
+    address: SocketAddr,
+    rooms: Rooms,
+    edge: Arc<Edge>,
+    accepting: JoinHandle<()>,
+    drain_within: Duration,
+}
+
+/// Why a host did not start. The operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration does not work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A key does not work.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A component cannot be read.
+    #[error("the component {path} cannot be read: {source}")]
+    Component {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no component of that name in the binary.
+    #[error("there is no {0}; there are builtin:chat-room, builtin:presence-tracker and builtin:router")]
+    Builtin(String),
+    /// A component does not work.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The store does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageFailed),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}: {source}; pass --listen to choose another address")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Builder {
+    /// Keep rooms in a store of your own, instead of the directory `data`.
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Verify tokens in a way of your own, instead of `identity.auth`.
+    pub fn identity(mut self, verifier: Verifier) -> Self {
+        self.verifier = Some(verifier);
+        self
+    }
+
+    /// Serve on a listener of your own, instead of the address `listen`.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Offer the bytes of a component, for namespaces and the router to name as `builtin:NAME`.
+    pub fn component(mut self, name: &str, wasm: impl Into<Vec<u8>>) -> Self {
+        self.components.insert(name.into(), wasm.into());
+        self
+    }
+
+    /// Open, compile, listen and serve. Must be called in a multi-threaded tokio runtime.
+    pub async fn start(self) -> Result<Host, StartError> {
+        self.config.check()?;
+        let verifier = match self.verifier {
+            Some(verifier) => verifier,
+            None => Verifier::new(&self.config.identity)?,
+        };
+        let listen = self.config.listen;
+        let on_listen = |source| StartError::Listen { address: listen, source };
+        let listener = match self.listener {
+            Some(listener) => listener,
+            None => TcpListener::bind(listen).await.map_err(on_listen)?,
+        };
+        let address = listener.local_addr().map_err(on_listen)?;
+        let limits = Arc::new(self.config.limits.clone());
+        let loaded = components(&self.config, &self.components)?;
+        let store = match self.store {
+            Some(store) => store,
+            None => Store::open(&self.config.data, store_options(&self.config))?,
+        };
+        let rooms = Rooms::start(store, loaded.namespaces, limits.clone(), self.config.hibernate_after)?;
+        let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier);
+        let accepting = tokio::spawn(edge.clone().serve(listener));
+        Ok(Host { address, rooms, edge, accepting, drain_within: self.config.limits.drain_within })
+    }
+}
+
+impl Host {
+    /// Begin to put a host together.
+    pub fn builder(config: Config) -> Builder {
+        Builder { config, store: None, verifier: None, listener: None, components: BTreeMap::new() }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its rooms, to speak to them without a network.
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// Say goodbye to every client, let every room come to its end, and close the store, within `limits.drain_within`.
+    /// What was acknowledged is on disk in any case.
+    pub async fn shutdown(self) {
+        let began = clock::monotonic();
+        self.edge.drain().await;
+        // It has heard of the drain, so it ends by itself.
+        if self.accepting.await.is_err() {
+            tracing::error!("the task that accepts connections panicked");
+        }
+        self.rooms.drain(self.drain_within.saturating_sub(began.elapsed())).await;
+    }
+}
+
+/// The compiled components of a configuration.
+pub struct Loaded {
+    /// By their names.
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// The router.
+    pub router: RouterKind,
+}
+
+/// Read and compile the components that a configuration names. `extra` are offered beside the builtin ones.
+pub fn components(config: &Config, extra: &BTreeMap<String, Vec<u8>>) -> Result<Loaded, StartError> {
+    let engine = Engine::new(Arc::new(config.limits.clone()))?;
+    let mut kinds = BTreeMap::<&str, RoomKind>::new();
+    let mut namespaces = BTreeMap::new();
+    for (name, namespace) in &config.namespaces {
+        let component = namespace.component.as_str();
+        let kind = match kinds.get(component) {
+            Some(kind) => kind.clone(),
+            None => engine.room(component, &read(component, extra)?)?,
+        };
+        kinds.insert(component, kind.clone());
+        let namespace = Namespace {
+            kind,
+            config: Arc::new(namespace.config.clone()),
+            message_in_bytes: namespace.message_in_bytes,
+            message_out_bytes: namespace.message_out_bytes,
+        };
+        namespaces.insert(name.clone(), namespace);
+    }
+    let router = engine.router(&config.router, &read(&config.router, extra)?)?;
+    Ok(Loaded { namespaces, router })
+}
+
+fn read(component: &str, extra: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, StartError> {
+    match component.strip_prefix(BUILTIN) {
+        Some(name) => {
+            let shipped = || dormouse_bundle::builtin(name).map(<[u8]>::to_vec);
+            extra.get(name).cloned().or_else(shipped).ok_or_else(|| StartError::Builtin(component.into()))
+        }
+        None => std::fs::read(component).map_err(|source| StartError::Component { path: component.into(), source }),
+    }
+}
+
+/// What a configuration says about the store.
+pub fn store_options(config: &Config) -> StoreOptions {
+    StoreOptions {
+        min_free_bytes: config.limits.min_free_bytes,
+        queue_bytes: config.limits.commit_queue_bytes,
+        slow_sync: config.limits.slow_sync,
+        cache_bytes: config.limits.store_cache_bytes,
+    }
+}

@@ -1,0 +1,39 @@
+//! Dormouse: durable rooms. Small sandboxed programs, each with its own WebSockets, timers and storage, found by name.
+//!
+//! The binary is this library with a command line. To embed it:
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), dormouse::StartError> {
+//! let host = dormouse::Host::builder(dormouse::config::Config::default()).start().await?;
+//! println!("listening on {}", host.address());
+//! host.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The map
+//!
+//! | module | knows | and not |
+//! |---|---|---|
+//! | [`edge`] | HTTP, WebSocket, identity, origins, close codes, drain | wasm, a room's inside |
+//! | [`room`] | the order of a life: mailbox, turn, outbox, hibernation, timers | TCP, files |
+//! | [`guest`] | wasmtime: engine, instance, limits, the WIT interfaces | sockets' wires, files |
+//! | [`store`] | the disk: read, commit, recovery | rooms' lives, wasm |
+//! | [`model`] | the plain data they speak in | everything else |
+//! | [`config`], [`clock`] | every limit; the only source of time | |
+//!
+//! Start reading at [`room`]. The promises, in the order in which we would defend them: nothing a guest does stops the
+//! host; one instance per address; a turn happens as a whole or not at all; no output before its commit; a committed
+//! write survives power loss; sockets survive hibernation; frames keep their order, and none is dropped silently.
+
+pub mod clock;
+pub mod config;
+pub mod edge;
+pub mod guest;
+pub mod model;
+pub mod room;
+pub mod store;
+
+mod host;
+
+pub use host::{Builder, Host, StartError, components, store_options};

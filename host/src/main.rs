@@ -1,0 +1,197 @@
+//! The command line: arguments to a configuration, a configuration to a server, an error to an exit code.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dormouse::Host;
+use dormouse::config::{Auth, Config};
+use dormouse::model::User;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Durable rooms: sandboxed programs with their own WebSockets, timers and storage, found by name.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Serve),
+    /// Print a token that the configured server accepts, for trying things out
+    Token(Token),
+    /// Check a configuration and the components it names, and say what each can do
+    Check(Common),
+}
+
+#[derive(Args)]
+struct Common {
+    /// The configuration file [default: dormouse.toml where there is one]
+    #[arg(long, value_name = "FILE", env = "DORMOUSE_CONFIG")]
+    config: Option<PathBuf>,
+    /// How tokens are made [default: dev]
+    #[arg(long, env = "DORMOUSE_AUTH")]
+    auth: Option<Auth>,
+}
+
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    common: Common,
+    /// Where to listen; port 0 chooses a free one [default: 127.0.0.1:8787]
+    #[arg(long, value_name = "ADDR", env = "DORMOUSE_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// The directory of the data [default: ./dormouse-data]
+    #[arg(long, value_name = "DIR", env = "DORMOUSE_DATA")]
+    data: Option<PathBuf>,
+    /// Hibernate a room after this time without events, such as 10s [default: 10s]
+    #[arg(long, value_name = "TIME", env = "DORMOUSE_HIBERNATE_AFTER", value_parser = humantime::parse_duration)]
+    hibernate_after: Option<Duration>,
+    /// What to log: error, warn, info, debug, or a filter such as info,dormouse::store=debug
+    #[arg(long, value_name = "FILTER", env = "DORMOUSE_LOG", default_value = "info")]
+    log: String,
+    /// How to log
+    #[arg(long, value_enum, env = "DORMOUSE_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Args)]
+struct Token {
+    #[command(flatten)]
+    common: Common,
+    /// The userId
+    user: String,
+    /// The userName [default: the userId]
+    #[arg(long)]
+    name: Option<String>,
+    /// How long it is valid
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    valid_for: Duration,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve(args),
+        Command::Token(args) => token(args),
+        Command::Check(args) => check(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dormouse: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Flags and environment beat the file, the file beats the defaults.
+fn load(common: &Common) -> anyhow::Result<Config> {
+    let beside = PathBuf::from("dormouse.toml");
+    let file = common.config.clone().or_else(|| beside.exists().then_some(beside));
+    let mut config = match file {
+        Some(file) => Config::load(&file)?,
+        None => Config::default(),
+    };
+    if let Some(auth) = common.auth {
+        config.identity.auth = auth;
+    }
+    Ok(config)
+}
+
+fn serve(args: Serve) -> anyhow::Result<()> {
+    let mut config = load(&args.common)?;
+    config.listen = args.listen.unwrap_or(config.listen);
+    config.data = args.data.unwrap_or(config.data);
+    config.hibernate_after = args.hibernate_after.unwrap_or(config.hibernate_after);
+    start_log(&args.log, args.log_format)?;
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Sockets are looked at often even while turns keep every thread busy: a turn may take 10 ms of its thread.
+        .event_interval(16)
+        .build()
+        .context("the runtime cannot start")?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    // Before anything is begun, so that no signal finds us unprepared.
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    let (auth, data) = (config.identity.auth, config.data.display().to_string());
+    let host = Host::builder(config).start().await?;
+    let auth = if auth == Auth::Dev { "dev: everybody is believed" } else { "jwt" };
+    eprintln!("dormouse: ready on http://{} (data in {data}, auth {auth})", host.address());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("shutting down");
+    host.shutdown().await;
+    Ok(())
+}
+
+fn token(args: Token) -> anyhow::Result<()> {
+    let config = load(&args.common)?;
+    config.check()?;
+    let name = args.name.unwrap_or_else(|| args.user.clone());
+    let user = User { id: args.user, name };
+    println!("{}", dormouse::edge::mint(&config.identity, &user, args.valid_for)?);
+    Ok(())
+}
+
+fn check(args: &Common) -> anyhow::Result<()> {
+    let config = load(args)?;
+    config.check()?;
+    dormouse::edge::Verifier::new(&config.identity)?;
+    let loaded = dormouse::components(&config, &Default::default())?;
+    for (name, namespace) in &loaded.namespaces {
+        println!("namespace {name}: {}", config.namespaces[name].component);
+        print_imports(namespace.kind.imports());
+    }
+    println!("router: {}", config.router);
+    print_imports(loaded.router.imports());
+    println!("the configuration is good");
+    Ok(())
+}
+
+fn print_imports(imports: &[String]) {
+    for import in imports {
+        println!("  imports {import}");
+    }
+}
+
+fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(filter).context("--log is no filter such as info or info,dormouse::store=debug")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// Each socket is a file: take as many as we are allowed to.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, files = limit.current, "the limit of open files stays as it is");
+    }
+}

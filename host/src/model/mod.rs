@@ -1,0 +1,22 @@
+//! The plain data that the rest of the host speaks in: addresses, events, sockets, timers, turns.
+//!
+//! Nothing here waits, locks, opens a file, writes to a connection or names wasmtime. `room` owns these values, `guest`
+//! reads them and makes turns of them, `store` keeps what must last.
+
+mod address;
+mod event;
+mod http;
+mod message;
+mod overlay;
+mod sockets;
+mod timers;
+mod turn;
+
+pub use address::{Address, AddressError, NAME_BYTES, NAMESPACE_BYTES};
+pub use event::{Close, Event};
+pub use http::{Request, Response, User};
+pub use message::{Message, Said};
+pub use overlay::{Range, Storage, StorageFailed, Written, scan_over};
+pub use sockets::{AutoResponse, Client, Except, Filter, Socket, SocketKey, Sockets};
+pub use timers::{Timer, Timers};
+pub use turn::{Answer, Audience, Output, SocketChange, Turn, Writes};

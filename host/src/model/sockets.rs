@@ -1,0 +1,247 @@
+//! The sockets of one room: who is behind each, its tags and its attachment. They outlive the instance.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Close, Said, User};
+
+/// A socket's place in its room's table; never used again while the room is in memory. It is what a guest's handle
+/// holds.
+pub type SocketKey = u32;
+
+/// The other end of a socket, as a room sees it. None of these may wait.
+pub trait Client: Send + Sync {
+    /// Queue messages, in order. A client whose queue is full is closed with 1013 by its own side.
+    fn say(&self, said: &Said);
+
+    /// Close the connection after what was said before.
+    fn close(&self, code: u16, reason: &str);
+
+    /// One message of this client has been through its turn: it may send one more.
+    fn taken(&self);
+
+    /// The room has space in its mailbox again.
+    fn resume(&self);
+
+    /// Bytes that wait for this client.
+    fn buffered(&self) -> usize;
+}
+
+/// One client's connection.
+#[derive(Clone)]
+pub struct Socket {
+    /// Unique among all sockets this host ever had.
+    pub id: u64,
+    /// Who is behind it.
+    pub user: Arc<User>,
+    /// The room's own labels.
+    pub tags: Vec<String>,
+    /// The room's own notes.
+    pub attachment: Bytes,
+    /// The number of the turn that accepted it: what earlier turns said is not for it.
+    pub joined: u64,
+    /// Its client has left; it stays in the table until the room was told.
+    pub gone: bool,
+    /// The other end.
+    pub client: Arc<dyn Client>,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("id", &self.id).field("user", &self.user.id).finish_non_exhaustive()
+    }
+}
+
+/// A text that the host answers without the room, and the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoResponse {
+    /// The whole text of a client's message.
+    pub request: String,
+    /// The whole text of the answer.
+    pub reply: String,
+}
+
+/// Whom to leave out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Except {
+    /// Leave nobody out.
+    #[default]
+    Nobody,
+    /// The socket with this id.
+    Socket(u64),
+    /// The user with this id.
+    User(String),
+}
+
+/// Which sockets: those that match all that is given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Only with this tag.
+    pub tag: Option<String>,
+    /// Only of the user with this id.
+    pub user: Option<String>,
+    /// Without these.
+    pub except: Except,
+}
+
+impl Filter {
+    /// Whether a socket is among those meant. One that is gone never is.
+    pub fn matches(&self, socket: &Socket) -> bool {
+        let excepted = match &self.except {
+            Except::Nobody => false,
+            Except::Socket(id) => socket.id == *id,
+            Except::User(id) => socket.user.id == *id,
+        };
+        !socket.gone
+            && !excepted
+            && self.user.as_ref().is_none_or(|id| socket.user.id == *id)
+            && self.tag.as_ref().is_none_or(|tag| socket.tags.contains(tag))
+    }
+}
+
+/// All sockets of a room, oldest first.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    table: BTreeMap<SocketKey, Socket>,
+    next: SocketKey,
+    /// How many are not gone.
+    present: usize,
+    /// Found by user; made when first asked for, dropped when the room hibernates.
+    by_user: Option<HashMap<String, BTreeSet<SocketKey>>>,
+    /// Found by tag; made when first asked for, dropped when the room hibernates.
+    by_tag: Option<HashMap<String, BTreeSet<SocketKey>>>,
+}
+
+impl Sockets {
+    /// Add a socket. Absent when this room has had 4 billion of them: it must be forgotten first.
+    pub fn insert(&mut self, socket: Socket) -> Option<SocketKey> {
+        let key = self.next;
+        self.next = self.next.checked_add(1)?;
+        index(&mut self.by_user, key, [&socket.user.id]);
+        index(&mut self.by_tag, key, &socket.tags);
+        self.present += usize::from(!socket.gone);
+        self.table.insert(key, socket);
+        Some(key)
+    }
+
+    /// Take a socket out.
+    pub fn remove(&mut self, key: SocketKey) -> Option<Socket> {
+        let socket = self.table.remove(&key)?;
+        unindex(&mut self.by_user, key, [&socket.user.id]);
+        unindex(&mut self.by_tag, key, &socket.tags);
+        self.present -= usize::from(!socket.gone);
+        Some(socket)
+    }
+
+    /// Its client has left: it is no longer counted, listed or spoken to.
+    pub fn mark_gone(&mut self, key: SocketKey) {
+        if let Some(socket) = self.table.get_mut(&key).filter(|socket| !socket.gone) {
+            socket.gone = true;
+            self.present -= 1;
+        }
+    }
+
+    /// A socket that is in the table, gone or not.
+    pub fn get(&self, key: SocketKey) -> Option<&Socket> {
+        self.table.get(&key)
+    }
+
+    /// The key of the socket with this id, while its client is here.
+    pub fn find(&self, id: u64) -> Option<SocketKey> {
+        self.iter().find(|(_, socket)| socket.id == id).map(|(key, _)| key)
+    }
+
+    /// Give a socket other tags.
+    pub fn set_tags(&mut self, key: SocketKey, tags: Vec<String>) {
+        if let Some(socket) = self.table.get_mut(&key) {
+            unindex(&mut self.by_tag, key, &socket.tags);
+            index(&mut self.by_tag, key, &tags);
+            socket.tags = tags;
+        }
+    }
+
+    /// Give a socket another attachment.
+    pub fn set_attachment(&mut self, key: SocketKey, attachment: Bytes) {
+        if let Some(socket) = self.table.get_mut(&key) {
+            socket.attachment = attachment;
+        }
+    }
+
+    /// The sockets whose clients are here, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketKey, &Socket)> {
+        self.table.iter().filter(|(_, socket)| !socket.gone).map(|(key, socket)| (*key, socket))
+    }
+
+    /// How many clients are here.
+    pub fn len(&self) -> usize {
+        self.present
+    }
+
+    /// Whether the table is empty: nobody is here, and nobody is about to be told gone.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The sockets that match, oldest first. By user or tag it costs no more than what it finds.
+    pub fn select(&mut self, filter: &Filter) -> Vec<SocketKey> {
+        let candidates = if let Some(user) = &filter.user {
+            let table = &self.table;
+            self.by_user.get_or_insert_with(|| build(table, |socket| vec![&socket.user.id])).get(user)
+        } else if let Some(tag) = &filter.tag {
+            let table = &self.table;
+            self.by_tag.get_or_insert_with(|| build(table, |socket| socket.tags.iter().collect())).get(tag)
+        } else {
+            return self.iter().filter(|(_, socket)| filter.matches(socket)).map(|(key, _)| key).collect();
+        };
+        let matches = |key: &&SocketKey| self.table.get(key).is_some_and(|socket| filter.matches(socket));
+        candidates.map(|keys| keys.iter().filter(matches).copied().collect()).unwrap_or_default()
+    }
+
+    /// Drop what can be made again: the room hibernates.
+    pub fn shrink(&mut self) {
+        self.by_user = None;
+        self.by_tag = None;
+    }
+}
+
+type Index = HashMap<String, BTreeSet<SocketKey>>;
+
+fn build<'a>(table: &'a BTreeMap<SocketKey, Socket>, terms: impl Fn(&'a Socket) -> Vec<&'a String>) -> Index {
+    let mut index = Index::new();
+    for (key, socket) in table {
+        for term in terms(socket) {
+            index.entry(term.clone()).or_default().insert(*key);
+        }
+    }
+    index
+}
+
+fn index<'a>(index: &mut Option<Index>, key: SocketKey, terms: impl IntoIterator<Item = &'a String>) {
+    let Some(index) = index else { return };
+    for term in terms {
+        index.entry(term.clone()).or_default().insert(key);
+    }
+}
+
+fn unindex<'a>(index: &mut Option<Index>, key: SocketKey, terms: impl IntoIterator<Item = &'a String>) {
+    let Some(index) = index else { return };
+    for term in terms {
+        if let Some(keys) = index.get_mut(term) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                index.remove(term);
+            }
+        }
+    }
+}
+
+/// A close that a room's own end made, as the room is told of it.
+impl Close {
+    /// The connection ended without a goodbye.
+    pub fn lost() -> Self {
+        Close { code: 1006, reason: String::new(), clean: false }
+    }
+}

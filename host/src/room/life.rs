@@ -1,0 +1,571 @@
+//! One room, from its first event until nothing can wake it.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Instant;
+
+use rand::Rng;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Sleep;
+use tracing::Instrument;
+
+use super::mailbox::{Incoming, Mailbox, Next};
+use super::outbox::{Held, Outbox, Reply};
+use super::pending::Ledger;
+use super::{ConnectError, Namespace, NoAnswer, Seat, Shared, policy};
+use crate::clock::{self, UnixMillis};
+use crate::guest::{Instance, Lent, Moment, TurnFailure};
+use crate::model::{
+    Address, Answer, Audience, Client, Close, Event, Except, Message, Output, Response, Said, Socket, SocketKey,
+    StorageFailed, Timer, Turn, User, Writes,
+};
+use crate::store::{CommitError, Receipt, RoomLog};
+
+/// What a client is told when its room's storage is lost or failing: come back.
+const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
+
+/// A room as it is kept: in its mailbox while it sleeps, in its task while it runs.
+pub(super) struct Life {
+    address: Address,
+    namespace: Arc<Namespace>,
+    /// Absent until the first event: nothing is read for a room that nobody speaks to.
+    opened: Option<Opened>,
+}
+
+/// What a room owns.
+struct Opened {
+    log: RoomLog,
+    ledger: Arc<Ledger>,
+    /// Absent while a turn runs.
+    lent: Option<Box<Lent>>,
+    /// The number of the last turn.
+    turn: u64,
+    /// The time of the last turn: time does not go back.
+    now: UnixMillis,
+    /// When the wheel will wake us.
+    wakes_at: Option<UnixMillis>,
+}
+
+/// A room while it runs.
+pub(super) struct Room {
+    life: Option<Box<Life>>,
+    mailbox: Arc<Mailbox>,
+    shared: Arc<Shared>,
+    instance: Option<(Box<Instance>, OwnedSemaphorePermit)>,
+    outbox: Outbox,
+    last_event: Instant,
+}
+
+/// The room cannot go on: what was held back is never said.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error(transparent)]
+    Storage(#[from] StorageFailed),
+}
+
+/// Who caused a turn, and what they wait for.
+enum Cause {
+    Connect { socket: SocketKey, answer: oneshot::Sender<Result<Seat, ConnectError>> },
+    Message(SocketKey),
+    Close(SocketKey),
+    Timer(Timer),
+    Request(oneshot::Sender<Result<Response, NoAnswer>>),
+}
+
+impl Life {
+    pub(super) fn new(address: Address, namespace: Arc<Namespace>) -> Box<Self> {
+        Box::new(Life { address, namespace, opened: None })
+    }
+}
+
+impl Opened {
+    fn lent(&mut self) -> &mut Lent {
+        self.lent.as_mut().expect("lent only while a turn runs")
+    }
+}
+
+impl Room {
+    /// Set a room running, on a task of its own, until it rests.
+    pub(super) fn run(life: Box<Life>, mailbox: Arc<Mailbox>, shared: Arc<Shared>) {
+        shared.running.fetch_add(1, Ordering::AcqRel);
+        let span = tracing::info_span!("room", address = %life.address);
+        let outbox = Outbox::after(life.opened.as_ref().map_or(0, |opened| opened.log.number()));
+        let last_event = clock::monotonic();
+        let room = Room { life: Some(life), mailbox, shared, instance: None, outbox, last_event };
+        tokio::spawn(room.live().instrument(span));
+    }
+
+    async fn live(mut self) {
+        match self.events().await {
+            Ok(()) => self.life = None,
+            Err(broken) => tracing::error!(error = %broken, "the room is broken; its clients are asked to come back"),
+        }
+        // A room that still has its life here could not rest: dropping it closes what it leaves behind.
+    }
+
+    /// The story of a room: event after event, until it can rest.
+    async fn events(&mut self) -> Result<(), Broken> {
+        self.open()?;
+        let mut idle = pin!(tokio::time::sleep(self.shared.hibernate_after));
+        loop {
+            match self.next(idle.as_mut()).await {
+                Next::Event(event) => self.event(event).await?,
+                Next::Durable(receipt) => self.show(&receipt),
+                Next::Broken(error) => return Err(error.into()),
+                Next::Hibernate => {
+                    self.hibernate();
+                    if self.rest() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn open(&mut self) -> Result<(), Broken> {
+        let life = self.life();
+        if life.opened.is_some() {
+            return Ok(());
+        }
+        let (address, namespace) = (life.address.clone(), life.namespace.clone());
+        let (log, timers) = self.shared.store.room(&address)?;
+        let ledger = Arc::new(Ledger::new(log.reader()));
+        let wakes_at = timers.earliest();
+        self.outbox = Outbox::after(log.number());
+        let lent = Lent {
+            address,
+            config: namespace.config.clone(),
+            sockets: Default::default(),
+            timers,
+            storage: ledger.clone(),
+            message_out_bytes: namespace.message_out_bytes,
+        };
+        let opened = Opened { log, ledger, lent: Some(Box::new(lent)), turn: 0, now: 0, wakes_at };
+        self.life().opened = Some(opened);
+        Ok(())
+    }
+
+    async fn next(&mut self, mut idle: Pin<&mut Sleep>) -> Next {
+        let ready = self.outbox.len() < self.shared.limits.uncommitted_turns;
+        let most_events = self.shared.limits.events_per_room;
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(next) = self.mailbox.poll_next(context, ready, most_events) {
+                return Poll::Ready(next);
+            }
+            if self.shared.draining.load(Ordering::Acquire) && self.outbox.is_empty() {
+                return Poll::Ready(Next::Hibernate);
+            }
+            while idle.as_mut().poll(context).is_ready() {
+                let deadline = self.last_event + self.shared.hibernate_after;
+                // Resetting the timer at each event would cost more than looking when it rings.
+                if deadline <= clock::monotonic() {
+                    idle.as_mut().reset((clock::monotonic() + self.shared.hibernate_after).into());
+                    return Poll::Ready(Next::Hibernate);
+                }
+                idle.as_mut().reset(deadline.into());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// The instance goes; the sockets, their attachments and the timers stay.
+    fn hibernate(&mut self) {
+        self.instance = None;
+        self.mailbox.unused();
+        self.opened().lent().sockets.shrink();
+    }
+
+    /// End this task if nothing waits: the room sleeps in its mailbox, or is forgotten where nothing needs it.
+    fn rest(&mut self) -> bool {
+        if !self.outbox.is_empty() {
+            return false;
+        }
+        let Some(mut life) = self.life.take() else { return true };
+        let opened = life.opened.as_mut().expect("opened before its first event");
+        if opened.lent().sockets.is_empty() {
+            if self.shared.registry.forget(&life.address, &self.mailbox) {
+                return true;
+            }
+            self.life = Some(life);
+            return false;
+        }
+        match self.mailbox.rest(life) {
+            Ok(()) => true,
+            Err(life) => {
+                self.life = Some(life);
+                false
+            }
+        }
+    }
+
+    async fn event(&mut self, incoming: Incoming) -> Result<(), Broken> {
+        self.last_event = clock::monotonic();
+        if self.shared.store.is_behind() {
+            self.shared.store.caught_up().await;
+        }
+        match incoming {
+            Incoming::Connect { request, user, client, answer } => match self.seat(user, client) {
+                Ok(socket) => self.turn(Event::Connect(socket, request), Cause::Connect { socket, answer }).await,
+                Err(full) => {
+                    // Whoever asked may have gone; then nobody is left to be told.
+                    let _ = answer.send(Err(full));
+                    Ok(())
+                }
+            },
+            Incoming::Message(socket, message) => {
+                self.turn(Event::Message(socket, message), Cause::Message(socket)).await
+            }
+            Incoming::Close(socket, close) => {
+                self.opened().lent().sockets.mark_gone(socket);
+                self.turn(Event::Close(socket, close), Cause::Close(socket)).await
+            }
+            Incoming::Request { request, answer } => self.turn(Event::Request(request), Cause::Request(answer)).await,
+            Incoming::TimersDue => self.timers_due().await,
+        }
+    }
+
+    /// A place for a new client. Nothing is said to it before its turn is durable.
+    fn seat(&mut self, user: Arc<User>, client: Arc<dyn Client>) -> Result<SocketKey, ConnectError> {
+        let most = self.shared.limits.sockets_per_room;
+        let id = self.shared.next_socket.fetch_add(1, Ordering::Relaxed);
+        let opened = self.opened();
+        let joined = opened.turn + 1;
+        let sockets = &mut opened.lent().sockets;
+        let full = || ConnectError::Refused(503, "the room is full".into());
+        if sockets.len() >= most {
+            return Err(full());
+        }
+        let socket = Socket { id, user, tags: Vec::new(), attachment: Default::default(), joined, gone: false, client };
+        sockets.insert(socket).ok_or_else(full)
+    }
+
+    /// All timers that are due now, each in a turn of its own. One that its turn sets for a past time waits for the
+    /// next round, behind the events that came meanwhile.
+    async fn timers_due(&mut self) -> Result<(), Broken> {
+        let now = clock::unix_millis();
+        let opened = self.opened();
+        opened.wakes_at = None;
+        let mut due = opened.lent().timers.iter().filter(|timer| timer.at <= now).cloned().collect::<Vec<_>>();
+        due.sort_by_key(|timer| timer.at);
+        for timer in due {
+            // An earlier one's turn may have cancelled it or set it anew.
+            if self.opened().lent().timers.get(&timer.name) == Some(&timer) {
+                self.turn(Event::Timer(timer.clone()), Cause::Timer(timer)).await?;
+            }
+        }
+        self.arm();
+        Ok(())
+    }
+
+    /// One event: wake, run, hand the writes to the store, and speak only once they are durable.
+    async fn turn(&mut self, event: Event, cause: Cause) -> Result<(), Broken> {
+        let name = event.name();
+        let outcome = match self.run_guest(event).await {
+            Ok(turn) => self.keep(turn, cause),
+            Err(failure) => Err((failure.to_string(), cause)),
+        };
+        match outcome {
+            Ok(kept) => kept?,
+            Err((failure, cause)) => {
+                tracing::error!(event = name, "the turn failed and never happened: {failure}");
+                self.forget(cause)?;
+            }
+        }
+        self.release();
+        Ok(())
+    }
+
+    /// Run the guest. Where this fails the room is as it was before, without its instance.
+    async fn run_guest(&mut self, event: Event) -> Result<Turn, TurnFailure> {
+        let (instance, permit) = match self.instance.take() {
+            Some(awake) => awake,
+            None => self.wake().await?,
+        };
+        let now = clock::unix_millis();
+        self.mailbox.used(now);
+        let opened = self.opened();
+        opened.now = opened.now.max(now);
+        opened.turn += 1;
+        let mut moment = Moment { now: opened.now, seed: [0; 32] };
+        rand::rng().fill_bytes(&mut moment.seed);
+        let lent = opened.lent.take().expect("lent only while a turn runs");
+        let ran = self.shared.lane.drive(instance.run(lent, event, moment)).await;
+        self.opened().lent = Some(ran.lent);
+        self.instance = ran.instance.map(|instance| (instance, permit));
+        if self.instance.is_none() {
+            self.mailbox.unused();
+        }
+        ran.turn
+    }
+
+    /// Make an instance; where all are taken, the longest idle rooms hibernate first.
+    async fn wake(&mut self) -> Result<(Box<Instance>, OwnedSemaphorePermit), TurnFailure> {
+        let permit = match self.shared.instances.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.shared.make_space();
+                self.shared.instances.clone().acquire_owned().await.expect("the semaphore is never closed")
+            }
+        };
+        Ok((self.life().namespace.kind.instantiate().await?, permit))
+    }
+
+    /// The guest did its part: commit what it wrote, and hold what it said until that is durable.
+    fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<Result<(), Broken>, (String, Cause)> {
+        if let Cause::Timer(timer) = &cause {
+            // Done, unless the turn has set it anew.
+            turn.timers.entry(timer.name.clone()).or_insert(None);
+        }
+        let mailbox = self.mailbox.clone();
+        let opened = self.opened();
+        if !turn.writes.is_empty() || !turn.timers.is_empty() {
+            let number = opened.log.number() + 1;
+            let timers = turn.timers.iter().map(|(name, timer)| (name.clone(), timer.clone()));
+            match opened.log.commit(number, &turn.writes, timers, mailbox) {
+                Ok(()) => {}
+                Err(error @ CommitError::NoSpace { .. }) => {
+                    turn.undo(&mut opened.lent().sockets);
+                    self.instance = None;
+                    return Err((error.to_string(), cause));
+                }
+                Err(error) => return Ok(Err(error.into())),
+            }
+            opened.ledger.add(number, std::mem::take(&mut turn.writes));
+        }
+        self.set_timers(std::mem::take(&mut turn.timers));
+        let reply = self.settle(cause, turn.answer);
+        self.hold(turn.outputs, reply);
+        Ok(Ok(()))
+    }
+
+    /// The turn never happened. Whoever caused it is told; the room goes on.
+    fn forget(&mut self, cause: Cause) -> Result<(), Broken> {
+        match cause {
+            Cause::Connect { socket, answer } => {
+                self.opened().lent().sockets.remove(socket);
+                self.hold(Vec::new(), Reply::Connect(Err(NoAnswer::Failed.into()), answer));
+            }
+            Cause::Message(socket) => {
+                self.taken(socket);
+                let error = r#"{"type":"error","code":"room_failed","message":"the room failed; nothing was done"}"#;
+                let said = Said::new(Message::Text(error.into()));
+                self.hold(vec![Output::Say(said, Audience::These(vec![socket]))], Reply::None);
+            }
+            Cause::Close(socket) => {
+                self.opened().lent().sockets.remove(socket);
+            }
+            Cause::Request(answer) => self.hold(Vec::new(), Reply::Request(Err(NoAnswer::Failed), answer)),
+            Cause::Timer(timer) => self.postpone(timer)?,
+        }
+        Ok(())
+    }
+
+    /// What the answer of a turn that happened means for who caused it.
+    fn settle(&mut self, cause: Cause, answer: Answer) -> Reply {
+        match (cause, answer) {
+            (Cause::Connect { socket, answer }, Answer::Refuse(status, reason)) => {
+                self.opened().lent().sockets.remove(socket);
+                Reply::Connect(Err(ConnectError::Refused(status, reason)), answer)
+            }
+            (Cause::Connect { socket, answer }, _) => {
+                let socket_data = self.opened().lent().sockets.get(socket).expect("seated before the turn");
+                let seat = Seat {
+                    client: socket_data.client.clone(),
+                    shared: self.shared.clone(),
+                    mailbox: self.mailbox.clone(),
+                    socket,
+                };
+                Reply::Connect(Ok(seat), answer)
+            }
+            (Cause::Request(answer), Answer::Response(response)) => Reply::Request(Ok(response), answer),
+            (Cause::Request(answer), _) => Reply::Request(Err(NoAnswer::Failed), answer),
+            (Cause::Message(socket), _) => {
+                self.taken(socket);
+                Reply::None
+            }
+            (Cause::Close(socket), _) => {
+                self.opened().lent().sockets.remove(socket);
+                Reply::None
+            }
+            (Cause::Timer(_), _) => Reply::None,
+        }
+    }
+
+    /// The client of a message's turn may send one more.
+    fn taken(&mut self, socket: SocketKey) {
+        if let Some(socket) = self.opened().lent().sockets.get(socket) {
+            socket.client.taken();
+        }
+    }
+
+    /// A failed timer is tried again later, or given up.
+    fn postpone(&mut self, timer: Timer) -> Result<(), Broken> {
+        let failures = timer.attempt + 1;
+        let again = policy::timer_backoff(failures, rand::random());
+        if again.is_none() {
+            tracing::error!(timer = timer.name, failures, "the timer failed too often and is given up");
+        }
+        let now = clock::unix_millis();
+        let name = timer.name.clone();
+        let next = again.map(|wait| Timer { at: now + wait.as_millis() as u64, attempt: failures, ..timer });
+        let mailbox = self.mailbox.clone();
+        let opened = self.opened();
+        let number = opened.log.number() + 1;
+        match opened.log.commit(number, &Writes::new(), [(name.clone(), next.clone())].into_iter(), mailbox) {
+            Ok(()) => {
+                opened.ledger.add(number, Writes::new());
+                self.hold(Vec::new(), Reply::None);
+            }
+            // In memory it waits as well; only a restart before there is space would forget the count.
+            Err(CommitError::NoSpace { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.set_timers([(name, next)]);
+        Ok(())
+    }
+
+    fn set_timers(&mut self, timers: impl IntoIterator<Item = (String, Option<Timer>)>) {
+        let opened = self.opened();
+        for (name, timer) in timers {
+            opened.lent().timers.apply(&name, timer);
+        }
+        self.arm();
+    }
+
+    /// Have the wheel wake us when the first timer is due. One that was put off leaves the old time in place: waking
+    /// once too often is cheaper than keeping count.
+    fn arm(&mut self) {
+        let opened = self.opened();
+        let Some(at) = opened.lent().timers.earliest() else { return };
+        if opened.wakes_at.is_none_or(|set| at < set) {
+            let before = opened.wakes_at.replace(at);
+            let life = self.life();
+            let address = life.address.clone();
+            self.shared.wheel.set(&address, before, at);
+        }
+    }
+
+    fn hold(&mut self, outputs: Vec<Output>, reply: Reply) {
+        let opened = self.opened();
+        let (commit, turn) = (opened.log.number(), opened.turn);
+        if !outputs.is_empty() || !matches!(reply, Reply::None) || commit > 0 {
+            self.outbox.hold(commit, Held { turn, outputs, reply });
+        }
+    }
+
+    /// Commits are durable: what waited for them may be said.
+    fn show(&mut self, receipt: &Receipt) {
+        self.outbox.show(receipt);
+        self.opened().ledger.settle(receipt);
+        self.release();
+    }
+
+    fn release(&mut self) {
+        while let Some(held) = self.outbox.release() {
+            for output in held.outputs {
+                self.say(output, held.turn);
+            }
+            self.answer(held.reply);
+        }
+    }
+
+    fn say(&mut self, output: Output, turn: u64) {
+        let mailbox = self.mailbox.clone();
+        let sockets = &self.opened().lent().sockets;
+        match output {
+            Output::Say(said, Audience::Everyone(except)) => {
+                for (_, socket) in sockets.iter().filter(|(_, socket)| socket.joined <= turn) {
+                    let left_out = match &except {
+                        Except::Nobody => false,
+                        Except::Socket(id) => socket.id == *id,
+                        Except::User(id) => socket.user.id == *id,
+                    };
+                    if !left_out {
+                        socket.client.say(&said);
+                    }
+                }
+            }
+            Output::Say(said, Audience::These(keys)) => {
+                let here = keys.iter().filter_map(|key| sockets.get(*key)).filter(|socket| !socket.gone);
+                here.for_each(|socket| socket.client.say(&said));
+            }
+            Output::Close { socket, code, reason } => {
+                if let Some(socket) = sockets.get(socket) {
+                    socket.client.close(code, &reason);
+                }
+            }
+            Output::AutoResponse(auto_response) => mailbox.set_auto_response(auto_response),
+        }
+    }
+
+    /// Answers to nobody are dropped; but a seat that nobody takes is given up, as if its client had left.
+    fn answer(&mut self, reply: Reply) {
+        match reply {
+            Reply::None => {}
+            Reply::Connect(result, answer) => {
+                if let Err(Ok(seat)) = answer.send(result) {
+                    seat.close(Close::lost());
+                }
+            }
+            Reply::Request(result, answer) => {
+                let _ = answer.send(result);
+            }
+        }
+    }
+
+    fn life(&mut self) -> &mut Life {
+        self.life.as_mut().expect("a running room has its life")
+    }
+
+    fn opened(&mut self) -> &mut Opened {
+        self.life().opened.as_mut().expect("opened before its first event")
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // A room that rests has given its life away; one that has not is broken, or its task was cut off.
+        if let Some(mut life) = self.life.take() {
+            self.shared.registry.abandon(&life.address, &self.mailbox);
+            let lent = life.opened.as_mut().and_then(|opened| opened.lent.as_mut());
+            for (_, socket) in lent.iter().flat_map(|lent| lent.sockets.iter()) {
+                socket.client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1);
+            }
+        }
+        self.instance = None;
+        self.shared.running.fetch_sub(1, Ordering::AcqRel);
+        self.shared.one_ended.notify_waiters();
+    }
+}
+
+impl Shared {
+    /// All instances are in use: have the longest idle rooms hibernate. One scan at a time serves all who wait.
+    fn make_space(self: &Arc<Self>) {
+        if self.making_space.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shared = self.clone();
+        tokio::spawn(async move {
+            loop {
+                while shared.instances.available_permits() == 0 {
+                    let idle = shared.registry.idle();
+                    for mailbox in idle.iter().take(policy::rooms_to_hibernate(idle.len())) {
+                        mailbox.hibernate();
+                    }
+                    // They need a moment to do it; and where none is idle now, one will be.
+                    clock::sleep(std::time::Duration::from_millis(5)).await;
+                }
+                shared.making_space.store(false, Ordering::Release);
+                // Somebody may have begun to wait, and left it to us, just before we said we had ended.
+                if shared.instances.available_permits() > 0 || shared.making_space.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,257 @@
+//! The part of a room that others hold: its queue of events, and the room itself while it sleeps.
+//!
+//! Whoever delivers to a sleeping room takes its life out and sets it running; so there is never more than one task a
+//! room, and a sleeping room costs none.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::oneshot;
+
+use super::life::{Life, Room};
+use super::{ConnectError, NoAnswer, Seat, Shared};
+use crate::clock::UnixMillis;
+use crate::model::{AutoResponse, Client, Close, Message, Request, Response, SocketKey, User};
+use crate::store::{CommitError, Receipt, Waiting};
+
+/// Something that happens to a room, and who wants an answer.
+pub(super) enum Incoming {
+    Connect {
+        request: Request,
+        user: Arc<User>,
+        client: Arc<dyn Client>,
+        answer: oneshot::Sender<Result<Seat, ConnectError>>,
+    },
+    Message(SocketKey, Message),
+    Close(SocketKey, Close),
+    TimersDue,
+    Request {
+        request: Request,
+        answer: oneshot::Sender<Result<Response, NoAnswer>>,
+    },
+}
+
+/// What became of a delivery.
+pub(super) enum Delivered {
+    Yes,
+    Full(Incoming),
+    Forgotten(Incoming),
+}
+
+/// What a running room does next.
+pub(super) enum Next {
+    Event(Incoming),
+    Durable(Receipt),
+    Broken(CommitError),
+    Hibernate,
+}
+
+pub(super) struct Mailbox {
+    inner: Mutex<Inner>,
+    /// The time of its instance's last turn; 0 while it has none.
+    last_used: AtomicU64,
+}
+
+struct Inner {
+    events: VecDeque<Incoming>,
+    /// The room, while no task runs it.
+    asleep: Option<Box<Life>>,
+    /// How to reach its task, while that waits.
+    waker: Option<Waker>,
+    durable: Option<Receipt>,
+    broken: Option<CommitError>,
+    must_hibernate: bool,
+    /// No longer in the registry: a delivery must look for its successor.
+    forgotten: bool,
+    auto_response: Option<AutoResponse>,
+    /// Clients that are read no further until there is space.
+    paused: Vec<Arc<dyn Client>>,
+}
+
+impl Mailbox {
+    pub(super) fn new(life: Box<Life>) -> Self {
+        Mailbox {
+            inner: Mutex::new(Inner {
+                events: VecDeque::new(),
+                asleep: Some(life),
+                waker: None,
+                durable: None,
+                broken: None,
+                must_hibernate: false,
+                forgotten: false,
+                auto_response: None,
+                paused: Vec::new(),
+            }),
+            last_used: AtomicU64::new(0),
+        }
+    }
+
+    /// Queue an event, and set the room running if it sleeps.
+    pub(super) fn deliver(self: &Arc<Self>, shared: &Arc<Shared>, incoming: Incoming) -> Delivered {
+        let mut inner = self.lock();
+        if inner.forgotten {
+            return Delivered::Forgotten(incoming);
+        }
+        // A close comes once a socket, and due timers once a room: refusing them would lose what nobody repeats.
+        let may_wait = matches!(incoming, Incoming::Close(..) | Incoming::TimersDue);
+        if inner.events.len() >= shared.limits.events_per_room && !may_wait {
+            return Delivered::Full(incoming);
+        }
+        inner.events.push_back(incoming);
+        match inner.asleep.take() {
+            Some(life) => {
+                drop(inner);
+                Room::run(life, self.clone(), shared.clone());
+            }
+            None => wake(inner),
+        }
+        Delivered::Yes
+    }
+
+    /// What the room's task does next. Receipts go before events, so that what is durable leaves at once; `ready` says
+    /// whether one more event may run.
+    pub(super) fn poll_next(&self, context: &Context<'_>, ready: bool, most_events: usize) -> Poll<Next> {
+        let mut inner = self.lock();
+        if let Some(error) = inner.broken.take() {
+            return Poll::Ready(Next::Broken(error));
+        }
+        if let Some(receipt) = inner.durable.take() {
+            return Poll::Ready(Next::Durable(receipt));
+        }
+        if std::mem::take(&mut inner.must_hibernate) {
+            return Poll::Ready(Next::Hibernate);
+        }
+        if ready && let Some(event) = inner.events.pop_front() {
+            let resumed = if inner.events.len() < most_events.div_ceil(2) {
+                std::mem::take(&mut inner.paused)
+            } else {
+                Vec::new()
+            };
+            drop(inner);
+            resumed.iter().for_each(|client| client.resume());
+            return Poll::Ready(Next::Event(event));
+        }
+        if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            inner.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Put a room to rest, unless something came meanwhile: then it is given back.
+    pub(super) fn rest(&self, life: Box<Life>) -> Result<(), Box<Life>> {
+        let mut inner = self.lock();
+        if inner.has_work() {
+            return Err(life);
+        }
+        inner.waker = None;
+        inner.asleep = Some(life);
+        Ok(())
+    }
+
+    /// Turn all deliveries away from now on, unless something came meanwhile. The registry's lock is held.
+    pub(super) fn forget(&self) -> bool {
+        let mut inner = self.lock();
+        if inner.has_work() {
+            return false;
+        }
+        inner.forgotten = true;
+        true
+    }
+
+    /// As [`forget`](Self::forget), whatever came: what waits gets no answer.
+    pub(super) fn abandon(&self) {
+        let mut inner = self.lock();
+        inner.forgotten = true;
+        inner.asleep = None;
+        let (events, paused) = (std::mem::take(&mut inner.events), std::mem::take(&mut inner.paused));
+        drop(inner);
+        paused.iter().for_each(|client| client.resume());
+        drop(events);
+    }
+
+    /// Have a client resumed when there is space. False where there is some already.
+    pub(super) fn tell_when_free(&self, client: &Arc<dyn Client>) -> bool {
+        let mut inner = self.lock();
+        // With an empty queue nothing would be taken from it, and nobody told.
+        if inner.events.is_empty() || inner.forgotten {
+            return false;
+        }
+        inner.paused.push(client.clone());
+        true
+    }
+
+    pub(super) fn hibernate(&self) {
+        let mut inner = self.lock();
+        if inner.asleep.is_none() {
+            inner.must_hibernate = true;
+            wake(inner);
+        }
+    }
+
+    /// Have the task look again.
+    pub(super) fn nudge(&self) {
+        wake(self.lock());
+    }
+
+    /// When a room that has an instance last had a turn; absent for any other, and for a busy one.
+    pub(super) fn idle_since(&self) -> Option<UnixMillis> {
+        let last_used = self.last_used.load(Ordering::Relaxed);
+        (last_used > 0 && !self.lock().has_work()).then_some(last_used)
+    }
+
+    /// The room has an instance, which is used now.
+    pub(super) fn used(&self, now: UnixMillis) {
+        self.last_used.store(now, Ordering::Relaxed);
+    }
+
+    /// The room has no instance.
+    pub(super) fn unused(&self) {
+        self.last_used.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_auto_response(&self, auto_response: Option<AutoResponse>) {
+        self.lock().auto_response = auto_response;
+    }
+
+    pub(super) fn auto_response(&self, text: &str) -> Option<String> {
+        let inner = self.lock();
+        inner.auto_response.as_ref().filter(|auto| auto.request == text).map(|auto| auto.reply.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Inner {
+    fn has_work(&self) -> bool {
+        !self.events.is_empty() || self.durable.is_some() || self.broken.is_some()
+    }
+}
+
+/// The lock is let go first, so that the task does not run into it.
+fn wake(mut inner: MutexGuard<'_, Inner>) {
+    let waker = inner.waker.take();
+    drop(inner);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+impl Waiting for Mailbox {
+    fn committed(&self, receipt: Receipt) {
+        let mut inner = self.lock();
+        if inner.durable.as_ref().is_none_or(|earlier| *earlier < receipt) {
+            inner.durable = Some(receipt);
+        }
+        wake(inner);
+    }
+
+    fn failed(&self, error: &CommitError) {
+        let mut inner = self.lock();
+        inner.broken = Some(error.clone());
+        wake(inner);
+    }
+}

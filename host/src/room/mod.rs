@@ -1,0 +1,272 @@
+//! A room's life: found by name, woken by an event, one turn at a time, asleep again. Start reading here.
+//!
+//! ```text
+//! edge ──▶ Rooms ──▶ registry ──▶ mailbox ──▶ life: wake, run, commit, hold ──▶ outbox ──▶ Client (edge)
+//!                                    ▲                              │              ▲
+//!                                  wheel (timers)                 store ──receipt──┘
+//! ```
+//!
+//! One task per awake room; a sleeping one is only data in its mailbox. Nothing here knows TCP, WebSocket frames or
+//! files: clients are behind [`Client`], the disk behind `store`, the guest behind `guest`.
+
+mod life;
+mod mailbox;
+mod outbox;
+mod pending;
+mod policy;
+mod registry;
+mod wheel;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use crate::clock;
+use crate::config::Limits;
+use crate::guest::{Lane, RoomKind};
+use crate::model::{Address, Client, Close, Message, Request, Response, SocketKey, StorageFailed, User};
+use crate::store::Store;
+
+use mailbox::{Delivered, Incoming, Mailbox};
+use registry::Registry;
+use wheel::Wheel;
+
+/// What binds names to one kind of room.
+pub struct Namespace {
+    /// The component.
+    pub kind: RoomKind,
+    /// Values handed to its rooms.
+    pub config: Arc<BTreeMap<String, String>>,
+    /// The longest message its rooms take, in bytes.
+    pub message_in_bytes: usize,
+    /// The longest message its rooms may send, in bytes.
+    pub message_out_bytes: usize,
+}
+
+/// All rooms of one host, asleep or awake. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms(Arc<Shared>);
+
+/// What all rooms of a host share.
+struct Shared {
+    namespaces: BTreeMap<String, Arc<Namespace>>,
+    store: Store,
+    limits: Arc<Limits>,
+    hibernate_after: Duration,
+    lane: Lane,
+    registry: Registry,
+    wheel: Wheel,
+    /// One permit for each instance that may exist.
+    instances: Arc<Semaphore>,
+    making_space: AtomicBool,
+    next_socket: AtomicU64,
+    draining: AtomicBool,
+    /// Rooms whose task runs.
+    running: AtomicUsize,
+    one_ended: Notify,
+}
+
+/// Why a room did not let a client in.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The room turned it down.
+    #[error("{1}")]
+    Refused(u16, String),
+    /// No answer came from the room.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+}
+
+/// Why a room gave no answer. The client may try again, except where it says otherwise.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The configuration knows no such namespace. The router's author must act.
+    #[error("there is no namespace of that name")]
+    NoNamespace,
+    /// The room's turn failed; its log says why.
+    #[error("the room failed")]
+    Failed,
+    /// Too many events wait for the room.
+    #[error("the room is overloaded")]
+    Overloaded,
+    /// The room was lost with a failed commit, or its storage cannot be read.
+    #[error("the room's storage is not available")]
+    Broken,
+    /// The host is shutting down.
+    #[error("the server is going away")]
+    Draining,
+}
+
+impl Rooms {
+    /// The rooms of `namespaces`, kept in `store`. Must be called in a tokio runtime.
+    ///
+    /// Fails: where the store's timers cannot be read.
+    pub fn start(
+        store: Store,
+        namespaces: BTreeMap<String, Namespace>,
+        limits: Arc<Limits>,
+        hibernate_after: Duration,
+    ) -> Result<Self, StorageFailed> {
+        let timers = store.rooms_with_timers()?;
+        let shared = Arc::new(Shared {
+            namespaces: namespaces.into_iter().map(|(name, namespace)| (name, Arc::new(namespace))).collect(),
+            // The count of starts in front, so that no two sockets ever share an id.
+            next_socket: AtomicU64::new(store.epoch() << 40),
+            store,
+            hibernate_after,
+            lane: Lane::default(),
+            registry: Registry::default(),
+            wheel: Wheel::default(),
+            instances: Arc::new(Semaphore::new(limits.awake_rooms as usize)),
+            limits,
+            making_space: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            running: AtomicUsize::new(0),
+            one_ended: Notify::new(),
+        });
+        for (address, at) in timers {
+            if shared.namespaces.contains_key(address.namespace()) {
+                shared.wheel.set(&address, None, at);
+            } else {
+                tracing::warn!(room = %address, "a timer is set for a room whose namespace is not configured");
+            }
+        }
+        tokio::spawn(wheel::turn(Arc::downgrade(&shared)));
+        Ok(Rooms(shared))
+    }
+
+    /// The namespace of a name.
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.0.namespaces.get(name).map(|namespace| &**namespace)
+    }
+
+    /// Ask a room to let a client in. The answer comes when the turn that gave it is durable; what is said to the
+    /// client before it is ready to hear waits in `client`.
+    pub async fn connect(
+        &self,
+        address: &Address,
+        request: Request,
+        user: Arc<User>,
+        client: Arc<dyn Client>,
+    ) -> Result<Seat, ConnectError> {
+        let (answer, answered) = oneshot::channel();
+        self.deliver(address, Incoming::Connect { request, user, client, answer })?;
+        answered.await.unwrap_or(Err(ConnectError::NoAnswer(NoAnswer::Broken)))
+    }
+
+    /// Ask a room something. The answer comes when the turn that gave it is durable.
+    pub async fn request(&self, address: &Address, request: Request) -> Result<Response, NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        self.deliver(address, Incoming::Request { request, answer })?;
+        answered.await.unwrap_or(Err(NoAnswer::Broken))
+    }
+
+    /// Drop a room's instance, as soon as its turn is over. Its sockets stay open.
+    pub fn hibernate(&self, address: &Address) {
+        if let Some(mailbox) = self.0.registry.get(address) {
+            mailbox.hibernate();
+        }
+    }
+
+    /// How many rooms have a task now: awake ones, and those that wait for the disk.
+    pub fn running(&self) -> usize {
+        self.0.running.load(Ordering::Acquire)
+    }
+
+    /// Take no more connections and requests, let all that was begun come to its end, and close the store. Whatever is
+    /// not done within `at_most` is cut off; what was acknowledged is on disk in any case.
+    pub async fn drain(&self, at_most: Duration) {
+        self.0.draining.store(true, Ordering::Release);
+        self.0.registry.for_each(Mailbox::nudge);
+        let all_ended = async {
+            loop {
+                let one_ended = self.0.one_ended.notified();
+                if self.running() == 0 {
+                    return;
+                }
+                one_ended.await;
+            }
+        };
+        tokio::select! {
+            () = all_ended => {}
+            () = clock::sleep(at_most) => {
+                tracing::warn!(rooms = self.running(), "shutting down before all rooms came to their end");
+            }
+        }
+        let store = self.0.store.clone();
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        closed.expect("closing the store does not panic");
+    }
+
+    /// Whether writes are possible, and if not, why.
+    pub fn health(&self) -> Result<(), crate::store::CommitError> {
+        self.0.store.refuses().map_or(Ok(()), Err)
+    }
+
+    fn deliver(&self, address: &Address, incoming: Incoming) -> Result<(), NoAnswer> {
+        if self.0.draining.load(Ordering::Acquire) {
+            return Err(NoAnswer::Draining);
+        }
+        let namespace = self.0.namespaces.get(address.namespace()).ok_or(NoAnswer::NoNamespace)?;
+        let mut incoming = incoming;
+        loop {
+            let mailbox = self.0.registry.get_or_make(address, namespace);
+            match Mailbox::deliver(&mailbox, &self.0, incoming) {
+                Delivered::Yes => return Ok(()),
+                Delivered::Full(_) => return Err(NoAnswer::Overloaded),
+                // It was forgotten between the look-up and the delivery: a new one takes its place.
+                Delivered::Forgotten(back) => incoming = back,
+            }
+        }
+    }
+}
+
+/// A client's place in its room: the way in for what it says.
+pub struct Seat {
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    socket: SocketKey,
+    client: Arc<dyn Client>,
+}
+
+/// What became of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said {
+    /// It waits for its turn.
+    Yes,
+    /// The room has no space for it now. [`Client::resume`] tells when to try again.
+    NotNow(Message),
+    /// The room is broken; the client is about to be closed.
+    Never,
+}
+
+impl Seat {
+    /// The client said something.
+    pub fn message(&self, message: Message) -> Said {
+        match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Message(self.socket, message)) {
+            Delivered::Yes => Said::Yes,
+            Delivered::Full(Incoming::Message(_, message)) => {
+                if self.mailbox.tell_when_free(&self.client) {
+                    Said::NotNow(message)
+                } else {
+                    self.message(message)
+                }
+            }
+            Delivered::Full(_) | Delivered::Forgotten(_) => Said::Never,
+        }
+    }
+
+    /// The client has gone. Must be called once, and last.
+    pub fn close(self, close: Close) {
+        // A room that is forgotten has lost its sockets with it, so there is nobody to tell.
+        let _ = Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Close(self.socket, close));
+    }
+
+    /// What the host shall answer to a text without the room, where the room said so.
+    pub fn auto_response(&self, text: &str) -> Option<String> {
+        self.mailbox.auto_response(text)
+    }
+}

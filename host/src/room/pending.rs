@@ -1,0 +1,82 @@
+//! A room's storage as its next turn sees it: what is on disk, with what is on its way there laid over it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+use crate::model::{Range, Storage, StorageFailed, Writes, Written, scan_over};
+use crate::store::{Receipt, RoomReader};
+
+/// The storage of one room. Turns run ahead of the disk: their writes are read from here until they are durable.
+pub(super) struct Ledger {
+    disk: RoomReader,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Default)]
+struct Pending {
+    writes: BTreeMap<Bytes, Value>,
+    /// Which keys each commit wrote, the oldest first.
+    commits: VecDeque<(u64, Vec<Bytes>)>,
+}
+
+struct Value {
+    commit: u64,
+    value: Option<Bytes>,
+}
+
+impl Written for Value {
+    fn value(&self) -> Option<&Bytes> {
+        self.value.as_ref()
+    }
+}
+
+impl Ledger {
+    pub(super) fn new(disk: RoomReader) -> Self {
+        Ledger { disk, pending: Mutex::default() }
+    }
+
+    /// A commit is on its way.
+    pub(super) fn add(&self, commit: u64, writes: Writes) {
+        let mut pending = self.lock();
+        pending.commits.push_back((commit, writes.keys().cloned().collect()));
+        pending.writes.extend(writes.into_iter().map(|(key, value)| (key, Value { commit, value })));
+    }
+
+    /// Commits up to the receipt's can be read from the disk.
+    pub(super) fn settle(&self, receipt: &Receipt) {
+        let mut pending = self.lock();
+        while pending.commits.front().is_some_and(|(commit, _)| *commit <= receipt.number()) {
+            let (_, keys) = pending.commits.pop_front().expect("looked at above");
+            for key in keys {
+                // A later commit may have written it again.
+                if pending.writes.get(&key).is_some_and(|value| value.commit <= receipt.number()) {
+                    pending.writes.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Storage for Ledger {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
+        if let Some(pending) = self.lock().writes.get(key) {
+            return Ok(pending.value.clone());
+        }
+        self.disk.get(key)
+    }
+
+    fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
+        let pending = self.lock();
+        if pending.writes.is_empty() {
+            drop(pending);
+            return self.disk.scan(range, visit);
+        }
+        scan_over(&pending.writes, &self.disk, range, visit)
+    }
+}

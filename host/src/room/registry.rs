@@ -1,0 +1,88 @@
+//! Finds rooms by their addresses. At most one mailbox an address, and so at most one instance.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::Namespace;
+use super::life::Life;
+use super::mailbox::Mailbox;
+use crate::model::Address;
+
+/// Enough that two busy cores rarely meet at one.
+const SHARDS: usize = 64;
+
+pub(super) struct Registry {
+    shards: Vec<Mutex<HashMap<Address, Arc<Mailbox>>>>,
+    hasher: RandomState,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl Registry {
+    pub(super) fn get(&self, address: &Address) -> Option<Arc<Mailbox>> {
+        self.shard(address).get(address).cloned()
+    }
+
+    pub(super) fn get_or_make(&self, address: &Address, namespace: &Arc<Namespace>) -> Arc<Mailbox> {
+        let mut shard = self.shard(address);
+        if let Some(mailbox) = shard.get(address) {
+            return mailbox.clone();
+        }
+        let mailbox = Arc::new(Mailbox::new(Life::new(address.clone(), namespace.clone())));
+        shard.insert(address.clone(), mailbox.clone());
+        mailbox
+    }
+
+    /// Forget a room that nothing keeps, unless an event came meanwhile.
+    pub(super) fn forget(&self, address: &Address, mailbox: &Arc<Mailbox>) -> bool {
+        let mut shard = self.shard(address);
+        let forgotten = mailbox.forget();
+        if forgotten {
+            shard.remove(address);
+        }
+        forgotten
+    }
+
+    /// Forget a room whatever came for it.
+    pub(super) fn abandon(&self, address: &Address, mailbox: &Arc<Mailbox>) {
+        let mut shard = self.shard(address);
+        // A successor under the same address is not ours to remove.
+        if shard.get(address).is_some_and(|current| Arc::ptr_eq(current, mailbox)) {
+            shard.remove(address);
+        }
+        drop(shard);
+        mailbox.abandon();
+    }
+
+    pub(super) fn for_each(&self, mut visit: impl FnMut(&Mailbox)) {
+        for shard in &self.shards {
+            let mailboxes = lock(shard).values().cloned().collect::<Vec<_>>();
+            mailboxes.iter().for_each(|mailbox| visit(mailbox));
+        }
+    }
+
+    /// The rooms that have an instance and nothing to do with it, the longest idle first.
+    pub(super) fn idle(&self) -> Vec<Arc<Mailbox>> {
+        let mut idle = Vec::new();
+        for shard in &self.shards {
+            let mailboxes = lock(shard).values().cloned().collect::<Vec<_>>();
+            idle.extend(mailboxes.into_iter().filter_map(|mailbox| Some((mailbox.idle_since()?, mailbox))));
+        }
+        idle.sort_by_key(|(since, _)| *since);
+        idle.into_iter().map(|(_, mailbox)| mailbox).collect()
+    }
+
+    fn shard(&self, address: &Address) -> MutexGuard<'_, HashMap<Address, Arc<Mailbox>>> {
+        let hash = self.hasher.hash_one(address);
+        lock(&self.shards[(hash % SHARDS as u64) as usize])
+    }
+}
+
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    shard.lock().expect("no holder of this lock panics")
+}

@@ -1,0 +1,96 @@
+//! The default engine: fjall, an LSM tree with a journal.
+//!
+//! One keyspace for all rooms, since idle keyspaces pin journals. The journal is synced by `group` alone. After a
+//! failed write or sync fjall poisons itself, and so do we: nothing is tried twice on one handle.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use ::fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode};
+use bytes::Bytes;
+
+use super::DiskError;
+use super::disk::{Disk, Record};
+
+/// A directory of fjall's files.
+pub struct FjallDisk {
+    database: Database,
+    rooms: Keyspace,
+}
+
+/// Why it could not be opened.
+#[derive(Debug)]
+pub enum OpenFailed {
+    /// Another process holds its lock.
+    InUse,
+    /// What it holds is not what was written.
+    Damaged(String),
+    /// Anything else.
+    Disk(DiskError),
+}
+
+impl FjallDisk {
+    /// Open the directory, or make it.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, OpenFailed> {
+        let open = || {
+            // Two workers flush and compact beside the rooms; more would take their cores.
+            let database = Database::builder(path.join("store"))
+                .cache_size(cache_bytes)
+                .manual_journal_persist(true)
+                .worker_threads(2)
+                .open()?;
+            let rooms = database.keyspace("rooms", || KeyspaceCreateOptions::default().manual_journal_persist(true))?;
+            Ok(FjallDisk { database, rooms })
+        };
+        std::fs::create_dir_all(path).map_err(|error| OpenFailed::Disk(DiskError(error.to_string())))?;
+        open().map_err(|error: Error| match error {
+            Error::Locked => OpenFailed::InUse,
+            Error::Io(error) => OpenFailed::Disk(DiskError(error.to_string())),
+            // All that is left to go wrong while opening is content that does not fit its checksum or its form.
+            other => OpenFailed::Damaged(other.to_string()),
+        })
+    }
+}
+
+impl Disk for FjallDisk {
+    fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
+        let mut write = self.database.batch();
+        for (key, value) in batch {
+            match value {
+                Some(value) => write.insert(&self.rooms, key, value),
+                None => write.remove(&self.rooms, key),
+            }
+        }
+        Ok(write.commit()?)
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        Ok(self.database.persist(PersistMode::SyncData)?)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        Ok(self.rooms.get(key)?.map(Bytes::from))
+    }
+
+    fn scan(
+        &self,
+        range: (Bound<Bytes>, Bound<Bytes>),
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), DiskError> {
+        let mut entries = self.rooms.range(range);
+        while let Some(entry) = if reverse { entries.next_back() } else { entries.next() } {
+            let (key, value) = entry.into_inner()?;
+            if !visit(key.into(), value.into()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<Error> for DiskError {
+    fn from(error: Error) -> Self {
+        DiskError(error.to_string())
+    }
+}

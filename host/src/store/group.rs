@@ -1,0 +1,250 @@
+//! Group commit: one batch and one sync carry the commits of all rooms that wait.
+//!
+//! A thread of its own takes all commits that have gathered while the disk worked on the last ones. The first failure
+//! ends all writing: a disk that has lied once is not asked again.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::disk::{Disk, Record};
+use super::mark::Mark;
+use super::{CommitError, records};
+use crate::clock;
+
+/// The proof that a room's commit, and all before it, are durable.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use = "what waits behind a receipt is said only when the receipt is shown"]
+pub struct Receipt(u64);
+
+impl Receipt {
+    /// The number of the last durable commit.
+    pub fn number(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Who waits for a commit.
+pub trait Waiting: Send + Sync {
+    /// It is durable. Where several commits of a room were in one group, this comes once, for the last of them.
+    fn committed(&self, receipt: Receipt);
+
+    /// It will never be, and neither will any later one.
+    fn failed(&self, error: &CommitError);
+}
+
+/// One room's commit on its way.
+pub(super) struct Commit {
+    pub(super) records: Vec<Record>,
+    pub(super) number: u64,
+    pub(super) waiting: Arc<dyn Waiting>,
+}
+
+/// The queue to the disk.
+pub(super) struct Group {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+pub(super) struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    /// Bytes that were handed in and are not durable yet.
+    bytes: AtomicUsize,
+    most_bytes: usize,
+    emptied: Notify,
+    no_space: AtomicBool,
+    /// When the sync that runs now began.
+    began: Mutex<Option<Instant>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    commits: Vec<Commit>,
+    failed: Option<CommitError>,
+    closed: bool,
+}
+
+impl Group {
+    pub(super) fn start(disk: Arc<dyn Disk>, mark: Option<Mark>, last_group: u64, most_bytes: usize) -> Self {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            bytes: AtomicUsize::new(0),
+            most_bytes,
+            emptied: Notify::new(),
+            no_space: AtomicBool::new(false),
+            began: Mutex::new(None),
+        });
+        let worker = Worker { shared: shared.clone(), disk, mark, group: last_group };
+        let thread = thread::Builder::new()
+            .name("dormouse-commit".into())
+            .spawn(move || worker.run())
+            .expect("a process that cannot start its first threads cannot run at all");
+        Group { shared, thread: Mutex::new(Some(thread)) }
+    }
+
+    pub(super) fn submit(&self, commit: Commit) -> Result<(), CommitError> {
+        let mut queue = self.shared.lock();
+        if let Some(error) = &queue.failed {
+            return Err(error.clone());
+        }
+        if queue.closed {
+            return Err(CommitError::Failed("the store is closed".into()));
+        }
+        self.shared.bytes.fetch_add(size(&commit), Ordering::Relaxed);
+        queue.commits.push(commit);
+        // The worker looks before it waits, so it needs no call unless it may be waiting: when the queue was empty.
+        if queue.commits.len() == 1 {
+            self.shared.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.shared.bytes.load(Ordering::Relaxed) > self.shared.most_bytes
+    }
+
+    pub(super) async fn caught_up(&self) {
+        loop {
+            let emptied = self.shared.emptied.notified();
+            tokio::pin!(emptied);
+            emptied.as_mut().enable();
+            if !self.is_behind() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    pub(super) fn has_no_space(&self) -> bool {
+        self.shared.no_space.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failed(&self) -> Option<CommitError> {
+        self.shared.lock().failed.clone()
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Commit what waits, and end the thread.
+    pub(super) fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.filled.notify_one();
+        let thread = self.thread.lock().expect("no holder of this lock panics").take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the commit thread panicked; what was acknowledged is on disk, what was not is lost");
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no holder of this lock panics")
+    }
+
+    pub(super) fn set_no_space(&self, no_space: bool) -> bool {
+        self.no_space.swap(no_space, Ordering::Relaxed)
+    }
+
+    /// How long the sync that runs now has run.
+    pub(super) fn running(&self) -> Option<std::time::Duration> {
+        self.began.lock().expect("no holder of this lock panics").map(|began| began.elapsed())
+    }
+
+    fn set_running(&self, running: bool) {
+        *self.began.lock().expect("no holder of this lock panics") = running.then(clock::monotonic);
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
+    mark: Option<Mark>,
+    group: u64,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Some(commits) = self.gather() {
+            let bytes = commits.iter().map(size).sum();
+            self.shared.set_running(true);
+            let done = self.commit(commits);
+            self.shared.set_running(false);
+            self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.shared.emptied.notify_waiters();
+            if let Err(error) = done {
+                self.fail(error);
+                break;
+            }
+        }
+        if let Some(mark) = &mut self.mark {
+            mark.sync();
+        }
+    }
+
+    /// Wait for commits; absent once the store is closed and nothing is left.
+    fn gather(&self) -> Option<Vec<Commit>> {
+        let mut queue = self.shared.lock();
+        while queue.commits.is_empty() {
+            if queue.closed {
+                return None;
+            }
+            queue = self.shared.filled.wait(queue).expect("no holder of this lock panics");
+        }
+        Some(std::mem::take(&mut queue.commits))
+    }
+
+    fn commit(&mut self, commits: Vec<Commit>) -> Result<(), CommitError> {
+        let group = self.group + 1;
+        let mut batch = Vec::with_capacity(1 + commits.iter().map(|commit| commit.records.len()).sum::<usize>());
+        batch.push(records::group_record(group));
+        let mut waiting = Vec::with_capacity(commits.len());
+        for commit in commits {
+            batch.extend(commit.records);
+            waiting.push((commit.number, commit.waiting));
+        }
+        let durable = self.disk.write(batch).and_then(|()| self.disk.sync());
+        if let Err(error) = durable {
+            let error = CommitError::Failed(error.0);
+            waiting.iter().for_each(|(_, waiting)| waiting.failed(&error));
+            return Err(error);
+        }
+        self.group = group;
+        if let Some(mark) = &mut self.mark {
+            mark.write(group);
+        }
+        for (number, waiting) in waiting {
+            waiting.committed(Receipt(number));
+        }
+        Ok(())
+    }
+
+    /// Nothing is written any more: whoever waits or comes later is told.
+    fn fail(&self, error: CommitError) {
+        tracing::error!(%error, "a commit failed: no room can write until a restart");
+        let left = {
+            let mut queue = self.shared.lock();
+            queue.failed = Some(error.clone());
+            std::mem::take(&mut queue.commits)
+        };
+        left.iter().for_each(|commit| commit.waiting.failed(&error));
+    }
+}
+
+fn size(commit: &Commit) -> usize {
+    commit.records.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len())).sum()
+}

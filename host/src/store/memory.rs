@@ -1,0 +1,51 @@
+//! A disk that is none: for tests, with the same contract but for what a power loss leaves.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::RwLock;
+
+use bytes::Bytes;
+
+use super::DiskError;
+use super::disk::{Disk, Record};
+
+/// Everything in memory.
+#[derive(Debug, Default)]
+pub struct MemoryDisk(RwLock<BTreeMap<Bytes, Bytes>>);
+
+impl Disk for MemoryDisk {
+    fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
+        let mut entries = self.0.write().expect("no holder of this lock panics");
+        for (key, value) in batch {
+            match value {
+                Some(value) => entries.insert(key, value),
+                None => entries.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        Ok(self.0.read().expect("no holder of this lock panics").get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        range: (Bound<Bytes>, Bound<Bytes>),
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), DiskError> {
+        let entries = self.0.read().expect("no holder of this lock panics");
+        let mut shown = entries.range(range).map(|(key, value)| (key.clone(), value.clone()));
+        if reverse {
+            let _ = shown.rev().all(|(key, value)| visit(key, value));
+        } else {
+            let _ = shown.all(|(key, value)| visit(key, value));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,307 @@
+//! The disk: open, read, commit. The only place that opens data files; it knows no rooms' lives, no sockets, no wasm.
+//!
+//! `room` opens a [`RoomLog`] for each room that wakes and hands it each turn's writes. Commits of all rooms that wait
+//! share one sync (`group`). A [`Receipt`] is the proof that a commit and all before it in that room are durable; only
+//! this module can make one.
+//!
+//! Each room's commits are a dense sequence 1, 2, 3 …, and a commit names the number it expects: the log is the fence.
+
+mod disk;
+mod fjall;
+mod group;
+mod mark;
+mod memory;
+mod records;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::UnixMillis;
+use crate::model::{Address, Range, Storage, StorageFailed, Timer, Timers, Writes};
+
+pub use disk::{Disk, Record};
+pub use fjall::FjallDisk;
+pub use group::{Receipt, Waiting};
+pub use memory::MemoryDisk;
+
+use group::{Commit, Group};
+use records::RoomRecord;
+
+/// What can be set about the store.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Below this many free bytes on the data disk no turn may write.
+    pub min_free_bytes: u64,
+    /// Above this many bytes on their way to the disk, rooms wait before their next turn.
+    pub queue_bytes: usize,
+    /// A sync that takes longer is reported in the log, again and again.
+    pub slow_sync: Duration,
+    /// Memory for what was read from the disk.
+    pub cache_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions {
+            min_free_bytes: 64 << 20,
+            queue_bytes: 64 << 20,
+            slow_sync: Duration::from_secs(10),
+            cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Why the store could not be opened. The operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{0} is in use by another process; stop that one, or pass --data to choose another directory")]
+    InUse(PathBuf),
+    /// The disk or the engine failed.
+    #[error("{path} cannot be opened; check that it is a directory this user can write to")]
+    Disk {
+        /// The data directory.
+        path: PathBuf,
+        /// What it said.
+        source: DiskError,
+    },
+    /// What is on disk is not what was written.
+    #[error("{path} is damaged: {problem}. Restore the directory from a backup; nothing was changed")]
+    Damaged {
+        /// The data directory.
+        path: PathBuf,
+        /// What the engine found.
+        problem: String,
+    },
+    /// Commits that were acknowledged are not there any more.
+    #[error(
+        "{path} has lost commits: {durable} groups were durable, and only {found} are found. A file was damaged or \
+         replaced; restore the directory from a backup, or remove its `mark` file to go on without what is lost"
+    )]
+    Behind {
+        /// The data directory.
+        path: PathBuf,
+        /// The number of the last group known to be durable.
+        durable: u64,
+        /// The number of the last group found.
+        found: u64,
+    },
+}
+
+/// The engine or the operating system failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DiskError(pub String);
+
+/// Why a commit was not taken.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum CommitError {
+    /// The data disk is nearly full. Nothing was written; it goes on as soon as there is space.
+    #[error("the data disk has less than {min_free_bytes} bytes free; free some space")]
+    NoSpace {
+        /// The limit.
+        min_free_bytes: u64,
+    },
+    /// A write or sync failed before. Nothing is written any more until a restart.
+    #[error("the data disk failed: {0}; repair it and restart")]
+    Failed(String),
+    /// The room was opened by somebody else meanwhile.
+    #[error("commit {expected} of {address} is not the next one: another owner has opened the room")]
+    Fenced {
+        /// The room.
+        address: Address,
+        /// The number that the commit expected to get.
+        expected: u64,
+    },
+}
+
+/// All rooms' storage. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    disk: Arc<dyn Disk>,
+    group: Group,
+    options: StoreOptions,
+    epoch: u64,
+    next_room: AtomicU64,
+}
+
+impl Store {
+    /// Open the directory, or make it. Replays what was committed, and refuses to start when something acknowledged is
+    /// missing.
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        let wrap = |source| OpenError::Disk { path: path.to_owned(), source };
+        let disk = FjallDisk::open(path, options.cache_bytes).map_err(|error| match error {
+            fjall::OpenFailed::InUse => OpenError::InUse(path.to_owned()),
+            fjall::OpenFailed::Damaged(problem) => OpenError::Damaged { path: path.to_owned(), problem },
+            fjall::OpenFailed::Disk(source) => wrap(source),
+        })?;
+        let mark = mark::Mark::open(path).map_err(wrap)?;
+        let durable = mark.read();
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let found = records::last_group(&*disk).map_err(wrap)?;
+        if found < durable {
+            return Err(OpenError::Behind { path: path.to_owned(), durable, found });
+        }
+        Self::start(disk, Some(mark), Some(path), options).map_err(wrap)
+    }
+
+    /// A store that keeps everything in memory, for tests and for trying things out: the same contract, but for what a
+    /// power loss leaves.
+    pub fn in_memory() -> Self {
+        Self::on_disk(Arc::new(MemoryDisk::default()), StoreOptions::default()).expect("memory does not fail")
+    }
+
+    /// A store on an engine of your own.
+    pub fn on_disk(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Self, DiskError> {
+        Self::start(disk, None, None, options)
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        mark: Option<mark::Mark>,
+        path: Option<&Path>,
+        options: StoreOptions,
+    ) -> Result<Self, DiskError> {
+        let epoch = records::epoch(&*disk)? + 1;
+        disk.write(vec![records::epoch_record(epoch)])?;
+        disk.sync()?;
+        let next_room = records::last_room(&*disk)? + 1;
+        let last_group = records::last_group(&*disk)?;
+        let group = Group::start(disk.clone(), mark, last_group, options.queue_bytes);
+        watch::start(path.map(Path::to_owned), options.clone(), &group);
+        Ok(Store(Arc::new(Inner { disk, group, options, epoch, next_room: AtomicU64::new(next_room) })))
+    }
+
+    /// Which start of this store this is: 1, 2, 3 …
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
+    /// Open a room's log, as its one owner.
+    pub fn room(&self, address: &Address) -> Result<(RoomLog, Timers), StorageFailed> {
+        let record = records::room(&*self.0.disk, address)?;
+        let timers = match &record {
+            Some(record) => records::timers(&*self.0.disk, record.id)?.collect(),
+            None => Timers::default(),
+        };
+        let log = RoomLog {
+            store: self.clone(),
+            address: address.clone(),
+            named: record.is_some(),
+            record: record.unwrap_or_else(|| RoomRecord {
+                id: self.0.next_room.fetch_add(1, Ordering::Relaxed),
+                epoch: self.0.epoch,
+                number: 0,
+            }),
+        };
+        Ok((log, timers))
+    }
+
+    /// Every room that has a timer, and when its first one is due.
+    pub fn rooms_with_timers(&self) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
+        records::rooms_with_timers(&*self.0.disk)
+    }
+
+    /// Whether so much is on its way to the disk that rooms should wait.
+    pub fn is_behind(&self) -> bool {
+        self.0.group.is_behind()
+    }
+
+    /// Wait until the store [is behind](Self::is_behind) no longer.
+    pub async fn caught_up(&self) {
+        self.0.group.caught_up().await;
+    }
+
+    /// Why nothing can be written now, where that is so.
+    pub fn refuses(&self) -> Option<CommitError> {
+        if self.0.group.has_no_space() {
+            return Some(CommitError::NoSpace { min_free_bytes: self.0.options.min_free_bytes });
+        }
+        self.0.group.failed()
+    }
+
+    /// Commit what waits and release the files. Later commits fail.
+    pub fn close(&self) {
+        self.0.group.close();
+    }
+}
+
+/// One room's sequence of commits. It has one owner.
+pub struct RoomLog {
+    store: Store,
+    address: Address,
+    record: RoomRecord,
+    /// The room's name is on disk.
+    named: bool,
+}
+
+impl RoomLog {
+    /// The number of the last commit that was handed in.
+    pub fn number(&self) -> u64 {
+        self.record.number
+    }
+
+    /// The room's storage, as it is on disk: what was handed in is seen when it is committed.
+    pub fn reader(&self) -> RoomReader {
+        RoomReader { store: self.store.clone(), id: self.record.id }
+    }
+
+    /// Hand in the next commit, which must be number `expected`. Does not wait: `waiting` is told when it is durable.
+    ///
+    /// Fails: nothing was written, and the number is still free.
+    pub fn commit(
+        &mut self,
+        expected: u64,
+        writes: &Writes,
+        timers: impl Iterator<Item = (String, Option<Timer>)>,
+        waiting: Arc<dyn Waiting>,
+    ) -> Result<(), CommitError> {
+        if self.store.0.group.has_no_space() {
+            return Err(CommitError::NoSpace { min_free_bytes: self.store.0.options.min_free_bytes });
+        }
+        if expected != self.record.number + 1 {
+            return Err(CommitError::Fenced { address: self.address.clone(), expected });
+        }
+        let record = RoomRecord { number: expected, epoch: self.store.epoch(), ..self.record };
+        let mut records = Vec::with_capacity(writes.len() + 2);
+        records.push(record.to_record(&self.address));
+        if !self.named {
+            records.push(record.name_record(&self.address));
+        }
+        records.extend(writes.iter().map(|(key, value)| records::entry(record.id, key, value.clone())));
+        records.extend(timers.map(|(name, timer)| records::timer(record.id, &name, timer.as_ref())));
+        self.store.0.group.submit(Commit { records, number: expected, waiting })?;
+        self.record = record;
+        self.named = true;
+        Ok(())
+    }
+}
+
+/// What a room has on disk.
+pub struct RoomReader {
+    store: Store,
+    id: u64,
+}
+
+impl Storage for RoomReader {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
+        Ok(self.store.0.disk.get(&records::entry_key(self.id, key))?)
+    }
+
+    fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
+        records::scan_entries(&*self.store.0.disk, self.id, range, visit)
+    }
+}
+
+impl From<DiskError> for StorageFailed {
+    fn from(error: DiskError) -> Self {
+        StorageFailed(error.0)
+    }
+}
