@@ -1,0 +1,21 @@
+// @ts-check
+/**
+ * How long to wait before the next attempt: exponential, with full jitter. The whole span is random and not only its
+ * end, because after a restart every page counts from the same instant, and only chance can spread them.
+ */
+
+/** The longest first wait, ms: short, since most losses are over at once. */
+export const FIRST_CEILING_MS = 500;
+
+/** The longest wait of all, ms: a page left open overnight still comes back within half a minute. */
+export const LAST_CEILING_MS = 30_000;
+
+/**
+ * @param {number} failures How many attempts have failed in a row, from 0.
+ * @param {number} random From 0 to 1.
+ * @returns {number} ms
+ */
+export function backoffDelay(failures, random) {
+  const ceiling = Math.min(LAST_CEILING_MS, FIRST_CEILING_MS * 2 ** failures);
+  return Math.round(random * ceiling);
+}

@@ -1,0 +1,337 @@
+// @ts-check
+/**
+ * A chat room as a page needs it: its messages in order and each once, whatever happens to the connection, and
+ * messages of one's own that are not lost on the way.
+ *
+ * Every connection opens with a `history` frame. All that must be right after a reconnect is decided there and in
+ * this order: what was missed comes in, what it shows to be stored is settled, and only what is left is sent again.
+ */
+
+import { CONTENT_UNITS, fitContent } from "./content.js";
+import { chatEndpoints } from "./endpoints.js";
+import { Emitter } from "./emitter.js";
+import { explainRefusal, getJson } from "./http.js";
+import { Outbox, SendError } from "./outbox.js";
+import { parseFrame } from "./protocol.js";
+import { afterHistory } from "./resend.js";
+import { RoomSocket } from "./room-socket.js";
+import { Timeline } from "./timeline.js";
+import { TYPING_EVERY_MS, TypingUsers } from "./typing.js";
+
+/** How many messages a page of older ones holds. */
+const PAGE = 50;
+
+/** What a server shows of a room that it does not resume. */
+const HISTORY = 50;
+
+/**
+ * @typedef {import("./protocol.js").ChatMessage} ChatMessage
+ * @typedef {import("./protocol.js").ChatFrame} ChatFrame
+ * @typedef {import("./protocol.js").HistoryFrame} HistoryFrame
+ * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
+ * @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions
+ * @typedef {import("./room-socket.js").StateEvent} StateEvent
+ * @typedef {import("./typing.js").TypingUser} TypingUser
+ *
+ * @typedef {Object} ChatOptions
+ * @property {string | URL} baseUrl Such as `/api/realtime`.
+ * @property {string} roomId
+ * @property {string} [userId] One's own, where it is known. Otherwise it is learned from the first message sent.
+ * @property {RoomSocketOptions["credentials"]} [credentials]
+ * @property {number} [pendingLimit] How many messages may wait to be stored.
+ * @property {RoomSocketOptions["timing"]} [timing]
+ * @property {RoomSocketOptions["WebSocket"]} [WebSocket]
+ *
+ * @typedef {Object} ChatEvents
+ * @property {StateEvent} state
+ * @property {{ added: readonly ChatMessage[], from: "history" | "live" | "older" }} messages
+ * @property {{}} pending The list of pending messages has changed.
+ * @property {{ clientId: string, message: ChatMessage }} stored A pending message is now this one. Before `messages`.
+ * @property {{}} resync More was missed than the server could show: the list now begins anew with the latest messages.
+ * @property {{}} typing
+ * @property {TypingUser} joined
+ * @property {TypingUser} left
+ * @property {ErrorFrame} error The server refused something that we said.
+ */
+
+/** @extends {Emitter<{ [Type in keyof ChatEvents]: ChatEvents[Type] }>} */
+export class Chat extends Emitter {
+  #options;
+  #endpoints;
+  #socket;
+  #timeline = new Timeline();
+  #outbox;
+  #typing;
+  #userId;
+  /** A history has come over this connection, so what we send now cannot be in it. */
+  #greeted = false;
+  /** A history has come at all, so there is something to resume. */
+  #began = false;
+  #hasOlder = false;
+  /** @type {Promise<number> | undefined} */
+  #loading;
+  #saidTypingAt = -Infinity;
+
+  /** @param {ChatOptions} options */
+  constructor(options) {
+    super();
+    this.#options = options;
+    this.#endpoints = chatEndpoints(options.baseUrl, options.roomId);
+    this.#userId = options.userId;
+    this.#outbox = new Outbox(options.pendingLimit ?? 100, () => this.emit("pending", {}));
+    this.#typing = new TypingUsers(() => this.emit("typing", {}));
+    this.#socket = new RoomSocket({
+      url: () => this.#resumeUrl(),
+      credentials: options.credentials,
+      explain: (credentials) => explainRefusal(`${this.#endpoints.messages}?limit=1`, credentials),
+      timing: options.timing,
+      WebSocket: options.WebSocket,
+    });
+    this.#socket.on("state", (event) => this.#stateChanged(event));
+    this.#socket.on("message", (data) => this.#hear(parseFrame(data)));
+  }
+
+  get roomId() {
+    return this.#options.roomId;
+  }
+
+  /** One's own user, as far as it is known. */
+  get userId() {
+    return this.#userId;
+  }
+
+  get state() {
+    return this.#socket.state;
+  }
+
+  get snapshot() {
+    return this.#socket.snapshot;
+  }
+
+  /** Oldest first. The same array until it changes, like `pending`. */
+  get messages() {
+    return this.#timeline.messages;
+  }
+
+  /** One's own messages that are not stored yet, in the order of writing. They belong below `messages`. */
+  get pending() {
+    return this.#outbox.messages;
+  }
+
+  get typing() {
+    return this.#typing.users;
+  }
+
+  /** Whether `loadOlder` may find something. */
+  get hasOlder() {
+    return this.#hasOlder;
+  }
+
+  /** Whether a first history has come: until then an empty list says nothing about the room. */
+  get hasBegun() {
+    return this.#began;
+  }
+
+  open() {
+    this.#socket.open();
+  }
+
+  /** Leave. What is pending fails, and can be tried again after another `open`. */
+  close() {
+    this.#socket.close();
+  }
+
+  reconnect() {
+    this.#socket.reconnect();
+  }
+
+  /**
+   * @param {string} content Cut to 2,000 UTF-16 code units, as the server does.
+   * @returns {Promise<ChatMessage>} Kept once the server has stored it, broken with a `SendError`. Its codes `empty`,
+   *   `too-many` and `not-connected` say that the message was not taken at all; otherwise it stays among `pending`.
+   */
+  async send(content) {
+    if (content.trim() === "") throw new SendError("empty", "there is nothing to send");
+    if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
+    const { clientId, stored } = this.#outbox.add(fitContent(content, CONTENT_UNITS));
+    this.#saidTypingAt = -Infinity;
+    this.#transmit(clientId);
+    return stored;
+  }
+
+  /**
+   * @param {string} clientId Of a failed message.
+   * @returns {Promise<ChatMessage>}
+   */
+  async retry(clientId) {
+    if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
+    const stored = this.#outbox.revive(clientId);
+    if (!stored) throw new SendError("discarded", "no such message has failed");
+    this.#transmit(clientId);
+    return stored;
+  }
+
+  /** @param {string} clientId */
+  discard(clientId) {
+    this.#outbox.discard(clientId);
+  }
+
+  /** Call it on every keystroke; the others are told now and then. */
+  notifyTyping() {
+    const now = performance.now();
+    if (this.state !== "open" || now - this.#saidTypingAt < TYPING_EVERY_MS) return;
+    this.#saidTypingAt = now;
+    this.#socket.send('{"type":"typing"}');
+  }
+
+  /** @returns {Promise<number>} How many older messages were found. */
+  loadOlder() {
+    return (this.#loading ??= this.#loadOlder().finally(() => (this.#loading = undefined)));
+  }
+
+  async #loadOlder() {
+    if (!this.#hasOlder) return 0;
+    const first = this.#timeline.messages[0];
+    const url = new URL(this.#endpoints.messages);
+    if (first?.seq !== undefined) url.search = `before=${first.seq}&limit=${PAGE}`;
+    const credentials = await this.#options.credentials?.({ refused: false });
+    /** @type {{ messages: ChatMessage[], hasMore?: boolean }} */
+    const page = await getJson(url, credentials);
+    // A resync came in between, so the page no longer ends where the list begins.
+    if (first !== this.#timeline.messages[0]) return 0;
+    // A server without `before` answers with the same latest messages each time: one look shows all there is to see.
+    this.#hasOlder = page.hasMore ?? false;
+    const count = this.#timeline.prepend(page.messages);
+    this.emit("messages", { added: this.messages.slice(0, count), from: "older" });
+    return count;
+  }
+
+  #resumeUrl() {
+    const url = new URL(this.#endpoints.socket);
+    const since = this.#timeline.size === 0 ? 0 : this.#timeline.lastSeq;
+    if (this.#began && since !== undefined) url.searchParams.set("since", String(since));
+    return url;
+  }
+
+  /** @param {StateEvent} event */
+  #stateChanged(event) {
+    if (event.state !== "open") {
+      this.#greeted = false;
+      this.#outbox.recall();
+      this.#typing.clear();
+    }
+    if (event.state === "closed") {
+      for (const { clientId } of this.pending) {
+        this.#outbox.fail(clientId, new SendError("closed", "the connection was closed"));
+      }
+    }
+    this.emit("state", event);
+  }
+
+  /** @param {ChatFrame | undefined} frame */
+  #hear(frame) {
+    switch (frame?.type) {
+      case "history":
+        return this.#catchUp(frame);
+      case "message":
+        this.#typing.forget(frame.message.userId);
+        return this.#take([frame.message], "live");
+      case "typing":
+        return this.#typing.heard(frame);
+      case "user_joined":
+        return this.emit("joined", frame);
+      case "user_left":
+        this.#typing.forget(frame.userId);
+        return this.emit("left", frame);
+      case "error":
+        if (frame.clientId) this.#outbox.fail(frame.clientId, new SendError(frame.code, frame.message));
+        return this.emit("error", frame);
+    }
+  }
+
+  /** @param {HistoryFrame} history */
+  #catchUp(history) {
+    const seesAll = !this.#began || this.#isGapless(history);
+    const storesOnce = history.resumed !== undefined || history.messages.some(({ seq }) => seq !== undefined);
+    if (!seesAll) {
+      this.#timeline.replace([]);
+      this.emit("resync", {});
+    }
+    if (!this.#began || !seesAll) this.#hasOlder = mayHaveOlder(history.messages);
+    this.#began = true;
+    this.#greeted = true;
+    this.#take(history.messages, "history");
+
+    const now = Date.now();
+    for (const { clientId, state, sentAt } of this.pending) {
+      if (state === "failed") continue;
+      if (afterHistory({ sentAt, now, seesAll, storesOnce }) === "send") this.#transmit(clientId);
+      else this.#outbox.fail(clientId, new SendError("unsure", "it may or may not have been stored"));
+    }
+  }
+
+  /**
+   * Whether this history leaves no gap behind what we have.
+   *
+   * @param {HistoryFrame} history
+   */
+  #isGapless({ messages, resumed }) {
+    if (resumed !== undefined) return resumed;
+    return this.#timeline.size === 0 ? messages.length < HISTORY : messages.some((message) => this.#timeline.has(message));
+  }
+
+  /**
+   * @param {readonly ChatMessage[]} messages
+   * @param {"history" | "live"} from
+   */
+  #take(messages, from) {
+    const { firstSeq } = this.#timeline;
+    const added = messages.filter((message) => this.#timeline.add(message));
+    const isNew = new Set(added);
+    if (firstSeq !== undefined && this.#timeline.firstSeq !== firstSeq) this.#hasOlder = true; // the oldest were let go
+    // Also what was known: the echo of a retry is a message that we may have seen before.
+    for (const message of messages) this.#settle(message, isNew.has(message));
+    if (added.length > 0 || from === "history") this.emit("messages", { added, from });
+  }
+
+  /**
+   * @param {ChatMessage} message
+   * @param {boolean} isNew
+   */
+  #settle(message, isNew) {
+    const own = this.pending.find((pending) => isEchoOf(pending, message, this.#userId, isNew));
+    if (!own) return;
+    this.#userId = message.userId;
+    this.emit("stored", { clientId: own.clientId, message });
+    this.#outbox.settle(own.clientId, message);
+  }
+
+  /** @param {string} clientId */
+  #transmit(clientId) {
+    const content = this.pending.find((pending) => pending.clientId === clientId)?.content;
+    if (content === undefined || !this.#greeted) return;
+    this.#socket.send(JSON.stringify({ type: "message", content, clientId }));
+    this.#outbox.sent(clientId);
+  }
+}
+
+/**
+ * Whether a stored message is the pending one. Where the server hands no `clientId` back (it gives no `seq` either),
+ * it is the first of ours that says the same.
+ *
+ * @param {import("./outbox.js").PendingMessage} pending
+ * @param {ChatMessage} message
+ * @param {string | undefined} userId
+ * @param {boolean} isNew
+ */
+function isEchoOf(pending, message, userId, isNew) {
+  if (message.seq !== undefined || message.clientId !== undefined) return message.clientId === pending.clientId;
+  if (userId !== undefined && message.userId !== userId) return false;
+  return isNew && pending.sentAt !== undefined && message.content === pending.content;
+}
+
+/** @param {readonly ChatMessage[]} history */
+function mayHaveOlder(history) {
+  const seq = history[0]?.seq;
+  return seq === undefined ? history.length >= HISTORY : seq > 1;
+}

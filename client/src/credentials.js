@@ -1,0 +1,73 @@
+// @ts-check
+/**
+ * Where each kind of credential travels. A browser cannot set headers on an upgrade, so a token goes there as a
+ * subprotocol; over HTTP it goes into `Authorization`.
+ */
+
+/**
+ * `token`: a bearer token. `ticket`: single use, only for an upgrade. `devToken`: `USERID:USERNAME`, only where the
+ * server runs in dev auth. Nothing at all: the cookie says who this is.
+ * @typedef {{ token: string } | { ticket: string } | { devToken: string } | Record<string, never> | null | undefined} Credentials
+ */
+
+/** What RFC 9110 allows in a token, and thus in the name of a subprotocol. */
+const SUBPROTOCOL_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+
+/** What every server reads alike in a header: printable ASCII. */
+const PLAIN_HEADER = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
+
+/**
+ * @param {string | URL} url
+ * @param {Credentials} credentials
+ * @returns {{ url: string, protocols: string[] }}
+ */
+export function forUpgrade(url, credentials) {
+  const target = new URL(url);
+  const token = kind(credentials, "token");
+  const ticket = kind(credentials, "ticket");
+  const devToken = kind(credentials, "devToken");
+  if (ticket !== undefined) target.searchParams.set("ticket", ticket);
+  if (devToken !== undefined) target.searchParams.set("token", devToken);
+  if (token === undefined) return { url: target.href, protocols: [] };
+  if (!SUBPROTOCOL_TOKEN.test(token)) {
+    throw new TypeError("this token cannot travel in a subprotocol; pass a JWT, a ticket or a devToken");
+  }
+  return { url: target.href, protocols: ["dormouse", `bearer.${token}`] };
+}
+
+/**
+ * @param {string | URL} url
+ * @param {Credentials} credentials
+ * @returns {{ url: string, headers: Record<string, string> }}
+ */
+export function forRequest(url, credentials) {
+  const target = new URL(url);
+  const token = kind(credentials, "token");
+  const devToken = kind(credentials, "devToken");
+  if (token !== undefined) return { url: target.href, headers: { Authorization: `Bearer ${token}` } };
+  if (devToken === undefined) return { url: target.href, headers: {} };
+  if (PLAIN_HEADER.test(devToken)) return { url: target.href, headers: { Authorization: `Bearer ${devToken}` } };
+  target.searchParams.set("token", devToken);
+  return { url: target.href, headers: {} };
+}
+
+/**
+ * Whether credentials are known to be the ones that were refused. A cookie may have been renewed unseen, so its
+ * absence of a token proves nothing.
+ *
+ * @param {Credentials} refused
+ * @param {Credentials} fresh
+ */
+export function isSameToken(refused, fresh) {
+  const tokenOf = (/** @type {Credentials} */ some) => kind(some, "token") ?? kind(some, "devToken") ?? kind(some, "ticket");
+  return tokenOf(fresh) !== undefined && tokenOf(fresh) === tokenOf(refused);
+}
+
+/**
+ * @param {Credentials} credentials
+ * @param {"token" | "ticket" | "devToken"} name
+ * @returns {string | undefined}
+ */
+function kind(credentials, name) {
+  return /** @type {Record<string, string> | null | undefined} */ (credentials)?.[name];
+}

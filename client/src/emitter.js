@@ -1,0 +1,42 @@
+// @ts-check
+/**
+ * A typed emitter. `on` returns the function that takes the listener away again, which is the shape that
+ * `useSyncExternalStore` and its like ask for. A listener that throws is reported and does not keep the others from
+ * hearing.
+ */
+
+/** @template {Record<string, unknown>} Events */
+export class Emitter {
+  /** @type {Map<keyof Events, Set<(event: any) => void>>} */
+  #listeners = new Map();
+
+  /**
+   * @template {keyof Events} Type
+   * @param {Type} type
+   * @param {(event: Events[Type]) => void} listener
+   * @returns {() => void} Takes the listener away.
+   */
+  on(type, listener) {
+    const listeners = this.#listeners.get(type) ?? new Set();
+    this.#listeners.set(type, listeners.add(listener));
+    return () => void listeners.delete(listener);
+  }
+
+  /**
+   * @protected
+   * @template {keyof Events} Type
+   * @param {Type} type
+   * @param {Events[Type]} event
+   */
+  emit(type, event) {
+    for (const listener of [...(this.#listeners.get(type) ?? [])]) {
+      try {
+        listener(event);
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}

@@ -1,0 +1,322 @@
+// @ts-check
+/**
+ * One socket into one room, kept open for as long as its owner wants it: start reading here.
+ *
+ *            open()                opened
+ *   closed ─────────▶ connecting ─────────▶ open
+ *     ▲                ▲      │              │
+ *     │ close(), or    │      ▼ failed       │ lost
+ *     │ refused       the wait is over       │
+ *     └───────────── waiting ◀───────────────┘
+ *
+ * It knows when to connect, to wait and to give up; not what the frames say. What was missed in between is for the
+ * layer above, which puts the last thing it saw into `url`.
+ */
+
+import { backoffDelay } from "./backoff.js";
+import { CloseCode, afterClose, hintedDelay } from "./close-codes.js";
+import { Connection } from "./connection.js";
+import { forUpgrade, isSameToken } from "./credentials.js";
+import { Emitter } from "./emitter.js";
+import { watchPage } from "./page-signals.js";
+import { SendQueue } from "./send-queue.js";
+
+/** How long a connection must last before its past failures are forgotten, ms: a room that fails at once is no success. */
+const STABLE_MS = 5_000;
+
+/** How often a server may leave a ping unanswered, never having answered one, before we take it that it knows none. */
+const UNKNOWN_PINGS = 2;
+
+const TIMING = Object.freeze({ connectMs: 10_000, quietMs: 20_000, answerMs: 10_000, stableMs: STABLE_MS });
+
+/**
+ * @typedef {import("./credentials.js").Credentials} Credentials
+ * @typedef {import("./close-codes.js").Close} Close
+ * @typedef {import("./connection.js").Ending} Ending
+ * @typedef {"connecting" | "open" | "waiting" | "closed"} State
+ *
+ * @typedef {Object} StateEvent
+ * @property {State} state
+ * @property {State} previous
+ * @property {number} [retryAt] While waiting: when the next attempt is due, in Unix milliseconds.
+ * @property {Close} [close] While waiting or closed: what ended the last connection. Absent, where its owner closed it.
+ *
+ * @typedef {Object} RoomSocketOptions
+ * @property {string | URL | (() => string | URL)} url Asked before each attempt. `http` and `https` become `ws` and `wss`.
+ * @property {(asked: { refused: boolean }) => Promise<Credentials> | Credentials} [credentials] Asked before each
+ *   attempt; `refused` where the last answer was turned down, and the same answer again would end the matter.
+ * @property {(credentials: Credentials) => Promise<Close | undefined>} [explain] Asked when attempts fail before they
+ *   open, because a browser hides the status of a refused upgrade.
+ * @property {number} [queueLimit] How many texts may wait for a connection; further ones are rejected.
+ * @property {Partial<typeof TIMING>} [timing]
+ * @property {typeof WebSocket} [WebSocket] For a place that has none of its own.
+ *
+ * @typedef {{ state: StateEvent, message: string | ArrayBuffer }} RoomSocketEvents
+ */
+
+/** @extends {Emitter<RoomSocketEvents>} */
+export class RoomSocket extends Emitter {
+  #options;
+  #timing;
+  #queue;
+  /** @type {State} */
+  #state = "closed";
+  /** @type {number | undefined} */
+  #retryAt;
+  /** @type {Close | undefined} */
+  #close;
+
+  /** Only the newest attempt may speak: what an older one still had under way is stale. */
+  #attempt = Symbol();
+  /** @type {Connection | undefined} */
+  #connection;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #waitTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #stableTimer;
+  /** @type {(() => void) | undefined} */
+  #unwatch;
+
+  /** Since the last stable connection. */
+  #failures = 0;
+  /** @type {{ credentials: Credentials } | undefined} */
+  #refused;
+  /** The server chose how long to wait; nothing that happens on the page knows better. */
+  #waitIsHinted = false;
+
+  /** @type {"unknown" | "yes" | "no"} */
+  #answersPings = "unknown";
+  #unansweredPings = 0;
+
+  /** @param {RoomSocketOptions} options */
+  constructor(options) {
+    super();
+    this.#options = options;
+    this.#timing = { ...TIMING, ...options.timing };
+    this.#queue = new SendQueue(options.queueLimit ?? 100);
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /** @returns {StateEvent} What a listener that comes late has missed. */
+  get snapshot() {
+    return { state: this.#state, previous: this.#state, retryAt: this.#retryAt, close: this.#close };
+  }
+
+  /** Bytes that have not yet left: in the queue, and in the browser. */
+  get bufferedAmount() {
+    return this.#queue.bytes + (this.#connection?.bufferedAmount ?? 0);
+  }
+
+  open() {
+    if (this.#state !== "closed") return;
+    this.#failures = 0;
+    this.#refused = undefined;
+    this.#unwatch = watchPage({ back: () => this.#back(), doubt: () => this.#connection?.probe() });
+    this.#connect();
+  }
+
+  /**
+   * Close for good; `open` begins anew. What waits to be sent is dropped.
+   *
+   * @param {number} [code]
+   * @param {string} [reason]
+   */
+  close(code = 1000, reason = "") {
+    this.#connection?.close(code, reason);
+    this.#connection = undefined;
+    this.#stop(undefined);
+  }
+
+  /** Connect now, whatever was under way. */
+  reconnect() {
+    if (this.#state === "closed") return this.open();
+    this.#connection?.close();
+    this.#connection = undefined;
+    this.#connect();
+  }
+
+  /**
+   * @param {string} text
+   * @returns {"sent" | "queued" | "rejected"} `rejected`: the queue is full, or the socket is closed. Nothing was kept.
+   */
+  send(text) {
+    if (this.#state === "closed") return "rejected";
+    if (this.#state !== "open") return this.#queue.push(text) ? "queued" : "rejected";
+    this.#connection?.send(text);
+    return "sent";
+  }
+
+  async #connect() {
+    const attempt = this.#begin();
+    /** @type {Credentials} */
+    let credentials;
+    try {
+      credentials = await this.#askForCredentials();
+    } catch (error) {
+      if (attempt === this.#attempt) this.#lost({ code: CloseCode.lost, reason: `no credentials: ${error}` });
+      return;
+    }
+    if (attempt !== this.#attempt) return;
+    if (this.#refused && isSameToken(this.#refused.credentials, credentials)) {
+      return this.#stop({ code: CloseCode.unauthorized, reason: "no fresh credentials" });
+    }
+    this.#dial(attempt, credentials);
+  }
+
+  #begin() {
+    clearTimeout(this.#waitTimer);
+    clearTimeout(this.#stableTimer);
+    this.#attempt = Symbol();
+    this.#become("connecting");
+    return this.#attempt;
+  }
+
+  /** @returns {Promise<Credentials>} */
+  async #askForCredentials() {
+    const { credentials } = this.#options;
+    if (!credentials) return undefined;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(() => reject(new Error("not given in time")), this.#timing.connectMs);
+    });
+    try {
+      return await /** @type {Promise<Credentials>} */ (Promise.race([credentials({ refused: this.#refused !== undefined }), late]));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /**
+   * @param {symbol} attempt
+   * @param {Credentials} credentials
+   */
+  #dial(attempt, credentials) {
+    /** @type {WebSocket} */
+    let ws;
+    try {
+      const { url, protocols } = forUpgrade(this.#url(), credentials);
+      ws = new (this.#options.WebSocket ?? WebSocket)(url, protocols);
+    } catch (error) {
+      // Neither the URL nor the token gets better by trying again.
+      return this.#stop({ code: CloseCode.policy, reason: String(error) });
+    }
+    this.#connection = new Connection(ws, this.#timing, this.#answersPings !== "no", {
+      open: () => this.#opened(),
+      message: (data) => this.emit("message", data),
+      pong: () => (this.#answersPings = "yes"),
+      end: (ending) => this.#ended(attempt, ending, credentials),
+    });
+  }
+
+  #url() {
+    const { url } = this.#options;
+    const target = new URL(typeof url === "function" ? url() : url, globalThis.location?.href);
+    target.protocol = target.protocol.replace(/^http/, "ws");
+    return target;
+  }
+
+  #opened() {
+    this.#stableTimer = setTimeout(() => {
+      this.#failures = 0;
+      this.#refused = undefined;
+    }, this.#timing.stableMs);
+    // What was said first leaves first: before anything that a listener says on hearing of the new state.
+    for (const text of this.#queue.drain()) this.#connection?.send(text);
+    this.#become("open");
+  }
+
+  /**
+   * @param {symbol} attempt
+   * @param {Ending} ending
+   * @param {Credentials} credentials
+   */
+  #ended(attempt, ending, credentials) {
+    this.#connection = undefined;
+    this.#learnAboutPings(ending);
+    const secondFailure = !ending.opened && this.#failures > 0;
+    this.#lost(ending, credentials);
+    if (secondFailure && this.#state === "waiting") void this.#explain(attempt, credentials);
+  }
+
+  /**
+   * The connection is gone, or never was: wait, ask for fresh credentials, or stop.
+   *
+   * @param {Close} close
+   * @param {Credentials} [credentials] Those it was tried with.
+   */
+  #lost({ code, reason }, credentials) {
+    clearTimeout(this.#stableTimer);
+    const close = { code, reason };
+    switch (afterClose(code, this.#refused !== undefined)) {
+      case "stop":
+        return this.#stop(close);
+      case "ask-again":
+        this.#refused = { credentials };
+        // Without anybody to ask, fresh credentials will not come.
+        return this.#options.credentials ? void this.#connect() : this.#stop(close);
+      case "come-back":
+        return this.#wait(close);
+    }
+  }
+
+  /** @param {Close} close */
+  #wait(close) {
+    const hint = hintedDelay(close.reason);
+    const delay = hint ?? backoffDelay(this.#failures, Math.random());
+    this.#failures += 1;
+    this.#waitIsHinted = hint !== undefined;
+    this.#retryAt = Date.now() + delay;
+    this.#close = close;
+    clearTimeout(this.#waitTimer);
+    this.#waitTimer = setTimeout(() => this.#connect(), delay);
+    this.#become("waiting");
+  }
+
+  /** @param {Close | undefined} close Nothing, where the owner closed it. */
+  #stop(close) {
+    clearTimeout(this.#waitTimer);
+    clearTimeout(this.#stableTimer);
+    this.#attempt = Symbol();
+    this.#unwatch?.();
+    this.#queue.drain();
+    this.#close = close;
+    this.#become("closed");
+  }
+
+  /**
+   * @param {symbol} attempt
+   * @param {Credentials} credentials
+   */
+  async #explain(attempt, credentials) {
+    const close = await this.#options.explain?.(credentials).catch(() => undefined);
+    if (close && attempt === this.#attempt && this.#state === "waiting") this.#lost(close, credentials);
+  }
+
+  /** The network or the reader is back: whoever waits need not wait longer, whoever is connected wants to be sure. */
+  #back() {
+    if (this.#state === "waiting" && !this.#waitIsHinted) void this.#connect();
+    if (this.#state === "open") this.#connection?.probe();
+  }
+
+  /** @param {Ending} ending */
+  #learnAboutPings({ cause }) {
+    if (cause !== "silent" || this.#answersPings === "yes") return;
+    this.#unansweredPings += 1;
+    if (this.#unansweredPings >= UNKNOWN_PINGS) this.#answersPings = "no";
+  }
+
+  /** @param {State} state */
+  #become(state) {
+    const previous = this.#state;
+    if (state !== "waiting") this.#retryAt = undefined;
+    if (state === "connecting" || state === "open") this.#close = undefined;
+    this.#state = state;
+    if (state !== previous || state === "waiting") {
+      this.emit("state", { state, previous, retryAt: this.#retryAt, close: this.#close });
+    }
+  }
+}

@@ -1,0 +1,45 @@
+// @ts-check
+/** Who types. Nobody says that they stopped, so each word of it is believed for a short time only. */
+
+/** ms */
+const BELIEVED_MS = 3_000;
+
+/** How often to say so oneself, ms: often enough to stay believed, and no oftener. */
+export const TYPING_EVERY_MS = 2_000;
+
+/** @typedef {{ userId: string, userName: string }} TypingUser */
+
+export class TypingUsers {
+  /** @type {Map<string, { user: TypingUser, timer: ReturnType<typeof setTimeout> }>} */
+  #typing = new Map();
+  #changed;
+
+  /** @param {() => void} changed */
+  constructor(changed) {
+    this.#changed = changed;
+  }
+
+  /** @returns {readonly TypingUser[]} */
+  get users() {
+    return Array.from(this.#typing.values(), ({ user }) => user);
+  }
+
+  /** @param {TypingUser} user */
+  heard({ userId, userName }) {
+    const known = this.#typing.get(userId);
+    clearTimeout(known?.timer);
+    const timer = setTimeout(() => this.forget(userId), BELIEVED_MS);
+    this.#typing.set(userId, { user: { userId, userName }, timer });
+    if (known?.user.userName !== userName) this.#changed();
+  }
+
+  /** @param {string} userId */
+  forget(userId) {
+    clearTimeout(this.#typing.get(userId)?.timer);
+    if (this.#typing.delete(userId)) this.#changed();
+  }
+
+  clear() {
+    for (const userId of [...this.#typing.keys()]) this.forget(userId);
+  }
+}

@@ -1,0 +1,212 @@
+// @ts-check
+/**
+ * The demo page, from the door to the room: start reading here.
+ *
+ * It asks the server how it knows its users, asks the reader who they are, and then shows one chat room and the
+ * people around. All that it knows of the protocol it has from `/client/`; the other files here each show one thing.
+ */
+
+import { Chat, CloseCode, Presence, STATUSES, isRoomName } from "/client/index.js";
+import { dressAvatar } from "./avatar.js";
+import { Composer } from "./composer.js";
+import { ConnectionLight } from "./connection-light.js";
+import { byId, make } from "./dom.js";
+import { DevIdentity, TokenIdentity } from "./identity.js";
+import { recall, remember } from "./memory.js";
+import { MessageList } from "./message-list.js";
+import { PeoplePanel } from "./people-panel.js";
+import { currentRoom, hashOf, noteVisit, recentRooms, roomOfHash } from "./rooms.js";
+import { SideDrawer } from "./side-drawer.js";
+import { Welcome } from "./welcome.js";
+import { Whisper } from "./whisper.js";
+
+/**
+ * @typedef {{ basePath: string, auth: "dev" | "jwt" }} Config
+ * @typedef {import("/client/index.js").Status} Status
+ */
+
+const config = await readConfig();
+const identity = config.auth === "dev" ? new DevIdentity() : new TokenIdentity();
+const me = () => ({ userId: identity.userId, userName: identity.userName });
+const credentials = async () => identity.credentials;
+
+const whisper = new Whisper();
+const drawer = new SideDrawer();
+const light = new ConnectionLight(() => {
+  chat?.reconnect();
+  presence?.reconnect();
+});
+const composer = new Composer({ send, typing: () => chat?.notifyTyping() });
+const welcome = new Welcome(identity, (room) => {
+  location.hash = hashOf(room);
+  enter();
+});
+
+/** @type {Chat | undefined} */
+let chat;
+/** @type {MessageList | undefined} */
+let list;
+/** @type {Presence | undefined} */
+let presence;
+/** @type {PeoplePanel | undefined} */
+let people;
+let unseen = 0;
+
+byId("leave").addEventListener("click", () => {
+  leave();
+  welcome.show(currentRoom());
+});
+byId("statuses").addEventListener("change", (event) => {
+  const status = STATUSES.find((some) => event.target instanceof HTMLInputElement && some === event.target.value);
+  if (status === undefined) return;
+  remember(`status.${identity.userId}`, status);
+  presence?.setStatus(status);
+});
+byId("room-form", HTMLFormElement).addEventListener("submit", goToRoom);
+byId("room-list").addEventListener("click", (event) => event.target instanceof HTMLAnchorElement && drawer.close());
+addEventListener("hashchange", () => byId("app").hidden || roomOfHash() === undefined || openRoom(currentRoom()));
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible") unseen = 0;
+  showTitle();
+});
+
+if (await isKnown()) enter();
+else welcome.show(currentRoom());
+
+/** @returns {Promise<Config>} */
+async function readConfig() {
+  for (;;) {
+    try {
+      const response = await fetch("/config.json", { cache: "no-store" });
+      if (response.ok) return await response.json();
+    } catch {
+      // The server has given us this page, so it is not far.
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+  }
+}
+
+/** Whether the server would let the reader in without a question. */
+async function isKnown() {
+  if (identity instanceof DevIdentity) return Boolean(identity.userName);
+  if (identity.token) return true;
+  const response = await fetch(`${config.basePath}/presence/list`).catch(() => undefined);
+  return response?.ok ?? false;
+}
+
+function enter() {
+  byId("app").hidden = false;
+  showMe();
+  const status = /** @type {Status | undefined} */ (recall(`status.${identity.userId}`));
+  presence = new Presence({ baseUrl: config.basePath, userId: identity.userId, status, credentials });
+  people = new PeoplePanel(presence, () => me().userId);
+  presence.open();
+  openRoom(currentRoom());
+}
+
+/** @param {string} [problem] */
+function leave(problem) {
+  list?.leave();
+  chat?.close();
+  presence?.close();
+  chat = list = presence = people = undefined;
+  byId("app").hidden = true;
+  document.title = "Dormouse";
+  if (problem) welcome.show(currentRoom(), problem);
+}
+
+/** @param {string} roomId */
+function openRoom(roomId) {
+  if (chat?.roomId === roomId) return;
+  list?.leave();
+  chat?.close();
+  const room = new Chat({ baseUrl: config.basePath, roomId, userId: identity.userId, credentials });
+  chat = room;
+  list = new MessageList(room, me, announce);
+  // A room that was left may still say that it is closed.
+  room.on("state", (event) => {
+    if (chat !== room) return;
+    light.show(event);
+    if (event.state === "closed" && event.close?.code === CloseCode.unauthorized) leave(refusal());
+  });
+  room.on("stored", ({ message }) => {
+    if (identity instanceof DevIdentity || identity.userId === message.userId) return;
+    identity.recognise(message);
+    showMe();
+    people?.show();
+  });
+  room.on("typing", () => chat === room && whisper.typing(room.typing));
+  room.on("joined", ({ userName }) => whisper.passage(`${userName} came in`));
+  room.on("left", ({ userName }) => whisper.passage(`${userName} left`));
+  room.on("error", ({ message, clientId }) => announce(clientId ? `Not sent: ${message}` : message));
+  room.on("messages", ({ added, from }) => {
+    if (from === "live" && document.visibilityState === "hidden") unseen += added.length;
+    showTitle();
+  });
+  whisper.typing([]);
+  whisper.passage("");
+  noteVisit(roomId);
+  showRooms(roomId);
+  showTitle();
+  byId("room-title").textContent = roomId;
+  composer.enter(roomId);
+  room.open();
+}
+
+function refusal() {
+  return identity instanceof DevIdentity ? "The server did not accept this name." : "Your token was not accepted, or has expired. Paste a fresh one.";
+}
+
+/** @param {string} text */
+function send(text) {
+  chat?.send(text).catch((error) => {
+    // The list shows what became of a message that was taken; any other goes back to its author.
+    if (error.code !== "too-many" && error.code !== "not-connected") return;
+    composer.giveBack(text);
+    announce(`Not sent: ${error.message}`);
+  });
+  list?.follow();
+}
+
+/** @param {SubmitEvent} event */
+function goToRoom(event) {
+  event.preventDefault();
+  const field = byId("room-name", HTMLInputElement);
+  const room = field.value.trim();
+  const isPossible = isRoomName(room);
+  byId("room-problem").textContent = isPossible || room === "" ? "" : "A name has 1 to 128 bytes, and no slash.";
+  if (!isPossible) return field.focus();
+  field.value = "";
+  location.hash = hashOf(room);
+  drawer.close();
+}
+
+/** @param {string} current */
+function showRooms(current) {
+  const rooms = [...new Set([...recentRooms(), current])].sort((a, b) => a.localeCompare(b));
+  byId("room-list").replaceChildren(
+    ...rooms.map((room) => {
+      const link = make("a", { class: "room-link" }, room);
+      link.href = hashOf(room);
+      if (room === current) link.setAttribute("aria-current", "page");
+      return make("li", {}, link);
+    }),
+  );
+}
+
+function showMe() {
+  const { userId = "", userName = "You" } = me();
+  dressAvatar(byId("me-avatar"), { userId, userName });
+  byId("me-name").textContent = userName;
+}
+
+function showTitle() {
+  if (chat) document.title = `${unseen > 0 ? `(${unseen}) ` : ""}${chat.roomId} · Dormouse`;
+}
+
+/** @param {string} text */
+function announce(text) {
+  const line = make("p", {}, text);
+  byId("announcer").append(line);
+  setTimeout(() => line.remove(), 10_000);
+}

@@ -1,0 +1,57 @@
+// @ts-check
+/** Where one writes. It knows the keys and the size of the field, not what becomes of the text. */
+
+import { CONTENT_UNITS } from "/client/index.js";
+import { byId } from "./dom.js";
+
+/** From here on the field says how much room is left. */
+const NEARLY_FULL = CONTENT_UNITS - 200;
+
+export class Composer {
+  #form = byId("composer", HTMLFormElement);
+  #text = byId("text", HTMLTextAreaElement);
+  #left = byId("text-left");
+
+  /** @param {{ send: (text: string) => void, typing: () => void }} does */
+  constructor({ send, typing }) {
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const text = this.#text.value;
+      if (text.trim() === "") return;
+      this.#text.value = "";
+      this.#measure();
+      this.#text.focus();
+      send(text);
+    });
+    this.#text.addEventListener("keydown", (event) => {
+      // Enter may also end a word that is being composed from several keys.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.#form.requestSubmit();
+    });
+    this.#text.addEventListener("input", () => {
+      this.#measure();
+      if (this.#text.value.trim() !== "") typing();
+    });
+  }
+
+  /** @param {string} roomId */
+  enter(roomId) {
+    this.#text.placeholder = `Message ${roomId}`;
+    // On a phone the focus would bring up the keyboard over the messages that one came to read.
+    if (matchMedia("(hover: hover)").matches) this.#text.focus({ preventScroll: true });
+  }
+
+  /** @param {string} text */
+  giveBack(text) {
+    if (this.#text.value === "") this.#text.value = text;
+    this.#measure();
+  }
+
+  #measure() {
+    this.#text.style.height = "auto";
+    this.#text.style.height = `${this.#text.scrollHeight}px`;
+    const { length } = this.#text.value;
+    this.#left.textContent = length > NEARLY_FULL ? `${CONTENT_UNITS - length} left` : "";
+  }
+}

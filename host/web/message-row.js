@@ -1,0 +1,83 @@
+// @ts-check
+/** One message as an element of the list. What others wrote enters the document as text only. */
+
+import { dressAvatar, hueOf } from "./avatar.js";
+import { timeOf } from "./days.js";
+import { make } from "./dom.js";
+
+/**
+ * @typedef {import("/client/index.js").ChatMessage} ChatMessage
+ * @typedef {import("/client/index.js").PendingMessage} PendingMessage
+ * @typedef {{ retry: (clientId: string) => void, discard: (clientId: string) => void }} PendingActions
+ */
+
+/**
+ * @param {{ userId: string, userName: string, content: string, timestamp: number }} message
+ * @returns {HTMLLIElement}
+ */
+export function makeRow(message) {
+  const avatar = make("span", { class: "avatar", hidden: true });
+  dressAvatar(avatar, message);
+  const name = make("bdi", { class: "name" }, message.userName);
+  name.dataset.hue = String(hueOf(message.userId));
+  const time = make("time", {}, timeOf(message.timestamp));
+  time.dateTime = new Date(message.timestamp).toISOString();
+  time.title = new Date(message.timestamp).toLocaleString();
+  const bubble = make("p", { class: "bubble" }, ...withLinks(message.content));
+  bubble.dir = "auto";
+  return make("li", { class: "message" }, avatar, make("p", { class: "by" }, name, " ", time), bubble);
+}
+
+/**
+ * @param {HTMLLIElement} row
+ * @param {{ isOwn: boolean, opensGroup: boolean }} place
+ */
+export function placeRow(row, { isOwn, opensGroup }) {
+  row.classList.toggle("own", isOwn);
+  row.classList.toggle("opens", opensGroup);
+}
+
+/**
+ * @param {HTMLLIElement} row
+ * @param {PendingMessage | undefined} pending Nothing once it is stored.
+ * @param {PendingActions} actions
+ */
+export function markRow(row, pending, actions) {
+  const state = pending === undefined ? "" : pending.state === "failed" ? "failed" : pending.sentAt ? "sending" : "kept";
+  if ((row.dataset.state ?? "") === state) return;
+  row.dataset.state = state;
+  row.querySelector(".fate")?.remove();
+  if (pending) row.append(fate(state, pending, actions));
+}
+
+/**
+ * @param {string} state
+ * @param {PendingMessage} pending
+ * @param {PendingActions} actions
+ */
+function fate(state, { clientId, error }, { retry, discard }) {
+  if (state === "sending") return make("p", { class: "fate" }, "Sending…");
+  if (state === "kept") return make("p", { class: "fate" }, "Kept until the room is back");
+  const again = make("button", { class: "link-button" }, "Try again");
+  again.addEventListener("click", () => retry(clientId));
+  const away = make("button", { class: "link-button" }, "Discard");
+  away.addEventListener("click", () => discard(clientId));
+  again.type = away.type = "button";
+  return make("p", { class: "fate" }, `Not sent: ${error?.message ?? "unknown reason"}. `, again, " ", away);
+}
+
+/**
+ * @param {string} content
+ * @returns {(Node | string)[]}
+ */
+function withLinks(content) {
+  // A full stop or bracket after an address belongs to the sentence.
+  return content.split(/(https?:\/\/[^\s<>"]+[^\s<>"'.,;:!?)\]}])/u).map((part, index) => {
+    if (index % 2 === 0 || !URL.canParse(part)) return part;
+    const link = make("a", {}, part);
+    link.href = part;
+    link.target = "_blank";
+    link.rel = "noopener noreferrer nofollow";
+    return link;
+  });
+}

@@ -1,0 +1,96 @@
+// @ts-check
+/**
+ * Who decides where the list is scrolled to: the newest message, until the reader scrolls up; then the reader, until
+ * they come back down.
+ */
+
+/** How near to the end still counts as being there, px. */
+const NEAR = 48;
+
+export class ScrollKeeper {
+  #scroller;
+  #follows = true;
+  #lastTop = 0;
+  #changed;
+  /** What must stay where it is while the list changes above it. @type {{ anchor: Element, top: number } | undefined} */
+  #held;
+
+  /**
+   * @param {HTMLElement} scroller
+   * @param {HTMLElement} content
+   * @param {AbortSignal} signal Ends the keeping.
+   * @param {() => void} changed Called when the reader leaves the end, and when they return.
+   */
+  constructor(scroller, content, signal, changed) {
+    this.#scroller = scroller;
+    this.#changed = changed;
+    scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true, signal });
+    const observer = new ResizeObserver(() => this.#resized());
+    observer.observe(scroller);
+    observer.observe(content);
+    signal.addEventListener("abort", () => observer.disconnect());
+  }
+
+  /** Whether the newest message is in view, and will be. */
+  get follows() {
+    return this.#follows;
+  }
+
+  toEnd() {
+    this.#set(true);
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#lastTop = this.#scroller.scrollTop;
+  }
+
+  /**
+   * Change what stands above without moving what is being read.
+   *
+   * @param {Element | null | undefined} anchor
+   * @param {() => void} change
+   */
+  holding(anchor, change) {
+    if (!anchor) return change();
+    this.#held = { anchor, top: anchor.getBoundingClientRect().top };
+    // The browser's own anchoring does nothing at the very top and would add to ours elsewhere.
+    this.#scroller.style.overflowAnchor = "none";
+    change();
+    this.#hold();
+    this.#set(this.#isNearEnd());
+    // Rows that were only estimated get their true height in this frame, and the observer tells: so hold on until then.
+    requestAnimationFrame(() => {
+      this.#held = undefined;
+      this.#scroller.style.overflowAnchor = "";
+    });
+  }
+
+  #hold() {
+    if (!this.#held) return;
+    this.#scroller.scrollTop += this.#held.anchor.getBoundingClientRect().top - this.#held.top;
+    this.#lastTop = this.#scroller.scrollTop;
+  }
+
+  #resized() {
+    if (this.#held) this.#hold();
+    else if (this.#follows) this.toEnd();
+  }
+
+  #scrolled() {
+    const { scrollTop } = this.#scroller;
+    // Only a way up is the reader's: a list that grows leaves the end without anybody having moved.
+    if (this.#isNearEnd()) this.#set(true);
+    else if (scrollTop < this.#lastTop - 1) this.#set(false);
+    this.#lastTop = scrollTop;
+  }
+
+  #isNearEnd() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    return scrollHeight - clientHeight - scrollTop <= NEAR;
+  }
+
+  /** @param {boolean} follows */
+  #set(follows) {
+    if (this.#follows === follows) return;
+    this.#follows = follows;
+    this.#changed();
+  }
+}
