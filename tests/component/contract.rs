@@ -1,0 +1,183 @@
+//! What the contract promises to every room.
+
+use std::time::Duration;
+
+use dormouse_bundle::UNRULY;
+use dormouse_test::{Close, Message, Request, TestClient, TestRoom};
+
+pub(crate) fn texts(client: &TestClient) -> Vec<String> {
+    let text = |message| match message {
+        Message::Text(text) => text,
+        Message::Binary(bytes) => format!("{} bytes", bytes.len()),
+    };
+    client.hears_raw().into_iter().map(text).collect()
+}
+
+fn tell(room: &mut TestRoom, client: &TestClient, deeds: &str) -> Vec<String> {
+    texts(client);
+    room.say(client, deeds);
+    texts(client)
+}
+
+fn refused(room: &mut TestRoom, client: &TestClient, deeds: &str) -> String {
+    let failure = room.try_say(client, Message::Text(deeds.into())).expect_err("the turn should fail");
+    failure.to_string()
+}
+
+#[test]
+fn a_turn_that_fails_writes_and_says_nothing() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    texts(&ana);
+    for end in ["fail on purpose", "panic"] {
+        refused(&mut room, &ana, &format!("put key value; say hello; timer 1000 x; note changed; tag changed; {end}"));
+        assert_eq!(texts(&ana), [""; 0], "{end}");
+        assert!(room.storage().is_empty(), "{end}");
+        assert!(room.timers().is_empty(), "{end}");
+        assert_eq!(tell(&mut room, &ana, "notes; tagged changed"), [""], "{end}");
+    }
+}
+
+#[test]
+fn a_turn_sees_its_own_writes_and_removals() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.say(&ana, "put a 1; put c 3");
+    let heard = tell(&mut room, &ana, "put b 2; delete a; put c 4; list; get c; get a");
+    assert_eq!(heard, ["b,c", "c=4", "a="]);
+    assert_eq!(tell(&mut room, &ana, "list"), ["b,c"]);
+}
+
+#[test]
+fn an_instance_is_a_cache_and_a_failed_turn_drops_it() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.say(&ana, "");
+    assert_eq!(tell(&mut room, &ana, "seen"), ["3"]);
+    refused(&mut room, &ana, "fail");
+    assert_eq!(tell(&mut room, &ana, "seen"), ["1"]);
+    room.hibernate();
+    assert_eq!(tell(&mut room, &ana, "seen"), ["1"]);
+}
+
+#[test]
+fn a_refused_client_leaves_nothing_behind() {
+    let mut room = TestRoom::new(UNRULY);
+    assert_eq!(room.connect("ana", "deed=refuse").err(), Some((418, "told to refuse".into())));
+    assert_eq!((room.sockets(), room.storage().len()), (0, 0));
+}
+
+#[test]
+fn who_is_behind_a_socket_is_known_after_hibernation() {
+    let mut room = TestRoom::new(UNRULY);
+    let (ana, bo) = (room.join("ana"), room.join("bo"));
+    room.say(&ana, "note likes tea; tag tea");
+    room.hibernate();
+    assert_eq!(tell(&mut room, &ana, "who; notes"), ["ana", "likes tea"]);
+    room.hibernate();
+    texts(&bo);
+    room.say(&bo, "tagged tea; count");
+    assert_eq!(texts(&ana), ["tagged tea"]);
+    assert_eq!(texts(&bo), ["2"]);
+}
+
+#[test]
+fn a_client_that_has_gone_is_known_in_its_close_and_nowhere_else() {
+    let mut room = TestRoom::new(UNRULY);
+    let (ana, bo) = (room.join("ana"), room.join("bo"));
+    room.say(&ana, "note was here");
+    texts(&bo);
+    room.try_leave(&ana, Close::lost()).unwrap();
+    assert_eq!(texts(&bo), ["gone id-ana 1006 false was here"]);
+    assert_eq!(tell(&mut room, &bo, "count"), ["1"]);
+}
+
+#[test]
+fn a_timer_fires_once_with_its_payload_and_is_gone() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    assert_eq!(tell(&mut room, &ana, "timer 5000 put a b; timers"), ["1"]);
+    room.advance(Duration::from_millis(4_999));
+    assert!(texts(&ana).is_empty());
+    room.hibernate();
+    room.advance(Duration::from_millis(1));
+    assert_eq!(texts(&ana), ["timer t put a b 0"]);
+    assert_eq!(tell(&mut room, &ana, "timers; get a"), ["0", "a=b"]);
+}
+
+#[test]
+fn a_timer_that_its_own_turn_sets_anew_stays_set() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.say(&ana, "timer 1000 timer 1000 say never");
+    room.advance(Duration::from_secs(1));
+    assert_eq!(room.timers().len(), 1);
+    assert_eq!(room.timers()[0].payload, "say never".as_bytes());
+}
+
+#[test]
+fn a_cancelled_timer_does_not_fire() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.say(&ana, "timer 1000 say never; cancel");
+    texts(&ana);
+    room.advance(Duration::from_secs(2));
+    assert!(texts(&ana).is_empty());
+}
+
+#[test]
+fn a_timer_whose_turn_fails_is_still_set() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.say(&ana, "timer 1000 panic");
+    let timer = room.timers().remove(0);
+    room.fire(&timer).unwrap_err();
+    assert_eq!(room.timers(), [timer]);
+    assert!(room.storage().is_empty());
+}
+
+#[test]
+fn a_restart_ends_sockets_and_keeps_storage_and_timers() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.say(&ana, "put a 1; timer 1000 put b 2");
+    room.restart();
+    room.advance(Duration::from_secs(1));
+    let bo = room.join("bo");
+    assert_eq!(tell(&mut room, &bo, "count; get a; get b"), ["1", "a=1", "b=2"]);
+}
+
+#[test]
+fn the_auto_response_is_known_to_the_host() {
+    let mut room = TestRoom::new(UNRULY);
+    room.join("ana");
+    assert_eq!(room.auto_response("ping"), Some("pong"));
+    assert_eq!(room.auto_response("ping "), None);
+}
+
+#[test]
+fn a_room_can_close_a_socket() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.say(&ana, "leave good night");
+    assert_eq!(ana.closed(), Some((4000, "good night".into())));
+}
+
+#[test]
+fn a_room_whose_wake_fails_keeps_nothing_and_comes_back_when_it_can() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.say(&ana, "put fail-wake yes");
+    room.hibernate();
+    assert!(refused(&mut room, &ana, "put more 1").contains("told to fail on wake"));
+    assert_eq!(room.storage().len(), 1);
+}
+
+#[test]
+fn a_request_is_answered_and_its_failure_is_told_apart() {
+    let mut room = TestRoom::new(UNRULY);
+    assert_eq!(room.post("ana", "/", &[], "put a 1").status, 200);
+    assert_eq!(room.post("ana", "/", &[], "get a").body, b"\"1\"");
+    let failing = Request { method: "POST".into(), path: "/".into(), body: b"fail told so".into(), ..Request::default() };
+    assert!(room.try_request(failing).unwrap_err().to_string().contains("told so"));
+}

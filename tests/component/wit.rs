@@ -1,0 +1,53 @@
+//! Each limit is the same number in `config.rs` and in the WIT documentation.
+
+use dormouse::config::{self, Limits};
+
+const WIT: &str = concat!(
+    include_str!("../../wit/room.wit"),
+    include_str!("../../wit/sockets.wit"),
+    include_str!("../../wit/storage.wit"),
+    include_str!("../../wit/timers.wit"),
+    include_str!("../../wit/context.wit"),
+    include_str!("../../wit/types.wit"),
+    include_str!("../../wit/router.wit"),
+);
+
+/// `16384` as `16,384`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap());
+    groups.collect::<Vec<_>>().join(",")
+}
+
+fn documents(what: &str) {
+    assert!(WIT.contains(what), "no WIT file says {what:?}");
+}
+
+#[test]
+fn the_wit_documents_the_limits_that_hold() {
+    let limits = Limits::default();
+    documents(&format!("key 1 to {} B", grouped(config::KEY_BYTES)));
+    documents(&format!("value {} MiB", config::VALUE_BYTES >> 20));
+    documents(&format!("{} MiB of writes a turn", config::TURN_WRITE_BYTES >> 20));
+    documents(&format!("{} entries and {} MiB a call", grouped(config::LIST_ENTRIES), config::LIST_BYTES >> 20));
+    documents(&format!("`too-many` above {} tags; `too-large` above {} B a tag", config::TAGS, config::TAG_BYTES));
+    documents(&format!("`too-large` above {} B; `gone`", grouped(config::ATTACHMENT_BYTES)));
+    documents(&format!("`too-large` above {} B for either text", grouped(config::AUTO_RESPONSE_BYTES)));
+    documents(&format!("`reason` is above {} B", config::CLOSE_REASON_BYTES));
+    documents(&format!("{} timers a room, name 1 to {} B", grouped(config::TIMERS), config::TIMER_NAME_BYTES));
+    documents(&format!("payload {} B", grouped(config::TIMER_PAYLOAD_BYTES)));
+    documents(&format!("body {} MiB, {} headers", config::RESPONSE_BYTES >> 20, config::RESPONSE_HEADERS));
+    documents(&format!("`too-large` above {} MiB; `gone`", config::MESSAGE_BYTES >> 20));
+    documents(&format!("{} MiB waits for a socket", limits.socket_queue_bytes >> 20));
+    documents(&format!("{} sockets a room", grouped(limits.sockets_per_room)));
+    documents(&format!("{} s of CPU a turn", limits.turn_cpu.as_secs()));
+    documents(&format!("logs turns above {} ms", limits.turn_cpu_slow.as_millis()));
+    documents(&format!("{} MiB of memory an instance", limits.memory_bytes >> 20));
+    documents(&format!("{} lines a turn", limits.turn_log_lines));
+    documents(&format!("{} MiB of messages a turn", limits.turn_output_bytes >> 20));
+    let backoff = config::TIMER_BACKOFF_S.map(|wait| wait.to_string());
+    let (last, first) = backoff.split_last().unwrap();
+    documents(&format!("{} and {last} s", first.join(", ")));
+    documents("1 to 512 bytes of UTF-8");
+    assert_eq!(dormouse::model::NAME_BYTES, 512);
+}

@@ -1,0 +1,201 @@
+//! Bad input gets a clear error, and harms nobody.
+
+use std::time::Duration;
+
+use hyper::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::harness::{BASE, Client, Server, within};
+
+/// What a server answers to these bytes, until it closes.
+async fn raw(server: &Server, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset after the answer is an end as well.
+    let _ = within(stream.read_to_end(&mut answer)).await;
+    answer
+}
+
+/// The close code with which a server answers these bytes on an open WebSocket.
+async fn closed_for(server: &Server, bytes: &[u8]) -> u16 {
+    let mut client = server.join("lobby", "bad").await;
+    client.hears_a("history").await;
+    client.socket.get_mut().write_all(bytes).await.unwrap();
+    client.is_closed().await.0
+}
+
+async fn ana(server: &Server) -> Client {
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_a("history").await;
+    ana
+}
+
+async fn still_works(server: &Server, ana: &mut Client) {
+    ana.chats("still here").await;
+    assert_eq!(ana.hears_content().await, "still here");
+    assert_eq!(server.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn messages_that_make_no_sense_are_answered_and_the_socket_stays_open() {
+    let server = Server::start().await;
+    let mut ana = ana(&server).await;
+    let deep = "[".repeat(50_000);
+    let bad = [
+        "",
+        "{",
+        "nonsense",
+        "null",
+        "[]",
+        "42",
+        "{}",
+        &deep,
+        r#"{"type":5}"#,
+        r#"{"type":"nonsense"}"#,
+        r#"{"type":"message"}"#,
+        r#"{"type":"message","content":5}"#,
+        r#"{"type":"message","content":""}"#,
+        r#"{"type":"message","content":"  "}"#,
+        r#"{"type":"message","content":"x","clientId":5}"#,
+        r#"{"type":"message","content":"x","clientId":""}"#,
+        r#"{"type":"message","content":"\ud800"}"#,
+    ];
+    for text in bad {
+        ana.says(text).await;
+        let heard = ana.hears().await;
+        assert_eq!(heard["type"], "error", "{text}: {heard}");
+        assert!(heard["code"].is_string() && heard["message"].is_string(), "{text}: {heard}");
+    }
+    within(futures_util::SinkExt::send(&mut ana.socket, Message::binary(vec![0xff; 10]))).await.unwrap();
+    assert_eq!(ana.hears().await["type"], "error");
+    still_works(&server, &mut ana).await;
+}
+
+#[tokio::test]
+async fn presence_answers_nonsense_as_well() {
+    let server = Server::start().await;
+    let mut ana = server.join_presence("team", "ana").await;
+    ana.hears_a("presence_list").await;
+    for text in ["nonsense", r#"{"type":"status"}"#, r#"{"type":"status","status":"asleep"}"#, r#"{"type":"x"}"#] {
+        ana.says(text).await;
+        assert_eq!(ana.hears().await["type"], "error", "{text}");
+    }
+}
+
+#[tokio::test]
+async fn frames_against_the_rules_are_closed_with_the_right_code() {
+    let server = Server::start().await;
+    let mut ana = ana(&server).await;
+    // Not masked; reserved bit; reserved opcode; a ping in fragments; a fragment of nothing.
+    for bad in [&b"\x81\x02hi"[..], b"\xc1\x80aaaa", b"\x83\x80aaaa", b"\x09\x80aaaa", b"\x80\x80aaaa"] {
+        assert_eq!(closed_for(&server, bad).await, 1002, "{bad:?}");
+    }
+    // No UTF-8, under a mask of zeros.
+    assert_eq!(closed_for(&server, b"\x81\x82\0\0\0\0\xff\xff").await, 1007);
+    // A frame that claims to have 2^62 bytes.
+    assert_eq!(closed_for(&server, b"\x82\xff\x40\0\0\0\0\0\0\0\0\0\0\0").await, 1009);
+    // Fragments that are too large together: 17 of 4 KiB each.
+    let fragment = [&b"\xfe\x10\x00\0\0\0\0"[..], &[b'x'; 4096]].concat();
+    let mut fragments = [&b"\x02"[..], &fragment].concat();
+    for _ in 0..16 {
+        fragments.extend([&b"\x00"[..], &fragment].concat());
+    }
+    assert_eq!(closed_for(&server, &fragments).await, 1009);
+    still_works(&server, &mut ana).await;
+}
+
+#[tokio::test]
+async fn a_message_in_fragments_with_a_ping_between_is_one_message() {
+    let server = Server::start().await;
+    let mut ana = ana(&server).await;
+    let text = br#"{"type":"message","content":"whole"}"#;
+    let frame = |first: u8, part: &[u8]| [&[first, 0x80 | part.len() as u8, 0, 0, 0, 0], part].concat();
+    let bytes = [frame(0x01, &text[..10]), frame(0x89, b"?"), frame(0x00, &text[10..20]), frame(0x80, &text[20..])];
+    for part in bytes.concat().chunks(3) {
+        ana.socket.get_mut().write_all(part).await.unwrap();
+    }
+    assert_eq!(ana.hears_content().await, "whole");
+}
+
+#[tokio::test]
+async fn requests_that_are_none_are_refused() {
+    let server = Server::start().await;
+    let path = format!("{BASE}/rooms/a/messages");
+    let host = "host: x\r\nauthorization: Bearer 1:ana\r\n";
+    let smuggled = format!("POST {path} HTTP/1.1\r\n{host}content-length: 5\r\ncontent-length: 6\r\n\r\nhello");
+    let bad = ["nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0\0\0\0\0\0\r\n\r\n", &smuggled];
+    for request in bad {
+        let answer = raw(&server, request.as_bytes()).await;
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{request:?}: {}", answer.escape_ascii());
+    }
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
+    let answer = raw(&server, long.as_bytes()).await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", answer.escape_ascii());
+    let mut ana = ana(&server).await;
+    still_works(&server, &mut ana).await;
+}
+
+#[tokio::test]
+async fn upgrades_that_are_wrong_are_told_why() {
+    let server = Server::start().await;
+    let path = format!("{BASE}/rooms/a/ws?token=1:ana");
+    let ask = async |headers: &[(&str, &str)]| server.request(Method::GET, &path, headers, "").await;
+    let upgrade = [("connection", "Upgrade"), ("upgrade", "websocket")];
+    ask(&upgrade).await.is_problem(400);
+    let old =
+        [&upgrade[..], &[("sec-websocket-version", "8"), ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==")]].concat();
+    let answer = ask(&old).await;
+    answer.is_problem(400);
+    assert_eq!(answer.header("sec-websocket-version"), "13");
+    let short = [&upgrade[..], &[("sec-websocket-version", "13"), ("sec-websocket-key", "AA==")]].concat();
+    ask(&short).await.is_problem(400);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused() {
+    let server = Server::start().await;
+    let body = "x".repeat((1 << 20) + 1);
+    server.api(Method::POST, "/rooms/a/messages", "ana", &body).await.is_problem(413);
+    for bad in ["", "nonsense", "{}", r#"{"content":5}"#, r#"{"content":""}"#] {
+        server.api(Method::POST, "/rooms/a/messages", "ana", bad).await.is_problem(400);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_and_a_head_that_never_ends_are_cut_off() {
+    let server = Server::with("[limits]\nbody_within = \"200ms\"\nheader_within = \"200ms\"\n").await;
+    let head = format!(
+        "POST {BASE}/rooms/a/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer 1:ana\r\ncontent-length: 50\r\n\r\n{{"
+    );
+    let answer = raw(&server, head.as_bytes()).await;
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", answer.escape_ascii());
+    // It is closed without hearing the end of it.
+    raw(&server, b"GET / HTTP/1.1\r\nhost: ").await;
+}
+
+#[tokio::test]
+async fn connections_that_are_half_open_do_no_harm() {
+    let server = Server::start().await;
+    let mut ana = ana(&server).await;
+    let mut half_open = Vec::new();
+    for _ in 0..50 {
+        half_open.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    // An upgrade whose client is gone before the answer.
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = format!(
+            "GET {BASE}/rooms/lobby/ws?token=2:bo HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+    }
+    still_works(&server, &mut ana).await;
+    // Whoever came has gone again, and the room knows.
+    let alone = async { while !server.log().is_empty() && ana.hears().await["type"] != "user_left" {} };
+    let _ = tokio::time::timeout(Duration::from_secs(5), alone).await;
+    still_works(&server, &mut ana).await;
+}

@@ -1,0 +1,143 @@
+//! A disk that fails: the rooms that needed it are broken loudly, and nobody was told what did not happen.
+//!
+//! These run the host in this process, on a disk that fails when it is told to.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use dormouse::config::Config;
+use dormouse::store::{Disk, DiskError, MemoryDisk, Record, Store, StoreOptions};
+use dormouse::{Host, model};
+
+use crate::harness::{self, BASE};
+
+/// Fails at its nth sync, and forever after. What was written since the last good sync is lost with it.
+struct DyingDisk {
+    durable: MemoryDisk,
+    visible: MemoryDisk,
+    unsynced: std::sync::Mutex<Vec<Record>>,
+    syncs_left: AtomicI64,
+}
+
+impl DyingDisk {
+    fn new(syncs: i64) -> Arc<Self> {
+        Arc::new(DyingDisk {
+            durable: MemoryDisk::default(),
+            visible: MemoryDisk::default(),
+            unsynced: Default::default(),
+            syncs_left: AtomicI64::new(syncs),
+        })
+    }
+
+    /// What is found after a power loss.
+    fn after_power_loss(&self) -> Arc<MemoryDisk> {
+        let found = MemoryDisk::default();
+        let mut records = Vec::new();
+        self.durable
+            .scan((Bound::Unbounded, Bound::Unbounded), false, &mut |key, value| {
+                records.push((key, Some(value)));
+                true
+            })
+            .unwrap();
+        found.write(records).unwrap();
+        Arc::new(found)
+    }
+}
+
+impl Disk for DyingDisk {
+    fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
+        self.unsynced.lock().unwrap().extend(batch.iter().cloned());
+        self.visible.write(batch)
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        if self.syncs_left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            return Err(DiskError("input/output error".into()));
+        }
+        self.durable.write(std::mem::take(&mut *self.unsynced.lock().unwrap()))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        self.visible.get(key)
+    }
+
+    fn scan(
+        &self,
+        range: (Bound<Bytes>, Bound<Bytes>),
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), DiskError> {
+        self.visible.scan(range, reverse, visit)
+    }
+}
+
+async fn host(disk: Arc<dyn Disk>) -> Host {
+    let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+    config.limits.awake_rooms = 100;
+    let store = Store::on_disk(disk, StoreOptions::default()).unwrap();
+    Host::builder(config).store(store).start().await.unwrap()
+}
+
+async fn join(host: &Host, room: &str) -> harness::Client {
+    let path = format!("{BASE}/rooms/{room}/ws?token=1:ana");
+    harness::connect(host.address(), &path, &[]).await.expect("it lets us in")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_whichever_sync_the_disk_dies_what_was_seen_is_there_and_clients_are_sent_back() {
+    // The first sync is the start's own.
+    for syncs in 1..12 {
+        let disk = DyingDisk::new(syncs);
+        let first = host(disk.clone()).await;
+        let mut ana = join(&first, "lobby").await;
+        ana.hears_a("history").await;
+        let mut seen = Vec::new();
+        let code = loop {
+            ana.chats(&format!("message {}", seen.len())).await;
+            match ana.hears_or_is_closed().await {
+                Ok(heard) => seen.push(heard["message"].clone()),
+                Err((code, _)) => break code,
+            }
+        };
+        assert_eq!(code, 1011);
+        assert_eq!(seen.len() as i64, syncs - 1, "each message had a sync of its own");
+        assert!(first.rooms().health().is_err());
+        first.shutdown().await;
+
+        let second = host(disk.after_power_loss()).await;
+        let history = join(&second, "lobby").await.hears_a("history").await;
+        assert_eq!(history["messages"].as_array().unwrap(), &seen);
+        second.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_commit_fails_is_not_answered_with_success() {
+    let first = host(DyingDisk::new(1)).await;
+    let address = model::Address::new("ROOMS", "lobby").unwrap();
+    let request = model::Request {
+        method: "POST".into(),
+        path: "/messages".into(),
+        body: br#"{"content":"lost"}"#.to_vec(),
+        user: Some(model::User { id: "1".into(), name: "ana".into() }),
+        ..model::Request::default()
+    };
+    let answer = first.rooms().request(&address, request).await;
+    assert_eq!(answer, Err(dormouse::room::NoAnswer::Broken));
+    first.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_loudly_and_reads_go_on() {
+    // More than any disk has free.
+    let server = harness::Server::unruly("[limits]\nmin_free_bytes = 9000000000000000000\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    ana.says("put a 1; say done").await;
+    assert_eq!(ana.hears().await["code"], "room_failed");
+    ana.is_told("say still here", "still here").await;
+    server.logs("the data disk is nearly full").await;
+    server.get("/healthz").await.is_problem(503);
+}

@@ -1,0 +1,376 @@
+//! A server as an operator runs it, and clients as the world brings them.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Response as UpgradeResponse;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// Nothing that is expected to happen takes longer, even on a busy machine; a test that waits so long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The base path of the shipped configuration.
+pub(crate) const BASE: &str = "/api/realtime";
+
+/// One `dormouse serve`.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) directory: Arc<TempDir>,
+    config: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// With an empty data directory and the shipped configuration.
+    pub(crate) async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// With a configuration file of this content.
+    pub(crate) async fn with(config: &str) -> Self {
+        Self::in_directory(Arc::new(TempDir::new().expect("a temporary directory")), config).await
+    }
+
+    /// With rooms that do what they are told, and the rest of a configuration file.
+    pub(crate) async fn unruly(config: &str) -> Self {
+        let directory = Arc::new(TempDir::new().expect("a temporary directory"));
+        std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).expect("a file");
+        let namespace = "[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n";
+        Self::in_directory(directory, &format!("{config}\n{namespace}")).await
+    }
+
+    /// In a directory that another server may have used before.
+    pub(crate) async fn in_directory(directory: Arc<TempDir>, config: &str) -> Self {
+        let child = spawn(&directory, config, &[]);
+        Self::ready(child, directory, config).await.unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
+    }
+
+    /// As [`in_directory`](Self::in_directory), for a server that may refuse to start: then what it said.
+    pub(crate) async fn try_in_directory(directory: Arc<TempDir>, config: &str) -> Result<Self, String> {
+        let child = spawn(&directory, config, &[]);
+        Self::ready(child, directory, config).await
+    }
+
+    async fn ready(mut child: Child, directory: Arc<TempDir>, config: &str) -> Result<Self, String> {
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        let (announce, announced) = tokio::sync::oneshot::channel();
+        let kept = log.clone();
+        std::thread::spawn(move || {
+            let mut announce = Some(announce);
+            while let Some(Ok(line)) = lines.next() {
+                if let Some(rest) = line.strip_prefix("dormouse: ready on http://")
+                    && let Some(announce) = announce.take()
+                {
+                    let address = rest.split_whitespace().next().expect("an address follows");
+                    let _ = announce.send(address.parse::<SocketAddr>().expect("it is an address"));
+                }
+                let mut kept = kept.lock().unwrap();
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        match tokio::time::timeout(PATIENCE, announced).await {
+            Ok(Ok(address)) => Ok(Server { child, address, directory, config: config.into(), log }),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let log = log.lock().unwrap().clone();
+                Err(log)
+            }
+        }
+    }
+
+    /// `kill -9`, and start again in the same directory.
+    pub(crate) async fn crash_and_restart(mut self) -> Self {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it was started here");
+        let (directory, config) = (self.directory.clone(), self.config.clone());
+        drop(self);
+        Self::in_directory(directory, &config).await
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    }
+
+    /// Wait for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        within(async {
+            loop {
+                if let Some(status) = self.child.try_wait().expect("it was started here") {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    /// What it has written to its log.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Wait until its log holds a text.
+    pub(crate) async fn logs(&self, text: &str) {
+        let found = async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, found).await.is_err() {
+            panic!("the log never said {text:?}:\n{}", self.log());
+        }
+    }
+
+    /// The number of rooms that have a task now.
+    pub(crate) async fn rooms_running(&self) -> u64 {
+        self.get("/healthz").await.json()["roomsRunning"].as_u64().expect("a number")
+    }
+
+    /// Wait until no room is awake: each has hibernated or was forgotten.
+    pub(crate) async fn all_asleep(&self) {
+        let asleep = async {
+            while self.rooms_running().await > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within(asleep).await;
+    }
+
+    /// A WebSocket into a chat room, as a user of dev auth.
+    pub(crate) async fn join(&self, room: &str, name: &str) -> Client {
+        self.connect(&format!("{BASE}/rooms/{room}/ws?token=id-{name}:{name}"), &[]).await.expect("it lets us in")
+    }
+
+    /// A WebSocket into a presence room.
+    pub(crate) async fn join_presence(&self, scope: &str, name: &str) -> Client {
+        self.connect(&format!("{BASE}/presence/{scope}/ws?token=id-{name}:{name}"), &[]).await.expect("it lets us in")
+    }
+
+    /// A WebSocket at a path, or the answer where there is none.
+    pub(crate) async fn connect(&self, path: &str, headers: &[(&str, &str)]) -> Result<Client, Answer> {
+        connect(self.address, path, headers).await
+    }
+
+    /// GET without an identity.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path, &[], "").await
+    }
+
+    /// GET or POST on the API as a user of dev auth.
+    pub(crate) async fn api(&self, method: Method, path: &str, name: &str, body: &str) -> Answer {
+        let authorization = format!("Bearer id-{name}:{name}");
+        self.request(method, &format!("{BASE}{path}"), &[("authorization", &authorization)], body).await
+    }
+
+    /// Any request.
+    pub(crate) async fn request(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let stream = TcpStream::connect(self.address).await.expect("it listens");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("it speaks HTTP");
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", self.address.to_string());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("a good request");
+        let response = within(sender.send_request(request)).await.expect("it answers");
+        let (parts, body) = response.into_parts();
+        let body = within(body.collect()).await.expect("the answer is whole").to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log());
+        }
+    }
+}
+
+/// A WebSocket at a path of a server, or the answer where there is none.
+pub(crate) async fn connect(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Client, Answer> {
+    let mut request = format!("ws://{address}{path}").into_client_request().expect("a good URL");
+    for (name, value) in headers {
+        let name = hyper::header::HeaderName::try_from(*name).expect("a good name");
+        request.headers_mut().insert(name, value.parse().expect("a good value"));
+    }
+    let stream = TcpStream::connect(address).await.expect("it listens");
+    match within(tokio_tungstenite::client_async(request, stream)).await {
+        Ok((socket, response)) => Ok(Client { socket, response }),
+        Err(Error::Http(response)) => Err(Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: response.into_body().unwrap_or_default().into(),
+        }),
+        Err(error) => panic!("{path}: {error}"),
+    }
+}
+
+/// Start the binary on a free port.
+pub(crate) fn spawn(directory: &TempDir, config: &str, args: &[&str]) -> Child {
+    let file = directory.path().join("dormouse.toml");
+    std::fs::write(&file, config).expect("a file");
+    Command::new(env!("CARGO_BIN_EXE_dormouse"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+        .arg(&file)
+        .arg("--data")
+        .arg(directory.path().join("data"))
+        .args(args)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the binary starts")
+}
+
+/// An answer to an HTTP request.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{self:?} is no JSON: {error}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// It is an error as RFC 9457 has it.
+    pub(crate) fn is_problem(&self, status: u16) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(self.json()["status"], status);
+        assert!(self.json()["detail"].is_string(), "{self:?}");
+    }
+}
+
+/// One WebSocket client.
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<TcpStream>,
+    pub(crate) response: UpgradeResponse,
+}
+
+impl Client {
+    /// Send a text.
+    pub(crate) async fn says(&mut self, text: &str) {
+        within(self.socket.send(Message::text(text))).await.expect("the connection is open");
+    }
+
+    /// Send a chat message.
+    pub(crate) async fn chats(&mut self, content: &str) {
+        self.says(&serde_json::json!({ "type": "message", "content": content }).to_string()).await;
+    }
+
+    /// The next text.
+    pub(crate) async fn hears_text(&mut self) -> String {
+        match self.next().await {
+            Some(Ok(Message::Text(text))) => text.as_str().to_owned(),
+            other => panic!("expected a text, and heard {other:?}"),
+        }
+    }
+
+    /// The next message, as JSON.
+    pub(crate) async fn hears(&mut self) -> Value {
+        let text = self.hears_text().await;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text:?} is no JSON: {error}"))
+    }
+
+    /// The next message of a type; others are passed over.
+    pub(crate) async fn hears_a(&mut self, kind: &str) -> Value {
+        loop {
+            let heard = self.hears().await;
+            if heard["type"] == kind {
+                return heard;
+            }
+        }
+    }
+
+    /// The content of the next chat message; others are passed over.
+    pub(crate) async fn hears_content(&mut self) -> String {
+        self.hears_a("message").await["message"]["content"].as_str().expect("text").to_owned()
+    }
+
+    /// The next text is this one.
+    pub(crate) async fn hears_exactly(&mut self, text: &str) {
+        assert_eq!(self.hears_text().await, text);
+    }
+
+    /// Ask, and pass over everything before the answer, which is this.
+    pub(crate) async fn is_told(&mut self, ask: &str, answer: &str) {
+        self.says(ask).await;
+        while self.hears_text().await != answer {}
+    }
+
+    /// The code and reason with which the server closes; what was said before is passed over.
+    pub(crate) async fn is_closed(&mut self) -> (u16, String) {
+        loop {
+            match self.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.as_str().to_owned()),
+                Some(Ok(Message::Close(None))) => return (CloseCode::Status.into(), String::new()),
+                Some(Ok(_)) => {}
+                other => panic!("the connection ended without a goodbye: {other:?}"),
+            }
+        }
+    }
+
+    /// The next message as JSON, or the code and reason with which the server closes.
+    pub(crate) async fn hears_or_is_closed(&mut self) -> Result<Value, (u16, String)> {
+        match self.next().await {
+            Some(Ok(Message::Text(text))) => Ok(serde_json::from_str(&text).expect("it is JSON")),
+            Some(Ok(Message::Close(Some(frame)))) => Err((frame.code.into(), frame.reason.as_str().to_owned())),
+            other => panic!("expected a text or a goodbye, and heard {other:?}"),
+        }
+    }
+
+    /// The connection ends, with a goodbye or without.
+    pub(crate) async fn ends(&mut self) {
+        while let Some(Ok(_)) = self.next().await {}
+    }
+
+    /// Say goodbye, and wait for the answer.
+    pub(crate) async fn leaves(mut self) {
+        within(self.socket.close(None)).await.expect("the connection is open");
+        self.ends().await;
+    }
+
+    async fn next(&mut self) -> Option<Result<Message, Error>> {
+        loop {
+            match within(self.socket.next()).await {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+/// What is expected, or the end of patience.
+pub(crate) async fn within<T>(expected: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, expected).await.expect("it did not happen in time")
+}

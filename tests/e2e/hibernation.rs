@@ -1,0 +1,121 @@
+//! A room sleeps, and its clients do not notice.
+
+use hyper::Method;
+
+use crate::harness::{BASE, Client, Server};
+
+/// Rooms that fall asleep as soon as nothing happens.
+const SLEEPY: &str = "hibernate_after = \"20ms\"\n";
+
+async fn told(client: &mut Client, ask: &str) -> String {
+    client.says(ask).await;
+    client.hears_text().await
+}
+
+/// A client in a room that sleeps.
+async fn asleep(server: &Server) -> Client {
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    assert_eq!(told(&mut ana, "note tea; tag tea; seen").await, "2");
+    server.all_asleep().await;
+    ana
+}
+
+#[tokio::test]
+async fn a_message_wakes_the_room_and_it_knows_who_speaks() {
+    let server = Server::unruly(SLEEPY).await;
+    let mut ana = asleep(&server).await;
+    ana.says("seen; who; notes").await;
+    ana.hears_exactly("1").await;
+    ana.hears_exactly("ana").await;
+    ana.hears_exactly("tea").await;
+}
+
+#[tokio::test]
+async fn a_timer_wakes_the_room() {
+    let server = Server::unruly(SLEEPY).await;
+    let mut ana = asleep(&server).await;
+    ana.says("timer 300 tagged tea").await;
+    server.all_asleep().await;
+    ana.hears_exactly("timer t tagged tea 0").await;
+    ana.hears_exactly("tagged tea").await;
+}
+
+#[tokio::test]
+async fn a_request_wakes_the_room() {
+    let server = Server::unruly(SLEEPY).await;
+    let mut ana = asleep(&server).await;
+    let answer = server.api(Method::POST, "/rooms/lobby/messages", "bo", "all hello").await;
+    assert_eq!(answer.body, "1");
+    ana.hears_exactly("hello").await;
+}
+
+#[tokio::test]
+async fn a_close_wakes_the_room() {
+    let server = Server::unruly(SLEEPY).await;
+    let ana = asleep(&server).await;
+    let mut bo = server.join("lobby", "bo").await;
+    bo.hears_exactly("welcome").await;
+    server.all_asleep().await;
+    ana.leaves().await;
+    bo.hears_exactly("gone id-ana 1005 true tea").await;
+}
+
+#[tokio::test]
+async fn a_connect_wakes_the_room() {
+    let server = Server::unruly(SLEEPY).await;
+    let mut ana = asleep(&server).await;
+    server.connect(&format!("{BASE}/rooms/lobby/ws?token=2:bo&deed=all%20bo%20is%20here"), &[]).await.unwrap();
+    ana.hears_exactly("bo is here").await;
+}
+
+#[tokio::test]
+async fn the_auto_response_does_not_wake_the_room() {
+    let server = Server::unruly(SLEEPY).await;
+    let mut ana = asleep(&server).await;
+    assert_eq!(told(&mut ana, "ping").await, "pong");
+    assert_eq!(server.rooms_running().await, 0);
+    assert_eq!(told(&mut ana, "seen").await, "1", "the ping was no event");
+}
+
+#[tokio::test]
+async fn the_auto_response_bypasses_a_turn_that_takes_long() {
+    let server = Server::unruly("").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    ana.says("loop").await;
+    ana.says("ping").await;
+    ana.hears_exactly("pong").await;
+}
+
+#[tokio::test]
+async fn a_chat_goes_on_after_every_sleep() {
+    let server = Server::with(SLEEPY).await;
+    let (mut ana, mut bo) = (server.join("lobby", "ana").await, server.join("lobby", "bo").await);
+    for content in ["first", "second", "third"] {
+        server.all_asleep().await;
+        ana.chats(content).await;
+        assert_eq!(bo.hears_content().await, content);
+        assert_eq!(ana.hears_content().await, content);
+    }
+    server.all_asleep().await;
+    bo.leaves().await;
+    assert_eq!(ana.hears_a("user_left").await["userId"], "id-bo");
+}
+
+#[tokio::test]
+async fn more_rooms_than_instances_take_turns() {
+    let server = Server::with("hibernate_after = \"1h\"\n[limits]\nawake_rooms = 4\n").await;
+    let mut clients = Vec::new();
+    for number in 0..20 {
+        let mut client = server.join(&format!("room-{number}"), "ana").await;
+        client.hears_a("history").await;
+        clients.push(client);
+    }
+    for round in ["once", "again"] {
+        for client in &mut clients {
+            client.chats(round).await;
+            assert_eq!(client.hears_content().await, round);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Who gets in, with what, and for how long.
+
+use hyper::{Method, StatusCode};
+use serde_json::json;
+
+use crate::command_line::run;
+use crate::harness::{BASE, Server};
+
+const SECRET: &str = "a secret of at least thirty-two bytes";
+const JWT: &str = r#"
+[identity]
+auth = "jwt"
+audience = "chat"
+issuer = "tests"
+allowed_origins = ["https://app.example"]
+keys = [{ algorithm = "HS256", file = "secret" }]
+"#;
+
+async fn jwt_server() -> Server {
+    let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
+    std::fs::write(directory.path().join("secret"), SECRET).unwrap();
+    Server::in_directory(directory, JWT).await
+}
+
+/// A token, as the command line mints it for the server's own configuration.
+fn token(server: &Server, valid_for: &str) -> String {
+    let config = server.directory.path().join("dormouse.toml");
+    let args = ["token", "1", "--name", "ana", "--valid-for", valid_for, "--config", config.to_str().unwrap()];
+    let output = run(&args);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn ws(room: &str) -> String {
+    format!("{BASE}/rooms/{room}/ws")
+}
+
+#[tokio::test]
+async fn without_an_identity_no_route_answers() {
+    let server = Server::start().await;
+    for path in ["/rooms/a/messages", "/presence/list", "/presence/team/list", "/rooms/a/ws"] {
+        let answer = server.get(&format!("{BASE}{path}")).await;
+        answer.is_problem(401);
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+    }
+    assert_eq!(server.connect(&ws("a"), &[]).await.err().unwrap().status, StatusCode::UNAUTHORIZED);
+    server.request(Method::POST, &format!("{BASE}/tickets"), &[], "").await.is_problem(401);
+}
+
+#[tokio::test]
+async fn a_token_gets_in_by_header_subprotocol_cookie_and_ticket() {
+    let server = jwt_server().await;
+    let token = token(&server, "1h");
+    let bearer = format!("Bearer {token}");
+    let mut client = server.connect(&ws("a"), &[("authorization", &bearer)]).await.unwrap();
+    client.hears_a("history").await;
+
+    let protocols = format!("dormouse, bearer.{token}");
+    let client = server.connect(&ws("a"), &[("sec-websocket-protocol", &protocols)]).await.unwrap();
+    assert_eq!(client.response.headers()["sec-websocket-protocol"], "dormouse");
+
+    let cookie = format!("other=1; dormouse_token={token}");
+    server.connect(&ws("a"), &[("cookie", &cookie)]).await.unwrap();
+    let own = format!("http://{}", server.address);
+    server.connect(&ws("a"), &[("cookie", &cookie), ("origin", &own)]).await.unwrap();
+    server.connect(&ws("a"), &[("cookie", &cookie), ("origin", "https://app.example")]).await.unwrap();
+
+    let answer = server.request(Method::POST, &format!("{BASE}/tickets"), &[("authorization", &bearer)], "").await;
+    assert_eq!(answer.json()["expiresIn"], 30);
+    let path = format!("{}?ticket={}", ws("a"), answer.json()["ticket"].as_str().unwrap());
+    server.connect(&path, &[]).await.unwrap();
+    server.connect(&path, &[]).await.err().unwrap().is_problem(401);
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_gets_nowhere_with_a_cookie() {
+    let server = jwt_server().await;
+    let cookie = format!("dormouse_token={}", token(&server, "1h"));
+    let evil = [("cookie", cookie.as_str()), ("origin", "https://evil.example")];
+    server.connect(&ws("a"), &evil).await.err().unwrap().is_problem(403);
+    server.request(Method::GET, &format!("{BASE}/rooms/a/messages"), &evil, "").await.is_problem(401);
+    let post = server.request(Method::POST, &format!("{BASE}/rooms/a/messages"), &evil, r#"{"content":"x"}"#).await;
+    post.is_problem(401);
+    assert!(!post.headers.contains_key("access-control-allow-origin"));
+    let quiet = [("cookie", cookie.as_str()), ("sec-fetch-site", "cross-site")];
+    server.request(Method::GET, &format!("{BASE}/rooms/a/messages"), &quiet, "").await.is_problem(401);
+}
+
+#[tokio::test]
+async fn allowed_origins_may_read_answers_and_others_may_not() {
+    let server = jwt_server().await;
+    let preflight = async |origin: &str| {
+        let headers = [("origin", origin), ("access-control-request-method", "POST")];
+        server.request(Method::OPTIONS, &format!("{BASE}/rooms/a/messages"), &headers, "").await
+    };
+    let allowed = preflight("https://app.example").await;
+    assert_eq!(allowed.status, StatusCode::NO_CONTENT);
+    assert_eq!(allowed.header("access-control-allow-origin"), "https://app.example");
+    let refused = preflight("https://app.example.evil").await;
+    refused.is_problem(403);
+    assert!(!refused.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn a_socket_is_closed_with_4401_when_its_identity_expires() {
+    let server = jwt_server().await;
+    let authorization = format!("Bearer {}", token(&server, "2s"));
+    let mut client = server.connect(&ws("a"), &[("authorization", &authorization)]).await.unwrap();
+    assert_eq!(client.is_closed().await.0, 4401);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_right_does_not_get_in() {
+    let server = jwt_server().await;
+    let good = token(&server, "1h");
+    let (head, rest) = good.split_once('.').unwrap();
+    let (claims, signature) = rest.split_once('.').unwrap();
+    // {"alg":"none","typ":"JWT"} in base64url.
+    let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
+    let forged = [
+        "nonsense".to_owned(),
+        String::new(),
+        format!("{head}.{claims}."),
+        format!("{none}.{claims}."),
+        format!("{none}.{claims}.{signature}"),
+        format!("{head}.{claims}x.{signature}"),
+    ];
+    for token in forged {
+        let authorization = format!("Bearer {token}");
+        let answer = server
+            .request(Method::GET, &format!("{BASE}/rooms/a/messages"), &[("authorization", &authorization)], "")
+            .await;
+        answer.is_problem(401);
+    }
+    let in_url = server.get(&format!("{BASE}/rooms/a/messages?token={good}")).await;
+    in_url.is_problem(401);
+    assert!(!server.log().contains(&good), "a token is in the log");
+}
+
+#[tokio::test]
+async fn tokens_for_others_are_refused() {
+    let server = jwt_server().await;
+    let directory = tempfile::TempDir::new().unwrap();
+    std::fs::write(directory.path().join("secret"), SECRET).unwrap();
+    std::fs::write(directory.path().join("other"), "another secret of thirty-two bytes!!").unwrap();
+    let others = [
+        JWT.replace("\"chat\"", "\"shop\""),
+        JWT.replace("\"tests\"", "\"someone\""),
+        JWT.replace("audience = \"chat\"", ""),
+        JWT.replace("issuer = \"tests\"", ""),
+        JWT.replace("file = \"secret\"", "file = \"other\""),
+    ];
+    for other in others {
+        let file = directory.path().join("other.toml");
+        std::fs::write(&file, &other).unwrap();
+        let output = run(&["token", "1", "--config", file.to_str().unwrap()]);
+        let authorization = format!("Bearer {}", String::from_utf8(output.stdout).unwrap().trim());
+        let path = format!("{BASE}/rooms/a/messages");
+        let answer = server.request(Method::GET, &path, &[("authorization", &authorization)], "").await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{other}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_never_chooses_who_it_is() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    let lie = json!({ "type": "message", "content": "hi", "userId": "id-bo", "userName": "bo", "id": "1", "seq": 9 });
+    ana.says(&lie.to_string()).await;
+    let message = ana.hears_a("message").await["message"].take();
+    assert_eq!((&message["userId"], &message["userName"]), (&json!("id-ana"), &json!("ana")));
+    assert_eq!(message["seq"], 1);
+}
+
+#[tokio::test]
+async fn dev_auth_does_not_start_on_a_public_address() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let config = directory.path().join("public.toml");
+    std::fs::write(&config, "listen = \"0.0.0.0:0\"").unwrap();
+    let data = directory.path().join("data2");
+    let output = run(&["serve", "--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]);
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("loopback"), "{said}");
+}

@@ -1,0 +1,107 @@
+//! How a client gets into a room, and what it hears first.
+
+use futures_util::future::join_all;
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{BASE, Client, Server};
+
+fn contents(history: &Value) -> Vec<&str> {
+    history["messages"].as_array().unwrap().iter().map(|message| message["content"].as_str().unwrap()).collect()
+}
+
+async fn since(server: &Server, seq: u64) -> Client {
+    server.connect(&format!("{BASE}/rooms/lobby/ws?since={seq}&token=1:ana"), &[]).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_first_thing_a_client_hears_is_the_history() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    assert_eq!(ana.hears().await, json!({ "type": "history", "messages": [] }));
+    for number in 0..60 {
+        ana.chats(&number.to_string()).await;
+    }
+    for _ in 0..60 {
+        ana.hears_content().await;
+    }
+    let history = server.join("lobby", "bo").await.hears().await;
+    assert_eq!(history["type"], "history");
+    assert_eq!(contents(&history), (10..60).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_hears_what_it_missed_and_no_more() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    for content in ["one", "two", "three"] {
+        ana.chats(content).await;
+        ana.hears_content().await;
+    }
+    let history = since(&server, 1).await.hears().await;
+    assert_eq!((contents(&history), &history["resumed"]), (vec!["two", "three"], &json!(true)));
+    let history = since(&server, 3).await.hears().await;
+    assert_eq!((contents(&history), &history["resumed"]), (vec![], &json!(true)));
+    let history = since(&server, 9).await.hears().await;
+    assert_eq!((contents(&history), &history["resumed"]), (vec!["one", "two", "three"], &json!(false)));
+    let refused = server.connect(&format!("{BASE}/rooms/lobby/ws?since=x&token=1:ana"), &[]).await;
+    refused.err().unwrap().is_problem(400);
+}
+
+#[tokio::test]
+async fn others_hear_of_a_user_once_and_not_of_each_tab() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    let bo = server.join("lobby", "bo").await;
+    let bo_again = server.join("lobby", "bo").await;
+    let joined = ana.hears_a("user_joined").await;
+    assert_eq!((&joined["userId"], &joined["userName"]), (&json!("id-bo"), &json!("bo")));
+    bo.leaves().await;
+    bo_again.leaves().await;
+    // The next thing she hears is that bo left: neither the second tab's coming nor the first one's going.
+    assert_eq!(ana.hears().await["type"], "user_left");
+}
+
+#[tokio::test]
+async fn who_types_is_told_to_the_others_alone() {
+    let server = Server::start().await;
+    let (mut ana, mut bo) = (server.join("lobby", "ana").await, server.join("lobby", "bo").await);
+    ana.hears_a("user_joined").await;
+    ana.says(r#"{"type":"typing"}"#).await;
+    assert_eq!(bo.hears_a("typing").await, json!({ "type": "typing", "userId": "id-ana", "userName": "ana" }));
+    ana.chats("done").await;
+    assert_eq!(ana.hears().await["type"], "message");
+}
+
+#[tokio::test]
+async fn presence_is_per_user_and_ends_with_the_last_tab() {
+    let server = Server::start().await;
+    let mut ana = server.join_presence("team", "ana").await;
+    assert_eq!(ana.hears_a("presence_list").await["users"][0]["userId"], "id-ana");
+    let bo = server.join_presence("team", "bo").await;
+    assert_eq!(ana.hears_a("presence_update").await["user"]["userId"], "id-bo");
+    let mut bo_again = server.join_presence("team", "bo").await;
+    assert_eq!(bo_again.hears_a("presence_list").await["users"].as_array().unwrap().len(), 2);
+    bo.leaves().await;
+    bo_again.says(r#"{"type":"status","status":"away"}"#).await;
+    let update = ana.hears_a("presence_update").await;
+    assert_eq!((&update["user"]["status"], &update["user"]["connections"]), (&json!("away"), &json!(1)));
+    bo_again.leaves().await;
+    assert_eq!(ana.hears_a("presence_remove").await["userId"], "id-bo");
+}
+
+#[tokio::test]
+async fn connects_that_race_meet_in_one_room() {
+    let server = Server::start().await;
+    let mut clients = join_all((0..20).map(|number| server.join_later("new", number))).await;
+    server.api(Method::POST, "/rooms/new/messages", "zoe", r#"{"content":"all here"}"#).await;
+    for client in &mut clients {
+        assert_eq!(client.hears_content().await, "all here");
+    }
+}
+
+impl Server {
+    async fn join_later(&self, room: &str, number: usize) -> Client {
+        self.join(room, &format!("u{number}")).await
+    }
+}

@@ -1,0 +1,19 @@
+//! A real process, real sockets, a real disk: every promise, kept by the binary that users run.
+//!
+//! In reading order: how a client gets in, what it hears, what survives, what cannot do harm, how it ends.
+
+mod harness;
+
+mod bad_input;
+mod command_line;
+mod disk;
+mod durability;
+mod hibernation;
+mod identity;
+mod joining;
+mod limits;
+mod ordering;
+mod routes;
+mod sandbox;
+mod shutdown;
+mod timers;

@@ -1,0 +1,59 @@
+//! Frames to one socket keep the order in which the room said them, and numbers are dense.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::{Client, Server};
+
+const SENDERS: usize = 5;
+const MESSAGES: usize = 100;
+
+/// Say many things without waiting, and hear what everybody says.
+async fn chat(mut client: Client, name: String) -> Vec<(u64, String)> {
+    for number in 0..MESSAGES {
+        client.chats(&format!("{name} {number}")).await;
+    }
+    let mut heard = Vec::new();
+    while heard.len() < SENDERS * MESSAGES {
+        let message = client.hears_a("message").await["message"].take();
+        heard.push((message["seq"].as_u64().unwrap(), message["content"].as_str().unwrap().to_owned()));
+    }
+    heard
+}
+
+#[tokio::test]
+async fn everybody_hears_the_same_in_the_same_order_without_a_gap() {
+    let server = Server::start().await;
+    let names = (0..SENDERS).map(|number| format!("u{number}"));
+    let clients = join_all(names.map(async |name| (server.join("lobby", &name).await, name))).await;
+    let heard = join_all(clients.into_iter().map(|(client, name)| chat(client, name))).await;
+    for each in &heard {
+        assert_eq!(each, &heard[0]);
+        assert_eq!(each.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (1..=500).collect::<Vec<_>>());
+    }
+    let mut spoken = BTreeMap::<&str, usize>::new();
+    for (_, content) in &heard[0] {
+        let (name, number) = content.split_once(' ').unwrap();
+        let next = spoken.entry(name).or_default();
+        assert_eq!(number, next.to_string(), "{name} was heard out of order");
+        *next += 1;
+    }
+}
+
+#[tokio::test]
+async fn a_retry_with_the_same_client_id_is_stored_once() {
+    let server = Server::start().await;
+    let (mut ana, mut bo) = (server.join("lobby", "ana").await, server.join("lobby", "bo").await);
+    let message = json!({ "type": "message", "content": "once", "clientId": "c1" }).to_string();
+    ana.says(&message).await;
+    let first = ana.hears_a("message").await;
+    assert_eq!(first["message"]["clientId"], "c1");
+    ana.says(&message).await;
+    assert_eq!(ana.hears_a("message").await, first, "the sender is sent the stored message again");
+    // The same id of another user is another message.
+    bo.says(&message).await;
+    assert_eq!(bo.hears_a("message").await, first);
+    assert_eq!(bo.hears_a("message").await["message"]["seq"], 2);
+}

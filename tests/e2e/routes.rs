@@ -1,0 +1,123 @@
+//! Every row of the routes, over HTTP as a client that knows only the protocol sees it.
+
+use hyper::{Method, StatusCode};
+use serde_json::json;
+
+use crate::harness::{BASE, Server};
+
+#[tokio::test]
+async fn a_posted_message_reaches_every_socket_and_is_listed() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_a("history").await;
+    let answer = server.api(Method::POST, "/rooms/lobby/messages", "bo", r#"{"content":"hi"}"#).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.json()["success"], true);
+    let heard = ana.hears_a("message").await;
+    assert_eq!(heard["message"], answer.json()["message"]);
+    assert_eq!((&heard["message"]["userId"], &heard["message"]["userName"]), (&json!("id-bo"), &json!("bo")));
+    let listed = server.api(Method::GET, "/rooms/lobby/messages", "ana", "").await;
+    assert_eq!(listed.json()["messages"], json!([heard["message"]]));
+}
+
+#[tokio::test]
+async fn messages_are_paged_in_both_directions() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    for number in 1..=5 {
+        ana.chats(&number.to_string()).await;
+    }
+    for _ in 1..=5 {
+        ana.hears_content().await;
+    }
+    let page = async |query: &str| {
+        let page = server.api(Method::GET, &format!("/rooms/lobby/messages?{query}"), "ana", "").await.json();
+        let seqs = page["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap());
+        (seqs.collect::<Vec<_>>(), page["hasMore"].as_bool().unwrap())
+    };
+    assert_eq!(page("limit=2").await, (vec![4, 5], true));
+    assert_eq!(page("limit=2&before=4").await, (vec![2, 3], true));
+    assert_eq!(page("limit=2&before=2").await, (vec![1], false));
+    assert_eq!(page("limit=2&after=2").await, (vec![3, 4], true));
+    assert_eq!(page("limit=2&after=3").await, (vec![4, 5], false));
+    for bad in ["limit=0", "limit=501", "limit=x", "before=x", "after=-1"] {
+        server.api(Method::GET, &format!("/rooms/lobby/messages?{bad}"), "ana", "").await.is_problem(400);
+    }
+}
+
+#[tokio::test]
+async fn a_retry_with_the_same_idempotency_key_stores_nothing() {
+    let server = Server::start().await;
+    let post = async |content: &str| {
+        let headers = [("authorization", "Bearer 1:ana"), ("idempotency-key", "k1")];
+        let body = json!({ "content": content }).to_string();
+        server.request(Method::POST, &format!("{BASE}/rooms/lobby/messages"), &headers, &body).await.json()
+    };
+    let first = post("once").await;
+    assert_eq!(post("once").await, first);
+    let listed = server.api(Method::GET, "/rooms/lobby/messages", "ana", "").await;
+    assert_eq!(listed.json()["messages"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn presence_is_listed_and_updated_over_http() {
+    let server = Server::start().await;
+    let mut ana = server.connect(&format!("{BASE}/presence/ws?token=id-ana:ana"), &[]).await.unwrap();
+    ana.hears_a("presence_list").await;
+    let update = async |name: &str, status: &str| {
+        server.api(Method::POST, "/presence/update", name, &json!({ "status": status }).to_string()).await
+    };
+    assert_eq!(update("ana", "busy").await.json(), json!({ "success": true }));
+    assert_eq!(ana.hears_a("presence_update").await["user"]["status"], "busy");
+    assert_eq!(update("nobody", "busy").await.json(), json!({ "success": true }));
+    update("ana", "asleep").await.is_problem(400);
+    let users = server.api(Method::GET, "/presence/list", "bo", "").await.json();
+    assert_eq!(users["users"].as_array().unwrap().len(), 1);
+    assert_eq!((&users["users"][0]["userId"], &users["users"][0]["status"]), (&json!("id-ana"), &json!("busy")));
+    let other_scope = server.api(Method::GET, "/presence/team/list", "bo", "").await.json();
+    assert_eq!(other_scope, json!({ "users": [] }));
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_apart() {
+    let server = Server::start().await;
+    for path in ["/nothing", "/rooms", "/rooms/a", "/rooms/a/b/ws", "/presence", "/"] {
+        server.api(Method::GET, path, "ana", "").await.is_problem(404);
+    }
+    let answer = server.api(Method::DELETE, "/rooms/lobby/messages", "ana", "").await;
+    answer.is_problem(405);
+    assert_eq!(answer.header("allow"), "GET, POST");
+    let answer = server.api(Method::GET, "/rooms/lobby/ws", "ana", "").await;
+    answer.is_problem(426);
+    assert_eq!(answer.header("upgrade"), "websocket");
+    for name in ["a%00b", "a%2Fb", "%ff", "%zz", &"x".repeat(129)] {
+        server.api(Method::GET, &format!("/rooms/{name}/messages"), "ana", "").await.is_problem(400);
+    }
+}
+
+#[tokio::test]
+async fn rooms_are_found_by_their_decoded_names() {
+    let server = Server::start().await;
+    let mut ana = server.join("caf%C3%A9%20%F0%9F%90%AD", "ana").await;
+    ana.hears_a("history").await;
+    server.api(Method::POST, "/rooms/caf%c3%a9%20%f0%9f%90%ad/messages", "bo", r#"{"content":"found"}"#).await;
+    assert_eq!(ana.hears_content().await, "found");
+}
+
+#[tokio::test]
+async fn the_page_is_served_with_all_it_needs() {
+    let server = Server::start().await;
+    let page = server.get("/").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.header("content-security-policy").contains("default-src 'self'"));
+    let html = String::from_utf8(page.body.to_vec()).unwrap();
+    let sources = html.split("src=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let links = html.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    for path in sources.chain(links).filter(|path| path.starts_with('/') || path.starts_with("./")) {
+        let path = path.trim_start_matches('.');
+        assert_eq!(server.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    assert_eq!(server.get("/client/index.js").await.header("content-type"), "text/javascript; charset=utf-8");
+    assert_eq!(server.get("/config.json").await.json(), json!({ "basePath": BASE, "auth": "dev" }));
+    server.get("/client/../Cargo.toml").await.is_problem(404);
+}

@@ -1,0 +1,55 @@
+//! How it ends: bounded, with a goodbye, and with everything on disk.
+
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+
+use crate::harness::Server;
+
+#[tokio::test]
+async fn sigterm_says_goodbye_to_everybody_and_loses_nothing() {
+    let mut server = Server::start().await;
+    let mut clients = Vec::new();
+    for number in 0..20 {
+        let mut client = server.join(&format!("r{}", number % 4), &format!("u{number}")).await;
+        client.hears_a("history").await;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        client.chats("last words").await;
+        client.hears_content().await;
+    }
+    server.terminate();
+    for client in &mut clients {
+        let (code, reason) = client.is_closed().await;
+        assert_eq!(code, 1001);
+        let retry_after = reason.rsplit_once("retry-after=").expect("a hint").1.parse::<u32>().unwrap();
+        assert!((1..=3).contains(&retry_after));
+    }
+    drop(clients);
+    assert!(server.ended().await.success());
+
+    let server = Server::in_directory(server.directory.clone(), "").await;
+    for room in 0..4 {
+        let path = format!("/rooms/r{room}/messages");
+        let listed = server.api(Method::GET, &path, "ana", "").await.json();
+        assert_eq!(listed["messages"].as_array().unwrap().len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn clients_that_never_answer_the_goodbye_do_not_hold_it_up() {
+    let mut server = Server::unruly("").await;
+    let mut stuck = Vec::new();
+    for number in 0..10 {
+        stuck.push(server.join("lobby", &format!("u{number}")).await);
+    }
+    // And a room that is in the middle of something.
+    stuck[0].says("loop").await;
+    stuck[0].says("loop").await;
+    let began = Instant::now();
+    server.terminate();
+    assert!(server.ended().await.success());
+    // A bound, and no measure: the promise is ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(10));
+}

@@ -1,0 +1,69 @@
+//! Timers fire at least once, whatever happens in between.
+
+use crate::harness::Server;
+
+#[tokio::test]
+async fn a_timer_that_fell_due_while_the_server_was_down_fires_after_the_restart() {
+    let server = Server::unruly("").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.is_told("timer 200 put done yes; say set", "set").await;
+    let server = server.crash_and_restart().await;
+    let mut bo = server.join("lobby", "bo").await;
+    bo.hears_exactly("welcome").await;
+    while {
+        bo.says("get done").await;
+        bo.hears_text().await
+    } != "done=yes"
+    {}
+}
+
+#[tokio::test]
+async fn a_timer_of_a_room_that_nobody_visits_fires_after_the_restart() {
+    let server = Server::unruly("").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.is_told("timer 500 put done yes; say set", "set").await;
+    let server = server.crash_and_restart().await;
+    // It shows in the log, without anybody waking the room.
+    let server = {
+        let config = "hibernate_after = \"20ms\"\n";
+        let directory = server.directory.clone();
+        drop(server);
+        Server::in_directory(directory, &format!("{config}[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n")).await
+    };
+    let fired = async {
+        loop {
+            let mut bo = server.join("lobby", "bo").await;
+            bo.hears_exactly("welcome").await;
+            bo.says("get fired").await;
+            let heard = bo.hears_text().await;
+            if heard != "fired=" {
+                return heard;
+            }
+        }
+    };
+    assert_eq!(crate::harness::within(fired).await, "fired=timer t put done yes 0");
+}
+
+#[tokio::test]
+async fn a_timer_whose_turn_fails_is_tried_again_later() {
+    let server = Server::unruly("").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    ana.says("timer 0 fail once").await;
+    server.logs("the room said: once").await;
+    ana.is_told("timers", "1").await;
+    ana.is_told("timer 10 say better; say replaced", "replaced").await;
+    ana.hears_exactly("timer t say better 0").await;
+}
+
+#[tokio::test]
+async fn the_second_try_comes_after_two_seconds_and_knows_it() {
+    let server = Server::unruly("").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    ana.says("timer 0 fail-first").await;
+    server.logs("no such deed: fail-first").await;
+    let server = server.crash_and_restart().await;
+    // The failed attempt is on disk: after the restart it is the second one that fails.
+    server.logs("no such deed: fail-first").await;
+}

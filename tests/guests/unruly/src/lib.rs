@@ -1,0 +1,179 @@
+//! A room that does every wrong thing it is asked for. A message is one deed, or several parted by `;`.
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use dormouse_room::{
+    Close, Error, Message, Refusal, Request, Response, Result, Room, Socket, Timer, context, sockets, storage, timers,
+};
+
+/// Lives as long as the instance; tells how much it has seen.
+struct Unruly {
+    seen: u32,
+}
+
+dormouse_room::export!(Unruly);
+
+impl Room for Unruly {
+    fn wake() -> Result<Self> {
+        if storage::get("fail-wake").is_some() {
+            storage::put("never", "kept")?;
+            return Err(Error::new("told to fail on wake"));
+        }
+        sockets::set_auto_response("ping", "pong")?;
+        Ok(Unruly { seen: 0 })
+    }
+
+    fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
+        self.seen += 1;
+        match request.query().get("deed").as_deref() {
+            Some("refuse") => {
+                storage::put("refused", "kept")?;
+                Err(Refusal { status: 418, reason: "told to refuse".into() })
+            }
+            Some(deed) => Ok(self.perform(Some(socket), deed)?),
+            None => Ok(socket.send(&Message::Text("welcome".into())).map_err(Error::from)?),
+        }
+    }
+
+    fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
+        self.seen += 1;
+        match message {
+            Message::Text(deeds) => deeds.split(';').try_for_each(|deed| self.perform(Some(sender), deed.trim())),
+            binary => Ok(sender.send(&binary)?),
+        }
+    }
+
+    fn close(&mut self, socket: &Socket, close: Close) -> Result<()> {
+        let note = String::from_utf8_lossy(&socket.attachment()).into_owned();
+        let gone = format!("gone {} {} {} {note}", socket.user().id, close.code, close.clean);
+        sockets::everyone().broadcast(&Message::Text(gone))?;
+        match note.as_str() {
+            "panic on close" => panic!("told to panic on close"),
+            _ => Ok(()),
+        }
+    }
+
+    fn timer(&mut self, timer: Timer) -> Result<()> {
+        let payload = String::from_utf8_lossy(&timer.payload).into_owned();
+        let fired = format!("timer {} {payload} {}", timer.name, timer.attempt);
+        storage::put("fired", &fired)?;
+        sockets::everyone().broadcast(&Message::Text(fired))?;
+        self.perform(None, &payload)
+    }
+
+    fn request(&mut self, request: Request) -> Result<Response> {
+        self.seen += 1;
+        let deed = String::from_utf8_lossy(&request.body).into_owned();
+        if let Some(key) = deed.strip_prefix("get ") {
+            let value = storage::get(key).unwrap_or_default();
+            return Response::json(&String::from_utf8_lossy(&value));
+        }
+        self.perform(None, &deed)?;
+        Response::json(&self.seen)
+    }
+}
+
+impl Unruly {
+    /// One deed: a word, and what it is about.
+    fn perform(&mut self, sender: Option<&Socket>, deed: &str) -> Result<()> {
+        let (word, about) = deed.split_once(' ').unwrap_or((deed, ""));
+        let reply = |text: String| match sender {
+            Some(sender) => Ok(sender.send(&Message::Text(text))?),
+            None => Ok(()),
+        };
+        match word {
+            // Good deeds, to see what is left of a room after the bad ones.
+            "" => Ok(()),
+            "say" => reply(about.into()),
+            "all" => sockets::everyone().broadcast(&Message::Text(about.into())),
+            "put" => {
+                let (key, value) = about.split_once(' ').unwrap_or((about, ""));
+                storage::put(key, value)
+            }
+            "get" => {
+                let value = storage::get(about).unwrap_or_default();
+                reply(format!("{about}={}", String::from_utf8_lossy(&value)))
+            }
+            "list" => {
+                let keys = storage::prefix(about).list().into_iter().map(|(key, _)| key);
+                reply(keys.map(|key| String::from_utf8_lossy(&key).into_owned()).collect::<Vec<_>>().join(","))
+            }
+            "delete" => {
+                storage::delete(about);
+                Ok(())
+            }
+            "seen" => reply(self.seen.to_string()),
+            "count" => reply(sockets::everyone().count().to_string()),
+            "who" => reply(sender.map(|sender| sender.user().name).unwrap_or_default()),
+            "id" => reply(sender.map(|sender| sender.id().to_string()).unwrap_or_default()),
+            "note" => Ok(sender.map_or(Ok(()), |sender| sender.set_attachment(about.as_bytes()))?),
+            "notes" => reply(sender.map(|s| String::from_utf8_lossy(&s.attachment()).into_owned()).unwrap_or_default()),
+            "tag" => Ok(sender.map_or(Ok(()), |sender| sender.set_tags(&[about.to_owned()]))?),
+            "tagged" => sockets::everyone().tagged(about).broadcast(&Message::Text(format!("tagged {about}"))),
+            "now" => reply(context::now().to_string()),
+            "random" => reply(format!("{} {}", context::random(), context::random())),
+            "leave" => Ok(sender.map_or(Ok(()), |sender| sender.close(4000, about))?),
+            "timer" => {
+                let (after, payload) = about.split_once(' ').unwrap_or((about, ""));
+                timers::set_after("t", Duration::from_millis(after.parse().unwrap_or(0)), payload)
+            }
+            "cancel" => {
+                timers::cancel("t");
+                Ok(())
+            }
+            "timers" => reply(timers::list().len().to_string()),
+
+            // Bad ones.
+            "fail" => Err(Error::new(about)),
+            "panic" => panic!("told to panic"),
+            "loop" => loop {
+                black_box(());
+            },
+            "work" => {
+                // Millions of steps, that is a few milliseconds each.
+                let steps = about.parse::<u64>().unwrap_or(1) * 1_000_000;
+                let sum = (0..steps).fold(0_u64, |sum, step| black_box(sum.wrapping_mul(31).wrapping_add(step)));
+                reply(format!("worked {}", sum & 1))
+            }
+            "hoard" => loop {
+                black_box(vec![1_u8; 1 << 20].leak());
+            },
+            "recurse" => reply(recurse(0).to_string()),
+            "sleep" => {
+                std::thread::sleep(Duration::from_secs(3600));
+                Ok(())
+            }
+            "exit" => std::process::exit(3),
+            "shout" => {
+                (0..100_000).for_each(|line| context::log(format!("line {line}")));
+                Ok(())
+            }
+            "print" => {
+                (0..10_000).for_each(|line| println!("line {line}"));
+                Ok(())
+            }
+            "flood" => loop {
+                sockets::everyone().broadcast(&Message::Binary(vec![0; 60_000]))?;
+            },
+            "fill" => {
+                let value = vec![7; 1 << 20];
+                (0..1_000).try_for_each(|number: u32| storage::put(number.to_be_bytes(), &value))
+            }
+            "clocks" => (0..2_000)
+                .try_for_each(|number: u32| timers::set_after(&format!("t{number}"), Duration::from_secs(3600), "")),
+            "handles" => loop {
+                std::mem::forget(sockets::everyone().list());
+            },
+            "files" => reply(format!("{:?}", std::fs::read("/etc/passwd").map_err(|error| error.kind()))),
+            "env" => reply(format!("{:?}", std::env::vars().count())),
+            other => Err(Error::new(format!("no such deed: {other}"))),
+        }
+    }
+}
+
+#[expect(unconditional_recursion, reason = "that is the misdeed")]
+fn recurse(depth: u64) -> u64 {
+    // What follows the call keeps the compiler from making a loop of it.
+    black_box(recurse(black_box(depth + 1))) + depth
+}

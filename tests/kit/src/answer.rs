@@ -1,0 +1,32 @@
+//! Answers over HTTP, read by a test.
+
+use dormouse::model::Response;
+use serde_json::Value;
+
+/// The body of a good answer, from JSON. Fails the test where the answer is anything else.
+pub fn body(response: &Response) -> Value {
+    assert_eq!(response.status, 200, "{}", response.body.escape_ascii());
+    parse(response, "application/json")
+}
+
+/// The status of an answer that says what went wrong, as RFC 9457 has it. Fails the test where it is no such answer.
+pub fn problem(response: &Response) -> u16 {
+    let problem = parse(response, "application/problem+json");
+    assert_eq!(problem["status"], response.status, "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{problem}");
+    response.status
+}
+
+/// The value of a header, by its name in lower case. Fails the test where there are several.
+pub fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    let mut values = response.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let value = values.next();
+    assert_eq!(values.next(), None, "{name} comes twice");
+    value
+}
+
+fn parse(response: &Response, content_type: &str) -> Value {
+    assert_eq!(header(response, "content-type"), Some(content_type), "{}", response.body.escape_ascii());
+    serde_json::from_slice(&response.body)
+        .unwrap_or_else(|error| panic!("{} is no JSON: {error}", response.body.escape_ascii()))
+}

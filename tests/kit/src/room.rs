@@ -1,0 +1,288 @@
+//! One room under test: its events, its clock, its storage.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dormouse::guest::{Instance, Lent, Moment, RoomKind, TurnFailure};
+use dormouse::model::{
+    Address, Answer, Audience, AutoResponse, Close, Event, Filter, Message, Output, Request, Response, Socket,
+    SocketKey, Sockets, Timer, Timers, Turn, User,
+};
+
+use crate::client::{Ear, TestClient};
+use crate::storage::Memory;
+use crate::{drive, kind};
+
+/// When tests begin: 2025-01-01, in Unix milliseconds.
+const START: u64 = 1_735_689_600_000;
+
+/// One room, with all that belongs to it.
+pub struct TestRoom {
+    kind: RoomKind,
+    address: Address,
+    config: BTreeMap<String, String>,
+    instance: Option<Box<Instance>>,
+    forgetful: bool,
+    sockets: Sockets,
+    timers: Timers,
+    storage: Arc<Memory>,
+    auto_response: Option<AutoResponse>,
+    now: u64,
+    seed: u64,
+    turns: u64,
+    next_id: u64,
+}
+
+impl TestRoom {
+    /// A room `TEST/room` of this component, empty and asleep.
+    pub fn new(wasm: &'static [u8]) -> Self {
+        TestRoom {
+            kind: kind(wasm),
+            address: Address::new("TEST", "room").expect("these are good names"),
+            config: BTreeMap::new(),
+            instance: None,
+            forgetful: false,
+            sockets: Sockets::default(),
+            timers: Timers::default(),
+            storage: Arc::default(),
+            auto_response: None,
+            now: START,
+            seed: 1,
+            turns: 0,
+            next_id: 1,
+        }
+    }
+
+    /// Give it a configuration value.
+    pub fn config(mut self, key: &str, value: &str) -> Self {
+        self.config.insert(key.into(), value.into());
+        self
+    }
+
+    /// Drop its instance after every single event. A good room does not notice.
+    pub fn forgetful(mut self, forgetful: bool) -> Self {
+        self.forgetful = forgetful;
+        self
+    }
+
+    /// A client of this name connects to `/ws`. Its user id is `id-NAME`. Fails the test where the room refuses.
+    pub fn join(&mut self, name: &str) -> TestClient {
+        self.connect(name, "").unwrap_or_else(|(status, reason)| panic!("{name} was refused: {status} {reason}"))
+    }
+
+    /// A client connects to `/ws` with a query. The room may refuse it, with a status and a reason.
+    pub fn connect(&mut self, name: &str, query: &str) -> Result<TestClient, (u16, String)> {
+        let user = user(name);
+        let ear = Arc::new(Ear::default());
+        let socket = Socket {
+            id: self.next_id,
+            user: Arc::new(user.clone()),
+            tags: Vec::new(),
+            attachment: Bytes::new(),
+            joined: self.turns + 1,
+            gone: false,
+            client: ear.clone(),
+        };
+        self.next_id += 1;
+        let key = self.sockets.insert(socket).expect("a test has fewer sockets than 4 billion");
+        let request = Request {
+            method: "GET".into(),
+            path: "/ws".into(),
+            query: (!query.is_empty()).then(|| query.into()),
+            user: Some(user.clone()),
+            ..Request::default()
+        };
+        match self.turn(Event::Connect(key, request)) {
+            Ok(Answer::Refuse(status, reason)) => {
+                self.sockets.remove(key);
+                Err((status, reason))
+            }
+            Ok(_) => Ok(TestClient { key, ear, user }),
+            Err(failure) => {
+                self.sockets.remove(key);
+                panic!("connecting failed: {failure}")
+            }
+        }
+    }
+
+    /// A client says a text. Fails the test where the turn fails.
+    pub fn say(&mut self, client: &TestClient, text: &str) {
+        self.try_say(client, Message::Text(text.into())).unwrap_or_else(|failure| panic!("{text:?}: {failure}"));
+    }
+
+    /// A client says something, and the turn may fail.
+    pub fn try_say(&mut self, client: &TestClient, message: Message) -> Result<(), TurnFailure> {
+        self.turn(Event::Message(client.key, message)).map(drop)
+    }
+
+    /// A client leaves, with a goodbye.
+    pub fn leave(&mut self, client: &TestClient) {
+        let close = Close { code: 1000, reason: String::new(), clean: true };
+        self.try_leave(client, close).unwrap_or_else(|failure| panic!("leaving: {failure}"));
+    }
+
+    /// A client leaves in some way, and the turn may fail.
+    pub fn try_leave(&mut self, client: &TestClient, close: Close) -> Result<(), TurnFailure> {
+        self.sockets.mark_gone(client.key);
+        let done = self.turn(Event::Close(client.key, close));
+        self.sockets.remove(client.key);
+        done.map(drop)
+    }
+
+    /// Somebody asks over HTTP. Fails the test where the turn fails.
+    pub fn request(&mut self, request: Request) -> Response {
+        self.try_request(request).unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    /// Somebody asks over HTTP, and the turn may fail.
+    pub fn try_request(&mut self, request: Request) -> Result<Response, TurnFailure> {
+        match self.turn(Event::Request(request))? {
+            Answer::Response(response) => Ok(response),
+            other => panic!("a request was answered with {other:?}"),
+        }
+    }
+
+    /// `GET` as somebody.
+    pub fn get(&mut self, name: &str, path: &str, query: &str) -> Response {
+        self.request(request("GET", name, path, query, &[], b""))
+    }
+
+    /// `POST` as somebody.
+    pub fn post(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+        self.request(request("POST", name, path, "", headers, body.as_bytes()))
+    }
+
+    /// Let time pass. Timers that fall due meanwhile fire, each at its time. Fails the test where one of them fails.
+    pub fn advance(&mut self, by: Duration) {
+        let end = self.now + u64::try_from(by.as_millis()).expect("a test takes less than an age");
+        while let Some(timer) = self.timers.due(end).cloned() {
+            self.now = self.now.max(timer.at);
+            self.fire(&timer).unwrap_or_else(|failure| panic!("the timer {}: {failure}", timer.name));
+        }
+        self.now = end;
+    }
+
+    /// A timer fires, and its turn may fail; then it is still set.
+    pub fn fire(&mut self, timer: &Timer) -> Result<(), TurnFailure> {
+        self.turn(Event::Timer(timer.clone())).map(drop)
+    }
+
+    /// Drop the instance. Sockets, storage and timers stay.
+    pub fn hibernate(&mut self) {
+        self.instance = None;
+    }
+
+    /// The host restarts: all sockets are gone, and the room is not told. Storage and timers stay.
+    pub fn restart(&mut self) {
+        self.hibernate();
+        self.sockets = Sockets::default();
+        self.auto_response = None;
+    }
+
+    /// The time, in Unix milliseconds.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// All that is in storage.
+    pub fn storage(&self) -> BTreeMap<Bytes, Bytes> {
+        self.storage.entries()
+    }
+
+    /// The timers that are set.
+    pub fn timers(&self) -> Vec<Timer> {
+        self.timers.iter().cloned().collect()
+    }
+
+    /// How many clients are here.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// What the host answers to a text without the room, as the room told it.
+    pub fn auto_response(&self, text: &str) -> Option<&str> {
+        self.auto_response.as_ref().filter(|auto| auto.request == text).map(|auto| auto.reply.as_str())
+    }
+
+    fn turn(&mut self, event: Event) -> Result<Answer, TurnFailure> {
+        let instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => drive(self.kind.instantiate())?,
+        };
+        self.turns += 1;
+        self.seed += 1;
+        let mut moment = Moment { now: self.now, seed: [0; 32] };
+        moment.seed[..8].copy_from_slice(&self.seed.to_be_bytes());
+        let lent = Lent {
+            address: self.address.clone(),
+            config: Arc::new(self.config.clone()),
+            sockets: std::mem::take(&mut self.sockets),
+            timers: std::mem::take(&mut self.timers),
+            storage: self.storage.clone(),
+            message_out_bytes: dormouse::config::MESSAGE_BYTES,
+        };
+        let fired = match &event {
+            Event::Timer(timer) => Some(timer.name.clone()),
+            _ => None,
+        };
+        let ran = drive(instance.run(Box::new(lent), event, moment));
+        self.sockets = ran.lent.sockets;
+        self.timers = ran.lent.timers;
+        self.instance = ran.instance.filter(|_| !self.forgetful);
+        let turn = ran.turn?;
+        Ok(self.apply(turn, fired))
+    }
+
+    /// What a turn did happens at once: there is no disk to wait for.
+    fn apply(&mut self, mut turn: Turn, fired: Option<String>) -> Answer {
+        if let Some(name) = fired {
+            turn.timers.entry(name).or_insert(None);
+        }
+        self.storage.apply(turn.writes);
+        for (name, timer) in turn.timers {
+            self.timers.apply(&name, timer);
+        }
+        for output in turn.outputs {
+            match output {
+                Output::Say(said, audience) => {
+                    for key in self.audience(audience) {
+                        if let Some(socket) = self.sockets.get(key).filter(|socket| !socket.gone) {
+                            socket.client.say(&said);
+                        }
+                    }
+                }
+                Output::Close { socket, code, reason } => {
+                    if let Some(socket) = self.sockets.get(socket) {
+                        socket.client.close(code, &reason);
+                    }
+                }
+                Output::AutoResponse(auto_response) => self.auto_response = auto_response,
+            }
+        }
+        turn.answer
+    }
+
+    fn audience(&mut self, audience: Audience) -> Vec<SocketKey> {
+        match audience {
+            Audience::Everyone(except) => self.sockets.select(&Filter { except, ..Filter::default() }),
+            Audience::These(keys) => keys,
+        }
+    }
+}
+
+fn user(name: &str) -> User {
+    User { id: format!("id-{name}"), name: name.into() }
+}
+
+fn request(method: &str, name: &str, path: &str, query: &str, headers: &[(&str, &str)], body: &[u8]) -> Request {
+    Request {
+        method: method.into(),
+        path: path.into(),
+        query: (!query.is_empty()).then(|| query.into()),
+        headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        body: body.into(),
+        user: Some(user(name)),
+    }
+}
