@@ -132,6 +132,18 @@ pub struct Namespace {
     pub message_out_bytes: usize,
 }
 
+impl Namespace {
+    /// Rooms of a component, with no configuration values and the largest messages.
+    pub fn of(component: &str) -> Self {
+        Namespace {
+            component: component.into(),
+            config: BTreeMap::new(),
+            message_in_bytes: MESSAGE_BYTES,
+            message_out_bytes: MESSAGE_BYTES,
+        }
+    }
+}
+
 fn message_bytes() -> usize {
     MESSAGE_BYTES
 }
@@ -212,14 +224,9 @@ pub struct Limits {
 
 impl Default for Config {
     fn default() -> Self {
-        let builtin = |kind: &str| Namespace {
-            component: format!("builtin:{kind}"),
-            config: BTreeMap::new(),
-            // The longest thing their protocol lets a client say is a chat line of 12 KB; what they say themselves can
-            // be a history of a thousand.
-            message_in_bytes: 64 << 10,
-            message_out_bytes: MESSAGE_BYTES,
-        };
+        // The longest thing their protocol lets a client say is a chat line of 12 KB; what they say themselves can be a
+        // history of hundreds of those.
+        let builtin = |component| Namespace { message_in_bytes: 64 << 10, ..Namespace::of(component) };
         Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8787)),
             data: "./dormouse-data".into(),
@@ -227,8 +234,8 @@ impl Default for Config {
             hibernate_after: Duration::from_secs(10),
             identity: Identity::default(),
             namespaces: BTreeMap::from([
-                ("ROOMS".into(), builtin("chat-room")),
-                ("PRESENCE".into(), builtin("presence-tracker")),
+                ("ROOMS".into(), builtin("builtin:chat-room")),
+                ("PRESENCE".into(), builtin("builtin:presence-tracker")),
             ]),
             router: "builtin:router".into(),
             page: true,

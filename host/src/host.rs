@@ -30,13 +30,14 @@ pub struct Builder {
     components: BTreeMap<String, Vec<u8>>,
 }
 
-/// A host that runs. Dropping it without [`shutdown`](Host::shutdown) is a crash: what was acknowledged is on disk, and
-/// clients notice nothing but a lost connection.
+/// A host that runs. Dropping it without [`shutdown`](Host::shutdown) says goodbye and waits for nothing: what was
+/// acknowledged is on disk, and what was not may be lost.
 pub struct Host {
     address: SocketAddr,
     rooms: Rooms,
     edge: Arc<Edge>,
-    accepting: JoinHandle<()>,
+    /// Absent once it was waited for.
+    accepting: Option<JoinHandle<()>>,
     drain_within: Duration,
 }
 
@@ -126,7 +127,7 @@ impl Builder {
         };
         let rooms = Rooms::start(store, loaded.namespaces, limits.clone(), self.config.hibernate_after)?;
         let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier);
-        let accepting = tokio::spawn(edge.clone().serve(listener));
+        let accepting = Some(tokio::spawn(edge.clone().serve(listener)));
         Ok(Host { address, rooms, edge, accepting, drain_within: self.config.limits.drain_within })
     }
 }
@@ -149,14 +150,22 @@ impl Host {
 
     /// Say goodbye to every client, let every room come to its end, and close the store, within `limits.drain_within`.
     /// What was acknowledged is on disk in any case.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         let began = clock::monotonic();
         self.edge.drain().await;
         // It has heard of the drain, so it ends by itself.
-        if self.accepting.await.is_err() {
+        if let Some(accepting) = self.accepting.take()
+            && accepting.await.is_err()
+        {
             tracing::error!("the task that accepts connections panicked");
         }
         self.rooms.drain(self.drain_within.saturating_sub(began.elapsed())).await;
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.edge.say_goodbye();
     }
 }
 

@@ -178,6 +178,7 @@ fn a_request_is_answered_and_its_failure_is_told_apart() {
     let mut room = TestRoom::new(UNRULY);
     assert_eq!(room.post("ana", "/", &[], "put a 1").status, 200);
     assert_eq!(room.post("ana", "/", &[], "get a").body, b"\"1\"");
-    let failing = Request { method: "POST".into(), path: "/".into(), body: b"fail told so".into(), ..Request::default() };
+    let failing =
+        Request { method: "POST".into(), path: "/".into(), body: b"fail told so".into(), ..Request::default() };
     assert!(room.try_request(failing).unwrap_err().to_string().contains("told so"));
 }

@@ -4,7 +4,11 @@
 
 mod contract;
 mod determinism;
+mod layers;
+mod readme;
 mod sandbox;
 mod wit;
 
-
+mod chat;
+mod presence;
+mod router;

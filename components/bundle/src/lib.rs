@@ -13,6 +13,10 @@ pub const ROUTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/router.wasm"
 #[cfg(feature = "test-guests")]
 pub const UNRULY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/unruly.wasm"));
 
+/// The room that the README shows.
+#[cfg(feature = "test-guests")]
+pub const COUNTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/counter.wasm"));
+
 /// The shipped component of a name, as `builtin:NAME` asks for it.
 pub fn builtin(name: &str) -> Option<&'static [u8]> {
     match name {

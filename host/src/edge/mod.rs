@@ -174,13 +174,18 @@ impl Edge {
     }
 
     /// Accept no more, and say goodbye to every WebSocket: 1001, and when to come back.
-    pub async fn drain(&self) {
+    pub fn say_goodbye(&self) {
         self.draining.send_replace(true);
         let sockets = self.sockets.lock().expect("no holder of this lock panics").values().cloned().collect::<Vec<_>>();
-        for socket in &sockets {
+        for socket in sockets {
             // Spread, so that the next server is not met by all of them at once.
             socket.end(Why::GoingAway { retry_after_s: rand::random_range(1..=3) });
         }
+    }
+
+    /// [Say goodbye](Self::say_goodbye), and give clients a moment to answer.
+    pub async fn drain(&self) {
+        self.say_goodbye();
         let all_gone = async {
             while !self.sockets.lock().expect("no holder of this lock panics").is_empty() {
                 clock::sleep(Duration::from_millis(5)).await;

@@ -29,7 +29,7 @@ impl Receipt {
 
 /// Who waits for a commit.
 pub trait Waiting: Send + Sync {
-    /// It is durable. Where several commits of a room were in one group, this comes once, for the last of them.
+    /// It is durable. Comes once a commit, in their order.
     fn committed(&self, receipt: Receipt);
 
     /// It will never be, and neither will any later one.

@@ -48,6 +48,28 @@ impl TestClient {
     }
 }
 
+/// Each of them has heard this since it was last asked, and nothing else.
+pub fn all_hear<'a>(clients: impl IntoIterator<Item = &'a TestClient>, expected: &Value) {
+    for client in clients {
+        assert_eq!(client.hears(), std::slice::from_ref(expected), "heard by {:?}", client.user);
+    }
+}
+
+/// None of them has heard anything since it was last asked.
+pub fn none_hears<'a>(clients: impl IntoIterator<Item = &'a TestClient>) {
+    for client in clients {
+        let heard = client.hears();
+        assert!(heard.is_empty(), "{:?} heard {heard:?}", client.user);
+    }
+}
+
+/// What they have heard until now is nothing to the test.
+pub fn hush<'a>(clients: impl IntoIterator<Item = &'a TestClient>) {
+    for client in clients {
+        client.hears_raw();
+    }
+}
+
 impl Client for Ear {
     fn say(&self, said: &Said) {
         self.heard.lock().expect("no holder of this lock panics").push(said.message().clone());

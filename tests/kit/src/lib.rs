@@ -19,7 +19,7 @@ mod router;
 mod storage;
 
 pub use answer::{body, header, problem};
-pub use client::TestClient;
+pub use client::{TestClient, all_hear, hush, none_hears};
 pub use dormouse::guest::{Decision, TurnFailure};
 pub use dormouse::model::{Close, Message, Request, Response, User};
 pub use room::TestRoom;

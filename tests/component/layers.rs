@@ -1,0 +1,57 @@
+//! Each module knows one thing that the others do not, and the arrows between them go one way.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The code of every file below a folder of the host, without comments and without its own tests.
+fn code(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder), &mut files);
+    assert!(!files.is_empty(), "nothing in {folder}");
+    files
+}
+
+fn collect(path: &Path, files: &mut Vec<(PathBuf, String)>) {
+    if path.is_file() {
+        let text = fs::read_to_string(path).unwrap();
+        let shipped = text.split("#[cfg(test)]").next().unwrap();
+        let lines = shipped.lines().filter(|line| !line.trim_start().starts_with("//"));
+        files.push((path.to_owned(), lines.collect::<Vec<_>>().join("\n")));
+        return;
+    }
+    for entry in fs::read_dir(path).unwrap() {
+        collect(&entry.unwrap().path(), files);
+    }
+}
+
+fn never(folder: &str, words: &[&str]) {
+    for (path, code) in code(folder) {
+        for word in words {
+            assert!(!code.contains(word), "{} must not say `{word}`", path.display());
+        }
+    }
+}
+
+#[test]
+fn arrows_between_modules_go_one_way() {
+    never("model", &["crate::edge", "crate::room", "crate::guest", "crate::store", "crate::config"]);
+    never("store", &["crate::edge", "crate::room", "crate::guest"]);
+    never("guest", &["crate::edge", "crate::room", "crate::store"]);
+    never("room", &["crate::edge"]);
+}
+
+#[test]
+fn each_thing_is_known_in_one_place() {
+    for folder in ["model", "room", "edge", "store", "host.rs", "main.rs", "config.rs"] {
+        never(folder, &["wasmtime::"]);
+    }
+    for folder in ["model", "room", "guest", "store"] {
+        never(folder, &["tokio::net", "tungstenite", "hyper::"]);
+    }
+    for folder in ["model", "room", "guest", "edge/connection.rs", "edge/http.rs"] {
+        never(folder, &["std::fs", "fjall::"]);
+    }
+    for folder in ["model", "room", "guest", "store", "edge", "host.rs", "main.rs", "config.rs"] {
+        never(folder, &["Instant::now", "SystemTime::now", "unbounded_channel"]);
+    }
+}

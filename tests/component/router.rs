@@ -1,0 +1,297 @@
+//! What the router promises, by the routes of `protocol.md`. It runs in a new instance for each request, so there is
+//! nothing for it to forget.
+
+use std::sync::LazyLock;
+
+use dormouse_bundle::ROUTER;
+use dormouse_test::{Decision, Request, Response, TestRouter, User, header, problem};
+
+/// A client that stays, or a request with an answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum How {
+    Connect,
+    Request,
+}
+
+/// A row of the table: path, as whom the room sees it, and how each method leads there.
+struct Row {
+    path: &'static str,
+    methods: &'static [&'static str],
+    how: How,
+    namespace: &'static str,
+    name: &'static str,
+    seen: &'static str,
+}
+
+const fn row(
+    path: &'static str,
+    methods: &'static [&'static str],
+    how: How,
+    namespace: &'static str,
+    name: &'static str,
+    seen: &'static str,
+) -> Row {
+    Row { path, methods, how, namespace, name, seen }
+}
+
+/// All that there is.
+const TABLE: [Row; 8] = [
+    row("/rooms/lobby/ws", &["GET"], How::Connect, "ROOMS", "lobby", "/ws"),
+    row("/rooms/lobby/messages", &["GET", "POST"], How::Request, "ROOMS", "lobby", "/messages"),
+    row("/presence/ws", &["GET"], How::Connect, "PRESENCE", "global", "/ws"),
+    row("/presence/list", &["GET"], How::Request, "PRESENCE", "global", "/list"),
+    row("/presence/update", &["POST"], How::Request, "PRESENCE", "global", "/update"),
+    row("/presence/team/ws", &["GET"], How::Connect, "PRESENCE", "team", "/ws"),
+    row("/presence/team/list", &["GET"], How::Request, "PRESENCE", "team", "/list"),
+    row("/presence/team/update", &["POST"], How::Request, "PRESENCE", "team", "/update"),
+];
+
+/// Where the name of a room stands in a path.
+const NAMED: [(&str, &str); 5] = [
+    ("/rooms/NAME/ws", "GET"),
+    ("/rooms/NAME/messages", "POST"),
+    ("/presence/NAME/ws", "GET"),
+    ("/presence/NAME/list", "GET"),
+    ("/presence/NAME/update", "POST"),
+];
+
+const METHODS: [&str; 11] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE", "get", ""];
+
+fn ana() -> User {
+    User { id: "u1".into(), name: "Ana".into() }
+}
+
+fn request(method: &str, path: &str) -> Request {
+    Request { method: method.into(), path: path.into(), user: Some(ana()), ..Request::default() }
+}
+
+static ROUTES: LazyLock<TestRouter> = LazyLock::new(|| TestRouter::new(ROUTER));
+
+/// What the router itself answers. Fails the test where it sends the request on.
+fn answer(request: Request) -> Response {
+    let what = format!("{} {}", request.method, request.path);
+    match ROUTES.route(request) {
+        Decision::Respond(response) => response,
+        other => panic!("{what} goes on: {other:?}"),
+    }
+}
+
+/// Where a request goes, and how. Fails the test where the router answers it.
+fn destination(asked: Request) -> (How, String, String, Request) {
+    let what = format!("{} {}", asked.method, asked.path);
+    match ROUTES.route(asked) {
+        Decision::Connect { namespace, name, request } => (How::Connect, namespace, name, request),
+        Decision::Request { namespace, name, request } => (How::Request, namespace, name, request),
+        Decision::Respond(response) => panic!("{what}: {response:?}"),
+    }
+}
+
+/// A path with a name in it.
+fn path(pattern: &str, name: &str) -> String {
+    pattern.replace("NAME", name)
+}
+
+#[test]
+fn every_route_leads_to_its_room() {
+    for row in TABLE {
+        for method in row.methods {
+            let (how, namespace, name, seen) = destination(request(method, row.path));
+            assert_eq!((how, &*namespace, &*name), (row.how, row.namespace, row.name), "{method} {}", row.path);
+            assert_eq!(seen, Request { path: row.seen.into(), ..request(method, row.path) });
+        }
+    }
+}
+
+#[test]
+fn a_wrong_method_is_told_the_right_ones() {
+    for row in TABLE {
+        for method in METHODS.into_iter().filter(|method| !row.methods.contains(method)) {
+            let response = answer(request(method, row.path));
+            assert_eq!(problem(&response), 405, "{method} {}", row.path);
+            assert_eq!(header(&response, "allow"), Some(&*row.methods.join(", ")), "{method} {}", row.path);
+        }
+    }
+}
+
+#[test]
+fn nobody_comes_to_a_room_without_an_identity() {
+    for row in TABLE {
+        for method in row.methods {
+            let response = answer(Request { user: None, ..request(method, row.path) });
+            assert_eq!(problem(&response), 401, "{method} {}", row.path);
+            assert_eq!(header(&response, "www-authenticate"), Some("Bearer"), "{method} {}", row.path);
+        }
+    }
+}
+
+#[test]
+fn any_other_path_is_not_found() {
+    let deep = "/rooms".repeat(10_000);
+    let paths = [
+        "",
+        "/",
+        "//",
+        "rooms/lobby/ws",
+        "/rooms",
+        "/rooms/",
+        "/rooms/ws",
+        "/rooms/messages",
+        "/rooms/lobby",
+        "/rooms/lobby/",
+        "/rooms/lobby/ws/",
+        "/rooms/lobby/messages/5",
+        "/rooms/lobby/list",
+        "/rooms/lobby/WS",
+        "/rooms/lobby/%77s",
+        "/rooms/a/b/ws",
+        "/Rooms/lobby/ws",
+        "/%72ooms/lobby/ws",
+        "//rooms/lobby/ws",
+        "/rooms/lobby//ws",
+        "/presence",
+        "/presence/",
+        "/presence/team",
+        "/presence/messages",
+        "/presence/team/messages",
+        "/presence/%77s",
+        "/presence/a/b/ws",
+        "/tickets",
+        "/api/realtime/rooms/lobby/ws",
+        "/other/%FF",
+        &deep,
+    ];
+    for path in paths {
+        for method in ["GET", "POST", "DELETE"] {
+            assert_eq!(problem(&answer(request(method, path))), 404, "{method} {path:.80}");
+        }
+    }
+}
+
+#[test]
+fn a_name_is_percent_decoded() {
+    for (encoded, decoded) in [
+        ("lobby", "lobby"),
+        ("a%20b", "a b"),
+        ("caf%C3%A9", "café"),
+        ("caf%c3%a9", "café"),
+        ("café", "café"),
+        ("%F0%9F%90%AD", "🐭"),
+        ("a+b%2Bc", "a+b+c"),
+        ("100%25", "100%"),
+        ("%2525", "%25"),
+        ("..", ".."),
+        ("%2e%2E", ".."),
+        ("a%3Fb%23c", "a?b#c"),
+        ("%22%5C", "\"\\"),
+        ("~id-7_x.y:z@w", "~id-7_x.y:z@w"),
+        ("%C2%A0", "\u{a0}"),
+    ] {
+        for (pattern, method) in NAMED {
+            assert_eq!(destination(request(method, &path(pattern, encoded))).2, decoded, "{pattern}");
+        }
+    }
+}
+
+#[test]
+fn a_room_may_be_named_like_a_route() {
+    for (path, name, seen) in [
+        ("/presence/ws/ws", "ws", "/ws"),
+        ("/presence/ws/list", "ws", "/list"),
+        ("/presence/list/ws", "list", "/ws"),
+        ("/presence/list/list", "list", "/list"),
+        ("/presence/update/list", "update", "/list"),
+        ("/presence/global/list", "global", "/list"),
+        ("/presence/presence/list", "presence", "/list"),
+        ("/rooms/ws/ws", "ws", "/ws"),
+        ("/rooms/messages/messages", "messages", "/messages"),
+        ("/rooms/rooms/ws", "rooms", "/ws"),
+    ] {
+        let (_, _, found, request) = destination(request("GET", path));
+        assert_eq!((&*found, &*request.path), (name, seen), "{path}");
+    }
+}
+
+#[test]
+fn a_name_has_1_to_128_bytes_however_it_is_written() {
+    for (name, bytes) in [("a".repeat(128), 128), ("é".repeat(64), 128), ("%C3%A9".repeat(64), 128), ("%61".into(), 1)]
+    {
+        for (pattern, method) in NAMED {
+            assert_eq!(destination(request(method, &path(pattern, &name))).2.len(), bytes, "{name} in {pattern}");
+        }
+    }
+    let long = ["a".repeat(129), "é".repeat(64) + "a", "%C3%A9".repeat(65), "%61".repeat(129), "a".repeat(100_000)];
+    for name in long.iter().map(String::as_str).chain([""]) {
+        for (pattern, method) in NAMED {
+            assert_eq!(problem(&answer(request(method, &path(pattern, name)))), 400, "{name:.80} in {pattern}");
+        }
+    }
+}
+
+#[test]
+fn a_name_has_no_slash_no_control_characters_and_no_broken_escapes() {
+    let slashes = ["%2F", "a%2Fb", "a%2fb", "..%2F.."];
+    let controls = ["%00", "a%00b", "a%0Ab", "%0D", "%1F", "%7F", "%C2%80", "%C2%85", "%C2%9F", "a\u{7f}b", "a\u{85}b"];
+    let broken = ["%", "%4", "a%", "%zz", "%4g", "%-1", "%+1", "% 1", "%é"];
+    let no_utf8 = ["%FF", "%C3", "%A9", "%C3%28", "%C0%AF", "%ED%A0%80", "%F4%90%80%80"];
+    for name in [&slashes[..], &controls, &broken, &no_utf8].concat() {
+        for (pattern, method) in NAMED {
+            assert_eq!(problem(&answer(request(method, &path(pattern, name)))), 400, "{name:?} in {pattern}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_address_is_said_before_who_is_asking() {
+    let nobody = |method, path| Request { user: None, ..request(method, path) };
+    for (method, path, status) in [
+        ("GET", "/other", 404),
+        ("DELETE", "/other", 404),
+        ("GET", "/rooms/%2F/other", 404),
+        ("DELETE", "/rooms/lobby/ws", 405),
+        ("DELETE", "/rooms/%2F/ws", 405),
+        ("GET", "/rooms/%2F/ws", 400),
+        ("GET", "/presence//list", 400),
+        ("GET", "/rooms/lobby/ws", 401),
+    ] {
+        assert_eq!(problem(&answer(nobody(method, path))), status, "{method} {path}");
+    }
+}
+
+#[test]
+fn the_room_sees_the_request_as_it_came_but_for_its_path() {
+    let came = Request {
+        method: "POST".into(),
+        path: "/rooms/caf%C3%A9/messages".into(),
+        query: Some("limit=5&x=%2F&&=+?#".into()),
+        headers: vec![
+            ("idempotency-key".into(), "k1".into()),
+            ("x-twice".into(), "one".into()),
+            ("x-twice".into(), "two, \u{e9}".into()),
+            ("x-empty".into(), String::new()),
+        ],
+        body: (0..=255).collect(),
+        user: Some(User { id: "u/1 \u{1f42d}".into(), name: "A\"na\n".into() }),
+    };
+    let (_, _, _, seen) = destination(came.clone());
+    assert_eq!(seen, Request { path: "/messages".into(), ..came });
+
+    for query in [None, Some(""), Some("since=5")] {
+        let came = Request { query: query.map(str::to_owned), ..request("GET", "/presence/ws") };
+        let (_, _, _, seen) = destination(came.clone());
+        assert_eq!(seen, Request { path: "/ws".into(), ..came }, "{query:?}");
+    }
+}
+
+#[test]
+fn a_large_body_goes_through() {
+    let came = Request { body: vec![b'x'; 1 << 20], ..request("POST", "/rooms/lobby/messages") };
+    assert_eq!(destination(came).3.body.len(), 1 << 20);
+}
+
+#[test]
+fn a_router_sees_the_request_and_nothing_else() {
+    let imports = ROUTES.imports();
+    for forbidden in ["storage", "sockets", "timers", "context"] {
+        assert!(!imports.iter().any(|import| import.contains(forbidden)), "{imports:?}");
+    }
+}
