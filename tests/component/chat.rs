@@ -8,7 +8,9 @@
 use std::time::Duration;
 
 use dormouse_bundle::CHAT_ROOM;
-use dormouse_test::{Close, Message, Request, TestClient, TestRoom, all_hear, body, header, hush, none_hears, problem};
+use dormouse_test::{
+    Close, Message, Request, TestClient, TestRoom, User, all_hear, body, header, hush, none_hears, problem,
+};
 use serde_json::{Value, json};
 
 dormouse_test::kept_and_forgetful! { CHAT_ROOM;
@@ -461,14 +463,14 @@ fn a_message_is_known_for_ten_minutes_and_no_longer(mut room: TestRoom) {
 }
 
 fn a_client_id_belongs_to_its_user(mut room: TestRoom) {
-    let [ana, bo, anabo] = gather(&mut room, ["ana", "bo", "anabo"]);
+    let [ana, bo, anab] = gather(&mut room, ["ana", "bo", "anab"]);
     assert_eq!(say(&mut room, &ana, &named_message("hello", "c1"))["userId"], "id-ana");
     bo.hears();
     assert_eq!(say(&mut room, &bo, &named_message("hello", "c1"))["userId"], "id-bo");
     ana.hears();
     say(&mut room, &ana, &named_message("hello", "bo"));
-    anabo.hears();
-    assert_eq!(say(&mut room, &anabo, &named_message("hello", "o"))["seq"], 4);
+    anab.hears();
+    assert_eq!(say(&mut room, &anab, &named_message("hello", "o"))["seq"], 4);
     assert_eq!(seqs(&list(&mut room, "")), [1, 2, 3, 4]);
 }
 
@@ -566,10 +568,9 @@ fn a_post_that_says_nothing_is_refused(mut room: TestRoom) {
         let posted = json!({ "content": bad }).to_string();
         assert_eq!(problem(&room.post("ana", "/messages", &[], &posted)), 400, "{posted}");
     }
-    let (method, path) = ("POST".into(), "/messages".into());
     let latin1 = Request {
-        method,
-        path,
+        method: "POST".into(),
+        path: "/messages".into(),
         body: b"{\"content\":\"caf\xe9\"}".into(),
         user: Some(ana.user.clone()),
         ..Request::default()
@@ -597,7 +598,7 @@ fn the_last_hundred_messages_are_listed_oldest_first(mut room: TestRoom) {
 fn a_page_is_what_the_query_asks_for(room: TestRoom) {
     let mut room = room.config("keep_messages", "10");
     fill(&mut room, 12); // 1 and 2 are gone
-    for (query, seqs_expected, has_more) in [
+    for (query, expected, has_more) in [
         ("limit=1", 12..13, true),
         ("limit=9", 4..13, true),
         ("limit=10", 3..13, false),
@@ -620,7 +621,7 @@ fn a_page_is_what_the_query_asks_for(room: TestRoom) {
         ("limit=%35&after=%39", 10..13, false),
     ] {
         let page = list(&mut room, query);
-        assert_eq!(seqs(&page), Vec::from_iter(seqs_expected), "{query}");
+        assert_eq!(seqs(&page), Vec::from_iter(expected), "{query}");
         assert_eq!(page, json!({ "messages": page["messages"], "hasMore": has_more }), "{query}");
     }
 }
@@ -694,7 +695,7 @@ fn other_requests_are_not_found(mut room: TestRoom) {
         let answer = room.request(Request {
             method: method.into(),
             path: path.into(),
-            user: Some(dormouse_test::User { id: "id-ana".into(), name: "ana".into() }),
+            user: Some(User { id: "id-ana".into(), name: "ana".into() }),
             ..Request::default()
         });
         assert_eq!(problem(&answer), 404, "{method} {path}");

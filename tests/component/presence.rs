@@ -39,6 +39,7 @@ dormouse_test::kept_and_forgetful! { PRESENCE_TRACKER;
     a_silent_user_comes_back_with_a_heartbeat,
     a_silent_user_comes_back_with_a_status,
     a_silent_user_comes_back_with_another_tab,
+    a_silent_user_who_comes_back_may_fall_silent_again,
     a_silent_user_who_leaves_is_not_removed_twice,
     one_timer_watches_over_everybody,
     nothing_wakes_a_room_that_everybody_left,
@@ -422,6 +423,18 @@ fn a_silent_user_comes_back_with_another_tab(mut room: TestRoom) {
     let back = user("bo", "online", room.now(), 2);
     all_hear([&ana, &bo], &updated(back.clone()));
     assert_eq!(list(&mut room)[1], back);
+}
+
+fn a_silent_user_who_comes_back_may_fall_silent_again(mut room: TestRoom) {
+    let [ana] = gather(&mut room, ["ana"]);
+    for sign_of_life in [HEARTBEAT, &status("away"), HEARTBEAT] {
+        room.advance(millis(2 * PATIENCE_MS));
+        assert_eq!(ana.hears(), [removed("ana")]);
+        room.say(&ana, sign_of_life);
+        hush([&ana]);
+        room.advance(millis(PATIENCE_MS - 1));
+        none_hears([&ana]);
+    }
 }
 
 fn a_silent_user_who_leaves_is_not_removed_twice(mut room: TestRoom) {

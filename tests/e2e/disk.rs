@@ -95,6 +95,7 @@ async fn at_whichever_sync_the_disk_dies_what_was_seen_is_there_and_clients_are_
         ana.hears_a("history").await;
         let mut seen = Vec::new();
         let code = loop {
+            assert!(seen.len() < 20, "the disk never failed");
             ana.chats(&format!("message {}", seen.len())).await;
             match ana.hears_or_is_closed().await {
                 Ok(heard) => seen.push(heard["message"].clone()),
@@ -104,6 +105,9 @@ async fn at_whichever_sync_the_disk_dies_what_was_seen_is_there_and_clients_are_
         assert_eq!(code, 1011);
         assert_eq!(seen.len() as i64, syncs - 1, "each message had a sync of its own");
         assert!(first.rooms().health().is_err());
+        // Nobody is shown what was written and never synced.
+        let path = format!("{BASE}/rooms/lobby/ws?token=1:ana");
+        harness::connect(first.address(), &path, &[]).await.err().expect("it is refused").is_problem(503);
         first.shutdown().await;
 
         let second = host(disk.after_power_loss()).await;

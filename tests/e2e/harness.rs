@@ -361,12 +361,16 @@ impl Client {
     }
 
     async fn next(&mut self) -> Option<Result<Message, Error>> {
-        loop {
-            match within(self.socket.next()).await {
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => return other,
+        // Pings keep a connection alive, but not a test's patience.
+        within(async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    other => return other,
+                }
             }
-        }
+        })
+        .await
     }
 }
 

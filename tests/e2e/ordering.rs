@@ -57,3 +57,34 @@ async fn a_retry_with_the_same_client_id_is_stored_once() {
     assert_eq!(bo.hears_a("message").await, first);
     assert_eq!(bo.hears_a("message").await["message"]["seq"], 2);
 }
+
+#[tokio::test]
+async fn who_joins_amid_a_conversation_hears_each_message_once_and_misses_none() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    let talk = async {
+        for number in 0..600 {
+            ana.chats(&number.to_string()).await;
+        }
+        for _ in 0..600 {
+            ana.hears_content().await;
+        }
+    };
+    let join = async {
+        for number in 0..40 {
+            let mut client = server.join("lobby", &format!("u{number}")).await;
+            let history = client.hears().await;
+            let mut last =
+                history["messages"].as_array().unwrap().last().map_or(0, |last| last["seq"].as_u64().unwrap());
+            while last < 600 {
+                let seq = client.hears_a("message").await["message"]["seq"].as_u64().unwrap();
+                assert_eq!(seq, last + 1, "after {last}");
+                last = seq;
+                if seq % 10 == 0 {
+                    break;
+                }
+            }
+        }
+    };
+    tokio::join!(talk, join);
+}

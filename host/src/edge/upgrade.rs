@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tungstenite::handshake::derive_accept_key;
 
 use super::connection::{Connection, Terms};
-use super::http::not_connected;
+use super::http::{not_connected, overloaded};
 use super::identity::Verified;
 use super::outgoing::Outgoing;
 use super::problem::{Body, problem, problem_with};
@@ -101,9 +101,12 @@ pub(super) async fn connect(
     };
     let outgoing = Arc::new(Outgoing::new(edge.limits.socket_queue_bytes, edge.limits.events_per_socket));
     let user = Arc::new(verified.user);
-    let seat = match edge.rooms.connect(address, request, user, outgoing.clone()).await {
-        Ok(seat) => seat,
-        Err(error) => return not_connected(&error),
+    let connect = edge.rooms.connect(address, request, user, outgoing.clone());
+    let seat = match tokio::time::timeout(edge.limits.answer_within, connect).await {
+        Ok(Ok(seat)) => seat,
+        Ok(Err(error)) => return not_connected(&error),
+        // The room gives up the seat that nobody takes.
+        Err(_) => return overloaded("the room did not answer in time"),
     };
     let terms = Terms {
         limits: edge.limits.clone(),

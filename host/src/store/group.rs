@@ -3,6 +3,7 @@
 //! A thread of its own takes all commits that have gathered while the disk worked on the last ones. The first failure
 //! ends all writing: a disk that has lied once is not asked again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::disk::{Disk, Record};
 use super::mark::Mark;
-use super::{CommitError, records};
+use super::{CommitError, DiskError, Owner, records};
 use crate::clock;
 
 /// The proof that a room's commit, and all before it, are durable.
@@ -41,6 +42,8 @@ pub(super) struct Commit {
     pub(super) records: Vec<Record>,
     pub(super) number: u64,
     pub(super) waiting: Arc<dyn Waiting>,
+    /// Held until the commit is done.
+    pub(super) owner: Arc<Owner>,
 }
 
 /// The queue to the disk.
@@ -186,8 +189,8 @@ impl Worker {
             self.shared.set_running(false);
             self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.shared.emptied.notify_waiters();
-            if let Err(error) = done {
-                self.fail(error);
+            if let Err((error, waiting)) = done {
+                self.fail(&error, waiting);
                 break;
             }
         }
@@ -208,20 +211,26 @@ impl Worker {
         Some(std::mem::take(&mut queue.commits))
     }
 
-    fn commit(&mut self, commits: Vec<Commit>) -> Result<(), CommitError> {
+    /// Make commits durable and tell who waits; or give back who shall be told that they are not.
+    fn commit(&mut self, commits: Vec<Commit>) -> Result<(), (CommitError, Vec<Arc<dyn Waiting>>)> {
         let group = self.group + 1;
         let mut batch = Vec::with_capacity(1 + commits.iter().map(|commit| commit.records.len()).sum::<usize>());
         batch.push(records::group_record(group));
         let mut waiting = Vec::with_capacity(commits.len());
+        // Until this is over, nobody else may own these rooms.
+        let mut owners = Vec::with_capacity(commits.len());
         for commit in commits {
             batch.extend(commit.records);
             waiting.push((commit.number, commit.waiting));
+            owners.push(commit.owner);
         }
-        let durable = self.disk.write(batch).and_then(|()| self.disk.sync());
+        // An engine that panics has failed like one that says so; rooms must not wait for it for ever.
+        let durable = catch_unwind(AssertUnwindSafe(|| self.disk.write(batch).and_then(|()| self.disk.sync())))
+            .unwrap_or_else(|_| Err(DiskError("the engine panicked".into())));
+        drop(owners);
         if let Err(error) = durable {
-            let error = CommitError::Failed(error.0);
-            waiting.iter().for_each(|(_, waiting)| waiting.failed(&error));
-            return Err(error);
+            let waiting = waiting.into_iter().map(|(_, waiting)| waiting).collect();
+            return Err((CommitError::Failed(error.0), waiting));
         }
         self.group = group;
         if let Some(mark) = &mut self.mark {
@@ -233,15 +242,16 @@ impl Worker {
         Ok(())
     }
 
-    /// Nothing is written any more: whoever waits or comes later is told.
-    fn fail(&self, error: CommitError) {
+    /// Nothing is written any more: whoever waits or comes later is told. First the queue is shut, so that nobody who
+    /// was told finds it open again.
+    fn fail(&self, error: &CommitError, waiting: Vec<Arc<dyn Waiting>>) {
         tracing::error!(%error, "a commit failed: no room can write until a restart");
         let left = {
             let mut queue = self.shared.lock();
             queue.failed = Some(error.clone());
             std::mem::take(&mut queue.commits)
         };
-        left.iter().for_each(|commit| commit.waiting.failed(&error));
+        waiting.iter().chain(left.iter().map(|commit| &commit.waiting)).for_each(|waiting| waiting.failed(error));
     }
 }
 

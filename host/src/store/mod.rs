@@ -14,9 +14,10 @@ mod memory;
 mod records;
 mod watch;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -130,6 +131,15 @@ struct Inner {
     options: StoreOptions,
     epoch: u64,
     next_room: AtomicU64,
+    /// Rooms that have an owner, or commits of one on their way.
+    owned: Arc<Mutex<HashSet<Address>>>,
+}
+
+/// The right to commit to a room. It is given back when its owner and all of its commits are gone: only then does the
+/// disk tell the number of the last one.
+struct Owner {
+    address: Address,
+    owned: Arc<Mutex<HashSet<Address>>>,
 }
 
 impl Store {
@@ -172,11 +182,11 @@ impl Store {
         let epoch = records::epoch(&*disk)? + 1;
         disk.write(vec![records::epoch_record(epoch)])?;
         disk.sync()?;
-        let next_room = records::last_room(&*disk)? + 1;
+        let next_room = AtomicU64::new(records::last_room(&*disk)? + 1);
         let last_group = records::last_group(&*disk)?;
         let group = Group::start(disk.clone(), mark, last_group, options.queue_bytes);
         watch::start(path.map(Path::to_owned), options.clone(), &group);
-        Ok(Store(Arc::new(Inner { disk, group, options, epoch, next_room: AtomicU64::new(next_room) })))
+        Ok(Store(Arc::new(Inner { disk, group, options, epoch, next_room, owned: Arc::default() })))
     }
 
     /// Which start of this store this is: 1, 2, 3 …
@@ -185,7 +195,14 @@ impl Store {
     }
 
     /// Open a room's log, as its one owner.
+    ///
+    /// Fails: while it has another, or commits of another are on their way; where the disk cannot be read; and after a
+    /// failed commit, since what is read then may be what was never made durable.
     pub fn room(&self, address: &Address) -> Result<(RoomLog, Timers), StorageFailed> {
+        if let Some(failed) = self.0.group.failed() {
+            return Err(StorageFailed(failed.to_string()));
+        }
+        let owner = Owner::of(address, &self.0.owned)?;
         let record = records::room(&*self.0.disk, address)?;
         let timers = match &record {
             Some(record) => records::timers(&*self.0.disk, record.id)?.collect(),
@@ -193,7 +210,7 @@ impl Store {
         };
         let log = RoomLog {
             store: self.clone(),
-            address: address.clone(),
+            owner: Arc::new(owner),
             named: record.is_some(),
             record: record.unwrap_or_else(|| RoomRecord {
                 id: self.0.next_room.fetch_add(1, Ordering::Relaxed),
@@ -233,10 +250,25 @@ impl Store {
     }
 }
 
+impl Owner {
+    fn of(address: &Address, owned: &Arc<Mutex<HashSet<Address>>>) -> Result<Self, StorageFailed> {
+        if !owned.lock().expect("no holder of this lock panics").insert(address.clone()) {
+            return Err(StorageFailed(format!("{address} has an owner already")));
+        }
+        Ok(Owner { address: address.clone(), owned: owned.clone() })
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.owned.lock().expect("no holder of this lock panics").remove(&self.address);
+    }
+}
+
 /// One room's sequence of commits. It has one owner.
 pub struct RoomLog {
     store: Store,
-    address: Address,
+    owner: Arc<Owner>,
     record: RoomRecord,
     /// The room's name is on disk.
     named: bool,
@@ -267,17 +299,18 @@ impl RoomLog {
             return Err(CommitError::NoSpace { min_free_bytes: self.store.0.options.min_free_bytes });
         }
         if expected != self.record.number + 1 {
-            return Err(CommitError::Fenced { address: self.address.clone(), expected });
+            return Err(CommitError::Fenced { address: self.owner.address.clone(), expected });
         }
         let record = RoomRecord { number: expected, epoch: self.store.epoch(), ..self.record };
         let mut records = Vec::with_capacity(writes.len() + 2);
-        records.push(record.to_record(&self.address));
+        let address = &self.owner.address;
+        records.push(record.to_record(address));
         if !self.named {
-            records.push(record.name_record(&self.address));
+            records.push(record.name_record(address));
         }
         records.extend(writes.iter().map(|(key, value)| records::entry(record.id, key, value.clone())));
         records.extend(timers.map(|(name, timer)| records::timer(record.id, &name, timer.as_ref())));
-        self.store.0.group.submit(Commit { records, number: expected, waiting })?;
+        self.store.0.group.submit(Commit { records, number: expected, waiting, owner: self.owner.clone() })?;
         self.record = record;
         self.named = true;
         Ok(())
@@ -303,5 +336,122 @@ impl Storage for RoomReader {
 impl From<DiskError> for StorageFailed {
     fn from(error: DiskError) -> Self {
         StorageFailed(error.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    struct Told(Sender<Result<u64, CommitError>>);
+
+    impl Waiting for Told {
+        fn committed(&self, receipt: Receipt) {
+            self.0.send(Ok(receipt.number())).unwrap();
+        }
+
+        fn failed(&self, error: &CommitError) {
+            self.0.send(Err(error.clone())).unwrap();
+        }
+    }
+
+    fn told() -> (Arc<Told>, Receiver<Result<u64, CommitError>>) {
+        let (tell, told) = channel();
+        (Arc::new(Told(tell)), told)
+    }
+
+    fn lobby() -> Address {
+        Address::new("ROOMS", "lobby").unwrap()
+    }
+
+    fn write(key: &str, value: &str) -> Writes {
+        Writes::from([(key.to_owned().into(), Some(value.to_owned().into()))])
+    }
+
+    #[test]
+    fn a_room_has_one_owner_until_the_last_of_its_commits_is_done() {
+        let store = Store::in_memory();
+        let (mut log, _) = store.room(&lobby()).unwrap();
+        assert!(store.room(&lobby()).is_err(), "it has an owner");
+        let (tell, told) = told();
+        log.commit(1, &write("a", "1"), std::iter::empty(), tell).unwrap();
+        drop(log);
+        assert_eq!(told.recv().unwrap(), Ok(1));
+        let (log, _) = store.room(&lobby()).unwrap();
+        assert_eq!(log.number(), 1);
+        assert_eq!(log.reader().get(b"a").unwrap().unwrap(), "1");
+    }
+
+    #[test]
+    fn a_commit_that_is_not_the_next_one_is_refused() {
+        let store = Store::in_memory();
+        let (mut log, _) = store.room(&lobby()).unwrap();
+        for wrong in [0, 2, 9] {
+            let refused = log.commit(wrong, &write("a", "1"), std::iter::empty(), told().0);
+            assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rooms_do_not_see_each_other() {
+        let store = Store::in_memory();
+        let other = Address::new("ROOMS", "lobby2").unwrap();
+        let (mut one, _) = store.room(&lobby()).unwrap();
+        let (two, _) = store.room(&other).unwrap();
+        let (tell, told) = told();
+        one.commit(1, &write("a", "1"), std::iter::empty(), tell).unwrap();
+        told.recv().unwrap().unwrap();
+        let all = Range { start: std::ops::Bound::Unbounded, end: std::ops::Bound::Unbounded, reverse: false };
+        let count = |log: &RoomLog| {
+            let mut count = 0;
+            let mut visit = |_: &Bytes, _: &Bytes| {
+                count += 1;
+                true
+            };
+            log.reader().scan(&all, &mut visit).unwrap();
+            count
+        };
+        assert_eq!((count(&one), count(&two)), (1, 0));
+    }
+
+    /// A disk whose every write is a bug.
+    struct Panics;
+
+    impl Disk for Panics {
+        fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
+            // The start's own record is let through.
+            if batch.len() > 1 { panic!("a bug in the engine") } else { Ok(()) }
+        }
+
+        fn sync(&self) -> Result<(), DiskError> {
+            Ok(())
+        }
+
+        fn get(&self, _: &[u8]) -> Result<Option<Bytes>, DiskError> {
+            Ok(None)
+        }
+
+        fn scan(
+            &self,
+            _: (std::ops::Bound<Bytes>, std::ops::Bound<Bytes>),
+            _: bool,
+            _: &mut dyn FnMut(Bytes, Bytes) -> bool,
+        ) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_engine_that_panics_fails_its_commits_and_all_later_ones() {
+        let store = Store::on_disk(Arc::new(Panics), StoreOptions::default()).unwrap();
+        let (mut log, _) = store.room(&lobby()).unwrap();
+        let (tell, told) = told();
+        log.commit(1, &write("a", "1"), std::iter::empty(), tell.clone()).unwrap();
+        assert!(matches!(told.recv().unwrap(), Err(CommitError::Failed(_))));
+        assert!(log.commit(2, &write("a", "2"), std::iter::empty(), tell).is_err());
+        drop(log);
+        assert!(store.room(&lobby()).is_err(), "what it would read may never have been durable");
     }
 }

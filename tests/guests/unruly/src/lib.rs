@@ -56,10 +56,13 @@ impl Room for Unruly {
 
     fn timer(&mut self, timer: Timer) -> Result<()> {
         let payload = String::from_utf8_lossy(&timer.payload).into_owned();
+        if payload == "fail first" && timer.attempt == 0 {
+            return Err(Error::new("told to fail first"));
+        }
         let fired = format!("timer {} {payload} {}", timer.name, timer.attempt);
         storage::put("fired", &fired)?;
         sockets::everyone().broadcast(&Message::Text(fired))?;
-        self.perform(None, &payload)
+        if payload == "fail first" { Ok(()) } else { self.perform(None, &payload) }
     }
 
     fn request(&mut self, request: Request) -> Result<Response> {
