@@ -39,6 +39,8 @@ async fn a_timer_wakes_the_room() {
     server.all_asleep().await;
     ana.hears_exactly("timer t tagged tea 0").await;
     ana.hears_exactly("tagged tea").await;
+    ana.says("timers").await;
+    ana.hears_exactly("0").await;
 }
 
 #[tokio::test]

@@ -161,6 +161,70 @@ async fn tokens_for_others_are_refused() {
     }
 }
 
+/// A key of each kind, each for tokens that name it.
+fn keys_of_each_kind() -> String {
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/e2e/keys");
+    let key = |algorithm: &str| {
+        let name = algorithm.to_lowercase();
+        format!(
+            "{{ algorithm = \"{algorithm}\", id = \"{name}\", file = \"{keys}/{name}.public.pem\", \
+             private_file = \"{keys}/{name}.private.pem\" }}"
+        )
+    };
+    ["RS256", "ES256", "EdDSA"].map(key).join(", ")
+}
+
+#[tokio::test]
+async fn each_kind_of_key_verifies_what_it_signed_and_nothing_else() {
+    let all = keys_of_each_kind();
+    let config = |keys: &str| format!("[identity]\nauth = \"jwt\"\nkeys = [{keys}]\n");
+    let server = Server::with(&config(&all)).await;
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("one.toml");
+    for one in all.split_inclusive("}").map(|key| key.trim_start_matches(", ")) {
+        std::fs::write(&file, config(one)).unwrap();
+        let output = run(&["token", "1", "--config", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{output:?}");
+        let token = String::from_utf8(output.stdout).unwrap();
+        let ask = async |token: &str| {
+            let authorization = format!("Bearer {}", token.trim());
+            let path = format!("{BASE}/rooms/a/messages");
+            server.request(Method::GET, &path, &[("authorization", &authorization)], "").await.status
+        };
+        assert_eq!(ask(&token).await, StatusCode::OK, "{one}");
+        // Another signature under the same head and claims.
+        let (signed, signature) = token.trim().rsplit_once('.').unwrap();
+        let turned = signature.chars().rev().collect::<String>();
+        assert_eq!(ask(&format!("{signed}.{turned}")).await, StatusCode::UNAUTHORIZED, "{one}");
+        // The same key under another name.
+        let renamed = one.replacen("id = \"", "id = \"other-", 1);
+        std::fs::write(&file, config(&renamed)).unwrap();
+        let output = run(&["token", "1", "--config", file.to_str().unwrap()]);
+        assert_eq!(ask(&String::from_utf8(output.stdout).unwrap()).await, StatusCode::UNAUTHORIZED, "{one}");
+    }
+}
+
+#[tokio::test]
+async fn a_public_key_is_no_secret_to_sign_with() {
+    // The old trick: a token signed by HS256 with the public key's text, which the server must not take for its key.
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/e2e/keys");
+    let server = Server::with(&format!(
+        "[identity]\nauth = \"jwt\"\nkeys = [{{ algorithm = \"RS256\", file = \"{keys}/rs256.public.pem\" }}]\n"
+    ))
+    .await;
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("forger.toml");
+    let forger = format!(
+        "[identity]\nauth = \"jwt\"\nkeys = [{{ algorithm = \"HS256\", file = \"{keys}/rs256.public.pem\" }}]\n"
+    );
+    std::fs::write(&file, forger).unwrap();
+    let output = run(&["token", "1", "--config", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let authorization = format!("Bearer {}", String::from_utf8(output.stdout).unwrap().trim());
+    let path = format!("{BASE}/rooms/a/messages");
+    server.request(Method::GET, &path, &[("authorization", &authorization)], "").await.is_problem(401);
+}
+
 #[tokio::test]
 async fn a_client_never_chooses_who_it_is() {
     let server = Server::start().await;

@@ -44,8 +44,10 @@ async fn a_client_that_comes_back_hears_what_it_missed_and_no_more() {
     assert_eq!((contents(&history), &history["resumed"]), (vec![], &json!(true)));
     let history = since(&server, 9).await.hears().await;
     assert_eq!((contents(&history), &history["resumed"]), (vec!["one", "two", "three"], &json!(false)));
-    let refused = server.connect(&format!("{BASE}/rooms/lobby/ws?since=x&token=1:ana"), &[]).await;
-    refused.err().unwrap().is_problem(400);
+    for bad in ["x", "%zz", "", "-1"] {
+        let refused = server.connect(&format!("{BASE}/rooms/lobby/ws?since={bad}&token=1:ana"), &[]).await;
+        refused.err().unwrap().is_problem(400);
+    }
 }
 
 #[tokio::test]

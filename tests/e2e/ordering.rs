@@ -43,6 +43,21 @@ async fn everybody_hears_the_same_in_the_same_order_without_a_gap() {
 }
 
 #[tokio::test]
+async fn a_turn_reads_what_the_turns_before_it_wrote_though_that_is_still_on_its_way() {
+    let server = Server::unruly("").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    for number in 0..300 {
+        ana.says(&format!("put a {number}; put k{number} x; delete k{}", number - 1)).await;
+        ana.says("get a; list k").await;
+    }
+    for number in 0..300 {
+        ana.hears_exactly(&format!("a={number}")).await;
+        ana.hears_exactly(&format!("k{number}")).await;
+    }
+}
+
+#[tokio::test]
 async fn a_retry_with_the_same_client_id_is_stored_once() {
     let server = Server::start().await;
     let (mut ana, mut bo) = (server.join("lobby", "ana").await, server.join("lobby", "bo").await);

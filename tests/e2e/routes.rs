@@ -40,7 +40,7 @@ async fn messages_are_paged_in_both_directions() {
     assert_eq!(page("limit=2&before=2").await, (vec![1], false));
     assert_eq!(page("limit=2&after=2").await, (vec![3, 4], true));
     assert_eq!(page("limit=2&after=3").await, (vec![4, 5], false));
-    for bad in ["limit=0", "limit=501", "limit=x", "before=x", "after=-1"] {
+    for bad in ["limit=0", "limit=501", "limit=x", "limit=%FF", "limit", "before=x", "after=-1", "after=%zz"] {
         server.api(Method::GET, &format!("/rooms/lobby/messages?{bad}"), "ana", "").await.is_problem(400);
     }
 }

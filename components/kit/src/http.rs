@@ -56,10 +56,12 @@ impl Response {
 pub struct Query<'a>(&'a str);
 
 impl Query<'_> {
-    /// The value of a parameter: the first, where there are several. Absent too where it is not UTF-8.
+    /// The value of a parameter: the first, where there are several; empty where it has none. One that cannot be
+    /// decoded is given as it came, so that whoever reads a number from it finds none.
     pub fn get(&self, name: &str) -> Option<String> {
-        let (_, value) = self.0.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
-        percent_decode(&value.replace('+', " "))
+        let pairs = self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
+        Some(percent_decode(&value.replace('+', " ")).unwrap_or_else(|| value.to_owned()))
     }
 }
 
