@@ -66,7 +66,8 @@ fn too_many_timers_are_refused() {
 fn hoarding_handles_ends_the_turn() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.try_say(&ana, Message::Text("handles".into())).unwrap_err();
+    let failure = room.try_say(&ana, Message::Text("handles".into())).unwrap_err();
+    assert!(failure.to_string().contains("handle"), "{failure}");
     texts(&ana);
     room.say(&ana, "count");
     assert_eq!(texts(&ana), ["1"]);

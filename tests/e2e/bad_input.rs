@@ -1,7 +1,5 @@
 //! Bad input gets a clear error, and harms nobody.
 
-use std::time::Duration;
-
 use hyper::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -184,7 +182,16 @@ async fn connections_that_are_half_open_do_no_harm() {
     for _ in 0..50 {
         half_open.push(TcpStream::connect(server.address).await.unwrap());
     }
-    // An upgrade whose client is gone before the answer.
+    still_works(&server, &mut ana).await;
+}
+
+#[tokio::test]
+async fn clients_that_vanish_while_they_wait_for_their_room_do_not_stay_in_it() {
+    let server = Server::unruly("").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    // They ask while the room is busy, and are gone before it answers.
+    ana.says("loop").await;
     for _ in 0..20 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let request = format!(
@@ -193,9 +200,18 @@ async fn connections_that_are_half_open_do_no_harm() {
         );
         stream.write_all(request.as_bytes()).await.unwrap();
     }
-    still_works(&server, &mut ana).await;
-    // Whoever came has gone again, and the room knows.
-    let alone = async { while !server.log().is_empty() && ana.hears().await["type"] != "user_left" {} };
-    let _ = tokio::time::timeout(Duration::from_secs(5), alone).await;
-    still_works(&server, &mut ana).await;
+    assert_eq!(ana.hears().await["code"], "room_failed");
+    let alone = async {
+        loop {
+            ana.says("count").await;
+            let mut heard = ana.hears_text().await;
+            while heard.starts_with("gone") {
+                heard = ana.hears_text().await;
+            }
+            if heard == "1" {
+                return;
+            }
+        }
+    };
+    within(alone).await;
 }
