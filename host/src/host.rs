@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::clock;
 use crate::config::{Config, ConfigError};
 use crate::edge::{Edge, KeyError, Verifier};
-use crate::guest::{Engine, LoadError, RoomKind, RouterKind};
+use crate::guest::{Engine, Lane, LoadError, RoomKind, RouterKind};
 use crate::model::StorageFailed;
 use crate::room::{Namespace, Rooms};
 use crate::store::{OpenError, Store, StoreOptions};
@@ -70,6 +70,9 @@ pub enum StartError {
     /// The store cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageFailed),
+    /// The operating system gives no more threads.
+    #[error("no threads for long turns: {0}; raise the limit of processes")]
+    Threads(std::io::Error),
     /// The address is taken, or not ours.
     #[error("cannot listen on {address}: {source}; pass --listen to choose another address")]
     Listen {
@@ -125,8 +128,10 @@ impl Builder {
             Some(store) => store,
             None => Store::open(&self.config.data, store_options(&self.config))?,
         };
-        let rooms = Rooms::start(store, loaded.namespaces, limits.clone(), self.config.hibernate_after)?;
-        let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier);
+        let lane = Lane::start().map_err(StartError::Threads)?;
+        let hibernate_after = self.config.hibernate_after;
+        let rooms = Rooms::start(store, loaded.namespaces, limits.clone(), hibernate_after, lane.clone())?;
+        let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier, lane);
         let accepting = Some(tokio::spawn(edge.clone().serve(listener)));
         Ok(Host { address, rooms, edge, accepting, drain_within: self.config.limits.drain_within })
     }

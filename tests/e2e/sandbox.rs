@@ -79,6 +79,24 @@ async fn rooms_that_loop_do_not_stall_the_others() {
 }
 
 #[tokio::test]
+async fn a_long_turn_of_a_good_room_waits_for_no_bad_ones_end() {
+    let server = Server::unruly("").await;
+    let mut good = welcome(&server, "good", "ana").await;
+    let mut bad = Vec::new();
+    for number in 0..8 {
+        let mut client = welcome(&server, &format!("bad{number}"), "bo").await;
+        client.says("loop").await;
+        client.says("loop").await;
+        bad.push(client);
+    }
+    // Many ticks of work, among eight rooms that want a second each, and then another one.
+    good.says("work 30; say done").await;
+    while good.hears_text().await != "done" {}
+    let failures = server.log().matches("used its 1s of CPU").count();
+    assert!(failures < 8, "the good room waited until {failures} bad turns had ended");
+}
+
+#[tokio::test]
 async fn a_room_that_is_closed_by_its_guest_tells_the_client_why() {
     let server = Server::unruly("").await;
     let mut ana = welcome(&server, "lobby", "ana").await;

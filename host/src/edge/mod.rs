@@ -79,11 +79,12 @@ impl Edge {
         rooms: Rooms,
         router: RouterKind,
         verifier: Verifier,
+        lane: Lane,
     ) -> Arc<Self> {
         Arc::new(Edge {
             rooms,
             router,
-            lane: Lane::default(),
+            lane,
             verifier,
             origins: Origins::new(&config.identity),
             tickets: Tickets::new(limits.tickets),

@@ -1,43 +1,65 @@
-//! Where a guest that computes for long is finished: on threads of its own, a few at a time.
+//! Where a guest that computes for long is finished: on threads of its own, in fair shares.
 //!
 //! A turn of a few microseconds runs where it is. One that yields at an epoch tick has held its thread for 5 to 10 ms
-//! already, and moves here, so that those who share its thread wait for it no longer. The operating system then divides
-//! the cores between these few threads and the rest.
+//! already, and moves here, so that those who share its thread wait for it no longer. All that are here take turns, a
+//! tick each; and the threads are nice, so that the operating system serves everybody else first.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::runtime::{Builder, Runtime};
+use tracing::Instrument;
 
-/// The way to the threads for long turns. Cheap to clone.
+/// How much the threads for long turns step back: a tenth of the weight of others.
+const NICE: i32 = 10;
+
+/// The way to the threads for long turns. Cheap to clone; they end with the last clone.
 #[derive(Clone)]
-pub struct Lane(Arc<Semaphore>);
+pub struct Lane(Arc<Threads>);
 
-impl Default for Lane {
-    /// Half as many long turns at once as there are cores, and at least one.
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Lane(Arc::new(Semaphore::new(cores.div_ceil(2))))
-    }
-}
+struct Threads(Option<Runtime>);
 
 impl Lane {
-    /// Drive a future to its end: here if that is quick, on a thread of its own otherwise.
+    /// As many threads as there are cores.
+    ///
+    /// Fails: where the operating system gives no more threads.
+    pub fn start() -> std::io::Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(cores)
+            .thread_name("dormouse-long")
+            .on_thread_start(|| {
+                // On Linux this is the thread's own. Where it is refused, they share as equals.
+                let _ = rustix::process::nice(NICE);
+            })
+            .build()?;
+        Ok(Lane(Arc::new(Threads(Some(runtime)))))
+    }
+
+    /// Drive a future to its end: here if that is quick, on the threads for long turns otherwise.
     pub async fn drive<T: Send + 'static>(&self, mut run: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
         // A guest never waits for anything: what is not done after one poll has yielded, and wants to be polled again.
         if let Poll::Ready(done) = run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return done;
         }
-        let permit = self.0.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let handle = Handle::current();
-        let finished = tokio::task::spawn_blocking(move || {
-            let done = handle.block_on(run);
-            drop(permit);
-            done
-        });
+        let finished = self.0.runtime().spawn(run.in_current_span());
         finished.await.expect("a run catches the guest's faults, and the host's own code in it does not panic")
+    }
+}
+
+impl Threads {
+    fn runtime(&self) -> &Runtime {
+        self.0.as_ref().expect("taken only when dropped")
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Whoever drops it may be on a runtime itself, where waiting for another is not allowed.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }

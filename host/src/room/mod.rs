@@ -109,6 +109,7 @@ impl Rooms {
         namespaces: BTreeMap<String, Namespace>,
         limits: Arc<Limits>,
         hibernate_after: Duration,
+        lane: Lane,
     ) -> Result<Self, StorageFailed> {
         let timers = store.rooms_with_timers()?;
         let shared = Arc::new(Shared {
@@ -117,7 +118,7 @@ impl Rooms {
             next_socket: AtomicU64::new(store.epoch() << 40),
             store,
             hibernate_after,
-            lane: Lane::default(),
+            lane,
             registry: Registry::default(),
             wheel: Wheel::default(),
             instances: Arc::new(Semaphore::new(limits.awake_rooms as usize)),

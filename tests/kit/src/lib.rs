@@ -50,7 +50,7 @@ fn kind(wasm: &'static [u8]) -> RoomKind {
     kinds.entry(wasm.as_ptr() as usize).or_insert_with(load).clone()
 }
 
-/// A guest never waits, so a run that is not done has yielded, and goes on when it is polled again.
+/// A guest never waits, so a run that is not done has yielded, or is finished on other threads: it is polled again.
 fn drive<T>(run: impl Future<Output = T>) -> T {
     let mut run = pin!(run);
     loop {

@@ -2,16 +2,14 @@
 
 use dormouse::guest::{Decision, Lane, Moment, RouterKind, TurnFailure};
 use dormouse::model::Request;
-use tokio::runtime::{Builder, Runtime};
 
-use crate::ENGINE;
+use crate::{ENGINE, drive};
 
 /// One router under test.
 pub struct TestRouter {
     kind: RouterKind,
+    /// Where a request that takes long is finished.
     lane: Lane,
-    /// Only for the threads on which a request that takes long is finished.
-    runtime: Runtime,
 }
 
 impl TestRouter {
@@ -20,8 +18,7 @@ impl TestRouter {
         let load = ENGINE.router("the router under test", wasm);
         TestRouter {
             kind: load.unwrap_or_else(|error| panic!("{error}")),
-            lane: Lane::default(),
-            runtime: Builder::new_current_thread().build().expect("a runtime without IO always starts"),
+            lane: Lane::start().expect("a few threads can be had"),
         }
     }
 
@@ -32,7 +29,7 @@ impl TestRouter {
 
     /// Ask it where a request goes.
     pub fn try_route(&self, request: Request) -> Result<Decision, TurnFailure> {
-        self.runtime.block_on(self.kind.route(request, Moment::default(), &self.lane))
+        drive(self.kind.route(request, Moment::default(), &self.lane))
     }
 
     /// As [`try_route`](Self::try_route); fails the test where the router does.
