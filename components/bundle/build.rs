@@ -30,11 +30,14 @@ fn main() {
         cargo.args(["--package", package]);
     }
     // What is meant for the host's build, or for clippy's, would build other guests.
+    let meant_for_the_host = |name: &str| {
+        name.starts_with("CARGO_BUILD_")
+            || name.starts_with("CARGO_PROFILE_")
+            || name.starts_with("RUSTC")
+            || ["CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTFLAGS"].contains(&name)
+    };
     for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_") && !text.starts_with("CARGO_HOME") && !text.starts_with("CARGO_NET")
-            || ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "RUSTC", "RUSTDOC"].contains(&&*text)
-        {
+        if meant_for_the_host(&name.to_string_lossy()) {
             cargo.env_remove(&name);
         }
     }
