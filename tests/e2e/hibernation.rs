@@ -106,6 +106,20 @@ async fn a_chat_goes_on_after_every_sleep() {
 }
 
 #[tokio::test]
+async fn who_comes_while_a_room_is_being_forgotten_is_let_in() {
+    let server = Server::with("hibernate_after = \"1ms\"\n").await;
+    let visit = async |name: String| {
+        for number in 0..150 {
+            // As long as it takes the room to go.
+            tokio::time::sleep(std::time::Duration::from_micros(number * 20)).await;
+            let answer = server.api(Method::GET, "/rooms/lobby/messages", &name, "").await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    };
+    futures_util::future::join_all((0..4).map(|number| visit(format!("u{number}")))).await;
+}
+
+#[tokio::test]
 async fn more_rooms_than_instances_take_turns() {
     let server = Server::with("hibernate_after = \"1h\"\n[limits]\nawake_rooms = 4\n").await;
     let mut clients = Vec::new();

@@ -31,8 +31,10 @@ impl Lane {
             .worker_threads(cores)
             .thread_name("dormouse-long")
             .on_thread_start(|| {
-                // On Linux this is the thread's own. Where it is refused, they share as equals.
-                let _ = rustix::process::nice(NICE);
+                // Elsewhere it would be the whole process's. Where it is refused, they share as equals.
+                if cfg!(target_os = "linux") {
+                    let _ = rustix::process::nice(NICE);
+                }
             })
             .build()?;
         Ok(Lane(Arc::new(Threads(Some(runtime)))))

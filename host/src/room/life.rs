@@ -80,6 +80,10 @@ impl Life {
     pub(super) fn new(address: Address, namespace: Arc<Namespace>) -> Box<Self> {
         Box::new(Life { address, namespace, opened: None })
     }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
 }
 
 impl Opened {
@@ -187,14 +191,12 @@ impl Room {
         }
         let Some(mut life) = self.life.take() else { return true };
         let opened = life.opened.as_mut().expect("opened before its first event");
-        if opened.lent().sockets.is_empty() {
-            if self.shared.registry.forget(&life.address, &self.mailbox) {
-                return true;
-            }
-            self.life = Some(life);
-            return false;
-        }
-        match self.mailbox.rest(life) {
+        let rested = if opened.lent().sockets.is_empty() {
+            self.shared.registry.forget(life, &self.mailbox)
+        } else {
+            self.mailbox.rest(life)
+        };
+        match rested {
             Ok(()) => true,
             Err(life) => {
                 self.life = Some(life);
@@ -530,12 +532,15 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         // A room that rests has given its life away; one that has not is broken, or its task was cut off.
-        if let Some(mut life) = self.life.take() {
-            self.shared.registry.abandon(&life.address, &self.mailbox);
-            let lent = life.opened.as_mut().and_then(|opened| opened.lent.as_mut());
-            for (_, socket) in lent.iter().flat_map(|lent| lent.sockets.iter()) {
-                socket.client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1);
-            }
+        if let Some(life) = self.life.take() {
+            let address = life.address.clone();
+            let lent = life.opened.as_ref().and_then(|opened| opened.lent.as_ref());
+            let sockets = lent.iter().flat_map(|lent| lent.sockets.iter());
+            let clients = sockets.map(|(_, socket)| socket.client.clone()).collect::<Vec<_>>();
+            // Its log is let go first, so that a successor does not find it in other hands.
+            drop(life);
+            self.shared.registry.abandon(&address, &self.mailbox);
+            clients.iter().for_each(|client| client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1));
         }
         self.instance = None;
         self.shared.running.fetch_sub(1, Ordering::AcqRel);

@@ -38,14 +38,17 @@ impl Registry {
         mailbox
     }
 
-    /// Forget a room that nothing keeps, unless an event came meanwhile.
-    pub(super) fn forget(&self, address: &Address, mailbox: &Arc<Mailbox>) -> bool {
-        let mut shard = self.shard(address);
-        let forgotten = mailbox.forget();
-        if forgotten {
-            shard.remove(address);
+    /// Forget a room that nothing keeps, unless an event came meanwhile: then it is given back. Its life ends before
+    /// the lock does, so that a successor never finds the room's log in other hands.
+    pub(super) fn forget(&self, life: Box<Life>, mailbox: &Arc<Mailbox>) -> Result<(), Box<Life>> {
+        let address = life.address().clone();
+        let mut shard = self.shard(&address);
+        if !mailbox.forget() {
+            return Err(life);
         }
-        forgotten
+        drop(life);
+        shard.remove(&address);
+        Ok(())
     }
 
     /// Forget a room whatever came for it.

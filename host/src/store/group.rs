@@ -251,6 +251,9 @@ impl Worker {
             queue.failed = Some(error.clone());
             std::mem::take(&mut queue.commits)
         };
+        // Nothing is on its way any more: nobody shall wait for the queue to become shorter.
+        self.shared.bytes.store(0, Ordering::Relaxed);
+        self.shared.emptied.notify_waiters();
         waiting.iter().chain(left.iter().map(|commit| &commit.waiting)).for_each(|waiting| waiting.failed(error));
     }
 }

@@ -416,6 +416,22 @@ mod tests {
         assert_eq!((count(&one), count(&two)), (1, 0));
     }
 
+    #[tokio::test]
+    async fn nobody_waits_for_a_queue_that_will_never_be_written() {
+        let options = StoreOptions { queue_bytes: 0, ..StoreOptions::default() };
+        let store = Store::on_disk(Arc::new(Panics), options).unwrap();
+        let (mut one, _) = store.room(&lobby()).unwrap();
+        let (mut two, _) = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap();
+        let (tell, told) = told();
+        let taken = one.commit(1, &write("a", "1"), std::iter::empty(), tell.clone()).is_ok();
+        // It is taken or refused, as the failure of the first comes before it or behind it.
+        let also_taken = two.commit(1, &write("a", "1"), std::iter::empty(), tell).is_ok();
+        for _ in 0..u8::from(taken) + u8::from(also_taken) {
+            assert!(told.recv().unwrap().is_err());
+        }
+        store.caught_up().await;
+    }
+
     /// A disk whose every write is a bug.
     struct Panics;
 
