@@ -1,5 +1,7 @@
 //! The command line: arguments to a configuration, a configuration to a server, an error to an exit code.
 
+mod bench;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +30,7 @@ enum Command {
     Token(Token),
     /// Check a configuration and the components it names, and say what each can do
     Check(Common),
+    Bench(bench::Bench),
 }
 
 #[derive(Args)]
@@ -88,6 +91,10 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(args),
         Command::Token(args) => token(args),
         Command::Check(args) => check(&args),
+        Command::Bench(args) => {
+            raise_file_limit();
+            bench::run(args)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

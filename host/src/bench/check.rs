@@ -1,0 +1,88 @@
+//! What a listener heard of one sender: all of it, once, in order? Pure, so that it can be tested.
+
+/// The line a message carries: who said it, the how-manieth it is, and when.
+pub(super) fn line(sender: usize, number: u64, nanos: u64, bytes: usize) -> String {
+    let mut line = format!("{sender} {number} {nanos} ");
+    line.extend(std::iter::repeat_n('.', bytes.saturating_sub(line.len())));
+    line
+}
+
+/// The parts of such a line, out of a `message` frame.
+pub(super) fn parts(frame: &str) -> Option<(usize, u64, u64)> {
+    const CONTENT: &str = r#""content":""#;
+    // A quote inside a string would be escaped, so this is the field and nothing else.
+    let content = &frame[frame.find(CONTENT)? + CONTENT.len()..];
+    let mut parts = content.splitn(4, ' ');
+    let mut number = || parts.next()?.parse::<u64>().ok();
+    Some((usize::try_from(number()?).ok()?, number()?, number()?))
+}
+
+/// The numbers 1, 2, 3 … as they came.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Sequence {
+    /// The highest number heard.
+    last: u64,
+    /// Lower numbers that have not come.
+    missing: Vec<u64>,
+    pub(super) duplicated: u64,
+    pub(super) out_of_order: u64,
+}
+
+impl Sequence {
+    pub(super) fn hear(&mut self, number: u64) {
+        if number == self.last + 1 {
+            self.last = number;
+        } else if number > self.last {
+            self.missing.extend(self.last + 1..number);
+            self.last = number;
+        } else if let Some(index) = self.missing.iter().position(|missing| *missing == number) {
+            self.missing.swap_remove(index);
+            self.out_of_order += 1;
+        } else {
+            self.duplicated += 1;
+        }
+    }
+
+    /// How many of `said` never came.
+    pub(super) fn lost(&self, said: u64) -> u64 {
+        self.missing.len() as u64 + said.saturating_sub(self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(numbers: &[u64]) -> Sequence {
+        let mut sequence = Sequence::default();
+        numbers.iter().for_each(|number| sequence.hear(*number));
+        sequence
+    }
+
+    fn faults(sequence: &Sequence, said: u64) -> (u64, u64, u64) {
+        (sequence.lost(said), sequence.duplicated, sequence.out_of_order)
+    }
+
+    #[test]
+    fn what_came_whole_and_in_order_has_no_faults() {
+        assert_eq!(faults(&heard(&[1, 2, 3]), 3), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_gap_and_a_missing_end_are_losses() {
+        assert_eq!(faults(&heard(&[1, 4]), 6), (4, 0, 0));
+    }
+
+    #[test]
+    fn what_came_twice_is_a_duplicate_and_what_came_late_is_out_of_order() {
+        assert_eq!(faults(&heard(&[1, 2, 2, 4, 3]), 4), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_line_is_read_back_from_the_frame_that_carries_it() {
+        let frame = format!(r#"{{"type":"message","message":{{"content":"{}","seq":1}}}}"#, line(3, 17, 99, 64));
+        assert_eq!(parts(&frame), Some((3, 17, 99)));
+        assert_eq!(line(3, 17, 99, 64).len(), 64);
+        assert_eq!(parts(r#"{"type":"typing","userId":"a"}"#), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! `wake`: what it costs that a room slept. The same echo, into awake rooms and into sleeping ones.
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::check;
+use super::latency::Latencies;
+use super::report::{Report, Server, progress};
+use super::socket::Socket;
+use super::target::{PATIENCE, Target};
+use super::{Wake, process};
+use dormouse::clock;
+
+/// Room after room, first awake and then asleep.
+pub(super) async fn run(target: &Target, args: &Wake) -> anyhow::Result<Report> {
+    let before = process::usage(target.pid());
+    let mut sockets = Vec::with_capacity(args.rooms);
+    for room in 0..args.rooms {
+        sockets.push(Socket::open(target, &target.room(room), "u").await?);
+        progress(format_args!("opening: {} of {}", sockets.len(), args.rooms));
+    }
+    let began = clock::monotonic();
+    let (awake, asleep) = (Latencies::default(), Latencies::default());
+    let mut number = 0;
+    // The first echo in a room is not counted: it may be the one that makes the room's storage.
+    for round in [None, Some(&awake), Some(&awake)] {
+        echo_all(&mut sockets, &mut number, round).await?;
+    }
+    progress(format_args!("leaving the rooms alone for {:?}", args.asleep_after));
+    let from = process::usage(target.pid());
+    clock::sleep(args.asleep_after).await;
+    echo_all(&mut sockets, &mut number, Some(&asleep)).await?;
+    let to = process::usage(target.pid());
+
+    let mut report = Report::new("wake", json!({ "rooms": args.rooms }));
+    report.seconds = began.elapsed().as_secs_f64();
+    report.latency.insert("awake", awake.percentiles());
+    report.latency.insert("asleep", asleep.percentiles());
+    report.server = Server::between(target.pid(), before, from, to);
+    Ok(report)
+}
+
+async fn echo_all(sockets: &mut [Socket], number: &mut u64, round: Option<&Latencies>) -> anyhow::Result<()> {
+    for socket in sockets {
+        *number += 1;
+        let began = clock::monotonic();
+        socket.say(format!(r#"{{"type":"message","content":"{}"}}"#, check::line(0, *number, 0, 64))).await?;
+        let mut came_back = false;
+        while !came_back {
+            let mut visit =
+                |frame: &str| came_back |= check::parts(frame).is_some_and(|(_, heard, _)| heard == *number);
+            tokio::time::timeout(PATIENCE, socket.hear(&mut visit)).await.context("no echo came")??;
+        }
+        if let Some(round) = round {
+            round.add(began.elapsed());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,373 @@
+//! One WebSocket: the queue of what it is told, and the task that reads from it and writes to it.
+//!
+//! tungstenite reads and judges what comes in; what it answers to pings and goodbyes goes into the same queue as what
+//! the room says. The buffers of an idle socket are small: a thousand bytes to read into, and space for a few frames.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, IoSlice, Read, Write};
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::coop;
+use tungstenite::Message;
+use tungstenite::error::{CapacityError, Error, ProtocolError};
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
+
+use crate::protocol::User;
+use crate::room::Room;
+
+/// What may wait for a client, in bytes. It is dropped when it would be more; one frame may always wait.
+const MOST_WAITING: usize = 4 << 20;
+/// The longest message of a client, in bytes.
+const MESSAGE_BYTES: usize = 64 << 10;
+/// What is read at once. It is held while the socket lives, so it is small; a longer message gets its own buffer.
+const READ_BUFFER_BYTES: usize = 1 << 10;
+/// Messages that are read before the room hears them, and others on this thread get their turn.
+const MESSAGES_AT_ONCE: usize = 32;
+/// Frames written with one system call.
+const FRAMES_A_WRITE: usize = 64;
+/// The space for frames that an idle socket keeps, so that the next few need no allocation.
+const FRAMES_KEPT: usize = 8;
+
+/// A client as its room sees it.
+pub(crate) struct Socket {
+    user: User,
+    queue: Mutex<Queue>,
+    /// Of the socket's task, since it first ran. A task has the same waker for life.
+    waker: OnceLock<Waker>,
+}
+
+struct Queue {
+    frames: VecDeque<Bytes>,
+    /// Bytes that wait: in `frames`, and taken but not yet written.
+    waiting: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The task sleeps; who tells it something must wake it.
+    Asleep,
+    /// The task will look into the queue without being woken.
+    Awake,
+    /// Too much waited; the task has to end.
+    TooSlow,
+}
+
+/// The task of a socket.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    protocol: WebSocketContext,
+    socket: Arc<Socket>,
+    room: Arc<Room>,
+    /// Frames on their way; the first may be written in part.
+    writing: VecDeque<Bytes>,
+    /// Bytes written since the queue was told.
+    written: usize,
+    /// There may be more to read, of which nobody will tell us: tungstenite holds it, or we were not the one to wait.
+    may_hold_more: bool,
+}
+
+/// How far the client has taken what it is told.
+enum Wrote {
+    All,
+    /// It will be woken when the client takes more.
+    NotYet,
+}
+
+/// The connection is over.
+struct Over;
+
+impl Socket {
+    pub(crate) fn new(user: User) -> Arc<Self> {
+        let queue = Queue { frames: VecDeque::new(), waiting: 0, state: State::Awake };
+        Arc::new(Socket { user, queue: Mutex::new(queue), waker: OnceLock::new() })
+    }
+
+    pub(crate) fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// Tell the client: one frame, or several in one piece.
+    pub(crate) fn say(&self, frames: Bytes) {
+        let mut queue = self.lock();
+        let too_much = queue.waiting > 0 && queue.waiting + frames.len() > MOST_WAITING;
+        let before = queue.state;
+        match before {
+            State::TooSlow => return,
+            _ if too_much => {
+                queue.state = State::TooSlow;
+                queue.frames = VecDeque::new();
+            }
+            State::Asleep | State::Awake => {
+                queue.state = State::Awake;
+                queue.waiting += frames.len();
+                queue.frames.push_back(frames);
+            }
+        }
+        // The lock is let go first, so that the task does not run into it.
+        drop(queue);
+        if (before == State::Asleep || too_much)
+            && let Some(waker) = self.waker.get()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The task runs, and will look into the queue before it sleeps: what the room says meanwhile need not wake it.
+    fn stay_awake(&self) {
+        let mut queue = self.lock();
+        if queue.state == State::Asleep {
+            queue.state = State::Awake;
+        }
+    }
+
+    /// The client takes no more for now. `written` is what it took since the queue was told.
+    fn wait(&self, written: usize) -> Result<(), Over> {
+        self.settle(written).map(drop)
+    }
+
+    /// Take all frames that wait. Where there are none, whoever comes with one wakes the task.
+    fn take(&self, written: usize, frames: &mut VecDeque<Bytes>) -> Result<Wrote, Over> {
+        let mut queue = self.settle(written)?;
+        if queue.frames.is_empty() {
+            queue.state = State::Asleep;
+            queue.frames.shrink_to(FRAMES_KEPT);
+            return Ok(Wrote::All);
+        }
+        mem::swap(&mut queue.frames, frames);
+        Ok(Wrote::NotYet)
+    }
+
+    fn settle(&self, written: usize) -> Result<MutexGuard<'_, Queue>, Over> {
+        let mut queue = self.lock();
+        queue.waiting -= written;
+        if queue.state == State::TooSlow { Err(Over) } else { Ok(queue) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Connection {
+    /// A socket after its upgrade, which has joined `room`. `read` is what came with the request.
+    pub(crate) fn new(stream: TcpStream, read: &[u8], socket: Arc<Socket>, room: Arc<Room>) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .max_message_size(Some(MESSAGE_BYTES))
+            .max_frame_size(Some(MESSAGE_BYTES));
+        let protocol = WebSocketContext::from_partially_read(read.to_vec(), Role::Server, Some(config));
+        let writing = VecDeque::new();
+        Connection { stream, protocol, socket, room, writing, written: 0, may_hold_more: true }
+    }
+
+    fn drive(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        let read = self.read(context);
+        // Also after the end of what was read: the answer to a goodbye is still to be written.
+        self.write(context)?;
+        read?;
+        if self.may_hold_more {
+            context.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Read what there is, up to a limit, and let the room hear it.
+    fn read(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        // Most often it was woken to write. Then the stream still knows whom to wake when the client says something.
+        if !self.may_hold_more && self.stream.try_io(Interest::READABLE, || Ok(())).is_err() {
+            return Ok(());
+        }
+        let mut heard = Vec::new();
+        let mut replies = Vec::new();
+        let mut wire = Wire { stream: &mut self.stream, context, replies: &mut replies };
+        let over = loop {
+            if heard.len() == MESSAGES_AT_ONCE {
+                self.may_hold_more = true;
+                break false;
+            }
+            match self.protocol.read(&mut wire) {
+                Ok(message @ (Message::Text(_) | Message::Binary(_))) => heard.push(message),
+                // tungstenite has answered pings, and goodbyes when it is asked once more.
+                Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Where tokio refused because we had our share of this turn, the stream knows nobody to wake.
+                    self.may_hold_more = !coop::has_budget_remaining();
+                    break false;
+                }
+                Err(error) => {
+                    if let Some((code, reason)) = fault(&error) {
+                        // It only fails where both have said goodbye already.
+                        let _ = self.protocol.close(&mut wire, Some(CloseFrame { code, reason: reason.into() }));
+                    }
+                    break true;
+                }
+            }
+        };
+        if !heard.is_empty() || !replies.is_empty() {
+            self.socket.stay_awake();
+        }
+        if !heard.is_empty() {
+            self.room.hear(&self.socket, &heard);
+        }
+        if !replies.is_empty() {
+            self.socket.say(replies.into());
+        }
+        if over { Err(Over) } else { Ok(()) }
+    }
+
+    /// Write what waits, as far as the client takes it, many frames at a time.
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        loop {
+            let wrote = self.write_taken(context)?;
+            let written = mem::take(&mut self.written);
+            if let Wrote::NotYet = wrote {
+                return self.socket.wait(written);
+            }
+            if let Wrote::All = self.socket.take(written, &mut self.writing)? {
+                self.writing.shrink_to(FRAMES_KEPT);
+                return Ok(());
+            }
+        }
+    }
+
+    fn write_taken(&mut self, context: &mut Context<'_>) -> Result<Wrote, Over> {
+        while !self.writing.is_empty() {
+            let stream = Pin::new(&mut self.stream);
+            let wrote = match self.writing.len() {
+                // What is told to a quiet room. The kernel needs less time where it is given no list.
+                1 => stream.poll_write(context, &self.writing[0]),
+                waiting => {
+                    let mut slices = [IoSlice::new(&[]); FRAMES_A_WRITE];
+                    for (slice, frames) in slices.iter_mut().zip(&self.writing) {
+                        *slice = IoSlice::new(frames);
+                    }
+                    stream.poll_write_vectored(context, &slices[..waiting.min(FRAMES_A_WRITE)])
+                }
+            };
+            match wrote {
+                Poll::Ready(Ok(written)) => self.advance(written),
+                Poll::Ready(Err(_)) => return Err(Over),
+                Poll::Pending => return Ok(Wrote::NotYet),
+            }
+        }
+        Ok(Wrote::All)
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.written += written;
+        while let Some(frames) = self.writing.front_mut() {
+            if written < frames.len() {
+                frames.advance(written);
+                return;
+            }
+            written -= frames.len();
+            self.writing.pop_front();
+        }
+    }
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // Before the queue is looked into: from then on it is the waker that counts.
+        self.socket.waker.get_or_init(|| context.waker().clone());
+        match self.drive(context) {
+            Ok(()) => Poll::Pending,
+            Err(Over) => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// However it ended, the room is told once.
+    fn drop(&mut self) {
+        self.room.leave(&self.socket);
+    }
+}
+
+/// What the client did wrong, and is told; absent where the connection is simply gone.
+fn fault(error: &Error) -> Option<(CloseCode, &'static str)> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some((CloseCode::Size, "message too big")),
+        Error::Utf8(_) => Some((CloseCode::Invalid, "text is not UTF-8")),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) | Error::Capacity(_) => Some((CloseCode::Protocol, "bad frame")),
+        _ => None,
+    }
+}
+
+/// The connection as tungstenite sees it: reads come from the client, writes go behind our own frames.
+struct Wire<'a, 'b> {
+    stream: &'a mut TcpStream,
+    context: &'a mut Context<'b>,
+    replies: &'a mut Vec<u8>,
+}
+
+impl Read for Wire<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Not `try_read`: this one knows that there is no more where it read less than it could, and does not try.
+        let mut buffer = ReadBuf::new(buffer);
+        match Pin::new(&mut *self.stream).poll_read(self.context, &mut buffer) {
+            Poll::Ready(done) => done.map(|()| buffer.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Write for Wire<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.replies.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket() -> Arc<Socket> {
+        Socket::new(User { id: "1".into(), name: "Ana".into() })
+    }
+
+    fn say(socket: &Socket, bytes: usize) {
+        socket.say(vec![0; bytes].into());
+    }
+
+    #[test]
+    fn what_waits_is_bounded_until_it_is_written() {
+        let (socket, mut writing) = (socket(), VecDeque::new());
+        say(&socket, MOST_WAITING + 1);
+        assert!(matches!(socket.take(0, &mut writing), Ok(Wrote::NotYet)));
+        assert!(socket.wait(MOST_WAITING).is_ok());
+        say(&socket, MOST_WAITING - 1);
+        assert!(socket.wait(0).is_ok());
+        say(&socket, 1);
+        assert!(socket.wait(0).is_err(), "one byte too many");
+        assert!(socket.lock().frames.is_empty(), "nothing is held for who is dropped");
+    }
+
+    #[test]
+    fn only_a_socket_that_sleeps_is_woken() {
+        let (socket, mut writing) = (socket(), VecDeque::new());
+        assert!(matches!(socket.take(0, &mut writing), Ok(Wrote::All)));
+        assert_eq!(socket.lock().state, State::Asleep);
+        socket.stay_awake();
+        say(&socket, 1);
+        assert!(matches!(socket.take(0, &mut writing), Ok(Wrote::NotYet)));
+        assert_eq!((writing.len(), socket.lock().state), (1, State::Awake), "it looks once more before it sleeps");
+    }
+}
