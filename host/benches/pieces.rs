@@ -51,7 +51,7 @@ fn commit(bencher: Bencher<'_, '_>, rooms: usize) {
     bencher.counter(divan::counter::ItemsCount::new(rooms)).bench_local(|| {
         for log in &mut logs {
             let number = log.number() + 1;
-            log.commit(number, &writes, std::iter::empty(), waiting.clone()).expect("there is space");
+            log.commit(number, writes.clone(), Default::default(), waiting.clone()).expect("there is space");
         }
         for _ in 0..rooms {
             is_done.recv().expect("it commits");
@@ -62,7 +62,7 @@ fn commit(bencher: Bencher<'_, '_>, rooms: usize) {
 struct Done(Sender<()>);
 
 impl Waiting for Done {
-    fn committed(&self, _: Receipt) {
+    fn committed(&self, _: Receipt, _: bool) {
         let _ = self.0.send(());
     }
 
@@ -112,7 +112,6 @@ impl Room {
             user: Arc::new(user.clone()),
             tags: Vec::new(),
             attachment: Bytes::new(),
-            joined: 0,
             gone: false,
             client: Arc::new(Nobody),
         };
@@ -145,7 +144,10 @@ impl Room {
 struct Nobody;
 
 impl Client for Nobody {
-    fn say(&self, _: &Said) {}
+    fn say(&self, _: &Said) -> bool {
+        false
+    }
+    fn flush(&self) {}
     fn close(&self, _: u16, _: &str) {}
     fn taken(&self) {}
     fn resume(&self) {}

@@ -1,18 +1,19 @@
 //! One WebSocket, from its upgrade to its end: frames in, frames out, signs of life.
 //!
 //! tungstenite reads and judges what comes in and answers pings and closes; what it wants to write goes into our own
-//! queue, behind what the room said. Data frames go out as they are, encoded once for all who get them.
+//! queue (`outgoing`), behind what the room said. This task reads; it writes only what nobody else could write at once.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::Sleep;
 use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -26,8 +27,6 @@ use crate::config::Limits;
 use crate::model::{Client, Close, Message, Said};
 use crate::room::{self, Seat};
 
-/// Frames written with one system call.
-const FRAMES_A_WRITE: usize = 64;
 /// Frames that may wait here before the client is read no further: answers to its pings wait for it as well.
 const FRAMES_WAITING: usize = 256;
 /// Messages read before others on this thread get their turn.
@@ -48,17 +47,15 @@ pub(super) struct Terms {
 
 /// The task of one WebSocket.
 pub(super) struct Connection {
-    stream: TcpStream,
+    reader: OwnedReadHalf,
     protocol: WebSocketContext,
     outgoing: Arc<Outgoing>,
     /// Given up when the room is told of the end.
     seat: Option<Seat>,
     terms: Terms,
     bucket: Option<Bucket>,
-    /// Frames on their way; the first may be written in part.
-    writing: VecDeque<Bytes>,
-    /// How many bytes in `writing` are counted as waiting for the client.
-    counted: usize,
+    /// Frames that wait for the client, when we last looked.
+    waiting: usize,
     /// A message that the room had no space for.
     refused: Option<Message>,
     heard: Instant,
@@ -92,15 +89,16 @@ impl Connection {
         let heard = clock::monotonic();
         let alarm = Box::pin(tokio::time::sleep(first_alarm(&terms)));
         let bucket = (terms.messages_per_second > 0).then(|| Bucket::new(terms.messages_per_second, heard));
+        let (reader, writer) = stream.into_split();
+        outgoing.open(writer);
         Connection {
-            stream,
+            reader,
             protocol,
             outgoing,
             seat: Some(seat),
             terms,
             bucket,
-            writing: VecDeque::new(),
-            counted: 0,
+            waiting: 0,
             refused: None,
             heard,
             alarm,
@@ -119,21 +117,15 @@ impl Connection {
             let _ = self.write(context);
             return Poll::Ready(Over);
         }
-        if self.write(context).is_err() {
+        if self.waiting > 0 && self.write(context).is_err() {
             return Poll::Ready(Over);
         }
         self.ring(context)
     }
 
-    /// Take what the room and the host have put in the queue.
+    /// Do what the room and the host have asked for.
     fn take_work(&mut self, context: &Context<'_>) {
         let work = self.outgoing.take(context);
-        self.counted += work.frames.iter().map(Bytes::len).sum::<usize>();
-        if self.writing.is_empty() {
-            self.writing = work.frames;
-        } else {
-            self.writing.extend(work.frames);
-        }
         if let Some((code, reason)) = work.close {
             self.say_goodbye(code, &reason);
         }
@@ -151,7 +143,7 @@ impl Connection {
         self.ending = Some(Close { code, reason: reason.into(), clean: false });
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         let mut replies = Vec::new();
-        let mut wire = Wire { stream: &self.stream, context: None, replies: &mut replies };
+        let mut wire = Wire { reader: None, replies: &mut replies };
         // It only fails where the other side has said goodbye already.
         let _ = self.protocol.close(&mut wire, Some(frame));
         let _ = self.protocol.flush(&mut wire);
@@ -162,44 +154,14 @@ impl Connection {
 
     fn reply(&mut self, replies: Vec<u8>) {
         if !replies.is_empty() {
-            self.writing.push_back(replies.into());
+            self.waiting = self.outgoing.reply(replies.into());
         }
     }
 
-    /// Write what waits, as far as the client takes it, many frames at a time.
+    /// Write what waits, as far as the client takes it.
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
-        while !self.writing.is_empty() {
-            let frames = self.writing.iter().take(FRAMES_A_WRITE).map(|frame| IoSlice::new(frame)).collect::<Vec<_>>();
-            match self.stream.try_write_vectored(&frames) {
-                Ok(written) => self.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match self.stream.poll_write_ready(context) {
-                        Poll::Ready(Ok(())) => {}
-                        Poll::Ready(Err(_)) => return Err(Over),
-                        Poll::Pending => return Ok(()),
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(Over),
-            }
-        }
-        // An idle connection keeps no buffer.
-        self.writing = VecDeque::new();
+        self.waiting = self.outgoing.poll_write(context).map_err(|_| Over)?;
         Ok(())
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        let counted = written.min(self.counted);
-        self.counted -= counted;
-        self.outgoing.written(counted);
-        while let Some(frame) = self.writing.front_mut() {
-            if written < frame.len() {
-                bytes::Buf::advance(frame, written);
-                return;
-            }
-            written -= frame.len();
-            self.writing.pop_front();
-        }
     }
 
     /// Whether the client is read at all: not while the room has no space for what it says.
@@ -209,11 +171,11 @@ impl Connection {
 
     fn read(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
         for _ in 0..MESSAGES_A_POLL {
-            if self.is_paused() || self.writing.len() > FRAMES_WAITING {
+            if self.is_paused() || self.waiting > FRAMES_WAITING {
                 return Ok(());
             }
             let mut replies = Vec::new();
-            let mut wire = Wire { stream: &self.stream, context: Some(context), replies: &mut replies };
+            let mut wire = Wire { reader: Some((&mut self.reader, context)), replies: &mut replies };
             let read = self.protocol.read(&mut wire);
             let flushed = self.protocol.flush(&mut wire);
             self.reply(replies);
@@ -250,7 +212,7 @@ impl Connection {
         self.heard = clock::monotonic();
         match message {
             tungstenite::Message::Text(text) => match self.seat.as_ref().and_then(|seat| seat.auto_response(&text)) {
-                Some(reply) => self.writing.push_back(super::frames::encode(&Message::Text(reply))),
+                Some(reply) => self.waiting = self.outgoing.reply(super::frames::encode(&Message::Text(reply))),
                 None => self.said(Message::Text(text.as_str().to_owned())),
             },
             tungstenite::Message::Binary(bytes) => self.said(Message::Binary(bytes.into())),
@@ -276,6 +238,7 @@ impl Connection {
         if self.bucket.as_mut().is_some_and(|bucket| !bucket.take(self.heard)) {
             let error = r#"{"type":"error","code":"rate_limited","message":"too many messages; slow down"}"#;
             self.outgoing.say(&Said::new(Message::Text(error.into())));
+            self.outgoing.flush();
             return;
         }
         self.outgoing.sent();
@@ -330,7 +293,7 @@ impl Connection {
 
     fn ask(&mut self) {
         let mut replies = Vec::new();
-        let mut wire = Wire { stream: &self.stream, context: None, replies: &mut replies };
+        let mut wire = Wire { reader: None, replies: &mut replies };
         let ping = tungstenite::Message::Ping(Bytes::new());
         // It only fails where a goodbye was said, and then nobody is asked.
         let _ = self.protocol.write(&mut wire, ping).and_then(|()| self.protocol.flush(&mut wire));
@@ -362,6 +325,7 @@ impl Future for Connection {
 impl Drop for Connection {
     /// However it ended, the room is told once.
     fn drop(&mut self) {
+        self.outgoing.hang_up();
         if let Some(seat) = self.seat.take() {
             seat.close(self.ending.take().unwrap_or_else(Close::lost));
         }
@@ -387,25 +351,21 @@ fn fault(error: &Error) -> Option<Why> {
     }
 }
 
-/// The connection as tungstenite sees it: reads come from the client, writes go behind our own frames.
+/// The connection as tungstenite sees it: reads come from the client, writes go behind what the room said.
 struct Wire<'a, 'b> {
-    stream: &'a TcpStream,
     /// Absent where nothing is to be read.
-    context: Option<&'a mut Context<'b>>,
+    reader: Option<(&'a mut OwnedReadHalf, &'a mut Context<'b>)>,
     replies: &'a mut Vec<u8>,
 }
 
 impl Read for Wire<'_, '_> {
+    /// A read that does not fill the buffer is known to have emptied the connection, and costs no second one.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(context) = &mut self.context else { return Err(io::ErrorKind::WouldBlock.into()) };
-        loop {
-            match self.stream.try_read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.stream.poll_read_ready(context) {
-                    Poll::Ready(ready) => ready?,
-                    Poll::Pending => return Err(error),
-                },
-                done => return done,
-            }
+        let Some((reader, context)) = &mut self.reader else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let mut buffer = ReadBuf::new(buffer);
+        match Pin::new(&mut **reader).poll_read(context, &mut buffer) {
+            Poll::Ready(read) => read.map(|()| buffer.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 }

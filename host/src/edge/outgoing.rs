@@ -1,21 +1,28 @@
-//! One connection as its room sees it: a bounded queue of frames, and the way to wake its task.
+//! One connection as its room sees it: a bounded queue of frames, the way to the wire, and the way to wake its task.
+//!
+//! Whoever says something to a client may also let it leave: [`flush`](Client::flush) writes what waits, from any
+//! thread, as far as the connection takes it at once. Only the rest needs the connection's own task. So a message to
+//! ten clients costs ten writes, and wakes nobody.
 
 use std::collections::VecDeque;
+use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use tokio::net::tcp::OwnedWriteHalf;
 
 use super::close::Why;
 use super::frames;
 use crate::model::{Client, Said};
 
-/// What the room and the host put in, and the connection's task takes out.
+/// Frames written with one system call.
+const FRAMES_A_WRITE: usize = 64;
+
+/// What the room and the host put in, and what lets it out.
 pub(super) struct Outgoing {
     inner: Mutex<Inner>,
-    /// Bytes that wait: in the queue, and taken but not yet written.
-    waiting: AtomicUsize,
     /// Messages that were handed to the room and have not had their turn.
     in_flight: AtomicUsize,
     most_waiting: usize,
@@ -24,19 +31,43 @@ pub(super) struct Outgoing {
 
 #[derive(Default)]
 struct Inner {
-    frames: VecDeque<Bytes>,
+    /// Absent before the upgrade, and after the end.
+    stream: Option<OwnedWriteHalf>,
+    queue: Queue,
+    writer: Writer,
     close: Option<(u16, String)>,
     closing: bool,
     resumed: bool,
     waker: Option<Waker>,
 }
 
+/// Frames on their way. One frame waits without an allocation: most of the time it is the only one.
+#[derive(Default)]
+struct Queue {
+    first: Option<Bytes>,
+    rest: VecDeque<Bytes>,
+    /// Bytes of all of them that are not written.
+    bytes: usize,
+    /// A part of the first is written: it can no longer be dropped.
+    begun: bool,
+}
+
+/// Who writes next.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// Nobody: nothing waits.
+    #[default]
+    Nobody,
+    /// Whoever said the first of what waits.
+    Sayer,
+    /// The connection's task, when the connection takes more.
+    Task,
+}
+
 /// What the connection's task has to do.
 #[derive(Default)]
 pub(super) struct Work {
-    /// Frames to write.
-    pub(super) frames: VecDeque<Bytes>,
-    /// Say goodbye after them.
+    /// Say goodbye after what waits.
     pub(super) close: Option<(u16, String)>,
     /// The room has space again.
     pub(super) resumed: bool,
@@ -44,31 +75,57 @@ pub(super) struct Work {
 
 impl Outgoing {
     pub(super) fn new(most_waiting: usize, most_in_flight: usize) -> Self {
-        Outgoing {
-            inner: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-            in_flight: AtomicUsize::new(0),
-            most_waiting,
-            most_in_flight,
-        }
+        Outgoing { inner: Mutex::default(), in_flight: AtomicUsize::new(0), most_waiting, most_in_flight }
     }
 
-    /// Take all there is to do, and be woken when there is more.
+    /// The upgrade is done: what waits may leave.
+    pub(super) fn open(&self, stream: OwnedWriteHalf) {
+        self.lock().stream = Some(stream);
+    }
+
+    /// The connection is over: nothing leaves any more, and what waits is dropped.
+    pub(super) fn hang_up(&self) {
+        let mut inner = self.lock();
+        inner.closing = true;
+        inner.queue = Queue::default();
+        inner.writer = Writer::Nobody;
+        let stream = inner.stream.take();
+        drop(inner);
+        drop(stream);
+    }
+
+    /// Take all there is to do beside writing, and be woken when there is more.
     pub(super) fn take(&self, context: &Context<'_>) -> Work {
         let mut inner = self.lock();
         if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             inner.waker = Some(context.waker().clone());
         }
-        Work {
-            frames: std::mem::take(&mut inner.frames),
-            close: inner.close.take(),
-            resumed: std::mem::take(&mut inner.resumed),
-        }
+        Work { close: inner.close.take(), resumed: std::mem::take(&mut inner.resumed) }
     }
 
-    /// Bytes were written.
-    pub(super) fn written(&self, bytes: usize) {
-        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+    /// Queue a frame that no room said: an answer to a ping, a goodbye. How many frames wait.
+    pub(super) fn reply(&self, frame: Bytes) -> usize {
+        let mut inner = self.lock();
+        inner.queue.push(frame);
+        inner.queue.len()
+    }
+
+    /// Write what waits, as far as the connection takes it, and be woken when it takes more. How many frames wait.
+    ///
+    /// Fails: when the connection is gone.
+    pub(super) fn poll_write(&self, context: &mut Context<'_>) -> io::Result<usize> {
+        let mut inner = self.lock();
+        while !inner.write()? {
+            let Some(stream) = &inner.stream else { break };
+            match stream.as_ref().poll_write_ready(context) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => {
+                    inner.writer = Writer::Task;
+                    break;
+                }
+            }
+        }
+        Ok(inner.queue.len())
     }
 
     /// A message goes to the room.
@@ -91,6 +148,77 @@ impl Outgoing {
     }
 }
 
+impl Inner {
+    /// Write until nothing waits, or the connection takes no more: then false.
+    fn write(&mut self) -> io::Result<bool> {
+        let Some(stream) = &self.stream else { return Ok(self.queue.is_empty()) };
+        while let Some(first) = &self.queue.first {
+            let wrote = if self.queue.rest.is_empty() {
+                stream.try_write(first)
+            } else {
+                let mut frames = [IoSlice::new(&[]); FRAMES_A_WRITE];
+                let waiting = std::iter::once(first).chain(&self.queue.rest);
+                let count = frames.iter_mut().zip(waiting).map(|(slot, frame)| *slot = IoSlice::new(frame)).count();
+                stream.try_write_vectored(&frames[..count])
+            };
+            match wrote {
+                Ok(written) => self.queue.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.writer = Writer::Nobody;
+        Ok(true)
+    }
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        if self.first.is_none() {
+            self.first = Some(frame);
+        } else {
+            self.rest.push_back(frame);
+        }
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while let Some(first) = &mut self.first {
+            if written < first.len() {
+                first.advance(written);
+                self.begun |= written > 0;
+                return;
+            }
+            written -= first.len();
+            self.begun = false;
+            self.first = self.rest.pop_front();
+        }
+        // An idle connection keeps no buffer.
+        self.rest = VecDeque::new();
+    }
+
+    /// Drop what can still be dropped.
+    fn clear(&mut self) {
+        let begun = if self.begun { self.first.take() } else { None };
+        let was_begun = begun.is_some();
+        *self = Queue::default();
+        if let Some(frame) = begun {
+            self.push(frame);
+            self.begun = was_begun;
+        }
+    }
+}
+
 /// The lock is let go first, so that the task does not run into it.
 fn wake(mut inner: MutexGuard<'_, Inner>) {
     let waker = inner.waker.take();
@@ -101,24 +229,37 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 }
 
 impl Client for Outgoing {
-    fn say(&self, said: &Said) {
+    fn say(&self, said: &Said) -> bool {
         let frame = said.encoded(frames::encode);
         let mut inner = self.lock();
         if inner.closing {
-            return;
+            return false;
         }
-        let waiting = self.waiting.load(Ordering::Relaxed);
+        let waiting = inner.queue.bytes;
         // One frame always fits, however long: a history can be longer than what may wait behind it.
         if waiting > 0 && waiting + frame.len() > self.most_waiting {
-            let dropped = inner.frames.drain(..).map(|frame| frame.len()).sum();
-            self.waiting.fetch_sub(dropped, Ordering::Relaxed);
+            inner.queue.clear();
             inner.closing = true;
             inner.close = Some((Why::TooSlow.code(), Why::TooSlow.reason()));
-        } else {
-            self.waiting.fetch_add(frame.len(), Ordering::Relaxed);
-            inner.frames.push_back(frame.clone());
+            wake(inner);
+            return false;
         }
-        wake(inner);
+        inner.queue.push(frame.clone());
+        let first = inner.writer == Writer::Nobody;
+        if first {
+            inner.writer = Writer::Sayer;
+        }
+        first
+    }
+
+    fn flush(&self) {
+        let mut inner = self.lock();
+        // Before the upgrade is done everything waits, and the connection's task begins with it.
+        if inner.stream.is_some() && inner.writer == Writer::Sayer && !inner.write().unwrap_or(false) {
+            // The rest, or the error, is for the task.
+            inner.writer = Writer::Task;
+            wake(inner);
+        }
     }
 
     fn close(&self, code: u16, reason: &str) {
@@ -143,7 +284,7 @@ impl Client for Outgoing {
     }
 
     fn buffered(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.lock().queue.bytes
     }
 }
 
@@ -152,12 +293,20 @@ mod tests {
     use super::*;
     use crate::model::Message;
 
-    fn say(outgoing: &Outgoing, bytes: usize) {
-        outgoing.say(&Said::new(Message::Binary(vec![0; bytes])));
+    fn say(outgoing: &Outgoing, bytes: usize) -> bool {
+        outgoing.say(&Said::new(Message::Binary(vec![0; bytes])))
     }
 
-    fn take(outgoing: &Outgoing) -> Work {
-        outgoing.take(&Context::from_waker(Waker::noop()))
+    fn close_code(outgoing: &Outgoing) -> Option<u16> {
+        outgoing.take(&Context::from_waker(Waker::noop())).close.map(|(code, _)| code)
+    }
+
+    /// The two ends of a connection.
+    async fn connection() -> (OwnedWriteHalf, tokio::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connect = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (ours, theirs) = tokio::join!(listener.accept(), connect);
+        (ours.unwrap().0.into_split().1, theirs.unwrap())
     }
 
     #[test]
@@ -165,9 +314,7 @@ mod tests {
         let outgoing = Outgoing::new(100, 1);
         say(&outgoing, 60);
         say(&outgoing, 60);
-        let work = take(&outgoing);
-        assert_eq!(work.close.map(|(code, _)| code), Some(1013));
-        assert!(work.frames.is_empty());
+        assert_eq!(close_code(&outgoing), Some(1013));
         assert_eq!(outgoing.buffered(), 0);
     }
 
@@ -175,9 +322,8 @@ mod tests {
     fn one_frame_always_fits() {
         let outgoing = Outgoing::new(100, 1);
         say(&outgoing, 5_000);
-        let work = take(&outgoing);
-        assert!(work.close.is_none());
-        assert_eq!(work.frames.len(), 1);
+        assert_eq!(close_code(&outgoing), None);
+        assert_eq!(outgoing.buffered(), 5_000 + 4);
     }
 
     #[test]
@@ -187,7 +333,61 @@ mod tests {
         outgoing.end(Why::Idle);
         say(&outgoing, 1);
         outgoing.end(Why::TooBig);
-        let work = take(&outgoing);
-        assert_eq!((work.frames.len(), work.close.map(|(code, _)| code)), (1, Some(4408)));
+        assert_eq!(close_code(&outgoing), Some(4408));
+        assert_eq!(outgoing.buffered(), 3);
+    }
+
+    #[test]
+    fn only_the_first_of_what_waits_asks_for_a_flush() {
+        let outgoing = Outgoing::new(100, 1);
+        assert!(say(&outgoing, 1));
+        assert!(!say(&outgoing, 1));
+    }
+
+    #[tokio::test]
+    async fn whoever_flushes_writes_all_that_waits_in_order() {
+        use tokio::io::AsyncReadExt;
+        let (ours, mut theirs) = connection().await;
+        let outgoing = Outgoing::new(1_000, 1);
+        (1..=3).for_each(|bytes| {
+            say(&outgoing, bytes);
+        });
+        outgoing.flush();
+        assert_eq!(outgoing.buffered(), 3 + 4 + 5, "before the upgrade everything waits");
+        outgoing.open(ours);
+        outgoing.flush();
+        assert_eq!(outgoing.buffered(), 0);
+        let mut heard = [0; 12];
+        theirs.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard, [0x82, 1, 0, 0x82, 2, 0, 0, 0x82, 3, 0, 0, 0]);
+        assert!(say(&outgoing, 1), "and the next one asks for a flush again");
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_is_written_in_part_stays_whole_when_the_rest_is_dropped() {
+        use tokio::io::AsyncReadExt;
+        let (ours, mut theirs) = connection().await;
+        let outgoing = Outgoing::new(32 << 20, 1);
+        outgoing.open(ours);
+        let long = 16 << 20;
+        say(&outgoing, long);
+        outgoing.flush();
+        let left = outgoing.buffered();
+        assert!(left > 0 && left < long, "a connection that nobody reads takes a part of it");
+        say(&outgoing, 100);
+        say(&outgoing, long);
+        say(&outgoing, long);
+        assert_eq!(close_code(&outgoing), Some(1013));
+        assert_eq!(outgoing.buffered(), left, "what is begun goes on, what is behind it is dropped");
+        let reader = tokio::spawn(async move {
+            let mut heard = vec![0; long + 10];
+            theirs.read_exact(&mut heard).await.unwrap();
+        });
+        let all = std::future::poll_fn(|context| match outgoing.poll_write(context).unwrap() {
+            0 => Poll::Ready(()),
+            _ => Poll::Pending,
+        });
+        all.await;
+        reader.await.unwrap();
     }
 }

@@ -40,12 +40,18 @@ impl Lane {
         Ok(Lane(Arc::new(Threads(Some(runtime)))))
     }
 
-    /// Drive a future to its end: here if that is quick, on the threads for long turns otherwise.
-    pub async fn drive<T: Send + 'static>(&self, mut run: Pin<Box<dyn Future<Output = T> + Send>>) -> T {
+    /// Drive a future to its end: here if that is quick; otherwise on the threads for long turns, once `before_long` was
+    /// called.
+    pub async fn drive<T: Send + 'static>(
+        &self,
+        mut run: Pin<Box<dyn Future<Output = T> + Send>>,
+        before_long: impl FnOnce(),
+    ) -> T {
         // A guest never waits for anything: what is not done after one poll has yielded, and wants to be polled again.
         if let Poll::Ready(done) = run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return done;
         }
+        before_long();
         let finished = self.0.runtime().spawn(run.in_current_span());
         finished.await.expect("a run catches the guest's faults, and the host's own code in it does not panic")
     }

@@ -59,7 +59,7 @@ impl RouterKind {
     /// Ask it where a request goes.
     pub async fn route(&self, request: Request, moment: Moment, lane: &Lane) -> Result<Decision, TurnFailure> {
         let router = self.clone();
-        lane.drive(Box::pin(async move { router.call(request, moment).await })).await
+        lane.drive(Box::pin(async move { router.call(request, moment).await }), || {}).await
     }
 
     async fn call(&self, request: Request, moment: Moment) -> Result<Decision, TurnFailure> {

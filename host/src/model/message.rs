@@ -39,23 +39,49 @@ pub struct Said(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    message: Message,
+    content: Content,
     encoded: OnceLock<Bytes>,
+}
+
+#[derive(Debug)]
+enum Content {
+    One(Message),
+    /// Several, one behind the other.
+    Together(Vec<Said>),
 }
 
 impl Said {
     /// A message that is to go out.
     pub fn new(message: Message) -> Self {
-        Said(Arc::new(Inner { message, encoded: OnceLock::new() }))
+        Self::of(Content::One(message))
     }
 
-    /// The message itself.
-    pub fn message(&self) -> &Message {
-        &self.0.message
+    /// Several messages that go out to the same people, in one piece.
+    pub fn together(said: Vec<Said>) -> Self {
+        Self::of(Content::Together(said))
+    }
+
+    fn of(content: Content) -> Self {
+        Said(Arc::new(Inner { content, encoded: OnceLock::new() }))
+    }
+
+    /// The message itself; absent where there are several.
+    pub fn message(&self) -> Option<&Message> {
+        match &self.0.content {
+            Content::One(message) => Some(message),
+            Content::Together(_) => None,
+        }
     }
 
     /// Its form on the wire, made by `encode` the first time anybody asks.
-    pub fn encoded(&self, encode: impl FnOnce(&Message) -> Bytes) -> &Bytes {
-        self.0.encoded.get_or_init(|| encode(&self.0.message))
+    pub fn encoded(&self, encode: fn(&Message) -> Bytes) -> &Bytes {
+        self.0.encoded.get_or_init(|| match &self.0.content {
+            Content::One(message) => encode(message),
+            Content::Together(said) => {
+                let mut all = Vec::with_capacity(said.iter().map(|said| said.encoded(encode).len()).sum());
+                said.iter().for_each(|said| all.extend_from_slice(said.encoded(encode)));
+                all.into()
+            }
+        })
     }
 }

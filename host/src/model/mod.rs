@@ -17,6 +17,6 @@ pub use event::{Close, Event};
 pub use http::{Request, Response, User};
 pub use message::{Message, Said};
 pub use overlay::{Range, Storage, StorageFailed, Written, scan_over};
-pub use sockets::{AutoResponse, Client, Except, Filter, Socket, SocketKey, Sockets};
+pub use sockets::{AutoResponse, Client, Except, Filter, Listener, Socket, SocketKey, Sockets};
 pub use timers::{Timer, Timers};
 pub use turn::{Answer, Audience, Output, SocketChange, Turn, Writes};

@@ -14,8 +14,13 @@ pub type SocketKey = u32;
 
 /// The other end of a socket, as a room sees it. None of these may wait.
 pub trait Client: Send + Sync {
-    /// Queue messages, in order. A client whose queue is full is closed with 1013 by its own side.
-    fn say(&self, said: &Said);
+    /// Queue a message, behind those before it. A client whose queue is full is closed with 1013 by its own side.
+    ///
+    /// True where nothing else waits: whoever said this must [`flush`](Self::flush) it, now or soon.
+    fn say(&self, said: &Said) -> bool;
+
+    /// Let what waits go, as far as the connection takes it at once.
+    fn flush(&self);
 
     /// Close the connection after what was said before.
     fn close(&self, code: u16, reason: &str);
@@ -41,8 +46,6 @@ pub struct Socket {
     pub tags: Vec<String>,
     /// The room's own notes.
     pub attachment: Bytes,
-    /// The number of the turn that accepted it: what earlier turns said is not for it.
-    pub joined: u64,
     /// Its client has left; it stays in the table until the room was told.
     pub gone: bool,
     /// The other end.
@@ -53,6 +56,17 @@ impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket").field("id", &self.id).field("user", &self.user.id).finish_non_exhaustive()
     }
+}
+
+/// Somebody who hears what is said to everyone.
+#[derive(Clone)]
+pub struct Listener {
+    /// The socket's id.
+    pub id: u64,
+    /// Who is behind it.
+    pub user: Arc<User>,
+    /// The other end.
+    pub client: Arc<dyn Client>,
 }
 
 /// A text that the host answers without the room, and the answer.
@@ -113,6 +127,18 @@ pub struct Sockets {
     by_user: Option<HashMap<String, BTreeSet<SocketKey>>>,
     /// Found by tag; made when first asked for, dropped when the room hibernates.
     by_tag: Option<HashMap<String, BTreeSet<SocketKey>>>,
+    /// All who are here; made when first asked for, until somebody comes or goes.
+    everyone: Option<Everyone>,
+}
+
+/// All who hear what is said to everyone, at one time.
+#[derive(Clone)]
+struct Everyone(Arc<[Listener]>);
+
+impl fmt::Debug for Everyone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} listeners", self.0.len())
+    }
 }
 
 impl Sockets {
@@ -123,6 +149,7 @@ impl Sockets {
         index(&mut self.by_user, key, [&socket.user.id]);
         index(&mut self.by_tag, key, &socket.tags);
         self.present += usize::from(!socket.gone);
+        self.everyone = None;
         self.table.insert(key, socket);
         Some(key)
     }
@@ -132,7 +159,10 @@ impl Sockets {
         let socket = self.table.remove(&key)?;
         unindex(&mut self.by_user, key, [&socket.user.id]);
         unindex(&mut self.by_tag, key, &socket.tags);
-        self.present -= usize::from(!socket.gone);
+        if !socket.gone {
+            self.present -= 1;
+            self.everyone = None;
+        }
         Some(socket)
     }
 
@@ -141,6 +171,7 @@ impl Sockets {
         if let Some(socket) = self.table.get_mut(&key).filter(|socket| !socket.gone) {
             socket.gone = true;
             self.present -= 1;
+            self.everyone = None;
         }
     }
 
@@ -175,6 +206,19 @@ impl Sockets {
         self.table.iter().filter(|(_, socket)| !socket.gone).map(|(key, socket)| (*key, socket))
     }
 
+    /// All who are here, as a list that many turns share.
+    pub fn everyone(&mut self) -> Arc<[Listener]> {
+        if self.everyone.is_none() {
+            let listener = |(_, socket): (SocketKey, &Socket)| Listener {
+                id: socket.id,
+                user: socket.user.clone(),
+                client: socket.client.clone(),
+            };
+            self.everyone = Some(Everyone(self.iter().map(listener).collect()));
+        }
+        self.everyone.as_ref().expect("made above").0.clone()
+    }
+
     /// How many clients are here.
     pub fn len(&self) -> usize {
         self.present
@@ -204,6 +248,7 @@ impl Sockets {
     pub fn shrink(&mut self) {
         self.by_user = None;
         self.by_tag = None;
+        self.everyone = None;
     }
 }
 

@@ -1,5 +1,6 @@
 //! One room, from its first event until nothing can wake it.
 
+use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,14 +12,15 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Sleep;
 use tracing::Instrument;
 
+use super::batch::Batch;
 use super::mailbox::{Incoming, Mailbox, Next};
-use super::outbox::{Held, Outbox, Reply};
+use super::outbox::{Held, Reply, Words};
 use super::pending::Ledger;
 use super::{ConnectError, Namespace, NoAnswer, Seat, Shared, policy};
 use crate::clock::{self, UnixMillis};
 use crate::guest::{Instance, Lent, Moment, TurnFailure};
 use crate::model::{
-    Address, Answer, Audience, Client, Close, Event, Except, Message, Output, Response, Said, Socket, SocketKey,
+    Address, Answer, Audience, Client, Event, Message, Output, Response, Said, Socket, SocketKey, Sockets,
     StorageFailed, Timer, Turn, User, Writes,
 };
 use crate::store::{CommitError, Receipt, RoomLog};
@@ -40,8 +42,6 @@ struct Opened {
     ledger: Arc<Ledger>,
     /// Absent while a turn runs.
     lent: Option<Box<Lent>>,
-    /// The number of the last turn.
-    turn: u64,
     /// The time of the last turn: time does not go back.
     now: UnixMillis,
     /// When the wheel will wake us.
@@ -54,8 +54,11 @@ pub(super) struct Room {
     mailbox: Arc<Mailbox>,
     shared: Arc<Shared>,
     instance: Option<(Box<Instance>, OwnedSemaphorePermit)>,
-    outbox: Outbox,
+    /// What has run and is not handed to the disk yet.
+    batch: Batch,
     last_event: Instant,
+    /// It shall rest as soon as all that it said is out.
+    wants_rest: bool,
 }
 
 /// The room cannot go on: what was held back is never said.
@@ -97,10 +100,18 @@ impl Room {
     pub(super) fn run(life: Box<Life>, mailbox: Arc<Mailbox>, shared: Arc<Shared>) {
         shared.running.fetch_add(1, Ordering::AcqRel);
         let span = tracing::info_span!("room", address = %life.address);
-        let outbox = Outbox::after(life.opened.as_ref().map_or(0, |opened| opened.log.number()));
         let last_event = clock::monotonic();
-        let room = Room { life: Some(life), mailbox, shared, instance: None, outbox, last_event };
-        tokio::spawn(room.live().instrument(span));
+        let runtime = shared.runtime.clone();
+        let room = Room {
+            life: Some(life),
+            mailbox,
+            shared,
+            instance: None,
+            batch: Batch::default(),
+            last_event,
+            wants_rest: false,
+        };
+        runtime.spawn(room.live().instrument(span));
     }
 
     async fn live(mut self) {
@@ -116,6 +127,9 @@ impl Room {
         self.open()?;
         let mut idle = pin!(tokio::time::sleep(self.shared.hibernate_after));
         loop {
+            if !self.batch.is_empty() && (self.batch.is_full() || !self.may_run_more()) {
+                self.submit()?;
+            }
             match self.next(idle.as_mut()).await {
                 Next::Event(event) => self.event(event).await?,
                 Next::Durable(receipt) => self.show(&receipt),
@@ -139,7 +153,7 @@ impl Room {
         let (log, timers) = self.shared.store.room(&address)?;
         let ledger = Arc::new(Ledger::new(log.reader()));
         let wakes_at = timers.earliest();
-        self.outbox = Outbox::after(log.number());
+        self.mailbox.outbox.begin(log.number());
         let lent = Lent {
             address,
             config: namespace.config.clone(),
@@ -148,19 +162,22 @@ impl Room {
             storage: ledger.clone(),
             message_out_bytes: namespace.message_out_bytes,
         };
-        let opened = Opened { log, ledger, lent: Some(Box::new(lent)), turn: 0, now: 0, wakes_at };
+        let opened = Opened { log, ledger, lent: Some(Box::new(lent)), now: 0, wakes_at };
         self.life().opened = Some(opened);
         Ok(())
     }
 
     async fn next(&mut self, mut idle: Pin<&mut Sleep>) -> Next {
-        let ready = self.outbox.len() < self.shared.limits.uncommitted_turns;
         let most_events = self.shared.limits.events_per_room;
         std::future::poll_fn(|context| {
-            if let Poll::Ready(next) = self.mailbox.poll_next(context, ready, most_events) {
+            let outbox = &self.mailbox.outbox;
+            let draining = self.shared.draining.load(Ordering::Acquire);
+            let ready = outbox.len() < self.shared.limits.uncommitted_turns;
+            let wants_receipts = !ready || draining || self.wants_rest;
+            if let Poll::Ready(next) = self.mailbox.poll_next(context, ready, wants_receipts, most_events) {
                 return Poll::Ready(next);
             }
-            if self.shared.draining.load(Ordering::Acquire) && self.outbox.is_empty() {
+            if (draining || self.wants_rest) && outbox.is_empty() {
                 return Poll::Ready(Next::Hibernate);
             }
             while idle.as_mut().poll(context).is_ready() {
@@ -177,6 +194,11 @@ impl Room {
         .await
     }
 
+    /// Whether another turn follows at once.
+    fn may_run_more(&self) -> bool {
+        self.mailbox.outbox.len() < self.shared.limits.uncommitted_turns && self.mailbox.has_events()
+    }
+
     /// The instance goes; the sockets, their attachments and the timers stay.
     fn hibernate(&mut self) {
         self.instance = None;
@@ -186,7 +208,8 @@ impl Room {
 
     /// End this task if nothing waits: the room sleeps in its mailbox, or is forgotten where nothing needs it.
     fn rest(&mut self) -> bool {
-        if !self.outbox.is_empty() {
+        self.wants_rest = !self.mailbox.outbox.is_empty();
+        if self.wants_rest {
             return false;
         }
         let Some(mut life) = self.life.take() else { return true };
@@ -207,7 +230,9 @@ impl Room {
 
     async fn event(&mut self, incoming: Incoming) -> Result<(), Broken> {
         self.last_event = clock::monotonic();
+        self.wants_rest = false;
         if self.shared.store.is_behind() {
+            self.submit()?;
             self.shared.store.caught_up().await;
         }
         match incoming {
@@ -235,14 +260,12 @@ impl Room {
     fn seat(&mut self, user: Arc<User>, client: Arc<dyn Client>) -> Result<SocketKey, ConnectError> {
         let most = self.shared.limits.sockets_per_room;
         let id = self.shared.next_socket.fetch_add(1, Ordering::Relaxed);
-        let opened = self.opened();
-        let joined = opened.turn + 1;
-        let sockets = &mut opened.lent().sockets;
+        let sockets = &mut self.opened().lent().sockets;
         let full = || ConnectError::Refused(503, "the room is full".into());
         if sockets.len() >= most {
             return Err(full());
         }
-        let socket = Socket { id, user, tags: Vec::new(), attachment: Default::default(), joined, gone: false, client };
+        let socket = Socket { id, user, tags: Vec::new(), attachment: Default::default(), gone: false, client };
         sockets.insert(socket).ok_or_else(full)
     }
 
@@ -264,89 +287,115 @@ impl Room {
         Ok(())
     }
 
-    /// One event: wake, run, hand the writes to the store, and speak only once they are durable.
+    /// One event: wake, run, keep the writes for the next commit, and speak only once they are durable.
     async fn turn(&mut self, event: Event, cause: Cause) -> Result<(), Broken> {
         let name = event.name();
-        let outcome = match self.run_guest(event).await {
+        let outcome = match self.run_guest(event).await? {
             Ok(turn) => self.keep(turn, cause),
             Err(failure) => Err((failure.to_string(), cause)),
         };
-        match outcome {
-            Ok(kept) => kept?,
-            Err((failure, cause)) => {
-                tracing::error!(event = name, "the turn failed and never happened: {failure}");
-                self.forget(cause)?;
-            }
+        if let Err((failure, cause)) = outcome {
+            tracing::error!(event = name, "the turn failed and never happened: {failure}");
+            self.forget(cause);
         }
-        self.release();
+        if self.batch.is_empty() {
+            self.release();
+        }
         Ok(())
     }
 
     /// Run the guest. Where this fails the room is as it was before, without its instance.
-    async fn run_guest(&mut self, event: Event) -> Result<Turn, TurnFailure> {
+    async fn run_guest(&mut self, event: Event) -> Result<Result<Turn, TurnFailure>, Broken> {
         let (instance, permit) = match self.instance.take() {
             Some(awake) => awake,
-            None => self.wake().await?,
+            None => match self.wake().await? {
+                Ok(awake) => awake,
+                Err(failure) => return Ok(Err(failure)),
+            },
         };
         let now = clock::unix_millis();
         self.mailbox.used(now);
         let opened = self.opened();
         opened.now = opened.now.max(now);
-        opened.turn += 1;
         let mut moment = Moment { now: opened.now, seed: [0; 32] };
         rand::rng().fill_bytes(&mut moment.seed);
         let lent = opened.lent.take().expect("lent only while a turn runs");
-        let ran = self.shared.lane.drive(instance.run(lent, event, moment)).await;
+        let lane = self.shared.lane.clone();
+        let mut submitted = Ok(());
+        // Earlier turns do not wait for one that takes long.
+        let ran = lane.drive(instance.run(lent, event, moment), || submitted = self.submit()).await;
         self.opened().lent = Some(ran.lent);
         self.instance = ran.instance.map(|instance| (instance, permit));
         if self.instance.is_none() {
             self.mailbox.unused();
         }
-        ran.turn
+        submitted.map(|()| ran.turn)
     }
 
     /// Make an instance; where all are taken, the longest idle rooms hibernate first.
-    async fn wake(&mut self) -> Result<(Box<Instance>, OwnedSemaphorePermit), TurnFailure> {
+    async fn wake(&mut self) -> Result<Result<(Box<Instance>, OwnedSemaphorePermit), TurnFailure>, Broken> {
         let permit = match self.shared.instances.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
+                self.submit()?;
                 self.shared.make_space();
                 self.shared.instances.clone().acquire_owned().await.expect("the semaphore is never closed")
             }
         };
-        Ok((self.life().namespace.kind.instantiate().await?, permit))
+        Ok(self.life().namespace.kind.instantiate().await.map(|instance| (instance, permit)))
     }
 
-    /// The guest did its part: commit what it wrote, and hold what it said until that is durable.
-    fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<Result<(), Broken>, (String, Cause)> {
+    /// The guest did its part: its writes go into the next commit, and what it said waits for that.
+    fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<(), (String, Cause)> {
         if let Cause::Timer(timer) = &cause {
             // Done, unless the turn has set it anew.
             turn.timers.entry(timer.name.clone()).or_insert(None);
         }
-        let mailbox = self.mailbox.clone();
-        let opened = self.opened();
-        if !turn.writes.is_empty() || !turn.timers.is_empty() {
-            let number = opened.log.number() + 1;
-            let timers = turn.timers.iter().map(|(name, timer)| (name.clone(), timer.clone()));
-            match opened.log.commit(number, &turn.writes, timers, mailbox) {
-                Ok(()) => {}
-                Err(error @ CommitError::NoSpace { .. }) => {
-                    turn.undo(&mut opened.lent().sockets);
-                    self.instance = None;
-                    return Err((error.to_string(), cause));
-                }
-                Err(error) => return Ok(Err(error.into())),
-            }
-            opened.ledger.add(number, std::mem::take(&mut turn.writes));
+        let (writes, timers) = (std::mem::take(&mut turn.writes), std::mem::take(&mut turn.timers));
+        if !(writes.is_empty() && timers.is_empty())
+            && let Err(error) = self.write(writes, timers)
+        {
+            turn.undo(&mut self.opened().lent().sockets);
+            self.instance = None;
+            return Err((error.to_string(), cause));
         }
-        self.set_timers(std::mem::take(&mut turn.timers));
         let reply = self.settle(cause, turn.answer);
         self.hold(turn.outputs, reply);
-        Ok(Ok(()))
+        Ok(())
+    }
+
+    /// Put a turn's writes into the next commit. Later turns see them at once.
+    ///
+    /// Fails: where there is no space on the disk; then nothing is written.
+    fn write(&mut self, writes: Writes, timers: BTreeMap<String, Option<Timer>>) -> Result<(), CommitError> {
+        let opened = self.opened();
+        opened.log.has_space()?;
+        opened.ledger.add(opened.log.number() + 1, &writes);
+        self.set_timers(timers.iter().map(|(name, timer)| (name.clone(), timer.clone())));
+        self.batch.add(writes, timers);
+        Ok(())
+    }
+
+    /// Hand what turns have written to the disk. Does not wait for it.
+    fn submit(&mut self) -> Result<(), Broken> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let mailbox = self.mailbox.clone();
+        let opened = self.opened();
+        let number = opened.log.number() + 1;
+        Ok(opened.log.commit(number, batch.writes, batch.timers, mailbox)?)
+    }
+
+    /// The commit that all turns so far are durable with.
+    fn last_commit(&mut self) -> u64 {
+        let batched = u64::from(!self.batch.is_empty());
+        self.opened().log.number() + batched
     }
 
     /// The turn never happened. Whoever caused it is told; the room goes on.
-    fn forget(&mut self, cause: Cause) -> Result<(), Broken> {
+    fn forget(&mut self, cause: Cause) {
         match cause {
             Cause::Connect { socket, answer } => {
                 self.opened().lent().sockets.remove(socket);
@@ -362,9 +411,8 @@ impl Room {
                 self.opened().lent().sockets.remove(socket);
             }
             Cause::Request(answer) => self.hold(Vec::new(), Reply::Request(Err(NoAnswer::Failed), answer)),
-            Cause::Timer(timer) => self.postpone(timer)?,
+            Cause::Timer(timer) => self.postpone(timer),
         }
-        Ok(())
     }
 
     /// What the answer of a turn that happened means for who caused it.
@@ -406,7 +454,7 @@ impl Room {
     }
 
     /// A failed timer is tried again later, or given up.
-    fn postpone(&mut self, timer: Timer) -> Result<(), Broken> {
+    fn postpone(&mut self, timer: Timer) {
         let failures = timer.attempt + 1;
         let again = policy::timer_backoff(failures, rand::random());
         if again.is_none() {
@@ -415,20 +463,11 @@ impl Room {
         let now = clock::unix_millis();
         let name = timer.name.clone();
         let next = again.map(|wait| Timer { at: now + wait.as_millis() as u64, attempt: failures, ..timer });
-        let mailbox = self.mailbox.clone();
-        let opened = self.opened();
-        let number = opened.log.number() + 1;
-        match opened.log.commit(number, &Writes::new(), [(name.clone(), next.clone())].into_iter(), mailbox) {
-            Ok(()) => {
-                opened.ledger.add(number, Writes::new());
-                self.hold(Vec::new(), Reply::None);
-            }
+        match self.write(Writes::new(), BTreeMap::from([(name.clone(), next.clone())])) {
+            Ok(()) => self.hold(Vec::new(), Reply::None),
             // In memory it waits as well; only a restart before there is space would forget the count.
-            Err(CommitError::NoSpace { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(_) => self.set_timers([(name, next)]),
         }
-        self.set_timers([(name, next)]);
-        Ok(())
     }
 
     fn set_timers(&mut self, timers: impl IntoIterator<Item = (String, Option<Timer>)>) {
@@ -453,71 +492,23 @@ impl Room {
     }
 
     fn hold(&mut self, outputs: Vec<Output>, reply: Reply) {
-        let opened = self.opened();
-        let (commit, turn) = (opened.log.number(), opened.turn);
-        if !outputs.is_empty() || !matches!(reply, Reply::None) || commit > 0 {
-            self.outbox.hold(commit, Held { turn, outputs, reply });
+        let commit = self.last_commit();
+        let sockets = &mut self.opened().lent().sockets;
+        let words = outputs.into_iter().filter_map(|output| words(output, sockets)).collect::<Vec<_>>();
+        if !words.is_empty() || !matches!(reply, Reply::None) || commit > 0 {
+            self.mailbox.outbox.hold(commit, Held { words, reply });
         }
     }
 
     /// Commits are durable: what waited for them may be said.
     fn show(&mut self, receipt: &Receipt) {
-        self.outbox.show(receipt);
+        self.mailbox.outbox.show(receipt);
         self.opened().ledger.settle(receipt);
         self.release();
     }
 
     fn release(&mut self) {
-        while let Some(held) = self.outbox.release() {
-            for output in held.outputs {
-                self.say(output, held.turn);
-            }
-            self.answer(held.reply);
-        }
-    }
-
-    fn say(&mut self, output: Output, turn: u64) {
-        let mailbox = self.mailbox.clone();
-        let sockets = &self.opened().lent().sockets;
-        match output {
-            Output::Say(said, Audience::Everyone(except)) => {
-                for (_, socket) in sockets.iter().filter(|(_, socket)| socket.joined <= turn) {
-                    let left_out = match &except {
-                        Except::Nobody => false,
-                        Except::Socket(id) => socket.id == *id,
-                        Except::User(id) => socket.user.id == *id,
-                    };
-                    if !left_out {
-                        socket.client.say(&said);
-                    }
-                }
-            }
-            Output::Say(said, Audience::These(keys)) => {
-                let here = keys.iter().filter_map(|key| sockets.get(*key)).filter(|socket| !socket.gone);
-                here.for_each(|socket| socket.client.say(&said));
-            }
-            Output::Close { socket, code, reason } => {
-                if let Some(socket) = sockets.get(socket) {
-                    socket.client.close(code, &reason);
-                }
-            }
-            Output::AutoResponse(auto_response) => mailbox.set_auto_response(auto_response),
-        }
-    }
-
-    /// Answers to nobody are dropped; but a seat that nobody takes is given up, as if its client had left.
-    fn answer(&mut self, reply: Reply) {
-        match reply {
-            Reply::None => {}
-            Reply::Connect(result, answer) => {
-                if let Err(Ok(seat)) = answer.send(result) {
-                    seat.close(Close::lost());
-                }
-            }
-            Reply::Request(result, answer) => {
-                let _ = answer.send(result);
-            }
-        }
+        self.mailbox.outbox.release(&self.mailbox, &self.shared.runtime);
     }
 
     fn life(&mut self) -> &mut Life {
@@ -527,6 +518,19 @@ impl Room {
     fn opened(&mut self) -> &mut Opened {
         self.life().opened.as_mut().expect("opened before its first event")
     }
+}
+
+/// Who hears it is settled here and now: those who are in the room at the end of the turn.
+fn words(output: Output, sockets: &mut Sockets) -> Option<Words> {
+    Some(match output {
+        Output::Say(said, Audience::Everyone(except)) => Words::ToEveryone(said, sockets.everyone(), except),
+        Output::Say(said, Audience::These(keys)) => {
+            let here = keys.iter().filter_map(|key| sockets.get(*key)).filter(|socket| !socket.gone);
+            Words::To(said, here.map(|socket| socket.client.clone()).collect())
+        }
+        Output::Close { socket, code, reason } => Words::Close(sockets.get(socket)?.client.clone(), code, reason),
+        Output::AutoResponse(auto_response) => Words::AutoResponse(auto_response),
+    })
 }
 
 impl Drop for Room {

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::life::{Life, Room};
+use super::outbox::Outbox;
 use super::{ConnectError, NoAnswer, Seat, Shared};
 use crate::clock::UnixMillis;
 use crate::model::{AutoResponse, Client, Close, Message, Request, Response, SocketKey, User};
@@ -43,6 +45,7 @@ pub(super) enum Delivered {
 /// What a running room does next.
 pub(super) enum Next {
     Event(Incoming),
+    /// Commits are durable. What waited for them may be out already.
     Durable(Receipt),
     Broken(CommitError),
     Hibernate,
@@ -52,6 +55,9 @@ pub(super) struct Mailbox {
     inner: Mutex<Inner>,
     /// The time of its instance's last turn; 0 while it has none.
     last_used: AtomicU64,
+    /// What its turns said and nobody has heard yet.
+    pub(super) outbox: Outbox,
+    runtime: Handle,
 }
 
 struct Inner {
@@ -61,6 +67,8 @@ struct Inner {
     /// How to reach its task, while that waits.
     waker: Option<Waker>,
     durable: Option<Receipt>,
+    /// The task waits for receipts, and not only for events.
+    wants_receipts: bool,
     broken: Option<CommitError>,
     must_hibernate: bool,
     /// No longer in the registry: a delivery must look for its successor.
@@ -71,13 +79,14 @@ struct Inner {
 }
 
 impl Mailbox {
-    pub(super) fn new(life: Box<Life>) -> Self {
+    pub(super) fn new(life: Box<Life>, runtime: Handle) -> Self {
         Mailbox {
             inner: Mutex::new(Inner {
                 events: VecDeque::new(),
                 asleep: Some(life),
                 waker: None,
                 durable: None,
+                wants_receipts: false,
                 broken: None,
                 must_hibernate: false,
                 forgotten: false,
@@ -85,6 +94,8 @@ impl Mailbox {
                 paused: Vec::new(),
             }),
             last_used: AtomicU64::new(0),
+            outbox: Outbox::default(),
+            runtime,
         }
     }
 
@@ -112,7 +123,13 @@ impl Mailbox {
 
     /// What the room's task does next. Receipts go before events, so that what is durable leaves at once; `ready` says
     /// whether one more event may run.
-    pub(super) fn poll_next(&self, context: &Context<'_>, ready: bool, most_events: usize) -> Poll<Next> {
+    pub(super) fn poll_next(
+        &self,
+        context: &Context<'_>,
+        ready: bool,
+        wants_receipts: bool,
+        most_events: usize,
+    ) -> Poll<Next> {
         let mut inner = self.lock();
         if let Some(error) = inner.broken.take() {
             return Poll::Ready(Next::Broken(error));
@@ -133,10 +150,16 @@ impl Mailbox {
             resumed.iter().for_each(|client| client.resume());
             return Poll::Ready(Next::Event(event));
         }
+        inner.wants_receipts = wants_receipts;
         if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             inner.waker = Some(context.waker().clone());
         }
         Poll::Pending
+    }
+
+    /// Whether an event waits.
+    pub(super) fn has_events(&self) -> bool {
+        !self.lock().events.is_empty()
     }
 
     /// Put a room to rest, unless something came meanwhile: then it is given back.
@@ -169,6 +192,7 @@ impl Mailbox {
         drop(inner);
         paused.iter().for_each(|client| client.resume());
         drop(events);
+        self.outbox.clear();
     }
 
     /// Have a client resumed when there is space. False where there is some already.
@@ -198,7 +222,7 @@ impl Mailbox {
     /// When a room that has an instance last had a turn; absent for any other, and for a busy one.
     pub(super) fn idle_since(&self) -> Option<UnixMillis> {
         let last_used = self.last_used.load(Ordering::Relaxed);
-        (last_used > 0 && !self.lock().has_work()).then_some(last_used)
+        (last_used > 0 && self.lock().events.is_empty() && self.outbox.is_empty()).then_some(last_used)
     }
 
     /// The room has an instance, which is used now.
@@ -241,12 +265,19 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 }
 
 impl Waiting for Mailbox {
-    fn committed(&self, receipt: Receipt) {
+    fn committed(&self, receipt: Receipt, few: bool) {
+        if few {
+            // The shortest way from the disk to the wire: nobody is woken for it.
+            self.outbox.show(&receipt);
+            self.outbox.release(self, &self.runtime);
+        }
         let mut inner = self.lock();
         if inner.durable.as_ref().is_none_or(|earlier| *earlier < receipt) {
             inner.durable = Some(receipt);
         }
-        wake(inner);
+        if !few || inner.wants_receipts {
+            wake(inner);
+        }
     }
 
     fn failed(&self, error: &CommitError) {

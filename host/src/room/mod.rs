@@ -9,6 +9,7 @@
 //! One task per awake room; a sleeping one is only data in its mailbox. Nothing here knows TCP, WebSocket frames or
 //! files: clients are behind [`Client`], the disk behind `store`, the guest behind `guest`.
 
+mod batch;
 mod life;
 mod mailbox;
 mod outbox;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::clock;
@@ -57,6 +59,8 @@ struct Shared {
     limits: Arc<Limits>,
     hibernate_after: Duration,
     lane: Lane,
+    /// Where rooms run.
+    runtime: Handle,
     registry: Registry,
     wheel: Wheel,
     /// One permit for each instance that may exist.
@@ -119,6 +123,7 @@ impl Rooms {
             store,
             hibernate_after,
             lane,
+            runtime: Handle::current(),
             registry: Registry::default(),
             wheel: Wheel::default(),
             instances: Arc::new(Semaphore::new(limits.awake_rooms as usize)),
@@ -214,7 +219,7 @@ impl Rooms {
         let namespace = self.0.namespaces.get(address.namespace()).ok_or(NoAnswer::NoNamespace)?;
         let mut incoming = incoming;
         loop {
-            let mailbox = self.0.registry.get_or_make(address, namespace);
+            let mailbox = self.0.registry.get_or_make(address, namespace, &self.0.runtime);
             match Mailbox::deliver(&mailbox, &self.0, incoming) {
                 Delivered::Yes => return Ok(()),
                 Delivered::Full(_) => return Err(NoAnswer::Overloaded),

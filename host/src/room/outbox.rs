@@ -1,19 +1,36 @@
 //! The output gate: what turns said, held in order until it is durable.
+//!
+//! What is held needs nothing of its room any more: who hears it was settled when its turn was over. So it is let out
+//! by whoever learns that it may go: the room's task, or the thread that made it durable.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::mailbox::Mailbox;
 use super::{ConnectError, NoAnswer, Seat};
-use crate::model::{Output, Response};
+use crate::model::{AutoResponse, Client, Close, Except, Listener, Message, Response, Said};
 use crate::store::Receipt;
+
+/// Clients that one task writes to, one after the other: some 200 µs of work. More are shared out among threads.
+const CLIENTS_A_TASK: usize = 64;
+/// What several turns said to everyone is copied into one piece up to this size: less than a system call costs.
+const BURST_BYTES: usize = 16 << 10;
 
 /// What one turn said, and to whom it answered.
 pub(super) struct Held {
-    /// The turn's number.
-    pub(super) turn: u64,
-    pub(super) outputs: Vec<Output>,
+    pub(super) words: Vec<Words>,
     pub(super) reply: Reply,
+}
+
+/// Something that is to be said, and who hears it.
+pub(super) enum Words {
+    ToEveryone(Said, Arc<[Listener]>, Except),
+    To(Said, Vec<Arc<dyn Client>>),
+    Close(Arc<dyn Client>, u16, String),
+    AutoResponse(Option<AutoResponse>),
 }
 
 /// An answer, and who waits for it.
@@ -25,43 +42,183 @@ pub(super) enum Reply {
 
 /// What a room's turns said and nobody has heard yet.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub(super) struct Outbox(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
     held: VecDeque<(u64, Held)>,
     /// The number of the room's last durable commit.
     durable: u64,
+    /// Somebody is letting things out: whoever else would leaves it to them, so that the order holds.
+    releasing: bool,
 }
 
 impl Outbox {
-    /// An outbox of a room whose commits up to `durable` are on disk.
-    pub(super) fn after(durable: u64) -> Self {
-        Outbox { held: VecDeque::new(), durable }
+    /// The room is opened anew; its commits up to `durable` are on disk.
+    pub(super) fn begin(&self, durable: u64) {
+        self.lock().durable = durable;
     }
 
     /// Hold what a turn said behind a commit: its own, or the last one before it.
-    pub(super) fn hold(&mut self, commit: u64, held: Held) {
-        self.held.push_back((commit, held));
+    pub(super) fn hold(&self, commit: u64, held: Held) {
+        self.lock().held.push_back((commit, held));
     }
 
     /// A commit is durable.
-    pub(super) fn show(&mut self, receipt: &Receipt) {
-        self.durable = self.durable.max(receipt.number());
+    pub(super) fn show(&self, receipt: &Receipt) {
+        let mut inner = self.lock();
+        inner.durable = inner.durable.max(receipt.number());
     }
 
-    /// The next that may be said, if any: in order, and only behind durable commits.
-    pub(super) fn release(&mut self) -> Option<Held> {
-        let (commit, _) = self.held.front()?;
-        if *commit > self.durable {
-            return None;
-        }
-        self.held.pop_front().map(|(_, held)| held)
+    /// Drop what is held: it is never said.
+    pub(super) fn clear(&self) {
+        // Dropping a seat calls its room, so the lock is let go first.
+        let held = std::mem::take(&mut self.lock().held);
+        drop(held);
     }
 
     /// How many turns wait.
     pub(super) fn len(&self) -> usize {
-        self.held.len()
+        let inner = self.lock();
+        inner.held.len() + usize::from(inner.releasing)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.len() == 0
     }
+
+    /// Let out what may go: in order, and only behind durable commits. `mailbox` is that of the room.
+    pub(super) fn release(&self, mailbox: &Mailbox, runtime: &Handle) {
+        let mut inner = self.lock();
+        if std::mem::replace(&mut inner.releasing, true) {
+            return;
+        }
+        let mut to_flush = Vec::new();
+        let mut burst = Burst::default();
+        loop {
+            let next = inner.next();
+            if next.is_none() && burst.is_empty() {
+                inner.releasing = false;
+                break;
+            }
+            drop(inner);
+            match next {
+                Some(held) => {
+                    for words in held.words {
+                        if let Some(words) = burst.add(words) {
+                            burst.say(&mut to_flush);
+                            words.say(mailbox, &mut to_flush);
+                        }
+                    }
+                    held.reply.answer();
+                }
+                None => burst.say(&mut to_flush),
+            }
+            inner = self.lock();
+        }
+        drop(inner);
+        flush(to_flush, runtime);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Inner {
+    fn next(&mut self) -> Option<Held> {
+        let (commit, _) = self.held.front()?;
+        if *commit > self.durable {
+            return None;
+        }
+        let next = self.held.pop_front().map(|(_, held)| held);
+        if self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
+        next
+    }
+}
+
+/// What several turns said to the same people, to be put into one piece for each of them.
+#[derive(Default)]
+struct Burst {
+    everyone: Option<Arc<[Listener]>>,
+    said: Vec<Said>,
+    bytes: usize,
+}
+
+impl Burst {
+    fn is_empty(&self) -> bool {
+        self.said.is_empty()
+    }
+
+    /// Take what goes with the rest; give back what does not.
+    fn add(&mut self, words: Words) -> Option<Words> {
+        let Words::ToEveryone(said, everyone, Except::Nobody) = words else { return Some(words) };
+        let bytes = self.bytes + said.message().map_or(0, Message::len);
+        let same = self.everyone.as_ref().is_none_or(|before| Arc::ptr_eq(before, &everyone));
+        if !same || bytes > BURST_BYTES {
+            return Some(Words::ToEveryone(said, everyone, Except::Nobody));
+        }
+        self.everyone = Some(everyone);
+        self.bytes = bytes;
+        self.said.push(said);
+        None
+    }
+
+    fn say(&mut self, to_flush: &mut Vec<Arc<dyn Client>>) {
+        let Burst { everyone: Some(everyone), mut said, .. } = std::mem::take(self) else { return };
+        let said = if said.len() == 1 { said.remove(0) } else { Said::together(said) };
+        everyone.iter().for_each(|listener| say(&said, &listener.client, to_flush));
+    }
+}
+
+fn say(said: &Said, client: &Arc<dyn Client>, to_flush: &mut Vec<Arc<dyn Client>>) {
+    if client.say(said) {
+        to_flush.push(client.clone());
+    }
+}
+
+impl Words {
+    fn say(self, mailbox: &Mailbox, to_flush: &mut Vec<Arc<dyn Client>>) {
+        match self {
+            Words::ToEveryone(said, everyone, except) => {
+                let hears = |listener: &&Listener| match &except {
+                    Except::Nobody => true,
+                    Except::Socket(id) => listener.id != *id,
+                    Except::User(id) => listener.user.id != *id,
+                };
+                everyone.iter().filter(hears).for_each(|listener| say(&said, &listener.client, to_flush));
+            }
+            Words::To(said, clients) => clients.iter().for_each(|client| say(&said, client, to_flush)),
+            Words::Close(client, code, reason) => client.close(code, &reason),
+            Words::AutoResponse(auto_response) => mailbox.set_auto_response(auto_response),
+        }
+    }
+}
+
+impl Reply {
+    /// Answers to nobody are dropped; but a seat that nobody takes is given up, as if its client had left.
+    fn answer(self) {
+        match self {
+            Reply::None => {}
+            Reply::Connect(result, answer) => {
+                if let Err(Ok(seat)) = answer.send(result) {
+                    seat.close(Close::lost());
+                }
+            }
+            Reply::Request(result, answer) => {
+                let _ = answer.send(result);
+            }
+        }
+    }
+}
+
+/// Write to a few clients here and now. Many are shared out, so that one room's crowd does not hold one thread.
+fn flush(mut clients: Vec<Arc<dyn Client>>, runtime: &Handle) {
+    while clients.len() > CLIENTS_A_TASK {
+        let some = clients.split_off(clients.len() - CLIENTS_A_TASK);
+        runtime.spawn(async move { some.iter().for_each(|client| client.flush()) });
+    }
+    clients.iter().for_each(|client| client.flush());
 }

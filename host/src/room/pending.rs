@@ -17,7 +17,7 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct Pending {
     writes: BTreeMap<Bytes, Value>,
-    /// Which keys each commit wrote, the oldest first.
+    /// Which keys each turn wrote, and in which commit; the oldest first.
     commits: VecDeque<(u64, Vec<Bytes>)>,
 }
 
@@ -37,11 +37,12 @@ impl Ledger {
         Ledger { disk, pending: Mutex::default() }
     }
 
-    /// A commit is on its way.
-    pub(super) fn add(&self, commit: u64, writes: Writes) {
+    /// A turn's writes are on their way, in this commit.
+    pub(super) fn add(&self, commit: u64, writes: &Writes) {
         let mut pending = self.lock();
         pending.commits.push_back((commit, writes.keys().cloned().collect()));
-        pending.writes.extend(writes.into_iter().map(|(key, value)| (key, Value { commit, value })));
+        let values = writes.iter().map(|(key, value)| (key.clone(), Value { commit, value: value.clone() }));
+        pending.writes.extend(values);
     }
 
     /// Commits up to the receipt's can be read from the disk.

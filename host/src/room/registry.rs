@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use tokio::runtime::Handle;
+
 use super::Namespace;
 use super::life::Life;
 use super::mailbox::Mailbox;
@@ -28,12 +30,12 @@ impl Registry {
         self.shard(address).get(address).cloned()
     }
 
-    pub(super) fn get_or_make(&self, address: &Address, namespace: &Arc<Namespace>) -> Arc<Mailbox> {
+    pub(super) fn get_or_make(&self, address: &Address, namespace: &Arc<Namespace>, runtime: &Handle) -> Arc<Mailbox> {
         let mut shard = self.shard(address);
         if let Some(mailbox) = shard.get(address) {
             return mailbox.clone();
         }
-        let mailbox = Arc::new(Mailbox::new(Life::new(address.clone(), namespace.clone())));
+        let mailbox = Arc::new(Mailbox::new(Life::new(address.clone(), namespace.clone()), runtime.clone()));
         shard.insert(address.clone(), mailbox.clone());
         mailbox
     }

@@ -72,7 +72,7 @@ pub(super) async fn turn(shared: Weak<Shared>) {
 fn fire(shared: &Arc<Shared>, address: &Address) {
     let Some(namespace) = shared.namespaces.get(address.namespace()) else { return };
     loop {
-        let mailbox = shared.registry.get_or_make(address, namespace);
+        let mailbox = shared.registry.get_or_make(address, namespace, &shared.runtime);
         match Mailbox::deliver(&mailbox, shared, Incoming::TimersDue) {
             Delivered::Yes | Delivered::Full(_) => return,
             Delivered::Forgotten(_) => {}

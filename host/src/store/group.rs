@@ -16,6 +16,10 @@ use super::mark::Mark;
 use super::{CommitError, DiskError, Owner, records};
 use crate::clock;
 
+/// Commits of one sync that are few. On a quiet host the disk's thread has time to spare, and waking others would cost
+/// more than what they are woken for; on a busy one it must go back to the disk.
+const FEW: usize = 2;
+
 /// The proof that a room's commit, and all before it, are durable.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use = "what waits behind a receipt is said only when the receipt is shown"]
@@ -30,8 +34,9 @@ impl Receipt {
 
 /// Who waits for a commit.
 pub trait Waiting: Send + Sync {
-    /// It is durable. Comes once a commit, in their order.
-    fn committed(&self, receipt: Receipt);
+    /// It is durable. Comes once a commit, in their order, on the thread that all commits wait for. `few`: no more than
+    /// a few became durable with it, so a little work may be done at once; otherwise others must do it.
+    fn committed(&self, receipt: Receipt, few: bool);
 
     /// It will never be, and neither will any later one.
     fn failed(&self, error: &CommitError);
@@ -236,8 +241,9 @@ impl Worker {
         if let Some(mark) = &mut self.mark {
             mark.write(group);
         }
+        let few = waiting.len() <= FEW;
         for (number, waiting) in waiting {
-            waiting.committed(Receipt(number));
+            waiting.committed(Receipt(number), few);
         }
         Ok(())
     }

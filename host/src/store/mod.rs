@@ -14,7 +14,7 @@ mod memory;
 mod records;
 mod watch;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -285,31 +285,37 @@ impl RoomLog {
         RoomReader { store: self.store.clone(), id: self.record.id }
     }
 
+    /// Whether the disk has space for a commit now.
+    pub fn has_space(&self) -> Result<(), CommitError> {
+        if self.store.0.group.has_no_space() {
+            return Err(CommitError::NoSpace { min_free_bytes: self.store.0.options.min_free_bytes });
+        }
+        Ok(())
+    }
+
     /// Hand in the next commit, which must be number `expected`. Does not wait: `waiting` is told when it is durable.
+    /// Ask [`has_space`](Self::has_space) before; here it is too late to take back what was promised.
     ///
     /// Fails: nothing was written, and the number is still free.
     pub fn commit(
         &mut self,
         expected: u64,
-        writes: &Writes,
-        timers: impl Iterator<Item = (String, Option<Timer>)>,
+        writes: Writes,
+        timers: BTreeMap<String, Option<Timer>>,
         waiting: Arc<dyn Waiting>,
     ) -> Result<(), CommitError> {
-        if self.store.0.group.has_no_space() {
-            return Err(CommitError::NoSpace { min_free_bytes: self.store.0.options.min_free_bytes });
-        }
         if expected != self.record.number + 1 {
             return Err(CommitError::Fenced { address: self.owner.address.clone(), expected });
         }
         let record = RoomRecord { number: expected, epoch: self.store.epoch(), ..self.record };
-        let mut records = Vec::with_capacity(writes.len() + 2);
+        let mut records = Vec::with_capacity(writes.len() + timers.len() + 2);
         let address = &self.owner.address;
         records.push(record.to_record(address));
         if !self.named {
             records.push(record.name_record(address));
         }
-        records.extend(writes.iter().map(|(key, value)| records::entry(record.id, key, value.clone())));
-        records.extend(timers.map(|(name, timer)| records::timer(record.id, &name, timer.as_ref())));
+        records.extend(writes.into_iter().map(|(key, value)| records::entry(record.id, &key, value)));
+        records.extend(timers.iter().map(|(name, timer)| records::timer(record.id, name, timer.as_ref())));
         self.store.0.group.submit(Commit { records, number: expected, waiting, owner: self.owner.clone() })?;
         self.record = record;
         self.named = true;
@@ -348,7 +354,7 @@ mod tests {
     struct Told(Sender<Result<u64, CommitError>>);
 
     impl Waiting for Told {
-        fn committed(&self, receipt: Receipt) {
+        fn committed(&self, receipt: Receipt, _: bool) {
             self.0.send(Ok(receipt.number())).unwrap();
         }
 
@@ -376,7 +382,7 @@ mod tests {
         let (mut log, _) = store.room(&lobby()).unwrap();
         assert!(store.room(&lobby()).is_err(), "it has an owner");
         let (tell, told) = told();
-        log.commit(1, &write("a", "1"), std::iter::empty(), tell).unwrap();
+        log.commit(1, write("a", "1"), BTreeMap::new(), tell).unwrap();
         drop(log);
         assert_eq!(told.recv().unwrap(), Ok(1));
         let (log, _) = store.room(&lobby()).unwrap();
@@ -389,7 +395,7 @@ mod tests {
         let store = Store::in_memory();
         let (mut log, _) = store.room(&lobby()).unwrap();
         for wrong in [0, 2, 9] {
-            let refused = log.commit(wrong, &write("a", "1"), std::iter::empty(), told().0);
+            let refused = log.commit(wrong, write("a", "1"), BTreeMap::new(), told().0);
             assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{wrong}");
         }
     }
@@ -401,7 +407,7 @@ mod tests {
         let (mut one, _) = store.room(&lobby()).unwrap();
         let (two, _) = store.room(&other).unwrap();
         let (tell, told) = told();
-        one.commit(1, &write("a", "1"), std::iter::empty(), tell).unwrap();
+        one.commit(1, write("a", "1"), BTreeMap::new(), tell).unwrap();
         told.recv().unwrap().unwrap();
         let all = Range { start: std::ops::Bound::Unbounded, end: std::ops::Bound::Unbounded, reverse: false };
         let count = |log: &RoomLog| {
@@ -423,9 +429,9 @@ mod tests {
         let (mut one, _) = store.room(&lobby()).unwrap();
         let (mut two, _) = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap();
         let (tell, told) = told();
-        let taken = one.commit(1, &write("a", "1"), std::iter::empty(), tell.clone()).is_ok();
+        let taken = one.commit(1, write("a", "1"), BTreeMap::new(), tell.clone()).is_ok();
         // It is taken or refused, as the failure of the first comes before it or behind it.
-        let also_taken = two.commit(1, &write("a", "1"), std::iter::empty(), tell).is_ok();
+        let also_taken = two.commit(1, write("a", "1"), BTreeMap::new(), tell).is_ok();
         for _ in 0..u8::from(taken) + u8::from(also_taken) {
             assert!(told.recv().unwrap().is_err());
         }
@@ -464,9 +470,9 @@ mod tests {
         let store = Store::on_disk(Arc::new(Panics), StoreOptions::default()).unwrap();
         let (mut log, _) = store.room(&lobby()).unwrap();
         let (tell, told) = told();
-        log.commit(1, &write("a", "1"), std::iter::empty(), tell.clone()).unwrap();
+        log.commit(1, write("a", "1"), BTreeMap::new(), tell.clone()).unwrap();
         assert!(matches!(told.recv().unwrap(), Err(CommitError::Failed(_))));
-        assert!(log.commit(2, &write("a", "2"), std::iter::empty(), tell).is_err());
+        assert!(log.commit(2, write("a", "2"), BTreeMap::new(), tell).is_err());
         drop(log);
         assert!(store.room(&lobby()).is_err(), "what it would read may never have been durable");
     }

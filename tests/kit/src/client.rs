@@ -71,9 +71,12 @@ pub fn hush<'a>(clients: impl IntoIterator<Item = &'a TestClient>) {
 }
 
 impl Client for Ear {
-    fn say(&self, said: &Said) {
-        self.heard.lock().expect("no holder of this lock panics").push(said.message().clone());
+    fn say(&self, said: &Said) -> bool {
+        self.heard.lock().expect("no holder of this lock panics").extend(said.message().cloned());
+        false
     }
+
+    fn flush(&self) {}
 
     fn close(&self, code: u16, reason: &str) {
         *self.closed.lock().expect("no holder of this lock panics") = Some((code, reason.into()));

@@ -81,7 +81,6 @@ impl TestRoom {
             user: Arc::new(user.clone()),
             tags: Vec::new(),
             attachment: Bytes::new(),
-            joined: self.turns + 1,
             gone: false,
             client: ear.clone(),
         };
