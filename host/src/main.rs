@@ -14,6 +14,10 @@ use dormouse::config::{Auth, Config};
 use dormouse::model::User;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// Rooms come and go by the thousand: what they gave back must go back to the system, and allocating must be cheap.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Durable rooms: sandboxed programs with their own WebSockets, timers and storage, found by name.
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
