@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 use wasmtime::component::Resource;
 
@@ -32,6 +33,8 @@ pub struct Instance {
     room: RoomComponent,
     awake: bool,
     limits: Arc<Limits>,
+    /// Its place in the warm pool, where it has one. After the store, which gives the memory back.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// How a run ended.
@@ -50,13 +53,14 @@ pub(super) type Run = Pin<Box<dyn Future<Output = Ran> + Send>>;
 impl RoomKind {
     /// Make an instance. Its first run calls `wake` before the event.
     pub async fn instantiate(&self) -> Result<Box<Instance>, TurnFailure> {
-        let mut store = new_store(self.pre.engine(), &self.limits);
-        let room = self
-            .pre
+        let place = self.warm_places.clone().try_acquire_owned().ok();
+        let pre = if place.is_some() { &self.warm } else { &self.cold };
+        let mut store = new_store(pre.engine(), &self.limits);
+        let room = pre
             .instantiate_async(&mut store)
             .await
             .map_err(|error| TurnFailure::Instantiate(format!("{error:#}")))?;
-        Ok(Box::new(Instance { store, room, awake: false, limits: self.limits.clone() }))
+        Ok(Box::new(Instance { store, room, awake: false, limits: self.limits.clone(), _place: place }))
     }
 }
 

@@ -20,8 +20,9 @@ mod wasi;
 use std::sync::Arc;
 use std::thread;
 
+use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::config::Limits;
 
@@ -38,15 +39,27 @@ use state::Host;
 /// Compiles components and makes instances of them. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
+    warm: Pool,
+    cold: Pool,
+    warm_places: Arc<Semaphore>,
+    limits: Arc<Limits>,
+}
+
+/// Instances come from one of two pools. In the warm one the memory of an instance that was dropped stays mapped for
+/// the next, which saves it its page faults; so it has places for a few. All others come from the cold one, which gives
+/// everything back: ten thousand rooms that were awake once and sleep now hold no memory.
+#[derive(Clone)]
+struct Pool {
     engine: wasmtime::Engine,
     linker: Arc<Linker<Host>>,
-    limits: Arc<Limits>,
 }
 
 /// A component that can be a room, compiled and linked. Cheap to clone.
 #[derive(Clone)]
 pub struct RoomKind {
-    pre: RoomComponentPre<Host>,
+    warm: RoomComponentPre<Host>,
+    cold: RoomComponentPre<Host>,
+    warm_places: Arc<Semaphore>,
     limits: Arc<Limits>,
     /// Interfaces it imports, for the operator to see what it can do.
     imports: Arc<[String]>,
@@ -57,31 +70,63 @@ impl Engine {
     ///
     /// Fails: where this machine cannot give what the limits ask for, such as address space for `awake_rooms`.
     pub fn new(limits: Arc<Limits>) -> Result<Self, LoadError> {
-        let engine = wasmtime::Engine::new(&config(&limits)).map_err(LoadError::engine)?;
-        let mut linker = Linker::new(&engine);
-        link(&mut linker).map_err(LoadError::engine)?;
-        tick(&engine).map_err(|error| LoadError::engine(error.into()))?;
-        Ok(Engine { engine, linker: Arc::new(linker), limits })
+        let warm_rooms = limits.warm_rooms.min(limits.awake_rooms);
+        // A room and, while it is served, a router.
+        let warm = Pool::new(&limits, warm_rooms + limits.requests, WARM)?;
+        let cold = Pool::new(&limits, limits.awake_rooms, COLD)?;
+        tick([warm.engine.weak(), cold.engine.weak()]).map_err(|error| LoadError::engine(error.into()))?;
+        Ok(Engine { warm, cold, warm_places: Arc::new(Semaphore::new(warm_rooms as usize)), limits })
     }
 
     /// Compile a room's component. `name` is for messages.
     pub fn room(&self, name: &str, wasm: &[u8]) -> Result<RoomKind, LoadError> {
-        let pre = self.load(name, wasm)?;
-        let imports = self.imports(pre.component());
-        let pre = RoomComponentPre::new(pre).map_err(|error| LoadError::contract(name, error))?;
-        Ok(RoomKind { pre, limits: self.limits.clone(), imports })
+        let component = self.warm.compile(name, wasm)?;
+        let imports = self.warm.imports(&component);
+        let link = |pool: &Pool, component| {
+            let pre = pool.link(name, &component)?;
+            RoomComponentPre::new(pre).map_err(|error| LoadError::contract(name, error))
+        };
+        let cold = self.cold.copy(name, &component)?;
+        Ok(RoomKind {
+            warm: link(&self.warm, component)?,
+            cold: link(&self.cold, cold)?,
+            warm_places: self.warm_places.clone(),
+            limits: self.limits.clone(),
+            imports,
+        })
     }
 
     /// Compile a router's component. `name` is for messages.
     pub fn router(&self, name: &str, wasm: &[u8]) -> Result<RouterKind, LoadError> {
-        let pre = self.load(name, wasm)?;
-        let imports = self.imports(pre.component());
+        let component = self.warm.compile(name, wasm)?;
+        let pre = self.warm.link(name, &component)?;
+        let imports = self.warm.imports(&component);
         RouterKind::new(pre, self.limits.clone(), imports).map_err(|error| LoadError::contract(name, error))
     }
+}
 
-    fn load(&self, name: &str, wasm: &[u8]) -> Result<InstancePre<Host>, LoadError> {
-        let component = Component::new(&self.engine, wasm).map_err(|error| LoadError::compile(name, error))?;
-        self.linker.instantiate_pre(&component).map_err(|error| LoadError::contract(name, error))
+impl Pool {
+    fn new(limits: &Limits, instances: u32, resident: Resident) -> Result<Self, LoadError> {
+        let engine = wasmtime::Engine::new(&config(limits, instances, resident)).map_err(LoadError::engine)?;
+        let mut linker = Linker::new(&engine);
+        link(&mut linker).map_err(LoadError::engine)?;
+        Ok(Pool { engine, linker: Arc::new(linker) })
+    }
+
+    fn compile(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
+        Component::new(&self.engine, wasm).map_err(|error| LoadError::compile(name, error))
+    }
+
+    /// A component that was compiled for another pool: compiling takes 40 ms, this less than one.
+    fn copy(&self, name: &str, component: &Component) -> Result<Component, LoadError> {
+        let compiled = component.serialize().map_err(|error| LoadError::compile(name, error))?;
+        #[expect(unsafe_code, reason = "machine code must be trusted: these bytes were made one line above")]
+        let copied = unsafe { Component::deserialize(&self.engine, compiled) };
+        copied.map_err(|error| LoadError::compile(name, error))
+    }
+
+    fn link(&self, name: &str, component: &Component) -> Result<InstancePre<Host>, LoadError> {
+        self.linker.instantiate_pre(component).map_err(|error| LoadError::contract(name, error))
     }
 
     fn imports(&self, component: &Component) -> Arc<[String]> {
@@ -96,10 +141,21 @@ impl RoomKind {
     }
 }
 
-fn config(limits: &Limits) -> Config {
+/// Bytes of an instance that stay mapped for the next one, once it was dropped.
+#[derive(Clone, Copy)]
+struct Resident {
+    memory: usize,
+    table: usize,
+    stack: bool,
+}
+
+/// What a room usually touches.
+const WARM: Resident = Resident { memory: 128 << 10, table: 16 << 10, stack: true };
+const COLD: Resident = Resident { memory: 0, table: 0, stack: false };
+
+fn config(limits: &Limits, components: u32, resident: Resident) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    // A room and, while it is served, a router; a component of wasi-libc is one core module and up to three shims.
-    let components = limits.awake_rooms + limits.requests;
+    // A component of wasi-libc is one core module and up to three shims.
     pool.total_component_instances(components)
         .total_core_instances(components.saturating_mul(4))
         .max_core_instances_per_component(8)
@@ -110,9 +166,8 @@ fn config(limits: &Limits) -> Config {
         .table_elements(limits.table_elements)
         .total_stacks(components)
         .max_memory_size(limits.memory_bytes)
-        // What a room usually touches stays mapped, so that waking costs no page faults.
-        .linear_memory_keep_resident(128 << 10)
-        .table_keep_resident(16 << 10)
+        .linear_memory_keep_resident(resident.memory)
+        .table_keep_resident(resident.table)
         .pagemap_scan(Enabled::Auto);
 
     let mut config = Config::new();
@@ -127,6 +182,8 @@ fn config(limits: &Limits) -> Config {
         .memory_guard_size(64 << 10)
         .max_wasm_stack(512 << 10)
         .async_stack_size(1 << 20)
+        // Not a call's end but an instance's: each keeps its stack while it lives.
+        .async_stack_zeroing(!resident.stack)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
     config
 }
@@ -141,13 +198,18 @@ fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasi::link(linker)
 }
 
-/// Advance the epoch, so that long computations yield. The thread ends with the engine.
-fn tick(engine: &wasmtime::Engine) -> std::io::Result<()> {
-    let engine = engine.weak();
+/// Advance the epochs, so that long computations yield. The thread ends with the engines.
+fn tick(engines: [EngineWeak; 2]) -> std::io::Result<()> {
     thread::Builder::new().name("dormouse-epoch".into()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
+        loop {
+            let mut alive = false;
+            for engine in engines.iter().filter_map(EngineWeak::upgrade) {
+                engine.increment_epoch();
+                alive = true;
+            }
+            if !alive {
+                return;
+            }
             thread::sleep(TICK);
         }
     })?;

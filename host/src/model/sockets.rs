@@ -1,6 +1,6 @@
 //! The sockets of one room: who is behind each, its tags and its attachment. They outlive the instance.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -119,7 +119,7 @@ impl Filter {
 /// All sockets of a room, oldest first.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    table: BTreeMap<SocketKey, Socket>,
+    table: Table,
     next: SocketKey,
     /// How many are not gone.
     present: usize,
@@ -129,6 +129,58 @@ pub struct Sockets {
     by_tag: Option<HashMap<String, BTreeSet<SocketKey>>>,
     /// All who are here; made when first asked for, until somebody comes or goes.
     everyone: Option<Everyone>,
+}
+
+/// Sockets by their keys, oldest first. New keys are higher than all before, so a sorted list does: it is quick to go
+/// through, and a sleeping room's takes no more space than its sockets.
+#[derive(Debug, Default)]
+struct Table {
+    /// Absent where the socket was removed; taken out for good when these are the half.
+    rows: Vec<(SocketKey, Option<Socket>)>,
+    removed: usize,
+}
+
+impl Table {
+    fn push(&mut self, key: SocketKey, socket: Socket) {
+        debug_assert!(self.rows.last().is_none_or(|(last, _)| *last < key), "keys only grow");
+        self.rows.push((key, Some(socket)));
+    }
+
+    fn position(&self, key: SocketKey) -> Option<usize> {
+        self.rows.binary_search_by_key(&key, |(key, _)| *key).ok()
+    }
+
+    fn get(&self, key: SocketKey) -> Option<&Socket> {
+        self.rows[self.position(key)?].1.as_ref()
+    }
+
+    fn get_mut(&mut self, key: SocketKey) -> Option<&mut Socket> {
+        let position = self.position(key)?;
+        self.rows[position].1.as_mut()
+    }
+
+    fn remove(&mut self, key: SocketKey) -> Option<Socket> {
+        let position = self.position(key)?;
+        let socket = self.rows[position].1.take()?;
+        self.removed += 1;
+        if self.removed * 2 >= self.rows.len() {
+            self.compact();
+        }
+        Some(socket)
+    }
+
+    fn compact(&mut self) {
+        self.rows.retain(|(_, socket)| socket.is_some());
+        self.removed = 0;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows.len() == self.removed
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (SocketKey, &Socket)> {
+        self.rows.iter().filter_map(|(key, socket)| Some((*key, socket.as_ref()?)))
+    }
 }
 
 /// All who hear what is said to everyone, at one time.
@@ -150,13 +202,13 @@ impl Sockets {
         index(&mut self.by_tag, key, &socket.tags);
         self.present += usize::from(!socket.gone);
         self.everyone = None;
-        self.table.insert(key, socket);
+        self.table.push(key, socket);
         Some(key)
     }
 
     /// Take a socket out.
     pub fn remove(&mut self, key: SocketKey) -> Option<Socket> {
-        let socket = self.table.remove(&key)?;
+        let socket = self.table.remove(key)?;
         unindex(&mut self.by_user, key, [&socket.user.id]);
         unindex(&mut self.by_tag, key, &socket.tags);
         if !socket.gone {
@@ -168,7 +220,7 @@ impl Sockets {
 
     /// Its client has left: it is no longer counted, listed or spoken to.
     pub fn mark_gone(&mut self, key: SocketKey) {
-        if let Some(socket) = self.table.get_mut(&key).filter(|socket| !socket.gone) {
+        if let Some(socket) = self.table.get_mut(key).filter(|socket| !socket.gone) {
             socket.gone = true;
             self.present -= 1;
             self.everyone = None;
@@ -177,7 +229,7 @@ impl Sockets {
 
     /// A socket that is in the table, gone or not.
     pub fn get(&self, key: SocketKey) -> Option<&Socket> {
-        self.table.get(&key)
+        self.table.get(key)
     }
 
     /// The key of the socket with this id, while its client is here.
@@ -187,7 +239,7 @@ impl Sockets {
 
     /// Give a socket other tags.
     pub fn set_tags(&mut self, key: SocketKey, tags: Vec<String>) {
-        if let Some(socket) = self.table.get_mut(&key) {
+        if let Some(socket) = self.table.get_mut(key) {
             unindex(&mut self.by_tag, key, &socket.tags);
             index(&mut self.by_tag, key, &tags);
             socket.tags = tags;
@@ -196,14 +248,14 @@ impl Sockets {
 
     /// Give a socket another attachment.
     pub fn set_attachment(&mut self, key: SocketKey, attachment: Bytes) {
-        if let Some(socket) = self.table.get_mut(&key) {
+        if let Some(socket) = self.table.get_mut(key) {
             socket.attachment = attachment;
         }
     }
 
     /// The sockets whose clients are here, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (SocketKey, &Socket)> {
-        self.table.iter().filter(|(_, socket)| !socket.gone).map(|(key, socket)| (*key, socket))
+        self.table.iter().filter(|(_, socket)| !socket.gone)
     }
 
     /// All who are here, as a list that many turns share.
@@ -240,7 +292,7 @@ impl Sockets {
         } else {
             return self.iter().filter(|(_, socket)| filter.matches(socket)).map(|(key, _)| key).collect();
         };
-        let matches = |key: &&SocketKey| self.table.get(key).is_some_and(|socket| filter.matches(socket));
+        let matches = |key: &&SocketKey| self.table.get(**key).is_some_and(|socket| filter.matches(socket));
         candidates.map(|keys| keys.iter().filter(matches).copied().collect()).unwrap_or_default()
     }
 
@@ -249,16 +301,18 @@ impl Sockets {
         self.by_user = None;
         self.by_tag = None;
         self.everyone = None;
+        self.table.compact();
+        self.table.rows.shrink_to_fit();
     }
 }
 
 type Index = HashMap<String, BTreeSet<SocketKey>>;
 
-fn build<'a>(table: &'a BTreeMap<SocketKey, Socket>, terms: impl Fn(&'a Socket) -> Vec<&'a String>) -> Index {
+fn build<'a>(table: &'a Table, terms: impl Fn(&'a Socket) -> Vec<&'a String>) -> Index {
     let mut index = Index::new();
-    for (key, socket) in table {
+    for (key, socket) in table.iter() {
         for term in terms(socket) {
-            index.entry(term.clone()).or_default().insert(*key);
+            index.entry(term.clone()).or_default().insert(key);
         }
     }
     index
@@ -288,5 +342,62 @@ impl Close {
     /// The connection ended without a goodbye.
     pub fn lost() -> Self {
         Close { code: 1006, reason: String::new(), clean: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl Client for Nobody {
+        fn say(&self, _: &Said) -> bool {
+            false
+        }
+        fn flush(&self) {}
+        fn close(&self, _: u16, _: &str) {}
+        fn taken(&self) {}
+        fn resume(&self) {}
+        fn buffered(&self) -> usize {
+            0
+        }
+    }
+
+    fn socket(id: u64) -> Socket {
+        let user = Arc::new(User { id: id.to_string(), name: String::new() });
+        Socket { id, user, tags: Vec::new(), attachment: Bytes::new(), gone: false, client: Arc::new(Nobody) }
+    }
+
+    fn ids(sockets: &Sockets) -> Vec<u64> {
+        sockets.iter().map(|(_, socket)| socket.id).collect()
+    }
+
+    #[test]
+    fn sockets_are_found_and_listed_in_order_whoever_came_and_went() {
+        let mut sockets = Sockets::default();
+        let keys = (0..10).map(|id| sockets.insert(socket(id)).unwrap()).collect::<Vec<_>>();
+        for key in [3, 0, 9, 4, 5, 6] {
+            assert_eq!(sockets.remove(keys[key]).map(|socket| socket.id), Some(key as u64));
+            assert!(sockets.get(keys[key]).is_none() && sockets.remove(keys[key]).is_none());
+        }
+        assert_eq!(ids(&sockets), [1, 2, 7, 8]);
+        sockets.shrink();
+        let key = sockets.insert(socket(10)).unwrap();
+        assert_eq!(ids(&sockets), [1, 2, 7, 8, 10]);
+        assert_eq!(sockets.get(key).unwrap().id, 10);
+        assert_eq!((sockets.len(), sockets.is_empty()), (5, false));
+    }
+
+    #[test]
+    fn whoever_comes_or_goes_is_seen_by_the_next_list_and_not_by_an_older_one() {
+        let mut sockets = Sockets::default();
+        let first = sockets.insert(socket(0)).unwrap();
+        let before = sockets.everyone();
+        sockets.insert(socket(1)).unwrap();
+        assert_eq!((before.len(), sockets.everyone().len()), (1, 2));
+        assert!(Arc::ptr_eq(&sockets.everyone(), &sockets.everyone()), "one list until somebody comes or goes");
+        sockets.mark_gone(first);
+        assert_eq!(sockets.everyone().iter().map(|listener| listener.id).collect::<Vec<_>>(), [1]);
     }
 }

@@ -169,6 +169,7 @@ impl Mailbox {
             return Err(life);
         }
         inner.waker = None;
+        inner.events = VecDeque::new();
         inner.asleep = Some(life);
         Ok(())
     }

@@ -57,6 +57,10 @@ impl Ledger {
                 }
             }
         }
+        if pending.commits.is_empty() {
+            // A room with nothing on its way keeps no space for it.
+            *pending = Pending::default();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
