@@ -1,9 +1,10 @@
 //! All parts put together: from a configuration to a server that runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -182,28 +183,36 @@ pub struct Loaded {
     pub router: RouterKind,
 }
 
-/// Read and compile the components that a configuration names. `extra` are offered beside the builtin ones.
+/// Read and compile the components that a configuration names, as many at a time as there are cores. `extra` are offered
+/// beside the builtin ones.
 pub fn components(config: &Config, extra: &BTreeMap<String, Vec<u8>>) -> Result<Loaded, StartError> {
     let engine = Engine::new(Arc::new(config.limits.clone()))?;
-    let mut kinds = BTreeMap::<&str, RoomKind>::new();
-    let mut namespaces = BTreeMap::new();
-    for (name, namespace) in &config.namespaces {
-        let component = namespace.component.as_str();
-        let kind = match kinds.get(component) {
-            Some(kind) => kind.clone(),
-            None => engine.room(component, &read(component, extra)?)?,
-        };
-        kinds.insert(component, kind.clone());
-        let namespace = Namespace {
-            kind,
+    let names = config.namespaces.values().map(|namespace| namespace.component.as_str()).collect::<BTreeSet<_>>();
+    let left = Mutex::new(names.into_iter());
+    let next = || left.lock().expect("no holder of this lock panics").next();
+    let compile = |name: &str| Ok::<_, StartError>((name.to_owned(), engine.room(name, &read(name, extra)?)?));
+    let (router, kinds) = thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let worker = || std::iter::from_fn(next).map(compile).collect::<Vec<_>>();
+        let workers = (1..cores).map(|_| scope.spawn(worker)).collect::<Vec<_>>();
+        let router = read(&config.router, extra).and_then(|wasm| Ok(engine.router(&config.router, &wasm)?));
+        let mut kinds = worker();
+        for worker in workers {
+            kinds.extend(worker.join().expect("compiling reports its errors and does not panic"));
+        }
+        (router, kinds)
+    });
+    let kinds = kinds.into_iter().collect::<Result<BTreeMap<String, RoomKind>, _>>()?;
+    let bind = |(name, namespace): (&String, &crate::config::Namespace)| {
+        let bound = Namespace {
+            kind: kinds[&namespace.component].clone(),
             config: Arc::new(namespace.config.clone()),
             message_in_bytes: namespace.message_in_bytes,
             message_out_bytes: namespace.message_out_bytes,
         };
-        namespaces.insert(name.clone(), namespace);
-    }
-    let router = engine.router(&config.router, &read(&config.router, extra)?)?;
-    Ok(Loaded { namespaces, router })
+        (name.clone(), bound)
+    };
+    Ok(Loaded { namespaces: config.namespaces.iter().map(bind).collect(), router: router? })
 }
 
 fn read(component: &str, extra: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, StartError> {
