@@ -56,10 +56,8 @@ impl RoomKind {
         let place = self.warm_places.clone().try_acquire_owned().ok();
         let pre = if place.is_some() { &self.warm } else { &self.cold };
         let mut store = new_store(pre.engine(), &self.limits);
-        let room = pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(|error| TurnFailure::Instantiate(format!("{error:#}")))?;
+        let room =
+            pre.instantiate_async(&mut store).await.map_err(|error| TurnFailure::Instantiate(format!("{error:#}")))?;
         Ok(Box::new(Instance { store, room, awake: false, limits: self.limits.clone(), _place: place }))
     }
 }
