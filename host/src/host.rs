@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use crate::clock;
@@ -120,7 +120,7 @@ impl Builder {
         let on_listen = |source| StartError::Listen { address: listen, source };
         let listener = match self.listener {
             Some(listener) => listener,
-            None => TcpListener::bind(listen).await.map_err(on_listen)?,
+            None => bind(listen).map_err(on_listen)?,
         };
         let address = listener.local_addr().map_err(on_listen)?;
         let limits = Arc::new(self.config.limits.clone());
@@ -173,6 +173,17 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.edge.say_goodbye();
     }
+}
+
+/// After a restart all clients come back at once. Those who find no place in the queue of connections to be accepted try
+/// again after a second, so it is as long as the system allows.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    const BACKLOG: u32 = 65_535;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The last server's connections may still be ending.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// The compiled components of a configuration.
