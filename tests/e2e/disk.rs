@@ -3,8 +3,8 @@
 //! These run the host in this process, on a disk that fails when it is told to.
 
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
 use dormouse::config::Config;
@@ -17,7 +17,7 @@ use crate::harness::{self, BASE};
 struct DyingDisk {
     durable: MemoryDisk,
     visible: MemoryDisk,
-    unsynced: std::sync::Mutex<Vec<Record>>,
+    unsynced: Mutex<Vec<Record>>,
     syncs_left: AtomicI64,
 }
 
@@ -73,6 +73,74 @@ impl Disk for DyingDisk {
     }
 }
 
+/// Each sync waits until it may be done.
+#[derive(Default)]
+struct HeldDisk {
+    disk: MemoryDisk,
+    /// How many may be done, and how many wait.
+    syncs: Mutex<(usize, usize)>,
+    changed: Condvar,
+}
+
+impl HeldDisk {
+    /// Let so many syncs be done.
+    fn let_go(&self, syncs: usize) {
+        self.syncs.lock().unwrap().0 += syncs;
+        self.changed.notify_all();
+    }
+
+    /// Wait until a sync waits.
+    async fn holds(self: &Arc<Self>) {
+        let disk = self.clone();
+        let waiting = move || {
+            let mut syncs = disk.syncs.lock().unwrap();
+            while syncs.0 > 0 || syncs.1 == 0 {
+                syncs = disk.changed.wait_timeout(syncs, harness::PATIENCE).unwrap().0;
+            }
+        };
+        tokio::task::spawn_blocking(waiting).await.unwrap();
+    }
+}
+
+impl Disk for HeldDisk {
+    fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
+        self.disk.write(batch)
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        let mut syncs = self.syncs.lock().unwrap();
+        syncs.1 += 1;
+        self.changed.notify_all();
+        while syncs.0 == 0 {
+            syncs = self.changed.wait(syncs).unwrap();
+        }
+        *syncs = (syncs.0 - 1, syncs.1 - 1);
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        self.disk.get(key)
+    }
+
+    fn scan(
+        &self,
+        range: (Bound<Bytes>, Bound<Bytes>),
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), DiskError> {
+        self.disk.scan(range, reverse, visit)
+    }
+}
+
+/// Lets go of everything when the test is over, even if it failed: the host's thread must come to its end.
+struct AtLast(Arc<HeldDisk>);
+
+impl Drop for AtLast {
+    fn drop(&mut self) {
+        self.0.let_go(1_000);
+    }
+}
+
 async fn host(disk: Arc<dyn Disk>) -> Host {
     let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
     config.limits.awake_rooms = 100;
@@ -115,6 +183,37 @@ async fn at_whichever_sync_the_disk_dies_what_was_seen_is_there_and_clients_are_
         assert_eq!(history["messages"].as_array().unwrap(), &seen);
         second.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn turns_that_run_ahead_of_the_disk_are_heard_when_it_has_come_so_far_and_not_before() {
+    const PING: &str = r#"{"type":"ping"}"#;
+    let disk = Arc::new(HeldDisk::default());
+    disk.let_go(1);
+    let host = host(disk.clone()).await;
+    let at_last = AtLast(disk.clone());
+    let mut ana = join(&host, "lobby").await;
+    ana.hears_a("history").await;
+
+    ana.chats("one").await;
+    disk.holds().await;
+    // Both run while the disk works on the first; the answer to the ping overtakes all, and says that they were read.
+    ana.chats("two").await;
+    ana.chats("three").await;
+    ana.says(PING).await;
+    assert_eq!(ana.hears().await["type"], "pong");
+
+    disk.let_go(1);
+    assert_eq!(ana.hears_content().await, "one");
+    // The next sync has begun: whatever the last one made durable has been said.
+    disk.holds().await;
+    ana.says(PING).await;
+    assert_eq!(ana.hears().await["type"], "pong", "nothing else was said before it is durable");
+
+    drop(at_last);
+    assert_eq!(ana.hears_content().await, "two");
+    assert_eq!(ana.hears_content().await, "three");
+    host.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -113,6 +113,33 @@ async fn a_failed_turn_leaves_no_trace_after_a_restart() {
 }
 
 #[tokio::test]
+async fn turns_that_share_a_commit_are_still_each_all_or_nothing() {
+    let server = Server::unruly("").await;
+    let [mut ana, mut bo] = [server.join("lobby", "ana").await, server.join("lobby", "bo").await];
+    for client in [&mut ana, &mut bo] {
+        client.hears_exactly("welcome").await;
+    }
+    // While the room works the rest gathers, and its turns follow each other at once.
+    ana.says("work 20").await;
+    for deeds in ["put a 1; all a", "put b 1; panic", "put c 1; get a; all c", "put a 2; fail", "put d 1; get a; all d"]
+    {
+        ana.says(deeds).await;
+    }
+    assert!(ana.hears_text().await.starts_with("worked"));
+    for expected in ["a", "failed", "a=1", "c", "failed", "a=1", "d"] {
+        let heard = ana.hears_text().await;
+        assert_eq!(if heard.contains("room_failed") { "failed" } else { &heard }, expected);
+    }
+    for heard in ["a", "c", "d"] {
+        bo.hears_exactly(heard).await;
+    }
+    let server = server.crash_and_restart().await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.is_told("list", "a,c,d").await;
+    ana.is_told("get a", "a=1").await;
+}
+
+#[tokio::test]
 async fn a_presence_status_survives_a_crash_and_ghosts_do_not_stay() {
     let server = Server::start().await;
     let mut ana = server.join_presence("global", "ana").await;

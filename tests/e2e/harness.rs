@@ -98,11 +98,21 @@ impl Server {
 
     /// `kill -9`, and start again in the same directory.
     pub(crate) async fn crash_and_restart(mut self) -> Self {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it was started here");
+        self.kill();
         let (directory, config) = (self.directory.clone(), self.config.clone());
         drop(self);
         Self::in_directory(directory, &config).await
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it was started here");
     }
 
     /// SIGTERM.

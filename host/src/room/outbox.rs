@@ -222,3 +222,59 @@ fn flush(mut clients: Vec<Arc<dyn Client>>, runtime: &Handle) {
     }
     clients.iter().for_each(|client| client.flush());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::User;
+
+    #[derive(Default)]
+    struct Ear(Mutex<Vec<Said>>);
+
+    impl Client for Ear {
+        fn say(&self, said: &Said) -> bool {
+            self.0.lock().unwrap().push(said.clone());
+            true
+        }
+        fn flush(&self) {}
+        fn close(&self, _: u16, _: &str) {}
+        fn taken(&self) {}
+        fn resume(&self) {}
+        fn buffered(&self) -> usize {
+            0
+        }
+    }
+
+    fn list(ears: &[Arc<Ear>]) -> Arc<[Listener]> {
+        let user = Arc::new(User { id: "1".into(), name: "ana".into() });
+        ears.iter().map(|ear| Listener { id: 1, user: user.clone(), client: ear.clone() }).collect()
+    }
+
+    fn to(everyone: &Arc<[Listener]>, text: &str) -> Words {
+        Words::ToEveryone(Said::new(Message::Text(text.into())), everyone.clone(), Except::Nobody)
+    }
+
+    #[test]
+    fn what_is_said_to_the_same_people_is_one_piece() {
+        let ear = Arc::new(Ear::default());
+        let (everyone, mut burst, mut to_flush) = (list(&[ear.clone()]), Burst::default(), Vec::new());
+        assert!(burst.add(to(&everyone, "one")).is_none() && burst.add(to(&everyone, "two")).is_none());
+        burst.say(&mut to_flush);
+        assert!(burst.is_empty());
+        let heard = ear.0.lock().unwrap();
+        let encode = |message: &Message| bytes::Bytes::copy_from_slice(message.as_bytes());
+        assert_eq!((heard.len(), &heard[0].encoded(encode)[..], to_flush.len()), (1, &b"onetwo"[..], 1));
+    }
+
+    #[test]
+    fn what_is_said_to_others_or_to_some_or_is_long_stays_apart() {
+        let (ana, bo) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
+        let (before, after) = (list(&[ana.clone()]), list(&[ana, bo]));
+        let mut burst = Burst::default();
+        assert!(burst.add(to(&before, "one")).is_none());
+        assert!(burst.add(to(&after, "two")).is_some(), "bo came meanwhile");
+        assert!(burst.add(to(&before, &"x".repeat(BURST_BYTES))).is_some());
+        let said = Said::new(Message::Text("three".into()));
+        assert!(burst.add(Words::ToEveryone(said, before, Except::Socket(1))).is_some());
+    }
+}
