@@ -3,7 +3,7 @@
 LISTEN ?= 127.0.0.1:8787
 DATA ?= ./dormouse-data
 
-.PHONY: run test lint bench setup clean
+.PHONY: run test lint bench instructions compare curves compare-setup setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
@@ -16,8 +16,22 @@ lint: setup ## Format and lints, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 
-bench: setup ## A turn, a wake, a commit
+bench: setup ## What the pieces cost: a turn, a wake, a route, a commit
 	cargo bench --package dormouse --bench pieces
+
+instructions: setup ## Fail where the hot path executes more, or fewer, instructions than it is known to (needs valgrind)
+	cargo bench --package dormouse --bench instructions
+
+compare: compare-setup ## Beside native Rust, Node and workerd; ARGS="--quick" for a look. Needs Node 20, takes 45 minutes
+	cd tests/compare && npm run compare -- $(ARGS)
+
+curves: compare-setup ## How Dormouse's own cost grows; takes half an hour
+	cd tests/compare && npm run curves -- $(ARGS)
+
+compare-setup: setup
+	@command -v npm >/dev/null || { echo "Node and workerd come through npm: install Node.js 20 or newer, then try again" >&2; exit 1; }
+	cargo build --release --package dormouse --package dormouse-compare-native
+	cd tests/compare && npm ci --no-audit --no-fund
 
 setup:
 	@command -v cargo >/dev/null || { echo "Dormouse is built with Rust: install it from rustup.rs, then try again" >&2; exit 1; }

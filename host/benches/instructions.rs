@@ -1,0 +1,86 @@
+//! Instructions, counted: what the hot path executes, which does not depend on how busy the machine is.
+//!
+//! `cargo bench --package dormouse --bench instructions` runs each piece under callgrind twice, with two counts; the
+//! difference is the piece, without its preparation. Where it is further from the figure in the table than
+//! [`TOLERANCE`] allows, either way, this fails: a slower hot path is noticed, and a faster one gets its new figure.
+//! Needs valgrind, and an x86-64 machine: elsewhere it says so and measures nothing.
+
+mod fixture;
+
+use std::process::{Command, ExitCode};
+
+use fixture::{Room, Router};
+
+/// What a piece is called, and how many instructions it takes.
+const PIECES: [(&str, u64); 3] = [("turn", 34_100), ("wake", 143_000), ("route", 108_400)];
+/// From run to run they differ by less than half a percent; a library's patch release may make more.
+const TOLERANCE: f64 = 0.05;
+/// The two counts. Their difference is large enough that what happens once does not matter.
+const COUNTS: [u64; 2] = [1_000, 3_000];
+
+fn main() -> ExitCode {
+    let arguments = std::env::args().collect::<Vec<_>>();
+    if let [_, run, piece, count] = arguments.as_slice()
+        && run == "run"
+    {
+        execute(piece, count.parse().expect("a count"));
+        return ExitCode::SUCCESS;
+    }
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64"))
+        || Command::new("valgrind").arg("--version").output().is_err()
+    {
+        eprintln!("instructions are counted on x86-64 Linux with valgrind; install it to count them");
+        return ExitCode::FAILURE;
+    }
+    let mut failed = 0;
+    for (piece, expected) in PIECES {
+        let [few, many] = COUNTS.map(|count| instructions(piece, count));
+        let counted = (many - few) / (COUNTS[1] - COUNTS[0]);
+        let ratio = counted as f64 / expected as f64;
+        let good = (ratio - 1.0).abs() <= TOLERANCE;
+        failed += u32::from(!good);
+        println!("{piece:<8}{counted:>10} instructions, expected {expected}: {}", if good { "ok" } else { "FAILED" });
+    }
+    println!("{} passed, {failed} failed", PIECES.len() as u32 - failed);
+    if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn execute(piece: &str, count: u64) {
+    match piece {
+        "turn" => {
+            let mut room = Room::new();
+            (0..count).for_each(|_| room.message());
+        }
+        "wake" => {
+            let mut room = Room::new();
+            (0..count).for_each(|_| {
+                room.hibernate();
+                room.message();
+            });
+        }
+        "route" => {
+            let router = Router::new();
+            (0..count).for_each(|_| router.route());
+        }
+        other => panic!("there is no piece {other}"),
+    }
+}
+
+/// What callgrind counts for a whole run.
+fn instructions(piece: &str, count: u64) -> u64 {
+    let ourselves = std::env::current_exe().expect("this program has a path");
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--smc-check=all-non-file"])
+        .arg(ourselves)
+        .args(["run", piece, &count.to_string()])
+        // Compiling the component comes before; threads that look for work there would count differently each time.
+        .env("RAYON_NUM_THREADS", "1")
+        .output()
+        .expect("valgrind runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let collected = said.lines().find_map(|line| line.split_once("Collected :")).map(|(_, number)| number.trim());
+    match collected.and_then(|number| number.parse().ok()) {
+        Some(collected) if output.status.success() => collected,
+        _ => panic!("callgrind did not count {piece}:\n{said}"),
+    }
+}
