@@ -5,6 +5,7 @@
 mod harness;
 
 mod bad_input;
+mod bench;
 mod command_line;
 mod disk;
 mod durability;
