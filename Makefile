@@ -22,7 +22,7 @@ bench: setup ## What the pieces cost: a turn, a wake, a route, a commit
 instructions: setup ## Fail where the hot path executes more, or fewer, instructions than it is known to (needs valgrind)
 	cargo bench --package dormouse --bench instructions
 
-compare: compare-setup ## Beside native Rust, Node and workerd; ARGS="--quick" for a look. Needs Node 20, takes 45 minutes
+compare: compare-setup ## Beside native Rust, Node and workerd; ARGS="--quick" for a look. Needs Node 20, takes 40 minutes
 	cd tests/compare && npm run compare -- $(ARGS)
 
 curves: compare-setup ## How Dormouse's own cost grows; takes half an hour

@@ -28,8 +28,8 @@ const { values: options } = parseArgs({
 const TRAFFIC = options.quick
   ? ['--duration', '1500ms', '--warmup', '500ms']
   : ['--duration', '4s', '--warmup', '1s'];
-/** Longer than rooms take to hibernate. */
-const SETTLE_MS = 15_000;
+/** Rooms hibernate after 10 s; memory goes back to the system some seconds later. */
+const SETTLE_MS = 30_000;
 /** Some files are no sockets: the store's, and those of the process itself. */
 const MOST_SOCKETS = Math.min(20_000, maxOpenFiles() - 500);
 /** More than one sender can say to any server. */

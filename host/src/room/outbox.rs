@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn what_is_said_to_the_same_people_is_one_piece() {
         let ear = Arc::new(Ear::default());
-        let (everyone, mut burst, mut to_flush) = (list(&[ear.clone()]), Burst::default(), Vec::new());
+        let (everyone, mut burst, mut to_flush) = (list(std::slice::from_ref(&ear)), Burst::default(), Vec::new());
         assert!(burst.add(to(&everyone, "one")).is_none() && burst.add(to(&everyone, "two")).is_none());
         burst.say(&mut to_flush);
         assert!(burst.is_empty());
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn what_is_said_to_others_or_to_some_or_is_long_stays_apart() {
         let (ana, bo) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
-        let (before, after) = (list(&[ana.clone()]), list(&[ana, bo]));
+        let (before, after) = (list(std::slice::from_ref(&ana)), list(&[ana, bo]));
         let mut burst = Burst::default();
         assert!(burst.add(to(&before, "one")).is_none());
         assert!(burst.add(to(&after, "two")).is_some(), "bo came meanwhile");
