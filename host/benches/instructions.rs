@@ -7,12 +7,13 @@
 
 mod fixture;
 
+use std::hint::black_box;
 use std::process::{Command, ExitCode};
 
-use fixture::{Room, Router};
+use fixture::{Room, Router, chat_line};
 
 /// What a piece is called, and how many instructions it takes.
-const PIECES: [(&str, u64); 3] = [("turn", 34_100), ("wake", 143_000), ("route", 108_400)];
+const PIECES: [(&str, u64); 4] = [("encode", 369), ("turn", 34_100), ("wake", 143_000), ("route", 108_400)];
 /// From run to run they differ by less than half a percent; a library's patch release may make more.
 const TOLERANCE: f64 = 0.05;
 /// The two counts. Their difference is large enough that what happens once does not matter.
@@ -50,6 +51,10 @@ fn execute(piece: &str, count: u64) {
         "turn" => {
             let mut room = Room::new();
             (0..count).for_each(|_| room.message());
+        }
+        "encode" => {
+            let message = chat_line();
+            (0..count).for_each(|_| drop(black_box(dormouse::edge::encode(&message))));
         }
         "wake" => {
             let mut room = Room::new();

@@ -1,4 +1,4 @@
-//! What a room's life is made of, each piece alone: a turn, a wake, a route, a commit.
+//! What a room's life is made of, each piece alone: a turn, a wake, a frame, a route, a commit.
 //!
 //! `cargo bench --package dormouse --bench pieces`. Times on a shared machine are noisy: compare within one run.
 
@@ -12,7 +12,7 @@ use divan::Bencher;
 use dormouse::model::{Address, Writes};
 use dormouse::store::{CommitError, Receipt, Store, StoreOptions, Waiting};
 
-use fixture::{Room, Router};
+use fixture::{Room, Router, chat_line};
 
 fn main() {
     divan::main();
@@ -33,6 +33,13 @@ fn wake_and_message_turn(bencher: Bencher<'_, '_>) {
         room.hibernate();
         room.message();
     });
+}
+
+/// A message as the frame that all who hear it share: a chat line of a usual length.
+#[divan::bench]
+fn encode(bencher: Bencher<'_, '_>) {
+    let message = chat_line();
+    bencher.bench_local(|| dormouse::edge::encode(&message));
 }
 
 /// A request through the router: make an instance, ask it, drop it.

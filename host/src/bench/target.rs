@@ -17,8 +17,9 @@ use tokio::sync::Semaphore;
 
 use super::Common;
 
-/// Connections from one loopback address before the next one is used: an address has some 28,000 ports to give.
-const CONNECTIONS_AN_ADDRESS: usize = 20_000;
+/// Connections from one loopback address before the next one is used: an address has some 28,000 ports to give, and
+/// Linux takes longer and longer to find one when half of them are taken.
+const CONNECTIONS_AN_ADDRESS: usize = 10_000;
 /// How long a connection, an upgrade or an answer may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -7,7 +7,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 use crate::model::Message;
 
 /// A message as one frame: header and payload in one buffer that all its receivers share.
-pub(super) fn encode(message: &Message) -> Bytes {
+pub fn encode(message: &Message) -> Bytes {
     let opcode = match message {
         Message::Text(_) => OpCode::Data(Data::Text),
         Message::Binary(_) => OpCode::Data(Data::Binary),

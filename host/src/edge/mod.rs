@@ -34,6 +34,7 @@ use crate::config::{Config, Limits};
 use crate::guest::{Lane, RouterKind};
 use crate::room::Rooms;
 
+pub use frames::encode;
 pub use identity::{Invalid, KeyError, Verified, Verifier, mint};
 
 use close::Why;
