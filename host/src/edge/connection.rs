@@ -325,10 +325,11 @@ impl Future for Connection {
 impl Drop for Connection {
     /// However it ended, the room is told once.
     fn drop(&mut self) {
-        self.outgoing.hang_up();
         if let Some(seat) = self.seat.take() {
             seat.close(self.ending.take().unwrap_or_else(Close::lost));
         }
+        // Behind that: whoever sees the connection end knows that the room was told.
+        self.outgoing.hang_up();
     }
 }
 

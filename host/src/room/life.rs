@@ -440,6 +440,7 @@ impl Room {
                     shared: self.shared.clone(),
                     mailbox: self.mailbox.clone(),
                     socket,
+                    told: false,
                 };
                 Reply::Connect(Ok(seat), answer)
             }

@@ -236,6 +236,17 @@ pub struct Seat {
     mailbox: Arc<Mailbox>,
     socket: SocketKey,
     client: Arc<dyn Client>,
+    /// The room was told of the end.
+    told: bool,
+}
+
+impl Drop for Seat {
+    /// A seat that got lost on its way to a client who went meanwhile is given up too.
+    fn drop(&mut self) {
+        if !self.told {
+            self.tell(Close::lost());
+        }
+    }
 }
 
 /// What became of a message.
@@ -265,8 +276,13 @@ impl Seat {
         }
     }
 
-    /// The client has gone. Must be called once, and last.
-    pub fn close(self, close: Close) {
+    /// The client has gone.
+    pub fn close(mut self, close: Close) {
+        self.tell(close);
+    }
+
+    fn tell(&mut self, close: Close) {
+        self.told = true;
         // A room that is forgotten has lost its sockets with it, so there is nobody to tell.
         let _ = Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Close(self.socket, close));
     }

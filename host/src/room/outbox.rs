@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
 use super::{ConnectError, NoAnswer, Seat};
-use crate::model::{AutoResponse, Client, Close, Except, Listener, Message, Response, Said};
+use crate::model::{AutoResponse, Client, Except, Listener, Message, Response, Said};
 use crate::store::Receipt;
 
 /// Clients that one task writes to, one after the other: some 200 µs of work. More are shared out among threads.
@@ -198,14 +198,13 @@ impl Words {
 }
 
 impl Reply {
-    /// Answers to nobody are dropped; but a seat that nobody takes is given up, as if its client had left.
+    /// Answers to nobody are dropped.
     fn answer(self) {
         match self {
             Reply::None => {}
             Reply::Connect(result, answer) => {
-                if let Err(Ok(seat)) = answer.send(result) {
-                    seat.close(Close::lost());
-                }
+                // A seat that nobody takes is given up when it is dropped.
+                let _ = answer.send(result);
             }
             Reply::Request(result, answer) => {
                 let _ = answer.send(result);
