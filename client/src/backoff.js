@@ -13,9 +13,10 @@ export const LAST_CEILING_MS = 30_000;
 /**
  * @param {number} failures How many attempts have failed in a row, from 0.
  * @param {number} random From 0 to 1.
+ * @param {number} [first] The longest first wait, ms.
+ * @param {number} [last] The longest wait of all, ms.
  * @returns {number} ms
  */
-export function backoffDelay(failures, random) {
-  const ceiling = Math.min(LAST_CEILING_MS, FIRST_CEILING_MS * 2 ** failures);
-  return Math.round(random * ceiling);
+export function backoffDelay(failures, random, first = FIRST_CEILING_MS, last = LAST_CEILING_MS) {
+  return Math.round(random * Math.min(last, first * 2 ** failures));
 }

@@ -8,6 +8,7 @@
  */
 
 import { CONTENT_UNITS, fitContent } from "./content.js";
+import { userOf } from "./credentials.js";
 import { chatEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal, getJson } from "./http.js";
@@ -27,6 +28,8 @@ const HISTORY = 50;
 /**
  * @typedef {import("./protocol.js").ChatMessage} ChatMessage
  * @typedef {import("./protocol.js").ChatFrame} ChatFrame
+ * @typedef {import("./protocol.js").ChatCommand} ChatCommand
+ * @typedef {import("./protocol.js").MessagesPage} MessagesPage
  * @typedef {import("./protocol.js").HistoryFrame} HistoryFrame
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
  * @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions
@@ -36,7 +39,8 @@ const HISTORY = 50;
  * @typedef {Object} ChatOptions
  * @property {string | URL} baseUrl Such as `/api/realtime`.
  * @property {string} roomId
- * @property {string} [userId] One's own, where it is known. Otherwise it is learned from the first message sent.
+ * @property {string} [userId] One's own, where the credentials do not tell. Otherwise it is learned from the first
+ *   message sent.
  * @property {RoomSocketOptions["credentials"]} [credentials]
  * @property {number} [pendingLimit] How many messages may wait to be stored.
  * @property {RoomSocketOptions["timing"]} [timing]
@@ -67,6 +71,8 @@ export class Chat extends Emitter {
   #greeted = false;
   /** A history has come at all, so there is something to resume. */
   #began = false;
+  /** When a history last left a gap: what first left before then may have been stored unseen. Unix milliseconds. */
+  #missedAt = -Infinity;
   #hasOlder = false;
   /** @type {Promise<number> | undefined} */
   #loading;
@@ -82,7 +88,7 @@ export class Chat extends Emitter {
     this.#typing = new TypingUsers(() => this.emit("typing", {}));
     this.#socket = new RoomSocket({
       url: () => this.#resumeUrl(),
-      credentials: options.credentials,
+      credentials: options.credentials && ((asked) => this.#askWho(asked)),
       explain: (credentials) => explainRefusal(`${this.#endpoints.messages}?limit=1`, credentials),
       timing: options.timing,
       WebSocket: options.WebSocket,
@@ -150,25 +156,29 @@ export class Chat extends Emitter {
    * @returns {Promise<ChatMessage>} Kept once the server has stored it, broken with a `SendError`. Its codes `empty`,
    *   `too-many` and `not-connected` say that the message was not taken at all; otherwise it stays among `pending`.
    */
-  async send(content) {
-    if (content.trim() === "") throw new SendError("empty", "there is nothing to send");
-    if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
-    const { clientId, stored } = this.#outbox.add(fitContent(content, CONTENT_UNITS));
-    this.#saidTypingAt = -Infinity;
-    this.#transmit(clientId);
-    return stored;
+  send(content) {
+    return forAnybody(() => {
+      if (content.trim() === "") throw new SendError("empty", "there is nothing to send");
+      if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
+      const { clientId, stored } = this.#outbox.add(fitContent(content, CONTENT_UNITS));
+      this.#saidTypingAt = -Infinity;
+      this.#transmit(clientId);
+      return stored;
+    });
   }
 
   /**
    * @param {string} clientId Of a failed message.
    * @returns {Promise<ChatMessage>}
    */
-  async retry(clientId) {
-    if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
-    const stored = this.#outbox.revive(clientId);
-    if (!stored) throw new SendError("discarded", "no such message has failed");
-    this.#transmit(clientId);
-    return stored;
+  retry(clientId) {
+    return forAnybody(() => {
+      if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
+      const stored = this.#outbox.revive(clientId);
+      if (!stored) throw new SendError("discarded", "no such message has failed");
+      this.#transmit(clientId);
+      return stored;
+    });
   }
 
   /** @param {string} clientId */
@@ -181,7 +191,7 @@ export class Chat extends Emitter {
     const now = performance.now();
     if (this.state !== "open" || now - this.#saidTypingAt < TYPING_EVERY_MS) return;
     this.#saidTypingAt = now;
-    this.#socket.send('{"type":"typing"}');
+    this.#say({ type: "typing" });
   }
 
   /** @returns {Promise<number>} How many older messages were found. */
@@ -195,14 +205,17 @@ export class Chat extends Emitter {
     const url = new URL(this.#endpoints.messages);
     if (first?.seq !== undefined) url.search = `before=${first.seq}&limit=${PAGE}`;
     const credentials = await this.#options.credentials?.({ refused: false });
-    /** @type {{ messages: ChatMessage[], hasMore?: boolean }} */
+    /** @type {MessagesPage} */
     const page = await getJson(url, credentials);
     // A resync came in between, so the page no longer ends where the list begins.
     if (first !== this.#timeline.messages[0]) return 0;
     // A server without `before` answers with the same latest messages each time: one look shows all there is to see.
     this.#hasOlder = page.hasMore ?? false;
     const count = this.#timeline.prepend(page.messages);
-    this.emit("messages", { added: this.messages.slice(0, count), from: "older" });
+    const added = this.messages.slice(0, count);
+    // It may show that what was in doubt is stored; by its `clientId` only, since the same words may be old ones of ours.
+    for (const message of added) this.#settle(message, false);
+    this.emit("messages", { added, from: "older" });
     return count;
   }
 
@@ -253,19 +266,22 @@ export class Chat extends Emitter {
   #catchUp(history) {
     const seesAll = !this.#began || this.#isGapless(history);
     const storesOnce = history.resumed !== undefined || history.messages.some(({ seq }) => seq !== undefined);
+    const now = Date.now();
     if (!seesAll) {
+      this.#missedAt = now;
       this.#timeline.replace([]);
       this.emit("resync", {});
     }
     if (!this.#began || !seesAll) this.#hasOlder = mayHaveOlder(history.messages);
     this.#began = true;
-    this.#greeted = true;
     this.#take(history.messages, "history");
 
-    const now = Date.now();
+    // Not before, so that what a listener says takes its place behind what waits; and whoever heard it may have left.
+    this.#greeted = this.state === "open";
     for (const { clientId, state, sentAt } of this.pending) {
       if (state === "failed") continue;
-      if (afterHistory({ sentAt, now, seesAll, storesOnce }) === "send") this.#transmit(clientId);
+      const nothingMissed = sentAt === undefined || sentAt > this.#missedAt;
+      if (afterHistory({ sentAt, now, seesAll: nothingMissed, storesOnce }) === "send") this.#transmit(clientId);
       else this.#outbox.fail(clientId, new SendError("unsure", "it may or may not have been stored"));
     }
   }
@@ -277,7 +293,9 @@ export class Chat extends Emitter {
    */
   #isGapless({ messages, resumed }) {
     if (resumed !== undefined) return resumed;
-    return this.#timeline.size === 0 ? messages.length < HISTORY : messages.some((message) => this.#timeline.has(message));
+    return this.#timeline.size === 0
+      ? messages.length < HISTORY
+      : messages.some((message) => this.#timeline.has(message));
   }
 
   /**
@@ -310,9 +328,34 @@ export class Chat extends Emitter {
   #transmit(clientId) {
     const content = this.pending.find((pending) => pending.clientId === clientId)?.content;
     if (content === undefined || !this.#greeted) return;
-    this.#socket.send(JSON.stringify({ type: "message", content, clientId }));
+    this.#say({ type: "message", content, clientId });
     this.#outbox.sent(clientId);
   }
+
+  /** @param {ChatCommand} command */
+  #say(command) {
+    return this.#socket.send(JSON.stringify(command));
+  }
+
+  /** @param {{ refused: boolean }} asked */
+  async #askWho(asked) {
+    const credentials = await this.#options.credentials?.(asked);
+    this.#userId ??= userOf(credentials)?.userId;
+    return credentials;
+  }
+}
+
+/**
+ * A promise that nobody has to look at: what fails is shown among `pending` as well, so an ignored failure is no
+ * mistake to be reported on the console.
+ *
+ * @param {() => Promise<ChatMessage>} begin
+ * @returns {Promise<ChatMessage>}
+ */
+function forAnybody(begin) {
+  const promise = new Promise((resolve) => resolve(begin()));
+  promise.catch(() => {});
+  return promise;
 }
 
 /**

@@ -58,16 +58,18 @@ export class Connection {
     ws.onopen = () => this.#open();
     ws.onmessage = (event) => this.#hear(event.data);
     ws.onclose = (event) => this.#end({ code: event.code, reason: event.reason, cause: "closed" });
-    this.#arm(timing.connectMs, () => this.#end({ code: CloseCode.lost, reason: "did not open in time", cause: "late" }));
+    this.#arm(timing.connectMs, () =>
+      this.#end({ code: CloseCode.lost, reason: "did not open in time", cause: "late" }),
+    );
   }
 
   get bufferedAmount() {
     return this.#ws.bufferedAmount;
   }
 
-  /** @param {string} text */
-  send(text) {
-    this.#ws.send(text);
+  /** @param {string | ArrayBuffer} data */
+  send(data) {
+    this.#ws.send(data);
   }
 
   /** Ask whether the other side is there, unless that is being asked already. */
@@ -75,7 +77,9 @@ export class Connection {
     if (!this.#probing || !this.#opened || this.#asked) return;
     this.#asked = true;
     this.#ws.send(PING);
-    this.#arm(this.#timing.answerMs, () => this.#end({ code: CloseCode.lost, reason: "no answer to a ping", cause: "silent" }));
+    this.#arm(this.#timing.answerMs, () =>
+      this.#end({ code: CloseCode.lost, reason: "no answer to a ping", cause: "silent" }),
+    );
   }
 
   /**

@@ -5,8 +5,8 @@
  */
 
 /**
- * `token`: a bearer token. `ticket`: single use, only for an upgrade. `devToken`: `USERID:USERNAME`, only where the
- * server runs in dev auth. Nothing at all: the cookie says who this is.
+ * `token`: a bearer token, such as a JWT. `ticket`: from `fetchTicket`, good for one connection or request.
+ * `devToken`: `USERID:USERNAME`, only where the server runs in dev auth. Nothing at all: the cookie says who this is.
  * @typedef {{ token: string } | { ticket: string } | { devToken: string } | Record<string, never> | null | undefined} Credentials
  */
 
@@ -43,7 +43,9 @@ export function forUpgrade(url, credentials) {
 export function forRequest(url, credentials) {
   const target = new URL(url);
   const token = kind(credentials, "token");
+  const ticket = kind(credentials, "ticket");
   const devToken = kind(credentials, "devToken");
+  if (ticket !== undefined) target.searchParams.set("ticket", ticket);
   if (token !== undefined) return { url: target.href, headers: { Authorization: `Bearer ${token}` } };
   if (devToken === undefined) return { url: target.href, headers: {} };
   if (PLAIN_HEADER.test(devToken)) return { url: target.href, headers: { Authorization: `Bearer ${devToken}` } };
@@ -59,8 +61,41 @@ export function forRequest(url, credentials) {
  * @param {Credentials} fresh
  */
 export function isSameToken(refused, fresh) {
-  const tokenOf = (/** @type {Credentials} */ some) => kind(some, "token") ?? kind(some, "devToken") ?? kind(some, "ticket");
+  const tokenOf = (/** @type {Credentials} */ some) =>
+    kind(some, "token") ?? kind(some, "devToken") ?? kind(some, "ticket");
   return tokenOf(fresh) !== undefined && tokenOf(fresh) === tokenOf(refused);
+}
+
+/**
+ * Who these credentials stand for, as far as they say so themselves. Nothing is verified: the server does that, and
+ * here it only decides what is shown as one's own.
+ *
+ * @param {Credentials} credentials
+ * @returns {{ userId: string, userName: string } | undefined}
+ */
+export function userOf(credentials) {
+  const devToken = kind(credentials, "devToken");
+  if (devToken !== undefined) {
+    const [, userId = "", userName = ""] = /^([^:]*):?([^]*)$/.exec(devToken) ?? [];
+    return { userId, userName: userName || userId };
+  }
+  const { sub, name } = claimsOf(kind(credentials, "token") ?? "");
+  if (typeof sub !== "string") return undefined;
+  return { userId: sub, userName: typeof name === "string" && name !== "" ? name : sub };
+}
+
+/**
+ * @param {string} token
+ * @returns {Record<string, unknown>}
+ */
+function claimsOf(token) {
+  try {
+    const payload = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
+    const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes)) ?? {};
+  } catch {
+    return {};
+  }
 }
 
 /**

@@ -21,8 +21,7 @@ export function isRoomName(name) {
  * @param {string} roomId
  */
 export function chatEndpoints(baseUrl, roomId) {
-  const room = `${prefix(baseUrl)}/rooms/${segment(roomId)}`;
-  return { socket: `${room}/ws`, messages: `${room}/messages` };
+  return new Endpoints(baseUrl, `/rooms/${segment(roomId)}`);
 }
 
 /**
@@ -31,8 +30,44 @@ export function chatEndpoints(baseUrl, roomId) {
  */
 export function presenceEndpoints(baseUrl, scope) {
   // The short form is the one that every server knows.
-  const room = `${prefix(baseUrl)}/presence${scope === "global" ? "" : `/${segment(scope)}`}`;
-  return { socket: `${room}/ws`, list: `${room}/list` };
+  return new Endpoints(baseUrl, `/presence${scope === "global" ? "" : `/${segment(scope)}`}`);
+}
+
+/** @param {string | URL} baseUrl */
+export function ticketsEndpoint(baseUrl) {
+  return `${prefix(baseUrl)}/tickets`;
+}
+
+/** Made absolute when they are asked for and no earlier: a page that is rendered on a server has no location yet. */
+class Endpoints {
+  #baseUrl;
+  #path;
+
+  /**
+   * @param {string | URL} baseUrl
+   * @param {string} path
+   */
+  constructor(baseUrl, path) {
+    this.#baseUrl = baseUrl;
+    this.#path = path;
+  }
+
+  get socket() {
+    return this.#at("/ws");
+  }
+
+  get messages() {
+    return this.#at("/messages");
+  }
+
+  get list() {
+    return this.#at("/list");
+  }
+
+  /** @param {string} what */
+  #at(what) {
+    return `${prefix(this.#baseUrl)}${this.#path}${what}`;
+  }
 }
 
 /** @param {string | URL} baseUrl */

@@ -3,6 +3,7 @@
 
 import { closeOfStatus } from "./close-codes.js";
 import { forRequest } from "./credentials.js";
+import { ticketsEndpoint } from "./endpoints.js";
 
 /** @typedef {import("./credentials.js").Credentials} Credentials */
 
@@ -24,10 +25,24 @@ export class HttpError extends Error {
  * @returns {Promise<any>}
  */
 export async function getJson(url, credentials) {
-  const response = await get(url, credentials);
-  if (response.ok) return response.json();
-  const problem = await response.json().catch(() => ({}));
-  throw new HttpError(response.status, problem.detail ?? problem.title ?? `the server answered ${response.status}`);
+  return read(await get(url, credentials));
+}
+
+/**
+ * A ticket for one connection or request: for a page that the server knows by a cookie of another origin, or whose
+ * token must not travel in a subprotocol. Made to be called from a `credentials` function.
+ *
+ * @param {string | URL} baseUrl
+ * @param {Credentials} [credentials] Nothing, where the browser's cookie says who asks.
+ * @returns {Promise<{ ticket: string }>}
+ */
+export async function fetchTicket(baseUrl, credentials) {
+  const { url, headers } = forRequest(ticketsEndpoint(baseUrl), credentials);
+  /** @type {import("./protocol.js").Ticket} */
+  const { ticket } = await read(
+    await fetch(url, { method: "POST", headers, credentials: "include", cache: "no-store" }),
+  );
+  return { ticket };
 }
 
 /**
@@ -45,10 +60,23 @@ export async function explainRefusal(url, credentials) {
 }
 
 /**
+ * @param {Response} response
+ * @returns {Promise<any>}
+ */
+async function read(response) {
+  if (response.ok) return response.json();
+  /** @type {import("./protocol.js").Problem} */
+  const problem = await response.json().catch(() => ({}));
+  throw new HttpError(response.status, problem.detail ?? problem.title ?? `the server answered ${response.status}`);
+}
+
+/**
  * @param {string | URL} url
  * @param {Credentials} credentials
  */
 function get(url, credentials) {
   const request = forRequest(url, credentials);
-  return fetch(request.url, { headers: { Accept: "application/json", ...request.headers }, cache: "no-store" });
+  const headers = { Accept: "application/json", ...request.headers };
+  // An upgrade takes the cookie along to another origin too, and what is asked beside it must come from the same user.
+  return fetch(request.url, { headers, credentials: "include", cache: "no-store" });
 }

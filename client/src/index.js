@@ -16,17 +16,56 @@ export { Presence, STATUSES } from "./presence.js";
 export { backoffDelay } from "./backoff.js";
 export { CloseCode, afterClose, closeOfStatus, hintedDelay } from "./close-codes.js";
 export { CONTENT_UNITS } from "./content.js";
+export { userOf } from "./credentials.js";
 export { isRoomName } from "./endpoints.js";
-export { HttpError } from "./http.js";
+export { HttpError, fetchTicket } from "./http.js";
 export { SendError } from "./outbox.js";
+export { parseFrame } from "./protocol.js";
 
-/** @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions */
-/** @typedef {import("./room-socket.js").State} State */
-/** @typedef {import("./room-socket.js").StateEvent} StateEvent */
-/** @typedef {import("./chat.js").ChatOptions} ChatOptions */
-/** @typedef {import("./presence.js").PresenceOptions} PresenceOptions */
-/** @typedef {import("./credentials.js").Credentials} Credentials */
-/** @typedef {import("./outbox.js").PendingMessage} PendingMessage */
-/** @typedef {import("./protocol.js").ChatMessage} ChatMessage */
-/** @typedef {import("./protocol.js").UserPresence} UserPresence */
-/** @typedef {import("./protocol.js").Status} Status */
+/**
+ * @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions
+ * @typedef {import("./room-socket.js").State} State
+ * @typedef {import("./room-socket.js").StateEvent} StateEvent
+ * @typedef {import("./room-socket.js").Timing} Timing
+ * @typedef {import("./send-queue.js").Data} Data
+ * @typedef {import("./send-queue.js").QueuePolicy} QueuePolicy
+ * @typedef {import("./close-codes.js").Close} Close
+ * @typedef {import("./credentials.js").Credentials} Credentials
+ * @typedef {import("./chat.js").ChatOptions} ChatOptions
+ * @typedef {import("./chat.js").ChatEvents} ChatEvents
+ * @typedef {import("./outbox.js").PendingMessage} PendingMessage
+ * @typedef {import("./typing.js").TypingUser} TypingUser
+ * @typedef {import("./presence.js").PresenceOptions} PresenceOptions
+ * @typedef {import("./presence.js").PresenceEvents} PresenceEvents
+ *
+ * The protocol:
+ *
+ * @typedef {import("./protocol.js").ChatMessage} ChatMessage
+ * @typedef {import("./protocol.js").ChatFrame} ChatFrame
+ * @typedef {import("./protocol.js").HistoryFrame} HistoryFrame
+ * @typedef {import("./protocol.js").MessageFrame} MessageFrame
+ * @typedef {import("./protocol.js").UserJoinedFrame} UserJoinedFrame
+ * @typedef {import("./protocol.js").UserLeftFrame} UserLeftFrame
+ * @typedef {import("./protocol.js").TypingFrame} TypingFrame
+ * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
+ * @typedef {import("./protocol.js").ChatCommand} ChatCommand
+ * @typedef {import("./protocol.js").SayCommand} SayCommand
+ * @typedef {import("./protocol.js").TypingCommand} TypingCommand
+ * @typedef {import("./protocol.js").MessagesPage} MessagesPage
+ * @typedef {import("./protocol.js").PostMessage} PostMessage
+ * @typedef {import("./protocol.js").Posted} Posted
+ * @typedef {import("./protocol.js").UserPresence} UserPresence
+ * @typedef {import("./protocol.js").Status} Status
+ * @typedef {import("./protocol.js").PresenceFrame} PresenceFrame
+ * @typedef {import("./protocol.js").PresenceListFrame} PresenceListFrame
+ * @typedef {import("./protocol.js").PresenceUpdateFrame} PresenceUpdateFrame
+ * @typedef {import("./protocol.js").PresenceRemoveFrame} PresenceRemoveFrame
+ * @typedef {import("./protocol.js").PresenceCommand} PresenceCommand
+ * @typedef {import("./protocol.js").StatusCommand} StatusCommand
+ * @typedef {import("./protocol.js").HeartbeatCommand} HeartbeatCommand
+ * @typedef {import("./protocol.js").PresenceList} PresenceList
+ * @typedef {import("./protocol.js").PostStatus} PostStatus
+ * @typedef {import("./protocol.js").StatusPosted} StatusPosted
+ * @typedef {import("./protocol.js").Ticket} Ticket
+ * @typedef {import("./protocol.js").Problem} Problem
+ */

@@ -4,6 +4,7 @@
  * wants, because it has to be said again when the server has forgotten it.
  */
 
+import { userOf } from "./credentials.js";
 import { presenceEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal } from "./http.js";
@@ -23,6 +24,7 @@ const CONTRADICT_EVERY_MS = 60_000;
  * @typedef {import("./protocol.js").Status} Status
  * @typedef {import("./protocol.js").UserPresence} UserPresence
  * @typedef {import("./protocol.js").PresenceFrame} PresenceFrame
+ * @typedef {import("./protocol.js").PresenceCommand} PresenceCommand
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
  * @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions
  * @typedef {import("./room-socket.js").StateEvent} StateEvent
@@ -30,7 +32,8 @@ const CONTRADICT_EVERY_MS = 60_000;
  * @typedef {Object} PresenceOptions
  * @property {string | URL} baseUrl Such as `/api/realtime`.
  * @property {string} [scope]
- * @property {string} [userId] One's own, where it is known: then the status follows what one's other tabs choose.
+ * @property {string} [userId] One's own, where the credentials do not tell: by it the status follows what one's other
+ *   tabs choose.
  * @property {Status} [status] The status to begin with; otherwise the one that the server remembers.
  * @property {RoomSocketOptions["credentials"]} [credentials]
  * @property {RoomSocketOptions["timing"]} [timing]
@@ -42,6 +45,7 @@ const CONTRADICT_EVERY_MS = 60_000;
 /** @extends {Emitter<PresenceEvents>} */
 export class Presence extends Emitter {
   #socket;
+  #credentials;
   #userId;
   /** @type {Map<string, UserPresence>} */
   #users = new Map();
@@ -57,11 +61,12 @@ export class Presence extends Emitter {
   constructor(options) {
     super();
     const endpoints = presenceEndpoints(options.baseUrl, options.scope ?? "global");
+    this.#credentials = options.credentials;
     this.#userId = options.userId;
     this.#wanted = options.status;
     this.#socket = new RoomSocket({
-      url: endpoints.socket,
-      credentials: options.credentials,
+      url: () => endpoints.socket,
+      credentials: options.credentials && ((asked) => this.#askWho(asked)),
       explain: (credentials) => explainRefusal(endpoints.list, credentials),
       timing: options.timing,
       WebSocket: options.WebSocket,
@@ -88,6 +93,11 @@ export class Presence extends Emitter {
     return this.#wanted ?? this.#own?.status ?? "online";
   }
 
+  /** One's own user, as far as it is known. */
+  get userId() {
+    return this.#userId;
+  }
+
   open() {
     this.#socket.open();
   }
@@ -109,6 +119,13 @@ export class Presence extends Emitter {
     this.emit("users", {});
   }
 
+  /** @param {{ refused: boolean }} asked */
+  async #askWho(asked) {
+    const credentials = await this.#credentials?.(asked);
+    this.#userId ??= userOf(credentials)?.userId;
+    return credentials;
+  }
+
   get #own() {
     return this.#userId === undefined ? undefined : this.#users.get(this.#userId);
   }
@@ -117,7 +134,7 @@ export class Presence extends Emitter {
   #stateChanged(event) {
     clearInterval(this.#heartbeat);
     if (event.state === "open") {
-      this.#heartbeat = setInterval(() => this.#socket.send('{"type":"heartbeat"}'), HEARTBEAT_MS);
+      this.#heartbeat = setInterval(() => this.#say({ type: "heartbeat" }), HEARTBEAT_MS);
     }
     this.emit("state", event);
   }
@@ -161,7 +178,12 @@ export class Presence extends Emitter {
   }
 
   #sayStatus() {
-    this.#socket.send(JSON.stringify({ type: "status", status: this.#wanted }));
+    if (this.#wanted !== undefined) this.#say({ type: "status", status: this.#wanted });
+  }
+
+  /** @param {PresenceCommand} command */
+  #say(command) {
+    this.#socket.send(JSON.stringify(command));
   }
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The frames of the two rooms that ship with Dormouse. Fields marked optional are unknown to a server that speaks
- * only the core of the protocol; nothing here may rely on them.
+ * Every message of the two rooms that ship with Dormouse, as types: told apart by `type`. Fields marked optional are
+ * unknown to a server that speaks only the core of the protocol; nothing here may rely on them.
  */
 
 /**
@@ -14,12 +14,22 @@
  * @property {number} [seq] 1, 2, 3 … per room, without gaps.
  * @property {string} [clientId] Chosen by the sender.
  *
- * @typedef {{ type: "history", messages: ChatMessage[], resumed?: boolean }} HistoryFrame
- * @typedef {{ type: "message", message: ChatMessage }} MessageFrame
- * @typedef {{ type: "user_joined" | "user_left", userId: string, userName: string, timestamp: number }} PassageFrame
+ * A chat room to its clients:
+ *
+ * @typedef {{ type: "history", messages: ChatMessage[], resumed?: boolean }} HistoryFrame The first frame. `resumed`:
+ *   these are all messages after the `since` that was asked for; otherwise they are the last ones.
+ * @typedef {{ type: "message", message: ChatMessage }} MessageFrame To everybody, once it is durable.
+ * @typedef {{ type: "user_joined", userId: string, userName: string, timestamp: number }} UserJoinedFrame
+ * @typedef {{ type: "user_left", userId: string, userName: string, timestamp: number }} UserLeftFrame
  * @typedef {{ type: "typing", userId: string, userName: string }} TypingFrame
- * @typedef {{ type: "error", code: string, message: string, clientId?: string }} ErrorFrame
- * @typedef {HistoryFrame | MessageFrame | PassageFrame | TypingFrame | ErrorFrame} ChatFrame
+ * @typedef {{ type: "error", code: string, message: string, clientId?: string }} ErrorFrame To who caused it.
+ * @typedef {HistoryFrame | MessageFrame | UserJoinedFrame | UserLeftFrame | TypingFrame | ErrorFrame} ChatFrame
+ *
+ * A client to a chat room:
+ *
+ * @typedef {{ type: "message", content: string, clientId?: string }} SayCommand The same `clientId` is stored once.
+ * @typedef {{ type: "typing" }} TypingCommand
+ * @typedef {SayCommand | TypingCommand} ChatCommand
  *
  * @typedef {"online" | "away" | "busy"} Status
  *
@@ -34,6 +44,23 @@
  * @typedef {{ type: "presence_update", user: UserPresence }} PresenceUpdateFrame
  * @typedef {{ type: "presence_remove", userId: string }} PresenceRemoveFrame
  * @typedef {PresenceListFrame | PresenceUpdateFrame | PresenceRemoveFrame | ErrorFrame} PresenceFrame
+ *
+ * A client to a presence room:
+ *
+ * @typedef {{ type: "status", status: Status }} StatusCommand
+ * @typedef {{ type: "heartbeat" }} HeartbeatCommand
+ * @typedef {StatusCommand | HeartbeatCommand} PresenceCommand
+ *
+ * Over HTTP:
+ *
+ * @typedef {{ messages: ChatMessage[], hasMore?: boolean }} MessagesPage GET `/rooms/{roomId}/messages`
+ * @typedef {{ content: string }} PostMessage POST `/rooms/{roomId}/messages`
+ * @typedef {{ success: true, message?: ChatMessage }} Posted Its answer.
+ * @typedef {{ users: UserPresence[] }} PresenceList GET `/presence/list`
+ * @typedef {{ status: Status }} PostStatus POST `/presence/update`
+ * @typedef {{ success: true }} StatusPosted Its answer.
+ * @typedef {{ ticket: string, expiresIn: number }} Ticket POST `/tickets`; `expiresIn` in seconds.
+ * @typedef {{ type?: string, title?: string, status?: number, detail?: string }} Problem Any answer of 400 and above.
  */
 
 /**

@@ -11,7 +11,7 @@ const STORED_ONCE_MS = 9 * 60_000;
  * @param {Object} message
  * @param {number | undefined} message.sentAt When it first left, if it did; any clock, the same as `now`.
  * @param {number} message.now
- * @param {boolean} message.seesAll The history showed everything that was stored since we last looked.
+ * @param {boolean} message.seesAll The histories have shown everything that was stored since it first left.
  * @param {boolean} message.storesOnce The server stores one `clientId` once.
  * @returns {"send" | "give-up"}
  */

@@ -13,13 +13,13 @@
  * layer above, which puts the last thing it saw into `url`.
  */
 
-import { backoffDelay } from "./backoff.js";
+import { FIRST_CEILING_MS, LAST_CEILING_MS, backoffDelay } from "./backoff.js";
 import { CloseCode, afterClose, hintedDelay } from "./close-codes.js";
 import { Connection } from "./connection.js";
 import { forUpgrade, isSameToken } from "./credentials.js";
 import { Emitter } from "./emitter.js";
 import { watchPage } from "./page-signals.js";
-import { SendQueue } from "./send-queue.js";
+import { SendQueue, sizeOf } from "./send-queue.js";
 
 /** How long a connection must last before its past failures are forgotten, ms: a room that fails at once is no success. */
 const STABLE_MS = 5_000;
@@ -27,12 +27,25 @@ const STABLE_MS = 5_000;
 /** How often a server may leave a ping unanswered, never having answered one, before we take it that it knows none. */
 const UNKNOWN_PINGS = 2;
 
-const TIMING = Object.freeze({ connectMs: 10_000, quietMs: 20_000, answerMs: 10_000, stableMs: STABLE_MS });
+/** How much may wait to be sent, in the queue or in the browser. */
+const QUEUE = Object.freeze({ count: 100, bytes: 1024 * 1024 });
+
+/** @type {Readonly<Timing>} */
+const TIMING = Object.freeze({
+  connectMs: 10_000,
+  quietMs: 20_000,
+  answerMs: 10_000,
+  stableMs: STABLE_MS,
+  firstWaitMs: FIRST_CEILING_MS,
+  longestWaitMs: LAST_CEILING_MS,
+});
 
 /**
  * @typedef {import("./credentials.js").Credentials} Credentials
  * @typedef {import("./close-codes.js").Close} Close
  * @typedef {import("./connection.js").Ending} Ending
+ * @typedef {import("./send-queue.js").Data} Data
+ * @typedef {import("./send-queue.js").QueuePolicy} QueuePolicy
  * @typedef {"connecting" | "open" | "waiting" | "closed"} State
  *
  * @typedef {Object} StateEvent
@@ -41,14 +54,26 @@ const TIMING = Object.freeze({ connectMs: 10_000, quietMs: 20_000, answerMs: 10_
  * @property {number} [retryAt] While waiting: when the next attempt is due, in Unix milliseconds.
  * @property {Close} [close] While waiting or closed: what ended the last connection. Absent, where its owner closed it.
  *
+ * @typedef {Object} Timing All in milliseconds.
+ * @property {number} connectMs How long an attempt may take: 10 s.
+ * @property {number} quietMs After how long without a frame the server is asked whether it is there: 20 s.
+ * @property {number} answerMs How long the answer to that may take: 10 s.
+ * @property {number} stableMs How long a connection must last before past failures are forgotten: 5 s.
+ * @property {number} firstWaitMs The longest first wait; each failure doubles it: 500 ms.
+ * @property {number} longestWaitMs The longest wait of all: 30 s.
+ *
  * @typedef {Object} RoomSocketOptions
  * @property {string | URL | (() => string | URL)} url Asked before each attempt. `http` and `https` become `ws` and `wss`.
  * @property {(asked: { refused: boolean }) => Promise<Credentials> | Credentials} [credentials] Asked before each
  *   attempt; `refused` where the last answer was turned down, and the same answer again would end the matter.
  * @property {(credentials: Credentials) => Promise<Close | undefined>} [explain] Asked when attempts fail before they
  *   open, because a browser hides the status of a refused upgrade.
- * @property {number} [queueLimit] How many texts may wait for a connection; further ones are rejected.
- * @property {Partial<typeof TIMING>} [timing]
+ * @property {boolean} [reconnect] False: a connection that is lost is not tried again. True where nothing is said.
+ * @property {boolean} [probe] False: a silent server is never asked whether it is there. True where nothing is said;
+ *   the question is `{"type":"ping"}`, and the answer that a Dormouse server gives is `{"type":"pong"}`.
+ * @property {number} [queueLimit] How many may wait for a connection, 100 where nothing is said; 1 MiB in all.
+ * @property {QueuePolicy} [queuePolicy] What gives way when that is full: the newest, where nothing is said.
+ * @property {Partial<Timing>} [timing]
  * @property {typeof WebSocket} [WebSocket] For a place that has none of its own.
  *
  * @typedef {{ state: StateEvent, message: string | ArrayBuffer }} RoomSocketEvents
@@ -93,7 +118,10 @@ export class RoomSocket extends Emitter {
     super();
     this.#options = options;
     this.#timing = { ...TIMING, ...options.timing };
-    this.#queue = new SendQueue(options.queueLimit ?? 100);
+    this.#queue = new SendQueue(
+      { ...QUEUE, count: options.queueLimit ?? QUEUE.count },
+      options.queuePolicy ?? "refuse-newest",
+    );
   }
 
   get state() {
@@ -139,13 +167,15 @@ export class RoomSocket extends Emitter {
   }
 
   /**
-   * @param {string} text
-   * @returns {"sent" | "queued" | "rejected"} `rejected`: the queue is full, or the socket is closed. Nothing was kept.
+   * @param {Data} data
+   * @returns {"sent" | "queued" | "rejected"} `rejected`: too much waits already, or the socket is closed. Nothing was
+   *   kept. `sent` says that it left, not that it arrived.
    */
-  send(text) {
+  send(data) {
     if (this.#state === "closed") return "rejected";
-    if (this.#state !== "open") return this.#queue.push(text) ? "queued" : "rejected";
-    this.#connection?.send(text);
+    if (this.#state !== "open") return this.#queue.push(data) ? "queued" : "rejected";
+    if (this.bufferedAmount > 0 && this.bufferedAmount + sizeOf(data) > QUEUE.bytes) return "rejected";
+    this.#connection?.send(data);
     return "sent";
   }
 
@@ -169,9 +199,9 @@ export class RoomSocket extends Emitter {
   #begin() {
     clearTimeout(this.#waitTimer);
     clearTimeout(this.#stableTimer);
-    this.#attempt = Symbol();
-    this.#become("connecting");
-    return this.#attempt;
+    const attempt = (this.#attempt = Symbol());
+    this.#become("connecting"); // whoever hears it may close, and then this attempt is stale already
+    return attempt;
   }
 
   /** @returns {Promise<Credentials>} */
@@ -184,7 +214,9 @@ export class RoomSocket extends Emitter {
       timer = setTimeout(() => reject(new Error("not given in time")), this.#timing.connectMs);
     });
     try {
-      return await /** @type {Promise<Credentials>} */ (Promise.race([credentials({ refused: this.#refused !== undefined }), late]));
+      return await /** @type {Promise<Credentials>} */ (
+        Promise.race([credentials({ refused: this.#refused !== undefined }), late])
+      );
     } finally {
       clearTimeout(timer);
     }
@@ -204,7 +236,8 @@ export class RoomSocket extends Emitter {
       // Neither the URL nor the token gets better by trying again.
       return this.#stop({ code: CloseCode.policy, reason: String(error) });
     }
-    this.#connection = new Connection(ws, this.#timing, this.#answersPings !== "no", {
+    const probing = this.#options.probe !== false && this.#answersPings !== "no";
+    this.#connection = new Connection(ws, this.#timing, probing, {
       open: () => this.#opened(),
       message: (data) => this.emit("message", data),
       pong: () => (this.#answersPings = "yes"),
@@ -225,7 +258,7 @@ export class RoomSocket extends Emitter {
       this.#refused = undefined;
     }, this.#timing.stableMs);
     // What was said first leaves first: before anything that a listener says on hearing of the new state.
-    for (const text of this.#queue.drain()) this.#connection?.send(text);
+    for (const data of this.#queue.drain()) this.#connection?.send(data);
     this.#become("open");
   }
 
@@ -259,14 +292,15 @@ export class RoomSocket extends Emitter {
         // Without anybody to ask, fresh credentials will not come.
         return this.#options.credentials ? void this.#connect() : this.#stop(close);
       case "come-back":
-        return this.#wait(close);
+        return this.#options.reconnect === false ? this.#stop(close) : this.#wait(close);
     }
   }
 
   /** @param {Close} close */
   #wait(close) {
     const hint = hintedDelay(close.reason);
-    const delay = hint ?? backoffDelay(this.#failures, Math.random());
+    const { firstWaitMs, longestWaitMs } = this.#timing;
+    const delay = hint ?? backoffDelay(this.#failures, Math.random(), firstWaitMs, longestWaitMs);
     this.#failures += 1;
     this.#waitIsHinted = hint !== undefined;
     this.#retryAt = Date.now() + delay;
@@ -293,7 +327,9 @@ export class RoomSocket extends Emitter {
    */
   async #explain(attempt, credentials) {
     const close = await this.#options.explain?.(credentials).catch(() => undefined);
-    if (close && attempt === this.#attempt && this.#state === "waiting") this.#lost(close, credentials);
+    if (!close || attempt !== this.#attempt || this.#state !== "waiting") return;
+    this.#failures -= 1; // the same failure, in other words
+    this.#lost(close, credentials);
   }
 
   /** The network or the reader is back: whoever waits need not wait longer, whoever is connected wants to be sure. */

@@ -1,36 +1,67 @@
 // @ts-check
-/** What was said while there was no connection, in order, up to a bound. A full queue refuses the newest. */
+/** What was said while there was no connection, in order, up to a bound. */
+
+/**
+ * What gives way when the queue is full. `refuse-newest`: what was said first is kept, and the caller learns that there
+ * is no room. `drop-oldest`: for what is soon out of date, such as a position.
+ * @typedef {"refuse-newest" | "drop-oldest"} QueuePolicy
+ *
+ * @typedef {string | ArrayBuffer} Data
+ */
 
 export class SendQueue {
-  /** @type {string[]} */
-  #texts = [];
+  /** @type {{ data: Data, bytes: number }[]} */
+  #waiting = [];
   #bytes = 0;
-  #limit;
+  #limits;
+  #policy;
 
-  /** @param {number} limit How many texts may wait. */
-  constructor(limit) {
-    this.#limit = limit;
+  /**
+   * @param {{ count: number, bytes: number }} limits How many may wait, and how many bytes in all.
+   * @param {QueuePolicy} policy
+   */
+  constructor(limits, policy) {
+    this.#limits = limits;
+    this.#policy = policy;
   }
 
-  /** Bytes of UTF-8 that wait. */
+  /** Bytes that wait. */
   get bytes() {
     return this.#bytes;
   }
 
   /**
-   * @param {string} text
-   * @returns {boolean} False, where the queue is full.
+   * @param {Data} data
+   * @returns {boolean} False, where there is no room for it.
    */
-  push(text) {
-    if (this.#texts.length >= this.#limit) return false;
-    this.#texts.push(text);
-    this.#bytes += new TextEncoder().encode(text).length;
+  push(data) {
+    const bytes = sizeOf(data);
+    if (bytes > this.#limits.bytes || this.#limits.count < 1) return false;
+    while (!this.#hasRoomFor(bytes)) {
+      if (this.#policy === "refuse-newest") return false;
+      this.#bytes -= this.#waiting.shift()?.bytes ?? 0;
+    }
+    this.#waiting.push({ data, bytes });
+    this.#bytes += bytes;
     return true;
   }
 
   /** Empties the queue. */
   drain() {
     this.#bytes = 0;
-    return this.#texts.splice(0);
+    return this.#waiting.splice(0).map(({ data }) => data);
   }
+
+  /** @param {number} bytes */
+  #hasRoomFor(bytes) {
+    return this.#waiting.length < this.#limits.count && this.#bytes + bytes <= this.#limits.bytes;
+  }
+}
+
+/**
+ * @param {Data} data
+ * @returns {number} Bytes on the wire.
+ */
+export function sizeOf(data) {
+  return typeof data === "string" ? new TextEncoder().encode(data).length : data.byteLength;
 }

@@ -12,16 +12,18 @@ export const TYPING_EVERY_MS = 2_000;
 export class TypingUsers {
   /** @type {Map<string, { user: TypingUser, timer: ReturnType<typeof setTimeout> }>} */
   #typing = new Map();
-  #changed;
+  /** @type {readonly TypingUser[] | undefined} */
+  #snapshot;
+  #tell;
 
   /** @param {() => void} changed */
   constructor(changed) {
-    this.#changed = changed;
+    this.#tell = changed;
   }
 
-  /** @returns {readonly TypingUser[]} */
+  /** The same array until it changes. */
   get users() {
-    return Array.from(this.#typing.values(), ({ user }) => user);
+    return (this.#snapshot ??= Object.freeze(Array.from(this.#typing.values(), ({ user }) => user)));
   }
 
   /** @param {TypingUser} user */
@@ -41,5 +43,10 @@ export class TypingUsers {
 
   clear() {
     for (const userId of [...this.#typing.keys()]) this.forget(userId);
+  }
+
+  #changed() {
+    this.#snapshot = undefined;
+    this.#tell();
   }
 }

@@ -154,7 +154,9 @@ function openRoom(roomId) {
 }
 
 function refusal() {
-  return identity instanceof DevIdentity ? "The server did not accept this name." : "Your token was not accepted, or has expired. Paste a fresh one.";
+  return identity instanceof DevIdentity
+    ? "The server did not accept this name."
+    : "Your token was not accepted, or has expired. Paste a fresh one.";
 }
 
 /** @param {string} text */

@@ -1,29 +1,13 @@
 // @ts-check
-/** A face for everybody: the first letter of the name, on a colour that stays with the user. */
+/** Puts a face on an element. */
 
-/** As many as the style sheet has. */
-const HUES = 8;
+import { hueOf, initialOf } from "/client/view/people.js";
 
 /**
  * @param {Element} element
  * @param {{ userId: string, userName: string }} user
  */
 export function dressAvatar(element, { userId, userName }) {
-  element.textContent = initial(userName);
+  element.textContent = initialOf(userName);
   element.setAttribute("data-hue", String(hueOf(userId)));
-}
-
-/** @param {string} userId */
-export function hueOf(userId) {
-  let hash = 0x811c9dc5;
-  for (const character of userId) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193);
-  // The low bits alone would tell similar ids badly apart.
-  return ((hash ^ (hash >>> 15)) >>> 0) % HUES;
-}
-
-/** @param {string} name */
-function initial(name) {
-  const graphemes = new Intl.Segmenter().segment(name.trim());
-  const first = graphemes[Symbol.iterator]().next();
-  return first.done ? "?" : first.value.segment.toLocaleUpperCase();
 }

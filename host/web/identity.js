@@ -4,6 +4,7 @@
  * cannot read.
  */
 
+import { userOf } from "/client/index.js";
 import { recall, remember } from "./memory.js";
 
 /**
@@ -54,11 +55,11 @@ export class TokenIdentity {
   }
 
   get userId() {
-    return this.#recognised?.userId ?? this.#claim("sub");
+    return this.#user?.userId;
   }
 
   get userName() {
-    return this.#recognised?.userName ?? this.#claim("name") ?? this.userId;
+    return this.#user?.userName;
   }
 
   /**
@@ -75,21 +76,8 @@ export class TokenIdentity {
     return this.token === undefined ? undefined : { token: this.token };
   }
 
-  /**
-   * Read without being verified: the server does that, and here it only decides what is shown as one's own.
-   *
-   * @param {string} name
-   * @returns {string | undefined}
-   */
-  #claim(name) {
-    try {
-      const payload = (this.token?.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
-      const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
-      const claim = JSON.parse(new TextDecoder().decode(bytes))[name];
-      return typeof claim === "string" ? claim : undefined;
-    } catch {
-      return undefined;
-    }
+  get #user() {
+    return this.#recognised ?? userOf(this.credentials);
   }
 }
 

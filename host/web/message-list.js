@@ -4,27 +4,17 @@
  * in its place already.
  */
 
-import { dayName, dayOf } from "./days.js";
+import { dayName } from "/client/view/days.js";
+import { linesOf } from "/client/view/lines.js";
+import { ScrollKeeper } from "/client/view/scroll-keeper.js";
 import { byId, make } from "./dom.js";
 import { makeRow, markRow, placeRow } from "./message-row.js";
-import { ScrollKeeper } from "./scroll-keeper.js";
-
-/** Within this time, ms, what one user says next belongs to what they said before. */
-const SAME_BREATH_MS = 5 * 60_000;
 
 /**
  * @typedef {import("/client/index.js").Chat} Chat
  * @typedef {import("/client/index.js").ChatMessage} ChatMessage
- * @typedef {import("/client/index.js").PendingMessage} PendingMessage
- * @typedef {{ userId: string | undefined, userName: string | undefined }} Me
- *
- * @typedef {Object} Line
- * @property {string} key
- * @property {{ userId: string, userName: string, content: string, timestamp: number }} [message] Absent: a day begins.
- * @property {PendingMessage} [pending]
- * @property {boolean} [isOwn]
- * @property {boolean} [opensGroup]
- * @property {number} [day]
+ * @typedef {import("/client/view/lines.js").Line} Line
+ * @typedef {import("/client/view/lines.js").Me} Me
  */
 
 export class MessageList {
@@ -41,6 +31,8 @@ export class MessageList {
   #announce;
   /** @type {Map<string, HTMLLIElement>} */
   #rows = new Map();
+  /** @type {Map<string, string>} */
+  #bornAs = new Map();
   #unread = 0;
   #frame = 0;
   #holdsAnchor = false;
@@ -63,7 +55,7 @@ export class MessageList {
     const ended = [
       chat.on("state", () => this.refresh()),
       chat.on("pending", () => this.refresh()),
-      chat.on("stored", ({ clientId, message }) => this.#renameRow(pendingKey(clientId), storedKey(message))),
+      chat.on("stored", ({ clientId, message }) => this.#bornAs.set(message.id, clientId)),
       chat.on("messages", ({ added, from }) => this.#took(added, from)),
       chat.on("resync", () => this.#beganAnew()),
     ];
@@ -128,22 +120,19 @@ export class MessageList {
   #render() {
     this.#frame = 0;
     const hadFocus = document.activeElement === this.#older;
-    if (this.#holdsAnchor) {
-      this.#scroll.holding(this.#list.querySelector(".message"), () => this.#arrange());
-      this.#holdsAnchor = false;
-    } else {
-      this.#arrange();
-    }
+    if (this.#holdsAnchor) this.#scroll.hold(this.#list.querySelector(".bubble"));
+    this.#holdsAnchor = false;
+    this.#arrange();
     this.#older.hidden = !this.#chat.hasOlder;
     // A button that goes while it has the focus would throw the reader back to the top of the page.
     if (this.#older.hidden && hadFocus) this.#scroller.focus({ preventScroll: true });
-    if (this.#scroll.follows) this.#scroll.toEnd();
+    this.#scroll.settle();
     this.#showEmpty();
     this.#showNewer();
   }
 
   #arrange() {
-    const lines = this.#lines();
+    const lines = linesOf(this.#chat, this.#me(), this.#bornAs);
     const wanted = new Set(lines.map(({ key }) => key));
     for (const [key, row] of this.#rows) {
       if (wanted.has(key)) continue;
@@ -159,43 +148,20 @@ export class MessageList {
   }
 
   /** @param {Line} line */
-  #rowOf({ key, message, pending, isOwn = false, opensGroup = false, day = 0 }) {
-    const row = this.#rows.get(key) ?? (message ? makeRow(message) : make("li", { class: "day" }, make("span")));
-    this.#rows.set(key, row);
-    if (message) {
-      placeRow(row, { isOwn, opensGroup });
-      markRow(row, pending, { retry: (clientId) => this.#retry(clientId), discard: (clientId) => this.#chat.discard(clientId) });
+  #rowOf(line) {
+    const known = this.#rows.get(line.key);
+    const row = known ?? (line.kind === "message" ? makeRow(line.message) : make("li", { class: "day" }, make("span")));
+    this.#rows.set(line.key, row);
+    if (line.kind === "message") {
+      placeRow(row, line);
+      markRow(row, line.pending, {
+        retry: (clientId) => this.#retry(clientId),
+        discard: (clientId) => this.#chat.discard(clientId),
+      });
     } else if (row.firstElementChild) {
-      row.firstElementChild.textContent = dayName(day, Date.now());
+      row.firstElementChild.textContent = dayName(line.day, Date.now());
     }
     return row;
-  }
-
-  /** @returns {Line[]} */
-  #lines() {
-    const me = this.#me();
-    /** @type {Line[]} */
-    const lines = [];
-    /** @type {Line["message"]} */
-    let last;
-    let lastDay = NaN;
-    const add = (/** @type {string} */ key, /** @type {NonNullable<Line["message"]>} */ message, /** @type {PendingMessage | undefined} */ pending) => {
-      const day = dayOf(message.timestamp);
-      const isNewDay = day !== lastDay;
-      if (isNewDay) lines.push({ key: `day ${day}`, day });
-      const opensGroup = isNewDay || last === undefined || last.userId !== message.userId || message.timestamp - last.timestamp > SAME_BREATH_MS;
-      lines.push({ key, message, pending, opensGroup, isOwn: pending !== undefined || message.userId === me.userId });
-      last = message;
-      lastDay = day;
-    };
-    for (const message of this.#chat.messages) add(storedKey(message), message, undefined);
-    for (const pending of this.#chat.pending) {
-      const { clientId, content, createdAt } = pending;
-      // Ours, and the newest, whatever this browser's clock says of the server's.
-      const timestamp = Math.max(createdAt, last?.timestamp ?? 0);
-      add(pendingKey(clientId), { userId: me.userId ?? "", userName: me.userName ?? "You", content, timestamp }, pending);
-    }
-    return lines;
   }
 
   /** @param {string} clientId */
@@ -203,39 +169,21 @@ export class MessageList {
     this.#chat.retry(clientId).catch(() => this.#announce("Still not sent"));
   }
 
-  /**
-   * The row of a pending message becomes that of the stored one, so that nothing flickers.
-   *
-   * @param {string} from
-   * @param {string} to
-   */
-  #renameRow(from, to) {
-    const row = this.#rows.get(from);
-    if (!row || this.#rows.has(to)) return;
-    this.#rows.delete(from);
-    this.#rows.set(to, row);
-  }
-
   #showEmpty() {
     const { hasBegun, messages, pending, roomId, state } = this.#chat;
     this.#empty.hidden = messages.length + pending.length > 0;
-    byId("empty-title").textContent = hasBegun ? `${roomId} is fast asleep` : state === "closed" ? "The door is shut" : "On the way to the room …";
+    byId("empty-title").textContent = hasBegun
+      ? `${roomId} is fast asleep`
+      : state === "closed"
+        ? "The door is shut"
+        : "On the way to the room …";
     byId("empty-hint").textContent = hasBegun ? "Say something to wake it." : "";
   }
 
   #showNewer() {
     this.#newer.hidden = this.#scroll.follows;
     this.#newer.dataset.unread = String(this.#unread);
-    this.#newer.textContent = this.#unread === 0 ? "To the latest" : this.#unread === 1 ? "1 new message" : `${this.#unread} new messages`;
+    this.#newer.textContent =
+      this.#unread === 0 ? "To the latest" : this.#unread === 1 ? "1 new message" : `${this.#unread} new messages`;
   }
-}
-
-/** @param {ChatMessage} message */
-function storedKey({ id }) {
-  return `stored ${id}`;
-}
-
-/** @param {string} clientId */
-function pendingKey(clientId) {
-  return `pending ${clientId}`;
 }

@@ -1,8 +1,10 @@
 // @ts-check
 /** One message as an element of the list. What others wrote enters the document as text only. */
 
-import { dressAvatar, hueOf } from "./avatar.js";
-import { timeOf } from "./days.js";
+import { timeOf } from "/client/view/days.js";
+import { withLinks } from "/client/view/links.js";
+import { hueOf } from "/client/view/people.js";
+import { dressAvatar } from "./avatar.js";
 import { make } from "./dom.js";
 
 /**
@@ -23,7 +25,11 @@ export function makeRow(message) {
   const time = make("time", {}, timeOf(message.timestamp));
   time.dateTime = new Date(message.timestamp).toISOString();
   time.title = new Date(message.timestamp).toLocaleString();
-  const bubble = make("p", { class: "bubble" }, ...withLinks(message.content));
+  const bubble = make(
+    "p",
+    { class: "bubble" },
+    ...withLinks(message.content).map(({ text, href }) => (href === undefined ? text : link(href))),
+  );
   bubble.dir = "auto";
   return make("li", { class: "message" }, avatar, make("p", { class: "by" }, name, " ", time), bubble);
 }
@@ -43,7 +49,8 @@ export function placeRow(row, { isOwn, opensGroup }) {
  * @param {PendingActions} actions
  */
 export function markRow(row, pending, actions) {
-  const state = pending === undefined ? "" : pending.state === "failed" ? "failed" : pending.sentAt ? "sending" : "kept";
+  const state =
+    pending === undefined ? "" : pending.state === "failed" ? "failed" : pending.sentAt ? "sending" : "kept";
   if ((row.dataset.state ?? "") === state) return;
   row.dataset.state = state;
   row.querySelector(".fate")?.remove();
@@ -66,18 +73,11 @@ function fate(state, { clientId, error }, { retry, discard }) {
   return make("p", { class: "fate" }, `Not sent: ${error?.message ?? "unknown reason"}. `, again, " ", away);
 }
 
-/**
- * @param {string} content
- * @returns {(Node | string)[]}
- */
-function withLinks(content) {
-  // A full stop or bracket after an address belongs to the sentence.
-  return content.split(/(https?:\/\/[^\s<>"]+[^\s<>"'.,;:!?)\]}])/u).map((part, index) => {
-    if (index % 2 === 0 || !URL.canParse(part)) return part;
-    const link = make("a", {}, part);
-    link.href = part;
-    link.target = "_blank";
-    link.rel = "noopener noreferrer nofollow";
-    return link;
-  });
+/** @param {string} href */
+function link(href) {
+  const link = make("a", {}, href);
+  link.href = href;
+  link.target = "_blank";
+  link.rel = "noopener noreferrer nofollow";
+  return link;
 }

@@ -26,7 +26,11 @@ export class Welcome {
     byId("welcome-form", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
       const room = this.#room.value.trim();
-      const mistake = this.#take() ?? (isRoomName(room) ? undefined : { field: this.#room, text: "A room needs a name of 1 to 128 bytes, without a slash." });
+      const mistake =
+        this.#take() ??
+        (isRoomName(room)
+          ? undefined
+          : { field: this.#room, text: "A room needs a name of 1 to 128 bytes, without a slash." });
       if (mistake) return this.#complain(mistake.text, mistake.field);
       this.#page.hidden = true;
       enter(room);
@@ -57,7 +61,8 @@ export class Welcome {
     } else {
       const token = this.#token.value.replace(/\s/g, "").replace(/^Bearer/i, "");
       if (token === "") return { field: this.#token, text: "Paste the token that you were given." };
-      if (!/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return { field: this.#token, text: "This is not a JWT: three parts, with dots between them." };
+      if (!/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token))
+        return { field: this.#token, text: "This is not a JWT: three parts, with dots between them." };
       this.#identity.token = token;
       this.#token.value = "";
     }

@@ -1,6 +1,7 @@
 // @ts-check
 /** The line under the messages: who types, and else who has just come or gone. */
 
+import { whoTypes } from "/client/view/words.js";
 import { byId } from "./dom.js";
 
 /** How long a coming or going is told, ms. */
@@ -32,14 +33,7 @@ export class Whisper {
 
   #show() {
     this.#line.classList.toggle("typing", this.#typing.length > 0);
-    this.#line.textContent = this.#typing.length > 0 ? whoTypes(this.#typing.map(({ userName }) => userName)) : this.#passage;
+    this.#line.textContent =
+      this.#typing.length > 0 ? whoTypes(this.#typing.map(({ userName }) => userName)) : this.#passage;
   }
-}
-
-/** @param {readonly string[]} names */
-function whoTypes(names) {
-  if (names.length > 3) return "Several people are typing";
-  const [last, ...others] = [...names].reverse();
-  if (others.length === 0) return `${last} is typing`;
-  return `${others.reverse().join(", ")} and ${last} are typing`;
 }

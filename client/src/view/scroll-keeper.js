@@ -43,24 +43,33 @@ export class ScrollKeeper {
   }
 
   /**
-   * Change what stands above without moving what is being read.
+   * What is being read shall stay where it is, whatever is about to come above it. Ends with `settle`, after the change.
    *
    * @param {Element | null | undefined} anchor
-   * @param {() => void} change
    */
-  holding(anchor, change) {
-    if (!anchor) return change();
+  hold(anchor) {
+    if (!anchor) return;
     this.#held = { anchor, top: anchor.getBoundingClientRect().top };
     // The browser's own anchoring does nothing at the very top and would add to ours elsewhere.
     this.#scroller.style.overflowAnchor = "none";
-    change();
+  }
+
+  /** The list has changed. */
+  settle() {
+    if (!this.#held) return this.#follows ? this.toEnd() : undefined;
     this.#hold();
     this.#set(this.#isNearEnd());
-    // Rows that were only estimated get their true height in this frame, and the observer tells: so hold on until then.
-    requestAnimationFrame(() => {
-      this.#held = undefined;
-      this.#scroller.style.overflowAnchor = "";
-    });
+    // Rows that were only estimated get their true height when they are drawn, and the observer tells: so hold on until
+    // the frame after that.
+    const held = this.#held;
+    requestAnimationFrame(() => requestAnimationFrame(() => this.#release(held)));
+  }
+
+  /** @param {object} held */
+  #release(held) {
+    if (this.#held !== held) return;
+    this.#held = undefined;
+    this.#scroller.style.overflowAnchor = "";
   }
 
   #hold() {

@@ -1,0 +1,543 @@
+// @ts-check
+import { describe, expect, test, vi } from "vitest";
+import { Chat } from "../../src/chat.js";
+import { SendError } from "../../src/outbox.js";
+import {
+  BASE_URL,
+  codeOf,
+  coreMessage,
+  enter,
+  history,
+  knock,
+  live,
+  message,
+  messages,
+  seqs,
+  storedAs,
+} from "./chat-helpers.js";
+import { eventsOf, pass, useFakeTime } from "./helpers.js";
+
+useFakeTime();
+
+const UNSURE_AFTER_MS = 9 * 60_000;
+
+/** @param {Chat} chat */
+const contents = (chat) => chat.pending.map(({ content }) => content);
+
+/** @param {{ frames: any[] }} socket */
+const said = ({ frames }) => frames.filter(({ type }) => type === "message").map(({ content }) => content);
+
+describe("sending", () => {
+  test("a message leaves at once, is pending, and its promise is kept with what was stored", async () => {
+    const { chat, network, heard } = await enter(messages(1, 2));
+    const kept = chat.send("hello");
+    const [own] = chat.pending;
+    expect(own).toEqual({
+      clientId: expect.any(String),
+      content: "hello",
+      state: "pending",
+      createdAt: Date.now(),
+      sentAt: Date.now(),
+    });
+    expect(network.last.frames).toEqual([{ type: "message", content: "hello", clientId: own?.clientId }]);
+    const stored = storedAs(own, 3);
+    network.last.say(live(stored));
+    expect(await kept).toEqual(stored);
+    expect(chat.pending).toEqual([]);
+    expect(seqs(chat)).toEqual([1, 2, 3]);
+    expect(heard.at(-1)).toEqual({ from: "live", added: [stored] });
+  });
+
+  test("which pending message became which is told before the messages are", async () => {
+    const { chat, network } = await enter();
+    void chat.send("hello");
+    const [own] = chat.pending;
+    /** @type {unknown[]} */
+    const told = [];
+    chat.on("stored", ({ clientId, message }) => told.push([clientId, message.id]));
+    chat.on("messages", ({ added }) => told.push(added.length));
+    network.last.say(live(storedAs(own, 1)));
+    expect(told).toEqual([[own?.clientId, "id 1"], 1]);
+  });
+
+  test("each message has a name of its own, and every change is told", async () => {
+    const { chat } = await enter();
+    const changes = eventsOf(chat, "pending");
+    void chat.send("same");
+    const before = changes.length;
+    void chat.send("same");
+    expect(changes.length).toBeGreaterThan(before);
+    expect(before).toBeGreaterThan(0);
+    expect(new Set(chat.pending.map(({ clientId }) => clientId)).size).toBe(2);
+    expect(chat.pending).toBe(chat.pending);
+  });
+
+  test("others' messages settle nothing, even if they say the same", async () => {
+    const { chat, network } = await enter();
+    void chat.send("hello");
+    network.last.say(live(message(1, { content: "hello" })));
+    network.last.say(live(message(2, { content: "hello", clientId: "of another" })));
+    expect(contents(chat)).toEqual(["hello"]);
+  });
+
+  test.each(["", " ", "\n\t ", "\u3000"])("there is nothing to send in %j", async (content) => {
+    const { chat, network } = await enter();
+    expect(await codeOf(chat.send(content))).toBe("empty");
+    expect(chat.pending).toEqual([]);
+    expect(network.last.sent).toEqual([]);
+  });
+
+  test("content is cut to 2,000 UTF-16 code units and never in a surrogate pair", async () => {
+    const { chat, network } = await enter();
+    void chat.send("x".repeat(2_001));
+    void chat.send(`${"x".repeat(1_999)}😀`);
+    expect(said(network.last)).toEqual(["x".repeat(2_000), "x".repeat(1_999)]);
+    expect(contents(chat)).toEqual(["x".repeat(2_000), "x".repeat(1_999)]);
+  });
+
+  test("to a room that is closed, nothing is taken", async () => {
+    const { chat } = await enter();
+    chat.close();
+    const error = await chat.send("hello").catch((error) => error);
+    expect(error).toBeInstanceOf(SendError);
+    expect(error).toMatchObject({ name: "SendError", code: "not-connected" });
+    expect(chat.pending).toEqual([]);
+  });
+
+  test("a hundred messages may wait, and no more", async () => {
+    const { chat } = await knock();
+    for (let number = 0; number < 100; number += 1) void chat.send(`number ${number}`);
+    expect(await codeOf(chat.send("one more"))).toBe("too-many");
+    expect(chat.pending).toHaveLength(100);
+    chat.discard(chat.pending[0]?.clientId ?? "");
+    void chat.send("one more");
+    expect(contents(chat).at(-1)).toBe("one more");
+  });
+
+  test("how many may wait can be chosen", async () => {
+    const { chat } = await enter([], { pendingLimit: 1 });
+    void chat.send("one");
+    await expect(chat.send("two")).rejects.toThrow("1 messages wait already");
+  });
+
+  test("a promise that nobody looks at breaks without a complaint on the console", async () => {
+    const complaint = vi.fn();
+    process.on("unhandledRejection", complaint);
+    const { chat } = await enter();
+    void chat.send("");
+    void chat.send("hello");
+    void chat.retry("nothing");
+    chat.close();
+    vi.useRealTimers();
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("unhandledRejection", complaint);
+    expect(complaint).not.toHaveBeenCalled();
+  });
+});
+
+describe("a message that waits for the connection", () => {
+  test("leaves after the history and not before, in the order of writing", async () => {
+    const { chat, network, greet } = await knock();
+    void chat.send("one");
+    void chat.send("two");
+    expect(chat.pending[0]?.sentAt).toBeUndefined();
+    network.last.accept();
+    void chat.send("three");
+    expect(network.last.sent).toEqual([]);
+    greet();
+    expect(said(network.last)).toEqual(["one", "two", "three"]);
+    expect(new Set(network.last.frames.map(({ clientId }) => clientId)).size).toBe(3);
+  });
+
+  test("is not given up, however long there is no connection", async () => {
+    const { chat, network, greet } = await knock();
+    void chat.send("patient");
+    network.last.drop(1013, "retry-after=3600");
+    await pass(3_600_000);
+    expect(chat.pending[0]?.state).toBe("pending");
+    greet();
+    expect(said(network.last)).toEqual(["patient"]);
+  });
+
+  test("leaves once and in its place, although a listener sends on hearing the history", async () => {
+    const { chat, network, greet } = await knock();
+    void chat.send("waited");
+    const take = chat.on("messages", () => (take(), void chat.send("by the listener")));
+    greet(history(messages(1, 2)));
+    expect(said(network.last)).toEqual(["waited", "by the listener"]);
+  });
+
+  test("leaves over the next connection, where a listener leaves this one on hearing the history", async () => {
+    const { chat, network, greet } = await knock();
+    void chat.send("waited");
+    const take = chat.on("messages", () => (take(), chat.reconnect()));
+    greet(history(messages(1, 2)));
+    await pass(0);
+    greet(history([], true));
+    expect(network.sockets.map(said)).toEqual([[], ["waited"]]);
+  });
+});
+
+describe("a message whose echo was lost", () => {
+  test("is settled from the history where it was stored, and not said again", async () => {
+    const { chat, network, lose, greet } = await enter(messages(1, 2));
+    const kept = chat.send("hello");
+    const stored = storedAs(chat.pending[0], 3);
+    await lose();
+    expect(contents(chat)).toEqual(["hello"]);
+    greet(history([stored, message(4)], true));
+    expect(await kept).toEqual(stored);
+    expect(network.last.sent).toEqual([]);
+    expect(chat.pending).toEqual([]);
+    expect(seqs(chat)).toEqual([1, 2, 3, 4]);
+  });
+
+  test("is said again once, under the same name, where it was not stored", async () => {
+    const { chat, network, lose, greet } = await enter(messages(1, 2));
+    const kept = chat.send("hello");
+    const [own] = chat.pending;
+    await lose();
+    greet(history([message(3)], true));
+    expect(network.last.frames).toEqual([{ type: "message", content: "hello", clientId: own?.clientId }]);
+    network.last.say(live(storedAs(own, 4)));
+    expect((await kept).seq).toBe(4);
+    expect(seqs(chat)).toEqual([1, 2, 3, 4]);
+  });
+
+  test("is settled by the echo of a retry, although it was stored before all that is shown now", async () => {
+    const { chat, network, lose, greet } = await enter(messages(1, 2));
+    const kept = chat.send("hello");
+    const stored = storedAs(chat.pending[0], 3);
+    await lose();
+    greet(history(messages(700, 749), false));
+    network.last.say(live(stored));
+    expect(await kept).toEqual(stored);
+    expect(chat.pending).toEqual([]);
+    expect(chat.messages).toEqual(messages(700, 749));
+  });
+
+  test("keeps its order among others, over any number of connections", async () => {
+    const { chat, network, lose, greet } = await enter();
+    void chat.send("one");
+    void chat.send("two");
+    for (let times = 0; times < 3; times += 1) {
+      await lose();
+      greet(history([], true));
+      expect(said(network.last)).toEqual(["one", "two"]);
+    }
+  });
+
+  test("is said again although the room has moved on too far, while the server still knows its name", async () => {
+    const { chat, network, greet } = await enter(messages(1, 2));
+    void chat.send("hello");
+    network.last.drop(1013, "retry-after=539");
+    await pass(UNSURE_AFTER_MS - 1_000);
+    greet(history(messages(700, 749), false));
+    expect(said(network.last)).toEqual(["hello"]);
+  });
+
+  test("fails as unsure where the room has moved on too far and the server may have forgotten its name", async () => {
+    const { chat, network, greet } = await enter(messages(1, 2));
+    const kept = chat.send("hello");
+    network.last.drop(1013, "retry-after=540");
+    await pass(UNSURE_AFTER_MS);
+    greet(history(messages(700, 749), false));
+    expect(await codeOf(kept)).toBe("unsure");
+    expect(chat.pending).toMatchObject([{ content: "hello", state: "failed", error: { code: "unsure" } }]);
+    expect(network.last.sent).toEqual([]);
+  });
+
+  test("is said again after any time where nothing was missed and it is not there", async () => {
+    const { chat, network, greet } = await enter(messages(1, 2));
+    void chat.send("hello");
+    network.last.drop(1013, "retry-after=3600");
+    await pass(3_600_000);
+    greet(history([], true));
+    expect(said(network.last)).toEqual(["hello"]);
+  });
+
+  test("is not said again for ever because a later history misses nothing: it may have been stored in the gap before", async () => {
+    const { chat, network, greet } = await enter(messages(1, 2));
+    const kept = chat.send("hello");
+    chat.reconnect();
+    await pass(0);
+    greet(history(messages(700, 749), false));
+    expect(said(network.last)).toEqual(["hello"]);
+    network.last.drop(1013, "retry-after=600");
+    await pass(600_000);
+    greet(history([], true));
+    expect(network.last.sent).toEqual([]);
+    expect(await codeOf(kept)).toBe("unsure");
+  });
+
+  test("never left at all is said, however far the room has moved on", async () => {
+    const { chat, network, greet } = await enter(messages(1, 2));
+    network.last.drop(1013, "retry-after=3600");
+    void chat.send("hello");
+    await pass(3_600_000);
+    greet(history(messages(700, 749), false));
+    expect(said(network.last)).toEqual(["hello"]);
+  });
+});
+
+describe("a message fails", () => {
+  test("after thirty seconds without an answer over a living connection", async () => {
+    const { chat, network } = await enter();
+    const kept = chat.send("hello");
+    await pass(20_000);
+    network.last.say('{"type":"pong"}');
+    await pass(9_999);
+    expect(chat.pending[0]?.state).toBe("pending");
+    await pass(1);
+    expect(await codeOf(kept)).toBe("timeout");
+    expect(chat.pending).toMatchObject([{ state: "failed", error: { code: "timeout" } }]);
+  });
+
+  test("and is settled after all by an echo that comes later", async () => {
+    const { chat, network } = await enter();
+    void chat.send("hello");
+    const [own] = chat.pending;
+    const stored = eventsOf(chat, "stored");
+    await pass(25_000);
+    network.last.say('{"type":"pong"}');
+    await pass(5_000);
+    network.last.say(live(storedAs(own, 1)));
+    expect(chat.pending).toEqual([]);
+    expect(stored).toHaveLength(1);
+  });
+
+  test("never for the time without a connection, which begins anew with the next one", async () => {
+    const { chat, network, greet } = await enter();
+    void chat.send("hello");
+    await pass(10_000);
+    network.last.drop(1013, "retry-after=60");
+    await pass(60_000);
+    greet(history([], true));
+    await pass(19_000);
+    network.last.say('{"type":"pong"}');
+    await pass(10_999);
+    expect(chat.pending[0]?.state).toBe("pending");
+    await pass(1);
+    expect(chat.pending[0]?.state).toBe("failed");
+  });
+
+  test("where the server refuses it, by its name, with what the server said", async () => {
+    const { chat, network, errors } = await enter();
+    const [one, two] = [chat.send("one"), chat.send("two")];
+    const refusal = { type: "error", code: "rate-limit", message: "slow down", clientId: chat.pending[0]?.clientId };
+    network.last.say(refusal);
+    await expect(one).rejects.toMatchObject({ code: "rate-limit", message: "slow down" });
+    expect(chat.pending.map(({ state }) => state)).toEqual(["failed", "pending"]);
+    expect(errors).toEqual([refusal]);
+    network.last.say(live(storedAs(chat.pending[1], 1)));
+    expect(await codeOf(two)).toBe("kept");
+  });
+
+  test("not where an error names no message", async () => {
+    const { chat, network } = await enter();
+    void chat.send("hello");
+    network.last.say({ type: "error", code: "bad-json", message: "no" });
+    expect(chat.pending[0]?.state).toBe("pending");
+  });
+
+  test("when the room is left, all of them", async () => {
+    const { chat } = await enter();
+    const kept = [chat.send("one"), chat.send("two")];
+    chat.close();
+    expect(await Promise.all(kept.map(codeOf))).toEqual(["closed", "closed"]);
+    expect(chat.pending.map(({ state }) => state)).toEqual(["failed", "failed"]);
+  });
+
+  test("when the room may not be entered any more", async () => {
+    const { chat, network } = await enter();
+    const kept = chat.send("hello");
+    network.last.drop(4403, "kicked");
+    expect(await codeOf(kept)).toBe("closed");
+  });
+
+  test("once: its first reason stays", async () => {
+    const { chat, network } = await enter();
+    void chat.send("hello");
+    network.last.say({ type: "error", code: "rate-limit", message: "slow down", clientId: chat.pending[0]?.clientId });
+    const before = chat.pending;
+    chat.close();
+    await pass(60_000);
+    expect(chat.pending).toBe(before);
+    expect(chat.pending[0]?.error?.code).toBe("rate-limit");
+  });
+});
+
+describe("a failed message", () => {
+  async function failed() {
+    const all = await enter();
+    void all.chat.send("hello");
+    const clientId = all.chat.pending[0]?.clientId ?? "";
+    await pass(10_000);
+    all.network.last.say({ type: "error", code: "rate-limit", message: "slow down", clientId });
+    return { ...all, clientId };
+  }
+
+  test("can be tried again under the same name, with a promise of its own", async () => {
+    const { chat, network, clientId } = await failed();
+    const kept = chat.retry(clientId);
+    expect(chat.pending).toMatchObject([{ clientId, content: "hello", state: "pending" }]);
+    expect(chat.pending[0]?.error).toBeUndefined();
+    expect(network.last.frames.map((frame) => frame.clientId)).toEqual([clientId, clientId]);
+    network.last.say(live(storedAs(chat.pending[0], 1)));
+    expect(await codeOf(kept)).toBe("kept");
+  });
+
+  test("fails again after thirty more seconds, where the retry has no answer either", async () => {
+    const { chat, network, clientId } = await failed();
+    const kept = chat.retry(clientId);
+    await pass(19_000);
+    network.last.say("alive");
+    await pass(10_999);
+    expect(chat.pending[0]?.state).toBe("pending");
+    await pass(1);
+    expect(await codeOf(kept)).toBe("timeout");
+  });
+
+  test("is not tried again by itself", async () => {
+    const { network, lose, greet } = await failed();
+    await lose();
+    greet(history([], true));
+    expect(network.last.sent).toEqual([]);
+  });
+
+  test("that is tried again while there is no connection leaves with the next one", async () => {
+    const { chat, network, clientId, greet } = await failed();
+    network.last.drop();
+    void chat.retry(clientId);
+    expect(network.sockets).toHaveLength(1);
+    await pass(500);
+    greet(history([], true));
+    expect(said(network.last)).toEqual(["hello"]);
+  });
+
+  test("that is tried again in a room that is closed stays failed", async () => {
+    const { chat, clientId } = await failed();
+    chat.close();
+    expect(await codeOf(chat.retry(clientId))).toBe("not-connected");
+    expect(chat.pending[0]?.state).toBe("failed");
+  });
+
+  test("of a room that was left can be tried again after entering anew", async () => {
+    const { chat, network, greet } = await enter();
+    void chat.send("hello");
+    chat.close();
+    chat.open();
+    await pass(0);
+    greet(history([], true));
+    expect(network.last.sent).toEqual([]);
+    void chat.retry(chat.pending[0]?.clientId ?? "");
+    expect(said(network.last)).toEqual(["hello"]);
+  });
+
+  test("can be discarded, and is forgotten", async () => {
+    const { chat, clientId } = await failed();
+    chat.discard(clientId);
+    chat.discard(clientId);
+    expect(chat.pending).toEqual([]);
+    expect(await codeOf(chat.retry(clientId))).toBe("discarded");
+  });
+});
+
+test("a message that is pending cannot be tried again, and discarded it breaks its promise", async () => {
+  const { chat, network } = await enter();
+  const kept = chat.send("hello");
+  const clientId = chat.pending[0]?.clientId ?? "";
+  expect(await codeOf(chat.retry(clientId))).toBe("discarded");
+  expect(said(network.last)).toEqual(["hello"]);
+  chat.discard(clientId);
+  expect(await codeOf(kept)).toBe("discarded");
+  await pass(60_000);
+  expect(chat.pending).toEqual([]);
+});
+
+test("a message that was discarded leaves with no later connection", async () => {
+  const { chat, network, greet } = await knock();
+  void chat.send("one");
+  void chat.send("two");
+  chat.discard(chat.pending[0]?.clientId ?? "");
+  greet();
+  expect(said(network.last)).toEqual(["two"]);
+});
+
+describe("a server that knows the core only", () => {
+  /** @param {number} number @param {string} content */
+  const echo = (number, content) => coreMessage(number, { userId: "ana", content });
+
+  test("settles the first of ours that says the same", async () => {
+    const { chat, network } = await enter([], { userId: "ana" });
+    const [one, two] = [chat.send("same"), chat.send("same")];
+    network.last.say(live(echo(1, "same")));
+    expect(await one).toMatchObject({ id: "id 1" });
+    expect(contents(chat)).toEqual(["same"]);
+    network.last.say(live(echo(1, "same")));
+    expect(contents(chat)).toEqual(["same"]);
+    network.last.say(live(echo(2, "same")));
+    expect(await two).toMatchObject({ id: "id 2" });
+  });
+
+  test("settles nothing by another user's message that says the same", async () => {
+    const { chat, network } = await enter([], { userId: "ana" });
+    void chat.send("same");
+    network.last.say(live(coreMessage(1, { content: "same" })));
+    expect(contents(chat)).toEqual(["same"]);
+  });
+
+  test("settles nothing that has not left", async () => {
+    const { chat, network, greet } = await knock({ userId: "ana" });
+    void chat.send("same");
+    greet(history([echo(1, "same")]));
+    expect(said(network.last)).toEqual(["same"]);
+  });
+
+  test("tells who we are by the first echo", async () => {
+    const { chat, network } = await enter();
+    void chat.send("it is me");
+    network.last.say(live(echo(1, "something else")));
+    expect(chat.userId).toBeUndefined();
+    network.last.say(live(echo(2, "it is me")));
+    expect(chat.userId).toBe("ana");
+  });
+
+  test("settles from its history what was stored, and is said the rest again", async () => {
+    const { chat, network, lose, greet } = await enter(messages(1, 2, coreMessage), { userId: "ana" });
+    const [one, two] = [chat.send("one"), chat.send("two")];
+    await lose();
+    greet(history([coreMessage(2), echo(3, "one")]));
+    expect(await codeOf(one)).toBe("kept");
+    expect(said(network.last)).toEqual(["two"]);
+    network.last.say(live(echo(4, "two")));
+    expect(await codeOf(two)).toBe("kept");
+  });
+
+  test.each([
+    ["has moved on too far", messages(100, 149, coreMessage)],
+    ["has forgotten all", []],
+  ])("is said nothing twice where it %s, since it would store it twice", async (_, latest) => {
+    const { chat, network, lose, greet } = await enter(messages(1, 2, coreMessage), { userId: "ana" });
+    const kept = chat.send("hello");
+    await lose();
+    greet(history(latest));
+    expect(network.last.sent).toEqual([]);
+    expect(await codeOf(kept)).toBe("unsure");
+  });
+});
+
+test("messages that are stored, discarded or failed leave no timer behind", async () => {
+  const { chat, network } = await enter();
+  for (const content of ["one", "two", "three"]) void chat.send(content);
+  network.last.say(live(storedAs(chat.pending[0], 1)));
+  chat.discard(chat.pending[0]?.clientId ?? "");
+  chat.close();
+  await pass(10);
+  expect(vi.getTimerCount()).toBe(0);
+});
+
+test("a chat that was never opened takes nothing", async () => {
+  const chat = new Chat({ baseUrl: BASE_URL, roomId: "lobby" });
+  expect(await codeOf(chat.send("hello"))).toBe("not-connected");
+});

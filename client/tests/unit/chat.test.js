@@ -1,0 +1,293 @@
+// @ts-check
+import { describe, expect, test, vi } from "vitest";
+import { Chat } from "../../src/chat.js";
+import { BASE_URL, coreMessage, enter, history, knock, live, message, messages, seqs } from "./chat-helpers.js";
+import { eventsOf, fakeFetch, jwt, pass, reportedErrors, useFakeTime } from "./helpers.js";
+
+useFakeTime();
+
+describe("entering a room", () => {
+  test("begins with its history, in order", async () => {
+    const { chat, network, heard } = await knock();
+    expect(network.last.url).toBe("wss://rooms.example/api/realtime/rooms/lobby/ws");
+    expect([chat.roomId, chat.hasBegun, chat.messages]).toEqual(["lobby", false, []]);
+    network.last.accept();
+    expect(chat.hasBegun).toBe(false);
+    network.last.say(history(messages(1, 3)));
+    expect(chat.hasBegun).toBe(true);
+    expect(seqs(chat)).toEqual([1, 2, 3]);
+    expect(heard).toEqual([{ from: "history", added: messages(1, 3) }]);
+  });
+
+  test("is told even where the room is empty", async () => {
+    const { chat, heard, resyncs } = await enter([]);
+    expect(chat.hasBegun).toBe(true);
+    expect(heard).toEqual([{ from: "history", added: [] }]);
+    expect(resyncs).toEqual([]);
+  });
+
+  test("needs no page until it opens", () => {
+    expect(() => new Chat({ baseUrl: "/api/realtime", roomId: "lobby" }).messages).not.toThrow();
+  });
+
+  test("is impossible where no room can have the name", () => {
+    expect(() => new Chat({ baseUrl: BASE_URL, roomId: ".." })).toThrow(TypeError);
+  });
+
+  test("tells of its connection as the socket does", async () => {
+    const { chat, network } = await knock();
+    const states = eventsOf(chat, "state");
+    network.last.accept();
+    network.last.drop(1011, "failed");
+    expect(states).toMatchObject([{ state: "open" }, { state: "waiting", close: { code: 1011 } }]);
+    expect(chat.state).toBe("waiting");
+    expect(chat.snapshot).toMatchObject({
+      state: "waiting",
+      retryAt: Date.now() + 500,
+      close: { code: 1011, reason: "failed" },
+    });
+    chat.reconnect();
+    await pass(0);
+    network.last.accept();
+    expect(chat.state).toBe("open");
+    chat.close();
+    expect(chat.state).toBe("closed");
+  });
+});
+
+describe("messages", () => {
+  test("come in as they are said, each once and in the order of `seq`", async () => {
+    const { chat, network, heard } = await enter(messages(1, 2));
+    for (const seq of [4, 3, 4, 2, 5]) network.last.say(live(message(seq)));
+    expect(seqs(chat)).toEqual([1, 2, 3, 4, 5]);
+    expect(heard.slice(1)).toEqual([4, 3, 5].map((seq) => ({ from: "live", added: [message(seq)] })));
+  });
+
+  test("are the same array until they change", async () => {
+    const { chat, network } = await enter(messages(1, 2));
+    const before = chat.messages;
+    network.last.say({ type: "typing", userId: "bo", userName: "Bo" });
+    network.last.say(live(message(2)));
+    expect(chat.messages).toBe(before);
+    network.last.say(live(message(3)));
+    expect(chat.messages).not.toBe(before);
+  });
+
+  test("stay, with the timeline bounded, and what was let go can be loaded again", async () => {
+    const { chat, network } = await enter(messages(1, 50));
+    for (const each of messages(51, 2_200)) network.last.say(live(each));
+    expect([chat.messages.length, chat.hasOlder]).toEqual([2_200, false]);
+    network.last.say(live(message(2_201)));
+    expect([chat.messages.length, chat.messages[0]?.seq]).toEqual([2_001, 201]);
+    expect(chat.hasOlder).toBe(true);
+  });
+});
+
+describe("coming back", () => {
+  test("the server is asked for what came after the last message, and it comes in", async () => {
+    const { chat, network, heard, resyncs, lose, greet } = await enter(messages(1, 3));
+    network.last.say(live(message(4)));
+    await lose();
+    expect(network.last.url).toBe("wss://rooms.example/api/realtime/rooms/lobby/ws?since=4");
+    greet(history(messages(5, 7), true));
+    expect(seqs(chat)).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect(heard.at(-1)).toEqual({ from: "history", added: messages(5, 7) });
+    expect(resyncs).toEqual([]);
+  });
+
+  test("to a room that was empty, the server is asked for all", async () => {
+    const { network, lose } = await enter([]);
+    await lose();
+    expect(new URL(network.last.url).searchParams.get("since")).toBe("0");
+  });
+
+  test("before there was a history, the server is asked for nothing", async () => {
+    const { network, lose } = await knock();
+    network.last.accept();
+    await lose();
+    expect(new URL(network.last.url).search).toBe("");
+  });
+
+  test("with nothing missed, the reader learns that too", async () => {
+    const { chat, heard, lose, greet } = await enter(messages(1, 3));
+    await lose();
+    greet(history([], true));
+    expect(seqs(chat)).toEqual([1, 2, 3]);
+    expect(heard.at(-1)).toEqual({ from: "history", added: [] });
+  });
+
+  test("with more missed than the server can show, the list begins anew, and says so first", async () => {
+    const { chat, lose, greet } = await enter(messages(1, 3));
+    /** @type {unknown[]} */
+    const told = [];
+    chat.on("resync", () => told.push(["resync", seqs(chat)]));
+    chat.on("messages", () => told.push(["messages", seqs(chat)]));
+    await lose();
+    greet(history(messages(700, 702), false));
+    expect(told).toEqual([
+      ["resync", []],
+      ["messages", [700, 701, 702]],
+    ]);
+    expect(chat.hasOlder).toBe(true);
+  });
+
+  test("to a room that has lost its last messages, the list begins anew", async () => {
+    const { chat, resyncs, lose, greet } = await enter(messages(1, 9));
+    await lose();
+    greet(history(messages(1, 5), false));
+    expect(seqs(chat)).toEqual([1, 2, 3, 4, 5]);
+    expect(resyncs).toHaveLength(1);
+    expect(chat.hasOlder).toBe(false);
+  });
+
+  test("after a close, the list is still there and goes on", async () => {
+    const { chat, network, greet } = await enter(messages(1, 3));
+    chat.close();
+    expect(seqs(chat)).toEqual([1, 2, 3]);
+    chat.open();
+    await pass(0);
+    expect(new URL(network.last.url).searchParams.get("since")).toBe("3");
+    greet(history(messages(4, 4), true));
+    expect(seqs(chat)).toEqual([1, 2, 3, 4]);
+  });
+
+  test("older messages stay known to be there or not", async () => {
+    const { chat, lose, greet } = await enter(messages(5, 8));
+    expect(chat.hasOlder).toBe(true);
+    await lose();
+    greet(history([], true));
+    expect(chat.hasOlder).toBe(true);
+  });
+});
+
+describe("a server that knows the core only", () => {
+  test("is asked for nothing that it does not know", async () => {
+    const { network, lose } = await enter(messages(1, 3, coreMessage));
+    await lose();
+    expect(new URL(network.last.url).search).toBe("");
+  });
+
+  test("shows what was missed among its latest messages", async () => {
+    const { chat, resyncs, heard, lose, greet } = await enter(messages(1, 3, coreMessage));
+    await lose();
+    greet(history(messages(2, 5, coreMessage)));
+    expect(chat.messages).toEqual(messages(1, 5, coreMessage));
+    expect(heard.at(-1)).toEqual({ from: "history", added: messages(4, 5, coreMessage) });
+    expect(resyncs).toEqual([]);
+  });
+
+  test("of whose latest messages none is known has moved on too far: the list begins anew", async () => {
+    const { chat, resyncs, lose, greet } = await enter(messages(1, 3, coreMessage));
+    await lose();
+    greet(history(messages(100, 149, coreMessage)));
+    expect(chat.messages).toEqual(messages(100, 149, coreMessage));
+    expect(resyncs).toHaveLength(1);
+  });
+
+  test("whose room was empty shows all that was missed, up to fifty", async () => {
+    const few = await enter([]);
+    await few.lose();
+    few.greet(history(messages(1, 49, coreMessage)));
+    expect(few.resyncs).toHaveLength(0);
+    const many = await enter([]);
+    await many.lose();
+    many.greet(history(messages(1, 50, coreMessage)));
+    expect(many.resyncs).toHaveLength(1);
+  });
+
+  test("may have older messages where its history is full", async () => {
+    expect((await enter(messages(1, 50, coreMessage))).chat.hasOlder).toBe(true);
+    expect((await enter(messages(1, 49, coreMessage))).chat.hasOlder).toBe(false);
+  });
+});
+
+describe("frames", () => {
+  test("that are unknown, or none at all, are ignored", async () => {
+    const errors = reportedErrors();
+    const { chat, network, heard } = await enter(messages(1, 2));
+    for (const frame of [
+      "",
+      "hello",
+      "{",
+      "null",
+      "7",
+      '{"type":7}',
+      { type: "poll", message: {} },
+      new ArrayBuffer(3),
+    ]) {
+      network.last.say(frame);
+    }
+    network.last.say(live({ ...message(3), .../** @type {{}} */ ({ reactions: ["👍"] }) }));
+    expect(seqs(chat)).toEqual([1, 2, 3]);
+    expect(heard).toHaveLength(2);
+    expect(errors).toEqual([]);
+  });
+
+  test("that tell who came and who went are handed on", async () => {
+    const { chat, network } = await enter();
+    const [joined, left] = [eventsOf(chat, "joined"), eventsOf(chat, "left")];
+    const bo = { userId: "bo", userName: "Bo", timestamp: 1 };
+    network.last.say({ type: "user_joined", ...bo });
+    network.last.say({ type: "user_left", ...bo });
+    expect(joined).toMatchObject([bo]);
+    expect(left).toMatchObject([bo]);
+  });
+
+  test("that tell of an error are handed on", async () => {
+    const { network, errors } = await enter();
+    network.last.say({ type: "error", code: "bad-json", message: "that is no JSON" });
+    expect(errors).toMatchObject([{ code: "bad-json", message: "that is no JSON" }]);
+  });
+});
+
+describe("one's own user", () => {
+  test.each([
+    ["a dev token", { devToken: "ana:Ana" }],
+    ["the claims of a JWT", { token: jwt({ sub: "ana" }) }],
+  ])("is learned from %s", async (_, credentials) => {
+    const { chat } = await knock({ credentials: () => credentials });
+    expect(chat.userId).toBe("ana");
+  });
+
+  test("is the one that was given, whatever the credentials say", async () => {
+    const { chat } = await knock({ userId: "given", credentials: () => ({ devToken: "ana:Ana" }) });
+    expect(chat.userId).toBe("given");
+  });
+
+  test("is unknown where a cookie speaks, until the first own message was stored", async () => {
+    const { chat, network } = await enter(messages(1, 1));
+    expect(chat.userId).toBeUndefined();
+    void chat.send("it is me");
+    network.last.say(live(message(2, { userId: "ana", clientId: chat.pending[0]?.clientId })));
+    expect(chat.userId).toBe("ana");
+  });
+});
+
+describe("credentials", () => {
+  test("go with the socket, and are told to be refused", async () => {
+    const credentials = vi.fn(() => ({ devToken: "ana:Ana" }));
+    const { network } = await knock({ credentials });
+    expect(new URL(network.last.url).searchParams.get("token")).toBe("ana:Ana");
+    network.last.drop(4401);
+    await pass(0);
+    expect(credentials.mock.calls).toEqual([[{ refused: false }], [{ refused: true }]]);
+  });
+
+  test("that keep a room shut are found out by asking for a message", async () => {
+    const fetch = fakeFetch(() => new Response("{}", { status: 403 }));
+    const { chat, network } = await knock({ credentials: () => ({ token: "abc" }) });
+    network.last.drop();
+    await pass(500);
+    network.last.drop();
+    await pass(0);
+    expect(fetch.mock.calls[0]?.[0]).toBe(`${BASE_URL}/rooms/lobby/messages?limit=1`);
+    expect(fetch.mock.calls[0]?.[1]?.headers).toMatchObject({ Authorization: "Bearer abc" });
+    expect(chat.snapshot).toMatchObject({ state: "closed", close: { code: 4403 } });
+  });
+
+  test("the times of the connection can be chosen", async () => {
+    const { chat } = await knock({ timing: { connectMs: 100 } });
+    await pass(100);
+    expect(chat.state).toBe("waiting");
+  });
+});

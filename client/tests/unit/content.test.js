@@ -1,0 +1,27 @@
+// @ts-check
+import { expect, test } from "vitest";
+import { CONTENT_UNITS, fitContent } from "../../src/content.js";
+
+test("what fits is not touched", () => {
+  expect(fitContent("")).toBe("");
+  expect(fitContent("x".repeat(2_000))).toHaveLength(2_000);
+  expect(fitContent(`${"x".repeat(1_998)}😀`)).toBe(`${"x".repeat(1_998)}😀`);
+});
+
+test("content is cut to 2,000 UTF-16 code units", () => {
+  expect(CONTENT_UNITS).toBe(2_000);
+  expect(fitContent("x".repeat(2_001))).toBe("x".repeat(2_000));
+  expect(fitContent("😀".repeat(1_001))).toBe("😀".repeat(1_000));
+});
+
+test("a pair on the edge is left out and not cut in two", () => {
+  expect(fitContent(`${"x".repeat(1_999)}😀`)).toBe("x".repeat(1_999));
+  expect(fitContent("a😀", 2)).toBe("a");
+});
+
+test("half a pair is mended, wherever it stands", () => {
+  expect(fitContent("a\uD83Db")).toBe("a\uFFFDb");
+  expect(fitContent("\uDE00")).toBe("\uFFFD");
+  expect(fitContent("a\uD83D")).toBe("a\uFFFD");
+  expect(fitContent("😀\uD83D😀")).toBe("😀\uFFFD😀");
+});

@@ -1,0 +1,60 @@
+// @ts-check
+import { afterEach, expect, test, vi } from "vitest";
+import { Emitter } from "../../src/emitter.js";
+import { reportedErrors } from "./helpers.js";
+
+/** @extends {Emitter<{ news: number, weather: number }>} */
+class Radio extends Emitter {
+  /** @param {number} number */
+  say(number) {
+    this.emit("news", number);
+  }
+}
+
+afterEach(() => vi.unstubAllGlobals());
+
+test("listeners hear what they asked for, in the order of asking", () => {
+  const radio = new Radio();
+  /** @type {string[]} */
+  const heard = [];
+  radio.on("news", (number) => heard.push(`first ${number}`));
+  radio.on("news", (number) => heard.push(`second ${number}`));
+  radio.on("weather", (number) => heard.push(`weather ${number}`));
+  radio.say(1);
+  expect(heard).toEqual(["first 1", "second 1"]);
+});
+
+test("a listener that was taken away hears no more, and the others do", () => {
+  const radio = new Radio();
+  const [gone, stays] = [vi.fn(), vi.fn()];
+  const take = radio.on("news", gone);
+  radio.on("news", stays);
+  take();
+  take();
+  radio.say(1);
+  expect(gone).not.toHaveBeenCalled();
+  expect(stays).toHaveBeenCalledOnce();
+});
+
+test("who begins to listen while news is told hears the next", () => {
+  const radio = new Radio();
+  const late = vi.fn();
+  radio.on("news", () => radio.on("news", late));
+  radio.say(1);
+  expect(late).not.toHaveBeenCalled();
+  radio.say(2);
+  expect(late).toHaveBeenCalledExactlyOnceWith(2);
+});
+
+test("a listener that throws is reported and does not keep the others from hearing", () => {
+  const errors = reportedErrors();
+  const radio = new Radio();
+  const other = vi.fn();
+  radio.on("news", () => {
+    throw new Error("bad news");
+  });
+  radio.on("news", other);
+  radio.say(1);
+  expect(other).toHaveBeenCalledOnce();
+  expect(errors).toEqual([new Error("bad news")]);
+});

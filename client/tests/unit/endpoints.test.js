@@ -1,0 +1,72 @@
+// @ts-check
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { chatEndpoints, isRoomName, presenceEndpoints, ticketsEndpoint } from "../../src/endpoints.js";
+
+afterEach(() => vi.unstubAllGlobals());
+
+describe("the name of a room", () => {
+  test.each([
+    "a",
+    "lobby",
+    "chat room",
+    "50%",
+    "..a",
+    "...",
+    "a.b",
+    "名前",
+    "😀",
+    "a?b#c",
+    "x".repeat(128),
+    "é".repeat(64),
+  ])("may be %j", (name) => {
+    expect(isRoomName(name)).toBe(true);
+  });
+
+  test.each(["", ".", "..", "a/b", "/", "a\nb", "a\0", "\u007f", "\u0085", "\ud83d", "x".repeat(129), "é".repeat(65)])(
+    "may not be %j",
+    (name) => {
+      expect(isRoomName(name)).toBe(false);
+      expect(() => chatEndpoints("https://rooms.example", name)).toThrow(/no room can be named/);
+      expect(() => presenceEndpoints("https://rooms.example", name)).toThrow(TypeError);
+    },
+  );
+});
+
+describe("the addresses", () => {
+  test("a chat room has one for its socket and one for its messages", () => {
+    const { socket, messages } = chatEndpoints("https://rooms.example/api/realtime", "lobby");
+    expect(socket).toBe("https://rooms.example/api/realtime/rooms/lobby/ws");
+    expect(messages).toBe("https://rooms.example/api/realtime/rooms/lobby/messages");
+  });
+
+  test("whatever a name may hold is escaped, so that it stays one step of the path", () => {
+    const { socket } = chatEndpoints("https://rooms.example", "a b?c#d%2Fé");
+    expect(new URL(socket).pathname).toBe("/rooms/a%20b%3Fc%23d%252F%C3%A9/ws");
+    expect(new URL(socket).search).toBe("");
+  });
+
+  test("presence has the short form for everybody and a long one for any other scope", () => {
+    expect(presenceEndpoints("https://rooms.example/rt", "global").socket).toBe("https://rooms.example/rt/presence/ws");
+    expect(presenceEndpoints("https://rooms.example/rt", "team 1").socket).toBe(
+      "https://rooms.example/rt/presence/team%201/ws",
+    );
+    expect(presenceEndpoints("https://rooms.example/rt", "global").list).toBe("https://rooms.example/rt/presence/list");
+  });
+
+  test("slashes at the end of the base make no difference", () => {
+    expect(ticketsEndpoint("https://rooms.example/rt//")).toBe("https://rooms.example/rt/tickets");
+    expect(ticketsEndpoint("https://rooms.example")).toBe("https://rooms.example/tickets");
+    expect(ticketsEndpoint(new URL("https://rooms.example/rt/"))).toBe("https://rooms.example/rt/tickets");
+  });
+
+  test("a relative base belongs to the page, and may be given before there is one", () => {
+    const endpoints = chatEndpoints("/api/realtime", "lobby");
+    vi.stubGlobal("location", new URL("https://page.example/deep/down?x=1"));
+    expect(endpoints.socket).toBe("https://page.example/api/realtime/rooms/lobby/ws");
+    expect(ticketsEndpoint("rt")).toBe("https://page.example/deep/rt/tickets");
+  });
+
+  test("a relative base without a page has no address", () => {
+    expect(() => chatEndpoints("/api/realtime", "lobby").socket).toThrow(TypeError);
+  });
+});

@@ -1,0 +1,96 @@
+// @ts-check
+/** The server's side of one chat room: `seq` without gaps, each `clientId` stored once, and a history for who comes. */
+
+/** @typedef {import("../../src/protocol.js").ChatMessage} ChatMessage */
+/** @typedef {import("./fake-socket.js").FakeSocket} FakeSocket */
+
+const STORED_ONCE_MS = 10 * 60_000;
+const SHOWN = 50;
+const RESUMABLE = 500;
+
+export class FakeRoom {
+  /** @type {ChatMessage[]} */
+  messages = [];
+  /** The server was restarted, and does not know what who comes next has seen. */
+  forgetsSeen = false;
+  /** What becomes of the next message that it hears. @type {() => "stored" | "lost" | "unheard" | "late"} */
+  fate = () => "stored";
+  /** @type {Set<FakeSocket>} */
+  #sockets = new Set();
+
+  /** @param {FakeSocket} socket */
+  join(socket) {
+    socket.accept();
+    socket.hears = (data) => setTimeout(() => this.#hear(socket, JSON.parse(data)), 0);
+    this.#sockets.add(socket);
+    socket.say(this.#historyFor(new URL(socket.url).searchParams.get("since")));
+  }
+
+  /**
+   * @param {string} userId
+   * @param {string} content
+   * @param {string} [clientId]
+   */
+  store(userId, content, clientId) {
+    const known = this.messages.find((message) => clientId !== undefined && message.clientId === clientId);
+    if (known && Date.now() - known.timestamp < STORED_ONCE_MS) return known;
+    const seq = this.messages.length + 1;
+    const message = {
+      id: `id ${seq}`,
+      userId,
+      userName: userId,
+      content,
+      timestamp: Date.now(),
+      seq,
+      ...(clientId && { clientId }),
+    };
+    this.messages.push(message);
+    return message;
+  }
+
+  /** @param {ChatMessage} message */
+  tell(message) {
+    for (const socket of this.#sockets) socket.say({ type: "message", message });
+  }
+
+  /** @param {URL} url */
+  page(url) {
+    const before = Number(url.searchParams.get("before"));
+    const first = Math.max(1, before - Number(url.searchParams.get("limit")));
+    return { messages: this.messages.slice(first - 1, before - 1), hasMore: first > 1 };
+  }
+
+  /** @param {string | null} since */
+  #historyFor(since) {
+    const latest = this.messages.slice(-SHOWN);
+    if (since === null) return { type: "history", messages: latest };
+    const missed = this.messages.slice(Number(since));
+    const resumed = !this.forgetsSeen && missed.length <= RESUMABLE && Number(since) <= this.messages.length;
+    this.forgetsSeen = false;
+    return { type: "history", messages: resumed ? missed : latest, resumed };
+  }
+
+  /**
+   * @param {FakeSocket} socket
+   * @param {any} frame
+   */
+  #hear(socket, frame) {
+    if (socket.readyState === 3) return; // the connection broke, and took it along
+    if (frame.type === "ping") return socket.say('{"type":"pong"}');
+    if (frame.type !== "message") return;
+    const store = () => this.store("ana", frame.content, frame.clientId);
+    switch (this.fate()) {
+      case "stored":
+        return this.tell(store());
+      case "lost":
+        return socket.drop();
+      case "unheard":
+        store();
+        return socket.drop();
+      case "late":
+        // It was on its way when the connection broke, and arrives behind the next one.
+        setTimeout(() => this.tell(store()), 5_000);
+        return socket.drop();
+    }
+  }
+}

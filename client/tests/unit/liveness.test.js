@@ -1,0 +1,132 @@
+// @ts-check
+import { expect, test, vi } from "vitest";
+import { pass, useFakeTime } from "./helpers.js";
+import { connected, fail } from "./room-socket-helpers.js";
+
+useFakeTime();
+
+const PONG = '{"type":"pong"}';
+
+/** @param {Awaited<ReturnType<typeof connected>>} all Silent until it is given up, and then open again. */
+async function staySilent({ room, network }) {
+  await pass(30_000);
+  await pass((room.snapshot.retryAt ?? NaN) - Date.now());
+  network.last.accept();
+}
+
+test("after twenty seconds of silence the server is asked, letter for letter", async () => {
+  const { network } = await connected();
+  await pass(19_999);
+  expect(network.last.sent).toEqual([]);
+  await pass(1);
+  expect(network.last.sent).toEqual(['{"type":"ping"}']);
+});
+
+test("a server that answers is asked again after twenty more seconds of silence", async () => {
+  const { room, network } = await connected();
+  for (let pings = 1; pings <= 3; pings += 1) {
+    await pass(20_000);
+    expect(network.last.pings).toBe(pings);
+    network.last.say(PONG);
+  }
+  expect(room.state).toBe("open");
+  expect(network.sockets).toHaveLength(1);
+});
+
+test("a server that does not answer within ten seconds is lost, and its socket closed", async () => {
+  const { room, network, states } = await connected();
+  await pass(29_999);
+  expect(room.state).toBe("open");
+  await pass(1);
+  expect(states.at(-1)).toMatchObject({ state: "waiting", close: { code: 1006, reason: "no answer to a ping" } });
+  expect(network.last.closedWith).toBeDefined();
+});
+
+test("any frame is an answer", async () => {
+  const { room, network, heard } = await connected();
+  await pass(29_999);
+  network.last.say("something else");
+  await pass(10_000);
+  expect(room.state).toBe("open");
+  expect(heard).toEqual(["something else"]);
+  await pass(10_000);
+  expect(network.last.pings).toBe(2);
+});
+
+test("a busy connection is not asked", async () => {
+  const { network } = await connected();
+  for (let frames = 0; frames < 20; frames += 1) {
+    await pass(15_000);
+    network.last.say("news");
+  }
+  expect(network.last.pings).toBe(0);
+  await pass(19_999);
+  expect(network.last.pings).toBe(0);
+  await pass(1);
+  expect(network.last.pings).toBe(1);
+});
+
+test("a busy connection costs no timer for each frame", async () => {
+  const { network } = await connected();
+  const timers = vi.spyOn(globalThis, "setTimeout");
+  for (let frames = 0; frames < 100; frames += 1) network.last.say("news");
+  expect(timers).not.toHaveBeenCalled();
+});
+
+test("what we say ourselves is no sign of life", async () => {
+  const { room, network } = await connected();
+  await pass(15_000);
+  room.send("anybody?");
+  await pass(5_000);
+  expect(network.last.pings).toBe(1);
+});
+
+test("a server that never answered a ping is asked no more after two of them", async () => {
+  const all = await connected();
+  await staySilent(all);
+  await staySilent(all);
+  expect(all.network.sockets).toHaveLength(3);
+  await pass(600_000);
+  expect(all.network.last.pings).toBe(0);
+  expect(all.network.sockets).toHaveLength(3);
+  expect(all.room.state).toBe("open");
+});
+
+test("one unanswered ping is not enough to learn that", async () => {
+  const all = await connected();
+  await staySilent(all);
+  await pass(20_000);
+  expect(all.network.last.pings).toBe(1);
+});
+
+test("a server that has once answered is asked for ever, since its silence means something", async () => {
+  const all = await connected();
+  await pass(20_000);
+  all.network.last.say(PONG);
+  for (let times = 0; times < 4; times += 1) await staySilent(all);
+  await pass(20_000);
+  expect(all.network.last.pings).toBe(1);
+});
+
+test("connections that are lost in other ways say nothing about pings", async () => {
+  const all = await connected();
+  for (let times = 0; times < 4; times += 1) {
+    await pass(20_000);
+    await fail(all);
+    await pass(10_000);
+    await pass((all.room.snapshot.retryAt ?? NaN) - Date.now());
+    all.network.last.accept();
+  }
+  await pass(20_000);
+  expect(all.network.last.pings).toBe(1);
+});
+
+test("the times can be chosen", async () => {
+  const { room, network } = await connected({ timing: { quietMs: 1_000, answerMs: 200 } });
+  await pass(1_000);
+  expect(network.last.pings).toBe(1);
+  await pass(199);
+  expect(room.state).toBe("open");
+  await pass(1);
+  expect(room.state).toBe("waiting");
+});

@@ -1,0 +1,328 @@
+// @ts-check
+import { describe, expect, test, vi } from "vitest";
+import { Presence, STATUSES } from "../../src/presence.js";
+import { fakeNetwork } from "./fake-socket.js";
+import { eventsOf, fakeFetch, jwt, pass, useFakeTime } from "./helpers.js";
+
+useFakeTime();
+
+/**
+ * @param {string} name
+ * @param {import("../../src/protocol.js").Status} [status]
+ */
+const user = (name, status = "online") => ({ userId: name.toLowerCase(), userName: name, status, lastSeen: 1_000 });
+
+/** @param {...ReturnType<typeof user>} users */
+const list = (...users) => ({ type: "presence_list", users });
+
+/** @param {ReturnType<typeof user>} changed */
+const update = (changed) => ({ type: "presence_update", user: changed });
+
+/** @param {string} userId */
+const remove = (userId) => ({ type: "presence_remove", userId });
+
+/** @param {Partial<import("../../src/presence.js").PresenceOptions>} [options] */
+async function arrive(options) {
+  const network = fakeNetwork();
+  const presence = new Presence({
+    baseUrl: "https://rooms.example/api/realtime",
+    credentials: () => ({ devToken: "ana:Ana" }),
+    WebSocket: network.WebSocket,
+    ...options,
+  });
+  const changes = eventsOf(presence, "users");
+  presence.open();
+  await pass(0);
+  network.last.accept();
+  return {
+    presence,
+    network,
+    changes,
+    async comeBack() {
+      network.last.drop(1001, "retry-after=1");
+      await pass(1_000);
+      network.last.accept();
+    },
+  };
+}
+
+/** @param {Presence} presence */
+const names = (presence) => presence.users.map(({ userName }) => userName);
+
+describe("who is here", () => {
+  test("is what the server lists, by name", async () => {
+    const { presence, network, changes } = await arrive();
+    expect(presence.users).toEqual([]);
+    network.last.say(list(user("Zoë"), user("Ana"), user("bo"), user("Émile")));
+    expect(names(presence)).toEqual(["Ana", "bo", "Émile", "Zoë"]);
+    expect(changes).toHaveLength(1);
+  });
+
+  test("has an order that does not depend on who came first, where names are the same", async () => {
+    const [one, two] = [
+      { ...user("Ana"), userId: "1" },
+      { ...user("Ana"), userId: "2" },
+    ];
+    for (const users of [
+      [one, two],
+      [two, one],
+    ]) {
+      const { presence, network } = await arrive();
+      network.last.say(list(...users));
+      expect(presence.users).toEqual([one, two]);
+    }
+  });
+
+  test("changes as users come, change and go", async () => {
+    const { presence, network, changes } = await arrive();
+    network.last.say(list(user("Ana")));
+    network.last.say(update(user("Bo")));
+    expect(names(presence)).toEqual(["Ana", "Bo"]);
+    network.last.say(update(user("Bo", "busy")));
+    expect(presence.users[1]?.status).toBe("busy");
+    network.last.say(remove("bo"));
+    expect(names(presence)).toEqual(["Ana"]);
+    expect(changes).toHaveLength(4);
+  });
+
+  test("is the same array until it changes", async () => {
+    const { presence, network } = await arrive();
+    network.last.say(list(user("Ana")));
+    const before = presence.users;
+    network.last.say({ type: "unknown" });
+    network.last.say("no frame");
+    expect(presence.users).toBe(before);
+    expect(Object.isFrozen(before)).toBe(true);
+    network.last.say(update(user("Bo")));
+    expect(presence.users).not.toBe(before);
+  });
+
+  test("stays as last heard without a connection, and is replaced by the next list", async () => {
+    const { presence, network, comeBack } = await arrive();
+    network.last.say(list(user("Ana"), user("Bo")));
+    await comeBack();
+    expect(names(presence)).toEqual(["Ana", "Bo"]);
+    network.last.say(list(user("Ana"), user("Cy")));
+    expect(names(presence)).toEqual(["Ana", "Cy"]);
+  });
+
+  test("is asked of everybody's room, or of the one that is named", async () => {
+    expect((await arrive()).network.last.url).toBe("wss://rooms.example/api/realtime/presence/ws?token=ana%3AAna");
+    expect(new URL((await arrive({ scope: "team 1" })).network.last.url).pathname).toBe(
+      "/api/realtime/presence/team%201/ws",
+    );
+  });
+});
+
+describe("one's own user", () => {
+  test("is learned from the credentials, unless it is given", async () => {
+    expect((await arrive()).presence.userId).toBe("ana");
+    expect((await arrive({ credentials: () => ({ token: jwt({ sub: "zoë" }) }) })).presence.userId).toBe("zoë");
+    expect((await arrive({ userId: "given" })).presence.userId).toBe("given");
+    expect((await arrive({ credentials: undefined })).presence.userId).toBeUndefined();
+  });
+});
+
+describe("one's own status", () => {
+  test("is online where nobody knows better, and else what the server remembers", async () => {
+    const { presence, network } = await arrive();
+    expect(presence.status).toBe("online");
+    network.last.say(list(user("Ana", "away")));
+    expect(presence.status).toBe("away");
+    expect(network.last.frames).toEqual([]);
+  });
+
+  test("is one of three", () => {
+    expect(STATUSES).toEqual(["online", "away", "busy"]);
+    expect(Object.isFrozen(STATUSES)).toBe(true);
+  });
+
+  test("is said and shown at once when it is chosen", async () => {
+    const { presence, network, changes } = await arrive();
+    network.last.say(list(user("Ana"), user("Bo")));
+    presence.setStatus("busy");
+    expect(network.last.frames).toEqual([{ type: "status", status: "busy" }]);
+    expect(presence.status).toBe("busy");
+    expect(presence.users).toMatchObject([
+      { userName: "Ana", status: "busy" },
+      { userName: "Bo", status: "online" },
+    ]);
+    expect(changes).toHaveLength(2);
+  });
+
+  test("chosen without a connection is said with the next list, once", async () => {
+    const { presence, network, comeBack } = await arrive();
+    network.last.say(list(user("Ana")));
+    network.last.drop();
+    presence.setStatus("away");
+    expect(presence.status).toBe("away");
+    await comeBack();
+    await pass(0);
+    expect(network.last.sent).toEqual([]);
+    network.last.say(list(user("Ana")));
+    expect(network.last.frames).toEqual([{ type: "status", status: "away" }]);
+  });
+
+  test("to begin with is said where the server has another", async () => {
+    const { network } = await arrive({ status: "busy" });
+    network.last.say(list(user("Ana")));
+    expect(network.last.frames).toEqual([{ type: "status", status: "busy" }]);
+  });
+
+  test("that the server has forgotten is said again after a reconnect", async () => {
+    const { presence, network, comeBack } = await arrive();
+    network.last.say(list(user("Ana")));
+    presence.setStatus("busy");
+    await comeBack();
+    network.last.say(list(user("Ana"), user("Bo")));
+    expect(network.last.frames).toEqual([{ type: "status", status: "busy" }]);
+    expect(presence.status).toBe("busy");
+  });
+
+  test("that the server remembers is not said again", async () => {
+    const { presence, network, comeBack } = await arrive();
+    network.last.say(list(user("Ana")));
+    presence.setStatus("busy");
+    await comeBack();
+    network.last.say(list(user("Ana", "busy")));
+    expect(network.last.frames).toEqual([]);
+  });
+
+  test("follows what another tab chooses, and is then defended", async () => {
+    const { presence, network, comeBack } = await arrive();
+    network.last.say(list(user("Ana")));
+    presence.setStatus("busy");
+    network.last.say(update(user("Ana", "away")));
+    expect(presence.status).toBe("away");
+    await comeBack();
+    network.last.say(list(user("Ana")));
+    expect(network.last.frames).toEqual([{ type: "status", status: "away" }]);
+  });
+
+  test("does not follow what others choose", async () => {
+    const { presence, network } = await arrive();
+    network.last.say(list(user("Ana"), user("Bo")));
+    presence.setStatus("busy");
+    network.last.say(update(user("Bo", "away")));
+    expect(presence.status).toBe("busy");
+  });
+
+  test("that the server refuses is told", async () => {
+    const { presence, network } = await arrive();
+    const errors = eventsOf(presence, "error");
+    network.last.say({ type: "error", code: "bad-status", message: "no such status" });
+    expect(errors).toMatchObject([{ code: "bad-status" }]);
+  });
+});
+
+describe("the heartbeat", () => {
+  test("beats every twenty seconds while there is a connection", async () => {
+    const { network } = await arrive();
+    for (let beats = 1; beats <= 3; beats += 1) {
+      await pass(19_999);
+      network.last.say("alive");
+      await pass(1);
+      expect(network.last.frames).toHaveLength(beats);
+    }
+    expect(network.last.frames[0]).toEqual({ type: "heartbeat" });
+  });
+
+  test("does not beat without a connection, and nothing of it is said later", async () => {
+    const { network } = await arrive();
+    network.last.drop(1013, "retry-after=100");
+    await pass(100_000);
+    network.last.accept();
+    expect(network.last.sent).toEqual([]);
+  });
+
+  test("beats once for each connection and not twice", async () => {
+    const { network, comeBack } = await arrive();
+    await comeBack();
+    await comeBack();
+    await pass(20_000);
+    expect(network.last.frames).toEqual([{ type: "heartbeat" }]);
+  });
+
+  test("ends with the presence", async () => {
+    const { presence } = await arrive();
+    presence.close();
+    await pass(10);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+});
+
+describe("a server that takes us for gone", () => {
+  test("is contradicted by a new connection, and we are still shown", async () => {
+    const { presence, network, changes } = await arrive();
+    network.last.say(list(user("Ana"), user("Bo")));
+    network.last.say(remove("ana"));
+    expect(presence.state).toBe("connecting");
+    expect(names(presence)).toEqual(["Ana", "Bo"]);
+    expect(changes).toHaveLength(1);
+    await pass(0);
+    expect(network.sockets).toHaveLength(2);
+  });
+
+  test("is contradicted once a minute at most, and believed in between", async () => {
+    const { presence, network } = await arrive();
+    network.last.say(list(user("Ana")));
+    network.last.say(remove("ana"));
+    await pass(0);
+    network.last.accept();
+    network.last.say(list(user("Ana")));
+    await pass(20_000);
+    network.last.say("alive");
+    await pass(20_000);
+    network.last.say("alive");
+    await pass(19_999);
+    network.last.say(remove("ana"));
+    expect(network.sockets).toHaveLength(2);
+    expect(presence.state).toBe("open");
+    expect(names(presence)).toEqual([]);
+    await pass(1);
+    network.last.say(remove("ana"));
+    await pass(0);
+    expect(network.sockets).toHaveLength(3);
+  });
+
+  test("is believed of others", async () => {
+    const { presence, network } = await arrive();
+    network.last.say(list(user("Ana"), user("Bo")));
+    network.last.say(remove("bo"));
+    expect(presence.state).toBe("open");
+    expect(names(presence)).toEqual(["Ana"]);
+  });
+});
+
+describe("the connection", () => {
+  test("is told of as the socket tells it", async () => {
+    const { presence, network } = await arrive();
+    const states = eventsOf(presence, "state");
+    network.last.drop(1011, "failed");
+    expect(states).toMatchObject([{ state: "waiting", close: { code: 1011 } }]);
+    expect(presence.snapshot).toMatchObject({ state: "waiting", retryAt: Date.now() + 500 });
+    presence.reconnect();
+    expect(presence.state).toBe("connecting");
+    presence.close();
+    expect(presence.state).toBe("closed");
+  });
+
+  test("that is refused is found out by asking for the list", async () => {
+    const fetch = fakeFetch(() => new Response("{}", { status: 403 }));
+    const { presence, network } = await arrive({ scope: "team", timing: { firstWaitMs: 10 } });
+    network.last.drop();
+    await pass(10);
+    network.last.drop();
+    await pass(0);
+    expect(fetch.mock.calls[0]?.[0]).toBe("https://rooms.example/api/realtime/presence/team/list");
+    expect(presence.snapshot).toMatchObject({ state: "closed", close: { code: 4403 } });
+  });
+
+  test("asks for fresh credentials where the last were refused", async () => {
+    const credentials = vi.fn(() => ({ devToken: "ana:Ana" }));
+    const { network } = await arrive({ credentials });
+    network.last.drop(4401);
+    await pass(0);
+    expect(credentials).toHaveBeenLastCalledWith({ refused: true });
+  });
+});

@@ -1,0 +1,229 @@
+// @ts-check
+import { describe, expect, test, vi } from "vitest";
+import { fakePage, pass, useFakeTime } from "./helpers.js";
+import { connected, connecting, fail, waitAfterDrop } from "./room-socket-helpers.js";
+
+useFakeTime();
+
+describe("the wait", () => {
+  test("doubles from half a second to half a minute while attempts fail", async () => {
+    const all = await connecting();
+    const waits = [];
+    for (let failures = 0; failures < 8; failures += 1) waits.push(await fail(all));
+    expect(waits).toEqual([500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+  });
+
+  test("is left to chance in its whole span", async () => {
+    vi.mocked(Math.random).mockReturnValue(0.1);
+    expect(waitAfterDrop(await connecting())).toBe(50);
+  });
+
+  test("is told, and kept to the millisecond", async () => {
+    const { network, states } = await connected();
+    const now = Date.now();
+    network.last.drop(1011, "the room failed");
+    expect(states.at(-1)).toEqual({
+      state: "waiting",
+      previous: "open",
+      retryAt: now + 500,
+      close: { code: 1011, reason: "the room failed" },
+    });
+    await pass(499);
+    expect(network.sockets).toHaveLength(1);
+    await pass(1);
+    expect(network.sockets).toHaveLength(2);
+    expect(states.at(-1)).toEqual({ state: "connecting", previous: "waiting" });
+  });
+
+  test("can be chosen", async () => {
+    const all = await connecting({ timing: { firstWaitMs: 100, longestWaitMs: 300 } });
+    const waits = [];
+    for (let failures = 0; failures < 4; failures += 1) waits.push(await fail(all));
+    expect(waits).toEqual([100, 200, 300, 300]);
+  });
+
+  test("is the server's where it hints one", async () => {
+    expect(waitAfterDrop(await connected(), 1001, "going away; retry-after=12")).toBe(12_000);
+    expect(waitAfterDrop(await connected(), 1013, "retry-after=0")).toBe(0);
+  });
+});
+
+describe("failures", () => {
+  test("are not forgotten as soon as a connection opens: a room that fails at once is no success", async () => {
+    const all = await connecting();
+    const { network } = all;
+    const waits = [];
+    for (let failures = 0; failures < 4; failures += 1) {
+      network.last.accept();
+      await pass(4_999);
+      waits.push(await fail(all));
+    }
+    expect(waits).toEqual([500, 1_000, 2_000, 4_000]);
+  });
+
+  test("are forgotten after five seconds of a stable connection", async () => {
+    const all = await connecting();
+    await fail(all);
+    await fail(all);
+    all.network.last.accept();
+    await pass(5_000);
+    expect(waitAfterDrop(all)).toBe(500);
+  });
+
+  test("are not forgotten while the next attempt goes on, however long the last connection is ago", async () => {
+    const all = await connecting();
+    await fail(all);
+    all.network.last.accept();
+    all.room.reconnect();
+    await pass(6_000);
+    expect(waitAfterDrop(all)).toBe(1_000);
+  });
+
+  test("the five seconds can be chosen", async () => {
+    const all = await connected({ timing: { stableMs: 100 } });
+    await fail(all);
+    all.network.last.accept();
+    await pass(100);
+    expect(waitAfterDrop(all)).toBe(500);
+  });
+});
+
+describe("an attempt", () => {
+  test("that does not open within ten seconds has failed, and its socket is closed", async () => {
+    const { room, network } = await connecting();
+    await pass(9_999);
+    expect(room.state).toBe("connecting");
+    await pass(1);
+    expect(room.snapshot).toMatchObject({ state: "waiting", close: { code: 1006, reason: "did not open in time" } });
+    expect(network.last.readyState).toBe(2);
+    await pass(500);
+    expect(network.sockets).toHaveLength(2);
+  });
+
+  test("that opens in the last moment has not", async () => {
+    const { room, network } = await connecting();
+    await pass(9_999);
+    network.last.accept();
+    await pass(1_000);
+    expect(room.state).toBe("open");
+  });
+});
+
+describe("the page", () => {
+  test("is back on the network: whoever waits connects at once", async () => {
+    const page = fakePage();
+    const { room, network } = await connected();
+    network.last.drop();
+    page.online();
+    expect(room.state).toBe("connecting");
+    await pass(0);
+    network.last.accept();
+    await pass(1_000);
+    expect(network.sockets).toHaveLength(2);
+  });
+
+  test("is back on the network: a wait that the server chose goes on", async () => {
+    const page = fakePage();
+    const { room, network } = await connected();
+    network.last.drop(1001, "retry-after=10");
+    page.online();
+    page.show(true);
+    page.becomes("visible");
+    await pass(9_999);
+    expect(room.state).toBe("waiting");
+    await pass(1);
+    expect(network.sockets).toHaveLength(2);
+  });
+
+  test("is back on the network: a wait after the hinted one is an ordinary one again", async () => {
+    const page = fakePage();
+    const { room, network } = await connected();
+    network.last.drop(1001, "retry-after=10");
+    await pass(10_000);
+    network.last.drop();
+    page.online();
+    expect(room.state).toBe("connecting");
+  });
+
+  test("is back on the network: whoever is connected wants to be sure", async () => {
+    const page = fakePage();
+    const { room, network } = await connected();
+    page.online();
+    expect(network.last.pings).toBe(1);
+    expect(room.state).toBe("open");
+  });
+
+  test("is back on the network while an attempt is under way: it goes on", async () => {
+    const page = fakePage();
+    const { network } = await connecting();
+    page.online();
+    await pass(0);
+    expect(network.sockets).toHaveLength(1);
+    expect(network.last.pings).toBe(0);
+  });
+
+  test("is offline: that is a doubt, so the server is asked and no more", async () => {
+    const page = fakePage();
+    const { room, network } = await connected();
+    page.offline();
+    expect(network.last.pings).toBe(1);
+    network.last.say('{"type":"pong"}');
+    await pass(15_000);
+    expect(room.state).toBe("open");
+  });
+
+  test("is offline and the server does not answer: the connection is lost after ten seconds", async () => {
+    const page = fakePage();
+    const { room, network } = await connected();
+    page.offline();
+    page.offline();
+    expect(network.last.pings).toBe(1);
+    await pass(10_000);
+    expect(room.state).toBe("waiting");
+  });
+
+  test("is offline while waiting: nothing changes", async () => {
+    const page = fakePage();
+    const { network, states } = await connected();
+    network.last.drop(1001, "retry-after=60");
+    page.offline();
+    await pass(59_999);
+    expect(states.map(({ state }) => state)).toEqual(["connecting", "open", "waiting"]);
+  });
+
+  test("is looked at again: whoever waits connects, whoever is connected asks", async () => {
+    const page = fakePage();
+    const { room, network } = await connected();
+    page.becomes("hidden");
+    expect(network.last.pings).toBe(0);
+    page.becomes("visible");
+    expect(network.last.pings).toBe(1);
+    network.last.drop();
+    page.becomes("hidden");
+    expect(room.state).toBe("waiting");
+    page.becomes("visible");
+    expect(room.state).toBe("connecting");
+  });
+
+  test("is shown as it was kept: whoever waits connects, whoever is connected asks", async () => {
+    const page = fakePage();
+    const { room, network } = await connected();
+    page.show(false);
+    expect(network.last.pings).toBe(0);
+    page.show(true);
+    expect(network.last.pings).toBe(1);
+    network.last.drop();
+    page.show(false);
+    expect(room.state).toBe("waiting");
+    page.show(true);
+    expect(room.state).toBe("connecting");
+  });
+
+  test("is none, as in a worker or in Node: the socket works without", async () => {
+    const { room, network } = await connected();
+    network.last.drop();
+    await pass(500);
+    network.last.accept();
+    expect(room.state).toBe("open");
+  });
+});

@@ -1,0 +1,18 @@
+// @ts-check
+import { afterEach, expect, test, vi } from "vitest";
+import { randomId } from "../../src/uuid.js";
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
+afterEach(() => vi.unstubAllGlobals());
+
+test("ids are random UUIDs", () => {
+  expect(randomId()).toMatch(UUID);
+  expect(randomId()).not.toBe(randomId());
+});
+
+test("they are so too where a page was served over plain HTTP", () => {
+  vi.stubGlobal("crypto", { getRandomValues: crypto.getRandomValues.bind(crypto) });
+  for (let times = 0; times < 50; times += 1) expect(randomId()).toMatch(UUID);
+  expect(randomId()).not.toBe(randomId());
+});

@@ -1,0 +1,58 @@
+// @ts-check
+import { describe, expect, test } from "vitest";
+import { PLIGHTS, canHurry, plightOf, whoTypes } from "../../src/view/words.js";
+
+describe("the plight of a connection", () => {
+  test.each(
+    /** @type {const} */ ([
+      ["open", undefined, "open"],
+      ["connecting", undefined, "opening"],
+      ["waiting", 1006, "waiting"],
+      ["waiting", 1013, "waiting"],
+      ["waiting", 1001, "returning"],
+      ["closed", undefined, "closed"],
+      ["closed", 4403, "forbidden"],
+      ["closed", 4401, "signed-out"],
+      ["closed", 1008, "closed"],
+    ]),
+  )("%s after %s is %s", (state, code, plight) => {
+    expect(plightOf({ state, close: code === undefined ? undefined : { code, reason: "" } })).toBe(plight);
+  });
+
+  test("has words, each of its own", () => {
+    expect(Object.keys(PLIGHTS)).toEqual([
+      "open",
+      "opening",
+      "returning",
+      "waiting",
+      "forbidden",
+      "signed-out",
+      "closed",
+    ]);
+    expect(new Set(Object.values(PLIGHTS)).size).toBe(7);
+    expect(Object.isFrozen(PLIGHTS)).toBe(true);
+  });
+});
+
+describe("the reader can hurry a connection on", () => {
+  test("where it is closed, or waits for more than two seconds", () => {
+    expect(canHurry({ state: "closed" }, 0)).toBe(true);
+    expect(canHurry({ state: "waiting", retryAt: 12_001 }, 10_000)).toBe(true);
+  });
+
+  test("and not where it is on its way, or nearly so", () => {
+    expect(canHurry({ state: "waiting", retryAt: 12_000 }, 10_000)).toBe(false);
+    expect(canHurry({ state: "waiting" }, 0)).toBe(false);
+    expect(canHurry({ state: "open", retryAt: 99_999 }, 0)).toBe(false);
+    expect(canHurry({ state: "connecting" }, 0)).toBe(false);
+  });
+});
+
+test.each([
+  [["Ana"], "Ana is typing"],
+  [["Ana", "Bo"], "Ana and Bo are typing"],
+  [["Ana", "Bo", "Cy"], "Ana, Bo and Cy are typing"],
+  [["Ana", "Bo", "Cy", "Di"], "Several people are typing"],
+])("of %j it is said: %s", (names, words) => {
+  expect(whoTypes(names)).toBe(words);
+});
