@@ -1,0 +1,39 @@
+/** What is said to who cannot see the list grow. */
+
+import { type Ref, useEffect, useImperativeHandle, useRef, useState } from "react";
+
+/** How long an announcement stays for a screen reader to find, ms, and how many there are at most. */
+const ANNOUNCED_MS = 10_000;
+const ANNOUNCEMENTS = 5;
+
+export interface AnnouncerHandle {
+  announce: (text: string) => void;
+}
+
+export function Announcer({ handle }: { handle: Ref<AnnouncerHandle> }) {
+  const [announcements, setAnnouncements] = useState<readonly { id: number; text: string }[]>([]);
+  const count = useRef(0);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+
+  useImperativeHandle(
+    handle,
+    () => ({
+      announce(text) {
+        const id = (count.current += 1);
+        setAnnouncements((earlier) => [...earlier, { id, text }].slice(-ANNOUNCEMENTS));
+        clearTimeout(timer.current);
+        timer.current = setTimeout(() => setAnnouncements([]), ANNOUNCED_MS);
+      },
+    }),
+    [],
+  );
+  useEffect(() => () => clearTimeout(timer.current), []);
+
+  return (
+    <div className="dormouse-unseen" aria-live="polite">
+      {announcements.map(({ id, text }) => (
+        <p key={id}>{text}</p>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,103 @@
+/**
+ * A whole chat room: start reading here. The messages, the field, the light, and what is said aside each have a file.
+ *
+ * Style it through the CSS variables at the top of `chat-room.css`.
+ */
+
+import { type ReactNode, useCallback, useEffect, useId, useMemo, useRef } from "react";
+import type { Chat, SendError } from "../src/index.js";
+import { Announcer, type AnnouncerHandle } from "./announcer.js";
+import { Composer } from "./composer.js";
+import { ConnectionLight } from "./connection-light.js";
+import { LABELS, type ChatRoomLabels } from "./labels.js";
+import { MessageList, type MessageListHandle } from "./message-list.js";
+import { useChat, useRoom } from "./use-room.js";
+import { Whisper } from "./whisper.js";
+
+export interface ChatRoomProps {
+  /** The name of the room, 1 to 128 bytes without a slash. */
+  roomId: string;
+  /** What stands above it; the name where nothing is said. */
+  title?: string;
+  /** Which heading the title is in the outline of the page; 2 where nothing is said. */
+  headingLevel?: 1 | 2 | 3 | 4 | 5 | 6;
+  /** Puts the cursor into the field when the room is entered. */
+  autoFocus?: boolean;
+  /** Other words than the English ones. */
+  labels?: Partial<ChatRoomLabels>;
+  className?: string;
+  /** Shown at the right of the header. */
+  children?: ReactNode;
+}
+
+export function ChatRoom(props: ChatRoomProps) {
+  // Another room is another life: nothing of what was seen or half written in the last one stays.
+  return <OneRoom key={props.roomId} {...props} />;
+}
+
+function OneRoom({
+  roomId,
+  title = roomId,
+  headingLevel = 2,
+  autoFocus = false,
+  labels,
+  className,
+  children,
+}: ChatRoomProps) {
+  const chat = useChat(roomId);
+  const room = useRoom(roomId);
+  const words = useMemo(() => ({ ...LABELS, ...labels }), [labels]);
+  const list = useRef<MessageListHandle>(null);
+  const titleId = useId();
+  const announcer = useRef<AnnouncerHandle>(null);
+  const announce = useCallback((text: string) => announcer.current?.announce(text), []);
+  useSpoken(chat, words, announce);
+
+  const Heading = `h${headingLevel}` as const;
+
+  /** Whether it was taken. A message that was taken and fails is shown in the list. */
+  const send = async (text: string) => {
+    list.current?.follow();
+    try {
+      await room.send(text);
+      return true;
+    } catch (error) {
+      const { code, message } = error as SendError;
+      if (code !== "too-many" && code !== "not-connected") return true;
+      announce(words.notSent(message));
+      return false;
+    }
+  };
+
+  return (
+    <section className={className ? `dormouse-chat ${className}` : "dormouse-chat"} aria-labelledby={titleId}>
+      <header className="dormouse-head">
+        <Heading id={titleId} className="dormouse-title">
+          {title}
+        </Heading>
+        <ConnectionLight room={room} words={words} />
+        {children}
+      </header>
+      <MessageList handle={list} chat={chat} room={room} words={words} announce={announce} />
+      <Whisper chat={chat} typingUsers={room.typingUsers} words={words} />
+      <Composer send={send} typing={room.notifyTyping} title={title} words={words} autoFocus={autoFocus} />
+      <Announcer handle={announcer} />
+    </section>
+  );
+}
+
+/** Says aloud what others write, and what the server refuses. */
+function useSpoken(chat: Chat | undefined, words: ChatRoomLabels, announce: (text: string) => void): void {
+  useEffect(() => {
+    const ends = [
+      chat?.on("messages", ({ added, from }) => {
+        if (from !== "live") return;
+        const others = added.filter(({ userId }) => userId !== chat.userId);
+        for (const { userName, content } of others) announce(words.said(userName, content));
+      }),
+      chat?.on("error", ({ message, clientId }) => announce(clientId === undefined ? message : words.notSent(message))),
+      chat?.on("resync", () => announce(words.resync)),
+    ];
+    return () => ends.forEach((end) => end?.());
+  }, [chat, words, announce]);
+}

@@ -1,0 +1,80 @@
+/** Where one writes. It knows the keys and the size of the field, not what becomes of the text. */
+
+import { type KeyboardEvent, type SyntheticEvent, useEffect, useId, useLayoutEffect, useRef, useState } from "react";
+import { CONTENT_UNITS } from "../src/index.js";
+import type { ChatRoomLabels } from "./labels.js";
+
+/** From here on the field says how much room is left. */
+const NEARLY_FULL = CONTENT_UNITS - 200;
+
+/** The `keyCode` of every key that goes to an input method. */
+const COMPOSING = 229;
+
+interface ComposerProps {
+  /** Whether it was taken; a text that was not goes back into the field. */
+  send: (text: string) => Promise<boolean>;
+  typing: () => void;
+  title: string;
+  words: ChatRoomLabels;
+  autoFocus: boolean;
+}
+
+export function Composer({ send, typing, title, words, autoFocus }: ComposerProps) {
+  const [text, setText] = useState("");
+  const field = useRef<HTMLTextAreaElement>(null);
+  const fieldId = useId();
+  const leftId = useId();
+
+  useEffect(() => {
+    if (autoFocus) field.current?.focus({ preventScroll: true });
+  }, [autoFocus]);
+  useLayoutEffect(() => {
+    if (!field.current) return;
+    field.current.style.height = "auto";
+    field.current.style.height = `${field.current.scrollHeight}px`;
+  }, [text]);
+
+  const submit = async (event?: SyntheticEvent) => {
+    event?.preventDefault();
+    if (text.trim() === "") return;
+    setText("");
+    field.current?.focus();
+    if (!(await send(text))) setText((since) => (since === "" ? text : since));
+  };
+  const pressed = (event: KeyboardEvent) => {
+    // Enter may also end a word that is being composed from several keys; Safari then says so by the old code alone.
+    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing || event.keyCode === COMPOSING) return;
+    void submit(event);
+  };
+
+  return (
+    <form className="dormouse-composer" onSubmit={submit}>
+      <label className="dormouse-unseen" htmlFor={fieldId}>
+        {words.message}
+      </label>
+      <textarea
+        ref={field}
+        id={fieldId}
+        rows={1}
+        maxLength={CONTENT_UNITS}
+        enterKeyHint="send"
+        placeholder={words.placeholder(title)}
+        aria-describedby={leftId}
+        value={text}
+        onKeyDown={pressed}
+        onChange={({ target }) => {
+          setText(target.value);
+          if (target.value.trim() !== "") typing();
+        }}
+      />
+      <span id={leftId} className="dormouse-left" aria-live="polite">
+        {text.length > NEARLY_FULL ? words.unitsLeft(CONTENT_UNITS - text.length) : ""}
+      </span>
+      <button type="submit" className="dormouse-send" aria-label={words.send}>
+        <svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true">
+          <path d="M12 19V5M5.5 11.5 12 5l6.5 6.5" />
+        </svg>
+      </button>
+    </form>
+  );
+}

@@ -1,0 +1,42 @@
+/** The connection as a light with words: what it is, why, and what the reader can do. */
+
+import { useEffect, useState } from "react";
+import { canHurry, plightOf } from "../src/view/words.js";
+import { useKeyed } from "./keeping.js";
+import type { ChatRoomLabels } from "./labels.js";
+import type { Room } from "./use-room.js";
+
+export function ConnectionLight({ room, words }: { room: Room; words: ChatRoomLabels }) {
+  const { state, retryAt, close, reconnect } = room;
+  const plight = plightOf(close ? { state, close } : { state });
+  const now = useNow(state === "waiting" ? retryAt : undefined);
+  const isSlow = canHurry({ state, retryAt }, now);
+  return (
+    <div className="dormouse-light" data-state={state}>
+      <span className="dormouse-lamp" aria-hidden="true" />
+      <span role="status">{words.connection[plight]}</span>
+      {isSlow && retryAt !== undefined && (
+        <span className="dormouse-countdown" aria-hidden="true">
+          {words.seconds(Math.max(0, Math.ceil((retryAt - now) / 1000)))}
+        </span>
+      )}
+      {isSlow && (
+        <button type="button" className="dormouse-link" onClick={reconnect}>
+          {state === "closed" ? words.reconnect : words.tryNow}
+        </button>
+      )}
+    </div>
+  );
+}
+
+/** The time, anew when something becomes due and each second from then on. */
+function useNow(due: number | undefined): number {
+  const began = useKeyed([due], () => Date.now());
+  const [now, setNow] = useState(began);
+  useEffect(() => {
+    if (due === undefined) return undefined;
+    const timer = setInterval(() => setNow(Date.now()), 1_000);
+    return () => clearInterval(timer);
+  }, [due]);
+  return Math.max(began, now);
+}

@@ -1,0 +1,115 @@
+/** What the hooks are made of: values that outlive renders, and stores outside React. */
+
+import {
+  type RefObject,
+  useCallback,
+  useEffect,
+  useInsertionEffect,
+  useRef,
+  useState,
+  useSyncExternalStore,
+} from "react";
+import type { Held } from "./held.js";
+
+/**
+ * A value that stays the same until a part of its key changes. Unlike a memo it survives hot reload and is never
+ * thrown away to save memory, which would cost a connection.
+ */
+export function useKeyed<Value>(key: readonly unknown[], make: () => Value): Value {
+  const [kept, keep] = useState(() => ({ key, value: make() }));
+  if (key.every((part, index) => Object.is(part, kept.key[index]))) return kept.value;
+  const fresh = { key, value: make() };
+  keep(fresh);
+  return fresh.value;
+}
+
+/** The newest of what each render brings, for callbacks that run later: so an inline function is no reason to reconnect. */
+export function useLatest<Value>(value: Value): RefObject<Value> {
+  const latest = useRef(value);
+  useInsertionEffect(() => {
+    latest.current = value;
+  });
+  return latest;
+}
+
+/** What is asked for, open while the component is mounted; the same one that every other component uses. */
+export function useHeld<Kept extends { open(): void; close(): void }, Asked extends Held<Kept> | undefined>(
+  key: readonly unknown[],
+  ask: () => Asked,
+): Asked {
+  const [round, askAgain] = useState(0);
+  const held = useKeyed([...key, round], ask);
+  useEffect(() => {
+    if (held?.isReplaced) return askAgain((last) => last + 1);
+    return held?.take();
+  }, [held]);
+  return held;
+}
+
+interface Source<Events> {
+  on<Type extends keyof Events>(type: Type, listener: (event: Events[Type]) => void): () => void;
+}
+
+/** How often a component is told of changes at most, ms: a frame. A busy room says more than anybody can see. */
+const FRAME_MS = 16;
+
+/**
+ * What a source of events shows, read anew after each of the given events.
+ *
+ * @param read Its fields are compared one by one, so they must be the same until they change.
+ */
+export function useSource<Events, Shown extends object>(
+  source: Source<Events> | undefined,
+  types: readonly (keyof Events)[],
+  read: () => Shown,
+): Shown {
+  const last = useRef<Shown>(undefined);
+  const subscribe = useCallback(
+    (changed: () => void) => {
+      const paced = pace(changed);
+      const ends = types.map((type) => source?.on(type, paced.call));
+      return () => {
+        paced.cancel();
+        for (const end of ends) end?.();
+      };
+    },
+    // `types` is a constant of the caller's.
+    [source],
+  );
+  const show = () => {
+    const shown = read();
+    return last.current && isSame(last.current, shown) ? last.current : (last.current = shown);
+  };
+  return useSyncExternalStore(subscribe, show, show);
+}
+
+/** Calls at once, and then no more often than once a frame; the last call is never lost. */
+function pace(call: () => void) {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let calledAt = -Infinity;
+  return {
+    call() {
+      if (timer !== undefined) return;
+      const wait = calledAt + FRAME_MS - performance.now();
+      if (wait > 0) {
+        timer = setTimeout(run, wait);
+      } else {
+        run();
+      }
+    },
+    cancel() {
+      clearTimeout(timer);
+    },
+  };
+
+  function run() {
+    timer = undefined;
+    calledAt = performance.now();
+    call();
+  }
+}
+
+function isSame<Shown extends object>(a: Shown, b: Shown): boolean {
+  const keys = Object.keys(b) as (keyof Shown)[];
+  return keys.every((key) => Object.is(a[key], b[key]));
+}

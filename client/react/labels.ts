@@ -1,0 +1,78 @@
+/** Every word that `<ChatRoom>` says, so that it can say them in another language. */
+
+import { PLIGHTS, type Plight, whoTypes } from "../src/view/words.js";
+
+export interface ChatRoomLabels {
+  /** For the names of days, such as `de`. English where the words are. */
+  locale: string | undefined;
+  today: string;
+  yesterday: string;
+  /** What the light says. */
+  connection: Readonly<Record<Plight, string>>;
+  tryNow: string;
+  reconnect: string;
+  seconds: (count: number) => string;
+  /** Names the list for who cannot see it. */
+  messages: string;
+  empty: string;
+  onTheWay: string;
+  shut: string;
+  loadOlder: string;
+  loading: string;
+  olderLoaded: (count: number) => string;
+  olderFailed: string;
+  newMessages: (count: number) => string;
+  toTheLatest: string;
+  resync: string;
+  said: (userName: string, content: string) => string;
+  typing: (userNames: readonly string[]) => string;
+  joined: (userName: string) => string;
+  left: (userName: string) => string;
+  you: string;
+  sending: string;
+  kept: string;
+  notSent: (reason: string) => string;
+  retry: string;
+  stillNotSent: string;
+  discard: string;
+  message: string;
+  placeholder: (title: string) => string;
+  send: string;
+  unitsLeft: (count: number) => string;
+}
+
+export const LABELS: Readonly<ChatRoomLabels> = Object.freeze({
+  locale: "en",
+  today: "Today",
+  yesterday: "Yesterday",
+  connection: PLIGHTS,
+  tryNow: "Try now",
+  reconnect: "Reconnect",
+  seconds: (count: number) => `${count} s`,
+  messages: "Messages",
+  empty: "Nobody has said anything yet.",
+  onTheWay: "On the way to the room …",
+  shut: "Not in the room.",
+  loadOlder: "Load older messages",
+  loading: "Loading…",
+  olderLoaded: (count: number) => (count === 1 ? "1 older message" : `${count} older messages`),
+  olderFailed: "The older messages could not be loaded",
+  newMessages: (count: number) => (count === 1 ? "1 new message" : `${count} new messages`),
+  toTheLatest: "To the latest",
+  resync: "Much was said while you were away. These are the latest messages.",
+  said: (userName: string, content: string) => `${userName}: ${content}`,
+  typing: whoTypes,
+  joined: (userName: string) => `${userName} came in`,
+  left: (userName: string) => `${userName} left`,
+  you: "You",
+  sending: "Sending…",
+  kept: "Kept until the room is back",
+  notSent: (reason: string) => `Not sent: ${reason}`,
+  retry: "Try again",
+  stillNotSent: "Still not sent",
+  discard: "Discard",
+  message: "Message",
+  placeholder: (title: string) => `Message ${title}`,
+  send: "Send",
+  unitsLeft: (count: number) => `${count} left`,
+});

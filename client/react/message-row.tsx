@@ -1,0 +1,86 @@
+/** One message. What others wrote enters the document as text only. */
+
+import { memo } from "react";
+import type { ChatMessage, PendingMessage } from "../src/index.js";
+import { timeOf } from "../src/view/days.js";
+import type { MessageLine } from "../src/view/lines.js";
+import { withLinks } from "../src/view/links.js";
+import { hueOf, initialOf } from "../src/view/people.js";
+import type { ChatRoomLabels } from "./labels.js";
+
+interface MessageRowProps {
+  message: MessageLine["message"];
+  pending: PendingMessage | undefined;
+  isOwn: boolean;
+  opensGroup: boolean;
+  words: ChatRoomLabels;
+  retry: (clientId: string) => Promise<ChatMessage>;
+  discard: (clientId: string) => void;
+  announce: (text: string) => void;
+}
+
+/** Drawn anew only when something of its own changes: a list of thousands stays light. */
+export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
+  const { message, pending, isOwn, opensGroup, words } = props;
+  const hue = hueOf(message.userId);
+  const said = new Date(message.timestamp);
+  return (
+    <div
+      className="dormouse-message"
+      role="listitem"
+      data-own={isOwn || undefined}
+      data-opens={opensGroup || undefined}
+      data-state={pending && stateOf(pending)}
+    >
+      <span className="dormouse-avatar" data-hue={hue} aria-hidden="true">
+        {initialOf(message.userName)}
+      </span>
+      <p className="dormouse-by">
+        <bdi className="dormouse-name" data-hue={hue}>
+          {message.userName}
+        </bdi>{" "}
+        <time dateTime={said.toISOString()} title={said.toLocaleString(words.locale)}>
+          {timeOf(message.timestamp)}
+        </time>
+      </p>
+      <p className="dormouse-bubble" dir="auto">
+        {withLinks(message.content).map(({ text, href }, index) =>
+          href === undefined ? (
+            text
+          ) : (
+            <a key={index} href={href} target="_blank" rel="noopener noreferrer nofollow">
+              {text}
+            </a>
+          ),
+        )}
+      </p>
+      {pending && <Fate {...props} pending={pending} />}
+    </div>
+  );
+});
+
+/** What becomes of one's own message. */
+function Fate({ pending, words, retry, discard, announce }: MessageRowProps & { pending: PendingMessage }) {
+  const state = stateOf(pending);
+  if (state !== "failed") return <p className="dormouse-fate">{state === "sending" ? words.sending : words.kept}</p>;
+  return (
+    <p className="dormouse-fate">
+      {words.notSent(pending.error?.message ?? "")}{" "}
+      <button
+        type="button"
+        className="dormouse-link"
+        onClick={() => retry(pending.clientId).catch(() => announce(words.stillNotSent))}
+      >
+        {words.retry}
+      </button>{" "}
+      <button type="button" className="dormouse-link" onClick={() => discard(pending.clientId)}>
+        {words.discard}
+      </button>
+    </p>
+  );
+}
+
+function stateOf({ state, sentAt }: PendingMessage): "failed" | "sending" | "kept" {
+  if (state === "failed") return "failed";
+  return sentAt === undefined ? "kept" : "sending";
+}

@@ -1,0 +1,42 @@
+/** Where the rooms are, and who asks: said once, for all components below. */
+
+import { type ReactNode, createContext, useContext } from "react";
+import type { Credentials, Timing } from "../src/index.js";
+import { Connections, type ConnectionsOptions } from "./connections.js";
+import { useKeyed, useLatest } from "./keeping.js";
+
+const BASE_URL = "/api/realtime";
+
+export interface DormouseProviderProps {
+  /** Such as `/api/realtime`, which it is where nothing is said, or absolute for another origin. Another one reconnects. */
+  baseUrl?: string;
+  /**
+   * Asked before each attempt to connect, and once more, with `refused`, when the server turned the last answer down.
+   * May be an inline function: a new one does not reconnect. Without it the browser's cookie says who asks.
+   */
+  credentials?: (asked: { refused: boolean }) => Promise<Credentials> | Credentials;
+  /**
+   * One's own user id. Needed only where the credentials do not tell it (a cookie, a ticket), so that one's own messages
+   * are known as such. Another one reconnects.
+   */
+  userId?: string;
+  /** Other times than the usual ones; read once, so it may be an inline object. */
+  timing?: Partial<Timing>;
+  children?: ReactNode;
+}
+
+/** Without a provider: this page's origin, and the cookie. */
+const ConnectionsContext = createContext(new Connections({ baseUrl: BASE_URL }));
+
+export function DormouseProvider({ baseUrl = BASE_URL, credentials, userId, timing, children }: DormouseProviderProps) {
+  const latest = useLatest(credentials);
+  const connections = useKeyed([baseUrl, userId, credentials === undefined], () => {
+    const ask: ConnectionsOptions["credentials"] = credentials && ((asked) => latest.current?.(asked));
+    return new Connections({ baseUrl, credentials: ask, userId, timing });
+  });
+  return <ConnectionsContext.Provider value={connections}>{children}</ConnectionsContext.Provider>;
+}
+
+export function useConnections(): Connections {
+  return useContext(ConnectionsContext);
+}

@@ -1,0 +1,56 @@
+/** Who is here, as state. */
+
+import { useMemo } from "react";
+import type { Close, State, Status, UserPresence } from "../src/index.js";
+import { useHeld, useSource } from "./keeping.js";
+import { useConnections } from "./provider.js";
+
+export interface PresenceState {
+  /** By name. While there is no connection: as last heard. */
+  users: readonly UserPresence[];
+  /** One's own. */
+  status: Status;
+  /** Said now, or as soon as there is a connection, and again after each reconnect. */
+  setStatus: (status: Status) => void;
+  state: State;
+  isConnected: boolean;
+  close: Close | undefined;
+  /** One's own user id, as far as it is known. */
+  userId: string | undefined;
+  /** Do not wait any longer, or come back after the server has said no. */
+  reconnect: () => void;
+}
+
+const EVENTS = ["state", "users"] as const;
+const GLOBAL = "global";
+
+/**
+ * @param scope Which presence room; `global` where nothing is said. Components that name the same one share a connection.
+ * @throws {TypeError} No room can have this name.
+ */
+export function usePresence(scope: string = GLOBAL): PresenceState {
+  const connections = useConnections();
+  const held = useHeld([connections, scope], () => connections.presence(scope));
+  const presence = held.it;
+  const shown = useSource(presence, EVENTS, () => {
+    const { state, close } = presence.snapshot;
+    return {
+      users: presence.users,
+      status: presence.status,
+      state,
+      isConnected: state === "open",
+      close,
+      userId: presence.userId,
+    };
+  });
+  const actions = useMemo(
+    () => ({
+      setStatus: (status: Status) => presence.setStatus(status),
+      reconnect: () => {
+        if (held.isTaken) presence.reconnect();
+      },
+    }),
+    [held, presence],
+  );
+  return useMemo(() => ({ ...shown, ...actions }), [shown, actions]);
+}

@@ -1,0 +1,128 @@
+/** One WebSocket for one component, in the shape that many know; what keeps it alive is `RoomSocket`. */
+
+import { useEffect, useMemo } from "react";
+import {
+  type Close,
+  CloseCode,
+  type Credentials,
+  type Data,
+  RoomSocket,
+  type State,
+  type StateEvent,
+} from "../src/index.js";
+import { Held } from "./held.js";
+import { useKeyed, useLatest, useSource } from "./keeping.js";
+
+export interface UseWebSocketOptions {
+  /** `ws`, `wss`, `http` and `https` all do, and so does a path. Another one reconnects; nothing at all: no connection. */
+  url: string | URL | null | undefined;
+  /** JSON is parsed. Other text, and an `ArrayBuffer`, come as they are. */
+  onMessage?: (data: any) => void;
+  onOpen?: () => void;
+  /** After every connection, and after every attempt that failed. Not after unmounting. */
+  onClose?: (close: Close) => void;
+  /** Before `onClose`, where the connection was lost or never came to be. */
+  onError?: (error: Error) => void;
+  /** False: a connection that is lost is not tried again. True where nothing is said. */
+  reconnect?: boolean;
+  /** The longest first wait, ms; each failure doubles it, up to 30 s, and chance picks a part of it. 500 where nothing is said. */
+  reconnectInterval?: number;
+  /** Asked before each attempt. A token travels as a subprotocol, never in the URL. */
+  credentials?: (asked: { refused: boolean }) => Promise<Credentials> | Credentials;
+  /** False for a server that is no Dormouse: it is never asked `{"type":"ping"}`. True where nothing is said. */
+  probe?: boolean;
+}
+
+export interface UseWebSocketResult {
+  isConnected: boolean;
+  state: State;
+  /**
+   * Text and an `ArrayBuffer` are sent as they are, everything else as JSON. While there is no connection up to 100 wait
+   * for one. Never throws: `rejected` says that nothing was kept.
+   */
+  send: (data: unknown) => "sent" | "queued" | "rejected";
+  /** Close for good, until `connect`. What waits to be sent is dropped. */
+  disconnect: () => void;
+  connect: () => void;
+}
+
+const STATE = ["state"] as const;
+
+export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
+  const { url, reconnect = true, reconnectInterval, probe = true } = options;
+  const latest = useLatest(options);
+  const address = url == null ? undefined : String(url);
+
+  const held = useKeyed([address, reconnect, reconnectInterval, probe, options.credentials === undefined], () => {
+    if (address === undefined) return undefined;
+    return new Held(
+      new RoomSocket({
+        url: address,
+        reconnect,
+        probe,
+        ...(reconnectInterval !== undefined && { timing: { firstWaitMs: reconnectInterval } }),
+        credentials: options.credentials && ((asked) => latest.current.credentials?.(asked)),
+      }),
+    );
+  });
+
+  useEffect(() => {
+    if (!held) return undefined;
+    const socket = held.it;
+    const ends = [
+      socket.on("message", (data) => latest.current.onMessage?.(parse(data))),
+      socket.on("state", (event) => tell(event, latest.current)),
+    ];
+    const giveBack = held.take();
+    return () => {
+      for (const end of ends) end();
+      giveBack();
+    };
+  }, [held, latest]);
+
+  const { state } = useSource(held?.it, STATE, () => ({ state: held?.it.state ?? "closed" }));
+  const actions = useMemo(
+    () => ({
+      send: (data: unknown) => {
+        const encoded = encode(data);
+        return (encoded === undefined ? undefined : held?.it.send(encoded)) ?? ("rejected" as const);
+      },
+      disconnect: () => held?.it.close(),
+      connect: () => {
+        if (held?.isTaken) held.it.open();
+      },
+    }),
+    [held],
+  );
+  return { isConnected: state === "open", state, ...actions };
+}
+
+function tell({ state, previous, close }: StateEvent, { onOpen, onClose, onError }: UseWebSocketOptions): void {
+  if (state === "open") return onOpen?.();
+  const hasFailed = close !== undefined && (previous !== "open" || close.code === CloseCode.lost);
+  if (hasFailed) onError?.(new Error(close.reason || "the connection was lost"));
+  // While it waits there is no connection that could end.
+  if (previous === "open" || (previous === "connecting" && state !== "connecting")) {
+    // Only credentials that were refused lead from one connection straight to the next attempt.
+    onClose?.(close ?? { code: state === "connecting" ? CloseCode.unauthorized : 1000, reason: "" });
+  }
+}
+
+function parse(data: string | ArrayBuffer): unknown {
+  if (typeof data !== "string") return data;
+  try {
+    return JSON.parse(data);
+  } catch {
+    return data;
+  }
+}
+
+/** Nothing, where it cannot be said in JSON: a function, a circle. */
+function encode(data: unknown): Data | undefined {
+  if (typeof data === "string" || data instanceof ArrayBuffer) return data;
+  try {
+    return JSON.stringify(data);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,625 @@
+import { Activity, Component, type ReactNode, StrictMode } from "react";
+import { describe, expect, test, vi } from "vitest";
+import { DormouseProvider, type Room, type UseRoomOptions, useRoom } from "../../react/index.js";
+import { FakeSocket } from "./fake-socket.js";
+import { doing, enter, frame, http, message, show, stored, tick, use } from "./stage.js";
+
+const around = (child: ReactNode) => (
+  <DormouseProvider credentials={() => ({ devToken: "1:Ana" })}>{child}</DormouseProvider>
+);
+
+interface In extends UseRoomOptions {
+  roomId?: string | null | undefined;
+}
+
+const useIn = ({ roomId, ...options }: In) => useRoom(roomId, options);
+
+/** In the garden, which holds these messages. */
+async function entered({
+  messages = [],
+  ...options
+}: UseRoomOptions & { messages?: Parameters<typeof enter>[0] } = {}) {
+  const used = use(useIn, { roomId: "garden", ...options } as In, { around });
+  await tick();
+  const socket = enter(messages);
+  await frame();
+  return { used, socket };
+}
+
+/** The connection is lost, and the next one opens with this history. */
+async function returned(messages: Parameters<typeof enter>[0] = []) {
+  FakeSocket.last.drop();
+  await tick(1_000);
+  const socket = enter(messages, { resumed: true });
+  await frame();
+  return socket;
+}
+
+describe("entering", () => {
+  test("the history is there, and then what is said", async () => {
+    const used = use(useIn, { roomId: "garden" } as In, { around });
+    await tick();
+    expect(used.now).toMatchObject({ state: "connecting", isConnected: false, hasBegun: false, messages: [] });
+    const socket = enter([message(1), message(2)]);
+    await frame();
+    expect(used.now).toMatchObject({ state: "open", isConnected: true, hasBegun: true, hasOlder: false, userId: "1" });
+    socket.hear({ type: "message", message: message(3) });
+    await frame();
+    expect(used.now.messages.map(({ seq }) => seq)).toEqual([1, 2, 3]);
+  });
+
+  test.each([null, undefined])("without a room (%s) there is no connection, and nothing is taken", async (roomId) => {
+    const used = use(useIn, { roomId });
+    await tick(60_000);
+    expect(FakeSocket.all).toEqual([]);
+    expect(used.now).toMatchObject({
+      state: "closed",
+      messages: [],
+      pending: [],
+      typingUsers: [],
+      hasBegun: false,
+      hasOlder: false,
+    });
+    await expect(used.now.send("hello")).rejects.toMatchObject({ name: "SendError", code: "not-connected" });
+    await expect(used.now.retry("some")).rejects.toMatchObject({ code: "not-connected" });
+    await expect(used.now.loadOlder()).resolves.toBe(0);
+    used.now.discard("some");
+    used.now.notifyTyping();
+    used.now.reconnect();
+    await tick();
+    expect(FakeSocket.all).toEqual([]);
+  });
+
+  test("a send without a room that nobody looks at is no error", async () => {
+    const used = use(useIn, { roomId: null } as In);
+    void used.now.send("hello");
+    void used.now.retry("some");
+    await tick(); // an unhandled rejection would fail the run
+    expect(used.now.pending).toEqual([]);
+  });
+
+  test.each(["", "a/b", ".", "a".repeat(129), "line\nbreak"])("no room can be named %j", async (roomId) => {
+    let caught: unknown;
+    class Boundary extends Component<{ children: ReactNode }> {
+      override state = { failed: false };
+      static getDerivedStateFromError() {
+        return { failed: true };
+      }
+      override componentDidCatch(error: unknown) {
+        caught = error;
+      }
+      override render() {
+        return this.state.failed ? null : this.props.children;
+      }
+    }
+    function Lost() {
+      useRoom(roomId);
+      return null;
+    }
+    show(
+      <Boundary>
+        <Lost />
+      </Boundary>,
+    );
+    vi.mocked(console.error).mockClear(); // React reports what a boundary caught
+    expect(caught).toBeInstanceOf(TypeError);
+    expect((caught as Error).message).toContain(JSON.stringify(roomId));
+    expect(FakeSocket.all).toEqual([]);
+  });
+
+  test("another room ends the first one, and nothing of it is shown", async () => {
+    const { used, socket } = await entered({ messages: [message(1)] });
+    used.again({ roomId: "kitchen" });
+    expect(used.now.messages).toEqual([]);
+    expect(used.now.hasBegun).toBe(false);
+    await tick();
+    expect(socket.closedWith?.code).toBe(1000);
+    expect(FakeSocket.living.map(({ path }) => path)).toEqual(["/api/realtime/rooms/kitchen/ws?token=1%3AAna"]);
+    enter([message(7)]);
+    await frame();
+    expect(used.now.messages.map(({ seq }) => seq)).toEqual([7]);
+  });
+
+  test("no room any more ends the last one", async () => {
+    const { used } = await entered({ messages: [message(1)] });
+    used.again({ roomId: null });
+    await tick();
+    expect(FakeSocket.living).toEqual([]);
+    expect(used.now).toMatchObject({ state: "closed", messages: [] });
+  });
+
+  test("there and back within one task keeps the connection", async () => {
+    const { used, socket } = await entered({ messages: [message(1)] });
+    used.again({ roomId: "kitchen" });
+    used.again({ roomId: "garden" });
+    await tick(2_000);
+    expect(FakeSocket.living).toEqual([socket]);
+    expect(used.now.messages.length).toBe(1);
+  });
+
+  test("who comes back later enters anew", async () => {
+    const { used } = await entered({ messages: [message(1)] });
+    used.again({ roomId: null });
+    await tick(10);
+    used.again({ roomId: "garden" });
+    await tick();
+    expect(used.now.messages).toEqual([]);
+    expect(FakeSocket.last.path).not.toContain("since");
+  });
+
+  test("why a connection ended and when the next attempt is due are told", async () => {
+    const { used, socket } = await entered();
+    socket.drop(1001, "retry-after=30");
+    expect(used.now).toMatchObject({
+      state: "waiting",
+      isConnected: false,
+      close: { code: 1001, reason: "retry-after=30" },
+    });
+    expect(used.now.retryAt).toBe(Date.now() + 30_000);
+    await doing(() => used.now.reconnect());
+    await frame();
+    expect(used.now).toMatchObject({ state: "connecting", retryAt: undefined, close: undefined });
+    expect(FakeSocket.all.length).toBe(2);
+  });
+
+  test("reconnect comes back after the server has said no", async () => {
+    const { used, socket } = await entered();
+    socket.drop(4403, "kicked");
+    expect(used.now).toMatchObject({ state: "closed", close: { code: 4403 } });
+    await tick(120_000);
+    expect(FakeSocket.all.length).toBe(1);
+    await doing(() => used.now.reconnect());
+    expect(FakeSocket.all.length).toBe(2);
+  });
+});
+
+describe("sharing", () => {
+  function inRooms(rooms: Record<string, string>, seen: Record<string, Room> = {}) {
+    function User({ name, roomId }: { name: string; roomId: string }) {
+      seen[name] = useRoom(roomId);
+      return null;
+    }
+    return around(Object.entries(rooms).map(([name, roomId]) => <User key={name} name={name} roomId={roomId} />));
+  }
+
+  test("two components in one room share one socket, which ends with the last of them", async () => {
+    const seen: Record<string, Room> = {};
+    const shown = show(inRooms({ one: "garden", two: "garden" }, seen));
+    await tick();
+    expect(FakeSocket.all.length).toBe(1);
+    const socket = enter([message(1)]);
+    await frame();
+    expect(seen.one?.messages).toHaveLength(1);
+    expect(seen.two?.messages).toBe(seen.one?.messages);
+    shown.show(inRooms({ two: "garden" }, seen));
+    await tick(5_000);
+    expect(socket.readyState).toBe(1);
+    shown.show(inRooms({}));
+    await tick(20);
+    expect(socket.readyState).toBe(3);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("two rooms have a socket each", async () => {
+    show(inRooms({ one: "garden", two: "kitchen" }));
+    await tick();
+    expect(FakeSocket.all.map(({ path }) => path.split("?")[0])).toEqual([
+      "/api/realtime/rooms/garden/ws",
+      "/api/realtime/rooms/kitchen/ws",
+    ]);
+  });
+
+  test("who comes later is shown what is known already, and shares the socket", async () => {
+    const seen: Record<string, Room> = {};
+    const shown = show(inRooms({ one: "garden" }, seen));
+    await tick();
+    enter([message(1)]);
+    await tick(5_000);
+    shown.show(inRooms({ one: "garden", two: "garden" }, seen));
+    expect(seen.two).toMatchObject({ state: "open", messages: [{ seq: 1 }] });
+    await tick();
+    expect(FakeSocket.living.length).toBe(1);
+  });
+
+  test("one who leaves in the same moment in which another comes hands the connection over", async () => {
+    const shown = show(inRooms({ one: "garden" }));
+    await tick();
+    const socket = enter();
+    shown.show(inRooms({ two: "garden" }));
+    await tick(5_000);
+    expect(FakeSocket.living).toEqual([socket]);
+  });
+
+  test("StrictMode dials each room once", async () => {
+    show(<StrictMode>{inRooms({ one: "garden", two: "garden", three: "kitchen" })}</StrictMode>);
+    await tick(5_000);
+    expect(FakeSocket.all.length).toBe(2);
+    expect(FakeSocket.living.length).toBe(2);
+  });
+
+  /** One who can be hidden, and a second who may be here. */
+  function hideable() {
+    const seen: Record<string, Room> = {};
+    function User({ name }: { name: string }) {
+      seen[name] = useRoom("garden");
+      return null;
+    }
+    const draw = (mode: "visible" | "hidden", isSecondHere: boolean) =>
+      around(
+        <>
+          <Activity mode={mode}>
+            <User name="one" />
+          </Activity>
+          {isSecondHere && <User name="two" />}
+        </>,
+      );
+    const shown = show(draw("visible", false));
+    return { seen, draw: (mode: "visible" | "hidden", isSecondHere: boolean) => shown.show(draw(mode, isSecondHere)) };
+  }
+
+  test("who was hidden and is shown again resumes where they were", async () => {
+    const { seen, draw } = hideable();
+    await tick();
+    enter([message(1)]);
+    draw("hidden", false);
+    await tick(5_000);
+    expect(FakeSocket.living).toEqual([]);
+    draw("visible", false);
+    await tick();
+    expect(seen.one?.messages).toHaveLength(1);
+    expect(FakeSocket.last.path).toContain("since=1");
+  });
+
+  test("who was hidden and is shown again shares with who comes after that", async () => {
+    const { seen, draw } = hideable();
+    await tick();
+    enter([message(1)]);
+    draw("hidden", false);
+    await tick(5_000);
+    draw("visible", false);
+    await tick();
+    enter([], { resumed: true });
+    draw("visible", true);
+    await tick(5_000);
+    expect(FakeSocket.living).toHaveLength(1);
+    expect(seen.two?.messages).toBe(seen.one?.messages);
+  });
+
+  test("who was hidden and is shown again shares with who came meanwhile", async () => {
+    const { seen, draw } = hideable();
+    await tick();
+    enter([message(1)]);
+    draw("hidden", false);
+    await tick(5_000);
+    draw("hidden", true);
+    await tick();
+    const socket = enter([message(1), message(2)]);
+    draw("visible", true);
+    await tick(5_000);
+    expect(FakeSocket.living).toEqual([socket]);
+    expect(seen.one?.messages).toHaveLength(2);
+    draw("visible", false);
+    await tick(5_000);
+    expect(FakeSocket.living).toEqual([socket]);
+  });
+
+  test("a reconnect that was kept and is called after leaving opens nothing", async () => {
+    const { used } = await entered();
+    const { reconnect } = used.now;
+    used.unmount();
+    await tick(50);
+    reconnect();
+    await tick();
+    expect(FakeSocket.living).toEqual([]);
+  });
+});
+
+describe("rendering", () => {
+  test("all that is shown is the same object while nothing changes", async () => {
+    const { used, socket } = await entered({ messages: [message(1)] });
+    await doing(() => void used.now.send("mine"));
+    socket.hear({ type: "typing", userId: "2", userName: "Bo" });
+    await frame();
+    const before = used.now;
+    used.again({ roomId: "garden" });
+    used.again({ roomId: "garden", onMessage: () => {} });
+    expect(used.now).toBe(before);
+    expect(before.pending).toHaveLength(1);
+    expect(before.typingUsers).toHaveLength(1);
+  });
+
+  test("what does not change is kept when something else does", async () => {
+    const { used, socket } = await entered({ messages: [message(1)] });
+    const before = used.now;
+    socket.hear({ type: "typing", userId: "2", userName: "Bo" });
+    await frame();
+    expect(used.now).not.toBe(before);
+    expect(used.now.typingUsers).toEqual([{ userId: "2", userName: "Bo" }]);
+    for (const name of [
+      "messages",
+      "pending",
+      "send",
+      "retry",
+      "discard",
+      "notifyTyping",
+      "loadOlder",
+      "reconnect",
+    ] as const) {
+      expect(used.now[name], name).toBe(before[name]);
+    }
+  });
+
+  test("what changes nothing that is shown draws nothing", async () => {
+    const { used, socket } = await entered({ messages: [message(1)] });
+    const before = used.renders;
+    socket.hear({ type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
+    socket.hear({ type: "message", message: message(1) });
+    socket.hear({ type: "of the future" });
+    socket.hear("no frame");
+    socket.hear({ type: "error", code: "rate-limited", message: "too fast" });
+    await frame();
+    expect(used.renders).toBe(before);
+  });
+
+  test("the first of what is said is drawn at once", async () => {
+    const { used, socket } = await entered();
+    await tick(100);
+    socket.hear({ type: "message", message: message(1) });
+    expect(used.now.messages).toHaveLength(1);
+  });
+
+  test("a thousand messages within one frame are drawn a few times, and the last is never lost", async () => {
+    const { used, socket } = await entered();
+    await tick(100);
+    const before = used.renders;
+    const timers = vi.getTimerCount();
+    for (let seq = 1; seq <= 1_000; seq += 1) socket.hear({ type: "message", message: message(seq) });
+    expect(used.renders - before).toBeLessThanOrEqual(2);
+    expect(vi.getTimerCount() - timers).toBe(1);
+    await frame();
+    expect(used.now.messages).toHaveLength(1_000);
+    expect(used.renders - before).toBeLessThanOrEqual(3);
+  });
+
+  test("a busy room is drawn no oftener than once a frame", async () => {
+    const { used, socket } = await entered();
+    await tick(100);
+    const before = used.renders;
+    for (let seq = 1; seq <= 160; seq += 1) {
+      socket.hear({ type: "message", message: message(seq) });
+      await tick(1);
+    }
+    expect(used.renders - before).toBeGreaterThan(5);
+    expect(used.renders - before).toBeLessThanOrEqual(11);
+  });
+
+  test("a change that was put off is not told to who has left", async () => {
+    const { used, socket } = await entered();
+    socket.hear({ type: "message", message: message(1) });
+    socket.hear({ type: "message", message: message(2) });
+    used.unmount();
+    const before = used.renders;
+    await tick(12); // the socket is closed by now, and the frame not over
+    expect(vi.getTimerCount()).toBe(0);
+    await tick(20);
+    expect(used.renders).toBe(before);
+  });
+});
+
+describe("sending", () => {
+  test("one's own message is pending at once, then stored, and its promise kept", async () => {
+    const { used, socket } = await entered();
+    const { result: promise } = await doing(() => used.now.send("hello"));
+    expect(used.now.pending).toMatchObject([{ content: "hello", state: "pending", sentAt: Date.now() }]);
+    expect(used.now.messages).toEqual([]);
+    expect(socket.frames).toEqual([{ type: "message", content: "hello", clientId: used.now.pending[0]?.clientId }]);
+    const echo = stored(socket, 1);
+    socket.hear({ type: "message", message: echo });
+    await frame();
+    expect(used.now.pending).toEqual([]);
+    expect(used.now.messages).toEqual([echo]);
+    await expect(promise).resolves.toEqual(echo);
+  });
+
+  test("a message that the server refuses has failed, can be tried again, and is stored then", async () => {
+    const onError = vi.fn();
+    const { used, socket } = await entered({ onError });
+    const { result: promise } = await doing(() => used.now.send("hello"));
+    const clientId = used.now.pending[0]?.clientId ?? "";
+    const error = { type: "error", code: "rate-limited", message: "too fast", clientId };
+    socket.hear(error);
+    await frame();
+    await expect(promise).rejects.toMatchObject({ name: "SendError", code: "rate-limited" });
+    expect(used.now.pending).toMatchObject([{ clientId, state: "failed", error: { message: "too fast" } }]);
+    expect(onError.mock.calls).toEqual([[error]]);
+
+    const { result: second } = await doing(() => used.now.retry(clientId));
+    await frame();
+    expect(used.now.pending).toMatchObject([{ clientId, state: "pending" }]);
+    expect(socket.frames).toHaveLength(2);
+    expect(socket.frames[1]).toEqual(socket.frames[0]);
+    socket.hear({ type: "message", message: stored(socket, 1) });
+    await expect(second).resolves.toMatchObject({ content: "hello" });
+  });
+
+  test("a failed message can be discarded", async () => {
+    const { used, socket } = await entered();
+    await doing(() => void used.now.send("hello"));
+    const clientId = used.now.pending[0]?.clientId ?? "";
+    socket.hear({ type: "error", code: "refused", message: "no", clientId });
+    await frame();
+    await doing(() => used.now.discard(clientId));
+    await frame();
+    expect(used.now.pending).toEqual([]);
+    await expect(used.now.retry(clientId)).rejects.toMatchObject({ code: "discarded" });
+  });
+
+  test("what is written offline is kept, and sent exactly once after the reconnect", async () => {
+    const { used, socket } = await entered({ messages: [message(1)] });
+    socket.drop();
+    const { result: promise } = await doing(() => used.now.send("from the tunnel"));
+    await frame();
+    expect(used.now.pending).toMatchObject([{ content: "from the tunnel", state: "pending" }]);
+    expect(used.now.pending[0]?.sentAt).toBeUndefined();
+    await tick(500);
+    FakeSocket.last.accept();
+    expect(FakeSocket.last.frames).toEqual([]); // not before the history has shown what is stored
+    FakeSocket.last.hear({ type: "history", messages: [], resumed: true });
+    expect(FakeSocket.last.frames).toMatchObject([{ content: "from the tunnel" }]);
+    FakeSocket.last.hear({ type: "message", message: stored(FakeSocket.last, 2) });
+    await expect(promise).resolves.toMatchObject({ seq: 2 });
+    const again = await returned();
+    expect(again.frames).toEqual([]);
+    expect(used.now.messages).toHaveLength(2);
+  });
+
+  test("a message whose echo was lost is not sent twice", async () => {
+    const { used, socket } = await entered({ messages: [message(1)] });
+    await doing(() => void used.now.send("hello"));
+    const again = await returned([stored(socket, 2)]);
+    expect(again.path).toContain("since=1");
+    expect(again.frames).toEqual([]);
+    expect(used.now.pending).toEqual([]);
+    expect(used.now.messages.map(({ content }) => content)).toEqual(["words 1", "hello"]);
+  });
+
+  test("what cannot be taken says so, and is not pending", async () => {
+    const { used, socket } = await entered();
+    await expect(used.now.send("  ")).rejects.toMatchObject({ code: "empty" });
+    socket.drop();
+    await doing(() => {
+      for (let count = 0; count < 100; count += 1) void used.now.send(`words ${count}`);
+    });
+    await expect(used.now.send("one too many")).rejects.toMatchObject({ code: "too-many" });
+    await tick(500);
+    FakeSocket.last.drop(4403);
+    await expect(used.now.send("too late")).rejects.toMatchObject({ code: "not-connected" });
+    await expect(used.now.retry(used.now.pending[0]?.clientId ?? "")).rejects.toMatchObject({ code: "not-connected" });
+    expect(used.now.pending).toHaveLength(100);
+  });
+
+  test("that one types is told now and then, and not on each keystroke", async () => {
+    const { used, socket } = await entered();
+    for (let key = 0; key < 30; key += 1) {
+      used.now.notifyTyping();
+      await tick(100);
+    }
+    expect(socket.frames).toEqual([{ type: "typing" }, { type: "typing" }]);
+  });
+});
+
+describe("callbacks", () => {
+  test("each is told of its own, and always the newest", async () => {
+    const told: string[] = [];
+    const callbacks = (render: number): In => ({
+      roomId: "garden",
+      onMessage: ({ content }) => void told.push(`${render} ${content}`),
+      onJoined: ({ userName }) => void told.push(`${render} ${userName} joined`),
+      onLeft: ({ userName }) => void told.push(`${render} ${userName} left`),
+      onError: ({ message }) => void told.push(`${render} ${message}`),
+      onResync: () => void told.push(`${render} resync`),
+    });
+    const used = use(useIn, callbacks(0), { around });
+    await tick();
+    const socket = enter([message(1)]);
+    expect(told).toEqual([]);
+    used.again(callbacks(1));
+    socket.hear({ type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
+    used.again(callbacks(2));
+    socket.hear({ type: "message", message: message(2) });
+    used.again(callbacks(3));
+    socket.hear({ type: "error", code: "bad", message: "no such type" });
+    used.again(callbacks(4));
+    socket.hear({ type: "user_left", userId: "2", userName: "Bo", timestamp: 1 });
+    used.again(callbacks(5));
+    socket.drop();
+    await tick(500);
+    enter([message(900)], { resumed: false });
+    await frame();
+    expect(told).toEqual(["1 Bo joined", "2 words 2", "3 no such type", "4 Bo left", "5 resync"]);
+    expect(used.now.messages.map(({ seq }) => seq)).toEqual([900]);
+    expect(FakeSocket.all.length).toBe(2);
+  });
+
+  test("what the history brings after a reconnect is no live message", async () => {
+    const onMessage = vi.fn();
+    const { used } = await entered({ messages: [message(1)], onMessage });
+    await returned([message(2), message(3)]);
+    expect(used.now.messages).toHaveLength(3);
+    expect(onMessage).not.toHaveBeenCalled();
+  });
+
+  test("one's own message is told as well, once", async () => {
+    const onMessage = vi.fn();
+    const { used, socket } = await entered({ onMessage });
+    await doing(() => void used.now.send("hello"));
+    const echo = stored(socket, 1);
+    socket.hear({ type: "message", message: echo });
+    socket.hear({ type: "message", message: echo });
+    expect(onMessage.mock.calls).toEqual([[echo]]);
+  });
+
+  test("nothing is told after leaving, nor of a room that was left for another", async () => {
+    const onMessage = vi.fn();
+    const { used, socket } = await entered({ onMessage });
+    used.again({ roomId: "kitchen", onMessage });
+    socket.hear({ type: "message", message: message(1) });
+    await tick();
+    const kitchen = enter();
+    used.unmount();
+    kitchen.hear({ type: "message", message: message(1) });
+    expect(onMessage).not.toHaveBeenCalled();
+  });
+});
+
+describe("older messages", () => {
+  const page = (messages: unknown, more = {}) => Response.json({ messages, ...more });
+
+  test("are asked for with the credentials, and stand before what is known", async () => {
+    const { used } = await entered({ messages: [message(51), message(52)] });
+    expect(used.now.hasOlder).toBe(true);
+    http.mockResolvedValueOnce(page([message(49), message(50)], { hasMore: true }));
+    const { result: found } = await doing(() => used.now.loadOlder());
+    await expect(found).resolves.toBe(2);
+    await frame();
+    expect(used.now.messages.map(({ seq }) => seq)).toEqual([49, 50, 51, 52]);
+    expect(used.now.hasOlder).toBe(true);
+    const [url, init] = http.mock.calls[0] ?? [];
+    expect(url).toBe(`${location.origin}/api/realtime/rooms/garden/messages?before=51&limit=50`);
+    expect(new Headers(init?.headers).get("Authorization")).toBe("Bearer 1:Ana");
+    http.mockResolvedValueOnce(page([], { hasMore: false }));
+    const { result: foundNone } = await doing(() => used.now.loadOlder());
+    await expect(foundNone).resolves.toBe(0);
+    await frame();
+    expect(used.now.hasOlder).toBe(false);
+  });
+
+  test("are no live messages", async () => {
+    const onMessage = vi.fn();
+    const { used } = await entered({ messages: [message(51)], onMessage });
+    http.mockResolvedValueOnce(page([message(50)], { hasMore: true }));
+    await doing(() => used.now.loadOlder());
+    expect(onMessage).not.toHaveBeenCalled();
+  });
+
+  test("that cannot be had break the promise and change nothing", async () => {
+    const { used } = await entered({ messages: [message(51)] });
+    await Promise.all([expect(used.now.loadOlder()).rejects.toThrow("there is no network"), frame()]);
+    expect(used.now).toMatchObject({ hasOlder: true, messages: [{ seq: 51 }] });
+  });
+});
+
+describe("who types", () => {
+  test("is believed for three seconds, or until they have spoken", async () => {
+    const { used, socket } = await entered();
+    socket.hear({ type: "typing", userId: "2", userName: "Bo" });
+    socket.hear({ type: "typing", userId: "3", userName: "Cleo" });
+    await frame();
+    expect(used.now.typingUsers.map(({ userName }) => userName)).toEqual(["Bo", "Cleo"]);
+    socket.hear({ type: "message", message: message(1) });
+    await frame();
+    expect(used.now.typingUsers.map(({ userName }) => userName)).toEqual(["Cleo"]);
+    await tick(3_000);
+    expect(used.now.typingUsers).toEqual([]);
+  });
+});
