@@ -2,19 +2,23 @@
 
 LISTEN ?= 127.0.0.1:8787
 DATA ?= ./dormouse-data
+CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 
-.PHONY: run test lint bench instructions compare curves compare-setup setup clean
+.PHONY: run test lint bench instructions compare curves compare-setup setup client-setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
 	./target/release/dormouse serve --listen $(LISTEN) --data $(DATA)
 
-test: setup ## Every test
+test: setup client-setup ## Every test: Rust's, then the browser client's, against the binary that those have built
+	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
 	cargo test --workspace --exclude unruly
+	cd client && CHROMIUM=$(CHROMIUM) npm test
 
-lint: setup ## Format and lints, warnings as errors
+lint: setup client-setup ## Format, lints and types, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
+	cd client && npm run lint
 
 bench: setup ## What the pieces cost: a turn, a wake, a route, a commit
 	cargo bench --package dormouse --bench pieces
@@ -32,6 +36,13 @@ compare-setup: setup
 	@command -v npm >/dev/null || { echo "Node and workerd come through npm: install Node.js 20 or newer, then try again" >&2; exit 1; }
 	cargo build --release --package dormouse --package dormouse-compare-native
 	cd tests/compare && npm ci --no-audit --no-fund
+
+client-setup: client/node_modules/.package-lock.json
+
+client/node_modules/.package-lock.json: client/package.json client/example/package.json client/package-lock.json
+	@command -v npm >/dev/null || { echo "The client is checked and tested with Node: install Node.js 20.19 or newer, then try again" >&2; exit 1; }
+	cd client && npm ci --no-audit --no-fund
+	@touch $@
 
 setup:
 	@command -v cargo >/dev/null || { echo "Dormouse is built with Rust: install it from rustup.rs, then try again" >&2; exit 1; }

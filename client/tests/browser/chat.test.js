@@ -1,0 +1,354 @@
+// @ts-check
+/** The example of the package, in development, against the real server. */
+
+import { utimesSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { launch, until } from "./browser.js";
+import { Person } from "./people.js";
+import { Server } from "./server.js";
+import { serveSite } from "./site.js";
+import { Wire } from "./wire.js";
+
+/** @type {Server} */
+let server;
+/** @type {Wire} */
+let wire;
+/** @type {Awaited<ReturnType<typeof serveSite>>} */
+let site;
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {Person[]} */
+let people = [];
+
+beforeAll(async () => {
+  server = await Server.start();
+  wire = await Wire.to(server.url);
+  [site, browser] = await Promise.all([serveSite("example", wire.url), launch()]);
+});
+
+afterEach(async () => {
+  wire.plugIn();
+  const complaints = people.flatMap((person) => person.complaints);
+  for (const { context } of people) await context.close();
+  people = [];
+  expect(complaints).toEqual([]);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await site?.close();
+  wire?.close();
+  await server?.dispose();
+});
+
+/**
+ * Each test has a room of its own, which the example calls by the test's name.
+ *
+ * @param {string} name
+ * @param {string} room
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+async function comes(name, room, options) {
+  const person = await Person.comes(browser, `${site.url}/?room=${room}`, name, options);
+  people.push(person);
+  return person;
+}
+
+/** @param {string} room */
+async function stored(room) {
+  return (await server.stored(room)).map(({ content }) => content);
+}
+
+test("two people talk, and see each other type, come and go", async () => {
+  const ana = await comes("Ana", "talk");
+  const bo = await comes("Bo", "talk");
+  await ana.page.getByText("Bo came in").waitFor();
+  await ana.says("hello");
+  await bo.sees(["hello"]);
+  await bo.field.pressSequentially("h");
+  await ana.page.getByText("Bo is typing").waitFor();
+  await bo.says("hello yourself");
+  await ana.sees(["hello", "hello yourself"]);
+  await bo.context.close();
+  await ana.page.getByText("Bo left").waitFor();
+  expect(await ana.page.locator("[data-own] .dormouse-bubble").allTextContents()).toEqual(["hello"]);
+});
+
+test("nothing is lost, comes twice or changes places when the server is killed in mid-sentence, again and again", async () => {
+  const ana = await comes("Ana", "killed");
+  const bo = await comes("Bo", "killed");
+  let isOver = false;
+  /** @param {Person} person @param {string} name */
+  const talk = async (person, name) => {
+    const said = [];
+    while (!isOver) {
+      said.push(`${name} ${said.length + 1}`);
+      await person.says(/** @type {string} */ (said.at(-1)));
+      await person.field.pressSequentially("and");
+    }
+    return said;
+  };
+  const talks = Promise.all([talk(ana, "ana"), talk(bo, "bo")]);
+  for (let round = 1; round <= 3; round += 1) {
+    await until(
+      () => stored("killed"),
+      (contents) => contents.length >= round * 10,
+    );
+    await server.kill();
+    await until(() => ana.page.getByText("Kept until the room is back").count());
+    await server.start();
+    await Promise.all([ana.isConnected(), bo.isConnected()]);
+  }
+  isOver = true;
+  const [saidByAna, saidByBo] = await talks;
+  const everything = await until(
+    () => stored("killed"),
+    ({ length }) => length >= saidByAna.length + saidByBo.length,
+  );
+  expect(everything.filter((content) => content.startsWith("ana"))).toEqual(saidByAna);
+  expect(everything.filter((content) => content.startsWith("bo"))).toEqual(saidByBo);
+  await Promise.all([ana.sees(everything), bo.sees(everything)]);
+  expect(await ana.page.locator(".dormouse-message[data-state]").count()).toBe(0);
+});
+
+test("a server that says goodbye is awaited, and the talk goes on", async () => {
+  const ana = await comes("Ana", "goodbye");
+  await ana.says("before");
+  await ana.sees(["before"]);
+  await server.terminate();
+  await until(
+    () => ana.light.textContent(),
+    (text) => text !== "Connected",
+  );
+  await ana.says("meanwhile");
+  await server.start();
+  await ana.isConnected();
+  await until(
+    () => stored("goodbye"),
+    (contents) => contents.length === 2,
+  );
+  await ana.sees(["before", "meanwhile"]);
+});
+
+test("what is written without a network is sent when it is back, and what was missed comes in", async () => {
+  const ana = await comes("Ana", "offline");
+  await ana.says("one");
+  await ana.sees(["one"]);
+  wire.pull();
+  await ana.context.setOffline(true);
+  await until(
+    () => ana.light.textContent(),
+    (text) => text !== "Connected",
+  );
+  await ana.says("two");
+  await ana.says("three");
+  await ana.page.getByText("Kept until the room is back").last().waitFor();
+  await server.post("offline", "meanwhile");
+  wire.plugIn();
+  await ana.context.setOffline(false);
+  await ana.sees(["one", "meanwhile", "two", "three"]);
+  expect(await stored("offline")).toEqual(["one", "meanwhile", "two", "three"]);
+});
+
+test("a tab that is closed takes nobody away who has another one open", async () => {
+  const bo = await comes("Bo", "tabs");
+  const ana = await comes("Ana", "tabs");
+  const other = await Person.entersIn(ana.context, `${site.url}/?room=tabs`, "Ana");
+  await bo.page.getByText("Ana came in").waitFor();
+  await bo.page.getByText("Ana came in").waitFor({ state: "detached" });
+  await other.page.close();
+  await ana.says("still here");
+  await bo.sees(["still here"]);
+  expect(await bo.page.getByText("Ana left").count()).toBe(0);
+  expect(await bo.page.getByRole("region", { name: "People" }).getByText("Ana").count()).toBe(1);
+  await ana.page.close();
+  await bo.page.getByText("Ana left").waitFor();
+  await until(
+    () => bo.page.getByRole("region", { name: "People" }).getByText("Ana").count(),
+    (count) => count === 0,
+  );
+});
+
+test("StrictMode and hot reload keep one socket a room", async () => {
+  const ana = await comes("Ana", "strict");
+  await ana.says("one");
+  await ana.sees(["one"]);
+  expect(ana.sockets.length).toBe(2); // the room, and who is here
+  await ana.field.fill("half a senten");
+  const reloaded = ana.page.waitForEvent("console", (message) => message.text().includes("hot updated"));
+  const now = new Date();
+  utimesSync(fileURLToPath(new URL("../../example/src/App.tsx", import.meta.url)), now, now);
+  await reloaded;
+  await ana.field.pressSequentially("ce");
+  expect(await ana.field.inputValue()).toBe("half a sentence");
+  await ana.field.press("Enter");
+  await ana.sees(["one", "half a sentence"]);
+  expect(ana.sockets.length).toBe(2);
+  expect(ana.openSockets.length).toBe(2);
+});
+
+test("leaving a room ends its socket, and coming back brings its messages", async () => {
+  const ana = await comes("Ana", "left");
+  await ana.says("in the first");
+  await ana.sees(["in the first"]);
+  await ana.page.getByRole("button", { name: "kitchen" }).click();
+  await ana.page.getByRole("heading", { name: "kitchen" }).waitFor();
+  await ana.isConnected();
+  await until(
+    () => ana.openSockets.map((socket) => new URL(socket.url()).pathname).sort(),
+    (paths) =>
+      JSON.stringify(paths) === JSON.stringify(["/api/realtime/presence/ws", "/api/realtime/rooms/kitchen/ws"]),
+  );
+  await ana.page.getByRole("button", { name: "left" }).click();
+  await ana.sees(["in the first"]);
+});
+
+test("a message that the server does not take can be tried again or discarded", async () => {
+  const ana = await comes("Ana", "refused");
+  // What the server would say to a message that it cannot take; the shipped room takes all that the page can write.
+  await ana.page.routeWebSocket(/rooms\/refused/, (socket) => {
+    socket.send(JSON.stringify({ type: "history", messages: [] }));
+    socket.onMessage((text) => {
+      const { clientId } = JSON.parse(String(text));
+      if (clientId) socket.send(JSON.stringify({ type: "error", code: "rate_limited", message: "too fast", clientId }));
+    });
+  });
+  await ana.page.reload();
+  await ana.isConnected();
+  await ana.says("hm");
+  const fate = ana.page.locator(".dormouse-fate", { hasText: "Not sent: too fast" });
+  await fate.waitFor();
+  expect(await ana.barriers()).toEqual([]);
+  await ana.page.getByRole("button", { name: "Try again" }).click();
+  await fate.waitFor();
+  await ana.page.getByRole("button", { name: "Discard" }).click();
+  await ana.sees([]);
+});
+
+test("the reader alone decides where the list is scrolled to", async () => {
+  for (let count = 1; count <= 60; count += 1) await server.post("scroll", `line ${count}\n`.repeat(3));
+  const ana = await comes("Ana", "scroll");
+  const scroller = ana.page.getByRole("region", { name: "Messages" });
+  const fromEnd = () => scroller.evaluate((element) => element.scrollHeight - element.clientHeight - element.scrollTop);
+  const top = () => scroller.evaluate((element) => element.scrollTop);
+  await until(
+    () => ana.contents(),
+    ({ length }) => length === 50,
+  );
+  await until(fromEnd, (distance) => distance < 2);
+  await server.post("scroll", "followed");
+  await until(
+    () => ana.contents(),
+    (contents) => contents.at(-1) === "followed",
+  );
+  await until(fromEnd, (distance) => distance < 2);
+
+  await scroller.hover();
+  await ana.page.mouse.wheel(0, -600);
+  const newer = ana.page.locator(".dormouse-newer");
+  await newer.waitFor();
+  const before = await until(
+    async () => [await top(), await top()],
+    ([a, b]) => a === b,
+  );
+  await server.post("scroll", "not followed");
+  await until(
+    () => newer.textContent(),
+    (text) => text === "1 new message",
+  );
+  expect(await top()).toBe(before[0]);
+
+  await newer.click();
+  await until(fromEnd, (distance) => distance < 2);
+  expect(await newer.count()).toBe(0);
+  await ana.page.mouse.wheel(0, -600);
+  await newer.waitFor();
+  await ana.says("one's own is always shown");
+  await until(fromEnd, (distance) => distance < 2);
+});
+
+test("5,000 messages can be read from the newest to the oldest, without a jump", async () => {
+  for (let done = 0; done < 5_000; done += 100) {
+    // Side by side, so the order is the server's; it is read back from there.
+    await Promise.all(Array.from({ length: 100 }, (_, index) => server.post("long", `message ${done + index}`)));
+  }
+  const everything = await stored("long");
+  expect(everything.length).toBe(5_000);
+  const ana = await comes("Ana", "long");
+  await until(
+    () => ana.contents(),
+    ({ length }) => length === 50,
+  );
+  const { page } = ana;
+  const jumps = await page.evaluate(async () => {
+    /** Rows get their true height when they are drawn. @param {number} count */
+    const frames = async (count) => {
+      for (; count > 0; count -= 1) await new Promise((resolve) => requestAnimationFrame(resolve));
+    };
+    const find = (/** @type {string} */ selector) =>
+      /** @type {HTMLElement | null} */ (document.querySelector(selector));
+    const jumps = [];
+    for (let older; (older = find(".dormouse-older"));) {
+      find(".dormouse-scroller")?.scrollTo(0, 0);
+      await frames(3);
+      const first = find(".dormouse-bubble");
+      const top = first?.getBoundingClientRect().top ?? 0;
+      older.click();
+      while (find(".dormouse-bubble") === first) await frames(1);
+      await frames(3);
+      jumps.push(Math.round(Math.abs((first?.getBoundingClientRect().top ?? 0) - top)));
+    }
+    return jumps;
+  });
+  expect(jumps).toEqual(Array(99).fill(0));
+  expect(await ana.contents()).toEqual(everything);
+  await ana.says("and one more");
+  await ana.sees([...everything, "and one more"]);
+  // Far fewer rows are laid out than there are.
+  const rendered = await page
+    .locator(".dormouse-bubble")
+    .evaluateAll((rows) => rows.filter((row) => row.checkVisibility({ contentVisibilityAuto: true })).length);
+  expect(rendered).toBeLessThan(200);
+}, 120_000);
+
+for (const [width, height] of /** @type {const} */ ([
+  [390, 760],
+  [1100, 720],
+])) {
+  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+    test(`nothing bars anybody's way at ${width} px, ${colorScheme}`, async () => {
+      const room = `axe-${width}-${colorScheme}`;
+      await server.post(room, "an address: https://example.com/a");
+      const ana = await comes("Ana", room, { viewport: { width, height }, colorScheme });
+      await ana.says("one's own");
+      await ana.sees(["an address: https://example.com/a", "one's own"]);
+      expect(await ana.barriers()).toEqual([]);
+      expect(await ana.page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+    });
+  }
+}
+
+test("everything can be done with the keyboard, and is said aloud", async () => {
+  for (let count = 1; count <= 60; count += 1) await server.post("keys", `line ${count}`);
+  const ana = await comes("Ana", "keys");
+  await until(
+    () => ana.contents(),
+    ({ length }) => length === 50,
+  );
+  const focused = () =>
+    ana.page.evaluate(() => document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent);
+  await ana.field.focus();
+  await ana.page.keyboard.press("Shift+Tab");
+  expect(await focused()).toBe("Load older messages");
+  await ana.page.keyboard.press("Enter");
+  await until(
+    () => ana.contents(),
+    ({ length }) => length === 60,
+  );
+  // The button has gone, and the focus with it is not lost.
+  expect(await focused()).toBe("Messages");
+  await ana.page.locator("[aria-live=polite]").getByText("10 older messages").waitFor();
+  await server.post("keys", "aloud", "bo");
+  await ana.page.locator("[aria-live=polite]").getByText("bo: aloud").waitFor();
+});

@@ -1,0 +1,139 @@
+// @ts-check
+/** The page that the server itself serves, straight from the binary. */
+
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { launch, until } from "./browser.js";
+import { Person } from "./people.js";
+import { Server } from "./server.js";
+
+/** @type {Server} */
+let server;
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {Person[]} */
+let people = [];
+
+beforeAll(async () => {
+  [server, browser] = await Promise.all([Server.start(), launch()]);
+});
+
+afterEach(async () => {
+  const complaints = people.flatMap((person) => person.complaints);
+  for (const { context } of people) await context.close();
+  people = [];
+  expect(complaints).toEqual([]);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await server?.dispose();
+});
+
+/**
+ * @param {string} name
+ * @param {string} room
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+async function comes(name, room, options) {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 720 }, ...options });
+  const person = new Person(context, await context.newPage());
+  people.push(person);
+  await enter(person, name, room);
+  return person;
+}
+
+/** @param {Person} person @param {string} name @param {string} room */
+async function enter(person, name, room) {
+  await person.page.goto(`${server.url}/#${room}`);
+  await person.page.getByLabel("Your name").fill(name);
+  await person.page.getByRole("button", { name: "Come in" }).click();
+  await person.isConnected();
+}
+
+test("two people talk, the server is killed between two sentences, and nobody notices more than a yellow light", async () => {
+  const ana = await comes("Ana", "kill");
+  const bo = await comes("Bo", "kill");
+  await ana.says("one");
+  await bo.sees(["one"]);
+  await bo.field.pressSequentially("tw");
+  await ana.page.getByText("Bo is typing").waitFor();
+  await server.kill();
+  await ana.page.getByText("Reconnecting").waitFor();
+  await bo.field.pressSequentially("o");
+  await bo.field.press("Enter");
+  await bo.page.getByText("Kept until the room is back").waitFor();
+  await server.start();
+  await ana.sees(["one", "two"]);
+  await bo.sees(["one", "two"]);
+  await Promise.all([ana.isConnected(), bo.isConnected()]);
+  expect((await server.stored("kill")).map(({ content }) => content)).toEqual(["one", "two"]);
+});
+
+test("older messages come in above without moving what is being read", async () => {
+  for (let count = 1; count <= 120; count += 1) await server.post("older", `line ${count}`);
+  const ana = await comes("Ana", "older");
+  await until(
+    () => ana.contents(),
+    ({ length }) => length === 50,
+  );
+  const jump = await ana.page.evaluate(async () => {
+    const frames = async (/** @type {number} */ count) => {
+      for (; count > 0; count -= 1) await new Promise((resolve) => requestAnimationFrame(resolve));
+    };
+    document.querySelector("#scroller")?.scrollTo(0, 0);
+    await frames(3);
+    const first = document.querySelector(".bubble");
+    const top = first?.getBoundingClientRect().top ?? 0;
+    document.getElementById("older")?.click();
+    while (document.querySelector(".bubble") === first) await frames(1);
+    await frames(3);
+    return Math.round((first?.getBoundingClientRect().top ?? 0) - top);
+  });
+  expect(jump).toBe(0);
+  await ana.page.getByRole("button", { name: "Load older messages" }).click();
+  await ana.sees(Array.from({ length: 120 }, (_, index) => `line ${index + 1}`));
+});
+
+test("two tabs are one person, who stays while one of them does", async () => {
+  const bo = await comes("Bo", "tabs");
+  const ana = await comes("Ana", "tabs");
+  const other = new Person(ana.context, await ana.context.newPage());
+  await other.page.goto(`${server.url}/#tabs`);
+  await other.isConnected();
+  await other.page.close();
+  await ana.says("still here");
+  await bo.sees(["still here"]);
+  expect(await bo.page.getByText("Ana left").count()).toBe(0);
+  expect(await bo.page.locator("#people-list").getByText("Ana").count()).toBe(1);
+  await ana.page.close();
+  await bo.page.getByText("Ana left").waitFor();
+});
+
+for (const [width, height] of /** @type {const} */ ([
+  [360, 740],
+  [1100, 720],
+])) {
+  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+    test(`nothing bars anybody's way at ${width} px, ${colorScheme}`, async () => {
+      const room = `axe-${width}-${colorScheme}`;
+      const context = await browser.newContext({ viewport: { width, height }, colorScheme });
+      const ana = new Person(context, await context.newPage());
+      people.push(ana);
+      await ana.page.goto(`${server.url}/#${room}`);
+      await ana.page.getByLabel("Your name").waitFor();
+      expect(await ana.barriers()).toEqual([]);
+      await enter(ana, "Ana", room);
+      expect(await ana.barriers()).toEqual([]);
+      await server.post(room, "an address: https://example.com/a");
+      await ana.says("one's own");
+      await ana.sees(["an address: https://example.com/a", "one's own"]);
+      expect(await ana.barriers()).toEqual([]);
+      const opener = ana.page.getByRole("button", { name: "Rooms and people" });
+      if (await opener.isVisible()) {
+        await opener.click();
+        expect(await ana.barriers()).toEqual([]);
+      }
+      expect(await ana.page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+    });
+  }
+}

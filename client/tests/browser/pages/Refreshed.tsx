@@ -1,0 +1,16 @@
+import { ChatRoom, DormouseProvider } from "@dormouse/client/react";
+import "@dormouse/client/chat-room.css";
+
+declare global {
+  /** The test's own issuer of tokens. */
+  function freshToken(refused: boolean): Promise<string>;
+}
+
+/** A room whose tokens expire. */
+export function Refreshed() {
+  return (
+    <DormouseProvider credentials={async ({ refused }) => ({ token: await freshToken(refused) })}>
+      <ChatRoom roomId="lobby" headingLevel={1} />
+    </DormouseProvider>
+  );
+}

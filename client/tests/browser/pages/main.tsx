@@ -1,0 +1,15 @@
+/** `?show=` says which of the components below is tried. */
+
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { Refreshed } from "./Refreshed.tsx";
+import { Socket } from "./Socket.tsx";
+
+const SHOWN = { refreshed: Refreshed, socket: Socket };
+
+const Shown = SHOWN[new URLSearchParams(location.search).get("show") as keyof typeof SHOWN];
+createRoot(document.getElementById("root")!).render(
+  <StrictMode>
+    <Shown />
+  </StrictMode>,
+);

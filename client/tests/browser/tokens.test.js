@@ -1,0 +1,88 @@
+// @ts-check
+/** A server that believes tokens only, and tokens that expire in the middle of a conversation. */
+
+import { createHmac } from "node:crypto";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { launch, until } from "./browser.js";
+import { Person } from "./people.js";
+import { SECRET, Server } from "./server.js";
+import { serveSite } from "./site.js";
+
+/** @type {Server} */
+let server;
+/** @type {Awaited<ReturnType<typeof serveSite>>} */
+let site;
+/** @type {import("playwright-core").Browser} */
+let browser;
+
+beforeAll(async () => {
+  server = await Server.withTokens();
+  [site, browser] = await Promise.all([serveSite("tests/browser/pages", server.url), launch()]);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  await site?.close();
+  await server?.dispose();
+});
+
+/** @param {number} seconds How long it is good. */
+function tokenFor(seconds) {
+  const encode = (/** @type {object} */ part) => Buffer.from(JSON.stringify(part)).toString("base64url");
+  const exp = Math.floor(Date.now() / 1000) + seconds;
+  const signed = `${encode({ alg: "HS256", typ: "JWT" })}.${encode({ sub: "ana", name: "Ana", exp })}`;
+  return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
+}
+
+/** @param {(refused: boolean) => string} issue */
+async function comes(issue) {
+  const context = await browser.newContext();
+  const ana = new Person(context, await context.newPage());
+  await ana.page.exposeFunction("freshToken", issue);
+  await ana.page.goto(`${site.url}/?show=refreshed`);
+  return ana;
+}
+
+test("an expired token is renewed, and the conversation goes on", async () => {
+  /** @type {boolean[]} Whether the token before had been refused, each time that one was asked for. */
+  const asked = [];
+  const ana = await comes((refused) => {
+    asked.push(refused);
+    return tokenFor(refused ? 3_600 : 3);
+  });
+  await ana.isConnected();
+  await ana.says("one");
+  await ana.sees(["one"]);
+  let count = 1;
+  while (!asked.includes(true)) {
+    count += 1;
+    await ana.says(`message ${count}`);
+  }
+  await ana.isConnected();
+  await ana.says("and on");
+  const expected = ["one", ...Array.from({ length: count - 1 }, (_, index) => `message ${index + 2}`), "and on"];
+  await ana.sees(expected);
+  expect(await ana.page.locator("[data-own] .dormouse-bubble").count()).toBe(expected.length);
+  expect(asked.filter(Boolean).length).toBe(1);
+  expect(ana.complaints).toEqual([]);
+  // No token ever stood in an address.
+  expect(ana.sockets.every((socket) => !/[?&](token|ticket)=/.test(socket.url()))).toBe(true);
+  await ana.context.close();
+});
+
+test("a token that is not renewed ends it, plainly, and there is a way back", async () => {
+  let token = tokenFor(3);
+  const ana = await comes(() => token);
+  await ana.isConnected();
+  await until(
+    () => ana.light.textContent(),
+    (text) => text === "Signed out",
+  );
+  const attempts = ana.sockets.length;
+  expect(await ana.barriers()).toEqual([]);
+  token = tokenFor(3_600);
+  await ana.page.getByRole("button", { name: "Reconnect" }).click();
+  await ana.isConnected();
+  expect(ana.sockets.length).toBe(attempts + 1);
+  await ana.context.close();
+});
