@@ -144,11 +144,13 @@ test("what is written without a network is sent when it is back, and what was mi
   await ana.says("two");
   await ana.says("three");
   await ana.page.getByText("Kept until the room is back").last().waitFor();
-  await server.post("offline", "meanwhile");
+  // More than a history shows by itself, so the page must ask for what it missed.
+  const meanwhile = Array.from({ length: 60 }, (_, index) => `meanwhile ${index}`);
+  for (const content of meanwhile) await server.post("offline", content);
   wire.plugIn();
   await ana.context.setOffline(false);
-  await ana.sees(["one", "meanwhile", "two", "three"]);
-  expect(await stored("offline")).toEqual(["one", "meanwhile", "two", "three"]);
+  await ana.sees(["one", ...meanwhile, "two", "three"]);
+  expect(await stored("offline")).toEqual(["one", ...meanwhile, "two", "three"]);
 });
 
 test("a tab that is closed takes nobody away who has another one open", async () => {

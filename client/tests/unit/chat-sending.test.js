@@ -72,6 +72,19 @@ describe("sending", () => {
     expect(chat.pending).toBe(chat.pending);
   });
 
+  test("that a message is no longer pending is told, whether it was stored or discarded", async () => {
+    const { chat, network } = await enter();
+    void chat.send("one");
+    void chat.send("two");
+    const [one, two] = chat.pending;
+    /** @type {string[][]} */
+    const told = [];
+    chat.on("pending", () => told.push(contents(chat)));
+    network.last.say(live(storedAs(one, 1)));
+    chat.discard(two?.clientId ?? "");
+    expect(told).toEqual([["two"], []]);
+  });
+
   test("others' messages settle nothing, even if they say the same", async () => {
     const { chat, network } = await enter();
     void chat.send("hello");
@@ -268,6 +281,14 @@ describe("a message whose echo was lost", () => {
     greet(history([], true));
     expect(network.last.sent).toEqual([]);
     expect(await codeOf(kept)).toBe("unsure");
+  });
+
+  test("is said again to a server that numbers its messages but resumes nothing", async () => {
+    const { chat, network, lose, greet } = await enter(messages(1, 2));
+    void chat.send("hello");
+    await lose();
+    greet(history(messages(700, 749)));
+    expect(said(network.last)).toEqual(["hello"]);
   });
 
   test("never left at all is said, however far the room has moved on", async () => {

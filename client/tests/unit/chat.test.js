@@ -151,6 +151,11 @@ describe("coming back", () => {
     expect(seqs(chat)).toEqual([1, 2, 3, 4]);
   });
 
+  test("older messages are known to be there from the second message on", async () => {
+    expect((await enter(messages(1, 8))).chat.hasOlder).toBe(false);
+    expect((await enter(messages(2, 8))).chat.hasOlder).toBe(true);
+  });
+
   test("older messages stay known to be there or not", async () => {
     const { chat, lose, greet } = await enter(messages(5, 8));
     expect(chat.hasOlder).toBe(true);

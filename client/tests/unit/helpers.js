@@ -1,4 +1,5 @@
 // @ts-check
+import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, vi } from "vitest";
 
 /** Every test of a file begins with a fresh clock, and with the longest wait that chance allows. */
@@ -42,6 +43,11 @@ export function fakePage() {
   vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
   vi.stubGlobal("document", document);
   return {
+    /** How many listeners there are. */
+    get ears() {
+      const types = ["online", "offline", "pageshow", "visibilitychange"];
+      return [page, document].flatMap((target) => types.flatMap((type) => getEventListeners(target, type))).length;
+    },
     online: () => page.dispatchEvent(new Event("online")),
     offline: () => page.dispatchEvent(new Event("offline")),
     /** @param {boolean} persisted It was kept whole while the reader was elsewhere. */

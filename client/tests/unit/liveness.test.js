@@ -1,6 +1,6 @@
 // @ts-check
 import { expect, test, vi } from "vitest";
-import { pass, useFakeTime } from "./helpers.js";
+import { fakePage, pass, useFakeTime } from "./helpers.js";
 import { connected, fail } from "./room-socket-helpers.js";
 
 useFakeTime();
@@ -129,4 +129,20 @@ test("the times can be chosen", async () => {
   expect(room.state).toBe("open");
   await pass(1);
   expect(room.state).toBe("waiting");
+});
+
+test("with `probe: false` nobody is asked, neither in silence nor in doubt", async () => {
+  const page = fakePage();
+  const { room, network } = await connected({ probe: false });
+  page.offline();
+  page.online();
+  await pass(600_000);
+  expect(network.last.sent).toEqual([]);
+  expect(room.state).toBe("open");
+});
+
+test("with `probe: true` the server is asked as where nothing is said", async () => {
+  const { network } = await connected({ probe: true });
+  await pass(20_000);
+  expect(network.last.pings).toBe(1);
 });

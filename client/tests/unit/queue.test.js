@@ -65,6 +65,13 @@ describe("the queue", () => {
     },
   );
 
+  test.each(/** @type {const} */ (["refuse-newest", "drop-oldest"]))(
+    "with %s and room for just one, takes it",
+    (policy) => {
+      expect(new SendQueue({ count: 1, bytes: 5 }, policy).push("aaaaa")).toBe(true);
+    },
+  );
+
   test("counts bytes as they go on the wire", () => {
     expect(sizeOf("aé名😀")).toBe(10);
     expect(sizeOf(new ArrayBuffer(7))).toBe(7);
@@ -167,6 +174,8 @@ describe("a room socket", () => {
     network.last.bufferedAmount = 0;
     expect(room.send("xxx")).toBe("sent");
     expect(network.last.sent).toEqual(["xx", "xxx"]);
+    network.last.bufferedAmount = 1;
+    expect(room.send("x".repeat(MIB))).toBe("rejected");
   });
 
   test("takes one large message where nothing waits", async () => {
