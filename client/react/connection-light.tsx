@@ -7,7 +7,9 @@ import type { ChatRoomLabels } from "./labels.js";
 import type { Room } from "./use-room.js";
 
 export function ConnectionLight({ room, words }: { room: Room; words: ChatRoomLabels }) {
-  const { state, retryAt, close, reconnect } = room;
+  const { retryAt, close, reconnect } = room;
+  // Closed by nobody: the room was not entered yet, as before the first effect and on a server that renders the page.
+  const state = room.state === "closed" && !close ? "connecting" : room.state;
   const plight = plightOf(close ? { state, close } : { state });
   const now = useNow(state === "waiting" ? retryAt : undefined);
   const isSlow = canHurry({ state, retryAt }, now);

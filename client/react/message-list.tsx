@@ -24,7 +24,7 @@ interface MessageListProps {
 }
 
 export const MessageList = memo(function MessageList({ handle, chat, room, words, announce }: MessageListProps) {
-  const { messages, pending, userId, hasBegun, hasOlder, state } = room;
+  const { messages, pending, userId, hasBegun, hasOlder, state, close } = room;
   const scroller = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLDivElement>(null);
   const bornAs = useBornAs(chat);
@@ -60,7 +60,9 @@ export const MessageList = memo(function MessageList({ handle, chat, room, words
           </OlderButton>
         )}
         {lines.length === 0 && (
-          <p className="dormouse-empty">{hasBegun ? words.empty : state === "closed" ? words.shut : words.onTheWay}</p>
+          <p className="dormouse-empty">
+            {hasBegun ? words.empty : state === "closed" && close ? words.shut : words.onTheWay}
+          </p>
         )}
         <div ref={list} className="dormouse-messages" role="list">
           {blocksOf(lines).map(({ key, lines }) => (

@@ -7,6 +7,9 @@ import { byId } from "./dom.js";
 /** From here on the field says how much room is left. */
 const NEARLY_FULL = CONTENT_UNITS - 200;
 
+/** The `keyCode` of every key that goes to an input method. */
+const COMPOSING = 229;
+
 export class Composer {
   #form = byId("composer", HTMLFormElement);
   #text = byId("text", HTMLTextAreaElement);
@@ -24,8 +27,8 @@ export class Composer {
       send(text);
     });
     this.#text.addEventListener("keydown", (event) => {
-      // Enter may also end a word that is being composed from several keys.
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      // Enter may also end a word that is being composed from several keys; Safari then says so by the old code alone.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === COMPOSING) return;
       event.preventDefault();
       this.#form.requestSubmit();
     });

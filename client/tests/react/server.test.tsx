@@ -38,6 +38,9 @@ test("a chat room can be rendered on a server, with and without a provider, and 
   );
   expect(html).toContain("The &lt;garden&gt;");
   expect(html).toContain("<textarea");
+  expect(html).toContain("Connecting");
+  expect(html).toContain("On the way to the room");
+  expect(html).not.toContain("Disconnected");
   expect(credentials).not.toHaveBeenCalled();
   expect(renderToString(<ChatRoom roomId="garden" />)).toContain("garden");
 });

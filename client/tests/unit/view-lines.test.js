@@ -191,15 +191,19 @@ describe("blocks", () => {
     ]);
   });
 
-  test("hold what has no `seq` behind what is before it", () => {
-    expect(contents(lines([said(49, at(9)), said(50, at(9))], [waiting("a", at(9)), waiting("b", at(9, 6))]))).toEqual([
-      ["block 0", "day", "text 49"],
-      ["block 1", "text 50", "own a", "day", "own b"],
+  test("hold what is pending where it will most likely be when it is stored", () => {
+    const pending = [waiting("a", at(9)), waiting("b", at(9, 6)), waiting("c", at(9, 7))];
+    expect(contents(lines([said(47, at(9))], pending))).toEqual([
+      ["block 0", "day", "text 47", "own a", "day", "own b"],
+      ["block 1", "day", "own c"],
     ]);
-    expect(contents(lines([], [waiting("a", at(9))]))).toEqual([["block 0", "day", "own a"]]);
-    expect(contents(lines([said(1, at(9), { seq: undefined }), said(2, at(9))]))).toEqual([
-      ["block 0", "day", "text 1", "text 2"],
-    ]);
+    expect(contents(lines([said(50, at(9))], pending.slice(0, 1)))).toEqual([["block 1", "day", "text 50", "own a"]]);
+    expect(contents(lines([], pending.slice(0, 1)))).toEqual([["block 0", "day", "own a"]]);
+  });
+
+  test("are one where a server gives no `seq`", () => {
+    const all = minutes(1, 120).map((message) => ({ ...message, seq: undefined }));
+    expect(contents(lines(all, [waiting("a", at(9))]))).toHaveLength(1);
   });
 
   test("are none where there are no lines", () => {
