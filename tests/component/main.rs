@@ -1,14 +1,16 @@
 //! One guest at a time, through the real contract, without network, disk or waiting.
 //!
-//! In reading order: what the contract promises to every room, then the shipped components.
+//! In reading order: what the contract promises to every room, then the shipped components and the examples.
 
 mod contract;
 mod determinism;
+mod keeping;
 mod layers;
 mod readme;
 mod sandbox;
 mod wit;
 
 mod chat;
+mod examples;
 mod presence;
 mod router;

@@ -13,9 +13,25 @@ pub const ROUTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/router.wasm"
 #[cfg(feature = "test-guests")]
 pub const UNRULY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/unruly.wasm"));
 
+/// A room that keeps values, numbers and lists as it is told.
+#[cfg(feature = "test-guests")]
+pub const KEEPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/keeper.wasm"));
+
 /// The room that the README shows.
 #[cfg(feature = "test-guests")]
 pub const COUNTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/counter.wasm"));
+
+/// The example of binary messages, attachments and tags.
+#[cfg(feature = "test-guests")]
+pub const CURSORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cursors.wasm"));
+
+/// The example of named timers and lists.
+#[cfg(feature = "test-guests")]
+pub const GAME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/game.wasm"));
+
+/// The example of storage and broadcasting.
+#[cfg(feature = "test-guests")]
+pub const POLL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/poll.wasm"));
 
 /// The shipped component of a name, as `builtin:NAME` asks for it.
 pub fn builtin(name: &str) -> Option<&'static [u8]> {

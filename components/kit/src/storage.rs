@@ -1,4 +1,9 @@
 //! The room's own storage: ordered keys to bytes, durable with the turn that wrote them.
+//!
+//! [`Value`], [`Counter`] and [`List`] say a key and its type once; below them are the keys themselves.
+
+mod list;
+mod value;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,6 +11,8 @@ use serde::de::DeserializeOwned;
 use crate::bindings::room::dormouse::room::storage as wit;
 use crate::{Error, Result};
 
+pub use list::{Entry, List};
+pub use value::{Counter, Value};
 pub use wit::{StorageError, delete_range};
 
 /// The value of a key.

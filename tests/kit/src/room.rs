@@ -190,6 +190,12 @@ impl TestRoom {
         self.storage.entries()
     }
 
+    /// Put something into storage behind the room's back, as an older version of its code might have left it. An instance
+    /// that is awake may not notice.
+    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.storage.apply([(key.into(), Some(value.into()))].into());
+    }
+
     /// The timers that are set.
     pub fn timers(&self) -> Vec<Timer> {
         self.timers.iter().cloned().collect()

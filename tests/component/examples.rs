@@ -1,0 +1,150 @@
+//! The example rooms: each shows one capability, and here is what it shows.
+
+use std::time::Duration;
+
+use dormouse_bundle::{CURSORS, GAME, POLL};
+use dormouse_test::{Message, TestClient, TestRoom, body, problem};
+use serde_json::{Value, json};
+
+fn last(client: &TestClient) -> Value {
+    client.hears().pop().unwrap_or_default()
+}
+
+fn poll() -> TestRoom {
+    let mut room = TestRoom::new(POLL);
+    room.post("host", "/", &[], r#"{"text":"What shall we drink?","options":["tea","milk"]}"#);
+    room
+}
+
+#[test]
+fn a_poll_counts_one_vote_a_user_and_lets_them_change_it() {
+    let mut room = poll();
+    let (ana, bo) = (room.join("ana"), room.join("bo"));
+    room.say(&ana, r#"{"option":"tea"}"#);
+    room.say(&ana, r#"{"option":"tea"}"#);
+    room.say(&bo, r#"{"option":"tea"}"#);
+    assert_eq!(last(&ana)["votes"], json!({ "tea": 2, "milk": 0 }));
+    room.hibernate();
+    room.say(&bo, r#"{"option":"milk"}"#);
+    assert_eq!(last(&ana), json!({ "question": "What shall we drink?", "votes": { "tea": 1, "milk": 1 } }));
+}
+
+#[test]
+fn a_poll_remembers_its_votes_through_a_restart_and_shows_them_to_who_comes() {
+    let mut room = poll();
+    let ana = room.join("ana");
+    room.say(&ana, r#"{"option":"milk"}"#);
+    room.restart();
+    assert_eq!(last(&room.join("bo"))["votes"], json!({ "tea": 0, "milk": 1 }));
+    assert_eq!(body(&room.get("bo", "/", ""))["votes"], json!({ "tea": 0, "milk": 1 }));
+}
+
+#[test]
+fn a_poll_refuses_what_is_no_vote_and_counts_nothing() {
+    let mut room = poll();
+    let ana = room.join("ana");
+    for (text, code) in [(r#"{"option":"beer"}"#, "no_such_option"), ("{}", "bad_message"), ("tea", "bad_json")] {
+        room.say(&ana, text);
+        assert_eq!(last(&ana)["code"], code, "{text}");
+    }
+    assert_eq!(body(&room.get("ana", "/", ""))["votes"], json!({ "tea": 0, "milk": 0 }));
+    assert_eq!(problem(&room.post("ana", "/", &[], "what?")), 400);
+}
+
+fn game() -> (TestRoom, TestClient, TestClient) {
+    let mut room = TestRoom::new(GAME);
+    let (ana, bo) = (room.join("ana"), room.join("bo"));
+    (room, ana, bo)
+}
+
+#[test]
+fn players_move_in_turns_and_a_row_wins() {
+    let (mut room, ana, bo) = game();
+    let eve = room.join("eve");
+    for (player, field, code) in
+        [(&bo, "0", "not_your_move"), (&eve, "0", "not_your_move"), (&ana, "9", "no_field"), (&ana, "x", "no_field")]
+    {
+        room.say(player, field);
+        assert_eq!(last(player)["code"], code);
+    }
+    for (player, field) in [(&ana, "0"), (&bo, "3"), (&ana, "1"), (&bo, "4")] {
+        room.say(player, field);
+        room.hibernate();
+    }
+    room.say(&ana, "4");
+    assert_eq!(last(&ana)["code"], "taken");
+    room.say(&ana, "2");
+    assert_eq!(
+        last(&eve),
+        json!({ "players": ["id-ana", "id-bo"], "moves": [0, 3, 1, 4, 2], "to_move": 1, "winner": 0 })
+    );
+    assert!(room.timers().is_empty());
+    room.say(&bo, "5");
+    assert_eq!(last(&bo)["code"], "over");
+}
+
+#[test]
+fn who_thinks_too_long_has_lost_even_if_the_server_restarts_meanwhile() {
+    let (mut room, ana, _bo) = game();
+    room.say(&ana, "4");
+    room.advance(Duration::from_secs(29));
+    assert_eq!(last(&ana)["winner"], Value::Null);
+    room.restart();
+    room.advance(Duration::from_secs(1));
+    assert_eq!(last(&room.join("ana"))["winner"], 0);
+}
+
+#[test]
+fn every_move_winds_the_clock_anew() {
+    let (mut room, ana, bo) = game();
+    room.say(&ana, "4");
+    room.advance(Duration::from_secs(20));
+    room.say(&bo, "0");
+    room.advance(Duration::from_secs(20));
+    room.say(&ana, "8");
+    assert_eq!(last(&bo)["winner"], Value::Null);
+    room.advance(Duration::from_secs(30));
+    assert_eq!(last(&bo)["winner"], 0);
+}
+
+fn place(room: &mut TestRoom, client: &TestClient, x: u8, y: u8) {
+    room.try_say(client, Message::Binary(vec![0, x, 0, y])).expect("four bytes are a place");
+}
+
+fn cursor(id: u8, place: &[u8]) -> Message {
+    Message::Binary([&[0, 0, 0, 0, 0, 0, 0, id], place].concat())
+}
+
+#[test]
+fn cursors_are_seen_by_the_same_page_and_by_nobody_else() {
+    let mut room = TestRoom::new(CURSORS);
+    let ana = room.connect("ana", "page=1").unwrap();
+    let bo = room.connect("bo", "page=1").unwrap();
+    let eve = room.connect("eve", "page=2").unwrap();
+    place(&mut room, &ana, 3, 4);
+    assert_eq!(bo.hears_raw(), [cursor(1, &[0, 3, 0, 4])]);
+    assert!(ana.hears_raw().is_empty() && eve.hears_raw().is_empty());
+}
+
+#[test]
+fn a_cursor_is_remembered_while_its_socket_is_open_and_through_sleep() {
+    let mut room = TestRoom::new(CURSORS);
+    let ana = room.connect("ana", "page=1").unwrap();
+    place(&mut room, &ana, 3, 4);
+    room.hibernate();
+    let bo = room.connect("bo", "page=1").unwrap();
+    assert_eq!(bo.hears_raw(), [cursor(1, &[0, 3, 0, 4])]);
+    room.leave(&ana);
+    assert_eq!(bo.hears_raw(), [cursor(1, &[])]);
+    let eve = room.connect("eve", "page=1").unwrap();
+    assert!(eve.hears_raw().is_empty());
+    assert!(room.storage().is_empty(), "a cursor costs no storage");
+}
+
+#[test]
+fn what_is_no_place_ends_the_connection() {
+    let mut room = TestRoom::new(CURSORS);
+    let ana = room.connect("ana", "").unwrap();
+    room.try_say(&ana, Message::Binary(vec![1, 2, 3])).unwrap();
+    assert_eq!(ana.closed(), Some((1008, "a place is four bytes".into())));
+}

@@ -1,0 +1,105 @@
+//! What the kit's typed storage promises to a room's author.
+
+use dormouse_bundle::KEEPER;
+use dormouse_test::{Message, TestClient, TestRoom};
+
+dormouse_test::kept_and_forgetful! { KEEPER;
+    a_value_is_what_was_last_put_until_it_is_deleted,
+    a_counter_begins_at_zero_and_stays_at_its_ends,
+    a_list_numbers_its_entries_without_a_gap,
+    a_list_is_paged_in_both_directions,
+    a_list_keeps_its_numbers_when_the_oldest_are_removed,
+    a_list_knows_nothing_of_another_whose_name_begins_alike,
+    a_value_of_another_type_fails_the_turn_and_names_its_key,
+}
+
+fn ask(room: &mut TestRoom, client: &TestClient, deed: &str) -> String {
+    room.say(client, deed);
+    match client.hears_raw().pop() {
+        Some(Message::Text(text)) => text,
+        other => panic!("{deed} was answered with {other:?}"),
+    }
+}
+
+fn a_value_is_what_was_last_put_until_it_is_deleted(mut room: TestRoom) {
+    let ana = room.join("ana");
+    assert_eq!(ask(&mut room, &ana, "noted"), "nothing");
+    for note in ["tea", "more tea"] {
+        ask(&mut room, &ana, &format!("note {note}"));
+        assert_eq!(ask(&mut room, &ana, "noted"), note);
+    }
+    assert_eq!(ask(&mut room, &ana, "forget"), "true");
+    assert_eq!(ask(&mut room, &ana, "forget"), "false");
+    assert_eq!(ask(&mut room, &ana, "noted"), "nothing");
+}
+
+fn a_counter_begins_at_zero_and_stays_at_its_ends(mut room: TestRoom) {
+    let ana = room.join("ana");
+    assert_eq!(ask(&mut room, &ana, "steps"), "0");
+    for (by, becomes) in [("2", "2"), ("3", "5"), ("-6", "-1"), ("9223372036854775807", "9223372036854775806")] {
+        assert_eq!(ask(&mut room, &ana, &format!("step {by}")), becomes);
+    }
+    assert_eq!(ask(&mut room, &ana, "step 5"), i64::MAX.to_string());
+    assert_eq!(ask(&mut room, &ana, "steps"), i64::MAX.to_string());
+}
+
+/// With the lines `line 1` to `line COUNT`.
+fn written(room: &mut TestRoom, count: u64) -> TestClient {
+    let ana = room.join("ana");
+    for number in 1..=count {
+        assert_eq!(ask(room, &ana, &format!("push line {number}")), number.to_string());
+    }
+    ana
+}
+
+fn a_list_numbers_its_entries_without_a_gap(mut room: TestRoom) {
+    let ana = room.join("ana");
+    assert_eq!(ask(&mut room, &ana, "last"), "0");
+    room.leave(&ana);
+    // Beyond one byte, where keys that are no fixed width would fall out of order.
+    let ana = written(&mut room, 300);
+    assert_eq!(ask(&mut room, &ana, "last"), "300");
+    assert_eq!(ask(&mut room, &ana, "get 256"), "line 256");
+    assert_eq!(ask(&mut room, &ana, "get 301"), "nothing");
+}
+
+fn a_list_is_paged_in_both_directions(mut room: TestRoom) {
+    let ana = written(&mut room, 6);
+    for (deed, page) in [
+        ("newest", "4 line 4, 5 line 5, 6 line 6"),
+        ("before 4", "1 line 1, 2 line 2, 3 line 3"),
+        ("before 2", "1 line 1"),
+        ("before 1", ""),
+        ("after 0", "1 line 1, 2 line 2, 3 line 3"),
+        ("after 4", "5 line 5, 6 line 6"),
+        ("after 6", ""),
+        ("after 18446744073709551615", ""),
+    ] {
+        assert_eq!(ask(&mut room, &ana, deed), page, "{deed}");
+    }
+}
+
+fn a_list_keeps_its_numbers_when_the_oldest_are_removed(mut room: TestRoom) {
+    let ana = written(&mut room, 6);
+    assert_eq!(ask(&mut room, &ana, "trim 5"), "4");
+    assert_eq!(ask(&mut room, &ana, "newest"), "5 line 5, 6 line 6");
+    assert_eq!(ask(&mut room, &ana, "get 4"), "nothing");
+    assert_eq!(ask(&mut room, &ana, "push line 7"), "7");
+}
+
+fn a_list_knows_nothing_of_another_whose_name_begins_alike(mut room: TestRoom) {
+    let ana = written(&mut room, 1);
+    assert_eq!(ask(&mut room, &ana, "push-other theirs"), "1");
+    assert_eq!(ask(&mut room, &ana, "newest"), "1 line 1");
+    assert_eq!(ask(&mut room, &ana, "trim 9"), "1");
+    assert_eq!(ask(&mut room, &ana, "push-other theirs again"), "2");
+}
+
+fn a_value_of_another_type_fails_the_turn_and_names_its_key(mut room: TestRoom) {
+    let ana = room.join("ana");
+    ask(&mut room, &ana, "note tea");
+    room.put("steps", "\"many\"");
+    let failure = room.try_say(&ana, Message::Text("step 1".into())).expect_err("it is no number").to_string();
+    assert!(failure.contains("the value of steps is not what it should be"), "{failure}");
+    assert_eq!(ask(&mut room, &ana, "noted"), "tea");
+}
