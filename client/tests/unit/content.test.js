@@ -23,5 +23,6 @@ test("half a pair is mended, wherever it stands", () => {
   expect(fitContent("a\uD83Db")).toBe("a\uFFFDb");
   expect(fitContent("\uDE00")).toBe("\uFFFD");
   expect(fitContent("a\uD83D")).toBe("a\uFFFD");
+  expect(fitContent("a\uD83D", 2)).toBe("a\uFFFD");
   expect(fitContent("😀\uD83D😀")).toBe("😀\uFFFD😀");
 });

@@ -35,6 +35,10 @@ test("without `seq` the order of coming is the order", () => {
   expect(timeline.messages.map(({ id }) => id)).toEqual(["id 2", "id 1", "id 3"]);
 });
 
+test("a message without `seq` comes after all that is there", () => {
+  expect(timelineOf([message(5), coreMessage(1)]).messages.map(({ id }) => id)).toEqual(["id 5", "id 1"]);
+});
+
 test("a message with a `seq` comes after those without", () => {
   expect(timelineOf([coreMessage(1), message(5), message(4)]).messages.map(({ id }) => id)).toEqual([
     "id 1",
@@ -99,9 +103,10 @@ test("what a reader asked for is kept beyond the bound", () => {
 test("replaced, it begins anew: with nothing known and the plain bound", () => {
   const timeline = timelineOf(messages(101, 200));
   timeline.prepend(messages(1, 100));
-  const before = timeline.messages;
+  expect(timeline.messages).toHaveLength(200);
+  timeline.replace([]);
+  expect(timeline.messages).toEqual([]);
   timeline.replace(messages(50, 51));
-  expect(timeline.messages).not.toBe(before);
   expect(seqs(timeline)).toEqual([50, 51]);
   expect(timeline.has(message(1))).toBe(false);
   for (const each of messages(52, 2_250)) timeline.add(each);
