@@ -10,6 +10,7 @@ mod readme;
 mod sandbox;
 mod wit;
 
+mod authors;
 mod chat;
 mod examples;
 mod presence;

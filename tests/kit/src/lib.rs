@@ -9,11 +9,14 @@
 //! ```
 //!
 //! Each call is one event and one turn, run through the real contract by the real engine; what it wrote and said is
-//! applied at once. [`TestRoom::forgetful`] drops the instance after every event, which a room must not notice.
+//! applied at once. [`TestRoom::forgetful`] drops the instance after every event, which a room must not notice;
+//! [`TestRoom::next_turn_meets`] lets a turn be lost in every way that a turn can be, and [`TestRoom::replay`] runs an
+//! event twice. What the room logs is shown where a test fails.
 
 mod answer;
 mod client;
 mod lives;
+mod log;
 mod room;
 mod router;
 mod storage;
@@ -22,7 +25,7 @@ pub use answer::{body, header, problem};
 pub use client::{TestClient, all_hear, hush, none_hears};
 pub use dormouse::guest::{Decision, TurnFailure};
 pub use dormouse::model::{Close, Message, Request, Response, User};
-pub use room::TestRoom;
+pub use room::{Fault, OpenSocket, TestRoom};
 pub use router::TestRouter;
 
 use std::collections::HashMap;

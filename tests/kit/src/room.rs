@@ -8,15 +8,41 @@ use bytes::Bytes;
 use dormouse::guest::{Instance, Lent, Moment, RoomKind, TurnFailure};
 use dormouse::model::{
     Address, Answer, Audience, AutoResponse, Close, Event, Filter, Message, Output, Request, Response, Socket,
-    SocketKey, Sockets, Timer, Timers, Turn, User,
+    SocketChange, SocketKey, Sockets, Timer, Timers, Turn, User,
 };
 
 use crate::client::{Ear, TestClient};
 use crate::storage::Memory;
-use crate::{drive, kind};
+use crate::{drive, kind, log};
 
 /// When tests begin: 2025-01-01, in Unix milliseconds.
 const START: u64 = 1_735_689_600_000;
+
+/// What happens to a turn after the room's code has run. However it ends, nothing that it wrote, set or said is kept, and
+/// the instance is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It used up its CPU.
+    OutOfCpu,
+    /// It asked for more memory than there is.
+    OutOfMemory,
+    /// The host died before the turn was committed, and has started again: all sockets are gone, and the room is not
+    /// told. A timer that was firing is still set, and fires again.
+    Crash,
+}
+
+/// One client as the room knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenSocket {
+    /// Its number: the first client of a test is 1.
+    pub id: u64,
+    /// Who is behind it.
+    pub user: User,
+    /// The labels that the room gave it.
+    pub tags: Vec<String>,
+    /// The room's notes on it.
+    pub attachment: Bytes,
+}
 
 /// One room, with all that belongs to it.
 pub struct TestRoom {
@@ -25,6 +51,8 @@ pub struct TestRoom {
     config: BTreeMap<String, String>,
     instance: Option<Box<Instance>>,
     forgetful: bool,
+    fault: Option<Fault>,
+    last_event: Option<Event>,
     sockets: Sockets,
     timers: Timers,
     storage: Arc<Memory>,
@@ -38,12 +66,15 @@ pub struct TestRoom {
 impl TestRoom {
     /// A room `TEST/room` of this component, empty and asleep.
     pub fn new(wasm: &'static [u8]) -> Self {
+        log::listen();
         TestRoom {
             kind: kind(wasm),
             address: Address::new("TEST", "room").expect("these are good names"),
             config: BTreeMap::new(),
             instance: None,
             forgetful: false,
+            fault: None,
+            last_event: None,
             sockets: Sockets::default(),
             timers: Timers::default(),
             storage: Arc::default(),
@@ -168,6 +199,25 @@ impl TestRoom {
         self.turn(Event::Timer(timer.clone())).map(drop)
     }
 
+    /// Let the next turn fail once its code has run. The call that causes it fails, so make it one that may.
+    pub fn next_turn_meets(&mut self, fault: Fault) {
+        self.fault = Some(fault);
+    }
+
+    /// Run the last event once more, as a host that crashed may do with a timer, and as clients do that try again.
+    /// Fails the test where there was none, or where it was a connect: who connects twice is two clients.
+    pub fn replay(&mut self) -> Result<(), TurnFailure> {
+        let event = self.last_event.clone().expect("there is no event to replay");
+        assert!(!matches!(event, Event::Connect(..)), "a connect cannot be replayed; let somebody join again");
+        self.turn(event).map(drop)
+    }
+
+    /// What the room has logged and printed since it was last asked, and what other rooms of this test have: a line
+    /// each. A test that fails shows it as well.
+    pub fn log(&self) -> Vec<String> {
+        log::take()
+    }
+
     /// Drop the instance. Sockets, storage and timers stay.
     pub fn hibernate(&mut self) {
         self.instance = None;
@@ -206,12 +256,26 @@ impl TestRoom {
         self.sockets.len()
     }
 
+    /// The clients that are here, oldest first.
+    pub fn open_sockets(&self) -> Vec<OpenSocket> {
+        let open = |socket: &Socket| OpenSocket {
+            id: socket.id,
+            user: User::clone(&socket.user),
+            tags: socket.tags.clone(),
+            attachment: socket.attachment.clone(),
+        };
+        let mut open = self.sockets.iter().map(|(_, socket)| open(socket)).collect::<Vec<_>>();
+        open.sort_by_key(|socket| socket.id);
+        open
+    }
+
     /// What the host answers to a text without the room, as the room told it.
     pub fn auto_response(&self, text: &str) -> Option<&str> {
         self.auto_response.as_ref().filter(|auto| auto.request == text).map(|auto| auto.reply.as_str())
     }
 
     fn turn(&mut self, event: Event) -> Result<Answer, TurnFailure> {
+        self.last_event = Some(event.clone());
         let instance = match self.instance.take() {
             Some(instance) => instance,
             None => drive(self.kind.instantiate())?,
@@ -237,7 +301,31 @@ impl TestRoom {
         self.timers = ran.lent.timers;
         self.instance = ran.instance.filter(|_| !self.forgetful);
         let turn = ran.turn?;
-        Ok(self.apply(turn, fired))
+        match self.fault.take() {
+            Some(fault) => Err(self.lose(turn, fault)),
+            None => Ok(self.apply(turn, fired)),
+        }
+    }
+
+    /// A turn that ran, and yet never happened.
+    fn lose(&mut self, turn: Turn, fault: Fault) -> TurnFailure {
+        self.hibernate();
+        for (key, before) in turn.sockets_before.into_iter().rev() {
+            match before {
+                SocketChange::Tags(tags) => self.sockets.set_tags(key, tags),
+                SocketChange::Attachment(attachment) => self.sockets.set_attachment(key, attachment),
+            }
+        }
+        let limits = crate::limits();
+        match fault {
+            Fault::OutOfCpu => TurnFailure::Cpu { limit: limits.turn_cpu },
+            Fault::OutOfMemory => TurnFailure::Memory { limit_bytes: limits.memory_bytes },
+            Fault::Crash => {
+                self.restart();
+                let cause = "the host died before the commit, as the test wanted".into();
+                TurnFailure::Trap { cause, output: String::new() }
+            }
+        }
     }
 
     /// What a turn did happens at once: there is no disk to wait for.
