@@ -178,7 +178,7 @@ test("StrictMode and hot reload keep one socket a room", async () => {
   await ana.sees(["one"]);
   expect(ana.sockets.length).toBe(2); // the room, and who is here
   await ana.field.fill("half a senten");
-  // One file holds the room; the other calls a hook itself, so its effects run anew.
+  // The one that holds the room is drawn anew; the other, which calls a hook itself, is taken away and put back.
   for (const file of ["App.tsx", "People.tsx"]) {
     const reloaded = ana.page.waitForEvent("console", (message) =>
       message.text().includes(`hot updated: /src/${file}`),
