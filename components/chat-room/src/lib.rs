@@ -27,7 +27,7 @@ use crate::history::History;
 use crate::line::Line;
 use crate::paging::Page;
 use crate::retries::{Named, Retries};
-use crate::said::Said;
+use crate::said::{Posted, Said};
 
 struct Chat {
     history: History,
@@ -152,11 +152,11 @@ impl Chat {
 
     /// POST /messages
     fn post(&mut self, user: &User, request: &Request) -> Result<Response> {
-        let (content, retry_of) = match said::posted(request) {
+        let posted = match Posted::read(request) {
             Ok(posted) => posted,
             Err(complaint) => return Ok(complaint.into()),
         };
-        let outcome = self.say(user, &content, retry_of)?;
+        let outcome = self.say(user, &posted.content, posted.named())?;
         let answer = match &outcome {
             Outcome::New(line) | Outcome::SaidBefore(line) => Response::json_text(frames::posted(line)),
         };

@@ -55,21 +55,35 @@ impl<'a> Said<'a> {
     }
 }
 
-/// What came with a POST: the content, and the name that tells a retry from something new.
-pub(crate) fn posted(request: &Request) -> Result<(Cow<'_, str>, Option<Named<'_>>), Complaint> {
-    #[derive(Deserialize)]
-    struct Body<'a> {
-        #[serde(borrow, default)]
-        content: Text<'a>,
+/// What came with a POST.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Posted<'a> {
+    pub(crate) content: Cow<'a, str>,
+    /// The header, for whoever knows HTTP.
+    idempotency_key: Option<&'a str>,
+    /// The same as over a socket: a client that has none left can send the rest of what it had to say here.
+    client_id: Option<Cow<'a, str>>,
+}
+
+impl<'a> Posted<'a> {
+    pub(crate) fn read(request: &'a Request) -> Result<Self, Complaint> {
+        let idempotency_key = request.header("idempotency-key");
+        if !idempotency_key.is_none_or(is_name) {
+            return Err(Complaint::new("bad_message", "Idempotency-Key must have 1 to 128 bytes"));
+        }
+        let fields: Fields = said::body(request)?;
+        let client_id = client_id(fields.client_id)?;
+        match content(fields.content) {
+            Ok(content) => Ok(Posted { content, idempotency_key, client_id }),
+            Err(complaint) => Err(Complaint { client_id: client_id.map(Cow::into_owned), ..complaint }),
+        }
     }
 
-    let named = match request.header("idempotency-key") {
-        None => None,
-        Some(key) if is_name(key) => Some(Named::IdempotencyKey(key)),
-        Some(_) => return Err(Complaint::new("bad_message", "Idempotency-Key must have 1 to 128 bytes")),
-    };
-    let body: Body = said::body(request)?;
-    Ok((content(body.content)?, named))
+    /// The name that tells a retry from something new.
+    pub(crate) fn named(&self) -> Option<Named<'_>> {
+        let client_id = self.client_id.as_deref().map(Named::ClientId);
+        self.idempotency_key.map(Named::IdempotencyKey).or(client_id)
+    }
 }
 
 fn content(text: Text) -> Result<Cow<str>, Complaint> {
@@ -169,20 +183,34 @@ mod tests {
     }
 
     #[test]
-    fn a_post_is_its_content_and_its_idempotency_key() {
-        let request = post(Some("k1"), br#"{"content":"hi"}"#);
-        assert_eq!(posted(&request).unwrap(), ("hi".into(), Some(Named::IdempotencyKey("k1"))));
-        assert_eq!(posted(&post(None, br#"{"content":"hi"}"#)).unwrap().1, None);
+    fn a_post_is_its_content_and_its_name() {
+        let named = |key, body: &str| {
+            let request = post(key, body.as_bytes());
+            let posted = Posted::read(&request).unwrap();
+            posted.named().map(|named| format!("{named:?}"))
+        };
+        let (plain, with_id) = (r#"{"content":" hi "}"#, r#"{"content":"hi","clientId":"c1"}"#);
+        assert_eq!(Posted::read(&post(None, plain.as_bytes())).unwrap().content, " hi ");
+        assert_eq!(named(None, plain), None);
+        assert_eq!(named(Some("k1"), plain), Some(format!("{:?}", Named::IdempotencyKey("k1"))));
+        assert_eq!(named(None, with_id), Some(format!("{:?}", Named::ClientId("c1"))));
+        assert_eq!(named(Some("k1"), with_id), Some(format!("{:?}", Named::IdempotencyKey("k1"))));
     }
 
     #[test]
     fn a_post_that_says_nothing_is_complained_of() {
+        fn refused(key: Option<&str>, body: &[u8]) -> bool {
+            Posted::read(&post(key, body)).is_err()
+        }
         for body in [&b"\xff"[..], b"", b"hi", b"[\"hi\"]", b"{}", br#"{"content":1}"#, br#"{"content":"  "}"#] {
-            assert!(posted(&post(None, body)).is_err(), "{}", body.escape_ascii());
+            assert!(refused(None, body), "{}", body.escape_ascii());
+        }
+        for body in [r#"{"content":"hi","clientId":""}"#, r#"{"content":"hi","clientId":7}"#] {
+            assert!(refused(None, body.as_bytes()), "{body}");
         }
         for key in ["", &"k".repeat(129)] {
-            assert!(posted(&post(Some(key), br#"{"content":"hi"}"#)).is_err(), "{key}");
+            assert!(refused(Some(key), br#"{"content":"hi"}"#), "{key}");
         }
-        assert!(posted(&post(Some(&"k".repeat(128)), br#"{"content":"hi"}"#)).is_ok());
+        assert!(!refused(Some(&"k".repeat(128)), br#"{"content":"hi"}"#));
     }
 }

@@ -3,6 +3,7 @@
 //! The host has done its part before: the path comes without the base path, `/tickets` and CORS preflights never come,
 //! and `user` is whom it verified. Whether a request for a socket is an upgrade at all is its business again.
 
+mod listening;
 mod table;
 
 use dormouse_room::{Decision, Destination, Request, Response, Router};
@@ -32,10 +33,11 @@ impl Router for Routes {
             return Response::problem(401, "this needs a valid identity").header("www-authenticate", "Bearer").into();
         }
         let request = Request { path: endpoint.path.into(), ..request };
-        let destination = Destination { namespace: namespace.into(), name, request };
+        let to = |request| Destination { namespace: namespace.into(), name, request };
         match endpoint.how {
-            How::Connect => Decision::Connect(destination),
-            How::Request => Decision::Request(destination),
+            How::Connect => Decision::Connect(to(listening::to_nothing(request))),
+            How::Listen => Decision::Connect(to(listening::to_events(request))),
+            How::Request => Decision::Request(to(request)),
         }
     }
 }
@@ -67,6 +69,7 @@ mod tests {
     /// How, which room, and the path the room sees.
     fn destination(method: &str, path: &str) -> (How, String, String, String) {
         let (how, to) = match Routes::route(request(method, path)) {
+            Decision::Connect(to) if to.request.header("accept") == Some("text/event-stream") => (How::Listen, to),
             Decision::Connect(to) => (How::Connect, to),
             Decision::Request(to) => (How::Request, to),
             Decision::Respond(response) => panic!("{method} {path}: {response:?}"),
@@ -80,15 +83,18 @@ mod tests {
 
     #[test]
     fn every_route_of_the_protocol_leads_to_its_room() {
-        use How::{Connect, Request};
+        use How::{Connect, Listen, Request};
         for (method, path, how, namespace, name, seen) in [
             ("GET", "/rooms/lobby/ws", Connect, "ROOMS", "lobby", "/ws"),
+            ("GET", "/rooms/lobby/events", Listen, "ROOMS", "lobby", "/events"),
             ("GET", "/rooms/lobby/messages", Request, "ROOMS", "lobby", "/messages"),
             ("POST", "/rooms/lobby/messages", Request, "ROOMS", "lobby", "/messages"),
             ("GET", "/presence/ws", Connect, "PRESENCE", "global", "/ws"),
+            ("GET", "/presence/events", Listen, "PRESENCE", "global", "/events"),
             ("GET", "/presence/list", Request, "PRESENCE", "global", "/list"),
             ("POST", "/presence/update", Request, "PRESENCE", "global", "/update"),
             ("GET", "/presence/team/ws", Connect, "PRESENCE", "team", "/ws"),
+            ("GET", "/presence/team/events", Listen, "PRESENCE", "team", "/events"),
             ("GET", "/presence/team/list", Request, "PRESENCE", "team", "/list"),
             ("POST", "/presence/team/update", Request, "PRESENCE", "team", "/update"),
         ] {
@@ -105,6 +111,8 @@ mod tests {
             ("/presence/ws/list", "ws", "/list"),
             ("/presence/list/list", "list", "/list"),
             ("/presence/update/list", "update", "/list"),
+            ("/presence/events/ws", "events", "/ws"),
+            ("/presence/events/events", "events", "/events"),
             ("/rooms/messages/messages", "messages", "/messages"),
             ("/rooms/ws/ws", "ws", "/ws"),
         ] {
@@ -182,6 +190,7 @@ mod tests {
     fn a_wrong_method_is_told_the_right_ones() {
         for (method, path, allowed) in [
             ("POST", "/rooms/lobby/ws", "GET"),
+            ("POST", "/rooms/lobby/events", "GET"),
             ("DELETE", "/rooms/lobby/messages", "GET, POST"),
             ("HEAD", "/presence/list", "GET"),
             ("GET", "/presence/update", "POST"),
@@ -198,6 +207,8 @@ mod tests {
     fn nobody_comes_to_a_room_without_an_identity() {
         for (method, path) in [
             ("GET", "/rooms/lobby/ws"),
+            ("GET", "/rooms/lobby/events"),
+            ("GET", "/presence/events"),
             ("GET", "/rooms/lobby/messages"),
             ("POST", "/rooms/lobby/messages"),
             ("GET", "/presence/ws"),

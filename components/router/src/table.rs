@@ -18,14 +18,16 @@ pub(crate) struct Endpoint {
     pub(crate) how: How,
 }
 
-/// As a client that stays, or as a request with an answer.
+/// As a client that stays, and speaks or only listens, or as a request with an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum How {
     Connect,
+    Listen,
     Request,
 }
 
 const WS: Endpoint = Endpoint { path: "/ws", methods: &["GET"], how: How::Connect };
+const EVENTS: Endpoint = Endpoint { path: "/events", methods: &["GET"], how: How::Listen };
 const MESSAGES: Endpoint = Endpoint { path: "/messages", methods: &["GET", "POST"], how: How::Request };
 const LIST: Endpoint = Endpoint { path: "/list", methods: &["GET"], how: How::Request };
 const UPDATE: Endpoint = Endpoint { path: "/update", methods: &["POST"], how: How::Request };
@@ -46,11 +48,14 @@ pub(crate) fn find(path: &str) -> Option<Found<'_>> {
     let segments: Vec<_> = path.strip_prefix('/')?.split('/').collect();
     let (namespace, name, endpoint) = match *segments.as_slice() {
         ["rooms", name, "ws"] => (ROOMS, name, WS),
+        ["rooms", name, "events"] => (ROOMS, name, EVENTS),
         ["rooms", name, "messages"] => (ROOMS, name, MESSAGES),
         ["presence", "ws"] => (PRESENCE, GLOBAL, WS),
+        ["presence", "events"] => (PRESENCE, GLOBAL, EVENTS),
         ["presence", "list"] => (PRESENCE, GLOBAL, LIST),
         ["presence", "update"] => (PRESENCE, GLOBAL, UPDATE),
         ["presence", scope, "ws"] => (PRESENCE, scope, WS),
+        ["presence", scope, "events"] => (PRESENCE, scope, EVENTS),
         ["presence", scope, "list"] => (PRESENCE, scope, LIST),
         ["presence", scope, "update"] => (PRESENCE, scope, UPDATE),
         _ => return None,

@@ -1,0 +1,68 @@
+//! Who only listens: server-sent events instead of a WebSocket, for places where none gets through.
+//!
+//! The host opens such a stream where the destination of a `connect` accepts one, so that header is ours to give. A
+//! browser that comes back says what it heard last in a header, and the room reads it where it reads everybody's: `since`.
+
+use dormouse_room::Request;
+
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// The request of somebody who listens.
+pub(crate) fn to_events(request: Request) -> Request {
+    let heard_last = request.header("last-event-id").and_then(|id| id.parse::<u64>().ok());
+    let query = match heard_last {
+        Some(seq) => Some(with_since(request.query.as_deref().unwrap_or_default(), seq)),
+        None => request.query.clone(),
+    };
+    let mut request = Request { query, ..to_nothing(request) };
+    request.headers.push(("accept".into(), EVENT_STREAM.into()));
+    request
+}
+
+/// The request of somebody who wants a WebSocket and nothing else.
+pub(crate) fn to_nothing(mut request: Request) -> Request {
+    request.headers.retain(|(name, _)| name != "accept");
+    request
+}
+
+/// The header is newer than the address: a browser comes back with the one that it came with first.
+fn with_since(query: &str, seq: u64) -> String {
+    let others = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("since="));
+    others.map(str::to_owned).chain([format!("since={seq}")]).collect::<Vec<_>>().join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(query: Option<&str>, headers: &[(&str, &str)]) -> Request {
+        Request {
+            method: "GET".into(),
+            path: "/events".into(),
+            query: query.map(Into::into),
+            headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            body: Vec::new(),
+            user: None,
+        }
+    }
+
+    fn query(query: Option<&str>, last: &str) -> Option<String> {
+        to_events(request(query, &[("last-event-id", last)])).query
+    }
+
+    #[test]
+    fn what_a_browser_heard_last_is_what_the_room_resumes_after() {
+        assert_eq!(query(None, "7").as_deref(), Some("since=7"));
+        assert_eq!(query(Some("since=3&x=1"), "7").as_deref(), Some("x=1&since=7"));
+        assert_eq!(query(Some("since=3"), "seven").as_deref(), Some("since=3"), "no number of ours");
+        assert_eq!(query(None, "").as_deref(), None);
+    }
+
+    #[test]
+    fn only_who_listens_accepts_events() {
+        let came = request(None, &[("accept", "text/event-stream"), ("x-other", "1")]);
+        assert_eq!(to_nothing(came).headers, [("x-other".into(), "1".into())]);
+        let came = request(None, &[("accept", "*/*")]);
+        assert_eq!(to_events(came).headers, [("accept".into(), EVENT_STREAM.into())]);
+    }
+}
