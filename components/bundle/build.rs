@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const SHIPPED: [&str; 3] = ["chat-room", "presence-tracker", "router"];
-const FOR_TESTS: [&str; 6] = ["counter", "cursors", "game", "keeper", "poll", "unruly"];
+const FOR_TESTS: [&str; 7] = ["caller", "counter", "cursors", "game", "keeper", "poll", "unruly"];
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -57,7 +57,7 @@ fn commit(bencher: Bencher<'_, '_>, rooms: usize) {
     let (done, is_done) = channel();
     let waiting = Arc::new(Done(done));
     let mut logs = (0..rooms)
-        .map(|room| store.room(&Address::new("BENCH", &room.to_string()).expect("a good name")).expect("it opens").0)
+        .map(|room| store.room(&Address::new("BENCH", &room.to_string()).expect("a good name")).expect("it opens").log)
         .collect::<Vec<_>>();
     let value = Bytes::from(vec![7; 200]);
     let writes = Writes::from([("a".into(), Some(value.clone())), ("b".into(), Some(value))]);

@@ -1,7 +1,7 @@
 //! Rooms in a program of your own.
 
 use dormouse::config::{Config, Namespace};
-use dormouse::model::{Address, Request, User};
+use dormouse::model::{Message, Request, User};
 use dormouse::{Host, StartError};
 
 #[tokio::main]
@@ -10,10 +10,10 @@ async fn main() -> Result<(), StartError> {
     config.namespaces.insert("OTHERS".into(), Namespace::of("builtin:chat-room"));
     let host = Host::builder(config).start().await?;
 
-    let user = Some(User { id: "1".into(), name: "ana".into() });
-    let request = Request { method: "GET".into(), path: "/messages".into(), user, ..Request::default() };
-    let answer = host.rooms().request(&Address::new("OTHERS", "lobby").unwrap(), request).await.unwrap();
-    println!("http://{} is up, and the lobby says {}", host.address(), String::from_utf8_lossy(&answer.body));
+    let lobby = host.rooms().get("OTHERS", "lobby").unwrap();
+    let answer = lobby.request(Request::get("/messages").by(User::new("1", "ana"))).await.unwrap();
+    lobby.broadcast(Message::Text(r#"{"type":"notice","text":"tea is ready"}"#.into())).await.unwrap();
+    println!("http://{} is up, and the lobby says {}", host.address().unwrap(), String::from_utf8_lossy(&answer.body));
 
     host.shutdown().await;
     Ok(())

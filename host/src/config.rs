@@ -1,6 +1,6 @@
 //! Every limit and timeout, and what an operator can set: unit in the name, reason in the doc, checked once at start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::model::Address;
+use crate::outbound::Allowed;
 
 /// The longest key of a room's storage, in bytes: what Durable Objects allow.
 pub const KEY_BYTES: usize = 2_048;
@@ -41,6 +42,20 @@ pub const RESPONSE_BYTES: usize = 16 << 20;
 pub const RESPONSE_HEADERS: usize = 64;
 /// The longest message a room can be allowed to send or get, in bytes.
 pub const MESSAGE_BYTES: usize = 1 << 20;
+/// The largest body of a request that a room makes to another room or to a server, in bytes.
+pub const CALL_BYTES: usize = 1 << 20;
+/// The largest request that a room can post, in bytes: it is kept until it is taken.
+pub const POST_BYTES: usize = 256 << 10;
+/// Posts of a room that can wait to be taken.
+pub const POSTS: usize = 1_000;
+/// How often a post is tried before it is given up: for 16 hours.
+pub const POST_TRIES: u32 = 100;
+/// The longest wait between two tries of a post, in seconds. Before that it doubles from 2 s on.
+pub const POST_BACKOFF_MOST_S: u64 = 600;
+/// Posts of one room that are carried at the same time, each to another destination.
+pub const POSTS_AT_ONCE_OF_A_ROOM: usize = 16;
+/// Posts of all rooms that are carried at the same time; the others wait in line.
+pub const POSTS_AT_ONCE: usize = 1_024;
 /// Waits before a failed timer is tried again, in seconds; after the last it is given up.
 pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
 
@@ -65,6 +80,8 @@ pub struct Config {
     pub router: String,
     /// Whether `/` serves the demo page.
     pub page: bool,
+    /// Certificate authorities in PEM that rooms' requests to servers trust beside those that browsers trust.
+    pub outbound_ca: Option<PathBuf>,
     /// What everything may use.
     pub limits: Limits,
 }
@@ -130,6 +147,16 @@ pub struct Namespace {
     /// The longest message that its rooms may send, in bytes.
     #[serde(default = "message_bytes")]
     pub message_out_bytes: usize,
+    /// Namespaces that its rooms may call and post to, themselves included only where named.
+    #[serde(default)]
+    pub calls: BTreeSet<String>,
+    /// Servers that its rooms may reach, at public addresses: origins such as `https://api.example`, or
+    /// `https://*.example` for all below.
+    #[serde(default)]
+    pub outbound: Vec<String>,
+    /// The same, at private and loopback addresses too.
+    #[serde(default)]
+    pub outbound_private: Vec<String>,
 }
 
 impl Namespace {
@@ -140,6 +167,9 @@ impl Namespace {
             config: BTreeMap::new(),
             message_in_bytes: MESSAGE_BYTES,
             message_out_bytes: MESSAGE_BYTES,
+            calls: BTreeSet::new(),
+            outbound: Vec::new(),
+            outbound_private: Vec::new(),
         }
     }
 }
@@ -172,6 +202,11 @@ pub struct Limits {
     pub turn_output_bytes: usize,
     /// Lines a turn may log.
     pub turn_log_lines: u32,
+    /// Calls to other rooms and requests to servers that a turn may make.
+    pub turn_calls: u32,
+    /// All of them together may take this long, from the first one's begin: so long does the room wait at most.
+    #[serde(with = "duration")]
+    pub turn_calls_within: Duration,
     /// Turns of a room that may wait for the disk before its next one does.
     pub uncommitted_turns: usize,
     /// Sockets of a room.
@@ -242,6 +277,7 @@ impl Default for Config {
             ]),
             router: "builtin:router".into(),
             page: true,
+            outbound_ca: None,
             limits: Limits::default(),
         }
     }
@@ -273,6 +309,8 @@ impl Default for Limits {
             turn_cpu: Duration::from_secs(1),
             turn_output_bytes: 16 << 20,
             turn_log_lines: 100,
+            turn_calls: 32,
+            turn_calls_within: Duration::from_secs(10),
             uncommitted_turns: 1_024,
             sockets_per_room: 32_768,
             socket_queue_bytes: 1 << 20,
@@ -360,6 +398,7 @@ impl Config {
                 *component = directory.join(&*component).to_string_lossy().into_owned();
             }
         }
+        self.outbound_ca = self.outbound_ca.take().map(|file| directory.join(file));
         for key in &mut self.identity.keys {
             key.file = directory.join(&key.file);
             key.private_file = key.private_file.take().map(|file| directory.join(file));
@@ -381,6 +420,12 @@ impl Config {
         for (name, namespace) in &self.namespaces {
             Address::check_namespace(name)
                 .map_err(|error| ConfigError::invalid(format!("namespaces.{name}"), error.to_string()))?;
+            if let Some(unknown) = namespace.calls.iter().find(|called| !self.namespaces.contains_key(*called)) {
+                let problem = format!("there is no namespace `{unknown}`; name one that is configured");
+                return Err(ConfigError::invalid(format!("namespaces.{name}.calls"), problem));
+            }
+            Allowed::new(&namespace.outbound, &namespace.outbound_private)
+                .map_err(|error| ConfigError::invalid(format!("namespaces.{name}.outbound"), error.to_string()))?;
             at_most(&format!("namespaces.{name}.message_in_bytes"), namespace.message_in_bytes, MESSAGE_BYTES)?;
             at_most(&format!("namespaces.{name}.message_out_bytes"), namespace.message_out_bytes, MESSAGE_BYTES)?;
         }

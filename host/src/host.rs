@@ -12,9 +12,10 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::config::{Config, ConfigError};
-use crate::edge::{Edge, KeyError, Verifier};
+use crate::edge::{Edge, KeyError, Service, Verifier};
 use crate::guest::{Engine, Lane, LoadError, RoomKind, RouterKind};
 use crate::model::StorageFailed;
+use crate::outbound::{Allowed, BadAuthorities, Outbound};
 use crate::room::{Namespace, Rooms};
 use crate::store::{OpenError, Store, StoreOptions};
 
@@ -34,10 +35,11 @@ pub struct Builder {
 /// A host that runs. Dropping it without [`shutdown`](Host::shutdown) says goodbye and waits for nothing: what was
 /// acknowledged is on disk, and what was not may be lost.
 pub struct Host {
-    address: SocketAddr,
+    /// Absent where it is mounted into somebody else's server.
+    address: Option<SocketAddr>,
     rooms: Rooms,
     edge: Arc<Edge>,
-    /// Absent once it was waited for.
+    /// Absent where it accepts nothing itself, and once it was waited for.
     accepting: Option<JoinHandle<()>>,
     drain_within: Duration,
 }
@@ -71,6 +73,9 @@ pub enum StartError {
     /// The store cannot be read.
     #[error(transparent)]
     Storage(#[from] StorageFailed),
+    /// The certificate authorities for requests to servers cannot be used.
+    #[error(transparent)]
+    Authorities(#[from] BadAuthorities),
     /// The operating system gives no more threads.
     #[error("no threads for long turns: {0}; raise the limit of processes")]
     Threads(std::io::Error),
@@ -110,19 +115,33 @@ impl Builder {
     }
 
     /// Open, compile, listen and serve. Must be called in a multi-threaded tokio runtime.
-    pub async fn start(self) -> Result<Host, StartError> {
+    pub async fn start(mut self) -> Result<Host, StartError> {
         self.config.check()?;
-        let verifier = match self.verifier {
-            Some(verifier) => verifier,
-            None => Verifier::new(&self.config.identity)?,
-        };
         let listen = self.config.listen;
         let on_listen = |source| StartError::Listen { address: listen, source };
-        let listener = match self.listener {
+        let listener = match self.listener.take() {
             Some(listener) => listener,
             None => bind(listen).map_err(on_listen)?,
         };
         let address = listener.local_addr().map_err(on_listen)?;
+        let mut host = self.open()?;
+        host.address = Some(address);
+        host.accepting = Some(tokio::spawn(host.edge.clone().serve(listener)));
+        Ok(host)
+    }
+
+    /// As [`start`](Self::start), but listen nowhere: [`Host::service`] is for a server of your own. Dev auth believes
+    /// everybody, so let such a server listen on a loopback address only.
+    pub async fn mount(self) -> Result<Host, StartError> {
+        self.config.check()?;
+        self.open()
+    }
+
+    fn open(self) -> Result<Host, StartError> {
+        let verifier = match self.verifier {
+            Some(verifier) => verifier,
+            None => Verifier::new(&self.config.identity)?,
+        };
         let limits = Arc::new(self.config.limits.clone());
         let loaded = components(&self.config, &self.components)?;
         let store = match self.store {
@@ -131,10 +150,10 @@ impl Builder {
         };
         let lane = Lane::start().map_err(StartError::Threads)?;
         let hibernate_after = self.config.hibernate_after;
-        let rooms = Rooms::start(store, loaded.namespaces, limits.clone(), hibernate_after, lane.clone())?;
+        let outbound = Outbound::new(self.config.outbound_ca.as_deref())?;
+        let rooms = Rooms::start(store, loaded.namespaces, limits.clone(), hibernate_after, lane.clone(), outbound)?;
         let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier, lane);
-        let accepting = Some(tokio::spawn(edge.clone().serve(listener)));
-        Ok(Host { address, rooms, edge, accepting, drain_within: self.config.limits.drain_within })
+        Ok(Host { address: None, rooms, edge, accepting: None, drain_within: self.config.limits.drain_within })
     }
 }
 
@@ -144,9 +163,14 @@ impl Host {
         Builder { config, store: None, verifier: None, listener: None, components: BTreeMap::new() }
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    /// Where it listens; nowhere, where it is [mounted](Builder::mount).
+    pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// All that it answers over HTTP, for a server of your own.
+    pub fn service(&self) -> Service {
+        self.edge.service()
     }
 
     /// Its rooms, to speak to them without a network.
@@ -220,6 +244,9 @@ pub fn components(config: &Config, extra: &BTreeMap<String, Vec<u8>>) -> Result<
             config: Arc::new(namespace.config.clone()),
             message_in_bytes: namespace.message_in_bytes,
             message_out_bytes: namespace.message_out_bytes,
+            calls: namespace.calls.clone(),
+            outbound: Allowed::new(&namespace.outbound, &namespace.outbound_private)
+                .expect("the configuration was checked"),
         };
         (name.clone(), bound)
     };

@@ -5,7 +5,7 @@
 //! ```no_run
 //! # async fn run() -> Result<(), dormouse::StartError> {
 //! let host = dormouse::Host::builder(dormouse::config::Config::default()).start().await?;
-//! println!("listening on {}", host.address());
+//! println!("listening on {}", host.address().expect("it was started, not mounted"));
 //! host.shutdown().await;
 //! # Ok(())
 //! # }
@@ -19,6 +19,7 @@
 //! | [`room`] | the order of a life: mailbox, turn, outbox, hibernation, timers | TCP, files |
 //! | [`guest`] | wasmtime: engine, instance, limits, the WIT interfaces | sockets' wires, files |
 //! | [`store`] | the disk: read, commit, recovery | rooms' lives, wasm |
+//! | [`outbound`] | requests to servers elsewhere, and which are allowed | rooms, wasm |
 //! | [`model`] | the plain data they speak in | everything else |
 //! | [`config`], [`clock`] | every limit; the only source of time | |
 //!
@@ -31,6 +32,7 @@ pub mod config;
 pub mod edge;
 pub mod guest;
 pub mod model;
+pub mod outbound;
 pub mod room;
 pub mod store;
 

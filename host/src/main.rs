@@ -146,7 +146,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (auth, data) = (config.identity.auth, config.data.display().to_string());
     let host = Host::builder(config).start().await?;
     let auth = if auth == Auth::Dev { "dev: everybody is believed" } else { "jwt" };
-    eprintln!("dormouse: ready on http://{} (data in {data}, auth {auth})", host.address());
+    let address = host.address().expect("a host that was started listens");
+    eprintln!("dormouse: ready on http://{address} (data in {data}, auth {auth})");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -25,7 +25,11 @@ fn collect(path: &Path, files: &mut Vec<(PathBuf, String)>) {
 }
 
 fn never(folder: &str, words: &[&str]) {
-    for (path, code) in code(folder) {
+    never_but(folder, words, "no file");
+}
+
+fn never_but(folder: &str, words: &[&str], exception: &str) {
+    for (path, code) in code(folder).into_iter().filter(|(path, _)| !path.ends_with(exception)) {
         for word in words {
             assert!(!code.contains(word), "{} must not say `{word}`", path.display());
         }
@@ -38,20 +42,25 @@ fn arrows_between_modules_go_one_way() {
     never("store", &["crate::edge", "crate::room", "crate::guest"]);
     never("guest", &["crate::edge", "crate::room", "crate::store"]);
     never("room", &["crate::edge"]);
+    never("outbound", &["crate::edge", "crate::room", "crate::guest", "crate::store"]);
 }
 
 #[test]
 fn each_thing_is_known_in_one_place() {
-    for folder in ["model", "room", "edge", "store", "host.rs", "main.rs", "config.rs"] {
+    for folder in ["model", "room", "edge", "store", "outbound", "host.rs", "main.rs", "config.rs"] {
         never(folder, &["wasmtime::"]);
     }
     for folder in ["model", "room", "guest", "store"] {
-        never(folder, &["tokio::net", "tungstenite", "hyper::"]);
+        never(folder, &["tokio::net", "tungstenite"]);
     }
-    for folder in ["model", "room", "guest", "edge/connection.rs", "edge/http.rs"] {
+    // `wasi:http` comes in HTTP's own types; there, and nowhere else, they are turned into plain data.
+    for folder in ["model", "room", "guest", "store"] {
+        never_but(folder, &["hyper::"], "guest/imports/web.rs");
+    }
+    for folder in ["model", "room", "guest", "edge/connection.rs", "edge/http.rs", "outbound"] {
         never(folder, &["std::fs", "fjall::"]);
     }
-    for folder in ["model", "room", "guest", "store", "edge", "host.rs", "main.rs", "config.rs"] {
+    for folder in ["model", "room", "guest", "store", "edge", "outbound", "host.rs", "main.rs", "config.rs"] {
         never(folder, &["Instant::now", "SystemTime::now", "unbounded_channel"]);
     }
 }

@@ -8,6 +8,7 @@ mod keeping;
 mod layers;
 mod readme;
 mod sandbox;
+mod versions;
 mod wit;
 
 mod authors;

@@ -10,6 +10,9 @@ const WIT: &str = concat!(
     include_str!("../../wit/context.wit"),
     include_str!("../../wit/types.wit"),
     include_str!("../../wit/router.wit"),
+    include_str!("../../wit/rooms.wit"),
+    include_str!("../../wit/outbox.wit"),
+    include_str!("../../wit/worlds.wit"),
 );
 
 /// `16384` as `16,384`.
@@ -45,6 +48,14 @@ fn the_wit_documents_the_limits_that_hold() {
     documents(&format!("{} MiB of memory an instance", limits.memory_bytes >> 20));
     documents(&format!("{} lines a turn", limits.turn_log_lines));
     documents(&format!("{} MiB of messages a turn", limits.turn_output_bytes >> 20));
+    let calls = (limits.turn_calls, limits.turn_calls_within.as_secs());
+    documents(&format!("{} calls and requests a turn, and {} s from", calls.0, calls.1));
+    documents(&format!("More than {} MiB of body", config::CALL_BYTES >> 20));
+    documents(&format!("body {} MiB out, {} MiB back", config::CALL_BYTES >> 20, config::RESPONSE_BYTES >> 20));
+    documents(&format!("The request is above {} KiB", config::POST_BYTES >> 10));
+    documents(&format!("{} posts of this room wait already", grouped(config::POSTS)));
+    documents(&format!("every\n/// {} s, and given up", config::POST_BACKOFF_MOST_S));
+    documents(&format!("after {} tries", config::POST_TRIES));
     let backoff = config::TIMER_BACKOFF_S.map(|wait| wait.to_string());
     let (last, first) = backoff.split_last().unwrap();
     documents(&format!("{} and {last} s", first.join(", ")));

@@ -150,7 +150,7 @@ async fn host(disk: Arc<dyn Disk>) -> Host {
 
 async fn join(host: &Host, room: &str) -> harness::Client {
     let path = format!("{BASE}/rooms/{room}/ws?token=1:ana");
-    harness::connect(host.address(), &path, &[]).await.expect("it lets us in")
+    harness::connect(host.address().unwrap(), &path, &[]).await.expect("it lets us in")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +175,7 @@ async fn at_whichever_sync_the_disk_dies_what_was_seen_is_there_and_clients_are_
         assert!(first.rooms().health().is_err());
         // Nobody is shown what was written and never synced.
         let path = format!("{BASE}/rooms/lobby/ws?token=1:ana");
-        harness::connect(first.address(), &path, &[]).await.err().expect("it is refused").is_problem(503);
+        harness::connect(first.address().unwrap(), &path, &[]).await.err().expect("it is refused").is_problem(503);
         first.shutdown().await;
 
         let second = host(disk.after_power_loss()).await;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -181,6 +182,11 @@ impl Server {
         connect(self.address, path, headers).await
     }
 
+    /// A stream of events at a path, or the answer where there is none.
+    pub(crate) async fn listen(&self, path: &str, headers: &[(&str, &str)]) -> Result<Listener, Answer> {
+        listen(self.address, path, headers).await
+    }
+
     /// GET without an identity.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path, &[], "").await
@@ -194,20 +200,49 @@ impl Server {
 
     /// Any request.
     pub(crate) async fn request(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let stream = TcpStream::connect(self.address).await.expect("it listens");
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("it speaks HTTP");
-        tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", self.address.to_string());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("a good request");
-        let response = within(sender.send_request(request)).await.expect("it answers");
-        let (parts, body) = response.into_parts();
-        let body = within(body.collect()).await.expect("the answer is whole").to_bytes();
-        Answer { status: parts.status, headers: parts.headers, body }
+        request(self.address, method, path, headers, body).await
     }
+}
+
+/// Any request to a server.
+pub(crate) async fn request(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    Answer::of(send(address, method, path, headers, body).await).await
+}
+
+/// Send a request on a connection of its own, and wait for the head of its answer.
+async fn send(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Response<Incoming> {
+    let stream = TcpStream::connect(address).await.expect("it listens");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("it speaks HTTP");
+    tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header("host", address.to_string());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(Bytes::from(body.to_owned()))).expect("a good request");
+    within(sender.send_request(request)).await.expect("it answers")
+}
+
+/// A stream of events at a path of a server, or the answer where there is none.
+pub(crate) async fn listen(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Listener, Answer> {
+    let response = send(address, Method::GET, path, headers, "").await;
+    if response.status() != StatusCode::OK {
+        return Err(Answer::of(response).await);
+    }
+    let (parts, body) = response.into_parts();
+    Ok(Listener { headers: parts.headers, body, read: String::new() })
 }
 
 impl Drop for Server {
@@ -264,6 +299,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    async fn of(response: Response<Incoming>) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = within(body.collect()).await.expect("the answer is whole").to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{self:?} is no JSON: {error}"))
     }
@@ -381,6 +422,63 @@ impl Client {
             }
         })
         .await
+    }
+}
+
+/// One stream of server-sent events.
+pub(crate) struct Listener {
+    headers: hyper::HeaderMap,
+    body: Incoming,
+    read: String,
+}
+
+/// One server-sent event.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) name: Option<String>,
+    pub(crate) id: Option<String>,
+    pub(crate) data: String,
+}
+
+impl Event {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{self:?} is no JSON: {error}"))
+    }
+}
+
+impl Listener {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// What comes up to the next empty line; nothing at the end of the stream.
+    pub(crate) async fn hears_any(&mut self) -> Option<String> {
+        loop {
+            if let Some((block, rest)) = self.read.split_once("\n\n") {
+                let block = block.to_owned();
+                self.read = rest.to_owned();
+                return Some(block);
+            }
+            let frame = within(self.body.frame()).await?.expect("the stream does not break off");
+            let bytes = frame.into_data().expect("no trailers");
+            self.read.push_str(std::str::from_utf8(&bytes).expect("events end where frames do"));
+        }
+    }
+
+    /// The next event; signs of life are passed over.
+    pub(crate) async fn hears(&mut self) -> Event {
+        loop {
+            let block = self.hears_any().await.expect("the stream goes on");
+            if block.starts_with(':') {
+                continue;
+            }
+            let field = |name: &str| {
+                let lines = block.lines().filter_map(|line| line.split_once(": "));
+                let values = lines.filter(|(key, _)| *key == name).map(|(_, value)| value).collect::<Vec<_>>();
+                (!values.is_empty()).then(|| values.join("\n"))
+            };
+            return Event { name: field("event"), id: field("id"), data: field("data").expect("every event has data") };
+        }
     }
 }
 

@@ -110,6 +110,18 @@ async fn a_socket_is_closed_with_4401_when_its_identity_expires() {
 }
 
 #[tokio::test]
+async fn who_listens_is_told_with_4401_when_the_identity_expires() {
+    let server = jwt_server().await;
+    let authorization = format!("Bearer {}", token(&server, "2s"));
+    let path = format!("{BASE}/rooms/a/events");
+    let mut listener = server.listen(&path, &[("authorization", &authorization)]).await.unwrap();
+    assert_eq!(listener.hears().await.json()["type"], "history");
+    let goodbye = listener.hears().await;
+    assert_eq!((goodbye.name.as_deref(), goodbye.json()["code"].as_u64()), (Some("close"), Some(4401)));
+    assert_eq!(listener.hears_any().await, None);
+}
+
+#[tokio::test]
 async fn a_token_that_is_not_right_does_not_get_in() {
     let server = jwt_server().await;
     let good = token(&server, "1h");

@@ -13,6 +13,10 @@ pub const ROUTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/router.wasm"
 #[cfg(feature = "test-guests")]
 pub const UNRULY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/unruly.wasm"));
 
+/// A room that reaches for others as it is told.
+#[cfg(feature = "test-guests")]
+pub const CALLER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/caller.wasm"));
+
 /// A room that keeps values, numbers and lists as it is told.
 #[cfg(feature = "test-guests")]
 pub const KEEPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/keeper.wasm"));

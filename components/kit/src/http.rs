@@ -4,9 +4,37 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::{Request, Response, Result};
+use crate::{Request, Response, Result, User};
 
 impl Request {
+    /// `GET` of a path, such as `/list?limit=5`, for another room or a server.
+    pub fn get(path: &str) -> Self {
+        Self::of("GET", path)
+    }
+
+    /// `POST` to a path, for another room or a server.
+    pub fn post(path: &str) -> Self {
+        Self::of("POST", path)
+    }
+
+    fn of(method: &str, path: &str) -> Self {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_owned())));
+        Request { method: method.into(), path: path.into(), query, headers: Vec::new(), body: Vec::new(), user: None }
+    }
+
+    /// With a JSON body.
+    pub fn with_json(mut self, value: &impl Serialize) -> Result<Self> {
+        self.body = serde_json::to_vec(value)?;
+        self.headers.push(("content-type".into(), "application/json".into()));
+        Ok(self)
+    }
+
+    /// On behalf of somebody: the room that is called believes it. A server is not told.
+    pub fn by(mut self, user: User) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     /// The value of a header, by its name in lower case. The first, where there are several.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -38,6 +66,11 @@ impl Response {
     pub fn problem(status: u16, detail: impl AsRef<str>) -> Self {
         let body = json!({ "type": "about:blank", "status": status, "detail": detail.as_ref() });
         Self::with_body(status, "application/problem+json", body.to_string().into_bytes())
+    }
+
+    /// The body, from JSON.
+    pub fn read_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
     }
 
     /// With one more header.

@@ -29,10 +29,14 @@ mod room;
 mod router;
 
 pub mod context;
+pub mod outbox;
+pub mod rooms;
 pub mod said;
 pub mod sockets;
 pub mod storage;
 pub mod timers;
+#[cfg(feature = "web")]
+pub mod web;
 
 pub use bindings::room::dormouse::room::types::{Message, Request, Response, User};
 pub use http::{Query, percent_decode};

@@ -11,9 +11,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
+use hyper::upgrade::Upgraded;
+use tokio::io::ReadBuf;
 use tokio::time::Sleep;
 use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -22,6 +21,7 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext}
 use super::bucket::Bucket;
 use super::close::Why;
 use super::outgoing::Outgoing;
+use super::wire::{self, Reader};
 use crate::clock::{self, UnixMillis};
 use crate::config::Limits;
 use crate::model::{Client, Close, Message, Said};
@@ -47,7 +47,7 @@ pub(super) struct Terms {
 
 /// The task of one WebSocket.
 pub(super) struct Connection {
-    reader: OwnedReadHalf,
+    reader: Reader,
     protocol: WebSocketContext,
     outgoing: Arc<Outgoing>,
     /// Given up when the room is told of the end.
@@ -79,17 +79,17 @@ enum State {
 struct Over;
 
 impl Connection {
-    /// A connection after its upgrade. `read` is what came with the request.
-    pub(super) fn new(stream: TcpStream, read: &[u8], outgoing: Arc<Outgoing>, seat: Seat, terms: Terms) -> Self {
+    /// A connection after its upgrade.
+    pub(super) fn new(upgraded: Upgraded, outgoing: Arc<Outgoing>, seat: Seat, terms: Terms) -> Self {
+        let (reader, writer, read) = wire::split(upgraded);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .max_message_size(Some(terms.message_bytes))
             .max_frame_size(Some(terms.message_bytes));
-        let protocol = WebSocketContext::from_partially_read(read.to_vec(), Role::Server, Some(config));
+        let protocol = WebSocketContext::from_partially_read(read.into(), Role::Server, Some(config));
         let heard = clock::monotonic();
         let alarm = Box::pin(tokio::time::sleep(first_alarm(&terms)));
         let bucket = (terms.messages_per_second > 0).then(|| Bucket::new(terms.messages_per_second, heard));
-        let (reader, writer) = stream.into_split();
         outgoing.open(writer);
         Connection {
             reader,
@@ -108,7 +108,9 @@ impl Connection {
     }
 
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<Over> {
-        self.take_work(context);
+        if self.take_work(context).is_err() {
+            return Poll::Ready(Over);
+        }
         if self.write(context).is_err() {
             return Poll::Ready(Over);
         }
@@ -124,8 +126,11 @@ impl Connection {
     }
 
     /// Do what the room and the host have asked for.
-    fn take_work(&mut self, context: &Context<'_>) {
+    fn take_work(&mut self, context: &Context<'_>) -> Result<(), Over> {
         let work = self.outgoing.take(context);
+        if work.cut {
+            return Err(Over);
+        }
         if let Some((code, reason)) = work.close {
             self.say_goodbye(code, &reason);
         }
@@ -134,6 +139,7 @@ impl Connection {
         {
             self.hand_over(message);
         }
+        Ok(())
     }
 
     fn say_goodbye(&mut self, code: u16, reason: &str) {
@@ -355,7 +361,7 @@ fn fault(error: &Error) -> Option<Why> {
 /// The connection as tungstenite sees it: reads come from the client, writes go behind what the room said.
 struct Wire<'a, 'b> {
     /// Absent where nothing is to be read.
-    reader: Option<(&'a mut OwnedReadHalf, &'a mut Context<'b>)>,
+    reader: Option<(&'a mut Reader, &'a mut Context<'b>)>,
     replies: &'a mut Vec<u8>,
 }
 
@@ -364,7 +370,7 @@ impl Read for Wire<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some((reader, context)) = &mut self.reader else { return Err(io::ErrorKind::WouldBlock.into()) };
         let mut buffer = ReadBuf::new(buffer);
-        match Pin::new(&mut **reader).poll_read(context, &mut buffer) {
+        match reader.poll_read(context, &mut buffer) {
             Poll::Ready(read) => read.map(|()| buffer.filled().len()),
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }

@@ -1,21 +1,21 @@
 //! From an HTTP request to its answer: the page, tickets, and through the router to a room.
 
-use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as HttpBody;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use rand::Rng;
 use serde_json::json;
 
+use super::body::Body;
 use super::identity::{Invalid, Verified};
 use super::origin::Origin;
-use super::problem::{Body, problem, problem_with};
-use super::{Edge, page, tickets, upgrade};
+use super::problem::{problem, problem_with};
+use super::{Edge, events, page, tickets, upgrade};
 use crate::clock;
 use crate::config;
 use crate::guest::{Decision, Moment};
@@ -26,6 +26,9 @@ use crate::room::{ConnectError, NoAnswer};
 const BEARER: &str = "bearer ";
 /// What comes before a token in `Sec-WebSocket-Protocol`.
 const BEARER_PROTOCOL: &str = "bearer.";
+
+/// What a body may fail with.
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Headers of a room's answer that are the host's business, or would reach beyond the room.
 const NOT_FROM_ROOMS: [&str; 12] = [
@@ -43,11 +46,12 @@ const NOT_FROM_ROOMS: [&str; 12] = [
     "upgrade",
 ];
 
-/// Headers of a request that no component sees: credentials, and what the host has dealt with.
-const NOT_FOR_ROOMS: [&str; 9] = [
+/// Headers of a request that no component sees: credentials, what the host has dealt with, and what only it may say.
+const NOT_FOR_ROOMS: [&str; 10] = [
     "authorization",
     "connection",
     "cookie",
+    "dormouse-caller",
     "proxy-authorization",
     "sec-websocket-extensions",
     "sec-websocket-key",
@@ -57,13 +61,19 @@ const NOT_FOR_ROOMS: [&str; 9] = [
 ];
 
 /// Answer one request.
-pub(super) async fn answer(edge: Arc<Edge>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub(super) async fn answer<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts, ());
     let path = request.uri().path();
     if path == "/healthz" {
-        return Ok(health(&edge));
+        return health(&edge);
     }
     let Some(relative) = relative(path, &edge.base_path) else {
-        return Ok(page(&edge, &request));
+        return page(&edge, &request);
     };
     let relative = relative.to_owned();
     let origin = edge.origins.of(request.headers());
@@ -77,7 +87,7 @@ pub(super) async fn answer(edge: Arc<Edge>, request: Request<Incoming>) -> Resul
             problem(StatusCode::FORBIDDEN, "this origin may not open sockets here")
         }
         (false, _) => match edge.requests.clone().try_acquire_owned() {
-            Ok(_permit) => api(&edge, request, relative, &origin).await,
+            Ok(_permit) => api(&edge, request, body, relative, &origin).await,
             Err(_) => overloaded("too many requests at once"),
         },
     };
@@ -87,7 +97,7 @@ pub(super) async fn answer(edge: Arc<Edge>, request: Request<Incoming>) -> Resul
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
-    Ok(response)
+    response
 }
 
 /// A path below the base path, beginning with a slash.
@@ -103,7 +113,7 @@ fn is_page(path: &str) -> bool {
     path == "/config.json" || page::file(path, &HeaderMap::new()).is_some()
 }
 
-fn page(edge: &Edge, request: &Request<Incoming>) -> Response<Body> {
+fn page(edge: &Edge, request: &Request<()>) -> Response<Body> {
     let path = request.uri().path();
     let found = match path {
         _ if !edge.page => None,
@@ -128,7 +138,7 @@ fn preflight(origin: &Origin) -> Response<Body> {
     if *origin == Origin::Foreign {
         return problem(StatusCode::FORBIDDEN, "this origin is not allowed");
     }
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
@@ -140,7 +150,11 @@ fn preflight(origin: &Origin) -> Response<Body> {
     response
 }
 
-async fn api(edge: &Arc<Edge>, mut request: Request<Incoming>, path: String, origin: &Origin) -> Response<Body> {
+async fn api<B>(edge: &Arc<Edge>, mut request: Request<()>, body: B, path: String, origin: &Origin) -> Response<Body>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
     let verified = match identify(edge, &request, origin) {
         Ok(verified) => verified,
         Err(invalid) => {
@@ -151,7 +165,7 @@ async fn api(edge: &Arc<Edge>, mut request: Request<Incoming>, path: String, ori
         return ticket(edge, request.method(), verified);
     }
     let handshake = upgrade::Handshake::take(&mut request);
-    let seen = match see(edge, request, path, &verified).await {
+    let seen = match see(edge, request, body, path, &verified).await {
         Ok(seen) => seen,
         Err(response) => return *response,
     };
@@ -184,6 +198,9 @@ async fn api(edge: &Arc<Edge>, mut request: Request<Incoming>, path: String, ori
                     "Bearer",
                 );
             };
+            if matches!(handshake, upgrade::Handshake::None) && events::are_asked(&request) {
+                return events::connect(edge, &address, request, verified).await;
+            }
             upgrade::connect(edge, handshake, &address, request, verified).await
         }
         Err(failure) => {
@@ -194,7 +211,11 @@ async fn api(edge: &Arc<Edge>, mut request: Request<Incoming>, path: String, ori
 }
 
 /// Who asks: the first credential that is there counts, valid or not.
-fn identify(edge: &Edge, request: &Request<Incoming>, origin: &Origin) -> Result<Option<Verified>, Invalid> {
+fn identify(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Option<Verified>, Invalid> {
+    // Whoever mounts the host may have asked already. Nothing that comes over a network gets in here.
+    if let Some(verified) = request.extensions().get::<Verified>() {
+        return verified.clone().check().map(Some);
+    }
     let headers = request.headers();
     let verify = |token: &str| edge.verifier.verify(token).map(Some);
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {
@@ -256,14 +277,19 @@ fn ticket(edge: &Edge, method: &Method, verified: Option<Verified>) -> Response<
 }
 
 /// The request as components see it: whole, bounded, without credentials.
-async fn see(
+async fn see<B>(
     edge: &Edge,
-    request: Request<Incoming>,
+    request: Request<()>,
+    body: B,
     path: String,
     verified: &Option<Verified>,
-) -> Result<model::Request, Box<Response<Body>>> {
+) -> Result<model::Request, Box<Response<Body>>>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
     let refuse = |status, detail: &str| Err(Box::new(problem(status, detail)));
-    let (parts, body) = request.into_parts();
+    let (parts, ()) = request.into_parts();
     let too_large = || problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
     if body.size_hint().lower() > edge.limits.body_bytes as u64 {
         return Err(Box::new(too_large()));
@@ -312,7 +338,7 @@ fn from_component(answer: model::Response) -> Response<Body> {
     if answer.headers.len() > config::RESPONSE_HEADERS {
         return bad("it has too many headers");
     }
-    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    let mut response = Response::new(Body::whole(answer.body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     for (name, value) in answer.headers {
@@ -361,7 +387,7 @@ pub(super) fn overloaded(detail: &str) -> Response<Body> {
 }
 
 fn json_response(value: &serde_json::Value) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
+    let mut response = Response::new(Body::whole(value.to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

@@ -16,13 +16,26 @@ const SECRET_BYTES: usize = 32;
 /// The longest `userId` and `userName`.
 const NAME_BYTES: usize = 256;
 
-/// Somebody whose token was valid.
+/// Somebody whose token was valid. A server that mounts the host, and knows by itself who asks, puts one into the
+/// extensions of the request; then no token is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// Who it is.
     pub user: User,
     /// When the token expires, where it does.
     pub expires_at: Option<UnixMillis>,
+}
+
+impl Verified {
+    /// Rooms may rely on the form of names.
+    pub(super) fn check(self) -> Result<Self, Invalid> {
+        for (what, text) in [("user id", &self.user.id), ("user name", &self.user.name)] {
+            if text.is_empty() || text.len() > NAME_BYTES || text.chars().any(char::is_control) {
+                return Err(Invalid(format!("the {what} must be 1 to {NAME_BYTES} bytes without control characters")));
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// Why a token is not valid, for the client to read.
@@ -117,12 +130,7 @@ impl Verifier {
             Kind::Jwt(jwt) => jwt.verify(token),
             Kind::Custom(verify) => verify(token),
         }?;
-        for (what, text) in [("user id", &verified.user.id), ("user name", &verified.user.name)] {
-            if text.is_empty() || text.len() > NAME_BYTES || text.chars().any(char::is_control) {
-                return Err(Invalid(format!("the {what} must be 1 to {NAME_BYTES} bytes without control characters")));
-            }
-        }
-        Ok(verified)
+        verified.check()
     }
 
     /// Whether tokens are believed as they are.

@@ -3,9 +3,11 @@
 //! A frame enters in `connection`, becomes an event through a room's [`Seat`](crate::room::Seat), and what the room
 //! says comes back through `outgoing` and leaves in `connection`. All close codes are in `close`.
 
+mod body;
 mod bucket;
 mod close;
 mod connection;
+mod events;
 mod frames;
 mod http;
 mod identity;
@@ -13,16 +15,21 @@ mod origin;
 mod outgoing;
 mod page;
 mod problem;
+mod service;
 mod tickets;
 mod upgrade;
+mod wire;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,18 +39,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::clock;
 use crate::config::{Config, Limits};
 use crate::guest::{Lane, RouterKind};
+use crate::model::Client;
 use crate::room::Rooms;
 
+pub use body::Body;
 pub use frames::encode;
 pub use identity::{Invalid, KeyError, Verified, Verifier, mint};
+pub use service::Service;
 
 use close::Why;
 use origin::Origins;
-use outgoing::Outgoing;
 use tickets::Tickets;
 
 /// After the goodbyes, how long clients may take to answer them.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+/// How long connections that are cut may take to notice.
+const CUT_WITHIN: Duration = Duration::from_secs(1);
 /// The longest request head, in bytes: room for a token of 8 KB and a page's cookies.
 const HEAD_BYTES: usize = 32 << 10;
 
@@ -61,12 +72,12 @@ pub struct Edge {
     limits: Arc<Limits>,
     requests: Arc<Semaphore>,
     connections: Arc<Semaphore>,
-    sockets: Mutex<HashMap<u64, Arc<Outgoing>>>,
+    sockets: Mutex<HashMap<u64, Arc<dyn Client>>>,
     next_socket: AtomicU64,
     draining: watch::Sender<bool>,
 }
 
-/// A WebSocket in the list of those to say goodbye to; dropping it takes it out.
+/// A socket in the list of those to say goodbye to; dropping it takes it out.
 struct Listed {
     edge: Arc<Edge>,
     number: u64,
@@ -99,6 +110,11 @@ impl Edge {
             next_socket: AtomicU64::new(0),
             draining: watch::Sender::new(false),
         })
+    }
+
+    /// The same for a server of somebody else's, which accepts the connections.
+    pub fn service(self: &Arc<Self>) -> Service {
+        Service::new(self.clone())
     }
 
     /// Accept connections until [`drain`](Self::drain).
@@ -151,9 +167,10 @@ impl Edge {
     async fn http(self: Arc<Self>, stream: TcpStream, place: Arc<OwnedSemaphorePermit>) {
         let mut draining = self.draining.subscribe();
         let edge = self.clone();
-        let service = service_fn(move |mut request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(place.clone());
-            http::answer(edge.clone(), request)
+            let answer = http::answer(edge.clone(), request);
+            async { Ok::<_, Infallible>(answer.await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -175,28 +192,40 @@ impl Edge {
         }
     }
 
-    /// Accept no more, and say goodbye to every WebSocket: 1001, and when to come back.
+    /// Accept no more, and say goodbye to every socket: 1001, and when to come back.
     pub fn say_goodbye(&self) {
         self.draining.send_replace(true);
         let sockets = self.sockets.lock().expect("no holder of this lock panics").values().cloned().collect::<Vec<_>>();
         for socket in sockets {
             // Spread, so that the next server is not met by all of them at once.
-            socket.end(Why::GoingAway { retry_after_s: rand::random_range(1..=3) });
+            end(&*socket, Why::GoingAway { retry_after_s: rand::random_range(1..=3) });
         }
     }
 
-    /// [Say goodbye](Self::say_goodbye), and give clients a moment to answer.
+    /// [Say goodbye](Self::say_goodbye), give clients a moment to answer, and end the connections of those who do not.
     pub async fn drain(&self) {
         self.say_goodbye();
+        if self.all_gone_within(GOODBYE_WITHIN).await {
+            return;
+        }
+        let silent = self.sockets.lock().expect("no holder of this lock panics").values().cloned().collect::<Vec<_>>();
+        tracing::info!(clients = silent.len(), "some clients did not answer the goodbye");
+        silent.iter().for_each(|client| client.cut());
+        self.all_gone_within(CUT_WITHIN).await;
+    }
+
+    async fn all_gone_within(&self, within: Duration) -> bool {
         let all_gone = async {
             while !self.sockets.lock().expect("no holder of this lock panics").is_empty() {
                 clock::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(GOODBYE_WITHIN, all_gone).await.is_err() {
-            tracing::info!("some clients did not answer the goodbye");
-        }
+        tokio::time::timeout(within, all_gone).await.is_ok()
     }
+}
+
+fn end(client: &dyn Client, why: Why) {
+    client.close(why.code(), &why.reason());
 }
 
 /// Wait until draining has begun.
@@ -206,12 +235,12 @@ async fn begun(draining: &mut watch::Receiver<bool>) {
 }
 
 impl Listed {
-    fn new(edge: &Arc<Edge>, outgoing: Arc<Outgoing>) -> Self {
+    fn new(edge: &Arc<Edge>, client: Arc<dyn Client>) -> Self {
         let number = edge.next_socket.fetch_add(1, Ordering::Relaxed);
-        edge.sockets.lock().expect("no holder of this lock panics").insert(number, outgoing.clone());
+        edge.sockets.lock().expect("no holder of this lock panics").insert(number, client.clone());
         // It may have come between the goodbyes and the end.
         if *edge.draining.borrow() {
-            outgoing.end(Why::GoingAway { retry_after_s: 1 });
+            end(&*client, Why::GoingAway { retry_after_s: 1 });
         }
         Listed { edge: edge.clone(), number }
     }

@@ -11,11 +11,10 @@ use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::close::Why;
-use super::frames;
-use crate::model::{Client, Said};
+use super::{frames, wire};
+use crate::model::{Client, Form, Said};
 
 /// Frames written with one system call.
 const FRAMES_A_WRITE: usize = 64;
@@ -32,11 +31,12 @@ pub(super) struct Outgoing {
 #[derive(Default)]
 struct Inner {
     /// Absent before the upgrade, and after the end.
-    stream: Option<OwnedWriteHalf>,
+    stream: Option<wire::Writer>,
     queue: Queue,
     writer: Writer,
     close: Option<(u16, String)>,
     closing: bool,
+    cut: bool,
     resumed: bool,
     waker: Option<Waker>,
 }
@@ -69,6 +69,8 @@ enum Writer {
 pub(super) struct Work {
     /// Say goodbye after what waits.
     pub(super) close: Option<(u16, String)>,
+    /// End at once.
+    pub(super) cut: bool,
     /// The room has space again.
     pub(super) resumed: bool,
 }
@@ -79,7 +81,7 @@ impl Outgoing {
     }
 
     /// The upgrade is done: what waits may leave.
-    pub(super) fn open(&self, stream: OwnedWriteHalf) {
+    pub(super) fn open(&self, stream: wire::Writer) {
         self.lock().stream = Some(stream);
     }
 
@@ -100,7 +102,7 @@ impl Outgoing {
         if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             inner.waker = Some(context.waker().clone());
         }
-        Work { close: inner.close.take(), resumed: std::mem::take(&mut inner.resumed) }
+        Work { close: inner.close.take(), cut: inner.cut, resumed: std::mem::take(&mut inner.resumed) }
     }
 
     /// Queue a frame that no room said: an answer to a ping, a goodbye. How many frames wait.
@@ -115,9 +117,9 @@ impl Outgoing {
     /// Fails: when the connection is gone.
     pub(super) fn poll_write(&self, context: &mut Context<'_>) -> io::Result<usize> {
         let mut inner = self.lock();
-        while !inner.write()? {
+        while !inner.write(Some(context))? {
             let Some(stream) = &inner.stream else { break };
-            match stream.as_ref().poll_write_ready(context) {
+            match stream.poll_ready(context) {
                 Poll::Ready(ready) => ready?,
                 Poll::Pending => {
                     inner.writer = Writer::Task;
@@ -138,28 +140,24 @@ impl Outgoing {
         self.in_flight.load(Ordering::Acquire) < self.most_in_flight
     }
 
-    /// End the connection.
-    pub(super) fn end(&self, why: Why) {
-        self.close(why.code(), &why.reason());
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no holder of this lock panics")
     }
 }
 
 impl Inner {
-    /// Write until nothing waits, or the connection takes no more: then false.
-    fn write(&mut self) -> io::Result<bool> {
-        let Some(stream) = &self.stream else { return Ok(self.queue.is_empty()) };
+    /// Write until nothing waits, or the connection takes no more: then false. `context` is that of the connection's
+    /// task, where it is the one that writes.
+    fn write(&mut self, mut context: Option<&mut Context<'_>>) -> io::Result<bool> {
+        let Some(stream) = &mut self.stream else { return Ok(self.queue.is_empty()) };
         while let Some(first) = &self.queue.first {
             let wrote = if self.queue.rest.is_empty() {
-                stream.try_write(first)
+                stream.write(&[IoSlice::new(first)], context.as_deref_mut())
             } else {
                 let mut frames = [IoSlice::new(&[]); FRAMES_A_WRITE];
                 let waiting = std::iter::once(first).chain(&self.queue.rest);
                 let count = frames.iter_mut().zip(waiting).map(|(slot, frame)| *slot = IoSlice::new(frame)).count();
-                stream.try_write_vectored(&frames[..count])
+                stream.write(&frames[..count], context.as_deref_mut())
             };
             match wrote {
                 Ok(written) => self.queue.advance(written),
@@ -167,6 +165,11 @@ impl Inner {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+        match stream.flush(context) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
         }
         self.writer = Writer::Nobody;
         Ok(true)
@@ -230,7 +233,7 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 
 impl Client for Outgoing {
     fn say(&self, said: &Said) -> bool {
-        let frame = said.encoded(frames::encode);
+        let frame = said.encoded(Form::Frame, frames::encode);
         let mut inner = self.lock();
         if inner.closing {
             return false;
@@ -255,7 +258,7 @@ impl Client for Outgoing {
     fn flush(&self) {
         let mut inner = self.lock();
         // Before the upgrade is done everything waits, and the connection's task begins with it.
-        if inner.stream.is_some() && inner.writer == Writer::Sayer && !inner.write().unwrap_or(false) {
+        if inner.stream.is_some() && inner.writer == Writer::Sayer && !inner.write(None).unwrap_or(false) {
             // The rest, or the error, is for the task.
             inner.writer = Writer::Task;
             wake(inner);
@@ -268,6 +271,13 @@ impl Client for Outgoing {
             inner.close = Some((code, reason.to_owned()));
             wake(inner);
         }
+    }
+
+    fn cut(&self) {
+        let mut inner = self.lock();
+        inner.closing = true;
+        inner.cut = true;
+        wake(inner);
     }
 
     fn taken(&self) {
@@ -302,11 +312,11 @@ mod tests {
     }
 
     /// The two ends of a connection.
-    async fn connection() -> (OwnedWriteHalf, tokio::net::TcpStream) {
+    async fn connection() -> (wire::Writer, tokio::net::TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connect = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
         let (ours, theirs) = tokio::join!(listener.accept(), connect);
-        (ours.unwrap().0.into_split().1, theirs.unwrap())
+        (wire::Writer::Tcp(ours.unwrap().0.into_split().1), theirs.unwrap())
     }
 
     #[test]
@@ -330,9 +340,9 @@ mod tests {
     fn nothing_is_said_after_a_goodbye() {
         let outgoing = Outgoing::new(100, 1);
         say(&outgoing, 1);
-        outgoing.end(Why::Idle);
+        outgoing.close(Why::Idle.code(), "");
         say(&outgoing, 1);
-        outgoing.end(Why::TooBig);
+        outgoing.close(Why::TooBig.code(), "");
         assert_eq!(close_code(&outgoing), Some(4408));
         assert_eq!(outgoing.buffered(), 3);
     }

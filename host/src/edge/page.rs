@@ -1,13 +1,11 @@
 //! The demo page and the browser client it uses, embedded: no file is needed beside the binary, and no build step.
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use hyper::{HeaderMap, Response, StatusCode};
 use include_dir::{Dir, include_dir};
 use serde_json::json;
 
-use super::problem::Body;
+use super::body::Body;
 
 static PAGE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
 static CLIENT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../client/src");
@@ -26,9 +24,9 @@ pub(super) fn file(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     let contents = file?.contents();
     // Good for as long as the binary is: a new one may have other files.
     let tag = format!("\"{}-{}\"", env!("CARGO_PKG_VERSION"), fingerprint(contents));
-    let mut response = Response::new(Full::new(Bytes::from_static(contents)));
+    let mut response = Response::new(Body::whole(contents));
     if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
-        *response.body_mut() = Full::default();
+        *response.body_mut() = Body::default();
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     }
     let headers = response.headers_mut();
@@ -44,7 +42,7 @@ pub(super) fn file(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
 /// What the page needs to know of this server.
 pub(super) fn config(base_path: &str, dev: bool) -> Response<Body> {
     let config = json!({ "basePath": base_path, "auth": if dev { "dev" } else { "jwt" } });
-    let mut response = Response::new(Full::new(Bytes::from(config.to_string())));
+    let mut response = Response::new(Body::whole(config.to_string()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tungstenite::handshake::derive_accept_key;
 
+use super::body::Body;
 use super::connection::{Connection, Terms};
 use super::http::{not_connected, overloaded};
 use super::identity::Verified;
 use super::outgoing::Outgoing;
-use super::problem::{Body, problem, problem_with};
+use super::problem::{problem, problem_with};
 use super::{Edge, Listed};
 use crate::model::{self, Address};
 
@@ -42,28 +39,32 @@ pub(super) enum Handshake {
 
 /// Whether a request wants to become a WebSocket.
 pub(super) fn is_asked(headers: &HeaderMap) -> bool {
-    lists(headers, header::UPGRADE, "websocket")
+    lists(values(headers, header::UPGRADE), "websocket")
 }
 
 /// The subprotocols that a client names.
 pub(super) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
+    values(headers, header::SEC_WEBSOCKET_PROTOCOL).flat_map(|value| value.split(',')).map(str::trim)
 }
 
-fn lists(headers: &HeaderMap, name: header::HeaderName, word: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(word))
+fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+}
+
+/// Whether a word is in one of the comma-separated lists that are the values of a header.
+pub(super) fn lists<'a>(mut values: impl Iterator<Item = &'a str>, word: &str) -> bool {
+    let is_word = |item: &str| item.split(';').next().is_some_and(|item| item.trim().eq_ignore_ascii_case(word));
+    values.any(|value| value.split(',').any(is_word))
 }
 
 impl Handshake {
     /// Take from a request what its upgrade needs.
-    pub(super) fn take(request: &mut Request<Incoming>) -> Self {
+    pub(super) fn take(request: &mut Request<()>) -> Self {
         let headers = request.headers();
         if !is_asked(headers) {
             return Handshake::None;
         }
-        if request.method() != Method::GET || !lists(headers, header::CONNECTION, "upgrade") {
+        if request.method() != Method::GET || !lists(values(headers, header::CONNECTION), "upgrade") {
             return Handshake::Bad("an upgrade is a GET with `Connection: Upgrade`");
         }
         if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
@@ -121,14 +122,13 @@ pub(super) async fn connect(
             seat.close(model::Close::lost());
             return;
         };
-        let (stream, read) = into_parts(upgraded);
-        let connection = Box::new(Connection::new(stream, &read, outgoing, seat, terms));
+        let connection = Box::new(Connection::new(upgraded, outgoing, seat, terms));
         tokio::spawn(async move {
             connection.await;
             drop((listed, place));
         });
     });
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -138,9 +138,4 @@ pub(super) async fn connect(
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
     }
     response
-}
-
-fn into_parts(upgraded: Upgraded) -> (TcpStream, bytes::Bytes) {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().expect("the edge accepts nothing but TCP");
-    (parts.io.into_inner(), parts.read_buf)
 }

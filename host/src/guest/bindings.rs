@@ -11,6 +11,20 @@ pub(super) mod room {
     });
 }
 
+/// What a connected room imports beside that.
+pub(super) mod reach {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        inline: "package dormouse:host; world reach { import dormouse:room/rooms@0.1.1; import dormouse:room/outbox@0.1.1; }",
+        world: "dormouse:host/reach",
+        imports: {
+            "dormouse:room/rooms.call": async | trappable,
+            default: trappable,
+        },
+        with: { "dormouse:room/types": crate::guest::bindings::room::dormouse::room::types },
+    });
+}
+
 /// The world of a router.
 pub(super) mod router {
     wasmtime::component::bindgen!({

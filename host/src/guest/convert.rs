@@ -47,6 +47,10 @@ pub(super) fn response(response: types::Response) -> Response {
     Response { status: response.status, headers: response.headers, body: response.body }
 }
 
+pub(super) fn response_to(response: Response) -> types::Response {
+    types::Response { status: response.status, headers: response.headers, body: response.body }
+}
+
 pub(super) fn timer(timer: &Timer) -> timers::Timer {
     timers::Timer { name: timer.name.clone(), at: timer.at, payload: timer.payload.to_vec(), attempt: timer.attempt }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::contract::CONTRACT;
 use super::limits::Exceeded;
 use super::state::Host;
 
@@ -74,8 +75,20 @@ pub enum LoadError {
         /// What is wrong with it.
         cause: String,
     },
+    /// It was built against a contract that this host does not speak.
+    #[error("{name} was built against dormouse:room@{built}, and this dormouse speaks {spoken}: {advice}")]
+    Version {
+        /// Which component.
+        name: String,
+        /// The version it was built against.
+        built: String,
+        /// The version that is spoken here, with all older ones that differ from it in the last number.
+        spoken: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
     /// It imports what a room cannot have, or does not export what one must.
-    #[error("{name} does not fit the contract dormouse:room@0.1.0: {cause}")]
+    #[error("{name} does not fit the contract dormouse:room@{CONTRACT}: {cause}")]
     Contract {
         /// Which component.
         name: String,

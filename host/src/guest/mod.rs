@@ -4,15 +4,18 @@
 //! [`Turn`](crate::model::Turn), or the reason why there is none. Calls run on fibers: a guest that computes for long
 //! yields its thread at an epoch tick and is finished elsewhere (`lane`), so nobody waits for it but its own room.
 //!
-//! What a guest can reach is in `imports/`, one file a WIT interface. Nothing there waits, sleeps or opens anything.
+//! What a guest can reach is in `imports/`, one file a WIT interface. Nothing there waits, sleeps or opens anything, but for
+//! the calls of a room that is connected: one whose component imports a way out. `outside` is what is behind them.
 
 mod bindings;
+mod contract;
 mod convert;
 mod failure;
 mod imports;
 mod instance;
 mod lane;
 mod limits;
+mod outside;
 mod router;
 mod state;
 mod wasi;
@@ -26,9 +29,11 @@ use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingA
 
 use crate::config::Limits;
 
+pub use contract::CONTRACT;
 pub use failure::{LoadError, TurnFailure};
 pub use instance::{Instance, Moment};
 pub use lane::Lane;
+pub use outside::{CallError, Outside, PostError, Waited};
 pub use router::{Decision, RouterKind};
 pub use state::Lent;
 
@@ -52,6 +57,8 @@ pub struct Engine {
 struct Pool {
     engine: wasmtime::Engine,
     linker: Arc<Linker<Host>>,
+    /// For components that import a way out.
+    connected: Arc<Linker<Host>>,
 }
 
 /// A component that can be a room, compiled and linked. Cheap to clone.
@@ -63,6 +70,7 @@ pub struct RoomKind {
     limits: Arc<Limits>,
     /// Interfaces it imports, for the operator to see what it can do.
     imports: Arc<[String]>,
+    connected: bool,
 }
 
 impl Engine {
@@ -82,8 +90,9 @@ impl Engine {
     pub fn room(&self, name: &str, wasm: &[u8]) -> Result<RoomKind, LoadError> {
         let component = self.warm.compile(name, wasm)?;
         let imports = self.warm.imports(&component);
+        let connected = imports.iter().any(|import| is_way_out(import));
         let link = |pool: &Pool, component| {
-            let pre = pool.link(name, &component)?;
+            let pre = pool.link(name, &component, connected)?;
             RoomComponentPre::new(pre).map_err(|error| LoadError::contract(name, error))
         };
         let cold = self.cold.copy(name, &component)?;
@@ -93,13 +102,14 @@ impl Engine {
             warm_places: self.warm_places.clone(),
             limits: self.limits.clone(),
             imports,
+            connected,
         })
     }
 
     /// Compile a router's component. `name` is for messages.
     pub fn router(&self, name: &str, wasm: &[u8]) -> Result<RouterKind, LoadError> {
         let component = self.warm.compile(name, wasm)?;
-        let pre = self.warm.link(name, &component)?;
+        let pre = self.warm.link(name, &component, false)?;
         let imports = self.warm.imports(&component);
         RouterKind::new(pre, self.limits.clone(), imports).map_err(|error| LoadError::contract(name, error))
     }
@@ -110,11 +120,17 @@ impl Pool {
         let engine = wasmtime::Engine::new(&config(limits, instances, resident)).map_err(LoadError::engine)?;
         let mut linker = Linker::new(&engine);
         link(&mut linker).map_err(LoadError::engine)?;
-        Ok(Pool { engine, linker: Arc::new(linker) })
+        let mut connected = linker.clone();
+        link_way_out(&mut connected).map_err(LoadError::engine)?;
+        Ok(Pool { engine, linker: Arc::new(linker), connected: Arc::new(connected) })
     }
 
     fn compile(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
-        Component::new(&self.engine, wasm).map_err(|error| LoadError::compile(name, error))
+        let component = Component::new(&self.engine, wasm).map_err(|error| LoadError::compile(name, error))?;
+        let its_type = component.component_type();
+        let names = its_type.imports(&self.engine).map(|(name, _)| name);
+        contract::check(name, names.chain(its_type.exports(&self.engine).map(|(name, _)| name)))?;
+        Ok(component)
     }
 
     /// A component that was compiled for another pool: compiling takes 40 ms, this less than one.
@@ -125,8 +141,9 @@ impl Pool {
         copied.map_err(|error| LoadError::compile(name, error))
     }
 
-    fn link(&self, name: &str, component: &Component) -> Result<InstancePre<Host>, LoadError> {
-        self.linker.instantiate_pre(component).map_err(|error| LoadError::contract(name, error))
+    fn link(&self, name: &str, component: &Component, connected: bool) -> Result<InstancePre<Host>, LoadError> {
+        let linker = if connected { &self.connected } else { &self.linker };
+        linker.instantiate_pre(component).map_err(|error| LoadError::contract(name, error))
     }
 
     fn imports(&self, component: &Component) -> Arc<[String]> {
@@ -139,6 +156,16 @@ impl RoomKind {
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
+
+    /// Whether it imports a way out: other rooms, or servers. One that does not has none.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+}
+
+/// Whether an interface leads out of the room.
+fn is_way_out(import: &str) -> bool {
+    ["dormouse:room/rooms@", "dormouse:room/outbox@", "wasi:http/"].iter().any(|way| import.starts_with(way))
 }
 
 /// Bytes of an instance that stay mapped for the next one, once it was dropped.
@@ -196,6 +223,15 @@ fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     storage::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
     timers::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
     wasi::link(linker)
+}
+
+/// What a connected room can reach beside that. A call waits, so every call of an instance that has one is asynchronous;
+/// they all run on fibers anyhow.
+fn link_way_out(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    use bindings::reach::dormouse::room::{outbox, rooms};
+    rooms::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
+    outbox::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
+    imports::web::link(linker)
 }
 
 /// Advance the epochs, so that long computations yield. The thread ends with the engines.

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use wasmtime::bail;
+use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::bindings::room::dormouse::room::context::WakeReason;
 use super::instance::Moment;
 use super::limits::Meter;
+use super::outside::{Calls, Outside, Reach};
 use super::wasi::Wasi;
 use crate::config::Limits;
 use crate::model::{
-    Address, Answer, Output, Socket, SocketChange, SocketKey, Sockets, Storage, Timer, Timers, Turn, Writes,
+    Address, Answer, Destination, Output, Request, Socket, SocketChange, SocketKey, Sockets, Storage, Timer, Timers,
+    Turn, Writes,
 };
 
 /// A guest's handle holds its socket's key and nothing else.
@@ -36,6 +39,12 @@ pub struct Lent {
     pub storage: Arc<dyn Storage>,
     /// The longest message it may send, in bytes.
     pub message_out_bytes: usize,
+    /// Its way out; absent for a room that has none.
+    pub outside: Option<Arc<dyn Outside>>,
+    /// The number of the commit that all earlier turns are durable with: before it is, nothing leaves the room.
+    pub commits_before: u64,
+    /// How many of its posts wait to be taken.
+    pub posts_waiting: usize,
 }
 
 impl fmt::Debug for Lent {
@@ -55,7 +64,10 @@ pub(super) struct Host {
     pub(super) woken_by: WakeReason,
     rng: Option<StdRng>,
     log_lines: u32,
-    wasi: Option<Box<Wasi>>,
+    pub(super) wasi: Option<Box<Wasi>>,
+    /// Present once the room has used `wasi:http`.
+    pub(super) http: Option<WasiHttpCtx>,
+    pub(super) reach: Reach,
 }
 
 /// What a turn has changed so far.
@@ -66,6 +78,7 @@ pub(super) struct Changes {
     pub(super) timers: BTreeMap<String, Option<Timer>>,
     /// How the sockets it changed were before, in the order of the changes.
     pub(super) sockets_before: Vec<(SocketKey, SocketChange)>,
+    pub(super) posts: Vec<(Destination, Request)>,
     pub(super) outputs: Vec<Output>,
     pub(super) output_bytes: usize,
 }
@@ -74,6 +87,7 @@ impl Host {
     pub(super) fn new(limits: Arc<Limits>) -> Self {
         Host {
             meter: Meter::new(&limits),
+            reach: Reach { outside: None, after: 0, calls: Calls::default(), limits: limits.clone() },
             limits,
             moment: Moment::default(),
             lent: None,
@@ -82,6 +96,7 @@ impl Host {
             rng: None,
             log_lines: 0,
             wasi: None,
+            http: None,
         }
     }
 
@@ -89,6 +104,9 @@ impl Host {
     pub(super) fn begin(&mut self, moment: Moment, lent: Option<Box<Lent>>) {
         self.meter.restart();
         self.moment = moment;
+        self.reach.calls = Calls::default();
+        self.reach.outside = lent.as_ref().and_then(|lent| lent.outside.clone());
+        self.reach.after = lent.as_ref().map_or(0, |lent| lent.commits_before);
         self.lent = lent;
         self.rng = None;
         self.log_lines = 0;
@@ -182,6 +200,7 @@ impl Changes {
         Turn {
             writes: self.writes,
             timers: self.timers,
+            posts: self.posts,
             sockets_before: self.sockets_before,
             outputs: self.outputs,
             answer,

@@ -67,6 +67,10 @@ impl Wasi {
         self.output.lock().expect("no holder of this lock panics").clear();
     }
 
+    pub(super) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
     pub(super) fn last_words(&self) -> String {
         self.output.lock().expect("no holder of this lock panics").clone()
     }

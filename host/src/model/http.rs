@@ -26,6 +26,33 @@ pub struct Request {
     pub user: Option<User>,
 }
 
+impl User {
+    /// Somebody, by a stable id and a name for people to read.
+    pub fn new(id: impl Into<String>, name: impl Into<String>) -> Self {
+        User { id: id.into(), name: name.into() }
+    }
+}
+
+impl Request {
+    /// `GET` of a path, such as `/messages?limit=5`.
+    pub fn get(path: &str) -> Self {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_owned())));
+        Request { method: "GET".into(), path: path.into(), query, ..Request::default() }
+    }
+
+    /// `POST` of a JSON value to a path.
+    pub fn post_json(path: &str, value: &serde_json::Value) -> Self {
+        let headers = vec![("content-type".into(), "application/json".into())];
+        Request { method: "POST".into(), headers, body: value.to_string().into_bytes(), ..Request::get(path) }
+    }
+
+    /// The same, asked by somebody.
+    pub fn by(mut self, user: User) -> Self {
+        self.user = Some(user);
+        self
+    }
+}
+
 /// One response, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
@@ -35,4 +62,11 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The body, from JSON.
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
 }

@@ -37,10 +37,20 @@ impl Message {
 #[derive(Debug, Clone)]
 pub struct Said(Arc<Inner>);
 
+/// How a message travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As a WebSocket frame.
+    Frame,
+    /// As a server-sent event.
+    Event,
+}
+
 #[derive(Debug)]
 struct Inner {
     content: Content,
-    encoded: OnceLock<Bytes>,
+    frame: OnceLock<Bytes>,
+    event: OnceLock<Bytes>,
 }
 
 #[derive(Debug)]
@@ -62,7 +72,7 @@ impl Said {
     }
 
     fn of(content: Content) -> Self {
-        Said(Arc::new(Inner { content, encoded: OnceLock::new() }))
+        Said(Arc::new(Inner { content, frame: OnceLock::new(), event: OnceLock::new() }))
     }
 
     /// The message itself; absent where there are several.
@@ -73,13 +83,38 @@ impl Said {
         }
     }
 
-    /// Its form on the wire, made by `encode` the first time anybody asks.
-    pub fn encoded(&self, encode: fn(&Message) -> Bytes) -> &Bytes {
-        self.0.encoded.get_or_init(|| match &self.0.content {
+    /// The message itself, or the several that it is made of.
+    pub fn parts(&self) -> Result<&Message, &[Said]> {
+        match &self.0.content {
+            Content::One(message) => Ok(message),
+            Content::Together(said) => Err(said),
+        }
+    }
+
+    /// Bytes of all that it says.
+    pub fn len(&self) -> usize {
+        match &self.0.content {
+            Content::One(message) => message.len(),
+            Content::Together(said) => said.iter().map(Said::len).sum(),
+        }
+    }
+
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its bytes on the wire, made by `encode` the first time anybody asks for this form.
+    pub fn encoded(&self, form: Form, encode: fn(&Message) -> Bytes) -> &Bytes {
+        let encoded = match form {
+            Form::Frame => &self.0.frame,
+            Form::Event => &self.0.event,
+        };
+        encoded.get_or_init(|| match &self.0.content {
             Content::One(message) => encode(message),
             Content::Together(said) => {
-                let mut all = Vec::with_capacity(said.iter().map(|said| said.encoded(encode).len()).sum());
-                said.iter().for_each(|said| all.extend_from_slice(said.encoded(encode)));
+                let mut all = Vec::with_capacity(said.iter().map(|said| said.encoded(form, encode).len()).sum());
+                said.iter().for_each(|said| all.extend_from_slice(said.encoded(form, encode)));
                 all.into()
             }
         })

@@ -25,6 +25,9 @@ pub trait Client: Send + Sync {
     /// Close the connection after what was said before.
     fn close(&self, code: u16, reason: &str);
 
+    /// End the connection here and now, whatever waits: the host is leaving and the client did not say goodbye.
+    fn cut(&self) {}
+
     /// One message of this client has been through its turn: it may send one more.
     fn taken(&self);
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{AutoResponse, Except, Response, Said, SocketKey, Timer};
+use super::{AutoResponse, Destination, Except, Request, Response, Said, SocketKey, Timer};
 
 /// Keys and their new values; an absent value removes the key.
 pub type Writes = BTreeMap<Bytes, Option<Bytes>>;
@@ -17,6 +17,8 @@ pub struct Turn {
     pub writes: Writes,
     /// Timers set and removed, to be committed with the writes.
     pub timers: BTreeMap<String, Option<Timer>>,
+    /// Requests to be made once all of it is durable, to be committed with the writes.
+    pub posts: Vec<(Destination, Request)>,
     /// How the sockets whose tags or attachments it changed were before, in the order of the changes.
     pub sockets_before: Vec<(SocketKey, SocketChange)>,
     /// What may be said once all of it is durable, in order.

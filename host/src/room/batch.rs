@@ -6,7 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Timer, Writes};
+use bytes::Bytes;
+
+use crate::model::{Destination, Post, PostNumber, Request};
+use crate::store::Changes;
 
 /// Turns that share a commit at most: what one has said waits while the others run.
 const TURNS: usize = 32;
@@ -16,25 +19,42 @@ const BYTES: usize = 256 << 10;
 /// What goes into a room's next commit.
 #[derive(Default)]
 pub(super) struct Batch {
-    pub(super) writes: Writes,
-    pub(super) timers: BTreeMap<String, Option<Timer>>,
+    pub(super) changes: Changes,
     turns: usize,
     bytes: usize,
+    posts: u16,
 }
 
 impl Batch {
     /// One more turn, after those that are in here.
-    pub(super) fn add(&mut self, writes: Writes, timers: BTreeMap<String, Option<Timer>>) {
-        let bytes =
-            |(key, value): (&bytes::Bytes, &Option<bytes::Bytes>)| key.len() + value.as_ref().map_or(0, |v| v.len());
-        self.bytes += writes.iter().map(bytes).sum::<usize>();
+    pub(super) fn add(&mut self, changes: Changes) {
+        let bytes = |(key, value): (&Bytes, &Option<Bytes>)| key.len() + value.as_ref().map_or(0, |value| value.len());
+        self.bytes += changes.writes.iter().map(bytes).sum::<usize>();
+        self.bytes += changes.posts.values().flatten().map(|post| post.request.body.len()).sum::<usize>();
         self.turns += 1;
-        if self.writes.is_empty() {
-            self.writes = writes;
+        if self.changes.writes.is_empty() {
+            self.changes.writes = changes.writes;
         } else {
-            self.writes.extend(writes);
+            self.changes.writes.extend(changes.writes);
         }
-        self.timers.extend(timers);
+        self.changes.timers.extend(changes.timers);
+        self.changes.posts.extend(changes.posts);
+        self.changes.taken.extend(changes.taken);
+    }
+
+    /// Number what a turn posts. `commit` is the number that this batch's commit will have.
+    pub(super) fn number(
+        &mut self,
+        commit: u64,
+        posts: Vec<(Destination, Request)>,
+        now: u64,
+    ) -> BTreeMap<PostNumber, Option<Post>> {
+        let number = |(destination, request)| {
+            let number = PostNumber::new(commit, self.posts);
+            self.posts = self.posts.checked_add(1).expect("a batch has fewer posts than a room may have waiting");
+            (number, Some(Post { destination, request, at: now, attempt: 0 }))
+        };
+        posts.into_iter().map(number).collect()
     }
 
     /// Whether nothing has to be written.

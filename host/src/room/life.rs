@@ -1,6 +1,6 @@
 //! One room, from its first event until nothing can wake it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,14 +16,16 @@ use super::batch::Batch;
 use super::mailbox::{Incoming, Mailbox, Next};
 use super::outbox::{Held, Reply, Words};
 use super::pending::Ledger;
+use super::reach::{Outcome, PostId, Reach, post_backoff};
 use super::{ConnectError, Namespace, NoAnswer, Seat, Shared, policy};
 use crate::clock::{self, UnixMillis};
-use crate::guest::{Instance, Lent, Moment, TurnFailure};
+use crate::config;
+use crate::guest::{Instance, Lent, Moment, Outside, TurnFailure};
 use crate::model::{
-    Address, Answer, Audience, Client, Event, Message, Output, Response, Said, Socket, SocketKey, Sockets,
-    StorageFailed, Timer, Turn, User, Writes,
+    Address, Answer, Audience, Client, Event, Except, Message, Output, Post, PostNumber, Posts, Response, Said, Socket,
+    SocketKey, Sockets, StorageFailed, Timer, Turn, User,
 };
-use crate::store::{CommitError, Receipt, RoomLog};
+use crate::store::{Changes, CommitError, Receipt, RoomLog, Stored};
 
 /// What a client is told when its room's storage is lost or failing: come back.
 const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
@@ -46,6 +48,12 @@ struct Opened {
     now: UnixMillis,
     /// When the wheel will wake us.
     wakes_at: Option<UnixMillis>,
+    /// What it posted and nobody has taken yet.
+    posts: Posts,
+    /// Of those, which are being carried.
+    carried: BTreeSet<PostNumber>,
+    /// Posts of others that it took since it woke: what the disk knows is behind.
+    taken: BTreeMap<Address, PostNumber>,
 }
 
 /// A room while it runs.
@@ -61,6 +69,8 @@ pub(super) struct Room {
     woken: bool,
     /// It shall rest as soon as all that it said is out.
     wants_rest: bool,
+    /// A post is due as soon as its commit is durable.
+    posts_wait: bool,
 }
 
 /// The room cannot go on: what was held back is never said.
@@ -78,7 +88,7 @@ enum Cause {
     Message(SocketKey),
     Close(SocketKey),
     Timer(Timer),
-    Request(oneshot::Sender<Result<Response, NoAnswer>>),
+    Request { post: Option<PostId>, answer: oneshot::Sender<Result<Response, NoAnswer>> },
 }
 
 impl Life {
@@ -113,6 +123,7 @@ impl Room {
             last_event,
             woken: true,
             wants_rest: false,
+            posts_wait: false,
         };
         runtime.spawn(room.live().instrument(span));
     }
@@ -135,7 +146,12 @@ impl Room {
             }
             match self.next(idle.as_mut()).await {
                 Next::Event(event) => self.event(event).await?,
-                Next::Durable(receipt) => self.show(&receipt),
+                Next::Durable(receipt) => {
+                    self.show(&receipt);
+                    if std::mem::take(&mut self.posts_wait) {
+                        self.carry_posts();
+                    }
+                }
                 Next::Broken(error) => return Err(error.into()),
                 Next::Hibernate => {
                     self.hibernate();
@@ -153,9 +169,9 @@ impl Room {
             return Ok(());
         }
         let (address, namespace) = (life.address.clone(), life.namespace.clone());
-        let (log, timers) = self.shared.store.room(&address)?;
+        let Stored { log, timers, posts } = self.shared.store.room(&address)?;
         let ledger = Arc::new(Ledger::new(log.reader()));
-        let wakes_at = timers.earliest();
+        let wakes_at = earliest(timers.earliest(), &posts, &BTreeSet::new());
         self.mailbox.outbox.begin(log.number());
         let lent = Lent {
             address,
@@ -164,8 +180,20 @@ impl Room {
             timers,
             storage: ledger.clone(),
             message_out_bytes: namespace.message_out_bytes,
+            outside: None,
+            commits_before: 0,
+            posts_waiting: 0,
         };
-        let opened = Opened { log, ledger, lent: Some(Box::new(lent)), now: 0, wakes_at };
+        let opened = Opened {
+            log,
+            ledger,
+            lent: Some(Box::new(lent)),
+            now: 0,
+            wakes_at,
+            posts,
+            carried: BTreeSet::new(),
+            taken: BTreeMap::new(),
+        };
         self.life().opened = Some(opened);
         Ok(())
     }
@@ -176,7 +204,7 @@ impl Room {
             let outbox = &self.mailbox.outbox;
             let draining = self.shared.draining.load(Ordering::Acquire);
             let ready = outbox.len() < self.shared.limits.uncommitted_turns;
-            let wants_receipts = !ready || draining || self.wants_rest;
+            let wants_receipts = !ready || draining || self.wants_rest || self.posts_wait;
             // What woke us may be the first of several that are on their way in: those who run already, or are about
             // to, go first, and the room hears them all in one go. Where nobody else runs, this takes no time.
             if self.woken && self.mailbox.has_events() {
@@ -214,7 +242,12 @@ impl Room {
     fn hibernate(&mut self) {
         self.instance = None;
         self.mailbox.unused();
-        self.opened().lent().sockets.shrink();
+        let nothing_on_its_way = self.batch.is_empty() && self.mailbox.outbox.is_empty();
+        let opened = self.opened();
+        opened.lent().sockets.shrink();
+        if nothing_on_its_way {
+            opened.taken.clear();
+        }
     }
 
     /// End this task if nothing waits: the room sleeps in its mailbox, or is forgotten where nothing needs it.
@@ -225,7 +258,8 @@ impl Room {
         }
         let Some(mut life) = self.life.take() else { return true };
         let opened = life.opened.as_mut().expect("opened before its first event");
-        let rested = if opened.lent().sockets.is_empty() {
+        // One whose posts are being carried would be asked for at once, and would carry them again.
+        let rested = if opened.lent().sockets.is_empty() && opened.carried.is_empty() {
             self.shared.registry.forget(life, &self.mailbox)
         } else {
             self.mailbox.rest(life)
@@ -262,7 +296,32 @@ impl Room {
                 self.opened().lent().sockets.mark_gone(socket);
                 self.turn(Event::Close(socket, close), Cause::Close(socket)).await
             }
-            Incoming::Request { request, answer } => self.turn(Event::Request(request), Cause::Request(answer)).await,
+            Incoming::Request { request, post, answer } => {
+                if let Some(post) = &post
+                    && self.has_taken(post)?
+                {
+                    // It came before, and its sender does not know. Behind the commit that it was taken with.
+                    let response = Response { status: 200, headers: Vec::new(), body: Vec::new() };
+                    self.hold(Vec::new(), Reply::Request(Ok(response), answer));
+                    if self.batch.is_empty() {
+                        self.release();
+                    }
+                    return Ok(());
+                }
+                self.turn(Event::Request(request), Cause::Request { post, answer }).await
+            }
+            Incoming::Posted { number, outcome } => {
+                self.posted(number, outcome);
+                Ok(())
+            }
+            Incoming::Say { message, answer } => {
+                let to_everyone = Output::Say(Said::new(message), Audience::Everyone(Except::Nobody));
+                self.hold(vec![to_everyone], Reply::Said(answer));
+                if self.batch.is_empty() {
+                    self.release();
+                }
+                Ok(())
+            }
             Incoming::TimersDue => self.timers_due().await,
         }
     }
@@ -294,8 +353,77 @@ impl Room {
                 self.turn(Event::Timer(timer.clone()), Cause::Timer(timer)).await?;
             }
         }
+        self.carry_posts();
         self.arm();
         Ok(())
+    }
+
+    /// Carry the posts that are due, as far as they are durable.
+    fn carry_posts(&mut self) {
+        let (now, durable) = (clock::unix_millis(), self.mailbox.outbox.durable());
+        let (shared, life) = (self.shared.clone(), self.life());
+        let (address, namespace) = (life.address.clone(), life.namespace.clone());
+        let opened = life.opened.as_mut().expect("opened before its first event");
+        let mut waits = false;
+        for (number, post) in opened.posts.next() {
+            if post.at > now || opened.carried.contains(&number) {
+                continue;
+            }
+            if number.commit() > durable {
+                waits = true;
+            } else if opened.carried.len() < config::POSTS_AT_ONCE_OF_A_ROOM {
+                opened.carried.insert(number);
+                shared.carry(&address, &namespace, number, post);
+            }
+        }
+        self.posts_wait |= waits;
+    }
+
+    /// A post was tried: forget it, or try it again later.
+    fn posted(&mut self, number: PostNumber, outcome: Outcome) {
+        let now = clock::unix_millis();
+        let opened = self.opened();
+        opened.carried.remove(&number);
+        // Another life of this room may have settled it.
+        if let Some(post) = opened.posts.get(number) {
+            let tries = post.attempt + 1;
+            let to = &post.destination;
+            let again = match outcome {
+                Outcome::Taken => None,
+                Outcome::Refused(why) => {
+                    tracing::error!(%to, why, "a post was refused and is given up");
+                    None
+                }
+                Outcome::NotNow(why) => match post_backoff(tries, rand::random()) {
+                    Some(wait) => {
+                        tracing::warn!(%to, tries, why, "a post was not taken; it is tried again");
+                        Some(Post { at: now + wait.as_millis() as u64, attempt: tries, ..post.clone() })
+                    }
+                    None => {
+                        tracing::error!(%to, tries, why, "a post was tried too often and is given up");
+                        None
+                    }
+                },
+            };
+            let changes = Changes { posts: BTreeMap::from([(number, again.clone())]), ..Changes::default() };
+            // Where there is no space to write it down it holds in memory; only a restart before there is some would
+            // carry it again, and who takes it once knows it.
+            if self.write(changes).is_err() {
+                self.opened().posts.apply(number, again);
+            }
+        }
+        self.carry_posts();
+        self.arm();
+    }
+
+    /// Whether a post of another room has been taken already.
+    fn has_taken(&mut self, post: &PostId) -> Result<bool, StorageFailed> {
+        let opened = self.opened();
+        let last = match opened.taken.get(&post.sender) {
+            Some(last) => Some(*last),
+            None => opened.log.reader().last_taken(&post.sender)?,
+        };
+        Ok(last.is_some_and(|last| last >= post.number))
     }
 
     /// One event: wake, run, keep the writes for the next commit, and speak only once they are durable.
@@ -330,7 +458,13 @@ impl Room {
         opened.now = opened.now.max(now);
         let mut moment = Moment { now: opened.now, seed: [0; 32] };
         rand::rng().fill_bytes(&mut moment.seed);
-        let lent = opened.lent.take().expect("lent only while a turn runs");
+        let commits_before = self.last_commit();
+        let reach = self.reach();
+        let opened = self.opened();
+        let mut lent = opened.lent.take().expect("lent only while a turn runs");
+        lent.outside = reach;
+        lent.commits_before = commits_before;
+        lent.posts_waiting = opened.posts.len();
         let lane = self.shared.lane.clone();
         let mut submitted = Ok(());
         // Earlier turns do not wait for one that takes long.
@@ -362,9 +496,22 @@ impl Room {
             // Done, unless the turn has set it anew.
             turn.timers.entry(timer.name.clone()).or_insert(None);
         }
-        let (writes, timers) = (std::mem::take(&mut turn.writes), std::mem::take(&mut turn.timers));
-        if !(writes.is_empty() && timers.is_empty())
-            && let Err(error) = self.write(writes, timers)
+        let mut changes = Changes {
+            writes: std::mem::take(&mut turn.writes),
+            timers: std::mem::take(&mut turn.timers),
+            ..Changes::default()
+        };
+        if !turn.posts.is_empty() {
+            let (commit, now) = (self.opened().log.number() + 1, clock::unix_millis());
+            changes.posts = self.batch.number(commit, std::mem::take(&mut turn.posts), now);
+        }
+        if let (Cause::Request { post: Some(post), .. }, Answer::Response(response)) = (&cause, &turn.answer)
+            && response.status < 500
+        {
+            changes.taken.insert(post.sender.clone(), post.number);
+        }
+        if !changes.is_empty()
+            && let Err(error) = self.write(changes)
         {
             turn.undo(&mut self.opened().lent().sockets);
             self.instance = None;
@@ -378,12 +525,18 @@ impl Room {
     /// Put a turn's writes into the next commit. Later turns see them at once.
     ///
     /// Fails: where there is no space on the disk; then nothing is written.
-    fn write(&mut self, writes: Writes, timers: BTreeMap<String, Option<Timer>>) -> Result<(), CommitError> {
+    fn write(&mut self, changes: Changes) -> Result<(), CommitError> {
         let opened = self.opened();
         opened.log.has_space()?;
-        opened.ledger.add(opened.log.number() + 1, &writes);
-        self.set_timers(timers.iter().map(|(name, timer)| (name.clone(), timer.clone())));
-        self.batch.add(writes, timers);
+        opened.ledger.add(opened.log.number() + 1, &changes.writes);
+        for (number, post) in &changes.posts {
+            opened.posts.apply(*number, post.clone());
+        }
+        for (sender, number) in &changes.taken {
+            opened.taken.insert(sender.clone(), *number);
+        }
+        self.set_timers(changes.timers.iter().map(|(name, timer)| (name.clone(), timer.clone())));
+        self.batch.add(changes);
         Ok(())
     }
 
@@ -396,7 +549,7 @@ impl Room {
         let mailbox = self.mailbox.clone();
         let opened = self.opened();
         let number = opened.log.number() + 1;
-        Ok(opened.log.commit(number, batch.writes, batch.timers, mailbox)?)
+        Ok(opened.log.commit(number, batch.changes, mailbox)?)
     }
 
     /// The commit that all turns so far are durable with.
@@ -421,7 +574,7 @@ impl Room {
             Cause::Close(socket) => {
                 self.opened().lent().sockets.remove(socket);
             }
-            Cause::Request(answer) => self.hold(Vec::new(), Reply::Request(Err(NoAnswer::Failed), answer)),
+            Cause::Request { answer, .. } => self.hold(Vec::new(), Reply::Request(Err(NoAnswer::Failed), answer)),
             Cause::Timer(timer) => self.postpone(timer),
         }
     }
@@ -444,8 +597,8 @@ impl Room {
                 };
                 Reply::Connect(Ok(seat), answer)
             }
-            (Cause::Request(answer), Answer::Response(response)) => Reply::Request(Ok(response), answer),
-            (Cause::Request(answer), _) => Reply::Request(Err(NoAnswer::Failed), answer),
+            (Cause::Request { answer, .. }, Answer::Response(response)) => Reply::Request(Ok(response), answer),
+            (Cause::Request { answer, .. }, _) => Reply::Request(Err(NoAnswer::Failed), answer),
             (Cause::Message(socket), _) => {
                 self.taken(socket);
                 Reply::None
@@ -475,7 +628,7 @@ impl Room {
         let now = clock::unix_millis();
         let name = timer.name.clone();
         let next = again.map(|wait| Timer { at: now + wait.as_millis() as u64, attempt: failures, ..timer });
-        match self.write(Writes::new(), BTreeMap::from([(name.clone(), next.clone())])) {
+        match self.write(Changes { timers: BTreeMap::from([(name.clone(), next.clone())]), ..Changes::default() }) {
             Ok(()) => self.hold(Vec::new(), Reply::None),
             // In memory it waits as well; only a restart before there is space would forget the count.
             Err(_) => self.set_timers([(name, next)]),
@@ -490,11 +643,12 @@ impl Room {
         self.arm();
     }
 
-    /// Have the wheel wake us when the first timer is due. One that was put off leaves the old time in place: waking
+    /// Have the wheel wake us when the first timer or post is due. One that was put off leaves the old time in place: waking
     /// once too often is cheaper than keeping count.
     fn arm(&mut self) {
         let opened = self.opened();
-        let Some(at) = opened.lent().timers.earliest() else { return };
+        let timer = opened.lent().timers.earliest();
+        let Some(at) = earliest(timer, &opened.posts, &opened.carried) else { return };
         if opened.wakes_at.is_none_or(|set| at < set) {
             let before = opened.wakes_at.replace(at);
             let life = self.life();
@@ -523,6 +677,15 @@ impl Room {
         self.mailbox.outbox.release(&self.mailbox, &self.shared.runtime);
     }
 
+    /// The way out, for a kind of room that has one.
+    fn reach(&mut self) -> Option<Arc<dyn Outside>> {
+        let life = self.life.as_ref().expect("a running room has its life");
+        let connected = life.namespace.kind.is_connected();
+        connected.then(|| {
+            Reach::new(life.address.clone(), life.namespace.clone(), &self.shared, &self.mailbox) as Arc<dyn Outside>
+        })
+    }
+
     fn life(&mut self) -> &mut Life {
         self.life.as_mut().expect("a running room has its life")
     }
@@ -530,6 +693,12 @@ impl Room {
     fn opened(&mut self) -> &mut Opened {
         self.life().opened.as_mut().expect("opened before its first event")
     }
+}
+
+/// When a room must be woken at the latest: for its first timer, or for a post that nobody carries.
+fn earliest(timer: Option<UnixMillis>, posts: &Posts, carried: &BTreeSet<PostNumber>) -> Option<UnixMillis> {
+    let post = posts.next().filter(|(number, _)| !carried.contains(number)).map(|(_, post)| post.at).min();
+    timer.into_iter().chain(post).min()
 }
 
 /// Who hears it is settled here and now: those who are in the room at the end of the turn.

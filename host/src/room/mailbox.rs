@@ -13,9 +13,10 @@ use tokio::sync::oneshot;
 
 use super::life::{Life, Room};
 use super::outbox::Outbox;
+use super::reach::{Outcome, PostId};
 use super::{ConnectError, NoAnswer, Seat, Shared};
 use crate::clock::UnixMillis;
-use crate::model::{AutoResponse, Client, Close, Message, Request, Response, SocketKey, User};
+use crate::model::{AutoResponse, Client, Close, Message, PostNumber, Request, Response, SocketKey, User};
 use crate::store::{CommitError, Receipt, Waiting};
 
 /// Something that happens to a room, and who wants an answer.
@@ -31,7 +32,19 @@ pub(super) enum Incoming {
     TimersDue,
     Request {
         request: Request,
+        /// Absent for a request that nobody posted.
+        post: Option<PostId>,
         answer: oneshot::Sender<Result<Response, NoAnswer>>,
+    },
+    /// The host itself says something to everyone.
+    Say {
+        message: Message,
+        answer: oneshot::Sender<Result<(), NoAnswer>>,
+    },
+    /// One of the room's own posts was tried.
+    Posted {
+        number: PostNumber,
+        outcome: Outcome,
     },
 }
 
@@ -105,8 +118,9 @@ impl Mailbox {
         if inner.forgotten {
             return Delivered::Forgotten(incoming);
         }
-        // A close comes once a socket, and due timers once a room: refusing them would lose what nobody repeats.
-        let may_wait = matches!(incoming, Incoming::Close(..) | Incoming::TimersDue);
+        // A close comes once a socket, due timers once a room, and news of each post once: refusing them would lose what
+        // nobody repeats.
+        let may_wait = matches!(incoming, Incoming::Close(..) | Incoming::TimersDue | Incoming::Posted { .. });
         if inner.events.len() >= shared.limits.events_per_room && !may_wait {
             return Delivered::Full(incoming);
         }
@@ -267,9 +281,10 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 
 impl Waiting for Mailbox {
     fn committed(&self, receipt: Receipt, few: bool) {
+        // Whoever waits for it outside of the room's task is told at once: that task may wait for them.
+        self.outbox.show(&receipt);
         if few {
             // The shortest way from the disk to the wire: nobody is woken for it.
-            self.outbox.show(&receipt);
             self.outbox.release(self, &self.runtime);
         }
         let mut inner = self.lock();
@@ -285,5 +300,6 @@ impl Waiting for Mailbox {
         let mut inner = self.lock();
         inner.broken = Some(error.clone());
         wake(inner);
+        self.outbox.fail();
     }
 }

@@ -10,15 +10,18 @@
 //! files: clients are behind [`Client`], the disk behind `store`, the guest behind `guest`.
 
 mod batch;
+mod handle;
 mod life;
 mod mailbox;
 mod outbox;
 mod pending;
 mod policy;
+mod reach;
 mod registry;
+mod visitor;
 mod wheel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -27,13 +30,20 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::clock;
-use crate::config::Limits;
+use crate::config::{self, Limits};
 use crate::guest::{Lane, RoomKind};
 use crate::model::{Address, Client, Close, Message, Request, Response, SocketKey, StorageFailed, User};
+use crate::outbound::{Allowed, Outbound};
 use crate::store::Store;
 
+pub use handle::{KnownRoom, NAMES_A_LIST, NoRoom, RoomHandle};
+pub(crate) use visitor::Next;
+pub use visitor::{Gone, Heard, Visitor};
+
 use mailbox::{Delivered, Incoming, Mailbox};
+use reach::Waits;
 use registry::Registry;
+use visitor::Visitors;
 use wheel::Wheel;
 
 /// What binds names to one kind of room.
@@ -46,6 +56,10 @@ pub struct Namespace {
     pub message_in_bytes: usize,
     /// The longest message its rooms may send, in bytes.
     pub message_out_bytes: usize,
+    /// The namespaces that its rooms may call and post to.
+    pub calls: BTreeSet<String>,
+    /// The servers that its rooms may reach.
+    pub outbound: Allowed,
 }
 
 /// All rooms of one host, asleep or awake. Cheap to clone.
@@ -71,6 +85,11 @@ struct Shared {
     /// Rooms whose task runs.
     running: AtomicUsize,
     one_ended: Notify,
+    outbound: Outbound,
+    waits: Waits,
+    visitors: Visitors,
+    /// One permit for each post that is being carried.
+    posting: Arc<Semaphore>,
 }
 
 /// Why a room did not let a client in.
@@ -107,15 +126,16 @@ pub enum NoAnswer {
 impl Rooms {
     /// The rooms of `namespaces`, kept in `store`. Must be called in a tokio runtime.
     ///
-    /// Fails: where the store's timers cannot be read.
+    /// Fails: where the store's timers and posts cannot be read.
     pub fn start(
         store: Store,
         namespaces: BTreeMap<String, Namespace>,
         limits: Arc<Limits>,
         hibernate_after: Duration,
         lane: Lane,
+        outbound: Outbound,
     ) -> Result<Self, StorageFailed> {
-        let timers = store.rooms_with_timers()?;
+        let to_wake = store.rooms_to_wake()?;
         let shared = Arc::new(Shared {
             namespaces: namespaces.into_iter().map(|(name, namespace)| (name, Arc::new(namespace))).collect(),
             // The count of starts in front, so that no two sockets ever share an id.
@@ -132,12 +152,16 @@ impl Rooms {
             draining: AtomicBool::new(false),
             running: AtomicUsize::new(0),
             one_ended: Notify::new(),
+            outbound,
+            waits: Waits::default(),
+            visitors: Visitors::default(),
+            posting: Arc::new(Semaphore::new(config::POSTS_AT_ONCE)),
         });
-        for (address, at) in timers {
+        for (address, at) in to_wake {
             if shared.namespaces.contains_key(address.namespace()) {
                 shared.wheel.set(&address, None, at);
             } else {
-                tracing::warn!(room = %address, "a timer is set for a room whose namespace is not configured");
+                tracing::warn!(room = %address, "a timer or a post waits in a room whose namespace is not configured");
             }
         }
         tokio::spawn(wheel::turn(Arc::downgrade(&shared)));
@@ -166,7 +190,7 @@ impl Rooms {
     /// Ask a room something. The answer comes when the turn that gave it is durable.
     pub async fn request(&self, address: &Address, request: Request) -> Result<Response, NoAnswer> {
         let (answer, answered) = oneshot::channel();
-        self.deliver(address, Incoming::Request { request, answer })?;
+        self.deliver(address, Incoming::Request { request, post: None, answer })?;
         answered.await.unwrap_or(Err(NoAnswer::Broken))
     }
 
@@ -186,6 +210,7 @@ impl Rooms {
     /// not done within `at_most` is cut off; what was acknowledged is on disk in any case.
     pub async fn drain(&self, at_most: Duration) {
         self.0.draining.store(true, Ordering::Release);
+        self.0.visitors.say_goodbye();
         self.0.registry.for_each(Mailbox::nudge);
         let all_ended = async {
             loop {

@@ -38,6 +38,8 @@ pub(super) enum Reply {
     None,
     Connect(Result<Seat, ConnectError>, oneshot::Sender<Result<Seat, ConnectError>>),
     Request(Result<Response, NoAnswer>, oneshot::Sender<Result<Response, NoAnswer>>),
+    /// What the host said is on its way.
+    Said(oneshot::Sender<Result<(), NoAnswer>>),
 }
 
 /// What a room's turns said and nobody has heard yet.
@@ -49,6 +51,8 @@ struct Inner {
     held: VecDeque<(u64, Held)>,
     /// The number of the room's last durable commit.
     durable: u64,
+    /// Who waits for a commit, and for which.
+    waiting: Vec<(u64, oneshot::Sender<()>)>,
     /// Somebody is letting things out: whoever else would leaves it to them, so that the order holds.
     releasing: bool,
 }
@@ -68,6 +72,34 @@ impl Outbox {
     pub(super) fn show(&self, receipt: &Receipt) {
         let mut inner = self.lock();
         inner.durable = inner.durable.max(receipt.number());
+        let durable = inner.durable;
+        for (_, waiting) in inner.waiting.extract_if(.., |(commit, _)| *commit <= durable) {
+            // They may have given up.
+            let _ = waiting.send(());
+        }
+    }
+
+    /// The number of the last commit that is durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.lock().durable
+    }
+
+    /// Told when a commit is durable; dropped where it never will be.
+    pub(super) fn until_durable(&self, commit: u64) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        let mut inner = self.lock();
+        if commit <= inner.durable {
+            // Whoever asked holds the other end.
+            let _ = tell.send(());
+        } else {
+            inner.waiting.push((commit, tell));
+        }
+        told
+    }
+
+    /// No later commit will be durable.
+    pub(super) fn fail(&self) {
+        self.lock().waiting.clear();
     }
 
     /// Drop what is held: it is never said.
@@ -209,6 +241,9 @@ impl Reply {
             Reply::Request(result, answer) => {
                 let _ = answer.send(result);
             }
+            Reply::Said(answer) => {
+                let _ = answer.send(Ok(()));
+            }
         }
     }
 }
@@ -225,7 +260,7 @@ fn flush(mut clients: Vec<Arc<dyn Client>>, runtime: &Handle) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::User;
+    use crate::model::{Form, User};
 
     #[derive(Default)]
     struct Ear(Mutex<Vec<Said>>);
@@ -262,7 +297,7 @@ mod tests {
         assert!(burst.is_empty());
         let heard = ear.0.lock().unwrap();
         let encode = |message: &Message| bytes::Bytes::copy_from_slice(message.as_bytes());
-        assert_eq!((heard.len(), &heard[0].encoded(encode)[..], to_flush.len()), (1, &b"onetwo"[..], 1));
+        assert_eq!((heard.len(), &heard[0].encoded(Form::Frame, encode)[..], to_flush.len()), (1, &b"onetwo"[..], 1));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Finds rooms by their addresses. At most one mailbox an address, and so at most one instance.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -69,6 +69,17 @@ impl Registry {
             let mailboxes = lock(shard).values().cloned().collect::<Vec<_>>();
             mailboxes.iter().for_each(|mailbox| visit(mailbox));
         }
+    }
+
+    /// The names of a namespace's rooms that are in memory, as far as they are `wanted`.
+    pub(super) fn names(&self, namespace: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let here = shard.keys().filter(|address| address.namespace() == namespace && wanted(address.name()));
+            names.extend(here.map(|address| address.name().to_owned()));
+        }
+        names
     }
 
     /// The rooms that have an instance and nothing to do with it, the longest idle first.

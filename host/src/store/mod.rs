@@ -14,7 +14,7 @@ mod memory;
 mod records;
 mod watch;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::UnixMillis;
-use crate::model::{Address, Range, Storage, StorageFailed, Timer, Timers, Writes};
+use crate::model::{Address, Post, PostNumber, Posts, Range, Storage, StorageFailed, Timer, Timers, Writes};
 
 pub use disk::{Disk, Record};
 pub use fjall::FjallDisk;
@@ -135,6 +135,36 @@ struct Inner {
     owned: Arc<Mutex<HashSet<Address>>>,
 }
 
+/// What one commit changes.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Entries of the room's storage.
+    pub writes: Writes,
+    /// Timers set and removed.
+    pub timers: BTreeMap<String, Option<Timer>>,
+    /// Posts added, tried in vain, and taken.
+    pub posts: BTreeMap<PostNumber, Option<Post>>,
+    /// The last post of each other room that this one took.
+    pub taken: BTreeMap<Address, PostNumber>,
+}
+
+impl Changes {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.timers.is_empty() && self.posts.is_empty() && self.taken.is_empty()
+    }
+}
+
+/// A room as the disk knows it.
+pub struct Stored {
+    /// The right to commit to it.
+    pub log: RoomLog,
+    /// Its timers.
+    pub timers: Timers,
+    /// Its posts that are not taken yet.
+    pub posts: Posts,
+}
+
 /// The right to commit to a room. It is given back when its owner and all of its commits are gone: only then does the
 /// disk tell the number of the last one.
 struct Owner {
@@ -198,15 +228,17 @@ impl Store {
     ///
     /// Fails: while it has another, or commits of another are on their way; where the disk cannot be read; and after a
     /// failed commit, since what is read then may be what was never made durable.
-    pub fn room(&self, address: &Address) -> Result<(RoomLog, Timers), StorageFailed> {
+    pub fn room(&self, address: &Address) -> Result<Stored, StorageFailed> {
         if let Some(failed) = self.0.group.failed() {
             return Err(StorageFailed(failed.to_string()));
         }
         let owner = Owner::of(address, &self.0.owned)?;
         let record = records::room(&*self.0.disk, address)?;
-        let timers = match &record {
-            Some(record) => records::timers(&*self.0.disk, record.id)?.collect(),
-            None => Timers::default(),
+        let (timers, posts) = match &record {
+            Some(record) => {
+                (records::timers(&*self.0.disk, record.id)?.collect(), records::posts(&*self.0.disk, record.id)?)
+            }
+            None => Default::default(),
         };
         let log = RoomLog {
             store: self.clone(),
@@ -218,12 +250,17 @@ impl Store {
                 number: 0,
             }),
         };
-        Ok((log, timers))
+        Ok(Stored { log, timers, posts })
     }
 
-    /// Every room that has a timer, and when its first one is due.
-    pub fn rooms_with_timers(&self) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
-        records::rooms_with_timers(&*self.0.disk)
+    /// Every room that has a timer or a post, and when its first one is due. A room that has both comes twice.
+    pub fn rooms_to_wake(&self) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
+        records::rooms_to_wake(&*self.0.disk)
+    }
+
+    /// The names of rooms that have committed something, in order, beginning behind `after`.
+    pub fn names(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<BTreeSet<String>, StorageFailed> {
+        records::names(&*self.0.disk, namespace, after, limit)
     }
 
     /// Whether so much is on its way to the disk that rooms should wait.
@@ -297,18 +334,13 @@ impl RoomLog {
     /// Ask [`has_space`](Self::has_space) before; here it is too late to take back what was promised.
     ///
     /// Fails: nothing was written, and the number is still free.
-    pub fn commit(
-        &mut self,
-        expected: u64,
-        writes: Writes,
-        timers: BTreeMap<String, Option<Timer>>,
-        waiting: Arc<dyn Waiting>,
-    ) -> Result<(), CommitError> {
+    pub fn commit(&mut self, expected: u64, changes: Changes, waiting: Arc<dyn Waiting>) -> Result<(), CommitError> {
         if expected != self.record.number + 1 {
             return Err(CommitError::Fenced { address: self.owner.address.clone(), expected });
         }
         let record = RoomRecord { number: expected, epoch: self.store.epoch(), ..self.record };
-        let mut records = Vec::with_capacity(writes.len() + timers.len() + 2);
+        let Changes { writes, timers, posts, taken } = changes;
+        let mut records = Vec::with_capacity(writes.len() + timers.len() + posts.len() + taken.len() + 2);
         let address = &self.owner.address;
         records.push(record.to_record(address));
         if !self.named {
@@ -316,6 +348,8 @@ impl RoomLog {
         }
         records.extend(writes.into_iter().map(|(key, value)| records::entry(record.id, &key, value)));
         records.extend(timers.iter().map(|(name, timer)| records::timer(record.id, name, timer.as_ref())));
+        records.extend(posts.into_iter().map(|(number, post)| records::post(record.id, number, post)));
+        records.extend(taken.iter().map(|(sender, number)| records::taken(record.id, sender, *number)));
         self.store.0.group.submit(Commit { records, number: expected, waiting, owner: self.owner.clone() })?;
         self.record = record;
         self.named = true;
@@ -327,6 +361,13 @@ impl RoomLog {
 pub struct RoomReader {
     store: Store,
     id: u64,
+}
+
+impl RoomReader {
+    /// The last post of another room that this one took.
+    pub fn last_taken(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
+        records::last_taken(&*self.store.0.disk, self.id, sender)
+    }
 }
 
 impl Storage for RoomReader {
@@ -372,20 +413,21 @@ mod tests {
         Address::new("ROOMS", "lobby").unwrap()
     }
 
-    fn write(key: &str, value: &str) -> Writes {
-        Writes::from([(key.to_owned().into(), Some(value.to_owned().into()))])
+    fn write(key: &str, value: &str) -> Changes {
+        let writes = Writes::from([(key.to_owned().into(), Some(value.to_owned().into()))]);
+        Changes { writes, ..Changes::default() }
     }
 
     #[test]
     fn a_room_has_one_owner_until_the_last_of_its_commits_is_done() {
         let store = Store::in_memory();
-        let (mut log, _) = store.room(&lobby()).unwrap();
+        let mut log = store.room(&lobby()).unwrap().log;
         assert!(store.room(&lobby()).is_err(), "it has an owner");
         let (tell, told) = told();
-        log.commit(1, write("a", "1"), BTreeMap::new(), tell).unwrap();
+        log.commit(1, write("a", "1"), tell).unwrap();
         drop(log);
         assert_eq!(told.recv().unwrap(), Ok(1));
-        let (log, _) = store.room(&lobby()).unwrap();
+        let log = store.room(&lobby()).unwrap().log;
         assert_eq!(log.number(), 1);
         assert_eq!(log.reader().get(b"a").unwrap().unwrap(), "1");
     }
@@ -393,9 +435,9 @@ mod tests {
     #[test]
     fn a_commit_that_is_not_the_next_one_is_refused() {
         let store = Store::in_memory();
-        let (mut log, _) = store.room(&lobby()).unwrap();
+        let mut log = store.room(&lobby()).unwrap().log;
         for wrong in [0, 2, 9] {
-            let refused = log.commit(wrong, write("a", "1"), BTreeMap::new(), told().0);
+            let refused = log.commit(wrong, write("a", "1"), told().0);
             assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{wrong}");
         }
     }
@@ -404,10 +446,10 @@ mod tests {
     fn rooms_do_not_see_each_other() {
         let store = Store::in_memory();
         let other = Address::new("ROOMS", "lobby2").unwrap();
-        let (mut one, _) = store.room(&lobby()).unwrap();
-        let (two, _) = store.room(&other).unwrap();
+        let mut one = store.room(&lobby()).unwrap().log;
+        let two = store.room(&other).unwrap().log;
         let (tell, told) = told();
-        one.commit(1, write("a", "1"), BTreeMap::new(), tell).unwrap();
+        one.commit(1, write("a", "1"), tell).unwrap();
         told.recv().unwrap().unwrap();
         let all = Range { start: std::ops::Bound::Unbounded, end: std::ops::Bound::Unbounded, reverse: false };
         let count = |log: &RoomLog| {
@@ -426,12 +468,12 @@ mod tests {
     async fn nobody_waits_for_a_queue_that_will_never_be_written() {
         let options = StoreOptions { queue_bytes: 0, ..StoreOptions::default() };
         let store = Store::on_disk(Arc::new(Panics), options).unwrap();
-        let (mut one, _) = store.room(&lobby()).unwrap();
-        let (mut two, _) = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap();
+        let mut one = store.room(&lobby()).unwrap().log;
+        let mut two = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap().log;
         let (tell, told) = told();
-        let taken = one.commit(1, write("a", "1"), BTreeMap::new(), tell.clone()).is_ok();
+        let taken = one.commit(1, write("a", "1"), tell.clone()).is_ok();
         // It is taken or refused, as the failure of the first comes before it or behind it.
-        let also_taken = two.commit(1, write("a", "1"), BTreeMap::new(), tell).is_ok();
+        let also_taken = two.commit(1, write("a", "1"), tell).is_ok();
         for _ in 0..u8::from(taken) + u8::from(also_taken) {
             assert!(told.recv().unwrap().is_err());
         }
@@ -468,11 +510,11 @@ mod tests {
     #[test]
     fn an_engine_that_panics_fails_its_commits_and_all_later_ones() {
         let store = Store::on_disk(Arc::new(Panics), StoreOptions::default()).unwrap();
-        let (mut log, _) = store.room(&lobby()).unwrap();
+        let mut log = store.room(&lobby()).unwrap().log;
         let (tell, told) = told();
-        log.commit(1, write("a", "1"), BTreeMap::new(), tell.clone()).unwrap();
+        log.commit(1, write("a", "1"), tell.clone()).unwrap();
         assert!(matches!(told.recv().unwrap(), Err(CommitError::Failed(_))));
-        assert!(log.commit(2, write("a", "2"), BTreeMap::new(), tell).is_err());
+        assert!(log.commit(2, write("a", "2"), tell).is_err());
         drop(log);
         assert!(store.room(&lobby()).is_err(), "what it would read may never have been durable");
     }

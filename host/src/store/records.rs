@@ -9,21 +9,27 @@
 //! | 2 id key | one entry of the room's storage |
 //! | 3 id name | one timer: due, attempt, payload |
 //! | 4 id | namespace 0 name |
+//! | 5 id number | one post: due, attempt, length of its head, head in JSON, body |
+//! | 6 id namespace 0 name | number of the last post of that room which this one took |
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
 
 use super::DiskError;
 use super::disk::{Disk, Record};
 use crate::clock::UnixMillis;
-use crate::model::{Address, Range, StorageFailed, Timer};
+use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, StorageFailed, Timer, User};
 
 const STORE: u8 = 0;
 const ROOM: u8 = 1;
 const ENTRY: u8 = 2;
 const TIMER: u8 = 3;
 const NAME: u8 = 4;
+const POST: u8 = 5;
+const TAKEN: u8 = 6;
 
 /// What the disk knows of a room beside its entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +91,31 @@ pub(super) fn room(disk: &dyn Disk, address: &Address) -> Result<Option<RoomReco
     Ok(Some(RoomRecord { id: value.get_u64(), epoch: value.get_u64(), number: value.get_u64() }))
 }
 
+/// The names of a namespace's rooms, beginning behind `after`.
+pub(super) fn names(
+    disk: &dyn Disk,
+    namespace: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<BTreeSet<String>, StorageFailed> {
+    let key = |name: &str, end: u8| Bytes::from([&[ROOM], namespace.as_bytes(), &[end], name.as_bytes()].concat());
+    let start = after.map_or(Bound::Included(key("", 0)), |name| Bound::Excluded(key(name, 0)));
+    let prefix = key("", 0).len();
+    let mut names = BTreeSet::new();
+    if limit == 0 {
+        return Ok(names);
+    }
+    let mut damage = None;
+    disk.scan((start, Bound::Excluded(key("", 1))), false, &mut |key, _| {
+        match String::from_utf8(key.slice(prefix..).into()) {
+            Ok(name) => names.insert(name),
+            Err(_) => damage.replace(damaged(&key)).is_none(),
+        };
+        names.len() < limit && damage.is_none()
+    })?;
+    damage.map_or(Ok(names), |damage| Err(damage.into()))
+}
+
 pub(super) fn entry_key(id: u64, key: &[u8]) -> Bytes {
     id_key(ENTRY, id, key)
 }
@@ -131,16 +162,106 @@ pub(super) fn timers(disk: &dyn Disk, id: u64) -> Result<impl Iterator<Item = Ti
     Ok(timers.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter())
 }
 
-/// Every room that has a timer, and when its first is due.
-pub(super) fn rooms_with_timers(disk: &dyn Disk) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
-    let mut found = Vec::<Result<(u64, UnixMillis), DiskError>>::new();
-    disk.scan(kind(TIMER), false, &mut |key, value| {
-        match (read_timer(&key, value), found.last_mut()) {
-            (Ok((id, timer)), Some(Ok((last, at)))) if *last == id => *at = timer.at.min(*at),
-            (read, _) => found.push(read.map(|(id, timer)| (id, timer.at))),
-        }
+/// What is kept of a post beside its body.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    /// A room's namespace and name, or a server's origin.
+    room: Option<(String, String)>,
+    origin: Option<String>,
+    method: String,
+    path: String,
+    query: Option<String>,
+    headers: Vec<(String, String)>,
+    user: Option<(String, String)>,
+}
+
+pub(super) fn post(id: u64, number: PostNumber, post: Option<Post>) -> Record {
+    let value = post.map(|Post { destination, request, at, attempt }| {
+        let (room, origin) = match destination {
+            Destination::Room(address) => (Some((address.namespace().to_owned(), address.name().to_owned())), None),
+            Destination::Origin(origin) => (None, Some(origin)),
+        };
+        let head = Head {
+            room,
+            origin,
+            method: request.method,
+            path: request.path,
+            query: request.query,
+            headers: request.headers,
+            user: request.user.map(|user| (user.id, user.name)),
+        };
+        let head = serde_json::to_vec(&head).expect("text is JSON");
+        let mut value = BytesMut::with_capacity(16 + head.len() + request.body.len());
+        value.put_u64(at);
+        value.put_u32(attempt);
+        value.put_u32(u32::try_from(head.len()).expect("a post is limited to less"));
+        value.put_slice(&head);
+        value.put_slice(&request.body);
+        value.freeze()
+    });
+    (id_key(POST, id, &number.0.to_be_bytes()), value)
+}
+
+pub(super) fn posts(disk: &dyn Disk, id: u64) -> Result<Posts, DiskError> {
+    let mut posts = Vec::new();
+    let range = (Bound::Included(id_key(POST, id, b"")), Bound::Excluded(id_key(POST, id + 1, b"")));
+    disk.scan(range, false, &mut |key, value| {
+        posts.push(read_post(&key, value).ok_or_else(|| damaged(&key)));
         true
     })?;
+    posts.into_iter().collect()
+}
+
+fn read_post(key: &Bytes, mut value: Bytes) -> Option<(PostNumber, Post)> {
+    let number = PostNumber(u64::from_be_bytes(key.get(9..)?.try_into().ok()?));
+    let (at, attempt) = (value.try_get_u64().ok()?, value.try_get_u32().ok()?);
+    let length = value.try_get_u32().ok()? as usize;
+    let head = serde_json::from_slice::<Head>(value.get(..length)?).ok()?;
+    let destination = match (head.room, head.origin) {
+        (Some((namespace, name)), None) => Destination::Room(Address::new(&namespace, &name).ok()?),
+        (None, Some(origin)) => Destination::Origin(origin),
+        _ => return None,
+    };
+    let request = Request {
+        method: head.method,
+        path: head.path,
+        query: head.query,
+        headers: head.headers,
+        body: value.slice(length..).into(),
+        user: head.user.map(|(id, name)| User { id, name }),
+    };
+    Some((number, Post { destination, request, at, attempt }))
+}
+
+pub(super) fn taken(id: u64, sender: &Address, taken: PostNumber) -> Record {
+    (taken_key(id, sender), Some(number(taken.0)))
+}
+
+pub(super) fn last_taken(disk: &dyn Disk, id: u64, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
+    let key = taken_key(id, sender);
+    let Some(value) = disk.get(&key)? else { return Ok(None) };
+    let number = value.as_ref().try_into().map_err(|_| damaged(&key))?;
+    Ok(Some(PostNumber(u64::from_be_bytes(number))))
+}
+
+fn taken_key(id: u64, sender: &Address) -> Bytes {
+    id_key(TAKEN, id, &address_bytes(sender))
+}
+
+/// Every room that has a timer or a post, and when its first is due; a room with both comes twice.
+pub(super) fn rooms_to_wake(disk: &dyn Disk) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
+    let mut found = Vec::<Result<(u64, UnixMillis), DiskError>>::new();
+    for waking in [TIMER, POST] {
+        // Both kinds of records begin with the time at which they are due.
+        disk.scan(kind(waking), false, &mut |key, mut value| {
+            let read = id_of(&key).and_then(|id| Ok((id, value.try_get_u64().map_err(|_| damaged(&key))?)));
+            match (read, found.last_mut()) {
+                (Ok((id, at)), Some(Ok((last, first)))) if *last == id => *first = at.min(*first),
+                (read, _) => found.push(read),
+            }
+            true
+        })?;
+    }
     let rooms = found.into_iter().map(|found| {
         let (id, at) = found?;
         let key = id_key(NAME, id, b"");

@@ -20,11 +20,13 @@ mod log;
 mod room;
 mod router;
 mod storage;
+mod world;
 
 pub use answer::{body, header, problem};
 pub use client::{TestClient, all_hear, hush, none_hears};
-pub use dormouse::guest::{Decision, TurnFailure};
-pub use dormouse::model::{Close, Message, Request, Response, User};
+pub use dormouse::guest::{CallError, Decision, TurnFailure};
+pub use dormouse::model::{Address, Close, Destination, Message, Request, Response, User};
+pub use dormouse::outbound::FetchError;
 pub use room::{Fault, OpenSocket, TestRoom};
 pub use router::TestRouter;
 

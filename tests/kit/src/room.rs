@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dormouse::guest::{Instance, Lent, Moment, RoomKind, TurnFailure};
+use dormouse::guest::{CallError, Instance, Lent, Moment, RoomKind, TurnFailure};
 use dormouse::model::{
-    Address, Answer, Audience, AutoResponse, Close, Event, Filter, Message, Output, Request, Response, Socket,
-    SocketChange, SocketKey, Sockets, Timer, Timers, Turn, User,
+    Address, Answer, Audience, AutoResponse, Close, Destination, Event, Filter, Message, Output, Request, Response,
+    Socket, SocketChange, SocketKey, Sockets, Timer, Timers, Turn, User,
 };
+use dormouse::outbound::FetchError;
 
 use crate::client::{Ear, TestClient};
 use crate::storage::Memory;
+use crate::world::World;
 use crate::{drive, kind, log};
 
 /// When tests begin: 2025-01-01, in Unix milliseconds.
@@ -61,6 +63,8 @@ pub struct TestRoom {
     seed: u64,
     turns: u64,
     next_id: u64,
+    world: Arc<World>,
+    posted: Vec<(Destination, Request)>,
 }
 
 impl TestRoom {
@@ -83,6 +87,8 @@ impl TestRoom {
             seed: 1,
             turns: 0,
             next_id: 1,
+            world: Arc::default(),
+            posted: Vec::new(),
         }
     }
 
@@ -96,6 +102,29 @@ impl TestRoom {
     pub fn forgetful(mut self, forgetful: bool) -> Self {
         self.forgetful = forgetful;
         self
+    }
+
+    /// Play the other rooms that this one calls, and let it post to rooms. Without it, a call and a post are denied.
+    pub fn with_rooms(
+        self,
+        play: impl FnMut(&Address, Request) -> Result<Response, CallError> + Send + 'static,
+    ) -> Self {
+        self.world.play_rooms(play);
+        self
+    }
+
+    /// Play the servers that this room asks, and let it post to servers. Without it, they are denied.
+    pub fn with_servers(
+        self,
+        play: impl FnMut(&str, Request) -> Result<Response, FetchError> + Send + 'static,
+    ) -> Self {
+        self.world.play_servers(play);
+        self
+    }
+
+    /// What the room has posted since it was last asked: all of it is taken now.
+    pub fn posted(&mut self) -> Vec<(Destination, Request)> {
+        std::mem::take(&mut self.posted)
     }
 
     /// A client of this name connects to `/ws`. Its user id is `id-NAME`. Fails the test where the room refuses.
@@ -291,6 +320,9 @@ impl TestRoom {
             timers: std::mem::take(&mut self.timers),
             storage: self.storage.clone(),
             message_out_bytes: dormouse::config::MESSAGE_BYTES,
+            outside: Some(self.world.clone()),
+            commits_before: 0,
+            posts_waiting: self.posted.len(),
         };
         let fired = match &event {
             Event::Timer(timer) => Some(timer.name.clone()),
@@ -334,6 +366,7 @@ impl TestRoom {
             turn.timers.entry(name).or_insert(None);
         }
         self.storage.apply(turn.writes);
+        self.posted.extend(turn.posts);
         for (name, timer) in turn.timers {
             self.timers.apply(&name, timer);
         }

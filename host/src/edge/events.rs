@@ -1,0 +1,227 @@
+//! Server-sent events: a socket that only listens, for places where no WebSocket gets through.
+//!
+//! To its room it is a socket like any other: it is seated, hears what the others hear, and its end is told. On the wire
+//! each message is one event with the same text, and with the number by which a browser resumes, where it has one.
+//! What such a client says comes in requests of its own.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::{Bytes, BytesMut};
+use hyper::Response;
+use hyper::header::{self, HeaderValue};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::Sleep;
+
+use super::body::Body;
+use super::close::Why;
+use super::http::{not_connected, overloaded};
+use super::identity::Verified;
+use super::upgrade::lists;
+use super::{Edge, Listed};
+use crate::clock::{self, UnixMillis};
+use crate::model::{self, Address, Form, Message};
+use crate::room::{Next, Visitor};
+
+const CONTENT_TYPE: &str = "text/event-stream";
+/// A line that means nothing: it tells a proxy, and a client, that the connection lives.
+const SIGN_OF_LIFE: &[u8] = b": ping\n\n";
+
+/// Whether a destination wants events: the router says so with the header that an `EventSource` sends.
+pub(super) fn are_asked(request: &model::Request) -> bool {
+    let accepted = request.headers.iter().filter(|(name, _)| name == "accept").map(|(_, value)| value.as_str());
+    lists(accepted, CONTENT_TYPE)
+}
+
+/// Ask the room, and answer with a stream of what it says.
+pub(super) async fn connect(
+    edge: &Arc<Edge>,
+    address: &Address,
+    request: model::Request,
+    verified: Verified,
+) -> Response<Body> {
+    let visit = edge.rooms.visit(address, request, verified.user);
+    let visitor = match tokio::time::timeout(edge.limits.answer_within, visit).await {
+        Ok(Ok(visitor)) => visitor,
+        Ok(Err(error)) => return not_connected(&error),
+        // The room gives up the seat that nobody takes.
+        Err(_) => return overloaded("the room did not answer in time"),
+    };
+    let stream = EventStream {
+        _listed: Listed::new(edge, visitor.client()),
+        visitor,
+        closed: false,
+        ping_every: edge.limits.ping_every,
+        expires_at: verified.expires_at,
+        said_at: clock::monotonic(),
+        alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+    };
+    let mut response = Response::new(Body::events(stream));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    // What nginx, and those who learned from it, take for "do not hold this back".
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// The body of such an answer, until the client goes or somebody closes it.
+pub(super) struct EventStream {
+    visitor: Visitor,
+    /// The last event was sent.
+    closed: bool,
+    ping_every: Duration,
+    /// When the identity that let it in expires.
+    expires_at: Option<UnixMillis>,
+    said_at: Instant,
+    alarm: Pin<Box<Sleep>>,
+    _listed: Listed,
+}
+
+impl EventStream {
+    /// What is to be sent next; nothing more, once it was closed.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.closed {
+            return Poll::Ready(None);
+        }
+        loop {
+            let events = self.take(context);
+            if !events.is_empty() {
+                self.said_at = clock::monotonic();
+                return Poll::Ready(Some(events));
+            }
+            ready!(self.alarm.as_mut().poll(context));
+            if self.expires_at.is_some_and(|at| at <= clock::unix_millis()) {
+                self.visitor.client().close(Why::Expired.code(), &Why::Expired.reason());
+                continue;
+            }
+            let quiet = self.said_at.elapsed();
+            if quiet >= self.ping_every {
+                self.said_at = clock::monotonic();
+                return Poll::Ready(Some(Bytes::from_static(SIGN_OF_LIFE)));
+            }
+            self.set_alarm(self.ping_every - quiet);
+        }
+    }
+
+    /// All that waits, in one piece.
+    fn take(&mut self, context: &mut Context<'_>) -> Bytes {
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Poll::Ready(next) = self.visitor.poll_next(context) {
+            let events = match next {
+                Next::Said(said) => said.encoded(Form::Event, encode).clone(),
+                Next::Closed(code, reason) => {
+                    self.closed = true;
+                    goodbye(code, &reason)
+                }
+            };
+            // Most of the time it is one, which is sent as all others get it.
+            if first.is_empty() {
+                first = events;
+            } else {
+                if all.is_empty() {
+                    all.extend_from_slice(&first);
+                }
+                all.extend_from_slice(&events);
+            }
+            if self.closed {
+                break;
+            }
+        }
+        if all.is_empty() { first } else { all.freeze() }
+    }
+
+    /// Look again after a while, or when the identity expires.
+    fn set_alarm(&mut self, after: Duration) {
+        let until_expiry = |at: UnixMillis| Duration::from_millis(at.saturating_sub(clock::unix_millis()));
+        let after = self.expires_at.map_or(after, |at| after.min(until_expiry(at)));
+        self.alarm.as_mut().reset((clock::monotonic() + after).into());
+    }
+}
+
+fn goodbye(code: u16, reason: &str) -> Bytes {
+    format!("event: close\ndata: {}\n\n", json!({ "code": code, "reason": reason })).into()
+}
+
+/// A message as one event. Bytes, which events cannot carry, are an event `binary` in base64.
+fn encode(message: &Message) -> Bytes {
+    let text = match message {
+        Message::Text(text) => text,
+        Message::Binary(bytes) => return format!("event: binary\ndata: {}\n\n", BASE64_STANDARD.encode(bytes)).into(),
+    };
+    let mut event = String::with_capacity(text.len() + 32);
+    if let Some(seq) = place(text) {
+        event.push_str(&format!("id: {seq}\n"));
+    }
+    // A line break of any kind ends the line; the reader puts the lines together again.
+    for line in text.replace("\r\n", "\n").split(['\n', '\r']) {
+        event.push_str("data: ");
+        event.push_str(line);
+        event.push('\n');
+    }
+    event.push('\n');
+    event.into()
+}
+
+/// Where a message stands in its room's history: what `since` understands. The chat's `message` and `history` have such
+/// a number, and so has every room's that writes it in the same places.
+fn place(text: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        seq: Option<u64>,
+    }
+
+    #[derive(Deserialize)]
+    struct Placed {
+        message: Option<Numbered>,
+        messages: Option<Vec<Numbered>>,
+    }
+
+    let placed = serde_json::from_str::<Placed>(text).ok()?;
+    let last = || placed.messages.and_then(|messages| messages.into_iter().next_back());
+    placed.message.or_else(last)?.seq
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(text: &str) -> String {
+        String::from_utf8(encode(&Message::Text(text.into())).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_message_with_a_number_can_be_resumed_after() {
+        let message = r#"{"type":"message","message":{"id":"a","seq":7}}"#;
+        assert_eq!(event(message), format!("id: 7\ndata: {message}\n\n"));
+        let history = r#"{"type":"history","messages":[{"seq":5},{"seq":6}]}"#;
+        assert_eq!(event(history), format!("id: 6\ndata: {history}\n\n"));
+    }
+
+    #[test]
+    fn what_has_no_number_has_no_id() {
+        for text in [
+            r#"{"type":"history","messages":[]}"#,
+            r#"{"type":"error","message":"no"}"#,
+            r#"{"type":"message","message":{"seq":-1}}"#,
+            "hello",
+            "",
+        ] {
+            assert_eq!(event(text), format!("data: {text}\n\n"));
+        }
+    }
+
+    #[test]
+    fn lines_and_bytes_cannot_break_an_event() {
+        assert_eq!(event("a\nid: 9\r\nb\rc"), "data: a\ndata: id: 9\ndata: b\ndata: c\n\n");
+        assert_eq!(&encode(&Message::Binary(vec![0, 255]))[..], b"event: binary\ndata: AP8=\n\n");
+    }
+}

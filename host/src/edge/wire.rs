@@ -1,0 +1,100 @@
+//! The two halves of a connection that has become a WebSocket: of TCP, or of whatever a server of somebody else's uses.
+//!
+//! TCP can be written from any thread at once. Another stream, such as TLS, is written by the connection's own task
+//! alone, which costs a wakeup a message.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+type Other = TokioIo<Upgraded>;
+
+/// What comes from the client.
+pub(super) enum Reader {
+    Tcp(OwnedReadHalf),
+    Other(ReadHalf<Other>),
+}
+
+/// What goes to it.
+pub(super) enum Writer {
+    Tcp(OwnedWriteHalf),
+    Other {
+        half: WriteHalf<Other>,
+        /// Something was written that may still wait in the stream itself.
+        unflushed: bool,
+    },
+}
+
+/// Take a connection apart: its halves, and what was read of it already.
+pub(super) fn split(upgraded: Upgraded) -> (Reader, Writer, Bytes) {
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            let (reader, writer) = parts.io.into_inner().into_split();
+            (Reader::Tcp(reader), Writer::Tcp(writer), parts.read_buf)
+        }
+        Err(other) => {
+            let (reader, writer) = tokio::io::split(TokioIo::new(other));
+            (Reader::Other(reader), Writer::Other { half: writer, unflushed: false }, Bytes::new())
+        }
+    }
+}
+
+impl Reader {
+    pub(super) fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Reader::Tcp(reader) => Pin::new(reader).poll_read(context, buffer),
+            Reader::Other(reader) => Pin::new(reader).poll_read(context, buffer),
+        }
+    }
+}
+
+impl Writer {
+    /// Write as much as the connection takes at once. Only TCP takes something without a `context` to be woken in.
+    pub(super) fn write(&mut self, frames: &[IoSlice<'_>], context: Option<&mut Context<'_>>) -> io::Result<usize> {
+        match (self, context) {
+            (Writer::Tcp(stream), _) => match frames {
+                [frame] => stream.try_write(frame),
+                frames => stream.try_write_vectored(frames),
+            },
+            (Writer::Other { half, unflushed }, Some(context)) => {
+                *unflushed = true;
+                match Pin::new(half).poll_write_vectored(context, frames) {
+                    Poll::Ready(written) => written,
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+            (Writer::Other { .. }, None) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Have the stream itself hold nothing back.
+    pub(super) fn flush(&mut self, context: Option<&mut Context<'_>>) -> io::Result<()> {
+        let Writer::Other { half, unflushed: unflushed @ true } = self else { return Ok(()) };
+        let Some(context) = context else { return Err(io::ErrorKind::WouldBlock.into()) };
+        match Pin::new(half).poll_flush(context) {
+            Poll::Ready(flushed) => {
+                *unflushed = false;
+                flushed
+            }
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Wait until the connection takes more. What another stream said it would not take has set its own waker.
+    pub(super) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Writer::Tcp(stream) => {
+                ready!(stream.as_ref().poll_write_ready(context))?;
+                Poll::Ready(Ok(()))
+            }
+            Writer::Other { .. } => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Which version of the contract a component was built against, and whether this host speaks it.
+//!
+//! Versions of `dormouse:room` that differ in their last number alone are the same contract with additions: a component
+//! built against an older one finds all that it knows. Anything else is refused here, with what to do about it; a
+//! mismatch inside a known version, such as a function of the wrong type, is wasmtime's to find.
+
+use super::failure::LoadError;
+
+/// The contract's name, without its version.
+const PACKAGE: &str = "dormouse:room/";
+
+/// A version of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Version {
+    major: u64,
+    minor: u64,
+    patch: u64,
+}
+
+/// The version in `wit/`, which this host speaks.
+const OURS: Version = Version { major: 0, minor: 1, patch: 1 };
+
+/// The version in `wit/` as text.
+pub const CONTRACT: &str = "0.1.1";
+
+/// Judge a component by the names of what it imports and exports.
+pub(super) fn check<'a>(component: &str, names: impl Iterator<Item = &'a str>) -> Result<(), LoadError> {
+    let refuse = |built: &str, advice: &'static str| LoadError::Version {
+        name: component.into(),
+        built: built.into(),
+        spoken: CONTRACT,
+        advice,
+    };
+    for name in names.filter(|name| name.starts_with(PACKAGE)) {
+        let version = name.split_once('@').map_or("no version", |(_, version)| version);
+        let Some(built) = parse(version) else {
+            return Err(refuse(version, "build it against the files in wit/ of this dormouse"));
+        };
+        if built > OURS {
+            return Err(refuse(version, "run a newer dormouse, or build it against the files in wit/ of this one"));
+        }
+        if (built.major, built.minor) != (OURS.major, OURS.minor) {
+            return Err(refuse(
+                version,
+                "build it anew, against the files in wit/ of this dormouse; wit/CHANGELOG.md says what has changed",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn parse(text: &str) -> Option<Version> {
+    let mut numbers = text.split('.').map(|number| number.parse::<u64>().ok());
+    let version = Version { major: numbers.next()??, minor: numbers.next()??, patch: numbers.next()?? };
+    numbers.next().is_none().then_some(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(name: &str) -> Result<(), String> {
+        check("poll.wasm", [name].into_iter()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_two_ways_to_write_our_version_are_one() {
+        assert_eq!(parse(CONTRACT), Some(OURS));
+    }
+
+    #[test]
+    fn older_ones_of_the_same_contract_are_spoken() {
+        assert_eq!(judge("dormouse:room/storage@0.1.0"), Ok(()));
+        assert_eq!(judge("dormouse:room/storage@0.1.1"), Ok(()));
+        assert_eq!(judge("wasi:cli/stdout@0.2.6"), Ok(()), "no matter of ours");
+    }
+
+    #[test]
+    fn others_are_refused_and_told_what_to_do() {
+        for (name, advice) in [
+            ("dormouse:room/storage@0.1.2", "run a newer dormouse"),
+            ("dormouse:room/storage@0.2.0", "run a newer dormouse"),
+            ("dormouse:room/room@1.0.0", "run a newer dormouse"),
+            ("dormouse:room/room@0.0.9", "build it anew"),
+            ("dormouse:room/room", "build it against"),
+            ("dormouse:room/room@next", "build it against"),
+        ] {
+            let refused = judge(name).unwrap_err();
+            assert!(refused.contains(advice) && refused.contains("poll.wasm"), "{name}: {refused}");
+        }
+    }
+}

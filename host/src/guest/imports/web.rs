@@ -1,0 +1,122 @@
+//! `wasi:http/outgoing-handler`: servers elsewhere. wasmtime-wasi-http turns the guest's resources into one HTTP request;
+//! from there on it is a call like one to another room: whole, bounded, behind the commits before it.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Request, Response};
+use wasmtime::component::Linker;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+
+use crate::config;
+use crate::guest::outside::{NoMoreCalls, Reach};
+use crate::guest::state::Host;
+use crate::guest::wasi::Wasi;
+use crate::model::{self, StorageFailed};
+use crate::outbound::FetchError;
+
+/// Names and values of the headers of one request or answer, in bytes.
+const FIELDS_BYTES: usize = 32 << 10;
+
+/// What wasmtime-wasi-http waits for: an answer, and what drives its connection.
+type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+
+impl WasiHttpView for Host {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment)));
+        let http = self.http.get_or_insert_with(|| {
+            let mut http = WasiHttpCtx::new();
+            http.set_field_size_limit(FIELDS_BYTES);
+            http
+        });
+        WasiHttpCtxView { hooks: &mut self.reach, table: wasi.table(), ctx: http }
+    }
+}
+
+impl WasiHttpHooks for Reach {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let until = self.calls.take(&self.limits);
+        let (outside, after) = (self.outside.clone(), self.after);
+        Box::new(async move {
+            let until = until.map_err(|NoMoreCalls| Error::ConnectionLimitReached)?;
+            let outside = outside.ok_or(Error::HttpRequestDenied)?;
+            let (origin, request) = from_wasi(request).await?;
+            // The room's own storage failed: its turn is lost with the next commit, whatever is said here.
+            let failed = |error: StorageFailed| Error::InternalError(Some(error.to_string()));
+            let fetched = outside.fetch(after, until, origin, request).await.map_err(failed)?;
+            let response = to_wasi(fetched.map_err(error_to_wasi)?)?;
+            let nothing_left: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
+            Ok((response, nothing_left))
+        })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        config::CALL_BYTES
+    }
+}
+
+/// The origin of a request, and the request as plain data.
+async fn from_wasi(request: Request<WasiBody>) -> Result<(String, model::Request), Error> {
+    let (parts, body) = request.into_parts();
+    let (Some(scheme), Some(authority)) = (parts.uri.scheme_str(), parts.uri.authority()) else {
+        return Err(Error::HttpRequestUriInvalid);
+    };
+    let text = |(name, value): (&HeaderName, &HeaderValue)| {
+        Some((name.as_str().to_owned(), std::str::from_utf8(value.as_bytes()).ok()?.to_owned()))
+    };
+    let request = model::Request {
+        method: parts.method.as_str().to_owned(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().map(str::to_owned),
+        headers: parts.headers.iter().filter_map(text).collect(),
+        body: whole(body).await?.into(),
+        user: None,
+    };
+    Ok((format!("{scheme}://{authority}"), request))
+}
+
+fn to_wasi(response: model::Response) -> Result<Response<WasiBody>, Error> {
+    let mut builder = Response::builder().status(response.status);
+    for (name, value) in &response.headers {
+        builder = builder.header(name, value);
+    }
+    let body = Full::new(Bytes::from(response.body)).map_err(|never| match never {}).boxed_unsync();
+    builder.body(body).map_err(|error| Error::InternalError(Some(error.to_string())))
+}
+
+async fn whole(body: WasiBody) -> Result<Bytes, Error> {
+    match Limited::new(body, config::CALL_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Error::HttpRequestBodySize(Some(config::CALL_BYTES as u64)))
+        }
+        Err(error) => Err(Error::InternalError(Some(error.to_string()))),
+    }
+}
+
+fn error_to_wasi(error: FetchError) -> Error {
+    match error {
+        FetchError::Denied(_) => Error::HttpRequestDenied,
+        FetchError::Private(_) => Error::DestinationIpProhibited,
+        FetchError::Bad(_) => Error::HttpRequestUriInvalid,
+        FetchError::Unknown(_) => Error::DestinationNotFound,
+        FetchError::Unreachable(..) => Error::ConnectionRefused,
+        FetchError::Tls(..) => Error::TlsCertificateError,
+        FetchError::Http(_) => Error::HttpProtocolError,
+        FetchError::Body(_) => Error::HttpResponseIncomplete,
+        FetchError::TooLarge => Error::HttpResponseBodySize(Some(config::RESPONSE_BYTES as u64)),
+        FetchError::Timeout => Error::HttpResponseTimeout,
+    }
+}
+
+/// Link what a connected room may import beside what every room may.
+pub(in crate::guest) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
+}

@@ -1,0 +1,126 @@
+//! Requests that a room has posted and that are not taken yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::{Address, Request};
+use crate::clock::UnixMillis;
+
+/// Where a post goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Destination {
+    /// To a room of this host.
+    Room(Address),
+    /// To a server, by scheme and authority.
+    Origin(String),
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::Room(address) => address.fmt(f),
+            Destination::Origin(origin) => f.write_str(origin),
+        }
+    }
+}
+
+/// One request on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Post {
+    /// Where to.
+    pub destination: Destination,
+    /// What is asked.
+    pub request: Request,
+    /// When it is tried next.
+    pub at: UnixMillis,
+    /// How often it was tried in vain.
+    pub attempt: u32,
+}
+
+/// A post's place among all that its room ever posted: the number of the commit that it is durable with, and its place in
+/// that commit. So the numbers only grow, and nothing has to be kept to know the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PostNumber(pub u64);
+
+impl PostNumber {
+    const PLACE_BITS: u32 = 16;
+
+    /// The post at a place in a commit.
+    pub fn new(commit: u64, place: u16) -> Self {
+        PostNumber(commit << Self::PLACE_BITS | u64::from(place))
+    }
+
+    /// The commit that it is durable with.
+    pub fn commit(self) -> u64 {
+        self.0 >> Self::PLACE_BITS
+    }
+}
+
+/// All posts of a room that are not taken yet.
+#[derive(Debug, Clone, Default)]
+pub struct Posts(BTreeMap<PostNumber, Post>);
+
+impl Posts {
+    /// Set or remove the post of a number.
+    pub fn apply(&mut self, number: PostNumber, post: Option<Post>) {
+        match post {
+            Some(post) => self.0.insert(number, post),
+            None => self.0.remove(&number),
+        };
+    }
+
+    /// The post of a number.
+    pub fn get(&self, number: PostNumber) -> Option<&Post> {
+        self.0.get(&number)
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that are next at their destinations: behind none that waits there, so that each destination gets them in
+    /// their order.
+    pub fn next(&self) -> impl Iterator<Item = (PostNumber, &Post)> {
+        let mut before = BTreeSet::new();
+        self.0.iter().map(|(number, post)| (*number, post)).filter(move |(_, post)| before.insert(&post.destination))
+    }
+}
+
+impl FromIterator<(PostNumber, Post)> for Posts {
+    fn from_iter<I: IntoIterator<Item = (PostNumber, Post)>>(posts: I) -> Self {
+        Posts(posts.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_of_each_destination_is_the_oldest_that_waits() {
+        let post = |to: &str| Post {
+            destination: Destination::Origin(to.into()),
+            request: Request::default(),
+            at: 0,
+            attempt: 0,
+        };
+        let numbers = [PostNumber::new(1, 0), PostNumber::new(1, 1), PostNumber::new(2, 0), PostNumber::new(2, 1)];
+        let mut posts = numbers.into_iter().zip([post("a"), post("b"), post("a"), post("c")]).collect::<Posts>();
+        let next = |posts: &Posts| posts.next().map(|(number, _)| number).collect::<Vec<_>>();
+        assert_eq!(next(&posts), [numbers[0], numbers[1], numbers[3]]);
+        posts.apply(numbers[0], None);
+        assert_eq!(next(&posts), [numbers[1], numbers[2], numbers[3]]);
+    }
+
+    #[test]
+    fn a_number_tells_its_commit_and_later_ones_are_higher() {
+        assert_eq!(PostNumber::new(7, 65_535).commit(), 7);
+        assert!(PostNumber::new(7, 65_535) < PostNumber::new(8, 0));
+    }
+}

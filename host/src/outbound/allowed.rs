@@ -1,0 +1,165 @@
+//! Which origins the operator allows.
+
+/// The origins that rooms of a namespace may reach; none at first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Only at public addresses.
+    public: Vec<Pattern>,
+    /// At private addresses too.
+    private: Vec<Pattern>,
+}
+
+/// At which addresses an origin may be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    Public,
+    Anywhere,
+}
+
+/// A text is no origin. The operator must act.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "`{0}` is no origin: write a scheme, a host and a port where it is not the usual one, such as `https://api.example` or `https://*.example`"
+)]
+pub struct BadOrigin(String);
+
+/// One allowed origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    tls: bool,
+    host: Host,
+    port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Host {
+    Any,
+    Is(String),
+    /// Every name below this one, and not itself; begins with a dot.
+    Below(String),
+}
+
+impl Allowed {
+    /// What a namespace's `outbound` and `outbound_private` say.
+    pub fn new(public: &[String], private: &[String]) -> Result<Self, BadOrigin> {
+        let parse =
+            |origins: &[String]| origins.iter().map(|origin| Pattern::parse(origin)).collect::<Result<Vec<_>, _>>();
+        Ok(Allowed { public: parse(public)?, private: parse(private)? })
+    }
+
+    /// Whether an origin may be reached, as far as its name goes.
+    pub fn allows(&self, origin: &str) -> bool {
+        self.reach(origin).is_some()
+    }
+
+    pub(super) fn reach(&self, origin: &str) -> Option<Reach> {
+        let wanted = Pattern::parse(origin).ok()?;
+        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&wanted));
+        match (any(&self.private), any(&self.public)) {
+            (true, _) => Some(Reach::Anywhere),
+            (_, true) => Some(Reach::Public),
+            _ => None,
+        }
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, BadOrigin> {
+        let bad = || BadOrigin(text.into());
+        let (scheme, authority) = text.split_once("://").ok_or_else(bad)?;
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(bad()),
+        };
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        // A colon inside brackets belongs to an IPv6 address.
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| bad())?),
+            _ => (authority, if tls { 443 } else { 80 }),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let named = |name: &str| !name.is_empty() && !name.contains(['*', '/', '@', '?', '#', ' ', '[', ']']);
+        let host = match host.strip_prefix('*') {
+            Some("") => Host::Any,
+            Some(below) if below.starts_with('.') && named(&below[1..]) => Host::Below(below.to_owned()),
+            None if named(&host) => Host::Is(host),
+            _ => return Err(bad()),
+        };
+        Ok(Pattern { tls, host, port })
+    }
+
+    fn matches(&self, wanted: &Pattern) -> bool {
+        let Host::Is(name) = &wanted.host else { return false };
+        let host = match &self.host {
+            Host::Any => true,
+            Host::Is(host) => host == name,
+            Host::Below(below) => name.len() > below.len() && name.ends_with(below.as_str()),
+        };
+        host && self.tls == wanted.tls && self.port == wanted.port
+    }
+}
+
+/// An origin as text: the port only where it is not the scheme's own.
+pub(super) fn origin(tls: bool, host: &str, port: u16) -> String {
+    let (scheme, usual) = if tls { ("https", 443) } else { ("http", 80) };
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    if port == usual { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach(public: &str, private: &str, origin: &str) -> Option<Reach> {
+        let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        Allowed::new(&list(public), &list(private)).unwrap().reach(origin)
+    }
+
+    #[test]
+    fn only_what_is_said_is_allowed() {
+        let said = "https://api.example http://plain.example:8080";
+        assert_eq!(reach(said, "", "https://api.example"), Some(Reach::Public));
+        assert_eq!(reach(said, "", "https://API.example:443/"), Some(Reach::Public));
+        assert_eq!(reach(said, "", "http://plain.example:8080"), Some(Reach::Public));
+        for other in [
+            "http://api.example",
+            "https://api.example:8443",
+            "https://api.example.evil",
+            "https://x.api.example",
+            "https://user@api.example",
+            "http://plain.example",
+            "https://*",
+            "nonsense",
+        ] {
+            assert_eq!(reach(said, "", other), None, "{other}");
+        }
+        assert_eq!(reach("", "", "https://api.example"), None);
+    }
+
+    #[test]
+    fn a_star_is_every_name_below() {
+        let said = "https://*.example";
+        assert_eq!(reach(said, "", "https://a.example"), Some(Reach::Public));
+        assert_eq!(reach(said, "", "https://a.b.example"), Some(Reach::Public));
+        for other in ["https://example", "https://.example", "https://badexample", "https://a.example.evil"] {
+            assert_eq!(reach(said, "", other), None, "{other}");
+        }
+        assert_eq!(reach("https://*", "", "https://anything"), Some(Reach::Public));
+        assert_eq!(reach("https://*", "", "http://anything"), None);
+    }
+
+    #[test]
+    fn private_addresses_are_allowed_by_themselves() {
+        assert_eq!(reach("https://*", "http://[::1]:9000", "http://[::1]:9000"), Some(Reach::Anywhere));
+        assert_eq!(reach("http://intranet", "http://intranet", "http://intranet"), Some(Reach::Anywhere));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused() {
+        for bad in ["api.example", "ftp://a", "https://", "https://a/b", "https://a:port", "https://a*b", "https://a b"]
+        {
+            assert_eq!(Allowed::new(&[bad.into()], &[]), Err(BadOrigin(bad.into())), "{bad}");
+        }
+    }
+}

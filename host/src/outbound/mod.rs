@@ -1,0 +1,252 @@
+//! Requests of rooms to servers elsewhere: whole requests, whole answers, to where the operator allows. Knows no rooms
+//! and no wasm; `room` calls it for posts and for requests during a turn.
+//!
+//! Which origins are allowed is in [`Allowed`]; which addresses may stand behind a name is in `address`. A name is resolved
+//! once, and connected to only at addresses that were judged: what it resolves to afterwards does not matter.
+
+mod address;
+mod allowed;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::{config, model};
+
+pub use allowed::{Allowed, BadOrigin};
+
+/// Headers of a request that belong to the connection, and are the host's to set.
+const OURS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The way out. Cheap to clone.
+#[derive(Clone)]
+pub struct Outbound {
+    tls: Arc<ClientConfig>,
+}
+
+/// The operator's own certificate authorities cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("outbound_ca: {path} holds no certificates in PEM that can be trusted: {problem}")]
+pub struct BadAuthorities {
+    path: PathBuf,
+    problem: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The operator does not allow this origin.
+    #[error("{0} is not allowed; the operator allows origins in `outbound` of the namespace")]
+    Denied(String),
+    /// Nothing but private addresses stand behind the name.
+    #[error("{0} has no public address; the operator allows private ones in `outbound_private` of the namespace")]
+    Private(String),
+    /// The request cannot be sent. The room's author must act.
+    #[error("the request cannot be sent: {0}")]
+    Bad(&'static str),
+    /// The name has no address.
+    #[error("{0} has no address")]
+    Unknown(String),
+    /// Nobody answers there.
+    #[error("{0} cannot be reached: {1}")]
+    Unreachable(String, io::Error),
+    /// The server did not prove who it is, or does not speak TLS.
+    #[error("{0} cannot be trusted: {1}")]
+    Tls(String, io::Error),
+    /// The connection broke, or it was no HTTP.
+    #[error("the connection failed: {0}")]
+    Http(#[from] hyper::Error),
+    /// The answer broke off.
+    #[error("the answer broke off: {0}")]
+    Body(String),
+    /// The answer is above the limit.
+    #[error("the answer is above {} B", config::RESPONSE_BYTES)]
+    TooLarge,
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+}
+
+impl Outbound {
+    /// A way out that trusts the authorities that browsers trust, and those in the file `authorities`.
+    pub fn new(authorities: Option<&Path>) -> Result<Self, BadAuthorities> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+        if let Some(path) = authorities {
+            let bad = |problem: String| BadAuthorities { path: path.into(), problem };
+            let read = CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))?;
+            for certificate in read {
+                let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+                roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows the versions that are on by default")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Outbound { tls: Arc::new(tls) })
+    }
+
+    /// Send a request to an origin such as `https://api.example`, and wait for the whole answer. Redirects are not followed,
+    /// and headers that are not UTF-8 are left out.
+    pub async fn fetch(
+        &self,
+        allowed: &Allowed,
+        origin: &str,
+        request: model::Request,
+        within: Duration,
+    ) -> Result<model::Response, FetchError> {
+        let fetched = tokio::time::timeout(within, self.fetch_once(allowed, origin, request)).await;
+        let (parts, body) = fetched.unwrap_or(Err(FetchError::Timeout))?.into_parts();
+        let text = |(name, value): (&HeaderName, &HeaderValue)| {
+            Some((name.as_str().to_owned(), std::str::from_utf8(value.as_bytes()).ok()?.to_owned()))
+        };
+        let headers = parts.headers.iter().filter_map(text).collect();
+        Ok(model::Response { status: parts.status.as_u16(), headers, body: body.into() })
+    }
+
+    async fn fetch_once(
+        &self,
+        allowed: &Allowed,
+        origin: &str,
+        request: model::Request,
+    ) -> Result<Response<Bytes>, FetchError> {
+        let request = to_http(origin, request)?;
+        let target = Target::of(request.uri())?;
+        let may_be_private = match allowed.reach(&target.origin()) {
+            Some(reach) => reach == allowed::Reach::Anywhere,
+            None => return Err(FetchError::Denied(target.origin())),
+        };
+        let stream = connect(&target, may_be_private).await?;
+        if target.tls {
+            let name = ServerName::try_from(target.host.clone())
+                .map_err(|_| FetchError::Bad("its host is no name that a certificate can have"))?;
+            let connected = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
+            let stream = connected.map_err(|error| FetchError::Tls(target.origin(), error))?;
+            exchange(stream, &target, request).await
+        } else {
+            exchange(stream, &target, request).await
+        }
+    }
+}
+
+fn to_http(origin: &str, request: model::Request) -> Result<Request<Bytes>, FetchError> {
+    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let uri = format!("{}{}{query}", origin.trim_end_matches('/'), request.path);
+    let mut builder = Request::builder().method(request.method.as_str()).uri(uri);
+    for (name, value) in &request.headers {
+        builder = builder.header(name, value);
+    }
+    builder.body(request.body.into()).map_err(|_| FetchError::Bad("its method, path or headers are none of HTTP"))
+}
+
+/// Where a request goes.
+struct Target {
+    tls: bool,
+    host: String,
+    port: u16,
+}
+
+impl Target {
+    fn of(uri: &Uri) -> Result<Self, FetchError> {
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(FetchError::Bad("its scheme is neither http nor https")),
+        };
+        let authority = uri.authority().ok_or(FetchError::Bad("it names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(FetchError::Bad("its address holds a password; send a header instead"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Ok(Target { tls, host, port })
+    }
+
+    fn origin(&self) -> String {
+        allowed::origin(self.tls, &self.host, self.port)
+    }
+
+    /// As the header `host` has it: the port where it is not the scheme's own.
+    fn authority(&self) -> String {
+        let origin = self.origin();
+        origin.split_once("://").map_or(origin.clone(), |(_, authority)| authority.to_owned())
+    }
+}
+
+/// A connection to the first of the name's addresses that may be reached and answers.
+async fn connect(target: &Target, may_be_private: bool) -> Result<TcpStream, FetchError> {
+    let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
+    let found = found.map_err(|_| FetchError::Unknown(target.host.clone()))?.collect::<Vec<SocketAddr>>();
+    let may = |address: &&SocketAddr| may_be_private || address::is_public(address.ip());
+    let reachable = found.iter().filter(may).collect::<Vec<_>>();
+    let mut last = match found.is_empty() {
+        true => FetchError::Unknown(target.host.clone()),
+        false => FetchError::Private(target.host.clone()),
+    };
+    for address in reachable {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = FetchError::Unreachable(target.origin(), error),
+        }
+    }
+    Err(last)
+}
+
+async fn exchange<S>(stream: S, target: &Target, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (mut parts, body) = request.into_parts();
+    for name in OURS {
+        parts.headers.remove(HeaderName::from_static(name));
+    }
+    let host =
+        HeaderValue::try_from(target.authority()).map_err(|_| FetchError::Bad("its host is no header's text"))?;
+    parts.headers.insert(header::HOST, host);
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    parts.uri = path.parse().map_err(|_| FetchError::Bad("its path is none"))?;
+    let exchanged = async {
+        let response = sender.send_request(Request::from_parts(parts, Full::new(body))).await?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, config::RESPONSE_BYTES).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() { FetchError::TooLarge } else { FetchError::Body(error.to_string()) }
+        })?;
+        Ok(Response::from_parts(parts, body.to_bytes()))
+    };
+    let mut exchanged = std::pin::pin!(exchanged);
+    tokio::select! {
+        exchanged = exchanged.as_mut() => exchanged,
+        // It may be over as soon as the last of the answer is read; then that is in the channel already.
+        _ = connection => exchanged.await,
+    }
+}

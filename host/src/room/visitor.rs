@@ -1,0 +1,308 @@
+//! A socket whose client is in this process: an embedder's own code, or a stream of events.
+//!
+//! To its room it is a socket like any other. What the room says waits here, bounded, until somebody takes it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll, Waker};
+
+use super::{ConnectError, Rooms, Said as Delivery, Seat};
+use crate::model::{Address, Client, Close, Message, Request, Said, User};
+
+/// Why a visitor that cannot keep up is closed: as any other socket.
+const TOO_SLOW: (u16, &str) = (1013, "too slow; come back and resume");
+/// Why all of them are, in the end.
+const GOING_AWAY: (u16, &str) = (1001, "server going away");
+
+/// A client of a room, in this process. Dropping it leaves the room.
+pub struct Visitor {
+    ear: Arc<Ear>,
+    /// Given up when the room is told of the end.
+    seat: Option<Seat>,
+    /// Of what was said in one piece, what is still to be given.
+    rest: VecDeque<Said>,
+}
+
+/// What a visitor hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The room said something.
+    Message(Message),
+    /// The connection was closed, by the room or by the host, and nothing follows: a WebSocket close code and a reason.
+    Closed(u16, String),
+}
+
+/// The room is gone, or has closed this connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the room has closed the connection")]
+pub struct Gone;
+
+/// All visitors of a host, to say goodbye to.
+#[derive(Default)]
+pub(super) struct Visitors(Mutex<Vec<Weak<Ear>>>);
+
+impl Visitors {
+    fn add(&self, ear: &Arc<Ear>) {
+        let mut visitors = self.0.lock().expect("no holder of this lock panics");
+        // Those who left are swept out when the list would grow, so that it is never twice as long as it must be.
+        if visitors.len() == visitors.capacity() {
+            visitors.retain(|visitor| visitor.strong_count() > 0);
+        }
+        visitors.push(Arc::downgrade(ear));
+    }
+
+    /// Close all of them.
+    pub(super) fn say_goodbye(&self) {
+        let visitors = std::mem::take(&mut *self.0.lock().expect("no holder of this lock panics"));
+        for visitor in visitors.iter().filter_map(Weak::upgrade) {
+            visitor.close(GOING_AWAY.0, GOING_AWAY.1);
+        }
+    }
+}
+
+/// What a visitor finds when it looks.
+pub(crate) enum Next {
+    Said(Said),
+    Closed(u16, String),
+}
+
+impl Rooms {
+    /// Connect to a room from within this process, as `user`.
+    ///
+    /// Limit: `limits.socket_queue_bytes` may wait to be heard; beyond it the visitor is closed with 1013.
+    pub async fn visit(&self, address: &Address, request: Request, user: User) -> Result<Visitor, ConnectError> {
+        let most_bytes = self.0.limits.socket_queue_bytes;
+        let ear = Arc::new(Ear { inner: Mutex::default(), most_bytes });
+        let seat = self.connect(address, request, Arc::new(user), ear.clone()).await?;
+        self.0.visitors.add(&ear);
+        if self.0.draining.load(Ordering::Acquire) {
+            ear.close(GOING_AWAY.0, GOING_AWAY.1);
+        }
+        Ok(Visitor { ear, seat: Some(seat), rest: VecDeque::new() })
+    }
+}
+
+impl Visitor {
+    /// Say something to the room. Waits while the room has no space for it.
+    pub async fn says(&self, message: Message) -> Result<(), Gone> {
+        let mut message = message;
+        loop {
+            let Some(seat) = self.seat.as_ref().filter(|_| !self.ear.lock().closing) else { return Err(Gone) };
+            self.ear.lock().resumed = false;
+            match seat.message(message) {
+                Delivery::Yes => return Ok(()),
+                Delivery::Never => return Err(Gone),
+                Delivery::NotNow(back) => message = back,
+            }
+            poll_fn(|context| self.ear.poll_resumed(context)).await;
+        }
+    }
+
+    /// The next thing that the room says.
+    pub async fn hears(&mut self) -> Heard {
+        loop {
+            if let Some(said) = self.rest.pop_front() {
+                match said.parts() {
+                    Ok(message) => return Heard::Message(message.clone()),
+                    Err(several) => several.iter().rev().for_each(|said| self.rest.push_front(said.clone())),
+                }
+                continue;
+            }
+            match poll_fn(|context| self.poll_next(context)).await {
+                Next::Said(said) => self.rest.push_back(said),
+                Next::Closed(code, reason) => return Heard::Closed(code, reason),
+            }
+        }
+    }
+
+    /// Leave the room, and tell it why.
+    pub fn leaves(mut self, code: u16, reason: &str) {
+        self.end(Close { code, reason: reason.into(), clean: true });
+    }
+
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
+        let mut inner = self.ear.lock();
+        if let Some(said) = inner.queue.pop_front() {
+            inner.bytes -= said.len();
+            if inner.queue.is_empty() {
+                // Who hears all keeps no space for more.
+                inner.queue = VecDeque::new();
+            }
+            return Poll::Ready(Next::Said(said));
+        }
+        if let Some((code, reason)) = inner.close.clone() {
+            drop(inner);
+            self.end(Close { code, reason: reason.clone(), clean: true });
+            return Poll::Ready(Next::Closed(code, reason));
+        }
+        inner.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// The other end of this visitor, to close it.
+    pub(crate) fn client(&self) -> Arc<dyn Client> {
+        self.ear.clone()
+    }
+
+    fn end(&mut self, close: Close) {
+        if let Some(seat) = self.seat.take() {
+            seat.close(close);
+        }
+    }
+}
+
+impl Drop for Visitor {
+    fn drop(&mut self) {
+        {
+            let mut inner = self.ear.lock();
+            inner.closing = true;
+            inner.queue = VecDeque::new();
+        }
+        self.end(Close::lost());
+    }
+}
+
+/// What the room reaches of a visitor.
+pub(super) struct Ear {
+    inner: Mutex<Inner>,
+    most_bytes: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    queue: VecDeque<Said>,
+    bytes: usize,
+    close: Option<(u16, String)>,
+    closing: bool,
+    resumed: bool,
+    /// Of whoever hears.
+    waker: Option<Waker>,
+    /// Of whoever wants to say something.
+    sayer: Option<Waker>,
+}
+
+impl Ear {
+    fn poll_resumed(&self, context: &Context<'_>) -> Poll<()> {
+        let mut inner = self.lock();
+        if inner.resumed || inner.closing {
+            return Poll::Ready(());
+        }
+        inner.sayer = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// The lock is let go first, so that whoever wakes does not run into it.
+fn wake(mut inner: MutexGuard<'_, Inner>) {
+    let wakers = (inner.waker.take(), inner.sayer.take());
+    drop(inner);
+    for waker in [wakers.0, wakers.1].into_iter().flatten() {
+        waker.wake();
+    }
+}
+
+impl Client for Ear {
+    /// Never asks for a flush: whoever hears takes all that waits.
+    fn say(&self, said: &Said) -> bool {
+        let mut inner = self.lock();
+        if inner.closing {
+            return false;
+        }
+        // One message always fits, however long: a history can be longer than what may wait behind it.
+        if inner.bytes > 0 && inner.bytes + said.len() > self.most_bytes {
+            inner.queue = VecDeque::new();
+            inner.bytes = 0;
+            inner.closing = true;
+            inner.close = Some((TOO_SLOW.0, TOO_SLOW.1.into()));
+        } else {
+            inner.bytes += said.len();
+            inner.queue.push_back(said.clone());
+        }
+        wake(inner);
+        false
+    }
+
+    fn flush(&self) {}
+
+    fn close(&self, code: u16, reason: &str) {
+        let mut inner = self.lock();
+        if !std::mem::replace(&mut inner.closing, true) {
+            inner.close = Some((code, reason.to_owned()));
+            wake(inner);
+        }
+    }
+
+    /// Whoever says something waits for the room alone, which is bounded itself.
+    fn taken(&self) {}
+
+    fn resume(&self) {
+        let mut inner = self.lock();
+        inner.resumed = true;
+        wake(inner);
+    }
+
+    fn buffered(&self) -> usize {
+        self.lock().bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visitor(most_bytes: usize) -> Visitor {
+        let ear = Arc::new(Ear { inner: Mutex::default(), most_bytes });
+        Visitor { ear, seat: None, rest: VecDeque::new() }
+    }
+
+    fn text(text: &str) -> Said {
+        Said::new(Message::Text(text.into()))
+    }
+
+    async fn hears(visitor: &mut Visitor) -> String {
+        match visitor.hears().await {
+            Heard::Message(message) => String::from_utf8_lossy(message.as_bytes()).into_owned(),
+            Heard::Closed(code, _) => code.to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_said_in_one_piece_is_heard_message_by_message() {
+        let mut visitor = visitor(100);
+        visitor.ear.say(&Said::together(vec![text("one"), text("two")]));
+        visitor.ear.say(&text("three"));
+        assert_eq!(visitor.ear.buffered(), 11);
+        for expected in ["one", "two", "three"] {
+            assert_eq!(hears(&mut visitor).await, expected);
+        }
+        assert_eq!(visitor.ear.buffered(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_hears_too_slowly_is_told_so_and_holds_no_memory() {
+        let mut visitor = visitor(100);
+        visitor.ear.say(&text(&"x".repeat(500)));
+        assert_eq!(visitor.ear.buffered(), 500, "one message always fits");
+        visitor.ear.say(&text("one more"));
+        assert_eq!(visitor.ear.buffered(), 0);
+        visitor.ear.say(&text("after the end"));
+        assert_eq!(hears(&mut visitor).await, "1013");
+        assert_eq!(visitor.says(Message::Text("hello?".into())).await, Err(Gone));
+    }
+
+    #[tokio::test]
+    async fn what_was_said_before_a_close_is_heard_before_it() {
+        let mut visitor = visitor(100);
+        visitor.ear.say(&text("last words"));
+        visitor.ear.close(4403, "kicked");
+        assert_eq!(hears(&mut visitor).await, "last words");
+        assert_eq!(visitor.hears().await, Heard::Closed(4403, "kicked".into()));
+        assert_eq!(visitor.hears().await, Heard::Closed(4403, "kicked".into()), "and nothing follows");
+    }
+}

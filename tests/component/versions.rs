@@ -1,0 +1,197 @@
+//! The contract as a product: every item says what it is, older components go on working, and unknown ones are refused with
+//! what to do.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use dormouse::config::Limits;
+use dormouse::guest::{CONTRACT, Engine, RoomKind};
+use dormouse_bundle::{COUNTER, ROUTER};
+use dormouse_test::TestRoom;
+use wit_parser::{Docs, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId};
+
+/// What there was first. Later versions add to it.
+const FIRST: &str = include_str!("contract-0.1.0.wit");
+
+fn today() -> Resolve {
+    let mut resolve = Resolve::default();
+    resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).expect("wit/ is valid");
+    resolve
+}
+
+fn first() -> Resolve {
+    let mut resolve = Resolve::default();
+    resolve.push_str("contract-0.1.0.wit", FIRST).expect("it was valid");
+    resolve
+}
+
+/// A type in words that mean the same in every version: structures, not names, but for resources.
+fn words(resolve: &Resolve, ty: &Type) -> String {
+    match ty {
+        Type::Id(id) => words_of(resolve, *id),
+        simple => format!("{simple:?}"),
+    }
+}
+
+fn words_of(resolve: &Resolve, id: TypeId) -> String {
+    let ty = &resolve.types[id];
+    let maybe = |ty: &Option<Type>| ty.as_ref().map_or("_".into(), |ty| words(resolve, ty));
+    match &ty.kind {
+        TypeDefKind::Record(record) => {
+            let fields = record.fields.iter().map(|field| format!("{}: {}", field.name, words(resolve, &field.ty)));
+            format!("record {{{}}}", fields.collect::<Vec<_>>().join(", "))
+        }
+        TypeDefKind::Variant(variant) => {
+            let cases = variant.cases.iter().map(|case| format!("{}({})", case.name, maybe(&case.ty)));
+            format!("variant {{{}}}", cases.collect::<Vec<_>>().join(", "))
+        }
+        TypeDefKind::Enum(cases) => {
+            let cases = cases.cases.iter().map(|case| case.name.as_str());
+            format!("enum {{{}}}", cases.collect::<Vec<_>>().join(", "))
+        }
+        TypeDefKind::Tuple(tuple) => {
+            let types = tuple.types.iter().map(|ty| words(resolve, ty));
+            format!("tuple<{}>", types.collect::<Vec<_>>().join(", "))
+        }
+        TypeDefKind::Resource => format!("resource {}", ty.name.as_deref().expect("a resource has a name")),
+        TypeDefKind::Handle(Handle::Own(id)) => format!("own<{}>", words_of(resolve, *id)),
+        TypeDefKind::Handle(Handle::Borrow(id)) => format!("borrow<{}>", words_of(resolve, *id)),
+        TypeDefKind::Option(ty) => format!("option<{}>", words(resolve, ty)),
+        TypeDefKind::Result(result) => format!("result<{}, {}>", maybe(&result.ok), maybe(&result.err)),
+        TypeDefKind::List(ty) => format!("list<{}>", words(resolve, ty)),
+        TypeDefKind::Type(ty) => words(resolve, ty),
+        other => panic!("a kind of type that the contract has not used yet: {other:?}"),
+    }
+}
+
+fn interfaces(resolve: &Resolve) -> impl Iterator<Item = (String, InterfaceId)> + '_ {
+    resolve.interfaces.iter().filter_map(|(id, interface)| Some((interface.name.clone()?, id)))
+}
+
+/// Every function and type, by interface and name, in words.
+fn items(resolve: &Resolve) -> BTreeMap<String, String> {
+    let mut items = BTreeMap::new();
+    for (name, id) in interfaces(resolve) {
+        let interface = &resolve.interfaces[id];
+        for (function, does) in &interface.functions {
+            let parameters = does.params.iter().map(|param| words(resolve, &param.ty)).collect::<Vec<_>>().join(", ");
+            let result = does.result.as_ref().map_or("_".into(), |ty| words(resolve, ty));
+            items.insert(format!("{name}.{function}"), format!("({parameters}) -> {result}"));
+        }
+        for (ty, id) in &interface.types {
+            items.insert(format!("{name}.{ty}"), words_of(resolve, *id));
+        }
+    }
+    items
+}
+
+#[test]
+fn the_contract_only_ever_grew_since_its_first_version() {
+    let (first, today) = (items(&first()), items(&today()));
+    assert!(first.len() > 50, "{}", first.len());
+    for (item, was) in first {
+        assert_eq!(
+            today.get(&item),
+            Some(&was),
+            "{item} must stay as it was, or the contract needs another minor version"
+        );
+    }
+}
+
+#[test]
+fn the_version_in_wit_is_the_one_that_is_spoken() {
+    let resolve = today();
+    let versions = resolve.packages.iter().map(|(_, package)| package.name.version.as_ref().unwrap().to_string());
+    assert_eq!(versions.collect::<Vec<_>>(), [CONTRACT]);
+    let changelog = include_str!("../../wit/CHANGELOG.md");
+    assert!(changelog.contains(&format!("## {CONTRACT}")), "wit/CHANGELOG.md says nothing of {CONTRACT}");
+}
+
+#[test]
+fn every_item_of_the_contract_says_what_it_is() {
+    let resolve = today();
+    let mut silent = Vec::new();
+    let mut ask = |item: String, docs: &Docs| {
+        if docs.contents.as_deref().is_none_or(|docs| docs.trim().is_empty()) {
+            silent.push(item);
+        }
+    };
+    for (_, world) in resolve.worlds.iter() {
+        ask(world.name.clone(), &world.docs);
+    }
+    for (name, id) in interfaces(&resolve) {
+        let interface = &resolve.interfaces[id];
+        ask(name.clone(), &interface.docs);
+        for (function, does) in &interface.functions {
+            ask(format!("{name}.{function}"), &does.docs);
+        }
+        for (ty, id) in &interface.types {
+            let definition = &resolve.types[*id];
+            match &definition.kind {
+                // A name that is used from another interface says what it is there.
+                TypeDefKind::Type(Type::Id(_)) => continue,
+                TypeDefKind::Record(record) => {
+                    record.fields.iter().for_each(|field| ask(format!("{name}.{ty}.{}", field.name), &field.docs));
+                }
+                TypeDefKind::Variant(variant) => {
+                    variant.cases.iter().for_each(|case| ask(format!("{name}.{ty}.{}", case.name), &case.docs));
+                }
+                TypeDefKind::Enum(cases) => {
+                    cases.cases.iter().for_each(|case| ask(format!("{name}.{ty}.{}", case.name), &case.docs));
+                }
+                _ => {}
+            }
+            ask(format!("{name}.{ty}"), &definition.docs);
+        }
+    }
+    assert_eq!(silent, Vec::<String>::new());
+}
+
+/// A component as if it had been built against another version: the version is part of the names in it.
+fn built_against(version: &str, wasm: &[u8]) -> Vec<u8> {
+    let (ours, other) = (format!("@{CONTRACT}"), format!("@{version}"));
+    assert_eq!(ours.len(), other.len(), "names keep their length");
+    let mut wasm = wasm.to_vec();
+    let mut changed = 0;
+    for at in 0..wasm.len() - ours.len() {
+        if wasm[at..].starts_with(ours.as_bytes()) {
+            wasm[at..at + ours.len()].copy_from_slice(other.as_bytes());
+            changed += 1;
+        }
+    }
+    assert!(changed > 5, "{changed} names in it had a version");
+    wasm
+}
+
+fn load(version: &str) -> Result<RoomKind, String> {
+    let engine = Engine::new(Limits { awake_rooms: 10, requests: 5, ..Limits::default() }.into()).unwrap();
+    engine.room("poll.wasm", &built_against(version, COUNTER)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_room_built_against_an_older_minor_version_goes_on_working() {
+    let old = built_against("0.1.0", COUNTER);
+    let mut room = TestRoom::new(Box::leak(old.into_boxed_slice()));
+    let (ana, bo) = (room.join("ana"), room.join("bo"));
+    room.say(&ana, "one");
+    room.hibernate();
+    assert_eq!(bo.hears(), [0, 1]);
+}
+
+#[test]
+fn a_router_built_against_an_older_minor_version_goes_on_working() {
+    let engine = Engine::new(Limits { awake_rooms: 10, requests: 5, ..Limits::default() }.into()).unwrap();
+    engine.router("router.wasm", &built_against("0.1.0", ROUTER)).expect("it is spoken");
+}
+
+#[test]
+fn one_built_against_an_unknown_version_is_refused_and_told_what_to_do() {
+    for version in ["0.1.9", "0.2.0", "1.0.0"] {
+        let refused = load(version).err().expect("it is refused");
+        let expected = format!(
+            "poll.wasm was built against dormouse:room@{version}, and this dormouse speaks {CONTRACT}: run a newer dormouse, or \
+             build it against the files in wit/ of this one"
+        );
+        assert_eq!(refused, expected);
+    }
+}

@@ -1,0 +1,198 @@
+//! Rooms in a program of somebody else's: mounted into their server, and spoken to without a network.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use dormouse::Host;
+use dormouse::config::{Config, Limits};
+use dormouse::edge::Verifier;
+use dormouse::model::{Message, Request, User};
+use dormouse::room::{Heard, NoRoom};
+use hyper::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{self, BASE, within};
+
+/// The example that the README names, as it is.
+#[path = "../../host/examples/axum_edge/app.rs"]
+mod axum_edge;
+
+const ROOM: &str = "/realtime/rooms/lobby";
+
+/// The axum example, served on a free port.
+async fn axum_server(host: &Host) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(axum::serve(listener, axum_edge::routes(host)).into_future());
+    address
+}
+
+/// Several hosts share the 65,530 memory maps of this process, and each may use four a room.
+fn few_rooms() -> Limits {
+    Limits { awake_rooms: 100, warm_rooms: 10, requests: 50, ..Limits::default() }
+}
+
+/// A host with a listener of its own, in a directory.
+async fn host_in(directory: &Path) -> Host {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let config = Config { listen, data: directory.join("data"), limits: few_rooms(), ..Config::default() };
+    Host::builder(config).start().await.unwrap()
+}
+
+fn heard(heard: Heard) -> Value {
+    match heard {
+        Heard::Message(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
+        other => panic!("expected a text, and heard {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_axum_server_has_rooms_with_its_own_login() {
+    let directory = TempDir::new().unwrap();
+    let host = axum_edge::host(directory.path(), few_rooms()).await.unwrap();
+    let address = axum_server(&host).await;
+
+    let login = harness::request(address, Method::POST, "/login", &[], "name=ana").await;
+    assert!(login.header("set-cookie").starts_with("session=ana;"));
+    let ana = [("cookie", "session=ana")];
+    let mut socket = harness::connect(address, &format!("{ROOM}/ws"), &ana).await.expect("it lets us in");
+    assert_eq!(socket.hears().await["type"], "history");
+    let mut listener = harness::listen(address, &format!("{ROOM}/events"), &[("cookie", "session=bo")]).await.unwrap();
+    assert_eq!(listener.hears().await.json()["type"], "history");
+    assert_eq!(socket.hears_a("user_joined").await["userId"], "user-bo");
+
+    // Long enough for several reads and writes of a stream that is not the host's own.
+    let content = "x".repeat(2_000);
+    for _ in 0..50 {
+        socket.chats(&content).await;
+    }
+    for seq in 1..=50 {
+        let message = listener.hears().await;
+        assert_eq!(message.id, Some(seq.to_string()));
+        assert_eq!(socket.hears_a("message").await["message"]["content"], content.as_str());
+    }
+    let body = json!({ "content": "over http" }).to_string();
+    let posted = harness::request(address, Method::POST, &format!("{ROOM}/messages"), &ana, &body).await;
+    assert_eq!(posted.json()["message"]["userId"], "user-ana");
+    assert_eq!(socket.hears_content().await, "over http");
+
+    let announced = harness::request(address, Method::POST, "/announce/lobby", &[], "tea is ready").await;
+    assert_eq!(announced.status, 204);
+    assert_eq!(socket.hears().await, json!({ "type": "notice", "text": "tea is ready" }));
+    let rooms = harness::request(address, Method::GET, "/rooms", &[], "").await;
+    assert_eq!(&rooms.body[..], b"lobby\n");
+
+    let stranger = harness::connect(address, &format!("{ROOM}/ws"), &[]).await.err().expect("it is refused");
+    assert_eq!(stranger.status, 401);
+    host.shutdown().await;
+    assert_eq!(socket.is_closed().await.0, 1001);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_in_one_process_know_nothing_of_each_other() {
+    let (first_directory, second_directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (first, second) = (host_in(first_directory.path()).await, host_in(second_directory.path()).await);
+    let path = format!("{BASE}/rooms/lobby/ws?token=1:ana");
+    let mut here = harness::connect(first.address().unwrap(), &path, &[]).await.expect("it lets us in");
+    let mut there = harness::connect(second.address().unwrap(), &path, &[]).await.expect("it lets us in");
+    here.chats("here").await;
+    assert_eq!(here.hears_content().await, "here");
+
+    first.shutdown().await;
+    assert_eq!(here.is_closed().await.0, 1001);
+    there.chats("there").await;
+    assert_eq!(there.hears_content().await, "there", "and it heard nothing of the other's");
+
+    let again = host_in(first_directory.path()).await;
+    let messages = again.rooms().get("ROOMS", "lobby").unwrap();
+    let kept = messages.request(Request::get("/messages").by(User::new("1", "ana"))).await.unwrap();
+    assert_eq!(kept.json::<Value>().unwrap()["messages"][0]["content"], "here");
+    again.shutdown().await;
+    second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_in_the_same_process_asks_visits_and_speaks_as_the_system() {
+    let directory = TempDir::new().unwrap();
+    let host = host_in(directory.path()).await;
+    let lobby = host.rooms().get("ROOMS", "lobby").unwrap();
+    let path = format!("{BASE}/rooms/lobby/ws?token=2:bo");
+    let mut bo = harness::connect(host.address().unwrap(), &path, &[]).await.expect("it lets us in");
+    bo.hears_a("history").await;
+
+    let mut ana = lobby.visit(Request::get("/ws"), User::new("1", "ana")).await.unwrap();
+    assert_eq!(heard(within(ana.hears()).await)["type"], "history");
+    ana.says(Message::Text(json!({ "type": "message", "content": "from inside" }).to_string())).await.unwrap();
+    assert_eq!(bo.hears_content().await, "from inside");
+    assert_eq!(heard(within(ana.hears()).await)["message"]["content"], "from inside");
+    lobby.broadcast(Message::Text(r#""to all""#.into())).await.unwrap();
+    assert_eq!(heard(within(ana.hears()).await), "to all");
+    bo.hears_exactly(r#""to all""#).await;
+
+    ana.leaves(1000, "bye");
+    assert_eq!(bo.hears_a("user_left").await["userId"], "1");
+    let mut cy = lobby.visit(Request::get("/ws"), User::new("3", "cy")).await.unwrap();
+    host.shutdown().await;
+    loop {
+        if let Heard::Closed(..) = within(cy.hears()).await {
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_are_listed_in_order_whether_they_are_awake_or_only_stored() {
+    let directory = TempDir::new().unwrap();
+    let host = host_in(directory.path()).await;
+    let say = Request::post_json("/messages", &json!({ "content": "hi" })).by(User::new("1", "ana"));
+    for name in ["b", "a", "c"] {
+        let room = host.rooms().get("ROOMS", name).unwrap();
+        assert_eq!(room.request(say.clone()).await.unwrap().status, 200);
+    }
+    host.rooms().get("PRESENCE", "a").unwrap().request(Request::get("/list")).await.unwrap();
+    host.shutdown().await;
+
+    let host = host_in(directory.path()).await;
+    let _visitor = host.rooms().get("ROOMS", "aa").unwrap().visit(Request::get("/ws"), User::new("1", "ana")).await;
+    let names = |after, limit| {
+        let listed = host.rooms().list("ROOMS", after, limit).unwrap();
+        listed.into_iter().map(|room| (room.name, room.stored, room.in_memory)).collect::<Vec<_>>()
+    };
+    let all = [("a", true, false), ("aa", false, true), ("b", true, false), ("c", true, false)];
+    let all = all.map(|(name, stored, in_memory)| (name.to_owned(), stored, in_memory));
+    assert_eq!(names(None, 10), all);
+    assert_eq!(names(Some("a"), 2), all[1..3]);
+    assert_eq!(names(Some("c"), 10), []);
+    assert_eq!(names(None, 0), []);
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_room_can_be_is_refused_by_name() {
+    let directory = TempDir::new().unwrap();
+    let host = host_in(directory.path()).await;
+    assert!(matches!(host.rooms().get("ROOMS", ""), Err(NoRoom::Address(_))));
+    assert_eq!(host.rooms().get("OTHERS", "a").err(), Some(NoRoom::Namespace("OTHERS".into())));
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_judged_by_a_function_of_the_embedder() {
+    let directory = TempDir::new().unwrap();
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let config = Config { listen, data: directory.path().into(), limits: few_rooms(), ..Config::default() };
+    let verifier = Verifier::custom(|token| match token.strip_prefix("friend-") {
+        Some(name) => Ok(dormouse::edge::Verified { user: User::new(name, name), expires_at: None }),
+        None => Err(dormouse::edge::Invalid("friends only".into())),
+    });
+    let host = Host::builder(config).identity(verifier).start().await.unwrap();
+    let address = host.address().unwrap();
+    let path = format!("{BASE}/rooms/lobby/messages");
+    let as_friend = [("authorization", "Bearer friend-ana")];
+    assert_eq!(harness::request(address, Method::GET, &path, &as_friend, "").await.status, 200);
+    let refused = harness::request(address, Method::GET, &path, &[("authorization", "Bearer ana")], "").await;
+    refused.is_problem(401);
+    assert_eq!(refused.json()["detail"], "friends only");
+    host.shutdown().await;
+}

@@ -1,0 +1,124 @@
+//! Who only listens: the same messages as server-sent events, where no WebSocket gets through.
+
+use serde_json::json;
+
+use crate::harness::{BASE, Event, Server};
+use hyper::Method;
+
+/// An address in the API, as a user of dev auth.
+fn path(path: &str, name: &str) -> String {
+    format!("{BASE}{path}?token=id-{name}:{name}")
+}
+
+#[tokio::test]
+async fn who_listens_hears_the_history_and_then_what_is_said() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.chats("before").await;
+    assert_eq!(ana.hears_content().await, "before");
+
+    let mut bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    assert_eq!(bo.header("content-type"), "text/event-stream");
+    assert_eq!(bo.header("cache-control"), "no-store");
+    let history = bo.hears().await;
+    assert_eq!((history.json()["type"].as_str(), history.id.as_deref()), (Some("history"), Some("1")));
+    assert_eq!(history.json()["messages"][0]["content"], "before");
+    assert_eq!(ana.hears_a("user_joined").await["userId"], "id-bo");
+
+    ana.chats("after").await;
+    let message = bo.hears().await;
+    assert_eq!((message.json()["message"]["content"].as_str(), message.id.as_deref()), (Some("after"), Some("2")));
+    ana.says(r#"{"type":"typing"}"#).await;
+    let typing = bo.hears().await;
+    assert_eq!((typing.json()["type"].as_str(), typing.id), (Some("typing"), None), "it has no place in the history");
+}
+
+#[tokio::test]
+async fn a_listener_that_comes_back_hears_what_it_missed_and_no_more() {
+    let server = Server::start().await;
+    for content in ["one", "two", "three"] {
+        let body = json!({ "content": content }).to_string();
+        assert_eq!(server.api(Method::POST, "/rooms/lobby/messages", "ana", &body).await.status, 200);
+    }
+    let mut bo =
+        server.listen(&path("/rooms/lobby/events", "bo"), &[("last-event-id", "2")]).await.expect("it lets us in");
+    let history = bo.hears().await;
+    assert_eq!((history.json()["resumed"].as_bool(), history.id.as_deref()), (Some(true), Some("3")));
+    assert_eq!(history.json()["messages"].as_array().map(Vec::len), Some(1));
+    let nothing_new = path("/rooms/lobby/events", "cy") + "&since=3";
+    let mut cy = server.listen(&nothing_new, &[]).await.expect("it lets us in");
+    let history = cy.hears().await;
+    assert_eq!((history.json()["resumed"].as_bool(), history.id), (Some(true), None));
+}
+
+#[tokio::test]
+async fn a_listener_who_goes_is_gone_for_the_others() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    let bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    ana.hears_a("user_joined").await;
+    drop(bo);
+    assert_eq!(ana.hears_a("user_left").await["userId"], "id-bo");
+}
+
+#[tokio::test]
+async fn a_listener_survives_hibernation_and_is_present() {
+    let server = Server::with("hibernate_after = \"100ms\"").await;
+    let mut bo = server.listen(&path("/presence/events", "bo"), &[]).await.expect("it lets us in");
+    assert_eq!(bo.hears().await.json()["type"], "presence_list");
+    server.all_asleep().await;
+    let busy = server.api(Method::POST, "/presence/update", "bo", r#"{"status":"busy"}"#).await;
+    assert_eq!(busy.status, 200);
+    let update = bo.hears().await.json();
+    assert_eq!((update["user"]["status"].as_str(), update["user"]["connections"].as_u64()), (Some("busy"), Some(1)));
+}
+
+#[tokio::test]
+async fn what_is_sent_over_http_after_a_lost_socket_is_stored_once() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.says(r#"{"type":"message","content":"once","clientId":"c1"}"#).await;
+    let stored = ana.hears_a("message").await["message"].clone();
+    let body = r#"{"content":"once","clientId":"c1"}"#;
+    let again = server.api(Method::POST, "/rooms/lobby/messages", "ana", body).await.json();
+    assert_eq!(again["message"], stored);
+    let all = server.api(Method::GET, "/rooms/lobby/messages", "ana", "").await.json();
+    assert_eq!(all["messages"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn a_quiet_stream_gives_signs_of_life() {
+    let server = Server::with("[limits]\nping_every = \"200ms\"").await;
+    let mut bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    assert_eq!(bo.hears().await.json()["type"], "history");
+    for _ in 0..3 {
+        assert_eq!(bo.hears_any().await.as_deref(), Some(": ping"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_ends_says_goodbye_to_who_listens() {
+    let mut server = Server::start().await;
+    let mut bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    bo.hears().await;
+    server.terminate();
+    let Event { name, data, .. } = bo.hears().await;
+    assert_eq!(name.as_deref(), Some("close"));
+    assert!(data.starts_with(r#"{"code":1001,"reason":"server going away; retry-after="#), "{data}");
+    assert_eq!(bo.hears_any().await, None, "and the stream ends");
+    assert!(server.ended().await.success());
+}
+
+#[tokio::test]
+async fn who_may_not_listen_is_told_why() {
+    let server = Server::start().await;
+    server.get(&format!("{BASE}/rooms/lobby/events")).await.is_problem(401);
+    let refused = server.listen(&(path("/rooms/lobby/events", "bo") + "&since=many"), &[]).await.err();
+    refused.expect("the room turns it down").is_problem(400);
+    let wrong = server.api(Method::POST, "/rooms/lobby/events", "bo", "").await;
+    wrong.is_problem(405);
+    assert_eq!(wrong.header("allow"), "GET");
+    // A request for a WebSocket that is no upgrade is still told so, whatever it accepts.
+    let headers = [("accept", "text/event-stream"), ("authorization", "Bearer id-bo:bo")];
+    server.request(Method::GET, &format!("{BASE}/rooms/lobby/ws"), &headers, "").await.is_problem(426);
+}

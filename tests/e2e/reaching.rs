@@ -1,0 +1,371 @@
+//! Rooms that reach beyond themselves: other rooms, servers elsewhere, and posts that must not be lost.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::harness::{Server, within};
+
+/// ROOMS may call ROOMS and OTHERS; OTHERS may call ROOMS; LONERS may call nobody.
+const NAMESPACES: &str = r#"
+[namespaces.ROOMS]
+component = "caller.wasm"
+calls = ["ROOMS", "OTHERS"]
+ROOMS_MORE
+[namespaces.OTHERS]
+component = "caller.wasm"
+calls = ["ROOMS"]
+[namespaces.LONERS]
+component = "caller.wasm"
+"#;
+
+/// A server with rooms that reach for others as they are told. `more` goes into the namespace `ROOMS`, `first` before all.
+async fn callers(first: &str, more: &str) -> Server {
+    let directory = Arc::new(TempDir::new().expect("a temporary directory"));
+    std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).expect("a file");
+    Server::in_directory(directory, &format!("{first}\n{}", NAMESPACES.replace("ROOMS_MORE", more))).await
+}
+
+/// Tell a room of ROOMS what to do.
+async fn tell(server: &Server, room: &str, command: Value) -> Value {
+    let answer = server.api(Method::POST, &format!("/rooms/{room}/messages"), "ana", &command.to_string()).await;
+    if answer.status == 500 {
+        return json!({ "failed": true });
+    }
+    answer.json()
+}
+
+/// What a room of a namespace is told through another one, in its words.
+async fn ask(server: &Server, namespace: &str, name: &str, say: Value) -> Value {
+    let call = json!({ "do": "call", "namespace": namespace, "name": name, "say": say });
+    tell(server, "asker", call).await["answer"].clone()
+}
+
+/// Wait until a room has counted so far.
+async fn counted(server: &Server, namespace: &str, name: &str, count: i64) -> Value {
+    within(async {
+        loop {
+            let seen = ask(server, namespace, name, json!({ "do": "look" })).await;
+            if seen["count"].as_i64() >= Some(count) {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+}
+
+/// A server elsewhere. It answers what `answer` says to its nth request, and keeps what it was sent.
+struct Elsewhere {
+    origin: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Seen {
+    path: String,
+    headers: hyper::HeaderMap,
+    body: Bytes,
+}
+
+impl Elsewhere {
+    async fn start(answer: impl Fn(usize) -> Response<Full<Bytes>> + Clone + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let origin = format!("http://{}", listener.local_addr().expect("it has an address"));
+        let seen = Arc::<Mutex<Vec<Seen>>>::default();
+        let (kept, count) = (seen.clone(), Arc::new(AtomicUsize::new(0)));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (kept, count, answer) = (kept.clone(), count.clone(), answer.clone());
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (kept, count, answer) = (kept.clone(), count.clone(), answer.clone());
+                    async move {
+                        let (parts, body) = request.into_parts();
+                        let body = body.collect().await?.to_bytes();
+                        kept.lock().unwrap().push(Seen { path: parts.uri.to_string(), headers: parts.headers, body });
+                        Ok::<_, hyper::Error>(answer(count.fetch_add(1, Ordering::SeqCst)))
+                    }
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        Elsewhere { origin, seen }
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    async fn has_seen(&self, count: usize) -> Vec<Seen> {
+        within(async {
+            while self.seen().len() < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        self.seen()
+    }
+}
+
+fn answer(status: u16, body: &str) -> Response<Full<Bytes>> {
+    Response::builder().status(status).body(Full::new(Bytes::from(body.to_owned()))).expect("a good answer")
+}
+
+#[tokio::test]
+async fn a_room_asks_another_and_is_known_to_it() {
+    let server = callers("", "").await;
+    let call = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "user": "u7" });
+    let answered = tell(&server, "a", call).await;
+    assert_eq!(answered["status"], 200);
+    assert_eq!(answered["answer"], json!({ "count": 1, "caller": "ROOMS/a", "key": null, "user": "u7" }));
+}
+
+#[tokio::test]
+async fn no_client_can_pass_for_a_room() {
+    let server = callers("", "").await;
+    let headers = [("authorization", "Bearer 1:ana"), ("dormouse-caller", "OTHERS/admin")];
+    let path = format!("{}/rooms/a/messages", crate::harness::BASE);
+    let counted = server.request(Method::POST, &path, &headers, r#"{"do":"count"}"#).await.json();
+    assert_eq!(counted["caller"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_room_reaches_only_what_the_operator_allows() {
+    let server = callers("", "").await;
+    for (namespace, name, error) in
+        [("LONERS", "a", "Denied"), ("NOWHERE", "a", "Denied"), ("OTHERS", "", "NoSuchRoom")]
+    {
+        let call = json!({ "do": "call", "namespace": namespace, "name": name, "say": { "do": "count" } });
+        let denied = tell(&server, "a", call).await["error"].clone();
+        assert!(denied.as_str().is_some_and(|said| said.contains(error)), "{namespace}/{name}: {denied}");
+    }
+    let post = json!({ "do": "post", "namespace": "LONERS", "name": "a", "say": { "do": "count" } });
+    assert!(tell(&server, "a", post).await["error"].as_str().is_some_and(|said| said.contains("Denied")));
+    // OTHERS may call ROOMS, and not itself.
+    let through = json!({ "do": "call", "namespace": "OTHERS", "name": "c", "say": { "do": "count" } });
+    let inner = ask(&server, "OTHERS", "b", through).await;
+    assert!(inner["error"].as_str().is_some_and(|said| said.contains("Denied")), "{inner}");
+}
+
+#[tokio::test]
+async fn what_a_called_room_did_stays_when_the_callers_turn_fails() {
+    let server = callers("", "").await;
+    let call = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "fail": true });
+    assert_eq!(tell(&server, "a", call).await, json!({ "failed": true }));
+    assert_eq!(ask(&server, "OTHERS", "b", json!({ "do": "look" })).await["count"], 1);
+    assert_eq!(tell(&server, "a", json!({ "do": "look" })).await["count"], 0);
+}
+
+#[tokio::test]
+async fn a_called_room_that_fails_fails_only_the_call() {
+    let server = callers("", "").await;
+    let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "say": { "do": "fail" } });
+    let failed = tell(&server, "a", call).await["error"].clone();
+    assert!(failed.as_str().is_some_and(|said| said.contains("Failed")), "{failed}");
+    assert_eq!(tell(&server, "a", json!({ "do": "look" })).await["count"], 1);
+}
+
+#[tokio::test]
+async fn rooms_that_would_wait_for_each_other_are_told_at_once() {
+    let server = callers("", "").await;
+    let deadlock = |said: &Value| said["error"].as_str().is_some_and(|said| said.contains("Deadlock"));
+    let itself = json!({ "do": "call", "namespace": "ROOMS", "name": "a", "say": { "do": "count" } });
+    assert!(deadlock(&tell(&server, "a", itself.clone()).await));
+    let circle = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "say": itself });
+    let answered = tell(&server, "a", circle).await;
+    assert!(deadlock(&answered["answer"]), "{answered}");
+}
+
+#[tokio::test]
+async fn rooms_that_call_each_other_at_the_same_time_all_go_on() {
+    let server = callers("[limits]\nturn_calls_within = \"5s\"", "").await;
+    let call = |to: &str| json!({ "do": "call", "namespace": "ROOMS", "name": to, "say": { "do": "count" } });
+    let (to_b, to_a) = (call("b"), call("a"));
+    for _ in 0..50 {
+        let (one, other) = tokio::join!(tell(&server, "a", to_b.clone()), tell(&server, "b", to_a.clone()));
+        for answered in [one, other] {
+            let fine = answered["status"] == 200;
+            let told = answered["error"].as_str().is_some_and(|said| said.contains("Deadlock"));
+            assert!(fine || told, "{answered}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_turn_makes_so_many_calls_and_no_more() {
+    let server = callers("", "").await;
+    let call = json!({ "do": "call-often", "namespace": "OTHERS", "name": "b", "times": 34 });
+    let answers = tell(&server, "a", call).await;
+    let answers = answers.as_array().expect("a list");
+    assert!(answers[..32].iter().all(|answer| answer["status"] == 200), "{answers:?}");
+    assert!(answers[32..].iter().all(|answer| answer["error"].as_str().is_some_and(|said| said.contains("TooMany"))));
+}
+
+#[tokio::test]
+async fn a_post_arrives_once_and_only_when_its_turn_has_committed() {
+    let server = callers("", "").await;
+    let post =
+        |fail| json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "fail": fail });
+    assert_eq!(tell(&server, "a", post(true)).await, json!({ "failed": true }));
+    assert_eq!(tell(&server, "a", post(false)).await, json!({ "posted": true }));
+    counted(&server, "OTHERS", "b", 1).await;
+    let waiting = json!({ "do": "waiting" });
+    within(async { while tell(&server, "a", waiting.clone()).await["waiting"] != 0 {} }).await;
+    assert_eq!(ask(&server, "OTHERS", "b", json!({ "do": "look" })).await["count"], 1);
+}
+
+#[tokio::test]
+async fn a_post_that_is_not_taken_is_tried_again() {
+    let server = callers("", "").await;
+    let say = json!({ "do": "flaky", "times": 1 });
+    tell(&server, "a", json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": say })).await;
+    server.logs("it is tried again").await;
+    counted(&server, "OTHERS", "b", 2).await;
+    let waiting = json!({ "do": "waiting" });
+    within(async { while tell(&server, "a", waiting.clone()).await["waiting"] != 0 {} }).await;
+}
+
+#[tokio::test]
+async fn every_acknowledged_post_arrives_exactly_once_whenever_the_server_is_killed() {
+    let mut server = callers("", "").await;
+    let mut acknowledged = 0;
+    for round in 0..5 {
+        // Ten rooms post three times each, all to one; the server dies somewhere in between.
+        let post = json!({ "do": "post", "namespace": "OTHERS", "name": "sum", "say": { "do": "count" }, "times": 3 });
+        for room in 0..10 {
+            assert_eq!(tell(&server, &format!("r{room}"), post.clone()).await["posted"], true);
+            acknowledged += 3;
+            if room == 2 * round {
+                server = server.crash_and_restart().await;
+            }
+        }
+        server = server.crash_and_restart().await;
+    }
+    counted(&server, "OTHERS", "sum", acknowledged).await;
+    for room in 0..10 {
+        let waiting = json!({ "do": "waiting" });
+        within(async { while tell(&server, &format!("r{room}"), waiting.clone()).await["waiting"] != 0 {} }).await;
+    }
+    assert_eq!(ask(&server, "OTHERS", "sum", json!({ "do": "look" })).await["count"], acknowledged);
+}
+
+#[tokio::test]
+async fn what_cannot_be_posted_is_refused_and_nothing_of_it_kept() {
+    let server = callers("", "").await;
+    let much = |bytes| json!({ "do": "post-much", "namespace": "OTHERS", "name": "b", "bytes": bytes });
+    let refused = |said: &Value, why: &str| said["error"].as_str().is_some_and(|said| said.contains(why));
+    assert!(refused(&tell(&server, "a", much(256 << 10)).await, "TooLarge"));
+    // Its destination answers 503 for ever, so they wait.
+    let say = json!({ "do": "flaky", "times": 1_000_000 });
+    let many = json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": say, "times": 1_001 });
+    assert!(refused(&tell(&server, "a", many).await, "TooMany"));
+    assert_eq!(tell(&server, "a", json!({ "do": "waiting" })).await["waiting"], 1_000);
+    // The room can still do everything else.
+    assert_eq!(tell(&server, "a", json!({ "do": "count" })).await["count"], 1);
+}
+
+#[tokio::test]
+async fn a_room_asks_a_server_that_the_operator_allows() {
+    let elsewhere = Elsewhere::start(|_| answer(201, "made")).await;
+    let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
+    let fetch =
+        json!({ "do": "fetch", "origin": elsewhere.origin, "path": "/things?x=1", "body": "x".repeat(100_000) });
+    let answered = tell(&server, "a", fetch).await;
+    assert_eq!((answered["status"].as_u64(), answered["body"].as_str()), (Some(201), Some("made")), "{answered}");
+    let seen = elsewhere.seen();
+    assert_eq!((seen.len(), seen[0].path.as_str(), seen[0].body.len()), (1, "/things?x=1", 100_000));
+    assert_eq!(seen[0].headers["host"], elsewhere.origin.trim_start_matches("http://"));
+}
+
+#[tokio::test]
+async fn no_request_reaches_a_server_that_is_not_allowed_or_a_private_address() {
+    let elsewhere = Elsewhere::start(|_| answer(200, "secret")).await;
+    let port = elsewhere.origin.rsplit_once(':').expect("it has a port").1;
+    let public = format!("outbound = [\"{}\", \"http://localhost:{port}\"]", elsewhere.origin);
+    let server = callers("", &public).await;
+    let refused = async |origin: &str, why: &str| {
+        let fetch = json!({ "do": "fetch", "origin": origin, "path": "/" });
+        let said = tell(&server, "a", fetch).await["error"].clone();
+        assert!(said.as_str().is_some_and(|said| said.contains(why)), "{origin}: {said}");
+    };
+    refused(&elsewhere.origin, "DestinationIpProhibited").await;
+    refused(&format!("http://localhost:{port}"), "DestinationIpProhibited").await;
+    refused(&format!("http://127.0.0.2:{port}"), "HttpRequestDenied").await;
+    refused(&format!("https://127.0.0.1:{port}"), "HttpRequestDenied").await;
+    assert!(elsewhere.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_costs_so_much_time_and_no_more() {
+    // It accepts, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", silent.local_addr().unwrap());
+    let limits = "[limits]\nturn_calls_within = \"300ms\"";
+    let server = callers(limits, &format!("outbound_private = [\"{origin}\"]")).await;
+    let fetch = json!({ "do": "fetch", "origin": origin, "path": "/" });
+    let said = tell(&server, "a", fetch).await;
+    assert!(said["error"].as_str().is_some_and(|said| said.contains("HttpResponseTimeout")), "{said}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_none() {
+    let elsewhere = Elsewhere::start(|_| answer(200, &"x".repeat((16 << 20) + 1))).await;
+    let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
+    let fetch = json!({ "do": "fetch", "origin": elsewhere.origin, "path": "/" });
+    let said = tell(&server, "a", fetch).await;
+    assert!(said["error"].as_str().is_some_and(|said| said.contains("HttpResponseBodySize")), "{said}");
+}
+
+#[tokio::test]
+async fn a_post_to_a_server_is_tried_until_it_is_taken_under_one_key() {
+    let elsewhere = Elsewhere::start(|nth| answer(if nth == 0 { 503 } else { 200 }, "")).await;
+    let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
+    let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/hook", "body": "won" });
+    assert_eq!(tell(&server, "a", post).await, json!({ "posted": true }));
+    let seen = elsewhere.has_seen(2).await;
+    let key = |nth: usize| seen[nth].headers["idempotency-key"].to_str().unwrap().to_owned();
+    assert_eq!(key(0), key(1));
+    assert!(key(0).starts_with("ROOMS/a/"), "{}", key(0));
+    assert_eq!((seen[1].path.as_str(), &seen[1].body[..]), ("/hook", &b"won"[..]));
+    let denied = json!({ "do": "post-out", "origin": "https://other.example", "path": "/", "body": "" });
+    assert_eq!(tell(&server, "a", denied).await, json!({ "error": "PostError::Denied" }));
+}
+
+#[tokio::test]
+async fn a_post_to_a_server_survives_kill_9_before_it_is_taken() {
+    let elsewhere = Elsewhere::start(|nth| answer(if nth == 0 { 503 } else { 200 }, "")).await;
+    let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
+    let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/hook", "body": "won" });
+    tell(&server, "a", post).await;
+    elsewhere.has_seen(1).await;
+    let _server = server.crash_and_restart().await;
+    assert_eq!(elsewhere.has_seen(2).await[1].path, "/hook");
+}
+
+#[tokio::test]
+async fn what_leads_out_is_said_by_check_and_most_rooms_have_none() {
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).unwrap();
+    let config = directory.path().join("dormouse.toml");
+    std::fs::write(&config, NAMESPACES.replace("ROOMS_MORE", "")).unwrap();
+    let output = crate::command_line::run(&["check", "--config", config.to_str().unwrap()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    for way in ["dormouse:room/rooms@", "dormouse:room/outbox@", "wasi:http/outgoing-handler@"] {
+        assert!(said.contains(way), "{said}");
+    }
+    let shipped = crate::command_line::run(&["check"]);
+    let said = String::from_utf8(shipped.stdout).unwrap();
+    assert!(!said.contains("wasi:http") && !said.contains("room/rooms") && !said.contains("room/outbox"), "{said}");
+}

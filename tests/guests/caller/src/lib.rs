@@ -1,0 +1,156 @@
+//! A room that reaches for others as it is told.
+//!
+//! A request's body is a command, `{"do": …}`; a message is one too, whose answer goes to the sender. `say` is the command
+//! that another room gets.
+
+use dormouse_room::storage::Counter;
+use dormouse_room::{Error, Message, Request, Response, Result, Room, Socket, User, outbox, rooms, sockets, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const COUNT: Counter = Counter::new("count");
+
+struct Caller;
+
+dormouse_room::export!(Caller);
+
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+enum Command {
+    /// Count, and tell who asked.
+    Count,
+    /// Count, and answer 503 to the first `times`.
+    Flaky { times: i64 },
+    /// Count in memory that is not kept, and fail.
+    Fail,
+    /// The count.
+    Look,
+    /// Ask another room, as `user` where one is given; then fail, where `fail` is said.
+    Call { namespace: String, name: String, say: Value, user: Option<String>, fail: Option<bool> },
+    /// Count, then ask another room.
+    CountAndCall { namespace: String, name: String, say: Value },
+    /// Ask another room so often.
+    CallOften { namespace: String, name: String, times: u32 },
+    /// Post to another room, so often; then fail, where `fail` is said.
+    Post { namespace: String, name: String, say: Value, times: Option<u32>, fail: Option<bool> },
+    /// Post to a server.
+    PostOut { origin: String, path: String, body: String },
+    /// Post a body of so many bytes.
+    PostMuch { namespace: String, name: String, bytes: usize },
+    /// How many posts wait.
+    Waiting,
+    /// Ask a server.
+    Fetch { origin: String, path: String, body: Option<String> },
+}
+
+impl Room for Caller {
+    fn wake() -> Result<Self> {
+        Ok(Caller)
+    }
+
+    fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
+        let command = match &message {
+            Message::Text(text) => serde_json::from_str(text)?,
+            Message::Binary(_) => return Err(Error::new("commands are text")),
+        };
+        let (_, answer) = obey(command, None)?;
+        sender.send_json(&answer)?;
+        sockets::everyone().except(sender).broadcast_json(&answer)
+    }
+
+    fn request(&mut self, request: Request) -> Result<Response> {
+        let (status, answer) = obey(request.json()?, Some(&request))?;
+        let mut response = Response::json(&answer)?;
+        response.status = status;
+        Ok(response)
+    }
+}
+
+fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
+    let answer = match command {
+        Command::Count => {
+            let count = COUNT.add(1)?;
+            let caller = request.and_then(rooms::caller);
+            let key = request.and_then(|request| request.header("idempotency-key"));
+            let user = request.and_then(|request| request.user.as_ref()).map(|user| &user.id);
+            json!({ "count": count, "caller": caller, "key": key, "user": user })
+        }
+        Command::Flaky { times } => {
+            let count = COUNT.add(1)?;
+            return Ok((if count > times { 200 } else { 503 }, json!({ "count": count })));
+        }
+        Command::Fail => return Err(Error::new("as it was told")),
+        Command::Look => json!({ "count": COUNT.get()? }),
+        Command::Call { namespace, name, say, user, fail } => {
+            let answer = call(&namespace, &name, &say, user)?;
+            fail_if(fail)?;
+            answer
+        }
+        Command::CountAndCall { namespace, name, say } => {
+            COUNT.add(1)?;
+            call(&namespace, &name, &say, None)?
+        }
+        Command::CallOften { namespace, name, times } => {
+            let answers = (0..times).map(|_| call(&namespace, &name, &json!({ "do": "count" }), None));
+            Value::Array(answers.collect::<Result<_>>()?)
+        }
+        Command::Post { namespace, name, say, times, fail } => {
+            let room = outbox::to_room(&namespace, &name);
+            let posted = (0..times.unwrap_or(1))
+                .try_for_each(|_| room.post(Request::post("/").with_json(&say)?).map_err(Error::from));
+            fail_if(fail)?;
+            match posted {
+                Ok(()) => json!({ "posted": true }),
+                Err(error) => json!({ "error": error.to_string() }),
+            }
+        }
+        Command::PostOut { origin, path, body } => {
+            let mut request = Request::post(&path);
+            request.body = body.into_bytes();
+            match outbox::to_server(&origin).post(request) {
+                Ok(()) => json!({ "posted": true }),
+                Err(error) => json!({ "error": format!("{error:?}") }),
+            }
+        }
+        Command::PostMuch { namespace, name, bytes } => {
+            let mut request = Request::post("/");
+            request.body = vec![b'x'; bytes];
+            match outbox::to_room(&namespace, &name).post(request) {
+                Ok(()) => json!({ "posted": true }),
+                Err(error) => json!({ "error": format!("{error:?}") }),
+            }
+        }
+        Command::Waiting => json!({ "waiting": outbox::waiting() }),
+        Command::Fetch { origin, path, body } => {
+            let request = match body {
+                Some(body) => Request { body: body.into_bytes(), ..Request::post(&path) },
+                None => Request::get(&path),
+            };
+            match web::fetch(&origin, request) {
+                Ok(answer) => json!({
+                    "status": answer.status,
+                    "body": String::from_utf8_lossy(&answer.body),
+                    "headers": answer.headers,
+                }),
+                Err(error) => json!({ "error": error.to_string() }),
+            }
+        }
+    };
+    Ok((200, answer))
+}
+
+fn call(namespace: &str, name: &str, say: &Value, user: Option<String>) -> Result<Value> {
+    let mut request = Request::post("/").with_json(say)?;
+    request.user = user.map(|id| User { name: id.clone(), id });
+    Ok(match rooms::get(namespace, name).call(request) {
+        Ok(answer) => json!({ "status": answer.status, "answer": answer.read_json::<Value>().ok() }),
+        Err(error) => json!({ "error": format!("{error:?}") }),
+    })
+}
+
+fn fail_if(fail: Option<bool>) -> Result<()> {
+    match fail {
+        Some(true) => Err(Error::new("as it was told")),
+        _ => Ok(()),
+    }
+}
