@@ -10,7 +10,7 @@ use std::sync::mpsc::{Sender, channel};
 use bytes::Bytes;
 use divan::Bencher;
 use dormouse::model::{Address, Writes};
-use dormouse::store::{CommitError, Receipt, Store, StoreOptions, Waiting};
+use dormouse::store::{Changes, CommitError, Receipt, Store, StoreOptions, Waiting};
 
 use fixture::{Room, Router, chat_line};
 
@@ -64,7 +64,8 @@ fn commit(bencher: Bencher<'_, '_>, rooms: usize) {
     bencher.counter(divan::counter::ItemsCount::new(rooms)).bench_local(|| {
         for log in &mut logs {
             let number = log.number() + 1;
-            log.commit(number, writes.clone(), Default::default(), waiting.clone()).expect("there is space");
+            log.commit(number, Changes { writes: writes.clone(), ..Changes::default() }, waiting.clone())
+                .expect("there is space");
         }
         for _ in 0..rooms {
             is_done.recv().expect("it commits");

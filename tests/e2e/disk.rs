@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
-use dormouse::config::Config;
+use dormouse::config::{Config, Namespace};
 use dormouse::store::{Disk, DiskError, MemoryDisk, Record, Store, StoreOptions};
 use dormouse::{Host, model};
+use serde_json::json;
 
 use crate::harness::{self, BASE};
+use crate::reaching::{Elsewhere, answer};
 
 /// Fails at its nth sync, and forever after. What was written since the last good sync is lost with it.
 struct DyingDisk {
@@ -142,10 +144,31 @@ impl Drop for AtLast {
 }
 
 async fn host(disk: Arc<dyn Disk>) -> Host {
-    let mut config = Config { listen: "127.0.0.1:0".parse().unwrap(), ..Config::default() };
+    start(disk, Config::default()).await
+}
+
+async fn start(disk: Arc<dyn Disk>, mut config: Config) -> Host {
+    config.listen = "127.0.0.1:0".parse().unwrap();
     config.limits.awake_rooms = 100;
     let store = Store::on_disk(disk, StoreOptions::default()).unwrap();
-    Host::builder(config).store(store).start().await.unwrap()
+    Host::builder(config).component("caller", dormouse_bundle::CALLER).store(store).start().await.unwrap()
+}
+
+/// A host with rooms that reach for each other, and for a server, as they are told.
+async fn callers(disk: Arc<dyn Disk>, origin: &str) -> Host {
+    let callers = Namespace {
+        calls: ["ROOMS".to_owned()].into(),
+        outbound_private: vec![origin.into()],
+        ..Namespace::of("builtin:caller")
+    };
+    start(disk, Config { namespaces: [("ROOMS".to_owned(), callers)].into(), ..Config::default() }).await
+}
+
+/// Tell a room what to do; absent where it gives no answer.
+async fn tell(host: &Host, name: &str, command: serde_json::Value) -> Option<serde_json::Value> {
+    let room = host.rooms().get("ROOMS", name).unwrap();
+    let answer = harness::within(room.request(model::Request::post_json("/", &command))).await.ok()?;
+    answer.json().ok()
 }
 
 async fn join(host: &Host, room: &str) -> harness::Client {
@@ -230,6 +253,65 @@ async fn a_request_whose_commit_fails_is_not_answered_with_success() {
     let answer = first.rooms().request(&address, request).await;
     assert_eq!(answer, Err(dormouse::room::NoAnswer::Broken));
     first.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_leaves_a_room_before_what_it_wrote_is_durable() {
+    let elsewhere = Elsewhere::start(|_| answer(200, "heard")).await;
+    let disk = Arc::new(HeldDisk::default());
+    disk.let_go(1);
+    let host = Arc::new(callers(disk.clone(), &elsewhere.origin).await);
+    let at_last = AtLast(disk.clone());
+    let told = |name: &'static str, command: serde_json::Value| {
+        let host = host.clone();
+        tokio::spawn(async move { tell(&host, name, command).await })
+    };
+    let fetch = |path: &str| json!({ "do": "fetch", "origin": elsewhere.origin, "path": path });
+    let written = told("writer", json!({ "do": "count" }));
+    disk.holds().await;
+    let fetched = told("writer", fetch("/after-a-write"));
+    let called =
+        told("writer", json!({ "do": "call", "namespace": "ROOMS", "name": "called", "say": { "do": "look" } }));
+    // One that wrote nothing may ask at once; when it was heard, the other has had its time.
+    for nth in 1..=20 {
+        told("reader", fetch("/at-once")).await.unwrap();
+        assert!(elsewhere.seen().iter().all(|seen| seen.path == "/at-once"), "the {nth}th time");
+    }
+    drop(at_last);
+    assert_eq!(written.await.unwrap().unwrap()["count"], 1);
+    assert_eq!(fetched.await.unwrap().unwrap()["body"], "heard");
+    assert_eq!(called.await.unwrap().unwrap()["status"], 200);
+    assert_eq!(elsewhere.seen().last().unwrap().path, "/after-a-write");
+    Arc::into_inner(host).expect("everybody is done").shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_whichever_sync_the_disk_dies_posts_arrive_exactly_once() {
+    // The first sync is the start's own.
+    for syncs in 1..12 {
+        let disk = DyingDisk::new(syncs);
+        let first = callers(disk.clone(), "http://localhost").await;
+        let post = json!({ "do": "post", "namespace": "ROOMS", "name": "sum", "say": { "do": "count" }, "times": 2 });
+        let mut acknowledged = 0;
+        while tell(&first, "poster", post.clone()).await.is_some_and(|answer| answer["posted"] == true) {
+            acknowledged += 2;
+            assert!(acknowledged < 100, "the disk never failed");
+        }
+        first.shutdown().await;
+
+        let second = callers(disk.after_power_loss(), "http://localhost").await;
+        let waiting = json!({ "do": "waiting" });
+        harness::within(async { while tell(&second, "poster", waiting.clone()).await.unwrap()["waiting"] != 0 {} })
+            .await;
+        let arrived = tell(&second, "sum", json!({ "do": "look" })).await.unwrap()["count"].as_i64().unwrap();
+        // The last ones may have been durable when their answer was lost.
+        assert!(
+            (acknowledged..=acknowledged + 2).contains(&arrived),
+            "{arrived} of {acknowledged} after {syncs} syncs"
+        );
+        assert_eq!(arrived % 2, 0, "and they went together");
+        second.shutdown().await;
+    }
 }
 
 #[tokio::test]

@@ -10,9 +10,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{Server, within};
 
@@ -66,22 +68,51 @@ async fn counted(server: &Server, namespace: &str, name: &str, count: i64) -> Va
 }
 
 /// A server elsewhere. It answers what `answer` says to its nth request, and keeps what it was sent.
-struct Elsewhere {
-    origin: String,
+pub(crate) struct Elsewhere {
+    pub(crate) origin: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 #[derive(Debug, Clone)]
-struct Seen {
-    path: String,
+pub(crate) struct Seen {
+    pub(crate) path: String,
     headers: hyper::HeaderMap,
     body: Bytes,
 }
 
 impl Elsewhere {
-    async fn start(answer: impl Fn(usize) -> Response<Full<Bytes>> + Clone + Send + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(usize) -> Response<Full<Bytes>> + Clone + Send + 'static) -> Self {
+        Self::serve(answer, None).await
+    }
+
+    /// The same with TLS, and a certificate for `localhost` that only its own authority vouches for.
+    async fn start_tls(answer: impl Fn(usize) -> Response<Full<Bytes>> + Clone + Send + 'static) -> (Self, String) {
+        let mut authority = CertificateParams::new(Vec::new()).expect("no names are good names");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let (authority_key, key) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
+        let root = authority.self_signed(&authority_key).expect("a certificate");
+        let server = CertificateParams::new(["localhost".to_owned()]).expect("a good name");
+        let certificate = server.signed_by(&key, &Issuer::new(authority, authority_key)).expect("a certificate");
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("good versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("they fit");
+        (Self::serve(answer, Some(TlsAcceptor::from(Arc::new(config)))).await, root.pem())
+    }
+
+    async fn serve(
+        answer: impl Fn(usize) -> Response<Full<Bytes>> + Clone + Send + 'static,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let origin = format!("http://{}", listener.local_addr().expect("it has an address"));
+        let address = listener.local_addr().expect("it has an address");
+        let origin = match tls {
+            Some(_) => format!("https://localhost:{}", address.port()),
+            None => format!("http://{address}"),
+        };
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let (kept, count) = (seen.clone(), Arc::new(AtomicUsize::new(0)));
         tokio::spawn(async move {
@@ -96,15 +127,28 @@ impl Elsewhere {
                         Ok::<_, hyper::Error>(answer(count.fetch_add(1, Ordering::SeqCst)))
                     }
                 });
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-                );
+                let http = hyper::server::conn::http1::Builder::new();
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    // A client that goes away, or does not trust us, is no matter of this server's.
+                    let _ = match tls {
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
+                            Err(_) => Ok(()),
+                        },
+                        None => http.serve_connection(TokioIo::new(stream), service).await,
+                    };
+                });
             }
         });
         Elsewhere { origin, seen }
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    fn port(&self) -> &str {
+        self.origin.rsplit_once(':').expect("it has a port").1
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
@@ -119,7 +163,7 @@ impl Elsewhere {
     }
 }
 
-fn answer(status: u16, body: &str) -> Response<Full<Bytes>> {
+pub(crate) fn answer(status: u16, body: &str) -> Response<Full<Bytes>> {
     Response::builder().status(status).body(Full::new(Bytes::from(body.to_owned()))).expect("a good answer")
 }
 
@@ -292,7 +336,7 @@ async fn a_room_asks_a_server_that_the_operator_allows() {
 #[tokio::test]
 async fn no_request_reaches_a_server_that_is_not_allowed_or_a_private_address() {
     let elsewhere = Elsewhere::start(|_| answer(200, "secret")).await;
-    let port = elsewhere.origin.rsplit_once(':').expect("it has a port").1;
+    let port = elsewhere.port();
     let public = format!("outbound = [\"{}\", \"http://localhost:{port}\"]", elsewhere.origin);
     let server = callers("", &public).await;
     let refused = async |origin: &str, why: &str| {
@@ -352,6 +396,28 @@ async fn a_post_to_a_server_survives_kill_9_before_it_is_taken() {
     elsewhere.has_seen(1).await;
     let _server = server.crash_and_restart().await;
     assert_eq!(elsewhere.has_seen(2).await[1].path, "/hook");
+}
+
+#[tokio::test]
+async fn a_server_must_prove_who_it_is() {
+    let (elsewhere, authority) = Elsewhere::start_tls(|_| answer(200, "trusted")).await;
+    let allow = format!("outbound_private = [\"https://*:{0}\", \"{1}\"]", elsewhere.port(), elsewhere.origin);
+    let fetch = json!({ "do": "fetch", "origin": elsewhere.origin, "path": "/" });
+    let server = callers("", &allow).await;
+    let said = tell(&server, "a", fetch.clone()).await;
+    assert!(said["error"].as_str().is_some_and(|said| said.contains("TlsCertificateError")), "{said}");
+
+    let directory = Arc::new(TempDir::new().expect("a temporary directory"));
+    std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).expect("a file");
+    std::fs::write(directory.path().join("authority.pem"), authority).expect("a file");
+    let config = format!("outbound_ca = \"authority.pem\"\n{}", NAMESPACES.replace("ROOMS_MORE", &allow));
+    let server = Server::in_directory(directory, &config).await;
+    let said = tell(&server, "a", fetch).await;
+    assert_eq!(said["body"], "trusted", "{said} {}", server.log());
+    // The same server, under a name that its certificate does not have.
+    let other = format!("https://127.0.0.1:{}", elsewhere.port());
+    let said = tell(&server, "a", json!({ "do": "fetch", "origin": other, "path": "/" })).await;
+    assert!(said["error"].as_str().is_some_and(|said| said.contains("TlsCertificateError")), "{said}");
 }
 
 #[tokio::test]

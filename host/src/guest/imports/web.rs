@@ -102,6 +102,8 @@ async fn whole(body: WasiBody) -> Result<Bytes, Error> {
 }
 
 fn error_to_wasi(error: FetchError) -> Error {
+    // The room is told what kind of failure it was; the operator, who may have to act, is told all.
+    tracing::info!(target: "room", %error, "a request to a server got no answer");
     match error {
         FetchError::Denied(_) => Error::HttpRequestDenied,
         FetchError::Private(_) => Error::DestinationIpProhibited,
