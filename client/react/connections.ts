@@ -1,6 +1,6 @@
 /** The rooms that a page is in: each once, however many components show it. */
 
-import { Chat, type Credentials, Presence, type Timing } from "../src/index.js";
+import { Chat, type Credentials, Presence, type Timing, type TransportChoice } from "../src/index.js";
 import { Held } from "./held.js";
 
 export interface ConnectionsOptions {
@@ -10,6 +10,7 @@ export interface ConnectionsOptions {
   credentials?: ((asked: { refused: boolean }) => Promise<Credentials> | Credentials) | undefined;
   /** One's own, where the credentials do not tell (a cookie, a ticket). */
   userId?: string | undefined;
+  transport?: TransportChoice | undefined;
   timing?: Partial<Timing> | undefined;
 }
 

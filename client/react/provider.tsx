@@ -1,7 +1,7 @@
 /** Where the rooms are, and who asks: said once, for all components below. */
 
 import { type ReactNode, createContext, useContext } from "react";
-import type { Credentials, Timing } from "../src/index.js";
+import type { Credentials, Timing, TransportChoice } from "../src/index.js";
 import { Connections, type ConnectionsOptions } from "./connections.js";
 import { useKeyed, useLatest } from "./keeping.js";
 
@@ -20,6 +20,11 @@ export interface DormouseProviderProps {
    * are known as such. Another one reconnects.
    */
   userId?: string;
+  /**
+   * `auto`, where nothing is said: a WebSocket, and where those are blocked an event stream with a POST for each message.
+   * `websocket` or `events`: only that. Another one reconnects.
+   */
+  transport?: TransportChoice;
   /** Other times than the usual ones; read once, so it may be an inline object. */
   timing?: Partial<Timing>;
   children?: ReactNode;
@@ -28,11 +33,12 @@ export interface DormouseProviderProps {
 /** Without a provider: this page's origin, and the cookie. */
 const ConnectionsContext = createContext(new Connections({ baseUrl: BASE_URL }));
 
-export function DormouseProvider({ baseUrl = BASE_URL, credentials, userId, timing, children }: DormouseProviderProps) {
+export function DormouseProvider(props: DormouseProviderProps) {
+  const { baseUrl = BASE_URL, credentials, userId, transport, timing, children } = props;
   const latest = useLatest(credentials);
-  const connections = useKeyed([baseUrl, userId, credentials === undefined], () => {
+  const connections = useKeyed([baseUrl, userId, transport, credentials === undefined], () => {
     const ask: ConnectionsOptions["credentials"] = credentials && ((asked) => latest.current?.(asked));
-    return new Connections({ baseUrl, credentials: ask, userId, timing });
+    return new Connections({ baseUrl, credentials: ask, userId, transport, timing });
   });
   return <ConnectionsContext.Provider value={connections}>{children}</ConnectionsContext.Provider>;
 }

@@ -1,7 +1,7 @@
 /** Who is here, as state. */
 
 import { useMemo } from "react";
-import type { Close, State, Status, UserPresence } from "../src/index.js";
+import type { Close, State, Status, Transport, UserPresence } from "../src/index.js";
 import { useHeld, useSource } from "./keeping.js";
 import { useConnections } from "./provider.js";
 
@@ -14,6 +14,8 @@ export interface PresenceState {
   setStatus: (status: Status) => void;
   state: State;
   isConnected: boolean;
+  /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
+  transport: Transport;
   close: Close | undefined;
   /** One's own user id, as far as it is known. */
   userId: string | undefined;
@@ -39,6 +41,7 @@ export function usePresence(scope: string = GLOBAL): PresenceState {
       status: presence.status,
       state,
       isConnected: state === "open",
+      transport: presence.transport,
       close,
       userId: presence.userId,
     };

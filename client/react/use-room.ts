@@ -9,6 +9,7 @@ import {
   type PendingMessage,
   SendError,
   type State,
+  type Transport,
   type TypingUser,
 } from "../src/index.js";
 import type { Held } from "./held.js";
@@ -35,6 +36,8 @@ export interface Room extends RoomActions {
   typingUsers: readonly TypingUser[];
   state: State;
   isConnected: boolean;
+  /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
+  transport: Transport;
   /** While waiting: when the next attempt is due, in Unix milliseconds. */
   retryAt: number | undefined;
   /** While waiting or closed: what ended the last connection. */
@@ -116,6 +119,7 @@ function read(chat: Chat | undefined): Omit<Room, keyof RoomActions> {
     typingUsers: chat?.typing ?? NOTHING,
     state,
     isConnected: state === "open",
+    transport: chat?.transport ?? "websocket",
     retryAt,
     close,
     hasBegun: chat?.hasBegun ?? false,

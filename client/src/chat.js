@@ -13,6 +13,7 @@ import { chatEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal, getJson } from "./http.js";
 import { Outbox, SendError } from "./outbox.js";
+import { errorOfAnswer } from "./post-errors.js";
 import { parseFrame } from "./protocol.js";
 import { afterHistory } from "./resend.js";
 import { RoomSocket } from "./room-socket.js";
@@ -30,6 +31,7 @@ const HISTORY = 50;
  * @typedef {import("./protocol.js").ChatFrame} ChatFrame
  * @typedef {import("./protocol.js").ChatCommand} ChatCommand
  * @typedef {import("./protocol.js").MessagesPage} MessagesPage
+ * @typedef {import("./protocol.js").PostMessage} PostMessage
  * @typedef {import("./protocol.js").HistoryFrame} HistoryFrame
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
  * @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions
@@ -42,6 +44,7 @@ const HISTORY = 50;
  * @property {string} [userId] One's own, where the credentials do not tell. Otherwise it is learned from the first
  *   message sent.
  * @property {RoomSocketOptions["credentials"]} [credentials]
+ * @property {RoomSocketOptions["transport"]} [transport]
  * @property {number} [pendingLimit] How many messages may wait to be stored.
  * @property {RoomSocketOptions["timing"]} [timing]
  * @property {RoomSocketOptions["WebSocket"]} [WebSocket]
@@ -87,9 +90,15 @@ export class Chat extends Emitter {
     this.#outbox = new Outbox(options.pendingLimit ?? 100, () => this.emit("pending", {}));
     this.#typing = new TypingUsers(() => this.emit("typing", {}));
     this.#socket = new RoomSocket({
-      url: () => this.#resumeUrl(),
+      url: () => this.#resuming(this.#endpoints.socket),
       credentials: options.credentials && ((asked) => this.#askWho(asked)),
       explain: (credentials) => explainRefusal(`${this.#endpoints.messages}?limit=1`, credentials),
+      events: {
+        url: () => this.#resuming(this.#endpoints.events),
+        post: (data) => this.#asPost(parseFrame(data)),
+        answered: (data, answer) => this.#answered(parseFrame(data), answer),
+      },
+      transport: options.transport,
       timing: options.timing,
       WebSocket: options.WebSocket,
     });
@@ -112,6 +121,11 @@ export class Chat extends Emitter {
 
   get snapshot() {
     return this.#socket.snapshot;
+  }
+
+  /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
+  get transport() {
+    return this.#socket.transport;
   }
 
   /** Oldest first. The same array until it changes, like `pending`. */
@@ -219,8 +233,9 @@ export class Chat extends Emitter {
     return count;
   }
 
-  #resumeUrl() {
-    const url = new URL(this.#endpoints.socket);
+  /** @param {string} endpoint */
+  #resuming(endpoint) {
+    const url = new URL(endpoint);
     const since = this.#timeline.size === 0 ? 0 : this.#timeline.lastSeq;
     if (this.#began && since !== undefined) url.searchParams.set("since", String(since));
     return url;
@@ -328,8 +343,40 @@ export class Chat extends Emitter {
   #transmit(clientId) {
     const content = this.pending.find((pending) => pending.clientId === clientId)?.content;
     if (content === undefined || !this.#greeted) return;
-    this.#say({ type: "message", content, clientId });
-    this.#outbox.sent(clientId);
+    if (this.#say({ type: "message", content, clientId }) === "rejected") {
+      this.#outbox.fail(clientId, new SendError("overflow", "too much is on its way already"));
+    } else if (this.transport === "events") {
+      this.#outbox.posted(clientId);
+    } else {
+      this.#outbox.sent(clientId);
+    }
+  }
+
+  /**
+   * What we say where there is no WebSocket. That somebody types is not worth a request.
+   *
+   * @param {ChatCommand | undefined} command
+   */
+  #asPost(command) {
+    if (command?.type !== "message") return undefined;
+    const { content, clientId } = command;
+    return { url: this.#endpoints.messages, body: /** @type {PostMessage} */ ({ content, clientId }) };
+  }
+
+  /**
+   * @param {ChatCommand | undefined} command
+   * @param {import("./post-queue.js").Answer} answer
+   */
+  #answered(command, answer) {
+    const clientId = command?.type === "message" ? command.clientId : undefined;
+    if (clientId === undefined) return;
+    if (answer.status >= 400) return this.#hear(errorOfAnswer(answer, clientId));
+    /** @type {ChatMessage | undefined} */
+    const message = answer.body?.message;
+    // What others have said before it comes over the stream, and it behind them: taking it now would leave a gap.
+    const isNext = message?.seq !== undefined && message.seq <= (this.#timeline.lastSeq ?? 0) + 1;
+    if (isNext) this.#take([message], "live");
+    else this.#outbox.sent(clientId);
   }
 
   /** @param {ChatCommand} command */

@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * One WebSocket, from dialling to its one ending. It knows when a connection is dead (it did not open in time, or
- * stayed silent after a ping) and nothing of what comes after: the next attempt is RoomSocket's business.
+ * One WebSocket, from dialling to its one ending. It knows when a connection is dead (it did not open in time, never
+ * said anything, or stayed silent after a ping) and nothing of what comes after: the next attempt is RoomSocket's
+ * business. Where WebSockets are blocked, `event-stream.js` has the same shape.
  */
 
 import { CloseCode } from "./close-codes.js";
@@ -15,15 +16,23 @@ const PONG = '{"type":"pong"}';
  * @property {number} code
  * @property {string} reason
  * @property {boolean} opened It had been open.
- * @property {"closed" | "late" | "silent"} cause `late`: not open in time. `silent`: no answer to a ping.
+ * @property {boolean} heard Something had come over it.
+ * @property {"closed" | "late" | "mute" | "silent" | "absent"} cause `late`: not open in time. `mute`: open, and nothing
+ *   was ever said. `silent`: no answer to a ping, or an event stream without a sign of life. `absent`: the server knows
+ *   no event stream here.
  *
  * @typedef {Object} ConnectionTiming
  * @property {number} connectMs How long an attempt may take.
  * @property {number} quietMs After how long without a frame we ask whether anybody is there.
- * @property {number} answerMs How long the answer to that may take.
+ * @property {number} answerMs How long the answer to that may take, and the first word of a room that speaks first.
+ *
+ * @typedef {Object} Manners What is known of the other side.
+ * @property {boolean} probing False: it does not answer pings.
+ * @property {boolean} greeted It speaks first. Where it does not, something swallows what it says.
  *
  * @typedef {Object} ConnectionListener
  * @property {() => void} open
+ * @property {() => void} heard For the first time, by whatever came, and before it is told.
  * @property {(data: string | ArrayBuffer) => void} message
  * @property {() => void} pong
  * @property {(ending: Ending) => void} end Called once at most, and last.
@@ -33,8 +42,9 @@ export class Connection {
   #ws;
   #timing;
   #listener;
-  #probing;
+  #manners;
   #opened = false;
+  #heard = false;
   #asked = false;
   #heardAt = 0;
   /** The one deadline there is at a time: to open, to be heard from, or to answer. @type {ReturnType<typeof setTimeout> | undefined} */
@@ -43,13 +53,13 @@ export class Connection {
   /**
    * @param {WebSocket} ws
    * @param {ConnectionTiming} timing
-   * @param {boolean} probing False for a server that does not answer pings.
+   * @param {Manners} manners
    * @param {ConnectionListener} listener
    */
-  constructor(ws, timing, probing, listener) {
+  constructor(ws, timing, manners, listener) {
     this.#ws = ws;
     this.#timing = timing;
-    this.#probing = probing;
+    this.#manners = manners;
     this.#listener = listener;
     ws.binaryType = "arraybuffer";
     // A close follows every error and says more. It stays in place to the end: outside browsers an error that nobody
@@ -74,7 +84,7 @@ export class Connection {
 
   /** Ask whether the other side is there, unless that is being asked already. */
   probe() {
-    if (!this.#probing || !this.#opened || this.#asked) return;
+    if (!this.#manners.probing || !this.#opened || this.#asked) return;
     this.#asked = true;
     this.#ws.send(PING);
     this.#arm(this.#timing.answerMs, () =>
@@ -97,19 +107,30 @@ export class Connection {
   #open() {
     this.#opened = true;
     this.#heardAt = performance.now();
-    this.#listenFor(this.#timing.quietMs);
+    if (this.#manners.greeted) this.#awaitGreeting();
+    else this.#listenFor(this.#timing.quietMs);
     this.#listener.open();
   }
 
   /** @param {string | ArrayBuffer} data */
   #hear(data) {
     this.#heardAt = performance.now();
-    if (this.#asked) {
+    if (this.#asked || (this.#manners.greeted && !this.#heard)) {
       this.#asked = false;
       this.#listenFor(this.#timing.quietMs);
     }
+    if (!this.#heard) {
+      this.#heard = true;
+      this.#listener.heard();
+    }
     if (data === PONG) this.#listener.pong();
     else this.#listener.message(data);
+  }
+
+  #awaitGreeting() {
+    this.#arm(this.#timing.answerMs, () =>
+      this.#end({ code: CloseCode.lost, reason: "nothing was said", cause: "mute" }),
+    );
   }
 
   /**
@@ -128,7 +149,7 @@ export class Connection {
   /** @param {Pick<Ending, "code" | "reason" | "cause">} ending */
   #end(ending) {
     this.close();
-    this.#listener.end({ ...ending, opened: this.#opened });
+    this.#listener.end({ ...ending, opened: this.#opened, heard: this.#heard });
   }
 
   /**

@@ -56,12 +56,20 @@ class Endpoints {
     return this.#at("/ws");
   }
 
+  get events() {
+    return this.#at("/events");
+  }
+
   get messages() {
     return this.#at("/messages");
   }
 
   get list() {
     return this.#at("/list");
+  }
+
+  get update() {
+    return this.#at("/update");
   }
 
   /** @param {string} what */

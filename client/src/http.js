@@ -50,13 +50,16 @@ export async function fetchTicket(baseUrl, credentials) {
  *
  * @param {string | URL} url
  * @param {Credentials} credentials
+ * @throws Nobody answers, or only somebody who stands in front of the server.
  */
 export async function explainRefusal(url, credentials) {
-  // A ticket is spent, and would be refused here whatever the cause was.
+  // A ticket is spent, and would be refused here whatever the cause was. That there was one says that somebody answers.
   if (credentials && "ticket" in credentials) return undefined;
   const response = await get(url, credentials);
   void response.body?.cancel();
-  return closeOfStatus(response.status, response.headers.get("Retry-After"));
+  const close = closeOfStatus(response.status, response.headers.get("Retry-After"));
+  if (!close && response.status >= 500) throw new HttpError(response.status, "the server is not there");
+  return close;
 }
 
 /**

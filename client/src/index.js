@@ -3,6 +3,7 @@
  * The browser side of Dormouse. Read in this order:
  *
  *   room-socket   one socket into one room, kept open: the states, and what leads from one to the next
+ *   transport     over what, where a network blocks WebSockets
  *   chat          a chat room as a page needs it: ordered messages, sending that survives a reconnect
  *   presence      who is here
  *
@@ -27,6 +28,11 @@ export { parseFrame } from "./protocol.js";
  * @typedef {import("./room-socket.js").State} State
  * @typedef {import("./room-socket.js").StateEvent} StateEvent
  * @typedef {import("./room-socket.js").Timing} Timing
+ * @typedef {import("./room-socket.js").EventsOptions} EventsOptions
+ * @typedef {import("./transport.js").Transport} Transport
+ * @typedef {import("./transport.js").TransportChoice} TransportChoice
+ * @typedef {import("./post-queue.js").Post} Post
+ * @typedef {import("./post-queue.js").Answer} Answer
  * @typedef {import("./send-queue.js").Data} Data
  * @typedef {import("./send-queue.js").QueuePolicy} QueuePolicy
  * @typedef {import("./close-codes.js").Close} Close

@@ -12,7 +12,8 @@ const ECHO_MS = 30_000;
 
 /**
  * `code`: of a message that was not even taken, `empty`, `too-many`, `not-connected`; of one that failed, `closed`,
- * `timeout`, `unsure` (it may or may not have been stored), `discarded`, or whatever the server said.
+ * `timeout`, `overflow` (more was on its way than may be), `unsure` (it may or may not have been stored), `discarded`, or
+ * whatever the server said.
  */
 export class SendError extends Error {
   /**
@@ -90,12 +91,27 @@ export class Outbox {
     return this.#promise({ ...message, state: "pending", error: undefined });
   }
 
-  /** @param {string} clientId */
+  /**
+   * It is on its way, and its echo is awaited.
+   *
+   * @param {string} clientId
+   */
   sent(clientId) {
+    this.posted(clientId);
+    const entry = this.#entries.get(clientId);
+    if (!entry) return;
+    entry.timer = setTimeout(() => this.fail(clientId, new SendError("timeout", "the room did not answer")), ECHO_MS);
+  }
+
+  /**
+   * It is on its way as a request, perhaps behind others. Whoever carries it will tell what became of it.
+   *
+   * @param {string} clientId
+   */
+  posted(clientId) {
     const entry = this.#entries.get(clientId);
     if (!entry) return;
     clearTimeout(entry.timer);
-    entry.timer = setTimeout(() => this.fail(clientId, new SendError("timeout", "the room did not answer")), ECHO_MS);
     this.#set(entry, { ...entry.message, sentAt: entry.message.sentAt ?? Date.now() });
   }
 

@@ -8,6 +8,7 @@ import { userOf } from "./credentials.js";
 import { presenceEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal } from "./http.js";
+import { errorOfAnswer } from "./post-errors.js";
 import { parseFrame } from "./protocol.js";
 import { RoomSocket } from "./room-socket.js";
 
@@ -25,6 +26,7 @@ const CONTRADICT_EVERY_MS = 60_000;
  * @typedef {import("./protocol.js").UserPresence} UserPresence
  * @typedef {import("./protocol.js").PresenceFrame} PresenceFrame
  * @typedef {import("./protocol.js").PresenceCommand} PresenceCommand
+ * @typedef {import("./protocol.js").PostStatus} PostStatus
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
  * @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions
  * @typedef {import("./room-socket.js").StateEvent} StateEvent
@@ -36,6 +38,7 @@ const CONTRADICT_EVERY_MS = 60_000;
  *   tabs choose.
  * @property {Status} [status] The status to begin with; otherwise the one that the server remembers.
  * @property {RoomSocketOptions["credentials"]} [credentials]
+ * @property {RoomSocketOptions["transport"]} [transport]
  * @property {RoomSocketOptions["timing"]} [timing]
  * @property {RoomSocketOptions["WebSocket"]} [WebSocket]
  *
@@ -68,6 +71,13 @@ export class Presence extends Emitter {
       url: () => endpoints.socket,
       credentials: options.credentials && ((asked) => this.#askWho(asked)),
       explain: (credentials) => explainRefusal(endpoints.list, credentials),
+      events: {
+        url: () => endpoints.events,
+        // The one request there is says both: which status it is, and that we are still here.
+        post: () => ({ url: endpoints.update, body: /** @type {PostStatus} */ ({ status: this.status }) }),
+        answered: (_, answer) => answer.status >= 400 && this.#hear(errorOfAnswer(answer)),
+      },
+      transport: options.transport,
       timing: options.timing,
       WebSocket: options.WebSocket,
     });
@@ -77,6 +87,11 @@ export class Presence extends Emitter {
 
   get state() {
     return this.#socket.state;
+  }
+
+  /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
+  get transport() {
+    return this.#socket.transport;
   }
 
   get snapshot() {

@@ -54,7 +54,7 @@
  * Over HTTP:
  *
  * @typedef {{ messages: ChatMessage[], hasMore?: boolean }} MessagesPage GET `/rooms/{roomId}/messages`
- * @typedef {{ content: string }} PostMessage POST `/rooms/{roomId}/messages`
+ * @typedef {{ content: string, clientId?: string }} PostMessage POST `/rooms/{roomId}/messages`
  * @typedef {{ success: true, message?: ChatMessage }} Posted Its answer.
  * @typedef {{ users: UserPresence[] }} PresenceList GET `/presence/list`
  * @typedef {{ status: Status }} PostStatus POST `/presence/update`

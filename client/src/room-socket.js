@@ -9,17 +9,20 @@
  *     │ refused       the wait is over       │
  *     └───────────── waiting ◀───────────────┘
  *
- * It knows when to connect, to wait and to give up; not what the frames say. What was missed in between is for the
- * layer above, which puts the last thing it saw into `url`.
+ * It knows when to connect, to wait and to give up, and whether over a WebSocket or an event stream; not what the frames
+ * say. What was missed in between is for the layer above, which puts the last thing it saw into `url`.
  */
 
 import { FIRST_CEILING_MS, LAST_CEILING_MS, backoffDelay } from "./backoff.js";
 import { CloseCode, afterClose, hintedDelay } from "./close-codes.js";
 import { Connection } from "./connection.js";
-import { forUpgrade, isSameToken } from "./credentials.js";
+import { forRequest, forUpgrade, isSameToken } from "./credentials.js";
 import { Emitter } from "./emitter.js";
+import { EventStream } from "./event-stream.js";
 import { watchPage } from "./page-signals.js";
 import { SendQueue, sizeOf } from "./send-queue.js";
+import { isBlocked, isWorthAsking, nextTransport } from "./transport.js";
+import { wayTo } from "./way.js";
 
 /** How long a connection must last before its past failures are forgotten, ms: a room that fails at once is no success. */
 const STABLE_MS = 5_000;
@@ -35,6 +38,7 @@ const TIMING = Object.freeze({
   connectMs: 10_000,
   quietMs: 20_000,
   answerMs: 10_000,
+  silentMs: 45_000,
   stableMs: STABLE_MS,
   firstWaitMs: FIRST_CEILING_MS,
   longestWaitMs: LAST_CEILING_MS,
@@ -46,6 +50,10 @@ const TIMING = Object.freeze({
  * @typedef {import("./connection.js").Ending} Ending
  * @typedef {import("./send-queue.js").Data} Data
  * @typedef {import("./send-queue.js").QueuePolicy} QueuePolicy
+ * @typedef {import("./transport.js").Transport} Transport
+ * @typedef {import("./transport.js").TransportChoice} TransportChoice
+ * @typedef {import("./post-queue.js").Post} Post
+ * @typedef {import("./post-queue.js").Answer} Answer
  * @typedef {"connecting" | "open" | "waiting" | "closed"} State
  *
  * @typedef {Object} StateEvent
@@ -57,7 +65,8 @@ const TIMING = Object.freeze({
  * @typedef {Object} Timing All in milliseconds.
  * @property {number} connectMs How long an attempt may take: 10 s.
  * @property {number} quietMs After how long without a frame the server is asked whether it is there: 20 s.
- * @property {number} answerMs How long the answer to that may take: 10 s.
+ * @property {number} answerMs How long the answer to that may take, and the first word of a room: 10 s.
+ * @property {number} silentMs After how long without a sign an event stream is lost: 45 s. The server gives one every 25 s.
  * @property {number} stableMs How long a connection must last before past failures are forgotten: 5 s.
  * @property {number} firstWaitMs The longest first wait; each failure doubles it: 500 ms.
  * @property {number} longestWaitMs The longest wait of all: 30 s.
@@ -66,8 +75,10 @@ const TIMING = Object.freeze({
  * @property {string | URL | (() => string | URL)} url Asked before each attempt. `http` and `https` become `ws` and `wss`.
  * @property {(asked: { refused: boolean }) => Promise<Credentials> | Credentials} [credentials] Asked before each
  *   attempt; `refused` where the last answer was turned down, and the same answer again would end the matter.
- * @property {(credentials: Credentials) => Promise<Close | undefined>} [explain] Asked when attempts fail before they
- *   open, because a browser hides the status of a refused upgrade.
+ * @property {(credentials: Credentials) => Promise<Close | undefined>} [explain] Asked over HTTP when attempts fail before
+ *   they open, because a browser hides the status of a refused upgrade. A promise that is broken says that nobody answers.
+ * @property {EventsOptions} [events] How to do without WebSockets; where nothing is said, nobody does.
+ * @property {TransportChoice} [transport] `auto`, where nothing is said: events only where WebSockets are blocked.
  * @property {boolean} [reconnect] False: a connection that is lost is not tried again. True where nothing is said.
  * @property {boolean} [probe] False: a silent server is never asked whether it is there. True where nothing is said;
  *   the question is `{"type":"ping"}`, and the answer that a Dormouse server gives is `{"type":"pong"}`.
@@ -75,6 +86,12 @@ const TIMING = Object.freeze({
  * @property {QueuePolicy} [queuePolicy] What gives way when that is full: the newest, where nothing is said.
  * @property {Partial<Timing>} [timing]
  * @property {typeof WebSocket} [WebSocket] For a place that has none of its own.
+ *
+ * @typedef {Object} EventsOptions
+ * @property {string | URL | (() => string | URL)} url Of the event stream. Asked before each attempt.
+ * @property {(data: Data) => Post | undefined} post What is said, as a request; nothing, where it is not worth one.
+ * @property {(data: Data, answer: Answer) => void} answered What became of it. Statuses that only say that the server is
+ *   not there, or that the credentials are no good, end the connection instead.
  *
  * @typedef {{ state: StateEvent, message: string | ArrayBuffer }} RoomSocketEvents
  */
@@ -93,7 +110,7 @@ export class RoomSocket extends Emitter {
 
   /** Only the newest attempt may speak: what an older one still had under way is stale. */
   #attempt = Symbol();
-  /** @type {Connection | undefined} */
+  /** @type {Connection | EventStream | undefined} */
   #connection;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #waitTimer;
@@ -106,6 +123,14 @@ export class RoomSocket extends Emitter {
   #failures = 0;
   /** @type {{ credentials: Credentials } | undefined} */
   #refused;
+  /** @type {Transport} */
+  #transport = "websocket";
+  #eventsAreAbsent = false;
+  /** The next attempt is to show whether events get through where WebSockets do not. */
+  #isTrial = false;
+  /** How often in a row nothing was heard over a WebSocket while the server answered over HTTP. */
+  #signs = 0;
+
   /** The server chose how long to wait; nothing that happens on the page knows better. */
   #waitIsHinted = false;
 
@@ -128,6 +153,11 @@ export class RoomSocket extends Emitter {
     return this.#state;
   }
 
+  /** Over what it is connected, or was tried last. */
+  get transport() {
+    return this.#transport;
+  }
+
   /** @returns {StateEvent} What a listener that comes late has missed. */
   get snapshot() {
     return { state: this.#state, previous: this.#state, retryAt: this.#retryAt, close: this.#close };
@@ -140,8 +170,9 @@ export class RoomSocket extends Emitter {
 
   open() {
     if (this.#state !== "closed") return;
-    this.#failures = 0;
+    this.#failures = this.#signs = 0;
     this.#refused = undefined;
+    this.#isTrial = false;
     this.#unwatch = watchPage({ back: () => this.#back(), doubt: () => this.#connection?.probe() });
     this.#connect();
   }
@@ -207,16 +238,23 @@ export class RoomSocket extends Emitter {
   /** @returns {Promise<Credentials>} */
   async #askForCredentials() {
     const { credentials } = this.#options;
-    if (!credentials) return undefined;
+    return credentials && this.#inTime(credentials({ refused: this.#refused !== undefined }));
+  }
+
+  /**
+   * @template Answer
+   * @param {Promise<Answer> | Answer} answer
+   * @returns {Promise<Answer>}
+   */
+  async #inTime(answer) {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
+    /** @type {Promise<never>} */
     const late = new Promise((_, reject) => {
       timer = setTimeout(() => reject(new Error("not given in time")), this.#timing.connectMs);
     });
     try {
-      return await /** @type {Promise<Credentials>} */ (
-        Promise.race([credentials({ refused: this.#refused !== undefined }), late])
-      );
+      return await Promise.race([answer, late]);
     } finally {
       clearTimeout(timer);
     }
@@ -227,29 +265,88 @@ export class RoomSocket extends Emitter {
    * @param {Credentials} credentials
    */
   #dial(attempt, credentials) {
-    /** @type {WebSocket} */
-    let ws;
+    /** @type {import("./connection.js").ConnectionListener} */
+    const listener = {
+      open: () => this.#opened(),
+      heard: () => this.#gotThrough(),
+      message: (data) => this.emit("message", data),
+      pong: () => (this.#answersPings = "yes"),
+      end: (ending) => this.#ended(attempt, ending, credentials),
+    };
     try {
-      const { url, protocols } = forUpgrade(this.#url(), credentials);
-      ws = new (this.#options.WebSocket ?? WebSocket)(url, protocols);
+      this.#transport = this.#nextTransport();
+      this.#connection =
+        this.#transport === "events" ? this.#stream(credentials, listener) : this.#socket(credentials, listener);
     } catch (error) {
       // Neither the URL nor the token gets better by trying again.
       return this.#stop({ code: CloseCode.policy, reason: String(error) });
     }
-    const probing = this.#options.probe !== false && this.#answersPings !== "no";
-    this.#connection = new Connection(ws, this.#timing, probing, {
-      open: () => this.#opened(),
-      message: (data) => this.emit("message", data),
-      pong: () => (this.#answersPings = "yes"),
-      end: (ending) => this.#ended(attempt, ending, credentials),
+  }
+
+  /** @returns {Transport} */
+  #nextTransport() {
+    const { events, transport = "auto" } = this.#options;
+    return nextTransport({
+      wanted: transport,
+      hasWebSocket: this.#WebSocket !== undefined,
+      events: events === undefined ? "unknown" : this.#eventsAreAbsent ? "absent" : "given",
+      isTrial: this.#isTrial,
+      blockedUntil: this.#way?.blockedUntil ?? 0,
+      now: Date.now(),
     });
   }
 
-  #url() {
-    const { url } = this.#options;
-    const target = new URL(typeof url === "function" ? url() : url, globalThis.location?.href);
+  /**
+   * @param {Credentials} credentials
+   * @param {import("./connection.js").ConnectionListener} listener
+   */
+  #socket(credentials, listener) {
+    const target = absolute(this.#options.url);
     target.protocol = target.protocol.replace(/^http/, "ws");
-    return target;
+    const { url, protocols } = forUpgrade(target, credentials);
+    const ws = new (this.#WebSocket ?? WebSocket)(url, protocols);
+    const probing = this.#options.probe !== false && this.#answersPings !== "no";
+    return new Connection(ws, this.#timing, { probing, greeted: this.#canFallBack }, listener);
+  }
+
+  /**
+   * @param {Credentials} credentials
+   * @param {import("./connection.js").ConnectionListener} listener
+   */
+  #stream(credentials, listener) {
+    const { url, post, answered } = /** @type {EventsOptions} */ (this.#options.events);
+    const target = absolute(url);
+    target.protocol = target.protocol.replace(/^ws/, "http");
+    // A ticket is good once, so each request takes one of its own; all else is good for as long as the stream.
+    const isTicket = credentials != null && "ticket" in credentials;
+    const each = async () => (isTicket ? this.#askForCredentials() : credentials);
+    const { explain, probe } = this.#options;
+    const ask = async () => (probe === false ? undefined : explain?.(credentials));
+    const beside = { post, answered, credentials: each, ask };
+    return new EventStream(forRequest(target, credentials), this.#timing, beside, listener);
+  }
+
+  get #WebSocket() {
+    return this.#options.WebSocket ?? globalThis.WebSocket;
+  }
+
+  /** What is known of the way to the server. Only who could go another one needs to know. */
+  get #way() {
+    const { events } = this.#options;
+    return events && wayTo(absolute(events.url));
+  }
+
+  get #canFallBack() {
+    const { events, transport = "auto" } = this.#options;
+    return events !== undefined && transport === "auto" && !this.#eventsAreAbsent;
+  }
+
+  /** Something came: so this is a way that works. */
+  #gotThrough() {
+    this.#signs = 0;
+    if (this.#transport === "websocket") this.#way?.socketWorks();
+    else if (this.#isTrial) this.#way?.onlyEventsWork();
+    this.#isTrial = false;
   }
 
   #opened() {
@@ -269,10 +366,13 @@ export class RoomSocket extends Emitter {
    */
   #ended(attempt, ending, credentials) {
     this.#connection = undefined;
+    this.#isTrial = false;
     this.#learnAboutPings(ending);
-    const secondFailure = !ending.opened && this.#failures > 0;
+    if (ending.cause === "absent") this.#eventsAreAbsent = true;
+    // An event stream that is refused says so itself.
+    const asks = this.#transport === "websocket" && isWorthAsking(ending, this.#failures, this.#canFallBack);
     this.#lost(ending, credentials);
-    if (secondFailure && this.#state === "waiting") void this.#explain(attempt, credentials);
+    if (asks && this.#state === "waiting") void this.#explain(attempt, credentials);
   }
 
   /**
@@ -326,10 +426,26 @@ export class RoomSocket extends Emitter {
    * @param {Credentials} credentials
    */
   async #explain(attempt, credentials) {
-    const close = await this.#options.explain?.(credentials).catch(() => undefined);
-    if (!close || attempt !== this.#attempt || this.#state !== "waiting") return;
-    this.#failures -= 1; // the same failure, in other words
-    this.#lost(close, credentials);
+    // Another attempt would end in the same way, after as long a time; so it waits for the answer.
+    if (this.#canFallBack) clearTimeout(this.#waitTimer);
+    let close;
+    let answers = true;
+    try {
+      close = await this.#inTime(this.#options.explain?.(credentials));
+    } catch {
+      answers = false;
+    }
+    if (attempt !== this.#attempt || this.#state !== "waiting") return;
+    this.#signs = answers && !close ? this.#signs + 1 : 0;
+    if (close) {
+      this.#failures -= 1; // the same failure, in other words
+      this.#lost(close, credentials);
+    } else if (this.#canFallBack && isBlocked(this.#signs, this.#way?.worked ?? false)) {
+      this.#isTrial = true;
+      void this.#connect();
+    } else if (this.#canFallBack) {
+      this.#waitTimer = setTimeout(() => this.#connect(), (this.#retryAt ?? 0) - Date.now());
+    }
   }
 
   /** The network or the reader is back: whoever waits need not wait longer, whoever is connected wants to be sure. */
@@ -340,7 +456,7 @@ export class RoomSocket extends Emitter {
 
   /** @param {Ending} ending */
   #learnAboutPings({ cause }) {
-    if (cause !== "silent" || this.#answersPings === "yes") return;
+    if (cause !== "silent" || this.#transport === "events" || this.#answersPings === "yes") return;
     this.#unansweredPings += 1;
     if (this.#unansweredPings >= UNKNOWN_PINGS) this.#answersPings = "no";
   }
@@ -355,4 +471,9 @@ export class RoomSocket extends Emitter {
       this.emit("state", { state, previous, retryAt: this.#retryAt, close: this.#close });
     }
   }
+}
+
+/** @param {string | URL | (() => string | URL)} url */
+function absolute(url) {
+  return new URL(typeof url === "function" ? url() : url, globalThis.location?.href);
 }

@@ -218,6 +218,7 @@ describe("one's own status", () => {
 describe("the heartbeat", () => {
   test("beats every twenty seconds while there is a connection", async () => {
     const { network } = await arrive();
+    network.last.say(list(user("Ana")));
     for (let beats = 1; beats <= 3; beats += 1) {
       await pass(19_999);
       network.last.say("alive");
@@ -239,6 +240,7 @@ describe("the heartbeat", () => {
     const { network, comeBack } = await arrive();
     await comeBack();
     await comeBack();
+    network.last.say(list(user("Ana")));
     await pass(20_000);
     expect(network.last.frames).toEqual([{ type: "heartbeat" }]);
   });

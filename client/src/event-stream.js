@@ -1,0 +1,239 @@
+// @ts-check
+/**
+ * One event stream, from asking for it to its one ending: for RoomSocket the same as a `Connection`, where WebSockets are
+ * blocked. What is said over it goes over POST. It is read with `fetch` and not with `EventSource`, which tells no status,
+ * takes no `Authorization` and reconnects by itself.
+ */
+
+import { CloseCode, closeOfStatus } from "./close-codes.js";
+import { EventParser } from "./event-parser.js";
+import { PostQueue } from "./post-queue.js";
+
+/**
+ * What a server answers that does not know event streams here, or not this one: asking again does not help. Others, such
+ * as 502, come from a server that is not there now.
+ */
+const ABSENT = new Set([404, 405, 406, 410, 501]);
+
+/**
+ * @typedef {import("./close-codes.js").Close} Close
+ * @typedef {import("./connection.js").Ending} Ending
+ * @typedef {import("./connection.js").ConnectionListener} ConnectionListener
+ * @typedef {import("./event-parser.js").StreamEvent} StreamEvent
+ * @typedef {import("./post-queue.js").PostTiming} PostTiming
+ * @typedef {import("./post-queue.js").Poster} Poster
+ * @typedef {import("./send-queue.js").Data} Data
+ *
+ * @typedef {Object} StreamTiming All in milliseconds, beside those of its requests.
+ * @property {number} connectMs How long an attempt may take.
+ * @property {number} answerMs How long the room may take to its first word, and the server to say that it is there.
+ * @property {number} silentMs After how long without a byte the stream is lost.
+ *
+ * @typedef {Object} Question
+ * @property {() => Promise<unknown>} ask Over HTTP, whether the server is there. A promise that is broken says no.
+ *
+ * @typedef {Omit<Poster, "failed"> & Question} Beside What goes beside the stream.
+ */
+
+export class EventStream {
+  #timing;
+  #beside;
+  #listener;
+  #posts;
+  #asking = new AbortController();
+  #parser = new EventParser();
+  #opened = false;
+  #heard = false;
+  #isOver = false;
+  #isAsking = false;
+  /** Unix milliseconds, which go on while a laptop sleeps. */
+  #heardAt = 0;
+  /** The one deadline there is at a time: to open, or to be heard from. @type {ReturnType<typeof setTimeout> | undefined} */
+  #deadline;
+
+  /**
+   * @param {{ url: string, headers: Record<string, string> }} request
+   * @param {StreamTiming & PostTiming} timing
+   * @param {Beside} beside
+   * @param {ConnectionListener} listener
+   */
+  constructor(request, timing, beside, listener) {
+    this.#timing = timing;
+    this.#beside = beside;
+    this.#listener = listener;
+    this.#posts = new PostQueue(timing, { ...beside, failed: (close) => this.#end({ ...close, cause: "closed" }) });
+    this.#arm(timing.connectMs, () => this.#lose("did not open in time", "late"));
+    void this.#read(request);
+  }
+
+  get bufferedAmount() {
+    return this.#posts.bytes;
+  }
+
+  /** @param {Data} data */
+  send(data) {
+    this.#posts.push(data);
+  }
+
+  /**
+   * There is a doubt. A stream cannot be asked; but a page that has slept may find that it is overdue, and where the
+   * server cannot be asked either, it is gone.
+   */
+  probe() {
+    if (!this.#opened || this.#isOver) return;
+    if (Date.now() - this.#heardAt >= this.#timing.silentMs) this.#lose("silent for too long", "silent");
+    else if (!this.#isAsking) void this.#ask();
+  }
+
+  async #ask() {
+    this.#isAsking = true;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    let timer;
+    const late = new Promise((_, reject) => (timer = setTimeout(reject, this.#timing.answerMs)));
+    try {
+      await Promise.race([this.#beside.ask(), late]);
+    } catch {
+      if (!this.#isOver) this.#lose("no answer over HTTP", "silent");
+    } finally {
+      clearTimeout(timer);
+      this.#isAsking = false;
+    }
+  }
+
+  /** Leave it without an ending. The server learns of it as of a socket that is lost. */
+  close() {
+    this.#isOver = true;
+    clearTimeout(this.#deadline);
+    this.#posts.close();
+    this.#asking.abort();
+  }
+
+  /** @param {{ url: string, headers: Record<string, string> }} request */
+  async #read({ url, headers }) {
+    try {
+      const response = await fetch(url, {
+        headers: { Accept: "text/event-stream", ...headers },
+        credentials: "include",
+        cache: "no-store",
+        signal: this.#asking.signal,
+      });
+      if (this.#isOver) return;
+      const refusal = refusalOf(response);
+      if (refusal || !response.body) return this.#end(refusal ?? lost("nothing to read"));
+      this.#open();
+      const reader = response.body.getReader();
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (this.#isOver) return;
+        if (done) return this.#lose("the stream ended", "closed");
+        this.#hear(value);
+      }
+    } catch (error) {
+      if (!this.#isOver) this.#lose(`the stream broke: ${error}`, "closed");
+    }
+  }
+
+  #open() {
+    this.#opened = true;
+    this.#heardAt = Date.now();
+    // Some proxies let a stream begin and keep what it says to themselves.
+    this.#arm(this.#timing.answerMs, () => this.#lose("nothing was said", "mute"));
+    this.#listener.open();
+  }
+
+  /** @param {Uint8Array} bytes */
+  #hear(bytes) {
+    this.#heardAt = Date.now();
+    if (!this.#heard) {
+      this.#heard = true;
+      this.#listenFor(this.#timing.silentMs);
+      this.#listener.heard();
+    }
+    for (const event of this.#parse(bytes)) {
+      if (this.#isOver) return; // whoever heard the one before may have left
+      if (event.type === "message") this.#listener.message(event.data);
+      if (event.type === "close") this.#end({ ...closeOf(event), cause: "closed" });
+    }
+  }
+
+  /** @param {Uint8Array} bytes */
+  #parse(bytes) {
+    try {
+      return this.#parser.push(bytes);
+    } catch (error) {
+      this.#end({ code: CloseCode.messageTooBig, reason: String(error), cause: "closed" });
+      return [];
+    }
+  }
+
+  /**
+   * The deadline is set once and then moved on when it is met, which spares a busy room a timer for every event.
+   *
+   * @param {number} ms
+   */
+  #listenFor(ms) {
+    this.#arm(ms, () => {
+      const left = this.#timing.silentMs - (Date.now() - this.#heardAt);
+      if (left > 0) this.#listenFor(left);
+      else this.#lose("silent for too long", "silent");
+    });
+  }
+
+  /**
+   * @param {string} reason
+   * @param {Ending["cause"]} cause
+   */
+  #lose(reason, cause) {
+    const { retryMs } = this.#parser;
+    const hint = retryMs === undefined ? "" : ` retry-after=${retryMs / 1000}`;
+    this.#end({ code: CloseCode.lost, reason: reason + hint, cause });
+  }
+
+  /** @param {Pick<Ending, "code" | "reason" | "cause">} ending */
+  #end(ending) {
+    this.close();
+    this.#listener.end({ ...ending, opened: this.#opened, heard: this.#heard });
+  }
+
+  /**
+   * @param {number} ms
+   * @param {() => void} then
+   */
+  #arm(ms, then) {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(then, ms);
+  }
+}
+
+/**
+ * @param {Response} response
+ * @returns {Pick<Ending, "code" | "reason" | "cause"> | undefined} Nothing, where it is an event stream.
+ */
+function refusalOf({ status, headers }) {
+  const close = closeOfStatus(status, headers.get("Retry-After"));
+  if (close) return { ...close, cause: "closed" };
+  if (status !== 200) return { ...lost(`HTTP ${status}`), cause: ABSENT.has(status) ? "absent" : "closed" };
+  const type = headers.get("Content-Type") ?? "nothing";
+  return /^text\/event-stream\b/i.test(type) ? undefined : lost(`no event stream but ${type}`);
+}
+
+/**
+ * @param {string} reason
+ * @returns {Pick<Ending, "code" | "reason" | "cause">}
+ */
+function lost(reason) {
+  return { code: CloseCode.lost, reason, cause: "closed" };
+}
+
+/**
+ * @param {StreamEvent} event The server's goodbye.
+ * @returns {Close}
+ */
+function closeOf({ data }) {
+  try {
+    const { code, reason } = JSON.parse(data);
+    return { code: Number.isInteger(code) ? code : CloseCode.lost, reason: String(reason ?? "") };
+  } catch {
+    return { code: CloseCode.lost, reason: "the stream ended" };
+  }
+}

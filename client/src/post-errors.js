@@ -1,0 +1,34 @@
+// @ts-check
+/** What a refused request says, as the frame that would have said it over a WebSocket. */
+
+/**
+ * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
+ * @typedef {import("./protocol.js").Problem} Problem
+ */
+
+/**
+ * @param {import("./post-queue.js").Answer} answer Of 400 and above.
+ * @param {string} [clientId] Of the message that was refused.
+ * @returns {ErrorFrame}
+ */
+export function errorOfAnswer({ status, body }, clientId) {
+  const { title, detail } = /** @type {Problem} */ (body ?? {});
+  const message = detail ?? title ?? `the server answered ${status}`;
+  return { type: "error", code: codeOf(status), message, ...(clientId !== undefined && { clientId }) };
+}
+
+/** @param {number} status */
+function codeOf(status) {
+  switch (status) {
+    case 400:
+      return "bad_message";
+    case 413:
+      return "too_large";
+    case 429:
+      return "rate_limited";
+    case 500:
+      return "room_failed";
+    default:
+      return `http_${status}`;
+  }
+}

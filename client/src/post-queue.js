@@ -1,0 +1,158 @@
+// @ts-check
+/**
+ * What is said where there is no WebSocket: one POST after the other, so that what was said first is stored first. It
+ * ends with the event stream that it belongs to; what it had not delivered then is said again by the layer above, which
+ * knows from the next history what was stored.
+ */
+
+import { backoffDelay } from "./backoff.js";
+import { CloseCode, closeOfStatus, hintedDelay } from "./close-codes.js";
+import { forRequest } from "./credentials.js";
+import { sizeOf } from "./send-queue.js";
+
+/** How long we try to deliver one message, ms; then the connection is no good. As long as a server takes to answer. */
+const DELIVERED_WITHIN_MS = 30_000;
+
+/**
+ * @typedef {import("./close-codes.js").Close} Close
+ * @typedef {import("./credentials.js").Credentials} Credentials
+ * @typedef {import("./send-queue.js").Data} Data
+ *
+ * @typedef {Object} Post
+ * @property {string | URL} url
+ * @property {unknown} body Sent as JSON. It may be sent more than once, so it must name itself or bear it.
+ *
+ * @typedef {Object} Answer
+ * @property {number} status
+ * @property {any} body What it says in JSON, if it does.
+ *
+ * @typedef {Object} PostTiming All in milliseconds.
+ * @property {number} connectMs How long one request may take.
+ * @property {number} firstWaitMs The longest wait after the first that failed.
+ * @property {number} longestWaitMs The longest wait of all.
+ *
+ * @typedef {Object} Poster
+ * @property {(data: Data) => Post | undefined} post Asked when its turn has come. Nothing: it is not sent at all.
+ * @property {() => Promise<Credentials>} credentials Asked before each request.
+ * @property {(data: Data, answer: Answer) => void} answered In the order of sending.
+ * @property {(close: Close) => void} failed It cannot be delivered over this connection. Called once at most, and last.
+ */
+
+export class PostQueue {
+  #poster;
+  #timing;
+  /** @type {Data[]} The first one is on its way. */
+  #waiting = [];
+  #bytes = 0;
+  #isRunning = false;
+  #isOver = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #pause;
+
+  /**
+   * @param {PostTiming} timing
+   * @param {Poster} poster
+   */
+  constructor(timing, poster) {
+    this.#timing = timing;
+    this.#poster = poster;
+  }
+
+  /** Of what was not answered yet. RoomSocket, which reads it, puts the bound to it. */
+  get bytes() {
+    return this.#bytes;
+  }
+
+  /** @param {Data} data */
+  push(data) {
+    this.#waiting.push(data);
+    this.#bytes += sizeOf(data);
+    if (!this.#isRunning) void this.#run();
+  }
+
+  /** What waits is dropped. What is on its way may still arrive, as it may over a WebSocket; nobody hears of it. */
+  close() {
+    this.#isOver = true;
+    this.#waiting = [];
+    this.#bytes = 0;
+    clearTimeout(this.#pause);
+  }
+
+  async #run() {
+    this.#isRunning = true;
+    for (let data; (data = this.#waiting[0]) !== undefined;) {
+      const post = this.#poster.post(data);
+      const answer = post && (await this.#deliver(post));
+      if (this.#isOver) return;
+      this.#waiting.shift();
+      this.#bytes -= sizeOf(data);
+      if (answer) this.#poster.answered(data, answer);
+    }
+    this.#isRunning = false;
+  }
+
+  /**
+   * Again and again where nobody answers: a request names what it says, so it is stored once.
+   *
+   * @param {Post} post
+   * @returns {Promise<Answer | undefined>} Nothing, where it is over.
+   */
+  async #deliver(post) {
+    const { firstWaitMs, longestWaitMs } = this.#timing;
+    const giveUpAt = Date.now() + DELIVERED_WITHIN_MS;
+    for (let failures = 0; !this.#isOver; failures += 1) {
+      const { answer, close } = await this.#ask(post);
+      if (this.#isOver) return undefined;
+      if (answer) return answer;
+      const wait = hintedDelay(close.reason) ?? backoffDelay(failures, Math.random(), firstWaitMs, longestWaitMs);
+      if (close.code === CloseCode.unauthorized || Date.now() + wait > giveUpAt) return this.#fail(close);
+      await new Promise((resolve) => (this.#pause = setTimeout(resolve, wait)));
+    }
+    return undefined;
+  }
+
+  /**
+   * @param {Post} post
+   * @returns {Promise<{ answer: Answer, close?: undefined } | { answer?: undefined, close: Close }>}
+   */
+  async #ask(post) {
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(new Error("not answered in time")), this.#timing.connectMs);
+    try {
+      const { url, headers } = forRequest(post.url, await this.#poster.credentials());
+      const response = await fetch(url, {
+        method: "POST",
+        headers: { Accept: "application/json", "Content-Type": "application/json", ...headers },
+        body: JSON.stringify(post.body),
+        credentials: "include",
+        cache: "no-store",
+        signal: late.signal,
+      });
+      const { status } = response;
+      const body = await response.json().catch(() => undefined);
+      if (!isNoAnswer(status)) return { answer: { status, body } };
+      const close = closeOfStatus(status, response.headers.get("Retry-After"));
+      return { close: close ?? { code: CloseCode.lost, reason: `HTTP ${status}` } };
+    } catch (error) {
+      return { close: { code: CloseCode.lost, reason: `not posted: ${error}` } };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** @param {Close} close */
+  #fail(close) {
+    this.close();
+    this.#poster.failed(close);
+    return undefined;
+  }
+}
+
+/**
+ * Whether a status says nothing of the message, but of who asks or of a server that cannot answer now.
+ *
+ * @param {number} status
+ */
+function isNoAnswer(status) {
+  return status === 401 || status === 502 || status === 503 || status === 504;
+}

@@ -1,0 +1,92 @@
+// @ts-check
+import { describe, expect, test } from "vitest";
+import { isBlocked, isWorthAsking, nextTransport } from "../../src/transport.js";
+
+/** @param {Partial<Parameters<typeof nextTransport>[0]>} [known] */
+const next = (known) =>
+  nextTransport({
+    wanted: "auto",
+    hasWebSocket: true,
+    events: "given",
+    isTrial: false,
+    blockedUntil: 0,
+    now: 1_000,
+    ...known,
+  });
+
+describe("the next connection", () => {
+  test("is a WebSocket where nothing speaks against it", () => {
+    expect(next()).toBe("websocket");
+  });
+
+  test("is a stream in a trial, and while WebSockets are known to be blocked", () => {
+    expect(next({ isTrial: true })).toBe("events");
+    expect(next({ blockedUntil: 1_001 })).toBe("events");
+    expect(next({ blockedUntil: 1_000 })).toBe("websocket");
+  });
+
+  test("is a stream where there are no WebSockets at all", () => {
+    expect(next({ hasWebSocket: false })).toBe("events");
+  });
+
+  test("is what is wanted", () => {
+    expect(next({ wanted: "events" })).toBe("events");
+    expect(next({ wanted: "websocket", isTrial: true, blockedUntil: 2_000, hasWebSocket: false })).toBe("websocket");
+  });
+
+  test("is a WebSocket where nobody says how to do without", () => {
+    for (const wanted of /** @type {const} */ (["auto", "websocket", "events"])) {
+      expect(next({ events: "unknown", wanted, isTrial: true, hasWebSocket: false })).toBe("websocket");
+    }
+  });
+
+  test("is a WebSocket where the server has no streams, unless there is nothing else", () => {
+    expect(next({ events: "absent", isTrial: true, blockedUntil: 2_000 })).toBe("websocket");
+    expect(next({ events: "absent", hasWebSocket: false })).toBe("events");
+    expect(next({ events: "absent", wanted: "events" })).toBe("events");
+  });
+});
+
+/** @typedef {import("../../src/connection.js").Ending} Ending */
+
+const NEVER_OPEN = /** @type {const} */ ({ code: 1006, opened: false, heard: false, cause: "closed" });
+
+describe("with a way around", () => {
+  /** @param {Partial<Ending>} ending @param {number} failures */
+  const asks = (ending, failures) => isWorthAsking({ ...NEVER_OPEN, ...ending }, failures, true);
+
+  test("one asks after the second failure, and after the first that took long", () => {
+    expect(asks({}, 0)).toBe(false);
+    expect(asks({}, 1)).toBe(true);
+    expect(asks({ cause: "late" }, 0)).toBe(true);
+    expect(asks({ opened: true, cause: "mute" }, 0)).toBe(true);
+  });
+
+  test("one asks of a connection that opened and was cut before anything came", () => {
+    expect(asks({ opened: true }, 1)).toBe(true);
+  });
+
+  test("one does not ask of a connection that was heard, or that the server has closed", () => {
+    expect(asks({ opened: true, heard: true }, 3)).toBe(false);
+    expect(asks({ opened: true, heard: true, cause: "silent" }, 3)).toBe(false);
+    expect(asks({ opened: true, code: 1013 }, 3)).toBe(false);
+    expect(asks({ opened: true, code: 4401 }, 3)).toBe(false);
+  });
+});
+
+describe("without a way around", () => {
+  /** @param {Partial<Ending>} ending @param {number} failures */
+  const asks = (ending, failures) => isWorthAsking({ ...NEVER_OPEN, ...ending }, failures, false);
+
+  test("one asks after the second failure before it opened, and never else", () => {
+    expect(asks({}, 0)).toBe(false);
+    expect(asks({}, 1)).toBe(true);
+    expect(asks({ cause: "late" }, 0)).toBe(false);
+    expect(asks({ opened: true }, 1)).toBe(false);
+  });
+});
+
+test("one sign is enough where no WebSocket ever worked, and three are needed against experience", () => {
+  expect([0, 1].map((signs) => isBlocked(signs, false))).toEqual([false, true]);
+  expect([1, 2, 3].map((signs) => isBlocked(signs, true))).toEqual([false, false, true]);
+});
