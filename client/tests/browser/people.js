@@ -6,6 +6,10 @@ import { Visitor, until } from "./browser.js";
 export class Person extends Visitor {
   /** The rooms' sockets that the page has opened, and which of them have ended. @type {import("playwright-core").WebSocket[]} */
   sockets = [];
+  /** The event streams that it has asked for. @type {import("playwright-core").Request[]} */
+  streams = [];
+  /** What it has posted. @type {import("playwright-core").Request[]} */
+  posts = [];
 
   /**
    * @param {import("playwright-core").BrowserContext} context
@@ -15,6 +19,10 @@ export class Person extends Visitor {
     super(context, page);
     page.on("websocket", (socket) => {
       if (socket.url().includes("/api/realtime/")) this.sockets.push(socket);
+    });
+    page.on("request", (request) => {
+      if (/\/api\/realtime\/.*\/events(\?|$)/.test(request.url())) this.streams.push(request);
+      if (request.method() === "POST") this.posts.push(request);
     });
   }
 

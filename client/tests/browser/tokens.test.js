@@ -2,14 +2,17 @@
 /** A server that believes tokens only, and tokens that expire in the middle of a conversation. */
 
 import { createHmac } from "node:crypto";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { launch, until } from "./browser.js";
 import { Person } from "./people.js";
 import { SECRET, Server } from "./server.js";
 import { serveSite } from "./site.js";
+import { Wire } from "./wire.js";
 
 /** @type {Server} */
 let server;
+/** @type {Wire} */
+let wire;
 /** @type {Awaited<ReturnType<typeof serveSite>>} */
 let site;
 /** @type {import("playwright-core").Browser} */
@@ -17,12 +20,18 @@ let browser;
 
 beforeAll(async () => {
   server = await Server.withTokens();
-  [site, browser] = await Promise.all([serveSite("tests/browser/pages", server.url), launch()]);
+  wire = await Wire.to(server.url);
+  [site, browser] = await Promise.all([serveSite("tests/browser/pages", wire.url), launch()]);
+});
+
+afterEach(() => {
+  wire.upgrades = "pass";
 });
 
 afterAll(async () => {
   await browser?.close();
   await site?.close();
+  wire?.close();
   await server?.dispose();
 });
 
@@ -67,6 +76,36 @@ test("an expired token is renewed, and the conversation goes on", async () => {
   expect(ana.complaints).toEqual([]);
   // No token ever stood in an address.
   expect(ana.sockets.every((socket) => !/[?&](token|ticket)=/.test(socket.url()))).toBe(true);
+  await ana.context.close();
+});
+
+test("an expired token is renewed where WebSockets are blocked, too", async () => {
+  wire.upgrades = "refuse";
+  /** @type {boolean[]} */
+  const asked = [];
+  const ana = await comes((refused) => {
+    asked.push(refused);
+    return tokenFor(refused ? 3_600 : 6);
+  });
+  await ana.isConnected();
+  /** @type {string[]} */
+  const said = [];
+  while (!asked.includes(true)) {
+    said.push(`message ${said.length + 1}`);
+    await ana.says(`message ${said.length}`);
+    await ana.field.pressSequentially("and so on");
+  }
+  await ana.isConnected();
+  await ana.says("and on");
+  // The room remembers the test before.
+  await until(
+    async () => (await ana.contents()).slice(-said.length - 1),
+    (contents) => JSON.stringify(contents) === JSON.stringify([...said, "and on"]),
+  );
+  expect(asked.filter(Boolean).length).toBe(1);
+  expect(ana.streams.length).toBeGreaterThan(1);
+  expect(ana.openSockets).toEqual([]);
+  expect([...ana.streams, ...ana.posts].every((request) => !/[?&](token|ticket)=/.test(request.url()))).toBe(true);
   await ana.context.close();
 });
 

@@ -1,10 +1,25 @@
 // @ts-check
-/** The wire between page and server, for tests to cut: a TCP relay that can go dead without telling anybody. */
+/**
+ * The wire between page and server, for tests to cut: a TCP relay that can go dead without telling anybody, and that can
+ * treat WebSockets as some proxies do.
+ */
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
+const UPGRADE = /^upgrade: *websocket\r$/im;
+const HEAD_END = "\r\n\r\n";
+const REFUSAL = `HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close${HEAD_END}`;
+
 export class Wire {
+  /**
+   * What becomes of upgrades from now on. `refuse`: they are answered with 403. `swallow`: they get through, and then
+   * nothing that is said.
+   * @type {"pass" | "refuse" | "swallow"}
+   */
+  upgrades = "pass";
+  /** How many were asked for. */
+  upgradesAsked = 0;
   /** @type {Set<import("node:net").Socket>} */
   #ends = new Set();
   #isDead = false;
@@ -14,10 +29,32 @@ export class Wire {
   constructor(target) {
     const { hostname, port } = new URL(target);
     this.#server = createServer((near) => {
-      const far = connect(Number(port), hostname);
-      this.#relay(near, far);
-      this.#relay(far, near);
+      this.#hold(near);
+      // A browser never upgrades a connection that has carried something else.
+      near.once("data", (first) => {
+        const isUpgrade = UPGRADE.test(first.toString("latin1"));
+        if (isUpgrade) this.upgradesAsked += 1;
+        if (isUpgrade && this.upgrades === "refuse") return void near.end(REFUSAL);
+        const far = connect(Number(port), hostname);
+        this.#hold(far);
+        if (isUpgrade && this.upgrades === "swallow") {
+          far.once("data", (data) => near.write(data.subarray(0, data.indexOf(HEAD_END) + HEAD_END.length)));
+          far.write(first);
+          near.on("close", () => far.destroy());
+          return near.resume();
+        }
+        this.#relay(near, far);
+        this.#relay(far, near);
+        if (!this.#isDead) far.write(first);
+      });
     });
+  }
+
+  /** @param {import("node:net").Socket} end */
+  #hold(end) {
+    this.#ends.add(end);
+    end.on("error", () => {});
+    end.on("close", () => this.#ends.delete(end));
   }
 
   /**
@@ -25,13 +62,8 @@ export class Wire {
    * @param {import("node:net").Socket} to
    */
   #relay(from, to) {
-    this.#ends.add(from);
     from.on("data", (data) => this.#isDead || to.write(data));
-    from.on("error", () => {});
-    from.on("close", () => {
-      this.#ends.delete(from);
-      if (!this.#isDead) to.destroy();
-    });
+    from.on("close", () => this.#isDead || to.destroy());
   }
 
   /** @param {string} target */

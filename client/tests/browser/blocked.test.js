@@ -1,0 +1,201 @@
+// @ts-check
+/** Pages behind a proxy that blocks WebSockets: the page of the binary, and the package's, over events and POST. */
+
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { launch, until } from "./browser.js";
+import { Person } from "./people.js";
+import { Server } from "./server.js";
+import { Wire } from "./wire.js";
+
+/** @type {Server} */
+let server;
+/** @type {Wire} */
+let wire;
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {Person[]} */
+let people = [];
+
+beforeAll(async () => {
+  server = await Server.start();
+  wire = await Wire.to(server.url);
+  browser = await launch();
+});
+
+beforeEach(() => {
+  wire.upgrades = "refuse";
+  wire.upgradesAsked = 0;
+});
+
+afterEach(async () => {
+  wire.plugIn();
+  const complaints = people.flatMap((person) => person.complaints);
+  for (const { context } of people) await context.close();
+  people = [];
+  expect(complaints).toEqual([]);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  wire?.close();
+  await server?.dispose();
+});
+
+/**
+ * Somebody who comes through the page that the server serves.
+ *
+ * @param {string} name
+ * @param {string} room
+ * @param {string} [url] Behind the proxy, where nothing is said.
+ */
+async function comes(name, room, url = wire.url) {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 720 } });
+  context.setDefaultTimeout(20_000);
+  const person = new Person(context, await context.newPage());
+  people.push(person);
+  await person.page.goto(`${url}/#${room}`);
+  await person.page.getByLabel("Your name").fill(name);
+  await person.page.getByRole("button", { name: "Come in" }).click();
+  await person.isConnected();
+  return person;
+}
+
+/** @param {string} room */
+async function stored(room) {
+  return (await server.stored(room)).map(({ content }) => content);
+}
+
+/** @param {Person} person */
+const paths = ({ streams }) => streams.map((request) => new URL(request.url()).pathname);
+
+test("where upgrades are refused, one talks with those who have WebSockets, and nobody sees a difference", async () => {
+  const bo = await comes("Bo", "refused", server.url);
+  const ana = await comes("Ana", "refused");
+  await bo.page.getByText("Ana came in").waitFor();
+  expect(bo.streams).toEqual([]);
+  await until(
+    () => [...new Set(paths(ana))].sort(),
+    (asked) =>
+      JSON.stringify(asked) === JSON.stringify(["/api/realtime/presence/events", "/api/realtime/rooms/refused/events"]),
+  );
+  expect(ana.openSockets).toEqual([]);
+  await ana.says("hello");
+  await bo.sees(["hello"]);
+  await bo.field.pressSequentially("h");
+  await ana.page.getByText("Bo is typing").waitFor();
+  await bo.says("hello yourself");
+  await ana.sees(["hello", "hello yourself"]);
+  expect(await ana.page.locator(".message.own .bubble").allTextContents()).toEqual(["hello"]);
+  // Whether anybody stays in a list of people, or goes from it, is the server's to say.
+  await bo.page.locator("#people-list").getByText("Ana").waitFor();
+  await ana.page.close();
+  await bo.page.getByText("Ana left").waitFor();
+  await until(
+    () => bo.page.locator("#people-list").getByText("Ana").count(),
+    (count) => count === 0,
+  );
+});
+
+test("where upgrades get through and nothing that is said, the room comes all the same", async () => {
+  wire.upgrades = "swallow";
+  const bo = await comes("Bo", "swallowed", server.url);
+  const ana = await comes("Ana", "swallowed");
+  await until(() => ana.streams.length > 1);
+  await ana.isConnected();
+  await ana.says("hello");
+  await bo.sees(["hello"]);
+  await bo.says("hello yourself");
+  await ana.sees(["hello", "hello yourself"]);
+});
+
+test("what is known to be blocked is not tried again, and another room is entered at once", async () => {
+  const ana = await comes("Ana", "first");
+  const { upgradesAsked } = wire;
+  expect(upgradesAsked).toBeGreaterThan(0);
+  await ana.page.evaluate(() => (location.hash = "#second"));
+  await ana.page.getByRole("heading", { name: "second" }).waitFor();
+  await ana.isConnected();
+  await ana.says("here");
+  await ana.sees(["here"]);
+  expect(wire.upgradesAsked).toBe(upgradesAsked);
+  expect(await stored("second")).toEqual(["here"]);
+});
+
+test("nothing is lost, comes twice or changes places when the server is killed in mid-sentence, again and again", async () => {
+  const ana = await comes("Ana", "killed");
+  const bo = await comes("Bo", "killed");
+  /** @type {{ ana: string[], bo: string[] }} */
+  const said = { ana: [], bo: [] };
+  /** @param {Person} person @param {"ana" | "bo"} name */
+  const talk = async (person, name) => {
+    for (let count = 0; count < 12; count += 1) {
+      said[name].push(`${name} ${said[name].length + 1}`);
+      await person.says(/** @type {string} */ (said[name].at(-1)));
+      await person.field.pressSequentially("and");
+    }
+  };
+  for (let round = 1; round <= 3; round += 1) {
+    const before = said.ana.length + said.bo.length;
+    const talks = Promise.all([talk(ana, "ana"), talk(bo, "bo")]);
+    await until(
+      () => stored("killed"),
+      (contents) => contents.length >= before + 5,
+    );
+    await server.kill();
+    await server.start();
+    await talks;
+    // After so many failures the next attempt may be half a minute away.
+    for (const { page } of [ana, bo]) await page.evaluate(() => dispatchEvent(new Event("online")));
+    await Promise.all([ana.isConnected(), bo.isConnected()]);
+  }
+  const everything = await until(
+    () => stored("killed"),
+    ({ length }) => length >= said.ana.length + said.bo.length,
+  );
+  expect(everything.filter((content) => content.startsWith("ana"))).toEqual(said.ana);
+  expect(everything.filter((content) => content.startsWith("bo"))).toEqual(said.bo);
+  await Promise.all([ana.sees(everything), bo.sees(everything)]);
+  expect(await ana.page.locator(".message[data-state=failed], .message[data-state=kept]").count()).toBe(0);
+  expect(ana.openSockets).toEqual([]);
+  // It came back to where it was, and not to the beginning.
+  const resumed = ana.streams.filter((request) => Number(new URL(request.url()).searchParams.get("since")) >= 5);
+  expect(resumed.length).toBeGreaterThanOrEqual(3);
+}, 120_000);
+
+test("what was missed while the network was gone comes in, more of it than a history shows", async () => {
+  const ana = await comes("Ana", "offline");
+  await ana.says("one");
+  await ana.sees(["one"]);
+  wire.pull();
+  await ana.context.setOffline(true);
+  await until(
+    () => ana.light.textContent(),
+    (text) => text !== "Connected",
+  );
+  await ana.says("two");
+  await ana.page.getByText("Kept until the room is back").waitFor();
+  const meanwhile = Array.from({ length: 60 }, (_, index) => `meanwhile ${index}`);
+  for (const content of meanwhile) await server.post("offline", content);
+  wire.plugIn();
+  await ana.context.setOffline(false);
+  await ana.sees(["one", ...meanwhile, "two"]);
+  expect(await stored("offline")).toEqual(["one", ...meanwhile, "two"]);
+});
+
+test("one's status is posted when it is chosen, and every twenty seconds to say that one is still here", async () => {
+  const bo = await comes("Bo", "status", server.url);
+  const ana = await comes("Ana", "status");
+  await ana.page.locator("#statuses").getByText("Busy").click();
+  await bo.page.locator("#people-list li", { hasText: "Ana" }).getByText("busy").waitFor();
+  const context = ana.context;
+  const other = new Person(context, await context.newPage());
+  await other.page.clock.install();
+  await other.page.goto(`${wire.url}/#status`);
+  await until(async () => {
+    await other.page.clock.runFor(1_000);
+    return other.posts.length > 0;
+  });
+  expect(other.posts.map((request) => [new URL(request.url()).pathname, request.postDataJSON()])).toEqual([
+    ["/api/realtime/presence/update", { status: "busy" }],
+  ]);
+});
