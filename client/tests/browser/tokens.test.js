@@ -110,8 +110,9 @@ test("an expired token is renewed where WebSockets are blocked, too", async () =
 });
 
 test("a token that is not renewed ends it, plainly, and there is a way back", async () => {
-  let token = tokenFor(3);
-  const ana = await comes(() => token);
+  /** @type {string | undefined} */
+  let token;
+  const ana = await comes(() => (token ??= tokenFor(5)));
   await ana.isConnected();
   await until(
     () => ana.light.textContent(),
