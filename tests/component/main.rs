@@ -6,6 +6,7 @@ mod contract;
 mod determinism;
 mod keeping;
 mod layers;
+mod reaching;
 mod readme;
 mod sandbox;
 mod versions;

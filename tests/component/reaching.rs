@@ -1,0 +1,106 @@
+//! Rooms that reach beyond themselves, with the world around them played by the test.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dormouse_bundle::{CALLER, COUNTER};
+use dormouse_test::{Address, CallError, Destination, FetchError, Request, Response, TestRoom, body};
+use serde_json::{Value, json};
+
+fn tell(room: &mut TestRoom, command: Value) -> Value {
+    body(&room.post("ana", "/", &[], &command.to_string()))
+}
+
+fn answer(status: u16, body: Value) -> Response {
+    Response { status, headers: Vec::new(), body: body.to_string().into_bytes() }
+}
+
+fn call(say: Value) -> Value {
+    json!({ "do": "call", "namespace": "SCORES", "name": "today", "say": say })
+}
+
+#[test]
+fn other_rooms_are_played_and_hear_what_the_room_says() {
+    let play = |to: &Address, request: Request| {
+        assert_eq!((to.to_string().as_str(), request.path.as_str()), ("SCORES/today", "/"));
+        assert!(request.headers.contains(&("content-type".into(), "application/json".into())));
+        Ok(answer(200, serde_json::from_slice(&request.body).unwrap()))
+    };
+    let mut room = TestRoom::new(CALLER).with_rooms(play);
+    assert_eq!(tell(&mut room, call(json!([1, 2]))), json!({ "status": 200, "answer": [1, 2] }));
+}
+
+#[test]
+fn other_rooms_fail_as_the_test_wants() {
+    let mut room = TestRoom::new(CALLER).with_rooms(|_, _| Err(CallError::Timeout));
+    assert_eq!(tell(&mut room, call(json!(1)))["error"], "CallError::Timeout");
+}
+
+#[test]
+fn what_nobody_plays_is_denied() {
+    let mut room = TestRoom::new(CALLER);
+    assert_eq!(tell(&mut room, call(json!(1)))["error"], "CallError::Denied");
+    let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/" });
+    assert!(tell(&mut room, fetch)["error"].as_str().is_some_and(|said| said.contains("HttpRequestDenied")));
+    let post = json!({ "do": "post-out", "origin": "https://api.example", "path": "/", "body": "" });
+    assert_eq!(tell(&mut room, post)["error"], "PostError::Denied");
+}
+
+#[test]
+fn servers_are_played_and_hear_the_whole_request() {
+    let count = AtomicU32::new(0);
+    let play = move |origin: &str, request: Request| match count.fetch_add(1, Ordering::Relaxed) {
+        0 => {
+            assert_eq!((origin, request.method.as_str()), ("https://api.example", "POST"));
+            assert_eq!((request.path.as_str(), request.query.as_deref()), ("/things", Some("x=1")));
+            assert_eq!(request.body.len(), 300_000);
+            Ok(Response { status: 201, headers: vec![("x-made".into(), "yes".into())], body: vec![b'y'; 200_000] })
+        }
+        _ => Err(FetchError::Timeout),
+    };
+    let mut room = TestRoom::new(CALLER).with_servers(play);
+    let body = "x".repeat(300_000);
+    let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/things?x=1", "body": body });
+    let made = tell(&mut room, fetch.clone());
+    assert_eq!((made["status"].as_u64(), made["body"].as_str().map(str::len)), (Some(201), Some(200_000)));
+    assert_eq!(made["headers"], json!([["x-made", "yes"]]));
+    assert!(tell(&mut room, fetch)["error"].as_str().is_some_and(|said| said.contains("HttpResponseTimeout")));
+}
+
+#[test]
+fn a_body_above_a_mebibyte_does_not_leave() {
+    let mut room = TestRoom::new(CALLER).with_servers(|_, _| panic!("it left"));
+    let body = "x".repeat((1 << 20) + 1);
+    let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/", "body": body });
+    let error = tell(&mut room, fetch)["error"].clone();
+    assert!(error.as_str().is_some_and(|said| said.contains("HttpRequestBodySize")), "{error}");
+}
+
+#[test]
+fn what_a_turn_posted_is_there_when_it_succeeded_and_only_then() {
+    for forgetful in [false, true] {
+        let mut room = TestRoom::new(CALLER).with_rooms(|_, _| unreachable!()).forgetful(forgetful);
+        let post = |fail| {
+            let say = json!({ "do": "count" });
+            json!({ "do": "post", "namespace": "SCORES", "name": "today", "say": say, "times": 2, "fail": fail })
+        };
+        let failing = Request::post_json("/", &post(true));
+        room.try_request(failing).expect_err("it fails");
+        assert!(room.posted().is_empty());
+        tell(&mut room, post(false));
+        assert_eq!(tell(&mut room, json!({ "do": "waiting" }))["waiting"], 2);
+        let posted = room.posted();
+        let to = Destination::Room(Address::new("SCORES", "today").unwrap());
+        assert!(posted.iter().all(|(destination, request)| *destination == to && request.method == "POST"));
+        assert_eq!(posted.len(), 2);
+        assert_eq!(tell(&mut room, json!({ "do": "waiting" }))["waiting"], 0, "the test took them");
+    }
+}
+
+#[test]
+fn a_room_that_imports_no_way_out_has_none() {
+    let engine = dormouse::guest::Engine::new(dormouse_test::limits().into()).unwrap();
+    assert!(engine.room("caller", CALLER).unwrap().is_connected());
+    for (name, wasm) in [("counter", COUNTER), ("chat-room", dormouse_bundle::CHAT_ROOM)] {
+        assert!(!engine.room(name, wasm).unwrap().is_connected(), "{name}");
+    }
+}
