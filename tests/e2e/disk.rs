@@ -272,7 +272,9 @@ async fn nothing_leaves_a_room_before_what_it_wrote_is_durable() {
     let fetched = told("writer", fetch("/after-a-write"));
     let called =
         told("writer", json!({ "do": "call", "namespace": "ROOMS", "name": "called", "say": { "do": "look" } }));
-    // One that wrote nothing may ask at once; when it was heard, the other has had its time.
+    let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/posted", "body": "" });
+    let posted = told("poster", post);
+    // One that wrote nothing may ask at once; when it was heard, the others have had their time.
     for nth in 1..=20 {
         told("reader", fetch("/at-once")).await.unwrap();
         assert!(elsewhere.seen().iter().all(|seen| seen.path == "/at-once"), "the {nth}th time");
@@ -281,7 +283,11 @@ async fn nothing_leaves_a_room_before_what_it_wrote_is_durable() {
     assert_eq!(written.await.unwrap().unwrap()["count"], 1);
     assert_eq!(fetched.await.unwrap().unwrap()["body"], "heard");
     assert_eq!(called.await.unwrap().unwrap()["status"], 200);
-    assert_eq!(elsewhere.seen().last().unwrap().path, "/after-a-write");
+    assert_eq!(posted.await.unwrap().unwrap()["posted"], true);
+    let seen = elsewhere.has_seen(22).await;
+    for path in ["/after-a-write", "/posted"] {
+        assert!(seen[20..].iter().any(|seen| seen.path == path), "{path} came in the end");
+    }
     Arc::into_inner(host).expect("everybody is done").shutdown().await;
 }
 

@@ -152,7 +152,7 @@ impl Elsewhere {
         self.seen.lock().unwrap().clone()
     }
 
-    async fn has_seen(&self, count: usize) -> Vec<Seen> {
+    pub(crate) async fn has_seen(&self, count: usize) -> Vec<Seen> {
         within(async {
             while self.seen().len() < count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
