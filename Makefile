@@ -4,16 +4,37 @@ LISTEN ?= 127.0.0.1:8787
 DATA ?= ./dormouse-data
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 
-.PHONY: run test lint bench instructions compare curves compare-setup setup client-setup clean
+# For `make serve-wasm`: where it listens, what it keeps its rooms in, and which wasmtime.
+SERVE_LISTEN ?= 127.0.0.1:8080
+SERVE_DATA ?= ./dormouse-serve-data
+WASMTIME ?= wasmtime
+WASMTIME_VERSION = 48.0.8
+
+.PHONY: run serve-wasm serve-component test-serve test lint bench instructions compare curves compare-setup setup client-setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
 	./target/release/dormouse serve --listen $(LISTEN) --data $(DATA)
 
+serve-wasm: serve-component ## The shipped rooms under stock `wasmtime serve`, on http://127.0.0.1:8080 (components/serve)
+	@command -v $(WASMTIME) >/dev/null || { echo "wasmtime is missing: run \`cargo install --locked wasmtime-cli --version $(WASMTIME_VERSION)\`, or say where it is with WASMTIME=" >&2; exit 1; }
+	@mkdir -p $(SERVE_DATA)
+	$(WASMTIME) serve -S cli -O pooling-allocator=n --addr $(SERVE_LISTEN) --dir $(SERVE_DATA)::/data target/dormouse-serve.wasm
+
+serve-component: setup ## Only its component: target/dormouse-serve.wasm
+	cargo run --package dormouse-serve -- target/dormouse-serve.wasm
+
 test: setup client-setup ## Every test: Rust's, then the browser client's, against the binary that those have built
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
-	cargo test --workspace --exclude unruly
+	cargo test --workspace --exclude unruly --exclude dormouse-serve-tests
 	cd client && CHROMIUM=$(CHROMIUM) npm test
+
+test-serve: setup ## components/serve under a real wasmtime, which this builds first, once, unless WASMTIME= names one
+ifeq ($(WASMTIME),wasmtime)
+	cargo build --manifest-path tests/serve/wasmtime/Cargo.toml --target-dir target
+endif
+	cargo build --package dormouse
+	cargo test --package dormouse-serve-tests
 
 lint: setup client-setup ## Format, lints and types, warnings as errors
 	cargo fmt --all --check

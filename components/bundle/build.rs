@@ -1,11 +1,15 @@
 //! Builds the components with a cargo of its own: another target, another profile, the same lock file.
 
+#[cfg(feature = "serve")]
+mod compose;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const SHIPPED: [&str; 3] = ["chat-room", "presence-tracker", "router"];
 const FOR_TESTS: [&str; 7] = ["caller", "counter", "cursors", "game", "keeper", "poll", "unruly"];
+const FOR_SERVE: [&str; 2] = ["dormouse-serve-disk", "dormouse-serve-front"];
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -13,7 +17,9 @@ fn main() {
         println!("cargo:rerun-if-changed={}", root.join(source).display());
     }
     let for_tests = env::var_os("CARGO_FEATURE_TEST_GUESTS").is_some();
+    let for_serve = cfg!(feature = "serve");
     let packages = SHIPPED.into_iter().chain(FOR_TESTS.into_iter().filter(|_| for_tests));
+    let packages = packages.chain(FOR_SERVE.into_iter().filter(|_| for_serve));
 
     // Beside the host's own build, which holds a lock on its directory while this runs.
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it for build scripts"));
@@ -50,5 +56,18 @@ fn main() {
         let file = format!("{}.wasm", package.replace('-', "_"));
         let built = target.join("wasm32-wasip2/guest").join(&file);
         std::fs::copy(&built, out.join(&file)).expect("what cargo has built can be copied");
+    }
+    #[cfg(feature = "serve")]
+    {
+        let part = |file: &str| std::fs::read(out.join(file)).expect("it was copied above");
+        let composed = compose::compose(compose::Parts {
+            disk: part("dormouse_serve_disk.wasm"),
+            router: part("router.wasm"),
+            chat_room: part("chat_room.wasm"),
+            presence_tracker: part("presence_tracker.wasm"),
+            front: part("dormouse_serve_front.wasm"),
+        });
+        let composed = composed.unwrap_or_else(|error| panic!("the parts of components/serve do not fit: {error:?}"));
+        std::fs::write(out.join("serve.wasm"), composed).expect("this directory is ours");
     }
 }

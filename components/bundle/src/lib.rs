@@ -9,6 +9,10 @@ pub const PRESENCE_TRACKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pr
 /// The router of their routes.
 pub const ROUTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/router.wasm"));
 
+/// All of them as one component for `wasmtime serve`, with files below: `components/serve`.
+#[cfg(feature = "serve")]
+pub const SERVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/serve.wasm"));
+
 /// A room that does every wrong thing it is asked for.
 #[cfg(feature = "test-guests")]
 pub const UNRULY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/unruly.wasm"));

@@ -1,0 +1,265 @@
+//! What a reader hears: the end of its room's log, again and again.
+//!
+//! It looks without owning the room. So before it passes anything on, it syncs the log itself, and makes sure that nobody
+//! has taken the room from whoever wrote last: what a reader has heard can no longer go away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+
+use crate::home::{self, Home, Place, Result, Trouble};
+use crate::log::{self, Next};
+use crate::state::Change;
+use crate::visit::{Left, READER_LEASE, unix_millis};
+
+/// What a reader hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A message.
+    Said(String),
+    /// The room closes the socket, with a code and a reason.
+    Closed(u16, String),
+}
+
+/// The ear of one reader.
+#[derive(Debug)]
+pub struct Ear {
+    socket: u64,
+    home: Home,
+    log: File,
+    place: Place,
+    /// When the room's timers are due.
+    timers: BTreeMap<String, u64>,
+    /// All readers of the room: each looks after the next one.
+    readers: BTreeSet<u64>,
+}
+
+impl Ear {
+    /// Hear what is said to a socket, from the beginning of a visit on.
+    pub fn new(socket: u64, left: Left) -> Result<Self> {
+        let Left { home, place, state } = left;
+        let path = home.log(place.term);
+        let log = home::at(&path, File::open(&path))?;
+        let timers = state.timers.into_values().map(|timer| (timer.name, timer.at)).collect();
+        Ok(Ear { socket, home, log, place, timers, readers: state.sockets.into_keys().collect() })
+    }
+
+    /// What has been said since the last call.
+    pub fn hear(&mut self) -> Result<Vec<Heard>> {
+        let mut heard = Vec::new();
+        loop {
+            let path = self.home.log(self.place.term);
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.len() <= self.place.offset => return Ok(heard),
+                Ok(_) => {
+                    let (changes, place) = self.read(u64::MAX)?;
+                    if place == self.place {
+                        return Ok(heard);
+                    }
+                    home::at(&path, self.log.sync_data())?;
+                    // If not, the next look finds the new log.
+                    if !self.home.is_current(self.place.term)? {
+                        return Ok(heard);
+                    }
+                    self.follow(changes, place, &mut heard);
+                    return Ok(heard);
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => self.move_on(&mut heard)?,
+                Err(error) => return Err(Trouble::Disk(path, error)),
+            }
+        }
+    }
+
+    /// The log was begun anew: hear the rest of the old one, as far as the new one has it, and go on there.
+    fn move_on(&mut self, heard: &mut Vec<Heard>) -> Result<()> {
+        let (term, _) = self.home.terms()?;
+        let path = self.home.log(term);
+        let mut log = match File::open(&path) {
+            Ok(log) => log,
+            // Begun anew once more.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Trouble::Disk(path, error)),
+        };
+        let mut header = [0; log::PEEK_BYTES];
+        home::at(&path, log.read_exact(&mut header))?;
+        let Some((number, length)) = log::number_and_length(&header) else { return Err(Trouble::Damaged(path)) };
+        let (changes, place) = self.read(number)?;
+        if place.number == number {
+            self.follow(changes, place, heard);
+        } else {
+            // A log between the two came and went since the last look.
+            heard.push(Heard::Closed(1013, "this reader fell too far behind".into()));
+        }
+        self.log = log;
+        self.place = Place { term, offset: length as u64, number };
+        Ok(())
+    }
+
+    /// The whole records from here to the one of a number, and the place behind them.
+    fn read(&mut self, last: u64) -> Result<(Vec<Change>, Place)> {
+        let mut bytes = Vec::new();
+        let from = SeekFrom::Start(self.place.offset);
+        let read = self.log.seek(from).and_then(|_| self.log.read_to_end(&mut bytes));
+        home::at(&self.home.log(self.place.term), read)?;
+        let (mut changes, mut at, mut number) = (Vec::new(), 0, self.place.number);
+        while number < last
+            && let Next::Record(found, next) = log::next(&bytes, at, number + 1)
+        {
+            changes.extend(found);
+            (at, number) = (next, number + 1);
+        }
+        Ok((changes, Place { offset: self.place.offset + at as u64, number, ..self.place }))
+    }
+
+    fn follow(&mut self, changes: Vec<Change>, place: Place, heard: &mut Vec<Heard>) {
+        self.place = place;
+        for change in changes {
+            match change {
+                Change::Say(text, to) if to.contains(&self.socket) => heard.push(Heard::Said(text)),
+                Change::Close(id, code, reason) if id == self.socket => heard.push(Heard::Closed(code, reason)),
+                Change::Join(socket) => drop(self.readers.insert(socket.id)),
+                Change::Part(id) if id == self.socket => {
+                    let reason = "nobody seemed to serve this reader any more";
+                    heard.push(Heard::Closed(1001, reason.into()));
+                }
+                Change::Part(id) => drop(self.readers.remove(&id)),
+                Change::Set(timer) => drop(self.timers.insert(timer.name, timer.at)),
+                Change::Cancel(name) => drop(self.timers.remove(&name)),
+                _ => {}
+            }
+        }
+    }
+
+    /// The reader is still here.
+    pub fn renew(&self) -> Result<()> {
+        let lease = self.home.lease(self.socket);
+        // Not made anew where it is gone: then the room was told that we are, too.
+        match fs::OpenOptions::new().write(true).truncate(true).open(&lease) {
+            Ok(mut file) => home::at(&lease, std::io::Write::write_all(&mut file, b"here")),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Trouble::Disk(lease, error)),
+        }
+    }
+
+    /// A timer is due, or the next reader is gone: a visit would deal with it.
+    pub fn is_something_overdue(&self) -> Result<bool> {
+        let now = unix_millis();
+        if self.timers.values().any(|at| *at <= now) {
+            return Ok(true);
+        }
+        let next = self.readers.range(self.socket + 1..).next().or_else(|| self.readers.first());
+        match next.filter(|next| **next != self.socket) {
+            Some(next) => home::is_older_than(&self.home.lease(*next), READER_LEASE),
+            None => Ok(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::home::Owned;
+    use crate::visit::Visit;
+
+    fn enter(data: &Path) -> Visit {
+        Visit::enter(data, "ROOMS", "lobby", 7).unwrap()
+    }
+
+    fn say(data: &Path, text: &str) {
+        let mut visit = enter(data);
+        visit.begin();
+        let everyone = visit.state().sockets.keys().copied().collect();
+        visit.change(Change::Say(text.into(), everyone));
+        visit.keep();
+        visit.leave().unwrap();
+    }
+
+    fn join(data: &Path) -> Ear {
+        let mut visit = enter(data);
+        visit.begin();
+        let id = visit.join(("1".into(), "ana".into())).unwrap().unwrap();
+        visit.change(Change::Say("welcome".into(), vec![id]));
+        visit.keep();
+        Ear::new(id, visit.leave().unwrap()).unwrap()
+    }
+
+    fn said(texts: &[&str]) -> Vec<Heard> {
+        texts.iter().map(|text| Heard::Said((*text).into())).collect()
+    }
+
+    #[test]
+    fn a_reader_hears_what_its_own_visit_said_and_all_that_follows_once() {
+        let data = tempfile::tempdir().unwrap();
+        say(data.path(), "before");
+        let mut ear = join(data.path());
+        say(data.path(), "a");
+        assert_eq!(ear.hear().unwrap(), said(&["welcome", "a"]));
+        assert_eq!(ear.hear().unwrap(), []);
+        say(data.path(), "b");
+        say(data.path(), "c");
+        assert_eq!(ear.hear().unwrap(), said(&["b", "c"]));
+    }
+
+    #[test]
+    fn a_log_that_is_begun_anew_once_or_twice_costs_a_reader_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        let (mut ear, mut behind) = (join(data.path()), join(data.path()));
+        ear.hear().unwrap();
+        let mut texts = Vec::new();
+        let term = ear.place.term;
+        while enter(data.path()).leave().unwrap().place.term < term + 2 {
+            let text = format!("{} {}", texts.len(), "x".repeat(20_000));
+            say(data.path(), &text);
+            assert_eq!(ear.hear().unwrap(), said(&[&text]));
+            texts.push(text);
+        }
+        assert!(matches!(behind.hear().unwrap()[..], [Heard::Closed(1013, _)]), "who misses something is told so");
+    }
+
+    #[test]
+    fn what_an_owner_wrote_who_had_lost_the_room_is_not_heard() {
+        let data = tempfile::tempdir().unwrap();
+        let mut ear = join(data.path());
+        ear.hear().unwrap();
+        let (mut slow, _) = Owned::get(&ear.home, 1).unwrap();
+        let lock = data.path().join("=_52_4f_4f_4d_53/=lobby/lock.1");
+        let file = File::options().write(true).open(&lock).unwrap();
+        file.set_modified(std::time::SystemTime::now() - 2 * home::LEASE).unwrap();
+        let (other, _) = Owned::get(&ear.home, 2).unwrap();
+        slow.commit(&[vec![Change::Say("never".into(), vec![1])]]).unwrap_err();
+        assert_eq!(ear.hear().unwrap(), []);
+        drop(other);
+        say(data.path(), "instead");
+        assert_eq!(ear.hear().unwrap(), said(&["instead"]));
+    }
+
+    #[test]
+    fn while_a_room_is_being_taken_over_nothing_is_heard_of_who_had_it() {
+        let data = tempfile::tempdir().unwrap();
+        let mut ear = join(data.path());
+        ear.hear().unwrap();
+        let (mut slow, _) = Owned::get(&ear.home, 1).unwrap();
+        // Whoever takes over has its lock and has read the log, and its new log is not there yet.
+        fs::write(data.path().join("=_52_4f_4f_4d_53/=lobby/lock.2"), [0; 8]).unwrap();
+        slow.commit(&[vec![Change::Say("never".into(), vec![1])]]).unwrap_err();
+        assert_eq!(ear.hear().unwrap(), []);
+    }
+
+    #[test]
+    fn each_reader_looks_after_the_next_one() {
+        let data = tempfile::tempdir().unwrap();
+        let mut ears = [join(data.path()), join(data.path()), join(data.path())];
+        for ear in &mut ears {
+            ear.hear().unwrap();
+        }
+        let overdue = |ears: &[Ear]| ears.iter().map(|ear| ear.is_something_overdue().unwrap()).collect::<Vec<_>>();
+        assert_eq!(overdue(&ears), [false; 3]);
+        let file = File::options().write(true).open(ears[1].home.lease(2)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - 2 * READER_LEASE).unwrap();
+        assert_eq!(overdue(&ears), [true, false, false]);
+        ears[1].renew().unwrap();
+        assert_eq!(overdue(&ears), [false; 3]);
+    }
+}

@@ -1,0 +1,39 @@
+//! Where and when a room runs.
+
+use std::env;
+
+use super::room::context::{Guest, Level, WakeReason};
+use super::visits::WOKEN_BY;
+use super::{Disk, visit};
+use crate::visit::unix_millis;
+
+impl Guest for Disk {
+    fn namespace() -> String {
+        visit(|visit| visit.namespace.clone())
+    }
+
+    fn name() -> String {
+        visit(|visit| visit.name.clone())
+    }
+
+    fn now() -> u64 {
+        visit(|visit| visit.turn.as_ref().map_or_else(unix_millis, |turn| turn.now))
+    }
+
+    fn woken_by() -> WakeReason {
+        WOKEN_BY.get()
+    }
+
+    /// From the environment: `--env ROOMS_keep_messages=100`.
+    fn config(key: String) -> Option<String> {
+        env::var(format!("{}_{key}", Self::namespace())).ok()
+    }
+
+    fn random() -> u64 {
+        wasip2::random::random::get_random_u64()
+    }
+
+    fn log(level: Level, line: String) {
+        eprintln!("{level:?} {}/{}: {line}", Self::namespace(), Self::name());
+    }
+}

@@ -1,0 +1,41 @@
+//! Ears, as the front drives them.
+
+use super::serve::ears::{Guest, Heard};
+use super::serve::visits::Trouble;
+use super::{Disk, EAR, LEFT, told};
+use crate::ear::{self, Ear};
+
+fn ear<T>(use_it: impl FnOnce(&mut Ear) -> crate::home::Result<T>) -> Result<T, Trouble> {
+    EAR.with_borrow_mut(|ear| use_it(ear.as_mut().expect("the front listens before it hears"))).map_err(told)
+}
+
+impl Guest for Disk {
+    fn listen(socket: u64) -> Result<(), Trouble> {
+        let left = LEFT.take().expect("the front leaves a room before it listens");
+        EAR.set(Some(Ear::new(socket, left).map_err(told)?));
+        Ok(())
+    }
+
+    fn hear() -> Result<Vec<Heard>, Trouble> {
+        let to_wit = |heard| match heard {
+            ear::Heard::Said(text) => Heard::Said(text),
+            ear::Heard::Closed(code, reason) => Heard::Closed((code, reason)),
+        };
+        // What a later visit of this reader has left is of no use to it.
+        LEFT.set(None);
+        Ok(ear(Ear::hear)?.into_iter().map(to_wit).collect())
+    }
+
+    fn renew() {
+        // One that fails is tried again in seconds, long before the lease ends.
+        let _ = ear(|ear| ear.renew());
+    }
+
+    fn is_something_overdue() -> bool {
+        ear(|ear| ear.is_something_overdue()).unwrap_or(false)
+    }
+
+    fn stop() {
+        EAR.set(None);
+    }
+}

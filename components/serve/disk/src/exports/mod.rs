@@ -1,0 +1,59 @@
+//! The contract, and what the front drives it with, on top of visits and ears.
+//!
+//! An instance serves one request. So there is one visit at a time, and one ear.
+
+mod context;
+mod ears;
+mod sockets;
+mod storage;
+mod timers;
+mod visits;
+
+use std::cell::RefCell;
+
+use crate::ear::Ear;
+use crate::home::Trouble;
+use crate::visit::{Left, Visit};
+
+mod bindings {
+    #![expect(unsafe_code, reason = "generated: what crosses the component's border is raw memory")]
+
+    use super::Disk;
+
+    wit_bindgen::generate!({
+        world: "dormouse:serve/disk",
+        path: ["../../../wit", "../wit"],
+        generate_all,
+    });
+
+    export!(Disk);
+}
+
+use bindings::exports::dormouse::{room, serve};
+
+/// Where `wasmtime serve --dir FOLDER::/data` puts the folder.
+const DATA: &str = "/data";
+
+thread_local! {
+    static VISIT: RefCell<Option<Visit>> = const { RefCell::new(None) };
+    static LEFT: RefCell<Option<Left>> = const { RefCell::new(None) };
+    static EAR: RefCell<Option<Ear>> = const { RefCell::new(None) };
+}
+
+struct Disk;
+
+fn visit<T>(look: impl FnOnce(&mut Visit) -> T) -> T {
+    VISIT.with_borrow_mut(|visit| look(visit.as_mut().expect("the front enters a room before it calls it")))
+}
+
+/// What the front is told of a trouble; the details are for who runs `wasmtime serve`.
+fn told(trouble: Trouble) -> serve::visits::Trouble {
+    let (path, what) = match trouble {
+        Trouble::Busy => return serve::visits::Trouble::Busy,
+        Trouble::Disk(path, error) => (path, error.to_string()),
+        Trouble::Damaged(path) => {
+            (path, "damaged: it holds what no turn has written; restore it from a copy".to_owned())
+        }
+    };
+    serve::visits::Trouble::Disk(format!("{}: {what}", path.display()))
+}

@@ -1,0 +1,155 @@
+//! A room's sockets: readers of server-sent events, each served by an instance of its own.
+
+use super::room::sockets::{Except, Filter, Guest, GuestSocket, Message, Socket, SocketError, User};
+use super::{Disk, visit};
+use crate::state::{self, Change};
+use crate::visit::Visit;
+
+const MESSAGE_BYTES: usize = 1 << 20;
+const SAID_BYTES: usize = 16 << 20;
+const MAX_TAGS: usize = 10;
+const TAG_BYTES: usize = 256;
+const ATTACHMENT_BYTES: usize = 16_384;
+const REASON_BYTES: usize = 123;
+
+/// What a room's handle holds.
+pub(super) struct Handle(u64);
+
+/// A handle on a socket.
+pub(super) fn handle(id: u64) -> Socket {
+    Socket::new(Handle(id))
+}
+
+impl Handle {
+    fn of<T>(&self, look: impl FnOnce(&state::Socket) -> T) -> T {
+        visit(|visit| look(visit.socket(self.0).expect("nobody may be asked about after the turn in which they went")))
+    }
+
+    /// Change something, while the client is here.
+    fn change(&self, change: Change) -> Result<(), SocketError> {
+        visit(|visit| match visit.state().sockets.contains_key(&self.0) {
+            true => Ok(visit.change(change)),
+            false => Err(SocketError::Gone),
+        })
+    }
+}
+
+impl GuestSocket for Handle {
+    fn id(&self) -> u64 {
+        self.0
+    }
+
+    fn user(&self) -> User {
+        self.of(|socket| User { id: socket.user.0.clone(), name: socket.user.1.clone() })
+    }
+
+    fn tags(&self) -> Vec<String> {
+        self.of(|socket| socket.tags.clone())
+    }
+
+    fn set_tags(&self, tags: Vec<String>) -> Result<(), SocketError> {
+        if tags.len() > MAX_TAGS {
+            return Err(SocketError::TooMany(MAX_TAGS as u32));
+        }
+        if tags.iter().any(|tag| tag.len() > TAG_BYTES) {
+            return Err(SocketError::TooLarge(TAG_BYTES as u32));
+        }
+        self.change(Change::Tag(self.0, tags))
+    }
+
+    fn attachment(&self) -> Vec<u8> {
+        self.of(|socket| socket.attachment.clone())
+    }
+
+    fn set_attachment(&self, attachment: Vec<u8>) -> Result<(), SocketError> {
+        if attachment.len() > ATTACHMENT_BYTES {
+            return Err(SocketError::TooLarge(ATTACHMENT_BYTES as u32));
+        }
+        self.change(Change::Attach(self.0, attachment))
+    }
+
+    fn send(&self, message: Message) -> Result<(), SocketError> {
+        let is_here = visit(|visit| visit.state().sockets.contains_key(&self.0));
+        if !is_here {
+            return Err(SocketError::Gone);
+        }
+        say(message, |_| vec![self.0])
+    }
+
+    fn close(&self, code: u16, reason: String) -> Result<(), SocketError> {
+        if !matches!(code, 1000 | 1008 | 1009 | 1011..=1013 | 3000..=4999) {
+            return Err(SocketError::BadCloseCode);
+        }
+        if reason.len() > REASON_BYTES {
+            return Err(SocketError::TooLarge(REASON_BYTES as u32));
+        }
+        self.change(Change::Close(self.0, code, reason))
+    }
+
+    /// What waits for a reader is known only to the instance that serves it.
+    fn buffered(&self) -> u64 {
+        0
+    }
+}
+
+impl Guest for Disk {
+    type Socket = Handle;
+
+    fn all(filter: Filter) -> Vec<Socket> {
+        visit(|visit| matching(visit, &filter)).into_iter().map(handle).collect()
+    }
+
+    fn count(filter: Filter) -> u32 {
+        visit(|visit| matching(visit, &filter)).len() as u32
+    }
+
+    fn get(id: u64) -> Option<Socket> {
+        visit(|visit| visit.state().sockets.contains_key(&id)).then(|| handle(id))
+    }
+
+    fn broadcast(message: Message, filter: Filter) -> Result<(), SocketError> {
+        say(message, |visit| matching(visit, &filter))
+    }
+
+    /// Readers say nothing, so there is nothing to answer.
+    fn set_auto_response(_: String, _: String) -> Result<(), SocketError> {
+        Ok(())
+    }
+
+    fn clear_auto_response() {}
+}
+
+fn say(message: Message, to: impl FnOnce(&Visit) -> Vec<u64>) -> Result<(), SocketError> {
+    let bytes = match &message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) => bytes.len(),
+    };
+    if bytes > MESSAGE_BYTES {
+        return Err(SocketError::TooLarge(MESSAGE_BYTES as u32));
+    }
+    // Server-sent events are text.
+    let Message::Text(text) = message else { return Ok(()) };
+    visit(|visit| {
+        visit.turn().said += bytes;
+        assert!(visit.turn().said <= SAID_BYTES, "a room said more than {SAID_BYTES} bytes in one turn");
+        let to = to(visit);
+        if !to.is_empty() {
+            visit.change(Change::Say(text, to));
+        }
+    });
+    Ok(())
+}
+
+fn matching(visit: &Visit, filter: &Filter) -> Vec<u64> {
+    let matches = |socket: &&state::Socket| {
+        let is_excepted = match &filter.except {
+            Except::Nobody => false,
+            Except::Socket(id) => socket.id == *id,
+            Except::User(id) => socket.user.0 == *id,
+        };
+        !is_excepted
+            && filter.user.as_ref().is_none_or(|id| socket.user.0 == *id)
+            && filter.tag.as_ref().is_none_or(|tag| socket.tags.contains(tag))
+    };
+    visit.state().sockets.values().filter(matches).map(|socket| socket.id).collect()
+}

@@ -1,0 +1,54 @@
+//! A room's timers.
+
+use super::room::timers::{Due, Guest, Timer, TimerError};
+use super::{Disk, visit};
+use crate::state::{self, Change};
+
+const NAME_BYTES: usize = 256;
+const PAYLOAD_BYTES: usize = 16_384;
+const MAX_TIMERS: usize = 1_000;
+
+pub(super) fn to_wit(timer: &state::Timer) -> Timer {
+    Timer { name: timer.name.clone(), at: timer.at, payload: timer.payload.clone(), attempt: timer.attempt }
+}
+
+impl Guest for Disk {
+    fn set(name: String, due: Due, payload: Vec<u8>) -> Result<(), TimerError> {
+        if !(1..=NAME_BYTES).contains(&name.len()) {
+            return Err(TimerError::BadName);
+        }
+        if payload.len() > PAYLOAD_BYTES {
+            return Err(TimerError::PayloadTooLarge);
+        }
+        visit(|visit| {
+            let timers = &visit.state().timers;
+            if timers.len() >= MAX_TIMERS && !timers.contains_key(&name) {
+                return Err(TimerError::TooMany);
+            }
+            let at = match due {
+                Due::At(at) => at,
+                Due::After(after) => visit.turn().now.saturating_add(after),
+            };
+            visit.change(Change::Set(state::Timer { name, at, payload, attempt: 0 }));
+            Ok(())
+        })
+    }
+
+    fn get(name: String) -> Option<Timer> {
+        visit(|visit| visit.state().timers.get(&name).map(to_wit))
+    }
+
+    fn cancel(name: String) -> bool {
+        visit(|visit| {
+            let was_set = visit.state().timers.contains_key(&name);
+            if was_set {
+                visit.change(Change::Cancel(name));
+            }
+            was_set
+        })
+    }
+
+    fn list() -> Vec<Timer> {
+        visit(|visit| visit.state().timers.values().map(to_wit).collect())
+    }
+}

@@ -1,0 +1,618 @@
+//! A room's folder: one owner at a time, and commits that land or do not.
+//!
+//! ```text
+//! log.7      the log of term 7: the highest term counts
+//! lock.7     somebody owns the room in term 7
+//! readers/   a file for each reader, touched every few seconds by whoever serves it
+//! ```
+//!
+//! Who creates `lock.N`, for the term N of the log, owns the room until they remove it. An owner that was killed leaves
+//! its lock; when that is [`LEASE`] old, whoever creates `lock.N+1` owns the room, and begins a new log of term N+1 with
+//! what was in the old one. So an owner that was only slow, and wakes, writes to a log that nobody reads any more.
+//!
+//! It also learns of that: having written and synced, it looks whether `lock.N+1` is there, and whether `lock.N` still
+//! is its own. If so, nobody has read the room meanwhile, and whoever takes it over later reads what was written. If
+//! not, what it wrote may or may not have been read, and it says that it failed. No clock decides what is true here; the
+//! lease decides only when somebody tries.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use crate::log::{self, Next};
+use crate::state::{Change, State};
+
+/// How long an owner has a room before others try to take it over. A visit takes milliseconds; this is for slow disks.
+pub const LEASE: Duration = Duration::from_secs(8);
+
+/// How long to wait for others: longer than a lease, so that a killed owner costs only time.
+pub const PATIENCE: Duration = Duration::from_secs(18);
+
+/// The longest and shortest time between two tries to get a room.
+const TRY_AGAIN_MS: (u64, u64) = (1, 20);
+
+/// How often a folder is listed again in which files come and go.
+const LIST_AGAIN: usize = 100;
+
+/// A log is begun anew when it is so much longer than twice what lives in it.
+const GARBAGE_BYTES: u64 = 256 * 1024;
+
+/// Why somebody does not get, or no longer has, a room.
+#[derive(Debug)]
+pub enum Trouble {
+    /// Others have it.
+    Busy,
+    /// A file cannot be read or written.
+    Disk(PathBuf, io::Error),
+    /// A file holds what no owner has left there.
+    Damaged(PathBuf),
+}
+
+/// A result of what touches files.
+pub type Result<T> = std::result::Result<T, Trouble>;
+
+/// The room's folder, and its terms.
+#[derive(Debug, Clone)]
+pub struct Home {
+    folder: PathBuf,
+}
+
+/// A place in the log: where a record begins, or will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Of which log.
+    pub term: u64,
+    /// In bytes.
+    pub offset: u64,
+    /// The number of the record before it.
+    pub number: u64,
+}
+
+impl Home {
+    /// The room of this folder, which is made where it is missing.
+    pub fn open(folder: PathBuf, owner: u64) -> Result<Self> {
+        let home = Home { folder };
+        if !exists(&home.folder)? {
+            home.create(owner)?;
+        }
+        Ok(home)
+    }
+
+    /// The file that a reader's life is told by.
+    pub fn lease(&self, socket: u64) -> PathBuf {
+        self.folder.join("readers").join(socket.to_string())
+    }
+
+    /// The log of a term.
+    pub fn log(&self, term: u64) -> PathBuf {
+        self.folder.join(format!("log.{term}"))
+    }
+
+    fn lock(&self, term: u64) -> PathBuf {
+        self.folder.join(format!("lock.{term}"))
+    }
+
+    /// The highest term that has a log, and the highest that has a lock.
+    pub fn terms(&self) -> Result<(u64, Option<u64>)> {
+        let (mut log, mut lock) = (None, None);
+        for name in names(&self.folder)? {
+            let Some((kind, term)) = name.split_once('.') else { continue };
+            let term = term.parse::<u64>().ok();
+            match kind {
+                "log" => log = log.max(term),
+                "lock" => lock = lock.max(term),
+                _ => {}
+            }
+        }
+        Ok((log.ok_or_else(|| Trouble::Damaged(self.folder.clone()))?, lock))
+    }
+
+    /// Whether nobody has taken the room away from the log of this term.
+    pub fn is_current(&self, term: u64) -> Result<bool> {
+        // In this order: who takes a room over has its lock until the old log is gone.
+        Ok(!exists(&self.lock(term + 1))? && exists(&self.log(term))?)
+    }
+
+    /// Make the folder, complete in one step: a room always has a log.
+    fn create(&self, owner: u64) -> Result<()> {
+        let parent = self.folder.parent().expect("a room's folder is in the data folder");
+        at(parent, fs::create_dir_all(parent))?;
+        let new = parent.join(format!("new.{owner:016x}"));
+        at(&new, fs::create_dir_all(new.join("readers")))?;
+        write_durably(&new.join("log.1"), &log::record(0, &[]))?;
+        sync_folder(&new)?;
+        match fs::rename(&new, &self.folder) {
+            Ok(()) => sync_folder(parent),
+            // Somebody else was first.
+            Err(error) => match at(&new, fs::remove_dir_all(&new)) {
+                Ok(()) if exists(&self.folder)? => Ok(()),
+                _ => Err(Trouble::Disk(self.folder.clone(), error)),
+            },
+        }
+    }
+}
+
+/// The room is ours.
+#[derive(Debug)]
+pub struct Owned {
+    home: Home,
+    term: u64,
+    /// What our locks say.
+    owner: u64,
+    log: File,
+    end: Place,
+    /// What we own may be in disorder: a write failed. The lock stays, so that the next owner begins a new log.
+    broken: bool,
+}
+
+impl Owned {
+    /// Get the room, and read what it has.
+    pub fn get(home: &Home, owner: u64) -> Result<(Self, State)> {
+        let started = SystemTime::now();
+        let mut pause = Pause(owner);
+        loop {
+            if let Some(term) = take(home, owner)? {
+                return Self::read(home.clone(), term, owner);
+            }
+            if started.elapsed().unwrap_or_default() > PATIENCE {
+                return Err(Trouble::Busy);
+            }
+            pause.make();
+        }
+    }
+
+    fn read(home: Home, term: u64, owner: u64) -> Result<(Self, State)> {
+        let of_log = home.terms()?.0;
+        let path = home.log(of_log);
+        let log = at(&path, OpenOptions::new().read(true).write(true).open(&path))?;
+        let end = Place { term: of_log, offset: 0, number: 0 };
+        let mut owned = Owned { home, term, owner, log, end, broken: false };
+        let found = owned.read_log(&path)?;
+        owned.end = found.end;
+        let garbage = found.end.offset.saturating_sub(2 * found.begun_bytes);
+        if of_log < term {
+            owned.begin_anew(&found.state)?;
+        } else if !found.is_whole || garbage > GARBAGE_BYTES {
+            owned.next_term()?;
+            owned.begin_anew(&found.state)?;
+        }
+        Ok((owned, found.state))
+    }
+
+    /// What the room has, by its log.
+    pub fn read_again(&mut self) -> Result<State> {
+        Ok(self.read_log(&self.home.log(self.term))?.state)
+    }
+
+    fn read_log(&mut self, path: &Path) -> Result<Found> {
+        let mut bytes = Vec::new();
+        at(path, self.log.seek(SeekFrom::Start(0)).and_then(|_| self.log.read_to_end(&mut bytes)))?;
+        let damaged = || Trouble::Damaged(path.to_owned());
+        let (first, begun_bytes) = log::number_and_length(&bytes).ok_or_else(damaged)?;
+        let (mut state, mut offset, mut number) = (State::default(), 0, first);
+        let is_whole = loop {
+            match log::next(&bytes, offset, number) {
+                Next::Record(changes, next) => {
+                    changes.into_iter().for_each(|change| state.apply(change));
+                    (offset, number) = (next, number + 1);
+                }
+                Next::End => break true,
+                // The first record was durable before the log had its name.
+                Next::Torn if offset > 0 => break false,
+                Next::Torn | Next::Damaged => return Err(damaged()),
+            }
+        };
+        let end = Place { term: self.end.term, offset: offset as u64, number: number - 1 };
+        Ok(Found { state, end, begun_bytes: begun_bytes as u64, is_whole })
+    }
+
+    /// Where the next record will be.
+    pub fn end(&self) -> Place {
+        self.end
+    }
+
+    /// Write records behind the others. When this returns they are durable, and whoever owns the room next has them.
+    pub fn commit(&mut self, turns: &[Vec<Change>]) -> Result<()> {
+        if turns.is_empty() {
+            return Ok(());
+        }
+        let numbered = (self.end.number + 1..).zip(turns);
+        let bytes = numbered.flat_map(|(number, changes)| log::record(number, changes)).collect::<Vec<_>>();
+        self.broken = true;
+        let offset = SeekFrom::Start(self.end.offset);
+        let written =
+            self.log.seek(offset).and_then(|_| self.log.write_all(&bytes)).and_then(|()| self.log.sync_data());
+        at(&self.home.log(self.term), written)?;
+        if !self.is_still_ours()? {
+            return Err(Trouble::Busy);
+        }
+        self.broken = false;
+        self.end.offset += bytes.len() as u64;
+        self.end.number += turns.len() as u64;
+        Ok(())
+    }
+
+    /// Take the lock of the next term beside our own.
+    fn next_term(&mut self) -> Result<()> {
+        match create_lock(&self.home.lock(self.term + 1), self.owner)? {
+            true => self.term += 1,
+            false => return Err(Trouble::Busy),
+        }
+        Ok(())
+    }
+
+    /// Begin the log of our term with what lives, and remove what came before.
+    fn begin_anew(&mut self, state: &State) -> Result<()> {
+        self.broken = true;
+        let draft = self.home.folder.join(format!("draft.{:016x}", self.owner));
+        let bytes = log::record(self.end.number, &state.as_changes());
+        write_durably(&draft, &bytes)?;
+        let path = self.home.log(self.term);
+        at(&path, fs::rename(&draft, &path))?;
+        sync_folder(&self.home.folder)?;
+        if !self.is_still_ours()? {
+            return Err(Trouble::Busy);
+        }
+        self.log = at(&path, OpenOptions::new().read(true).write(true).open(&path))?;
+        self.end = Place { term: self.term, offset: bytes.len() as u64, number: self.end.number };
+        self.broken = false;
+        // Logs first: whoever finds an old lock gone finds its log gone too.
+        for kind in ["draft", "log", "lock"] {
+            self.remove_older(kind)?;
+        }
+        Ok(())
+    }
+
+    fn remove_older(&self, kind: &str) -> Result<()> {
+        for name in names(&self.home.folder)? {
+            let Some((found, term)) = name.split_once('.') else { continue };
+            let is_older = kind == "draft" || term.parse::<u64>().is_ok_and(|term| term < self.term);
+            if found == kind && is_older {
+                remove(&self.home.folder.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nobody has read the room since we have it. See the top of this file.
+    fn is_still_ours(&self) -> Result<bool> {
+        let lock = self.home.lock(self.term);
+        if exists(&self.home.lock(self.term + 1))? {
+            return Ok(false);
+        }
+        match fs::read(&lock) {
+            Ok(says) => Ok(says == lock_text(self.owner)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Trouble::Disk(lock, error)),
+        }
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if !self.broken && self.is_still_ours().unwrap_or(false) {
+            // A lock that cannot be removed is taken over when its lease ends.
+            let _ = fs::remove_file(self.home.lock(self.term));
+        }
+    }
+}
+
+/// What a log holds.
+struct Found {
+    state: State,
+    end: Place,
+    /// How long its first record is: all that the room had when it was begun.
+    begun_bytes: u64,
+    is_whole: bool,
+}
+
+/// One try to get the room: the term in which it is ours.
+fn take(home: &Home, owner: u64) -> Result<Option<u64>> {
+    match home.terms()? {
+        // A lock below the log is left over from who died while removing it.
+        (log, Some(lock)) if lock >= log => take_over(home, owner, lock),
+        (log, _) => take_free(home, owner, log),
+    }
+}
+
+/// Take a room that nobody had in this term, when it was looked at.
+fn take_free(home: &Home, owner: u64, term: u64) -> Result<Option<u64>> {
+    if !create_lock(&home.lock(term), owner)? {
+        return Ok(None);
+    }
+    // Somebody may have begun a new log since then.
+    let is_ours = home.is_current(term)?;
+    if !is_ours {
+        remove(&home.lock(term))?;
+    }
+    Ok(is_ours.then_some(term))
+}
+
+/// Take a room from who had it in this term, when it was looked at, if their lease has ended.
+fn take_over(home: &Home, owner: u64, term: u64) -> Result<Option<u64>> {
+    if !is_older_than(&home.lock(term), LEASE)? || !create_lock(&home.lock(term + 1), owner)? {
+        return Ok(None);
+    }
+    // Somebody may have taken it over before, and be done with it.
+    let (log, lock) = home.terms()?;
+    let is_ours = log <= term && lock == Some(term + 1);
+    if !is_ours {
+        remove(&home.lock(term + 1))?;
+    }
+    Ok(is_ours.then_some(term + 1))
+}
+
+fn create_lock(path: &Path, owner: u64) -> Result<bool> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(mut file) => at(path, file.write_all(&lock_text(owner))).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Trouble::Disk(path.to_owned(), error)),
+    }
+}
+
+fn lock_text(owner: u64) -> [u8; 8] {
+    owner.to_le_bytes()
+}
+
+/// Whether a file was last written so long ago. Not, where there is none: whoever removed it knows more than we.
+pub fn is_older_than(path: &Path, age: Duration) -> Result<bool> {
+    match fs::metadata(path).and_then(|metadata| metadata.modified()) {
+        Ok(modified) => Ok(modified.elapsed().is_ok_and(|elapsed| elapsed > age)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Trouble::Disk(path.to_owned(), error)),
+    }
+}
+
+/// Remove a file that may be gone already.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Trouble::Disk(path.to_owned(), error)),
+        _ => Ok(()),
+    }
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    at(path, fs::exists(path))
+}
+
+/// The names in a folder. WASI looks at each file while it lists them, and fails where one has gone meanwhile, as locks
+/// do all the time: then it has to be asked again.
+fn names(folder: &Path) -> Result<Vec<String>> {
+    let list = || -> io::Result<Vec<String>> {
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    };
+    let mut listed = list();
+    for _ in 0..LIST_AGAIN {
+        match &listed {
+            Err(error) if error.kind() == ErrorKind::NotFound => listed = list(),
+            _ => break,
+        }
+    }
+    at(folder, listed)
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    at(path, write())
+}
+
+/// Names are durable only with their folder.
+fn sync_folder(path: &Path) -> Result<()> {
+    at(path, File::open(path).and_then(|folder| folder.sync_all()))
+}
+
+/// An error with the path that it is about.
+pub fn at<T>(path: &Path, result: io::Result<T>) -> Result<T> {
+    result.map_err(|error| Trouble::Disk(path.to_owned(), error))
+}
+
+/// Pauses of different lengths, so that who waits does not try in step with others.
+struct Pause(u64);
+
+impl Pause {
+    fn make(&mut self) {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (shortest, longest) = TRY_AGAIN_MS;
+        thread::sleep(Duration::from_millis(shortest + (self.0 >> 33) % (longest - shortest)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: u8) -> Vec<Vec<Change>> {
+        vec![vec![Change::Put(vec![key], vec![key])]]
+    }
+
+    fn home(folder: &tempfile::TempDir) -> Home {
+        Home::open(folder.path().join("=ns/=room"), 1).unwrap()
+    }
+
+    fn keys(state: &State) -> Vec<u8> {
+        state.entries.keys().map(|key| key[0]).collect()
+    }
+
+    /// As if the lease of whoever has the room had ended.
+    fn lease_ends(home: &Home) {
+        let lock = home.lock(home.terms().unwrap().1.expect("somebody has it"));
+        let file = File::options().write(true).open(lock).unwrap();
+        file.set_modified(SystemTime::now() - 2 * LEASE).unwrap();
+    }
+
+    #[test]
+    fn what_was_committed_is_there_for_the_next_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        for owner in 1..5 {
+            let (mut owned, state) = Owned::get(&home(&folder), owner).unwrap();
+            assert_eq!(keys(&state), (1..owner as u8).collect::<Vec<_>>());
+            owned.commit(&put(owner as u8)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_room_has_one_owner_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        let (owned, _) = Owned::get(&home, 1).unwrap();
+        assert_eq!(take(&home, 2).unwrap(), None);
+        drop(owned);
+        assert_eq!(take(&home, 2).unwrap(), Some(1));
+    }
+
+    #[test]
+    fn owners_that_race_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        let race = &|thread: u64| {
+            let mut done = Vec::new();
+            for turn in 0..10 {
+                let (mut owned, state) = Owned::get(&home, thread * 100 + turn + 1).unwrap();
+                let next = state.entries.len() as u32;
+                match owned.commit(&[vec![Change::Put(next.to_be_bytes().into(), Vec::new())]]) {
+                    Ok(()) => done.push(next),
+                    // The disk was so slow that somebody else took the room: it may or may not be there.
+                    Err(Trouble::Busy) => {}
+                    Err(trouble) => panic!("{trouble:?}"),
+                }
+            }
+            done
+        };
+        let done = thread::scope(|scope| {
+            let threads = (0..8).map(|thread| scope.spawn(move || race(thread))).collect::<Vec<_>>();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        let (_, state) = Owned::get(&home, 1).unwrap();
+        assert!(done.len() > 40, "{done:?}");
+        assert!(done.iter().all(|key| state.entries.contains_key(&key.to_be_bytes()[..])));
+        assert_eq!(
+            done.iter().collect::<std::collections::BTreeSet<_>>().len(),
+            done.len(),
+            "no number was given twice"
+        );
+    }
+
+    #[test]
+    fn a_room_whose_owner_died_is_taken_over_when_the_lease_has_ended_and_by_one_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        let (mut dead, _) = Owned::get(&home, 1).unwrap();
+        dead.commit(&put(1)).unwrap();
+        std::mem::forget(dead);
+        assert_eq!(take(&home, 2).unwrap(), None);
+        lease_ends(&home);
+        let (owned, state) = Owned::get(&home, 2).unwrap();
+        assert_eq!((keys(&state), owned.term), (vec![1], 2));
+        assert_eq!(take(&home, 3).unwrap(), None);
+        drop(owned);
+        assert_eq!(keys(&Owned::get(&home, 3).unwrap().1), [1]);
+    }
+
+    #[test]
+    fn a_commit_of_an_owner_whose_room_was_taken_does_not_land() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        let (mut slow, _) = Owned::get(&home, 1).unwrap();
+        slow.commit(&put(1)).unwrap();
+        lease_ends(&home);
+        let (mut other, state) = Owned::get(&home, 2).unwrap();
+        assert_eq!(keys(&state), [1]);
+        other.commit(&put(2)).unwrap();
+        assert!(matches!(slow.commit(&put(9)), Err(Trouble::Busy)));
+        other.commit(&put(3)).unwrap();
+        drop(slow);
+        assert_eq!(take(&home, 3).unwrap(), None, "who lost the room does not give it away");
+        drop(other);
+        assert_eq!(keys(&Owned::get(&home, 3).unwrap().1), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_commit_that_was_whole_before_the_room_was_taken_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        let (mut slow, _) = Owned::get(&home, 1).unwrap();
+        lease_ends(&home);
+        slow.commit(&put(1)).unwrap();
+        assert_eq!(keys(&Owned::get(&home, 2).unwrap().1), [1]);
+    }
+
+    #[test]
+    fn who_died_in_the_middle_of_a_takeover_is_taken_over_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        let (mut dead, _) = Owned::get(&home, 1).unwrap();
+        dead.commit(&put(1)).unwrap();
+        std::mem::forget(dead);
+        lease_ends(&home);
+        assert_eq!(take(&home, 2).unwrap(), Some(2));
+        lease_ends(&home);
+        let (owned, state) = Owned::get(&home, 3).unwrap();
+        assert_eq!((keys(&state), owned.term), (vec![1], 3));
+        drop(owned);
+        assert_eq!(home.terms().unwrap(), (3, None));
+    }
+
+    #[test]
+    fn who_looked_before_a_new_log_was_begun_does_not_get_the_room_by_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        std::mem::forget(Owned::get(&home, 1).unwrap());
+        lease_ends(&home);
+        drop(Owned::get(&home, 2).unwrap());
+        assert_eq!(home.terms().unwrap(), (2, None));
+        assert_eq!(take_free(&home, 3, 1).unwrap(), None);
+        assert_eq!(home.terms().unwrap(), (2, None));
+        // One that was left over, or is being removed, with a lease that ended.
+        create_lock(&home.lock(1), 1).unwrap();
+        lease_ends(&home);
+        assert_eq!(take_over(&home, 3, 1).unwrap(), None);
+        assert_eq!(take(&home, 3).unwrap(), Some(2));
+    }
+
+    #[test]
+    fn a_torn_record_is_dropped_and_damage_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        let (mut owned, _) = Owned::get(&home, 1).unwrap();
+        owned.commit(&put(1)).unwrap();
+        owned.commit(&put(2)).unwrap();
+        drop(owned);
+        let log = fs::read(home.log(1)).unwrap();
+
+        fs::write(home.log(1), &log[..log.len() - 1]).unwrap();
+        let (mut owned, state) = Owned::get(&home, 2).unwrap();
+        assert_eq!(keys(&state), [1]);
+        owned.commit(&put(3)).unwrap();
+        drop(owned);
+        assert_eq!(keys(&Owned::get(&home, 3).unwrap().1), [1, 3]);
+
+        let path = home.log(home.terms().unwrap().0);
+        let mut log = fs::read(&path).unwrap();
+        log[30] ^= 1;
+        fs::write(&path, log).unwrap();
+        assert!(matches!(Owned::get(&home, 4), Err(Trouble::Damaged(_))));
+    }
+
+    #[test]
+    fn a_log_does_not_grow_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = home(&folder);
+        for turn in 0..40 {
+            let (mut owned, _) = Owned::get(&home, turn + 1).unwrap();
+            owned.commit(&[vec![Change::Put(vec![1], vec![turn as u8; 50_000])]]).unwrap();
+        }
+        let (owned, state) = Owned::get(&home, 99).unwrap();
+        assert_eq!((state.entries[&vec![1]].clone(), owned.end.number), (vec![39; 50_000], 40));
+        assert!(fs::metadata(home.log(owned.term)).unwrap().len() < 500_000);
+        let names = fs::read_dir(&home.folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names = names.collect::<Vec<_>>();
+        names.sort();
+        assert_eq!(names, [format!("lock.{}", owned.term), format!("log.{}", owned.term), "readers".into()]);
+    }
+}

@@ -1,0 +1,134 @@
+//! The log as bytes: records with a number, a length and a checksum, one behind the other.
+//!
+//! The first record of a log is all that the room had when it was begun; every other one is a turn, with the next
+//! number. A record that was being written when its owner was killed is torn: it ends where the file ends, or is
+//! followed by nothing but zeros. Anything else that makes no sense is damage, and not for us to guess about.
+
+use crate::state::Change;
+
+/// Length, the length's complement, checksum, number. The complement tells a length that was damaged, and seems to lead
+/// beyond the end, from a record that was cut.
+const HEADER_BYTES: usize = 20;
+
+/// What a look at some place of a log found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A whole record: its changes, and where the next one begins.
+    Record(Vec<Change>, usize),
+    /// Nothing more.
+    End,
+    /// A record that is not whole, and nothing behind it.
+    Torn,
+    /// Bytes that no owner has left there.
+    Damaged,
+}
+
+/// A record.
+pub fn record(number: u64, changes: &[Change]) -> Vec<u8> {
+    let payload = postcard::to_allocvec(changes).expect("changes are plain data");
+    let length = u32::try_from(payload.len()).expect("a room is smaller than 4 GiB: wasm has no more memory");
+    let mut record = Vec::with_capacity(HEADER_BYTES + payload.len());
+    record.extend(length.to_le_bytes());
+    record.extend((!length).to_le_bytes());
+    record.extend(checksum(number, &payload).to_le_bytes());
+    record.extend(number.to_le_bytes());
+    record.extend(payload);
+    record
+}
+
+/// What is at `place`, where the record of this number belongs.
+pub fn next(log: &[u8], place: usize, number: u64) -> Next {
+    let rest = log.get(place..).unwrap_or_default();
+    let Some((header, behind)) = rest.split_at_checked(HEADER_BYTES) else {
+        return if rest.is_empty() { Next::End } else { Next::Torn };
+    };
+    let Some(Header { length, checksum: expected, number: found }) = Header::read(header) else {
+        return if behind.iter().all(|byte| *byte == 0) { Next::Torn } else { Next::Damaged };
+    };
+    let Some(payload) = behind.get(..length) else { return Next::Torn };
+    if found == number && checksum(number, payload) == expected {
+        return match postcard::from_bytes(payload) {
+            Ok(changes) => Next::Record(changes, place + HEADER_BYTES + length),
+            Err(_) => Next::Damaged,
+        };
+    }
+    let is_last = behind[length..].iter().all(|byte| *byte == 0);
+    if is_last { Next::Torn } else { Next::Damaged }
+}
+
+/// The number of the record whose first bytes these are, and how long it is. For the first record of a log, which is
+/// known to be whole. Absent where they are none.
+pub fn number_and_length(log: &[u8]) -> Option<(u64, usize)> {
+    let header = Header::read(log.get(..HEADER_BYTES)?)?;
+    Some((header.number, HEADER_BYTES + header.length))
+}
+
+/// How many bytes [`number_and_length`] needs.
+pub const PEEK_BYTES: usize = HEADER_BYTES;
+
+struct Header {
+    length: usize,
+    checksum: u32,
+    number: u64,
+}
+
+impl Header {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let four = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let number = u64::from(four(12)) | u64::from(four(16)) << 32;
+        (four(0) == !four(4)).then(|| Header { length: four(0) as usize, checksum: four(8), number })
+    }
+}
+
+fn checksum(number: u64, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(payload.len() as u32);
+    hasher.update(&number.to_le_bytes());
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(value: u8) -> Vec<Change> {
+        vec![Change::Put(vec![value], vec![value; 50]), Change::Say("hi".into(), vec![1, 2])]
+    }
+
+    fn two() -> (Vec<u8>, usize) {
+        let first = record(5, &changes(1));
+        let at = first.len();
+        ([first, record(6, &changes(2))].concat(), at)
+    }
+
+    #[test]
+    fn records_are_read_one_behind_the_other() {
+        let (log, at) = two();
+        assert_eq!(next(&log, 0, 5), Next::Record(changes(1), at));
+        assert_eq!(next(&log, at, 6), Next::Record(changes(2), log.len()));
+        assert_eq!(next(&log, log.len(), 7), Next::End);
+        assert_eq!(number_and_length(&log), Some((5, at)));
+    }
+
+    #[test]
+    fn wherever_the_last_record_is_cut_it_is_torn() {
+        let (log, at) = two();
+        for end in at + 1..log.len() {
+            assert_eq!(next(&log[..end], at, 6), Next::Torn, "{end}");
+            let zeros = [&log[..end], &vec![0; log.len() - end]].concat();
+            assert!(matches!(next(&zeros, at, 6), Next::Torn | Next::Record(..)), "{end}");
+        }
+        assert_eq!(next(&[&log[..], &[0; 4096]].concat(), log.len(), 7), Next::Torn);
+    }
+
+    #[test]
+    fn whatever_changes_in_the_middle_is_noticed() {
+        let (log, at) = two();
+        for byte in 0..at {
+            let mut log = log.clone();
+            log[byte] ^= 0x10;
+            assert_eq!(next(&log, 0, 5), Next::Damaged, "{byte}");
+        }
+        assert_eq!(next(&log, 0, 4), Next::Damaged);
+    }
+}

@@ -1,0 +1,79 @@
+//! Which folder is a room's. Different rooms have different folders, also where upper and lower case are the same, and
+//! no name leads out of the data folder.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// The longest part of a path. File systems take 255 bytes; some encrypt names and take fewer.
+const PART_BYTES: usize = 120;
+
+/// The folder of a room below `data`.
+pub fn folder(data: &Path, namespace: &str, name: &str) -> PathBuf {
+    let mut folder = data.join(encode(namespace));
+    let encoded = encode(name);
+    let mut rest = encoded.as_str();
+    // A part with more behind it ends in `+`, which no encoded name holds: so no room lies within another's folder.
+    while rest.len() > PART_BYTES {
+        let (part, behind) = rest.split_at(PART_BYTES);
+        folder.push(format!("{part}+"));
+        rest = behind;
+    }
+    folder.join(rest)
+}
+
+/// Lower-case letters, digits and `-` stand for themselves, every other byte is `_` and two digits. The `=` in front
+/// keeps clear of what systems reserve, such as `..` and `con`.
+fn encode(name: &str) -> String {
+    let mut encoded = String::from("=");
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' => encoded.push(byte.into()),
+            other => write!(encoded, "_{other:02x}").expect("a string takes what is written to it"),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_of(name: &str) -> String {
+        folder(Path::new("/data"), "ROOMS", name).to_str().unwrap().strip_prefix("/data/").unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_simple_name_can_be_read_in_its_folder() {
+        assert_eq!(folder_of("lobby-1"), "=_52_4f_4f_4d_53/=lobby-1");
+    }
+
+    #[test]
+    fn no_name_leads_out_of_its_namespace() {
+        for name in ["..", ".", "/", "../../etc/passwd", "\\", "a/b", "con", "\0", "c:"] {
+            let folder = folder_of(name);
+            let parts = folder.split('/').collect::<Vec<_>>();
+            assert_eq!(parts.len(), 2, "{folder}");
+            assert!(parts[1].starts_with('=') && !parts[1].contains(['.', '\\', ':', '\0']), "{folder}");
+        }
+    }
+
+    #[test]
+    fn names_that_differ_have_folders_that_differ_where_case_is_ignored() {
+        let names = ["a", "A", "_41", "é", "É", "a ", " a", "a+", "a=", "ａ", &"a".repeat(119), &"a".repeat(120)];
+        let folders = names.map(|name| folder_of(name).to_lowercase());
+        for (at, folder) in folders.iter().enumerate() {
+            assert!(!folders[at + 1..].contains(folder), "{folder}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_split_and_no_room_lies_within_another() {
+        for long in ["é".repeat(64), "a".repeat(128)] {
+            let folder = folder_of(&long);
+            assert!(folder.split('/').all(|part| part.len() <= PART_BYTES + 1), "{folder}");
+            for end in (0..long.len()).filter(|end| long.is_char_boundary(*end)) {
+                assert!(!folder.starts_with(&format!("{}/", folder_of(&long[..end]))), "{end} of {folder}");
+            }
+        }
+    }
+}

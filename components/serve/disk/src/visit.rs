@@ -1,0 +1,305 @@
+//! The turns of one instance that has a room to itself.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::home::{self, Home, Owned, Place, Result};
+use crate::names;
+use crate::state::{Change, Socket, State, Timer};
+
+/// A reader whose file was not touched for so long is gone. Whoever serves it touches it every three seconds.
+pub const READER_LEASE: Duration = Duration::from_secs(10);
+
+/// Readers looked after in one visit, as long as all of these are still here. Each costs a look at a file.
+const LOOKED_AFTER: usize = 16;
+
+/// The most sockets of a room.
+pub const MAX_SOCKETS: usize = 32_768;
+
+/// How long a timer waits after each failure, in seconds; then it is given up.
+const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
+
+/// What happened without anybody to tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Overdue {
+    /// The reader with this number is gone.
+    Silent(u64),
+    /// A timer is due.
+    Timer(Timer),
+}
+
+/// One visit.
+#[derive(Debug)]
+pub struct Visit {
+    /// Which kind of room.
+    pub namespace: String,
+    /// Which of them.
+    pub name: String,
+    home: Home,
+    owned: Owned,
+    state: State,
+    kept: Vec<Vec<Change>>,
+    pub(crate) turn: Option<Turn>,
+    silent: Vec<u64>,
+    random: u64,
+}
+
+/// The turn that runs.
+#[derive(Debug)]
+pub struct Turn {
+    /// Its time.
+    pub now: u64,
+    changes: Vec<Change>,
+    /// A socket that goes with this turn: it can still be asked who it was.
+    parting: Option<Socket>,
+    /// Bytes written to storage and said so far.
+    pub written: usize,
+    /// Likewise.
+    pub said: usize,
+}
+
+impl Visit {
+    /// Have a room to oneself. `random` tells owners apart.
+    pub fn enter(data: &Path, namespace: &str, name: &str, random: u64) -> Result<Self> {
+        let home = Home::open(names::folder(data, namespace, name), random)?;
+        let (owned, state) = Owned::get(&home, random)?;
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let mut visit =
+            Visit { namespace, name, home, owned, state, kept: Vec::new(), turn: None, silent: Vec::new(), random };
+        visit.look_after_readers()?;
+        Ok(visit)
+    }
+
+    /// Some of the readers, from a random one on; all, where one of them is gone: then more may be.
+    fn look_after_readers(&mut self) -> Result<()> {
+        let ids = self.state.sockets.keys().copied().collect::<Vec<_>>();
+        let start = (self.random % ids.len().max(1) as u64) as usize;
+        for (looked_at, id) in ids.iter().cycle().skip(start).take(ids.len()).enumerate() {
+            if looked_at >= LOOKED_AFTER && self.silent.is_empty() {
+                break;
+            }
+            if home::is_older_than(&self.home.lease(*id), READER_LEASE)? {
+                self.silent.push(*id);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the next turn must be about.
+    pub fn next_overdue(&mut self) -> Option<Overdue> {
+        self.silent.retain(|id| self.state.sockets.contains_key(id));
+        let silent = self.silent.first().map(|id| Overdue::Silent(*id));
+        silent.or_else(|| self.state.due(unix_millis()).cloned().map(Overdue::Timer))
+    }
+
+    /// Begin a turn.
+    pub fn begin(&mut self) {
+        self.turn = Some(Turn { now: unix_millis(), changes: Vec::new(), parting: None, written: 0, said: 0 });
+    }
+
+    /// The turn that runs. Rooms are called in turns only.
+    pub fn turn(&mut self) -> &mut Turn {
+        self.turn.as_mut().expect("a room asks for something only in a turn")
+    }
+
+    /// What the room has, as the turn has left it.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Do something in the turn.
+    pub fn change(&mut self, change: Change) {
+        self.state.apply(change.clone());
+        self.turn().changes.push(change);
+    }
+
+    /// A reader comes: the number of its socket.
+    pub fn join(&mut self, user: (String, String)) -> Result<Option<u64>> {
+        if self.state.sockets.len() >= MAX_SOCKETS {
+            return Ok(None);
+        }
+        let id = self.state.next_socket.max(1);
+        let lease = self.home.lease(id);
+        home::at(&lease, std::fs::write(&lease, b"here"))?;
+        self.change(Change::Join(Socket { id, user, tags: Vec::new(), attachment: Vec::new() }));
+        Ok(Some(id))
+    }
+
+    /// A reader goes. False where it is not here.
+    pub fn part(&mut self, id: u64) -> bool {
+        let parting = self.state.sockets.get(&id).cloned();
+        let is_here = parting.is_some();
+        self.turn().parting = parting;
+        if is_here {
+            self.change(Change::Part(id));
+        }
+        is_here
+    }
+
+    /// A socket that is here, or goes with this turn.
+    pub fn socket(&self, id: u64) -> Option<&Socket> {
+        let parting = self.turn.as_ref().and_then(|turn| turn.parting.as_ref()).filter(|socket| socket.id == id);
+        self.state.sockets.get(&id).or(parting)
+    }
+
+    /// End the turn, and keep what it did.
+    pub fn keep(&mut self) {
+        if let Some(turn) = self.turn.take().filter(|turn| !turn.changes.is_empty()) {
+            self.kept.push(turn.changes);
+        }
+    }
+
+    /// End the turn as if it had never been. It happens seldom, so there is nothing kept to go back to but the log.
+    pub fn undo(&mut self) -> Result<()> {
+        self.turn = None;
+        self.state = self.owned.read_again()?;
+        self.kept.iter().flatten().cloned().for_each(|change| self.state.apply(change));
+        Ok(())
+    }
+
+    /// End the turn of a timer as if it had never been, and try it again later, or not at all. What became of it.
+    pub fn put_off(&mut self, name: &str) -> Result<Option<Timer>> {
+        self.undo()?;
+        let Some(timer) = self.state.timers.get(name).cloned() else { return Ok(None) };
+        self.begin();
+        let later = TIMER_BACKOFF_S.get(timer.attempt as usize).map(|seconds| {
+            let at = self.turn().now + seconds * 1000;
+            Timer { at, attempt: timer.attempt + 1, ..timer }
+        });
+        self.change(later.clone().map_or_else(|| Change::Cancel(name.to_owned()), Change::Set));
+        self.keep();
+        Ok(later)
+    }
+
+    /// End the visit: what was kept is durable when this returns. It gives what a reader needs to go on from here.
+    pub fn leave(mut self) -> Result<Left> {
+        let place = self.owned.end();
+        self.owned.commit(&self.kept)?;
+        for change in self.kept.iter().flatten() {
+            if let Change::Part(id) = change {
+                home::remove(&self.home.lease(*id))?;
+            }
+        }
+        Ok(Left { home: self.home, place, state: self.state })
+    }
+}
+
+/// What remains of a visit.
+#[derive(Debug)]
+pub struct Left {
+    /// Which room it was.
+    pub home: Home,
+    /// Where its records begin.
+    pub place: Place,
+    /// What the room has now.
+    pub state: State,
+}
+
+/// Unix time in milliseconds.
+pub fn unix_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(data: &tempfile::TempDir) -> Visit {
+        Visit::enter(data.path(), "ROOMS", "lobby", 7).unwrap()
+    }
+
+    fn ana() -> (String, String) {
+        ("1".into(), "ana".into())
+    }
+
+    fn silence(visit: &Visit, id: u64) {
+        let file = std::fs::File::options().write(true).open(visit.home.lease(id)).unwrap();
+        file.set_modified(SystemTime::now() - 2 * READER_LEASE).unwrap();
+    }
+
+    #[test]
+    fn a_turn_that_is_undone_leaves_nothing_and_the_ones_before_it_stay() {
+        let data = tempfile::tempdir().unwrap();
+        let mut visit = enter(&data);
+        visit.begin();
+        visit.change(Change::Put(vec![1], vec![1]));
+        visit.keep();
+        visit.begin();
+        visit.join(ana()).unwrap();
+        visit.change(Change::Delete(vec![1]));
+        visit.undo().unwrap();
+        assert_eq!((visit.state.entries.len(), visit.state.sockets.len()), (1, 0));
+        let before = visit.leave().unwrap().state;
+        assert_eq!(*enter(&data).state(), before);
+    }
+
+    #[test]
+    fn a_visit_that_is_dropped_keeps_nothing() {
+        let data = tempfile::tempdir().unwrap();
+        let mut visit = enter(&data);
+        visit.begin();
+        visit.change(Change::Put(vec![1], vec![1]));
+        visit.keep();
+        drop(visit);
+        assert_eq!(*enter(&data).state(), State::default());
+    }
+
+    #[test]
+    fn readers_that_nobody_serves_are_overdue_whatever_their_number() {
+        let data = tempfile::tempdir().unwrap();
+        let mut visit = enter(&data);
+        visit.begin();
+        let ids = (0..40).map(|_| visit.join(ana()).unwrap().unwrap()).collect::<Vec<_>>();
+        visit.keep();
+        visit.leave().unwrap();
+        let mut visit = enter(&data);
+        assert_eq!(visit.next_overdue(), None);
+        ids.iter().filter(|id| **id != 5).for_each(|id| silence(&visit, *id));
+        drop(visit);
+        let mut visit = enter(&data);
+        let mut told = 0;
+        while let Some(Overdue::Silent(id)) = visit.next_overdue() {
+            visit.begin();
+            assert!(visit.part(id));
+            assert!(visit.socket(id).is_some() && !visit.state().sockets.contains_key(&id));
+            visit.keep();
+            told += 1;
+        }
+        assert_eq!((told, visit.state.sockets.len()), (39, 1));
+        visit.leave().unwrap();
+    }
+
+    #[test]
+    fn a_socket_never_has_the_number_of_another() {
+        let data = tempfile::tempdir().unwrap();
+        for expected in 1..4 {
+            let mut visit = enter(&data);
+            visit.begin();
+            assert_eq!(visit.join(ana()).unwrap(), Some(expected));
+            visit.keep();
+            visit.begin();
+            assert!(visit.part(expected) && !visit.part(expected));
+            visit.keep();
+            visit.leave().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_timer_that_fails_is_put_off_for_longer_each_time_and_given_up_in_the_end() {
+        let data = tempfile::tempdir().unwrap();
+        let mut visit = enter(&data);
+        let set = Timer { name: "t".into(), at: 1, payload: Vec::new(), attempt: 0 };
+        visit.begin();
+        visit.change(Change::Set(set.clone()));
+        visit.keep();
+        assert_eq!(visit.next_overdue(), Some(Overdue::Timer(set)));
+        for seconds in TIMER_BACKOFF_S {
+            let before = unix_millis();
+            visit.begin();
+            let later = visit.put_off("t").unwrap().unwrap();
+            assert!((before + seconds * 1000..before + seconds * 1000 + 5_000).contains(&later.at), "{later:?}");
+        }
+        assert_eq!(visit.put_off("t").unwrap(), None);
+        assert!(visit.state.timers.is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+//! From a request to its answer.
+
+use std::env;
+
+use wasip2::exports::http::incoming_handler::Guest;
+use wasip2::http::types::{IncomingRequest, ResponseOutparam};
+
+use crate::asking::{self, Origin};
+use crate::bindings::dormouse::room::router::{self, Decision, Destination};
+use crate::bindings::dormouse::room::types::{Request, Response, User};
+use crate::bindings::dormouse::serve::visits::Trouble;
+use crate::http::{self, Head};
+use crate::problem::{Answer, problem};
+use crate::reader;
+use crate::rooms::{Failure, Room};
+
+/// Where the API is, unless `--env BASE_PATH=…` says something else.
+const BASE_PATH: &str = "/api/realtime";
+
+/// What tells a reader of events from a WebSocket, in a request that its router has seen.
+const EVENTS: &str = "text/event-stream";
+
+/// Headers of a request that no component sees: credentials.
+const NOT_FOR_ROOMS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+
+/// Headers of a room's answer that would reach beyond the room.
+const NOT_FROM_ROOMS: [&str; 4] =
+    ["content-length", "content-security-policy", "set-cookie", "strict-transport-security"];
+
+struct Front;
+
+wasip2::http::proxy::export!(Front);
+
+/// What becomes of a request.
+enum Outcome {
+    Answer(Answer),
+    /// A reader has joined.
+    Reader(Room, u64),
+}
+
+impl Guest for Front {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let head = http::head(&request);
+        let origin = asking::origin(&head.headers, &head.authority);
+        let mut shared = vec![("vary".to_owned(), "origin".to_owned())];
+        if let Origin::Allowed(origin) = &origin {
+            shared.push(("access-control-allow-origin".into(), origin.clone()));
+            shared.push(("access-control-allow-credentials".into(), "true".into()));
+        }
+        match outcome(&request, head, &origin).unwrap_or_else(Outcome::Answer) {
+            Outcome::Answer(mut answer) => {
+                answer.headers.extend(shared);
+                http::send(out, answer);
+            }
+            Outcome::Reader(room, socket) => {
+                for (name, value) in
+                    [("content-type", EVENTS), ("cache-control", "no-store"), ("x-accel-buffering", "no")]
+                {
+                    shared.push((name.into(), value.into()));
+                }
+                reader::serve(&room, socket, out, &shared);
+            }
+        }
+    }
+}
+
+fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Outcome, Answer> {
+    if !asking::is_loopback(&head.authority) {
+        let detail =
+            "this server believes everybody who they are, so it answers only to localhost, 127.0.0.1 and [::1]";
+        return Err(problem(403, detail));
+    }
+    if head.path == "/healthz" {
+        let headers = vec![("content-type".into(), "application/json".into())];
+        return Ok(Outcome::Answer(Answer { status: 200, headers, body: br#"{"status":"ok"}"#.to_vec() }));
+    }
+    let base = env::var("BASE_PATH").unwrap_or_else(|_| BASE_PATH.into());
+    let relative = head.path.strip_prefix(base.trim_end_matches('/')).filter(|path| path.starts_with('/'));
+    let Some(path) = relative.map(str::to_owned) else { return Err(problem(404, "nothing here")) };
+    if head.method == "OPTIONS" {
+        return preflight(origin).map(Outcome::Answer);
+    }
+    let user = asking::identify(&head.headers, &head.query, origin)
+        .map_err(|detail| problem(401, &detail).with("www-authenticate", "Bearer"))?;
+    if path == "/tickets" {
+        return Err(problem(404, "tickets need Dormouse itself: this server has none"));
+    }
+    let user = user.map(|(id, name)| User { id, name });
+    let body = http::body(request)?;
+    let headers = head.headers.into_iter().filter(|(name, _)| !NOT_FOR_ROOMS.contains(&name.as_str())).collect();
+    let query = asking::without_credentials(&head.query);
+    let seen = Request { method: head.method, path, query, headers, body, user };
+    match router::route(&seen) {
+        Decision::Respond(response) => Ok(Outcome::Answer(from_component(response))),
+        Decision::Request(to) => {
+            let answered = room(&to)?.request(&to.request);
+            answered.map(|response| Outcome::Answer(from_component(response))).map_err(failed)
+        }
+        Decision::Connect(to) => connect(&to, origin),
+    }
+}
+
+fn connect(to: &Destination, origin: &Origin) -> Result<Outcome, Answer> {
+    if asking::header(&to.request.headers, "accept") != Some(EVENTS) {
+        let detail =
+            "wasmtime serve has no WebSockets, Dormouse itself has: read …/events instead, and POST what you say";
+        return Err(problem(426, detail));
+    }
+    if *origin == Origin::Foreign {
+        return Err(problem(403, "this origin may not read here"));
+    }
+    let Some(user) = &to.request.user else {
+        return Err(problem(401, "a reader needs an identity").with("www-authenticate", "Bearer"));
+    };
+    let room = room(to)?;
+    let socket = room.connect(&to.request, user).map_err(failed)?;
+    Ok(Outcome::Reader(room, socket))
+}
+
+fn room(to: &Destination) -> Result<Room, Answer> {
+    Room::new(&to.namespace, &to.name).ok_or_else(|| problem(500, "the router names a namespace that is not here"))
+}
+
+fn failed(failure: Failure) -> Answer {
+    match failure {
+        Failure::Trouble(Trouble::Busy) => {
+            problem(503, "the room was busy for too long; what was asked may still be done").with("retry-after", "1")
+        }
+        Failure::Trouble(Trouble::Disk(what)) => {
+            eprintln!("{what}");
+            problem(503, "the room cannot be read or written; the log says why")
+        }
+        Failure::Refused(status, reason) => problem(if (400..600).contains(&status) { status } else { 500 }, &reason),
+        Failure::Turn => problem(500, "the room failed"),
+    }
+}
+
+fn preflight(origin: &Origin) -> Result<Answer, Answer> {
+    if *origin == Origin::Foreign {
+        return Err(problem(403, "this origin is not allowed"));
+    }
+    Ok(Answer { status: 204, headers: Vec::new(), body: Vec::new() }
+        .with("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE")
+        .with("access-control-allow-headers", "authorization, content-type, idempotency-key, last-event-id")
+        .with("access-control-max-age", "600"))
+}
+
+/// A component's answer, as far as it is the component's business.
+fn from_component(response: Response) -> Answer {
+    let Response { status, headers, body } = response;
+    if !(200..600).contains(&status) {
+        return problem(500, "the answer cannot be sent");
+    }
+    let is_theirs = |name: &str| !NOT_FROM_ROOMS.contains(&name) && !name.starts_with("access-control-");
+    let headers = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let mut headers = headers.filter(|(name, _)| is_theirs(name)).collect::<Vec<_>>();
+    if asking::header(&headers, "cache-control").is_none() {
+        headers.push(("cache-control".into(), "no-store".into()));
+    }
+    Answer { status, headers, body }
+        .with("content-security-policy", "default-src 'none'; sandbox")
+        .with("x-content-type-options", "nosniff")
+}

@@ -1,0 +1,184 @@
+//! Who asks, and from where.
+
+/// The longest `userId` and `userName`.
+const NAME_BYTES: usize = 256;
+
+/// What comes before a token in `Authorization`.
+const BEARER: &str = "bearer ";
+
+/// The cookie that may carry a token.
+const COOKIE: &str = "dormouse_token";
+
+/// Where a request came from, as the host has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Not from a page, or from one that does not say.
+    None,
+    /// From a page of this very server.
+    Same,
+    /// From another page of this machine.
+    Allowed(String),
+    /// From any other page.
+    Foreign,
+}
+
+/// Headers, with names in lower case.
+pub type Headers = [(String, String)];
+
+/// The first header of a name.
+pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
+    headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// Whether an authority names this machine. A page elsewhere that had its own name lead here would be told apart by it.
+pub fn is_loopback(authority: &str) -> bool {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    host.eq_ignore_ascii_case("localhost") || matches!(host, "127.0.0.1" | "[::1]")
+}
+
+/// Where a request came from.
+pub fn origin(headers: &Headers, authority: &str) -> Origin {
+    let Some(origin) = header(headers, "origin") else {
+        let is_foreign = header(headers, "sec-fetch-site") == Some("cross-site");
+        return if is_foreign { Origin::Foreign } else { Origin::None };
+    };
+    match origin.split_once("://") {
+        Some((_, from)) if from.eq_ignore_ascii_case(authority) => Origin::Same,
+        Some((_, from)) if is_loopback(from) => Origin::Allowed(origin.to_owned()),
+        _ => Origin::Foreign,
+    }
+}
+
+/// Who asks: id and name. The first credential that is there counts, valid or not.
+pub fn identify(headers: &Headers, query: &str, origin: &Origin) -> Result<Option<(String, String)>, String> {
+    if let Some(authorization) = header(headers, "authorization") {
+        let (scheme, token) = authorization.split_at_checked(BEARER.len()).unwrap_or((authorization, ""));
+        if !scheme.eq_ignore_ascii_case(BEARER) {
+            return Err("the authorization header must be `Bearer TOKEN`".into());
+        }
+        return user(token.trim()).map(Some);
+    }
+    // A cookie comes by itself, so it counts only where the page that made the browser send it may be trusted.
+    if *origin != Origin::Foreign
+        && let Some(token) = cookie(headers)
+    {
+        return user(&token).map(Some);
+    }
+    if parameter(query, "ticket").is_some() {
+        return Err("tickets need Dormouse itself: this server has none".into());
+    }
+    parameter(query, "token").map(|token| user(&token)).transpose()
+}
+
+/// What follows `?`, without what must not enter a component.
+pub fn without_credentials(query: &str) -> Option<String> {
+    let is_secret = |pair: &&str| matches!(pair.split_once('='), Some(("token" | "ticket", _)));
+    let kept = query.split('&').filter(|pair| !is_secret(pair)).collect::<Vec<_>>().join("&");
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// `ID:NAME`, believed.
+fn user(token: &str) -> Result<(String, String), String> {
+    let (id, name) = token.split_once(':').unwrap_or((token, token));
+    let name = if name.is_empty() { id } else { name };
+    for (what, text) in [("user id", id), ("user name", name)] {
+        if text.is_empty() || text.len() > NAME_BYTES || text.chars().any(char::is_control) {
+            return Err(format!("the {what} must be 1 to {NAME_BYTES} bytes without control characters"));
+        }
+    }
+    Ok((id.to_owned(), name.to_owned()))
+}
+
+fn cookie(headers: &Headers) -> Option<String> {
+    let cookies = headers.iter().filter(|(name, _)| name == "cookie").map(|(_, value)| value);
+    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).and_then(|(_, value)| percent_decode(value.trim_matches('"')))
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
+    percent_decode(&value.replace('+', " "))
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        decoded.push(match byte {
+            b'%' => (digit(bytes.next())? * 16 + digit(bytes.next())?) as u8,
+            other => other,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    }
+
+    fn named(pairs: &[(&str, &str)], query: &str) -> Result<Option<String>, String> {
+        let headers = headers(pairs);
+        let origin = origin(&headers, "localhost:8080");
+        identify(&headers, query, &origin).map(|user| user.map(|(id, name)| format!("{id}/{name}")))
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback() {
+        for loopback in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8080"] {
+            assert!(is_loopback(loopback), "{loopback}");
+        }
+        for other in ["", "evil.example", "localhost.evil", "127.0.0.1.evil:80", "0.0.0.0", "10.0.0.1", "localhost:x"] {
+            assert!(!is_loopback(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn pages_of_this_machine_may_ask_and_no_others() {
+        let of = |pairs: &[(&str, &str)]| origin(&headers(pairs), "localhost:8080");
+        assert_eq!(of(&[("origin", "http://localhost:8080")]), Origin::Same);
+        assert_eq!(of(&[("origin", "http://127.0.0.1:5173")]), Origin::Allowed("http://127.0.0.1:5173".into()));
+        assert_eq!(of(&[("origin", "http://localhost.evil")]), Origin::Foreign);
+        assert_eq!(of(&[("origin", "null")]), Origin::Foreign);
+        assert_eq!(of(&[("sec-fetch-site", "cross-site")]), Origin::Foreign);
+        assert_eq!(of(&[]), Origin::None);
+    }
+
+    #[test]
+    fn the_first_credential_counts_valid_or_not() {
+        let ana = Ok(Some("1/ana".to_owned()));
+        assert_eq!(named(&[("authorization", "Bearer 1:ana")], "token=2:bo"), ana);
+        assert_eq!(named(&[("cookie", "a=b; dormouse_token=1%3Aana")], "token=2:bo"), ana);
+        assert_eq!(named(&[], "since=5&token=1%3Aana"), ana);
+        assert_eq!(named(&[("authorization", "bearer 7")], ""), Ok(Some("7/7".into())));
+        assert_eq!(named(&[], "since=5"), Ok(None));
+        for (pairs, query) in [
+            (&[("authorization", "Basic eA==")][..], "token=1:ana"),
+            (&[("authorization", "Bearer ")], ""),
+            (&[("authorization", "é")], ""),
+            (&[], "token="),
+            (&[], "ticket=x"),
+        ] {
+            assert!(named(pairs, query).is_err(), "{pairs:?} {query}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_that_a_foreign_page_made_a_browser_send_does_not_count() {
+        assert_eq!(named(&[("cookie", "dormouse_token=1:ana"), ("origin", "https://evil")], ""), Ok(None));
+    }
+
+    #[test]
+    fn no_credential_enters_a_component() {
+        assert_eq!(without_credentials("token=1:ana&since=5&ticket=x"), Some("since=5".into()));
+        assert_eq!(without_credentials("token=1:ana"), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! Messages of a room as server-sent events.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+/// Keeps the connection, where nothing else is said.
+pub const PING: &str = ": ping\n\n";
+
+/// One message. Those that have a place in the history carry it as their id: a reader that comes back names it, and is
+/// told what it missed.
+pub fn message(text: &str) -> String {
+    let mut event = String::with_capacity(text.len() + 32);
+    if let Some(id) = place_in_history(text) {
+        writeln!(event, "id: {id}").expect("a string takes what is written to it");
+    }
+    for line in text.split(['\n', '\r']) {
+        event.push_str("data: ");
+        event.push_str(line);
+        event.push('\n');
+    }
+    event.push('\n');
+    event
+}
+
+/// The room, or the server, ends the stream on purpose. An end without this is a connection that was lost.
+pub fn close(code: u16, reason: &str) -> String {
+    format!("event: close\ndata: {}\n\n", json!({ "code": code, "reason": reason }))
+}
+
+fn place_in_history(text: &str) -> Option<u64> {
+    let said: Value = serde_json::from_str(text).ok()?;
+    match said["type"].as_str()? {
+        "message" => said["message"]["seq"].as_u64(),
+        "history" => said["messages"].as_array()?.last()?["seq"].as_u64(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_a_place_in_the_history_has_it_as_its_id() {
+        for (text, id) in [
+            (r#"{"type":"message","message":{"seq":7}}"#, "id: 7\n"),
+            (r#"{"type":"history","messages":[{"seq":3},{"seq":4}]}"#, "id: 4\n"),
+            (r#"{"type":"history","messages":[]}"#, ""),
+            (r#"{"type":"user_joined","seq":5}"#, ""),
+            (r#"{"type":"message"}"#, ""),
+            ("no JSON", ""),
+        ] {
+            assert_eq!(message(text), format!("{id}data: {text}\n\n"));
+        }
+    }
+
+    #[test]
+    fn no_text_can_pretend_to_be_more_than_one_event() {
+        assert_eq!(message("a\n\nevent: close\rb"), "data: a\ndata: \ndata: event: close\ndata: b\n\n");
+        assert_eq!(close(1001, "\n\nx"), "event: close\ndata: {\"code\":1001,\"reason\":\"\\n\\nx\"}\n\n");
+    }
+}

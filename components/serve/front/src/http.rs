@@ -1,0 +1,161 @@
+//! HTTP, as `wasi:http` has it.
+
+use wasip2::clocks::monotonic_clock::{self, Duration};
+use wasip2::http::types::{
+    Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
+use wasip2::io::poll::{self, Pollable};
+use wasip2::io::streams::{OutputStream, StreamError};
+
+use crate::problem::{Answer, problem};
+
+/// The longest body.
+const BODY_BYTES: usize = 1 << 20;
+
+/// How long a body may take.
+const BODY_WITHIN: Duration = 30_000_000_000;
+
+/// What is read or written at once, at most.
+const PIECE_BYTES: u64 = 64 * 1024;
+
+/// The head of a request.
+pub(crate) struct Head {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    /// Names in lower case. Those that are not UTF-8 are left out.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) authority: String,
+}
+
+pub(crate) fn head(request: &IncomingRequest) -> Head {
+    let method = match request.method() {
+        Method::Get => "GET".to_owned(),
+        Method::Head => "HEAD".to_owned(),
+        Method::Post => "POST".to_owned(),
+        Method::Put => "PUT".to_owned(),
+        Method::Delete => "DELETE".to_owned(),
+        Method::Connect => "CONNECT".to_owned(),
+        Method::Options => "OPTIONS".to_owned(),
+        Method::Trace => "TRACE".to_owned(),
+        Method::Patch => "PATCH".to_owned(),
+        Method::Other(method) => method,
+    };
+    let target = request.path_with_query().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let headers = request.headers().entries().into_iter();
+    let headers = headers.filter_map(|(name, value)| Some((name.to_ascii_lowercase(), String::from_utf8(value).ok()?)));
+    Head {
+        method,
+        path: path.to_owned(),
+        query: query.to_owned(),
+        headers: headers.collect(),
+        authority: request.authority().unwrap_or_default(),
+    }
+}
+
+/// The body of a request, whole.
+pub(crate) fn body(request: &IncomingRequest) -> Result<Vec<u8>, Answer> {
+    let broken = || problem(400, "the body broke off");
+    let incoming: IncomingBody = request.consume().map_err(|()| broken())?;
+    let stream = incoming.stream().map_err(|()| broken())?;
+    let deadline = monotonic_clock::subscribe_duration(BODY_WITHIN);
+    let more = stream.subscribe();
+    let mut body = Vec::new();
+    loop {
+        match stream.read(PIECE_BYTES) {
+            Ok(piece) if piece.is_empty() => {
+                poll::poll(&[&more, &deadline]);
+                if deadline.ready() {
+                    return Err(problem(408, "the body did not arrive in time"));
+                }
+            }
+            Ok(piece) => body.extend(piece),
+            Err(StreamError::Closed) => return Ok(body),
+            Err(StreamError::LastOperationFailed(_)) => return Err(broken()),
+        }
+        if body.len() > BODY_BYTES {
+            return Err(problem(413, "the body is too large"));
+        }
+    }
+}
+
+/// Give an answer. One that nobody waits for any more is no trouble of ours.
+pub(crate) fn send(out: ResponseOutparam, answer: Answer) {
+    let length = answer.body.len().to_string();
+    let answer = answer.with("content-length", &length);
+    let Some(outgoing) = begin(out, answer.status, &answer.headers) else { return };
+    let Ok(stream) = outgoing.write() else { return };
+    // As much as `blocking_write_and_flush` takes.
+    for piece in answer.body.chunks(4096) {
+        if stream.blocking_write_and_flush(piece).is_err() {
+            break;
+        }
+    }
+    drop(stream);
+    let _ = OutgoingBody::finish(outgoing, None);
+}
+
+/// A stream of events.
+pub(crate) struct Stream {
+    // In this order: a stream must go before its body.
+    stream: OutputStream,
+    body: OutgoingBody,
+}
+
+/// What became of a piece.
+pub(crate) enum Wrote {
+    /// So many bytes were taken.
+    Some(usize),
+    /// Nobody listens any more.
+    Gone,
+}
+
+impl Stream {
+    pub(crate) fn begin(out: ResponseOutparam, headers: &[(String, String)]) -> Option<Self> {
+        let body = begin(out, 200, headers)?;
+        let stream = body.write().ok()?;
+        Some(Stream { stream, body })
+    }
+
+    /// Write what is taken without waiting.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Wrote {
+        let Ok(space) = self.stream.check_write() else { return Wrote::Gone };
+        let fits = bytes.len().min(space.min(PIECE_BYTES) as usize);
+        if fits == 0 {
+            return Wrote::Some(0);
+        }
+        match self.stream.write(&bytes[..fits]).and_then(|()| self.stream.flush()) {
+            Ok(()) => Wrote::Some(fits),
+            Err(_) => Wrote::Gone,
+        }
+    }
+
+    /// Wait for a time, or, where something waits to be written, until it can be.
+    pub(crate) fn wait(&self, time: Duration, until_it_takes_more: bool) {
+        let time = monotonic_clock::subscribe_duration(time);
+        let space: Option<Pollable> = until_it_takes_more.then(|| self.stream.subscribe());
+        match &space {
+            Some(space) => drop(poll::poll(&[&time, space])),
+            None => time.block(),
+        }
+    }
+
+    pub(crate) fn end(self) {
+        drop(self.stream);
+        let _ = OutgoingBody::finish(self.body, None);
+    }
+}
+
+fn begin(out: ResponseOutparam, status: u16, headers: &[(String, String)]) -> Option<OutgoingBody> {
+    let fields = Fields::new();
+    for (name, value) in headers {
+        // What HTTP does not allow, or wasi:http keeps for itself, such as `connection`.
+        let _ = fields.append(name, value.as_bytes());
+    }
+    let response = OutgoingResponse::new(fields);
+    let _ = response.set_status_code(status);
+    let body = response.body().ok();
+    ResponseOutparam::set(out, Ok(response));
+    body
+}

@@ -1,0 +1,44 @@
+//! Errors over HTTP: `application/problem+json`, as RFC 9457 has it.
+
+use serde_json::json;
+
+/// What is answered: status, headers, body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// 200 to 599.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Whole.
+    pub body: Vec<u8>,
+}
+
+/// An error answer.
+pub fn problem(status: u16, detail: &str) -> Answer {
+    let body = json!({ "type": "about:blank", "title": title(status), "status": status, "detail": detail });
+    let headers = vec![("content-type".to_owned(), "application/problem+json".to_owned())];
+    Answer { status, headers, body: body.to_string().into_bytes() }
+}
+
+impl Answer {
+    /// The same, with one more header.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+}
+
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        413 => "Payload Too Large",
+        426 => "Upgrade Required",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}

@@ -1,0 +1,80 @@
+//! What survives the end of the process.
+
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::harness::{BASE, Wasmtime, request, within};
+
+#[tokio::test]
+async fn what_was_acknowledged_or_heard_is_there_after_kill_9_amid_posts() {
+    let mut wasmtime = Wasmtime::start().await;
+    let (mut acknowledged, mut heard) = (Vec::new(), Vec::new());
+    for round in 1..=3 {
+        let mut reader = wasmtime.read("lobby", "ana").await;
+        reader.hears_a("history").await;
+        let listening = tokio::spawn(async move {
+            let mut heard = Vec::new();
+            while let Some(event) = reader.next().await {
+                if event.data["type"] == "message" {
+                    heard.push(event.data["message"]["seq"].as_u64().unwrap());
+                }
+            }
+            heard
+        });
+        let mut posts = JoinSet::new();
+        let address = wasmtime.address;
+        for number in 0..10 {
+            posts.spawn(async move {
+                let mut told = Vec::new();
+                let authorization = format!("Bearer {number}:user");
+                let path = format!("{BASE}/rooms/lobby/messages");
+                let body = json!({ "content": format!("{round} {number}") }).to_string();
+                let headers = [("authorization", authorization.as_str())];
+                while let Some(answer) = request(address, Method::POST, &path, &headers, &body).await {
+                    if answer.status == 200 {
+                        told.push(answer.json()["message"]["seq"].as_u64().unwrap());
+                    } else {
+                        answer.is_problem(503);
+                    }
+                }
+                told
+            });
+        }
+        // Amid posts: some are there, and some are on their way.
+        within(async {
+            while wasmtime.numbers("lobby").await.len() < round * 40 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        wasmtime.kill();
+        acknowledged.extend(posts.join_all().await.concat());
+        heard.extend(listening.await.unwrap());
+        wasmtime = wasmtime.crash_and_restart().await;
+    }
+    let stored = wasmtime.numbers("lobby").await;
+    assert_eq!(stored, (1..=stored.len() as u64).collect::<Vec<_>>(), "there is no gap");
+    assert!(acknowledged.len() > 60 && heard.len() > 60, "{} {}", acknowledged.len(), heard.len());
+    for number in acknowledged.iter().chain(&heard) {
+        assert!(stored.contains(number), "{number} is gone");
+    }
+    let mut told = acknowledged.clone();
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), acknowledged.len(), "no number was given twice");
+}
+
+#[tokio::test]
+async fn a_reader_of_a_server_that_was_killed_is_no_ghost() {
+    let wasmtime = Wasmtime::start().await;
+    let mut ana = wasmtime.reader("/presence/events", "ana", &[]).await;
+    ana.hears_a("presence_list").await;
+    let wasmtime = wasmtime.crash_and_restart().await;
+    let mut bo = wasmtime.reader("/presence/events", "bo", &[]).await;
+    let listed = bo.hears_a("presence_list").await;
+    assert_eq!(listed["users"].as_array().unwrap().len(), 2, "nobody knows yet: {listed}");
+    assert_eq!(bo.hears_a("presence_remove").await["userId"], "id-ana");
+}

@@ -1,0 +1,106 @@
+//! What readers hear.
+
+use hyper::Method;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::harness::Wasmtime;
+
+#[tokio::test]
+async fn a_reader_hears_the_history_first_and_then_what_is_said() {
+    let wasmtime = Wasmtime::start().await;
+    wasmtime.post("lobby", "bo", "before").await;
+    let mut ana = wasmtime.read("lobby", "ana").await;
+    assert_eq!(ana.headers["content-type"], "text/event-stream");
+    assert_eq!(
+        (&ana.headers["cache-control"], &ana.headers["x-accel-buffering"]),
+        (&"no-store".parse().unwrap(), &"no".parse().unwrap())
+    );
+    let history = ana.next().await.unwrap();
+    assert_eq!((history.kind, history.id.as_deref()), (None, Some("1")));
+    assert_eq!((&history.data["type"], &history.data["messages"][0]["content"]), (&json!("history"), &json!("before")));
+    let body = json!({ "content": "now" }).to_string();
+    let posted = wasmtime.api(Method::POST, "/rooms/lobby/messages", "bo", &body).await.json();
+    let heard = ana.next().await.unwrap();
+    assert_eq!(heard.id.as_deref(), Some("2"));
+    assert_eq!(heard.data, json!({ "type": "message", "message": posted["message"] }));
+}
+
+#[tokio::test]
+async fn a_reader_that_comes_back_hears_what_it_missed_and_no_more() {
+    let wasmtime = Wasmtime::start().await;
+    wasmtime.post("lobby", "bo", "1").await;
+    let mut ana = wasmtime.read("lobby", "ana").await;
+    ana.hears_a("history").await;
+    wasmtime.post("lobby", "bo", "2").await;
+    assert_eq!(ana.hears_number().await, 2);
+    drop(ana);
+    wasmtime.post("lobby", "bo", "3").await;
+    wasmtime.post("lobby", "bo", "4").await;
+    let mut ana = wasmtime.reader("/rooms/lobby/events", "ana", &[("last-event-id", "2")]).await;
+    let missed = ana.next().await.unwrap();
+    let numbers = missed.data["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap());
+    assert_eq!((numbers.collect::<Vec<_>>(), &missed.data["resumed"]), (vec![3, 4], &json!(true)));
+    assert_eq!(missed.id.as_deref(), Some("4"));
+    wasmtime.post("lobby", "bo", "5").await;
+    assert_eq!(ana.hears_number().await, 5);
+    let mut again = wasmtime.reader("/rooms/lobby/events?since=4", "ana", &[]).await;
+    assert_eq!(again.hears_a("history").await["messages"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn everybody_hears_the_same_in_the_same_order_without_a_gap() {
+    let wasmtime = std::sync::Arc::new(Wasmtime::start().await);
+    let mut readers = Vec::new();
+    for name in ["ana", "bo", "cy"] {
+        let mut reader = wasmtime.read("lobby", name).await;
+        reader.hears_a("history").await;
+        readers.push(reader);
+    }
+    let mut posts = JoinSet::new();
+    for number in 0..60 {
+        let wasmtime = wasmtime.clone();
+        posts.spawn(async move { wasmtime.post("lobby", "dee", &format!("{number}")).await });
+    }
+    posts.join_all().await;
+    for reader in &mut readers {
+        for expected in 1..=60 {
+            assert_eq!(reader.hears_number().await, expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn others_hear_who_comes_and_who_goes_once_a_user() {
+    let wasmtime = Wasmtime::start().await;
+    let mut ana = wasmtime.read("lobby", "ana").await;
+    ana.hears_a("history").await;
+    let mut tabs = [wasmtime.read("lobby", "bo").await, wasmtime.read("lobby", "bo").await];
+    for tab in &mut tabs {
+        tab.hears_a("history").await;
+    }
+    assert_eq!(ana.hears_a("user_joined").await["userId"], "id-bo");
+    let [first, second] = tabs;
+    drop(first);
+    wasmtime.post("lobby", "cy", "one tab is left").await;
+    drop(second);
+    let heard = [ana.hears().await, ana.hears().await].map(|heard| heard["type"].clone());
+    assert_eq!(heard, ["message", "user_left"]);
+}
+
+#[tokio::test]
+async fn presence_lists_a_reader_until_it_goes() {
+    let wasmtime = Wasmtime::start().await;
+    let mut ana = wasmtime.reader("/presence/events", "ana", &[]).await;
+    let list = ana.next().await.unwrap();
+    assert_eq!((list.id, &list.data["type"]), (None, &json!("presence_list")));
+    let mut bo = wasmtime.reader("/presence/events", "bo", &[]).await;
+    bo.hears_a("presence_list").await;
+    assert_eq!(ana.hears_a("presence_update").await["user"]["userId"], "id-bo");
+    wasmtime.api(Method::POST, "/presence/update", "bo", r#"{"status":"busy"}"#).await;
+    assert_eq!(ana.hears_a("presence_update").await["user"]["status"], "busy");
+    drop(bo);
+    assert_eq!(ana.hears_a("presence_remove").await["userId"], "id-bo");
+    let listed = wasmtime.api(Method::GET, "/presence/list", "ana", "").await.json();
+    assert_eq!(listed["users"].as_array().unwrap().len(), 1, "{listed}");
+}

@@ -1,0 +1,54 @@
+//! What is refused, and in which words.
+
+use hyper::Method;
+
+use crate::harness::{BASE, Wasmtime};
+
+#[tokio::test]
+async fn who_asks_for_a_websocket_is_told_what_there_is_instead() {
+    let wasmtime = Wasmtime::start().await;
+    for path in ["/rooms/lobby/ws", "/presence/ws"] {
+        let answer = wasmtime.api(Method::GET, path, "ana", "").await;
+        answer.is_problem(426);
+        assert!(answer.json()["detail"].as_str().unwrap().contains("/events"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_this_machine_is_refused() {
+    let wasmtime = Wasmtime::start().await;
+    for host in ["evil.example", "evil.example:8080", "localhost.evil"] {
+        let path = format!("{BASE}/rooms/lobby/messages?token=1:ana");
+        wasmtime.request(Method::GET, &path, &[("host", host)], "").await.is_problem(403);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_reader_is_told_why_and_leaves_nothing() {
+    let wasmtime = Wasmtime::start().await;
+    wasmtime.api(Method::GET, "/rooms/lobby/events?since=x", "ana", "").await.is_problem(400);
+    wasmtime.api(Method::GET, "/rooms/a%00b/events", "ana", "").await.is_problem(400);
+    let foreign = [("origin", "https://evil.example"), ("authorization", "Bearer 1:ana")];
+    wasmtime.request(Method::GET, &format!("{BASE}/rooms/lobby/events"), &foreign, "").await.is_problem(403);
+    let mut bo = wasmtime.read("lobby", "bo").await;
+    bo.hears_a("history").await;
+    wasmtime.post("lobby", "cy", "only bo hears this").await;
+    assert_eq!(bo.hears().await["type"], "message");
+}
+
+#[tokio::test]
+async fn a_room_that_was_damaged_is_refused_and_the_others_go_on() {
+    let wasmtime = Wasmtime::start().await;
+    for number in 0..3 {
+        wasmtime.post("bad", "ana", &format!("{number}")).await;
+    }
+    let room = wasmtime.folder.path().join("data").join("=_52_4f_4f_4d_53/=bad");
+    let logs = std::fs::read_dir(&room).unwrap().map(|entry| entry.unwrap().path());
+    let log = logs.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("log.")).max().unwrap();
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&log, bytes).unwrap();
+    let answer = wasmtime.api(Method::GET, "/rooms/bad/messages", "ana", "").await;
+    answer.is_problem(503);
+    assert_eq!(wasmtime.post("good", "ana", "fine").await, 1);
+}
