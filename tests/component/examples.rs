@@ -51,6 +51,15 @@ fn a_poll_refuses_what_is_no_vote_and_counts_nothing() {
     assert_eq!(problem(&room.post("ana", "/", &[], "what?")), 400);
 }
 
+#[test]
+fn a_poll_is_asked_once_and_keeps_its_votes_when_it_is_asked_again() {
+    let mut room = poll();
+    let ana = room.join("ana");
+    room.say(&ana, r#"{"option":"tea"}"#);
+    assert_eq!(problem(&room.post("host", "/", &[], r#"{"text":"And tomorrow?","options":["beer"]}"#)), 409);
+    assert_eq!(body(&room.get("ana", "/", ""))["votes"], json!({ "tea": 1, "milk": 0 }));
+}
+
 fn game() -> (TestRoom, TestClient, TestClient) {
     let mut room = TestRoom::new(GAME);
     let (ana, bo) = (room.join("ana"), room.join("bo"));

@@ -69,7 +69,7 @@ impl Room for Chat {
                 others(&user).broadcast_json(&Frame::Typing { user_id: &user.id, user_name: &user.name })
             }
             Ok(Said::Ping) => sender.tell(&Message::Text(PONG.into())),
-            Err(complaint) => sender.tell(&Message::json(&complaint)?),
+            Err(complaint) => sender.complain(&complaint),
         }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! A client may send anything. Whatever is wrong with it is a [`Complaint`] to that client, never a failed turn: a
 //! failed turn would cost the room its instance, and the operator a line in the log, for every joker. What a message
-//! may mean is the room's business; here is only how to read its fields.
+//! may mean is the room's business; here is only how to read its fields. [`Socket::complain`] tells the client.
+//!
+//! [`Socket::complain`]: crate::Socket::complain
 
 use std::borrow::Cow;
 use std::fmt;
@@ -52,9 +54,9 @@ impl From<Complaint> for Response {
 ///
 /// Codes: `not_text`, `bad_json`; `bad_message` where the object is not a `T`.
 pub fn object<'a, T: Deserialize<'a>>(message: &'a Message) -> Result<T, Complaint> {
-    match message {
-        Message::Text(text) => read(text),
-        Message::Binary(_) => Err(Complaint::new("not_text", "send JSON in a text message, not in a binary one")),
+    match message.as_text() {
+        Some(text) => read(text),
+        None => Err(Complaint::new("not_text", "send JSON in a text message, not in a binary one")),
     }
 }
 

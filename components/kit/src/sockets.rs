@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::bindings::room::dormouse::room::sockets as wit;
+use crate::said::Complaint;
 use crate::{Message, Result};
 
 pub use wit::{Except, Filter, Socket, SocketError, get};
@@ -88,11 +89,25 @@ impl Socket {
             other => Ok(other?),
         }
     }
+
+    /// Tell this client, and nobody else, what is wrong with what it said. The turn goes on and succeeds, so complain
+    /// before anything is written.
+    pub fn complain(&self, complaint: &Complaint) -> Result<()> {
+        self.tell(&Message::json(complaint)?)
+    }
 }
 
 impl Message {
     /// A value as a JSON text message.
     pub fn json(value: &impl Serialize) -> Result<Self> {
         Ok(Message::Text(serde_json::to_string(value)?))
+    }
+
+    /// The text of a text message.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) => None,
+        }
     }
 }

@@ -65,7 +65,7 @@ impl Room for Presence {
             Ok(Said::Heartbeat) => seen(sender, None),
             Ok(Said::Status(status)) => seen(sender, Some(status)),
             Ok(Said::Ping) => sender.tell(&Message::Text(PONG.into())),
-            Err(complaint) => sender.tell(&Message::json(&complaint)?),
+            Err(complaint) => sender.complain(&complaint),
         }
     }
 

@@ -1,27 +1,22 @@
 //! Noughts and crosses: the first two who come play, the others watch, and who thinks too long has lost.
 //!
-//! Shows named timers (the clock of a move survives a restart of the server) and a list (the moves, for whoever comes
-//! later). A move is the number of a field, `0` to `8`.
+//! Shows a named timer: the clock of a move goes on while the room sleeps and while the server restarts. A move is the
+//! number of a field, `0` to `8`.
 
 use std::time::Duration;
 
 use dormouse_room::said::Complaint;
-use dormouse_room::storage::{List, Value};
-use dormouse_room::{Error, Message, Refusal, Request, Result, Room, Socket, Timer, sockets, timers};
-use serde::Serialize;
-
-const PLAYERS: Value<Vec<String>> = Value::new("players");
-const MOVES: List<usize> = List::new("moves");
-const LOST: Value<usize> = Value::new("lost on time");
-
-/// The one clock there is: of who is to move.
-const CLOCK: &str = "clock";
-const TIME_FOR_A_MOVE: Duration = Duration::from_secs(30);
+use dormouse_room::storage::Value;
+use dormouse_room::{Message, Refusal, Request, Result, Room, Socket, Timer, sockets, timers};
+use serde::{Deserialize, Serialize};
 
 const ROWS: [[usize; 3]; 8] = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6], [1, 4, 7], [2, 5, 8], [0, 4, 8], [2, 4, 6]];
+const TIME_FOR_A_MOVE: Duration = Duration::from_secs(30);
+const CLOCK: &str = "clock";
+const GAME: Value<Game> = Value::new("game");
 
 /// What everybody sees. Players are 0 and 1.
-#[derive(Serialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Game {
     players: Vec<String>,
     moves: Vec<usize>,
@@ -34,80 +29,66 @@ dormouse_room::export!(Table);
 
 impl Room for Table {
     fn wake() -> Result<Self> {
-        Ok(Table) // nine moves are read as quickly as they are remembered
+        Ok(Table)
     }
 
     fn connect(&mut self, _request: Request, socket: &Socket) -> Result<(), Refusal> {
-        let mut game = Game::load()?;
+        let mut game = GAME.get()?.unwrap_or_default();
         let user = socket.user().id;
         if game.players.len() < 2 && !game.players.contains(&user) {
             game.players.push(user);
-            PLAYERS.put(&game.players)?;
         }
-        Ok(sockets::everyone().broadcast_json(&game)?)
+        Ok(game.show()?)
     }
 
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
-        let game = Game::load()?;
-        match game.judge(&sender.user().id, &message) {
-            Ok(field) => {
-                MOVES.push(&field)?;
-                let game = Game::load()?;
-                if game.is_over() {
-                    timers::cancel(CLOCK);
-                } else {
-                    timers::set_after(CLOCK, TIME_FOR_A_MOVE, [])?;
-                }
-                sockets::everyone().broadcast_json(&game)
-            }
-            Err(complaint) => sender.tell(&Message::json(&complaint)?),
+        let mut game = GAME.get()?.unwrap_or_default();
+        if let Err(complaint) = game.play(&sender.user().id, message.as_text()) {
+            return sender.complain(&complaint);
         }
+        match game.is_over() {
+            true => _ = timers::cancel(CLOCK),
+            false => timers::set_after(CLOCK, TIME_FOR_A_MOVE, [])?,
+        }
+        game.show()
     }
 
-    fn timer(&mut self, timer: Timer) -> Result<()> {
-        match timer.name.as_str() {
-            CLOCK => {
-                LOST.put(&Game::load()?.to_move)?;
-                sockets::everyone().broadcast_json(&Game::load()?)
-            }
-            other => Err(Error::new(format!("no such timer: {other}"))),
-        }
+    fn timer(&mut self, _clock: Timer) -> Result<()> {
+        let mut game = GAME.get()?.unwrap_or_default();
+        game.winner = Some(1 - game.to_move);
+        game.show()
     }
 }
 
 impl Game {
-    fn load() -> Result<Self> {
-        let moves = MOVES.newest(9)?.into_iter().map(|entry| entry.value).collect::<Vec<_>>();
-        let has_row = |player| ROWS.iter().any(|row| row.iter().all(|field| owner(&moves, *field) == Some(player)));
-        let lost = LOST.get()?;
-        let winner = lost.map(|player| 1 - player).or_else(|| (0..2).find(|player| has_row(*player)));
-        Ok(Game { players: PLAYERS.get()?.unwrap_or_default(), to_move: moves.len() % 2, winner, moves })
+    fn show(&self) -> Result<()> {
+        GAME.put(self)?;
+        sockets::everyone().broadcast_json(self)
+    }
+
+    fn play(&mut self, user: &str, said: Option<&str>) -> Result<(), Complaint> {
+        let field = said.and_then(|text| text.parse().ok()).filter(|field| *field < 9);
+        let field = field.ok_or(Complaint::new("no_field", "a move is a number from 0 to 8"))?;
+        if self.is_over() {
+            return Err(Complaint::new("over", "the game is over"));
+        }
+        if self.players.len() < 2 || self.players[self.to_move] != user {
+            return Err(Complaint::new("not_your_move", "somebody else is to move"));
+        }
+        if self.moves.contains(&field) {
+            return Err(Complaint::new("taken", "that field is taken"));
+        }
+        self.moves.push(field);
+        // Moves take turns, so every other one is of the same player.
+        let mine = self.moves.iter().skip(self.to_move).step_by(2).collect::<Vec<_>>();
+        if ROWS.iter().any(|row| row.iter().all(|field| mine.contains(&field))) {
+            self.winner = Some(self.to_move);
+        }
+        self.to_move = 1 - self.to_move;
+        Ok(())
     }
 
     fn is_over(&self) -> bool {
         self.winner.is_some() || self.moves.len() == 9
     }
-
-    /// The field of a move that counts.
-    fn judge(&self, user: &str, message: &Message) -> Result<usize, Complaint> {
-        let field = match message {
-            Message::Text(text) => text.parse().ok().filter(|field| *field < 9),
-            Message::Binary(_) => None,
-        };
-        let field = field.ok_or(Complaint::new("no_field", "a move is a number from 0 to 8"))?;
-        if self.is_over() {
-            Err(Complaint::new("over", "the game is over"))
-        } else if self.players.len() < 2 || self.players[self.to_move] != user {
-            Err(Complaint::new("not_your_move", "somebody else is to move"))
-        } else if self.moves.contains(&field) {
-            Err(Complaint::new("taken", "that field is taken"))
-        } else {
-            Ok(field)
-        }
-    }
-}
-
-/// Whose field it is: moves take turns.
-fn owner(moves: &[usize], field: usize) -> Option<usize> {
-    moves.iter().position(|taken| *taken == field).map(|number| number % 2)
 }

@@ -1,6 +1,6 @@
-//! A poll: each user has one vote and may change it, and everybody sees the count.
+//! A poll: each user has one vote and may change it, and everybody sees the count. `POST` asks the question, once.
 //!
-//! Shows storage (one key a vote, so a poll has no size to outgrow) and broadcasting. `POST` asks the question.
+//! Shows storage (who voted for what has a key each, so it never outgrows a value) and broadcasting.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +9,19 @@ use dormouse_room::storage::{self, Value};
 use dormouse_room::{Message, Refusal, Request, Response, Result, Room, Socket, sockets};
 use serde::{Deserialize, Serialize};
 
-const QUESTION: Value<Question> = Value::new("question");
+/// What everybody sees: how often each option was chosen.
+#[derive(Default, Serialize, Deserialize)]
+struct Poll {
+    question: String,
+    votes: BTreeMap<String, u32>,
+}
 
-/// Whom a vote is by stands behind this in its key.
-const VOTE: &str = "vote/";
+const POLL: Value<Poll> = Value::new("poll");
 
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Question {
     text: String,
     options: Vec<String>,
-}
-
-/// What everybody sees.
-#[derive(Serialize)]
-struct Poll<'a> {
-    question: &'a str,
-    votes: BTreeMap<&'a str, u32>,
 }
 
 #[derive(Deserialize)]
@@ -32,65 +29,53 @@ struct Vote {
     option: String,
 }
 
-/// A cache of what was asked, and of how often each option was chosen.
-struct PollRoom {
-    question: Question,
-    votes: BTreeMap<String, u32>,
-}
-
+struct PollRoom; // without a cache: the poll is one small value, and read whenever it is needed
 dormouse_room::export!(PollRoom);
 
 impl Room for PollRoom {
     fn wake() -> Result<Self> {
-        let mut room = PollRoom { question: QUESTION.get()?.unwrap_or_default(), votes: BTreeMap::new() };
-        for option in storage::prefix(VOTE).list_json::<String>()? {
-            room.count(&option, 1);
-        }
-        Ok(room)
+        Ok(PollRoom)
     }
 
     fn connect(&mut self, _request: Request, socket: &Socket) -> Result<(), Refusal> {
-        Ok(socket.send_json(&self.poll())?)
+        Ok(socket.send_json(&POLL.get()?.unwrap_or_default())?)
     }
 
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
-        match said::object::<Vote>(&message) {
-            Ok(vote) if self.question.options.contains(&vote.option) => self.vote(&sender.user().id, vote.option),
-            Ok(_) => sender.tell(&Message::json(&Complaint::new("no_such_option", "choose one of the options"))?),
-            Err(complaint) => sender.tell(&Message::json(&complaint)?),
+        let Vote { option } = match said::object(&message) {
+            Ok(vote) => vote,
+            Err(complaint) => return sender.complain(&complaint),
+        };
+        let mut poll = POLL.get()?.unwrap_or_default();
+        if !poll.votes.contains_key(&option) {
+            return sender.complain(&Complaint::new("no_such_option", "choose one of the options"));
         }
+        let key = format!("vote/{}", sender.user().id);
+        if let Some(before) = storage::get_json::<String>(&key)? {
+            poll.votes.entry(before).and_modify(|votes| *votes -= 1);
+        }
+        storage::put_json(&key, &option)?;
+        *poll.votes.entry(option).or_default() += 1;
+        POLL.put(&poll)?;
+        sockets::everyone().broadcast_json(&poll)
     }
 
     fn request(&mut self, request: Request) -> Result<Response> {
-        if request.method == "POST" {
-            let Ok(question) = request.json() else { return Ok(Response::problem(400, "send text and options")) };
-            QUESTION.put(&question)?;
-            self.question = question;
-            sockets::everyone().broadcast_json(&self.poll())?;
+        let asked = POLL.get()?;
+        if request.method != "POST" {
+            return Response::json(&asked.unwrap_or_default());
         }
-        Response::json(&self.poll())
+        match said::body(&request) {
+            Ok(_) if asked.is_some() => Ok(Response::problem(409, "this poll has its question; make another poll")),
+            Ok(question) => ask(question),
+            Err(complaint) => Ok(complaint.into()),
+        }
     }
 }
 
-impl PollRoom {
-    fn vote(&mut self, user: &str, option: String) -> Result<()> {
-        let key = format!("{VOTE}{user}");
-        if let Some(before) = storage::get_json::<String>(&key)? {
-            self.count(&before, -1);
-        }
-        storage::put_json(&key, &option)?;
-        self.count(&option, 1);
-        sockets::everyone().broadcast_json(&self.poll())
-    }
-
-    fn count(&mut self, option: &str, by: i32) {
-        let votes = self.votes.entry(option.into()).or_default();
-        *votes = votes.saturating_add_signed(by);
-    }
-
-    fn poll(&self) -> Poll<'_> {
-        let votes = |option: &'_ String| self.votes.get(option).copied().unwrap_or(0);
-        let options = self.question.options.iter();
-        Poll { question: &self.question.text, votes: options.map(|option| (option.as_str(), votes(option))).collect() }
-    }
+fn ask(Question { text, options }: Question) -> Result<Response> {
+    let poll = Poll { question: text, votes: options.into_iter().map(|option| (option, 0)).collect() };
+    POLL.put(&poll)?;
+    sockets::everyone().broadcast_json(&poll)?;
+    Response::json(&poll)
 }
