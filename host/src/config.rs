@@ -56,6 +56,10 @@ pub const POST_BACKOFF_MOST_S: u64 = 600;
 pub const POSTS_AT_ONCE_OF_A_ROOM: usize = 16;
 /// Posts of all rooms that are carried at the same time; the others wait in line.
 pub const POSTS_AT_ONCE: usize = 1_024;
+/// Compiled components that are kept for the next start, in bytes: a component of JavaScript takes some 10 MB.
+pub const COMPILED_BYTES: u64 = 256 << 20;
+/// How long a compiled component is kept that no start has used.
+pub const COMPILED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Waits before a failed timer is tried again, in seconds; after the last it is given up.
 pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
 

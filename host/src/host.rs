@@ -11,9 +11,10 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use crate::clock;
+use crate::compiled::CompiledCode;
 use crate::config::{Config, ConfigError};
 use crate::edge::{Edge, KeyError, Service, Verifier};
-use crate::guest::{Engine, Lane, LoadError, RoomKind, RouterKind};
+use crate::guest::{CodeCache, Engine, Lane, LoadError, RoomKind, RouterKind};
 use crate::model::StorageFailed;
 use crate::outbound::{Allowed, BadAuthorities, Outbound};
 use crate::room::{Namespace, Rooms};
@@ -143,7 +144,9 @@ impl Builder {
             None => Verifier::new(&self.config.identity)?,
         };
         let limits = Arc::new(self.config.limits.clone());
-        let loaded = components(&self.config, &self.components)?;
+        // A host with a store of its own may have no directory at all.
+        let cache = if self.store.is_none() { compiled_code(&self.config) } else { None };
+        let loaded = components(&self.config, &self.components, cache)?;
         let store = match self.store {
             Some(store) => store,
             None => Store::open(&self.config.data, store_options(&self.config))?,
@@ -219,9 +222,16 @@ pub struct Loaded {
 }
 
 /// Read and compile the components that a configuration names, as many at a time as there are cores. `extra` are offered
-/// beside the builtin ones.
-pub fn components(config: &Config, extra: &BTreeMap<String, Vec<u8>>) -> Result<Loaded, StartError> {
-    let engine = Engine::new(Arc::new(config.limits.clone()))?;
+/// beside the builtin ones; `cache` may have them compiled.
+pub fn components(
+    config: &Config,
+    extra: &BTreeMap<String, Vec<u8>>,
+    cache: Option<Arc<dyn CodeCache>>,
+) -> Result<Loaded, StartError> {
+    let mut engine = Engine::new(Arc::new(config.limits.clone()))?;
+    if let Some(cache) = cache {
+        engine = engine.with_cache(cache);
+    }
     let names = config.namespaces.values().map(|namespace| namespace.component.as_str()).collect::<BTreeSet<_>>();
     let left = Mutex::new(names.into_iter());
     let next = || left.lock().expect("no holder of this lock panics").next();
@@ -251,6 +261,21 @@ pub fn components(config: &Config, extra: &BTreeMap<String, Vec<u8>>) -> Result<
         (name.clone(), bound)
     };
     Ok(Loaded { namespaces: config.namespaces.iter().map(bind).collect(), router: router? })
+}
+
+/// The code that earlier starts compiled, beside the store. Without it a start takes longer, and that is all.
+fn compiled_code(config: &Config) -> Option<Arc<dyn CodeCache>> {
+    let directory = config.data.join("compiled");
+    // Where the data cannot be, the store says so.
+    let opened = std::fs::create_dir_all(&config.data).and_then(|()| CompiledCode::open(&directory));
+    match opened {
+        Ok(code) => Some(Arc::new(code)),
+        Err(error) => {
+            let directory = directory.display();
+            tracing::warn!(%directory, %error, "no compiled code is kept: each start compiles anew");
+            None
+        }
+    }
 }
 
 fn read(component: &str, extra: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, StartError> {

@@ -21,6 +21,7 @@
 //! | [`store`] | the disk: read, commit, recovery | rooms' lives, wasm |
 //! | [`outbound`] | requests to servers elsewhere, and which are allowed | rooms, wasm |
 //! | [`model`] | the plain data they speak in | everything else |
+//! | [`compiled`] | the directory of compiled code | what is in it |
 //! | [`config`], [`clock`] | every limit; the only source of time | |
 //!
 //! Start reading at [`room`]. The promises, in the order in which we would defend them: nothing a guest does stops the
@@ -28,6 +29,7 @@
 //! write survives power loss; sockets survive hibernation; frames keep their order, and none is dropped silently.
 
 pub mod clock;
+pub mod compiled;
 pub mod config;
 pub mod edge;
 pub mod guest;

@@ -170,7 +170,7 @@ fn check(args: &Common) -> anyhow::Result<()> {
     let config = load(args)?;
     config.check()?;
     dormouse::edge::Verifier::new(&config.identity)?;
-    let loaded = dormouse::components(&config, &Default::default())?;
+    let loaded = dormouse::components(&config, &Default::default(), None)?;
     for (name, namespace) in &loaded.namespaces {
         println!("namespace {name}: {}", config.namespaces[name].component);
         print_imports(namespace.kind.imports());

@@ -7,6 +7,7 @@ mod harness;
 mod bad_input;
 mod bench;
 mod command_line;
+mod compiled;
 mod disk;
 mod durability;
 mod embedding;

@@ -8,6 +8,7 @@
 //! the calls of a room that is connected: one whose component imports a way out. `outside` is what is behind them.
 
 mod bindings;
+mod code;
 mod contract;
 mod convert;
 mod failure;
@@ -29,6 +30,7 @@ use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingA
 
 use crate::config::Limits;
 
+pub use code::CodeCache;
 pub use contract::CONTRACT;
 pub use failure::{LoadError, TurnFailure};
 pub use instance::{Instance, Moment};
@@ -38,6 +40,7 @@ pub use router::{Decision, RouterKind};
 pub use state::Lent;
 
 use bindings::room::RoomComponentPre;
+use code::Origin;
 use limits::TICK;
 use state::Host;
 
@@ -48,6 +51,8 @@ pub struct Engine {
     cold: Pool,
     warm_places: Arc<Semaphore>,
     limits: Arc<Limits>,
+    /// Where code is kept that was compiled before.
+    cache: Option<Arc<dyn CodeCache>>,
 }
 
 /// Instances come from one of two pools. In the warm one the memory of an instance that was dropped stays mapped for
@@ -83,12 +88,18 @@ impl Engine {
         let warm = Pool::new(&limits, warm_rooms + limits.requests, WARM)?;
         let cold = Pool::new(&limits, limits.awake_rooms, COLD)?;
         tick([warm.engine.weak(), cold.engine.weak()]).map_err(|error| LoadError::engine(error.into()))?;
-        Ok(Engine { warm, cold, warm_places: Arc::new(Semaphore::new(warm_rooms as usize)), limits })
+        let warm_places = Arc::new(Semaphore::new(warm_rooms as usize));
+        Ok(Engine { warm, cold, warm_places, limits, cache: None })
+    }
+
+    /// Keep what is compiled, and take from there what was compiled before.
+    pub fn with_cache(self, cache: Arc<dyn CodeCache>) -> Self {
+        Engine { cache: Some(cache), ..self }
     }
 
     /// Compile a room's component. `name` is for messages.
     pub fn room(&self, name: &str, wasm: &[u8]) -> Result<RoomKind, LoadError> {
-        let component = self.warm.compile(name, wasm)?;
+        let component = self.compile(name, wasm)?;
         let imports = self.warm.imports(&component);
         let connected = imports.iter().any(|import| is_way_out(import));
         let link = |pool: &Pool, component| {
@@ -108,10 +119,36 @@ impl Engine {
 
     /// Compile a router's component. `name` is for messages.
     pub fn router(&self, name: &str, wasm: &[u8]) -> Result<RouterKind, LoadError> {
-        let component = self.warm.compile(name, wasm)?;
+        let component = self.compile(name, wasm)?;
         let pre = self.warm.link(name, &component, false)?;
         let imports = self.warm.imports(&component);
         RouterKind::new(pre, self.limits.clone(), imports).map_err(|error| LoadError::contract(name, error))
+    }
+
+    /// A component for the warm pool, built against a contract that is spoken here.
+    fn compile(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
+        let component = self.compiled(name, wasm)?;
+        let (its_type, engine) = (component.component_type(), &self.warm.engine);
+        let names = its_type.imports(engine).map(|(name, _)| name);
+        contract::check(name, names.chain(its_type.exports(engine).map(|(name, _)| name)))?;
+        Ok(component)
+    }
+
+    /// Compile, or take what was compiled before.
+    fn compiled(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
+        let Some(cache) = &self.cache else { return self.warm.compile(name, wasm) };
+        let origin = Origin::new(&self.warm.engine, wasm);
+        if let Some(sealed) = cache.get(&origin.name())
+            && let Some(code) = origin.unseal(&sealed)
+            && let Ok(component) = self.warm.load(code)
+        {
+            return Ok(component);
+        }
+        let component = self.warm.compile(name, wasm)?;
+        if let Ok(code) = component.serialize() {
+            cache.put(&origin.name(), &origin.seal(&code));
+        }
+        Ok(component)
     }
 }
 
@@ -126,19 +163,20 @@ impl Pool {
     }
 
     fn compile(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
-        let component = Component::new(&self.engine, wasm).map_err(|error| LoadError::compile(name, error))?;
-        let its_type = component.component_type();
-        let names = its_type.imports(&self.engine).map(|(name, _)| name);
-        contract::check(name, names.chain(its_type.exports(&self.engine).map(|(name, _)| name)))?;
-        Ok(component)
+        Component::new(&self.engine, wasm).map_err(|error| LoadError::compile(name, error))
     }
 
     /// A component that was compiled for another pool: compiling takes 40 ms, this less than one.
     fn copy(&self, name: &str, component: &Component) -> Result<Component, LoadError> {
         let compiled = component.serialize().map_err(|error| LoadError::compile(name, error))?;
-        #[expect(unsafe_code, reason = "machine code must be trusted: these bytes were made one line above")]
-        let copied = unsafe { Component::deserialize(&self.engine, compiled) };
-        copied.map_err(|error| LoadError::compile(name, error))
+        self.load(&compiled).map_err(|error| LoadError::compile(name, error))
+    }
+
+    /// Code that was compiled by this process, or that carries the seal of one before it.
+    fn load(&self, code: &[u8]) -> wasmtime::Result<Component> {
+        #[expect(unsafe_code, reason = "machine code must be trusted: both callers have it from wasmtime, unchanged")]
+        let component = unsafe { Component::deserialize(&self.engine, code) };
+        component
     }
 
     fn link(&self, name: &str, component: &Component, connected: bool) -> Result<InstancePre<Host>, LoadError> {

@@ -1,0 +1,169 @@
+//! The directory of compiled code: what was compiled before need not be compiled at this start.
+//!
+//! It knows nothing of what it keeps; `guest` seals it and looks at it. Whatever goes wrong here costs time and a line in
+//! the log. Since the code in it will run, the directory belongs to us alone.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use crate::clock;
+use crate::config::{COMPILED_BYTES, COMPILED_FOR};
+use crate::guest::CodeCache;
+
+/// What marks a file that is not whole yet.
+const UNFINISHED: &str = "unfinished";
+
+/// A directory of compiled code, bounded in size and age.
+#[derive(Debug)]
+pub struct CompiledCode {
+    directory: PathBuf,
+    /// So that two who write at once do not write to the same file.
+    written: AtomicU64,
+}
+
+impl CompiledCode {
+    /// Open a directory, or make it; its parent must be there. What has not been used for long, and what is too much, is
+    /// removed.
+    ///
+    /// Fails: where it cannot be made or read, belongs to somebody else, or others may write to it.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        match DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let found = fs::symlink_metadata(directory)?;
+        let ours = found.uid() == rustix::process::geteuid().as_raw();
+        if !found.is_dir() || !ours || found.mode() & 0o022 != 0 {
+            let problem = "it must be a directory of our own that nobody else may write to; remove it, and try again";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+        }
+        tidy(directory, COMPILED_FOR, COMPILED_BYTES)?;
+        Ok(CompiledCode { directory: directory.into(), written: AtomicU64::new(0) })
+    }
+
+    fn write(&self, name: &str, sealed: &[u8]) -> io::Result<()> {
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let unfinished = self.directory.join(format!("{}-{number}.{UNFINISHED}", std::process::id()));
+        let written = File::create(&unfinished).and_then(|mut file| file.write_all(sealed));
+        // Not synced: a file that a power loss leaves torn does not fit its seal.
+        written.and_then(|()| fs::rename(&unfinished, self.directory.join(name))).inspect_err(|_| {
+            let _ = fs::remove_file(&unfinished);
+        })
+    }
+}
+
+impl CodeCache for CompiledCode {
+    fn get(&self, name: &str) -> Option<Vec<u8>> {
+        let mut file = File::open(self.directory.join(name)).ok()?;
+        // When it was last used. Nothing is lost but order where this fails.
+        let _ = file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(clock::unix_millis()));
+        let mut sealed = Vec::new();
+        file.read_to_end(&mut sealed).ok()?;
+        Some(sealed)
+    }
+
+    fn put(&self, name: &str, sealed: &[u8]) {
+        if let Err(error) = self.write(name, sealed) {
+            let directory = self.directory.display();
+            tracing::warn!(%directory, %error, "compiled code cannot be kept: the next start compiles it again");
+        }
+    }
+}
+
+/// Remove what was not used for `longest`, and of the rest what was not used for longest, until `most` bytes are left.
+fn tidy(directory: &Path, longest: Duration, most: u64) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        if found.is_file() {
+            files.push((clock::to_unix_millis(found.modified()?), found.len(), entry.path()));
+        }
+    }
+    files.sort_unstable_by(|one, other| other.cmp(one));
+    let oldest = clock::unix_millis().saturating_sub(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX));
+    let mut kept = 0_u64;
+    for (used, bytes, path) in files {
+        kept = kept.saturating_add(bytes);
+        if used < oldest || kept > most {
+            // Somebody else may have been quicker; and where it cannot be removed, the next start tries again.
+            let _ = fs::remove_file(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let mut names = fs::read_dir(directory).unwrap().map(name).collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+
+    /// A file that was last used so many seconds ago.
+    fn file(directory: &Path, name: &str, bytes: usize, unused_s: u64) {
+        let path = directory.join(name);
+        fs::write(&path, vec![0; bytes]).unwrap();
+        let used = SystemTime::UNIX_EPOCH + Duration::from_millis(clock::unix_millis() - unused_s * 1_000);
+        File::options().write(true).open(&path).unwrap().set_modified(used).unwrap();
+    }
+
+    #[test]
+    fn what_is_kept_is_found_by_the_next_start_and_by_nobody_else_on_this_machine() {
+        let parent = TempDir::new().unwrap();
+        let path = parent.path().join("compiled");
+        CompiledCode::open(&path).unwrap().put("name", b"code");
+        let again = CompiledCode::open(&path).unwrap();
+        assert_eq!(again.get("name").as_deref(), Some(&b"code"[..]));
+        assert_eq!(again.get("other"), None);
+        assert_eq!(names(&path), ["name"]);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_not_believed() {
+        let parent = TempDir::new().unwrap();
+        let path = parent.path().join("compiled");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(CompiledCode::open(&path).unwrap_err().to_string().contains("remove it"));
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(parent.path(), &link).unwrap();
+        assert!(CompiledCode::open(&link).is_err(), "nor is a link to another one");
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_nothing_is_kept_and_nothing_fails() {
+        let parent = TempDir::new().unwrap();
+        let path = parent.path().join("compiled");
+        let code = CompiledCode::open(&path).unwrap();
+        fs::remove_dir(&path).unwrap();
+        code.put("name", b"code");
+        assert_eq!(code.get("name"), None);
+    }
+
+    #[test]
+    fn the_oldest_goes_where_it_is_too_much_and_what_nobody_used_goes_anyway() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        for (name, bytes, unused_s) in [("new", 40, 1), ("used", 40, 10), ("old", 40, 20), ("ancient", 1, 1_000)] {
+            file(path, name, bytes, unused_s);
+        }
+        tidy(path, Duration::from_secs(100), 100).unwrap();
+        assert_eq!(names(path), ["new", "used"]);
+        tidy(path, Duration::from_secs(5), 100).unwrap();
+        assert_eq!(names(path), ["new"]);
+    }
+}

@@ -1,0 +1,40 @@
+//! Compiled code that is kept from start to start.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::harness::Server;
+
+/// What is kept, by its name: which file it is, and its content. One that was compiled anew is another file.
+fn kept(directory: &Path) -> BTreeMap<String, (u64, Vec<u8>)> {
+    let mut kept = BTreeMap::new();
+    for file in fs::read_dir(directory).expect("it is there") {
+        let file = file.expect("it is there");
+        let content = (file.metadata().unwrap().ino(), fs::read(file.path()).unwrap());
+        kept.insert(file.file_name().into_string().unwrap(), content);
+    }
+    kept
+}
+
+#[tokio::test]
+async fn a_component_is_compiled_once_and_again_only_where_its_code_was_damaged() {
+    let server = Server::start().await;
+    let directory = server.directory.path().join("data/compiled");
+    let first = kept(&directory);
+    assert_eq!(first.len(), 3, "the chat room, the presence tracker and the router");
+
+    let server = server.crash_and_restart().await;
+    assert_eq!(kept(&directory), first, "nothing was compiled again");
+
+    let (name, (file, mut content)) = first.first_key_value().map(|(name, kept)| (name.clone(), kept.clone())).unwrap();
+    let good = content.clone();
+    let middle = content.len() / 2;
+    content[middle] ^= 1;
+    fs::write(directory.join(&name), content).unwrap();
+    let server = server.crash_and_restart().await;
+    let healed = kept(&directory);
+    assert!(healed[&name].0 != file && healed[&name].1 == good, "the damaged one is another, and good");
+    assert_eq!(server.join("lobby", "ana").await.hears().await["type"], "history");
+}
