@@ -1,6 +1,6 @@
 //! Every test of a room, in both lives that a room may lead.
 
-/// Run each test twice, with a new room of this component: as `kept::NAME`, where the instance stays from event to
+/// Run each test twice, with a new room of this component (bytes, or a [`TestRoom`](crate::TestRoom)): as `kept::NAME`, where the instance stays from event to
 /// event, and as `forgetful::NAME`, where it is dropped after each. A test is a function that takes the room.
 ///
 /// A test that is not on the list would never run. Put `#![deny(dead_code)]` at the top of the file, and one that was
@@ -22,13 +22,13 @@
 /// ```
 #[macro_export]
 macro_rules! kept_and_forgetful {
-    ($wasm:expr; $($test:ident),+ $(,)?) => {
+    ($room:expr; $($test:ident),+ $(,)?) => {
         mod kept {
             use super::*;
             $(
                 #[test]
                 fn $test() {
-                    super::$test($crate::TestRoom::new($wasm));
+                    super::$test($crate::TestRoom::from($room));
                 }
             )+
         }
@@ -38,7 +38,7 @@ macro_rules! kept_and_forgetful {
             $(
                 #[test]
                 fn $test() {
-                    super::$test($crate::TestRoom::new($wasm).forgetful(true));
+                    super::$test($crate::TestRoom::from($room).forgetful(true));
                 }
             )+
         }

@@ -1,6 +1,7 @@
 //! One room under test: its events, its clock, its storage.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use dormouse::model::{
 use dormouse::outbound::FetchError;
 
 use crate::client::{Ear, TestClient};
+use crate::component::{Source, kind};
 use crate::storage::Memory;
 use crate::world::World;
-use crate::{drive, kind, log};
+use crate::{drive, log};
 
 /// When tests begin: 2025-01-01, in Unix milliseconds.
 const START: u64 = 1_735_689_600_000;
@@ -28,6 +30,9 @@ pub enum Fault {
     OutOfCpu,
     /// It asked for more memory than there is.
     OutOfMemory,
+    /// The disk failed at its commit: the room is broken, all its sockets are closed with 1011, and it wakes from what was
+    /// committed before. The room is not told. A timer that was firing is still set, and fires again.
+    CommitFails,
     /// The host died before the turn was committed, and has started again: all sockets are gone, and the room is not
     /// told. A timer that was firing is still set, and fires again.
     Crash,
@@ -70,9 +75,25 @@ pub struct TestRoom {
 impl TestRoom {
     /// A room `TEST/room` of this component, empty and asleep.
     pub fn new(wasm: &'static [u8]) -> Self {
+        Self::of(Source::Bytes(wasm))
+    }
+
+    /// As [`new`](Self::new), of the component in a file. Fails the test where there is none.
+    pub fn of_file(file: impl Into<PathBuf>) -> Self {
+        Self::of(Source::File(file.into()))
+    }
+
+    /// As [`new`](Self::new), of the crate in a folder: `TestRoom::of_crate(env!("CARGO_MANIFEST_DIR"))` in a test of that
+    /// crate. It is built with `cargo build --release --target wasm32-wasip2`, once however many tests there are, and
+    /// fails the test with what the compiler says where it does not build.
+    pub fn of_crate(folder: impl Into<PathBuf>) -> Self {
+        Self::of(Source::Crate(folder.into()))
+    }
+
+    fn of(source: Source) -> Self {
         log::listen();
         TestRoom {
-            kind: kind(wasm),
+            kind: kind(source).unwrap_or_else(|error| panic!("{error}")),
             address: Address::new("TEST", "room").expect("these are good names"),
             config: BTreeMap::new(),
             instance: None,
@@ -134,7 +155,11 @@ impl TestRoom {
 
     /// A client connects to `/ws` with a query. The room may refuse it, with a status and a reason.
     pub fn connect(&mut self, name: &str, query: &str) -> Result<TestClient, (u16, String)> {
-        let user = user(name);
+        self.connect_as(user(name), query)
+    }
+
+    /// As [`connect`](Self::connect), as a user with any id and name.
+    pub fn connect_as(&mut self, user: User, query: &str) -> Result<TestClient, (u16, String)> {
         let ear = Arc::new(Ear::default());
         let socket = Socket {
             id: self.next_id,
@@ -352,12 +377,19 @@ impl TestRoom {
         match fault {
             Fault::OutOfCpu => TurnFailure::Cpu { limit: limits.turn_cpu },
             Fault::OutOfMemory => TurnFailure::Memory { limit_bytes: limits.memory_bytes },
-            Fault::Crash => {
-                self.restart();
-                let cause = "the host died before the commit, as the test wanted".into();
-                TurnFailure::Trap { cause, output: String::new() }
+            Fault::CommitFails => {
+                for (_, socket) in self.sockets.iter() {
+                    socket.client.close(1011, "the room failed; come back");
+                }
+                self.never_committed("the disk failed at the commit, as the test wanted")
             }
+            Fault::Crash => self.never_committed("the host died before the commit, as the test wanted"),
         }
+    }
+
+    fn never_committed(&mut self, cause: &str) -> TurnFailure {
+        self.restart();
+        TurnFailure::Trap { cause: cause.into(), output: String::new() }
     }
 
     /// What a turn did happens at once: there is no disk to wait for.
@@ -395,6 +427,13 @@ impl TestRoom {
             Audience::Everyone(except) => self.sockets.select(&Filter { except, ..Filter::default() }),
             Audience::These(keys) => keys,
         }
+    }
+}
+
+/// Bytes are a component, as [`TestRoom::new`] takes them.
+impl From<&'static [u8]> for TestRoom {
+    fn from(wasm: &'static [u8]) -> Self {
+        TestRoom::new(wasm)
     }
 }
 

@@ -3,7 +3,8 @@
 use dormouse::guest::{Decision, Lane, Moment, RouterKind, TurnFailure};
 use dormouse::model::Request;
 
-use crate::{ENGINE, drive};
+use crate::component::ENGINE;
+use crate::drive;
 
 /// One router under test.
 pub struct TestRouter {

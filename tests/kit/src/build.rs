@@ -1,0 +1,80 @@
+//! The component of a crate, built by a cargo of its own while the crate's tests run.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// What rooms are compiled for.
+const TARGET: &str = "wasm32-wasip2";
+
+/// Build the crate in a folder as its users do, and say where its component is.
+pub(crate) fn component(folder: &Path, target_directory: &Path) -> Result<PathBuf, String> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(folder)
+        .args(["build", "--lib", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
+        // Not where the tests are built: whoever builds those may hold the lock on that directory.
+        .arg("--target-dir")
+        .arg(target_directory.join("guests"))
+        .stdin(Stdio::null());
+    // What is meant for the build of the tests, or for clippy's, would build another component.
+    for (name, _) in env::vars_os() {
+        if meant_for_the_tests(&name.to_string_lossy()) {
+            command.env_remove(name);
+        }
+    }
+    let shown = folder.display();
+    let output = command.output().map_err(|error| format!("cargo cannot be run to build {shown}: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{shown} does not build for {TARGET}{}:\n{said}", hint(&said)));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.lines().filter_map(component_of).last().ok_or_else(|| {
+        format!("{shown} makes no component; give it `crate-type = [\"cdylib\"]` under [lib] in its Cargo.toml")
+    })
+}
+
+fn meant_for_the_tests(name: &str) -> bool {
+    name.starts_with("CARGO_BUILD_")
+        || name.starts_with("CARGO_PROFILE_")
+        || name.starts_with("RUSTC")
+        || ["CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTFLAGS"].contains(&name)
+}
+
+/// What to do, where that can be told from what the compiler says.
+fn hint(said: &str) -> &'static str {
+    let target_is_missing = said.contains("target may not be installed") || said.contains("can't find crate for `std`");
+    if target_is_missing { "; add the target with: rustup target add wasm32-wasip2" } else { "" }
+}
+
+/// The component that a line of cargo's report is about. Those of dependencies come before it.
+fn component_of(line: &str) -> Option<PathBuf> {
+    let report = serde_json::from_str::<Value>(line).ok()?;
+    let files = report["filenames"].as_array()?.iter().filter_map(Value::as_str);
+    files.filter(|file| file.ends_with(".wasm")).map(PathBuf::from).next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_component_is_found_in_what_cargo_reports() {
+        let line = r#"{"reason":"compiler-artifact","filenames":["/t/wasm32-wasip2/release/quiz.wasm"]}"#;
+        assert_eq!(component_of(line), Some(PathBuf::from("/t/wasm32-wasip2/release/quiz.wasm")));
+        for other in ["", "{}", r#"{"filenames":["/t/libserde.rlib"]}"#] {
+            assert_eq!(component_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn who_lacks_the_target_is_told_how_to_get_it() {
+        assert!(hint("error[E0463]: can't find crate for `std`").contains("rustup target add"));
+        assert_eq!(hint("error[E0308]: mismatched types"), "");
+    }
+}
