@@ -1,6 +1,7 @@
 //! The command line: arguments to a configuration, a configuration to a server, an error to an exit code.
 
 mod bench;
+mod new;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ enum Command {
     Token(Token),
     /// Check a configuration and the components it names, and say what each can do
     Check(Common),
+    New(new::New),
     Bench(bench::Bench),
 }
 
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve(args),
         Command::Token(args) => token(args),
         Command::Check(args) => check(&args),
+        Command::New(args) => new::run(&args),
         Command::Bench(args) => {
             raise_file_limit();
             bench::run(args)

@@ -16,6 +16,7 @@ mod hibernation;
 mod identity;
 mod joining;
 mod limits;
+mod new;
 mod ordering;
 mod reaching;
 mod routes;

@@ -1,0 +1,145 @@
+//! `dormouse new`: a crate that builds, with a test that passes, to change into something better.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, Parser, Subcommand};
+
+/// Make a crate to begin with
+#[derive(Parser)]
+pub(crate) struct New {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Subcommand)]
+enum Kind {
+    /// A room in Rust, with a test
+    Room(Room),
+}
+
+#[derive(Args)]
+struct Room {
+    /// Its name, which becomes that of a folder and of a crate; or a path that ends with it
+    #[arg(value_name = "NAME")]
+    path: PathBuf,
+    /// The folder of Dormouse's source, whose libraries it is built with [default: the one this program was built in]
+    #[arg(long, value_name = "PATH")]
+    kit: Option<PathBuf>,
+}
+
+/// The longest name. With `.wasm` behind it, it fits every file system.
+const NAME_BYTES: usize = 64;
+
+/// The files of a room, and what stands in them.
+const FILES: [(&str, &str); 6] = [
+    ("Cargo.toml", include_str!("../templates/room/Cargo.toml.txt")),
+    ("src/lib.rs", include_str!("../templates/room/lib.rs")),
+    ("tests/room.rs", include_str!("../templates/room/test.rs")),
+    ("dormouse.toml", include_str!("../templates/room/dormouse.toml")),
+    ("README.md", include_str!("../templates/room/README.md")),
+    (".gitignore", include_str!("../templates/room/gitignore")),
+];
+
+/// What is copied from Dormouse's own source: the versions that were tested, and the compiler with its target.
+const COPIED: [&str; 2] = ["Cargo.lock", "rust-toolchain.toml"];
+
+/// Where the libraries are in Dormouse's source.
+const KIT: &str = "components/kit";
+const TEST_KIT: &str = "tests/kit";
+
+pub(crate) fn run(args: &New) -> anyhow::Result<()> {
+    let Kind::Room(args) = &args.kind;
+    let name = args.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    check_name(name)?;
+    let shown = args.path.display();
+    ensure!(
+        args.path.symlink_metadata().is_err(),
+        "{shown} is there already, and stays as it is; choose another name, or remove it"
+    );
+    let source = match &args.kit {
+        Some(path) => given_source(path)?,
+        None => own_source()?,
+    };
+    let written = write(&args.path, name, &source);
+    written.with_context(|| format!("{shown} is not whole; remove what there is of it, and try again"))?;
+    println!("made {shown}; go on with\n\n  cd {shown}\n  cargo test\n\nand with its README.md");
+    Ok(())
+}
+
+/// What cargo, a component's file and Rust's own paths all take as a name.
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let good = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-' || char == '_';
+    ensure!(
+        name.starts_with(|first: char| first.is_ascii_lowercase()) && name.chars().all(good),
+        "{name:?} is no name for a room; begin with a letter and use lower-case letters, digits, - and _, such as my-room"
+    );
+    ensure!(name.len() <= NAME_BYTES, "the name has {} bytes; {NAME_BYTES} are the most", name.len());
+    let word = name.replace('-', "_");
+    ensure!(
+        !TAKEN.contains(&word.as_str()),
+        "{name} means something else to Rust already; choose a longer name, such as {name}-room"
+    );
+    Ok(())
+}
+
+/// Words of the language, and the crates that the room names.
+#[rustfmt::skip]
+const TAKEN: &[&str] = &[
+    "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue", "core", "crate", "do",
+    "dormouse_room", "dormouse_test", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if",
+    "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "proc_macro", "pub", "ref",
+    "return", "self", "serde", "static", "std", "struct", "super", "test", "trait", "true", "try", "type", "typeof",
+    "union", "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
+
+fn given_source(path: &Path) -> anyhow::Result<PathBuf> {
+    ensure!(
+        is_source(path),
+        "{} is not the folder of Dormouse's source: there is no {KIT} with a Cargo.toml in it; give the folder that has it",
+        path.display()
+    );
+    path.canonicalize().with_context(|| format!("{} cannot be read", path.display()))
+}
+
+/// The source that this program was built in, while the program is still there: above it.
+fn own_source() -> anyhow::Result<PathBuf> {
+    let program = env::current_exe().and_then(fs::canonicalize).context("where this program is cannot be told")?;
+    match program.ancestors().find(|folder| is_source(folder)) {
+        Some(source) => Ok(source.to_owned()),
+        None => bail!(
+            "a room is built with Dormouse's source, and {} is not in it; say with --kit where it is",
+            program.display()
+        ),
+    }
+}
+
+fn is_source(folder: &Path) -> bool {
+    [KIT, TEST_KIT].iter().all(|library| folder.join(library).join("Cargo.toml").is_file())
+}
+
+fn write(folder: &Path, name: &str, source: &Path) -> anyhow::Result<()> {
+    let toml_path = |library| {
+        let path = source.join(library);
+        let path = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+        Ok::<_, anyhow::Error>(toml::Value::from(path).to_string())
+    };
+    let (kit, test_kit) = (toml_path(KIT)?, toml_path(TEST_KIT)?);
+    for (file, template) in FILES {
+        let text = template
+            .replace("{{name}}", name)
+            .replace("{{file}}", &name.replace('-', "_"))
+            .replace("{{kit}}", &kit)
+            .replace("{{test_kit}}", &test_kit);
+        let path = folder.join(file);
+        fs::create_dir_all(path.parent().expect("it is in a folder"))?;
+        fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    for file in COPIED {
+        let from = source.join(file);
+        fs::copy(&from, folder.join(file)).with_context(|| format!("{} cannot be copied", from.display()))?;
+    }
+    Ok(())
+}
