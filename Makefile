@@ -10,7 +10,7 @@ SERVE_DATA ?= ./dormouse-serve-data
 WASMTIME ?= wasmtime
 WASMTIME_VERSION = 48.0.8
 
-.PHONY: run serve-wasm serve-component test-serve test lint bench instructions compare curves compare-setup setup client-setup clean
+.PHONY: run serve-wasm serve-component test-serve test lint bench instructions compare curves compare-setup setup client-setup javascript clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
@@ -24,7 +24,7 @@ serve-wasm: serve-component ## The shipped rooms under stock `wasmtime serve`, o
 serve-component: setup ## Only its component: target/dormouse-serve.wasm
 	cargo run --package dormouse-serve -- target/dormouse-serve.wasm
 
-test: setup client-setup ## Every test: Rust's, then the browser client's, against the binary that those have built
+test: setup client-setup javascript ## Every test: Rust's, then the browser client's, against the binary that those have built
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
 	cargo test --workspace --exclude unruly --exclude dormouse-serve-tests
 	cd client && CHROMIUM=$(CHROMIUM) npm test
@@ -69,6 +69,12 @@ setup:
 	@command -v cargo >/dev/null || { echo "Dormouse is built with Rust: install it from rustup.rs, then try again" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "A linker is missing: install gcc or clang, then try again" >&2; exit 1; }
 	@rustc --print target-libdir --target wasm32-wasip2 2>/dev/null | xargs -I{} test -d {} || rustup target add wasm32-wasip2 || { echo "The target wasm32-wasip2 is missing and rustup could not add it" >&2; exit 1; }
+
+javascript: components/examples/javascript/dist/auction.wasm ## Build the example room in JavaScript
+
+components/examples/javascript/dist/auction.wasm: $(wildcard components/examples/javascript/*.js components/examples/javascript/package*.json wit/*.wit)
+	@command -v npm >/dev/null || { echo "The room in JavaScript is built with Node: install Node.js 20.19 or newer, then try again" >&2; exit 1; }
+	cd components/examples/javascript && npm ci --no-audit --no-fund && npm run build
 
 clean:
 	cargo clean

@@ -15,5 +15,6 @@ mod wit;
 mod authors;
 mod chat;
 mod examples;
+mod javascript;
 mod presence;
 mod router;

@@ -14,6 +14,7 @@ mod embedding;
 mod events;
 mod hibernation;
 mod identity;
+mod javascript;
 mod joining;
 mod limits;
 mod new;

@@ -1,0 +1,39 @@
+// What a room in JavaScript wants beside the contract: JSON in storage, in messages and over HTTP.
+import { broadcast as broadcastMessage } from "dormouse:room/sockets@0.1.0";
+import { get, put } from "dormouse:room/storage@0.1.0";
+
+const encode = (value) => new TextEncoder().encode(JSON.stringify(value));
+const decode = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
+const message = (value) => ({ tag: "text", val: JSON.stringify(value) });
+const key = (name) => new TextEncoder().encode(name);
+
+/** The value under a key, where there is one. */
+export const read = (name) => {
+  const value = get(key(name));
+  return value && decode(value);
+};
+
+/** Set the value under a key. */
+export const write = (name, value) => put(key(name), encode(value));
+
+/** Tell one client. */
+export const tell = (socket, value) => socket.send(message(value));
+
+/** Tell all clients. */
+export const broadcast = (value) => broadcastMessage(message(value), { except: { tag: "nobody" } });
+
+/** The body of a request, where it is JSON. */
+export const body = (request) => {
+  try {
+    return decode(request.body);
+  } catch {
+    return undefined;
+  }
+};
+
+/** An answer over HTTP: a value, or with a status of 400 and above what was wrong. */
+export const answer = (status, value) => ({
+  status,
+  headers: [["content-type", status < 400 ? "application/json" : "application/problem+json"]],
+  body: encode(status < 400 ? value : { type: "about:blank", status, detail: value }),
+});

@@ -1,0 +1,48 @@
+// An auction: the highest bid when the hammer falls wins, and each bid gives the others ten seconds more.
+// `POST {"thing":"a lamp"}` begins it, and a client bids by saying a number.
+import { set } from "dormouse:room/timers@0.1.0";
+
+import { answer, body, broadcast, read, tell, write } from "./kit.js";
+
+const UNTIL_THE_HAMMER_MS = 10_000n;
+
+// Read each time: what a variable holds is gone when the room sleeps.
+const auction = () => read("auction") ?? { thing: null, bid: 0, bidder: null, sold: false };
+
+const change = (auction) => {
+  write("auction", auction);
+  broadcast(auction); // heard when it is on disk, and not before
+  return auction;
+};
+
+export const room = {
+  wake() {},
+
+  onConnect(_request, socket) {
+    tell(socket, auction());
+  },
+
+  onMessage(sender, message) {
+    const now = auction();
+    const bid = message.tag === "text" ? Number(message.val) : NaN;
+    if (!now.thing || now.sold || !(bid > now.bid)) {
+      tell(sender, { type: "error", code: "no_bid", message: `bid more than ${now.bid}, while there is time` });
+      return;
+    }
+    change({ ...now, bid, bidder: sender.user().name });
+    set("hammer", { tag: "after", val: UNTIL_THE_HAMMER_MS }, new Uint8Array());
+  },
+
+  onClose() {},
+
+  onTimer(_hammer) {
+    change({ ...auction(), sold: true });
+  },
+
+  onRequest(request) {
+    if (request.method !== "POST") return answer(200, auction());
+    const thing = body(request)?.thing;
+    if (typeof thing !== "string" || auction().thing) return answer(400, "send one thing, once");
+    return answer(200, change({ ...auction(), thing }));
+  },
+};

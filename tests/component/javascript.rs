@@ -1,0 +1,105 @@
+//! The example room in JavaScript: the contract is kept by an engine in a component, as it is by Rust.
+
+#![deny(dead_code)]
+
+use std::time::Duration;
+
+use dormouse_test::{Fault, Message, TestClient, TestRoom, body, hush, problem};
+use serde_json::{Value, json};
+
+const AUCTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../components/examples/javascript/dist/auction.wasm");
+
+dormouse_test::kept_and_forgetful! { room();
+    the_highest_bid_when_the_hammer_falls_wins,
+    a_bid_gives_the_others_ten_seconds_more,
+    a_bid_that_is_none_is_told_to_its_bidder_alone,
+    an_auction_goes_on_after_a_restart,
+    what_is_no_thing_begins_no_auction,
+    a_turn_that_is_lost_leaves_nothing_behind,
+    letters_of_every_language_come_back_as_they_were,
+}
+
+fn room() -> TestRoom {
+    assert!(std::fs::exists(AUCTION).unwrap_or(false), "the room in JavaScript is not built: run `make javascript`");
+    TestRoom::of_file(AUCTION)
+}
+
+fn begin(room: &mut TestRoom) -> (TestClient, TestClient) {
+    assert_eq!(body(&room.post("host", "/messages", &[], r#"{"thing":"a lamp"}"#))["thing"], "a lamp");
+    let clients = (room.join("ana"), room.join("bo"));
+    hush([&clients.0, &clients.1]);
+    clients
+}
+
+fn last(client: &TestClient) -> Value {
+    client.hears().pop().unwrap_or_default()
+}
+
+fn the_highest_bid_when_the_hammer_falls_wins(mut room: TestRoom) {
+    let (ana, bo) = begin(&mut room);
+    room.say(&ana, "5");
+    room.say(&bo, "7.5");
+    assert_eq!(ana.hears().len(), 2);
+    room.advance(Duration::from_secs(10));
+    assert_eq!(last(&ana), json!({ "thing": "a lamp", "bid": 7.5, "bidder": "bo", "sold": true }));
+    room.say(&ana, "100");
+    assert_eq!(last(&ana)["code"], "no_bid");
+    room.leave(&ana);
+}
+
+fn a_bid_gives_the_others_ten_seconds_more(mut room: TestRoom) {
+    let (ana, bo) = begin(&mut room);
+    room.say(&ana, "5");
+    room.advance(Duration::from_secs(9));
+    room.say(&bo, "6");
+    room.advance(Duration::from_secs(9));
+    assert_eq!(last(&bo)["sold"], false);
+    room.advance(Duration::from_secs(1));
+    assert_eq!(last(&bo)["sold"], true);
+}
+
+fn a_bid_that_is_none_is_told_to_its_bidder_alone(mut room: TestRoom) {
+    let (ana, bo) = begin(&mut room);
+    room.say(&bo, "5");
+    hush([&ana, &bo]);
+    for bid in ["5", "-1", "much", "", "{}", "NaN"] {
+        room.say(&ana, bid);
+        assert_eq!(last(&ana)["code"], "no_bid", "{bid}");
+    }
+    room.try_say(&ana, Message::Binary(vec![9])).unwrap();
+    assert!(bo.hears().is_empty());
+}
+
+fn an_auction_goes_on_after_a_restart(mut room: TestRoom) {
+    let (ana, _) = begin(&mut room);
+    room.say(&ana, "5");
+    room.restart();
+    let bo = room.join("bo");
+    assert_eq!(last(&bo)["bid"], 5);
+    room.advance(Duration::from_secs(10));
+    assert_eq!(last(&bo)["sold"], true);
+    assert_eq!(body(&room.get("bo", "/messages", ""))["bidder"], "ana");
+}
+
+fn what_is_no_thing_begins_no_auction(mut room: TestRoom) {
+    for text in ["", "a lamp", "{}", r#"{"thing":7}"#, "null"] {
+        assert_eq!(problem(&room.post("host", "/messages", &[], text)), 400, "{text}");
+    }
+    begin(&mut room);
+    assert_eq!(problem(&room.post("host", "/messages", &[], r#"{"thing":"another"}"#)), 400);
+}
+
+fn a_turn_that_is_lost_leaves_nothing_behind(mut room: TestRoom) {
+    let (ana, bo) = begin(&mut room);
+    room.next_turn_meets(Fault::OutOfCpu);
+    room.try_say(&ana, Message::Text("5".into())).expect_err("it is lost");
+    assert!(bo.hears().is_empty() && room.timers().is_empty());
+    room.say(&ana, "4");
+    assert_eq!(last(&bo)["bid"], 4);
+}
+
+fn letters_of_every_language_come_back_as_they_were(mut room: TestRoom) {
+    let thing = "лампа 🛋️ «é» \u{0}";
+    room.post("host", "/messages", &[], &json!({ "thing": thing }).to_string());
+    assert_eq!(last(&room.join("ana"))["thing"], thing);
+}
