@@ -173,6 +173,7 @@ fn check(args: &Common) -> anyhow::Result<()> {
     let config = load(args)?;
     config.check()?;
     dormouse::edge::Verifier::new(&config.identity)?;
+    dormouse::outbound::Outbound::new(config.outbound_ca.as_deref())?;
     let loaded = dormouse::components(&config, &Default::default(), None)?;
     for (name, namespace) in &loaded.namespaces {
         println!("namespace {name}: {}", config.namespaces[name].component);

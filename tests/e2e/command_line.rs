@@ -25,8 +25,20 @@ fn says(output: &Output) -> String {
 /// The example configuration that the README shows.
 fn readme_example() -> String {
     let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once("```toml\n").expect("the README shows a configuration");
+    let (_, rest) = readme.split_once("\n## Running it\n").expect("there is such a section");
+    let (_, rest) = rest.split_once("```toml\n").expect("it shows a configuration");
     rest.split_once("```").expect("the example ends").0.to_owned()
+}
+
+#[test]
+fn every_piece_of_configuration_in_the_readme_is_understood() {
+    let pieces = include_str!("../../README.md").split("```toml\n").skip(1).collect::<Vec<_>>();
+    assert!(pieces.len() >= 2, "{}", pieces.len());
+    for piece in pieces {
+        let piece = piece.split_once("```").expect("it ends").0;
+        let config = dormouse::config::Config::parse(piece).unwrap_or_else(|error| panic!("{piece}: {error}"));
+        config.check().unwrap_or_else(|error| panic!("{piece}: {error}"));
+    }
 }
 
 #[test]
@@ -37,6 +49,8 @@ fn the_example_in_the_readme_is_a_good_configuration() {
     std::fs::write(&file, &example).unwrap();
     std::fs::write(directory.path().join("jwt.secret"), "a secret of at least thirty-two bytes").unwrap();
     std::fs::write(directory.path().join("poll.wasm"), dormouse_bundle::UNRULY).unwrap();
+    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+    std::fs::write(directory.path().join("company-ca.pem"), authority).unwrap();
     let output = run(&["check", "--config", file.to_str().unwrap()]);
     assert!(output.status.success(), "{}", says(&output));
     let shown = dormouse::config::Config::parse(&example).unwrap();

@@ -364,6 +364,15 @@ async fn a_server_that_does_not_answer_costs_so_much_time_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_room_that_does_not_answer_in_time_costs_the_call_alone() {
+    let server = callers("[limits]\nturn_calls_within = \"200ms\"", "").await;
+    let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "say": { "do": "spin" } });
+    let said = tell(&server, "a", call).await;
+    assert!(said["error"].as_str().is_some_and(|said| said.contains("Timeout")), "{said}");
+    assert_eq!(tell(&server, "a", json!({ "do": "look" })).await["count"], 1);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_too_large_is_none() {
     let elsewhere = Elsewhere::start(|_| answer(200, &"x".repeat((16 << 20) + 1))).await;
     let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;

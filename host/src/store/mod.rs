@@ -17,7 +17,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -126,7 +126,8 @@ pub enum CommitError {
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    disk: Arc<dyn Disk>,
+    /// Absent once it was closed: whoever still holds the store by then does not hold its files.
+    disk: RwLock<Option<Arc<dyn Disk>>>,
     group: Group,
     options: StoreOptions,
     epoch: u64,
@@ -216,7 +217,14 @@ impl Store {
         let last_group = records::last_group(&*disk)?;
         let group = Group::start(disk.clone(), mark, last_group, options.queue_bytes);
         watch::start(path.map(Path::to_owned), options.clone(), &group);
-        Ok(Store(Arc::new(Inner { disk, group, options, epoch, next_room, owned: Arc::default() })))
+        Ok(Store(Arc::new(Inner {
+            disk: RwLock::new(Some(disk)),
+            group,
+            options,
+            epoch,
+            next_room,
+            owned: Arc::default(),
+        })))
     }
 
     /// Which start of this store this is: 1, 2, 3 …
@@ -233,13 +241,14 @@ impl Store {
             return Err(StorageFailed(failed.to_string()));
         }
         let owner = Owner::of(address, &self.0.owned)?;
-        let record = records::room(&*self.0.disk, address)?;
-        let (timers, posts) = match &record {
-            Some(record) => {
-                (records::timers(&*self.0.disk, record.id)?.collect(), records::posts(&*self.0.disk, record.id)?)
-            }
-            None => Default::default(),
-        };
+        let (record, timers, posts) = self.0.read(|disk| {
+            let record = records::room(disk, address)?;
+            let (timers, posts) = match &record {
+                Some(record) => (records::timers(disk, record.id)?.collect(), records::posts(disk, record.id)?),
+                None => Default::default(),
+            };
+            Ok((record, timers, posts))
+        })?;
         let log = RoomLog {
             store: self.clone(),
             owner: Arc::new(owner),
@@ -255,12 +264,12 @@ impl Store {
 
     /// Every room that has a timer or a post, and when its first one is due. A room that has both comes twice.
     pub fn rooms_to_wake(&self) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
-        records::rooms_to_wake(&*self.0.disk)
+        self.0.read(records::rooms_to_wake)
     }
 
     /// The names of rooms that have committed something, in order, beginning behind `after`.
     pub fn names(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<BTreeSet<String>, StorageFailed> {
-        records::names(&*self.0.disk, namespace, after, limit)
+        self.0.read(|disk| records::names(disk, namespace, after, limit))
     }
 
     /// Whether so much is on its way to the disk that rooms should wait.
@@ -281,9 +290,20 @@ impl Store {
         self.0.group.failed()
     }
 
-    /// Commit what waits and release the files. Later commits fail.
+    /// Commit what waits and release the files, whoever still holds the store. Later reads and commits fail.
     pub fn close(&self) {
         self.0.group.close();
+        let disk = self.0.disk.write().expect("no holder of this lock panics").take();
+        drop(disk);
+    }
+}
+
+impl Inner {
+    fn read<T>(&self, read: impl FnOnce(&dyn Disk) -> Result<T, StorageFailed>) -> Result<T, StorageFailed> {
+        match &*self.disk.read().expect("no holder of this lock panics") {
+            Some(disk) => read(&**disk),
+            None => Err(StorageFailed("the store is closed".into())),
+        }
     }
 }
 
@@ -366,17 +386,17 @@ pub struct RoomReader {
 impl RoomReader {
     /// The last post of another room that this one took.
     pub fn last_taken(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
-        records::last_taken(&*self.store.0.disk, self.id, sender)
+        self.store.0.read(|disk| records::last_taken(disk, self.id, sender))
     }
 }
 
 impl Storage for RoomReader {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
-        Ok(self.store.0.disk.get(&records::entry_key(self.id, key))?)
+        self.store.0.read(|disk| Ok(disk.get(&records::entry_key(self.id, key))?))
     }
 
     fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
-        records::scan_entries(&*self.store.0.disk, self.id, range, visit)
+        self.store.0.read(|disk| records::scan_entries(disk, self.id, range, visit))
     }
 }
 

@@ -46,19 +46,21 @@ enum End {
 /// Serve a reader that has joined, until one side ends it.
 pub(crate) fn serve(room: &Room, socket: u64, out: ResponseOutparam, headers: &[(String, String)]) {
     let Some(stream) = Stream::begin(out, headers) else { return leave(room, socket, 1006, "", false) };
-    match listen(room, socket, &stream) {
+    let mut queue = Queue::default();
+    match listen(room, socket, &stream, &mut queue) {
         End::Gone => leave(room, socket, 1006, "", false),
         End::Close(code, reason) => {
             // Others hear of it at once, however slowly the goodbye goes out.
             leave(room, socket, code, &reason, true);
-            say_goodbye(&stream, &events::close(code, &reason));
+            queue.forget_what_was_not_begun();
+            queue.push(events::close(code, &reason));
+            say_goodbye(&stream, &mut queue);
             stream.end();
         }
     }
 }
 
-fn listen(room: &Room, socket: u64, stream: &Stream) -> End {
-    let mut queue = Queue::default();
+fn listen(room: &Room, socket: u64, stream: &Stream, queue: &mut Queue) -> End {
     let mut troubles = 0;
     let began = monotonic_clock::now();
     let (mut renewed, mut caught_up, mut wrote) = (began, began, began);
@@ -132,10 +134,8 @@ fn leave(room: &Room, socket: u64, code: u16, reason: &str, clean: bool) {
     }
 }
 
-fn say_goodbye(stream: &Stream, goodbye: &str) {
+fn say_goodbye(stream: &Stream, queue: &mut Queue) {
     let until = monotonic_clock::now() + CLOSE_WITHIN;
-    let mut queue = Queue::default();
-    queue.push(goodbye.to_owned());
     while queue.write(stream) != Flow::Gone && !queue.is_empty() && monotonic_clock::now() < until {
         stream.wait(LOOK_EVERY, true);
     }
@@ -166,6 +166,12 @@ impl Queue {
 
     fn is_empty(&self) -> bool {
         self.events.is_empty()
+    }
+
+    /// A client that has read the half of an event must get the rest, or what follows would be a part of it.
+    fn forget_what_was_not_begun(&mut self) {
+        self.events.truncate(usize::from(self.written > 0));
+        self.bytes = self.events.iter().map(String::len).sum::<usize>() - self.written;
     }
 
     /// Write what the client takes. Even with nothing to write it notices that the client has gone.

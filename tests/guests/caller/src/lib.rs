@@ -23,6 +23,8 @@ enum Command {
     Flaky { times: i64 },
     /// Count in memory that is not kept, and fail.
     Fail,
+    /// Compute until the turn is cut off.
+    Spin,
     /// The count.
     Look,
     /// Ask another room, as `user` where one is given; then fail, where `fail` is said.
@@ -80,6 +82,9 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
             return Ok((if count > times { 200 } else { 503 }, json!({ "count": count })));
         }
         Command::Fail => return Err(Error::new("as it was told")),
+        Command::Spin => loop {
+            std::hint::black_box(());
+        },
         Command::Look => json!({ "count": COUNT.get()? }),
         Command::Call { namespace, name, say, user, fail } => {
             let answer = call(&namespace, &name, &say, user)?;
