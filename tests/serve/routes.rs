@@ -28,6 +28,9 @@ fn comparable(answer: &Answer) -> Value {
     json!({ "status": answer.status.as_u16(), "headers": headers, "body": body })
 }
 
+/// Method, path, headers and body of a request.
+type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+
 #[tokio::test]
 async fn it_answers_as_the_host_does() {
     let (host, wasmtime) = (Host::start().await, Wasmtime::start().await);
@@ -37,7 +40,7 @@ async fn it_answers_as_the_host_does() {
     let long = format!("/rooms/{}/messages", "x".repeat(129));
     let large = "x".repeat((1 << 20) + 1);
     let longest = json!({ "content": "🐭".repeat(1500) }).to_string();
-    let requests: &[(&str, &str, &[(&str, &str)], &str)] = &[
+    let requests: &[Asked] = &[
         ("GET", "/rooms/lobby/messages", &[ana], ""),
         ("POST", "/rooms/lobby/messages", &[ana], r#"{"content":"one"}"#),
         ("POST", "/rooms/lobby/messages", &[("authorization", "Bearer 2:bø")], r#"{"content":"zwei"}"#),

@@ -34,7 +34,7 @@ pub(crate) fn component(folder: &Path, target_directory: &Path) -> Result<PathBu
         return Err(format!("{shown} does not build for {TARGET}{}:\n{said}", hint(&said)));
     }
     let said = String::from_utf8_lossy(&output.stdout);
-    said.lines().filter_map(component_of).last().ok_or_else(|| {
+    said.lines().filter_map(component_of).next_back().ok_or_else(|| {
         format!("{shown} makes no component; give it `crate-type = [\"cdylib\"]` under [lib] in its Cargo.toml")
     })
 }
