@@ -10,7 +10,7 @@ SERVE_DATA ?= ./dormouse-serve-data
 WASMTIME ?= wasmtime
 WASMTIME_VERSION = 48.0.8
 
-.PHONY: run serve-wasm serve-component test-serve test lint bench instructions compare curves compare-setup setup client-setup javascript clean
+.PHONY: run serve-wasm serve-component test lint bench instructions compare curves compare-setup setup client-setup javascript clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
@@ -26,15 +26,8 @@ serve-component: setup ## Only its component: target/dormouse-serve.wasm
 
 test: setup client-setup javascript ## Every test: Rust's, then the browser client's, against the binary that those have built
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
-	cargo test --workspace --exclude unruly --exclude dormouse-serve-tests
+	cargo test --workspace --exclude unruly
 	cd client && CHROMIUM=$(CHROMIUM) npm test
-
-test-serve: setup ## components/serve under a real wasmtime, which this builds first, once, unless WASMTIME= names one
-ifeq ($(WASMTIME),wasmtime)
-	cargo build --manifest-path tests/serve/wasmtime/Cargo.toml --target-dir target
-endif
-	cargo build --package dormouse
-	cargo test --package dormouse-serve-tests
 
 lint: setup client-setup ## Format, lints and types, warnings as errors
 	cargo fmt --all --check

@@ -114,10 +114,8 @@ impl Wasmtime {
         std::fs::write(&component, dormouse_bundle::SERVE).expect("a file");
         let data = folder.path().join("data");
         std::fs::create_dir_all(&data).expect("a folder");
-        let binary = std::env::var_os("WASMTIME").map_or_else(
-            || built("dormouse-test-wasmtime", "`make test-serve` builds it, or name a wasmtime in WASMTIME"),
-            PathBuf::from,
-        );
+        let ours = env!("CARGO_BIN_EXE_dormouse-test-wasmtime");
+        let binary = std::env::var_os("WASMTIME").unwrap_or_else(|| ours.into());
         let mut command = Command::new(binary);
         command.args(["serve", "-S", "cli", "-O", "pooling-allocator=n", "--addr", "127.0.0.1:0", "--dir"]);
         command.arg(format!("{}::/data", data.display())).arg(&component);
