@@ -1,9 +1,12 @@
 //! Compiled code that is kept from start to start.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
 
 use crate::harness::Server;
 
@@ -20,8 +23,11 @@ fn kept(directory: &Path) -> BTreeMap<String, (u64, Vec<u8>)> {
 
 #[tokio::test]
 async fn a_component_is_compiled_once_and_again_only_where_its_code_was_damaged() {
-    let server = Server::start().await;
-    let directory = server.directory.path().join("data/compiled");
+    let data = Arc::new(TempDir::new().unwrap());
+    let directory = data.path().join("data/compiled");
+    // What other tests have compiled is not provided where there is something already.
+    DirBuilder::new().mode(0o700).recursive(true).create(&directory).unwrap();
+    let server = Server::in_directory(data, "").await;
     let first = kept(&directory);
     assert_eq!(first.len(), 3, "the chat room, the presence tracker and the router");
 

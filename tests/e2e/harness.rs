@@ -87,7 +87,10 @@ impl Server {
             }
         });
         match tokio::time::timeout(PATIENCE, announced).await {
-            Ok(Ok(address)) => Ok(Server { child, address, directory, config: config.into(), log }),
+            Ok(Ok(address)) => {
+                compiled::share(&directory);
+                Ok(Server { child, address, directory, config: config.into(), log })
+            }
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -274,10 +277,66 @@ pub(crate) async fn connect(address: SocketAddr, path: &str, headers: &[(&str, &
     }
 }
 
+/// What servers of earlier tests have compiled, so that not each of a hundred compiles the same. A test that wants none of
+/// it makes the directory itself.
+mod compiled {
+    use std::fs::{self, DirBuilder};
+    use std::os::unix::fs::DirBuilderExt;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tempfile::TempDir;
+
+    /// So that no two copies are on their way under one name.
+    static COPIES: AtomicU64 = AtomicU64::new(0);
+
+    /// A component of JavaScript is ten times larger; few tests want it, and all would copy it.
+    const MOST_BYTES: u64 = 4 << 20;
+
+    fn shared() -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")
+    }
+
+    fn own(directory: &TempDir) -> PathBuf {
+        directory.path().join("data/compiled")
+    }
+
+    /// For a directory of data that no server has used yet.
+    pub(super) fn provide(directory: &TempDir) {
+        let own = own(directory);
+        if !own.exists() {
+            DirBuilder::new().mode(0o700).recursive(true).create(&own).expect("a directory");
+            copy_missing(&shared(), &own);
+        }
+    }
+
+    /// For the servers of other tests.
+    pub(super) fn share(directory: &TempDir) {
+        fs::create_dir_all(shared()).expect("a directory");
+        copy_missing(&own(directory), &shared());
+    }
+
+    /// Whatever does not work costs time and nothing else: what is torn is compiled again.
+    fn copy_missing(from: &Path, to: &Path) {
+        let Ok(files) = fs::read_dir(from) else { return };
+        for file in files.flatten() {
+            let name = file.file_name();
+            let number = COPIES.fetch_add(1, Ordering::Relaxed);
+            let unfinished = format!("{}-{number}.unfinished", std::process::id());
+            let (there, on_its_way) = (to.join(&name), to.join(unfinished));
+            let is_small = file.metadata().is_ok_and(|file| file.len() < MOST_BYTES);
+            if is_small && !there.exists() && fs::copy(file.path(), &on_its_way).is_ok() {
+                let _ = fs::rename(&on_its_way, there);
+            }
+        }
+    }
+}
+
 /// Start the binary on a free port.
 pub(crate) fn spawn(directory: &TempDir, config: &str, args: &[&str]) -> Child {
     let file = directory.path().join("dormouse.toml");
     std::fs::write(&file, config).expect("a file");
+    compiled::provide(directory);
     Command::new(env!("CARGO_BIN_EXE_dormouse"))
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(&file)
