@@ -150,6 +150,7 @@ impl Room {
                     self.show(&receipt);
                     if std::mem::take(&mut self.posts_wait) {
                         self.carry_posts();
+                        self.arm();
                     }
                 }
                 Next::Broken(error) => return Err(error.into()),
@@ -171,7 +172,8 @@ impl Room {
         let (address, namespace) = (life.address.clone(), life.namespace.clone());
         let Stored { log, timers, posts } = self.shared.store.room(&address)?;
         let ledger = Arc::new(Ledger::new(log.reader()));
-        let wakes_at = earliest(timers.earliest(), &posts, &BTreeSet::new());
+        let post = policy::next_post(&posts, &BTreeSet::new(), log.number());
+        let wakes_at = timers.earliest().into_iter().chain(post).min();
         self.mailbox.outbox.begin(log.number());
         let lent = Lent {
             address,
@@ -504,6 +506,7 @@ impl Room {
         if !turn.posts.is_empty() {
             let (commit, now) = (self.opened().log.number() + 1, clock::unix_millis());
             changes.posts = self.batch.number(commit, std::mem::take(&mut turn.posts), now);
+            self.posts_wait = true;
         }
         if let (Cause::Request { post: Some(post), .. }, Answer::Response(response)) = (&cause, &turn.answer)
             && response.status < 500
@@ -646,9 +649,12 @@ impl Room {
     /// Have the wheel wake us when the first timer or post is due. One that was put off leaves the old time in place: waking
     /// once too often is cheaper than keeping count.
     fn arm(&mut self) {
+        let has_posts = !self.opened().posts.is_empty();
+        let durable = if has_posts { self.mailbox.outbox.durable() } else { 0 };
         let opened = self.opened();
         let timer = opened.lent().timers.earliest();
-        let Some(at) = earliest(timer, &opened.posts, &opened.carried) else { return };
+        let post = policy::next_post(&opened.posts, &opened.carried, durable);
+        let Some(at) = timer.into_iter().chain(post).min() else { return };
         if opened.wakes_at.is_none_or(|set| at < set) {
             let before = opened.wakes_at.replace(at);
             let life = self.life();
@@ -693,12 +699,6 @@ impl Room {
     fn opened(&mut self) -> &mut Opened {
         self.life().opened.as_mut().expect("opened before its first event")
     }
-}
-
-/// When a room must be woken at the latest: for its first timer, or for a post that nobody carries.
-fn earliest(timer: Option<UnixMillis>, posts: &Posts, carried: &BTreeSet<PostNumber>) -> Option<UnixMillis> {
-    let post = posts.next().filter(|(number, _)| !carried.contains(number)).map(|(_, post)| post.at).min();
-    timer.into_iter().chain(post).min()
 }
 
 /// Who hears it is settled here and now: those who are in the room at the end of the turn.

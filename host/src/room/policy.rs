@@ -1,8 +1,11 @@
 //! What a room does when things go wrong or nothing happens, as pure functions over plain values.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::config::TIMER_BACKOFF_S;
+use crate::clock::UnixMillis;
+use crate::config::{POSTS_AT_ONCE_OF_A_ROOM, TIMER_BACKOFF_S};
+use crate::model::{PostNumber, Posts};
 
 /// How long after its `failures`th failure in a row a timer is tried again; absent when it is given up. `jitter`, from
 /// 0 to 1, spreads rooms that failed together over a quarter more.
@@ -18,9 +21,41 @@ pub(super) fn rooms_to_hibernate(idle: usize) -> usize {
     idle.div_ceil(20)
 }
 
+/// When a room must look at its posts by itself: for the first of those that can be carried. One that is carried, is not
+/// durable yet, or has no place among those that are carried, is looked at when that changes; to be woken for it before
+/// would be to be woken again and again.
+pub(super) fn next_post(posts: &Posts, carried: &BTreeSet<PostNumber>, durable: u64) -> Option<UnixMillis> {
+    if carried.len() >= POSTS_AT_ONCE_OF_A_ROOM {
+        return None;
+    }
+    let can_be = |number: &PostNumber| number.commit() <= durable && !carried.contains(number);
+    posts.next().filter(|(number, _)| can_be(number)).map(|(_, post)| post.at).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Destination, Post, Request};
+
+    #[test]
+    fn a_room_is_woken_for_posts_that_can_be_carried_and_for_no_others() {
+        let numbers = [PostNumber::new(1, 0), PostNumber::new(1, 1), PostNumber::new(2, 0)];
+        let post = |nth: usize| Post {
+            destination: Destination::Origin(nth.to_string()),
+            request: Request::default(),
+            at: 10 * nth as u64,
+            attempt: 0,
+        };
+        let posts = numbers.into_iter().enumerate().map(|(nth, number)| (number, post(nth))).collect::<Posts>();
+        let none = BTreeSet::new();
+        assert_eq!(next_post(&posts, &none, 2), Some(0));
+        assert_eq!(next_post(&posts, &none, 0), None, "none is durable");
+        assert_eq!(next_post(&posts, &BTreeSet::from([numbers[0]]), 1), Some(10), "the first is carried");
+        assert_eq!(next_post(&posts, &BTreeSet::from([numbers[0], numbers[1]]), 1), None, "the last is not durable");
+        let full = (0..POSTS_AT_ONCE_OF_A_ROOM as u16).map(|place| PostNumber::new(9, place)).collect();
+        assert_eq!(next_post(&posts, &full, 2), None, "as many are carried as may be");
+        assert_eq!(next_post(&Posts::default(), &none, 2), None);
+    }
 
     #[test]
     fn a_failed_timer_waits_twice_as_long_each_time_and_is_given_up_after_six() {
