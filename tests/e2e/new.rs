@@ -33,7 +33,7 @@ fn read(file: &Path) -> String {
 #[test]
 fn a_new_room_has_all_its_files_and_its_name_in_them() {
     let directory = TempDir::new().unwrap();
-    let output = dormouse(directory.path(), &["rooms/my-room"]);
+    let output = dormouse(directory.path(), &["rooms/my-room", "--kit", SOURCE]);
     assert!(output.status.success(), "{}", says(&output));
     assert!(says(&output).contains("cd rooms/my-room"), "{}", says(&output));
     let room = directory.path().join("rooms/my-room");
@@ -93,6 +93,23 @@ fn what_is_there_already_stays_as_it_is() {
 }
 
 #[test]
+fn a_program_in_its_source_need_not_be_told_where_that_is() {
+    let directory = TempDir::new().unwrap();
+    let source = directory.path().canonicalize().unwrap().join("source");
+    for file in ["components/kit/Cargo.toml", "tests/kit/Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
+        fs::create_dir_all(source.join(file).parent().unwrap()).unwrap();
+        fs::copy(Path::new(SOURCE).join(file), source.join(file)).unwrap();
+    }
+    let program = source.join("target/debug/dormouse");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_dormouse"), &program).unwrap();
+    let output = new_room(&program, directory.path(), &["quiz"]);
+    assert!(output.status.success(), "{}", says(&output));
+    let kit = source.join("components/kit");
+    assert!(read(&directory.path().join("quiz/Cargo.toml")).contains(&kit.display().to_string()));
+}
+
+#[test]
 fn a_program_far_from_its_source_asks_where_that_is() {
     let directory = TempDir::new().unwrap();
     let program = directory.path().join("dormouse");
@@ -114,7 +131,7 @@ async fn a_new_room_builds_and_is_served_with_its_own_configuration() {
     let directory = Arc::new(TempDir::new().unwrap());
     // Inside another workspace, to which it does not belong.
     fs::write(directory.path().join("Cargo.toml"), "[workspace]\nmembers = []\n").unwrap();
-    assert!(dormouse(directory.path(), &["my-room"]).status.success());
+    assert!(dormouse(directory.path(), &["my-room", "--kit", SOURCE]).status.success());
     let room = directory.path().join("my-room");
     let guests = Path::new(env!("CARGO_BIN_EXE_dormouse")).ancestors().nth(2).expect("it is in target").join("guests");
     let mut cargo = Command::new(env!("CARGO"));
