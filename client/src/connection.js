@@ -7,6 +7,9 @@
 
 import { CloseCode } from "./close-codes.js";
 
+/** `WebSocket.OPEN`: that global is not everywhere. */
+const OPEN = 1;
+
 /** Answered by the server itself, letter for letter, so that asking does not wake a room. */
 const PING = '{"type":"ping"}';
 const PONG = '{"type":"pong"}';
@@ -79,6 +82,9 @@ export class Connection {
 
   /** @param {string | ArrayBuffer} data */
   send(data) {
+    // One that is closing takes nothing more, and complains on the console. What was to go into it is as lost as what is
+    // on its way: whoever must know finds out after the next connection.
+    if (this.#ws.readyState > OPEN) return;
     this.#ws.send(data);
   }
 
@@ -86,7 +92,7 @@ export class Connection {
   probe() {
     if (!this.#manners.probing || !this.#opened || this.#asked) return;
     this.#asked = true;
-    this.#ws.send(PING);
+    this.send(PING);
     this.#arm(this.#timing.answerMs, () =>
       this.#end({ code: CloseCode.lost, reason: "no answer to a ping", cause: "silent" }),
     );

@@ -93,6 +93,14 @@ describe("hearing", () => {
     expect(network.last.binaryType).toBe("arraybuffer");
   });
 
+  test("a socket that is closing is given nothing, since a browser complains of it on the console", async () => {
+    const { room, network } = await connected();
+    const given = vi.spyOn(network.last, "send");
+    network.last.readyState = 2;
+    expect(room.send("late")).toBe("sent");
+    expect(given).not.toHaveBeenCalled();
+  });
+
   test("the answer to a ping is no message", async () => {
     const { network, heard } = await connected();
     network.last.say('{"type":"pong"}');
