@@ -1,6 +1,6 @@
 //! One room, from its first event until nothing can wake it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,14 +16,14 @@ use super::batch::Batch;
 use super::mailbox::{Incoming, Mailbox, Next};
 use super::outbox::{Held, Reply, Words};
 use super::pending::Ledger;
-use super::reach::{Outcome, PostId, Reach, post_backoff};
+use super::posting::{Outcome, PostId, Posting};
+use super::reach::Reach;
 use super::{ConnectError, Namespace, NoAnswer, Seat, Shared, policy};
 use crate::clock::{self, UnixMillis};
-use crate::config;
 use crate::guest::{Instance, Lent, Moment, Outside, TurnFailure};
 use crate::model::{
-    Address, Answer, Audience, Client, Event, Except, Message, Output, Post, PostNumber, Posts, Response, Said, Socket,
-    SocketKey, Sockets, StorageFailed, Timer, Turn, User,
+    Address, Answer, Audience, Client, Event, Except, Message, Output, PostNumber, Response, Said, Socket, SocketKey,
+    Sockets, StorageFailed, Timer, Turn, User,
 };
 use crate::store::{Changes, CommitError, Receipt, RoomLog, Stored};
 
@@ -48,12 +48,7 @@ struct Opened {
     now: UnixMillis,
     /// When the wheel will wake us.
     wakes_at: Option<UnixMillis>,
-    /// What it posted and nobody has taken yet.
-    posts: Posts,
-    /// Of those, which are being carried.
-    carried: BTreeSet<PostNumber>,
-    /// Posts of others that it took since it woke: what the disk knows is behind.
-    taken: BTreeMap<Address, PostNumber>,
+    posting: Posting,
 }
 
 /// A room while it runs.
@@ -172,8 +167,8 @@ impl Room {
         let (address, namespace) = (life.address.clone(), life.namespace.clone());
         let Stored { log, timers, posts } = self.shared.store.room(&address)?;
         let ledger = Arc::new(Ledger::new(log.reader()));
-        let post = policy::next_post(&posts, &BTreeSet::new(), log.number());
-        let wakes_at = timers.earliest().into_iter().chain(post).min();
+        let posting = Posting::new(posts);
+        let wakes_at = timers.earliest().into_iter().chain(posting.next_at(log.number())).min();
         self.mailbox.outbox.begin(log.number());
         let lent = Lent {
             address,
@@ -186,16 +181,7 @@ impl Room {
             commits_before: 0,
             posts_waiting: 0,
         };
-        let opened = Opened {
-            log,
-            ledger,
-            lent: Some(Box::new(lent)),
-            now: 0,
-            wakes_at,
-            posts,
-            carried: BTreeSet::new(),
-            taken: BTreeMap::new(),
-        };
+        let opened = Opened { log, ledger, lent: Some(Box::new(lent)), now: 0, wakes_at, posting };
         self.life().opened = Some(opened);
         Ok(())
     }
@@ -248,7 +234,7 @@ impl Room {
         let opened = self.opened();
         opened.lent().sockets.shrink();
         if nothing_on_its_way {
-            opened.taken.clear();
+            opened.posting.forget_taken();
         }
     }
 
@@ -261,7 +247,7 @@ impl Room {
         let Some(mut life) = self.life.take() else { return true };
         let opened = life.opened.as_mut().expect("opened before its first event");
         // One whose posts are being carried would be asked for at once, and would carry them again.
-        let rested = if opened.lent().sockets.is_empty() && opened.carried.is_empty() {
+        let rested = if opened.lent().sockets.is_empty() && !opened.posting.is_carrying() {
             self.shared.registry.forget(life, &self.mailbox)
         } else {
             self.mailbox.rest(life)
@@ -363,55 +349,23 @@ impl Room {
     /// Carry the posts that are due, as far as they are durable.
     fn carry_posts(&mut self) {
         let (now, durable) = (clock::unix_millis(), self.mailbox.outbox.durable());
-        let (shared, life) = (self.shared.clone(), self.life());
-        let (address, namespace) = (life.address.clone(), life.namespace.clone());
-        let opened = life.opened.as_mut().expect("opened before its first event");
-        let mut waits = false;
-        for (number, post) in opened.posts.next() {
-            if post.at > now || opened.carried.contains(&number) {
-                continue;
-            }
-            if number.commit() > durable {
-                waits = true;
-            } else if opened.carried.len() < config::POSTS_AT_ONCE_OF_A_ROOM {
-                opened.carried.insert(number);
-                shared.carry(&address, &namespace, number, post);
-            }
+        let due = self.opened().posting.begin(now, durable);
+        self.posts_wait |= due.more_wait_for_the_disk;
+        let life = self.life.as_ref().expect("a running room has its life");
+        for (number, post) in due.posts {
+            self.shared.carry(&life.address, &life.namespace, number, post);
         }
-        self.posts_wait |= waits;
     }
 
     /// A post was tried: forget it, or try it again later.
     fn posted(&mut self, number: PostNumber, outcome: Outcome) {
-        let now = clock::unix_millis();
-        let opened = self.opened();
-        opened.carried.remove(&number);
-        // Another life of this room may have settled it.
-        if let Some(post) = opened.posts.get(number) {
-            let tries = post.attempt + 1;
-            let to = &post.destination;
-            let again = match outcome {
-                Outcome::Taken => None,
-                Outcome::Refused(why) => {
-                    tracing::error!(%to, why, "a post was refused and is given up");
-                    None
-                }
-                Outcome::NotNow(why) => match post_backoff(tries, rand::random()) {
-                    Some(wait) => {
-                        tracing::warn!(%to, tries, why, "a post was not taken; it is tried again");
-                        Some(Post { at: now + wait.as_millis() as u64, attempt: tries, ..post.clone() })
-                    }
-                    None => {
-                        tracing::error!(%to, tries, why, "a post was tried too often and is given up");
-                        None
-                    }
-                },
-            };
-            let changes = Changes { posts: BTreeMap::from([(number, again.clone())]), ..Changes::default() };
+        let tried = self.opened().posting.tried(number, outcome, clock::unix_millis());
+        if let Some(changes) = tried {
+            let in_memory = Changes { posts: changes.posts.clone(), ..Changes::default() };
             // Where there is no space to write it down it holds in memory; only a restart before there is some would
             // carry it again, and who takes it once knows it.
             if self.write(changes).is_err() {
-                self.opened().posts.apply(number, again);
+                self.opened().posting.apply(&in_memory);
             }
         }
         self.carry_posts();
@@ -421,8 +375,8 @@ impl Room {
     /// Whether a post of another room has been taken already.
     fn has_taken(&mut self, post: &PostId) -> Result<bool, StorageFailed> {
         let opened = self.opened();
-        let last = match opened.taken.get(&post.sender) {
-            Some(last) => Some(*last),
+        let last = match opened.posting.last_taken(&post.sender) {
+            Some(last) => Some(last),
             None => opened.log.reader().last_taken(&post.sender)?,
         };
         Ok(last.is_some_and(|last| last >= post.number))
@@ -466,7 +420,7 @@ impl Room {
         let mut lent = opened.lent.take().expect("lent only while a turn runs");
         lent.outside = reach;
         lent.commits_before = commits_before;
-        lent.posts_waiting = opened.posts.len();
+        lent.posts_waiting = opened.posting.waiting();
         let lane = self.shared.lane.clone();
         let mut submitted = Ok(());
         // Earlier turns do not wait for one that takes long.
@@ -532,12 +486,7 @@ impl Room {
         let opened = self.opened();
         opened.log.has_space()?;
         opened.ledger.add(opened.log.number() + 1, &changes.writes);
-        for (number, post) in &changes.posts {
-            opened.posts.apply(*number, post.clone());
-        }
-        for (sender, number) in &changes.taken {
-            opened.taken.insert(sender.clone(), *number);
-        }
+        opened.posting.apply(&changes);
         self.set_timers(changes.timers.iter().map(|(name, timer)| (name.clone(), timer.clone())));
         self.batch.add(changes);
         Ok(())
@@ -649,11 +598,11 @@ impl Room {
     /// Have the wheel wake us when the first timer or post is due. One that was put off leaves the old time in place: waking
     /// once too often is cheaper than keeping count.
     fn arm(&mut self) {
-        let has_posts = !self.opened().posts.is_empty();
+        let has_posts = self.opened().posting.waiting() > 0;
         let durable = if has_posts { self.mailbox.outbox.durable() } else { 0 };
         let opened = self.opened();
         let timer = opened.lent().timers.earliest();
-        let post = policy::next_post(&opened.posts, &opened.carried, durable);
+        let post = opened.posting.next_at(durable);
         let Some(at) = timer.into_iter().chain(post).min() else { return };
         if opened.wakes_at.is_none_or(|set| at < set) {
             let before = opened.wakes_at.replace(at);

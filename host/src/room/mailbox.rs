@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::life::{Life, Room};
 use super::outbox::Outbox;
-use super::reach::{Outcome, PostId};
+use super::posting::{Outcome, PostId};
 use super::{ConnectError, NoAnswer, Seat, Shared};
 use crate::clock::UnixMillis;
 use crate::model::{AutoResponse, Client, Close, Message, PostNumber, Request, Response, SocketKey, User};

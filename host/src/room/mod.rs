@@ -16,6 +16,7 @@ mod mailbox;
 mod outbox;
 mod pending;
 mod policy;
+mod posting;
 mod reach;
 mod registry;
 mod visitor;

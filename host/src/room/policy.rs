@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::config::{POSTS_AT_ONCE_OF_A_ROOM, TIMER_BACKOFF_S};
+use crate::config::{POST_BACKOFF_MOST_S, POST_TRIES, POSTS_AT_ONCE_OF_A_ROOM, TIMER_BACKOFF_S};
 use crate::model::{PostNumber, Posts};
 
 /// How long after its `failures`th failure in a row a timer is tried again; absent when it is given up. `jitter`, from
@@ -12,6 +12,16 @@ use crate::model::{PostNumber, Posts};
 pub(super) fn timer_backoff(failures: u32, jitter: f64) -> Option<Duration> {
     let index = usize::try_from(failures.checked_sub(1)?).ok()?;
     let backoff = Duration::from_secs(*TIMER_BACKOFF_S.get(index)?);
+    Some(backoff + backoff.mul_f64(jitter.clamp(0.0, 1.0) / 4.0))
+}
+
+/// How long after its `tries`th try a post is tried again; absent when it is given up. `jitter` as with timers.
+pub(super) fn post_backoff(tries: u32, jitter: f64) -> Option<Duration> {
+    if tries >= POST_TRIES {
+        return None;
+    }
+    let doubled = 1_u64.checked_shl(tries).unwrap_or(u64::MAX);
+    let backoff = Duration::from_secs(doubled.min(POST_BACKOFF_MOST_S));
     Some(backoff + backoff.mul_f64(jitter.clamp(0.0, 1.0) / 4.0))
 }
 
@@ -61,6 +71,15 @@ mod tests {
     fn a_failed_timer_waits_twice_as_long_each_time_and_is_given_up_after_six() {
         let waits = (1..=7).map(|failures| timer_backoff(failures, 0.0).map(|wait| wait.as_secs()));
         assert_eq!(waits.collect::<Vec<_>>(), [Some(2), Some(4), Some(8), Some(16), Some(32), Some(64), None]);
+    }
+
+    #[test]
+    fn a_post_is_tried_less_and_less_often_and_given_up_in_the_end() {
+        let waits = (1..=12).map(|tries| post_backoff(tries, 0.0).unwrap().as_secs()).collect::<Vec<_>>();
+        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]);
+        assert_eq!(post_backoff(99, 0.0), Some(Duration::from_secs(600)));
+        assert_eq!(post_backoff(100, 0.0), None);
+        assert_eq!(post_backoff(2, 1.0), Some(Duration::from_secs(5)));
     }
 
     #[test]

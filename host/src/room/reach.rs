@@ -1,4 +1,4 @@
-//! What a room reaches beyond itself, during a turn and after it: other rooms, and servers elsewhere.
+//! What a room reaches beyond itself during a turn: other rooms, and servers elsewhere. What it posts is in `posting`.
 //!
 //! Whatever leaves a room waits for the commits before it, as everything else does that it says. A call waits here, in a
 //! task of its own, so that no network is waited for on the threads for long turns.
@@ -8,15 +8,13 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::mailbox::{Incoming, Mailbox};
+use super::mailbox::Mailbox;
 use super::{Namespace, NoAnswer, Rooms, Shared};
 use crate::clock;
-use crate::config;
 use crate::guest::{CallError, Outside, PostError, Waited};
-use crate::model::{Address, Destination, Post, PostNumber, Request, Response, StorageFailed};
+use crate::model::{Address, Destination, PostNumber, Request, Response, StorageFailed};
 use crate::outbound::FetchError;
 
 /// The header that tells a room which room calls it. No client can send it.
@@ -30,24 +28,6 @@ pub(super) struct Reach {
     namespace: Arc<Namespace>,
     shared: Weak<Shared>,
     mailbox: Weak<Mailbox>,
-}
-
-/// What became of a post.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It was taken.
-    Taken,
-    /// It was refused for good.
-    Refused(String),
-    /// It may be taken another time.
-    NotNow(String),
-}
-
-/// Which room's post a request is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PostId {
-    pub(super) sender: Address,
-    pub(super) number: PostNumber,
 }
 
 /// Which room waits for which. A room waits for one at a time, so a circle is found by walking.
@@ -209,7 +189,7 @@ impl Outside for Reach {
 }
 
 /// A request as the called room, or a server, sees it.
-fn from_room(mut request: Request, from: &Address, post: Option<PostNumber>) -> Request {
+pub(super) fn from_room(mut request: Request, from: &Address, post: Option<PostNumber>) -> Request {
     let ours = |name: &str| name == CALLER || (post.is_some() && name == POST_KEY);
     request.headers.retain(|(name, _)| !ours(&name.to_ascii_lowercase()));
     request.headers.push((CALLER.into(), from.to_string()));
@@ -217,72 +197,6 @@ fn from_room(mut request: Request, from: &Address, post: Option<PostNumber>) -> 
         request.headers.push((POST_KEY.into(), format!("{from}/{}", number.0)));
     }
     request
-}
-
-impl Shared {
-    /// Try a post, and tell its room what became of it. It needs nothing of the room, which may sleep meanwhile.
-    pub(super) fn carry(self: &Arc<Self>, from: &Address, namespace: &Arc<Namespace>, number: PostNumber, post: &Post) {
-        let (shared, from, namespace) = (self.clone(), from.clone(), namespace.clone());
-        let (destination, request) = (post.destination.clone(), from_room(post.request.clone(), &from, Some(number)));
-        let carried = async move {
-            let permit = shared.posting.clone().acquire_owned().await.expect("the semaphore is never closed");
-            let outcome = match destination {
-                Destination::Room(to) => {
-                    shared.hand_to_room(&namespace, PostId { sender: from.clone(), number }, &to, request).await
-                }
-                Destination::Origin(origin) => shared.hand_to_server(&namespace, &origin, request).await,
-            };
-            drop(permit);
-            // Where it cannot be told any more, the room finds the post again after the restart.
-            let _ = Rooms(shared).deliver(&from, Incoming::Posted { number, outcome });
-        };
-        self.runtime.spawn(carried.in_current_span());
-    }
-
-    async fn hand_to_room(
-        self: &Arc<Self>,
-        namespace: &Namespace,
-        post: PostId,
-        to: &Address,
-        request: Request,
-    ) -> Outcome {
-        if !namespace.calls.contains(to.namespace()) {
-            return Outcome::NotNow("the operator allows it no longer".into());
-        }
-        let (answer, answered) = oneshot::channel();
-        if let Err(error) = Rooms(self.clone()).deliver(to, Incoming::Request { request, post: Some(post), answer }) {
-            return Outcome::NotNow(error.to_string());
-        }
-        match tokio::time::timeout(self.limits.answer_within, answered).await {
-            Ok(Ok(Ok(response))) if response.status < 500 => Outcome::Taken,
-            Ok(Ok(Ok(response))) => Outcome::NotNow(format!("it answered {}", response.status)),
-            Ok(Ok(Err(error))) => Outcome::NotNow(error.to_string()),
-            Ok(Err(_)) => Outcome::NotNow(NoAnswer::Broken.to_string()),
-            Err(_) => Outcome::NotNow("it did not answer in time".into()),
-        }
-    }
-
-    async fn hand_to_server(&self, namespace: &Namespace, origin: &str, request: Request) -> Outcome {
-        match self.outbound.fetch(&namespace.outbound, origin, request, self.limits.answer_within).await {
-            Ok(response) => match response.status {
-                status @ (408 | 425 | 429 | 500..) => Outcome::NotNow(format!("it answered {status}")),
-                status @ 400..500 => Outcome::Refused(format!("it answered {status}")),
-                _ => Outcome::Taken,
-            },
-            Err(FetchError::Bad(problem)) => Outcome::Refused(problem.into()),
-            Err(error) => Outcome::NotNow(error.to_string()),
-        }
-    }
-}
-
-/// How long after its `tries`th try a post is tried again; absent when it is given up. `jitter` as with timers.
-pub(super) fn post_backoff(tries: u32, jitter: f64) -> Option<Duration> {
-    if tries >= config::POST_TRIES {
-        return None;
-    }
-    let doubled = 1_u64.checked_shl(tries).unwrap_or(u64::MAX);
-    let backoff = Duration::from_secs(doubled.min(config::POST_BACKOFF_MOST_S));
-    Some(backoff + backoff.mul_f64(jitter.clamp(0.0, 1.0) / 4.0))
 }
 
 #[cfg(test)]
@@ -303,15 +217,6 @@ mod tests {
         assert!(waits.begin(&c, &a).is_none(), "a circle of three");
         drop(a_for_b);
         assert!(waits.begin(&c, &a).is_some());
-    }
-
-    #[test]
-    fn a_post_is_tried_less_and_less_often_and_given_up_in_the_end() {
-        let waits = (1..=12).map(|tries| post_backoff(tries, 0.0).unwrap().as_secs()).collect::<Vec<_>>();
-        assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]);
-        assert_eq!(post_backoff(99, 0.0), Some(Duration::from_secs(600)));
-        assert_eq!(post_backoff(100, 0.0), None);
-        assert_eq!(post_backoff(2, 1.0), Some(Duration::from_secs(5)));
     }
 
     #[test]

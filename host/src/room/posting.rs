@@ -1,0 +1,195 @@
+//! What a room posts: carried once its commit is durable, tried again until it is taken, known by the room that took it.
+//!
+//! The room's life asks here what to carry and what to write down; carrying needs nothing of the room, which may sleep
+//! meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use super::mailbox::Incoming;
+use super::reach::from_room;
+use super::{Namespace, NoAnswer, Rooms, Shared, policy};
+use crate::clock::UnixMillis;
+use crate::config::POSTS_AT_ONCE_OF_A_ROOM;
+use crate::model::{Address, Destination, Post, PostNumber, Posts, Request};
+use crate::outbound::FetchError;
+use crate::store::Changes;
+
+/// What became of a post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was taken.
+    Taken,
+    /// It was refused for good.
+    Refused(String),
+    /// It may be taken another time.
+    NotNow(String),
+}
+
+/// Which room's post a request is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PostId {
+    pub(super) sender: Address,
+    pub(super) number: PostNumber,
+}
+
+/// One room's posts, and which of others' it has taken.
+pub(super) struct Posting {
+    /// What it posted and nobody has taken yet.
+    waiting: Posts,
+    /// Of those, which are being carried.
+    carried: BTreeSet<PostNumber>,
+    /// Posts of others that it took since it woke: what the disk knows is behind.
+    taken: BTreeMap<Address, PostNumber>,
+}
+
+/// What is to be carried now.
+#[derive(Default)]
+pub(super) struct Due {
+    pub(super) posts: Vec<(PostNumber, Post)>,
+    /// Others are due as soon as the commits that are on their way are durable.
+    pub(super) more_wait_for_the_disk: bool,
+}
+
+impl Posting {
+    pub(super) fn new(waiting: Posts) -> Self {
+        Posting { waiting, carried: BTreeSet::new(), taken: BTreeMap::new() }
+    }
+
+    /// What a turn changed.
+    pub(super) fn apply(&mut self, changes: &Changes) {
+        for (number, post) in &changes.posts {
+            self.waiting.apply(*number, post.clone());
+        }
+        for (sender, number) in &changes.taken {
+            self.taken.insert(sender.clone(), *number);
+        }
+    }
+
+    /// How many wait to be taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether some are being carried.
+    pub(super) fn is_carrying(&self) -> bool {
+        !self.carried.is_empty()
+    }
+
+    /// When the room must look at them by itself.
+    pub(super) fn next_at(&self, durable: u64) -> Option<UnixMillis> {
+        policy::next_post(&self.waiting, &self.carried, durable)
+    }
+
+    /// Those that are due, as far as they are durable: from now on they are being carried.
+    pub(super) fn begin(&mut self, now: UnixMillis, durable: u64) -> Due {
+        let mut due = Due::default();
+        for (number, post) in self.waiting.next() {
+            if post.at > now || self.carried.contains(&number) {
+                continue;
+            }
+            if number.commit() > durable {
+                due.more_wait_for_the_disk = true;
+            } else if self.carried.len() < POSTS_AT_ONCE_OF_A_ROOM {
+                self.carried.insert(number);
+                due.posts.push((number, post.clone()));
+            }
+        }
+        due
+    }
+
+    /// One was tried: what is to be written down about it. Nothing, where another life of this room has settled it.
+    pub(super) fn tried(&mut self, number: PostNumber, outcome: Outcome, now: UnixMillis) -> Option<Changes> {
+        self.carried.remove(&number);
+        let post = self.waiting.get(number)?;
+        let tries = post.attempt + 1;
+        let to = &post.destination;
+        let again = match outcome {
+            Outcome::Taken => None,
+            Outcome::Refused(why) => {
+                tracing::error!(%to, why, "a post was refused and is given up");
+                None
+            }
+            Outcome::NotNow(why) => match policy::post_backoff(tries, rand::random()) {
+                Some(wait) => {
+                    tracing::warn!(%to, tries, why, "a post was not taken; it is tried again");
+                    Some(Post { at: now + wait.as_millis() as u64, attempt: tries, ..post.clone() })
+                }
+                None => {
+                    tracing::error!(%to, tries, why, "a post was tried too often and is given up");
+                    None
+                }
+            },
+        };
+        Some(Changes { posts: BTreeMap::from([(number, again)]), ..Changes::default() })
+    }
+
+    /// The last post of a room that was taken since this one woke.
+    pub(super) fn last_taken(&self, sender: &Address) -> Option<PostNumber> {
+        self.taken.get(sender).copied()
+    }
+
+    /// All that was taken is on the disk now.
+    pub(super) fn forget_taken(&mut self) {
+        self.taken.clear();
+    }
+}
+
+impl Shared {
+    /// Try a post, and tell its room what became of it. It needs nothing of the room, which may sleep meanwhile.
+    pub(super) fn carry(self: &Arc<Self>, from: &Address, namespace: &Arc<Namespace>, number: PostNumber, post: Post) {
+        let (shared, from, namespace) = (self.clone(), from.clone(), namespace.clone());
+        let (destination, request) = (post.destination, from_room(post.request, &from, Some(number)));
+        let carried = async move {
+            let permit = shared.posting.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let outcome = match destination {
+                Destination::Room(to) => {
+                    shared.hand_to_room(&namespace, PostId { sender: from.clone(), number }, &to, request).await
+                }
+                Destination::Origin(origin) => shared.hand_to_server(&namespace, &origin, request).await,
+            };
+            drop(permit);
+            // Where it cannot be told any more, the room finds the post again after the restart.
+            let _ = Rooms(shared).deliver(&from, Incoming::Posted { number, outcome });
+        };
+        self.runtime.spawn(carried.in_current_span());
+    }
+
+    async fn hand_to_room(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        post: PostId,
+        to: &Address,
+        request: Request,
+    ) -> Outcome {
+        if !namespace.calls.contains(to.namespace()) {
+            return Outcome::NotNow("the operator allows it no longer".into());
+        }
+        let (answer, answered) = oneshot::channel();
+        if let Err(error) = Rooms(self.clone()).deliver(to, Incoming::Request { request, post: Some(post), answer }) {
+            return Outcome::NotNow(error.to_string());
+        }
+        match tokio::time::timeout(self.limits.answer_within, answered).await {
+            Ok(Ok(Ok(response))) if response.status < 500 => Outcome::Taken,
+            Ok(Ok(Ok(response))) => Outcome::NotNow(format!("it answered {}", response.status)),
+            Ok(Ok(Err(error))) => Outcome::NotNow(error.to_string()),
+            Ok(Err(_)) => Outcome::NotNow(NoAnswer::Broken.to_string()),
+            Err(_) => Outcome::NotNow("it did not answer in time".into()),
+        }
+    }
+
+    async fn hand_to_server(&self, namespace: &Namespace, origin: &str, request: Request) -> Outcome {
+        match self.outbound.fetch(&namespace.outbound, origin, request, self.limits.answer_within).await {
+            Ok(response) => match response.status {
+                status @ (408 | 425 | 429 | 500..) => Outcome::NotNow(format!("it answered {status}")),
+                status @ 400..500 => Outcome::Refused(format!("it answered {status}")),
+                _ => Outcome::Taken,
+            },
+            Err(FetchError::Bad(problem)) => Outcome::Refused(problem.into()),
+            Err(error) => Outcome::NotNow(error.to_string()),
+        }
+    }
+}
