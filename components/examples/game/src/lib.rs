@@ -20,7 +20,6 @@ const GAME: Value<Game> = Value::new("game");
 struct Game {
     players: Vec<String>,
     moves: Vec<usize>,
-    to_move: usize,
     winner: Option<usize>,
 }
 
@@ -43,7 +42,8 @@ impl Room for Table {
 
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
         let mut game = GAME.get()?.unwrap_or_default();
-        if let Err(complaint) = game.play(&sender.user().id, message.as_text()) {
+        let field = message.as_text().and_then(|text| text.parse().ok());
+        if let Err(complaint) = game.play(&sender.user().id, field) {
             return sender.complain(&complaint);
         }
         match game.is_over() {
@@ -55,7 +55,7 @@ impl Room for Table {
 
     fn timer(&mut self, _clock: Timer) -> Result<()> {
         let mut game = GAME.get()?.unwrap_or_default();
-        game.winner = Some(1 - game.to_move);
+        game.winner = Some(1 - game.to_move());
         game.show()
     }
 }
@@ -66,26 +66,23 @@ impl Game {
         sockets::everyone().broadcast_json(self)
     }
 
-    fn play(&mut self, user: &str, said: Option<&str>) -> Result<(), Complaint> {
-        let field = said.and_then(|text| text.parse().ok()).filter(|field| *field < 9);
-        let field = field.ok_or(Complaint::new("no_field", "a move is a number from 0 to 8"))?;
-        if self.is_over() {
-            return Err(Complaint::new("over", "the game is over"));
-        }
-        if self.players.len() < 2 || self.players[self.to_move] != user {
-            return Err(Complaint::new("not_your_move", "somebody else is to move"));
-        }
-        if self.moves.contains(&field) {
-            return Err(Complaint::new("taken", "that field is taken"));
+    fn play(&mut self, user: &str, field: Option<usize>) -> Result<(), Complaint> {
+        let player = self.to_move();
+        let field = field.filter(|field| *field < 9 && !self.moves.contains(field));
+        let field = field.ok_or(Complaint::new("no_field", "a move is the number of a free field, 0 to 8"))?;
+        if self.is_over() || self.players.len() < 2 || self.players[player] != user {
+            return Err(Complaint::new("not_your_move", "the game is over, or somebody else is to move"));
         }
         self.moves.push(field);
-        // Moves take turns, so every other one is of the same player.
-        let mine = self.moves.iter().skip(self.to_move).step_by(2).collect::<Vec<_>>();
+        let mine = self.moves.iter().skip(player).step_by(2).collect::<Vec<_>>();
         if ROWS.iter().any(|row| row.iter().all(|field| mine.contains(&field))) {
-            self.winner = Some(self.to_move);
+            self.winner = Some(player);
         }
-        self.to_move = 1 - self.to_move;
         Ok(())
+    }
+
+    fn to_move(&self) -> usize {
+        self.moves.len() % 2
     }
 
     fn is_over(&self) -> bool {

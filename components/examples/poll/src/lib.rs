@@ -1,4 +1,5 @@
-//! A poll: each user has one vote and may change it, and everybody sees the count. `POST` asks the question, once.
+//! A poll: each user has one vote and may change it, and everybody sees the count. `POST` asks the question, once; a
+//! vote is the name of an option.
 //!
 //! Shows storage (who voted for what has a key each, so it never outgrows a value) and broadcasting.
 
@@ -24,11 +25,6 @@ struct Question {
     options: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Vote {
-    option: String,
-}
-
 struct PollRoom; // without a cache: the poll is one small value, and read whenever it is needed
 dormouse_room::export!(PollRoom);
 
@@ -42,20 +38,16 @@ impl Room for PollRoom {
     }
 
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
-        let Vote { option } = match said::object(&message) {
-            Ok(vote) => vote,
-            Err(complaint) => return sender.complain(&complaint),
-        };
         let mut poll = POLL.get()?.unwrap_or_default();
-        if !poll.votes.contains_key(&option) {
-            return sender.complain(&Complaint::new("no_such_option", "choose one of the options"));
-        }
+        let Some(option) = message.as_text().filter(|option| poll.votes.contains_key(*option)) else {
+            return sender.complain(&Complaint::new("no_such_option", "send one of the options"));
+        };
         let key = format!("vote/{}", sender.user().id);
         if let Some(before) = storage::get_json::<String>(&key)? {
             poll.votes.entry(before).and_modify(|votes| *votes -= 1);
         }
         storage::put_json(&key, &option)?;
-        *poll.votes.entry(option).or_default() += 1;
+        *poll.votes.entry(option.into()).or_default() += 1;
         POLL.put(&poll)?;
         sockets::everyone().broadcast_json(&poll)
     }
