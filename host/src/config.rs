@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::model::Address;
@@ -76,6 +77,12 @@ pub struct Config {
     /// A room without events is hibernated after this time.
     #[serde(with = "duration")]
     pub hibernate_after: Duration,
+    /// The certificate that clients are offered; without one, connections are plain HTTP.
+    pub tls: Option<Tls>,
+    /// Whether plain connections may speak HTTP/2, as some proxies do.
+    pub h2c: bool,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Who may do what.
     pub identity: Identity,
     /// What binds names to kinds of rooms.
@@ -88,6 +95,16 @@ pub struct Config {
     pub outbound_ca: Option<PathBuf>,
     /// What everything may use.
     pub limits: Limits,
+}
+
+/// What is needed to be spoken to over TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// A file with the certificate in PEM, and behind it those that lead to an authority.
+    pub cert: PathBuf,
+    /// A file with its private key in PEM.
+    pub key: PathBuf,
 }
 
 /// Who somebody is, and from which pages they may come.
@@ -235,6 +252,11 @@ pub struct Limits {
     pub close_within: Duration,
     /// Connections in all.
     pub connections: usize,
+    /// Connections from one address, or from one /64 of IPv6. 0 for no limit; there is none with `auth = "dev"`.
+    pub connections_per_address: usize,
+    /// How many of them may come a second for long, and ten times as many at once. 0 for no limit; there is none with
+    /// `auth = "dev"`.
+    pub connects_per_second_per_address: u32,
     /// HTTP requests that are answered at the same time.
     pub requests: u32,
     /// The head of a request must arrive within this time.
@@ -243,6 +265,9 @@ pub struct Limits {
     /// The body of a request must arrive within this time.
     #[serde(with = "duration")]
     pub body_within: Duration,
+    /// What was sent to a client must be taken within this time, or the connection is cut.
+    #[serde(with = "duration")]
+    pub sent_within: Duration,
     /// A room must answer within this time, or the client gets a 503.
     #[serde(with = "duration")]
     pub answer_within: Duration,
@@ -274,6 +299,9 @@ impl Default for Config {
             data: "./dormouse-data".into(),
             base_path: "/api/realtime".into(),
             hibernate_after: Duration::from_secs(10),
+            tls: None,
+            h2c: false,
+            trusted_proxies: Vec::new(),
             identity: Identity::default(),
             namespaces: BTreeMap::from([
                 ("ROOMS".into(), builtin("builtin:chat-room")),
@@ -325,9 +353,13 @@ impl Default for Limits {
             pong_within: Duration::from_secs(10),
             close_within: Duration::from_secs(5),
             connections: 100_000,
+            // A company behind one address fits; a machine that wants all places does not.
+            connections_per_address: 4_096,
+            connects_per_second_per_address: 100,
             requests: 1_024,
             header_within: Duration::from_secs(10),
             body_within: Duration::from_secs(30),
+            sent_within: Duration::from_secs(60),
             answer_within: Duration::from_secs(30),
             body_bytes: 1 << 20,
             tickets: 100_000,
@@ -403,6 +435,10 @@ impl Config {
             }
         }
         self.outbound_ca = self.outbound_ca.take().map(|file| directory.join(file));
+        if let Some(tls) = &mut self.tls {
+            tls.cert = directory.join(&tls.cert);
+            tls.key = directory.join(&tls.key);
+        }
         for key in &mut self.identity.keys {
             key.file = directory.join(&key.file);
             key.private_file = key.private_file.take().map(|file| directory.join(file));
@@ -439,6 +475,11 @@ impl Config {
 }
 
 impl Identity {
+    /// Whether everybody is believed.
+    pub(crate) fn is_dev(&self) -> bool {
+        self.auth == Auth::Dev
+    }
+
     fn check(&self, listen: SocketAddr) -> Result<(), ConfigError> {
         match self.auth {
             Auth::Dev if !listen.ip().is_loopback() => Err(ConfigError::invalid(

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::clock;
 use crate::compiled::CompiledCode;
 use crate::config::{Config, ConfigError};
-use crate::edge::{Edge, KeyError, Service, Verifier};
+use crate::edge::{Edge, KeyError, Service, TlsError, Verifier};
 use crate::guest::{CodeCache, Engine, Lane, LoadError, RoomKind, RouterKind};
 use crate::model::StorageFailed;
 use crate::outbound::{Allowed, BadAuthorities, Outbound};
@@ -54,6 +54,9 @@ pub enum StartError {
     /// A key does not work.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The certificate does not work.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A component cannot be read.
     #[error("the component {path} cannot be read: {source}")]
     Component {
@@ -155,7 +158,7 @@ impl Builder {
         let hibernate_after = self.config.hibernate_after;
         let outbound = Outbound::new(self.config.outbound_ca.as_deref())?;
         let rooms = Rooms::start(store, loaded.namespaces, limits.clone(), hibernate_after, lane.clone(), outbound)?;
-        let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier, lane);
+        let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier, lane)?;
         Ok(Host { address: None, rooms, edge, accepting: None, drain_within: self.config.limits.drain_within })
     }
 }
@@ -179,6 +182,11 @@ impl Host {
     /// Its rooms, to speak to them without a network.
     pub fn rooms(&self) -> &Rooms {
         &self.rooms
+    }
+
+    /// Read the certificate anew. Connections that are open go on; where it does not work, the one before stays.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.edge.reload()
     }
 
     /// Say goodbye to every client, let every room come to its end, and close the store, within `limits.drain_within`.

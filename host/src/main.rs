@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dormouse::Host;
-use dormouse::config::{Auth, Config};
+use dormouse::config::{Auth, Config, Tls};
 use dormouse::model::User;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -59,6 +59,12 @@ struct Serve {
     /// The directory of the data [default: ./dormouse-data]
     #[arg(long, value_name = "DIR", env = "DORMOUSE_DATA")]
     data: Option<PathBuf>,
+    /// A certificate in PEM, with those that lead to an authority behind it: speak TLS. Read anew at SIGHUP
+    #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM
+    #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Hibernate a room after this time without events, such as 10s [default: 10s]
     #[arg(long, value_name = "TIME", env = "DORMOUSE_HIBERNATE_AFTER", value_parser = humantime::parse_duration)]
     hibernate_after: Option<Duration>,
@@ -131,6 +137,9 @@ fn serve(args: Serve) -> anyhow::Result<()> {
     config.listen = args.listen.unwrap_or(config.listen);
     config.data = args.data.unwrap_or(config.data);
     config.hibernate_after = args.hibernate_after.unwrap_or(config.hibernate_after);
+    if let (Some(cert), Some(key)) = (args.tls_cert, args.tls_key) {
+        config.tls = Some(Tls { cert, key });
+    }
     start_log(&args.log, args.log_format)?;
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -146,14 +155,22 @@ async fn run(config: Config) -> anyhow::Result<()> {
     // Before anything is begun, so that no signal finds us unprepared.
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("signals cannot be received")?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     let (auth, data) = (config.identity.auth, config.data.display().to_string());
     let host = Host::builder(config).start().await?;
     let auth = if auth == Auth::Dev { "dev: everybody is believed" } else { "jwt" };
     let address = host.address().expect("a host that was started listens");
-    eprintln!("dormouse: ready on http://{address} (data in {data}, auth {auth})");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    eprintln!("dormouse: ready on {scheme}://{address} (data in {data}, auth {auth})");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => match host.reload() {
+                Ok(()) => tracing::info!("what can change while it runs was read anew"),
+                Err(error) => tracing::error!(%error, "what was read anew does not work; what was there before stays"),
+            },
+        }
     }
     tracing::info!("shutting down");
     host.shutdown().await;

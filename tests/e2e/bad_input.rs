@@ -136,6 +136,60 @@ async fn requests_that_are_none_are_refused() {
     still_works(&server, &mut ana).await;
 }
 
+/// What a proxy could take for one request and we for two is refused, and nothing behind it is read.
+#[tokio::test]
+async fn requests_whose_end_can_be_doubted_are_refused_and_nothing_behind_them_is_answered() {
+    let server = Server::start().await;
+    let head = format!("POST {BASE}/rooms/a/messages HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer 1:ana\r\n");
+    let hidden = "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+    // Read as one of both would have it, each of them says something that the room takes.
+    let plain = r#"{"content":"x"}"#;
+    let chunked = &*format!("f\r\n{plain}\r\n0\r\n\r\n");
+    let sound = raw(&server, format!("{head}content-length: 15\r\nconnection: close\r\n\r\n{plain}").as_bytes()).await;
+    assert!(sound.starts_with(b"HTTP/1.1 200"), "{}", sound.escape_ascii());
+    let doubtful = [
+        ("content-length: 15\r\ncontent-length: 16\r\n", plain),
+        ("content-length: 15, 16\r\n", plain),
+        ("content-length: +15\r\n", plain),
+        ("content-length: 0xf\r\n", plain),
+        ("content-length: -1\r\n", ""),
+        ("content-length: 18446744073709551631\r\n", plain),
+        ("transfer-encoding: xchunked\r\n", chunked),
+        ("transfer-encoding: chunked, identity\r\n", chunked),
+        ("transfer-encoding: identity\r\n", chunked),
+        ("transfer-encoding : chunked\r\n", chunked),
+        ("transfer-encoding: \x0bchunked\r\n", chunked),
+        (" transfer-encoding: chunked\r\n", chunked),
+        ("x: y\r\n transfer-encoding: chunked\r\n", chunked),
+        ("x: y\rtransfer-encoding: chunked\r\n", chunked),
+        ("transfer-encoding: chunked\r\n", "-1\r\nx\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked\r\n", "1 1\r\nx\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked\r\n", "ffffffffffffffffff\r\nx\r\n0\r\n\r\n"),
+        ("transfer-encoding: chunked\r\n", "1\r\nxyz\r\n0\r\n\r\n"),
+        ("content-length: 15\r\nhost: localhost\r\n", plain),
+    ];
+    for (headers, body) in doubtful {
+        let request = format!("{head}{headers}\r\n{body}{hidden}");
+        let answer = String::from_utf8(raw(&server, request.as_bytes()).await).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{headers:?} {body:?}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{headers:?} {body:?}: {answer}");
+    }
+    // Where both are there, the chunks count, as RFC 9112 has it, and the connection ends behind them.
+    for headers in
+        ["content-length: 15\r\ntransfer-encoding: chunked\r\n", "transfer-encoding: chunked\r\ncontent-length: 15\r\n"]
+    {
+        let answer = raw(&server, format!("{head}{headers}\r\n{chunked}{hidden}").as_bytes()).await;
+        assert_eq!(String::from_utf8(answer).unwrap().matches("HTTP/1.1").count(), 1, "{headers:?}");
+    }
+    let nameless = raw(&server, b"GET /healthz HTTP/1.1\r\n\r\n").await;
+    assert!(nameless.starts_with(b"HTTP/1.1 400"), "{}", nameless.escape_ascii());
+    let old = format!("{}transfer-encoding: chunked\r\n\r\n{chunked}", head.replace("HTTP/1.1", "HTTP/1.0"));
+    let answer = raw(&server, old.as_bytes()).await;
+    assert!(answer.starts_with(b"HTTP/1.0 400") || answer.starts_with(b"HTTP/1.1 400"), "{}", answer.escape_ascii());
+    let mut ana = ana(&server).await;
+    still_works(&server, &mut ana).await;
+}
+
 #[tokio::test]
 async fn upgrades_that_are_wrong_are_told_why() {
     let server = Server::start().await;

@@ -75,7 +75,7 @@ impl Server {
         std::thread::spawn(move || {
             let mut announce = Some(announce);
             while let Some(Ok(line)) = lines.next() {
-                if let Some(rest) = line.strip_prefix("dormouse: ready on http://")
+                if let Some((_, rest)) = line.strip_prefix("dormouse: ready on ").and_then(|url| url.split_once("://"))
                     && let Some(announce) = announce.take()
                 {
                     let address = rest.split_whitespace().next().expect("an address follows");

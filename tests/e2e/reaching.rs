@@ -32,7 +32,7 @@ component = "caller.wasm"
 "#;
 
 /// A server with rooms that reach for others as they are told. `more` goes into the namespace `ROOMS`, `first` before all.
-async fn callers(first: &str, more: &str) -> Server {
+pub(crate) async fn callers(first: &str, more: &str) -> Server {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).expect("a file");
     Server::in_directory(directory, &format!("{first}\n{}", NAMESPACES.replace("ROOMS_MORE", more))).await
@@ -173,7 +173,10 @@ async fn a_room_asks_another_and_is_known_to_it() {
     let call = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "user": "u7" });
     let answered = tell(&server, "a", call).await;
     assert_eq!(answered["status"], 200);
-    assert_eq!(answered["answer"], json!({ "count": 1, "caller": "ROOMS/a", "key": null, "user": "u7" }));
+    assert_eq!(
+        answered["answer"],
+        json!({ "count": 1, "caller": "ROOMS/a", "key": null, "user": "u7", "behind": null })
+    );
 }
 
 #[tokio::test]

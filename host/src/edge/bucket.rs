@@ -1,11 +1,11 @@
-//! How fast one socket may speak: a token bucket over plain values.
+//! How fast somebody may do something: a token bucket over plain values.
 
 use std::time::Instant;
 
-/// Seconds of messages that may come at once, after a time of silence.
+/// Seconds of it that may come at once, after a time of silence.
 const BURST_S: f64 = 10.0;
 
-/// A bucket that fills with time and is emptied by messages.
+/// A bucket that fills with time and is emptied by what is done.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bucket {
     per_second: f64,
@@ -20,7 +20,7 @@ impl Bucket {
         Bucket { per_second, tokens: per_second * BURST_S, filled: now }
     }
 
-    /// Take one message's worth. False where it is empty.
+    /// Take enough to do it once. False where it is empty.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
@@ -30,6 +30,12 @@ impl Bucket {
             self.tokens -= 1.0;
         }
         enough
+    }
+
+    /// Whether it holds as much as it ever will: then it need not be remembered.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.filled).as_secs_f64();
+        self.tokens + since * self.per_second >= self.per_second * BURST_S
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::time::Sleep;
 
 use super::body::Body;
 use super::close::Why;
+use super::door::Counted;
 use super::http::{not_connected, overloaded};
 use super::identity::Verified;
 use super::upgrade::lists;
@@ -45,6 +46,7 @@ pub(super) async fn connect(
     address: &Address,
     request: model::Request,
     verified: Verified,
+    counted: Option<Counted>,
 ) -> Response<Body> {
     let visit = edge.rooms.visit(address, request, verified.user);
     let visitor = match tokio::time::timeout(edge.limits.answer_within, visit).await {
@@ -55,6 +57,7 @@ pub(super) async fn connect(
     };
     let stream = EventStream {
         _listed: Listed::new(edge, visitor.client()),
+        _counted: counted,
         visitor,
         closed: false,
         ping_every: edge.limits.ping_every,
@@ -83,6 +86,8 @@ pub(super) struct EventStream {
     said_at: Instant,
     alarm: Pin<Box<Sleep>>,
     _listed: Listed,
+    /// Its place at the door, where it came through a proxy.
+    _counted: Option<Counted>,
 }
 
 impl EventStream {

@@ -7,11 +7,12 @@ use std::time::Duration;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as HttpBody;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use rand::Rng;
 use serde_json::json;
 
 use super::body::Body;
+use super::door::Place;
 use super::identity::{Invalid, Verified};
 use super::origin::Origin;
 use super::problem::{problem, problem_with};
@@ -60,13 +61,31 @@ const NOT_FOR_ROOMS: [&str; 10] = [
     "transfer-encoding",
 ];
 
+/// Headers by which a proxy tells of whom it stands for. From anybody else they are worth nothing, and a room that reads
+/// them could not know.
+const ONLY_FROM_PROXIES: [&str; 5] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+
 /// Answer one request.
 pub(super) async fn answer<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
 where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    // HTTP/2 names the host in its own way, and where HTTP/1.1 names it in the target, that counts.
+    if let Some(host) = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        parts.headers.insert(header::HOST, host);
+    }
+    let hosts = parts.headers.get_all(header::HOST).iter().count();
+    // A server that mounts the host judges for itself.
+    if parts.extensions.get::<Arc<Place>>().is_some()
+        && (hosts > 1 || (hosts == 0 && parts.version != Version::HTTP_10))
+    {
+        let mut response = problem(StatusCode::BAD_REQUEST, "a request names one host");
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return response;
+    }
     let request = Request::from_parts(parts, ());
     let path = request.uri().path();
     if path == "/healthz" {
@@ -164,6 +183,15 @@ where
     if path == "/tickets" {
         return ticket(edge, request.method(), verified);
     }
+    let behind = match request.extensions().get::<Arc<Place>>() {
+        Some(place) if place.is_proxy() => edge.door.behind(place, request.headers()),
+        Some(_) => {
+            ONLY_FROM_PROXIES.iter().for_each(|name| drop(request.headers_mut().remove(*name)));
+            None
+        }
+        // Whoever mounts the host has its own rules.
+        None => None,
+    };
     let handshake = upgrade::Handshake::take(&mut request);
     let seen = match see(edge, request, body, path, &verified).await {
         Ok(seen) => seen,
@@ -198,10 +226,14 @@ where
                     "Bearer",
                 );
             };
+            let counted = match behind.map(|behind| edge.door.enter_behind(behind)).transpose() {
+                Ok(counted) => counted,
+                Err(_) => return too_many("too many sockets from this address"),
+            };
             if matches!(handshake, upgrade::Handshake::None) && events::are_asked(&request) {
-                return events::connect(edge, &address, request, verified).await;
+                return events::connect(edge, &address, request, verified, counted).await;
             }
-            upgrade::connect(edge, handshake, &address, request, verified).await
+            upgrade::connect(edge, handshake, &address, request, verified, counted).await
         }
         Err(failure) => {
             tracing::error!(%failure, "the router failed");
@@ -382,6 +414,13 @@ fn unanswered(no_answer: &NoAnswer) -> Response<Body> {
 /// Come back, and not all at once.
 pub(super) fn overloaded(detail: &str) -> Response<Body> {
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(rand::random_range(1_u32..=5)));
+    response
+}
+
+/// Come back more slowly.
+pub(super) fn too_many(detail: &str) -> Response<Body> {
+    let mut response = problem(StatusCode::TOO_MANY_REQUESTS, detail);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(rand::random_range(1_u32..=5)));
     response
 }

@@ -7,6 +7,7 @@ mod body;
 mod bucket;
 mod close;
 mod connection;
+mod door;
 mod events;
 mod frames;
 mod http;
@@ -17,6 +18,7 @@ mod page;
 mod problem;
 mod service;
 mod tickets;
+mod tls;
 mod upgrade;
 mod wire;
 
@@ -24,17 +26,19 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock;
 use crate::config::{Config, Limits};
@@ -46,10 +50,13 @@ pub use body::Body;
 pub use frames::encode;
 pub use identity::{Invalid, KeyError, Verified, Verifier, mint};
 pub use service::Service;
+pub use tls::TlsError;
 
 use close::Why;
+use door::{Door, Full, Place};
 use origin::Origins;
 use tickets::Tickets;
+use tls::Certificate;
 
 /// After the goodbyes, how long clients may take to answer them.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
@@ -57,6 +64,13 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 /// The longest request head, in bytes: room for a token of 8 KB and a page's cookies.
 const HEAD_BYTES: usize = 32 << 10;
+
+/// Requests of one HTTP/2 connection that are answered at the same time.
+const STREAMS: u32 = 64;
+/// What of an HTTP/2 request's body may come before it is read, in bytes.
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// The same for all requests of a connection.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
 /// The HTTP side of one host.
 pub struct Edge {
@@ -71,7 +85,10 @@ pub struct Edge {
     page: bool,
     limits: Arc<Limits>,
     requests: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
+    door: Arc<Door>,
+    /// Absent where connections are plain.
+    certificate: Option<Certificate>,
+    h2c: bool,
     sockets: Mutex<HashMap<u64, Arc<dyn Client>>>,
     next_socket: AtomicU64,
     draining: watch::Sender<bool>,
@@ -92,8 +109,8 @@ impl Edge {
         router: RouterKind,
         verifier: Verifier,
         lane: Lane,
-    ) -> Arc<Self> {
-        Arc::new(Edge {
+    ) -> Result<Arc<Self>, TlsError> {
+        let edge = Edge {
             rooms,
             router,
             lane,
@@ -104,12 +121,20 @@ impl Edge {
             base_path: config.base_path.clone(),
             page: config.page,
             requests: Arc::new(Semaphore::new(limits.requests as usize)),
-            connections: Arc::new(Semaphore::new(limits.connections)),
+            door: Door::new(config),
+            certificate: config.tls.as_ref().map(Certificate::load).transpose()?,
+            h2c: config.h2c,
             limits,
             sockets: Mutex::default(),
             next_socket: AtomicU64::new(0),
             draining: watch::Sender::new(false),
-        })
+        };
+        Ok(Arc::new(edge))
+    }
+
+    /// Read the certificate anew. Where it does not work, the one before stays.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.certificate.as_ref().map_or(Ok(()), Certificate::reload)
     }
 
     /// The same for a server of somebody else's, which accepts the connections.
@@ -145,47 +170,75 @@ impl Edge {
     }
 
     fn accept(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let Ok(place) = self.connections.clone().try_acquire_owned() else {
-            let retry_after = http::RETRY_AFTER.as_secs();
-            let full = format!(
-                "HTTP/1.1 503 Service Unavailable\r\nretry-after: {retry_after}\r\ncontent-length: 0\r\n\
-                 connection: close\r\n\r\n"
-            );
-            // As far as the socket's own buffer takes it: nobody waits for a client that is turned away.
-            let _ = stream.try_write(full.as_bytes());
-            return;
+        let place = match self.door.enter(peer.ip()) {
+            Ok(place) => place,
+            Err(full) => {
+                // As far as the socket's own buffer takes it: nobody waits for a client that is turned away. Where it
+                // expects TLS there is nothing that could be said.
+                if self.certificate.is_none() {
+                    let _ = stream.try_write(turned_away(full).as_bytes());
+                }
+                return;
+            }
         };
         // Frames are written when they are whole; to wait for more would only delay them.
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = stream.set_nodelay(true).and_then(|()| give_up_after(&stream, self.limits.sent_within)) {
             tracing::debug!(%peer, %error, "the connection ended before it began");
             return;
         }
-        tokio::spawn(self.http(stream, Arc::new(place)));
+        tokio::spawn(self.connection(stream, Arc::new(place)));
     }
 
-    /// One HTTP connection, until it ends or becomes a WebSocket.
-    async fn http(self: Arc<Self>, stream: TcpStream, place: Arc<OwnedSemaphorePermit>) {
-        let mut draining = self.draining.subscribe();
+    /// One connection, until it ends or becomes a WebSocket.
+    async fn connection(self: Arc<Self>, stream: TcpStream, place: Arc<Place>) {
+        let within = self.limits.header_within;
+        let Some(certificate) = &self.certificate else {
+            let begins = async || tokio::time::timeout(within, begins_with_http2(&stream)).await;
+            let is_http2 = self.h2c && begins().await.unwrap_or(false);
+            return self.http(stream, is_http2, place).await;
+        };
+        match tokio::time::timeout(within, certificate.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2);
+                self.http(stream, is_http2, place).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake did not end in time"),
+        }
+    }
+
+    async fn http<S>(self: Arc<Self>, stream: S, is_http2: bool, place: Arc<Place>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let draining = self.draining.subscribe();
         let edge = self.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(place.clone());
             let answer = http::answer(edge.clone(), request);
             async { Ok::<_, Infallible>(answer.await) }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_within)
-            .max_buf_size(HEAD_BYTES)
-            .half_close(false)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = begun(&mut draining) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+        let stream = TokioIo::new(stream);
+        let ended = if is_http2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(STREAMS)
+                .max_header_list_size(HEAD_BYTES as u32)
+                .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                .keep_alive_interval(self.limits.ping_every)
+                .keep_alive_timeout(self.limits.pong_within)
+                .serve_connection(stream, service);
+            until_end(connection, |connection| connection.graceful_shutdown(), draining).await
+        } else {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.limits.header_within)
+                .max_buf_size(HEAD_BYTES)
+                .half_close(false)
+                .serve_connection(stream, service)
+                .with_upgrades();
+            until_end(connection, |connection| connection.graceful_shutdown(), draining).await
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "an HTTP connection ended early");
@@ -222,6 +275,57 @@ impl Edge {
         };
         tokio::time::timeout(within, all_gone).await.is_ok()
     }
+}
+
+/// Drive a connection to its end; when draining begins, it takes no further requests.
+async fn until_end<C: Future>(
+    connection: C,
+    end_gracefully: fn(Pin<&mut C>),
+    mut draining: watch::Receiver<bool>,
+) -> C::Output {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = begun(&mut draining) => end_gracefully(connection.as_mut()),
+    }
+    connection.await
+}
+
+/// Whether a plain connection begins as HTTP/2 does. Nothing is taken from it.
+async fn begins_with_http2(stream: &TcpStream) -> bool {
+    // No method of HTTP/1.1 may be called so.
+    const BEGIN: &[u8] = b"PRI ";
+    let mut begin = [0; BEGIN.len()];
+    loop {
+        match stream.peek(&mut begin).await {
+            Ok(read) if read < BEGIN.len() && read > 0 && BEGIN.starts_with(&begin[..read]) => {
+                clock::sleep(Duration::from_millis(5)).await;
+            }
+            read => return read.is_ok_and(|read| begin[..read] == *BEGIN),
+        }
+    }
+}
+
+/// End a connection whose client takes nothing of what was sent to it, and answers nothing.
+fn give_up_after(stream: &TcpStream, within: Duration) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let milliseconds = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, within);
+    Ok(())
+}
+
+/// The answer for who is turned away at the door.
+fn turned_away(full: Full) -> String {
+    let status = match full {
+        Full::Everywhere => "503 Service Unavailable",
+        Full::Address | Full::TooFast => "429 Too Many Requests",
+    };
+    let retry_after = http::RETRY_AFTER.as_secs();
+    format!("HTTP/1.1 {status}\r\nretry-after: {retry_after}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }
 
 fn end(client: &dyn Client, why: Why) {

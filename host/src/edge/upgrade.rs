@@ -5,11 +5,11 @@ use std::sync::Arc;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
-use tokio::sync::OwnedSemaphorePermit;
 use tungstenite::handshake::derive_accept_key;
 
 use super::body::Body;
 use super::connection::{Connection, Terms};
+use super::door::{Counted, Place};
 use super::http::{not_connected, overloaded};
 use super::identity::Verified;
 use super::outgoing::Outgoing;
@@ -29,7 +29,7 @@ pub(super) enum Handshake {
         /// The client named our subprotocol.
         named: bool,
         /// Holds the connection's place until the WebSocket ends.
-        place: Option<Arc<OwnedSemaphorePermit>>,
+        place: Option<Arc<Place>>,
     },
     /// It wants none.
     None,
@@ -87,6 +87,7 @@ pub(super) async fn connect(
     address: &Address,
     request: model::Request,
     verified: Verified,
+    counted: Option<Counted>,
 ) -> Response<Body> {
     let (on_upgrade, accept, named, place) = match handshake {
         Handshake::Good { on_upgrade, accept, named, place } => (on_upgrade, accept, named, place),
@@ -125,7 +126,7 @@ pub(super) async fn connect(
         let connection = Box::new(Connection::new(upgraded, outgoing, seat, terms));
         tokio::spawn(async move {
             connection.await;
-            drop((listed, place));
+            drop((listed, place, counted));
         });
     });
     let mut response = Response::new(Body::default());

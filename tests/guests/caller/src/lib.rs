@@ -75,7 +75,8 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
             let caller = request.and_then(rooms::caller);
             let key = request.and_then(|request| request.header("idempotency-key"));
             let user = request.and_then(|request| request.user.as_ref()).map(|user| &user.id);
-            json!({ "count": count, "caller": caller, "key": key, "user": user })
+            let behind = request.and_then(|request| request.header("x-forwarded-for"));
+            json!({ "count": count, "caller": caller, "key": key, "user": user, "behind": behind })
         }
         Command::Flaky { times } => {
             let count = COUNT.add(1)?;

@@ -1,0 +1,289 @@
+//! Who may come in at all: how many connections there may be, in all and from one address, and how fast they may come.
+//!
+//! An address is what an operator can blame: one of IPv4, or a network of 64 bits of IPv6, which is what one customer
+//! gets. Whoever comes through a proxy that the operator names is counted by the address that the proxy tells.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use hyper::HeaderMap;
+use ipnet::IpNet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::bucket::Bucket;
+use crate::clock;
+use crate::config::Config;
+
+/// What a proxy tells of whom it stands for: the list of addresses that a request came through.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+/// Addresses that are remembered when nobody is connected from them: until their buckets are full again. Above it they
+/// are forgotten, which is kinder to them than they deserve.
+const ADDRESSES: usize = 65_536;
+/// A full door is reported this often.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// Counts who is inside.
+pub(super) struct Door {
+    places: Arc<Semaphore>,
+    /// 0 for no limit.
+    places_of_address: usize,
+    /// 0 for no limit.
+    connects_per_second: u32,
+    proxies: Vec<IpNet>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    inside: HashMap<IpAddr, Inside>,
+    /// Of addresses that nobody is connected from, those that came fast.
+    gone: HashMap<IpAddr, Bucket>,
+    reported: Option<Instant>,
+}
+
+/// Who is inside from one address.
+struct Inside {
+    places: usize,
+    bucket: Bucket,
+}
+
+/// A connection's place; dropping it gives it up.
+pub(super) struct Place {
+    _place: OwnedSemaphorePermit,
+    /// Absent for a proxy: those behind it are counted one by one.
+    of_address: Option<Counted>,
+}
+
+/// One place of an address.
+pub(super) struct Counted {
+    door: Arc<Door>,
+    address: IpAddr,
+}
+
+/// Why somebody is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// There are too many connections in all.
+    Everywhere,
+    /// There are too many of this address.
+    Address,
+    /// They come too fast from this address.
+    TooFast,
+}
+
+impl Door {
+    pub(super) fn new(config: &Config) -> Arc<Self> {
+        let limits = &config.limits;
+        let counts = !config.identity.is_dev();
+        Arc::new(Door {
+            places: Arc::new(Semaphore::new(limits.connections)),
+            places_of_address: if counts { limits.connections_per_address } else { 0 },
+            connects_per_second: if counts { limits.connects_per_second_per_address } else { 0 },
+            proxies: config.trusted_proxies.clone(),
+            inner: Mutex::default(),
+        })
+    }
+
+    /// A place for a connection that has just come.
+    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
+        let peer = peer.to_canonical();
+        let place = self.places.clone().try_acquire_owned().map_err(|_| Full::Everywhere)?;
+        let of_address = if self.is_proxy(peer) { None } else { Some(self.count(peer)?) };
+        Ok(Place { _place: place, of_address })
+    }
+
+    /// Whom a connection's request comes from, where that is a proxy and tells it: the last of its list that is none of
+    /// our proxies. What stands before that anybody could have written.
+    pub(super) fn behind(&self, place: &Place, headers: &HeaderMap) -> Option<IpAddr> {
+        if !place.is_proxy() {
+            return None;
+        }
+        let lists = headers.get_all(FORWARDED_FOR).iter().collect::<Vec<_>>();
+        let lists = lists.iter().rev().filter_map(|list| list.to_str().ok());
+        lists
+            .flat_map(|list| list.rsplit(','))
+            .map_while(|address| address.trim().parse::<IpAddr>().ok())
+            .map(|address| address.to_canonical())
+            .find(|address| !self.is_proxy(*address))
+    }
+
+    /// A place for a socket of somebody [behind](Self::behind) a proxy.
+    pub(super) fn enter_behind(self: &Arc<Self>, address: IpAddr) -> Result<Counted, Full> {
+        self.count(address)
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxies.iter().any(|proxy| proxy.contains(&peer))
+    }
+
+    fn count(self: &Arc<Self>, address: IpAddr) -> Result<Counted, Full> {
+        let address = network(address);
+        let now = clock::monotonic();
+        let mut inner = self.lock();
+        let mut inside = inner
+            .take(address)
+            .unwrap_or_else(|| Inside { places: 0, bucket: Bucket::new(self.connects_per_second, now) });
+        let entered = if self.connects_per_second > 0 && !inside.bucket.take(now) {
+            Err(Full::TooFast)
+        } else if self.places_of_address > 0 && inside.places >= self.places_of_address {
+            Err(Full::Address)
+        } else {
+            inside.places += 1;
+            Ok(Counted { door: self.clone(), address })
+        };
+        inner.put_back(address, inside, now);
+        if let Err(full) = &entered {
+            inner.report(address, *full, now);
+        }
+        entered
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Inner {
+    fn take(&mut self, address: IpAddr) -> Option<Inside> {
+        let gone = |bucket| Inside { places: 0, bucket };
+        self.inside.remove(&address).or_else(|| self.gone.remove(&address).map(gone))
+    }
+
+    fn put_back(&mut self, address: IpAddr, inside: Inside, now: Instant) {
+        if inside.places > 0 {
+            self.inside.insert(address, inside);
+        } else if !inside.bucket.is_full(now) {
+            if self.gone.len() >= ADDRESSES {
+                self.gone.retain(|_, bucket| !bucket.is_full(now));
+            }
+            if self.gone.len() >= ADDRESSES {
+                self.gone.clear();
+            }
+            self.gone.insert(address, inside.bucket);
+        }
+    }
+
+    fn report(&mut self, address: IpAddr, full: Full, now: Instant) {
+        if self.reported.is_some_and(|reported| now.saturating_duration_since(reported) < REPORT_EVERY) {
+            return;
+        }
+        self.reported = Some(now);
+        let limit = match full {
+            Full::TooFast => "connects_per_second_per_address",
+            Full::Address | Full::Everywhere => "connections_per_address",
+        };
+        tracing::warn!(
+            %address, limit,
+            "connections are turned away; if this is a proxy of yours, name it in trusted_proxies"
+        );
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut inner = self.door.lock();
+        if let Some(mut inside) = inner.take(self.address) {
+            inside.places = inside.places.saturating_sub(1);
+            inner.put_back(self.address, inside, clock::monotonic());
+        }
+    }
+}
+
+impl Place {
+    /// Whether what it says of others is believed.
+    pub(super) fn is_proxy(&self) -> bool {
+        self.of_address.is_none()
+    }
+}
+
+/// What is counted as one address.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Auth, Identity, Limits};
+
+    fn door(limits: Limits) -> Arc<Door> {
+        let identity = Identity { auth: Auth::Jwt, ..Identity::default() };
+        let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        Door::new(&Config { identity, limits, trusted_proxies, ..Config::default() })
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn forwarded(lists: &[&str]) -> HeaderMap {
+        lists.iter().map(|list| (FORWARDED_FOR.parse().unwrap(), list.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn an_address_has_so_many_places_and_others_have_theirs() {
+        let door = door(Limits { connections_per_address: 2, ..Limits::default() });
+        let ana = address("192.0.2.1");
+        let places = [door.enter(ana), door.enter(ana)].map(Result::unwrap);
+        assert_eq!(door.enter(ana).err(), Some(Full::Address));
+        assert!(door.enter(address("192.0.2.2")).is_ok());
+        drop(places);
+        assert!(door.enter(ana).is_ok());
+    }
+
+    #[test]
+    fn one_customers_network_is_one_address() {
+        let door = door(Limits { connections_per_address: 1, ..Limits::default() });
+        let _place = door.enter(address("2001:db8:1:2::3")).unwrap();
+        assert_eq!(door.enter(address("2001:db8:1:2:ffff::1")).err(), Some(Full::Address));
+        assert!(door.enter(address("2001:db8:1:3::3")).is_ok());
+        let _place = door.enter(address("192.0.2.1")).unwrap();
+        assert_eq!(door.enter(address("::ffff:192.0.2.1")).err(), Some(Full::Address), "the same in other words");
+    }
+
+    #[test]
+    fn who_comes_too_fast_is_turned_away_even_if_he_leaves_at_once() {
+        let door = door(Limits { connects_per_second_per_address: 3, ..Limits::default() });
+        let ana = address("192.0.2.1");
+        assert_eq!((0..100).filter(|_| door.enter(ana).is_ok()).count(), 30);
+        assert_eq!(door.enter(ana).err(), Some(Full::TooFast));
+    }
+
+    #[test]
+    fn there_is_a_bound_in_all_whoever_comes() {
+        let door = door(Limits { connections: 2, ..Limits::default() });
+        let _places = [door.enter(address("192.0.2.1")), door.enter(address("10.0.0.1"))].map(Result::unwrap);
+        assert_eq!(door.enter(address("192.0.2.3")).err(), Some(Full::Everywhere));
+    }
+
+    #[test]
+    fn who_comes_through_a_proxy_is_counted_by_the_address_that_the_proxy_tells() {
+        let door = door(Limits { connections_per_address: 1, ..Limits::default() });
+        let proxy = door.enter(address("10.0.0.1")).unwrap();
+        let _other = door.enter(address("10.0.0.1")).expect("a proxy has as many connections as it likes");
+        let behind = |place, lists: &[&str]| door.behind(place, &forwarded(lists));
+        let ana = behind(&proxy, &["6.6.6.6, 192.0.2.1, 10.9.9.9"]);
+        assert_eq!(ana, Some(address("192.0.2.1")), "our own proxies say nothing, and what comes before is made up");
+        assert_eq!(behind(&proxy, &["6.6.6.6", "192.0.2.1"]), ana);
+        assert_eq!(behind(&proxy, &["no address"]), None);
+        let _place = door.enter_behind(ana.unwrap()).unwrap();
+        assert_eq!(door.enter_behind(ana.unwrap()).err(), Some(Full::Address));
+        let himself = door.enter(address("192.0.2.8")).unwrap();
+        assert_eq!(behind(&himself, &["192.0.2.9"]), None, "he is no proxy");
+    }
+
+    #[test]
+    fn addresses_that_are_gone_are_forgotten_when_there_are_too_many() {
+        let door = door(Limits::default());
+        for number in 0..(ADDRESSES + 10) as u32 {
+            drop(door.enter(IpAddr::V4((0xC000_0000 + number).into())).unwrap());
+        }
+        let inner = door.lock();
+        assert!(inner.inside.is_empty() && inner.gone.len() <= ADDRESSES, "{}", inner.gone.len());
+    }
+}

@@ -1,0 +1,87 @@
+//! TLS: the certificate, what it is offered with, and a new one while connections go on.
+
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::Tls;
+
+/// What clients may ask for, in the order in which we would have it.
+const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
+/// The protocol of those who speak HTTP/2.
+pub(super) const HTTP_2: &[u8] = b"h2";
+
+/// The certificate that connections are offered.
+pub(super) struct Certificate {
+    files: Tls,
+    current: RwLock<Arc<ServerConfig>>,
+}
+
+/// Why a certificate cannot be used. The operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or is no PEM.
+    #[error("{path} cannot be read: {problem}")]
+    Read {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The files do not work, or not with each other.
+    #[error("the certificate in {cert} does not work with the key in {key}: {problem}")]
+    Bad {
+        /// The file of the certificate.
+        cert: std::path::PathBuf,
+        /// The file of the key.
+        key: std::path::PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Certificate {
+    pub(super) fn load(files: &Tls) -> Result<Self, TlsError> {
+        Ok(Certificate { files: files.clone(), current: RwLock::new(read(files)?) })
+    }
+
+    /// Read the files again. Connections that come from now on are offered what they hold; where they do not work, what
+    /// they held before.
+    pub(super) fn reload(&self) -> Result<(), TlsError> {
+        let fresh = read(&self.files)?;
+        *self.current.write().expect("no holder of this lock panics") = fresh;
+        Ok(())
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        self.current.read().expect("no holder of this lock panics").clone().into()
+    }
+}
+
+fn read(files: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+    let unreadable = |path: &Path, error: rustls::pki_types::pem::Error| TlsError::Read {
+        path: path.into(),
+        problem: error.to_string(),
+    };
+    let chain = CertificateDer::pem_file_iter(&files.cert)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unreadable(&files.cert, error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unreadable(&files.key, error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows the versions that are on by default")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| TlsError::Bad {
+            cert: files.cert.clone(),
+            key: files.key.clone(),
+            problem: error.to_string(),
+        })?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(Arc::new(config))
+}

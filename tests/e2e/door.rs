@@ -1,0 +1,109 @@
+//! Who may come in at all: by address, by pace, and behind which proxy.
+
+use std::sync::Arc;
+
+use hyper::{Method, StatusCode};
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use crate::command_line::run;
+use crate::harness::{Answer, BASE, Client, Server, within};
+use crate::reaching::callers;
+
+const JWT: &str = "identity.auth = \"jwt\"\nidentity.keys = [{ algorithm = \"HS256\", file = \"secret\" }]\n";
+
+/// A server that does not believe everybody, so that it counts, and a token for it.
+async fn strict(config: &str) -> (Server, String) {
+    let directory = Arc::new(TempDir::new().unwrap());
+    std::fs::write(directory.path().join("secret"), "a secret of at least thirty-two bytes").unwrap();
+    let server = Server::in_directory(directory, &format!("{JWT}{config}")).await;
+    let file = server.directory.path().join("dormouse.toml");
+    let token = run(&["token", "1", "--config", file.to_str().unwrap()]).stdout;
+    let authorization = format!("Bearer {}", String::from_utf8(token).unwrap().trim());
+    (server, authorization)
+}
+
+async fn join(server: &Server, authorization: &str, behind: &str) -> Result<Client, Answer> {
+    let headers = [("authorization", authorization), ("x-forwarded-for", behind)];
+    server.connect(&format!("{BASE}/rooms/lobby/ws"), &headers).await
+}
+
+/// What a server says to a connection that says nothing.
+async fn greeting(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    let _ = within(stream.read_to_string(&mut answer)).await;
+    answer
+}
+
+async fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(server.address).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_the_next_is_turned_away() {
+    let (server, authorization) = strict("limits.connections_per_address = 2\n").await;
+    let ana = join(&server, &authorization, "").await.unwrap();
+    let _bo = join(&server, &authorization, "").await.unwrap();
+    let answer = greeting(connect(&server).await).await;
+    assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("retry-after: 1"), "{answer}");
+    server.logs("if this is a proxy of yours, name it in trusted_proxies").await;
+    ana.leaves().await;
+    within(async { while greeting(connect(&server).await).await.starts_with("HTTP/1.1 429") {} }).await;
+}
+
+#[tokio::test]
+async fn who_connects_too_fast_is_turned_away() {
+    let (server, _) = strict("limits.connects_per_second_per_address = 1\nlimits.header_within = \"100ms\"\n").await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(connect(&server).await);
+    }
+    let answers = futures_util::future::join_all(streams.into_iter().map(greeting)).await;
+    let turned_away = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 429")).count();
+    assert!((5..=10).contains(&turned_away), "ten come at once, and one more a second: {turned_away}");
+}
+
+#[tokio::test]
+async fn sockets_behind_a_proxy_are_counted_by_the_address_that_it_tells() {
+    let config = "trusted_proxies = [\"127.0.0.0/8\"]\nlimits.connections_per_address = 1\n";
+    // Keys of the top level come before tables.
+    let (server, authorization) = strict(config).await;
+    let _ana = join(&server, &authorization, "192.0.2.1").await.unwrap();
+    let refused = join(&server, &authorization, "6.6.6.6, 192.0.2.1").await.err().unwrap();
+    refused.is_problem(429);
+    let _bo = join(&server, &authorization, "192.0.2.2").await.unwrap();
+    let path = format!("{BASE}/rooms/lobby/events");
+    let headers =
+        [("authorization", &*authorization), ("x-forwarded-for", "192.0.2.1"), ("accept", "text/event-stream")];
+    assert_eq!(server.listen(&path, &headers).await.err().unwrap().status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn a_room_is_told_whom_a_proxy_stands_for_and_by_nobody_else() {
+    let path = format!("{BASE}/rooms/a/messages");
+    let headers = [("authorization", "Bearer 1:ana"), ("x-forwarded-for", "192.0.2.1")];
+    let count = async |server: &Server| server.request(Method::POST, &path, &headers, r#"{"do":"count"}"#).await.json();
+    let server = callers("", "").await;
+    assert_eq!(count(&server).await["behind"], serde_json::Value::Null);
+    let server = callers("trusted_proxies = [\"127.0.0.1/32\"]", "").await;
+    assert_eq!(count(&server).await["behind"], "192.0.2.1");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_takes_nothing_of_what_was_sent_is_cut_off() {
+    let limits = "[limits]\nsent_within = \"1s\"\nping_every = \"1h\"\nsocket_queue_bytes = 67108864\n";
+    let server = Server::unruly(limits).await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    // It never reads again, and nothing else would end it: it is asked for no sign of life.
+    let deaf = server.join("lobby", "deaf").await;
+    let text = "x".repeat(900_000);
+    for _ in 0..20 {
+        ana.says(&format!("all {text}")).await;
+        ana.hears_exactly(&text).await;
+    }
+    assert_eq!(ana.hears_text().await, "gone id-deaf 1006 false ");
+    drop(deaf);
+}
