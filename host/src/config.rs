@@ -230,6 +230,13 @@ pub struct Limits {
     pub turn_calls_within: Duration,
     /// Turns of a room that may wait for the disk before its next one does.
     pub uncommitted_turns: usize,
+    /// Rooms in memory, awake or asleep. Above it nobody gets into one more.
+    pub rooms: usize,
+    /// What a room may keep, in bytes of its keys and values.
+    pub room_bytes: u64,
+    /// Memory of the process, in bytes, above which new sockets and requests are answered with 503, idle rooms hibernate,
+    /// and queues are a sixteenth as long. 0 for four fifths of what the machine, or its control group, has.
+    pub memory_total_bytes: u64,
     /// Sockets of a room.
     pub sockets_per_room: usize,
     /// Bytes that may wait for a socket before it is closed with 1013.
@@ -241,6 +248,13 @@ pub struct Limits {
     /// Messages a second that one socket may send for long, and ten times as many at once. 0 for no limit; there is
     /// none with `auth = "dev"`.
     pub messages_per_second: u32,
+    /// Messages a second that one user may send for long over all sockets and requests, and ten times as many at once. 0
+    /// for no limit; there is none with `auth = "dev"`.
+    pub messages_per_second_per_user: u32,
+    /// Sockets of one user. 0 for no limit; there is none with `auth = "dev"`.
+    pub sockets_per_user: usize,
+    /// Rooms that one user has sockets in at the same time. 0 for no limit; there is none with `auth = "dev"`.
+    pub rooms_per_user: usize,
     /// A socket is asked for a sign of life this often.
     #[serde(with = "duration")]
     pub ping_every: Duration,
@@ -344,11 +358,19 @@ impl Default for Limits {
             turn_calls: 32,
             turn_calls_within: Duration::from_secs(10),
             uncommitted_turns: 1_024,
+            // At 1 to 4 KB each.
+            rooms: 1_000_000,
+            room_bytes: 1 << 30,
+            memory_total_bytes: 0,
             sockets_per_room: 32_768,
             socket_queue_bytes: 1 << 20,
             events_per_socket: 64,
             events_per_room: 4_096,
             messages_per_second: 50,
+            messages_per_second_per_user: 100,
+            // Every tab of every device of a busy person, and no more.
+            sockets_per_user: 200,
+            rooms_per_user: 100,
             ping_every: Duration::from_secs(25),
             pong_within: Duration::from_secs(10),
             close_within: Duration::from_secs(5),

@@ -15,8 +15,10 @@ use crate::compiled::CompiledCode;
 use crate::config::{Config, ConfigError};
 use crate::edge::{Edge, KeyError, Service, TlsError, Verifier};
 use crate::guest::{CodeCache, Engine, Lane, LoadError, RoomKind, RouterKind};
+use crate::metrics::Metrics;
 use crate::model::StorageFailed;
 use crate::outbound::{Allowed, BadAuthorities, Outbound};
+use crate::pressure::Pressure;
 use crate::room::{Namespace, Rooms};
 use crate::store::{OpenError, Store, StoreOptions};
 
@@ -40,6 +42,7 @@ pub struct Host {
     address: Option<SocketAddr>,
     rooms: Rooms,
     edge: Arc<Edge>,
+    metrics: Arc<Metrics>,
     /// Absent where it accepts nothing itself, and once it was waited for.
     accepting: Option<JoinHandle<()>>,
     drain_within: Duration,
@@ -156,10 +159,20 @@ impl Builder {
         };
         let lane = Lane::start().map_err(StartError::Threads)?;
         let hibernate_after = self.config.hibernate_after;
+        let pressure = Arc::new(Pressure::above(limits.memory_total_bytes));
         let outbound = Outbound::new(self.config.outbound_ca.as_deref())?;
-        let rooms = Rooms::start(store, loaded.namespaces, limits.clone(), hibernate_after, lane.clone(), outbound)?;
-        let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier, lane)?;
-        Ok(Host { address: None, rooms, edge, accepting: None, drain_within: self.config.limits.drain_within })
+        let rooms = Rooms::start(
+            store,
+            loaded.namespaces,
+            limits.clone(),
+            hibernate_after,
+            lane.clone(),
+            outbound,
+            pressure.clone(),
+        )?;
+        let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier, lane, pressure.clone())?;
+        let metrics = Metrics::of(&rooms, &edge, pressure);
+        Ok(Host { address: None, rooms, edge, metrics, accepting: None, drain_within: self.config.limits.drain_within })
     }
 }
 
@@ -182,6 +195,11 @@ impl Host {
     /// Its rooms, to speak to them without a network.
     pub fn rooms(&self) -> &Rooms {
         &self.rooms
+    }
+
+    /// What it counts, as Prometheus reads it: the text format of OpenMetrics.
+    pub fn metrics(&self) -> String {
+        self.metrics.to_text()
     }
 
     /// Read the certificate anew. Connections that are open go on; where it does not work, the one before stays.
@@ -303,5 +321,6 @@ pub fn store_options(config: &Config) -> StoreOptions {
         queue_bytes: config.limits.commit_queue_bytes,
         slow_sync: config.limits.slow_sync,
         cache_bytes: config.limits.store_cache_bytes,
+        room_bytes: config.limits.room_bytes,
     }
 }

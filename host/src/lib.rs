@@ -33,8 +33,10 @@ pub mod compiled;
 pub mod config;
 pub mod edge;
 pub mod guest;
+mod metrics;
 pub mod model;
 pub mod outbound;
+mod pressure;
 pub mod room;
 pub mod store;
 

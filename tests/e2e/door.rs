@@ -14,7 +14,7 @@ use crate::reaching::callers;
 const JWT: &str = "identity.auth = \"jwt\"\nidentity.keys = [{ algorithm = \"HS256\", file = \"secret\" }]\n";
 
 /// A server that does not believe everybody, so that it counts, and a token for it.
-async fn strict(config: &str) -> (Server, String) {
+pub(crate) async fn strict(config: &str) -> (Server, String) {
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), "a secret of at least thirty-two bytes").unwrap();
     let server = Server::in_directory(directory, &format!("{JWT}{config}")).await;

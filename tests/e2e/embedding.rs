@@ -196,3 +196,30 @@ async fn tokens_are_judged_by_a_function_of_the_embedder() {
     assert_eq!(refused.json()["detail"], "friends only");
     host.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_tells_what_it_counts() {
+    let directory = TempDir::new().unwrap();
+    let host = host_in(directory.path()).await;
+    let address = host.address().unwrap();
+    let mut ana = harness::connect(address, &format!("{BASE}/rooms/lobby/ws?token=ana"), &[]).await.unwrap();
+    ana.hears_a("history").await;
+    ana.chats("hello").await;
+    ana.hears_a("message").await;
+    let metrics = host.metrics();
+    let number = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{metrics}")).parse::<f64>().unwrap()
+    };
+    for name in ["connections", "sockets", "rooms", "instances", "messages_total", "wakes_total"] {
+        assert_eq!(number(&format!("dormouse_{name}")), 1.0, "{name}");
+    }
+    assert_eq!(number("dormouse_turns_total"), 2.0);
+    assert!(number("dormouse_commits_total") >= 1.0 && number("dormouse_commit_bytes_total") > 0.0);
+    assert_eq!(number("dormouse_sync_seconds_count"), number("dormouse_commits_total"));
+    assert!(number("dormouse_memory_bytes") > 0.0);
+    assert!(metrics.ends_with("# EOF\n"));
+    ana.leaves().await;
+    within(async { while !host.metrics().contains("dormouse_closes_total{code=\"1000\"} 1") {} }).await;
+    host.shutdown().await;
+}

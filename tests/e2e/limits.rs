@@ -3,9 +3,15 @@
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use hyper::Method;
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{BASE, Server, within};
+use crate::door::strict;
+use crate::harness::{Answer, BASE, Client, Server, within};
+
+async fn join(server: &Server, authorization: &str, room: &str) -> Result<Client, Answer> {
+    server.connect(&format!("{BASE}/rooms/{room}/ws"), &[("authorization", authorization)]).await
+}
 
 #[tokio::test]
 async fn a_thousand_rooms_at_once_each_keep_to_themselves() {
@@ -136,21 +142,189 @@ async fn a_request_to_an_overloaded_room_is_told_to_come_back() {
 
 #[tokio::test]
 async fn a_flood_is_slowed_down_with_an_error_and_the_socket_stays_open() {
-    let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
-    std::fs::write(directory.path().join("secret"), "a secret of at least thirty-two bytes").unwrap();
-    let config = "identity.auth = \"jwt\"\nidentity.keys = [{ algorithm = \"HS256\", file = \"secret\" }]\n\
-                  limits.messages_per_second = 1\n";
-    let server = Server::in_directory(directory, config).await;
-    let file = server.directory.path().join("dormouse.toml");
-    let token = crate::command_line::run(&["token", "1", "--config", file.to_str().unwrap()]).stdout;
-    let authorization = format!("Bearer {}", String::from_utf8(token).unwrap().trim());
-    let path = format!("{BASE}/rooms/lobby/ws");
-    let mut ana = server.connect(&path, &[("authorization", &authorization)]).await.unwrap();
+    let (server, authorization) = strict("limits.messages_per_second = 1\n").await;
+    let mut ana = join(&server, &authorization, "lobby").await.unwrap();
     for number in 0..15 {
         ana.chats(&number.to_string()).await;
     }
     assert_eq!(ana.hears_a("error").await["code"], "rate_limited");
     ana.leaves().await;
+}
+
+#[tokio::test]
+async fn a_flood_that_goes_on_is_closed_with_4429() {
+    let (server, authorization) = strict("limits.messages_per_second = 2\n").await;
+    let mut bo = join(&server, &authorization, "lobby").await.unwrap();
+    for flood in [Message::text(r#"{"type":"ping"}"#), Message::text("x"), Message::Ping("x".into())] {
+        let is_ping = matches!(flood, Message::Ping(_)) || flood.to_text().is_ok_and(|text| text.contains("ping"));
+        let mut ana = join(&server, &authorization, "lobby").await.unwrap();
+        let flooding = async {
+            for _ in 0..200 {
+                if ana.socket.feed(flood.clone()).await.is_err() {
+                    break;
+                }
+            }
+            let _ = ana.socket.flush().await;
+        };
+        within(flooding).await;
+        if is_ping && matches!(flood, Message::Text(_)) {
+            // The room never hears of these; they cost no more than the bytes that they are.
+            ana.leaves().await;
+            continue;
+        }
+        assert_eq!(ana.is_closed().await.0, 4429, "{flood:?}");
+    }
+    bo.chats("still here").await;
+    assert_eq!(bo.hears_content().await, "still here");
+}
+
+#[tokio::test]
+async fn fragments_of_nothing_are_a_flood_too() {
+    let (server, authorization) = strict("limits.messages_per_second = 1\n").await;
+    let mut ana = join(&server, &authorization, "lobby").await.unwrap();
+    ana.hears_a("history").await;
+    let fragment = b"\x00\x80\0\0\0\0".repeat(1 << 10);
+    let stream = ana.socket.get_mut();
+    stream.write_all(b"\x01\x80\0\0\0\0").await.unwrap();
+    // So much would be ten seconds of the longest messages; to send it all may fail when it is closed.
+    for _ in 0..128 {
+        if stream.write_all(&fragment).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(ana.is_closed().await.0, 4429);
+}
+
+#[tokio::test]
+async fn a_user_has_one_pace_over_all_sockets_and_requests() {
+    let (server, authorization) = strict("limits.messages_per_second_per_user = 1\n").await;
+    let path = format!("{BASE}/rooms/lobby/messages");
+    let headers = [("authorization", &*authorization)];
+    let mut posted = 0;
+    for number in 0..20 {
+        let answer = server.request(Method::POST, &path, &headers, &format!(r#"{{"content":"{number}"}}"#)).await;
+        match answer.status.as_u16() {
+            200 => posted += 1,
+            _ => {
+                answer.is_problem(429);
+                assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+                break;
+            }
+        }
+    }
+    assert!((10..20).contains(&posted), "{posted}");
+    assert_eq!(server.request(Method::GET, &path, &headers, "").await.status, 200, "to read is not to speak");
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        let mut socket = join(&server, &authorization, "lobby").await.unwrap();
+        socket.hears_a("history").await;
+        sockets.push(socket);
+    }
+    for socket in &mut sockets {
+        socket.chats("one").await;
+        socket.chats("two").await;
+        assert_eq!(socket.hears_a("error").await["code"], "rate_limited");
+    }
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_sockets_in_so_many_rooms() {
+    let (server, authorization) = strict("limits.sockets_per_user = 3\nlimits.rooms_per_user = 2\n").await;
+    let a = join(&server, &authorization, "a").await.unwrap();
+    let _b = join(&server, &authorization, "b").await.unwrap();
+    join(&server, &authorization, "c").await.err().unwrap().is_problem(429);
+    let _a_again = join(&server, &authorization, "a").await.unwrap();
+    join(&server, &authorization, "a").await.err().unwrap().is_problem(429);
+    let events = format!("{BASE}/rooms/a/events");
+    let headers = [("authorization", &*authorization), ("accept", "text/event-stream")];
+    server.listen(&events, &headers).await.err().unwrap().is_problem(429);
+    a.leaves().await;
+    within(async { while join(&server, &authorization, "a").await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn there_are_so_many_rooms_in_memory_and_who_is_in_one_stays() {
+    let server = Server::with("[limits]\nrooms = 2\n").await;
+    let mut ana = server.join("a", "ana").await;
+    let bo = server.join("b", "bo").await;
+    let c = format!("{BASE}/rooms/c/ws?token=cy");
+    let refused = server.connect(&c, &[]).await.err().unwrap();
+    refused.is_problem(503);
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
+    ana.chats("still here").await;
+    assert_eq!(ana.hears_content().await, "still here");
+    server.join("a", "cy").await.hears_a("history").await;
+    bo.leaves().await;
+    within(async { while server.connect(&c, &[]).await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn a_room_that_keeps_as_much_as_it_may_writes_no_more_until_it_has_removed_something() {
+    let server = Server::unruly("[limits]\nroom_bytes = 100000\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    let text = "x".repeat(30_000);
+    for key in ["a", "b", "c"] {
+        ana.is_told(&format!("put {key} {text}; say kept"), "kept").await;
+    }
+    ana.says(&format!("put d {text}; say kept")).await;
+    assert_eq!(ana.hears().await["code"], "room_failed");
+    server.logs("the room's storage holds its 100000 bytes").await;
+    for _ in 0..5 {
+        ana.is_told(&format!("put c {text}; say kept"), "kept").await;
+    }
+    let server = server.crash_and_restart().await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    ana.says(&format!("put d {text}; say kept")).await;
+    assert_eq!(ana.hears().await["code"], "room_failed", "after a restart it is as full");
+    ana.is_told("delete a; say removed", "removed").await;
+    let server = server.crash_and_restart().await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    ana.is_told(&format!("put d {text}; say kept"), "kept").await;
+    let mut other = server.join("other", "bo").await;
+    other.hears_exactly("welcome").await;
+    other.is_told(&format!("put a {text}; say kept"), "kept").await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn under_memory_pressure_newcomers_are_asked_to_come_back_and_idle_rooms_give_theirs_up() {
+    let server = Server::unruly("hibernate_after = \"1h\"\n[limits]\nmemory_total_bytes = 250_000_000\n").await;
+    let mut ana = server.join("ana", "ana").await;
+    ana.hears_exactly("welcome").await;
+    let mut hoarders = Vec::new();
+    for number in 0..8 {
+        let mut hoarder = server.join(&number.to_string(), "bo").await;
+        hoarder.hears_exactly("welcome").await;
+        hoarders.push(hoarder);
+    }
+    // Together more than there is; each of them is within its own bounds.
+    for hoarder in &mut hoarders {
+        hoarder.is_told("keep 48", "kept").await;
+    }
+    server.logs("there is too little memory").await;
+    server.logs("there is memory again").await;
+    ana.is_told("say here", "here").await;
+    let mut forgot = 0;
+    for hoarder in &mut hoarders {
+        hoarder.says("seen").await;
+        forgot += usize::from(hoarder.hears_text().await == "1");
+    }
+    assert!(forgot > 0, "whoever hibernates has forgotten what it kept");
+    server.join("newcomer", "cy").await.hears_exactly("welcome").await;
+}
+
+#[tokio::test]
+async fn a_server_without_memory_answers_503_and_its_health_still() {
+    let server = Server::with("[limits]\nmemory_total_bytes = 1\n").await;
+    server.logs("there is too little memory").await;
+    let refused = server.connect(&format!("{BASE}/rooms/a/ws?token=ana"), &[]).await.err().unwrap();
+    refused.is_problem(503);
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
+    server.api(Method::GET, "/rooms/a/messages", "ana", "").await.is_problem(503);
+    assert_eq!(server.get("/healthz").await.status, 200);
 }
 
 #[tokio::test]

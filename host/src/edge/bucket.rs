@@ -22,12 +22,17 @@ impl Bucket {
 
     /// Take enough to do it once. False where it is empty.
     pub(super) fn take(&mut self, now: Instant) -> bool {
+        self.take_many(1.0, now)
+    }
+
+    /// Take enough to do it so often.
+    pub(super) fn take_many(&mut self, times: f64, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
         self.tokens = (self.tokens + since * self.per_second).min(self.per_second * BURST_S);
-        let enough = self.tokens >= 1.0;
+        let enough = self.tokens >= times;
         if enough {
-            self.tokens -= 1.0;
+            self.tokens -= times;
         }
         enough
     }

@@ -17,6 +17,8 @@ pub(super) enum Why {
     Expired,
     /// No sign of life.
     Idle,
+    /// It went on although it was told that it is too fast.
+    Flood,
 }
 
 impl Why {
@@ -30,6 +32,7 @@ impl Why {
             Why::TooSlow => 1013,
             Why::Expired => 4401,
             Why::Idle => 4408,
+            Why::Flood => 4429,
         }
     }
 
@@ -43,6 +46,7 @@ impl Why {
             Why::TooSlow => "too slow; come back and resume".into(),
             Why::Expired => "identity expired".into(),
             Why::Idle => "no sign of life".into(),
+            Why::Flood => "too many messages; slow down".into(),
         }
     }
 }

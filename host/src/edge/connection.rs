@@ -18,9 +18,11 @@ use tungstenite::error::{CapacityError, Error, ProtocolError};
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 
-use super::bucket::Bucket;
 use super::close::Why;
+use super::metrics::Metrics;
 use super::outgoing::Outgoing;
+use super::pace::{Pace, Verdict};
+use super::users::OneUser;
 use super::wire::{self, Reader};
 use crate::clock::{self, UnixMillis};
 use crate::config::Limits;
@@ -41,8 +43,9 @@ pub(super) struct Terms {
     pub(super) message_bytes: usize,
     /// When the identity that let it in expires.
     pub(super) expires_at: Option<UnixMillis>,
-    /// Messages a second; 0 for no limit.
-    pub(super) messages_per_second: u32,
+    /// Whose pace counts; absent where nobody's does.
+    pub(super) user: Option<Arc<OneUser>>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// The task of one WebSocket.
@@ -53,7 +56,7 @@ pub(super) struct Connection {
     /// Given up when the room is told of the end.
     seat: Option<Seat>,
     terms: Terms,
-    bucket: Option<Bucket>,
+    pace: Option<Box<Pace>>,
     /// Frames that wait for the client, when we last looked.
     waiting: usize,
     /// A message that the room had no space for.
@@ -89,7 +92,8 @@ impl Connection {
         let protocol = WebSocketContext::from_partially_read(read.into(), Role::Server, Some(config));
         let heard = clock::monotonic();
         let alarm = Box::pin(tokio::time::sleep(first_alarm(&terms)));
-        let bucket = (terms.messages_per_second > 0).then(|| Bucket::new(terms.messages_per_second, heard));
+        let pace = |user: &Arc<OneUser>| Box::new(Pace::new(&terms.limits, terms.message_bytes, user.clone(), heard));
+        let pace = terms.user.as_ref().map(pace);
         outgoing.open(writer);
         Connection {
             reader,
@@ -97,7 +101,7 @@ impl Connection {
             outgoing,
             seat: Some(seat),
             terms,
-            bucket,
+            pace,
             waiting: 0,
             refused: None,
             heard,
@@ -149,7 +153,7 @@ impl Connection {
         self.ending = Some(Close { code, reason: reason.into(), clean: false });
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         let mut replies = Vec::new();
-        let mut wire = Wire { reader: None, replies: &mut replies };
+        let mut wire = Wire { reader: None, replies: &mut replies, read: 0 };
         // It only fails where the other side has said goodbye already.
         let _ = self.protocol.close(&mut wire, Some(frame));
         let _ = self.protocol.flush(&mut wire);
@@ -181,10 +185,15 @@ impl Connection {
                 return Ok(());
             }
             let mut replies = Vec::new();
-            let mut wire = Wire { reader: Some((&mut self.reader, context)), replies: &mut replies };
+            let mut wire = Wire { reader: Some((&mut self.reader, context)), replies: &mut replies, read: 0 };
             let read = self.protocol.read(&mut wire);
             let flushed = self.protocol.flush(&mut wire);
+            let bytes = wire.read;
             self.reply(replies);
+            if bytes > 0 && self.pace.as_mut().is_some_and(|pace| !pace.read(bytes, clock::monotonic())) {
+                self.say_goodbye(Why::Flood.code(), &Why::Flood.reason());
+                return Ok(());
+            }
             match read {
                 Ok(message) => {
                     self.heard(message);
@@ -232,7 +241,11 @@ impl Connection {
                 }
             }
             // tungstenite has answered pings; to have heard a pong is all that it is for.
-            tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_) | tungstenite::Message::Frame(_) => {}
+            tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_) | tungstenite::Message::Frame(_) => {
+                if self.pace.as_mut().is_some_and(|pace| !pace.control(self.heard)) {
+                    self.say_goodbye(Why::Flood.code(), &Why::Flood.reason());
+                }
+            }
         }
     }
 
@@ -241,12 +254,18 @@ impl Connection {
         if self.state == State::Closing {
             return;
         }
-        if self.bucket.as_mut().is_some_and(|bucket| !bucket.take(self.heard)) {
-            let error = r#"{"type":"error","code":"rate_limited","message":"too many messages; slow down"}"#;
-            self.outgoing.say(&Said::new(Message::Text(error.into())));
-            self.outgoing.flush();
-            return;
+        match self.pace.as_mut().map_or(Verdict::Yes, |pace| pace.message(self.heard)) {
+            Verdict::Yes => {}
+            Verdict::NotNow(refused) => {
+                self.terms.metrics.refused(refused);
+                let error = r#"{"type":"error","code":"rate_limited","message":"too many messages; slow down"}"#;
+                self.outgoing.say(&Said::new(Message::Text(error.into())));
+                self.outgoing.flush();
+                return;
+            }
+            Verdict::Flood => return self.say_goodbye(Why::Flood.code(), &Why::Flood.reason()),
         }
+        self.terms.metrics.messages.inc();
         self.outgoing.sent();
         self.hand_over(message);
     }
@@ -299,7 +318,7 @@ impl Connection {
 
     fn ask(&mut self) {
         let mut replies = Vec::new();
-        let mut wire = Wire { reader: None, replies: &mut replies };
+        let mut wire = Wire { reader: None, replies: &mut replies, read: 0 };
         let ping = tungstenite::Message::Ping(Bytes::new());
         // It only fails where a goodbye was said, and then nobody is asked.
         let _ = self.protocol.write(&mut wire, ping).and_then(|()| self.protocol.flush(&mut wire));
@@ -332,7 +351,9 @@ impl Drop for Connection {
     /// However it ended, the room is told once.
     fn drop(&mut self) {
         if let Some(seat) = self.seat.take() {
-            seat.close(self.ending.take().unwrap_or_else(Close::lost));
+            let ending = self.ending.take().unwrap_or_else(Close::lost);
+            self.terms.metrics.closed(ending.code);
+            seat.close(ending);
         }
         // Behind that: whoever sees the connection end knows that the room was told.
         self.outgoing.hang_up();
@@ -363,6 +384,8 @@ struct Wire<'a, 'b> {
     /// Absent where nothing is to be read.
     reader: Option<(&'a mut Reader, &'a mut Context<'b>)>,
     replies: &'a mut Vec<u8>,
+    /// Bytes that came.
+    read: usize,
 }
 
 impl Read for Wire<'_, '_> {
@@ -371,7 +394,11 @@ impl Read for Wire<'_, '_> {
         let Some((reader, context)) = &mut self.reader else { return Err(io::ErrorKind::WouldBlock.into()) };
         let mut buffer = ReadBuf::new(buffer);
         match reader.poll_read(context, &mut buffer) {
-            Poll::Ready(read) => read.map(|()| buffer.filled().len()),
+            Poll::Ready(read) => {
+                read?;
+                self.read += buffer.filled().len();
+                Ok(buffer.filled().len())
+            }
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
 use ipnet::IpNet;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::bucket::Bucket;
@@ -32,6 +33,7 @@ pub(super) struct Door {
     /// 0 for no limit.
     connects_per_second: u32,
     proxies: Vec<IpNet>,
+    connections: Gauge,
     inner: Mutex<Inner>,
 }
 
@@ -51,6 +53,7 @@ struct Inside {
 
 /// A connection's place; dropping it gives it up.
 pub(super) struct Place {
+    connections: Gauge,
     _place: OwnedSemaphorePermit,
     /// Absent for a proxy: those behind it are counted one by one.
     of_address: Option<Counted>,
@@ -74,7 +77,8 @@ pub(super) enum Full {
 }
 
 impl Door {
-    pub(super) fn new(config: &Config) -> Arc<Self> {
+    /// `connections` counts who is inside.
+    pub(super) fn new(config: &Config, connections: Gauge) -> Arc<Self> {
         let limits = &config.limits;
         let counts = !config.identity.is_dev();
         Arc::new(Door {
@@ -82,6 +86,7 @@ impl Door {
             places_of_address: if counts { limits.connections_per_address } else { 0 },
             connects_per_second: if counts { limits.connects_per_second_per_address } else { 0 },
             proxies: config.trusted_proxies.clone(),
+            connections,
             inner: Mutex::default(),
         })
     }
@@ -91,7 +96,8 @@ impl Door {
         let peer = peer.to_canonical();
         let place = self.places.clone().try_acquire_owned().map_err(|_| Full::Everywhere)?;
         let of_address = if self.is_proxy(peer) { None } else { Some(self.count(peer)?) };
-        Ok(Place { _place: place, of_address })
+        self.connections.inc();
+        Ok(Place { connections: self.connections.clone(), of_address, _place: place })
     }
 
     /// Whom a connection's request comes from, where that is a proxy and tells it: the last of its list that is none of
@@ -198,6 +204,12 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.dec();
+    }
+}
+
 /// What is counted as one address.
 fn network(address: IpAddr) -> IpAddr {
     match address {
@@ -214,7 +226,7 @@ mod tests {
     fn door(limits: Limits) -> Arc<Door> {
         let identity = Identity { auth: Auth::Jwt, ..Identity::default() };
         let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
-        Door::new(&Config { identity, limits, trusted_proxies, ..Config::default() })
+        Door::new(&Config { identity, limits, trusted_proxies, ..Config::default() }, Gauge::default())
     }
 
     fn address(text: &str) -> IpAddr {

@@ -21,11 +21,10 @@ use tokio::time::Sleep;
 
 use super::body::Body;
 use super::close::Why;
-use super::door::Counted;
 use super::http::{not_connected, overloaded};
 use super::identity::Verified;
 use super::upgrade::lists;
-use super::{Edge, Listed};
+use super::{Admitted, Edge, Listed};
 use crate::clock::{self, UnixMillis};
 use crate::model::{self, Address, Form, Message};
 use crate::room::{Next, Visitor};
@@ -46,7 +45,7 @@ pub(super) async fn connect(
     address: &Address,
     request: model::Request,
     verified: Verified,
-    counted: Option<Counted>,
+    admitted: Admitted,
 ) -> Response<Body> {
     let visit = edge.rooms.visit(address, request, verified.user);
     let visitor = match tokio::time::timeout(edge.limits.answer_within, visit).await {
@@ -57,7 +56,7 @@ pub(super) async fn connect(
     };
     let stream = EventStream {
         _listed: Listed::new(edge, visitor.client()),
-        _counted: counted,
+        _admitted: admitted,
         visitor,
         closed: false,
         ping_every: edge.limits.ping_every,
@@ -86,8 +85,7 @@ pub(super) struct EventStream {
     said_at: Instant,
     alarm: Pin<Box<Sleep>>,
     _listed: Listed,
-    /// Its place at the door, where it came through a proxy.
-    _counted: Option<Counted>,
+    _admitted: Admitted,
 }
 
 impl EventStream {

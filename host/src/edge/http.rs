@@ -14,6 +14,7 @@ use serde_json::json;
 use super::body::Body;
 use super::door::Place;
 use super::identity::{Invalid, Verified};
+use super::metrics::Refused;
 use super::origin::Origin;
 use super::problem::{problem, problem_with};
 use super::{Edge, events, page, tickets, upgrade};
@@ -105,11 +106,19 @@ where
         (false, Origin::Foreign) if upgrade::is_asked(request.headers()) => {
             problem(StatusCode::FORBIDDEN, "this origin may not open sockets here")
         }
+        (false, _) if edge.pressure.is_high() => {
+            edge.metrics.refused(Refused::Memory);
+            overloaded("the server has too little memory now")
+        }
         (false, _) => match edge.requests.clone().try_acquire_owned() {
             Ok(_permit) => api(&edge, request, body, relative, &origin).await,
-            Err(_) => overloaded("too many requests at once"),
+            Err(_) => {
+                edge.metrics.refused(Refused::Requests);
+                overloaded("too many requests at once")
+            }
         },
     };
+    edge.metrics.answered(response.status().as_u16());
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = allowed {
@@ -192,6 +201,14 @@ where
         // Whoever mounts the host has its own rules.
         None => None,
     };
+    // What is said over HTTP is said by the same user, and what only asks is bounded by `requests`.
+    if !matches!(*request.method(), Method::GET | Method::HEAD)
+        && let Some(verified) = &verified
+        && !edge.users.of(&verified.user.id).may_say(clock::monotonic())
+    {
+        edge.metrics.refused(Refused::MessagesPerUser);
+        return too_many("too many messages of one user");
+    }
     let handshake = upgrade::Handshake::take(&mut request);
     let seen = match see(edge, request, body, path, &verified).await {
         Ok(seen) => seen,
@@ -226,14 +243,17 @@ where
                     "Bearer",
                 );
             };
-            let counted = match behind.map(|behind| edge.door.enter_behind(behind)).transpose() {
-                Ok(counted) => counted,
-                Err(_) => return too_many("too many sockets from this address"),
+            let admitted = match edge.admit(&verified.user.id, &address, behind) {
+                Ok(admitted) => admitted,
+                Err(refused) => {
+                    edge.metrics.refused(refused);
+                    return too_many("too many sockets of one user, or from one address");
+                }
             };
             if matches!(handshake, upgrade::Handshake::None) && events::are_asked(&request) {
-                return events::connect(edge, &address, request, verified, counted).await;
+                return events::connect(edge, &address, request, verified, admitted).await;
             }
-            upgrade::connect(edge, handshake, &address, request, verified, counted).await
+            upgrade::connect(edge, handshake, &address, request, verified, admitted).await
         }
         Err(failure) => {
             tracing::error!(%failure, "the router failed");
@@ -407,7 +427,9 @@ fn unanswered(no_answer: &NoAnswer) -> Response<Body> {
             problem(StatusCode::INTERNAL_SERVER_ERROR, &no_answer.to_string())
         }
         NoAnswer::Failed => problem(StatusCode::INTERNAL_SERVER_ERROR, &no_answer.to_string()),
-        NoAnswer::Overloaded | NoAnswer::Broken | NoAnswer::Draining => overloaded(&no_answer.to_string()),
+        NoAnswer::Overloaded | NoAnswer::TooManyRooms | NoAnswer::Broken | NoAnswer::Draining => {
+            overloaded(&no_answer.to_string())
+        }
     }
 }
 

@@ -12,20 +12,23 @@ mod events;
 mod frames;
 mod http;
 mod identity;
+mod metrics;
 mod origin;
 mod outgoing;
+mod pace;
 mod page;
 mod problem;
 mod service;
 mod tickets;
 mod tls;
 mod upgrade;
+mod users;
 mod wire;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,6 +39,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -43,7 +47,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::clock;
 use crate::config::{Config, Limits};
 use crate::guest::{Lane, RouterKind};
-use crate::model::Client;
+use crate::model::{Address, Client};
+use crate::pressure::Pressure;
 use crate::room::Rooms;
 
 pub use body::Body;
@@ -53,11 +58,16 @@ pub use service::Service;
 pub use tls::TlsError;
 
 use close::Why;
-use door::{Door, Full, Place};
+use door::{Counted, Door, Full, Place};
+use metrics::{Metrics, Refused};
 use origin::Origins;
 use tickets::Tickets;
 use tls::Certificate;
+use users::{OneUser, TooMany, Users};
 
+/// Clients to whom goodbye is said at once, and how long before the next ones: 100,000 have heard it within two seconds.
+const GOODBYES_A_STAGE: usize = 500;
+const STAGE: Duration = Duration::from_millis(10);
 /// After the goodbyes, how long clients may take to answer them.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 /// How long connections that are cut may take to notice.
@@ -86,12 +96,23 @@ pub struct Edge {
     limits: Arc<Limits>,
     requests: Arc<Semaphore>,
     door: Arc<Door>,
+    users: Users,
+    metrics: Arc<Metrics>,
+    pressure: Arc<Pressure>,
     /// Absent where connections are plain.
     certificate: Option<Certificate>,
     h2c: bool,
     sockets: Mutex<HashMap<u64, Arc<dyn Client>>>,
     next_socket: AtomicU64,
     draining: watch::Sender<bool>,
+}
+
+/// What lets a client have a socket: dropping it gives its places up.
+struct Admitted {
+    user: Arc<OneUser>,
+    _socket: users::Socket,
+    /// Where it came through a proxy.
+    _at_door: Option<Counted>,
 }
 
 /// A socket in the list of those to say goodbye to; dropping it takes it out.
@@ -102,14 +123,16 @@ struct Listed {
 
 impl Edge {
     /// The edge before `rooms`.
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         limits: Arc<Limits>,
         rooms: Rooms,
         router: RouterKind,
         verifier: Verifier,
         lane: Lane,
+        pressure: Arc<Pressure>,
     ) -> Result<Arc<Self>, TlsError> {
+        let metrics = Arc::new(Metrics::default());
         let edge = Edge {
             rooms,
             router,
@@ -121,7 +144,10 @@ impl Edge {
             base_path: config.base_path.clone(),
             page: config.page,
             requests: Arc::new(Semaphore::new(limits.requests as usize)),
-            door: Door::new(config),
+            door: Door::new(config, metrics.connections.clone()),
+            users: Users::new(config),
+            metrics,
+            pressure,
             certificate: config.tls.as_ref().map(Certificate::load).transpose()?,
             h2c: config.h2c,
             limits,
@@ -135,6 +161,11 @@ impl Edge {
     /// Read the certificate anew. Where it does not work, the one before stays.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.certificate.as_ref().map_or(Ok(()), Certificate::reload)
+    }
+
+    /// What it counts.
+    pub fn register(&self, registry: &mut Registry) {
+        self.metrics.register(registry);
     }
 
     /// The same for a server of somebody else's, which accepts the connections.
@@ -173,6 +204,11 @@ impl Edge {
         let place = match self.door.enter(peer.ip()) {
             Ok(place) => place,
             Err(full) => {
+                self.metrics.refused(match full {
+                    Full::Everywhere => Refused::Connections,
+                    Full::Address => Refused::ConnectionsPerAddress,
+                    Full::TooFast => Refused::ConnectsPerAddress,
+                });
                 // As far as the socket's own buffer takes it: nobody waits for a client that is turned away. Where it
                 // expects TLS there is nothing that could be said.
                 if self.certificate.is_none() {
@@ -245,26 +281,50 @@ impl Edge {
         }
     }
 
-    /// Accept no more, and say goodbye to every socket: 1001, and when to come back.
-    pub fn say_goodbye(&self) {
-        self.draining.send_replace(true);
-        let sockets = self.sockets.lock().expect("no holder of this lock panics").values().cloned().collect::<Vec<_>>();
-        for socket in sockets {
-            // Spread, so that the next server is not met by all of them at once.
-            end(&*socket, Why::GoingAway { retry_after_s: rand::random_range(1..=3) });
-        }
+    /// Whether a user may have one more socket, in a room; `behind` is their address, where a proxy tells it.
+    fn admit(&self, user: &str, room: &Address, behind: Option<IpAddr>) -> Result<Admitted, Refused> {
+        let user = self.users.of(user);
+        let refused = |too_many| match too_many {
+            TooMany::Sockets => Refused::SocketsPerUser,
+            TooMany::Rooms => Refused::RoomsPerUser,
+        };
+        let socket = self.users.enter(&user, room).map_err(refused)?;
+        let at_door = behind.map(|behind| self.door.enter_behind(behind)).transpose();
+        let at_door = at_door.map_err(|_| Refused::ConnectionsPerAddress)?;
+        Ok(Admitted { user, _socket: socket, _at_door: at_door })
     }
 
-    /// [Say goodbye](Self::say_goodbye), give clients a moment to answer, and end the connections of those who do not.
+    /// Accept no more, and say goodbye to every socket at once: 1001, and when to come back.
+    pub fn say_goodbye(&self) {
+        self.draining.send_replace(true);
+        let sockets = self.everybody();
+        let longest = comes_back_within(sockets.len());
+        sockets.iter().for_each(|socket| goodbye(&**socket, longest));
+    }
+
+    /// Accept no more, say goodbye to every socket in stages, give clients a moment to answer, and end the connections of
+    /// those who do not.
     pub async fn drain(&self) {
-        self.say_goodbye();
+        self.draining.send_replace(true);
+        let sockets = self.everybody();
+        let longest = comes_back_within(sockets.len());
+        for stage in sockets.chunks(GOODBYES_A_STAGE) {
+            stage.iter().for_each(|socket| goodbye(&**socket, longest));
+            // What they answer is read meanwhile, and turns go on.
+            clock::sleep(STAGE).await;
+        }
+        drop(sockets);
         if self.all_gone_within(GOODBYE_WITHIN).await {
             return;
         }
-        let silent = self.sockets.lock().expect("no holder of this lock panics").values().cloned().collect::<Vec<_>>();
+        let silent = self.everybody();
         tracing::info!(clients = silent.len(), "some clients did not answer the goodbye");
         silent.iter().for_each(|client| client.cut());
         self.all_gone_within(CUT_WITHIN).await;
+    }
+
+    fn everybody(&self) -> Vec<Arc<dyn Client>> {
+        self.sockets.lock().expect("no holder of this lock panics").values().cloned().collect()
     }
 
     async fn all_gone_within(&self, within: Duration) -> bool {
@@ -328,6 +388,16 @@ fn turned_away(full: Full) -> String {
     format!("HTTP/1.1 {status}\r\nretry-after: {retry_after}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }
 
+/// Within how many seconds those who are sent away come back: spread, so that the next server is met by a thousand a
+/// second at most.
+fn comes_back_within(sockets: usize) -> u32 {
+    u32::try_from(sockets / 1_000).unwrap_or(u32::MAX).clamp(3, 60)
+}
+
+fn goodbye(client: &dyn Client, longest_s: u32) {
+    end(client, Why::GoingAway { retry_after_s: rand::random_range(1..=longest_s) });
+}
+
 fn end(client: &dyn Client, why: Why) {
     client.close(why.code(), &why.reason());
 }
@@ -342,6 +412,7 @@ impl Listed {
     fn new(edge: &Arc<Edge>, client: Arc<dyn Client>) -> Self {
         let number = edge.next_socket.fetch_add(1, Ordering::Relaxed);
         edge.sockets.lock().expect("no holder of this lock panics").insert(number, client.clone());
+        edge.metrics.sockets.inc();
         // It may have come between the goodbyes and the end.
         if *edge.draining.borrow() {
             end(&*client, Why::GoingAway { retry_after_s: 1 });
@@ -353,5 +424,16 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         self.edge.sockets.lock().expect("no holder of this lock panics").remove(&self.number);
+        self.edge.metrics.sockets.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_are_sent_away_the_longer_they_are_spread() {
+        assert_eq!([0, 2_999, 10_000, 1_000_000].map(comes_back_within), [3, 3, 10, 60]);
     }
 }

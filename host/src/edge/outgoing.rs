@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
@@ -15,6 +15,7 @@ use bytes::{Buf, Bytes};
 use super::close::Why;
 use super::{frames, wire};
 use crate::model::{Client, Form, Said};
+use crate::pressure::Pressure;
 
 /// Frames written with one system call.
 const FRAMES_A_WRITE: usize = 64;
@@ -26,6 +27,7 @@ pub(super) struct Outgoing {
     in_flight: AtomicUsize,
     most_waiting: usize,
     most_in_flight: usize,
+    pressure: Arc<Pressure>,
 }
 
 #[derive(Default)]
@@ -76,8 +78,8 @@ pub(super) struct Work {
 }
 
 impl Outgoing {
-    pub(super) fn new(most_waiting: usize, most_in_flight: usize) -> Self {
-        Outgoing { inner: Mutex::default(), in_flight: AtomicUsize::new(0), most_waiting, most_in_flight }
+    pub(super) fn new(most_waiting: usize, most_in_flight: usize, pressure: Arc<Pressure>) -> Self {
+        Outgoing { inner: Mutex::default(), in_flight: AtomicUsize::new(0), most_waiting, most_in_flight, pressure }
     }
 
     /// The upgrade is done: what waits may leave.
@@ -240,7 +242,7 @@ impl Client for Outgoing {
         }
         let waiting = inner.queue.bytes;
         // One frame always fits, however long: a history can be longer than what may wait behind it.
-        if waiting > 0 && waiting + frame.len() > self.most_waiting {
+        if waiting > 0 && waiting + frame.len() > self.pressure.shorten(self.most_waiting) {
             inner.queue.clear();
             inner.closing = true;
             inner.close = Some((Why::TooSlow.code(), Why::TooSlow.reason()));
@@ -303,6 +305,10 @@ mod tests {
     use super::*;
     use crate::model::Message;
 
+    fn outgoing(most_waiting: usize, most_in_flight: usize) -> Outgoing {
+        Outgoing::new(most_waiting, most_in_flight, Arc::new(Pressure::above(u64::MAX)))
+    }
+
     fn say(outgoing: &Outgoing, bytes: usize) -> bool {
         outgoing.say(&Said::new(Message::Binary(vec![0; bytes])))
     }
@@ -321,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_client_that_cannot_keep_up_is_closed_with_1013_and_its_queue_is_freed() {
-        let outgoing = Outgoing::new(100, 1);
+        let outgoing = outgoing(100, 1);
         say(&outgoing, 60);
         say(&outgoing, 60);
         assert_eq!(close_code(&outgoing), Some(1013));
@@ -330,7 +336,7 @@ mod tests {
 
     #[test]
     fn one_frame_always_fits() {
-        let outgoing = Outgoing::new(100, 1);
+        let outgoing = outgoing(100, 1);
         say(&outgoing, 5_000);
         assert_eq!(close_code(&outgoing), None);
         assert_eq!(outgoing.buffered(), 5_000 + 4);
@@ -338,7 +344,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_after_a_goodbye() {
-        let outgoing = Outgoing::new(100, 1);
+        let outgoing = outgoing(100, 1);
         say(&outgoing, 1);
         outgoing.close(Why::Idle.code(), "");
         say(&outgoing, 1);
@@ -349,7 +355,7 @@ mod tests {
 
     #[test]
     fn only_the_first_of_what_waits_asks_for_a_flush() {
-        let outgoing = Outgoing::new(100, 1);
+        let outgoing = outgoing(100, 1);
         assert!(say(&outgoing, 1));
         assert!(!say(&outgoing, 1));
     }
@@ -358,7 +364,7 @@ mod tests {
     async fn whoever_flushes_writes_all_that_waits_in_order() {
         use tokio::io::AsyncReadExt;
         let (ours, mut theirs) = connection().await;
-        let outgoing = Outgoing::new(1_000, 1);
+        let outgoing = outgoing(1_000, 1);
         (1..=3).for_each(|bytes| {
             say(&outgoing, bytes);
         });
@@ -377,7 +383,7 @@ mod tests {
     async fn a_frame_that_is_written_in_part_stays_whole_when_the_rest_is_dropped() {
         use tokio::io::AsyncReadExt;
         let (ours, mut theirs) = connection().await;
-        let outgoing = Outgoing::new(32 << 20, 1);
+        let outgoing = outgoing(32 << 20, 1);
         outgoing.open(ours);
         let long = 16 << 20;
         say(&outgoing, long);

@@ -9,12 +9,12 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::body::Body;
 use super::connection::{Connection, Terms};
-use super::door::{Counted, Place};
+use super::door::Place;
 use super::http::{not_connected, overloaded};
 use super::identity::Verified;
 use super::outgoing::Outgoing;
 use super::problem::{problem, problem_with};
-use super::{Edge, Listed};
+use super::{Admitted, Edge, Listed};
 use crate::model::{self, Address};
 
 /// The subprotocol that the server speaks, for clients that name some.
@@ -87,7 +87,7 @@ pub(super) async fn connect(
     address: &Address,
     request: model::Request,
     verified: Verified,
-    counted: Option<Counted>,
+    admitted: Admitted,
 ) -> Response<Body> {
     let (on_upgrade, accept, named, place) = match handshake {
         Handshake::Good { on_upgrade, accept, named, place } => (on_upgrade, accept, named, place),
@@ -101,7 +101,8 @@ pub(super) async fn connect(
             return response;
         }
     };
-    let outgoing = Arc::new(Outgoing::new(edge.limits.socket_queue_bytes, edge.limits.events_per_socket));
+    let (most_waiting, most_in_flight) = (edge.limits.socket_queue_bytes, edge.limits.events_per_socket);
+    let outgoing = Arc::new(Outgoing::new(most_waiting, most_in_flight, edge.pressure.clone()));
     let user = Arc::new(verified.user);
     let connect = edge.rooms.connect(address, request, user, outgoing.clone());
     let seat = match tokio::time::timeout(edge.limits.answer_within, connect).await {
@@ -114,7 +115,8 @@ pub(super) async fn connect(
         limits: edge.limits.clone(),
         message_bytes: edge.rooms.namespace(address.namespace()).map_or(0, |namespace| namespace.message_in_bytes),
         expires_at: verified.expires_at,
-        messages_per_second: if edge.verifier.is_dev() { 0 } else { edge.limits.messages_per_second },
+        user: (!edge.verifier.is_dev()).then(|| admitted.user.clone()),
+        metrics: edge.metrics.clone(),
     };
     let listed = Listed::new(edge, outgoing.clone());
     // Its own task: the one of the HTTP connection, with its buffers, ends with the upgrade.
@@ -126,7 +128,7 @@ pub(super) async fn connect(
         let connection = Box::new(Connection::new(upgraded, outgoing, seat, terms));
         tokio::spawn(async move {
             connection.await;
-            drop((listed, place, counted));
+            drop((listed, place, admitted));
         });
     });
     let mut response = Response::new(Body::default());

@@ -387,7 +387,10 @@ impl Room {
         let name = event.name();
         let outcome = match self.run_guest(event).await? {
             Ok(turn) => self.keep(turn, cause),
-            Err(failure) => Err((failure.to_string(), cause)),
+            Err(failure) => {
+                self.shared.metrics.failed(&failure);
+                Err((failure.to_string(), cause))
+            }
         };
         if let Err((failure, cause)) = outcome {
             tracing::error!(event = name, "the turn failed and never happened: {failure}");
@@ -443,6 +446,7 @@ impl Room {
                 self.shared.instances.clone().acquire_owned().await.expect("the semaphore is never closed")
             }
         };
+        self.shared.metrics.wakes.inc();
         Ok(self.life().namespace.kind.instantiate().await.map(|instance| (instance, permit)))
     }
 
@@ -472,8 +476,10 @@ impl Room {
         {
             turn.undo(&mut self.opened().lent().sockets);
             self.instance = None;
+            self.shared.metrics.found_no_space();
             return Err((error.to_string(), cause));
         }
+        self.shared.metrics.turns.inc();
         let reply = self.settle(cause, turn.answer);
         self.hold(turn.outputs, reply);
         Ok(())
@@ -484,7 +490,7 @@ impl Room {
     /// Fails: where there is no space on the disk; then nothing is written.
     fn write(&mut self, changes: Changes) -> Result<(), CommitError> {
         let opened = self.opened();
-        opened.log.has_space()?;
+        opened.log.takes(&changes.writes)?;
         opened.ledger.add(opened.log.number() + 1, &changes.writes);
         opened.posting.apply(&changes);
         self.set_timers(changes.timers.iter().map(|(name, timer)| (name.clone(), timer.clone())));

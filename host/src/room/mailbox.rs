@@ -121,7 +121,7 @@ impl Mailbox {
         // A close comes once a socket, due timers once a room, and news of each post once: refusing them would lose what
         // nobody repeats.
         let may_wait = matches!(incoming, Incoming::Close(..) | Incoming::TimersDue | Incoming::Posted { .. });
-        if inner.events.len() >= shared.limits.events_per_room && !may_wait {
+        if inner.events.len() >= shared.pressure.shorten(shared.limits.events_per_room) && !may_wait {
             return Delivered::Full(incoming);
         }
         inner.events.push_back(incoming);

@@ -13,6 +13,7 @@ mod batch;
 mod handle;
 mod life;
 mod mailbox;
+mod metrics;
 mod outbox;
 mod pending;
 mod policy;
@@ -23,10 +24,11 @@ mod visitor;
 mod wheel;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use prometheus_client::registry::Registry as Registered;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
@@ -35,6 +37,7 @@ use crate::config::{self, Limits};
 use crate::guest::{Lane, RoomKind};
 use crate::model::{Address, Client, Close, Message, Request, Response, SocketKey, StorageFailed, User};
 use crate::outbound::{Allowed, Outbound};
+use crate::pressure::{self, Change, Pressure};
 use crate::store::Store;
 
 pub use handle::{KnownRoom, NAMES_A_LIST, NoRoom, RoomHandle};
@@ -42,6 +45,7 @@ pub(crate) use visitor::Next;
 pub use visitor::{Gone, Heard, Visitor};
 
 use mailbox::{Delivered, Incoming, Mailbox};
+use metrics::Metrics;
 use reach::Waits;
 use registry::Registry;
 use visitor::Visitors;
@@ -91,6 +95,8 @@ struct Shared {
     visitors: Visitors,
     /// One permit for each post that is being carried.
     posting: Arc<Semaphore>,
+    pressure: Arc<Pressure>,
+    metrics: Metrics,
 }
 
 /// Why a room did not let a client in.
@@ -116,6 +122,9 @@ pub enum NoAnswer {
     /// Too many events wait for the room.
     #[error("the room is overloaded")]
     Overloaded,
+    /// There is no place for one more room.
+    #[error("there are too many rooms at once")]
+    TooManyRooms,
     /// The room was lost with a failed commit, or its storage cannot be read.
     #[error("the room's storage is not available")]
     Broken,
@@ -128,14 +137,16 @@ impl Rooms {
     /// The rooms of `namespaces`, kept in `store`. Must be called in a tokio runtime.
     ///
     /// Fails: where the store's timers and posts cannot be read.
-    pub fn start(
+    pub(crate) fn start(
         store: Store,
         namespaces: BTreeMap<String, Namespace>,
         limits: Arc<Limits>,
         hibernate_after: Duration,
         lane: Lane,
         outbound: Outbound,
+        pressure: Arc<Pressure>,
     ) -> Result<Self, StorageFailed> {
+        let metrics = Metrics::default();
         let to_wake = store.rooms_to_wake()?;
         let shared = Arc::new(Shared {
             namespaces: namespaces.into_iter().map(|(name, namespace)| (name, Arc::new(namespace))).collect(),
@@ -145,7 +156,7 @@ impl Rooms {
             hibernate_after,
             lane,
             runtime: Handle::current(),
-            registry: Registry::default(),
+            registry: Registry::new(metrics.rooms.clone()),
             wheel: Wheel::default(),
             instances: Arc::new(Semaphore::new(limits.awake_rooms as usize)),
             limits,
@@ -157,6 +168,8 @@ impl Rooms {
             waits: Waits::default(),
             visitors: Visitors::default(),
             posting: Arc::new(Semaphore::new(config::POSTS_AT_ONCE)),
+            pressure,
+            metrics,
         });
         for (address, at) in to_wake {
             if shared.namespaces.contains_key(address.namespace()) {
@@ -166,6 +179,7 @@ impl Rooms {
             }
         }
         tokio::spawn(wheel::turn(Arc::downgrade(&shared)));
+        tokio::spawn(watch_memory(Arc::downgrade(&shared)));
         Ok(Rooms(shared))
     }
 
@@ -200,6 +214,18 @@ impl Rooms {
         if let Some(mailbox) = self.0.registry.get(address) {
             mailbox.hibernate();
         }
+    }
+
+    /// What they count, and their store.
+    pub fn register(&self, registry: &mut Registered) {
+        self.0.metrics.register(registry);
+        self.0.store.register(registry);
+    }
+
+    /// Numbers that are looked up, and not counted, are as they are now.
+    pub(crate) fn measure(&self) {
+        let instances = self.0.limits.awake_rooms as usize - self.0.instances.available_permits();
+        self.0.metrics.instances.set(instances as i64);
     }
 
     /// How many rooms have a task now: awake ones, and those that wait for the disk.
@@ -243,6 +269,12 @@ impl Rooms {
             return Err(NoAnswer::Draining);
         }
         let namespace = self.0.namespaces.get(address.namespace()).ok_or(NoAnswer::NoNamespace)?;
+        // Those who come from outside find no place in a host that is full. What a room itself waits for does.
+        let from_outside = matches!(incoming, Incoming::Connect { .. } | Incoming::Request { post: None, .. });
+        if from_outside && self.0.registry.len() >= self.0.limits.rooms && self.0.registry.get(address).is_none() {
+            self.0.metrics.rooms_refused.inc();
+            return Err(NoAnswer::TooManyRooms);
+        }
         let mut incoming = incoming;
         loop {
             let mailbox = self.0.registry.get_or_make(address, namespace, &self.0.runtime);
@@ -252,6 +284,24 @@ impl Rooms {
                 // It was forgotten between the look-up and the delivery: a new one takes its place.
                 Delivered::Forgotten(back) => incoming = back,
             }
+        }
+    }
+}
+
+/// Under pressure, rooms with nothing to do give their memory back.
+async fn watch_memory(shared: Weak<Shared>) {
+    loop {
+        clock::sleep(pressure::LOOK_EVERY).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let (has_bytes, most_bytes) = (shared.pressure.has_bytes(), shared.pressure.most_bytes());
+        match shared.pressure.look() {
+            Change::None => continue,
+            Change::Ended => tracing::info!(has_bytes, most_bytes, "there is memory again"),
+            Change::Began => {
+                tracing::error!(most_bytes, "there is too little memory: who comes is asked to come back later");
+                shared.registry.idle().iter().for_each(|mailbox| mailbox.hibernate());
+            }
+            Change::Goes => shared.registry.idle().iter().for_each(|mailbox| mailbox.hibernate()),
         }
     }
 }

@@ -152,6 +152,12 @@ impl Shared {
                 Destination::Origin(origin) => shared.hand_to_server(&namespace, &origin, request).await,
             };
             drop(permit);
+            let word = match &outcome {
+                Outcome::Taken => "taken",
+                Outcome::Refused(_) => "refused",
+                Outcome::NotNow(_) => "not_now",
+            };
+            shared.metrics.posts.get_or_create(&[("outcome", word)]).inc();
             // Where it cannot be told any more, the room finds the post again after the restart.
             let _ = Rooms(shared).deliver(&from, Incoming::Posted { number, outcome });
         };

@@ -125,7 +125,9 @@ impl AsyncFnOnceSend<Result<Response, CallError>> for Call {
         Rooms(shared.clone()).request(&self.to, request).await.map_err(|no_answer| match no_answer {
             NoAnswer::NoNamespace => CallError::NoSuchRoom,
             NoAnswer::Failed => CallError::Failed,
-            NoAnswer::Overloaded | NoAnswer::Broken | NoAnswer::Draining => CallError::Overloaded,
+            NoAnswer::Overloaded | NoAnswer::TooManyRooms | NoAnswer::Broken | NoAnswer::Draining => {
+                CallError::Overloaded
+            }
         })
     }
 }

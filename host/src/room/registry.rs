@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
 
 use super::Namespace;
@@ -17,15 +18,21 @@ const SHARDS: usize = 64;
 pub(super) struct Registry {
     shards: Vec<Mutex<HashMap<Address, Arc<Mailbox>>>>,
     hasher: RandomState,
-}
-
-impl Default for Registry {
-    fn default() -> Self {
-        Registry { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
-    }
+    /// How many there are.
+    rooms: Gauge,
 }
 
 impl Registry {
+    /// `rooms` counts them.
+    pub(super) fn new(rooms: Gauge) -> Self {
+        Registry { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new(), rooms }
+    }
+
+    /// Rooms in memory.
+    pub(super) fn len(&self) -> usize {
+        usize::try_from(self.rooms.get()).unwrap_or(0)
+    }
+
     pub(super) fn get(&self, address: &Address) -> Option<Arc<Mailbox>> {
         self.shard(address).get(address).cloned()
     }
@@ -37,6 +44,7 @@ impl Registry {
         }
         let mailbox = Arc::new(Mailbox::new(Life::new(address.clone(), namespace.clone()), runtime.clone()));
         shard.insert(address.clone(), mailbox.clone());
+        self.rooms.inc();
         mailbox
     }
 
@@ -50,6 +58,7 @@ impl Registry {
         }
         drop(life);
         shard.remove(&address);
+        self.rooms.dec();
         Ok(())
     }
 
@@ -59,6 +68,7 @@ impl Registry {
         // A successor under the same address is not ours to remove.
         if shard.get(address).is_some_and(|current| Arc::ptr_eq(current, mailbox)) {
             shard.remove(address);
+            self.rooms.dec();
         }
         drop(shard);
         mailbox.abandon();

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::disk::{Disk, Record};
 use super::mark::Mark;
+use super::metrics::Metrics;
 use super::{CommitError, DiskError, Owner, records};
 use crate::clock;
 
@@ -67,6 +68,7 @@ pub(super) struct Shared {
     no_space: AtomicBool,
     /// When the sync that runs now began.
     began: Mutex<Option<Instant>>,
+    pub(super) metrics: Metrics,
 }
 
 #[derive(Default)]
@@ -86,6 +88,7 @@ impl Group {
             emptied: Notify::new(),
             no_space: AtomicBool::new(false),
             began: Mutex::new(None),
+            metrics: Metrics::default(),
         });
         let worker = Worker { shared: shared.clone(), disk, mark, group: last_group };
         let thread = thread::Builder::new()
@@ -190,7 +193,7 @@ impl Worker {
         while let Some(commits) = self.gather() {
             let bytes = commits.iter().map(size).sum();
             self.shared.set_running(true);
-            let done = self.commit(commits);
+            let done = self.commit(commits, bytes);
             self.shared.set_running(false);
             self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.shared.emptied.notify_waiters();
@@ -217,7 +220,7 @@ impl Worker {
     }
 
     /// Make commits durable and tell who waits; or give back who shall be told that they are not.
-    fn commit(&mut self, commits: Vec<Commit>) -> Result<(), (CommitError, Vec<Arc<dyn Waiting>>)> {
+    fn commit(&mut self, commits: Vec<Commit>, bytes: usize) -> Result<(), (CommitError, Vec<Arc<dyn Waiting>>)> {
         let group = self.group + 1;
         let mut batch = Vec::with_capacity(1 + commits.iter().map(|commit| commit.records.len()).sum::<usize>());
         batch.push(records::group_record(group));
@@ -229,6 +232,7 @@ impl Worker {
             waiting.push((commit.number, commit.waiting));
             owners.push(commit.owner);
         }
+        let began = clock::monotonic();
         // An engine that panics has failed like one that says so; rooms must not wait for it for ever.
         let durable = catch_unwind(AssertUnwindSafe(|| self.disk.write(batch).and_then(|()| self.disk.sync())))
             .unwrap_or_else(|_| Err(DiskError("the engine panicked".into())));
@@ -237,6 +241,7 @@ impl Worker {
             let waiting = waiting.into_iter().map(|(_, waiting)| waiting).collect();
             return Err((CommitError::Failed(error.0), waiting));
         }
+        self.shared.metrics.synced(waiting.len(), bytes, began.elapsed());
         self.group = group;
         if let Some(mark) = &mut self.mark {
             mark.write(group);

@@ -11,18 +11,21 @@ mod fjall;
 mod group;
 mod mark;
 mod memory;
+mod metrics;
 mod records;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use prometheus_client::registry::Registry;
 
-use crate::clock::UnixMillis;
+use crate::clock::{self, UnixMillis};
 use crate::model::{Address, Post, PostNumber, Posts, Range, Storage, StorageFailed, Timer, Timers, Writes};
 
 pub use disk::{Disk, Record};
@@ -32,6 +35,9 @@ pub use memory::MemoryDisk;
 
 use group::{Commit, Group};
 use records::RoomRecord;
+
+/// A room that is full is counted anew this often at most, unless it has written an eighth of what it may keep.
+const COUNT_EVERY: Duration = Duration::from_secs(60);
 
 /// What can be set about the store.
 #[derive(Debug, Clone)]
@@ -44,6 +50,8 @@ pub struct StoreOptions {
     pub slow_sync: Duration,
     /// Memory for what was read from the disk.
     pub cache_bytes: u64,
+    /// What a room may keep, in bytes of keys and values.
+    pub room_bytes: u64,
 }
 
 impl Default for StoreOptions {
@@ -53,6 +61,7 @@ impl Default for StoreOptions {
             queue_bytes: 64 << 20,
             slow_sync: Duration::from_secs(10),
             cache_bytes: 64 << 20,
+            room_bytes: 1 << 30,
         }
     }
 }
@@ -107,6 +116,12 @@ pub enum CommitError {
     NoSpace {
         /// The limit.
         min_free_bytes: u64,
+    },
+    /// The room keeps as much as it may. Nothing was written; turns that only remove go on.
+    #[error("the room's storage holds its {room_bytes} bytes; have it remove something, or raise `limits.room_bytes`")]
+    RoomFull {
+        /// The limit.
+        room_bytes: u64,
     },
     /// A write or sync failed before. Nothing is written any more until a restart.
     #[error("the data disk failed: {0}; repair it and restart")]
@@ -257,7 +272,9 @@ impl Store {
                 id: self.0.next_room.fetch_add(1, Ordering::Relaxed),
                 epoch: self.0.epoch,
                 number: 0,
+                bytes: 0,
             }),
+            counted: None,
         };
         Ok(Stored { log, timers, posts })
     }
@@ -270,6 +287,11 @@ impl Store {
     /// The names of rooms that have committed something, in order, beginning behind `after`.
     pub fn names(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<BTreeSet<String>, StorageFailed> {
         self.0.read(|disk| records::names(disk, namespace, after, limit))
+    }
+
+    /// What it counts.
+    pub fn register(&self, registry: &mut Registry) {
+        self.0.group.shared().metrics.register(registry);
     }
 
     /// Whether so much is on its way to the disk that rooms should wait.
@@ -329,6 +351,8 @@ pub struct RoomLog {
     record: RoomRecord,
     /// The room's name is on disk.
     named: bool,
+    /// When its entries were last counted one by one, and what they came to.
+    counted: Option<(Instant, u64)>,
 }
 
 impl RoomLog {
@@ -342,16 +366,61 @@ impl RoomLog {
         RoomReader { store: self.store.clone(), id: self.record.id }
     }
 
-    /// Whether the disk has space for a commit now.
-    pub fn has_space(&self) -> Result<(), CommitError> {
+    /// Whether the disk, and the room, have space for these writes now. They are counted: commit them.
+    pub fn takes(&mut self, writes: &Writes) -> Result<(), CommitError> {
+        let options = &self.store.0.options;
         if self.store.0.group.has_no_space() {
-            return Err(CommitError::NoSpace { min_free_bytes: self.store.0.options.min_free_bytes });
+            return Err(CommitError::NoSpace { min_free_bytes: options.min_free_bytes });
         }
+        let room_bytes = options.room_bytes;
+        let size = |(key, value): (&Bytes, &Option<Bytes>)| value.as_ref().map_or(0, |value| key.len() + value.len());
+        let added = writes.iter().map(size).sum::<usize>() as u64;
+        if added == 0 || self.record.bytes + added <= room_bytes {
+            self.record.bytes += added;
+            return Ok(());
+        }
+        // What was overwritten and removed is still counted. Here it matters.
+        self.count();
+        let bytes = (self.record.bytes + added).saturating_sub(self.replaced(writes));
+        if bytes > room_bytes {
+            return Err(CommitError::RoomFull { room_bytes });
+        }
+        self.record.bytes = bytes;
         Ok(())
     }
 
+    /// Count what is there. It takes as long as reading it all, so not each time.
+    fn count(&mut self) {
+        let now = clock::monotonic();
+        let much = self.store.0.options.room_bytes / 8;
+        let lately = |(at, bytes): (Instant, u64)| {
+            now.saturating_duration_since(at) < COUNT_EVERY && self.record.bytes.saturating_sub(bytes) < much
+        };
+        if self.counted.is_some_and(lately) {
+            return;
+        }
+        let mut bytes = 0;
+        let all = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
+        let counted = self.reader().scan(&all, &mut |key, value| {
+            bytes += (key.len() + value.len()) as u64;
+            true
+        });
+        // Where it cannot be read, the next read says so.
+        if counted.is_ok() {
+            self.record.bytes = bytes;
+        }
+        self.counted = Some((now, self.record.bytes));
+    }
+
+    /// Bytes of what these writes replace or remove.
+    fn replaced(&self, writes: &Writes) -> u64 {
+        let reader = self.reader();
+        let size = |key: &Bytes| reader.get(key).ok().flatten().map_or(0, |value| key.len() + value.len());
+        writes.keys().map(size).sum::<usize>() as u64
+    }
+
     /// Hand in the next commit, which must be number `expected`. Does not wait: `waiting` is told when it is durable.
-    /// Ask [`has_space`](Self::has_space) before; here it is too late to take back what was promised.
+    /// Ask whether it [`takes`](Self::takes) them before; here it is too late to take back what was promised.
     ///
     /// Fails: nothing was written, and the number is still free.
     pub fn commit(&mut self, expected: u64, changes: Changes, waiting: Arc<dyn Waiting>) -> Result<(), CommitError> {

@@ -40,14 +40,17 @@ pub(super) struct RoomRecord {
     pub(super) epoch: u64,
     /// The number of the last commit.
     pub(super) number: u64,
+    /// Bytes of its keys and values, and of those that it has overwritten and removed since they were last counted.
+    pub(super) bytes: u64,
 }
 
 impl RoomRecord {
     pub(super) fn to_record(self, address: &Address) -> Record {
-        let mut value = BytesMut::with_capacity(24);
+        let mut value = BytesMut::with_capacity(32);
         value.put_u64(self.id);
         value.put_u64(self.epoch);
         value.put_u64(self.number);
+        value.put_u64(self.bytes);
         (room_key(address), Some(value.freeze()))
     }
 
@@ -85,10 +88,12 @@ pub(super) fn last_room(disk: &dyn Disk) -> Result<u64, DiskError> {
 
 pub(super) fn room(disk: &dyn Disk, address: &Address) -> Result<Option<RoomRecord>, DiskError> {
     let Some(mut value) = disk.get(&room_key(address))? else { return Ok(None) };
-    if value.len() != 24 {
+    // Those of before 0.2 do not tell their bytes.
+    if ![24, 32].contains(&value.len()) {
         return Err(damaged(&room_key(address)));
     }
-    Ok(Some(RoomRecord { id: value.get_u64(), epoch: value.get_u64(), number: value.get_u64() }))
+    let (id, epoch, number) = (value.get_u64(), value.get_u64(), value.get_u64());
+    Ok(Some(RoomRecord { id, epoch, number, bytes: value.try_get_u64().unwrap_or(0) }))
 }
 
 /// The names of a namespace's rooms, beginning behind `after`.

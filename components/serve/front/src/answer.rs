@@ -80,6 +80,10 @@ fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Out
     if head.method == "OPTIONS" {
         return preflight(origin).map(Outcome::Answer);
     }
+    // It may not even write: anybody's name would do, and a page need not read the answer.
+    if *origin == Origin::Foreign {
+        return Err(problem(403, "this origin is not allowed"));
+    }
     let user = asking::identify(&head.headers, &head.query, origin)
         .map_err(|detail| problem(401, &detail).with("www-authenticate", "Bearer"))?;
     if path == "/tickets" {

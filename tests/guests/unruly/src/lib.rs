@@ -10,6 +10,7 @@ use dormouse_room::{
 /// Lives as long as the instance; tells how much it has seen.
 struct Unruly {
     seen: u32,
+    kept: Vec<Vec<u8>>,
 }
 
 dormouse_room::export!(Unruly);
@@ -21,7 +22,7 @@ impl Room for Unruly {
             return Err(Error::new("told to fail on wake"));
         }
         sockets::set_auto_response("ping", "pong")?;
-        Ok(Unruly { seen: 0 })
+        Ok(Unruly { seen: 0, kept: Vec::new() })
     }
 
     fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
@@ -142,6 +143,10 @@ impl Unruly {
             "hoard" => loop {
                 black_box(vec![1_u8; 1 << 20].leak());
             },
+            "keep" => {
+                self.kept.push(vec![1; about.parse::<usize>().unwrap_or(0) << 20]);
+                reply("kept".into())
+            }
             "recurse" => reply(recurse(0).to_string()),
             "sleep" => {
                 std::thread::sleep(Duration::from_secs(3600));

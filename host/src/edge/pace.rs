@@ -1,0 +1,128 @@
+//! How fast one socket may speak, and when it has spoken too fast for too long.
+//!
+//! Whoever is a little too fast is told so, each time. Whoever goes on at twice the pace is flooding, and is closed: to
+//! tell them would only cost more.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::bucket::Bucket;
+use super::metrics::Refused;
+use super::users::OneUser;
+use crate::config::Limits;
+
+/// The pace of one socket and of its user.
+pub(super) struct Pace {
+    /// Absent where `messages_per_second` is 0.
+    own: Option<Own>,
+    user: Arc<OneUser>,
+}
+
+struct Own {
+    messages: Bucket,
+    /// What may be refused before it is a flood.
+    refusals: Bucket,
+    /// Bytes of whatever kind of frame: so many as all messages at full length would have.
+    bytes: Bucket,
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Yes,
+    /// It is refused: by this limit.
+    NotNow(Refused),
+    /// It is one too many of those that were refused.
+    Flood,
+}
+
+impl Pace {
+    /// Full buckets, for messages of up to `message_bytes`.
+    pub(super) fn new(limits: &Limits, message_bytes: usize, user: Arc<OneUser>, now: Instant) -> Self {
+        let per_second = limits.messages_per_second;
+        let bytes = u32::try_from(message_bytes).unwrap_or(u32::MAX).saturating_mul(per_second);
+        let own = (per_second > 0).then(|| Own {
+            messages: Bucket::new(per_second, now),
+            refusals: Bucket::new(per_second, now),
+            bytes: Bucket::new(bytes, now),
+        });
+        Pace { own, user }
+    }
+
+    /// The client says something.
+    pub(super) fn message(&mut self, now: Instant) -> Verdict {
+        let refused = if self.own.as_mut().is_some_and(|own| !own.messages.take(now)) {
+            Refused::Messages
+        } else if !self.user.may_say(now) {
+            Refused::MessagesPerUser
+        } else {
+            return Verdict::Yes;
+        };
+        let is_flood = self.own.as_mut().is_some_and(|own| !own.refusals.take(now));
+        if is_flood { Verdict::Flood } else { Verdict::NotNow(refused) }
+    }
+
+    /// The client sends a frame that says nothing, such as a ping. Whether that is no flood.
+    pub(super) fn control(&mut self, now: Instant) -> bool {
+        self.own.as_mut().is_none_or(|own| own.messages.take(now) || own.refusals.take(now))
+    }
+
+    /// So much was read. Whether that is no flood.
+    pub(super) fn read(&mut self, bytes: usize, now: Instant) -> bool {
+        self.own.as_mut().is_none_or(|own| own.bytes.take_many(bytes as f64, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::config::{Auth, Config, Identity};
+    use crate::edge::users::Users;
+
+    fn pace(messages_per_second: u32, messages_per_second_per_user: u32) -> (Pace, Instant) {
+        let limits = Limits { messages_per_second, messages_per_second_per_user, ..Limits::default() };
+        let identity = Identity { auth: Auth::Jwt, ..Identity::default() };
+        let users = Users::new(&Config { identity, limits: limits.clone(), ..Config::default() });
+        let now = clock::monotonic();
+        (Pace::new(&limits, 1_000, users.of("ana"), now), now)
+    }
+
+    fn verdicts(pace: &mut Pace, now: Instant, count: usize) -> [usize; 3] {
+        let verdicts = (0..count).map(|_| pace.message(now)).collect::<Vec<_>>();
+        let count = |is: fn(&Verdict) -> bool| verdicts.iter().filter(|verdict| is(verdict)).count();
+        [
+            count(|verdict| *verdict == Verdict::Yes),
+            count(|verdict| matches!(verdict, Verdict::NotNow(_))),
+            count(|verdict| *verdict == Verdict::Flood),
+        ]
+    }
+
+    #[test]
+    fn who_is_too_fast_is_refused_and_who_goes_on_is_flooding() {
+        let (mut pace, now) = pace(5, 0);
+        assert_eq!(verdicts(&mut pace, now, 150), [50, 50, 50]);
+    }
+
+    #[test]
+    fn a_user_has_one_pace_for_all_sockets() {
+        let (mut pace, now) = pace(5, 2);
+        assert_eq!(verdicts(&mut pace, now, 30), [20, 10, 0]);
+        assert_eq!(pace.message(now), Verdict::NotNow(Refused::MessagesPerUser));
+    }
+
+    #[test]
+    fn pings_and_bytes_are_counted_as_well() {
+        let (mut pace, now) = pace(5, 0);
+        assert_eq!((0..150).filter(|_| pace.control(now)).count(), 100);
+        assert!(pace.read(50_000, now));
+        assert!(!pace.read(1, now));
+    }
+
+    #[test]
+    fn without_a_limit_there_is_none() {
+        let (mut pace, now) = pace(0, 0);
+        assert_eq!(verdicts(&mut pace, now, 1_000), [1_000, 0, 0]);
+        assert!(pace.control(now) && pace.read(usize::MAX, now));
+    }
+}

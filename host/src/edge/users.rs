@@ -1,0 +1,194 @@
+//! What one user may have and do, however many sockets that is spread over.
+//!
+//! A user is known while a socket of theirs is open, and for a while after: whoever leaves and comes back has not
+//! saved up anything meanwhile.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Instant;
+
+use super::bucket::Bucket;
+use crate::clock;
+use crate::config::Config;
+use crate::model::Address;
+
+/// Users that are remembered when they have left: the latest ones.
+const REMEMBERED: usize = 16_384;
+
+/// All users that are here, or were.
+pub(super) struct Users {
+    /// 0 for no limit, as are the others.
+    sockets: usize,
+    rooms: usize,
+    messages_per_second: u32,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    known: HashMap<String, Weak<OneUser>>,
+    /// Keeps the latest ones known.
+    latest: VecDeque<Arc<OneUser>>,
+}
+
+/// One user.
+pub(super) struct OneUser {
+    inner: Mutex<Here>,
+}
+
+struct Here {
+    /// Sockets in each room.
+    rooms: HashMap<Address, usize>,
+    sockets: usize,
+    /// Absent where there is no limit.
+    bucket: Option<Bucket>,
+}
+
+/// One of a user's sockets; dropping it gives its place up.
+pub(super) struct Socket {
+    user: Arc<OneUser>,
+    room: Address,
+}
+
+/// What a user has too many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TooMany {
+    Sockets,
+    Rooms,
+}
+
+impl Users {
+    /// What the limits say. With dev auth there are none.
+    pub(super) fn new(config: &Config) -> Self {
+        let limits = &config.limits;
+        let counts = !config.identity.is_dev();
+        Users {
+            sockets: if counts { limits.sockets_per_user } else { 0 },
+            rooms: if counts { limits.rooms_per_user } else { 0 },
+            messages_per_second: if counts { limits.messages_per_second_per_user } else { 0 },
+            inner: Mutex::default(),
+        }
+    }
+
+    /// The user of an id.
+    pub(super) fn of(&self, id: &str) -> Arc<OneUser> {
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        if let Some(user) = inner.known.get(id).and_then(Weak::upgrade) {
+            return user;
+        }
+        let fresh = || Bucket::new(self.messages_per_second, clock::monotonic());
+        let bucket = (self.messages_per_second > 0).then(fresh);
+        let here = Here { rooms: HashMap::new(), sockets: 0, bucket };
+        let user = Arc::new(OneUser { inner: Mutex::new(here) });
+        // Those who have left are swept out when the list would grow, so that it is never twice as long as it must be.
+        if inner.known.len() == inner.known.capacity() {
+            inner.known.retain(|_, user| user.strong_count() > 0);
+        }
+        inner.known.insert(id.to_owned(), Arc::downgrade(&user));
+        inner.latest.push_back(user.clone());
+        if inner.latest.len() > REMEMBERED {
+            inner.latest.pop_front();
+        }
+        user
+    }
+
+    /// One more socket of a user, in a room.
+    pub(super) fn enter(&self, user: &Arc<OneUser>, room: &Address) -> Result<Socket, TooMany> {
+        let mut here = user.here();
+        if self.sockets > 0 && here.sockets >= self.sockets {
+            return Err(TooMany::Sockets);
+        }
+        if self.rooms > 0 && here.rooms.len() >= self.rooms && !here.rooms.contains_key(room) {
+            return Err(TooMany::Rooms);
+        }
+        here.sockets += 1;
+        *here.rooms.entry(room.clone()).or_default() += 1;
+        Ok(Socket { user: user.clone(), room: room.clone() })
+    }
+}
+
+impl OneUser {
+    /// Whether they may say one more thing now.
+    pub(super) fn may_say(&self, now: Instant) -> bool {
+        self.here().bucket.as_mut().is_none_or(|bucket| bucket.take(now))
+    }
+
+    fn here(&self) -> MutexGuard<'_, Here> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let mut here = self.user.here();
+        here.sockets -= 1;
+        if let Some(sockets) = here.rooms.get_mut(&self.room) {
+            *sockets -= 1;
+            if *sockets == 0 {
+                here.rooms.remove(&self.room);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Auth, Identity, Limits};
+
+    fn users(auth: Auth, limits: Limits) -> Users {
+        Users::new(&Config { identity: Identity { auth, ..Identity::default() }, limits, ..Config::default() })
+    }
+
+    fn room(name: &str) -> Address {
+        Address::new("ROOMS", name).unwrap()
+    }
+
+    #[test]
+    fn a_user_has_so_many_sockets_and_others_have_theirs() {
+        let users = users(Auth::Jwt, Limits { sockets_per_user: 2, ..Limits::default() });
+        let ana = users.of("ana");
+        let first = users.enter(&ana, &room("a")).unwrap();
+        let _second = users.enter(&users.of("ana"), &room("a")).unwrap();
+        assert_eq!(users.enter(&ana, &room("b")).err(), Some(TooMany::Sockets));
+        assert!(users.enter(&users.of("bo"), &room("a")).is_ok());
+        drop(first);
+        assert!(users.enter(&ana, &room("b")).is_ok());
+    }
+
+    #[test]
+    fn a_user_is_in_so_many_rooms_with_as_many_sockets_in_each_as_they_like() {
+        let users = users(Auth::Jwt, Limits { rooms_per_user: 1, ..Limits::default() });
+        let ana = users.of("ana");
+        let in_a = [users.enter(&ana, &room("a")), users.enter(&ana, &room("a"))].map(Result::unwrap);
+        assert_eq!(users.enter(&ana, &room("b")).err(), Some(TooMany::Rooms));
+        drop(in_a);
+        assert!(users.enter(&ana, &room("b")).is_ok());
+    }
+
+    #[test]
+    fn who_leaves_and_comes_back_has_saved_up_nothing() {
+        let users = users(Auth::Jwt, Limits { messages_per_second_per_user: 1, ..Limits::default() });
+        let now = clock::monotonic();
+        let said = (0..20).filter(|_| users.of("ana").may_say(now)).count();
+        assert_eq!(said, 10);
+    }
+
+    #[test]
+    fn those_who_have_left_are_forgotten_in_the_end() {
+        let users = users(Auth::Jwt, Limits::default());
+        for number in 0..4 * REMEMBERED {
+            users.of(&number.to_string());
+        }
+        let inner = users.inner.lock().unwrap();
+        assert!(inner.known.len() <= 3 * REMEMBERED, "{}", inner.known.len());
+    }
+
+    #[test]
+    fn nobody_is_counted_while_everybody_is_believed() {
+        let users = users(Auth::Dev, Limits { sockets_per_user: 1, ..Limits::default() });
+        let ana = users.of("ana");
+        let sockets = [users.enter(&ana, &room("a")), users.enter(&ana, &room("a"))];
+        assert!(sockets.iter().all(Result::is_ok));
+    }
+}

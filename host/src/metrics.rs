@@ -1,0 +1,43 @@
+//! All numbers of a host in one place, for an operator to see.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::edge::Edge;
+use crate::pressure::Pressure;
+use crate::room::Rooms;
+
+/// The numbers of one host.
+pub(crate) struct Metrics {
+    registry: Registry,
+    memory: Gauge,
+    rooms: Rooms,
+    pressure: Arc<Pressure>,
+}
+
+impl Metrics {
+    /// Those that its parts count.
+    pub(crate) fn of(rooms: &Rooms, edge: &Edge, pressure: Arc<Pressure>) -> Arc<Self> {
+        let mut registry = Registry::with_prefix("dormouse");
+        let memory = Gauge::default();
+        let memory_most = <Gauge>::default();
+        memory_most.set(i64::try_from(pressure.most_bytes()).unwrap_or(i64::MAX));
+        registry.register("memory_bytes", "What the process has, but for what it has mapped of files", memory.clone());
+        registry.register("memory_most_bytes", "What it may have before new work is refused", memory_most);
+        rooms.register(&mut registry);
+        edge.register(&mut registry);
+        Arc::new(Metrics { registry, memory, rooms: rooms.clone(), pressure })
+    }
+
+    /// As Prometheus reads it.
+    pub(crate) fn to_text(&self) -> String {
+        self.memory.set(i64::try_from(self.pressure.has_bytes()).unwrap_or(i64::MAX));
+        self.rooms.measure();
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a string takes all text");
+        text
+    }
+}

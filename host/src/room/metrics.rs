@@ -1,0 +1,54 @@
+//! What rooms count, for an operator to see.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::guest::TurnFailure;
+
+/// Numbers of all rooms of a host.
+#[derive(Default)]
+pub(super) struct Metrics {
+    /// Rooms in memory, awake or asleep.
+    pub(super) rooms: Gauge,
+    /// Instances of rooms.
+    pub(super) instances: Gauge,
+    /// Turns that happened.
+    pub(super) turns: Counter,
+    pub(super) wakes: Counter,
+    /// Posts that were taken, refused for good, or not taken this time.
+    pub(super) posts: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Rooms that were not made because there are too many.
+    pub(super) rooms_refused: Counter,
+    failures: Family<[(&'static str, &'static str); 1], Counter>,
+}
+
+impl Metrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("rooms", "Rooms in memory, awake or asleep", self.rooms.clone());
+        registry.register("instances", "Rooms that have an instance", self.instances.clone());
+        registry.register("turns", "Turns that happened", self.turns.clone());
+        registry.register("wakes", "Instances that were made", self.wakes.clone());
+        registry.register("posts", "Posts that were tried, by outcome", self.posts.clone());
+        registry.register("rooms_refused", "Rooms that found no place in memory", self.rooms_refused.clone());
+        registry.register("failures", "Turns that failed and never happened, by cause", self.failures.clone());
+    }
+
+    /// A turn failed.
+    pub(super) fn failed(&self, failure: &TurnFailure) {
+        let cause = match failure {
+            TurnFailure::Guest(_) => "guest",
+            TurnFailure::Cpu { .. } => "cpu",
+            TurnFailure::Memory { .. } => "memory",
+            TurnFailure::Trap { .. } => "trap",
+            TurnFailure::Instantiate(_) => "instantiate",
+        };
+        self.failures.get_or_create(&[("cause", cause)]).inc();
+    }
+
+    /// A turn failed because its writes found no space.
+    pub(super) fn found_no_space(&self) {
+        self.failures.get_or_create(&[("cause", "space")]).inc();
+    }
+}
