@@ -40,7 +40,7 @@ impl Pressure {
     pub(crate) fn above(most_bytes: u64) -> Self {
         let most_bytes =
             if most_bytes > 0 { most_bytes } else { total().map_or(u64::MAX, |total| total / 100 * PERCENT) };
-        Pressure { most_bytes, has_bytes: AtomicU64::new(0), is_high: AtomicBool::new(false) }
+        Pressure { most_bytes, has_bytes: AtomicU64::new(resident().unwrap_or(0)), is_high: AtomicBool::new(false) }
     }
 
     /// Look at the process.

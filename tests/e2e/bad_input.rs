@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{BASE, Client, Server, within};
+use crate::harness::{self, BASE, Client, Server, within};
 
 /// What a server answers to these bytes, until it closes.
 async fn raw(server: &Server, bytes: &[u8]) -> Vec<u8> {
@@ -103,6 +103,59 @@ async fn frames_against_the_rules_are_closed_with_the_right_code() {
     }
     assert_eq!(closed_for(&server, &fragments).await, 1009);
     still_works(&server, &mut ana).await;
+}
+
+#[tokio::test]
+async fn whoever_breaks_the_rules_in_mid_sentence_is_told_why_and_sees_the_end() {
+    // Nothing here may wait for the end of a goodbye's time.
+    let server = Server::unruly("[limits]\nclose_within = \"10m\"\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    let rest = vec![b'x'; 16 << 20];
+    let fragment = [&b"\xff"[..], &(1_u64 << 19).to_be_bytes(), b"\0\0\0\0", &vec![b'x'; 1 << 19]].concat();
+    let fragments = [&b"\x01"[..], &fragment, b"\0", &fragment, b"\0", &fragment].concat();
+    // A frame of 16 MiB; fragments that are too large together; a reserved bit; no UTF-8. Each before a long rest.
+    let faults = [
+        (1009, [&b"\x81\xff"[..], &(16_u64 << 20).to_be_bytes(), b"\0\0\0\0"].concat()),
+        (1009, fragments),
+        (1002, b"\xc1\x80aaaa".to_vec()),
+        (1007, b"\x81\x82\0\0\0\0\xff\xff".to_vec()),
+    ];
+    for (code, fault) in faults {
+        let mut bad = server.join("lobby", "bad").await;
+        bad.hears_exactly("welcome").await;
+        assert_eq!(harness::breaks_the_rules(&mut bad, &[&fault, &rest]).await, code, "{:?}", &fault[..8]);
+        drop(bad);
+        ana.hears_exactly(&format!("gone id-bad {code} false ")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_goodbye_is_the_last_that_is_said() {
+    let server = Server::unruly("").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    ana.says("leave").await;
+    assert_eq!(ana.is_closed().await.0, 4000);
+    // What the room answers by itself, a ping, and the goodbye that is awaited.
+    ana.socket.get_mut().write_all(b"\x81\x84\0\0\0\0ping\x89\x80\0\0\0\0\x88\x80\0\0\0\0").await.unwrap();
+    let mut heard = Vec::new();
+    within(ana.socket.get_mut().read_to_end(&mut heard)).await.unwrap();
+    assert_eq!(heard.escape_ascii().to_string(), "");
+}
+
+#[tokio::test]
+async fn whoever_breaks_the_rules_after_a_goodbye_sees_the_end() {
+    let server = Server::unruly("[limits]\nclose_within = \"10m\"\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    ana.says("leave").await;
+    assert_eq!(ana.is_closed().await.0, 4000);
+    let too_long = [&b"\x81\xff"[..], &(16_u64 << 20).to_be_bytes(), &[0; 4], &vec![b'x'; 16 << 20]].concat();
+    within(ana.socket.get_mut().write_all(&too_long)).await.unwrap();
+    let mut heard = Vec::new();
+    within(ana.socket.get_mut().read_to_end(&mut heard)).await.unwrap();
+    assert_eq!(heard.escape_ascii().to_string(), "");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use dormouse::Host;
 use dormouse::config::{Config, Limits};
@@ -87,6 +88,21 @@ async fn an_axum_server_has_rooms_with_its_own_login() {
     assert_eq!(stranger.status, 401);
     host.shutdown().await;
     assert_eq!(socket.is_closed().await.0, 1001);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_stream_of_another_server_too_whoever_breaks_the_rules_is_told_why_and_sees_the_end() {
+    let directory = TempDir::new().unwrap();
+    // Nothing here may wait for the end of a goodbye's time.
+    let limits = Limits { close_within: Duration::from_secs(600), ..few_rooms() };
+    let host = axum_edge::host(directory.path(), limits).await.unwrap();
+    let address = axum_server(&host).await;
+    let ana = [("cookie", "session=ana")];
+    let mut bad = harness::connect(address, &format!("{ROOM}/ws"), &ana).await.expect("it lets us in");
+    let too_long = [&b"\x81\xff"[..], &(16_u64 << 20).to_be_bytes(), b"\0\0\0\0"].concat();
+    assert_eq!(harness::breaks_the_rules(&mut bad, &[&too_long, &vec![b'x'; 16 << 20]]).await, 1009);
+    drop(bad);
+    host.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

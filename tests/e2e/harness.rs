@@ -14,6 +14,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -482,6 +483,18 @@ impl Client {
         })
         .await
     }
+}
+
+/// Say what is against the rules, to its end. The code that tells why; the connection ends behind it, and is not reset.
+pub(crate) async fn breaks_the_rules(client: &mut Client, bytes: &[&[u8]]) -> u16 {
+    for bytes in bytes {
+        within(client.socket.get_mut().write_all(bytes)).await.expect("it is taken");
+    }
+    let (code, _) = client.is_closed().await;
+    let mut rest = Vec::new();
+    within(client.socket.get_mut().read_to_end(&mut rest)).await.expect("it ends in order");
+    assert_eq!(rest.escape_ascii().to_string(), "");
+    code
 }
 
 /// One stream of server-sent events.

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -35,6 +36,8 @@ const FRAMES_WAITING: usize = 256;
 const MESSAGES_A_POLL: usize = 32;
 /// What is read at once. It is held while the connection lives, so it is small; a longer message gets its own buffer.
 const READ_BUFFER_BYTES: usize = 1_024;
+/// What is thrown away at once, of a client that is not listened to any more.
+const DISCARDED_BYTES: usize = 8_192;
 
 /// What a connection needs to know.
 pub(super) struct Terms {
@@ -76,6 +79,9 @@ enum State {
     Asked(Instant),
     /// A goodbye was said; the alarm cuts the connection.
     Closing,
+    /// The client broke the rules and was told so. What it still sends makes no sense and is thrown away until it ends;
+    /// the alarm cuts the connection.
+    Deaf,
 }
 
 /// The connection is over.
@@ -126,6 +132,9 @@ impl Connection {
         if self.waiting > 0 && self.write(context).is_err() {
             return Poll::Ready(Over);
         }
+        if self.state == State::Deaf && self.waiting == 0 && self.outgoing.poll_end(context).is_err() {
+            return Poll::Ready(Over);
+        }
         self.ring(context)
     }
 
@@ -147,7 +156,7 @@ impl Connection {
     }
 
     fn say_goodbye(&mut self, code: u16, reason: &str) {
-        if self.state == State::Closing {
+        if self.is_ending() {
             return;
         }
         self.ending = Some(Close { code, reason: reason.into(), clean: false });
@@ -157,7 +166,7 @@ impl Connection {
         // It only fails where the other side has said goodbye already.
         let _ = self.protocol.close(&mut wire, Some(frame));
         let _ = self.protocol.flush(&mut wire);
-        self.reply(replies);
+        self.waiting = self.outgoing.goodbye(replies.into());
         self.state = State::Closing;
         self.set_alarm(self.terms.limits.close_within);
     }
@@ -174,12 +183,20 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether a goodbye was said, by whichever side.
+    fn is_ending(&self) -> bool {
+        matches!(self.state, State::Closing | State::Deaf)
+    }
+
     /// Whether the client is read at all: not while the room has no space for what it says.
     fn is_paused(&self) -> bool {
-        self.state != State::Closing && (self.refused.is_some() || !self.outgoing.may_send())
+        !self.is_ending() && (self.refused.is_some() || !self.outgoing.may_send())
     }
 
     fn read(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        if self.state == State::Deaf {
+            return self.discard(context);
+        }
         for _ in 0..MESSAGES_A_POLL {
             if self.is_paused() || self.waiting > FRAMES_WAITING {
                 return Ok(());
@@ -189,10 +206,15 @@ impl Connection {
             let read = self.protocol.read(&mut wire);
             let flushed = self.protocol.flush(&mut wire);
             let bytes = wire.read;
-            self.reply(replies);
+            match read {
+                // An answer to a goodbye is one as well.
+                Ok(tungstenite::Message::Close(_)) if !replies.is_empty() => {
+                    self.waiting = self.outgoing.goodbye(replies.into());
+                }
+                _ => self.reply(replies),
+            }
             if bytes > 0 && self.pace.as_mut().is_some_and(|pace| !pace.read(bytes, clock::monotonic())) {
-                self.say_goodbye(Why::Flood.code(), &Why::Flood.reason());
-                return Ok(());
+                self.turn_deaf(Why::Flood);
             }
             match read {
                 Ok(message) => {
@@ -208,14 +230,13 @@ impl Connection {
                     self.finish(true);
                     return Err(Over);
                 }
-                Err(_) if self.state == State::Closing => return Err(Over),
                 Err(error) => match fault(&error) {
-                    Some(why) => {
-                        self.say_goodbye(why.code(), &why.reason());
-                        return Ok(());
-                    }
+                    Some(why) => self.turn_deaf(why),
                     None => return Err(Over),
                 },
+            }
+            if self.state == State::Deaf {
+                return self.discard(context);
             }
         }
         // More may wait in the buffer, and nobody else would wake us for it.
@@ -223,9 +244,33 @@ impl Connection {
         Ok(())
     }
 
+    /// Say why nothing is listened to any more.
+    fn turn_deaf(&mut self, why: Why) {
+        self.say_goodbye(why.code(), &why.reason());
+        self.state = State::Deaf;
+    }
+
+    /// Throw away what comes, until the client ends the connection. One that is closed while something waits to be read
+    /// is reset, and then the client may never see why.
+    fn discard(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        for _ in 0..MESSAGES_A_POLL {
+            let mut bytes = [const { MaybeUninit::uninit() }; DISCARDED_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            match self.reader.poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Err(Over),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        context.waker().wake_by_ref();
+        Ok(())
+    }
+
     fn heard(&mut self, message: tungstenite::Message) {
         self.heard = clock::monotonic();
         match message {
+            // After a goodbye nobody listens, and nothing is said.
+            tungstenite::Message::Text(_) | tungstenite::Message::Binary(_) if self.is_ending() => {}
             tungstenite::Message::Text(text) => match self.seat.as_ref().and_then(|seat| seat.auto_response(&text)) {
                 Some(reply) => self.waiting = self.outgoing.reply(super::frames::encode(&Message::Text(reply))),
                 None => self.said(Message::Text(text.as_str().to_owned())),
@@ -234,7 +279,7 @@ impl Connection {
             tungstenite::Message::Close(frame) => {
                 let (code, reason) = frame
                     .map_or((1005, String::new()), |frame| (u16::from(frame.code), frame.reason.as_str().to_owned()));
-                if self.state != State::Closing {
+                if !self.is_ending() {
                     self.ending = Some(Close { code, reason, clean: true });
                     self.state = State::Closing;
                     self.set_alarm(self.terms.limits.close_within);
@@ -243,17 +288,14 @@ impl Connection {
             // tungstenite has answered pings; to have heard a pong is all that it is for.
             tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_) | tungstenite::Message::Frame(_) => {
                 if self.pace.as_mut().is_some_and(|pace| !pace.control(self.heard)) {
-                    self.say_goodbye(Why::Flood.code(), &Why::Flood.reason());
+                    self.turn_deaf(Why::Flood);
                 }
             }
         }
     }
 
-    /// The client said something to the room. After a goodbye nobody listens.
+    /// The client said something to the room.
     fn said(&mut self, message: Message) {
-        if self.state == State::Closing {
-            return;
-        }
         match self.pace.as_mut().map_or(Verdict::Yes, |pace| pace.message(self.heard)) {
             Verdict::Yes => {}
             Verdict::NotNow(refused) => {
@@ -263,7 +305,7 @@ impl Connection {
                 self.outgoing.flush();
                 return;
             }
-            Verdict::Flood => return self.say_goodbye(Why::Flood.code(), &Why::Flood.reason()),
+            Verdict::Flood => return self.turn_deaf(Why::Flood),
         }
         self.terms.metrics.messages.inc();
         self.outgoing.sent();
@@ -283,11 +325,11 @@ impl Connection {
         loop {
             ready!(self.alarm.as_mut().poll(context));
             let limits = self.terms.limits.clone();
-            if self.terms.expires_at.is_some_and(|at| at <= clock::unix_millis()) && self.state != State::Closing {
+            if self.terms.expires_at.is_some_and(|at| at <= clock::unix_millis()) && !self.is_ending() {
                 self.say_goodbye(Why::Expired.code(), &Why::Expired.reason());
             } else {
                 match self.state {
-                    State::Closing => return Poll::Ready(Over),
+                    State::Closing | State::Deaf => return Poll::Ready(Over),
                     State::Open | State::Asked(_) if self.is_paused() => {
                         // We do not listen, so its silence says nothing.
                         self.heard = clock::monotonic();
@@ -328,7 +370,7 @@ impl Connection {
 
     /// Ring after a while, or when the identity expires.
     fn set_alarm(&mut self, after: Duration) {
-        let until_expiry = self.terms.expires_at.filter(|_| self.state != State::Closing).map(until);
+        let until_expiry = self.terms.expires_at.filter(|_| !self.is_ending()).map(until);
         let after = until_expiry.map_or(after, |expiry| after.min(expiry));
         self.alarm.as_mut().reset((clock::monotonic() + after).into());
     }

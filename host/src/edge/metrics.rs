@@ -65,7 +65,11 @@ impl Metrics {
         registry.register("sockets", "WebSockets and streams of events that are open", self.sockets.clone());
         registry.register("messages", "Messages of clients that were taken", self.messages.clone());
         registry.register("refused", "What was refused, by the limit that it met", self.refused.clone());
-        registry.register("requests", "HTTP requests below the base path that were answered, by class of status", self.requests.clone());
+        registry.register(
+            "requests",
+            "HTTP requests below the base path that were answered, by class of status",
+            self.requests.clone(),
+        );
         registry.register("closes", "Sockets that were closed, by code", self.closes.clone());
     }
 

@@ -107,11 +107,32 @@ impl Outgoing {
         Work { close: inner.close.take(), cut: inner.cut, resumed: std::mem::take(&mut inner.resumed) }
     }
 
-    /// Queue a frame that no room said: an answer to a ping, a goodbye. How many frames wait.
+    /// Queue a frame that no room said: an answer to a ping, or what the host itself says. How many frames wait.
     pub(super) fn reply(&self, frame: Bytes) -> usize {
         let mut inner = self.lock();
         inner.queue.push(frame);
         inner.queue.len()
+    }
+
+    /// Queue the last frame: what the room says from now on is dropped. How many frames wait.
+    pub(super) fn goodbye(&self, frame: Bytes) -> usize {
+        let mut inner = self.lock();
+        inner.closing = true;
+        inner.queue.push(frame);
+        inner.queue.len()
+    }
+
+    /// End our side of the connection, when the last frame is written. The client can still send.
+    ///
+    /// Fails: when the connection is gone.
+    pub(super) fn poll_end(&self, context: &mut Context<'_>) -> io::Result<()> {
+        let mut inner = self.lock();
+        let Some(stream) = &mut inner.stream else { return Ok(()) };
+        if let Poll::Ready(ended) = stream.poll_shutdown(context) {
+            inner.stream = None;
+            return ended;
+        }
+        Ok(())
     }
 
     /// Write what waits, as far as the connection takes it, and be woken when it takes more. How many frames wait.
@@ -351,6 +372,17 @@ mod tests {
         outgoing.close(Why::TooBig.code(), "");
         assert_eq!(close_code(&outgoing), Some(4408));
         assert_eq!(outgoing.buffered(), 3);
+    }
+
+    #[test]
+    fn the_room_says_nothing_behind_the_last_frame() {
+        let outgoing = outgoing(100, 1);
+        say(&outgoing, 1);
+        outgoing.goodbye(Bytes::from_static(b"\x88\0"));
+        assert!(!say(&outgoing, 1));
+        outgoing.close(Why::TooBig.code(), "");
+        assert_eq!(close_code(&outgoing), None);
+        assert_eq!(outgoing.buffered(), 3 + 2);
     }
 
     #[test]

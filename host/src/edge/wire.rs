@@ -87,6 +87,14 @@ impl Writer {
         }
     }
 
+    /// Tell the client that nothing more comes.
+    pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Writer::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Writer::Other { half, .. } => Pin::new(half).poll_shutdown(context),
+        }
+    }
+
     /// Wait until the connection takes more. What another stream said it would not take has set its own waker.
     pub(super) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
