@@ -10,7 +10,7 @@ SERVE_DATA ?= ./dormouse-serve-data
 WASMTIME ?= wasmtime
 WASMTIME_VERSION = 48.0.8
 
-.PHONY: run serve-wasm serve-component test lint bench instructions compare curves compare-setup setup client-setup javascript clean
+.PHONY: run serve-wasm serve-component test lint bench instructions compare curves compare-setup setup client-setup javascript conformance-setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
@@ -24,7 +24,7 @@ serve-wasm: serve-component ## The shipped rooms under stock `wasmtime serve`, o
 serve-component: setup ## Only its component: target/dormouse-serve.wasm
 	cargo run --package dormouse-serve -- target/dormouse-serve.wasm
 
-test: setup client-setup javascript ## Every test: Rust's, then the browser client's, against the binary that those have built
+test: setup client-setup javascript conformance-setup ## Every test: Rust's, then the browser client's, against the binary that those have built
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
 	cargo test --workspace --exclude unruly
 	cd client && CHROMIUM=$(CHROMIUM) npm test
@@ -62,6 +62,19 @@ setup:
 	@command -v cargo >/dev/null || { echo "Dormouse is built with Rust: install it from rustup.rs, then try again" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "A linker is missing: install gcc or clang, then try again" >&2; exit 1; }
 	@rustc --print target-libdir --target wasm32-wasip2 2>/dev/null | xargs -I{} test -d {} || rustup target add wasm32-wasip2 || { echo "The target wasm32-wasip2 is missing and rustup could not add it" >&2; exit 1; }
+
+# A suite that is there already is used again, without a network.
+conformance-setup: ## Install the suite that WebSockets are checked by: target/conformance
+	@cmp -s tests/conformance/requirements.txt target/conformance/requirements.txt && target/conformance/bin/kosoku --help >/dev/null 2>&1 || $(MAKE) --no-print-directory target/conformance
+
+.PHONY: target/conformance
+target/conformance:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "WebSockets are checked by a suite in Python: install Python 3.10 or newer, then try again" >&2; exit 1; }
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv is missing: install it (apt-get install python3-venv), then try again" >&2; exit 1; }
+	rm -rf $@
+	python3 -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --requirement tests/conformance/requirements.txt
+	@cp tests/conformance/requirements.txt $@/
 
 javascript: components/examples/javascript/dist/auction.wasm ## Build the example room in JavaScript
 

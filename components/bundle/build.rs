@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const SHIPPED: [&str; 3] = ["chat-room", "presence-tracker", "router"];
-const FOR_TESTS: [&str; 7] = ["caller", "counter", "cursors", "game", "keeper", "poll", "unruly"];
+const FOR_TESTS: [&str; 8] = ["caller", "counter", "cursors", "echo", "game", "keeper", "poll", "unruly"];
 const FOR_SERVE: [&str; 2] = ["dormouse-serve-disk", "dormouse-serve-front"];
 
 /// What they are built from. Not all of `components`: the room in JavaScript there has a build of its own.

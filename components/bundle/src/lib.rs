@@ -29,6 +29,10 @@ pub const KEEPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/keeper.wasm"
 #[cfg(feature = "test-guests")]
 pub const COUNTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/counter.wasm"));
 
+/// A room that says back to each what it said.
+#[cfg(feature = "test-guests")]
+pub const ECHO: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/echo.wasm"));
+
 /// The example of binary messages, attachments and tags.
 #[cfg(feature = "test-guests")]
 pub const CURSORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cursors.wasm"));
