@@ -78,4 +78,10 @@ async fn every_other_scenario_runs_to_its_end() {
     let report = bench("", &["storm", "--sockets", "30", "--rooms", "3"]).await;
     has_no_faults(&report);
     assert_eq!(report["latency"]["reconnect"]["count"], 30);
+    // What it would find here is this machine's mood; that it is a benchmark, and no timed test.
+    let report = bench("", &["flood", "--sockets", "1", "--duration", "300ms", "--at-most", "1000000"]).await;
+    has_no_faults(&report);
+    for phase in ["quiet", "flooded"] {
+        assert!(report["latency"][phase]["count"].as_u64() > Some(0), "{report}");
+    }
 }

@@ -6,6 +6,7 @@
 
 mod check;
 mod connect;
+mod flood;
 mod http;
 mod idle;
 mod latency;
@@ -49,6 +50,8 @@ enum Scenario {
     Connect(Connect),
     /// Every socket is cut at once, and all come back at once
     Storm(Storm),
+    /// The echo in one room while one user floods another, against the same without the flood
+    Flood(Flood),
 }
 
 /// Where the load goes, and where the figures.
@@ -191,6 +194,24 @@ struct Storm {
     rooms: usize,
 }
 
+#[derive(Args)]
+struct Flood {
+    #[command(flatten)]
+    common: Common,
+    /// How many sockets the user floods with
+    #[arg(long, default_value_t = 4)]
+    sockets: usize,
+    /// The token of the user who floods [default: as `--token` says, for a user `flood`]
+    #[arg(long)]
+    flood_token: Option<String>,
+    /// How long to measure without the flood, and then with it
+    #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Fail where the 99th percentile is so many times what it is without the flood
+    #[arg(long, default_value_t = 2.0, value_name = "TIMES")]
+    at_most: f64,
+}
+
 /// Run one scenario and print what it found.
 pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
     let common = bench.scenario.common().clone();
@@ -225,6 +246,7 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
             Scenario::Http(args) => http::run(&target, &args).await,
             Scenario::Connect(args) => connect::run(&target, &args).await,
             Scenario::Storm(args) => storm::run(&target, &args).await,
+            Scenario::Flood(args) => flood::run(&target, &args).await,
         }
     })?;
     report::progress_end();
@@ -258,6 +280,7 @@ impl Scenario {
             Scenario::Http(args) => &args.common,
             Scenario::Connect(args) => &args.common,
             Scenario::Storm(args) => &args.common,
+            Scenario::Flood(args) => &args.common,
         }
     }
 }

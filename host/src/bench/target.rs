@@ -60,6 +60,21 @@ impl Target {
         })))
     }
 
+    /// The same server, for somebody with another token.
+    pub(super) fn with_token(&self, token: &str) -> Self {
+        let Inner { address, authority, path, pid, run, .. } = &*self.0;
+        Target(Arc::new(Inner {
+            address: *address,
+            authority: authority.clone(),
+            path: path.clone(),
+            token: token.to_owned(),
+            pid: *pid,
+            run: *run,
+            connections: AtomicUsize::new(0),
+            opening: Semaphore::new(1),
+        }))
+    }
+
     pub(super) fn pid(&self) -> Option<u32> {
         self.0.pid
     }
