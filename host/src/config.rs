@@ -124,6 +124,10 @@ pub struct Identity {
     /// Origins whose pages may use cookies, open sockets and read answers, such as `https://example.org`; the server's
     /// own is always one.
     pub allowed_origins: Vec<String>,
+    /// Names by which browsers may call the server, without a port, such as `rooms.example`. Where none is given: all,
+    /// with `auth = "jwt"`. With `auth = "dev"` those of this machine (`localhost`, `127.0.0.1`, `[::1]`) are always among
+    /// them, and others only when they are given: a name that leads here by a trick is a way around origins.
+    pub hosts: Vec<String>,
     /// How far clocks may differ, when a token's `exp` and `nbf` are judged.
     #[serde(with = "duration")]
     pub leeway: Duration,
@@ -338,6 +342,7 @@ impl Default for Identity {
             issuer: None,
             cookie: "dormouse_token".into(),
             allowed_origins: Vec::new(),
+            hosts: Vec::new(),
             leeway: Duration::from_secs(30),
         }
     }
@@ -517,7 +522,7 @@ impl Identity {
                 "auth = \"jwt\" needs at least one key, such as\n\n[[identity.keys]]\nalgorithm = \"HS256\"\nfile = \
                  \"jwt.secret\"",
             )),
-            _ => self.check_origins(),
+            _ => self.check_origins().and_then(|()| self.check_hosts()),
         }
     }
 
@@ -529,6 +534,18 @@ impl Identity {
                     "identity.allowed_origins",
                     format!("`{origin}` is no origin; write scheme and host, such as `https://example.org`"),
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_hosts(&self) -> Result<(), ConfigError> {
+        for host in &self.hosts {
+            let is_address = host.starts_with('[') && host.ends_with(']');
+            if host.is_empty() || host.contains(['/', '*', ' ', '@']) || (host.contains(':') && !is_address) {
+                let problem =
+                    format!("`{host}` is no name of a host; write it without scheme and port, such as `rooms.example`");
+                return Err(ConfigError::invalid("identity.hosts", problem));
             }
         }
         Ok(())
@@ -618,6 +635,8 @@ mod tests {
         assert!(refused("[limits]\nmemory_bytes = 100").starts_with("limits.memory_bytes:"));
         assert!(refused("[identity]\nauth = \"jwt\"").starts_with("identity.keys:"));
         assert!(refused("[identity]\nallowed_origins = [\"*\"]").starts_with("identity.allowed_origins:"));
+        assert!(refused("[identity]\nhosts = [\"https://rooms.example\"]").starts_with("identity.hosts:"));
+        assert!(refused("[identity]\nhosts = [\"rooms.example:443\"]").starts_with("identity.hosts:"));
         assert!(refused("[namespaces.\"a b\"]\ncomponent = \"x.wasm\"").starts_with("namespaces.a b:"));
     }
 }

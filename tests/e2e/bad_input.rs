@@ -175,7 +175,7 @@ async fn a_message_in_fragments_with_a_ping_between_is_one_message() {
 async fn requests_that_are_none_are_refused() {
     let server = Server::start().await;
     let path = format!("{BASE}/rooms/a/messages");
-    let host = "host: x\r\nauthorization: Bearer 1:ana\r\n";
+    let host = "host: localhost\r\nauthorization: Bearer 1:ana\r\n";
     let smuggled = format!("POST {path} HTTP/1.1\r\n{host}content-length: 5\r\ncontent-length: 6\r\n\r\nhello");
     let bad = ["nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0\0\0\0\0\0\r\n\r\n", &smuggled];
     for request in bad {
@@ -273,7 +273,7 @@ async fn a_body_that_is_too_large_is_refused() {
 async fn a_body_that_never_ends_and_a_head_that_never_ends_are_cut_off() {
     let server = Server::with("[limits]\nbody_within = \"200ms\"\nheader_within = \"200ms\"\n").await;
     let head = format!(
-        "POST {BASE}/rooms/a/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer 1:ana\r\ncontent-length: 50\r\n\r\n{{"
+        "POST {BASE}/rooms/a/messages HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer 1:ana\r\ncontent-length: 50\r\n\r\n{{"
     );
     let answer = raw(&server, head.as_bytes()).await;
     assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", answer.escape_ascii());
@@ -302,7 +302,7 @@ async fn clients_that_vanish_while_they_wait_for_their_room_do_not_stay_in_it() 
     for _ in 0..20 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let request = format!(
-            "GET {BASE}/rooms/lobby/ws?token=2:bo HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            "GET {BASE}/rooms/lobby/ws?token=2:bo HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();

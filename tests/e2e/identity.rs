@@ -2,6 +2,7 @@
 
 use hyper::{Method, StatusCode};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::command_line::run;
 use crate::harness::{BASE, Server};
@@ -13,6 +14,7 @@ auth = "jwt"
 audience = "chat"
 issuer = "tests"
 allowed_origins = ["https://app.example"]
+leeway = "0s"
 keys = [{ algorithm = "HS256", file = "secret" }]
 "#;
 
@@ -82,8 +84,71 @@ async fn a_page_of_another_origin_gets_nowhere_with_a_cookie() {
     let post = server.request(Method::POST, &format!("{BASE}/rooms/a/messages"), &evil, r#"{"content":"x"}"#).await;
     post.is_problem(401);
     assert!(!post.headers.contains_key("access-control-allow-origin"));
-    let quiet = [("cookie", cookie.as_str()), ("sec-fetch-site", "cross-site")];
-    server.request(Method::GET, &format!("{BASE}/rooms/a/messages"), &quiet, "").await.is_problem(401);
+    server.listen(&format!("{BASE}/rooms/a/events"), &evil).await.err().unwrap().is_problem(401);
+    server.request(Method::POST, &format!("{BASE}/tickets"), &evil, "").await.is_problem(401);
+    for site in ["cross-site", "same-site"] {
+        let quiet = [("cookie", cookie.as_str()), ("sec-fetch-site", site)];
+        server.request(Method::GET, &format!("{BASE}/rooms/a/messages"), &quiet, "").await.is_problem(401);
+    }
+    // A page in a frame without rights, a file, a sibling, another port, another scheme's.
+    let port = server.address.port();
+    for origin in
+        ["null", "file://", "https://evil.app.example", "http://app.example", &format!("http://localhost:{port}")]
+    {
+        let headers = [("cookie", cookie.as_str()), ("origin", origin)];
+        server.connect(&ws("a"), &headers).await.err().unwrap().is_problem(403);
+        server.listen(&format!("{BASE}/rooms/a/events"), &headers).await.err().unwrap().is_problem(401);
+    }
+}
+
+/// Any request, by a name that leads to the server.
+async fn by_name(server: &Server, name: &str, method: Method, path: &str, headers: &[(&str, &str)]) -> u16 {
+    let head = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n{head}content-length: 0\r\n\r\n");
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    crate::harness::within(stream.read_to_string(&mut answer)).await.unwrap();
+    answer.split(' ').nth(1).expect("a status").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn a_page_whose_name_leads_here_is_not_believed_by_a_server_that_believes_everybody() {
+    let server = Server::start().await;
+    let port = server.address.port();
+    let (evil, own) = (format!("evil.example:{port}"), format!("localhost:{port}"));
+    let of_evil = format!("http://{evil}");
+    let post = format!("{BASE}/rooms/a/messages?token=1:ana");
+    for headers in [&[][..], &[("origin", of_evil.as_str())]] {
+        assert_eq!(by_name(&server, &evil, Method::POST, &post, headers).await, 421);
+        assert_eq!(by_name(&server, &evil, Method::GET, &post, headers).await, 421);
+        assert_eq!(by_name(&server, &evil, Method::GET, "/", headers).await, 421);
+    }
+    assert_eq!(by_name(&server, &own, Method::GET, &post, &[]).await, 200);
+    assert_eq!(by_name(&server, &evil, Method::GET, "/healthz", &[]).await, 200);
+    // A page of any other name may not write under a name of its choice either: it need not read the answer.
+    assert_eq!(by_name(&server, &own, Method::POST, &post, &[("origin", &of_evil)]).await, 403);
+    drop(server);
+
+    let server = Server::with("[identity]\nhosts = [\"evil.example\"]\n").await;
+    assert_eq!(by_name(&server, "evil.example", Method::GET, &post, &[]).await, 200, "where the operator says so");
+}
+
+#[tokio::test]
+async fn with_tokens_a_server_has_the_names_that_it_was_given() {
+    let server = jwt_server().await;
+    let list = format!("{BASE}/rooms/a/messages");
+    assert_eq!(by_name(&server, "any.example", Method::GET, &list, &[]).await, 401, "none were given");
+    let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
+    std::fs::write(directory.path().join("secret"), SECRET).unwrap();
+    let named = JWT.replace("leeway", "hosts = [\"rooms.example\"]\nleeway");
+    let server = Server::in_directory(directory, &named).await;
+    let bearer = format!("Bearer {}", token(&server, "1h"));
+    let bearer = [("authorization", bearer.as_str())];
+    assert_eq!(by_name(&server, "rooms.example:8443", Method::GET, &list, &bearer).await, 200);
+    assert_eq!(by_name(&server, "any.example", Method::GET, &list, &bearer).await, 421);
+    assert_eq!(by_name(&server, "localhost", Method::GET, &list, &bearer).await, 421);
 }
 
 #[tokio::test]

@@ -18,7 +18,8 @@ function executable() {
   return found;
 }
 
-export function launch() {
+/** @param {string[]} [more] More arguments for the browser. */
+export function launch(more = []) {
   return chromium.launch({
     executablePath: executable(),
     args: [
@@ -29,6 +30,7 @@ export function launch() {
       "--disable-component-update",
       "--disable-sync",
       "--no-first-run",
+      ...more,
     ],
   });
 }

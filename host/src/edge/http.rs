@@ -29,6 +29,10 @@ const BEARER: &str = "bearer ";
 /// What comes before a token in `Sec-WebSocket-Protocol`.
 const BEARER_PROTOCOL: &str = "bearer.";
 
+/// Why a name is not served. With `auth = "jwt"` it is one that the operator did not list.
+const WRONG_NAME: &str = "the server has no such name: call it by one of this machine, such as localhost or 127.0.0.1, \
+                          or by one that `identity.hosts` lists";
+
 /// What a body may fail with.
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -92,11 +96,15 @@ where
     if path == "/healthz" {
         return health(&edge);
     }
+    // Whoever mounts the host and knows who asks knows its own names as well.
+    if !edge.origins.serve(request.uri(), request.headers()) && request.extensions().get::<Verified>().is_none() {
+        return problem(StatusCode::MISDIRECTED_REQUEST, WRONG_NAME);
+    }
     let Some(relative) = relative(path, &edge.base_path) else {
         return page(&edge, &request);
     };
     let relative = relative.to_owned();
-    let origin = edge.origins.of(request.headers());
+    let origin = edge.origins.of(request.uri(), request.headers());
     let allowed = match &origin {
         Origin::Allowed(origin) => HeaderValue::from_str(origin).ok(),
         _ => None,
@@ -109,6 +117,10 @@ where
         (false, _) if edge.pressure.is_high() => {
             edge.metrics.refused(Refused::Memory);
             overloaded("the server has too little memory now")
+        }
+        // It may not even write: anybody's name would do, and a page need not read the answer.
+        (false, Origin::Foreign) if edge.verifier.is_dev() => {
+            problem(StatusCode::FORBIDDEN, "this origin is not allowed")
         }
         (false, _) => match edge.requests.clone().try_acquire_owned() {
             Ok(_permit) => api(&edge, request, body, relative, &origin).await,

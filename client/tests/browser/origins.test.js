@@ -1,0 +1,286 @@
+// @ts-check
+/** Pages of other origins, in a browser that has somebody's cookie. */
+
+import { createHmac } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { launch } from "./browser.js";
+import { SECRET, Server } from "./server.js";
+
+/**
+ * What a page got by each way, or why it got nothing.
+ *
+ * @typedef {Record<"socket" | "events" | "history" | "post" | "blind" | "ticket", string>} Loot
+ */
+
+/** Pages with nothing on them, under every name of this machine. @type {import("node:http").Server[]} */
+const sites = [];
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** @type {import("playwright-core").BrowserContext | undefined} */
+let context;
+
+async function site() {
+  const http = createServer((_, response) => {
+    response.setHeader("Content-Type", "text/html");
+    response.end("<!doctype html><title>A page</title>");
+  });
+  http.listen(0, "127.0.0.1");
+  await once(http, "listening");
+  sites.push(http);
+  const address = http.address();
+  if (!address || typeof address === "string") throw new Error("it has no port");
+  return address.port;
+}
+
+/** @param {string} sub */
+function tokenFor(sub) {
+  const encode = (/** @type {object} */ part) => Buffer.from(JSON.stringify(part)).toString("base64url");
+  const exp = Math.floor(Date.now() / 1000) + 3_600;
+  const signed = `${encode({ alg: "HS256" })}.${encode({ sub, name: sub, exp })}`;
+  return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
+}
+
+/**
+ * Everything that a page can try against a server, with what the browser adds by itself.
+ *
+ * @param {import("playwright-core").Page} page
+ * @param {string} base
+ * @param {string} [query]
+ * @returns {Promise<Loot>}
+ */
+function tryEverything(page, base, query = "") {
+  return page.evaluate(
+    async ({ base, query }) => {
+      const room = `${base}/rooms/lobby`;
+      const trying = async (/** @type {() => Promise<string>} */ attempt) => {
+        try {
+          return await attempt();
+        } catch (error) {
+          return `${error instanceof Error ? error.name : error}`;
+        }
+      };
+      /** @param {RequestInit} how */
+      const post = (how) =>
+        fetch(`${room}/messages${query}`, {
+          method: "POST",
+          credentials: "include",
+          body: JSON.stringify({ content: `from ${location.origin}` }),
+          ...how,
+        });
+      return {
+        socket: await trying(
+          () =>
+            new Promise((resolve) => {
+              const socket = new WebSocket(`${room.replace("http", "ws")}/ws${query}`);
+              socket.onmessage = ({ data }) => {
+                resolve(JSON.parse(data).type);
+                socket.close();
+              };
+              socket.onclose = ({ code }) => resolve(`closed ${code}`);
+            }),
+        ),
+        events: await trying(
+          () =>
+            new Promise((resolve) => {
+              const events = new EventSource(`${room}/events${query}`, { withCredentials: true });
+              events.onmessage = ({ data }) => {
+                resolve(JSON.parse(data).type);
+                events.close();
+              };
+              events.onerror = () => {
+                resolve("error");
+                events.close();
+              };
+            }),
+        ),
+        history: await trying(async () => {
+          const response = await fetch(`${room}/messages${query}`, { credentials: "include" });
+          return Array.isArray((await response.json()).messages) ? "messages" : `HTTP ${response.status}`;
+        }),
+        post: await trying(async () => `HTTP ${(await post({})).status}`),
+        // What any form can do: the answer is for nobody to read, but what was said may be said.
+        blind: await trying(async () => (await post({ mode: "no-cors" })).type),
+        ticket: await trying(async () => {
+          const response = await fetch(`${base}/tickets`, { method: "POST", credentials: "include" });
+          return response.ok ? "ticket" : `HTTP ${response.status}`;
+        }),
+      };
+    },
+    { base, query },
+  );
+}
+
+beforeAll(async () => {
+  browser = await launch([
+    // All of them are this machine.
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
+    // Chromium itself stops some of what is tried here. Other browsers do not, nor did it before.
+    "--disable-features=LocalNetworkAccessChecks",
+  ]);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  for (const http of sites) http.close();
+});
+
+afterEach(async () => {
+  await context?.close();
+  context = undefined;
+});
+
+describe("a server that believes tokens, and a cookie with one", () => {
+  /** @type {Server} */
+  let server;
+  let allowed = 0;
+  let evil = 0;
+
+  beforeAll(async () => {
+    [allowed, evil] = await Promise.all([site(), site()]);
+    const origins = `["http://app.dorm.example:${allowed}", "http://127.0.0.1:${allowed}"]`;
+    server = await Server.start(
+      `[identity]\nauth = "jwt"\nallowed_origins = ${origins}\nkeys = [{ algorithm = "HS256", file = "secret" }]\n`,
+    );
+  });
+
+  afterAll(async () => {
+    await server?.dispose();
+  });
+
+  /**
+   * Somebody whose browser has a cookie for the server by this name, and sends it along whenever it is asked by a page of
+   * the same site: siblings and other ports are of the same site.
+   *
+   * @param {string} name
+   */
+  async function victim(name) {
+    context = await browser.newContext();
+    const cookie = { name: "dormouse_token", value: tokenFor("ana"), domain: name, path: "/", httpOnly: true };
+    await context.addCookies([{ ...cookie, sameSite: "Lax" }]);
+    return context.newPage();
+  }
+
+  /** @param {string} name */
+  const baseAt = (name) => `http://${name}:${new URL(server.url).port}/api/realtime`;
+
+  async function said() {
+    const response = await fetch(`${server.url}/api/realtime/rooms/lobby/messages`, {
+      headers: { Authorization: `Bearer ${tokenFor("observer")}` },
+    });
+    const { messages } = /** @type {{ messages: { content: string }[] }} */ (await response.json());
+    return messages.map(({ content }) => content);
+  }
+
+  test.each([
+    ["another port", "127.0.0.1", "127.0.0.1"],
+    ["another name", "rooms.dorm.example", "app.dorm.example"],
+  ])("a page at %s that is allowed gets everything", async (_, name, page) => {
+    const ana = await victim(name);
+    const before = await said();
+    await ana.goto(`http://${page}:${allowed}/`);
+    expect(await tryEverything(ana, baseAt(name))).toEqual({
+      socket: "history",
+      events: "history",
+      history: "messages",
+      post: "HTTP 200",
+      blind: "opaque",
+      ticket: "ticket",
+    });
+    const own = `from http://${page}:${allowed}`;
+    expect(await said()).toEqual([...before, own, own]);
+  });
+
+  test.each([
+    ["another port", "127.0.0.1", "127.0.0.1"],
+    ["another port of a name", "rooms.dorm.example", "rooms.dorm.example"],
+    ["a sibling's name", "rooms.dorm.example", "evil.dorm.example"],
+    ["an allowed name and another port", "rooms.dorm.example", "app.dorm.example"],
+    ["another name of this machine", "127.0.0.1", "localhost"],
+    ["another site", "rooms.dorm.example", "evil.example"],
+  ])("a page at %s that is not allowed gets nothing, and says nothing in somebody's name", async (_, name, page) => {
+    const ana = await victim(name);
+    const before = await said();
+    await ana.goto(`http://${page}:${evil}/`);
+    expect(await tryEverything(ana, baseAt(name))).toEqual({
+      socket: "closed 1006",
+      events: "error",
+      history: "TypeError",
+      post: "TypeError",
+      blind: "opaque",
+      ticket: "TypeError",
+    });
+    expect(await said()).toEqual(before);
+  });
+
+  test("a page without an origin of its own, in a frame of an allowed page, gets nothing", async () => {
+    const page = await victim("127.0.0.1");
+    const before = await said();
+    await page.goto(`http://127.0.0.1:${allowed}/`);
+    await page.setContent('<iframe sandbox="allow-scripts" srcdoc="<title>A frame</title>"></iframe>');
+    const frame = page.frames()[1];
+    if (!frame) throw new Error("there is no frame");
+    expect(await frame.evaluate(() => self.origin)).toBe("null");
+    const loot = await tryEverything(/** @type {any} */ (frame), baseAt("127.0.0.1"));
+    expect(loot).toMatchObject({ socket: "closed 1006", events: "error", history: "TypeError", post: "TypeError" });
+    expect(await said()).toEqual(before);
+  });
+});
+
+describe("a server that believes everybody", () => {
+  /** @type {Server} */
+  let server;
+
+  beforeAll(async () => {
+    server = await Server.start();
+  });
+
+  afterAll(async () => {
+    await server?.dispose();
+  });
+
+  async function said() {
+    const response = await fetch(`${server.url}/api/realtime/rooms/lobby/messages?token=observer`);
+    const { messages } = /** @type {{ messages: { content: string }[] }} */ (await response.json());
+    return messages.map(({ content }) => content);
+  }
+
+  test("a page whose name is made to lead to it is of the same origin, and gets nothing all the same", async () => {
+    context = await browser.newContext();
+    const page = await context.newPage();
+    const { port } = new URL(server.url);
+    const own = `http://evil.example:${port}`;
+    // It came from its own machine; from now on its name leads to this one.
+    await page.route(`${own}/page`, (route) =>
+      route.fulfill({ contentType: "text/html", body: "<title>Evil</title>" }),
+    );
+    await page.goto(`${own}/page`);
+    expect(await tryEverything(page, `${own}/api/realtime`, "?token=1:ana")).toEqual({
+      socket: "closed 1006",
+      events: "error",
+      history: "HTTP 421",
+      post: "HTTP 421",
+      blind: "basic",
+      ticket: "HTTP 421",
+    });
+    expect(await said()).toEqual([]);
+  });
+
+  test("a page of another name may not even say something blindly, and one of this machine may all", async () => {
+    context = await browser.newContext();
+    const page = await context.newPage();
+    const port = await site();
+    await page.goto(`http://evil.example:${port}/`);
+    const base = `${server.url}/api/realtime`;
+    expect(await tryEverything(page, base, "?token=1:ana")).toMatchObject({
+      socket: "closed 1006",
+      history: "TypeError",
+    });
+    expect(await said()).toEqual([]);
+    await page.goto(`http://localhost:${port}/`);
+    const loot = await tryEverything(page, base, "?token=1:ana");
+    expect(loot).toMatchObject({ socket: "history", events: "history", history: "messages", post: "HTTP 200" });
+    expect(await said()).toEqual([`from http://localhost:${port}`, `from http://localhost:${port}`]);
+  });
+});
