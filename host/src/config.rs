@@ -115,6 +115,8 @@ pub struct Identity {
     pub auth: Auth,
     /// Keys that tokens may be signed with; only with `auth = "jwt"`.
     pub keys: Vec<Key>,
+    /// A file with more of them, as RFC 7517 has it. It is read again when it changes.
+    pub jwks: Option<PathBuf>,
     /// What a token's `aud` must hold, where something is said here.
     pub audience: Option<String>,
     /// What a token's `iss` must be, where something is said here.
@@ -128,7 +130,7 @@ pub struct Identity {
     /// with `auth = "jwt"`. With `auth = "dev"` those of this machine (`localhost`, `127.0.0.1`, `[::1]`) are always among
     /// them, and others only when they are given: a name that leads here by a trick is a way around origins.
     pub hosts: Vec<String>,
-    /// How far clocks may differ, when a token's `exp` and `nbf` are judged.
+    /// How far clocks may differ, when a token's `exp`, `nbf` and `iat` are judged.
     #[serde(with = "duration")]
     pub leeway: Duration,
 }
@@ -338,6 +340,7 @@ impl Default for Identity {
         Identity {
             auth: Auth::Dev,
             keys: Vec::new(),
+            jwks: None,
             audience: None,
             issuer: None,
             cookie: "dormouse_token".into(),
@@ -466,6 +469,7 @@ impl Config {
             tls.cert = directory.join(&tls.cert);
             tls.key = directory.join(&tls.key);
         }
+        self.identity.jwks = self.identity.jwks.take().map(|file| directory.join(file));
         for key in &mut self.identity.keys {
             key.file = directory.join(&key.file);
             key.private_file = key.private_file.take().map(|file| directory.join(file));
@@ -517,10 +521,10 @@ impl Identity {
                     listen.port()
                 ),
             )),
-            Auth::Jwt if self.keys.is_empty() => Err(ConfigError::invalid(
+            Auth::Jwt if self.keys.is_empty() && self.jwks.is_none() => Err(ConfigError::invalid(
                 "identity.keys",
-                "auth = \"jwt\" needs at least one key, such as\n\n[[identity.keys]]\nalgorithm = \"HS256\"\nfile = \
-                 \"jwt.secret\"",
+                "auth = \"jwt\" needs at least one key or a file of keys, `jwks`, such as\n\n[[identity.keys]]\n\
+                 algorithm = \"HS256\"\nfile = \"jwt.secret\"",
             )),
             _ => self.check_origins().and_then(|()| self.check_hosts()),
         }

@@ -45,7 +45,20 @@ pub struct Host {
     metrics: Arc<Metrics>,
     /// Absent where it accepts nothing itself, and once it was waited for.
     accepting: Option<JoinHandle<()>>,
+    verifier: Verifier,
     drain_within: Duration,
+}
+
+/// What could not be read again, and stayed what it was. The operator must act.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The keys of tokens.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The certificate.
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
 }
 
 /// Why a host did not start. The operator must act.
@@ -170,9 +183,11 @@ impl Builder {
             outbound,
             pressure.clone(),
         )?;
-        let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier, lane, pressure.clone())?;
+        let (config, pressed) = (&self.config, pressure.clone());
+        let edge = Edge::new(config, limits, rooms.clone(), loaded.router, verifier.clone(), lane, pressed)?;
         let metrics = Metrics::of(&rooms, &edge, pressure);
-        Ok(Host { address: None, rooms, edge, metrics, accepting: None, drain_within: self.config.limits.drain_within })
+        let drain_within = self.config.limits.drain_within;
+        Ok(Host { address: None, rooms, edge, metrics, accepting: None, verifier, drain_within })
     }
 }
 
@@ -185,6 +200,15 @@ impl Host {
     /// Where it listens; nowhere, where it is [mounted](Builder::mount).
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Read again what may have changed beside the configuration: the keys of tokens, and the certificate. Connections
+    /// that are open go on, and sockets until their tokens expire. What does not work is returned, and stays what it
+    /// was. Reads a few small files.
+    pub fn reload(&self) -> Vec<ReloadError> {
+        let keys = self.verifier.reload().map_err(ReloadError::Keys);
+        let certificate = self.edge.reload().map_err(ReloadError::Certificate);
+        [keys.err(), certificate.err()].into_iter().flatten().collect()
     }
 
     /// All that it answers over HTTP, for a server of your own.
@@ -200,11 +224,6 @@ impl Host {
     /// What it counts, as Prometheus reads it: the text format of OpenMetrics.
     pub fn metrics(&self) -> String {
         self.metrics.to_text()
-    }
-
-    /// Read the certificate anew. Connections that are open go on; where it does not work, the one before stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.edge.reload()
     }
 
     /// Say goodbye to every client, let every room come to its end, and close the store, within `limits.drain_within`.

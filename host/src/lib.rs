@@ -42,4 +42,4 @@ pub mod store;
 
 mod host;
 
-pub use host::{Builder, Host, StartError, components, store_options};
+pub use host::{Builder, Host, ReloadError, StartError, components, store_options};

@@ -155,7 +155,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     // Before anything is begun, so that no signal finds us unprepared.
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("signals cannot be received")?;
+    let mut hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let (auth, data) = (config.identity.auth, config.data.display().to_string());
     let host = Host::builder(config).start().await?;
@@ -166,15 +166,22 @@ async fn run(config: Config) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => match host.reload() {
-                Ok(()) => tracing::info!("what can change while it runs was read anew"),
-                Err(error) => tracing::error!(%error, "what was read anew does not work; what was there before stays"),
-            },
+            _ = hangup.recv() => reload(&host),
         }
     }
     tracing::info!("shutting down");
     host.shutdown().await;
     Ok(())
+}
+
+fn reload(host: &Host) {
+    let failed = host.reload();
+    for error in &failed {
+        tracing::error!("not reloaded, and still what it was: {error}");
+    }
+    if failed.is_empty() {
+        tracing::info!("reloaded");
+    }
 }
 
 fn token(args: Token) -> anyhow::Result<()> {

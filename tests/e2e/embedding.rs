@@ -199,7 +199,7 @@ async fn tokens_are_judged_by_a_function_of_the_embedder() {
     let listen = "127.0.0.1:0".parse().unwrap();
     let config = Config { listen, data: directory.path().into(), limits: few_rooms(), ..Config::default() };
     let verifier = Verifier::custom(|token| match token.strip_prefix("friend-") {
-        Some(name) => Ok(dormouse::edge::Verified { user: User::new(name, name), expires_at: None }),
+        Some(name) => Ok(dormouse::edge::Verified::new(User::new(name, name))),
         None => Err(dormouse::edge::Invalid("friends only".into())),
     });
     let host = Host::builder(config).identity(verifier).start().await.unwrap();

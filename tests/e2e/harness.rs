@@ -126,6 +126,12 @@ impl Server {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
     }
 
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
+    }
+
     /// Wait for its end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         within(async {

@@ -75,6 +75,39 @@ async fn a_token_gets_in_by_header_subprotocol_cookie_and_ticket() {
 }
 
 #[tokio::test]
+async fn of_fifty_who_use_one_ticket_at_once_one_gets_in() {
+    let server = jwt_server().await;
+    let bearer = format!("Bearer {}", token(&server, "1h"));
+    for round in 0..4 {
+        let path = format!("{BASE}/tickets");
+        let answer = server.request(Method::POST, &path, &[("authorization", &bearer)], "").await;
+        let path = format!("{}?ticket={}", ws("a"), answer.json()["ticket"].as_str().unwrap());
+        let all = futures_util::future::join_all((0..50).map(|_| server.connect(&path, &[]))).await;
+        let (won, lost) = all.into_iter().partition::<Vec<_>, _>(Result::is_ok);
+        assert_eq!((won.len(), lost.len()), (1, 49), "round {round}");
+        lost.into_iter().for_each(|lost| lost.err().unwrap().is_problem(401));
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_is_worth_what_its_token_is_and_not_another_ticket() {
+    let server = jwt_server().await;
+    let bearer = format!("Bearer {}", token(&server, "2s"));
+    let tickets = format!("{BASE}/tickets");
+    let ticket = async || {
+        let answer = server.request(Method::POST, &tickets, &[("authorization", &bearer)], "").await;
+        answer.json()["ticket"].as_str().unwrap().to_owned()
+    };
+    let (first, second, third) = (ticket().await, ticket().await, ticket().await);
+    server.request(Method::POST, &format!("{tickets}?ticket={first}"), &[], "").await.is_problem(401);
+    let mut client = server.connect(&format!("{}?ticket={second}", ws("a")), &[]).await.unwrap();
+    assert_eq!(client.is_closed().await.0, 4401, "its token's end is its own");
+    // Half a minute is not over, but the token's time is.
+    server.get(&format!("{BASE}/rooms/a/messages?ticket={third}")).await.is_problem(401);
+    server.connect(&format!("{}?ticket={}", ws("a"), "0".repeat(48)), &[]).await.err().unwrap().is_problem(401);
+}
+
+#[tokio::test]
 async fn a_page_of_another_origin_gets_nowhere_with_a_cookie() {
     let server = jwt_server().await;
     let cookie = format!("dormouse_token={}", token(&server, "1h"));
@@ -209,8 +242,13 @@ async fn a_token_that_is_not_right_does_not_get_in() {
             .await;
         answer.is_problem(401);
     }
-    let in_url = server.get(&format!("{BASE}/rooms/a/messages?token={good}")).await;
-    in_url.is_problem(401);
+    let authorization = format!("Bearer {good}");
+    for also in [&[][..], &[("authorization", authorization.as_str())]] {
+        let path = format!("{BASE}/rooms/a/messages?token={good}");
+        let in_url = server.request(Method::GET, &path, also, "").await;
+        in_url.is_problem(401);
+        assert!(in_url.json()["detail"].as_str().unwrap().contains("a token in a URL is not accepted"), "{in_url:?}");
+    }
     assert!(!server.log().contains(&good), "a token is in the log");
 }
 

@@ -127,7 +127,7 @@ async fn a_new_certificate_is_offered_after_sighup_and_open_sockets_go_on() {
     let (mut socket, _) = within(tokio_tungstenite::client_async(url, stream)).await.unwrap();
     let after = certify(&server.directory);
     hang_up(&server);
-    server.logs("was read anew").await;
+    server.logs("dormouse: reloaded").await;
     assert!(connect(&server, &before, &[]).await.is_err(), "the old one is offered no more");
     connect(&server, &after, &[]).await.unwrap();
     within(futures_util::SinkExt::send(&mut socket, Message::text(r#"{"type":"ping"}"#))).await.unwrap();
@@ -143,7 +143,7 @@ async fn a_new_certificate_is_offered_after_sighup_and_open_sockets_go_on() {
     // Files that do not work leave the certificate that does.
     std::fs::write(server.directory.path().join("cert.pem"), "nonsense").unwrap();
     hang_up(&server);
-    server.logs("what was there before stays").await;
+    server.logs("not reloaded, and still what it was").await;
     connect(&server, &after, &[]).await.unwrap();
 }
 

@@ -37,7 +37,7 @@ async fn who_is_it(mut request: Request, next: Next) -> Result<Response, StatusC
     let cookies = request.headers().get(header::COOKIE).and_then(|cookies| cookies.to_str().ok()).unwrap_or_default();
     let name =
         cookies.split("; ").find_map(|cookie| cookie.strip_prefix("session=")).ok_or(StatusCode::UNAUTHORIZED)?;
-    let verified = Verified { user: User::new(format!("user-{name}"), name), expires_at: None };
+    let verified = Verified::new(User::new(format!("user-{name}"), name));
     request.extensions_mut().insert(verified);
     Ok(next.run(request).await)
 }

@@ -195,15 +195,16 @@ where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    let verified = match identify(edge, &request, origin) {
-        Ok(verified) => verified,
+    let bearer = match identify(edge, &request, origin) {
+        Ok(bearer) => bearer,
         Err(invalid) => {
             return problem_with(StatusCode::UNAUTHORIZED, &invalid.0, header::WWW_AUTHENTICATE, "Bearer");
         }
     };
     if path == "/tickets" {
-        return ticket(edge, request.method(), verified);
+        return ticket(edge, request.method(), bearer);
     }
+    let verified = bearer.map(|bearer| bearer.verified);
     let behind = match request.extensions().get::<Arc<Place>>() {
         Some(place) if place.is_proxy() => edge.door.behind(place, request.headers()),
         Some(_) => {
@@ -274,14 +275,32 @@ where
     }
 }
 
+/// Somebody who asks, and by what they are known.
+struct Bearer {
+    verified: Verified,
+    /// Not by the token itself.
+    by_ticket: bool,
+}
+
 /// Who asks: the first credential that is there counts, valid or not.
-fn identify(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Option<Verified>, Invalid> {
+fn identify(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Option<Bearer>, Invalid> {
+    let by_token = |verified| Some(Bearer { verified, by_ticket: false });
     // Whoever mounts the host may have asked already. Nothing that comes over a network gets in here.
     if let Some(verified) = request.extensions().get::<Verified>() {
-        return verified.clone().check().map(Some);
+        return verified.clone().check().map(by_token);
     }
     let headers = request.headers();
-    let verify = |token: &str| edge.verifier.verify(token).map(Some);
+    let query = request.uri().query().unwrap_or_default();
+    let in_url = parameter(query, "token");
+    // Whatever else is there: it must not become a habit that goes unnoticed.
+    if in_url.is_some() && !edge.verifier.is_dev() {
+        return Err(Invalid(
+            "a token in a URL is not accepted: it would end up in logs and histories; send it in the header \
+             `authorization`, in the subprotocol `bearer.TOKEN` or in a cookie, or ask for a ticket"
+                .into(),
+        ));
+    }
+    let verify = |token: &str| edge.verifier.verify(token).map(by_token);
     if let Some(authorization) = headers.get(header::AUTHORIZATION) {
         // A name in a dev token may be any UTF-8, which `to_str` would refuse.
         let text = std::str::from_utf8(authorization.as_bytes())
@@ -301,18 +320,13 @@ fn identify(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Optio
     {
         return verify(&token);
     }
-    let query = request.uri().query().unwrap_or_default();
     if let Some(ticket) = parameter(query, "ticket") {
         return match edge.tickets.take(&ticket) {
-            Some(verified) => Ok(Some(verified)),
+            Some(verified) => Ok(Some(Bearer { verified, by_ticket: true })),
             None => Err(Invalid("the ticket was used or has expired".into())),
         };
     }
-    match parameter(query, "token") {
-        Some(token) if edge.verifier.is_dev() => verify(&token),
-        Some(_) => Err(Invalid("a token in a URL is not accepted: it would end up in logs".into())),
-        None => Ok(None),
-    }
+    in_url.map_or(Ok(None), |token| verify(&token))
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -322,19 +336,17 @@ fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     percent_decode(value)
 }
 
-fn ticket(edge: &Edge, method: &Method, verified: Option<Verified>) -> Response<Body> {
+fn ticket(edge: &Edge, method: &Method, bearer: Option<Bearer>) -> Response<Body> {
     if method != Method::POST {
         return problem_with(StatusCode::METHOD_NOT_ALLOWED, "only POST here", header::ALLOW, "POST");
     }
-    let Some(verified) = verified else {
-        return problem_with(
-            StatusCode::UNAUTHORIZED,
-            "a ticket needs an identity",
-            header::WWW_AUTHENTICATE,
-            "Bearer",
-        );
-    };
-    match edge.tickets.issue(verified) {
+    let refuse = |detail| problem_with(StatusCode::UNAUTHORIZED, detail, header::WWW_AUTHENTICATE, "Bearer");
+    let Some(bearer) = bearer else { return refuse("a ticket needs an identity") };
+    if bearer.by_ticket {
+        // It would be a ticket without an end.
+        return refuse("a ticket is not given for a ticket");
+    }
+    match edge.tickets.issue(bearer.verified) {
         Some(ticket) => json_response(&json!({ "ticket": ticket, "expiresIn": tickets::VALID_FOR.as_secs() })),
         None => overloaded("too many tickets are waiting to be used"),
     }

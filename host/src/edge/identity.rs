@@ -1,20 +1,27 @@
-//! Who asks: tokens to users. Keys and tokens end here; no component sees one.
+//! Who asks: tokens to users. Keys and tokens end here; no component sees one, and no log.
 
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
-use serde::{Deserialize, Serialize};
+use jsonwebtoken::{Header, encode};
+use rand::Rng;
+use serde::Serialize;
 
+use super::keys::{self, KeyError, Keys, Stamp, Verdict};
+use super::token::{Expected, Signed};
 use crate::clock::{self, UnixMillis};
-use crate::config::{Auth, Identity, Key};
+use crate::config::{Auth, Identity};
 use crate::model::User;
 
-/// The shortest secret for HS256: a key as long as its hash, as RFC 7518 asks.
-const SECRET_BYTES: usize = 32;
 /// The longest `userId` and `userName`.
 const NAME_BYTES: usize = 256;
+/// The longest token. It is half of what the head of a request may have, and more than cookies can carry.
+pub(super) const TOKEN_BYTES: usize = 16 << 10;
+/// How often we look whether the key set was written anew, while tokens come.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The same, when one names a key that we do not have: most likely the set has it by now.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Somebody whose token was valid. A server that mounts the host, and knows by itself who asks, puts one into the
 /// extensions of the request; then no token is looked for.
@@ -22,11 +29,21 @@ const NAME_BYTES: usize = 256;
 pub struct Verified {
     /// Who it is.
     pub user: User,
-    /// When the token expires, where it does.
+    /// From when on the token is refused, where it expires: then sockets that it opened are closed.
     pub expires_at: Option<UnixMillis>,
+    /// When the token was issued, where that is known. One that does not say so is revoked with its user until that is
+    /// taken back.
+    pub issued_at: Option<UnixMillis>,
+    /// What the token is called, to revoke it alone.
+    pub token_id: Option<String>,
 }
 
 impl Verified {
+    /// A user whose token says nothing else.
+    pub fn new(user: User) -> Self {
+        Verified { user, expires_at: None, issued_at: None, token_id: None }
+    }
+
     /// Rooms may rely on the form of names.
     pub(super) fn check(self) -> Result<Self, Invalid> {
         for (what, text) in [("user id", &self.user.id), ("user name", &self.user.name)] {
@@ -38,7 +55,7 @@ impl Verified {
     }
 }
 
-/// Why a token is not valid, for the client to read.
+/// Why a token is not valid, for the client to read. It never quotes the token.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct Invalid(pub String);
@@ -57,56 +74,23 @@ enum Kind {
 type Custom = dyn Fn(&str) -> Result<Verified, Invalid> + Send + Sync;
 
 struct Jwt {
-    keys: Vec<VerifyKey>,
-    validation: Validation,
+    /// Where its keys are.
+    identity: Identity,
+    expected: Expected,
+    keys: RwLock<Arc<Keys>>,
+    set: Option<KeySet>,
 }
 
-struct VerifyKey {
-    id: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
+/// The file of a key set, that may be written anew at any time.
+struct KeySet {
+    path: PathBuf,
+    /// Held while the keys are read: whoever needs them waits for that.
+    looked: Mutex<Looked>,
 }
 
-/// What a token says. Everything else in it is ignored.
-#[derive(Debug, Serialize, Deserialize)]
-struct Claims {
-    sub: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    exp: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    aud: Option<serde_json::Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    iss: Option<String>,
-}
-
-/// Why a key cannot be used. The operator must act.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// Its file cannot be read.
-    #[error("the key file {path} cannot be read: {source}")]
-    Read {
-        /// Which file.
-        path: std::path::PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Its file holds no such key.
-    #[error("the key file {path} holds no key for {algorithm}: {problem}")]
-    Bad {
-        /// Which file.
-        path: std::path::PathBuf,
-        /// What it should be for.
-        algorithm: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// No such algorithm.
-    #[error("`{0}` is no algorithm that tokens can be signed with; use HS256, RS256, ES256 or EdDSA")]
-    Algorithm(String),
-    /// There is nothing to sign with.
-    #[error("no key that can sign: HS256 signs with `file`, the others need `private_file`")]
-    NothingToSign,
+struct Looked {
+    at: Instant,
+    stamp: Stamp,
 }
 
 impl Verifier {
@@ -125,12 +109,23 @@ impl Verifier {
 
     /// Who a token stands for.
     pub fn verify(&self, token: &str) -> Result<Verified, Invalid> {
+        if token.len() > TOKEN_BYTES {
+            return Err(Invalid(format!("the token is longer than {TOKEN_BYTES} bytes")));
+        }
         let verified = match &self.0 {
             Kind::Dev => dev(token),
             Kind::Jwt(jwt) => jwt.verify(token),
             Kind::Custom(verify) => verify(token),
         }?;
         verified.check()
+    }
+
+    /// Read the key files again. Where one does not work, all keys stay what they were.
+    pub fn reload(&self) -> Result<(), KeyError> {
+        match &self.0 {
+            Kind::Jwt(jwt) => jwt.reload(),
+            Kind::Dev | Kind::Custom(_) => Ok(()),
+        }
     }
 
     /// Whether tokens are believed as they are.
@@ -143,125 +138,106 @@ impl Verifier {
 fn dev(token: &str) -> Result<Verified, Invalid> {
     let (id, name) = token.split_once(':').unwrap_or((token, token));
     let name = if name.is_empty() { id } else { name };
-    Ok(Verified { user: User { id: id.into(), name: name.into() }, expires_at: None })
+    Ok(Verified::new(User { id: id.into(), name: name.into() }))
 }
 
 impl Jwt {
     fn new(identity: &Identity) -> Result<Self, KeyError> {
-        let keys = identity.keys.iter().map(VerifyKey::load).collect::<Result<_, _>>()?;
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = identity.leeway.as_secs();
-        validation.validate_nbf = true;
-        let mut required = vec!["exp", "sub"];
-        match &identity.audience {
-            Some(audience) => {
-                validation.set_audience(&[audience]);
-                required.push("aud");
-            }
-            None => validation.validate_aud = false,
-        }
-        if let Some(issuer) = &identity.issuer {
-            validation.set_issuer(&[issuer]);
-            required.push("iss");
-        }
-        validation.set_required_spec_claims(&required);
-        Ok(Jwt { keys, validation })
+        // Before it is read: what is written in between is seen as a change.
+        let set = identity.jwks.clone().map(|path| {
+            let stamp = Stamp::of(&path);
+            KeySet { path, looked: Mutex::new(Looked { at: clock::monotonic(), stamp }) }
+        });
+        let keys = RwLock::new(Arc::new(Keys::load(identity)?));
+        Ok(Jwt { identity: identity.clone(), expected: Expected::new(identity), keys, set })
     }
 
     fn verify(&self, token: &str) -> Result<Verified, Invalid> {
-        let invalid = |error: jsonwebtoken::errors::Error| Invalid(format!("the token is not valid: {error}"));
-        let header = decode_header(token).map_err(invalid)?;
-        // A key is used with its own algorithm only, whatever the token's header asks for.
-        let fits = |key: &&VerifyKey| {
-            key.algorithm == header.alg && (key.id.is_none() || key.id.as_deref() == header.kid.as_deref())
-        };
-        let mut last = Invalid("the token is signed with no key that this server knows".into());
-        for key in self.keys.iter().filter(fits) {
-            let validation = Validation { algorithms: vec![key.algorithm], ..self.validation.clone() };
-            match decode::<Claims>(token, &key.key, &validation) {
-                Ok(token) => return Ok(token.claims.into()),
-                Err(error) => last = invalid(error),
-            }
+        let signed = Signed::read(token)?;
+        let mut keys = self.keys();
+        if let Some(set) = &self.set {
+            let patience = if keys.miss(&signed) { LOOK_AGAIN_AFTER } else { LOOK_EVERY };
+            self.look(set, patience);
+            keys = self.keys();
         }
-        Err(last)
+        match keys.judge(&signed) {
+            Verdict::Ours => signed.stands_for(&self.expected, clock::unix_millis()),
+            Verdict::Forged => Err(Invalid("the token is not valid: its signature is wrong".into())),
+            Verdict::NoKey => Err(Invalid("the token is signed with no key that this server knows".into())),
+        }
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Read the keys again where their set was written since we last looked, if that was long enough ago.
+    fn look(&self, set: &KeySet, patience: Duration) {
+        let mut looked = set.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.at.elapsed() < patience {
+            return;
+        }
+        looked.at = clock::monotonic();
+        let stamp = Stamp::of(&set.path);
+        if stamp == looked.stamp {
+            return;
+        }
+        looked.stamp = stamp;
+        match self.read_keys() {
+            Ok(()) => tracing::info!(path = %set.path.display(), "the key set was written anew; its keys are in use"),
+            Err(error) => tracing::error!(%error, "the key set was written anew and does not work; the old keys stay"),
+        }
+    }
+
+    fn reload(&self) -> Result<(), KeyError> {
+        let Some(set) = &self.set else { return self.read_keys() };
+        let mut looked = set.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        *looked = Looked { at: clock::monotonic(), stamp: Stamp::of(&set.path) };
+        self.read_keys()
+    }
+
+    fn read_keys(&self) -> Result<(), KeyError> {
+        let keys = Arc::new(Keys::load(&self.identity)?);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
     }
 }
 
-impl From<Claims> for Verified {
-    fn from(claims: Claims) -> Self {
-        let name = claims.name.filter(|name| !name.is_empty()).unwrap_or_else(|| claims.sub.clone());
-        Verified { user: User { id: claims.sub, name }, expires_at: Some(claims.exp.saturating_mul(1_000)) }
-    }
-}
-
-impl VerifyKey {
-    fn load(key: &Key) -> Result<Self, KeyError> {
-        let algorithm = algorithm(key)?;
-        let bytes = read(&key.file)?;
-        let decoding = match algorithm {
-            Algorithm::HS256 => Ok(DecodingKey::from_secret(secret(key, &bytes)?)),
-            Algorithm::RS256 => DecodingKey::from_rsa_pem(&bytes),
-            Algorithm::ES256 => DecodingKey::from_ec_pem(&bytes),
-            _ => DecodingKey::from_ed_pem(&bytes),
-        };
-        let decoding = decoding.map_err(|error| bad(key, &key.file, error.to_string()))?;
-        Ok(VerifyKey { id: key.id.clone(), algorithm, key: decoding })
-    }
+/// What a token of ours says.
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    name: &'a str,
+    iat: u64,
+    exp: u64,
+    jti: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
 }
 
 /// A token that the configured server accepts, for trying things out.
-pub fn mint(identity: &Identity, user: &User, valid_for: std::time::Duration) -> Result<String, KeyError> {
+pub fn mint(identity: &Identity, user: &User, valid_for: Duration) -> Result<String, KeyError> {
     if identity.auth == Auth::Dev {
         return Ok(format!("{}:{}", user.id, user.name));
     }
     for key in &identity.keys {
-        let algorithm = algorithm(key)?;
-        let file = if algorithm == Algorithm::HS256 { Some(&key.file) } else { key.private_file.as_ref() };
-        let Some(file) = file else { continue };
-        let bytes = read(file)?;
-        let encoding = match algorithm {
-            Algorithm::HS256 => Ok(EncodingKey::from_secret(secret(key, &bytes)?)),
-            Algorithm::RS256 => EncodingKey::from_rsa_pem(&bytes),
-            Algorithm::ES256 => EncodingKey::from_ec_pem(&bytes),
-            _ => EncodingKey::from_ed_pem(&bytes),
-        };
+        let Some((algorithm, signing)) = keys::signing_key(key)? else { continue };
         let header = Header { kid: key.id.clone(), ..Header::new(algorithm) };
+        let mut id = [0; 16];
+        rand::rng().fill_bytes(&mut id);
+        let iat = clock::unix_millis() / 1_000;
         let claims = Claims {
-            sub: user.id.clone(),
-            name: Some(user.name.clone()),
-            exp: clock::unix_millis() / 1_000 + valid_for.as_secs(),
-            aud: identity.audience.clone().map(Into::into),
-            iss: identity.issuer.clone(),
+            sub: &user.id,
+            name: &user.name,
+            iat,
+            exp: iat.saturating_add(valid_for.as_secs()),
+            jti: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            aud: identity.audience.as_deref(),
+            iss: identity.issuer.as_deref(),
         };
-        let signed = encoding.and_then(|encoding| encode(&header, &claims, &encoding));
-        return signed.map_err(|error| bad(key, file, error.to_string()));
+        return encode(&header, &claims, &signing).map_err(|error| keys::bad(key, &key.file, error.to_string()));
     }
     Err(KeyError::NothingToSign)
-}
-
-fn algorithm(key: &Key) -> Result<Algorithm, KeyError> {
-    match key.algorithm.as_str() {
-        "HS256" => Ok(Algorithm::HS256),
-        "RS256" => Ok(Algorithm::RS256),
-        "ES256" => Ok(Algorithm::ES256),
-        "EdDSA" => Ok(Algorithm::EdDSA),
-        other => Err(KeyError::Algorithm(other.into())),
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
-    fs::read(path).map_err(|source| KeyError::Read { path: path.into(), source })
-}
-
-/// The secret in a file, without the line end that editors put behind it.
-fn secret<'a>(key: &Key, bytes: &'a [u8]) -> Result<&'a [u8], KeyError> {
-    let secret = bytes.trim_ascii_end();
-    if secret.len() < SECRET_BYTES {
-        return Err(bad(key, &key.file, format!("a secret has at least {SECRET_BYTES} bytes")));
-    }
-    Ok(secret)
-}
-
-fn bad(key: &Key, path: &Path, problem: String) -> KeyError {
-    KeyError::Bad { path: path.into(), algorithm: key.algorithm.clone(), problem }
 }

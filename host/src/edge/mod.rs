@@ -12,6 +12,7 @@ mod events;
 mod frames;
 mod http;
 mod identity;
+mod keys;
 mod metrics;
 mod origin;
 mod outgoing;
@@ -21,6 +22,7 @@ mod problem;
 mod service;
 mod tickets;
 mod tls;
+mod token;
 mod upgrade;
 mod users;
 mod wire;
@@ -53,7 +55,8 @@ use crate::room::Rooms;
 
 pub use body::Body;
 pub use frames::encode;
-pub use identity::{Invalid, KeyError, Verified, Verifier, mint};
+pub use identity::{Invalid, Verified, Verifier, mint};
+pub use keys::KeyError;
 pub use service::Service;
 pub use tls::TlsError;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::identity::Verified;
-use crate::clock;
+use crate::clock::{self, UnixMillis};
 
 /// How long a ticket is valid.
 pub(super) const VALID_FOR: Duration = Duration::from_secs(30);
@@ -46,12 +46,16 @@ impl Tickets {
         Some(ticket)
     }
 
-    /// Whom a ticket stands for. It is worth nothing afterwards.
+    /// Whom a ticket stands for. It is worth nothing afterwards, and nothing once the token has expired that it is for.
     pub(super) fn take(&self, ticket: &str) -> Option<Verified> {
-        let now = clock::monotonic();
+        self.take_at(ticket, clock::monotonic(), clock::unix_millis())
+    }
+
+    fn take_at(&self, ticket: &str, now: Instant, unix_now: UnixMillis) -> Option<Verified> {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
         inner.forget_expired(now);
-        inner.valid.remove(ticket).map(|(verified, _)| verified)
+        let (verified, _) = inner.valid.remove(ticket)?;
+        verified.expires_at.is_none_or(|at| at > unix_now).then_some(verified)
     }
 }
 
@@ -71,7 +75,7 @@ mod tests {
     use crate::model::User;
 
     fn ana() -> Verified {
-        Verified { user: User { id: "1".into(), name: "ana".into() }, expires_at: None }
+        Verified::new(User { id: "1".into(), name: "ana".into() })
     }
 
     #[test]
@@ -80,6 +84,17 @@ mod tests {
         let ticket = tickets.issue(ana()).unwrap();
         assert_eq!(tickets.take(&ticket), Some(ana()));
         assert_eq!(tickets.take(&ticket), None);
+    }
+
+    #[test]
+    fn a_ticket_ends_with_its_token_or_after_half_a_minute() {
+        let tickets = Tickets::new(10);
+        let until = |at| tickets.issue(Verified { expires_at: Some(at), ..ana() }).unwrap();
+        let now = clock::monotonic();
+        assert!(tickets.take_at(&until(1_001), now, 1_000).is_some());
+        assert_eq!(tickets.take_at(&until(1_000), now, 1_000), None);
+        let ticket = until(u64::MAX);
+        assert_eq!(tickets.take_at(&ticket, clock::monotonic() + VALID_FOR, 1_000), None);
     }
 
     #[test]

@@ -1,0 +1,462 @@
+//! The keys that tokens may be signed with: from files, each with the one algorithm that it is used with.
+//!
+//! A key is tried and measured when it is read, so that one that could never verify anything is found by whoever put it
+//! there, and none makes the library panic later. Which token is for which key is decided here, and no more about it.
+
+use std::fs::{self, File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use serde::Deserialize;
+
+use super::token::Signed;
+use crate::config::{Identity, Key};
+
+/// The shortest secret for HS256: a key as long as its hash, as RFC 7518 asks.
+pub(super) const SECRET_BYTES: usize = 32;
+/// The lengths of RSA keys, in bits: what RFC 7518 asks for at least, and what the library takes at most.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=4_096;
+/// The largest key file. One that is longer is not what it should be.
+const FILE_BYTES: u64 = 1 << 20;
+/// The most keys of a set: a token without a key's name is tried with all of its kind.
+const KEYS_OF_A_SET: usize = 100;
+
+/// Why a key cannot be used. The operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Its file cannot be read.
+    #[error("the key file {path} cannot be read: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Its file holds no such key.
+    #[error("the key file {path} holds no key for {algorithm}: {problem}")]
+    Bad {
+        /// Which file.
+        path: PathBuf,
+        /// What it should be for.
+        algorithm: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A set holds no key that can be used.
+    #[error("the key set {path} cannot be used: {problem}")]
+    Set {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// No such algorithm.
+    #[error("`{0}` is no algorithm that tokens can be signed with; use HS256, RS256, ES256 or EdDSA")]
+    Algorithm(String),
+    /// There is nothing to sign with.
+    #[error("no key that can sign: HS256 signs with `file`, the others need `private_file`; a key set never signs")]
+    NothingToSign,
+}
+
+/// All keys of a server.
+pub(super) struct Keys(Vec<VerifyKey>);
+
+/// What the keys say of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// One of them signed it.
+    Ours,
+    /// None of those that it may be signed with did.
+    Forged,
+    /// There is none that it may be signed with.
+    NoKey,
+}
+
+struct VerifyKey {
+    id: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl Keys {
+    /// All that a configuration names.
+    pub(super) fn load(identity: &Identity) -> Result<Self, KeyError> {
+        let mut keys = identity.keys.iter().map(VerifyKey::load).collect::<Result<Vec<_>, _>>()?;
+        if let Some(path) = &identity.jwks {
+            keys.extend(load_set(path)?);
+        }
+        Ok(Keys(keys))
+    }
+
+    /// Whether a token names a key that we do not have.
+    pub(super) fn miss(&self, signed: &Signed<'_>) -> bool {
+        signed.key_id.is_some() && !self.0.iter().any(|key| key.id == signed.key_id)
+    }
+
+    /// Whether one of them signed a token. A key is used with its own algorithm only, whatever the token's head asks
+    /// for, and one with a name only for tokens that name it.
+    pub(super) fn judge(&self, signed: &Signed<'_>) -> Verdict {
+        let named = algorithm(&signed.algorithm);
+        let fits = |key: &&VerifyKey| Some(key.algorithm) == named && (key.id.is_none() || key.id == signed.key_id);
+        let mut verdict = Verdict::NoKey;
+        for key in self.0.iter().filter(fits) {
+            match crypto::verify(signed.signature, signed.message.as_bytes(), &key.key, key.algorithm) {
+                Ok(true) => return Verdict::Ours,
+                Ok(false) | Err(_) => verdict = Verdict::Forged,
+            }
+        }
+        verdict
+    }
+}
+
+impl VerifyKey {
+    fn load(key: &Key) -> Result<Self, KeyError> {
+        let algorithm = algorithm(&key.algorithm).ok_or_else(|| KeyError::Algorithm(key.algorithm.clone()))?;
+        let bytes = read(&key.file)?;
+        let decoding = match algorithm {
+            Algorithm::HS256 => Ok(DecodingKey::from_secret(secret(key, &bytes)?)),
+            Algorithm::RS256 => DecodingKey::from_rsa_pem(&bytes),
+            Algorithm::ES256 => DecodingKey::from_ec_pem(&bytes),
+            _ => DecodingKey::from_ed_pem(&bytes),
+        };
+        let works = decoding.map_err(|error| error.to_string()).and_then(|key| try_out(algorithm, key));
+        let decoding = works.map_err(|problem| bad(key, &key.file, problem))?;
+        Ok(VerifyKey { id: key.id.clone(), algorithm, key: decoding })
+    }
+}
+
+/// An algorithm by the name that tokens, key sets and configurations have for it. RFC 9864 has a new one for EdDSA.
+fn algorithm(name: &str) -> Option<Algorithm> {
+    match name {
+        "HS256" => Some(Algorithm::HS256),
+        "RS256" => Some(Algorithm::RS256),
+        "ES256" => Some(Algorithm::ES256),
+        "EdDSA" | "Ed25519" => Some(Algorithm::EdDSA),
+        _ => None,
+    }
+}
+
+/// A key that can verify something: the library finds out only when it is asked to.
+fn try_out(algorithm: Algorithm, key: DecodingKey) -> Result<DecodingKey, String> {
+    let bytes = key.try_get_as_bytes().map_or(0, <[u8]>::len);
+    match algorithm {
+        // It takes the first 32 bytes, and panics where there are fewer.
+        Algorithm::EdDSA if bytes != 32 => return Err("a key for Ed25519 has 32 bytes".into()),
+        // In DER some 10 to 20 bytes stand around the modulus. A key in parts was measured already.
+        Algorithm::RS256 if bytes > 0 && !(RSA_BITS.start() / 8..=RSA_BITS.end() / 8 + 32).contains(&bytes) => {
+            return Err(wrong_rsa());
+        }
+        _ => {}
+    }
+    match crypto::verify("", b"", &key, algorithm) {
+        Ok(_) => Ok(key),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn wrong_rsa() -> String {
+    format!("a key for RSA has {} to {} bits", RSA_BITS.start(), RSA_BITS.end())
+}
+
+/// A set of keys, as RFC 7517 has it.
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<serde_json::Value>,
+}
+
+/// One of them. What is secret in a private key is not looked at.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    kid: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    k: Option<String>,
+}
+
+/// The keys of a set that can be used. A set may hold keys for others too: those are passed over, and named in the log.
+fn load_set(path: &Path) -> Result<Vec<VerifyKey>, KeyError> {
+    let refuse = |problem: String| KeyError::Set { path: path.into(), problem };
+    // Not serde's own words: they may quote a secret.
+    let set = serde_json::from_slice::<Set>(&read(path)?)
+        .map_err(|error| refuse(format!("it is no JSON with a list `keys` (line {})", error.line())))?;
+    if set.keys.len() > KEYS_OF_A_SET {
+        return Err(refuse(format!("it has more than {KEYS_OF_A_SET} keys")));
+    }
+    let mut keys = Vec::new();
+    for (index, jwk) in set.keys.into_iter().enumerate() {
+        let kid = jwk.get("kid").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let jwk = serde_json::from_value::<Jwk>(jwk).map_err(|_| "it is no key as RFC 7517 has it".to_owned());
+        match jwk.and_then(VerifyKey::from_jwk) {
+            Ok(key) => keys.push(key),
+            Err(problem) => tracing::warn!(path = %path.display(), index, kid, problem, "a key of a set is not used"),
+        }
+    }
+    if keys.is_empty() {
+        return Err(refuse("it holds no key that can be used; the log says what is wrong with each".into()));
+    }
+    Ok(keys)
+}
+
+impl VerifyKey {
+    fn from_jwk(jwk: Jwk) -> Result<Self, String> {
+        if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
+            return Err("its `use` is not `sig`".into());
+        }
+        if jwk.key_ops.as_ref().is_some_and(|operations| !operations.iter().any(|operation| operation == "verify")) {
+            return Err("its `key_ops` do not hold `verify`".into());
+        }
+        let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+            ("RSA", _) => (Algorithm::RS256, rsa(jwk.n.as_deref(), jwk.e.as_deref())?),
+            ("EC", Some("P-256")) => (Algorithm::ES256, p256(jwk.x.as_deref(), jwk.y.as_deref())?),
+            ("OKP", Some("Ed25519")) => (Algorithm::EdDSA, DecodingKey::from_ed_der(&part("x", jwk.x.as_deref())?)),
+            ("oct", _) => (Algorithm::HS256, octets(jwk.k.as_deref())?),
+            _ => return Err("its kind is none of RSA, EC on P-256, OKP on Ed25519, and oct".into()),
+        };
+        // What it says wins over what its kind suggests: a key for PS256 or RS512 must not be used for RS256.
+        if jwk.alg.as_deref().is_some_and(|name| self::algorithm(name) != Some(algorithm)) {
+            return Err(format!("its `alg` is not {algorithm:?}"));
+        }
+        Ok(VerifyKey { id: jwk.kid, algorithm, key: try_out(algorithm, key)? })
+    }
+}
+
+fn part(name: &str, value: Option<&str>) -> Result<Vec<u8>, String> {
+    let decoded = value.and_then(|value| BASE64_URL_SAFE_NO_PAD.decode(value).ok());
+    decoded.ok_or_else(|| format!("its `{name}` is missing or no base64url"))
+}
+
+fn rsa(n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, String> {
+    let (n, e) = (part("n", n)?, part("e", e)?);
+    let significant = n.iter().position(|byte| *byte != 0).map_or(&[][..], |first| &n[first..]);
+    let bits = significant.first().map_or(0, |first| significant.len() * 8 - first.leading_zeros() as usize);
+    if !RSA_BITS.contains(&bits) {
+        return Err(wrong_rsa());
+    }
+    // Odd, above 1, and no longer than any that is in use: with others the library verifies nothing, or takes its time.
+    let exponent = e.iter().try_fold(0_u64, |sum, byte| sum.checked_mul(256)?.checked_add(u64::from(*byte)));
+    if !exponent.is_some_and(|exponent| exponent >= 3 && exponent % 2 == 1 && exponent < 1 << 33) {
+        return Err("its `e` is no exponent that is in use".into());
+    }
+    Ok(DecodingKey::from_rsa_raw_components(&n, &e))
+}
+
+fn p256(x: Option<&str>, y: Option<&str>) -> Result<DecodingKey, String> {
+    let (x, y) = (part("x", x)?, part("y", y)?);
+    if x.len() != 32 || y.len() != 32 {
+        return Err("a point on P-256 has two coordinates of 32 bytes".into());
+    }
+    Ok(DecodingKey::from_ec_der(&[&[4][..], &x, &y].concat()))
+}
+
+fn octets(k: Option<&str>) -> Result<DecodingKey, String> {
+    let secret = part("k", k)?;
+    if secret.len() < SECRET_BYTES {
+        return Err(format!("a secret has at least {SECRET_BYTES} bytes"));
+    }
+    Ok(DecodingKey::from_secret(&secret))
+}
+
+/// A key to sign with, where there is one beside a key to verify with.
+pub(super) fn signing_key(key: &Key) -> Result<Option<(Algorithm, EncodingKey)>, KeyError> {
+    let algorithm = algorithm(&key.algorithm).ok_or_else(|| KeyError::Algorithm(key.algorithm.clone()))?;
+    let file = if algorithm == Algorithm::HS256 { Some(&key.file) } else { key.private_file.as_ref() };
+    let Some(file) = file else { return Ok(None) };
+    let bytes = read(file)?;
+    let encoding = match algorithm {
+        Algorithm::HS256 => Ok(EncodingKey::from_secret(secret(key, &bytes)?)),
+        Algorithm::RS256 => EncodingKey::from_rsa_pem(&bytes),
+        Algorithm::ES256 => EncodingKey::from_ec_pem(&bytes),
+        _ => EncodingKey::from_ed_pem(&bytes),
+    };
+    encoding.map(|encoding| Some((algorithm, encoding))).map_err(|error| bad(key, file, error.to_string()))
+}
+
+/// The secret in a file, without the line end that editors put behind it.
+fn secret<'a>(key: &Key, bytes: &'a [u8]) -> Result<&'a [u8], KeyError> {
+    let secret = bytes.trim_ascii_end();
+    if secret.len() < SECRET_BYTES {
+        return Err(bad(key, &key.file, format!("a secret has at least {SECRET_BYTES} bytes")));
+    }
+    Ok(secret)
+}
+
+pub(super) fn bad(key: &Key, path: &Path, problem: String) -> KeyError {
+    KeyError::Bad { path: path.into(), algorithm: key.algorithm.clone(), problem }
+}
+
+/// A file that holds a secret or a key.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
+    let cannot = |source| KeyError::Read { path: path.into(), source };
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(cannot)?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(cannot(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it is longer than any key")));
+    }
+    Ok(bytes)
+}
+
+/// By what one sees that a file was written or replaced. Nothing, where it is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stamp(Option<[u64; 5]>);
+
+impl Stamp {
+    pub(super) fn of(path: &Path) -> Self {
+        let stamp = |found: Metadata| {
+            let [seconds, nanoseconds, changed] = [found.mtime(), found.mtime_nsec(), found.ctime_nsec()];
+            [found.ino(), found.len(), seconds.cast_unsigned(), nanoseconds.cast_unsigned(), changed.cast_unsigned()]
+        };
+        Stamp(fs::metadata(path).ok().map(stamp))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    // The examples of RFC 7515 (A.2, A.3), RFC 8037 (A.2): public keys of which only their form matters here.
+    const RSA_N: &str = concat!(
+        "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0B",
+        "m4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5",
+        "z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7",
+        "aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+    );
+    const EC_X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+    const EC_Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
+    const ED_X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    const OCT_K: &str = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+
+    fn use_it(jwk: Value) -> Result<Algorithm, String> {
+        let jwk = serde_json::from_value::<Jwk>(jwk).map_err(|error| error.to_string())?;
+        VerifyKey::from_jwk(jwk).map(|key| key.algorithm)
+    }
+
+    /// A key, but for what is said here of one of its members.
+    fn but(mut jwk: Value, member: &str, value: Value) -> Value {
+        jwk[member] = value;
+        jwk
+    }
+
+    fn good() -> [(Value, Algorithm); 4] {
+        [
+            (json!({ "kty": "RSA", "n": RSA_N, "e": "AQAB" }), Algorithm::RS256),
+            (json!({ "kty": "EC", "crv": "P-256", "x": EC_X, "y": EC_Y }), Algorithm::ES256),
+            (json!({ "kty": "OKP", "crv": "Ed25519", "x": ED_X }), Algorithm::EdDSA),
+            (json!({ "kty": "oct", "k": OCT_K }), Algorithm::HS256),
+        ]
+    }
+
+    fn load(set: &str) -> Result<usize, String> {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("keys.json");
+        fs::write(&path, set).unwrap();
+        load_set(&path).map(|keys| keys.len()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_key_of_a_set_has_the_algorithm_of_its_kind_and_no_other() {
+        for (jwk, algorithm) in good() {
+            assert_eq!(use_it(jwk.clone()), Ok(algorithm));
+            let named = but(jwk.clone(), "alg", json!(format!("{algorithm:?}")));
+            assert_eq!(use_it(named), Ok(algorithm));
+            for other in ["none", "PS256", "RS384", "RS512", "ES384", "HS512", "RSA-OAEP", "", "hs256"] {
+                let refused = use_it(but(jwk.clone(), "alg", json!(other))).unwrap_err();
+                assert!(refused.contains("`alg`"), "{jwk} {other}: {refused}");
+            }
+            for (_, other) in good().iter().filter(|(_, other)| *other != algorithm) {
+                assert!(use_it(but(jwk.clone(), "alg", json!(format!("{other:?}")))).is_err(), "{jwk} {other:?}");
+            }
+        }
+        assert_eq!(use_it(but(good()[2].0.clone(), "alg", json!("Ed25519"))), Ok(Algorithm::EdDSA));
+    }
+
+    #[test]
+    fn a_key_that_is_for_something_else_is_not_used() {
+        for (jwk, algorithm) in good() {
+            for other in ["enc", "", "SIG"] {
+                assert!(use_it(but(jwk.clone(), "use", json!(other))).unwrap_err().contains("`use`"), "{jwk}");
+            }
+            for others in [json!([]), json!(["sign"]), json!(["encrypt", "wrapKey"])] {
+                assert!(use_it(but(jwk.clone(), "key_ops", others)).unwrap_err().contains("`key_ops`"), "{jwk}");
+            }
+            let all = but(but(jwk, "use", json!("sig")), "key_ops", json!(["sign", "verify"]));
+            assert_eq!(use_it(all), Ok(algorithm));
+        }
+    }
+
+    #[test]
+    fn a_key_that_could_verify_nothing_or_too_much_is_not_used() {
+        let [(rsa, _), (ec, _), (ed, _), (oct, _)] = good();
+        let short_n = BASE64_URL_SAFE_NO_PAD.encode([0xff; 128]);
+        let padded_n = BASE64_URL_SAFE_NO_PAD.encode([&[0; 200][..], &[0xff; 128]].concat());
+        let long_n = BASE64_URL_SAFE_NO_PAD.encode([0xff; 1_024]);
+        let long = BASE64_URL_SAFE_NO_PAD.encode([7; 33]);
+        let bad = [
+            but(rsa.clone(), "n", json!(short_n)),
+            but(rsa.clone(), "n", json!(padded_n)),
+            but(rsa.clone(), "n", json!(long_n)),
+            but(rsa.clone(), "n", json!("")),
+            but(rsa.clone(), "n", json!(format!("{RSA_N}=="))),
+            but(rsa.clone(), "e", json!("AQ")),
+            but(rsa.clone(), "e", json!("AA")),
+            but(rsa.clone(), "e", json!("AQAA")),
+            but(rsa.clone(), "e", json!(RSA_N)),
+            but(rsa, "e", json!(null)),
+            // Not on the curve.
+            but(ec.clone(), "y", json!(EC_X)),
+            but(ec.clone(), "x", json!("AA")),
+            but(ec.clone(), "x", json!(long)),
+            but(ec.clone(), "crv", json!("P-384")),
+            but(ec, "crv", json!("secp256k1")),
+            // Too short, too long, and of a curve that cannot sign.
+            but(ed.clone(), "x", json!("AAAA")),
+            but(ed.clone(), "x", json!(long)),
+            but(ed.clone(), "crv", json!("X25519")),
+            but(ed, "crv", json!("Ed448")),
+            but(oct.clone(), "k", json!("c2hvcnQ")),
+            but(oct.clone(), "k", json!(BASE64_URL_SAFE_NO_PAD.encode([1; SECRET_BYTES - 1]))),
+            but(oct.clone(), "kty", json!("OCT")),
+            but(oct, "kty", json!("AKP")),
+        ];
+        for jwk in bad {
+            assert!(use_it(jwk.clone()).is_err(), "{jwk}");
+        }
+    }
+
+    #[test]
+    fn a_set_is_used_for_the_keys_in_it_that_can_be_and_refused_without_any() {
+        let [(rsa, _), (ec, _), ..] = good();
+        let mixed = json!({ "keys": [rsa, 7, { "kty": "PQ" }, ec, but(rsa.clone(), "use", json!("enc"))], "more": 1 });
+        assert_eq!(load(&mixed.to_string()), Ok(2));
+        for useless in ["{\"keys\":[]}", "{\"keys\":[{}]}", "{\"keys\":[{\"kty\":\"PQ\"}]}"] {
+            assert!(load(useless).unwrap_err().contains("no key that can be used"), "{useless}");
+        }
+        for broken in ["", "{", "[]", "{}", "{\"keys\":{}}", "null"] {
+            assert!(load(broken).unwrap_err().contains("no JSON with a list"), "{broken}");
+        }
+        let many = json!({ "keys": vec![rsa; KEYS_OF_A_SET + 1] });
+        assert!(load(&many.to_string()).unwrap_err().contains("more than"));
+        assert!(load(&" ".repeat(FILE_BYTES as usize + 1)).unwrap_err().contains("longer than any key"));
+    }
+
+    #[test]
+    fn what_a_broken_set_holds_is_not_in_the_error() {
+        let error = load(r#"{"keys":"a-secret-that-stands-in-the-wrong-place"}"#).unwrap_err();
+        assert!(!error.contains("a-secret"), "{error}");
+    }
+}

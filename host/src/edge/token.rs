@@ -1,0 +1,358 @@
+//! A JSON Web Token, read strictly: what it is made of, and what its claims come to at a moment.
+//!
+//! Whether a key of ours signed it is for `keys` to say. Reading is done here and not by the library of the signatures:
+//! that quotes the token in its errors, knows no `crit`, and takes any number for a time. Nothing that a token says of
+//! where to find its key (`jku`, `x5u`, `jwk`) is looked at.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Number, Value};
+
+use super::identity::{Invalid, Verified};
+use crate::clock::UnixMillis;
+use crate::config::Identity;
+use crate::model::User;
+
+/// The last second of the year 9999. A later time was meant in milliseconds, and such a token would never expire.
+const LATEST_S: u64 = 253_402_300_799;
+/// The longest `jti`, in bytes: it is kept for as long as its socket is open.
+pub(crate) const TOKEN_ID_BYTES: usize = 256;
+
+/// A token in its parts. Who signed it is not known yet.
+pub(super) struct Signed<'a> {
+    /// What is signed.
+    pub(super) message: &'a str,
+    /// In base64url.
+    pub(super) signature: &'a str,
+    /// The algorithm that its head names.
+    pub(super) algorithm: String,
+    /// The key that its head names.
+    pub(super) key_id: Option<String>,
+    claims: &'a str,
+}
+
+/// What is expected of a token beside its signature.
+pub(super) struct Expected {
+    audience: Option<String>,
+    issuer: Option<String>,
+    leeway_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    alg: String,
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+}
+
+/// Anything may stand in a claim; what is said twice is no claim at all, and serde refuses it.
+#[derive(Deserialize)]
+struct Claims {
+    sub: Option<Value>,
+    name: Option<Value>,
+    exp: Option<Value>,
+    nbf: Option<Value>,
+    iat: Option<Value>,
+    jti: Option<Value>,
+    aud: Option<Value>,
+    iss: Option<Value>,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+fn invalid(problem: &str) -> Invalid {
+    Invalid(format!("the token is not valid: {problem}"))
+}
+
+impl<'a> Signed<'a> {
+    /// Take a token apart.
+    pub(super) fn read(token: &'a str) -> Result<Self, Invalid> {
+        let mut dots = token.match_indices('.').map(|(at, _)| at);
+        let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
+            return Err(invalid("it does not have three parts"));
+        };
+        let head = object::<Head>(&token[..first]).ok_or_else(|| invalid("its head cannot be read"))?;
+        if head.crit {
+            return Err(invalid("its head names extensions that must be understood, and none is"));
+        }
+        Ok(Signed {
+            message: &token[..second],
+            signature: &token[second + 1..],
+            algorithm: head.alg,
+            key_id: head.kid,
+            claims: &token[first + 1..second],
+        })
+    }
+
+    /// Who it stands for. Ask only when its signature is known to be good.
+    pub(super) fn stands_for(&self, expected: &Expected, now: UnixMillis) -> Result<Verified, Invalid> {
+        let claims = object::<Claims>(self.claims).ok_or_else(|| invalid("its claims cannot be read"))?;
+        expected.judge(claims, now)
+    }
+}
+
+impl Expected {
+    pub(super) fn new(identity: &Identity) -> Self {
+        Expected {
+            audience: identity.audience.clone(),
+            issuer: identity.issuer.clone(),
+            leeway_ms: u64::try_from(identity.leeway.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn judge(&self, claims: Claims, now: UnixMillis) -> Result<Verified, Invalid> {
+        let latest = now.saturating_add(self.leeway_ms);
+        let expires_at = time("exp", claims.exp)?
+            .ok_or_else(|| invalid("the claim `exp` is missing"))?
+            .saturating_add(self.leeway_ms);
+        if expires_at <= now {
+            return Err(invalid("it has expired"));
+        }
+        if time("nbf", claims.nbf)?.is_some_and(|not_before| not_before > latest) {
+            return Err(invalid("it is not valid yet"));
+        }
+        let issued_at = time("iat", claims.iat)?;
+        if issued_at.is_some_and(|issued_at| issued_at > latest) {
+            return Err(invalid("it was issued in the future"));
+        }
+        if let Some(audience) = &self.audience
+            && !holds(claims.aud.as_ref(), audience)
+        {
+            return Err(invalid("it is not for this audience"));
+        }
+        if let Some(issuer) = &self.issuer
+            && claims.iss.as_ref().and_then(Value::as_str) != Some(issuer)
+        {
+            return Err(invalid("it is not from the issuer that is trusted here"));
+        }
+        let id = text("sub", claims.sub)?.ok_or_else(|| invalid("the claim `sub` is missing"))?;
+        let name = text("name", claims.name)?.filter(|name| !name.is_empty()).unwrap_or_else(|| id.clone());
+        let token_id = text("jti", claims.jti)?;
+        if token_id.as_ref().is_some_and(|id| id.len() > TOKEN_ID_BYTES) {
+            return Err(invalid("the claim `jti` is too long"));
+        }
+        Ok(Verified { user: User { id, name }, expires_at: Some(expires_at), issued_at, token_id })
+    }
+}
+
+/// A part of a token: a JSON object in base64url, without padding and without bits that mean nothing.
+fn object<T: for<'de> Deserialize<'de>>(part: &str) -> Option<T> {
+    let json = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
+    // To serde an array is as good as an object.
+    let is_object = json.trim_ascii_start().starts_with(b"{");
+    serde_json::from_slice(&json).ok().filter(|_| is_object)
+}
+
+fn text(name: &str, claim: Option<Value>) -> Result<Option<String>, Invalid> {
+    match claim {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(invalid(&format!("the claim `{name}` is no text"))),
+    }
+}
+
+/// A `NumericDate` of RFC 7519: seconds, of which there may be parts.
+fn time(name: &str, claim: Option<Value>) -> Result<Option<UnixMillis>, Invalid> {
+    let Some(claim) = claim else { return Ok(None) };
+    let seconds =
+        claim.as_number().and_then(Number::as_f64).filter(|seconds| (0.0..=LATEST_S as f64).contains(seconds));
+    match (seconds, claim.as_u64()) {
+        (Some(_), Some(whole)) => Ok(Some(whole * 1_000)),
+        // The cast is of a number that was checked.
+        (Some(seconds), None) => Ok(Some((seconds * 1_000.0) as u64)),
+        (None, _) => Err(invalid(&format!("the claim `{name}` is no time in seconds before the year 10000"))),
+    }
+}
+
+/// Whether a claim is a text, or has it in a list.
+fn holds(claim: Option<&Value>, wanted: &str) -> bool {
+    match claim {
+        Some(Value::String(text)) => text == wanted,
+        Some(Value::Array(texts)) => texts.iter().any(|text| text == wanted),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_S: u64 = 1_800_000_000;
+    const LEEWAY_S: u64 = 30;
+
+    fn expected() -> Expected {
+        let leeway_ms = LEEWAY_S * 1_000;
+        Expected { audience: Some("chat".into()), issuer: Some("login".into()), leeway_ms }
+    }
+
+    /// What claims come to at the last millisecond of a second.
+    fn judge_at(now: UnixMillis, claims: &str) -> Result<Verified, String> {
+        let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
+        let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
+        signed.stands_for(&expected(), now).map_err(|error| error.0)
+    }
+
+    /// Claims that are good, but for what is said here of one of them; `null` leaves it out.
+    fn judge(name: &str, value: &str) -> Result<Verified, String> {
+        let exp = (NOW_S + 60).to_string();
+        let mut claims = vec![("sub", "\"1\""), ("exp", exp.as_str()), ("aud", "\"chat\""), ("iss", "\"login\"")];
+        claims.retain(|(key, _)| *key != name);
+        claims.push((name, value));
+        let claims = claims.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect::<Vec<_>>().join(",");
+        judge_at(NOW_S * 1_000, &format!("{{{claims}}}"))
+    }
+
+    fn head(json: &str) -> Result<(String, Option<String>), String> {
+        let token = format!("{}.e30.AA", BASE64_URL_SAFE_NO_PAD.encode(json));
+        Signed::read(&token).map(|signed| (signed.algorithm, signed.key_id)).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn claims_that_must_be_there_are_missed_by_name() {
+        for (missing, says) in
+            [("exp", "`exp` is missing"), ("sub", "`sub` is missing"), ("aud", "audience"), ("iss", "issuer")]
+        {
+            let problem = judge(missing, "null").unwrap_err();
+            assert!(problem.contains(says), "{missing}: {problem}");
+        }
+    }
+
+    #[test]
+    fn an_audience_and_an_issuer_are_the_ones_that_are_expected_letter_for_letter() {
+        for good in ["\"chat\"", "[\"chat\"]", "[\"shop\",\"chat\"]", "[1,\"chat\"]"] {
+            assert!(judge("aud", good).is_ok(), "{good}");
+        }
+        for bad in
+            ["\"shop\"", "\"chat \"", "\"CHAT\"", "\"\"", "[]", "[\"chats\"]", "[[\"chat\"]]", "{\"chat\":1}", "true"]
+        {
+            assert!(judge("aud", bad).unwrap_err().contains("audience"), "{bad}");
+        }
+        for bad in ["\"other\"", "\"login/\"", "\"\"", "[\"login\"]", "{\"login\":1}", "0"] {
+            assert!(judge("iss", bad).unwrap_err().contains("issuer"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_no_expiry() {
+        for bad in [
+            "\"1800000060\"",
+            "true",
+            "[]",
+            "{}",
+            "-1",
+            "-0.5",
+            "-1e300",
+            "1e300",
+            "1800000060000",
+            "253402300800",
+            "18446744073709551615",
+            "18446744073709551616",
+            "99999999999999999999999999",
+        ] {
+            for claim in ["exp", "nbf", "iat"] {
+                let problem = judge(claim, bad).unwrap_err();
+                assert!(problem.contains(&format!("`{claim}` is no time")), "{claim} {bad}: {problem}");
+            }
+        }
+        // What no double can hold is no JSON to serde.
+        assert!(judge("exp", "1e999").unwrap_err().contains("cannot be read"));
+    }
+
+    #[test]
+    fn an_expiry_may_be_as_far_off_as_there_are_years() {
+        assert_eq!(judge("exp", "253402300799").unwrap().expires_at, Some((253_402_300_799 + LEEWAY_S) * 1_000));
+        assert_eq!(judge("exp", "1800000000.5").unwrap().expires_at, Some((NOW_S + LEEWAY_S) * 1_000 + 500));
+    }
+
+    #[test]
+    fn clocks_may_differ_by_the_leeway_and_not_by_a_millisecond_more() {
+        let claims = format!(r#"{{"sub":"1","aud":"chat","iss":"login","exp":{NOW_S}}}"#);
+        let last = (NOW_S + LEEWAY_S) * 1_000 - 1;
+        // A socket is closed at the moment from which on its token is refused.
+        assert_eq!(judge_at(last, &claims).unwrap().expires_at, Some(last + 1));
+        assert!(judge_at(last + 1, &claims).unwrap_err().contains("expired"));
+        assert!(judge("exp", "0").unwrap_err().contains("expired"));
+
+        for (claim, says) in [("nbf", "not valid yet"), ("iat", "in the future")] {
+            let claims = format!(r#"{{"sub":"1","aud":"chat","iss":"login","exp":{},"{claim}":{NOW_S}}}"#, NOW_S + 60);
+            let first = (NOW_S - LEEWAY_S) * 1_000;
+            assert!(judge_at(first, &claims).is_ok(), "{claim}");
+            assert!(judge_at(first - 1, &claims).unwrap_err().contains(says), "{claim}");
+        }
+    }
+
+    #[test]
+    fn a_leeway_longer_than_all_time_is_no_error() {
+        let endless = Expected { leeway_ms: u64::MAX, ..expected() };
+        let claims = BASE64_URL_SAFE_NO_PAD.encode(r#"{"sub":"1","aud":"chat","iss":"login","exp":1}"#);
+        let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
+        assert!(signed.stands_for(&endless, NOW_S * 1_000).is_ok());
+    }
+
+    #[test]
+    fn what_is_said_twice_is_not_said() {
+        for twice in ["sub", "exp", "aud", "iss", "nbf", "iat", "jti", "name"] {
+            let claims = format!(
+                r#"{{"sub":"1","exp":1900000000,"aud":"chat","iss":"login","nbf":1,"iat":1,"jti":"a","name":"n",
+                     "{twice}":"2"}}"#
+            );
+            assert!(judge_at(NOW_S * 1_000, &claims).unwrap_err().contains("cannot be read"), "{twice}");
+        }
+        for twice in [r#"{"alg":"HS256","alg":"none"}"#, r#"{"alg":"HS256","kid":"a","kid":"b"}"#] {
+            assert!(head(twice).unwrap_err().contains("head"), "{twice}");
+        }
+    }
+
+    #[test]
+    fn a_user_has_an_id_that_is_text_and_a_name_that_falls_back_to_it() {
+        for (claim, bad) in [("sub", "7"), ("sub", "[\"1\"]"), ("name", "7"), ("jti", "7"), ("jti", "{}")] {
+            assert!(judge(claim, bad).unwrap_err().contains("is no text"), "{claim} {bad}");
+        }
+        assert_eq!(judge("name", "\"\"").unwrap().user, User { id: "1".into(), name: "1".into() });
+        assert_eq!(judge("name", "\"ana\"").unwrap().user.name, "ana");
+        assert_eq!(judge("jti", "\"a\"").unwrap().token_id.as_deref(), Some("a"));
+        let long = format!("\"{}\"", "j".repeat(TOKEN_ID_BYTES + 1));
+        assert!(judge("jti", &long).unwrap_err().contains("too long"));
+    }
+
+    #[test]
+    fn claims_are_one_object_and_nothing_behind_it() {
+        for bad in ["", "null", "7", "\"1\"", "[]", r#"["1","n",1900000000]"#, "{", "{}{}", "{} x", "\u{feff}{}"] {
+            assert!(judge_at(NOW_S * 1_000, bad).unwrap_err().contains("cannot be read"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_head_names_its_algorithm_and_no_extension_that_we_would_have_to_know() {
+        assert_eq!(head(r#"{"alg":"HS256","kid":"a","typ":"at+jwt"}"#), Ok(("HS256".into(), Some("a".into()))));
+        let ignored = r#"{"alg":"HS256","jku":"https://evil.example/keys","x5u":7,"jwk":{"kty":"oct","k":"AA"}}"#;
+        assert_eq!(head(ignored), Ok(("HS256".into(), None)));
+        for bad in ["", "{}", "[\"HS256\"]", r#"{"alg":7}"#, r#"{"alg":null}"#, r#"{"alg":"HS256","kid":7}"#] {
+            assert!(head(bad).unwrap_err().contains("head"), "{bad}");
+        }
+        for crit in ["[\"exp\"]", "[\"b64\"]", "[]", "null", "\"exp\""] {
+            let head = head(&format!(r#"{{"alg":"HS256","b64":false,"crit":{crit}}}"#));
+            assert!(head.unwrap_err().contains("must be understood"), "{crit}");
+        }
+    }
+
+    #[test]
+    fn base64_has_one_form() {
+        let head = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"}"#);
+        assert!(Signed::read(&format!("{head}.e30.AA")).is_ok());
+        // Padding, white space, the other alphabet, bits that mean nothing, an incomplete quantum.
+        for other in
+            [format!("{head}="), format!("{head}\n"), format!(" {head}"), format!("{head}+/"), format!("{head}A")]
+        {
+            assert!(Signed::read(&format!("{other}.e30.AA")).is_err(), "{other:?}");
+        }
+        for parts in ["", ".", "..", "...", "a.b", "a.b.c", &format!("{head}.e30"), &format!("{head}.e30.AA.")] {
+            assert!(Signed::read(parts).is_err(), "{parts}");
+        }
+    }
+}

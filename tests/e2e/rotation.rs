@@ -1,0 +1,154 @@
+//! Keys that come and go while people are in.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::command_line::run;
+use crate::harness::{BASE, PATIENCE, Server};
+use crate::tokens::{SECRET, ask, now_s, signed_with};
+
+const SET: &str = "[identity]\nauth = \"jwt\"\nleeway = \"0s\"\njwks = \"keys.json\"\n";
+
+fn secret(name: &str) -> String {
+    format!("the secret of the key {name}, which is long enough")
+}
+
+/// A set of keys, in the way in which careful people write a file.
+fn publish(directory: &Path, names: &[&str]) {
+    let key = |name: &&str| json!({ "kty": "oct", "kid": name, "k": BASE64_URL_SAFE_NO_PAD.encode(secret(name)) });
+    let set = json!({ "keys": names.iter().map(key).collect::<Vec<_>>() });
+    std::fs::write(directory.join("keys.new"), set.to_string()).unwrap();
+    std::fs::rename(directory.join("keys.new"), directory.join("keys.json")).unwrap();
+}
+
+fn token(key: &str, claims: Value) -> String {
+    let mut all = json!({ "sub": "id-ana", "name": "ana", "exp": now_s() + 3_600 });
+    all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+    signed_with(&json!({ "alg": "HS256", "kid": key }), &all, secret(key).as_bytes())
+}
+
+async fn server_with_keys(names: &[&str]) -> Server {
+    let directory = Arc::new(TempDir::new().unwrap());
+    publish(directory.path(), names);
+    Server::in_directory(directory, SET).await
+}
+
+/// It takes a moment, and no more than that.
+async fn becomes(server: &Server, token: &str, status: StatusCode) {
+    let seen = async {
+        while ask(server, token).await.status != status {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen)
+        .await
+        .unwrap_or_else(|_| panic!("it never became {status}:\n{}", server.log()));
+}
+
+#[tokio::test]
+async fn a_new_key_is_found_when_its_first_token_comes_and_an_old_one_ends_while_its_sockets_go_on() {
+    let server = server_with_keys(&["old"]).await;
+    let old = token("old", json!({}));
+    let short = token("old", json!({ "exp": now_s() + 8 }));
+    let path = format!("{BASE}/rooms/lobby/ws");
+    let join = async |token: &str| {
+        let authorization = format!("Bearer {token}");
+        server.connect(&path, &[("authorization", &authorization)]).await
+    };
+    let mut ana = join(&old).await.unwrap();
+    let mut bo = join(&short).await.unwrap();
+    let new = token("new", json!({}));
+    ask(&server, &new).await.is_problem(401);
+
+    publish(server.directory.path(), &["new", "old"]);
+    becomes(&server, &new, StatusCode::OK).await;
+    assert_eq!(ask(&server, &old).await.status, StatusCode::OK);
+
+    // A token of a key that is not known makes the server look; so does, more slowly, any other.
+    publish(server.directory.path(), &["new"]);
+    becomes(&server, &old, StatusCode::UNAUTHORIZED).await;
+    join(&old).await.err().unwrap().is_problem(401);
+    ana.chats("still here").await;
+    assert_eq!(ana.hears_content().await, "still here");
+    assert_eq!(bo.is_closed().await.0, 4401, "until its token's own end");
+    ana.chats("and here").await;
+    assert_eq!(ana.hears_content().await, "and here");
+}
+
+#[tokio::test]
+async fn a_hangup_reads_all_keys_again_and_what_does_not_work_changes_nothing() {
+    let directory = Arc::new(TempDir::new().unwrap());
+    let file = directory.path().join("secret");
+    std::fs::write(&file, SECRET).unwrap();
+    publish(directory.path(), &["a"]);
+    let config = format!("{SET}keys = [{{ algorithm = \"HS256\", id = \"file\", file = \"secret\" }}]\n");
+    let server = Server::in_directory(directory, &config).await;
+    let claims = json!({ "sub": "1", "exp": now_s() + 3_600 });
+    let by_file = |secret: &str| signed_with(&json!({ "alg": "HS256", "kid": "file" }), &claims, secret.as_bytes());
+    let (first, second) = (by_file(SECRET), by_file("another secret, which is as long as the first"));
+    let of_set = token("a", json!({}));
+    assert_eq!(ask(&server, &first).await.status, StatusCode::OK);
+
+    std::fs::write(&file, "another secret, which is as long as the first\n").unwrap();
+    ask(&server, &second).await.is_problem(401);
+    server.hang_up();
+    server.logs("reloaded").await;
+    assert_eq!(ask(&server, &second).await.status, StatusCode::OK);
+    ask(&server, &first).await.is_problem(401);
+
+    // One that is too short spoils the whole: the keys stay what they were, those of the set too.
+    std::fs::write(&file, "short").unwrap();
+    publish(server.directory.path(), &["b"]);
+    server.hang_up();
+    server.logs("not reloaded, and still what it was: the key file").await;
+    assert_eq!(ask(&server, &second).await.status, StatusCode::OK);
+    assert_eq!(ask(&server, &of_set).await.status, StatusCode::OK);
+    std::fs::remove_file(&file).unwrap();
+    server.hang_up();
+    server.logs("cannot be read").await;
+    assert_eq!(ask(&server, &second).await.status, StatusCode::OK);
+    let said = server.log();
+    assert!(said.contains("ERROR"), "loudly: {said}");
+}
+
+#[tokio::test]
+async fn a_set_that_is_torn_or_gone_keeps_the_old_keys_until_it_is_whole() {
+    let server = server_with_keys(&["old"]).await;
+    let (old, new) = (token("old", json!({})), token("new", json!({})));
+    let file = server.directory.path().join("keys.json");
+    for damage in ["", "{\"keys\":[{\"kty\":\"o", "{\"keys\":[]}"] {
+        std::fs::write(&file, damage).unwrap();
+        let errors = server.log().matches("the old keys stay").count();
+        let noticed = async {
+            while server.log().matches("the old keys stay").count() == errors {
+                ask(&server, &new).await.is_problem(401);
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, noticed).await.expect("it says so");
+        assert_eq!(ask(&server, &old).await.status, StatusCode::OK);
+    }
+    publish(server.directory.path(), &["new"]);
+    becomes(&server, &new, StatusCode::OK).await;
+    ask(&server, &old).await.is_problem(401);
+}
+
+#[tokio::test]
+async fn without_a_key_that_works_nothing_starts() {
+    for (set, says) in [("", "no JSON"), ("{\"keys\":[]}", "no key that can be used"), ("gone", "cannot be read")] {
+        let directory = Arc::new(TempDir::new().unwrap());
+        if set != "gone" {
+            std::fs::write(directory.path().join("keys.json"), set).unwrap();
+        }
+        let said = Server::try_in_directory(directory.clone(), SET).await.err().expect("it does not start");
+        assert!(said.contains(says), "{set}: {said}");
+        let output = run(&["check", "--config", directory.path().join("dormouse.toml").to_str().unwrap()]);
+        assert!(!output.status.success());
+    }
+}
