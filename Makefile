@@ -26,7 +26,7 @@ serve-component: setup ## Only its component: target/dormouse-serve.wasm
 
 test: setup client-setup javascript conformance-setup ## Every test: Rust's, then the browser client's, against the binary that those have built
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
-	cargo test --workspace --exclude unruly
+	cargo test --workspace --exclude unruly --no-fail-fast
 	cd client && CHROMIUM=$(CHROMIUM) npm test
 
 lint: setup client-setup ## Format, lints and types, warnings as errors

@@ -61,6 +61,10 @@ pub const POSTS_AT_ONCE: usize = 1_024;
 pub const COMPILED_BYTES: u64 = 256 << 20;
 /// How long a compiled component is kept that no start has used.
 pub const COMPILED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Users and tokens that can be revoked at the same time. The file of all of them is written with each.
+pub const REVOCATIONS: usize = 100_000;
+/// The longest name of a user or a token that is revoked, in bytes: no token has a longer one.
+pub const REVOCATION_BYTES: usize = 256;
 /// Waits before a failed timer is tried again, in seconds; after the last it is given up.
 pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
 
@@ -91,6 +95,8 @@ pub struct Config {
     pub router: String,
     /// Whether `/` serves the demo page.
     pub page: bool,
+    /// A listener for whoever runs the server; absent, there is none.
+    pub admin: Option<Admin>,
     /// Certificate authorities in PEM that rooms' requests to servers trust beside those that browsers trust.
     pub outbound_ca: Option<PathBuf>,
     /// What everything may use.
@@ -133,6 +139,22 @@ pub struct Identity {
     /// How far clocks may differ, when a token's `exp`, `nbf` and `iat` are judged.
     #[serde(with = "duration")]
     pub leeway: Duration,
+}
+
+/// A listener for whoever runs the server: who is out, and how it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens.
+    #[serde(default = "admin_address")]
+    pub listen: SocketAddr,
+    /// A file with the token, of at least 32 characters, that all but `/healthz` then asks for. Off a loopback address it
+    /// must be there.
+    pub token_file: Option<PathBuf>,
+}
+
+fn admin_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8788))
 }
 
 /// How tokens are made.
@@ -329,6 +351,7 @@ impl Default for Config {
             ]),
             router: "builtin:router".into(),
             page: true,
+            admin: None,
             outbound_ca: None,
             limits: Limits::default(),
         }
@@ -470,6 +493,9 @@ impl Config {
             tls.key = directory.join(&tls.key);
         }
         self.identity.jwks = self.identity.jwks.take().map(|file| directory.join(file));
+        if let Some(admin) = &mut self.admin {
+            admin.token_file = admin.token_file.take().map(|file| directory.join(file));
+        }
         for key in &mut self.identity.keys {
             key.file = directory.join(&key.file);
             key.private_file = key.private_file.take().map(|file| directory.join(file));
@@ -501,7 +527,24 @@ impl Config {
             at_most(&format!("namespaces.{name}.message_out_bytes"), namespace.message_out_bytes, MESSAGE_BYTES)?;
         }
         self.limits.check()?;
+        if let Some(admin) = &self.admin {
+            admin.check()?;
+        }
         self.identity.check(self.listen)
+    }
+}
+
+impl Admin {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.listen.ip().is_loopback() || self.token_file.is_some() {
+            return Ok(());
+        }
+        let problem = format!(
+            "{} can be reached from elsewhere, so whoever asks there must show a token: name a file with one, such as \
+             `openssl rand -hex 32` prints, or listen on 127.0.0.1",
+            self.listen
+        );
+        Err(ConfigError::invalid("admin.token_file", problem))
     }
 }
 
@@ -641,6 +684,7 @@ mod tests {
         assert!(refused("[identity]\nallowed_origins = [\"*\"]").starts_with("identity.allowed_origins:"));
         assert!(refused("[identity]\nhosts = [\"https://rooms.example\"]").starts_with("identity.hosts:"));
         assert!(refused("[identity]\nhosts = [\"rooms.example:443\"]").starts_with("identity.hosts:"));
+        assert!(refused("[admin]\nlisten = \"0.0.0.0:8788\"").starts_with("admin.token_file:"));
         assert!(refused("[namespaces.\"a b\"]\ncomponent = \"x.wasm\"").starts_with("namespaces.a b:"));
     }
 }

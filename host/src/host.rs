@@ -13,12 +13,13 @@ use tokio::task::JoinHandle;
 use crate::clock;
 use crate::compiled::CompiledCode;
 use crate::config::{Config, ConfigError};
-use crate::edge::{Edge, KeyError, Service, TlsError, Verifier};
+use crate::edge::{Admin, AdminTokenError, Edge, KeyError, Service, TlsError, Verifier};
 use crate::guest::{CodeCache, Engine, Lane, LoadError, RoomKind, RouterKind};
 use crate::metrics::Metrics;
 use crate::model::StorageFailed;
 use crate::outbound::{Allowed, BadAuthorities, Outbound};
 use crate::pressure::Pressure;
+use crate::revocations::{BadRevocations, Entry, Revocations, RevokeError, Revoked};
 use crate::room::{Namespace, Rooms};
 use crate::store::{OpenError, Store, StoreOptions};
 
@@ -46,7 +47,16 @@ pub struct Host {
     /// Absent where it accepts nothing itself, and once it was waited for.
     accepting: Option<JoinHandle<()>>,
     verifier: Verifier,
+    /// Absent where the configuration has none, and where the host is mounted.
+    admin: Option<Listening>,
     drain_within: Duration,
+}
+
+/// The admin listener.
+struct Listening {
+    address: SocketAddr,
+    admin: Arc<Admin>,
+    accepting: JoinHandle<()>,
 }
 
 /// What could not be read again, and stayed what it was. The operator must act.
@@ -59,6 +69,9 @@ pub enum ReloadError {
     /// The certificate.
     #[error(transparent)]
     Certificate(#[from] TlsError),
+    /// The token of the admin listener.
+    #[error(transparent)]
+    AdminToken(#[from] AdminTokenError),
 }
 
 /// Why a host did not start. The operator must act.
@@ -73,6 +86,12 @@ pub enum StartError {
     /// The certificate does not work.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The token of the admin listener does not work.
+    #[error(transparent)]
+    AdminToken(#[from] AdminTokenError),
+    /// The list of who is revoked cannot be read.
+    #[error(transparent)]
+    Revocations(#[from] BadRevocations),
     /// A component cannot be read.
     #[error("the component {path} cannot be read: {source}")]
     Component {
@@ -102,6 +121,14 @@ pub enum StartError {
     /// The address is taken, or not ours.
     #[error("cannot listen on {address}: {source}; pass --listen to choose another address")]
     Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The same, of the admin listener.
+    #[error("cannot listen on {address}: {source}; set `admin.listen` to another address")]
+    ListenAdmin {
         /// Where.
         address: SocketAddr,
         /// Why not.
@@ -144,8 +171,16 @@ impl Builder {
             None => bind(listen).map_err(on_listen)?,
         };
         let address = listener.local_addr().map_err(on_listen)?;
+        let admin = self.config.admin.clone();
+        let admin_listener = admin.as_ref().map(|admin| listen_for_admin(admin.listen)).transpose()?;
         let mut host = self.open()?;
         host.address = Some(address);
+        if let (Some(admin), Some((listener, address))) = (admin, admin_listener) {
+            let metrics = host.metrics.clone();
+            let admin = Admin::new(&admin, host.edge.clone(), move || metrics.to_text())?;
+            let accepting = tokio::spawn(admin.clone().serve(listener));
+            host.admin = Some(Listening { address, admin, accepting });
+        }
         host.accepting = Some(tokio::spawn(host.edge.clone().serve(listener)));
         Ok(host)
     }
@@ -164,11 +199,17 @@ impl Builder {
         };
         let limits = Arc::new(self.config.limits.clone());
         // A host with a store of its own may have no directory at all.
-        let cache = if self.store.is_none() { compiled_code(&self.config) } else { None };
+        let own_store = self.store.is_some();
+        let cache = if own_store { None } else { compiled_code(&self.config) };
         let loaded = components(&self.config, &self.components, cache)?;
         let store = match self.store {
             Some(store) => store,
             None => Store::open(&self.config.data, store_options(&self.config))?,
+        };
+        let leeway = self.config.identity.leeway;
+        let revocations = match own_store {
+            true => Revocations::in_memory(leeway),
+            false => Revocations::open(&self.config.data, leeway)?,
         };
         let lane = Lane::start().map_err(StartError::Threads)?;
         let hibernate_after = self.config.hibernate_after;
@@ -183,11 +224,11 @@ impl Builder {
             outbound,
             pressure.clone(),
         )?;
-        let (config, pressed) = (&self.config, pressure.clone());
-        let edge = Edge::new(config, limits, rooms.clone(), loaded.router, verifier.clone(), lane, pressed)?;
+        let revocations = Arc::new(revocations);
+        let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier.clone(), revocations, lane)?;
         let metrics = Metrics::of(&rooms, &edge, pressure);
         let drain_within = self.config.limits.drain_within;
-        Ok(Host { address: None, rooms, edge, metrics, accepting: None, verifier, drain_within })
+        Ok(Host { address: None, rooms, edge, metrics, accepting: None, verifier, admin: None, drain_within })
     }
 }
 
@@ -202,13 +243,38 @@ impl Host {
         self.address
     }
 
-    /// Read again what may have changed beside the configuration: the keys of tokens, and the certificate. Connections
-    /// that are open go on, and sockets until their tokens expire. What does not work is returned, and stays what it
-    /// was. Reads a few small files.
+    /// Where its admin listener listens, if it has one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|listening| listening.address)
+    }
+
+    /// Read again what may have changed beside the configuration: the keys of tokens, the token of the admin listener, and
+    /// the certificate. Sockets stay open until their tokens expire. What does not work is returned, and stays what it was.
+    /// Reads a few small files.
     pub fn reload(&self) -> Vec<ReloadError> {
         let keys = self.verifier.reload().map_err(ReloadError::Keys);
+        let admin = self.admin.as_ref().map_or(Ok(()), |listening| listening.admin.reload());
         let certificate = self.edge.reload().map_err(ReloadError::Certificate);
-        [keys.err(), certificate.err()].into_iter().flatten().collect()
+        [keys, admin.map_err(ReloadError::AdminToken), certificate].into_iter().filter_map(Result::err).collect()
+    }
+
+    /// Refuse a user, or a token, from now on, and close with 4403 what is open: how many sockets that were. What is
+    /// revoked is on disk when this returns, beside the store, and stays so over restarts; with a
+    /// [store of your own](Builder::store) it is in memory.
+    ///
+    /// A visitor of your own code is not closed: you know whom you let in.
+    pub async fn revoke(&self, revoked: Revoked) -> Result<usize, RevokeError> {
+        self.edge.revoke(revoked).await
+    }
+
+    /// Accept again what was revoked. False where it was not.
+    pub async fn take_back(&self, revoked: Revoked) -> std::io::Result<bool> {
+        self.edge.take_back(revoked).await
+    }
+
+    /// All that is revoked.
+    pub fn revocations(&self) -> Vec<Entry> {
+        self.edge.revocations()
     }
 
     /// All that it answers over HTTP, for a server of your own.
@@ -237,6 +303,11 @@ impl Host {
         {
             tracing::error!("the task that accepts connections panicked");
         }
+        if let Some(listening) = self.admin.take()
+            && listening.accepting.await.is_err()
+        {
+            tracing::error!("the task that accepts connections to the admin listener panicked");
+        }
         self.rooms.drain(self.drain_within.saturating_sub(began.elapsed())).await;
     }
 }
@@ -256,6 +327,12 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Taken before anything is opened, as the other address is.
+fn listen_for_admin(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = bind(address).and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    bound.map_err(|source| StartError::ListenAdmin { address, source })
 }
 
 /// The compiled components of a configuration.

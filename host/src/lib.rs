@@ -22,6 +22,7 @@
 //! | [`outbound`] | requests to servers elsewhere, and which are allowed | rooms, wasm |
 //! | [`model`] | the plain data they speak in | everything else |
 //! | [`compiled`] | the directory of compiled code | what is in it |
+//! | [`revocations`] | who is out, and the file of that | tokens' form, connections |
 //! | [`config`], [`clock`] | every limit; the only source of time | |
 //!
 //! Start reading at [`room`]. The promises, in the order in which we would defend them: nothing a guest does stops the
@@ -37,6 +38,7 @@ mod metrics;
 pub mod model;
 pub mod outbound;
 mod pressure;
+pub mod revocations;
 pub mod room;
 pub mod store;
 

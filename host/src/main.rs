@@ -161,6 +161,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let host = Host::builder(config).start().await?;
     let auth = if auth == Auth::Dev { "dev: everybody is believed" } else { "jwt" };
     let address = host.address().expect("a host that was started listens");
+    if let Some(address) = host.admin_address() {
+        eprintln!("dormouse: admin on http://{address}");
+    }
     eprintln!("dormouse: ready on {scheme}://{address} (data in {data}, auth {auth})");
     loop {
         tokio::select! {
@@ -197,6 +200,7 @@ fn check(args: &Common) -> anyhow::Result<()> {
     let config = load(args)?;
     config.check()?;
     dormouse::edge::Verifier::new(&config.identity)?;
+    config.admin.as_ref().map_or(Ok(()), dormouse::edge::Admin::check)?;
     dormouse::outbound::Outbound::new(config.outbound_ca.as_deref())?;
     let loaded = dormouse::components(&config, &Default::default(), None)?;
     for (name, namespace) in &loaded.namespaces {

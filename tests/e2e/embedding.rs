@@ -8,6 +8,7 @@ use dormouse::Host;
 use dormouse::config::{Config, Limits};
 use dormouse::edge::Verifier;
 use dormouse::model::{Message, Request, User};
+use dormouse::revocations::Revoked;
 use dormouse::room::{Heard, NoRoom};
 use hyper::Method;
 use serde_json::{Value, json};
@@ -237,5 +238,32 @@ async fn a_host_tells_what_it_counts() {
     assert!(metrics.ends_with("# EOF\n"));
     ana.leaves().await;
     within(async { while !host.metrics().contains("dormouse_closes_total{code=\"1000\"} 1") {} }).await;
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embedder_sends_users_away_and_lets_them_in_again() {
+    let directory = TempDir::new().unwrap();
+    let status = async |host: &Host, token: &str| {
+        let path = format!("{BASE}/rooms/lobby/messages?token={token}");
+        harness::request(host.address().unwrap(), Method::GET, &path, &[], "").await.status.as_u16()
+    };
+    let host = host_in(directory.path()).await;
+    let path = format!("{BASE}/rooms/lobby/ws?token=1:ana");
+    let mut ana = harness::connect(host.address().unwrap(), &path, &[]).await.unwrap();
+    let visitor = host.rooms().get("ROOMS", "lobby").unwrap().visit(Request::get("/ws"), User::new("1", "ana")).await;
+    assert_eq!(host.revoke(Revoked::user("1")).await.unwrap(), 1);
+    assert_eq!(ana.is_closed().await.0, 4403);
+    assert_eq!((status(&host, "1:ana").await, status(&host, "2:bo").await), (401, 200));
+    visitor.unwrap().says(Message::Text(r#"{"type":"typing"}"#.into())).await.expect("our own code stays");
+    assert!(host.reload().is_empty());
+    host.shutdown().await;
+
+    let host = host_in(directory.path()).await;
+    assert_eq!(host.revocations().len(), 1);
+    assert_eq!(status(&host, "1:ana").await, 401);
+    assert!(host.take_back(Revoked::user("1")).await.unwrap());
+    assert!(!host.take_back(Revoked::user("1")).await.unwrap());
+    assert_eq!(status(&host, "1:ana").await, 200);
     host.shutdown().await;
 }

@@ -132,6 +132,13 @@ impl Server {
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
     }
 
+    /// Where its admin listener is.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let log = self.log();
+        let (_, rest) = log.split_once("dormouse: admin on http://").expect("it has one");
+        rest.lines().next().expect("the line goes on").parse().expect("it is an address")
+    }
+
     /// Wait for its end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         within(async {

@@ -21,6 +21,7 @@ mod limits;
 mod new;
 mod ordering;
 mod reaching;
+mod revoking;
 mod rotation;
 mod routes;
 mod sandbox;

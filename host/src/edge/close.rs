@@ -15,6 +15,8 @@ pub(super) enum Why {
     TooSlow,
     /// The token that let it in has expired.
     Expired,
+    /// That token, or its user, was revoked.
+    Revoked,
     /// No sign of life.
     Idle,
     /// It went on although it was told that it is too fast.
@@ -31,6 +33,7 @@ impl Why {
             Why::TooBig => 1009,
             Why::TooSlow => 1013,
             Why::Expired => 4401,
+            Why::Revoked => 4403,
             Why::Idle => 4408,
             Why::Flood => 4429,
         }
@@ -45,6 +48,7 @@ impl Why {
             Why::TooBig => "message too big".into(),
             Why::TooSlow => "too slow; come back and resume".into(),
             Why::Expired => "identity expired".into(),
+            Why::Revoked => "identity revoked".into(),
             Why::Idle => "no sign of life".into(),
             Why::Flood => "too many messages; slow down".into(),
         }

@@ -23,8 +23,9 @@ use super::body::Body;
 use super::close::Why;
 use super::http::{not_connected, overloaded};
 use super::identity::Verified;
+use super::listed::{Listed, Token};
 use super::upgrade::lists;
-use super::{Admitted, Edge, Listed};
+use super::{Admitted, Edge};
 use crate::clock::{self, UnixMillis};
 use crate::model::{self, Address, Form, Message};
 use crate::room::{Next, Visitor};
@@ -47,6 +48,8 @@ pub(super) async fn connect(
     verified: Verified,
     admitted: Admitted,
 ) -> Response<Body> {
+    let token = Token::of(&verified);
+    let user = Arc::new(verified.user.clone());
     let visit = edge.rooms.visit(address, request, verified.user);
     let visitor = match tokio::time::timeout(edge.limits.answer_within, visit).await {
         Ok(Ok(visitor)) => visitor,
@@ -55,7 +58,7 @@ pub(super) async fn connect(
         Err(_) => return overloaded("the room did not answer in time"),
     };
     let stream = EventStream {
-        _listed: Listed::new(edge, visitor.client()),
+        _listed: Listed::new(edge, visitor.client(), user, token),
         _admitted: admitted,
         visitor,
         closed: false,

@@ -25,7 +25,7 @@ use crate::model::{self, Address};
 use crate::room::{ConnectError, NoAnswer};
 
 /// What comes before a token in `Authorization`.
-const BEARER: &str = "bearer ";
+pub(super) const BEARER: &str = "bearer ";
 /// What comes before a token in `Sec-WebSocket-Protocol`.
 const BEARER_PROTOCOL: &str = "bearer.";
 
@@ -167,7 +167,7 @@ fn page(edge: &Edge, request: &Request<()>) -> Response<Body> {
     }
 }
 
-fn health(edge: &Edge) -> Response<Body> {
+pub(super) fn health(edge: &Edge) -> Response<Body> {
     match edge.rooms.health() {
         Ok(()) => json_response(&json!({ "status": "ok", "roomsRunning": edge.rooms.running() })),
         Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
@@ -282,8 +282,17 @@ struct Bearer {
     by_ticket: bool,
 }
 
-/// Who asks: the first credential that is there counts, valid or not.
+/// Who asks, unless it is somebody who is out.
 fn identify(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Option<Bearer>, Invalid> {
+    let bearer = credential(edge, request, origin)?;
+    if let Some(Bearer { verified, .. }) = &bearer {
+        edge.check_revoked(verified)?;
+    }
+    Ok(bearer)
+}
+
+/// Who asks: the first credential that is there counts, valid or not.
+fn credential(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Option<Bearer>, Invalid> {
     let by_token = |verified| Some(Bearer { verified, by_ticket: false });
     // Whoever mounts the host may have asked already. Nothing that comes over a network gets in here.
     if let Some(verified) = request.extensions().get::<Verified>() {
@@ -471,7 +480,7 @@ pub(super) fn too_many(detail: &str) -> Response<Body> {
     response
 }
 
-fn json_response(value: &serde_json::Value) -> Response<Body> {
+pub(super) fn json_response(value: &serde_json::Value) -> Response<Body> {
     let mut response = Response::new(Body::whole(value.to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

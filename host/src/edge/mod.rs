@@ -3,6 +3,7 @@
 //! A frame enters in `connection`, becomes an event through a room's [`Seat`](crate::room::Seat), and what the room
 //! says comes back through `outgoing` and leaves in `connection`. All close codes are in `close`.
 
+mod admin;
 mod body;
 mod bucket;
 mod close;
@@ -13,6 +14,7 @@ mod frames;
 mod http;
 mod identity;
 mod keys;
+mod listed;
 mod metrics;
 mod origin;
 mod outgoing;
@@ -27,13 +29,11 @@ mod upgrade;
 mod users;
 mod wire;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Request;
@@ -51,8 +51,10 @@ use crate::config::{Config, Limits};
 use crate::guest::{Lane, RouterKind};
 use crate::model::{Address, Client};
 use crate::pressure::Pressure;
+use crate::revocations::Revocations;
 use crate::room::Rooms;
 
+pub use admin::{Admin, AdminTokenError};
 pub use body::Body;
 pub use frames::encode;
 pub use identity::{Invalid, Verified, Verifier, mint};
@@ -62,6 +64,7 @@ pub use tls::TlsError;
 
 use close::Why;
 use door::{Counted, Door, Full, Place};
+use listed::Sockets;
 use metrics::{Metrics, Refused};
 use origin::Origins;
 use tickets::Tickets;
@@ -105,8 +108,8 @@ pub struct Edge {
     /// Absent where connections are plain.
     certificate: Option<Certificate>,
     h2c: bool,
-    sockets: Mutex<HashMap<u64, Arc<dyn Client>>>,
-    next_socket: AtomicU64,
+    sockets: Sockets,
+    revocations: Arc<Revocations>,
     draining: watch::Sender<bool>,
 }
 
@@ -118,12 +121,6 @@ struct Admitted {
     _at_door: Option<Counted>,
 }
 
-/// A socket in the list of those to say goodbye to; dropping it takes it out.
-struct Listed {
-    edge: Arc<Edge>,
-    number: u64,
-}
-
 impl Edge {
     /// The edge before `rooms`.
     pub(crate) fn new(
@@ -132,10 +129,11 @@ impl Edge {
         rooms: Rooms,
         router: RouterKind,
         verifier: Verifier,
+        revocations: Arc<Revocations>,
         lane: Lane,
-        pressure: Arc<Pressure>,
     ) -> Result<Arc<Self>, TlsError> {
         let metrics = Arc::new(Metrics::default());
+        let pressure = rooms.pressure();
         let edge = Edge {
             rooms,
             router,
@@ -154,8 +152,8 @@ impl Edge {
             certificate: config.tls.as_ref().map(Certificate::load).transpose()?,
             h2c: config.h2c,
             limits,
-            sockets: Mutex::default(),
-            next_socket: AtomicU64::new(0),
+            sockets: Sockets::default(),
+            revocations,
             draining: watch::Sender::new(false),
         };
         Ok(Arc::new(edge))
@@ -300,7 +298,7 @@ impl Edge {
     /// Accept no more, and say goodbye to every socket at once: 1001, and when to come back.
     pub fn say_goodbye(&self) {
         self.draining.send_replace(true);
-        let sockets = self.everybody();
+        let sockets = self.sockets.all();
         let longest = comes_back_within(sockets.len());
         sockets.iter().for_each(|socket| goodbye(&**socket, longest));
     }
@@ -309,7 +307,7 @@ impl Edge {
     /// those who do not.
     pub async fn drain(&self) {
         self.draining.send_replace(true);
-        let sockets = self.everybody();
+        let sockets = self.sockets.all();
         let longest = comes_back_within(sockets.len());
         for stage in sockets.chunks(GOODBYES_A_STAGE) {
             stage.iter().for_each(|socket| goodbye(&**socket, longest));
@@ -320,19 +318,15 @@ impl Edge {
         if self.all_gone_within(GOODBYE_WITHIN).await {
             return;
         }
-        let silent = self.everybody();
+        let silent = self.sockets.all();
         tracing::info!(clients = silent.len(), "some clients did not answer the goodbye");
         silent.iter().for_each(|client| client.cut());
         self.all_gone_within(CUT_WITHIN).await;
     }
 
-    fn everybody(&self) -> Vec<Arc<dyn Client>> {
-        self.sockets.lock().expect("no holder of this lock panics").values().cloned().collect()
-    }
-
     async fn all_gone_within(&self, within: Duration) -> bool {
         let all_gone = async {
-            while !self.sockets.lock().expect("no holder of this lock panics").is_empty() {
+            while !self.sockets.is_empty() {
                 clock::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -409,26 +403,6 @@ fn end(client: &dyn Client, why: Why) {
 async fn begun(draining: &mut watch::Receiver<bool>) {
     // The sender lives as long as the edge, and whoever waits here holds that.
     let _ = draining.wait_for(|draining| *draining).await;
-}
-
-impl Listed {
-    fn new(edge: &Arc<Edge>, client: Arc<dyn Client>) -> Self {
-        let number = edge.next_socket.fetch_add(1, Ordering::Relaxed);
-        edge.sockets.lock().expect("no holder of this lock panics").insert(number, client.clone());
-        edge.metrics.sockets.inc();
-        // It may have come between the goodbyes and the end.
-        if *edge.draining.borrow() {
-            end(&*client, Why::GoingAway { retry_after_s: 1 });
-        }
-        Listed { edge: edge.clone(), number }
-    }
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        self.edge.sockets.lock().expect("no holder of this lock panics").remove(&self.number);
-        self.edge.metrics.sockets.dec();
-    }
 }
 
 #[cfg(test)]

@@ -36,6 +36,11 @@ impl Origins {
         Origins { allowed, hosts, dev: identity.auth == Auth::Dev }
     }
 
+    /// Only the names of this machine.
+    pub(super) fn of_this_machine() -> Self {
+        Origins { allowed: Vec::new(), hosts: Vec::new(), dev: true }
+    }
+
     /// Whether a name that the server is called by is one of its own.
     ///
     /// A page of `evil.example`, which for a moment leads to this machine, is of the same origin as everything that a

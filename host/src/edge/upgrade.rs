@@ -12,9 +12,10 @@ use super::connection::{Connection, Terms};
 use super::door::Place;
 use super::http::{not_connected, overloaded};
 use super::identity::Verified;
+use super::listed::{Listed, Token};
 use super::outgoing::Outgoing;
 use super::problem::{problem, problem_with};
-use super::{Admitted, Edge, Listed};
+use super::{Admitted, Edge};
 use crate::model::{self, Address};
 
 /// The subprotocol that the server speaks, for clients that name some.
@@ -103,8 +104,9 @@ pub(super) async fn connect(
     };
     let (most_waiting, most_in_flight) = (edge.limits.socket_queue_bytes, edge.limits.events_per_socket);
     let outgoing = Arc::new(Outgoing::new(most_waiting, most_in_flight, edge.pressure.clone()));
+    let token = Token::of(&verified);
     let user = Arc::new(verified.user);
-    let connect = edge.rooms.connect(address, request, user, outgoing.clone());
+    let connect = edge.rooms.connect(address, request, user.clone(), outgoing.clone());
     let seat = match tokio::time::timeout(edge.limits.answer_within, connect).await {
         Ok(Ok(seat)) => seat,
         Ok(Err(error)) => return not_connected(&error),
@@ -118,7 +120,7 @@ pub(super) async fn connect(
         user: (!edge.verifier.is_dev()).then(|| admitted.user.clone()),
         metrics: edge.metrics.clone(),
     };
-    let listed = Listed::new(edge, outgoing.clone());
+    let listed = Listed::new(edge, outgoing.clone(), user, token);
     // Its own task: the one of the HTTP connection, with its buffers, ends with the upgrade.
     tokio::spawn(async move {
         let Ok(upgraded) = on_upgrade.await else {

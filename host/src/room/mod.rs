@@ -216,6 +216,11 @@ impl Rooms {
         }
     }
 
+    /// Whether there is memory for more.
+    pub(crate) fn pressure(&self) -> Arc<Pressure> {
+        self.0.pressure.clone()
+    }
+
     /// What they count, and their store.
     pub fn register(&self, registry: &mut Registered) {
         self.0.metrics.register(registry);

@@ -1,0 +1,321 @@
+//! A listener for whoever runs the server: who is out, and how it is. It is a program's, and never a page's.
+//!
+//! | method, path | does |
+//! |---|---|
+//! | GET `/healthz` | 200 while writes are possible |
+//! | GET `/metrics` | what is counted, in the text format of OpenMetrics |
+//! | GET `/revocations` | who is out |
+//! | POST `/revocations` `{"user":"ID"}` or `{"jti":"ID","exp":SECONDS}` | out from now on; all goodbyes are said |
+//! | DELETE `/revocations` with the same body | in again |
+
+use std::convert::Infallible;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::body::Body;
+use super::http::{BEARER, health, json_response};
+use super::origin::Origins;
+use super::problem::{problem, problem_with};
+use super::{Edge, begun};
+use crate::clock;
+use crate::config;
+use crate::revocations::{RevokeError, Revoked};
+
+/// Who runs the server needs few.
+const CONNECTIONS: usize = 32;
+/// The longest head of a request, in bytes; the least that hyper allows.
+const HEAD_BYTES: usize = 8 << 10;
+/// The longest body: a name, with every character of it escaped.
+const BODY_BYTES: usize = 4 << 10;
+/// The shortest token.
+const TOKEN_BYTES: usize = 32;
+
+/// What the listener answers, and for whom.
+pub struct Admin {
+    edge: Arc<Edge>,
+    token_file: Option<PathBuf>,
+    /// Absent where none is asked for.
+    token: RwLock<Option<TokenHash>>,
+    connections: Arc<Semaphore>,
+    /// All numbers of the host, as text.
+    metrics: Box<dyn Fn() -> String + Send + Sync>,
+}
+
+/// The hash of a token. Hashes are compared, since how long that takes tells nothing of what they are made of.
+#[derive(Clone)]
+struct TokenHash([u8; 32]);
+
+/// Why the token of the admin listener cannot be used. The operator must act.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin token in {path} cannot be used: {problem}")]
+pub struct AdminTokenError {
+    path: PathBuf,
+    problem: String,
+}
+
+impl TokenHash {
+    fn of(token: &[u8]) -> Self {
+        TokenHash(Sha256::digest(token).into())
+    }
+
+    fn read(path: &Path) -> Result<Self, AdminTokenError> {
+        let bad = |problem: String| AdminTokenError { path: path.into(), problem };
+        let bytes = fs::read(path).map_err(|error| bad(error.to_string()))?;
+        let token = bytes.trim_ascii();
+        if token.len() < TOKEN_BYTES || !token.iter().all(u8::is_ascii_graphic) {
+            return Err(bad(format!(
+                "it is a line of at least {TOKEN_BYTES} characters, such as `openssl rand -hex 32` prints"
+            )));
+        }
+        Ok(Self::of(token))
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        let differ = self.0.iter().zip(&other.0).fold(0, |differ, (one, other)| differ | (one ^ other));
+        differ == 0
+    }
+}
+
+fn metrics(text: String) -> Response<Body> {
+    let mut response = Response::new(Body::whole(text));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+impl Admin {
+    /// Whether its token can be read.
+    pub fn check(config: &config::Admin) -> Result<(), AdminTokenError> {
+        config.token_file.as_deref().map_or(Ok(()), |file| TokenHash::read(file).map(drop))
+    }
+
+    /// Reads the token, where the configuration names one.
+    pub(crate) fn new(
+        config: &config::Admin,
+        edge: Arc<Edge>,
+        metrics: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, AdminTokenError> {
+        let token = config.token_file.as_deref().map(TokenHash::read).transpose()?;
+        Ok(Arc::new(Admin {
+            edge,
+            token_file: config.token_file.clone(),
+            token: RwLock::new(token),
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            metrics: Box::new(metrics),
+        }))
+    }
+
+    /// Read the token again. Where that does not work it stays what it was.
+    pub fn reload(&self) -> Result<(), AdminTokenError> {
+        if let Some(file) = &self.token_file {
+            let token = TokenHash::read(file)?;
+            *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        }
+        Ok(())
+    }
+
+    /// Accept connections until the edge is drained.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let mut draining = self.edge.draining.subscribe();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = begun(&mut draining) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.clone().accept(stream, peer),
+                // The edge says so where files are short.
+                Err(_) => clock::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    fn accept(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let Ok(place) = self.connections.clone().try_acquire_owned() else {
+            tracing::warn!(%peer, "too many connections to the admin listener");
+            return;
+        };
+        tokio::spawn(async move {
+            self.http(stream).await;
+            drop(place);
+        });
+    }
+
+    async fn http(self: Arc<Self>, stream: TcpStream) {
+        let mut draining = self.edge.draining.subscribe();
+        let header_within = self.edge.limits.header_within;
+        let service = service_fn(move |request| {
+            let admin = self.clone();
+            async move { Ok::<_, Infallible>(admin.answer(request).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_within)
+            .max_buf_size(HEAD_BYTES)
+            .half_close(false)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = begun(&mut draining) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection to the admin listener ended early");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        if let Err(refusal) = self.let_in(&request) {
+            return *refusal;
+        }
+        // Whoever watches has no token to show: there is nothing else to learn here than at the edge.
+        if request.uri().path() == "/healthz" {
+            return match *request.method() {
+                Method::GET | Method::HEAD => health(&self.edge),
+                _ => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD"),
+            };
+        }
+        if !self.knows(request.headers()) {
+            return problem_with(
+                StatusCode::UNAUTHORIZED,
+                "show the token of the file `admin.token_file` as `authorization: Bearer TOKEN`",
+                header::WWW_AUTHENTICATE,
+                "Bearer",
+            );
+        }
+        match (request.uri().path(), request.method()) {
+            ("/metrics", &Method::GET) => metrics((self.metrics)()),
+            ("/metrics", _) => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET"),
+            ("/revocations", &Method::GET) => json_response(&json!({ "revocations": self.edge.revocations() })),
+            ("/revocations", &Method::POST) => match self.revoked(request).await {
+                Ok(revoked) => self.revoke(revoked).await,
+                Err(refusal) => *refusal,
+            },
+            ("/revocations", &Method::DELETE) => match self.revoked(request).await {
+                Ok(revoked) => self.take_back(revoked).await,
+                Err(refusal) => *refusal,
+            },
+            ("/revocations", _) => {
+                let allow = "GET, POST, DELETE";
+                problem_with(StatusCode::METHOD_NOT_ALLOWED, "GET, POST and DELETE here", header::ALLOW, allow)
+            }
+            _ => problem(StatusCode::NOT_FOUND, "nothing here"),
+        }
+    }
+
+    /// Without a token anybody on this machine may ask; so may every page in a browser there, unless it is stopped.
+    fn let_in(&self, request: &Request<Incoming>) -> Result<(), Box<Response<Body>>> {
+        let headers = request.headers();
+        if headers.contains_key(header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(|site| site != "none") {
+            return Err(Box::new(problem(StatusCode::FORBIDDEN, "no page may ask here")));
+        }
+        let asks_for_token = self.token.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !asks_for_token && !Origins::of_this_machine().serve(request.uri(), headers) {
+            let detail = "without a token only names of this machine are served here, such as 127.0.0.1";
+            return Err(Box::new(problem(StatusCode::MISDIRECTED_REQUEST, detail)));
+        }
+        Ok(())
+    }
+
+    fn knows(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = self.token.read().unwrap_or_else(PoisonError::into_inner).clone() else { return true };
+        let shown = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+        let (scheme, shown) = shown.split_at_checked(BEARER.len()).unwrap_or_default();
+        scheme.eq_ignore_ascii_case(BEARER.as_bytes()) && token.is(&TokenHash::of(shown))
+    }
+
+    /// What a body names.
+    async fn revoked(&self, request: Request<Incoming>) -> Result<Revoked, Box<Response<Body>>> {
+        let refuse = |status, detail: &str| Err(Box::new(problem(status, detail)));
+        let body = Limited::new(request.into_body(), BODY_BYTES).collect();
+        let body = match tokio::time::timeout(self.edge.limits.body_within, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+            }
+            Ok(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "the body broke off"),
+            Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+        };
+        match serde_json::from_slice(&body) {
+            Ok(revoked) => Ok(revoked),
+            Err(_) => refuse(
+                StatusCode::BAD_REQUEST,
+                r#"the body is {"user":"ID"}, or {"jti":"ID"} with "exp" in Unix seconds where it is known"#,
+            ),
+        }
+    }
+
+    async fn revoke(&self, revoked: Revoked) -> Response<Body> {
+        match self.edge.revoke(revoked.clone()).await {
+            Ok(closed) => {
+                tracing::info!(?revoked, closed, "revoked");
+                json_response(&json!({ "revoked": revoked, "closed": closed }))
+            }
+            Err(error) => {
+                let status = match error {
+                    RevokeError::Name => StatusCode::BAD_REQUEST,
+                    RevokeError::Full => StatusCode::INSUFFICIENT_STORAGE,
+                    RevokeError::NotKept(_) => {
+                        tracing::error!(%error, "a revocation is not on disk");
+                        StatusCode::INTERNAL_SERVER_ERROR
+                    }
+                };
+                problem(status, &error.to_string())
+            }
+        }
+    }
+
+    async fn take_back(&self, revoked: Revoked) -> Response<Body> {
+        match self.edge.take_back(revoked.clone()).await {
+            Ok(true) => {
+                tracing::info!(?revoked, "no longer revoked");
+                json_response(&json!({ "restored": revoked }))
+            }
+            Ok(false) => problem(StatusCode::NOT_FOUND, "that is not revoked"),
+            Err(error) => {
+                tracing::error!(%error, "a revocation could not be taken back");
+                let detail = format!("it stays revoked: the list cannot be written: {error}");
+                problem(StatusCode::INTERNAL_SERVER_ERROR, &detail)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_one_line_that_is_long_enough() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("token");
+        assert!(TokenHash::read(&path).is_err(), "it is not there");
+        let long = "0123456789abcdef0123456789abcdef";
+        for (text, good) in [(long, true), (&long[1..], false), ("", false), (&format!("{long}\n{long}"), false)] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(TokenHash::read(&path).is_ok(), good, "{text:?}");
+        }
+        fs::write(&path, format!("{long}\n")).unwrap();
+        let token = TokenHash::read(&path).unwrap();
+        assert!(token.is(&TokenHash::of(long.as_bytes())));
+        assert!(!token.is(&TokenHash::of(&long.as_bytes()[1..])) && !token.is(&TokenHash::of(b"")));
+    }
+}

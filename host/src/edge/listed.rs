@@ -1,0 +1,133 @@
+//! The sockets that are open: whom to say goodbye to, and whom to send away when they are revoked.
+//!
+//! A socket is listed before it is known to stay. Whoever was revoked in the moment before is found when it is listed,
+//! and whoever is revoked in the moment after is found in the list; so nobody slips through between.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::close::Why;
+use super::identity::{Invalid, Verified};
+use super::{Edge, end};
+use crate::clock::UnixMillis;
+use crate::model::{Client, User};
+use crate::revocations::{Entry, RevokeError, Revoked};
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Sockets {
+    open: Mutex<HashMap<u64, Open>>,
+    next: AtomicU64,
+}
+
+struct Open {
+    client: Arc<dyn Client>,
+    user: Arc<User>,
+    token: Token,
+}
+
+/// What is remembered of the token that a socket is open by.
+pub(super) struct Token {
+    issued_at: Option<UnixMillis>,
+    id: Option<Box<str>>,
+}
+
+/// A socket in the list; dropping it takes it out.
+pub(super) struct Listed {
+    edge: Arc<Edge>,
+    number: u64,
+}
+
+impl Token {
+    pub(super) fn of(verified: &Verified) -> Self {
+        Token { issued_at: verified.issued_at, id: verified.token_id.as_deref().map(Into::into) }
+    }
+}
+
+impl Sockets {
+    /// The other ends of all that are open now.
+    pub(super) fn all(&self) -> Vec<Arc<dyn Client>> {
+        self.lock().values().map(|open| open.client.clone()).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn of(&self, revoked: &Revoked) -> Vec<Arc<dyn Client>> {
+        let is_meant = |open: &&Open| match revoked {
+            Revoked::User(revoked) => open.user.id == revoked.user,
+            Revoked::Token(revoked) => open.token.id.as_deref() == Some(&revoked.jti),
+        };
+        self.lock().values().filter(is_meant).map(|open| open.client.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
+        self.open.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Listed {
+    pub(super) fn new(edge: &Arc<Edge>, client: Arc<dyn Client>, user: Arc<User>, token: Token) -> Self {
+        let number = edge.sockets.next.fetch_add(1, Ordering::Relaxed);
+        let is_out = |open: &Open| edge.revocations.hold(&open.user.id, open.token.issued_at, open.token.id.as_deref());
+        let open = Open { client: client.clone(), user, token };
+        let mut sockets = edge.sockets.lock();
+        if is_out(sockets.entry(number).insert_entry(open).into_mut()) {
+            end(&*client, Why::Revoked);
+        }
+        drop(sockets);
+        edge.metrics.sockets.inc();
+        // It may have come between the goodbyes and the end.
+        if *edge.draining.borrow() {
+            end(&*client, Why::GoingAway { retry_after_s: 1 });
+        }
+        Listed { edge: edge.clone(), number }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.edge.sockets.lock().remove(&self.number);
+        self.edge.metrics.sockets.dec();
+    }
+}
+
+impl Edge {
+    /// Refuse a user or a token from now on, and close what is open. It is on disk, and the goodbyes are on their way,
+    /// when this returns: how many sockets were closed.
+    pub async fn revoke(&self, revoked: Revoked) -> Result<usize, RevokeError> {
+        let (revocations, meant) = (self.revocations.clone(), revoked.clone());
+        let added = tokio::task::spawn_blocking(move || revocations.add(meant)).await;
+        let added = added.expect("adding to a list does not panic");
+        // What is in force without being on disk must be in force everywhere.
+        if let Err(RevokeError::Name | RevokeError::Full) = added {
+            return added.map(|()| 0);
+        }
+        let sockets = self.sockets.of(&revoked);
+        sockets.iter().for_each(|client| end(&**client, Why::Revoked));
+        added.map(|()| sockets.len())
+    }
+
+    /// Accept again what was refused for this alone. False where it was not.
+    pub async fn take_back(&self, revoked: Revoked) -> io::Result<bool> {
+        let revocations = self.revocations.clone();
+        let removed = tokio::task::spawn_blocking(move || revocations.remove(&revoked)).await;
+        removed.expect("removing from a list does not panic")
+    }
+
+    /// All that is refused.
+    pub fn revocations(&self) -> Vec<Entry> {
+        self.revocations.list()
+    }
+
+    pub(super) fn check_revoked(&self, verified: &Verified) -> Result<(), Invalid> {
+        let Verified { user, issued_at, token_id, .. } = verified;
+        if self.revocations.hold(&user.id, *issued_at, token_id.as_deref()) {
+            return Err(Invalid("the token was revoked".into()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,432 @@
+//! Who is out, although their tokens are not: a list in memory, and the same list in a file beside the store.
+//!
+//! It knows nothing of tokens' form and of connections. The file is written as a whole, and is the whole one or the old
+//! one whenever the machine dies. Where it cannot be read we do not start: somebody would be in again.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{self, UnixMillis};
+use crate::config::{REVOCATION_BYTES, REVOCATIONS};
+
+/// What the file is called, in the directory of the data.
+const FILE: &str = "revocations.json";
+/// What it is called before it is whole.
+const UNFINISHED: &str = "revocations.json.unfinished";
+/// What its form is called.
+const VERSION: u32 = 1;
+
+/// Whose tokens are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum Revoked {
+    /// All tokens of a user that were issued up to now, and those that do not say when they were.
+    User(RevokedUser),
+    /// One token.
+    Token(RevokedToken),
+}
+
+/// A user, by the id that tokens have in `sub`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedUser {
+    /// The id.
+    pub user: String,
+}
+
+/// A token, by the name that it has in `jti`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedToken {
+    /// The name.
+    pub jti: String,
+    /// When it expires, in Unix seconds: then it need not be remembered longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exp: Option<u64>,
+}
+
+impl Revoked {
+    /// All tokens of a user that were issued up to now, and those that do not say when they were.
+    pub fn user(id: impl Into<String>) -> Self {
+        Revoked::User(RevokedUser { user: id.into() })
+    }
+
+    /// One token, for ever.
+    pub fn token(id: impl Into<String>) -> Self {
+        Revoked::Token(RevokedToken { jti: id.into(), exp: None })
+    }
+}
+
+/// One entry of the list.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum Entry {
+    /// A user's tokens.
+    User {
+        /// Whose.
+        user: String,
+        /// Those issued up to this Unix second.
+        before: u64,
+    },
+    /// One token.
+    Token {
+        /// Which.
+        jti: String,
+        /// When it expires, in Unix seconds, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exp: Option<u64>,
+    },
+}
+
+/// Why a revocation is not what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// No token can be meant by it.
+    #[error("a user or a token is named by 1 to {REVOCATION_BYTES} bytes")]
+    Name,
+    /// The list is full.
+    #[error(
+        "{REVOCATIONS} revocations are kept already; take back those that are not needed, and give each token its `exp`"
+    )]
+    Full,
+    /// It is in force, but not on disk.
+    #[error("it is in force now, but will not be after a restart: {0}")]
+    NotKept(io::Error),
+}
+
+/// Why the list cannot be used. The operator must act.
+#[derive(Debug, thiserror::Error)]
+#[error("the revocations in {path} cannot be read: {problem}; put back a copy, or remove the file to revoke nothing")]
+pub struct BadRevocations {
+    path: PathBuf,
+    problem: String,
+}
+
+/// What is revoked now.
+pub struct Revocations {
+    /// Absent where nothing is kept on disk.
+    directory: Option<PathBuf>,
+    leeway: Duration,
+    list: RwLock<List>,
+    /// So that who asks pays nothing while nobody is revoked.
+    len: AtomicUsize,
+    /// Held while the file is written, so that a later list is never overwritten by an earlier one.
+    writing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct List {
+    /// The second up to which each one's tokens are refused.
+    users: HashMap<String, u64>,
+    /// When each one expires.
+    tokens: HashMap<String, Option<u64>>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Kept {
+    version: u32,
+    revocations: Vec<Entry>,
+}
+
+impl Revocations {
+    /// A list that a restart forgets. Tokens are accepted for `leeway` longer than they say.
+    pub fn in_memory(leeway: Duration) -> Self {
+        let (list, len, writing) = Default::default();
+        Revocations { directory: None, leeway, list, len, writing }
+    }
+
+    /// The list of a directory, which is made where it is not there.
+    pub fn open(directory: &Path, leeway: Duration) -> Result<Self, BadRevocations> {
+        let path = directory.join(FILE);
+        let bad = |problem: String| BadRevocations { path: path.clone(), problem };
+        let entries = match fs::read(&path) {
+            Ok(json) => {
+                let kept = serde_json::from_slice::<Kept>(&json).map_err(|error| bad(error.to_string()))?;
+                if kept.version != VERSION {
+                    return Err(bad(format!("they have the form {} and not {VERSION}", kept.version)));
+                }
+                kept.revocations
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(bad(error.to_string())),
+        };
+        let kept = Revocations { directory: Some(directory.into()), ..Self::in_memory(leeway) };
+        kept.write_list().extend(entries);
+        kept.forget_expired(clock::unix_millis());
+        Ok(kept)
+    }
+
+    /// Whether a token is refused: its user, when it was issued, and its name, as far as it says so.
+    pub fn hold(&self, user: &str, issued_at: Option<UnixMillis>, token: Option<&str>) -> bool {
+        if self.len.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let list = self.read_list();
+        let of_user = list.users.get(user).is_some_and(|before| issued_at.is_none_or(|at| at / 1_000 <= *before));
+        of_user || token.is_some_and(|token| list.tokens.contains_key(token))
+    }
+
+    /// Refuse from now on. It is in force, and on disk, when this returns. Blocks while the disk works.
+    pub fn add(&self, revoked: Revoked) -> Result<(), RevokeError> {
+        self.add_at(revoked, clock::unix_millis())
+    }
+
+    fn add_at(&self, revoked: Revoked, now: UnixMillis) -> Result<(), RevokeError> {
+        let name = revoked.name();
+        if name.is_empty() || name.len() > REVOCATION_BYTES {
+            return Err(RevokeError::Name);
+        }
+        let writing = self.writing.lock().expect("no holder of this lock panics");
+        self.forget_expired(now);
+        {
+            let mut list = self.write_list();
+            if list.len() >= REVOCATIONS && !list.has(&revoked) {
+                return Err(RevokeError::Full);
+            }
+            match revoked {
+                Revoked::User(RevokedUser { user }) => {
+                    let before = list.users.entry(user).or_default();
+                    *before = (*before).max(now / 1_000);
+                }
+                Revoked::Token(RevokedToken { jti, exp }) => {
+                    // What is refused for ever, or for longer, stays so.
+                    let longest = |old: &mut Option<u64>| *old = old.zip(exp).map(|(old, new)| old.max(new));
+                    list.tokens.entry(jti).and_modify(longest).or_insert(exp);
+                }
+            }
+            self.len.store(list.len(), Ordering::Release);
+        }
+        let written = self.write();
+        drop(writing);
+        written.map_err(RevokeError::NotKept)
+    }
+
+    /// Take it back: what was refused for it alone is accepted from now on. False where it was not on the list. Blocks
+    /// while the disk works; where that fails, the list is what it was.
+    pub fn remove(&self, revoked: &Revoked) -> Result<bool, io::Error> {
+        let _writing = self.writing.lock().expect("no holder of this lock panics");
+        let removed = match revoked {
+            Revoked::User(RevokedUser { user }) => {
+                self.write_list().users.remove_entry(user).map(|(user, before)| Entry::User { user, before })
+            }
+            Revoked::Token(RevokedToken { jti, .. }) => {
+                self.write_list().tokens.remove_entry(jti).map(|(jti, exp)| Entry::Token { jti, exp })
+            }
+        };
+        let Some(removed) = removed else { return Ok(false) };
+        let written = self.write();
+        let mut list = self.write_list();
+        if written.is_err() {
+            list.extend([removed]);
+        }
+        self.len.store(list.len(), Ordering::Release);
+        written.map(|()| true)
+    }
+
+    /// All of them: users first, each in the order of names.
+    pub fn list(&self) -> Vec<Entry> {
+        self.forget_expired(clock::unix_millis());
+        self.read_list().entries()
+    }
+
+    /// What can no longer be used need not be refused.
+    fn forget_expired(&self, now: UnixMillis) {
+        let leeway = u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX);
+        let is_over = |exp: u64| exp.saturating_mul(1_000).saturating_add(leeway) <= now;
+        let mut list = self.write_list();
+        list.tokens.retain(|_, exp| !exp.is_some_and(is_over));
+        self.len.store(list.len(), Ordering::Release);
+    }
+
+    /// A new file, whole and on disk, in the place of the old one.
+    fn write(&self) -> io::Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let kept = Kept { version: VERSION, revocations: self.read_list().entries() };
+        let json = serde_json::to_vec(&kept).expect("texts and numbers become JSON");
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let unfinished = directory.join(UNFINISHED);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        file.write_all(&json)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, directory.join(FILE))?;
+        // The new name is on disk only when its directory is.
+        File::open(directory)?.sync_all()
+    }
+
+    fn read_list(&self) -> RwLockReadGuard<'_, List> {
+        self.list.read().expect("no holder of this lock panics")
+    }
+
+    fn write_list(&self) -> RwLockWriteGuard<'_, List> {
+        self.list.write().expect("no holder of this lock panics")
+    }
+}
+
+impl Revoked {
+    fn name(&self) -> &str {
+        match self {
+            Revoked::User(RevokedUser { user }) => user,
+            Revoked::Token(RevokedToken { jti, .. }) => jti,
+        }
+    }
+}
+
+impl List {
+    fn len(&self) -> usize {
+        self.users.len() + self.tokens.len()
+    }
+
+    fn has(&self, revoked: &Revoked) -> bool {
+        match revoked {
+            Revoked::User(RevokedUser { user }) => self.users.contains_key(user),
+            Revoked::Token(RevokedToken { jti, .. }) => self.tokens.contains_key(jti),
+        }
+    }
+
+    fn extend(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        for entry in entries {
+            match entry {
+                Entry::User { user, before } => drop(self.users.insert(user, before)),
+                Entry::Token { jti, exp } => drop(self.tokens.insert(jti, exp)),
+            }
+        }
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let mut users = self.users.iter().collect::<Vec<_>>();
+        let mut tokens = self.tokens.iter().collect::<Vec<_>>();
+        users.sort_unstable();
+        tokens.sort_unstable();
+        let users = users.into_iter().map(|(user, before)| Entry::User { user: user.clone(), before: *before });
+        let tokens = tokens.into_iter().map(|(jti, exp)| Entry::Token { jti: jti.clone(), exp: *exp });
+        users.chain(tokens).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const LEEWAY: Duration = Duration::from_secs(30);
+    const NOW_S: u64 = 1_800_000_000;
+
+    fn token_until(jti: &str, exp: u64) -> Revoked {
+        Revoked::Token(RevokedToken { jti: jti.into(), exp: Some(exp) })
+    }
+
+    #[test]
+    fn a_user_is_out_with_every_token_from_before_and_in_with_every_one_from_after() {
+        let revocations = Revocations::in_memory(LEEWAY);
+        revocations.add_at(Revoked::user("1"), NOW_S * 1_000 + 700).unwrap();
+        let out = |at_s: u64| revocations.hold("1", Some(at_s * 1_000), None);
+        assert!(out(NOW_S - 1) && out(NOW_S), "in the same second it may have been before");
+        assert!(!out(NOW_S + 1));
+        assert!(revocations.hold("1", None, None), "it does not say when it was issued");
+        assert!(!revocations.hold("2", None, Some("1")));
+        // Somebody's clock went back: what was refused stays so.
+        revocations.add_at(Revoked::user("1"), (NOW_S - 100) * 1_000).unwrap();
+        assert!(out(NOW_S));
+    }
+
+    #[test]
+    fn a_token_is_out_by_its_name_alone() {
+        let revocations = Revocations::in_memory(LEEWAY);
+        revocations.add(Revoked::token("a")).unwrap();
+        assert!(revocations.hold("1", Some(u64::MAX), Some("a")));
+        assert!(!revocations.hold("a", None, Some("b")) && !revocations.hold("a", None, None));
+        assert!(revocations.remove(&Revoked::token("a")).unwrap());
+        assert!(!revocations.hold("1", None, Some("a")));
+        assert!(!revocations.remove(&Revoked::token("a")).unwrap());
+    }
+
+    #[test]
+    fn what_has_expired_is_forgotten_when_no_leeway_can_bring_it_back() {
+        let revocations = Revocations::in_memory(LEEWAY);
+        revocations.add_at(token_until("a", NOW_S), NOW_S * 1_000).unwrap();
+        revocations.add_at(token_until("b", NOW_S + 1), NOW_S * 1_000).unwrap();
+        revocations.forget_expired((NOW_S + 30) * 1_000 - 1);
+        assert_eq!(revocations.read_list().len(), 2);
+        revocations.forget_expired((NOW_S + 30) * 1_000);
+        assert_eq!(revocations.read_list().entries(), [Entry::Token { jti: "b".into(), exp: Some(NOW_S + 1) }]);
+        // The longer one holds, in whichever order they come.
+        revocations.add_at(Revoked::token("b"), NOW_S * 1_000).unwrap();
+        revocations.add_at(token_until("b", NOW_S + 2), NOW_S * 1_000).unwrap();
+        assert_eq!(revocations.read_list().entries(), [Entry::Token { jti: "b".into(), exp: None }]);
+    }
+
+    #[test]
+    fn a_full_list_says_so_takes_what_it_has_and_makes_room_when_something_goes() {
+        let revocations = Revocations::in_memory(LEEWAY);
+        let all = (0..REVOCATIONS).map(|number| Entry::User { user: number.to_string(), before: 1 });
+        revocations.write_list().extend(all);
+        assert!(matches!(revocations.add(Revoked::user("new")), Err(RevokeError::Full)));
+        revocations.add(Revoked::user("7")).unwrap();
+        revocations.remove(&Revoked::user("8")).unwrap();
+        revocations.add(Revoked::user("new")).unwrap();
+        assert!(matches!(revocations.add(Revoked::token("newer")), Err(RevokeError::Full)));
+    }
+
+    #[test]
+    fn nobody_has_an_empty_name_or_an_endless_one() {
+        let revocations = Revocations::in_memory(LEEWAY);
+        for name in [String::new(), "x".repeat(REVOCATION_BYTES + 1)] {
+            assert!(matches!(revocations.add(Revoked::user(&name)), Err(RevokeError::Name)));
+            assert!(matches!(revocations.add(Revoked::token(&name)), Err(RevokeError::Name)));
+        }
+    }
+
+    #[test]
+    fn the_list_is_there_after_a_restart() {
+        let directory = TempDir::new().unwrap();
+        let data = directory.path().join("data");
+        let first = Revocations::open(&data, LEEWAY).unwrap();
+        first.add(Revoked::user("1")).unwrap();
+        first.add(token_until("a", u64::MAX)).unwrap();
+        first.add(token_until("past", 1)).unwrap();
+        first.add(Revoked::user("2")).unwrap();
+        first.remove(&Revoked::user("2")).unwrap();
+        let second = Revocations::open(&data, LEEWAY).unwrap();
+        assert_eq!(second.list(), first.list());
+        assert!(second.hold("1", None, None) && second.hold("x", None, Some("a")));
+        assert!(!second.hold("2", None, None) && !second.hold("x", None, Some("past")));
+        assert!(!data.join(UNFINISHED).exists());
+    }
+
+    #[test]
+    fn a_file_that_a_crash_left_unfinished_is_not_looked_at_and_a_damaged_one_is_refused() {
+        let directory = TempDir::new().unwrap();
+        Revocations::open(directory.path(), LEEWAY).unwrap().add(Revoked::user("1")).unwrap();
+        fs::write(directory.path().join(UNFINISHED), "{\"versi").unwrap();
+        assert!(Revocations::open(directory.path(), LEEWAY).unwrap().hold("1", None, None));
+        for damaged in
+            ["", "{\"version\":1,\"revocations\":[{\"user\":\"1\"", "{\"version\":2,\"revocations\":[]}", "[]"]
+        {
+            fs::write(directory.path().join(FILE), damaged).unwrap();
+            let error = Revocations::open(directory.path(), LEEWAY).err().expect("it is damaged").to_string();
+            assert!(error.contains("remove the file"), "{damaged}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_in_force_and_said_to_be_so_and_what_cannot_be_taken_back_stays() {
+        let directory = TempDir::new().unwrap();
+        let revocations = Revocations::open(directory.path(), LEEWAY).unwrap();
+        revocations.add(Revoked::user("1")).unwrap();
+        // In the place of the file that is to be written.
+        fs::create_dir(directory.path().join(UNFINISHED)).unwrap();
+        assert!(matches!(revocations.add(Revoked::user("2")), Err(RevokeError::NotKept(_))));
+        assert!(revocations.hold("2", None, None));
+        assert!(revocations.remove(&Revoked::user("1")).is_err());
+        assert!(revocations.hold("1", None, None));
+    }
+}

@@ -1,0 +1,339 @@
+//! Who is sent away, and stays out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::command_line::run;
+use crate::harness::{self, Answer, BASE, Client, Listener, Server, within};
+use crate::tokens::{SECRET, ask, now_s, server_with_secret, token_with, with_secret};
+
+const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n";
+
+async fn admin(server: &Server, method: Method, body: &str) -> Answer {
+    harness::request(server.admin(), method, "/revocations", &[], body).await
+}
+
+async fn revoke(server: &Server, what: Value) -> Value {
+    let answer = admin(server, Method::POST, &what.to_string()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    answer.json()
+}
+
+async fn join(server: &Server, token: &str) -> Result<Client, Answer> {
+    let authorization = format!("Bearer {token}");
+    server.connect(&format!("{BASE}/rooms/lobby/ws"), &[("authorization", &authorization)]).await
+}
+
+async fn listen(server: &Server, token: &str) -> Result<Listener, Answer> {
+    let authorization = format!("Bearer {token}");
+    server.listen(&format!("{BASE}/rooms/lobby/events"), &[("authorization", &authorization)]).await
+}
+
+async fn ticket(server: &Server, token: &str) -> String {
+    let authorization = format!("Bearer {token}");
+    let path = format!("{BASE}/tickets");
+    let answer = server.request(Method::POST, &path, &[("authorization", &authorization)], "").await;
+    answer.json()["ticket"].as_str().expect("a ticket").to_owned()
+}
+
+fn is_out(answer: &Answer) {
+    answer.is_problem(401);
+    assert_eq!(answer.json()["detail"], "the token was revoked");
+}
+
+/// Issued a while ago, so that the same second is in no doubt.
+fn token_of(user: &str, claims: Value) -> String {
+    let mut all = json!({ "sub": user, "name": user, "iat": now_s() - 60 });
+    all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+    token_with(&all)
+}
+
+#[tokio::test]
+async fn a_user_who_is_revoked_is_sent_away_everywhere_and_stays_out_with_every_token_from_before() {
+    let server = server_with_secret(ADMIN).await;
+    let (ana, bo) = (token_of("ana", json!({})), token_of("bo", json!({})));
+    let undated = token_with(&json!({ "sub": "ana" }));
+    let of_tomorrow = |claims: Value| token_of("ana", claims);
+    let kept = ticket(&server, &ana).await;
+    let mut sockets = [join(&server, &ana).await.unwrap(), join(&server, &undated).await.unwrap()];
+    let mut stream = listen(&server, &ana).await.unwrap();
+    let mut other = join(&server, &bo).await.unwrap();
+
+    let answer = revoke(&server, json!({ "user": "ana" })).await;
+    assert_eq!(answer, json!({ "revoked": { "user": "ana" }, "closed": 3 }));
+    for socket in &mut sockets {
+        assert_eq!(socket.is_closed().await, (4403, "identity revoked".into()));
+    }
+    loop {
+        let event = stream.hears().await;
+        if event.name.as_deref() == Some("close") {
+            assert_eq!(event.json(), json!({ "code": 4403, "reason": "identity revoked" }));
+            break;
+        }
+    }
+    for token in [&ana, &undated] {
+        is_out(&ask(&server, token).await);
+        is_out(&join(&server, token).await.err().unwrap());
+        is_out(&listen(&server, token).await.err().unwrap());
+    }
+    is_out(&server.get(&format!("{BASE}/rooms/a/messages?ticket={kept}")).await);
+    other.chats("still here").await;
+    assert_eq!(other.hears_content().await, "still here");
+
+    // A token from after is good. A second is the finest that tokens tell.
+    let revoked_at = admin(&server, Method::GET, "").await.json()["revocations"][0]["before"].as_u64().unwrap();
+    while now_s() <= revoked_at {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(ask(&server, &of_tomorrow(json!({ "iat": now_s() }))).await.status, StatusCode::OK);
+    is_out(&ask(&server, &of_tomorrow(json!({ "iat": revoked_at }))).await);
+}
+
+#[tokio::test]
+async fn one_token_can_be_revoked_alone_and_taken_back() {
+    let server = server_with_secret(ADMIN).await;
+    let (one, two) = (token_of("ana", json!({ "jti": "one" })), token_of("ana", json!({ "jti": "two" })));
+    let (mut first, mut second) = (join(&server, &one).await.unwrap(), join(&server, &two).await.unwrap());
+    let exp = now_s() + 3_600;
+    assert_eq!(revoke(&server, json!({ "jti": "one", "exp": exp })).await["closed"], 1);
+    assert_eq!(first.is_closed().await.0, 4403);
+    is_out(&ask(&server, &one).await);
+    assert_eq!(ask(&server, &two).await.status, StatusCode::OK);
+    second.chats("still here").await;
+    assert_eq!(second.hears_content().await, "still here");
+
+    let listed = admin(&server, Method::GET, "").await.json();
+    assert_eq!(listed, json!({ "revocations": [{ "jti": "one", "exp": exp }] }));
+    let body = json!({ "jti": "one" }).to_string();
+    assert_eq!(admin(&server, Method::DELETE, &body).await.json(), json!({ "restored": { "jti": "one" } }));
+    assert_eq!(ask(&server, &one).await.status, StatusCode::OK);
+    admin(&server, Method::DELETE, &body).await.is_problem(404);
+    assert_eq!(admin(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_revoked_after_kill_9() {
+    let mut server = server_with_secret(ADMIN).await;
+    let (ana, bo) = (token_of("ana", json!({})), token_of("bo", json!({ "jti": "b" })));
+    for (round, what) in [json!({ "user": "ana" }), json!({ "jti": "b" })].into_iter().enumerate() {
+        revoke(&server, what).await;
+        server = server.crash_and_restart().await;
+        is_out(&ask(&server, &ana).await);
+        let expected = [StatusCode::OK, StatusCode::UNAUTHORIZED][round];
+        assert_eq!(ask(&server, &bo).await.status, expected);
+    }
+    admin(&server, Method::DELETE, r#"{"user":"ana"}"#).await;
+    let server = server.crash_and_restart().await;
+    assert_eq!(ask(&server, &ana).await.status, StatusCode::OK);
+    is_out(&ask(&server, &bo).await);
+
+    let file = server.directory.path().join("data/revocations.json");
+    let directory = server.directory.clone();
+    drop(server);
+    std::fs::write(&file, "{\"version\":1,\"revocat").unwrap();
+    let said = Server::try_in_directory(directory, &with_secret(ADMIN)).await.err().expect("it does not start");
+    assert!(said.contains("revocations.json cannot be read") && said.contains("remove the file"), "{said}");
+}
+
+#[tokio::test]
+async fn nobody_slips_in_while_they_are_revoked() {
+    let server = server_with_secret(ADMIN).await;
+    for round in 0..10 {
+        let user = format!("u{round}");
+        let token = token_of(&user, json!({}));
+        let joins = futures_util::future::join_all((0..20).map(|_| join(&server, &token)));
+        let (joined, _) = tokio::join!(joins, revoke(&server, json!({ "user": user })));
+        for joined in joined {
+            match joined {
+                Ok(mut client) => assert_eq!(client.is_closed().await.0, 4403),
+                Err(answer) => is_out(&answer),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn everybody_who_is_believed_can_be_revoked_in_dev_auth_too() {
+    let server = Server::with(ADMIN).await;
+    let mut ana = server.join("lobby", "ana").await;
+    revoke(&server, json!({ "user": "id-ana" })).await;
+    assert_eq!(ana.is_closed().await.0, 4403);
+    is_out(&server.api(Method::GET, "/rooms/a/messages", "ana", "").await);
+}
+
+#[tokio::test]
+async fn what_names_nobody_is_refused() {
+    let server = server_with_secret(ADMIN).await;
+    let long = json!({ "user": "x".repeat(257) }).to_string();
+    let bad = [
+        "",
+        "{",
+        "null",
+        "[]",
+        "{}",
+        "\"ana\"",
+        r#"{"user":7}"#,
+        r#"{"user":""}"#,
+        r#"{"jti":""}"#,
+        &long,
+        r#"{"user":"a","jti":"b"}"#,
+        r#"{"user":"a","more":1}"#,
+        r#"{"jti":"b","exp":"soon"}"#,
+        r#"{"jti":"b","exp":-1}"#,
+    ];
+    for body in bad {
+        admin(&server, Method::POST, body).await.is_problem(400);
+        if !body.contains("xxx") && !body.contains("\"\"") {
+            admin(&server, Method::DELETE, body).await.is_problem(400);
+        }
+    }
+    admin(&server, Method::POST, &"x".repeat(5_000)).await.is_problem(413);
+    let wrong = admin(&server, Method::PUT, "{}").await;
+    wrong.is_problem(405);
+    assert_eq!(wrong.header("allow"), "GET, POST, DELETE");
+    let at = |path: &'static str| harness::request(server.admin(), Method::GET, path, &[], "");
+    assert_eq!(at("/healthz").await.json()["status"], "ok");
+    at("/").await.is_problem(404);
+    at("/api/realtime/rooms/a/messages").await.is_problem(404);
+    assert_eq!(admin(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
+    server.get("/revocations").await.is_problem(404);
+}
+
+#[tokio::test]
+async fn no_page_may_ask_who_runs_the_server() {
+    let server = server_with_secret(ADMIN).await;
+    let address = server.admin();
+    let own = format!("http://{address}");
+    let body = r#"{"user":"ana"}"#;
+    for headers in [
+        [("origin", own.as_str())],
+        [("origin", "null")],
+        [("origin", "https://evil.example")],
+        [("sec-fetch-site", "same-origin")],
+        [("sec-fetch-site", "cross-site")],
+    ] {
+        for method in [Method::POST, Method::GET, Method::OPTIONS] {
+            let answer = harness::request(address, method, "/revocations", &headers, body).await;
+            answer.is_problem(403);
+            assert!(!answer.headers.contains_key("access-control-allow-origin"));
+        }
+    }
+    let head = "POST /revocations HTTP/1.1\r\nhost: evil.example:8788\r\ncontent-length: 14\r\nconnection: close\r\n\r\n";
+    let answer = raw(address, head, body).await;
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+    assert_eq!(admin(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
+}
+
+async fn raw(address: SocketAddr, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = within(stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn with_a_token_only_who_has_it_may_ask_and_a_hangup_changes_it() {
+    let (first, second) = ("0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210");
+    let directory = Arc::new(TempDir::new().unwrap());
+    std::fs::write(directory.path().join("secret"), SECRET).unwrap();
+    std::fs::write(directory.path().join("admin.token"), format!("{first}\n")).unwrap();
+    let config = with_secret(&format!("{ADMIN}token_file = \"admin.token\"\n"));
+    let server = Server::in_directory(directory, &config).await;
+    let as_one = async |authorization: &str| {
+        let headers = [("authorization", authorization)];
+        harness::request(server.admin(), Method::POST, "/revocations", &headers, r#"{"user":"ana"}"#).await
+    };
+    let good = format!("Bearer {first}");
+    let bad = [
+        "",
+        "Bearer",
+        "Bearer ",
+        first,
+        &format!("Basic {first}"),
+        &good[..good.len() - 1],
+        &format!("{good}0"),
+        &format!("Bearer {second}"),
+        &format!("Bearer {}", first.to_uppercase()),
+    ];
+    for authorization in bad {
+        as_one(authorization).await.is_problem(401);
+    }
+    admin(&server, Method::GET, "").await.is_problem(401);
+    admin(&server, Method::POST, r#"{"user":"ana"}"#).await.is_problem(401);
+    assert_eq!(as_one(&good).await.status, StatusCode::OK);
+    let health = harness::request(server.admin(), Method::GET, "/healthz", &[], "").await;
+    assert_eq!(health.status, StatusCode::OK);
+
+    std::fs::write(server.directory.path().join("admin.token"), second).unwrap();
+    server.hang_up();
+    server.logs("reloaded").await;
+    as_one(&good).await.is_problem(401);
+    assert_eq!(as_one(&format!("bearer {second}")).await.status, StatusCode::OK);
+    std::fs::write(server.directory.path().join("admin.token"), "short").unwrap();
+    server.hang_up();
+    server.logs("still what it was: the admin token").await;
+    assert_eq!(as_one(&format!("Bearer {second}")).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn off_this_machine_the_admin_listener_wants_a_token_that_is_long_enough() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("dormouse.toml");
+    let check = |config: &str| {
+        std::fs::write(&file, config).unwrap();
+        let output = run(&["serve", "--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()]);
+        assert!(!output.status.success(), "{config}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = check("[admin]\nlisten = \"0.0.0.0:0\"\n");
+    assert!(said.contains("admin.token_file") && said.contains("can be reached from elsewhere"), "{said}");
+    let data = directory.path().join("data");
+    let with_file = format!("data = {:?}\n[admin]\nlisten = \"0.0.0.0:0\"\ntoken_file = \"admin.token\"\n", data);
+    assert!(check(&with_file).contains("admin.token cannot be used"));
+    std::fs::write(directory.path().join("admin.token"), "0123456789abcdef0123456789abcde").unwrap();
+    assert!(check(&with_file).contains("at least 32 characters"));
+}
+
+#[tokio::test]
+async fn who_asks_slowly_or_at_length_is_cut_off() {
+    let config = format!("{ADMIN}[limits]\nbody_within = \"200ms\"\nheader_within = \"200ms\"\n");
+    let server = server_with_secret(&config).await;
+    let slow = async |bytes: &str| {
+        let mut stream = TcpStream::connect(server.admin()).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = within(stream.read_to_end(&mut answer)).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    slow("GET / HTTP/1.1\r\nhost: ").await;
+    let head = "POST /revocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: 14\r\n\r\n{";
+    let answer = slow(head).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    let long = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(20_000));
+    let answer = slow(&long).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    // Many who hold on to it at once keep nobody out for longer than that.
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        held.push(TcpStream::connect(server.admin()).await.unwrap());
+    }
+    let answers = async {
+        loop {
+            let mut stream = TcpStream::connect(server.admin()).await.unwrap();
+            let asked =
+                stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+            let mut answer = String::new();
+            if asked.is_ok() && stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200") {
+                return;
+            }
+        }
+    };
+    within(answers).await;
+}
