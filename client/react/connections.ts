@@ -1,13 +1,16 @@
 /** The rooms that a page is in: each once, however many components show it. */
 
-import { Chat, type Credentials, Presence, type Timing, type TransportChoice } from "../src/index.js";
+import { type Asked, Chat, type Credentials, Presence, type Timing, type TransportChoice } from "../src/index.js";
 import { Held } from "./held.js";
 
 export interface ConnectionsOptions {
   /** Such as `/api/realtime`, or absolute for another origin. */
   baseUrl: string | URL;
-  /** Asked before each attempt to connect; `refused` where the last answer was turned down. */
-  credentials?: ((asked: { refused: boolean }) => Promise<Credentials> | Credentials) | undefined;
+  /**
+   * Asked before each attempt to connect; `refused` where the last answer was turned down. And while connected by a token
+   * that will expire, with `expiring`.
+   */
+  credentials?: ((asked: Asked) => Promise<Credentials> | Credentials) | undefined;
   /** One's own, where the credentials do not tell (a cookie, a ticket). */
   userId?: string | undefined;
   transport?: TransportChoice | undefined;

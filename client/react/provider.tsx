@@ -1,7 +1,7 @@
 /** Where the rooms are, and who asks: said once, for all components below. */
 
 import { type ReactNode, createContext, useContext } from "react";
-import type { Credentials, Timing, TransportChoice } from "../src/index.js";
+import type { Asked, Credentials, Timing, TransportChoice } from "../src/index.js";
 import { Connections, type ConnectionsOptions } from "./connections.js";
 import { useKeyed, useLatest } from "./keeping.js";
 
@@ -12,9 +12,9 @@ export interface DormouseProviderProps {
   baseUrl?: string;
   /**
    * Asked before each attempt to connect, and once more, with `refused`, when the server turned the last answer down.
-   * May be an inline function: a new one does not reconnect. Without it the browser's cookie says who asks.
+   * While connected by a token that will expire, it is asked with `expiring`, and a new token takes its place. May be an inline function: a new one does not reconnect. Without it the browser's cookie says who asks.
    */
-  credentials?: (asked: { refused: boolean }) => Promise<Credentials> | Credentials;
+  credentials?: (asked: Asked) => Promise<Credentials> | Credentials;
   /**
    * One's own user id. Needed only where the credentials do not tell it (a cookie, a ticket), so that one's own messages
    * are known as such. Another one reconnects.

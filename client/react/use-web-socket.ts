@@ -2,6 +2,7 @@
 
 import { useEffect, useMemo } from "react";
 import {
+  type Asked,
   type Close,
   CloseCode,
   type Credentials,
@@ -27,9 +28,15 @@ export interface UseWebSocketOptions {
   reconnect?: boolean;
   /** The longest first wait, ms; each failure doubles it, up to 30 s, and chance picks a part of it. 500 where nothing is said. */
   reconnectInterval?: number;
-  /** Asked before each attempt. A token travels as a subprotocol, never in the URL. */
-  credentials?: (asked: { refused: boolean }) => Promise<Credentials> | Credentials;
-  /** False for a server that is no Dormouse: it is never asked `{"type":"ping"}`. True where nothing is said. */
+  /**
+   * Asked before each attempt, and with `expiring` while connected by a token that will expire. A token travels as a
+   * subprotocol, never in the URL.
+   */
+  credentials?: (asked: Asked) => Promise<Credentials> | Credentials;
+  /**
+   * False for a server that is no Dormouse: it is never asked `{"type":"ping"}`, nor told a new token. True where nothing
+   * is said.
+   */
   probe?: boolean;
 }
 
@@ -60,6 +67,7 @@ export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
         url: address,
         reconnect,
         probe,
+        renew: probe,
         ...(reconnectInterval !== undefined && { timing: { firstWaitMs: reconnectInterval } }),
         credentials: options.credentials && ((asked) => latest.current.credentials?.(asked)),
       }),

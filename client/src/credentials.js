@@ -10,6 +10,12 @@
  * @typedef {{ token: string } | { ticket: string } | { devToken: string } | Record<string, never> | null | undefined} Credentials
  */
 
+/**
+ * `refused`: the last answer was turned down, and the same again would end the matter. `expiring`: the last one is still
+ * good, and a new one would take its place on a connection that is open; the same again changes nothing.
+ * @typedef {{ refused: boolean, expiring?: boolean }} Asked
+ */
+
 /** What RFC 9110 allows in a token, and thus in the name of a subprotocol. */
 const SUBPROTOCOL_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
@@ -82,6 +88,17 @@ export function userOf(credentials) {
   const { sub, name } = claimsOf(kind(credentials, "token") ?? "");
   if (typeof sub !== "string") return undefined;
   return { userId: sub, userName: typeof name === "string" && name !== "" ? name : sub };
+}
+
+/**
+ * When a token expires, as far as it says so itself.
+ *
+ * @param {Credentials} credentials
+ * @returns {number | undefined} Unix milliseconds.
+ */
+export function expiryOf(credentials) {
+  const { exp } = claimsOf(kind(credentials, "token") ?? "");
+  return typeof exp === "number" ? exp * 1000 : undefined;
 }
 
 /**

@@ -37,6 +37,7 @@ export { parseFrame } from "./protocol.js";
  * @typedef {import("./send-queue.js").QueuePolicy} QueuePolicy
  * @typedef {import("./close-codes.js").Close} Close
  * @typedef {import("./credentials.js").Credentials} Credentials
+ * @typedef {import("./credentials.js").Asked} Asked
  * @typedef {import("./chat.js").ChatOptions} ChatOptions
  * @typedef {import("./chat.js").ChatEvents} ChatEvents
  * @typedef {import("./outbox.js").PendingMessage} PendingMessage

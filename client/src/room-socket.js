@@ -20,6 +20,7 @@ import { forRequest, forUpgrade, isSameToken } from "./credentials.js";
 import { Emitter } from "./emitter.js";
 import { EventStream } from "./event-stream.js";
 import { watchPage } from "./page-signals.js";
+import { Renewal } from "./renewal.js";
 import { SendQueue, sizeOf } from "./send-queue.js";
 import { isBlocked, isWorthAsking, nextTransport } from "./transport.js";
 import { wayTo } from "./way.js";
@@ -65,7 +66,8 @@ const TIMING = Object.freeze({
  * @typedef {Object} Timing All in milliseconds.
  * @property {number} connectMs How long an attempt may take: 10 s.
  * @property {number} quietMs After how long without a frame the server is asked whether it is there: 20 s.
- * @property {number} answerMs How long the answer to that may take, and the first word of a room: 10 s.
+ * @property {number} answerMs How long the answer to that may take, the one to a new token, and the first word of a room:
+ *   10 s.
  * @property {number} silentMs After how long without a sign an event stream is lost: 45 s. The server gives one every 25 s.
  * @property {number} stableMs How long a connection must last before past failures are forgotten: 5 s.
  * @property {number} firstWaitMs The longest first wait; each failure doubles it: 500 ms.
@@ -73,8 +75,11 @@ const TIMING = Object.freeze({
  *
  * @typedef {Object} RoomSocketOptions
  * @property {string | URL | (() => string | URL)} url Asked before each attempt. `http` and `https` become `ws` and `wss`.
- * @property {(asked: { refused: boolean }) => Promise<Credentials> | Credentials} [credentials] Asked before each
- *   attempt; `refused` where the last answer was turned down, and the same answer again would end the matter.
+ * @property {(asked: import("./credentials.js").Asked) => Promise<Credentials> | Credentials} [credentials] Asked before
+ *   each attempt; `refused` where the last answer was turned down, and the same answer again would end the matter. Also
+ *   before a token expires by which a WebSocket is open, with `expiring`: a new one then takes its place.
+ * @property {boolean} [renew] False: a token is not renewed on an open WebSocket. True where nothing is said; the frame is
+ *   `{"type":"identity","token":"…"}`, which a Dormouse server keeps to itself.
  * @property {(credentials: Credentials) => Promise<Close | undefined>} [explain] Asked over HTTP when attempts fail before
  *   they open, because a browser hides the status of a refused upgrade. A promise that is broken says that nobody answers.
  * @property {EventsOptions} [events] How to do without WebSockets; where nothing is said, nobody does.
@@ -101,6 +106,7 @@ export class RoomSocket extends Emitter {
   #options;
   #timing;
   #queue;
+  #renewal;
   /** @type {State} */
   #state = "closed";
   /** @type {number | undefined} */
@@ -112,6 +118,8 @@ export class RoomSocket extends Emitter {
   #attempt = Symbol();
   /** @type {Connection | EventStream | undefined} */
   #connection;
+  /** Those by which it is connected, or was tried last. @type {Credentials} */
+  #credentials;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #waitTimer;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -147,6 +155,12 @@ export class RoomSocket extends Emitter {
       { ...QUEUE, count: options.queueLimit ?? QUEUE.count },
       options.queuePolicy ?? "refuse-newest",
     );
+    const renewing = {
+      ask: () => this.#askForCredentials({ refused: false, expiring: true }),
+      send: (/** @type {string} */ frame) => this.#connection?.send(frame),
+      renewed: (/** @type {Credentials} */ credentials) => (this.#credentials = credentials),
+    };
+    this.#renewal = new Renewal(renewing, this.#timing.answerMs);
   }
 
   get state() {
@@ -230,15 +244,19 @@ export class RoomSocket extends Emitter {
   #begin() {
     clearTimeout(this.#waitTimer);
     clearTimeout(this.#stableTimer);
+    this.#renewal.stop();
     const attempt = (this.#attempt = Symbol());
     this.#become("connecting"); // whoever hears it may close, and then this attempt is stale already
     return attempt;
   }
 
-  /** @returns {Promise<Credentials>} */
-  async #askForCredentials() {
+  /**
+   * @param {import("./credentials.js").Asked} [asked]
+   * @returns {Promise<Credentials>}
+   */
+  async #askForCredentials(asked = { refused: this.#refused !== undefined }) {
     const { credentials } = this.#options;
-    return credentials && this.#inTime(credentials({ refused: this.#refused !== undefined }));
+    return credentials && this.#inTime(credentials(asked));
   }
 
   /**
@@ -269,10 +287,11 @@ export class RoomSocket extends Emitter {
     const listener = {
       open: () => this.#opened(),
       heard: () => this.#gotThrough(),
-      message: (data) => this.emit("message", data),
+      message: (data) => this.#renewal.hears(data) || this.emit("message", data),
       pong: () => (this.#answersPings = "yes"),
-      end: (ending) => this.#ended(attempt, ending, credentials),
+      end: (ending) => this.#ended(attempt, ending, this.#credentials),
     };
+    this.#credentials = credentials;
     try {
       this.#transport = this.#nextTransport();
       this.#connection =
@@ -350,6 +369,8 @@ export class RoomSocket extends Emitter {
   }
 
   #opened() {
+    const { credentials, renew } = this.#options;
+    if (credentials && renew !== false && this.#transport === "websocket") this.#renewal.begin(this.#credentials);
     this.#stableTimer = setTimeout(() => {
       this.#failures = 0;
       this.#refused = undefined;
@@ -383,6 +404,7 @@ export class RoomSocket extends Emitter {
    */
   #lost({ code, reason }, credentials) {
     clearTimeout(this.#stableTimer);
+    this.#renewal.stop();
     const close = { code, reason };
     switch (afterClose(code, this.#refused !== undefined)) {
       case "stop":
@@ -414,6 +436,7 @@ export class RoomSocket extends Emitter {
   #stop(close) {
     clearTimeout(this.#waitTimer);
     clearTimeout(this.#stableTimer);
+    this.#renewal.stop();
     this.#attempt = Symbol();
     this.#unwatch?.();
     this.#queue.drain();

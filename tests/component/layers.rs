@@ -58,7 +58,8 @@ fn each_thing_is_known_in_one_place() {
     for folder in ["model", "room", "guest", "store", "revocations.rs"] {
         never_but(folder, &["hyper::"], "guest/imports/web.rs");
     }
-    let edge = ["connection", "http", "identity", "listed", "tickets", "token"].map(|file| format!("edge/{file}.rs"));
+    let edge = ["connection", "http", "identity", "listed", "renewal", "tickets", "token"]
+        .map(|file| format!("edge/{file}.rs"));
     for folder in ["model", "room", "guest", "outbound"].into_iter().chain(edge.iter().map(String::as_str)) {
         never(folder, &["std::fs", "fjall::"]);
     }

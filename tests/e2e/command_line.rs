@@ -49,6 +49,9 @@ fn the_example_in_the_readme_is_a_good_configuration() {
     std::fs::write(&file, &example).unwrap();
     std::fs::write(directory.path().join("jwt.secret"), "a secret of at least thirty-two bytes").unwrap();
     std::fs::write(directory.path().join("poll.wasm"), dormouse_bundle::UNRULY).unwrap();
+    let set = r#"{"keys":[{"kty":"oct","k":"YSBzZWNyZXQgb2YgYXQgbGVhc3QgdGhpcnR5LXR3byBieXRlcw"}]}"#;
+    std::fs::write(directory.path().join("keys.json"), set).unwrap();
+    std::fs::write(directory.path().join("admin.token"), "a-token-of-at-least-thirty-two-characters").unwrap();
     let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
     std::fs::write(directory.path().join("company-ca.pem"), authority).unwrap();
     let output = run(&["check", "--config", file.to_str().unwrap()]);

@@ -56,6 +56,12 @@ impl Server {
         Self::in_directory(directory, &format!("{config}\n{namespace}")).await
     }
 
+    /// With a configuration file of this content, and everything in the log that there is.
+    pub(crate) async fn telling_all(directory: Arc<TempDir>, config: &str) -> Self {
+        let child = spawn(&directory, config, &["--log", "trace"]);
+        Self::ready(child, directory, config).await.unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
+    }
+
     /// In a directory that another server may have used before.
     pub(crate) async fn in_directory(directory: Arc<TempDir>, config: &str) -> Self {
         let child = spawn(&directory, config, &[]);

@@ -9,7 +9,6 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::command_line::run;
 use crate::harness::{self, Answer, BASE, Client, Listener, Server, within};
 use crate::tokens::{SECRET, ask, now_s, server_with_secret, token_with, with_secret};
 
@@ -284,21 +283,19 @@ async fn with_a_token_only_who_has_it_may_ask_and_a_hangup_changes_it() {
 
 #[tokio::test]
 async fn off_this_machine_the_admin_listener_wants_a_token_that_is_long_enough() {
-    let directory = TempDir::new().unwrap();
-    let file = directory.path().join("dormouse.toml");
-    let check = |config: &str| {
-        std::fs::write(&file, config).unwrap();
-        let output = run(&["serve", "--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()]);
-        assert!(!output.status.success(), "{config}");
-        String::from_utf8(output.stderr).unwrap()
+    let directory = Arc::new(TempDir::new().unwrap());
+    let refusal = async |config: &str| {
+        Server::try_in_directory(directory.clone(), config)
+            .await
+            .err()
+            .unwrap_or_else(|| panic!("it starts with {config}"))
     };
-    let said = check("[admin]\nlisten = \"0.0.0.0:0\"\n");
+    let said = refusal("[admin]\nlisten = \"0.0.0.0:0\"\n").await;
     assert!(said.contains("admin.token_file") && said.contains("can be reached from elsewhere"), "{said}");
-    let data = directory.path().join("data");
-    let with_file = format!("data = {:?}\n[admin]\nlisten = \"0.0.0.0:0\"\ntoken_file = \"admin.token\"\n", data);
-    assert!(check(&with_file).contains("admin.token cannot be used"));
+    let with_file = "[admin]\nlisten = \"0.0.0.0:0\"\ntoken_file = \"admin.token\"\n";
+    assert!(refusal(with_file).await.contains("admin.token cannot be used"));
     std::fs::write(directory.path().join("admin.token"), "0123456789abcdef0123456789abcde").unwrap();
-    assert!(check(&with_file).contains("at least 32 characters"));
+    assert!(refusal(with_file).await.contains("at least 32 characters"));
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ pub(super) enum Why {
     Expired,
     /// That token, or its user, was revoked.
     Revoked,
+    /// It showed a token of somebody else.
+    SomebodyElse,
     /// No sign of life.
     Idle,
     /// It went on although it was told that it is too fast.
@@ -33,7 +35,7 @@ impl Why {
             Why::TooBig => 1009,
             Why::TooSlow => 1013,
             Why::Expired => 4401,
-            Why::Revoked => 4403,
+            Why::Revoked | Why::SomebodyElse => 4403,
             Why::Idle => 4408,
             Why::Flood => 4429,
         }
@@ -49,6 +51,7 @@ impl Why {
             Why::TooSlow => "too slow; come back and resume".into(),
             Why::Expired => "identity expired".into(),
             Why::Revoked => "identity revoked".into(),
+            Why::SomebodyElse => "this socket is another user's".into(),
             Why::Idle => "no sign of life".into(),
             Why::Flood => "too many messages; slow down".into(),
         }

@@ -20,9 +20,11 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 
 use super::close::Why;
+use super::listed::Listed;
 use super::metrics::Metrics;
 use super::outgoing::Outgoing;
 use super::pace::{Pace, Verdict};
+use super::renewal::{self, Renewal};
 use super::users::OneUser;
 use super::wire::{self, Reader};
 use crate::clock::{self, UnixMillis};
@@ -44,11 +46,13 @@ pub(super) struct Terms {
     pub(super) limits: Arc<Limits>,
     /// The longest message it may send.
     pub(super) message_bytes: usize,
-    /// When the identity that let it in expires.
+    /// When the identity that let it in expires; the client may renew it.
     pub(super) expires_at: Option<UnixMillis>,
     /// Whose pace counts; absent where nobody's does.
     pub(super) user: Option<Arc<OneUser>>,
     pub(super) metrics: Arc<Metrics>,
+    /// Whose it is. Taken from the list when the room was told of the end.
+    pub(super) listed: Listed,
 }
 
 /// The task of one WebSocket.
@@ -91,15 +95,16 @@ impl Connection {
     /// A connection after its upgrade.
     pub(super) fn new(upgraded: Upgraded, outgoing: Arc<Outgoing>, seat: Seat, terms: Terms) -> Self {
         let (reader, writer, read) = wire::split(upgraded);
+        let most_bytes = terms.message_bytes.max(renewal::FRAME_BYTES);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
-            .max_message_size(Some(terms.message_bytes))
-            .max_frame_size(Some(terms.message_bytes));
+            .max_message_size(Some(most_bytes))
+            .max_frame_size(Some(most_bytes));
         let protocol = WebSocketContext::from_partially_read(read.into(), Role::Server, Some(config));
         let heard = clock::monotonic();
-        let alarm = Box::pin(tokio::time::sleep(first_alarm(&terms)));
-        let pace = |user: &Arc<OneUser>| Box::new(Pace::new(&terms.limits, terms.message_bytes, user.clone(), heard));
+        let pace = |user: &Arc<OneUser>| Box::new(Pace::new(&terms.limits, most_bytes, user.clone(), heard));
         let pace = terms.user.as_ref().map(pace);
+        let alarm = Box::pin(tokio::time::sleep(first_alarm(&terms)));
         outgoing.open(writer);
         Connection {
             reader,
@@ -271,8 +276,13 @@ impl Connection {
         match message {
             // After a goodbye nobody listens, and nothing is said.
             tungstenite::Message::Text(_) | tungstenite::Message::Binary(_) if self.is_ending() => {}
+            // No room may see a token, not even in what its auto-response would answer.
+            tungstenite::Message::Text(text) if renewal::is_asked(&text) => self.renew(&text),
             tungstenite::Message::Text(text) => match self.seat.as_ref().and_then(|seat| seat.auto_response(&text)) {
-                Some(reply) => self.waiting = self.outgoing.reply(super::frames::encode(&Message::Text(reply))),
+                Some(reply) => {
+                    self.waiting = self.outgoing.reply(super::frames::encode(&Message::Text(reply)));
+                    self.control();
+                }
                 None => self.said(Message::Text(text.as_str().to_owned())),
             },
             tungstenite::Message::Binary(bytes) => self.said(Message::Binary(bytes.into())),
@@ -287,29 +297,68 @@ impl Connection {
             }
             // tungstenite has answered pings; to have heard a pong is all that it is for.
             tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_) | tungstenite::Message::Frame(_) => {
-                if self.pace.as_mut().is_some_and(|pace| !pace.control(self.heard)) {
-                    self.turn_deaf(Why::Flood);
-                }
+                self.control();
             }
+        }
+    }
+
+    /// The client sent something that the room does not hear of.
+    fn control(&mut self) {
+        if self.pace.as_mut().is_some_and(|pace| !pace.control(self.heard)) {
+            self.turn_deaf(Why::Flood);
         }
     }
 
     /// The client said something to the room.
     fn said(&mut self, message: Message) {
-        match self.pace.as_mut().map_or(Verdict::Yes, |pace| pace.message(self.heard)) {
-            Verdict::Yes => {}
-            Verdict::NotNow(refused) => {
-                self.terms.metrics.refused(refused);
-                let error = r#"{"type":"error","code":"rate_limited","message":"too many messages; slow down"}"#;
-                self.outgoing.say(&Said::new(Message::Text(error.into())));
-                self.outgoing.flush();
-                return;
-            }
-            Verdict::Flood => return self.turn_deaf(Why::Flood),
+        if !self.may_say() {
+            return;
+        }
+        // Longer ones are read only because a token may be longer than what its room takes.
+        if message.len() > self.terms.message_bytes {
+            return self.turn_deaf(Why::TooBig);
         }
         self.terms.metrics.messages.inc();
         self.outgoing.sent();
         self.hand_over(message);
+    }
+
+    /// Whether one more message is within the limit of its rate; if not, the client is told.
+    fn may_say(&mut self) -> bool {
+        let verdict = self.pace.as_mut().map_or(Verdict::Yes, |pace| pace.message(self.heard));
+        match verdict {
+            Verdict::Yes => {}
+            Verdict::NotNow(refused) => {
+                self.terms.metrics.refused(refused);
+                self.tell(r#"{"type":"error","code":"rate_limited","message":"too many messages; slow down"}"#.into());
+            }
+            Verdict::Flood => self.turn_deaf(Why::Flood),
+        }
+        verdict == Verdict::Yes
+    }
+
+    /// Say something that no room said.
+    fn tell(&self, text: String) {
+        self.outgoing.say(&Said::new(Message::Text(text)));
+        self.outgoing.flush();
+    }
+
+    /// The client shows a new token.
+    fn renew(&mut self, text: &str) {
+        if !self.may_say() {
+            return;
+        }
+        match renewal::renew(&self.terms.listed, text) {
+            Renewal::Until(expires_at, answer) => {
+                self.terms.expires_at = expires_at;
+                // It may be earlier than the alarm. The client was heard just now, whatever it was asked.
+                self.state = State::Open;
+                self.set_alarm(self.terms.limits.ping_every);
+                self.tell(answer);
+            }
+            Renewal::Refused(error) => self.tell(error),
+            Renewal::Never(why) => self.outgoing.close(why.code(), &why.reason()),
+        }
     }
 
     fn hand_over(&mut self, message: Message) {

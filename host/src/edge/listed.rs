@@ -37,6 +37,7 @@ pub(super) struct Token {
 /// A socket in the list; dropping it takes it out.
 pub(super) struct Listed {
     edge: Arc<Edge>,
+    user: Arc<User>,
     number: u64,
 }
 
@@ -72,10 +73,11 @@ impl Sockets {
 impl Listed {
     pub(super) fn new(edge: &Arc<Edge>, client: Arc<dyn Client>, user: Arc<User>, token: Token) -> Self {
         let number = edge.sockets.next.fetch_add(1, Ordering::Relaxed);
-        let is_out = |open: &Open| edge.revocations.hold(&open.user.id, open.token.issued_at, open.token.id.as_deref());
-        let open = Open { client: client.clone(), user, token };
+        let is_out = |token: &Token| edge.revocations.hold(&user.id, token.issued_at, token.id.as_deref());
+        let open = Open { client: client.clone(), user: user.clone(), token };
         let mut sockets = edge.sockets.lock();
-        if is_out(sockets.entry(number).insert_entry(open).into_mut()) {
+        let token = &sockets.entry(number).insert_entry(open).into_mut().token;
+        if is_out(token) {
             end(&*client, Why::Revoked);
         }
         drop(sockets);
@@ -84,7 +86,26 @@ impl Listed {
         if *edge.draining.borrow() {
             end(&*client, Why::GoingAway { retry_after_s: 1 });
         }
-        Listed { edge: edge.clone(), number }
+        Listed { edge: edge.clone(), user, number }
+    }
+
+    /// Whose it is.
+    pub(super) fn user(&self) -> &User {
+        &self.user
+    }
+
+    pub(super) fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
+    /// It is open by another token from now on.
+    pub(super) fn set_token(&self, token: Token) {
+        let mut sockets = self.edge.sockets.lock();
+        let Some(open) = sockets.get_mut(&self.number) else { return };
+        open.token = token;
+        if self.edge.revocations.hold(&open.user.id, open.token.issued_at, open.token.id.as_deref()) {
+            end(&*open.client, Why::Revoked);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod outgoing;
 mod pace;
 mod page;
 mod problem;
+mod renewal;
 mod service;
 mod tickets;
 mod tls;

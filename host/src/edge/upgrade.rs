@@ -119,8 +119,8 @@ pub(super) async fn connect(
         expires_at: verified.expires_at,
         user: (!edge.verifier.is_dev()).then(|| admitted.user.clone()),
         metrics: edge.metrics.clone(),
+        listed: Listed::new(edge, outgoing.clone(), user, token),
     };
-    let listed = Listed::new(edge, outgoing.clone(), user, token);
     // Its own task: the one of the HTTP connection, with its buffers, ends with the upgrade.
     tokio::spawn(async move {
         let Ok(upgraded) = on_upgrade.await else {
@@ -130,7 +130,7 @@ pub(super) async fn connect(
         let connection = Box::new(Connection::new(upgraded, outgoing, seat, terms));
         tokio::spawn(async move {
             connection.await;
-            drop((listed, place, admitted));
+            drop((place, admitted));
         });
     });
     let mut response = Response::new(Body::default());

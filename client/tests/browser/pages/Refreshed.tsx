@@ -3,13 +3,15 @@ import "@dormouse/client/chat-room.css";
 
 declare global {
   /** The test's own issuer of tokens. */
-  function freshToken(refused: boolean): Promise<string>;
+  function freshToken(refused: boolean, expiring: boolean): Promise<string>;
 }
 
 /** A room whose tokens expire. */
 export function Refreshed() {
   return (
-    <DormouseProvider credentials={async ({ refused }) => ({ token: await freshToken(refused) })}>
+    <DormouseProvider
+      credentials={async ({ refused, expiring = false }) => ({ token: await freshToken(refused, expiring) })}
+    >
       <ChatRoom roomId="lobby" headingLevel={1} />
     </DormouseProvider>
   );

@@ -1,0 +1,151 @@
+//! A new token for an open WebSocket.
+
+use serde_json::{Value, json};
+
+use crate::harness::{self, BASE, Client, Server};
+use crate::tokens::{now_s, server_with_secret, token_with};
+use hyper::Method;
+
+async fn join(server: &Server, room: &str, token: &str) -> Client {
+    let authorization = format!("Bearer {token}");
+    let path = format!("{BASE}/rooms/{room}/ws");
+    server.connect(&path, &[("authorization", &authorization)]).await.expect("it lets us in")
+}
+
+fn renew(token: &str) -> String {
+    format!(r#"{{"type":"identity","token":"{token}"}}"#)
+}
+
+#[tokio::test]
+async fn an_identity_is_renewed_in_band_and_its_socket_outlives_the_first_token() {
+    let server = server_with_secret("").await;
+    let first_end = now_s() + 2;
+    let mut ana = join(&server, "lobby", &token_with(&json!({ "exp": first_end }))).await;
+    let second_end = now_s() + 6;
+    ana.says(&renew(&token_with(&json!({ "exp": second_end, "name": "another name" })))).await;
+    let answer = ana.hears_a("identity").await;
+    assert_eq!(answer, json!({ "type": "identity", "expiresAt": second_end * 1_000 }));
+    while now_s() <= first_end {
+        ana.chats("still here").await;
+        let message = ana.hears_a("message").await;
+        assert_eq!(message["message"]["userName"], "ana", "the name is the one that it came in by");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(ana.is_closed().await.0, 4401);
+    assert!(now_s() >= second_end, "and no longer than the second");
+}
+
+#[tokio::test]
+async fn a_token_that_ends_earlier_ends_the_socket_earlier() {
+    let server = server_with_secret("").await;
+    let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
+    ana.says(&renew(&token_with(&json!({ "exp": now_s() + 2 })))).await;
+    ana.hears_a("identity").await;
+    assert_eq!(ana.is_closed().await.0, 4401);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_right_changes_nothing_and_is_told_of_without_being_quoted() {
+    let server = server_with_secret("[admin]\nlisten = \"127.0.0.1:0\"\n").await;
+    let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
+    ana.hears_a("history").await;
+    let expired = token_with(&json!({ "exp": now_s() - 1 }));
+    let revoked = token_with(&json!({ "jti": "out" }));
+    let out = harness::request(server.admin(), Method::POST, "/revocations", &[], r#"{"jti":"out"}"#).await;
+    assert_eq!(out.json()["closed"], 0);
+    let forged = format!("{}x", token_with(&json!({})));
+    let bad = [
+        renew(&expired),
+        renew(&revoked),
+        renew(&forged),
+        renew(""),
+        renew("nonsense-nonsense"),
+        renew(&"x".repeat(16_385)),
+        r#"{"type":"identity"}"#.into(),
+        r#"{"type":"identity","token":7}"#.into(),
+        r#"{"type":"identity","token":"nonsense-nonsense","more":1}"#.into(),
+        r#"{"type":"identity","token":"nonsense-nonsense"#.into(),
+        r#"{"type":"identity""#.into(),
+    ];
+    for frame in bad {
+        ana.says(&frame).await;
+        let heard = ana.hears().await;
+        assert_eq!((&heard["type"], &heard["code"]), (&json!("error"), &json!("invalid_token")), "{frame}");
+        let message = heard["message"].as_str().unwrap();
+        let token =
+            serde_json::from_str::<Value>(&frame).ok().and_then(|frame| frame["token"].as_str().map(str::to_owned));
+        assert!(token.is_none_or(|token| token.is_empty() || !message.contains(&token)), "{message}");
+        assert!(!message.contains("nonsense-nonsense"), "{message}");
+    }
+    ana.chats("still here").await;
+    assert_eq!(ana.hears_content().await, "still here");
+}
+
+#[tokio::test]
+async fn a_token_of_somebody_else_ends_it() {
+    let server = server_with_secret("").await;
+    let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
+    ana.says(&renew(&token_with(&json!({ "sub": "id-bo", "name": "ana" })))).await;
+    let (code, reason) = ana.is_closed().await;
+    assert_eq!((code, reason.as_str()), (4403, "this socket is another user's"));
+}
+
+#[tokio::test]
+async fn a_socket_is_revoked_by_the_token_it_has_now() {
+    let server = server_with_secret("[admin]\nlisten = \"127.0.0.1:0\"\n").await;
+    let mut ana = join(&server, "lobby", &token_with(&json!({ "jti": "one" }))).await;
+    ana.says(&renew(&token_with(&json!({ "jti": "two" })))).await;
+    ana.hears_a("identity").await;
+    let revoke = async |jti: &str| {
+        let body = json!({ "jti": jti }).to_string();
+        harness::request(server.admin(), Method::POST, "/revocations", &[], &body).await.json()["closed"].clone()
+    };
+    assert_eq!(revoke("one").await, 0);
+    ana.chats("still here").await;
+    assert_eq!(ana.hears_content().await, "still here");
+    assert_eq!(revoke("two").await, 1);
+    assert_eq!(ana.is_closed().await.0, 4403);
+}
+
+#[tokio::test]
+async fn no_room_sees_it_however_little_the_room_takes_and_it_counts_as_a_message() {
+    let config =
+        "[limits]\nmessages_per_second = 2\n[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\nmessage_in_bytes = 100\n";
+    let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
+    std::fs::write(directory.path().join("secret"), crate::tokens::SECRET).unwrap();
+    std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
+    let server = Server::in_directory(directory, &crate::tokens::with_secret(config)).await;
+    let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
+    ana.hears_exactly("welcome").await;
+    let long = renew(&token_with(&json!({ "rest": "x".repeat(10_000) })));
+    assert!(long.len() > 10_000);
+    let mut limited = false;
+    for _ in 0..40 {
+        ana.says(&long).await;
+        let heard = ana.hears().await;
+        match heard["type"].as_str() {
+            Some("identity") => {}
+            _ => limited = heard["code"] == "rate_limited",
+        }
+        if limited {
+            break;
+        }
+    }
+    assert!(limited, "forty at once are more than ten seconds' worth");
+
+    // What is no such frame, and longer than the room takes, is still too long.
+    let mut bo = join(&server, "lobby", &token_with(&json!({ "sub": "bo" }))).await;
+    bo.hears_exactly("welcome").await;
+    bo.says(&"x".repeat(101)).await;
+    assert_eq!(bo.is_closed().await.0, 1009);
+}
+
+#[tokio::test]
+async fn in_dev_auth_there_is_nothing_to_renew_and_no_end_to_tell_of() {
+    let server = Server::start().await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.says(&renew("id-ana:ana")).await;
+    assert_eq!(ana.hears_a("identity").await, json!({ "type": "identity" }));
+    ana.says(&renew("id-bo:bo")).await;
+    assert_eq!(ana.is_closed().await.0, 4403);
+}

@@ -1,0 +1,131 @@
+//! Nothing that lets somebody in is ever written down.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hyper::Method;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::harness::{self, BASE, Server};
+use crate::tokens::{SECRET, token_with, with_secret};
+
+/// All that could give a token away, however it is cut: its parts, since a log may quote one of them.
+fn traces(token: &str) -> Vec<String> {
+    token.split('.').filter(|part| part.len() > 20).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn no_token_ticket_cookie_or_key_is_in_the_log_at_any_level_or_in_an_answer() {
+    let admin_token = "0123456789abcdef0123456789abcdef-of-the-admin";
+    let directory = Arc::new(TempDir::new().unwrap());
+    std::fs::write(directory.path().join("secret"), SECRET).unwrap();
+    std::fs::write(directory.path().join("admin.token"), admin_token).unwrap();
+    let of_set = BASE64_URL_SAFE_NO_PAD.encode("the secret of a key in a set that is used for some");
+    let set_secret = "the-secret-of-a-key-in-a-set-that-is-not-used";
+    let set = json!({ "keys": [{ "kty": "oct", "k": of_set }, { "kty": "oct", "use": "enc", "k": set_secret }] });
+    std::fs::write(directory.path().join("keys.json"), set.to_string()).unwrap();
+    let config =
+        with_secret("[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"admin.token\"\n") + "jwks = \"keys.json\"\n";
+    let server = Server::telling_all(directory, &config).await;
+
+    // Tokens that differ in every part, each for a way in of its own.
+    let mut secrets = vec![SECRET.to_owned(), set_secret.into(), admin_token.into(), of_set.clone()];
+    let mut answers = String::new();
+    let mut number = 0;
+    let mut fresh = |claims: serde_json::Value| {
+        number += 1;
+        let mut all = json!({ "jti": format!("number-{number}-of-them"), "x": number });
+        all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+        token_with(&all)
+    };
+    let (list, socket, events, tickets) = (
+        format!("{BASE}/rooms/a/messages"),
+        format!("{BASE}/rooms/a/ws"),
+        format!("{BASE}/rooms/a/events"),
+        format!("{BASE}/tickets"),
+    );
+    // Good, expired, not ours, and no token at all.
+    for kind in ["good", "expired", "forged", "none"] {
+        for way in ["bearer", "basic", "subprotocol", "cookie", "query", "ticket-query", "in-band"] {
+            let token = match kind {
+                "good" => fresh(json!({})),
+                "expired" => fresh(json!({ "exp": 1 })),
+                "forged" => format!("{}A", fresh(json!({}))),
+                _ => format!("nonsense-by-the-way-{way}-{}", fresh(json!({})).len()),
+            };
+            secrets.extend(if kind == "none" { vec![token.clone()] } else { traces(&token) });
+            let (name, value, query) = match way {
+                "bearer" => ("authorization", format!("Bearer {token}"), String::new()),
+                "basic" => ("authorization", format!("Basic {token}"), String::new()),
+                "subprotocol" => ("sec-websocket-protocol", format!("dormouse, bearer.{token}"), String::new()),
+                "cookie" => ("cookie", format!("dormouse_token={token}; other=1"), String::new()),
+                "query" => ("x-way", way.into(), format!("?token={token}")),
+                "ticket-query" => ("x-way", way.into(), format!("?ticket={token}")),
+                _ => {
+                    let authorization = format!("Bearer {}", fresh(json!({})));
+                    secrets.extend(traces(&authorization));
+                    let mut client = server.connect(&socket, &[("authorization", &authorization)]).await.unwrap();
+                    // In this order of its members it is a message to the room like any other.
+                    client.says(&format!(r#"{{"token":"{token}","type":"identity"}}"#)).await;
+                    client.says(&format!(r#"{{"type":"identity","token":"{token}"}}"#)).await;
+                    for _ in 0..3 {
+                        answers += &client.hears_text().await;
+                    }
+                    continue;
+                }
+            };
+            let headers = [(name, value.as_str())];
+            for path in [&list, &events, &tickets] {
+                let method = if path == &tickets { Method::POST } else { Method::GET };
+                if path == &events {
+                    if let Err(answer) = server.listen(&format!("{path}{query}"), &headers).await {
+                        answers += &String::from_utf8_lossy(&answer.body);
+                    }
+                    continue;
+                }
+                let answer = server.request(method, &format!("{path}{query}"), &headers, "").await;
+                match answer.json()["ticket"].as_str() {
+                    Some(ticket) => secrets.push(ticket.into()),
+                    None => answers += &format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body)),
+                }
+            }
+            match server.connect(&format!("{socket}{query}"), &headers).await {
+                Ok(mut client) => answers += &client.hears_text().await,
+                Err(answer) => answers += &String::from_utf8_lossy(&answer.body),
+            }
+            // A room that is asked for it with a body, and one that does not exist.
+            let answer = server.request(Method::POST, &format!("{list}{query}"), &headers, r#"{"content":"hi"}"#).await;
+            answers += &String::from_utf8_lossy(&answer.body);
+            let answer = server.request(Method::GET, &format!("{BASE}/nothing{query}"), &headers, "").await;
+            answers += &String::from_utf8_lossy(&answer.body);
+        }
+    }
+    let used = secrets.iter().rfind(|secret| secret.len() == 48).expect("a ticket was given").clone();
+    for _ in 0..2 {
+        let answer = server.get(&format!("{list}?ticket={used}")).await;
+        answers += &String::from_utf8_lossy(&answer.body);
+    }
+    for authorization in
+        [format!("Bearer {admin_token}"), format!("Basic {admin_token}"), format!("Bearer {admin_token}x")]
+    {
+        let headers = [("authorization", authorization.as_str())];
+        let body = r#"{"jti":"some-token"}"#;
+        let answer = harness::request(server.admin(), Method::POST, "/revocations", &headers, body).await;
+        answers += &String::from_utf8_lossy(&answer.body);
+    }
+    server.hang_up();
+    server.logs("reloaded").await;
+    server.terminate();
+    server.logs("shutting down").await;
+
+    let log = server.log();
+    assert!(log.contains("TRACE") && log.contains("DEBUG"), "it tells all:\n{}", &log[..log.len().min(5_000)]);
+    assert!(secrets.len() > 50, "{}", secrets.len());
+    for secret in &secrets {
+        let place = log.lines().find(|line| line.contains(secret.as_str()));
+        assert_eq!(place, None, "{secret} is in the log");
+        assert!(!answers.contains(secret.as_str()), "{secret} is in an answer");
+    }
+}
