@@ -240,6 +240,37 @@ async fn turns_that_run_ahead_of_the_disk_are_heard_when_it_has_come_so_far_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_room_is_there_while_news_of_its_post_is_on_its_way_to_the_disk() {
+    let disk = Arc::new(HeldDisk::default());
+    disk.let_go(1);
+    let host = callers(disk.clone(), "http://localhost").await;
+    let at_last = AtLast(disk.clone());
+    let poster = host.rooms().get("ROOMS", "poster").unwrap();
+    let post = json!({ "do": "post", "namespace": "ROOMS", "name": "sum", "say": { "do": "count" } });
+    let posting = tell(&host, "poster", post);
+    let syncs = async {
+        // The post itself, and that it was taken.
+        for _ in 0..2 {
+            disk.holds().await;
+            disk.let_go(1);
+        }
+        disk.holds().await;
+    };
+    let (posted, ()) = tokio::join!(posting, syncs);
+    assert_eq!(posted.unwrap()["posted"], true);
+    // That it is done with is on its way. The room has nothing to do, and is asked to go again and again.
+    for _ in 0..20 {
+        poster.hibernate();
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let asked = tell(&host, "poster", json!({ "do": "waiting" }));
+    let let_go = async { drop(at_last) };
+    let (answer, ()) = tokio::join!(asked, let_go);
+    assert_eq!(answer.expect("it is there")["waiting"], 0);
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_whose_commit_fails_is_not_answered_with_success() {
     let first = host(DyingDisk::new(1)).await;
     let address = model::Address::new("ROOMS", "lobby").unwrap();

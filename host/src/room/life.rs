@@ -364,8 +364,10 @@ impl Room {
             let in_memory = Changes { posts: changes.posts.clone(), ..Changes::default() };
             // Where there is no space to write it down it holds in memory; only a restart before there is some would
             // carry it again, and who takes it once knows it.
-            if self.write(changes).is_err() {
-                self.opened().posting.apply(&in_memory);
+            match self.write(changes) {
+                // Nobody waits for it but the room itself, which must not be forgotten before it is durable.
+                Ok(()) => self.hold(Vec::new(), Reply::None),
+                Err(_) => self.opened().posting.apply(&in_memory),
             }
         }
         self.carry_posts();
