@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::harness::{Client, Server};
+use crate::seeds::{choices, seed};
 
 /// What one client saw before the crash: messages by their numbers.
 type Seen = Vec<(u64, Value)>;
@@ -53,9 +53,7 @@ async fn all_messages(server: &Server, room: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn what_anybody_saw_is_there_after_kill_9_at_any_moment() {
-    let seed = std::env::var("DORMOUSE_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("DORMOUSE_TEST_SEED={seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
+    let mut rng = choices(seed(), 0);
     let mut server = Server::start().await;
     let rooms = ["a", "b", "c"];
     let mut checked = 0;

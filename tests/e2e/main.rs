@@ -3,11 +3,13 @@
 //! In reading order: how a client gets in, what it hears, what survives, what cannot do harm, how it ends.
 
 mod harness;
+mod seeds;
 
 mod bad_input;
 mod bench;
 mod command_line;
 mod compiled;
+mod damage;
 mod disk;
 mod door;
 mod durability;

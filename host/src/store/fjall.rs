@@ -4,6 +4,7 @@
 //! failed write or sync fjall poisons itself, and so do we: nothing is tried twice on one handle.
 
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use ::fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -32,7 +33,7 @@ pub enum OpenFailed {
 impl FjallDisk {
     /// Open the directory, or make it.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, OpenFailed> {
-        let open = || {
+        let open = || -> Result<Self, Error> {
             // Two workers flush and compact beside the rooms; more would take their cores.
             let database = Database::builder(path.join("store"))
                 .cache_size(cache_bytes)
@@ -43,12 +44,15 @@ impl FjallDisk {
             Ok(FjallDisk { database, rooms })
         };
         std::fs::create_dir_all(path).map_err(|error| OpenFailed::Disk(DiskError(error.to_string())))?;
-        open().map_err(|error: Error| match error {
-            Error::Locked => OpenFailed::InUse,
-            Error::Io(error) => OpenFailed::Disk(DiskError(error.to_string())),
+        match catch_unwind(AssertUnwindSafe(open)) {
+            Ok(Ok(disk)) => Ok(disk),
+            Ok(Err(Error::Locked)) => Err(OpenFailed::InUse),
+            Ok(Err(Error::Io(error))) => Err(OpenFailed::Disk(DiskError(error.to_string()))),
             // All that is left to go wrong while opening is content that does not fit its checksum or its form.
-            other => OpenFailed::Damaged(other.to_string()),
-        })
+            Ok(Err(other)) => Err(OpenFailed::Damaged(other.to_string())),
+            // Some of that it holds to be impossible.
+            Err(_) => Err(OpenFailed::Damaged("the engine panicked over what it read".into())),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ impl Mark {
         Ok(Mark { file, synced: clock::monotonic(), failed: false })
     }
 
-    /// The number; 0 where none was written, or a power loss tore it.
+    /// The number; 0 where none was written, or what was cannot be read.
     pub(super) fn read(&self) -> u64 {
         let mut bytes = [0; 16];
         match self.file.read_exact_at(&mut bytes, 0) {
@@ -36,9 +36,17 @@ impl Mark {
                 let (number, check) = bytes.split_at(8);
                 let number = u64::from_be_bytes(number.try_into().expect("split at 8"));
                 let check = u64::from_be_bytes(check.try_into().expect("split at 8"));
-                if check == !number { number } else { 0 }
+                if check == !number {
+                    return number;
+                }
+                tracing::warn!("the file `mark` is damaged: nobody can tell if the store has lost commits");
+                0
             }
-            Err(_) => 0,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            Err(error) => {
+                tracing::warn!(%error, "the file `mark` cannot be read: nobody can tell if the store has lost commits");
+                0
+            }
         }
     }
 

@@ -6,7 +6,9 @@
 //!
 //! Each room's commits are a dense sequence 1, 2, 3 …, and a commit names the number it expects: the log is the fence.
 
+mod directory;
 mod disk;
+mod examine;
 mod fjall;
 mod group;
 mod mark;
@@ -16,6 +18,7 @@ mod records;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,7 +76,7 @@ pub enum OpenError {
     #[error("{0} is in use by another process; stop that one, or pass --data to choose another directory")]
     InUse(PathBuf),
     /// The disk or the engine failed.
-    #[error("{path} cannot be opened; check that it is a directory this user can write to")]
+    #[error("{path} cannot be opened; check that it is a directory this user can write to, on a disk that works")]
     Disk {
         /// The data directory.
         path: PathBuf,
@@ -90,8 +93,8 @@ pub enum OpenError {
     },
     /// Commits that were acknowledged are not there any more.
     #[error(
-        "{path} has lost commits: {durable} groups were durable, and only {found} are found. A file was damaged or \
-         replaced; restore the directory from a backup, or remove its `mark` file to go on without what is lost"
+        "{path} has lost commits: {durable} groups were durable, and only {found} are found. {problem}; \
+         restore the directory from a backup, or remove its `mark` file to go on without what is lost"
     )]
     Behind {
         /// The data directory.
@@ -100,6 +103,8 @@ pub enum OpenError {
         durable: u64,
         /// The number of the last group found.
         found: u64,
+        /// Where they are missing.
+        problem: String,
     },
 }
 
@@ -193,19 +198,36 @@ impl Store {
     /// missing.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let wrap = |source| OpenError::Disk { path: path.to_owned(), source };
-        let disk = FjallDisk::open(path, options.cache_bytes).map_err(|error| match error {
-            fjall::OpenFailed::InUse => OpenError::InUse(path.to_owned()),
-            fjall::OpenFailed::Damaged(problem) => OpenError::Damaged { path: path.to_owned(), problem },
-            fjall::OpenFailed::Disk(source) => wrap(source),
-        })?;
+        let failed = |error: std::io::Error| wrap(DiskError(error.to_string()));
+        let damaged = |problem| OpenError::Damaged { path: path.to_owned(), problem };
+        directory::make(path).map_err(failed)?;
         let mark = mark::Mark::open(path).map_err(wrap)?;
         let durable = mark.read();
+        let behind = |found, problem| OpenError::Behind { path: path.to_owned(), durable, found, problem };
+        let files = path.join("store");
+        examine::examine(&files, durable).map_err(|refused| match refused {
+            examine::Refused::InUse => OpenError::InUse(path.to_owned()),
+            examine::Refused::Damaged(problem) => damaged(problem),
+            examine::Refused::Behind(found, problem) => behind(found, problem),
+            examine::Refused::Disk(error) => failed(error),
+        })?;
+        // Beyond what was examined, damage is met where it is read.
+        let unreadable = |error: OpenError| match examine::damaged_tables(&files).unwrap_or_default().first() {
+            Some(table) => damaged(format!("the file {} is not what was written", table.display())),
+            None => error,
+        };
+        let disk = FjallDisk::open(path, options.cache_bytes).map_err(|error| match error {
+            fjall::OpenFailed::InUse => OpenError::InUse(path.to_owned()),
+            fjall::OpenFailed::Damaged(problem) => unreadable(damaged(problem)),
+            fjall::OpenFailed::Disk(source) => unreadable(wrap(source)),
+        })?;
+        directory::sync(path).map_err(failed)?;
         let disk: Arc<dyn Disk> = Arc::new(disk);
-        let found = records::last_group(&*disk).map_err(wrap)?;
+        let found = records::last_group(&*disk).map_err(|error| unreadable(wrap(error)))?;
         if found < durable {
-            return Err(OpenError::Behind { path: path.to_owned(), durable, found });
+            return Err(behind(found, "a file was cut or replaced".into()));
         }
-        Self::start(disk, Some(mark), Some(path), options).map_err(wrap)
+        Self::start(disk, Some(mark), Some(path), options).map_err(|error| unreadable(wrap(error)))
     }
 
     /// A store that keeps everything in memory, for tests and for trying things out: the same contract, but for what a
@@ -226,10 +248,11 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, DiskError> {
         let epoch = records::epoch(&*disk)? + 1;
-        disk.write(vec![records::epoch_record(epoch)])?;
-        disk.sync()?;
         let next_room = AtomicU64::new(records::last_room(&*disk)? + 1);
         let last_group = records::last_group(&*disk)?;
+        // All is read before anything is changed.
+        disk.write(vec![records::epoch_record(epoch)])?;
+        disk.sync()?;
         let group = Group::start(disk.clone(), mark, last_group, options.queue_bytes);
         watch::start(path.map(Path::to_owned), options.clone(), &group);
         Ok(Store(Arc::new(Inner {
@@ -257,12 +280,15 @@ impl Store {
         }
         let owner = Owner::of(address, &self.0.owned)?;
         let (record, timers, posts) = self.0.read(|disk| {
-            let record = records::room(disk, address)?;
-            let (timers, posts) = match &record {
-                Some(record) => (records::timers(disk, record.id)?.collect(), records::posts(disk, record.id)?),
-                None => Default::default(),
+            let read = || {
+                let record = records::room(disk, address)?;
+                let (timers, posts) = match &record {
+                    Some(record) => (records::timers(disk, record.id)?.collect(), records::posts(disk, record.id)?),
+                    None => Default::default(),
+                };
+                Ok((record, timers, posts))
             };
-            Ok((record, timers, posts))
+            read().map_err(|error| unreadable("the records", address, &error))
         })?;
         let log = RoomLog {
             store: self.clone(),
@@ -281,12 +307,15 @@ impl Store {
 
     /// Every room that has a timer or a post, and when its first one is due. A room that has both comes twice.
     pub fn rooms_to_wake(&self) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
-        self.0.read(records::rooms_to_wake)
+        self.0.read(|disk| {
+            records::rooms_to_wake(disk).map_err(|error| unreadable("the timers and posts", &"all rooms", &error))
+        })
     }
 
     /// The names of rooms that have committed something, in order, beginning behind `after`.
     pub fn names(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<BTreeSet<String>, StorageFailed> {
-        self.0.read(|disk| records::names(disk, namespace, after, limit))
+        let read = |disk: &dyn Disk| records::names(disk, namespace, after, limit);
+        self.0.read(|disk| read(disk).map_err(|error| unreadable("the names", &namespace, &error)))
     }
 
     /// What it counts.
@@ -363,7 +392,7 @@ impl RoomLog {
 
     /// The room's storage, as it is on disk: what was handed in is seen when it is committed.
     pub fn reader(&self) -> RoomReader {
-        RoomReader { store: self.store.clone(), id: self.record.id }
+        RoomReader { store: self.store.clone(), id: self.record.id, address: self.owner.address.clone() }
     }
 
     /// Whether the disk, and the room, have space for these writes now. They are counted: commit them.
@@ -450,23 +479,52 @@ impl RoomLog {
 pub struct RoomReader {
     store: Store,
     id: u64,
+    address: Address,
 }
 
 impl RoomReader {
     /// The last post of another room that this one took.
     pub fn last_taken(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
-        self.store.0.read(|disk| records::last_taken(disk, self.id, sender))
+        let what = || format!("what came from {sender}");
+        let read = |disk: &dyn Disk| records::last_taken(disk, self.id, sender);
+        self.store.0.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
     }
 }
 
 impl Storage for RoomReader {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
-        self.store.0.read(|disk| Ok(disk.get(&records::entry_key(self.id, key))?))
+        let what = || format!("the entry `{}`", key.escape_ascii());
+        let read = |disk: &dyn Disk| disk.get(&records::entry_key(self.id, key));
+        self.store.0.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
     }
 
     fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
-        self.store.0.read(|disk| records::scan_entries(disk, self.id, range, visit))
+        let mut last = None;
+        let mut remember = |key: &Bytes, value: &Bytes| {
+            last = Some(key.clone());
+            visit(key, value)
+        };
+        let read = self.store.0.read(|disk| Ok(records::scan_entries(disk, self.id, range, &mut remember)));
+        read?.map_err(|error| {
+            let from = if range.reverse { &range.end } else { &range.start };
+            let what = match (last, from) {
+                (Some(last), _) => format!("the entry beside `{}`", last.escape_ascii()),
+                (None, Bound::Included(from) | Bound::Excluded(from)) => {
+                    format!("the first entry from `{}` on", from.escape_ascii())
+                }
+                (None, Bound::Unbounded) => "the first entry".into(),
+            };
+            unreadable(&what, &self.address, &error)
+        })
     }
+}
+
+/// What of which room cannot be read, and what now.
+fn unreadable(what: &str, of: &dyn fmt::Display, error: &DiskError) -> StorageFailed {
+    StorageFailed(format!(
+        "{what} of {of} cannot be read: {error}; check the disk, and restore the data directory from a backup if \
+         it is damaged"
+    ))
 }
 
 impl From<DiskError> for StorageFailed {

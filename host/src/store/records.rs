@@ -21,9 +21,12 @@ use serde::{Deserialize, Serialize};
 use super::DiskError;
 use super::disk::{Disk, Record};
 use crate::clock::UnixMillis;
-use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, StorageFailed, Timer, User};
+use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, Timer, User};
 
-const STORE: u8 = 0;
+const EPOCH_KEY: &[u8] = b"\0epoch";
+/// Where the number of the last group commit is.
+pub(super) const GROUP_KEY: &[u8] = b"\0group";
+
 const ROOM: u8 = 1;
 const ENTRY: u8 = 2;
 const TIMER: u8 = 3;
@@ -61,19 +64,19 @@ impl RoomRecord {
 }
 
 pub(super) fn epoch(disk: &dyn Disk) -> Result<u64, DiskError> {
-    read_number(disk, b"epoch")
+    read_number(disk, EPOCH_KEY)
 }
 
 pub(super) fn epoch_record(epoch: u64) -> Record {
-    (store_key(b"epoch"), Some(number(epoch)))
+    (Bytes::from_static(EPOCH_KEY), Some(number(epoch)))
 }
 
 pub(super) fn last_group(disk: &dyn Disk) -> Result<u64, DiskError> {
-    read_number(disk, b"group")
+    read_number(disk, GROUP_KEY)
 }
 
 pub(super) fn group_record(group: u64) -> Record {
-    (store_key(b"group"), Some(number(group)))
+    (Bytes::from_static(GROUP_KEY), Some(number(group)))
 }
 
 /// The highest id that any room has; 0 where there is none.
@@ -102,7 +105,7 @@ pub(super) fn names(
     namespace: &str,
     after: Option<&str>,
     limit: usize,
-) -> Result<BTreeSet<String>, StorageFailed> {
+) -> Result<BTreeSet<String>, DiskError> {
     let key = |name: &str, end: u8| Bytes::from([&[ROOM], namespace.as_bytes(), &[end], name.as_bytes()].concat());
     let start = after.map_or(Bound::Included(key("", 0)), |name| Bound::Excluded(key(name, 0)));
     let prefix = key("", 0).len();
@@ -118,7 +121,7 @@ pub(super) fn names(
         };
         names.len() < limit && damage.is_none()
     })?;
-    damage.map_or(Ok(names), |damage| Err(damage.into()))
+    damage.map_or(Ok(names), Err)
 }
 
 pub(super) fn entry_key(id: u64, key: &[u8]) -> Bytes {
@@ -134,7 +137,7 @@ pub(super) fn scan_entries(
     id: u64,
     range: &Range,
     visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool,
-) -> Result<(), StorageFailed> {
+) -> Result<(), DiskError> {
     let bound = |bound: &Bound<Bytes>, open: Bound<Bytes>| match bound {
         Bound::Included(key) => Bound::Included(entry_key(id, key)),
         Bound::Excluded(key) => Bound::Excluded(entry_key(id, key)),
@@ -143,7 +146,7 @@ pub(super) fn scan_entries(
     let start = bound(&range.start, Bound::Included(entry_key(id, b"")));
     let end = bound(&range.end, Bound::Excluded(entry_key(id + 1, b"")));
     let prefix = entry_key(id, b"").len();
-    Ok(disk.scan((start, end), range.reverse, &mut |key, value| visit(&key.slice(prefix..), &value))?)
+    disk.scan((start, end), range.reverse, &mut |key, value| visit(&key.slice(prefix..), &value))
 }
 
 pub(super) fn timer(id: u64, name: &str, timer: Option<&Timer>) -> Record {
@@ -242,7 +245,7 @@ pub(super) fn taken(id: u64, sender: &Address, taken: PostNumber) -> Record {
     (taken_key(id, sender), Some(number(taken.0)))
 }
 
-pub(super) fn last_taken(disk: &dyn Disk, id: u64, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
+pub(super) fn last_taken(disk: &dyn Disk, id: u64, sender: &Address) -> Result<Option<PostNumber>, DiskError> {
     let key = taken_key(id, sender);
     let Some(value) = disk.get(&key)? else { return Ok(None) };
     let number = value.as_ref().try_into().map_err(|_| damaged(&key))?;
@@ -254,7 +257,7 @@ fn taken_key(id: u64, sender: &Address) -> Bytes {
 }
 
 /// Every room that has a timer or a post, and when its first is due; a room with both comes twice.
-pub(super) fn rooms_to_wake(disk: &dyn Disk) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
+pub(super) fn rooms_to_wake(disk: &dyn Disk) -> Result<Vec<(Address, UnixMillis)>, DiskError> {
     let mut found = Vec::<Result<(u64, UnixMillis), DiskError>>::new();
     for waking in [TIMER, POST] {
         // Both kinds of records begin with the time at which they are due.
@@ -273,7 +276,7 @@ pub(super) fn rooms_to_wake(disk: &dyn Disk) -> Result<Vec<(Address, UnixMillis)
         let name = disk.get(&key)?.ok_or_else(|| damaged(&key))?;
         Ok((read_address(&name).ok_or_else(|| damaged(&key))?, at))
     });
-    rooms.collect::<Result<_, DiskError>>().map_err(Into::into)
+    rooms.collect()
 }
 
 fn read_timer(key: &Bytes, mut value: Bytes) -> Result<(u64, Timer), DiskError> {
@@ -283,11 +286,10 @@ fn read_timer(key: &Bytes, mut value: Bytes) -> Result<(u64, Timer), DiskError> 
     Ok((id_of(key)?, Timer { name, at, attempt, payload: value }))
 }
 
-fn read_number(disk: &dyn Disk, name: &[u8]) -> Result<u64, DiskError> {
-    let key = store_key(name);
-    match disk.get(&key)? {
+fn read_number(disk: &dyn Disk, key: &[u8]) -> Result<u64, DiskError> {
+    match disk.get(key)? {
         None => Ok(0),
-        Some(value) => Ok(u64::from_be_bytes(value.as_ref().try_into().map_err(|_| damaged(&key))?)),
+        Some(value) => Ok(u64::from_be_bytes(value.as_ref().try_into().map_err(|_| damaged(key))?)),
     }
 }
 
@@ -303,10 +305,6 @@ fn id_of(key: &Bytes) -> Result<u64, DiskError> {
 
 fn number(number: u64) -> Bytes {
     Bytes::copy_from_slice(&number.to_be_bytes())
-}
-
-fn store_key(name: &[u8]) -> Bytes {
-    [&[STORE], name].concat().into()
 }
 
 fn room_key(address: &Address) -> Bytes {

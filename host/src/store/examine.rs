@@ -1,0 +1,319 @@
+//! Looks at fjall's files before fjall does, so that damage is refused while nothing has been changed.
+//!
+//! fjall takes the first thing in a journal that it cannot read for the end that a crash left, and cuts off what
+//! follows. A batch that it can read and whose checksum is wrong it refuses for good, though a power loss leaves just
+//! that when a batch's pages reach the disk in another order. A batch's checksum does not cover its sequence number.
+//! And of the small files that say which tables there are it believes every byte.
+//!
+//! So we read the journals first. Whole batches, with growing sequence numbers and dense group numbers, are what was
+//! written; what follows the last of them is cut off here where the mark says that it was never durable, and refused
+//! where it was.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::Hasher;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+
+use super::records;
+
+/// What fjall ends each batch with. The last byte is the version of its format; another is refused by fjall itself.
+const TRAILER: [u8; 4] = *b"FJL\x03";
+/// fjall keeps the highest bit for itself.
+const SEQUENCE_NUMBERS: u64 = 1 << 63;
+
+/// Why the files must not be opened.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Another process has them open.
+    InUse,
+    /// What is on disk is not what was written; the text names the file and the place.
+    Damaged(String),
+    /// The same, and this is the number of the last group that is found.
+    Behind(u64, String),
+    /// They cannot be read.
+    Disk(io::Error),
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Refused::Disk(error)
+    }
+}
+
+/// Find damage in fjall's directory, and cut off what a crash left of a commit that was never durable. `durable` is the
+/// number of the last group known to be; 0 where nothing is known.
+pub(super) fn examine(store: &Path, durable: u64) -> Result<(), Refused> {
+    // While another process writes to them, its last batch would look torn.
+    let _lock = match File::open(store.join("lock")) {
+        Ok(lock) => match lock.try_lock() {
+            Ok(()) => lock,
+            Err(TryLockError::WouldBlock) => return Err(Refused::InUse),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        },
+        // Nothing was ever written here, or fjall will say what is wrong.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if durable > 0 {
+        examine_versions(&store.join("keyspaces"))?;
+    }
+    examine_journals(&journals(store)?, durable)
+}
+
+fn damaged(file: &Path) -> Refused {
+    Refused::Damaged(format!("the file {} is not what was written", file.display()))
+}
+
+/// Each keyspace's `current` names the file that says which tables it has, and the checksum of that file. fjall removes
+/// the tables that are not in it, and a keyspace without `current`.
+fn examine_versions(keyspaces: &Path) -> Result<(), Refused> {
+    for keyspace in fs::read_dir(keyspaces)? {
+        let keyspace = keyspace?.path();
+        let path = keyspace.join("current");
+        let current = match fs::read(&path) {
+            Ok(current) => current,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged(&path)),
+            Err(error) => return Err(error.into()),
+        };
+        let (Some((number, rest)), 25) = (current.split_first_chunk(), current.len()) else {
+            return Err(damaged(&path));
+        };
+        let (checksum, _) = rest.split_first_chunk().expect("the length was checked");
+        let version = keyspace.join(format!("v{}", u64::from_le_bytes(*number)));
+        match fs::read(&version) {
+            Ok(bytes) if xxh3_128(&bytes) == u128::from_le_bytes(*checksum) => {}
+            Ok(_) => {
+                let (path, version) = (path.display(), version.display());
+                return Err(Refused::Damaged(format!("the file {path} or {version} is not what was written")));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged(&path)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The tables that are not what was written, for an error to name. It reads all there are: fjall checks each block when
+/// it is used, and that is enough for anybody who does not want to know which file it was in.
+pub(super) fn damaged_tables(store: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut damaged = Vec::new();
+    for keyspace in fs::read_dir(store.join("keyspaces"))? {
+        let keyspace = keyspace?.path();
+        let current = fs::read(keyspace.join("current"))?;
+        let number = current.first_chunk().ok_or(io::ErrorKind::InvalidData)?;
+        let version = fs::read(keyspace.join(format!("v{}", u64::from_le_bytes(*number))))?;
+        for table in fs::read_dir(keyspace.join("tables"))? {
+            let table = table?.path();
+            let mut hash = Xxh3Default::new();
+            io::copy(&mut File::open(&table)?, &mut Hashed(&mut hash))?;
+            // The version holds the checksum of each of its tables.
+            if !version.windows(16).any(|bytes| bytes == hash.digest128().to_le_bytes()) {
+                damaged.push(table);
+            }
+        }
+    }
+    damaged.sort();
+    Ok(damaged)
+}
+
+struct Hashed<'a>(&'a mut Xxh3Default);
+
+impl io::Write for Hashed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The journals, the oldest first. All but the last are complete.
+fn journals(store: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut journals = Vec::new();
+    for file in fs::read_dir(store)? {
+        let path = file?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(number) = name.and_then(|name| name.strip_suffix(".jnl")).and_then(|name| name.parse::<u64>().ok())
+        {
+            journals.push((number, path));
+        }
+    }
+    journals.sort();
+    Ok(journals.into_iter().map(|(_, path)| path).collect())
+}
+
+fn examine_journals(journals: &[PathBuf], durable: u64) -> Result<(), Refused> {
+    let mut last = Last::default();
+    for (nth, path) in journals.iter().enumerate() {
+        let mut journal = Journal::open(path)?;
+        while journal.next_follows(&mut last)? {}
+        let end = journal.whole;
+        if journal.rest_is_empty()? {
+            continue;
+        }
+        let place = format!("the journal {} is not what was written behind its byte {end}", path.display());
+        let complete = nth + 1 < journals.len();
+        match last.group {
+            Some(group) if group < durable => return Err(Refused::Behind(group, place)),
+            None if durable > 0 => return Err(Refused::Damaged(place)),
+            _ if complete => return Err(Refused::Damaged(place)),
+            _ => {}
+        }
+        tracing::info!(journal = %path.display(), end, "a crash left a part of a commit that was never durable: cut");
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(end)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// What the batches so far ended with.
+#[derive(Default)]
+struct Last {
+    sequence: Option<u64>,
+    group: Option<u64>,
+}
+
+struct Journal {
+    file: BufReader<File>,
+    length: u64,
+    /// Bytes of it that were not read yet.
+    left: u64,
+    /// Where the last whole batch ends.
+    whole: u64,
+    hash: Xxh3Default,
+}
+
+/// The next bytes are no whole batch.
+struct NoBatch;
+
+impl Journal {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let file = BufReader::with_capacity(1 << 16, file);
+        Ok(Journal { file, length, left: length, whole: 0, hash: Xxh3Default::new() })
+    }
+
+    /// Whether one more whole batch follows, and goes on where the last one ended.
+    fn next_follows(&mut self, last: &mut Last) -> io::Result<bool> {
+        let Ok((sequence, group)) = self.batch()? else { return Ok(false) };
+        let follows = sequence < SEQUENCE_NUMBERS
+            && last.sequence.is_none_or(|before| sequence > before)
+            && group.is_none_or(|group| last.group.is_none_or(|before| group == before + 1));
+        if follows {
+            *last = Last { sequence: Some(sequence), group: group.or(last.group) };
+            self.whole = self.length - self.left;
+        }
+        Ok(follows)
+    }
+
+    /// A batch: its sequence number, and the group it carries.
+    fn batch(&mut self) -> io::Result<Result<(u64, Option<u64>), NoBatch>> {
+        match self.read_batch() {
+            Ok(batch) => Ok(Ok(batch)),
+            Err(Some(error)) => Err(error),
+            Err(None) => Ok(Err(NoBatch)),
+        }
+    }
+
+    /// `None` as an error: what follows is no whole batch.
+    fn read_batch(&mut self) -> Result<(u64, Option<u64>), Option<io::Error>> {
+        self.hash.reset();
+        let [1] = self.bytes()? else { return Err(None) };
+        let items = u32::from_le_bytes(self.bytes()?);
+        let sequence = u64::from_le_bytes(self.bytes()?);
+        // The checksum is that of what follows, up to the end's tag.
+        self.hash.reset();
+        let mut group = None;
+        for _ in 0..items {
+            match self.bytes()? {
+                [2] => {
+                    let [_, compression] = self.bytes()?;
+                    let _keyspace: [u8; 8] = self.bytes()?;
+                    let key_length = u16::from_le_bytes(self.bytes()?);
+                    let _length: [u8; 4] = self.bytes()?;
+                    let length = u32::from_le_bytes(self.bytes()?);
+                    let is_group = self.is_next(records::GROUP_KEY, key_length)?;
+                    if is_group && length == 8 && compression == 0 {
+                        group = Some(u64::from_be_bytes(self.bytes()?));
+                    } else {
+                        self.pass(u64::from(length))?;
+                    }
+                }
+                [4] => self.pass(8)?,
+                _ => return Err(None),
+            }
+        }
+        let checksum = self.hash.finish();
+        let [3] = self.bytes()? else { return Err(None) };
+        let ok = u64::from_le_bytes(self.bytes()?) == checksum && self.bytes()? == TRAILER;
+        if ok { Ok((sequence, group)) } else { Err(None) }
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Option<io::Error>> {
+        let mut bytes = [0; N];
+        self.take(N as u64)?;
+        self.file.read_exact(&mut bytes).map_err(Some)?;
+        self.hash.update(&bytes);
+        Ok(bytes)
+    }
+
+    /// Pass over a key; whether it is this one.
+    fn is_next(&mut self, key: &[u8], length: u16) -> Result<bool, Option<io::Error>> {
+        if usize::from(length) != key.len() {
+            self.pass(u64::from(length))?;
+            return Ok(false);
+        }
+        let mut same = true;
+        for expected in key {
+            same &= self.bytes()? == [*expected];
+        }
+        Ok(same)
+    }
+
+    fn pass(&mut self, length: u64) -> Result<(), Option<io::Error>> {
+        self.take(length)?;
+        let mut left = length;
+        while left > 0 {
+            let bytes = self.file.fill_buf().map_err(Some)?;
+            let some = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            if some == 0 {
+                return Err(None);
+            }
+            self.hash.update(&bytes[..some]);
+            self.file.consume(some);
+            left -= some as u64;
+        }
+        Ok(())
+    }
+
+    /// Nothing is read that the file is too short for, whatever a damaged length says.
+    fn take(&mut self, length: u64) -> Result<(), Option<io::Error>> {
+        self.left = self.left.checked_sub(length).ok_or(None)?;
+        Ok(())
+    }
+
+    /// Whether nothing was ever written behind the last whole batch: journals are made longer than they are needed.
+    fn rest_is_empty(&mut self) -> io::Result<bool> {
+        let mut at = self.whole;
+        loop {
+            // Where nothing was written there is nothing to read.
+            at = match rustix::fs::seek(self.file.get_ref(), rustix::fs::SeekFrom::Data(at)) {
+                Ok(at) => at,
+                Err(rustix::io::Errno::NXIO) => return Ok(true),
+                Err(error) => return Err(error.into()),
+            };
+            self.file.seek(SeekFrom::Start(at))?;
+            let bytes = self.file.fill_buf()?;
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            at += bytes.len() as u64;
+        }
+    }
+}
