@@ -10,7 +10,10 @@ SERVE_DATA ?= ./dormouse-serve-data
 WASMTIME ?= wasmtime
 WASMTIME_VERSION = 48.0.8
 
-.PHONY: run serve-wasm serve-component test lint bench instructions compare curves compare-setup setup client-setup javascript conformance-setup clean
+# For `make durability`.
+ROUNDS ?= 100
+
+.PHONY: run serve-wasm serve-component test durability lint bench instructions compare curves compare-setup setup client-setup javascript conformance-setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
@@ -28,6 +31,10 @@ test: setup client-setup javascript conformance-setup ## Every test: Rust's, the
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
 	cargo test --workspace --exclude unruly --no-fail-fast
 	cd client && CHROMIUM=$(CHROMIUM) npm test
+
+durability: setup ## Crash it ROUNDS=100 times and more, and check what clients were told; SEED=1 repeats its choices
+	DORMOUSE_TEST_ROUNDS=$(ROUNDS) $(if $(SEED),DORMOUSE_TEST_SEED=$(SEED)) \
+		cargo test --workspace --exclude unruly --test e2e -- --nocapture $(or $(ARGS),stays_true changed_byte power_loss)
 
 lint: setup client-setup ## Format, lints and types, warnings as errors
 	cargo fmt --all --check

@@ -37,7 +37,7 @@ pub mod guest;
 mod metrics;
 pub mod model;
 pub mod outbound;
-mod pressure;
+pub mod pressure;
 pub mod revocations;
 pub mod room;
 pub mod store;

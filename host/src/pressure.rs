@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How often the process looks at itself. It can grow by some hundred megabytes meanwhile.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How much shorter queues are under pressure.
 const SHORTER: usize = 16;
 /// What the process may have where nothing else is said, in percent of what the machine or its control group has: the
@@ -20,7 +20,7 @@ const GROUP_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/me
 
 /// Whether the process has more memory than it should.
 #[derive(Debug)]
-pub(crate) struct Pressure {
+pub struct Pressure {
     most_bytes: u64,
     has_bytes: AtomicU64,
     is_high: AtomicBool,
@@ -28,23 +28,27 @@ pub(crate) struct Pressure {
 
 /// What has changed since the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub enum Change {
+    /// There is too much now.
     Began,
+    /// There is still too much.
     Goes,
+    /// There is no longer too much.
     Ended,
+    /// There was not too much, and is not.
     None,
 }
 
 impl Pressure {
     /// Pressure above so many bytes; 0 for what this machine can give.
-    pub(crate) fn above(most_bytes: u64) -> Self {
+    pub fn above(most_bytes: u64) -> Self {
         let most_bytes =
             if most_bytes > 0 { most_bytes } else { total().map_or(u64::MAX, |total| total / 100 * PERCENT) };
         Pressure { most_bytes, has_bytes: AtomicU64::new(resident().unwrap_or(0)), is_high: AtomicBool::new(false) }
     }
 
     /// Look at the process.
-    pub(crate) fn look(&self) -> Change {
+    pub fn look(&self) -> Change {
         match resident() {
             Some(bytes) => self.set(bytes),
             None => Change::None,
@@ -66,22 +70,22 @@ impl Pressure {
     }
 
     /// Whether there is too much.
-    pub(crate) fn is_high(&self) -> bool {
+    pub fn is_high(&self) -> bool {
         self.is_high.load(Ordering::Relaxed)
     }
 
     /// How long a queue may be now that may be so long otherwise.
-    pub(crate) fn shorten(&self, most: usize) -> usize {
+    pub fn shorten(&self, most: usize) -> usize {
         if self.is_high() { (most / SHORTER).max(1) } else { most }
     }
 
     /// What the process had at the last look, in bytes.
-    pub(crate) fn has_bytes(&self) -> u64 {
+    pub fn has_bytes(&self) -> u64 {
         self.has_bytes.load(Ordering::Relaxed)
     }
 
     /// What it may have, in bytes.
-    pub(crate) fn most_bytes(&self) -> u64 {
+    pub fn most_bytes(&self) -> u64 {
         self.most_bytes
     }
 }

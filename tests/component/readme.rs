@@ -1,5 +1,8 @@
 //! What the README shows is what is tested here.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use dormouse_bundle::COUNTER;
 use dormouse_test::{Message, TestRoom};
 
@@ -14,31 +17,49 @@ fn the_rooms_and_hosts_in_the_readme_are_the_ones_that_are_built() {
 
 #[test]
 fn every_promise_in_the_readme_names_a_test_that_exists() {
-    let tests = concat!(
-        include_str!("chat.rs"),
-        include_str!("contract.rs"),
-        include_str!("determinism.rs"),
-        include_str!("presence.rs"),
-        include_str!("versions.rs"),
-        include_str!("sandbox.rs"),
-        include_str!("../e2e/disk.rs"),
-        include_str!("../e2e/durability.rs"),
-        include_str!("../e2e/hibernation.rs"),
-        include_str!("../e2e/joining.rs"),
-        include_str!("../e2e/limits.rs"),
-        include_str!("../e2e/ordering.rs"),
-        include_str!("../e2e/reaching.rs"),
-        include_str!("../e2e/sandbox.rs"),
-        include_str!("../e2e/shutdown.rs"),
-        include_str!("../e2e/timers.rs"),
-    );
-    let promises = README.split_once("\n## The promises\n").expect("there is such a section").1;
-    let promises = promises.split_once("\n## ").expect("others follow").0;
-    let named = promises.split('`').skip(1).step_by(2).filter_map(|name| name.rsplit("::").next());
-    let named = named.filter(|name| name.contains('_')).collect::<Vec<_>>();
-    assert!(named.len() >= 8, "only {named:?}");
-    for name in named {
-        assert!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
+    assert!(tests_named_in(README, "The promises") >= 8);
+}
+
+#[test]
+fn every_threat_and_fault_names_a_test_that_exists() {
+    assert!(tests_named_in(include_str!("../../ARCHITECTURE.md"), "Threats and faults") >= 20);
+}
+
+/// How many tests a section names, such as `e2e::limits::a_full_room_says_so`. Each must be there, in the file it is said
+/// to be in.
+fn tests_named_in(text: &str, section: &str) -> usize {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = Vec::new();
+    for folder in ["tests/component", "tests/conformance", "tests/e2e", "tests/serve", "host/src"] {
+        collect(&repository.join(folder), &mut files);
+    }
+    let section = text.split_once(&format!("\n## {section}\n")).expect("there is such a section").1;
+    let section = section.split("\n## ").next().expect("there is always a first part");
+    let names = section.split('`').skip(1).step_by(2).filter(|name| name.contains("::"));
+    let names =
+        names.filter(|name| name.rsplit("::").next().is_some_and(|name| name.contains('_'))).collect::<Vec<_>>();
+    for name in &names {
+        let mut parts = name.rsplit("::");
+        let function = format!("fn {}(", parts.next().expect("there is always a first part"));
+        let module = parts.find(|part| *part != "tests").expect("it is in a module");
+        let is_there = |(path, text): &(PathBuf, String)| {
+            path.components().any(|part| Path::new(&part).file_stem().is_some_and(|stem| stem == module))
+                && text.contains(&function)
+        };
+        assert!(files.iter().any(is_there), "there is no test {name}");
+    }
+    names.len()
+}
+
+fn collect(folder: &Path, files: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            files.push((path, text));
+        }
     }
 }
 

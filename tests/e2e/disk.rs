@@ -3,13 +3,16 @@
 //! These run the host in this process, on a disk that fails when it is told to.
 
 use std::ops::Bound;
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse::config::{Config, Namespace};
 use dormouse::store::{Disk, DiskError, MemoryDisk, Record, Store, StoreOptions};
 use dormouse::{Host, model};
+use futures_util::future::{Either, select};
 use serde_json::json;
 
 use crate::harness::{self, BASE};
@@ -240,7 +243,40 @@ async fn turns_that_run_ahead_of_the_disk_are_heard_when_it_has_come_so_far_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_is_stuck_nothing_is_said_and_what_needs_no_disk_does_not_wait() {
+    const PING: &str = r#"{"type":"ping"}"#;
+    let disk = Arc::new(HeldDisk::default());
+    disk.let_go(1);
+    let host = host(disk.clone()).await;
+    let at_last = AtLast(disk.clone());
+    let address = host.address().unwrap();
+    let (mut ana, mut bo) = (join(&host, "lobby").await, join(&host, "garden").await);
+    for client in [&mut ana, &mut bo] {
+        client.hears_a("history").await;
+    }
+    ana.chats("one").await;
+    disk.holds().await;
+    bo.chats("two").await;
+    // Others come, ask and are answered; rooms that have written say nothing.
+    let mut cy = join(&host, "elsewhere").await;
+    assert_eq!(cy.hears().await["type"], "history");
+    let path = format!("{BASE}/rooms/nowhere/messages?token=1:ana");
+    assert_eq!(harness::request(address, hyper::Method::GET, &path, &[], "").await.status, 200);
+    assert_eq!(harness::request(address, hyper::Method::GET, "/healthz", &[], "").await.status, 200);
+    for client in [&mut ana, &mut bo, &mut cy] {
+        client.says(PING).await;
+        assert_eq!(client.hears().await["type"], "pong");
+    }
+    drop(at_last);
+    assert_eq!(ana.hears_content().await, "one");
+    assert_eq!(bo.hears_content().await, "two");
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_room_is_there_while_news_of_its_post_is_on_its_way_to_the_disk() {
+    /// For what must not happen to happen.
+    const TIME: Duration = Duration::from_millis(50);
     let disk = Arc::new(HeldDisk::default());
     disk.let_go(1);
     let host = callers(disk.clone(), "http://localhost").await;
@@ -258,14 +294,18 @@ async fn a_room_is_there_while_news_of_its_post_is_on_its_way_to_the_disk() {
     };
     let (posted, ()) = tokio::join!(posting, syncs);
     assert_eq!(posted.unwrap()["posted"], true);
-    // That it is done with is on its way. The room has nothing to do, and is asked to go again and again.
-    for _ in 0..20 {
-        poster.hibernate();
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
-    let asked = tell(&host, "poster", json!({ "do": "waiting" }));
-    let let_go = async { drop(at_last) };
-    let (answer, ()) = tokio::join!(asked, let_go);
+    // That it is done with is on its way. The room has nothing to do, and is asked to go.
+    poster.hibernate();
+    tokio::time::sleep(TIME).await;
+    let answer = {
+        let asked = pin!(tell(&host, "poster", json!({ "do": "waiting" })));
+        let asked = match select(asked, pin!(tokio::time::sleep(TIME))).await {
+            Either::Left((answer, _)) => panic!("it answers before what it has seen is durable: {answer:?}"),
+            Either::Right(((), asked)) => asked,
+        };
+        drop(at_last);
+        asked.await
+    };
     assert_eq!(answer.expect("it is there")["waiting"], 0);
     host.shutdown().await;
 }

@@ -2,13 +2,17 @@
 //!
 //! In reading order: how a client gets in, what it hears, what survives, what cannot do harm, how it ends.
 
+mod checker;
+mod fault_disk;
 mod harness;
 mod seeds;
+mod talkers;
 
 mod bad_input;
 mod bench;
 mod command_line;
 mod compiled;
+mod crashes;
 mod damage;
 mod disk;
 mod door;
@@ -22,6 +26,7 @@ mod joining;
 mod limits;
 mod new;
 mod ordering;
+mod power;
 mod reaching;
 mod renewal;
 mod revoking;

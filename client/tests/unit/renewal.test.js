@@ -96,7 +96,7 @@ describe("a token that will expire", () => {
     expect(ana.asked.length).toBe(1);
   });
 
-  test("that comes when the room was left is not shown", async () => {
+  test("that comes for a connection that is over is not shown on the next one", async () => {
     /** @type {(credentials: { token: string }) => void} */
     let give = () => {};
     const first = tokenFor(3_600);
@@ -104,9 +104,13 @@ describe("a token that will expire", () => {
       credentials: ({ expiring }) => (expiring ? new Promise((resolve) => (give = resolve)) : { token: first }),
     });
     await pass(42 * MINUTE);
-    all.room.close();
-    give({ token: tokenFor(3_600, "b") });
-    await pass(MINUTE);
+    const late = give;
+    all.room.reconnect();
+    await pass(0);
+    all.network.last.accept();
+    late({ token: tokenFor(3_600, "b") });
+    await pass(MINUTE / 2);
+    expect(all.network.sockets.length).toBe(2);
     expect(shown(all)).toEqual([]);
   });
 

@@ -137,7 +137,7 @@ impl Rooms {
     /// The rooms of `namespaces`, kept in `store`. Must be called in a tokio runtime.
     ///
     /// Fails: where the store's timers and posts cannot be read.
-    pub(crate) fn start(
+    pub fn start(
         store: Store,
         namespaces: BTreeMap<String, Namespace>,
         limits: Arc<Limits>,

@@ -499,20 +499,19 @@ impl Storage for RoomReader {
     }
 
     fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
-        let mut last = None;
-        let mut remember = |key: &Bytes, value: &Bytes| {
-            last = Some(key.clone());
+        let mut seen = 0;
+        let mut count = |key: &Bytes, value: &Bytes| {
+            seen += 1;
             visit(key, value)
         };
-        let read = self.store.0.read(|disk| Ok(records::scan_entries(disk, self.id, range, &mut remember)));
+        let read = self.store.0.read(|disk| Ok(records::scan_entries(disk, self.id, range, &mut count)));
         read?.map_err(|error| {
             let from = if range.reverse { &range.end } else { &range.start };
-            let what = match (last, from) {
-                (Some(last), _) => format!("the entry beside `{}`", last.escape_ascii()),
-                (None, Bound::Included(from) | Bound::Excluded(from)) => {
-                    format!("the first entry from `{}` on", from.escape_ascii())
+            let what = match from {
+                Bound::Included(from) | Bound::Excluded(from) => {
+                    format!("entry number {} from `{}` on", seen + 1, from.escape_ascii())
                 }
-                (None, Bound::Unbounded) => "the first entry".into(),
+                Bound::Unbounded => format!("entry number {}", seen + 1),
             };
             unreadable(&what, &self.address, &error)
         })

@@ -3,12 +3,19 @@
 //! A request's body is a command, `{"do": …}`; a message is one too, whose answer goes to the sender. `say` is the command
 //! that another room gets.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use dormouse_room::storage::Counter;
-use dormouse_room::{Error, Message, Request, Response, Result, Room, Socket, User, outbox, rooms, sockets, web};
+use dormouse_room::{
+    Error, Message, Request, Response, Result, Room, Socket, Timer, User, outbox, rooms, sockets, storage, timers, web,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 const COUNT: Counter = Counter::new("count");
+/// What the keys of counts under a name begin with.
+const MARK: &str = "mark ";
 
 struct Caller;
 
@@ -41,6 +48,14 @@ enum Command {
     PostMuch { namespace: String, name: String, bytes: usize },
     /// How many posts wait.
     Waiting,
+    /// Count under a name.
+    Mark { name: String },
+    /// Count under a name, and have another room of the namespace do so too: in one turn.
+    MarkAndPost { name: String, namespace: String, room: String },
+    /// Count under a name after so many milliseconds.
+    MarkLater { name: String, after: u64 },
+    /// All counts by their names.
+    Marks,
     /// Ask a server.
     Fetch { origin: String, path: String, body: Option<String> },
 }
@@ -58,6 +73,10 @@ impl Room for Caller {
         let (_, answer) = obey(command, None)?;
         sender.send_json(&answer)?;
         sockets::everyone().except(sender).broadcast_json(&answer)
+    }
+
+    fn timer(&mut self, timer: Timer) -> Result<()> {
+        mark(&timer.name)
     }
 
     fn request(&mut self, request: Request) -> Result<Response> {
@@ -126,6 +145,27 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
                 Err(error) => json!({ "error": format!("{error:?}") }),
             }
         }
+        Command::Mark { name } => {
+            mark(&name)?;
+            json!({ "marked": true })
+        }
+        Command::MarkAndPost { name, namespace, room } => {
+            mark(&name)?;
+            let say = json!({ "do": "mark", "name": name });
+            outbox::to_room(&namespace, &room).post(Request::post("/").with_json(&say)?)?;
+            json!({ "posted": true })
+        }
+        Command::MarkLater { name, after } => {
+            timers::set_after(&name, Duration::from_millis(after), "")?;
+            json!({ "set": true })
+        }
+        Command::Marks => {
+            let marks = storage::prefix(MARK).list().into_iter().map(|(key, count)| {
+                let name = String::from_utf8_lossy(&key[MARK.len()..]).into_owned();
+                Ok::<_, Error>((name, serde_json::from_slice::<u64>(&count)?))
+            });
+            json!(marks.collect::<Result<BTreeMap<_, _>>>()?)
+        }
         Command::Waiting => json!({ "waiting": outbox::waiting() }),
         Command::Fetch { origin, path, body } => {
             let request = match body {
@@ -143,6 +183,12 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
         }
     };
     Ok((200, answer))
+}
+
+fn mark(name: &str) -> Result<()> {
+    let key = format!("{MARK}{name}");
+    let count = storage::get_json::<u64>(&key)?.unwrap_or(0);
+    storage::put_json(&key, &(count + 1))
 }
 
 fn call(namespace: &str, name: &str, say: &Value, user: Option<String>) -> Result<Value> {
