@@ -15,12 +15,13 @@ use dormouse::room::{Namespace, Rooms};
 use dormouse::store::{Store, StoreOptions};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
+use serde_json::json;
 
 use crate::checker::Violation;
 use crate::fault_disk::{Fault, FaultDisk};
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, within};
 use crate::seeds::{Progress, choices, rounds, seed};
-use crate::talkers::Cast;
+use crate::talkers::{Cast, World};
 
 /// Crashes before a host that stays.
 const CRASHES: usize = 3;
@@ -155,4 +156,27 @@ async fn the_checker_sees_timers_and_posts_that_are_lost_and_posts_that_come_twi
     assert!(is_seen(TIMERS, |one| matches!(one, Violation::Lost(what) if what.contains("timer"))).await);
     assert!(is_seen(POSTS, |one| matches!(one, Violation::Torn(_))).await);
     assert!(is_seen(TAKEN, |one| matches!(one, Violation::Twice(_))).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timer_that_fell_due_while_the_disk_could_not_be_read_fires_when_it_can() {
+    let disk = FaultDisk::new(BTreeMap::new(), Fault::None, 0);
+    let rooms = open(disk.clone()).unwrap();
+    let set = json!({ "do": "mark-later", "name": "rings", "after": 300 });
+    assert_eq!(rooms.tell("desk", &set).await.unwrap()["set"], true);
+    let until = async |condition: &dyn Fn() -> bool| {
+        within(async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    };
+    until(&|| rooms.running() == 0).await;
+    disk.fail_reads(true);
+    until(&|| disk.struck()).await;
+    disk.fail_reads(false);
+    // Nobody visits the room: what it wrote shows on the disk.
+    until(&|| disk.found().keys().any(|key| key.ends_with(b"mark rings"))).await;
+    rooms.drain(Duration::from_secs(5)).await;
 }

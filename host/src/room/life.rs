@@ -126,7 +126,10 @@ impl Room {
     async fn live(mut self) {
         match self.events().await {
             Ok(()) => self.life = None,
-            Err(broken) => tracing::error!(error = %broken, "the room is broken; its clients are asked to come back"),
+            Err(broken) => {
+                tracing::error!(error = %broken, "the room is broken; its clients are asked to come back");
+                self.look_again();
+            }
         }
         // A room that still has its life here could not rest: dropping it closes what it leaves behind.
     }
@@ -159,6 +162,17 @@ impl Room {
         }
     }
 
+    /// A broken room may have been woken for a timer or a post, which nobody else will wake it for.
+    fn look_again(&mut self) {
+        // What failed for good is as it was after a restart, and not before.
+        if !matches!(self.shared.store.refuses(), Some(CommitError::Failed(_)))
+            && let Some(wait) = policy::timer_backoff(1, rand::random())
+        {
+            let address = self.life().address.clone();
+            self.shared.wheel.set(&address, None, clock::unix_millis() + wait.as_millis() as u64);
+        }
+    }
+
     fn open(&mut self) -> Result<(), Broken> {
         let life = self.life();
         if life.opened.is_some() {
@@ -169,6 +183,10 @@ impl Room {
         let ledger = Arc::new(Ledger::new(log.reader()));
         let posting = Posting::new(posts);
         let wakes_at = timers.earliest().into_iter().chain(posting.next_at(log.number())).min();
+        if let Some(at) = wakes_at {
+            // It is set already, unless an earlier life was woken for it and broke.
+            self.shared.wheel.set(&address, Some(at), at);
+        }
         self.mailbox.outbox.begin(log.number());
         let lent = Lent {
             address,
