@@ -13,6 +13,9 @@ WASMTIME_VERSION = 48.0.8
 # For `make durability`.
 ROUNDS ?= 100
 
+# What is counted is built with the dependencies that the tests have: to build all of them once more takes ten minutes.
+COUNTED = --profile dev $(foreach setting,opt-level=3 debug=false debug-assertions=false overflow-checks=false,--config profile.dev.package.dormouse.$(setting))
+
 .PHONY: run serve-wasm serve-component test durability lint bench instructions compare curves compare-setup setup client-setup javascript conformance-setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
@@ -45,7 +48,7 @@ bench: setup ## What the pieces cost: a turn, a wake, a route, a commit
 	cargo bench --package dormouse --bench pieces
 
 instructions: setup ## Fail where the hot path executes more, or fewer, instructions than it is known to (needs valgrind)
-	cargo bench --package dormouse --bench instructions
+	cargo bench $(COUNTED) --workspace --exclude unruly --bench instructions
 
 compare: compare-setup ## Beside native Rust, Node and workerd; ARGS="--quick" for a look. Needs Node 20, takes 40 minutes
 	cd tests/compare && npm run compare -- $(ARGS)

@@ -223,7 +223,8 @@ async fn no_page_may_ask_who_runs_the_server() {
             assert!(!answer.headers.contains_key("access-control-allow-origin"));
         }
     }
-    let head = "POST /revocations HTTP/1.1\r\nhost: evil.example:8788\r\ncontent-length: 14\r\nconnection: close\r\n\r\n";
+    let head =
+        "POST /revocations HTTP/1.1\r\nhost: evil.example:8788\r\ncontent-length: 14\r\nconnection: close\r\n\r\n";
     let answer = raw(address, head, body).await;
     assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
     assert_eq!(admin(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
