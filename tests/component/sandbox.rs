@@ -33,6 +33,16 @@ fn endless_recursion_exhausts_its_own_stack() {
 }
 
 #[test]
+fn keys_that_nothing_can_have_find_nothing_and_cost_nothing() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.say(&ana, "put a 1; put z 2");
+    texts(&ana);
+    room.say(&ana, "oversize");
+    assert_eq!(texts(&ana), ["false 1 0 true"]);
+}
+
+#[test]
 fn a_panic_says_its_last_words() {
     ends_with("panic", "told to panic");
 }

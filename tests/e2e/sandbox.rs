@@ -97,6 +97,14 @@ async fn a_long_turn_of_a_good_room_waits_for_no_bad_ones_end() {
 }
 
 #[tokio::test]
+async fn keys_that_nothing_can_have_harm_neither_the_room_nor_its_disk() {
+    let server = Server::unruly("").await;
+    let mut bad = welcome(&server, "bad", "bo").await;
+    bad.is_told("put a 1; put z 2; oversize", "false 1 0 true").await;
+    bad.is_told("list", "a,z").await;
+}
+
+#[tokio::test]
 async fn a_room_that_is_closed_by_its_guest_tells_the_client_why() {
     let server = Server::unruly("").await;
     let mut ana = welcome(&server, "lobby", "ana").await;

@@ -12,6 +12,10 @@ use crate::model::{self, scan_over};
 
 impl Host {
     fn read(&mut self, key: &[u8]) -> wasmtime::Result<Option<Bytes>> {
+        // What cannot be a key was never written, and the disk has its own limit for what it is asked.
+        if !is_key(key) {
+            return Ok(None);
+        }
         if let Some(written) = self.changes.writes.get(key) {
             return Ok(written.clone());
         }
@@ -37,9 +41,16 @@ impl Host {
         if bytes > config::TURN_WRITE_BYTES { Err(StorageError::TurnTooLarge) } else { Ok(()) }
     }
 
-    fn scan(&mut self, range: &model::Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> wasmtime::Result<()> {
+    fn scan(
+        &mut self,
+        start: Vec<u8>,
+        end: Option<Vec<u8>>,
+        reverse: bool,
+        visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool,
+    ) -> wasmtime::Result<()> {
+        let range = model::Range { start: from(start), end: end.map_or(Bound::Unbounded, before), reverse };
         let storage = self.lent()?.storage.clone();
-        Ok(scan_over(&self.changes.writes, &*storage, range, visit)?)
+        Ok(scan_over(&self.changes.writes, &*storage, &range, visit)?)
     }
 }
 
@@ -80,32 +91,25 @@ impl storage::Host for Host {
     }
 
     fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<bool> {
-        let was_there = is_key(&key) && self.read(&key)?.is_some();
+        let was_there = self.read(&key)?.is_some();
         if was_there {
-            self.count_deletes(1)?;
-            self.write(key, None);
+            self.remove(key)?;
         }
         Ok(was_there)
     }
 
     fn delete_range(&mut self, start: Vec<u8>, end: Vec<u8>, limit: u32) -> wasmtime::Result<u32> {
-        let range = model::Range {
-            start: Bound::Included(Bytes::from(start)),
-            end: Bound::Excluded(Bytes::from(end)),
-            reverse: false,
-        };
         let most = bounded(limit);
         let mut keys = Vec::new();
-        self.scan(&range, &mut |key, _| {
+        self.scan(start, Some(end), false, &mut |key, _| {
             if keys.len() < most {
                 keys.push(key.to_vec());
             }
             keys.len() < most
         })?;
-        self.count_deletes(keys.len())?;
         let deleted = keys.len();
         for key in keys {
-            self.write(key, None);
+            self.remove(key)?;
         }
         Ok(u32::try_from(deleted).expect("a call removes 1,000 keys at most"))
     }
@@ -114,7 +118,9 @@ impl storage::Host for Host {
         let most = bounded(range.limit);
         let mut entries = Vec::new();
         let mut bytes = 0;
-        self.scan(&bounds(range), &mut |key, value| {
+        let reverse = range.reverse;
+        let (start, end) = bounds(range);
+        self.scan(start, end, reverse, &mut |key, value| {
             bytes += key.len() + value.len();
             if entries.len() == most || bytes > config::LIST_BYTES {
                 return false;
@@ -128,9 +134,10 @@ impl storage::Host for Host {
 
 impl Host {
     /// Removals count as writes too: they are kept until the turn is over, and go to the disk.
-    fn count_deletes(&mut self, keys: usize) -> wasmtime::Result<()> {
+    fn remove(&mut self, key: Vec<u8>) -> wasmtime::Result<()> {
         const RECORD_BYTES: usize = 64;
-        self.changes.write_bytes += keys * RECORD_BYTES;
+        self.changes.write_bytes += RECORD_BYTES;
+        self.write(key, None);
         if self.changes.write_bytes > config::TURN_WRITE_BYTES {
             bail!("the turn wrote and removed more than {} B", config::TURN_WRITE_BYTES);
         }
@@ -147,7 +154,7 @@ fn bounded(limit: u32) -> usize {
 }
 
 /// The narrowest bounds that hold all that was asked for.
-fn bounds(range: storage::Range) -> model::Range {
+fn bounds(range: storage::Range) -> (Vec<u8>, Option<Vec<u8>>) {
     let (first, after) = match range.prefix {
         Some(prefix) => {
             let after = successor(&prefix);
@@ -160,11 +167,30 @@ fn bounds(range: storage::Range) -> model::Range {
         (Some(end), Some(after)) => Some(end.min(after)),
         (end, after) => end.or(after),
     };
-    model::Range {
-        start: Bound::Included(Bytes::from(start)),
-        end: end.map_or(Bound::Unbounded, |end| Bound::Excluded(Bytes::from(end))),
-        reverse: range.reverse,
+    (start, end)
+}
+
+/// From this on. The disk is never asked for what is longer than a key can be: what begins so is all that comes before it.
+fn from(start: Vec<u8>) -> Bound<Bytes> {
+    match shortened(start) {
+        (whole, true) => Bound::Included(whole),
+        (cut, false) => Bound::Excluded(cut),
     }
+}
+
+/// Up to this and without it; likewise.
+fn before(end: Vec<u8>) -> Bound<Bytes> {
+    match shortened(end) {
+        (whole, true) => Bound::Excluded(whole),
+        (cut, false) => Bound::Included(cut),
+    }
+}
+
+/// As long as a key can be, and whether that is all of it.
+fn shortened(mut bytes: Vec<u8>) -> (Bytes, bool) {
+    let whole = bytes.len() <= config::KEY_BYTES;
+    bytes.truncate(config::KEY_BYTES);
+    (bytes.into(), whole)
 }
 
 /// The first key behind all that begin with `prefix`; absent where there is none.

@@ -148,6 +148,14 @@ impl Unruly {
                 reply("kept".into())
             }
             "recurse" => reply(recurse(0).to_string()),
+            "oversize" => {
+                // Far longer than any key, and than what the store's engine takes for one.
+                let key = vec![b'k'; 1 << 20];
+                let found = storage::get(&key).is_some() || storage::delete(&key);
+                let listed = storage::prefix(&key).list().len() + storage::prefix("").from(&key).list().len();
+                let refused = storage::put(&key, "").is_err() && storage::put("", "").is_err();
+                reply(format!("{found} {listed} {} {refused}", storage::delete_range(&key, b"z", 1_000)))
+            }
             "sleep" => {
                 std::thread::sleep(Duration::from_secs(3600));
                 Ok(())
