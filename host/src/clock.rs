@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// Unix time in milliseconds.
 pub type UnixMillis = u64;
 
@@ -18,6 +20,13 @@ pub fn to_unix_millis(time: SystemTime) -> UnixMillis {
 /// Now, for measuring how long something took. Never goes back.
 pub fn monotonic() -> Instant {
     Instant::now()
+}
+
+/// CPU that this thread has used.
+pub fn thread_cpu() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    // Both are 0 or more: it begins with the thread.
+    Duration::new(u64::try_from(used.tv_sec).unwrap_or(0), u32::try_from(used.tv_nsec).unwrap_or(0))
 }
 
 /// Wait for a while.

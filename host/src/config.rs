@@ -57,6 +57,8 @@ pub const POST_BACKOFF_MOST_S: u64 = 600;
 pub const POSTS_AT_ONCE_OF_A_ROOM: usize = 16;
 /// Posts of all rooms that are carried at the same time; the others wait in line.
 pub const POSTS_AT_ONCE: usize = 1_024;
+/// The largest component, in bytes: one of JavaScript has some 13 MB. What is larger takes minutes to compile.
+pub const COMPONENT_BYTES: usize = 64 << 20;
 /// Compiled components that are kept for the next start, in bytes: a component of JavaScript takes some 10 MB.
 pub const COMPILED_BYTES: u64 = 256 << 20;
 /// How long a compiled component is kept that no start has used.

@@ -2,8 +2,10 @@
 //!
 //! In reading order: what the contract promises to every room, then the shipped components and the examples.
 
+mod assembled;
 mod contract;
 mod determinism;
+mod hostile;
 mod keeping;
 mod layers;
 mod reaching;

@@ -1,7 +1,10 @@
 //! Nothing a guest does stops the host: each misdeed costs its own turn, and says why.
 
-use dormouse_bundle::UNRULY;
-use dormouse_test::{Close, Message, TestRoom};
+use std::time::Duration;
+
+use dormouse::clock;
+use dormouse_bundle::{CALLER, UNRULY};
+use dormouse_test::{Close, Message, Request, TestRoom, Timer, TurnFailure, json};
 
 use crate::contract::texts;
 
@@ -33,6 +36,37 @@ fn endless_recursion_exhausts_its_own_stack() {
 }
 
 #[test]
+fn recursion_through_host_calls_exhausts_the_guests_stack_and_not_the_hosts() {
+    ends_with("descend", "call stack exhausted");
+}
+
+#[test]
+fn millions_of_cheap_host_calls_use_up_its_cpu() {
+    ends_with("storm", "used its 1s of CPU");
+}
+
+/// Host calls are not interrupted. They are charged all the same: a turn of them ends when it has used its second, and not
+/// when its own code has.
+#[test]
+fn the_time_of_expensive_host_calls_is_its_own() {
+    drop(TestRoom::new(UNRULY)); // whoever is first compiles it
+    let before = clock::thread_cpu();
+    ends_with("survey", "used its 1s of CPU");
+    let used = clock::thread_cpu() - before;
+    assert!(used < Duration::from_millis(1_800), "it took {used:?}");
+}
+
+#[test]
+fn changing_tags_again_and_again_ends_the_turn() {
+    ends_with("retag", "said more than");
+}
+
+#[test]
+fn setting_and_cancelling_timers_again_and_again_ends_the_turn() {
+    ends_with("waver", "set and cancelled more than 10000 timers");
+}
+
+#[test]
 fn keys_that_nothing_can_have_find_nothing_and_cost_nothing() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
@@ -40,6 +74,108 @@ fn keys_that_nothing_can_have_find_nothing_and_cost_nothing() {
     texts(&ana);
     room.say(&ana, "oversize");
     assert_eq!(texts(&ana), ["false 1 0 true"]);
+}
+
+#[test]
+fn what_a_room_says_about_its_failure_is_cut() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    let failure = room.try_say(&ana, Message::Text("excuse".into())).unwrap_err();
+    assert!(failure.to_string().len() < 5_000, "{} B", failure.to_string().len());
+}
+
+#[test]
+fn printing_line_by_line_is_cut_as_logging_is() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.log();
+    room.say(&ana, "drip");
+    assert_eq!(room.log().len(), 100);
+}
+
+#[test]
+fn sockets_that_are_gone_hear_nothing_and_a_room_that_asks_about_them_fails() {
+    let mut room = TestRoom::new(UNRULY);
+    let (ana, bo) = (room.join("ana"), room.join("bo"));
+    room.say(&ana, "hold");
+    room.leave(&bo);
+    texts(&ana);
+    room.say(&ana, "tell");
+    assert_eq!(texts(&ana), ["psst", "[Ok(()), Err(SocketError::Gone)]"]);
+    let failure = room.try_say(&ana, Message::Text("ask".into())).unwrap_err();
+    assert!(failure.to_string().contains("after its client had gone"), "{failure}");
+    room.say(&ana, "count");
+    assert_eq!(texts(&ana), ["1"]);
+}
+
+/// Each event does the misdeed, each fails for the same reason, and the next event finds the room as it was.
+#[test]
+fn no_event_is_a_place_to_misbehave_in() {
+    let said = |failure: TurnFailure| failure.to_string();
+    for (deed, reason) in [("loop", "used its 1s of CPU"), ("panic", "told to panic"), ("hoard", "B of memory")] {
+        let mut room = TestRoom::new(UNRULY);
+        let (ana, bo) = (room.join("ana"), room.join("bo"));
+        let message = room.try_say(&ana, Message::Text(deed.into())).map_err(said);
+        let request = room.try_request(Request { body: deed.into(), ..Request::default() }).map(drop).map_err(said);
+        let timer = Timer { name: "t".into(), at: 0, payload: deed.into(), attempt: 0 };
+        let timer = room.fire(&timer).map_err(said);
+        room.say(&bo, &format!("note on close {deed}"));
+        let close = room.try_leave(&bo, Close::lost()).map_err(said);
+        room.hibernate();
+        room.put("on-wake", deed);
+        let wake = room.try_say(&ana, Message::Text("say hello".into())).map_err(said);
+        room.put("on-wake", "");
+        for (event, end) in
+            [("message", message), ("request", request), ("timer", timer), ("close", close), ("wake", wake)]
+        {
+            let failure = end.expect_err("the turn should fail");
+            assert!(failure.contains(reason), "{deed} on {event}: {failure}");
+        }
+        texts(&ana);
+        room.say(&ana, "say alive");
+        assert_eq!(texts(&ana), ["alive"]);
+    }
+}
+
+#[test]
+fn a_connect_that_misbehaves_leaves_nobody_behind() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    for deed in ["loop", "panic", "hoard"] {
+        assert!(room.try_connect("bo", &format!("deed={deed}")).is_err());
+    }
+    texts(&ana);
+    room.say(&ana, "count");
+    assert_eq!(texts(&ana), ["1"]);
+}
+
+fn ask(room: &mut TestRoom, command: serde_json::Value) -> Result<serde_json::Value, String> {
+    let request = Request { method: "POST".into(), path: "/".into(), ..Request::default() };
+    let request = Request { body: command.to_string().into(), ..request };
+    let answer = room.try_request(request).map_err(|failure| failure.to_string())?;
+    Ok(dormouse_test::body(&answer))
+}
+
+#[test]
+fn a_wait_for_what_never_comes_ends_the_turn() {
+    let mut room = TestRoom::new(CALLER).with_servers(|_, _| unreachable!("nothing leaves"));
+    let failure = ask(&mut room, json!({ "do": "wait-for-nobody" })).unwrap_err();
+    assert!(failure.contains("it waited for longer than any answer takes"), "{failure}");
+    assert_eq!(ask(&mut room, json!({ "do": "count" })).unwrap()["count"], 1);
+}
+
+#[test]
+fn a_request_whose_body_never_ends_has_a_time_to_end_in() {
+    let mut room = TestRoom::new(CALLER).with_servers(|_, _| unreachable!("it never leaves"));
+    let answer = ask(&mut room, json!({ "do": "never-finish", "authority": "api.example" })).unwrap();
+    assert!(answer["error"].as_str().unwrap().contains("Timeout"), "{answer}");
+}
+
+#[test]
+fn bodies_that_nobody_takes_are_few() {
+    let mut room = TestRoom::new(CALLER);
+    let failure = ask(&mut room, json!({ "do": "fill-bodies" })).unwrap_err();
+    assert!(failure.contains("resource table has no free keys"), "{failure}");
 }
 
 #[test]
@@ -76,11 +212,12 @@ fn too_many_timers_are_refused() {
 fn hoarding_handles_ends_the_turn() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
+    let _others = (0..99).map(|other| room.join(&other.to_string())).collect::<Vec<_>>();
     let failure = room.try_say(&ana, Message::Text("handles".into())).unwrap_err();
     assert!(failure.to_string().contains("handle"), "{failure}");
     texts(&ana);
     room.say(&ana, "count");
-    assert_eq!(texts(&ana), ["1"]);
+    assert_eq!(texts(&ana), ["100"]);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! In reading order: how a client gets in, what it hears, what survives, what cannot do harm, how it ends.
 
+#[path = "../component/assembled.rs"]
+mod assembled;
 mod checker;
 mod fault_disk;
 mod harness;

@@ -1,7 +1,14 @@
 //! A room that misbehaves costs itself its turn, and nobody else anything.
 
-use std::time::Duration;
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use dormouse_bundle::{CALLER, UNRULY};
+use futures_util::future::join_all;
+use tempfile::TempDir;
+
+use crate::assembled::Module;
 use crate::harness::{Client, Server};
 
 async fn welcome(server: &Server, room: &str, name: &str) -> Client {
@@ -96,12 +103,170 @@ async fn a_long_turn_of_a_good_room_waits_for_no_bad_ones_end() {
     assert!(failures < 8, "the good room waited until {failures} bad turns had ended");
 }
 
+/// What the server's process holds of this machine's memory, in MiB: now, and at most since it began.
+fn memory_mib(server: &Server) -> (u64, u64) {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10
+    };
+    (of("VmRSS:"), of("VmHWM:"))
+}
+
+/// A busy machine may run something else for so long before it runs what is due.
+const A_TICK: Duration = Duration::from_millis(100);
+
+/// How long a room takes to answer while nothing else is done.
+async fn calm_latency(good: &mut Client) -> Duration {
+    latency_during(good, tokio::time::sleep(Duration::from_millis(300))).await.0
+}
+
+/// How long a room takes to answer, while something else is done: the middle one of many answers.
+async fn latency_during<T>(good: &mut Client, done: impl Future<Output = T>) -> (Duration, T) {
+    let mut done = std::pin::pin!(done);
+    let mut took = Vec::new();
+    loop {
+        let began = Instant::now();
+        good.is_told("say alive", "alive").await;
+        took.push(began.elapsed());
+        let pause = Duration::from_millis(10);
+        if let Ok(done) = tokio::time::timeout(pause, &mut done).await {
+            took.sort_unstable();
+            return (took[took.len() / 2], done);
+        }
+    }
+}
+
+/// Everything that a room can do to the host at once or piece by piece, one after the other, several times.
+#[tokio::test]
+async fn every_misdeed_ends_with_room_and_reason_in_the_log_while_neighbours_and_memory_stay_as_they_were() {
+    const MISDEEDS: [(&str, &str); 11] = [
+        ("panic", "told to panic"),
+        ("loop", "used its 1s of CPU"),
+        ("survey", "used its 1s of CPU"),
+        ("hoard", "used its 67108864 B of memory"),
+        ("recurse", "call stack exhausted"),
+        ("descend", "call stack exhausted"),
+        ("flood", "said more than 16777216 B"),
+        ("retag", "said more than 16777216 B"),
+        ("fill", "TurnTooLarge"),
+        ("clocks", "TooMany"),
+        ("waver", "set and cancelled more than 10000 timers"),
+    ];
+    let server = Server::unruly("").await;
+    let mut good = welcome(&server, "good", "ana").await;
+    let mut bad = welcome(&server, "bad", "bo").await;
+    let calm = calm_latency(&mut good).await;
+    let (before, _) = memory_mib(&server);
+    for _ in 0..2 {
+        for (deed, reason) in MISDEEDS {
+            let misdeed = async {
+                bad.says(deed).await;
+                assert_eq!(bad.hears().await["code"], "room_failed", "{deed}");
+            };
+            let (latency, ()) = latency_during(&mut good, misdeed).await;
+            assert!(
+                latency < calm * 10 + A_TICK,
+                "{deed}: a neighbour's answers took {latency:?}, and {calm:?} before"
+            );
+            server.logs(reason).await;
+            let told = server.log().lines().any(|line| line.contains("ROOMS/bad") && line.contains(reason));
+            assert!(told, "{deed}: {}", server.log());
+        }
+        bad.is_told("list; say alive", "alive").await;
+    }
+    let (after, most) = memory_mib(&server);
+    // What a turn may hold at once is some 64 MiB of its own and 16 MiB of each thing that it may say or write.
+    assert!(most < before + 256, "it held {before} MiB, and {most} MiB at most");
+    assert!(after < before + 160, "it held {before} MiB, and in the end {after} MiB");
+    let log = server.log();
+    // A guest's panic is a line of its room; the host's own would begin one.
+    assert!(!log.lines().any(|line| line.starts_with("thread '")), "{log}");
+    assert!(log.len() < 1 << 20, "the log has {} B", log.len());
+}
+
+#[tokio::test]
+async fn log_and_output_of_a_turn_are_cut() {
+    let server = Server::unruly("").await;
+    let mut bad = welcome(&server, "bad", "bo").await;
+    let before = server.log().len();
+    bad.is_told("shout; drip; print; say done", "done").await;
+    server.logs("the turn logged too much").await;
+    bad.says("excuse").await;
+    assert_eq!(bad.hears().await["code"], "room_failed");
+    server.logs("the room said: xxxx").await;
+    let log = server.log();
+    assert!(log.len() - before < 44 << 10, "{} B", log.len() - before);
+}
+
 #[tokio::test]
 async fn keys_that_nothing_can_have_harm_neither_the_room_nor_its_disk() {
     let server = Server::unruly("").await;
     let mut bad = welcome(&server, "bad", "bo").await;
     bad.is_told("put a 1; put z 2; oversize", "false 1 0 true").await;
     bad.is_told("list", "a,z").await;
+}
+
+#[tokio::test]
+async fn twenty_thousand_messages_to_everybody_in_one_turn_hold_nobody_up() {
+    const MEMBERS: usize = 50;
+    let server = Server::unruly("").await;
+    let mut good = welcome(&server, "good", "ana").await;
+    let joining = (0..MEMBERS).map(async |member| welcome(&server, "bad", &format!("m{member}")).await);
+    let mut members = join_all(joining).await;
+    let (before, _) = memory_mib(&server);
+    let spread = async {
+        members[0].says("spread 20000; all done").await;
+        join_all(members.iter_mut().map(async |member| while member.hears_text().await != "done" {})).await;
+    };
+    let calm = calm_latency(&mut good).await;
+    let (latency, _) = latency_during(&mut good, spread).await;
+    assert!(latency < calm * 20 + A_TICK, "a neighbour's answers took {latency:?}, and {calm:?} before");
+    let (_, most) = memory_mib(&server);
+    assert!(most < before + 512, "it held {before} MiB, and {most} MiB at most");
+}
+
+/// The code of a component runs before any event does: it is somebody's turn already.
+#[tokio::test]
+async fn a_component_that_never_ends_its_start_costs_each_of_its_rooms_its_turn_and_nobody_else_anything() {
+    let directory = Arc::new(TempDir::new().expect("a temporary directory"));
+    let spin = "(memory (export \"memory\") 16) (func $spin (loop $again (br $again))) (start $spin)";
+    fs::write(directory.path().join("spin.wasm"), Module { fields: spin, ..Module::default() }.component()).unwrap();
+    fs::write(directory.path().join("unruly.wasm"), UNRULY).unwrap();
+    let config = "[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n[namespaces.PRESENCE]\ncomponent = \"spin.wasm\"\n";
+    let server = Server::in_directory(directory, config).await;
+    let mut good = welcome(&server, "good", "ana").await;
+    let asked = join_all((0..2).map(async |scope| {
+        server.api(hyper::Method::GET, &format!("/presence/s{scope}/list"), "bo", "").await.is_problem(500);
+    }));
+    let calm = calm_latency(&mut good).await;
+    let (latency, _) = latency_during(&mut good, asked).await;
+    assert!(latency < calm * 10 + A_TICK, "a neighbour's answers took {latency:?}, and {calm:?} before");
+    for scope in 0..2 {
+        let room = format!("room{{address=PRESENCE/s{scope}}}: dormouse::room::life");
+        server.logs(&format!("{room}: the turn failed and never happened: it used its 1s of CPU")).await;
+    }
+}
+
+/// What a connected room waits for may be in its own hands. Then it waits no longer than for any answer.
+#[tokio::test]
+async fn a_room_that_ties_itself_up_comes_loose_again() {
+    let directory = Arc::new(TempDir::new().expect("a temporary directory"));
+    fs::write(directory.path().join("caller.wasm"), CALLER).unwrap();
+    let config = "[limits]\nturn_calls_within = \"1s\"\n[namespaces.ROOMS]\ncomponent = \"caller.wasm\"\n\
+                  outbound_private = [\"http://127.0.0.1:9\"]\n";
+    let server = Server::in_directory(directory, config).await;
+    let ask = async |command: &str| server.api(hyper::Method::POST, "/rooms/tied/messages", "ana", command).await;
+    ask(r#"{"do":"wait-for-nobody"}"#).await.is_problem(500);
+    server.logs("it waited for longer than any answer takes").await;
+    let answer = ask(r#"{"do":"never-finish","authority":"127.0.0.1:9"}"#).await;
+    assert!(answer.json()["error"].as_str().is_some_and(|error| error.contains("Timeout")), "{answer:?}");
+    // As many requests as may be begun, and as much in the body of each as it takes before anybody sends it.
+    let (before, _) = memory_mib(&server);
+    ask(r#"{"do":"fill-bodies"}"#).await.is_problem(500);
+    let (_, most) = memory_mib(&server);
+    assert!(most < before + 96, "it held {before} MiB, and {most} MiB at most");
+    assert_eq!(ask(r#"{"do":"count"}"#).await.json()["count"], 1);
 }
 
 #[tokio::test]

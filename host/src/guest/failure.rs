@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use wasmtime::Trap;
+
 use super::contract::CONTRACT;
-use super::limits::Exceeded;
+use super::limits::{Exceeded, LINE_BYTES};
 use super::state::Host;
+use crate::config::COMPONENT_BYTES;
 
 /// Why a turn never happened. The room's author must act; the room itself goes on with its next event.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,12 @@ pub enum TurnFailure {
     Memory {
         /// The limit.
         limit_bytes: usize,
+    },
+    /// It asked for more elements of its tables than an instance may have, and could not go on without them.
+    #[error("it used its {limit} elements of tables")]
+    Tables {
+        /// The limit.
+        limit: usize,
     },
     /// It panicked, or did what a component may not do.
     #[error("it trapped: {cause}{}", last_words(.output))]
@@ -44,9 +53,10 @@ fn last_words(output: &str) -> String {
     }
 }
 
-/// A guest's text as one line of the log: it cannot begin another, or speak to the operator's terminal.
+/// A guest's text as one line of the log: it cannot begin another, speak to the operator's terminal, or go on for ever.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+    let line = &text[..text.floor_char_boundary(LINE_BYTES)];
+    line.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 impl TurnFailure {
@@ -54,9 +64,17 @@ impl TurnFailure {
         match host.meter.exceeded {
             Some(Exceeded::Cpu) => TurnFailure::Cpu { limit: host.limits.turn_cpu },
             Some(Exceeded::Memory) => TurnFailure::Memory { limit_bytes: host.limits.memory_bytes },
-            Some(Exceeded::Table) | None => {
-                TurnFailure::Trap { cause: error.root_cause().to_string(), output: host.last_words() }
-            }
+            Some(Exceeded::Table) => TurnFailure::Tables { limit: host.limits.table_elements },
+            None => TurnFailure::Trap { cause: one_line(&error.root_cause().to_string()), output: host.last_words() },
+        }
+    }
+
+    /// There is no instance: because of what its code did, or because none could be had.
+    pub(super) fn instantiate(host: &Host, error: &wasmtime::Error) -> Self {
+        if host.meter.exceeded.is_some() || error.is::<Trap>() {
+            Self::trap(host, error)
+        } else {
+            TurnFailure::Instantiate(format!("{error:#}"))
         }
     }
 }
@@ -74,6 +92,14 @@ pub enum LoadError {
         name: String,
         /// What is wrong with it.
         cause: String,
+    },
+    /// It is too large to be compiled.
+    #[error("{name} has {bytes} B, and a component may have {COMPONENT_BYTES} B; strip it, or split what it does")]
+    TooLarge {
+        /// Which component.
+        name: String,
+        /// Its size.
+        bytes: usize,
     },
     /// It was built against a contract that this host does not speak.
     #[error("{name} was built against dormouse:room@{built}, and this dormouse speaks {spoken}: {advice}")]

@@ -13,6 +13,7 @@ use super::bindings::room::dormouse::room::context::WakeReason;
 use super::failure::TurnFailure;
 use super::limits::{HANDLES, HOSTCALL_BYTES, Meter};
 use super::state::{Host, Lent};
+use super::watch::{Epochs, watched};
 use super::{RoomKind, convert};
 use crate::clock::UnixMillis;
 use crate::config::Limits;
@@ -51,19 +52,21 @@ pub struct Ran {
 pub(super) type Run = Pin<Box<dyn Future<Output = Ran> + Send>>;
 
 impl RoomKind {
-    /// Make an instance. Its first run calls `wake` before the event.
+    /// Make an instance. Its first run calls `wake` before the event. What its code does before that, such as a start
+    /// function, may take a turn's CPU.
     pub async fn instantiate(&self) -> Result<Box<Instance>, TurnFailure> {
         let place = self.warm_places.clone().try_acquire_owned().ok();
         let pre = if place.is_some() { &self.warm } else { &self.cold };
-        let mut store = new_store(pre.engine(), &self.limits);
-        let room =
-            pre.instantiate_async(&mut store).await.map_err(|error| TurnFailure::Instantiate(format!("{error:#}")))?;
+        let mut store = new_store(pre.engine(), &self.limits, &self.epochs);
+        let watch = store.data().meter.watch.clone();
+        let made = watched(watch, self.limits.turn_calls_within, pre.instantiate_async(&mut store)).await;
+        let room = made.map_err(|error| TurnFailure::instantiate(store.data(), &error))?;
         Ok(Box::new(Instance { store, room, awake: false, limits: self.limits.clone(), _place: place }))
     }
 }
 
-pub(super) fn new_store(engine: &wasmtime::Engine, limits: &Arc<Limits>) -> Store<Host> {
-    let mut store = Store::new(engine, Host::new(limits.clone()));
+pub(super) fn new_store(engine: &wasmtime::Engine, limits: &Arc<Limits>, epochs: &Epochs) -> Store<Host> {
+    let mut store = Store::new(engine, Host::new(limits.clone(), epochs));
     store.limiter(|host| &mut host.meter);
     store.epoch_deadline_callback(Meter::on_tick);
     store.set_epoch_deadline(2);
@@ -79,7 +82,9 @@ impl Instance {
             self.store.data_mut().begin(moment, Some(lent));
             // Two ticks: one may be just ahead, and a turn of a few microseconds shall not yield for it.
             self.store.set_epoch_deadline(2);
-            let called = self.call(event).await;
+            let watch = self.store.data().meter.watch.clone();
+            let longest = self.limits.turn_calls_within;
+            let called = watched(watch, longest, self.call(event)).await;
             let host = self.store.data_mut();
             let cpu = host.meter.cpu();
             if cpu >= self.limits.turn_cpu_slow {

@@ -30,6 +30,7 @@ impl Lane {
         let runtime = Builder::new_multi_thread()
             .worker_threads(cores)
             .thread_name("dormouse-long")
+            .enable_time()
             .on_thread_start(|| {
                 // Elsewhere it would be the whole process's. Where it is refused, they share as equals.
                 if cfg!(target_os = "linux") {
@@ -47,7 +48,7 @@ impl Lane {
         mut run: Pin<Box<dyn Future<Output = T> + Send>>,
         before_long: impl FnOnce(),
     ) -> T {
-        // A guest never waits for anything: what is not done after one poll has yielded, and wants to be polled again.
+        // What is not done after one poll has yielded, or waits for an answer: either way it is polled again there.
         if let Poll::Ready(done) = run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return done;
         }

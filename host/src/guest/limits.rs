@@ -1,11 +1,13 @@
 //! What one instance may use, counted while it runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::state::Host;
-use crate::config::Limits;
+use super::watch::Watch;
+use crate::config::{self, Limits};
 
 /// How often a running guest is looked at. It holds its thread for two of these at most.
 pub(super) const TICK: Duration = Duration::from_millis(5);
@@ -16,13 +18,31 @@ pub(super) const HANDLES: usize = 100_000;
 /// What the guest hands over in one call to the host, beside what the interfaces allow: protects the host's memory.
 pub(super) const HOSTCALL_BYTES: usize = 24 << 20;
 
+/// Resources of `wasi:*` a guest may hold at once: streams, requests to servers, their bodies. Each can keep bytes of the
+/// guest's on the host.
+pub(super) const WASI_RESOURCES: usize = 256;
+
+/// Random bytes that a guest gets in one call.
+pub(super) const RANDOM_BYTES: u64 = 1 << 20;
+
+/// What a record costs beside its bytes, from the turn's memory to the disk. It counts among what a turn writes, so that
+/// millions of tiny ones do not use up the host's memory.
+pub(super) const RECORD_BYTES: usize = 64;
+
+/// Timers that one turn may set and cancel, whatever is left of them in the end.
+pub(super) const TIMERS_CHANGED: usize = 10 * config::TIMERS;
+
+/// A line in the log, and what a room says about its failures, are cut here.
+pub(super) const LINE_BYTES: usize = 4_096;
+
 /// An instance's use of CPU and memory.
 #[derive(Debug)]
 pub(super) struct Meter {
     memory_bytes: usize,
     table_elements: usize,
-    most_ticks: u32,
-    ticks: u32,
+    turn_cpu: Duration,
+    cpu: Duration,
+    pub(super) watch: Arc<Watch>,
     pub(super) exceeded: Option<Exceeded>,
 }
 
@@ -35,37 +55,39 @@ pub(super) enum Exceeded {
 }
 
 impl Meter {
-    pub(super) fn new(limits: &Limits) -> Self {
-        let most_ticks = limits.turn_cpu.as_micros().div_ceil(TICK.as_micros());
+    pub(super) fn new(limits: &Limits, watch: Arc<Watch>) -> Self {
         Meter {
             memory_bytes: limits.memory_bytes,
             table_elements: limits.table_elements,
-            most_ticks: u32::try_from(most_ticks).unwrap_or(u32::MAX),
-            ticks: 0,
+            turn_cpu: limits.turn_cpu,
+            cpu: Duration::ZERO,
+            watch,
             exceeded: None,
         }
     }
 
     /// A new turn begins.
     pub(super) fn restart(&mut self) {
-        self.ticks = 0;
+        self.cpu = Duration::ZERO;
         self.exceeded = None;
     }
 
     /// CPU used since, to the tick.
     pub(super) fn cpu(&self) -> Duration {
-        TICK * self.ticks
+        self.cpu
     }
 
-    /// Called at each epoch tick that finds the guest running. Ticks that pass while it is off its thread do not count:
-    /// the next deadline is set when it is on again.
+    /// Called at each epoch tick that finds the guest running, and after a host call that ticks went by in. Ticks that
+    /// pass while it is off its thread do not count: the next deadline is set when it is on again.
     pub(super) fn on_tick(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<UpdateDeadline> {
         let meter = &mut store.data_mut().meter;
-        meter.ticks += 1;
-        if meter.ticks >= meter.most_ticks {
+        // A host call is not interrupted, so what it took is charged when it is over.
+        meter.cpu += meter.watch.lap().max(TICK);
+        if meter.cpu >= meter.turn_cpu {
             meter.exceeded = Some(Exceeded::Cpu);
             return Ok(UpdateDeadline::Interrupt);
         }
+        meter.watch.yields();
         Ok(UpdateDeadline::Yield(1))
     }
 }

@@ -20,15 +20,16 @@ mod outside;
 mod router;
 mod state;
 mod wasi;
+mod watch;
 
 use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
-use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
-use crate::config::Limits;
+use crate::config::{COMPONENT_BYTES, Limits};
 
 pub use code::CodeCache;
 pub use contract::CONTRACT;
@@ -43,6 +44,7 @@ use bindings::room::RoomComponentPre;
 use code::Origin;
 use limits::TICK;
 use state::Host;
+use watch::Epochs;
 
 /// Compiles components and makes instances of them. Cheap to clone.
 #[derive(Clone)]
@@ -51,6 +53,7 @@ pub struct Engine {
     cold: Pool,
     warm_places: Arc<Semaphore>,
     limits: Arc<Limits>,
+    epochs: Epochs,
     /// Where code is kept that was compiled before.
     cache: Option<Arc<dyn CodeCache>>,
 }
@@ -73,6 +76,7 @@ pub struct RoomKind {
     cold: RoomComponentPre<Host>,
     warm_places: Arc<Semaphore>,
     limits: Arc<Limits>,
+    epochs: Epochs,
     /// Interfaces it imports, for the operator to see what it can do.
     imports: Arc<[String]>,
     connected: bool,
@@ -87,9 +91,11 @@ impl Engine {
         // A room and, while it is served, a router.
         let warm = Pool::new(&limits, warm_rooms + limits.requests, WARM)?;
         let cold = Pool::new(&limits, limits.awake_rooms, COLD)?;
-        tick([warm.engine.weak(), cold.engine.weak()]).map_err(|error| LoadError::engine(error.into()))?;
+        let epochs = Epochs::default();
+        tick([warm.engine.weak(), cold.engine.weak()], epochs.clone())
+            .map_err(|error| LoadError::engine(error.into()))?;
         let warm_places = Arc::new(Semaphore::new(warm_rooms as usize));
-        Ok(Engine { warm, cold, warm_places, limits, cache: None })
+        Ok(Engine { warm, cold, warm_places, limits, epochs, cache: None })
     }
 
     /// Keep what is compiled, and take from there what was compiled before.
@@ -112,6 +118,7 @@ impl Engine {
             cold: link(&self.cold, cold)?,
             warm_places: self.warm_places.clone(),
             limits: self.limits.clone(),
+            epochs: self.epochs.clone(),
             imports,
             connected,
         })
@@ -122,11 +129,15 @@ impl Engine {
         let component = self.compile(name, wasm)?;
         let pre = self.warm.link(name, &component, false)?;
         let imports = self.warm.imports(&component);
-        RouterKind::new(pre, self.limits.clone(), imports).map_err(|error| LoadError::contract(name, error))
+        let router = RouterKind::new(pre, self.limits.clone(), self.epochs.clone(), imports);
+        router.map_err(|error| LoadError::contract(name, error))
     }
 
     /// A component for the warm pool, built against a contract that is spoken here.
     fn compile(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
+        if wasm.len() > COMPONENT_BYTES {
+            return Err(LoadError::TooLarge { name: name.into(), bytes: wasm.len() });
+        }
         let component = self.compiled(name, wasm)?;
         let (its_type, engine) = (component.component_type(), &self.warm.engine);
         let names = its_type.imports(engine).map(|(name, _)| name);
@@ -218,6 +229,19 @@ struct Resident {
 const WARM: Resident = Resident { memory: 128 << 10, table: 16 << 10, stack: true };
 const COLD: Resident = Resident { memory: 0, table: 0, stack: false };
 
+/// What wasm can do elsewhere and not here, whatever wasmtime was built with. No toolchain for wasm32-wasip2 needs it; some
+/// of it is young, and code in wasmtime that never runs has no faults. Relaxed SIMD would tell processors apart.
+const NOT_SPOKEN: WasmFeatures = WasmFeatures::GC
+    .union(WasmFeatures::GC_TYPES)
+    .union(WasmFeatures::FUNCTION_REFERENCES)
+    .union(WasmFeatures::EXCEPTIONS)
+    .union(WasmFeatures::LEGACY_EXCEPTIONS)
+    .union(WasmFeatures::STACK_SWITCHING)
+    .union(WasmFeatures::THREADS)
+    .union(WasmFeatures::SHARED_EVERYTHING_THREADS)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::RELAXED_SIMD);
+
 fn config(limits: &Limits, components: u32, resident: Resident) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     // A component of wasi-libc is one core module and up to three shims.
@@ -240,6 +264,7 @@ fn config(limits: &Limits, components: u32, resident: Resident) -> Config {
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         // One event at a time: neither needs component-model async, which triples the price of a call.
         .concurrency_support(false)
+        .wasm_features(NOT_SPOKEN, false)
         .epoch_interruption(true)
         // The reservation is the limit: 100,000 of these fit an address space, 4 GiB ones do not.
         .memory_reservation(limits.memory_bytes as u64)
@@ -273,9 +298,10 @@ fn link_way_out(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
 }
 
 /// Advance the epochs, so that long computations yield. The thread ends with the engines.
-fn tick(engines: [EngineWeak; 2]) -> std::io::Result<()> {
+fn tick(engines: [EngineWeak; 2], epochs: Epochs) -> std::io::Result<()> {
     thread::Builder::new().name("dormouse-epoch".into()).spawn(move || {
         loop {
+            epochs.tick();
             let mut alive = false;
             for engine in engines.iter().filter_map(EngineWeak::upgrade) {
                 engine.increment_epoch();

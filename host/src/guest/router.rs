@@ -9,6 +9,7 @@ use super::bindings::router::exports::dormouse::room::router as wit;
 use super::failure::TurnFailure;
 use super::instance::{Moment, new_store};
 use super::state::Host;
+use super::watch::{Epochs, watched};
 use super::{Lane, convert};
 use crate::config::Limits;
 use crate::model::{Request, Response};
@@ -18,6 +19,7 @@ use crate::model::{Request, Response};
 pub struct RouterKind {
     pre: RouterComponentPre<Host>,
     limits: Arc<Limits>,
+    epochs: Epochs,
     imports: Arc<[String]>,
 }
 
@@ -47,8 +49,13 @@ pub enum Decision {
 }
 
 impl RouterKind {
-    pub(super) fn new(pre: InstancePre<Host>, limits: Arc<Limits>, imports: Arc<[String]>) -> wasmtime::Result<Self> {
-        Ok(RouterKind { pre: RouterComponentPre::new(pre)?, limits, imports })
+    pub(super) fn new(
+        pre: InstancePre<Host>,
+        limits: Arc<Limits>,
+        epochs: Epochs,
+        imports: Arc<[String]>,
+    ) -> wasmtime::Result<Self> {
+        Ok(RouterKind { pre: RouterComponentPre::new(pre)?, limits, epochs, imports })
     }
 
     /// The interfaces it imports: all that it can learn and do.
@@ -63,13 +70,14 @@ impl RouterKind {
     }
 
     async fn call(&self, request: Request, moment: Moment) -> Result<Decision, TurnFailure> {
-        let mut store = new_store(self.pre.engine(), &self.limits);
+        let mut store = new_store(self.pre.engine(), &self.limits, &self.epochs);
         store.data_mut().begin(moment, None);
+        let watch = store.data().meter.watch.clone();
         let routed = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             instance.dormouse_room_router().call_route(&mut store, &convert::request(request)).await
         };
-        match routed.await {
+        match watched(watch, self.limits.turn_calls_within, routed).await {
             Ok(decision) => Ok(decide(decision)),
             Err(error) => Err(TurnFailure::trap(store.data(), &error)),
         }

@@ -14,6 +14,7 @@ use super::instance::Moment;
 use super::limits::Meter;
 use super::outside::{Calls, Outside, Reach};
 use super::wasi::Wasi;
+use super::watch::{Epochs, Watch};
 use crate::config::Limits;
 use crate::model::{
     Address, Answer, Destination, Output, Request, Socket, SocketChange, SocketKey, Sockets, Storage, Timer, Timers,
@@ -76,6 +77,8 @@ pub(super) struct Changes {
     pub(super) writes: Writes,
     pub(super) write_bytes: usize,
     pub(super) timers: BTreeMap<String, Option<Timer>>,
+    /// How many more of them are set than before.
+    pub(super) timers_more: isize,
     /// How the sockets it changed were before, in the order of the changes.
     pub(super) sockets_before: Vec<(SocketKey, SocketChange)>,
     pub(super) posts: Vec<(Destination, Request)>,
@@ -84,9 +87,9 @@ pub(super) struct Changes {
 }
 
 impl Host {
-    pub(super) fn new(limits: Arc<Limits>) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, epochs: &Epochs) -> Self {
         Host {
-            meter: Meter::new(&limits),
+            meter: Meter::new(&limits, Watch::new(epochs.clone())),
             reach: Reach { outside: None, after: 0, calls: Calls::default(), limits: limits.clone() },
             limits,
             moment: Moment::default(),
@@ -162,7 +165,7 @@ impl Host {
     }
 
     pub(super) fn wasi(&mut self) -> &mut Wasi {
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment)))
+        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment, self.limits.turn_log_lines)))
     }
 
     /// What the guest last wrote to its standard error.

@@ -27,6 +27,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::failure::one_line;
 use super::instance::Moment;
+use super::limits::{RANDOM_BYTES, WASI_RESOURCES};
 use super::state::Host;
 
 /// The last words of a guest that are kept for the message about its trap.
@@ -38,16 +39,16 @@ pub(super) struct Wasi {
     table: ResourceTable,
     now: Arc<AtomicU64>,
     rng: TurnRng,
-    output: Arc<Mutex<String>>,
+    output: LogLines,
 }
 
 impl Wasi {
-    pub(super) fn new(moment: &Moment) -> Self {
+    pub(super) fn new(moment: &Moment, log_lines: u32) -> Self {
         let rng = TurnRng(Arc::new(Mutex::new(StdRng::from_seed(moment.seed))));
         let now = Arc::new(AtomicU64::new(moment.now));
-        let output = Arc::new(Mutex::new(String::new()));
+        let output = LogLines(Arc::new(Mutex::new(Output { most_lines: log_lines, ..Output::default() })));
         let mut table = ResourceTable::new();
-        table.set_max_capacity(1_000);
+        table.set_max_capacity(WASI_RESOURCES);
         let mut builder = WasiCtxBuilder::new();
         builder
             .wall_clock(TurnClock(now.clone()))
@@ -55,8 +56,9 @@ impl Wasi {
             .secure_random(rng.clone())
             .insecure_random(rng.clone())
             .insecure_random_seed(0)
-            .stdout(LogLines(output.clone()))
-            .stderr(LogLines(output.clone()));
+            .max_random_size(RANDOM_BYTES)
+            .stdout(output.clone())
+            .stderr(output.clone());
         Wasi { context: builder.build(), table, now, rng, output }
     }
 
@@ -64,7 +66,9 @@ impl Wasi {
     pub(super) fn begin(&mut self, moment: &Moment) {
         self.now.store(moment.now, Ordering::Relaxed);
         *self.rng.lock() = StdRng::from_seed(moment.seed);
-        self.output.lock().expect("no holder of this lock panics").clear();
+        let mut output = self.output.lock();
+        output.text.clear();
+        output.lines = 0;
     }
 
     pub(super) fn table(&mut self) -> &mut ResourceTable {
@@ -72,7 +76,7 @@ impl Wasi {
     }
 
     pub(super) fn last_words(&self) -> String {
-        self.output.lock().expect("no holder of this lock panics").clone()
+        self.output.lock().text.clone()
     }
 }
 
@@ -169,18 +173,33 @@ impl TryRng for TurnRng {
 
 /// Standard output and error: lines in the log, of which the last ones are kept.
 #[derive(Clone)]
-struct LogLines(Arc<Mutex<String>>);
+struct LogLines(Arc<Mutex<Output>>);
+
+/// What this turn has written.
+#[derive(Default)]
+struct Output {
+    text: String,
+    lines: u32,
+    most_lines: u32,
+}
 
 impl LogLines {
     fn push(&self, bytes: &[u8]) {
-        let mut output = self.0.lock().expect("no holder of this lock panics");
+        let mut output = self.lock();
         // Only so much is kept and logged a turn, so that a flood costs nothing.
-        let space = LAST_WORDS_BYTES.saturating_sub(output.len());
+        let space = LAST_WORDS_BYTES.saturating_sub(output.text.len());
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(space)]);
-        output.push_str(&text);
+        output.text.push_str(&text);
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            tracing::info!(target: "room", "{}", one_line(line));
+            output.lines = output.lines.saturating_add(1);
+            if output.lines <= output.most_lines {
+                tracing::info!(target: "room", "{}", one_line(line));
+            }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Output> {
+        self.0.lock().expect("no holder of this lock panics")
     }
 }
 

@@ -467,7 +467,13 @@ impl Room {
             }
         };
         self.shared.metrics.wakes.inc();
-        Ok(self.life().namespace.kind.instantiate().await.map(|instance| (instance, permit)))
+        let kind = self.life().namespace.kind.clone();
+        let lane = self.shared.lane.clone();
+        let mut submitted = Ok(());
+        // Where its code begins with something long, this is a long turn already.
+        let made = Box::pin(async move { kind.instantiate().await });
+        let made = lane.drive(made, || submitted = self.submit()).await;
+        submitted.map(|()| made.map(|instance| (instance, permit)))
     }
 
     /// The guest did its part: its writes go into the next commit, and what it said waits for that.

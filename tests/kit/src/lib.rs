@@ -84,7 +84,7 @@ mod world;
 pub use answer::{body, header, problem};
 pub use client::{TestClient, all_hear, hush, none_hears};
 pub use dormouse::guest::{CallError, Decision, TurnFailure};
-pub use dormouse::model::{Address, Close, Destination, Message, Request, Response, User};
+pub use dormouse::model::{Address, Close, Destination, Message, Request, Response, Timer, User};
 pub use dormouse::outbound::FetchError;
 pub use room::{Fault, OpenSocket, TestRoom};
 pub use router::TestRouter;

@@ -160,6 +160,10 @@ impl TestRoom {
 
     /// As [`connect`](Self::connect), as a user with any id and name.
     pub fn connect_as(&mut self, user: User, query: &str) -> Result<TestClient, (u16, String)> {
+        self.visit(user, query).unwrap_or_else(|failure| panic!("connecting failed: {failure}"))
+    }
+
+    fn visit(&mut self, user: User, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
         let ear = Arc::new(Ear::default());
         let socket = Socket {
             id: self.next_id,
@@ -181,14 +185,19 @@ impl TestRoom {
         match self.turn(Event::Connect(key, request)) {
             Ok(Answer::Refuse(status, reason)) => {
                 self.sockets.remove(key);
-                Err((status, reason))
+                Ok(Err((status, reason)))
             }
-            Ok(_) => Ok(TestClient { key, ear, user }),
+            Ok(_) => Ok(Ok(TestClient { key, ear, user })),
             Err(failure) => {
                 self.sockets.remove(key);
-                panic!("connecting failed: {failure}")
+                Err(failure)
             }
         }
+    }
+
+    /// As [`connect`](Self::connect), and the turn may fail.
+    pub fn try_connect(&mut self, name: &str, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
+        self.visit(user(name), query)
     }
 
     /// A client says a text. Fails the test where the turn fails.

@@ -6,9 +6,6 @@ use crate::guest::bindings::room::dormouse::room::context::{self, Level, WakeRea
 use crate::guest::failure::one_line;
 use crate::guest::state::Host;
 
-/// A line is cut here.
-const LINE_BYTES: usize = 4_096;
-
 impl context::Host for Host {
     fn namespace(&mut self) -> wasmtime::Result<String> {
         Ok(self.lent.as_ref().map(|lent| lent.address.namespace().to_owned()).unwrap_or_default())
@@ -38,7 +35,7 @@ impl context::Host for Host {
         if !self.may_log() {
             return Ok(());
         }
-        let line = one_line(&line[..line.floor_char_boundary(LINE_BYTES)]);
+        let line = one_line(&line);
         match level {
             Level::Debug => tracing::debug!(target: "room", "{line}"),
             Level::Info => tracing::info!(target: "room", "{line}"),

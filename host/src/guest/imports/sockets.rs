@@ -58,8 +58,8 @@ impl HostSocket for Host {
             Ok(key) => key,
             Err(gone) => return Ok(Err(gone)),
         };
-        self.count_output(0)?;
         let before = self.socket(key)?.tags.clone();
+        self.count_output(before.iter().map(|tag| size_of::<String>() + tag.len()).sum())?;
         self.changes.sockets_before.push((key, SocketChange::Tags(before)));
         self.lent()?.sockets.set_tags(key, tags);
         Ok(Ok(()))

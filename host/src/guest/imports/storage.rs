@@ -7,6 +7,7 @@ use wasmtime::bail;
 
 use crate::config;
 use crate::guest::bindings::room::dormouse::room::storage::{self, StorageError};
+use crate::guest::limits::RECORD_BYTES;
 use crate::guest::state::Host;
 use crate::model::{self, scan_over};
 
@@ -23,7 +24,7 @@ impl Host {
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.changes.write_bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+        self.changes.write_bytes += RECORD_BYTES + key.len() + value.as_ref().map_or(0, Vec::len);
         self.changes.writes.insert(Bytes::from(key), value.map(Bytes::from));
     }
 
@@ -36,7 +37,7 @@ impl Host {
             if value.len() > config::VALUE_BYTES {
                 return Err(StorageError::ValueTooLarge);
             }
-            bytes += key.len() + value.len();
+            bytes += RECORD_BYTES + key.len() + value.len();
         }
         if bytes > config::TURN_WRITE_BYTES { Err(StorageError::TurnTooLarge) } else { Ok(()) }
     }
@@ -135,8 +136,6 @@ impl storage::Host for Host {
 impl Host {
     /// Removals count as writes too: they are kept until the turn is over, and go to the disk.
     fn remove(&mut self, key: Vec<u8>) -> wasmtime::Result<()> {
-        const RECORD_BYTES: usize = 64;
-        self.changes.write_bytes += RECORD_BYTES;
         self.write(key, None);
         if self.changes.write_bytes > config::TURN_WRITE_BYTES {
             bail!("the turn wrote and removed more than {} B", config::TURN_WRITE_BYTES);

@@ -1,10 +1,12 @@
 //! `timers`: named timers that wake the room.
 
 use bytes::Bytes;
+use wasmtime::bail;
 
 use crate::config;
 use crate::guest::bindings::room::dormouse::room::timers::{self, Due, TimerError};
 use crate::guest::convert;
+use crate::guest::limits::TIMERS_CHANGED;
 use crate::guest::state::Host;
 use crate::model::Timer;
 
@@ -14,6 +16,17 @@ impl Host {
             return Ok(changed.clone());
         }
         Ok(self.lent()?.timers.get(name).cloned())
+    }
+
+    /// A timer that is set and cancelled again is kept in mind until the turn is over: a trap for those who do only that.
+    fn change(&mut self, name: String, timer: Option<Timer>) -> wasmtime::Result<()> {
+        let was_set = self.timer(&name)?.is_some();
+        self.changes.timers_more += isize::from(timer.is_some()) - isize::from(was_set);
+        self.changes.timers.insert(name, timer);
+        if self.changes.timers.len() > TIMERS_CHANGED {
+            bail!("the turn set and cancelled more than {TIMERS_CHANGED} timers");
+        }
+        Ok(())
     }
 
     /// All timers as this turn sees them, by name.
@@ -35,19 +48,16 @@ impl timers::Host for Host {
         if payload.len() > config::TIMER_PAYLOAD_BYTES {
             return Ok(Err(TimerError::PayloadTooLarge));
         }
-        if self.timer(&name)?.is_none() {
-            // Counting is cheap until a room comes near the limit.
-            let most = self.lent()?.timers.len() + self.changes.timers.len();
-            if most >= config::TIMERS && self.all_timers()?.len() >= config::TIMERS {
-                return Ok(Err(TimerError::TooMany));
-            }
+        let set = self.lent()?.timers.len().saturating_add_signed(self.changes.timers_more);
+        if set >= config::TIMERS && self.timer(&name)?.is_none() {
+            return Ok(Err(TimerError::TooMany));
         }
         let at = match due {
             Due::At(at) => at,
             Due::After(after) => self.moment.now.saturating_add(after),
         };
         let timer = Timer { name: name.clone(), at, payload: Bytes::from(payload), attempt: 0 };
-        self.changes.timers.insert(name, Some(timer));
+        self.change(name, Some(timer))?;
         Ok(Ok(()))
     }
 
@@ -58,7 +68,7 @@ impl timers::Host for Host {
     fn cancel(&mut self, name: String) -> wasmtime::Result<bool> {
         let was_set = self.timer(&name)?.is_some();
         if was_set {
-            self.changes.timers.insert(name, None);
+            self.change(name, None)?;
         }
         Ok(was_set)
     }

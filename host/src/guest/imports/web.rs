@@ -17,6 +17,9 @@ use crate::guest::wasi::Wasi;
 use crate::model::{self, StorageFailed};
 use crate::outbound::FetchError;
 
+/// What a body holds until somebody takes it. It is little, since a room may begin many bodies that nobody ever takes.
+const AHEAD_BYTES: usize = 64 << 10;
+
 /// Names and values of the headers of one request or answer, in bytes.
 const FIELDS_BYTES: usize = 32 << 10;
 
@@ -25,7 +28,8 @@ type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error
 
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment)));
+        let lines = self.limits.turn_log_lines;
+        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment, lines)));
         let http = self.http.get_or_insert_with(|| {
             let mut http = WasiHttpCtx::new();
             http.set_field_size_limit(FIELDS_BYTES);
@@ -47,7 +51,9 @@ impl WasiHttpHooks for Reach {
         Box::new(async move {
             let until = until.map_err(|NoMoreCalls| Error::ConnectionLimitReached)?;
             let outside = outside.ok_or(Error::HttpRequestDenied)?;
-            let (origin, request) = from_wasi(request).await?;
+            // The body is whole when the room has finished it, which it may never do.
+            let whole = tokio::time::timeout_at(until.into(), from_wasi(request));
+            let (origin, request) = whole.await.map_err(|_| Error::ConnectionWriteTimeout)??;
             // The room's own storage failed: its turn is lost with the next commit, whatever is said here.
             let failed = |error: StorageFailed| Error::InternalError(Some(error.to_string()));
             let fetched = outside.fetch(after, until, origin, request).await.map_err(failed)?;
@@ -58,7 +64,7 @@ impl WasiHttpHooks for Reach {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        config::CALL_BYTES
+        AHEAD_BYTES
     }
 }
 

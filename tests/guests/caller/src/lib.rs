@@ -3,6 +3,8 @@
 //! A request's body is a command, `{"do": …}`; a message is one too, whose answer goes to the sender. `say` is the command
 //! that another room gets.
 
+mod stuck;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -56,6 +58,12 @@ enum Command {
     MarkLater { name: String, after: u64 },
     /// All counts by their names.
     Marks,
+    /// Wait for a body that nobody sends to take what it was given.
+    WaitForNobody,
+    /// Send a request whose body is never finished, and wait for its answer.
+    NeverFinish { authority: String },
+    /// Fill the bodies of as many requests as the host lets it begin.
+    FillBodies,
     /// Ask a server.
     Fetch { origin: String, path: String, body: Option<String> },
 }
@@ -166,6 +174,9 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
             });
             json!(marks.collect::<Result<BTreeMap<_, _>>>()?)
         }
+        Command::WaitForNobody => stuck::wait_for_nobody(),
+        Command::NeverFinish { authority } => stuck::never_finish(&authority),
+        Command::FillBodies => stuck::fill_bodies(),
         Command::Waiting => json!({ "waiting": outbox::waiting() }),
         Command::Fetch { origin, path, body } => {
             let request = match body {

@@ -11,6 +11,8 @@ use dormouse_room::{
 struct Unruly {
     seen: u32,
     kept: Vec<Vec<u8>>,
+    /// Sockets of others that it will not let go.
+    held: Vec<Socket>,
 }
 
 dormouse_room::export!(Unruly);
@@ -22,7 +24,11 @@ impl Room for Unruly {
             return Err(Error::new("told to fail on wake"));
         }
         sockets::set_auto_response("ping", "pong")?;
-        Ok(Unruly { seen: 0, kept: Vec::new() })
+        let mut unruly = Unruly { seen: 0, kept: Vec::new(), held: Vec::new() };
+        if let Some(deed) = storage::get("on-wake") {
+            unruly.perform(None, &String::from_utf8_lossy(&deed))?;
+        }
+        Ok(unruly)
     }
 
     fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
@@ -51,7 +57,10 @@ impl Room for Unruly {
         sockets::everyone().broadcast(&Message::Text(gone))?;
         match note.as_str() {
             "panic on close" => panic!("told to panic on close"),
-            _ => Ok(()),
+            note => match note.strip_prefix("on close ") {
+                Some(deed) => self.perform(None, deed),
+                None => Ok(()),
+            },
         }
     }
 
@@ -148,6 +157,27 @@ impl Unruly {
                 reply("kept".into())
             }
             "recurse" => reply(recurse(0).to_string()),
+            "descend" => reply(descend(0).to_string()),
+            "storm" => loop {
+                black_box(context::now());
+            },
+            "survey" => {
+                // Each look takes the host longer than a tick, and costs the room's own code next to nothing.
+                let value = vec![7; 2 << 20];
+                (0..7_u8).try_for_each(|key| storage::put([key], &value))?;
+                loop {
+                    black_box(storage::prefix("").list());
+                }
+            }
+            "retag" => loop {
+                let tags = (0..10).map(|tag| char::from(b'a' + tag).to_string().repeat(256)).collect::<Vec<_>>();
+                sender.map_or(Ok(()), |sender| sender.set_tags(&tags))?;
+            },
+            "waver" => (0..u32::MAX).try_for_each(|number| {
+                timers::set_after(&format!("{number:0>256}"), Duration::from_secs(3600), "")?;
+                timers::cancel(&format!("{number:0>256}"));
+                Ok(())
+            }),
             "oversize" => {
                 // Far longer than any key, and than what the store's engine takes for one.
                 let key = vec![b'k'; 1 << 20];
@@ -156,6 +186,22 @@ impl Unruly {
                 let refused = storage::put(&key, "").is_err() && storage::put("", "").is_err();
                 reply(format!("{found} {listed} {} {refused}", storage::delete_range(&key, b"z", 1_000)))
             }
+            "excuse" => Err(Error::new("x".repeat(20 << 20))),
+            "drip" => {
+                (0..1_000).for_each(|_| eprintln!("drop"));
+                Ok(())
+            }
+            "hold" => {
+                self.held = sockets::everyone().list();
+                Ok(())
+            }
+            "tell" => {
+                let told = self.held.iter().map(|socket| socket.send(&Message::Text("psst".into())));
+                reply(format!("{:?}", told.collect::<Vec<_>>()))
+            }
+            "ask" => reply(self.held.iter().map(|socket| socket.user().name).collect()),
+            "spread" => (0..about.parse::<u32>().unwrap_or(0))
+                .try_for_each(|_| sockets::everyone().broadcast(&Message::Text("x".into()))),
             "sleep" => {
                 std::thread::sleep(Duration::from_secs(3600));
                 Ok(())
@@ -186,6 +232,13 @@ impl Unruly {
             other => Err(Error::new(format!("no such deed: {other}"))),
         }
     }
+}
+
+/// Down to the end of the stack, with a host call from every level of it.
+fn descend(depth: u64) -> u64 {
+    let listed = black_box(storage::prefix("").limit(2).list()).len() as u64;
+    context::log(format!("level {depth}"));
+    if black_box(depth) == u64::MAX { 0 } else { black_box(descend(depth + 1)) + listed }
 }
 
 #[expect(unconditional_recursion, reason = "that is the misdeed")]

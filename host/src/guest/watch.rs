@@ -1,0 +1,178 @@
+//! The watch beside a running guest: how much of its thread it has used, and whether it still gets anywhere.
+//!
+//! Guests are interrupted at epoch ticks, which only their own code looks at; a host call takes as long as it takes. So
+//! what is charged is not the tick but the time since the guest was last looked at. And a guest that waits, which only one
+//! with a way out can, may have tied what it waits for to itself: such a wait ends here.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::time::Sleep;
+use wasmtime::format_err;
+
+use super::limits::TICK;
+use crate::clock;
+
+/// What a wait may take beyond the longest call: the answer to that one is on its way then.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Epoch ticks since the engine began.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Epochs(Arc<AtomicU64>);
+
+impl Epochs {
+    pub(super) fn tick(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One instance's watch. Its store holds it, and so does whoever polls.
+#[derive(Debug)]
+pub(super) struct Watch {
+    epochs: Epochs,
+    /// Since when the guest is on its thread without having been looked at: in ticks, or in nanoseconds of the thread.
+    since: AtomicU64,
+    /// It is on a thread for long turns, whose CPU is counted exactly. To ask for that costs 2 µs, which is too much for a
+    /// turn that takes 6; but those threads are nice, so that time alone would charge guests for what others do.
+    long: AtomicBool,
+    /// It was sent off its thread at a tick, and waits for nothing.
+    yielded: AtomicBool,
+}
+
+impl Watch {
+    pub(super) fn new(epochs: Epochs) -> Arc<Self> {
+        let (since, long, yielded) = Default::default();
+        Arc::new(Watch { epochs, since, long, yielded })
+    }
+
+    /// The time since the guest was last looked at.
+    pub(super) fn lap(&self) -> Duration {
+        let now = self.now();
+        let passed = now.saturating_sub(self.since.swap(now, Ordering::Relaxed));
+        if self.long.load(Ordering::Relaxed) {
+            return Duration::from_nanos(passed);
+        }
+        // The first of them may have been just ahead.
+        TICK * u32::try_from(passed.saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+
+    /// The guest is sent off its thread.
+    pub(super) fn yields(&self) {
+        self.yielded.store(true, Ordering::Relaxed);
+    }
+
+    /// The guest comes onto a thread.
+    fn begins(&self, long: bool) {
+        self.long.store(long, Ordering::Relaxed);
+        self.yielded.store(false, Ordering::Relaxed);
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn waits(&self) -> bool {
+        !self.yielded.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> u64 {
+        if self.long.load(Ordering::Relaxed) {
+            u64::try_from(clock::thread_cpu().as_nanos()).unwrap_or(u64::MAX)
+        } else {
+            self.epochs.now()
+        }
+    }
+}
+
+/// A wait of the guest's, and when it has taken too long.
+struct Wait {
+    until: Instant,
+    /// Absent without a runtime: whoever drives a guest there polls it all the time.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Wait {
+    fn until(until: Instant) -> Self {
+        let alarm = Handle::try_current().is_ok().then(|| Box::pin(tokio::time::sleep_until(until.into())));
+        Wait { until, alarm }
+    }
+
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        match &mut self.alarm {
+            Some(alarm) => alarm.as_mut().poll(context).is_ready(),
+            None => self.until <= clock::monotonic(),
+        }
+    }
+}
+
+/// Run a guest under its watch. A wait that takes longer than the longest call can, `longest`, ends it.
+pub(super) async fn watched<T>(
+    watch: Arc<Watch>,
+    longest: Duration,
+    run: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    let mut run = pin!(run);
+    let mut long = false;
+    let mut wait = None::<Wait>;
+    poll_fn(|context| {
+        watch.begins(long);
+        long = true;
+        if let Poll::Ready(done) = run.as_mut().poll(context) {
+            return Poll::Ready(done);
+        }
+        if !watch.waits() {
+            wait = None;
+            return Poll::Pending;
+        }
+        let wait = wait.get_or_insert_with(|| Wait::until(clock::monotonic() + longest + GRACE));
+        if wait.is_over(context) {
+            return Poll::Ready(Err(format_err!("it waited for longer than any answer takes")));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_call_is_charged_with_all_the_ticks_that_went_by_in_it() {
+        let epochs = Epochs::default();
+        let watch = Watch::new(epochs.clone());
+        watch.begins(false);
+        (0..10).for_each(|_| epochs.tick());
+        assert_eq!(watch.lap(), TICK * 9, "the first may have been just ahead");
+        assert_eq!(watch.lap(), Duration::ZERO, "it was charged");
+    }
+
+    #[test]
+    fn on_a_thread_for_long_turns_only_its_own_cpu_is_charged() {
+        let epochs = Epochs::default();
+        let watch = Watch::new(epochs.clone());
+        watch.begins(true);
+        (0..1_000).for_each(|_| epochs.tick());
+        assert!(watch.lap() < TICK, "others had the processor meanwhile");
+        let until = clock::thread_cpu() + TICK * 4;
+        while clock::thread_cpu() < until {}
+        assert!(watch.lap() >= TICK * 4);
+    }
+
+    #[test]
+    fn who_yields_does_not_wait() {
+        let watch = Watch::new(Epochs::default());
+        watch.begins(true);
+        assert!(watch.waits());
+        watch.yields();
+        assert!(!watch.waits());
+        watch.begins(true);
+        assert!(watch.waits(), "that was the last time");
+    }
+}

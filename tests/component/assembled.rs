@@ -1,0 +1,76 @@
+//! Rooms that no compiler makes: a core module in text, made into a component by the tool that all toolchains use.
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// Interfaces of WASI that such a room misuses: as much of them as is needed here.
+const WASI: &str = "
+package wasi:random@0.2.0;
+interface random { get-random-bytes: func(len: u64) -> list<u8>; }
+world needs { import random; }
+";
+
+/// What a core module imports, with the types that the canonical ABI gives it.
+const IMPORTS: &str = r#"
+    (import "dormouse:room/context@0.1.1" "now" (func $now (result i64)))
+    (import "dormouse:room/context@0.1.1" "log" (func $log (param i32 i32 i32)))
+    (import "dormouse:room/storage@0.1.1" "get" (func $get (param i32 i32 i32)))
+    (import "dormouse:room/storage@0.1.1" "get-many" (func $get-many (param i32 i32 i32)))
+    (import "dormouse:room/storage@0.1.1" "put" (func $put (param i32 i32 i32 i32 i32)))
+    (import "dormouse:room/storage@0.1.1" "put-many" (func $put-many (param i32 i32 i32)))
+    (import "dormouse:room/sockets@0.1.1" "[method]socket.id" (func $id (param i32) (result i64)))
+    (import "dormouse:room/sockets@0.1.1" "[resource-drop]socket" (func $drop (param i32)))
+    (import "dormouse:room/sockets@0.1.1" "get" (func $socket (param i64 i32)))
+    (import "wasi:random/random@0.2.0" "get-random-bytes" (func $random (param i64 i32)))
+"#;
+
+/// A core module, and where it differs from one that does nothing.
+pub(crate) struct Module {
+    /// Its own definitions.
+    pub(crate) fields: &'static str,
+    /// What the host calls to have space for what it hands over. A good one gives the same space each time.
+    pub(crate) realloc: &'static str,
+    /// What it does in `on-request`, before it answers with whatever is at address 1024.
+    pub(crate) request: &'static str,
+}
+
+impl Default for Module {
+    fn default() -> Self {
+        Module { fields: "(memory (export \"memory\") 16)", realloc: "(i32.const 65536)", request: "" }
+    }
+}
+
+impl Module {
+    pub(crate) fn component(&self) -> &'static [u8] {
+        let Module { fields, realloc, request } = self;
+        let text = format!(
+            r#"(module {IMPORTS} {fields}
+                (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
+                (func (export "dormouse:room/room@0.1.1#wake") (result i32) (i32.const 1024))
+                (func (export "dormouse:room/room@0.1.1#on-connect") (param i32) (result i32)
+                    (call $drop (i32.load offset=64 (local.get 0))) (i32.const 1024))
+                (func (export "dormouse:room/room@0.1.1#on-message")
+                    (param i32 i32 i32 i32) (result i32) (call $drop (local.get 0)) (i32.const 1024))
+                (func (export "dormouse:room/room@0.1.1#on-close")
+                    (param i32 i32 i32 i32 i32) (result i32) (call $drop (local.get 0)) (i32.const 1024))
+                (func (export "dormouse:room/room@0.1.1#on-timer")
+                    (param i32 i32 i64 i32 i32 i32) (result i32) (i32.const 1024))
+                (func (export "dormouse:room/room@0.1.1#on-request")
+                    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+                    {request} (i32.const 1024)))"#
+        );
+        let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"));
+        let mut resolve = Resolve::default();
+        let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).unwrap();
+        resolve.push_str("wasi.wit", WASI).unwrap();
+        let hostile = "package test:hostile;
+            world hostile { include dormouse:room/room-component@0.1.1; import wasi:random/random@0.2.0; }";
+        let world = resolve.push_str("hostile.wit", hostile).unwrap();
+        let world = resolve.select_world(&[world, package], Some("test:hostile/hostile")).unwrap();
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+        let mut encoder = ComponentEncoder::default();
+        // Some of them are not valid, and it is for the host to say so.
+        let encoded = encoder.validate(false).module(&module).and_then(|encoder| encoder.encode());
+        encoded.unwrap_or_else(|error| panic!("{error:?}")).leak()
+    }
+}

@@ -1,0 +1,254 @@
+//! Components that no compiler makes: they lie to the canonical ABI, forge handles, and run before they are asked.
+//!
+//! What one does wrong it does in `on-request`, where nothing else is said; the rest of it is a room that does nothing.
+
+use std::sync::Arc;
+
+use dormouse::config::COMPONENT_BYTES;
+use dormouse::guest::{Engine, LoadError};
+use dormouse_test::{Request, TestRoom};
+
+use crate::assembled::Module;
+
+impl Module {
+    /// Its request fails for this reason, again and again, and no other event does.
+    fn fails_with(self, reason: &str) {
+        let mut room = TestRoom::new(self.component());
+        let ana = room.join("ana");
+        for _ in 0..3 {
+            let failure = room.try_request(Request::default()).expect_err("the turn should fail").to_string();
+            assert!(failure.contains(reason), "{failure}");
+            room.say(&ana, "still here?");
+        }
+    }
+
+    /// It is not taken at all.
+    fn is_refused_with(&self, reason: &str) {
+        let refused = load(self.component()).expect_err("it should be refused").to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
+}
+
+fn load(wasm: &[u8]) -> Result<(), LoadError> {
+    Engine::new(Arc::new(dormouse_test::limits())).unwrap().room("hostile.wasm", wasm).map(drop)
+}
+
+fn asks(request: &'static str) -> Module {
+    Module { request, ..Module::default() }
+}
+
+#[test]
+fn a_component_in_text_can_be_a_good_room() {
+    // What all others here differ from: an answer with the status 200 and nothing in it.
+    let mut room = TestRoom::new(asks("(i32.store16 (i32.const 1028) (i32.const 200))").component());
+    let ana = room.join("ana");
+    room.say(&ana, "hello");
+    assert_eq!(room.request(Request::default()).status, 200);
+    room.leave(&ana);
+}
+
+#[test]
+fn a_list_that_claims_more_than_there_is_ends_the_turn() {
+    for claim in [
+        "(call $put-many (i32.const 0) (i32.const 0x7fffffff) (i32.const 64))",
+        "(call $put-many (i32.const 0xffffffff) (i32.const 0xffffffff) (i32.const 64))",
+        "(call $put-many (i32.const 1) (i32.const 1) (i32.const 64))",
+        "(call $get-many (i32.const 0) (i32.const 100000000) (i32.const 64))",
+        "(call $put (i32.const 0) (i32.const 0xffffffff) (i32.const 0) (i32.const 1) (i32.const 64))",
+        "(call $put (i32.const 1048575) (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 64))",
+        "(call $get (i32.const 0) (i32.const 1) (i32.const 0xfffffffc))",
+        "(call $get (i32.const 0) (i32.const 1) (i32.const 65))",
+    ] {
+        asks(claim).fails_with("pointer");
+    }
+}
+
+#[test]
+fn lists_within_lists_cannot_add_up_to_more_than_the_host_has_space_for() {
+    // 90,000 entries, each of which is the same 64 KiB: gigabytes, if they were taken.
+    Module {
+        request: r#"
+            (local $at i32)
+            (local.set $at (i32.const 131072))
+            (loop $next
+                (i32.store offset=4 (local.get $at) (i32.const 65536))
+                (i32.store offset=12 (local.get $at) (i32.const 65536))
+                (local.set $at (i32.add (local.get $at) (i32.const 16)))
+                (br_if $next (i32.lt_u (local.get $at) (i32.const 1571072))))
+            (call $put-many (i32.const 131072) (i32.const 90000) (i32.const 64))"#,
+        fields: "(memory (export \"memory\") 32)",
+        ..Module::default()
+    }
+    .fails_with("too much data");
+}
+
+#[test]
+fn text_that_is_no_text_ends_the_turn() {
+    asks("(i32.store (i32.const 0) (i32.const -1)) (call $log (i32.const 1) (i32.const 0) (i32.const 4))")
+        .fails_with("utf-8");
+    asks("(call $log (i32.const 1) (i32.const 0) (i32.const 0x40000000))").fails_with("pointer");
+    asks("(call $log (i32.const 77) (i32.const 0) (i32.const 0))").fails_with("discriminant");
+}
+
+#[test]
+fn an_answer_that_is_none_ends_the_turn() {
+    for lie in [
+        // Neither `ok` nor `err`.
+        "(i32.store8 (i32.const 1024) (i32.const 7))",
+        // Headers, then a body, that claim gigabytes.
+        "(i32.store (i32.const 1036) (i32.const 0x7fffffff))",
+        "(i32.store (i32.const 1040) (i32.const 8)) (i32.store (i32.const 1044) (i32.const 0x7fffffff))",
+        // Nowhere at all.
+        "(return (i32.const 0xfffffff0))",
+        "(return (i32.const 1025))",
+    ] {
+        asks(lie).fails_with("it trapped");
+    }
+}
+
+#[test]
+fn space_that_is_none_ends_the_turn() {
+    // The host hands over the path of the request before anything else happens.
+    let reallocs = [
+        ("(i32.const 0xfffffff0)", "realloc"),
+        ("unreachable", "unreachable"),
+        ("(loop $spin (br $spin)) unreachable", "used its 1s of CPU"),
+        // Nothing may be called while the host hands something over.
+        ("(drop (call $now)) (i32.const 65536)", "cannot leave component instance"),
+    ];
+    for (realloc, reason) in reallocs {
+        let component = Module { realloc, ..Module::default() }.component();
+        let mut room = TestRoom::new(component);
+        let request = Request { path: "/somewhere".into(), ..Request::default() };
+        for _ in 0..2 {
+            let failure = room.try_request(request.clone()).expect_err("the turn should fail").to_string();
+            assert!(failure.contains(reason), "{realloc}: {failure}");
+        }
+    }
+}
+
+#[test]
+fn a_handle_that_was_never_given_or_is_gone_ends_the_turn() {
+    for forged in [
+        "(drop (call $id (i32.const 0)))",
+        "(drop (call $id (i32.const 12345)))",
+        "(drop (call $id (i32.const -1)))",
+        "(call $drop (i32.const 3))",
+    ] {
+        asks(forged).fails_with("handle");
+    }
+    // Given once, and let go twice; then used after that.
+    let given = r#"
+        (local $handle i32)
+        (call $socket (i64.const 1) (i32.const 64))
+        (local.set $handle (i32.load (i32.const 68)))
+        (if (i32.eqz (i32.load8_u (i32.const 64))) (then unreachable))
+        (call $drop (local.get $handle))"#;
+    for (again, reason) in
+        [("(call $drop (local.get $handle))", "handle"), ("(drop (call $id (local.get $handle)))", "handle")]
+    {
+        asks(format!("{given} {again}").leak()).fails_with(reason);
+    }
+}
+
+#[test]
+fn a_start_function_that_never_ends_uses_up_its_cpu() {
+    let fields = "(memory (export \"memory\") 16) (func $spin (loop $again (br $again))) (start $spin)";
+    let mut room = TestRoom::new(Module { fields, ..Module::default() }.component());
+    for _ in 0..2 {
+        assert_eq!(room.try_request(Request::default()).unwrap_err().to_string(), "it used its 1s of CPU");
+    }
+}
+
+#[test]
+fn a_start_function_that_traps_says_so() {
+    let fields = "(memory (export \"memory\") 16) (func $fall unreachable) (start $fall)";
+    let mut room = TestRoom::new(Module { fields, ..Module::default() }.component());
+    let failure = room.try_request(Request::default()).unwrap_err().to_string();
+    assert!(failure.starts_with("it trapped:") && failure.contains("unreachable"), "{failure}");
+}
+
+#[test]
+fn tables_grow_to_their_limit_and_no_further() {
+    Module {
+        fields: "(memory (export \"memory\") 16) (table $table 1 funcref)",
+        request: r#"
+            (loop $grow (br_if $grow (i32.ge_s (table.grow $table (ref.null func) (i32.const 100)) (i32.const 0))))
+            unreachable"#,
+        ..Module::default()
+    }
+    .fails_with("it used its 20000 elements of tables");
+}
+
+#[test]
+fn memory_grows_to_its_limit_and_a_room_that_goes_on_without_more_goes_on() {
+    let request = r#"
+        (loop $grow (br_if $grow (i32.ge_s (memory.grow (i32.const 16)) (i32.const 0))))
+        (if (i32.ne (memory.size) (i32.const 1024)) (then unreachable))
+        (i32.store16 (i32.const 1028) (i32.const 200))"#;
+    let mut room = TestRoom::new(asks(request).component());
+    assert_eq!(room.request(Request::default()).status, 200);
+}
+
+#[test]
+fn what_could_never_be_given_is_refused_when_the_component_is_loaded() {
+    let fields = |fields| Module { fields, ..Module::default() };
+    fields("(memory (export \"memory\") 1025)").is_refused_with("memory");
+    fields("(memory (export \"memory\") 16) (table 20001 funcref)").is_refused_with("table");
+    let tables = "(table 1 funcref)".repeat(5);
+    fields(format!("(memory (export \"memory\") 16) {tables}").leak()).is_refused_with("table");
+}
+
+#[test]
+fn what_no_toolchain_needs_is_refused_when_the_component_is_loaded() {
+    for (what, fields) in [
+        (
+            "gc",
+            "(type $a (sub (func))) (type $b (sub $a (func)))
+            (func (param funcref) (result i32) (ref.test (ref $b) (local.get 0)))",
+        ),
+        ("function references", "(type $a (func)) (func (param (ref $a)) (call_ref $a (local.get 0)))"),
+        ("exceptions", "(tag $t) (func (throw $t))"),
+        ("threads", "(memory 1 1 shared)"),
+        ("atomics", "(func (result i32) (i32.atomic.load (i32.const 0)))"),
+        ("memory64", "(memory i64 1)"),
+        ("relaxed SIMD", "(func (param v128 v128) (result v128) (i8x16.relaxed_swizzle (local.get 0) (local.get 1)))"),
+    ] {
+        let fields = format!("(memory (export \"memory\") 16) {fields}").leak();
+        let refused = load(Module { fields, ..Module::default() }.component());
+        assert!(matches!(refused, Err(LoadError::Compile { .. })), "{what}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_component_that_takes_too_long_to_compile_is_refused_by_its_size() {
+    let refused = load(&vec![0; COMPONENT_BYTES + 1]).unwrap_err().to_string();
+    assert!(refused.contains("hostile.wasm has 67108865 B"), "{refused}");
+}
+
+#[test]
+fn randomness_comes_in_small_pieces() {
+    asks("(call $random (i64.const -1) (i32.const 64))").fails_with("exceeds limit");
+    asks("(call $random (i64.const 1048577) (i32.const 64))").fails_with("exceeds limit");
+}
+
+/// 90,000 entries with keys of three bytes, again and again, until the host says that it is too much. What a record costs
+/// beside its bytes counts, so that this is soon.
+#[test]
+fn millions_of_tiny_writes_count_for_what_they_cost() {
+    let request = r#"
+        (local $at i32) (local $calls i32)
+        (local.set $at (i32.const 65536))
+        (loop $next
+            (i32.store offset=4 (local.get $at) (i32.const 3))
+            (local.set $at (i32.add (local.get $at) (i32.const 16)))
+            (br_if $next (i32.lt_u (local.get $at) (i32.const 1505536))))
+        (loop $again
+            (call $put-many (i32.const 65536) (i32.const 90000) (i32.const 64))
+            (local.set $calls (i32.add (local.get $calls) (i32.const 1)))
+            (br_if $again (i32.eqz (i32.load8_u (i32.const 64)))))
+        (i32.store16 (i32.const 1028) (i32.add (i32.const 200) (local.get $calls)))"#;
+    let fields = "(memory (export \"memory\") 32)";
+    let mut room = TestRoom::new(Module { request, fields, ..Module::default() }.component());
+    assert_eq!(room.request(Request::default()).status, 203, "200, and the call that was refused");
+}
