@@ -10,13 +10,17 @@ SERVE_DATA ?= ./dormouse-serve-data
 WASMTIME ?= wasmtime
 WASMTIME_VERSION = 48.0.8
 
+# For `make fuzz`: how long each fuzzer runs, and what its inputs are made from.
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= $(shell date +%s)
+
 # For `make durability`.
 ROUNDS ?= 100
 
 # What is counted is built with the dependencies that the tests have: to build all of them once more takes ten minutes.
 COUNTED = --profile dev $(foreach setting,opt-level=3 debug=false debug-assertions=false overflow-checks=false,--config profile.dev.package.dormouse.$(setting))
 
-.PHONY: run serve-wasm serve-component test durability lint bench instructions compare curves compare-setup setup client-setup javascript conformance-setup clean
+.PHONY: run serve-wasm serve-component test durability lint fuzz bench instructions compare curves compare-setup setup client-setup javascript conformance-setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
@@ -43,6 +47,9 @@ lint: setup client-setup ## Format, lints and types, warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cd client && npm run lint
+
+fuzz: setup ## Try hostile inputs for FUZZ_SECONDS a fuzzer, with others each time; a failure says how to find it again
+	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) cargo test --workspace --exclude unruly --lib --test component --test e2e -- fuzz:: --test-threads 2 --show-output
 
 bench: setup ## What the pieces cost: a turn, a wake, a route, a commit
 	cargo bench --package dormouse --bench pieces

@@ -690,3 +690,27 @@ mod tests {
         assert!(refused("[namespaces.\"a b\"]\ncomponent = \"x.wasm\"").starts_with("namespaces.a b:"));
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use dormouse_fuzz::{fuzz, spoiled};
+
+    use super::*;
+
+    #[test]
+    fn whatever_a_file_says_is_a_configuration_or_an_error() {
+        const EXAMPLES: [&[u8]; 4] = [
+            b"listen = \"127.0.0.1:8787\"\nbase_path = \"/api/realtime\"\nhibernate_after = \"10s\"\npage = true\n",
+            b"[identity]\nauth = \"jwt\"\nleeway = \"30s\"\nkeys = [{ algorithm = \"HS256\", file = \"jwt.secret\" }]\n",
+            b"[namespaces.ROOMS]\ncomponent = \"a.wasm\"\ncalls = [\"ROOMS\"]\noutbound = [\"https://*.example:1\"]\nconfig.x = \"y\"\n",
+            b"[limits]\nawake_rooms = 10_000\nmemory_bytes = 67_108_864\nturn_cpu = \"1m 30s\"\nping_every = \"25s\"\n",
+        ];
+        fuzz(spoiled(&EXAMPLES), |bytes| {
+            let Ok(text) = String::from_utf8(bytes) else { return };
+            match Config::parse(&text) {
+                Ok(config) => drop(config.check()),
+                Err(error) => assert!(!error.is_empty()),
+            }
+        });
+    }
+}

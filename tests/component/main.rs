@@ -5,6 +5,7 @@
 mod assembled;
 mod contract;
 mod determinism;
+mod fuzz;
 mod hostile;
 mod keeping;
 mod layers;

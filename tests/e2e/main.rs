@@ -21,6 +21,7 @@ mod door;
 mod durability;
 mod embedding;
 mod events;
+mod fuzz;
 mod hibernation;
 mod identity;
 mod javascript;

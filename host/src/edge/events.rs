@@ -231,3 +231,46 @@ mod tests {
         assert_eq!(&encode(&Message::Binary(vec![0, 255]))[..], b"event: binary\ndata: AP8=\n\n");
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use dormouse_fuzz::{fuzz, spoiled};
+
+    use super::*;
+
+    /// What a browser makes of a stream: the data of each event, and the last number, as the HTML standard has it.
+    fn read(stream: &str) -> Vec<(Option<String>, String)> {
+        let mut events = Vec::new();
+        let (mut data, mut id) = (None::<String>, None);
+        for line in stream.split_terminator('\n') {
+            match line.split_once(':').unwrap_or((line, "")) {
+                ("", "") => events.extend(data.take().map(|data| (id.take(), data))),
+                ("data", value) => {
+                    let value = value.strip_prefix(' ').unwrap_or(value);
+                    data = Some(data.map_or(value.to_owned(), |data| data + "\n" + value));
+                }
+                ("id", value) => id = Some(value.trim_start().to_owned()),
+                _ => {}
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn whatever_a_room_says_is_one_event_with_the_same_text() {
+        const EXAMPLES: [&[u8]; 4] = [
+            br#"{"type":"message","message":{"id":"a","seq":7}}"#,
+            br#"{"type":"history","messages":[{"seq":5},{"seq":18446744073709551615}]}"#,
+            b"a\nid: 9\r\nevent: close\rdata: x\n\n: \n",
+            b"",
+        ];
+        fuzz(spoiled(&EXAMPLES), |bytes| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let event = String::from_utf8(encode(&Message::Text(text.clone())).to_vec()).unwrap();
+            let heard = read(&event);
+            let [(id, data)] = &heard[..] else { panic!("{} events", heard.len()) };
+            assert_eq!(*data, text.replace("\r\n", "\n").replace('\r', "\n"));
+            assert_eq!(id.as_ref().map(|id| id.parse::<u64>().unwrap()), place(&text));
+        });
+    }
+}

@@ -518,3 +518,45 @@ mod tests {
         assert_eq!(relative("/", "/"), None);
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use dormouse_fuzz::proptest::collection::vec;
+    use dormouse_fuzz::proptest::prelude::any;
+    use dormouse_fuzz::{fuzz, spoiled};
+
+    use super::*;
+
+    #[test]
+    fn no_query_hides_a_credential_and_no_other_part_is_lost() {
+        const EXAMPLES: [&[u8]; 4] =
+            [b"since=4&token=a:b&x=1", b"ticket=abc", b"token=&token&ticket==&&%74oken=x", b"tokens=1&=token"];
+        fuzz(spoiled(&EXAMPLES), |bytes| {
+            let query = String::from_utf8_lossy(&bytes).into_owned();
+            let kept = without_credentials(&query).unwrap_or_default();
+            for name in ["token", "ticket"] {
+                assert_eq!(parameter(&kept, name), None, "{kept:?}");
+            }
+            let others = |query: &str| {
+                let others =
+                    query.split('&').filter(|pair| !pair.starts_with("token=") && !pair.starts_with("ticket="));
+                others.filter(|pair| !pair.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+            };
+            assert_eq!(others(&kept), others(&query));
+        });
+    }
+
+    #[test]
+    fn whatever_a_component_answers_is_an_answer() {
+        let header = (spoiled(&[b"x-a", b"set-cookie", b"content-length"]), spoiled(&[b"b", b"a\r\nb: c"]));
+        fuzz((any::<u16>(), vec(header, 0..4)), |(status, headers)| {
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            let headers = headers.into_iter().map(|(name, value)| (text(name), text(value))).collect();
+            let answer = from_component(model::Response { status, headers, body: Vec::new() });
+            let sent = answer.status().as_u16();
+            assert!(sent == status && (200..600).contains(&status) || sent == 500, "{status} became {sent}");
+            assert!(!answer.headers().contains_key(header::SET_COOKIE));
+            assert!(!answer.headers().contains_key(header::CONTENT_LENGTH));
+        });
+    }
+}

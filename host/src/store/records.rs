@@ -144,7 +144,7 @@ pub(super) fn scan_entries(
         Bound::Unbounded => open,
     };
     let start = bound(&range.start, Bound::Included(entry_key(id, b"")));
-    let end = bound(&range.end, Bound::Excluded(entry_key(id + 1, b"")));
+    let end = bound(&range.end, Bound::Excluded(behind(ENTRY, id)));
     let prefix = entry_key(id, b"").len();
     disk.scan((start, end), range.reverse, &mut |key, value| visit(&key.slice(prefix..), &value))
 }
@@ -162,7 +162,7 @@ pub(super) fn timer(id: u64, name: &str, timer: Option<&Timer>) -> Record {
 
 pub(super) fn timers(disk: &dyn Disk, id: u64) -> Result<impl Iterator<Item = Timer>, DiskError> {
     let mut timers = Vec::new();
-    let range = (Bound::Included(id_key(TIMER, id, b"")), Bound::Excluded(id_key(TIMER, id + 1, b"")));
+    let range = (Bound::Included(id_key(TIMER, id, b"")), Bound::Excluded(behind(TIMER, id)));
     disk.scan(range, false, &mut |key, value| {
         timers.push(read_timer(&key, value).map(|(_, timer)| timer));
         true
@@ -212,7 +212,7 @@ pub(super) fn post(id: u64, number: PostNumber, post: Option<Post>) -> Record {
 
 pub(super) fn posts(disk: &dyn Disk, id: u64) -> Result<Posts, DiskError> {
     let mut posts = Vec::new();
-    let range = (Bound::Included(id_key(POST, id, b"")), Bound::Excluded(id_key(POST, id + 1, b"")));
+    let range = (Bound::Included(id_key(POST, id, b"")), Bound::Excluded(behind(POST, id)));
     disk.scan(range, false, &mut |key, value| {
         posts.push(read_post(&key, value).ok_or_else(|| damaged(&key)));
         true
@@ -327,10 +327,130 @@ fn id_key(kind: u8, id: u64, key: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
+/// The first key behind all that a room has of a kind.
+fn behind(kind: u8, id: u64) -> Bytes {
+    id.checked_add(1).map_or(Bytes::copy_from_slice(&[kind + 1]), |next| id_key(kind, next, b""))
+}
+
 fn kind(kind: u8) -> (Bound<Bytes>, Bound<Bytes>) {
     (Bound::Included(vec![kind].into()), Bound::Excluded(vec![kind + 1].into()))
 }
 
 fn damaged(key: &[u8]) -> DiskError {
     DiskError(format!("the record {} is damaged", key.escape_ascii()))
+}
+
+#[cfg(test)]
+mod fuzz {
+    use dormouse_fuzz::proptest::collection::vec;
+    use dormouse_fuzz::proptest::option;
+    use dormouse_fuzz::proptest::prelude::*;
+    use dormouse_fuzz::{fuzz, spoiled};
+
+    use super::*;
+    use crate::store::MemoryDisk;
+
+    fn address() -> impl Strategy<Value = Address> {
+        let name = "[a-z \u{e9}\u{1f600}%/.]{1,100}";
+        ("[A-Z_]{1,20}", name).prop_filter_map("a name", |(namespace, name)| Address::new(&namespace, &name).ok())
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        vec(any::<char>(), 0..20).prop_map(String::from_iter)
+    }
+
+    fn timer_of_a_room() -> impl Strategy<Value = Timer> {
+        (text(), any::<u64>(), any::<u32>(), vec(any::<u8>(), 0..50)).prop_map(|(name, at, attempt, payload)| Timer {
+            name,
+            at,
+            attempt,
+            payload: payload.into(),
+        })
+    }
+
+    fn post_of_a_room() -> impl Strategy<Value = Post> {
+        let destination = prop_oneof![address().prop_map(Destination::Room), text().prop_map(Destination::Origin)];
+        let user = option::of((text(), text()).prop_map(|(id, name)| User { id, name }));
+        let head = (text(), text(), option::of(text()), vec((text(), text()), 0..4), user);
+        (destination, head, vec(any::<u8>(), 0..50), any::<u64>(), any::<u32>()).prop_map(
+            |(destination, (method, path, query, headers, user), body, at, attempt)| {
+                let request = Request { method, path, query, headers, body, user };
+                Post { destination, request, at, attempt }
+            },
+        )
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let numbers = any::<(u64, u64)>().prop_map(|(epoch, number)| (epoch, number));
+        let written = (vec(timer_of_a_room(), 0..4), vec((any::<u64>(), post_of_a_room()), 0..4), numbers);
+        fuzz(
+            (any::<u64>(), address(), address(), written),
+            |(id, room_at, sender, (its_timers, its_posts, numbers))| {
+                let disk = MemoryDisk::default();
+                let record = RoomRecord { id, epoch: numbers.0, number: numbers.1 };
+                let mut records = vec![record.to_record(&room_at), record.name_record(&room_at)];
+                let its_timers = its_timers.into_iter().map(|timer| (timer.name.clone(), timer));
+                let its_timers =
+                    its_timers.collect::<std::collections::BTreeMap<_, _>>().into_values().collect::<Vec<_>>();
+                records.extend(its_timers.iter().map(|it| timer(id, &it.name, Some(it))));
+                let its_posts = its_posts.into_iter().map(|(number, post)| (PostNumber(number), post));
+                let its_posts = its_posts.collect::<std::collections::BTreeMap<_, _>>();
+                records.extend(its_posts.iter().map(|(number, it)| post(id, *number, Some(it.clone()))));
+                records.push(taken(id, &sender, PostNumber(numbers.1)));
+                disk.write(records).unwrap();
+
+                assert_eq!(room(&disk, &room_at).unwrap(), Some(record));
+                assert_eq!(last_room(&disk).unwrap(), id);
+                assert_eq!(timers(&disk, id).unwrap().collect::<Vec<_>>(), its_timers);
+                let found = posts(&disk, id).unwrap();
+                assert_eq!(found.len(), its_posts.len());
+                assert!(its_posts.iter().all(|(number, it)| found.get(*number) == Some(it)));
+                assert_eq!(last_taken(&disk, id, &sender).unwrap(), Some(PostNumber(numbers.1)));
+                assert_eq!(Vec::from_iter(names(&disk, room_at.namespace(), None, 9).unwrap()), [room_at.name()]);
+                let due =
+                    its_timers.iter().map(|it| it.at).min().into_iter().chain(its_posts.values().map(|it| it.at).min());
+                let woken = rooms_to_wake(&disk).unwrap();
+                assert!(woken.iter().all(|(address, _)| *address == room_at));
+                assert_eq!(woken.iter().map(|(_, at)| *at).min(), due.min());
+            },
+        );
+    }
+
+    /// A disk may hold anything. Reading it tells what is there, or that it is damaged.
+    #[test]
+    fn what_is_damaged_is_an_error_and_no_more() {
+        let address = Address::new("ROOMS", "lobby").unwrap();
+        let examples = || {
+            let request =
+                Request { headers: vec![("a".into(), "b".into())], body: b"body".to_vec(), ..Request::default() };
+            let to = Destination::Room(address.clone());
+            let it = Post { destination: to, request, at: 7, attempt: 1 };
+            let timed = Timer { name: "t".into(), at: 1, attempt: 0, payload: b"note".to_vec().into() };
+            [
+                RoomRecord { id: 1, epoch: 1, number: 1 }.to_record(&address),
+                RoomRecord { id: 1, epoch: 1, number: 1 }.name_record(&address),
+                timer(1, "t", Some(&timed)),
+                post(1, PostNumber(3), Some(it)),
+                taken(1, &address, PostNumber(3)),
+                epoch_record(1),
+                group_record(1),
+            ]
+        };
+        let keys = examples().map(|(key, _)| key);
+        let values = examples().map(|(_, value)| value.unwrap());
+        let keys = spoiled(&keys.each_ref().map(|key| &key[..]));
+        let values = spoiled(&values.each_ref().map(|value| &value[..]));
+        fuzz(vec((keys, values), 1..8), |records| {
+            let disk = MemoryDisk::default();
+            disk.write(records.into_iter().map(|(key, value)| (key.into(), Some(value.into()))).collect()).unwrap();
+            let _ = (epoch(&disk), last_group(&disk), last_room(&disk), room(&disk, &address));
+            let _ = (names(&disk, "ROOMS", None, 100), rooms_to_wake(&disk), last_taken(&disk, 1, &address));
+            for id in [0, 1, u64::MAX] {
+                let everything = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
+                let _ = (timers(&disk, id).map(Iterator::count), posts(&disk, id));
+                let _ = scan_entries(&disk, id, &everything, &mut |_, _| true);
+            }
+        });
+    }
 }

@@ -1,5 +1,8 @@
 //! A room that does every wrong thing it is asked for. A message is one deed, or several parted by `;`.
 
+mod operation;
+mod puppet;
+
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -77,6 +80,9 @@ impl Room for Unruly {
 
     fn request(&mut self, request: Request) -> Result<Response> {
         self.seen += 1;
+        if request.path == "/operations" {
+            return Response::json(&puppet::obey(request.json()?)?);
+        }
         let deed = String::from_utf8_lossy(&request.body).into_owned();
         if let Some(key) = deed.strip_prefix("get ") {
             let value = storage::get(key).unwrap_or_default();

@@ -1,0 +1,172 @@
+//! Try a property against inputs that somebody hostile might send.
+//!
+//! In `cargo test` each fuzzer runs for about a second, always with the same inputs. `make fuzz` runs each for a minute,
+//! with others each time. One that fails says how to run it again, and shows the smallest input that it found:
+//!
+//! ```text
+//! FUZZ_SECONDS=60 FUZZ_SEED=42 cargo test …
+//! ```
+//!
+//! proptest makes the inputs and shrinks them. It needs no other compiler and no instrumented build; what it lacks against
+//! those is to see which way an input took, so a fuzzer of bytes begins with good examples and spoils them: [`spoiled`].
+
+use std::cell::Cell;
+use std::env;
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+
+pub use proptest;
+
+/// What a fuzzer tries between two looks at the clock.
+const CASES: u32 = 16;
+
+/// Try a property, which panics where it does not hold, for as long as `FUZZ_SECONDS` says.
+///
+/// Fails the test with the smallest input for which it did not hold.
+pub fn fuzz<S: Strategy>(inputs: S, property: impl Fn(S::Value)) {
+    let seconds = variable("FUZZ_SECONDS").unwrap_or(1.0);
+    let seed = variable("FUZZ_SEED").unwrap_or(0.0) as u64;
+    let tried = Cell::new(0_u64);
+    let began = Instant::now();
+    for seed in seed.. {
+        let config = Config {
+            cases: CASES,
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(seed),
+            max_shrink_iters: 4_096,
+            ..Config::default()
+        };
+        let result = TestRunner::new(config).run(&inputs, |input| {
+            tried.set(tried.get() + 1);
+            property(input);
+            Ok(())
+        });
+        match result {
+            Ok(()) => {}
+            Err(TestError::Fail(why, input)) => {
+                panic!("{why}\nFUZZ_SEED={seed} finds it again at once; the smallest input: {input:?}")
+            }
+            Err(TestError::Abort(why)) => panic!("no inputs can be made: {why}"),
+        }
+        if began.elapsed() >= Duration::from_secs_f64(seconds) {
+            break;
+        }
+    }
+    println!("{} inputs in {:.1?}, from FUZZ_SEED={seed} on", tried.get(), began.elapsed());
+}
+
+fn variable(name: &str) -> Option<f64> {
+    let text = env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {text:?}")))
+}
+
+/// One thing done to a good example.
+#[derive(Debug, Clone)]
+enum Spoil {
+    Flip(Index, u8),
+    Set(Index, u8),
+    Insert(Index, Vec<u8>),
+    Cut(Index, Index),
+    Repeat(Index, Index, u8),
+    /// A part of another example.
+    Graft(Index, Index, Index),
+}
+
+/// Good examples, and what becomes of them when bytes are changed, lost, repeated and taken from others.
+pub fn spoiled(examples: &[&[u8]]) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let examples = examples.iter().map(|example| example.to_vec()).collect::<Vec<_>>();
+    let spoil = prop_oneof![
+        (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Spoil::Flip(at, bit)),
+        (any::<Index>(), prop_oneof![any::<u8>(), Just(0), Just(0xff), Just(b'"'), Just(b'\\')])
+            .prop_map(|(at, byte)| Spoil::Set(at, byte)),
+        (any::<Index>(), vec(any::<u8>(), 1..8)).prop_map(|(at, bytes)| Spoil::Insert(at, bytes)),
+        any::<(Index, Index)>().prop_map(|(from, to)| Spoil::Cut(from, to)),
+        (any::<Index>(), any::<Index>(), 1..64_u8).prop_map(|(from, to, times)| Spoil::Repeat(from, to, times)),
+        any::<(Index, Index, Index)>().prop_map(|(example, from, to)| Spoil::Graft(example, from, to)),
+    ];
+    (any::<Index>(), vec(spoil, 0..8)).prop_map(move |(example, spoils)| {
+        let mut bytes = example.get(&examples).clone();
+        spoils.into_iter().for_each(|spoil| apply(&mut bytes, &examples, spoil));
+        bytes
+    })
+}
+
+fn apply(bytes: &mut Vec<u8>, examples: &[Vec<u8>], spoil: Spoil) {
+    const MOST_BYTES: usize = 64 << 10;
+    match spoil {
+        Spoil::Flip(at, bit) if !bytes.is_empty() => {
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+        }
+        Spoil::Set(at, byte) if !bytes.is_empty() => {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        Spoil::Insert(at, more) => {
+            let at = at.index(bytes.len() + 1);
+            bytes.splice(at..at, more);
+        }
+        Spoil::Cut(from, to) => {
+            let range = between(bytes.len(), from, to);
+            bytes.drain(range);
+        }
+        Spoil::Repeat(from, to, times) => {
+            let range = between(bytes.len(), from, to);
+            let part = bytes[range.clone()].repeat(usize::from(times));
+            if bytes.len() + part.len() <= MOST_BYTES {
+                bytes.splice(range.end..range.end, part);
+            }
+        }
+        Spoil::Graft(example, from, to) => {
+            let other = example.get(examples);
+            let part = other[between(other.len(), from, to)].to_vec();
+            let at = from.index(bytes.len() + 1);
+            bytes.splice(at..at, part);
+        }
+        Spoil::Flip(..) | Spoil::Set(..) => {}
+    }
+}
+
+fn between(length: usize, one: Index, other: Index) -> std::ops::Range<usize> {
+    let (one, other) = (one.index(length + 1), other.index(length + 1));
+    one.min(other)..one.max(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_hold_is_found_and_shown_as_small_as_it_gets() {
+        let hostile = |bytes: Vec<u8>| assert!(!bytes.contains(&0xff), "there it is");
+        let found = catch_unwind(|| fuzz(spoiled(&[b"a good example"]), hostile)).unwrap_err();
+        let said = found.downcast_ref::<String>().unwrap();
+        assert!(said.contains("there it is") && said.contains("FUZZ_SEED="), "{said}");
+    }
+
+    #[test]
+    fn it_goes_on_with_other_inputs_until_its_time_is_over() {
+        let seen = Cell::new(BTreeSet::new());
+        fuzz(any::<u64>(), |number| {
+            let mut numbers = seen.take();
+            numbers.insert(number);
+            seen.set(numbers);
+        });
+        assert!(seen.take().len() > 10 * CASES as usize);
+    }
+
+    #[test]
+    fn the_examples_themselves_are_tried() {
+        let seen = Cell::new(false);
+        let look = |bytes: Vec<u8>| seen.set(seen.get() || bytes == b"a good example");
+        catch_unwind(AssertUnwindSafe(|| fuzz(spoiled(&[b"a good example"]), look))).unwrap();
+        assert!(seen.get());
+    }
+}
