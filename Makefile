@@ -20,7 +20,7 @@ ROUNDS ?= 100
 # What is counted is built with the dependencies that the tests have: to build all of them once more takes ten minutes.
 COUNTED = --profile dev $(foreach setting,opt-level=3 debug=false debug-assertions=false overflow-checks=false,--config profile.dev.package.dormouse.$(setting))
 
-.PHONY: run serve-wasm serve-component test durability lint fuzz bench instructions compare curves compare-setup setup client-setup javascript conformance-setup clean
+.PHONY: run serve-wasm serve-component test durability lint fuzz audit bench instructions compare curves compare-setup setup client-setup javascript conformance-setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
@@ -50,6 +50,14 @@ lint: setup client-setup ## Format, lints and types, warnings as errors
 
 fuzz: setup ## Try hostile inputs for FUZZ_SECONDS a fuzzer, with others each time; a failure says how to find it again
 	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) cargo test --workspace --exclude unruly --lib --test component --test e2e -- fuzz:: --test-threads 2 --show-output
+
+audit: client-setup ## Licences, sources and known faults of all dependencies; says what it could not check. Needs cargo-deny
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run \`cargo install --locked cargo-deny\`, then try again" >&2; exit 1; }
+	cargo deny check --config .cargo-deny.toml licenses bans sources
+	@cargo deny fetch --config .cargo-deny.toml db || echo "The advisories cannot be fetched: what follows is what was known when they last were" >&2
+	@test -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs || { echo "Crates were NOT checked for known faults: no advisories were ever fetched" >&2; exit 1; }
+	cargo deny check --config .cargo-deny.toml --disable-fetch advisories
+	@cd client && npm audit --omit=dev || { npm audit --omit=dev --json 2>/dev/null | grep -q '"vulnerabilities"' || echo "The packages of client/ were NOT checked: the registry gave no answer" >&2; exit 1; }
 
 bench: setup ## What the pieces cost: a turn, a wake, a route, a commit
 	cargo bench --package dormouse --bench pieces

@@ -26,6 +26,12 @@ const SOURCES: [&str; 11] = [
     "Cargo.lock",
 ];
 
+/// Where cargo keeps the sources of dependencies.
+fn cargo_home() -> Option<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home)
+}
+
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for source in SOURCES {
@@ -61,6 +67,11 @@ fn main() {
         if meant_for_the_host(&name.to_string_lossy()) {
             cargo.env_remove(&name);
         }
+    }
+    // Panics name the files they are in. Those of dependencies lie in the home of whoever builds; named by what they are, the
+    // same commit makes the same bytes everywhere.
+    if let Some(sources) = cargo_home().map(|home| home.join("registry/src")) {
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("--remap-path-prefix={}=crates", sources.display()));
     }
     let status = cargo.status().expect("cargo runs this, so it can be run");
     assert!(

@@ -12,6 +12,7 @@ mod layers;
 mod reaching;
 mod readme;
 mod sandbox;
+mod supply;
 mod versions;
 mod wit;
 

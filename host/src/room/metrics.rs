@@ -41,6 +41,7 @@ impl Metrics {
             TurnFailure::Guest(_) => "guest",
             TurnFailure::Cpu { .. } => "cpu",
             TurnFailure::Memory { .. } => "memory",
+            TurnFailure::Tables { .. } => "tables",
             TurnFailure::Trap { .. } => "trap",
             TurnFailure::Instantiate(_) => "instantiate",
         };

@@ -404,13 +404,13 @@ impl RoomLog {
         let room_bytes = options.room_bytes;
         let size = |(key, value): (&Bytes, &Option<Bytes>)| value.as_ref().map_or(0, |value| key.len() + value.len());
         let added = writes.iter().map(size).sum::<usize>() as u64;
-        if added == 0 || self.record.bytes + added <= room_bytes {
+        if added == 0 || self.record.bytes.saturating_add(added) <= room_bytes {
             self.record.bytes += added;
             return Ok(());
         }
         // What was overwritten and removed is still counted. Here it matters.
         self.count();
-        let bytes = (self.record.bytes + added).saturating_sub(self.replaced(writes));
+        let bytes = self.record.bytes.saturating_add(added).saturating_sub(self.replaced(writes));
         if bytes > room_bytes {
             return Err(CommitError::RoomFull { room_bytes });
         }

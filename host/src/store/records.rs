@@ -382,13 +382,13 @@ mod fuzz {
 
     #[test]
     fn what_is_written_is_what_is_read() {
-        let numbers = any::<(u64, u64)>().prop_map(|(epoch, number)| (epoch, number));
+        let numbers = any::<(u64, u64, u64)>();
         let written = (vec(timer_of_a_room(), 0..4), vec((any::<u64>(), post_of_a_room()), 0..4), numbers);
         fuzz(
             (any::<u64>(), address(), address(), written),
             |(id, room_at, sender, (its_timers, its_posts, numbers))| {
                 let disk = MemoryDisk::default();
-                let record = RoomRecord { id, epoch: numbers.0, number: numbers.1 };
+                let record = RoomRecord { id, epoch: numbers.0, number: numbers.1, bytes: numbers.2 };
                 let mut records = vec![record.to_record(&room_at), record.name_record(&room_at)];
                 let its_timers = its_timers.into_iter().map(|timer| (timer.name.clone(), timer));
                 let its_timers =
@@ -428,8 +428,8 @@ mod fuzz {
             let it = Post { destination: to, request, at: 7, attempt: 1 };
             let timed = Timer { name: "t".into(), at: 1, attempt: 0, payload: b"note".to_vec().into() };
             [
-                RoomRecord { id: 1, epoch: 1, number: 1 }.to_record(&address),
-                RoomRecord { id: 1, epoch: 1, number: 1 }.name_record(&address),
+                RoomRecord { id: 1, epoch: 1, number: 1, bytes: 1 }.to_record(&address),
+                RoomRecord { id: 1, epoch: 1, number: 1, bytes: 1 }.name_record(&address),
                 timer(1, "t", Some(&timed)),
                 post(1, PostNumber(3), Some(it)),
                 taken(1, &address, PostNumber(3)),

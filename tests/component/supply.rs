@@ -1,0 +1,132 @@
+//! What the project builds upon: where it comes from, under which licences, and where it asks to be trusted.
+//!
+//! `make audit` asks more, of a database of known faults; this needs no network and no tool.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dormouse_bundle::{CHAT_ROOM, PRESENCE_TRACKER, ROUTER};
+use serde_json::Value;
+
+const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Whether an SPDX expression can be met with licences that are allowed.
+fn is_met(expression: &str, allowed: &BTreeSet<String>) -> bool {
+    // Some crates still write the old form, `MIT/Apache-2.0`.
+    let expression = expression.replace(['(', ')'], " ").replace('/', " OR ");
+    let any = |one_of: &str| one_of.split(" OR ").any(|licence| allowed.contains(licence.trim()));
+    expression.split(" AND ").all(any)
+}
+
+fn allowed_licences() -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join(".cargo-deny.toml")).unwrap();
+    let deny = toml::from_str::<toml::Table>(&text).unwrap();
+    let allow = deny["licenses"]["allow"].as_array().unwrap().iter();
+    allow.map(|licence| licence.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn licences_are_read_as_they_are_meant() {
+    let allowed = ["MIT", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned).into();
+    for met in
+        ["MIT", "GPL-2.0-only OR MIT", "Apache-2.0/MIT", "(MIT OR ISC) AND MIT", "Apache-2.0 WITH LLVM-exception"]
+    {
+        assert!(is_met(met, &allowed), "{met}");
+    }
+    for unmet in ["", "GPL-2.0-only", "MIT AND GPL-2.0-only", "Apache-2.0", "(GPL-2.0-only OR ISC) AND MIT"] {
+        assert!(!is_met(unmet, &allowed), "{unmet}");
+    }
+}
+
+#[test]
+fn every_crate_comes_from_the_registry_unchanged_under_a_licence_that_is_allowed() {
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(metadata.status.success(), "{}", String::from_utf8_lossy(&metadata.stderr));
+    let metadata = serde_json::from_slice::<Value>(&metadata.stdout).unwrap();
+    let allowed = allowed_licences();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert!(packages.len() > 100);
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let licence = package["license"].as_str().unwrap_or_default();
+        assert!(is_met(licence, &allowed), "{name} is under {licence:?}; see .cargo-deny.toml");
+        match package["source"].as_str() {
+            Some(source) => assert_eq!(source, CRATES_IO, "{name}"),
+            None => assert_eq!(licence, "Apache-2.0", "{name} is ours"),
+        }
+    }
+    // The lock file names what each must be, byte for byte.
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let lock = toml::from_str::<toml::Table>(&lock).unwrap();
+    for package in lock["package"].as_array().unwrap() {
+        let (source, checksum) = (package.get("source"), package.get("checksum"));
+        assert_eq!(source.is_some(), checksum.is_some(), "{package}");
+    }
+}
+
+/// Every file of Rust below a folder that is ours.
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() && name != "node_modules" && name != "target" {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Where the compiler is told to trust us, and how often. A new place needs a reason beside it, and a line here.
+#[test]
+fn unsafe_code_is_where_it_is_known_to_be_and_says_why() {
+    let known = [("components/serve/disk/src/exports/mod.rs", 1), ("host/src/guest/mod.rs", 1)];
+    let mut found = Vec::new();
+    for folder in ["components", "host", "tests"] {
+        rust_files(&root().join(folder), &mut found);
+    }
+    let mut places = Vec::new();
+    for path in found.iter().filter(|path| !path.ends_with("component/supply.rs")) {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(!text.contains("allow(unsafe_code"), "{}: expect it, with a reason", path.display());
+        let expected = text.match_indices("expect(unsafe_code").map(|(at, _)| &text[at..]);
+        let reasons = expected.map(|rest| rest.starts_with("expect(unsafe_code, reason = \"")).collect::<Vec<_>>();
+        assert!(reasons.iter().all(|given| *given), "{}: unsafe code without a reason", path.display());
+        if !reasons.is_empty() {
+            places.push((path.strip_prefix(root()).unwrap().display().to_string(), reasons.len()));
+        }
+    }
+    places.sort();
+    assert_eq!(places, known.map(|(path, times)| (path.to_owned(), times)));
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let lints = toml::from_str::<toml::Table>(&manifest).unwrap();
+    assert_eq!(lints["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("deny"));
+    for member in lints["workspace"]["members"].as_array().unwrap() {
+        let member = root().join(member.as_str().unwrap()).join("Cargo.toml");
+        let manifest = toml::from_str::<toml::Table>(&fs::read_to_string(&member).unwrap()).unwrap();
+        let inherits = manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool);
+        assert_eq!(inherits, Some(true), "{} does not take the workspace's lints", member.display());
+    }
+}
+
+/// Two builds of one commit are the same bytes, wherever they are made: nothing in them says where that was.
+#[test]
+fn no_component_says_where_it_was_built() {
+    let cargo = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME")).unwrap_or_default();
+    let places = [root().display().to_string(), cargo, "registry/src/index".into()];
+    for (name, wasm) in [("chat-room", CHAT_ROOM), ("presence-tracker", PRESENCE_TRACKER), ("router", ROUTER)] {
+        for place in places.iter().filter(|place| place.len() > 1) {
+            let found = wasm.windows(place.len()).any(|window| window == place.as_bytes());
+            assert!(!found, "{name} holds {place:?}");
+        }
+    }
+}
