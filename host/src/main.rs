@@ -201,6 +201,7 @@ fn check(args: &Common) -> anyhow::Result<()> {
     config.check()?;
     dormouse::edge::Verifier::new(&config.identity)?;
     config.admin.as_ref().map_or(Ok(()), dormouse::edge::Admin::check)?;
+    config.tls.as_ref().map_or(Ok(()), dormouse::edge::check_certificate)?;
     dormouse::outbound::Outbound::new(config.outbound_ca.as_deref())?;
     let loaded = dormouse::components(&config, &Default::default(), None)?;
     for (name, namespace) in &loaded.namespaces {

@@ -52,8 +52,11 @@ fn the_example_in_the_readme_is_a_good_configuration() {
     let set = r#"{"keys":[{"kty":"oct","k":"YSBzZWNyZXQgb2YgYXQgbGVhc3QgdGhpcnR5LXR3byBieXRlcw"}]}"#;
     std::fs::write(directory.path().join("keys.json"), set).unwrap();
     std::fs::write(directory.path().join("admin.token"), "a-token-of-at-least-thirty-two-characters").unwrap();
-    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
-    std::fs::write(directory.path().join("company-ca.pem"), authority).unwrap();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for file in ["company-ca.pem", "cert.pem"] {
+        std::fs::write(directory.path().join(file), certified.cert.pem()).unwrap();
+    }
+    std::fs::write(directory.path().join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
     let output = run(&["check", "--config", file.to_str().unwrap()]);
     assert!(output.status.success(), "{}", says(&output));
     let shown = dormouse::config::Config::parse(&example).unwrap();
@@ -78,6 +81,7 @@ fn what_is_wrong_is_said_with_a_next_step() {
         ("hibernate_after = \"soon\"", "hibernate_after"),
         ("listen = 5", "listen"),
         ("[namespaces.A]\ncomponent = \"gone.wasm\"", "gone.wasm cannot be read"),
+        ("tls = { cert = \"gone.pem\", key = \"gone.pem\" }", "gone.pem cannot be read"),
         ("[namespaces.A]\ncomponent = \"builtin:gone\"", "builtin:chat-room"),
         ("[namespaces.A]\ncomponent = \"dormouse.toml\"", "is no WebAssembly component"),
         ("[namespaces.A]\ncomponent = \"builtin:router\"", "does not fit the contract"),

@@ -61,7 +61,7 @@ pub use frames::encode;
 pub use identity::{Invalid, Verified, Verifier, mint};
 pub use keys::KeyError;
 pub use service::Service;
-pub use tls::TlsError;
+pub use tls::{TlsError, check_certificate};
 
 use close::Why;
 use door::{Counted, Door, Full, Place};

@@ -62,6 +62,11 @@ impl Certificate {
     }
 }
 
+/// Whether the files of a certificate work, and with each other.
+pub fn check_certificate(files: &Tls) -> Result<(), TlsError> {
+    read(files).map(drop)
+}
+
 fn read(files: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let unreadable = |path: &Path, error: rustls::pki_types::pem::Error| TlsError::Read {
         path: path.into(),
