@@ -17,8 +17,10 @@ FUZZ_SEED ?= $(shell date +%s)
 # For `make durability`.
 ROUNDS ?= 100
 
-# What is counted is built with the dependencies that the tests have: to build all of them once more takes ten minutes.
-COUNTED = --profile dev $(foreach setting,opt-level=3 debug=false debug-assertions=false overflow-checks=false,--config profile.dev.package.dormouse.$(setting))
+# What is counted is built with the dependencies that the tests have: to build all of them once more takes ten minutes. It is
+# one unit, and not incremental: how a crate is cut into units decides what is inlined, and so what is counted.
+COUNTED = --profile dev --config profile.dev.incremental=false \
+	$(foreach setting,opt-level=3 codegen-units=1 debug=false debug-assertions=false overflow-checks=false,--config profile.dev.package.dormouse.$(setting))
 
 .PHONY: run serve-wasm serve-component test durability lint fuzz audit bench instructions compare curves compare-setup setup client-setup javascript conformance-setup clean
 
