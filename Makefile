@@ -55,10 +55,10 @@ fuzz: setup ## Try hostile inputs for FUZZ_SECONDS a fuzzer, with others each ti
 
 audit: client-setup ## Licences, sources and known faults of all dependencies; says what it could not check. Needs cargo-deny
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run \`cargo install --locked cargo-deny\`, then try again" >&2; exit 1; }
-	cargo deny check --config .cargo-deny.toml licenses bans sources
-	@cargo deny fetch --config .cargo-deny.toml db || echo "The advisories cannot be fetched: what follows is what was known when they last were" >&2
-	@test -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs || { echo "Crates were NOT checked for known faults: no advisories were ever fetched" >&2; exit 1; }
-	cargo deny check --config .cargo-deny.toml --disable-fetch advisories
+	cargo deny --config .cargo-deny.toml check licenses bans sources
+	@cargo deny --config .cargo-deny.toml fetch db || echo "The advisories cannot be fetched: what follows is what was known when they last were" >&2
+	@ls -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-dbs/advisory-db-* >/dev/null 2>&1 || { echo "Crates were NOT checked for known faults: no advisories were ever fetched" >&2; exit 1; }
+	cargo deny --config .cargo-deny.toml --offline check advisories
 	@cd client && npm audit --omit=dev || { npm audit --omit=dev --json 2>/dev/null | grep -q '"vulnerabilities"' || echo "The packages of client/ were NOT checked: the registry gave no answer" >&2; exit 1; }
 
 bench: setup ## What the pieces cost: a turn, a wake, a route, a commit
