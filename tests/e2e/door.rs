@@ -1,10 +1,14 @@
 //! Who may come in at all: by address, by pace, and behind which proxy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use hyper::{Method, StatusCode};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::command_line::run;
@@ -106,4 +110,68 @@ async fn who_takes_nothing_of_what_was_sent_is_cut_off() {
     }
     assert_eq!(ana.hears_text().await, "gone id-deaf 1006 false ");
     drop(deaf);
+}
+
+/// A server whose clients have a second to take what was sent, and a room with so much to tell that one answer does not
+/// fit into what HTTP/2 lets on its way.
+async fn talkative() -> Server {
+    let limits = "h2c = true\n[limits]\nsent_within = \"1s\"\nping_every = \"1h\"\n";
+    let server = Server::telling_all(Arc::new(TempDir::new().unwrap()), limits).await;
+    let said = serde_json::json!({ "content": "x".repeat(2_000) }).to_string();
+    for _ in 0..100 {
+        server.api(Method::POST, "/rooms/lobby/messages", "ana", &said).await;
+    }
+    server
+}
+
+const CUT: &str = "its client did not take what was sent";
+
+#[tokio::test]
+async fn who_takes_an_answer_byte_by_byte_is_cut_off() {
+    let server = talkative().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = format!("GET {BASE}/rooms/lobby/messages?limit=100&token=bo HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    // More than the buffers of two sockets take.
+    stream.write_all(request.repeat(100).as_bytes()).await.unwrap();
+    let reads = async {
+        loop {
+            stream.read_u8().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        () = server.logs(CUT) => {}
+        () = reads => {}
+    }
+    let mut rest = Vec::new();
+    let _ = within(stream.read_to_end(&mut rest)).await;
+    assert!(rest.len() < 100 * 200_000, "it got everything");
+}
+
+#[tokio::test]
+async fn who_holds_one_answer_back_over_http2_is_cut_off_whatever_else_it_takes() {
+    let server = talkative().await;
+    let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (sender, connection) = client.initial_stream_window_size(1_000).handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let ask = async |path: &str| {
+        let uri = format!("http://localhost{BASE}{path}");
+        let request = Request::get(uri).header("authorization", "Bearer bo").header("accept", "text/event-stream");
+        within(sender.clone().send_request(request.body(Empty::<Bytes>::new()).unwrap())).await.unwrap()
+    };
+    let mut taken = ask("/rooms/others/events").await.into_body();
+    let held = ask("/rooms/lobby/messages?limit=100").await.into_body();
+    let mut heard = 0;
+    let takes = async {
+        while let Some(Ok(_)) = taken.frame().await {
+            heard += 1;
+            server.api(Method::POST, "/rooms/others/messages", "ana", r#"{"content":"on it goes"}"#).await;
+        }
+    };
+    within(takes).await;
+    assert!(heard > 1, "it goes on until then");
+    server.logs(CUT).await;
+    within(connection).await.unwrap().unwrap_err();
+    drop(held);
 }

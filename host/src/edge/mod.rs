@@ -22,6 +22,7 @@ mod pace;
 mod page;
 mod problem;
 mod renewal;
+mod sent;
 mod service;
 mod tickets;
 mod tls;
@@ -68,6 +69,7 @@ use door::{Counted, Door, Full, Place};
 use listed::Sockets;
 use metrics::{Metrics, Refused};
 use origin::Origins;
+use sent::Unsent;
 use tickets::Tickets;
 use tls::Certificate;
 use users::{OneUser, TooMany, Users};
@@ -251,12 +253,16 @@ impl Edge {
     {
         let draining = self.draining.subscribe();
         let edge = self.clone();
+        let unsent = Arc::new(Unsent::default());
+        let watching = unsent.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(place.clone());
             let answer = http::answer(edge.clone(), request);
-            async { Ok::<_, Infallible>(answer.await) }
+            let unsent = watching.clone();
+            async move { Ok::<_, Infallible>(answer.await.map(|body| unsent.watch(body))) }
         });
         let stream = TokioIo::new(stream);
+        let overdue = unsent.overdue(self.limits.sent_within);
         let ended = if is_http2 {
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -267,7 +273,7 @@ impl Edge {
                 .keep_alive_interval(self.limits.ping_every)
                 .keep_alive_timeout(self.limits.pong_within)
                 .serve_connection(stream, service);
-            until_end(connection, |connection| connection.graceful_shutdown(), draining).await
+            until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
         } else {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -276,10 +282,12 @@ impl Edge {
                 .half_close(false)
                 .serve_connection(stream, service)
                 .with_upgrades();
-            until_end(connection, |connection| connection.graceful_shutdown(), draining).await
+            until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
         };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "an HTTP connection ended early");
+        match ended {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::debug!(%error, "an HTTP connection ended early"),
+            None => tracing::debug!("an HTTP connection was cut: its client did not take what was sent"),
         }
     }
 
@@ -335,18 +343,24 @@ impl Edge {
     }
 }
 
-/// Drive a connection to its end; when draining begins, it takes no further requests.
+/// Drive a connection to its end, or to where it is overdue; when draining begins, it takes no further requests.
 async fn until_end<C: Future>(
     connection: C,
     end_gracefully: fn(Pin<&mut C>),
     mut draining: watch::Receiver<bool>,
-) -> C::Output {
+    overdue: impl Future<Output = ()>,
+) -> Option<C::Output> {
     let mut connection = pin!(connection);
+    let mut overdue = pin!(overdue);
     tokio::select! {
-        ended = connection.as_mut() => return ended,
+        ended = connection.as_mut() => return Some(ended),
+        () = overdue.as_mut() => return None,
         () = begun(&mut draining) => end_gracefully(connection.as_mut()),
     }
-    connection.await
+    tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = overdue => None,
+    }
 }
 
 /// Whether a plain connection begins as HTTP/2 does. Nothing is taken from it.

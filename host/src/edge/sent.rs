@@ -1,0 +1,186 @@
+//! What of an answer its client has not taken: whoever takes too little of it for too long is cut off, however often it
+//! says that it lives.
+//!
+//! HTTP/2 lets a client hold back each answer by itself, and HTTP/1.1 lets it read a byte now and then. Both keep the
+//! connection alive, and the answer in memory.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+
+use super::body::Body;
+use crate::clock;
+
+/// An answer is handed over in pieces of at most this, in bytes, and each must be taken in time: a client that takes it
+/// at 300 bytes a second does.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// What one connection was handed and has not sent, or may not be handed yet.
+#[derive(Default)]
+pub(super) struct Unsent(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    /// Since when, the oldest first: numbers only grow.
+    since: BTreeMap<u64, Instant>,
+    next: u64,
+}
+
+/// Something that waits for the client; dropping it says that it does so no more.
+struct Waits {
+    unsent: Arc<Unsent>,
+    number: u64,
+}
+
+impl Unsent {
+    /// An answer whose client must take it.
+    pub(super) fn watch(self: &Arc<Self>, body: Body) -> Watched {
+        Watched { body, rest: Bytes::new(), waits: Some(self.wait()), unsent: self.clone() }
+    }
+
+    /// Wait until something has waited for `within`.
+    pub(super) async fn overdue(&self, within: Duration) {
+        loop {
+            let now = clock::monotonic();
+            let oldest = self.lock().since.first_key_value().map_or(now, |(_, since)| *since);
+            let left = within.saturating_sub(now.saturating_duration_since(oldest));
+            if left.is_zero() {
+                return;
+            }
+            clock::sleep(left).await;
+        }
+    }
+
+    fn wait(self: &Arc<Self>) -> Waits {
+        let mut waiting = self.lock();
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.since.insert(number, clock::monotonic());
+        Waits { unsent: self.clone(), number }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.unsent.lock().since.remove(&self.number);
+    }
+}
+
+/// An answer in pieces.
+pub(super) struct Watched {
+    body: Body,
+    /// Of what the body gave, what was not handed on.
+    rest: Bytes,
+    /// Nobody asks for the next piece as long as the client takes none.
+    waits: Option<Waits>,
+    unsent: Arc<Unsent>,
+}
+
+/// Bytes that are let go when they are sent.
+struct Piece {
+    bytes: Bytes,
+    _waits: Waits,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        // Whoever asks can take something. That there is nothing yet is not the client's fault.
+        this.waits = None;
+        if this.rest.is_empty() {
+            match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                None => return Poll::Ready(None),
+            }
+        }
+        let bytes = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
+        if !this.is_end_stream() {
+            this.waits = Some(this.unsent.wait());
+        }
+        let piece = Piece { bytes, _waits: this.unsent.wait() };
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        let mut all = SizeHint::new();
+        all.set_lower(hint.lower() + rest);
+        if let Some(upper) = hint.upper() {
+            all.set_upper(upper + rest);
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn next(body: &mut Watched) -> Option<Bytes> {
+        match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(next) => next.map(|frame| frame.unwrap().into_data().unwrap()),
+            Poll::Pending => panic!("it has something"),
+        }
+    }
+
+    fn waiting(unsent: &Unsent) -> usize {
+        unsent.lock().since.len()
+    }
+
+    #[test]
+    fn an_answer_waits_for_its_client_until_all_of_it_is_sent() {
+        let unsent = Arc::new(Unsent::default());
+        let text = vec![7; PIECE_BYTES + 1];
+        let mut body = unsent.watch(Body::whole(text.clone()));
+        assert_eq!(body.size_hint().exact(), Some(text.len() as u64));
+        assert_eq!(waiting(&unsent), 1, "nobody has asked for its first piece");
+        let first = next(&mut body).unwrap();
+        assert_eq!(body.size_hint().exact(), Some(1));
+        assert_eq!(waiting(&unsent), 2, "a piece, and the rest");
+        drop(first);
+        assert_eq!(waiting(&unsent), 1);
+        let last = next(&mut body).unwrap();
+        assert_eq!((last.len(), body.is_end_stream()), (1, true));
+        drop(body);
+        assert_eq!(waiting(&unsent), 1, "handed over is not sent");
+        drop(last);
+        assert_eq!(waiting(&unsent), 0);
+    }
+
+    #[test]
+    fn an_answer_without_a_body_waits_for_nobody_once_it_is_asked_for() {
+        let unsent = Arc::new(Unsent::default());
+        let mut body = unsent.watch(Body::default());
+        assert!(next(&mut body).is_none());
+        assert_eq!(waiting(&unsent), 0);
+    }
+}
