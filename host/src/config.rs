@@ -253,6 +253,9 @@ pub struct Limits {
     pub turn_output_bytes: usize,
     /// Lines a turn may log.
     pub turn_log_lines: u32,
+    /// Lines a second that a room may log, those about its failures among them, and ten times as many at once; 0 for no
+    /// limit.
+    pub log_lines_per_second: u32,
     /// Calls to other rooms and requests to servers that a turn may make.
     pub turn_calls: u32,
     /// All of them together may take this long, from the first one's begin: so long does the room wait at most.
@@ -388,6 +391,8 @@ impl Default for Limits {
             turn_cpu: Duration::from_secs(1),
             turn_output_bytes: 16 << 20,
             turn_log_lines: 100,
+            // 4 KiB each at most, so 35 GB a day if a room does nothing else.
+            log_lines_per_second: 100,
             turn_calls: 32,
             turn_calls_within: Duration::from_secs(10),
             uncommitted_turns: 1_024,

@@ -29,6 +29,7 @@
 //! host; one instance per address; a turn happens as a whole or not at all; no output before its commit; a committed
 //! write survives power loss; sockets survive hibernation; frames keep their order, and none is dropped silently.
 
+mod bucket;
 pub mod clock;
 pub mod compiled;
 pub mod config;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dormouse::clock;
 use dormouse_bundle::{CALLER, UNRULY};
-use dormouse_test::{Close, Message, Request, TestRoom, Timer, TurnFailure, json};
+use dormouse_test::{Close, Message, Request, Response, TestRoom, Timer, TurnFailure, json};
 
 use crate::contract::texts;
 
@@ -90,7 +90,8 @@ fn printing_line_by_line_is_cut_as_logging_is() {
     let ana = room.join("ana");
     room.log();
     room.say(&ana, "drip");
-    assert_eq!(room.log().len(), 100);
+    let log = room.log();
+    assert!(log.len() == 101 && log[100].contains("the rest was dropped"), "{} lines: {}", log.len(), log[100]);
 }
 
 #[test]
@@ -176,6 +177,20 @@ fn bodies_that_nobody_takes_are_few() {
     let mut room = TestRoom::new(CALLER);
     let failure = ask(&mut room, json!({ "do": "fill-bodies" })).unwrap_err();
     assert!(failure.contains("resource table has no free keys"), "{failure}");
+}
+
+#[test]
+fn answers_that_a_room_does_not_take_are_four_of_the_longest() {
+    let mut room = TestRoom::new(CALLER).with_servers(|_, request| {
+        let bytes = if request.method == "POST" { 16 << 20 } else { 1 };
+        Ok(Response { status: 200, headers: Vec::new(), body: vec![b'x'; bytes] })
+    });
+    let answer = ask(&mut room, json!({ "do": "hold-answers", "authority": "api.example" })).unwrap();
+    assert_eq!(answer["held"], 4, "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("ConnectionLimitReached"), "{answer}");
+    // What was held was dropped with the turn's variables.
+    let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/" });
+    assert_eq!(ask(&mut room, fetch).unwrap()["status"], 200);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn the_wit_documents_the_limits_that_hold() {
     documents(&format!("{} s of CPU a turn", limits.turn_cpu.as_secs()));
     documents(&format!("logs turns above {} ms", limits.turn_cpu_slow.as_millis()));
     documents(&format!("{} MiB of memory an instance", limits.memory_bytes >> 20));
-    documents(&format!("{} lines a turn", limits.turn_log_lines));
+    documents(&format!("{} lines a turn and {} a second", limits.turn_log_lines, limits.log_lines_per_second));
     documents(&format!("{} MiB of messages a turn", limits.turn_output_bytes >> 20));
     let calls = (limits.turn_calls, limits.turn_calls_within.as_secs());
     documents(&format!("{} calls and requests a turn, and {} s from", calls.0, calls.1));

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::bucket::Bucket;
+use crate::bucket::Bucket;
 use crate::clock;
 use crate::config::Config;
 

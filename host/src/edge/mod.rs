@@ -5,7 +5,6 @@
 
 mod admin;
 mod body;
-mod bucket;
 mod close;
 mod connection;
 mod door;

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::bucket::Bucket;
 use super::metrics::Refused;
 use super::users::OneUser;
+use crate::bucket::Bucket;
 use crate::config::Limits;
 
 /// The pace of one socket and of its user.

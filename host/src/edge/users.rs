@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
-use super::bucket::Bucket;
+use crate::bucket::Bucket;
 use crate::clock;
 use crate::config::Config;
 use crate::model::Address;

@@ -12,6 +12,7 @@ use super::bindings::room::RoomComponent;
 use super::bindings::room::dormouse::room::context::WakeReason;
 use super::failure::TurnFailure;
 use super::limits::{HANDLES, HOSTCALL_BYTES, Meter};
+use super::lines::Lines;
 use super::state::{Host, Lent};
 use super::watch::{Epochs, watched};
 use super::{RoomKind, convert};
@@ -53,11 +54,11 @@ pub(super) type Run = Pin<Box<dyn Future<Output = Ran> + Send>>;
 
 impl RoomKind {
     /// Make an instance. Its first run calls `wake` before the event. What its code does before that, such as a start
-    /// function, may take a turn's CPU.
-    pub async fn instantiate(&self) -> Result<Box<Instance>, TurnFailure> {
+    /// function, may take a turn's CPU. `lines` are those of its room.
+    pub async fn instantiate(&self, lines: &Arc<Lines>) -> Result<Box<Instance>, TurnFailure> {
         let place = self.warm_places.clone().try_acquire_owned().ok();
         let pre = if place.is_some() { &self.warm } else { &self.cold };
-        let mut store = new_store(pre.engine(), &self.limits, &self.epochs);
+        let mut store = new_store(pre.engine(), &self.limits, &self.epochs, lines);
         let watch = store.data().meter.watch.clone();
         let made = watched(watch, self.limits.turn_calls_within, pre.instantiate_async(&mut store)).await;
         let room = made.map_err(|error| TurnFailure::instantiate(store.data(), &error))?;
@@ -65,8 +66,13 @@ impl RoomKind {
     }
 }
 
-pub(super) fn new_store(engine: &wasmtime::Engine, limits: &Arc<Limits>, epochs: &Epochs) -> Store<Host> {
-    let mut store = Store::new(engine, Host::new(limits.clone(), epochs));
+pub(super) fn new_store(
+    engine: &wasmtime::Engine,
+    limits: &Arc<Limits>,
+    epochs: &Epochs,
+    lines: &Arc<Lines>,
+) -> Store<Host> {
+    let mut store = Store::new(engine, Host::new(limits.clone(), epochs, lines.clone()));
     store.limiter(|host| &mut host.meter);
     store.epoch_deadline_callback(Meter::on_tick);
     store.set_epoch_deadline(2);
@@ -87,7 +93,7 @@ impl Instance {
             let called = watched(watch, longest, self.call(event)).await;
             let host = self.store.data_mut();
             let cpu = host.meter.cpu();
-            if cpu >= self.limits.turn_cpu_slow {
+            if cpu >= self.limits.turn_cpu_slow && host.lines.take() {
                 tracing::warn!(target: "room", ?cpu, "a turn used much CPU");
             }
             let failed = match called {

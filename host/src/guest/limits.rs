@@ -22,6 +22,10 @@ pub(super) const HOSTCALL_BYTES: usize = 24 << 20;
 /// guest's on the host.
 pub(super) const WASI_RESOURCES: usize = 256;
 
+/// Answers of servers that one instance has on the host, those on their way at their longest, in bytes: four such at once.
+/// A request that has no space for its answer waits, as long as a call may.
+pub(super) const ANSWERS_BYTES: usize = 4 * config::RESPONSE_BYTES;
+
 /// Random bytes that a guest gets in one call.
 pub(super) const RANDOM_BYTES: u64 = 1 << 20;
 

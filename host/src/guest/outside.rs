@@ -5,6 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
+
+use super::limits::ANSWERS_BYTES;
+use super::lines::Lines;
 use crate::clock;
 use crate::config::Limits;
 use crate::model::{Destination, Request, Response, StorageFailed};
@@ -87,7 +91,17 @@ pub(super) struct Reach {
     /// The commit that must be durable before anything leaves.
     pub(super) after: u64,
     pub(super) calls: Calls,
+    /// Space for answers that the guest has not taken, in bytes.
+    pub(super) answers: Arc<Semaphore>,
     pub(super) limits: Arc<Limits>,
+    pub(super) lines: Arc<Lines>,
+}
+
+impl Reach {
+    pub(super) fn nowhere(limits: Arc<Limits>, lines: Arc<Lines>) -> Self {
+        let answers = Arc::new(Semaphore::new(ANSWERS_BYTES));
+        Reach { outside: None, after: 0, calls: Calls::default(), answers, limits, lines }
+    }
 }
 
 /// The turn may make no more calls.

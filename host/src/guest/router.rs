@@ -8,6 +8,7 @@ use super::bindings::router::RouterComponentPre;
 use super::bindings::router::exports::dormouse::room::router as wit;
 use super::failure::TurnFailure;
 use super::instance::{Moment, new_store};
+use super::lines::Lines;
 use super::state::Host;
 use super::watch::{Epochs, watched};
 use super::{Lane, convert};
@@ -20,6 +21,7 @@ pub struct RouterKind {
     pre: RouterComponentPre<Host>,
     limits: Arc<Limits>,
     epochs: Epochs,
+    lines: Arc<Lines>,
     imports: Arc<[String]>,
 }
 
@@ -55,7 +57,8 @@ impl RouterKind {
         epochs: Epochs,
         imports: Arc<[String]>,
     ) -> wasmtime::Result<Self> {
-        Ok(RouterKind { pre: RouterComponentPre::new(pre)?, limits, epochs, imports })
+        let lines = Arc::new(Lines::new(limits.log_lines_per_second));
+        Ok(RouterKind { pre: RouterComponentPre::new(pre)?, limits, epochs, lines, imports })
     }
 
     /// The interfaces it imports: all that it can learn and do.
@@ -70,14 +73,16 @@ impl RouterKind {
     }
 
     async fn call(&self, request: Request, moment: Moment) -> Result<Decision, TurnFailure> {
-        let mut store = new_store(self.pre.engine(), &self.limits, &self.epochs);
+        let mut store = new_store(self.pre.engine(), &self.limits, &self.epochs, &self.lines);
         store.data_mut().begin(moment, None);
         let watch = store.data().meter.watch.clone();
         let routed = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             instance.dormouse_room_router().call_route(&mut store, &convert::request(request)).await
         };
-        match watched(watch, self.limits.turn_calls_within, routed).await {
+        let routed = watched(watch, self.limits.turn_calls_within, routed).await;
+        self.lines.report_dropped();
+        match routed {
             Ok(decision) => Ok(decide(decision)),
             Err(error) => Err(TurnFailure::trap(store.data(), &error)),
         }

@@ -12,6 +12,7 @@ use wasmtime_wasi_http::WasiHttpCtx;
 use super::bindings::room::dormouse::room::context::WakeReason;
 use super::instance::Moment;
 use super::limits::Meter;
+use super::lines::Lines;
 use super::outside::{Calls, Outside, Reach};
 use super::wasi::Wasi;
 use super::watch::{Epochs, Watch};
@@ -64,6 +65,8 @@ pub(super) struct Host {
     pub(super) changes: Changes,
     pub(super) woken_by: WakeReason,
     rng: Option<StdRng>,
+    /// How much it may log, of whatever turn.
+    pub(super) lines: Arc<Lines>,
     log_lines: u32,
     pub(super) wasi: Option<Box<Wasi>>,
     /// Present once the room has used `wasi:http`.
@@ -87,16 +90,17 @@ pub(super) struct Changes {
 }
 
 impl Host {
-    pub(super) fn new(limits: Arc<Limits>, epochs: &Epochs) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, epochs: &Epochs, lines: Arc<Lines>) -> Self {
         Host {
             meter: Meter::new(&limits, Watch::new(epochs.clone())),
-            reach: Reach { outside: None, after: 0, calls: Calls::default(), limits: limits.clone() },
+            reach: Reach::nowhere(limits.clone(), lines.clone()),
             limits,
             moment: Moment::default(),
             lent: None,
             changes: Changes::default(),
             woken_by: WakeReason::Request,
             rng: None,
+            lines,
             log_lines: 0,
             wasi: None,
             http: None,
@@ -120,7 +124,7 @@ impl Host {
 
     /// A turn is over: what was lent, and what has changed.
     pub(super) fn end(&mut self) -> (Option<Box<Lent>>, Changes) {
-        self.report_dropped_lines();
+        self.lines.report_dropped();
         (self.lent.take(), std::mem::take(&mut self.changes))
     }
 
@@ -165,7 +169,8 @@ impl Host {
     }
 
     pub(super) fn wasi(&mut self) -> &mut Wasi {
-        self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment, self.limits.turn_log_lines)))
+        self.wasi
+            .get_or_insert_with(|| Box::new(Wasi::new(&self.moment, self.limits.turn_log_lines, self.lines.clone())))
     }
 
     /// What the guest last wrote to its standard error.
@@ -176,15 +181,7 @@ impl Host {
     /// Whether this turn may log one more line.
     pub(super) fn may_log(&mut self) -> bool {
         self.log_lines = self.log_lines.saturating_add(1);
-        self.log_lines <= self.limits.turn_log_lines
-    }
-
-    fn report_dropped_lines(&mut self) {
-        let dropped = self.log_lines.saturating_sub(self.limits.turn_log_lines);
-        if dropped > 0 {
-            tracing::warn!(target: "room", dropped, "the turn logged too much; the rest was dropped");
-        }
-        self.log_lines = 0;
+        self.lines.take_of_turn(self.log_lines, self.limits.turn_log_lines)
     }
 }
 

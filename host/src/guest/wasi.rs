@@ -28,6 +28,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use super::failure::one_line;
 use super::instance::Moment;
 use super::limits::{RANDOM_BYTES, WASI_RESOURCES};
+use super::lines::Lines;
 use super::state::Host;
 
 /// The last words of a guest that are kept for the message about its trap.
@@ -43,10 +44,11 @@ pub(super) struct Wasi {
 }
 
 impl Wasi {
-    pub(super) fn new(moment: &Moment, log_lines: u32) -> Self {
+    pub(super) fn new(moment: &Moment, most_lines: u32, pace: Arc<Lines>) -> Self {
         let rng = TurnRng(Arc::new(Mutex::new(StdRng::from_seed(moment.seed))));
         let now = Arc::new(AtomicU64::new(moment.now));
-        let output = LogLines(Arc::new(Mutex::new(Output { most_lines: log_lines, ..Output::default() })));
+        let output = Output { text: String::new(), lines: 0, most_lines, pace };
+        let output = LogLines(Arc::new(Mutex::new(output)));
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_RESOURCES);
         let mut builder = WasiCtxBuilder::new();
@@ -176,11 +178,11 @@ impl TryRng for TurnRng {
 struct LogLines(Arc<Mutex<Output>>);
 
 /// What this turn has written.
-#[derive(Default)]
 struct Output {
     text: String,
     lines: u32,
     most_lines: u32,
+    pace: Arc<Lines>,
 }
 
 impl LogLines {
@@ -192,7 +194,7 @@ impl LogLines {
         output.text.push_str(&text);
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             output.lines = output.lines.saturating_add(1);
-            if output.lines <= output.most_lines {
+            if output.pace.take_of_turn(output.lines, output.most_lines) {
                 tracing::info!(target: "room", "{}", one_line(line));
             }
         }

@@ -20,7 +20,7 @@ use super::posting::{Outcome, PostId, Posting};
 use super::reach::Reach;
 use super::{ConnectError, Namespace, NoAnswer, Seat, Shared, policy};
 use crate::clock::{self, UnixMillis};
-use crate::guest::{Instance, Lent, Moment, Outside, TurnFailure};
+use crate::guest::{Instance, Lent, Lines, Moment, Outside, TurnFailure};
 use crate::model::{
     Address, Answer, Audience, Client, Event, Except, Message, Output, PostNumber, Response, Said, Socket, SocketKey,
     Sockets, StorageFailed, Timer, Turn, User,
@@ -49,6 +49,8 @@ struct Opened {
     /// When the wheel will wake us.
     wakes_at: Option<UnixMillis>,
     posting: Posting,
+    /// How much it may log.
+    lines: Arc<Lines>,
 }
 
 /// A room while it runs.
@@ -199,7 +201,8 @@ impl Room {
             commits_before: 0,
             posts_waiting: 0,
         };
-        let opened = Opened { log, ledger, lent: Some(Box::new(lent)), now: 0, wakes_at, posting };
+        let lines = Arc::new(Lines::new(self.shared.limits.log_lines_per_second));
+        let opened = Opened { log, ledger, lent: Some(Box::new(lent)), now: 0, wakes_at, posting, lines };
         self.life().opened = Some(opened);
         Ok(())
     }
@@ -413,7 +416,11 @@ impl Room {
             }
         };
         if let Err((failure, cause)) = outcome {
-            tracing::error!(event = name, "the turn failed and never happened: {failure}");
+            let lines = &self.opened().lines;
+            if lines.take() {
+                tracing::error!(event = name, "the turn failed and never happened: {failure}");
+            }
+            lines.report_dropped();
             self.forget(cause);
         }
         if self.batch.is_empty() {
@@ -468,10 +475,11 @@ impl Room {
         };
         self.shared.metrics.wakes.inc();
         let kind = self.life().namespace.kind.clone();
+        let lines = self.opened().lines.clone();
         let lane = self.shared.lane.clone();
         let mut submitted = Ok(());
         // Where its code begins with something long, this is a long turn already.
-        let made = Box::pin(async move { kind.instantiate().await });
+        let made = Box::pin(async move { kind.instantiate(&lines).await });
         let made = lane.drive(made, || submitted = self.submit()).await;
         submitted.map(|()| made.map(|instance| (instance, permit)))
     }

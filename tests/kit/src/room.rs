@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dormouse::guest::{CallError, Instance, Lent, Moment, RoomKind, TurnFailure};
+use dormouse::guest::{CallError, Instance, Lent, Lines, Moment, RoomKind, TurnFailure};
 use dormouse::model::{
     Address, Answer, Audience, AutoResponse, Close, Destination, Event, Filter, Message, Output, Request, Response,
     Socket, SocketChange, SocketKey, Sockets, Timer, Timers, Turn, User,
@@ -70,6 +70,8 @@ pub struct TestRoom {
     next_id: u64,
     world: Arc<World>,
     posted: Vec<(Destination, Request)>,
+    /// Without a limit: a failing test shows them all.
+    lines: Arc<Lines>,
 }
 
 impl TestRoom {
@@ -110,6 +112,7 @@ impl TestRoom {
             next_id: 1,
             world: Arc::default(),
             posted: Vec::new(),
+            lines: Arc::new(Lines::new(0)),
         }
     }
 
@@ -341,7 +344,7 @@ impl TestRoom {
         self.last_event = Some(event.clone());
         let instance = match self.instance.take() {
             Some(instance) => instance,
-            None => drive(self.kind.instantiate())?,
+            None => drive(self.kind.instantiate(&self.lines))?,
         };
         self.turns += 1;
         self.seed += 1;

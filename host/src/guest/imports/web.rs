@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Response};
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use crate::config;
+use crate::guest::Lines;
 use crate::guest::outside::{NoMoreCalls, Reach};
 use crate::guest::state::Host;
 use crate::guest::wasi::Wasi;
@@ -29,7 +31,7 @@ type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let lines = self.limits.turn_log_lines;
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment, lines)));
+        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment, lines, self.lines.clone())));
         let http = self.http.get_or_insert_with(|| {
             let mut http = WasiHttpCtx::new();
             http.set_field_size_limit(FIELDS_BYTES);
@@ -47,17 +49,21 @@ impl WasiHttpHooks for Reach {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let until = self.calls.take(&self.limits);
-        let (outside, after) = (self.outside.clone(), self.after);
+        let (outside, after, answers) = (self.outside.clone(), self.after, self.answers.clone());
+        let lines = self.lines.clone();
         Box::new(async move {
             let until = until.map_err(|NoMoreCalls| Error::ConnectionLimitReached)?;
             let outside = outside.ok_or(Error::HttpRequestDenied)?;
             // The body is whole when the room has finished it, which it may never do.
             let whole = tokio::time::timeout_at(until.into(), from_wasi(request));
             let (origin, request) = whole.await.map_err(|_| Error::ConnectionWriteTimeout)??;
+            let space =
+                tokio::time::timeout_at(until.into(), answers.acquire_many_owned(config::RESPONSE_BYTES as u32));
+            let space = space.await.map_err(|_| Error::ConnectionLimitReached)?.expect("it is never closed");
             // The room's own storage failed: its turn is lost with the next commit, whatever is said here.
             let failed = |error: StorageFailed| Error::InternalError(Some(error.to_string()));
             let fetched = outside.fetch(after, until, origin, request).await.map_err(failed)?;
-            let response = to_wasi(fetched.map_err(error_to_wasi)?)?;
+            let response = to_wasi(fetched.map_err(|error| error_to_wasi(error, &lines))?, space)?;
             let nothing_left: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
             Ok((response, nothing_left))
         })
@@ -88,12 +94,26 @@ async fn from_wasi(request: Request<WasiBody>) -> Result<(String, model::Request
     Ok((format!("{scheme}://{authority}"), request))
 }
 
-fn to_wasi(response: model::Response) -> Result<Response<WasiBody>, Error> {
+/// An answer's body. Dropping it, or the last piece of it, gives back its space.
+struct Held {
+    body: Vec<u8>,
+    _space: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// `space` is what the longest answer would take.
+fn to_wasi(response: model::Response, mut space: OwnedSemaphorePermit) -> Result<Response<WasiBody>, Error> {
     let mut builder = Response::builder().status(response.status);
     for (name, value) in &response.headers {
         builder = builder.header(name, value);
     }
-    let body = Full::new(Bytes::from(response.body)).map_err(|never| match never {}).boxed_unsync();
+    let held = Held { _space: space.split(response.body.len()), body: response.body };
+    let body = Full::new(Bytes::from_owner(held)).map_err(|never| match never {}).boxed_unsync();
     builder.body(body).map_err(|error| Error::InternalError(Some(error.to_string())))
 }
 
@@ -107,9 +127,11 @@ async fn whole(body: WasiBody) -> Result<Bytes, Error> {
     }
 }
 
-fn error_to_wasi(error: FetchError) -> Error {
+fn error_to_wasi(error: FetchError, lines: &Lines) -> Error {
     // The room is told what kind of failure it was; the operator, who may have to act, is told all.
-    tracing::info!(target: "room", %error, "a request to a server got no answer");
+    if lines.take() {
+        tracing::info!(target: "room", %error, "a request to a server got no answer");
+    }
     match error {
         FetchError::Denied(_) => Error::HttpRequestDenied,
         FetchError::Private(_) => Error::DestinationIpProhibited,

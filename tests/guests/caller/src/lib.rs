@@ -64,6 +64,8 @@ enum Command {
     NeverFinish { authority: String },
     /// Fill the bodies of as many requests as the host lets it begin.
     FillBodies,
+    /// Ask a server until there is no answer, and hold all answers meanwhile.
+    HoldAnswers { authority: String },
     /// Ask a server.
     Fetch { origin: String, path: String, body: Option<String> },
 }
@@ -176,6 +178,7 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
         }
         Command::WaitForNobody => stuck::wait_for_nobody(),
         Command::NeverFinish { authority } => stuck::never_finish(&authority),
+        Command::HoldAnswers { authority } => stuck::hold_answers(&authority),
         Command::FillBodies => stuck::fill_bodies(),
         Command::Waiting => json!({ "waiting": outbox::waiting() }),
         Command::Fetch { origin, path, body } => {

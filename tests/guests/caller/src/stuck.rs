@@ -30,12 +30,32 @@ pub(crate) fn wait_for_nobody() -> Value {
     json!("it took more")
 }
 
-pub(crate) fn never_finish(authority: &str) -> Value {
+fn request_to(authority: &str) -> (OutgoingRequest, OutgoingBody) {
     let (request, body) = request();
     request.set_method(&Method::Post).expect("a good method");
     request.set_scheme(Some(&Scheme::Http)).expect("a good scheme");
     request.set_authority(Some(authority)).expect("a good authority");
     request.set_path_with_query(Some("/")).expect("a good path");
+    (request, body)
+}
+
+/// Ask again and again, and take no answer's body.
+pub(crate) fn hold_answers(authority: &str) -> Value {
+    let mut held = Vec::new();
+    loop {
+        let (request, body) = request_to(authority);
+        let answer = outgoing_handler::handle(request, None).expect("it may be asked");
+        OutgoingBody::finish(body, None).expect("it is empty");
+        answer.subscribe().block();
+        match answer.get().expect("it is ready").expect("it is taken once") {
+            Ok(response) => held.push(response),
+            Err(error) => return json!({ "held": held.len(), "error": format!("{error:?}") }),
+        }
+    }
+}
+
+pub(crate) fn never_finish(authority: &str) -> Value {
+    let (request, body) = request_to(authority);
     let answer = outgoing_handler::handle(request, None).expect("it may be asked");
     answer.subscribe().block();
     let answered = answer.get().expect("it is ready").expect("it is taken once");

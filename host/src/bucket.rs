@@ -7,7 +7,7 @@ const BURST_S: f64 = 10.0;
 
 /// A bucket that fills with time and is emptied by what is done.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     per_second: f64,
     tokens: f64,
     filled: Instant,
@@ -15,18 +15,18 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// A full bucket.
-    pub(super) fn new(per_second: u32, now: Instant) -> Self {
+    pub(crate) fn new(per_second: u32, now: Instant) -> Self {
         let per_second = f64::from(per_second);
         Bucket { per_second, tokens: per_second * BURST_S, filled: now }
     }
 
     /// Take enough to do it once. False where it is empty.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.take_many(1.0, now)
     }
 
     /// Take enough to do it so often.
-    pub(super) fn take_many(&mut self, times: f64, now: Instant) -> bool {
+    pub(crate) fn take_many(&mut self, times: f64, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
         self.tokens = (self.tokens + since * self.per_second).min(self.per_second * BURST_S);
@@ -38,7 +38,7 @@ impl Bucket {
     }
 
     /// Whether it holds as much as it ever will: then it need not be remembered.
-    pub(super) fn is_full(&self, now: Instant) -> bool {
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
         self.tokens + since * self.per_second >= self.per_second * BURST_S
     }
