@@ -1,5 +1,6 @@
 //! Everything has a bound, and whoever meets it is told.
 
+use dormouse::pressure::LOOK_EVERY;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use hyper::Method;
@@ -308,6 +309,36 @@ async fn under_memory_pressure_newcomers_are_asked_to_come_back_and_idle_rooms_g
     }
     assert!(forgot > 0, "whoever hibernates has forgotten what it kept");
     server.join("newcomer", "cy").await.hears_exactly("welcome").await;
+}
+
+#[tokio::test]
+async fn as_long_as_memory_is_short_whoever_becomes_idle_hibernates() {
+    let limits = "[limits]\nmemory_total_bytes = 250_000_000\nturn_cpu = \"5s\"\n";
+    let server = Server::unruly(&format!("hibernate_after = \"1h\"\n{limits}")).await;
+    let mut ana = server.join("ana", "ana").await;
+    ana.hears_exactly("welcome").await;
+    let mut busy = Vec::new();
+    for number in 0..6 {
+        busy.push(server.join(&number.to_string(), "bo").await);
+    }
+    // Those that hold the memory have something to do.
+    for room in &mut busy {
+        room.says("keep 48; loop").await;
+    }
+    server.logs("there is too little memory").await;
+    ana.says("seen").await;
+    ana.hears_text().await;
+    let forgets = async {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            ana.says("seen").await;
+            if ana.hears_text().await == "1" {
+                return;
+            }
+        }
+    };
+    within(forgets).await;
+    assert!(!server.log().contains("there is memory again"), "it was still short then");
 }
 
 #[tokio::test]
