@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper::StatusCode;
@@ -11,7 +12,9 @@ use tokio::net::TcpStream;
 use tungstenite::error::Error;
 use tungstenite::protocol::{Message, Role, WebSocketConfig, WebSocketContext};
 
+use super::check;
 use super::target::{PATIENCE, Target};
+use dormouse::clock;
 
 /// What is read with one system call.
 const READ_BYTES: usize = 64 << 10;
@@ -115,6 +118,15 @@ impl Socket {
         std::future::poll_fn(|context| self.poll_hear(context, &mut visit)).await
     }
 
+    /// Read what has come, and wait for nothing.
+    pub(super) fn hear_what_is_there(&mut self) -> Result<(), Ended> {
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(heard) = self.poll_hear(&mut context, &mut |_| {}) {
+            heard?;
+        }
+        Ok(())
+    }
+
     fn take_in(&mut self, input: &[u8], visit: &mut dyn FnMut(&str)) -> Result<(), Ended> {
         let mut wire = Wire { input, output: &mut self.outgoing };
         loop {
@@ -169,6 +181,18 @@ impl Socket {
         });
         tokio::time::timeout(PATIENCE, flushed).await.context("the server reads no more")??;
         Ok(())
+    }
+
+    /// Say message `number`, and wait until it comes back: how long that took.
+    pub(super) async fn echo(&mut self, number: u64) -> anyhow::Result<Duration> {
+        let began = clock::monotonic();
+        self.say(format!(r#"{{"type":"message","content":"{}"}}"#, check::line(0, number, 0, 64))).await?;
+        let mut came_back = false;
+        while !came_back {
+            let visit = |frame: &str| came_back |= check::parts(frame).is_some_and(|(_, heard, _)| heard == number);
+            tokio::time::timeout(PATIENCE, self.hear(visit)).await.context("no echo came")??;
+        }
+        Ok(began.elapsed())
     }
 
     /// Keep it open and read what comes, for ever.

@@ -1,13 +1,11 @@
 //! `wake`: what it costs that a room slept. The same echo, into awake rooms and into sleeping ones.
 
-use anyhow::Context;
 use serde_json::json;
 
-use super::check;
 use super::latency::Latencies;
 use super::report::{Report, Server, progress};
 use super::socket::Socket;
-use super::target::{PATIENCE, Target};
+use super::target::Target;
 use super::{Wake, process};
 use dormouse::clock;
 
@@ -43,16 +41,9 @@ pub(super) async fn run(target: &Target, args: &Wake) -> anyhow::Result<Report> 
 async fn echo_all(sockets: &mut [Socket], number: &mut u64, round: Option<&Latencies>) -> anyhow::Result<()> {
     for socket in sockets {
         *number += 1;
-        let began = clock::monotonic();
-        socket.say(format!(r#"{{"type":"message","content":"{}"}}"#, check::line(0, *number, 0, 64))).await?;
-        let mut came_back = false;
-        while !came_back {
-            let mut visit =
-                |frame: &str| came_back |= check::parts(frame).is_some_and(|(_, heard, _)| heard == *number);
-            tokio::time::timeout(PATIENCE, socket.hear(&mut visit)).await.context("no echo came")??;
-        }
+        let took = socket.echo(*number).await?;
         if let Some(round) = round {
-            round.add(began.elapsed());
+            round.add(took);
         }
     }
     Ok(())
