@@ -312,7 +312,8 @@ pub struct Limits {
     /// The body of a request must arrive within this time.
     #[serde(with = "duration")]
     pub body_within: Duration,
-    /// What was sent to a client must be taken within this time, or the connection is cut.
+    /// What was sent to a client must be taken within this time, or the connection is cut; of an answer, each piece of
+    /// 16 KiB.
     #[serde(with = "duration")]
     pub sent_within: Duration,
     /// A room must answer within this time, or the client gets a 503.
@@ -623,6 +624,7 @@ impl Limits {
             ("limits.sockets_per_room", self.sockets_per_room),
             ("limits.turn_cpu", self.turn_cpu.as_millis() as usize),
             ("limits.ping_every", self.ping_every.as_millis() as usize),
+            ("limits.sent_within", self.sent_within.as_millis() as usize),
         ];
         for (key, value) in at_least_one {
             if value == 0 {
@@ -686,6 +688,7 @@ mod tests {
         let refused = |text: &str| Config::parse(text).unwrap().check().unwrap_err().to_string();
         assert!(refused("base_path = \"/api/\"").starts_with("base_path:"));
         assert!(refused("[limits]\nawake_rooms = 0").starts_with("limits.awake_rooms:"));
+        assert!(refused("[limits]\nsent_within = \"0s\"").starts_with("limits.sent_within:"));
         assert!(refused("[limits]\nmemory_bytes = 100").starts_with("limits.memory_bytes:"));
         assert!(refused("[identity]\nauth = \"jwt\"").starts_with("identity.keys:"));
         assert!(refused("[identity]\nallowed_origins = [\"*\"]").starts_with("identity.allowed_origins:"));

@@ -52,6 +52,7 @@ fn the_wit_documents_the_limits_that_hold() {
     documents(&format!("{} calls and requests a turn, and {} s from", calls.0, calls.1));
     documents(&format!("More than {} MiB of body", config::CALL_BYTES >> 20));
     documents(&format!("body {} MiB out, {} MiB back", config::CALL_BYTES >> 20, config::RESPONSE_BYTES >> 20));
+    documents(&format!("{} MiB of answers may be on their way", (4 * config::RESPONSE_BYTES) >> 20));
     documents(&format!("The request is above {} KiB", config::POST_BYTES >> 10));
     documents(&format!("{} posts of this room wait already", grouped(config::POSTS)));
     documents(&format!("every\n/// {} s, and given up", config::POST_BACKOFF_MOST_S));

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -282,6 +282,22 @@ async fn a_post_that_is_not_taken_is_tried_again() {
     counted(&server, "OTHERS", "b", 2).await;
     let waiting = json!({ "do": "waiting" });
     within(async { while tell(&server, "a", waiting.clone()).await["waiting"] != 0 {} }).await;
+}
+
+#[tokio::test]
+async fn posts_that_nobody_takes_do_not_fill_the_log() {
+    let server = callers("limits.log_lines_per_second = 1", "").await;
+    let began = Instant::now();
+    let say = json!({ "do": "flaky", "times": 1_000_000 });
+    // Those to one room go one after the other, and would be slow enough.
+    for room in 0..100 {
+        let post = json!({ "do": "post", "namespace": "OTHERS", "name": format!("b{room}"), "say": say });
+        assert_eq!(tell(&server, "a", post).await["posted"], true);
+    }
+    server.logs("the rest was dropped").await;
+    let log = server.log();
+    let told = log.lines().filter(|line| line.contains("a post was not taken")).count() as u64;
+    assert!(told > 0 && told <= 11 + began.elapsed().as_secs(), "{told} in {:?}: {log}", began.elapsed());
 }
 
 #[tokio::test]

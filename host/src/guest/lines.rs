@@ -1,4 +1,5 @@
-//! How much of what a room, or the router, says for its operator gets into the log: bounded a turn by the turn, and here over time.
+//! How much of what a room, or the router, says for its operator gets into the log: the turn bounds it a turn, and this
+//! over time.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard};

@@ -380,7 +380,9 @@ impl Room {
 
     /// A post was tried: forget it, or try it again later.
     fn posted(&mut self, number: PostNumber, outcome: Outcome) {
-        let tried = self.opened().posting.tried(number, outcome, clock::unix_millis());
+        let Opened { posting, lines, .. } = self.opened();
+        let tried = posting.tried(number, outcome, clock::unix_millis(), lines);
+        lines.report_dropped();
         if let Some(changes) = tried {
             let in_memory = Changes { posts: changes.posts.clone(), ..Changes::default() };
             // Where there is no space to write it down it holds in memory; only a restart before there is some would
@@ -614,7 +616,7 @@ impl Room {
     fn postpone(&mut self, timer: Timer) {
         let failures = timer.attempt + 1;
         let again = policy::timer_backoff(failures, rand::random());
-        if again.is_none() {
+        if again.is_none() && self.opened().lines.take() {
             tracing::error!(timer = timer.name, failures, "the timer failed too often and is given up");
         }
         let now = clock::unix_millis();

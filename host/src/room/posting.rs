@@ -14,6 +14,7 @@ use super::reach::from_room;
 use super::{Namespace, NoAnswer, Rooms, Shared, policy};
 use crate::clock::UnixMillis;
 use crate::config::POSTS_AT_ONCE_OF_A_ROOM;
+use crate::guest::Lines;
 use crate::model::{Address, Destination, Post, PostNumber, Posts, Request};
 use crate::outbound::FetchError;
 use crate::store::Changes;
@@ -102,7 +103,13 @@ impl Posting {
     }
 
     /// One was tried: what is to be written down about it. Nothing, where another life of this room has settled it.
-    pub(super) fn tried(&mut self, number: PostNumber, outcome: Outcome, now: UnixMillis) -> Option<Changes> {
+    pub(super) fn tried(
+        &mut self,
+        number: PostNumber,
+        outcome: Outcome,
+        now: UnixMillis,
+        lines: &Lines,
+    ) -> Option<Changes> {
         self.carried.remove(&number);
         let post = self.waiting.get(number)?;
         let tries = post.attempt + 1;
@@ -110,16 +117,22 @@ impl Posting {
         let again = match outcome {
             Outcome::Taken => None,
             Outcome::Refused(why) => {
-                tracing::error!(%to, why, "a post was refused and is given up");
+                if lines.take() {
+                    tracing::error!(%to, why, "a post was refused and is given up");
+                }
                 None
             }
             Outcome::NotNow(why) => match policy::post_backoff(tries, rand::random()) {
                 Some(wait) => {
-                    tracing::warn!(%to, tries, why, "a post was not taken; it is tried again");
+                    if lines.take() {
+                        tracing::warn!(%to, tries, why, "a post was not taken; it is tried again");
+                    }
                     Some(Post { at: now + wait.as_millis() as u64, attempt: tries, ..post.clone() })
                 }
                 None => {
-                    tracing::error!(%to, tries, why, "a post was tried too often and is given up");
+                    if lines.take() {
+                        tracing::error!(%to, tries, why, "a post was tried too often and is given up");
+                    }
                     None
                 }
             },
