@@ -1,6 +1,6 @@
 //! Single-use tickets: a way into a WebSocket for clients that cannot send a header, without a token in a URL.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub(super) struct Tickets {
 struct Inner {
     valid: HashMap<String, (Verified, Instant)>,
     /// In the order in which they expire.
-    order: VecDeque<(Instant, String)>,
+    order: BTreeSet<(Instant, String)>,
 }
 
 impl Tickets {
@@ -38,10 +38,10 @@ impl Tickets {
         let now = clock::monotonic();
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
         inner.forget_expired(now);
-        if inner.order.len() >= self.most {
+        if inner.valid.len() >= self.most {
             return None;
         }
-        inner.order.push_back((now + VALID_FOR, ticket.clone()));
+        inner.order.insert((now + VALID_FOR, ticket.clone()));
         inner.valid.insert(ticket.clone(), (verified, now + VALID_FOR));
         Some(ticket)
     }
@@ -54,15 +54,16 @@ impl Tickets {
     fn take_at(&self, ticket: &str, now: Instant, unix_now: UnixMillis) -> Option<Verified> {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
         inner.forget_expired(now);
-        let (verified, _) = inner.valid.remove(ticket)?;
+        let (verified, expires) = inner.valid.remove(ticket)?;
+        inner.order.remove(&(expires, ticket.to_owned()));
         verified.expires_at.is_none_or(|at| at > unix_now).then_some(verified)
     }
 }
 
 impl Inner {
     fn forget_expired(&mut self, now: Instant) {
-        while self.order.front().is_some_and(|(expires, _)| *expires <= now) {
-            if let Some((_, ticket)) = self.order.pop_front() {
+        while self.order.first().is_some_and(|(expires, _)| *expires <= now) {
+            if let Some((_, ticket)) = self.order.pop_first() {
                 self.valid.remove(&ticket);
             }
         }
@@ -100,7 +101,12 @@ mod tests {
     #[test]
     fn there_is_a_bound_on_valid_tickets() {
         let tickets = Tickets::new(2);
-        assert!(tickets.issue(ana()).is_some() && tickets.issue(ana()).is_some());
+        let (first, second) = (tickets.issue(ana()).unwrap(), tickets.issue(ana()).unwrap());
         assert_eq!(tickets.issue(ana()), None);
+        // One that was used makes space for another.
+        tickets.take(&first).unwrap();
+        assert!(tickets.issue(ana()).is_some());
+        assert_eq!(tickets.issue(ana()), None);
+        assert!(tickets.take(&second).is_some());
     }
 }
