@@ -207,6 +207,27 @@ async fn what_a_power_loss_leaves_of_a_commit_is_cut_off_and_nothing_else() {
     }
 }
 
+#[tokio::test]
+async fn a_table_that_claims_to_have_billions_of_sections_is_refused_by_name() {
+    let directory = data().await;
+    let root = directory.path().join("data");
+    let tables = files(&root.join("store/keyspaces")).into_iter();
+    let tables = tables.filter(|(path, _)| path.parent().is_some_and(|parent| parent.ends_with("tables")));
+    let mut refused = 0;
+    for (path, original) in tables {
+        let mut changed = original.clone();
+        let list = changed.windows(4).rposition(|bytes| bytes == b"TOC!").expect("each table has one");
+        changed[list + 7] = 0xff;
+        fs::write(&path, changed).unwrap();
+        let said = Store::open(&root, StoreOptions::default()).err().expect("it is refused").to_string();
+        assert!(said.contains(path.to_str().expect("it is text")), "{said}");
+        fs::write(&path, original).unwrap();
+        refused += 1;
+    }
+    assert!(refused > 0, "there are tables");
+    Store::open(&root, StoreOptions::default()).unwrap_or_else(|error| panic!("{error}")).close();
+}
+
 /// One bit, or several.
 fn change(rng: &mut StdRng) -> u8 {
     if rng.random_range(0..2) == 0 { 1 << rng.random_range(0..8) } else { rng.random_range(1..=255) }

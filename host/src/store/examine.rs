@@ -3,7 +3,7 @@
 //! fjall takes the first thing in a journal that it cannot read for the end that a crash left, and cuts off what
 //! follows. A batch that it can read and whose checksum is wrong it refuses for good, though a power loss leaves just
 //! that when a batch's pages reach the disk in another order. A batch's checksum does not cover its sequence number.
-//! And of the small files that say which tables there are it believes every byte.
+//! And of the small files that say which tables there are it believes every byte; of a table, how many sections it has.
 //!
 //! So we read the journals first. Whole batches, with growing sequence numbers and dense group numbers, are what was
 //! written; what follows the last of them is cut off here where the mark says that it was never durable, and refused
@@ -20,6 +20,13 @@ use super::records;
 
 /// What fjall ends each batch with. The last byte is the version of its format; another is refused by fjall itself.
 const TRAILER: [u8; 4] = *b"FJL\x03";
+/// What a table ends with: a tag of four bytes, two of versions, a checksum of 16, and the list of its sections: where it
+/// begins and how long it is, in eight bytes each.
+const TABLE_END_BYTES: u64 = 4 + 2 + 16 + 8 + 8;
+/// What that list begins with, before the number of sections in four bytes.
+const SECTIONS: [u8; 4] = *b"TOC!";
+/// A section in that list, without its name.
+const SECTION_BYTES: u64 = 8 + 8 + 2;
 /// fjall keeps the highest bit for itself.
 const SEQUENCE_NUMBERS: u64 = 1 << 63;
 
@@ -58,6 +65,7 @@ pub(super) fn examine(store: &Path, durable: u64) -> Result<(), Refused> {
     };
     if durable > 0 {
         examine_versions(&store.join("keyspaces"))?;
+        examine_tables(&store.join("keyspaces"))?;
     }
     examine_journals(&journals(store)?, durable)
 }
@@ -93,6 +101,40 @@ fn examine_versions(keyspaces: &Path) -> Result<(), Refused> {
         }
     }
     Ok(())
+}
+
+/// Each table ends with where its list of sections is. fjall asks for the memory of as many as the list says that it has
+/// before it checks that: a damaged one would end the process. All else that is damaged it finds by itself.
+fn examine_tables(keyspaces: &Path) -> Result<(), Refused> {
+    for keyspace in fs::read_dir(keyspaces)? {
+        let tables = match fs::read_dir(keyspace?.path().join("tables")) {
+            Ok(tables) => tables,
+            // fjall says what is wrong, where it is.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error.into()),
+        };
+        for table in tables {
+            let table = table?.path();
+            if claims_too_many_sections(&mut File::open(&table)?)? {
+                return Err(damaged(&table));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn claims_too_many_sections(table: &mut File) -> io::Result<bool> {
+    let length = table.metadata()?.len();
+    let Some(end) = length.checked_sub(TABLE_END_BYTES) else { return Ok(false) };
+    table.seek(SeekFrom::Start(end + TABLE_END_BYTES - 16))?;
+    let mut at = [0; 8];
+    table.read_exact(&mut at)?;
+    let Some(space) = end.checked_sub(u64::from_le_bytes(at)).filter(|space| *space >= 8) else { return Ok(false) };
+    table.seek(SeekFrom::Start(end - space))?;
+    let (mut tag, mut sections) = ([0; 4], [0; 4]);
+    table.read_exact(&mut tag)?;
+    table.read_exact(&mut sections)?;
+    Ok(tag == SECTIONS && u64::from(u32::from_le_bytes(sections)) > space / SECTION_BYTES)
 }
 
 /// The tables that are not what was written, for an error to name. It reads all there are: fjall checks each block when
