@@ -39,6 +39,7 @@ mod metrics;
 pub mod model;
 pub mod outbound;
 pub mod pressure;
+mod refused;
 pub mod revocations;
 pub mod room;
 pub mod store;

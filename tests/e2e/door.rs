@@ -52,6 +52,7 @@ async fn an_address_has_so_many_connections_and_the_next_is_turned_away() {
     let answer = greeting(connect(&server).await).await;
     assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("retry-after: 1"), "{answer}");
     server.logs("if this is a proxy of yours, name it in trusted_proxies").await;
+    server.has_refused("connections_per_address").await;
     ana.leaves().await;
     within(async { while greeting(connect(&server).await).await.starts_with("HTTP/1.1 429") {} }).await;
 }
@@ -66,6 +67,7 @@ async fn who_connects_too_fast_is_turned_away() {
     let answers = futures_util::future::join_all(streams.into_iter().map(greeting)).await;
     let turned_away = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 429")).count();
     assert!((5..=10).contains(&turned_away), "ten come at once, and one more a second: {turned_away}");
+    server.has_refused("connects_per_second_per_address").await;
 }
 
 #[tokio::test]

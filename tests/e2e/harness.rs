@@ -175,6 +175,31 @@ impl Server {
         }
     }
 
+    /// Wait until it has counted so much, under a name with its labels.
+    pub(crate) async fn counts(&self, name: &str, at_least: u64) {
+        let counted = async || {
+            let metrics = request(self.admin(), Method::GET, "/metrics", &[], "").await;
+            let metrics = String::from_utf8(metrics.body.into()).expect("it is text");
+            let count = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix("dormouse_")?.strip_prefix(name)?.trim().parse().ok());
+            (count.unwrap_or(0), metrics)
+        };
+        let enough = async {
+            while counted().await.0 < at_least {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, enough).await.is_err() {
+            panic!("it never counted {at_least} of {name}:\n{}", counted().await.1);
+        }
+    }
+
+    /// Wait until it has refused something because of a limit.
+    pub(crate) async fn has_refused(&self, limit: &str) {
+        self.counts(&format!("refused_total{{limit=\"{limit}\"}}"), 1).await;
+    }
+
     /// The number of rooms that have a task now.
     pub(crate) async fn rooms_running(&self) -> u64 {
         self.get("/healthz").await.json()["roomsRunning"].as_u64().expect("a number")
@@ -355,7 +380,9 @@ mod compiled {
 /// Start the binary on a free port.
 pub(crate) fn spawn(directory: &TempDir, config: &str, args: &[&str]) -> Child {
     let file = directory.path().join("dormouse.toml");
-    std::fs::write(&file, config).expect("a file");
+    // What it counts is asked of its admin listener.
+    let admin = if config.contains("admin") { "" } else { "admin.listen = \"127.0.0.1:0\"\n" };
+    std::fs::write(&file, format!("{admin}{config}")).expect("a file");
     compiled::provide(directory);
     Command::new(env!("CARGO_BIN_EXE_dormouse"))
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])

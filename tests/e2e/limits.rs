@@ -48,6 +48,7 @@ async fn a_slow_reader_is_closed_with_1013_and_the_others_hear_everything() {
         assert!(heard.starts_with(&format!("{number} ")), "out of order: {}", &heard[..20]);
     }
     drop(slow);
+    server.counts("closes_total{code=\"1013\"}", 1).await;
 }
 
 #[tokio::test]
@@ -57,6 +58,7 @@ async fn a_message_above_the_limit_is_closed_with_1009() {
     ana.hears_a("history").await;
     ana.says(&"x".repeat((64 << 10) + 1)).await;
     assert_eq!(ana.is_closed().await.0, 1009);
+    server.counts("closes_total{code=\"1009\"}", 1).await;
 }
 
 #[tokio::test]
@@ -76,6 +78,7 @@ async fn a_full_room_says_so() {
     let _bo = server.join("lobby", "bo").await;
     let path = format!("{BASE}/rooms/lobby/ws?token=3:cy");
     server.connect(&path, &[]).await.err().unwrap().is_problem(503);
+    server.has_refused("sockets_per_room").await;
     ana.leaves().await;
     within(async { while server.connect(&path, &[]).await.is_err() {} }).await;
 }
@@ -138,6 +141,7 @@ async fn a_request_to_an_overloaded_room_is_told_to_come_back() {
     let answer = within(overloaded).await;
     answer.is_problem(503);
     assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
+    server.has_refused("events_per_room").await;
     ana.is_told("say later", "later").await;
 }
 
@@ -149,6 +153,7 @@ async fn a_flood_is_slowed_down_with_an_error_and_the_socket_stays_open() {
         ana.chats(&number.to_string()).await;
     }
     assert_eq!(ana.hears_a("error").await["code"], "rate_limited");
+    server.has_refused("messages_per_second").await;
     ana.leaves().await;
 }
 
@@ -169,6 +174,7 @@ async fn a_flood_that_goes_on_is_closed_with_4429() {
         within(flooding).await;
         assert_eq!(ana.is_closed().await.0, 4429, "{flood:?}");
     }
+    server.counts("closes_total{code=\"4429\"}", 3).await;
     bo.chats("still here").await;
     assert_eq!(bo.hears_content().await, "still here");
 }
@@ -220,6 +226,7 @@ async fn a_user_has_one_pace_over_all_sockets_and_requests() {
         socket.chats("two").await;
         assert_eq!(socket.hears_a("error").await["code"], "rate_limited");
     }
+    server.has_refused("messages_per_second_per_user").await;
 }
 
 #[tokio::test]
@@ -233,6 +240,8 @@ async fn a_user_has_so_many_sockets_in_so_many_rooms() {
     let events = format!("{BASE}/rooms/a/events");
     let headers = [("authorization", &*authorization), ("accept", "text/event-stream")];
     server.listen(&events, &headers).await.err().unwrap().is_problem(429);
+    server.has_refused("rooms_per_user").await;
+    server.has_refused("sockets_per_user").await;
     a.leaves().await;
     within(async { while join(&server, &authorization, "a").await.is_err() {} }).await;
 }
@@ -246,6 +255,7 @@ async fn there_are_so_many_rooms_in_memory_and_who_is_in_one_stays() {
     let refused = server.connect(&c, &[]).await.err().unwrap();
     refused.is_problem(503);
     assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
+    server.has_refused("rooms").await;
     ana.chats("still here").await;
     assert_eq!(ana.hears_content().await, "still here");
     server.join("a", "cy").await.hears_a("history").await;
@@ -265,6 +275,7 @@ async fn a_room_that_keeps_as_much_as_it_may_writes_no_more_until_it_has_removed
     ana.says(&format!("put d {text}; say kept")).await;
     assert_eq!(ana.hears().await["code"], "room_failed");
     server.logs("the room's storage holds its 100000 bytes").await;
+    server.has_refused("room_bytes").await;
     for _ in 0..5 {
         ana.is_told(&format!("put c {text}; say kept"), "kept").await;
     }
@@ -350,6 +361,7 @@ async fn a_server_without_memory_answers_503_and_its_health_still() {
     assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
     server.api(Method::GET, "/rooms/a/messages", "ana", "").await.is_problem(503);
     assert_eq!(server.get("/healthz").await.status, 200);
+    server.has_refused("memory_total_bytes").await;
 }
 
 #[tokio::test]
@@ -361,4 +373,42 @@ async fn connections_above_the_limit_are_turned_away() {
     let mut answer = String::new();
     within(tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    server.has_refused("connections").await;
+}
+
+#[tokio::test]
+async fn so_many_requests_are_answered_at_once_and_one_more_is_told_to_come_back() {
+    let server = Server::unruly("[limits]\nrequests = 1\n").await;
+    let path = "/rooms/lobby/messages";
+    let asked = async {
+        loop {
+            // One of them loops for its second of CPU while the other comes.
+            let (one, other) = tokio::join!(
+                server.api(Method::POST, path, "ana", "loop"),
+                server.api(Method::POST, path, "bo", "loop")
+            );
+            if let Some(refused) = [one, other].into_iter().find(|answer| answer.status == 503) {
+                return refused;
+            }
+        }
+    };
+    let refused = within(asked).await;
+    refused.is_problem(503);
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
+    server.has_refused("requests").await;
+    server.api(Method::POST, path, "ana", "say here").await;
+}
+
+#[tokio::test]
+async fn so_many_tickets_wait_to_be_used_and_one_more_is_refused() {
+    let server = Server::with("[limits]\ntickets = 2\n").await;
+    let ticket = || server.api(Method::POST, "/tickets", "ana", "");
+    let first = ticket().await.json()["ticket"].as_str().expect("it is one").to_owned();
+    ticket().await;
+    let refused = ticket().await;
+    refused.is_problem(503);
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
+    server.has_refused("tickets").await;
+    server.connect(&format!("{BASE}/rooms/lobby/ws?ticket={first}"), &[]).await.expect("it is good still");
+    assert_eq!(ticket().await.status, 200, "there is space again");
 }

@@ -1,5 +1,6 @@
 //! A room that misbehaves costs itself its turn, and nobody else anything.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,6 +55,7 @@ async fn a_room_that_logs_all_the_time_does_not_fill_the_disk() {
         assert_eq!(ana.hears().await["code"], "room_failed");
     }
     server.logs("too much was logged").await;
+    server.has_refused("log_lines_per_second").await;
     let log = server.log();
     let lines = log.lines().filter(|line| line.contains("ROOMS/bad")).count() as u64;
     // Ten at once, and each second one and one that tells of those that were dropped.
@@ -157,26 +159,27 @@ async fn latency_during<T>(good: &mut Client, done: impl Future<Output = T>) -> 
 /// Everything that a room can do to the host at once or piece by piece, one after the other, several times.
 #[tokio::test]
 async fn every_misdeed_ends_with_room_and_reason_in_the_log_while_neighbours_and_memory_stay_as_they_were() {
-    const MISDEEDS: [(&str, &str); 11] = [
-        ("panic", "told to panic"),
-        ("loop", "used its 1s of CPU"),
-        ("survey", "used its 1s of CPU"),
-        ("hoard", "used its 67108864 B of memory"),
-        ("recurse", "call stack exhausted"),
-        ("descend", "call stack exhausted"),
-        ("flood", "said more than 16777216 B"),
-        ("retag", "said more than 16777216 B"),
-        ("fill", "TurnTooLarge"),
-        ("clocks", "TooMany"),
-        ("waver", "set and cancelled more than 10000 timers"),
+    const MISDEEDS: [(&str, &str, &str); 11] = [
+        ("panic", "told to panic", "trap"),
+        ("loop", "used its 1s of CPU", "cpu"),
+        ("survey", "used its 1s of CPU", "cpu"),
+        ("hoard", "used its 67108864 B of memory", "memory"),
+        ("recurse", "call stack exhausted", "trap"),
+        ("descend", "call stack exhausted", "trap"),
+        ("flood", "said more than 16777216 B", "trap"),
+        ("retag", "said more than 16777216 B", "trap"),
+        ("fill", "TurnTooLarge", "guest"),
+        ("clocks", "TooMany", "guest"),
+        ("waver", "set and cancelled more than 10000 timers", "trap"),
     ];
     let server = Server::unruly("").await;
     let mut good = welcome(&server, "good", "ana").await;
     let mut bad = welcome(&server, "bad", "bo").await;
     let calm = calm_latency(&mut good).await;
     let (before, _) = memory_mib(&server);
+    let mut failures = BTreeMap::new();
     for _ in 0..2 {
-        for (deed, reason) in MISDEEDS {
+        for (deed, reason, cause) in MISDEEDS {
             let misdeed = async {
                 bad.says(deed).await;
                 assert_eq!(bad.hears().await["code"], "room_failed", "{deed}");
@@ -189,6 +192,9 @@ async fn every_misdeed_ends_with_room_and_reason_in_the_log_while_neighbours_and
             server.logs(reason).await;
             let told = server.log().lines().any(|line| line.contains("ROOMS/bad") && line.contains(reason));
             assert!(told, "{deed}: {}", server.log());
+            let failed = failures.entry(cause).or_insert(0);
+            *failed += 1;
+            server.counts(&format!("failures_total{{cause=\"{cause}\"}}"), *failed).await;
         }
         bad.is_told("list; say alive", "alive").await;
     }
@@ -209,6 +215,7 @@ async fn log_and_output_of_a_turn_are_cut() {
     let before = server.log().len();
     bad.is_told("shout; drip; print; say done", "done").await;
     server.logs("too much was logged").await;
+    server.has_refused("turn_log_lines").await;
     bad.says("excuse").await;
     assert_eq!(bad.hears().await["code"], "room_failed");
     server.logs("the room said: xxxx").await;

@@ -14,7 +14,6 @@ use serde_json::json;
 use super::body::Body;
 use super::door::Place;
 use super::identity::{Invalid, Verified};
-use super::metrics::Refused;
 use super::origin::Origin;
 use super::problem::{problem, problem_with};
 use super::{Edge, events, page, tickets, upgrade};
@@ -22,6 +21,7 @@ use crate::clock;
 use crate::config;
 use crate::guest::{Decision, Moment};
 use crate::model::{self, Address};
+use crate::refused::Refused;
 use crate::room::{ConnectError, NoAnswer};
 
 /// What comes before a token in `Authorization`.
@@ -357,7 +357,10 @@ fn ticket(edge: &Edge, method: &Method, bearer: Option<Bearer>) -> Response<Body
     }
     match edge.tickets.issue(bearer.verified) {
         Some(ticket) => json_response(&json!({ "ticket": ticket, "expiresIn": tickets::VALID_FOR.as_secs() })),
-        None => overloaded("too many tickets are waiting to be used"),
+        None => {
+            edge.metrics.refused(Refused::Tickets);
+            overloaded("too many tickets are waiting to be used")
+        }
     }
 }
 

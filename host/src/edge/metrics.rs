@@ -5,66 +5,36 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-/// One word that tells what was counted.
-type Word = [(&'static str, &'static str); 1];
+use crate::refused::{Refusals, Refused};
 
 /// Numbers of one host's edge.
-#[derive(Default)]
 pub(super) struct Metrics {
     pub(super) connections: Gauge,
     pub(super) sockets: Gauge,
     /// Messages that sockets were let say.
     pub(super) messages: Counter,
-    refused: Family<Word, Counter>,
-    requests: Family<Word, Counter>,
+    refusals: Refusals,
+    requests: Family<[(&'static str, &'static str); 1], Counter>,
     closes: Family<[(&'static str, u16); 1], Counter>,
 }
 
-/// Why something was refused: each is a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// A connection: `limits.connections`.
-    Connections,
-    /// A connection: `limits.connections_per_address`.
-    ConnectionsPerAddress,
-    /// A connection: `limits.connects_per_second_per_address`.
-    ConnectsPerAddress,
-    /// A socket: `limits.sockets_per_user`.
-    SocketsPerUser,
-    /// A socket: `limits.rooms_per_user`.
-    RoomsPerUser,
-    /// A message: `limits.messages_per_second`.
-    Messages,
-    /// A message: `limits.messages_per_second_per_user`.
-    MessagesPerUser,
-    /// A request: `limits.requests`.
-    Requests,
-    /// A socket or a request: `limits.memory_total_bytes`.
-    Memory,
-}
-
-impl Refused {
-    fn limit(self) -> &'static str {
-        match self {
-            Refused::Connections => "connections",
-            Refused::ConnectionsPerAddress => "connections_per_address",
-            Refused::ConnectsPerAddress => "connects_per_second_per_address",
-            Refused::SocketsPerUser => "sockets_per_user",
-            Refused::RoomsPerUser => "rooms_per_user",
-            Refused::Messages => "messages_per_second",
-            Refused::MessagesPerUser => "messages_per_second_per_user",
-            Refused::Requests => "requests",
-            Refused::Memory => "memory_total_bytes",
+impl Metrics {
+    /// Nothing yet; what is refused is counted with what rooms refuse.
+    pub(super) fn new(refusals: Refusals) -> Self {
+        Metrics {
+            connections: Gauge::default(),
+            sockets: Gauge::default(),
+            messages: Counter::default(),
+            refusals,
+            requests: Family::default(),
+            closes: Family::default(),
         }
     }
-}
 
-impl Metrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("connections", "Connections that are open", self.connections.clone());
         registry.register("sockets", "WebSockets and streams of events that are open", self.sockets.clone());
         registry.register("messages", "Messages of clients that were taken", self.messages.clone());
-        registry.register("refused", "What was refused, by the limit that it met", self.refused.clone());
         registry.register(
             "requests",
             "HTTP requests below the base path that were answered, by class of status",
@@ -75,7 +45,7 @@ impl Metrics {
 
     /// A limit was met.
     pub(super) fn refused(&self, refused: Refused) {
-        self.refused.get_or_create(&[("limit", refused.limit())]).inc();
+        self.refusals.count(refused);
     }
 
     /// A request was answered.

@@ -52,6 +52,7 @@ use crate::config::{Config, Limits};
 use crate::guest::{Lane, RouterKind};
 use crate::model::{Address, Client};
 use crate::pressure::Pressure;
+use crate::refused::Refused;
 use crate::revocations::Revocations;
 use crate::room::Rooms;
 
@@ -66,7 +67,7 @@ pub use tls::{TlsError, check_certificate};
 use close::Why;
 use door::{Counted, Door, Full, Place};
 use listed::Sockets;
-use metrics::{Metrics, Refused};
+use metrics::Metrics;
 use origin::Origins;
 use sent::Unsent;
 use tickets::Tickets;
@@ -134,7 +135,7 @@ impl Edge {
         revocations: Arc<Revocations>,
         lane: Lane,
     ) -> Result<Arc<Self>, TlsError> {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(rooms.refusals()));
         let pressure = rooms.pressure();
         let edge = Edge {
             rooms,

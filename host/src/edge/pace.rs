@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::metrics::Refused;
 use super::users::OneUser;
 use crate::bucket::Bucket;
 use crate::config::Limits;
+use crate::refused::Refused;
 
 /// The pace of one socket and of its user.
 pub(super) struct Pace {

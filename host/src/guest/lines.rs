@@ -7,16 +7,21 @@ use std::time::{Duration, Instant};
 
 use crate::bucket::Bucket;
 use crate::clock;
+use crate::refused::{Refusals, Refused};
 
 /// How often it is told that lines were dropped.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// The lines of one room or of the router: its own and those about its failures.
-pub struct Lines(Mutex<Inner>);
+pub struct Lines {
+    inner: Mutex<Inner>,
+    refusals: Refusals,
+}
 
 struct Inner {
     /// Absent where there is no limit.
     bucket: Option<Bucket>,
+    /// What their operator was not told yet.
     dropped: u64,
     reported: Option<Instant>,
 }
@@ -24,22 +29,29 @@ struct Inner {
 impl Lines {
     /// So many lines a second, and ten times as many at once; 0 for no limit.
     pub fn new(per_second: u32) -> Self {
+        Self::counted(per_second, Refusals::default())
+    }
+
+    /// As [`new`](Self::new); those that are dropped are counted.
+    pub(crate) fn counted(per_second: u32, refusals: Refusals) -> Self {
         let bucket = (per_second > 0).then(|| Bucket::new(per_second, clock::monotonic()));
-        Lines(Mutex::new(Inner { bucket, dropped: 0, reported: None }))
+        Lines { inner: Mutex::new(Inner { bucket, dropped: 0, reported: None }), refusals }
     }
 
     /// Whether there may be one more line. One that may not be is counted.
     pub fn take(&self) -> bool {
         let mut inner = self.lock();
         let may = inner.bucket.as_mut().is_none_or(|bucket| bucket.take(clock::monotonic()));
-        inner.dropped += u64::from(!may);
+        if !may {
+            self.drop_one(&mut inner, Refused::LogLines);
+        }
         may
     }
 
     /// The same for the `number`th line of a turn, which may have `most`.
     pub(super) fn take_of_turn(&self, number: u32, most: u32) -> bool {
         if number > most {
-            self.lock().dropped += 1;
+            self.drop_one(&mut self.lock(), Refused::TurnLogLines);
             return false;
         }
         self.take()
@@ -60,8 +72,13 @@ impl Lines {
         tracing::warn!(target: "room", dropped, "too much was logged; the rest was dropped");
     }
 
+    fn drop_one(&self, inner: &mut Inner, limit: Refused) {
+        inner.dropped += 1;
+        self.refusals.count(limit);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.inner.lock().expect("no holder of this lock panics")
     }
 }
 

@@ -25,6 +25,7 @@ use crate::model::{
     Address, Answer, Audience, Client, Event, Except, Message, Output, PostNumber, Response, Said, Socket, SocketKey,
     Sockets, StorageFailed, Timer, Turn, User,
 };
+use crate::refused::Refused;
 use crate::store::{Changes, CommitError, Receipt, RoomLog, Stored};
 
 /// What a client is told when its room's storage is lost or failing: come back.
@@ -201,7 +202,8 @@ impl Room {
             commits_before: 0,
             posts_waiting: 0,
         };
-        let lines = Arc::new(Lines::new(self.shared.limits.log_lines_per_second));
+        let per_second = self.shared.limits.log_lines_per_second;
+        let lines = Arc::new(Lines::counted(per_second, self.shared.metrics.refusals.clone()));
         let opened = Opened { log, ledger, lent: Some(Box::new(lent)), now: 0, wakes_at, posting, lines };
         self.life().opened = Some(opened);
         Ok(())
@@ -340,12 +342,12 @@ impl Room {
         let most = self.shared.limits.sockets_per_room;
         let id = self.shared.next_socket.fetch_add(1, Ordering::Relaxed);
         let sockets = &mut self.opened().lent().sockets;
-        let full = || ConnectError::Refused(503, "the room is full".into());
-        if sockets.len() >= most {
-            return Err(full());
-        }
         let socket = Socket { id, user, tags: Vec::new(), attachment: Default::default(), gone: false, client };
-        sockets.insert(socket).ok_or_else(full)
+        let seat = if sockets.len() < most { sockets.insert(socket) } else { None };
+        seat.ok_or_else(|| {
+            self.shared.metrics.refusals.count(Refused::SocketsPerRoom);
+            ConnectError::Refused(503, "the room is full".into())
+        })
     }
 
     /// All timers that are due now, each in a turn of its own. One that its turn sets for a past time waits for the
@@ -512,7 +514,7 @@ impl Room {
         {
             turn.undo(&mut self.opened().lent().sockets);
             self.instance = None;
-            self.shared.metrics.found_no_space();
+            self.shared.metrics.found_no_space(&error);
             return Err((error.to_string(), cause));
         }
         self.shared.metrics.turns.inc();

@@ -6,6 +6,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::guest::TurnFailure;
+use crate::refused::{Refusals, Refused};
+use crate::store::CommitError;
 
 /// Numbers of all rooms of a host.
 #[derive(Default)]
@@ -19,8 +21,7 @@ pub(super) struct Metrics {
     pub(super) wakes: Counter,
     /// Posts that were taken, refused for good, or not taken this time.
     pub(super) posts: Family<[(&'static str, &'static str); 1], Counter>,
-    /// Rooms that were not made because there are too many.
-    pub(super) rooms_refused: Counter,
+    pub(super) refusals: Refusals,
     failures: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
@@ -31,7 +32,7 @@ impl Metrics {
         registry.register("turns", "Turns that happened", self.turns.clone());
         registry.register("wakes", "Instances that were made", self.wakes.clone());
         registry.register("posts", "Posts that were tried, by outcome", self.posts.clone());
-        registry.register("rooms_refused", "Rooms that found no place in memory", self.rooms_refused.clone());
+        self.refusals.register(registry);
         registry.register("failures", "Turns that failed and never happened, by cause", self.failures.clone());
     }
 
@@ -49,7 +50,10 @@ impl Metrics {
     }
 
     /// A turn failed because its writes found no space.
-    pub(super) fn found_no_space(&self) {
+    pub(super) fn found_no_space(&self, error: &CommitError) {
+        if matches!(error, CommitError::RoomFull { .. }) {
+            self.refusals.count(Refused::RoomBytes);
+        }
         self.failures.get_or_create(&[("cause", "space")]).inc();
     }
 }

@@ -38,6 +38,7 @@ use crate::guest::{Lane, RoomKind};
 use crate::model::{Address, Client, Close, Message, Request, Response, SocketKey, StorageFailed, User};
 use crate::outbound::{Allowed, Outbound};
 use crate::pressure::{self, Change, Pressure};
+use crate::refused::{Refusals, Refused};
 use crate::store::Store;
 
 pub use handle::{KnownRoom, NAMES_A_LIST, NoRoom, RoomHandle};
@@ -227,6 +228,11 @@ impl Rooms {
         self.0.store.register(registry);
     }
 
+    /// Where those who come before the rooms count what they refuse, too.
+    pub(crate) fn refusals(&self) -> Refusals {
+        self.0.metrics.refusals.clone()
+    }
+
     /// Numbers that are looked up, and not counted, are as they are now.
     pub(crate) fn measure(&self) {
         let instances = self.0.limits.awake_rooms as usize - self.0.instances.available_permits();
@@ -277,7 +283,7 @@ impl Rooms {
         // Those who come from outside find no place in a host that is full. What a room itself waits for does.
         let from_outside = matches!(incoming, Incoming::Connect { .. } | Incoming::Request { post: None, .. });
         if from_outside && self.0.registry.len() >= self.0.limits.rooms && self.0.registry.get(address).is_none() {
-            self.0.metrics.rooms_refused.inc();
+            self.0.metrics.refusals.count(Refused::Rooms);
             return Err(NoAnswer::TooManyRooms);
         }
         let mut incoming = incoming;
@@ -285,7 +291,10 @@ impl Rooms {
             let mailbox = self.0.registry.get_or_make(address, namespace, &self.0.runtime);
             match Mailbox::deliver(&mailbox, &self.0, incoming) {
                 Delivered::Yes => return Ok(()),
-                Delivered::Full(_) => return Err(NoAnswer::Overloaded),
+                Delivered::Full(_) => {
+                    self.0.metrics.refusals.count(Refused::EventsPerRoom);
+                    return Err(NoAnswer::Overloaded);
+                }
                 // It was forgotten between the look-up and the delivery: a new one takes its place.
                 Delivered::Forgotten(back) => incoming = back,
             }

@@ -1,0 +1,80 @@
+//! What is refused because it met a limit, counted by limit: at the edge and by rooms.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// Why something was refused: each is a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// A connection: `limits.connections`.
+    Connections,
+    /// A connection: `limits.connections_per_address`.
+    ConnectionsPerAddress,
+    /// A connection: `limits.connects_per_second_per_address`.
+    ConnectsPerAddress,
+    /// A socket: `limits.sockets_per_user`.
+    SocketsPerUser,
+    /// A socket: `limits.rooms_per_user`.
+    RoomsPerUser,
+    /// A message: `limits.messages_per_second`.
+    Messages,
+    /// A message: `limits.messages_per_second_per_user`.
+    MessagesPerUser,
+    /// A request: `limits.requests`.
+    Requests,
+    /// A socket or a request: `limits.memory_total_bytes`.
+    Memory,
+    /// A ticket: `limits.tickets`.
+    Tickets,
+    /// A socket or a request to a room that is not in memory: `limits.rooms`.
+    Rooms,
+    /// A socket: `limits.sockets_per_room`.
+    SocketsPerRoom,
+    /// A request: `limits.events_per_room`.
+    EventsPerRoom,
+    /// A turn that would keep more: `limits.room_bytes`.
+    RoomBytes,
+    /// A line of a room's log: `limits.log_lines_per_second`.
+    LogLines,
+    /// A line of a room's log: `limits.turn_log_lines`.
+    TurnLogLines,
+}
+
+impl Refused {
+    fn limit(self) -> &'static str {
+        match self {
+            Refused::Connections => "connections",
+            Refused::ConnectionsPerAddress => "connections_per_address",
+            Refused::ConnectsPerAddress => "connects_per_second_per_address",
+            Refused::SocketsPerUser => "sockets_per_user",
+            Refused::RoomsPerUser => "rooms_per_user",
+            Refused::Messages => "messages_per_second",
+            Refused::MessagesPerUser => "messages_per_second_per_user",
+            Refused::Requests => "requests",
+            Refused::Memory => "memory_total_bytes",
+            Refused::Tickets => "tickets",
+            Refused::Rooms => "rooms",
+            Refused::SocketsPerRoom => "sockets_per_room",
+            Refused::EventsPerRoom => "events_per_room",
+            Refused::RoomBytes => "room_bytes",
+            Refused::LogLines => "log_lines_per_second",
+            Refused::TurnLogLines => "turn_log_lines",
+        }
+    }
+}
+
+/// How often each limit of one host was met.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Refusals(Family<[(&'static str, &'static str); 1], Counter>);
+
+impl Refusals {
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register("refused", "What was refused, by the limit that it met", self.0.clone());
+    }
+
+    /// A limit was met.
+    pub(crate) fn count(&self, refused: Refused) {
+        self.0.get_or_create(&[("limit", refused.limit())]).inc();
+    }
+}
