@@ -17,12 +17,15 @@ FUZZ_SEED ?= $(shell date +%s)
 # For `make durability`.
 ROUNDS ?= 100
 
+# For `make soak`.
+MINUTES ?= 60
+
 # What is counted is built with the dependencies that the tests have: to build all of them once more takes ten minutes. It is
 # one unit, and not incremental: how a crate is cut into units decides what is inlined, and so what is counted.
 COUNTED = --profile dev --config profile.dev.incremental=false \
 	$(foreach setting,opt-level=3 codegen-units=1 debug=false debug-assertions=false overflow-checks=false,--config profile.dev.package.dormouse.$(setting))
 
-.PHONY: run serve-wasm serve-component test durability lint fuzz audit bench instructions compare curves compare-setup setup client-setup javascript conformance-setup clean
+.PHONY: run serve-wasm serve-component test durability lint fuzz audit bench instructions soak compare curves compare-setup setup client-setup javascript conformance-setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
@@ -66,6 +69,10 @@ bench: setup ## What the pieces cost: a turn, a wake, a route, a commit
 
 instructions: setup ## Fail where the hot path executes more, or fewer, instructions than it is known to (needs valgrind)
 	cargo bench $(COUNTED) --workspace --exclude unruly --bench instructions
+
+soak: setup ## For MINUTES=60, let rooms talk and clients come back, and see that memory and descriptors stay what they are
+	cargo build --release --package dormouse
+	tests/compare/soak.sh target/release/dormouse $(MINUTES)
 
 compare: compare-setup ## Beside native Rust, Node and workerd; ARGS="--quick" for a look. Needs Node 20, takes 40 minutes
 	cd tests/compare && npm run compare -- $(ARGS)
