@@ -25,11 +25,32 @@ MINUTES ?= 60
 COUNTED = --profile dev --config profile.dev.incremental=false \
 	$(foreach setting,opt-level=3 codegen-units=1 debug=false debug-assertions=false overflow-checks=false,--config profile.dev.package.dormouse.$(setting))
 
-.PHONY: run serve-wasm serve-component test durability lint fuzz audit bench instructions soak compare curves compare-setup setup client-setup javascript conformance-setup clean
+# Macros of dependencies write into the code where its sources are. So a release is built at the same place everywhere: in
+# mounts that this build alone sees. What was built elsewhere is not used for it.
+RELEASED = target/reproducible/release/dormouse
+AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmpfs /srv; mkdir /srv/dormouse /srv/cargo; \
+	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
+	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
+
+.PHONY: run release reproducible serve-wasm serve-component test durability lint fuzz audit bench instructions soak compare curves compare-setup setup client-setup javascript conformance-setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
 	./target/release/dormouse serve --listen $(LISTEN) --data $(DATA)
+
+release: setup ## Build target/reproducible/release/dormouse: the same bytes wherever the same compilers build the same commit
+	@mkdir -p $(or $(CARGO_HOME),$(HOME)/.cargo)
+	@$(AT_ONE_PLACE) true || { echo "A release is built in a mount namespace of its own, on Linux: allow user namespaces, or be root" >&2; exit 1; }
+	$(AT_ONE_PLACE) cargo build --release --locked --package dormouse
+	@sha256sum $(RELEASED)
+
+reproducible: ## Build the release twice, from clones in two places with caches of their own, and compare; takes a quarter of an hour
+	@set -e; places=$$(mktemp -d); trap 'rm -rf "$$places"' EXIT; \
+	for place in one another/place; do \
+		git clone --quiet . "$$places/$$place/checkout"; \
+		CARGO_HOME="$$places/$$place/cargo" $(MAKE) --no-print-directory -C "$$places/$$place/checkout" release; \
+	done; \
+	cmp "$$places/one/checkout/$(RELEASED)" "$$places/another/place/checkout/$(RELEASED)"
 
 serve-wasm: serve-component ## The shipped rooms under stock `wasmtime serve`, on http://127.0.0.1:8080 (components/serve)
 	@command -v $(WASMTIME) >/dev/null || { echo "wasmtime is missing: run \`cargo install --locked wasmtime-cli --version $(WASMTIME_VERSION)\`, or say where it is with WASMTIME=" >&2; exit 1; }
