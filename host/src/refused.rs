@@ -31,7 +31,7 @@ pub(crate) enum Refused {
     Rooms,
     /// A socket: `limits.sockets_per_room`.
     SocketsPerRoom,
-    /// A request: `limits.events_per_room`.
+    /// A request, a socket, or another event of a room: `limits.events_per_room`.
     EventsPerRoom,
     /// A turn that would keep more: `limits.room_bytes`.
     RoomBytes,
