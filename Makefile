@@ -32,7 +32,7 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run release reproducible serve-wasm serve-component test durability lint fuzz audit bench instructions soak compare curves compare-setup setup client-setup javascript conformance-setup clean
+.PHONY: run release reproducible serve-wasm serve-component test fresh durability lint fuzz audit bench instructions soak compare curves compare-setup setup client-setup javascript conformance-setup clean
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
@@ -62,8 +62,15 @@ serve-component: setup ## Only its component: target/dormouse-serve.wasm
 
 test: setup client-setup javascript conformance-setup ## Every test: Rust's, then the browser client's, against the binary that those have built
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
-	cargo test --workspace --exclude unruly --no-fail-fast
-	cd client && CHROMIUM=$(CHROMIUM) npm test
+	@failed=; \
+	echo "cargo test --workspace --exclude unruly --no-fail-fast"; \
+	cargo test --workspace --exclude unruly --no-fail-fast || failed="Rust"; \
+	echo "cd client && npm test"; \
+	(cd client && CHROMIUM=$(CHROMIUM) npm test) || failed="$${failed:+$$failed, }the client"; \
+	test -z "$$failed" || { echo "make test failed: $$failed" >&2; exit 1; }
+
+fresh: ## Run both commands of the README from nothing: a fresh clone of this commit, with empty caches; takes half an hour
+	MAKE="$(MAKE)" tests/fresh.sh
 
 durability: setup ## Crash it ROUNDS=100 times and more, and check what clients were told; SEED=1 repeats its choices
 	DORMOUSE_TEST_ROUNDS=$(ROUNDS) $(if $(SEED),DORMOUSE_TEST_SEED=$(SEED)) \
