@@ -10,7 +10,7 @@ export interface PresenceState {
   users: readonly UserPresence[];
   /** One's own. */
   status: Status;
-  /** Said now, or as soon as there is a connection, and again after each reconnect. */
+  /** Said now, or as soon as there is a connection, and again until the server has acknowledged it. */
   setStatus: (status: Status) => void;
   state: State;
   isConnected: boolean;

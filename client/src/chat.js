@@ -7,6 +7,7 @@
  * this order: what was missed comes in, what it shows to be stored is settled, and only what is left is sent again.
  */
 
+import { converse } from "./conversation.js";
 import { CONTENT_UNITS, fitContent } from "./content.js";
 import { userOf } from "./credentials.js";
 import { chatEndpoints } from "./endpoints.js";
@@ -14,9 +15,9 @@ import { Emitter } from "./emitter.js";
 import { explainRefusal, getJson } from "./http.js";
 import { Outbox, SendError } from "./outbox.js";
 import { errorOfAnswer } from "./post-errors.js";
-import { parseFrame } from "./protocol.js";
+import { ProtocolError, parseFrame, readChatFrame, readMessagesPage, readPosted } from "./protocol.js";
 import { afterHistory } from "./resend.js";
-import { RoomSocket } from "./room-socket.js";
+import { RoomSocket, TIMING } from "./room-socket.js";
 import { Timeline } from "./timeline.js";
 import { TYPING_EVERY_MS, TypingUsers } from "./typing.js";
 
@@ -30,7 +31,6 @@ const HISTORY = 50;
  * @typedef {import("./protocol.js").ChatMessage} ChatMessage
  * @typedef {import("./protocol.js").ChatFrame} ChatFrame
  * @typedef {import("./protocol.js").ChatCommand} ChatCommand
- * @typedef {import("./protocol.js").MessagesPage} MessagesPage
  * @typedef {import("./protocol.js").PostMessage} PostMessage
  * @typedef {import("./protocol.js").HistoryFrame} HistoryFrame
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
@@ -103,7 +103,13 @@ export class Chat extends Emitter {
       WebSocket: options.WebSocket,
     });
     this.#socket.on("state", (event) => this.#stateChanged(event));
-    this.#socket.on("message", (data) => this.#hear(parseFrame(data)));
+    converse(this.#socket, {
+      room: options.roomId,
+      read: readChatFrame,
+      greeting: "history",
+      greetedWithinMs: options.timing?.answerMs ?? TIMING.answerMs,
+      hear: (frame) => this.#hear(frame),
+    });
   }
 
   get roomId() {
@@ -219,13 +225,14 @@ export class Chat extends Emitter {
     const url = new URL(this.#endpoints.messages);
     if (first?.seq !== undefined) url.search = `before=${first.seq}&limit=${PAGE}`;
     const credentials = await this.#options.credentials?.({ refused: false });
-    /** @type {MessagesPage} */
-    const page = await getJson(url, credentials);
+    const page = readMessagesPage(await getJson(url, credentials));
     // A resync came in between, so the page no longer ends where the list begins.
     if (first !== this.#timeline.messages[0]) return 0;
     // A server without `before` answers with the same latest messages each time: one look shows all there is to see.
     this.#hasOlder = page.hasMore ?? false;
-    const count = this.#timeline.prepend(page.messages);
+    const isOlder = (/** @type {ChatMessage} */ { seq }) =>
+      seq === undefined || first?.seq === undefined || seq < first.seq;
+    const count = this.#timeline.prepend(page.messages.filter(isOlder));
     const added = this.messages.slice(0, count);
     // It may show that what was in doubt is stored; by its `clientId` only, since the same words may be old ones of ours.
     for (const message of added) this.#settle(message, false);
@@ -256,12 +263,13 @@ export class Chat extends Emitter {
     this.emit("state", event);
   }
 
-  /** @param {ChatFrame | undefined} frame */
+  /** @param {ChatFrame} frame */
   #hear(frame) {
-    switch (frame?.type) {
+    switch (frame.type) {
       case "history":
         return this.#catchUp(frame);
       case "message":
+        this.#mustFollow(frame.message);
         this.#typing.forget(frame.message.userId);
         return this.#take([frame.message], "live");
       case "typing":
@@ -275,6 +283,19 @@ export class Chat extends Emitter {
         if (frame.clientId) this.#outbox.fail(frame.clientId, new SendError(frame.code, frame.message));
         return this.emit("error", frame);
     }
+  }
+
+  /**
+   * The next message has the next number. Where it has not, something was lost on the way: it comes with the history of
+   * the next connection, and this message too.
+   *
+   * @param {ChatMessage} message
+   * @throws {ProtocolError}
+   */
+  #mustFollow({ seq }) {
+    const last = this.#timeline.size === 0 ? 0 : this.#timeline.lastSeq;
+    if (!this.#greeted || seq === undefined || last === undefined || seq <= last + 1) return;
+    throw new ProtocolError(`message ${seq} came after message ${last}`);
   }
 
   /** @param {HistoryFrame} history */
@@ -307,6 +328,9 @@ export class Chat extends Emitter {
    * @param {HistoryFrame} history
    */
   #isGapless({ messages, resumed }) {
+    const [first] = messages;
+    const last = this.#timeline.lastSeq;
+    if (resumed && first?.seq !== undefined && last !== undefined && first.seq > last + 1) return false;
     if (resumed !== undefined) return resumed;
     return this.#timeline.size === 0
       ? messages.length < HISTORY
@@ -371,11 +395,10 @@ export class Chat extends Emitter {
     const clientId = command?.type === "message" ? command.clientId : undefined;
     if (clientId === undefined) return;
     if (answer.status >= 400) return this.#hear(errorOfAnswer(answer, clientId));
-    /** @type {ChatMessage | undefined} */
-    const message = answer.body?.message;
+    const message = messageOf(answer);
     // What others have said before it comes over the stream, and it behind them: taking it now would leave a gap.
     const isNext = message?.seq !== undefined && message.seq <= (this.#timeline.lastSeq ?? 0) + 1;
-    if (isNext) this.#take([message], "live");
+    if (message && isNext) this.#take([message], "live");
     else this.#outbox.sent(clientId);
   }
 
@@ -418,6 +441,19 @@ function isEchoOf(pending, message, userId, isNew) {
   if (message.seq !== undefined || message.clientId !== undefined) return message.clientId === pending.clientId;
   if (userId !== undefined && message.userId !== userId) return false;
   return isNew && pending.sentAt !== undefined && message.content === pending.content;
+}
+
+/**
+ * @param {import("./post-queue.js").Answer} answer
+ * @returns {ChatMessage | undefined} Nothing, where it gives none or no sound one: then it comes over the stream.
+ */
+function messageOf({ body }) {
+  try {
+    return readPosted(body);
+  } catch (error) {
+    console.error(`dormouse: protocol error in the answer to a message: ${error}`);
+    return undefined;
+  }
 }
 
 /** @param {readonly ChatMessage[]} history */

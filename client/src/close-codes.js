@@ -6,6 +6,8 @@
 
 export const CloseCode = Object.freeze({
   goingAway: 1001,
+  /** Never sent: how this client names a connection over which something came that the protocol does not allow. */
+  protocolError: 1002,
   /** Never sent: what a browser reports when the connection was lost without a close, or never came to be. */
   lost: 1006,
   policy: 1008,

@@ -4,6 +4,7 @@
 import { closeOfStatus } from "./close-codes.js";
 import { forRequest } from "./credentials.js";
 import { ticketsEndpoint } from "./endpoints.js";
+import { problemText, readTicket } from "./protocol.js";
 
 /** @typedef {import("./credentials.js").Credentials} Credentials */
 
@@ -22,7 +23,7 @@ export class HttpError extends Error {
 /**
  * @param {string | URL} url
  * @param {Credentials} credentials
- * @returns {Promise<any>}
+ * @returns {Promise<unknown>} Not checked yet.
  */
 export async function getJson(url, credentials) {
   return read(await get(url, credentials));
@@ -38,10 +39,8 @@ export async function getJson(url, credentials) {
  */
 export async function fetchTicket(baseUrl, credentials) {
   const { url, headers } = forRequest(ticketsEndpoint(baseUrl), credentials);
-  /** @type {import("./protocol.js").Ticket} */
-  const { ticket } = await read(
-    await fetch(url, { method: "POST", headers, credentials: "include", cache: "no-store" }),
-  );
+  const answer = await fetch(url, { method: "POST", headers, credentials: "include", cache: "no-store" });
+  const { ticket } = readTicket(await read(answer));
   return { ticket };
 }
 
@@ -64,13 +63,12 @@ export async function explainRefusal(url, credentials) {
 
 /**
  * @param {Response} response
- * @returns {Promise<any>}
+ * @returns {Promise<unknown>}
  */
 async function read(response) {
   if (response.ok) return response.json();
-  /** @type {import("./protocol.js").Problem} */
-  const problem = await response.json().catch(() => ({}));
-  throw new HttpError(response.status, problem.detail ?? problem.title ?? `the server answered ${response.status}`);
+  const problem = await response.json().catch(() => undefined);
+  throw new HttpError(response.status, problemText(problem) ?? `the server answered ${response.status}`);
 }
 
 /**

@@ -1,10 +1,9 @@
 // @ts-check
 /** What a refused request says, as the frame that would have said it over a WebSocket. */
 
-/**
- * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
- * @typedef {import("./protocol.js").Problem} Problem
- */
+import { problemText } from "./protocol.js";
+
+/** @typedef {import("./protocol.js").ErrorFrame} ErrorFrame */
 
 /**
  * @param {import("./post-queue.js").Answer} answer Of 400 and above.
@@ -12,8 +11,7 @@
  * @returns {ErrorFrame}
  */
 export function errorOfAnswer({ status, body }, clientId) {
-  const { title, detail } = /** @type {Problem} */ (body ?? {});
-  const message = detail ?? title ?? `the server answered ${status}`;
+  const message = problemText(body) ?? `the server answered ${status}`;
   return { type: "error", code: codeOf(status), message, ...(clientId !== undefined && { clientId }) };
 }
 

@@ -1,19 +1,22 @@
 // @ts-check
 /**
- * Who is here, and with which status. The list is the server's; the one thing kept here is the status that the user
- * wants, because it has to be said again when the server has forgotten it.
+ * Who is here, and with which status. All of it is the server's; the one thing kept here is a choice of the user's that
+ * the server has not acknowledged yet. It is said again after a reconnect, and a choice that was acknowledged is not: by
+ * then another tab or device may have made a newer one.
  */
 
+import { converse } from "./conversation.js";
 import { userOf } from "./credentials.js";
 import { presenceEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal } from "./http.js";
 import { errorOfAnswer } from "./post-errors.js";
-import { parseFrame } from "./protocol.js";
-import { RoomSocket } from "./room-socket.js";
+import { parseFrame, readPresenceFrame } from "./protocol.js";
+import { RoomSocket, TIMING } from "./room-socket.js";
 
-/** @type {readonly Status[]} */
-export const STATUSES = Object.freeze(/** @type {Status[]} */ (["online", "away", "busy"]));
+export { STATUSES } from "./protocol.js";
+
+const GLOBAL = "global";
 
 /** ms. A third of the time after which the server takes a silent user for gone. */
 const HEARTBEAT_MS = 20_000;
@@ -26,6 +29,7 @@ const CONTRADICT_EVERY_MS = 60_000;
  * @typedef {import("./protocol.js").UserPresence} UserPresence
  * @typedef {import("./protocol.js").PresenceFrame} PresenceFrame
  * @typedef {import("./protocol.js").PresenceCommand} PresenceCommand
+ * @typedef {import("./protocol.js").HeartbeatCommand} HeartbeatCommand
  * @typedef {import("./protocol.js").PostStatus} PostStatus
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
  * @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions
@@ -36,7 +40,8 @@ const CONTRADICT_EVERY_MS = 60_000;
  * @property {string} [scope]
  * @property {string} [userId] One's own, where the credentials do not tell: by it the status follows what one's other
  *   tabs choose.
- * @property {Status} [status] The status to begin with; otherwise the one that the server remembers.
+ * @property {Status} [status] The status to begin with, where the user is not here already in another tab or on another
+ *   device; otherwise the one that the server remembers.
  * @property {RoomSocketOptions["credentials"]} [credentials]
  * @property {RoomSocketOptions["transport"]} [transport]
  * @property {RoomSocketOptions["timing"]} [timing]
@@ -54,8 +59,14 @@ export class Presence extends Emitter {
   #users = new Map();
   /** @type {readonly UserPresence[] | undefined} */
   #snapshot;
-  /** @type {Status | undefined} */
-  #wanted;
+  /** The user's choice, until the server has acknowledged it. @type {Status | undefined} */
+  #choice;
+  /** It is the one to begin with, and nothing that the user has done since. */
+  #isFirstChoice = true;
+  /** The last one that was acknowledged: to show, where we do not know which of the users we are. @type {Status | undefined} */
+  #acknowledged;
+  /** Over events: the server takes no heartbeat without a status, as one does that knows only the core. */
+  #needsStatus = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #heartbeat;
   #contradictedAt = -Infinity;
@@ -63,26 +74,34 @@ export class Presence extends Emitter {
   /** @param {PresenceOptions} options */
   constructor(options) {
     super();
-    const endpoints = presenceEndpoints(options.baseUrl, options.scope ?? "global");
+    const endpoints = presenceEndpoints(options.baseUrl, options.scope ?? GLOBAL);
     this.#credentials = options.credentials;
     this.#userId = options.userId;
-    this.#wanted = options.status;
+    this.#choice = options.status;
     this.#socket = new RoomSocket({
       url: () => endpoints.socket,
       credentials: options.credentials && ((asked) => this.#askWho(asked)),
       explain: (credentials) => explainRefusal(endpoints.list, credentials),
       events: {
         url: () => endpoints.events,
-        // The one request there is says both: which status it is, and that we are still here.
-        post: () => ({ url: endpoints.update, body: /** @type {PostStatus} */ ({ status: this.status }) }),
-        answered: (_, answer) => answer.status >= 400 && this.#hear(errorOfAnswer(answer)),
+        post: (data) => {
+          const body = this.#asPost(parseFrame(data));
+          return body && { url: endpoints.update, body };
+        },
+        answered: (data, answer) => this.#answered(parseFrame(data), answer),
       },
       transport: options.transport,
       timing: options.timing,
       WebSocket: options.WebSocket,
     });
     this.#socket.on("state", (event) => this.#stateChanged(event));
-    this.#socket.on("message", (data) => this.#hear(parseFrame(data)));
+    converse(this.#socket, {
+      room: `presence ${options.scope ?? GLOBAL}`,
+      read: readPresenceFrame,
+      greeting: "presence_list",
+      greetedWithinMs: options.timing?.answerMs ?? TIMING.answerMs,
+      hear: (frame) => this.#hear(frame),
+    });
   }
 
   get state() {
@@ -105,7 +124,7 @@ export class Presence extends Emitter {
 
   /** One's own status. */
   get status() {
-    return this.#wanted ?? this.#own?.status ?? "online";
+    return this.#choice ?? this.#own?.status ?? this.#acknowledged ?? "online";
   }
 
   /** One's own user, as far as it is known. */
@@ -127,7 +146,8 @@ export class Presence extends Emitter {
 
   /** @param {Status} status Said now, or as soon as there is a connection. */
   setStatus(status) {
-    this.#wanted = status;
+    this.#choice = status;
+    this.#isFirstChoice = false;
     const own = this.#own;
     if (own) this.#put({ ...own, status });
     if (this.state === "open") this.#sayStatus();
@@ -154,18 +174,17 @@ export class Presence extends Emitter {
     this.emit("state", event);
   }
 
-  /** @param {PresenceFrame | undefined} frame */
+  /** @param {PresenceFrame} frame */
   #hear(frame) {
-    switch (frame?.type) {
+    switch (frame.type) {
       case "presence_list":
         this.#users = new Map(frame.users.map((user) => [user.userId, user]));
         this.#snapshot = undefined;
-        if (this.#wanted !== undefined && this.#own?.status !== this.#wanted) this.#sayStatus();
+        this.#settleChoice();
         return this.emit("users", {});
       case "presence_update":
         this.#put(frame.user);
-        // Another tab of ours has chosen.
-        if (frame.user.userId === this.#userId) this.#wanted = frame.user.status;
+        if (this.#isAbout(frame.user)) this.#acknowledge(frame.user.status);
         return this.emit("users", {});
       case "presence_remove":
         if (frame.userId === this.#userId && this.#contradicts()) return;
@@ -175,6 +194,61 @@ export class Presence extends Emitter {
       case "error":
         return this.emit("error", frame);
     }
+  }
+
+  /** A list has come: it shows whether our choice arrived, and otherwise the choice is said again. */
+  #settleChoice() {
+    const own = this.#own;
+    const isHereElsewhere = (own?.connections ?? 1) > 1;
+    if (this.#isFirstChoice && isHereElsewhere) this.#choice = undefined;
+    if (own && own.status === this.#choice) this.#acknowledge(own.status);
+    else this.#sayStatus();
+  }
+
+  /**
+   * Whether an update shows what became of our choice. Where we do not know our own user, the status has to do.
+   *
+   * @param {UserPresence} user
+   */
+  #isAbout({ userId, status }) {
+    return this.#userId === undefined ? status === this.#choice : userId === this.#userId;
+  }
+
+  /**
+   * The server has this status for us now: our choice, or a newer one that was made elsewhere.
+   *
+   * @param {Status} status
+   */
+  #acknowledge(status) {
+    this.#choice = undefined;
+    this.#isFirstChoice = false;
+    this.#acknowledged = status;
+  }
+
+  /**
+   * What we say where there is no WebSocket.
+   *
+   * @param {PresenceCommand | undefined} command
+   * @returns {PostStatus | HeartbeatCommand | undefined}
+   */
+  #asPost(command) {
+    if (command?.type === "status") return { status: command.status };
+    if (!this.#needsStatus) return { type: "heartbeat" };
+    // The server's own word, never ours: a choice that another tab has made in between must not be undone.
+    return this.#own && { status: this.#own.status };
+  }
+
+  /**
+   * @param {PresenceCommand | undefined} command
+   * @param {import("./post-queue.js").Answer} answer
+   */
+  #answered(command, answer) {
+    if (command?.type === "heartbeat" && answer.status === 400 && !this.#needsStatus) {
+      this.#needsStatus = true;
+      return this.#say({ type: "heartbeat" });
+    }
+    if (answer.status >= 400) return this.#hear(errorOfAnswer(answer));
+    if (command?.type === "status" && command.status === this.#choice) this.#acknowledge(command.status);
   }
 
   /** We are said to be gone, and are not: a new connection tells the server so. */
@@ -193,7 +267,7 @@ export class Presence extends Emitter {
   }
 
   #sayStatus() {
-    if (this.#wanted !== undefined) this.#say({ type: "status", status: this.#wanted });
+    if (this.#choice !== undefined) this.#say({ type: "status", status: this.#choice });
   }
 
   /** @param {PresenceCommand} command */

@@ -2,7 +2,14 @@
 /**
  * Every message of the two rooms that ship with Dormouse, as types: told apart by `type`. Fields marked optional are
  * unknown to a server that speaks only the core of the protocol; nothing here may rely on them.
+ *
+ * Below the types stand their checks. The compiler holds the two together: a field without a check does not compile.
+ * Everything that a server says passes here before the client acts on it.
  */
+
+import { ProtocolError, flag, listOf, moment, oneOf, optional, record, text, wholeFrom } from "./shape.js";
+
+export { ProtocolError };
 
 /**
  * @typedef {Object} ChatMessage
@@ -57,11 +64,128 @@
  * @typedef {{ content: string, clientId?: string }} PostMessage POST `/rooms/{roomId}/messages`
  * @typedef {{ success: true, message?: ChatMessage }} Posted Its answer.
  * @typedef {{ users: UserPresence[] }} PresenceList GET `/presence/list`
- * @typedef {{ status: Status }} PostStatus POST `/presence/update`
+ * @typedef {{ status: Status }} PostStatus POST `/presence/update`; a `HeartbeatCommand` there says only that one is here.
  * @typedef {{ success: true }} StatusPosted Its answer.
  * @typedef {{ ticket: string, expiresIn: number }} Ticket POST `/tickets`; `expiresIn` in seconds.
  * @typedef {{ type?: string, title?: string, status?: number, detail?: string }} Problem Any answer of 400 and above.
  */
+
+/** @type {readonly Status[]} */
+export const STATUSES = Object.freeze(/** @type {Status[]} */ (["online", "away", "busy"]));
+
+/** @type {import("./shape.js").Read<ChatMessage>} */
+const chatMessage = record({
+  id: text,
+  userId: text,
+  userName: text,
+  content: text,
+  timestamp: moment,
+  seq: optional(wholeFrom(1)),
+  clientId: optional(text),
+});
+
+/** @type {import("./shape.js").Read<UserPresence>} */
+const userPresence = record({
+  userId: text,
+  userName: text,
+  status: oneOf(STATUSES),
+  lastSeen: moment,
+  connections: optional(wholeFrom(0)),
+});
+
+/** @type {import("./shape.js").Read<ErrorFrame>} */
+const errorFrame = record({ type: oneOf(["error"]), code: text, message: text, clientId: optional(text) });
+
+/** @type {{ [Type in ChatFrame["type"]]: import("./shape.js").Read<Extract<ChatFrame, { type: Type }>> }} */
+const CHAT_FRAMES = {
+  history: record({ type: oneOf(["history"]), messages: listOf(chatMessage), resumed: optional(flag) }),
+  message: record({ type: oneOf(["message"]), message: chatMessage }),
+  user_joined: record({ type: oneOf(["user_joined"]), userId: text, userName: text, timestamp: moment }),
+  user_left: record({ type: oneOf(["user_left"]), userId: text, userName: text, timestamp: moment }),
+  typing: record({ type: oneOf(["typing"]), userId: text, userName: text }),
+  error: errorFrame,
+};
+
+/** @type {{ [Type in PresenceFrame["type"]]: import("./shape.js").Read<Extract<PresenceFrame, { type: Type }>> }} */
+const PRESENCE_FRAMES = {
+  presence_list: record({ type: oneOf(["presence_list"]), users: listOf(userPresence) }),
+  presence_update: record({ type: oneOf(["presence_update"]), user: userPresence }),
+  presence_remove: record({ type: oneOf(["presence_remove"]), userId: text }),
+  error: errorFrame,
+};
+
+/**
+ * @param {string | ArrayBuffer} data
+ * @returns {ChatFrame | undefined} Nothing for a `type` that this client does not know.
+ * @throws {ProtocolError}
+ */
+export function readChatFrame(data) {
+  return readFrame(CHAT_FRAMES, data);
+}
+
+/**
+ * @param {string | ArrayBuffer} data
+ * @returns {PresenceFrame | undefined} Nothing for a `type` that this client does not know.
+ * @throws {ProtocolError}
+ */
+export function readPresenceFrame(data) {
+  return readFrame(PRESENCE_FRAMES, data);
+}
+
+/** @type {import("./shape.js").Read<MessagesPage>} */
+const messagesPage = record({ messages: listOf(chatMessage), hasMore: optional(flag) });
+
+/**
+ * @param {unknown} body
+ * @throws {ProtocolError}
+ */
+export function readMessagesPage(body) {
+  return messagesPage(body, "");
+}
+
+/** @type {import("./shape.js").Read<Pick<Posted, "message">>} */
+const posted = record({ message: optional(chatMessage) });
+
+/**
+ * @param {unknown} body
+ * @returns {ChatMessage | undefined} Nothing, where the server does not give the message back.
+ * @throws {ProtocolError}
+ */
+export function readPosted(body) {
+  return body == null ? undefined : posted(body, "").message;
+}
+
+/** @type {import("./shape.js").Read<Ticket>} */
+const ticket = record({ ticket: text, expiresIn: wholeFrom(0) });
+
+/**
+ * @param {unknown} body
+ * @throws {ProtocolError}
+ */
+export function readTicket(body) {
+  return ticket(body, "");
+}
+
+/**
+ * @param {unknown} body Anything: it may come from a proxy.
+ * @returns {string | undefined} What it says in words, if it does.
+ */
+export function problemText(body) {
+  const { detail, title } = /** @type {Record<string, unknown>} */ (Object(body));
+  return [detail, title].find((words) => typeof words === "string");
+}
+
+/**
+ * @template {Record<string, import("./shape.js").Read<any>>} Frames
+ * @param {Frames} frames
+ * @param {string | ArrayBuffer} data
+ * @returns {ReturnType<Frames[keyof Frames]> | undefined}
+ */
+function readFrame(frames, data) {
+  const frame = parseFrame(data);
+  if (frame === undefined) throw new ProtocolError("a frame must be JSON text: an object with a type");
+  return Object.hasOwn(frames, frame.type) ? frames[frame.type]?.(frame, "") : undefined;
+}
 
 /**
  * @template {{ type: string }} Frame

@@ -35,7 +35,7 @@ const UNKNOWN_PINGS = 2;
 const QUEUE = Object.freeze({ count: 100, bytes: 1024 * 1024 });
 
 /** @type {Readonly<Timing>} */
-const TIMING = Object.freeze({
+export const TIMING = Object.freeze({
   connectMs: 10_000,
   quietMs: 20_000,
   answerMs: 10_000,
@@ -209,6 +209,18 @@ export class RoomSocket extends Emitter {
     this.#connection?.close();
     this.#connection = undefined;
     this.#connect();
+  }
+
+  /**
+   * What came over this connection cannot be right: leave it, and try another one after the backoff.
+   *
+   * @param {string} fault
+   */
+  distrust(fault) {
+    if (this.#state !== "open") return;
+    this.#connection?.close();
+    this.#connection = undefined;
+    this.#lost({ code: CloseCode.protocolError, reason: `protocol error: ${fault}` });
   }
 
   /**

@@ -355,7 +355,7 @@ describe("rendering", () => {
     socket.hear({ type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
     socket.hear({ type: "message", message: message(1) });
     socket.hear({ type: "of the future" });
-    socket.hear("no frame");
+    socket.hear({ type: "another" });
     socket.hear({ type: "error", code: "rate-limited", message: "too fast" });
     await frame();
     expect(used.renders).toBe(before);

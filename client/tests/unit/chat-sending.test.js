@@ -412,7 +412,7 @@ describe("a failed message", () => {
     const { chat, network, clientId } = await failed();
     const kept = chat.retry(clientId);
     await pass(19_000);
-    network.last.say("alive");
+    network.last.say({ type: "alive" });
     await pass(10_999);
     expect(chat.pending[0]?.state).toBe("pending");
     await pass(1);

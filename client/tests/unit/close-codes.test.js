@@ -21,8 +21,8 @@ describe("what follows a close", () => {
     },
   );
 
-  test("the codes are those of the protocol", () => {
-    expect(Object.values(CloseCode)).toEqual([1001, 1006, 1008, 1009, 1011, 1013, 4400, 4401, 4403, 4408, 4429]);
+  test("the codes are those of the protocol, and two that are never sent", () => {
+    expect(Object.values(CloseCode)).toEqual([1001, 1002, 1006, 1008, 1009, 1011, 1013, 4400, 4401, 4403, 4408, 4429]);
     expect(Object.isFrozen(CloseCode)).toBe(true);
   });
 });

@@ -61,27 +61,60 @@ test("who is here is heard over the stream of everybody's room, or of the one th
   expect(named.server.stream.url.href).toBe(`${BASE_URL}/presence/team/events`);
 });
 
-test("every twenty seconds a POST of the status says that one is still here", async () => {
+test("every twenty seconds a POST without a status says that one is still here", async () => {
   const { server, stays } = await arrive([user("ana", "away")]);
   await stays(119_000);
   expect(server.posts.map(({ url }) => url.href)).toEqual(Array(5).fill(`${BASE_URL}/presence/update`));
-  expect(server.posts.map(({ body }) => body)).toEqual(Array(5).fill({ status: "away" }));
+  expect(server.posts.map(({ body }) => body)).toEqual(Array(5).fill({ type: "heartbeat" }));
   expect(server.streams).toHaveLength(1);
 });
 
-test("a status that is chosen is posted at once, and by every sign of life after it", async () => {
+test("a status that is chosen is posted at once, and by no sign of life after it", async () => {
   const { presence, server, stays } = await arrive();
   presence.setStatus("busy");
   await stays(20_000);
-  expect(server.posts.map(({ body }) => body)).toEqual([{ status: "busy" }, { status: "busy" }]);
+  expect(server.posts.map(({ body }) => body)).toEqual([{ status: "busy" }, { type: "heartbeat" }]);
   expect(presence.status).toBe("busy");
 });
 
-test("what another tab chooses is what the next sign of life says", async () => {
-  const { server, stays } = await arrive();
+test("a status whose POST was answered is not posted again after a reconnect", async () => {
+  const { presence, server, stays } = await arrive();
+  presence.setStatus("busy");
+  await stays(1_000);
+  server.stream.end();
+  await pass(500);
+  server.stream.accept();
+  server.stream.say({ type: "presence_list", users: [user("ana", "away")] });
+  await pass(0);
+  expect(server.posts.map(({ body }) => body)).toEqual([{ status: "busy" }]);
+  expect(presence.status).toBe("away");
+});
+
+test("a status whose POST came to nothing is posted again after a reconnect", async () => {
+  const { presence, server } = await arrive();
+  presence.setStatus("busy");
+  await pass(0);
+  server.post.fail();
+  server.stream.end();
+  await pass(500);
+  server.stream.accept();
+  server.stream.say({ type: "presence_list", users: [user("ana")] });
+  await pass(0);
+  expect(server.posts.map(({ body }) => body)).toEqual([{ status: "busy" }, { status: "busy" }]);
+});
+
+test("a server that knows no heartbeat over HTTP is told its own last word, and nobody sees an error", async () => {
+  const { presence, server } = await arrive();
+  const errors = eventsOf(presence, "error");
+  presence.setStatus("busy");
+  await pass(0);
+  server.post.answer({ status: 200, body: { success: true } });
   server.stream.say({ type: "presence_update", user: user("ana", "away") });
-  await stays(20_000);
-  expect(server.posts.map(({ body }) => body)).toEqual([{ status: "away" }]);
+  await pass(20_000);
+  server.post.answer({ status: 400, body: { detail: "status must be a string" } });
+  await pass(0);
+  expect(server.posts.map(({ body }) => body).slice(1)).toEqual([{ type: "heartbeat" }, { status: "away" }]);
+  expect(errors).toEqual([]);
 });
 
 test("a named room is told at its own address", async () => {

@@ -12,7 +12,7 @@ useFakeTime();
  */
 const user = (name, status = "online") => ({ userId: name.toLowerCase(), userName: name, status, lastSeen: 1_000 });
 
-/** @param {...ReturnType<typeof user>} users */
+/** @param {...import("../../src/protocol.js").UserPresence} users */
 const list = (...users) => ({ type: "presence_list", users });
 
 /** @param {ReturnType<typeof user>} changed */
@@ -90,7 +90,7 @@ describe("who is here", () => {
     network.last.say(list(user("Ana")));
     const before = presence.users;
     network.last.say({ type: "unknown" });
-    network.last.say("no frame");
+    network.last.say({ type: "another" });
     expect(presence.users).toBe(before);
     expect(Object.isFrozen(before)).toBe(true);
     network.last.say(update(user("Bo")));
@@ -169,7 +169,7 @@ describe("one's own status", () => {
     expect(network.last.frames).toEqual([{ type: "status", status: "busy" }]);
   });
 
-  test("that the server has forgotten is said again after a reconnect", async () => {
+  test("that was never acknowledged is said again after a reconnect, where the list does not show it", async () => {
     const { presence, network, comeBack } = await arrive();
     network.last.say(list(user("Ana")));
     presence.setStatus("busy");
@@ -179,16 +179,34 @@ describe("one's own status", () => {
     expect(presence.status).toBe("busy");
   });
 
-  test("that the server remembers is not said again", async () => {
+  test("that the list shows is acknowledged by it", async () => {
     const { presence, network, comeBack } = await arrive();
     network.last.say(list(user("Ana")));
     presence.setStatus("busy");
     await comeBack();
     network.last.say(list(user("Ana", "busy")));
     expect(network.last.frames).toEqual([]);
+    await comeBack();
+    network.last.say(list(user("Ana", "away")));
+    expect(network.last.frames).toEqual([]);
+    expect(presence.status).toBe("away");
   });
 
-  test("follows what another tab chooses, and is then defended", async () => {
+  test("that was acknowledged does not undo what is chosen elsewhere, after any number of reconnects", async () => {
+    const { presence, network, comeBack } = await arrive();
+    network.last.say(list(user("Ana")));
+    presence.setStatus("busy");
+    network.last.say(update(user("Ana", "busy")));
+    for (let times = 0; times < 3; times += 1) {
+      await comeBack();
+      network.last.say(list(user("Ana", "away")));
+      await pass(20_000);
+      expect(network.last.frames).toEqual([{ type: "heartbeat" }]);
+      expect(presence.status).toBe("away");
+    }
+  });
+
+  test("gives way to a newer one of another tab", async () => {
     const { presence, network, comeBack } = await arrive();
     network.last.say(list(user("Ana")));
     presence.setStatus("busy");
@@ -196,7 +214,29 @@ describe("one's own status", () => {
     expect(presence.status).toBe("away");
     await comeBack();
     network.last.say(list(user("Ana")));
-    expect(network.last.frames).toEqual([{ type: "status", status: "away" }]);
+    expect(network.last.frames).toEqual([]);
+    expect(presence.status).toBe("online");
+  });
+
+  test("to begin with does not undo the one of another tab that is here", async () => {
+    const { presence, network, comeBack } = await arrive({ status: "busy" });
+    network.last.say(list({ ...user("Ana", "away"), connections: 2 }));
+    expect(network.last.frames).toEqual([]);
+    expect(presence.status).toBe("away");
+    await comeBack();
+    network.last.say(list(user("Ana")));
+    expect(network.last.frames).toEqual([]);
+  });
+
+  test("is acknowledged by its echo where our own user is not known", async () => {
+    const { presence, network, comeBack } = await arrive({ credentials: undefined });
+    network.last.say(list(user("Ana")));
+    presence.setStatus("busy");
+    network.last.say(update(user("Ana", "busy")));
+    expect(presence.status).toBe("busy");
+    await comeBack();
+    network.last.say(list(user("Ana", "away")));
+    expect(network.last.frames).toEqual([]);
   });
 
   test("does not follow what others choose", async () => {
@@ -221,7 +261,7 @@ describe("the heartbeat", () => {
     network.last.say(list(user("Ana")));
     for (let beats = 1; beats <= 3; beats += 1) {
       await pass(19_999);
-      network.last.say("alive");
+      network.last.say({ type: "alive" });
       await pass(1);
       expect(network.last.frames).toHaveLength(beats);
     }
@@ -273,9 +313,9 @@ describe("a server that takes us for gone", () => {
     network.last.accept();
     network.last.say(list(user("Ana")));
     await pass(20_000);
-    network.last.say("alive");
+    network.last.say({ type: "alive" });
     await pass(20_000);
-    network.last.say("alive");
+    network.last.say({ type: "alive" });
     await pass(19_999);
     network.last.say(remove("ana"));
     expect(network.sockets).toHaveLength(2);
