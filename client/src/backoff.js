@@ -20,3 +20,15 @@ export const LAST_CEILING_MS = 30_000;
 export function backoffDelay(failures, random, first = FIRST_CEILING_MS, last = LAST_CEILING_MS) {
   return Math.round(random * Math.min(last, first * 2 ** failures));
 }
+
+/**
+ * The wait before the next attempt, where the server may have hinted one. The backoff is the least of it: a server that
+ * says `retry-after=0` and refuses again, and again, is not asked without a pause.
+ *
+ * @param {number} backoff ms
+ * @param {number | undefined} hint ms
+ * @returns {number} ms
+ */
+export function waitAfter(backoff, hint) {
+  return Math.max(backoff, hint ?? 0);
+}

@@ -21,6 +21,11 @@ export const CloseCode = Object.freeze({
   rateLimited: 4429,
 });
 
+const DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** The longest reason of a close, bytes of UTF-8: a control frame has 125, and two of them are the code. */
+const LONGEST_REASON = 123;
+
 /** The longest hint that is believed, ms: beyond an hour it is a mistake, and timers overflow at 24 days. */
 const LONGEST_HINT_MS = 3_600_000;
 
@@ -50,14 +55,16 @@ export function afterClose(code, refusedBefore) {
 }
 
 /**
- * The delay that a server hints with `retry-after=SECONDS` in its close reason.
+ * The delay that a server hints with `retry-after=SECONDS` in its close reason. It only makes a wait longer: see
+ * `waitAfter` of `backoff.js`.
  *
  * @param {string} reason
- * @returns {number | undefined} ms
+ * @returns {number | undefined} ms; nothing for a hint that is malformed.
  */
 export function hintedDelay(reason) {
-  const hint = /\bretry-after=(\d+(?:\.\d+)?)/i.exec(reason);
-  return hint ? Math.min(LONGEST_HINT_MS, Number(hint[1]) * 1000) : undefined;
+  const hint = /(?:^|[^\w-])retry-after=([^\s,;]*)/i.exec(reason)?.[1];
+  const seconds = hint === undefined ? undefined : /^(\d+(?:\.\d+)?)\.?$/.exec(hint)?.[1];
+  return seconds === undefined ? undefined : Math.min(LONGEST_HINT_MS, Number(seconds) * 1000);
 }
 
 /**
@@ -82,4 +89,27 @@ export function closeOfStatus(status, retryAfter) {
     default:
       return undefined;
   }
+}
+
+/**
+ * Whether an application may close a WebSocket with this code: a browser throws on any other.
+ *
+ * @param {number} code
+ */
+export function mayCloseWith(code) {
+  return code === 1000 || (Number.isInteger(code) && code >= 3000 && code <= 4999);
+}
+
+/**
+ * As much of a reason as a close can carry, cut between two characters.
+ *
+ * @param {string} reason
+ */
+export function fitReason(reason) {
+  const bytes = new TextEncoder().encode(reason);
+  if (bytes.length <= LONGEST_REASON) return DECODER.decode(bytes);
+  let end = LONGEST_REASON;
+  // A byte that begins with the bits 10 goes on with a character.
+  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
+  return DECODER.decode(bytes.subarray(0, end));
 }

@@ -5,7 +5,7 @@
  * knows from the next history what was stored.
  */
 
-import { backoffDelay } from "./backoff.js";
+import { backoffDelay, waitAfter } from "./backoff.js";
 import { CloseCode, closeOfStatus, hintedDelay } from "./close-codes.js";
 import { forRequest } from "./credentials.js";
 import { sizeOf } from "./send-queue.js";
@@ -104,7 +104,8 @@ export class PostQueue {
       const { answer, close } = await this.#ask(post);
       if (this.#isOver) return undefined;
       if (answer) return answer;
-      const wait = hintedDelay(close.reason) ?? backoffDelay(failures, Math.random(), firstWaitMs, longestWaitMs);
+      const backoff = backoffDelay(failures, Math.random(), firstWaitMs, longestWaitMs);
+      const wait = waitAfter(backoff, hintedDelay(close.reason));
       if (close.code === CloseCode.unauthorized || Date.now() + wait > giveUpAt) return this.#fail(close);
       await new Promise((resolve) => (this.#pause = setTimeout(resolve, wait)));
     }

@@ -13,8 +13,8 @@
  * say. What was missed in between is for the layer above, which puts the last thing it saw into `url`.
  */
 
-import { FIRST_CEILING_MS, LAST_CEILING_MS, backoffDelay } from "./backoff.js";
-import { CloseCode, afterClose, hintedDelay } from "./close-codes.js";
+import { FIRST_CEILING_MS, LAST_CEILING_MS, backoffDelay, waitAfter } from "./backoff.js";
+import { CloseCode, afterClose, fitReason, hintedDelay, mayCloseWith } from "./close-codes.js";
 import { Connection } from "./connection.js";
 import { forRequest, forUpgrade, isSameToken } from "./credentials.js";
 import { Emitter } from "./emitter.js";
@@ -194,13 +194,19 @@ export class RoomSocket extends Emitter {
   /**
    * Close for good; `open` begins anew. What waits to be sent is dropped.
    *
-   * @param {number} [code]
-   * @param {string} [reason]
+   * @param {number} [code] 1000, or 3000 to 4999, as browsers have it.
+   * @param {string} [reason] Cut to 123 bytes of UTF-8, which is what a close can carry.
+   * @throws {RangeError} For any other code. Then nothing has happened, and the socket is what it was.
    */
   close(code = 1000, reason = "") {
-    this.#connection?.close(code, reason);
+    if (!mayCloseWith(code)) throw new RangeError(`a socket is closed with 1000 or 3000 to 4999, and not with ${code}`);
+    const connection = this.#connection;
     this.#connection = undefined;
-    this.#stop(undefined);
+    try {
+      connection?.close(code, fitReason(String(reason)));
+    } finally {
+      this.#stop(undefined);
+    }
   }
 
   /** Connect now, whatever was under way. */
@@ -434,9 +440,10 @@ export class RoomSocket extends Emitter {
   #wait(close) {
     const hint = hintedDelay(close.reason);
     const { firstWaitMs, longestWaitMs } = this.#timing;
-    const delay = hint ?? backoffDelay(this.#failures, Math.random(), firstWaitMs, longestWaitMs);
+    const backoff = backoffDelay(this.#failures, Math.random(), firstWaitMs, longestWaitMs);
+    const delay = waitAfter(backoff, hint);
     this.#failures += 1;
-    this.#waitIsHinted = hint !== undefined;
+    this.#waitIsHinted = delay > backoff;
     this.#retryAt = Date.now() + delay;
     this.#close = close;
     clearTimeout(this.#waitTimer);

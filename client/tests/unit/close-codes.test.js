@@ -46,6 +46,12 @@ describe("the hinted delay", () => {
     "retry-after=-1",
     "retry after=5",
     "xretry-after=5",
+    "retry-after=1e9",
+    "retry-after=0x10",
+    "retry-after=5-10",
+    "retry-after=1.2.3",
+    "retry-after=NaN",
+    "retry-after=Infinity",
   ])("%j is no hint", (reason) => {
     expect(hintedDelay(reason)).toBeUndefined();
   });

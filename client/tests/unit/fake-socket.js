@@ -50,6 +50,7 @@ export class FakeSocket {
     if (code !== undefined && code !== 1000 && (code < 3000 || code > 4999)) {
       throw new DOMException(`a page may not close with ${code}`, "InvalidAccessError");
     }
+    if (new TextEncoder().encode(reason ?? "").length > 123) throw new DOMException("too long a reason", "SyntaxError");
     if (this.readyState >= 2) return;
     const hadOpened = this.readyState === 1;
     this.readyState = 2;

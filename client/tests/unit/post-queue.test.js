@@ -140,6 +140,20 @@ describe("a request that nobody answers", () => {
     expect(server.posts).toHaveLength(2);
   });
 
+  test("since the server is too busy is not made without a pause, whatever that says", async () => {
+    const { server, posts } = queue();
+    posts.push("one");
+    await pass(0);
+    for (const wait of [500, 1_000, 2_000, 4_000]) {
+      const before = server.posts.length;
+      server.post.answer({ status: 503, headers: { "Retry-After": "0" } });
+      await pass(wait - 1);
+      expect(server.posts).toHaveLength(before);
+      await pass(1);
+      expect(server.posts).toHaveLength(before + 1);
+    }
+  });
+
   test("within ten seconds is given up and made again", async () => {
     const { server, posts } = queue();
     posts.push("one");

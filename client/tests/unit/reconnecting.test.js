@@ -42,9 +42,34 @@ describe("the wait", () => {
     expect(waits).toEqual([100, 200, 300, 300]);
   });
 
-  test("is the server's where it hints one", async () => {
+  test("is the server's where it hints a longer one", async () => {
     expect(waitAfterDrop(await connected(), 1001, "going away; retry-after=12")).toBe(12_000);
-    expect(waitAfterDrop(await connected(), 1013, "retry-after=0")).toBe(0);
+    expect(waitAfterDrop(await connected(), 1013, "retry-after=999999999999")).toBe(3_600_000);
+  });
+
+  test.each(["retry-after=0", "retry-after=0.001", "retry-after=-1", "retry-after=soon"])(
+    "is not made shorter by a server that hints %s each time",
+    async (reason) => {
+      const { room, network } = await connected();
+      const waits = [];
+      for (let failures = 0; failures < 8; failures += 1) {
+        network.last.drop(1013, reason);
+        waits.push((room.snapshot.retryAt ?? NaN) - Date.now());
+        await pass(waits.at(-1) ?? 0);
+        network.last.accept();
+      }
+      expect(waits).toEqual([500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+    },
+  );
+
+  test("is left to chance where the server hints less, and the network that is back ends it", async () => {
+    const page = fakePage();
+    vi.mocked(Math.random).mockReturnValue(0.5);
+    const { room, network } = await connected();
+    network.last.drop(1013, "retry-after=0");
+    expect(room.snapshot.retryAt).toBe(Date.now() + 250);
+    page.online();
+    expect(room.state).toBe("connecting");
   });
 });
 

@@ -177,6 +177,44 @@ describe("closing", () => {
     expect(states.at(-1)).toEqual({ state: "closed", previous: "waiting" });
   });
 
+  test.each([5000, 999, 1001, 1006, 2999, 1000.5, NaN, Infinity, -1, /** @type {any} */ ("1000"), null])(
+    "a code that no page may use, %s, is refused, and the socket is what it was",
+    async (code) => {
+      const { room, network, states } = await connected();
+      expect(() => room.close(code)).toThrow(RangeError);
+      expect(names(states)).toEqual(["connecting", "open"]);
+      expect(network.last.readyState).toBe(1);
+      expect(room.send("still here")).toBe("sent");
+      expect(network.last.sent).toEqual(["still here"]);
+    },
+  );
+
+  test.each([
+    ["x".repeat(124), "x".repeat(123)],
+    ["é".repeat(62), "é".repeat(61)],
+    [`x${"😀".repeat(31)}`, `x${"😀".repeat(30)}`],
+    [`${"x".repeat(122)}é`, "x".repeat(122)],
+    ["\ud83d", "\ufffd"],
+    ["\ufeffbye", "\ufeffbye"],
+    ["x".repeat(1_000_000), "x".repeat(123)],
+  ])("a reason is cut to what a close can carry, between two characters", async (reason, cut) => {
+    const { room, network, states } = await connected();
+    room.close(3000, reason);
+    expect(network.last.closedWith).toEqual({ code: 3000, reason: cut });
+    expect(states.at(-1)).toMatchObject({ state: "closed" });
+    expect(room.send("late")).toBe("rejected");
+  });
+
+  test("a WebSocket that cannot be closed leaves no socket that says it is open", async () => {
+    const { room, network } = await connected();
+    network.last.close = () => {
+      throw new Error("not now");
+    };
+    expect(() => room.close()).toThrow("not now");
+    expect(room.state).toBe("closed");
+    expect(room.send("late")).toBe("rejected");
+  });
+
   test("closing twice is told once", async () => {
     const { room, states } = await connected();
     room.close();
