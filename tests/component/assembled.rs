@@ -12,15 +12,15 @@ world needs { import random; }
 
 /// What a core module imports, with the types that the canonical ABI gives it.
 const IMPORTS: &str = r#"
-    (import "dormouse:room/context@0.1.1" "now" (func $now (result i64)))
-    (import "dormouse:room/context@0.1.1" "log" (func $log (param i32 i32 i32)))
-    (import "dormouse:room/storage@0.1.1" "get" (func $get (param i32 i32 i32)))
-    (import "dormouse:room/storage@0.1.1" "get-many" (func $get-many (param i32 i32 i32)))
-    (import "dormouse:room/storage@0.1.1" "put" (func $put (param i32 i32 i32 i32 i32)))
-    (import "dormouse:room/storage@0.1.1" "put-many" (func $put-many (param i32 i32 i32)))
-    (import "dormouse:room/sockets@0.1.1" "[method]socket.id" (func $id (param i32) (result i64)))
-    (import "dormouse:room/sockets@0.1.1" "[resource-drop]socket" (func $drop (param i32)))
-    (import "dormouse:room/sockets@0.1.1" "get" (func $socket (param i64 i32)))
+    (import "dormouse:room/context@0.1.2" "now" (func $now (result i64)))
+    (import "dormouse:room/context@0.1.2" "log" (func $log (param i32 i32 i32)))
+    (import "dormouse:room/storage@0.1.2" "get" (func $get (param i32 i32 i32)))
+    (import "dormouse:room/storage@0.1.2" "get-many" (func $get-many (param i32 i32 i32)))
+    (import "dormouse:room/storage@0.1.2" "put" (func $put (param i32 i32 i32 i32 i32)))
+    (import "dormouse:room/storage@0.1.2" "put-many" (func $put-many (param i32 i32 i32)))
+    (import "dormouse:room/sockets@0.1.2" "[method]socket.id" (func $id (param i32) (result i64)))
+    (import "dormouse:room/sockets@0.1.2" "[resource-drop]socket" (func $drop (param i32)))
+    (import "dormouse:room/sockets@0.1.2" "get" (func $socket (param i64 i32)))
     (import "wasi:random/random@0.2.0" "get-random-bytes" (func $random (param i64 i32)))
 "#;
 
@@ -46,16 +46,16 @@ impl Module {
         let text = format!(
             r#"(module {IMPORTS} {fields}
                 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
-                (func (export "dormouse:room/room@0.1.1#wake") (result i32) (i32.const 1024))
-                (func (export "dormouse:room/room@0.1.1#on-connect") (param i32) (result i32)
+                (func (export "dormouse:room/room@0.1.2#wake") (result i32) (i32.const 1024))
+                (func (export "dormouse:room/room@0.1.2#on-connect") (param i32) (result i32)
                     (call $drop (i32.load offset=64 (local.get 0))) (i32.const 1024))
-                (func (export "dormouse:room/room@0.1.1#on-message")
+                (func (export "dormouse:room/room@0.1.2#on-message")
                     (param i32 i32 i32 i32) (result i32) (call $drop (local.get 0)) (i32.const 1024))
-                (func (export "dormouse:room/room@0.1.1#on-close")
+                (func (export "dormouse:room/room@0.1.2#on-close")
                     (param i32 i32 i32 i32 i32) (result i32) (call $drop (local.get 0)) (i32.const 1024))
-                (func (export "dormouse:room/room@0.1.1#on-timer")
+                (func (export "dormouse:room/room@0.1.2#on-timer")
                     (param i32 i32 i64 i32 i32 i32) (result i32) (i32.const 1024))
-                (func (export "dormouse:room/room@0.1.1#on-request")
+                (func (export "dormouse:room/room@0.1.2#on-request")
                     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
                     {request} (i32.const 1024)))"#
         );
@@ -64,7 +64,7 @@ impl Module {
         let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).unwrap();
         resolve.push_str("wasi.wit", WASI).unwrap();
         let hostile = "package test:hostile;
-            world hostile { include dormouse:room/room-component@0.1.1; import wasi:random/random@0.2.0; }";
+            world hostile { include dormouse:room/room-component@0.1.2; import wasi:random/random@0.2.0; }";
         let world = resolve.push_str("hostile.wit", hostile).unwrap();
         let world = resolve.select_world(&[world, package], Some("test:hostile/hostile")).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();

@@ -148,6 +148,26 @@ fn a_restart_ends_sockets_and_keeps_storage_and_timers() {
 }
 
 #[test]
+fn an_incarnation_stays_until_a_backup_is_restored() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.say(&ana, "put a 1; timer 1000 say rings");
+    let backup = room.backup();
+    let first = tell(&mut room, &ana, "put a 2; cancel; incarnation");
+    room.hibernate();
+    assert_eq!(tell(&mut room, &ana, "incarnation"), first);
+    room.restart();
+    let ana = room.join("ana");
+    assert_eq!(tell(&mut room, &ana, "incarnation; get a; timers"), [&first[0], "a=2", "0"]);
+    room.restore(&backup);
+    let ana = room.join("ana");
+    let restored = tell(&mut room, &ana, "get a; timers; incarnation");
+    assert_eq!(restored[..2], ["a=1", "1"]);
+    assert_ne!(restored[2], first[0]);
+    assert_eq!(restored[2], room.incarnation().to_string());
+}
+
+#[test]
 fn the_auto_response_is_known_to_the_host() {
     let mut room = TestRoom::new(UNRULY);
     room.join("ana");

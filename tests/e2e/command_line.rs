@@ -69,7 +69,7 @@ fn check_says_what_each_component_can_do() {
     let said = says(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("namespace ROOMS: builtin:chat-room"), "{said}");
-    assert!(said.contains("imports dormouse:room/storage@0.1.1"), "{said}");
+    assert!(said.contains("imports dormouse:room/storage@0.1.2"), "{said}");
     let router = said.split("router:").nth(1).unwrap();
     assert!(!router.contains("dormouse:room/storage"), "a router has no storage:\n{said}");
 }

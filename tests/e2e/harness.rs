@@ -115,6 +115,11 @@ impl Server {
         Self::in_directory(directory, &config).await
     }
 
+    /// Its configuration file.
+    pub(crate) fn config(&self) -> &str {
+        &self.config
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

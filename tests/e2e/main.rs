@@ -32,6 +32,7 @@ mod ordering;
 mod power;
 mod reaching;
 mod renewal;
+mod restored;
 mod revoking;
 mod rotation;
 mod routes;

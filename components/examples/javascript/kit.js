@@ -1,6 +1,6 @@
 // What a room in JavaScript wants beside the contract: JSON in storage, in messages and over HTTP.
-import { broadcast as broadcastMessage } from "dormouse:room/sockets@0.1.1";
-import { get, put } from "dormouse:room/storage@0.1.1";
+import { broadcast as broadcastMessage } from "dormouse:room/sockets@0.1.2";
+import { get, put } from "dormouse:room/storage@0.1.2";
 
 const encode = (value) => new TextEncoder().encode(JSON.stringify(value));
 const decode = (bytes) => JSON.parse(new TextDecoder().decode(bytes));

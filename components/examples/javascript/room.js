@@ -1,6 +1,6 @@
 // An auction: the highest bid when the hammer falls wins, and each bid gives the others ten seconds more.
 // `POST {"thing":"a lamp"}` begins it, and a client bids by saying a number.
-import { set } from "dormouse:room/timers@0.1.1";
+import { set } from "dormouse:room/timers@0.1.2";
 
 import { answer, body, broadcast, read, tell, write } from "./kit.js";
 

@@ -20,8 +20,8 @@ pub mod router {
         export_macro_name: "export_router",
         default_bindings_module: "dormouse_room::export::router",
         with: {
-            "dormouse:room/types@0.1.1": crate::bindings::room::dormouse::room::types,
-            "dormouse:room/context@0.1.1": crate::bindings::room::dormouse::room::context,
+            "dormouse:room/types@0.1.2": crate::bindings::room::dormouse::room::types,
+            "dormouse:room/context@0.1.2": crate::bindings::room::dormouse::room::context,
         },
     });
 }

@@ -3,7 +3,7 @@
 use crate::bindings::room::dormouse::room::context as wit;
 
 pub use wit::{Level, WakeReason};
-pub use wit::{config, name, namespace, now, random, woken_by};
+pub use wit::{config, incarnation, name, namespace, now, random, woken_by};
 
 /// A line in the operator's log, at level info. At most 4,096 B of it are kept, and 100 lines a turn.
 pub fn log(line: impl AsRef<str>) {

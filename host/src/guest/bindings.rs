@@ -15,7 +15,7 @@ pub(super) mod room {
 pub(super) mod reach {
     wasmtime::component::bindgen!({
         path: "../wit",
-        inline: "package dormouse:host; world reach { import dormouse:room/rooms@0.1.1; import dormouse:room/outbox@0.1.1; }",
+        inline: "package dormouse:host; world reach { import dormouse:room/rooms@0.1.2; import dormouse:room/outbox@0.1.2; }",
         world: "dormouse:host/reach",
         imports: {
             "dormouse:room/rooms.call": async | trappable,

@@ -18,10 +18,10 @@ struct Version {
 }
 
 /// The version in `wit/`, which this host speaks.
-const OURS: Version = Version { major: 0, minor: 1, patch: 1 };
+const OURS: Version = Version { major: 0, minor: 1, patch: 2 };
 
 /// The version in `wit/` as text.
-pub const CONTRACT: &str = "0.1.1";
+pub const CONTRACT: &str = "0.1.2";
 
 /// Judge a component by the names of what it imports and exports.
 pub(super) fn check<'a>(component: &str, names: impl Iterator<Item = &'a str>) -> Result<(), LoadError> {
@@ -72,13 +72,14 @@ mod tests {
     fn older_ones_of_the_same_contract_are_spoken() {
         assert_eq!(judge("dormouse:room/storage@0.1.0"), Ok(()));
         assert_eq!(judge("dormouse:room/storage@0.1.1"), Ok(()));
+        assert_eq!(judge("dormouse:room/storage@0.1.2"), Ok(()));
         assert_eq!(judge("wasi:cli/stdout@0.2.6"), Ok(()), "no matter of ours");
     }
 
     #[test]
     fn others_are_refused_and_told_what_to_do() {
         for (name, advice) in [
-            ("dormouse:room/storage@0.1.2", "run a newer dormouse"),
+            ("dormouse:room/storage@0.1.3", "run a newer dormouse"),
             ("dormouse:room/storage@0.2.0", "run a newer dormouse"),
             ("dormouse:room/room@1.0.0", "run a newer dormouse"),
             ("dormouse:room/room@0.0.9", "build it anew"),

@@ -31,6 +31,8 @@ pub enum SocketHandle {}
 pub struct Lent {
     /// The room.
     pub address: Address,
+    /// A random number for this history of its storage.
+    pub incarnation: u64,
     /// Configuration values of its namespace.
     pub config: Arc<BTreeMap<String, String>>,
     /// Its sockets.

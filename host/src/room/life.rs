@@ -193,6 +193,7 @@ impl Room {
         self.mailbox.outbox.begin(log.number());
         let lent = Lent {
             address,
+            incarnation: log.incarnation(),
             config: namespace.config.clone(),
             sockets: Default::default(),
             timers,

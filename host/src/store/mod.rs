@@ -11,6 +11,7 @@ mod disk;
 mod examine;
 mod fjall;
 mod group;
+mod incarnation;
 mod mark;
 mod memory;
 mod metrics;
@@ -37,6 +38,7 @@ pub use group::{Receipt, Waiting};
 pub use memory::MemoryDisk;
 
 use group::{Commit, Group};
+use incarnation::{Evidence, Incarnation};
 use records::RoomRecord;
 
 /// A room that is full is counted anew this often at most, unless it has written an eighth of what it may keep.
@@ -151,6 +153,7 @@ struct Inner {
     group: Group,
     options: StoreOptions,
     epoch: u64,
+    incarnation: Incarnation,
     next_room: AtomicU64,
     /// Rooms that have an owner, or commits of one on their way.
     owned: Arc<Mutex<HashSet<Address>>>,
@@ -250,8 +253,22 @@ impl Store {
         let epoch = records::epoch(&*disk)? + 1;
         let next_room = AtomicU64::new(records::last_room(&*disk)? + 1);
         let last_group = records::last_group(&*disk)?;
+        let known = records::incarnation(&*disk)?;
         // All is read before anything is changed.
-        disk.write(vec![records::epoch_record(epoch)])?;
+        let incarnation = match known {
+            None => Incarnation::random(),
+            Some((incarnation, evidence)) if path.is_none_or(|path| Evidence::read(path) == Some(evidence)) => {
+                incarnation
+            }
+            Some(_) => {
+                tracing::warn!(
+                    "the data was restored from a copy, or moved: clients load the histories of rooms anew, since                      numbers they know may stand for other messages now"
+                );
+                Incarnation::random()
+            }
+        };
+        let evidence = path.map_or(Ok(Evidence::default()), Evidence::renew)?;
+        disk.write(vec![records::epoch_record(epoch), records::incarnation_record(incarnation, evidence)])?;
         disk.sync()?;
         let group = Group::start(disk.clone(), mark, last_group, options.queue_bytes);
         watch::start(path.map(Path::to_owned), options.clone(), &group);
@@ -260,6 +277,7 @@ impl Store {
             group,
             options,
             epoch,
+            incarnation,
             next_room,
             owned: Arc::default(),
         })))
@@ -388,6 +406,11 @@ impl RoomLog {
     /// The number of the last commit that was handed in.
     pub fn number(&self) -> u64 {
         self.record.number
+    }
+
+    /// A random number for this history of the room's storage: another one once the store was begun anew or restored.
+    pub fn incarnation(&self) -> u64 {
+        self.store.0.incarnation.of_room(&self.owner.address)
     }
 
     /// The room's storage, as it is on disk: what was handed in is seen when it is committed.
@@ -632,7 +655,7 @@ mod tests {
     impl Disk for Panics {
         fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
             // The start's own record is let through.
-            if batch.len() > 1 { panic!("a bug in the engine") } else { Ok(()) }
+            if batch.len() > 2 { panic!("a bug in the engine") } else { Ok(()) }
         }
 
         fn sync(&self) -> Result<(), DiskError> {

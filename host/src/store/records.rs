@@ -5,6 +5,7 @@
 //! |---|---|
 //! | 0 `epoch` | how often this store was opened |
 //! | 0 `group` | number of the last group commit |
+//! | 0 `incarnation` | the store's incarnation, and the evidence that it was not copied |
 //! | 1 namespace 0 name | the room's id, the epoch and number of its last commit |
 //! | 2 id key | one entry of the room's storage |
 //! | 3 id name | one timer: due, attempt, payload |
@@ -20,12 +21,15 @@ use serde::{Deserialize, Serialize};
 
 use super::DiskError;
 use super::disk::{Disk, Record};
+use super::incarnation::{Evidence, Incarnation};
 use crate::clock::UnixMillis;
 use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, Timer, User};
 
 const EPOCH_KEY: &[u8] = b"\0epoch";
 /// Where the number of the last group commit is.
 pub(super) const GROUP_KEY: &[u8] = b"\0group";
+
+const INCARNATION_KEY: &[u8] = b"\0incarnation";
 
 const ROOM: u8 = 1;
 const ENTRY: u8 = 2;
@@ -77,6 +81,34 @@ pub(super) fn last_group(disk: &dyn Disk) -> Result<u64, DiskError> {
 
 pub(super) fn group_record(group: u64) -> Record {
     (Bytes::from_static(GROUP_KEY), Some(number(group)))
+}
+
+/// The store's incarnation; absent in a store that has none yet.
+pub(super) fn incarnation(disk: &dyn Disk) -> Result<Option<(Incarnation, Evidence)>, DiskError> {
+    let Some(mut value) = disk.get(INCARNATION_KEY)? else { return Ok(None) };
+    if value.len() != 48 {
+        return Err(damaged(INCARNATION_KEY));
+    }
+    let incarnation = Incarnation(value.get_u64());
+    let evidence = Evidence {
+        nonce: value.get_u64(),
+        inode: value.get_u64(),
+        changed_s: value.get_i64(),
+        changed_ns: value.get_i64(),
+        mark_inode: value.get_u64(),
+    };
+    Ok(Some((incarnation, evidence)))
+}
+
+pub(super) fn incarnation_record(incarnation: Incarnation, evidence: Evidence) -> Record {
+    let mut value = BytesMut::with_capacity(48);
+    value.put_u64(incarnation.0);
+    value.put_u64(evidence.nonce);
+    value.put_u64(evidence.inode);
+    value.put_i64(evidence.changed_s);
+    value.put_i64(evidence.changed_ns);
+    value.put_u64(evidence.mark_inode);
+    (Bytes::from_static(INCARNATION_KEY), Some(value.freeze()))
 }
 
 /// The highest id that any room has; 0 where there is none.
@@ -315,7 +347,7 @@ fn room_key(address: &Address) -> Bytes {
 }
 
 /// Neither part can hold a zero byte, so it parts them.
-fn address_bytes(address: &Address) -> Bytes {
+pub(super) fn address_bytes(address: &Address) -> Bytes {
     [address.namespace().as_bytes(), &[0], address.name().as_bytes()].concat().into()
 }
 
@@ -435,6 +467,7 @@ mod fuzz {
                 taken(1, &address, PostNumber(3)),
                 epoch_record(1),
                 group_record(1),
+                incarnation_record(Incarnation(1), Evidence { inode: 3, ..Evidence::default() }),
             ]
         };
         let keys = examples().map(|(key, _)| key);
@@ -444,7 +477,7 @@ mod fuzz {
         fuzz(vec((keys, values), 1..8), |records| {
             let disk = MemoryDisk::default();
             disk.write(records.into_iter().map(|(key, value)| (key.into(), Some(value.into()))).collect()).unwrap();
-            let _ = (epoch(&disk), last_group(&disk), last_room(&disk), room(&disk, &address));
+            let _ = (epoch(&disk), incarnation(&disk), last_group(&disk), last_room(&disk), room(&disk, &address));
             let _ = (names(&disk, "ROOMS", None, 100), rooms_to_wake(&disk), last_taken(&disk, 1, &address));
             for id in [0, 1, u64::MAX] {
                 let everything = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };

@@ -86,7 +86,7 @@ pub use client::{TestClient, all_hear, hush, none_hears};
 pub use dormouse::guest::{CallError, Decision, TurnFailure};
 pub use dormouse::model::{Address, Close, Destination, Message, Request, Response, Timer, User};
 pub use dormouse::outbound::FetchError;
-pub use room::{Fault, OpenSocket, TestRoom};
+pub use room::{Backup, Fault, OpenSocket, TestRoom};
 pub use router::TestRouter;
 
 /// A value as JSON, to compare with what a client hears.

@@ -55,6 +55,7 @@ pub struct OpenSocket {
 pub struct TestRoom {
     kind: RoomKind,
     address: Address,
+    incarnation: u64,
     config: BTreeMap<String, String>,
     instance: Option<Box<Instance>>,
     forgetful: bool,
@@ -72,6 +73,13 @@ pub struct TestRoom {
     posted: Vec<(Destination, Request)>,
     /// Without a limit: a failing test shows them all.
     lines: Arc<Lines>,
+}
+
+/// What a room had stored at some time.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    storage: BTreeMap<Bytes, Bytes>,
+    timers: Timers,
 }
 
 impl TestRoom {
@@ -97,6 +105,7 @@ impl TestRoom {
         TestRoom {
             kind: kind(source).unwrap_or_else(|error| panic!("{error}")),
             address: Address::new("TEST", "room").expect("these are good names"),
+            incarnation: 1,
             config: BTreeMap::new(),
             instance: None,
             forgetful: false,
@@ -296,6 +305,24 @@ impl TestRoom {
         self.auto_response = None;
     }
 
+    /// Take a backup of what is stored now.
+    pub fn backup(&self) -> Backup {
+        Backup { storage: self.storage.entries(), timers: self.timers.clone() }
+    }
+
+    /// The host restarts on a backup: what was stored since is gone, and the room's incarnation is another one.
+    pub fn restore(&mut self, backup: &Backup) {
+        self.restart();
+        self.storage = Arc::new(Memory::of(backup.storage.clone()));
+        self.timers = backup.timers.clone();
+        self.incarnation += 1;
+    }
+
+    /// What tells the room's histories apart, as the room itself sees it.
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
     /// The time, in Unix milliseconds.
     pub fn now(&self) -> u64 {
         self.now
@@ -352,6 +379,7 @@ impl TestRoom {
         moment.seed[..8].copy_from_slice(&self.seed.to_be_bytes());
         let lent = Lent {
             address: self.address.clone(),
+            incarnation: self.incarnation,
             config: Arc::new(self.config.clone()),
             sockets: std::mem::take(&mut self.sockets),
             timers: std::mem::take(&mut self.timers),

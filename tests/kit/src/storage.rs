@@ -10,6 +10,10 @@ use dormouse::model::{Range, Storage, StorageFailed, Writes};
 pub(crate) struct Memory(Mutex<BTreeMap<Bytes, Bytes>>);
 
 impl Memory {
+    pub(crate) fn of(entries: BTreeMap<Bytes, Bytes>) -> Self {
+        Memory(Mutex::new(entries))
+    }
+
     pub(crate) fn apply(&self, writes: Writes) {
         let mut entries = self.lock();
         for (key, value) in writes {

@@ -3,6 +3,7 @@
 //! ```text
 //! log.7      the log of term 7: the highest term counts
 //! lock.7     somebody owns the room in term 7
+//! incarnation  a random number, as old as the folder
 //! readers/   a file for each reader, touched every few seconds by whoever serves it
 //! ```
 //!
@@ -109,6 +110,16 @@ impl Home {
         Ok((log.ok_or_else(|| Trouble::Damaged(self.folder.clone()))?, lock))
     }
 
+    /// A random number, as old as the folder; 0 in a folder from before there was one.
+    pub fn incarnation(&self) -> Result<u64> {
+        let path = self.folder.join("incarnation");
+        match fs::read(&path) {
+            Ok(bytes) => bytes.try_into().map(u64::from_be_bytes).map_err(|_| Trouble::Damaged(path)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(Trouble::Disk(path, error)),
+        }
+    }
+
     /// Whether nobody has taken the room away from the log of this term.
     pub fn is_current(&self, term: u64) -> Result<bool> {
         // In this order: who takes a room over has its lock until the old log is gone.
@@ -121,6 +132,7 @@ impl Home {
         at(parent, fs::create_dir_all(parent))?;
         let new = parent.join(format!("new.{owner:016x}"));
         at(&new, fs::create_dir_all(new.join("readers")))?;
+        write_durably(&new.join("incarnation"), &owner.to_be_bytes())?;
         write_durably(&new.join("log.1"), &log::record(0, &[]))?;
         sync_folder(&new)?;
         match fs::rename(&new, &self.folder) {

@@ -35,6 +35,8 @@ pub struct Visit {
     pub namespace: String,
     /// Which of them.
     pub name: String,
+    /// A random number for this history of the room: the same as long as its folder is there.
+    pub incarnation: u64,
     home: Home,
     owned: Owned,
     state: State,
@@ -63,9 +65,18 @@ impl Visit {
     pub fn enter(data: &Path, namespace: &str, name: &str, random: u64) -> Result<Self> {
         let home = Home::open(names::folder(data, namespace, name), random)?;
         let (owned, state) = Owned::get(&home, random)?;
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        let mut visit =
-            Visit { namespace, name, home, owned, state, kept: Vec::new(), turn: None, silent: Vec::new(), random };
+        let mut visit = Visit {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            incarnation: home.incarnation()?,
+            home,
+            owned,
+            state,
+            kept: Vec::new(),
+            turn: None,
+            silent: Vec::new(),
+            random,
+        };
         visit.look_after_readers()?;
         Ok(visit)
     }

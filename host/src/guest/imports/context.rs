@@ -23,6 +23,10 @@ impl context::Host for Host {
         Ok(self.woken_by)
     }
 
+    fn incarnation(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.lent.as_ref().map_or(0, |lent| lent.incarnation))
+    }
+
     fn config(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         Ok(self.lent.as_ref().and_then(|lent| lent.config.get(&key).cloned()))
     }

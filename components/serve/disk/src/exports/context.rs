@@ -24,6 +24,10 @@ impl Guest for Disk {
         WOKEN_BY.get()
     }
 
+    fn incarnation() -> u64 {
+        visit(|visit| visit.incarnation)
+    }
+
     /// From the environment: `--env ROOMS_keep_messages=100`.
     fn config(key: String) -> Option<String> {
         env::var(format!("{}_{key}", Self::namespace())).ok()

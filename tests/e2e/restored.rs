@@ -1,0 +1,99 @@
+//! A store that goes on keeps its incarnation; one that was restored or begun anew has another.
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::Server;
+
+async fn incarnation(server: &Server) -> u64 {
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    ana.says("incarnation").await;
+    ana.hears_text().await.parse().expect("a number")
+}
+
+/// Copy a directory: into files that are there already, or new ones.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a file");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restart_keeps_the_incarnation() {
+    let mut server = Server::unruly("").await;
+    let first = incarnation(&server).await;
+    assert_ne!(first, 0);
+    for _ in 0..3 {
+        server = server.crash_and_restart().await;
+        assert_eq!(incarnation(&server).await, first, "after kill -9");
+    }
+    let (directory, config) = (server.directory.clone(), server.config().to_owned());
+    server.terminate();
+    assert!(server.ended().await.success());
+    drop(server);
+    let server = Server::in_directory(directory, &config).await;
+    assert_eq!(incarnation(&server).await, first, "after SIGTERM");
+}
+
+#[tokio::test]
+async fn a_restored_store_has_another_incarnation() {
+    let mut server = Server::unruly("").await;
+    let mut seen = vec![incarnation(&server).await];
+    for in_place in [true, false, true] {
+        let (data, backup) = (server.directory.path().join("data"), server.directory.path().join("backup"));
+        server.kill();
+        copy(&data, &backup);
+        server = server.crash_and_restart().await;
+        let mut ana = server.join("lobby", "ana").await;
+        ana.is_told("put since the backup; say kept", "kept").await;
+        server.kill();
+        // The backup has the same files, but not of the same lengths.
+        if in_place {
+            fs::remove_dir_all(data.join("store")).expect("it is there");
+        } else {
+            fs::remove_dir_all(&data).expect("it is there");
+        }
+        copy(&backup, &data);
+        fs::remove_dir_all(&backup).expect("it is there");
+        server = server.crash_and_restart().await;
+        let mut ana = server.join("lobby", "ana").await;
+        ana.is_told("get since", "since=").await;
+        let now = incarnation(&server).await;
+        assert!(!seen.contains(&now), "restored, in place: {in_place}");
+        server.logs("the data was restored from a copy").await;
+        seen.push(now);
+        server = server.crash_and_restart().await;
+        assert_eq!(incarnation(&server).await, now, "and that stays");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_begun_anew_has_another_incarnation() {
+    let mut server = Server::unruly("").await;
+    let first = incarnation(&server).await;
+    server.kill();
+    fs::remove_dir_all(server.directory.path().join("data")).expect("it is there");
+    let server = server.crash_and_restart().await;
+    assert_ne!(incarnation(&server).await, first);
+}
+
+#[tokio::test]
+async fn a_store_whose_mark_was_removed_has_another_incarnation() {
+    let mut server = Server::unruly("").await;
+    let first = incarnation(&server).await;
+    server.kill();
+    // As the error about lost commits advises.
+    let mark = server.directory.path().join("data/mark");
+
+    fs::rename(&mark, server.directory.path().join("old-mark")).expect("it is there");
+    let server = server.crash_and_restart().await;
+    assert_ne!(incarnation(&server).await, first);
+}
