@@ -9,7 +9,7 @@
 
 import { converse } from "./conversation.js";
 import { CONTENT_UNITS, fitContent } from "./content.js";
-import { userOf } from "./credentials.js";
+import { listenerOf, userOf } from "./credentials.js";
 import { chatEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal, getJson } from "./http.js";
@@ -74,6 +74,8 @@ export class Chat extends Emitter {
   #greeted = false;
   /** A history has come at all, so there is something to resume. */
   #began = false;
+  /** Which numbering of the room our `seq`s belong to, where the server says so. @type {string | undefined} */
+  #incarnation;
   /** When a history last left a gap: what first left before then may have been stored unseen. Unix milliseconds. */
   #missedAt = -Infinity;
   #hasOlder = false;
@@ -95,6 +97,7 @@ export class Chat extends Emitter {
       explain: (credentials) => explainRefusal(`${this.#endpoints.messages}?limit=1`, credentials),
       events: {
         url: () => this.#resuming(this.#endpoints.events),
+        shared: (credentials) => listenerOf(credentials, options.userId),
         post: (data) => this.#asPost(parseFrame(data)),
         answered: (data, answer) => this.#answered(parseFrame(data), answer),
       },
@@ -244,7 +247,10 @@ export class Chat extends Emitter {
   #resuming(endpoint) {
     const url = new URL(endpoint);
     const since = this.#timeline.size === 0 ? 0 : this.#timeline.lastSeq;
-    if (this.#began && since !== undefined) url.searchParams.set("since", String(since));
+    if (this.#began && since !== undefined) {
+      url.searchParams.set("since", String(since));
+      if (this.#incarnation !== undefined) url.searchParams.set("incarnation", this.#incarnation);
+    }
     return url;
   }
 
@@ -310,6 +316,7 @@ export class Chat extends Emitter {
     }
     if (!this.#began || !seesAll) this.#hasOlder = mayHaveOlder(history.messages);
     this.#began = true;
+    this.#incarnation = history.incarnation;
     this.#take(history.messages, "history");
 
     // Not before, so that what a listener says takes its place behind what waits; and whoever heard it may have left.
@@ -327,7 +334,9 @@ export class Chat extends Emitter {
    *
    * @param {HistoryFrame} history
    */
-  #isGapless({ messages, resumed }) {
+  #isGapless({ messages, resumed, incarnation }) {
+    // The same numbers name other messages now, so what we show may be there no more.
+    if (this.#incarnation !== undefined && incarnation !== undefined && incarnation !== this.#incarnation) return false;
     const [first] = messages;
     const last = this.#timeline.lastSeq;
     if (resumed && first?.seq !== undefined && last !== undefined && first.seq > last + 1) return false;

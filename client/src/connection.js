@@ -38,6 +38,7 @@ const PONG = '{"type":"pong"}';
  * @property {() => void} heard For the first time, by whatever came, and before it is told.
  * @property {(data: string | ArrayBuffer) => void} message
  * @property {() => void} pong
+ * @property {() => void} [alive] A sign of life came over an event stream, and nothing with it.
  * @property {(ending: Ending) => void} end Called once at most, and last.
  */
 

@@ -91,6 +91,34 @@ export function userOf(credentials) {
 }
 
 /**
+ * A name for who these credentials stand for: the same in all tabs of one user, and another one for another user.
+ *
+ * @param {Credentials} credentials
+ * @param {string} [userId] Where it is known from elsewhere.
+ */
+export function listenerOf(credentials, userId) {
+  const known = userId ?? userOf(credentials)?.userId;
+  if (known !== undefined) return `user ${known}`;
+  const token = kind(credentials, "token");
+  // A cookie, or a ticket that was had by one: it is the same one for all tabs.
+  return token === undefined ? "cookie" : `token ${digestOf(token)}`;
+}
+
+/**
+ * Tells tokens apart without being one. Nothing hangs on it but who shares a stream.
+ *
+ * @param {string} token
+ */
+function digestOf(token) {
+  let [one, two] = [0x811c9dc5, 0x9e3779b9];
+  for (let index = 0; index < token.length; index += 1) {
+    one = Math.imul(one ^ token.charCodeAt(index), 0x01000193);
+    two = Math.imul(two ^ token.charCodeAt(index), 0x85ebca6b);
+  }
+  return `${(one >>> 0).toString(16)}${(two >>> 0).toString(16)}`;
+}
+
+/**
  * When a token expires, as far as it says so itself.
  *
  * @param {Credentials} credentials

@@ -149,7 +149,9 @@ export class EventStream {
       this.#listenFor(this.#timing.silentMs);
       this.#listener.heard();
     }
-    for (const event of this.#parse(bytes)) {
+    const events = this.#parse(bytes);
+    if (events.length === 0 && !this.#isOver) this.#listener.alive?.();
+    for (const event of events) {
       if (this.#isOver) return; // whoever heard the one before may have left
       if (event.type === "message") this.#listener.message(event.data);
       if (event.type === "close") this.#end({ ...closeOf(event), cause: "closed" });

@@ -6,7 +6,7 @@
  */
 
 import { converse } from "./conversation.js";
-import { userOf } from "./credentials.js";
+import { listenerOf, userOf } from "./credentials.js";
 import { presenceEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal } from "./http.js";
@@ -84,6 +84,7 @@ export class Presence extends Emitter {
       explain: (credentials) => explainRefusal(endpoints.list, credentials),
       events: {
         url: () => endpoints.events,
+        shared: (credentials) => listenerOf(credentials, options.userId),
         post: (data) => {
           const body = this.#asPost(parseFrame(data));
           return body && { url: endpoints.update, body };

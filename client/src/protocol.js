@@ -23,8 +23,9 @@ export { ProtocolError };
  *
  * A chat room to its clients:
  *
- * @typedef {{ type: "history", messages: ChatMessage[], resumed?: boolean }} HistoryFrame The first frame. `resumed`:
- *   these are all messages after the `since` that was asked for; otherwise they are the last ones.
+ * @typedef {{ type: "history", messages: ChatMessage[], resumed?: boolean, incarnation?: string }} HistoryFrame The first
+ *   frame. `resumed`: these are all messages after the `since` that was asked for; otherwise they are the last ones.
+ *   `incarnation`: names the numbering of the room. Another one means that its numbers began anew, or went back to a backup.
  * @typedef {{ type: "message", message: ChatMessage }} MessageFrame To everybody, once it is durable.
  * @typedef {{ type: "user_joined", userId: string, userName: string, timestamp: number }} UserJoinedFrame
  * @typedef {{ type: "user_left", userId: string, userName: string, timestamp: number }} UserLeftFrame
@@ -98,7 +99,12 @@ const errorFrame = record({ type: oneOf(["error"]), code: text, message: text, c
 
 /** @type {{ [Type in ChatFrame["type"]]: import("./shape.js").Read<Extract<ChatFrame, { type: Type }>> }} */
 const CHAT_FRAMES = {
-  history: record({ type: oneOf(["history"]), messages: listOf(chatMessage), resumed: optional(flag) }),
+  history: record({
+    type: oneOf(["history"]),
+    messages: listOf(chatMessage),
+    resumed: optional(flag),
+    incarnation: optional(text),
+  }),
   message: record({ type: oneOf(["message"]), message: chatMessage }),
   user_joined: record({ type: oneOf(["user_joined"]), userId: text, userName: text, timestamp: moment }),
   user_left: record({ type: oneOf(["user_left"]), userId: text, userName: text, timestamp: moment }),

@@ -18,9 +18,9 @@ import { CloseCode, afterClose, fitReason, hintedDelay, mayCloseWith } from "./c
 import { Connection } from "./connection.js";
 import { forRequest, forUpgrade, isSameToken } from "./credentials.js";
 import { Emitter } from "./emitter.js";
-import { EventStream } from "./event-stream.js";
 import { watchPage } from "./page-signals.js";
 import { Renewal } from "./renewal.js";
+import { SharedStream, canShare } from "./shared-stream.js";
 import { SendQueue, sizeOf } from "./send-queue.js";
 import { isBlocked, isWorthAsking, nextTransport } from "./transport.js";
 import { wayTo } from "./way.js";
@@ -30,6 +30,10 @@ const STABLE_MS = 5_000;
 
 /** How often a server may leave a ping unanswered, never having answered one, before we take it that it knows none. */
 const UNKNOWN_PINGS = 2;
+
+const NO_WEB_SOCKET =
+  "there is no WebSocket here, as in Node before 22: pass one in the option `WebSocket`, such as that of the package `ws`, " +
+  'or where the room has `events` choose `transport: "events"`';
 
 /** How much may wait to be sent, in the queue or in the browser. */
 const QUEUE = Object.freeze({ count: 100, bytes: 1024 * 1024 });
@@ -62,6 +66,8 @@ export const TIMING = Object.freeze({
  * @property {State} previous
  * @property {number} [retryAt] While waiting: when the next attempt is due, in Unix milliseconds.
  * @property {Close} [close] While waiting or closed: what ended the last connection. Absent, where its owner closed it.
+ * @property {boolean} [isAlone] Over events only. True: this browser lets tabs share no stream (it has no Web Locks, as on a
+ *   page without HTTPS, or no `BroadcastChannel`), so each tab takes connections of its own, of which there are six over HTTP/1.1.
  *
  * @typedef {Object} Timing All in milliseconds.
  * @property {number} connectMs How long an attempt may take: 10 s.
@@ -97,6 +103,8 @@ export const TIMING = Object.freeze({
  * @property {(data: Data) => Post | undefined} post What is said, as a request; nothing, where it is not worth one.
  * @property {(data: Data, answer: Answer) => void} answered What became of it. Statuses that only say that the server is
  *   not there, or that the credentials are no good, end the connection instead.
+ * @property {(credentials: Credentials) => string | undefined} [shared] Who listens, where the room tells all tabs of one
+ *   user the same after their first message: they then read one stream together. Nothing: each has its own.
  *
  * @typedef {{ state: StateEvent, message: string | ArrayBuffer }} RoomSocketEvents
  */
@@ -116,7 +124,7 @@ export class RoomSocket extends Emitter {
 
   /** Only the newest attempt may speak: what an older one still had under way is stale. */
   #attempt = Symbol();
-  /** @type {Connection | EventStream | undefined} */
+  /** @type {Connection | SharedStream | undefined} */
   #connection;
   /** Those by which it is connected, or was tried last. @type {Credentials} */
   #credentials;
@@ -174,7 +182,7 @@ export class RoomSocket extends Emitter {
 
   /** @returns {StateEvent} What a listener that comes late has missed. */
   get snapshot() {
-    return { state: this.#state, previous: this.#state, retryAt: this.#retryAt, close: this.#close };
+    return { state: this.#state, previous: this.#state, retryAt: this.#retryAt, close: this.#close, ...this.#sharing };
   }
 
   /** Bytes that have not yet left: in the queue, and in the browser. */
@@ -341,7 +349,9 @@ export class RoomSocket extends Emitter {
     const target = absolute(this.#options.url);
     target.protocol = target.protocol.replace(/^http/, "ws");
     const { url, protocols } = forUpgrade(target, credentials);
-    const ws = new (this.#WebSocket ?? WebSocket)(url, protocols);
+    const Socket = this.#WebSocket;
+    if (Socket === undefined) throw new TypeError(NO_WEB_SOCKET);
+    const ws = new Socket(url, protocols);
     const probing = this.#options.probe !== false && this.#answersPings !== "no";
     return new Connection(ws, this.#timing, { probing, greeted: this.#canFallBack }, listener);
   }
@@ -351,16 +361,21 @@ export class RoomSocket extends Emitter {
    * @param {import("./connection.js").ConnectionListener} listener
    */
   #stream(credentials, listener) {
-    const { url, post, answered } = /** @type {EventsOptions} */ (this.#options.events);
-    const target = absolute(url);
-    target.protocol = target.protocol.replace(/^ws/, "http");
+    const { url, post, answered, shared } = /** @type {EventsOptions} */ (this.#options.events);
+    const target = http(url);
     // A ticket is good once, so each request takes one of its own; all else is good for as long as the stream.
     const isTicket = credentials != null && "ticket" in credentials;
     const each = async () => (isTicket ? this.#askForCredentials() : credentials);
     const { explain, probe } = this.#options;
     const ask = async () => (probe === false ? undefined : explain?.(credentials));
     const beside = { post, answered, credentials: each, ask };
-    return new EventStream(forRequest(target, credentials), this.#timing, beside, listener);
+    const who = shared?.(credentials);
+    const sharing = {
+      name: who === undefined ? undefined : `dormouse ${target.origin}${target.pathname} ${who}`,
+      first: forRequest(target, credentials),
+      again: async () => forRequest(http(url), await each()),
+    };
+    return new SharedStream(sharing, this.#timing, beside, listener);
   }
 
   get #WebSocket() {
@@ -371,6 +386,12 @@ export class RoomSocket extends Emitter {
   get #way() {
     const { events } = this.#options;
     return events && wayTo(absolute(events.url));
+  }
+
+  /** @returns {Pick<StateEvent, "isAlone">} */
+  get #sharing() {
+    const isShared = this.#options.events?.shared !== undefined;
+    return this.#transport === "events" && isShared ? { isAlone: !canShare() } : {};
   }
 
   get #canFallBack() {
@@ -510,7 +531,7 @@ export class RoomSocket extends Emitter {
     if (state === "connecting" || state === "open") this.#close = undefined;
     this.#state = state;
     if (state !== previous || state === "waiting") {
-      this.emit("state", { state, previous, retryAt: this.#retryAt, close: this.#close });
+      this.emit("state", { state, previous, retryAt: this.#retryAt, close: this.#close, ...this.#sharing });
     }
   }
 }
@@ -518,4 +539,11 @@ export class RoomSocket extends Emitter {
 /** @param {string | URL | (() => string | URL)} url */
 function absolute(url) {
   return new URL(typeof url === "function" ? url() : url, globalThis.location?.href);
+}
+
+/** @param {string | URL | (() => string | URL)} url */
+function http(url) {
+  const target = absolute(url);
+  target.protocol = target.protocol.replace(/^ws/, "http");
+  return target;
 }

@@ -58,7 +58,7 @@ test("a token is renewed on the open socket, again and again, and nothing is clo
   const ana = await comes((wasRefused, expiring) => {
     renewed += expiring ? 1 : 0;
     refused += wasRefused ? 1 : 0;
-    return tokenFor(4);
+    return tokenFor(10); // half of which must be enough for a busy machine to renew it
   });
   await ana.isConnected();
   /** @type {string[]} */
@@ -145,7 +145,7 @@ test("an expired token is renewed where WebSockets are blocked, too", async () =
 test("a token that is not renewed ends it, plainly, and there is a way back", async () => {
   /** @type {string | undefined} */
   let token;
-  const ana = await comes(() => (token ??= tokenFor(5)));
+  const ana = await comes(() => (token ??= tokenFor(10)));
   await ana.isConnected();
   await until(
     () => ana.light.textContent(),

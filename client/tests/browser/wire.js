@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
 const UPGRADE = /^upgrade: *websocket\r$/im;
+const STREAM = /^GET [^ ]*\/events[? ]/;
 const HEAD_END = "\r\n\r\n";
 const REFUSAL = `HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close${HEAD_END}`;
 
@@ -20,6 +21,8 @@ export class Wire {
   upgrades = "pass";
   /** How many were asked for. */
   upgradesAsked = 0;
+  /** Connections over which an event stream is being read. @type {Set<import("node:net").Socket>} */
+  #streams = new Set();
   /** @type {Set<import("node:net").Socket>} */
   #ends = new Set();
   #isDead = false;
@@ -45,9 +48,28 @@ export class Wire {
         }
         this.#relay(near, far);
         this.#relay(far, near);
+        // A browser sends one request after the other, and each in one piece.
+        near.prependListener("data", (data) => this.#notice(near, data));
+        this.#notice(near, first);
         if (!this.#isDead) far.write(first);
       });
     });
+  }
+
+  /** How many event streams are being read. */
+  get streams() {
+    return this.#streams.size;
+  }
+
+  /**
+   * @param {import("node:net").Socket} near
+   * @param {Buffer} data
+   */
+  #notice(near, data) {
+    if (!STREAM.test(data.toString("latin1"))) return;
+    this.#streams.add(near);
+    // A browser that has read enough of a stream closes its connection.
+    near.once("close", () => this.#streams.delete(near));
   }
 
   /** @param {import("node:net").Socket} end */

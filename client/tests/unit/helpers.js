@@ -6,6 +6,8 @@ import { afterEach, beforeEach, vi } from "vitest";
 export function useFakeTime() {
   beforeEach(() => {
     vi.useFakeTimers();
+    // Newer versions of Node have locks, and tests with locks bring their own.
+    vi.stubGlobal("navigator", undefined);
     vi.spyOn(Math, "random").mockReturnValue(1);
   });
   afterEach(() => {
