@@ -1,6 +1,16 @@
 /** The rooms that a page is in: each once, however many components show it. */
 
-import { type Asked, Chat, type Credentials, Presence, type Timing, type TransportChoice } from "../src/index.js";
+import {
+  type Asked,
+  Chat,
+  type Close,
+  type Credentials,
+  Presence,
+  type Timing,
+  type TransportChoice,
+} from "../src/index.js";
+import { isWithin, roomSocketUrl } from "../src/endpoints.js";
+import { explainUpgrade } from "../src/http.js";
 import { Held } from "./held.js";
 
 export interface ConnectionsOptions {
@@ -24,6 +34,27 @@ export class Connections {
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
+  }
+
+  /** Whether anybody is asked for credentials; otherwise the cookie says who asks. */
+  get hasCredentials(): boolean {
+    return this.#options.credentials !== undefined;
+  }
+
+  /** Nothing for an address of another server: a token is for the one that the provider names. */
+  credentialsFor(url: string, asked: Asked): Promise<Credentials> | Credentials {
+    return isWithin(url, this.#options.baseUrl) ? this.#options.credentials?.(asked) : undefined;
+  }
+
+  /** Why this server refuses a socket. Another server is not asked over HTTP: nobody knows what that means there. */
+  async explain(url: string, credentials: Credentials): Promise<Close | undefined> {
+    if (!isWithin(url, this.#options.baseUrl)) throw new TypeError("not the server of the provider");
+    return explainUpgrade(url, credentials);
+  }
+
+  /** @throws {TypeError} No room can have this name. */
+  socketUrl(namespace: string, name: string): string {
+    return roomSocketUrl(this.#options.baseUrl, namespace, name);
   }
 
   /** @throws {TypeError} No room can have this name. */

@@ -13,6 +13,7 @@ import {
 } from "../src/index.js";
 import { Held } from "./held.js";
 import { useKeyed, useLatest, useSource } from "./keeping.js";
+import { useConnections } from "./provider.js";
 
 export interface UseWebSocketOptions {
   /** `ws`, `wss`, `http` and `https` all do, and so does a path. Another one reconnects; nothing at all: no connection. */
@@ -30,12 +31,13 @@ export interface UseWebSocketOptions {
   reconnectInterval?: number;
   /**
    * Asked before each attempt, and with `expiring` while connected by a token that will expire. A token travels as a
-   * subprotocol, never in the URL.
+   * subprotocol, never in the URL. Where nothing is said, those of the `DormouseProvider` above, as long as the address is
+   * one of the server that the provider names.
    */
   credentials?: (asked: Asked) => Promise<Credentials> | Credentials;
   /**
-   * False for a server that is no Dormouse: it is never asked `{"type":"ping"}`, nor told a new token. True where nothing
-   * is said.
+   * False for a server that is no Dormouse: it is never asked `{"type":"ping"}`, nor told a new token, nor asked over HTTP
+   * why it refuses. True where nothing is said.
    */
   probe?: boolean;
 }
@@ -43,6 +45,11 @@ export interface UseWebSocketOptions {
 export interface UseWebSocketResult {
   isConnected: boolean;
   state: State;
+  /**
+   * While waiting or closed: what ended the last connection. `reason` says why it does not connect, such as
+   * `HTTP 404; there is nothing at this path`, where the server tells.
+   */
+  close: Close | undefined;
   /**
    * Text and an `ArrayBuffer` are sent as they are, everything else as JSON. While there is no connection up to 100 wait
    * for one. Never throws: `rejected` says that nothing was kept.
@@ -60,8 +67,14 @@ export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
   const latest = useLatest(options);
   const address = url == null ? undefined : String(url);
 
-  const held = useKeyed([address, reconnect, reconnectInterval, probe, options.credentials === undefined], () => {
+  const connections = useConnections();
+  const isOwn = options.credentials !== undefined;
+  const provided = !isOwn && connections.hasCredentials ? connections : undefined;
+
+  const held = useKeyed([address, reconnect, reconnectInterval, probe, isOwn, connections], () => {
     if (address === undefined) return undefined;
+    const ask = (asked: Asked) =>
+      isOwn ? latest.current.credentials?.(asked) : provided?.credentialsFor(address, asked);
     return new Held(
       new RoomSocket({
         url: address,
@@ -69,7 +82,8 @@ export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
         probe,
         renew: probe,
         ...(reconnectInterval !== undefined && { timing: { firstWaitMs: reconnectInterval } }),
-        credentials: options.credentials && ((asked) => latest.current.credentials?.(asked)),
+        ...((isOwn || provided) && { credentials: ask }),
+        ...(probe && { explain: (credentials: Credentials) => connections.explain(address, credentials) }),
       }),
     );
   });
@@ -88,7 +102,10 @@ export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
     };
   }, [held, latest]);
 
-  const { state } = useSource(held?.it, STATE, () => ({ state: held?.it.state ?? "closed" }));
+  const { state, close } = useSource(held?.it, STATE, () => {
+    const { state, close } = held?.it.snapshot ?? { state: "closed" as const, close: undefined };
+    return { state, close };
+  });
   const actions = useMemo(
     () => ({
       send: (data: unknown) => {
@@ -102,7 +119,7 @@ export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
     }),
     [held],
   );
-  return { isConnected: state === "open", state, ...actions };
+  return { isConnected: state === "open", state, close, ...actions };
 }
 
 function tell({ state, previous, close }: StateEvent, { onOpen, onClose, onError }: UseWebSocketOptions): void {

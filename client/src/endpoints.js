@@ -38,6 +38,35 @@ export function ticketsEndpoint(baseUrl) {
   return `${prefix(baseUrl)}/tickets`;
 }
 
+/**
+ * The socket of a room in any namespace. It stays a path where `baseUrl` is one.
+ *
+ * @param {string | URL} baseUrl
+ * @param {string} namespace As the server's configuration names it, or as the path spells it: in lower case, with `-` for `_`.
+ * @param {string} name
+ */
+export function roomSocketUrl(baseUrl, namespace, name) {
+  const spelled = namespace.toLowerCase().replaceAll("_", "-");
+  return `${String(baseUrl).replace(/\/+$/, "")}/${segment(spelled)}/${segment(name)}/ws`;
+}
+
+/**
+ * Whether an address belongs to the server at `baseUrl`: only then is it given the credentials that are meant for it.
+ *
+ * @param {string | URL} url
+ * @param {string | URL} baseUrl
+ */
+export function isWithin(url, baseUrl) {
+  const [target, base] = [overHttp(new URL(url, globalThis.location?.href)), overHttp(new URL(prefix(baseUrl)))];
+  return target.origin === base.origin && `${target.pathname}/`.startsWith(`${base.pathname.replace(/\/+$/, "")}/`);
+}
+
+/** @param {URL} url */
+function overHttp(url) {
+  // Not by its protocol: that of a WebSocket cannot be changed to the other kind.
+  return new URL(url.href.replace(/^ws/, "http"));
+}
+
 /** Made absolute when they are asked for and no earlier: a page that is rendered on a server has no location yet. */
 class Endpoints {
   #baseUrl;

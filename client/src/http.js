@@ -1,7 +1,7 @@
 // @ts-check
 /** Plain requests beside the socket: with the same credentials, and errors that keep what the server said. */
 
-import { closeOfStatus } from "./close-codes.js";
+import { CloseCode, closeOfStatus } from "./close-codes.js";
 import { forRequest } from "./credentials.js";
 import { ticketsEndpoint } from "./endpoints.js";
 import { problemText, readTicket } from "./protocol.js";
@@ -59,6 +59,29 @@ export async function explainRefusal(url, credentials) {
   const close = closeOfStatus(response.status, response.headers.get("Retry-After"));
   if (!close && response.status >= 500) throw new HttpError(response.status, "the server is not there");
   return close;
+}
+
+/** What the address of a socket answers to a request that is no upgrade. */
+const UPGRADE_REQUIRED = 426;
+
+/**
+ * Why an upgrade was refused, asked of the same address, and in words: for a room of which nothing else is known.
+ *
+ * @param {string | URL} url Of the socket.
+ * @param {Credentials} credentials
+ * @returns {Promise<import("./close-codes.js").Close | undefined>} Nothing, where the server would have taken it.
+ * @throws Nobody answers, or only somebody who stands in front of the server.
+ */
+export async function explainUpgrade(url, credentials) {
+  if (credentials && "ticket" in credentials) return undefined;
+  const target = new URL(url, globalThis.location?.href);
+  const response = await get(target.href.replace(/^ws/, "http"), credentials);
+  if (response.ok || response.status === UPGRADE_REQUIRED) return void response.body?.cancel();
+  const words = problemText(await response.json().catch(() => undefined));
+  const close = closeOfStatus(response.status, response.headers.get("Retry-After"));
+  if (!close && response.status >= 500) throw new HttpError(response.status, words ?? "the server is not there");
+  const { code, reason } = close ?? { code: CloseCode.lost, reason: `HTTP ${response.status}` };
+  return { code, reason: words === undefined ? reason : `${reason}; ${words}` };
 }
 
 /**

@@ -1,6 +1,13 @@
 // @ts-check
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { chatEndpoints, isRoomName, presenceEndpoints, ticketsEndpoint } from "../../src/endpoints.js";
+import {
+  chatEndpoints,
+  isRoomName,
+  isWithin,
+  presenceEndpoints,
+  roomSocketUrl,
+  ticketsEndpoint,
+} from "../../src/endpoints.js";
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -68,5 +75,47 @@ describe("the addresses", () => {
 
   test("a relative base without a page has no address", () => {
     expect(() => chatEndpoints("/api/realtime", "lobby").socket).toThrow(TypeError);
+  });
+});
+
+describe("the socket of a room in any namespace", () => {
+  test("has the namespace as a path spells it", () => {
+    expect(roomSocketUrl("/api/realtime/", "BIG_POLLS", "a b")).toBe("/api/realtime/big-polls/a%20b/ws");
+    expect(roomSocketUrl("https://rooms.example", "polls", "x")).toBe("https://rooms.example/polls/x/ws");
+  });
+
+  test.each(["", ".", "a/b"])("cannot be in a namespace or have a name of %j", (odd) => {
+    expect(() => roomSocketUrl("/rt", odd, "x")).toThrow(TypeError);
+    expect(() => roomSocketUrl("/rt", "polls", odd)).toThrow(TypeError);
+  });
+});
+
+describe("an address of the server", () => {
+  test.each([
+    ["https://rooms.example/rt/polls/x/ws", "https://rooms.example/rt"],
+    ["wss://rooms.example/rt/polls/x/ws", "https://rooms.example/rt/"],
+    ["wss://rooms.example:443/rt", "https://rooms.example/rt"],
+    ["ws://rooms.example:80/x", "http://rooms.example"],
+    ["/rt/polls/x/ws", "/rt"],
+    ["wss://page.example/rt/polls", "/rt"],
+  ])("is %s for %s", (url, baseUrl) => {
+    vi.stubGlobal("location", new URL("https://page.example/"));
+    expect(isWithin(url, baseUrl)).toBe(true);
+  });
+
+  test.each([
+    ["wss://evil.example/rt/x", "https://rooms.example/rt"],
+    ["ws://rooms.example/rt/x", "https://rooms.example/rt"],
+    ["wss://rooms.example:8443/rt/x", "https://rooms.example/rt"],
+    ["wss://rooms.example/rtx", "https://rooms.example/rt"],
+    ["wss://rooms.example/other", "https://rooms.example/rt"],
+    ["wss://rooms.example/rt/../other", "https://rooms.example/rt"],
+    ["wss://rooms.example/rt/%2e%2e/other", "https://rooms.example/rt"],
+    ["wss://rooms.example.evil.example/rt/x", "https://rooms.example/rt"],
+    ["wss://rooms.example@evil.example/rt/x", "https://rooms.example/rt"],
+    ["//evil.example/rt/x", "/rt"],
+  ])("is not %s for %s", (url, baseUrl) => {
+    vi.stubGlobal("location", new URL("https://page.example/"));
+    expect(isWithin(url, baseUrl)).toBe(false);
   });
 });

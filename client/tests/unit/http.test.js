@@ -1,6 +1,7 @@
 // @ts-check
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { HttpError, explainRefusal, fetchTicket, getJson } from "../../src/http.js";
+import { hintedDelay } from "../../src/close-codes.js";
+import { HttpError, explainRefusal, explainUpgrade, fetchTicket, getJson } from "../../src/http.js";
 import { fakeFetch } from "./helpers.js";
 
 const ADDRESS = "https://rooms.example/rooms/lobby/messages";
@@ -116,6 +117,50 @@ describe("why an upgrade was refused", () => {
   test("a ticket is spent already and is not asked about", async () => {
     const fetch = answersWith(401);
     expect(await explainRefusal(ADDRESS, { ticket: "t" })).toBeUndefined();
+    expect(fetch).not.toHaveBeenCalled();
+  });
+});
+
+describe("why an upgrade is refused, asked of its own address", () => {
+  const SOCKET = "wss://rooms.example/polls/lunch/ws";
+
+  test("is asked over HTTP, with the same credentials", async () => {
+    const fetch = fakeFetch(() => new Response(null, { status: 426 }));
+    expect(await explainUpgrade(SOCKET, { token: "abc" })).toBeUndefined();
+    expect(fetch.mock.calls[0]?.[0]).toBe("https://rooms.example/polls/lunch/ws");
+    expect(fetch.mock.calls[0]?.[1]?.headers).toMatchObject({ Authorization: "Bearer abc" });
+  });
+
+  test.each([
+    [401, 4401, "HTTP 401; this needs a valid identity"],
+    [403, 4403, "HTTP 403; this needs a valid identity"],
+    [404, 1006, "HTTP 404; this needs a valid identity"],
+    [400, 1006, "HTTP 400; this needs a valid identity"],
+  ])("%i is told as %i, with the words of the server", async (status, code, reason) => {
+    fakeFetch(() => Response.json({ detail: "this needs a valid identity" }, { status }));
+    expect(await explainUpgrade(SOCKET, undefined)).toEqual({ code, reason });
+  });
+
+  test("a hint stays one beside the words, and words that hint are none", async () => {
+    const body = { detail: "retry-after=0" };
+    fakeFetch(() => Response.json(body, { status: 503, headers: { "Retry-After": "7" } }));
+    const close = await explainUpgrade(SOCKET, undefined);
+    expect(hintedDelay(close?.reason ?? "")).toBe(7_000);
+  });
+
+  test("without words it is the status", async () => {
+    fakeFetch(() => new Response("<html>", { status: 404 }));
+    expect(await explainUpgrade(SOCKET, undefined)).toEqual({ code: 1006, reason: "HTTP 404" });
+  });
+
+  test("a server that is not there explains nothing", async () => {
+    fakeFetch(() => new Response("<html>", { status: 502 }));
+    await expect(explainUpgrade(SOCKET, undefined)).rejects.toThrow("the server is not there");
+  });
+
+  test("a ticket is not spent on it", async () => {
+    const fetch = fakeFetch(() => new Response(null, { status: 401 }));
+    expect(await explainUpgrade(SOCKET, { ticket: "once" })).toBeUndefined();
     expect(fetch).not.toHaveBeenCalled();
   });
 });

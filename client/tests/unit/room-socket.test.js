@@ -75,6 +75,16 @@ describe("opening", () => {
     expect(names(states)).toEqual(["connecting", "closed"]);
   });
 
+  test("a place without a WebSocket is told what to pass", async () => {
+    vi.stubGlobal("WebSocket", undefined);
+    const { room, states } = await connecting({ WebSocket: undefined });
+    expect(room.snapshot).toMatchObject({
+      state: "closed",
+      close: { code: 1008, reason: expect.stringMatching(/pass one in the option `WebSocket`, such as .* `ws`/) },
+    });
+    expect(names(states)).toEqual(["connecting", "closed"]);
+  });
+
   test("the WebSocket of the place is used where none is given", async () => {
     const network = fakeNetwork();
     vi.stubGlobal("WebSocket", network.WebSocket);

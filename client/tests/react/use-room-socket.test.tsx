@@ -1,0 +1,168 @@
+import type { ReactElement } from "react";
+import { describe, expect, test, vi } from "vitest";
+import {
+  DormouseProvider,
+  type DormouseProviderProps,
+  useRoomSocket,
+  useWebSocket,
+  type UseWebSocketOptions,
+} from "../../react/index.js";
+import { FakeSocket } from "./fake-socket.js";
+import { frame, http, tick, use } from "./stage.js";
+
+const provided = (props: DormouseProviderProps) => ({
+  around: (child: ReactElement) => <DormouseProvider {...props}>{child}</DormouseProvider>,
+});
+
+const ROOMS = "https://rooms.example/rt";
+
+/** A socket that is refused again and again, and a server that says why. */
+async function refused(status: number, detail: string, options: Partial<UseWebSocketOptions> = {}) {
+  http.mockImplementation(async () => Response.json({ detail }, { status }));
+  const errors: string[] = [];
+  const onError = (error: Error) => void errors.push(error.message);
+  const used = use(useWebSocket, { url: `${ROOMS}/polls/x/ws`, onError, ...options }, provided({ baseUrl: ROOMS }));
+  await tick();
+  FakeSocket.last.drop();
+  await tick(500);
+  FakeSocket.last.drop();
+  await frame();
+  return { used, errors };
+}
+
+describe("useWebSocket under a provider", () => {
+  test("takes the provider's credentials to the provider's server", async () => {
+    const credentials = vi.fn(() => ({ token: "abc" }));
+    use(useWebSocket, { url: "wss://rooms.example/rt/polls/x/ws" }, provided({ baseUrl: ROOMS, credentials }));
+    await tick();
+    expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.abc"]);
+    expect(credentials).toHaveBeenCalledExactlyOnceWith({ refused: false });
+  });
+
+  test.each(["wss://evil.example/rt/x", "ws://rooms.example/rt/x", "wss://rooms.example/other"])(
+    "gives them to no other, such as %s",
+    async (url) => {
+      const credentials = vi.fn(() => ({ token: "abc" }));
+      use(useWebSocket, { url }, provided({ baseUrl: ROOMS, credentials }));
+      await tick();
+      expect(FakeSocket.last.protocols).toEqual([]);
+      expect(credentials).not.toHaveBeenCalled();
+    },
+  );
+
+  test("prefers its own", async () => {
+    const own = () => ({ token: "own" });
+    use(
+      useWebSocket,
+      { url: `${ROOMS}/polls/x/ws`, credentials: own },
+      provided({ baseUrl: ROOMS, credentials: () => ({ token: "abc" }) }),
+    );
+    await tick();
+    expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.own"]);
+  });
+
+  test("asks the provider for fresh ones where they were refused", async () => {
+    const credentials = vi.fn(({ refused }: { refused: boolean }) => ({ token: refused ? "fresh" : "stale" }));
+    use(useWebSocket, { url: `${ROOMS}/polls/x/ws` }, provided({ baseUrl: ROOMS, credentials }));
+    await tick();
+    FakeSocket.last.accept();
+    FakeSocket.last.drop(4401, "expired");
+    await tick();
+    expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.fresh"]);
+  });
+
+  test("another render of the provider, with another function, does not reconnect", async () => {
+    const used = use(useWebSocket, { url: `${ROOMS}/polls/x/ws` }, provided({ baseUrl: ROOMS }));
+    await tick();
+    FakeSocket.last.accept();
+    used.again({ url: `${ROOMS}/polls/x/ws` });
+    await tick();
+    expect(FakeSocket.all).toHaveLength(1);
+  });
+});
+
+describe("why it does not connect", () => {
+  test("a missing identity ends it, in the words of the server", async () => {
+    const { used, errors } = await refused(401, "this needs a valid identity");
+    expect(used.now).toMatchObject({
+      state: "closed",
+      close: { code: 4401, reason: "HTTP 401; this needs a valid identity" },
+    });
+    expect(errors.at(-1)).toBe("HTTP 401; this needs a valid identity");
+  });
+
+  test("a path that is none is told, and tried again", async () => {
+    const { used, errors } = await refused(404, "there is nothing at this path");
+    expect(used.now).toMatchObject({ state: "waiting", close: { reason: "HTTP 404; there is nothing at this path" } });
+    expect(errors.at(-1)).toBe("HTTP 404; there is nothing at this path");
+  });
+
+  test("is not asked of a server that is no Dormouse", async () => {
+    await refused(404, "no", { probe: false });
+    expect(http).not.toHaveBeenCalled();
+  });
+
+  test("is not asked of another server than the provider's", async () => {
+    await refused(404, "no", { url: "wss://other.example/rt/polls/x/ws" });
+    expect(http).not.toHaveBeenCalled();
+  });
+
+  test("is there until it connects", async () => {
+    const { used } = await refused(404, "there is nothing at this path");
+    await tick(30_000);
+    FakeSocket.last.accept();
+    await frame();
+    expect(used.now).toMatchObject({ state: "open", close: undefined });
+  });
+});
+
+describe("useRoomSocket", () => {
+  interface Tally {
+    votes: number;
+  }
+
+  test("opens the room of a namespace, on the server and with the credentials of the provider", async () => {
+    const heard: number[] = [];
+    const used = use(
+      () =>
+        useRoomSocket<Tally, { vote: string }>({
+          namespace: "BIG_POLLS",
+          name: "lunch today",
+          onMessage: ({ votes }) => heard.push(votes),
+        }),
+      {},
+      provided({ baseUrl: ROOMS, credentials: () => ({ token: "abc" }) }),
+    );
+    await tick();
+    expect(FakeSocket.last.url).toBe("wss://rooms.example/rt/big-polls/lunch%20today/ws");
+    expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.abc"]);
+    FakeSocket.last.accept();
+    FakeSocket.last.hear({ votes: 3 });
+    await frame();
+    expect(heard).toEqual([3]);
+    expect(used.now.send({ vote: "soup" })).toBe("sent");
+    expect(FakeSocket.last.frames).toEqual([{ vote: "soup" }]);
+    // @ts-expect-error: only what the room understands.
+    const typed = () => used.now.send({ vote: 7 });
+    expect(typed).toBeTypeOf("function");
+  });
+
+  test("without a provider it is on this page's own origin", async () => {
+    use(() => useRoomSocket({ namespace: "polls", name: "x" }), {});
+    await tick();
+    expect(FakeSocket.last.url).toBe(`${location.origin.replace("http", "ws")}/api/realtime/polls/x/ws`);
+  });
+
+  test("no name is no room yet, and another one is another room", async () => {
+    const used = use(({ name }: { name: string | null }) => useRoomSocket({ namespace: "polls", name }), {
+      name: null as string | null,
+    });
+    await tick();
+    expect(FakeSocket.all).toEqual([]);
+    used.again({ name: "x" });
+    await tick();
+    used.again({ name: "y" });
+    await tick(20);
+    expect(FakeSocket.living.map(({ path }) => path)).toEqual(["/api/realtime/polls/y/ws"]);
+  });
+});
