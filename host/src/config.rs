@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::model::Address;
+use crate::model::{Address, Declared};
 use crate::outbound::Allowed;
 
 /// The longest key of a room's storage, in bytes: what Durable Objects allow.
@@ -229,6 +229,33 @@ fn message_bytes() -> usize {
     MESSAGE_BYTES
 }
 
+impl Namespace {
+    /// Check the values in `config` against what the component declares. `name` is the namespace's.
+    pub(crate) fn check_declared(&self, name: &str, declared: &Declared) -> Result<(), ConfigError> {
+        for (key, value) in &self.config {
+            let invalid = |problem| ConfigError::invalid(format!("namespaces.{name}.config.{key}"), problem);
+            match declared.settings.iter().find(|setting| setting.name == *key) {
+                Some(setting) => setting.kind.check(value).map_err(invalid)?,
+                None => return Err(invalid(self.unknown_setting(key, declared))),
+            }
+        }
+        if self.message_out_bytes < declared.message_out_bytes {
+            let (component, least) = (&self.component, declared.message_out_bytes);
+            let problem = format!("{} is too little for {component}, which needs {least}", self.message_out_bytes);
+            return Err(ConfigError::invalid(format!("namespaces.{name}.message_out_bytes"), problem));
+        }
+        Ok(())
+    }
+
+    fn unknown_setting(&self, key: &str, declared: &Declared) -> String {
+        let names = declared.settings.iter().map(|setting| setting.name.as_str());
+        match nearest(key, names) {
+            Some(nearest) => format!("{} has no such setting; did you mean `{nearest}`?", self.component),
+            None => format!("{} has no settings", self.component),
+        }
+    }
+}
+
 /// What everything may use.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -263,9 +290,9 @@ pub struct Limits {
     pub turn_calls_within: Duration,
     /// Turns of a room that may wait for the disk before its next one does.
     pub uncommitted_turns: usize,
-    /// Rooms in memory, awake or asleep. Above it nobody gets into one more.
+    /// Rooms in memory, awake or asleep. Above it nobody gets into one more. 0 for no limit.
     pub rooms: usize,
-    /// What a room may keep, in bytes of its keys and values.
+    /// What a room may keep, in bytes of its keys and values. 0 for no limit.
     pub room_bytes: u64,
     /// Memory of the process, in bytes, above which new sockets and requests are answered with 503, idle rooms hibernate,
     /// and queues are a sixteenth as long. 0 for four fifths of what the machine, or its control group, has.
@@ -463,7 +490,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    fn invalid(key: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub(crate) fn invalid(key: impl Into<String>, problem: impl Into<String>) -> Self {
         ConfigError::Invalid { key: key.into(), problem: problem.into() }
     }
 }
@@ -533,6 +560,8 @@ impl Config {
                 .map_err(|error| ConfigError::invalid(format!("namespaces.{name}.outbound"), error.to_string()))?;
             at_most(&format!("namespaces.{name}.message_in_bytes"), namespace.message_in_bytes, MESSAGE_BYTES)?;
             at_most(&format!("namespaces.{name}.message_out_bytes"), namespace.message_out_bytes, MESSAGE_BYTES)?;
+            not_zero(&format!("namespaces.{name}.message_in_bytes"), namespace.message_in_bytes)?;
+            not_zero(&format!("namespaces.{name}.message_out_bytes"), namespace.message_out_bytes)?;
         }
         self.limits.check()?;
         if let Some(admin) = &self.admin {
@@ -608,6 +637,18 @@ impl Identity {
 }
 
 impl Limits {
+    /// The same limits, in which those that are 0 for "no limit" are the highest numbers there are: rooms and the store
+    /// compare with them.
+    pub(crate) fn with_zeros_off(mut self) -> Self {
+        if self.rooms == 0 {
+            self.rooms = usize::MAX;
+        }
+        if self.room_bytes == 0 {
+            self.room_bytes = u64::MAX;
+        }
+        self
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         at_most("limits.memory_bytes", self.memory_bytes, 1 << 30)?;
         if !self.memory_bytes.is_multiple_of(64 << 10) || self.memory_bytes == 0 {
@@ -625,14 +666,31 @@ impl Limits {
             ("limits.turn_cpu", self.turn_cpu.as_millis() as usize),
             ("limits.ping_every", self.ping_every.as_millis() as usize),
             ("limits.sent_within", self.sent_within.as_millis() as usize),
+            ("limits.table_elements", self.table_elements),
+            ("limits.turn_output_bytes", self.turn_output_bytes),
+            ("limits.turn_log_lines", self.turn_log_lines as usize),
+            ("limits.turn_calls", self.turn_calls as usize),
+            ("limits.turn_calls_within", self.turn_calls_within.as_millis() as usize),
+            ("limits.socket_queue_bytes", self.socket_queue_bytes),
+            ("limits.pong_within", self.pong_within.as_millis() as usize),
+            ("limits.header_within", self.header_within.as_millis() as usize),
+            ("limits.body_within", self.body_within.as_millis() as usize),
+            ("limits.answer_within", self.answer_within.as_millis() as usize),
+            ("limits.body_bytes", self.body_bytes),
+            ("limits.tickets", self.tickets),
+            ("limits.commit_queue_bytes", self.commit_queue_bytes),
         ];
         for (key, value) in at_least_one {
-            if value == 0 {
-                return Err(ConfigError::invalid(key, "must not be 0"));
-            }
+            not_zero(key, value)?;
         }
         Ok(())
     }
+}
+
+/// 0 means "no limit" where a limit can be off. Where it cannot, 0 would stop everything, and is refused.
+fn not_zero(key: &str, value: usize) -> Result<(), ConfigError> {
+    let problem = "must not be 0, which would refuse everything; leave it out for the default";
+    if value == 0 { Err(ConfigError::invalid(key, problem)) } else { Ok(()) }
 }
 
 fn at_most(key: &str, value: usize, most: usize) -> Result<(), ConfigError> {
@@ -643,10 +701,11 @@ fn at_most(key: &str, value: usize, most: usize) -> Result<(), ConfigError> {
 fn nearest_key(message: &str) -> Option<String> {
     let (_, complaint) = message.split_once("unknown field `")?;
     let (unknown, known) = complaint.split_once('`')?;
-    let known = known.split('`').skip(1).step_by(2);
-    known
-        .max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))
-        .map(str::to_owned)
+    nearest(unknown, known.split('`').skip(1).step_by(2)).map(str::to_owned)
+}
+
+fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))
 }
 
 /// Durations as people write them: `10s`, `250ms`, `1m 30s`.
@@ -690,12 +749,54 @@ mod tests {
         assert!(refused("[limits]\nawake_rooms = 0").starts_with("limits.awake_rooms:"));
         assert!(refused("[limits]\nsent_within = \"0s\"").starts_with("limits.sent_within:"));
         assert!(refused("[limits]\nmemory_bytes = 100").starts_with("limits.memory_bytes:"));
+        for limit in
+            ["turn_output_bytes", "socket_queue_bytes", "table_elements", "body_bytes", "tickets", "turn_calls"]
+        {
+            assert!(refused(&format!("[limits]\n{limit} = 0")).starts_with(&format!("limits.{limit}: must not be 0")));
+        }
+        for time in ["pong_within", "header_within", "body_within", "answer_within", "turn_calls_within"] {
+            assert!(
+                refused(&format!("[limits]\n{time} = \"0s\"")).starts_with(&format!("limits.{time}: must not be 0"))
+            );
+        }
+        let namespace = "[namespaces.A]\ncomponent = \"x.wasm\"\nmessage_out_bytes = 0";
+        assert!(refused(namespace).starts_with("namespaces.A.message_out_bytes: must not be 0"));
         assert!(refused("[identity]\nauth = \"jwt\"").starts_with("identity.keys:"));
         assert!(refused("[identity]\nallowed_origins = [\"*\"]").starts_with("identity.allowed_origins:"));
         assert!(refused("[identity]\nhosts = [\"https://rooms.example\"]").starts_with("identity.hosts:"));
         assert!(refused("[identity]\nhosts = [\"rooms.example:443\"]").starts_with("identity.hosts:"));
         assert!(refused("[admin]\nlisten = \"0.0.0.0:8788\"").starts_with("admin.token_file:"));
         assert!(refused("[namespaces.\"a b\"]\ncomponent = \"x.wasm\"").starts_with("namespaces.a b:"));
+    }
+}
+
+#[cfg(test)]
+mod declared {
+    use super::*;
+    use crate::model::{Setting, SettingKind};
+
+    fn check(key: &str, value: &str, message_out_bytes: usize) -> Result<(), String> {
+        let keep = Setting { name: "keep_messages".into(), kind: SettingKind::Number { from: 1, to: 1_000 } };
+        let title = Setting { name: "title".into(), kind: SettingKind::Text };
+        let declared = Declared { settings: vec![keep, title], message_out_bytes: 4_096, ..Declared::default() };
+        let config = [(key.to_owned(), value.to_owned())].into();
+        let namespace = Namespace { config, message_out_bytes, ..Namespace::of("builtin:chat-room") };
+        namespace.check_declared("ROOMS", &declared).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_component_declares_is_checked_by_name() {
+        assert_eq!(check("keep_messages", "10", 4_096), Ok(()));
+        assert_eq!(check("title", "lots", MESSAGE_BYTES), Ok(()));
+        let refused = |key, value, bytes| check(key, value, bytes).unwrap_err();
+        let wrong = refused("keep_messages", "lots", 4_096);
+        assert_eq!(wrong, "namespaces.ROOMS.config.keep_messages: \"lots\" is not a number from 1 to 1000");
+        assert!(refused("keep_messages", "0", 4_096).contains("from 1 to 1000"));
+        let misspelt = refused("keep_mesages", "10", 4_096);
+        assert!(misspelt.starts_with("namespaces.ROOMS.config.keep_mesages:"), "{misspelt}");
+        assert!(misspelt.ends_with("did you mean `keep_messages`?"), "{misspelt}");
+        let little = refused("title", "x", 4_095);
+        assert!(little.starts_with("namespaces.ROOMS.message_out_bytes:") && little.contains("4096"), "{little}");
     }
 }
 

@@ -21,6 +21,7 @@ use crate::outbound::{Allowed, BadAuthorities, Outbound};
 use crate::pressure::Pressure;
 use crate::revocations::{BadRevocations, Entry, Revocations, RevokeError, Revoked};
 use crate::room::{Namespace, Rooms};
+use crate::routes;
 use crate::store::{OpenError, Store, StoreOptions};
 
 /// What marks a component that is in the binary.
@@ -192,11 +193,15 @@ impl Builder {
         self.open()
     }
 
-    fn open(self) -> Result<Host, StartError> {
+    fn open(mut self) -> Result<Host, StartError> {
+        self.config.limits = self.config.limits.with_zeros_off();
         let verifier = match self.verifier {
             Some(verifier) => verifier,
             None => Verifier::new(&self.config.identity)?,
         };
+        for warning in routes::warnings(&self.config) {
+            tracing::warn!("{warning}");
+        }
         let limits = Arc::new(self.config.limits.clone());
         // A host with a store of its own may have no directory at all.
         let own_store = self.store.is_some();
@@ -370,6 +375,11 @@ pub fn components(
         (router, kinds)
     });
     let kinds = kinds.into_iter().collect::<Result<BTreeMap<String, RoomKind>, _>>()?;
+    for (name, namespace) in &config.namespaces {
+        if let Some(declared) = kinds[&namespace.component].declared() {
+            namespace.check_declared(name, declared)?;
+        }
+    }
     let bind = |(name, namespace): (&String, &crate::config::Namespace)| {
         let bound = Namespace {
             kind: kinds[&namespace.component].clone(),
@@ -382,7 +392,13 @@ pub fn components(
         };
         (name.clone(), bound)
     };
-    Ok(Loaded { namespaces: config.namespaces.iter().map(bind).collect(), router: router? })
+    let router = router?;
+    if let Some(missing) = router.declared().namespaces.iter().find(|name| !config.namespaces.contains_key(*name)) {
+        let problem = format!("{} names the namespace {missing}; add [namespaces.{missing}]", config.router);
+        return Err(ConfigError::invalid("router", problem).into());
+    }
+    let router = router.with_namespaces(config.namespaces.keys().map(String::as_str));
+    Ok(Loaded { namespaces: config.namespaces.iter().map(bind).collect(), router })
 }
 
 /// The code that earlier starts compiled, beside the store. Without it a start takes longer, and that is all.

@@ -42,6 +42,7 @@ pub mod pressure;
 mod refused;
 pub mod revocations;
 pub mod room;
+pub mod routes;
 pub mod store;
 
 mod host;

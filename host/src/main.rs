@@ -210,6 +210,14 @@ fn check(args: &Common) -> anyhow::Result<()> {
     }
     println!("router: {}", config.router);
     print_imports(loaded.router.imports());
+    for route in dormouse::routes::routes(&config) {
+        if let Some(path) = route.path {
+            println!("route {path}: rooms of {}", route.namespace);
+        }
+    }
+    for warning in dormouse::routes::warnings(&config) {
+        println!("warning: {warning}");
+    }
     println!("the configuration is good");
     Ok(())
 }

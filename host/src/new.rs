@@ -17,11 +17,13 @@ pub(crate) struct New {
 #[derive(Subcommand)]
 enum Kind {
     /// A room in Rust, with a test
-    Room(Room),
+    Room(Crate),
+    /// A router in Rust, with a test: which room a request is for
+    Router(Crate),
 }
 
 #[derive(Args)]
-struct Room {
+struct Crate {
     /// Its name, which becomes that of a folder and of a crate; or a path that ends with it
     #[arg(value_name = "NAME")]
     path: PathBuf,
@@ -33,14 +35,24 @@ struct Room {
 /// The longest name. With `.wasm` behind it, it fits every file system.
 const NAME_BYTES: usize = 64;
 
-/// The files of a room, and what stands in them.
-const FILES: [(&str, &str); 6] = [
+/// The files of a crate, and what stands in them.
+type Files = &'static [(&'static str, &'static str)];
+
+const ROOM: Files = &[
     ("Cargo.toml", include_str!("../templates/room/Cargo.toml.txt")),
     ("src/lib.rs", include_str!("../templates/room/lib.rs")),
     ("tests/room.rs", include_str!("../templates/room/test.rs")),
     ("dormouse.toml", include_str!("../templates/room/dormouse.toml")),
     ("README.md", include_str!("../templates/room/README.md")),
     (".gitignore", include_str!("../templates/room/gitignore")),
+];
+
+const ROUTER: Files = &[
+    ("Cargo.toml", include_str!("../templates/router/Cargo.toml.txt")),
+    ("src/lib.rs", include_str!("../templates/router/lib.rs")),
+    ("dormouse.toml", include_str!("../templates/router/dormouse.toml")),
+    ("README.md", include_str!("../templates/router/README.md")),
+    (".gitignore", include_str!("../templates/router/gitignore")),
 ];
 
 /// What is copied from Dormouse's own source: the versions that were tested, and the compiler with its target.
@@ -51,9 +63,12 @@ const KIT: &str = "components/kit";
 const TEST_KIT: &str = "tests/kit";
 
 pub(crate) fn run(args: &New) -> anyhow::Result<()> {
-    let Kind::Room(args) = &args.kind;
+    let (files, kind, args) = match &args.kind {
+        Kind::Room(args) => (ROOM, "room", args),
+        Kind::Router(args) => (ROUTER, "router", args),
+    };
     let name = args.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    check_name(name)?;
+    check_name(name, kind)?;
     let shown = args.path.display();
     ensure!(
         args.path.symlink_metadata().is_err(),
@@ -63,24 +78,24 @@ pub(crate) fn run(args: &New) -> anyhow::Result<()> {
         Some(path) => given_source(path)?,
         None => own_source()?,
     };
-    let written = write(&args.path, name, &source);
+    let written = write(&args.path, files, name, &source);
     written.with_context(|| format!("{shown} is not whole; remove what there is of it, and try again"))?;
     println!("made {shown}; go on with\n\n  cd {shown}\n  cargo test\n\nand with its README.md");
     Ok(())
 }
 
 /// What cargo, a component's file and Rust's own paths all take as a name.
-fn check_name(name: &str) -> anyhow::Result<()> {
+fn check_name(name: &str, kind: &str) -> anyhow::Result<()> {
     let good = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-' || char == '_';
     ensure!(
         name.starts_with(|first: char| first.is_ascii_lowercase()) && name.chars().all(good),
-        "{name:?} is no name for a room; begin with a letter and use lower-case letters, digits, - and _, such as my-room"
+        "{name:?} is no name for a {kind}; begin with a letter and use lower-case letters, digits, - and _, such as my-{kind}"
     );
     ensure!(name.len() <= NAME_BYTES, "the name has {} bytes; {NAME_BYTES} are the most", name.len());
     let word = name.replace('-', "_");
     ensure!(
         !TAKEN.contains(&word.as_str()),
-        "{name} means something else to Rust already; choose a longer name, such as {name}-room"
+        "{name} means something else to Rust already; choose a longer name, such as {name}-{kind}"
     );
     Ok(())
 }
@@ -110,7 +125,7 @@ fn own_source() -> anyhow::Result<PathBuf> {
     match program.ancestors().find(|folder| is_source(folder)) {
         Some(source) => Ok(source.to_owned()),
         None => bail!(
-            "a room is built with Dormouse's source, and {} is not in it; say with --kit where it is",
+            "it is built with Dormouse's source, and {} is not in it; say with --kit where it is",
             program.display()
         ),
     }
@@ -120,14 +135,14 @@ fn is_source(folder: &Path) -> bool {
     [KIT, TEST_KIT].iter().all(|library| folder.join(library).join("Cargo.toml").is_file())
 }
 
-fn write(folder: &Path, name: &str, source: &Path) -> anyhow::Result<()> {
+fn write(folder: &Path, files: Files, name: &str, source: &Path) -> anyhow::Result<()> {
     let toml_path = |library| {
         let path = source.join(library);
         let path = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
         Ok::<_, anyhow::Error>(toml::Value::from(path).to_string())
     };
     let (kit, test_kit) = (toml_path(KIT)?, toml_path(TEST_KIT)?);
-    for (file, template) in FILES {
+    for (file, template) in files {
         let text = template
             .replace("{{name}}", name)
             .replace("{{file}}", &name.replace('-', "_"))

@@ -65,7 +65,8 @@ fn request(method: &str, path: &str) -> Request {
     Request { method: method.into(), path: path.into(), user: Some(ana()), ..Request::default() }
 }
 
-static ROUTES: LazyLock<TestRouter> = LazyLock::new(|| TestRouter::new(ROUTER));
+static ROUTES: LazyLock<TestRouter> =
+    LazyLock::new(|| TestRouter::new(ROUTER).with_namespaces(["ROOMS", "PRESENCE", "BIG_POLLS"]));
 
 /// What the router itself answers. Fails the test where it sends the request on.
 fn answer(request: Request) -> Response {
@@ -126,35 +127,21 @@ fn nobody_comes_to_a_room_without_an_identity() {
 
 #[test]
 fn any_other_path_is_not_found() {
-    let deep = "/rooms".repeat(10_000);
+    let deep = "/nothing".repeat(10_000);
     let paths = [
         "",
         "/",
         "//",
         "rooms/lobby/ws",
         "/rooms",
-        "/rooms/",
-        "/rooms/ws",
-        "/rooms/messages",
-        "/rooms/lobby",
-        "/rooms/lobby/",
-        "/rooms/lobby/ws/",
-        "/rooms/lobby/messages/5",
-        "/rooms/lobby/list",
-        "/rooms/lobby/WS",
-        "/rooms/lobby/%77s",
-        "/rooms/a/b/ws",
         "/Rooms/lobby/ws",
         "/%72ooms/lobby/ws",
         "//rooms/lobby/ws",
-        "/rooms/lobby//ws",
         "/presence",
-        "/presence/",
-        "/presence/team",
-        "/presence/messages",
-        "/presence/team/messages",
-        "/presence/%77s",
-        "/presence/a/b/ws",
+        "/big-polls",
+        "/big_polls/lunch",
+        "/BIG_POLLS/lunch",
+        "/big%2Dpolls/lunch",
         "/tickets",
         "/api/realtime/rooms/lobby/ws",
         "/other/%FF",
@@ -164,6 +151,39 @@ fn any_other_path_is_not_found() {
         for method in ["GET", "POST", "DELETE"] {
             assert_eq!(problem(&answer(request(method, path))), 404, "{method} {path:.80}");
         }
+    }
+}
+
+#[test]
+fn any_path_behind_the_name_of_a_room_is_handed_to_the_room() {
+    for (method, path, how, namespace, name, seen) in [
+        ("GET", "/big-polls/lunch", How::Request, "BIG_POLLS", "lunch", "/"),
+        ("PUT", "/big-polls/a%20b/", How::Request, "BIG_POLLS", "a b", "/"),
+        ("DELETE", "/big-polls/lunch/votes/%2F//7", How::Request, "BIG_POLLS", "lunch", "/votes/%2F//7"),
+        ("GET", "/big-polls/lunch/ws", How::Connect, "BIG_POLLS", "lunch", "/ws"),
+        ("POST", "/big-polls/lunch/ws/", How::Request, "BIG_POLLS", "lunch", "/ws/"),
+        ("PATCH", "/rooms/lobby", How::Request, "ROOMS", "lobby", "/"),
+        ("GET", "/rooms/a/b/ws", How::Request, "ROOMS", "a", "/b/ws"),
+        ("POST", "/presence/team/list/x", How::Request, "PRESENCE", "team", "/list/x"),
+        ("GET", "/presence/messages", How::Request, "PRESENCE", "messages", "/"),
+    ] {
+        let (found, space, room, request) = destination(request(method, path));
+        assert_eq!((found, &*space, &*room, &*request.path), (how, namespace, name, seen), "{method} {path}");
+    }
+    let (_, _, _, listens) = destination(request("GET", "/big-polls/lunch/events"));
+    assert!(listens.headers.contains(&("accept".into(), "text/event-stream".into())));
+    assert_eq!(problem(&answer(request("POST", "/big-polls/lunch/events"))), 405);
+    assert_eq!(problem(&answer(Request { user: None, ..request("GET", "/big-polls/lunch") })), 401);
+}
+
+#[test]
+fn only_namespaces_of_the_configuration_have_routes() {
+    let router = TestRouter::new(ROUTER).with_namespaces(["rooms", "ROOMS"]);
+    let Decision::Request { namespace, .. } = router.route(request("GET", "/rooms/a/messages")) else { panic!() };
+    assert_eq!(namespace, "ROOMS", "the first in the order of the names");
+    for router in [TestRouter::new(ROUTER), TestRouter::new(ROUTER).with_namespaces(["POLLS"])] {
+        let Decision::Respond(response) = router.route(request("GET", "/presence/ws")) else { panic!() };
+        assert_eq!(problem(&response), 404);
     }
 }
 
@@ -246,7 +266,8 @@ fn what_is_wrong_with_the_address_is_said_before_who_is_asking() {
     for (method, path, status) in [
         ("GET", "/other", 404),
         ("DELETE", "/other", 404),
-        ("GET", "/rooms/%2F/other", 404),
+        ("GET", "/rooms/%2F/other", 400),
+        ("GET", "/rooms/lobby/other", 401),
         ("DELETE", "/rooms/lobby/ws", 405),
         ("DELETE", "/rooms/%2F/ws", 405),
         ("GET", "/rooms/%2F/ws", 400),
@@ -289,9 +310,9 @@ fn a_large_body_goes_through() {
 }
 
 #[test]
-fn a_router_sees_the_request_and_nothing_else() {
+fn a_router_sees_the_request_and_the_configuration_and_nothing_else() {
     let imports = ROUTES.imports();
-    for forbidden in ["storage", "sockets", "timers", "context"] {
+    for forbidden in ["storage", "sockets", "timers", "rooms", "outbox", "http"] {
         assert!(!imports.iter().any(|import| import.contains(forbidden)), "{imports:?}");
     }
 }

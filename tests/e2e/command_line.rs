@@ -75,6 +75,51 @@ fn check_says_what_each_component_can_do() {
 }
 
 #[test]
+fn check_prints_the_routes_and_warns_of_a_namespace_without_one() {
+    let namespaces = |names: &[&str]| {
+        let tables = names.iter().map(|name| format!("[namespaces.{name}]\ncomponent = \"builtin:chat-room\"\n"));
+        format!("page = false\n{}", tables.collect::<String>())
+    };
+    let output = check(&namespaces(&["ROOMS", "BIG_POLLS", "big-polls"]));
+    let said = says(&output);
+    assert!(output.status.success(), "{said}");
+    for line in [
+        "route /api/realtime/rooms/{name}: rooms of ROOMS",
+        "route /api/realtime/big-polls/{name}: rooms of BIG_POLLS",
+        "warning: the namespace big-polls has no route",
+    ] {
+        assert!(said.contains(line), "{line}:\n{said}");
+    }
+    let output = check(&namespaces(&["rooms"]));
+    assert!(output.status.success() && !says(&output).contains("warning"), "{}", says(&output));
+    let output = check(&namespaces(&["ROOMS"]).replace("page = false", "page = true"));
+    assert!(says(&output).contains("warning: the demo page needs a namespace PRESENCE"), "{}", says(&output));
+}
+
+#[test]
+fn a_configuration_that_would_fail_at_the_first_request_is_refused() {
+    let chat = "[namespaces.ROOMS]\ncomponent = \"builtin:chat-room\"\n";
+    let presence = "[namespaces.PRESENCE]\ncomponent = \"builtin:presence-tracker\"\n";
+    for (config, expected) in [
+        (format!("{chat}config.keep_messages = \"lots\""), "\"lots\" is not a number from 1 to"),
+        (format!("{chat}config.keep_messages = \"0\""), "\"0\" is not a number from 1 to"),
+        (format!("{chat}config.keep_mesages = \"5\""), "did you mean `keep_messages`?"),
+        (format!("{presence}config.patience = \"5\""), "builtin:presence-tracker has no settings"),
+        (format!("{chat}message_out_bytes = 0"), "namespaces.ROOMS.message_out_bytes: must not be 0"),
+        (format!("{chat}message_out_bytes = 100"), "builtin:chat-room, which needs 4096"),
+        (format!("{presence}message_out_bytes = 100"), "builtin:presence-tracker, which needs 4096"),
+        (format!("{chat}[limits]\nturn_output_bytes = 0"), "limits.turn_output_bytes: must not be 0"),
+    ] {
+        let output = check(&config);
+        let said = says(&output);
+        assert!(!output.status.success(), "{config}:\n{said}");
+        assert!(said.contains(expected), "{config}:\n{said}");
+    }
+    let output = check(&format!("{chat}config.keep_messages = \"5\"\nmessage_out_bytes = 4096"));
+    assert!(output.status.success(), "{}", says(&output));
+}
+
+#[test]
 fn what_is_wrong_is_said_with_a_next_step() {
     let wrong = [
         ("hibernate_aftr = \"1s\"", "did you mean `hibernate_after`?"),

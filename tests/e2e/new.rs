@@ -57,6 +57,58 @@ fn a_new_room_has_all_its_files_and_its_name_in_them() {
 }
 
 #[test]
+fn a_new_router_has_all_its_files_and_its_name_in_them() {
+    let directory = TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    let output =
+        command.current_dir(&directory).args(["new", "router", "my-router", "--kit", SOURCE]).output().unwrap();
+    assert!(output.status.success(), "{}", says(&output));
+    for (file, part) in [
+        ("Cargo.toml", "name = \"my-router\""),
+        ("src/lib.rs", "dormouse_room::export_router!"),
+        ("dormouse.toml", "release/my_router.wasm"),
+        ("README.md", "# my-router"),
+        (".gitignore", "/target/"),
+        ("rust-toolchain.toml", "wasm32-wasip2"),
+    ] {
+        let text = read(&directory.path().join("my-router").join(file));
+        assert!(text.contains(part), "{file} lacks {part}:\n{text}");
+        assert!(!text.contains("{{"), "{file} has a blank that was not filled in:\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_router_builds_passes_its_tests_and_is_served() {
+    let directory = Arc::new(TempDir::new().unwrap());
+    let mut new = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    new.current_dir(directory.path()).args(["new", "router", "my-router", "--kit", SOURCE]);
+    assert!(new.output().unwrap().status.success());
+    let router = directory.path().join("my-router");
+    let guests = Path::new(env!("CARGO_BIN_EXE_dormouse")).ancestors().nth(2).expect("it is in target").join("guests");
+    for args in [&["test"][..], &["build", "--release", "--target", "wasm32-wasip2"]] {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(&router).args(args).arg("--target-dir").arg(&guests);
+        let output = tokio::task::spawn_blocking(move || cargo.output().expect("cargo runs")).await.unwrap();
+        assert!(output.status.success(), "{}", says(&output));
+    }
+    let component = "wasm32-wasip2/release/my_router.wasm";
+    let expected = directory.path().join("target").join(component);
+    fs::create_dir_all(expected.parent().unwrap()).unwrap();
+    fs::copy(guests.join(component), expected).unwrap();
+
+    let config = read(&router.join("dormouse.toml"));
+    // It declares which namespace it names, so a configuration without that one is refused at start.
+    let elsewhere = config.replace("[namespaces.ROOMS]", "[namespaces.CHATS]");
+    let refused = Server::try_in_directory(directory.clone(), &elsewhere).await.err().expect("it does not start");
+    assert!(refused.contains("names the namespace ROOMS; add [namespaces.ROOMS]"), "{refused}");
+
+    let server = Server::in_directory(directory.clone(), &config).await;
+    let posted = server.api(Method::POST, "/chat/lobby/messages", "bo", r#"{"content":"hi"}"#).await.json();
+    assert_eq!(posted["message"]["seq"], 1);
+    server.api(Method::GET, "/rooms/lobby/messages", "bo", "").await.is_problem(404);
+}
+
+#[test]
 fn a_name_that_cargo_or_rust_would_not_take_is_refused_with_a_better_one() {
     let directory = TempDir::new().unwrap();
     for (name, better) in [

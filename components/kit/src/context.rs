@@ -27,6 +27,13 @@ pub fn config_number<N: std::str::FromStr>(key: &str, default: N) -> crate::Resu
     }
 }
 
+/// The namespaces of the host's configuration, in the order of their names: for a router, which is asked where a request
+/// goes. A room is told none.
+pub fn namespaces() -> Vec<String> {
+    let names = config("namespaces").unwrap_or_default();
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 /// A random UUID, version 4, as text.
 pub fn random_uuid() -> String {
     uuid_v4((u128::from(random()) << 64) | u128::from(random()))

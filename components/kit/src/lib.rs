@@ -27,6 +27,7 @@ mod bindings;
 mod http;
 mod room;
 mod router;
+mod settings;
 
 pub mod context;
 pub mod outbox;

@@ -13,6 +13,12 @@ pub fn everyone() -> Selection {
     Selection(Filter { tag: None, user: None, except: Except::Nobody })
 }
 
+/// The longest message, in bytes, that every socket can be sent: a room that sends more than it was sent, such as a
+/// history, sends as much of it as fits.
+pub fn max_message_bytes() -> usize {
+    wit::max_message_bytes() as usize
+}
+
 /// Have the host answer a text message that equals `request` with `reply`, without waking the room or telling it. The
 /// reply bypasses the gate: it may overtake what turns before it said. At most 2,048 B each.
 pub fn set_auto_response(request: &str, reply: &str) -> Result<()> {

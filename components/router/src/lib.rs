@@ -1,4 +1,5 @@
-//! Which room a request is for. The table of routes is in `table.rs`.
+//! Which room a request is for. The table of routes is in `table.rs`; the namespaces in it are those of the host's
+//! configuration.
 //!
 //! The host has done its part before: the path comes without the base path, `/tickets` and CORS preflights never come,
 //! and `user` is whom it verified. Whether a request for a socket is an upgrade at all is its business again.
@@ -6,7 +7,7 @@
 mod listening;
 mod table;
 
-use dormouse_room::{Decision, Destination, Request, Response, Router};
+use dormouse_room::{Decision, Destination, Request, Response, Router, context};
 
 use crate::table::{Found, How};
 
@@ -15,30 +16,35 @@ struct Routes;
 dormouse_room::export_router!(Routes);
 
 impl Router for Routes {
-    // The order is what tells a client most: a path that does not exist is not worth a login, and the name of a room
-    // that cannot exist is not either. None of this depends on what any room holds.
     fn route(request: Request) -> Decision {
-        let Some(Found { namespace, name, endpoint }) = table::find(&request.path) else {
-            return Response::problem(404, "there is nothing at this path").into();
-        };
-        if !endpoint.methods.contains(&request.method.as_str()) {
-            let allowed = endpoint.methods.join(", ");
-            return Response::problem(405, format!("this path answers {allowed}")).header("allow", &allowed).into();
-        }
-        let Some(name) = table::room_name(name) else {
-            let detail = "the name of a room is 1 to 128 bytes of UTF-8 without control characters or /";
-            return Response::problem(400, detail).into();
-        };
-        if request.user.is_none() {
-            return Response::problem(401, "this needs a valid identity").header("www-authenticate", "Bearer").into();
-        }
-        let request = Request { path: endpoint.path.into(), ..request };
-        let to = |request| Destination { namespace: namespace.into(), name, request };
-        match endpoint.how {
-            How::Connect => Decision::Connect(to(listening::to_nothing(request))),
-            How::Listen => Decision::Connect(to(listening::to_events(request))),
-            How::Request => Decision::Request(to(request)),
-        }
+        route(request, &context::namespaces())
+    }
+}
+
+// The order is what tells a client most: a path that does not exist is not worth a login, and the name of a room that
+// cannot exist is not either. None of this depends on what any room holds.
+fn route(request: Request, namespaces: &[String]) -> Decision {
+    let path = request.path.clone();
+    let Some(Found { namespace, name, endpoint }) = table::find(&path, namespaces) else {
+        return Response::problem(404, "there is nothing at this path").into();
+    };
+    if let Some(methods) = endpoint.methods.filter(|methods| !methods.contains(&request.method.as_str())) {
+        let allowed = methods.join(", ");
+        return Response::problem(405, format!("this path answers {allowed}")).header("allow", &allowed).into();
+    }
+    let Some(name) = table::room_name(name) else {
+        let detail = "the name of a room is 1 to 128 bytes of UTF-8 without control characters or /";
+        return Response::problem(400, detail).into();
+    };
+    if request.user.is_none() {
+        return Response::problem(401, "this needs a valid identity").header("www-authenticate", "Bearer").into();
+    }
+    let request = Request { path: endpoint.path, ..request };
+    let to = |request| Destination { namespace: namespace.into(), name, request };
+    match endpoint.how {
+        How::Connect => Decision::Connect(to(listening::to_nothing(request))),
+        How::Listen => Decision::Connect(to(listening::to_events(request))),
+        How::Request => Decision::Request(to(request)),
     }
 }
 
@@ -59,8 +65,12 @@ mod tests {
         }
     }
 
+    fn routed(request: Request) -> Decision {
+        route(request, &["BIG_POLLS".into(), "PRESENCE".into(), "ROOMS".into()])
+    }
+
     fn answer(request: Request) -> Response {
-        match Routes::route(request) {
+        match routed(request) {
             Decision::Respond(response) => response,
             other => panic!("not answered by the router: {other:?}"),
         }
@@ -68,7 +78,7 @@ mod tests {
 
     /// How, which room, and the path the room sees.
     fn destination(method: &str, path: &str) -> (How, String, String, String) {
-        let (how, to) = match Routes::route(request(method, path)) {
+        let (how, to) = match routed(request(method, path)) {
             Decision::Connect(to) if to.request.header("accept") == Some("text/event-stream") => (How::Listen, to),
             Decision::Connect(to) => (How::Connect, to),
             Decision::Request(to) => (How::Request, to),
@@ -100,6 +110,34 @@ mod tests {
         ] {
             let expected = (how, namespace.into(), name.into(), seen.into());
             assert_eq!(destination(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn any_other_path_behind_a_name_is_the_rooms() {
+        use How::{Connect, Listen, Request};
+        for (method, path, how, namespace, name, seen) in [
+            ("GET", "/big-polls/lunch", Request, "BIG_POLLS", "lunch", "/"),
+            ("PUT", "/big-polls/lunch/", Request, "BIG_POLLS", "lunch", "/"),
+            ("DELETE", "/big-polls/lunch/votes/%2F//7", Request, "BIG_POLLS", "lunch", "/votes/%2F//7"),
+            ("GET", "/big-polls/lunch/ws", Connect, "BIG_POLLS", "lunch", "/ws"),
+            ("GET", "/big-polls/lunch/events", Listen, "BIG_POLLS", "lunch", "/events"),
+            ("POST", "/big-polls/lunch/ws/more", Request, "BIG_POLLS", "lunch", "/ws/more"),
+            ("POST", "/big-polls/lunch/%77s", Request, "BIG_POLLS", "lunch", "/%77s"),
+            ("PUT", "/big-polls/ws", Request, "BIG_POLLS", "ws", "/"),
+            ("PUT", "/rooms/lobby/topic", Request, "ROOMS", "lobby", "/topic"),
+            ("GET", "/presence/team", Request, "PRESENCE", "team", "/"),
+        ] {
+            let expected = (how, namespace.into(), name.into(), seen.into());
+            assert_eq!(destination(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_configured_has_no_route() {
+        for path in ["/rooms/lobby/ws", "/presence/ws", "/presence/team/list"] {
+            let decided = route(request("GET", path), &["POLLS".into()]);
+            assert!(matches!(decided, Decision::Respond(Response { status: 404, .. })), "{path}: {decided:?}");
         }
     }
 
@@ -166,20 +204,14 @@ mod tests {
             "",
             "rooms/lobby/ws",
             "/rooms",
-            "/rooms/lobby",
-            "/rooms/lobby/",
-            "/rooms/lobby/ws/",
-            "/rooms/a/b/ws",
-            "/rooms/lobby/list",
-            "/rooms/lobby/%77s",
             "/ROOMS/lobby/ws",
+            "/%72ooms/lobby/ws",
             "/presence",
-            "/presence/",
-            "/presence/%77s",
-            "/presence/messages",
-            "/presence/team/messages",
-            "/presence/a/b/ws",
             "//rooms/lobby/ws",
+            "/big-polls",
+            "/big_polls/x",
+            "/BIG_POLLS/x",
+            "/polls/x/ws",
             "/other/%FF",
         ] {
             assert_eq!(status("GET", path), 404, "{path}");
@@ -193,6 +225,7 @@ mod tests {
             ("POST", "/rooms/lobby/events", "GET"),
             ("DELETE", "/rooms/lobby/messages", "GET, POST"),
             ("HEAD", "/presence/list", "GET"),
+            ("PUT", "/big-polls/lunch/ws", "GET"),
             ("GET", "/presence/update", "POST"),
             ("PUT", "/presence/team/update", "POST"),
             ("get", "/presence/team/ws", "GET"),
@@ -235,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_room_sees_the_request_as_it_came_but_for_its_path() {
-        let Decision::Request(to) = Routes::route(request("POST", "/rooms/lobby/messages")) else { panic!() };
+        let Decision::Request(to) = routed(request("POST", "/rooms/lobby/messages")) else { panic!() };
         let came = Request { path: "/messages".into(), ..request("POST", "/rooms/lobby/messages") };
         assert_eq!(format!("{:?}", to.request), format!("{came:?}"));
     }

@@ -33,6 +33,9 @@ pub(super) const RANDOM_BYTES: u64 = 1 << 20;
 /// millions of tiny ones do not use up the host's memory.
 pub(super) const RECORD_BYTES: usize = 64;
 
+/// What an output costs beside its bytes, so that a flood of empty ones ends too.
+pub(super) const OUTPUT_BYTES: usize = 64;
+
 /// Timers that one turn may set and cancel, whatever is left of them in the end.
 pub(super) const TIMERS_CHANGED: usize = 10 * config::TIMERS;
 

@@ -11,6 +11,7 @@ mod bindings;
 mod code;
 mod contract;
 mod convert;
+mod declared;
 mod failure;
 mod imports;
 mod instance;
@@ -31,6 +32,7 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
 use crate::config::{COMPONENT_BYTES, Limits};
+use crate::model::Declared;
 
 pub use code::CodeCache;
 pub use contract::CONTRACT;
@@ -82,6 +84,7 @@ pub struct RoomKind {
     /// Interfaces it imports, for the operator to see what it can do.
     imports: Arc<[String]>,
     connected: bool,
+    declared: Option<Arc<Declared>>,
 }
 
 impl Engine {
@@ -123,6 +126,7 @@ impl Engine {
             epochs: self.epochs.clone(),
             imports,
             connected,
+            declared: declared::read(wasm).map(Arc::new),
         })
     }
 
@@ -131,7 +135,8 @@ impl Engine {
         let component = self.compile(name, wasm)?;
         let pre = self.warm.link(name, &component, false)?;
         let imports = self.warm.imports(&component);
-        let router = RouterKind::new(pre, self.limits.clone(), self.epochs.clone(), imports);
+        let declared = declared::read(wasm).unwrap_or_default();
+        let router = RouterKind::new(pre, self.limits.clone(), self.epochs.clone(), imports, declared);
         router.map_err(|error| LoadError::contract(name, error))
     }
 
@@ -206,6 +211,11 @@ impl RoomKind {
     /// The interfaces it imports: all that it can learn and do.
     pub fn imports(&self) -> &[String] {
         &self.imports
+    }
+
+    /// What it declares about its configuration; absent where it declares nothing.
+    pub fn declared(&self) -> Option<&Declared> {
+        self.declared.as_deref()
     }
 
     /// Whether it imports a way out: other rooms, or servers. One that does not has none.

@@ -1,5 +1,6 @@
 //! A router: from a request to a room, each in an instance of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wasmtime::component::InstancePre;
@@ -13,7 +14,7 @@ use super::state::Host;
 use super::watch::{Epochs, watched};
 use super::{Lane, convert};
 use crate::config::Limits;
-use crate::model::{Request, Response};
+use crate::model::{Declared, Request, Response};
 
 /// A component that can be a router, compiled and linked. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct RouterKind {
     epochs: Epochs,
     lines: Arc<Lines>,
     imports: Arc<[String]>,
+    config: Arc<BTreeMap<String, String>>,
+    declared: Arc<Declared>,
 }
 
 /// Where a request goes.
@@ -56,9 +59,33 @@ impl RouterKind {
         limits: Arc<Limits>,
         epochs: Epochs,
         imports: Arc<[String]>,
+        declared: Declared,
     ) -> wasmtime::Result<Self> {
         let lines = Arc::new(Lines::new(limits.log_lines_per_second));
-        Ok(RouterKind { pre: RouterComponentPre::new(pre)?, limits, epochs, lines, imports })
+        let config = Arc::default();
+        Ok(RouterKind {
+            pre: RouterComponentPre::new(pre)?,
+            limits,
+            epochs,
+            lines,
+            imports,
+            config,
+            declared: Arc::new(declared),
+        })
+    }
+
+    /// What it declares, such as the namespaces that it names.
+    pub fn declared(&self) -> &Declared {
+        &self.declared
+    }
+
+    /// Tell it which namespaces there are: its `config` has them under `namespaces`, in the order of their names, with
+    /// commas between them.
+    pub fn with_namespaces<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut names = names.into_iter().collect::<Vec<_>>();
+        names.sort_unstable();
+        self.config = Arc::new([("namespaces".to_owned(), names.join(","))].into());
+        self
     }
 
     /// The interfaces it imports: all that it can learn and do.
@@ -75,6 +102,7 @@ impl RouterKind {
     async fn call(&self, request: Request, moment: Moment) -> Result<Decision, TurnFailure> {
         let mut store = new_store(self.pre.engine(), &self.limits, &self.epochs, &self.lines);
         store.data_mut().begin(moment, None);
+        store.data_mut().config = self.config.clone();
         let watch = store.data().meter.watch.clone();
         let routed = async {
             let instance = self.pre.instantiate_async(&mut store).await?;

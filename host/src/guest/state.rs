@@ -11,7 +11,7 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::bindings::room::dormouse::room::context::WakeReason;
 use super::instance::Moment;
-use super::limits::Meter;
+use super::limits::{Meter, OUTPUT_BYTES};
 use super::lines::Lines;
 use super::outside::{Calls, Outside, Reach};
 use super::wasi::Wasi;
@@ -64,6 +64,8 @@ pub(super) struct Host {
     pub(super) moment: Moment,
     /// Present while a turn of a room runs; a router has none.
     pub(super) lent: Option<Box<Lent>>,
+    /// Configuration values of a router, to which nothing is lent.
+    pub(super) config: Arc<BTreeMap<String, String>>,
     pub(super) changes: Changes,
     pub(super) woken_by: WakeReason,
     rng: Option<StdRng>,
@@ -99,6 +101,7 @@ impl Host {
             limits,
             moment: Moment::default(),
             lent: None,
+            config: Arc::default(),
             changes: Changes::default(),
             woken_by: WakeReason::Request,
             rng: None,
@@ -157,8 +160,7 @@ impl Host {
 
     /// Count what a turn says; a trap above the limit, which protects the host's memory.
     pub(super) fn count_output(&mut self, bytes: usize) -> wasmtime::Result<()> {
-        // Each output costs a little whatever its size, so that a flood of empty ones ends too.
-        self.changes.output_bytes += bytes + 64;
+        self.changes.output_bytes += bytes + OUTPUT_BYTES;
         if self.changes.output_bytes > self.limits.turn_output_bytes {
             bail!("the turn said more than {} B", self.limits.turn_output_bytes);
         }

@@ -57,6 +57,7 @@ pub struct TestRoom {
     address: Address,
     incarnation: u64,
     config: BTreeMap<String, String>,
+    message_out_bytes: usize,
     instance: Option<Box<Instance>>,
     forgetful: bool,
     fault: Option<Fault>,
@@ -107,6 +108,7 @@ impl TestRoom {
             address: Address::new("TEST", "room").expect("these are good names"),
             incarnation: 1,
             config: BTreeMap::new(),
+            message_out_bytes: dormouse::config::MESSAGE_BYTES,
             instance: None,
             forgetful: false,
             fault: None,
@@ -128,6 +130,12 @@ impl TestRoom {
     /// Give it a configuration value.
     pub fn config(mut self, key: &str, value: &str) -> Self {
         self.config.insert(key.into(), value.into());
+        self
+    }
+
+    /// Let it send no longer messages than this, in bytes, as an operator does with `message_out_bytes`.
+    pub fn message_out_bytes(mut self, bytes: usize) -> Self {
+        self.message_out_bytes = bytes;
         self
     }
 
@@ -323,6 +331,13 @@ impl TestRoom {
         self.incarnation
     }
 
+    /// Set the clock, in Unix milliseconds, as a host finds it after a restart: also back. No timer fires by that; those
+    /// that are due fire when time [passes](Self::advance).
+    pub fn set_clock(&mut self, now: u64) {
+        self.now = now;
+        self.hibernate();
+    }
+
     /// The time, in Unix milliseconds.
     pub fn now(&self) -> u64 {
         self.now
@@ -384,7 +399,7 @@ impl TestRoom {
             sockets: std::mem::take(&mut self.sockets),
             timers: std::mem::take(&mut self.timers),
             storage: self.storage.clone(),
-            message_out_bytes: dormouse::config::MESSAGE_BYTES,
+            message_out_bytes: self.message_out_bytes,
             outside: Some(self.world.clone()),
             commits_before: 0,
             posts_waiting: self.posted.len(),

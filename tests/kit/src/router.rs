@@ -23,6 +23,11 @@ impl TestRouter {
         }
     }
 
+    /// Tell it which namespaces there are, as a host does with those of its configuration.
+    pub fn with_namespaces<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        TestRouter { kind: self.kind.with_namespaces(names), ..self }
+    }
+
     /// The interfaces it imports: all that it can learn and do.
     pub fn imports(&self) -> &[String] {
         self.kind.imports()

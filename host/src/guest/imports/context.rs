@@ -28,7 +28,8 @@ impl context::Host for Host {
     }
 
     fn config(&mut self, key: String) -> wasmtime::Result<Option<String>> {
-        Ok(self.lent.as_ref().and_then(|lent| lent.config.get(&key).cloned()))
+        let config = self.lent.as_ref().map_or(&self.config, |lent| &lent.config);
+        Ok(config.get(&key).cloned())
     }
 
     fn random(&mut self) -> wasmtime::Result<u64> {

@@ -4,8 +4,11 @@ use std::env;
 
 use super::room::context::{Guest, Level, WakeReason};
 use super::visits::WOKEN_BY;
-use super::{Disk, visit};
+use super::{Disk, is_visiting, visit};
 use crate::visit::unix_millis;
+
+/// What the router, which is asked before any room is visited, is told of its configuration.
+const NAMESPACES: &str = "PRESENCE,ROOMS";
 
 impl Guest for Disk {
     fn namespace() -> String {
@@ -30,6 +33,9 @@ impl Guest for Disk {
 
     /// From the environment: `--env ROOMS_keep_messages=100`.
     fn config(key: String) -> Option<String> {
+        if !is_visiting() {
+            return (key == "namespaces").then(|| NAMESPACES.to_owned());
+        }
         env::var(format!("{}_{key}", Self::namespace())).ok()
     }
 

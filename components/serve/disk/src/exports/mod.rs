@@ -46,6 +46,10 @@ fn visit<T>(look: impl FnOnce(&mut Visit) -> T) -> T {
     VISIT.with_borrow_mut(|visit| look(visit.as_mut().expect("the front enters a room before it calls it")))
 }
 
+fn is_visiting() -> bool {
+    VISIT.with_borrow(Option::is_some)
+}
+
 /// What the front is told of a trouble; the details are for who runs `wasmtime serve`.
 fn told(trouble: Trouble) -> serve::visits::Trouble {
     let (path, what) = match trouble {

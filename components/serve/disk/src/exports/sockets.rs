@@ -111,6 +111,10 @@ impl Guest for Disk {
         say(message, |visit| matching(visit, &filter))
     }
 
+    fn max_message_bytes() -> u32 {
+        MESSAGE_BYTES as u32
+    }
+
     /// Readers say nothing, so there is nothing to answer.
     fn set_auto_response(_: String, _: String) -> Result<(), SocketError> {
         Ok(())
