@@ -20,6 +20,7 @@ dormouse_test::kept_and_forgetful! { CHAT_ROOM;
     a_client_may_have_missed_five_hundred_messages_and_not_one_more,
     a_client_that_has_seen_what_this_room_never_said_starts_over,
     a_client_whose_gap_is_kept_no_longer_starts_over,
+    a_client_of_another_incarnation_starts_over,
     a_client_that_comes_back_is_announced_like_any_other,
     what_it_has_seen_must_be_a_number,
 
@@ -36,6 +37,7 @@ dormouse_test::kept_and_forgetful! { CHAT_ROOM;
     content_is_kept_as_it_was_sent,
     content_is_cut_to_two_thousand_utf16_units,
     content_is_never_cut_inside_a_surrogate_pair,
+    half_a_surrogate_pair_is_kept_as_the_replacement_character,
 
     what_is_wrong_is_told_to_the_sender_alone,
     an_error_names_the_message_it_is_about,
@@ -46,10 +48,14 @@ dormouse_test::kept_and_forgetful! { CHAT_ROOM;
     a_client_id_is_no_idempotency_key,
     what_was_sent_is_known_after_a_restart,
     what_was_sent_long_ago_takes_no_space,
+    a_retry_is_known_when_the_clock_stepped_back,
+    what_was_sent_while_the_clock_was_ahead_is_forgotten_in_time,
 
     a_posted_message_reaches_every_socket,
     one_who_posts_does_not_join,
     a_post_with_the_same_idempotency_key_is_stored_once,
+    an_idempotency_key_is_not_used_for_other_content,
+    a_post_with_both_names_is_stored_once_under_either,
     an_idempotency_key_is_known_for_ten_minutes_and_no_longer,
     a_post_that_says_nothing_is_refused,
     the_last_hundred_messages_are_listed_oldest_first,
@@ -70,6 +76,9 @@ dormouse_test::kept_and_forgetful! { CHAT_ROOM;
     a_message_sent_again_is_answered_even_if_it_is_kept_no_longer,
     numbers_go_on_where_the_history_was_trimmed,
     the_largest_history_fits_into_one_frame,
+    a_page_is_bounded_in_bytes_and_the_whole_can_be_read_all_the_same,
+    a_newcomer_gets_in_however_little_the_room_may_send,
+    a_message_that_nobody_could_be_sent_is_refused_and_not_stored,
 
     a_ping_is_answered_without_the_room,
     a_room_that_woke_knows_who_speaks,
@@ -95,9 +104,16 @@ fn named_message(content: &str, client_id: &str) -> String {
 /// A client joins, and hears the history and nothing else.
 fn enter(room: &mut TestRoom, name: &str, query: &str) -> (TestClient, Value) {
     let client = room.connect(name, query).expect("a chat room lets everybody in");
-    let [history] = client.hears().try_into().expect("who joins hears one frame");
+    let [mut history] = client.hears().try_into().expect("who joins hears one frame");
     assert_eq!(history["type"], "history");
+    let incarnation = history.as_object_mut().and_then(|history| history.remove("incarnation"));
+    assert_eq!(incarnation, Some(json!(room_incarnation(room))));
     (client, history)
+}
+
+/// The name of the room's numbering, as clients are told it.
+fn room_incarnation(room: &TestRoom) -> String {
+    format!("{:016x}", room.incarnation())
 }
 
 /// Clients of these names join, and have heard what there was to hear.
@@ -196,6 +212,27 @@ fn a_client_whose_gap_is_kept_no_longer_starts_over(room: TestRoom) {
     for (since, resumed) in [(5, true), (4, false), (0, false)] {
         let (_, history) = enter(&mut room, "ana", &format!("since={since}"));
         assert_eq!((seqs(&history), &history["resumed"]), (vec![6, 7, 8, 9, 10], &json!(resumed)), "{since}");
+    }
+}
+
+fn a_client_of_another_incarnation_starts_over(mut room: TestRoom) {
+    fill(&mut room, 3);
+    let (backup, before) = (room.backup(), room_incarnation(&room));
+    fill(&mut room, 2);
+    room.restore(&backup);
+    fill(&mut room, 8);
+    let now = room_incarnation(&room);
+    assert_ne!(before, now);
+    for (query, expected, resumed) in [
+        (format!("since=5&incarnation={before}"), 1..=11, json!(false)),
+        (format!("incarnation={before}&since=0"), 1..=11, json!(false)),
+        ("since=5&incarnation=".into(), 1..=11, json!(false)),
+        (format!("since=5&incarnation={now}"), 6..=11, json!(true)),
+        ("since=5".into(), 6..=11, json!(true)),
+        (format!("incarnation={before}"), 1..=11, Value::Null),
+    ] {
+        let (_, history) = enter(&mut room, "ana", &query);
+        assert_eq!((seqs(&history), &history["resumed"]), (Vec::from_iter(expected), &resumed), "{query}");
     }
 }
 
@@ -357,6 +394,26 @@ fn content_is_never_cut_inside_a_surrogate_pair(mut room: TestRoom) {
     assert_eq!(say(&mut room, &ana, &message(&format!("{fitting}b")))["content"], fitting);
 }
 
+fn half_a_surrogate_pair_is_kept_as_the_replacement_character(mut room: TestRoom) {
+    let [ana] = gather(&mut room, ["ana"]);
+    for (sent, kept) in [
+        (r"cut \ud83d", "cut \u{fffd}"),
+        (r"\udc2d\ud83d\udc2d", "\u{fffd}🐭"),
+        (r"\\ud83d", r"\ud83d"),
+        (r"\ud83d\n\u00e9", "\u{fffd}\né"),
+    ] {
+        let text = format!(r#"{{"type":"message","content":"{sent}","clientId":"{sent}"}}"#);
+        let said = say(&mut room, &ana, &text);
+        assert_eq!((&said["content"], &said["clientId"]), (&json!(kept), &json!(kept)), "{sent}");
+        assert_eq!(say(&mut room, &ana, &text), said, "a retry is known");
+        let posted = body(&room.post("ana", "/messages", &[], &format!(r#"{{"content":"{sent}"}}"#)));
+        assert_eq!(posted["message"]["content"], kept, "{sent}");
+        heard_message(&ana);
+    }
+    let said = say(&mut room, &ana, r#"{"type":"message","content":"hi","\ud83d":"\ud83d"}"#);
+    assert_eq!(said["content"], "hi");
+}
+
 fn what_is_wrong_is_told_to_the_sender_alone(mut room: TestRoom) {
     let [ana, tab, bo] = gather(&mut room, ["ana", "ana", "bo"]);
     let with = |client_id: &str| format!(r#"{{"type":"message","content":"hi","clientId":{client_id}}}"#);
@@ -368,7 +425,7 @@ fn what_is_wrong_is_told_to_the_sender_alone(mut room: TestRoom) {
         ("\"message\"", "bad_json"),
         (r#"["message","hi"]"#, "bad_json"),
         (r#"{"type":"message","content":"hi""#, "bad_json"),
-        (r#"{"type":"message","content":"half a pair: \ud83d"}"#, "bad_json"),
+        (r#"{"type":"message","content":"no escape: \ud83"}"#, "bad_json"),
         (&"[".repeat(10_000), "bad_json"),
         (&r#"{"type":"#.repeat(10_000), "bad_json"),
         ("{}", "bad_message"),
@@ -416,12 +473,30 @@ fn an_error_names_the_message_it_is_about(mut room: TestRoom) {
         (r#"{"type":"message","clientId":"c1","content":""}"#, "empty_content"),
         (r#"{"type":"message","clientId":"c1","content":7}"#, "bad_message"),
         (r#"{"clientId":"c1","type":"message"}"#, "bad_message"),
+        (r#"{"clientId":"c1","type":"typo"}"#, "unknown_type"),
+        (r#"{"clientId":"c1","content":"hi"}"#, "bad_message"),
+        (r#"{"type":"message","content":"a","content":"b","clientId":"c1"}"#, "bad_message"),
+        (r#"{"type":"message","clientId":"c1","content":"cut o"#, "bad_json"),
+        (r#"{"type":"message","content":"\x","clientId":"c1"}"#, "bad_json"),
     ] {
         room.say(&ana, text);
         let [error] = ana.hears().try_into().expect("one frame");
         let expected = json!({ "type": "error", "code": code, "message": error["message"], "clientId": "c1" });
         assert_eq!(error, expected, "{text}");
+        if code != "unknown_type" && text.contains("type") {
+            let body = text.replace(r#""content":"hi""#, r#""content":" ""#);
+            let refused = room.post("ana", "/messages", &[], &body);
+            assert_eq!(problem(&refused), 400, "{body}");
+            assert_eq!(refused_client_id(&refused), "c1", "{body}");
+        }
     }
+    room.try_say(&ana, Message::Binary(named_message("hi", "c1").into())).unwrap();
+    assert_eq!(ana.hears()[0]["clientId"], "c1");
+}
+
+/// The `clientId` in the problem that a request was answered with.
+fn refused_client_id(refused: &dormouse_test::Response) -> Value {
+    serde_json::from_slice::<Value>(&refused.body).expect("a problem is JSON")["clientId"].clone()
 }
 
 fn a_message_sent_again_is_stored_once_and_told_to_its_sender_alone(mut room: TestRoom) {
@@ -503,6 +578,45 @@ fn what_was_sent_long_ago_takes_no_space(mut room: TestRoom) {
     assert_eq!(room.storage().len(), 50 + 20 + 20, "70 messages, and what is needed to know 20 of them again");
 }
 
+fn a_retry_is_known_when_the_clock_stepped_back(mut room: TestRoom) {
+    // Four seconds over the edge of a drawer, ten minutes, hours, and once more.
+    for back in [4_000, KNOWN_MS, 2 * KNOWN_MS, 7_200_000] {
+        room.advance(millis(100 * KNOWN_MS - room.now() % KNOWN_MS + 2_000));
+        let [ana] = gather(&mut room, ["ana"]);
+        let first = say(&mut room, &ana, &named_message("hello", "c1"));
+        let posted = post_as(&mut room, "ana", "k1");
+        for _ in 0..2 {
+            room.restart();
+            room.set_clock(room.now() - back);
+            let [ana] = gather(&mut room, ["ana"]);
+            assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), first, "{back}");
+            assert_eq!(post_as(&mut room, "ana", "k1"), posted, "{back}");
+        }
+        room.restart();
+    }
+}
+
+fn what_was_sent_while_the_clock_was_ahead_is_forgotten_in_time(mut room: TestRoom) {
+    for count in 0..10 {
+        let key = format!("ahead {count}");
+        post_as(&mut room, "ana", &key);
+    }
+    room.restart();
+    room.set_clock(room.now() - 7_200_000);
+    for count in 0..10 {
+        let key = format!("now {count}");
+        post_as(&mut room, "ana", &key);
+    }
+    assert_eq!(post_as(&mut room, "ana", "ahead 0")["message"]["seq"], 1);
+    room.advance(millis(2 * KNOWN_MS));
+    for count in 0..10 {
+        let key = format!("later {count}");
+        post_as(&mut room, "ana", &key);
+    }
+    assert_eq!(room.storage().len(), 30 + 10, "30 messages, and what is needed to know 10 of them again");
+    assert_eq!(post_as(&mut room, "ana", "ahead 0")["message"]["seq"], 31);
+}
+
 /// Post with an `Idempotency-Key`.
 fn post_as(room: &mut TestRoom, name: &str, key: &str) -> Value {
     let posted = json!({ "content": "hello" }).to_string();
@@ -540,12 +654,53 @@ fn a_post_with_the_same_idempotency_key_is_stored_once(mut room: TestRoom) {
 
     room.advance(millis(5_000));
     assert_eq!(post_as(&mut room, "ana", "k1"), first);
-    let other_words = room.post("ana", "/messages", &[("idempotency-key", "k1")], r#"{"content":"other words"}"#);
-    assert_eq!(body(&other_words), first);
     none_hears([&ana, &bo]);
 
     assert_eq!(post_as(&mut room, "ana", "k2")["message"]["seq"], 2);
     assert_eq!(post_as(&mut room, "bo", "k1")["message"]["seq"], 3);
+}
+
+fn an_idempotency_key_is_not_used_for_other_content(mut room: TestRoom) {
+    let [ana] = gather(&mut room, ["ana"]);
+    let first = post_as(&mut room, "ana", "k1");
+    let stored = room.storage();
+    hush([&ana]);
+    for other in [r#"{"content":"other words","clientId":"c1"}"#, r#"{"content":"hello ","clientId":"c1"}"#] {
+        let refused = room.post("ana", "/messages", &[("idempotency-key", "k1")], other);
+        assert_eq!(problem(&refused), 422, "{other}");
+        assert_eq!(refused_client_id(&refused), "c1");
+    }
+    none_hears([&ana]);
+    assert_eq!(room.storage(), stored);
+    assert_eq!(post_as(&mut room, "ana", "k1"), first);
+
+    // The content counts as it is kept, so what is cut off does not count.
+    let long = |tail: &str| json!({ "content": "a".repeat(2_000) + tail }).to_string();
+    let first = body(&room.post("ana", "/messages", &[("idempotency-key", "k2")], &long("b")));
+    assert_eq!(body(&room.post("ana", "/messages", &[("idempotency-key", "k2")], &long("c"))), first);
+}
+
+fn a_post_with_both_names_is_stored_once_under_either(mut room: TestRoom) {
+    fn both(room: &mut TestRoom, key: Option<&str>, client_id: Option<&str>) -> Value {
+        let headers = key.map(|key| ("idempotency-key", key)).into_iter().collect::<Vec<_>>();
+        let posted = json!({ "content": "hello", "clientId": client_id });
+        let posted = if client_id.is_some() { posted } else { json!({ "content": "hello" }) };
+        body(&room.post("ana", "/messages", &headers, &posted.to_string()))
+    }
+    let [ana] = gather(&mut room, ["ana"]);
+    let first = both(&mut room, Some("k1"), Some("c1"));
+    assert_eq!(first["message"]["clientId"], "c1");
+    hush([&ana]);
+    for (key, client_id) in [(Some("k1"), Some("c1")), (Some("k1"), None), (None, Some("c1")), (Some("k2"), Some("c1"))]
+    {
+        assert_eq!(both(&mut room, key, client_id), first, "{key:?} {client_id:?}");
+    }
+    assert_eq!(both(&mut room, Some("k2"), None), first, "it was the name of a retry");
+    assert_eq!(both(&mut room, Some("k1"), Some("c2")), first);
+    assert_eq!(both(&mut room, None, Some("c2")), first);
+    room.say(&ana, &named_message("hello", "c1"));
+    assert_eq!(heard_message(&ana), first["message"]);
+    assert_eq!(seqs(&list(&mut room, "")), [1]);
 }
 
 fn an_idempotency_key_is_known_for_ten_minutes_and_no_longer(mut room: TestRoom) {
@@ -810,7 +965,82 @@ fn the_largest_history_fits_into_one_frame(mut room: TestRoom) {
         assert_eq!(history.get("resumed").and_then(Value::as_bool), resumed, "{query}");
         assert_eq!(history["messages"][0]["content"], content);
     }
-    assert_eq!(seqs(&list(&mut room, "limit=500")), Vec::from_iter(1..=100));
+}
+
+/// A room that holds as many of the longest messages.
+fn fill_with_the_longest(room: &mut TestRoom, count: u64) {
+    let content = json!({ "content": "\u{1}".repeat(2_000) }).to_string();
+    for _ in 0..count {
+        body(&room.post("ana", "/messages", &[], &content));
+    }
+}
+
+fn a_page_is_bounded_in_bytes_and_the_whole_can_be_read_all_the_same(mut room: TestRoom) {
+    fill_with_the_longest(&mut room, 200);
+    for query in ["", "limit=500", "limit=500&after=0", "limit=500&before=201"] {
+        let answer = room.get("bo", "/messages", query);
+        assert!((512 << 10..1 << 20).contains(&answer.body.len()), "{query}: {} B", answer.body.len());
+        let page = body(&answer);
+        assert_eq!(page.get("hasMore"), (!query.is_empty()).then_some(&json!(true)), "{query}");
+        let found = seqs(&page);
+        let expected = if query.contains("after") { (1, found.len() as u64) } else { (201 - found.len() as u64, 200) };
+        assert_eq!((found[0], found[found.len() - 1]), expected, "those nearest to where the page begins: {query}");
+    }
+    let (mut read, mut more) = (Vec::new(), true);
+    while more {
+        let page = list(&mut room, &format!("limit=500&after={}", read.last().unwrap_or(&0)));
+        read.extend(seqs(&page));
+        more = page["hasMore"].as_bool().expect("a page tells whether there is more");
+    }
+    assert_eq!(read, Vec::from_iter(1..=200));
+    let (mut read, mut more) = (Vec::new(), true);
+    while more {
+        let page = list(&mut room, &format!("limit=500&before={}", read.first().unwrap_or(&u64::MAX)));
+        read.splice(..0, seqs(&page));
+        more = page["hasMore"].as_bool().expect("a page tells whether there is more");
+    }
+    assert_eq!(read, Vec::from_iter(1..=200));
+}
+
+fn a_newcomer_gets_in_however_little_the_room_may_send(mut room: TestRoom) {
+    fill_with_the_longest(&mut room, 60);
+    for most in [4_096, 20_000, 100_000, 500_000, 1 << 20] {
+        room.restart();
+        room = room.message_out_bytes(most);
+        for (query, resumed) in [("", None), ("since=10", Some(most > 900_000)), ("since=59", Some(most > 15_000))] {
+            let client = room.connect("bo", query).unwrap();
+            let [Message::Text(frame)] = &client.hears_raw()[..] else { panic!("not one frame of text") };
+            assert!(frame.len() <= most, "{most}: {} B", frame.len());
+            let history: Value = serde_json::from_str(frame).unwrap();
+            assert_eq!(history.get("resumed").and_then(Value::as_bool), resumed, "{most} {query}");
+            let shown = seqs(&history);
+            assert!(shown.is_empty() || shown.ends_with(&[60]), "the newest are shown: {shown:?}");
+            assert!(most < 20_000 || !shown.is_empty());
+        }
+    }
+}
+
+fn a_message_that_nobody_could_be_sent_is_refused_and_not_stored(room: TestRoom) {
+    let mut room = room.message_out_bytes(4_096);
+    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let long = "\u{1}".repeat(1_000);
+    room.say(&ana, &named_message(&long, "c1"));
+    let [error] = ana.hears().try_into().expect("one frame");
+    assert_eq!((&error["code"], &error["clientId"]), (&json!("too_long"), &json!("c1")));
+    assert_eq!(problem(&room.post("ana", "/messages", &[], &json!({ "content": long }).to_string())), 413);
+    assert!(bo.hears().is_empty() && room.storage().is_empty());
+    say(&mut room, &ana, &named_message("short", "c1"));
+    // One that was stored while more could be sent is not sent again.
+    heard_message(&bo);
+    room.restart();
+    let mut room = room.message_out_bytes(1 << 20);
+    let [ana] = gather(&mut room, ["ana"]);
+    say(&mut room, &ana, &named_message(&long, "c2"));
+    room.restart();
+    let mut room = room.message_out_bytes(4_096);
+    let [ana] = gather(&mut room, ["ana"]);
+    room.say(&ana, &named_message(&long, "c2"));
+    assert_eq!(ana.hears()[0]["code"], "too_long");
 }
 
 fn a_ping_is_answered_without_the_room(mut room: TestRoom) {

@@ -10,6 +10,11 @@ fn path(path: &str, name: &str) -> String {
     format!("{BASE}{path}?token=id-{name}:{name}")
 }
 
+/// The number in the id of an event; behind a dot it says the incarnation that the history told.
+fn seq(event: &Event) -> Option<&str> {
+    event.id.as_deref().map(|id| id.split_once('.').expect("a chat room tells its incarnation").0)
+}
+
 #[tokio::test]
 async fn who_listens_hears_the_history_and_then_what_is_said() {
     let server = Server::start().await;
@@ -21,13 +26,13 @@ async fn who_listens_hears_the_history_and_then_what_is_said() {
     assert_eq!(bo.header("content-type"), "text/event-stream");
     assert_eq!(bo.header("cache-control"), "no-store");
     let history = bo.hears().await;
-    assert_eq!((history.json()["type"].as_str(), history.id.as_deref()), (Some("history"), Some("1")));
+    assert_eq!((history.json()["type"].as_str(), seq(&history)), (Some("history"), Some("1")));
     assert_eq!(history.json()["messages"][0]["content"], "before");
     assert_eq!(ana.hears_a("user_joined").await["userId"], "id-bo");
 
     ana.chats("after").await;
     let message = bo.hears().await;
-    assert_eq!((message.json()["message"]["content"].as_str(), message.id.as_deref()), (Some("after"), Some("2")));
+    assert_eq!((message.json()["message"]["content"].as_str(), seq(&message)), (Some("after"), Some("2")));
     ana.says(r#"{"type":"typing"}"#).await;
     let typing = bo.hears().await;
     assert_eq!((typing.json()["type"].as_str(), typing.id), (Some("typing"), None), "it has no place in the history");
@@ -43,12 +48,37 @@ async fn a_listener_that_comes_back_hears_what_it_missed_and_no_more() {
     let mut bo =
         server.listen(&path("/rooms/lobby/events", "bo"), &[("last-event-id", "2")]).await.expect("it lets us in");
     let history = bo.hears().await;
-    assert_eq!((history.json()["resumed"].as_bool(), history.id.as_deref()), (Some(true), Some("3")));
+    assert_eq!((history.json()["resumed"].as_bool(), seq(&history)), (Some(true), Some("3")));
     assert_eq!(history.json()["messages"].as_array().map(Vec::len), Some(1));
     let nothing_new = path("/rooms/lobby/events", "cy") + "&since=3";
     let mut cy = server.listen(&nothing_new, &[]).await.expect("it lets us in");
     let history = cy.hears().await;
     assert_eq!((history.json()["resumed"].as_bool(), history.id), (Some(true), None));
+}
+
+#[tokio::test]
+async fn a_listener_that_knows_another_incarnation_starts_over() {
+    let server = Server::start().await;
+    for content in ["one", "two", "three"] {
+        let body = json!({ "content": content }).to_string();
+        assert_eq!(server.api(Method::POST, "/rooms/lobby/messages", "ana", &body).await.status, 200);
+    }
+    let mut bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    let history = bo.hears().await;
+    let incarnation = history.json()["incarnation"].as_str().expect("a string").to_owned();
+    assert_eq!(history.id, Some(format!("3.{incarnation}")));
+    for (id, resumed, messages) in
+        [(format!("2.{incarnation}"), true, 1), ("2.0f".into(), false, 3), ("2".into(), true, 1)]
+    {
+        let mut bo =
+            server.listen(&path("/rooms/lobby/events", "bo"), &[("last-event-id", &id)]).await.expect("let in");
+        let history = bo.hears().await.json();
+        assert_eq!(
+            (history["resumed"].as_bool(), history["messages"].as_array().map(Vec::len)),
+            (Some(resumed), Some(messages)),
+            "{id}"
+        );
+    }
 }
 
 #[tokio::test]

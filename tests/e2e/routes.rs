@@ -1,7 +1,10 @@
 //! Every row of the routes, over HTTP as a client that knows only the protocol sees it.
 
+use std::sync::Arc;
+
 use hyper::{Method, StatusCode};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::harness::{BASE, Server};
 
@@ -92,6 +95,58 @@ async fn what_is_not_there_is_told_apart() {
     assert_eq!(answer.header("upgrade"), "websocket");
     for name in ["a%00b", "a%2Fb", "%ff", "%zz", &"x".repeat(129)] {
         server.api(Method::GET, &format!("/rooms/{name}/messages"), "ana", "").await.is_problem(400);
+    }
+}
+
+#[tokio::test]
+async fn every_namespace_of_the_configuration_has_a_route() {
+    let directory = Arc::new(TempDir::new().unwrap());
+    std::fs::write(directory.path().join("counter.wasm"), dormouse_bundle::COUNTER).unwrap();
+    let config = "page = false\n[namespaces.rooms]\ncomponent = \"builtin:chat-room\"\n\
+                  [namespaces.BIG_POLLS]\ncomponent = \"counter.wasm\"\n";
+    let server = Server::in_directory(directory, config).await;
+    let mut ana = server.connect(&format!("{BASE}/big-polls/lunch/ws?token=id-ana:ana"), &[]).await.unwrap();
+    assert_eq!(ana.hears().await, 0);
+    ana.says("one").await;
+    assert_eq!(ana.hears().await, 1);
+    for path in ["/big-polls/lunch", "/big-polls/lunch/", "/big-polls/lunch/any/path"] {
+        assert_eq!(server.api(Method::GET, path, "bo", "").await.json(), 1, "{path}");
+    }
+    assert_eq!(server.api(Method::DELETE, "/big-polls/dinner/votes", "bo", "").await.json(), 0);
+    // A namespace may be named in lower case; one that is not there has no route.
+    assert_eq!(server.api(Method::GET, "/rooms/lobby/messages", "bo", "").await.json(), json!({ "messages": [] }));
+    for path in ["/BIG_POLLS/lunch", "/big_polls/lunch", "/presence/list", "/presence/ws"] {
+        server.api(Method::GET, path, "bo", "").await.is_problem(404);
+    }
+}
+
+#[tokio::test]
+async fn limits_that_are_off_with_0_are_off() {
+    let server = Server::with("[limits]\nrooms = 0\nroom_bytes = 0\n").await;
+    let posted = server.api(Method::POST, "/rooms/lobby/messages", "bo", r#"{"content":"hi"}"#).await;
+    assert_eq!(posted.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_newcomer_gets_into_a_room_that_may_send_little() {
+    let limited = "[namespaces.ROOMS]\ncomponent = \"builtin:chat-room\"\nmessage_out_bytes = 4096\n\
+                   [namespaces.PRESENCE]\ncomponent = \"builtin:presence-tracker\"\nmessage_out_bytes = 4096\n";
+    for config in [limited, "[limits]\nsocket_queue_bytes = 4096\n", "[limits]\nturn_output_bytes = 8192\n"] {
+        let server = Server::with(config).await;
+        let content = json!({ "content": "x".repeat(900) }).to_string();
+        for _ in 0..20 {
+            let posted = server.api(Method::POST, "/rooms/lobby/messages", "bo", &content).await;
+            assert_eq!(posted.status, StatusCode::OK, "{config}");
+        }
+        for since in ["", "&since=1"] {
+            let path = format!("{BASE}/rooms/lobby/ws?token=id-ana:ana{since}");
+            let mut ana = server.connect(&path, &[]).await.unwrap();
+            let history = ana.hears_a("history").await;
+            let shown = history["messages"].as_array().unwrap();
+            assert!(shown.last().unwrap()["seq"].as_u64() >= Some(20), "{config}");
+            ana.chats("hello").await;
+            assert_eq!(ana.hears_content().await, "hello");
+        }
     }
 }
 

@@ -17,12 +17,13 @@ async fn a_reader_hears_the_history_first_and_then_what_is_said() {
         (&"no-store".parse().unwrap(), &"no".parse().unwrap())
     );
     let history = ana.next().await.unwrap();
-    assert_eq!((history.kind, history.id.as_deref()), (None, Some("1")));
+    let incarnation = history.data["incarnation"].as_str().unwrap().to_owned();
+    assert_eq!((history.kind, history.id), (None, Some(format!("1.{incarnation}"))));
     assert_eq!((&history.data["type"], &history.data["messages"][0]["content"]), (&json!("history"), &json!("before")));
     let body = json!({ "content": "now" }).to_string();
     let posted = wasmtime.api(Method::POST, "/rooms/lobby/messages", "bo", &body).await.json();
     let heard = ana.next().await.unwrap();
-    assert_eq!(heard.id.as_deref(), Some("2"));
+    assert_eq!(heard.id, Some(format!("2.{incarnation}")));
     assert_eq!(heard.data, json!({ "type": "message", "message": posted["message"] }));
 }
 
@@ -31,17 +32,22 @@ async fn a_reader_that_comes_back_hears_what_it_missed_and_no_more() {
     let wasmtime = Wasmtime::start().await;
     wasmtime.post("lobby", "bo", "1").await;
     let mut ana = wasmtime.read("lobby", "ana").await;
-    ana.hears_a("history").await;
+    let incarnation = ana.hears_a("history").await["incarnation"].as_str().unwrap().to_owned();
     wasmtime.post("lobby", "bo", "2").await;
     assert_eq!(ana.hears_number().await, 2);
     drop(ana);
     wasmtime.post("lobby", "bo", "3").await;
     wasmtime.post("lobby", "bo", "4").await;
-    let mut ana = wasmtime.reader("/rooms/lobby/events", "ana", &[("last-event-id", "2")]).await;
+    let other = ("last-event-id", "2.0f");
+    let mut began_anew = wasmtime.reader("/rooms/lobby/events", "ana", &[other]).await;
+    assert_eq!(began_anew.hears_a("history").await["resumed"], false);
+    drop(began_anew);
+    let last = format!("2.{incarnation}");
+    let mut ana = wasmtime.reader("/rooms/lobby/events", "ana", &[("last-event-id", &last)]).await;
     let missed = ana.next().await.unwrap();
     let numbers = missed.data["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap());
     assert_eq!((numbers.collect::<Vec<_>>(), &missed.data["resumed"]), (vec![3, 4], &json!(true)));
-    assert_eq!(missed.id.as_deref(), Some("4"));
+    assert_eq!(missed.id, Some(format!("4.{incarnation}")));
     wasmtime.post("lobby", "bo", "5").await;
     assert_eq!(ana.hears_number().await, 5);
     let mut again = wasmtime.reader("/rooms/lobby/events?since=4", "ana", &[]).await;

@@ -6,9 +6,21 @@ use serde::Serialize;
 
 use crate::line::Line;
 
-/// The most bytes of messages in one `history`. The host sends no message above 1 MiB, and lets no more than that wait
-/// for a socket: the rest is for the messages that follow at once.
-const MAX_HISTORY_BYTES: usize = 896 * 1024;
+/// The most bytes of messages in one `history`, and in one answer over HTTP, whatever may be sent: what is larger would
+/// take long to read and to send, and a client can ask for the rest page by page.
+const MAX_BYTES: usize = 896 * 1024;
+
+/// What a `history` and an answer have beside their messages.
+const AROUND_BYTES: usize = 256;
+
+/// The most bytes of messages in one `history`, where no frame may be above `max_frame`. As much as the longest frame may
+/// wait for a socket: an eighth is for the frames that follow at once.
+pub(crate) fn history_bytes(max_frame: usize) -> usize {
+    MAX_BYTES.min((max_frame - max_frame / 8).saturating_sub(AROUND_BYTES))
+}
+
+/// The most bytes of messages in one answer to GET /messages.
+pub(crate) const PAGE_BYTES: usize = MAX_BYTES;
 
 /// What happens to the people in the room.
 #[derive(Serialize)]
@@ -19,25 +31,15 @@ pub(crate) enum Frame<'a> {
     Typing { user_id: &'a str, user_name: &'a str },
 }
 
-/// The first frame of a socket. `resumed` is told to a client that said what it has seen.
-pub(crate) fn history(messages: &[Vec<u8>], resumed: Option<bool>) -> Result<String> {
-    let mut json = Vec::with_capacity(joined_len(messages) + 64);
+/// The first frame of a socket. `resumed` is told to a client that said what it has seen. `incarnation` names the
+/// numbering of the messages: it is made of hexadecimal digits.
+pub(crate) fn history(messages: &[Vec<u8>], resumed: Option<bool>, incarnation: &str) -> Result<String> {
+    let mut json = Vec::with_capacity(joined_len(messages) + 128);
     json.extend_from_slice(br#"{"type":"history","messages":"#);
     join(&mut json, messages);
     flag(&mut json, "resumed", resumed);
-    json.push(b'}');
+    json.extend_from_slice(format!(r#","incarnation":"{incarnation}"}}"#).as_bytes());
     Ok(String::from_utf8(json)?)
-}
-
-/// Whether all of these go into one `history`.
-pub(crate) fn fit_together(messages: &[Vec<u8>]) -> bool {
-    joined_len(messages) <= MAX_HISTORY_BYTES
-}
-
-/// As many of these as go into one `history`. The oldest are left out first.
-pub(crate) fn newest_that_fit(messages: &[Vec<u8>]) -> &[Vec<u8>] {
-    let mut endings = (0..messages.len()).map(|from| &messages[from..]);
-    endings.find(|ending| fit_together(ending)).unwrap_or_default()
 }
 
 /// The answer to GET /messages. `has_more` is told to a client that asked for a page.
@@ -80,10 +82,6 @@ fn flag(json: &mut Vec<u8>, name: &str, value: Option<bool>) {
 mod tests {
     use super::*;
 
-    fn of_size(bytes: usize, count: usize) -> Vec<Vec<u8>> {
-        vec![vec![b'1'; bytes]; count]
-    }
-
     #[test]
     fn the_frames_have_the_fields_of_the_protocol() {
         let json = |frame: &Frame| serde_json::to_string(frame).unwrap();
@@ -97,41 +95,34 @@ mod tests {
     }
 
     #[test]
-    fn a_client_of_the_core_protocol_is_told_the_core_alone() {
+    fn a_client_of_the_core_protocol_is_told_the_core_and_the_incarnation() {
         let stored = [b"{}".to_vec(), b"{}".to_vec()];
-        assert_eq!(history(&stored, None).unwrap(), r#"{"type":"history","messages":[{},{}]}"#);
+        let told = r#"{"type":"history","messages":[{},{}],"incarnation":"0f"}"#;
+        assert_eq!(history(&stored, None, "0f").unwrap(), told);
         assert_eq!(messages(&[], None), br#"{"messages":[]}"#);
     }
 
     #[test]
     fn a_client_that_asks_for_more_is_told_more() {
-        assert_eq!(history(&[], Some(true)).unwrap(), r#"{"type":"history","messages":[],"resumed":true}"#);
+        let told = r#"{"type":"history","messages":[],"resumed":true,"incarnation":"0f"}"#;
+        assert_eq!(history(&[], Some(true), "0f").unwrap(), told);
         assert_eq!(messages(&[b"{}".to_vec()], Some(false)), br#"{"messages":[{}],"hasMore":false}"#);
     }
 
     #[test]
-    fn a_history_that_would_be_too_large_loses_its_oldest_messages() {
-        let mut stored = of_size(100_000, 10);
-        stored[0] = vec![b'0'; 100_000];
-        assert!(!fit_together(&stored));
-        let kept = newest_that_fit(&stored);
-        assert_eq!(kept, &stored[1..]);
-        assert!(fit_together(kept));
-        assert!(history(kept, Some(false)).unwrap().len() < 1024 * 1024);
-    }
-
-    #[test]
-    fn a_small_message_is_not_kept_past_a_large_one_that_is_left_out() {
-        let mut stored = of_size(10, 3);
-        stored[1] = vec![b'1'; 2 * 1024 * 1024];
-        assert_eq!(newest_that_fit(&stored), &stored[2..]);
-        assert!(newest_that_fit(&stored[..2]).is_empty());
+    fn a_history_is_smaller_than_what_may_be_sent() {
+        for max_frame in [4_096, 10_000, 1 << 20, 16 << 20] {
+            let messages = [vec![b'1'; history_bytes(max_frame) - 1]];
+            let frame = history(&messages, Some(false), "0123456789abcdef").unwrap();
+            assert!(frame.len() < max_frame, "{} B of {max_frame}", frame.len());
+        }
+        assert_eq!((history_bytes(0), history_bytes(16 << 20)), (0, 896 * 1024));
     }
 
     #[test]
     fn fifty_of_the_longest_messages_fit() {
         // 2,000 control characters, six bytes each as JSON; names and ids of the longest, likewise.
         let longest = 2_000 * 6 + 2 * 256 * 6 + 128 * 6 + 200;
-        assert_eq!(newest_that_fit(&of_size(longest, 50)).len(), 50);
+        assert!(50 * (longest + 1) <= history_bytes(1 << 20));
     }
 }

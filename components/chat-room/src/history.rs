@@ -18,6 +18,10 @@ const KEEP: u64 = 10_000;
 /// there; few, so that no turn is long.
 const REMOVED_AT_ONCE: u64 = 2;
 
+/// Messages that are read at once. Few enough that what does not fit into a page costs little, and more than most pages
+/// have, so that they take one read.
+const READ_AT_ONCE: u64 = 128;
+
 /// Access to the messages, and what this instance has learnt of them.
 #[derive(Default)]
 pub(crate) struct History {
@@ -35,6 +39,24 @@ pub(crate) struct Found {
     pub(crate) has_more: bool,
 }
 
+/// How many bytes of messages go into one answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Size {
+    /// At most so many.
+    AtMost(usize),
+    /// At most so many, but always one message: whoever reads page by page gets on.
+    AtLeastOne(usize),
+}
+
+impl Size {
+    fn fits(self, bytes: usize, is_first: bool) -> bool {
+        match self {
+            Size::AtMost(most) => bytes <= most,
+            Size::AtLeastOne(most) => bytes <= most || is_first,
+        }
+    }
+}
+
 impl History {
     /// The number of the next message.
     pub(crate) fn next_seq(&mut self) -> u64 {
@@ -49,33 +71,50 @@ impl History {
     }
 
     /// The messages after `seq`. `None` where a client that has seen `seq` must start over.
-    pub(crate) fn since(&mut self, seq: u64) -> Option<Vec<Vec<u8>>> {
+    pub(crate) fn since(&mut self, seq: u64, most: Size) -> Option<Vec<Vec<u8>>> {
         let missed = paging::missed(seq, self.last())?;
-        let found = self.page(Page { start: Start::After(seq), limit: missed }).messages;
-        // Fewer, where the oldest of them are kept no longer.
+        let found = self.page(Page { start: Start::After(seq), limit: missed }, most).messages;
+        // Fewer, where the oldest of them are kept no longer, and where they are too large for one frame.
         (found.len() as u64 == missed).then_some(found)
     }
 
-    /// The messages of a page.
-    pub(crate) fn page(&mut self, page: Page) -> Found {
+    /// The messages of a page, as many of them as fit. Those farthest from where the page begins are left out.
+    pub(crate) fn page(&mut self, page: Page, most: Size) -> Found {
         let all = storage::prefix([PREFIX]);
-        let (range, newest_first) = match page.start {
+        let (mut range, newest_first) = match page.start {
             Start::Newest => (all.reverse(), true),
             Start::Before(seq) => (all.before(key(seq)).reverse(), true),
             // No message has the highest number of all, so that it is no matter whether it is left out.
             Start::After(seq) => (all.from(key(seq.saturating_add(1))), false),
         };
-        // One more than asked for tells whether there is more.
-        let mut entries = range.limit(page.limit as u32 + 1).list();
-        if page.start == Start::Newest {
-            self.last = Some(entries.first().map_or(0, |(key, _)| seq_of(key)));
+        let (mut messages, mut bytes, mut has_more) = (Vec::new(), 0, false);
+        'read: loop {
+            // One more than asked for tells whether there is more.
+            let wanted = (page.limit + 1 - messages.len() as u64).min(READ_AT_ONCE);
+            let entries = range.clone().limit(wanted as u32).list();
+            if page.start == Start::Newest && messages.is_empty() {
+                self.last = Some(entries.first().map_or(0, |(key, _)| seq_of(key)));
+            }
+            let is_last = (entries.len() as u64) < wanted;
+            let reached = entries.last().map(|(key, _)| seq_of(key));
+            for (_, message) in entries {
+                bytes += message.len() + 1; // and a comma
+                if messages.len() as u64 == page.limit || !most.fits(bytes, messages.is_empty()) {
+                    has_more = true;
+                    break 'read;
+                }
+                messages.push(message);
+            }
+            match reached.filter(|_| !is_last) {
+                Some(seq) if newest_first => range = range.before(key(seq)),
+                Some(seq) => range = range.from(key(seq.saturating_add(1))),
+                None => break,
+            }
         }
-        let has_more = entries.len() as u64 > page.limit;
-        entries.truncate(page.limit as usize);
         if newest_first {
-            entries.reverse();
+            messages.reverse();
         }
-        Found { messages: entries.into_iter().map(|(_, message)| message).collect(), has_more }
+        Found { messages, has_more }
     }
 
     fn last(&mut self) -> u64 {

@@ -18,15 +18,15 @@ mod paging;
 mod retries;
 mod said;
 
-use dormouse_room::said::{PING, PONG};
+use dormouse_room::said::{Complaint, PING, PONG};
 use dormouse_room::sockets::{self, Selection};
 use dormouse_room::{Close, Message, Refusal, Request, Response, Result, Room, Socket, User, context};
 
 use crate::frames::Frame;
-use crate::history::History;
+use crate::history::{History, Size};
 use crate::line::Line;
 use crate::paging::Page;
-use crate::retries::{Named, Retries};
+use crate::retries::{Named, Names, Retries};
 use crate::said::{Posted, Said};
 
 struct Chat {
@@ -36,6 +36,12 @@ struct Chat {
 
 dormouse_room::export!(Chat);
 
+dormouse_room::settings! {
+    // What tells of somebody whose name is as long as it may be, every character of it escaped.
+    message_out_bytes >= 4096;
+    "keep_messages": number 1..=1_000_000_000,
+}
+
 impl Room for Chat {
     fn wake() -> Result<Self> {
         sockets::set_auto_response(PING, PONG)?;
@@ -43,8 +49,9 @@ impl Room for Chat {
     }
 
     fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
-        let since = paging::since(&request.query()).map_err(|reason| Refusal { status: 400, reason })?;
-        let missed = self.missed(since)?;
+        let query = request.query();
+        let since = paging::since(&query).map_err(|reason| Refusal { status: 400, reason })?;
+        let missed = self.missed(since, query.get("incarnation"))?;
         socket.tell(&Message::Text(missed))?;
 
         let user = socket.user();
@@ -58,10 +65,11 @@ impl Room for Chat {
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
         match Said::read(&message) {
             Ok(Said::Message { content, client_id }) => {
-                let retry_of = client_id.as_deref().map(Named::ClientId);
-                match self.say(&sender.user(), &content, retry_of)? {
+                let names = Names { client_id: client_id.as_deref(), idempotency_key: None };
+                match self.say(&sender.user(), &content, names)? {
                     Outcome::New(line) => sockets::everyone().broadcast(&line.into_frame()),
                     Outcome::SaidBefore(line) => sender.tell(&line.into_frame()),
+                    Outcome::Refused(_, complaint) => sender.complain(&complaint.about(&message)),
                 }
             }
             Ok(Said::Typing) => {
@@ -98,28 +106,45 @@ impl Room for Chat {
 enum Outcome {
     New(Line),
     SaidBefore(Line),
+    /// Nothing was stored. The status is for those who ask over HTTP.
+    Refused(u16, Complaint),
 }
 
 impl Chat {
-    /// The first frame for a socket: what it missed since `seq`, or the end of the history.
-    fn missed(&mut self, since: Option<u64>) -> Result<String> {
+    /// The first frame for a socket: what it missed since `seq`, or the end of the history. However little may be sent,
+    /// some of it is: nobody is locked out by what was said before.
+    /// Numbers mean the same only within one incarnation: a client that knows another one begins anew.
+    fn missed(&mut self, since: Option<u64>, known: Option<String>) -> Result<String> {
+        let incarnation = format!("{:016x}", context::incarnation());
+        let most = Size::AtMost(frames::history_bytes(sockets::max_message_bytes()));
         if let Some(seq) = since
-            && let Some(missed) = self.history.since(seq)
-            && frames::fit_together(&missed)
+            && known.is_none_or(|known| known == incarnation)
+            && let Some(missed) = self.history.since(seq, most)
         {
-            return frames::history(&missed, Some(true));
+            return frames::history(&missed, Some(true), &incarnation);
         }
-        let latest = self.history.page(Page::latest(paging::IN_HISTORY)).messages;
-        frames::history(frames::newest_that_fit(&latest), since.map(|_| false))
+        let latest = self.history.page(Page::latest(paging::IN_HISTORY), most).messages;
+        frames::history(&latest, since.map(|_| false), &incarnation)
     }
 
-    /// Store what `user` says, unless they said it before.
-    fn say(&mut self, user: &User, content: &str, retry_of: Option<Named>) -> Result<Outcome> {
+    /// Store what `user` says, unless they said it before under one of its names.
+    fn say(&mut self, user: &User, content: &str, names: Names) -> Result<Outcome> {
         let now = context::now();
-        if let Some(named) = retry_of
-            && let Some(stored) = self.retries.find(user, named, now)?
-        {
-            return Ok(Outcome::SaidBefore(Line::stored(&stored)?));
+        if let Some((known_by, stored)) = self.said_before(user, names, now)? {
+            let is_same = retries::says(&stored, content)?;
+            if !is_same && matches!(known_by, Named::IdempotencyKey(_)) {
+                let reused =
+                    Complaint::new("key_reused", "this Idempotency-Key was used for a message with other content");
+                return Ok(Outcome::Refused(422, reused));
+            }
+            let line = Line::stored(&stored)?;
+            if let Some(refused) = too_long(&line) {
+                return Ok(refused);
+            }
+            if is_same {
+                self.remember_the_others(user, names, now, &line)?;
+            }
+            return Ok(Outcome::SaidBefore(line));
         }
         let seq = self.history.next_seq();
         let line = Line::new(line::Fields {
@@ -129,21 +154,48 @@ impl Chat {
             content,
             timestamp: now,
             seq,
-            client_id: retry_of.and_then(|named| named.client_id()),
+            client_id: names.client_id,
         })?;
+        if let Some(refused) = too_long(&line) {
+            return Ok(refused);
+        }
         self.history.append(seq, line.json())?;
-        if let Some(named) = retry_of {
+        for named in names.each() {
             self.retries.remember(user, named, now, line.json())?;
         }
         Ok(Outcome::New(line))
     }
 
+    /// The message that one of these names was given to before.
+    fn said_before<'a>(&mut self, user: &User, names: Names<'a>, now: u64) -> Result<Option<(Named<'a>, Vec<u8>)>> {
+        for named in names.each() {
+            if let Some(stored) = self.retries.find(user, named, now)? {
+                return Ok(Some((named, stored)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A retry under these names stored nothing. Those that were not given before mean the same message from now on.
+    fn remember_the_others(&mut self, user: &User, names: Names, now: u64, line: &Line) -> Result<()> {
+        for named in names.each() {
+            if self.retries.find(user, named, now)?.is_none() {
+                self.retries.remember(user, named, now, line.json())?;
+            }
+        }
+        Ok(())
+    }
+
     /// GET /messages
     fn list(&mut self, request: &Request) -> Result<Response> {
+        let most = Size::AtLeastOne(frames::PAGE_BYTES);
         Ok(match Page::from_query(&request.query()) {
-            Ok(None) => Response::json_text(frames::messages(&self.history.page(Page::default()).messages, None)),
+            Ok(None) => {
+                let found = self.history.page(Page::default(), most);
+                Response::json_text(frames::messages(&found.messages, None))
+            }
             Ok(Some(page)) => {
-                let found = self.history.page(page);
+                let found = self.history.page(page, most);
                 Response::json_text(frames::messages(&found.messages, Some(found.has_more)))
             }
             Err(reason) => Response::problem(400, reason),
@@ -156,15 +208,22 @@ impl Chat {
             Ok(posted) => posted,
             Err(complaint) => return Ok(complaint.into()),
         };
-        let outcome = self.say(user, &posted.content, posted.named())?;
-        let answer = match &outcome {
-            Outcome::New(line) | Outcome::SaidBefore(line) => Response::json_text(frames::posted(line)),
-        };
-        if let Outcome::New(line) = outcome {
-            sockets::everyone().broadcast(&line.into_frame())?;
+        match self.say(user, &posted.content, posted.names())? {
+            Outcome::New(line) => {
+                let answer = Response::json_text(frames::posted(&line));
+                sockets::everyone().broadcast(&line.into_frame())?;
+                Ok(answer)
+            }
+            Outcome::SaidBefore(line) => Ok(Response::json_text(frames::posted(&line))),
+            Outcome::Refused(status, complaint) => Ok(complaint.about_body(request).into_response(status)),
         }
-        Ok(answer)
     }
+}
+
+/// A message that no client may be sent is not stored either.
+fn too_long(line: &Line) -> Option<Outcome> {
+    let complaint = || Complaint::new("too_long", "this room may not send a message as long as this one");
+    (line.frame_bytes() > sockets::max_message_bytes()).then(|| Outcome::Refused(413, complaint()))
 }
 
 fn sockets_of(user: &User) -> Selection {

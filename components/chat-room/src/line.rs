@@ -46,6 +46,11 @@ impl Line {
         &self.0[BEFORE.len()..self.0.len() - AFTER.len()]
     }
 
+    /// The bytes of the frame.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn into_frame(self) -> Message {
         Message::Text(self.0)
     }

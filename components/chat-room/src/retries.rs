@@ -5,6 +5,12 @@
 //! begins with the ten minutes in which it was made, its *generation*: looking one up takes two reads, and the
 //! expired ones are the first keys, with no index beside them. They go a few at a time as new ones come; a room
 //! where nobody names messages any more keeps the records of its last ten minutes.
+//!
+//! The clock may step back, by seconds or by hours. Then there are records of generations that are yet to come. They are
+//! looked through as well, and a record from the future counts as made just now. New records bring them into the present,
+//! a few at a time, so that they expire as all others do.
+
+use std::borrow::Cow;
 
 use dormouse_room::{Result, User, storage};
 use serde::Deserialize;
@@ -12,8 +18,13 @@ use serde::Deserialize;
 /// How long a retry is known, in milliseconds.
 const WINDOW_MS: u64 = 10 * 60 * 1000;
 
-/// Expired records that one new record removes: more than one, so that they get fewer; few, so that no turn is long.
-const REMOVED_AT_ONCE: u32 = 4;
+/// Expired records that one new record removes, and records from the future that it brings into the present: more than
+/// one, so that they get fewer; few, so that no turn is long.
+const CLEANED_AT_ONCE: u32 = 4;
+
+/// Generations from the future that are looked through for one record, newest first. While the clock was ahead only the
+/// last two were kept, so this is enough for a clock that was set back several times in a row.
+const FUTURE_GENERATIONS: usize = 8;
 
 const PREFIX: u8 = b'r';
 
@@ -24,12 +35,18 @@ pub(crate) enum Named<'a> {
     IdempotencyKey(&'a str),
 }
 
-impl<'a> Named<'a> {
-    pub(crate) fn client_id(self) -> Option<&'a str> {
-        match self {
-            Named::ClientId(id) => Some(id),
-            Named::IdempotencyKey(_) => None,
-        }
+/// All names that a sender gave to one message. A retry under any of them is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Names<'a> {
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) idempotency_key: Option<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    /// Each name. The header comes first: where the two name different messages, it says which one is meant.
+    pub(crate) fn each(self) -> impl Iterator<Item = Named<'a>> {
+        let key = self.idempotency_key.map(Named::IdempotencyKey);
+        key.into_iter().chain(self.client_id.map(Named::ClientId))
     }
 }
 
@@ -37,23 +54,31 @@ pub(crate) struct Retries {
     /// No record with a lower key is left. Spares most turns the search for expired ones, and the others a walk over
     /// those just removed.
     removed_before: Vec<u8>,
+    /// The highest generation that has a record, once it was looked for.
+    newest: Option<u64>,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Retries { removed_before: vec![PREFIX] }
+        Retries { removed_before: vec![PREFIX], newest: None }
     }
 }
 
 impl Retries {
     /// The message that was stored when `user` sent this first.
-    pub(crate) fn find(&self, user: &User, named: Named, now: u64) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn find(&mut self, user: &User, named: Named, now: u64) -> Result<Option<Vec<u8>>> {
         for generation in [generation(now), generation_before(now)] {
-            if let Some(message) = storage::get(key(generation, &user.id, named))
-                && is_known(sent_at(&message)?, now)
-            {
+            if let Some(message) = find_in(generation, user, named, now)? {
                 return Ok(Some(message));
             }
+        }
+        let mut next = Some(self.newest()).filter(|newest| *newest > generation(now));
+        for _ in 0..FUTURE_GENERATIONS {
+            let Some(future) = next else { break };
+            if let Some(message) = find_in(future, user, named, now)? {
+                return Ok(Some(message));
+            }
+            next = newest_before(future).filter(|lower| *lower > generation(now));
         }
         Ok(None)
     }
@@ -61,23 +86,71 @@ impl Retries {
     /// Keep `message` for when it is sent again.
     pub(crate) fn remember(&mut self, user: &User, named: Named, now: u64, message: &str) -> Result<()> {
         self.remove_expired(now);
-        storage::put(key(generation(now), &user.id, named), message)
+        self.bring_back(now)?;
+        storage::put(key(generation(now), &user.id, named), message)?;
+        self.newest = Some(self.newest().max(generation(now)));
+        Ok(())
+    }
+
+    fn newest(&mut self) -> u64 {
+        *self.newest.get_or_insert_with(|| newest_before(u64::MAX).unwrap_or(0))
+    }
+
+    /// Bring records from the future into the present. The next generation is left: it is here within ten minutes.
+    fn bring_back(&mut self, now: u64) -> Result<()> {
+        if self.newest() <= generation(now) + 1 {
+            return Ok(());
+        }
+        let future = storage::prefix([PREFIX]).from(first_key(generation(now) + 2));
+        for (key, message) in future.limit(CLEANED_AT_ONCE).list() {
+            storage::delete(&key);
+            storage::put([&first_key(generation(now))[..], &key[GENERATION_BYTES..]].concat(), message)?;
+        }
+        self.newest = None;
+        Ok(())
     }
 
     fn remove_expired(&mut self, now: u64) {
         let end = first_key(generation_before(now));
-        if self.removed_before >= end {
+        if self.removed_before > end {
+            // The clock stepped back: records are stored below this key again.
+            self.removed_before = vec![PREFIX];
+        }
+        if self.removed_before == end {
             return;
         }
-        let expired = storage::prefix([PREFIX]).from(&self.removed_before).before(&end).limit(REMOVED_AT_ONCE).list();
+        let expired = storage::prefix([PREFIX]).from(&self.removed_before).before(&end).limit(CLEANED_AT_ONCE).list();
         for (key, _) in &expired {
             storage::delete(key);
         }
         self.removed_before = match expired.last() {
-            Some((last, _)) if expired.len() == REMOVED_AT_ONCE as usize => last.clone(),
+            Some((last, _)) if expired.len() == CLEANED_AT_ONCE as usize => last.clone(),
             _ => end,
         };
     }
+}
+
+/// Whether a message that was stored says this.
+pub(crate) fn says(message: &[u8], content: &str) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Stored<'a> {
+        #[serde(borrow)]
+        content: Cow<'a, str>,
+    }
+    Ok(serde_json::from_slice::<Stored>(message)?.content == content)
+}
+
+fn find_in(generation: u64, user: &User, named: Named, now: u64) -> Result<Option<Vec<u8>>> {
+    match storage::get(key(generation, &user.id, named)) {
+        Some(message) if is_known(sent_at(&message)?, now) => Ok(Some(message)),
+        _ => Ok(None),
+    }
+}
+
+/// The highest generation below this one that has a record.
+fn newest_before(generation: u64) -> Option<u64> {
+    let newest = storage::prefix([PREFIX]).before(first_key(generation)).reverse().limit(1).list();
+    newest.first().map(|(key, _)| generation_of(key))
 }
 
 fn generation(now: u64) -> u64 {
@@ -89,6 +162,7 @@ fn generation_before(now: u64) -> u64 {
     generation(now).saturating_sub(1)
 }
 
+/// One that was sent in the future is known: the clock was ahead then.
 fn is_known(sent_at: u64, now: u64) -> bool {
     now.saturating_sub(sent_at) < WINDOW_MS
 }
@@ -105,6 +179,14 @@ fn sent_at(message: &[u8]) -> Result<u64> {
 fn first_key(generation: u64) -> Vec<u8> {
     [&[PREFIX][..], &generation.to_be_bytes()].concat()
 }
+
+fn generation_of(key: &[u8]) -> u64 {
+    let number = key[1..GENERATION_BYTES].try_into().expect("only `key` makes keys with this prefix");
+    u64::from_be_bytes(number)
+}
+
+/// What a key begins with: the prefix, and the generation.
+const GENERATION_BYTES: usize = 9;
 
 /// The user's length keeps `ab` + `c` and `a` + `bc` apart.
 fn key(generation: u64, user_id: &str, named: Named) -> Vec<u8> {
@@ -127,6 +209,7 @@ mod tests {
         assert!(is_known(SENT, SENT));
         assert!(is_known(SENT, SENT + WINDOW_MS - 1));
         assert!(!is_known(SENT, SENT + WINDOW_MS));
+        assert!(is_known(SENT + 2 * WINDOW_MS, SENT), "the clock stepped back");
     }
 
     #[test]
@@ -159,6 +242,27 @@ mod tests {
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[at + 1..].contains(key));
         }
+    }
+
+    #[test]
+    fn a_key_says_its_generation() {
+        for generation in [0, 1, 256, 3_000_000, u64::MAX] {
+            assert_eq!(generation_of(&key(generation, "ana", Named::ClientId("c1"))), generation);
+        }
+    }
+
+    #[test]
+    fn a_post_has_both_of_its_names_and_the_header_counts_first() {
+        let both = Names { client_id: Some("c1"), idempotency_key: Some("k1") };
+        assert_eq!(both.each().collect::<Vec<_>>(), [Named::IdempotencyKey("k1"), Named::ClientId("c1")]);
+        assert_eq!(Names::default().each().count(), 0);
+    }
+
+    #[test]
+    fn a_stored_message_is_compared_by_its_content() {
+        let stored = r#"{"id":"i","content":"a\n\"🐭","timestamp":5,"seq":7}"#.as_bytes();
+        assert!(says(stored, "a\n\"🐭").unwrap());
+        assert!(!says(stored, "a\n\"").unwrap());
     }
 
     #[test]

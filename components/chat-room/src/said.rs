@@ -9,10 +9,10 @@ use dormouse_room::{Message, Request};
 use serde::Deserialize;
 
 use crate::cut::cut;
-use crate::retries::Named;
+use crate::retries::Names;
 
-/// The most bytes of a `clientId` or an `Idempotency-Key`; room for any UUID, and a bound for the keys made from them.
-const MAX_NAME_BYTES: usize = 128;
+/// The most bytes of a `clientId` or an `Idempotency-Key`: a bound for the keys made from them.
+const MAX_NAME_BYTES: usize = said::CLIENT_ID_BYTES;
 
 /// What came over a socket.
 #[derive(Debug, PartialEq)]
@@ -38,14 +38,14 @@ struct Fields<'a> {
 
 impl<'a> Said<'a> {
     pub(crate) fn read(message: &'a Message) -> Result<Self, Complaint> {
-        let fields: Fields = said::object(message)?;
+        Self::of(said::object(message)?).map_err(|complaint| complaint.about(message))
+    }
+
+    fn of(fields: Fields<'a>) -> Result<Self, Complaint> {
         match fields.kind.as_str() {
             Some("message") => {
                 let client_id = client_id(fields.client_id)?;
-                match content(fields.content) {
-                    Ok(content) => Ok(Said::Message { content, client_id }),
-                    Err(complaint) => Err(Complaint { client_id: client_id.map(Cow::into_owned), ..complaint }),
-                }
+                Ok(Said::Message { content: content(fields.content)?, client_id })
             }
             Some("typing") => Ok(Said::Typing),
             Some("ping") => Ok(Said::Ping),
@@ -67,22 +67,22 @@ pub(crate) struct Posted<'a> {
 
 impl<'a> Posted<'a> {
     pub(crate) fn read(request: &'a Request) -> Result<Self, Complaint> {
+        Self::of(request).map_err(|complaint| complaint.about_body(request))
+    }
+
+    fn of(request: &'a Request) -> Result<Self, Complaint> {
         let idempotency_key = request.header("idempotency-key");
         if !idempotency_key.is_none_or(is_name) {
             return Err(Complaint::new("bad_message", "Idempotency-Key must have 1 to 128 bytes"));
         }
         let fields: Fields = said::body(request)?;
         let client_id = client_id(fields.client_id)?;
-        match content(fields.content) {
-            Ok(content) => Ok(Posted { content, idempotency_key, client_id }),
-            Err(complaint) => Err(Complaint { client_id: client_id.map(Cow::into_owned), ..complaint }),
-        }
+        Ok(Posted { content: content(fields.content)?, idempotency_key, client_id })
     }
 
-    /// The name that tells a retry from something new.
-    pub(crate) fn named(&self) -> Option<Named<'_>> {
-        let client_id = self.client_id.as_deref().map(Named::ClientId);
-        self.idempotency_key.map(Named::IdempotencyKey).or(client_id)
+    /// The names that tell a retry from something new: either of them does.
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names { client_id: self.client_id.as_deref(), idempotency_key: self.idempotency_key }
     }
 }
 
@@ -165,6 +165,22 @@ mod tests {
     }
 
     #[test]
+    fn every_complaint_has_the_client_id_that_can_be_found() {
+        for text in [
+            r#"{"type":"typo","clientId":"c1"}"#,
+            r#"{"clientId":"c1"}"#,
+            r#"{"type":"message","content":"a","content":"b","clientId":"c1"}"#,
+            r#"{"type":"message","clientId":"c1","content":"cut o"#,
+        ] {
+            assert_eq!(complaint(text).client_id.as_deref(), Some("c1"), "{text}");
+            let request = post(None, text.as_bytes());
+            assert_eq!(Posted::read(&request).unwrap_err().client_id.as_deref(), Some("c1"), "{text}");
+        }
+        let keyed = post(Some(""), br#"{"content":"hi","clientId":"c1"}"#);
+        assert_eq!(Posted::read(&keyed).unwrap_err().client_id.as_deref(), Some("c1"));
+    }
+
+    #[test]
     fn what_is_only_blanks_after_the_cut_is_empty() {
         let blanks = " ".repeat(2000);
         let complaint = complaint(&format!(r#"{{"type":"message","content":"{blanks}too late"}}"#));
@@ -183,18 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn a_post_is_its_content_and_its_name() {
+    fn a_post_is_its_content_and_its_names() {
         let named = |key, body: &str| {
             let request = post(key, body.as_bytes());
             let posted = Posted::read(&request).unwrap();
-            posted.named().map(|named| format!("{named:?}"))
+            let Names { client_id, idempotency_key } = posted.names();
+            (client_id.map(str::to_owned), idempotency_key.map(str::to_owned))
         };
         let (plain, with_id) = (r#"{"content":" hi "}"#, r#"{"content":"hi","clientId":"c1"}"#);
         assert_eq!(Posted::read(&post(None, plain.as_bytes())).unwrap().content, " hi ");
-        assert_eq!(named(None, plain), None);
-        assert_eq!(named(Some("k1"), plain), Some(format!("{:?}", Named::IdempotencyKey("k1"))));
-        assert_eq!(named(None, with_id), Some(format!("{:?}", Named::ClientId("c1"))));
-        assert_eq!(named(Some("k1"), with_id), Some(format!("{:?}", Named::IdempotencyKey("k1"))));
+        assert_eq!(named(None, plain), (None, None));
+        assert_eq!(named(Some("k1"), plain), (None, Some("k1".into())));
+        assert_eq!(named(None, with_id), (Some("c1".into()), None));
+        assert_eq!(named(Some("k1"), with_id), (Some("c1".into()), Some("k1".into())));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Request, Response, Result, User};
 
@@ -64,7 +64,15 @@ impl Response {
 
     /// An error as RFC 9457 has it: `application/problem+json` with status and detail.
     pub fn problem(status: u16, detail: impl AsRef<str>) -> Self {
-        let body = json!({ "type": "about:blank", "status": status, "detail": detail.as_ref() });
+        Self::problem_with(status, detail.as_ref(), None)
+    }
+
+    /// As [`problem`](Self::problem), with one more member.
+    pub(crate) fn problem_with(status: u16, detail: &str, member: Option<(&str, Value)>) -> Self {
+        let mut body = json!({ "type": "about:blank", "status": status, "detail": detail });
+        if let Some((name, value)) = member {
+            body[name] = value;
+        }
         Self::with_body(status, "application/problem+json", body.to_string().into_bytes())
     }
 

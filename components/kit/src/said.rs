@@ -6,11 +6,16 @@
 //!
 //! [`Socket::complain`]: crate::Socket::complain
 
+mod find;
+mod surrogates;
+
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::value::MapDeserializer;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use serde_json::error::Category;
 
 use crate::{Message, Request, Response};
@@ -36,36 +41,67 @@ pub struct Complaint {
     pub client_id: Option<String>,
 }
 
+/// The longest `clientId`, in bytes: any UUID fits. A longer one is no name, and is not repeated in a complaint.
+pub const CLIENT_ID_BYTES: usize = 128;
+
 impl Complaint {
-    /// A complaint about something that has no `clientId`.
+    /// A complaint without a `clientId`. [`about`](Self::about) looks for one.
     pub fn new(code: &'static str, message: &'static str) -> Self {
         Complaint { code, message, client_id: None }
+    }
+
+    /// The same complaint with the `clientId` of the message it is about, where the message has one: also where the
+    /// message is not valid JSON.
+    pub fn about(self, message: &Message) -> Self {
+        match message {
+            Message::Text(text) => self.about_bytes(text.as_bytes()),
+            Message::Binary(bytes) => self.about_bytes(bytes),
+        }
+    }
+
+    /// As [`about`](Self::about), for the body of a request.
+    pub fn about_body(self, request: &Request) -> Self {
+        self.about_bytes(&request.body)
+    }
+
+    fn about_bytes(self, bytes: &[u8]) -> Self {
+        let client_id = self.client_id.or_else(|| find::client_id(bytes));
+        Complaint { client_id, ..self }
+    }
+
+    /// The complaint as an answer over HTTP: RFC 9457, with the member `clientId` where there is one.
+    pub fn into_response(self, status: u16) -> Response {
+        let client_id = self.client_id.map(|id| ("clientId", Value::from(id)));
+        Response::problem_with(status, self.message, client_id)
     }
 }
 
 impl From<Complaint> for Response {
     fn from(complaint: Complaint) -> Self {
-        Response::problem(400, complaint.message)
+        complaint.into_response(400)
     }
 }
 
 /// Read a message as a JSON object. Give `T` fields of type [`Text`], and only what is no JSON object at all, or has
-/// the same field twice, is complained of here.
+/// the same field twice, is complained of here. One half of a surrogate pair, which JSON allows and UTF-8 does not, is
+/// read as U+FFFD.
 ///
 /// Codes: `not_text`, `bad_json`; `bad_message` where the object is not a `T`.
 pub fn object<'a, T: Deserialize<'a>>(message: &'a Message) -> Result<T, Complaint> {
-    match message.as_text() {
+    let read = match message.as_text() {
         Some(text) => read(text),
         None => Err(Complaint::new("not_text", "send JSON in a text message, not in a binary one")),
-    }
+    };
+    read.map_err(|complaint| complaint.about(message))
 }
 
 /// Read the body of a request as a JSON object: as [`object`].
 pub fn body<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T, Complaint> {
-    match std::str::from_utf8(&request.body) {
+    let read = match std::str::from_utf8(&request.body) {
         Ok(text) => read(text),
         Err(_) => Err(Complaint::new("bad_json", "this is not UTF-8")),
-    }
+    };
+    read.map_err(|complaint| complaint.about_body(request))
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Complaint> {
@@ -73,10 +109,47 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Complaint> {
     if !text.trim_ascii_start().starts_with('{') {
         return Err(Complaint::new("bad_json", "this is not a JSON object"));
     }
-    serde_json::from_str(text).map_err(|error| match error.classify() {
+    let read = serde_json::from_str(text).or_else(|error| match surrogates::replaced(text) {
+        Some(text) => from_fields(&text),
+        None => Err(error),
+    });
+    read.map_err(|error| match error.classify() {
         Category::Data => Complaint::new("bad_message", "this has a field twice, or one of the wrong type"),
         Category::Syntax | Category::Eof | Category::Io => Complaint::new("bad_json", "this is not a JSON object"),
     })
+}
+
+/// As `serde_json::from_str`, from a text that may be dropped before what was read from it.
+fn from_fields<'a, T: Deserialize<'a>>(text: &str) -> serde_json::Result<T> {
+    let Fields(fields) = serde_json::from_str(text)?;
+    T::deserialize(MapDeserializer::new(fields.into_iter()))
+}
+
+/// The fields of an object in their order, so that a field that comes twice is still seen twice.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = entries.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Fields(fields))
+    }
 }
 
 /// A field that should be a string, as the client filled it. Reading it never fails, so that a room can say which field
@@ -205,8 +278,7 @@ mod tests {
     fn what_is_no_json_object_is_complained_of_and_never_panics() {
         let deep = format!(r#"{{"a":{}"#, "[".repeat(100_000));
         let deep_elsewhere = format!(r#"{{"b":{}"#, r#"{"b":"#.repeat(100_000));
-        for bad in ["", " ", "{", "[\"x\"]", "1", "null", "\"a\"", "{}{}", r#"{"a":"\ud83d"}"#, &deep, &deep_elsewhere]
-        {
+        for bad in ["", " ", "{", "[\"x\"]", "1", "null", "\"a\"", "{}{}", r#"{"a":"\ud83"}"#, &deep, &deep_elsewhere] {
             assert_eq!(a(bad), Err("bad_json"), "{:.40}", bad);
         }
         assert_eq!(object::<Fields>(&Message::Binary(b"{}".to_vec())).unwrap_err().code, "not_text");
@@ -215,6 +287,34 @@ mod tests {
     #[test]
     fn a_field_that_comes_twice_is_complained_of() {
         assert_eq!(a(r#"{"a":"x","a":"y"}"#), Err("bad_message"));
+        assert_eq!(a(r#"{"a":"\ud83d","a":"y"}"#), Err("bad_message"));
+    }
+
+    #[test]
+    fn a_lone_surrogate_is_read_as_the_replacement_character_wherever_it_is() {
+        for (text, expected) in [
+            (r#"{"a":"cut \ud83d"}"#, "cut \u{fffd}"),
+            (r#"{"a":"\udc2d\ud83d\udc2d"}"#, "\u{fffd}🐭"),
+            (r#"{"\ud83d":1,"a":"x"}"#, "x"),
+            (r#"{"b":["\udc2d"],"a":"x"}"#, "x"),
+        ] {
+            assert_eq!(a(text).unwrap(), format!("Is({expected:?})"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_has_the_client_id_of_what_it_is_about() {
+        for text in [r#"{"clientId":"c1","a":"x","a":"y"}"#, r#"{"clientId":"c1","a":"#, r#"{"a":nil,"clientId":"c1"}"#]
+        {
+            for message in [Message::Text(text.into()), Message::Binary(text.into())] {
+                let complaint = object::<Fields>(&message).unwrap_err();
+                assert_eq!(complaint.client_id.as_deref(), Some("c1"), "{message:?}");
+            }
+        }
+        let answer =
+            Response::from(Complaint::new("bad_json", "no").about(&Message::Text(r#"{"clientId":"c1"}"#.into())));
+        let problem: Value = answer.read_json().unwrap();
+        assert_eq!((&problem["detail"], &problem["clientId"]), (&"no".into(), &"c1".into()));
     }
 
     #[test]

@@ -9,9 +9,8 @@ const EVENT_STREAM: &str = "text/event-stream";
 
 /// The request of somebody who listens.
 pub(crate) fn to_events(request: Request) -> Request {
-    let heard_last = request.header("last-event-id").and_then(|id| id.parse::<u64>().ok());
-    let query = match heard_last {
-        Some(seq) => Some(with_since(request.query.as_deref().unwrap_or_default(), seq)),
+    let query = match request.header("last-event-id").and_then(place) {
+        Some((seq, incarnation)) => Some(with_place(request.query.as_deref().unwrap_or_default(), seq, incarnation)),
         None => request.query.clone(),
     };
     let mut request = Request { query, ..to_nothing(request) };
@@ -25,10 +24,21 @@ pub(crate) fn to_nothing(mut request: Request) -> Request {
     request
 }
 
+/// What an event was marked with: the number of its message, and behind a dot the incarnation that the number belongs to,
+/// where the room told one.
+fn place(id: &str) -> Option<(u64, Option<&str>)> {
+    let (seq, incarnation) = id.split_once('.').map_or((id, None), |(seq, incarnation)| (seq, Some(incarnation)));
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    incarnation.is_none_or(is_name).then_some(())?;
+    Some((seq.parse().ok()?, incarnation))
+}
+
 /// The header is newer than the address: a browser comes back with the one that it came with first.
-fn with_since(query: &str, seq: u64) -> String {
-    let others = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("since="));
-    others.map(str::to_owned).chain([format!("since={seq}")]).collect::<Vec<_>>().join("&")
+fn with_place(query: &str, seq: u64, incarnation: Option<&str>) -> String {
+    let is_older = |pair: &str| pair.starts_with("since=") || pair.starts_with("incarnation=");
+    let others = query.split('&').filter(|pair| !pair.is_empty() && !is_older(pair)).map(str::to_owned);
+    let incarnation = incarnation.map(|incarnation| format!("incarnation={incarnation}"));
+    others.chain([format!("since={seq}")]).chain(incarnation).collect::<Vec<_>>().join("&")
 }
 
 #[cfg(test)]
@@ -56,6 +66,12 @@ mod tests {
         assert_eq!(query(Some("since=3&x=1"), "7").as_deref(), Some("x=1&since=7"));
         assert_eq!(query(Some("since=3"), "seven").as_deref(), Some("since=3"), "no number of ours");
         assert_eq!(query(None, "").as_deref(), None);
+        assert_eq!(query(None, "7.0f").as_deref(), Some("since=7&incarnation=0f"));
+        assert_eq!(query(Some("since=3&incarnation=0e&x=1"), "7.0f").as_deref(), Some("x=1&since=7&incarnation=0f"));
+        assert_eq!(query(Some("since=3&incarnation=0e"), "7").as_deref(), Some("since=7"));
+        for other in ["7.", "7.&a=1", "7.%20", ".0f", "x.0f"] {
+            assert_eq!(query(Some("since=3"), other).as_deref(), Some("since=3"), "{other}");
+        }
     }
 
     #[test]

@@ -27,10 +27,14 @@ use super::listed::{Listed, Token};
 use super::upgrade::lists;
 use super::{Admitted, Edge};
 use crate::clock::{self, UnixMillis};
-use crate::model::{self, Address, Form, Message};
+use crate::model::{self, Address, Form, Message, Said};
 use crate::room::{Next, Visitor};
 
 const CONTENT_TYPE: &str = "text/event-stream";
+/// What an event begins with that can be resumed after.
+const ID: &[u8] = b"id: ";
+/// The longest name of an incarnation that is repeated in each event.
+const INCARNATION_BYTES: usize = 64;
 /// A line that means nothing: it tells a proxy, and a client, that the connection lives.
 const SIGN_OF_LIFE: &[u8] = b": ping\n\n";
 
@@ -61,6 +65,7 @@ pub(super) async fn connect(
         _listed: Listed::new(edge, visitor.client(), user, token),
         _admitted: admitted,
         visitor,
+        incarnation: Incarnation::Unknown,
         closed: false,
         ping_every: edge.limits.ping_every,
         expires_at: verified.expires_at,
@@ -80,6 +85,7 @@ pub(super) async fn connect(
 /// The body of such an answer, until the client goes or somebody closes it.
 pub(super) struct EventStream {
     visitor: Visitor,
+    incarnation: Incarnation,
     /// The last event was sent.
     closed: bool,
     ping_every: Duration,
@@ -123,7 +129,7 @@ impl EventStream {
         let mut all = BytesMut::new();
         while let Poll::Ready(next) = self.visitor.poll_next(context) {
             let events = match next {
-                Next::Said(said) => said.encoded(Form::Event, encode).clone(),
+                Next::Said(said) => self.incarnation.mark(&said),
                 Next::Closed(code, reason) => {
                     self.closed = true;
                     goodbye(code, &reason)
@@ -150,6 +156,60 @@ impl EventStream {
         let until_expiry = |at: UnixMillis| Duration::from_millis(at.saturating_sub(clock::unix_millis()));
         let after = self.expires_at.map_or(after, |at| after.min(until_expiry(at)));
         self.alarm.as_mut().reset((clock::monotonic() + after).into());
+    }
+}
+
+/// To which incarnation of the room's numbers the events of one stream belong. The first message of a chat tells it; it
+/// stands in each `id`, so that a browser that comes back names it beside the number.
+enum Incarnation {
+    /// No message was sent yet.
+    Unknown,
+    /// The room tells none.
+    None,
+    /// What stands behind the number.
+    Is(String),
+}
+
+impl Incarnation {
+    /// A message as one event, with this in its `id`.
+    fn mark(&mut self, said: &Said) -> Bytes {
+        let message = match said.parts() {
+            Ok(message) => message,
+            Err(several) => {
+                let marked = several.iter().map(|said| self.mark(said)).collect::<Vec<_>>();
+                return marked.concat().into();
+            }
+        };
+        if matches!(self, Incarnation::Unknown) {
+            *self = Self::told_by(message);
+        }
+        let event = said.encoded(Form::Event, encode);
+        match self {
+            Incarnation::Is(name) if event.starts_with(ID) => {
+                let end = event.iter().position(|byte| *byte == b'\n').unwrap_or(event.len());
+                let mut marked = BytesMut::with_capacity(event.len() + 1 + name.len());
+                marked.extend_from_slice(&event[..end]);
+                marked.extend_from_slice(b".");
+                marked.extend_from_slice(name.as_bytes());
+                marked.extend_from_slice(&event[end..]);
+                marked.freeze()
+            }
+            _ => event.clone(),
+        }
+    }
+
+    fn told_by(message: &Message) -> Self {
+        #[derive(Deserialize)]
+        struct History {
+            incarnation: Option<String>,
+        }
+
+        let Message::Text(text) = message else { return Incarnation::None };
+        let told = serde_json::from_str::<History>(text).ok().and_then(|history| history.incarnation);
+        let is_name = |name: &String| {
+            (1..=INCARNATION_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        told.filter(is_name).map_or(Incarnation::None, Incarnation::Is)
     }
 }
 
@@ -222,6 +282,26 @@ mod tests {
             "",
         ] {
             assert_eq!(event(text), format!("data: {text}\n\n"));
+        }
+    }
+
+    #[test]
+    fn an_id_names_the_incarnation_that_the_first_message_told() {
+        let said = |text: &str| Said::new(Message::Text(text.into()));
+        let mark =
+            |incarnation: &mut Incarnation, said: &Said| String::from_utf8(incarnation.mark(said).to_vec()).unwrap();
+        let history = r#"{"type":"history","messages":[{"seq":5}],"incarnation":"0f"}"#;
+        let message = r#"{"type":"message","message":{"seq":6}}"#;
+        let mut incarnation = Incarnation::Unknown;
+        assert_eq!(mark(&mut incarnation, &said(history)), format!("id: 5.0f\ndata: {history}\n\n"));
+        let together = Said::together(vec![said(message), said("hello"), said(message)]);
+        let one = format!("id: 6.0f\ndata: {message}\n\n");
+        assert_eq!(mark(&mut incarnation, &together), format!("{one}data: hello\n\n{one}"));
+        for first in ["hello", r#"{"incarnation":7}"#, r#"{"incarnation":"a b"}"#, r#"{"incarnation":""}"#] {
+            let mut incarnation = Incarnation::Unknown;
+            mark(&mut incarnation, &said(first));
+            mark(&mut incarnation, &said(history));
+            assert_eq!(mark(&mut incarnation, &said(message)), format!("id: 6\ndata: {message}\n\n"), "{first}");
         }
     }
 

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 pub const PING: &str = ": ping\n\n";
 
 /// One message. Those that have a place in the history carry it as their id: a reader that comes back names it, and is
-/// told what it missed.
-pub fn message(text: &str) -> String {
-    let mut event = String::with_capacity(text.len() + 32);
+/// told what it missed. `incarnation` is what the history of this stream told: the number belongs to it.
+pub fn message(text: &str, incarnation: Option<&str>) -> String {
+    let mut event = String::with_capacity(text.len() + 64);
     if let Some(id) = place_in_history(text) {
-        writeln!(event, "id: {id}").expect("a string takes what is written to it");
+        let incarnation = incarnation.map(|incarnation| format!(".{incarnation}")).unwrap_or_default();
+        writeln!(event, "id: {id}{incarnation}").expect("a string takes what is written to it");
     }
     for line in text.split(['\n', '\r']) {
         event.push_str("data: ");
@@ -26,6 +27,12 @@ pub fn message(text: &str) -> String {
 /// The room, or the server, ends the stream on purpose. An end without this is a connection that was lost.
 pub fn close(code: u16, reason: &str) -> String {
     format!("event: close\ndata: {}\n\n", json!({ "code": code, "reason": reason }))
+}
+
+/// The incarnation that a history tells.
+pub fn incarnation(text: &str) -> Option<String> {
+    let said: Value = serde_json::from_str(text).ok()?;
+    Some(said["incarnation"].as_str().filter(|_| said["type"] == "history")?.to_owned())
 }
 
 fn place_in_history(text: &str) -> Option<u64> {
@@ -51,13 +58,17 @@ mod tests {
             (r#"{"type":"message"}"#, ""),
             ("no JSON", ""),
         ] {
-            assert_eq!(message(text), format!("{id}data: {text}\n\n"));
+            assert_eq!(message(text, None), format!("{id}data: {text}\n\n"));
         }
+        let history = r#"{"type":"history","messages":[{"seq":3}],"incarnation":"0f"}"#;
+        assert_eq!(incarnation(history).as_deref(), Some("0f"));
+        assert_eq!(message(history, Some("0f")), format!("id: 3.0f\ndata: {history}\n\n"));
+        assert_eq!(incarnation(r#"{"type":"message","incarnation":"0f"}"#), None);
     }
 
     #[test]
     fn no_text_can_pretend_to_be_more_than_one_event() {
-        assert_eq!(message("a\n\nevent: close\rb"), "data: a\ndata: \ndata: event: close\ndata: b\n\n");
+        assert_eq!(message("a\n\nevent: close\rb", None), "data: a\ndata: \ndata: event: close\ndata: b\n\n");
         assert_eq!(close(1001, "\n\nx"), "event: close\ndata: {\"code\":1001,\"reason\":\"\\n\\nx\"}\n\n");
     }
 }

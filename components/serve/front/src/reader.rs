@@ -62,6 +62,7 @@ pub(crate) fn serve(room: &Room, socket: u64, out: ResponseOutparam, headers: &[
 
 fn listen(room: &Room, socket: u64, stream: &Stream, queue: &mut Queue) -> End {
     let mut troubles = 0;
+    let mut incarnation = None;
     let began = monotonic_clock::now();
     let (mut renewed, mut caught_up, mut wrote) = (began, began, began);
     if ears::listen(socket).is_err() {
@@ -73,7 +74,11 @@ fn listen(room: &Room, socket: u64, stream: &Stream, queue: &mut Queue) -> End {
                 troubles = 0;
                 for heard in heard {
                     match heard {
-                        Heard::Said(text) => queue.push(events::message(&text)),
+                        Heard::Said(text) => {
+                            // The history is what a reader hears first.
+                            incarnation = incarnation.or_else(|| events::incarnation(&text));
+                            queue.push(events::message(&text, incarnation.as_deref()));
+                        }
                         Heard::Closed((code, reason)) => {
                             while !queue.is_empty() && monotonic_clock::now() < wrote + CLOSE_WITHIN {
                                 if queue.write(stream) == Flow::Gone {

@@ -1,0 +1,152 @@
+//! The `clientId` in what a client sent, however broken the rest of it is: so that the client knows which of its messages
+//! was refused. Reads from the front, once, and gives up nothing for a mistake: what is not understood is skipped up to the
+//! next comma of the object.
+
+use super::{CLIENT_ID_BYTES, surrogates};
+
+const FIELD: &str = "clientId";
+
+/// The first `clientId` of the outermost object, where it can be one.
+pub(super) fn client_id(bytes: &[u8]) -> Option<String> {
+    let mut reader = Reader { bytes, at: 0 };
+    reader.skip_blanks();
+    reader.take(b'{')?;
+    loop {
+        reader.skip_blanks();
+        if reader.peek()? != b'"' {
+            reader.skip_value()?;
+            continue;
+        }
+        let name = decoded(reader.string()?);
+        reader.skip_blanks();
+        if reader.take(b':').is_none() || name.as_deref() != Some(FIELD) {
+            reader.skip_value()?;
+            continue;
+        }
+        reader.skip_blanks();
+        if reader.peek()? != b'"' {
+            return None;
+        }
+        return decoded(reader.string()?).filter(|id| (1..=CLIENT_ID_BYTES).contains(&id.len()));
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+// Each of these is `None` where the text ends before.
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    fn skip_blanks(&mut self) {
+        while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
+            self.at += 1;
+        }
+    }
+
+    /// What is between two quotes, undecoded.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        self.take(b'"')?;
+        let start = self.at;
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    self.at += 1;
+                    return Some(&self.bytes[start..self.at - 1]);
+                }
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    /// Up to the next field of the object that this stands in.
+    fn skip_value(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.peek()? {
+                b'"' => drop(self.string()?),
+                b',' if depth == 0 => {
+                    self.at += 1;
+                    return Some(());
+                }
+                b'}' | b']' if depth == 0 => return None,
+                byte => {
+                    match byte {
+                        b'{' | b'[' => depth += 1,
+                        b'}' | b']' => depth -= 1,
+                        _ => {}
+                    }
+                    self.at += 1;
+                }
+            }
+        }
+    }
+}
+
+fn decoded(string: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(string).ok()?;
+    let quoted = format!("\"{text}\"");
+    serde_json::from_str(surrogates::replaced(&quoted).as_deref().unwrap_or(&quoted)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_id_is_found_in_whatever_is_broken_elsewhere() {
+        for text in [
+            r#"{"clientId":"c1"}"#,
+            " {\n\"type\" : \"message\" , \"clientId\" : \"c1\" } ",
+            r#"{"clientId":"c1","content":"cut o"#,
+            r#"{"clientId":"c1""#,
+            r#"{"content":"bad \x escape","clientId":"c1"}"#,
+            r#"{"content":"a \" , {","clientId":"c1"}"#,
+            r#"{"content":[1,{"clientId":"inner"}],"clientId":"c1"}"#,
+            r#"{"type":message,"clientId":"c1"}"#,
+            r#"{type:"message","clientId":"c1"}"#,
+            r#"{"type" "message","clientId":"c1"}"#,
+            r#"{,,"clientId":"c1","clientId":"c2"}"#,
+            r#"{"client\u0049d":"\u00631"}"#,
+            "{\"content\":\"a\nb\",\"clientId\":\"c1\"}",
+        ] {
+            assert_eq!(client_id(text.as_bytes()).as_deref(), Some("c1"), "{text}");
+        }
+        assert_eq!(client_id(b"{\"content\":\"\xff\",\"clientId\":\"c1\"}").as_deref(), Some("c1"));
+        assert_eq!(client_id(br#"{"clientId":"\ud83d"}"#).as_deref(), Some("\u{fffd}"));
+    }
+
+    #[test]
+    fn what_is_no_client_id_of_the_message_is_not_taken_for_one() {
+        let long = format!(r#"{{"clientId":"{}"}}"#, "c".repeat(CLIENT_ID_BYTES + 1));
+        let deep = "[".repeat(100_000);
+        for text in [
+            "",
+            "{",
+            "{}",
+            "hello",
+            r#"["clientId","c1"]"#,
+            r#"{"a":{"clientId":"c1"}}"#,
+            r#"{"a":{"clientId":"c1","#,
+            r#"{"clientId":7}"#,
+            r#"{"clientId":null}"#,
+            r#"{"clientId":""}"#,
+            r#"{"clientId":"c1"#,
+            r#"{"a":"clientId","b":"c1"}"#,
+            r#"{"clientId"}"#,
+            &long,
+            &deep,
+        ] {
+            assert_eq!(client_id(text.as_bytes()), None, "{text:.80}");
+        }
+    }
+}
