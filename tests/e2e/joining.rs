@@ -18,7 +18,9 @@ async fn since(server: &Server, seq: u64) -> Client {
 async fn the_first_thing_a_client_hears_is_the_history() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
-    assert_eq!(ana.hears().await, json!({ "type": "history", "messages": [] }));
+    let history = ana.hears().await;
+    let incarnation = history["incarnation"].as_str().expect("a string");
+    assert_eq!(history, json!({ "type": "history", "messages": [], "incarnation": incarnation }));
     for number in 0..60 {
         ana.chats(&number.to_string()).await;
     }
@@ -84,7 +86,9 @@ async fn presence_is_per_user_and_ends_with_the_last_tab() {
     assert_eq!(ana.hears_a("presence_update").await["user"]["userId"], "id-bo");
     let mut bo_again = server.join_presence("team", "bo").await;
     assert_eq!(bo_again.hears_a("presence_list").await["users"].as_array().unwrap().len(), 2);
+    assert_eq!(ana.hears_a("presence_update").await["user"]["connections"], 2);
     bo.leaves().await;
+    assert_eq!(ana.hears_a("presence_update").await["user"]["connections"], 1);
     bo_again.says(r#"{"type":"status","status":"away"}"#).await;
     let update = ana.hears_a("presence_update").await;
     assert_eq!((&update["user"]["status"], &update["user"]["connections"]), (&json!("away"), &json!(1)));

@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn the_frames_have_the_fields_of_the_protocol() {
-        let ana = Entry { name: "Ana".into(), status: Status::Away, last_seen: 5 };
+        let ana = Entry { name: "Ana".into(), status: Status::Away, last_seen: 5, missing_since: None };
         let user = UserPresence::new("u1", &ana, 2);
         let json = r#"{"userId":"u1","userName":"Ana","status":"away","lastSeen":5,"connections":2}"#;
         assert_eq!(

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! said.rs     what a client may say           roster.rs   who is listed, one key each
-//! status.rs   online, away or busy            silence.rs  when a user counts as gone
+//! status.rs   online, away or busy            silence.rs  who did not come back
 //! frames.rs   what the room says              listing.rs  who is listed, in one message
 //! news.rs     who is told of what a user does
 //! ```
 //!
 //! Who is connected is the host's knowledge, and is asked for; who is listed is in storage. The two differ on purpose
 //! after the host restarted: its sockets are gone and nobody said goodbye, but the users stay listed while they come
-//! back, and only those who do not are removed, as silent.
+//! back, and only those who do not are removed.
 
 mod frames;
 mod listing;
@@ -34,30 +34,31 @@ struct Presence;
 
 dormouse_room::export!(Presence);
 
+dormouse_room::settings! {
+    // What tells of somebody whose name is as long as it may be, every character of it escaped.
+    message_out_bytes >= 4096;
+}
+
 impl Room for Presence {
     fn wake() -> Result<Self> {
         sockets::set_auto_response(PING, PONG)?;
+        silence::mend()?;
         Ok(Presence)
     }
 
     fn connect(&mut self, _: Request, socket: &Socket) -> Result<(), Refusal> {
         let user = socket.user();
-        let listed = roster::get(&user.id)?;
-        let was_here = listed.is_some() && roster::connections(&user.id) > 1;
-        let entry = Entry {
-            name: user.name,
-            status: listed.map_or(Status::Online, |entry| entry.status),
-            last_seen: context::now(),
-        };
+        let status = roster::get(&user.id)?.map_or(Status::Online, |listed| listed.status);
+        // The newest socket says what its user is called: an older one may hold a token from before the name changed.
+        let entry = Entry { name: user.name, status, last_seen: context::now(), missing_since: None };
         roster::put(&user.id, &entry)?;
         silence::watch()?;
 
-        let list = Listing::of_roster(Some((&user.id, &entry)))?;
+        let most_bytes = listing::frame_bytes(sockets::max_message_bytes());
+        let list = Listing::of_roster(Some((&user.id, &entry)), most_bytes)?;
         socket.tell(&Message::Text(frames::presence_list(&list)?))?;
-        match was_here {
-            true => Ok(()),
-            false => Ok(tell(sockets::everyone().except(socket), &user.id, &entry)?),
-        }
+        // Also of somebody who was here already: one more connection is news, and the name may be another.
+        Ok(tell(sockets::everyone().except(socket), &user.id, &entry)?)
     }
 
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
@@ -71,10 +72,16 @@ impl Room for Presence {
 
     fn close(&mut self, socket: &Socket, _: Close) -> Result<()> {
         let user_id = &socket.user().id;
-        if roster::connections(user_id) > 0 || !roster::remove(user_id) {
-            return Ok(());
+        if roster::connections(user_id) > 0 {
+            return match roster::get(user_id)? {
+                Some(entry) => tell(sockets::everyone(), user_id, &entry),
+                None => Ok(()),
+            };
         }
-        sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id })
+        match roster::remove(user_id) {
+            true => sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id }),
+            false => Ok(()),
+        }
     }
 
     fn timer(&mut self, timer: Timer) -> Result<()> {
@@ -89,9 +96,10 @@ impl Room for Presence {
             return Ok(Response::problem(401, "who is asking?").header("www-authenticate", "Bearer"));
         };
         match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/list") => Ok(Response::json_text(frames::list(&Listing::of_roster(None)?))),
+            ("GET", "/list") => Ok(Response::json_text(frames::list(&Listing::of_roster(None, listing::MAX_BYTES)?))),
             ("POST", "/update") => match said::posted(&request) {
-                Ok(status) => update(&user.id, status),
+                Ok(Said::Status(status)) => update(&user.id, Some(status)),
+                Ok(Said::Heartbeat | Said::Ping) => update(&user.id, None),
                 Err(complaint) => Ok(complaint.into()),
             },
             _ => Ok(Response::problem(404, "this room answers GET /list and POST /update")),
@@ -103,9 +111,10 @@ impl Room for Presence {
 fn seen(sender: &Socket, chosen: Option<Status>) -> Result<()> {
     let user = sender.user();
     let listed = roster::get(&user.id)?;
-    let before = listed.map(|entry| entry.status);
+    let before = listed.as_ref().map(|entry| entry.status);
     let status = chosen.or(before).unwrap_or(Status::Online);
-    let entry = Entry { name: user.name, status, last_seen: context::now() };
+    let name = listed.map_or(user.name, |entry| entry.name);
+    let entry = Entry { name, status, last_seen: context::now(), missing_since: None };
     roster::put(&user.id, &entry)?;
     if before.is_none() {
         silence::watch()?;
@@ -117,12 +126,13 @@ fn seen(sender: &Socket, chosen: Option<Status>) -> Result<()> {
     }
 }
 
-/// POST /update: as a status that came over a socket, but it lists nobody who is not.
-fn update(user_id: &str, status: Status) -> Result<Response> {
+/// POST /update: as what comes over a socket, but it lists nobody who is not.
+fn update(user_id: &str, chosen: Option<Status>) -> Result<Response> {
     if let Some(listed) = roster::get(user_id)? {
-        let entry = Entry { name: listed.name, status, last_seen: context::now() };
+        let (before, status) = (listed.status, chosen.unwrap_or(listed.status));
+        let entry = Entry { status, last_seen: context::now(), ..listed };
         roster::put(user_id, &entry)?;
-        if listed.status != status {
+        if status != before {
             tell(sockets::everyone(), user_id, &entry)?;
         }
     }

@@ -13,8 +13,8 @@ pub(crate) enum Audience {
 
 /// A user who was listed with the status `before`, or was not listed, is there, and chose a status or did not.
 ///
-/// A heartbeat is no news, nor is a status that the user has already. One who was silent, and off the list, is news to
-/// the others whatever they do.
+/// A heartbeat is no news, nor is a status that the user has already. One who was off the list is news to the others
+/// whatever they do.
 pub(crate) fn of(before: Option<Status>, chosen: Option<Status>) -> Audience {
     match (before, chosen) {
         (before, Some(_)) if before != chosen => Audience::All,
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_was_silent_comes_back_to_the_others() {
+    fn one_who_was_not_listed_comes_back_to_the_others() {
         assert_eq!(of(None, None), Audience::Others);
         assert_eq!(of(None, Some(Busy)), Audience::All);
     }

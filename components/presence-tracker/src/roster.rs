@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use dormouse_room::{Result, sockets, storage};
+use dormouse_room::{Result, context, sockets, storage};
 use serde::{Deserialize, Serialize};
 
 use crate::status::Status;
@@ -19,10 +19,24 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) status: Status,
     pub(crate) last_seen: u64,
+    /// When it was first noticed that the user has no socket. Only somebody who was here before the host restarted is
+    /// listed without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) missing_since: Option<u64>,
+}
+
+impl Entry {
+    /// An entry that may have been stored while the clock was ahead: nothing in it is later than now. Since when a user has
+    /// been missing is not known then, and will be noted anew.
+    fn not_after(self, now: u64) -> Self {
+        let missing_since = self.missing_since.filter(|since| *since <= now);
+        Entry { last_seen: self.last_seen.min(now), missing_since, ..self }
+    }
 }
 
 pub(crate) fn get(user_id: &str) -> Result<Option<Entry>> {
-    storage::get_json(key(user_id))
+    let stored = storage::get_json::<Entry>(key(user_id))?;
+    Ok(stored.map(|entry| entry.not_after(context::now())))
 }
 
 pub(crate) fn put(user_id: &str, entry: &Entry) -> Result<()> {
@@ -41,6 +55,7 @@ pub(crate) fn connections(user_id: &str) -> u32 {
 
 /// Everybody who is listed, in the order of their ids. One who is removed meanwhile does no harm.
 pub(crate) fn all() -> impl Iterator<Item = Result<(String, Entry)>> {
+    let now = context::now();
     let mut next = Some(vec![PREFIX]);
     let pages = iter::from_fn(move || {
         let page = storage::prefix([PREFIX]).from(next.take()?).limit(PAGE).list();
@@ -50,9 +65,36 @@ pub(crate) fn all() -> impl Iterator<Item = Result<(String, Entry)>> {
         }
         Some(page)
     });
-    pages.flatten().map(|(key, value)| Ok((String::from_utf8(key[1..].into())?, serde_json::from_slice(&value)?)))
+    pages.flatten().map(move |(key, value)| {
+        let entry = serde_json::from_slice::<Entry>(&value)?;
+        Ok((String::from_utf8(key[1..].into())?, entry.not_after(now)))
+    })
 }
 
 fn key(user_id: &str) -> Vec<u8> {
     [&[PREFIX], user_id.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_that_is_read_is_in_the_future() {
+        let stored =
+            |last_seen, missing_since| Entry { name: "Ana".into(), status: Status::Away, last_seen, missing_since };
+        let read = |entry: Entry| {
+            let entry = entry.not_after(100);
+            (entry.last_seen, entry.missing_since)
+        };
+        assert_eq!(read(stored(200, Some(150))), (100, None));
+        assert_eq!(read(stored(50, Some(60))), (50, Some(60)));
+        assert_eq!(read(stored(101, None)), (100, None));
+    }
+
+    #[test]
+    fn an_entry_of_an_older_version_is_read() {
+        let entry: Entry = serde_json::from_str(r#"{"name":"Ana","status":"busy","lastSeen":5}"#).unwrap();
+        assert_eq!((entry.status, entry.last_seen, entry.missing_since), (Status::Busy, 5, None));
+    }
 }

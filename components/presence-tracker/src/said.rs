@@ -25,7 +25,10 @@ struct Fields<'a> {
 
 impl Said {
     pub(crate) fn read(message: &Message) -> Result<Self, Complaint> {
-        let fields: Fields = said::object(message)?;
+        Self::of(&said::object(message)?).map_err(|complaint| complaint.about(message))
+    }
+
+    fn of(fields: &Fields) -> Result<Self, Complaint> {
         match fields.kind.as_str() {
             Some("status") => Ok(Said::Status(status(&fields.status)?)),
             Some("heartbeat") => Ok(Said::Heartbeat),
@@ -36,10 +39,13 @@ impl Said {
     }
 }
 
-/// What came with a POST.
-pub(crate) fn posted(request: &Request) -> Result<Status, Complaint> {
+/// What came with a POST: a status, or that its user is still here.
+pub(crate) fn posted(request: &Request) -> Result<Said, Complaint> {
     let fields: Fields = said::body(request)?;
-    status(&fields.status)
+    match fields.kind.as_str() {
+        Some("heartbeat") => Ok(Said::Heartbeat),
+        _ => status(&fields.status).map(Said::Status).map_err(|complaint| complaint.about_body(request)),
+    }
 }
 
 fn status(text: &Text) -> Result<Status, Complaint> {
@@ -57,7 +63,7 @@ mod tests {
         Said::read(&Message::Text(text.into())).map_err(|complaint| complaint.code)
     }
 
-    fn post(body: &[u8]) -> Result<Status, Complaint> {
+    fn post(body: &[u8]) -> Result<Said, Complaint> {
         let (method, path) = ("POST".into(), "/update".into());
         posted(&Request { method, path, query: None, headers: vec![], body: body.into(), user: None })
     }
@@ -73,6 +79,14 @@ mod tests {
     }
 
     #[test]
+    fn a_complaint_has_the_client_id_that_can_be_found() {
+        for text in [r#"{"type":"shout","clientId":"c1"}"#, r#"{"type":"status","status":7,"clientId":"c1"}"#] {
+            let complaint = Said::read(&Message::Text(text.into())).unwrap_err();
+            assert_eq!(complaint.client_id.as_deref(), Some("c1"), "{text}");
+        }
+    }
+
+    #[test]
     fn a_status_outside_the_three_is_complained_of() {
         assert_eq!(read(r#"{"type":"status","status":"invisible"}"#), Err("bad_status"));
         for status in ["", r#","status":null"#, r#","status":["busy"]"#] {
@@ -82,7 +96,9 @@ mod tests {
 
     #[test]
     fn a_post_is_a_status_and_anything_else_is_complained_of() {
-        assert_eq!(post(br#"{"status":"away"}"#), Ok(Status::Away));
+        assert_eq!(post(br#"{"status":"away"}"#), Ok(Said::Status(Status::Away)));
+        assert_eq!(post(br#"{"type":"heartbeat","status":"away"}"#), Ok(Said::Heartbeat));
+        assert_eq!(post(br#"{"clientId":"c1"}"#).unwrap_err().client_id.as_deref(), Some("c1"));
         for body in [&b"\xff"[..], b"", b"away", b"[\"away\"]", b"{}", br#"{"status":"asleep"}"#] {
             assert!(post(body).is_err(), "{}", body.escape_ascii());
         }

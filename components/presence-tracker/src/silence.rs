@@ -1,98 +1,120 @@
-//! When a user counts as gone though nobody closed a socket: a cable was pulled, or the host restarted.
+//! When a user counts as gone though no `close` said so.
 //!
-//! One timer watches over everybody. It is set for the moment at which the first of them may have been silent for too
-//! long, and looks then; a heartbeat moves only `lastSeen`, so that staying costs no timer. While anybody is listed the
-//! timer is set, and it survives restarts.
-
-use std::cmp;
+//! A user with a socket is here: the host asks every socket for a sign of life, and closes one that gives none. So a page
+//! that is hidden, whose timers a browser slows down, stays as long as its connection does. A user who is listed without
+//! a socket was here before the host restarted, and gets some time to come back.
+//!
+//! One timer watches over everybody. It is set while anybody is listed, and it survives restarts.
 
 use dormouse_room::{Result, context, sockets, timers};
 
 use crate::frames::Frame;
-use crate::roster;
+use crate::roster::{self, Entry};
 
 /// The one timer.
 pub(crate) const TIMER: &str = "silence";
 
-/// How long a user may be silent, in milliseconds: two of the usual heartbeats may get lost.
-const PATIENCE_MS: u64 = 60_000;
+/// How often the list is looked through, in milliseconds.
+const LOOK_EVERY_MS: u64 = 60_000;
+
+/// How long a user may be without a socket, in milliseconds. A hidden page may try to come back only once a minute, so
+/// this is half as long again.
+const PATIENCE_MS: u64 = 90_000;
 
 /// Users removed in one turn. Each is a frame for every socket, and more of them than a socket may have waiting would
 /// close it.
 const REMOVED_AT_ONCE: usize = 500;
 
+/// Users who are noted as missing in one turn: each is a write, and a turn's writes are limited.
+const NOTED_AT_ONCE: usize = 1_000;
+
 /// Users looked at for each millisecond of rest, so that looking takes a bounded share of time however long the list:
-/// one look at 30,000 takes some 30 ms, and the next is 3 s later. A small room is exact.
+/// after a look at 30,000 the next is 3 s later at the earliest.
 const LOOKED_AT_PER_MS: u64 = 10;
 
 /// Have the timer set, now that somebody is listed.
 pub(crate) fn watch() -> Result<()> {
-    let at = context::now() + PATIENCE_MS;
     match timers::get(TIMER) {
-        Some(timer) if timer.at <= at => Ok(()),
-        _ => timers::set_at(TIMER, at, []),
+        Some(_) => Ok(()),
+        None => timers::set_at(TIMER, context::now() + LOOK_EVERY_MS, []),
     }
 }
 
-/// The timer is due: remove who has been silent, and set it for the next who may be.
+/// Look at once where the timer was set while the clock was ahead: it would not be due for hours.
+pub(crate) fn mend() -> Result<()> {
+    let now = context::now();
+    match timers::get(TIMER) {
+        Some(timer) if timer.at > now + LOOK_EVERY_MS => timers::set_at(TIMER, now, []),
+        _ => Ok(()),
+    }
+}
+
+/// The timer is due: remove those who did not come back, and set it again.
 pub(crate) fn look() -> Result<()> {
     let now = context::now();
-    let (mut removed, mut looked_at, mut earliest) = (0, 0, None);
+    let (mut removed, mut noted, mut looked_at) = (0, 0, 0);
+    let mut next = now + LOOK_EVERY_MS;
     for user in roster::all() {
         let (user_id, entry) = user?;
         looked_at += 1;
-        if removed < REMOVED_AT_ONCE && is_silent(entry.last_seen, now) {
-            removed += 1;
-            roster::remove(&user_id);
-            sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id: &user_id })?;
-        } else {
-            earliest = Some(earliest.map_or(entry.last_seen, |earliest| cmp::min(earliest, entry.last_seen)));
+        if roster::connections(&user_id) > 0 {
+            continue;
+        }
+        match due(&entry, now) {
+            Due::Note if noted < NOTED_AT_ONCE => {
+                noted += 1;
+                roster::put(&user_id, &Entry { missing_since: Some(now), ..entry })?;
+            }
+            Due::Remove if removed < REMOVED_AT_ONCE => {
+                removed += 1;
+                roster::remove(&user_id);
+                sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id: &user_id })?;
+            }
+            Due::Note | Due::Remove => next = now,
+            Due::At(at) => next = next.min(at),
         }
     }
-    match earliest {
-        Some(earliest) => timers::set_at(TIMER, next_look(earliest, looked_at, now), []),
-        None => Ok(()),
+    if looked_at == removed {
+        return Ok(()); // Nobody is listed any more.
     }
+    timers::set_at(TIMER, next.max(now + looked_at as u64 / LOOKED_AT_PER_MS), [])
 }
 
-fn is_silent(last_seen: u64, now: u64) -> bool {
-    now.saturating_sub(last_seen) >= PATIENCE_MS
+/// What is to be done about a user without a socket.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    /// Write down that the user is missing.
+    Note,
+    /// Nothing before this time.
+    At(u64),
+    /// The user did not come back.
+    Remove,
 }
 
-/// When to look again, having looked at so many: once the one who was seen `earliest` may be silent, but not at once.
-fn next_look(earliest: u64, looked_at: u64, now: u64) -> u64 {
-    cmp::max(earliest + PATIENCE_MS, now + looked_at / LOOKED_AT_PER_MS)
+fn due(entry: &Entry, now: u64) -> Due {
+    match entry.missing_since {
+        None => Due::Note,
+        Some(since) if now.saturating_sub(since) >= PATIENCE_MS => Due::Remove,
+        Some(since) => Due::At(since + PATIENCE_MS),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::Status;
 
     const NOW: u64 = 1_800_000_000_000;
 
-    #[test]
-    fn a_user_is_silent_after_sixty_seconds_and_not_before() {
-        assert!(!is_silent(NOW, NOW));
-        assert!(!is_silent(NOW - 59_999, NOW));
-        assert!(is_silent(NOW - 60_000, NOW));
+    fn missing(since: Option<u64>) -> Due {
+        due(&Entry { name: "Ana".into(), status: Status::Away, last_seen: 5, missing_since: since }, NOW)
     }
 
     #[test]
-    fn a_clock_that_went_back_makes_nobody_silent() {
-        assert!(!is_silent(NOW + 5, NOW));
-    }
-
-    #[test]
-    fn the_next_look_is_when_the_first_may_be_silent() {
-        let seen = NOW - 20_000;
-        assert_eq!(next_look(seen, 9, NOW), NOW + 40_000);
-        assert!(is_silent(seen, next_look(seen, 9, NOW)));
-    }
-
-    #[test]
-    fn who_is_left_over_from_a_long_list_is_looked_at_after_a_rest() {
-        let overdue = NOW - 60_001;
-        assert_eq!(next_look(overdue, 30_000, NOW), NOW + 3_000);
-        assert_eq!(next_look(overdue, 600, NOW), NOW + 60);
+    fn a_missing_user_is_noted_and_removed_ninety_seconds_later() {
+        assert_eq!(missing(None), Due::Note);
+        assert_eq!(missing(Some(NOW)), Due::At(NOW + 90_000));
+        assert_eq!(missing(Some(NOW - 89_999)), Due::At(NOW + 1));
+        assert_eq!(missing(Some(NOW - 90_000)), Due::Remove);
     }
 }
