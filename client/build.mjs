@@ -1,13 +1,28 @@
 // @ts-check
-/** Makes `dist`: the core as it is, React's part compiled, and types for both. */
+/**
+ * Makes `dist`: the core as it is, React's part compiled, and types for both. In a fresh clone, where `npm pack` begins here,
+ * it first installs what that takes.
+ */
 
 import { execFileSync } from "node:child_process";
-import { cpSync, rmSync } from "node:fs";
+import { cpSync, existsSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 process.chdir(fileURLToPath(new URL(".", import.meta.url)));
-rmSync("dist", { recursive: true, force: true });
+
+/** Its output goes to stderr: on stdout `npm pack` says what it has packed. @type {import("node:child_process").StdioOptions} */
+const stdio = ["ignore", 2, 2];
+
 const tsc = fileURLToPath(new URL("node_modules/typescript/bin/tsc", import.meta.url));
-execFileSync(process.execPath, [tsc, "--project", "tsconfig.build.json"], { stdio: "inherit" });
+if (!existsSync(tsc)) {
+  console.error("dormouse: the compiler is not installed yet; `npm ci` installs it");
+  // What `npm pack` was told is not meant for this: with `--dry-run` nothing would be installed.
+  const env = Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/^npm_config_(dry_run|json)$/i.test(name)),
+  );
+  execFileSync("npm", ["ci", "--include=dev", "--no-audit", "--no-fund"], { stdio, env });
+}
+rmSync("dist", { recursive: true, force: true });
+execFileSync(process.execPath, [tsc, "--project", "tsconfig.build.json"], { stdio });
 cpSync("react/chat-room.css", "dist/react/chat-room.css");
 cpSync("../LICENSE", "LICENSE");

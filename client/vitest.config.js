@@ -21,8 +21,8 @@ export default defineConfig({
           name: "browser",
           include: ["tests/browser/**/*.test.js"],
           fileParallelism: false, // two cores, and each file has a server and a browser of its own
-          testTimeout,
-          hookTimeout: testTimeout,
+          testTimeout: 2 * testTimeout,
+          hookTimeout: 2 * testTimeout,
         },
       },
     ],

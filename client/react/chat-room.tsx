@@ -80,7 +80,14 @@ function OneRoom({
       </header>
       <MessageList handle={list} chat={chat} room={room} words={words} announce={announce} />
       <Whisper chat={chat} typingUsers={room.typingUsers} words={words} />
-      <Composer send={send} typing={room.notifyTyping} title={title} words={words} autoFocus={autoFocus} />
+      <Composer
+        send={send}
+        typing={room.notifyTyping}
+        announce={announce}
+        title={title}
+        words={words}
+        autoFocus={autoFocus}
+      />
       <Announcer handle={announcer} />
     </section>
   );

@@ -14,13 +14,16 @@ interface ComposerProps {
   /** Whether it was taken; a text that was not goes back into the field. */
   send: (text: string) => Promise<boolean>;
   typing: () => void;
+  announce: (text: string) => void;
   title: string;
   words: ChatRoomLabels;
   autoFocus: boolean;
 }
 
-export function Composer({ send, typing, title, words, autoFocus }: ComposerProps) {
+export function Composer({ send, typing, announce, title, words, autoFocus }: ComposerProps) {
   const [text, setText] = useState("");
+  /** By how much it is too long; below zero, what is left. */
+  const excess = text.length - CONTENT_UNITS;
   const field = useRef<HTMLTextAreaElement>(null);
   const fieldId = useId();
   const leftId = useId();
@@ -37,6 +40,8 @@ export function Composer({ send, typing, title, words, autoFocus }: ComposerProp
   const submit = async (event?: SyntheticEvent) => {
     event?.preventDefault();
     if (text.trim() === "") return;
+    // What was pasted is not cut: its author does that, who knows what may go.
+    if (excess > 0) return announce(words.tooLong(excess));
     setText("");
     field.current?.focus();
     if (!(await send(text))) setText((since) => (since === "" ? text : since));
@@ -56,7 +61,7 @@ export function Composer({ send, typing, title, words, autoFocus }: ComposerProp
         ref={field}
         id={fieldId}
         rows={1}
-        maxLength={CONTENT_UNITS}
+        aria-invalid={excess > 0 || undefined}
         enterKeyHint="send"
         placeholder={words.placeholder(title)}
         aria-describedby={leftId}
@@ -67,8 +72,8 @@ export function Composer({ send, typing, title, words, autoFocus }: ComposerProp
           if (target.value.trim() !== "") typing();
         }}
       />
-      <span id={leftId} className="dormouse-left" aria-live="polite">
-        {text.length > NEARLY_FULL ? words.unitsLeft(CONTENT_UNITS - text.length) : ""}
+      <span id={leftId} className="dormouse-left" data-excess={excess > 0 || undefined} aria-live="polite">
+        {excess > 0 ? words.unitsOver(excess) : text.length > NEARLY_FULL ? words.unitsLeft(-excess) : ""}
       </span>
       <button type="submit" className="dormouse-send" aria-label={words.send}>
         <svg viewBox="0 0 24 24" width="20" height="20" aria-hidden="true">

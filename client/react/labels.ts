@@ -39,6 +39,8 @@ export interface ChatRoomLabels {
   placeholder: (title: string) => string;
   send: string;
   unitsLeft: (count: number) => string;
+  unitsOver: (count: number) => string;
+  tooLong: (count: number) => string;
 }
 
 export const LABELS: Readonly<ChatRoomLabels> = Object.freeze({
@@ -75,4 +77,6 @@ export const LABELS: Readonly<ChatRoomLabels> = Object.freeze({
   placeholder: (title: string) => `Message ${title}`,
   send: "Send",
   unitsLeft: (count: number) => `${count} left`,
+  unitsOver: (count: number) => `${count} too many`,
+  tooLong: (count: number) => `Not sent: ${count} characters too many`,
 });

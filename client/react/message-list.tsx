@@ -4,6 +4,7 @@ import { type Ref, memo, useEffect, useImperativeHandle, useLayoutEffect, useMem
 import type { Chat, ChatMessage } from "../src/index.js";
 import { dayName } from "../src/view/days.js";
 import { type Line, areSameLines, blocksOf, linesOf } from "../src/view/lines.js";
+import { Palette } from "../src/view/people.js";
 import { ScrollKeeper } from "../src/view/scroll-keeper.js";
 import { useLatest } from "./keeping.js";
 import type { ChatRoomLabels } from "./labels.js";
@@ -30,6 +31,7 @@ export const MessageList = memo(function MessageList({ handle, chat, room, words
   const bornAs = useBornAs(chat);
   const { keeper, follows, unread } = useReading(chat, scroller, list);
   const [isLoading, setLoading] = useState(false);
+  const [palette] = useState(() => new Palette());
 
   const lines = useMemo(
     () => linesOf({ messages, pending }, { userId, userName: words.you }, bornAs),
@@ -71,6 +73,7 @@ export const MessageList = memo(function MessageList({ handle, chat, room, words
               lines={lines}
               today={today}
               words={words}
+              palette={palette}
               retry={room.retry}
               discard={room.discard}
               announce={announce}
@@ -91,6 +94,7 @@ interface BlockProps {
   lines: readonly Line[];
   today: number;
   words: ChatRoomLabels;
+  palette: Palette;
   retry: (clientId: string) => Promise<ChatMessage>;
   discard: (clientId: string) => void;
   announce: (text: string) => void;

@@ -5,7 +5,7 @@ import type { ChatMessage, PendingMessage } from "../src/index.js";
 import { timeOf } from "../src/view/days.js";
 import type { MessageLine } from "../src/view/lines.js";
 import { withLinks } from "../src/view/links.js";
-import { hueOf, initialOf } from "../src/view/people.js";
+import { type Palette, initialOf } from "../src/view/people.js";
 import type { ChatRoomLabels } from "./labels.js";
 
 interface MessageRowProps {
@@ -14,6 +14,7 @@ interface MessageRowProps {
   isOwn: boolean;
   opensGroup: boolean;
   words: ChatRoomLabels;
+  palette: Palette;
   retry: (clientId: string) => Promise<ChatMessage>;
   discard: (clientId: string) => void;
   announce: (text: string) => void;
@@ -21,8 +22,8 @@ interface MessageRowProps {
 
 /** Drawn anew only when something of its own changes: a list of thousands stays light. */
 export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
-  const { message, pending, isOwn, opensGroup, words } = props;
-  const hue = hueOf(message.userId);
+  const { message, pending, isOwn, opensGroup, words, palette } = props;
+  const hue = palette.hueOf(message.userId);
   const said = new Date(message.timestamp);
   return (
     <div

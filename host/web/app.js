@@ -7,7 +7,7 @@
  */
 
 import { Chat, CloseCode, Presence, STATUSES, isRoomName } from "/client/index.js";
-import { dressAvatar } from "./avatar.js";
+import { beginColours, dressAvatar } from "./avatar.js";
 import { Composer } from "./composer.js";
 import { ConnectionLight } from "./connection-light.js";
 import { byId, make } from "./dom.js";
@@ -36,7 +36,11 @@ const light = new ConnectionLight(() => {
   chat?.reconnect();
   presence?.reconnect();
 });
-const composer = new Composer({ send, typing: () => chat?.notifyTyping() });
+const composer = new Composer({
+  send,
+  typing: () => chat?.notifyTyping(),
+  tooLong: (count) => announce(`Not sent: ${count} characters too many`),
+});
 const welcome = new Welcome(identity, (room) => {
   location.hash = hashOf(room);
   enter();
@@ -122,6 +126,9 @@ function openRoom(roomId) {
   chat?.close();
   const room = new Chat({ baseUrl: config.basePath, roomId, userId: identity.userId, credentials });
   chat = room;
+  beginColours();
+  showMe();
+  people?.show();
   list = new MessageList(room, me, announce);
   // A room that was left may still say that it is closed.
   room.on("state", (event) => {
@@ -140,6 +147,7 @@ function openRoom(roomId) {
   room.on("left", ({ userName }) => whisper.passage(`${userName} left`));
   room.on("error", ({ message, clientId }) => announce(clientId ? `Not sent: ${message}` : message));
   room.on("messages", ({ added, from }) => {
+    if (from === "history") people?.show(); // in the colours that those who spoke have now
     if (from === "live" && document.visibilityState === "hidden") unseen += added.length;
     showTitle();
   });

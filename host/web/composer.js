@@ -15,12 +15,14 @@ export class Composer {
   #text = byId("text", HTMLTextAreaElement);
   #left = byId("text-left");
 
-  /** @param {{ send: (text: string) => void, typing: () => void }} does */
-  constructor({ send, typing }) {
+  /** @param {{ send: (text: string) => void, typing: () => void, tooLong: (count: number) => void }} does */
+  constructor({ send, typing, tooLong }) {
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       const text = this.#text.value;
       if (text.trim() === "") return;
+      // What was pasted is not cut: its author does that, who knows what may go.
+      if (text.length > CONTENT_UNITS) return tooLong(text.length - CONTENT_UNITS);
       this.#text.value = "";
       this.#measure();
       this.#text.focus();
@@ -54,7 +56,10 @@ export class Composer {
   #measure() {
     this.#text.style.height = "auto";
     this.#text.style.height = `${this.#text.scrollHeight}px`;
-    const { length } = this.#text.value;
-    this.#left.textContent = length > NEARLY_FULL ? `${CONTENT_UNITS - length} left` : "";
+    const left = CONTENT_UNITS - this.#text.value.length;
+    const isTooLong = left < 0;
+    this.#left.textContent = isTooLong ? `${-left} too many` : left < CONTENT_UNITS - NEARLY_FULL ? `${left} left` : "";
+    this.#left.toggleAttribute("data-excess", isTooLong);
+    this.#text.setAttribute("aria-invalid", String(isTooLong));
   }
 }

@@ -3,8 +3,7 @@
 
 import { timeOf } from "/client/view/days.js";
 import { withLinks } from "/client/view/links.js";
-import { hueOf } from "/client/view/people.js";
-import { dressAvatar } from "./avatar.js";
+import { colourOf, dressAvatar } from "./avatar.js";
 import { make } from "./dom.js";
 
 /**
@@ -21,14 +20,14 @@ export function makeRow(message) {
   const avatar = make("span", { class: "avatar", hidden: true });
   dressAvatar(avatar, message);
   const name = make("bdi", { class: "name" }, message.userName);
-  name.dataset.hue = String(hueOf(message.userId));
+  name.dataset.hue = colourOf(message.userId);
   const time = make("time", {}, timeOf(message.timestamp));
   time.dateTime = new Date(message.timestamp).toISOString();
   time.title = new Date(message.timestamp).toLocaleString();
   const bubble = make(
     "p",
     { class: "bubble" },
-    ...withLinks(message.content).map(({ text, href }) => (href === undefined ? text : link(href))),
+    ...withLinks(message.content).map(({ text, href }) => (href === undefined ? text : link(text, href))),
   );
   bubble.dir = "auto";
   return make("li", { class: "message" }, avatar, make("p", { class: "by" }, name, " ", time), bubble);
@@ -73,9 +72,12 @@ function fate(state, { clientId, error }, { retry, discard }) {
   return make("p", { class: "fate" }, `Not sent: ${error?.message ?? "unknown reason"}. `, again, " ", away);
 }
 
-/** @param {string} href */
-function link(href) {
-  const link = make("a", {}, href);
+/**
+ * @param {string} text
+ * @param {string} href
+ */
+function link(text, href) {
+  const link = make("a", {}, text);
   link.href = href;
   link.target = "_blank";
   link.rel = "noopener noreferrer nofollow";

@@ -317,7 +317,7 @@ test("5,000 messages can be read from the newest to the oldest, without a jump",
     .locator(".dormouse-bubble")
     .evaluateAll((rows) => rows.filter((row) => row.checkVisibility({ contentVisibilityAuto: true })).length);
   expect(rendered).toBeLessThan(200);
-}, 120_000);
+}, 300_000);
 
 for (const [width, height] of /** @type {const} */ ([
   [390, 760],

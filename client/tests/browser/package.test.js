@@ -70,11 +70,19 @@ test("an app outside the repository installs the package, builds with every exam
   const [packed] = JSON.parse(npm(["pack", "--json", "--pack-destination", FOLDER], CLIENT));
   const files = packed.files.map((/** @type {{ path: string }} */ { path }) => path);
   expect(files).toEqual(
-    expect.arrayContaining(["LICENSE", "README.md", "package.json", "dist/src/index.d.ts", "dist/react/chat-room.css"]),
+    expect.arrayContaining([
+      "LICENSE",
+      "PROTOCOL.md",
+      "README.md",
+      "package.json",
+      "dist/src/index.d.ts",
+      "dist/react/chat-room.css",
+    ]),
   );
   expect(
     files.filter(
-      (/** @type {string} */ path) => !/^(LICENSE|README\.md|package\.json|dist\/.+\.(js|d\.ts|css))$/.test(path),
+      (/** @type {string} */ path) =>
+        !/^(LICENSE|PROTOCOL\.md|README\.md|package\.json|dist\/.+\.(js|d\.ts|css))$/.test(path),
     ),
   ).toEqual([]);
 
@@ -112,4 +120,17 @@ test("an app outside the repository installs the package, builds with every exam
   await ana.isConnected();
   expect((await server.stored("lobby")).map(({ content }) => content)).toEqual(["before", "in the middle"]);
   expect(ana.complaints).toEqual([]);
+}, 180_000);
+
+test("a fresh clone is packed by `npm pack` alone", () => {
+  const clone = join(FOLDER, "clone");
+  const isMade = (/** @type {string} */ path) =>
+    /[\\/](node_modules|dist|LICENSE)$/.test(path.slice(CLIENT.length - 1));
+  cpSync(CLIENT, join(clone, "client"), { recursive: true, filter: (path) => !isMade(path) });
+  cpSync(join(CLIENT, "..", "LICENSE"), join(clone, "LICENSE"));
+  const [packed] = JSON.parse(npm(["pack", "--json"], join(clone, "client")));
+  const files = packed.files.map((/** @type {{ path: string }} */ { path }) => path);
+  expect(files).toEqual(
+    expect.arrayContaining(["LICENSE", "PROTOCOL.md", "dist/src/index.js", "dist/react/index.d.ts"]),
+  );
 }, 180_000);

@@ -94,6 +94,35 @@ test("older messages come in above without moving what is being read", async () 
   await ana.sees(Array.from({ length: 120 }, (_, index) => `line ${index + 1}`));
 });
 
+test("a text that is too long stays in the field and is said to be, and addresses are links", async () => {
+  const ana = await comes("Ana", "pasted");
+  const pasted = `${"x".repeat(1_999)} and on`;
+  await ana.field.focus();
+  await ana.page.evaluate((text) => document.execCommand("insertText", false, text), pasted);
+  await ana.page.locator("#text-left").getByText("6 too many").waitFor();
+  await ana.field.press("Enter");
+  await ana.page.locator("#announcer").getByText("Not sent: 6 characters too many").waitFor();
+  expect(await ana.field.inputValue()).toBe(pasted);
+  expect(await ana.barriers()).toEqual([]);
+  await ana.says("www.a.example or ana@a.example");
+  await ana.sees(["www.a.example or ana@a.example"]);
+  const links = ana.page.locator(".bubble a");
+  expect(await links.evaluateAll((all) => all.map((link) => link.getAttribute("href")))).toEqual([
+    "https://www.a.example",
+    "mailto:ana@a.example",
+  ]);
+});
+
+test("two people of a room have two colours, whoever they are", async () => {
+  // By themselves both would have the same.
+  await server.post("colours", "one", "ana");
+  await server.post("colours", "two", "user-5");
+  const bo = await comes("Bo", "colours");
+  await bo.sees(["one", "two"]);
+  const hues = await bo.page.locator(".message .avatar").evaluateAll((all) => all.map((one) => one.dataset.hue));
+  expect(new Set(hues).size).toBe(2);
+});
+
 test("two tabs are one person, who stays while one of them does", async () => {
   const bo = await comes("Bo", "tabs");
   const ana = await comes("Ana", "tabs");

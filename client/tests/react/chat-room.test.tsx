@@ -312,6 +312,17 @@ describe("one's own messages", () => {
   });
 });
 
+test("two people of a room never have the same colour, whoever they are", async () => {
+  // By themselves both would have the sixth.
+  const { reader } = await inRoom([
+    message(1, { userId: "ana" }),
+    message(2, { userId: "名前" }),
+    message(3, { userId: "ana" }),
+  ]);
+  const hues = reader.all(".dormouse-avatar").map(({ dataset }) => dataset["hue"]);
+  expect(hues).toEqual(["6", "7", "6"]);
+});
+
 describe("the field", () => {
   test("Enter sends and empties it", async () => {
     const { reader, socket } = await inRoom();
@@ -415,9 +426,26 @@ describe("the field", () => {
     expect(reader.field.value).toBe("");
   });
 
-  test("takes no more than a message may hold, and says how much room is left near the end", async () => {
+  test("keeps a text that is too long, says by how much, and sends it once it was made shorter", async () => {
+    const { reader, socket } = await inRoom();
+    const left = () => document.getElementById(reader.field.getAttribute("aria-describedby") ?? "")?.textContent;
+    const pasted = "x".repeat(2_340);
+    await reader.type(pasted);
+    expect(left()).toBe("340 too many");
+    expect(reader.field.getAttribute("aria-invalid")).toBe("true");
+    await reader.key("Enter");
+    await frame();
+    expect(reader.field.value).toBe(pasted);
+    expect(said(socket)).toEqual([]);
+    expect(reader.announced).toContain("Not sent: 340 characters too many");
+    await reader.type("x".repeat(2_000));
+    expect([left(), reader.field.getAttribute("aria-invalid")]).toEqual(["0 left", null]);
+    await reader.key("Enter");
+    expect(said(socket)).toMatchObject([{ content: "x".repeat(2_000) }]);
+  });
+
+  test("says how much room is left near the end", async () => {
     const { reader } = await inRoom();
-    expect(reader.field.maxLength).toBe(2_000);
     const left = () => document.getElementById(reader.field.getAttribute("aria-describedby") ?? "")?.textContent;
     await reader.type("x".repeat(1_800));
     expect(left()).toBe("");
