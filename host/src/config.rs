@@ -57,6 +57,22 @@ pub const POST_BACKOFF_MOST_S: u64 = 600;
 pub const POSTS_AT_ONCE_OF_A_ROOM: usize = 16;
 /// Posts of all rooms that are carried at the same time; the others wait in line.
 pub const POSTS_AT_ONCE: usize = 1_024;
+/// The longest body of a request that comes without an identity, in bytes: enough for a form or a login, and so small that
+/// all `anonymous_requests` together hold 4 MiB.
+pub const ANONYMOUS_BODY_BYTES: usize = 16 << 10;
+/// One address may have this part of `anonymous_requests`: a quarter.
+pub const ANONYMOUS_REQUESTS_AN_ADDRESS: u32 = 4;
+/// A join costs a user as much as this many messages: a commit, a history and a frame to each member, and the same again
+/// when the socket goes. A user with `sockets_per_user` sockets can still open all of them at once.
+pub const JOIN_COST: u32 = 4;
+/// A request on a connection that is there costs its address this part of a connect.
+pub const REQUEST_COST: f64 = 0.1;
+/// Lines of the process's log that wait to be written.
+pub const LOG_LINES: usize = 16_384;
+/// The same in bytes: some 2,000 of the longest lines that a room may log.
+pub const LOG_BYTES: usize = 8 << 20;
+/// How long whoever logs waits for space among them. After that, lines are lost until one is written.
+pub const LOG_WAIT: Duration = Duration::from_millis(100);
 /// The largest component, in bytes: one of JavaScript has some 13 MB. What is larger takes minutes to compile.
 pub const COMPONENT_BYTES: usize = 64 << 20;
 /// Compiled components that are kept for the next start, in bytes: a component of JavaScript takes some 10 MB.
@@ -308,8 +324,8 @@ pub struct Limits {
     /// Messages a second that one socket may send for long, and ten times as many at once. 0 for no limit; there is
     /// none with `auth = "dev"`.
     pub messages_per_second: u32,
-    /// Messages a second that one user may send for long over all sockets and requests, and ten times as many at once. 0
-    /// for no limit; there is none with `auth = "dev"`.
+    /// Messages a second that one user may send for long over all sockets and requests, and ten times as many at once.
+    /// Each request is one message, and each new socket is four. 0 for no limit; there is none with `auth = "dev"`.
     pub messages_per_second_per_user: u32,
     /// Sockets of one user. 0 for no limit; there is none with `auth = "dev"`.
     pub sockets_per_user: usize,
@@ -328,14 +344,40 @@ pub struct Limits {
     pub connections: usize,
     /// Connections from one address, or from one /64 of IPv6. 0 for no limit; there is none with `auth = "dev"`.
     pub connections_per_address: usize,
-    /// How many of them may come a second for long, and ten times as many at once. 0 for no limit; there is none with
-    /// `auth = "dev"`.
+    /// How many of them may come a second for long, and ten times as many at once. A connection pays for its first request
+    /// and its first socket; each further socket costs as much as a connect, and each further request a tenth. 0 for no
+    /// limit; there is none with `auth = "dev"`.
     pub connects_per_second_per_address: u32,
-    /// HTTP requests that are answered at the same time.
+    /// HTTP requests that are answered at the same time. Each counts until its answer is sent.
     pub requests: u32,
+    /// Of these, requests of one user. 0 for no limit; there is none with `auth = "dev"`.
+    pub requests_per_user: u32,
+    /// Of these, requests from one address, or from one /64 of IPv6. 0 for no limit; there is none with `auth = "dev"`.
+    pub requests_per_address: u32,
+    /// Of these, requests that one room answers. 0 for no limit.
+    pub requests_per_room: u32,
+    /// Of these, requests that the rooms of one namespace answer. 0 for no limit.
+    pub requests_per_namespace: u32,
+    /// Requests without an identity that are answered at the same time; they are not among `requests`. One address has a
+    /// quarter of them.
+    pub anonymous_requests: u32,
+    /// Bytes of the bodies of requests that are being read or answered.
+    pub request_bytes: usize,
+    /// Of these, bytes of one user. 0 for no limit; there is none with `auth = "dev"`.
+    pub request_bytes_per_user: usize,
+    /// Bytes of answers that clients have not taken yet.
+    pub answer_bytes: usize,
+    /// Of these, bytes of one user; a single answer may have any length. 0 for no limit; there is none with `auth = "dev"`.
+    pub answer_bytes_per_user: usize,
+    /// Of these, bytes on one connection; a single answer may have any length. 0 for no limit.
+    pub answer_bytes_per_connection: usize,
     /// The head of a request must arrive within this time.
     #[serde(with = "duration")]
     pub header_within: Duration,
+    /// A connection of HTTP/1.1 may wait this long for its next request. A proxy in front must give its idle connections up
+    /// earlier than that, or it sends requests into closed ones.
+    #[serde(with = "duration")]
+    pub idle_within: Duration,
     /// The body of a request must arrive within this time.
     #[serde(with = "duration")]
     pub body_within: Duration,
@@ -445,7 +487,25 @@ impl Default for Limits {
             connections_per_address: 4_096,
             connects_per_second_per_address: 100,
             requests: 1_024,
+            // Eight users together could take all places, and no single one more than an eighth.
+            requests_per_user: 128,
+            // A company behind one address fits.
+            requests_per_address: 256,
+            // A room that waits for a slow server leaves half of all places to the others.
+            requests_per_room: 512,
+            requests_per_namespace: 768,
+            // A router turns each of them away in well under a millisecond.
+            anonymous_requests: 256,
+            // Sixty-four of the longest bodies; one user has eight.
+            request_bytes: 64 << 20,
+            request_bytes_per_user: 8 << 20,
+            // Sixteen of the longest answers; one user has two, and one connection one.
+            answer_bytes: 256 << 20,
+            answer_bytes_per_user: 32 << 20,
+            answer_bytes_per_connection: 16 << 20,
             header_within: Duration::from_secs(10),
+            // Above the 60 s of nginx, AWS's load balancers and many others.
+            idle_within: Duration::from_secs(75),
             body_within: Duration::from_secs(30),
             sent_within: Duration::from_secs(60),
             answer_within: Duration::from_secs(30),
@@ -679,6 +739,10 @@ impl Limits {
             ("limits.body_bytes", self.body_bytes),
             ("limits.tickets", self.tickets),
             ("limits.commit_queue_bytes", self.commit_queue_bytes),
+            ("limits.idle_within", self.idle_within.as_millis() as usize),
+            ("limits.anonymous_requests", self.anonymous_requests as usize),
+            ("limits.request_bytes", self.request_bytes),
+            ("limits.answer_bytes", self.answer_bytes),
         ];
         for (key, value) in at_least_one {
             not_zero(key, value)?;

@@ -23,6 +23,26 @@ pub(crate) enum Refused {
     MessagesPerUser,
     /// A request: `limits.requests`.
     Requests,
+    /// A request: `limits.requests_per_user`.
+    RequestsPerUser,
+    /// A request: `limits.requests_per_address`.
+    RequestsPerAddress,
+    /// A request: `limits.requests_per_room`.
+    RequestsPerRoom,
+    /// A request: `limits.requests_per_namespace`.
+    RequestsPerNamespace,
+    /// A request: `limits.anonymous_requests`.
+    AnonymousRequests,
+    /// A request: `limits.request_bytes`.
+    RequestBytes,
+    /// A request: `limits.request_bytes_per_user`.
+    RequestBytesPerUser,
+    /// An answer: `limits.answer_bytes`.
+    AnswerBytes,
+    /// An answer: `limits.answer_bytes_per_user`.
+    AnswerBytesPerUser,
+    /// An answer: `limits.answer_bytes_per_connection`.
+    AnswerBytesPerConnection,
     /// A socket or a request: `limits.memory_total_bytes`.
     Memory,
     /// A ticket: `limits.tickets`.
@@ -52,6 +72,16 @@ impl Refused {
             Refused::Messages => "messages_per_second",
             Refused::MessagesPerUser => "messages_per_second_per_user",
             Refused::Requests => "requests",
+            Refused::RequestsPerUser => "requests_per_user",
+            Refused::RequestsPerAddress => "requests_per_address",
+            Refused::RequestsPerRoom => "requests_per_room",
+            Refused::RequestsPerNamespace => "requests_per_namespace",
+            Refused::AnonymousRequests => "anonymous_requests",
+            Refused::RequestBytes => "request_bytes",
+            Refused::RequestBytesPerUser => "request_bytes_per_user",
+            Refused::AnswerBytes => "answer_bytes",
+            Refused::AnswerBytesPerUser => "answer_bytes_per_user",
+            Refused::AnswerBytesPerConnection => "answer_bytes_per_connection",
             Refused::Memory => "memory_total_bytes",
             Refused::Tickets => "tickets",
             Refused::Rooms => "rooms",

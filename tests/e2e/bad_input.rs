@@ -260,6 +260,109 @@ async fn upgrades_that_are_wrong_are_told_why() {
 }
 
 #[tokio::test]
+async fn an_upgrade_over_http_1_0_or_with_a_body_is_refused() {
+    let server = Server::start().await;
+    let upgrade = |version: &str, more: &str| {
+        format!(
+            "GET {BASE}/rooms/a/ws?token=1:ana HTTP/{version}\r\nhost: localhost\r\nconnection: upgrade, close\r\n\
+             upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{more}"
+        )
+    };
+    let wrong = [
+        upgrade("1.0", "\r\n"),
+        upgrade("1.1", "content-length: 5\r\n\r\nhello"),
+        upgrade("1.1", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+        upgrade("1.1", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ];
+    for request in wrong {
+        let answer = String::from_utf8(raw(&server, request.as_bytes()).await).unwrap();
+        assert!(answer[8..].starts_with(" 400") && answer.contains("an upgrade "), "{request}: {answer}");
+    }
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(upgrade("1.1", "content-length: 0\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    within(stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 101", "nothing is no body");
+}
+
+#[tokio::test]
+async fn a_body_in_a_coding_is_refused_by_its_name() {
+    let server = Server::start().await;
+    let post = async |coding: &str, body: &str| {
+        let headers = [("authorization", "Bearer 1:ana"), ("content-encoding", coding)];
+        server.request(Method::POST, &format!("{BASE}/rooms/a/messages"), &headers, body).await
+    };
+    for coding in ["gzip", "br", "identity, deflate", "GZIP"] {
+        let answer = post(coding, "\u{1f}x").await;
+        answer.is_problem(415);
+        let named = coding.rsplit(", ").next().unwrap();
+        assert!(answer.json()["detail"].as_str().unwrap().contains(&format!("`{named}`")), "{answer:?}");
+        assert_eq!(answer.header("accept-encoding"), "identity");
+    }
+    for plain in ["identity", ""] {
+        assert_eq!(post(plain, r#"{"content":"plain"}"#).await.status, 200, "{plain:?}");
+    }
+}
+
+#[tokio::test]
+async fn head_is_answered_as_get_without_the_body() {
+    let server = Server::with("h2c = true\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_a("history").await;
+    ana.chats("here").await;
+    ana.hears_content().await;
+    let headers = [("authorization", "Bearer id-bo:bo")];
+    for path in ["/rooms/lobby/messages", "/presence/list", "/rooms/lobby/ws", "/nowhere", "/rooms/lobby/events"] {
+        let path = format!("{BASE}{path}");
+        let head = server.request(Method::HEAD, &path, &headers, "").await;
+        assert!(head.body.is_empty());
+        if path.ends_with("/events") {
+            assert_eq!((head.status.as_u16(), head.header("content-type")), (200, "text/event-stream"));
+            continue;
+        }
+        let get = server.request(Method::GET, &path, &headers, "").await;
+        assert_eq!(head.status, get.status, "{path}");
+        for name in ["content-type", "content-length", "cache-control"] {
+            assert_eq!(head.header(name), get.header(name), "{path}: {name}");
+        }
+    }
+    // Over HTTP/2 as well, where nothing would stop a body.
+    let stream = hyper_util::rt::TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
+    tokio::spawn(connection);
+    for path in ["/rooms/lobby/messages?token=id-bo:bo", "/nowhere"] {
+        let request = hyper::Request::head(format!("http://localhost{BASE}{path}"));
+        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        let answer = within(sender.send_request(request)).await.expect("it answers");
+        assert!(answer.headers().contains_key("content-length"), "{answer:?}");
+        let body = within(http_body_util::BodyExt::collect(answer.into_body())).await.unwrap().to_bytes();
+        assert_eq!(body.len(), 0);
+    }
+    ana.chats("nobody came").await;
+    assert_eq!(ana.hears().await["message"]["content"], "nobody came", "a HEAD is no join");
+}
+
+#[tokio::test]
+async fn who_sends_a_whole_body_that_is_refused_before_it_came_sees_why() {
+    let server = Server::start().await;
+    let path = format!("{BASE}/rooms/a/messages");
+    let long = vec![b' '; 8 << 20];
+    let length = long.len();
+    for (status, more) in [(401, ""), (413, "authorization: Bearer 1:ana\r\n")] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{more}content-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Nothing is reset while it still sends, and it reads only then.
+        within(stream.write_all(&long)).await.expect("it is taken");
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        within(stream.read_to_string(&mut answer)).await.expect("it ends in order");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_too_large_is_refused() {
     let server = Server::start().await;
     let body = "x".repeat((1 << 20) + 1);

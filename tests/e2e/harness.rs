@@ -288,6 +288,15 @@ async fn send(
     within(sender.send_request(request)).await.expect("it answers")
 }
 
+/// The status with which a server answers a GET, where it takes the connection at all.
+pub(crate) async fn try_get(address: SocketAddr, path: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.ok()?;
+    let mut line = [0; 12];
+    within(stream.read_exact(&mut line)).await.ok()?;
+    std::str::from_utf8(&line[9..]).ok()?.parse().ok()
+}
+
 /// A stream of events at a path of a server, or the answer where there is none.
 pub(crate) async fn listen(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Listener, Answer> {
     let response = send(address, Method::GET, path, headers, "").await;

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::events::EventStream;
@@ -15,23 +14,52 @@ use super::events::EventStream;
 pub struct Body(Kind);
 
 enum Kind {
-    Whole(Full<Bytes>),
+    /// Empty once it was given.
+    Whole(Bytes),
     Events(Box<EventStream>),
 }
 
 impl Default for Kind {
     fn default() -> Self {
-        Kind::Whole(Full::default())
+        Kind::Whole(Bytes::new())
+    }
+}
+
+/// Bytes, and something that lives as long as any part of them.
+struct Holding<T> {
+    bytes: Bytes,
+    _held: T,
+}
+
+impl<T> AsRef<[u8]> for Holding<T> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
 impl Body {
     pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
-        Body(Kind::Whole(Full::new(bytes.into())))
+        Body(Kind::Whole(bytes.into()))
     }
 
     pub(super) fn events(stream: EventStream) -> Self {
         Body(Kind::Events(Box::new(stream)))
+    }
+
+    /// Its length in bytes; absent for a stream of events.
+    pub(super) fn len(&self) -> Option<usize> {
+        match &self.0 {
+            Kind::Whole(bytes) => Some(bytes.len()),
+            Kind::Events(_) => None,
+        }
+    }
+
+    /// The same bytes, which hold something until all of them are sent or dropped. A stream of events holds nothing.
+    pub(super) fn holding(self, held: impl Send + Sync + 'static) -> Self {
+        match self.0 {
+            Kind::Whole(bytes) if !bytes.is_empty() => Body::whole(Bytes::from_owner(Holding { bytes, _held: held })),
+            other => Body(other),
+        }
     }
 }
 
@@ -41,21 +69,22 @@ impl HttpBody for Body {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.get_mut().0 {
-            Kind::Whole(whole) => Pin::new(whole).poll_frame(context),
+            Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Kind::Events(events) => events.poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Whole(whole) => whole.is_end_stream(),
+            Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Events(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Whole(whole) => whole.size_hint(),
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Events(_) => SizeHint::default(),
         }
     }

@@ -2,10 +2,15 @@
 //!
 //! An address is what an operator can blame: one of IPv4, or a network of 64 bits of IPv6, which is what one customer
 //! gets. Whoever comes through a proxy that the operator names is counted by the address that the proxy tells.
+//!
+//! An address has one bucket for all that it begins. A connection pays for its first request and its first socket; further
+//! ones on the same connection, and those behind a proxy, pay for themselves. What was paid is not given back when it ends
+//! at once.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
@@ -15,14 +20,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::bucket::Bucket;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, REQUEST_COST};
 
 /// What a proxy tells of whom it stands for: the list of addresses that a request came through.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Addresses that are remembered when nobody is connected from them: until their buckets are full again. Above it they
 /// are forgotten, which is kinder to them than they deserve.
 const ADDRESSES: usize = 65_536;
-/// A full door is reported this often.
+/// A full door is reported this often, for each limit.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// Counts who is inside.
@@ -34,6 +39,8 @@ pub(super) struct Door {
     connects_per_second: u32,
     proxies: Vec<IpNet>,
     connections: Gauge,
+    /// The number of the next connection.
+    next: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -42,7 +49,7 @@ struct Inner {
     inside: HashMap<IpAddr, Inside>,
     /// Of addresses that nobody is connected from, those that came fast.
     gone: HashMap<IpAddr, Bucket>,
-    reported: Option<Instant>,
+    reported: HashMap<Full, Instant>,
 }
 
 /// Who is inside from one address.
@@ -53,10 +60,15 @@ struct Inside {
 
 /// A connection's place; dropping it gives it up.
 pub(super) struct Place {
+    /// No other connection of this process has it.
+    number: u64,
     connections: Gauge,
     _place: OwnedSemaphorePermit,
     /// Absent for a proxy: those behind it are counted one by one.
     of_address: Option<Counted>,
+    /// Its first request, and its first socket, were paid for with the connection.
+    asked: AtomicBool,
+    joined: AtomicBool,
 }
 
 /// One place of an address.
@@ -66,7 +78,7 @@ pub(super) struct Counted {
 }
 
 /// Why somebody is turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Full {
     /// There are too many connections in all.
     Everywhere,
@@ -87,6 +99,7 @@ impl Door {
             connects_per_second: if counts { limits.connects_per_second_per_address } else { 0 },
             proxies: config.trusted_proxies.clone(),
             connections,
+            next: AtomicU64::new(0),
             inner: Mutex::default(),
         })
     }
@@ -94,10 +107,38 @@ impl Door {
     /// A place for a connection that has just come.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
         let peer = peer.to_canonical();
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Full::Everywhere)?;
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            self.report(peer, Full::Everywhere, clock::monotonic());
+            return Err(Full::Everywhere);
+        };
         let of_address = if self.is_proxy(peer) { None } else { Some(self.count(peer)?) };
         self.connections.inc();
-        Ok(Place { connections: self.connections.clone(), of_address, _place: place })
+        Ok(Place {
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            connections: self.connections.clone(),
+            of_address,
+            _place: place,
+            asked: AtomicBool::new(false),
+            joined: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether one more request may come over a connection, from somebody `behind` it where that is a proxy.
+    pub(super) fn may_ask(&self, place: &Place, behind: Option<IpAddr>) -> Result<(), Full> {
+        match &place.of_address {
+            Some(_) if !place.asked.swap(true, Ordering::Relaxed) => Ok(()),
+            Some(counted) => self.spend(counted.address, REQUEST_COST),
+            // A proxy that does not tell whom it stands for is believed in this as well.
+            None => behind.map_or(Ok(()), |behind| self.spend(network(behind), REQUEST_COST)),
+        }
+    }
+
+    /// Whether one more socket may be opened over a connection that is no proxy's.
+    pub(super) fn may_join(&self, place: &Place) -> Result<(), Full> {
+        match &place.of_address {
+            Some(counted) if place.joined.swap(true, Ordering::Relaxed) => self.spend(counted.address, 1.0),
+            _ => Ok(()),
+        }
     }
 
     /// Whom a connection's request comes from, where that is a proxy and tells it: the last of its list that is none of
@@ -124,13 +165,33 @@ impl Door {
         self.proxies.iter().any(|proxy| proxy.contains(&peer))
     }
 
+    /// Take from an address's bucket what something costs, in connects.
+    fn spend(&self, address: IpAddr, connects: f64) -> Result<(), Full> {
+        if self.connects_per_second == 0 {
+            return Ok(());
+        }
+        let now = clock::monotonic();
+        let mut inner = self.lock();
+        let mut inside = inner.take(address).unwrap_or_else(|| self.nobody_inside(now));
+        let enough = inside.bucket.take_many(connects, now);
+        inner.put_back(address, inside, now);
+        drop(inner);
+        if enough {
+            return Ok(());
+        }
+        self.report(address, Full::TooFast, now);
+        Err(Full::TooFast)
+    }
+
+    fn nobody_inside(&self, now: Instant) -> Inside {
+        Inside { places: 0, bucket: Bucket::new(self.connects_per_second, now) }
+    }
+
     fn count(self: &Arc<Self>, address: IpAddr) -> Result<Counted, Full> {
         let address = network(address);
         let now = clock::monotonic();
         let mut inner = self.lock();
-        let mut inside = inner
-            .take(address)
-            .unwrap_or_else(|| Inside { places: 0, bucket: Bucket::new(self.connects_per_second, now) });
+        let mut inside = inner.take(address).unwrap_or_else(|| self.nobody_inside(now));
         let entered = if self.connects_per_second > 0 && !inside.bucket.take(now) {
             Err(Full::TooFast)
         } else if self.places_of_address > 0 && inside.places >= self.places_of_address {
@@ -140,14 +201,34 @@ impl Door {
             Ok(Counted { door: self.clone(), address })
         };
         inner.put_back(address, inside, now);
+        drop(inner);
         if let Err(full) = &entered {
-            inner.report(address, *full, now);
+            self.report(address, *full, now);
         }
         entered
     }
 
+    /// Say in the log that somebody is turned away, and by which limit.
+    fn report(&self, address: IpAddr, full: Full, now: Instant) {
+        if !self.lock().is_to_report(full, now) {
+            return;
+        }
+        match full {
+            Full::Everywhere => tracing::warn!(
+                %address, limit = "connections", connections = self.connections.get(),
+                "connections are turned away: the server has as many as it may have in all; raise limits.connections"
+            ),
+            Full::Address | Full::TooFast => tracing::warn!(
+                %address,
+                limit = if full == Full::Address { "connections_per_address" } else { "connects_per_second_per_address" },
+                "connections or requests are turned away; if this is a proxy of yours, name it in trusted_proxies"
+            ),
+        }
+    }
+
+    /// Nothing that is counted here is worth ending the listener for.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no holder of this lock panics")
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,19 +252,14 @@ impl Inner {
         }
     }
 
-    fn report(&mut self, address: IpAddr, full: Full, now: Instant) {
-        if self.reported.is_some_and(|reported| now.saturating_duration_since(reported) < REPORT_EVERY) {
-            return;
+    /// Whether nothing was said of it for a while; then it counts as said.
+    fn is_to_report(&mut self, full: Full, now: Instant) -> bool {
+        let reported = self.reported.get(&full);
+        let is_due = reported.is_none_or(|reported| now.saturating_duration_since(*reported) >= REPORT_EVERY);
+        if is_due {
+            self.reported.insert(full, now);
         }
-        self.reported = Some(now);
-        let limit = match full {
-            Full::TooFast => "connects_per_second_per_address",
-            Full::Address | Full::Everywhere => "connections_per_address",
-        };
-        tracing::warn!(
-            %address, limit,
-            "connections are turned away; if this is a proxy of yours, name it in trusted_proxies"
-        );
+        is_due
     }
 }
 
@@ -202,6 +278,16 @@ impl Place {
     pub(super) fn is_proxy(&self) -> bool {
         self.of_address.is_none()
     }
+
+    /// The address, or the network of one customer, that it comes from; absent for a proxy.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.of_address.as_ref().map(|counted| counted.address)
+    }
+
+    /// What tells it from all other connections of this process.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 impl Drop for Place {
@@ -211,7 +297,7 @@ impl Drop for Place {
 }
 
 /// What is counted as one address.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
@@ -264,6 +350,38 @@ mod tests {
         let ana = address("192.0.2.1");
         assert_eq!((0..100).filter(|_| door.enter(ana).is_ok()).count(), 30);
         assert_eq!(door.enter(ana).err(), Some(Full::TooFast));
+    }
+
+    #[test]
+    fn a_connection_pays_for_its_first_request_and_socket_and_no_further_one() {
+        let door = door(Limits { connects_per_second_per_address: 1, ..Limits::default() });
+        let place = door.enter(address("192.0.2.1")).unwrap();
+        assert_eq!((door.may_ask(&place, None), door.may_join(&place)), (Ok(()), Ok(())));
+        let joins = (0..20).filter(|_| door.may_join(&place).is_ok()).count();
+        assert_eq!(joins, 9, "ten seconds' worth, of which one was the connection");
+        assert_eq!(door.may_ask(&place, None), Err(Full::TooFast));
+        assert_eq!(door.enter(address("192.0.2.1")).err(), Some(Full::TooFast), "it is one bucket");
+        let other = door.enter(address("192.0.2.2")).unwrap();
+        assert!((0..50).all(|_| door.may_ask(&other, None).is_ok()), "a request costs a tenth");
+    }
+
+    #[test]
+    fn requests_through_a_proxy_are_paid_for_by_the_address_that_it_tells() {
+        let door = door(Limits { connects_per_second_per_address: 1, ..Limits::default() });
+        let proxy = door.enter(address("10.0.0.1")).unwrap();
+        let (ana, bo) = (Some(address("192.0.2.1")), Some(address("192.0.2.2")));
+        assert!((99..=101).contains(&(0..200).filter(|_| door.may_ask(&proxy, ana).is_ok()).count()));
+        assert_eq!(door.may_ask(&proxy, bo), Ok(()));
+    }
+
+    #[test]
+    fn each_limit_is_reported_by_itself() {
+        let mut inner = Inner::default();
+        let now = clock::monotonic();
+        let mut is_to_report = |full, at| inner.is_to_report(full, at);
+        assert!(is_to_report(Full::Address, now) && !is_to_report(Full::Address, now));
+        assert!(is_to_report(Full::Everywhere, now), "one limit does not hide another");
+        assert!(is_to_report(Full::Address, now + REPORT_EVERY));
     }
 
     #[test]

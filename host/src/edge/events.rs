@@ -72,7 +72,14 @@ pub(super) async fn connect(
         said_at: clock::monotonic(),
         alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
     };
-    let mut response = Response::new(Body::events(stream));
+    let mut response = head();
+    *response.body_mut() = Body::events(stream);
+    response
+}
+
+/// The answer without what the room says.
+pub(super) fn head() -> Response<Body> {
+    let mut response = Response::new(Body::default());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,18 +1,23 @@
 //! From an HTTP request to its answer: the page, tickets, and through the router to a room.
 
 use std::error::Error;
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::BufMut;
+use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use rand::Rng;
 use serde_json::json;
 
+use super::activity::Activity;
 use super::body::Body;
-use super::door::Place;
+use super::budget::{Asker, BodyBytes, Permit, Who};
+use super::door::{Place, network};
 use super::identity::{Invalid, Verified};
 use super::origin::Origin;
 use super::problem::{problem, problem_with};
@@ -77,6 +82,25 @@ where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
+    let is_head = request.method() == Method::HEAD;
+    let response = answer_whole(edge, request).await;
+    if is_head { without_body(response) } else { response }
+}
+
+/// The answer to a HEAD, from the one to a GET. HTTP/2 would send the body.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length @ 1..) = body.len() {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::default())
+}
+
+async fn answer_whole<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
     let (mut parts, body) = request.into_parts();
     // HTTP/2 names the host in its own way, and where HTTP/1.1 names it in the target, that counts.
     if let Some(host) = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
@@ -122,13 +146,7 @@ where
         (false, Origin::Foreign) if edge.verifier.is_dev() => {
             problem(StatusCode::FORBIDDEN, "this origin is not allowed")
         }
-        (false, _) => match edge.requests.clone().try_acquire_owned() {
-            Ok(_permit) => api(&edge, request, body, relative, &origin).await,
-            Err(_) => {
-                edge.metrics.refused(Refused::Requests);
-                overloaded("too many requests at once")
-            }
-        },
+        (false, _) => api(&edge, request, body, relative, &origin).await,
     };
     edge.metrics.answered(response.status().as_u16());
     let headers = response.headers_mut();
@@ -195,17 +213,8 @@ where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    let bearer = match identify(edge, &request, origin) {
-        Ok(bearer) => bearer,
-        Err(invalid) => {
-            return problem_with(StatusCode::UNAUTHORIZED, &invalid.0, header::WWW_AUTHENTICATE, "Bearer");
-        }
-    };
-    if path == "/tickets" {
-        return ticket(edge, request.method(), bearer);
-    }
-    let verified = bearer.map(|bearer| bearer.verified);
-    let behind = match request.extensions().get::<Arc<Place>>() {
+    let place = request.extensions().get::<Arc<Place>>().cloned();
+    let behind = match &place {
         Some(place) if place.is_proxy() => edge.door.behind(place, request.headers()),
         Some(_) => {
             ONLY_FROM_PROXIES.iter().for_each(|name| drop(request.headers_mut().remove(*name)));
@@ -214,65 +223,190 @@ where
         // Whoever mounts the host has its own rules.
         None => None,
     };
-    // What is said over HTTP is said by the same user, and what only asks is bounded by `requests`.
-    if !matches!(*request.method(), Method::GET | Method::HEAD)
-        && let Some(verified) = &verified
-        && !edge.users.of(&verified.user.id).may_say(clock::monotonic())
+    if let Some(place) = &place
+        && edge.door.may_ask(place, behind).is_err()
     {
-        edge.metrics.refused(Refused::MessagesPerUser);
-        return too_many("too many messages of one user");
+        return refuse(edge, Refused::ConnectsPerAddress);
     }
-    let handshake = upgrade::Handshake::take(&mut request);
-    let seen = match see(edge, request, body, path, &verified).await {
-        Ok(seen) => seen,
+    let bearer = match identify(edge, &request, origin) {
+        Ok(bearer) => bearer,
+        Err(invalid) => {
+            return problem_with(StatusCode::UNAUTHORIZED, &invalid.0, header::WWW_AUTHENTICATE, "Bearer");
+        }
+    };
+    // What is said over HTTP is said by the same user, and what only asks costs the server as much.
+    if let Some(bearer) = &bearer
+        && !edge.users.of(&bearer.verified.user.id).may_say(clock::monotonic())
+    {
+        return refuse(edge, Refused::MessagesPerUser);
+    }
+    if path == "/tickets" {
+        return ticket(edge, request.method(), bearer);
+    }
+    let verified = bearer.map(|bearer| bearer.verified);
+    let asker = asker(place.as_deref(), behind, verified.as_ref());
+    let mut permit = match edge.budget.request(&asker) {
+        Ok(permit) => permit,
+        Err(refused) => return refuse(edge, refused),
+    };
+    let asked = Asked { place, behind, activity: request.extensions().get::<Arc<Activity>>().cloned(), verified };
+    let response = ask(edge, request, body, path, &asker, asked, &mut permit).await;
+    // A stream of events is bounded by what waits for a socket, and counts as one.
+    let Some(bytes) = response.body().len() else { return response };
+    match edge.budget.answer(&asker, bytes) {
+        Ok(bytes) => response.map(|body| body.holding((permit, bytes))),
+        // What was asked is done; that its answer is lost must not look like success.
+        Err(refused) => refuse(edge, refused),
+    }
+}
+
+/// Whose shares a request counts to.
+fn asker(place: Option<&Place>, behind: Option<IpAddr>, verified: Option<&Verified>) -> Asker {
+    let address = behind.map(network).or_else(|| place.and_then(Place::address));
+    let who = match (verified, address) {
+        (Some(verified), _) => Who::User(verified.user.id.clone()),
+        (None, Some(address)) => Who::Address(address),
+        (None, None) => Who::Unknown,
+    };
+    Asker { who, address, connection: place.map(Place::number) }
+}
+
+/// Why a body is refused before anything of it is read: how it is coded.
+fn unreadable(headers: &HeaderMap) -> Option<Response<Body>> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let coding = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))?;
+    let coding = coding.escape_ascii();
+    let detail = format!("the body has the content-encoding `{coding}`, which is not read here: send it as it is");
+    Some(problem_with(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail, header::ACCEPT_ENCODING, "identity"))
+}
+
+fn too_large() -> Response<Body> {
+    problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+}
+
+/// What is known of a request beside what the components see.
+struct Asked {
+    place: Option<Arc<Place>>,
+    /// Whom a proxy stands for.
+    behind: Option<IpAddr>,
+    activity: Option<Arc<Activity>>,
+    verified: Option<Verified>,
+}
+
+/// Ask the router, and the room that it names.
+async fn ask<B>(
+    edge: &Arc<Edge>,
+    mut request: Request<()>,
+    body: B,
+    path: String,
+    asker: &Asker,
+    asked: Asked,
+    permit: &mut Permit,
+) -> Response<Body>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
+    let Asked { place, behind, activity, verified } = asked;
+    let is_head = request.method() == Method::HEAD;
+    let handshake = upgrade::Handshake::take(&mut request, !body.is_end_stream());
+    let has_body = !body.is_end_stream();
+    let unreadable = if has_body { unreadable(request.headers()) } else { None };
+    let mut seen = see(request, path, &verified);
+    let mut most = edge.limits.body_bytes;
+    if verified.is_none() && has_body {
+        // Nothing of it is read for somebody whom the router turns away.
+        match route(edge, seen.clone()).await {
+            Ok(Decision::Respond(answer)) if is_refusal(answer.status) => return from_component(answer),
+            Ok(_) => most = most.min(config::ANONYMOUS_BODY_BYTES),
+            Err(response) => return *response,
+        }
+    }
+    if let Some(refusal) = unreadable {
+        return refusal;
+    }
+    // The bytes are counted as long as a component may have them.
+    let mut bytes = match edge.budget.body(asker) {
+        Ok(bytes) => bytes,
+        Err(refused) => return refuse(edge, refused),
+    };
+    if has_body {
+        seen.body = match read(edge, body, most, &mut bytes).await {
+            Ok(body) => body,
+            Err(response) => return *response,
+        };
+    }
+    let (how, namespace, name, request) = match route(edge, seen).await {
+        Ok(Decision::Respond(answer)) => return from_component(answer),
+        Ok(Decision::Request { namespace, name, request }) => (How::Request, namespace, name, request),
+        Ok(Decision::Connect { namespace, name, request }) => (How::Connect, namespace, name, request),
         Err(response) => return *response,
     };
+    let address = match Address::new(&namespace, &name) {
+        Ok(address) => address,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    if let Err(refused) = edge.budget.enter(permit, &address) {
+        return refuse(edge, refused);
+    }
+    if how == How::Request {
+        let answered = tokio::time::timeout(edge.limits.answer_within, edge.rooms.request(&address, request));
+        return match answered.await {
+            Ok(Ok(response)) => from_component(response),
+            Ok(Err(no_answer)) => unanswered(&no_answer),
+            Err(_) => overloaded("the room did not answer in time; what was asked may still be done"),
+        };
+    }
+    let Some(verified) = verified else {
+        let detail = "a socket needs an identity";
+        return problem_with(StatusCode::UNAUTHORIZED, detail, header::WWW_AUTHENTICATE, "Bearer");
+    };
+    let listens = matches!(handshake, upgrade::Handshake::None) && events::are_asked(&request);
+    if listens && is_head {
+        return events::head();
+    }
+    // A request that can become no socket is told so, and costs no join.
+    let handshake = match handshake {
+        upgrade::Handshake::None if !listens => return upgrade::required(),
+        upgrade::Handshake::Bad(detail) => return upgrade::wrong(detail),
+        handshake => handshake,
+    };
+    let admitted = match edge.admit(&verified.user.id, &address, place.as_deref(), behind) {
+        Ok(admitted) => admitted,
+        Err(refused) => return refuse(edge, refused),
+    };
+    if let Some(activity) = activity {
+        activity.listen();
+    }
+    match handshake {
+        upgrade::Handshake::Good(upgrade) => {
+            upgrade::connect(edge, upgrade, &address, request, verified, admitted).await
+        }
+        _ => events::connect(edge, &address, request, verified, admitted).await,
+    }
+}
+
+/// In which way a request goes to its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Request,
+    Connect,
+}
+
+/// Ask the router where a request goes.
+async fn route(edge: &Edge, request: model::Request) -> Result<Decision, Box<Response<Body>>> {
     let mut moment = Moment { now: clock::unix_millis(), seed: [0; 32] };
     rand::rng().fill_bytes(&mut moment.seed);
-    match edge.router.route(seen, moment, &edge.lane).await {
-        Ok(Decision::Respond(response)) => from_component(response),
-        Ok(Decision::Request { namespace, name, request }) => {
-            let address = match Address::new(&namespace, &name) {
-                Ok(address) => address,
-                Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
-            };
-            let answered = tokio::time::timeout(edge.limits.answer_within, edge.rooms.request(&address, request));
-            match answered.await {
-                Ok(Ok(response)) => from_component(response),
-                Ok(Err(no_answer)) => unanswered(&no_answer),
-                Err(_) => overloaded("the room did not answer in time; what was asked may still be done"),
-            }
-        }
-        Ok(Decision::Connect { namespace, name, request }) => {
-            let address = match Address::new(&namespace, &name) {
-                Ok(address) => address,
-                Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
-            };
-            let Some(verified) = verified else {
-                return problem_with(
-                    StatusCode::UNAUTHORIZED,
-                    "a socket needs an identity",
-                    header::WWW_AUTHENTICATE,
-                    "Bearer",
-                );
-            };
-            let admitted = match edge.admit(&verified.user.id, &address, behind) {
-                Ok(admitted) => admitted,
-                Err(refused) => {
-                    edge.metrics.refused(refused);
-                    return too_many("too many sockets of one user, or from one address");
-                }
-            };
-            if matches!(handshake, upgrade::Handshake::None) && events::are_asked(&request) {
-                return events::connect(edge, &address, request, verified, admitted).await;
-            }
-            upgrade::connect(edge, handshake, &address, request, verified, admitted).await
-        }
-        Err(failure) => {
-            tracing::error!(%failure, "the router failed");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "the router failed")
-        }
-    }
+    edge.router.route(request, moment, &edge.lane).await.map_err(|failure| {
+        tracing::error!(%failure, "the router failed");
+        Box::new(problem(StatusCode::INTERNAL_SERVER_ERROR, "the router failed"))
+    })
+}
+
+/// Whether a router's answer tells of who asks, or where, and so would be the same with a body.
+fn is_refusal(status: u16) -> bool {
+    matches!(status, 401 | 403 | 404 | 405 | 410 | 429)
 }
 
 /// Somebody who asks, and by what they are known.
@@ -364,44 +498,53 @@ fn ticket(edge: &Edge, method: &Method, bearer: Option<Bearer>) -> Response<Body
     }
 }
 
-/// The request as components see it: whole, bounded, without credentials.
-async fn see<B>(
-    edge: &Edge,
-    request: Request<()>,
-    body: B,
-    path: String,
-    verified: &Option<Verified>,
-) -> Result<model::Request, Box<Response<Body>>>
+/// The whole body, within its bounds and its time.
+async fn read<B>(edge: &Edge, body: B, most: usize, bytes: &mut BodyBytes) -> Result<Vec<u8>, Box<Response<Body>>>
 where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    let refuse = |status, detail: &str| Err(Box::new(problem(status, detail)));
-    let (parts, ()) = request.into_parts();
-    let too_large = || problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
-    if body.size_hint().lower() > edge.limits.body_bytes as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(Box::new(too_large()));
     }
-    let body = Limited::new(body, edge.limits.body_bytes).collect();
-    let body = match tokio::time::timeout(edge.limits.body_within, body).await {
-        Ok(Ok(body)) => body.to_bytes().to_vec(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Box::new(too_large())),
-        Ok(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "the body broke off"),
-        Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+    let mut body = pin!(body);
+    let mut whole = Vec::new();
+    let all = async {
+        while let Some(frame) = body.as_mut().frame().await {
+            let broke_off = |_| Box::new(problem(StatusCode::BAD_REQUEST, "the body broke off"));
+            let Ok(data) = frame.map_err(broke_off)?.into_data() else { continue };
+            let more = bytes::Buf::remaining(&data);
+            if whole.len() + more > most {
+                return Err(Box::new(too_large()));
+            }
+            bytes.grow(more).map_err(|refused| Box::new(refuse(edge, refused)))?;
+            whole.put(data);
+        }
+        Ok(())
     };
+    match tokio::time::timeout(edge.limits.body_within, all).await {
+        Ok(read) => read.map(|()| whole),
+        Err(_) => Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))),
+    }
+}
+
+/// The request as components see it: without a body yet, and without credentials. A HEAD is a GET to them.
+fn see(request: Request<()>, path: String, verified: &Option<Verified>) -> model::Request {
+    let (parts, ()) = request.into_parts();
     let text = |(name, value): (&HeaderName, &HeaderValue)| {
         let seen = !NOT_FOR_ROOMS.contains(&name.as_str());
         let value = std::str::from_utf8(value.as_bytes()).ok().filter(|_| seen)?;
         Some((name.as_str().to_owned(), value.to_owned()))
     };
-    Ok(model::Request {
-        method: parts.method.as_str().to_owned(),
+    let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
+    model::Request {
+        method: method.as_str().to_owned(),
         path,
         query: parts.uri.query().and_then(without_credentials),
         headers: parts.headers.iter().filter_map(text).collect(),
-        body,
+        body: Vec::new(),
         user: verified.as_ref().map(|verified| verified.user.clone()),
-    })
+    }
 }
 
 fn without_credentials(query: &str) -> Option<String> {
@@ -463,9 +606,33 @@ fn unanswered(no_answer: &NoAnswer) -> Response<Body> {
             problem(StatusCode::INTERNAL_SERVER_ERROR, &no_answer.to_string())
         }
         NoAnswer::Failed => problem(StatusCode::INTERNAL_SERVER_ERROR, &no_answer.to_string()),
-        NoAnswer::Overloaded | NoAnswer::TooManyRooms | NoAnswer::Broken | NoAnswer::Draining => {
+        NoAnswer::Overloaded | NoAnswer::NoMemory | NoAnswer::TooManyRooms | NoAnswer::Broken | NoAnswer::Draining => {
             overloaded(&no_answer.to_string())
         }
+    }
+}
+
+/// The answer to somebody who has met a limit, which is counted. A share of one's own is met with 429, and what all have
+/// together with 503.
+fn refuse(edge: &Edge, refused: Refused) -> Response<Body> {
+    edge.metrics.refused(refused);
+    match refused {
+        Refused::MessagesPerUser => too_many("too many messages, requests or joins of one user; slow down"),
+        Refused::ConnectsPerAddress => too_many("too many connects, requests or joins from one address; slow down"),
+        Refused::SocketsPerUser | Refused::RoomsPerUser | Refused::ConnectionsPerAddress => {
+            too_many("too many sockets of one user, or from one address")
+        }
+        Refused::RequestsPerUser => too_many("too many requests of one user at once"),
+        Refused::RequestsPerAddress => too_many("too many requests from one address at once"),
+        Refused::RequestBytesPerUser => too_many("the bodies of this user's requests are too long together"),
+        Refused::AnswerBytesPerUser => too_many("this user has too many answers that were not taken"),
+        Refused::AnswerBytesPerConnection => too_many("this connection has too many answers that were not taken"),
+        Refused::RequestsPerRoom => overloaded("too many requests to one room at once"),
+        Refused::RequestsPerNamespace => overloaded("too many requests to rooms of one kind at once"),
+        Refused::RequestBytes => overloaded("the bodies of all requests are too long together"),
+        Refused::AnswerBytes => overloaded("the server has too many answers that were not taken"),
+        Refused::AnonymousRequests => overloaded("too many requests without an identity at once"),
+        _ => overloaded("too many requests at once"),
     }
 }
 

@@ -1,10 +1,37 @@
 //! HTTP and WebSocket: accept, identify, route, upgrade, drain. Knows no wasm, and no room's inside.
 //!
+//! A request passes these checks in this order, over HTTP/1.1 and HTTP/2, and in a mounted host as far as it knows what is
+//! checked. Each costs less than those behind it, and nothing is read of a body before it is known who sends it:
+//!
+//! 1. the connection: a place in all and for its address, and the address's pace (`door`); 503 or 429
+//! 2. the head: in time, not too long, one host (400), a name that is served (421)
+//! 3. what needs nobody: `/healthz`, the page, preflights
+//! 4. the origin: no socket for a foreign one (403)
+//! 5. memory: none is short (503)
+//! 6. the address's pace: each request costs (429)
+//! 7. the identity: no bad credential, nobody who is revoked (401)
+//! 8. the user's pace: each request costs (429)
+//! 9. `/tickets`, which ends here
+//! 10. the answers that were not taken: few for the connection, the user, and in all (`budget`; 429, 503)
+//! 11. a place among `requests`: for the user, the address, and in all (`budget`; 429, 503). Without an identity: among a
+//!     few of their own, and the router must want the body before anything of it is read
+//! 12. the body: in no coding (415), not too long (413), in time (408), and its bytes for the user and in all (`budget`;
+//!     429, 503)
+//! 13. the router
+//! 14. a place among the requests of the room and of its namespace (`budget`; 503)
+//! 15. for a socket: an identity (401), the paces again, sockets and rooms of the user (429), places of the address (429)
+//! 16. the room: a place in its queue, memory once more (503), its turn
+//! 17. the answer: its bytes for the connection, the user and in all (`budget`; 429, 503)
+//!
+//! The places of 11 and 14 and the bytes of 17 are given back when the answer is sent.
+//!
 //! A frame enters in `connection`, becomes an event through a room's [`Seat`](crate::room::Seat), and what the room
 //! says comes back through `outgoing` and leaves in `connection`. All close codes are in `close`.
 
+mod activity;
 mod admin;
 mod body;
+mod budget;
 mod close;
 mod connection;
 mod door;
@@ -23,6 +50,7 @@ mod problem;
 mod renewal;
 mod sent;
 mod service;
+mod shares;
 mod tickets;
 mod tls;
 mod token;
@@ -33,6 +61,7 @@ mod wire;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,10 +74,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::clock;
-use crate::config::{Config, Limits};
+use crate::config::{Config, JOIN_COST, Limits};
 use crate::guest::{Lane, RouterKind};
 use crate::model::{Address, Client};
 use crate::pressure::Pressure;
@@ -64,6 +93,8 @@ pub use keys::KeyError;
 pub use service::Service;
 pub use tls::{TlsError, check_certificate};
 
+use activity::{Activity, Noticed};
+use budget::Budget;
 use close::Why;
 use door::{Counted, Door, Full, Place};
 use listed::Sockets;
@@ -103,7 +134,7 @@ pub struct Edge {
     base_path: String,
     page: bool,
     limits: Arc<Limits>,
-    requests: Arc<Semaphore>,
+    budget: Budget,
     door: Arc<Door>,
     users: Users,
     metrics: Arc<Metrics>,
@@ -147,7 +178,7 @@ impl Edge {
             cookie: config.identity.cookie.clone(),
             base_path: config.base_path.clone(),
             page: config.page,
-            requests: Arc::new(Semaphore::new(limits.requests as usize)),
+            budget: Budget::new(config),
             door: Door::new(config, metrics.connections.clone()),
             users: Users::new(config),
             metrics,
@@ -189,14 +220,17 @@ impl Edge {
             match accepted {
                 Ok((stream, peer)) => {
                     out_of_files = false;
-                    self.clone().accept(stream, peer);
+                    let edge = self.clone();
+                    survives("a connection was lost", move || edge.accept(stream, peer));
                 }
                 // The client went away while it waited: nobody is left to serve.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     // Out of descriptors, most likely: shed load, and live on.
                     if !std::mem::replace(&mut out_of_files, true) {
-                        tracing::error!(%error, "no connection can be accepted; raise the limit of open files");
+                        survives("a line of the log was lost", || {
+                            tracing::error!(%error, "no connection can be accepted; raise the limit of open files");
+                        });
                     }
                     clock::sleep(Duration::from_millis(50)).await;
                 }
@@ -208,11 +242,7 @@ impl Edge {
         let place = match self.door.enter(peer.ip()) {
             Ok(place) => place,
             Err(full) => {
-                self.metrics.refused(match full {
-                    Full::Everywhere => Refused::Connections,
-                    Full::Address => Refused::ConnectionsPerAddress,
-                    Full::TooFast => Refused::ConnectsPerAddress,
-                });
+                self.metrics.refused(by_address(full));
                 // As far as the socket's own buffer takes it: nobody waits for a client that is turned away. Where it
                 // expects TLS there is nothing that could be said.
                 if self.certificate.is_none() {
@@ -255,15 +285,44 @@ impl Edge {
         let edge = self.clone();
         let unsent = Arc::new(Unsent::default());
         let watching = unsent.clone();
+        // HTTP/2 asks for signs of life by itself, and its streams end one by one.
+        let activity = (!is_http2).then(|| Activity::new(&self.limits));
+        let noticing = activity.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(place.clone());
+            let answering = noticing.as_ref().map(|activity| {
+                request.extensions_mut().insert(activity.clone());
+                Arc::new(activity.answer())
+            });
             let answer = http::answer(edge.clone(), request);
             let unsent = watching.clone();
-            async move { Ok::<_, Infallible>(answer.await.map(|body| unsent.watch(body))) }
+            async move { Ok::<_, Infallible>(answer.await.map(|body| unsent.watch(body, answering))) }
         });
-        let stream = TokioIo::new(stream);
-        let overdue = unsent.overdue(self.limits.sent_within);
-        let ended = if is_http2 {
+        let not_taken = unsent.overdue(self.limits.sent_within);
+        let overdue = async {
+            match &activity {
+                Some(activity) => tokio::select! {
+                    () = not_taken => Overdue::Answer,
+                    () = activity.overdue() => Overdue::Request,
+                },
+                None => {
+                    not_taken.await;
+                    Overdue::Answer
+                }
+            }
+        };
+        let ended = if let Some(activity) = &activity {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                // `Activity` tells the time for a head from the time between two requests.
+                .header_read_timeout(None)
+                .max_buf_size(HEAD_BYTES)
+                // A client may end its half as soon as it has asked.
+                .half_close(true)
+                .serve_connection(TokioIo::new(Noticed::new(stream, activity.clone())), service)
+                .with_upgrades();
+            until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
+        } else {
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
@@ -272,35 +331,40 @@ impl Edge {
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                 .keep_alive_interval(self.limits.ping_every)
                 .keep_alive_timeout(self.limits.pong_within)
-                .serve_connection(stream, service);
-            until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
-        } else {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(self.limits.header_within)
-                .max_buf_size(HEAD_BYTES)
-                .half_close(false)
-                .serve_connection(stream, service)
-                .with_upgrades();
+                .serve_connection(TokioIo::new(stream), service);
             until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
         };
         match ended {
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::debug!(%error, "an HTTP connection ended early"),
-            None => tracing::debug!("an HTTP connection was cut: its client did not take what was sent"),
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection ended early"),
+            Err(Overdue::Answer) => {
+                tracing::debug!("an HTTP connection was cut: its client did not take what was sent")
+            }
+            Err(Overdue::Request) => tracing::debug!("an HTTP connection was ended: no request came in time"),
         }
     }
 
-    /// Whether a user may have one more socket, in a room; `behind` is their address, where a proxy tells it.
-    fn admit(&self, user: &str, room: &Address, behind: Option<IpAddr>) -> Result<Admitted, Refused> {
+    /// Whether a user may have one more socket, in a room, over a connection; `behind` is their address, where a proxy tells
+    /// it. What it costs is paid whatever becomes of the socket.
+    fn admit(
+        &self,
+        user: &str,
+        room: &Address,
+        place: Option<&Place>,
+        behind: Option<IpAddr>,
+    ) -> Result<Admitted, Refused> {
         let user = self.users.of(user);
-        let refused = |too_many| match too_many {
+        let by_user = |too_many| match too_many {
             TooMany::Sockets => Refused::SocketsPerUser,
             TooMany::Rooms => Refused::RoomsPerUser,
         };
-        let socket = self.users.enter(&user, room).map_err(refused)?;
-        let at_door = behind.map(|behind| self.door.enter_behind(behind)).transpose();
-        let at_door = at_door.map_err(|_| Refused::ConnectionsPerAddress)?;
+        // One message's worth was paid for with the request.
+        if !user.may_do(JOIN_COST.saturating_sub(1), clock::monotonic()) {
+            return Err(Refused::MessagesPerUser);
+        }
+        place.map_or(Ok(()), |place| self.door.may_join(place)).map_err(by_address)?;
+        let socket = self.users.enter(&user, room).map_err(by_user)?;
+        let at_door = behind.map(|behind| self.door.enter_behind(behind)).transpose().map_err(by_address)?;
         Ok(Admitted { user, _socket: socket, _at_door: at_door })
     }
 
@@ -343,23 +407,48 @@ impl Edge {
     }
 }
 
+/// The limit that the door tells of.
+fn by_address(full: Full) -> Refused {
+    match full {
+        Full::Everywhere => Refused::Connections,
+        Full::Address => Refused::ConnectionsPerAddress,
+        Full::TooFast => Refused::ConnectsPerAddress,
+    }
+}
+
 /// Drive a connection to its end, or to where it is overdue; when draining begins, it takes no further requests.
 async fn until_end<C: Future>(
     connection: C,
     end_gracefully: fn(Pin<&mut C>),
     mut draining: watch::Receiver<bool>,
-    overdue: impl Future<Output = ()>,
-) -> Option<C::Output> {
+    overdue: impl Future<Output = Overdue>,
+) -> Result<C::Output, Overdue> {
     let mut connection = pin!(connection);
     let mut overdue = pin!(overdue);
     tokio::select! {
-        ended = connection.as_mut() => return Some(ended),
-        () = overdue.as_mut() => return None,
+        ended = connection.as_mut() => return Ok(ended),
+        overdue = overdue.as_mut() => return Err(overdue),
         () = begun(&mut draining) => end_gracefully(connection.as_mut()),
     }
     tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = overdue => None,
+        ended = connection.as_mut() => Ok(ended),
+        overdue = overdue => Err(overdue),
+    }
+}
+
+/// What a client owed for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overdue {
+    /// To take an answer.
+    Answer,
+    /// To send a request, or the rest of its head.
+    Request,
+}
+
+/// Do something that the listener survives, whatever happens.
+fn survives(what_is_lost: &'static str, run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        let _ = catch_unwind(|| tracing::error!("{what_is_lost}: a panic, which is a fault of the server"));
     }
 }
 

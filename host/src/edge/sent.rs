@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
+use super::activity::Answering;
 use super::body::Body;
 use crate::clock;
 
@@ -39,9 +40,9 @@ struct Waits {
 }
 
 impl Unsent {
-    /// An answer whose client must take it.
-    pub(super) fn watch(self: &Arc<Self>, body: Body) -> Watched {
-        Watched { body, rest: Bytes::new(), waits: Some(self.wait()), unsent: self.clone() }
+    /// An answer whose client must take it. `held` is let go when all of it is sent.
+    pub(super) fn watch(self: &Arc<Self>, body: Body, held: Option<Arc<Answering>>) -> Watched {
+        Watched { body, rest: Bytes::new(), waits: Some(self.wait()), unsent: self.clone(), held }
     }
 
     /// Wait until something has waited for `within`.
@@ -66,7 +67,7 @@ impl Unsent {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().expect("no holder of this lock panics")
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,12 +85,14 @@ pub(super) struct Watched {
     /// Nobody asks for the next piece as long as the client takes none.
     waits: Option<Waits>,
     unsent: Arc<Unsent>,
+    held: Option<Arc<Answering>>,
 }
 
 /// Bytes that are let go when they are sent.
 struct Piece {
     bytes: Bytes,
     _waits: Waits,
+    _held: Option<Arc<Answering>>,
 }
 
 impl AsRef<[u8]> for Piece {
@@ -119,7 +122,7 @@ impl HttpBody for Watched {
         if !this.is_end_stream() {
             this.waits = Some(this.unsent.wait());
         }
-        let piece = Piece { bytes, _waits: this.unsent.wait() };
+        let piece = Piece { bytes, _waits: this.unsent.wait(), _held: this.held.clone() };
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))))
     }
 
@@ -160,7 +163,7 @@ mod tests {
     fn an_answer_waits_for_its_client_until_all_of_it_is_sent() {
         let unsent = Arc::new(Unsent::default());
         let text = vec![7; PIECE_BYTES + 1];
-        let mut body = unsent.watch(Body::whole(text.clone()));
+        let mut body = unsent.watch(Body::whole(text.clone()), None);
         assert_eq!(body.size_hint().exact(), Some(text.len() as u64));
         assert_eq!(waiting(&unsent), 1, "nobody has asked for its first piece");
         let first = next(&mut body).unwrap();
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn an_answer_without_a_body_waits_for_nobody_once_it_is_asked_for() {
         let unsent = Arc::new(Unsent::default());
-        let mut body = unsent.watch(Body::default());
+        let mut body = unsent.watch(Body::default(), None);
         assert!(next(&mut body).is_none());
         assert_eq!(waiting(&unsent), 0);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
 use super::body::Body;
@@ -14,7 +14,7 @@ use super::http::{not_connected, overloaded};
 use super::identity::Verified;
 use super::listed::{Listed, Token};
 use super::outgoing::Outgoing;
-use super::problem::{problem, problem_with};
+use super::problem::problem_with;
 use super::{Admitted, Edge};
 use crate::model::{self, Address};
 
@@ -24,18 +24,21 @@ const PROTOCOL: &str = "dormouse";
 /// What a request says of the upgrade it wants.
 pub(super) enum Handshake {
     /// A right one.
-    Good {
-        on_upgrade: OnUpgrade,
-        accept: HeaderValue,
-        /// The client named our subprotocol.
-        named: bool,
-        /// Holds the connection's place until the WebSocket ends.
-        place: Option<Arc<Place>>,
-    },
+    Good(Upgrade),
     /// It wants none.
     None,
     /// It wants one, but not as RFC 6455 says.
     Bad(&'static str),
+}
+
+/// What becomes a WebSocket.
+pub(super) struct Upgrade {
+    on_upgrade: OnUpgrade,
+    accept: HeaderValue,
+    /// The client named our subprotocol.
+    named: bool,
+    /// Holds the connection's place until the WebSocket ends.
+    place: Option<Arc<Place>>,
 }
 
 /// Whether a request wants to become a WebSocket.
@@ -60,10 +63,17 @@ pub(super) fn lists<'a>(mut values: impl Iterator<Item = &'a str>, word: &str) -
 
 impl Handshake {
     /// Take from a request what its upgrade needs.
-    pub(super) fn take(request: &mut Request<()>) -> Self {
+    pub(super) fn take(request: &mut Request<()>, has_body: bool) -> Self {
         let headers = request.headers();
         if !is_asked(headers) {
             return Handshake::None;
+        }
+        if request.version() != Version::HTTP_11 {
+            return Handshake::Bad("an upgrade needs HTTP/1.1");
+        }
+        // Who reads it as the first frames, and who as a body, would disagree about what follows.
+        if has_body || headers.contains_key(header::TRANSFER_ENCODING) {
+            return Handshake::Bad("an upgrade has no body");
         }
         if request.method() != Method::GET || !lists(values(headers, header::CONNECTION), "upgrade") {
             return Handshake::Bad("an upgrade is a GET with `Connection: Upgrade`");
@@ -77,31 +87,31 @@ impl Handshake {
         let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("base64 is a header's text");
         let named = protocols(headers).any(|protocol| protocol == PROTOCOL);
         let place = request.extensions_mut().remove();
-        Handshake::Good { on_upgrade: hyper::upgrade::on(request), accept, named, place }
+        Handshake::Good(Upgrade { on_upgrade: hyper::upgrade::on(request), accept, named, place })
     }
+}
+
+/// The answer to a request that could be an upgrade and is none.
+pub(super) fn required() -> Response<Body> {
+    let detail = "this is a WebSocket; ask for an upgrade";
+    problem_with(StatusCode::UPGRADE_REQUIRED, detail, header::UPGRADE, "websocket")
+}
+
+/// The answer to an upgrade that is not as RFC 6455 says.
+pub(super) fn wrong(detail: &str) -> Response<Body> {
+    problem_with(StatusCode::BAD_REQUEST, detail, header::SEC_WEBSOCKET_VERSION, "13")
 }
 
 /// Ask the room, and turn the request into a socket of it.
 pub(super) async fn connect(
     edge: &Arc<Edge>,
-    handshake: Handshake,
+    upgrade: Upgrade,
     address: &Address,
     request: model::Request,
     verified: Verified,
     admitted: Admitted,
 ) -> Response<Body> {
-    let (on_upgrade, accept, named, place) = match handshake {
-        Handshake::Good { on_upgrade, accept, named, place } => (on_upgrade, accept, named, place),
-        Handshake::None => {
-            let detail = "this is a WebSocket; ask for an upgrade";
-            return problem_with(StatusCode::UPGRADE_REQUIRED, detail, header::UPGRADE, "websocket");
-        }
-        Handshake::Bad(detail) => {
-            let mut response = problem(StatusCode::BAD_REQUEST, detail);
-            response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            return response;
-        }
-    };
+    let Upgrade { on_upgrade, accept, named, place } = upgrade;
     let (most_waiting, most_in_flight) = (edge.limits.socket_queue_bytes, edge.limits.events_per_socket);
     let outgoing = Arc::new(Outgoing::new(most_waiting, most_in_flight, edge.pressure.clone()));
     let token = Token::of(&verified);

@@ -4,7 +4,7 @@
 //! saved up anything meanwhile.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use crate::bucket::Bucket;
@@ -72,7 +72,7 @@ impl Users {
 
     /// The user of an id.
     pub(super) fn of(&self, id: &str) -> Arc<OneUser> {
-        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(user) = inner.known.get(id).and_then(Weak::upgrade) {
             return user;
         }
@@ -110,20 +110,25 @@ impl Users {
 impl OneUser {
     /// Whether they may say one more thing now.
     pub(super) fn may_say(&self, now: Instant) -> bool {
-        self.here().bucket.as_mut().is_none_or(|bucket| bucket.take(now))
+        self.may_do(1, now)
+    }
+
+    /// Whether they may do now what costs as much as so many messages.
+    pub(super) fn may_do(&self, messages: u32, now: Instant) -> bool {
+        self.here().bucket.as_mut().is_none_or(|bucket| bucket.take_many(messages.into(), now))
     }
 
     fn here(&self) -> MutexGuard<'_, Here> {
-        self.inner.lock().expect("no holder of this lock panics")
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         let mut here = self.user.here();
-        here.sockets -= 1;
+        here.sockets = here.sockets.saturating_sub(1);
         if let Some(sockets) = here.rooms.get_mut(&self.room) {
-            *sockets -= 1;
+            *sockets = sockets.saturating_sub(1);
             if *sockets == 0 {
                 here.rooms.remove(&self.room);
             }
@@ -172,6 +177,13 @@ mod tests {
         let now = clock::monotonic();
         let said = (0..20).filter(|_| users.of("ana").may_say(now)).count();
         assert_eq!(said, 10);
+    }
+
+    #[test]
+    fn what_costs_more_than_is_left_is_not_done_and_costs_nothing() {
+        let users = users(Auth::Jwt, Limits { messages_per_second_per_user: 1, ..Limits::default() });
+        let (ana, now) = (users.of("ana"), clock::monotonic());
+        assert!(ana.may_do(8, now) && !ana.may_do(4, now) && ana.may_do(2, now) && !ana.may_say(now));
     }
 
     #[test]

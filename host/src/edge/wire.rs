@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::activity::Noticed;
+
 type Other = TokioIo<Upgraded>;
 
 /// What comes from the client.
@@ -34,10 +36,12 @@ pub(super) enum Writer {
 
 /// Take a connection apart: its halves, and what was read of it already.
 pub(super) fn split(upgraded: Upgraded) -> (Reader, Writer, Bytes) {
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
+    match upgraded.downcast::<TokioIo<Noticed<TcpStream>>>() {
         Ok(parts) => {
-            let (reader, writer) = parts.io.into_inner().into_split();
-            (Reader::Tcp(reader), Writer::Tcp(writer), parts.read_buf)
+            let (stream, ahead) = parts.io.into_inner().into_parts();
+            let (reader, writer) = stream.into_split();
+            let read = if ahead.is_empty() { parts.read_buf } else { [&parts.read_buf[..], &ahead].concat().into() };
+            (Reader::Tcp(reader), Writer::Tcp(writer), read)
         }
         Err(other) => {
             let (reader, writer) = tokio::io::split(TokioIo::new(other));

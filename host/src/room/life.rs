@@ -31,6 +31,9 @@ use crate::store::{Changes, CommitError, Receipt, RoomLog, Stored};
 /// What a client is told when its room's storage is lost or failing: come back.
 const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
 
+/// An answer of more bytes makes its room wait until others have run.
+const LONG_ANSWER_BYTES: usize = 64 << 10;
+
 /// A room as it is kept: in its mailbox while it sleeps, in its task while it runs.
 pub(super) struct Life {
     address: Address,
@@ -69,6 +72,8 @@ pub(super) struct Room {
     wants_rest: bool,
     /// A post is due as soon as its commit is durable.
     posts_wait: bool,
+    /// The last turn gave a long answer.
+    answered_at_length: bool,
 }
 
 /// The room cannot go on: what was held back is never said.
@@ -122,6 +127,7 @@ impl Room {
             woken: true,
             wants_rest: false,
             posts_wait: false,
+            answered_at_length: false,
         };
         runtime.spawn(room.live().instrument(span));
     }
@@ -293,6 +299,17 @@ impl Room {
             self.shared.store.caught_up().await;
         }
         match incoming {
+            // What waited may have come before memory was short, and each may take as much again.
+            Incoming::Connect { answer, .. } if self.shared.pressure.is_high() => {
+                self.shared.metrics.refusals.count(Refused::Memory);
+                let _ = answer.send(Err(NoAnswer::NoMemory.into()));
+                Ok(())
+            }
+            Incoming::Request { post: None, answer, .. } if self.shared.pressure.is_high() => {
+                self.shared.metrics.refusals.count(Refused::Memory);
+                let _ = answer.send(Err(NoAnswer::NoMemory));
+                Ok(())
+            }
             Incoming::Connect { request, user, client, answer } => match self.seat(user, client) {
                 Ok(socket) => self.turn(Event::Connect(socket, request), Cause::Connect { socket, answer }).await,
                 Err(full) => {
@@ -320,7 +337,12 @@ impl Room {
                     }
                     return Ok(());
                 }
-                self.turn(Event::Request(request), Cause::Request { post, answer }).await
+                self.turn(Event::Request(request), Cause::Request { post, answer }).await?;
+                // Whoever waits for a long answer counts it before there are many of them.
+                if std::mem::take(&mut self.answered_at_length) {
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
             }
             Incoming::Posted { number, outcome } => {
                 self.posted(number, outcome);
@@ -518,6 +540,8 @@ impl Room {
             self.shared.metrics.found_no_space(&error);
             return Err((error.to_string(), cause));
         }
+        self.answered_at_length =
+            matches!(&turn.answer, Answer::Response(answer) if answer.body.len() > LONG_ANSWER_BYTES);
         self.shared.metrics.turns.inc();
         let reply = self.settle(cause, turn.answer);
         self.hold(turn.outputs, reply);

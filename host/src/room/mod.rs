@@ -123,6 +123,9 @@ pub enum NoAnswer {
     /// Too many events wait for the room.
     #[error("the room is overloaded")]
     Overloaded,
+    /// The process has too little memory for one more turn.
+    #[error("the server has too little memory now")]
+    NoMemory,
     /// There is no place for one more room.
     #[error("there are too many rooms at once")]
     TooManyRooms,

@@ -125,9 +125,11 @@ impl AsyncFnOnceSend<Result<Response, CallError>> for Call {
         Rooms(shared.clone()).request(&self.to, request).await.map_err(|no_answer| match no_answer {
             NoAnswer::NoNamespace => CallError::NoSuchRoom,
             NoAnswer::Failed => CallError::Failed,
-            NoAnswer::Overloaded | NoAnswer::TooManyRooms | NoAnswer::Broken | NoAnswer::Draining => {
-                CallError::Overloaded
-            }
+            NoAnswer::Overloaded
+            | NoAnswer::NoMemory
+            | NoAnswer::TooManyRooms
+            | NoAnswer::Broken
+            | NoAnswer::Draining => CallError::Overloaded,
         })
     }
 }

@@ -1,0 +1,323 @@
+//! What a connection of HTTP/1.1 does now: whether its client owes a request, or the host an answer.
+//!
+//! Heads must come quickly and the time between two requests may be long, so each has its own deadline. A client that has
+//! ended its half of the connection still gets the answer to what it asked. But one that only listens has gone then, and
+//! while its room is asked, or says nothing, nobody reads the connection and would notice. So the connection is read ahead
+//! meanwhile.
+//!
+//! A request may be refused before its body has come. A connection that is closed while something waits to be read is
+//! reset, and the client may never see why. So our half ends first, and what still comes is thrown away for a while.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::clock;
+use crate::config::Limits;
+
+/// What is read ahead of a client that listens, in bytes. Behind that its end is seen when something is written to it.
+const AHEAD_BYTES: usize = 1_024;
+
+/// What is thrown away at once, in bytes.
+const DISCARDED_BYTES: usize = 8_192;
+/// Reads before others on this thread get their turn.
+const READS_A_POLL: usize = 32;
+
+/// What one connection does.
+pub(super) struct Activity {
+    state: Mutex<State>,
+    /// A head must come within this time.
+    header_within: Duration,
+    /// The next request must begin within this time.
+    idle_within: Duration,
+    /// The client must end its half within this time, when we have ended ours.
+    close_within: Duration,
+}
+
+struct State {
+    /// Requests whose answers are not sent.
+    answering: usize,
+    /// A head is on its way, or the first one is awaited.
+    is_in_head: bool,
+    /// Since when that is so, or since when nothing is asked.
+    since: Instant,
+    /// The client listens, and says nothing more.
+    listens: bool,
+    /// Our half has ended.
+    is_ended: bool,
+}
+
+/// A request that is being answered, until its answer is sent.
+pub(super) struct Answering(Arc<Activity>);
+
+impl Activity {
+    /// A connection that has just begun.
+    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+        let since = clock::monotonic();
+        let state = State { answering: 0, is_in_head: true, since, listens: false, is_ended: false };
+        Arc::new(Activity {
+            state: Mutex::new(state),
+            header_within: limits.header_within,
+            idle_within: limits.idle_within,
+            close_within: limits.close_within,
+        })
+    }
+
+    /// The head of a request has come.
+    pub(super) fn answer(self: &Arc<Self>) -> Answering {
+        let mut state = self.state();
+        state.answering += 1;
+        state.is_in_head = false;
+        Answering(self.clone())
+    }
+
+    /// The client of the request that is being answered listens from now on.
+    pub(super) fn listen(&self) {
+        self.state().listens = true;
+    }
+
+    /// Wait until the client owes us something for too long.
+    pub(super) async fn overdue(&self) {
+        loop {
+            let left = self.left(clock::monotonic());
+            if left.is_zero() {
+                return;
+            }
+            // A head may begin meanwhile, or our half end; both have less time than the rest of this.
+            clock::sleep(left.min(self.header_within).min(self.close_within)).await;
+        }
+    }
+
+    fn left(&self, now: Instant) -> Duration {
+        let state = self.state();
+        let within = match (state.answering, state.is_in_head) {
+            (0, _) if state.is_ended => self.close_within,
+            (0, true) => self.header_within,
+            (0, false) => self.idle_within,
+            _ => return Duration::MAX,
+        };
+        within.saturating_sub(now.saturating_duration_since(state.since))
+    }
+
+    /// Our half has ended.
+    fn end(&self) {
+        let mut state = self.state();
+        state.is_ended = true;
+        state.since = clock::monotonic();
+    }
+
+    /// Something came.
+    fn read(&self) {
+        let mut state = self.state();
+        if state.answering == 0 && !state.is_in_head {
+            state.is_in_head = true;
+            state.since = clock::monotonic();
+        }
+    }
+
+    fn listens(&self) -> bool {
+        self.state().listens
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.answering = state.answering.saturating_sub(1);
+        state.since = clock::monotonic();
+        state.listens = false;
+    }
+}
+
+/// A connection whose reading is noticed.
+pub(super) struct Noticed<S> {
+    stream: S,
+    activity: Arc<Activity>,
+    /// What was read ahead.
+    ahead: Vec<u8>,
+    /// Our half has ended.
+    is_ended: bool,
+}
+
+impl<S> Noticed<S> {
+    pub(super) fn new(stream: S, activity: Arc<Activity>) -> Self {
+        Noticed { stream, activity, ahead: Vec::new(), is_ended: false }
+    }
+
+    /// The connection itself, and what was read ahead of it.
+    pub(super) fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.ahead)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Noticed<S> {
+    /// Read ahead, as far as something is there. Fails at the client's end.
+    fn read_ahead(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while self.ahead.len() < AHEAD_BYTES {
+            let mut bytes = [0; AHEAD_BYTES];
+            let mut buffer = ReadBuf::new(&mut bytes[self.ahead.len()..]);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer)? {
+                Poll::Ready(()) if buffer.filled().is_empty() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Poll::Ready(()) => self.ahead.extend_from_slice(buffer.filled()),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> Noticed<S> {
+    /// Throw away what comes, until the client ends its half.
+    fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..READS_A_POLL {
+            let mut bytes = [MaybeUninit::uninit(); DISCARDED_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Noticed<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        if this.ahead.is_empty() {
+            match Pin::new(&mut this.stream).poll_read(context, buffer) {
+                Poll::Ready(Ok(())) => {}
+                other => return other,
+            }
+        } else {
+            let now = this.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&this.ahead[..now]);
+            this.ahead.drain(..now);
+            if this.ahead.is_empty() {
+                // An idle connection keeps no buffer.
+                this.ahead = Vec::new();
+            }
+        }
+        if buffer.filled().len() > before {
+            this.activity.read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Noticed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// hyper asks for this whenever it looks at a connection, also where there is nothing to write.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.activity.listens() {
+            self.read_ahead(context)?;
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.is_ended {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            self.is_ended = true;
+            self.activity.end();
+        }
+        self.poll_discard(context).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun() -> (Arc<Activity>, Limits) {
+        let limits = Limits::default();
+        (Activity::new(&limits), limits)
+    }
+
+    fn left(activity: &Activity) -> Duration {
+        let since = activity.state().since;
+        activity.left(since)
+    }
+
+    #[test]
+    fn heads_have_little_time_and_the_next_request_has_more() {
+        let (activity, Limits { header_within, idle_within, close_within, .. }) = begun();
+        assert_eq!(left(&activity), header_within, "the first head is awaited");
+        let first = activity.answer();
+        let second = activity.answer();
+        assert_eq!(left(&activity), Duration::MAX, "the answer is ours");
+        drop(first);
+        activity.read();
+        assert_eq!(left(&activity), Duration::MAX, "of the second one the body may come");
+        drop(second);
+        assert_eq!(left(&activity), idle_within);
+        activity.read();
+        assert_eq!(left(&activity), header_within, "a head has begun");
+        activity.end();
+        assert_eq!(left(&activity), close_within);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_ahead_is_read_first_and_the_end_is_noticed() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let (activity, _) = begun();
+        let mut noticed = Noticed::new(ours, activity.clone());
+        let _answering = activity.answer();
+        theirs.write_all(b"ab").await.unwrap();
+        noticed.flush().await.unwrap();
+        assert!(noticed.ahead.is_empty(), "nobody listens yet");
+        activity.listen();
+        noticed.flush().await.unwrap();
+        assert_eq!(noticed.ahead, b"ab");
+        theirs.write_all(b"c").await.unwrap();
+        let mut read = [0; 3];
+        noticed.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"abc");
+        drop(theirs);
+        assert_eq!(noticed.flush().await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn what_comes_after_our_end_is_thrown_away_until_the_client_ends() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let mut noticed = Noticed::new(ours, begun().0);
+        let ends = tokio::spawn(async move { noticed.shutdown().await });
+        theirs.write_all(&[0; 100_000]).await.expect("all of it is taken");
+        assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0, "our half has ended");
+        assert!(!ends.is_finished());
+        drop(theirs);
+        ends.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,292 @@
+//! How much is asked at the same time: requests that are being answered, the bytes of their bodies, and the bytes of
+//! answers that clients have not taken.
+//!
+//! Each has a bound in all, and each user, address, connection, room and namespace has a share of it. So nobody takes the
+//! places of everybody else. Requests without an identity have places of their own, and few of them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::shares::{Part, Shares};
+use crate::config::{ANONYMOUS_REQUESTS_AN_ADDRESS, Config};
+use crate::model::Address;
+use crate::refused::Refused;
+
+/// All shares of one host.
+pub(super) struct Budget {
+    requests: Arc<Shares<()>>,
+    of_users: Arc<Shares<Who>>,
+    of_addresses: Arc<Shares<IpAddr>>,
+    of_rooms: Arc<Shares<Address>>,
+    of_namespaces: Arc<Shares<String>>,
+    anonymous: Arc<Shares<()>>,
+    anonymous_of_addresses: Arc<Shares<IpAddr>>,
+    bodies: Arc<Shares<()>>,
+    bodies_of_users: Arc<Shares<Who>>,
+    answers: Arc<Shares<()>>,
+    answers_of_users: Arc<Shares<Who>>,
+    answers_of_connections: Arc<Shares<u64>>,
+}
+
+/// Whose share counts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Who {
+    /// A user, by id.
+    User(String),
+    /// Somebody without an identity, by address.
+    Address(IpAddr),
+    /// Somebody without an identity, through a server that mounts the host.
+    Unknown,
+}
+
+/// Who asks, and where the answer goes.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    pub(super) who: Who,
+    /// Absent where the host is mounted, and for a proxy that does not tell whom it stands for.
+    pub(super) address: Option<IpAddr>,
+    /// The number of the connection; absent where the host is mounted.
+    pub(super) connection: Option<u64>,
+}
+
+/// Lets one request be answered, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Permit {
+    _all: Part<()>,
+    _user: Option<Part<Who>>,
+    _address: Option<Part<IpAddr>>,
+    room: Option<(Part<Address>, Part<String>)>,
+}
+
+/// The bytes of one request's body.
+#[derive(Debug)]
+pub(super) struct BodyBytes {
+    all: Part<()>,
+    user: Part<Who>,
+}
+
+/// The bytes of one answer that is not sent.
+#[derive(Debug)]
+pub(super) struct AnswerBytes {
+    _all: Part<()>,
+    _user: Part<Who>,
+    _connection: Option<Part<u64>>,
+}
+
+impl Budget {
+    /// What the limits say. With dev auth neither users nor addresses are counted.
+    pub(super) fn new(config: &Config) -> Self {
+        let limits = &config.limits;
+        let counts = !config.identity.is_dev();
+        let one = |most: usize| if counts { most } else { 0 };
+        Budget {
+            requests: Shares::of(limits.requests as usize),
+            of_users: Shares::of(one(limits.requests_per_user as usize)),
+            of_addresses: Shares::of(one(limits.requests_per_address as usize)),
+            of_rooms: Shares::of(limits.requests_per_room as usize),
+            of_namespaces: Shares::of(limits.requests_per_namespace as usize),
+            anonymous: Shares::of(limits.anonymous_requests as usize),
+            anonymous_of_addresses: Shares::of(one(
+                (limits.anonymous_requests / ANONYMOUS_REQUESTS_AN_ADDRESS).max(1) as usize
+            )),
+            bodies: Shares::of(limits.request_bytes),
+            bodies_of_users: Shares::of(one(limits.request_bytes_per_user)),
+            answers: Shares::of(limits.answer_bytes),
+            answers_of_users: Shares::of(one(limits.answer_bytes_per_user)),
+            answers_of_connections: Shares::of(limits.answer_bytes_per_connection),
+        }
+    }
+
+    /// A place for one more request, or the limit that it meets. An asker that has not taken the answers before gets none.
+    pub(super) fn request(&self, asker: &Asker) -> Result<Permit, Refused> {
+        if asker.connection.is_some_and(|connection| self.answers_of_connections.is_full(&connection)) {
+            return Err(Refused::AnswerBytesPerConnection);
+        }
+        if self.answers_of_users.is_full(&asker.who) {
+            return Err(Refused::AnswerBytesPerUser);
+        }
+        if self.answers.is_full(&()) {
+            return Err(Refused::AnswerBytes);
+        }
+        let Who::User(_) = asker.who else { return self.anonymous_request(asker) };
+        let user = self.of_users.take(&asker.who, 1).ok_or(Refused::RequestsPerUser)?;
+        let address =
+            asker.address.map(|address| self.of_addresses.take(&address, 1).ok_or(Refused::RequestsPerAddress));
+        let address = address.transpose()?;
+        let all = self.requests.take(&(), 1).ok_or(Refused::Requests)?;
+        Ok(Permit { _all: all, _user: Some(user), _address: address, room: None })
+    }
+
+    fn anonymous_request(&self, asker: &Asker) -> Result<Permit, Refused> {
+        let take = |address| self.anonymous_of_addresses.take(&address, 1).ok_or(Refused::AnonymousRequests);
+        let address = asker.address.map(take).transpose()?;
+        let all = self.anonymous.take(&(), 1).ok_or(Refused::AnonymousRequests)?;
+        Ok(Permit { _all: all, _user: None, _address: address, room: None })
+    }
+
+    /// A place in a room for a request that has one, or the limit that it meets.
+    pub(super) fn enter(&self, permit: &mut Permit, room: &Address) -> Result<(), Refused> {
+        let of_room = self.of_rooms.take(room, 1).ok_or(Refused::RequestsPerRoom)?;
+        let namespace = room.namespace().to_owned();
+        let of_namespace = self.of_namespaces.take(&namespace, 1).ok_or(Refused::RequestsPerNamespace)?;
+        permit.room = Some((of_room, of_namespace));
+        Ok(())
+    }
+
+    /// The bytes of a body of which nothing was read yet.
+    pub(super) fn body(&self, asker: &Asker) -> Result<BodyBytes, Refused> {
+        let user = self.bodies_of_users.take(&asker.who, 0).ok_or(Refused::RequestBytesPerUser)?;
+        let all = self.bodies.take(&(), 0).ok_or(Refused::RequestBytes)?;
+        Ok(BodyBytes { all, user })
+    }
+
+    /// So many bytes of an answer that wait for its client, or the limit that they meet.
+    pub(super) fn answer(&self, asker: &Asker, bytes: usize) -> Result<AnswerBytes, Refused> {
+        let connection = asker.connection.map(|connection| {
+            let part = self.answers_of_connections.take_one_at_least(&connection, bytes);
+            part.ok_or(Refused::AnswerBytesPerConnection)
+        });
+        let connection = connection.transpose()?;
+        let user = self.answers_of_users.take_one_at_least(&asker.who, bytes).ok_or(Refused::AnswerBytesPerUser)?;
+        let all = self.answers.take_one_at_least(&(), bytes).ok_or(Refused::AnswerBytes)?;
+        Ok(AnswerBytes { _all: all, _user: user, _connection: connection })
+    }
+}
+
+impl BodyBytes {
+    /// So many more were read, or the limit that they meet.
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
+        if !self.user.grow(bytes) {
+            return Err(Refused::RequestBytesPerUser);
+        }
+        if !self.all.grow(bytes) {
+            return Err(Refused::RequestBytes);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Auth, Identity, Limits};
+
+    fn budget(auth: Auth, limits: Limits) -> Budget {
+        Budget::new(&Config { identity: Identity { auth, ..Identity::default() }, limits, ..Config::default() })
+    }
+
+    fn user(id: &str, address: &str, connection: u64) -> Asker {
+        let who = Who::User(id.into());
+        Asker { who, address: Some(address.parse().unwrap()), connection: Some(connection) }
+    }
+
+    fn nobody(address: &str) -> Asker {
+        let address = address.parse().unwrap();
+        Asker { who: Who::Address(address), address: Some(address), connection: Some(0) }
+    }
+
+    fn room(name: &str) -> Address {
+        Address::new("ROOMS", name).unwrap()
+    }
+
+    /// How many requests of an asker find a place, and what the next one meets.
+    fn places(budget: &Budget, asker: &Asker) -> (Vec<Permit>, Refused) {
+        let mut permits = Vec::new();
+        loop {
+            match budget.request(asker) {
+                Ok(permit) => permits.push(permit),
+                Err(refused) => return (permits, refused),
+            }
+        }
+    }
+
+    #[test]
+    fn a_user_and_an_address_leave_places_to_the_others() {
+        let limits = Limits { requests: 10, requests_per_user: 2, requests_per_address: 3, ..Limits::default() };
+        let budget = budget(Auth::Jwt, limits);
+        let (ana, met) = places(&budget, &user("ana", "192.0.2.1", 1));
+        assert_eq!((ana.len(), met), (2, Refused::RequestsPerUser));
+        let (bo, met) = places(&budget, &user("bo", "192.0.2.1", 2));
+        assert_eq!((bo.len(), met), (1, Refused::RequestsPerAddress));
+        assert!(budget.request(&user("cy", "192.0.2.2", 3)).is_ok());
+        drop(ana);
+        assert!(budget.request(&user("ana", "192.0.2.1", 1)).is_ok());
+    }
+
+    #[test]
+    fn those_without_an_identity_take_no_place_of_a_user() {
+        let limits = Limits { requests: 1, anonymous_requests: 8, ..Limits::default() };
+        let budget = budget(Auth::Jwt, limits);
+        let (permits, met) = places(&budget, &nobody("192.0.2.1"));
+        assert_eq!((permits.len(), met), (2, Refused::AnonymousRequests), "a quarter for each address");
+        assert!(budget.request(&nobody("192.0.2.2")).is_ok());
+        assert!(budget.request(&user("ana", "192.0.2.1", 1)).is_ok());
+    }
+
+    #[test]
+    fn a_room_and_a_namespace_leave_places_to_the_others() {
+        let limits = Limits { requests_per_room: 1, requests_per_namespace: 2, ..Limits::default() };
+        let budget = budget(Auth::Dev, limits);
+        let permits = std::array::from_fn::<_, 4, _>(|_| budget.request(&user("ana", "127.0.0.1", 1)).unwrap());
+        let [mut one, mut two, mut three, mut four] = permits;
+        assert_eq!(budget.enter(&mut one, &room("a")), Ok(()));
+        assert_eq!(budget.enter(&mut two, &room("a")), Err(Refused::RequestsPerRoom));
+        assert_eq!(budget.enter(&mut two, &room("b")), Ok(()));
+        assert_eq!(budget.enter(&mut three, &room("c")), Err(Refused::RequestsPerNamespace));
+        drop(one);
+        assert_eq!(budget.enter(&mut four, &room("a")), Ok(()));
+    }
+
+    #[test]
+    fn bodies_are_counted_as_they_come() {
+        let limits = Limits { request_bytes: 30, request_bytes_per_user: 20, ..Limits::default() };
+        let budget = budget(Auth::Jwt, limits);
+        let mut ana = budget.body(&user("ana", "192.0.2.1", 1)).unwrap();
+        assert_eq!(ana.grow(20), Ok(()));
+        let mut again = budget.body(&user("ana", "192.0.2.1", 1)).unwrap();
+        assert_eq!(again.grow(1), Err(Refused::RequestBytesPerUser));
+        let mut bo = budget.body(&user("bo", "192.0.2.1", 2)).unwrap();
+        assert_eq!((bo.grow(10), bo.grow(1)), (Ok(()), Err(Refused::RequestBytes)));
+        drop(ana);
+        assert_eq!(again.grow(20), Ok(()));
+    }
+
+    #[test]
+    fn who_takes_no_answers_gets_no_more_and_others_get_theirs() {
+        let limits = Limits {
+            answer_bytes: 100,
+            answer_bytes_per_user: 50,
+            answer_bytes_per_connection: 20,
+            ..Limits::default()
+        };
+        let budget = budget(Auth::Jwt, limits);
+        let ana = user("ana", "192.0.2.1", 1);
+        let long = budget.answer(&ana, 40).expect("one may have any length");
+        assert_eq!(budget.answer(&ana, 1).err(), Some(Refused::AnswerBytesPerConnection));
+        assert_eq!(budget.request(&ana).err(), Some(Refused::AnswerBytesPerConnection));
+        let elsewhere = user("ana", "192.0.2.1", 2);
+        let _short = budget.answer(&elsewhere, 10).unwrap();
+        assert_eq!(budget.request(&user("ana", "192.0.2.1", 3)).err(), Some(Refused::AnswerBytesPerUser));
+        let bo = user("bo", "192.0.2.1", 4);
+        assert!(budget.request(&bo).is_ok());
+        let _rest = budget.answer(&bo, 50).unwrap();
+        assert_eq!(budget.request(&user("cy", "192.0.2.1", 5)).err(), Some(Refused::AnswerBytes));
+        drop(long);
+        assert!(budget.request(&ana).is_ok());
+    }
+
+    #[test]
+    fn nobody_is_counted_while_everybody_is_believed() {
+        let limits = Limits {
+            requests: 4,
+            requests_per_user: 1,
+            requests_per_address: 1,
+            request_bytes_per_user: 1,
+            ..Limits::default()
+        };
+        let budget = budget(Auth::Dev, limits);
+        let ana = user("ana", "127.0.0.1", 1);
+        assert_eq!(places(&budget, &ana).0.len(), 4, "but there is a bound in all");
+        assert_eq!(budget.body(&ana).unwrap().grow(2), Ok(()));
+    }
+}

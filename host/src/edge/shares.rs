@@ -1,0 +1,136 @@
+//! Bounds on what is held at the same time, counted by whoever holds it: requests, or bytes.
+//!
+//! A part is given back when it is dropped, and a holder without a part is forgotten. So a table is never longer than
+//! what is held now.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What each holder has of one thing.
+#[derive(Debug)]
+pub(super) struct Shares<K> {
+    /// For each of them. 0 for no limit.
+    most: usize,
+    held: Mutex<HashMap<K, usize>>,
+}
+
+/// A part that somebody holds; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Part<K: Eq + Hash> {
+    /// Absent where there is no limit.
+    of: Option<(Arc<Shares<K>>, K)>,
+    amount: usize,
+}
+
+impl<K: Eq + Hash + Clone> Shares<K> {
+    /// Shares of at most so much for each holder; 0 for no limit.
+    pub(super) fn of(most: usize) -> Arc<Self> {
+        Arc::new(Shares { most, held: Mutex::default() })
+    }
+
+    /// So much more for a holder; absent where that is too much.
+    pub(super) fn take(self: &Arc<Self>, holder: &K, amount: usize) -> Option<Part<K>> {
+        self.part(holder, amount, |held| amount <= self.most.saturating_sub(held))
+    }
+
+    /// As [`take`](Self::take), but a holder that has nothing yet may take any amount at once.
+    pub(super) fn take_one_at_least(self: &Arc<Self>, holder: &K, amount: usize) -> Option<Part<K>> {
+        self.part(holder, amount, |held| held == 0 || amount <= self.most.saturating_sub(held))
+    }
+
+    /// Whether a holder can take nothing more.
+    pub(super) fn is_full(&self, holder: &K) -> bool {
+        self.most > 0 && self.lock().get(holder).is_some_and(|held| *held >= self.most)
+    }
+
+    fn part(self: &Arc<Self>, holder: &K, amount: usize, fits: impl FnOnce(usize) -> bool) -> Option<Part<K>> {
+        if self.most == 0 {
+            return Some(Part { of: None, amount });
+        }
+        let mut all = self.lock();
+        let held = all.get(holder).copied().unwrap_or(0);
+        if !fits(held) {
+            return None;
+        }
+        // A part of nothing may still grow.
+        if amount > 0 {
+            all.insert(holder.clone(), held + amount);
+        }
+        Some(Part { of: Some((self.clone(), holder.clone())), amount })
+    }
+}
+
+impl<K> Shares<K> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Eq + Hash + Clone> Part<K> {
+    /// Hold so much more. False, and nothing changes, where that is too much.
+    pub(super) fn grow(&mut self, more: usize) -> bool {
+        let Some((shares, holder)) = &self.of else { return true };
+        let Some(mut added) = shares.take(holder, more) else { return false };
+        self.amount += std::mem::take(&mut added.amount);
+        true
+    }
+}
+
+impl<K: Eq + Hash> Drop for Part<K> {
+    fn drop(&mut self) {
+        let Some((shares, holder)) = &self.of else { return };
+        let mut all = shares.lock();
+        if let Some(held) = all.get_mut(holder) {
+            *held = held.saturating_sub(self.amount);
+            if *held == 0 {
+                all.remove(holder);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_holder_has_a_share_and_gives_it_back() {
+        let shares = Shares::of(3);
+        let first = shares.take(&"ana", 2).unwrap();
+        assert!(shares.take(&"ana", 2).is_none());
+        assert!(shares.take(&"bo", 3).is_some(), "others have theirs");
+        let _second = shares.take(&"ana", 1).unwrap();
+        assert!(shares.is_full(&"ana") && !shares.is_full(&"bo"));
+        drop(first);
+        assert!(shares.take(&"ana", 2).is_some());
+    }
+
+    #[test]
+    fn a_part_grows_as_far_as_the_share_goes() {
+        let shares = Shares::of(10);
+        let mut part = shares.take(&(), 0).unwrap();
+        assert!(part.grow(6) && part.grow(4) && !part.grow(1));
+        drop(part);
+        assert!(shares.lock().is_empty(), "whoever holds nothing is forgotten");
+    }
+
+    #[test]
+    fn one_part_of_any_size_is_held_if_it_is_the_only_one() {
+        let shares = Shares::of(10);
+        let long = shares.take_one_at_least(&(), 50).unwrap();
+        assert!(shares.take_one_at_least(&(), 1).is_none());
+        drop(long);
+        let _short = shares.take_one_at_least(&(), 1).unwrap();
+        assert!(shares.take_one_at_least(&(), 50).is_none());
+        assert!(shares.take_one_at_least(&(), 9).is_some());
+    }
+
+    #[test]
+    fn without_a_limit_there_is_none() {
+        let shares = Shares::of(0);
+        let mut part = shares.take(&(), usize::MAX).unwrap();
+        assert!(part.grow(usize::MAX) && !shares.is_full(&()));
+        assert!(shares.lock().is_empty(), "and nobody is counted");
+    }
+}

@@ -1,0 +1,141 @@
+//! How long a connection of HTTP/1.1 lives: between two requests, within one, and when its client has ended its half.
+
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{BASE, Server, within};
+
+const ASK: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+async fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(server.address).await.unwrap()
+}
+
+/// Ask, and read the answer to its end.
+async fn ask(stream: &mut TcpStream) -> String {
+    stream.write_all(ASK.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    within(async {
+        while !answer.ends_with(b"}") {
+            answer.push(stream.read_u8().await.expect("it is answered"));
+        }
+    })
+    .await;
+    String::from_utf8(answer).unwrap()
+}
+
+/// What comes until the server ends the connection.
+async fn rest(mut stream: TcpStream) -> String {
+    let mut rest = Vec::new();
+    within(stream.read_to_end(&mut rest)).await.expect("it ends in order");
+    String::from_utf8(rest).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
+    let server = Server::with("[limits]\nheader_within = \"200ms\"\n").await;
+    let mut stream = connect(&server).await;
+    for _ in 0..3 {
+        assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
+        // The pause is what is tested.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+    assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
+    // A head that has begun has as little time as the first one.
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").await.unwrap();
+    assert_eq!(rest(stream).await, "");
+    assert_eq!(rest(connect(&server).await).await, "", "and so has the first head before it begins");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_for_too_long_is_ended() {
+    let server = Server::with("[limits]\nidle_within = \"300ms\"\n").await;
+    let mut stream = connect(&server).await;
+    let began = Instant::now();
+    ask(&mut stream).await;
+    assert_eq!(rest(stream).await, "");
+    assert!(began.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_longer_than_both_is_given() {
+    let server = Server::unruly("[limits]\nidle_within = \"100ms\"\nheader_within = \"100ms\"\n").await;
+    let answer = server.api(Method::POST, "/rooms/a/messages", "ana", "loop").await;
+    assert_eq!(answer.status, 500, "its turn was cut off after a second");
+}
+
+fn post(body: &str, promised: usize) -> String {
+    format!(
+        "POST {BASE}/rooms/lobby/messages HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer id-ana:ana\r\n\
+         content-length: {promised}\r\n\r\n{body}"
+    )
+}
+
+#[tokio::test]
+async fn who_ends_its_half_after_a_request_gets_the_answer() {
+    let server = Server::start().await;
+    let body = r#"{"content":"stored"}"#;
+    let mut stream = connect(&server).await;
+    stream.write_all(post(body, body.len()).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let answer = rest(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("stored"), "{answer}");
+    // Several at once are answered in order, and then the connection ends.
+    let mut stream = connect(&server).await;
+    stream.write_all(post(body, body.len()).repeat(3).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let answer = rest(stream).await;
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 3, "{answer}");
+    let all = server.api(Method::GET, "/rooms/lobby/messages", "ana", "").await.json();
+    assert_eq!(all["messages"].as_array().map(Vec::len), Some(4));
+}
+
+#[tokio::test]
+async fn who_ends_its_half_while_a_room_is_busy_gets_the_answer() {
+    let server = Server::unruly("").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    ana.says("loop").await;
+    let mut stream = connect(&server).await;
+    stream.write_all(post("put a b", 7).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let answer = rest(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(ana.hears().await["code"], "room_failed");
+    ana.is_told("get a", "a=b").await;
+}
+
+#[tokio::test]
+async fn who_ends_its_half_within_a_body_is_told_so_at_once() {
+    let server = Server::start().await;
+    let mut stream = connect(&server).await;
+    stream.write_all(post("{", 50).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let answer = rest(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("broke off"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_listener_who_goes_while_its_room_is_quiet_is_gone_at_once() {
+    // Nothing is written to it that would show that it went.
+    let server = Server::unruly("[limits]\nping_every = \"1h\"\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    for further in ["", ASK] {
+        let mut bo = connect(&server).await;
+        let ask = format!("GET {BASE}/rooms/lobby/events?token=id-bo:bo HTTP/1.1\r\nhost: localhost\r\n\r\n{further}");
+        bo.write_all(ask.as_bytes()).await.unwrap();
+        let mut heard = Vec::new();
+        within(async {
+            while !heard.ends_with(b"welcome\n\n\r\n") {
+                heard.push(bo.read_u8().await.unwrap());
+            }
+        })
+        .await;
+        drop(bo);
+        ana.hears_exactly("gone id-bo 1006 false ").await;
+    }
+}

@@ -1,0 +1,400 @@
+//! Nobody takes the places, the memory or the pace of everybody else: shares of requests, of bodies, of answers, and what
+//! joins and reads cost.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Body, Frame};
+use hyper::client::conn::http2::SendRequest;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::command_line::run;
+use crate::harness::{Answer, BASE, Server, within};
+
+/// A server that does not believe everybody, with rooms that do what they are told.
+async fn strict_and_unruly(first: &str, limits: &str) -> Server {
+    let directory = Arc::new(TempDir::new().unwrap());
+    std::fs::write(directory.path().join("secret"), "a secret of at least thirty-two bytes").unwrap();
+    std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
+    let config = format!(
+        "{first}\nh2c = true\nidentity.auth = \"jwt\"\nidentity.keys = [{{ algorithm = \"HS256\", file = \"secret\" }}]\n\
+         [limits]\n{limits}\n[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n[namespaces.PRESENCE]\n\
+         component = \"unruly.wasm\"\n"
+    );
+    Server::in_directory(directory, &config).await
+}
+
+/// What a user shows to a server of [`strict_and_unruly`].
+fn bearer(server: &Server, user: &str) -> String {
+    let file = server.directory.path().join("dormouse.toml");
+    let token = run(&["token", user, "--config", file.to_str().unwrap()]).stdout;
+    format!("Bearer {}", String::from_utf8(token).unwrap().trim())
+}
+
+async fn post(server: &Server, authorization: &str, room: &str, deed: &str) -> Answer {
+    let path = format!("{BASE}/rooms/{room}/messages");
+    server.request(Method::POST, &path, &[("authorization", authorization)], deed).await
+}
+
+/// A POST to a room whose body has begun with some bytes and promises more, over a connection of its own.
+async fn unfinished(server: &Server, authorization: Option<&str>, promised: usize, sent: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let authorization = authorization.map(|token| format!("authorization: {token}\r\n")).unwrap_or_default();
+    let head = format!(
+        "POST {BASE}/rooms/a/messages HTTP/1.1\r\nhost: localhost\r\n{authorization}content-length: {promised}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b' '; sent]).await.unwrap();
+    stream
+}
+
+/// The status with which a connection is answered.
+async fn status(stream: &mut TcpStream) -> u16 {
+    let mut line = [0; 12];
+    within(stream.read_exact(&mut line)).await.expect("it is answered");
+    std::str::from_utf8(&line[9..]).unwrap().parse().expect("a status")
+}
+
+/// A connection of HTTP/2 whose client lets so many bytes of each answer come before it takes them.
+async fn http2<B>(server: &Server, window: u32) -> SendRequest<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (sender, connection) = client.initial_stream_window_size(window).handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+/// A body that gives its beginning and never ends.
+struct Unfinished(Option<Bytes>);
+
+impl Body for Unfinished {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
+    }
+}
+
+fn get(path: &str, authorization: &str) -> Request<Empty<Bytes>> {
+    let request = Request::get(format!("http://localhost{BASE}{path}")).header("authorization", authorization);
+    request.header("accept", "text/event-stream").body(Empty::new()).unwrap()
+}
+
+async fn ask(sender: &SendRequest<Empty<Bytes>>, path: &str, authorization: &str) -> Response<hyper::body::Incoming> {
+    within(sender.clone().send_request(get(path, authorization))).await.expect("it answers")
+}
+
+#[tokio::test]
+async fn who_has_no_identity_is_told_so_before_the_body_and_takes_no_place() {
+    let server = strict_and_unruly("", "requests = 2\nanonymous_requests = 16").await;
+    let ana = bearer(&server, "ana");
+    let mut streams = Vec::new();
+    for number in 0..40 {
+        // With none at all, and with a bad one.
+        let authorization = (number % 2 == 0).then_some("Bearer nonsense");
+        let mut stream = unfinished(&server, authorization, 1 << 20, 50_000).await;
+        assert_eq!(status(&mut stream).await, 401, "the {number}th");
+        streams.push(stream);
+    }
+    assert_eq!(post(&server, &ana, "a", "").await.status, 200);
+    // The same over streams of HTTP/2 that stay open.
+    let sender = http2::<Unfinished>(&server, 1 << 16).await;
+    let mut answers = Vec::new();
+    for _ in 0..40 {
+        let body = Unfinished(Some(Bytes::from(vec![b' '; 10_000])));
+        let request = Request::post(format!("http://localhost{BASE}/rooms/a/messages")).body(body).unwrap();
+        let answer = within(sender.clone().send_request(request)).await.expect("it answers");
+        assert_eq!(answer.status(), 401);
+        answers.push(answer);
+    }
+    assert_eq!(post(&server, &ana, "a", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn one_users_requests_to_a_busy_room_leave_places_to_others() {
+    let server = strict_and_unruly("", "turn_cpu = \"300ms\"\nrequests = 6\nrequests_per_user = 4").await;
+    let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
+    let busy = join_all((0..6).map(|_| post(&server, &ana, "a", "loop")));
+    let meanwhile = async {
+        server.has_refused("requests_per_user").await;
+        post(&server, &bo, "b", "").await
+    };
+    let (answers, others) = tokio::join!(busy, meanwhile);
+    assert_eq!(others.status, 200);
+    let refused = answers.iter().filter(|answer| answer.status == 429).collect::<Vec<_>>();
+    assert_eq!(refused.len(), 2, "{answers:?}");
+    assert!(refused[0].header("retry-after").parse::<u32>().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn requests_of_many_users_from_one_address_leave_places_to_other_addresses() {
+    let server =
+        strict_and_unruly("trusted_proxies = [\"127.0.0.1/32\"]", "turn_cpu = \"300ms\"\nrequests_per_address = 2")
+            .await;
+    let path = format!("{BASE}/rooms/a/messages");
+    let users = ["ana", "bo", "cy"].map(|user| bearer(&server, user));
+    let from = async |address: &str, user: &String, deed: &str| {
+        let headers = [("authorization", user.as_str()), ("x-forwarded-for", address)];
+        server.request(Method::POST, &path, &headers, deed).await.status.as_u16()
+    };
+    let busy = join_all(users.iter().map(|user| from("192.0.2.1", user, "loop")));
+    let meanwhile = async {
+        server.has_refused("requests_per_address").await;
+        from("192.0.2.2", &users[0], "").await
+    };
+    let (mut answers, other) = tokio::join!(busy, meanwhile);
+    answers.sort_unstable();
+    assert_eq!((answers, other), (vec![429, 500, 500], 200), "a turn that loops fails");
+}
+
+#[tokio::test]
+async fn a_busy_room_leaves_places_to_others_of_its_kind_and_a_busy_kind_to_other_kinds() {
+    for (limit, busy) in [
+        ("requests_per_room", ["/rooms/a/messages", "/rooms/a/messages", "/rooms/a/messages"]),
+        ("requests_per_namespace", ["/rooms/a/messages", "/rooms/b/messages", "/rooms/c/messages"]),
+    ] {
+        let server = Server::unruly(&format!(
+            "[limits]\nturn_cpu = \"300ms\"\n{limit} = 2\n[namespaces.PRESENCE]\ncomponent = \"unruly.wasm\""
+        ))
+        .await;
+        let loops = join_all(busy.map(|path| server.api(Method::POST, path, "ana", "loop")));
+        let meanwhile = async {
+            server.has_refused(limit).await;
+            let free = if limit == "requests_per_room" { "/rooms/b/messages" } else { "/presence/list" };
+            server.api(Method::GET, free, "bo", "").await
+        };
+        let (answers, other) = tokio::join!(loops, meanwhile);
+        assert_eq!(other.status, 200, "{limit}");
+        let refused = answers.iter().filter(|answer| answer.status == 503).collect::<Vec<_>>();
+        assert_eq!(refused.len(), 1, "{limit}: {answers:?}");
+        assert!(refused[0].header("retry-after").parse::<u32>().unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_are_being_read_have_a_bound_for_each_user_and_in_all() {
+    for (limit, status_of_it) in [("request_bytes_per_user", 429), ("request_bytes", 503)] {
+        let server = strict_and_unruly("", &format!("{limit} = 100_000")).await;
+        let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
+        let mut streams = Vec::new();
+        for _ in 0..8 {
+            streams.push(unfinished(&server, Some(&ana), 40_000, 30_000).await);
+        }
+        // Three of them fit.
+        server.counts(&format!("refused_total{{limit=\"{limit}\"}}"), 5).await;
+        if limit == "request_bytes_per_user" {
+            assert_eq!(post(&server, &bo, "b", &" ".repeat(90_000)).await.status, 200, "others are read");
+        }
+        let answers = streams.iter_mut().map(async |stream| {
+            let asked = tokio::time::timeout(std::time::Duration::from_millis(200), stream.readable()).await;
+            if asked.is_ok() { Some(status(stream).await) } else { None }
+        });
+        let answers = join_all(answers).await.into_iter().flatten().collect::<Vec<_>>();
+        assert!(answers.len() >= 5 && answers.iter().all(|status| *status == status_of_it), "{answers:?}");
+        // Whoever goes gives the space back.
+        drop(streams);
+        let again = async { while post(&server, &ana, "a", &" ".repeat(90_000)).await.status != 200 {} };
+        within(again).await;
+    }
+}
+
+/// A room of a server whose answer to `get long` has some 900 KB.
+async fn with_a_long_answer(server: &Server, authorization: &str) {
+    let put = format!("put long {}", "x".repeat(900_000));
+    assert_eq!(post(server, authorization, "a", &put).await.status, 200);
+}
+
+/// Ask for that answer.
+async fn long(sender: &SendRequest<Full<Bytes>>, authorization: &str) -> Response<hyper::body::Incoming> {
+    let request = Request::post(format!("http://localhost{BASE}/rooms/a/messages"));
+    let request = request.header("authorization", authorization).body(Full::from("get long")).unwrap();
+    within(sender.clone().send_request(request)).await.expect("it answers")
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_have_a_bound_and_hold_their_places() {
+    let limits = "answer_bytes = 5_000_000\nanswer_bytes_per_user = 4_000_000\nanswer_bytes_per_connection = 2_000_000\n\
+                  requests_per_user = 20";
+    let server = strict_and_unruly("", limits).await;
+    let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
+    with_a_long_answer(&server, &ana).await;
+    // Each connection has two of them, and the user four.
+    let mut held = Vec::new();
+    let mut refused = Vec::new();
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        let sender = http2::<Full<Bytes>>(&server, 1).await;
+        for _ in 0..3 {
+            let answer = long(&sender, &ana).await;
+            match answer.status().as_u16() {
+                200 => held.push(answer),
+                status => refused.push((status, answer)),
+            }
+        }
+        connections.push(sender);
+    }
+    assert_eq!((held.len(), refused.len()), (4, 5));
+    assert!(refused.iter().all(|(status, answer)| *status == 429 && answer.headers().contains_key("retry-after")));
+    server.has_refused("answer_bytes_per_connection").await;
+    server.has_refused("answer_bytes_per_user").await;
+    // What is left of the bound in all takes one more, of somebody else.
+    let sender = http2::<Full<Bytes>>(&server, 1).await;
+    held.push(long(&sender, &bo).await);
+    assert_eq!(held[4].status(), 200);
+    assert_eq!(long(&sender, &bo).await.status(), 503);
+    server.has_refused("answer_bytes").await;
+    // Whoever goes gives all of it back.
+    drop((held, refused, connections, sender));
+    let again = async { while post(&server, &ana, "a", "get long").await.status != 200 {} };
+    within(again).await;
+}
+
+#[tokio::test]
+async fn a_request_counts_until_its_answer_is_sent() {
+    let server = strict_and_unruly("", "requests_per_user = 2").await;
+    let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
+    with_a_long_answer(&server, &ana).await;
+    let sender = http2::<Full<Bytes>>(&server, 16_000).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let answer = long(&sender, &ana).await;
+        assert_eq!(answer.status(), 200);
+        held.push(answer);
+    }
+    assert_eq!(post(&server, &ana, "a", "").await.status, 429);
+    server.has_refused("requests_per_user").await;
+    assert_eq!(post(&server, &bo, "a", "").await.status, 200);
+    let taken = held.pop().unwrap().into_body().collect();
+    within(taken).await.expect("it is whole");
+    within(async { while post(&server, &ana, "a", "").await.status != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn joins_over_one_http2_connection_cost_even_if_they_are_reset_at_once() {
+    let server = strict_and_unruly("", "messages_per_second_per_user = 4").await;
+    let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
+    let sender = http2::<Empty<Bytes>>(&server, 1 << 16).await;
+    let (mut joined, mut refused) = (0, 0);
+    for _ in 0..40 {
+        let answer = ask(&sender, "/presence/x/events", &ana).await;
+        match answer.status().as_u16() {
+            200 => joined += 1,
+            429 => refused += 1,
+            other => panic!("{other}"),
+        }
+        // Dropping it resets its stream.
+        drop(answer);
+    }
+    assert!((5..=14).contains(&joined) && refused >= 26, "forty messages' worth come at once: {joined}, {refused}");
+    server.has_refused("messages_per_second_per_user").await;
+    assert_eq!(ask(&sender, "/presence/x/events", &bo).await.status(), 200);
+    // Those who go before they are answered have paid as much.
+    let cy = bearer(&server, "cy");
+    let mut watcher = server.connect(&format!("{BASE}/presence/x/ws"), &[("authorization", &bo)]).await.unwrap();
+    for _ in 0..10 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!("GET {BASE}/presence/x/events HTTP/1.1\r\nhost: localhost\r\nauthorization: {cy}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+    }
+    for _ in 0..10 {
+        while !watcher.hears_text().await.starts_with("gone cy") {}
+    }
+    assert_eq!(ask(&sender, "/presence/x/events", &cy).await.status(), 429);
+}
+
+#[tokio::test]
+async fn reads_cost_their_user_and_their_address() {
+    let server = strict_and_unruly("", "messages_per_second_per_user = 1").await;
+    let ana = bearer(&server, "ana");
+    let read = async |path: &str| {
+        let path = format!("{BASE}{path}");
+        server.request(Method::GET, &path, &[("authorization", ana.as_str())], "").await.status.as_u16()
+    };
+    let answers = join_all((0..30).map(|_| read("/rooms/a/messages"))).await;
+    let answered = answers.iter().filter(|status| **status == 200).count();
+    assert!((10..20).contains(&answered), "{answers:?}");
+
+    let first = "trusted_proxies = [\"127.0.0.1/32\"]";
+    let server = strict_and_unruly(first, "connects_per_second_per_address = 1").await;
+    let users = ["ana", "bo"].map(|user| bearer(&server, user));
+    let sender = http2::<Empty<Bytes>>(&server, 1 << 16).await;
+    let from = async |address: &str, user: &str, path: &str| {
+        let mut request = get(path, user);
+        request.headers_mut().insert("x-forwarded-for", address.parse().unwrap());
+        within(sender.clone().send_request(request)).await.expect("it answers").status().as_u16()
+    };
+    let mut joined = 0;
+    while from("192.0.2.1", &users[0], "/presence/x/events").await == 200 {
+        joined += 1;
+    }
+    assert!((5..=14).contains(&joined), "ten connects' worth come at once: {joined}");
+    server.has_refused("connects_per_second_per_address").await;
+    let reads = async { while from("192.0.2.1", &users[1], "/rooms/a/messages").await == 200 {} };
+    within(reads).await;
+    assert_eq!(from("192.0.2.2", &users[1], "/rooms/a/messages").await, 200, "another address has its own");
+}
+
+#[tokio::test]
+async fn a_page_and_everybody_who_comes_back_at_once_are_let_in_by_the_defaults() {
+    let server = strict_and_unruly("", "").await;
+    let users = ["ana", "bo", "cy", "di"].map(|user| bearer(&server, user));
+    // Four people behind one address, whose pages have a few requests each and 50 sockets.
+    let page = async |user: &String| {
+        let path = format!("{BASE}/rooms/a/messages");
+        for _ in 0..10 {
+            let answer = server.request(Method::GET, &path, &[("authorization", user.as_str())], "").await;
+            assert_eq!(answer.status, 200);
+        }
+        let path = format!("{BASE}/rooms/a/ws");
+        let headers = [("authorization", user.as_str())];
+        let sockets = (0..50).map(|_| server.connect(&path, &headers));
+        join_all(sockets).await.into_iter().map(|socket| socket.expect("it lets us in")).collect::<Vec<_>>()
+    };
+    let sockets = join_all(users.iter().map(page)).await;
+    drop(sockets);
+    join_all(users.iter().map(page)).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_waited_for_its_turn_is_not_run_while_memory_is_short() {
+    let limits = "[limits]\nmemory_total_bytes = 200_000_000\nturn_cpu = \"300ms\"\n";
+    let server = Server::unruly(&format!("hibernate_after = \"1h\"\n{limits}")).await;
+    let mut busy = Vec::new();
+    for number in 0..6 {
+        let mut client = server.join(&number.to_string(), "ana").await;
+        client.hears_exactly("welcome").await;
+        busy.push(client);
+    }
+    // Those that hold the memory have something to do, and so has the room that is asked.
+    for _ in 0..2 {
+        busy[5].says("loop").await;
+    }
+    let asked = server.api(Method::POST, "/rooms/5/messages", "bo", "");
+    let meanwhile = async {
+        for _ in 0..20 {
+            for room in &mut busy[..5] {
+                room.says("keep 56; loop").await;
+            }
+        }
+        server.logs("there is too little memory").await;
+    };
+    let (answer, ()) = tokio::join!(asked, meanwhile);
+    answer.is_problem(503);
+    assert_eq!(answer.json()["detail"], json!("the server has too little memory now"));
+}
