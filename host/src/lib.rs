@@ -23,11 +23,15 @@
 //! | [`model`] | the plain data they speak in | everything else |
 //! | [`compiled`] | the directory of compiled code | what is in it |
 //! | [`revocations`] | who is out, and the file of that | tokens' form, connections |
+//! | [`log`] | stderr, and lines that cannot be written | what is logged |
 //! | [`config`], [`clock`] | every limit; the only source of time | |
 //!
 //! Start reading at [`room`]. The promises, in the order in which we would defend them: nothing a guest does stops the
 //! host; one instance per address; a turn happens as a whole or not at all; no output before its commit; a committed
 //! write survives power loss; sockets survive hibernation; frames keep their order, and none is dropped silently.
+
+// Both panic where nothing can be written.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bucket;
 pub mod clock;
@@ -35,6 +39,7 @@ pub mod compiled;
 pub mod config;
 pub mod edge;
 pub mod guest;
+pub mod log;
 mod metrics;
 pub mod model;
 pub mod outbound;

@@ -1,7 +1,11 @@
 //! The command line: arguments to a configuration, a configuration to a server, an error to an exit code.
 
+// Both panic where nothing can be written.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod bench;
 mod new;
+mod print;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,12 +16,16 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dormouse::Host;
 use dormouse::config::{Auth, Config, Tls};
+use dormouse::log;
 use dormouse::model::User;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Rooms come and go by the thousand: what they gave back must go back to the system, and allocating must be cheap.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// How long the last lines of the log may take before the process ends without them.
+const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
 
 /// Durable rooms: sandboxed programs with their own WebSockets, timers and storage, found by name.
 #[derive(Parser)]
@@ -109,13 +117,15 @@ fn main() -> ExitCode {
             bench::run(args)
         }
     };
-    match done {
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dormouse: {error:#}");
+            log::line(&format!("dormouse: {error:#}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    log::flush(LAST_LINES_WITHIN);
+    code
 }
 
 /// Flags and environment beat the file, the file beats the defaults.
@@ -162,9 +172,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let auth = if auth == Auth::Dev { "dev: everybody is believed" } else { "jwt" };
     let address = host.address().expect("a host that was started listens");
     if let Some(address) = host.admin_address() {
-        eprintln!("dormouse: admin on http://{address}");
+        log::line(&format!("dormouse: admin on http://{address}"));
     }
-    eprintln!("dormouse: ready on {scheme}://{address} (data in {data}, auth {auth})");
+    log::line(&format!("dormouse: ready on {scheme}://{address} (data in {data}, auth {auth})"));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -192,8 +202,7 @@ fn token(args: Token) -> anyhow::Result<()> {
     config.check()?;
     let name = args.name.unwrap_or_else(|| args.user.clone());
     let user = User { id: args.user, name };
-    println!("{}", dormouse::edge::mint(&config.identity, &user, args.valid_for)?);
-    Ok(())
+    print::line(dormouse::edge::mint(&config.identity, &user, args.valid_for)?)
 }
 
 fn check(args: &Common) -> anyhow::Result<()> {
@@ -205,37 +214,36 @@ fn check(args: &Common) -> anyhow::Result<()> {
     dormouse::outbound::Outbound::new(config.outbound_ca.as_deref())?;
     let loaded = dormouse::components(&config, &Default::default(), None)?;
     for (name, namespace) in &loaded.namespaces {
-        println!("namespace {name}: {}", config.namespaces[name].component);
-        print_imports(namespace.kind.imports());
+        print::line(format_args!("namespace {name}: {}", config.namespaces[name].component))?;
+        print_imports(namespace.kind.imports())?;
     }
-    println!("router: {}", config.router);
-    print_imports(loaded.router.imports());
+    print::line(format_args!("router: {}", config.router))?;
+    print_imports(loaded.router.imports())?;
     for route in dormouse::routes::routes(&config) {
         if let Some(path) = route.path {
-            println!("route {path}: rooms of {}", route.namespace);
+            print::line(format_args!("route {path}: rooms of {}", route.namespace))?;
         }
     }
     for warning in dormouse::routes::warnings(&config) {
-        println!("warning: {warning}");
+        print::line(format_args!("warning: {warning}"))?;
     }
-    println!("the configuration is good");
-    Ok(())
+    print::line("the configuration is good")
 }
 
-fn print_imports(imports: &[String]) {
-    for import in imports {
-        println!("  imports {import}");
-    }
+fn print_imports(imports: &[String]) -> anyhow::Result<()> {
+    imports.iter().try_for_each(|import| print::line(format_args!("  imports {import}")))
 }
 
 fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_new(filter).context("--log is no filter such as info or info,dormouse::store=debug")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log::Writer);
     match format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => lines.json().init(),
     }
+    // What Rust would write itself waits for a stderr that nobody reads.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("a panic, which is a fault of the server: {panic}")));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::edge::Edge;
+use crate::log;
 use crate::pressure::Pressure;
 use crate::room::Rooms;
 
@@ -27,6 +28,7 @@ impl Metrics {
         memory_most.set(i64::try_from(pressure.most_bytes()).unwrap_or(i64::MAX));
         registry.register("memory_bytes", "What the process has, but for what it has mapped of files", memory.clone());
         registry.register("memory_most_bytes", "What it may have before new work is refused", memory_most);
+        registry.register("log_lines_lost", "Lines of the log that could not be written", log::lost());
         rooms.register(&mut registry);
         edge.register(&mut registry);
         Arc::new(Metrics { registry, memory, rooms: rooms.clone(), pressure })

@@ -80,8 +80,7 @@ pub(crate) fn run(args: &New) -> anyhow::Result<()> {
     };
     let written = write(&args.path, files, name, &source);
     written.with_context(|| format!("{shown} is not whole; remove what there is of it, and try again"))?;
-    println!("made {shown}; go on with\n\n  cd {shown}\n  cargo test\n\nand with its README.md");
-    Ok(())
+    crate::print::line(format_args!("made {shown}; go on with\n\n  cd {shown}\n  cargo test\n\nand with its README.md"))
 }
 
 /// What cargo, a component's file and Rust's own paths all take as a name.

@@ -18,6 +18,7 @@ mod target;
 mod traffic;
 mod wake;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -256,14 +257,12 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
 }
 
 fn publish(report: &Report, common: &Common) -> anyhow::Result<()> {
-    eprint!("{report}");
+    // It is only shown; who wants the figures asks for JSON.
+    let _ = write!(std::io::stderr(), "{report}");
     let json = serde_json::to_string(report)?;
     match &common.json {
         None => Ok(()),
-        Some(file) if file.as_os_str() == "-" => {
-            println!("{json}");
-            Ok(())
-        }
+        Some(file) if file.as_os_str() == "-" => crate::print::line(json),
         Some(file) => {
             std::fs::write(file, json + "\n").with_context(|| format!("{} cannot be written", file.display()))
         }

@@ -23,6 +23,8 @@ use crate::config::Limits;
 /// What is read ahead of a client that listens, in bytes. Behind that its end is seen when something is written to it.
 const AHEAD_BYTES: usize = 1_024;
 
+/// Deadlines are looked at no more often than this.
+const LOOK_EVERY_MOST: Duration = Duration::from_millis(10);
 /// What is thrown away at once, in bytes.
 const DISCARDED_BYTES: usize = 8_192;
 /// Reads before others on this thread get their turn.
@@ -89,7 +91,7 @@ impl Activity {
                 return;
             }
             // A head may begin meanwhile, or our half end; both have less time than the rest of this.
-            clock::sleep(left.min(self.header_within).min(self.close_within)).await;
+            clock::sleep(left.min(self.header_within).min(self.close_within).max(LOOK_EVERY_MOST)).await;
         }
     }
 

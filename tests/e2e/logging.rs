@@ -1,0 +1,216 @@
+//! A log that cannot be written costs nothing but its lines.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use hyper::Method;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::command_line::run;
+use crate::harness::{self, BASE, within};
+
+/// A server whose stderr this test reads, or does not.
+struct Unread {
+    child: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    stderr: Option<BufReader<ChildStderr>>,
+    _directory: TempDir,
+}
+
+impl Unread {
+    /// A server with rooms that do what they are told, read until it is ready.
+    fn start(limits: &str, args: &[&str]) -> Self {
+        let directory = TempDir::new().unwrap();
+        std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
+        let config = format!("[limits]\n{limits}\n[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n");
+        let mut child = harness::spawn(&directory, &config, args);
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let (mut address, mut admin) = (None, None);
+        while address.is_none() {
+            let mut line = String::new();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "it did not start");
+            let first = |rest: &str| rest.split_whitespace().next().unwrap().parse::<SocketAddr>().unwrap();
+            admin = line.strip_prefix("dormouse: admin on http://").map(first).or(admin);
+            address = line.strip_prefix("dormouse: ready on http://").map(first);
+        }
+        Unread { child, address: address.unwrap(), admin: admin.unwrap(), stderr: Some(stderr), _directory: directory }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    async fn is_healthy(&self) {
+        let answer = harness::request(self.address, Method::GET, "/healthz", &[], "").await;
+        assert_eq!(answer.status, 200);
+    }
+
+    async fn lost(&self) -> u64 {
+        let metrics = harness::request(self.admin, Method::GET, "/metrics", &[], "").await;
+        let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("dormouse_log_lines_lost_total ")).unwrap();
+        line.parse().unwrap()
+    }
+
+    async fn has_lost(&self, at_least: u64) {
+        within(async {
+            while self.lost().await < at_least {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    async fn ended(&mut self) -> std::process::ExitStatus {
+        within(async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    /// All that an operator, a client and a guest do that is worth a line.
+    async fn goes_through_everything(&mut self) {
+        let path = format!("{BASE}/rooms/lobby/ws?token=ana");
+        let mut ana = harness::connect(self.address, &path, &[]).await.expect("it lets us in");
+        ana.hears_exactly("welcome").await;
+        self.signal(Signal::HUP);
+        self.has_lost(1).await;
+        // A turn that fails is told of in the log, and the room goes on.
+        ana.says("fail told to").await;
+        assert_eq!(ana.hears().await["code"], "room_failed");
+        ana.is_told("say here", "here").await;
+        self.has_lost(2).await;
+        // So is a full door, under its lock.
+        let mut others = Vec::new();
+        for _ in 0..4 {
+            others.push(TcpStream::connect(self.address).await.unwrap());
+        }
+        self.has_lost(3).await;
+        drop(others);
+        let again = async { while harness::try_get(self.address, "/healthz").await != Some(200) {} };
+        within(again).await;
+        self.is_healthy().await;
+        ana.is_told("say still here", "still here").await;
+        self.signal(Signal::TERM);
+        assert_eq!(ana.is_closed().await.0, 1001, "goodbye is said");
+        assert!(self.ended().await.success());
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_log_whose_reader_went_away_stops_nothing() {
+    let mut server = Unread::start("connections = 3", &[]);
+    server.stderr = None;
+    server.goes_through_everything().await;
+}
+
+#[tokio::test]
+async fn a_log_whose_reader_reads_no_more_stops_nothing() {
+    let mut server = Unread::start("turn_cpu = \"1h\"\nturn_log_lines = 100_000\nlog_lines_per_second = 0", &[]);
+    let path = format!("{BASE}/rooms/lobby/ws?token=ana");
+    let mut ana = harness::connect(server.address, &path, &[]).await.expect("it lets us in");
+    ana.hears_exactly("welcome").await;
+    // More than the pipe and the queue hold.
+    ana.is_told("shout; say shouted", "shouted").await;
+    server.has_lost(1_000).await;
+    server.is_healthy().await;
+    // Once it is read again, the log goes on and says what it lost.
+    let mut stderr = server.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        stderr.read_to_end(&mut all).unwrap();
+        String::from_utf8_lossy(&all).into_owned()
+    });
+    ana.is_told("say here", "here").await;
+    server.signal(Signal::TERM);
+    assert_eq!(ana.is_closed().await.0, 1001);
+    assert!(server.ended().await.success());
+    let log = reader.join().unwrap();
+    assert!(log.contains("lines of the log were lost"), "{}", log.len());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_log_on_a_full_disk_stops_nothing() {
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Nothing tells where it listens, so two ports are chosen before.
+    let (address, admin) = (free(), free());
+    let file = directory.path().join("dormouse.toml");
+    let config = format!(
+        "admin.listen = \"{admin}\"\n[limits]\nconnections = 3\n[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n"
+    );
+    std::fs::write(&file, config).unwrap();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_dormouse"))
+        .args(["serve", "--listen", &address.to_string(), "--config"])
+        .arg(&file)
+        .arg("--data")
+        .arg(directory.path().join("data"))
+        .stderr(full)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut server = Unread { child, address, admin, stderr: None, _directory: directory };
+    within(async {
+        while harness::try_get(address, "/healthz").await != Some(200) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    server.goes_through_everything().await;
+}
+
+/// What a command says on stderr while nobody reads its stdout, and whether it succeeds.
+fn unread(args: &[&str]) -> (bool, String) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_dormouse")).args(args).stdout(writer).output().unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_command_whose_reader_went_away_ends_in_order() {
+    let directory = TempDir::new().unwrap();
+    let room = directory.path().join("my-room");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    for args in
+        [&["check"][..], &["token", "ana"], &["new", "room", room.to_str().unwrap(), "--kit", source], &["--help"]]
+    {
+        assert_eq!(unread(args), (true, String::new()), "{args:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_command_whose_answer_cannot_be_written_fails_and_says_why() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_dormouse")).args(["token", "ana"]).stdout(full()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.starts_with("dormouse: stdout cannot be written"), "{said}");
+    // Where nothing at all can be said, there is still the code.
+    let status = Command::new(env!("CARGO_BIN_EXE_dormouse")).arg("nonsense").stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+    let wrong = ["serve", "--config", "/nowhere/dormouse.toml"];
+    let status = Command::new(env!("CARGO_BIN_EXE_dormouse")).args(wrong).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(run(&wrong).status.code(), Some(1));
+}
