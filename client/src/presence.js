@@ -63,6 +63,8 @@ export class Presence extends Emitter {
   #choice;
   /** It is the one to begin with, and nothing that the user has done since. */
   #isFirstChoice = true;
+  /** What the server last said of our own status. @type {Status | undefined} */
+  #saidOfUs;
   /** The last one that was acknowledged: to show, where we do not know which of the users we are. @type {Status | undefined} */
   #acknowledged;
   /** Over events: the server takes no heartbeat without a status, as one does that knows only the core. */
@@ -185,7 +187,7 @@ export class Presence extends Emitter {
         return this.emit("users", {});
       case "presence_update":
         this.#put(frame.user);
-        if (this.#isAbout(frame.user)) this.#acknowledge(frame.user.status);
+        this.#hearOfUs(frame.user);
         return this.emit("users", {});
       case "presence_remove":
         if (frame.userId === this.#userId && this.#contradicts()) return;
@@ -200,6 +202,7 @@ export class Presence extends Emitter {
   /** A list has come: it shows whether our choice arrived, and otherwise the choice is said again. */
   #settleChoice() {
     const own = this.#own;
+    this.#saidOfUs = own?.status;
     const isHereElsewhere = (own?.connections ?? 1) > 1;
     if (this.#isFirstChoice && isHereElsewhere) this.#choice = undefined;
     if (own && own.status === this.#choice) this.#acknowledge(own.status);
@@ -207,12 +210,19 @@ export class Presence extends Emitter {
   }
 
   /**
-   * Whether an update shows what became of our choice. Where we do not know our own user, the status has to do.
+   * An update that may show what became of our choice. Where we do not know our own user, the status has to do.
    *
    * @param {UserPresence} user
    */
-  #isAbout({ userId, status }) {
-    return this.#userId === undefined ? status === this.#choice : userId === this.#userId;
+  #hearOfUs(user) {
+    const { userId, status } = user;
+    if (this.#userId === undefined) return status === this.#choice ? this.#acknowledge(status) : undefined;
+    if (userId !== this.#userId) return;
+    const isNews = status !== this.#saidOfUs;
+    this.#saidOfUs = status;
+    // A change to another status is a choice that was made elsewhere. The same as before is about a tab that came or went.
+    if (isNews || status === this.#choice || this.#choice === undefined) this.#acknowledge(status);
+    else this.#put({ ...user, status: this.#choice });
   }
 
   /**

@@ -15,7 +15,7 @@ const user = (name, status = "online") => ({ userId: name.toLowerCase(), userNam
 /** @param {...import("../../src/protocol.js").UserPresence} users */
 const list = (...users) => ({ type: "presence_list", users });
 
-/** @param {ReturnType<typeof user>} changed */
+/** @param {import("../../src/protocol.js").UserPresence} changed */
 const update = (changed) => ({ type: "presence_update", user: changed });
 
 /** @param {string} userId */
@@ -204,6 +204,23 @@ describe("one's own status", () => {
       expect(network.last.frames).toEqual([{ type: "heartbeat" }]);
       expect(presence.status).toBe("away");
     }
+  });
+
+  test("is not taken for undone by news of another tab that comes or goes", async () => {
+    const { presence, network, comeBack } = await arrive();
+    network.last.say(list(user("Ana")));
+    presence.setStatus("busy");
+    network.last.say(update({ ...user("Ana"), connections: 2 }));
+    expect(presence.status).toBe("busy");
+    expect(presence.users).toMatchObject([{ status: "busy", connections: 2 }]);
+    await comeBack();
+    network.last.say(list({ ...user("Ana"), connections: 2 }));
+    expect(network.last.frames).toEqual([{ type: "status", status: "busy" }]);
+    network.last.say(update({ ...user("Ana", "busy"), connections: 2 }));
+    network.last.say(update(user("Ana", "busy")));
+    await comeBack();
+    network.last.say(list(user("Ana", "away")));
+    expect(network.last.frames).toEqual([]);
   });
 
   test("gives way to a newer one of another tab", async () => {

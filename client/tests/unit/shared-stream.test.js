@@ -175,7 +175,9 @@ describe("when the tab that reads it", () => {
     expect(server.stream.url.searchParams.get("since")).toBe("2");
     await greet(history(messages(3, 4), true));
     expect(seqs(follower)).toEqual([1, 2, 3, 4]);
-    // The third one asks for what was said between the two streams.
+    // The third one asks for what was said between the two streams, over one of its own.
+    expect(server.streams).toHaveLength(5);
+    expect(open()).toHaveLength(2);
     expect(server.stream.url.searchParams.get("since")).toBe("2");
     await greet(history(messages(3, 4), true));
     expect(seqs(third)).toEqual([1, 2, 3, 4]);
