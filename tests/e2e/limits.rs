@@ -4,6 +4,7 @@ use dormouse::pressure::LOOK_EVERY;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use hyper::Method;
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -150,9 +151,11 @@ async fn a_flood_is_slowed_down_with_an_error_and_the_socket_stays_open() {
     let (server, authorization) = strict("limits.messages_per_second = 1\n").await;
     let mut ana = join(&server, &authorization, "lobby").await.unwrap();
     for number in 0..15 {
-        ana.chats(&number.to_string()).await;
+        ana.says(&json!({ "type": "message", "content": "hi", "clientId": format!("c{number}") }).to_string()).await;
     }
-    assert_eq!(ana.hears_a("error").await["code"], "rate_limited");
+    let error = ana.hears_a("error").await;
+    assert_eq!(error["code"], "rate_limited");
+    assert!(error["clientId"].as_str().is_some_and(|id| id.starts_with('c')), "it says which message: {error}");
     server.has_refused("messages_per_second").await;
     ana.leaves().await;
 }
@@ -265,6 +268,17 @@ async fn there_are_so_many_rooms_in_memory_and_who_is_in_one_stays() {
     server.join("a", "cy").await.hears_a("history").await;
     bo.leaves().await;
     within(async { while server.connect(&c, &[]).await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn a_failed_turn_tells_the_sender_which_message_it_was() {
+    let server = Server::with("[limits]\nroom_bytes = 2000\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_a("history").await;
+    let long = json!({ "type": "message", "content": "x".repeat(1_900), "clientId": "c1" }).to_string();
+    ana.says(&long).await;
+    let error = ana.hears_a("error").await;
+    assert_eq!((&error["code"], &error["clientId"]), (&json!("room_failed"), &json!("c1")));
 }
 
 #[tokio::test]

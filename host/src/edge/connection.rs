@@ -29,7 +29,7 @@ use super::users::OneUser;
 use super::wire::{self, Reader};
 use crate::clock::{self, UnixMillis};
 use crate::config::Limits;
-use crate::model::{Client, Close, Message, Said};
+use crate::model::{Client, Close, Message, Said, error_frame};
 use crate::room::{self, Seat};
 
 /// Frames that may wait here before the client is read no further: answers to its pings wait for it as well.
@@ -311,7 +311,11 @@ impl Connection {
 
     /// The client said something to the room.
     fn said(&mut self, message: Message) {
-        if !self.may_say() {
+        let text = match &message {
+            Message::Text(text) => Some(text.as_str()),
+            Message::Binary(_) => None,
+        };
+        if !self.may_say(text) {
             return;
         }
         // Longer ones are read only because a token may be longer than what its room takes.
@@ -324,13 +328,13 @@ impl Connection {
     }
 
     /// Whether one more message is within the limit of its rate; if not, the client is told.
-    fn may_say(&mut self) -> bool {
+    fn may_say(&mut self, said: Option<&str>) -> bool {
         let verdict = self.pace.as_mut().map_or(Verdict::Yes, |pace| pace.message(self.heard));
         match verdict {
             Verdict::Yes => {}
             Verdict::NotNow(refused) => {
                 self.terms.metrics.refused(refused);
-                self.tell(r#"{"type":"error","code":"rate_limited","message":"too many messages; slow down"}"#.into());
+                self.tell(error_frame("rate_limited", "too many messages; slow down", said));
             }
             Verdict::Flood => self.turn_deaf(Why::Flood),
         }
@@ -345,7 +349,7 @@ impl Connection {
 
     /// The client shows a new token.
     fn renew(&mut self, text: &str) {
-        if !self.may_say() {
+        if !self.may_say(None) {
             return;
         }
         match renewal::renew(&self.terms.listed, text) {

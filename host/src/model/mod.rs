@@ -4,6 +4,7 @@
 //! reads them and makes turns of them, `store` keeps what must last.
 
 mod address;
+mod client_id;
 mod event;
 mod http;
 mod message;
@@ -15,6 +16,7 @@ mod timers;
 mod turn;
 
 pub use address::{Address, AddressError, NAME_BYTES, NAMESPACE_BYTES};
+pub use client_id::{LOOKED_INTO_BYTES, error_frame};
 pub use event::{Close, Event};
 pub use http::{Request, Response, User};
 pub use message::{Form, Message, Said};

@@ -22,8 +22,8 @@ use super::{ConnectError, Namespace, NoAnswer, Seat, Shared, policy};
 use crate::clock::{self, UnixMillis};
 use crate::guest::{Instance, Lent, Lines, Moment, Outside, TurnFailure};
 use crate::model::{
-    Address, Answer, Audience, Client, Event, Except, Message, Output, PostNumber, Response, Said, Socket, SocketKey,
-    Sockets, StorageFailed, Timer, Turn, User,
+    Address, Answer, Audience, Client, Event, Except, LOOKED_INTO_BYTES, Message, Output, PostNumber, Response, Said,
+    Socket, SocketKey, Sockets, StorageFailed, Timer, Turn, User, error_frame,
 };
 use crate::refused::Refused;
 use crate::store::{Changes, CommitError, Receipt, RoomLog, Stored};
@@ -435,6 +435,11 @@ impl Room {
     /// One event: wake, run, keep the writes for the next commit, and speak only once they are durable.
     async fn turn(&mut self, event: Event, cause: Cause) -> Result<(), Broken> {
         let name = event.name();
+        // Kept for the error that the sender gets where this fails.
+        let said = match &event {
+            Event::Message(_, Message::Text(text)) if text.len() <= LOOKED_INTO_BYTES => Some(text.clone()),
+            _ => None,
+        };
         let outcome = match self.run_guest(event).await? {
             Ok(turn) => self.keep(turn, cause),
             Err(failure) => {
@@ -448,7 +453,7 @@ impl Room {
                 tracing::error!(event = name, "the turn failed and never happened: {failure}");
             }
             lines.report_dropped();
-            self.forget(cause);
+            self.forget(cause, said.as_deref());
         }
         if self.batch.is_empty() {
             self.release();
@@ -580,7 +585,7 @@ impl Room {
     }
 
     /// The turn never happened. Whoever caused it is told; the room goes on.
-    fn forget(&mut self, cause: Cause) {
+    fn forget(&mut self, cause: Cause, said: Option<&str>) {
         match cause {
             Cause::Connect { socket, answer } => {
                 self.opened().lent().sockets.remove(socket);
@@ -588,8 +593,8 @@ impl Room {
             }
             Cause::Message(socket) => {
                 self.taken(socket);
-                let error = r#"{"type":"error","code":"room_failed","message":"the room failed; nothing was done"}"#;
-                let said = Said::new(Message::Text(error.into()));
+                let error = error_frame("room_failed", "the room failed; nothing was done", said);
+                let said = Said::new(Message::Text(error));
                 self.hold(vec![Output::Say(said, Audience::These(vec![socket]))], Reply::None);
             }
             Cause::Close(socket) => {

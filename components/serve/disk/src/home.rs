@@ -625,6 +625,7 @@ mod tests {
         let names = fs::read_dir(&home.folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names = names.collect::<Vec<_>>();
         names.sort();
-        assert_eq!(names, [format!("lock.{}", owned.term), format!("log.{}", owned.term), "readers".into()]);
+        let (lock, log) = (format!("lock.{}", owned.term), format!("log.{}", owned.term));
+        assert_eq!(names, ["incarnation", &lock, &log, "readers"]);
     }
 }

@@ -1,0 +1,68 @@
+//! The name that a client gave to what it said. The host reads it only to repeat it in an error of its own, so that the
+//! client knows which of its messages failed.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest name that is repeated, in bytes.
+const CLIENT_ID_BYTES: usize = 128;
+
+/// The longest message that is looked into, in bytes: those of the shipped rooms are far shorter.
+pub const LOOKED_INTO_BYTES: usize = 64 << 10;
+
+/// An error that no room said, as a text message to the client. `about` is the message it concerns.
+pub fn error_frame(code: &str, message: &str, about: Option<&str>) -> String {
+    #[derive(Serialize)]
+    #[serde(tag = "type", rename = "error")]
+    struct Frame<'a> {
+        code: &'a str,
+        message: &'a str,
+        #[serde(rename = "clientId", skip_serializing_if = "Option::is_none")]
+        client_id: Option<String>,
+    }
+
+    let frame = Frame { code, message, client_id: about.and_then(client_id) };
+    serde_json::to_string(&frame).expect("a struct of strings is JSON")
+}
+
+/// The `clientId` of a JSON object that a client sent, where it has one.
+fn client_id(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow, rename = "clientId")]
+        client_id: Cow<'a, str>,
+    }
+
+    // Most of what is said elsewhere than in a chat has none, and looking for the letters is cheaper than reading it.
+    if text.len() > LOOKED_INTO_BYTES || !text.contains("clientId") {
+        return None;
+    }
+    let named = serde_json::from_str::<Named>(text).ok()?;
+    (1..=CLIENT_ID_BYTES).contains(&named.client_id.len()).then(|| named.client_id.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_message_it_is_about_where_it_has_a_name() {
+        let named = |about| {
+            let frame: serde_json::Value = serde_json::from_str(&error_frame("code", "why", about)).unwrap();
+            assert_eq!(
+                (&frame["type"], &frame["code"], &frame["message"]),
+                (&"error".into(), &"code".into(), &"why".into())
+            );
+            frame.get("clientId").and_then(|id| id.as_str()).map(str::to_owned)
+        };
+        assert_eq!(named(Some(r#"{"type":"message","content":[{}],"clientId":"c1"}"#)).as_deref(), Some("c1"));
+        assert_eq!(named(Some(r#"{"clientId":"\u00e9\""}"#)).as_deref(), Some("é\""));
+        let long = format!(r#"{{"clientId":"{}"}}"#, "c".repeat(129));
+        let large = format!(r#"{{"clientId":"c1","content":"{}"}}"#, "x".repeat(LOOKED_INTO_BYTES));
+        for other in ["", "clientId", "{}", r#"{"clientId":7}"#, r#"{"clientId":""}"#, &long, &large] {
+            assert_eq!(named(Some(other)), None, "{other:.80}");
+        }
+        assert_eq!(named(None), None);
+    }
+}
