@@ -69,6 +69,30 @@ test("two people talk, the server is killed between two sentences, and nobody no
   expect((await server.stored("kill")).map(({ content }) => content)).toEqual(["one", "two"]);
 });
 
+test("a server that comes back from a backup takes away what is there no more", async () => {
+  const ana = await comes("Ana", "backup");
+  const all = Array.from({ length: 5 }, (_, index) => `before ${index + 1}`);
+  for (const content of all.slice(0, 3)) await server.post("backup", content);
+  await ana.sees(all.slice(0, 3));
+  await server.terminate();
+  server.backUp();
+  await server.start();
+  await ana.isConnected();
+  for (const content of all.slice(3)) await server.post("backup", content);
+  await ana.sees(all);
+  await server.terminate();
+  server.restore();
+  // The same numbers, and more, before the page is back.
+  await ana.context.setOffline(true);
+  await server.start();
+  const since = Array.from({ length: 8 }, (_, index) => `after ${index + 4}`);
+  for (const content of since) await server.post("backup", content);
+  await ana.says("written meanwhile");
+  await ana.context.setOffline(false);
+  await ana.sees([...all.slice(0, 3), ...since, "written meanwhile"]);
+  expect((await server.stored("backup")).map(({ content }) => content)).toEqual(await ana.contents());
+});
+
 test("older messages come in above without moving what is being read", async () => {
   for (let count = 1; count <= 120; count += 1) await server.post("older", `line ${count}`);
   const ana = await comes("Ana", "older");

@@ -3,7 +3,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -80,6 +80,17 @@ export class Server {
   /** SIGTERM: it says goodbye. */
   async terminate() {
     await this.#end("SIGTERM");
+  }
+
+  /** Keeps a copy of the data. The server must have ended. */
+  backUp() {
+    cpSync(join(this.#directory, "data"), join(this.#directory, "backup"), { recursive: true });
+  }
+
+  /** The data is that of the copy again. The server must have ended. */
+  restore() {
+    rmSync(join(this.#directory, "data"), { recursive: true });
+    cpSync(join(this.#directory, "backup"), join(this.#directory, "data"), { recursive: true });
   }
 
   async dispose() {
