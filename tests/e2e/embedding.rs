@@ -13,6 +13,7 @@ use dormouse::room::{Heard, NoRoom};
 use hyper::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 
 use crate::harness::{self, BASE, within};
 
@@ -47,6 +48,42 @@ fn heard(heard: Heard) -> Value {
         Heard::Message(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
         other => panic!("expected a text, and heard {other:?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mounted_host_asks_who_it_is_before_the_body_and_gives_places_back() {
+    let directory = TempDir::new().unwrap();
+    let limits = Limits { requests: 2, requests_per_room: 1, ..few_rooms() };
+    let host = axum_edge::host(directory.path(), limits).await.unwrap();
+    let address = axum_server(&host).await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!("POST {ROOM}/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(crate::shares::status(&mut stream).await, 401);
+        streams.push(stream);
+    }
+    let ana = [("cookie", "session=ana")];
+    let asks = async |method: Method, more: &[(&str, &str)], body: &str| {
+        let headers = [&ana[..], more].concat();
+        harness::request(address, method, &format!("{ROOM}/messages"), &headers, body).await
+    };
+    for _ in 0..5 {
+        // A place is given back when the answer is sent, which may be a moment after it is seen.
+        within(async { while asks(Method::GET, &[], "").await.status != 200 {} }).await;
+    }
+    within(async { while asks(Method::HEAD, &[], "").await.status != 200 {} }).await;
+    let coded = within(async {
+        loop {
+            let answer = asks(Method::POST, &[("content-encoding", "gzip")], "x").await;
+            if answer.status != 503 {
+                return answer;
+            }
+        }
+    });
+    coded.await.is_problem(415);
+    host.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,7 +59,7 @@ async fn unfinished(server: &Server, authorization: Option<&str>, promised: usiz
 }
 
 /// The status with which a connection is answered.
-async fn status(stream: &mut TcpStream) -> u16 {
+pub(crate) async fn status(stream: &mut TcpStream) -> u16 {
     let mut line = [0; 12];
     within(stream.read_exact(&mut line)).await.expect("it is answered");
     std::str::from_utf8(&line[9..]).unwrap().parse().expect("a status")
