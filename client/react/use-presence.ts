@@ -16,6 +16,8 @@ export interface PresenceState {
   isConnected: boolean;
   /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
   transport: Transport;
+  /** Over events only: this browser lets tabs share no stream, so each tab takes connections of its own. */
+  isAlone: boolean;
   close: Close | undefined;
   /** One's own user id, as far as it is known. */
   userId: string | undefined;
@@ -35,13 +37,14 @@ export function usePresence(scope: string = GLOBAL): PresenceState {
   const held = useHeld([connections, scope], () => connections.presence(scope));
   const presence = held.it;
   const shown = useSource(presence, EVENTS, () => {
-    const { state, close } = presence.snapshot;
+    const { state, close, isAlone = false } = presence.snapshot;
     return {
       users: presence.users,
       status: presence.status,
       state,
       isConnected: state === "open",
       transport: presence.transport,
+      isAlone,
       close,
       userId: presence.userId,
     };

@@ -38,6 +38,8 @@ export interface Room extends RoomActions {
   isConnected: boolean;
   /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
   transport: Transport;
+  /** Over events only: this browser lets tabs share no stream, so each tab takes connections of its own. */
+  isAlone: boolean;
   /** While waiting: when the next attempt is due, in Unix milliseconds. */
   retryAt: number | undefined;
   /** While waiting or closed: what ended the last connection. */
@@ -112,7 +114,7 @@ function useChatEvents(chat: Chat | undefined, options: UseRoomOptions): void {
 }
 
 function read(chat: Chat | undefined): Omit<Room, keyof RoomActions> {
-  const { state, retryAt, close } = chat?.snapshot ?? { state: "closed" as const };
+  const { state, retryAt, close, isAlone = false } = chat?.snapshot ?? { state: "closed" as const };
   return {
     messages: chat?.messages ?? NOTHING,
     pending: chat?.pending ?? NOTHING,
@@ -120,6 +122,7 @@ function read(chat: Chat | undefined): Omit<Room, keyof RoomActions> {
     state,
     isConnected: state === "open",
     transport: chat?.transport ?? "websocket",
+    isAlone,
     retryAt,
     close,
     hasBegun: chat?.hasBegun ?? false,
