@@ -69,7 +69,7 @@ test: setup client-setup javascript conformance-setup ## Every test: Rust's, the
 	(cd client && CHROMIUM=$(CHROMIUM) npm test) || failed="$${failed:+$$failed, }the client"; \
 	test -z "$$failed" || { echo "make test failed: $$failed" >&2; exit 1; }
 
-fresh: ## Run both commands of the README from nothing: a fresh clone of this commit, with empty caches; takes half an hour
+fresh: ## Run both commands of the README from nothing: a fresh clone of this commit, with empty caches; takes an hour
 	MAKE="$(MAKE)" tests/fresh.sh
 
 durability: setup ## Crash it ROUNDS=100 times and more, and check what clients were told; SEED=1 repeats its choices
@@ -105,7 +105,7 @@ soak: setup ## For MINUTES=60, let rooms talk and clients come back, and see tha
 compare: compare-setup ## Beside native Rust, Node and workerd; ARGS="--quick" for a look. Needs Node 20, takes 40 minutes
 	cd tests/compare && npm run compare -- $(ARGS)
 
-curves: compare-setup ## How Dormouse's own cost grows; takes half an hour
+curves: compare-setup ## How Dormouse's own cost grows; takes an hour
 	cd tests/compare && npm run curves -- $(ARGS)
 
 compare-setup: setup
