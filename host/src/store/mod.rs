@@ -262,7 +262,7 @@ impl Store {
             }
             Some(_) => {
                 tracing::warn!(
-                    "the data was restored from a copy, or moved: clients load the histories of rooms anew, since                      numbers they know may stand for other messages now"
+                    "the data was restored from a copy, or moved: clients load the histories of rooms anew, since numbers they know may stand for other messages now"
                 );
                 Incarnation::random()
             }
