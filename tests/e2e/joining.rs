@@ -97,6 +97,23 @@ async fn presence_is_per_user_and_ends_with_the_last_tab() {
 }
 
 #[tokio::test]
+async fn a_ghost_leaves_the_list_and_who_answers_pings_stays_on_it() {
+    let config = "[limits]\nping_every = \"200ms\"\npong_within = \"200ms\"\nclose_within = \"200ms\"\n";
+    let server = Server::with(config).await;
+    let mut ana = server.join_presence("team", "ana").await;
+    ana.hears_a("presence_list").await;
+    // Nobody reads what the server sends to this one, as with a cable that was pulled.
+    let ghost = server.join_presence("team", "bo").await;
+    assert_eq!(ana.hears_a("presence_update").await["user"]["userId"], "id-bo");
+    assert_eq!(ana.hears_a("presence_remove").await["userId"], "id-bo");
+    drop(ghost);
+    // Ana has said nothing since she came, and her client has answered.
+    let listed = server.api(Method::GET, "/presence/team/list", "eve", "").await.json();
+    let users = listed["users"].as_array().unwrap().iter().map(|user| user["userId"].as_str().unwrap());
+    assert_eq!(users.collect::<Vec<_>>(), ["id-ana"]);
+}
+
+#[tokio::test]
 async fn connects_that_race_meet_in_one_room() {
     let server = Server::start().await;
     let mut clients = join_all((0..20).map(|number| server.join_later("new", number))).await;

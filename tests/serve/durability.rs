@@ -74,7 +74,11 @@ async fn a_reader_of_a_server_that_was_killed_is_no_ghost() {
     ana.hears_a("presence_list").await;
     let wasmtime = wasmtime.crash_and_restart().await;
     let mut bo = wasmtime.reader("/presence/events", "bo", &[]).await;
+    // On a busy machine the restart takes longer than a reader's lease: then she is off the list already.
     let listed = bo.hears_a("presence_list").await;
-    assert_eq!(listed["users"].as_array().unwrap().len(), 2, "nobody knows yet: {listed}");
-    assert_eq!(bo.hears_a("presence_remove").await["userId"], "id-ana");
+    if listed["users"].as_array().unwrap().len() == 2 {
+        assert_eq!(bo.hears_a("presence_remove").await["userId"], "id-ana");
+    }
+    let listed = wasmtime.api(Method::GET, "/presence/list", "bo", "").await.json();
+    assert_eq!(listed["users"].as_array().unwrap().len(), 1, "{listed}");
 }
