@@ -44,7 +44,7 @@ impl Room for Table {
         let mut game = GAME.get()?.unwrap_or_default();
         let field = message.as_text().and_then(|text| text.parse().ok());
         if let Err(complaint) = game.play(&sender.user().id, field) {
-            return sender.complain(&complaint);
+            return sender.complain(&complaint.about(&message));
         }
         match game.is_over() {
             true => _ = timers::cancel(CLOCK),

@@ -40,7 +40,8 @@ impl Room for PollRoom {
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
         let mut poll = POLL.get()?.unwrap_or_default();
         let Some(option) = message.as_text().filter(|option| poll.votes.contains_key(*option)) else {
-            return sender.complain(&Complaint::new("no_such_option", "send one of the options"));
+            let complaint = Complaint::new("no_such_option", "send one of the options");
+            return sender.complain(&complaint.about(&message));
         };
         let key = format!("vote/{}", sender.user().id);
         if let Some(before) = storage::get_json::<String>(&key)? {
