@@ -6,6 +6,7 @@
 mod bench;
 mod new;
 mod print;
+mod test_driver;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,6 +46,7 @@ enum Command {
     Check(Common),
     New(new::New),
     Bench(bench::Bench),
+    TestDriver(test_driver::TestDriver),
 }
 
 #[derive(Args)]
@@ -112,6 +114,7 @@ fn main() -> ExitCode {
         Command::Token(args) => token(args),
         Command::Check(args) => check(&args),
         Command::New(args) => new::run(&args),
+        Command::TestDriver(args) => test_driver::run(&args),
         Command::Bench(args) => {
             raise_file_limit();
             bench::run(args)

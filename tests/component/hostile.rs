@@ -2,10 +2,8 @@
 //!
 //! What one does wrong it does in `on-request`, where nothing else is said; the rest of it is a room that does nothing.
 
-use std::sync::Arc;
-
 use dormouse::config::COMPONENT_BYTES;
-use dormouse::guest::{Engine, LoadError};
+use dormouse::guest::LoadError;
 use dormouse_test::{Request, TestRoom};
 
 use crate::assembled::Module;
@@ -30,7 +28,7 @@ impl Module {
 }
 
 fn load(wasm: &[u8]) -> Result<(), LoadError> {
-    Engine::new(Arc::new(dormouse_test::limits())).unwrap().room("hostile.wasm", wasm).map(drop)
+    crate::engine().room("hostile.wasm", wasm).map(drop)
 }
 
 fn asks(request: &'static str) -> Module {

@@ -22,3 +22,9 @@ mod examples;
 mod javascript;
 mod presence;
 mod router;
+
+/// An engine for components that are only loaded, and with fewer rooms at once than a server has.
+fn engine() -> dormouse::guest::Engine {
+    let limits = dormouse::config::Limits { awake_rooms: 8, requests: 8, ..Default::default() };
+    dormouse::guest::Engine::new(limits.into()).expect("the engine starts with small limits")
+}

@@ -98,7 +98,7 @@ fn what_a_turn_posted_is_there_when_it_succeeded_and_only_then() {
 
 #[test]
 fn a_room_that_imports_no_way_out_has_none() {
-    let engine = dormouse::guest::Engine::new(dormouse_test::limits().into()).unwrap();
+    let engine = crate::engine();
     assert!(engine.room("caller", CALLER).unwrap().is_connected());
     for (name, wasm) in [("counter", COUNTER), ("chat-room", dormouse_bundle::CHAT_ROOM)] {
         assert!(!engine.room(name, wasm).unwrap().is_connected(), "{name}");

@@ -1,7 +1,8 @@
 //! `dormouse new`: what an author begins with.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
@@ -202,4 +203,96 @@ async fn a_new_room_builds_and_is_served_with_its_own_configuration() {
     assert_eq!(ana.hears().await, note);
     assert_eq!(server.api(Method::GET, "/rooms/any/messages", "bo", "").await.json(), json!([note]));
     assert!(read(&room.join("README.md")).contains(&format!("{BASE}/rooms/any/messages")));
+}
+
+/// The tests of a new room, compiled: the file, and the folder of the room.
+fn tests_of_a_new_room(directory: &Path) -> (PathBuf, PathBuf) {
+    assert!(dormouse(directory, &["quiz", "--kit", SOURCE]).status.success());
+    let room = directory.join("quiz");
+    let mut test = read(&room.join("tests/room.rs"));
+    test.push_str(
+        "\n#[test]\nfn somebody_who_left_says_something() {\n    let mut room = room();\n    let ana = room.join(\"ana\");\n    \
+         room.leave(&ana);\n    room.say(&ana, \"{}\"); // the line to blame\n}\n",
+    );
+    fs::write(room.join("tests/room.rs"), test).unwrap();
+    // Kept from run to run, or it would take half a minute each time.
+    let target =
+        Path::new(env!("CARGO_BIN_EXE_dormouse")).ancestors().nth(2).expect("it is in target").join("new-room");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(&room).args(["test", "--no-run", "--message-format", "json-render-diagnostics", "--target-dir"]);
+    let output = cargo.arg(&target).output().expect("cargo runs");
+    assert!(output.status.success(), "{}", says(&output));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let reports = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let tests = reports.filter_map(|report| report["executable"].as_str().map(PathBuf::from)).next_back();
+    (tests.expect("there is a test"), room)
+}
+
+#[test]
+fn a_new_rooms_tests_run_in_the_dormouse_that_is_there() {
+    let directory = TempDir::new().unwrap();
+    let (tests, room) = tests_of_a_new_room(directory.path());
+    let run = |name: &str, value: &Path| {
+        let mut command = Command::new(&tests);
+        command
+            .current_dir(&room)
+            .arg("--test-threads=2")
+            .env_remove("DORMOUSE_BIN")
+            .env_remove("CARGO_BIN_EXE_dormouse");
+        command.env_remove("RUST_BACKTRACE").env(name, value).output().expect("the tests run")
+    };
+    let line = read(&room.join("tests/room.rs")).lines().position(|line| line.contains("to blame")).unwrap() + 1;
+
+    // Two pass, and the third is told its own line.
+    let ran = says(&run("DORMOUSE_BIN", Path::new(env!("CARGO_BIN_EXE_dormouse"))));
+    assert!(ran.contains("2 passed; 1 failed"), "{ran}");
+    assert!(ran.contains(&format!("tests/room.rs:{line}:")) && ran.contains("socket 1 is not in the room"), "{ran}");
+
+    let nowhere = says(&run("DORMOUSE_BIN", Path::new("/nowhere/dormouse")));
+    assert!(nowhere.contains("DORMOUSE_BIN names /nowhere/dormouse, and no file is there"), "{nowhere}");
+
+    let bin = directory.path().join("bin");
+    let other = |script: &str| {
+        let program = bin.join("dormouse");
+        fs::create_dir_all(&bin).unwrap();
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    };
+    let hello = |version| format!("echo '{{\"hello\":{{\"protocol\":{version}}}}}'");
+    let dies = other(&format!("{}; read line; echo out of luck >&2; exit 3", hello(1)));
+    let died = says(&run("DORMOUSE_BIN", &dies));
+    assert!(died.contains("ended while it ran `open` (exit status: 3); it said:\nout of luck"), "{died}");
+    let old = other("echo \"error: unrecognized subcommand 'test-driver'\" >&2; exit 2");
+    let refused = says(&run("DORMOUSE_BIN", &old));
+    assert!(refused.contains("ended while it starts") && refused.contains("unrecognized subcommand"), "{refused}");
+    let talks = says(&run("DORMOUSE_BIN", &other("echo ready")));
+    assert!(talks.contains("does not speak as a dormouse of this release does"), "{talks}");
+
+    // It is found on the PATH as well.
+    other(&format!("{}; read line", hello(99)));
+    let path = std::env::var("PATH").unwrap();
+    let found = says(&run("PATH", Path::new(&format!("{}:{path}", bin.display()))));
+    assert!(found.contains("speaks version 99 of the protocol for tests"), "{found}");
+}
+
+#[test]
+fn a_new_room_compiles_no_engine_and_documents_its_test_kit() {
+    let directory = TempDir::new().unwrap();
+    assert!(dormouse(directory.path(), &["quiz", "--kit", SOURCE]).status.success());
+    let tree = |args: &[&str]| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(directory.path().join("quiz")).args(["tree", "--prefix", "none"]).args(args);
+        let output = cargo.output().expect("cargo runs");
+        assert!(output.status.success(), "{}", says(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let everything = tree(&["--edges", "all"]);
+    for built in ["wasmtime", "cranelift", "wit-bindgen-rust", "dormouse v"] {
+        assert!(!everything.contains(built), "{built} is compiled:\n{everything}");
+    }
+    // `cargo doc` shows these, and the component has the first of them alone.
+    assert!(tree(&["--edges", "normal"]).contains("dormouse-test v"));
+    let component = tree(&["--edges", "normal", "--target", "wasm32-wasip2"]);
+    assert!(component.contains("dormouse-room v") && !component.contains("dormouse-test v"), "{component}");
 }

@@ -1,27 +1,12 @@
-//! The WIT contract as Rust, generated once for every room and router.
+//! The WIT contract as Rust, once for every room and router.
+//!
+//! It is generated: `cargo run --package dormouse-bindings` writes it, and a test there holds it to wit/. So an author's
+//! first build does not have to build the generator.
 #![expect(missing_docs, reason = "generated; the documentation is in wit/")]
+#![expect(unsafe_code, reason = "generated; it crosses the boundary of the component")]
+#![expect(unreachable_pub, clippy::allow_attributes, reason = "generated")]
 
-pub mod room {
-    wit_bindgen::generate!({
-        world: "connected-room-component",
-        path: "../../wit",
-        pub_export_macro: true,
-        export_macro_name: "export_room",
-        default_bindings_module: "dormouse_room::export::room",
-        generate_all,
-    });
-}
-
-pub mod router {
-    wit_bindgen::generate!({
-        world: "router-component",
-        path: "../../wit",
-        pub_export_macro: true,
-        export_macro_name: "export_router",
-        default_bindings_module: "dormouse_room::export::router",
-        with: {
-            "dormouse:room/types@0.1.2": crate::bindings::room::dormouse::room::types,
-            "dormouse:room/context@0.1.2": crate::bindings::room::dormouse::room::context,
-        },
-    });
-}
+#[rustfmt::skip]
+pub mod room;
+#[rustfmt::skip]
+pub mod router;

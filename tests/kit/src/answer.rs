@@ -1,15 +1,18 @@
 //! Answers over HTTP, read by a test.
 
-use dormouse::model::Response;
 use serde_json::Value;
 
+use crate::model::Response;
+
 /// The body of a good answer, from JSON. Fails the test where the answer is anything else.
+#[track_caller]
 pub fn body(response: &Response) -> Value {
     assert_eq!(response.status, 200, "{}", response.body.escape_ascii());
     parse(response, "application/json")
 }
 
 /// The status of an answer that says what went wrong, as RFC 9457 has it. Fails the test where it is no such answer.
+#[track_caller]
 pub fn problem(response: &Response) -> u16 {
     let problem = parse(response, "application/problem+json");
     assert_eq!(problem["status"], response.status, "{problem}");
@@ -18,6 +21,7 @@ pub fn problem(response: &Response) -> u16 {
 }
 
 /// The value of a header, by its name in lower case. Fails the test where there are several.
+#[track_caller]
 pub fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     let mut values = response.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let value = values.next();
@@ -25,8 +29,11 @@ pub fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     value
 }
 
+#[track_caller]
 fn parse(response: &Response, content_type: &str) -> Value {
     assert_eq!(header(response, "content-type"), Some(content_type), "{}", response.body.escape_ascii());
-    serde_json::from_slice(&response.body)
-        .unwrap_or_else(|error| panic!("{} is no JSON: {error}", response.body.escape_ascii()))
+    match serde_json::from_slice(&response.body) {
+        Ok(value) => value,
+        Err(error) => panic!("{} is no JSON: {error}", response.body.escape_ascii()),
+    }
 }

@@ -1,23 +1,14 @@
-//! Components, compiled: once a process however many tests use them, and not at all where an earlier run has done it.
+//! Components of tests, as files that the driver can read: built, written and compiled once however many tests use them.
 
 use std::collections::HashMap;
 use std::env;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
-
-use dormouse::compiled::CompiledCode;
-use dormouse::guest::{Engine, RoomKind};
+use std::process;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use crate::build;
-
-pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
-    let engine = Engine::new(Arc::new(crate::limits())).expect("the engine starts with small limits");
-    // Compiling a component of JavaScript takes seconds. Where nothing can be kept, it takes them in every run.
-    match target_directory().map(|target| CompiledCode::open(&target.join("dormouse-compiled"))) {
-        Some(Ok(code)) => engine.with_cache(Arc::new(code)),
-        Some(Err(_)) | None => engine,
-    }
-});
 
 /// Where a component comes from.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -28,33 +19,74 @@ pub(crate) enum Source {
     Crate(PathBuf),
 }
 
-/// The compiled component, or why there is none.
-pub(crate) fn kind(source: Source) -> Result<RoomKind, String> {
-    type Kinds = HashMap<Source, Arc<OnceLock<Result<RoomKind, String>>>>;
-    static KINDS: LazyLock<Mutex<Kinds>> = LazyLock::new(Mutex::default);
-    let kind = KINDS.lock().expect("no holder of this lock panics").entry(source.clone()).or_default().clone();
-    // All tests that need the same one wait for it, and no others.
-    kind.get_or_init(|| load(&source)).clone()
+/// A component's file, and the name that messages give it.
+#[derive(Clone)]
+pub(crate) struct Component {
+    pub(crate) file: PathBuf,
+    pub(crate) name: String,
+    first: Arc<OnceLock<()>>,
 }
 
-fn load(source: &Source) -> Result<RoomKind, String> {
-    let compile = |name: &str, wasm: &[u8]| ENGINE.room(name, wasm).map_err(|error| error.to_string());
-    let read = |file: &Path| {
-        let wasm = std::fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
-        compile(&file.display().to_string(), &wasm)
-    };
+impl Component {
+    /// Have the first test load it alone: it is compiled then, and taken from the cache by all others.
+    pub(crate) fn loaded_once<T>(&self, mut load: impl FnMut() -> T) -> T {
+        let mut loaded = None;
+        self.first.get_or_init(|| loaded = Some(load()));
+        loaded.unwrap_or_else(load)
+    }
+}
+
+/// The file of a component, or why there is none.
+pub(crate) fn file(source: Source, name: &str) -> Result<Component, String> {
+    type Files = HashMap<Source, Arc<OnceLock<Result<Component, String>>>>;
+    static FILES: LazyLock<Mutex<Files>> = LazyLock::new(Mutex::default);
+    let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = files.entry(source.clone()).or_default().clone();
+    drop(files);
+    // All tests that need the same one wait for it, and no others.
+    let found = file.get_or_init(|| {
+        let file = find(&source)?;
+        let name = if matches!(source, Source::Bytes(_)) { name.to_owned() } else { file.display().to_string() };
+        Ok(Component { file, name, first: Arc::default() })
+    });
+    found.clone()
+}
+
+fn find(source: &Source) -> Result<PathBuf, String> {
     match source {
-        Source::Bytes(wasm) => compile("the room under test", wasm),
-        Source::File(file) => read(file),
+        Source::Bytes(wasm) => write(wasm),
+        Source::File(file) => std::path::absolute(file).map_err(|error| format!("{}: {error}", file.display())),
         Source::Crate(folder) => {
             let target = target_directory().unwrap_or_else(|| folder.join("target"));
-            read(&build::component(folder, &target)?)
+            build::component(folder, &target)
         }
     }
 }
 
+/// A file with these bytes. What an earlier run has written is used again.
+fn write(wasm: &[u8]) -> Result<PathBuf, String> {
+    let folder = target_directory().unwrap_or_else(env::temp_dir).join("dormouse-components");
+    let mut hasher = DefaultHasher::new();
+    wasm.hash(&mut hasher);
+    let file = folder.join(format!("{:016x}.wasm", hasher.finish()));
+    if fs::read(&file).is_ok_and(|found| found == wasm) {
+        return Ok(file);
+    }
+    let unfinished = file.with_extension(format!("{}.unfinished", process::id()));
+    let written = fs::create_dir_all(&folder).and_then(|()| fs::write(&unfinished, wasm));
+    let written = written.and_then(|()| fs::rename(&unfinished, &file));
+    written.map_err(|error| format!("the component cannot be written to {}: {error}", file.display()))?;
+    Ok(file)
+}
+
 /// Cargo's target directory, in which the running test lies; cargo marks it.
-fn target_directory() -> Option<PathBuf> {
+pub(crate) fn target_directory() -> Option<PathBuf> {
     let test = env::current_exe().ok()?;
     test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).map(Path::to_owned)
+}
+
+/// The folder of Dormouse's source, which this library was built in.
+pub(crate) fn repository() -> &'static Path {
+    let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
+    kit.ancestors().nth(2).unwrap_or(kit)
 }

@@ -10,7 +10,11 @@
 //! ```
 //!
 //! Each call is one event and one turn, run through the real contract by the real engine; what it wrote and said is
-//! applied at once. What the room logs is shown where a test fails.
+//! applied at once. What the room logs is shown where a test fails, and a call that fails the test names its line there.
+//!
+//! The engine is in the program `dormouse`, which each test runs beside itself (`dormouse test-driver`): the one that the
+//! variable `DORMOUSE_BIN` names, or the one on the `PATH`, or the one that was built last in Dormouse's source or in the
+//! target directory of the tests. So nothing of the engine is compiled with the tests.
 //!
 //! **Which room**: [`TestRoom::of_crate`] builds one in Rust, [`TestRoom::of_file`] takes a component in any language,
 //! [`TestRoom::new`] its bytes; [`TestRoom::config`] gives it what an operator would.
@@ -74,41 +78,23 @@ mod answer;
 mod build;
 mod client;
 mod component;
+mod driver;
 mod lives;
 mod log;
+mod model;
 mod room;
 mod router;
-mod storage;
-mod world;
+mod session;
+mod wire;
 
 pub use answer::{body, header, problem};
 pub use client::{TestClient, all_hear, hush, none_hears};
-pub use dormouse::guest::{CallError, Decision, TurnFailure};
-pub use dormouse::model::{Address, Close, Destination, Message, Request, Response, Timer, User};
-pub use dormouse::outbound::FetchError;
+pub use model::{
+    Address, AddressError, CallError, Close, Decision, Destination, FailureKind, FetchError, Message, Request,
+    Response, Timer, TurnFailure, User,
+};
 pub use room::{Backup, Fault, OpenSocket, TestRoom};
 pub use router::TestRouter;
 
 /// A value as JSON, to compare with what a client hears.
 pub use serde_json::json;
-
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
-use dormouse::config::Limits;
-
-/// The limits that components are tested with: the shipped ones, and fewer rooms at once.
-pub fn limits() -> Limits {
-    Limits { awake_rooms: 200, requests: 20, ..Limits::default() }
-}
-
-/// A guest never waits, so a run that is not done has yielded, or is finished on other threads: it is polled again.
-fn drive<T>(run: impl Future<Output = T>) -> T {
-    let mut run = pin!(run);
-    loop {
-        if let Poll::Ready(done) = run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            return done;
-        }
-    }
-}

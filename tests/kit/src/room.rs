@@ -2,25 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dormouse::guest::{CallError, Instance, Lent, Lines, Moment, RoomKind, TurnFailure};
-use dormouse::model::{
-    Address, Answer, Audience, AutoResponse, Close, Destination, Event, Filter, Message, Output, Request, Response,
-    Socket, SocketChange, SocketKey, Sockets, Timer, Timers, Turn, User,
-};
-use dormouse::outbound::FetchError;
+use serde_json::{Value, json};
 
 use crate::client::{Ear, TestClient};
-use crate::component::{Source, kind};
-use crate::storage::Memory;
-use crate::world::World;
-use crate::{drive, log};
-
-/// When tests begin: 2025-01-01, in Unix milliseconds.
-const START: u64 = 1_735_689_600_000;
+use crate::component::Source;
+use crate::log;
+use crate::model::{
+    Address, CallError, Close, Destination, FetchError, Message, Request, Response, Timer, TurnFailure, User,
+};
+use crate::session::Session;
+use crate::wire::{self, Fields, Read};
 
 /// What happens to a turn after the room's code has run. However it ends, nothing that it wrote, set or said is kept, and
 /// the instance is dropped.
@@ -53,43 +48,36 @@ pub struct OpenSocket {
 
 /// One room, with all that belongs to it.
 pub struct TestRoom {
-    kind: RoomKind,
-    address: Address,
-    incarnation: u64,
-    config: BTreeMap<String, String>,
-    message_out_bytes: usize,
-    instance: Option<Box<Instance>>,
-    forgetful: bool,
-    fault: Option<Fault>,
-    last_event: Option<Event>,
-    sockets: Sockets,
-    timers: Timers,
-    storage: Arc<Memory>,
-    auto_response: Option<AutoResponse>,
+    session: Mutex<Session>,
+    imports: Vec<String>,
+    auto_response: Option<(String, String)>,
     now: u64,
-    seed: u64,
-    turns: u64,
-    next_id: u64,
-    world: Arc<World>,
-    posted: Vec<(Destination, Request)>,
-    /// Without a limit: a failing test shows them all.
-    lines: Arc<Lines>,
+    incarnation: u64,
+    cpu: Duration,
 }
 
-/// What a room had stored at some time.
+/// What a room had stored at some time. It can be restored in that room alone.
 #[derive(Debug, Clone)]
-pub struct Backup {
-    storage: BTreeMap<Bytes, Bytes>,
-    timers: Timers,
+pub struct Backup(u64);
+
+/// Fails the test, at the line of the test that called.
+#[track_caller]
+fn good<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+    match result {
+        Ok(good) => good,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 impl TestRoom {
     /// A room `TEST/room` of this component, empty and asleep.
+    #[track_caller]
     pub fn new(wasm: &'static [u8]) -> Self {
         Self::of(Source::Bytes(wasm))
     }
 
     /// As [`new`](Self::new), of the component in a file. Fails the test where there is none.
+    #[track_caller]
     pub fn of_file(file: impl Into<PathBuf>) -> Self {
         Self::of(Source::File(file.into()))
     }
@@ -97,202 +85,230 @@ impl TestRoom {
     /// As [`new`](Self::new), of the crate in a folder: `TestRoom::of_crate(env!("CARGO_MANIFEST_DIR"))` in a test of that
     /// crate. It is built with `cargo build --release --target wasm32-wasip2`, once however many tests there are, and
     /// fails the test with what the compiler says where it does not build.
+    #[track_caller]
     pub fn of_crate(folder: impl Into<PathBuf>) -> Self {
         Self::of(Source::Crate(folder.into()))
     }
 
+    #[track_caller]
     fn of(source: Source) -> Self {
-        log::listen();
+        let (session, mut opened) = good(Session::open(source, "open", "the room under test"));
         TestRoom {
-            kind: kind(source).unwrap_or_else(|error| panic!("{error}")),
-            address: Address::new("TEST", "room").expect("these are good names"),
-            incarnation: 1,
-            config: BTreeMap::new(),
-            message_out_bytes: dormouse::config::MESSAGE_BYTES,
-            instance: None,
-            forgetful: false,
-            fault: None,
-            last_event: None,
-            sockets: Sockets::default(),
-            timers: Timers::default(),
-            storage: Arc::default(),
+            session: Mutex::new(session),
+            imports: good(opened.read("imports")),
             auto_response: None,
-            now: START,
-            seed: 1,
-            turns: 0,
-            next_id: 1,
-            world: Arc::default(),
-            posted: Vec::new(),
-            lines: Arc::new(Lines::new(0)),
+            now: good(opened.number("now")),
+            incarnation: good(opened.number("incarnation")),
+            cpu: Duration::ZERO,
         }
     }
 
     /// Give it a configuration value.
+    #[track_caller]
     pub fn config(mut self, key: &str, value: &str) -> Self {
-        self.config.insert(key.into(), value.into());
+        self.command(&json!({ "do": "config", "key": key, "value": value }));
         self
     }
 
     /// Let it send no longer messages than this, in bytes, as an operator does with `message_out_bytes`.
+    #[track_caller]
     pub fn message_out_bytes(mut self, bytes: usize) -> Self {
-        self.message_out_bytes = bytes;
+        self.command(&json!({ "do": "message_out_bytes", "bytes": bytes }));
         self
     }
 
     /// Drop its instance after every single event. A good room does not notice.
+    #[track_caller]
     pub fn forgetful(mut self, forgetful: bool) -> Self {
-        self.forgetful = forgetful;
+        self.command(&json!({ "do": "forgetful", "forgetful": forgetful }));
         self
     }
 
     /// Play the other rooms that this one calls, and let it post to rooms. Without it, a call and a post are denied.
+    #[track_caller]
     pub fn with_rooms(
-        self,
+        mut self,
         play: impl FnMut(&Address, Request) -> Result<Response, CallError> + Send + 'static,
     ) -> Self {
-        self.world.play_rooms(play);
+        good(self.session_mut().play_rooms(Box::new(play)));
         self
     }
 
     /// Play the servers that this room asks, and let it post to servers. Without it, they are denied.
+    #[track_caller]
     pub fn with_servers(
-        self,
+        mut self,
         play: impl FnMut(&str, Request) -> Result<Response, FetchError> + Send + 'static,
     ) -> Self {
-        self.world.play_servers(play);
+        good(self.session_mut().play_servers(Box::new(play)));
         self
     }
 
+    /// The interfaces it imports: all that it can learn and do.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
     /// What the room has posted since it was last asked: all of it is taken now.
+    #[track_caller]
     pub fn posted(&mut self) -> Vec<(Destination, Request)> {
-        std::mem::take(&mut self.posted)
+        let post = |mut post: Fields| Ok((post.destination()?, post.request()?));
+        self.listed("posted", post)
     }
 
     /// A client of this name connects to `/ws`. Its user id is `id-NAME`. Fails the test where the room refuses.
+    #[track_caller]
     pub fn join(&mut self, name: &str) -> TestClient {
-        self.connect(name, "").unwrap_or_else(|(status, reason)| panic!("{name} was refused: {status} {reason}"))
+        match self.connect(name, "") {
+            Ok(client) => client,
+            Err((status, reason)) => panic!("{name} was refused: {status} {reason}"),
+        }
     }
 
     /// A client connects to `/ws` with a query. The room may refuse it, with a status and a reason.
+    #[track_caller]
     pub fn connect(&mut self, name: &str, query: &str) -> Result<TestClient, (u16, String)> {
         self.connect_as(user(name), query)
     }
 
     /// As [`connect`](Self::connect), as a user with any id and name.
+    #[track_caller]
     pub fn connect_as(&mut self, user: User, query: &str) -> Result<TestClient, (u16, String)> {
-        self.visit(user, query).unwrap_or_else(|failure| panic!("connecting failed: {failure}"))
-    }
-
-    fn visit(&mut self, user: User, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
-        let ear = Arc::new(Ear::default());
-        let socket = Socket {
-            id: self.next_id,
-            user: Arc::new(user.clone()),
-            tags: Vec::new(),
-            attachment: Bytes::new(),
-            gone: false,
-            client: ear.clone(),
-        };
-        self.next_id += 1;
-        let key = self.sockets.insert(socket).expect("a test has fewer sockets than 4 billion");
-        let request = Request {
-            method: "GET".into(),
-            path: "/ws".into(),
-            query: (!query.is_empty()).then(|| query.into()),
-            user: Some(user.clone()),
-            ..Request::default()
-        };
-        match self.turn(Event::Connect(key, request)) {
-            Ok(Answer::Refuse(status, reason)) => {
-                self.sockets.remove(key);
-                Ok(Err((status, reason)))
-            }
-            Ok(_) => Ok(Ok(TestClient { key, ear, user })),
-            Err(failure) => {
-                self.sockets.remove(key);
-                Err(failure)
-            }
+        match self.visit(user, query) {
+            Ok(answer) => answer,
+            Err(failure) => panic!("connecting failed: {failure}"),
         }
     }
 
     /// As [`connect`](Self::connect), and the turn may fail.
+    #[track_caller]
     pub fn try_connect(&mut self, name: &str, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
         self.visit(user(name), query)
     }
 
-    /// A client says a text. Fails the test where the turn fails.
-    pub fn say(&mut self, client: &TestClient, text: &str) {
-        self.try_say(client, Message::Text(text.into())).unwrap_or_else(|failure| panic!("{text:?}: {failure}"));
-    }
-
-    /// A client says something, and the turn may fail.
-    pub fn try_say(&mut self, client: &TestClient, message: Message) -> Result<(), TurnFailure> {
-        self.turn(Event::Message(client.key, message)).map(drop)
-    }
-
-    /// A client leaves, with a goodbye.
-    pub fn leave(&mut self, client: &TestClient) {
-        let close = Close { code: 1000, reason: String::new(), clean: true };
-        self.try_leave(client, close).unwrap_or_else(|failure| panic!("leaving: {failure}"));
-    }
-
-    /// A client leaves in some way, and the turn may fail.
-    pub fn try_leave(&mut self, client: &TestClient, close: Close) -> Result<(), TurnFailure> {
-        self.sockets.mark_gone(client.key);
-        let done = self.turn(Event::Close(client.key, close));
-        self.sockets.remove(client.key);
-        done.map(drop)
-    }
-
-    /// Somebody asks over HTTP. Fails the test where the turn fails.
-    pub fn request(&mut self, request: Request) -> Response {
-        self.try_request(request).unwrap_or_else(|failure| panic!("{failure}"))
-    }
-
-    /// Somebody asks over HTTP, and the turn may fail.
-    pub fn try_request(&mut self, request: Request) -> Result<Response, TurnFailure> {
-        match self.turn(Event::Request(request))? {
-            Answer::Response(response) => Ok(response),
-            other => panic!("a request was answered with {other:?}"),
+    #[track_caller]
+    fn visit(&mut self, user: User, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
+        let query = Some(query).filter(|query| !query.is_empty());
+        let ended = self.turn(&json!({ "do": "connect", "user": wire::user(&user), "query": query }));
+        let session = self.session_mut();
+        let mut done = match ended {
+            Ok(done) => done,
+            Err(failure) => {
+                session.nobody_hears();
+                return Err(failure);
+            }
+        };
+        match done.take("refused") {
+            Some(refused) => {
+                session.nobody_hears();
+                let mut refused = good(Fields::of(refused));
+                Ok(Err((good(refused.number("status")), good(refused.text("reason")))))
+            }
+            None => {
+                let (socket, ear) = (good(done.number("socket")), Arc::new(Ear::default()));
+                session.hears(socket, ear.clone());
+                Ok(Ok(TestClient { socket, ear, user }))
+            }
         }
     }
 
+    /// A client says a text. Fails the test where the turn fails.
+    #[track_caller]
+    pub fn say(&mut self, client: &TestClient, text: &str) {
+        if let Err(failure) = self.try_say(client, Message::Text(text.into())) {
+            panic!("{text:?}: {failure}");
+        }
+    }
+
+    /// A client says something, and the turn may fail.
+    #[track_caller]
+    pub fn try_say(&mut self, client: &TestClient, message: Message) -> Result<(), TurnFailure> {
+        let command = json!({ "do": "message", "socket": client.socket, "message": wire::message(&message) });
+        self.turn(&command).map(drop)
+    }
+
+    /// A client leaves, with a goodbye.
+    #[track_caller]
+    pub fn leave(&mut self, client: &TestClient) {
+        let close = Close { code: 1000, reason: String::new(), clean: true };
+        if let Err(failure) = self.try_leave(client, close) {
+            panic!("{} leaves: {failure}", client.user.name);
+        }
+    }
+
+    /// A client leaves in some way, and the turn may fail.
+    #[track_caller]
+    pub fn try_leave(&mut self, client: &TestClient, close: Close) -> Result<(), TurnFailure> {
+        let command = json!({ "do": "close", "socket": client.socket, "close": wire::close(&close) });
+        self.turn(&command).map(drop)
+    }
+
+    /// Somebody asks over HTTP. Fails the test where the turn fails.
+    #[track_caller]
+    pub fn request(&mut self, request: Request) -> Response {
+        match self.try_request(request) {
+            Ok(response) => response,
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+
+    /// Somebody asks over HTTP, and the turn may fail.
+    #[track_caller]
+    pub fn try_request(&mut self, request: Request) -> Result<Response, TurnFailure> {
+        let mut done = self.turn(&json!({ "do": "request", "request": wire::request(&request) }))?;
+        Ok(good(done.response("response")))
+    }
+
     /// `GET` as somebody.
+    #[track_caller]
     pub fn get(&mut self, name: &str, path: &str, query: &str) -> Response {
         self.request(request("GET", name, path, query, &[], b""))
     }
 
     /// `POST` as somebody.
+    #[track_caller]
     pub fn post(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         self.request(request("POST", name, path, "", headers, body.as_bytes()))
     }
 
     /// Let time pass. Timers that fall due meanwhile fire, each at its time. Fails the test where one of them fails.
+    #[track_caller]
     pub fn advance(&mut self, by: Duration) {
-        let end = self.now + u64::try_from(by.as_millis()).expect("a test takes less than an age");
-        while let Some(timer) = self.timers.due(end).cloned() {
-            self.now = self.now.max(timer.at);
-            self.fire(&timer).unwrap_or_else(|failure| panic!("the timer {}: {failure}", timer.name));
+        let Ok(ms) = u64::try_from(by.as_millis()) else { panic!("a test takes less than 500 million years") };
+        match self.turn(&json!({ "do": "advance", "ms": ms })) {
+            Ok(mut done) => self.now = good(done.number("now")),
+            Err(failure) => panic!("{failure}"),
         }
-        self.now = end;
     }
 
     /// A timer fires, and its turn may fail; then it is still set.
+    #[track_caller]
     pub fn fire(&mut self, timer: &Timer) -> Result<(), TurnFailure> {
-        self.turn(Event::Timer(timer.clone())).map(drop)
+        self.turn(&json!({ "do": "fire", "timer": wire::timer(timer) })).map(drop)
     }
 
     /// Let the next turn fail once its code has run. The call that causes it fails, so make it one that may.
+    #[track_caller]
     pub fn next_turn_meets(&mut self, fault: Fault) {
-        self.fault = Some(fault);
+        let fault = match fault {
+            Fault::OutOfCpu => "out_of_cpu",
+            Fault::OutOfMemory => "out_of_memory",
+            Fault::CommitFails => "commit_fails",
+            Fault::Crash => "crash",
+        };
+        self.command(&json!({ "do": "fault", "fault": fault }));
     }
 
     /// Run the last event once more, as a host that crashed may do with a timer, and as clients do that try again.
     /// Fails the test where there was none, or where it was a connect: who connects twice is two clients.
+    #[track_caller]
     pub fn replay(&mut self) -> Result<(), TurnFailure> {
-        let event = self.last_event.clone().expect("there is no event to replay");
-        assert!(!matches!(event, Event::Connect(..)), "a connect cannot be replayed; let somebody join again");
-        self.turn(event).map(drop)
+        self.turn(&json!({ "do": "replay" })).map(drop)
+    }
+
+    /// CPU that the last turn used, making its instance included. It may use 1 s.
+    pub fn cpu_of_last_turn(&self) -> Duration {
+        self.cpu
     }
 
     /// What the room has logged and printed since it was last asked, and what other rooms of this test have: a line
@@ -302,40 +318,42 @@ impl TestRoom {
     }
 
     /// Drop the instance. Sockets, storage and timers stay.
+    #[track_caller]
     pub fn hibernate(&mut self) {
-        self.instance = None;
+        self.command(&json!({ "do": "hibernate" }));
     }
 
     /// The host restarts: all sockets are gone, and the room is not told. Storage and timers stay.
+    #[track_caller]
     pub fn restart(&mut self) {
-        self.hibernate();
-        self.sockets = Sockets::default();
-        self.auto_response = None;
+        self.command(&json!({ "do": "restart" }));
     }
 
     /// Take a backup of what is stored now.
+    #[track_caller]
     pub fn backup(&self) -> Backup {
-        Backup { storage: self.storage.entries(), timers: self.timers.clone() }
+        let mut done = good(self.session().command(&json!({ "do": "backup" })));
+        Backup(good(done.number("backup")))
     }
 
     /// The host restarts on a backup: what was stored since is gone, and the room's incarnation is another one.
+    #[track_caller]
     pub fn restore(&mut self, backup: &Backup) {
-        self.restart();
-        self.storage = Arc::new(Memory::of(backup.storage.clone()));
-        self.timers = backup.timers.clone();
-        self.incarnation += 1;
+        let mut done = self.command(&json!({ "do": "restore", "backup": backup.0 }));
+        self.incarnation = good(done.number("incarnation"));
     }
 
-    /// What tells the room's histories apart, as the room itself sees it.
+    /// The number that tells the room's histories apart, as the room itself sees it.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
     /// Set the clock, in Unix milliseconds, as a host finds it after a restart: also back. No timer fires by that; those
     /// that are due fire when time [passes](Self::advance).
+    #[track_caller]
     pub fn set_clock(&mut self, now: u64) {
+        self.command(&json!({ "do": "clock", "now": now }));
         self.now = now;
-        self.hibernate();
     }
 
     /// The time, in Unix milliseconds.
@@ -344,149 +362,94 @@ impl TestRoom {
     }
 
     /// All that is in storage.
+    #[track_caller]
     pub fn storage(&self) -> BTreeMap<Bytes, Bytes> {
-        self.storage.entries()
+        let entry = |mut entry: Fields| Ok((entry.bytes("key")?.into(), entry.bytes("value")?.into()));
+        self.listed("storage", entry).into_iter().collect()
     }
 
     /// Put something into storage behind the room's back, as an older version of its code might have left it. An instance
     /// that is awake may not notice.
+    #[track_caller]
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.storage.apply([(key.into(), Some(value.into()))].into());
+        let (key, value) = (key.into(), value.into());
+        self.command(&json!({ "do": "put", "key": wire::bytes(&key), "value": wire::bytes(&value) }));
     }
 
     /// The timers that are set.
+    #[track_caller]
     pub fn timers(&self) -> Vec<Timer> {
-        self.timers.iter().cloned().collect()
+        self.listed("timers", Fields::timer)
     }
 
     /// How many clients are here.
+    #[track_caller]
     pub fn sockets(&self) -> usize {
-        self.sockets.len()
+        self.open_sockets().len()
     }
 
     /// The clients that are here, oldest first.
+    #[track_caller]
     pub fn open_sockets(&self) -> Vec<OpenSocket> {
-        let open = |socket: &Socket| OpenSocket {
-            id: socket.id,
-            user: User::clone(&socket.user),
-            tags: socket.tags.clone(),
-            attachment: socket.attachment.clone(),
+        let socket = |mut socket: Fields| {
+            Ok(OpenSocket {
+                id: socket.number("id")?,
+                user: socket.user()?,
+                tags: socket.read("tags")?,
+                attachment: socket.bytes("attachment")?.into(),
+            })
         };
-        let mut open = self.sockets.iter().map(|(_, socket)| open(socket)).collect::<Vec<_>>();
-        open.sort_by_key(|socket| socket.id);
-        open
+        self.listed("sockets", socket)
     }
 
     /// What the host answers to a text without the room, as the room told it.
     pub fn auto_response(&self, text: &str) -> Option<&str> {
-        self.auto_response.as_ref().filter(|auto| auto.request == text).map(|auto| auto.reply.as_str())
+        self.auto_response.as_ref().filter(|(request, _)| request == text).map(|(_, reply)| reply.as_str())
     }
 
-    fn turn(&mut self, event: Event) -> Result<Answer, TurnFailure> {
-        self.last_event = Some(event.clone());
-        let instance = match self.instance.take() {
-            Some(instance) => instance,
-            None => drive(self.kind.instantiate(&self.lines))?,
-        };
-        self.turns += 1;
-        self.seed += 1;
-        let mut moment = Moment { now: self.now, seed: [0; 32] };
-        moment.seed[..8].copy_from_slice(&self.seed.to_be_bytes());
-        let lent = Lent {
-            address: self.address.clone(),
-            incarnation: self.incarnation,
-            config: Arc::new(self.config.clone()),
-            sockets: std::mem::take(&mut self.sockets),
-            timers: std::mem::take(&mut self.timers),
-            storage: self.storage.clone(),
-            message_out_bytes: self.message_out_bytes,
-            outside: Some(self.world.clone()),
-            commits_before: 0,
-            posts_waiting: self.posted.len(),
-        };
-        let fired = match &event {
-            Event::Timer(timer) => Some(timer.name.clone()),
-            _ => None,
-        };
-        let ran = drive(instance.run(Box::new(lent), event, moment));
-        self.sockets = ran.lent.sockets;
-        self.timers = ran.lent.timers;
-        self.instance = ran.instance.filter(|_| !self.forgetful);
-        let turn = ran.turn?;
-        match self.fault.take() {
-            Some(fault) => Err(self.lose(turn, fault)),
-            None => Ok(self.apply(turn, fired)),
-        }
-    }
-
-    /// A turn that ran, and yet never happened.
-    fn lose(&mut self, turn: Turn, fault: Fault) -> TurnFailure {
-        self.hibernate();
-        for (key, before) in turn.sockets_before.into_iter().rev() {
-            match before {
-                SocketChange::Tags(tags) => self.sockets.set_tags(key, tags),
-                SocketChange::Attachment(attachment) => self.sockets.set_attachment(key, attachment),
+    /// One event. Where it cannot be run at all, such as with a client that is not here, the test fails.
+    #[track_caller]
+    fn turn(&mut self, command: &Value) -> Result<Fields, TurnFailure> {
+        let session = self.session_mut();
+        let ended = session.turn(command);
+        self.auto_response = self.session_mut().auto_response().cloned();
+        match good(ended) {
+            Ok(mut done) => {
+                self.cpu = Duration::from_micros(done.number("cpu_us").unwrap_or_default());
+                Ok(done)
+            }
+            Err(failure) => {
+                self.cpu = failure.cpu;
+                Err(failure)
             }
         }
-        let limits = crate::limits();
-        match fault {
-            Fault::OutOfCpu => TurnFailure::Cpu { limit: limits.turn_cpu },
-            Fault::OutOfMemory => TurnFailure::Memory { limit_bytes: limits.memory_bytes },
-            Fault::CommitFails => {
-                for (_, socket) in self.sockets.iter() {
-                    socket.client.close(1011, "the room failed; come back");
-                }
-                self.never_committed("the disk failed at the commit, as the test wanted")
-            }
-            Fault::Crash => self.never_committed("the host died before the commit, as the test wanted"),
-        }
     }
 
-    fn never_committed(&mut self, cause: &str) -> TurnFailure {
-        self.restart();
-        TurnFailure::Trap { cause: cause.into(), output: String::new() }
+    #[track_caller]
+    fn command(&mut self, command: &Value) -> Fields {
+        let done = self.session_mut().command(command);
+        self.auto_response = self.session_mut().auto_response().cloned();
+        good(done)
     }
 
-    /// What a turn did happens at once: there is no disk to wait for.
-    fn apply(&mut self, mut turn: Turn, fired: Option<String>) -> Answer {
-        if let Some(name) = fired {
-            turn.timers.entry(name).or_insert(None);
-        }
-        self.storage.apply(turn.writes);
-        self.posted.extend(turn.posts);
-        for (name, timer) in turn.timers {
-            self.timers.apply(&name, timer);
-        }
-        for output in turn.outputs {
-            match output {
-                Output::Say(said, audience) => {
-                    for key in self.audience(audience) {
-                        if let Some(socket) = self.sockets.get(key).filter(|socket| !socket.gone) {
-                            socket.client.say(&said);
-                        }
-                    }
-                }
-                Output::Close { socket, code, reason } => {
-                    if let Some(socket) = self.sockets.get(socket) {
-                        socket.client.close(code, &reason);
-                    }
-                }
-                Output::AutoResponse(auto_response) => self.auto_response = auto_response,
-            }
-        }
-        turn.answer
+    #[track_caller]
+    fn listed<T>(&self, what: &str, read: impl Fn(Fields) -> Read<T>) -> Vec<T> {
+        let listed = good(self.session().list(what));
+        good(listed.into_iter().map(read).collect::<Read<Vec<_>>>())
     }
 
-    fn audience(&mut self, audience: Audience) -> Vec<SocketKey> {
-        match audience {
-            Audience::Everyone(except) => self.sockets.select(&Filter { except, ..Filter::default() }),
-            Audience::These(keys) => keys,
-        }
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn session_mut(&mut self) -> &mut Session {
+        self.session.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Bytes are a component, as [`TestRoom::new`] takes them.
 impl From<&'static [u8]> for TestRoom {
+    #[track_caller]
     fn from(wasm: &'static [u8]) -> Self {
         TestRoom::new(wasm)
     }

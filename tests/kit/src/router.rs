@@ -1,45 +1,84 @@
 //! A router component without a host around it.
 
-use dormouse::guest::{Decision, Lane, Moment, RouterKind, TurnFailure};
-use dormouse::model::Request;
+use std::sync::{Mutex, PoisonError};
 
-use crate::component::ENGINE;
-use crate::drive;
+use serde_json::json;
+
+use crate::component::Source;
+use crate::model::{Decision, Request, TurnFailure};
+use crate::session::Session;
+use crate::wire::{self, Fields};
 
 /// One router under test.
 pub struct TestRouter {
-    kind: RouterKind,
-    /// Where a request that takes long is finished.
-    lane: Lane,
+    session: Mutex<Session>,
+    imports: Vec<String>,
 }
 
 impl TestRouter {
     /// Load a router's component.
+    #[track_caller]
     pub fn new(wasm: &'static [u8]) -> Self {
-        let load = ENGINE.router("the router under test", wasm);
-        TestRouter {
-            kind: load.unwrap_or_else(|error| panic!("{error}")),
-            lane: Lane::start().expect("a few threads can be had"),
+        Self::of(Source::Bytes(wasm))
+    }
+
+    /// As [`new`](Self::new), of the component in a file. Fails the test where there is none.
+    #[track_caller]
+    pub fn of_file(file: impl Into<std::path::PathBuf>) -> Self {
+        Self::of(Source::File(file.into()))
+    }
+
+    /// As [`new`](Self::new), of the crate in a folder: as [`TestRoom::of_crate`](crate::TestRoom::of_crate).
+    #[track_caller]
+    pub fn of_crate(folder: impl Into<std::path::PathBuf>) -> Self {
+        Self::of(Source::Crate(folder.into()))
+    }
+
+    #[track_caller]
+    fn of(source: Source) -> Self {
+        match Session::open(source, "open_router", "the router under test") {
+            Ok((session, mut opened)) => match opened.read("imports") {
+                Ok(imports) => TestRouter { session: Mutex::new(session), imports },
+                Err(error) => panic!("{error}"),
+            },
+            Err(error) => panic!("{error}"),
         }
     }
 
     /// Tell it which namespaces there are, as a host does with those of its configuration.
+    #[track_caller]
     pub fn with_namespaces<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        TestRouter { kind: self.kind.with_namespaces(names), ..self }
+        let command = json!({ "do": "namespaces", "names": names.into_iter().collect::<Vec<_>>() });
+        let told = self.session.lock().unwrap_or_else(PoisonError::into_inner).command(&command);
+        match told {
+            Ok(_) => self,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// The interfaces it imports: all that it can learn and do.
     pub fn imports(&self) -> &[String] {
-        self.kind.imports()
+        &self.imports
     }
 
     /// Ask it where a request goes.
+    #[track_caller]
     pub fn try_route(&self, request: Request) -> Result<Decision, TurnFailure> {
-        drive(self.kind.route(request, Moment::default(), &self.lane))
+        let command = json!({ "do": "route", "request": wire::request(&request) });
+        let ended = self.session.lock().unwrap_or_else(PoisonError::into_inner).turn(&command);
+        match ended.map(|ended| ended.map(Fields::decision)) {
+            Ok(Ok(Ok(decision))) => Ok(decision),
+            Ok(Err(failure)) => Err(failure),
+            Ok(Ok(Err(error))) | Err(error) => panic!("{error}"),
+        }
     }
 
     /// As [`try_route`](Self::try_route); fails the test where the router does.
+    #[track_caller]
     pub fn route(&self, request: Request) -> Decision {
-        self.try_route(request).unwrap_or_else(|failure| panic!("{failure}"))
+        match self.try_route(request) {
+            Ok(decision) => decision,
+            Err(failure) => panic!("{failure}"),
+        }
     }
 }

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use dormouse::model::{Range, Storage, StorageFailed, Writes};
 
 #[derive(Default)]
-pub(crate) struct Memory(Mutex<BTreeMap<Bytes, Bytes>>);
+pub(super) struct Memory(Mutex<BTreeMap<Bytes, Bytes>>);
 
 impl Memory {
-    pub(crate) fn of(entries: BTreeMap<Bytes, Bytes>) -> Self {
+    pub(super) fn of(entries: BTreeMap<Bytes, Bytes>) -> Self {
         Memory(Mutex::new(entries))
     }
 
-    pub(crate) fn apply(&self, writes: Writes) {
+    pub(super) fn apply(&self, writes: Writes) {
         let mut entries = self.lock();
         for (key, value) in writes {
             match value {
@@ -24,7 +24,7 @@ impl Memory {
         }
     }
 
-    pub(crate) fn entries(&self) -> BTreeMap<Bytes, Bytes> {
+    pub(super) fn entries(&self) -> BTreeMap<Bytes, Bytes> {
         self.lock().clone()
     }
 

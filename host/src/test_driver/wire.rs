@@ -1,0 +1,248 @@
+//! Standard input and output, line by line: commands wait here, answers go to whoever asked, lines leave whole.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, Read, Write};
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::protocol::{Answer, Command, Destination, Line, Request};
+
+/// The longest line, in either direction. The longest answer of a server, 16 MiB, fits as base64.
+pub(super) const LINE_BYTES: usize = 32 << 20;
+
+/// Commands that wait. A test kit waits for the end of one before it writes the next.
+const WAITING: usize = 16;
+
+/// The output, and those who wait for an answer.
+pub(super) struct Wire {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Those who asked something and have no answer yet, by the number of what they asked. A guest can ask no more than
+    /// `turn_calls` in a turn.
+    asked: HashMap<u64, SyncSender<Answer>>,
+    asks: u64,
+    /// Whether no answer can come any more.
+    ended: bool,
+}
+
+/// Something that came in.
+pub(super) enum Incoming {
+    Command(Command),
+    /// A line that cannot be obeyed, and why.
+    Bad(String),
+}
+
+/// What came in, in order.
+pub(super) struct Commands(Receiver<Incoming>);
+
+impl Commands {
+    /// The next one; absent at the end of the input.
+    pub(super) fn next(&self) -> Option<Incoming> {
+        self.0.recv().ok()
+    }
+}
+
+impl Wire {
+    /// Begin to read.
+    pub(super) fn start() -> (Arc<Self>, Commands) {
+        let wire = Arc::new(Wire { inner: Mutex::default() });
+        let (commands, waiting) = mpsc::sync_channel(WAITING);
+        let reader = wire.clone();
+        thread::spawn(move || {
+            let mut input = io::stdin().lock();
+            while let Some(incoming) = read(&mut input, |answer| reader.answered(answer)) {
+                if commands.send(incoming).is_err() {
+                    return;
+                }
+            }
+            reader.end();
+        });
+        (wire, Commands(waiting))
+    }
+
+    /// Write one line. Where nobody reads any more there is nothing left to do.
+    pub(super) fn say(&self, line: &Line) {
+        let _inner = self.lock();
+        write(line);
+    }
+
+    /// Ask the test kit something for a room that is still `open`; the answer comes to the receiver. Absent where none can
+    /// come any more.
+    pub(super) fn ask(&self, open: &AtomicBool, to: Destination, request: Request) -> Option<Receiver<Answer>> {
+        let mut inner = self.lock();
+        if !open.load(Ordering::Relaxed) {
+            return None;
+        }
+        inner.asks += 1;
+        let ask = inner.asks;
+        write(&Line::Ask { ask, to, request });
+        if inner.ended {
+            return None;
+        }
+        let (sender, answer) = mpsc::sync_channel(1);
+        inner.asked.insert(ask, sender);
+        Some(answer)
+    }
+
+    /// A room is no longer `open`: it asks nothing more, and what it asked gets no answer.
+    pub(super) fn close(&self, open: &AtomicBool) {
+        let mut inner = self.lock();
+        open.store(false, Ordering::Relaxed);
+        inner.asked.clear();
+    }
+
+    /// Hand an answer to whoever asked. Whoever asked may be gone.
+    fn answered(&self, answer: Answer) {
+        let asked = self.lock().asked.remove(&answer.ask);
+        if let Some(asked) = asked {
+            let _ = asked.try_send(answer);
+        }
+    }
+
+    fn end(&self) {
+        let mut inner = self.lock();
+        inner.ended = true;
+        inner.asked.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+fn write(line: &Line) {
+    let mut json = serde_json::to_vec(line).expect("a line has string keys alone");
+    json.push(b'\n');
+    let mut out = io::stdout().lock();
+    if out.write_all(&json).and_then(|()| out.flush()).is_err() {
+        process::exit(1);
+    }
+}
+
+/// The next line that is no answer; answers go to `answered`. Absent at the end of the input.
+fn read(input: &mut impl BufRead, answered: impl Fn(Answer)) -> Option<Incoming> {
+    loop {
+        let mut line = Vec::new();
+        let read = input.by_ref().take(LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).unwrap_or(0);
+        if read == 0 {
+            return None;
+        }
+        if read > LINE_BYTES {
+            skip_line(input);
+            return Some(Incoming::Bad(format!("the line is longer than {LINE_BYTES} B")));
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match parse(&line) {
+            Ok(Parsed::Answer(answer)) => answered(answer),
+            Ok(Parsed::Command(command)) => return Some(Incoming::Command(command)),
+            Err(error) => return Some(Incoming::Bad(error)),
+        }
+    }
+}
+
+enum Parsed {
+    Answer(Answer),
+    Command(Command),
+}
+
+fn parse(line: &[u8]) -> Result<Parsed, String> {
+    let mut value = serde_json::from_slice::<serde_json::Value>(line)
+        .map_err(|error| format!("the line is not a JSON object: {error}"))?;
+    let answer = value.as_object_mut().and_then(|object| object.remove("answer"));
+    match answer {
+        Some(answer) => serde_json::from_value(answer).map(Parsed::Answer).map_err(|error| format!("answer: {error}")),
+        None => serde_json::from_value(value).map(Parsed::Command).map_err(|error| format!("the command: {error}")),
+    }
+}
+
+fn skip_line(input: &mut impl BufRead) {
+    loop {
+        let (used, found) = match input.fill_buf() {
+            Ok([]) | Err(_) => return,
+            Ok(bytes) => match bytes.iter().position(|byte| *byte == b'\n') {
+                Some(at) => (at + 1, true),
+                None => (bytes.len(), false),
+            },
+        };
+        input.consume(used);
+        if found {
+            return;
+        }
+    }
+}
+
+/// Make a line of whatever the room logs and prints.
+pub(super) fn log_to(wire: &Arc<Wire>) -> anyhow::Result<()> {
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("room=debug")).with_ansi(false);
+    let log = log.without_time().with_target(false).with_writer(Log(wire.clone()));
+    log.try_init().ok().context("the log was begun before")
+}
+
+struct Log(Arc<Wire>);
+
+impl MakeWriter<'_> for Log {
+    type Writer = Log;
+
+    fn make_writer(&self) -> Log {
+        Log(self.0.clone())
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.say(&Line::Log(String::from_utf8_lossy(bytes).trim().to_owned()));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(input: &[u8]) -> Vec<Result<String, String>> {
+        let mut input = io::BufReader::with_capacity(7, input);
+        let mut found = Vec::new();
+        while let Some(incoming) = read(&mut input, |_| {}) {
+            found.push(match incoming {
+                Incoming::Command(command) => Ok(format!("{command:?}")),
+                Incoming::Bad(problem) => Err(problem),
+            });
+        }
+        found
+    }
+
+    #[test]
+    fn a_bad_line_is_answered_and_the_next_one_is_read() {
+        let found = all(b"\n{\"do\":\"replay\"}\nnonsense\n[]\n{\"answer\":{\"ask\":1}}\n{\"do\":\"restart\"}");
+        assert_eq!(found[0].as_deref(), Ok("Replay"));
+        assert!(found[1].as_ref().is_err_and(|problem| problem.contains("not a JSON object")), "{:?}", found[1]);
+        assert!(found[2].is_err());
+        assert_eq!(found[3].as_deref(), Ok("Restart"));
+        assert_eq!(found.len(), 4);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped_to_its_end() {
+        let mut input = vec![b' '; LINE_BYTES + 9];
+        input.extend_from_slice(b"\n{\"do\":\"replay\"}\n");
+        let found = all(&input);
+        assert!(found[0].as_ref().is_err_and(|problem| problem.contains("longer than")), "{:?}", found[0]);
+        assert_eq!(found[1].as_deref(), Ok("Replay"));
+    }
+}

@@ -1,0 +1,174 @@
+//! One room in the driver: commands go there, and what happens meanwhile comes to the test's clients, log and closures.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::client::Ear;
+use crate::component::{self, Source};
+use crate::driver::{Driver, Trouble};
+use crate::log;
+use crate::model::{Address, CallError, Destination, FetchError, Request, Response, TurnFailure};
+use crate::wire::{self, Fields, Read};
+
+type OtherRooms = Box<dyn FnMut(&Address, Request) -> Result<Response, CallError> + Send>;
+type Servers = Box<dyn FnMut(&str, Request) -> Result<Response, FetchError> + Send>;
+
+/// The connection to the driver that has one room, or one router.
+pub(crate) struct Session {
+    /// Present until it is dropped.
+    driver: Option<Driver>,
+    around: Around,
+}
+
+/// What is around the room.
+#[derive(Default)]
+struct Around {
+    ears: HashMap<u64, Arc<Ear>>,
+    auto_response: Option<(String, String)>,
+    rooms: Option<OtherRooms>,
+    servers: Option<Servers>,
+    /// What the driver has listed since it was last asked to.
+    listed: Vec<Fields>,
+    /// What was said to a client that is just connecting, and is not known yet.
+    unheard: Vec<(u64, Ear)>,
+}
+
+impl Session {
+    /// Load a component: `open` for a room, `open_router` for a router. What the driver says of it comes back as well.
+    pub(crate) fn open(source: Source, open: &str, name: &str) -> Result<(Self, Fields), String> {
+        let component = component::file(source, name)?;
+        let command = json!({ "do": open, "component": component.file, "name": component.name });
+        let mut around = Around::default();
+        let opened = component.loaded_once(|| Driver::open(&command, &mut |kind, value| around.happens(kind, value)));
+        let (driver, opened) = opened.map_err(|trouble| trouble.to_string())?;
+        Ok((Session { driver: Some(driver), around }, opened))
+    }
+
+    /// Have a command obeyed that runs a turn, which may fail.
+    pub(crate) fn turn(&mut self, command: &Value) -> Result<Result<Fields, TurnFailure>, String> {
+        let driver = self.driver.as_mut().expect("it is there until this is dropped");
+        let ended = driver.call(command, &mut |kind, value| self.around.happens(kind, value));
+        ended.map_err(|trouble| trouble.to_string())
+    }
+
+    /// Have a command obeyed that cannot fail.
+    pub(crate) fn command(&mut self, command: &Value) -> Result<Fields, String> {
+        self.turn(command)?.map_err(|failure| failure.to_string())
+    }
+
+    /// What the driver lists when it is asked to.
+    pub(crate) fn list(&mut self, what: &str) -> Result<Vec<Fields>, String> {
+        self.around.listed.clear();
+        self.command(&json!({ "do": what }))?;
+        Ok(std::mem::take(&mut self.around.listed))
+    }
+
+    /// A client is there: from here on it hears what is said to it, and what was said to it before.
+    pub(crate) fn hears(&mut self, socket: u64, ear: Arc<Ear>) {
+        for (to, early) in std::mem::take(&mut self.around.unheard) {
+            if to == socket {
+                *ear.lock() = std::mem::take(&mut *early.lock());
+            }
+        }
+        self.around.ears.insert(socket, ear);
+    }
+
+    /// Nobody has connected after all.
+    pub(crate) fn nobody_hears(&mut self) {
+        self.around.unheard.clear();
+    }
+
+    pub(crate) fn auto_response(&self) -> Option<&(String, String)> {
+        self.around.auto_response.as_ref()
+    }
+
+    pub(crate) fn play_rooms(&mut self, play: OtherRooms) -> Result<(), String> {
+        self.around.rooms = Some(play);
+        self.play()
+    }
+
+    pub(crate) fn play_servers(&mut self, play: Servers) -> Result<(), String> {
+        self.around.servers = Some(play);
+        self.play()
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        let (rooms, servers) = (self.around.rooms.is_some(), self.around.servers.is_some());
+        self.command(&json!({ "do": "play", "rooms": rooms, "servers": servers })).map(drop)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            driver.wait_for_another();
+        }
+    }
+}
+
+impl Around {
+    /// Something happens. Where it is a question, its answer goes back.
+    fn happens(&mut self, kind: &str, value: Value) -> Read<Option<Value>> {
+        match kind {
+            "log" => log::push(value.as_str().unwrap_or_default().to_owned()),
+            "said" => {
+                let mut said = Fields::of(value)?;
+                let message = said.message()?;
+                for socket in said.read::<Vec<u64>>("to")? {
+                    self.with_ear(socket, |ear| ear.lock().messages.push(message.clone()));
+                }
+            }
+            "closed" => {
+                let mut closed = Fields::of(value)?;
+                let goodbye = (closed.number("code")?, closed.text("reason")?);
+                self.with_ear(closed.number("socket")?, |ear| ear.lock().closed = Some(goodbye));
+            }
+            "auto_response" => {
+                self.auto_response = match value {
+                    Value::Null => None,
+                    auto => {
+                        let mut auto = Fields::of(auto)?;
+                        Some((auto.text("request")?, auto.text("reply")?))
+                    }
+                };
+            }
+            "entry" | "timer" | "socket" | "post" => self.listed.push(Fields::of(value)?),
+            "ask" => return self.answer(Fields::of(value)?).map(Some),
+            other => return Err(format!("nothing is known of `{other}`")),
+        }
+        Ok(None)
+    }
+
+    fn with_ear(&mut self, socket: u64, hear: impl FnOnce(&Ear)) {
+        match self.ears.get(&socket) {
+            Some(ear) => hear(ear),
+            None => {
+                if self.unheard.iter().all(|(known, _)| *known != socket) {
+                    self.unheard.push((socket, Ear::default()));
+                }
+                let early = self.unheard.iter().find(|(known, _)| *known == socket);
+                hear(&early.expect("it is there now").1);
+            }
+        }
+    }
+
+    fn answer(&mut self, mut asked: Fields) -> Read<Value> {
+        let number = asked.number::<u64>("ask")?;
+        let request = asked.request()?;
+        let mut answer = match (asked.destination()?, &mut self.rooms, &mut self.servers) {
+            (Destination::Room(address), Some(play), _) => wire::room_answer(play(&address, request)),
+            (Destination::Origin(origin), _, Some(play)) => wire::server_answer(play(&origin, request)),
+            (Destination::Room(_) | Destination::Origin(_), ..) => json!({ "error": "denied" }),
+        };
+        answer["ask"] = number.into();
+        Ok(answer)
+    }
+}
+
+impl From<Trouble> for String {
+    fn from(trouble: Trouble) -> Self {
+        trouble.to_string()
+    }
+}
