@@ -1,9 +1,17 @@
 //! What `dormouse-test` promises to a room's author.
 
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::Once;
 use std::time::Duration;
 
-use dormouse_bundle::{GAME, UNRULY};
-use dormouse_test::{Fault, Message, TestRoom, User, hush};
+use dormouse::config;
+use dormouse_bundle::{CALLER, CHAT_ROOM, GAME, ROUTER, UNRULY};
+use dormouse_test::{
+    Close, Fault, Message, Request, Response, TestRoom, TestRouter, User, all_hear, body, header, hush, json,
+    none_hears, problem,
+};
 
 fn text(text: &str) -> Message {
     Message::Text(text.into())
@@ -141,4 +149,175 @@ fn what_a_room_logs_and_prints_can_be_read() {
     assert_eq!(room.log(), [""; 0]);
     room.say(&ana, "print");
     assert!(room.log()[0].ends_with("line 0"));
+}
+
+thread_local! {
+    /// Where this thread panicked last.
+    static PANICKED: RefCell<Option<(String, u32)>> = const { RefCell::new(None) };
+}
+
+/// The file and line of the panic in `fails`.
+fn place_of_panic(fails: impl FnOnce()) -> (String, u32) {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panicked| {
+            let place = panicked.location().map(|place| (place.file().to_owned(), place.line()));
+            PANICKED.set(place);
+            usual(panicked);
+        }));
+    });
+    panic::catch_unwind(AssertUnwindSafe(fails)).expect_err("it should fail the test");
+    PANICKED.take().expect("the hook saw it")
+}
+
+/// Each of these fails, at a line of this list.
+macro_rules! fail_here {
+    ($($fails:expr;)+) => {
+        let first = line!();
+        $(
+            let (file, at) = place_of_panic(|| {
+                let _ = $fails;
+            });
+            let here = file.ends_with("authors.rs") && (first..first + 40).contains(&at);
+            assert!(here, "{} fails at {file}:{at}", stringify!($fails));
+        )+
+    };
+}
+
+#[test]
+fn a_test_that_fails_names_its_own_line() {
+    let room = || TestRoom::new(UNRULY);
+    let joined = || {
+        let mut room = room();
+        let client = room.join("ana");
+        (room, client)
+    };
+    let left = || {
+        let (mut room, client) = joined();
+        room.leave(&client);
+        (room, client)
+    };
+    let lost = || {
+        let (mut room, client) = joined();
+        room.put("on-wake", "panic");
+        room.hibernate();
+        (room, client)
+    };
+    let answer = |status, body: &str| Response { status, headers: Vec::new(), body: body.into() };
+    let heard = |text: &str| {
+        let (mut room, client) = joined();
+        room.say(&client, text);
+        client
+    };
+    fail_here! {
+        TestRoom::new(b"no component");
+        TestRoom::from(&b"no component"[..]);
+        TestRoom::of_file("nowhere.wasm");
+        TestRoom::of_crate("nowhere");
+        TestRouter::new(CHAT_ROOM);
+        TestRouter::of_file("nowhere.wasm");
+        TestRoom::new(ROUTER);
+        lost().0.join("bo");
+        room().connect("bo", "deed=panic");
+        left().0.say(&left().1, "say hello");
+        lost().0.say(&lost().1, "say hello");
+        lost().0.leave(&lost().1);
+        left().0.try_leave(&left().1, Close::lost());
+        left().0.try_say(&left().1, Message::Binary(Vec::new()));
+        lost().0.request(Request::default());
+        lost().0.get("ana", "/", "");
+        lost().0.post("ana", "/", &[], "");
+        lost().0.advance(Duration::MAX);
+        room().replay();
+        heard("say no JSON").hears();
+        heard("say no JSON").hears_types();
+        none_hears([&heard("say 1")]);
+        all_hear([&heard("say 1")], &json!(2));
+        body(&answer(500, ""));
+        body(&answer(200, "no JSON"));
+        problem(&answer(500, "no JSON"));
+    }
+    let twice = Response { headers: vec![("x".into(), "1".into()), ("x".into(), "2".into())], ..answer(200, "") };
+    fail_here! {
+        header(&twice, "x");
+    }
+}
+
+#[test]
+fn a_room_goes_on_after_a_test_has_failed_in_the_midst_of_it() {
+    let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/" }).to_string();
+    let mut room = TestRoom::new(CALLER).with_servers(|_, _| panic!("the test's own closure fails"));
+    place_of_panic(|| drop(room.post("ana", "/", &[], &fetch)));
+    drop(room);
+    let mut next =
+        TestRoom::new(CALLER).with_servers(|_, _| Ok(Response { status: 204, headers: Vec::new(), body: Vec::new() }));
+    assert_eq!(body(&next.post("ana", "/", &[], &fetch))["status"], 204);
+}
+
+/// What a room says of its own failure, when it does this.
+fn failure_of(deed: &str) -> String {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    room.try_say(&ana, text(deed)).expect_err("the turn should fail").to_string()
+}
+
+#[test]
+fn a_write_that_is_refused_is_named_with_its_size_and_the_limit() {
+    let key = failure_of(&format!("put {} v", "k".repeat(config::KEY_BYTES + 1)));
+    assert!(key.contains(&format!("has {} B", config::KEY_BYTES + 1)), "{key}");
+    assert!(key.contains(&format!("1 to {} B", config::KEY_BYTES)) && key.contains("\"kkk"), "{key}");
+    let value = failure_of(&format!("put big {}", "v".repeat(config::VALUE_BYTES + 1)));
+    assert!(
+        value.contains("the key \"big\"") && value.contains(&format!("has {} B", config::VALUE_BYTES + 1)),
+        "{value}"
+    );
+    assert!(value.contains(&format!("{} B at most", config::VALUE_BYTES)), "{value}");
+    let writes = (0..9).map(|number| format!("put k{number} {}", "v".repeat(config::VALUE_BYTES))).collect::<Vec<_>>();
+    let turn = failure_of(&writes.join("; "));
+    assert!(
+        turn.contains("the key \"k7\"") && turn.contains(&format!("more than {} B", config::TURN_WRITE_BYTES)),
+        "{turn}"
+    );
+    let timer = failure_of(&format!("timer 1 {}", "p".repeat(config::TIMER_PAYLOAD_BYTES + 1)));
+    assert!(timer.contains("the timer \"t\"") && timer.contains(&config::TIMER_PAYLOAD_BYTES.to_string()), "{timer}");
+    let message = failure_of(&format!("all {}", "m".repeat(config::MESSAGE_BYTES + 1)));
+    assert!(message.contains(&format!("has {} B", config::MESSAGE_BYTES + 1)), "{message}");
+}
+
+/// A room's crate with the kit, as a newcomer might leave it.
+fn of_room_crate(name: &str, code: &str) -> TestRoom {
+    let folder = tempfile::TempDir::new().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let kit = root.join("components/kit");
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nedition = \"2024\"\n[workspace]\n[lib]\ncrate-type = [\"cdylib\"]\n\
+         [dependencies]\ndormouse-room = {{ path = {kit:?} }}\n"
+    );
+    std::fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
+    std::fs::copy(root.join("Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
+    std::fs::create_dir(folder.path().join("src")).unwrap();
+    std::fs::write(folder.path().join("src/lib.rs"), code).unwrap();
+    TestRoom::of_crate(folder.path())
+}
+
+const QUIET_ROOM: &str = "
+    use dormouse_room::{Message, Result, Room, Socket};
+    pub struct Quiet;
+    impl Room for Quiet {
+        fn wake() -> Result<Self> { Ok(Quiet) }
+        fn message(&mut self, _: &Socket, _: Message) -> Result<()> { act() }
+    }";
+
+#[test]
+#[should_panic(expected = "exports no room: a crate in Rust names its type in `dormouse_room::export!(…)`")]
+fn a_forgotten_export_is_named_when_the_component_is_loaded() {
+    of_room_crate("forgetful", &format!("{QUIET_ROOM} fn act() -> Result<()> {{ Ok(()) }}"));
+}
+
+#[test]
+#[should_panic(expected = "a room has no network, so std::net")]
+fn a_room_that_uses_std_net_is_told_what_to_use_instead() {
+    let connects = "fn act() -> Result<()> { std::net::TcpStream::connect((\"127.0.0.1\", 80)).map(drop)?; Ok(()) }";
+    of_room_crate("networked", &format!("{QUIET_ROOM} {connects} dormouse_room::export!(Quiet);"));
 }

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use crate::assembled::Module;
-use crate::harness::{Client, Server};
+use crate::harness::{BASE, Client, Server};
 
 async fn welcome(server: &Server, room: &str, name: &str) -> Client {
     let mut client = server.join(room, name).await;
@@ -325,4 +325,34 @@ async fn a_client_that_falls_silent_is_closed_with_4408() {
     drop(silent);
     bo.is_told("say still here", "still here").await;
     tokio::time::timeout(Duration::from_secs(1), bo.ends()).await.expect_err("who answers pings stays");
+}
+
+/// The operator of a room with a fault learns whom it met.
+#[tokio::test]
+async fn a_failed_turn_names_its_event_user_and_socket_in_the_log() {
+    let server = Server::unruly("").await;
+    let logs = async |words: &[&str]| {
+        let says = |line: &str| words.iter().all(|word| line.contains(word));
+        let found = async {
+            while !server.log().lines().any(|line| line.contains("never happened") && says(line)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(20), found).await;
+        assert!(found.is_ok(), "no line says {words:?}:\n{}", server.log());
+    };
+    let mut ana = welcome(&server, "lobby", "ana").await;
+    ana.says("panic").await;
+    logs(&["event=\"message\"", "socket=", "user=\"id-ana\""]).await;
+    server.api(hyper::Method::POST, "/rooms/lobby/messages", "bo", "panic").await.is_problem(500);
+    logs(&["event=\"request\"", "user=\"id-bo\""]).await;
+    ana.says("timer 1 panic").await;
+    logs(&["event=\"timer\"", "timer=\"t\""]).await;
+    ana.says("note on close panic; say noted").await;
+    while ana.hears_text().await != "noted" {}
+    drop(ana);
+    logs(&["event=\"close\"", "socket=", "user=\"id-ana\""]).await;
+    let refused = server.connect(&format!("{BASE}/rooms/lobby/ws?token=id-eve:eve&deed=panic"), &[]).await;
+    assert!(refused.is_err(), "the turn should fail");
+    logs(&["event=\"connect\"", "socket=", "user=\"id-eve\""]).await;
 }

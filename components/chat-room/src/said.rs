@@ -49,7 +49,7 @@ impl<'a> Said<'a> {
             }
             Some("typing") => Ok(Said::Typing),
             Some("ping") => Ok(Said::Ping),
-            Some(_) => Err(Complaint::new("unknown_type", "type must be message or typing")),
+            Some(other) => Err(Complaint::unknown_type(other, &["message", "typing", "ping"])),
             None => Err(Complaint::new("bad_message", "type must be a string: message or typing")),
         }
     }

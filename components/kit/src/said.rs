@@ -35,7 +35,7 @@ pub struct Complaint {
     /// For programs: lower case with underscores, and always the same for the same mistake.
     pub code: &'static str,
     /// For people: what to send instead.
-    pub message: &'static str,
+    pub message: Cow<'static, str>,
     /// The sender's own name for what it said, so that it knows which of its messages failed.
     #[serde(rename = "clientId", skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
@@ -46,8 +46,14 @@ pub const CLIENT_ID_BYTES: usize = 128;
 
 impl Complaint {
     /// A complaint without a `clientId`. [`about`](Self::about) looks for one.
-    pub fn new(code: &'static str, message: &'static str) -> Self {
-        Complaint { code, message, client_id: None }
+    pub fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Complaint { code, message: message.into(), client_id: None }
+    }
+
+    /// A complaint about a `type` that does not exist, which names it and those that do: `unknown_type`.
+    pub fn unknown_type(unknown: &str, known: &[&str]) -> Self {
+        let message = format!("there is no type {:?}: type must be {}", shortened(unknown), one_of(known));
+        Complaint::new("unknown_type", message)
     }
 
     /// The same complaint with the `clientId` of the message it is about, where the message has one: also where the
@@ -72,7 +78,7 @@ impl Complaint {
     /// The complaint as an answer over HTTP: RFC 9457, with the member `clientId` where there is one.
     pub fn into_response(self, status: u16) -> Response {
         let client_id = self.client_id.map(|id| ("clientId", Value::from(id)));
-        Response::problem_with(status, self.message, client_id)
+        Response::problem_with(status, &self.message, client_id)
     }
 }
 
@@ -86,7 +92,8 @@ impl From<Complaint> for Response {
 /// the same field twice, is complained of here. One half of a surrogate pair, which JSON allows and UTF-8 does not, is
 /// read as U+FFFD.
 ///
-/// Codes: `not_text`, `bad_json`; `bad_message` where the object is not a `T`.
+/// Codes: `not_text`, `bad_json`; `unknown_type` where `T` is an enum and none of its variants has this `type`;
+/// `bad_message` where the object is not a `T` otherwise.
 pub fn object<'a, T: Deserialize<'a>>(message: &'a Message) -> Result<T, Complaint> {
     let read = match message.as_text() {
         Some(text) => read(text),
@@ -109,13 +116,17 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Complaint> {
     if !text.trim_ascii_start().starts_with('{') {
         return Err(Complaint::new("bad_json", "this is not a JSON object"));
     }
-    let read = serde_json::from_str(text).or_else(|error| match surrogates::replaced(text) {
+    parse(text).map_err(|error| match error.classify() {
+        Category::Data => not_as_wanted(text, &error.to_string()),
+        Category::Syntax | Category::Eof | Category::Io => Complaint::new("bad_json", "this is not a JSON object"),
+    })
+}
+
+/// As `serde_json::from_str`; one half of a surrogate pair is read as U+FFFD.
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
+    serde_json::from_str(text).or_else(|error| match surrogates::replaced(text) {
         Some(text) => from_fields(&text),
         None => Err(error),
-    });
-    read.map_err(|error| match error.classify() {
-        Category::Data => Complaint::new("bad_message", "this has a field twice, or one of the wrong type"),
-        Category::Syntax | Category::Eof | Category::Io => Complaint::new("bad_json", "this is not a JSON object"),
     })
 }
 
@@ -149,6 +160,45 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             fields.push(field);
         }
         Ok(Fields(fields))
+    }
+}
+
+/// What is wrong with an object, as serde says it.
+fn not_as_wanted(text: &str, said: &str) -> Complaint {
+    #[derive(Deserialize)]
+    struct Tagged<'a> {
+        #[serde(rename = "type", borrow, default)]
+        kind: Text<'a>,
+    }
+    // The position says nothing to a client that has made the text from an object.
+    let said = said.rsplit_once(" at line ").map_or(said, |(said, _)| said);
+    if let Some((unknown, known)) =
+        said.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected "))
+        && let Ok(Tagged { kind: Text::Is(kind) }) = parse(text)
+        && kind == unknown
+    {
+        let known = known.split('`').skip(1).step_by(2).collect::<Vec<_>>();
+        return Complaint::unknown_type(unknown, &known);
+    }
+    Complaint::new("bad_message", shortened(said).into_owned())
+}
+
+/// The most bytes that a complaint repeats of what a client said.
+const REPEATED_BYTES: usize = 200;
+
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.len() <= REPEATED_BYTES {
+        true => text.into(),
+        false => format!("{}…", &text[..text.floor_char_boundary(REPEATED_BYTES)]).into(),
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn one_of(words: &[&str]) -> String {
+    match words {
+        [] => "left out".into(),
+        [word] => (*word).into(),
+        [words @ .., last] => format!("{} or {last}", words.join(", ")),
     }
 }
 
@@ -315,6 +365,50 @@ mod tests {
             Response::from(Complaint::new("bad_json", "no").about(&Message::Text(r#"{"clientId":"c1"}"#.into())));
         let problem: Value = answer.read_json().unwrap();
         assert_eq!((&problem["detail"], &problem["clientId"]), (&"no".into(), &"c1".into()));
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    enum Move {
+        Place { at: u8 },
+        GiveUp,
+        Say { status: Status },
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Status {
+        Busy,
+    }
+
+    fn complaint(text: &str) -> (&'static str, String) {
+        let complaint = object::<Move>(&Message::Text(text.into())).expect_err(text);
+        (complaint.code, complaint.message.into_owned())
+    }
+
+    #[test]
+    fn a_type_that_does_not_exist_is_named_with_those_that_do() {
+        let known = "type must be place, give_up or say";
+        assert_eq!(complaint(r#"{"type":"dance"}"#), ("unknown_type", format!("there is no type \"dance\": {known}")));
+        assert_eq!(complaint(r#"{"type":"a`, expected b"}"#).0, "unknown_type");
+        assert_eq!(complaint(r#"{"type":"cut \ud83d"}"#).0, "unknown_type");
+        let (code, long) = complaint(&format!(r#"{{"type":"{}"}}"#, "é\n".repeat(50_000).escape_debug()));
+        assert!(code == "unknown_type" && long.len() < 600 && long.ends_with(known), "{long}");
+    }
+
+    #[test]
+    fn another_mistake_in_an_object_says_which_one_it_is() {
+        for (text, says) in [
+            ("{}", "missing field `type`"),
+            (r#"{"type":"place"}"#, "missing field `at`"),
+            (r#"{"type":"place","at":"x"}"#, "invalid type: string \"x\", expected u8"),
+            (r#"{"type":"place","at":1,"at":2}"#, "duplicate field `at`"),
+            (r#"{"type":"say","status":"dance"}"#, "unknown variant `dance`, expected `busy`"),
+        ] {
+            assert_eq!(complaint(text), ("bad_message", says.to_owned()), "{text}");
+        }
+        let (_, long) = complaint(&format!(r#"{{"type":"place","at":"{}"}}"#, "x".repeat(9_000)));
+        assert!(long.len() <= REPEATED_BYTES + "…".len(), "{} B", long.len());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::bindings::room::dormouse::room::sockets as wit;
 use crate::said::Complaint;
-use crate::{Message, Result};
+use crate::{Error, Message, Result};
 
 pub use wit::{Except, Filter, Socket, SocketError, get};
 
@@ -22,7 +22,8 @@ pub fn max_message_bytes() -> usize {
 /// Have the host answer a text message that equals `request` with `reply`, without waking the room or telling it. The
 /// reply bypasses the gate: it may overtake what turns before it said. At most 2,048 B each.
 pub fn set_auto_response(request: &str, reply: &str) -> Result<()> {
-    Ok(wit::set_auto_response(request, reply)?)
+    let bytes = request.len().max(reply.len());
+    wit::set_auto_response(request, reply).map_err(|error| refused(&error, "the auto-response", bytes))
 }
 
 /// Answer nothing without the room any more.
@@ -72,7 +73,7 @@ impl Selection {
 
     /// Tell all of them: one crossing of the boundary and one encoding, whatever their number.
     pub fn broadcast(&self, message: &Message) -> Result<()> {
-        Ok(wit::broadcast(message, &self.0)?)
+        wit::broadcast(message, &self.0).map_err(|error| refused(&error, "the message", message.len()))
     }
 
     /// Tell all of them, as JSON text.
@@ -84,7 +85,8 @@ impl Selection {
 impl Socket {
     /// Queue a JSON text message for this client.
     pub fn send_json(&self, value: &impl Serialize) -> Result<()> {
-        Ok(self.send(&Message::json(value)?)?)
+        let message = Message::json(value)?;
+        self.send(&message).map_err(|error| refused(&error, "the message", message.len()))
     }
 
     /// As [`send`](Socket::send), but that the client has left is no error: the turn's other work counts all the same,
@@ -92,7 +94,7 @@ impl Socket {
     pub fn tell(&self, message: &Message) -> Result<()> {
         match self.send(message) {
             Err(SocketError::Gone) => Ok(()),
-            other => Ok(other?),
+            other => other.map_err(|error| refused(&error, "the message", message.len())),
         }
     }
 
@@ -103,7 +105,24 @@ impl Socket {
     }
 }
 
+/// An error that names the size of what was refused, and the limit.
+fn refused(error: &SocketError, what: &str, bytes: usize) -> Error {
+    match error {
+        SocketError::TooLarge(limit) => Error::new(format!("{what} has {bytes} B, and {limit} B are the most")),
+        SocketError::TooMany(limit) => Error::new(format!("{what} is one too many: {limit} are the most")),
+        SocketError::Gone => Error::new("the client has left: its close event comes next"),
+        SocketError::BadCloseCode => Error::new("a room closes with 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999"),
+    }
+}
+
 impl Message {
+    fn len(&self) -> usize {
+        match self {
+            Message::Text(text) => text.len(),
+            Message::Binary(bytes) => bytes.len(),
+        }
+    }
+
     /// A value as a JSON text message.
     pub fn json(value: &impl Serialize) -> Result<Self> {
         Ok(Message::Text(serde_json::to_string(value)?))

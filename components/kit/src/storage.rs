@@ -21,8 +21,37 @@ pub fn get(key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
 }
 
 /// Set the value of a key.
+///
+/// Fails: above a limit, with an error that names the key, its size and the limit.
 pub fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
-    Ok(wit::put(key.as_ref(), value.as_ref())?)
+    let (key, value) = (key.as_ref(), value.as_ref());
+    wit::put(key, value).map_err(|error| refused(&error, key, value.len()))
+}
+
+/// The limits of wit/storage.wit.
+const KEY_BYTES: usize = 2_048;
+const VALUE_BYTES: usize = 2 << 20;
+const TURN_WRITE_BYTES: usize = 16 << 20;
+
+/// The most bytes of a key that an error shows.
+const SHOWN_BYTES: usize = 64;
+
+fn refused(error: &StorageError, key: &[u8], value_bytes: usize) -> Error {
+    let (key_bytes, more) = (key.len(), if key.len() > SHOWN_BYTES { "…" } else { "" });
+    let shown = format!("\"{}{more}\"", key[..key_bytes.min(SHOWN_BYTES)].escape_ascii());
+    Error::new(match error {
+        StorageError::BadKey => {
+            format!("the key {shown} has {key_bytes} B, and a key has 1 to {KEY_BYTES} B")
+        }
+        StorageError::ValueTooLarge => format!(
+            "the value of the key {shown} has {value_bytes} B, and a value has {VALUE_BYTES} B at most: split it over \
+             several keys"
+        ),
+        StorageError::TurnTooLarge => format!(
+            "with the key {shown} of {key_bytes} B and its value of {value_bytes} B the turn writes more than \
+             {TURN_WRITE_BYTES} B: spread it over several turns"
+        ),
+    })
 }
 
 /// Remove a key. True where it was there.

@@ -33,7 +33,7 @@ impl Said {
             Some("status") => Ok(Said::Status(status(&fields.status)?)),
             Some("heartbeat") => Ok(Said::Heartbeat),
             Some("ping") => Ok(Said::Ping),
-            Some(_) => Err(Complaint::new("unknown_type", "type must be status or heartbeat")),
+            Some(other) => Err(Complaint::unknown_type(other, &["status", "heartbeat", "ping"])),
             None => Err(Complaint::new("bad_message", "type must be a string: status or heartbeat")),
         }
     }

@@ -49,6 +49,66 @@ pub(super) fn check<'a>(component: &str, names: impl Iterator<Item = &'a str>) -
     Ok(())
 }
 
+/// A kind of component, by the interface that it must export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Room,
+    Router,
+}
+
+/// Judge by the names of its exports whether a component is of a kind at all.
+pub(super) fn check_exports<'a>(
+    component: &str,
+    kind: Kind,
+    exports: impl Iterator<Item = &'a str>,
+) -> Result<(), LoadError> {
+    let (mut is_room, mut is_router) = (false, false);
+    for export in exports {
+        is_room |= export.starts_with("dormouse:room/room@");
+        is_router |= export.starts_with("dormouse:room/router@");
+    }
+    let (kind, macro_name, hint) = match kind {
+        Kind::Room if is_room => return Ok(()),
+        Kind::Router if is_router => return Ok(()),
+        Kind::Room if is_router => {
+            ("room", "`dormouse_room::export!(…)`", "; this one is a router: configure it as `router`")
+        }
+        Kind::Router if is_room => (
+            "router",
+            "`dormouse_room::export_router!(…)`",
+            "; this one is a room: configure it as a namespace's `component`",
+        ),
+        Kind::Room => ("room", "`dormouse_room::export!(…)`", ""),
+        Kind::Router => ("router", "`dormouse_room::export_router!(…)`", ""),
+    };
+    let interface = format!("{PACKAGE}{kind}@{CONTRACT}");
+    Err(LoadError::NoExport { name: component.into(), kind, macro_name, interface, hint })
+}
+
+/// Interfaces that a component may import and that are not offered to it, and what to do instead.
+const NOT_OFFERED: [(&str, &str); 4] = [
+    (
+        "wasi:sockets/",
+        "a room has no network, so std::net and what is built on it do not work; ask servers with `dormouse_room::web` \
+         (its feature `web`) and `outbound` in the configuration, and let clients connect to the room itself",
+    ),
+    ("wasi:http/", "only rooms ask servers, and requests come to them as an event"),
+    ("dormouse:room/", "a router sees the request and nothing else; let a room do what needs more"),
+    (
+        "wasi:",
+        "a room sees its storage, its sockets, its timers and what the operator allows; wit/ lists it all. Leave out the \
+         function or the crate that needs this",
+    ),
+];
+
+/// Why a component cannot be linked, by the names of its imports and by what wasmtime says about one of them. Absent where
+/// that does not tell.
+pub(super) fn not_offered(component: &str, imports: &[String], cause: &str) -> Option<LoadError> {
+    let import = imports.iter().find(|import| cause.contains(&format!("`{import}`")))?;
+    let (_, advice) = NOT_OFFERED.iter().find(|(prefix, _)| import.starts_with(prefix))?;
+    Some(LoadError::NoImport { name: component.into(), import: import.clone(), advice })
+}
+
 fn parse(text: &str) -> Option<Version> {
     let mut numbers = text.split('.').map(|number| number.parse::<u64>().ok());
     let version = Version { major: numbers.next()??, minor: numbers.next()??, patch: numbers.next()?? };

@@ -113,6 +113,33 @@ pub enum LoadError {
         /// What to do.
         advice: &'static str,
     },
+    /// It exports nothing that the host could call.
+    #[error(
+        "{name} exports no {kind}: a crate in Rust names its type in {macro_name}, once, in its lib.rs; in other languages \
+         the component exports the interface {interface}{hint}"
+    )]
+    NoExport {
+        /// Which component.
+        name: String,
+        /// `room` or `router`.
+        kind: &'static str,
+        /// The macro that exports one.
+        macro_name: &'static str,
+        /// The interface that is missing.
+        interface: String,
+        /// More, where the component is something else.
+        hint: &'static str,
+    },
+    /// It imports an interface that no room can have.
+    #[error("{name} imports {import}, which this dormouse does not offer: {advice}")]
+    NoImport {
+        /// Which component.
+        name: String,
+        /// The interface.
+        import: String,
+        /// What to do instead.
+        advice: &'static str,
+    },
     /// It imports what a room cannot have, or does not export what one must.
     #[error("{name} does not fit the contract dormouse:room@{CONTRACT}: {cause}")]
     Contract {

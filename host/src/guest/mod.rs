@@ -110,7 +110,7 @@ impl Engine {
 
     /// Compile a room's component. `name` is for messages.
     pub fn room(&self, name: &str, wasm: &[u8]) -> Result<RoomKind, LoadError> {
-        let component = self.compile(name, wasm)?;
+        let component = self.compile(name, wasm, contract::Kind::Room)?;
         let imports = self.warm.imports(&component);
         let connected = imports.iter().any(|import| is_way_out(import));
         let link = |pool: &Pool, component| {
@@ -132,7 +132,7 @@ impl Engine {
 
     /// Compile a router's component. `name` is for messages.
     pub fn router(&self, name: &str, wasm: &[u8]) -> Result<RouterKind, LoadError> {
-        let component = self.compile(name, wasm)?;
+        let component = self.compile(name, wasm, contract::Kind::Router)?;
         let pre = self.warm.link(name, &component, false)?;
         let imports = self.warm.imports(&component);
         let declared = declared::read(wasm).unwrap_or_default();
@@ -141,7 +141,7 @@ impl Engine {
     }
 
     /// A component for the warm pool, built against a contract that is spoken here.
-    fn compile(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
+    fn compile(&self, name: &str, wasm: &[u8], kind: contract::Kind) -> Result<Component, LoadError> {
         if wasm.len() > COMPONENT_BYTES {
             return Err(LoadError::TooLarge { name: name.into(), bytes: wasm.len() });
         }
@@ -149,6 +149,7 @@ impl Engine {
         let (its_type, engine) = (component.component_type(), &self.warm.engine);
         let names = its_type.imports(engine).map(|(name, _)| name);
         contract::check(name, names.chain(its_type.exports(engine).map(|(name, _)| name)))?;
+        contract::check_exports(name, kind, its_type.exports(engine).map(|(name, _)| name))?;
         Ok(component)
     }
 
@@ -199,7 +200,10 @@ impl Pool {
 
     fn link(&self, name: &str, component: &Component, connected: bool) -> Result<InstancePre<Host>, LoadError> {
         let linker = if connected { &self.connected } else { &self.linker };
-        linker.instantiate_pre(component).map_err(|error| LoadError::contract(name, error))
+        linker.instantiate_pre(component).map_err(|error| {
+            let not_offered = contract::not_offered(name, &self.imports(component), &format!("{error:#}"));
+            not_offered.unwrap_or_else(|| LoadError::contract(name, error))
+        })
     }
 
     fn imports(&self, component: &Component) -> Arc<[String]> {

@@ -440,6 +440,10 @@ impl Room {
             Event::Message(_, Message::Text(text)) if text.len() <= LOOKED_INTO_BYTES => Some(text.clone()),
             _ => None,
         };
+        let asking = match &event {
+            Event::Request(request) => request.user.as_ref().map(|user| user.id.clone()),
+            _ => None,
+        };
         let outcome = match self.run_guest(event).await? {
             Ok(turn) => self.keep(turn, cause),
             Err(failure) => {
@@ -448,11 +452,22 @@ impl Room {
             }
         };
         if let Err((failure, cause)) = outcome {
-            let lines = &self.opened().lines;
-            if lines.take() {
-                tracing::error!(event = name, "the turn failed and never happened: {failure}");
+            let opened = self.opened();
+            if opened.lines.take() {
+                let key = match &cause {
+                    Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket) => Some(*socket),
+                    Cause::Timer(_) | Cause::Request { .. } => None,
+                };
+                let timer = match &cause {
+                    Cause::Timer(timer) => Some(timer.name.as_str()),
+                    _ => None,
+                };
+                let client = key.and_then(|key| opened.lent.as_ref()?.sockets.get(key));
+                let socket = client.map(|client| client.id);
+                let user = client.map(|client| client.user.id.as_str()).or(asking.as_deref());
+                tracing::error!(event = name, socket, user, timer, "the turn failed and never happened: {failure}");
             }
-            lines.report_dropped();
+            opened.lines.report_dropped();
             self.forget(cause, said.as_deref());
         }
         if self.batch.is_empty() {
