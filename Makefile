@@ -1,8 +1,17 @@
-# Dormouse: `make run` serves, `make test` tests. Both install what they need, or say what is missing.
+# Dormouse: `make run` serves, `make test` tests, `make help` lists the rest. They install what they need, or say what is
+# missing.
 
 LISTEN ?= 127.0.0.1:8787
 DATA ?= ./dormouse-data
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
+
+# What the host and the rooms are built with, and what the client and the room in JavaScript are.
+RUST_VERSION = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+NODE_VERSION = 20.19
+
+# Succeeds where the first version in its input is this one or newer.
+at_least = awk -v needed=$(1) '{ match($$0, /[0-9.]+/); split(substr($$0, RSTART, RLENGTH), has, "."); split(needed, least, "."); \
+	exit !(has[1] + 0 > least[1] + 0 || (has[1] + 0 == least[1] + 0 && has[2] + 0 >= least[2] + 0)) }'
 
 # For `make serve-wasm`: where it listens, what it keeps its rooms in, and which wasmtime.
 SERVE_LISTEN ?= 127.0.0.1:8080
@@ -32,11 +41,15 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
 	export CARGO_HOME=/srv/cargo CARGO_TARGET_DIR=/srv/dormouse/target/reproducible; exec "$$@"' sh
 
-.PHONY: run release reproducible serve-wasm serve-component test fresh durability lint fuzz audit bench instructions soak compare curves compare-setup setup client-setup javascript conformance-setup clean
+.PHONY: run release reproducible serve-wasm serve-component test fresh durability lint fuzz audit bench instructions soak compare curves compare-setup setup node client-setup javascript conformance-setup clean help
+
+##@ Run it
 
 run: setup ## Build in release and serve the page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
 	./target/release/dormouse serve --listen $(LISTEN) --data $(DATA)
+
+##@ Release it
 
 release: setup ## Build target/reproducible/release/dormouse: the same bytes wherever the same compilers build the same commit
 	@mkdir -p $(or $(CARGO_HOME),$(HOME)/.cargo)
@@ -52,6 +65,8 @@ reproducible: ## Build the release twice, from clones in two places with caches 
 	done; \
 	cmp "$$places/one/checkout/$(RELEASED)" "$$places/another/place/checkout/$(RELEASED)"
 
+##@ Run it without the host
+
 serve-wasm: serve-component ## The shipped rooms under stock `wasmtime serve`, on http://127.0.0.1:8080 (components/serve)
 	@command -v $(WASMTIME) >/dev/null || { echo "wasmtime is missing: run \`cargo install --locked wasmtime-cli --version $(WASMTIME_VERSION)\`, or say where it is with WASMTIME=" >&2; exit 1; }
 	@mkdir -p $(SERVE_DATA)
@@ -59,6 +74,8 @@ serve-wasm: serve-component ## The shipped rooms under stock `wasmtime serve`, o
 
 serve-component: setup ## Only its component: target/dormouse-serve.wasm
 	cargo run --package dormouse-serve -- target/dormouse-serve.wasm
+
+##@ Test it
 
 test: setup client-setup javascript conformance-setup ## Every test: Rust's, then the browser client's, against the binary that those have built
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
@@ -92,6 +109,8 @@ audit: client-setup ## Licences, sources and known faults of all dependencies; s
 	cargo deny --config .cargo-deny.toml --offline check advisories
 	@cd client && npm audit --omit=dev || { npm audit --omit=dev --json 2>/dev/null | grep -q '"vulnerabilities"' || echo "The packages of client/ were NOT checked: the registry gave no answer" >&2; exit 1; }
 
+##@ Measure it
+
 bench: setup ## What the pieces cost: a turn, a wake, a route, a commit
 	cargo bench --package dormouse --bench pieces
 
@@ -108,22 +127,31 @@ compare: compare-setup ## Beside native Rust, Node and workerd; ARGS="--quick" f
 curves: compare-setup ## How Dormouse's own cost grows; takes an hour
 	cd tests/compare && npm run curves -- $(ARGS)
 
-compare-setup: setup
-	@command -v npm >/dev/null || { echo "Node and workerd come through npm: install Node.js 20 or newer, then try again" >&2; exit 1; }
+compare-setup: setup node ## Build what is compared
 	cargo build --release --package dormouse --package dormouse-compare-native
 	cd tests/compare && npm ci --no-audit --no-fund
 
-client-setup: client/node_modules/.package-lock.json
+##@ Prepare it
+
+setup: ## Check Rust, its target for rooms and the linker; add the target where it is missing
+	@command -v cargo >/dev/null || { echo "Dormouse is built with Rust: install it from rustup.rs, then try again" >&2; exit 1; }
+	@command -v rustc >/dev/null || { echo "cargo is there, but its compiler rustc is not: install Rust from rustup.rs, or put the folder of rustc on the PATH, then try again" >&2; exit 1; }
+	@cargo --version >/dev/null && rustc --version >/dev/null || { echo "Rust does not run: see above. The version that rust-toolchain.toml names is needed; \`rustup toolchain install\` in this folder installs it" >&2; exit 1; }
+	@rustc --version | $(call at_least,$(RUST_VERSION)) || \
+		{ echo "Rust $(RUST_VERSION) or newer is needed, and $$(command -v rustc) is $$(rustc --version): install it from rustup.rs, then try again" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "A linker is missing: install gcc or clang, then try again" >&2; exit 1; }
+	@folder=$$(rustc --print target-libdir --target wasm32-wasip2 2>/dev/null) && test -n "$$folder" && test -d "$$folder" || rustup target add wasm32-wasip2 || { echo "The target wasm32-wasip2 is missing, and rustup could not add it: install Rust from rustup.rs, or your system's package of that target" >&2; exit 1; }
+
+node: ## Check Node.js: 20.19 or newer
+	@command -v node >/dev/null && command -v npm >/dev/null || { echo "The client is built and tested with Node.js and its npm: install Node.js $(NODE_VERSION) or newer, then try again" >&2; exit 1; }
+	@node --version | $(call at_least,$(NODE_VERSION)) || \
+		{ echo "Node.js $(NODE_VERSION) or newer is needed, and $$(command -v node) is $$(node --version): install a newer one, then try again" >&2; exit 1; }
+
+client-setup: node client/node_modules/.package-lock.json ## Install the packages that the client is built and tested with
 
 client/node_modules/.package-lock.json: client/package.json client/example/package.json client/package-lock.json
-	@command -v npm >/dev/null || { echo "The client is checked and tested with Node: install Node.js 20.19 or newer, then try again" >&2; exit 1; }
 	cd client && npm ci --no-audit --no-fund
 	@touch $@
-
-setup:
-	@command -v cargo >/dev/null || { echo "Dormouse is built with Rust: install it from rustup.rs, then try again" >&2; exit 1; }
-	@command -v cc >/dev/null || { echo "A linker is missing: install gcc or clang, then try again" >&2; exit 1; }
-	@rustc --print target-libdir --target wasm32-wasip2 2>/dev/null | xargs -I{} test -d {} || rustup target add wasm32-wasip2 || { echo "The target wasm32-wasip2 is missing and rustup could not add it" >&2; exit 1; }
 
 # A suite that is there already is used again, without a network.
 conformance-setup: ## Install the suite that WebSockets are checked by: target/conformance
@@ -138,11 +166,13 @@ target/conformance:
 	$@/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --requirement tests/conformance/requirements.txt
 	@cp tests/conformance/requirements.txt $@/
 
-javascript: components/examples/javascript/dist/auction.wasm ## Build the example room in JavaScript
+javascript: node components/examples/javascript/dist/auction.wasm ## Build the example room in JavaScript
 
 components/examples/javascript/dist/auction.wasm: $(wildcard components/examples/javascript/*.js components/examples/javascript/package*.json wit/*.wit)
-	@command -v npm >/dev/null || { echo "The room in JavaScript is built with Node: install Node.js 20.19 or newer, then try again" >&2; exit 1; }
 	cd components/examples/javascript && npm ci --no-audit --no-fund && npm run build
 
-clean:
+clean: ## Remove everything that was built
 	cargo clean
+
+help: ## List all of these
+	@awk -F ':.*## ' '/^##@ /{ printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## /{ printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -1,0 +1,122 @@
+//! The Makefile: what it needs is checked before anything is built, and everything that it does is listed.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// A machine: its commands are in one folder.
+struct Machine(TempDir);
+
+impl Machine {
+    /// One that has everything.
+    fn new() -> Self {
+        let machine = Machine(TempDir::new().unwrap());
+        for tool in ["sh", "sed", "awk", "test"] {
+            symlink(which(tool), machine.0.path().join(tool)).unwrap();
+        }
+        machine
+            .has("cargo", "echo cargo 1.95.0")
+            .has("rustc", "case $1 in --print) echo / ;; *) echo rustc 1.95.0 ;; esac")
+            .has("cc", "true")
+            .has("npm", "true")
+            .has("node", "echo v20.19.0")
+    }
+
+    fn has(self, name: &str, script: &str) -> Self {
+        let file = self.0.path().join(name);
+        let _ = fs::remove_file(&file);
+        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    fn lacks(self, name: &str) -> Self {
+        fs::remove_file(self.0.path().join(name)).unwrap();
+        self
+    }
+
+    fn make(&self, target: &str) -> Output {
+        let mut make = Command::new(which("make"));
+        make.current_dir(SOURCE).arg(target).env_clear().env("PATH", self.0.path());
+        make.output().expect("make runs")
+    }
+
+    /// `make` says what is missing, and fails.
+    fn is_told(&self, target: &str, advice: &str) {
+        let output = self.make(target);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "make {target} should fail: {said}");
+        assert!(said.contains(advice), "{said}");
+    }
+}
+
+fn which(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("{program} is not on the PATH"))
+}
+
+#[test]
+fn a_machine_with_everything_is_ready() {
+    for target in ["setup", "node"] {
+        let output = Machine::new().make(target);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn setup_fails_where_rust_or_a_part_of_it_is_missing() {
+    Machine::new().lacks("cargo").is_told("setup", "install it from rustup.rs");
+    Machine::new().lacks("rustc").is_told("setup", "its compiler rustc is not");
+    Machine::new().lacks("cc").is_told("setup", "install gcc or clang");
+    let no_toolchain = "echo \"error: toolchain '1.95.0' is not installed\" >&2; exit 1";
+    Machine::new().has("rustc", no_toolchain).is_told("setup", "rustup toolchain install");
+    Machine::new().has("cargo", no_toolchain).is_told("setup", "rustup toolchain install");
+    let old = Machine::new().has("rustc", "echo rustc 1.75.0");
+    old.is_told("setup", "or newer is needed");
+}
+
+#[test]
+fn setup_fails_where_the_target_of_rooms_cannot_be_added() {
+    for folder in ["/nowhere", ""] {
+        let rustc = format!("case $1 in --print) echo {folder} ;; *) echo rustc 1.95.0 ;; esac");
+        let without = Machine::new().has("rustc", &rustc);
+        without.is_told("setup", "The target wasm32-wasip2 is missing");
+        let with_rustup = without.has("rustup", "test \"$*\" = 'target add wasm32-wasip2'");
+        let output = with_rustup.make("setup");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn an_old_node_is_told_which_one_is_needed() {
+    Machine::new().lacks("node").is_told("node", "install Node.js 20.19 or newer");
+    Machine::new().lacks("npm").is_told("node", "install Node.js 20.19 or newer");
+    for version in ["20.18.9", "18.20.1", "9.99.9"] {
+        let machine = Machine::new().has("node", &format!("echo v{version}"));
+        machine.is_told("node", &format!("is v{version}"));
+    }
+    for version in ["20.19.0", "20.20.0", "22.0.0", "100.1.0"] {
+        let output = Machine::new().has("node", &format!("echo v{version}")).make("node");
+        assert!(output.status.success(), "{version}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn help_lists_every_target_with_what_it_is_for() {
+    let output = Machine::new().make("help");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let makefile = fs::read_to_string(Path::new(SOURCE).join("Makefile")).unwrap();
+    let named = makefile.lines().filter_map(|line| line.strip_prefix(".PHONY: "));
+    let targets = named.flat_map(str::split_whitespace).filter(|target| !target.contains('/')).collect::<Vec<_>>();
+    assert!(targets.len() > 20, "{targets:?}");
+    for target in targets {
+        let listed = said.lines().find(|line| line.split_whitespace().next() == Some(target));
+        assert!(listed.is_some_and(|line| line.split_whitespace().count() > 2), "{target} is not in\n{said}");
+    }
+}
