@@ -1,15 +1,16 @@
 //! Every limit and timeout, and what an operator can set: unit in the name, reason in the doc, checked once at start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::model::{Address, Declared};
 use crate::outbound::Allowed;
+use crate::web_origin;
 
 /// The longest key of a room's storage, in bytes: what Durable Objects allow.
 pub const KEY_BYTES: usize = 2_048;
@@ -41,6 +42,44 @@ pub const TIMER_PAYLOAD_BYTES: usize = 16_384;
 pub const RESPONSE_BYTES: usize = 16 << 20;
 /// Headers of a room's HTTP answer.
 pub const RESPONSE_HEADERS: usize = 64;
+/// Headers of a component's HTTP answer that reach its client. The operator may add others with `response_headers`.
+///
+/// They say what the body is, how long it may be kept, and where to go on. Headers that speak about the whole origin, such
+/// as `clear-site-data`, or to a proxy, such as `x-accel-redirect`, are not among them.
+pub const FROM_ROOMS: [&str; 14] = [
+    "accept-ranges",
+    "allow",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-range",
+    "content-type",
+    "etag",
+    "expires",
+    "last-modified",
+    "location",
+    "retry-after",
+    "vary",
+];
+/// Headers of an answer that the operator cannot add to these: they frame the answer, or the host sets them to keep what a
+/// room says from acting for the whole origin.
+pub const NEVER_FROM_ROOMS: [&str; 14] = [
+    "connection",
+    "content-length",
+    "content-security-policy",
+    "date",
+    "dormouse-caller",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-content-type-options",
+];
 /// The longest message a room can be allowed to send or get, in bytes.
 pub const MESSAGE_BYTES: usize = 1 << 20;
 /// The largest body of a request that a room makes to another room or to a server, in bytes.
@@ -83,6 +122,18 @@ pub const COMPILED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub const REVOCATIONS: usize = 100_000;
 /// The longest name of a user or a token that is revoked, in bytes: no token has a longer one.
 pub const REVOCATION_BYTES: usize = 256;
+/// Connections to the admin listener of those who have not shown its token, and as many of those who have. An operator and
+/// a few programs need few.
+pub const ADMIN_CONNECTIONS: usize = 32;
+/// Answers a second, without the admin listener's token, that one address gets for long, and ten times as many at once: a
+/// load balancer that asks for `/healthz` needs fewer.
+pub const ADMIN_REFUSALS_PER_SECOND: u32 = 10;
+/// The body of a request that the admin listener refuses is read for so long, so that its client sees the answer.
+pub const ADMIN_DISCARD_WITHIN: Duration = Duration::from_secs(1);
+/// Addresses whose pace at the admin listener is remembered.
+pub const ADMIN_ADDRESSES: usize = 1_024;
+/// Those who are turned away by the admin listener are reported in the log this often.
+pub const ADMIN_LOG_EVERY: Duration = Duration::from_secs(60);
 /// Waits before a failed timer is tried again, in seconds; after the last it is given up.
 pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
 
@@ -90,9 +141,10 @@ pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where it listens.
+    /// Where it listens. A file may give a name, such as `localhost:8787`.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// The directory of its data.
+    /// The directory of its data. Where it is relative, it is beside the configuration file.
     pub data: PathBuf,
     /// Every route begins with it: `/`, or a path without a slash at its end.
     pub base_path: String,
@@ -109,6 +161,8 @@ pub struct Config {
     pub identity: Identity,
     /// What binds names to kinds of rooms.
     pub namespaces: BTreeMap<String, Namespace>,
+    /// Headers that the answers of rooms and of the router may have beside [those that are known](FROM_ROOMS).
+    pub response_headers: Vec<String>,
     /// The component that maps requests to rooms: a file, or `builtin:router`.
     pub router: String,
     /// Whether `/` serves the demo page.
@@ -163,8 +217,8 @@ pub struct Identity {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// Where it listens.
-    #[serde(default = "admin_address")]
+    /// Where it listens. A file may give a name, such as `localhost:8788`.
+    #[serde(default = "admin_address", deserialize_with = "address")]
     pub listen: SocketAddr,
     /// A file with the token, of at least 32 characters, that all but `/healthz` then asks for. Off a loopback address it
     /// must be there.
@@ -195,8 +249,22 @@ pub struct Key {
     pub id: Option<String>,
     /// A file: the secret's bytes for HS256 (at least 32), a public key in PEM for the others.
     pub file: PathBuf,
+    /// How the secret for HS256 is written in its file.
+    #[serde(default)]
+    pub encoding: Encoding,
     /// A file with the private key in PEM, for `dormouse token`; not used by the server.
     pub private_file: Option<PathBuf>,
+}
+
+/// How a secret is written in its file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// As its bytes; one line end behind them does not count.
+    #[default]
+    Raw,
+    /// In base64, with or without padding, in the standard alphabet or in the one for URLs.
+    Base64,
 }
 
 /// Binds names to a kind of room.
@@ -224,6 +292,9 @@ pub struct Namespace {
     /// The same, at private and loopback addresses too.
     #[serde(default)]
     pub outbound_private: Vec<String>,
+    /// Headers that its rooms' answers may have beside those that all may.
+    #[serde(default)]
+    pub response_headers: Vec<String>,
 }
 
 impl Namespace {
@@ -237,6 +308,7 @@ impl Namespace {
             calls: BTreeSet::new(),
             outbound: Vec::new(),
             outbound_private: Vec::new(),
+            response_headers: Vec::new(),
         }
     }
 }
@@ -392,6 +464,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Tickets that are valid at the same time.
     pub tickets: usize,
+    /// Of these, how many one user may have that are not used yet. 0 for no limit; there is none with `auth = "dev"`.
+    pub tickets_per_user: usize,
     /// Shutting down may take this long.
     #[serde(with = "duration")]
     pub drain_within: Duration,
@@ -424,6 +498,7 @@ impl Default for Config {
                 ("ROOMS".into(), builtin("builtin:chat-room")),
                 ("PRESENCE".into(), builtin("builtin:presence-tracker")),
             ]),
+            response_headers: Vec::new(),
             router: "builtin:router".into(),
             page: true,
             admin: None,
@@ -511,6 +586,8 @@ impl Default for Limits {
             answer_within: Duration::from_secs(30),
             body_bytes: 1 << 20,
             tickets: 100_000,
+            // A ticket is used at once and expires after 30 s: so many tabs may connect at the same moment.
+            tickets_per_user: 32,
             drain_within: Duration::from_secs(8),
             min_free_bytes: 64 << 20,
             commit_queue_bytes: 64 << 20,
@@ -556,15 +633,16 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Read a configuration file. Files it names are looked for beside it.
+    /// Read a configuration file. Files it names, and the directory of the data, are looked for beside it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = with_numbers_for_names(text);
         let mut config = Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.into(), message })?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
         Ok(config)
     }
 
-    /// Read a configuration from text. The error says what is wrong, and names the nearest known key.
+    /// Read a configuration from text. Addresses are numbers, or `localhost`: no name is looked up. The error says what is wrong, and names the nearest known key.
     pub fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
             let message = error.to_string();
@@ -576,6 +654,7 @@ impl Config {
     }
 
     fn resolve(&mut self, directory: &Path) {
+        self.data = directory.join(&self.data);
         let components = self.namespaces.values_mut().map(|namespace| &mut namespace.component);
         for component in components.chain([&mut self.router]) {
             if !component.starts_with("builtin:") {
@@ -618,11 +697,13 @@ impl Config {
             }
             Allowed::new(&namespace.outbound, &namespace.outbound_private)
                 .map_err(|error| ConfigError::invalid(format!("namespaces.{name}.outbound"), error.to_string()))?;
+            check_response_headers(&format!("namespaces.{name}.response_headers"), &namespace.response_headers)?;
             at_most(&format!("namespaces.{name}.message_in_bytes"), namespace.message_in_bytes, MESSAGE_BYTES)?;
             at_most(&format!("namespaces.{name}.message_out_bytes"), namespace.message_out_bytes, MESSAGE_BYTES)?;
             not_zero(&format!("namespaces.{name}.message_in_bytes"), namespace.message_in_bytes)?;
             not_zero(&format!("namespaces.{name}.message_out_bytes"), namespace.message_out_bytes)?;
         }
+        check_response_headers("response_headers", &self.response_headers)?;
         self.limits.check()?;
         if let Some(admin) = &self.admin {
             admin.check()?;
@@ -666,27 +747,36 @@ impl Identity {
                 "auth = \"jwt\" needs at least one key or a file of keys, `jwks`, such as\n\n[[identity.keys]]\n\
                  algorithm = \"HS256\"\nfile = \"jwt.secret\"",
             )),
-            _ => self.check_origins().and_then(|()| self.check_hosts()),
+            _ => self.check_keys().and_then(|()| self.check_origins()).and_then(|()| self.check_hosts()),
+        }
+    }
+
+    fn check_keys(&self) -> Result<(), ConfigError> {
+        match self.keys.iter().find(|key| key.encoding == Encoding::Base64 && key.algorithm != "HS256") {
+            Some(key) => Err(ConfigError::invalid(
+                "identity.keys",
+                format!("a key for {} is in PEM; `encoding` is for the secrets of HS256", key.algorithm),
+            )),
+            None => Ok(()),
         }
     }
 
     fn check_origins(&self) -> Result<(), ConfigError> {
         for origin in &self.allowed_origins {
-            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-            if !host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' '])) {
-                return Err(ConfigError::invalid(
-                    "identity.allowed_origins",
-                    format!("`{origin}` is no origin; write scheme and host, such as `https://example.org`"),
-                ));
-            }
+            web_origin::normal(origin).map_err(|problem| {
+                let problem = format!(
+                    "no browser sends `{origin}`: {problem}; write scheme and host, and the port where it is not the \
+                     usual one, such as `https://example.org`"
+                );
+                ConfigError::invalid("identity.allowed_origins", problem)
+            })?;
         }
         Ok(())
     }
 
     fn check_hosts(&self) -> Result<(), ConfigError> {
         for host in &self.hosts {
-            let is_address = host.starts_with('[') && host.ends_with(']');
-            if host.is_empty() || host.contains(['/', '*', ' ', '@']) || (host.contains(':') && !is_address) {
+            if web_origin::normal_host(host).is_none() {
                 let problem =
                     format!("`{host}` is no name of a host; write it without scheme and port, such as `rooms.example`");
                 return Err(ConfigError::invalid("identity.hosts", problem));
@@ -757,8 +847,88 @@ fn not_zero(key: &str, value: usize) -> Result<(), ConfigError> {
     if value == 0 { Err(ConfigError::invalid(key, problem)) } else { Ok(()) }
 }
 
+/// The operator may let rooms send more headers, but none that frame the answer or keep a room within its bounds.
+fn check_response_headers(key: &str, names: &[String]) -> Result<(), ConfigError> {
+    for name in names {
+        let lower = name.to_ascii_lowercase();
+        let is_name = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+        if !is_name {
+            return Err(ConfigError::invalid(
+                key,
+                format!("`{name}` is no name of a header; write one such as `link`"),
+            ));
+        }
+        if NEVER_FROM_ROOMS.contains(&lower.as_str()) || lower.starts_with("access-control-") {
+            let problem = format!("`{name}` is the host's to set, and no room may send it; remove it from the list");
+            return Err(ConfigError::invalid(key, problem));
+        }
+    }
+    at_most(key, names.len(), RESPONSE_HEADERS)
+}
+
 fn at_most(key: &str, value: usize, most: usize) -> Result<(), ConfigError> {
     if value > most { Err(ConfigError::invalid(key, format!("{value} is more than {most}"))) } else { Ok(()) }
+}
+
+/// An address to listen on, such as `127.0.0.1:8787`, or a name and a port, which is looked up. An address of IPv4 is
+/// preferred, since the default is one.
+pub fn resolve_address(text: &str) -> Result<SocketAddr, String> {
+    read_address(text)?.map_or_else(
+        || {
+            let found = text.to_socket_addrs().map_err(|error| format!("`{text}` cannot be looked up: {error}"))?;
+            let found = found.collect::<Vec<_>>();
+            let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+            first.copied().ok_or_else(|| format!("`{text}` has no address"))
+        },
+        Ok,
+    )
+}
+
+/// An address as far as it needs no look-up; absent for a name other than `localhost`.
+fn read_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(Some(address));
+    }
+    let no_address = |problem: &str| {
+        format!("`{text}` is no address to listen on: {problem}; write one such as 127.0.0.1:8787 or localhost:8787")
+    };
+    let (name, port) = text.rsplit_once(':').ok_or_else(|| no_address("it has no port"))?;
+    let port = port.parse::<u16>().map_err(|_| no_address("its port is no number up to 65535"))?;
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    // A name whose last part is a number would be a mistyped address.
+    let last_is_number = name.trim_end_matches('.').rsplit('.').next().is_some_and(|part| part.parse::<u64>().is_ok());
+    if name.is_empty() || !is_name || last_is_number {
+        return Err(no_address("its host is none"));
+    }
+    let is_this_machine = name.eq_ignore_ascii_case("localhost");
+    Ok(is_this_machine.then(|| SocketAddr::from(([127, 0, 0, 1], port))))
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let address = read_address(&text).map_err(serde::de::Error::custom)?;
+    address.ok_or_else(|| serde::de::Error::custom(format!("`{text}` cannot be looked up, or has no address")))
+}
+
+/// The text of a file, with the addresses of those names that it wants to listen on. What cannot be looked up stays, for
+/// [`Config::parse`] to complain of.
+fn with_numbers_for_names(text: String) -> String {
+    let Ok(mut file) = text.parse::<toml::Table>() else { return text };
+    let mut names = 0;
+    let mut look_up = |value: Option<&mut toml::Value>| {
+        if let Some(toml::Value::String(name)) = value
+            && matches!(read_address(name), Ok(None))
+            && let Ok(address) = resolve_address(name)
+        {
+            *name = address.to_string();
+            names += 1;
+        }
+    };
+    look_up(file.get_mut("listen"));
+    look_up(file.get_mut("admin").and_then(|admin| admin.get_mut("listen")));
+    // The text as it is written has lines to complain of.
+    if names > 0 { file.to_string() } else { text }
 }
 
 /// The known key that comes nearest to the unknown one that serde complains about.
@@ -797,6 +967,33 @@ mod tests {
     }
 
     #[test]
+    fn an_address_to_listen_on_may_be_a_name() {
+        let listens = |text: &str| Config::parse(text).map(|config| config.listen.to_string());
+        assert_eq!(listens("listen = \"localhost:80\""), Ok("127.0.0.1:80".into()));
+        assert_eq!(listens("listen = \"[::1]:80\""), Ok("[::1]:80".into()));
+        assert_eq!(resolve_address("LOCALHOST:0").map(|address| address.to_string()), Ok("127.0.0.1:0".into()));
+        let admin = Config::parse("[admin]\nlisten = \"localhost:81\"").unwrap().admin.unwrap();
+        assert_eq!(admin.listen.to_string(), "127.0.0.1:81");
+        for (bad, says) in [
+            ("", "no port"),
+            ("localhost", "no port"),
+            ("localhost:", "no number"),
+            ("localhost:65536", "no number"),
+            ("localhost:http", "no number"),
+            (":80", "its host is none"),
+            ("local host:80", "its host is none"),
+            ("http://localhost:80", "its host is none"),
+            ("127.0.0.256:80", "its host is none"),
+            ("::1:80", "its host is none"),
+        ] {
+            for problem in [resolve_address(bad).unwrap_err(), listens(&format!("listen = \"{bad}\"")).unwrap_err()] {
+                assert!(problem.contains(says), "{bad}: {problem}");
+            }
+        }
+        assert!(listens("listen = \"name.invalid:80\"").unwrap_err().contains("cannot be looked up"));
+    }
+
+    #[test]
     fn dev_auth_refuses_any_address_but_loopback() {
         let dev = |listen: &str| Config { listen: listen.parse().unwrap(), ..Config::default() }.check();
         assert!(dev("127.0.0.1:0").is_ok());
@@ -826,7 +1023,20 @@ mod tests {
         let namespace = "[namespaces.A]\ncomponent = \"x.wasm\"\nmessage_out_bytes = 0";
         assert!(refused(namespace).starts_with("namespaces.A.message_out_bytes: must not be 0"));
         assert!(refused("[identity]\nauth = \"jwt\"").starts_with("identity.keys:"));
-        assert!(refused("[identity]\nallowed_origins = [\"*\"]").starts_with("identity.allowed_origins:"));
+        for bad in ["*", "null", "https://app.example/", "app.example", "https://*.example", "https://a.example:99999"]
+        {
+            let problem = refused(&format!("[identity]\nallowed_origins = [\"https://good.example\", \"{bad}\"]"));
+            assert!(problem.starts_with("identity.allowed_origins: no browser sends `"), "{problem}");
+            assert!(problem.contains(&format!("`{bad}`")), "{problem}");
+        }
+        let headers = |list: &str| refused(&format!("response_headers = [{list}]"));
+        assert!(headers("\"x-ok\", \"Set-Cookie\"").contains("`Set-Cookie` is the host's to set"));
+        assert!(headers("\"access-control-allow-origin\"").contains("the host's to set"));
+        assert!(headers("\"a b\"").contains("no name of a header"));
+        let of_namespace = "[namespaces.A]\ncomponent = \"x\"\nresponse_headers = [\"connection\"]";
+        assert!(refused(of_namespace).starts_with("namespaces.A.response_headers:"));
+        let pem = "[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"RS256\", file = \"x\", encoding = \"base64\" }]";
+        assert!(refused(pem).starts_with("identity.keys: a key for RS256 is in PEM"));
         assert!(refused("[identity]\nhosts = [\"https://rooms.example\"]").starts_with("identity.hosts:"));
         assert!(refused("[identity]\nhosts = [\"rooms.example:443\"]").starts_with("identity.hosts:"));
         assert!(refused("[admin]\nlisten = \"0.0.0.0:8788\"").starts_with("admin.token_file:"));

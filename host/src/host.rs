@@ -22,7 +22,7 @@ use crate::pressure::Pressure;
 use crate::revocations::{BadRevocations, Entry, Revocations, RevokeError, Revoked};
 use crate::room::{Namespace, Rooms};
 use crate::routes;
-use crate::store::{OpenError, Store, StoreOptions};
+use crate::store::{OpenError, Store, StoreOptions, make_private};
 
 /// What marks a component that is in the binary.
 const BUILTIN: &str = "builtin:";
@@ -94,7 +94,7 @@ pub enum StartError {
     #[error(transparent)]
     Revocations(#[from] BadRevocations),
     /// A component cannot be read.
-    #[error("the component {path} cannot be read: {source}")]
+    #[error("the component {path} cannot be read")]
     Component {
         /// Which file.
         path: PathBuf,
@@ -120,7 +120,7 @@ pub enum StartError {
     #[error("no threads for long turns: {0}; raise the limit of processes")]
     Threads(std::io::Error),
     /// The address is taken, or not ours.
-    #[error("cannot listen on {address}: {source}; pass --listen to choose another address")]
+    #[error("cannot listen on {address}; pass --listen to choose another address")]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -128,7 +128,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The same, of the admin listener.
-    #[error("cannot listen on {address}: {source}; set `admin.listen` to another address")]
+    #[error("cannot listen on {address}; set `admin.listen` to another address")]
     ListenAdmin {
         /// Where.
         address: SocketAddr,
@@ -405,7 +405,7 @@ pub fn components(
 fn compiled_code(config: &Config) -> Option<Arc<dyn CodeCache>> {
     let directory = config.data.join("compiled");
     // Where the data cannot be, the store says so.
-    let opened = std::fs::create_dir_all(&config.data).and_then(|()| CompiledCode::open(&directory));
+    let opened = make_private(&config.data).and_then(|()| CompiledCode::open(&directory));
     match opened {
         Ok(code) => Some(Arc::new(code)),
         Err(error) => {

@@ -49,6 +49,7 @@ pub mod revocations;
 pub mod room;
 pub mod routes;
 pub mod store;
+mod web_origin;
 
 mod host;
 

@@ -14,12 +14,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use dormouse::Host;
-use dormouse::config::{Auth, Config, Tls};
+use dormouse::config::{Auth, Config, Tls, resolve_address};
 use dormouse::log;
 use dormouse::model::User;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 /// Rooms come and go by the thousand: what they gave back must go back to the system, and allocating must be cheap.
 #[global_allocator]
@@ -63,10 +65,10 @@ struct Common {
 struct Serve {
     #[command(flatten)]
     common: Common,
-    /// Where to listen; port 0 chooses a free one [default: 127.0.0.1:8787]
-    #[arg(long, value_name = "ADDR", env = "DORMOUSE_LISTEN")]
+    /// Where to listen, such as 127.0.0.1:8787 or localhost:8787; port 0 chooses a free one [default: 127.0.0.1:8787]
+    #[arg(long, value_name = "ADDR", env = "DORMOUSE_LISTEN", value_parser = resolve_address)]
     listen: Option<SocketAddr>,
-    /// The directory of the data [default: ./dormouse-data]
+    /// The directory of the data [default: dormouse-data, beside the configuration file]
     #[arg(long, value_name = "DIR", env = "DORMOUSE_DATA")]
     data: Option<PathBuf>,
     /// A certificate in PEM, with those that lead to an authority behind it: speak TLS. Read anew at SIGHUP
@@ -78,8 +80,8 @@ struct Serve {
     /// Hibernate a room after this time without events, such as 10s [default: 10s]
     #[arg(long, value_name = "TIME", env = "DORMOUSE_HIBERNATE_AFTER", value_parser = humantime::parse_duration)]
     hibernate_after: Option<Duration>,
-    /// What to log: error, warn, info, debug, or a filter such as info,dormouse::store=debug
-    #[arg(long, value_name = "FILTER", env = "DORMOUSE_LOG", default_value = "info")]
+    /// What to log: off, error, warn, info, debug, trace, or a filter such as info,dormouse::store=debug
+    #[arg(long, value_name = "FILTER", env = "DORMOUSE_LOG", default_value = "info", value_parser = log_filter)]
     log: String,
     /// How to log
     #[arg(long, value_enum, env = "DORMOUSE_LOG_FORMAT", default_value_t = LogFormat::Text)]
@@ -109,8 +111,14 @@ struct Token {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Serve(args) => serve(args),
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
+        Command::Serve(args) => {
+            let code = serve(args);
+            log::flush(LAST_LINES_WITHIN);
+            return code;
+        }
         Command::Token(args) => token(args),
         Command::Check(args) => check(&args),
         Command::New(args) => new::run(&args),
@@ -131,6 +139,15 @@ fn main() -> ExitCode {
     code
 }
 
+/// A variable that is set to nothing is as good as none: that is how scripts and container files leave one out.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg }
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
 /// Flags and environment beat the file, the file beats the defaults.
 fn load(common: &Common) -> anyhow::Result<Config> {
     let beside = PathBuf::from("dormouse.toml");
@@ -145,26 +162,47 @@ fn load(common: &Common) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-fn serve(args: Serve) -> anyhow::Result<()> {
+fn serve(args: Serve) -> ExitCode {
+    let format = args.log_format;
+    if let Err(error) = start_log(&args.log, format) {
+        log::line(&format!("dormouse: {error:#}"));
+        return ExitCode::FAILURE;
+    }
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            match format {
+                LogFormat::Text => log::line(&format!("dormouse: {error:#}")),
+                LogFormat::Json => tracing::error!(target: ANNOUNCED, error = format!("{error:#}"), "the server ends"),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Serve) -> anyhow::Result<()> {
     let mut config = load(&args.common)?;
     config.listen = args.listen.unwrap_or(config.listen);
     config.data = args.data.unwrap_or(config.data);
+    // Wherever it was given, one can see where it is.
+    config.data = std::path::absolute(&config.data).context("the directory of the data has no path")?;
     config.hibernate_after = args.hibernate_after.unwrap_or(config.hibernate_after);
     if let (Some(cert), Some(key)) = (args.tls_cert, args.tls_key) {
         config.tls = Some(Tls { cert, key });
     }
-    start_log(&args.log, args.log_format)?;
     raise_file_limit();
+    // What the server writes is its user's alone, also what a library writes for it.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         // Sockets are looked at often even while turns keep every thread busy: a turn may take 10 ms of its thread.
         .event_interval(16)
         .build()
         .context("the runtime cannot start")?;
-    runtime.block_on(run(config))
+    runtime.block_on(run_host(config, args.log_format))
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run_host(config: Config, format: LogFormat) -> anyhow::Result<()> {
     // Before anything is begun, so that no signal finds us unprepared.
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
@@ -174,10 +212,17 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let host = Host::builder(config).start().await?;
     let auth = if auth == Auth::Dev { "dev: everybody is believed" } else { "jwt" };
     let address = host.address().expect("a host that was started listens");
-    if let Some(address) = host.admin_address() {
-        log::line(&format!("dormouse: admin on http://{address}"));
+    let url = format!("{scheme}://{address}");
+    let admin = host.admin_address().map(|address| format!("http://{address}"));
+    match format {
+        LogFormat::Text => {
+            if let Some(admin) = admin {
+                log::line(&format!("dormouse: admin on {admin}"));
+            }
+            log::line(&format!("dormouse: ready on {url} (data in {data}, auth {auth})"));
+        }
+        LogFormat::Json => tracing::info!(target: ANNOUNCED, url, admin, data, auth, "ready"),
     }
-    log::line(&format!("dormouse: ready on {scheme}://{address} (data in {data}, auth {auth})"));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -192,11 +237,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
 fn reload(host: &Host) {
     let failed = host.reload();
-    for error in &failed {
-        tracing::error!("not reloaded, and still what it was: {error}");
-    }
     if failed.is_empty() {
         tracing::info!("reloaded");
+    }
+    for error in failed {
+        let error = anyhow::Error::new(error);
+        tracing::error!("not reloaded, and still what it was: {error:#}");
     }
 }
 
@@ -237,17 +283,45 @@ fn print_imports(imports: &[String]) -> anyhow::Result<()> {
     imports.iter().try_for_each(|import| print::line(format_args!("  imports {import}")))
 }
 
+/// Under which name the log has what is said whatever the filter is: in JSON, everything on stderr is a line of the log.
+const ANNOUNCED: &str = "server";
+
 fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(filter).context("--log is no filter such as info or info,dormouse::store=debug")?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log::Writer);
+    let filter = EnvFilter::try_new(filter).context("the filter of the log does not work")?;
+    let lines = tracing_subscriber::fmt().with_writer(log::Writer);
     match format {
-        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            lines.with_env_filter(filter).with_ansi(ansi).init();
+        }
+        LogFormat::Json => {
+            let announced = format!("{ANNOUNCED}=info").parse().expect("it is a directive");
+            lines.with_env_filter(filter.add_directive(announced)).json().init();
+        }
     }
     // What Rust would write itself waits for a stderr that nobody reads.
     std::panic::set_hook(Box::new(|panic| tracing::error!("a panic, which is a fault of the server: {panic}")));
     Ok(())
+}
+
+/// A filter for the log, checked. A word alone is a level: to take it for the name of a part of the program, of which there
+/// is none, would log nothing.
+fn log_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let names = "the levels are off, error, warn, info, debug and trace";
+    // What has spans and fields in it has a grammar of its own.
+    if !text.contains(['[', '{', '"']) {
+        for part in text.split(',').map(str::trim) {
+            let level = part.split_once('=').map_or(part, |(_, level)| level);
+            if !is_level(level) {
+                let next = "write one of them, or PART=LEVEL such as dormouse::store=debug";
+                return Err(format!("`{level}` is no level: {names}; {next}"));
+            }
+        }
+    }
+    EnvFilter::try_new(text).map_err(|error| format!("{error}; {names}"))?;
+    Ok(text.to_owned())
 }
 
 /// Each socket is a file: take as many as we are allowed to.
@@ -257,5 +331,25 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, files = limit.current, "the limit of open files stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_of_the_log_is_made_of_levels() {
+        for good in
+            ["info", "OFF", "Warn", "info,dormouse::store=debug", " info , room=off ", "dormouse=trace", "[room]=debug"]
+        {
+            assert!(log_filter(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["warning", "verbose", "infos", "", "info,", ",", "dormouse", "info,dormouse::store=loud", "=", "a=", "3x"]
+        {
+            let problem = log_filter(bad).unwrap_err();
+            assert!(problem.contains("off, error, warn, info, debug and trace"), "{bad}: {problem}");
+        }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) enum Refused {
     Memory,
     /// A ticket: `limits.tickets`.
     Tickets,
+    /// A ticket: `limits.tickets_per_user`.
+    TicketsPerUser,
     /// A socket or a request to a room that is not in memory: `limits.rooms`.
     Rooms,
     /// A socket: `limits.sockets_per_room`.
@@ -84,6 +86,7 @@ impl Refused {
             Refused::AnswerBytesPerConnection => "answer_bytes_per_connection",
             Refused::Memory => "memory_total_bytes",
             Refused::Tickets => "tickets",
+            Refused::TicketsPerUser => "tickets_per_user",
             Refused::Rooms => "rooms",
             Refused::SocketsPerRoom => "sockets_per_room",
             Refused::EventsPerRoom => "events_per_room",

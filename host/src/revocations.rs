@@ -25,10 +25,15 @@ const UNFINISHED: &str = "revocations.json.unfinished";
 const VERSION: u32 = 1;
 
 /// Whose tokens are refused.
+///
+/// An issuer's clock may be ahead of ours, by the leeway at most, or its tokens are refused anyway. So a token that was
+/// issued before a user was revoked can say that it was issued up to the leeway after that. No clock tells it from one that
+/// was really issued then: both are refused, and a user who is let in again needs a token that says that it was issued
+/// later. Where the clocks are known to agree, a short leeway makes that time short.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Revoked {
-    /// All tokens of a user that were issued up to now, and those that do not say when they were.
+    /// All tokens of a user that may have been issued up to now, and those that do not say when they were.
     User(RevokedUser),
     /// One token.
     Token(RevokedToken),
@@ -73,7 +78,7 @@ pub enum Entry {
     User {
         /// Whose.
         user: String,
-        /// Those issued up to this Unix second.
+        /// Those that say that they were issued in this Unix second or earlier: when the user was revoked, and the leeway.
         before: u64,
     },
     /// One token.
@@ -193,8 +198,9 @@ impl Revocations {
             }
             match revoked {
                 Revoked::User(RevokedUser { user }) => {
+                    let latest = now.saturating_add(self.leeway_ms()) / 1_000;
                     let before = list.users.entry(user).or_default();
-                    *before = (*before).max(now / 1_000);
+                    *before = (*before).max(latest);
                 }
                 Revoked::Token(RevokedToken { jti, exp }) => {
                     // What is refused for ever, or for longer, stays so.
@@ -239,11 +245,15 @@ impl Revocations {
 
     /// What can no longer be used need not be refused.
     fn forget_expired(&self, now: UnixMillis) {
-        let leeway = u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX);
+        let leeway = self.leeway_ms();
         let is_over = |exp: u64| exp.saturating_mul(1_000).saturating_add(leeway) <= now;
         let mut list = self.write_list();
         list.tokens.retain(|_, exp| !exp.is_some_and(is_over));
         self.len.store(list.len(), Ordering::Release);
+    }
+
+    fn leeway_ms(&self) -> u64 {
+        u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// A new file, whole and on disk, in the place of the old one.
@@ -271,6 +281,14 @@ impl Revocations {
 }
 
 impl Revoked {
+    /// What is revoked, `user` or `jti`, and its id: for a line of the log.
+    pub(crate) fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Revoked::User(_) => ("user", self.name()),
+            Revoked::Token(_) => ("jti", self.name()),
+        }
+    }
+
     fn name(&self) -> &str {
         match self {
             Revoked::User(RevokedUser { user }) => user,
@@ -326,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_user_is_out_with_every_token_from_before_and_in_with_every_one_from_after() {
-        let revocations = Revocations::in_memory(LEEWAY);
+        let revocations = Revocations::in_memory(Duration::ZERO);
         revocations.add_at(Revoked::user("1"), NOW_S * 1_000 + 700).unwrap();
         let out = |at_s: u64| revocations.hold("1", Some(at_s * 1_000), None);
         assert!(out(NOW_S - 1) && out(NOW_S), "in the same second it may have been before");
@@ -336,6 +354,19 @@ mod tests {
         // Somebody's clock went back: what was refused stays so.
         revocations.add_at(Revoked::user("1"), (NOW_S - 100) * 1_000).unwrap();
         assert!(out(NOW_S));
+    }
+
+    #[test]
+    fn a_token_from_an_issuer_whose_clock_is_ahead_is_out_and_one_from_after_the_leeway_is_in() {
+        let revocations = Revocations::in_memory(LEEWAY);
+        revocations.add_at(Revoked::user("1"), NOW_S * 1_000).unwrap();
+        let out = |at_ms: u64| revocations.hold("1", Some(at_ms), None);
+        let latest = (NOW_S + LEEWAY.as_secs()) * 1_000;
+        assert!(out(NOW_S * 1_000 + 20_000) && out(latest), "it may have been issued before");
+        assert!(!out(latest + 1_000), "no token that was accepted before can say so");
+        let endless = Revocations::in_memory(Duration::MAX);
+        endless.add_at(Revoked::user("1"), NOW_S * 1_000).unwrap();
+        assert!(endless.hold("1", Some(latest), None));
     }
 
     #[test]

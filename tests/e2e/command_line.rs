@@ -2,6 +2,12 @@
 
 use std::process::{Command, Output};
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+
 use tempfile::TempDir;
 
 use crate::harness::Server;
@@ -142,6 +148,194 @@ fn what_is_wrong_is_said_with_a_next_step() {
         assert!(!output.status.success(), "{config}:\n{said}");
         assert!(said.contains(expected), "{config}:\n{said}");
     }
+}
+
+#[test]
+fn a_cause_is_said_once() {
+    let keys = "[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"HS256\", file = \"gone\" }]";
+    for config in
+        [keys, "[namespaces.A]\ncomponent = \"gone.wasm\"", "tls = { cert = \"gone.pem\", key = \"gone.pem\" }"]
+    {
+        let said = says(&check(config));
+        assert_eq!(said.matches("No such file").count(), 1, "{said}");
+    }
+    let said = says(&run(&["check", "--config", "/nowhere/dormouse.toml"]));
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
+}
+
+#[test]
+fn a_word_that_is_no_level_of_the_log_is_refused_with_the_levels() {
+    for word in ["warning", "verbose", "infos", "info,dormouse::store=loud"] {
+        let output = run(&["serve", "--log", word]);
+        let said = says(&output);
+        assert!(!output.status.success(), "{word}");
+        assert!(said.contains("off, error, warn, info, debug and trace"), "{said}");
+    }
+}
+
+#[test]
+fn what_no_browser_can_send_as_an_origin_is_refused_by_name() {
+    let good = check("identity.allowed_origins = [\"https://App.Example\", \"https://two.example:443\"]");
+    assert!(good.status.success(), "{}", says(&good));
+    for bad in ["https://app.example/chat", "app.example", "null"] {
+        let said = says(&check(&format!("identity.allowed_origins = [\"https://app.example\", \"{bad}\"]")));
+        assert!(said.contains(&format!("no browser sends `{bad}`")), "{said}");
+    }
+}
+
+/// A server that is started by hand. What it said on stderr up to the line that it is ready, and its end.
+struct ByHand {
+    child: std::process::Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+    said: Vec<String>,
+}
+
+impl ByHand {
+    fn start(directory: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+        command.arg("serve").args(args).envs(environment.iter().copied()).current_dir(directory);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        ByHand { child, lines, said: Vec::new() }
+    }
+
+    fn is_ready(&mut self) -> String {
+        for line in self.lines.by_ref() {
+            let line = line.expect("it is text");
+            self.said.push(line.clone());
+            if line.contains("ready") {
+                return line;
+            }
+        }
+        panic!("it was never ready: {:?}", self.said)
+    }
+
+    /// SIGTERM, and all that it said.
+    fn ends(mut self) -> Vec<String> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        self.said.extend(self.lines.by_ref().map(|line| line.expect("it is text")));
+        assert!(self.child.wait().expect("it was started here").success(), "{:?}", self.said);
+        std::mem::take(&mut self.said)
+    }
+}
+
+impl Drop for ByHand {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn data_is_beside_the_configuration_file_and_a_flag_beside_the_working_directory() {
+    let directory = TempDir::new().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let (etc, elsewhere) = (root.join("etc"), root.join("elsewhere"));
+    std::fs::create_dir(&etc).unwrap();
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::write(etc.join("dormouse.toml"), "listen = \"localhost:0\"\ndata = \"./kept\"\n").unwrap();
+    let config = etc.join("dormouse.toml");
+    let config = config.to_str().unwrap();
+    for from in [&etc, &elsewhere] {
+        let mut server = ByHand::start(from, &["--config", config], &[]);
+        let ready = server.is_ready();
+        assert!(ready.contains(&format!("(data in {}/kept,", etc.display())), "{ready}");
+        server.ends();
+    }
+    assert!(etc.join("kept/mark").exists() && !elsewhere.join("kept").exists());
+    let flag: &[&str] = &["--config", config, "--data", "kept"];
+    let variable: &[&str] = &["--config", config];
+    for (args, environment) in [(flag, &[][..]), (variable, &[("DORMOUSE_DATA", "kept")][..])] {
+        let mut server = ByHand::start(&elsewhere, args, environment);
+        let ready = server.is_ready();
+        assert!(ready.contains(&format!("(data in {}/kept,", elsewhere.display())), "{ready}");
+        server.ends();
+    }
+    assert!(elsewhere.join("kept/mark").exists());
+}
+
+#[test]
+fn a_variable_that_is_empty_is_as_good_as_none_and_a_name_is_looked_up() {
+    let directory = TempDir::new().unwrap();
+    let empty = [
+        "DORMOUSE_CONFIG",
+        "DORMOUSE_AUTH",
+        "DORMOUSE_LISTEN",
+        "DORMOUSE_DATA",
+        "DORMOUSE_TLS_CERT",
+        "DORMOUSE_TLS_KEY",
+        "DORMOUSE_HIBERNATE_AFTER",
+        "DORMOUSE_LOG",
+        "DORMOUSE_LOG_FORMAT",
+    ]
+    .map(|name| (name, ""));
+    let mut server = ByHand::start(directory.path(), &["--listen", "localhost:0"], &empty);
+    let ready = server.is_ready();
+    assert!(ready.contains("ready on http://127.0.0.1:") && ready.contains("dormouse-data, auth dev"), "{ready}");
+    server.ends();
+    let output = run(&["serve", "--listen", "localhost"]);
+    assert!(says(&output).contains("it has no port"), "{}", says(&output));
+}
+
+#[test]
+fn a_log_in_json_is_nothing_but_json() {
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("dormouse.toml"), "admin.listen = \"localhost:0\"\n").unwrap();
+    for level in ["info", "error"] {
+        let args = ["--listen", "127.0.0.1:0", "--log-format", "json", "--log", level];
+        let mut server = ByHand::start(directory.path(), &args, &[]);
+        let ready = serde_json::from_str::<serde_json::Value>(&server.is_ready()).expect("it is JSON");
+        assert_eq!(ready["fields"]["message"], "ready");
+        for address in ["url", "admin"] {
+            assert!(ready["fields"][address].as_str().is_some_and(|it| it.starts_with("http://127.0.0.1:")), "{ready}");
+        }
+        for line in server.ends() {
+            assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok_and(|line| line.is_object()), "{line}");
+        }
+    }
+    std::fs::write(directory.path().join("dormouse.toml"), "nonsense = 1\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    let output = command.args(["serve", "--log-format", "json"]).current_dir(directory.path()).output().unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    let said = serde_json::from_str::<serde_json::Value>(said.trim()).expect("the reason is one line of JSON");
+    assert!(said["fields"]["error"].as_str().unwrap().contains("nonsense"), "{said}");
+}
+
+/// Everything in a directory that others than its owner may read, write or enter.
+fn open_to_others(path: &Path) -> Vec<String> {
+    let mode = std::fs::symlink_metadata(path).unwrap().permissions().mode();
+    let mut open = Vec::new();
+    if mode & 0o077 != 0 {
+        open.push(format!("{} {:o}", path.display(), mode & 0o777));
+    }
+    if path.is_dir() {
+        open.extend(std::fs::read_dir(path).unwrap().flat_map(|entry| open_to_others(&entry.unwrap().path())));
+    }
+    open
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_the_data_and_an_old_store_is_closed_at_start() {
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().join("data");
+    let mut server = ByHand::start(directory.path(), &["--listen", "127.0.0.1:0", "--data", "data"], &[]);
+    server.is_ready();
+    assert_eq!(open_to_others(&data), Vec::<String>::new());
+    server.ends();
+    for (path, mode) in [("", 0o755), ("store", 0o755), ("mark", 0o644)] {
+        std::fs::set_permissions(data.join(path), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let server = Server::in_directory(Arc::new(directory), "").await;
+    server.logs("other users could read the data").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.chats("hello").await;
+    ana.hears_content().await;
+    let ours =
+        ["", "store", "mark"].map(|path| std::fs::metadata(data.join(path)).unwrap().permissions().mode() & 0o777);
+    assert_eq!(ours, [0o700, 0o700, 0o600]);
+    assert_eq!(open_to_others(&data), Vec::<String>::new());
 }
 
 #[tokio::test]

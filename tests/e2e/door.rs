@@ -86,6 +86,34 @@ async fn sockets_behind_a_proxy_are_counted_by_the_address_that_it_tells() {
 }
 
 #[tokio::test]
+async fn no_spelling_of_an_address_behind_a_proxy_escapes_the_limits() {
+    let config = "trusted_proxies = [\"127.0.0.0/8\"]\nlimits.connections_per_address = 1\n";
+    let (server, authorization) = strict(config).await;
+    let join = async |header: &'static str, value: &str| {
+        let headers = [("authorization", &*authorization), (header, value)];
+        server.connect(&format!("{BASE}/rooms/lobby/ws"), &headers).await
+    };
+    let _ana = join("x-forwarded-for", "203.0.113.5:4711").await.expect("the first of its address");
+    let _bo = join("forwarded", "for=\"[2001:db8::1]:4711\";proto=https").await.expect("the first of its address");
+    let _unclear = join("x-forwarded-for", "unknown").await.expect("the first of those whom nobody can tell apart");
+    for (header, value) in [
+        ("x-forwarded-for", "203.0.113.5"),
+        ("x-forwarded-for", "203.0.113.5:1"),
+        ("x-forwarded-for", "6.6.6.6, 203.0.113.5,"),
+        ("x-forwarded-for", " ,203.0.113.5:9 , ,"),
+        ("x-forwarded-for", "\u{e9}, 203.0.113.5"),
+        ("x-forwarded-for", "[2001:db8::2]:80"),
+        ("forwarded", "for=6.6.6.6, for=203.0.113.5"),
+        ("x-forwarded-for", "6.6.6.6, no address"),
+        ("x-forwarded-for", "203.0.113.5:99999"),
+        ("x-forwarded-for", ","),
+        ("forwarded", "for=_hidden"),
+    ] {
+        join(header, value).await.err().unwrap_or_else(|| panic!("{header}: {value}")).is_problem(429);
+    }
+}
+
+#[tokio::test]
 async fn a_room_is_told_whom_a_proxy_stands_for_and_by_nobody_else() {
     let path = format!("{BASE}/rooms/a/messages");
     let headers = [("authorization", "Bearer 1:ana"), ("x-forwarded-for", "192.0.2.1")];

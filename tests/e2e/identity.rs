@@ -134,16 +134,109 @@ async fn a_page_of_another_origin_gets_nowhere_with_a_cookie() {
     }
 }
 
+/// The status of what is answered to bytes.
+async fn status_of(server: &Server, request: &[u8]) -> u16 {
+    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    crate::harness::within(stream.read_to_end(&mut answer)).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer.split(' ').nth(1).unwrap_or_else(|| panic!("no status: {answer}")).parse().expect("a number")
+}
+
+#[tokio::test]
+async fn a_scheme_of_somebody_elses_or_an_odd_byte_hides_no_credential() {
+    let server = jwt_server().await;
+    let token = token(&server, "1h");
+    let list = format!("{BASE}/rooms/a/messages");
+    let get = async |headers: &[u8]| {
+        let head = format!("GET {list} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        status_of(&server, &[head.as_bytes(), headers, b"\r\n"].concat()).await
+    };
+    let cookie = format!("dormouse_token={token}");
+    for good in [
+        [b"cookie: city=Malm\xf6; ", cookie.as_bytes(), b"\r\n"].concat(),
+        ["cookie: city=Malmö; ", &cookie, "\r\n"].concat().into_bytes(),
+        [b"cookie: \xff\r\ncookie: a=1;", cookie.as_bytes(), b"; b=\xe9\r\n"].concat(),
+        format!("authorization: Basic dXNlcjpwYXNz\r\ncookie: {cookie}\r\n").into_bytes(),
+        [b"authorization: Negotiate \xe9\r\ncookie: ", cookie.as_bytes(), b"\r\n"].concat(),
+        format!("authorization: Basic dXNlcjpwYXNz\r\nauthorization: Bearer {token}\r\n").into_bytes(),
+        format!("authorization:  bearer\t {token} \r\n").into_bytes(),
+        format!("authorization: Basic x\r\nsec-websocket-protocol: \u{e9}, bearer.{token}\r\n").into_bytes(),
+        [b"sec-websocket-protocol: \xe9\r\nsec-websocket-protocol: bearer.", token.as_bytes(), b"\r\n"].concat(),
+    ] {
+        assert_eq!(get(&good).await, 200, "{}", good.escape_ascii());
+    }
+    for bad in [
+        &b"authorization: Basic dXNlcjpwYXNz\r\n"[..],
+        b"authorization: \xe9\r\n",
+        b"authorization: Bearer \xe9\r\n",
+        b"cookie: dormouse_token=\xe9\r\n",
+        format!("authorization: Bearer\r\ncookie: {cookie}\r\n").as_bytes(),
+        format!("authorization: Bearer nonsense\r\ncookie: {cookie}\r\n").as_bytes(),
+    ] {
+        assert_eq!(get(bad).await, 401, "{}", bad.escape_ascii());
+    }
+    let tickets = format!("{BASE}/tickets");
+    let bearer = format!("Bearer {token}");
+    let ticket = server.request(Method::POST, &tickets, &[("authorization", &bearer)], "").await.json();
+    let path = format!("{}?ticket={}", ws("a"), ticket["ticket"].as_str().unwrap());
+    server.connect(&path, &[("authorization", "Basic dXNlcjpwYXNz")]).await.expect("the ticket counts");
+}
+
+#[tokio::test]
+async fn an_origin_is_the_same_with_its_usual_port_and_without() {
+    let server = jwt_server().await;
+    let cookie = format!("dormouse_token={}", token(&server, "1h"));
+    let list = format!("{BASE}/rooms/a/messages");
+    let from = async |host: &str, origin: &str| {
+        by_name(&server, host, Method::GET, &list, &[("cookie", &cookie), ("origin", origin)]).await
+    };
+    for (host, origin) in [
+        ("rooms.example:443", "https://rooms.example"),
+        ("Rooms.Example", "https://rooms.example"),
+        ("rooms.example:80", "http://rooms.example"),
+        ("rooms.example", "https://app.example"),
+    ] {
+        assert_eq!(from(host, origin).await, 200, "{host} {origin}");
+    }
+    for (host, origin) in [
+        ("rooms.example:443", "http://rooms.example"),
+        ("rooms.example:8443", "https://rooms.example"),
+        ("rooms.example", "https://app.example.evil"),
+    ] {
+        assert_eq!(from(host, origin).await, 401, "{host} {origin}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_used_as_it_is_or_as_its_base64_says() {
+    use base64::Engine as _;
+    let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
+    // Its last byte is white space to some, and its bytes are no text.
+    let secret = (0..31).map(|number| 255 - number).chain([0x0c]).collect::<Vec<u8>>();
+    let file = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).unwrap();
+    file("raw", &secret);
+    file("base64", format!("{}\n", base64::prelude::BASE64_STANDARD.encode(&secret)).as_bytes());
+    let claims = json!({ "sub": "1", "exp": crate::tokens::now_s() + 3_600 });
+    let token = crate::tokens::signed_with(&json!({ "alg": "HS256" }), &claims, &secret);
+    for key in ["file = \"raw\"", "file = \"base64\", encoding = \"base64\""] {
+        let config = format!("[identity]\nauth = \"jwt\"\nkeys = [{{ algorithm = \"HS256\", {key} }}]\n");
+        let server = Server::in_directory(directory.clone(), &config).await;
+        assert_eq!(crate::tokens::ask(&server, &token).await.status, StatusCode::OK, "{key}");
+    }
+    file("raw", &[&secret[..], b"\n"].concat());
+    let config = "[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"HS256\", file = \"raw\" }]\n";
+    let server = Server::in_directory(directory.clone(), config).await;
+    assert_eq!(crate::tokens::ask(&server, &token).await.status, StatusCode::OK, "without one line end");
+}
+
 /// Any request, by a name that leads to the server.
 async fn by_name(server: &Server, name: &str, method: Method, path: &str, headers: &[(&str, &str)]) -> u16 {
     let head = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
     let request =
         format!("{method} {path} HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n{head}content-length: 0\r\n\r\n");
-    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    crate::harness::within(stream.read_to_string(&mut answer)).await.unwrap();
-    answer.split(' ').nth(1).expect("a status").parse().expect("a number")
+    status_of(server, request.as_bytes()).await
 }
 
 #[tokio::test]
@@ -194,6 +287,11 @@ async fn allowed_origins_may_read_answers_and_others_may_not() {
     let allowed = preflight("https://app.example").await;
     assert_eq!(allowed.status, StatusCode::NO_CONTENT);
     assert_eq!(allowed.header("access-control-allow-origin"), "https://app.example");
+    let from_page = [("origin", "https://app.example")];
+    let refused = server.request(Method::GET, &format!("{BASE}/rooms/a/messages"), &from_page, "").await;
+    refused.is_problem(401);
+    let exposed = refused.header("access-control-expose-headers").split(", ").collect::<Vec<_>>();
+    assert!(["retry-after", "etag", "www-authenticate"].iter().all(|name| exposed.contains(name)), "{exposed:?}");
     let refused = preflight("https://app.example.evil").await;
     refused.is_problem(403);
     assert!(!refused.headers.contains_key("access-control-allow-origin"));

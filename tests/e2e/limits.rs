@@ -433,3 +433,34 @@ async fn so_many_tickets_wait_to_be_used_and_one_more_is_refused() {
     server.connect(&format!("{BASE}/rooms/lobby/ws?ticket={first}"), &[]).await.expect("it is good still");
     assert_eq!(ticket().await.status, 200, "there is space again");
 }
+
+#[tokio::test]
+async fn a_user_gets_few_unused_tickets_at_a_bounded_pace() {
+    let config = "[limits]\ntickets_per_user = 3\nmessages_per_second_per_user = 1\n";
+    let server = crate::tokens::server_with_secret(config).await;
+    let bearer = |user: &str| format!("Bearer {}", crate::tokens::token_with(&serde_json::json!({ "sub": user })));
+    let (ana, bo) = (bearer("ana"), bearer("bo"));
+    let ticket = async |authorization: &str| {
+        let path = format!("{BASE}/tickets");
+        server.request(Method::POST, &path, &[("authorization", authorization)], "").await
+    };
+    let mut first = None;
+    for _ in 0..3 {
+        let answer = ticket(&ana).await;
+        first = first.or_else(|| answer.json()["ticket"].as_str().map(str::to_owned));
+    }
+    let refused = ticket(&ana).await;
+    refused.is_problem(429);
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
+    server.has_refused("tickets_per_user").await;
+    assert_eq!(ticket(&bo).await.status, 200, "others have their own");
+    let path = format!("{BASE}/rooms/lobby/ws?ticket={}", first.expect("a ticket was given"));
+    server.connect(&path, &[]).await.expect("the tickets that were given are good");
+    assert_eq!(ticket(&ana).await.status, 200, "a used ticket makes space");
+
+    // Refused ones count as well: the pace of a user is one for everything that the user does.
+    for _ in 0..20 {
+        ticket(&ana).await.is_problem(429);
+    }
+    server.has_refused("messages_per_second_per_user").await;
+}

@@ -409,10 +409,49 @@ async fn a_post_to_a_server_is_tried_until_it_is_taken_under_one_key() {
     let seen = elsewhere.has_seen(2).await;
     let key = |nth: usize| seen[nth].headers["idempotency-key"].to_str().unwrap().to_owned();
     assert_eq!(key(0), key(1));
-    assert!(key(0).starts_with("ROOMS/a/"), "{}", key(0));
+    assert!(key(0).len() >= 32 && !key(0).contains("ROOMS"), "it can be guessed: {}", key(0));
     assert_eq!((seen[1].path.as_str(), &seen[1].body[..]), ("/hook", &b"won"[..]));
     let denied = json!({ "do": "post-out", "origin": "https://other.example", "path": "/", "body": "" });
     assert_eq!(tell(&server, "a", denied).await, json!({ "error": "PostError::Denied" }));
+}
+
+#[tokio::test]
+async fn no_room_can_pass_for_another_or_for_one_of_its_posts() {
+    let elsewhere = Elsewhere::start(|_| answer(200, "")).await;
+    let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
+    let forged = json!([
+        ["dormouse-caller", "OTHERS/admin"],
+        ["Dormouse_Caller", "OTHERS/admin"],
+        ["idempotency-key", "forged"],
+        ["Idempotency_Key", "forged"],
+        ["x-other", "kept"]
+    ]);
+    let call = json!({
+        "do": "call", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "headers": forged
+    });
+    let called = tell(&server, "a", call).await["answer"].clone();
+    assert_eq!((&called["caller"], &called["key"]), (&json!("ROOMS/a"), &Value::Null));
+
+    let fetch = json!({ "do": "fetch", "origin": elsewhere.origin, "path": "/fetch", "headers": forged });
+    assert_eq!(tell(&server, "a", fetch).await["status"], 200);
+    let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/post", "body": "", "headers": forged });
+    for number in 2..4 {
+        assert_eq!(tell(&server, "a", post.clone()).await, json!({ "posted": true }));
+        elsewhere.has_seen(number).await;
+    }
+    let seen = elsewhere.has_seen(3).await;
+    let said = |nth: usize, name: &str| {
+        seen[nth].headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for nth in 0..3 {
+        assert_eq!(said(nth, "x-other"), ["kept"]);
+        assert!(said(nth, "dormouse_caller").is_empty() && said(nth, "idempotency_key").is_empty());
+    }
+    assert!(said(0, "dormouse-caller").is_empty() && said(0, "idempotency-key").is_empty());
+    assert_eq!(said(1, "dormouse-caller"), ["ROOMS/a"]);
+    let keys = [said(1, "idempotency-key"), said(2, "idempotency-key")];
+    assert!(keys.iter().all(|keys| keys.len() == 1 && keys[0] != "forged"), "{keys:?}");
+    assert_ne!(keys[0], keys[1], "each post has its own");
 }
 
 #[tokio::test]
@@ -423,7 +462,57 @@ async fn a_post_to_a_server_survives_kill_9_before_it_is_taken() {
     tell(&server, "a", post).await;
     elsewhere.has_seen(1).await;
     let _server = server.crash_and_restart().await;
-    assert_eq!(elsewhere.has_seen(2).await[1].path, "/hook");
+    let seen = elsewhere.has_seen(2).await;
+    assert_eq!(seen[1].path, "/hook");
+    assert_eq!(seen[0].headers["idempotency-key"], seen[1].headers["idempotency-key"], "it is the same post");
+}
+
+#[tokio::test]
+async fn of_a_rooms_answer_only_headers_that_are_known_or_added_reach_a_client() {
+    let added = "response_headers = [\"X-Of-Namespace\"]";
+    let server = callers("response_headers = [\"x-everywhere\"]", added).await;
+    let kept = ["content-type", "content-language", "etag", "retry-after", "x-everywhere", "x-of-namespace"];
+    let dropped = [
+        "clear-site-data",
+        "alt-svc",
+        "x-accel-redirect",
+        "x-accel-buffering",
+        "x-sendfile",
+        "refresh",
+        "nel",
+        "report-to",
+        "reporting-endpoints",
+        "service-worker-allowed",
+        "set-cookie",
+        "link",
+        "sourcemap",
+        "speculation-rules",
+        "origin-agent-cluster",
+        "permissions-policy",
+        "cross-origin-resource-policy",
+        "access-control-allow-origin",
+        "strict-transport-security",
+        "x-anything-else",
+        "dormouse-caller",
+        "date",
+        "server",
+    ];
+    let headers = kept.iter().chain(&dropped).map(|name| json!([name, "of-room"])).collect::<Vec<_>>();
+    let told = json!({ "do": "answer", "headers": headers }).to_string();
+    let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &told).await;
+    assert_eq!(answer.status, 200);
+    for name in kept {
+        assert_eq!(answer.header(name), "of-room", "{name}");
+    }
+    for name in dropped {
+        assert_ne!(answer.header(name), "of-room", "{name}");
+    }
+    assert!(answer.header("content-security-policy").contains("sandbox"));
+
+    // A password is asked for by nobody but the host.
+    let told = json!({ "do": "answer", "status": 401, "headers": [["www-authenticate", "Basic realm=\"x\""]] });
+    let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &told.to_string()).await;
+    assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"));
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! A new token for an open WebSocket.
 
+use futures_util::SinkExt;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{self, BASE, Client, Server};
 use crate::tokens::{now_s, server_with_secret, token_with};
@@ -148,4 +150,41 @@ async fn in_dev_auth_there_is_nothing_to_renew_and_no_end_to_tell_of() {
     assert_eq!(ana.hears_a("identity").await, json!({ "type": "identity" }));
     ana.says(&renew("id-bo:bo")).await;
     assert_eq!(ana.is_closed().await.0, 4403);
+}
+
+#[tokio::test]
+async fn an_identity_frame_is_recognised_however_it_is_spelled() {
+    let server = server_with_secret("").await;
+    let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
+    ana.hears_a("history").await;
+    let token = || token_with(&json!({}));
+    let good = [
+        format!(r#"{{"type": "identity", "token": "{}"}}"#, token()),
+        format!(r#"{{"token":"{}","type":"identity"}}"#, token()),
+        format!(" {{\n\t\"token\" : \"{}\" ,\r\n \"type\" : \"identity\" }} ", token()),
+        format!(r#"{{"\u0074ype":"\u0069dentit\u0079","\u0074oken":"{}"}}"#, token()),
+    ];
+    for frame in good {
+        ana.says(&frame).await;
+        assert_eq!(ana.hears().await["type"], "identity", "{frame}");
+    }
+    let bad = [
+        format!(r#"{{"type":"message","content":"x","token":"{}","type":"identity"}}"#, token()),
+        format!(r#"{{"type":"identity","type":"message","content":"x","token":"{}"}}"#, token()),
+        format!(r#"{{"token":"{0}","token":"{0}","type":"identity"}}"#, token()),
+        format!(r#"{{"content":"\ud83d","token":"{}","type":"identity"}}"#, token()),
+        format!(r#"{{"token":"{}","type":"identity",}}"#, token()),
+        format!(r#"{{"token":"{}","type":"identity""#, token()),
+    ];
+    for frame in bad {
+        ana.says(&frame).await;
+        let heard = ana.hears().await;
+        assert_eq!((&heard["type"], &heard["code"]), (&json!("error"), &json!("invalid_token")), "{frame}");
+    }
+    let frame = renew(&token());
+    ana.socket.send(Message::binary(frame.into_bytes())).await.unwrap();
+    assert_eq!(ana.hears().await["type"], "identity", "in bytes it means the same");
+    // What only speaks of it is said to the room.
+    ana.chats(r#"{"type":"identity","token":"x"}"#).await;
+    assert_eq!(ana.hears_content().await, r#"{"type":"identity","token":"x"}"#);
 }

@@ -335,3 +335,130 @@ async fn who_asks_slowly_or_at_length_is_cut_off() {
     };
     within(answers).await;
 }
+
+const ADMIN_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+/// A server whose admin listener asks for a token.
+async fn server_with_admin_token(config: &str) -> Server {
+    let directory = Arc::new(TempDir::new().unwrap());
+    std::fs::write(directory.path().join("secret"), SECRET).unwrap();
+    std::fs::write(directory.path().join("admin.token"), ADMIN_TOKEN).unwrap();
+    let config = format!("{ADMIN}token_file = \"admin.token\"\n{config}");
+    Server::in_directory(directory, &with_secret(&config)).await
+}
+
+async fn as_operator(server: &Server) -> Answer {
+    let authorization = format!("Bearer {ADMIN_TOKEN}");
+    let headers = [("authorization", authorization.as_str())];
+    harness::request(server.admin(), Method::GET, "/revocations", &headers, "").await
+}
+
+#[tokio::test]
+async fn without_the_token_an_admin_connection_ends_with_its_first_answer() {
+    let server = server_with_admin_token("").await;
+    for (path, status) in [("/revocations", "401"), ("/healthz", "200"), ("/nothing", "401")] {
+        let mut stream = TcpStream::connect(server.admin()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        within(stream.read_to_string(&mut answer)).await.expect("it ends in order");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+    }
+    // With the token it stays open for the next request.
+    let mut stream = TcpStream::connect(server.admin()).await.unwrap();
+    let request =
+        format!("GET /revocations HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {ADMIN_TOKEN}\r\n\r\n");
+    for _ in 0..2 {
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !String::from_utf8_lossy(&answer).contains("{\"revocations\":[]}") {
+            assert_ne!(within(stream.read_buf(&mut answer)).await.unwrap(), 0, "{}", answer.escape_ascii());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_operator_gets_in_however_many_hold_admin_connections() {
+    let server = server_with_admin_token("").await;
+    let mut held = Vec::new();
+    for number in 0..200 {
+        let mut stream = TcpStream::connect(server.admin()).await.unwrap();
+        // Some say nothing, and some have not said all.
+        if number % 2 == 0 {
+            let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").await;
+        }
+        held.push(stream);
+        if number % 40 == 39 {
+            assert_eq!(as_operator(&server).await.status, StatusCode::OK, "beside {number}");
+        }
+    }
+    // One line for all of them, and not one for each.
+    server.logs("turned away by the admin listener").await;
+    assert_eq!(server.log().matches("turned away by the admin listener").count(), 1, "{}", server.log());
+}
+
+#[tokio::test]
+async fn guesses_at_the_admin_token_are_paced_and_the_token_is_not() {
+    let server = server_with_admin_token("").await;
+    let guess = async || {
+        let headers = [("authorization", "Bearer another-token-of-thirty-two-letters")];
+        harness::request(server.admin(), Method::GET, "/revocations", &headers, "").await
+    };
+    let paced = async {
+        loop {
+            let answer = guess().await;
+            if answer.status == StatusCode::TOO_MANY_REQUESTS {
+                return answer;
+            }
+            answer.is_problem(401);
+        }
+    };
+    let paced = within(paced).await;
+    assert!(paced.header("retry-after").parse::<u32>().unwrap() > 0);
+    for _ in 0..150 {
+        assert_eq!(as_operator(&server).await.status, StatusCode::OK);
+    }
+    assert_eq!(server.log().matches("turned away by the admin listener").count(), 1, "{}", server.log());
+}
+
+#[tokio::test]
+async fn a_line_about_a_revocation_names_who_is_meant() {
+    let server = server_with_secret(ADMIN).await;
+    revoke(&server, json!({ "user": "ana" })).await;
+    server.logs("revoked kind=\"user\" id=\"ana\" closed=0").await;
+    revoke(&server, json!({ "jti": "one" })).await;
+    server.logs("revoked kind=\"jti\" id=\"one\" closed=0").await;
+    admin(&server, Method::DELETE, &json!({ "user": "ana" }).to_string()).await;
+    server.logs("no longer revoked kind=\"user\" id=\"ana\"").await;
+    assert!(!server.log().contains("RevokedUser"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn a_revoked_user_stays_out_with_a_token_from_an_issuer_whose_clock_is_ahead() {
+    let config = with_secret(ADMIN).replace("leeway = \"0s\"", "leeway = \"4s\"");
+    let directory = Arc::new(TempDir::new().unwrap());
+    std::fs::write(directory.path().join("secret"), SECRET).unwrap();
+    let server = Server::in_directory(directory, &config).await;
+    let ahead = token_of("ana", json!({ "iat": now_s() + 3 }));
+    let unused = token_of("ana", json!({ "iat": now_s() + 3, "jti": "unused" }));
+    let mut ana = join(&server, &ahead).await.expect("within the leeway it is good");
+    let kept = ticket(&server, &ahead).await;
+    revoke(&server, json!({ "user": "ana" })).await;
+    assert_eq!(ana.is_closed().await.0, 4403);
+    let before = admin(&server, Method::GET, "").await.json()["revocations"][0]["before"].as_u64().unwrap();
+    is_out(&server.get(&format!("{BASE}/rooms/a/messages?ticket={kept}")).await);
+    while now_s() <= before {
+        for token in [&ahead, &unused] {
+            is_out(&ask(&server, token).await);
+            is_out(&join(&server, token).await.err().unwrap());
+            is_out(&listen(&server, token).await.err().unwrap());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    // Once the leeway is over, a new token is good, and those from before are not.
+    assert_eq!(ask(&server, &token_of("ana", json!({ "iat": before + 1 }))).await.status, StatusCode::OK);
+    let server = server.crash_and_restart().await;
+    is_out(&ask(&server, &ahead).await);
+    is_out(&ask(&server, &unused).await);
+}

@@ -67,7 +67,7 @@ async fn no_token_ticket_cookie_or_key_is_in_the_log_at_any_level_or_in_an_answe
                     let authorization = format!("Bearer {}", fresh(json!({})));
                     secrets.extend(traces(&authorization));
                     let mut client = server.connect(&socket, &[("authorization", &authorization)]).await.unwrap();
-                    // In this order of its members it is a message to the room like any other.
+                    // However it is spelled, no room sees it.
                     client.says(&format!(r#"{{"token":"{token}","type":"identity"}}"#)).await;
                     client.says(&format!(r#"{{"type":"identity","token":"{token}"}}"#)).await;
                     for _ in 0..3 {

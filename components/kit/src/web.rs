@@ -35,7 +35,8 @@ pub enum FetchError {
 }
 
 /// Send a request to a server, by scheme and authority such as `https://api.example`, and wait for the whole answer. This
-/// room's other events wait meanwhile. Redirects are not followed.
+/// room's other events wait meanwhile. Redirects are not followed. The headers `dormouse-caller` and `idempotency-key` are the
+/// host's alone, and are left out: a post has them.
 ///
 /// Fails: [`FetchError`] says why. An answer of any status is none.
 /// Limit: body 1 MiB out, 16 MiB back.

@@ -8,6 +8,8 @@
 //! | POST `/revocations` `{"user":"ID"}` or `{"jti":"ID","exp":SECONDS}` | out from now on; all goodbyes are said |
 //! | DELETE `/revocations` with the same body | in again |
 
+mod connections;
+
 use std::convert::Infallible;
 use std::fs;
 use std::net::SocketAddr;
@@ -25,10 +27,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
+use self::connections::{Connections, Place};
 use super::body::Body;
-use super::http::{BEARER, health, json_response};
+use super::http::{BEARER, health, json_response, overloaded, too_many};
 use super::origin::Origins;
 use super::problem::{problem, problem_with};
 use super::{Edge, begun};
@@ -36,8 +38,6 @@ use crate::clock;
 use crate::config;
 use crate::revocations::{RevokeError, Revoked};
 
-/// Who runs the server needs few.
-const CONNECTIONS: usize = 32;
 /// The longest head of a request, in bytes; the least that hyper allows.
 const HEAD_BYTES: usize = 8 << 10;
 /// The longest body: a name, with every character of it escaped.
@@ -51,7 +51,7 @@ pub struct Admin {
     token_file: Option<PathBuf>,
     /// Absent where none is asked for.
     token: RwLock<Option<TokenHash>>,
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
     /// All numbers of the host, as text.
     metrics: Box<dyn Fn() -> String + Send + Sync>,
 }
@@ -91,6 +91,15 @@ impl TokenHash {
     }
 }
 
+/// The answer, and the end of its connection. The body is read first, as far as it is short and comes soon: a connection
+/// that is closed while something waits to be read is reset, and the client may never see the answer.
+async fn last(request: Request<Incoming>, mut answer: Response<Body>) -> Response<Body> {
+    let body = Limited::new(request.into_body(), BODY_BYTES).collect();
+    let _ = tokio::time::timeout(config::ADMIN_DISCARD_WITHIN, body).await;
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
 fn metrics(text: String) -> Response<Body> {
     let mut response = Response::new(Body::whole(text));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -115,7 +124,7 @@ impl Admin {
             edge,
             token_file: config.token_file.clone(),
             token: RwLock::new(token),
-            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            connections: Arc::default(),
             metrics: Box::new(metrics),
         }))
     }
@@ -146,22 +155,22 @@ impl Admin {
     }
 
     fn accept(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let Ok(place) = self.connections.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, "too many connections to the admin listener");
-            return;
-        };
+        let place = Arc::new(self.connections.enter(peer.ip()));
         tokio::spawn(async move {
-            self.http(stream).await;
-            drop(place);
+            let connection = self.http(stream, place.clone());
+            tokio::select! {
+                () = connection => {}
+                () = place.cut() => tracing::debug!(%peer, "a connection to the admin listener made room for another"),
+            }
         });
     }
 
-    async fn http(self: Arc<Self>, stream: TcpStream) {
+    async fn http(self: Arc<Self>, stream: TcpStream, place: Arc<Place>) {
         let mut draining = self.edge.draining.subscribe();
         let header_within = self.edge.limits.header_within;
         let service = service_fn(move |request| {
-            let admin = self.clone();
-            async move { Ok::<_, Infallible>(admin.answer(request).await) }
+            let (admin, place) = (self.clone(), place.clone());
+            async move { Ok::<_, Infallible>(admin.answer(request, &place).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -182,26 +191,48 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        if let Err(refusal) = self.let_in(&request) {
-            return *refusal;
+    /// Answer a request. A connection on which nobody has shown the token ends with its first answer.
+    async fn answer(&self, request: Request<Incoming>, place: &Place) -> Response<Body> {
+        match self.turn_away(&request, place) {
+            Some(answer) => last(request, answer).await,
+            None => self.answer_known(request).await,
         }
-        // Whoever watches has no token to show: there is nothing else to learn here than at the edge.
-        if request.uri().path() == "/healthz" {
-            return match *request.method() {
-                Method::GET | Method::HEAD => health(&self.edge),
-                _ => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD"),
-            };
+    }
+
+    /// The answer for everybody who has not shown the token, or may not ask at all.
+    fn turn_away(&self, request: &Request<Incoming>, place: &Place) -> Option<Response<Body>> {
+        let known = self.knows(request.headers());
+        if !known && !self.connections.may_be_refused(place.address) {
+            return Some(too_many("too many requests without the token from this address"));
         }
-        if !self.knows(request.headers()) {
-            return problem_with(
+        if let Err(refusal) = self.let_in(request) {
+            return Some(*refusal);
+        }
+        // A load balancer has no token to show: there is nothing else to learn here than at the edge.
+        if !known && request.uri().path() == "/healthz" {
+            return Some(self.health(request.method()));
+        }
+        if !known {
+            return Some(problem_with(
                 StatusCode::UNAUTHORIZED,
                 "show the token of the file `admin.token_file` as `authorization: Bearer TOKEN`",
                 header::WWW_AUTHENTICATE,
                 "Bearer",
-            );
+            ));
         }
+        (!place.is_known()).then(|| overloaded("too many connections to the admin listener"))
+    }
+
+    fn health(&self, method: &Method) -> Response<Body> {
+        match *method {
+            Method::GET | Method::HEAD => health(&self.edge),
+            _ => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD"),
+        }
+    }
+
+    async fn answer_known(&self, request: Request<Incoming>) -> Response<Body> {
         match (request.uri().path(), request.method()) {
+            ("/healthz", method) => self.health(method),
             ("/metrics", &Method::GET) => metrics((self.metrics)()),
             ("/metrics", _) => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET"),
             ("/revocations", &Method::GET) => json_response(&json!({ "revocations": self.edge.revocations() })),
@@ -237,9 +268,12 @@ impl Admin {
 
     fn knows(&self, headers: &HeaderMap) -> bool {
         let Some(token) = self.token.read().unwrap_or_else(PoisonError::into_inner).clone() else { return true };
-        let shown = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        let (scheme, shown) = shown.split_at_checked(BEARER.len()).unwrap_or_default();
-        scheme.eq_ignore_ascii_case(BEARER.as_bytes()) && token.is(&TokenHash::of(shown))
+        let shows = |shown: &HeaderValue| {
+            let (scheme, shown) = shown.as_bytes().split_at_checked(BEARER.len()).unwrap_or_default();
+            scheme.eq_ignore_ascii_case(BEARER.as_bytes()) && token.is(&TokenHash::of(shown.trim_ascii()))
+        };
+        // A proxy may ask for a password of its own beside it. All are compared, so that time tells nothing of which.
+        headers.get_all(header::AUTHORIZATION).iter().filter(|shown| shows(shown)).count() > 0
     }
 
     /// What a body names.
@@ -266,7 +300,8 @@ impl Admin {
     async fn revoke(&self, revoked: Revoked) -> Response<Body> {
         match self.edge.revoke(revoked.clone()).await {
             Ok(closed) => {
-                tracing::info!(?revoked, closed, "revoked");
+                let (kind, id) = revoked.parts();
+                tracing::info!(kind, id, closed, "revoked");
                 json_response(&json!({ "revoked": revoked, "closed": closed }))
             }
             Err(error) => {
@@ -286,7 +321,8 @@ impl Admin {
     async fn take_back(&self, revoked: Revoked) -> Response<Body> {
         match self.edge.take_back(revoked.clone()).await {
             Ok(true) => {
-                tracing::info!(?revoked, "no longer revoked");
+                let (kind, id) = revoked.parts();
+                tracing::info!(kind, id, "no longer revoked");
                 json_response(&json!({ "restored": revoked }))
             }
             Ok(false) => problem(StatusCode::NOT_FOUND, "that is not revoked"),

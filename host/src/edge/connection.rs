@@ -285,7 +285,10 @@ impl Connection {
                 }
                 None => self.said(Message::Text(text.as_str().to_owned())),
             },
-            tungstenite::Message::Binary(bytes) => self.said(Message::Binary(bytes.into())),
+            tungstenite::Message::Binary(bytes) => match renewal::is_asked_in(&bytes) {
+                Some(text) => self.renew(text),
+                None => self.said(Message::Binary(bytes.into())),
+            },
             tungstenite::Message::Close(frame) => {
                 let (code, reason) = frame
                     .map_or((1005, String::new()), |frame| (u16::from(frame.code), frame.reason.as_str().to_owned()));

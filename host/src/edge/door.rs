@@ -18,12 +18,11 @@ use ipnet::IpNet;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::forwarded::{self, Told};
 use crate::bucket::Bucket;
 use crate::clock;
 use crate::config::{Config, REQUEST_COST};
 
-/// What a proxy tells of whom it stands for: the list of addresses that a request came through.
-const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Addresses that are remembered when nobody is connected from them: until their buckets are full again. Above it they
 /// are forgotten, which is kinder to them than they deserve.
 const ADDRESSES: usize = 65_536;
@@ -64,6 +63,8 @@ pub(super) struct Place {
     number: u64,
     connections: Gauge,
     _place: OwnedSemaphorePermit,
+    /// Where it comes from.
+    peer: IpAddr,
     /// Absent for a proxy: those behind it are counted one by one.
     of_address: Option<Counted>,
     /// Its first request, and its first socket, were paid for with the connection.
@@ -116,6 +117,7 @@ impl Door {
         Ok(Place {
             number: self.next.fetch_add(1, Ordering::Relaxed),
             connections: self.connections.clone(),
+            peer,
             of_address,
             _place: place,
             asked: AtomicBool::new(false),
@@ -141,19 +143,17 @@ impl Door {
         }
     }
 
-    /// Whom a connection's request comes from, where that is a proxy and tells it: the last of its list that is none of
-    /// our proxies. What stands before that anybody could have written.
+    /// Whom a connection's request comes from, where that is a proxy and tells it. Somebody whose address cannot be read is
+    /// counted by the proxy's own.
     pub(super) fn behind(&self, place: &Place, headers: &HeaderMap) -> Option<IpAddr> {
         if !place.is_proxy() {
             return None;
         }
-        let lists = headers.get_all(FORWARDED_FOR).iter().collect::<Vec<_>>();
-        let lists = lists.iter().rev().filter_map(|list| list.to_str().ok());
-        lists
-            .flat_map(|list| list.rsplit(','))
-            .map_while(|address| address.trim().parse::<IpAddr>().ok())
-            .map(|address| address.to_canonical())
-            .find(|address| !self.is_proxy(*address))
+        match forwarded::client(headers, |address| self.is_proxy(address)) {
+            Told::Nobody => None,
+            Told::Address(address) => Some(address),
+            Told::Unclear => Some(place.peer),
+        }
     }
 
     /// A place for a socket of somebody [behind](Self::behind) a proxy.
@@ -320,7 +320,11 @@ mod tests {
     }
 
     fn forwarded(lists: &[&str]) -> HeaderMap {
-        lists.iter().map(|list| (FORWARDED_FOR.parse().unwrap(), list.parse().unwrap())).collect()
+        let mut headers = HeaderMap::new();
+        for list in lists {
+            headers.append("x-forwarded-for", list.parse().unwrap());
+        }
+        headers
     }
 
     #[test]
@@ -400,7 +404,12 @@ mod tests {
         let ana = behind(&proxy, &["6.6.6.6, 192.0.2.1, 10.9.9.9"]);
         assert_eq!(ana, Some(address("192.0.2.1")), "our own proxies say nothing, and what comes before is made up");
         assert_eq!(behind(&proxy, &["6.6.6.6", "192.0.2.1"]), ana);
-        assert_eq!(behind(&proxy, &["no address"]), None);
+        assert_eq!(
+            behind(&proxy, &["6.6.6.6, no address"]),
+            Some(address("10.0.0.1")),
+            "it is the proxy's to answer for"
+        );
+        assert_eq!(behind(&proxy, &[]), None);
         let _place = door.enter_behind(ana.unwrap()).unwrap();
         assert_eq!(door.enter_behind(ana.unwrap()).err(), Some(Full::Address));
         let himself = door.enter(address("192.0.2.8")).unwrap();

@@ -40,7 +40,7 @@ const SIGN_OF_LIFE: &[u8] = b": ping\n\n";
 
 /// Whether a destination wants events: the router says so with the header that an `EventSource` sends.
 pub(super) fn are_asked(request: &model::Request) -> bool {
-    let accepted = request.headers.iter().filter(|(name, _)| name == "accept").map(|(_, value)| value.as_str());
+    let accepted = request.headers.iter().filter(|(name, _)| name == "accept").map(|(_, value)| value.as_bytes());
     lists(accepted, CONTENT_TYPE)
 }
 

@@ -18,6 +18,7 @@ use super::activity::Activity;
 use super::body::Body;
 use super::budget::{Asker, BodyBytes, Permit, Who};
 use super::door::{Place, network};
+use super::headers::{self, ONLY_FROM_PROXIES, ResponseHeaders};
 use super::identity::{Invalid, Verified};
 use super::origin::Origin;
 use super::problem::{problem, problem_with};
@@ -32,7 +33,7 @@ use crate::room::{ConnectError, NoAnswer};
 /// What comes before a token in `Authorization`.
 pub(super) const BEARER: &str = "bearer ";
 /// What comes before a token in `Sec-WebSocket-Protocol`.
-const BEARER_PROTOCOL: &str = "bearer.";
+const BEARER_PROTOCOL: &[u8] = b"bearer.";
 
 /// Why a name is not served. With `auth = "jwt"` it is one that the operator did not list.
 const WRONG_NAME: &str = "the server has no such name: call it by one of this machine, such as localhost or 127.0.0.1, \
@@ -40,41 +41,6 @@ const WRONG_NAME: &str = "the server has no such name: call it by one of this ma
 
 /// What a body may fail with.
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
-
-/// Headers of a room's answer that are the host's business, or would reach beyond the room.
-const NOT_FROM_ROOMS: [&str; 12] = [
-    "connection",
-    "content-length",
-    "content-security-policy",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-connection",
-    "set-cookie",
-    "strict-transport-security",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Headers of a request that no component sees: credentials, what the host has dealt with, and what only it may say.
-const NOT_FOR_ROOMS: [&str; 10] = [
-    "authorization",
-    "connection",
-    "cookie",
-    "dormouse-caller",
-    "proxy-authorization",
-    "sec-websocket-extensions",
-    "sec-websocket-key",
-    "sec-websocket-protocol",
-    "sec-websocket-version",
-    "transfer-encoding",
-];
-
-/// Headers by which a proxy tells of whom it stands for. From anybody else they are worth nothing, and a room that reads
-/// them could not know.
-const ONLY_FROM_PROXIES: [&str; 5] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// Answer one request.
 pub(super) async fn answer<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
@@ -154,6 +120,7 @@ where
     if let Some(origin) = allowed {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, edge.response_headers.exposed());
     }
     response
 }
@@ -318,7 +285,9 @@ where
     if verified.is_none() && has_body {
         // Nothing of it is read for somebody whom the router turns away.
         match route(edge, seen.clone()).await {
-            Ok(Decision::Respond(answer)) if is_refusal(answer.status) => return from_component(answer),
+            Ok(Decision::Respond(answer)) if is_refusal(answer.status) => {
+                return from_component(&edge.response_headers, None, answer);
+            }
             Ok(_) => most = most.min(config::ANONYMOUS_BODY_BYTES),
             Err(response) => return *response,
         }
@@ -338,7 +307,7 @@ where
         };
     }
     let (how, namespace, name, request) = match route(edge, seen).await {
-        Ok(Decision::Respond(answer)) => return from_component(answer),
+        Ok(Decision::Respond(answer)) => return from_component(&edge.response_headers, None, answer),
         Ok(Decision::Request { namespace, name, request }) => (How::Request, namespace, name, request),
         Ok(Decision::Connect { namespace, name, request }) => (How::Connect, namespace, name, request),
         Err(response) => return *response,
@@ -353,7 +322,7 @@ where
     if how == How::Request {
         let answered = tokio::time::timeout(edge.limits.answer_within, edge.rooms.request(&address, request));
         return match answered.await {
-            Ok(Ok(response)) => from_component(response),
+            Ok(Ok(response)) => from_component(&edge.response_headers, Some(&namespace), response),
             Ok(Err(no_answer)) => unanswered(&no_answer),
             Err(_) => overloaded("the room did not answer in time; what was asked may still be done"),
         };
@@ -444,17 +413,14 @@ fn credential(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Opt
         ));
     }
     let verify = |token: &str| edge.verifier.verify(token).map(by_token);
-    if let Some(authorization) = headers.get(header::AUTHORIZATION) {
+    // A scheme that is not ours is somebody else's: a proxy in front may ask for a password of its own.
+    if let Some(token) = headers.get_all(header::AUTHORIZATION).iter().find_map(bearer_token) {
         // A name in a dev token may be any UTF-8, which `to_str` would refuse.
-        let text = std::str::from_utf8(authorization.as_bytes())
-            .map_err(|_| Invalid("the authorization header is not UTF-8".into()))?;
-        let (scheme, token) = text.split_at_checked(BEARER.len()).unwrap_or((text, ""));
-        if !scheme.eq_ignore_ascii_case(BEARER) {
-            return Err(Invalid("the authorization header must be `Bearer TOKEN`".into()));
-        }
-        return verify(token.trim());
+        let token = std::str::from_utf8(token).map_err(|_| Invalid("the token is not UTF-8".into()))?;
+        return verify(token);
     }
     if let Some(token) = upgrade::protocols(headers).find_map(|protocol| protocol.strip_prefix(BEARER_PROTOCOL)) {
+        let token = std::str::from_utf8(token).map_err(|_| Invalid("the token is not UTF-8".into()))?;
         return verify(token);
     }
     // A cookie comes by itself, so it counts only where the page that made the browser send it may be trusted.
@@ -472,11 +438,19 @@ fn credential(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Opt
     in_url.map_or(Ok(None), |token| verify(&token))
 }
 
+/// The token of an `authorization` header; absent where its scheme is another one.
+fn bearer_token(authorization: &HeaderValue) -> Option<&[u8]> {
+    let bytes = authorization.as_bytes().trim_ascii();
+    let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
+    let (scheme, token) = bytes.split_at(end);
+    scheme.eq_ignore_ascii_case(BEARER.trim_ascii_end().as_bytes()).then(|| token.trim_ascii())
+}
+
+/// The token of a cookie, which may be quoted and percent-encoded.
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let value = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"')).next()?;
-    percent_decode(value)
+    let value = headers::cookie(headers, name)?;
+    let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+    percent_encoding::percent_decode(unquoted).decode_utf8().ok().map(Into::into)
 }
 
 fn ticket(edge: &Edge, method: &Method, bearer: Option<Bearer>) -> Response<Body> {
@@ -490,10 +464,13 @@ fn ticket(edge: &Edge, method: &Method, bearer: Option<Bearer>) -> Response<Body
         return refuse("a ticket is not given for a ticket");
     }
     match edge.tickets.issue(bearer.verified) {
-        Some(ticket) => json_response(&json!({ "ticket": ticket, "expiresIn": tickets::VALID_FOR.as_secs() })),
-        None => {
-            edge.metrics.refused(Refused::Tickets);
-            overloaded("too many tickets are waiting to be used")
+        Ok(ticket) => json_response(&json!({ "ticket": ticket, "expiresIn": tickets::VALID_FOR.as_secs() })),
+        Err(limit) => {
+            edge.metrics.refused(limit);
+            match limit {
+                Refused::TicketsPerUser => too_many("this user has too many tickets that are not used yet"),
+                _ => overloaded("too many tickets are waiting to be used"),
+            }
         }
     }
 }
@@ -531,17 +508,12 @@ where
 /// The request as components see it: without a body yet, and without credentials. A HEAD is a GET to them.
 fn see(request: Request<()>, path: String, verified: &Option<Verified>) -> model::Request {
     let (parts, ()) = request.into_parts();
-    let text = |(name, value): (&HeaderName, &HeaderValue)| {
-        let seen = !NOT_FOR_ROOMS.contains(&name.as_str());
-        let value = std::str::from_utf8(value.as_bytes()).ok().filter(|_| seen)?;
-        Some((name.as_str().to_owned(), value.to_owned()))
-    };
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
     model::Request {
         method: method.as_str().to_owned(),
         path,
         query: parts.uri.query().and_then(without_credentials),
-        headers: parts.headers.iter().filter_map(text).collect(),
+        headers: headers::for_rooms(&parts.headers),
         body: Vec::new(),
         user: verified.as_ref().map(|verified| verified.user.clone()),
     }
@@ -553,8 +525,8 @@ fn without_credentials(query: &str) -> Option<String> {
     (!kept.is_empty()).then_some(kept)
 }
 
-/// A component's answer, as far as it is the component's business.
-fn from_component(answer: model::Response) -> Response<Body> {
+/// A component's answer, as far as it is the component's business; `namespace` is absent for the router.
+fn from_component(allowed: &ResponseHeaders, namespace: Option<&str>, answer: model::Response) -> Response<Body> {
     let bad = |what: &str| {
         tracing::error!("a component's answer cannot be sent: {what}");
         problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be sent")
@@ -576,14 +548,17 @@ fn from_component(answer: model::Response) -> Response<Body> {
         let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
             return bad("it has a header that HTTP does not allow");
         };
-        let ours = NOT_FROM_ROOMS.contains(&name.as_str()) || name.as_str().starts_with("access-control-");
-        if !ours {
+        if allowed.may_send(namespace, &name) {
             headers.append(name, value);
         }
     }
     // Whatever a room says in the page's origin, it is data there and never a program.
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    // Only the host knows by what one can be known here; another scheme would have a browser ask for a password.
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
@@ -722,7 +697,8 @@ mod fuzz {
         fuzz((any::<u16>(), vec(header, 0..4)), |(status, headers)| {
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
             let headers = headers.into_iter().map(|(name, value)| (text(name), text(value))).collect();
-            let answer = from_component(model::Response { status, headers, body: Vec::new() });
+            let allowed = ResponseHeaders::new(&config::Config::default());
+            let answer = from_component(&allowed, None, model::Response { status, headers, body: Vec::new() });
             let sent = answer.status().as_u16();
             assert!(sent == status && (200..600).contains(&status) || sent == 500, "{status} became {sent}");
             assert!(!answer.headers().contains_key(header::SET_COOKIE));

@@ -185,7 +185,10 @@ impl Jwt {
         looked.stamp = stamp;
         match self.read_keys() {
             Ok(()) => tracing::info!(path = %set.path.display(), "the key set was written anew; its keys are in use"),
-            Err(error) => tracing::error!(%error, "the key set was written anew and does not work; the old keys stay"),
+            Err(error) => tracing::error!(
+                error = format!("{:#}", anyhow::Error::new(error)),
+                "the key set was written anew and does not work; the old keys stay"
+            ),
         }
     }
 

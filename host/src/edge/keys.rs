@@ -9,13 +9,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::Deserialize;
 
 use super::token::Signed;
-use crate::config::{Identity, Key};
+use crate::config::{Encoding, Identity, Key};
 
 /// The shortest secret for HS256: a key as long as its hash, as RFC 7518 asks.
 pub(super) const SECRET_BYTES: usize = 32;
@@ -30,7 +32,7 @@ const KEYS_OF_A_SET: usize = 100;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Its file cannot be read.
-    #[error("the key file {path} cannot be read: {source}")]
+    #[error("the key file {path} cannot be read")]
     Read {
         /// Which file.
         path: PathBuf,
@@ -119,7 +121,7 @@ impl VerifyKey {
         let algorithm = algorithm(&key.algorithm).ok_or_else(|| KeyError::Algorithm(key.algorithm.clone()))?;
         let bytes = read(&key.file)?;
         let decoding = match algorithm {
-            Algorithm::HS256 => Ok(DecodingKey::from_secret(secret(key, &bytes)?)),
+            Algorithm::HS256 => Ok(DecodingKey::from_secret(&secret(key, &bytes)?)),
             Algorithm::RS256 => DecodingKey::from_rsa_pem(&bytes),
             Algorithm::ES256 => DecodingKey::from_ec_pem(&bytes),
             _ => DecodingKey::from_ed_pem(&bytes),
@@ -276,7 +278,7 @@ pub(super) fn signing_key(key: &Key) -> Result<Option<(Algorithm, EncodingKey)>,
     let Some(file) = file else { return Ok(None) };
     let bytes = read(file)?;
     let encoding = match algorithm {
-        Algorithm::HS256 => Ok(EncodingKey::from_secret(secret(key, &bytes)?)),
+        Algorithm::HS256 => Ok(EncodingKey::from_secret(&secret(key, &bytes)?)),
         Algorithm::RS256 => EncodingKey::from_rsa_pem(&bytes),
         Algorithm::ES256 => EncodingKey::from_ec_pem(&bytes),
         _ => EncodingKey::from_ed_pem(&bytes),
@@ -284,13 +286,30 @@ pub(super) fn signing_key(key: &Key) -> Result<Option<(Algorithm, EncodingKey)>,
     encoding.map(|encoding| Some((algorithm, encoding))).map_err(|error| bad(key, file, error.to_string()))
 }
 
-/// The secret in a file, without the line end that editors put behind it.
-fn secret<'a>(key: &Key, bytes: &'a [u8]) -> Result<&'a [u8], KeyError> {
-    let secret = bytes.trim_ascii_end();
+/// The secret in a file: its bytes as they are, without one line end, which editors put behind them; or what they are the
+/// base64 of, in either alphabet.
+fn secret(key: &Key, bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let secret = match key.encoding {
+        Encoding::Raw => {
+            let line = bytes.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+            line.unwrap_or(bytes).to_vec()
+        }
+        Encoding::Base64 => from_base64(bytes)
+            .ok_or_else(|| bad(key, &key.file, "it is no base64, as `encoding` says that it is".into()))?,
+    };
     if secret.len() < SECRET_BYTES {
-        return Err(bad(key, &key.file, format!("a secret has at least {SECRET_BYTES} bytes")));
+        let found = secret.len();
+        return Err(bad(key, &key.file, format!("a secret has at least {SECRET_BYTES} bytes, and this has {found}")));
     }
     Ok(secret)
+}
+
+fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    // Tools break long lines.
+    let text = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<_>>();
+    let decode = |alphabet| GeneralPurpose::new(alphabet, config).decode(&text).ok();
+    decode(&STANDARD).or_else(|| decode(&URL_SAFE))
 }
 
 pub(super) fn bad(key: &Key, path: &Path, problem: String) -> KeyError {
@@ -365,7 +384,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("keys.json");
         fs::write(&path, set).unwrap();
-        load_set(&path).map(|keys| keys.len()).map_err(|error| error.to_string())
+        load_set(&path).map(|keys| keys.len()).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
     }
 
     #[test]
@@ -452,6 +471,47 @@ mod tests {
         let many = json!({ "keys": vec![rsa; KEYS_OF_A_SET + 1] });
         assert!(load(&many.to_string()).unwrap_err().contains("more than"));
         assert!(load(&" ".repeat(FILE_BYTES as usize + 1)).unwrap_err().contains("longer than any key"));
+    }
+
+    fn secret_of(encoding: Encoding, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let key = Key { algorithm: "HS256".into(), id: None, file: "secret".into(), private_file: None, encoding };
+        secret(&key, bytes).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_secret_is_its_bytes_without_one_line_end() {
+        let raw = |bytes: &[u8]| secret_of(Encoding::Raw, bytes);
+        for last in [b' ', b'\t', b'\x0c', b'\r', 0, 0xff] {
+            let secret = [&[7; 31][..], &[last]].concat();
+            assert_eq!(raw(&secret), Ok(secret.clone()), "{last}");
+            if last != b'\r' {
+                assert_eq!(raw(&[&secret[..], b"\n"].concat()), Ok(secret), "{last}");
+            }
+        }
+        let secret = vec![7; 32];
+        assert_eq!(raw(&[&secret[..], b"\r\n"].concat()), Ok(secret.clone()));
+        assert_eq!(raw(&[&secret[..], b"\n\n"].concat()), Ok([&secret[..], b"\n"].concat()), "one, and no more");
+        let short = raw(&[&[7; 31][..], b"\n"].concat()).unwrap_err();
+        assert!(short.contains("at least 32 bytes, and this has 31"), "{short}");
+    }
+
+    #[test]
+    fn a_secret_may_be_in_base64() {
+        let secret = (0..32).map(|number| number * 8 + 3).collect::<Vec<u8>>();
+        for text in [
+            base64::prelude::BASE64_STANDARD.encode(&secret),
+            base64::prelude::BASE64_STANDARD_NO_PAD.encode(&secret),
+            base64::prelude::BASE64_URL_SAFE.encode(&secret),
+            BASE64_URL_SAFE_NO_PAD.encode(&secret),
+        ] {
+            assert_eq!(secret_of(Encoding::Base64, format!("{text}\r\n").as_bytes()), Ok(secret.clone()), "{text}");
+        }
+        let lines = [&[b'A'; 40][..], b"\n", &[b'A'; 4], b"\n"].concat();
+        assert_eq!(secret_of(Encoding::Base64, &lines), Ok(vec![0; 33]));
+        for bad in [&b"no base64, but a sentence."[..], &secret] {
+            assert!(secret_of(Encoding::Base64, bad).unwrap_err().contains("no base64"), "{}", bad.escape_ascii());
+        }
+        assert!(secret_of(Encoding::Base64, b"AAAA").unwrap_err().contains("at least 32 bytes, and this has 3"));
     }
 
     #[test]

@@ -36,7 +36,9 @@ mod close;
 mod connection;
 mod door;
 mod events;
+mod forwarded;
 mod frames;
+mod headers;
 mod http;
 mod identity;
 mod keys;
@@ -97,6 +99,7 @@ use activity::{Activity, Noticed};
 use budget::Budget;
 use close::Why;
 use door::{Counted, Door, Full, Place};
+use headers::ResponseHeaders;
 use listed::Sockets;
 use metrics::Metrics;
 use origin::Origins;
@@ -131,6 +134,7 @@ pub struct Edge {
     origins: Origins,
     tickets: Tickets,
     cookie: String,
+    response_headers: ResponseHeaders,
     base_path: String,
     page: bool,
     limits: Arc<Limits>,
@@ -173,9 +177,10 @@ impl Edge {
             router,
             lane,
             verifier,
-            origins: Origins::new(&config.identity),
-            tickets: Tickets::new(limits.tickets),
+            origins: Origins::new(&config.identity, config.tls.is_some()),
+            tickets: Tickets::new(limits.tickets, if config.identity.is_dev() { 0 } else { limits.tickets_per_user }),
             cookie: config.identity.cookie.clone(),
+            response_headers: ResponseHeaders::new(config),
             base_path: config.base_path.clone(),
             page: config.page,
             budget: Budget::new(config),

@@ -1,4 +1,6 @@
 //! From which pages a request may come: an exact list, and the server's own. And by which names the server is called.
+//!
+//! Origins are compared as the URL standard does, in their one form.
 
 use std::net::Ipv4Addr;
 
@@ -6,6 +8,7 @@ use hyper::Uri;
 use hyper::header::{HOST, HeaderMap, ORIGIN};
 
 use crate::config::{Auth, Identity};
+use crate::web_origin;
 
 /// Where a request came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,22 +26,27 @@ pub(super) enum Origin {
 /// Which origins are allowed, and which names are ours.
 #[derive(Debug, Clone)]
 pub(super) struct Origins {
+    /// In their one form.
     allowed: Vec<String>,
-    /// Names without ports, in lower case.
+    /// Names without ports, in their one form.
     hosts: Vec<String>,
     dev: bool,
+    /// Connections are encrypted here, so a page of our own is of an `https` origin. Where they are plain, a proxy may
+    /// encrypt them, and a page of our own can be of either scheme.
+    tls: bool,
 }
 
 impl Origins {
-    pub(super) fn new(identity: &Identity) -> Self {
-        let allowed = identity.allowed_origins.iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect();
-        let hosts = identity.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        Origins { allowed, hosts, dev: identity.auth == Auth::Dev }
+    /// As the configuration says, which was checked. `tls` where connections are encrypted here.
+    pub(super) fn new(identity: &Identity, tls: bool) -> Self {
+        let allowed = identity.allowed_origins.iter().filter_map(|origin| web_origin::normal(origin).ok()).collect();
+        let hosts = identity.hosts.iter().filter_map(|host| web_origin::normal_host(host)).collect();
+        Origins { allowed, hosts, dev: identity.auth == Auth::Dev, tls }
     }
 
     /// Only the names of this machine.
     pub(super) fn of_this_machine() -> Self {
-        Origins { allowed: Vec::new(), hosts: Vec::new(), dev: true }
+        Origins { allowed: Vec::new(), hosts: Vec::new(), dev: true, tls: false }
     }
 
     /// Whether a name that the server is called by is one of its own.
@@ -64,17 +72,29 @@ impl Origins {
             let elsewhere = matches!(site, Some(b"cross-site" | b"same-site"));
             return if elsewhere { Origin::Foreign } else { Origin::None };
         };
-        let Ok(origin) = origin.to_str() else { return Origin::Foreign };
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        let host = called(uri, headers);
-        if authority.is_some_and(|authority| host.is_some_and(|host| host.eq_ignore_ascii_case(authority))) {
+        // One that is no text is nobody's: browsers send ASCII.
+        let Some((sent, form)) = origin.to_str().ok().and_then(|sent| Some((sent, web_origin::normal(sent).ok()?)))
+        else {
+            return Origin::Foreign;
+        };
+        if self.is_own(&form, called(uri, headers)) {
             return Origin::Same;
         }
-        let listed = self.allowed.iter().any(|allowed| allowed == origin);
-        if listed || (self.dev && authority.is_some_and(|authority| is_loopback(without_port(authority)))) {
-            return Origin::Allowed(origin.to_owned());
+        let authority = form.split_once("://").map_or("", |(_, authority)| authority);
+        if self.allowed.contains(&form) || (self.dev && is_loopback(without_port(authority))) {
+            return Origin::Allowed(sent.to_owned());
         }
         Origin::Foreign
+    }
+}
+
+impl Origins {
+    /// Whether an origin in its one form is that of the name by which the server was called. The name has the scheme of
+    /// the origin, since it tells none of its own: so the usual port of that scheme may stand behind it or not.
+    fn is_own(&self, origin: &str, called: Option<&str>) -> bool {
+        let Some((scheme, _)) = origin.split_once("://") else { return false };
+        let own = called.and_then(|host| web_origin::normal(&format!("{scheme}://{host}")).ok());
+        (!self.tls || scheme == "https") && own.is_some_and(|own| own == origin)
     }
 }
 
@@ -115,7 +135,7 @@ mod tests {
     fn origins(auth: Auth, hosts: &[&str]) -> Origins {
         let allowed_origins = vec!["https://app.example".into()];
         let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
-        Origins::new(&Identity { auth, allowed_origins, hosts, ..Identity::default() })
+        Origins::new(&Identity { auth, allowed_origins, hosts, ..Identity::default() }, false)
     }
 
     fn origin(auth: Auth, of: &[(&'static str, &str)]) -> Origin {
@@ -132,11 +152,9 @@ mod tests {
             "https://evil.app.example",
             "https://app.example:444",
             "https://app.example/",
-            "https://APP.example",
             "https://app.example@evil.example",
             "https://dorm.example.evil",
             "https://dorm.example:8443",
-            "https://dorm.example:443",
             "http://app.example",
             "https://evil",
             "null",
@@ -147,6 +165,55 @@ mod tests {
         ] {
             assert_eq!(from(foreign), Origin::Foreign, "{foreign}");
         }
+    }
+
+    #[test]
+    fn an_origin_is_compared_as_the_url_standard_does() {
+        let identity = Identity {
+            auth: Auth::Jwt,
+            allowed_origins: [
+                "https://App.Example",
+                "https://two.example:443",
+                "https://Bücher.example",
+                "http://[0::1]:80",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            hosts: vec!["Bücher.example".into()],
+            ..Identity::default()
+        };
+        let from = |tls: bool, host: &str, origin: &str| {
+            let headers = headers(&[("host", host), ("origin", origin)]);
+            Origins::new(&identity, tls).of(&Uri::from_static("/rooms"), &headers)
+        };
+        for allowed in ["https://app.example", "https://two.example", "https://xn--bcher-kva.example", "http://[::1]"] {
+            assert_eq!(from(false, "rooms.example", allowed), Origin::Allowed(allowed.into()), "{allowed}");
+        }
+        for (host, origin) in [
+            ("rooms.example:443", "https://rooms.example"),
+            ("rooms.example", "https://rooms.example:443"),
+            ("ROOMS.example:80", "http://rooms.example"),
+            ("rooms.example:8443", "https://Rooms.Example:8443"),
+            ("[::1]:443", "https://[::1]"),
+        ] {
+            assert_eq!(from(false, host, origin), Origin::Same, "{host} {origin}");
+        }
+        for (host, origin) in [
+            ("rooms.example:443", "http://rooms.example"),
+            ("rooms.example:80", "https://rooms.example"),
+            ("rooms.example:8443", "https://rooms.example"),
+            ("rooms.example.", "https://rooms.example"),
+            ("rooms.example@evil.example", "https://evil.example"),
+            ("evil.example/rooms.example", "https://evil.example"),
+            ("", "https://"),
+        ] {
+            assert_eq!(from(false, host, origin), Origin::Foreign, "{host} {origin}");
+        }
+        // Over our own TLS a page of our own is never a plain one.
+        assert_eq!(from(true, "rooms.example", "https://rooms.example"), Origin::Same);
+        assert_eq!(from(true, "rooms.example", "http://rooms.example"), Origin::Foreign);
+        let called = headers(&[("host", "xn--bcher-kva.example:443")]);
+        assert!(Origins::new(&identity, false).serve(&Uri::from_static("/"), &called));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A new token for an open WebSocket, so that it need not close when the old one expires.
 //!
 //! The client says `{"type":"identity","token":"…"}` and is answered in kind. The frame ends here: no room sees a token.
+//! It is recognised by what it means, however it is spelled: with spaces, its members in any order or twice, letters as
+//! escapes. Whatever of that is no good frame is refused here as well, so that its token goes no further.
 
 use serde::Deserialize;
 
@@ -9,8 +11,11 @@ use super::identity::{Invalid, TOKEN_BYTES};
 use super::listed::{Listed, Token};
 use crate::clock::UnixMillis;
 
-/// What such a frame begins with, letter for letter: every message of every client is compared with it.
-const BEGINNING: &str = r#"{"type":"identity""#;
+/// The member of a frame that tells its type, and the type of these frames.
+const TYPE: &[u8] = b"type";
+const IDENTITY: &str = "identity";
+/// How the escape of an ASCII letter begins. Text of people has other escapes, or none.
+const ESCAPED_LETTER: &str = r"\u00";
 /// The longest such frame: a token, and what stands around it. A room that takes shorter messages has its clients renew
 /// their tokens all the same.
 pub(super) const FRAME_BYTES: usize = TOKEN_BYTES + 256;
@@ -33,9 +38,87 @@ struct Frame {
     token: String,
 }
 
-/// Whether a text is such a frame.
+/// Whether a text is such a frame. Every message of every client is looked at, so two quick searches come first, which
+/// hardly any other message passes.
 pub(super) fn is_asked(text: &str) -> bool {
-    text.starts_with(BEGINNING)
+    let text = text.trim_start_matches(|first: char| first.is_ascii_whitespace() || first == '\u{feff}');
+    text.starts_with('{') && (text.contains(IDENTITY) || text.contains(ESCAPED_LETTER)) && has_type(text.as_bytes())
+}
+
+/// The same of bytes, for a client that sends it as a binary message.
+pub(super) fn is_asked_in(bytes: &[u8]) -> Option<&str> {
+    let may_be =
+        bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| matches!(first, b'{' | 0xef));
+    may_be.then(|| std::str::from_utf8(bytes).ok()).flatten().filter(|text| is_asked(text))
+}
+
+/// Whether an object has a member `type` that is `identity`, at its own level. It need not be whole or good JSON: a room
+/// may read more than it should.
+fn has_type(text: &[u8]) -> bool {
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = text.get(at) {
+        at += 1;
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => {
+                let (name, behind) = string(text, at);
+                at = behind;
+                if depth != 1 || !means(name, TYPE) {
+                    continue;
+                }
+                let colon = skip_spaces(text, behind);
+                let value = skip_spaces(text, colon + 1);
+                if text.get(colon) == Some(&b':') && text.get(value) == Some(&b'"') {
+                    let (value, behind) = string(text, value + 1);
+                    at = behind;
+                    if means(value, IDENTITY.as_bytes()) {
+                        return true;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// The inside of a string that begins here, and where it is over. One without an end goes to the end of the text.
+fn string(text: &[u8], start: usize) -> (&[u8], usize) {
+    let mut at = start;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => return (&text[start..at], at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    (text.get(start..).unwrap_or_default(), text.len())
+}
+
+fn skip_spaces(text: &[u8], start: usize) -> usize {
+    let spaces = text.get(start..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_whitespace());
+    start + spaces.count()
+}
+
+/// Whether the inside of a string means a word of ASCII letters.
+fn means(mut raw: &[u8], word: &[u8]) -> bool {
+    for letter in word {
+        let (read, rest) = match raw {
+            [b'\\', b'u' | b'U', code @ ..] if code.len() >= 4 => (code_point(&code[..4]), &code[4..]),
+            [byte, rest @ ..] => (Some(u32::from(*byte)), rest),
+            [] => return false,
+        };
+        if read != Some(u32::from(*letter)) {
+            return false;
+        }
+        raw = rest;
+    }
+    raw.is_empty()
+}
+
+fn code_point(digits: &[u8]) -> Option<u32> {
+    std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok())
 }
 
 /// Judge what it says, for the socket that it came from.
@@ -57,5 +140,95 @@ pub(super) fn renew(listed: &Listed, text: &str) -> Renewal {
             let problem = serde_json::Value::from(problem);
             Renewal::Refused(format!(r#"{{"type":"error","code":"invalid_token","message":{problem}}}"#))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_frame_is_known_by_what_it_means() {
+        for frame in [
+            r#"{"type":"identity","token":"x"}"#,
+            r#"{"type": "identity", "token": "x"}"#,
+            r#"{"token":"x","type":"identity"}"#,
+            " \t\r\n{ \"token\" : \"x\" ,\n\"type\"\t:\r\"identity\" } ",
+            "\u{feff}{\"type\":\"identity\"}",
+            r#"{"\u0074ype":"identity","\u0074oken":"x"}"#,
+            r#"{"type":"\u0069\u0064\u0065\u006E\u0074\u0069\u0074\u0079","token":"x"}"#,
+            r#"{"\u0074\u0079\u0070\u0065":"\u0069dentity","token":"x"}"#,
+            r#"{"type":"message","type":"identity","token":"x"}"#,
+            r#"{"type":"identity","type":"message","token":"x"}"#,
+            r#"{"type":7,"type":"identity","token":"x"}"#,
+            r#"{"a":{"b":["c","}"]},"type":"identity","token":"x"}"#,
+            r#"{"a":"\"}","b":"\\","type":"identity","token":"x"}"#,
+            r#"{"a":"\ud83d","type":"identity","token":"x"}"#,
+            // No JSON, and yet a room may find a token in it.
+            r#"{"type":"identity","token":"x""#,
+            r#"{"type":"identity","token":"x",}"#,
+            r#"{"token":"x","type":"identity"#,
+            r#"{,"type":"identity" "token":"x"}"#,
+        ] {
+            assert!(is_asked(frame), "{frame}");
+            assert!(is_asked_in(frame.as_bytes()).is_some(), "{frame}");
+        }
+    }
+
+    #[test]
+    fn what_only_mentions_an_identity_is_a_message() {
+        for message in [
+            "",
+            "{",
+            "identity",
+            r#""identity""#,
+            r#"{"type":"message","content":"identity"}"#,
+            r#"{"type":"message","content":"{\"type\":\"identity\"}"}"#,
+            r#"{"type":"message","content":"caf\u00e9"}"#,
+            r#"{"type":"message","data":{"type":"identity"}}"#,
+            r#"{"type":"message","data":[{"type":"identity"}]}"#,
+            r#"{"type":"identity-card"}"#,
+            r#"{"type":["identity"]}"#,
+            r#"{"types":"identity"}"#,
+            r#"{"a":"type","b":"identity"}"#,
+            r#"{"type":"iden","b":"tity identity"}"#,
+            r#"{"type":"\u0069dentit"}"#,
+            r#"{"type":"\u00"#,
+            r#"{"type":"\"#,
+            r#"[{"type":"identity"}]"#,
+        ] {
+            assert!(!is_asked(message), "{message}");
+            assert!(is_asked_in(message.as_bytes()).is_none(), "{message}");
+        }
+        assert!(is_asked_in(b"\xff\xfe").is_none() && is_asked_in(b"{\"type\":\"identity\",\"\xff\":1}").is_none());
+    }
+}
+
+#[cfg(test)]
+mod fuzz {
+    use dormouse_fuzz::{fuzz, spoiled};
+    use serde_json::Value;
+
+    use super::*;
+
+    /// However it is spoiled: what JSON takes for such a frame is one, and nothing panics.
+    #[test]
+    fn whatever_is_an_identity_frame_is_recognised() {
+        const EXAMPLES: [&[u8]; 4] = [
+            br#"{"type":"identity","token":"x"}"#,
+            br#"{ "token" : "\u0078", "\u0074ype" : "\u0069dentity" }"#,
+            br#"{"a":["}",{"type":"message"}],"type":"identity","type":"identity"}"#,
+            br#"{"type":"message","content":"\"type\":\"identity\" caf\u00e9 \ud83d\ude00"}"#,
+        ];
+        fuzz(spoiled(&EXAMPLES), |bytes| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let asked = is_asked(&text);
+            assert_eq!(is_asked_in(text.as_bytes()).is_some(), asked);
+            if let Ok(Value::Object(object)) = serde_json::from_str::<Value>(&text)
+                && object.get("type").is_some_and(|kind| kind == IDENTITY)
+            {
+                assert!(asked, "{text:?}");
+            }
+        });
     }
 }

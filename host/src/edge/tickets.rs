@@ -1,4 +1,7 @@
 //! Single-use tickets: a way into a WebSocket for clients that cannot send a header, without a token in a URL.
+//!
+//! Unused tickets are bounded in all and for each user, so that one user cannot take the tickets of all others. How fast
+//! a user may ask for them is decided in `http`, by the same pace as everything else that the user does.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -8,6 +11,7 @@ use rand::Rng;
 
 use super::identity::Verified;
 use crate::clock::{self, UnixMillis};
+use crate::refused::Refused;
 
 /// How long a ticket is valid.
 pub(super) const VALID_FOR: Duration = Duration::from_secs(30);
@@ -16,6 +20,8 @@ pub(super) const VALID_FOR: Duration = Duration::from_secs(30);
 pub(super) struct Tickets {
     inner: Mutex<Inner>,
     most: usize,
+    /// 0 for no limit.
+    most_of_user: usize,
 }
 
 #[derive(Default)]
@@ -23,27 +29,35 @@ struct Inner {
     valid: HashMap<String, (Verified, Instant)>,
     /// In the order in which they expire.
     order: BTreeSet<(Instant, String)>,
+    /// How many of them each user has. A user without any has no entry.
+    of_users: HashMap<String, usize>,
 }
 
 impl Tickets {
-    pub(super) fn new(most: usize) -> Self {
-        Tickets { inner: Mutex::default(), most }
+    /// At most `most` unused tickets in all, and `most_of_user` for each user; 0 for no limit of a user.
+    pub(super) fn new(most: usize, most_of_user: usize) -> Self {
+        Tickets { inner: Mutex::default(), most, most_of_user }
     }
 
-    /// A ticket for somebody; absent where too many are valid already.
-    pub(super) fn issue(&self, verified: Verified) -> Option<String> {
+    /// A ticket for somebody, or the limit that is met.
+    pub(super) fn issue(&self, verified: Verified) -> Result<String, Refused> {
         let mut bytes = [0; 24];
         rand::rng().fill_bytes(&mut bytes);
         let ticket = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let now = clock::monotonic();
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
         inner.forget_expired(now);
-        if inner.valid.len() >= self.most {
-            return None;
+        let of_user = inner.of_users.get(&verified.user.id).copied().unwrap_or(0);
+        if self.most_of_user > 0 && of_user >= self.most_of_user {
+            return Err(Refused::TicketsPerUser);
         }
+        if inner.valid.len() >= self.most {
+            return Err(Refused::Tickets);
+        }
+        *inner.of_users.entry(verified.user.id.clone()).or_default() += 1;
         inner.order.insert((now + VALID_FOR, ticket.clone()));
         inner.valid.insert(ticket.clone(), (verified, now + VALID_FOR));
-        Some(ticket)
+        Ok(ticket)
     }
 
     /// Whom a ticket stands for. It is worth nothing afterwards, and nothing once the token has expired that it is for.
@@ -54,7 +68,7 @@ impl Tickets {
     fn take_at(&self, ticket: &str, now: Instant, unix_now: UnixMillis) -> Option<Verified> {
         let mut inner = self.inner.lock().expect("no holder of this lock panics");
         inner.forget_expired(now);
-        let (verified, expires) = inner.valid.remove(ticket)?;
+        let (verified, expires) = inner.remove(ticket)?;
         inner.order.remove(&(expires, ticket.to_owned()));
         verified.expires_at.is_none_or(|at| at > unix_now).then_some(verified)
     }
@@ -64,9 +78,20 @@ impl Inner {
     fn forget_expired(&mut self, now: Instant) {
         while self.order.first().is_some_and(|(expires, _)| *expires <= now) {
             if let Some((_, ticket)) = self.order.pop_first() {
-                self.valid.remove(&ticket);
+                self.remove(&ticket);
             }
         }
+    }
+
+    fn remove(&mut self, ticket: &str) -> Option<(Verified, Instant)> {
+        let (verified, expires) = self.valid.remove(ticket)?;
+        if let Some(count) = self.of_users.get_mut(&verified.user.id) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_users.remove(&verified.user.id);
+            }
+        }
+        Some((verified, expires))
     }
 }
 
@@ -81,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_ticket_is_good_once() {
-        let tickets = Tickets::new(10);
+        let tickets = Tickets::new(10, 0);
         let ticket = tickets.issue(ana()).unwrap();
         assert_eq!(tickets.take(&ticket), Some(ana()));
         assert_eq!(tickets.take(&ticket), None);
@@ -89,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_ticket_ends_with_its_token_or_after_half_a_minute() {
-        let tickets = Tickets::new(10);
+        let tickets = Tickets::new(10, 0);
         let until = |at| tickets.issue(Verified { expires_at: Some(at), ..ana() }).unwrap();
         let now = clock::monotonic();
         assert!(tickets.take_at(&until(1_001), now, 1_000).is_some());
@@ -100,13 +125,28 @@ mod tests {
 
     #[test]
     fn there_is_a_bound_on_valid_tickets() {
-        let tickets = Tickets::new(2);
+        let tickets = Tickets::new(2, 0);
         let (first, second) = (tickets.issue(ana()).unwrap(), tickets.issue(ana()).unwrap());
-        assert_eq!(tickets.issue(ana()), None);
+        assert_eq!(tickets.issue(ana()), Err(Refused::Tickets));
         // One that was used makes space for another.
         tickets.take(&first).unwrap();
-        assert!(tickets.issue(ana()).is_some());
-        assert_eq!(tickets.issue(ana()), None);
+        assert!(tickets.issue(ana()).is_ok());
+        assert_eq!(tickets.issue(ana()), Err(Refused::Tickets));
         assert!(tickets.take(&second).is_some());
+    }
+
+    #[test]
+    fn a_user_has_few_unused_tickets_and_others_have_theirs() {
+        let tickets = Tickets::new(10, 2);
+        let bo = || Verified::new(User { id: "2".into(), name: "bo".into() });
+        let (first, _second) = (tickets.issue(ana()).unwrap(), tickets.issue(ana()).unwrap());
+        assert_eq!(tickets.issue(ana()), Err(Refused::TicketsPerUser));
+        assert!(tickets.issue(bo()).is_ok());
+        // A used ticket makes space for another, and so does one that expired.
+        tickets.take(&first).unwrap();
+        assert!(tickets.issue(ana()).is_ok());
+        let mut inner = tickets.inner.lock().unwrap();
+        inner.forget_expired(clock::monotonic() + VALID_FOR);
+        assert!(inner.of_users.is_empty(), "users without tickets are forgotten");
     }
 }

@@ -47,18 +47,21 @@ pub(super) fn is_asked(headers: &HeaderMap) -> bool {
 }
 
 /// The subprotocols that a client names.
-pub(super) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    values(headers, header::SEC_WEBSOCKET_PROTOCOL).flat_map(|value| value.split(',')).map(str::trim)
+pub(super) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    super::headers::items(headers, header::SEC_WEBSOCKET_PROTOCOL)
 }
 
-fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
 }
 
 /// Whether a word is in one of the comma-separated lists that are the values of a header.
-pub(super) fn lists<'a>(mut values: impl Iterator<Item = &'a str>, word: &str) -> bool {
-    let is_word = |item: &str| item.split(';').next().is_some_and(|item| item.trim().eq_ignore_ascii_case(word));
-    values.any(|value| value.split(',').any(is_word))
+pub(super) fn lists<'a>(mut values: impl Iterator<Item = &'a [u8]>, word: &str) -> bool {
+    let is_word = |item: &[u8]| {
+        let word_of_item = item.split(|byte| *byte == b';').next().unwrap_or_default();
+        word_of_item.trim_ascii().eq_ignore_ascii_case(word.as_bytes())
+    };
+    values.any(|value| value.split(|byte| *byte == b',').any(is_word))
 }
 
 impl Handshake {
@@ -85,7 +88,7 @@ impl Handshake {
             return Handshake::Bad("the WebSocket key is missing or not 16 bytes in base64");
         };
         let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("base64 is a header's text");
-        let named = protocols(headers).any(|protocol| protocol == PROTOCOL);
+        let named = protocols(headers).any(|protocol| protocol == PROTOCOL.as_bytes());
         let place = request.extensions_mut().remove();
         Handshake::Good(Upgrade { on_upgrade: hyper::upgrade::on(request), accept, named, place })
     }

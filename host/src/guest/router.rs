@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wasmtime::component::InstancePre;
 
 use super::bindings::router::RouterComponentPre;
+use super::bindings::router::dormouse::room::types;
 use super::bindings::router::exports::dormouse::room::router as wit;
 use super::failure::TurnFailure;
 use super::instance::{Moment, new_store};
@@ -14,7 +15,7 @@ use super::state::Host;
 use super::watch::{Epochs, watched};
 use super::{Lane, convert};
 use crate::config::Limits;
-use crate::model::{Declared, Request, Response};
+use crate::model::{CALLER, Declared, Request, Response};
 
 /// A component that can be a router, compiled and linked. Cheap to clone.
 #[derive(Clone)]
@@ -121,10 +122,17 @@ fn decide(decision: wit::Decision) -> Decision {
     match decision {
         wit::Decision::Respond(response) => Decision::Respond(convert::response(response)),
         wit::Decision::Request(to) => {
-            Decision::Request { namespace: to.namespace, name: to.name, request: convert::request_from(to.request) }
+            Decision::Request { namespace: to.namespace, name: to.name, request: routed(to.request) }
         }
         wit::Decision::Connect(to) => {
-            Decision::Connect { namespace: to.namespace, name: to.name, request: convert::request_from(to.request) }
+            Decision::Connect { namespace: to.namespace, name: to.name, request: routed(to.request) }
         }
     }
+}
+
+/// The request that a router hands to a room. It is no room, so it cannot pass for one.
+fn routed(request: types::Request) -> Request {
+    let mut request = convert::request_from(request);
+    request.remove_header(CALLER);
+    request
 }

@@ -18,7 +18,7 @@ mod turn;
 pub use address::{Address, AddressError, NAME_BYTES, NAMESPACE_BYTES};
 pub use client_id::{LOOKED_INTO_BYTES, error_frame};
 pub use event::{Close, Event};
-pub use http::{Request, Response, User};
+pub use http::{CALLER, POST_KEY, Request, Response, User, header_text, is_header};
 pub use message::{Form, Message, Said};
 pub use overlay::{Range, Storage, StorageFailed, Written, scan_over};
 pub use post::{Destination, Post, PostNumber, Posts};

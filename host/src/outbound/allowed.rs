@@ -1,5 +1,7 @@
 //! Which origins the operator allows.
 
+use crate::web_origin;
+
 /// The origins that rooms of a namespace may reach; none at first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed {
@@ -80,10 +82,18 @@ impl Pattern {
         };
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let named = |name: &str| !name.is_empty() && !name.contains(['*', '/', '@', '?', '#', ' ', '[', ']']);
+        // In its one form: a request has it so, or is brought to it here as well.
+        let normal = |name: &str| {
+            let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+            let normal = web_origin::normal_host(&name).ok_or_else(bad)?;
+            Ok(normal.trim_start_matches('[').trim_end_matches(']').to_owned())
+        };
         let host = match host.strip_prefix('*') {
             Some("") => Host::Any,
-            Some(below) if below.starts_with('.') && named(&below[1..]) => Host::Below(below.to_owned()),
-            None if named(&host) => Host::Is(host),
+            Some(below) if below.starts_with('.') && named(&below[1..]) => {
+                Host::Below(format!(".{}", normal(&below[1..])?))
+            }
+            None if named(&host) => Host::Is(normal(&host)?),
             _ => return Err(bad()),
         };
         Ok(Pattern { tls, host, port })
@@ -153,6 +163,15 @@ mod tests {
     fn private_addresses_are_allowed_by_themselves() {
         assert_eq!(reach("https://*", "http://[::1]:9000", "http://[::1]:9000"), Some(Reach::Anywhere));
         assert_eq!(reach("http://intranet", "http://intranet", "http://intranet"), Some(Reach::Anywhere));
+    }
+
+    #[test]
+    fn hosts_are_compared_in_their_one_form() {
+        let said = "https://Bücher.example https://*.Käse.example http://[0:0::1]:9000";
+        assert_eq!(reach(said, "", "https://xn--bcher-kva.example"), Some(Reach::Public));
+        assert_eq!(reach(said, "", "https://a.xn--kse-qla.example"), Some(Reach::Public));
+        assert_eq!(reach(said, "", "http://[::1]:9000"), Some(Reach::Public));
+        assert_eq!(reach("http://127.0.0.1", "", "http://127.1"), Some(Reach::Public));
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Outbound {
     }
 
     /// Send a request to an origin such as `https://api.example`, and wait for the whole answer. Redirects are not followed,
-    /// and headers that are not UTF-8 are left out.
+    /// and headers that are not UTF-8 are read as Latin-1.
     pub async fn fetch(
         &self,
         allowed: &Allowed,
@@ -126,9 +126,9 @@ impl Outbound {
         let fetched = tokio::time::timeout(within, self.fetch_once(allowed, origin, request)).await;
         let (parts, body) = fetched.unwrap_or(Err(FetchError::Timeout))?.into_parts();
         let text = |(name, value): (&HeaderName, &HeaderValue)| {
-            Some((name.as_str().to_owned(), std::str::from_utf8(value.as_bytes()).ok()?.to_owned()))
+            (name.as_str().to_owned(), model::header_text(value.as_bytes()).into_owned())
         };
-        let headers = parts.headers.iter().filter_map(text).collect();
+        let headers = parts.headers.iter().map(text).collect();
         Ok(model::Response { status: parts.status.as_u16(), headers, body: body.into() })
     }
 

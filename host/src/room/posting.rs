@@ -155,7 +155,8 @@ impl Shared {
     /// Try a post, and tell its room what became of it. It needs nothing of the room, which may sleep meanwhile.
     pub(super) fn carry(self: &Arc<Self>, from: &Address, namespace: &Arc<Namespace>, number: PostNumber, post: Post) {
         let (shared, from, namespace) = (self.clone(), from.clone(), namespace.clone());
-        let (destination, request) = (post.destination, from_room(post.request, &from, Some(number)));
+        let key = self.store.post_key(&from, number);
+        let (destination, request) = (post.destination, from_room(post.request, &from, Some(key)));
         let carried = async move {
             let permit = shared.posting.clone().acquire_owned().await.expect("the semaphore is never closed");
             let outcome = match destination {

@@ -14,13 +14,8 @@ use super::mailbox::Mailbox;
 use super::{Namespace, NoAnswer, Rooms, Shared};
 use crate::clock;
 use crate::guest::{CallError, Outside, PostError, Waited};
-use crate::model::{Address, Destination, PostNumber, Request, Response, StorageFailed};
+use crate::model::{Address, CALLER, Destination, POST_KEY, Request, Response, StorageFailed};
 use crate::outbound::FetchError;
-
-/// The header that tells a room which room calls it. No client can send it.
-const CALLER: &str = "dormouse-caller";
-/// The header that tells a server, and a room, which post it is: the same each time it is tried.
-const POST_KEY: &str = "idempotency-key";
 
 /// One room's way out.
 pub(super) struct Reach {
@@ -171,6 +166,7 @@ impl Outside for Reach {
         request: Request,
     ) -> Waited<Result<Response, FetchError>> {
         let within = until.saturating_duration_since(clock::monotonic());
+        let request = without_ours(request);
         let fetch = Fetch { namespace: self.namespace.clone(), origin, request, within };
         self.after(after, until, Err(FetchError::Timeout), fetch)
     }
@@ -192,14 +188,18 @@ impl Outside for Reach {
     }
 }
 
-/// A request as the called room, or a server, sees it.
-pub(super) fn from_room(mut request: Request, from: &Address, post: Option<PostNumber>) -> Request {
-    let ours = |name: &str| name == CALLER || (post.is_some() && name == POST_KEY);
-    request.headers.retain(|(name, _)| !ours(&name.to_ascii_lowercase()));
+/// A request as the called room, or a server that it is posted to, sees it. `post` is the key of a post.
+pub(super) fn from_room(request: Request, from: &Address, post: Option<String>) -> Request {
+    let mut request = without_ours(request);
     request.headers.push((CALLER.into(), from.to_string()));
-    if let Some(number) = post {
-        request.headers.push((POST_KEY.into(), format!("{from}/{}", number.0)));
-    }
+    request.headers.extend(post.map(|key| (POST_KEY.into(), key)));
+    request
+}
+
+/// Without what only the host may say: who asks, and which post it is.
+fn without_ours(mut request: Request) -> Request {
+    request.remove_header(CALLER);
+    request.remove_header(POST_KEY);
     request
 }
 
@@ -225,11 +225,14 @@ mod tests {
 
     #[test]
     fn what_a_room_says_of_itself_is_the_hosts_to_say() {
-        let headers = vec![("Dormouse-Caller".into(), "ADMIN/root".into()), ("idempotency-key".into(), "mine".into())];
-        let request = Request { headers, ..Request::get("/") };
-        let seen = from_room(request.clone(), &room("a"), None).headers;
-        assert_eq!(seen, [("idempotency-key".into(), "mine".into()), (CALLER.into(), "ROOMS/a".into())]);
-        let seen = from_room(request, &room("a"), Some(PostNumber::new(1, 2))).headers;
-        assert_eq!(seen, [(CALLER.into(), "ROOMS/a".into()), (POST_KEY.into(), "ROOMS/a/65538".into())]);
+        let spellings =
+            ["Dormouse-Caller", "dormouse_caller", "idempotency-key", "Idempotency_Key", " IDEMPOTENCY-KEY"];
+        let forged = spellings.map(|name| (name.to_owned(), "ADMIN/root".to_owned()));
+        let request = Request { headers: forged.to_vec(), ..Request::get("/") };
+        let caller = (CALLER.to_owned(), "ROOMS/a".to_owned());
+        assert_eq!(from_room(request.clone(), &room("a"), None).headers, [caller.clone()]);
+        let seen = from_room(request.clone(), &room("a"), Some("key".into())).headers;
+        assert_eq!(seen, [caller, (POST_KEY.into(), "key".into())]);
+        assert_eq!(without_ours(request).headers, []);
     }
 }

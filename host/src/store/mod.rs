@@ -28,10 +28,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
+use rand::Rng;
+use sha2::{Digest, Sha256};
 
 use crate::clock::{self, UnixMillis};
 use crate::model::{Address, Post, PostNumber, Posts, Range, Storage, StorageFailed, Timer, Timers, Writes};
 
+pub use directory::make_private;
 pub use disk::{Disk, Record};
 pub use fjall::FjallDisk;
 pub use group::{Receipt, Waiting};
@@ -154,6 +157,7 @@ struct Inner {
     options: StoreOptions,
     epoch: u64,
     incarnation: Incarnation,
+    secret: [u8; 32],
     next_room: AtomicU64,
     /// Rooms that have an owner, or commits of one on their way.
     owned: Arc<Mutex<HashSet<Address>>>,
@@ -203,7 +207,7 @@ impl Store {
         let wrap = |source| OpenError::Disk { path: path.to_owned(), source };
         let failed = |error: std::io::Error| wrap(DiskError(error.to_string()));
         let damaged = |problem| OpenError::Damaged { path: path.to_owned(), problem };
-        directory::make(path).map_err(failed)?;
+        make_private(path).map_err(failed)?;
         let mark = mark::Mark::open(path).map_err(wrap)?;
         let durable = mark.read();
         let behind = |found, problem| OpenError::Behind { path: path.to_owned(), durable, found, problem };
@@ -254,6 +258,7 @@ impl Store {
         let next_room = AtomicU64::new(records::last_room(&*disk)? + 1);
         let last_group = records::last_group(&*disk)?;
         let known = records::incarnation(&*disk)?;
+        let secret = records::secret(&*disk)?;
         // All is read before anything is changed.
         let incarnation = match known {
             None => Incarnation::random(),
@@ -269,6 +274,15 @@ impl Store {
         };
         let evidence = path.map_or(Ok(Evidence::default()), Evidence::renew)?;
         disk.write(vec![records::epoch_record(epoch), records::incarnation_record(incarnation, evidence)])?;
+        let secret = match secret {
+            Some(secret) => secret,
+            None => {
+                let mut secret = [0; 32];
+                rand::rng().fill_bytes(&mut secret);
+                disk.write(vec![records::secret_record(&secret)])?;
+                secret
+            }
+        };
         disk.sync()?;
         let group = Group::start(disk.clone(), mark, last_group, options.queue_bytes);
         watch::start(path.map(Path::to_owned), options.clone(), &group);
@@ -278,6 +292,7 @@ impl Store {
             options,
             epoch,
             incarnation,
+            secret,
             next_room,
             owned: Arc::default(),
         })))
@@ -286,6 +301,15 @@ impl Store {
     /// Which start of this store this is: 1, 2, 3 …
     pub fn epoch(&self) -> u64 {
         self.0.epoch
+    }
+
+    /// What a post is called outside: the same whenever it is tried, and after a restart. Who does not know the store's
+    /// secret can guess neither this key nor any other, so nobody can use up a key before its post comes.
+    pub fn post_key(&self, sender: &Address, number: PostNumber) -> String {
+        let post = Sha256::digest(format!("{sender}/{}", number.0));
+        // Behind a hash of fixed length, so that no key is the beginning of another one's computation.
+        let key = Sha256::new().chain_update(self.0.secret).chain_update(post).finalize();
+        key.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Open a room's log, as its one owner.
@@ -654,7 +678,7 @@ mod tests {
 
     impl Disk for Panics {
         fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
-            // The start's own record is let through.
+            // The start's own records are let through.
             if batch.len() > 2 { panic!("a bug in the engine") } else { Ok(()) }
         }
 

@@ -6,6 +6,7 @@
 //! | 0 `epoch` | how often this store was opened |
 //! | 0 `group` | number of the last group commit |
 //! | 0 `incarnation` | the store's incarnation, and the evidence that it was not copied |
+//! | 0 `secret` | 32 random bytes that the keys of posts are made from |
 //! | 1 namespace 0 name | the room's id, the epoch and number of its last commit |
 //! | 2 id key | one entry of the room's storage |
 //! | 3 id name | one timer: due, attempt, payload |
@@ -26,6 +27,7 @@ use crate::clock::UnixMillis;
 use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, Timer, User};
 
 const EPOCH_KEY: &[u8] = b"\0epoch";
+const SECRET_KEY: &[u8] = b"\0secret";
 /// Where the number of the last group commit is.
 pub(super) const GROUP_KEY: &[u8] = b"\0group";
 
@@ -109,6 +111,16 @@ pub(super) fn incarnation_record(incarnation: Incarnation, evidence: Evidence) -
     value.put_i64(evidence.changed_ns);
     value.put_u64(evidence.mark_inode);
     (Bytes::from_static(INCARNATION_KEY), Some(value.freeze()))
+}
+
+/// The secret of this store; absent in one that no version with secrets has opened.
+pub(super) fn secret(disk: &dyn Disk) -> Result<Option<[u8; 32]>, DiskError> {
+    let Some(value) = disk.get(SECRET_KEY)? else { return Ok(None) };
+    value.as_ref().try_into().map(Some).map_err(|_| damaged(SECRET_KEY))
+}
+
+pub(super) fn secret_record(secret: &[u8; 32]) -> Record {
+    (Bytes::from_static(SECRET_KEY), Some(Bytes::copy_from_slice(secret)))
 }
 
 /// The highest id that any room has; 0 where there is none.
@@ -468,6 +480,7 @@ mod fuzz {
                 epoch_record(1),
                 group_record(1),
                 incarnation_record(Incarnation(1), Evidence { inode: 3, ..Evidence::default() }),
+                secret_record(&[7; 32]),
             ]
         };
         let keys = examples().map(|(key, _)| key);
@@ -477,7 +490,14 @@ mod fuzz {
         fuzz(vec((keys, values), 1..8), |records| {
             let disk = MemoryDisk::default();
             disk.write(records.into_iter().map(|(key, value)| (key.into(), Some(value.into()))).collect()).unwrap();
-            let _ = (epoch(&disk), incarnation(&disk), last_group(&disk), last_room(&disk), room(&disk, &address));
+            let _ = (
+                epoch(&disk),
+                secret(&disk),
+                incarnation(&disk),
+                last_group(&disk),
+                last_room(&disk),
+                room(&disk, &address),
+            );
             let _ = (names(&disk, "ROOMS", None, 100), rooms_to_wake(&disk), last_taken(&disk, 1, &address));
             for id in [0, 1, u64::MAX] {
                 let everything = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };

@@ -23,9 +23,24 @@ const EVENTS: &str = "text/event-stream";
 /// Headers of a request that no component sees: credentials.
 const NOT_FOR_ROOMS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
-/// Headers of a room's answer that would reach beyond the room.
-const NOT_FROM_ROOMS: [&str; 4] =
-    ["content-length", "content-security-policy", "set-cookie", "strict-transport-security"];
+/// Headers of a component's answer that reach its client, as the host has them (`host/src/config.rs`). Others may speak about
+/// the whole origin, or to a proxy.
+const FROM_ROOMS: [&str; 14] = [
+    "accept-ranges",
+    "allow",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-range",
+    "content-type",
+    "etag",
+    "expires",
+    "last-modified",
+    "location",
+    "retry-after",
+    "vary",
+];
 
 struct Front;
 
@@ -155,9 +170,11 @@ fn from_component(response: Response) -> Answer {
     if !(200..600).contains(&status) {
         return problem(500, "the answer cannot be sent");
     }
-    let is_theirs = |name: &str| !NOT_FROM_ROOMS.contains(&name) && !name.starts_with("access-control-");
     let headers = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let mut headers = headers.filter(|(name, _)| is_theirs(name)).collect::<Vec<_>>();
+    let mut headers = headers.filter(|(name, _)| FROM_ROOMS.contains(&name.as_str())).collect::<Vec<_>>();
+    if status == 401 {
+        headers.push(("www-authenticate".into(), "Bearer".into()));
+    }
     if asking::header(&headers, "cache-control").is_none() {
         headers.push(("cache-control".into(), "no-store".into()));
     }

@@ -44,7 +44,11 @@ pub(crate) fn head(request: &IncomingRequest) -> Head {
     let target = request.path_with_query().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let headers = request.headers().entries().into_iter();
-    let headers = headers.filter_map(|(name, value)| Some((name.to_ascii_lowercase(), String::from_utf8(value).ok()?)));
+    // UTF-8, or Latin-1 where it is not, as HTTP once had it: one odd byte hides no header.
+    let text = |value: Vec<u8>| {
+        String::from_utf8(value).unwrap_or_else(|odd| odd.into_bytes().into_iter().map(char::from).collect())
+    };
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), text(value)));
     Head {
         method,
         path: path.to_owned(),

@@ -81,13 +81,13 @@ async fn from_wasi(request: Request<WasiBody>) -> Result<(String, model::Request
         return Err(Error::HttpRequestUriInvalid);
     };
     let text = |(name, value): (&HeaderName, &HeaderValue)| {
-        Some((name.as_str().to_owned(), std::str::from_utf8(value.as_bytes()).ok()?.to_owned()))
+        (name.as_str().to_owned(), model::header_text(value.as_bytes()).into_owned())
     };
     let request = model::Request {
         method: parts.method.as_str().to_owned(),
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().map(str::to_owned),
-        headers: parts.headers.iter().filter_map(text).collect(),
+        headers: parts.headers.iter().map(text).collect(),
         body: whole(body).await?.into(),
         user: None,
     };

@@ -36,8 +36,18 @@ enum Command {
     Spin,
     /// The count.
     Look,
+    /// Answer with these headers, under this status.
+    Answer { status: Option<u16>, headers: Vec<(String, String)> },
     /// Ask another room, as `user` where one is given; then fail, where `fail` is said.
-    Call { namespace: String, name: String, say: Value, user: Option<String>, fail: Option<bool> },
+    Call {
+        namespace: String,
+        name: String,
+        say: Value,
+        user: Option<String>,
+        fail: Option<bool>,
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+    },
     /// Count, then ask another room.
     CountAndCall { namespace: String, name: String, say: Value },
     /// Ask another room so often.
@@ -45,7 +55,13 @@ enum Command {
     /// Post to another room, so often; then fail, where `fail` is said.
     Post { namespace: String, name: String, say: Value, times: Option<u32>, fail: Option<bool> },
     /// Post to a server.
-    PostOut { origin: String, path: String, body: String },
+    PostOut {
+        origin: String,
+        path: String,
+        body: String,
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+    },
     /// Post a body of so many bytes.
     PostMuch { namespace: String, name: String, bytes: usize },
     /// How many posts wait.
@@ -67,7 +83,13 @@ enum Command {
     /// Ask a server until there is no answer, and hold all answers meanwhile.
     HoldAnswers { authority: String },
     /// Ask a server.
-    Fetch { origin: String, path: String, body: Option<String> },
+    Fetch {
+        origin: String,
+        path: String,
+        body: Option<String>,
+        #[serde(default)]
+        headers: Vec<(String, String)>,
+    },
 }
 
 impl Room for Caller {
@@ -90,7 +112,11 @@ impl Room for Caller {
     }
 
     fn request(&mut self, request: Request) -> Result<Response> {
-        let (status, answer) = obey(request.json()?, Some(&request))?;
+        let command = request.json()?;
+        if let Command::Answer { status, headers } = command {
+            return Ok(Response { status: status.unwrap_or(200), headers, body: b"{}".to_vec() });
+        }
+        let (status, answer) = obey(command, Some(&request))?;
         let mut response = Response::json(&answer)?;
         response.status = status;
         Ok(response)
@@ -111,22 +137,23 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
             let count = COUNT.add(1)?;
             return Ok((if count > times { 200 } else { 503 }, json!({ "count": count })));
         }
+        Command::Answer { .. } => return Err(Error::new("only a request is answered with headers")),
         Command::Fail => return Err(Error::new("as it was told")),
         Command::Spin => loop {
             std::hint::black_box(());
         },
         Command::Look => json!({ "count": COUNT.get()? }),
-        Command::Call { namespace, name, say, user, fail } => {
-            let answer = call(&namespace, &name, &say, user)?;
+        Command::Call { namespace, name, say, user, fail, headers } => {
+            let answer = call(&namespace, &name, &say, user, headers)?;
             fail_if(fail)?;
             answer
         }
         Command::CountAndCall { namespace, name, say } => {
             COUNT.add(1)?;
-            call(&namespace, &name, &say, None)?
+            call(&namespace, &name, &say, None, Vec::new())?
         }
         Command::CallOften { namespace, name, times } => {
-            let answers = (0..times).map(|_| call(&namespace, &name, &json!({ "do": "count" }), None));
+            let answers = (0..times).map(|_| call(&namespace, &name, &json!({ "do": "count" }), None, Vec::new()));
             Value::Array(answers.collect::<Result<_>>()?)
         }
         Command::Post { namespace, name, say, times, fail } => {
@@ -139,8 +166,9 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
                 Err(error) => json!({ "error": error.to_string() }),
             }
         }
-        Command::PostOut { origin, path, body } => {
+        Command::PostOut { origin, path, body, headers } => {
             let mut request = Request::post(&path);
+            request.headers.extend(headers);
             request.body = body.into_bytes();
             match outbox::to_server(&origin).post(request) {
                 Ok(()) => json!({ "posted": true }),
@@ -181,11 +209,12 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
         Command::HoldAnswers { authority } => stuck::hold_answers(&authority),
         Command::FillBodies => stuck::fill_bodies(),
         Command::Waiting => json!({ "waiting": outbox::waiting() }),
-        Command::Fetch { origin, path, body } => {
-            let request = match body {
+        Command::Fetch { origin, path, body, headers } => {
+            let mut request = match body {
                 Some(body) => Request { body: body.into_bytes(), ..Request::post(&path) },
                 None => Request::get(&path),
             };
+            request.headers.extend(headers);
             match web::fetch(&origin, request) {
                 Ok(answer) => json!({
                     "status": answer.status,
@@ -205,8 +234,15 @@ fn mark(name: &str) -> Result<()> {
     storage::put_json(&key, &(count + 1))
 }
 
-fn call(namespace: &str, name: &str, say: &Value, user: Option<String>) -> Result<Value> {
+fn call(
+    namespace: &str,
+    name: &str,
+    say: &Value,
+    user: Option<String>,
+    headers: Vec<(String, String)>,
+) -> Result<Value> {
     let mut request = Request::post("/").with_json(say)?;
+    request.headers.extend(headers);
     request.user = user.map(|id| User { name: id.clone(), id });
     Ok(match rooms::get(namespace, name).call(request) {
         Ok(answer) => json!({ "status": answer.status, "answer": answer.read_json::<Value>().ok() }),

@@ -1,0 +1,209 @@
+//! The places of the admin listener: who may hold a connection to it, and who must make room for others.
+//!
+//! A connection is a stranger until a request on it was let in. Strangers have few places, and where all are taken the
+//! newcomer gets the place of the stranger who has been there longest, at the address that has most of them. So nobody
+//! without the token can keep the operator out by holding connections, and no address can keep out another one by
+//! making many. Connections that were let in have places of their own.
+//!
+//! The requests of strangers are paced by address: guessing a token and filling the log are slow.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::bucket::Bucket;
+use crate::clock;
+use crate::config::{ADMIN_ADDRESSES, ADMIN_CONNECTIONS, ADMIN_LOG_EVERY, ADMIN_REFUSALS_PER_SECOND};
+
+/// All connections to the admin listener.
+#[derive(Default)]
+pub(super) struct Connections(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    open: HashMap<u64, Open>,
+    /// The number of the next connection: lower ones are older.
+    next: u64,
+    /// How fast each address may be refused. An address whose bucket is full again is forgotten.
+    paces: HashMap<IpAddr, Bucket>,
+    reported: Option<Instant>,
+    unreported: u64,
+}
+
+struct Open {
+    address: IpAddr,
+    /// A request on it was let in.
+    known: bool,
+    /// Tells the connection to end.
+    cut: Arc<Notify>,
+}
+
+/// One connection's place; dropping it gives it up.
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    number: u64,
+    pub(super) address: IpAddr,
+    cut: Arc<Notify>,
+}
+
+impl Connections {
+    /// A place for a new connection. Where strangers have all of theirs, one of them must go.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
+        let address = address.to_canonical();
+        let cut = Arc::new(Notify::new());
+        let mut inner = self.lock();
+        let number = inner.next;
+        inner.next += 1;
+        let must_go = (inner.strangers().count() >= ADMIN_CONNECTIONS).then(|| inner.longest_stranger()).flatten();
+        if let Some((number, address)) = must_go {
+            if let Some(open) = inner.open.remove(&number) {
+                open.cut.notify_one();
+            }
+            inner.report(address, clock::monotonic());
+        }
+        inner.open.insert(number, Open { address, known: false, cut: cut.clone() });
+        Place { connections: self.clone(), number, address, cut }
+    }
+
+    /// Whether an address may be refused once more, and be told why.
+    pub(super) fn may_be_refused(&self, address: IpAddr) -> bool {
+        self.may_be_refused_at(address, clock::monotonic())
+    }
+
+    fn may_be_refused_at(&self, address: IpAddr, now: Instant) -> bool {
+        let mut inner = self.lock();
+        if inner.paces.len() >= ADMIN_ADDRESSES && !inner.paces.contains_key(&address) {
+            inner.paces.retain(|_, bucket| !bucket.is_full(now));
+            if inner.paces.len() >= ADMIN_ADDRESSES {
+                inner.paces.clear();
+            }
+        }
+        let bucket = inner.paces.entry(address).or_insert_with(|| Bucket::new(ADMIN_REFUSALS_PER_SECOND, now));
+        let may = bucket.take(now);
+        if !may {
+            inner.report(address, now);
+        }
+        may
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Inner {
+    fn strangers(&self) -> impl Iterator<Item = (&u64, &Open)> {
+        self.open.iter().filter(|(_, open)| !open.known)
+    }
+
+    /// The oldest stranger of the address that has most of them.
+    fn longest_stranger(&self) -> Option<(u64, IpAddr)> {
+        let mut of_address = HashMap::<IpAddr, (usize, u64)>::new();
+        for (number, open) in self.strangers() {
+            let (count, oldest) = of_address.entry(open.address).or_insert((0, u64::MAX));
+            *count += 1;
+            *oldest = (*oldest).min(*number);
+        }
+        let longest = of_address.into_iter().max_by_key(|(_, (count, oldest))| (*count, u64::MAX - oldest));
+        longest.map(|(address, (_, oldest))| (oldest, address))
+    }
+
+    /// One line a minute, whatever happens.
+    fn report(&mut self, address: IpAddr, now: Instant) {
+        self.unreported += 1;
+        if self.reported.is_some_and(|reported| now.saturating_duration_since(reported) < ADMIN_LOG_EVERY) {
+            return;
+        }
+        self.reported = Some(now);
+        let refused = std::mem::take(&mut self.unreported);
+        tracing::warn!(%address, refused, "connections or requests without the token are turned away by the admin listener");
+    }
+}
+
+impl Place {
+    /// Wait until somebody else gets this place.
+    pub(super) async fn cut(&self) {
+        self.cut.notified().await;
+    }
+
+    /// A request on it is let in. False where so many others were let in that there is no place for one more.
+    pub(super) fn is_known(&self) -> bool {
+        let mut inner = self.connections.lock();
+        let known = inner.open.values().filter(|open| open.known).count();
+        match inner.open.get_mut(&self.number) {
+            Some(open) if open.known => true,
+            Some(open) if known < ADMIN_CONNECTIONS => {
+                open.known = true;
+                true
+            }
+            // Its place is given away already, or there is none.
+            _ => false,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.lock().open.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn is_there(place: &Place) -> bool {
+        place.connections.lock().open.contains_key(&place.number)
+    }
+
+    #[test]
+    fn a_newcomer_gets_the_place_of_the_oldest_stranger_of_the_busiest_address() {
+        let connections = Arc::new(Connections::default());
+        let lone = connections.enter(address(1));
+        let many = (1..ADMIN_CONNECTIONS).map(|_| connections.enter(address(2))).collect::<Vec<_>>();
+        let newcomer = connections.enter(address(3));
+        assert!(is_there(&newcomer) && is_there(&lone), "an address with few is left alone");
+        assert!(!is_there(&many[0]) && is_there(&many[1]));
+    }
+
+    #[test]
+    fn who_was_let_in_makes_room_for_nobody() {
+        let connections = Arc::new(Connections::default());
+        let known = (0..ADMIN_CONNECTIONS).map(|_| connections.enter(address(1))).collect::<Vec<_>>();
+        assert!(known.iter().all(Place::is_known));
+        let strangers = (0..3 * ADMIN_CONNECTIONS).map(|_| connections.enter(address(1))).collect::<Vec<_>>();
+        assert!(known.iter().all(is_there));
+        let last = strangers.last().unwrap();
+        assert!(!last.is_known(), "there is a bound on those as well");
+        drop(known);
+        assert!(last.is_known());
+    }
+
+    #[test]
+    fn an_address_is_refused_at_a_pace_and_others_have_theirs() {
+        let connections = Arc::new(Connections::default());
+        let now = clock::monotonic();
+        let refusals = (0..1_000).filter(|_| connections.may_be_refused_at(address(1), now)).count();
+        assert_eq!(refusals, ADMIN_REFUSALS_PER_SECOND as usize * 10);
+        assert!(connections.may_be_refused_at(address(2), now));
+        assert!(connections.may_be_refused_at(address(1), now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn paces_of_many_addresses_are_bounded() {
+        let connections = Arc::new(Connections::default());
+        for number in 0..3 * ADMIN_ADDRESSES as u32 {
+            connections.may_be_refused(IpAddr::V4((0xC000_0000 + number).into()));
+        }
+        assert!(connections.lock().paces.len() <= ADMIN_ADDRESSES);
+    }
+}

@@ -1,0 +1,296 @@
+//! Whom a proxy stands for: `X-Forwarded-For`, and `Forwarded` of RFC 7239. Pure; `door` says which proxies are believed.
+//!
+//! Each proxy adds the address that it was called from at the end of the list. What stands before that anybody could have
+//! written, so the list is read from its end, and only as far as our own proxies go.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use hyper::header::{FORWARDED, HeaderMap, HeaderName};
+
+use super::headers::items;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Whom a proxy tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nobody: it has no such header, or all in it are our own proxies.
+    Nobody,
+    /// This address.
+    Address(IpAddr),
+    /// Somebody, but their address cannot be read, or the two headers tell of different ones.
+    Unclear,
+}
+
+/// One place in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    /// Nothing stands there.
+    Empty,
+    Address(IpAddr),
+    Unclear,
+}
+
+/// The last that is none of our proxies. Where both headers are there, they must tell the same: a proxy that sets only one
+/// of them passes the other on as the client wrote it.
+pub(super) fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Told {
+    let list = headers.contains_key(FORWARDED_FOR).then(|| last(items(headers, FORWARDED_FOR).map(node), &is_proxy));
+    let standard = headers.contains_key(FORWARDED).then(|| {
+        let nodes = headers.get_all(FORWARDED).into_iter().flat_map(|value| nodes(value.as_bytes()));
+        last(nodes.collect::<Vec<_>>().into_iter(), &is_proxy)
+    });
+    match (list, standard) {
+        (None, None) => Told::Nobody,
+        (Some(told), None) | (None, Some(told)) => told,
+        (Some(one), Some(other)) if one == other => one,
+        (Some(_), Some(_)) => Told::Unclear,
+    }
+}
+
+fn last(nodes: impl DoubleEndedIterator<Item = Node>, is_proxy: impl Fn(IpAddr) -> bool) -> Told {
+    let mut nodes = nodes.rev().filter(|node| *node != Node::Empty).peekable();
+    // A header that tells nothing at all hides somebody.
+    if nodes.peek().is_none() {
+        return Told::Unclear;
+    }
+    let client = nodes.find(|node| !matches!(node, Node::Address(address) if is_proxy(*address)));
+    match client {
+        None => Told::Nobody,
+        Some(Node::Address(address)) => Told::Address(address),
+        Some(_) => Told::Unclear,
+    }
+}
+
+/// An address, with a port or without: `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
+fn node(text: &[u8]) -> Node {
+    if text.is_empty() {
+        return Node::Empty;
+    }
+    std::str::from_utf8(text)
+        .ok()
+        .and_then(address)
+        .map_or(Node::Unclear, |address| Node::Address(address.to_canonical()))
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let has_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return address.parse::<Ipv6Addr>().ok().filter(|_| has_port).map(IpAddr::from);
+    }
+    match text.split_once(':') {
+        Some((address, port)) if !port.contains(':') => {
+            address.parse::<Ipv4Addr>().ok().filter(|_| is_port(port)).map(IpAddr::from)
+        }
+        _ => text.parse().ok(),
+    }
+}
+
+/// A number, or a name in the place of one, which begins with an underscore.
+fn is_port(text: &str) -> bool {
+    let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    text.parse::<u16>().is_ok() || text.strip_prefix('_').is_some_and(is_name)
+}
+
+/// The nodes of one `Forwarded` header: elements are parted by commas and their parameters by semicolons, and a value may
+/// be quoted.
+fn nodes(value: &[u8]) -> Vec<Node> {
+    // Quotes that a client left open would swallow what the proxy wrote behind them.
+    split(value, b',').map_or(vec![Node::Unclear], |elements| elements.into_iter().map(element).collect())
+}
+
+/// An element that names nobody, or more than one, is unclear.
+fn element(element: &[u8]) -> Node {
+    if element.is_empty() {
+        return Node::Empty;
+    }
+    let parameters = split(element, b';').unwrap_or_default().into_iter();
+    let mut names = parameters.filter_map(|parameter| {
+        let at = parameter.iter().position(|byte| *byte == b'=')?;
+        parameter[..at].trim_ascii().eq_ignore_ascii_case(b"for").then(|| parameter[at + 1..].trim_ascii())
+    });
+    match (names.next(), names.next()) {
+        (Some(name), None) if !name.is_empty() => node_of(&unquoted(name)),
+        _ => Node::Unclear,
+    }
+}
+
+/// As [`node`], where an empty name is one that cannot be read.
+fn node_of(name: &[u8]) -> Node {
+    match node(name) {
+        Node::Empty => Node::Unclear,
+        node => node,
+    }
+}
+
+/// The parts between separators that stand outside quotes, without the spaces around them; absent where quotes stay open.
+fn split(value: &[u8], separator: u8) -> Option<Vec<&[u8]>> {
+    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, byte) in value.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if *byte == separator && !quoted => {
+                parts.push(value[start..at].trim_ascii());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(value[start..].trim_ascii());
+    (!quoted).then_some(parts)
+}
+
+fn unquoted(value: &[u8]) -> Vec<u8> {
+    let Some(inner) = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")) else {
+        return value.into();
+    };
+    let mut escaped = false;
+    let keep = |byte: &&u8| {
+        escaped = **byte == b'\\' && !escaped;
+        !escaped
+    };
+    inner.iter().filter(keep).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    fn told(of: &[(HeaderName, &[u8])]) -> Told {
+        let mut headers = HeaderMap::new();
+        for (name, value) in of {
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        client(&headers, |address| "10.0.0.0/8".parse::<ipnet::IpNet>().unwrap().contains(&address))
+    }
+
+    fn listed(lists: &[&[u8]]) -> Told {
+        told(&lists.iter().map(|list| (FORWARDED_FOR, *list)).collect::<Vec<_>>())
+    }
+
+    fn forwarded(values: &[&str]) -> Told {
+        told(&values.iter().map(|value| (FORWARDED, value.as_bytes())).collect::<Vec<_>>())
+    }
+
+    fn is(address: &str) -> Told {
+        Told::Address(address.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_is_read_with_a_port_or_without() {
+        for (list, address) in [
+            ("203.0.113.5", "203.0.113.5"),
+            ("203.0.113.5:4711", "203.0.113.5"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:4711", "2001:db8::1"),
+            ("::ffff:203.0.113.5", "203.0.113.5"),
+            ("[::ffff:203.0.113.5]:1", "203.0.113.5"),
+            ("6.6.6.6, 203.0.113.5:1 ,", "203.0.113.5"),
+            (" , ,203.0.113.5, , 10.0.0.9:80 ,,", "203.0.113.5"),
+        ] {
+            assert_eq!(listed(&[list.as_bytes()]), is(address), "{list}");
+        }
+        assert_eq!(listed(&[b"6.6.6.6", b"203.0.113.5"]), is("203.0.113.5"), "the last header is the nearest");
+        assert_eq!(listed(&[b"203.0.113.5", b", ,"]), is("203.0.113.5"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unclear_and_hides_nothing_before_it() {
+        for list in [
+            &b""[..],
+            b",",
+            b" , ",
+            b"unknown",
+            b"\xe9",
+            b"6.6.6.6, \xe9",
+            b"203.0.113.5:",
+            b"203.0.113.5:99999",
+            b"203.0.113.5:x",
+            b"[2001:db8::1",
+            b"[2001:db8::1]4711",
+            b"[203.0.113.5]:1",
+            b"2001:db8::1:zz",
+            b"6.6.6.6, not an address",
+            b"6.6.6.6, unknown, 10.0.0.1",
+        ] {
+            assert_eq!(listed(&[list]), Told::Unclear, "{}", list.escape_ascii());
+        }
+        assert_eq!(listed(&[b"\xe9, 9.9.9.9"]), is("9.9.9.9"));
+        assert_eq!(listed(&[b"10.0.0.2, 10.0.0.1"]), Told::Nobody, "only our own proxies");
+        assert_eq!(listed(&[]), Told::Nobody);
+    }
+
+    #[test]
+    fn forwarded_is_read_as_rfc_7239_has_it() {
+        for (value, address) in [
+            ("for=192.0.2.60;proto=http;by=203.0.113.43", "192.0.2.60"),
+            ("for=6.6.6.6, For=\"192.0.2.60:4711\"", "192.0.2.60"),
+            ("proto=https; FOR = \"[2001:db8:cafe::17]:_port\" ", "2001:db8:cafe::17"),
+            ("for=192.0.2.60;by=\"a,b;for=6.6.6.6\", for=10.0.0.1,", "192.0.2.60"),
+            ("for=\"1\\92.0.2.60\"", "192.0.2.60"),
+        ] {
+            assert_eq!(forwarded(&[value]), is(address), "{value}");
+        }
+        for value in [
+            "",
+            "for",
+            "for=",
+            "for=\"\"",
+            "for=unknown",
+            "for=_hidden",
+            "proto=http",
+            "for=192.0.2.60;for=6.6.6.6",
+            "for=\"[2001:db8::1",
+            "for=6.6.6.6, by=192.0.2.60",
+            "for=6.6.6.6, \"",
+            "for=6.6.6.6;x=\", for=192.0.2.60",
+            "for=6.6.6.6;x=\", for=\"192.0.2.60\"",
+        ] {
+            assert_eq!(forwarded(&[value]), Told::Unclear, "{value}");
+        }
+        assert_eq!(forwarded(&["for=6.6.6.6", "for=192.0.2.60"]), is("192.0.2.60"));
+        assert_eq!(forwarded(&["for=10.0.0.1"]), Told::Nobody);
+    }
+
+    #[test]
+    fn two_headers_that_tell_of_different_clients_are_unclear() {
+        let both = |list: &str, value: &str| told(&[(FORWARDED_FOR, list.as_bytes()), (FORWARDED, value.as_bytes())]);
+        assert_eq!(both("192.0.2.60", "for=192.0.2.60"), is("192.0.2.60"));
+        assert_eq!(both("192.0.2.60", "for=6.6.6.6"), Told::Unclear);
+        assert_eq!(both("192.0.2.60", "for=10.0.0.1"), Told::Unclear);
+    }
+}
+
+#[cfg(test)]
+mod fuzz {
+    use dormouse_fuzz::{fuzz, spoiled};
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    /// Whatever a client writes in front: the address that a proxy adds behind it is the one that counts.
+    #[test]
+    fn no_beginning_of_a_list_hides_its_end() {
+        const EXAMPLES: [&[u8]; 3] =
+            [b"6.6.6.6, [2001:db8::1]:4711", b"for=6.6.6.6;by=\"a,b\", for=\"[::1]:_x\"", b"unknown, \xe9,, :1"];
+        fuzz(spoiled(&EXAMPLES), |bytes| {
+            let ours = "192.0.2.60".parse().unwrap();
+            let Ok(list) = HeaderValue::from_bytes(&[&bytes[..], b", 192.0.2.60"].concat()) else { return };
+            let headers = HeaderMap::from_iter([(FORWARDED_FOR, list)]);
+            assert_eq!(client(&headers, |_| false), Told::Address(ours));
+            let Ok(value) = HeaderValue::from_bytes(&bytes) else { return };
+            let mut headers = HeaderMap::from_iter([(FORWARDED, value)]);
+            headers.append(FORWARDED, HeaderValue::from_static("for=192.0.2.60"));
+            assert_eq!(client(&headers, |_| false), Told::Address(ours));
+            // Behind quotes that stay open nobody can tell.
+            let Ok(value) = HeaderValue::from_bytes(&[&bytes[..], b", for=192.0.2.60"].concat()) else { return };
+            let told = client(&HeaderMap::from_iter([(FORWARDED, value)]), |_| false);
+            assert!(told == Told::Address(ours) || told == Told::Unclear, "{told:?}");
+        });
+    }
+}

@@ -1,0 +1,130 @@
+//! Which headers pass between clients and components, and how a header's bytes are read.
+//!
+//! Requests lose what is no component's business. Answers keep only what is known to be harmless: a header may speak to
+//! the browser about the whole origin, or to a proxy about its files, and new ones appear every year.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::{Config, FROM_ROOMS};
+use crate::model::{CALLER, header_text, is_header};
+
+/// Headers of a request that no component sees: credentials, and those that the host has dealt with. The names that only
+/// the host may set come on top of these.
+const NOT_FOR_ROOMS: [&str; 9] = [
+    "authorization",
+    "connection",
+    "cookie",
+    "proxy-authorization",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "transfer-encoding",
+];
+
+/// Headers by which a proxy tells of whom it stands for. From anybody else they are worth nothing, and a room that reads
+/// them could not know.
+pub(super) const ONLY_FROM_PROXIES: [&str; 5] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+
+/// The headers that a component's answer may have.
+pub(super) struct ResponseHeaders {
+    /// For every component.
+    everywhere: BTreeSet<String>,
+    /// For the rooms of a namespace beside those.
+    of_namespace: BTreeMap<String, BTreeSet<String>>,
+    /// All of them, and those of the host: what a page of an allowed origin may read.
+    exposed: HeaderValue,
+}
+
+/// Headers of the host's own answers that a page may need.
+const OF_THE_HOST: [&str; 1] = ["www-authenticate"];
+
+impl ResponseHeaders {
+    /// The known ones, and those that the operator adds.
+    pub(super) fn new(config: &Config) -> Self {
+        let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect::<BTreeSet<_>>();
+        let mut everywhere = lower(&config.response_headers);
+        everywhere.extend(FROM_ROOMS.iter().map(|name| (*name).to_owned()));
+        let of_namespace = config.namespaces.iter();
+        let of_namespace = of_namespace.map(|(name, namespace)| (name.clone(), lower(&namespace.response_headers)));
+        let of_namespace = of_namespace.collect::<BTreeMap<_, _>>();
+        let all = everywhere.iter().chain(of_namespace.values().flatten()).map(String::as_str).chain(OF_THE_HOST);
+        let all = all.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
+        let exposed = HeaderValue::try_from(all).expect("names of headers are text");
+        ResponseHeaders { everywhere, of_namespace, exposed }
+    }
+
+    /// What a page of another origin may read of an answer, where it is allowed: browsers hide all but a few headers.
+    pub(super) fn exposed(&self) -> HeaderValue {
+        self.exposed.clone()
+    }
+
+    /// Whether a component may send a header; `namespace` is absent for the router.
+    pub(super) fn may_send(&self, namespace: Option<&str>, name: &HeaderName) -> bool {
+        let of_namespace = namespace.and_then(|namespace| self.of_namespace.get(namespace));
+        self.everywhere.contains(name.as_str()) || of_namespace.is_some_and(|names| names.contains(name.as_str()))
+    }
+}
+
+/// The headers of a request that a component sees.
+pub(super) fn for_rooms(headers: &HeaderMap) -> Vec<(String, String)> {
+    let is_ours = |name: &str| NOT_FOR_ROOMS.contains(&name) || is_header(name, CALLER);
+    let seen = headers.iter().filter(|(name, _)| !is_ours(name.as_str()));
+    seen.map(|(name, value)| (name.as_str().to_owned(), header_text(value.as_bytes()).into_owned())).collect()
+}
+
+/// The items of a list that is parted by commas, over all headers of a name, without the spaces around them. Each is read
+/// by itself, so that one that cannot be read hides no other.
+pub(super) fn items(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator<Item = &[u8]> {
+    let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+    values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+/// The value of a cookie, as it was sent.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let cookies = headers.get_all(hyper::header::COOKIE).into_iter().map(HeaderValue::as_bytes);
+    let mut pairs = cookies.flat_map(|cookies| cookies.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    pairs.find_map(|pair| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        (pair[..at].trim_ascii_end() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii_start())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{COOKIE, SEC_WEBSOCKET_PROTOCOL};
+
+    use super::*;
+
+    fn headers(name: HeaderName, values: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(&name, HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn one_odd_byte_hides_no_cookie_beside_it() {
+        for cookies in [
+            &[&b"city=Malm\xf6; token=abc"[..]][..],
+            &["city=Malmö; token=abc".as_bytes()],
+            &[b"\xff", b"a=\xfe", b"token=abc; x=\x80"],
+            &[b"city=Malm\xf6;token = abc"],
+        ] {
+            assert_eq!(cookie(&headers(COOKIE, cookies), "token"), Some(&b"abc"[..]), "{cookies:?}");
+        }
+        assert_eq!(cookie(&headers(COOKIE, &[b"tokens=abc; token"]), "token"), None);
+        assert_eq!(cookie(&headers(COOKIE, &[b"token=caf\xe9"]), "token"), Some(&b"caf\xe9"[..]));
+    }
+
+    #[test]
+    fn one_odd_byte_hides_no_item_beside_it() {
+        let protocols = headers(SEC_WEBSOCKET_PROTOCOL, &[b"dormouse, \xe9, bearer.abc", b"last"]);
+        let found = items(&protocols, SEC_WEBSOCKET_PROTOCOL).collect::<Vec<_>>();
+        assert_eq!(found, [&b"dormouse"[..], b"\xe9", b"bearer.abc", b"last"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! Web origins, compared as the URL standard does: scheme, host in its one ASCII form, and port, where the scheme's usual
+//! port is the same as none. Knows neither requests nor configuration; `edge`, `outbound` and `config` ask here.
+
+use url::{Host, Url};
+
+/// Why a text is no origin. The operator must act.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoOrigin {
+    /// Its scheme is none of the web.
+    #[error("it does not begin with `https://` or `http://`")]
+    Scheme,
+    /// It has more than an origin has.
+    #[error("an origin is a scheme, a host and a port, and nothing more")]
+    More,
+    /// No host can be called so.
+    #[error("its host is none, or its port is")]
+    Host,
+}
+
+/// The one form of an origin, such as `https://xn--bcher-kva.example` for `https://Bücher.example:443`.
+pub(crate) fn normal(text: &str) -> Result<String, NoOrigin> {
+    let (scheme, authority) = text.split_once("://").ok_or(NoOrigin::Scheme)?;
+    if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Err(NoOrigin::Scheme);
+    }
+    // A URL may have all of these, and browsers would read past some of them.
+    if authority.contains(|odd: char| "/\\?#@*".contains(odd) || odd.is_whitespace() || odd.is_control()) {
+        return Err(NoOrigin::More);
+    }
+    let url = Url::parse(&format!("{scheme}://{authority}/")).map_err(|_| NoOrigin::Host)?;
+    if authority.is_empty() || url.port() == Some(0) {
+        return Err(NoOrigin::Host);
+    }
+    Ok(url.origin().ascii_serialization())
+}
+
+/// The one form of a host's name or address: in lower case, in ASCII, IPv6 in brackets.
+pub(crate) fn normal_host(host: &str) -> Option<String> {
+    let odd = |odd: char| "/\\?#@*%".contains(odd) || odd.is_whitespace() || odd.is_control();
+    if host.is_empty() || host.contains(odd) {
+        return None;
+    }
+    Host::parse(host).ok().map(|host| host.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_has_one_form() {
+        for (text, form) in [
+            ("https://app.example", "https://app.example"),
+            ("HTTPS://App.Example:443", "https://app.example"),
+            ("http://app.example:80", "http://app.example"),
+            ("https://app.example:80", "https://app.example:80"),
+            ("http://app.example:443", "http://app.example:443"),
+            ("https://app.example:08443", "https://app.example:8443"),
+            ("https://Bücher.example", "https://xn--bcher-kva.example"),
+            ("https://XN--bcher-kva.example", "https://xn--bcher-kva.example"),
+            ("https://[0:0::1]:443", "https://[::1]"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+            ("http://127.1", "http://127.0.0.1"),
+            ("https://app.example.", "https://app.example."),
+            ("https://my_host", "https://my_host"),
+        ] {
+            assert_eq!(normal(text).as_deref(), Ok(form), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_browser_can_send_is_no_origin() {
+        for bad in [
+            "",
+            "null",
+            "*",
+            "app.example",
+            "//app.example",
+            "ftp://app.example",
+            "file://",
+            "https://",
+            "https:///",
+            "https://app.example/",
+            "https://app.example/chat",
+            "https://app.example?x",
+            "https://app.example#x",
+            "https://*.example",
+            "https://*",
+            "https://user@app.example",
+            "https://app.example:99999",
+            "https://app.example:port",
+            "https://app.example:0",
+            "https://:443",
+            "https://a b",
+            " https://app.example",
+            "https://app.example ",
+            "https://app.example\n",
+            "https://app.example\\evil",
+            "https://exa<mple",
+            "https://[::1",
+            "https://::1",
+            "https://256.256.256.256",
+            "https://app.example,https://two.example",
+        ] {
+            assert!(normal(bad).is_err(), "{bad:?} became {:?}", normal(bad));
+        }
+    }
+
+    #[test]
+    fn a_host_has_one_form() {
+        for (text, form) in [
+            ("Rooms.Example", Some("rooms.example")),
+            ("Bücher.example", Some("xn--bcher-kva.example")),
+            ("[::0:1]", Some("[::1]")),
+            ("127.1", Some("127.0.0.1")),
+            ("rooms.example:443", None),
+            ("https://rooms.example", None),
+            ("*.example", None),
+            ("", None),
+            ("a b", None),
+            ("::1", None),
+        ] {
+            assert_eq!(normal_host(text).as_deref(), form, "{text}");
+        }
+    }
+}
