@@ -17,6 +17,8 @@ dormouse_test::kept_and_forgetful! { PRESENCE_TRACKER;
     the_others_are_told_who_comes_online,
     the_others_are_told_who_has_gone,
     a_user_who_left_comes_back_online,
+    a_user_whose_connection_was_lost_comes_back_with_their_status,
+    a_lost_users_status_is_forgotten_after_an_hour,
     users_whose_ids_begin_alike_are_not_mixed_up,
 
     the_others_are_told_how_many_connections_a_user_has,
@@ -162,6 +164,34 @@ fn a_user_who_left_comes_back_online(mut room: TestRoom) {
     ana.hears();
     enter(&mut room, "bo");
     assert_eq!(ana.hears(), [updated(user("bo", "online", room.now(), 1))]);
+}
+
+fn a_user_whose_connection_was_lost_comes_back_with_their_status(mut room: TestRoom) {
+    let [ana, mut bo] = gather(&mut room, ["ana", "bo"]);
+    room.say(&bo, &status("busy"));
+    // The network went away, and then the server: neither says what the user wants.
+    for close in [Close::lost(), Close { code: 1001, reason: String::new(), clean: true }] {
+        room.try_leave(&bo, close).unwrap();
+        ana.hears();
+        bo = enter(&mut room, "bo").0;
+        assert_eq!(ana.hears(), [updated(user("bo", "busy", room.now(), 1))]);
+    }
+    room.leave(&bo);
+    enter(&mut room, "bo");
+    assert_eq!(ana.hears(), [removed("bo"), updated(user("bo", "online", room.now(), 1))]);
+}
+
+fn a_lost_users_status_is_forgotten_after_an_hour(mut room: TestRoom) {
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+    let [bo] = gather(&mut room, ["bo"]);
+    room.say(&bo, &status("busy"));
+    room.try_leave(&bo, Close::lost()).unwrap();
+    room.advance(millis(HOUR_MS - 1));
+    assert_eq!(room.storage().len(), 1);
+    room.advance(millis(1));
+    assert!(room.storage().is_empty() && room.timers().is_empty());
+    let (_, users) = enter(&mut room, "bo");
+    assert_eq!(users, [user("bo", "online", room.now(), 1)]);
 }
 
 fn users_whose_ids_begin_alike_are_not_mixed_up(mut room: TestRoom) {

@@ -5,6 +5,7 @@
 //! status.rs   online, away or busy            silence.rs  who did not come back
 //! frames.rs   what the room says              listing.rs  who is listed, in one message
 //! news.rs     who is told of what a user does
+//! remembered.rs  the status of users whose connection was lost
 //! ```
 //!
 //! Who is connected is the host's knowledge, and is asked for; who is listed is in storage. The two differ on purpose
@@ -14,6 +15,7 @@
 mod frames;
 mod listing;
 mod news;
+mod remembered;
 mod roster;
 mod said;
 mod silence;
@@ -48,7 +50,9 @@ impl Room for Presence {
 
     fn connect(&mut self, _: Request, socket: &Socket) -> Result<(), Refusal> {
         let user = socket.user();
-        let status = roster::get(&user.id)?.map_or(Status::Online, |listed| listed.status);
+        let remembered = remembered::take(&user.id)?;
+        let listed = roster::get(&user.id)?.map(|listed| listed.status);
+        let status = listed.or(remembered).unwrap_or(Status::Online);
         // The newest socket says what its user is called: an older one may hold a token from before the name changed.
         let entry = Entry { name: user.name, status, last_seen: context::now(), missing_since: None };
         roster::put(&user.id, &entry)?;
@@ -70,23 +74,23 @@ impl Room for Presence {
         }
     }
 
-    fn close(&mut self, socket: &Socket, _: Close) -> Result<()> {
+    fn close(&mut self, socket: &Socket, close: Close) -> Result<()> {
         let user_id = &socket.user().id;
+        let Some(entry) = roster::get(user_id)? else { return Ok(()) };
         if roster::connections(user_id) > 0 {
-            return match roster::get(user_id)? {
-                Some(entry) => tell(sockets::everyone(), user_id, &entry),
-                None => Ok(()),
-            };
+            return tell(sockets::everyone(), user_id, &entry);
         }
-        match roster::remove(user_id) {
-            true => sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id }),
-            false => Ok(()),
+        roster::remove(user_id);
+        if !remembered::is_on_purpose(&close) {
+            remembered::put(user_id, entry.status)?;
         }
+        sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id })
     }
 
     fn timer(&mut self, timer: Timer) -> Result<()> {
         match timer.name.as_str() {
             silence::TIMER => silence::look(),
+            remembered::TIMER => remembered::forget(),
             name => Err(Error::new(format!("no such timer: {name}"))),
         }
     }

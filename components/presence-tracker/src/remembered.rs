@@ -1,0 +1,109 @@
+//! The status of users whose connection was lost, so that they come back with the status that they chose.
+//!
+//! A client says its choice once and not again: by the time it reconnects, another tab of the user may have chosen
+//! something else. So the room remembers. A user who leaves on purpose comes back online. One key each: `s` and the user's id.
+
+use dormouse_room::{Close, Result, context, storage, timers};
+use serde::{Deserialize, Serialize};
+
+use crate::status::Status;
+
+const PREFIX: u8 = b's';
+
+/// The timer that forgets them. It is set while anybody is remembered.
+pub(crate) const TIMER: &str = "remembered";
+
+/// How long a status is remembered, in milliseconds: an hour, which is longer than a restart, a tunnel or a lunch.
+const KEEP_MS: u64 = 60 * 60 * 1000;
+
+/// Statuses that are forgotten in one turn: a turn's writes are limited.
+const FORGOTTEN_AT_ONCE: u32 = 1_000;
+
+/// The code of a connection that was ended on purpose.
+const CLOSE_NORMAL: u16 = 1000;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    status: Status,
+    left: u64,
+}
+
+impl Remembered {
+    /// When it is forgotten. A time that was stored while the clock was ahead counts as now.
+    fn until(&self, now: u64) -> u64 {
+        self.left.min(now) + KEEP_MS
+    }
+}
+
+/// Whether a connection ended on purpose, and not by a network, a server or a page that went away.
+pub(crate) fn is_on_purpose(close: &Close) -> bool {
+    close.clean && close.code == CLOSE_NORMAL
+}
+
+/// Remember a status, unless it is the one that everybody has who comes.
+pub(crate) fn put(user_id: &str, status: Status) -> Result<()> {
+    if status == Status::Online {
+        return Ok(());
+    }
+    let now = context::now();
+    storage::put_json(key(user_id), &Remembered { status, left: now })?;
+    match timers::get(TIMER) {
+        Some(timer) if timer.at <= now + KEEP_MS => Ok(()),
+        _ => timers::set_at(TIMER, now + KEEP_MS, []),
+    }
+}
+
+/// The status of a user who comes back. It is not remembered any longer.
+pub(crate) fn take(user_id: &str) -> Result<Option<Status>> {
+    let Some(remembered) = storage::get_json::<Remembered>(key(user_id))? else { return Ok(None) };
+    storage::delete(key(user_id));
+    let now = context::now();
+    Ok((remembered.until(now) > now).then_some(remembered.status))
+}
+
+/// The timer is due: forget what is too old, and set it again for the rest.
+pub(crate) fn forget() -> Result<()> {
+    let now = context::now();
+    let mut next = None::<u64>;
+    let page = storage::prefix([PREFIX]).limit(FORGOTTEN_AT_ONCE).list();
+    let is_all = page.len() < FORGOTTEN_AT_ONCE as usize;
+    let mut kept = 0;
+    for (key, value) in page {
+        let until = serde_json::from_slice::<Remembered>(&value)?.until(now);
+        if until <= now {
+            storage::delete(key);
+        } else {
+            kept += 1;
+            next = Some(next.map_or(until, |next| next.min(until)));
+        }
+    }
+    // Where more are stored than one turn looks at, the others are looked at when some of these are gone.
+    if !is_all && kept < FORGOTTEN_AT_ONCE {
+        next = Some(now);
+    }
+    next.map_or(Ok(()), |at| timers::set_at(TIMER, at, []))
+}
+
+fn key(user_id: &str) -> Vec<u8> {
+    [&[PREFIX], user_id.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_normal_close_is_on_purpose() {
+        let close = |code, clean| Close { code, reason: String::new(), clean };
+        assert!(is_on_purpose(&close(1000, true)));
+        for (code, clean) in [(1000, false), (1001, true), (1006, false), (1011, true), (4408, true)] {
+            assert!(!is_on_purpose(&close(code, clean)), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_time_from_the_future_is_no_reason_to_remember_for_longer() {
+        let until = |left| Remembered { status: Status::Busy, left }.until(100);
+        assert_eq!((until(40), until(5_000_000)), (40 + KEEP_MS, 100 + KEEP_MS));
+    }
+}
