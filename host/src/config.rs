@@ -92,9 +92,10 @@ pub const POSTS: usize = 1_000;
 pub const POST_TRIES: u32 = 100;
 /// The longest wait between two tries of a post, in seconds. Before that it doubles from 2 s on.
 pub const POST_BACKOFF_MOST_S: u64 = 600;
-/// Posts of one room that are carried at the same time, each to another destination.
+/// Posts of one room to rooms that are carried at the same time, each to another room; and as many to servers.
 pub const POSTS_AT_ONCE_OF_A_ROOM: usize = 16;
-/// Posts of all rooms that are carried at the same time; the others wait in line.
+/// Posts of all rooms to rooms that are carried at the same time, and as many to servers: each holds a task and an answer.
+/// Namespaces have equal shares of them; the others wait in line.
 pub const POSTS_AT_ONCE: usize = 1_024;
 /// The longest body of a request that comes without an identity, in bytes: enough for a form or a login, and so small that
 /// all `anonymous_requests` together hold 4 MiB.
@@ -112,6 +113,15 @@ pub const LOG_LINES: usize = 16_384;
 pub const LOG_BYTES: usize = 8 << 20;
 /// How long whoever logs waits for space among them. After that, lines are lost until one is written.
 pub const LOG_WAIT: Duration = Duration::from_millis(100);
+/// Of these, how many of one namespace go to one room at the same time: as many turns share a commit.
+pub const POSTS_AT_ONCE_TO_A_ROOM: usize = 32;
+/// Likewise to one server: as many connections as a server may be expected to take from one client.
+pub const POSTS_AT_ONCE_TO_A_SERVER: usize = 64;
+/// The part of `awake_rooms` that may wait for other rooms and servers at the same time: one in this many. A room that waits
+/// keeps its instance, so the others are for those that it waits for, and for all who wait for nobody.
+pub const WAITING_ROOMS_PART: u32 = 2;
+/// A host whose rooms wait longer than this for an instance says so in its health.
+pub const INSTANCE_WITHIN: Duration = Duration::from_secs(5);
 /// The largest component, in bytes: one of JavaScript has some 13 MB. What is larger takes minutes to compile.
 pub const COMPONENT_BYTES: usize = 64 << 20;
 /// Compiled components that are kept for the next start, in bytes: a component of JavaScript takes some 10 MB.
@@ -136,6 +146,10 @@ pub const ADMIN_ADDRESSES: usize = 1_024;
 pub const ADMIN_LOG_EVERY: Duration = Duration::from_secs(60);
 /// Waits before a failed timer is tried again, in seconds; after the last it is given up.
 pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
+
+/// The wait before a timer, a close or a post is tried again that failed for want of what the host must give, such as space
+/// on the disk, in seconds. Such a try is not counted; while the disk is full, none is made.
+pub const HOST_BACKOFF_S: u64 = 5;
 
 /// How Dormouse runs: what `dormouse.toml` says, and what is not said there.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -43,6 +43,7 @@ pub mod log;
 mod metrics;
 pub mod model;
 pub mod outbound;
+mod panics;
 pub mod pressure;
 mod refused;
 pub mod revocations;

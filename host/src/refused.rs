@@ -55,6 +55,8 @@ pub(crate) enum Refused {
     SocketsPerRoom,
     /// A request, a socket, or another event of a room: `limits.events_per_room`.
     EventsPerRoom,
+    /// A turn that would wait for another room or a server while its instance is needed: `limits.awake_rooms`.
+    AwakeRooms,
     /// A turn that would keep more: `limits.room_bytes`.
     RoomBytes,
     /// A line of a room's log: `limits.log_lines_per_second`.
@@ -90,6 +92,7 @@ impl Refused {
             Refused::Rooms => "rooms",
             Refused::SocketsPerRoom => "sockets_per_room",
             Refused::EventsPerRoom => "events_per_room",
+            Refused::AwakeRooms => "awake_rooms",
             Refused::RoomBytes => "room_bytes",
             Refused::LogLines => "log_lines_per_second",
             Refused::TurnLogLines => "turn_log_lines",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -55,6 +56,7 @@ pub(crate) struct FaultDisk {
     /// Which of its writes, syncs or reads the fault meets; the first is 1.
     at: u64,
     visible: MemoryDisk,
+    is_full: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -80,7 +82,7 @@ impl FaultDisk {
         let records = found.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
         visible.write(records.collect()).expect("memory does not fail");
         let state = State { before: found.clone(), durable: found, ..State::default() };
-        Arc::new(FaultDisk { fault, at, visible, state: Mutex::new(state) })
+        Arc::new(FaultDisk { fault, at, visible, is_full: AtomicBool::new(false), state: Mutex::new(state) })
     }
 
     /// Whether the fault has shown.
@@ -91,6 +93,11 @@ impl FaultDisk {
     /// From now on each read fails, or none does.
     pub(crate) fn fail_reads(&self, fail: bool) {
         self.state().reads_fail = fail;
+    }
+
+    /// From now on it has no space left, or it has.
+    pub(crate) fn fill(&self, full: bool) {
+        self.is_full.store(full, Ordering::SeqCst);
     }
 
     /// What is there when the power comes back.
@@ -190,6 +197,10 @@ impl Disk for FaultDisk {
         }
         apply(&mut state.durable, unsynced);
         Ok(())
+    }
+
+    fn free_bytes(&self) -> Option<std::io::Result<u64>> {
+        Some(Ok(if self.is_full.load(Ordering::SeqCst) { 0 } else { u64::MAX }))
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -65,6 +66,13 @@ impl Server {
     /// In a directory that another server may have used before.
     pub(crate) async fn in_directory(directory: Arc<TempDir>, config: &str) -> Self {
         let child = spawn(&directory, config, &[]);
+        Self::ready(child, directory, config).await.unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
+    }
+
+    /// As [`in_directory`](Self::in_directory), with more in its environment.
+    pub(crate) async fn with_variables(directory: Arc<TempDir>, config: &str, variables: &[(&str, &Path)]) -> Self {
+        let child =
+            command(&directory, config, &[]).envs(variables.iter().copied()).spawn().expect("the binary starts");
         Self::ready(child, directory, config).await.unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
     }
 
@@ -393,21 +401,25 @@ mod compiled {
 
 /// Start the binary on a free port.
 pub(crate) fn spawn(directory: &TempDir, config: &str, args: &[&str]) -> Child {
+    command(directory, config, args).spawn().expect("the binary starts")
+}
+
+fn command(directory: &TempDir, config: &str, args: &[&str]) -> Command {
     let file = directory.path().join("dormouse.toml");
     // What it counts is asked of its admin listener.
     let admin = if config.contains("admin") { "" } else { "admin.listen = \"127.0.0.1:0\"\n" };
     std::fs::write(&file, format!("{admin}{config}")).expect("a file");
     compiled::provide(directory);
-    Command::new(env!("CARGO_BIN_EXE_dormouse"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    command
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(&file)
         .arg("--data")
         .arg(directory.path().join("data"))
         .args(args)
         .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("the binary starts")
+        .stdout(Stdio::null());
+    command
 }
 
 /// An answer to an HTTP request.

@@ -312,6 +312,32 @@ async fn a_room_that_keeps_as_much_as_it_may_writes_no_more_until_it_has_removed
     other.is_told(&format!("put a {text}; say kept"), "kept").await;
 }
 
+#[tokio::test]
+async fn a_full_room_that_removes_something_may_write_at_once() {
+    let server = Server::unruly("[limits]\nroom_bytes = 100000\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    let text = "x".repeat(30_000);
+    for _ in 0..3 {
+        for key in ["a", "b", "c"] {
+            ana.is_told(&format!("put {key} {text}; say kept"), "kept").await;
+        }
+        ana.says(&format!("put d {text}; say kept")).await;
+        assert_eq!(ana.hears().await["code"], "room_failed");
+        ana.is_told("delete a; say removed", "removed").await;
+        ana.is_told(&format!("put d {text}; say kept"), "kept").await;
+        ana.says(&format!("put e {text}; say kept")).await;
+        assert_eq!(ana.hears().await["code"], "room_failed", "and no more than that");
+        ana.is_told(&format!("delete b; put e {text}; say exchanged"), "exchanged").await;
+        // Behind each other, before any of it is on the disk.
+        for deeds in ["put c small", "delete d", "delete e", &format!("put f {text}"), &format!("put g {text}")] {
+            ana.says(deeds).await;
+        }
+        ana.is_told("list", "c,f,g").await;
+        ana.is_told("delete c; delete f; delete g; say empty", "empty").await;
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn under_memory_pressure_newcomers_are_asked_to_come_back_and_idle_rooms_give_theirs_up() {

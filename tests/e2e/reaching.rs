@@ -39,7 +39,7 @@ pub(crate) async fn callers(first: &str, more: &str) -> Server {
 }
 
 /// Tell a room of ROOMS what to do.
-async fn tell(server: &Server, room: &str, command: Value) -> Value {
+pub(crate) async fn tell(server: &Server, room: &str, command: Value) -> Value {
     let answer = server.api(Method::POST, &format!("/rooms/{room}/messages"), "ana", &command.to_string()).await;
     if answer.status == 500 {
         return json!({ "failed": true });

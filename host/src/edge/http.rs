@@ -581,9 +581,12 @@ fn unanswered(no_answer: &NoAnswer) -> Response<Body> {
             problem(StatusCode::INTERNAL_SERVER_ERROR, &no_answer.to_string())
         }
         NoAnswer::Failed => problem(StatusCode::INTERNAL_SERVER_ERROR, &no_answer.to_string()),
-        NoAnswer::Overloaded | NoAnswer::NoMemory | NoAnswer::TooManyRooms | NoAnswer::Broken | NoAnswer::Draining => {
-            overloaded(&no_answer.to_string())
-        }
+        NoAnswer::Overloaded
+        | NoAnswer::NoMemory
+        | NoAnswer::TooManyRooms
+        | NoAnswer::Broken
+        | NoAnswer::NoSpace
+        | NoAnswer::Draining => overloaded(&no_answer.to_string()),
     }
 }
 

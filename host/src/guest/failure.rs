@@ -44,6 +44,9 @@ pub enum TurnFailure {
     /// No instance could be made.
     #[error("no instance could be made: {0}")]
     Instantiate(String),
+    /// The host's own code panicked. It must be mended; please report it.
+    #[error("the host's own code failed: {0}; please report this")]
+    Host(String),
 }
 
 fn last_words(output: &str) -> String {

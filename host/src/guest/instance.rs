@@ -19,6 +19,7 @@ use super::{RoomKind, convert};
 use crate::clock::UnixMillis;
 use crate::config::Limits;
 use crate::model::{Answer, Event, Turn};
+use crate::panics::catch_panic;
 
 /// What a turn can tell of the world: the same moment and event give the same turn.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,7 +61,7 @@ impl RoomKind {
         let pre = if place.is_some() { &self.warm } else { &self.cold };
         let mut store = new_store(pre.engine(), &self.limits, &self.epochs, lines);
         let watch = store.data().meter.watch.clone();
-        let made = watched(watch, self.limits.turn_calls_within, pre.instantiate_async(&mut store)).await;
+        let made = watched(watch, self.limits.turn_calls_within, None, pre.instantiate_async(&mut store)).await;
         let room = made.map_err(|error| TurnFailure::instantiate(store.data(), &error))?;
         Ok(Box::new(Instance { store, room, awake: false, limits: self.limits.clone(), _place: place }))
     }
@@ -85,26 +86,29 @@ impl Instance {
     /// Run one event.
     pub fn run(mut self: Box<Self>, lent: Box<Lent>, event: Event, moment: Moment) -> Run {
         Box::pin(async move {
+            let outside = lent.outside.clone();
             self.store.data_mut().begin(moment, Some(lent));
             // Two ticks: one may be just ahead, and a turn of a few microseconds shall not yield for it.
             self.store.set_epoch_deadline(2);
             let watch = self.store.data().meter.watch.clone();
             let longest = self.limits.turn_calls_within;
-            let called = watched(watch, longest, self.call(event)).await;
+            // What was lent must come back whatever happens: the room's sockets are in it.
+            let called = catch_panic(watched(watch, longest, outside.as_deref(), self.call(event))).await;
             let host = self.store.data_mut();
             let cpu = host.meter.cpu();
             if cpu >= self.limits.turn_cpu_slow && host.lines.take() {
                 tracing::warn!(target: "room", ?cpu, "a turn used much CPU");
             }
             let failed = match called {
-                Ok(Ok(answer @ Answer::Refuse(..))) => Ok(Turn::refused(answer)),
-                Ok(Ok(answer)) => {
+                Ok(Ok(Ok(answer @ Answer::Refuse(..)))) => Ok(Turn::refused(answer)),
+                Ok(Ok(Ok(answer))) => {
                     let (lent, changes) = host.end();
                     let lent = lent.expect("a room's turn gives back what was lent");
                     return Ran { lent, turn: Ok(changes.into_turn(answer)), instance: Some(self) };
                 }
-                Ok(Err(said)) => Err(TurnFailure::Guest(said)),
-                Err(error) => Err(TurnFailure::trap(host, &error)),
+                Ok(Ok(Err(said))) => Err(TurnFailure::Guest(said)),
+                Ok(Err(error)) => Err(TurnFailure::trap(host, &error)),
+                Err(panic) => Err(TurnFailure::Host(panic.to_string())),
             };
             let lent = host.undo().expect("a room's turn gives back what was lent");
             Ran { lent, turn: failed, instance: None }

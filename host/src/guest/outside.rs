@@ -38,6 +38,16 @@ pub trait Outside: Send + Sync {
         request: Request,
     ) -> Waited<Result<Response, FetchError>>;
 
+    /// Whether the turn may wait: whoever waits keeps an instance from others. Once it may, it may until the turn is over.
+    fn may_wait(&self) -> bool {
+        true
+    }
+
+    /// Whether the turn may wait for another room, which needs an instance too.
+    fn may_wait_for_rooms(&self) -> bool {
+        self.may_wait()
+    }
+
     /// Whether something may be posted there.
     fn destination(&self, destination: Destination) -> Result<Destination, PostError>;
 }

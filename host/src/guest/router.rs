@@ -109,7 +109,7 @@ impl RouterKind {
             let instance = self.pre.instantiate_async(&mut store).await?;
             instance.dormouse_room_router().call_route(&mut store, &convert::request(request)).await
         };
-        let routed = watched(watch, self.limits.turn_calls_within, routed).await;
+        let routed = watched(watch, self.limits.turn_calls_within, None, routed).await;
         self.lines.report_dropped();
         match routed {
             Ok(decision) => Ok(decide(decision)),

@@ -130,6 +130,8 @@ impl Host {
     /// A turn is over: what was lent, and what has changed.
     pub(super) fn end(&mut self) -> (Option<Box<Lent>>, Changes) {
         self.lines.report_dropped();
+        // What it holds for the turn, such as the permission to wait, is given back.
+        self.reach.outside = None;
         (self.lent.take(), std::mem::take(&mut self.changes))
     }
 

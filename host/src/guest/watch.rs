@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use wasmtime::format_err;
 
 use super::limits::TICK;
+use super::outside::Outside;
 use crate::clock;
 
 /// What a wait may take beyond the longest call: the answer to that one is on its way then.
@@ -111,10 +112,12 @@ impl Wait {
     }
 }
 
-/// Run a guest under its watch. A wait that takes longer than the longest call can, `longest`, ends it.
+/// Run a guest under its watch. A wait that takes longer than the longest call can, `longest`, ends it; so does one that is
+/// not allowed.
 pub(super) async fn watched<T>(
     watch: Arc<Watch>,
     longest: Duration,
+    outside: Option<&dyn Outside>,
     run: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
     let mut run = pin!(run);
@@ -129,6 +132,9 @@ pub(super) async fn watched<T>(
         if !watch.waits() {
             wait = None;
             return Poll::Pending;
+        }
+        if outside.is_some_and(|outside| !outside.may_wait()) {
+            return Poll::Ready(Err(format_err!("it waits, and too many rooms wait already")));
         }
         let wait = wait.get_or_insert_with(|| Wait::until(clock::monotonic() + longest + GRACE));
         if wait.is_over(context) {

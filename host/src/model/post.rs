@@ -7,7 +7,7 @@ use super::{Address, Request};
 use crate::clock::UnixMillis;
 
 /// Where a post goes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination {
     /// To a room of this host.
     Room(Address),
@@ -72,6 +72,20 @@ impl Posts {
     /// The post of a number.
     pub fn get(&self, number: PostNumber) -> Option<&Post> {
         self.0.get(&number)
+    }
+
+    /// Move the time of each.
+    pub fn shift(&mut self, step: i64) {
+        for post in self.0.values_mut() {
+            post.at = post.at.saturating_add_signed(step);
+        }
+    }
+
+    /// Have none be tried later than this.
+    pub fn clamp(&mut self, latest: UnixMillis) {
+        for post in self.0.values_mut() {
+            post.at = post.at.min(latest);
+        }
     }
 
     /// How many wait.

@@ -1,6 +1,6 @@
 //! One room, from its first event until nothing can wake it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,18 +18,20 @@ use super::outbox::{Held, Reply, Words};
 use super::pending::Ledger;
 use super::posting::{Outcome, PostId, Posting};
 use super::reach::Reach;
+use super::wheel::SteadyMillis;
 use super::{ConnectError, Namespace, NoAnswer, Seat, Shared, policy};
 use crate::clock::{self, UnixMillis};
 use crate::guest::{Instance, Lent, Lines, Moment, Outside, TurnFailure};
 use crate::model::{
-    Address, Answer, Audience, Client, Event, Except, LOOKED_INTO_BYTES, Message, Output, PostNumber, Response, Said,
-    Socket, SocketKey, Sockets, StorageFailed, Timer, Turn, User, error_frame,
+    Address, Answer, Audience, Client, Close, Event, Except, LOOKED_INTO_BYTES, Message, Output, PostNumber, Response,
+    Said, Socket, SocketKey, Sockets, StorageFailed, Timer, Turn, User, error_frame,
 };
+use crate::panics::{catch_panic, guard};
 use crate::refused::Refused;
 use crate::store::{Changes, CommitError, Receipt, RoomLog, Stored};
 
 /// What a client is told when its room's storage is lost or failing: come back.
-const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
+pub(super) const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
 
 /// An answer of more bytes makes its room wait until others have run.
 const LONG_ANSWER_BYTES: usize = 64 << 10;
@@ -48,11 +50,18 @@ struct Opened {
     ledger: Arc<Ledger>,
     /// Absent while a turn runs.
     lent: Option<Box<Lent>>,
-    /// The time of the last turn: time does not go back.
+    /// The time of the last turn: time does not go back within an instance.
     now: UnixMillis,
-    /// When the wheel will wake us.
-    wakes_at: Option<UnixMillis>,
+    /// How far the system's clock is ahead of the steady one: the times of timers and posts are told by that.
+    offset: i64,
+    /// When the wheel will wake us, by the steady clock.
+    wakes_at: Option<SteadyMillis>,
     posting: Posting,
+    /// Closes that the room could not be told of, for want of what the host must give; in order. Their sockets are in the
+    /// table, gone, and count among those that the room may have.
+    closes: VecDeque<(SocketKey, Close)>,
+    /// When they are tried again.
+    closes_at: Option<UnixMillis>,
     /// How much it may log.
     lines: Arc<Lines>,
 }
@@ -89,9 +98,37 @@ enum Broken {
 enum Cause {
     Connect { socket: SocketKey, answer: oneshot::Sender<Result<Seat, ConnectError>> },
     Message(SocketKey),
-    Close(SocketKey),
+    Close(SocketKey, Close),
     Timer(Timer),
     Request { post: Option<PostId>, answer: oneshot::Sender<Result<Response, NoAnswer>> },
+}
+
+/// Why a turn never happened.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error(transparent)]
+    Guest(TurnFailure),
+    #[error(transparent)]
+    Space(CommitError),
+}
+
+impl Lost {
+    /// Whether the same turn may succeed later, without a change in the room: it lacked what the host or its operator gives.
+    fn may_pass(&self) -> bool {
+        match self {
+            Lost::Space(error) => matches!(error, CommitError::NoSpace { .. } | CommitError::RoomFull { .. }),
+            Lost::Guest(failure) => matches!(failure, TurnFailure::Instantiate(_)),
+        }
+    }
+
+    /// What those who wait for an answer are told.
+    fn no_answer(&self) -> NoAnswer {
+        match self {
+            Lost::Space(CommitError::NoSpace { .. }) => NoAnswer::NoSpace,
+            Lost::Guest(TurnFailure::Instantiate(_)) => NoAnswer::Overloaded,
+            Lost::Space(_) | Lost::Guest(_) => NoAnswer::Failed,
+        }
+    }
 }
 
 impl Life {
@@ -107,6 +144,16 @@ impl Life {
 impl Opened {
     fn lent(&mut self) -> &mut Lent {
         self.lent.as_mut().expect("lent only while a turn runs")
+    }
+
+    /// Now, as timers and posts of this room are told.
+    fn clock(&self) -> UnixMillis {
+        clock::shifted(clock::steady_millis(), self.offset)
+    }
+
+    /// A time of a timer or a post on the steady clock.
+    fn steady(&self, at: UnixMillis) -> SteadyMillis {
+        clock::shifted(at, -self.offset)
     }
 }
 
@@ -133,10 +180,14 @@ impl Room {
     }
 
     async fn live(mut self) {
-        match self.events().await {
-            Ok(()) => self.life = None,
-            Err(broken) => {
+        match catch_panic(self.events()).await {
+            Ok(Ok(())) => self.life = None,
+            Ok(Err(broken)) => {
                 tracing::error!(error = %broken, "the room is broken; its clients are asked to come back");
+                self.look_again();
+            }
+            Err(panic) => {
+                tracing::error!(%panic, "the host's own code failed in this room; its clients are asked to come back");
                 self.look_again();
             }
         }
@@ -173,12 +224,15 @@ impl Room {
 
     /// A broken room may have been woken for a timer or a post, which nobody else will wake it for.
     fn look_again(&mut self) {
+        if self.life.is_none() {
+            return;
+        }
         // What failed for good is as it was after a restart, and not before.
         if !matches!(self.shared.store.refuses(), Some(CommitError::Failed(_)))
             && let Some(wait) = policy::timer_backoff(1, rand::random())
         {
             let address = self.life().address.clone();
-            self.shared.wheel.set(&address, None, clock::unix_millis() + wait.as_millis() as u64);
+            self.shared.wheel.set(&address, None, clock::steady_millis() + wait.as_millis() as u64);
         }
     }
 
@@ -188,10 +242,16 @@ impl Room {
             return Ok(());
         }
         let (address, namespace) = (life.address.clone(), life.namespace.clone());
+        // Looked up in this order: a clock that is set in between is followed with the first event.
+        let offset_now = self.shared.timeline.offset();
+        let offset = self.shared.wheel.stored_by(&address).unwrap_or(offset_now);
         let Stored { log, timers, posts } = self.shared.store.room(&address)?;
         let ledger = Arc::new(Ledger::new(log.reader()));
-        let posting = Posting::new(posts);
-        let wakes_at = timers.earliest().into_iter().chain(posting.next_at(log.number())).min();
+        let now = clock::shifted(clock::steady_millis(), offset);
+        let posting = Posting::new(policy::posts_in_time(posts, now));
+        let timers = policy::timers_in_time(timers, now);
+        let first = timers.earliest().into_iter().chain(posting.next_at(log.number())).min();
+        let wakes_at = first.map(|at| clock::shifted(at, -offset));
         if let Some(at) = wakes_at {
             // It is set already, unless an earlier life was woken for it and broke.
             self.shared.wheel.set(&address, Some(at), at);
@@ -211,7 +271,9 @@ impl Room {
         };
         let per_second = self.shared.limits.log_lines_per_second;
         let lines = Arc::new(Lines::counted(per_second, self.shared.metrics.refusals.clone()));
-        let opened = Opened { log, ledger, lent: Some(Box::new(lent)), now: 0, wakes_at, posting, lines };
+        let (closes, closes_at) = (VecDeque::new(), None);
+        let lent = Some(Box::new(lent));
+        let opened = Opened { log, ledger, lent, now: 0, offset, wakes_at, posting, closes, closes_at, lines };
         self.life().opened = Some(opened);
         Ok(())
     }
@@ -274,6 +336,15 @@ impl Room {
         if self.wants_rest {
             return false;
         }
+        // What only this task knows ends with it: posts that waited for the disk are carried, or the wheel knows of them.
+        if self.opened().posting.waiting() > 0 && !self.shared.draining.load(Ordering::Acquire) {
+            self.posts_wait = false;
+            self.carry_posts();
+            self.arm();
+            if self.posts_wait {
+                return false;
+            }
+        }
         let Some(mut life) = self.life.take() else { return true };
         let opened = life.opened.as_mut().expect("opened before its first event");
         // One whose posts are being carried would be asked for at once, and would carry them again.
@@ -294,8 +365,13 @@ impl Room {
     async fn event(&mut self, incoming: Incoming) -> Result<(), Broken> {
         self.last_event = clock::monotonic();
         self.wants_rest = false;
+        self.follow_clock();
         if self.shared.store.is_behind() {
             self.submit()?;
+            if self.shared.instances.available_permits() == 0 {
+                // Others need it while this room waits for the disk.
+                self.hibernate();
+            }
             self.shared.store.caught_up().await;
         }
         match incoming {
@@ -323,7 +399,7 @@ impl Room {
             }
             Incoming::Close(socket, close) => {
                 self.opened().lent().sockets.mark_gone(socket);
-                self.turn(Event::Close(socket, close), Cause::Close(socket)).await
+                self.closed(socket, close).await
             }
             Incoming::Request { request, post, answer } => {
                 if let Some(post) = &post
@@ -360,24 +436,82 @@ impl Room {
         }
     }
 
+    /// When the system's clock was set, the times that were stored by it before move with it.
+    fn follow_clock(&mut self) {
+        let offset = self.shared.timeline.offset();
+        let opened = self.opened();
+        let step = offset.saturating_sub(opened.offset);
+        if step == 0 {
+            return;
+        }
+        opened.offset = offset;
+        opened.posting.shift(step);
+        opened.closes_at = opened.closes_at.map(|at| clock::shifted(at, step));
+        let shift = |timer: &Timer| {
+            let moved = Timer { at: clock::shifted(timer.at, step), ..timer.clone() };
+            (timer.name.clone(), Some(moved))
+        };
+        let timers = opened.lent().timers.iter().map(shift).collect::<BTreeMap<_, _>>();
+        let address = self.life().address.clone();
+        if timers.is_empty() {
+            self.shared.wheel.followed(&address);
+            return;
+        }
+        match self.write(Changes { timers: timers.clone(), ..Changes::default() }) {
+            Ok(()) => {
+                self.shared.wheel.followed(&address);
+                self.hold(Vec::new(), Reply::None);
+            }
+            // In memory they have moved; on the disk they are as they were, which the wheel still knows.
+            Err(_) => self.set_timers(timers),
+        }
+    }
+
     /// A place for a new client. Nothing is said to it before its turn is durable.
     fn seat(&mut self, user: Arc<User>, client: Arc<dyn Client>) -> Result<SocketKey, ConnectError> {
         let most = self.shared.limits.sockets_per_room;
         let id = self.shared.next_socket.fetch_add(1, Ordering::Relaxed);
-        let sockets = &mut self.opened().lent().sockets;
+        let opened = self.opened();
+        // Those whose closes wait take places too, so that they are bounded.
+        let taken = opened.lent().sockets.len() + opened.closes.len();
         let socket = Socket { id, user, tags: Vec::new(), attachment: Default::default(), gone: false, client };
-        let seat = if sockets.len() < most { sockets.insert(socket) } else { None };
+        let seat = if taken < most { opened.lent().sockets.insert(socket) } else { None };
         seat.ok_or_else(|| {
             self.shared.metrics.refusals.count(Refused::SocketsPerRoom);
             ConnectError::Refused(503, "the room is full".into())
         })
     }
 
+    /// A client has left. Behind those whose closes wait already, so that the room is told in order.
+    async fn closed(&mut self, socket: SocketKey, close: Close) -> Result<(), Broken> {
+        let closes = &mut self.opened().closes;
+        if !closes.is_empty() {
+            closes.push_back((socket, close));
+            return Ok(());
+        }
+        self.turn(Event::Close(socket, close.clone()), Cause::Close(socket, close)).await
+    }
+
+    /// Tell the room of the closes that wait, in order, as far as the host has what that needs.
+    async fn closes_due(&mut self) -> Result<(), Broken> {
+        let now = self.opened().clock();
+        if self.opened().closes_at.take_if(|at| *at <= now).is_none() {
+            return Ok(());
+        }
+        while let Some((socket, close)) = self.opened().closes.pop_front() {
+            self.turn(Event::Close(socket, close.clone()), Cause::Close(socket, close)).await?;
+            if self.opened().closes_at.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// All timers that are due now, each in a turn of its own. One that its turn sets for a past time waits for the
     /// next round, behind the events that came meanwhile.
     async fn timers_due(&mut self) -> Result<(), Broken> {
-        let now = clock::unix_millis();
         let opened = self.opened();
+        let now = opened.clock();
         opened.wakes_at = None;
         let mut due = opened.lent().timers.iter().filter(|timer| timer.at <= now).cloned().collect::<Vec<_>>();
         due.sort_by_key(|timer| timer.at);
@@ -387,6 +521,7 @@ impl Room {
                 self.turn(Event::Timer(timer.clone()), Cause::Timer(timer)).await?;
             }
         }
+        self.closes_due().await?;
         self.carry_posts();
         self.arm();
         Ok(())
@@ -394,8 +529,10 @@ impl Room {
 
     /// Carry the posts that are due, as far as they are durable.
     fn carry_posts(&mut self) {
-        let (now, durable) = (clock::unix_millis(), self.mailbox.outbox.durable());
-        let due = self.opened().posting.begin(now, durable);
+        let durable = self.mailbox.outbox.durable();
+        let opened = self.opened();
+        let now = opened.clock();
+        let due = opened.posting.begin(now, durable);
         self.posts_wait |= due.more_wait_for_the_disk;
         let life = self.life.as_ref().expect("a running room has its life");
         for (number, post) in due.posts {
@@ -405,8 +542,9 @@ impl Room {
 
     /// A post was tried: forget it, or try it again later.
     fn posted(&mut self, number: PostNumber, outcome: Outcome) {
+        let now = self.opened().clock();
         let Opened { posting, lines, .. } = self.opened();
-        let tried = posting.tried(number, outcome, clock::unix_millis(), lines);
+        let tried = posting.tried(number, outcome, now, lines);
         lines.report_dropped();
         if let Some(changes) = tried {
             let in_memory = Changes { posts: changes.posts.clone(), ..Changes::default() };
@@ -448,14 +586,14 @@ impl Room {
             Ok(turn) => self.keep(turn, cause),
             Err(failure) => {
                 self.shared.metrics.failed(&failure);
-                Err((failure.to_string(), cause))
+                Err((Lost::Guest(failure), cause))
             }
         };
-        if let Err((failure, cause)) = outcome {
+        if let Err((lost, cause)) = outcome {
             let opened = self.opened();
             if opened.lines.take() {
                 let key = match &cause {
-                    Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket) => Some(*socket),
+                    Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket, _) => Some(*socket),
                     Cause::Timer(_) | Cause::Request { .. } => None,
                 };
                 let timer = match &cause {
@@ -465,10 +603,10 @@ impl Room {
                 let client = key.and_then(|key| opened.lent.as_ref()?.sockets.get(key));
                 let socket = client.map(|client| client.id);
                 let user = client.map(|client| client.user.id.as_str()).or(asking.as_deref());
-                tracing::error!(event = name, socket, user, timer, "the turn failed and never happened: {failure}");
+                tracing::error!(event = name, socket, user, timer, "the turn failed and never happened: {lost}");
             }
             opened.lines.report_dropped();
-            self.forget(cause, said.as_deref());
+            self.forget(cause, said.as_deref(), &lost);
         }
         if self.batch.is_empty() {
             self.release();
@@ -478,6 +616,12 @@ impl Room {
 
     /// Run the guest. Where this fails the room is as it was before, without its instance.
     async fn run_guest(&mut self, event: Event) -> Result<Result<Turn, TurnFailure>, Broken> {
+        let now = self.shared.timeline.now();
+        if now < self.opened().now {
+            // The system's clock was set back by more than time may stand still: an instance never sees that.
+            self.instance = None;
+        }
+        self.opened().now = now;
         let (instance, permit) = match self.instance.take() {
             Some(awake) => awake,
             None => match self.wake().await? {
@@ -485,10 +629,8 @@ impl Room {
                 Err(failure) => return Ok(Err(failure)),
             },
         };
-        let now = clock::unix_millis();
-        self.mailbox.used(now);
+        self.mailbox.unused();
         let opened = self.opened();
-        opened.now = opened.now.max(now);
         let mut moment = Moment { now: opened.now, seed: [0; 32] };
         rand::rng().fill_bytes(&mut moment.seed);
         let commits_before = self.last_commit();
@@ -502,10 +644,13 @@ impl Room {
         let mut submitted = Ok(());
         // Earlier turns do not wait for one that takes long.
         let ran = lane.drive(instance.run(lent, event, moment), || submitted = self.submit()).await;
-        self.opened().lent = Some(ran.lent);
+        let mut lent = ran.lent;
+        // What it held for the turn, such as the permission to wait, is given back.
+        lent.outside = None;
+        self.opened().lent = Some(lent);
         self.instance = ran.instance.map(|instance| (instance, permit));
-        if self.instance.is_none() {
-            self.mailbox.unused();
+        if self.instance.is_some() {
+            self.mailbox.used();
         }
         submitted.map(|()| ran.turn)
     }
@@ -517,6 +662,7 @@ impl Room {
             Err(_) => {
                 self.submit()?;
                 self.shared.make_space();
+                let _waits = self.shared.queue.enter();
                 self.shared.instances.clone().acquire_owned().await.expect("the semaphore is never closed")
             }
         };
@@ -532,7 +678,7 @@ impl Room {
     }
 
     /// The guest did its part: its writes go into the next commit, and what it said waits for that.
-    fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<(), (String, Cause)> {
+    fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<(), (Lost, Cause)> {
         if let Cause::Timer(timer) = &cause {
             // Done, unless the turn has set it anew.
             turn.timers.entry(timer.name.clone()).or_insert(None);
@@ -543,10 +689,11 @@ impl Room {
             ..Changes::default()
         };
         if !turn.posts.is_empty() {
-            let (commit, now) = (self.opened().log.number() + 1, clock::unix_millis());
+            let opened = self.opened();
+            let (commit, now) = (opened.log.number() + 1, opened.clock());
             changes.posts = self.batch.number(commit, std::mem::take(&mut turn.posts), now);
-            self.posts_wait = true;
         }
+        let posts = !changes.posts.is_empty();
         if let (Cause::Request { post: Some(post), .. }, Answer::Response(response)) = (&cause, &turn.answer)
             && response.status < 500
         {
@@ -557,11 +704,13 @@ impl Room {
         {
             turn.undo(&mut self.opened().lent().sockets);
             self.instance = None;
+            self.mailbox.unused();
             self.shared.metrics.found_no_space(&error);
-            return Err((error.to_string(), cause));
+            return Err((Lost::Space(error), cause));
         }
         self.answered_at_length =
             matches!(&turn.answer, Answer::Response(answer) if answer.body.len() > LONG_ANSWER_BYTES);
+        self.posts_wait |= posts;
         self.shared.metrics.turns.inc();
         let reply = self.settle(cause, turn.answer);
         self.hold(turn.outputs, reply);
@@ -573,11 +722,12 @@ impl Room {
     /// Fails: where there is no space on the disk; then nothing is written.
     fn write(&mut self, changes: Changes) -> Result<(), CommitError> {
         let opened = self.opened();
-        opened.log.takes(&changes.writes)?;
-        opened.ledger.add(opened.log.number() + 1, &changes.writes);
+        opened.log.takes(&changes.writes, &*opened.ledger)?;
+        let commit = opened.log.number() + 1;
+        opened.ledger.add(commit, &changes.writes);
         opened.posting.apply(&changes);
         self.set_timers(changes.timers.iter().map(|(name, timer)| (name.clone(), timer.clone())));
-        self.batch.add(changes);
+        self.batch.add(commit, changes);
         Ok(())
     }
 
@@ -600,11 +750,11 @@ impl Room {
     }
 
     /// The turn never happened. Whoever caused it is told; the room goes on.
-    fn forget(&mut self, cause: Cause, said: Option<&str>) {
+    fn forget(&mut self, cause: Cause, said: Option<&str>, lost: &Lost) {
         match cause {
             Cause::Connect { socket, answer } => {
                 self.opened().lent().sockets.remove(socket);
-                self.hold(Vec::new(), Reply::Connect(Err(NoAnswer::Failed.into()), answer));
+                self.hold(Vec::new(), Reply::Connect(Err(lost.no_answer().into()), answer));
             }
             Cause::Message(socket) => {
                 self.taken(socket);
@@ -612,10 +762,22 @@ impl Room {
                 let said = Said::new(Message::Text(error));
                 self.hold(vec![Output::Say(said, Audience::These(vec![socket]))], Reply::None);
             }
-            Cause::Close(socket) => {
+            // Nobody repeats a close: it waits for what the host has not got now.
+            Cause::Close(socket, close) if lost.may_pass() => {
+                let opened = self.opened();
+                opened.closes.push_front((socket, close));
+                opened.closes_at = Some(opened.clock() + policy::host_backoff(rand::random()).as_millis() as u64);
+                self.arm();
+            }
+            Cause::Close(socket, _) => {
                 self.opened().lent().sockets.remove(socket);
             }
-            Cause::Request { answer, .. } => self.hold(Vec::new(), Reply::Request(Err(NoAnswer::Failed), answer)),
+            Cause::Request { answer, .. } => self.hold(Vec::new(), Reply::Request(Err(lost.no_answer()), answer)),
+            Cause::Timer(timer) if lost.may_pass() => {
+                // It was no attempt: what it needs is the host's to give.
+                let at = self.opened().clock() + policy::host_backoff(rand::random()).as_millis() as u64;
+                self.set_timers([(timer.name.clone(), Some(Timer { at, ..timer }))]);
+            }
             Cause::Timer(timer) => self.postpone(timer),
         }
     }
@@ -644,7 +806,7 @@ impl Room {
                 self.taken(socket);
                 Reply::None
             }
-            (Cause::Close(socket), _) => {
+            (Cause::Close(socket, _), _) => {
                 self.opened().lent().sockets.remove(socket);
                 Reply::None
             }
@@ -666,7 +828,7 @@ impl Room {
         if again.is_none() && self.opened().lines.take() {
             tracing::error!(timer = timer.name, failures, "the timer failed too often and is given up");
         }
-        let now = clock::unix_millis();
+        let now = self.opened().clock();
         let name = timer.name.clone();
         let next = again.map(|wait| Timer { at: now + wait.as_millis() as u64, attempt: failures, ..timer });
         match self.write(Changes { timers: BTreeMap::from([(name.clone(), next.clone())]), ..Changes::default() }) {
@@ -692,7 +854,8 @@ impl Room {
         let opened = self.opened();
         let timer = opened.lent().timers.earliest();
         let post = opened.posting.next_at(durable);
-        let Some(at) = timer.into_iter().chain(post).min() else { return };
+        let Some(at) = timer.into_iter().chain(post).chain(opened.closes_at).min() else { return };
+        let at = opened.steady(at);
         if opened.wakes_at.is_none_or(|set| at < set) {
             let before = opened.wakes_at.replace(at);
             let life = self.life();
@@ -763,7 +926,10 @@ impl Drop for Room {
             // Its log is let go first, so that a successor does not find it in other hands.
             drop(life);
             self.shared.registry.abandon(&address, &self.mailbox);
-            clients.iter().for_each(|client| client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1));
+            for client in clients {
+                // One whose code panics must not keep the others from being told.
+                guard(|| client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1));
+            }
         }
         self.instance = None;
         self.shared.running.fetch_sub(1, Ordering::AcqRel);
@@ -781,7 +947,7 @@ impl Shared {
         tokio::spawn(async move {
             loop {
                 while shared.instances.available_permits() == 0 {
-                    let idle = shared.registry.idle();
+                    let idle = shared.registry.idle(|_| true);
                     for mailbox in idle.iter().take(policy::rooms_to_hibernate(idle.len())) {
                         mailbox.hibernate();
                     }

@@ -15,8 +15,9 @@ use super::life::{Life, Room};
 use super::outbox::Outbox;
 use super::posting::{Outcome, PostId};
 use super::{ConnectError, NoAnswer, Seat, Shared};
-use crate::clock::UnixMillis;
+use crate::clock;
 use crate::model::{AutoResponse, Client, Close, Message, PostNumber, Request, Response, SocketKey, User};
+use crate::panics::guard;
 use crate::store::{CommitError, Receipt, Waiting};
 
 /// Something that happens to a room, and who wants an answer.
@@ -48,6 +49,15 @@ pub(super) enum Incoming {
     },
 }
 
+/// What a room waits for that has an instance and does not use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Idle {
+    /// An event.
+    Nothing,
+    /// The disk.
+    Disk,
+}
+
 /// What became of a delivery.
 pub(super) enum Delivered {
     Yes,
@@ -66,7 +76,7 @@ pub(super) enum Next {
 
 pub(super) struct Mailbox {
     inner: Mutex<Inner>,
-    /// The time of its instance's last turn; 0 while it has none.
+    /// When its instance's last turn ended, by the steady clock; 0 while it has none, and while a turn runs.
     last_used: AtomicU64,
     /// What its turns said and nobody has heard yet.
     pub(super) outbox: Outbox,
@@ -205,7 +215,9 @@ impl Mailbox {
         inner.asleep = None;
         let (events, paused) = (std::mem::take(&mut inner.events), std::mem::take(&mut inner.paused));
         drop(inner);
-        paused.iter().for_each(|client| client.resume());
+        for client in paused {
+            guard(|| client.resume());
+        }
         drop(events);
         self.outbox.clear();
     }
@@ -234,18 +246,21 @@ impl Mailbox {
         wake(self.lock());
     }
 
-    /// When a room that has an instance last had a turn; absent for any other, and for a busy one.
-    pub(super) fn idle_since(&self) -> Option<UnixMillis> {
+    /// What a room that has an instance and no event waits for, and since when; absent for any other, and while a turn runs.
+    pub(super) fn idle(&self) -> Option<(Idle, u64)> {
         let last_used = self.last_used.load(Ordering::Relaxed);
-        (last_used > 0 && self.lock().events.is_empty() && self.outbox.is_empty()).then_some(last_used)
+        if last_used == 0 || !self.lock().events.is_empty() {
+            return None;
+        }
+        Some((if self.outbox.is_empty() { Idle::Nothing } else { Idle::Disk }, last_used))
     }
 
-    /// The room has an instance, which is used now.
-    pub(super) fn used(&self, now: UnixMillis) {
-        self.last_used.store(now, Ordering::Relaxed);
+    /// The room has an instance, which was used just now.
+    pub(super) fn used(&self) {
+        self.last_used.store(clock::steady_millis().max(1), Ordering::Relaxed);
     }
 
-    /// The room has no instance.
+    /// The room has no instance, or one that is being used.
     pub(super) fn unused(&self) {
         self.last_used.store(0, Ordering::Relaxed);
     }
@@ -281,16 +296,21 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 
 impl Waiting for Mailbox {
     fn committed(&self, receipt: Receipt, few: bool) {
-        // Whoever waits for it outside of the room's task is told at once: that task may wait for them.
-        self.outbox.show(&receipt);
+        {
+            // Both in one step, before anything is released: a room that finds its outbox empty may rest, and must not do so
+            // before it has seen the receipt, which its posts wait for.
+            let mut inner = self.lock();
+            // Those who wait for it outside of the room's task are told at once: that task may wait for them.
+            self.outbox.show(&receipt);
+            if inner.durable.as_ref().is_none_or(|earlier| *earlier < receipt) {
+                inner.durable = Some(receipt);
+            }
+        }
         if few {
             // The shortest way from the disk to the wire: nobody is woken for it.
             self.outbox.release(self, &self.runtime);
         }
-        let mut inner = self.lock();
-        if inner.durable.as_ref().is_none_or(|earlier| *earlier < receipt) {
-            inner.durable = Some(receipt);
-        }
+        let inner = self.lock();
         if !few || inner.wants_receipts {
             wake(inner);
         }

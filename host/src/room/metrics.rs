@@ -45,6 +45,7 @@ impl Metrics {
             TurnFailure::Tables { .. } => "tables",
             TurnFailure::Trap { .. } => "trap",
             TurnFailure::Instantiate(_) => "instantiate",
+            TurnFailure::Host(_) => "host",
         };
         self.failures.get_or_create(&[("cause", cause)]).inc();
     }

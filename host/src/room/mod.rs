@@ -10,6 +10,7 @@
 //! files: clients are behind [`Client`], the disk behind `store`, the guest behind `guest`.
 
 mod batch;
+mod carriers;
 mod handle;
 mod life;
 mod mailbox;
@@ -18,6 +19,7 @@ mod outbox;
 mod pending;
 mod policy;
 mod posting;
+mod queue;
 mod reach;
 mod registry;
 mod visitor;
@@ -32,21 +34,23 @@ use prometheus_client::registry::Registry as Registered;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
-use crate::clock;
-use crate::config::{self, Limits};
+use crate::clock::{self, Timeline};
+use crate::config::{INSTANCE_WITHIN, Limits, WAITING_ROOMS_PART};
 use crate::guest::{Lane, RoomKind};
 use crate::model::{Address, Client, Close, Message, Request, Response, SocketKey, StorageFailed, User};
 use crate::outbound::{Allowed, Outbound};
 use crate::pressure::{self, Change, Pressure};
 use crate::refused::{Refusals, Refused};
-use crate::store::Store;
+use crate::store::{CommitError, Store};
 
 pub use handle::{KnownRoom, NAMES_A_LIST, NoRoom, RoomHandle};
 pub(crate) use visitor::Next;
 pub use visitor::{Gone, Heard, Visitor};
 
-use mailbox::{Delivered, Incoming, Mailbox};
+use carriers::Carriers;
+use mailbox::{Delivered, Idle, Incoming, Mailbox};
 use metrics::Metrics;
+use queue::Queue;
 use reach::Waits;
 use registry::Registry;
 use visitor::Visitors;
@@ -82,9 +86,14 @@ struct Shared {
     /// Where rooms run.
     runtime: Handle,
     registry: Registry,
+    timeline: Timeline,
     wheel: Wheel,
     /// One permit for each instance that may exist.
     instances: Arc<Semaphore>,
+    /// Rooms that wait for an instance: since when.
+    queue: Queue,
+    /// One permit for each turn that may wait for other rooms and servers.
+    waiting: Arc<Semaphore>,
     making_space: AtomicBool,
     next_socket: AtomicU64,
     draining: AtomicBool,
@@ -94,8 +103,7 @@ struct Shared {
     outbound: Outbound,
     waits: Waits,
     visitors: Visitors,
-    /// One permit for each post that is being carried.
-    posting: Arc<Semaphore>,
+    carriers: Carriers,
     pressure: Arc<Pressure>,
     metrics: Metrics,
 }
@@ -132,9 +140,28 @@ pub enum NoAnswer {
     /// The room was lost with a failed commit, or its storage cannot be read.
     #[error("the room's storage is not available")]
     Broken,
+    /// The data disk is full.
+    #[error("the server's disk is full")]
+    NoSpace,
     /// The host is shutting down.
     #[error("the server is going away")]
     Draining,
+}
+
+/// Why a host does not do what it is for. The operator must act.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum Unhealthy {
+    /// Nothing can be written.
+    #[error(transparent)]
+    Disk(#[from] CommitError),
+    /// Rooms cannot be woken.
+    #[error("a room has waited {seconds} s for one of the {awake_rooms} instances; raise `limits.awake_rooms`")]
+    NoInstance {
+        /// How long.
+        seconds: u64,
+        /// The limit.
+        awake_rooms: u32,
+    },
 }
 
 impl Rooms {
@@ -152,6 +179,7 @@ impl Rooms {
     ) -> Result<Self, StorageFailed> {
         let metrics = Metrics::default();
         let to_wake = store.rooms_to_wake()?;
+        let carriers = Carriers::new(namespaces.keys());
         let shared = Arc::new(Shared {
             namespaces: namespaces.into_iter().map(|(name, namespace)| (name, Arc::new(namespace))).collect(),
             // The count of starts in front, so that no two sockets ever share an id.
@@ -161,8 +189,11 @@ impl Rooms {
             lane,
             runtime: Handle::current(),
             registry: Registry::new(metrics.rooms.clone()),
+            timeline: Timeline::new(),
             wheel: Wheel::default(),
             instances: Arc::new(Semaphore::new(limits.awake_rooms as usize)),
+            queue: Queue::default(),
+            waiting: Arc::new(Semaphore::new((limits.awake_rooms / WAITING_ROOMS_PART).max(1) as usize)),
             limits,
             making_space: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -171,13 +202,13 @@ impl Rooms {
             outbound,
             waits: Waits::default(),
             visitors: Visitors::default(),
-            posting: Arc::new(Semaphore::new(config::POSTS_AT_ONCE)),
+            carriers,
             pressure,
             metrics,
         });
         for (address, at) in to_wake {
             if shared.namespaces.contains_key(address.namespace()) {
-                shared.wheel.set(&address, None, at);
+                shared.wheel.set(&address, None, clock::shifted(at, -shared.timeline.offset()));
             } else {
                 tracing::warn!(room = %address, "a timer or a post waits in a room whose namespace is not configured");
             }
@@ -273,9 +304,17 @@ impl Rooms {
         closed.expect("closing the store does not panic");
     }
 
-    /// Whether writes are possible, and if not, why.
-    pub fn health(&self) -> Result<(), crate::store::CommitError> {
-        self.0.store.refuses().map_or(Ok(()), Err)
+    /// Whether rooms can write and be woken, and if not, why.
+    pub fn health(&self) -> Result<(), Unhealthy> {
+        if let Some(refuses) = self.0.store.refuses() {
+            return Err(refuses.into());
+        }
+        match self.0.queue.longest() {
+            Some(waited) if waited > INSTANCE_WITHIN => {
+                Err(Unhealthy::NoInstance { seconds: waited.as_secs(), awake_rooms: self.0.limits.awake_rooms })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn deliver(&self, address: &Address, incoming: Incoming) -> Result<(), NoAnswer> {
@@ -316,9 +355,11 @@ async fn watch_memory(shared: Weak<Shared>) {
             Change::Ended => tracing::info!(has_bytes, most_bytes, "there is memory again"),
             Change::Began => {
                 tracing::error!(most_bytes, "there is too little memory: who comes is asked to come back later");
-                shared.registry.idle().iter().for_each(|mailbox| mailbox.hibernate());
+                shared.registry.idle(|idle| idle == Idle::Nothing).iter().for_each(|mailbox| mailbox.hibernate());
             }
-            Change::Goes => shared.registry.idle().iter().for_each(|mailbox| mailbox.hibernate()),
+            Change::Goes => {
+                shared.registry.idle(|idle| idle == Idle::Nothing).iter().for_each(|mailbox| mailbox.hibernate())
+            }
         }
     }
 }

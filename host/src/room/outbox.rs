@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::life::CLOSE_BROKEN;
 use super::mailbox::Mailbox;
 use super::{ConnectError, NoAnswer, Seat};
 use crate::model::{AutoResponse, Client, Except, Listener, Message, Response, Said};
+use crate::panics::guard;
 use crate::store::Receipt;
 
 /// Clients that one task writes to, one after the other: some 200 µs of work. More are shared out among threads.
@@ -206,9 +208,22 @@ impl Burst {
 }
 
 fn say(said: &Said, client: &Arc<dyn Client>, to_flush: &mut Vec<Arc<dyn Client>>) {
-    if client.say(said) {
-        to_flush.push(client.clone());
+    match guard(|| client.say(said)) {
+        Some(true) => to_flush.push(client.clone()),
+        Some(false) => {}
+        None => lose(client),
     }
+}
+
+fn let_go(client: &Arc<dyn Client>) {
+    if guard(|| client.flush()).is_none() {
+        lose(client);
+    }
+}
+
+/// A client whose code panicked may have lost a message: it must not hear the next one.
+fn lose(client: &Arc<dyn Client>) {
+    guard(|| client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1));
 }
 
 impl Words {
@@ -223,7 +238,9 @@ impl Words {
                 everyone.iter().filter(hears).for_each(|listener| say(&said, &listener.client, to_flush));
             }
             Words::To(said, clients) => clients.iter().for_each(|client| say(&said, client, to_flush)),
-            Words::Close(client, code, reason) => client.close(code, &reason),
+            Words::Close(client, code, reason) => {
+                guard(|| client.close(code, &reason));
+            }
             Words::AutoResponse(auto_response) => mailbox.set_auto_response(auto_response),
         }
     }
@@ -252,9 +269,9 @@ impl Reply {
 fn flush(mut clients: Vec<Arc<dyn Client>>, runtime: &Handle) {
     while clients.len() > CLIENTS_A_TASK {
         let some = clients.split_off(clients.len() - CLIENTS_A_TASK);
-        runtime.spawn(async move { some.iter().for_each(|client| client.flush()) });
+        runtime.spawn(async move { some.iter().for_each(let_go) });
     }
-    clients.iter().for_each(|client| client.flush());
+    clients.iter().for_each(let_go);
 }
 
 #[cfg(test)]

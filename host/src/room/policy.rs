@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::config::{POST_BACKOFF_MOST_S, POST_TRIES, POSTS_AT_ONCE_OF_A_ROOM, TIMER_BACKOFF_S};
-use crate::model::{PostNumber, Posts};
+use crate::config::{HOST_BACKOFF_S, POST_BACKOFF_MOST_S, POST_TRIES, POSTS_AT_ONCE_OF_A_ROOM, TIMER_BACKOFF_S};
+use crate::model::{Destination, Post, PostNumber, Posts, Timer, Timers};
 
 /// How long after its `failures`th failure in a row a timer is tried again; absent when it is given up. `jitter`, from
 /// 0 to 1, spreads rooms that failed together over a quarter more.
@@ -25,6 +25,29 @@ pub(super) fn post_backoff(tries: u32, jitter: f64) -> Option<Duration> {
     Some(backoff + backoff.mul_f64(jitter.clamp(0.0, 1.0) / 4.0))
 }
 
+/// Posts as they were stored, which may have been while the clock was ahead: none waits longer than it could have to.
+pub(super) fn posts_in_time(mut posts: Posts, now: UnixMillis) -> Posts {
+    posts.clamp(now + 1_000 * (POST_BACKOFF_MOST_S + POST_BACKOFF_MOST_S / 4));
+    posts
+}
+
+/// Timers as they were stored: one that has failed waits no longer than it could have to. When others are due is the room's
+/// to say.
+pub(super) fn timers_in_time(timers: Timers, now: UnixMillis) -> Timers {
+    let longest = TIMER_BACKOFF_S.into_iter().max().unwrap_or(0);
+    let latest = now + 1_000 * (longest + longest / 4);
+    let in_time =
+        |timer: &Timer| Timer { at: if timer.attempt > 0 { timer.at.min(latest) } else { timer.at }, ..timer.clone() };
+    timers.iter().map(in_time).collect()
+}
+
+/// How long until something is tried again that failed for want of what the host must give, such as space on the disk.
+/// `jitter` as with timers.
+pub(super) fn host_backoff(jitter: f64) -> Duration {
+    let backoff = Duration::from_secs(HOST_BACKOFF_S);
+    backoff + backoff.mul_f64(jitter.clamp(0.0, 1.0) / 4.0)
+}
+
 /// How many of the idle rooms hibernate when there is no space for another instance: a twentieth, so that making space
 /// stays rare, and at least one.
 pub(super) fn rooms_to_hibernate(idle: usize) -> usize {
@@ -35,17 +58,30 @@ pub(super) fn rooms_to_hibernate(idle: usize) -> usize {
 /// durable yet, or has no place among those that are carried, is looked at when that changes; to be woken for it before
 /// would be to be woken again and again.
 pub(super) fn next_post(posts: &Posts, carried: &BTreeSet<PostNumber>, durable: u64) -> Option<UnixMillis> {
-    if carried.len() >= POSTS_AT_ONCE_OF_A_ROOM {
-        return None;
-    }
+    let by_kind = carried_by_kind(posts, carried);
+    let has_place = |post: &Post| by_kind[kind(&post.destination)] < POSTS_AT_ONCE_OF_A_ROOM;
     let can_be = |number: &PostNumber| number.commit() <= durable && !carried.contains(number);
-    posts.next().filter(|(number, _)| can_be(number)).map(|(_, post)| post.at).min()
+    posts.next().filter(|(number, post)| can_be(number) && has_place(post)).map(|(_, post)| post.at).min()
+}
+
+/// Posts to rooms and posts to servers are carried apart, so that slow servers hold up no post to a room.
+pub(super) fn kind(destination: &Destination) -> usize {
+    usize::from(matches!(destination, Destination::Origin(_)))
+}
+
+/// How many posts of each kind are carried.
+pub(super) fn carried_by_kind(posts: &Posts, carried: &BTreeSet<PostNumber>) -> [usize; 2] {
+    let mut by_kind = [0; 2];
+    for post in carried.iter().filter_map(|number| posts.get(*number)) {
+        by_kind[kind(&post.destination)] += 1;
+    }
+    by_kind
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Destination, Post, Request};
+    use crate::model::{Address, Request};
 
     #[test]
     fn a_room_is_woken_for_posts_that_can_be_carried_and_for_no_others() {
@@ -62,8 +98,13 @@ mod tests {
         assert_eq!(next_post(&posts, &none, 0), None, "none is durable");
         assert_eq!(next_post(&posts, &BTreeSet::from([numbers[0]]), 1), Some(10), "the first is carried");
         assert_eq!(next_post(&posts, &BTreeSet::from([numbers[0], numbers[1]]), 1), None, "the last is not durable");
-        let full = (0..POSTS_AT_ONCE_OF_A_ROOM as u16).map(|place| PostNumber::new(9, place)).collect();
+        let mut posts = posts;
+        let full: BTreeSet<_> = (0..POSTS_AT_ONCE_OF_A_ROOM as u16).map(|place| PostNumber::new(9, place)).collect();
+        (100..).zip(&full).for_each(|(nth, number)| posts.apply(*number, Some(post(nth))));
         assert_eq!(next_post(&posts, &full, 2), None, "as many are carried as may be");
+        let to_room = Destination::Room(Address::new("ROOMS", "a").unwrap());
+        posts.apply(PostNumber::new(2, 1), Some(Post { destination: to_room, ..post(7) }));
+        assert_eq!(next_post(&posts, &full, 2), Some(70), "one to a room can be");
         assert_eq!(next_post(&Posts::default(), &none, 2), None);
     }
 

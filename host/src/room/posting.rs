@@ -28,6 +28,8 @@ pub(super) enum Outcome {
     Refused(String),
     /// It may be taken another time.
     NotNow(String),
+    /// The host had no place for it now, or no space. It was not tried, as far as the room is concerned.
+    Later,
 }
 
 /// Which room's post a request is.
@@ -70,6 +72,11 @@ impl Posting {
         }
     }
 
+    /// The system's clock was set: what is to be tried later is tried as much later as before.
+    pub(super) fn shift(&mut self, step: i64) {
+        self.waiting.shift(step);
+    }
+
     /// How many wait to be taken.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -88,13 +95,16 @@ impl Posting {
     /// Those that are due, as far as they are durable: from now on they are being carried.
     pub(super) fn begin(&mut self, now: UnixMillis, durable: u64) -> Due {
         let mut due = Due::default();
+        let mut carried = policy::carried_by_kind(&self.waiting, &self.carried);
         for (number, post) in self.waiting.next() {
             if post.at > now || self.carried.contains(&number) {
                 continue;
             }
+            let of_its_kind = &mut carried[policy::kind(&post.destination)];
             if number.commit() > durable {
                 due.more_wait_for_the_disk = true;
-            } else if self.carried.len() < POSTS_AT_ONCE_OF_A_ROOM {
+            } else if *of_its_kind < POSTS_AT_ONCE_OF_A_ROOM {
+                *of_its_kind += 1;
                 self.carried.insert(number);
                 due.posts.push((number, post.clone()));
             }
@@ -112,10 +122,17 @@ impl Posting {
     ) -> Option<Changes> {
         self.carried.remove(&number);
         let post = self.waiting.get(number)?;
+        if outcome == Outcome::Later {
+            // Nothing to write down: after a restart it is tried at once.
+            let at = now + policy::host_backoff(rand::random()).as_millis() as u64;
+            let later = Post { at, ..post.clone() };
+            self.waiting.apply(number, Some(later));
+            return None;
+        }
         let tries = post.attempt + 1;
         let to = &post.destination;
         let again = match outcome {
-            Outcome::Taken => None,
+            Outcome::Taken | Outcome::Later => None,
             Outcome::Refused(why) => {
                 if lines.take() {
                     tracing::error!(%to, why, "a post was refused and is given up");
@@ -158,18 +175,19 @@ impl Shared {
         let key = self.store.post_key(&from, number);
         let (destination, request) = (post.destination, from_room(post.request, &from, Some(key)));
         let carried = async move {
-            let permit = shared.posting.clone().acquire_owned().await.expect("the semaphore is never closed");
+            let place = shared.carriers.place(from.namespace(), &destination).await;
             let outcome = match destination {
                 Destination::Room(to) => {
                     shared.hand_to_room(&namespace, PostId { sender: from.clone(), number }, &to, request).await
                 }
                 Destination::Origin(origin) => shared.hand_to_server(&namespace, &origin, request).await,
             };
-            drop(permit);
+            drop(place);
             let word = match &outcome {
                 Outcome::Taken => "taken",
                 Outcome::Refused(_) => "refused",
                 Outcome::NotNow(_) => "not_now",
+                Outcome::Later => "later",
             };
             shared.metrics.posts.get_or_create(&[("outcome", word)]).inc();
             // Where it cannot be told any more, the room finds the post again after the restart.
@@ -190,13 +208,13 @@ impl Shared {
         }
         let (answer, answered) = oneshot::channel();
         if let Err(error) = Rooms(self.clone()).deliver(to, Incoming::Request { request, post: Some(post), answer }) {
-            return Outcome::NotNow(error.to_string());
+            return unanswered(&error);
         }
         match tokio::time::timeout(self.limits.answer_within, answered).await {
             Ok(Ok(Ok(response))) if response.status < 500 => Outcome::Taken,
             Ok(Ok(Ok(response))) => Outcome::NotNow(format!("it answered {}", response.status)),
-            Ok(Ok(Err(error))) => Outcome::NotNow(error.to_string()),
-            Ok(Err(_)) => Outcome::NotNow(NoAnswer::Broken.to_string()),
+            Ok(Ok(Err(error))) => unanswered(&error),
+            Ok(Err(_)) => unanswered(&NoAnswer::Broken),
             Err(_) => Outcome::NotNow("it did not answer in time".into()),
         }
     }
@@ -211,5 +229,37 @@ impl Shared {
             Err(FetchError::Bad(problem)) => Outcome::Refused(problem.into()),
             Err(error) => Outcome::NotNow(error.to_string()),
         }
+    }
+}
+
+/// Why a room gave no answer: because of itself, or because of the host.
+fn unanswered(error: &NoAnswer) -> Outcome {
+    match error {
+        NoAnswer::NoNamespace | NoAnswer::Failed => Outcome::NotNow(error.to_string()),
+        NoAnswer::Overloaded
+        | NoAnswer::NoMemory
+        | NoAnswer::TooManyRooms
+        | NoAnswer::Broken
+        | NoAnswer::NoSpace
+        | NoAnswer::Draining => Outcome::Later,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_try_that_met_a_lack_of_the_hosts_is_none() {
+        let number = PostNumber::new(1, 0);
+        let to = Destination::Room(Address::new("ROOMS", "a").unwrap());
+        let post = Post { destination: to, request: Request::default(), at: 0, attempt: 3 };
+        let mut posting = Posting::new([(number, post)].into_iter().collect());
+        assert_eq!(posting.begin(5, 1).posts.len(), 1);
+        assert!(posting.tried(number, unanswered(&NoAnswer::NoSpace), 5, &Lines::new(0)).is_none());
+        let waits = posting.waiting.get(number).unwrap();
+        assert_eq!((waits.attempt, waits.at >= 5_005, posting.is_carrying()), (3, true, false));
+        let failed = posting.tried(number, unanswered(&NoAnswer::Failed), 5, &Lines::new(0)).unwrap();
+        assert_eq!(failed.posts[&number].as_ref().unwrap().attempt, 4);
     }
 }

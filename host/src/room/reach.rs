@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
 use super::mailbox::Mailbox;
@@ -16,6 +17,7 @@ use crate::clock;
 use crate::guest::{CallError, Outside, PostError, Waited};
 use crate::model::{Address, CALLER, Destination, POST_KEY, Request, Response, StorageFailed};
 use crate::outbound::FetchError;
+use crate::refused::Refused;
 
 /// One room's way out.
 pub(super) struct Reach {
@@ -23,6 +25,8 @@ pub(super) struct Reach {
     namespace: Arc<Namespace>,
     shared: Weak<Shared>,
     mailbox: Weak<Mailbox>,
+    /// The permission to wait, once the turn has asked for it.
+    waits: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 /// Which room waits for which. A room waits for one at a time, so a circle is found by walking.
@@ -68,7 +72,8 @@ impl Reach {
         shared: &Arc<Shared>,
         mailbox: &Arc<Mailbox>,
     ) -> Arc<Self> {
-        Arc::new(Reach { address, namespace, shared: Arc::downgrade(shared), mailbox: Arc::downgrade(mailbox) })
+        let (shared, mailbox) = (Arc::downgrade(shared), Arc::downgrade(mailbox));
+        Arc::new(Reach { address, namespace, shared, mailbox, waits: Mutex::default() })
     }
 
     /// The address of a room that this one may reach.
@@ -124,6 +129,7 @@ impl AsyncFnOnceSend<Result<Response, CallError>> for Call {
             | NoAnswer::NoMemory
             | NoAnswer::TooManyRooms
             | NoAnswer::Broken
+            | NoAnswer::NoSpace
             | NoAnswer::Draining => CallError::Overloaded,
         })
     }
@@ -169,6 +175,25 @@ impl Outside for Reach {
         let request = without_ours(request);
         let fetch = Fetch { namespace: self.namespace.clone(), origin, request, within };
         self.after(after, until, Err(FetchError::Timeout), fetch)
+    }
+
+    fn may_wait(&self) -> bool {
+        let mut waits = self.waits.lock().expect("no holder of this lock panics");
+        if waits.is_none()
+            && let Some(shared) = self.shared.upgrade()
+        {
+            *waits = shared.waiting.clone().try_acquire_owned().ok();
+            if waits.is_none() {
+                shared.metrics.refusals.count(Refused::AwakeRooms);
+            }
+        }
+        waits.is_some()
+    }
+
+    fn may_wait_for_rooms(&self) -> bool {
+        // Where there is one instance, it is this room's, and the other would never get one.
+        let is_alone = self.shared.upgrade().is_some_and(|shared| shared.limits.awake_rooms == 1);
+        !is_alone && self.may_wait()
     }
 
     fn destination(&self, destination: Destination) -> Result<Destination, PostError> {

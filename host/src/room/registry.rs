@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::Namespace;
 use super::life::Life;
-use super::mailbox::Mailbox;
+use super::mailbox::{Idle, Mailbox};
 use crate::model::Address;
 
 /// Enough that two busy cores rarely meet at one.
@@ -92,14 +92,16 @@ impl Registry {
         names
     }
 
-    /// The rooms that have an instance and nothing to do with it, the longest idle first.
-    pub(super) fn idle(&self) -> Vec<Arc<Mailbox>> {
+    /// The rooms that have an instance and nothing to do with it, the longest idle first; behind them, where they are
+    /// `wanted`, those that wait for the disk and need none for that.
+    pub(super) fn idle(&self, wanted: impl Fn(Idle) -> bool) -> Vec<Arc<Mailbox>> {
         let mut idle = Vec::new();
         for shard in &self.shards {
             let mailboxes = lock(shard).values().cloned().collect::<Vec<_>>();
-            idle.extend(mailboxes.into_iter().filter_map(|mailbox| Some((mailbox.idle_since()?, mailbox))));
+            idle.extend(mailboxes.into_iter().filter_map(|mailbox| Some((mailbox.idle()?, mailbox))));
         }
-        idle.sort_by_key(|(since, _)| *since);
+        idle.retain(|((idle, _), _)| wanted(*idle));
+        idle.sort_by_key(|(idle, _)| *idle);
         idle.into_iter().map(|(_, mailbox)| mailbox).collect()
     }
 

@@ -4,9 +4,12 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
+
+use tokio::sync::Notify;
 
 use super::{ConnectError, Rooms, Said as Delivery, Seat};
 use crate::model::{Address, Client, Close, Message, Request, Said, User};
@@ -74,7 +77,7 @@ impl Rooms {
     /// Limit: `limits.socket_queue_bytes` may wait to be heard; beyond it the visitor is closed with 1013.
     pub async fn visit(&self, address: &Address, request: Request, user: User) -> Result<Visitor, ConnectError> {
         let most_bytes = self.0.limits.socket_queue_bytes;
-        let ear = Arc::new(Ear { inner: Mutex::default(), most_bytes });
+        let ear = Arc::new(Ear::new(most_bytes));
         let seat = self.connect(address, request, Arc::new(user), ear.clone()).await?;
         self.0.visitors.add(&ear);
         if self.0.draining.load(Ordering::Acquire) {
@@ -89,14 +92,16 @@ impl Visitor {
     pub async fn says(&self, message: Message) -> Result<(), Gone> {
         let mut message = message;
         loop {
+            // Listens before it asks, so that no word of space is missed, whoever else waits for one.
+            let mut resumed = pin!(self.ear.resumed.notified());
+            resumed.as_mut().enable();
             let Some(seat) = self.seat.as_ref().filter(|_| !self.ear.lock().closing) else { return Err(Gone) };
-            self.ear.lock().resumed = false;
             match seat.message(message) {
                 Delivery::Yes => return Ok(()),
                 Delivery::Never => return Err(Gone),
                 Delivery::NotNow(back) => message = back,
             }
-            poll_fn(|context| self.ear.poll_resumed(context)).await;
+            resumed.await;
         }
     }
 
@@ -168,6 +173,8 @@ impl Drop for Visitor {
 pub(super) struct Ear {
     inner: Mutex<Inner>,
     most_bytes: usize,
+    /// Tells all who want to say something that the room has space, or that it is over.
+    resumed: Notify,
 }
 
 #[derive(Default)]
@@ -176,21 +183,13 @@ struct Inner {
     bytes: usize,
     close: Option<(u16, String)>,
     closing: bool,
-    resumed: bool,
     /// Of whoever hears.
     waker: Option<Waker>,
-    /// Of whoever wants to say something.
-    sayer: Option<Waker>,
 }
 
 impl Ear {
-    fn poll_resumed(&self, context: &Context<'_>) -> Poll<()> {
-        let mut inner = self.lock();
-        if inner.resumed || inner.closing {
-            return Poll::Ready(());
-        }
-        inner.sayer = Some(context.waker().clone());
-        Poll::Pending
+    fn new(most_bytes: usize) -> Self {
+        Ear { inner: Mutex::default(), most_bytes, resumed: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -200,9 +199,9 @@ impl Ear {
 
 /// The lock is let go first, so that whoever wakes does not run into it.
 fn wake(mut inner: MutexGuard<'_, Inner>) {
-    let wakers = (inner.waker.take(), inner.sayer.take());
+    let waker = inner.waker.take();
     drop(inner);
-    for waker in [wakers.0, wakers.1].into_iter().flatten() {
+    if let Some(waker) = waker {
         waker.wake();
     }
 }
@@ -220,6 +219,7 @@ impl Client for Ear {
             inner.bytes = 0;
             inner.closing = true;
             inner.close = Some((TOO_SLOW.0, TOO_SLOW.1.into()));
+            self.resumed.notify_waiters();
         } else {
             inner.bytes += said.len();
             inner.queue.push_back(said.clone());
@@ -235,6 +235,7 @@ impl Client for Ear {
         if !std::mem::replace(&mut inner.closing, true) {
             inner.close = Some((code, reason.to_owned()));
             wake(inner);
+            self.resumed.notify_waiters();
         }
     }
 
@@ -242,9 +243,7 @@ impl Client for Ear {
     fn taken(&self) {}
 
     fn resume(&self) {
-        let mut inner = self.lock();
-        inner.resumed = true;
-        wake(inner);
+        self.resumed.notify_waiters();
     }
 
     fn buffered(&self) -> usize {
@@ -257,7 +256,7 @@ mod tests {
     use super::*;
 
     fn visitor(most_bytes: usize) -> Visitor {
-        let ear = Arc::new(Ear { inner: Mutex::default(), most_bytes });
+        let ear = Arc::new(Ear::new(most_bytes));
         Visitor { ear, seat: None, rest: VecDeque::new() }
     }
 

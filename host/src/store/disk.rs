@@ -19,6 +19,11 @@ pub trait Disk: Send + Sync {
     /// Make all batches before it survive a power loss. An error ends all writing to this disk.
     fn sync(&self) -> Result<(), DiskError>;
 
+    /// Free bytes where it keeps its data, to be looked at every second; absent where there is no such bound.
+    fn free_bytes(&self) -> Option<std::io::Result<u64>> {
+        None
+    }
+
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError>;
 

@@ -5,7 +5,7 @@
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ::fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode};
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use super::disk::{Disk, Record};
 pub struct FjallDisk {
     database: Database,
     rooms: Keyspace,
+    path: PathBuf,
 }
 
 /// Why it could not be opened.
@@ -41,7 +42,7 @@ impl FjallDisk {
                 .worker_threads(2)
                 .open()?;
             let rooms = database.keyspace("rooms", || KeyspaceCreateOptions::default().manual_journal_persist(true))?;
-            Ok(FjallDisk { database, rooms })
+            Ok(FjallDisk { database, rooms, path: path.to_owned() })
         };
         std::fs::create_dir_all(path).map_err(|error| OpenFailed::Disk(DiskError(error.to_string())))?;
         match catch_unwind(AssertUnwindSafe(open)) {
@@ -70,6 +71,11 @@ impl Disk for FjallDisk {
 
     fn sync(&self) -> Result<(), DiskError> {
         Ok(self.database.persist(PersistMode::SyncData)?)
+    }
+
+    fn free_bytes(&self) -> Option<std::io::Result<u64>> {
+        let stat = rustix::fs::statvfs(&self.path).map_err(Into::into);
+        Some(stat.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)))
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {

@@ -16,6 +16,7 @@ use super::mark::Mark;
 use super::metrics::Metrics;
 use super::{CommitError, DiskError, Owner, records};
 use crate::clock;
+use crate::panics::Panic;
 
 /// Commits of one sync that are few. On a quiet host the disk's thread has time to spare, and waking others would cost
 /// more than what they are woken for; on a busy one it must go back to the disk.
@@ -192,14 +193,21 @@ impl Worker {
     fn run(mut self) {
         while let Some(commits) = self.gather() {
             let bytes = commits.iter().map(size).sum();
+            let (batch, waiting, owners) = self.batch(commits);
             self.shared.set_running(true);
-            let done = self.commit(commits, bytes);
+            // A panic, the engine's or our own, is a failure like one that is said: rooms must not wait for it for ever.
+            let done = catch_unwind(AssertUnwindSafe(|| self.make_durable(batch, waiting.len(), bytes)))
+                .unwrap_or_else(|payload| Err(DiskError(format!("it panicked: {}", Panic::from(payload)))));
             self.shared.set_running(false);
+            drop(owners);
             self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.shared.emptied.notify_waiters();
-            if let Err((error, waiting)) = done {
-                self.fail(&error, waiting);
-                break;
+            match done {
+                Ok(()) => tell(waiting),
+                Err(error) => {
+                    self.fail(&CommitError::Failed(error.0), waiting);
+                    break;
+                }
             }
         }
         if let Some(mark) = &mut self.mark {
@@ -219,43 +227,36 @@ impl Worker {
         Some(std::mem::take(&mut queue.commits))
     }
 
-    /// Make commits durable and tell who waits; or give back who shall be told that they are not.
-    fn commit(&mut self, commits: Vec<Commit>, bytes: usize) -> Result<(), (CommitError, Vec<Arc<dyn Waiting>>)> {
-        let group = self.group + 1;
+    /// One batch of all commits, who waits for them, and the owners of their rooms: until the batch is durable, nobody else
+    /// may own these rooms.
+    fn batch(&self, commits: Vec<Commit>) -> (Vec<Record>, Vec<(u64, Arc<dyn Waiting>)>, Vec<Arc<Owner>>) {
         let mut batch = Vec::with_capacity(1 + commits.iter().map(|commit| commit.records.len()).sum::<usize>());
-        batch.push(records::group_record(group));
+        batch.push(records::group_record(self.group + 1));
         let mut waiting = Vec::with_capacity(commits.len());
-        // Until this is over, nobody else may own these rooms.
         let mut owners = Vec::with_capacity(commits.len());
         for commit in commits {
             batch.extend(commit.records);
             waiting.push((commit.number, commit.waiting));
             owners.push(commit.owner);
         }
+        (batch, waiting, owners)
+    }
+
+    fn make_durable(&mut self, batch: Vec<Record>, commits: usize, bytes: usize) -> Result<(), DiskError> {
         let began = clock::monotonic();
-        // An engine that panics has failed like one that says so; rooms must not wait for it for ever.
-        let durable = catch_unwind(AssertUnwindSafe(|| self.disk.write(batch).and_then(|()| self.disk.sync())))
-            .unwrap_or_else(|_| Err(DiskError("the engine panicked".into())));
-        drop(owners);
-        if let Err(error) = durable {
-            let waiting = waiting.into_iter().map(|(_, waiting)| waiting).collect();
-            return Err((CommitError::Failed(error.0), waiting));
-        }
-        self.shared.metrics.synced(waiting.len(), bytes, began.elapsed());
-        self.group = group;
+        self.disk.write(batch)?;
+        self.disk.sync()?;
+        self.shared.metrics.synced(commits, bytes, began.elapsed());
+        self.group += 1;
         if let Some(mark) = &mut self.mark {
-            mark.write(group);
-        }
-        let few = waiting.len() <= FEW;
-        for (number, waiting) in waiting {
-            waiting.committed(Receipt(number), few);
+            mark.write(self.group);
         }
         Ok(())
     }
 
     /// Nothing is written any more: whoever waits or comes later is told. First the queue is shut, so that nobody who
     /// was told finds it open again.
-    fn fail(&self, error: &CommitError, waiting: Vec<Arc<dyn Waiting>>) {
+    fn fail(&self, error: &CommitError, waiting: Vec<(u64, Arc<dyn Waiting>)>) {
         tracing::error!(%error, "a commit failed: no room can write until a restart");
         let left = {
             let mut queue = self.shared.lock();
@@ -265,7 +266,28 @@ impl Worker {
         // Nothing is on its way any more: nobody shall wait for the queue to become shorter.
         self.shared.bytes.store(0, Ordering::Relaxed);
         self.shared.emptied.notify_waiters();
-        waiting.iter().chain(left.iter().map(|commit| &commit.waiting)).for_each(|waiting| waiting.failed(error));
+        let waiting = waiting.iter().map(|(_, waiting)| waiting).chain(left.iter().map(|commit| &commit.waiting));
+        waiting.for_each(|waiting| give_up(&**waiting, error));
+    }
+}
+
+/// Tell who waits that their commits are durable. This runs code of rooms and connections, on the thread that all rooms
+/// wait for: where it panics for one room, that room is given up, and the others hear as ever.
+fn tell(waiting: Vec<(u64, Arc<dyn Waiting>)>) {
+    let few = waiting.len() <= FEW;
+    for (number, waiting) in waiting {
+        let told = catch_unwind(AssertUnwindSafe(|| waiting.committed(Receipt(number), few)));
+        if let Err(payload) = told {
+            let panic = Panic::from(payload);
+            tracing::error!(%panic, "the host's own code failed while a room was told of its commit; the room begins anew");
+            give_up(&*waiting, &CommitError::Untold);
+        }
+    }
+}
+
+fn give_up(waiting: &dyn Waiting, error: &CommitError) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waiting.failed(error))) {
+        tracing::error!(panic = %Panic::from(payload), "the host's own code failed while a room was told of a failure");
     }
 }
 

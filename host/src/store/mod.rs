@@ -24,14 +24,14 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use rand::Rng;
 use sha2::{Digest, Sha256};
 
-use crate::clock::{self, UnixMillis};
+use crate::clock::UnixMillis;
 use crate::model::{Address, Post, PostNumber, Posts, Range, Storage, StorageFailed, Timer, Timers, Writes};
 
 pub use directory::make_private;
@@ -43,9 +43,6 @@ pub use memory::MemoryDisk;
 use group::{Commit, Group};
 use incarnation::{Evidence, Incarnation};
 use records::RoomRecord;
-
-/// A room that is full is counted anew this often at most, unless it has written an eighth of what it may keep.
-const COUNT_EVERY: Duration = Duration::from_secs(60);
 
 /// What can be set about the store.
 #[derive(Debug, Clone)]
@@ -136,6 +133,9 @@ pub enum CommitError {
     /// A write or sync failed before. Nothing is written any more until a restart.
     #[error("the data disk failed: {0}; repair it and restart")]
     Failed(String),
+    /// The commit is durable, and the host's own code failed when it told the room so. The room must begin anew.
+    #[error("the commit is durable, and the host failed to tell the room; please report this")]
+    Untold,
     /// The room was opened by somebody else meanwhile.
     #[error("commit {expected} of {address} is not the next one: another owner has opened the room")]
     Fenced {
@@ -285,7 +285,7 @@ impl Store {
         };
         disk.sync()?;
         let group = Group::start(disk.clone(), mark, last_group, options.queue_bytes);
-        watch::start(path.map(Path::to_owned), options.clone(), &group);
+        watch::start(&disk, options.clone(), &group);
         Ok(Store(Arc::new(Inner {
             disk: RwLock::new(Some(disk)),
             group,
@@ -342,7 +342,7 @@ impl Store {
                 number: 0,
                 bytes: 0,
             }),
-            counted: None,
+            exact: false,
         };
         Ok(Stored { log, timers, posts })
     }
@@ -422,8 +422,8 @@ pub struct RoomLog {
     record: RoomRecord,
     /// The room's name is on disk.
     named: bool,
-    /// When its entries were last counted one by one, and what they came to.
-    counted: Option<(Instant, u64)>,
+    /// The bytes in its record are those of what it keeps, and not more.
+    exact: bool,
 }
 
 impl RoomLog {
@@ -442,8 +442,12 @@ impl RoomLog {
         RoomReader { store: self.store.clone(), id: self.record.id, address: self.owner.address.clone() }
     }
 
-    /// Whether the disk, and the room, have space for these writes now. They are counted: commit them.
-    pub fn takes(&mut self, writes: &Writes) -> Result<(), CommitError> {
+    /// Whether the disk, and the room, have space for these writes now. They are counted: commit them. `current` is what the
+    /// room has, with all that is on its way to the disk.
+    ///
+    /// Far from the limit what is written is counted and nothing is read, so what was overwritten or removed stays counted.
+    /// At the limit everything is counted once, and from then on exactly: what writes replace is read and subtracted.
+    pub fn takes(&mut self, writes: &Writes, current: &dyn Storage) -> Result<(), CommitError> {
         let options = &self.store.0.options;
         if self.store.0.group.has_no_space() {
             return Err(CommitError::NoSpace { min_free_bytes: options.min_free_bytes });
@@ -451,48 +455,27 @@ impl RoomLog {
         let room_bytes = options.room_bytes;
         let size = |(key, value): (&Bytes, &Option<Bytes>)| value.as_ref().map_or(0, |value| key.len() + value.len());
         let added = writes.iter().map(size).sum::<usize>() as u64;
-        if added == 0 || self.record.bytes.saturating_add(added) <= room_bytes {
-            self.record.bytes += added;
-            return Ok(());
+        if !self.exact {
+            if added == 0 || self.record.bytes.saturating_add(added) <= room_bytes {
+                self.record.bytes += added;
+                return Ok(());
+            }
+            // Where it cannot be read, the next read says so.
+            if let Ok(bytes) = count(current) {
+                self.record.bytes = bytes;
+                self.exact = true;
+            }
         }
-        // What was overwritten and removed is still counted. Here it matters.
-        self.count();
-        let bytes = self.record.bytes.saturating_add(added).saturating_sub(self.replaced(writes));
-        if bytes > room_bytes {
+        let before = self.record.bytes;
+        let bytes = before.saturating_add(added).saturating_sub(replaced(writes, current));
+        // Turns that do not add go on, also in a room that was given a lower limit.
+        if bytes > room_bytes && bytes > before {
             return Err(CommitError::RoomFull { room_bytes });
         }
         self.record.bytes = bytes;
+        // Far enough from the limit to be worth counting everything when it comes near again.
+        self.exact = self.exact && bytes > room_bytes / 2;
         Ok(())
-    }
-
-    /// Count what is there. It takes as long as reading it all, so not each time.
-    fn count(&mut self) {
-        let now = clock::monotonic();
-        let much = self.store.0.options.room_bytes / 8;
-        let lately = |(at, bytes): (Instant, u64)| {
-            now.saturating_duration_since(at) < COUNT_EVERY && self.record.bytes.saturating_sub(bytes) < much
-        };
-        if self.counted.is_some_and(lately) {
-            return;
-        }
-        let mut bytes = 0;
-        let all = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
-        let counted = self.reader().scan(&all, &mut |key, value| {
-            bytes += (key.len() + value.len()) as u64;
-            true
-        });
-        // Where it cannot be read, the next read says so.
-        if counted.is_ok() {
-            self.record.bytes = bytes;
-        }
-        self.counted = Some((now, self.record.bytes));
-    }
-
-    /// Bytes of what these writes replace or remove.
-    fn replaced(&self, writes: &Writes) -> u64 {
-        let reader = self.reader();
-        let size = |key: &Bytes| reader.get(key).ok().flatten().map_or(0, |value| key.len() + value.len());
-        writes.keys().map(size).sum::<usize>() as u64
     }
 
     /// Hand in the next commit, which must be number `expected`. Does not wait: `waiting` is told when it is durable.
@@ -520,6 +503,23 @@ impl RoomLog {
         self.named = true;
         Ok(())
     }
+}
+
+/// Bytes of all that a room keeps. It takes as long as reading it all.
+fn count(current: &dyn Storage) -> Result<u64, StorageFailed> {
+    let mut bytes = 0;
+    let all = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
+    current.scan(&all, &mut |key, value| {
+        bytes += (key.len() + value.len()) as u64;
+        true
+    })?;
+    Ok(bytes)
+}
+
+/// Bytes of what these writes replace or remove.
+fn replaced(writes: &Writes, current: &dyn Storage) -> u64 {
+    let size = |key: &Bytes| current.get(key).ok().flatten().map_or(0, |value| key.len() + value.len());
+    writes.keys().map(size).sum::<usize>() as u64
 }
 
 /// What a room has on disk.
@@ -655,6 +655,64 @@ mod tests {
             count
         };
         assert_eq!((count(&one), count(&two)), (1, 0));
+    }
+
+    /// A room whose own code panics when it is told of its commit.
+    struct Deaf(Told);
+
+    impl Waiting for Deaf {
+        fn committed(&self, _: Receipt, _: bool) {
+            panic!("a bug in the room");
+        }
+
+        fn failed(&self, error: &CommitError) {
+            self.0.failed(error);
+        }
+    }
+
+    #[test]
+    fn a_room_that_panics_when_it_is_told_is_given_up_and_no_other_notices() {
+        let store = Store::in_memory();
+        let (tell, told_of_failure) = channel();
+        let (tell_other, told_other) = told();
+        let mut one = store.room(&lobby()).unwrap().log;
+        let mut other = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap().log;
+        for number in 1..=3 {
+            one.commit(number, write("a", "1"), Arc::new(Deaf(Told(tell.clone())))).unwrap();
+            assert_eq!(told_of_failure.recv().unwrap(), Err(CommitError::Untold));
+            other.commit(number, write("a", "1"), tell_other.clone()).unwrap();
+            assert_eq!(told_other.recv().unwrap(), Ok(number));
+        }
+        assert_eq!(store.refuses(), None);
+        drop(one);
+        assert_eq!(store.room(&lobby()).unwrap().log.number(), 3, "what it was not told of is durable");
+    }
+
+    #[test]
+    fn what_is_removed_or_replaced_in_a_full_room_counts_at_once() {
+        let options = StoreOptions { room_bytes: 100, ..StoreOptions::default() };
+        let store = Store::on_disk(Arc::new(MemoryDisk::default()), options).unwrap();
+        let mut log = store.room(&lobby()).unwrap().log;
+        let (tell, told) = told();
+        let mut number = 0;
+        let mut take = |key: &str, value: Option<usize>| {
+            let value = value.map(|length| "x".repeat(length).into());
+            let writes = Writes::from([(key.to_owned().into(), value)]);
+            log.takes(&writes, &log.reader())?;
+            number += 1;
+            log.commit(number, Changes { writes, ..Changes::default() }, tell.clone())?;
+            told.recv().unwrap()
+        };
+        let full = Err(CommitError::RoomFull { room_bytes: 100 });
+        for _ in 0..3 {
+            assert!(take("a", Some(49)).is_ok() && take("b", Some(49)).is_ok());
+            assert_eq!(take("c", Some(1)), full);
+            assert!(take("a", Some(47)).is_ok(), "it replaces a longer one");
+            assert!(take("c", Some(1)).is_ok());
+            assert_eq!(take("d", Some(0)), full);
+            assert!(take("a", None).is_ok() && take("d", Some(40)).is_ok());
+            assert!(["b", "c", "d"].iter().all(|key| take(key, None).is_ok()));
+        }
     }
 
     #[tokio::test]

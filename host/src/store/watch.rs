@@ -1,34 +1,33 @@
 //! Watches the disk from the side: free space, and syncs that hang.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use super::StoreOptions;
+use super::disk::Disk;
 use super::group::{Group, Shared};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Start the watch; it ends with the group.
-pub(super) fn start(path: Option<PathBuf>, options: StoreOptions, group: &Group) {
-    let shared = Arc::downgrade(group.shared());
-    if let Some(path) = &path {
-        look_at_space(path, &options, group.shared());
-    }
-    let watch = thread::Builder::new().name("dormouse-watch".into()).spawn(move || watch(path, &options, &shared));
+pub(super) fn start(disk: &Arc<dyn Disk>, options: StoreOptions, group: &Group) {
+    look_at_space(&**disk, &options, group.shared());
+    // A store that is closed lets its files go, whoever watches.
+    let (disk, shared) = (Arc::downgrade(disk), Arc::downgrade(group.shared()));
+    let watch = thread::Builder::new().name("dormouse-watch".into()).spawn(move || watch(&disk, &options, &shared));
     if let Err(error) = watch {
         tracing::warn!(%error, "no thread to watch the disk: a full disk will be noticed only by a failing write");
     }
 }
 
-fn watch(path: Option<PathBuf>, options: &StoreOptions, shared: &Weak<Shared>) {
+fn watch(disk: &Weak<dyn Disk>, options: &StoreOptions, shared: &Weak<Shared>) {
     let mut reported = Duration::ZERO;
     loop {
         thread::sleep(LOOK_EVERY);
         let Some(shared) = shared.upgrade() else { return };
-        if let Some(path) = &path {
-            look_at_space(path, options, &shared);
+        if let Some(disk) = disk.upgrade() {
+            look_at_space(&*disk, options, &shared);
         }
         match shared.running() {
             Some(running) if running >= reported + options.slow_sync => {
@@ -44,20 +43,20 @@ fn watch(path: Option<PathBuf>, options: &StoreOptions, shared: &Weak<Shared>) {
     }
 }
 
-fn look_at_space(path: &std::path::Path, options: &StoreOptions, shared: &Shared) {
-    let free = match rustix::fs::statvfs(path) {
-        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
-        Err(error) => {
+fn look_at_space(disk: &dyn Disk, options: &StoreOptions, shared: &Shared) {
+    let free = match disk.free_bytes() {
+        Some(Ok(free)) => free,
+        Some(Err(error)) => {
             tracing::warn!(%error, "the free space of the data disk cannot be read");
             return;
         }
+        None => return,
     };
     let no_space = free < options.min_free_bytes;
     match (shared.set_no_space(no_space), no_space) {
         (false, true) => tracing::error!(
             free_bytes = free,
             min_free_bytes = options.min_free_bytes,
-            path = %path.display(),
             "the data disk is nearly full: turns that write are refused until there is space; free some"
         ),
         (true, false) => tracing::info!(free_bytes = free, "the data disk has space again"),

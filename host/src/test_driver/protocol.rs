@@ -265,6 +265,7 @@ pub(super) fn kind(failure: &TurnFailure) -> &'static str {
         TurnFailure::Tables { .. } => "tables",
         TurnFailure::Trap { .. } => "trap",
         TurnFailure::Instantiate(_) => "instantiate",
+        TurnFailure::Host(_) => "host",
     }
 }
 

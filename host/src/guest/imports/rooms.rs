@@ -22,6 +22,9 @@ impl rooms::Host for Host {
             return Ok(Err(CallError::TooLarge));
         }
         let Some(outside) = &self.reach.outside else { return Ok(Err(CallError::Denied)) };
+        if !outside.may_wait_for_rooms() {
+            return Ok(Err(CallError::Overloaded));
+        }
         let call = outside.call(self.reach.after, until, &namespace, &name, convert::request_from(request));
         let answered = call.await.context("a call to another room")?;
         Ok(answered.map(convert::response_to).map_err(to_wit))

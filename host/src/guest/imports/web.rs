@@ -54,6 +54,9 @@ impl WasiHttpHooks for Reach {
         Box::new(async move {
             let until = until.map_err(|NoMoreCalls| Error::ConnectionLimitReached)?;
             let outside = outside.ok_or(Error::HttpRequestDenied)?;
+            if !outside.may_wait() {
+                return Err(Error::ConnectionLimitReached);
+            }
             // The body is whole when the room has finished it, which it may never do.
             let whole = tokio::time::timeout_at(until.into(), from_wasi(request));
             let (origin, request) = whole.await.map_err(|_| Error::ConnectionWriteTimeout)??;

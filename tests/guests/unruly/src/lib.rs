@@ -132,6 +132,7 @@ impl Unruly {
             "tagged" => sockets::everyone().tagged(about).broadcast(&Message::Text(format!("tagged {about}"))),
             "now" => reply(context::now().to_string()),
             "random" => reply(format!("{} {}", context::random(), context::random())),
+            "buffered" => reply(sockets::everyone().list().iter().map(Socket::buffered).sum::<u64>().to_string()),
             "incarnation" => reply(context::incarnation().to_string()),
             "leave" => Ok(sender.map_or(Ok(()), |sender| sender.close(4000, about))?),
             "timer" => {

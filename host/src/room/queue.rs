@@ -1,0 +1,47 @@
+//! Rooms that wait for an instance, and how long the first of them has waited.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::clock;
+
+/// One entry for each room that waits.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<BTreeSet<(Instant, u64)>>,
+    /// Tells entries of one moment apart.
+    next: AtomicU64,
+}
+
+/// A room's entry, while it waits.
+pub(super) struct Entry<'a> {
+    queue: &'a Queue,
+    key: (Instant, u64),
+}
+
+impl Queue {
+    /// A room begins to wait.
+    pub(super) fn enter(&self) -> Entry<'_> {
+        let key = (clock::monotonic(), self.next.fetch_add(1, Ordering::Relaxed));
+        self.lock().insert(key);
+        Entry { queue: self, key }
+    }
+
+    /// How long the room that waits longest has waited; absent where none waits.
+    pub(super) fn longest(&self) -> Option<Duration> {
+        let since = self.lock().first()?.0;
+        Some(clock::monotonic().saturating_duration_since(since))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<(Instant, u64)>> {
+        self.waiting.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.queue.lock().remove(&self.key);
+    }
+}

@@ -1,0 +1,163 @@
+//! The system's clock is set while the server runs: rooms follow it, and timers come when they would have.
+//!
+//! A small library in front of the C library's `clock_gettime` shifts the system's clock of one process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hyper::Method;
+use tempfile::TempDir;
+
+use crate::harness::{Client, Server, within};
+
+const SHIFT: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *now) {
+    static int (*real)(clockid_t, struct timespec *) = 0;
+    if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int done = real(id, now);
+    const char *path = getenv("SHIFTED_BY");
+    if (done == 0 && id == CLOCK_REALTIME && path) {
+        char text[32] = {0};
+        int file = open(path, O_RDONLY);
+        if (file >= 0) {
+            if (read(file, text, 31) > 0) now->tv_sec += atoll(text);
+            close(file);
+        }
+    }
+    return done;
+}
+"#;
+
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (source, library) = (folder.join("shift.c"), folder.join(format!("shift-{}.so", std::process::id())));
+        fs::write(&source, SHIFT).expect("a file");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl");
+        assert!(compiler.status().expect("there is a C compiler").success());
+        library
+    })
+}
+
+/// A server whose clock can be set.
+struct Shifted {
+    server: Server,
+    by: PathBuf,
+}
+
+impl Shifted {
+    async fn start(config: &str, seconds: i64) -> Self {
+        let directory = Arc::new(TempDir::new().expect("a temporary directory"));
+        fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).expect("a file");
+        let by = directory.path().join("shifted-by");
+        set(&by, seconds);
+        let variables = [("LD_PRELOAD", library()), ("SHIFTED_BY", &by)];
+        let config = format!("{config}\n[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n");
+        Shifted { server: Server::with_variables(directory, &config, &variables).await, by }
+    }
+
+    /// Set the clock so far ahead, and wait until that was noticed.
+    async fn set(&self, seconds: i64) {
+        let noticed = || self.server.log().matches("the system's clock was set").count();
+        let before = noticed();
+        set(&self.by, seconds);
+        within(async {
+            while noticed() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+}
+
+/// In one step: whoever reads it finds the old one or the new one.
+fn set(by: &Path, seconds: i64) {
+    let new = by.with_extension("new");
+    fs::write(&new, seconds.to_string()).expect("a file");
+    fs::rename(new, by).expect("a file");
+}
+
+async fn tells(client: &mut Client, ask: &str) -> String {
+    client.says(ask).await;
+    client.hears_text().await
+}
+
+/// How far a room's time is ahead of the real one, in seconds.
+async fn ahead(client: &mut Client) -> i64 {
+    let now = tells(client, "now").await.parse::<i64>().expect("a number");
+    let real = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+    (now - i64::try_from(real).expect("it fits")) / 1_000
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn rooms_follow_a_clock_that_was_ahead_and_timers_come_in_time() {
+    let shifted = Shifted::start("", 7_200).await;
+    let mut ana = shifted.server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    assert!((7_190..=7_200).contains(&ahead(&mut ana).await));
+    let began = Instant::now();
+    assert_eq!(tells(&mut ana, "timer 6000 say rang; say set").await, "set");
+    shifted.set(0).await;
+    assert!((-1..=0).contains(&ahead(&mut ana).await), "two hours are more than time stands still for");
+    ana.hears_exactly("timer t say rang 0").await;
+    assert!(began.elapsed() >= Duration::from_millis(5_900), "after {:?}", began.elapsed());
+    assert_eq!(tells(&mut ana, "timers").await, "0");
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_timer_of_a_room_that_is_not_in_memory_comes_in_time_when_the_clock_is_set_back() {
+    let shifted = Shifted::start("hibernate_after = \"20ms\"\n", 7_200).await;
+    let answer =
+        shifted.server.api(Method::POST, "/rooms/alone/messages", "ana", "timer 4000 fail nobody was here").await;
+    assert_eq!(answer.status, 200);
+    shifted.server.all_asleep().await;
+    shifted.set(0).await;
+    shifted.server.logs("the room said: nobody was here").await;
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_clock_that_is_set_forward_makes_no_timer_early() {
+    let shifted = Shifted::start("", 0).await;
+    let mut ana = shifted.server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    let began = Instant::now();
+    assert_eq!(tells(&mut ana, "timer 6000 say rang; say set").await, "set");
+    shifted.set(7_200).await;
+    assert!(ahead(&mut ana).await > 7_000);
+    ana.hears_exactly("timer t say rang 0").await;
+    assert!(began.elapsed() >= Duration::from_millis(5_900), "after {:?}", began.elapsed());
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_clock_that_is_set_back_a_little_lets_time_stand_still() {
+    let shifted = Shifted::start("", 3).await;
+    let mut ana = shifted.server.join("lobby", "ana").await;
+    ana.hears_exactly("welcome").await;
+    let first = tells(&mut ana, "now").await.parse::<u64>().unwrap();
+    set(&shifted.by, 0);
+    let mut last = first;
+    within(async {
+        while last == first {
+            let now = tells(&mut ana, "now").await.parse::<u64>().unwrap();
+            assert!(now >= last, "{now} after {last}");
+            last = now;
+        }
+    })
+    .await;
+    assert!((-1..=0).contains(&ahead(&mut ana).await));
+}

@@ -1,0 +1,140 @@
+//! A disk that is full for a while: what nobody repeats waits for space, and is done when there is some.
+
+use std::time::Duration;
+
+use dormouse::Host;
+use dormouse::model::{Message, Request};
+use dormouse::room::{Heard, Visitor};
+use serde_json::{Value, json};
+
+use crate::fault_disk::FaultDisk;
+use crate::harness::within;
+use crate::panics::{disk, host, until, visit};
+
+/// Longer than it takes until something is tried again that failed for the first time.
+const A_TRY: Duration = Duration::from_millis(2_600);
+
+async fn fill(disk: &FaultDisk, host: &Host, full: bool) {
+    disk.fill(full);
+    until(|| host.rooms().health().is_err() == full).await;
+}
+
+async fn says(visitor: &Visitor, deeds: &str) {
+    within(visitor.says(Message::Text(deeds.into()))).await.unwrap();
+}
+
+async fn hears(visitor: &mut Visitor) -> String {
+    match within(visitor.hears()).await {
+        Heard::Message(Message::Text(text)) => text,
+        other => panic!("expected a text, and heard {other:?}"),
+    }
+}
+
+/// A socket in the room that does what it is told.
+async fn enter(host: &Host) -> Visitor {
+    let mut visitor = visit(host, "UNRULY", "lobby").await;
+    assert_eq!(hears(&mut visitor).await, "welcome");
+    visitor
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timer_that_falls_due_on_a_full_disk_fires_when_there_is_space_as_if_for_the_first_time() {
+    let disk = disk();
+    let host = host(disk.clone(), Default::default()).await;
+    let mut bo = enter(&host).await;
+    // Time for the host to see that the disk is full.
+    let due = Duration::from_secs(4);
+    says(&bo, &format!("timer {} say rang; say set", due.as_millis())).await;
+    assert_eq!(hears(&mut bo).await, "set");
+    fill(&disk, &host, true).await;
+    tokio::time::sleep(due + A_TRY).await;
+    says(&bo, "timers").await;
+    assert_eq!(hears(&mut bo).await, "1", "it waits");
+    fill(&disk, &host, false).await;
+    assert_eq!(hears(&mut bo).await, "timer t say rang 0", "no attempt was used up");
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closes_on_a_full_disk_are_told_in_order_when_there_is_space() {
+    let disk = disk();
+    let host = host(disk.clone(), Default::default()).await;
+    let mut bo = enter(&host).await;
+    let mut leavers = Vec::new();
+    for number in 0..3 {
+        let mut leaver = enter(&host).await;
+        says(&leaver, &format!("note on close put {number} left; say noted")).await;
+        assert_eq!(hears(&mut leaver).await, "noted");
+        leavers.push(leaver);
+    }
+    fill(&disk, &host, true).await;
+    leavers.into_iter().for_each(|leaver| leaver.leaves(4_000, "bye"));
+    says(&bo, "count").await;
+    assert_eq!(hears(&mut bo).await, "1", "they are here no longer");
+    let room = host.rooms().get("UNRULY", "lobby").unwrap();
+    room.hibernate();
+    tokio::time::sleep(A_TRY).await;
+    fill(&disk, &host, false).await;
+    for number in 0..3 {
+        assert_eq!(hears(&mut bo).await, format!("gone bo 4000 true on close put {number} left"));
+    }
+    says(&bo, "list").await;
+    assert_eq!(hears(&mut bo).await, "0,1,2");
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_room_on_a_full_disk_are_told_that_it_is_the_servers() {
+    let disk = disk();
+    let host = host(disk.clone(), Default::default()).await;
+    fill(&disk, &host, true).await;
+    let room = host.rooms().get("ERRANDS", "desk").unwrap();
+    let count = Request::post_json("/", &json!({ "do": "count" }));
+    assert_eq!(within(room.request(count.clone())).await, Err(dormouse::room::NoAnswer::NoSpace));
+    fill(&disk, &host, false).await;
+    assert_eq!(within(room.request(count)).await.unwrap().json::<Value>().unwrap()["count"], 1);
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_that_meets_a_full_disk_is_taken_when_there_is_space() {
+    let disk = disk();
+    let host = host(disk.clone(), Default::default()).await;
+    let rooms = host.rooms();
+    let tell = async |name: &str, command: Value| {
+        let room = rooms.get("ERRANDS", name).unwrap();
+        within(room.request(Request::post_json("/", &command))).await.unwrap().json::<Value>().unwrap()
+    };
+    // The first try is not taken, so that the next one comes while the disk is full.
+    let say = json!({ "do": "flaky", "times": 1 });
+    tell("desk", json!({ "do": "post", "namespace": "ERRANDS", "name": "b", "say": say })).await;
+    within(async { while tell("b", json!({ "do": "look" })).await["count"] != 1 {} }).await;
+    fill(&disk, &host, true).await;
+    tokio::time::sleep(A_TRY).await;
+    fill(&disk, &host, false).await;
+    within(async { while tell("b", json!({ "do": "look" })).await["count"] != 2 {} }).await;
+    within(async { while tell("desk", json!({ "do": "waiting" })).await["waiting"] != 0 {} }).await;
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_the_place_of_who_left_on_a_full_disk_until_the_room_was_told() {
+    let limits = dormouse::config::Limits { sockets_per_room: 2, ..Default::default() };
+    let disk = disk();
+    let host = host(disk.clone(), limits).await;
+    let mut bo = enter(&host).await;
+    says(&bo, "say here").await;
+    assert_eq!(hears(&mut bo).await, "here");
+    let leaver = enter(&host).await;
+    says(&leaver, "note on close put left yes").await;
+    fill(&disk, &host, true).await;
+    leaver.leaves(4_000, "bye");
+    let room = host.rooms().get("UNRULY", "lobby").unwrap();
+    let again = async || within(room.visit(Request::get("/ws"), dormouse::model::User::new("cy", "cy"))).await;
+    within(async { while again().await.is_ok() {} }).await;
+    assert!(again().await.is_err(), "the closes that wait are bounded");
+    fill(&disk, &host, false).await;
+    assert!(hears(&mut bo).await.starts_with("gone bo 4000"));
+    again().await.unwrap();
+    host.shutdown().await;
+}

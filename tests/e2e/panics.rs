@@ -1,0 +1,219 @@
+//! A fault of the host's own code, or of an embedder's, is met by one client or one room, and by nobody else.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dormouse::Host;
+use dormouse::config::{Config, Limits, Namespace};
+use dormouse::model::{Address, Client, Message, Request, Said, User};
+use dormouse::room::{Heard, Seat, Visitor};
+use dormouse::store::{Store, StoreOptions};
+use serde_json::{Value, json};
+
+use crate::fault_disk::{Fault, FaultDisk};
+use crate::harness::within;
+
+/// A client whose code panics where it is told to.
+#[derive(Default)]
+struct Odd {
+    panics: AtomicU8,
+    closed: Mutex<Option<u16>>,
+}
+
+const SAY: u8 = 1;
+const FLUSH: u8 = 2;
+const TAKEN: u8 = 3;
+const BUFFERED: u8 = 4;
+
+impl Odd {
+    fn panics(&self, at: u8) {
+        self.panics.store(at, Ordering::SeqCst);
+    }
+
+    fn at(&self, here: u8) {
+        if self.panics.load(Ordering::SeqCst) == here {
+            panic!("as the test wanted");
+        }
+    }
+}
+
+impl Client for Odd {
+    fn say(&self, _: &Said) -> bool {
+        self.at(SAY);
+        true
+    }
+
+    fn flush(&self) {
+        self.at(FLUSH);
+    }
+
+    fn close(&self, code: u16, _: &str) {
+        self.closed.lock().unwrap().get_or_insert(code);
+    }
+
+    fn taken(&self) {
+        self.at(TAKEN);
+    }
+
+    fn resume(&self) {}
+
+    fn buffered(&self) -> usize {
+        self.at(BUFFERED);
+        0
+    }
+}
+
+pub(crate) async fn host(disk: Arc<FaultDisk>, limits: Limits) -> Host {
+    let of = |component: &str| Namespace { calls: ["ERRANDS".to_owned()].into(), ..Namespace::of(component) };
+    let namespaces = BTreeMap::from([
+        ("ROOMS".into(), Namespace::of("builtin:chat-room")),
+        ("ERRANDS".into(), of("builtin:caller")),
+        ("UNRULY".into(), Namespace::of("builtin:unruly")),
+    ]);
+    let limits = Limits { awake_rooms: 50, warm_rooms: 10, requests: 20, ..limits };
+    let config = Config { listen: "127.0.0.1:0".parse().unwrap(), namespaces, limits, ..Config::default() };
+    Host::builder(config)
+        .component("caller", dormouse_bundle::CALLER)
+        .component("unruly", dormouse_bundle::UNRULY)
+        .store(Store::on_disk(disk, StoreOptions::default()).unwrap())
+        .start()
+        .await
+        .unwrap()
+}
+
+pub(crate) fn disk() -> Arc<FaultDisk> {
+    FaultDisk::new(BTreeMap::new(), Fault::None, 0)
+}
+
+pub(crate) async fn visit(host: &Host, namespace: &str, name: &str) -> Visitor {
+    let room = host.rooms().get(namespace, name).unwrap();
+    within(room.visit(Request::get("/ws"), User::new("bo", "bo"))).await.unwrap()
+}
+
+async fn odd(host: &Host, namespace: &str, name: &str) -> (Arc<Odd>, Seat) {
+    let (address, client) = (Address::new(namespace, name).unwrap(), Arc::new(Odd::default()));
+    let user = Arc::new(User::new("odd", "odd"));
+    let seat = within(host.rooms().connect(&address, Request::get("/ws"), user, client.clone())).await.unwrap();
+    (client, seat)
+}
+
+async fn hears_a(visitor: &mut Visitor, kind: &str) -> Value {
+    loop {
+        match within(visitor.hears()).await {
+            Heard::Message(Message::Text(text)) => {
+                let heard = serde_json::from_str::<Value>(&text).unwrap();
+                if heard["type"] == kind {
+                    return heard;
+                }
+            }
+            other => panic!("expected a text, and heard {other:?}"),
+        }
+    }
+}
+
+async fn chats(visitor: &Visitor, content: &str) {
+    let message = json!({ "type": "message", "content": content }).to_string();
+    within(visitor.says(Message::Text(message))).await.unwrap();
+}
+
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_panics_where_commits_are_told_is_closed_and_all_others_hear() {
+    for at in [SAY, FLUSH] {
+        let host = host(disk(), Limits::default()).await;
+        let (mut bo, mut other) = (visit(&host, "ROOMS", "lobby").await, visit(&host, "ROOMS", "garden").await);
+        let (odd, _seat) = odd(&host, "ROOMS", "lobby").await;
+        odd.panics(at);
+        // The commit thread itself says what few have committed.
+        for content in ["one", "two", "three"] {
+            chats(&bo, content).await;
+            assert_eq!(hears_a(&mut bo, "message").await["message"]["content"], content);
+            chats(&other, content).await;
+            assert_eq!(hears_a(&mut other, "message").await["message"]["content"], content);
+        }
+        assert_eq!(*odd.closed.lock().unwrap(), Some(1011));
+        assert!(host.rooms().health().is_ok());
+        host.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_whose_task_panics_closes_its_sockets_and_is_looked_at_again() {
+    let disk = disk();
+    let host = host(disk.clone(), Limits { turn_cpu: Duration::from_secs(60), ..Limits::default() }).await;
+    let mut bo = visit(&host, "UNRULY", "desk").await;
+    let (odd, seat) = odd(&host, "UNRULY", "desk").await;
+    assert_eq!(within(bo.hears()).await, Heard::Message(Message::Text("welcome".into())));
+    within(bo.says(Message::Text("timer 100 put rang yes; say set".into()))).await.unwrap();
+    assert_eq!(within(bo.hears()).await, Heard::Message(Message::Text("set".into())));
+    odd.panics(TAKEN);
+    // The timer falls due while this runs, and waits in the room's mailbox when that is lost.
+    seat.message(Message::Text("work 500".into()));
+    let closed = loop {
+        match within(bo.hears()).await {
+            Heard::Message(_) => {}
+            closed => break closed,
+        }
+    };
+    assert_eq!(closed, Heard::Closed(1011, "the room failed; come back".into()));
+    // Nobody visits the room: that its timer came shows on the disk.
+    until(|| disk.found().keys().any(|key| key.ends_with(b"rang"))).await;
+    let mut again = visit(&host, "UNRULY", "desk").await;
+    assert_eq!(within(again.hears()).await, Heard::Message(Message::Text("welcome".into())));
+    within(again.says(Message::Text("get rang; count".into()))).await.unwrap();
+    for expected in ["rang=yes", "1"] {
+        assert_eq!(within(again.hears()).await, Heard::Message(Message::Text(expected.into())));
+    }
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_a_call_of_a_guest_costs_its_turn_and_no_socket() {
+    let host = host(disk(), Limits::default()).await;
+    let mut bo = visit(&host, "UNRULY", "lobby").await;
+    let hears = async |visitor: &mut Visitor| match within(visitor.hears()).await {
+        Heard::Message(Message::Text(text)) => text,
+        other => panic!("expected a text, and heard {other:?}"),
+    };
+    assert_eq!(hears(&mut bo).await, "welcome");
+    let (odd, _seat) = odd(&host, "UNRULY", "lobby").await;
+    odd.panics(BUFFERED);
+    within(bo.says(Message::Text("put a 1; buffered".into()))).await.unwrap();
+    assert!(hears(&mut bo).await.contains("room_failed"));
+    odd.panics(0);
+    within(bo.says(Message::Text("get a; count; buffered".into()))).await.unwrap();
+    for expected in ["a=", "2", "0"] {
+        assert_eq!(hears(&mut bo).await, expected);
+    }
+    assert_eq!(*odd.closed.lock().unwrap(), None);
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_share_a_visitor_all_come_to_speak() {
+    let limits = Limits { events_per_room: 2, ..Limits::default() };
+    let host = host(disk(), limits).await;
+    let bo = Arc::new(visit(&host, "UNRULY", "lobby").await);
+    let speak = (0..8).map(|_| {
+        let bo = bo.clone();
+        tokio::spawn(async move {
+            for _ in 0..100 {
+                bo.says(Message::Text("seen".into())).await.unwrap();
+            }
+        })
+    });
+    for spoken in speak.collect::<Vec<_>>() {
+        within(spoken).await.unwrap();
+    }
+    host.shutdown().await;
+}

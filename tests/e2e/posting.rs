@@ -1,0 +1,166 @@
+//! Posts are carried by themselves, whatever their rooms and others do meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use dormouse::Host;
+use dormouse::config::{Config, Limits, Namespace, POSTS_AT_ONCE};
+use dormouse::model::{Address, Client, Message, Request, Said, User};
+use dormouse::room::Rooms;
+use dormouse::store::Store;
+use serde_json::{Value, json};
+
+use crate::harness::within;
+use crate::reaching::{Elsewhere, answer, callers, tell};
+
+/// Rooms that rest as soon as they have nothing to do.
+async fn restless(origins: &[&str]) -> Host {
+    let limits = Limits { awake_rooms: 300, warm_rooms: 10, requests: 20, ..Limits::default() };
+    let callers = Namespace {
+        calls: ["ROOMS".to_owned()].into(),
+        outbound_private: origins.iter().map(|origin| (*origin).to_owned()).collect(),
+        ..Namespace::of("builtin:caller")
+    };
+    let config = Config {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        hibernate_after: Duration::from_millis(1),
+        namespaces: [("ROOMS".to_owned(), callers)].into(),
+        limits,
+        ..Config::default()
+    };
+    let store = Store::in_memory();
+    Host::builder(config).component("caller", dormouse_bundle::CALLER).store(store).start().await.unwrap()
+}
+
+async fn ask(rooms: &Rooms, room: &str, command: &Value) -> Value {
+    let room = rooms.get("ROOMS", room).unwrap();
+    within(room.request(Request::post_json("/", command))).await.unwrap().json().unwrap()
+}
+
+fn post_to(name: &str) -> Value {
+    json!({ "do": "post", "namespace": "ROOMS", "name": name, "say": { "do": "count" } })
+}
+
+/// Wait until a room has counted so far.
+async fn counted(rooms: &Rooms, room: &str, count: i64) {
+    within(async {
+        while ask(rooms, room, &json!({ "do": "look" })).await["count"] != count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// A client that holds whoever flushes it, which is the thread that makes commits durable, until its room rests.
+#[derive(Default)]
+struct Holds {
+    rooms: OnceLock<Rooms>,
+    held: AtomicBool,
+}
+
+impl Client for Holds {
+    fn say(&self, _: &Said) -> bool {
+        true
+    }
+
+    fn flush(&self) {
+        // As long as it takes the room to rest, if it does.
+        let until = Instant::now() + Duration::from_millis(500);
+        let rooms = self.rooms.get().expect("set before it is spoken to");
+        while rooms.running() > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.held.store(true, Ordering::SeqCst);
+    }
+
+    fn close(&self, _: u16, _: &str) {}
+    fn taken(&self) {}
+    fn resume(&self) {}
+    fn buffered(&self) -> usize {
+        0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_is_carried_though_its_room_wants_to_rest_as_it_becomes_durable() {
+    let host = restless(&[]).await;
+    let client = Arc::new(Holds::default());
+    client.rooms.set(host.rooms().clone()).ok().expect("once");
+    let address = Address::new("ROOMS", "poster").unwrap();
+    let user = Arc::new(User::new("1", "ana"));
+    let seat = host.rooms().connect(&address, Request::get("/ws"), user, client.clone()).await.unwrap();
+    seat.message(Message::Text(post_to("sum").to_string()));
+    within(async {
+        while !client.held.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    counted(host.rooms(), "sum", 1).await;
+    host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn posts_of_rooms_that_rest_at_once_are_all_carried() {
+    let host = restless(&[]).await;
+    for round in 1..=5 {
+        let posts = (0..100).map(|room| {
+            let rooms = host.rooms().clone();
+            tokio::spawn(async move { ask(&rooms, &format!("r{room}"), &post_to("sum")).await })
+        });
+        for posted in posts.collect::<Vec<_>>() {
+            assert_eq!(posted.await.unwrap()["posted"], true);
+        }
+        counted(host.rooms(), "sum", round * 100).await;
+    }
+    host.shutdown().await;
+}
+
+#[tokio::test]
+async fn turns_that_post_and_fail_use_up_nothing() {
+    // More than any disk has free: every turn that posts fails.
+    let server = callers("[limits]\nmin_free_bytes = 9000000000000000000\n", "").await;
+    let mut ana = server.join("a", "ana").await;
+    let many = json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "times": 1_000 });
+    // A commit has 65,536 numbers for posts.
+    for _ in 0..70 {
+        assert_ne!(tell(&server, "a", many.clone()).await["posted"], true);
+    }
+    ana.says(r#"{"do":"look"}"#).await;
+    assert_eq!(ana.hears().await["count"], 0);
+}
+
+/// A server that takes connections and answers nobody.
+async fn silent() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    origin
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_answer_nobody_hold_up_no_post_to_a_room_and_none_to_another_server() {
+    let (silent, elsewhere) = (silent().await, Elsewhere::start(|_| answer(200, "heard")).await);
+    let host = restless(&[&silent, &elsewhere.origin]).await;
+    // More than can be carried at once in all.
+    let posts = (0..POSTS_AT_ONCE + 50).map(|room| {
+        let (rooms, origin) = (host.rooms().clone(), silent.clone());
+        let post = json!({ "do": "post-out", "origin": origin, "path": "/", "body": "" });
+        tokio::spawn(async move { ask(&rooms, &format!("r{room}"), &post).await })
+    });
+    for posted in posts.collect::<Vec<_>>() {
+        assert_eq!(posted.await.unwrap()["posted"], true);
+    }
+    ask(host.rooms(), "another", &post_to("sum")).await;
+    counted(host.rooms(), "sum", 1).await;
+    let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/heard", "body": "" });
+    ask(host.rooms(), "another", &post).await;
+    assert_eq!(elsewhere.has_seen(1).await[0].path, "/heard");
+    host.shutdown().await;
+}

@@ -1,0 +1,123 @@
+//! Rooms that wait for others keep their instances, and nobody else waits for that.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::harness::Server;
+use crate::reaching::{callers, tell};
+
+/// So many instances, and a call may take longer than the test.
+const FEW: &str = "[limits]\nawake_rooms = 8\nwarm_rooms = 2\nturn_calls_within = \"60s\"\n";
+
+/// Longer than anything here takes that waits for nothing.
+const SOON: Duration = Duration::from_secs(10);
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, what).await.expect("it waits for others")
+}
+
+fn call(name: &str, say: Value) -> Value {
+    json!({ "do": "call", "namespace": "OTHERS", "name": name, "say": say })
+}
+
+/// The call was answered, or there was no place for it.
+fn is_settled(answer: &Value) -> bool {
+    answer["status"] == 200 || answer["error"].as_str().is_some_and(|said| said.contains("Overloaded"))
+}
+
+async fn is_healthy(server: &Server) {
+    assert_eq!(server.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn rooms_that_call_sleeping_rooms_all_get_an_answer() {
+    let server = callers(FEW, "").await;
+    for round in 0..3 {
+        let (called, caller) = (|room: i32| format!("c{round}-{room}"), |room: i32| format!("r{round}-{room}"));
+        let calls = (0..40).map(|room| {
+            let (server, command) = (&server, call(&called(room), json!({ "do": "count" })));
+            async move { tell(server, &caller(room), command).await }
+        });
+        let bystander = tell(&server, "bystander", json!({ "do": "look" }));
+        let (answers, seen) = soon(async { tokio::join!(join_all(calls), bystander) }).await;
+        assert_eq!(seen["count"], 0);
+        assert!(answers.iter().all(is_settled), "{answers:?}");
+        assert!(answers.iter().any(|answer| answer["status"] == 200), "{answers:?}");
+        is_healthy(&server).await;
+    }
+}
+
+#[tokio::test]
+async fn chains_of_calls_all_get_an_answer() {
+    let server = callers(FEW, "").await;
+    let chains = (0..30).map(|room| {
+        let last =
+            json!({ "do": "call", "namespace": "ROOMS", "name": format!("last-{room}"), "say": { "do": "count" } });
+        let (server, command) = (&server, call(&format!("middle-{room}"), last));
+        async move { tell(server, &format!("first-{room}"), command).await }
+    });
+    let answers = soon(join_all(chains)).await;
+    assert!(answers.iter().all(is_settled), "{answers:?}");
+    is_healthy(&server).await;
+}
+
+#[tokio::test]
+async fn rooms_that_wait_for_a_server_leave_instances_for_all_others() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let server = callers(FEW, &format!("outbound_private = [\"{origin}\"]")).await;
+    let fetch = json!({ "do": "fetch", "origin": origin, "path": "/" });
+    let waiting = join_all((0..40).map(|room| {
+        let (server, command) = (&server, &fetch);
+        async move { tell(server, &format!("r{room}"), command.clone()).await }
+    }));
+    let others = async {
+        // As many wait as may. The backlog of the listener takes them, and nobody answers.
+        server.has_refused("awake_rooms").await;
+        let began = Instant::now();
+        for round in 0..20 {
+            assert_eq!(soon(tell(&server, &format!("other-{round}"), json!({ "do": "look" }))).await["count"], 0);
+        }
+        is_healthy(&server).await;
+        began.elapsed()
+    };
+    tokio::select! {
+        _ = waiting => panic!("nobody answers them"),
+        took = others => println!("{took:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_host_without_instances_says_so() {
+    let server = callers("[limits]\nawake_rooms = 1\nwarm_rooms = 1\nturn_cpu = \"60s\"\n", "").await;
+    let spins = tell(&server, "spins", json!({ "do": "spin" }));
+    let waits = async {
+        server.counts("wakes_total", 1).await;
+        let waits = tell(&server, "waits", json!({ "do": "look" }));
+        let sick = async {
+            let until = Instant::now() + SOON;
+            loop {
+                let health = server.get("/healthz").await;
+                if health.status == 503 {
+                    return health;
+                }
+                assert!(Instant::now() < until, "it says that all is well");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! { _ = waits => panic!("there is no instance for it"), health = sick => health }
+    };
+    let health = tokio::select! { _ = spins => panic!("it spins for a minute"), health = waits => health };
+    health.is_problem(503);
+    assert!(health.json()["detail"].as_str().unwrap().contains("awake_rooms"), "{health:?}");
+}
+
+#[tokio::test]
+async fn with_one_instance_a_call_is_refused_at_once() {
+    let server = callers("[limits]\nawake_rooms = 1\nwarm_rooms = 1\n", "").await;
+    let answer = soon(tell(&server, "a", call("b", json!({ "do": "count" })))).await;
+    assert!(answer["error"].as_str().is_some_and(|said| said.contains("Overloaded")), "{answer}");
+}
