@@ -586,10 +586,11 @@ impl Room {
             Ok(turn) => self.keep(turn, cause),
             Err(failure) => {
                 self.shared.metrics.failed(&failure);
-                Err((Lost::Guest(failure), cause))
+                Err(Box::new((Lost::Guest(failure), cause)))
             }
         };
-        if let Err((lost, cause)) = outcome {
+        if let Err(failed) = outcome {
+            let (lost, cause) = *failed;
             let opened = self.opened();
             if opened.lines.take() {
                 let key = match &cause {
@@ -678,7 +679,7 @@ impl Room {
     }
 
     /// The guest did its part: its writes go into the next commit, and what it said waits for that.
-    fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<(), (Lost, Cause)> {
+    fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<(), Box<(Lost, Cause)>> {
         if let Cause::Timer(timer) = &cause {
             // Done, unless the turn has set it anew.
             turn.timers.entry(timer.name.clone()).or_insert(None);
@@ -706,7 +707,7 @@ impl Room {
             self.instance = None;
             self.mailbox.unused();
             self.shared.metrics.found_no_space(&error);
-            return Err((Lost::Space(error), cause));
+            return Err(Box::new((Lost::Space(error), cause)));
         }
         self.answered_at_length =
             matches!(&turn.answer, Answer::Response(answer) if answer.body.len() > LONG_ANSWER_BYTES);

@@ -27,6 +27,9 @@ const FEW: usize = 2;
 #[must_use = "what waits behind a receipt is said only when the receipt is shown"]
 pub struct Receipt(u64);
 
+/// Rooms that wait for a commit, each with the commit's number.
+type Waiters = Vec<(u64, Arc<dyn Waiting>)>;
+
 impl Receipt {
     /// The number of the last durable commit.
     pub fn number(&self) -> u64 {
@@ -229,7 +232,7 @@ impl Worker {
 
     /// One batch of all commits, who waits for them, and the owners of their rooms: until the batch is durable, nobody else
     /// may own these rooms.
-    fn batch(&self, commits: Vec<Commit>) -> (Vec<Record>, Vec<(u64, Arc<dyn Waiting>)>, Vec<Arc<Owner>>) {
+    fn batch(&self, commits: Vec<Commit>) -> (Vec<Record>, Waiters, Vec<Arc<Owner>>) {
         let mut batch = Vec::with_capacity(1 + commits.iter().map(|commit| commit.records.len()).sum::<usize>());
         batch.push(records::group_record(self.group + 1));
         let mut waiting = Vec::with_capacity(commits.len());
@@ -256,7 +259,7 @@ impl Worker {
 
     /// Nothing is written any more: whoever waits or comes later is told. First the queue is shut, so that nobody who
     /// was told finds it open again.
-    fn fail(&self, error: &CommitError, waiting: Vec<(u64, Arc<dyn Waiting>)>) {
+    fn fail(&self, error: &CommitError, waiting: Waiters) {
         tracing::error!(%error, "a commit failed: no room can write until a restart");
         let left = {
             let mut queue = self.shared.lock();
@@ -273,7 +276,7 @@ impl Worker {
 
 /// Tell who waits that their commits are durable. This runs code of rooms and connections, on the thread that all rooms
 /// wait for: where it panics for one room, that room is given up, and the others hear as ever.
-fn tell(waiting: Vec<(u64, Arc<dyn Waiting>)>) {
+fn tell(waiting: Waiters) {
     let few = waiting.len() <= FEW;
     for (number, waiting) in waiting {
         let told = catch_unwind(AssertUnwindSafe(|| waiting.committed(Receipt(number), few)));

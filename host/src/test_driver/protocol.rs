@@ -139,7 +139,7 @@ impl Line {
 }
 
 /// Bytes: a string where they are UTF-8, or `{"base64": …}`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Bytes(pub(super) Vec<u8>);
 
 impl Serialize for Bytes {
@@ -165,12 +165,6 @@ impl<'de> Deserialize<'de> for Bytes {
             Either::Text(text) => text.into_bytes(),
             Either::Coded { base64 } => BASE64_STANDARD.decode(base64).map_err(D::Error::custom)?,
         }))
-    }
-}
-
-impl Default for Bytes {
-    fn default() -> Self {
-        Bytes(Vec::new())
     }
 }
 
