@@ -12,17 +12,19 @@ export const MOST_STREAMS = 4;
 /** Where there are no locks, a page can count its own streams alone. By origin. @type {Map<string, number>} */
 const counted = new Map();
 
-/** The browser has them, and does not give them to this page: to a sandboxed frame, for one. */
-let areRefused = false;
+/** Locks that the browser has, and does not give to this page: to a sandboxed frame, for one. @type {WeakSet<Locks>} */
+const refused = new WeakSet();
 
 /** @returns {Locks | undefined} Web Locks, which browsers give to secure pages alone. */
 export function webLocks() {
-  return areRefused ? undefined : globalThis.navigator?.locks;
+  const locks = globalThis.navigator?.locks;
+  return locks && !refused.has(locks) ? locks : undefined;
 }
 
 /** A request for a lock failed with `SecurityError` or the like: do without from now on. */
 export function locksAreRefused() {
-  areRefused = true;
+  const locks = globalThis.navigator?.locks;
+  if (locks) refused.add(locks);
 }
 
 /**

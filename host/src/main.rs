@@ -310,18 +310,22 @@ fn log_filter(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     let names = "the levels are off, error, warn, info, debug and trace";
-    // What has spans and fields in it has a grammar of its own.
-    if !text.contains(['[', '{', '"']) {
-        for part in text.split(',').map(str::trim) {
-            let level = part.split_once('=').map_or(part, |(_, level)| level);
+    // A filter with spans and fields has a grammar of its own.
+    let filter = if text.contains(['[', '{', '"']) {
+        text.to_owned()
+    } else {
+        let parts = text.split(',').map(str::trim).collect::<Vec<_>>();
+        for part in &parts {
+            let level = part.split_once('=').map_or(*part, |(_, level)| level);
             if !is_level(level) {
                 let next = "write one of them, or PART=LEVEL such as dormouse::store=debug";
                 return Err(format!("`{level}` is no level: {names}; {next}"));
             }
         }
-    }
-    EnvFilter::try_new(text).map_err(|error| format!("{error}; {names}"))?;
-    Ok(text.to_owned())
+        parts.join(",")
+    };
+    EnvFilter::try_new(&filter).map_err(|error| format!("{error}; {names}"))?;
+    Ok(filter)
 }
 
 /// Each socket is a file: take as many as we are allowed to.

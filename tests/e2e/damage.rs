@@ -238,14 +238,25 @@ async fn a_record_that_cannot_be_read_is_refused_with_its_room_and_key_and_the_o
     let directory = data().await;
     let root = directory.path().join("data");
     let (path, bytes) = files(&root.join("store/keyspaces/1/tables")).pop_first().expect("there is a table");
-    let at = bytes.windows(7).position(|window| window == b"first 3").expect("the message is in it");
+    // In the midst of the messages: what stands at the beginning and at the end is read when the store is opened.
+    let starts = bytes.windows(6).enumerate().filter(|(_, window)| *window == b"first ").map(|(at, _)| at);
+    let starts = starts.collect::<Vec<_>>();
+    let at = starts[starts.len() / 2];
     let mut changed = bytes;
     changed[at] ^= 1;
     fs::write(&path, changed).unwrap();
     let server = Server::in_directory(directory, "").await;
-    let asked = within(server.api(Method::GET, "/rooms/lobby/messages?limit=500&after=0", "ana", "")).await;
-    asked.is_problem(500);
-    server.logs("of ROOMS/lobby cannot be read").await;
+    let mut damaged = 0;
+    for room in ["lobby", "garden"] {
+        let all = format!("/rooms/{room}/messages?limit=500&after=0");
+        let asked = within(server.api(Method::GET, &all, "ana", "")).await;
+        if asked.status != 200 {
+            damaged += 1;
+            asked.is_problem(500);
+            server.logs(&format!("of ROOMS/{room} cannot be read")).await;
+        }
+    }
+    assert!(damaged > 0, "no room has the damaged message");
     let names_the_key = |line: &str| line.contains("entry number") && line.contains("from `m\\x00");
     assert!(server.log().lines().any(names_the_key), "{}", server.log());
     assert!(server.log().contains("restore the data directory from a backup"), "{}", server.log());

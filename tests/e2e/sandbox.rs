@@ -168,8 +168,8 @@ async fn every_misdeed_ends_with_room_and_reason_in_the_log_while_neighbours_and
         ("descend", "call stack exhausted", "trap"),
         ("flood", "said more than 16777216 B", "trap"),
         ("retag", "said more than 16777216 B", "trap"),
-        ("fill", "TurnTooLarge", "guest"),
-        ("clocks", "TooMany", "guest"),
+        ("fill", "the turn writes more than 16777216 B", "guest"),
+        ("clocks", "is one too many: a room has 1000 at most", "guest"),
         ("waver", "set and cancelled more than 10000 timers", "trap"),
     ];
     let server = Server::unruly("").await;

@@ -267,22 +267,22 @@ impl Store {
             }
             Some(_) => {
                 tracing::warn!(
-                    "the data was restored from a copy, or moved: clients load the histories of rooms anew, since numbers they know may stand for other messages now"
+                    "the data was restored from a copy, or moved: clients load the histories of rooms anew, since \
+                     numbers they know may stand for other messages now"
                 );
                 Incarnation::random()
             }
         };
         let evidence = path.map_or(Ok(Evidence::default()), Evidence::renew)?;
-        disk.write(vec![records::epoch_record(epoch), records::incarnation_record(incarnation, evidence)])?;
-        let secret = match secret {
-            Some(secret) => secret,
-            None => {
-                let mut secret = [0; 32];
-                rand::rng().fill_bytes(&mut secret);
-                disk.write(vec![records::secret_record(&secret)])?;
-                secret
-            }
-        };
+        let mut batch = vec![records::epoch_record(epoch), records::incarnation_record(incarnation, evidence)];
+        let secret = secret.unwrap_or_else(|| {
+            let mut secret = [0; 32];
+            rand::rng().fill_bytes(&mut secret);
+            batch.push(records::secret_record(&secret));
+            secret
+        });
+        // One batch: nothing is written before the last batch is synced.
+        disk.write(batch)?;
         disk.sync()?;
         let group = Group::start(disk.clone(), mark, last_group, options.queue_bytes);
         watch::start(&disk, options.clone(), &group);

@@ -115,8 +115,9 @@ pub mod dormouse {
         /// Other rooms of this host, asked and answered during the turn. Only in the world `connected-room-component`.
         ///
         /// The operator says which namespaces a room may reach (`calls` of its own namespace; none where nothing is said). The
-        /// room that is asked sees the request with the header `dormouse-caller: NAMESPACE/NAME`, which no client can send, and
-        /// with the `user` that the caller gives: it believes it, and that is what the operator's `calls` grants.
+        /// room that is asked sees the request with the header `dormouse-caller: NAMESPACE/NAME`, which no client and no room can
+        /// set, without an `idempotency-key`, and with the `user` that the caller gives: it believes it, and that is what the
+        /// operator's `calls` grants.
         ///
         /// A call leaves only when all that this room's turns wrote before is durable, and its answer comes when the other room's
         /// turn is. What was done there stays done, whatever becomes of this turn: it may fail, and it may run again. What
@@ -470,8 +471,9 @@ pub mod dormouse {
         /// arrive one after the other, in their order.
         ///
         /// A room takes each post exactly once, whatever crashes meanwhile: the host remembers with that room's own commit which it
-        /// has had. To a server it may come more than once, each time with the same header `idempotency-key`. Nobody hears the
-        /// answer; where one is wanted, the other side posts back.
+        /// has had. To a server it may come more than once, each time with the same header `idempotency-key`, which nobody can
+        /// guess; one that the request has is replaced, and so is its `dormouse-caller`. Nobody hears the answer; where one is wanted,
+        /// the other side posts back.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod outbox {
             #[used]

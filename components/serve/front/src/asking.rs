@@ -54,12 +54,14 @@ pub fn origin(headers: &Headers, authority: &str) -> Origin {
 
 /// Who asks: id and name. The first credential that is there counts, valid or not.
 pub fn identify(headers: &Headers, query: &str, origin: &Origin) -> Result<Option<(String, String)>, String> {
-    if let Some(authorization) = header(headers, "authorization") {
-        let (scheme, token) = authorization.split_at_checked(BEARER.len()).unwrap_or((authorization, ""));
-        if !scheme.eq_ignore_ascii_case(BEARER) {
-            return Err("the authorization header must be `Bearer TOKEN`".into());
-        }
-        return user(token.trim()).map(Some);
+    // Another scheme is somebody else's, such as the password of a proxy in front.
+    let authorizations = headers.iter().filter(|(name, _)| name == "authorization");
+    let mut tokens = authorizations.filter_map(|(_, value)| {
+        let (scheme, token) = value.split_at_checked(BEARER.len())?;
+        scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim())
+    });
+    if let Some(token) = tokens.next() {
+        return user(token).map(Some);
     }
     // A cookie comes by itself, so it counts only where the page that made the browser send it may be trusted.
     if *origin != Origin::Foreign
@@ -160,10 +162,12 @@ mod tests {
         assert_eq!(named(&[], "since=5&token=1%3Aana"), ana);
         assert_eq!(named(&[("authorization", "bearer 7")], ""), Ok(Some("7/7".into())));
         assert_eq!(named(&[], "since=5"), Ok(None));
+        assert_eq!(named(&[("authorization", "Basic eA==")], "token=1:ana"), ana, "another scheme hides nothing");
+        let both = [("authorization", "Basic eA=="), ("authorization", "Bearer 1:ana")];
+        assert_eq!(named(&both, ""), ana);
+        assert_eq!(named(&[("authorization", "é")], ""), Ok(None));
         for (pairs, query) in [
-            (&[("authorization", "Basic eA==")][..], "token=1:ana"),
-            (&[("authorization", "Bearer ")], ""),
-            (&[("authorization", "é")], ""),
+            (&[("authorization", "Bearer ")][..], ""),
             (&[], "token="),
             (&[], "ticket=x"),
         ] {
