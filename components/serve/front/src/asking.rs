@@ -166,11 +166,7 @@ mod tests {
         let both = [("authorization", "Basic eA=="), ("authorization", "Bearer 1:ana")];
         assert_eq!(named(&both, ""), ana);
         assert_eq!(named(&[("authorization", "é")], ""), Ok(None));
-        for (pairs, query) in [
-            (&[("authorization", "Bearer ")][..], ""),
-            (&[], "token="),
-            (&[], "ticket=x"),
-        ] {
+        for (pairs, query) in [(&[("authorization", "Bearer ")][..], ""), (&[], "token="), (&[], "ticket=x")] {
             assert!(named(pairs, query).is_err(), "{pairs:?} {query}");
         }
     }
