@@ -86,7 +86,7 @@ test: setup client-setup javascript conformance-setup ## Every test: Rust's, the
 	(cd client && CHROMIUM=$(CHROMIUM) npm test) || failed="$${failed:+$$failed, }the client"; \
 	test -z "$$failed" || { echo "make test failed: $$failed" >&2; exit 1; }
 
-fresh: ## Run both commands of the README from nothing: a fresh clone of this commit, with empty caches; takes an hour
+fresh: ## Run both commands of the README from nothing: a fresh clone of this commit, with empty caches
 	MAKE="$(MAKE)" tests/fresh.sh
 
 durability: setup ## Crash it ROUNDS=100 times and more, and check what clients were told; SEED=1 repeats its choices

@@ -40,7 +40,7 @@ export function Composer({ send, typing, announce, title, words, autoFocus }: Co
   const submit = async (event?: SyntheticEvent) => {
     event?.preventDefault();
     if (text.trim() === "") return;
-    // What was pasted is not cut: its author does that, who knows what may go.
+    // A pasted text is not cut: its author knows best which part may go.
     if (excess > 0) return announce(words.tooLong(excess));
     setText("");
     field.current?.focus();

@@ -21,7 +21,7 @@ export class Composer {
       event.preventDefault();
       const text = this.#text.value;
       if (text.trim() === "") return;
-      // What was pasted is not cut: its author does that, who knows what may go.
+      // A pasted text is not cut: its author knows best which part may go.
       if (text.length > CONTENT_UNITS) return tooLong(text.length - CONTENT_UNITS);
       this.#text.value = "";
       this.#measure();

@@ -232,7 +232,7 @@ test("four tabs of one browser share two streams, all of them send and hear, and
   }
   expect(await stored("tabs")).toEqual(said);
   const bo = await comes("Bo", "tabs", server.url);
-  // Whoever reads the streams goes; what is said in that moment is not lost either.
+  // The tab that reads the streams closes; a message sent at that moment is not lost either.
   while (tabs.length > 1) {
     const [leaving] = tabs.splice(0, 1);
     const gone = leaving?.page.close();

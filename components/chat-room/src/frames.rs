@@ -10,7 +10,7 @@ use crate::line::Line;
 /// take long to read and to send, and a client can ask for the rest page by page.
 const MAX_BYTES: usize = 896 * 1024;
 
-/// What a `history` and an answer have beside their messages.
+/// The bytes of a `history` or an answer around its messages.
 const AROUND_BYTES: usize = 256;
 
 /// The most bytes of messages in one `history`, where no frame may be above `max_frame`. As much as the longest frame may

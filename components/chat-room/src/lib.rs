@@ -37,7 +37,7 @@ struct Chat {
 dormouse_room::export!(Chat);
 
 dormouse_room::settings! {
-    // What tells of somebody whose name is as long as it may be, every character of it escaped.
+    // The longest frame about one user: a name of the greatest length, every character of it escaped.
     message_out_bytes >= 4096;
     "keep_messages": number 1..=1_000_000_000,
 }

@@ -185,7 +185,7 @@ fn generation_of(key: &[u8]) -> u64 {
     u64::from_be_bytes(number)
 }
 
-/// What a key begins with: the prefix, and the generation.
+/// The length of the beginning of a key: the prefix and the generation.
 const GENERATION_BYTES: usize = 9;
 
 /// The user's length keeps `ab` + `c` and `a` + `bc` apart.

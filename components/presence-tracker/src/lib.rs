@@ -37,7 +37,7 @@ struct Presence;
 dormouse_room::export!(Presence);
 
 dormouse_room::settings! {
-    // What tells of somebody whose name is as long as it may be, every character of it escaped.
+    // The longest frame about one user: a name of the greatest length, every character of it escaped.
     message_out_bytes >= 4096;
 }
 
