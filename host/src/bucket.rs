@@ -1,11 +1,11 @@
-//! How fast somebody may do something: a token bucket over plain values.
+//! A token bucket over plain values. It knows no clock and no limit: callers pass both.
 
 use std::time::Instant;
 
-/// Seconds of it that may come at once, after a time of silence.
+/// Seconds of the rate that may come as one burst.
 const BURST_S: f64 = 10.0;
 
-/// A bucket that fills with time and is emptied by what is done.
+/// A bucket that time fills and that each action empties.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bucket {
     per_second: f64,
@@ -20,12 +20,12 @@ impl Bucket {
         Bucket { per_second, tokens: per_second * BURST_S, filled: now }
     }
 
-    /// Take enough to do it once. False where it is empty.
+    /// Takes one token. Returns false if there is none.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.take_many(1.0, now)
     }
 
-    /// Take enough to do it so often.
+    /// Takes this many tokens. Returns false, and takes none, if there are fewer.
     pub(crate) fn take_many(&mut self, times: f64, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = now;
@@ -37,7 +37,7 @@ impl Bucket {
         enough
     }
 
-    /// Whether it holds as much as it ever will: then it need not be remembered.
+    /// Whether the bucket is full. A full bucket need not be remembered.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
         self.tokens + since * self.per_second >= self.per_second * BURST_S

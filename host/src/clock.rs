@@ -1,4 +1,5 @@
-//! The only source of time. Everything else is told what time it is, or asks here.
+//! The clocks: wall time, elapsed time, a steady clock for timers, and the CPU time of a thread. All code that needs
+//! the current time asks here. It does not know who waits for a time.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,23 +9,23 @@ use rustix::time::{ClockId, clock_gettime};
 /// Unix time in milliseconds.
 pub type UnixMillis = u64;
 
-/// Now, as people and rooms read it. May jump when the operator sets the system's clock.
+/// The wall-clock time, for people and rooms. It may jump when the operator sets the system clock.
 pub fn unix_millis() -> UnixMillis {
     to_unix_millis(SystemTime::now())
 }
 
-/// A moment as Unix time in milliseconds; 0 for one before 1970.
+/// A wall-clock time as Unix time in milliseconds; 0 if it is before 1970.
 pub fn to_unix_millis(time: SystemTime) -> UnixMillis {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Now, for measuring how long something took. Never goes back.
+/// The current time for measuring durations. It never goes back.
 pub fn monotonic() -> Instant {
     Instant::now()
 }
 
-/// Milliseconds on a clock that nobody can set, and that goes on while the machine sleeps where the system has such a clock.
-/// It begins anywhere, and means nothing to another process.
+/// Milliseconds on a clock that cannot be set. Where the system supports it, this clock also runs while the machine
+/// sleeps. Its start is arbitrary, so its values mean nothing to another process.
 pub fn steady_millis() -> u64 {
     let now = clock_gettime(STEADY);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
@@ -35,47 +36,47 @@ const STEADY: ClockId = ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const STEADY: ClockId = ClockId::Monotonic;
 
-/// CPU that this thread has used.
+/// CPU time that this thread has used.
 pub fn thread_cpu() -> Duration {
     let used = clock_gettime(ClockId::ThreadCPUTime);
-    // Both are 0 or more: it begins with the thread.
+    // Both are 0 or more, because this clock starts with the thread.
     Duration::new(u64::try_from(used.tv_sec).unwrap_or(0), u32::try_from(used.tv_nsec).unwrap_or(0))
 }
 
-/// Wait for a while.
+/// Waits for a duration.
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// How far rooms' time may be ahead of the system's clock: so long it stands still when the clock was set back, and no
-/// longer.
+/// Longest time for which the time of rooms stands still after the system clock was set back. After a larger step it
+/// goes back.
 pub const STANDS_STILL_MS: u64 = 5_000;
 
-/// A difference between the system's clock and the steady one above which the system's clock was set: below it the two were
-/// read at different moments.
+/// Smallest step of the system clock that counts as set. Smaller differences come from reading both clocks at different
+/// moments.
 const STEP_MS: u64 = 1_000;
 
-/// The time of rooms: that of the system's clock, which may be set while they live.
+/// The time of rooms. It follows the system clock, which may be set while rooms live.
 ///
-/// Times that were stored or are remembered, such as those of timers, are told by the system's clock. When that is set, they
-/// move with it, so that what was to happen in a minute happens in a minute.
+/// Stored times, such as the due times of timers, are system clock times. When the system clock is set, they move by
+/// the same step, so that an event that is due in one minute stays due in one minute.
 #[derive(Debug)]
 pub struct Timeline {
-    /// The latest time that was told.
+    /// The latest time that was returned.
     last: AtomicU64,
-    /// How far the system's clock is ahead of the steady one.
+    /// System clock minus steady clock.
     offset: AtomicI64,
 }
 
 impl Timeline {
-    /// It begins with what both clocks say now.
+    /// Starts with the current values of both clocks.
     #[expect(clippy::new_without_default, reason = "it reads clocks")]
     pub fn new() -> Self {
         Timeline { last: AtomicU64::new(0), offset: AtomicI64::new(measure()) }
     }
 
-    /// Now. It stands still while the system's clock catches up with what was told before, up to [`STANDS_STILL_MS`]; when
-    /// that was set back by more, time goes back.
+    /// The current time. After the system clock was set back, it stands still until the clock has caught up, if the
+    /// step is at most [`STANDS_STILL_MS`]; after a larger step it goes back too.
     pub fn now(&self) -> UnixMillis {
         self.at(unix_millis())
     }
@@ -88,31 +89,31 @@ impl Timeline {
         if last - clock <= STANDS_STILL_MS {
             return last;
         }
-        // Of those who see it at the same moment, one is enough.
+        // If several threads see the step at the same moment, one update is enough.
         let _ = self.last.compare_exchange(last, clock, Ordering::Relaxed, Ordering::Relaxed);
         clock
     }
 
-    /// How far the system's clock was ahead of the steady one when it was last looked at, in milliseconds.
+    /// System clock minus steady clock when last measured, in milliseconds.
     pub fn offset(&self) -> i64 {
         self.offset.load(Ordering::Acquire)
     }
 
-    /// Whether the system's clock was set since it was last looked at: the new offset. Give it to [`set`](Self::set).
+    /// The new offset, if the system clock was set since the last call. Pass it to [`set`](Self::set).
     pub fn look(&self) -> Option<i64> {
         let offset = measure();
         (offset.abs_diff(self.offset()) > STEP_MS).then_some(offset)
     }
 
-    /// From now on remembered times are told by the clock as it was set.
+    /// Uses a new offset for stored times from now on.
     pub fn set(&self, offset: i64) {
         self.offset.store(offset, Ordering::Release);
     }
 }
 
-/// How far the system's clock is ahead of the steady one.
+/// System clock minus steady clock.
 fn measure() -> i64 {
-    /// A reading in between which the thread was not sent away, or the best of so many.
+    /// How often both clocks are read; the reading with the shortest interruption counts.
     const TRIES: u32 = 5;
     let read = |_| {
         let (before, clock, after) = (steady_millis(), unix_millis(), steady_millis());
@@ -121,7 +122,7 @@ fn measure() -> i64 {
     (0..TRIES).map(read).min_by_key(|(took, _)| *took).map_or(0, |(_, offset)| offset)
 }
 
-/// A time on the clock that is so far ahead of another.
+/// A time moved by an offset.
 pub fn shifted(time: u64, offset: i64) -> u64 {
     time.saturating_add_signed(offset)
 }

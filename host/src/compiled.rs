@@ -1,7 +1,7 @@
-//! The directory of compiled code: what was compiled before need not be compiled at this start.
+//! A directory that caches compiled components, so that the next start need not compile them again.
 //!
-//! It knows nothing of what it keeps; `guest` seals it and looks at it. Whatever goes wrong here costs time and a line in
-//! the log. Since the code in it will run, the directory belongs to us alone.
+//! It does not know the content: `guest` seals it and checks the seal. An error here costs only time and a log line.
+//! The cached code is executed, so no other user may write to the directory.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -14,22 +14,21 @@ use crate::clock;
 use crate::config::{COMPILED_BYTES, COMPILED_FOR};
 use crate::guest::CodeCache;
 
-/// What marks a file that is not whole yet.
+/// Suffix of a file that is still being written.
 const UNFINISHED: &str = "unfinished";
 
 /// A directory of compiled code, bounded in size and age.
 #[derive(Debug)]
 pub struct CompiledCode {
     directory: PathBuf,
-    /// So that two who write at once do not write to the same file.
+    /// Makes file names unique, so that two concurrent writers do not write to the same file.
     written: AtomicU64,
 }
 
 impl CompiledCode {
-    /// Open a directory, or make it; its parent must be there. What has not been used for long, and what is too much, is
-    /// removed.
+    /// Opens the directory, or creates it; its parent must exist. Removes old files, and files beyond the size limit.
     ///
-    /// Fails: where it cannot be made or read, belongs to somebody else, or others may write to it.
+    /// Fails: if it cannot be created or read, if another user owns it, or if other users may write to it.
     pub fn open(directory: &Path) -> io::Result<Self> {
         match DirBuilder::new().mode(0o700).create(directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -38,7 +37,8 @@ impl CompiledCode {
         let found = fs::symlink_metadata(directory)?;
         let ours = found.uid() == rustix::process::geteuid().as_raw();
         if !found.is_dir() || !ours || found.mode() & 0o022 != 0 {
-            let problem = "it must be a directory of our own that nobody else may write to; remove it, and try again";
+            let problem =
+                "it must be a directory of this user that no other user may write to; remove it, and try again";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
         }
         tidy(directory, COMPILED_FOR, COMPILED_BYTES)?;
@@ -49,7 +49,7 @@ impl CompiledCode {
         let number = self.written.fetch_add(1, Ordering::Relaxed);
         let unfinished = self.directory.join(format!("{}-{number}.{UNFINISHED}", std::process::id()));
         let written = File::create(&unfinished).and_then(|mut file| file.write_all(sealed));
-        // Not synced: a file that a power loss leaves torn does not fit its seal.
+        // Not synced: after a power loss a torn file does not match its seal.
         written.and_then(|()| fs::rename(&unfinished, self.directory.join(name))).inspect_err(|_| {
             let _ = fs::remove_file(&unfinished);
         })
@@ -59,7 +59,7 @@ impl CompiledCode {
 impl CodeCache for CompiledCode {
     fn get(&self, name: &str) -> Option<Vec<u8>> {
         let mut file = File::open(self.directory.join(name)).ok()?;
-        // When it was last used. Nothing is lost but order where this fails.
+        // The modification time is the time of the last use. If setting it fails, only the order of removal suffers.
         let _ = file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(clock::unix_millis()));
         let mut sealed = Vec::new();
         file.read_to_end(&mut sealed).ok()?;
@@ -74,7 +74,7 @@ impl CodeCache for CompiledCode {
     }
 }
 
-/// Remove what was not used for `longest`, and of the rest what was not used for longest, until `most` bytes are left.
+/// Removes files unused for `longest`, then the least recently used ones until at most `most` bytes are left.
 fn tidy(directory: &Path, longest: Duration, most: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -90,7 +90,7 @@ fn tidy(directory: &Path, longest: Duration, most: u64) -> io::Result<()> {
     for (used, bytes, path) in files {
         kept = kept.saturating_add(bytes);
         if used < oldest || kept > most {
-            // Somebody else may have been quicker; and where it cannot be removed, the next start tries again.
+            // Another process may have removed it already. If it cannot be removed, the next start tries again.
             let _ = fs::remove_file(path);
         }
     }
@@ -112,7 +112,7 @@ mod tests {
         names
     }
 
-    /// A file that was last used so many seconds ago.
+    /// A file that was last used this many seconds ago.
     fn file(directory: &Path, name: &str, bytes: usize, unused_s: u64) {
         let path = directory.join(name);
         fs::write(&path, vec![0; bytes]).unwrap();

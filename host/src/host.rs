@@ -1,4 +1,6 @@
-//! All parts put together: from a configuration to a server that runs.
+//! Builds a running host from a configuration: it reads and compiles the components, opens the store and the listeners,
+//! and starts rooms and edge. It knows in which order that happens, and nothing of requests and turns. The command line
+//! and embedders call it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -24,10 +26,10 @@ use crate::room::{Namespace, Rooms};
 use crate::routes;
 use crate::store::{OpenError, Store, StoreOptions, make_private};
 
-/// What marks a component that is in the binary.
+/// Prefix of the name of a component that is part of the binary.
 const BUILTIN: &str = "builtin:";
 
-/// Puts a host together. What is not given is made as the configuration says.
+/// Builds a host. A part that is not given is made as the configuration says.
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
     config: Config,
@@ -37,18 +39,18 @@ pub struct Builder {
     components: BTreeMap<String, Vec<u8>>,
 }
 
-/// A host that runs. Dropping it without [`shutdown`](Host::shutdown) says goodbye and waits for nothing: what was
-/// acknowledged is on disk, and what was not may be lost.
+/// A running host. If it is dropped without [`shutdown`](Host::shutdown), it says goodbye to its clients and waits for
+/// nothing: acknowledged messages are on disk, others may be lost.
 pub struct Host {
-    /// Absent where it is mounted into somebody else's server.
+    /// Absent if the host is mounted into another server.
     address: Option<SocketAddr>,
     rooms: Rooms,
     edge: Arc<Edge>,
     metrics: Arc<Metrics>,
-    /// Absent where it accepts nothing itself, and once it was waited for.
+    /// Absent if the host has no listener, and after the task has ended.
     accepting: Option<JoinHandle<()>>,
     verifier: Verifier,
-    /// Absent where the configuration has none, and where the host is mounted.
+    /// Absent if the configuration has no admin listener, and if the host is mounted.
     admin: Option<Listening>,
     drain_within: Duration,
 }
@@ -60,7 +62,7 @@ struct Listening {
     accepting: JoinHandle<()>,
 }
 
-/// What could not be read again, and stayed what it was. The operator must act.
+/// A part that could not be reloaded; it stays as it was. The operator must act.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReloadError {
@@ -75,39 +77,39 @@ pub enum ReloadError {
     AdminToken(#[from] AdminTokenError),
 }
 
-/// Why a host did not start. The operator must act.
+/// The reason why a host did not start. The operator must act.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The configuration does not work.
+    /// The configuration is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A key does not work.
+    /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The certificate does not work.
+    /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The token of the admin listener does not work.
+    /// The token of the admin listener cannot be used.
     #[error(transparent)]
     AdminToken(#[from] AdminTokenError),
-    /// The list of who is revoked cannot be read.
+    /// The list of revocations cannot be read.
     #[error(transparent)]
     Revocations(#[from] BadRevocations),
     /// A component cannot be read.
     #[error("the component {path} cannot be read")]
     Component {
-        /// Which file.
+        /// Its file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// There is no component of that name in the binary.
+    /// The binary has no component of this name.
     #[error("there is no {0}; there are builtin:chat-room, builtin:presence-tracker and builtin:router")]
     Builtin(String),
-    /// A component does not work.
+    /// A component cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The store does not open.
+    /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The store cannot be read.
@@ -116,53 +118,53 @@ pub enum StartError {
     /// The certificate authorities for requests to servers cannot be used.
     #[error(transparent)]
     Authorities(#[from] BadAuthorities),
-    /// The operating system gives no more threads.
+    /// The operating system allows no more threads.
     #[error("no threads for long turns: {0}; raise the limit of processes")]
     Threads(std::io::Error),
-    /// The address is taken, or not ours.
+    /// The address is in use, or is not an address of this machine.
     #[error("cannot listen on {address}; pass --listen to choose another address")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The same, of the admin listener.
+    /// The same for the admin listener.
     #[error("cannot listen on {address}; set `admin.listen` to another address")]
     ListenAdmin {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
 
 impl Builder {
-    /// Keep rooms in a store of your own, instead of the directory `data`.
+    /// Keeps rooms in the given store instead of the directory `data`.
     pub fn store(mut self, store: Store) -> Self {
         self.store = Some(store);
         self
     }
 
-    /// Verify tokens in a way of your own, instead of `identity.auth`.
+    /// Verifies tokens with the given verifier instead of `identity.auth`.
     pub fn identity(mut self, verifier: Verifier) -> Self {
         self.verifier = Some(verifier);
         self
     }
 
-    /// Serve on a listener of your own, instead of the address `listen`.
+    /// Serves on the given listener instead of the address `listen`.
     pub fn listener(mut self, listener: TcpListener) -> Self {
         self.listener = Some(listener);
         self
     }
 
-    /// Offer the bytes of a component, for namespaces and the router to name as `builtin:NAME`.
+    /// Adds a component, which namespaces and the router can name as `builtin:NAME`.
     pub fn component(mut self, name: &str, wasm: impl Into<Vec<u8>>) -> Self {
         self.components.insert(name.into(), wasm.into());
         self
     }
 
-    /// Open, compile, listen and serve. Must be called in a multi-threaded tokio runtime.
+    /// Opens the store, compiles the components, listens and serves. Call it in a multi-threaded tokio runtime.
     pub async fn start(mut self) -> Result<Host, StartError> {
         self.config.check()?;
         let listen = self.config.listen;
@@ -186,8 +188,8 @@ impl Builder {
         Ok(host)
     }
 
-    /// As [`start`](Self::start), but listen nowhere: [`Host::service`] is for a server of your own. Dev auth believes
-    /// everybody, so let such a server listen on a loopback address only.
+    /// Like [`start`](Self::start), but without a listener: your own server calls [`Host::service`]. Dev auth believes
+    /// every client, so such a server must listen on a loopback address only.
     pub async fn mount(self) -> Result<Host, StartError> {
         self.config.check()?;
         self.open()
@@ -203,7 +205,7 @@ impl Builder {
             tracing::warn!("{warning}");
         }
         let limits = Arc::new(self.config.limits.clone());
-        // A host with a store of its own may have no directory at all.
+        // A host with its own store may have no data directory.
         let own_store = self.store.is_some();
         let cache = if own_store { None } else { compiled_code(&self.config) };
         let loaded = components(&self.config, &self.components, cache)?;
@@ -238,24 +240,24 @@ impl Builder {
 }
 
 impl Host {
-    /// Begin to put a host together.
+    /// Begins to build a host.
     pub fn builder(config: Config) -> Builder {
         Builder { config, store: None, verifier: None, listener: None, components: BTreeMap::new() }
     }
 
-    /// Where it listens; nowhere, where it is [mounted](Builder::mount).
+    /// The address on which it listens; absent if the host is [mounted](Builder::mount).
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Where its admin listener listens, if it has one.
+    /// The address of its admin listener, if it has one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|listening| listening.address)
     }
 
-    /// Read again what may have changed beside the configuration: the keys of tokens, the token of the admin listener, and
-    /// the certificate. Sockets stay open until their tokens expire. What does not work is returned, and stays what it was.
-    /// Reads a few small files.
+    /// Reloads the keys of tokens, the token of the admin listener, and the certificate. Sockets stay open until their
+    /// tokens expire. A part that cannot be reloaded stays as it was, and its error is returned. Reads a few small
+    /// files.
     pub fn reload(&self) -> Vec<ReloadError> {
         let keys = self.verifier.reload().map_err(ReloadError::Keys);
         let admin = self.admin.as_ref().map_or(Ok(()), |listening| listening.admin.reload());
@@ -263,46 +265,46 @@ impl Host {
         [keys, admin.map_err(ReloadError::AdminToken), certificate].into_iter().filter_map(Result::err).collect()
     }
 
-    /// Refuse a user, or a token, from now on, and close with 4403 what is open: how many sockets that were. What is
-    /// revoked is on disk when this returns, beside the store, and stays so over restarts; with a
-    /// [store of your own](Builder::store) it is in memory.
+    /// Refuses a user or a token from now on, closes its open sockets with 4403, and returns their number. When this
+    /// returns, the revocation is on disk beside the store and survives restarts; with a [store of your
+    /// own](Builder::store) it is only in memory.
     ///
-    /// A visitor of your own code is not closed: you know whom you let in.
+    /// It does not close a visitor that your own code connected, because that code chose the user.
     pub async fn revoke(&self, revoked: Revoked) -> Result<usize, RevokeError> {
         self.edge.revoke(revoked).await
     }
 
-    /// Accept again what was revoked. False where it was not.
+    /// Removes a revocation. Returns false if there was none.
     pub async fn take_back(&self, revoked: Revoked) -> std::io::Result<bool> {
         self.edge.take_back(revoked).await
     }
 
-    /// All that is revoked.
+    /// All revocations.
     pub fn revocations(&self) -> Vec<Entry> {
         self.edge.revocations()
     }
 
-    /// All that it answers over HTTP, for a server of your own.
+    /// The HTTP service, for a server of your own.
     pub fn service(&self) -> Service {
         self.edge.service()
     }
 
-    /// Its rooms, to speak to them without a network.
+    /// Its rooms, for direct calls without a network.
     pub fn rooms(&self) -> &Rooms {
         &self.rooms
     }
 
-    /// What it counts, as Prometheus reads it: the text format of OpenMetrics.
+    /// Its metrics in the text format of OpenMetrics, which Prometheus reads.
     pub fn metrics(&self) -> String {
         self.metrics.to_text()
     }
 
-    /// Say goodbye to every client, let every room come to its end, and close the store, within `limits.drain_within`.
-    /// What was acknowledged is on disk in any case.
+    /// Says goodbye to every client, lets every room finish, and closes the store, within `limits.drain_within`.
+    /// Acknowledged messages are on disk in any case.
     pub async fn shutdown(mut self) {
         let began = clock::monotonic();
         self.edge.drain().await;
-        // It has heard of the drain, so it ends by itself.
+        // This task sees the drain too, so it ends by itself.
         if let Some(accepting) = self.accepting.take()
             && accepting.await.is_err()
         {
@@ -323,18 +325,18 @@ impl Drop for Host {
     }
 }
 
-/// After a restart all clients come back at once. Those who find no place in the queue of connections to be accepted try
-/// again after a second, so it is as long as the system allows.
+/// After a restart all clients reconnect at once. A client that finds the accept queue full retries only after a
+/// second, so the queue is as long as the system allows.
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     const BACKLOG: u32 = 65_535;
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // The last server's connections may still be ending.
+    // Connections of the previous server may still be closing.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Taken before anything is opened, as the other address is.
+/// Bound before the store is opened, as the main address is.
 fn listen_for_admin(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let bound = bind(address).and_then(|listener| listener.local_addr().map(|address| (listener, address)));
     bound.map_err(|source| StartError::ListenAdmin { address, source })
@@ -342,14 +344,14 @@ fn listen_for_admin(address: SocketAddr) -> Result<(TcpListener, SocketAddr), St
 
 /// The compiled components of a configuration.
 pub struct Loaded {
-    /// By their names.
+    /// By the names of their namespaces.
     pub namespaces: BTreeMap<String, Namespace>,
     /// The router.
     pub router: RouterKind,
 }
 
-/// Read and compile the components that a configuration names, as many at a time as there are cores. `extra` are offered
-/// beside the builtin ones; `cache` may have them compiled.
+/// Reads and compiles the components of a configuration, in parallel on all cores. `extra` components are offered
+/// beside the builtin ones; `cache` may hold compiled code.
 pub fn components(
     config: &Config,
     extra: &BTreeMap<String, Vec<u8>>,
@@ -401,16 +403,16 @@ pub fn components(
     Ok(Loaded { namespaces: config.namespaces.iter().map(bind).collect(), router })
 }
 
-/// The code that earlier starts compiled, beside the store. Without it a start takes longer, and that is all.
+/// The cache of compiled code, beside the store. Without it a start only takes longer.
 fn compiled_code(config: &Config) -> Option<Arc<dyn CodeCache>> {
     let directory = config.data.join("compiled");
-    // Where the data cannot be, the store says so.
+    // If the data directory cannot be made, the store reports it later.
     let opened = make_private(&config.data).and_then(|()| CompiledCode::open(&directory));
     match opened {
         Ok(code) => Some(Arc::new(code)),
         Err(error) => {
             let directory = directory.display();
-            tracing::warn!(%directory, %error, "no compiled code is kept: each start compiles anew");
+            tracing::warn!(%directory, %error, "no compiled code is kept: each start compiles all components again");
             None
         }
     }
@@ -426,7 +428,7 @@ fn read(component: &str, extra: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, S
     }
 }
 
-/// What a configuration says about the store.
+/// The options of the store, as the configuration sets them.
 pub fn store_options(config: &Config) -> StoreOptions {
     StoreOptions {
         min_free_bytes: config.limits.min_free_bytes,

@@ -16,21 +16,22 @@
 //! | module | knows | and not |
 //! |---|---|---|
 //! | [`edge`] | HTTP, WebSocket, identity, origins, close codes, drain | wasm, a room's inside |
-//! | [`room`] | the order of a life: mailbox, turn, outbox, hibernation, timers | TCP, files |
-//! | [`guest`] | wasmtime: engine, instance, limits, the WIT interfaces | sockets' wires, files |
-//! | [`store`] | the disk: read, commit, recovery | rooms' lives, wasm |
-//! | [`outbound`] | requests to servers elsewhere, and which are allowed | rooms, wasm |
-//! | [`model`] | the plain data they speak in | everything else |
-//! | [`compiled`] | the directory of compiled code | what is in it |
-//! | [`revocations`] | who is out, and the file of that | tokens' form, connections |
-//! | [`log`] | stderr, and lines that cannot be written | what is logged |
-//! | [`config`], [`clock`] | every limit; the only source of time | |
+//! | [`room`] | the life of a room: mailbox, turns, output gate, hibernation, timers | TCP, files |
+//! | [`guest`] | wasmtime: engine, instances, limits, the WIT interfaces | the wire format of sockets, files |
+//! | [`store`] | the disk: read, commit, recovery | the life of a room, wasm |
+//! | [`outbound`] | requests to other servers, and which of them are allowed | rooms, wasm |
+//! | [`model`] | the plain data types that all modules share | everything else |
+//! | [`compiled`] | the directory of compiled code | the content of that code |
+//! | [`revocations`] | revoked users and tokens, and the file that lists them | the format of tokens, connections |
+//! | [`log`] | stderr, and log lines that it does not accept | the content of the log |
+//! | [`config`], [`clock`] | every limit; the time | |
 //!
-//! Start reading at [`room`]. The promises, in the order in which we would defend them: nothing a guest does stops the
-//! host; one instance per address; a turn happens as a whole or not at all; no output before its commit; a committed
-//! write survives power loss; sockets survive hibernation; frames keep their order, and none is dropped silently.
+//! Start reading at [`room`]. The promises, the most important first: a guest cannot stop the host; each address has at
+//! most one instance; a turn happens completely or not at all; no output leaves before its commit is durable; a
+//! committed write survives a power loss; sockets survive hibernation; frames keep their order, and none is dropped
+//! silently.
 
-// Both panic where nothing can be written.
+// These macros panic when nothing can be written to the stream.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bucket;

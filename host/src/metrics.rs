@@ -1,4 +1,5 @@
-//! All numbers of a host in one place, for an operator to see.
+//! Collects the metrics of all parts of a host into one registry, in the text format of OpenMetrics. It counts nothing
+//! itself; the admin listener and embedders read it.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::log;
 use crate::pressure::Pressure;
 use crate::room::Rooms;
 
-/// The numbers of one host.
+/// The metrics of one host.
 pub(crate) struct Metrics {
     registry: Registry,
     memory: Gauge,
@@ -20,7 +21,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Those that its parts count.
+    /// Registers the metrics of all parts.
     pub(crate) fn of(rooms: &Rooms, edge: &Edge, pressure: Arc<Pressure>) -> Arc<Self> {
         let mut registry = Registry::with_prefix("dormouse");
         let memory = Gauge::default();
@@ -34,7 +35,7 @@ impl Metrics {
         Arc::new(Metrics { registry, memory, rooms: rooms.clone(), pressure })
     }
 
-    /// As Prometheus reads it.
+    /// The metrics as Prometheus reads them.
     pub(crate) fn to_text(&self) -> String {
         self.memory.set(i64::try_from(self.pressure.has_bytes()).unwrap_or(i64::MAX));
         self.rooms.measure();

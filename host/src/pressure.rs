@@ -1,24 +1,24 @@
-//! How much memory this process has, against what it may have.
+//! Compares the memory of this process with the memory that it may use.
 //!
-//! The bounds on queues and instances hold one by one; all of them at once could still be more than a machine has. So the
-//! process looks at itself. Under pressure, new sockets and requests are told to come back, rooms that are idle hibernate,
-//! and queues are a sixteenth as long; what is here lives on.
+//! Each queue and each instance has its own bound, but all of them together could exceed the memory of the machine. So
+//! the process measures itself. Under pressure, new sockets and requests are told to come back later, idle rooms
+//! hibernate, and queues are 16 times shorter. Existing sockets stay open.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How often the process looks at itself. It can grow by some hundred megabytes meanwhile.
+/// Interval of the measurement. The process can grow by some hundred megabytes in between.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How much shorter queues are under pressure.
+/// How many times shorter queues are under pressure.
 const SHORTER: usize = 16;
-/// What the process may have where nothing else is said, in percent of what the machine or its control group has: the
-/// rest is for the kernel's buffers of sockets and files.
+/// Default limit, in percent of the memory of the machine or of its control group. The rest is for kernel buffers of
+/// sockets and files.
 const PERCENT: u64 = 80;
-/// Where the limit of a control group is told, in its second and first version.
+/// Files with the memory limit of a control group: version 2, then version 1.
 const GROUP_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 
-/// Whether the process has more memory than it should.
+/// The memory of the process, and whether it is above the limit.
 #[derive(Debug)]
 pub struct Pressure {
     most_bytes: u64,
@@ -26,28 +26,28 @@ pub struct Pressure {
     is_high: AtomicBool,
 }
 
-/// What has changed since the last look.
+/// The change since the last measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// There is too much now.
+    /// Memory is now above the limit.
     Began,
-    /// There is still too much.
+    /// Memory is still above the limit.
     Goes,
-    /// There is no longer too much.
+    /// Memory is no longer above the limit.
     Ended,
-    /// There was not too much, and is not.
+    /// Memory was and is below the limit.
     None,
 }
 
 impl Pressure {
-    /// Pressure above so many bytes; 0 for what this machine can give.
+    /// Pressure begins above this many bytes; 0 means a share of the memory of the machine.
     pub fn above(most_bytes: u64) -> Self {
         let most_bytes =
             if most_bytes > 0 { most_bytes } else { total().map_or(u64::MAX, |total| total / 100 * PERCENT) };
         Pressure { most_bytes, has_bytes: AtomicU64::new(resident().unwrap_or(0)), is_high: AtomicBool::new(false) }
     }
 
-    /// Look at the process.
+    /// Measures the process.
     pub fn look(&self) -> Change {
         match resident() {
             Some(bytes) => self.set(bytes),
@@ -57,7 +57,7 @@ impl Pressure {
 
     fn set(&self, bytes: u64) -> Change {
         self.has_bytes.store(bytes, Ordering::Relaxed);
-        // It ends a little below where it begins, so that it does not come and go with each look.
+        // Hysteresis: pressure ends 1/16 below the limit, so that it does not switch at each measurement.
         let was_high = self.is_high.load(Ordering::Relaxed);
         let is_high = bytes > if was_high { self.most_bytes / 16 * 15 } else { self.most_bytes };
         self.is_high.store(is_high, Ordering::Relaxed);
@@ -69,39 +69,39 @@ impl Pressure {
         }
     }
 
-    /// Whether there is too much.
+    /// Whether memory is above the limit.
     pub fn is_high(&self) -> bool {
         self.is_high.load(Ordering::Relaxed)
     }
 
-    /// How long a queue may be now that may be so long otherwise.
+    /// The length of a queue under the current pressure; `most` is its length without pressure.
     pub fn shorten(&self, most: usize) -> usize {
         if self.is_high() { (most / SHORTER).max(1) } else { most }
     }
 
-    /// What the process had at the last look, in bytes.
+    /// Memory at the last measurement, in bytes.
     pub fn has_bytes(&self) -> u64 {
         self.has_bytes.load(Ordering::Relaxed)
     }
 
-    /// What it may have, in bytes.
+    /// The limit, in bytes.
     pub fn most_bytes(&self) -> u64 {
         self.most_bytes
     }
 }
 
-/// What this process has in memory of its own: not what it has mapped of files.
+/// Anonymous memory of this process. Memory-mapped files do not count.
 fn resident() -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "RssAnon:")
 }
 
-/// A line of the kernel's that tells kilobytes, in bytes.
+/// The value in bytes of a line that the kernel writes in kilobytes.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1_024)
 }
 
-/// What this machine, or the control group of this process, has in all.
+/// The memory of the machine, or of the control group of this process if that is less.
 fn total() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kilobytes(&text, "MemTotal:"));
     let groups = GROUP_LIMITS.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());

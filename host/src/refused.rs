@@ -1,10 +1,10 @@
-//! What is refused because it met a limit, counted by limit: at the edge and by rooms.
+//! Counters of refusals, one for each limit. Edge, rooms and guests count here; the metrics read it.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
-/// Why something was refused: each is a limit.
+/// A limit that refused something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// A connection: `limits.connections`.
@@ -53,11 +53,11 @@ pub(crate) enum Refused {
     Rooms,
     /// A socket: `limits.sockets_per_room`.
     SocketsPerRoom,
-    /// A request, a socket, or another event of a room: `limits.events_per_room`.
+    /// A request, a socket or another event of a room: `limits.events_per_room`.
     EventsPerRoom,
-    /// A turn that would wait for another room or a server while its instance is needed: `limits.awake_rooms`.
+    /// A turn that would wait for another room or a server, while its instance is needed: `limits.awake_rooms`.
     AwakeRooms,
-    /// A turn that would keep more: `limits.room_bytes`.
+    /// A turn that would store more: `limits.room_bytes`.
     RoomBytes,
     /// A line of a room's log: `limits.log_lines_per_second`.
     LogLines,
@@ -100,16 +100,16 @@ impl Refused {
     }
 }
 
-/// How often each limit of one host was met.
+/// How often each limit of one host refused something.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Refusals(Family<[(&'static str, &'static str); 1], Counter>);
 
 impl Refusals {
     pub(crate) fn register(&self, registry: &mut Registry) {
-        registry.register("refused", "What was refused, by the limit that it met", self.0.clone());
+        registry.register("refused", "Refusals, by the limit that was reached", self.0.clone());
     }
 
-    /// A limit was met.
+    /// Counts one refusal.
     pub(crate) fn count(&self, refused: Refused) {
         self.0.get_or_create(&[("limit", refused.limit())]).inc();
     }

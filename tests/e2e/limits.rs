@@ -355,7 +355,7 @@ async fn under_memory_pressure_newcomers_are_asked_to_come_back_and_idle_rooms_g
         hoarder.is_told("keep 48", "kept").await;
     }
     server.logs("there is too little memory").await;
-    server.logs("there is memory again").await;
+    server.logs("memory is below its limit again").await;
     ana.is_told("say here", "here").await;
     let mut forgot = 0;
     for hoarder in &mut hoarders {
@@ -393,7 +393,7 @@ async fn as_long_as_memory_is_short_whoever_becomes_idle_hibernates() {
         }
     };
     within(forgets).await;
-    assert!(!server.log().contains("there is memory again"), "it was still short then");
+    assert!(!server.log().contains("memory is below its limit again"), "it was still short then");
 }
 
 #[tokio::test]

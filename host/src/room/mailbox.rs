@@ -1,7 +1,8 @@
-//! The part of a room that others hold: its queue of events, and the room itself while it sleeps.
+//! The shared part of a room: its queue of events, its output gate, and the room itself while it sleeps.
 //!
-//! Whoever delivers to a sleeping room takes its life out and sets it running; so there is never more than one task a
-//! room, and a sleeping room costs none.
+//! A delivery to a sleeping room takes the room out and starts its task. So a room never has more than one task, and a
+//! sleeping room has none. The mailbox does not know how a turn runs. The registry holds it; clients, timers, the
+//! commit thread and the task of the room call it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ use crate::model::{AutoResponse, Client, Close, Message, PostNumber, Request, Re
 use crate::panics::guard;
 use crate::store::{CommitError, Receipt, Waiting};
 
-/// Something that happens to a room, and who wants an answer.
+/// An event for a room, and where its answer goes.
 pub(super) enum Incoming {
     Connect {
         request: Request,
@@ -33,42 +34,42 @@ pub(super) enum Incoming {
     TimersDue,
     Request {
         request: Request,
-        /// Absent for a request that nobody posted.
+        /// Absent for a request that is not a post of a room.
         post: Option<PostId>,
         answer: oneshot::Sender<Result<Response, NoAnswer>>,
     },
-    /// The host itself says something to everyone.
+    /// The host broadcasts a message.
     Say {
         message: Message,
         answer: oneshot::Sender<Result<(), NoAnswer>>,
     },
-    /// One of the room's own posts was tried.
+    /// One of the posts of this room was tried.
     Posted {
         number: PostNumber,
         outcome: Outcome,
     },
 }
 
-/// What a room waits for that has an instance and does not use it.
+/// The reason why a room with an instance does not use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Idle {
-    /// An event.
+    /// It waits for an event.
     Nothing,
-    /// The disk.
+    /// It waits for the disk.
     Disk,
 }
 
-/// What became of a delivery.
+/// The result of a delivery.
 pub(super) enum Delivered {
     Yes,
     Full(Incoming),
     Forgotten(Incoming),
 }
 
-/// What a running room does next.
+/// The next action of a running room.
 pub(super) enum Next {
     Event(Incoming),
-    /// Commits are durable. What waited for them may be out already.
+    /// Commits are durable. Their outputs may have left already.
     Durable(Receipt),
     Broken(CommitError),
     Hibernate,
@@ -76,28 +77,28 @@ pub(super) enum Next {
 
 pub(super) struct Mailbox {
     inner: Mutex<Inner>,
-    /// When its instance's last turn ended, by the steady clock; 0 while it has none, and while a turn runs.
+    /// When the last turn of the instance ended, on the steady clock. It is 0 without an instance and during a turn.
     last_used: AtomicU64,
-    /// What its turns said and nobody has heard yet.
+    /// Outputs of turns that have not left yet.
     pub(super) outbox: Outbox,
     runtime: Handle,
 }
 
 struct Inner {
     events: VecDeque<Incoming>,
-    /// The room, while no task runs it.
+    /// The room while it has no task.
     asleep: Option<Box<Life>>,
-    /// How to reach its task, while that waits.
+    /// Wakes the task of the room while it waits.
     waker: Option<Waker>,
     durable: Option<Receipt>,
-    /// The task waits for receipts, and not only for events.
+    /// The task waits for receipts too, not only for events.
     wants_receipts: bool,
     broken: Option<CommitError>,
     must_hibernate: bool,
-    /// No longer in the registry: a delivery must look for its successor.
+    /// It is no longer in the registry: a delivery must look for its successor.
     forgotten: bool,
     auto_response: Option<AutoResponse>,
-    /// Clients that are read no further until there is space.
+    /// Clients from which nothing is read until the queue has space.
     paused: Vec<Arc<dyn Client>>,
 }
 
@@ -122,14 +123,14 @@ impl Mailbox {
         }
     }
 
-    /// Queue an event, and set the room running if it sleeps.
+    /// Queues an event, and starts the room if it sleeps.
     pub(super) fn deliver(self: &Arc<Self>, shared: &Arc<Shared>, incoming: Incoming) -> Delivered {
         let mut inner = self.lock();
         if inner.forgotten {
             return Delivered::Forgotten(incoming);
         }
-        // A close comes once a socket, due timers once a room, and news of each post once: refusing them would lose what
-        // nobody repeats.
+        // Each socket sends one close, each room one due event, and each post one result. They are never refused,
+        // because nothing repeats them.
         let may_wait = matches!(incoming, Incoming::Close(..) | Incoming::TimersDue | Incoming::Posted { .. });
         if inner.events.len() >= shared.pressure.shorten(shared.limits.events_per_room) && !may_wait {
             return Delivered::Full(incoming);
@@ -145,7 +146,7 @@ impl Mailbox {
         Delivered::Yes
     }
 
-    /// What the room's task does next. Receipts go before events, so that what is durable leaves at once; `ready` says
+    /// The next action of the task. Receipts come before events, so that durable outputs leave at once. `ready` tells
     /// whether one more event may run.
     pub(super) fn poll_next(
         &self,
@@ -186,7 +187,7 @@ impl Mailbox {
         !self.lock().events.is_empty()
     }
 
-    /// Put a room to rest, unless something came meanwhile: then it is given back.
+    /// Puts a room to sleep. If an event or a receipt came meanwhile, it returns the room instead.
     pub(super) fn rest(&self, life: Box<Life>) -> Result<(), Box<Life>> {
         let mut inner = self.lock();
         if inner.has_work() {
@@ -198,7 +199,8 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Turn all deliveries away from now on, unless something came meanwhile. The registry's lock is held.
+    /// Refuses all deliveries from now on, unless an event or a receipt came meanwhile. The caller holds the lock of
+    /// the registry.
     pub(super) fn forget(&self) -> bool {
         let mut inner = self.lock();
         if inner.has_work() {
@@ -208,7 +210,7 @@ impl Mailbox {
         true
     }
 
-    /// As [`forget`](Self::forget), whatever came: what waits gets no answer.
+    /// Like [`forget`](Self::forget), but unconditional: waiting events get no answer.
     pub(super) fn abandon(&self) {
         let mut inner = self.lock();
         inner.forgotten = true;
@@ -222,10 +224,10 @@ impl Mailbox {
         self.outbox.clear();
     }
 
-    /// Have a client resumed when there is space. False where there is some already.
+    /// Calls [`Client::resume`] when the queue has space. Returns false if it has space already.
     pub(super) fn tell_when_free(&self, client: &Arc<dyn Client>) -> bool {
         let mut inner = self.lock();
-        // With an empty queue nothing would be taken from it, and nobody told.
+        // Nothing is taken from an empty queue, so the client would never be resumed.
         if inner.events.is_empty() || inner.forgotten {
             return false;
         }
@@ -241,12 +243,13 @@ impl Mailbox {
         }
     }
 
-    /// Have the task look again.
+    /// Wakes the task, so that it checks its state again.
     pub(super) fn nudge(&self) {
         wake(self.lock());
     }
 
-    /// What a room that has an instance and no event waits for, and since when; absent for any other, and while a turn runs.
+    /// Why a room with an instance is idle, and since when. Absent without an instance, with waiting events, and during
+    /// a turn.
     pub(super) fn idle(&self) -> Option<(Idle, u64)> {
         let last_used = self.last_used.load(Ordering::Relaxed);
         if last_used == 0 || !self.lock().events.is_empty() {
@@ -255,12 +258,12 @@ impl Mailbox {
         Some((if self.outbox.is_empty() { Idle::Nothing } else { Idle::Disk }, last_used))
     }
 
-    /// The room has an instance, which was used just now.
+    /// The room has an instance, whose turn has just ended.
     pub(super) fn used(&self) {
         self.last_used.store(clock::steady_millis().max(1), Ordering::Relaxed);
     }
 
-    /// The room has no instance, or one that is being used.
+    /// The room has no instance, or its turn is running.
     pub(super) fn unused(&self) {
         self.last_used.store(0, Ordering::Relaxed);
     }
@@ -285,7 +288,7 @@ impl Inner {
     }
 }
 
-/// The lock is let go first, so that the task does not run into it.
+/// Releases the lock first, so that the task does not block on it.
 fn wake(mut inner: MutexGuard<'_, Inner>) {
     let waker = inner.waker.take();
     drop(inner);
@@ -297,17 +300,17 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 impl Waiting for Mailbox {
     fn committed(&self, receipt: Receipt, few: bool) {
         {
-            // Both in one step, before anything is released: a room that finds its outbox empty may rest, and must not do so
-            // before it has seen the receipt, which its posts wait for.
+            // Both in one step, and before anything is released: a room with an empty output gate may go to sleep, but
+            // not before it has seen the receipt, which its posts wait for.
             let mut inner = self.lock();
-            // Those who wait for it outside of the room's task are told at once: that task may wait for them.
+            // Waiters outside of the task are told here, because the task may be waiting for them.
             self.outbox.show(&receipt);
             if inner.durable.as_ref().is_none_or(|earlier| *earlier < receipt) {
                 inner.durable = Some(receipt);
             }
         }
         if few {
-            // The shortest way from the disk to the wire: nobody is woken for it.
+            // The shortest way from the disk to the wire: no task has to wake.
             self.outbox.release(self, &self.runtime);
         }
         let inner = self.lock();

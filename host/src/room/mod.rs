@@ -1,4 +1,4 @@
-//! A room's life: found by name, woken by an event, one turn at a time, asleep again. Start reading here.
+//! The life of a room: an event wakes it, turns run one at a time, and it hibernates again. Start reading here.
 //!
 //! ```text
 //! edge ──▶ Rooms ──▶ registry ──▶ mailbox ──▶ life: wake, run, commit, hold ──▶ outbox ──▶ Client (edge)
@@ -6,8 +6,9 @@
 //!                                  wheel (timers)                 store ──receipt──┘
 //! ```
 //!
-//! One task per awake room; a sleeping one is only data in its mailbox. Nothing here knows TCP, WebSocket frames or
-//! files: clients are behind [`Client`], the disk behind `store`, the guest behind `guest`.
+//! An awake room is one task; a sleeping room is only data in its mailbox. This module knows no TCP, no WebSocket
+//! frames and no files: it reaches clients through [`Client`], the disk through `store`, and the guest through `guest`.
+//! The edge and embedders call [`Rooms`].
 
 mod batch;
 mod carriers;
@@ -56,19 +57,19 @@ use registry::Registry;
 use visitor::Visitors;
 use wheel::Wheel;
 
-/// What binds names to one kind of room.
+/// One kind of room, and the settings for all rooms of a namespace.
 pub struct Namespace {
     /// The component.
     pub kind: RoomKind,
-    /// Values handed to its rooms.
+    /// Configuration values for its rooms.
     pub config: Arc<BTreeMap<String, String>>,
-    /// The longest message its rooms take, in bytes.
+    /// The longest message that its rooms accept, in bytes.
     pub message_in_bytes: usize,
-    /// The longest message its rooms may send, in bytes.
+    /// The longest message that its rooms may send, in bytes.
     pub message_out_bytes: usize,
     /// The namespaces that its rooms may call and post to.
     pub calls: BTreeSet<String>,
-    /// The servers that its rooms may reach.
+    /// The servers that its rooms may call.
     pub outbound: Allowed,
 }
 
@@ -76,28 +77,28 @@ pub struct Namespace {
 #[derive(Clone)]
 pub struct Rooms(Arc<Shared>);
 
-/// What all rooms of a host share.
+/// The state that all rooms of a host share.
 struct Shared {
     namespaces: BTreeMap<String, Arc<Namespace>>,
     store: Store,
     limits: Arc<Limits>,
     hibernate_after: Duration,
     lane: Lane,
-    /// Where rooms run.
+    /// The runtime on which room tasks run.
     runtime: Handle,
     registry: Registry,
     timeline: Timeline,
     wheel: Wheel,
     /// One permit for each instance that may exist.
     instances: Arc<Semaphore>,
-    /// Rooms that wait for an instance: since when.
+    /// Rooms that wait for an instance, and since when.
     queue: Queue,
     /// One permit for each turn that may wait for other rooms and servers.
     waiting: Arc<Semaphore>,
     making_space: AtomicBool,
     next_socket: AtomicU64,
     draining: AtomicBool,
-    /// Rooms whose task runs.
+    /// Rooms that have a running task.
     running: AtomicUsize,
     one_ended: Notify,
     outbound: Outbound,
@@ -108,24 +109,24 @@ struct Shared {
     metrics: Metrics,
 }
 
-/// Why a room did not let a client in.
+/// The reason why a room did not accept a client.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The room turned it down.
+    /// The room refused the client.
     #[error("{1}")]
     Refused(u16, String),
-    /// No answer came from the room.
+    /// The room did not answer.
     #[error(transparent)]
     NoAnswer(#[from] NoAnswer),
 }
 
-/// Why a room gave no answer. The client may try again, except where it says otherwise.
+/// The reason why a room did not answer. The client may retry, unless the case says otherwise.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// The configuration knows no such namespace. The router's author must act.
+    /// The configuration has no such namespace. The author of the router must act.
     #[error("there is no namespace of that name")]
     NoNamespace,
-    /// The room's turn failed; its log says why.
+    /// The turn failed; the log has the reason.
     #[error("the room failed")]
     Failed,
     /// Too many events wait for the room.
@@ -134,10 +135,10 @@ pub enum NoAnswer {
     /// The process has too little memory for one more turn.
     #[error("the server has too little memory now")]
     NoMemory,
-    /// There is no place for one more room.
+    /// The host has as many rooms in memory as it may have.
     #[error("there are too many rooms at once")]
     TooManyRooms,
-    /// The room was lost with a failed commit, or its storage cannot be read.
+    /// A commit of the room failed, or its storage cannot be read.
     #[error("the room's storage is not available")]
     Broken,
     /// The data disk is full.
@@ -148,16 +149,16 @@ pub enum NoAnswer {
     Draining,
 }
 
-/// Why a host does not do what it is for. The operator must act.
+/// The reason why a host cannot do its work. The operator must act.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Unhealthy {
     /// Nothing can be written.
     #[error(transparent)]
     Disk(#[from] CommitError),
-    /// Rooms cannot be woken.
+    /// Rooms cannot wake.
     #[error("a room has waited {seconds} s for one of the {awake_rooms} instances; raise `limits.awake_rooms`")]
     NoInstance {
-        /// How long.
+        /// How long it has waited.
         seconds: u64,
         /// The limit.
         awake_rooms: u32,
@@ -165,9 +166,9 @@ pub enum Unhealthy {
 }
 
 impl Rooms {
-    /// The rooms of `namespaces`, kept in `store`. Must be called in a tokio runtime.
+    /// Starts the rooms of `namespaces`, with their data in `store`. Call it in a tokio runtime.
     ///
-    /// Fails: where the store's timers and posts cannot be read.
+    /// Fails: if the timers and posts of the store cannot be read.
     pub fn start(
         store: Store,
         namespaces: BTreeMap<String, Namespace>,
@@ -182,7 +183,7 @@ impl Rooms {
         let carriers = Carriers::new(namespaces.keys());
         let shared = Arc::new(Shared {
             namespaces: namespaces.into_iter().map(|(name, namespace)| (name, Arc::new(namespace))).collect(),
-            // The count of starts in front, so that no two sockets ever share an id.
+            // The number of the start is in the high bits, so that no two sockets ever share an id.
             next_socket: AtomicU64::new(store.epoch() << 40),
             store,
             hibernate_after,
@@ -218,13 +219,13 @@ impl Rooms {
         Ok(Rooms(shared))
     }
 
-    /// The namespace of a name.
+    /// The namespace with this name.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.0.namespaces.get(name).map(|namespace| &**namespace)
     }
 
-    /// Ask a room to let a client in. The answer comes when the turn that gave it is durable; what is said to the
-    /// client before it is ready to hear waits in `client`.
+    /// Asks a room to accept a client. The answer comes when its turn is durable. Messages to the client that come
+    /// before it is ready wait in `client`.
     pub async fn connect(
         &self,
         address: &Address,
@@ -237,49 +238,49 @@ impl Rooms {
         answered.await.unwrap_or(Err(ConnectError::NoAnswer(NoAnswer::Broken)))
     }
 
-    /// Ask a room something. The answer comes when the turn that gave it is durable.
+    /// Sends a request to a room. The answer comes when its turn is durable.
     pub async fn request(&self, address: &Address, request: Request) -> Result<Response, NoAnswer> {
         let (answer, answered) = oneshot::channel();
         self.deliver(address, Incoming::Request { request, post: None, answer })?;
         answered.await.unwrap_or(Err(NoAnswer::Broken))
     }
 
-    /// Drop a room's instance, as soon as its turn is over. Its sockets stay open.
+    /// Drops the instance of a room as soon as its turn is over. Its sockets stay open.
     pub fn hibernate(&self, address: &Address) {
         if let Some(mailbox) = self.0.registry.get(address) {
             mailbox.hibernate();
         }
     }
 
-    /// Whether there is memory for more.
+    /// The memory pressure of the process.
     pub(crate) fn pressure(&self) -> Arc<Pressure> {
         self.0.pressure.clone()
     }
 
-    /// What they count, and their store.
+    /// Registers the metrics of the rooms and of their store.
     pub fn register(&self, registry: &mut Registered) {
         self.0.metrics.register(registry);
         self.0.store.register(registry);
     }
 
-    /// Where those who come before the rooms count what they refuse, too.
+    /// The counters of refusals, which the edge uses too.
     pub(crate) fn refusals(&self) -> Refusals {
         self.0.metrics.refusals.clone()
     }
 
-    /// Numbers that are looked up, and not counted, are as they are now.
+    /// Updates the gauges that are measured when the metrics are read.
     pub(crate) fn measure(&self) {
         let instances = self.0.limits.awake_rooms as usize - self.0.instances.available_permits();
         self.0.metrics.instances.set(instances as i64);
     }
 
-    /// How many rooms have a task now: awake ones, and those that wait for the disk.
+    /// The number of rooms with a task: awake rooms, and rooms that wait for the disk.
     pub fn running(&self) -> usize {
         self.0.running.load(Ordering::Acquire)
     }
 
-    /// Take no more connections and requests, let all that was begun come to its end, and close the store. Whatever is
-    /// not done within `at_most` is cut off; what was acknowledged is on disk in any case.
+    /// Refuses new connections and requests, lets all started work finish, and closes the store. Work that is not done
+    /// within `at_most` is cut off. Acknowledged messages are on disk in any case.
     pub async fn drain(&self, at_most: Duration) {
         self.0.draining.store(true, Ordering::Release);
         self.0.visitors.say_goodbye();
@@ -296,7 +297,7 @@ impl Rooms {
         tokio::select! {
             () = all_ended => {}
             () = clock::sleep(at_most) => {
-                tracing::warn!(rooms = self.running(), "shutting down before all rooms came to their end");
+                tracing::warn!(rooms = self.running(), "shutting down before all rooms have finished");
             }
         }
         let store = self.0.store.clone();
@@ -304,7 +305,7 @@ impl Rooms {
         closed.expect("closing the store does not panic");
     }
 
-    /// Whether rooms can write and be woken, and if not, why.
+    /// Whether rooms can write and wake; if not, the reason.
     pub fn health(&self) -> Result<(), Unhealthy> {
         if let Some(refuses) = self.0.store.refuses() {
             return Err(refuses.into());
@@ -322,7 +323,8 @@ impl Rooms {
             return Err(NoAnswer::Draining);
         }
         let namespace = self.0.namespaces.get(address.namespace()).ok_or(NoAnswer::NoNamespace)?;
-        // Those who come from outside find no place in a host that is full. What a room itself waits for does.
+        // A full host refuses new clients and requests from outside. Posts, closes and timers of its rooms are still
+        // delivered.
         let from_outside = matches!(incoming, Incoming::Connect { .. } | Incoming::Request { post: None, .. });
         if from_outside && self.0.registry.len() >= self.0.limits.rooms && self.0.registry.get(address).is_none() {
             self.0.metrics.refusals.count(Refused::Rooms);
@@ -337,14 +339,14 @@ impl Rooms {
                     self.0.metrics.refusals.count(Refused::EventsPerRoom);
                     return Err(NoAnswer::Overloaded);
                 }
-                // It was forgotten between the look-up and the delivery: a new one takes its place.
+                // The room was removed between look-up and delivery: try again with a new mailbox.
                 Delivered::Forgotten(back) => incoming = back,
             }
         }
     }
 }
 
-/// Under pressure, rooms with nothing to do give their memory back.
+/// Under memory pressure, hibernates rooms that are idle.
 async fn watch_memory(shared: Weak<Shared>) {
     loop {
         clock::sleep(pressure::LOOK_EVERY).await;
@@ -352,9 +354,12 @@ async fn watch_memory(shared: Weak<Shared>) {
         let (has_bytes, most_bytes) = (shared.pressure.has_bytes(), shared.pressure.most_bytes());
         match shared.pressure.look() {
             Change::None => continue,
-            Change::Ended => tracing::info!(has_bytes, most_bytes, "there is memory again"),
+            Change::Ended => tracing::info!(has_bytes, most_bytes, "memory is below its limit again"),
             Change::Began => {
-                tracing::error!(most_bytes, "there is too little memory: who comes is asked to come back later");
+                tracing::error!(
+                    most_bytes,
+                    "memory is above its limit: new sockets and requests are told to come back later"
+                );
                 shared.registry.idle(|idle| idle == Idle::Nothing).iter().for_each(|mailbox| mailbox.hibernate());
             }
             Change::Goes => {
@@ -364,18 +369,18 @@ async fn watch_memory(shared: Weak<Shared>) {
     }
 }
 
-/// A client's place in its room: the way in for what it says.
+/// The place of a client in its room. Its messages and its close enter the room here.
 pub struct Seat {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
     socket: SocketKey,
     client: Arc<dyn Client>,
-    /// The room was told of the end.
+    /// The room was told of the close.
     told: bool,
 }
 
 impl Drop for Seat {
-    /// A seat that got lost on its way to a client who went meanwhile is given up too.
+    /// Also closes a seat that was lost because its client left before it received the seat.
     fn drop(&mut self) {
         if !self.told {
             self.tell(Close::lost());
@@ -383,19 +388,19 @@ impl Drop for Seat {
     }
 }
 
-/// What became of a message.
+/// The result of delivering a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Said {
-    /// It waits for its turn.
+    /// The message waits for its turn.
     Yes,
-    /// The room has no space for it now. [`Client::resume`] tells when to try again.
+    /// The queue of the room is full. [`Client::resume`] is called when it has space again.
     NotNow(Message),
-    /// The room is broken; the client is about to be closed.
+    /// The room is broken; the client will be closed.
     Never,
 }
 
 impl Seat {
-    /// The client said something.
+    /// Delivers a message of the client.
     pub fn message(&self, message: Message) -> Said {
         match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Message(self.socket, message)) {
             Delivered::Yes => Said::Yes,
@@ -410,18 +415,18 @@ impl Seat {
         }
     }
 
-    /// The client has gone.
+    /// Tells the room that the client has left.
     pub fn close(mut self, close: Close) {
         self.tell(close);
     }
 
     fn tell(&mut self, close: Close) {
         self.told = true;
-        // A room that is forgotten has lost its sockets with it, so there is nobody to tell.
+        // A room that was removed has lost its sockets too, so no one needs to be told.
         let _ = Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Close(self.socket, close));
     }
 
-    /// What the host shall answer to a text without the room, where the room said so.
+    /// The auto-response of the room to this text, if it has set one.
     pub fn auto_response(&self, text: &str) -> Option<String> {
         self.mailbox.auto_response(text)
     }

@@ -1,4 +1,5 @@
-//! A room's storage as its next turn sees it: what is on disk, with what is on its way there laid over it.
+//! The storage of a room as its next turn sees it: an overlay of writes that are not durable yet, over the data on
+//! disk. It knows no guest and no commit order beyond numbers. The task of the room calls it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use crate::model::{Range, Storage, StorageFailed, Writes, Written, scan_over};
 use crate::store::{Receipt, RoomReader};
 
-/// The storage of one room. Turns run ahead of the disk: their writes are read from here until they are durable.
+/// The storage of one room. Turns run ahead of the disk, so their writes are read from here until they are durable.
 pub(super) struct Ledger {
     disk: RoomReader,
     pending: Mutex<Pending>,
@@ -17,7 +18,7 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct Pending {
     writes: BTreeMap<Bytes, Value>,
-    /// Which keys each turn wrote, and in which commit; the oldest first.
+    /// The keys that each commit wrote, the oldest commit first.
     commits: VecDeque<(u64, Vec<Bytes>)>,
 }
 
@@ -37,7 +38,7 @@ impl Ledger {
         Ledger { disk, pending: Mutex::default() }
     }
 
-    /// A turn's writes are on their way, in this commit.
+    /// Adds the writes of a turn, which belong to this commit.
     pub(super) fn add(&self, commit: u64, writes: &Writes) {
         let mut pending = self.lock();
         pending.commits.push_back((commit, writes.keys().cloned().collect()));
@@ -45,20 +46,20 @@ impl Ledger {
         pending.writes.extend(values);
     }
 
-    /// Commits up to the receipt's can be read from the disk.
+    /// Removes writes that can now be read from the disk: those of commits up to the receipt.
     pub(super) fn settle(&self, receipt: &Receipt) {
         let mut pending = self.lock();
         while pending.commits.front().is_some_and(|(commit, _)| *commit <= receipt.number()) {
             let (_, keys) = pending.commits.pop_front().expect("looked at above");
             for key in keys {
-                // A later commit may have written it again.
+                // A later commit may have written the key again.
                 if pending.writes.get(&key).is_some_and(|value| value.commit <= receipt.number()) {
                     pending.writes.remove(&key);
                 }
             }
         }
         if pending.commits.is_empty() {
-            // A room with nothing on its way keeps no space for it.
+            // A room without pending writes must not keep capacity for them.
             *pending = Pending::default();
         }
     }

@@ -1,4 +1,4 @@
-//! What a room does when things go wrong or nothing happens, as pure functions over plain values.
+//! Decisions of a room about failures and idleness, as pure functions over plain values: no clock, no lock, no await.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use crate::clock::UnixMillis;
 use crate::config::{HOST_BACKOFF_S, POST_BACKOFF_MOST_S, POST_TRIES, POSTS_AT_ONCE_OF_A_ROOM, TIMER_BACKOFF_S};
 use crate::model::{Destination, Post, PostNumber, Posts, Timer, Timers};
 
-/// How long after its `failures`th failure in a row a timer is tried again; absent when it is given up. `jitter`, from
-/// 0 to 1, spreads rooms that failed together over a quarter more.
+/// The wait before a timer runs again after its `failures`th failure in a row; absent if it is given up. `jitter`, from
+/// 0 to 1, adds up to a quarter, so that rooms that failed together do not retry together.
 pub(super) fn timer_backoff(failures: u32, jitter: f64) -> Option<Duration> {
     let index = usize::try_from(failures.checked_sub(1)?).ok()?;
     let backoff = Duration::from_secs(*TIMER_BACKOFF_S.get(index)?);
     Some(backoff + backoff.mul_f64(jitter.clamp(0.0, 1.0) / 4.0))
 }
 
-/// How long after its `tries`th try a post is tried again; absent when it is given up. `jitter` as with timers.
+/// The wait before a post is tried again after `tries` tries; absent if it is given up. `jitter` as with timers.
 pub(super) fn post_backoff(tries: u32, jitter: f64) -> Option<Duration> {
     if tries >= POST_TRIES {
         return None;
@@ -25,14 +25,15 @@ pub(super) fn post_backoff(tries: u32, jitter: f64) -> Option<Duration> {
     Some(backoff + backoff.mul_f64(jitter.clamp(0.0, 1.0) / 4.0))
 }
 
-/// Posts as they were stored, which may have been while the clock was ahead: none waits longer than it could have to.
+/// Limits the retry times of stored posts. They may have been stored while the clock was ahead; no post waits longer
+/// than the longest backoff.
 pub(super) fn posts_in_time(mut posts: Posts, now: UnixMillis) -> Posts {
     posts.clamp(now + 1_000 * (POST_BACKOFF_MOST_S + POST_BACKOFF_MOST_S / 4));
     posts
 }
 
-/// Timers as they were stored: one that has failed waits no longer than it could have to. When others are due is the room's
-/// to say.
+/// Limits the retry times of stored timers that have failed to the longest backoff. The due times of other timers are
+/// set by the room, so they stay.
 pub(super) fn timers_in_time(timers: Timers, now: UnixMillis) -> Timers {
     let longest = TIMER_BACKOFF_S.into_iter().max().unwrap_or(0);
     let latest = now + 1_000 * (longest + longest / 4);
@@ -41,22 +42,21 @@ pub(super) fn timers_in_time(timers: Timers, now: UnixMillis) -> Timers {
     timers.iter().map(in_time).collect()
 }
 
-/// How long until something is tried again that failed for want of what the host must give, such as space on the disk.
-/// `jitter` as with timers.
+/// The wait before a retry when the host lacked something, such as disk space. `jitter` as with timers.
 pub(super) fn host_backoff(jitter: f64) -> Duration {
     let backoff = Duration::from_secs(HOST_BACKOFF_S);
     backoff + backoff.mul_f64(jitter.clamp(0.0, 1.0) / 4.0)
 }
 
-/// How many of the idle rooms hibernate when there is no space for another instance: a twentieth, so that making space
-/// stays rare, and at least one.
+/// How many idle rooms hibernate when there is no space for another instance: a twentieth, so that this is rarely
+/// needed, and at least one.
 pub(super) fn rooms_to_hibernate(idle: usize) -> usize {
     idle.div_ceil(20)
 }
 
-/// When a room must look at its posts by itself: for the first of those that can be carried. One that is carried, is not
-/// durable yet, or has no place among those that are carried, is looked at when that changes; to be woken for it before
-/// would be to be woken again and again.
+/// When a room must look at its posts again: when the first post that can be carried is due. Posts that are being
+/// carried, are not durable yet, or have no free slot do not count: the room looks at them when that changes. Waking
+/// for them earlier would repeat without effect.
 pub(super) fn next_post(posts: &Posts, carried: &BTreeSet<PostNumber>, durable: u64) -> Option<UnixMillis> {
     let by_kind = carried_by_kind(posts, carried);
     let has_place = |post: &Post| by_kind[kind(&post.destination)] < POSTS_AT_ONCE_OF_A_ROOM;
@@ -64,12 +64,12 @@ pub(super) fn next_post(posts: &Posts, carried: &BTreeSet<PostNumber>, durable: 
     posts.next().filter(|(number, post)| can_be(number) && has_place(post)).map(|(_, post)| post.at).min()
 }
 
-/// Posts to rooms and posts to servers are carried apart, so that slow servers hold up no post to a room.
+/// Posts to rooms and posts to servers have separate slots, so that slow servers do not delay posts to rooms.
 pub(super) fn kind(destination: &Destination) -> usize {
     usize::from(matches!(destination, Destination::Origin(_)))
 }
 
-/// How many posts of each kind are carried.
+/// How many posts of each kind are being carried.
 pub(super) fn carried_by_kind(posts: &Posts, carried: &BTreeSet<PostNumber>) -> [usize; 2] {
     let mut by_kind = [0; 2];
     for post in carried.iter().filter_map(|number| posts.get(*number)) {

@@ -1,4 +1,4 @@
-//! Rooms that wait for an instance, and how long the first of them has waited.
+//! Rooms that wait for an instance, and how long the first of them has waited. The health check reads it.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,25 +11,25 @@ use crate::clock;
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<BTreeSet<(Instant, u64)>>,
-    /// Tells entries of one moment apart.
+    /// Distinguishes entries with the same time.
     next: AtomicU64,
 }
 
-/// A room's entry, while it waits.
+/// The entry of a room; dropping it ends the wait.
 pub(super) struct Entry<'a> {
     queue: &'a Queue,
     key: (Instant, u64),
 }
 
 impl Queue {
-    /// A room begins to wait.
+    /// Adds a room that begins to wait.
     pub(super) fn enter(&self) -> Entry<'_> {
         let key = (clock::monotonic(), self.next.fetch_add(1, Ordering::Relaxed));
         self.lock().insert(key);
         Entry { queue: self, key }
     }
 
-    /// How long the room that waits longest has waited; absent where none waits.
+    /// The longest current wait; absent if no room waits.
     pub(super) fn longest(&self) -> Option<Duration> {
         let since = self.lock().first()?.0;
         Some(clock::monotonic().saturating_duration_since(since))

@@ -1,4 +1,5 @@
-//! Finds rooms by their addresses. At most one mailbox an address, and so at most one instance.
+//! Finds rooms by address. It holds at most one mailbox for each address, so there is at most one instance. It does not
+//! know the content of a mailbox. [`Rooms`](super::Rooms), the timer wheel and room tasks call it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -12,23 +13,23 @@ use super::life::Life;
 use super::mailbox::{Idle, Mailbox};
 use crate::model::Address;
 
-/// Enough that two busy cores rarely meet at one.
+/// Enough that two busy cores rarely want the same lock.
 const SHARDS: usize = 64;
 
 pub(super) struct Registry {
     shards: Vec<Mutex<HashMap<Address, Arc<Mailbox>>>>,
     hasher: RandomState,
-    /// How many there are.
+    /// The number of rooms.
     rooms: Gauge,
 }
 
 impl Registry {
-    /// `rooms` counts them.
+    /// `rooms` is the gauge that counts them.
     pub(super) fn new(rooms: Gauge) -> Self {
         Registry { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new(), rooms }
     }
 
-    /// Rooms in memory.
+    /// The number of rooms in memory.
     pub(super) fn len(&self) -> usize {
         usize::try_from(self.rooms.get()).unwrap_or(0)
     }
@@ -48,8 +49,8 @@ impl Registry {
         mailbox
     }
 
-    /// Forget a room that nothing keeps, unless an event came meanwhile: then it is given back. Its life ends before
-    /// the lock does, so that a successor never finds the room's log in other hands.
+    /// Removes a room that nothing keeps in memory. If an event came meanwhile, it returns the room instead. The room
+    /// is dropped before the lock is released, so that a successor never finds the log of the room still owned.
     pub(super) fn forget(&self, life: Box<Life>, mailbox: &Arc<Mailbox>) -> Result<(), Box<Life>> {
         let address = life.address().clone();
         let mut shard = self.shard(&address);
@@ -62,10 +63,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Forget a room whatever came for it.
+    /// Removes a room even if events wait for it.
     pub(super) fn abandon(&self, address: &Address, mailbox: &Arc<Mailbox>) {
         let mut shard = self.shard(address);
-        // A successor under the same address is not ours to remove.
+        // A successor under the same address must stay.
         if shard.get(address).is_some_and(|current| Arc::ptr_eq(current, mailbox)) {
             shard.remove(address);
             self.rooms.dec();
@@ -81,7 +82,7 @@ impl Registry {
         }
     }
 
-    /// The names of a namespace's rooms that are in memory, as far as they are `wanted`.
+    /// The names of the rooms of a namespace that are in memory and `wanted`.
     pub(super) fn names(&self, namespace: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for shard in &self.shards {
@@ -92,8 +93,8 @@ impl Registry {
         names
     }
 
-    /// The rooms that have an instance and nothing to do with it, the longest idle first; behind them, where they are
-    /// `wanted`, those that wait for the disk and need none for that.
+    /// Rooms with an instance that they do not use now, the longest idle first. Rooms that wait for the disk come last,
+    /// if they are `wanted`; they need no instance for that.
     pub(super) fn idle(&self, wanted: impl Fn(Idle) -> bool) -> Vec<Arc<Mailbox>> {
         let mut idle = Vec::new();
         for shard in &self.shards {

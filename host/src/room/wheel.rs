@@ -1,8 +1,9 @@
-//! Wakes rooms whose timers are due. Holds one entry a room at most: when its first timer is due, or earlier.
+//! Wakes rooms whose timers are due. It holds at most one entry for each room, at the time of its first timer or
+//! earlier. It does not know the timers themselves.
 //!
-//! It goes by the steady clock, which nobody sets. What rooms have stored is told by the system's clock: when that is set,
-//! rooms move their timers with it when they next run, and of those that are not in memory the wheel knows by which clock
-//! their timers were stored.
+//! It uses the steady clock, which cannot be set. Rooms store times of the system clock. When that clock is set, a room
+//! moves its timers at its next event. For rooms that are not in memory, the wheel remembers the old offset of the
+//! clock.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -19,8 +20,8 @@ use crate::store::CommitError;
 #[derive(Default)]
 pub(super) struct Wheel {
     due: Mutex<BTreeSet<(SteadyMillis, Address)>>,
-    /// Rooms whose times were stored before the system's clock was set, and how far it was ahead of the steady one then.
-    /// Empty unless it was set while this process lives; never more than there are entries in the wheel at that time.
+    /// Rooms whose stored times still use the old system clock, and the offset of that clock to the steady one. Empty
+    /// unless the clock was set during this process; never longer than the wheel was at that moment.
     before: Mutex<HashMap<Address, i64>>,
     sooner: Notify,
 }
@@ -29,7 +30,7 @@ pub(super) struct Wheel {
 pub(super) type SteadyMillis = u64;
 
 impl Wheel {
-    /// Wake a room at a time, and not at the one that was set before.
+    /// Sets the time at which a room wakes, in place of the time `before`.
     pub(super) fn set(&self, address: &Address, before: Option<SteadyMillis>, at: SteadyMillis) {
         let mut due = self.lock();
         if let Some(before) = before {
@@ -43,17 +44,17 @@ impl Wheel {
         }
     }
 
-    /// How far the system's clock was ahead of the steady one when a room's times were stored, where that is not as now.
+    /// The old clock offset of the stored times of a room; absent if they use the current one.
     pub(super) fn stored_by(&self, address: &Address) -> Option<i64> {
         self.before().get(address).copied()
     }
 
-    /// A room's times are stored as the system's clock tells them now.
+    /// The stored times of a room now use the current system clock.
     pub(super) fn followed(&self, address: &Address) {
         self.before().remove(address);
     }
 
-    /// The system's clock was set. `offset` is how far it was ahead before.
+    /// The system clock was set. `offset` is its offset before.
     fn clock_was_set(&self, offset: i64) {
         let addresses = self.lock().iter().map(|(_, address)| address.clone()).collect::<Vec<_>>();
         let mut before = self.before();
@@ -84,12 +85,12 @@ impl Wheel {
     }
 }
 
-/// Turn until the host is gone or shuts down.
+/// Runs until the host is dropped.
 pub(super) async fn turn(shared: Weak<Shared>) {
     loop {
         let Some(alive) = shared.upgrade() else { return };
         look_at_clock(&alive);
-        // On a full disk no timer can be done with, and no post be taken: all wait here until there is space.
+        // On a full disk no timer can be completed and no post accepted, so all wait until there is space.
         let has_space = !matches!(alive.store.refuses(), Some(CommitError::NoSpace { .. }));
         if has_space {
             for address in alive.wheel.take_due(clock::steady_millis()) {
@@ -98,7 +99,7 @@ pub(super) async fn turn(shared: Weak<Shared>) {
         }
         let until = alive.wheel.first().filter(|_| has_space);
         drop(alive);
-        // Looks again each second at least, at the clocks, and so that a host that was dropped does not leave this task behind.
+        // Checks at least every second, because of the clocks, and so that this task ends when the host is dropped.
         let longest = Duration::from_secs(1);
         let wait = until.map_or(longest, |at| Duration::from_millis(at.saturating_sub(clock::steady_millis())));
         let Some(alive) = shared.upgrade() else { return };
@@ -109,7 +110,7 @@ pub(super) async fn turn(shared: Weak<Shared>) {
     }
 }
 
-/// Rooms follow when the system's clock is set.
+/// Passes a step of the system clock on to the rooms.
 fn look_at_clock(shared: &Shared) {
     let Some(offset) = shared.timeline.look() else { return };
     let before = shared.timeline.offset();
@@ -117,9 +118,9 @@ fn look_at_clock(shared: &Shared) {
     tracing::warn!(
         seconds,
         direction,
-        "the system's clock was set; rooms follow it, and timers come when they would have"
+        "the system clock was set; rooms follow it, and timers keep their remaining time"
     );
-    // In this order: a room that is opened in between finds that nothing has changed yet.
+    // This order matters: a room that is opened in between must still see the old offset.
     shared.wheel.clock_was_set(before);
     shared.timeline.set(offset);
 }
