@@ -268,7 +268,7 @@ async fn a_component_that_never_ends_its_start_costs_each_of_its_rooms_its_turn_
     assert!(latency < calm * 10 + A_TICK, "a neighbour's answers took {latency:?}, and {calm:?} before");
     for scope in 0..2 {
         let room = format!("room{{address=PRESENCE/s{scope}}}: dormouse::room::life");
-        server.logs(&format!("{room}: the turn failed and never happened: it used its 1s of CPU")).await;
+        server.logs(&format!("{room}: the turn failed and was undone: it used its 1s of CPU")).await;
     }
 }
 

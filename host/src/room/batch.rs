@@ -1,8 +1,8 @@
-//! Turns that have run and are about to be made durable together.
+//! The batch of a room: turns that have run and will share one commit.
 //!
-//! While events wait for a room, its turns follow each other at once, and what they wrote travels in one commit: the
-//! disk is handed less, and what they said leaves together. Each is still all or nothing: only turns that succeeded
-//! are in here.
+//! While events wait, turns follow each other at once and their writes go into one commit. That is less work for the
+//! disk, and their outputs leave together. Each turn is still all or nothing, because only successful turns are added.
+//! The task of the room calls this.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use bytes::Bytes;
 use crate::model::{Destination, Post, PostNumber, Request};
 use crate::store::Changes;
 
-/// Turns that share a commit at most: what one has said waits while the others run.
+/// Most turns in one commit: the outputs of the first one wait while the others run.
 const TURNS: usize = 32;
-/// Bytes they may have written together.
+/// Most bytes that they may have written together.
 const BYTES: usize = 256 << 10;
 
-/// What goes into a room's next commit.
+/// The next commit of a room.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) changes: Changes,
     turns: usize,
     bytes: usize,
-    /// Posts that are new in here.
+    /// New posts in this batch.
     posts: usize,
 }
 
 impl Batch {
-    /// One more turn, after those that are in here. `commit` is the number that this batch's commit will have.
+    /// Adds a turn behind the others. `commit` is the number that the commit of this batch will have.
     pub(super) fn add(&mut self, commit: u64, changes: Changes) {
         let bytes = |(key, value): (&Bytes, &Option<Bytes>)| key.len() + value.as_ref().map_or(0, |value| value.len());
         self.bytes += changes.writes.iter().map(bytes).sum::<usize>();
@@ -44,8 +44,8 @@ impl Batch {
         self.changes.taken.extend(changes.taken);
     }
 
-    /// Number what a turn posts, behind what the turns in here have posted: a turn that fails after this used no number.
-    /// `commit` is the number that this batch's commit will have.
+    /// Numbers the posts of a turn behind the posts in this batch. A turn that fails afterwards uses up no number.
+    /// `commit` is the number that the commit of this batch will have.
     pub(super) fn number(
         &self,
         commit: u64,
@@ -60,12 +60,12 @@ impl Batch {
         (self.posts..).zip(posts).map(number).collect()
     }
 
-    /// Whether nothing has to be written.
+    /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.turns == 0
     }
 
-    /// Whether it should wait for no more turns.
+    /// Whether the batch should be committed now.
     pub(super) fn is_full(&self) -> bool {
         self.turns >= TURNS || self.bytes >= BYTES
     }

@@ -1,9 +1,9 @@
-//! How many posts are carried at the same time, and whose: a slow destination holds its own share and no more.
+//! Limits how many posts are carried at the same time, so that a slow destination uses only its own share.
 //!
-//! A post that is carried holds its place until it was answered, up to `answer_within`. Posts to rooms and to servers have
-//! places of their own, since rooms answer in milliseconds and servers may not answer at all. Of each kind a namespace has
-//! its share, and of that each destination a smaller one. A post takes its place in the destination's line first, so that
-//! those that wait for a slow destination hold none of the places that others need.
+//! A post holds a slot until it is answered, at most for `answer_within`. Rooms answer in milliseconds and servers may
+//! never answer, so posts to rooms and posts to servers have separate slots. Each namespace has a share of them, and
+//! each destination a smaller part of that. A post first waits in the queue of its destination, so that posts to a slow
+//! destination hold no slot of others (no head-of-line blocking). `posting` calls this.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,37 +13,37 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::{POSTS_AT_ONCE, POSTS_AT_ONCE_OF_A_ROOM, POSTS_AT_ONCE_TO_A_ROOM, POSTS_AT_ONCE_TO_A_SERVER};
 use crate::model::Destination;
 
-/// The places of all posts of a host.
+/// The slots for all posts of a host.
 pub(super) struct Carriers {
     namespaces: BTreeMap<String, Arc<Shares>>,
 }
 
-/// The places of one namespace's posts.
+/// The slots for the posts of one namespace.
 struct Shares {
     to_rooms: Arc<Semaphore>,
     to_servers: Arc<Semaphore>,
-    /// Destinations that something is carried to, or waits for.
+    /// Destinations with posts that are being carried or wait.
     lines: Mutex<HashMap<Destination, Arc<Semaphore>>>,
 }
 
-/// A post's place while it is carried.
+/// The slot of a post while it is carried.
 pub(super) struct Place {
-    /// Given back before the line, which ends with its last place.
+    /// Released before the line, which is removed with its last post.
     _permits: [OwnedSemaphorePermit; 2],
     _line: Line,
 }
 
-/// A destination's line, while a post is in it.
+/// The queue of a destination, held by each post in it.
 struct Line {
     shares: Arc<Shares>,
     destination: Destination,
-    /// Present until it is left.
+    /// Present until this is dropped.
     places: Option<Arc<Semaphore>>,
 }
 
 impl Carriers {
     pub(super) fn new<'a>(namespaces: impl ExactSizeIterator<Item = &'a String>) -> Self {
-        // Each has what it needs to carry for one room at least.
+        // Each namespace can carry at least the posts of one room.
         let share = (POSTS_AT_ONCE / namespaces.len().max(1)).max(POSTS_AT_ONCE_OF_A_ROOM);
         let shares = || Shares {
             to_rooms: Arc::new(Semaphore::new(share)),
@@ -53,7 +53,7 @@ impl Carriers {
         Carriers { namespaces: namespaces.map(|name| (name.clone(), Arc::new(shares()))).collect() }
     }
 
-    /// Wait for a place for a post of a namespace's room; absent for a namespace that is not configured.
+    /// Waits for a slot for a post from this namespace; absent if the namespace is not configured.
     pub(super) async fn place(&self, namespace: &str, destination: &Destination) -> Option<Place> {
         let shares = self.namespaces.get(namespace)?;
         let line = shares.line(destination);
@@ -89,7 +89,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let mut lines = self.shares.lock();
         self.places = None;
-        // Nobody else is in it: whoever comes next begins a new one.
+        // No other post is in this queue; the next one makes a new queue.
         if lines.get(&self.destination).is_some_and(|places| Arc::strong_count(places) == 1) {
             lines.remove(&self.destination);
         }
@@ -112,7 +112,7 @@ mod tests {
         Destination::Room(Address::new("ROOMS", name).unwrap())
     }
 
-    /// A place, where there is one at once.
+    /// A slot, if one is free now.
     fn place(carriers: &Carriers, namespace: &str, destination: &Destination) -> Option<Place> {
         match pin!(carriers.place(namespace, destination)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(place) => place,

@@ -1,4 +1,4 @@
-//! Rooms as an embedder's own code speaks to them.
+//! The API of rooms for the code of an embedder.
 
 use tokio::sync::oneshot;
 
@@ -6,40 +6,40 @@ use super::mailbox::Incoming;
 use super::{ConnectError, NoAnswer, Rooms, Visitor};
 use crate::model::{Address, AddressError, Message, Request, Response, StorageFailed, User};
 
-/// Names that [`Rooms::list`] gives at most in one call.
+/// Most names that [`Rooms::list`] returns in one call.
 pub const NAMES_A_LIST: usize = 1_000;
 
-/// One room of a host. Cheap to clone; it wakes nothing until something is asked of it.
+/// One room of a host. Cheap to clone; making a handle wakes nothing.
 #[derive(Clone)]
 pub struct RoomHandle {
     rooms: Rooms,
     address: Address,
 }
 
-/// Why there is no such room.
+/// The reason why there is no such room.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NoRoom {
     /// No room can have this address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The configuration binds no such namespace.
-    #[error("there is no namespace {0}; the configuration names those that there are")]
+    /// The configuration has no such namespace.
+    #[error("there is no namespace {0}; the configuration lists the namespaces")]
     Namespace(String),
 }
 
-/// A room that there is.
+/// A room that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownRoom {
     /// Its name.
     pub name: String,
-    /// It has committed something, and that is there after a restart.
+    /// It has committed data, which survives a restart.
     pub stored: bool,
-    /// It has sockets, or had an event lately.
+    /// It has sockets, or had an event recently.
     pub in_memory: bool,
 }
 
 impl Rooms {
-    /// A room, by namespace and name. Every name is a room; one that nobody spoke to yet is empty.
+    /// A room, by namespace and name. Every valid name is a room; a room without events is empty.
     pub fn get(&self, namespace: &str, name: &str) -> Result<RoomHandle, NoRoom> {
         let address = Address::new(namespace, name)?;
         match self.namespace(namespace) {
@@ -48,11 +48,10 @@ impl Rooms {
         }
     }
 
-    /// Rooms of a namespace, in the order of their names, beginning behind `after`: those that have stored something, and
-    /// those that are in memory. The list is complete when it is shorter than `limit`.
+    /// Rooms of a namespace, ordered by name, beginning after `after`: rooms with stored data, and rooms in memory. The
+    /// list is complete if it is shorter than `limit`.
     ///
-    /// Fails: where the disk cannot be read.
-    /// Limit: [`NAMES_A_LIST`].
+    /// Fails: if the disk cannot be read. Limit: [`NAMES_A_LIST`].
     pub fn list(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<Vec<KnownRoom>, StorageFailed> {
         let limit = limit.min(NAMES_A_LIST);
         let stored = self.0.store.names(namespace, after, limit)?;
@@ -74,25 +73,25 @@ impl RoomHandle {
         &self.address
     }
 
-    /// Ask it something, as whoever `request.user` says. The answer comes when the turn that gave it is durable.
+    /// Sends it a request as `request.user`. The answer comes when its turn is durable.
     pub async fn request(&self, request: Request) -> Result<Response, NoAnswer> {
         self.rooms.request(&self.address, request).await
     }
 
-    /// Connect to it from within this process, as `user`.
+    /// Connects to it from within this process, as `user`.
     pub async fn visit(&self, request: Request, user: User) -> Result<Visitor, ConnectError> {
         self.rooms.visit(&self.address, request, user).await
     }
 
-    /// Say something to everybody who is connected, as the system: the room's code is not asked, and does not hear it.
-    /// It is heard behind all that the room's turns said before; done when it is on its way.
+    /// Broadcasts a message to all connected clients, as the system. The code of the room is not called and does not
+    /// see it. The message comes after all earlier outputs of the room; this returns when it is on its way.
     pub async fn broadcast(&self, message: Message) -> Result<(), NoAnswer> {
         let (answer, answered) = oneshot::channel();
         self.rooms.deliver(&self.address, Incoming::Say { message, answer })?;
         answered.await.unwrap_or(Err(NoAnswer::Broken))
     }
 
-    /// Drop its instance, as soon as its turn is over. Its sockets stay open.
+    /// Drops its instance as soon as its turn is over. Its sockets stay open.
     pub fn hibernate(&self) {
         self.rooms.hibernate(&self.address);
     }

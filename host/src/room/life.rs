@@ -1,4 +1,5 @@
-//! One room, from its first event until nothing can wake it.
+//! One room, from its first event until nothing can wake it: it wakes, runs turns, hands their writes to the store, and
+//! holds their outputs until the commit is durable. It does not know who delivers events. [`Mailbox`] starts it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::{Pin, pin};
@@ -30,21 +31,21 @@ use crate::panics::{catch_panic, guard};
 use crate::refused::Refused;
 use crate::store::{Changes, CommitError, Receipt, RoomLog, Stored};
 
-/// What a client is told when its room's storage is lost or failing: come back.
+/// Close code and reason for clients of a room whose storage is lost or failing.
 pub(super) const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
 
-/// An answer of more bytes makes its room wait until others have run.
+/// After an answer of more bytes, the room yields to other tasks.
 const LONG_ANSWER_BYTES: usize = 64 << 10;
 
-/// A room as it is kept: in its mailbox while it sleeps, in its task while it runs.
+/// A room that can sleep: in its mailbox while it sleeps, in its task while it runs.
 pub(super) struct Life {
     address: Address,
     namespace: Arc<Namespace>,
-    /// Absent until the first event: nothing is read for a room that nobody speaks to.
+    /// Absent until the first event: nothing is read from disk for a room without events.
     opened: Option<Opened>,
 }
 
-/// What a room owns.
+/// The state of an open room.
 struct Opened {
     log: RoomLog,
     ledger: Arc<Ledger>,
@@ -52,40 +53,40 @@ struct Opened {
     lent: Option<Box<Lent>>,
     /// The time of the last turn: time does not go back within an instance.
     now: UnixMillis,
-    /// How far the system's clock is ahead of the steady one: the times of timers and posts are told by that.
+    /// Offset of the system clock to the steady clock that the times of timers and posts are based on.
     offset: i64,
-    /// When the wheel will wake us, by the steady clock.
+    /// When the timer wheel will wake this room, on the steady clock.
     wakes_at: Option<SteadyMillis>,
     posting: Posting,
-    /// Closes that the room could not be told of, for want of what the host must give; in order. Their sockets are in the
-    /// table, gone, and count among those that the room may have.
+    /// Closes that could not be delivered because the host lacked something, such as disk space; in order. Their
+    /// sockets are still in the table, marked as gone, and count against `sockets_per_room`.
     closes: VecDeque<(SocketKey, Close)>,
     /// When they are tried again.
     closes_at: Option<UnixMillis>,
-    /// How much it may log.
+    /// The rate limit of its log lines.
     lines: Arc<Lines>,
 }
 
-/// A room while it runs.
+/// A running room.
 pub(super) struct Room {
     life: Option<Box<Life>>,
     mailbox: Arc<Mailbox>,
     shared: Arc<Shared>,
     instance: Option<(Box<Instance>, OwnedSemaphorePermit)>,
-    /// What has run and is not handed to the disk yet.
+    /// Turns that have run but were not handed to the disk yet.
     batch: Batch,
     last_event: Instant,
-    /// It had nothing to do when it last looked.
+    /// It had nothing to do when it was last polled.
     woken: bool,
-    /// It shall rest as soon as all that it said is out.
+    /// It will sleep as soon as all its outputs have left.
     wants_rest: bool,
-    /// A post is due as soon as its commit is durable.
+    /// Posts are due as soon as their commit is durable.
     posts_wait: bool,
     /// The last turn gave a long answer.
     answered_at_length: bool,
 }
 
-/// The room cannot go on: what was held back is never said.
+/// The room cannot go on; its held outputs are dropped.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
@@ -94,7 +95,7 @@ enum Broken {
     Storage(#[from] StorageFailed),
 }
 
-/// Who caused a turn, and what they wait for.
+/// The cause of a turn, and where its answer goes.
 enum Cause {
     Connect { socket: SocketKey, answer: oneshot::Sender<Result<Seat, ConnectError>> },
     Message(SocketKey),
@@ -103,7 +104,7 @@ enum Cause {
     Request { post: Option<PostId>, answer: oneshot::Sender<Result<Response, NoAnswer>> },
 }
 
-/// Why a turn never happened.
+/// The reason why a turn did not happen.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
     #[error(transparent)]
@@ -113,7 +114,8 @@ enum Lost {
 }
 
 impl Lost {
-    /// Whether the same turn may succeed later, without a change in the room: it lacked what the host or its operator gives.
+    /// Whether the same turn may succeed later without a change in the room, because it lacked something that the host
+    /// or its operator provides.
     fn may_pass(&self) -> bool {
         match self {
             Lost::Space(error) => matches!(error, CommitError::NoSpace { .. } | CommitError::RoomFull { .. }),
@@ -121,7 +123,7 @@ impl Lost {
         }
     }
 
-    /// What those who wait for an answer are told.
+    /// The error for those who wait for an answer.
     fn no_answer(&self) -> NoAnswer {
         match self {
             Lost::Space(CommitError::NoSpace { .. }) => NoAnswer::NoSpace,
@@ -146,19 +148,19 @@ impl Opened {
         self.lent.as_mut().expect("lent only while a turn runs")
     }
 
-    /// Now, as timers and posts of this room are told.
+    /// The current time on the clock of this room's timers and posts.
     fn clock(&self) -> UnixMillis {
         clock::shifted(clock::steady_millis(), self.offset)
     }
 
-    /// A time of a timer or a post on the steady clock.
+    /// Converts a time of a timer or a post to the steady clock.
     fn steady(&self, at: UnixMillis) -> SteadyMillis {
         clock::shifted(at, -self.offset)
     }
 }
 
 impl Room {
-    /// Set a room running, on a task of its own, until it rests.
+    /// Starts a task that runs a room until it sleeps.
     pub(super) fn run(life: Box<Life>, mailbox: Arc<Mailbox>, shared: Arc<Shared>) {
         shared.running.fetch_add(1, Ordering::AcqRel);
         let span = tracing::info_span!("room", address = %life.address);
@@ -187,14 +189,14 @@ impl Room {
                 self.look_again();
             }
             Err(panic) => {
-                tracing::error!(%panic, "the host's own code failed in this room; its clients are asked to come back");
+                tracing::error!(%panic, "the host's own code panicked in this room; its clients are asked to come back");
                 self.look_again();
             }
         }
-        // A room that still has its life here could not rest: dropping it closes what it leaves behind.
+        // A room that still has its state here could not go to sleep; dropping it closes its sockets.
     }
 
-    /// The story of a room: event after event, until it can rest.
+    /// Handles one event after the other, until the room can sleep.
     async fn events(&mut self) -> Result<(), Broken> {
         self.open()?;
         let mut idle = pin!(tokio::time::sleep(self.shared.hibernate_after));
@@ -222,12 +224,13 @@ impl Room {
         }
     }
 
-    /// A broken room may have been woken for a timer or a post, which nobody else will wake it for.
+    /// Schedules a retry: a broken room may have been woken for a timer or a post, and nothing else would wake it for
+    /// that.
     fn look_again(&mut self) {
         if self.life.is_none() {
             return;
         }
-        // What failed for good is as it was after a restart, and not before.
+        // A permanently failed store recovers only on restart, so no retry is scheduled then.
         if !matches!(self.shared.store.refuses(), Some(CommitError::Failed(_)))
             && let Some(wait) = policy::timer_backoff(1, rand::random())
         {
@@ -242,7 +245,7 @@ impl Room {
             return Ok(());
         }
         let (address, namespace) = (life.address.clone(), life.namespace.clone());
-        // Looked up in this order: a clock that is set in between is followed with the first event.
+        // The order matters: if the clock is set in between, the first event follows it.
         let offset_now = self.shared.timeline.offset();
         let offset = self.shared.wheel.stored_by(&address).unwrap_or(offset_now);
         let Stored { log, timers, posts } = self.shared.store.room(&address)?;
@@ -253,7 +256,7 @@ impl Room {
         let first = timers.earliest().into_iter().chain(posting.next_at(log.number())).min();
         let wakes_at = first.map(|at| clock::shifted(at, -offset));
         if let Some(at) = wakes_at {
-            // It is set already, unless an earlier life was woken for it and broke.
+            // The wheel has this entry already, unless an earlier task was woken for it and broke.
             self.shared.wheel.set(&address, Some(at), at);
         }
         self.mailbox.outbox.begin(log.number());
@@ -285,8 +288,8 @@ impl Room {
             let draining = self.shared.draining.load(Ordering::Acquire);
             let ready = outbox.len() < self.shared.limits.uncommitted_turns;
             let wants_receipts = !ready || draining || self.wants_rest || self.posts_wait;
-            // What woke us may be the first of several that are on their way in: those who run already, or are about
-            // to, go first, and the room hears them all in one go. Where nobody else runs, this takes no time.
+            // The event that woke this task may be the first of several that are being delivered. Yield once, so that
+            // other ready tasks deliver theirs and one commit serves them all. Without other tasks this takes no time.
             if self.woken && self.mailbox.has_events() {
                 self.woken = false;
                 context.waker().wake_by_ref();
@@ -300,7 +303,7 @@ impl Room {
             }
             while idle.as_mut().poll(context).is_ready() {
                 let deadline = self.last_event + self.shared.hibernate_after;
-                // Resetting the timer at each event would cost more than looking when it rings.
+                // Checking here is cheaper than a reset of the timer at each event.
                 if deadline <= clock::monotonic() {
                     idle.as_mut().reset((clock::monotonic() + self.shared.hibernate_after).into());
                     return Poll::Ready(Next::Hibernate);
@@ -318,7 +321,7 @@ impl Room {
         self.mailbox.outbox.len() < self.shared.limits.uncommitted_turns && self.mailbox.has_events()
     }
 
-    /// The instance goes; the sockets, their attachments and the timers stay.
+    /// Drops the instance. Sockets, attachments and timers stay.
     fn hibernate(&mut self) {
         self.instance = None;
         self.mailbox.unused();
@@ -330,13 +333,14 @@ impl Room {
         }
     }
 
-    /// End this task if nothing waits: the room sleeps in its mailbox, or is forgotten where nothing needs it.
+    /// Ends the task if nothing waits. The room sleeps in its mailbox, or is removed if nothing needs it.
     fn rest(&mut self) -> bool {
         self.wants_rest = !self.mailbox.outbox.is_empty();
         if self.wants_rest {
             return false;
         }
-        // What only this task knows ends with it: posts that waited for the disk are carried, or the wheel knows of them.
+        // `posts_wait` is lost with this task. So posts that waited for the disk are carried now, or get an entry in
+        // the timer wheel.
         if self.opened().posting.waiting() > 0 && !self.shared.draining.load(Ordering::Acquire) {
             self.posts_wait = false;
             self.carry_posts();
@@ -347,7 +351,8 @@ impl Room {
         }
         let Some(mut life) = self.life.take() else { return true };
         let opened = life.opened.as_mut().expect("opened before its first event");
-        // One whose posts are being carried would be asked for at once, and would carry them again.
+        // A room with posts on their way stays in memory. Otherwise it would be opened again at once and would carry
+        // them twice.
         let rested = if opened.lent().sockets.is_empty() && !opened.posting.is_carrying() {
             self.shared.registry.forget(life, &self.mailbox)
         } else {
@@ -369,13 +374,13 @@ impl Room {
         if self.shared.store.is_behind() {
             self.submit()?;
             if self.shared.instances.available_permits() == 0 {
-                // Others need it while this room waits for the disk.
+                // Other rooms need the instance while this one waits for the disk.
                 self.hibernate();
             }
             self.shared.store.caught_up().await;
         }
         match incoming {
-            // What waited may have come before memory was short, and each may take as much again.
+            // The event may have been queued before memory became short, and each event may need as much again.
             Incoming::Connect { answer, .. } if self.shared.pressure.is_high() => {
                 self.shared.metrics.refusals.count(Refused::Memory);
                 let _ = answer.send(Err(NoAnswer::NoMemory.into()));
@@ -389,7 +394,7 @@ impl Room {
             Incoming::Connect { request, user, client, answer } => match self.seat(user, client) {
                 Ok(socket) => self.turn(Event::Connect(socket, request), Cause::Connect { socket, answer }).await,
                 Err(full) => {
-                    // Whoever asked may have gone; then nobody is left to be told.
+                    // The caller may have gone.
                     let _ = answer.send(Err(full));
                     Ok(())
                 }
@@ -405,7 +410,8 @@ impl Room {
                 if let Some(post) = &post
                     && self.has_taken(post)?
                 {
-                    // It came before, and its sender does not know. Behind the commit that it was taken with.
+                    // The post arrived before, but its sender does not know that. The answer waits for the commit that
+                    // recorded it.
                     let response = Response { status: 200, headers: Vec::new(), body: Vec::new() };
                     self.hold(Vec::new(), Reply::Request(Ok(response), answer));
                     if self.batch.is_empty() {
@@ -414,7 +420,7 @@ impl Room {
                     return Ok(());
                 }
                 self.turn(Event::Request(request), Cause::Request { post, answer }).await?;
-                // Whoever waits for a long answer counts it before there are many of them.
+                // Yield, so that the receiver of the long answer can count its bytes before many of them are in memory.
                 if std::mem::take(&mut self.answered_at_length) {
                     tokio::task::yield_now().await;
                 }
@@ -436,7 +442,7 @@ impl Room {
         }
     }
 
-    /// When the system's clock was set, the times that were stored by it before move with it.
+    /// If the system clock was set, moves all stored times by the same step.
     fn follow_clock(&mut self) {
         let offset = self.shared.timeline.offset();
         let opened = self.opened();
@@ -462,17 +468,17 @@ impl Room {
                 self.shared.wheel.followed(&address);
                 self.hold(Vec::new(), Reply::None);
             }
-            // In memory they have moved; on the disk they are as they were, which the wheel still knows.
+            // In memory they have moved; on disk they have not, and the timer wheel still remembers the old offset.
             Err(_) => self.set_timers(timers),
         }
     }
 
-    /// A place for a new client. Nothing is said to it before its turn is durable.
+    /// Adds the socket of a new client. Nothing is sent to it before its turn is durable.
     fn seat(&mut self, user: Arc<User>, client: Arc<dyn Client>) -> Result<SocketKey, ConnectError> {
         let most = self.shared.limits.sockets_per_room;
         let id = self.shared.next_socket.fetch_add(1, Ordering::Relaxed);
         let opened = self.opened();
-        // Those whose closes wait take places too, so that they are bounded.
+        // Sockets whose closes wait count too, so that their number is bounded.
         let taken = opened.lent().sockets.len() + opened.closes.len();
         let socket = Socket { id, user, tags: Vec::new(), attachment: Default::default(), gone: false, client };
         let seat = if taken < most { opened.lent().sockets.insert(socket) } else { None };
@@ -482,7 +488,7 @@ impl Room {
         })
     }
 
-    /// A client has left. Behind those whose closes wait already, so that the room is told in order.
+    /// A client has left. If closes are waiting, this one waits behind them, so that the room sees them in order.
     async fn closed(&mut self, socket: SocketKey, close: Close) -> Result<(), Broken> {
         let closes = &mut self.opened().closes;
         if !closes.is_empty() {
@@ -492,7 +498,7 @@ impl Room {
         self.turn(Event::Close(socket, close.clone()), Cause::Close(socket, close)).await
     }
 
-    /// Tell the room of the closes that wait, in order, as far as the host has what that needs.
+    /// Delivers the waiting closes, in order, until the host lacks something again.
     async fn closes_due(&mut self) -> Result<(), Broken> {
         let now = self.opened().clock();
         if self.opened().closes_at.take_if(|at| *at <= now).is_none() {
@@ -507,8 +513,8 @@ impl Room {
         Ok(())
     }
 
-    /// All timers that are due now, each in a turn of its own. One that its turn sets for a past time waits for the
-    /// next round, behind the events that came meanwhile.
+    /// Runs all timers that are due now, each in its own turn. A timer that is set to a past time during this waits for
+    /// the next round, behind the events that came meanwhile.
     async fn timers_due(&mut self) -> Result<(), Broken> {
         let opened = self.opened();
         let now = opened.clock();
@@ -516,7 +522,7 @@ impl Room {
         let mut due = opened.lent().timers.iter().filter(|timer| timer.at <= now).cloned().collect::<Vec<_>>();
         due.sort_by_key(|timer| timer.at);
         for timer in due {
-            // An earlier one's turn may have cancelled it or set it anew.
+            // The turn of an earlier timer may have cancelled it or set it again.
             if self.opened().lent().timers.get(&timer.name) == Some(&timer) {
                 self.turn(Event::Timer(timer.clone()), Cause::Timer(timer)).await?;
             }
@@ -527,7 +533,7 @@ impl Room {
         Ok(())
     }
 
-    /// Carry the posts that are due, as far as they are durable.
+    /// Carries the posts that are due and durable.
     fn carry_posts(&mut self) {
         let durable = self.mailbox.outbox.durable();
         let opened = self.opened();
@@ -540,7 +546,7 @@ impl Room {
         }
     }
 
-    /// A post was tried: forget it, or try it again later.
+    /// A post was tried: removes it, or schedules the next try.
     fn posted(&mut self, number: PostNumber, outcome: Outcome) {
         let now = self.opened().clock();
         let Opened { posting, lines, .. } = self.opened();
@@ -548,10 +554,10 @@ impl Room {
         lines.report_dropped();
         if let Some(changes) = tried {
             let in_memory = Changes { posts: changes.posts.clone(), ..Changes::default() };
-            // Where there is no space to write it down it holds in memory; only a restart before there is some would
-            // carry it again, and who takes it once knows it.
+            // Without disk space the result is kept only in memory. A restart would then carry the post again, and the
+            // receiver recognises it.
             match self.write(changes) {
-                // Nobody waits for it but the room itself, which must not be forgotten before it is durable.
+                // Nobody waits for this commit, but the room must stay in memory until it is durable.
                 Ok(()) => self.hold(Vec::new(), Reply::None),
                 Err(_) => self.opened().posting.apply(&in_memory),
             }
@@ -560,7 +566,7 @@ impl Room {
         self.arm();
     }
 
-    /// Whether a post of another room has been taken already.
+    /// Whether this post of another room was accepted before.
     fn has_taken(&mut self, post: &PostId) -> Result<bool, StorageFailed> {
         let opened = self.opened();
         let last = match opened.posting.last_taken(&post.sender) {
@@ -570,10 +576,11 @@ impl Room {
         Ok(last.is_some_and(|last| last >= post.number))
     }
 
-    /// One event: wake, run, keep the writes for the next commit, and speak only once they are durable.
+    /// Runs one event: wake, run the guest, add its writes to the next commit, and hold its outputs until that is
+    /// durable.
     async fn turn(&mut self, event: Event, cause: Cause) -> Result<(), Broken> {
         let name = event.name();
-        // Kept for the error that the sender gets where this fails.
+        // Kept for the error that the sender gets if the turn fails.
         let said = match &event {
             Event::Message(_, Message::Text(text)) if text.len() <= LOOKED_INTO_BYTES => Some(text.clone()),
             _ => None,
@@ -604,7 +611,7 @@ impl Room {
                 let client = key.and_then(|key| opened.lent.as_ref()?.sockets.get(key));
                 let socket = client.map(|client| client.id);
                 let user = client.map(|client| client.user.id.as_str()).or(asking.as_deref());
-                tracing::error!(event = name, socket, user, timer, "the turn failed and never happened: {lost}");
+                tracing::error!(event = name, socket, user, timer, "the turn failed and was undone: {lost}");
             }
             opened.lines.report_dropped();
             self.forget(cause, said.as_deref(), &lost);
@@ -615,11 +622,12 @@ impl Room {
         Ok(())
     }
 
-    /// Run the guest. Where this fails the room is as it was before, without its instance.
+    /// Runs the guest. If that fails, the room is as it was before, without its instance.
     async fn run_guest(&mut self, event: Event) -> Result<Result<Turn, TurnFailure>, Broken> {
         let now = self.shared.timeline.now();
         if now < self.opened().now {
-            // The system's clock was set back by more than time may stand still: an instance never sees that.
+            // The system clock was set back by more than the time for which the clock of rooms stands still. An
+            // instance never sees time go back, so it is dropped.
             self.instance = None;
         }
         self.opened().now = now;
@@ -643,10 +651,10 @@ impl Room {
         lent.posts_waiting = opened.posting.waiting();
         let lane = self.shared.lane.clone();
         let mut submitted = Ok(());
-        // Earlier turns do not wait for one that takes long.
+        // Earlier turns do not wait for a long turn.
         let ran = lane.drive(instance.run(lent, event, moment), || submitted = self.submit()).await;
         let mut lent = ran.lent;
-        // What it held for the turn, such as the permission to wait, is given back.
+        // Gives back resources of the turn, such as its permit to wait.
         lent.outside = None;
         self.opened().lent = Some(lent);
         self.instance = ran.instance.map(|instance| (instance, permit));
@@ -656,7 +664,7 @@ impl Room {
         submitted.map(|()| ran.turn)
     }
 
-    /// Make an instance; where all are taken, the longest idle rooms hibernate first.
+    /// Makes an instance. If all are in use, the longest idle rooms hibernate first.
     async fn wake(&mut self) -> Result<Result<(Box<Instance>, OwnedSemaphorePermit), TurnFailure>, Broken> {
         let permit = match self.shared.instances.clone().try_acquire_owned() {
             Ok(permit) => permit,
@@ -672,16 +680,16 @@ impl Room {
         let lines = self.opened().lines.clone();
         let lane = self.shared.lane.clone();
         let mut submitted = Ok(());
-        // Where its code begins with something long, this is a long turn already.
+        // Code that runs long when it is instantiated counts as a long turn.
         let made = Box::pin(async move { kind.instantiate(&lines).await });
         let made = lane.drive(made, || submitted = self.submit()).await;
         submitted.map(|()| made.map(|instance| (instance, permit)))
     }
 
-    /// The guest did its part: its writes go into the next commit, and what it said waits for that.
+    /// Keeps a successful turn: its writes go into the next commit, and its outputs wait for that.
     fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<(), Box<(Lost, Cause)>> {
         if let Cause::Timer(timer) = &cause {
-            // Done, unless the turn has set it anew.
+            // The timer is done, unless the turn has set it again.
             turn.timers.entry(timer.name.clone()).or_insert(None);
         }
         let mut changes = Changes {
@@ -718,9 +726,9 @@ impl Room {
         Ok(())
     }
 
-    /// Put a turn's writes into the next commit. Later turns see them at once.
+    /// Adds the writes of a turn to the next commit. Later turns see them at once.
     ///
-    /// Fails: where there is no space on the disk; then nothing is written.
+    /// Fails: if the disk or the room has no space; then nothing is written.
     fn write(&mut self, changes: Changes) -> Result<(), CommitError> {
         let opened = self.opened();
         opened.log.takes(&changes.writes, &*opened.ledger)?;
@@ -732,7 +740,7 @@ impl Room {
         Ok(())
     }
 
-    /// Hand what turns have written to the disk. Does not wait for it.
+    /// Hands the batch to the disk, without waiting for it.
     fn submit(&mut self) -> Result<(), Broken> {
         if self.batch.is_empty() {
             return Ok(());
@@ -744,13 +752,13 @@ impl Room {
         Ok(opened.log.commit(number, batch.changes, mailbox)?)
     }
 
-    /// The commit that all turns so far are durable with.
+    /// The number of the commit that makes all turns up to now durable.
     fn last_commit(&mut self) -> u64 {
         let batched = u64::from(!self.batch.is_empty());
         self.opened().log.number() + batched
     }
 
-    /// The turn never happened. Whoever caused it is told; the room goes on.
+    /// Undoes a turn. The cause is told; the room goes on.
     fn forget(&mut self, cause: Cause, said: Option<&str>, lost: &Lost) {
         match cause {
             Cause::Connect { socket, answer } => {
@@ -763,7 +771,7 @@ impl Room {
                 let said = Said::new(Message::Text(error));
                 self.hold(vec![Output::Say(said, Audience::These(vec![socket]))], Reply::None);
             }
-            // Nobody repeats a close: it waits for what the host has not got now.
+            // A close is not repeated, so it waits until the host has what was missing.
             Cause::Close(socket, close) if lost.may_pass() => {
                 let opened = self.opened();
                 opened.closes.push_front((socket, close));
@@ -775,7 +783,7 @@ impl Room {
             }
             Cause::Request { answer, .. } => self.hold(Vec::new(), Reply::Request(Err(lost.no_answer()), answer)),
             Cause::Timer(timer) if lost.may_pass() => {
-                // It was no attempt: what it needs is the host's to give.
+                // This does not count as an attempt: only the host can provide what was missing.
                 let at = self.opened().clock() + policy::host_backoff(rand::random()).as_millis() as u64;
                 self.set_timers([(timer.name.clone(), Some(Timer { at, ..timer }))]);
             }
@@ -783,7 +791,7 @@ impl Room {
         }
     }
 
-    /// What the answer of a turn that happened means for who caused it.
+    /// Turns the answer of a successful turn into a reply for its cause.
     fn settle(&mut self, cause: Cause, answer: Answer) -> Reply {
         match (cause, answer) {
             (Cause::Connect { socket, answer }, Answer::Refuse(status, reason)) => {
@@ -815,14 +823,14 @@ impl Room {
         }
     }
 
-    /// The client of a message's turn may send one more.
+    /// Lets the client of a message send one more.
     fn taken(&mut self, socket: SocketKey) {
         if let Some(socket) = self.opened().lent().sockets.get(socket) {
             socket.client.taken();
         }
     }
 
-    /// A failed timer is tried again later, or given up.
+    /// Schedules the retry of a failed timer, or gives it up.
     fn postpone(&mut self, timer: Timer) {
         let failures = timer.attempt + 1;
         let again = policy::timer_backoff(failures, rand::random());
@@ -834,7 +842,7 @@ impl Room {
         let next = again.map(|wait| Timer { at: now + wait.as_millis() as u64, attempt: failures, ..timer });
         match self.write(Changes { timers: BTreeMap::from([(name.clone(), next.clone())]), ..Changes::default() }) {
             Ok(()) => self.hold(Vec::new(), Reply::None),
-            // In memory it waits as well; only a restart before there is space would forget the count.
+            // In memory the retry waits as well; only a restart would lose the count.
             Err(_) => self.set_timers([(name, next)]),
         }
     }
@@ -847,8 +855,8 @@ impl Room {
         self.arm();
     }
 
-    /// Have the wheel wake us when the first timer or post is due. One that was put off leaves the old time in place: waking
-    /// once too often is cheaper than keeping count.
+    /// Sets the time at which the timer wheel wakes this room: when its first timer or post is due. If that time moves
+    /// back, the old entry stays, because one needless wake is cheaper than tracking it.
     fn arm(&mut self) {
         let has_posts = self.opened().posting.waiting() > 0;
         let durable = if has_posts { self.mailbox.outbox.durable() } else { 0 };
@@ -874,7 +882,7 @@ impl Room {
         }
     }
 
-    /// Commits are durable: what waited for them may be said.
+    /// Commits are durable: releases the outputs that waited for them.
     fn show(&mut self, receipt: &Receipt) {
         self.mailbox.outbox.show(receipt);
         self.opened().ledger.settle(receipt);
@@ -885,7 +893,7 @@ impl Room {
         self.mailbox.outbox.release(&self.mailbox, &self.shared.runtime);
     }
 
-    /// The way out, for a kind of room that has one.
+    /// The outbound interface, for a kind of room that imports one.
     fn reach(&mut self) -> Option<Arc<dyn Outside>> {
         let life = self.life.as_ref().expect("a running room has its life");
         let connected = life.namespace.kind.is_connected();
@@ -903,7 +911,7 @@ impl Room {
     }
 }
 
-/// Who hears it is settled here and now: those who are in the room at the end of the turn.
+/// Settles the receivers now: those who are in the room at the end of the turn.
 fn words(output: Output, sockets: &mut Sockets) -> Option<Words> {
     Some(match output {
         Output::Say(said, Audience::Everyone(except)) => Words::ToEveryone(said, sockets.everyone(), except),
@@ -918,17 +926,17 @@ fn words(output: Output, sockets: &mut Sockets) -> Option<Words> {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        // A room that rests has given its life away; one that has not is broken, or its task was cut off.
+        // A room that sleeps has given its state away. Otherwise it is broken, or its task was cut off.
         if let Some(life) = self.life.take() {
             let address = life.address.clone();
             let lent = life.opened.as_ref().and_then(|opened| opened.lent.as_ref());
             let sockets = lent.iter().flat_map(|lent| lent.sockets.iter());
             let clients = sockets.map(|(_, socket)| socket.client.clone()).collect::<Vec<_>>();
-            // Its log is let go first, so that a successor does not find it in other hands.
+            // Dropped first, so that a successor does not find the log still owned.
             drop(life);
             self.shared.registry.abandon(&address, &self.mailbox);
             for client in clients {
-                // One whose code panics must not keep the others from being told.
+                // A client whose code panics must not keep the others from being closed.
                 guard(|| client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1));
             }
         }
@@ -939,7 +947,7 @@ impl Drop for Room {
 }
 
 impl Shared {
-    /// All instances are in use: have the longest idle rooms hibernate. One scan at a time serves all who wait.
+    /// All instances are in use: makes the longest idle rooms hibernate. One scan at a time serves all waiting rooms.
     fn make_space(self: &Arc<Self>) {
         if self.making_space.swap(true, Ordering::AcqRel) {
             return;
@@ -952,11 +960,11 @@ impl Shared {
                     for mailbox in idle.iter().take(policy::rooms_to_hibernate(idle.len())) {
                         mailbox.hibernate();
                     }
-                    // They need a moment to do it; and where none is idle now, one will be.
+                    // They need a moment for it; if none is idle now, one will be.
                     clock::sleep(std::time::Duration::from_millis(5)).await;
                 }
                 shared.making_space.store(false, Ordering::Release);
-                // Somebody may have begun to wait, and left it to us, just before we said we had ended.
+                // Another room may have begun to wait just before the flag was cleared, and relied on this scan.
                 if shared.instances.available_permits() > 0 || shared.making_space.swap(true, Ordering::AcqRel) {
                     return;
                 }

@@ -1,4 +1,4 @@
-//! What rooms count, for an operator to see.
+//! The metrics of rooms.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,17 +9,17 @@ use crate::guest::TurnFailure;
 use crate::refused::{Refusals, Refused};
 use crate::store::CommitError;
 
-/// Numbers of all rooms of a host.
+/// The metrics of all rooms of a host.
 #[derive(Default)]
 pub(super) struct Metrics {
     /// Rooms in memory, awake or asleep.
     pub(super) rooms: Gauge,
-    /// Instances of rooms.
+    /// Rooms with an instance.
     pub(super) instances: Gauge,
-    /// Turns that happened.
+    /// Turns that succeeded.
     pub(super) turns: Counter,
     pub(super) wakes: Counter,
-    /// Posts that were taken, refused for good, or not taken this time.
+    /// Tried posts, by outcome.
     pub(super) posts: Family<[(&'static str, &'static str); 1], Counter>,
     pub(super) refusals: Refusals,
     failures: Family<[(&'static str, &'static str); 1], Counter>,
@@ -28,15 +28,15 @@ pub(super) struct Metrics {
 impl Metrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("rooms", "Rooms in memory, awake or asleep", self.rooms.clone());
-        registry.register("instances", "Rooms that have an instance", self.instances.clone());
-        registry.register("turns", "Turns that happened", self.turns.clone());
+        registry.register("instances", "Rooms with an instance", self.instances.clone());
+        registry.register("turns", "Turns that succeeded", self.turns.clone());
         registry.register("wakes", "Instances that were made", self.wakes.clone());
         registry.register("posts", "Posts that were tried, by outcome", self.posts.clone());
         self.refusals.register(registry);
-        registry.register("failures", "Turns that failed and never happened, by cause", self.failures.clone());
+        registry.register("failures", "Turns that failed and were undone, by cause", self.failures.clone());
     }
 
-    /// A turn failed.
+    /// Counts a failed turn.
     pub(super) fn failed(&self, failure: &TurnFailure) {
         let cause = match failure {
             TurnFailure::Guest(_) => "guest",
@@ -50,7 +50,7 @@ impl Metrics {
         self.failures.get_or_create(&[("cause", cause)]).inc();
     }
 
-    /// A turn failed because its writes found no space.
+    /// Counts a turn that failed because there was no space for its writes.
     pub(super) fn found_no_space(&self, error: &CommitError) {
         if matches!(error, CommitError::RoomFull { .. }) {
             self.refusals.count(Refused::RoomBytes);

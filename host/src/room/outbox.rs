@@ -1,7 +1,7 @@
-//! The output gate: what turns said, held in order until it is durable.
+//! The output gate: it holds the outputs of turns, in order, until their commit is durable.
 //!
-//! What is held needs nothing of its room any more: who hears it was settled when its turn was over. So it is let out
-//! by whoever learns that it may go: the room's task, or the thread that made it durable.
+//! The receivers of held outputs are already settled, so releasing them needs no state of the room. The task of the
+//! room or the commit thread releases them, whichever learns first that a commit is durable.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,18 +16,18 @@ use crate::model::{AutoResponse, Client, Except, Listener, Message, Response, Sa
 use crate::panics::guard;
 use crate::store::Receipt;
 
-/// Clients that one task writes to, one after the other: some 200 µs of work. More are shared out among threads.
+/// How many clients one task writes to, about 200 µs of work. More clients are split among tasks.
 const CLIENTS_A_TASK: usize = 64;
-/// What several turns said to everyone is copied into one piece up to this size: less than a system call costs.
+/// Broadcasts of several turns are merged up to this size: copying that much costs less than a system call.
 const BURST_BYTES: usize = 16 << 10;
 
-/// What one turn said, and to whom it answered.
+/// The outputs and the reply of one turn.
 pub(super) struct Held {
     pub(super) words: Vec<Words>,
     pub(super) reply: Reply,
 }
 
-/// Something that is to be said, and who hears it.
+/// One output and its receivers.
 pub(super) enum Words {
     ToEveryone(Said, Arc<[Listener]>, Except),
     To(Said, Vec<Arc<dyn Client>>),
@@ -35,37 +35,37 @@ pub(super) enum Words {
     AutoResponse(Option<AutoResponse>),
 }
 
-/// An answer, and who waits for it.
+/// A reply, and the channel to its receiver.
 pub(super) enum Reply {
     None,
     Connect(Result<Seat, ConnectError>, oneshot::Sender<Result<Seat, ConnectError>>),
     Request(Result<Response, NoAnswer>, oneshot::Sender<Result<Response, NoAnswer>>),
-    /// What the host said is on its way.
+    /// The broadcast of the host is on its way.
     Said(oneshot::Sender<Result<(), NoAnswer>>),
 }
 
-/// What a room's turns said and nobody has heard yet.
+/// Outputs of a room that have not left yet.
 #[derive(Default)]
 pub(super) struct Outbox(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
     held: VecDeque<(u64, Held)>,
-    /// The number of the room's last durable commit.
+    /// The number of the last durable commit.
     durable: u64,
-    /// Who waits for a commit, and for which.
+    /// Waiters for a commit, with its number.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
-    /// Somebody is letting things out: whoever else would leaves it to them, so that the order holds.
+    /// One thread is releasing. Others leave their work to it, so that the order holds.
     releasing: bool,
 }
 
 impl Outbox {
-    /// The room is opened anew; its commits up to `durable` are on disk.
+    /// The room is opened; its commits up to `durable` are on disk.
     pub(super) fn begin(&self, durable: u64) {
         self.lock().durable = durable;
     }
 
-    /// Hold what a turn said behind a commit: its own, or the last one before it.
+    /// Holds the outputs of a turn until a commit is durable: its own, or the last one before it.
     pub(super) fn hold(&self, commit: u64, held: Held) {
         self.lock().held.push_back((commit, held));
     }
@@ -76,22 +76,22 @@ impl Outbox {
         inner.durable = inner.durable.max(receipt.number());
         let durable = inner.durable;
         for (_, waiting) in inner.waiting.extract_if(.., |(commit, _)| *commit <= durable) {
-            // They may have given up.
+            // The waiter may have given up.
             let _ = waiting.send(());
         }
     }
 
-    /// The number of the last commit that is durable.
+    /// The number of the last durable commit.
     pub(super) fn durable(&self) -> u64 {
         self.lock().durable
     }
 
-    /// Told when a commit is durable; dropped where it never will be.
+    /// Resolves when a commit is durable. The sender is dropped if it never will be.
     pub(super) fn until_durable(&self, commit: u64) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
         let mut inner = self.lock();
         if commit <= inner.durable {
-            // Whoever asked holds the other end.
+            // Cannot fail: the receiver is still in this function.
             let _ = tell.send(());
         } else {
             inner.waiting.push((commit, tell));
@@ -99,14 +99,14 @@ impl Outbox {
         told
     }
 
-    /// No later commit will be durable.
+    /// No later commit will become durable.
     pub(super) fn fail(&self) {
         self.lock().waiting.clear();
     }
 
-    /// Drop what is held: it is never said.
+    /// Drops all held outputs.
     pub(super) fn clear(&self) {
-        // Dropping a seat calls its room, so the lock is let go first.
+        // Dropping a seat calls its room, so the lock is released first.
         let held = std::mem::take(&mut self.lock().held);
         drop(held);
     }
@@ -121,7 +121,7 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// Let out what may go: in order, and only behind durable commits. `mailbox` is that of the room.
+    /// Releases the outputs of durable commits, in order. `mailbox` is the mailbox of the room.
     pub(super) fn release(&self, mailbox: &Mailbox, runtime: &Handle) {
         let mut inner = self.lock();
         if std::mem::replace(&mut inner.releasing, true) {
@@ -173,7 +173,7 @@ impl Inner {
     }
 }
 
-/// What several turns said to the same people, to be put into one piece for each of them.
+/// Broadcasts of several turns to the same clients, merged into one piece for each client.
 #[derive(Default)]
 struct Burst {
     everyone: Option<Arc<[Listener]>>,
@@ -186,7 +186,7 @@ impl Burst {
         self.said.is_empty()
     }
 
-    /// Take what goes with the rest; give back what does not.
+    /// Adds a broadcast that can be merged; returns any other output.
     fn add(&mut self, words: Words) -> Option<Words> {
         let Words::ToEveryone(said, everyone, Except::Nobody) = words else { return Some(words) };
         let bytes = self.bytes + said.message().map_or(0, Message::len);
@@ -221,7 +221,7 @@ fn let_go(client: &Arc<dyn Client>) {
     }
 }
 
-/// A client whose code panicked may have lost a message: it must not hear the next one.
+/// A client whose code panicked may have lost a message, so it is closed before the next one.
 fn lose(client: &Arc<dyn Client>) {
     guard(|| client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1));
 }
@@ -247,12 +247,12 @@ impl Words {
 }
 
 impl Reply {
-    /// Answers to nobody are dropped.
+    /// Sends the reply. It is dropped if its receiver has gone.
     fn answer(self) {
         match self {
             Reply::None => {}
             Reply::Connect(result, answer) => {
-                // A seat that nobody takes is given up when it is dropped.
+                // A seat without a receiver is closed when it is dropped.
                 let _ = answer.send(result);
             }
             Reply::Request(result, answer) => {
@@ -265,7 +265,7 @@ impl Reply {
     }
 }
 
-/// Write to a few clients here and now. Many are shared out, so that one room's crowd does not hold one thread.
+/// Writes to a few clients at once. Many are split among tasks, so that one large room does not hold a thread.
 fn flush(mut clients: Vec<Arc<dyn Client>>, runtime: &Handle) {
     while clients.len() > CLIENTS_A_TASK {
         let some = clients.split_off(clients.len() - CLIENTS_A_TASK);

@@ -1,7 +1,8 @@
-//! What a room posts: carried once its commit is durable, tried again until it is taken, known by the room that took it.
+//! The outbox of a room: posts are carried once their commit is durable, and tried again until they are accepted. The
+//! room that accepts one remembers its number, so that it ignores repeats.
 //!
-//! The room's life asks here what to carry and what to write down; carrying needs nothing of the room, which may sleep
-//! meanwhile.
+//! The task of the room asks here which posts to carry and which results to store. Carrying a post needs no state of
+//! the room, which may sleep meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,41 +20,41 @@ use crate::model::{Address, Destination, Post, PostNumber, Posts, Request};
 use crate::outbound::FetchError;
 use crate::store::Changes;
 
-/// What became of a post.
+/// The result of a try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It was taken.
+    /// The destination accepted it.
     Taken,
-    /// It was refused for good.
+    /// The destination refused it permanently.
     Refused(String),
-    /// It may be taken another time.
+    /// The destination may accept it later.
     NotNow(String),
-    /// The host had no place for it now, or no space. It was not tried, as far as the room is concerned.
+    /// The host had no slot or no space for it. This does not count as a try.
     Later,
 }
 
-/// Which room's post a request is.
+/// The sender and number of a request that is a post.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PostId {
     pub(super) sender: Address,
     pub(super) number: PostNumber,
 }
 
-/// One room's posts, and which of others' it has taken.
+/// The posts of one room, and the posts of others that it has accepted.
 pub(super) struct Posting {
-    /// What it posted and nobody has taken yet.
+    /// Its posts that are not accepted yet.
     waiting: Posts,
-    /// Of those, which are being carried.
+    /// Those of them that are being carried.
     carried: BTreeSet<PostNumber>,
-    /// Posts of others that it took since it woke: what the disk knows is behind.
+    /// Highest post accepted per sender since wake; the stored value may lag.
     taken: BTreeMap<Address, PostNumber>,
 }
 
-/// What is to be carried now.
+/// Posts to carry now.
 #[derive(Default)]
 pub(super) struct Due {
     pub(super) posts: Vec<(PostNumber, Post)>,
-    /// Others are due as soon as the commits that are on their way are durable.
+    /// More posts are due, but their commits are not durable yet.
     pub(super) more_wait_for_the_disk: bool,
 }
 
@@ -62,7 +63,7 @@ impl Posting {
         Posting { waiting, carried: BTreeSet::new(), taken: BTreeMap::new() }
     }
 
-    /// What a turn changed.
+    /// Applies the changes of a turn.
     pub(super) fn apply(&mut self, changes: &Changes) {
         for (number, post) in &changes.posts {
             self.waiting.apply(*number, post.clone());
@@ -72,27 +73,27 @@ impl Posting {
         }
     }
 
-    /// The system's clock was set: what is to be tried later is tried as much later as before.
+    /// The system clock was set by `step`: moves the times of retries.
     pub(super) fn shift(&mut self, step: i64) {
         self.waiting.shift(step);
     }
 
-    /// How many wait to be taken.
+    /// How many posts are not accepted yet.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether some are being carried.
+    /// Whether any post is being carried.
     pub(super) fn is_carrying(&self) -> bool {
         !self.carried.is_empty()
     }
 
-    /// When the room must look at them by itself.
+    /// When the room must look at its posts again.
     pub(super) fn next_at(&self, durable: u64) -> Option<UnixMillis> {
         policy::next_post(&self.waiting, &self.carried, durable)
     }
 
-    /// Those that are due, as far as they are durable: from now on they are being carried.
+    /// Takes the posts that are due and durable, and marks them as being carried.
     pub(super) fn begin(&mut self, now: UnixMillis, durable: u64) -> Due {
         let mut due = Due::default();
         let mut carried = policy::carried_by_kind(&self.waiting, &self.carried);
@@ -112,7 +113,7 @@ impl Posting {
         due
     }
 
-    /// One was tried: what is to be written down about it. Nothing, where another life of this room has settled it.
+    /// Applies the result of a try, and returns the changes to store; absent if the post is already gone.
     pub(super) fn tried(
         &mut self,
         number: PostNumber,
@@ -123,7 +124,7 @@ impl Posting {
         self.carried.remove(&number);
         let post = self.waiting.get(number)?;
         if outcome == Outcome::Later {
-            // Nothing to write down: after a restart it is tried at once.
+            // Nothing to store: after a restart the post is tried at once.
             let at = now + policy::host_backoff(rand::random()).as_millis() as u64;
             let later = Post { at, ..post.clone() };
             self.waiting.apply(number, Some(later));
@@ -157,19 +158,19 @@ impl Posting {
         Some(Changes { posts: BTreeMap::from([(number, again)]), ..Changes::default() })
     }
 
-    /// The last post of a room that was taken since this one woke.
+    /// The highest post of a sender that was accepted since wake.
     pub(super) fn last_taken(&self, sender: &Address) -> Option<PostNumber> {
         self.taken.get(sender).copied()
     }
 
-    /// All that was taken is on the disk now.
+    /// All accepted numbers are on disk now.
     pub(super) fn forget_taken(&mut self) {
         self.taken.clear();
     }
 }
 
 impl Shared {
-    /// Try a post, and tell its room what became of it. It needs nothing of the room, which may sleep meanwhile.
+    /// Tries a post and reports the result to its room. It needs no state of the room, which may sleep meanwhile.
     pub(super) fn carry(self: &Arc<Self>, from: &Address, namespace: &Arc<Namespace>, number: PostNumber, post: Post) {
         let (shared, from, namespace) = (self.clone(), from.clone(), namespace.clone());
         let key = self.store.post_key(&from, number);
@@ -190,7 +191,7 @@ impl Shared {
                 Outcome::Later => "later",
             };
             shared.metrics.posts.get_or_create(&[("outcome", word)]).inc();
-            // Where it cannot be told any more, the room finds the post again after the restart.
+            // If the result cannot be delivered, the room finds the post again after the restart.
             let _ = Rooms(shared).deliver(&from, Incoming::Posted { number, outcome });
         };
         self.runtime.spawn(carried.in_current_span());
@@ -204,7 +205,7 @@ impl Shared {
         request: Request,
     ) -> Outcome {
         if !namespace.calls.contains(to.namespace()) {
-            return Outcome::NotNow("the operator allows it no longer".into());
+            return Outcome::NotNow("the configuration no longer allows it".into());
         }
         let (answer, answered) = oneshot::channel();
         if let Err(error) = Rooms(self.clone()).deliver(to, Incoming::Request { request, post: Some(post), answer }) {
@@ -232,7 +233,7 @@ impl Shared {
     }
 }
 
-/// Why a room gave no answer: because of itself, or because of the host.
+/// Whether the room or the host is the reason for a missing answer.
 fn unanswered(error: &NoAnswer) -> Outcome {
     match error {
         NoAnswer::NoNamespace | NoAnswer::Failed => Outcome::NotNow(error.to_string()),

@@ -1,7 +1,7 @@
-//! What a room reaches beyond itself during a turn: other rooms, and servers elsewhere. What it posts is in `posting`.
+//! Calls of a room during a turn: to other rooms, and to servers. Posts are in `posting`.
 //!
-//! Whatever leaves a room waits for the commits before it, as everything else does that it says. A call waits here, in a
-//! task of its own, so that no network is waited for on the threads for long turns.
+//! A call leaves only after the earlier commits of the room are durable, like all its outputs. It runs on its own task,
+//! so that the threads for long turns never wait for the network. The guest calls it through [`Outside`].
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,28 +19,29 @@ use crate::model::{Address, CALLER, Destination, POST_KEY, Request, Response, St
 use crate::outbound::FetchError;
 use crate::refused::Refused;
 
-/// One room's way out.
+/// The outbound interface of one room.
 pub(super) struct Reach {
     address: Address,
     namespace: Arc<Namespace>,
     shared: Weak<Shared>,
     mailbox: Weak<Mailbox>,
-    /// The permission to wait, once the turn has asked for it.
+    /// The permit to wait, once the turn has asked for it.
     waits: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
-/// Which room waits for which. A room waits for one at a time, so a circle is found by walking.
+/// The wait graph: which room waits for which. A room waits for one other at a time, so following the edges finds a
+/// cycle.
 #[derive(Default)]
 pub(super) struct Waits(Mutex<HashMap<Address, Address>>);
 
-/// One room's place in it, while it waits.
+/// One edge of the graph; dropping it ends the wait.
 struct Wait<'a> {
     waits: &'a Waits,
     who: Address,
 }
 
 impl Waits {
-    /// `who` begins to wait for `whom`; absent where that waits for `who`, itself or through others.
+    /// Adds an edge from `who` to `whom`; absent if it would close a cycle.
     fn begin(&self, who: &Address, whom: &Address) -> Option<Wait<'_>> {
         let mut waits = self.lock();
         let mut next = Some(whom);
@@ -76,7 +77,7 @@ impl Reach {
         Arc::new(Reach { address, namespace, shared, mailbox, waits: Mutex::default() })
     }
 
-    /// The address of a room that this one may reach.
+    /// The address of another room, if this room may call it.
     fn neighbour(&self, namespace: &str, name: &str) -> Result<Address, CallError> {
         if !self.namespace.calls.contains(namespace) {
             return Err(CallError::Denied);
@@ -84,7 +85,7 @@ impl Reach {
         Address::new(namespace, name).map_err(|_| CallError::NoSuchRoom)
     }
 
-    /// Do something once `commit` is durable, on a task of the host's; it ends when `until` has come.
+    /// Runs `then` on its own task once `commit` is durable; it ends at `until` at the latest.
     fn after<T: Send + 'static>(
         &self,
         commit: u64,
@@ -107,7 +108,7 @@ impl Reach {
     }
 }
 
-/// What is done with the host, whose future can be sent between threads.
+/// An async function of the shared state whose future is `Send`.
 trait AsyncFnOnceSend<T>: Send + 'static {
     fn run(self, shared: Arc<Shared>) -> impl Future<Output = T> + Send;
 }
@@ -191,7 +192,7 @@ impl Outside for Reach {
     }
 
     fn may_wait_for_rooms(&self) -> bool {
-        // Where there is one instance, it is this room's, and the other would never get one.
+        // With only one instance, this room has it, and the other room would never get one.
         let is_alone = self.shared.upgrade().is_some_and(|shared| shared.limits.awake_rooms == 1);
         !is_alone && self.may_wait()
     }
@@ -213,7 +214,7 @@ impl Outside for Reach {
     }
 }
 
-/// A request as the called room, or a server that it is posted to, sees it. `post` is the key of a post.
+/// The request as the receiver sees it: a called room, or the destination of a post with the key `post`.
 pub(super) fn from_room(request: Request, from: &Address, post: Option<String>) -> Request {
     let mut request = without_ours(request);
     request.headers.push((CALLER.into(), from.to_string()));
@@ -221,7 +222,7 @@ pub(super) fn from_room(request: Request, from: &Address, post: Option<String>) 
     request
 }
 
-/// Without what only the host may say: who asks, and which post it is.
+/// Removes the headers that only the host may set: the caller, and the key of a post.
 fn without_ours(mut request: Request) -> Request {
     request.remove_header(CALLER);
     request.remove_header(POST_KEY);

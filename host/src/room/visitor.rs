@@ -1,6 +1,7 @@
-//! A socket whose client is in this process: an embedder's own code, or a stream of events.
+//! A socket whose client is in this process: the code of an embedder, or a stream of server-sent events.
 //!
-//! To its room it is a socket like any other. What the room says waits here, bounded, until somebody takes it.
+//! The room treats it like any other socket. Messages from the room wait here in a bounded queue until the client takes
+//! them.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -14,49 +15,49 @@ use tokio::sync::Notify;
 use super::{ConnectError, Rooms, Said as Delivery, Seat};
 use crate::model::{Address, Client, Close, Message, Request, Said, User};
 
-/// Why a visitor that cannot keep up is closed: as any other socket.
+/// The close of a visitor that cannot keep up, as for any other slow consumer.
 const TOO_SLOW: (u16, &str) = (1013, "too slow; come back and resume");
-/// Why all of them are, in the end.
+/// The close of all visitors at shutdown.
 const GOING_AWAY: (u16, &str) = (1001, "server going away");
 
-/// A client of a room, in this process. Dropping it leaves the room.
+/// A client of a room in this process. Dropping it leaves the room.
 pub struct Visitor {
     ear: Arc<Ear>,
-    /// Given up when the room is told of the end.
+    /// Taken when the room is told of the close.
     seat: Option<Seat>,
-    /// Of what was said in one piece, what is still to be given.
+    /// Parts of a merged message that were not returned yet.
     rest: VecDeque<Said>,
 }
 
-/// What a visitor hears.
+/// An event for a visitor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// The room said something.
+    /// A message of the room.
     Message(Message),
-    /// The connection was closed, by the room or by the host, and nothing follows: a WebSocket close code and a reason.
+    /// The room or the host closed the connection, with this WebSocket close code and reason. Nothing follows.
     Closed(u16, String),
 }
 
-/// The room is gone, or has closed this connection.
+/// The room has gone, or has closed this connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the room has closed the connection")]
 pub struct Gone;
 
-/// All visitors of a host, to say goodbye to.
+/// All visitors of a host, for the goodbye at shutdown.
 #[derive(Default)]
 pub(super) struct Visitors(Mutex<Vec<Weak<Ear>>>);
 
 impl Visitors {
     fn add(&self, ear: &Arc<Ear>) {
         let mut visitors = self.0.lock().expect("no holder of this lock panics");
-        // Those who left are swept out when the list would grow, so that it is never twice as long as it must be.
+        // Dead entries are removed when the list would grow, so it is never more than twice as long as needed.
         if visitors.len() == visitors.capacity() {
             visitors.retain(|visitor| visitor.strong_count() > 0);
         }
         visitors.push(Arc::downgrade(ear));
     }
 
-    /// Close all of them.
+    /// Closes all visitors.
     pub(super) fn say_goodbye(&self) {
         let visitors = std::mem::take(&mut *self.0.lock().expect("no holder of this lock panics"));
         for visitor in visitors.iter().filter_map(Weak::upgrade) {
@@ -65,16 +66,16 @@ impl Visitors {
     }
 }
 
-/// What a visitor finds when it looks.
+/// The next entry of the queue.
 pub(crate) enum Next {
     Said(Said),
     Closed(u16, String),
 }
 
 impl Rooms {
-    /// Connect to a room from within this process, as `user`.
+    /// Connects to a room from within this process, as `user`.
     ///
-    /// Limit: `limits.socket_queue_bytes` may wait to be heard; beyond it the visitor is closed with 1013.
+    /// Limit: `limits.socket_queue_bytes` may wait to be read; beyond that the visitor is closed with 1013.
     pub async fn visit(&self, address: &Address, request: Request, user: User) -> Result<Visitor, ConnectError> {
         let most_bytes = self.0.limits.socket_queue_bytes;
         let ear = Arc::new(Ear::new(most_bytes));
@@ -88,11 +89,11 @@ impl Rooms {
 }
 
 impl Visitor {
-    /// Say something to the room. Waits while the room has no space for it.
+    /// Sends a message to the room. Waits while the queue of the room is full.
     pub async fn says(&self, message: Message) -> Result<(), Gone> {
         let mut message = message;
         loop {
-            // Listens before it asks, so that no word of space is missed, whoever else waits for one.
+            // Registers before the check, so that it misses no notification of free space.
             let mut resumed = pin!(self.ear.resumed.notified());
             resumed.as_mut().enable();
             let Some(seat) = self.seat.as_ref().filter(|_| !self.ear.lock().closing) else { return Err(Gone) };
@@ -105,7 +106,7 @@ impl Visitor {
         }
     }
 
-    /// The next thing that the room says.
+    /// The next message of the room, or its close.
     pub async fn hears(&mut self) -> Heard {
         loop {
             if let Some(said) = self.rest.pop_front() {
@@ -122,7 +123,7 @@ impl Visitor {
         }
     }
 
-    /// Leave the room, and tell it why.
+    /// Leaves the room with this code and reason.
     pub fn leaves(mut self, code: u16, reason: &str) {
         self.end(Close { code, reason: reason.into(), clean: true });
     }
@@ -132,7 +133,7 @@ impl Visitor {
         if let Some(said) = inner.queue.pop_front() {
             inner.bytes -= said.len();
             if inner.queue.is_empty() {
-                // Who hears all keeps no space for more.
+                // A reader that has taken everything keeps no capacity.
                 inner.queue = VecDeque::new();
             }
             return Poll::Ready(Next::Said(said));
@@ -146,7 +147,7 @@ impl Visitor {
         Poll::Pending
     }
 
-    /// The other end of this visitor, to close it.
+    /// The client side of this visitor, through which the host can close it.
     pub(crate) fn client(&self) -> Arc<dyn Client> {
         self.ear.clone()
     }
@@ -169,11 +170,11 @@ impl Drop for Visitor {
     }
 }
 
-/// What the room reaches of a visitor.
+/// The client that the room writes to.
 pub(super) struct Ear {
     inner: Mutex<Inner>,
     most_bytes: usize,
-    /// Tells all who want to say something that the room has space, or that it is over.
+    /// Notifies senders that the queue of the room has space, or that the connection has ended.
     resumed: Notify,
 }
 
@@ -183,7 +184,7 @@ struct Inner {
     bytes: usize,
     close: Option<(u16, String)>,
     closing: bool,
-    /// Of whoever hears.
+    /// The waker of the reader.
     waker: Option<Waker>,
 }
 
@@ -197,7 +198,7 @@ impl Ear {
     }
 }
 
-/// The lock is let go first, so that whoever wakes does not run into it.
+/// Releases the lock first, so that the woken task does not block on it.
 fn wake(mut inner: MutexGuard<'_, Inner>) {
     let waker = inner.waker.take();
     drop(inner);
@@ -207,13 +208,13 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 }
 
 impl Client for Ear {
-    /// Never asks for a flush: whoever hears takes all that waits.
+    /// Never asks for a flush: the reader takes everything that waits.
     fn say(&self, said: &Said) -> bool {
         let mut inner = self.lock();
         if inner.closing {
             return false;
         }
-        // One message always fits, however long: a history can be longer than what may wait behind it.
+        // One message always fits, however long: a history may be longer than the queue.
         if inner.bytes > 0 && inner.bytes + said.len() > self.most_bytes {
             inner.queue = VecDeque::new();
             inner.bytes = 0;
@@ -239,7 +240,7 @@ impl Client for Ear {
         }
     }
 
-    /// Whoever says something waits for the room alone, which is bounded itself.
+    /// Nothing to do: a sender waits only for the queue of the room, which is bounded.
     fn taken(&self) {}
 
     fn resume(&self) {
