@@ -1,31 +1,31 @@
-//! Where a room is found: the name of its namespace and its own.
+//! The address of a room: the name of its namespace and its own name.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest name a room can have, in bytes. A router may be stricter; the shipped one allows 128.
+/// The longest name of a room, in bytes. A router may be stricter; the shipped router allows 128.
 pub const NAME_BYTES: usize = 512;
-/// The longest name a namespace can have, in bytes.
+/// The longest name of a namespace, in bytes.
 pub const NAMESPACE_BYTES: usize = 64;
 
-/// One room's address. Exists only parsed: the namespace is 1 to 64 ASCII letters, digits, `-` and `_`; the name is 1
-/// to 512 bytes of UTF-8 without control characters.
+/// The address of a room, always valid: the namespace is 1 to 64 ASCII letters, digits, `-` and `_`; the name is 1 to
+/// 512 bytes of UTF-8 without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     namespace: Arc<str>,
     name: Arc<str>,
 }
 
-/// Why a text is no address.
+/// The reason why a text is not an address.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AddressError {
-    /// The namespace is empty, too long, or has other characters than letters, digits, `-` and `_`.
+    /// The namespace is empty, too long, or contains other characters than letters, digits, `-` and `_`.
     #[error("a namespace is 1 to {NAMESPACE_BYTES} ASCII letters, digits, `-` and `_`")]
     Namespace,
     /// The name is empty or too long.
     #[error("a room's name is 1 to {NAME_BYTES} bytes long")]
     NameLength,
-    /// The name has a control character.
+    /// The name contains a control character.
     #[error("a room's name has no control characters")]
     NameControl,
 }
@@ -43,7 +43,7 @@ impl Address {
         Ok(Address { namespace: namespace.into(), name: name.into() })
     }
 
-    /// Whether a text can name a namespace.
+    /// Whether a text is a valid name of a namespace.
     pub fn check_namespace(namespace: &str) -> Result<(), AddressError> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if namespace.is_empty() || namespace.len() > NAMESPACE_BYTES || !namespace.bytes().all(plain) {
@@ -52,12 +52,12 @@ impl Address {
         Ok(())
     }
 
-    /// The namespace's name.
+    /// The name of the namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// The room's name.
+    /// The name of the room.
     pub fn name(&self) -> &str {
         &self.name
     }

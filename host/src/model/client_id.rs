@@ -1,17 +1,17 @@
-//! The name that a client gave to what it said. The host reads it only to repeat it in an error of its own, so that the
-//! client knows which of its messages failed.
+//! The `clientId` that a client may put into a message. The host reads it only to repeat it in its own errors, so that
+//! the client knows which message failed.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest name that is repeated, in bytes.
+/// The longest `clientId` that is repeated, in bytes.
 const CLIENT_ID_BYTES: usize = 128;
 
-/// The longest message that is looked into, in bytes: those of the shipped rooms are far shorter.
+/// The longest message that is searched for a `clientId`, in bytes. Messages of the shipped rooms are far shorter.
 pub const LOOKED_INTO_BYTES: usize = 64 << 10;
 
-/// An error that no room said, as a text message to the client. `about` is the message it concerns.
+/// An error of the host as a text message to the client. `about` is the message that it concerns.
 pub fn error_frame(code: &str, message: &str, about: Option<&str>) -> String {
     #[derive(Serialize)]
     #[serde(tag = "type", rename = "error")]
@@ -26,7 +26,7 @@ pub fn error_frame(code: &str, message: &str, about: Option<&str>) -> String {
     serde_json::to_string(&frame).expect("a struct of strings is JSON")
 }
 
-/// The `clientId` of a JSON object that a client sent, where it has one.
+/// The `clientId` of a JSON object, if it has one.
 fn client_id(text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Named<'a> {
@@ -34,7 +34,7 @@ fn client_id(text: &str) -> Option<String> {
         client_id: Cow<'a, str>,
     }
 
-    // Most of what is said elsewhere than in a chat has none, and looking for the letters is cheaper than reading it.
+    // Most messages outside of chats have none, and a search for the letters is cheaper than parsing.
     if text.len() > LOOKED_INTO_BYTES || !text.contains("clientId") {
         return None;
     }

@@ -1,15 +1,15 @@
-//! What may happen to a room.
+//! The events of a room.
 
 use super::{Message, Request, SocketKey, Timer};
 
-/// One thing that happens to a room, as its guest sees it.
+/// An event, as the guest sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// A client asks to connect; its socket is in the table already.
+    /// A client asks to connect. Its socket is already in the table.
     Connect(SocketKey, Request),
-    /// A client said something.
+    /// A client sent a message.
     Message(SocketKey, Message),
-    /// A client has gone; its socket is in the table until this turn is over.
+    /// A client has left. Its socket stays in the table until this turn is over.
     Close(SocketKey, Close),
     /// A timer is due.
     Timer(Timer),
@@ -33,10 +33,10 @@ impl Event {
 /// How a client left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
-    /// The WebSocket close code; 1006 where the connection just ended.
+    /// The WebSocket close code; 1006 if the connection ended without a close.
     pub code: u16,
-    /// What the side that closed gave as its reason.
+    /// The reason given by the side that closed.
     pub reason: String,
-    /// Both sides said goodbye.
+    /// Both sides completed the close handshake.
     pub clean: bool,
 }

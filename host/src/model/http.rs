@@ -1,21 +1,21 @@
-//! HTTP as a component sees it: whole, and without credentials.
+//! HTTP requests and responses as a component sees them: complete, and without credentials.
 
 use std::borrow::Cow;
 
-/// The header that tells which room asks. Only the host sets it: neither a client nor a component can.
+/// The header with the calling room. Only the host sets it: clients and components cannot.
 pub const CALLER: &str = "dormouse-caller";
-/// The header that tells which post it is: the same each time it is tried. Of what a room sends, only the host sets it.
+/// The header with the key of a post, which is the same for each try. In requests of rooms only the host sets it.
 pub const POST_KEY: &str = "idempotency-key";
 
-/// Whether a header has a name, however it is spelled: some servers take capitals and underscores for the same.
+/// Whether `spelled` is the header `name`. Case is ignored, and `_` equals `-`, because some servers treat them alike.
 pub fn is_header(spelled: &str, name: &str) -> bool {
     let same = |(one, other): (u8, u8)| one.eq_ignore_ascii_case(&other) || (one == b'_' && other == b'-');
     let spelled = spelled.trim();
     spelled.len() == name.len() && spelled.bytes().zip(name.bytes()).all(same)
 }
 
-/// A header's value as text: UTF-8, or Latin-1 where it is not, as HTTP once had it. So one odd byte neither hides a header
-/// nor makes two different values the same.
+/// The value of a header as text: UTF-8, or else Latin-1. So one odd byte does not hide a header, and different values
+/// stay different.
 pub fn header_text(value: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(value) {
         Ok(text) => Cow::Borrowed(text),
@@ -23,65 +23,65 @@ pub fn header_text(value: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Who somebody is, as the host verified it.
+/// A user, as verified by the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// Stable and unique.
     pub id: String,
-    /// For people to read.
+    /// For display.
     pub name: String,
 }
 
-/// One request, whole.
+/// A complete request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request {
-    /// Upper case.
+    /// In upper case.
     pub method: String,
-    /// Starts with `/`.
+    /// It begins with `/`.
     pub path: String,
-    /// What follows `?`.
+    /// The text after `?`.
     pub query: Option<String>,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// Who asks, where the host could verify it.
+    /// The user, if the host could verify one.
     pub user: Option<User>,
 }
 
 impl User {
-    /// Somebody, by a stable id and a name for people to read.
+    /// A user with a stable id and a name for display.
     pub fn new(id: impl Into<String>, name: impl Into<String>) -> Self {
         User { id: id.into(), name: name.into() }
     }
 }
 
 impl Request {
-    /// `GET` of a path, such as `/messages?limit=5`.
+    /// A `GET` request for a path, such as `/messages?limit=5`.
     pub fn get(path: &str) -> Self {
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_owned())));
         Request { method: "GET".into(), path: path.into(), query, ..Request::default() }
     }
 
-    /// `POST` of a JSON value to a path.
+    /// A `POST` request with a JSON value.
     pub fn post_json(path: &str, value: &serde_json::Value) -> Self {
         let headers = vec![("content-type".into(), "application/json".into())];
         Request { method: "POST".into(), headers, body: value.to_string().into_bytes(), ..Request::get(path) }
     }
 
-    /// Remove a header, however it is spelled.
+    /// Removes a header, however it is spelled.
     pub fn remove_header(&mut self, name: &str) {
         self.headers.retain(|(spelled, _)| !is_header(spelled, name));
     }
 
-    /// The same, asked by somebody.
+    /// The same request, sent by this user.
     pub fn by(mut self, user: User) -> Self {
         self.user = Some(user);
         self
     }
 }
 
-/// One response, whole.
+/// A complete response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// 200 to 599.
@@ -93,7 +93,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// The body, from JSON.
+    /// Parses the body as JSON.
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }

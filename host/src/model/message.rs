@@ -1,10 +1,10 @@
-//! What goes over a socket.
+//! Messages of sockets, and their encoded form that many clients share.
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-/// One WebSocket message, whole.
+/// A complete WebSocket message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// UTF-8 text.
@@ -24,7 +24,7 @@ impl Message {
         self.len() == 0
     }
 
-    /// Its bytes, of either kind.
+    /// Its bytes, for both kinds.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Message::Text(text) => text.as_bytes(),
@@ -33,11 +33,11 @@ impl Message {
     }
 }
 
-/// A message on its way out, shared by all who get it. The first of them encodes it for the wire, the rest reuse that.
+/// An outgoing message, shared by all its receivers. The first one encodes it for the wire; the others reuse that.
 #[derive(Debug, Clone)]
 pub struct Said(Arc<Inner>);
 
-/// How a message travels.
+/// How a message is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// As a WebSocket frame.
@@ -56,17 +56,17 @@ struct Inner {
 #[derive(Debug)]
 enum Content {
     One(Message),
-    /// Several, one behind the other.
+    /// Several messages in order.
     Together(Vec<Said>),
 }
 
 impl Said {
-    /// A message that is to go out.
+    /// An outgoing message.
     pub fn new(message: Message) -> Self {
         Self::of(Content::One(message))
     }
 
-    /// Several messages that go out to the same people, in one piece.
+    /// Several messages for the same receivers, merged into one.
     pub fn together(said: Vec<Said>) -> Self {
         Self::of(Content::Together(said))
     }
@@ -75,7 +75,7 @@ impl Said {
         Said(Arc::new(Inner { content, frame: OnceLock::new(), event: OnceLock::new() }))
     }
 
-    /// The message itself; absent where there are several.
+    /// The message; absent if several were merged.
     pub fn message(&self) -> Option<&Message> {
         match &self.0.content {
             Content::One(message) => Some(message),
@@ -83,7 +83,7 @@ impl Said {
         }
     }
 
-    /// The message itself, or the several that it is made of.
+    /// The message, or the merged messages.
     pub fn parts(&self) -> Result<&Message, &[Said]> {
         match &self.0.content {
             Content::One(message) => Ok(message),
@@ -91,7 +91,7 @@ impl Said {
         }
     }
 
-    /// Bytes of all that it says.
+    /// The length of all its messages, in bytes.
     pub fn len(&self) -> usize {
         match &self.0.content {
             Content::One(message) => message.len(),
@@ -99,12 +99,12 @@ impl Said {
         }
     }
 
-    /// Whether it says nothing.
+    /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Its bytes on the wire, made by `encode` the first time anybody asks for this form.
+    /// Its bytes on the wire. `encode` runs only at the first call for this form.
     pub fn encoded(&self, form: Form, encode: fn(&Message) -> Bytes) -> &Bytes {
         let encoded = match form {
             Form::Frame => &self.0.frame,

@@ -1,7 +1,7 @@
-//! The plain data that the rest of the host speaks in: addresses, events, sockets, timers, turns.
+//! The plain data types that all other modules share: addresses, events, sockets, timers, turns.
 //!
 //! Nothing here waits, locks, opens a file, writes to a connection or names wasmtime. `room` owns these values, `guest`
-//! reads them and makes turns of them, `store` keeps what must last.
+//! reads them and produces turns, `store` keeps those that must last.
 
 mod address;
 mod client_id;

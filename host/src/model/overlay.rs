@@ -1,4 +1,5 @@
-//! Reading a room's storage: ordered keys, with newer writes laid over older ones.
+//! Reading the storage of a room: ordered keys, and an overlay of newer writes over an older state. It knows no disk;
+//! the store, the room and the guest implement or call [`Storage`].
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -9,11 +10,11 @@ use bytes::Bytes;
 /// Keys from `start` to `end`.
 #[derive(Debug, Clone)]
 pub struct Range {
-    /// Where it begins.
+    /// The first key.
     pub start: Bound<Bytes>,
-    /// Where it ends.
+    /// The last key.
     pub end: Bound<Bytes>,
-    /// Highest key first.
+    /// Whether the highest key comes first.
     pub reverse: bool,
 }
 
@@ -22,18 +23,18 @@ pub struct Range {
 #[error("the room's storage cannot be read: {0}")]
 pub struct StorageFailed(pub String);
 
-/// What a room has in storage before the turn.
+/// The storage of a room as it was before the turn.
 pub trait Storage: Send + Sync {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed>;
 
-    /// Show the entries of a range in order until `visit` answers false.
+    /// Passes the entries of a range to `visit`, in order, until that returns false.
     fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed>;
 }
 
-/// A value that may have been removed, as an overlay holds it.
+/// A written value in an overlay; the key may have been removed.
 pub trait Written {
-    /// The value; absent where the key was removed.
+    /// The value; absent if the key was removed.
     fn value(&self) -> Option<&Bytes>;
 }
 
@@ -54,7 +55,7 @@ impl Range {
     }
 }
 
-/// Show the entries of `base` with `over` laid upon them.
+/// Scans `base` with the writes in `over` on top.
 pub fn scan_over<W: Written>(
     over: &BTreeMap<Bytes, W>,
     base: &dyn Storage,
@@ -80,7 +81,7 @@ pub fn scan_over<W: Written>(
             if let Some(newer_value) = written.value() {
                 go_on = visit(newer_key, newer_value);
             }
-            // An equal key was replaced or removed: either way the older value is not shown.
+            // The key was replaced or removed, so the older value is skipped.
             if order == Ordering::Equal {
                 return go_on;
             }

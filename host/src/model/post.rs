@@ -1,4 +1,4 @@
-//! Requests that a room has posted and that are not taken yet.
+//! Requests that a room has posted and that are not accepted yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -6,12 +6,12 @@ use std::fmt;
 use super::{Address, Request};
 use crate::clock::UnixMillis;
 
-/// Where a post goes.
+/// The destination of a post.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination {
-    /// To a room of this host.
+    /// A room of this host.
     Room(Address),
-    /// To a server, by scheme and authority.
+    /// A server, by scheme and authority.
     Origin(String),
 }
 
@@ -24,44 +24,44 @@ impl fmt::Display for Destination {
     }
 }
 
-/// One request on its way.
+/// A posted request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Post {
-    /// Where to.
+    /// Its destination.
     pub destination: Destination,
-    /// What is asked.
+    /// The request.
     pub request: Request,
     /// When it is tried next.
     pub at: UnixMillis,
-    /// How often it was tried in vain.
+    /// How many tries have failed.
     pub attempt: u32,
 }
 
-/// A post's place among all that its room ever posted: the number of the commit that it is durable with, and its place in
-/// that commit. So the numbers only grow, and nothing has to be kept to know the next one.
+/// The number of a post: the number of its commit, and its place in that commit. So numbers only grow, and nothing must
+/// be stored to know the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PostNumber(pub u64);
 
 impl PostNumber {
     const PLACE_BITS: u32 = 16;
 
-    /// The post at a place in a commit.
+    /// The number of the post at this place of a commit.
     pub fn new(commit: u64, place: u16) -> Self {
         PostNumber(commit << Self::PLACE_BITS | u64::from(place))
     }
 
-    /// The commit that it is durable with.
+    /// The commit that makes it durable.
     pub fn commit(self) -> u64 {
         self.0 >> Self::PLACE_BITS
     }
 }
 
-/// All posts of a room that are not taken yet.
+/// All posts of a room that are not accepted yet.
 #[derive(Debug, Clone, Default)]
 pub struct Posts(BTreeMap<PostNumber, Post>);
 
 impl Posts {
-    /// Set or remove the post of a number.
+    /// Sets or removes a post.
     pub fn apply(&mut self, number: PostNumber, post: Option<Post>) {
         match post {
             Some(post) => self.0.insert(number, post),
@@ -69,37 +69,37 @@ impl Posts {
         };
     }
 
-    /// The post of a number.
+    /// The post with this number.
     pub fn get(&self, number: PostNumber) -> Option<&Post> {
         self.0.get(&number)
     }
 
-    /// Move the time of each.
+    /// Moves the time of each post.
     pub fn shift(&mut self, step: i64) {
         for post in self.0.values_mut() {
             post.at = post.at.saturating_add_signed(step);
         }
     }
 
-    /// Have none be tried later than this.
+    /// Limits the time of each post to `latest`.
     pub fn clamp(&mut self, latest: UnixMillis) {
         for post in self.0.values_mut() {
             post.at = post.at.min(latest);
         }
     }
 
-    /// How many wait.
+    /// How many posts wait.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none waits.
+    /// Whether no post waits.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Those that are next at their destinations: behind none that waits there, so that each destination gets them in
-    /// their order.
+    /// The oldest post for each destination. Only these may be carried, so that each destination gets its posts in
+    /// order.
     pub fn next(&self) -> impl Iterator<Item = (PostNumber, &Post)> {
         let mut before = BTreeSet::new();
         self.0.iter().map(|(number, post)| (*number, post)).filter(move |(_, post)| before.insert(&post.destination))

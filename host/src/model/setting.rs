@@ -1,13 +1,13 @@
-//! What a component declares about its configuration.
+//! Declarations of a component about its configuration.
 
-/// All that a component declares.
+/// All declarations of a component.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Declared {
     /// Its settings, in the order of the declaration.
     pub settings: Vec<Setting>,
-    /// The least that `message_out_bytes` must be for its first messages to fit.
+    /// The lowest `message_out_bytes` with which its first messages fit.
     pub message_out_bytes: usize,
-    /// The namespaces that it names, if it is a router.
+    /// For a router: the namespaces that it names.
     pub namespaces: Vec<String>,
 }
 
@@ -16,16 +16,16 @@ pub struct Declared {
 pub struct Setting {
     /// Its key in `config` of a namespace.
     pub name: String,
-    /// Which values it takes.
+    /// The values that it accepts.
     pub kind: SettingKind,
 }
 
-/// Which values a setting takes.
+/// The values that a setting accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettingKind {
     /// Any text.
     Text,
-    /// A whole number, both ends included.
+    /// A whole number within these bounds, both included.
     Number {
         /// The lowest.
         from: u64,
@@ -35,12 +35,12 @@ pub enum SettingKind {
 }
 
 impl SettingKind {
-    /// Whether a value is one of these. If not: what it should be.
+    /// Checks a value; the error says what it should be.
     pub fn check(self, value: &str) -> Result<(), String> {
         match self {
             SettingKind::Text => Ok(()),
             SettingKind::Number { from, to } => {
-                // `parse` alone would take a plus sign.
+                // `parse` alone would accept a plus sign.
                 let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
                 match value.parse::<u64>().ok().filter(|_| is_number) {
                     Some(number) if (from..=to).contains(&number) => Ok(()),

@@ -1,4 +1,5 @@
-//! The sockets of one room: who is behind each, its tags and its attachment. They outlive the instance.
+//! The sockets of one room: the user, tags and attachment of each. They outlive the instance. The room owns the table,
+//! and the guest reads and changes it during a turn.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -8,50 +9,50 @@ use bytes::Bytes;
 
 use super::{Close, Said, User};
 
-/// A socket's place in its room's table; never used again while the room is in memory. It is what a guest's handle
-/// holds.
+/// The key of a socket in the table of its room. It is not reused while the room is in memory. A handle of a guest
+/// holds it.
 pub type SocketKey = u32;
 
-/// The other end of a socket, as a room sees it. None of these may wait.
+/// The client of a socket, as the room sees it. None of these functions may block.
 pub trait Client: Send + Sync {
-    /// Queue a message, behind those before it. A client whose queue is full is closed with 1013 by its own side.
+    /// Queues a message behind the earlier ones. A client with a full queue is closed with 1013 by its connection.
     ///
-    /// True where nothing else waits: whoever said this must [`flush`](Self::flush) it, now or soon.
+    /// Returns true if the queue was empty: then the caller must [`flush`](Self::flush) it soon.
     fn say(&self, said: &Said) -> bool;
 
-    /// Let what waits go, as far as the connection takes it at once.
+    /// Writes queued messages, as far as the connection accepts them without waiting.
     fn flush(&self);
 
-    /// Close the connection after what was said before.
+    /// Closes the connection after the queued messages.
     fn close(&self, code: u16, reason: &str);
 
-    /// End the connection here and now, whatever waits: the host is leaving and the client did not say goodbye.
+    /// Ends the connection at once: the host is shutting down, and the client did not complete the close.
     fn cut(&self) {}
 
-    /// One message of this client has been through its turn: it may send one more.
+    /// The turn of one message of this client is over: it may send one more.
     fn taken(&self);
 
-    /// The room has space in its mailbox again.
+    /// The mailbox of the room has space again.
     fn resume(&self);
 
-    /// Bytes that wait for this client.
+    /// Bytes that are queued for this client.
     fn buffered(&self) -> usize;
 }
 
-/// One client's connection.
+/// The connection of one client.
 #[derive(Clone)]
 pub struct Socket {
-    /// Unique among all sockets this host ever had.
+    /// Unique among all sockets that this host ever had.
     pub id: u64,
-    /// Who is behind it.
+    /// Its user.
     pub user: Arc<User>,
-    /// The room's own labels.
+    /// Labels that the room sets.
     pub tags: Vec<String>,
-    /// The room's own notes.
+    /// Data that the room sets.
     pub attachment: Bytes,
-    /// Its client has left; it stays in the table until the room was told.
+    /// Its client has left. It stays in the table until the room was told.
     pub gone: bool,
-    /// The other end.
+    /// Its client.
     pub client: Arc<dyn Client>,
 }
 
@@ -61,30 +62,30 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// Somebody who hears what is said to everyone.
+/// A receiver of broadcasts.
 #[derive(Clone)]
 pub struct Listener {
-    /// The socket's id.
+    /// The id of the socket.
     pub id: u64,
-    /// Who is behind it.
+    /// Its user.
     pub user: Arc<User>,
-    /// The other end.
+    /// Its client.
     pub client: Arc<dyn Client>,
 }
 
-/// A text that the host answers without the room, and the answer.
+/// A text that the host answers without waking the room, and the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoResponse {
-    /// The whole text of a client's message.
+    /// The complete text of the message.
     pub request: String,
-    /// The whole text of the answer.
+    /// The complete text of the answer.
     pub reply: String,
 }
 
-/// Whom to leave out.
+/// Receivers that are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Except {
-    /// Leave nobody out.
+    /// No exception.
     #[default]
     Nobody,
     /// The socket with this id.
@@ -93,19 +94,19 @@ pub enum Except {
     User(String),
 }
 
-/// Which sockets: those that match all that is given.
+/// A selection of sockets: those that match every given field.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
     /// Only with this tag.
     pub tag: Option<String>,
-    /// Only of the user with this id.
+    /// Only of this user, by id.
     pub user: Option<String>,
-    /// Without these.
+    /// Except these.
     pub except: Except,
 }
 
 impl Filter {
-    /// Whether a socket is among those meant. One that is gone never is.
+    /// Whether a socket is selected. A socket whose client has left never is.
     pub fn matches(&self, socket: &Socket) -> bool {
         let excepted = match &self.except {
             Except::Nobody => false,
@@ -124,21 +125,21 @@ impl Filter {
 pub struct Sockets {
     table: Table,
     next: SocketKey,
-    /// How many are not gone.
+    /// How many clients are still connected.
     present: usize,
-    /// Found by user; made when first asked for, dropped when the room hibernates.
+    /// Index by user; built at the first use, dropped when the room hibernates.
     by_user: Option<HashMap<String, BTreeSet<SocketKey>>>,
-    /// Found by tag; made when first asked for, dropped when the room hibernates.
+    /// Index by tag; built at the first use, dropped when the room hibernates.
     by_tag: Option<HashMap<String, BTreeSet<SocketKey>>>,
-    /// All who are here; made when first asked for, until somebody comes or goes.
+    /// All receivers of broadcasts; built at the first use, dropped when a socket comes or goes.
     everyone: Option<Everyone>,
 }
 
-/// Sockets by their keys, oldest first. New keys are higher than all before, so a sorted list does: it is quick to go
-/// through, and a sleeping room's takes no more space than its sockets.
+/// Sockets by key, oldest first. Each new key is the highest, so a sorted list suffices. It is fast to iterate, and in
+/// a sleeping room it needs no more memory than its sockets.
 #[derive(Debug, Default)]
 struct Table {
-    /// Absent where the socket was removed; taken out for good when these are the half.
+    /// A removed socket is absent. Removed rows are dropped when they make up half of the list.
     rows: Vec<(SocketKey, Option<Socket>)>,
     removed: usize,
 }
@@ -186,7 +187,7 @@ impl Table {
     }
 }
 
-/// All who hear what is said to everyone, at one time.
+/// All receivers of broadcasts at one time.
 #[derive(Clone)]
 struct Everyone(Arc<[Listener]>);
 
@@ -197,7 +198,7 @@ impl fmt::Debug for Everyone {
 }
 
 impl Sockets {
-    /// Add a socket. Absent when this room has had 4 billion of them: it must be forgotten first.
+    /// Adds a socket. Absent if this room has used all 4 billion keys; it must leave memory before it can have more.
     pub fn insert(&mut self, socket: Socket) -> Option<SocketKey> {
         let key = self.next;
         self.next = self.next.checked_add(1)?;
@@ -209,7 +210,7 @@ impl Sockets {
         Some(key)
     }
 
-    /// Take a socket out.
+    /// Removes a socket.
     pub fn remove(&mut self, key: SocketKey) -> Option<Socket> {
         let socket = self.table.remove(key)?;
         unindex(&mut self.by_user, key, [&socket.user.id]);
@@ -221,7 +222,7 @@ impl Sockets {
         Some(socket)
     }
 
-    /// Its client has left: it is no longer counted, listed or spoken to.
+    /// Its client has left: it is no longer counted or listed, and gets no more messages.
     pub fn mark_gone(&mut self, key: SocketKey) {
         if let Some(socket) = self.table.get_mut(key).filter(|socket| !socket.gone) {
             socket.gone = true;
@@ -230,17 +231,17 @@ impl Sockets {
         }
     }
 
-    /// A socket that is in the table, gone or not.
+    /// A socket in the table, even if its client has left.
     pub fn get(&self, key: SocketKey) -> Option<&Socket> {
         self.table.get(key)
     }
 
-    /// The key of the socket with this id, while its client is here.
+    /// The key of the connected socket with this id.
     pub fn find(&self, id: u64) -> Option<SocketKey> {
         self.iter().find(|(_, socket)| socket.id == id).map(|(key, _)| key)
     }
 
-    /// Give a socket other tags.
+    /// Replaces the tags of a socket.
     pub fn set_tags(&mut self, key: SocketKey, tags: Vec<String>) {
         if let Some(socket) = self.table.get_mut(key) {
             unindex(&mut self.by_tag, key, &socket.tags);
@@ -249,19 +250,19 @@ impl Sockets {
         }
     }
 
-    /// Give a socket another attachment.
+    /// Replaces the attachment of a socket.
     pub fn set_attachment(&mut self, key: SocketKey, attachment: Bytes) {
         if let Some(socket) = self.table.get_mut(key) {
             socket.attachment = attachment;
         }
     }
 
-    /// The sockets whose clients are here, oldest first.
+    /// The connected sockets, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (SocketKey, &Socket)> {
         self.table.iter().filter(|(_, socket)| !socket.gone)
     }
 
-    /// All who are here, as a list that many turns share.
+    /// All receivers of broadcasts, as a list that many turns share.
     pub fn everyone(&mut self) -> Arc<[Listener]> {
         if self.everyone.is_none() {
             let listener = |(_, socket): (SocketKey, &Socket)| Listener {
@@ -274,17 +275,17 @@ impl Sockets {
         self.everyone.as_ref().expect("made above").0.clone()
     }
 
-    /// How many clients are here.
+    /// How many clients are connected.
     pub fn len(&self) -> usize {
         self.present
     }
 
-    /// Whether the table is empty: nobody is here, and nobody is about to be told gone.
+    /// Whether the table is empty. A socket whose close was not delivered yet still counts.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// The sockets that match, oldest first. By user or tag it costs no more than what it finds.
+    /// The selected sockets, oldest first. With a user or a tag the cost depends only on the matches.
     pub fn select(&mut self, filter: &Filter) -> Vec<SocketKey> {
         let candidates = if let Some(user) = &filter.user {
             let table = &self.table;
@@ -299,7 +300,7 @@ impl Sockets {
         candidates.map(|keys| keys.iter().filter(matches).copied().collect()).unwrap_or_default()
     }
 
-    /// Drop what can be made again: the room hibernates.
+    /// Drops indexes and spare capacity, because the room hibernates.
     pub fn shrink(&mut self) {
         self.by_user = None;
         self.by_tag = None;
@@ -340,9 +341,8 @@ fn unindex<'a>(index: &mut Option<Index>, key: SocketKey, terms: impl IntoIterat
     }
 }
 
-/// A close that a room's own end made, as the room is told of it.
 impl Close {
-    /// The connection ended without a goodbye.
+    /// The connection ended without a close.
     pub fn lost() -> Self {
         Close { code: 1006, reason: String::new(), clean: false }
     }

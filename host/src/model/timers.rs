@@ -13,9 +13,9 @@ pub struct Timer {
     pub name: String,
     /// When it is due.
     pub at: UnixMillis,
-    /// The room's own notes.
+    /// Data that the room sets.
     pub payload: Bytes,
-    /// How often this firing has failed.
+    /// How often it has failed since it became due.
     pub attempt: u32,
 }
 
@@ -24,7 +24,7 @@ pub struct Timer {
 pub struct Timers(BTreeMap<String, Timer>);
 
 impl Timers {
-    /// Set or remove the timer of a name.
+    /// Sets or removes a timer.
     pub fn apply(&mut self, name: &str, timer: Option<Timer>) {
         match timer {
             Some(timer) => self.0.insert(name.to_owned(), timer),
@@ -32,12 +32,12 @@ impl Timers {
         };
     }
 
-    /// The timer of a name.
+    /// The timer with this name.
     pub fn get(&self, name: &str) -> Option<&Timer> {
         self.0.get(name)
     }
 
-    /// All of them, in the order of their names.
+    /// All timers, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = &Timer> {
         self.0.values()
     }
@@ -52,12 +52,12 @@ impl Timers {
         self.0.is_empty()
     }
 
-    /// When the first of them is due.
+    /// When the first timer is due.
     pub fn earliest(&self) -> Option<UnixMillis> {
         self.iter().map(|timer| timer.at).min()
     }
 
-    /// The one that has been due the longest.
+    /// The timer that has been due for the longest time.
     pub fn due(&self, now: UnixMillis) -> Option<&Timer> {
         self.iter().filter(|timer| timer.at <= now).min_by_key(|timer| timer.at)
     }

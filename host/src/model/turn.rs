@@ -1,4 +1,4 @@
-//! One event run through the guest: what it wrote, set, and wants to say.
+//! The result of one event that ran through the guest: its writes, timers, posts and outputs.
 
 use std::collections::BTreeMap;
 
@@ -9,25 +9,25 @@ use super::{AutoResponse, Destination, Except, Request, Response, Said, SocketKe
 /// Keys and their new values; an absent value removes the key.
 pub type Writes = BTreeMap<Bytes, Option<Bytes>>;
 
-/// All that one event did. It happens as a whole: `room` takes it apart once, and only there.
+/// All effects of one event. They happen together or not at all; only `room` takes them apart.
 #[derive(Debug)]
 #[must_use = "a turn that is dropped never happened"]
 pub struct Turn {
-    /// To be committed.
+    /// Writes to commit.
     pub writes: Writes,
-    /// Timers set and removed, to be committed with the writes.
+    /// Timers that were set and removed; committed with the writes.
     pub timers: BTreeMap<String, Option<Timer>>,
-    /// Requests to be made once all of it is durable, to be committed with the writes.
+    /// Requests to send once the turn is durable; committed with the writes.
     pub posts: Vec<(Destination, Request)>,
-    /// How the sockets whose tags or attachments it changed were before, in the order of the changes.
+    /// The old tags and attachments of changed sockets, in the order of the changes.
     pub sockets_before: Vec<(SocketKey, SocketChange)>,
-    /// What may be said once all of it is durable, in order.
+    /// Outputs that leave once the turn is durable, in order.
     pub outputs: Vec<Output>,
-    /// The answer to who caused the event.
+    /// The answer to the cause of the event.
     pub answer: Answer,
 }
 
-/// What a room notes on a socket.
+/// Tags or attachment of a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketChange {
     /// Its tags.
@@ -36,41 +36,41 @@ pub enum SocketChange {
     Attachment(Bytes),
 }
 
-/// Something to be said.
+/// An output of a turn.
 #[derive(Debug)]
 pub enum Output {
     /// A message to sockets.
     Say(Said, Audience),
-    /// Close a socket, after what was said to it before.
+    /// Closes a socket, after the earlier messages to it.
     Close {
-        /// Which.
+        /// Its key.
         socket: SocketKey,
         /// The WebSocket close code.
         code: u16,
         /// At most 123 bytes.
         reason: String,
     },
-    /// Answer a text without the room from now on; or no longer.
+    /// Sets or removes the auto-response.
     AutoResponse(Option<AutoResponse>),
 }
 
-/// For whom a message is.
+/// The receivers of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
-    /// Every socket that was in the room during the turn.
+    /// Every socket that was in the room at the end of the turn.
     Everyone(Except),
     /// These sockets.
     These(Vec<SocketKey>),
 }
 
-/// What the guest answered to who caused the event.
+/// The answer of the guest to the cause of the event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Nothing was asked.
+    /// The event has no answer.
     None,
     /// The client may connect.
     Accept,
-    /// The client is turned down with an HTTP status and a reason; nothing else of the turn is kept.
+    /// The client is refused with an HTTP status and a reason. Nothing else of the turn is kept.
     Refuse(u16, String),
     /// The answer to a request.
     Response(Response),

@@ -1,23 +1,24 @@
-//! The data directory itself: a new file survives a power loss only when the directory it is in was synced as well. And
-//! what is in it is for its user alone.
+//! The data directory. It makes the directory, syncs it, because a new file survives a power loss only then, and takes
+//! all access from other users. It does not know the content of the files; the store and the cache of compiled code
+//! call it.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-/// What a server keeps in its data directory. Other files may stand beside it, and are none of our business.
+/// The files of the server in its data directory. Other files may be there too; they are left alone.
 const OURS: [&str; 5] = ["store", "mark", "incarnation", "revocations.json", "revocations.json.unfinished"];
-/// Compiled code is ours as well, but no secret: `compiled` refuses it where others could have written it, and must find
-/// it as it is.
+/// The server owns this directory too, but it holds no secrets. `compiled` refuses it if other users could have written
+/// to it, so its permissions must stay unchanged until then.
 const COMPILED: &str = "compiled";
-/// What others than the owner may do.
+/// The permissions of users other than the owner.
 const OTHERS: u32 = 0o077;
 
-/// Make the directory where it is missing, and take from everybody but its user whatever they may do with what is kept
-/// there. Links are not followed.
+/// Makes the directory if it is missing, and takes all permissions on its files from other users. Links are not
+/// followed.
 ///
-/// Fails: where it cannot be made or read, or belongs to somebody else.
+/// Fails: if it cannot be made or read, or belongs to another user.
 pub fn make_private(path: &Path) -> io::Result<()> {
     make(path)?;
     let closed = close_all(path)?;
@@ -28,7 +29,7 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// How many files and directories were open to others.
+/// Returns how many files and directories other users could access.
 fn close_all(path: &Path) -> io::Result<usize> {
     let mut changed = 0;
     let mut is_all_ours = true;
@@ -40,7 +41,7 @@ fn close_all(path: &Path) -> io::Result<usize> {
             is_all_ours = false;
         }
     }
-    // A directory that has other things in it may be meant for others too.
+    // A directory with other files may be meant for other users too.
     if is_all_ours {
         changed += close_one(path)?;
     }
@@ -70,7 +71,7 @@ fn close_one(path: &Path) -> io::Result<usize> {
     Ok(1)
 }
 
-/// Make the directory, and those it is in, where they are missing.
+/// Makes the directory and its parents if they are missing.
 pub(super) fn make(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -87,7 +88,7 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
     sync(parent)
 }
 
-/// Have what was made in a directory survive a power loss.
+/// Syncs a directory, so that new files in it survive a power loss.
 pub(super) fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }

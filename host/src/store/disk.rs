@@ -1,4 +1,4 @@
-//! What the store needs of an engine: ordered keys, atomic batches, and a sync.
+//! The interface of a storage engine: ordered keys, atomic batches, and a sync. Only `store` calls it.
 
 use std::ops::Bound;
 
@@ -9,17 +9,17 @@ use super::DiskError;
 /// A key and its new value; an absent value removes the key.
 pub type Record = (Bytes, Option<Bytes>);
 
-/// An engine. Its batches are atomic and in order: after a crash a batch is there whole or not at all, and never
-/// without those before it.
+/// A storage engine. Batches are atomic and ordered: after a crash, a batch is there completely or not at all, and
+/// never without the batches before it. Calls block. Only one process may use its files.
 pub trait Disk: Send + Sync {
-    /// Apply a batch. Visible to reads when it returns; durable after the next [`sync`](Self::sync). An error ends all
-    /// writing to this disk.
+    /// Applies a batch. Reads see it when this returns; it is durable after the next [`sync`](Self::sync). After an
+    /// error nothing more is written to this disk.
     fn write(&self, batch: Vec<Record>) -> Result<(), DiskError>;
 
-    /// Make all batches before it survive a power loss. An error ends all writing to this disk.
+    /// Makes all earlier batches survive a power loss. After an error nothing more is written to this disk.
     fn sync(&self) -> Result<(), DiskError>;
 
-    /// Free bytes where it keeps its data, to be looked at every second; absent where there is no such bound.
+    /// Free bytes on its disk, read every second; absent if there is no such bound.
     fn free_bytes(&self) -> Option<std::io::Result<u64>> {
         None
     }
@@ -27,7 +27,7 @@ pub trait Disk: Send + Sync {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError>;
 
-    /// Show the entries of a range, in order or backwards, until `visit` answers false.
+    /// Passes the entries of a range to `visit`, in order or backwards, until that returns false.
     fn scan(
         &self,
         range: (Bound<Bytes>, Bound<Bytes>),

@@ -1,13 +1,13 @@
-//! Looks at fjall's files before fjall does, so that damage is refused while nothing has been changed.
+//! Checks the files of fjall before fjall opens them, so that damage is refused before anything is changed.
 //!
-//! fjall takes the first thing in a journal that it cannot read for the end that a crash left, and cuts off what
-//! follows. A batch that it can read and whose checksum is wrong it refuses for good, though a power loss leaves just
-//! that when a batch's pages reach the disk in another order. A batch's checksum does not cover its sequence number.
-//! And of the small files that say which tables there are it believes every byte; of a table, how many sections it has.
+//! fjall alone is not strict enough. It treats the first unreadable bytes of a journal as the end that a crash left,
+//! and cuts off the rest. It refuses a readable batch with a wrong checksum, although a power loss leaves such a batch
+//! when its pages reach the disk in another order. The checksum of a batch does not cover its sequence number. The
+//! files that list the tables are not checked, nor is the number of sections of a table.
 //!
-//! So we read the journals first. Whole batches, with growing sequence numbers and dense group numbers, are what was
-//! written; what follows the last of them is cut off here where the mark says that it was never durable, and refused
-//! where it was.
+//! So this module reads the journals first. Valid data are complete batches with growing sequence numbers and
+//! consecutive group numbers. The rest behind them is cut off if the mark says that it was never durable, and refused
+//! otherwise. [`Store::open`](super::Store::open) calls this; it changes nothing else.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::Hasher;
@@ -18,28 +18,28 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 use super::records;
 
-/// What fjall ends each batch with. The last byte is the version of its format; another is refused by fjall itself.
+/// The end of each batch. The last byte is the version of the format; fjall refuses other versions itself.
 const TRAILER: [u8; 4] = *b"FJL\x03";
-/// What a table ends with: a tag of four bytes, two of versions, a checksum of 16, and the list of its sections: where it
-/// begins and how long it is, in eight bytes each.
+/// The end of a table: a tag (4 bytes), two versions (1 byte each), a checksum (16 bytes), and the position and length
+/// of its list of sections (8 bytes each).
 const TABLE_END_BYTES: u64 = 4 + 2 + 16 + 8 + 8;
-/// What that list begins with, before the number of sections in four bytes.
+/// The tag of that list. The number of sections follows in four bytes.
 const SECTIONS: [u8; 4] = *b"TOC!";
-/// A section in that list, without its name.
+/// Bytes of a section in that list, without its name.
 const SECTION_BYTES: u64 = 8 + 8 + 2;
-/// fjall keeps the highest bit for itself.
+/// fjall reserves the highest bit.
 const SEQUENCE_NUMBERS: u64 = 1 << 63;
 
-/// Why the files must not be opened.
+/// The reason why the files must not be opened.
 #[derive(Debug)]
 pub(super) enum Refused {
     /// Another process has them open.
     InUse,
-    /// What is on disk is not what was written; the text names the file and the place.
+    /// A file is corrupt; the text names the file and the place.
     Damaged(String),
-    /// The same, and this is the number of the last group that is found.
+    /// Durable groups are missing. The number is that of the last group found.
     Behind(u64, String),
-    /// They cannot be read.
+    /// The files cannot be read.
     Disk(io::Error),
 }
 
@@ -49,17 +49,17 @@ impl From<io::Error> for Refused {
     }
 }
 
-/// Find damage in fjall's directory, and cut off what a crash left of a commit that was never durable. `durable` is the
-/// number of the last group known to be; 0 where nothing is known.
+/// Finds damage in the directory of fjall, and cuts off the rest of a commit that was never durable. `durable` is the
+/// number of the last group known to be durable; 0 if it is not known.
 pub(super) fn examine(store: &Path, durable: u64) -> Result<(), Refused> {
-    // While another process writes to them, its last batch would look torn.
+    // While another process writes, its last batch would look torn.
     let _lock = match File::open(store.join("lock")) {
         Ok(lock) => match lock.try_lock() {
             Ok(()) => lock,
             Err(TryLockError::WouldBlock) => return Err(Refused::InUse),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         },
-        // Nothing was ever written here, or fjall will say what is wrong.
+        // Nothing was ever written here, or fjall will report the problem.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error.into()),
     };
@@ -71,11 +71,11 @@ pub(super) fn examine(store: &Path, durable: u64) -> Result<(), Refused> {
 }
 
 fn damaged(file: &Path) -> Refused {
-    Refused::Damaged(format!("the file {} is not what was written", file.display()))
+    Refused::Damaged(format!("the file {} is corrupt", file.display()))
 }
 
-/// Each keyspace's `current` names the file that says which tables it has, and the checksum of that file. fjall removes
-/// the tables that are not in it, and a keyspace without `current`.
+/// Checks the list of tables of each keyspace. The file `current` names the file with that list and holds its checksum.
+/// Without this check, fjall would delete tables that are not listed, and keyspaces without `current`.
 fn examine_versions(keyspaces: &Path) -> Result<(), Refused> {
     for keyspace in fs::read_dir(keyspaces)? {
         let keyspace = keyspace?.path();
@@ -94,7 +94,7 @@ fn examine_versions(keyspaces: &Path) -> Result<(), Refused> {
             Ok(bytes) if xxh3_128(&bytes) == u128::from_le_bytes(*checksum) => {}
             Ok(_) => {
                 let (path, version) = (path.display(), version.display());
-                return Err(Refused::Damaged(format!("the file {path} or {version} is not what was written")));
+                return Err(Refused::Damaged(format!("the file {path} or {version} is corrupt")));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged(&path)),
             Err(error) => return Err(error.into()),
@@ -103,13 +103,13 @@ fn examine_versions(keyspaces: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Each table ends with where its list of sections is. fjall asks for the memory of as many as the list says that it has
-/// before it checks that: a damaged one would end the process. All else that is damaged it finds by itself.
+/// Checks the number of sections of each table. fjall allocates memory for that number before it checks it, so a
+/// corrupt one would end the process. fjall finds all other damage in tables itself.
 fn examine_tables(keyspaces: &Path) -> Result<(), Refused> {
     for keyspace in fs::read_dir(keyspaces)? {
         let tables = match fs::read_dir(keyspace?.path().join("tables")) {
             Ok(tables) => tables,
-            // fjall says what is wrong, where it is.
+            // fjall reports the problem, if there is one.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error.into()),
         };
@@ -137,8 +137,8 @@ fn claims_too_many_sections(table: &mut File) -> io::Result<bool> {
     Ok(tag == SECTIONS && u64::from(u32::from_le_bytes(sections)) > space / SECTION_BYTES)
 }
 
-/// The tables that are not what was written, for an error to name. It reads all there are: fjall checks each block when
-/// it is used, and that is enough for anybody who does not want to know which file it was in.
+/// The corrupt tables, for an error message. It reads all tables. fjall only checks each block when it is used, and
+/// does not name the file.
 pub(super) fn damaged_tables(store: &Path) -> io::Result<Vec<PathBuf>> {
     let mut damaged = Vec::new();
     for keyspace in fs::read_dir(store.join("keyspaces"))? {
@@ -150,7 +150,7 @@ pub(super) fn damaged_tables(store: &Path) -> io::Result<Vec<PathBuf>> {
             let table = table?.path();
             let mut hash = Xxh3Default::new();
             io::copy(&mut File::open(&table)?, &mut Hashed(&mut hash))?;
-            // The version holds the checksum of each of its tables.
+            // The version file holds the checksum of each table.
             if !version.windows(16).any(|bytes| bytes == hash.digest128().to_le_bytes()) {
                 damaged.push(table);
             }
@@ -173,7 +173,7 @@ impl io::Write for Hashed<'_> {
     }
 }
 
-/// The journals, the oldest first. All but the last are complete.
+/// The journals, oldest first. All but the last are complete.
 fn journals(store: &Path) -> io::Result<Vec<PathBuf>> {
     let mut journals = Vec::new();
     for file in fs::read_dir(store)? {
@@ -197,7 +197,7 @@ fn examine_journals(journals: &[PathBuf], durable: u64) -> Result<(), Refused> {
         if journal.rest_is_empty()? {
             continue;
         }
-        let place = format!("the journal {} is not what was written behind its byte {end}", path.display());
+        let place = format!("the journal {} is corrupt after byte {end}", path.display());
         let complete = nth + 1 < journals.len();
         match last.group {
             Some(group) if group < durable => return Err(Refused::Behind(group, place)),
@@ -205,7 +205,7 @@ fn examine_journals(journals: &[PathBuf], durable: u64) -> Result<(), Refused> {
             _ if complete => return Err(Refused::Damaged(place)),
             _ => {}
         }
-        tracing::info!(journal = %path.display(), end, "a crash left a part of a commit that was never durable: cut");
+        tracing::info!(journal = %path.display(), end, "cut off the incomplete rest of a commit that was never durable");
         let file = OpenOptions::new().write(true).open(path)?;
         file.set_len(end)?;
         file.sync_all()?;
@@ -213,7 +213,7 @@ fn examine_journals(journals: &[PathBuf], durable: u64) -> Result<(), Refused> {
     Ok(())
 }
 
-/// What the batches so far ended with.
+/// The numbers of the last valid batch.
 #[derive(Default)]
 struct Last {
     sequence: Option<u64>,
@@ -223,14 +223,14 @@ struct Last {
 struct Journal {
     file: BufReader<File>,
     length: u64,
-    /// Bytes of it that were not read yet.
+    /// Bytes that were not read yet.
     left: u64,
-    /// Where the last whole batch ends.
+    /// The end of the last valid batch.
     whole: u64,
     hash: Xxh3Default,
 }
 
-/// The next bytes are no whole batch.
+/// The next bytes are not a complete batch.
 struct NoBatch;
 
 impl Journal {
@@ -241,7 +241,7 @@ impl Journal {
         Ok(Journal { file, length, left: length, whole: 0, hash: Xxh3Default::new() })
     }
 
-    /// Whether one more whole batch follows, and goes on where the last one ended.
+    /// Whether another complete batch follows, with numbers that continue the last one.
     fn next_follows(&mut self, last: &mut Last) -> io::Result<bool> {
         let Ok((sequence, group)) = self.batch()? else { return Ok(false) };
         let follows = sequence < SEQUENCE_NUMBERS
@@ -254,7 +254,7 @@ impl Journal {
         Ok(follows)
     }
 
-    /// A batch: its sequence number, and the group it carries.
+    /// Reads a batch: its sequence number, and its group number if it has one.
     fn batch(&mut self) -> io::Result<Result<(u64, Option<u64>), NoBatch>> {
         match self.read_batch() {
             Ok(batch) => Ok(Ok(batch)),
@@ -263,13 +263,13 @@ impl Journal {
         }
     }
 
-    /// `None` as an error: what follows is no whole batch.
+    /// The error `None` means that no complete batch follows.
     fn read_batch(&mut self) -> Result<(u64, Option<u64>), Option<io::Error>> {
         self.hash.reset();
         let [1] = self.bytes()? else { return Err(None) };
         let items = u32::from_le_bytes(self.bytes()?);
         let sequence = u64::from_le_bytes(self.bytes()?);
-        // The checksum is that of what follows, up to the end's tag.
+        // The checksum covers the bytes from here to the tag of the end.
         self.hash.reset();
         let mut group = None;
         for _ in 0..items {
@@ -305,7 +305,7 @@ impl Journal {
         Ok(bytes)
     }
 
-    /// Pass over a key; whether it is this one.
+    /// Reads a key, and returns whether it is this one.
     fn is_next(&mut self, key: &[u8], length: u16) -> Result<bool, Option<io::Error>> {
         if usize::from(length) != key.len() {
             self.pass(u64::from(length))?;
@@ -334,17 +334,17 @@ impl Journal {
         Ok(())
     }
 
-    /// Nothing is read that the file is too short for, whatever a damaged length says.
+    /// Reserves bytes to read. Fails beyond the end of the file, so that a corrupt length causes no long read.
     fn take(&mut self, length: u64) -> Result<(), Option<io::Error>> {
         self.left = self.left.checked_sub(length).ok_or(None)?;
         Ok(())
     }
 
-    /// Whether nothing was ever written behind the last whole batch: journals are made longer than they are needed.
+    /// Whether nothing follows the last complete batch. Journals are allocated longer than needed.
     fn rest_is_empty(&mut self) -> io::Result<bool> {
         let mut at = self.whole;
         loop {
-            // Where nothing was written there is nothing to read.
+            // Holes in the file have no data.
             at = match rustix::fs::seek(self.file.get_ref(), rustix::fs::SeekFrom::Data(at)) {
                 Ok(at) => at,
                 Err(rustix::io::Errno::NXIO) => return Ok(true),

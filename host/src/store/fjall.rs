@@ -1,7 +1,8 @@
 //! The default engine: fjall, an LSM tree with a journal.
 //!
-//! One keyspace for all rooms, since idle keyspaces pin journals. The journal is synced by `group` alone. After a
-//! failed write or sync fjall poisons itself, and so do we: nothing is tried twice on one handle.
+//! All rooms share one keyspace, because idle keyspaces would pin old journals. Only `group` syncs the journal. After a
+//! failed write or sync, fjall refuses all further writes on this handle; the store does the same, and nothing is
+//! retried.
 
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,29 +14,29 @@ use bytes::Bytes;
 use super::DiskError;
 use super::disk::{Disk, Record};
 
-/// A directory of fjall's files.
+/// An open directory of fjall.
 pub struct FjallDisk {
     database: Database,
     rooms: Keyspace,
     path: PathBuf,
 }
 
-/// Why it could not be opened.
+/// The reason why it could not be opened.
 #[derive(Debug)]
 pub enum OpenFailed {
     /// Another process holds its lock.
     InUse,
-    /// What it holds is not what was written.
+    /// Its files are corrupt.
     Damaged(String),
     /// Anything else.
     Disk(DiskError),
 }
 
 impl FjallDisk {
-    /// Open the directory, or make it.
+    /// Opens the directory, or makes it.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, OpenFailed> {
         let open = || -> Result<Self, Error> {
-            // Two workers flush and compact beside the rooms; more would take their cores.
+            // Two workers flush and compact in the background. More would take CPU from rooms.
             let database = Database::builder(path.join("store"))
                 .cache_size(cache_bytes)
                 .manual_journal_persist(true)
@@ -49,10 +50,10 @@ impl FjallDisk {
             Ok(Ok(disk)) => Ok(disk),
             Ok(Err(Error::Locked)) => Err(OpenFailed::InUse),
             Ok(Err(Error::Io(error))) => Err(OpenFailed::Disk(DiskError(error.to_string()))),
-            // All that is left to go wrong while opening is content that does not fit its checksum or its form.
+            // All other errors of opening mean that content does not match its checksum or its format.
             Ok(Err(other)) => Err(OpenFailed::Damaged(other.to_string())),
-            // Some of that it holds to be impossible.
-            Err(_) => Err(OpenFailed::Damaged("the engine panicked over what it read".into())),
+            // fjall panics on content that it considers impossible.
+            Err(_) => Err(OpenFailed::Damaged("the engine panicked while it read the files".into())),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Group commit: one batch and one sync carry the commits of all rooms that wait.
+//! Group commit: one batch and one sync carry the waiting commits of all rooms.
 //!
-//! A thread of its own takes all commits that have gathered while the disk worked on the last ones. The first failure
-//! ends all writing: a disk that has lied once is not asked again.
+//! The commit thread takes all commits that arrived during the last sync. It does not know rooms: it tells a
+//! [`Waiting`] for each commit. The first failure ends all writing, because after a failed sync the state of the disk
+//! is unknown.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,16 +19,16 @@ use super::{CommitError, DiskError, Owner, records};
 use crate::clock;
 use crate::panics::Panic;
 
-/// Commits of one sync that are few. On a quiet host the disk's thread has time to spare, and waking others would cost
-/// more than what they are woken for; on a busy one it must go back to the disk.
+/// Up to this many commits in a sync count as few. On a quiet host the commit thread has time, and waking another
+/// thread would cost more than the work itself. On a busy host it must return to the disk.
 const FEW: usize = 2;
 
-/// The proof that a room's commit, and all before it, are durable.
+/// The proof that a commit of a room, and all commits before it, are durable.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use = "what waits behind a receipt is said only when the receipt is shown"]
 pub struct Receipt(u64);
 
-/// Rooms that wait for a commit, each with the commit's number.
+/// The waiting rooms, each with the number of its commit.
 type Waiters = Vec<(u64, Arc<dyn Waiting>)>;
 
 impl Receipt {
@@ -37,17 +38,18 @@ impl Receipt {
     }
 }
 
-/// Who waits for a commit.
+/// A room that waits for a commit.
 pub trait Waiting: Send + Sync {
-    /// It is durable. Comes once a commit, in their order, on the thread that all commits wait for. `few`: no more than
-    /// a few became durable with it, so a little work may be done at once; otherwise others must do it.
+    /// The commit is durable. Called once for each commit, in order, on the commit thread, for which all rooms wait.
+    /// `few` means that only a few commits became durable with it, so a little work may be done here; otherwise other
+    /// threads must do it.
     fn committed(&self, receipt: Receipt, few: bool);
 
-    /// It will never be, and neither will any later one.
+    /// The commit will never be durable, nor any later one; or, with [`CommitError::Untold`], `committed` panicked.
     fn failed(&self, error: &CommitError);
 }
 
-/// One room's commit on its way.
+/// A commit of one room on its way to the disk.
 pub(super) struct Commit {
     pub(super) records: Vec<Record>,
     pub(super) number: u64,
@@ -56,7 +58,7 @@ pub(super) struct Commit {
     pub(super) owner: Arc<Owner>,
 }
 
-/// The queue to the disk.
+/// The queue to the commit thread.
 pub(super) struct Group {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -65,12 +67,12 @@ pub(super) struct Group {
 pub(super) struct Shared {
     queue: Mutex<Queue>,
     filled: Condvar,
-    /// Bytes that were handed in and are not durable yet.
+    /// Bytes that were submitted and are not durable yet.
     bytes: AtomicUsize,
     most_bytes: usize,
     emptied: Notify,
     no_space: AtomicBool,
-    /// When the sync that runs now began.
+    /// When the current sync began.
     began: Mutex<Option<Instant>>,
     pub(super) metrics: Metrics,
 }
@@ -112,7 +114,7 @@ impl Group {
         }
         self.shared.bytes.fetch_add(size(&commit), Ordering::Relaxed);
         queue.commits.push(commit);
-        // The worker looks before it waits, so it needs no call unless it may be waiting: when the queue was empty.
+        // The worker checks the queue before it waits. It may be waiting only if the queue was empty.
         if queue.commits.len() == 1 {
             self.shared.filled.notify_one();
         }
@@ -147,7 +149,7 @@ impl Group {
         &self.shared
     }
 
-    /// Commit what waits, and end the thread.
+    /// Commits what waits, and ends the thread.
     pub(super) fn close(&self) {
         self.shared.lock().closed = true;
         self.shared.filled.notify_one();
@@ -155,7 +157,7 @@ impl Group {
         if let Some(thread) = thread
             && thread.join().is_err()
         {
-            tracing::error!("the commit thread panicked; what was acknowledged is on disk, what was not is lost");
+            tracing::error!("the commit thread panicked; acknowledged messages are on disk, others are lost");
         }
     }
 }
@@ -175,7 +177,7 @@ impl Shared {
         self.no_space.swap(no_space, Ordering::Relaxed)
     }
 
-    /// How long the sync that runs now has run.
+    /// How long the current sync has been running.
     pub(super) fn running(&self) -> Option<std::time::Duration> {
         self.began.lock().expect("no holder of this lock panics").map(|began| began.elapsed())
     }
@@ -198,7 +200,7 @@ impl Worker {
             let bytes = commits.iter().map(size).sum();
             let (batch, waiting, owners) = self.batch(commits);
             self.shared.set_running(true);
-            // A panic, the engine's or our own, is a failure like one that is said: rooms must not wait for it for ever.
+            // A panic counts as a failed commit, in the engine or in this module. Otherwise rooms would wait for ever.
             let done = catch_unwind(AssertUnwindSafe(|| self.make_durable(batch, waiting.len(), bytes)))
                 .unwrap_or_else(|payload| Err(DiskError(format!("it panicked: {}", Panic::from(payload)))));
             self.shared.set_running(false);
@@ -218,7 +220,7 @@ impl Worker {
         }
     }
 
-    /// Wait for commits; absent once the store is closed and nothing is left.
+    /// Waits for commits; absent once the store is closed and the queue is empty.
     fn gather(&self) -> Option<Vec<Commit>> {
         let mut queue = self.shared.lock();
         while queue.commits.is_empty() {
@@ -230,8 +232,8 @@ impl Worker {
         Some(std::mem::take(&mut queue.commits))
     }
 
-    /// One batch of all commits, who waits for them, and the owners of their rooms: until the batch is durable, nobody else
-    /// may own these rooms.
+    /// Merges all commits into one batch, with their waiters and the owners of their rooms. The owners are held until
+    /// the batch is durable, so that nothing else can own these rooms.
     fn batch(&self, commits: Vec<Commit>) -> (Vec<Record>, Waiters, Vec<Arc<Owner>>) {
         let mut batch = Vec::with_capacity(1 + commits.iter().map(|commit| commit.records.len()).sum::<usize>());
         batch.push(records::group_record(self.group + 1));
@@ -257,8 +259,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Nothing is written any more: whoever waits or comes later is told. First the queue is shut, so that nobody who
-    /// was told finds it open again.
+    /// Ends all writing and tells every waiter. The queue is closed first, so that no room that was told finds it open.
     fn fail(&self, error: &CommitError, waiting: Waiters) {
         tracing::error!(%error, "a commit failed: no room can write until a restart");
         let left = {
@@ -266,7 +267,7 @@ impl Worker {
             queue.failed = Some(error.clone());
             std::mem::take(&mut queue.commits)
         };
-        // Nothing is on its way any more: nobody shall wait for the queue to become shorter.
+        // Nothing is on its way to the disk, so no room may wait for the queue to shrink.
         self.shared.bytes.store(0, Ordering::Relaxed);
         self.shared.emptied.notify_waiters();
         let waiting = waiting.iter().map(|(_, waiting)| waiting).chain(left.iter().map(|commit| &commit.waiting));
@@ -274,15 +275,15 @@ impl Worker {
     }
 }
 
-/// Tell who waits that their commits are durable. This runs code of rooms and connections, on the thread that all rooms
-/// wait for: where it panics for one room, that room is given up, and the others hear as ever.
+/// Tells the waiters that their commits are durable. This runs code of rooms and connections on the commit thread. If
+/// it panics for one room, that room is given up, and the others are not affected.
 fn tell(waiting: Waiters) {
     let few = waiting.len() <= FEW;
     for (number, waiting) in waiting {
         let told = catch_unwind(AssertUnwindSafe(|| waiting.committed(Receipt(number), few)));
         if let Err(payload) = told {
             let panic = Panic::from(payload);
-            tracing::error!(%panic, "the host's own code failed while a room was told of its commit; the room begins anew");
+            tracing::error!(%panic, "the host's own code panicked while a room was told of its commit; the room is opened again");
             give_up(&*waiting, &CommitError::Untold);
         }
     }
@@ -290,7 +291,7 @@ fn tell(waiting: Waiters) {
 
 fn give_up(waiting: &dyn Waiting, error: &CommitError) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waiting.failed(error))) {
-        tracing::error!(panic = %Panic::from(payload), "the host's own code failed while a room was told of a failure");
+        tracing::error!(panic = %Panic::from(payload), "the host's own code panicked while a room was told of a failure");
     }
 }
 

@@ -1,15 +1,14 @@
-//! Tells a store that goes on from one that was copied back.
+//! Distinguishes a store that simply restarts from a store that was restored from a copy.
 //!
-//! After a restore the rooms give numbers again that clients have seen before, for other things. So each history of a store
-//! has a random number, the incarnation, and a store that was restored gets a new one. A copy holds the same bytes as its
-//! original, so bytes alone cannot tell them apart. What a copy cannot take along is what the file system notes about a file:
-//! its number (inode) and the time of its last change (ctime), which no program can set. At each start the store writes a
-//! new random value into the file `incarnation`, and notes among its own records that value, the file's number and time, and
-//! the number of the file `mark`. At the next start all of that must fit.
+//! After a restore, rooms use numbers again that clients have already seen for other messages. So each history of a
+//! store has a random number, the incarnation, and a restored store gets a new one. A copy has the same bytes as the
+//! original, but not the inode and the change time (ctime) of its files, which no program can set. At each start the
+//! store writes a new random value into the file `incarnation`. Among its records it stores that value, the inode and
+//! ctime of the file, and the inode of the file `mark`. At the next start all of them must match.
 //!
-//! Whatever changes the file's ctime (such as `chown`, or moving the data to another disk) gives a new incarnation too: then
-//! clients load their histories anew, and nothing else happens. A snapshot of a whole volume restores even these notes;
-//! whoever restores one removes the file `incarnation`.
+//! A change of the ctime for another reason (such as `chown`, or a move to another disk) also gives a new incarnation.
+//! Then clients load their histories again, and nothing else happens. A snapshot of a whole volume restores even the
+//! ctime: after such a restore the operator must remove the file `incarnation`.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -22,24 +21,24 @@ use super::DiskError;
 use super::records::address_bytes;
 use crate::model::Address;
 
-/// The name of the file beside the engine's.
+/// The name of the file in the data directory.
 const FILE: &str = "incarnation";
 
 /// A random number for one history of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Incarnation(pub(super) u64);
 
-/// What the store notes about its own files, to recognise them at the next start.
+/// Facts about the files of the store, to recognise them at the next start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Evidence {
     /// The random value in the file.
     pub(super) nonce: u64,
-    /// The file's number.
+    /// The inode of the file.
     pub(super) inode: u64,
-    /// When the file was last changed: seconds and nanoseconds.
+    /// The ctime of the file: seconds and nanoseconds.
     pub(super) changed_s: i64,
     pub(super) changed_ns: i64,
-    /// The number of the file `mark`.
+    /// The inode of the file `mark`.
     pub(super) mark_inode: u64,
 }
 
@@ -48,7 +47,7 @@ impl Incarnation {
         Incarnation(rand::random())
     }
 
-    /// The incarnation of one room: it tells nothing about those of others.
+    /// The incarnation of one room. It reveals nothing about the incarnations of other rooms.
     pub(super) fn of_room(self, address: &Address) -> u64 {
         let digest = Sha256::new_with_prefix(self.0.to_be_bytes()).chain_update(address_bytes(address)).finalize();
         u64::from_be_bytes(*digest.first_chunk().expect("a digest is longer"))
@@ -56,14 +55,14 @@ impl Incarnation {
 }
 
 impl Evidence {
-    /// What is there now; absent where a file is missing or is not what a store wrote.
+    /// The current facts; absent if a file is missing or was not written by a store.
     pub(super) fn read(directory: &Path) -> Option<Self> {
         let path = directory.join(FILE);
         let nonce = u64::from_be_bytes(fs::read(&path).ok()?.try_into().ok()?);
         Self::of(directory, nonce).ok()
     }
 
-    /// Write the file anew, for the next start to recognise.
+    /// Writes the file again, for the check at the next start.
     pub(super) fn renew(directory: &Path) -> Result<Self, DiskError> {
         let nonce = rand::random::<u64>();
         let write = || {

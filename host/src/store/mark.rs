@@ -1,8 +1,9 @@
-//! The number of the last durable group, kept apart from the engine's files.
+//! The number of the last durable group, in a file apart from the files of the engine.
 //!
-//! A damaged byte in the middle of a journal makes an engine forget all commits behind it without a word. With this
-//! number beside it we see that at the next start. It is written after each sync and reaches the disk within a second:
-//! exact after a crash of the process, at most a second old after a power loss, and never ahead of the truth.
+//! A corrupt byte in the middle of a journal makes an engine forget all later commits silently. This number reveals
+//! that at the next start. It is written after each sync and synced once a second: exact after a crash of the process,
+//! at most a second old after a power loss, and never higher than the true number. `group` writes it, and the store
+//! reads it when it opens.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -28,7 +29,7 @@ impl Mark {
         Ok(Mark { file, synced: clock::monotonic(), failed: false })
     }
 
-    /// The number; 0 where none was written, or what was cannot be read.
+    /// The number; 0 if none was written or it cannot be read.
     pub(super) fn read(&self) -> u64 {
         let mut bytes = [0; 16];
         match self.file.read_exact_at(&mut bytes, 0) {
@@ -39,12 +40,12 @@ impl Mark {
                 if check == !number {
                     return number;
                 }
-                tracing::warn!("the file `mark` is damaged: nobody can tell if the store has lost commits");
+                tracing::warn!("the file `mark` is damaged: lost commits of the store would not be noticed");
                 0
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
             Err(error) => {
-                tracing::warn!(%error, "the file `mark` cannot be read: nobody can tell if the store has lost commits");
+                tracing::warn!(%error, "the file `mark` cannot be read: lost commits of the store would not be noticed");
                 0
             }
         }
@@ -67,12 +68,12 @@ impl Mark {
         self.report(synced);
     }
 
-    /// The mark only helps to find damage: without it commits are as durable as with it.
+    /// The mark only helps to find damage. Commits are as durable without it.
     fn report(&mut self, done: io::Result<()>) {
         if let Err(error) = done
             && !std::mem::replace(&mut self.failed, true)
         {
-            tracing::error!(%error, "the file `mark` cannot be written: damage to the store would go unnoticed");
+            tracing::error!(%error, "the file `mark` cannot be written: damage to the store would not be noticed");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A disk that is none: for tests, with the same contract but for what a power loss leaves.
+//! An engine in memory, for tests: it has the same contract, but loses everything with the process.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::DiskError;
 use super::disk::{Disk, Record};
 
-/// Everything in memory.
+/// All entries, in memory.
 #[derive(Debug, Default)]
 pub struct MemoryDisk(RwLock<BTreeMap<Bytes, Bytes>>);
 

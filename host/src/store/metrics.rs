@@ -1,4 +1,4 @@
-//! What the store counts, for an operator to see.
+//! The metrics of the store.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// Numbers of one store.
+/// The metrics of one store.
 pub(super) struct Metrics {
     commits: Counter,
     bytes: Counter,
@@ -15,7 +15,7 @@ pub(super) struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        // From a disk with a battery, 0.1 ms, to one that is about to fail, 3 s.
+        // From 0.1 ms, a disk with a battery-backed cache, to 3 s, a disk that is about to fail.
         let syncs = Histogram::new(exponential_buckets(0.000_1, 2.0, 16));
         Metrics { commits: Counter::default(), bytes: Counter::default(), syncs }
     }
@@ -28,7 +28,7 @@ impl Metrics {
         registry.register("sync_seconds", "How long the disk took to write and sync a group", self.syncs.clone());
     }
 
-    /// A group of commits became durable.
+    /// Counts a group of commits that became durable.
     pub(super) fn synced(&self, commits: usize, bytes: usize, took: Duration) {
         self.commits.inc_by(commits as u64);
         self.bytes.inc_by(bytes as u64);

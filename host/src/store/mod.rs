@@ -1,10 +1,12 @@
-//! The disk: open, read, commit. The only place that opens data files; it knows no rooms' lives, no sockets, no wasm.
+//! The store of all rooms: open, read, commit, recover. Only this module opens the data files of rooms. It knows
+//! nothing of the life of a room, of sockets or of wasm.
 //!
-//! `room` opens a [`RoomLog`] for each room that wakes and hands it each turn's writes. Commits of all rooms that wait
-//! share one sync (`group`). A [`Receipt`] is the proof that a commit and all before it in that room are durable; only
-//! this module can make one.
+//! `room` opens a [`RoomLog`] for each room that wakes, and hands it the writes of its turns. The commits of all
+//! waiting rooms share one sync (`group`). A [`Receipt`] is the proof that a commit and all earlier commits of that
+//! room are durable; only this module can make one.
 //!
-//! Each room's commits are a dense sequence 1, 2, 3 …, and a commit names the number it expects: the log is the fence.
+//! The commits of a room are numbered 1, 2, 3 … without gaps, and each commit names the number that it expects. This
+//! fences off an outdated owner.
 
 mod directory;
 mod disk;
@@ -44,18 +46,18 @@ use group::{Commit, Group};
 use incarnation::{Evidence, Incarnation};
 use records::RoomRecord;
 
-/// What can be set about the store.
+/// The options of a store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Below this many free bytes on the data disk no turn may write.
+    /// Below this many free bytes on the data disk, turns that write are refused.
     pub min_free_bytes: u64,
     /// Above this many bytes on their way to the disk, rooms wait before their next turn.
     pub queue_bytes: usize,
-    /// A sync that takes longer is reported in the log, again and again.
+    /// A sync that takes longer is reported in the log, repeatedly.
     pub slow_sync: Duration,
-    /// Memory for what was read from the disk.
+    /// Memory for a cache of data read from disk.
     pub cache_bytes: u64,
-    /// What a room may keep, in bytes of keys and values.
+    /// The storage limit of a room, in bytes of keys and values.
     pub room_bytes: u64,
 }
 
@@ -71,7 +73,7 @@ impl Default for StoreOptions {
     }
 }
 
-/// Why the store could not be opened. The operator must act.
+/// The reason why the store could not be opened. The operator must act.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it open.
@@ -82,21 +84,21 @@ pub enum OpenError {
     Disk {
         /// The data directory.
         path: PathBuf,
-        /// What it said.
+        /// The error of the engine or the operating system.
         source: DiskError,
     },
-    /// What is on disk is not what was written.
+    /// A file is corrupt.
     #[error("{path} is damaged: {problem}. Restore the directory from a backup; nothing was changed")]
     Damaged {
         /// The data directory.
         path: PathBuf,
-        /// What the engine found.
+        /// The corrupt file.
         problem: String,
     },
-    /// Commits that were acknowledged are not there any more.
+    /// Acknowledged commits are missing.
     #[error(
         "{path} has lost commits: {durable} groups were durable, and only {found} are found. {problem}; \
-         restore the directory from a backup, or remove its `mark` file to go on without what is lost"
+         restore the directory from a backup, or remove its `mark` file to go on without the lost commits"
     )]
     Behind {
         /// The data directory.
@@ -105,7 +107,7 @@ pub enum OpenError {
         durable: u64,
         /// The number of the last group found.
         found: u64,
-        /// Where they are missing.
+        /// The place where they are missing.
         problem: String,
     },
 }
@@ -115,43 +117,43 @@ pub enum OpenError {
 #[error("{0}")]
 pub struct DiskError(pub String);
 
-/// Why a commit was not taken.
+/// The reason why a commit was refused.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum CommitError {
-    /// The data disk is nearly full. Nothing was written; it goes on as soon as there is space.
+    /// The data disk is nearly full. Nothing was written; writing goes on as soon as there is space.
     #[error("the data disk has less than {min_free_bytes} bytes free; free some space")]
     NoSpace {
         /// The limit.
         min_free_bytes: u64,
     },
-    /// The room keeps as much as it may. Nothing was written; turns that only remove go on.
+    /// The storage of the room is full. Nothing was written; turns that add nothing still run.
     #[error("the room's storage holds its {room_bytes} bytes; have it remove something, or raise `limits.room_bytes`")]
     RoomFull {
         /// The limit.
         room_bytes: u64,
     },
-    /// A write or sync failed before. Nothing is written any more until a restart.
+    /// A write or a sync failed. Nothing more is written until a restart.
     #[error("the data disk failed: {0}; repair it and restart")]
     Failed(String),
-    /// The commit is durable, and the host's own code failed when it told the room so. The room must begin anew.
+    /// The commit is durable, but the host panicked while it told the room. The room must be opened again.
     #[error("the commit is durable, and the host failed to tell the room; please report this")]
     Untold,
-    /// The room was opened by somebody else meanwhile.
+    /// Another owner has opened the room meanwhile.
     #[error("commit {expected} of {address} is not the next one: another owner has opened the room")]
     Fenced {
         /// The room.
         address: Address,
-        /// The number that the commit expected to get.
+        /// The number that the commit expected.
         expected: u64,
     },
 }
 
-/// All rooms' storage. Cheap to clone.
+/// The storage of all rooms. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    /// Absent once it was closed: whoever still holds the store by then does not hold its files.
+    /// Absent after the store was closed. So a clone that still exists does not keep the files open.
     disk: RwLock<Option<Arc<dyn Disk>>>,
     group: Group,
     options: StoreOptions,
@@ -159,50 +161,49 @@ struct Inner {
     incarnation: Incarnation,
     secret: [u8; 32],
     next_room: AtomicU64,
-    /// Rooms that have an owner, or commits of one on their way.
+    /// Rooms with an owner, or with commits on their way to the disk.
     owned: Arc<Mutex<HashSet<Address>>>,
 }
 
-/// What one commit changes.
+/// The changes of one commit.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Entries of the room's storage.
+    /// Entries of the storage of the room.
     pub writes: Writes,
-    /// Timers set and removed.
+    /// Timers that were set and removed.
     pub timers: BTreeMap<String, Option<Timer>>,
-    /// Posts added, tried in vain, and taken.
+    /// Posts that were added, retried and removed.
     pub posts: BTreeMap<PostNumber, Option<Post>>,
-    /// The last post of each other room that this one took.
+    /// The highest post that was accepted from each other room.
     pub taken: BTreeMap<Address, PostNumber>,
 }
 
 impl Changes {
-    /// Whether there are none.
+    /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.timers.is_empty() && self.posts.is_empty() && self.taken.is_empty()
     }
 }
 
-/// A room as the disk knows it.
+/// A room as it is on disk.
 pub struct Stored {
-    /// The right to commit to it.
+    /// The only right to commit to it.
     pub log: RoomLog,
     /// Its timers.
     pub timers: Timers,
-    /// Its posts that are not taken yet.
+    /// Its posts that are not accepted yet.
     pub posts: Posts,
 }
 
-/// The right to commit to a room. It is given back when its owner and all of its commits are gone: only then does the
-/// disk tell the number of the last one.
+/// The ownership of a room. It ends when its log and all its commits are dropped: only then is the number of the last
+/// commit on disk.
 struct Owner {
     address: Address,
     owned: Arc<Mutex<HashSet<Address>>>,
 }
 
 impl Store {
-    /// Open the directory, or make it. Replays what was committed, and refuses to start when something acknowledged is
-    /// missing.
+    /// Opens the directory, or makes it. It replays all commits, and fails if an acknowledged commit is missing.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let wrap = |source| OpenError::Disk { path: path.to_owned(), source };
         let failed = |error: std::io::Error| wrap(DiskError(error.to_string()));
@@ -218,9 +219,9 @@ impl Store {
             examine::Refused::Behind(found, problem) => behind(found, problem),
             examine::Refused::Disk(error) => failed(error),
         })?;
-        // Beyond what was examined, damage is met where it is read.
+        // Damage outside of the examined files shows when those are read.
         let unreadable = |error: OpenError| match examine::damaged_tables(&files).unwrap_or_default().first() {
-            Some(table) => damaged(format!("the file {} is not what was written", table.display())),
+            Some(table) => damaged(format!("the file {} is corrupt", table.display())),
             None => error,
         };
         let disk = FjallDisk::open(path, options.cache_bytes).map_err(|error| match error {
@@ -237,13 +238,12 @@ impl Store {
         Self::start(disk, Some(mark), Some(path), options).map_err(|error| unreadable(wrap(error)))
     }
 
-    /// A store that keeps everything in memory, for tests and for trying things out: the same contract, but for what a
-    /// power loss leaves.
+    /// A store in memory, for tests and experiments. It has the same contract, but nothing survives the process.
     pub fn in_memory() -> Self {
         Self::on_disk(Arc::new(MemoryDisk::default()), StoreOptions::default()).expect("memory does not fail")
     }
 
-    /// A store on an engine of your own.
+    /// A store on another engine.
     pub fn on_disk(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Self, DiskError> {
         Self::start(disk, None, None, options)
     }
@@ -259,7 +259,7 @@ impl Store {
         let last_group = records::last_group(&*disk)?;
         let known = records::incarnation(&*disk)?;
         let secret = records::secret(&*disk)?;
-        // All is read before anything is changed.
+        // Everything is read before anything is changed.
         let incarnation = match known {
             None => Incarnation::random(),
             Some((incarnation, evidence)) if path.is_none_or(|path| Evidence::read(path) == Some(evidence)) => {
@@ -267,8 +267,8 @@ impl Store {
             }
             Some(_) => {
                 tracing::warn!(
-                    "the data was restored from a copy, or moved: clients load the histories of rooms anew, since \
-                     numbers they know may stand for other messages now"
+                    "the data was restored from a copy, or moved: clients load the histories of rooms again, since \
+                     numbers that they know may stand for other messages now"
                 );
                 Incarnation::random()
             }
@@ -281,7 +281,7 @@ impl Store {
             batch.push(records::secret_record(&secret));
             secret
         });
-        // One batch: nothing is written before the last batch is synced.
+        // One batch, because a batch may be written only after the previous one was synced.
         disk.write(batch)?;
         disk.sync()?;
         let group = Group::start(disk.clone(), mark, last_group, options.queue_bytes);
@@ -298,24 +298,25 @@ impl Store {
         })))
     }
 
-    /// Which start of this store this is: 1, 2, 3 …
+    /// The number of this start of the store: 1, 2, 3 …
     pub fn epoch(&self) -> u64 {
         self.0.epoch
     }
 
-    /// What a post is called outside: the same whenever it is tried, and after a restart. Who does not know the store's
-    /// secret can guess neither this key nor any other, so nobody can use up a key before its post comes.
+    /// The idempotency key of a post: the same for each try, also after a restart. It cannot be guessed without the
+    /// secret of the store, so no one can use up a key before its post arrives.
     pub fn post_key(&self, sender: &Address, number: PostNumber) -> String {
         let post = Sha256::digest(format!("{sender}/{}", number.0));
-        // Behind a hash of fixed length, so that no key is the beginning of another one's computation.
+        // The secret is followed by a hash of fixed length, so that no key is the prefix of the computation of another
+        // one.
         let key = Sha256::new().chain_update(self.0.secret).chain_update(post).finalize();
         key.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Open a room's log, as its one owner.
+    /// Opens the log of a room and becomes its only owner.
     ///
-    /// Fails: while it has another, or commits of another are on their way; where the disk cannot be read; and after a
-    /// failed commit, since what is read then may be what was never made durable.
+    /// Fails: if the room has an owner, or commits on their way; if the disk cannot be read; and after a failed commit,
+    /// because reads could then return data that never became durable.
     pub fn room(&self, address: &Address) -> Result<Stored, StorageFailed> {
         if let Some(failed) = self.0.group.failed() {
             return Err(StorageFailed(failed.to_string()));
@@ -347,35 +348,35 @@ impl Store {
         Ok(Stored { log, timers, posts })
     }
 
-    /// Every room that has a timer or a post, and when its first one is due. A room that has both comes twice.
+    /// Every room with a timer or a post, and when the first is due. A room with both appears twice.
     pub fn rooms_to_wake(&self) -> Result<Vec<(Address, UnixMillis)>, StorageFailed> {
         self.0.read(|disk| {
             records::rooms_to_wake(disk).map_err(|error| unreadable("the timers and posts", &"all rooms", &error))
         })
     }
 
-    /// The names of rooms that have committed something, in order, beginning behind `after`.
+    /// The names of rooms with committed data, in order, beginning after `after`.
     pub fn names(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<BTreeSet<String>, StorageFailed> {
         let read = |disk: &dyn Disk| records::names(disk, namespace, after, limit);
         self.0.read(|disk| read(disk).map_err(|error| unreadable("the names", &namespace, &error)))
     }
 
-    /// What it counts.
+    /// Registers the metrics of the store.
     pub fn register(&self, registry: &mut Registry) {
         self.0.group.shared().metrics.register(registry);
     }
 
-    /// Whether so much is on its way to the disk that rooms should wait.
+    /// Whether so many bytes are on their way to the disk that rooms should wait.
     pub fn is_behind(&self) -> bool {
         self.0.group.is_behind()
     }
 
-    /// Wait until the store [is behind](Self::is_behind) no longer.
+    /// Waits until the store is no longer [behind](Self::is_behind).
     pub async fn caught_up(&self) {
         self.0.group.caught_up().await;
     }
 
-    /// Why nothing can be written now, where that is so.
+    /// The reason why nothing can be written now, if there is one.
     pub fn refuses(&self) -> Option<CommitError> {
         if self.0.group.has_no_space() {
             return Some(CommitError::NoSpace { min_free_bytes: self.0.options.min_free_bytes });
@@ -383,7 +384,7 @@ impl Store {
         self.0.group.failed()
     }
 
-    /// Commit what waits and release the files, whoever still holds the store. Later reads and commits fail.
+    /// Commits what waits and closes the files, even if clones of the store still exist. Later reads and commits fail.
     pub fn close(&self) {
         self.0.group.close();
         let disk = self.0.disk.write().expect("no holder of this lock panics").take();
@@ -415,38 +416,39 @@ impl Drop for Owner {
     }
 }
 
-/// One room's sequence of commits. It has one owner.
+/// The commits of one room. There is one log for each room.
 pub struct RoomLog {
     store: Store,
     owner: Arc<Owner>,
     record: RoomRecord,
-    /// The room's name is on disk.
+    /// The name of the room is on disk.
     named: bool,
-    /// The bytes in its record are those of what it keeps, and not more.
+    /// The byte count in the record is exact, not only an upper bound.
     exact: bool,
 }
 
 impl RoomLog {
-    /// The number of the last commit that was handed in.
+    /// The number of the last submitted commit.
     pub fn number(&self) -> u64 {
         self.record.number
     }
 
-    /// A random number for this history of the room's storage: another one once the store was begun anew or restored.
+    /// A random number for this history of the storage of the room. It changes when the store is restored or recreated.
     pub fn incarnation(&self) -> u64 {
         self.store.0.incarnation.of_room(&self.owner.address)
     }
 
-    /// The room's storage, as it is on disk: what was handed in is seen when it is committed.
+    /// The storage of the room on disk. It shows a submitted commit once that is applied.
     pub fn reader(&self) -> RoomReader {
         RoomReader { store: self.store.clone(), id: self.record.id, address: self.owner.address.clone() }
     }
 
-    /// Whether the disk, and the room, have space for these writes now. They are counted: commit them. `current` is what the
-    /// room has, with all that is on its way to the disk.
+    /// Reserves space for these writes, on the disk and within the limit of the room; then commit them. `current` is
+    /// the storage of the room including writes on their way to the disk.
     ///
-    /// Far from the limit what is written is counted and nothing is read, so what was overwritten or removed stays counted.
-    /// At the limit everything is counted once, and from then on exactly: what writes replace is read and subtracted.
+    /// Far from the limit, only the added bytes are counted and nothing is read, so overwritten and removed data stays
+    /// counted. At the limit, everything is counted once. From then on the count is exact: replaced data is read and
+    /// subtracted.
     pub fn takes(&mut self, writes: &Writes, current: &dyn Storage) -> Result<(), CommitError> {
         let options = &self.store.0.options;
         if self.store.0.group.has_no_space() {
@@ -460,7 +462,7 @@ impl RoomLog {
                 self.record.bytes += added;
                 return Ok(());
             }
-            // Where it cannot be read, the next read says so.
+            // If this fails, the next read reports it.
             if let Ok(bytes) = count(current) {
                 self.record.bytes = bytes;
                 self.exact = true;
@@ -468,20 +470,21 @@ impl RoomLog {
         }
         let before = self.record.bytes;
         let bytes = before.saturating_add(added).saturating_sub(replaced(writes, current));
-        // Turns that do not add go on, also in a room that was given a lower limit.
+        // Turns that do not add bytes are allowed, even if the limit was lowered below the present size.
         if bytes > room_bytes && bytes > before {
             return Err(CommitError::RoomFull { room_bytes });
         }
         self.record.bytes = bytes;
-        // Far enough from the limit to be worth counting everything when it comes near again.
+        // At half of the limit, exact counting stops; a full count when the limit is near again is then cheap in
+        // comparison.
         self.exact = self.exact && bytes > room_bytes / 2;
         Ok(())
     }
 
-    /// Hand in the next commit, which must be number `expected`. Does not wait: `waiting` is told when it is durable.
-    /// Ask whether it [`takes`](Self::takes) them before; here it is too late to take back what was promised.
+    /// Submits the next commit, which must have the number `expected`. It does not wait: `waiting` is told when it is
+    /// durable. Check the space with [`takes`](Self::takes) before; a turn cannot be undone afterwards.
     ///
-    /// Fails: nothing was written, and the number is still free.
+    /// Fails: if nothing was written; the number is still free.
     pub fn commit(&mut self, expected: u64, changes: Changes, waiting: Arc<dyn Waiting>) -> Result<(), CommitError> {
         if expected != self.record.number + 1 {
             return Err(CommitError::Fenced { address: self.owner.address.clone(), expected });
@@ -505,7 +508,7 @@ impl RoomLog {
     }
 }
 
-/// Bytes of all that a room keeps. It takes as long as reading it all.
+/// The size of the storage of a room. It reads all of it.
 fn count(current: &dyn Storage) -> Result<u64, StorageFailed> {
     let mut bytes = 0;
     let all = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
@@ -516,13 +519,13 @@ fn count(current: &dyn Storage) -> Result<u64, StorageFailed> {
     Ok(bytes)
 }
 
-/// Bytes of what these writes replace or remove.
+/// The bytes that these writes replace or remove.
 fn replaced(writes: &Writes, current: &dyn Storage) -> u64 {
     let size = |key: &Bytes| current.get(key).ok().flatten().map_or(0, |value| key.len() + value.len());
     writes.keys().map(size).sum::<usize>() as u64
 }
 
-/// What a room has on disk.
+/// Reads the storage of a room on disk.
 pub struct RoomReader {
     store: Store,
     id: u64,
@@ -530,7 +533,7 @@ pub struct RoomReader {
 }
 
 impl RoomReader {
-    /// The last post of another room that this one took.
+    /// The last post of another room that this room accepted.
     pub fn last_taken(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
         let what = || format!("what came from {sender}");
         let read = |disk: &dyn Disk| records::last_taken(disk, self.id, sender);
@@ -565,7 +568,7 @@ impl Storage for RoomReader {
     }
 }
 
-/// What of which room cannot be read, and what now.
+/// An error for a record that cannot be read: it names the record and the room, and what to do.
 fn unreadable(what: &str, of: &dyn fmt::Display, error: &DiskError) -> StorageFailed {
     StorageFailed(format!(
         "{what} of {of} cannot be read: {error}; check the disk, and restore the data directory from a backup if \
@@ -657,7 +660,7 @@ mod tests {
         assert_eq!((count(&one), count(&two)), (1, 0));
     }
 
-    /// A room whose own code panics when it is told of its commit.
+    /// A room that panics when it is told of its commit.
     struct Deaf(Told);
 
     impl Waiting for Deaf {
@@ -723,7 +726,7 @@ mod tests {
         let mut two = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap().log;
         let (tell, told) = told();
         let taken = one.commit(1, write("a", "1"), tell.clone()).is_ok();
-        // It is taken or refused, as the failure of the first comes before it or behind it.
+        // It is accepted or refused, depending on whether the failure of the first comes earlier.
         let also_taken = two.commit(1, write("a", "1"), tell).is_ok();
         for _ in 0..u8::from(taken) + u8::from(also_taken) {
             assert!(told.recv().unwrap().is_err());
@@ -731,7 +734,7 @@ mod tests {
         store.caught_up().await;
     }
 
-    /// An engine that panics at every batch after the first, which holds the records of the start.
+    /// An engine that panics at every batch but the first, which holds the records of the start.
     #[derive(Default)]
     struct Panics {
         started: std::sync::atomic::AtomicBool,

@@ -1,18 +1,18 @@
-//! How the store's keys and values are laid out. Every key begins with a byte that tells its kind; numbers are
-//! big-endian, so that keys sort as their numbers do.
+//! The layout of the keys and values of the store. The first byte of each key is its kind. Numbers are big-endian, so
+//! that keys sort like their numbers. Only `store` calls this.
 //!
 //! | key | value |
 //! |---|---|
-//! | 0 `epoch` | how often this store was opened |
+//! | 0 `epoch` | how often the store was opened |
 //! | 0 `group` | number of the last group commit |
-//! | 0 `incarnation` | the store's incarnation, and the evidence that it was not copied |
-//! | 0 `secret` | 32 random bytes that the keys of posts are made from |
-//! | 1 namespace 0 name | the room's id, the epoch and number of its last commit |
-//! | 2 id key | one entry of the room's storage |
+//! | 0 `incarnation` | the incarnation of the store, and the evidence that it was not copied |
+//! | 0 `secret` | 32 random bytes from which the keys of posts are derived |
+//! | 1 namespace 0 name | id of the room, epoch and number of its last commit, counted bytes of its storage |
+//! | 2 id key | one entry of the storage of the room |
 //! | 3 id name | one timer: due, attempt, payload |
 //! | 4 id | namespace 0 name |
-//! | 5 id number | one post: due, attempt, length of its head, head in JSON, body |
-//! | 6 id namespace 0 name | number of the last post of that room which this one took |
+//! | 5 id number | one post: due, attempt, length of its head, head as JSON, body |
+//! | 6 id namespace 0 name | number of the last post of that room that this room accepted |
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -28,7 +28,7 @@ use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request
 
 const EPOCH_KEY: &[u8] = b"\0epoch";
 const SECRET_KEY: &[u8] = b"\0secret";
-/// Where the number of the last group commit is.
+/// The key of the number of the last group commit.
 pub(super) const GROUP_KEY: &[u8] = b"\0group";
 
 const INCARNATION_KEY: &[u8] = b"\0incarnation";
@@ -40,16 +40,16 @@ const NAME: u8 = 4;
 const POST: u8 = 5;
 const TAKEN: u8 = 6;
 
-/// What the disk knows of a room beside its entries.
+/// The record of a room, beside its entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RoomRecord {
-    /// Stands for the address in the keys of its entries.
+    /// Stands for the address in the keys of its other records.
     pub(super) id: u64,
-    /// Which start of the store made the last commit.
+    /// The start of the store that made the last commit.
     pub(super) epoch: u64,
     /// The number of the last commit.
     pub(super) number: u64,
-    /// Bytes of its keys and values, and of those that it has overwritten and removed since they were last counted.
+    /// Bytes of its keys and values. Overwritten and removed data stays counted until the next exact count.
     pub(super) bytes: u64,
 }
 
@@ -63,7 +63,7 @@ impl RoomRecord {
         (room_key(address), Some(value.freeze()))
     }
 
-    /// The way back from the id to the address.
+    /// Maps the id back to the address.
     pub(super) fn name_record(self, address: &Address) -> Record {
         (id_key(NAME, self.id, b""), Some(address_bytes(address)))
     }
@@ -85,7 +85,7 @@ pub(super) fn group_record(group: u64) -> Record {
     (Bytes::from_static(GROUP_KEY), Some(number(group)))
 }
 
-/// The store's incarnation; absent in a store that has none yet.
+/// The incarnation of the store; absent in a new store.
 pub(super) fn incarnation(disk: &dyn Disk) -> Result<Option<(Incarnation, Evidence)>, DiskError> {
     let Some(mut value) = disk.get(INCARNATION_KEY)? else { return Ok(None) };
     if value.len() != 48 {
@@ -113,7 +113,7 @@ pub(super) fn incarnation_record(incarnation: Incarnation, evidence: Evidence) -
     (Bytes::from_static(INCARNATION_KEY), Some(value.freeze()))
 }
 
-/// The secret of this store; absent in one that no version with secrets has opened.
+/// The secret of the store; absent in a new store, and in a store of a version without secrets.
 pub(super) fn secret(disk: &dyn Disk) -> Result<Option<[u8; 32]>, DiskError> {
     let Some(value) = disk.get(SECRET_KEY)? else { return Ok(None) };
     value.as_ref().try_into().map(Some).map_err(|_| damaged(SECRET_KEY))
@@ -123,7 +123,7 @@ pub(super) fn secret_record(secret: &[u8; 32]) -> Record {
     (Bytes::from_static(SECRET_KEY), Some(Bytes::copy_from_slice(secret)))
 }
 
-/// The highest id that any room has; 0 where there is none.
+/// The highest id of a room; 0 without rooms.
 pub(super) fn last_room(disk: &dyn Disk) -> Result<u64, DiskError> {
     let mut last = Ok(0);
     disk.scan(kind(NAME), true, &mut |key, _| {
@@ -135,7 +135,7 @@ pub(super) fn last_room(disk: &dyn Disk) -> Result<u64, DiskError> {
 
 pub(super) fn room(disk: &dyn Disk, address: &Address) -> Result<Option<RoomRecord>, DiskError> {
     let Some(mut value) = disk.get(&room_key(address))? else { return Ok(None) };
-    // Those of before 0.2 do not tell their bytes.
+    // Older records have no byte count.
     if ![24, 32].contains(&value.len()) {
         return Err(damaged(&room_key(address)));
     }
@@ -143,7 +143,7 @@ pub(super) fn room(disk: &dyn Disk, address: &Address) -> Result<Option<RoomReco
     Ok(Some(RoomRecord { id, epoch, number, bytes: value.try_get_u64().unwrap_or(0) }))
 }
 
-/// The names of a namespace's rooms, beginning behind `after`.
+/// The names of the rooms of a namespace, beginning after `after`.
 pub(super) fn names(
     disk: &dyn Disk,
     namespace: &str,
@@ -214,10 +214,10 @@ pub(super) fn timers(disk: &dyn Disk, id: u64) -> Result<impl Iterator<Item = Ti
     Ok(timers.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter())
 }
 
-/// What is kept of a post beside its body.
+/// The part of a stored post before its body.
 #[derive(Serialize, Deserialize)]
 struct Head {
-    /// A room's namespace and name, or a server's origin.
+    /// The namespace and name of a room, or else the origin of a server.
     room: Option<(String, String)>,
     origin: Option<String>,
     method: String,
@@ -300,11 +300,11 @@ fn taken_key(id: u64, sender: &Address) -> Bytes {
     id_key(TAKEN, id, &address_bytes(sender))
 }
 
-/// Every room that has a timer or a post, and when its first is due; a room with both comes twice.
+/// Every room with a timer or a post, and when the first is due; a room with both appears twice.
 pub(super) fn rooms_to_wake(disk: &dyn Disk) -> Result<Vec<(Address, UnixMillis)>, DiskError> {
     let mut found = Vec::<Result<(u64, UnixMillis), DiskError>>::new();
     for waking in [TIMER, POST] {
-        // Both kinds of records begin with the time at which they are due.
+        // Both kinds of records begin with the due time.
         disk.scan(kind(waking), false, &mut |key, mut value| {
             let read = id_of(&key).and_then(|id| Ok((id, value.try_get_u64().map_err(|_| damaged(&key))?)));
             match (read, found.last_mut()) {
@@ -358,7 +358,7 @@ fn room_key(address: &Address) -> Bytes {
     key.freeze()
 }
 
-/// Neither part can hold a zero byte, so it parts them.
+/// Neither part can contain a zero byte, so it separates them.
 pub(super) fn address_bytes(address: &Address) -> Bytes {
     [address.namespace().as_bytes(), &[0], address.name().as_bytes()].concat().into()
 }
@@ -371,7 +371,7 @@ fn id_key(kind: u8, id: u64, key: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// The first key behind all that a room has of a kind.
+/// The first key after all keys of one kind of a room.
 fn behind(kind: u8, id: u64) -> Bytes {
     id.checked_add(1).map_or(Bytes::copy_from_slice(&[kind + 1]), |next| id_key(kind, next, b""))
 }
@@ -461,7 +461,7 @@ mod fuzz {
         );
     }
 
-    /// A disk may hold anything. Reading it tells what is there, or that it is damaged.
+    /// A disk may hold anything. Reading returns the data, or an error that it is damaged.
     #[test]
     fn what_is_damaged_is_an_error_and_no_more() {
         let address = Address::new("ROOMS", "lobby").unwrap();

@@ -1,4 +1,5 @@
-//! Watches the disk from the side: free space, and syncs that hang.
+//! Monitors the data disk from a separate thread: free space, and syncs that hang. It reports to the log and tells
+//! `group` whether there is space.
 
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -10,10 +11,10 @@ use super::group::{Group, Shared};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Start the watch; it ends with the group.
+/// Starts the monitor; it ends with the group.
 pub(super) fn start(disk: &Arc<dyn Disk>, options: StoreOptions, group: &Group) {
     look_at_space(&**disk, &options, group.shared());
-    // A store that is closed lets its files go, whoever watches.
+    // The monitor must not keep the files of a closed store open.
     let (disk, shared) = (Arc::downgrade(disk), Arc::downgrade(group.shared()));
     let watch = thread::Builder::new().name("dormouse-watch".into()).spawn(move || watch(&disk, &options, &shared));
     if let Err(error) = watch {
