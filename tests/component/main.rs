@@ -5,12 +5,12 @@
 mod assembled;
 mod contract;
 mod determinism;
+mod documents;
 mod fuzz;
 mod hostile;
 mod keeping;
 mod layers;
 mod reaching;
-mod readme;
 mod sandbox;
 mod supply;
 mod versions;

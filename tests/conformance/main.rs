@@ -47,7 +47,7 @@ const EXCEPTIONS: [Exception; 5] = [
     Exception {
         cases: &["12.*", "13.*"],
         show: Show::Unimplemented,
-        because: "compression is not offered (ARCHITECTURE.md says why)",
+        because: "compression is not offered (docs/performance.md says why)",
     },
     Exception {
         cases: &["3.2", "3.3", "3.4", "4.1.3", "4.1.4", "4.1.5", "4.2.3", "4.2.4", "4.2.5", "5.15"],
