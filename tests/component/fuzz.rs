@@ -267,7 +267,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 /// What may end a turn of operations that are each allowed: there were too many of them, or the room wanted it to end.
 const ENDINGS: [&str; 3] =
-    ["the room said: as it was told", "the turn said more than", "the turn wrote and removed more"];
+    ["the room returned an error: as it was told", "the turn sent more than", "the turn wrote and removed more"];
 
 /// Turn after turn of calls with whatever arguments. A model says what the host should answer to each; a turn that ends is
 /// as if it had never begun; and what is kept is what the model kept.

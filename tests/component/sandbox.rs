@@ -161,7 +161,7 @@ fn ask(room: &mut TestRoom, command: serde_json::Value) -> Result<serde_json::Va
 fn a_wait_for_what_never_comes_ends_the_turn() {
     let mut room = TestRoom::new(CALLER).with_servers(|_, _| unreachable!("nothing leaves"));
     let failure = ask(&mut room, json!({ "do": "wait-for-nobody" })).unwrap_err();
-    assert!(failure.contains("it waited for longer than any answer takes"), "{failure}");
+    assert!(failure.contains("it waited longer than any call may take"), "{failure}");
     assert_eq!(ask(&mut room, json!({ "do": "count" })).unwrap()["count"], 1);
 }
 

@@ -189,7 +189,7 @@ fn one_built_against_an_unknown_version_is_refused_and_told_what_to_do() {
     for version in ["0.1.9", "0.2.0", "1.0.0"] {
         let refused = load(version).err().expect("it is refused");
         let expected = format!(
-            "poll.wasm was built against dormouse:room@{version}, and this dormouse speaks {CONTRACT}: run a newer dormouse, or \
+            "poll.wasm was built against dormouse:room@{version}, and this dormouse supports {CONTRACT}: run a newer dormouse, or \
              build it against the files in wit/ of this one"
         );
         assert_eq!(refused, expected);

@@ -125,7 +125,7 @@ async fn a_timer_of_a_room_that_is_not_in_memory_comes_in_time_when_the_clock_is
     assert_eq!(answer.status, 200);
     shifted.server.all_asleep().await;
     shifted.set(0).await;
-    shifted.server.logs("the room said: nobody was here").await;
+    shifted.server.logs("the room returned an error: nobody was here").await;
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ fn what_is_wrong_is_said_with_a_next_step() {
         ("[namespaces.A]\ncomponent = \"gone.wasm\"", "gone.wasm cannot be read"),
         ("tls = { cert = \"gone.pem\", key = \"gone.pem\" }", "gone.pem cannot be read"),
         ("[namespaces.A]\ncomponent = \"builtin:gone\"", "builtin:chat-room"),
-        ("[namespaces.A]\ncomponent = \"dormouse.toml\"", "is no WebAssembly component"),
+        ("[namespaces.A]\ncomponent = \"dormouse.toml\"", "is not a WebAssembly component"),
         ("[namespaces.A]\ncomponent = \"builtin:router\"", "this one is a router: configure it as `router`"),
         ("router = \"builtin:chat-room\"", "this one is a room: configure it as a namespace's `component`"),
         ("[identity]\nauth = \"jwt\"", "[[identity.keys]]"),

@@ -166,8 +166,8 @@ async fn every_misdeed_ends_with_room_and_reason_in_the_log_while_neighbours_and
         ("hoard", "used its 67108864 B of memory", "memory"),
         ("recurse", "call stack exhausted", "trap"),
         ("descend", "call stack exhausted", "trap"),
-        ("flood", "said more than 16777216 B", "trap"),
-        ("retag", "said more than 16777216 B", "trap"),
+        ("flood", "sent more than 16777216 B", "trap"),
+        ("retag", "sent more than 16777216 B", "trap"),
         ("fill", "the turn writes more than 16777216 B", "guest"),
         ("clocks", "is one too many: a room has 1000 at most", "guest"),
         ("waver", "set and cancelled more than 10000 timers", "trap"),
@@ -218,7 +218,7 @@ async fn log_and_output_of_a_turn_are_cut() {
     server.has_refused("turn_log_lines").await;
     bad.says("excuse").await;
     assert_eq!(bad.hears().await["code"], "room_failed");
-    server.logs("the room said: xxxx").await;
+    server.logs("the room returned an error: xxxx").await;
     let log = server.log();
     assert!(log.len() - before < 44 << 10, "{} B", log.len() - before);
 }
@@ -282,7 +282,7 @@ async fn a_room_that_ties_itself_up_comes_loose_again() {
     let server = Server::in_directory(directory, config).await;
     let ask = async |command: &str| server.api(hyper::Method::POST, "/rooms/tied/messages", "ana", command).await;
     ask(r#"{"do":"wait-for-nobody"}"#).await.is_problem(500);
-    server.logs("it waited for longer than any answer takes").await;
+    server.logs("it waited longer than any call may take").await;
     let answer = ask(r#"{"do":"never-finish","authority":"127.0.0.1:9"}"#).await;
     assert!(answer.json()["error"].as_str().is_some_and(|error| error.contains("Timeout")), "{answer:?}");
     // As many requests as may be begun, and as much in the body of each as it takes before anybody sends it.

@@ -24,7 +24,7 @@ async fn a_timer_of_a_room_that_nobody_visits_fires_after_the_restart() {
     ana.is_told("timer 500 fail nobody was here; say set", "set").await;
     let server = server.crash_and_restart().await;
     // It shows in the log, without anybody waking the room.
-    server.logs("the room said: nobody was here").await;
+    server.logs("the room returned an error: nobody was here").await;
 }
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn a_timer_whose_turn_fails_is_tried_again_later() {
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
     ana.says("timer 0 fail once").await;
-    server.logs("the room said: once").await;
+    server.logs("the room returned an error: once").await;
     ana.is_told("timers", "1").await;
     ana.is_told("timer 10 say better; say replaced", "replaced").await;
     ana.hears_exactly("timer t say better 0").await;

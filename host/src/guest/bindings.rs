@@ -1,4 +1,4 @@
-//! The WIT contract as Rust, generated once for rooms and once for routers.
+//! The Rust bindings of the WIT contract, generated once for rooms and once for routers.
 
 /// The world of a room.
 pub(super) mod room {
@@ -11,7 +11,7 @@ pub(super) mod room {
     });
 }
 
-/// What a connected room imports beside that.
+/// The additional imports of a connected room.
 pub(super) mod reach {
     wasmtime::component::bindgen!({
         path: "../wit",

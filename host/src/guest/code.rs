@@ -1,8 +1,9 @@
-//! Compiled code that outlives its process: sealed where it is made, and looked at before it is believed.
+//! Seals compiled code for the cache, and checks the seal before the code is loaded. It does not know where the cache
+//! is.
 //!
-//! Machine code runs as it is, so a byte that changed on the disk must not get that far. Each piece is kept under a name
-//! made of all that it was made from, and begins with the hash of that name and of itself. That finds damage, and not
-//! somebody who may write to the place where it is kept: who else may is for whoever keeps it to see to.
+//! Cached machine code is executed, so a corrupt byte must be noticed first. Each entry is named by a hash of
+//! everything that it was compiled from, and begins with a hash of that name and of its content. The hash detects
+//! corruption, not an attacker with write access: the cache directory must protect itself.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -10,22 +11,22 @@ use std::hash::{Hash, Hasher};
 use sha2::digest::Output;
 use sha2::{Digest, Sha256};
 
-/// Raised when the same component is to be compiled in another way, or sealed in another form.
+/// Change this text when components are compiled or sealed in another way.
 const FORM: &str = "dormouse code 1";
 
-/// The length of a seal: that of a SHA-256.
+/// The length of a seal: a SHA-256 hash.
 const SEAL_BYTES: usize = 32;
 
-/// A place that keeps compiled code between two starts. What it loses costs time, and nothing else.
+/// A cache of compiled code that survives a restart. A lost entry only costs time.
 pub trait CodeCache: Send + Sync {
-    /// What was kept under a name, as it was given.
+    /// The entry with this name, unchanged.
     fn get(&self, name: &str) -> Option<Vec<u8>>;
 
-    /// Keep something, as well as may be.
+    /// Stores an entry. It may fail silently.
     fn put(&self, name: &str, sealed: &[u8]);
 }
 
-/// What compiling depends on: the component, wasmtime with its settings, and this machine's processor.
+/// A hash of the inputs of compilation: the component, wasmtime with its settings, and the processor of this machine.
 pub(super) struct Origin(Output<Sha256>);
 
 impl Origin {
@@ -36,17 +37,17 @@ impl Origin {
         Origin(digest.0.finalize())
     }
 
-    /// What it is kept under.
+    /// The name of the entry.
     pub(super) fn name(&self) -> String {
         self.to_string()
     }
 
-    /// Compiled code with its seal in front.
+    /// Puts the seal in front of compiled code.
     pub(super) fn seal(&self, code: &[u8]) -> Vec<u8> {
         [&self.seal_of(code)[..], code].concat()
     }
 
-    /// The code behind a seal that fits it. Absent where anything has changed since.
+    /// The code behind the seal; absent if anything has changed.
     pub(super) fn unseal<'a>(&self, sealed: &'a [u8]) -> Option<&'a [u8]> {
         let (seal, code) = sealed.split_first_chunk::<SEAL_BYTES>()?;
         (seal[..] == self.seal_of(code)[..]).then_some(code)
@@ -63,7 +64,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Takes what others hash for a table as the bytes of a digest that stays the same from start to start.
+/// A `Hasher` that feeds a SHA-256 digest, which is the same at each start.
 struct Digesting(Sha256);
 
 impl Hasher for Digesting {

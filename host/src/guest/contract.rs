@@ -1,12 +1,12 @@
-//! Which version of the contract a component was built against, and whether this host speaks it.
+//! Checks which version of the contract a component was built against, and whether this host supports it.
 //!
-//! Versions of `dormouse:room` that differ in their last number alone are the same contract with additions: a component
-//! built against an older one finds all that it knows. Anything else is refused here, with what to do about it; a
-//! mismatch inside a known version, such as a function of the wrong type, is wasmtime's to find.
+//! Versions of `dormouse:room` that differ only in the last number are compatible: the newer one only adds to the older
+//! one. Any other version is refused here, with advice for the author. wasmtime finds mismatches within a known
+//! version, such as a function with the wrong type.
 
 use super::failure::LoadError;
 
-/// The contract's name, without its version.
+/// The name of the contract, without its version.
 const PACKAGE: &str = "dormouse:room/";
 
 /// A version of the contract.
@@ -17,13 +17,13 @@ struct Version {
     patch: u64,
 }
 
-/// The version in `wit/`, which this host speaks.
+/// The version in `wit/`, which this host supports.
 const OURS: Version = Version { major: 0, minor: 1, patch: 2 };
 
-/// The version in `wit/` as text.
+/// The same version as text.
 pub const CONTRACT: &str = "0.1.2";
 
-/// Judge a component by the names of what it imports and exports.
+/// Checks a component by the names of its imports and exports.
 pub(super) fn check<'a>(component: &str, names: impl Iterator<Item = &'a str>) -> Result<(), LoadError> {
     let refuse = |built: &str, advice: &'static str| LoadError::Version {
         name: component.into(),
@@ -42,7 +42,7 @@ pub(super) fn check<'a>(component: &str, names: impl Iterator<Item = &'a str>) -
         if (built.major, built.minor) != (OURS.major, OURS.minor) {
             return Err(refuse(
                 version,
-                "build it anew, against the files in wit/ of this dormouse; wit/CHANGELOG.md says what has changed",
+                "build it again, against the files in wit/ of this dormouse; wit/CHANGELOG.md says what has changed",
             ));
         }
     }
@@ -56,7 +56,7 @@ pub(super) enum Kind {
     Router,
 }
 
-/// Judge by the names of its exports whether a component is of a kind at all.
+/// Checks by the names of its exports that a component is of this kind.
 pub(super) fn check_exports<'a>(
     component: &str,
     kind: Kind,
@@ -85,7 +85,7 @@ pub(super) fn check_exports<'a>(
     Err(LoadError::NoExport { name: component.into(), kind, macro_name, interface, hint })
 }
 
-/// Interfaces that a component may import and that are not offered to it, and what to do instead.
+/// Interfaces that a component cannot import, with advice for its author.
 const NOT_OFFERED: [(&str, &str); 4] = [
     (
         "wasi:sockets/",
@@ -101,8 +101,8 @@ const NOT_OFFERED: [(&str, &str); 4] = [
     ),
 ];
 
-/// Why a component cannot be linked, by the names of its imports and by what wasmtime says about one of them. Absent where
-/// that does not tell.
+/// Explains why a component cannot be linked, from the names of its imports and the error of wasmtime. Absent if these
+/// do not tell.
 pub(super) fn not_offered(component: &str, imports: &[String], cause: &str) -> Option<LoadError> {
     let import = imports.iter().find(|import| cause.contains(&format!("`{import}`")))?;
     let (_, advice) = NOT_OFFERED.iter().find(|(prefix, _)| import.starts_with(prefix))?;

@@ -1,4 +1,4 @@
-//! Between the model's plain data and the contract's.
+//! Conversions between the types of the model and those of the contract.
 
 use super::bindings::room::dormouse::room::{timers, types};
 use crate::model::{Message, Request, Response, Timer, User};

@@ -1,22 +1,22 @@
-//! What a component declares about its configuration: which settings it has, of which type and range, and which namespaces
-//! a router names. So the host can refuse a configuration at start that would fail at the first event.
+//! Reads the declarations of a component about its configuration: its settings with type and range, and the namespaces
+//! that a router names. With them the host refuses a wrong configuration at start, and not at the first event.
 //!
-//! A declaration is text in custom sections named `dormouse:settings`, of the component or of the modules in it; the kit's
-//! `settings!` and `routes_to!` write them. The first line is the version, then there is a line for each setting. A component without such
-//! a section declares nothing, and takes whatever it is given.
+//! A declaration is text in custom sections named `dormouse:settings`, in the component or in its modules. The macros
+//! `settings!` and `routes_to!` of the kit write them. The first line is the version, each further line is a setting. A
+//! component without such a section declares nothing and accepts any configuration.
 
 use crate::model::{Declared, Setting, SettingKind as Kind};
 
 /// The name of the custom sections.
 const SECTION: &str = "dormouse:settings";
 
-/// The version that is understood. Others are ignored, as if nothing was declared.
+/// The supported version. Other versions are ignored, as if nothing were declared.
 const VERSION: &str = "1";
 
-/// Components in components that are looked through: composed ones have one level, or two.
+/// How deeply nested components are searched. Composed components have one or two levels.
 const DEPTH: usize = 4;
 
-/// What a component declares; absent where it declares nothing.
+/// The declarations of a component; absent if there are none.
 pub(super) fn read(wasm: &[u8]) -> Option<Declared> {
     let mut text = String::new();
     collect(wasm, DEPTH, &mut text);
@@ -42,13 +42,13 @@ fn parse(text: &str) -> Option<Declared> {
     declared
 }
 
-/// The text of all such sections. The component was compiled before, so it has the form that is expected here; where it
-/// has not, the rest is not looked at.
+/// Collects the text of all such sections. The component was compiled before, so its format is valid; otherwise the
+/// rest is ignored.
 fn collect(wasm: &[u8], depth: usize, text: &mut String) {
     const CUSTOM: u8 = 0;
     const CORE_MODULE: u8 = 1;
     const COMPONENT: u8 = 4;
-    // The fifth byte tells a component from a module, where the other two numbers mean other sections.
+    // The fifth byte distinguishes components from modules, in which the other section numbers have another meaning.
     let Some((header, mut rest)) = wasm.split_at_checked(8) else { return };
     let is_component = header[4] != 1;
     while let Some((&id, behind)) = rest.split_first() {
@@ -68,7 +68,7 @@ fn collect(wasm: &[u8], depth: usize, text: &mut String) {
     }
 }
 
-/// Bytes with their length before them, and what is behind.
+/// Splits off bytes that have their length in front.
 fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut length = 0_u64;
     for (at, byte) in bytes.iter().take(5).enumerate() {

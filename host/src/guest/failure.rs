@@ -1,4 +1,4 @@
-//! Why there is no turn, and why there is no component.
+//! The errors of turns and of loading components, with texts for authors and operators.
 
 use std::time::Duration;
 
@@ -9,54 +9,54 @@ use super::limits::{Exceeded, LINE_BYTES};
 use super::state::Host;
 use crate::config::COMPONENT_BYTES;
 
-/// Why a turn never happened. The room's author must act; the room itself goes on with its next event.
+/// The reason why a turn failed. The author of the room must act; the room goes on with its next event.
 #[derive(Debug, thiserror::Error)]
 pub enum TurnFailure {
     /// The room returned an error.
-    #[error("the room said: {}", one_line(.0))]
+    #[error("the room returned an error: {}", one_line(.0))]
     Guest(String),
-    /// It computed for too long.
+    /// It used too much CPU.
     #[error("it used its {limit:?} of CPU")]
     Cpu {
         /// The limit.
         limit: Duration,
     },
-    /// It asked for more memory than an instance may have.
+    /// It needed more memory than an instance may have.
     #[error("it used its {limit_bytes} B of memory")]
     Memory {
         /// The limit.
         limit_bytes: usize,
     },
-    /// It asked for more elements of its tables than an instance may have, and could not go on without them.
+    /// It needed more table elements than an instance may have.
     #[error("it used its {limit} elements of tables")]
     Tables {
         /// The limit.
         limit: usize,
     },
-    /// It panicked, or did what a component may not do.
+    /// It panicked, or did something that the contract forbids.
     #[error("it trapped: {cause}{}", last_words(.output))]
     Trap {
-        /// What wasmtime says.
+        /// The error of wasmtime.
         cause: String,
-        /// What it last wrote to standard error, such as a panic's message.
+        /// Its last output to standard error, such as the message of a panic.
         output: String,
     },
     /// No instance could be made.
     #[error("no instance could be made: {0}")]
     Instantiate(String),
-    /// The host's own code panicked. It must be mended; please report it.
-    #[error("the host's own code failed: {0}; please report this")]
+    /// The host panicked. This is a bug in the host; please report it.
+    #[error("the host's own code panicked: {0}; please report this")]
     Host(String),
 }
 
 fn last_words(output: &str) -> String {
     match output.trim() {
         "" => String::new(),
-        output => format!("; its last words: {}", one_line(output)),
+        output => format!("; last output: {}", one_line(output)),
     }
 }
 
-/// A guest's text as one line of the log: it cannot begin another, speak to the operator's terminal, or go on for ever.
+/// The text of a guest as one line of the log, without control characters and with a maximum length.
 pub(super) fn one_line(text: &str) -> String {
     let line = &text[..text.floor_char_boundary(LINE_BYTES)];
     line.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
@@ -72,7 +72,7 @@ impl TurnFailure {
         }
     }
 
-    /// There is no instance: because of what its code did, or because none could be had.
+    /// Instantiation failed: because of the code of the component, or because the host had no resources.
     pub(super) fn instantiate(host: &Host, error: &wasmtime::Error) -> Self {
         if host.meter.exceeded.is_some() || error.is::<Trap>() {
             Self::trap(host, error)
@@ -82,73 +82,73 @@ impl TurnFailure {
     }
 }
 
-/// Why a component cannot be used.
+/// The reason why a component cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// This machine cannot hold what the limits ask for.
+    /// This machine does not have the resources that the limits require.
     #[error("wasmtime cannot start: {0}; lower `limits.awake_rooms` or `limits.memory_bytes`")]
     Engine(String),
-    /// It is no valid component.
-    #[error("{name} is no WebAssembly component for wasm32-wasip2: {cause}")]
+    /// It is not a valid component.
+    #[error("{name} is not a WebAssembly component for wasm32-wasip2: {cause}")]
     Compile {
-        /// Which component.
+        /// The component.
         name: String,
-        /// What is wrong with it.
+        /// The error.
         cause: String,
     },
-    /// It is too large to be compiled.
-    #[error("{name} has {bytes} B, and a component may have {COMPONENT_BYTES} B; strip it, or split what it does")]
+    /// It is too large to compile.
+    #[error("{name} has {bytes} B, and a component may have {COMPONENT_BYTES} B; strip it, or split it into several")]
     TooLarge {
-        /// Which component.
+        /// The component.
         name: String,
         /// Its size.
         bytes: usize,
     },
-    /// It was built against a contract that this host does not speak.
-    #[error("{name} was built against dormouse:room@{built}, and this dormouse speaks {spoken}: {advice}")]
+    /// It was built against a version of the contract that this host does not support.
+    #[error("{name} was built against dormouse:room@{built}, and this dormouse supports {spoken}: {advice}")]
     Version {
-        /// Which component.
+        /// The component.
         name: String,
-        /// The version it was built against.
+        /// The version that it was built against.
         built: String,
-        /// The version that is spoken here, with all older ones that differ from it in the last number.
+        /// The version of this host. Older versions that differ only in the last number work too.
         spoken: &'static str,
-        /// What to do.
+        /// Advice for the author.
         advice: &'static str,
     },
-    /// It exports nothing that the host could call.
+    /// It exports nothing that the host can call.
     #[error(
         "{name} exports no {kind}: a crate in Rust names its type in {macro_name}, once, in its lib.rs; in other languages \
          the component exports the interface {interface}{hint}"
     )]
     NoExport {
-        /// Which component.
+        /// The component.
         name: String,
         /// `room` or `router`.
         kind: &'static str,
-        /// The macro that exports one.
+        /// The macro that exports it.
         macro_name: &'static str,
-        /// The interface that is missing.
+        /// The missing interface.
         interface: String,
-        /// More, where the component is something else.
+        /// Additional advice if the component is of the other kind.
         hint: &'static str,
     },
-    /// It imports an interface that no room can have.
+    /// It imports an interface that the host does not offer.
     #[error("{name} imports {import}, which this dormouse does not offer: {advice}")]
     NoImport {
-        /// Which component.
+        /// The component.
         name: String,
         /// The interface.
         import: String,
-        /// What to do instead.
+        /// Advice for the author.
         advice: &'static str,
     },
-    /// It imports what a room cannot have, or does not export what one must.
+    /// It imports or exports something that does not match the contract.
     #[error("{name} does not fit the contract dormouse:room@{CONTRACT}: {cause}")]
     Contract {
-        /// Which component.
+        /// The component.
         name: String,
-        /// What does not fit.
+        /// The mismatch.
         cause: String,
     },
 }

@@ -1,4 +1,5 @@
-//! One instance of a room's component, and one event run through it.
+//! One instance of a room, and one event run through it. It does not know where the room's data comes from: `room`
+//! lends it for each turn.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,41 +22,41 @@ use crate::config::Limits;
 use crate::model::{Answer, Event, Turn};
 use crate::panics::catch_panic;
 
-/// What a turn can tell of the world: the same moment and event give the same turn.
+/// All outside input of a turn beside its event and data: the same values give the same turn.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Moment {
     /// The time of the turn.
     pub now: UnixMillis,
-    /// What its randomness comes from.
+    /// The seed of its random numbers.
     pub seed: [u8; 32],
 }
 
-/// An instance: a cache of its room's state, good until a turn fails.
+/// An instance. Its memory is a cache of the state of its room, valid until a turn fails.
 pub struct Instance {
     store: Store<Host>,
     room: RoomComponent,
     awake: bool,
     limits: Arc<Limits>,
-    /// Its place in the warm pool, where it has one. After the store, which gives the memory back.
+    /// Its place in the warm pool, if it has one. It must be dropped after the store, which returns the memory.
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// How a run ended.
+/// The result of a run.
 pub struct Ran {
-    /// What was lent, as it was if there is no turn.
+    /// The lent resources. If the turn failed, they are unchanged.
     pub lent: Box<Lent>,
-    /// What the event did, or why it did nothing.
+    /// The turn, or the reason why it failed.
     pub turn: Result<Turn, TurnFailure>,
-    /// Good for the next event; absent where its memory may be ahead of the room's storage.
+    /// Usable for the next event; absent if its memory may be ahead of the storage of the room.
     pub instance: Option<Box<Instance>>,
 }
 
-/// A run that may still go on. It does not stop when it is dropped at once, so it must be driven to its end.
+/// A running turn. Dropping it does not undo the turn, so it must be polled to its end.
 pub(super) type Run = Pin<Box<dyn Future<Output = Ran> + Send>>;
 
 impl RoomKind {
-    /// Make an instance. Its first run calls `wake` before the event. What its code does before that, such as a start
-    /// function, may take a turn's CPU. `lines` are those of its room.
+    /// Makes an instance. Its first run calls `wake` before the event. Code that runs during instantiation, such as a
+    /// start function, may use the CPU of one turn. `lines` limits the log of the room.
     pub async fn instantiate(&self, lines: &Arc<Lines>) -> Result<Box<Instance>, TurnFailure> {
         let place = self.warm_places.clone().try_acquire_owned().ok();
         let pre = if place.is_some() { &self.warm } else { &self.cold };
@@ -83,16 +84,16 @@ pub(super) fn new_store(
 }
 
 impl Instance {
-    /// Run one event.
+    /// Runs one event.
     pub fn run(mut self: Box<Self>, lent: Box<Lent>, event: Event, moment: Moment) -> Run {
         Box::pin(async move {
             let outside = lent.outside.clone();
             self.store.data_mut().begin(moment, Some(lent));
-            // Two ticks: one may be just ahead, and a turn of a few microseconds shall not yield for it.
+            // Two ticks: the next one may be near, and a turn of a few microseconds must not yield for it.
             self.store.set_epoch_deadline(2);
             let watch = self.store.data().meter.watch.clone();
             let longest = self.limits.turn_calls_within;
-            // What was lent must come back whatever happens: the room's sockets are in it.
+            // The lent resources must come back in any case, because they include the sockets of the room.
             let called = catch_panic(watched(watch, longest, outside.as_deref(), self.call(event))).await;
             let host = self.store.data_mut();
             let cpu = host.meter.cpu();

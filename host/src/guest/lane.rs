@@ -1,8 +1,9 @@
-//! Where a guest that computes for long is finished: on threads of its own, in fair shares.
+//! Runs long turns on their own threads, in fair shares.
 //!
-//! A turn of a few microseconds runs where it is. One that yields at an epoch tick has held its thread for 5 to 10 ms
-//! already, and moves here, so that those who share its thread wait for it no longer. All that are here take turns, a
-//! tick each; and the threads are nice, so that the operating system serves everybody else first.
+//! A turn of a few microseconds runs on the current thread. A turn that yields at an epoch tick has already held that
+//! thread for 5 to 10 ms, so it moves to these threads and no longer delays other tasks. There all long turns alternate
+//! after each tick. The threads have a lower priority (nice), so that the operating system prefers all others. `room`
+//! and the router use this.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,19 +13,19 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::{Builder, Runtime};
 use tracing::Instrument;
 
-/// How much the threads for long turns step back: a tenth of the weight of others.
+/// The nice value of these threads: they get a tenth of the weight of others.
 const NICE: i32 = 10;
 
-/// The way to the threads for long turns. Cheap to clone; they end with the last clone.
+/// A handle to the threads for long turns. Cheap to clone; the threads end with the last clone.
 #[derive(Clone)]
 pub struct Lane(Arc<Threads>);
 
 struct Threads(Option<Runtime>);
 
 impl Lane {
-    /// As many threads as there are cores.
+    /// Starts one thread for each core.
     ///
-    /// Fails: where the operating system gives no more threads.
+    /// Fails: if the operating system allows no more threads.
     pub fn start() -> std::io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = Builder::new_multi_thread()
@@ -32,7 +33,8 @@ impl Lane {
             .thread_name("dormouse-long")
             .enable_time()
             .on_thread_start(|| {
-                // Elsewhere it would be the whole process's. Where it is refused, they share as equals.
+                // On other systems this would change the whole process. If it is refused, the threads have normal
+                // priority.
                 if cfg!(target_os = "linux") {
                     let _ = rustix::process::nice(NICE);
                 }
@@ -41,14 +43,14 @@ impl Lane {
         Ok(Lane(Arc::new(Threads(Some(runtime)))))
     }
 
-    /// Drive a future to its end: here if that is quick; otherwise on the threads for long turns, once `before_long` was
-    /// called.
+    /// Runs a future to its end: on the current thread if it is quick; otherwise it calls `before_long` and moves the
+    /// future to the threads for long turns.
     pub async fn drive<T: Send + 'static>(
         &self,
         mut run: Pin<Box<dyn Future<Output = T> + Send>>,
         before_long: impl FnOnce(),
     ) -> T {
-        // What is not done after one poll has yielded, or waits for an answer: either way it is polled again there.
+        // A future that is not ready after one poll has yielded or waits for an answer. In both cases it moves.
         if let Poll::Ready(done) = run.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return done;
         }
@@ -66,7 +68,7 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // Whoever drops it may be on a runtime itself, where waiting for another is not allowed.
+        // The caller may be in a runtime, where blocking on another runtime is not allowed.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

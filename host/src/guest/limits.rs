@@ -1,4 +1,5 @@
-//! What one instance may use, counted while it runs.
+//! The resource limits of one instance, and the meter that enforces CPU, memory and tables. Limits that an operator can
+//! set are in `config`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,40 +10,41 @@ use super::state::Host;
 use super::watch::Watch;
 use crate::config::{self, Limits};
 
-/// How often a running guest is looked at. It holds its thread for two of these at most.
+/// The interval at which a running guest is interrupted. It holds its thread for two of these at most.
 pub(super) const TICK: Duration = Duration::from_millis(5);
 
-/// Handles a guest may hold at once: every socket of the largest room three times over.
+/// Most handles of one guest: three times the sockets of the largest room.
 pub(super) const HANDLES: usize = 100_000;
 
-/// What the guest hands over in one call to the host, beside what the interfaces allow: protects the host's memory.
+/// Most bytes that a guest passes to the host in one call, beside the limits of the interfaces. It protects host
+/// memory.
 pub(super) const HOSTCALL_BYTES: usize = 24 << 20;
 
-/// Resources of `wasi:*` a guest may hold at once: streams, requests to servers, their bodies. Each can keep bytes of the
-/// guest's on the host.
+/// Most resources of `wasi:*` of one guest: streams, requests to servers, their bodies. Each may hold bytes of the
+/// guest in host memory.
 pub(super) const WASI_RESOURCES: usize = 256;
 
-/// Answers of servers that one instance has on the host, those on their way at their longest, in bytes: four such at once.
-/// A request that has no space for its answer waits, as long as a call may.
+/// Most bytes of server answers in host memory for one instance. An answer that is on its way counts with the longest
+/// size, so four fit. A request without space for its answer waits, as long as a call may take.
 pub(super) const ANSWERS_BYTES: usize = 4 * config::RESPONSE_BYTES;
 
-/// Random bytes that a guest gets in one call.
+/// Most random bytes in one call.
 pub(super) const RANDOM_BYTES: u64 = 1 << 20;
 
-/// What a record costs beside its bytes, from the turn's memory to the disk. It counts among what a turn writes, so that
-/// millions of tiny ones do not use up the host's memory.
+/// Overhead of a record, from the memory of the turn to the disk. It counts as written bytes, so that millions of tiny
+/// records cannot exhaust host memory.
 pub(super) const RECORD_BYTES: usize = 64;
 
-/// What an output costs beside its bytes, so that a flood of empty ones ends too.
+/// Overhead of an output, so that a flood of empty outputs ends too.
 pub(super) const OUTPUT_BYTES: usize = 64;
 
-/// Timers that one turn may set and cancel, whatever is left of them in the end.
+/// Most timers that one turn may set and cancel, even if they are cancelled again.
 pub(super) const TIMERS_CHANGED: usize = 10 * config::TIMERS;
 
-/// A line in the log, and what a room says about its failures, are cut here.
+/// Most bytes of a log line, and of an error of a room.
 pub(super) const LINE_BYTES: usize = 4_096;
 
-/// An instance's use of CPU and memory.
+/// The CPU and memory use of an instance.
 #[derive(Debug)]
 pub(super) struct Meter {
     memory_bytes: usize,
@@ -79,16 +81,16 @@ impl Meter {
         self.exceeded = None;
     }
 
-    /// CPU used since, to the tick.
+    /// CPU used by this turn so far, to the tick.
     pub(super) fn cpu(&self) -> Duration {
         self.cpu
     }
 
-    /// Called at each epoch tick that finds the guest running, and after a host call that ticks went by in. Ticks that
-    /// pass while it is off its thread do not count: the next deadline is set when it is on again.
+    /// Called at an epoch tick while the guest runs, and after a host call during which ticks passed. Ticks while the
+    /// guest is suspended do not count: the next deadline is set when it resumes.
     pub(super) fn on_tick(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<UpdateDeadline> {
         let meter = &mut store.data_mut().meter;
-        // A host call is not interrupted, so what it took is charged when it is over.
+        // A host call cannot be interrupted, so its time is charged afterwards.
         meter.cpu += meter.watch.lap().max(TICK);
         if meter.cpu >= meter.turn_cpu {
             meter.exceeded = Some(Exceeded::Cpu);

@@ -1,5 +1,5 @@
-//! How much of what a room, or the router, says for its operator gets into the log: the turn bounds it a turn, and this
-//! over time.
+//! Limits the log lines of a room, or of the router, over time, with a token bucket. A limit for each turn comes before
+//! it.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard};
@@ -9,36 +9,36 @@ use crate::bucket::Bucket;
 use crate::clock;
 use crate::refused::{Refusals, Refused};
 
-/// How often it is told that lines were dropped.
+/// How often the number of dropped lines is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// The lines of one room or of the router: its own and those about its failures.
+/// The log limit of one room or of the router. It covers their own lines, and lines about their failures.
 pub struct Lines {
     inner: Mutex<Inner>,
     refusals: Refusals,
 }
 
 struct Inner {
-    /// Absent where there is no limit.
+    /// Absent if there is no limit.
     bucket: Option<Bucket>,
-    /// What their operator was not told yet.
+    /// Dropped lines that were not reported yet.
     dropped: u64,
     reported: Option<Instant>,
 }
 
 impl Lines {
-    /// So many lines a second, and ten times as many at once; 0 for no limit.
+    /// This many lines a second, with bursts of ten times as many; 0 for no limit.
     pub fn new(per_second: u32) -> Self {
         Self::counted(per_second, Refusals::default())
     }
 
-    /// As [`new`](Self::new); those that are dropped are counted.
+    /// Like [`new`](Self::new), but dropped lines are also counted in the metrics.
     pub(crate) fn counted(per_second: u32, refusals: Refusals) -> Self {
         let bucket = (per_second > 0).then(|| Bucket::new(per_second, clock::monotonic()));
         Lines { inner: Mutex::new(Inner { bucket, dropped: 0, reported: None }), refusals }
     }
 
-    /// Whether there may be one more line. One that may not be is counted.
+    /// Whether one more line may be logged. A refused line is counted.
     pub fn take(&self) -> bool {
         let mut inner = self.lock();
         let may = inner.bucket.as_mut().is_none_or(|bucket| bucket.take(clock::monotonic()));
@@ -48,7 +48,7 @@ impl Lines {
         may
     }
 
-    /// The same for the `number`th line of a turn, which may have `most`.
+    /// The same for line `number` of a turn that may log `most` lines.
     pub(super) fn take_of_turn(&self, number: u32, most: u32) -> bool {
         if number > most {
             self.drop_one(&mut self.lock(), Refused::TurnLogLines);
@@ -57,7 +57,7 @@ impl Lines {
         self.take()
     }
 
-    /// Tell the operator how many lines were dropped, but not all the time.
+    /// Reports the number of dropped lines, once a second at most.
     pub fn report_dropped(&self) {
         let mut inner = self.lock();
         if inner.dropped == 0 {

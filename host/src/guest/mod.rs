@@ -1,11 +1,12 @@
-//! wasmtime: components, instances, and one event run through one of them. The only place that names wasmtime.
+//! The wasmtime layer: components, instances, and one event run through an instance. No other module names wasmtime.
 //!
-//! `room` lends an instance what its room owns ([`Lent`]) together with an event, and gets back the same and a
-//! [`Turn`](crate::model::Turn), or the reason why there is none. Calls run on fibers: a guest that computes for long
-//! yields its thread at an epoch tick and is finished elsewhere (`lane`), so nobody waits for it but its own room.
+//! `room` lends an instance the resources of the room ([`Lent`]) together with an event. It gets them back with a
+//! [`Turn`](crate::model::Turn), or with the reason why the turn failed. Calls run on fibers: a guest that computes for
+//! long yields its thread at an epoch tick and continues on other threads (`lane`), so it delays only its own room.
 //!
-//! What a guest can reach is in `imports/`, one file a WIT interface. Nothing there waits, sleeps or opens anything, but for
-//! the calls of a room that is connected: one whose component imports a way out. `outside` is what is behind them.
+//! The imports of a guest are in `imports/`, one file for each WIT interface. They do not wait, sleep or open anything,
+//! except for the calls of connected rooms, whose component imports `rooms`, `outbox` or `wasi:http`. `room` implements
+//! those calls behind the trait in `outside`.
 
 mod bindings;
 mod code;
@@ -58,22 +59,22 @@ pub struct Engine {
     warm_places: Arc<Semaphore>,
     limits: Arc<Limits>,
     epochs: Epochs,
-    /// Where code is kept that was compiled before.
+    /// The cache of compiled code.
     cache: Option<Arc<dyn CodeCache>>,
 }
 
-/// Instances come from one of two pools. In the warm one the memory of an instance that was dropped stays mapped for
-/// the next, which saves it its page faults; so it has places for a few. All others come from the cold one, which gives
-/// everything back: ten thousand rooms that were awake once and sleep now hold no memory.
+/// One of two pools of instances. The warm pool keeps the memory of a dropped instance mapped for the next one, which
+/// saves page faults, so it has few places. All other instances come from the cold pool, which returns all memory: ten
+/// thousand rooms that have hibernated hold none.
 #[derive(Clone)]
 struct Pool {
     engine: wasmtime::Engine,
     linker: Arc<Linker<Host>>,
-    /// For components that import a way out.
+    /// For components with outbound imports.
     connected: Arc<Linker<Host>>,
 }
 
-/// A component that can be a room, compiled and linked. Cheap to clone.
+/// A compiled and linked component of a room. Cheap to clone.
 #[derive(Clone)]
 pub struct RoomKind {
     warm: RoomComponentPre<Host>,
@@ -81,19 +82,19 @@ pub struct RoomKind {
     warm_places: Arc<Semaphore>,
     limits: Arc<Limits>,
     epochs: Epochs,
-    /// Interfaces it imports, for the operator to see what it can do.
+    /// The interfaces that it imports, for the operator.
     imports: Arc<[String]>,
     connected: bool,
     declared: Option<Arc<Declared>>,
 }
 
 impl Engine {
-    /// An engine that holds `limits`.
+    /// Makes an engine with these limits.
     ///
-    /// Fails: where this machine cannot give what the limits ask for, such as address space for `awake_rooms`.
+    /// Fails: if this machine lacks resources for the limits, such as address space for `awake_rooms`.
     pub fn new(limits: Arc<Limits>) -> Result<Self, LoadError> {
         let warm_rooms = limits.warm_rooms.min(limits.awake_rooms);
-        // A room and, while it is served, a router.
+        // A request may need an instance of a room and one of the router at the same time.
         let warm = Pool::new(&limits, warm_rooms + limits.requests, WARM)?;
         let cold = Pool::new(&limits, limits.awake_rooms, COLD)?;
         let epochs = Epochs::default();
@@ -103,12 +104,12 @@ impl Engine {
         Ok(Engine { warm, cold, warm_places, limits, epochs, cache: None })
     }
 
-    /// Keep what is compiled, and take from there what was compiled before.
+    /// Uses a cache of compiled code.
     pub fn with_cache(self, cache: Arc<dyn CodeCache>) -> Self {
         Engine { cache: Some(cache), ..self }
     }
 
-    /// Compile a room's component. `name` is for messages.
+    /// Compiles the component of a room. `name` is for messages.
     pub fn room(&self, name: &str, wasm: &[u8]) -> Result<RoomKind, LoadError> {
         let component = self.compile(name, wasm, contract::Kind::Room)?;
         let imports = self.warm.imports(&component);
@@ -130,7 +131,7 @@ impl Engine {
         })
     }
 
-    /// Compile a router's component. `name` is for messages.
+    /// Compiles the component of a router. `name` is for messages.
     pub fn router(&self, name: &str, wasm: &[u8]) -> Result<RouterKind, LoadError> {
         let component = self.compile(name, wasm, contract::Kind::Router)?;
         let pre = self.warm.link(name, &component, false)?;
@@ -140,7 +141,7 @@ impl Engine {
         router.map_err(|error| LoadError::contract(name, error))
     }
 
-    /// A component for the warm pool, built against a contract that is spoken here.
+    /// Compiles a component for the warm pool, and checks its contract.
     fn compile(&self, name: &str, wasm: &[u8], kind: contract::Kind) -> Result<Component, LoadError> {
         if wasm.len() > COMPONENT_BYTES {
             return Err(LoadError::TooLarge { name: name.into(), bytes: wasm.len() });
@@ -153,7 +154,7 @@ impl Engine {
         Ok(component)
     }
 
-    /// Compile, or take what was compiled before.
+    /// Takes the component from the cache, or compiles it.
     fn compiled(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
         let Some(cache) = &self.cache else { return self.warm.compile(name, wasm) };
         let origin = Origin::new(&self.warm.engine, wasm);
@@ -185,15 +186,15 @@ impl Pool {
         Component::new(&self.engine, wasm).map_err(|error| LoadError::compile(name, error))
     }
 
-    /// A component that was compiled for another pool: compiling takes 40 ms, this less than one.
+    /// Copies a component to this pool. Compiling takes 40 ms, copying less than one.
     fn copy(&self, name: &str, component: &Component) -> Result<Component, LoadError> {
         let compiled = component.serialize().map_err(|error| LoadError::compile(name, error))?;
         self.load(&compiled).map_err(|error| LoadError::compile(name, error))
     }
 
-    /// Code that was compiled by this process, or that carries the seal of one before it.
+    /// Loads code that was compiled by this process, or that has a valid seal of an earlier one.
     fn load(&self, code: &[u8]) -> wasmtime::Result<Component> {
-        #[expect(unsafe_code, reason = "machine code must be trusted: both callers have it from wasmtime, unchanged")]
+        #[expect(unsafe_code, reason = "machine code must be trusted: both callers got it from wasmtime, unchanged")]
         let component = unsafe { Component::deserialize(&self.engine, code) };
         component
     }
@@ -212,28 +213,28 @@ impl Pool {
 }
 
 impl RoomKind {
-    /// The interfaces it imports: all that it can learn and do.
+    /// The interfaces that it imports: everything that it can read and do.
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
 
-    /// What it declares about its configuration; absent where it declares nothing.
+    /// Its declarations about its configuration; absent if there are none.
     pub fn declared(&self) -> Option<&Declared> {
         self.declared.as_deref()
     }
 
-    /// Whether it imports a way out: other rooms, or servers. One that does not has none.
+    /// Whether it imports an outbound interface: other rooms, or servers.
     pub fn is_connected(&self) -> bool {
         self.connected
     }
 }
 
-/// Whether an interface leads out of the room.
+/// Whether an interface is outbound.
 fn is_way_out(import: &str) -> bool {
     ["dormouse:room/rooms@", "dormouse:room/outbox@", "wasi:http/"].iter().any(|way| import.starts_with(way))
 }
 
-/// Bytes of an instance that stay mapped for the next one, once it was dropped.
+/// Bytes of a dropped instance that stay mapped for the next one.
 #[derive(Clone, Copy)]
 struct Resident {
     memory: usize,
@@ -241,12 +242,12 @@ struct Resident {
     stack: bool,
 }
 
-/// What a room usually touches.
+/// The memory that a room usually touches.
 const WARM: Resident = Resident { memory: 128 << 10, table: 16 << 10, stack: true };
 const COLD: Resident = Resident { memory: 0, table: 0, stack: false };
 
-/// What wasm can do elsewhere and not here, whatever wasmtime was built with. No toolchain for wasm32-wasip2 needs it; some
-/// of it is young, and code in wasmtime that never runs has no faults. Relaxed SIMD would tell processors apart.
+/// Features of wasm that are off, whatever wasmtime was built with. No toolchain for wasm32-wasip2 needs them, and some are
+/// young: bugs in code that never runs do no harm. Relaxed SIMD would also make results depend on the processor.
 const NOT_SPOKEN: WasmFeatures = WasmFeatures::GC
     .union(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::FUNCTION_REFERENCES)
@@ -260,7 +261,7 @@ const NOT_SPOKEN: WasmFeatures = WasmFeatures::GC
 
 fn config(limits: &Limits, components: u32, resident: Resident) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    // A component of wasi-libc is one core module and up to three shims.
+    // A component of wasi-libc consists of one core module and up to three shims.
     pool.total_component_instances(components)
         .total_core_instances(components.saturating_mul(4))
         .max_core_instances_per_component(8)
@@ -278,17 +279,17 @@ fn config(limits: &Limits, components: u32, resident: Resident) -> Config {
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        // One event at a time: neither needs component-model async, which triples the price of a call.
+        // One event at a time needs no component-model async, which would triple the cost of a call.
         .concurrency_support(false)
         .wasm_features(NOT_SPOKEN, false)
         .epoch_interruption(true)
-        // The reservation is the limit: 100,000 of these fit an address space, 4 GiB ones do not.
+        // The reservation equals the limit: 100,000 of these fit into an address space, 100,000 of 4 GiB would not.
         .memory_reservation(limits.memory_bytes as u64)
         .memory_reservation_for_growth(0)
         .memory_guard_size(64 << 10)
         .max_wasm_stack(512 << 10)
         .async_stack_size(1 << 20)
-        // Not a call's end but an instance's: each keeps its stack while it lives.
+        // This refers to the end of the instance, not of a call: each instance keeps its stack while it lives.
         .async_stack_zeroing(!resident.stack)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
     config
@@ -304,8 +305,8 @@ fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasi::link(linker)
 }
 
-/// What a connected room can reach beside that. A call waits, so every call of an instance that has one is asynchronous;
-/// they all run on fibers anyhow.
+/// Links the outbound imports. A call may wait, so all calls of such an instance are asynchronous; they run on fibers
+/// in any case.
 fn link_way_out(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     use bindings::reach::dormouse::room::{outbox, rooms};
     rooms::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
@@ -313,7 +314,7 @@ fn link_way_out(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     imports::web::link(linker)
 }
 
-/// Advance the epochs, so that long computations yield. The thread ends with the engines.
+/// Advances the epochs, so that long computations yield. The thread ends with the engines.
 fn tick(engines: [EngineWeak; 2], epochs: Epochs) -> std::io::Result<()> {
     thread::Builder::new().name("dormouse-epoch".into()).spawn(move || {
         loop {

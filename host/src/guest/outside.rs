@@ -1,4 +1,4 @@
-//! What a connected room reaches beyond itself, as its host calls see it. `room` does what is behind it.
+//! The outbound calls of a connected room, as the host functions see them. `room` implements [`Outside`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,12 +14,12 @@ use crate::config::Limits;
 use crate::model::{Destination, Request, Response, StorageFailed};
 use crate::outbound::FetchError;
 
-/// Something that is waited for. It fails where the room's own storage has: then the turn must not go on.
+/// A pending call. It fails if the storage of the room has failed; then the turn must not go on.
 pub type Waited<T> = Pin<Box<dyn Future<Output = Result<T, StorageFailed>> + Send>>;
 
-/// The way out of a room. Whatever leaves waits until commit `after` is durable, and ends at `until`.
+/// The outbound interface of a room. Everything waits until commit `after` is durable, and ends at `until`.
 pub trait Outside: Send + Sync {
-    /// Ask another room.
+    /// Calls another room.
     fn call(
         &self,
         after: u64,
@@ -29,7 +29,7 @@ pub trait Outside: Send + Sync {
         request: Request,
     ) -> Waited<Result<Response, CallError>>;
 
-    /// Ask a server, by its origin.
+    /// Sends a request to a server, given by its origin.
     fn fetch(
         &self,
         after: u64,
@@ -38,7 +38,8 @@ pub trait Outside: Send + Sync {
         request: Request,
     ) -> Waited<Result<Response, FetchError>>;
 
-    /// Whether the turn may wait: whoever waits keeps an instance from others. Once it may, it may until the turn is over.
+    /// Whether the turn may wait. A waiting turn keeps its instance, so their number is limited; a permit lasts until
+    /// the turn ends.
     fn may_wait(&self) -> bool {
         true
     }
@@ -48,60 +49,60 @@ pub trait Outside: Send + Sync {
         self.may_wait()
     }
 
-    /// Whether something may be posted there.
+    /// Whether the room may post to this destination.
     fn destination(&self, destination: Destination) -> Result<Destination, PostError>;
 }
 
-/// Why there is no answer of another room.
+/// The reason why a call to another room failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallError {
-    /// The operator does not allow it.
+    /// The configuration does not allow it.
     Denied,
-    /// No room can have this name.
+    /// The name is not valid for a room.
     NoSuchRoom,
     /// The other room waits for this one.
     Deadlock,
     /// The body is too large.
     TooLarge,
-    /// The turn has made all the calls it may.
+    /// The turn has made as many calls as it may.
     TooMany,
-    /// The other room's turn failed.
+    /// The turn of the other room failed.
     Failed,
-    /// There is no space for it now.
+    /// The other room or the host has no space for it now.
     Overloaded,
-    /// No answer in time.
+    /// The answer did not come in time.
     Timeout,
 }
 
-/// Why nothing was posted.
+/// The reason why a post was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostError {
-    /// The operator does not allow it.
+    /// The configuration does not allow it.
     Denied,
-    /// No room can have this name, or it is no origin.
+    /// The name is not valid for a room, or the text is not an origin.
     BadDestination,
     /// The request is too large.
     TooLarge,
-    /// Too many wait.
+    /// Too many posts wait.
     TooMany,
 }
 
-/// What a turn has used of its calls.
+/// The calls that a turn has used.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Calls {
     made: u32,
-    /// When the first one began.
+    /// When the first call began.
     began: Option<Instant>,
 }
 
-/// What the current turn reaches, and what it has used of it.
+/// The outbound interface of the current turn, and how much of it the turn has used.
 pub(super) struct Reach {
-    /// Absent where the room has no way out.
+    /// Absent for a room without outbound imports.
     pub(super) outside: Option<Arc<dyn Outside>>,
     /// The commit that must be durable before anything leaves.
     pub(super) after: u64,
     pub(super) calls: Calls,
-    /// Space for answers that the guest has not taken, in bytes.
+    /// Free space for answers that the guest has not read, in bytes.
     pub(super) answers: Arc<Semaphore>,
     pub(super) limits: Arc<Limits>,
     pub(super) lines: Arc<Lines>,
@@ -119,14 +120,14 @@ impl Reach {
 pub(super) struct NoMoreCalls;
 
 impl Calls {
-    /// One more call: until when it may take.
+    /// Counts one more call, and returns its deadline.
     pub(super) fn take(&mut self, limits: &Limits) -> Result<Instant, NoMoreCalls> {
         if self.made >= limits.turn_calls {
             return Err(NoMoreCalls);
         }
         self.made += 1;
         let began = *self.began.get_or_insert_with(clock::monotonic);
-        // A few days at most: `Instant` has an end.
+        // Limited to a few days, because `Instant` can overflow.
         Ok(began + limits.turn_calls_within.min(Duration::from_secs(1 << 18)))
     }
 }

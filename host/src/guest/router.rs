@@ -1,4 +1,4 @@
-//! A router: from a request to a room, each in an instance of its own.
+//! A router: it maps a request to a room. Each request runs in its own instance. The edge calls it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::{Lane, convert};
 use crate::config::Limits;
 use crate::model::{CALLER, Declared, Request, Response};
 
-/// A component that can be a router, compiled and linked. Cheap to clone.
+/// A compiled and linked component of a router. Cheap to clone.
 #[derive(Clone)]
 pub struct RouterKind {
     pre: RouterComponentPre<Host>,
@@ -29,27 +29,27 @@ pub struct RouterKind {
     declared: Arc<Declared>,
 }
 
-/// Where a request goes.
+/// The decision for a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The router's own answer.
+    /// The answer of the router itself.
     Respond(Response),
     /// To the room `name` of `namespace`, as an HTTP request.
     Request {
-        /// As the configuration names it.
+        /// As in the configuration.
         namespace: String,
-        /// The room.
+        /// The name of the room.
         name: String,
-        /// As the room shall see it.
+        /// The request for the room.
         request: Request,
     },
     /// To the room, as a WebSocket.
     Connect {
-        /// As the configuration names it.
+        /// As in the configuration.
         namespace: String,
-        /// The room.
+        /// The name of the room.
         name: String,
-        /// As the room shall see it.
+        /// The request for the room.
         request: Request,
     },
 }
@@ -75,13 +75,13 @@ impl RouterKind {
         })
     }
 
-    /// What it declares, such as the namespaces that it names.
+    /// Its declarations, such as the namespaces that it names.
     pub fn declared(&self) -> &Declared {
         &self.declared
     }
 
-    /// Tell it which namespaces there are: its `config` has them under `namespaces`, in the order of their names, with
-    /// commas between them.
+    /// Tells it the namespaces of the host: the value `namespaces` of its `config` lists them, ordered by name and
+    /// separated by commas.
     pub fn with_namespaces<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut names = names.into_iter().collect::<Vec<_>>();
         names.sort_unstable();
@@ -89,12 +89,12 @@ impl RouterKind {
         self
     }
 
-    /// The interfaces it imports: all that it can learn and do.
+    /// The interfaces that it imports: everything that it can read and do.
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
 
-    /// Ask it where a request goes.
+    /// Asks it for a decision.
     pub async fn route(&self, request: Request, moment: Moment, lane: &Lane) -> Result<Decision, TurnFailure> {
         let router = self.clone();
         lane.drive(Box::pin(async move { router.call(request, moment).await }), || {}).await
@@ -130,7 +130,7 @@ fn decide(decision: wit::Decision) -> Decision {
     }
 }
 
-/// The request that a router hands to a room. It is no room, so it cannot pass for one.
+/// The request that a router passes to a room. A router is not a room, so it must not set the caller.
 fn routed(request: types::Request) -> Request {
     let mut request = convert::request_from(request);
     request.remove_header(CALLER);

@@ -1,4 +1,5 @@
-//! What stands behind a guest's imports during a turn: what its room lent it, and what the turn has changed so far.
+//! The data behind the imports of a guest during a turn: the resources that the room has lent, and the changes of the
+//! turn.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,14 +23,14 @@ use crate::model::{
     Turn, Writes,
 };
 
-/// A guest's handle holds its socket's key and nothing else.
+/// A handle of the guest contains only the key of its socket.
 #[derive(Debug)]
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub enum SocketHandle {}
 
-/// What a room lends its instance for the time of one turn.
+/// The resources that a room lends to its instance for one turn.
 pub struct Lent {
-    /// The room.
+    /// The address of the room.
     pub address: Address,
     /// A random number for this history of its storage.
     pub incarnation: u64,
@@ -39,15 +40,15 @@ pub struct Lent {
     pub sockets: Sockets,
     /// Its timers.
     pub timers: Timers,
-    /// Its storage, with all earlier turns' writes.
+    /// Its storage, including the writes of all earlier turns.
     pub storage: Arc<dyn Storage>,
     /// The longest message it may send, in bytes.
     pub message_out_bytes: usize,
-    /// Its way out; absent for a room that has none.
+    /// Its outbound interface; absent if it has none.
     pub outside: Option<Arc<dyn Outside>>,
-    /// The number of the commit that all earlier turns are durable with: before it is, nothing leaves the room.
+    /// The commit that makes all earlier turns durable. Nothing leaves the room before that.
     pub commits_before: u64,
-    /// How many of its posts wait to be taken.
+    /// How many of its posts are not accepted yet.
     pub posts_waiting: usize,
 }
 
@@ -57,19 +58,19 @@ impl fmt::Debug for Lent {
     }
 }
 
-/// The data of one instance's store.
+/// The data of the wasmtime store of an instance.
 pub(super) struct Host {
     pub(super) limits: Arc<Limits>,
     pub(super) meter: Meter,
     pub(super) moment: Moment,
-    /// Present while a turn of a room runs; a router has none.
+    /// Present during a turn of a room. A router never has it.
     pub(super) lent: Option<Box<Lent>>,
-    /// Configuration values of a router, to which nothing is lent.
+    /// Configuration values of a router, which gets no lent resources.
     pub(super) config: Arc<BTreeMap<String, String>>,
     pub(super) changes: Changes,
     pub(super) woken_by: WakeReason,
     rng: Option<StdRng>,
-    /// How much it may log, of whatever turn.
+    /// The log limit of the room, over all turns.
     pub(super) lines: Arc<Lines>,
     log_lines: u32,
     pub(super) wasi: Option<Box<Wasi>>,
@@ -78,15 +79,15 @@ pub(super) struct Host {
     pub(super) reach: Reach,
 }
 
-/// What a turn has changed so far.
+/// The changes of a turn so far.
 #[derive(Default)]
 pub(super) struct Changes {
     pub(super) writes: Writes,
     pub(super) write_bytes: usize,
     pub(super) timers: BTreeMap<String, Option<Timer>>,
-    /// How many more of them are set than before.
+    /// The change of the number of timers.
     pub(super) timers_more: isize,
-    /// How the sockets it changed were before, in the order of the changes.
+    /// The old tags and attachments of changed sockets, in the order of the changes.
     pub(super) sockets_before: Vec<(SocketKey, SocketChange)>,
     pub(super) posts: Vec<(Destination, Request)>,
     pub(super) outputs: Vec<Output>,
@@ -112,7 +113,7 @@ impl Host {
         }
     }
 
-    /// A turn begins.
+    /// Begins a turn.
     pub(super) fn begin(&mut self, moment: Moment, lent: Option<Box<Lent>>) {
         self.meter.restart();
         self.moment = moment;
@@ -127,15 +128,15 @@ impl Host {
         }
     }
 
-    /// A turn is over: what was lent, and what has changed.
+    /// Ends a turn: returns the lent resources and the changes.
     pub(super) fn end(&mut self) -> (Option<Box<Lent>>, Changes) {
         self.lines.report_dropped();
-        // What it holds for the turn, such as the permission to wait, is given back.
+        // Gives back resources of the turn, such as its permit to wait.
         self.reach.outside = None;
         (self.lent.take(), std::mem::take(&mut self.changes))
     }
 
-    /// As [`end`](Self::end), for a turn that failed: what was lent is as it was.
+    /// Like [`end`](Self::end), but for a failed turn: restores the lent resources.
     pub(super) fn undo(&mut self) -> Option<Box<Lent>> {
         let (mut lent, changes) = self.end();
         if let Some(lent) = &mut lent {
@@ -144,32 +145,32 @@ impl Host {
         lent
     }
 
-    /// What the room lent; a trap in a component that is no room.
+    /// The lent resources. Traps in a component that is not a room.
     pub(super) fn lent(&mut self) -> wasmtime::Result<&mut Lent> {
         match &mut self.lent {
             Some(lent) => Ok(lent),
-            None => bail!("only a room, during an event, has sockets, storage and timers"),
+            None => bail!("sockets, storage and timers exist only in a room, during an event"),
         }
     }
 
-    /// A socket that the guest has a handle to; a trap for one whose `close` event is over.
+    /// The socket of a handle. Traps if its `close` event is over.
     pub(super) fn socket(&mut self, key: SocketKey) -> wasmtime::Result<&Socket> {
         match self.lent()?.sockets.get(key) {
             Some(socket) => Ok(socket),
-            None => bail!("a socket was asked about after its client had gone"),
+            None => bail!("a handle of a socket was used after its client had left"),
         }
     }
 
-    /// Count what a turn says; a trap above the limit, which protects the host's memory.
+    /// Counts an output. Traps above the limit, which protects host memory.
     pub(super) fn count_output(&mut self, bytes: usize) -> wasmtime::Result<()> {
         self.changes.output_bytes += bytes + OUTPUT_BYTES;
         if self.changes.output_bytes > self.limits.turn_output_bytes {
-            bail!("the turn said more than {} B", self.limits.turn_output_bytes);
+            bail!("the turn sent more than {} B", self.limits.turn_output_bytes);
         }
         Ok(())
     }
 
-    /// The turn's randomness: the same seed gives the same numbers.
+    /// The random numbers of the turn: the same seed gives the same numbers.
     pub(super) fn rng(&mut self) -> &mut StdRng {
         self.rng.get_or_insert_with(|| StdRng::from_seed(self.moment.seed))
     }
@@ -179,7 +180,7 @@ impl Host {
             .get_or_insert_with(|| Box::new(Wasi::new(&self.moment, self.limits.turn_log_lines, self.lines.clone())))
     }
 
-    /// What the guest last wrote to its standard error.
+    /// The last output of the guest to standard error.
     pub(super) fn last_words(&self) -> String {
         self.wasi.as_ref().map(|wasi| wasi.last_words()).unwrap_or_default()
     }
@@ -191,7 +192,7 @@ impl Host {
     }
 }
 
-/// Undo a turn's changes to tags and attachments, the last one first.
+/// Restores changed tags and attachments, the last change first.
 fn restore(sockets: &mut Sockets, before: Vec<(SocketKey, SocketChange)>) {
     for (key, change) in before.into_iter().rev() {
         match change {
@@ -215,12 +216,12 @@ impl Changes {
 }
 
 impl Turn {
-    /// A turn of which nothing is kept but the answer.
+    /// A refused connect: only its answer is kept.
     pub(super) fn refused(answer: Answer) -> Self {
         Changes::default().into_turn(answer)
     }
 
-    /// The turn succeeded but cannot be committed: its changes to tags and attachments are undone.
+    /// Undoes the changes to tags and attachments, because the turn succeeded but cannot be committed.
     pub fn undo(self, sockets: &mut Sockets) {
         restore(sockets, self.sockets_before);
     }

@@ -1,7 +1,8 @@
-//! What a language's standard library asks of WASI, answered from the turn: its time, its seed, an empty world.
+//! The WASI functions that the standard library of a language needs: time and random numbers of the turn, and nothing
+//! else of the machine.
 //!
-//! There are no files, no network, no arguments, no environment, and nothing waits: a sleep traps. Output becomes lines
-//! in the log. Most turns ask for none of it, so none of it is made before it is asked for.
+//! There are no files, no network, no arguments and no environment. Nothing waits: a sleep traps. Output becomes log
+//! lines. Most turns need no WASI, so its state is made at the first use.
 
 use std::convert::Infallible;
 use std::io;
@@ -31,10 +32,10 @@ use super::limits::{RANDOM_BYTES, WASI_RESOURCES};
 use super::lines::Lines;
 use super::state::Host;
 
-/// The last words of a guest that are kept for the message about its trap.
+/// Most bytes of output that are kept for the message about a trap.
 const LAST_WORDS_BYTES: usize = 2_048;
 
-/// One instance's WASI.
+/// The WASI state of one instance.
 pub(super) struct Wasi {
     context: WasiCtx,
     table: ResourceTable,
@@ -64,7 +65,7 @@ impl Wasi {
         Wasi { context: builder.build(), table, now, rng, output }
     }
 
-    /// A turn begins: another time, another seed, and what was written before is no longer its last words.
+    /// A turn begins: sets its time and seed, and clears the kept output.
     pub(super) fn begin(&mut self, moment: &Moment) {
         self.now.store(moment.now, Ordering::Relaxed);
         *self.rng.lock() = StdRng::from_seed(moment.seed);
@@ -89,7 +90,7 @@ impl WasiView for Host {
     }
 }
 
-/// Link what Rust's standard library drags in, and nothing else.
+/// Links the functions that the standard library of Rust needs, and nothing else.
 pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
     random::insecure::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
@@ -106,7 +107,7 @@ pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     never_wait(linker)
 }
 
-/// A turn cannot wait for time to pass, since time stands still in it.
+/// A turn cannot wait for time to pass, because its time stands still.
 fn never_wait(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
@@ -117,7 +118,7 @@ fn never_wait(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// The turn's time, to the millisecond.
+/// The time of the turn, in milliseconds.
 struct TurnClock(Arc<AtomicU64>);
 
 impl TurnClock {
@@ -146,7 +147,7 @@ impl HostMonotonicClock for TurnClock {
     }
 }
 
-/// The turn's randomness.
+/// The random numbers of the turn.
 #[derive(Clone)]
 struct TurnRng(Arc<Mutex<StdRng>>);
 
@@ -173,11 +174,11 @@ impl TryRng for TurnRng {
     }
 }
 
-/// Standard output and error: lines in the log, of which the last ones are kept.
+/// Standard output and error: log lines, whose text is also kept for a trap message.
 #[derive(Clone)]
 struct LogLines(Arc<Mutex<Output>>);
 
-/// What this turn has written.
+/// The output of this turn.
 struct Output {
     text: String,
     lines: u32,
@@ -188,7 +189,7 @@ struct Output {
 impl LogLines {
     fn push(&self, bytes: &[u8]) {
         let mut output = self.lock();
-        // Only so much is kept and logged a turn, so that a flood costs nothing.
+        // Each turn may write only so much, so that a flood costs nothing.
         let space = LAST_WORDS_BYTES.saturating_sub(output.text.len());
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(space)]);
         output.text.push_str(&text);

@@ -1,8 +1,8 @@
-//! The watch beside a running guest: how much of its thread it has used, and whether it still gets anywhere.
+//! Measures the CPU of a running guest, and cuts off a guest that waits too long.
 //!
-//! Guests are interrupted at epoch ticks, which only their own code looks at; a host call takes as long as it takes. So
-//! what is charged is not the tick but the time since the guest was last looked at. And a guest that waits, which only one
-//! with a way out can, may have tied what it waits for to itself: such a wait ends here.
+//! Guests are interrupted at epoch ticks, but only in their own code: a host call runs to its end. So the guest is
+//! charged with the time since the last check, not with one tick. Only guests with outbound imports can block. A guest
+//! may block on something that only it can complete, so waits are cut off after a timeout.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -19,10 +19,10 @@ use super::limits::TICK;
 use super::outside::Outside;
 use crate::clock;
 
-/// What a wait may take beyond the longest call: the answer to that one is on its way then.
+/// Time for a wait beyond the longest call, because the answer of that call may be on its way.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Epoch ticks since the engine began.
+/// Epoch ticks since the engine started.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Epochs(Arc<AtomicU64>);
 
@@ -36,16 +36,17 @@ impl Epochs {
     }
 }
 
-/// One instance's watch. Its store holds it, and so does whoever polls.
+/// The stopwatch of one instance, shared by its store and by the code that polls it.
 #[derive(Debug)]
 pub(super) struct Watch {
     epochs: Epochs,
-    /// Since when the guest is on its thread without having been looked at: in ticks, or in nanoseconds of the thread.
+    /// Start of the time that is not charged yet: in ticks, or in nanoseconds of thread CPU.
     since: AtomicU64,
-    /// It is on a thread for long turns, whose CPU is counted exactly. To ask for that costs 2 µs, which is too much for a
-    /// turn that takes 6; but those threads are nice, so that time alone would charge guests for what others do.
+    /// The guest is on a thread for long turns, where its CPU is measured exactly. Reading that clock costs 2 µs, which
+    /// is too much for a turn that takes 6 µs. But those threads have a lower priority, so elapsed time would charge
+    /// guests for the CPU of others.
     long: AtomicBool,
-    /// It was sent off its thread at a tick, and waits for nothing.
+    /// It was suspended at a tick, so it does not wait for anything.
     yielded: AtomicBool,
 }
 
@@ -55,23 +56,23 @@ impl Watch {
         Arc::new(Watch { epochs, since, long, yielded })
     }
 
-    /// The time since the guest was last looked at.
+    /// The time since the last call.
     pub(super) fn lap(&self) -> Duration {
         let now = self.now();
         let passed = now.saturating_sub(self.since.swap(now, Ordering::Relaxed));
         if self.long.load(Ordering::Relaxed) {
             return Duration::from_nanos(passed);
         }
-        // The first of them may have been just ahead.
+        // The first tick may have come at once.
         TICK * u32::try_from(passed.saturating_sub(1)).unwrap_or(u32::MAX)
     }
 
-    /// The guest is sent off its thread.
+    /// The guest is suspended at a tick.
     pub(super) fn yields(&self) {
         self.yielded.store(true, Ordering::Relaxed);
     }
 
-    /// The guest comes onto a thread.
+    /// The guest runs on a thread.
     fn begins(&self, long: bool) {
         self.long.store(long, Ordering::Relaxed);
         self.yielded.store(false, Ordering::Relaxed);
@@ -91,10 +92,10 @@ impl Watch {
     }
 }
 
-/// A wait of the guest's, and when it has taken too long.
+/// A wait of a guest, with its deadline.
 struct Wait {
     until: Instant,
-    /// Absent without a runtime: whoever drives a guest there polls it all the time.
+    /// Absent without a runtime; then the caller polls without pause.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
@@ -112,8 +113,8 @@ impl Wait {
     }
 }
 
-/// Run a guest under its watch. A wait that takes longer than the longest call can, `longest`, ends it; so does one that is
-/// not allowed.
+/// Polls a guest and checks its waits. A wait ends with an error if the turn may not wait, or if it exceeds `longest`,
+/// the time of the longest call, by more than the grace period.
 pub(super) async fn watched<T>(
     watch: Arc<Watch>,
     longest: Duration,
@@ -134,11 +135,11 @@ pub(super) async fn watched<T>(
             return Poll::Pending;
         }
         if outside.is_some_and(|outside| !outside.may_wait()) {
-            return Poll::Ready(Err(format_err!("it waits, and too many rooms wait already")));
+            return Poll::Ready(Err(format_err!("it waits, but too many rooms are waiting already")));
         }
         let wait = wait.get_or_insert_with(|| Wait::until(clock::monotonic() + longest + GRACE));
         if wait.is_over(context) {
-            return Poll::Ready(Err(format_err!("it waited for longer than any answer takes")));
+            return Poll::Ready(Err(format_err!("it waited longer than any call may take")));
         }
         Poll::Pending
     })

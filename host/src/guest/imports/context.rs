@@ -1,4 +1,4 @@
-//! `context`: where and when the component runs.
+//! `context`: the identity of the room, its time, its configuration and its log.
 
 use rand::Rng;
 

@@ -1,4 +1,5 @@
-//! What a guest can reach, one file a WIT interface. None of it waits but `rooms` and `web`, which only connected rooms have.
+//! The imports of a guest, one file for each WIT interface. Only `rooms` and `web` wait, and only connected rooms have
+//! them.
 
 mod context;
 mod outbox;

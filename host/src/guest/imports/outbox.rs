@@ -1,4 +1,4 @@
-//! `outbox`: requests that are made when the turn has committed.
+//! `outbox`: requests that are sent after the turn has committed.
 
 use crate::config;
 use crate::guest::bindings::reach::dormouse::room::outbox::{self, Destination, PostError, Request};
@@ -40,7 +40,7 @@ impl outbox::Host for Host {
     }
 }
 
-/// What is kept of a request until it is taken, in bytes.
+/// The stored size of a request, in bytes.
 fn size(request: &model::Request) -> usize {
     let headers = request.headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
     let user = request.user.as_ref().map_or(0, |user| user.id.len() + user.name.len());

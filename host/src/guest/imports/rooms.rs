@@ -1,4 +1,4 @@
-//! `rooms`: other rooms, asked and answered during the turn.
+//! `rooms`: calls to other rooms, answered during the turn.
 
 use wasmtime::error::Context as _;
 

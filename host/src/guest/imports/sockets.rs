@@ -12,7 +12,7 @@ use crate::guest::state::{Host, SocketHandle};
 use crate::model::{self, Audience, AutoResponse, Output, Said, SocketChange, SocketKey};
 
 impl Host {
-    /// The key behind a handle, while its client is here.
+    /// The key of a handle, if its client is still connected.
     fn here(&mut self, handle: &Resource<SocketHandle>) -> wasmtime::Result<Result<SocketKey, SocketError>> {
         let key = handle.rep();
         let here = self.lent()?.sockets.get(key).is_some_and(|socket| !socket.gone);

@@ -1,4 +1,4 @@
-//! `storage`: the room's ordered keys, with this turn's writes laid over what was there before.
+//! `storage`: the ordered keys of the room, with the writes of this turn on top.
 
 use std::ops::Bound;
 
@@ -13,7 +13,7 @@ use crate::model::{self, scan_over};
 
 impl Host {
     fn read(&mut self, key: &[u8]) -> wasmtime::Result<Option<Bytes>> {
-        // What cannot be a key was never written, and the disk has its own limit for what it is asked.
+        // An invalid key was never written, and the engine has its own limit for keys.
         if !is_key(key) {
             return Ok(None);
         }
@@ -134,7 +134,7 @@ impl storage::Host for Host {
 }
 
 impl Host {
-    /// Removals count as writes too: they are kept until the turn is over, and go to the disk.
+    /// Removals count as writes: they are held until the end of the turn and go to the disk.
     fn remove(&mut self, key: Vec<u8>) -> wasmtime::Result<()> {
         self.write(key, None);
         if self.changes.write_bytes > config::TURN_WRITE_BYTES {
@@ -152,7 +152,7 @@ fn bounded(limit: u32) -> usize {
     usize::try_from(limit).map_or(config::LIST_ENTRIES, |limit| limit.min(config::LIST_ENTRIES))
 }
 
-/// The narrowest bounds that hold all that was asked for.
+/// The narrowest bounds that contain everything in the requested range.
 fn bounds(range: storage::Range) -> (Vec<u8>, Option<Vec<u8>>) {
     let (first, after) = match range.prefix {
         Some(prefix) => {
@@ -169,7 +169,7 @@ fn bounds(range: storage::Range) -> (Vec<u8>, Option<Vec<u8>>) {
     (start, end)
 }
 
-/// From this on. The disk is never asked for what is longer than a key can be: what begins so is all that comes before it.
+/// A lower bound, included. A bound longer than a key is shortened: keys after it are the keys after its prefix.
 fn from(start: Vec<u8>) -> Bound<Bytes> {
     match shortened(start) {
         (whole, true) => Bound::Included(whole),
@@ -177,7 +177,7 @@ fn from(start: Vec<u8>) -> Bound<Bytes> {
     }
 }
 
-/// Up to this and without it; likewise.
+/// An upper bound, excluded; shortened in the same way.
 fn before(end: Vec<u8>) -> Bound<Bytes> {
     match shortened(end) {
         (whole, true) => Bound::Excluded(whole),
@@ -185,14 +185,14 @@ fn before(end: Vec<u8>) -> Bound<Bytes> {
     }
 }
 
-/// As long as a key can be, and whether that is all of it.
+/// Shortens bytes to the longest key, and tells whether they were complete.
 fn shortened(mut bytes: Vec<u8>) -> (Bytes, bool) {
     let whole = bytes.len() <= config::KEY_BYTES;
     bytes.truncate(config::KEY_BYTES);
     (bytes.into(), whole)
 }
 
-/// The first key behind all that begin with `prefix`; absent where there is none.
+/// The first key after all keys that begin with `prefix`; absent if there is none.
 fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut next = prefix[..=last].to_vec();

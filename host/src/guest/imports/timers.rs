@@ -18,7 +18,7 @@ impl Host {
         Ok(self.lent()?.timers.get(name).cloned())
     }
 
-    /// A timer that is set and cancelled again is kept in mind until the turn is over: a trap for those who do only that.
+    /// Changed timers are held until the end of the turn, even if they are cancelled again. So too many changes trap.
     fn change(&mut self, name: String, timer: Option<Timer>) -> wasmtime::Result<()> {
         let was_set = self.timer(&name)?.is_some();
         self.changes.timers_more += isize::from(timer.is_some()) - isize::from(was_set);
@@ -29,7 +29,7 @@ impl Host {
         Ok(())
     }
 
-    /// All timers as this turn sees them, by name.
+    /// All timers as this turn sees them, ordered by name.
     fn all_timers(&mut self) -> wasmtime::Result<Vec<Timer>> {
         let changed = std::mem::take(&mut self.changes.timers);
         let before = self.lent()?.timers.iter().filter(|timer| !changed.contains_key(&timer.name)).cloned();

@@ -1,5 +1,6 @@
-//! `wasi:http/outgoing-handler`: servers elsewhere. wasmtime-wasi-http turns the guest's resources into one HTTP request;
-//! from there on it is a call like one to another room: whole, bounded, behind the commits before it.
+//! `wasi:http/outgoing-handler`: requests to servers. wasmtime-wasi-http turns the resources of the guest into one HTTP
+//! request. From there it is handled like a call to a room: complete, bounded, and only after the earlier commits are
+//! durable.
 
 use std::future::Future;
 
@@ -19,13 +20,13 @@ use crate::guest::wasi::Wasi;
 use crate::model::{self, StorageFailed};
 use crate::outbound::FetchError;
 
-/// What a body holds until somebody takes it. It is little, since a room may begin many bodies that nobody ever takes.
+/// Most buffered bytes of a body. It is small, because a room may begin many bodies that are never read.
 const AHEAD_BYTES: usize = 64 << 10;
 
-/// Names and values of the headers of one request or answer, in bytes.
+/// Most bytes of header names and values of one request or answer.
 const FIELDS_BYTES: usize = 32 << 10;
 
-/// What wasmtime-wasi-http waits for: an answer, and what drives its connection.
+/// The result that wasmtime-wasi-http expects: an answer, and a future that drives its connection.
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 impl WasiHttpView for Host {
@@ -57,13 +58,13 @@ impl WasiHttpHooks for Reach {
             if !outside.may_wait() {
                 return Err(Error::ConnectionLimitReached);
             }
-            // The body is whole when the room has finished it, which it may never do.
+            // The request is complete when the room has finished its body, which may never happen.
             let whole = tokio::time::timeout_at(until.into(), from_wasi(request));
             let (origin, request) = whole.await.map_err(|_| Error::ConnectionWriteTimeout)??;
             let space =
                 tokio::time::timeout_at(until.into(), answers.acquire_many_owned(config::RESPONSE_BYTES as u32));
             let space = space.await.map_err(|_| Error::ConnectionLimitReached)?.expect("it is never closed");
-            // The room's own storage failed: its turn is lost with the next commit, whatever is said here.
+            // The storage of the room failed. The turn will be lost with its commit, whatever it is told here.
             let failed = |error: StorageFailed| Error::InternalError(Some(error.to_string()));
             let fetched = outside.fetch(after, until, origin, request).await.map_err(failed)?;
             let response = to_wasi(fetched.map_err(|error| error_to_wasi(error, &lines))?, space)?;
@@ -97,7 +98,7 @@ async fn from_wasi(request: Request<WasiBody>) -> Result<(String, model::Request
     Ok((format!("{scheme}://{authority}"), request))
 }
 
-/// An answer's body. Dropping it, or the last piece of it, gives back its space.
+/// The body of an answer. Its space is released when the last part of it is dropped.
 struct Held {
     body: Vec<u8>,
     _space: Option<OwnedSemaphorePermit>,
@@ -109,7 +110,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// `space` is what the longest answer would take.
+/// `space` was reserved for the longest answer.
 fn to_wasi(response: model::Response, mut space: OwnedSemaphorePermit) -> Result<Response<WasiBody>, Error> {
     let mut builder = Response::builder().status(response.status);
     for (name, value) in &response.headers {
@@ -131,7 +132,7 @@ async fn whole(body: WasiBody) -> Result<Bytes, Error> {
 }
 
 fn error_to_wasi(error: FetchError, lines: &Lines) -> Error {
-    // The room is told what kind of failure it was; the operator, who may have to act, is told all.
+    // The room is told only the kind of failure. The operator, who may have to act, gets the details.
     if lines.take() {
         tracing::info!(target: "room", %error, "a request to a server got no answer");
     }
@@ -149,7 +150,7 @@ fn error_to_wasi(error: FetchError, lines: &Lines) -> Error {
     }
 }
 
-/// Link what a connected room may import beside what every room may.
+/// Links the imports of a connected room for requests to servers.
 pub(in crate::guest) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
