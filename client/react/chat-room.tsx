@@ -12,7 +12,7 @@ import { ConnectionLight } from "./connection-light.js";
 import { LABELS, type ChatRoomLabels } from "./labels.js";
 import { MessageList, type MessageListHandle } from "./message-list.js";
 import { useChat, useRoom } from "./use-room.js";
-import { Whisper } from "./whisper.js";
+import { Whisper } from "./activity-line.js";
 
 export interface ChatRoomProps {
   /** The name of the room, 1 to 128 bytes without a slash. */

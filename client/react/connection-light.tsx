@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "react";
 import { canHurry, plightOf } from "../src/view/words.js";
-import { useKeyed } from "./keeping.js";
+import { useKeyed } from "./hooks.js";
 import type { ChatRoomLabels } from "./labels.js";
 import type { Room } from "./use-room.js";
 

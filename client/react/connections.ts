@@ -11,7 +11,7 @@ import {
 } from "../src/index.js";
 import { isWithin, roomSocketUrl } from "../src/endpoints.js";
 import { explainUpgrade } from "../src/http.js";
-import { Held } from "./held.js";
+import { Held } from "./ref-counted.js";
 
 export interface ConnectionsOptions {
   /** Such as `/api/realtime`, or absolute for another origin. */

@@ -10,7 +10,7 @@
  *   use-web-socket   one WebSocket, for any protocol
  *
  * None of them holds a connection itself: that is `RoomSocket`, `Chat` and `Presence` of the core, which React only
- * subscribes to. `held` says when they are opened and closed.
+ * subscribes to. `ref-counted` says when they are opened and closed.
  */
 
 export { DormouseProvider, type DormouseProviderProps } from "./provider.js";

@@ -6,7 +6,7 @@ import { dayName } from "../src/view/days.js";
 import { type Line, areSameLines, blocksOf, linesOf } from "../src/view/lines.js";
 import { Palette } from "../src/view/people.js";
 import { ScrollKeeper } from "../src/view/scroll-keeper.js";
-import { useLatest } from "./keeping.js";
+import { useLatest } from "./hooks.js";
 import type { ChatRoomLabels } from "./labels.js";
 import { MessageRow } from "./message-row.js";
 import type { Room } from "./use-room.js";

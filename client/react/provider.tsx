@@ -3,7 +3,7 @@
 import { type ReactNode, createContext, useContext } from "react";
 import type { Asked, Credentials, Timing, TransportChoice } from "../src/index.js";
 import { Connections, type ConnectionsOptions } from "./connections.js";
-import { useKeyed, useLatest } from "./keeping.js";
+import { useKeyed, useLatest } from "./hooks.js";
 
 const BASE_URL = "/api/realtime";
 

@@ -2,7 +2,7 @@
 
 import { useMemo } from "react";
 import type { Close, State, Status, Transport, UserPresence } from "../src/index.js";
-import { useHeld, useSource } from "./keeping.js";
+import { useHeld, useSource } from "./hooks.js";
 import { useConnections } from "./provider.js";
 
 export interface PresenceState {

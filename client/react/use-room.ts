@@ -12,8 +12,8 @@ import {
   type Transport,
   type TypingUser,
 } from "../src/index.js";
-import type { Held } from "./held.js";
-import { useHeld, useLatest, useSource } from "./keeping.js";
+import type { Held } from "./ref-counted.js";
+import { useHeld, useLatest, useSource } from "./hooks.js";
 import { useConnections } from "./provider.js";
 
 export interface UseRoomOptions {

@@ -11,8 +11,8 @@ import {
   type State,
   type StateEvent,
 } from "../src/index.js";
-import { Held } from "./held.js";
-import { useKeyed, useLatest, useSource } from "./keeping.js";
+import { Held } from "./ref-counted.js";
+import { useKeyed, useLatest, useSource } from "./hooks.js";
 import { useConnections } from "./provider.js";
 
 export interface UseWebSocketOptions {

@@ -7,13 +7,13 @@
  * this order: what was missed comes in, what it shows to be stored is settled, and only what is left is sent again.
  */
 
-import { converse } from "./conversation.js";
+import { converse } from "./frame-listener.js";
 import { CONTENT_UNITS, fitContent } from "./content.js";
 import { listenerOf, userOf } from "./credentials.js";
 import { chatEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal, getJson } from "./http.js";
-import { Outbox, SendError } from "./outbox.js";
+import { Outbox, SendError } from "./pending-messages.js";
 import { errorOfAnswer } from "./post-errors.js";
 import { ProtocolError, parseFrame, readChatFrame, readMessagesPage, readPosted } from "./protocol.js";
 import { afterHistory } from "./resend.js";
@@ -441,7 +441,7 @@ function forAnybody(begin) {
  * Whether a stored message is the pending one. Where the server hands no `clientId` back (it gives no `seq` either),
  * it is the first of ours that says the same.
  *
- * @param {import("./outbox.js").PendingMessage} pending
+ * @param {import("./pending-messages.js").PendingMessage} pending
  * @param {ChatMessage} message
  * @param {string | undefined} userId
  * @param {boolean} isNew

@@ -20,7 +20,7 @@ export { CONTENT_UNITS } from "./content.js";
 export { userOf } from "./credentials.js";
 export { isRoomName } from "./endpoints.js";
 export { HttpError, fetchTicket } from "./http.js";
-export { SendError } from "./outbox.js";
+export { SendError } from "./pending-messages.js";
 export { parseFrame } from "./protocol.js";
 
 /**
@@ -40,7 +40,7 @@ export { parseFrame } from "./protocol.js";
  * @typedef {import("./credentials.js").Asked} Asked
  * @typedef {import("./chat.js").ChatOptions} ChatOptions
  * @typedef {import("./chat.js").ChatEvents} ChatEvents
- * @typedef {import("./outbox.js").PendingMessage} PendingMessage
+ * @typedef {import("./pending-messages.js").PendingMessage} PendingMessage
  * @typedef {import("./typing.js").TypingUser} TypingUser
  * @typedef {import("./presence.js").PresenceOptions} PresenceOptions
  * @typedef {import("./presence.js").PresenceEvents} PresenceEvents

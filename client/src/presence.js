@@ -5,7 +5,7 @@
  * then another tab or device may have made a newer one.
  */
 
-import { converse } from "./conversation.js";
+import { converse } from "./frame-listener.js";
 import { listenerOf, userOf } from "./credentials.js";
 import { presenceEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";

@@ -23,7 +23,7 @@ import { Renewal } from "./renewal.js";
 import { SharedStream, canShare } from "./shared-stream.js";
 import { SendQueue, sizeOf } from "./send-queue.js";
 import { isBlocked, isWorthAsking, nextTransport } from "./transport.js";
-import { wayTo } from "./way.js";
+import { wayTo } from "./transport-memory.js";
 
 /** How long a connection must last before its past failures are forgotten, ms: a room that fails at once is no success. */
 const STABLE_MS = 5_000;

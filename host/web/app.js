@@ -18,7 +18,7 @@ import { PeoplePanel } from "./people-panel.js";
 import { currentRoom, hashOf, noteVisit, recentRooms, roomOfHash } from "./rooms.js";
 import { SideDrawer } from "./side-drawer.js";
 import { Welcome } from "./welcome.js";
-import { Whisper } from "./whisper.js";
+import { Whisper } from "./activity-line.js";
 
 /**
  * @typedef {{ basePath: string, auth: "dev" | "jwt" }} Config

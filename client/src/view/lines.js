@@ -11,7 +11,7 @@ const SAME_BREATH_MS = 5 * 60_000;
 
 /**
  * @typedef {import("../protocol.js").ChatMessage} ChatMessage
- * @typedef {import("../outbox.js").PendingMessage} PendingMessage
+ * @typedef {import("../pending-messages.js").PendingMessage} PendingMessage
  * @typedef {{ userId: string | undefined, userName: string | undefined }} Me
  * @typedef {{ userId: string, userName: string, content: string, timestamp: number, seq?: number }} Said
  *

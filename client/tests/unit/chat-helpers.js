@@ -107,7 +107,7 @@ export async function enter(present = [], options) {
 /**
  * The stored form of a message that the chat says.
  *
- * @param {import("../../src/outbox.js").PendingMessage | undefined} pending
+ * @param {import("../../src/pending-messages.js").PendingMessage | undefined} pending
  * @param {number} seq
  */
 export function storedAs(pending, seq) {

@@ -1,7 +1,7 @@
 // @ts-check
 import { describe, expect, test, vi } from "vitest";
 import { Chat } from "../../src/chat.js";
-import { SendError } from "../../src/outbox.js";
+import { SendError } from "../../src/pending-messages.js";
 import {
   BASE_URL,
   codeOf,

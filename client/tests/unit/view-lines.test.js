@@ -26,13 +26,13 @@ const said = (seq, timestamp, rest) => message(seq, { timestamp, ...rest });
 /**
  * @param {string} clientId
  * @param {number} createdAt
- * @returns {import("../../src/outbox.js").PendingMessage}
+ * @returns {import("../../src/pending-messages.js").PendingMessage}
  */
 const waiting = (clientId, createdAt) => ({ clientId, content: `own ${clientId}`, state: "pending", createdAt });
 
 /**
  * @param {import("../../src/protocol.js").ChatMessage[]} messages
- * @param {import("../../src/outbox.js").PendingMessage[]} [pending]
+ * @param {import("../../src/pending-messages.js").PendingMessage[]} [pending]
  * @param {Map<string, string>} [bornAs]
  */
 const lines = (messages, pending = [], bornAs = new Map()) => linesOf({ messages, pending }, ANA, bornAs);

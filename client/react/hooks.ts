@@ -9,7 +9,7 @@ import {
   useState,
   useSyncExternalStore,
 } from "react";
-import type { Held } from "./held.js";
+import type { Held } from "./ref-counted.js";
 
 /**
  * A value that stays the same until a part of its key changes. Unlike a memo it survives hot reload and is never

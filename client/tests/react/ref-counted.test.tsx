@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { Held } from "../../react/held.js";
+import { Held } from "../../react/ref-counted.js";
 import { tick } from "./stage.js";
 
 function held() {
