@@ -1,25 +1,25 @@
-# Dormouse: `make run` serves, `make test` tests, `make help` lists the rest. They install what they need, or say what is
-# missing.
+# Dormouse: `make run` serves, `make test` tests, `make help` lists the rest. Targets install what they need, or report
+# what is missing.
 
 LISTEN ?= 127.0.0.1:8787
 DATA ?= ./dormouse-data
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
 
-# What the host and the rooms are built with, and what the client and the room in JavaScript are.
+# Versions that build the host and the rooms, and the client and the room in JavaScript.
 RUST_VERSION = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 NODE_VERSION = 20.19
 
-# Succeeds where the first version in its input is this one or newer.
+# Succeeds if the first version in its input is at least this one.
 at_least = awk -v needed=$(1) '{ match($$0, /[0-9.]+/); split(substr($$0, RSTART, RLENGTH), has, "."); split(needed, least, "."); \
 	exit !(has[1] + 0 > least[1] + 0 || (has[1] + 0 == least[1] + 0 && has[2] + 0 >= least[2] + 0)) }'
 
-# For `make serve-wasm`: where it listens, what it keeps its rooms in, and which wasmtime.
+# For `make serve-wasm`: the address, the directory of the data, and the wasmtime to use.
 SERVE_LISTEN ?= 127.0.0.1:8080
 SERVE_DATA ?= ./dormouse-serve-data
 WASMTIME ?= wasmtime
 WASMTIME_VERSION = 48.0.8
 
-# For `make fuzz`: how long each fuzzer runs, and what its inputs are made from.
+# For `make fuzz`: the time of each fuzzer, and the seed of its inputs.
 FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= $(shell date +%s)
 
@@ -29,13 +29,13 @@ ROUNDS ?= 100
 # For `make soak`.
 MINUTES ?= 60
 
-# What is counted is built with the dependencies that the tests have: to build all of them once more takes ten minutes. It is
-# one unit, and not incremental: how a crate is cut into units decides what is inlined, and so what is counted.
+# The counted host uses the dependencies of the tests, because building all of them again takes ten minutes. It is one
+# codegen unit and not incremental: the split into units decides what is inlined, and so changes the count.
 COUNTED = --profile dev --config profile.dev.incremental=false \
 	$(foreach setting,opt-level=3 codegen-units=1 debug=false debug-assertions=false overflow-checks=false,--config profile.dev.package.dormouse.$(setting))
 
-# Macros of dependencies write into the code where its sources are. So a release is built at the same place everywhere: in
-# mounts that this build alone sees. What was built elsewhere is not used for it.
+# Macros of dependencies write the paths of their sources into the code. So a release is always built at the same path,
+# in mounts that only this build sees, and without artifacts of other builds.
 RELEASED = target/reproducible/release/dormouse
 AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmpfs /srv; mkdir /srv/dormouse /srv/cargo; \
 	mount --bind "$(CURDIR)" /srv/dormouse; mount --bind "$(or $(CARGO_HOME),$(HOME)/.cargo)" /srv/cargo; cd /srv/dormouse; \
@@ -45,19 +45,19 @@ AT_ONE_PLACE = unshare --user --map-root-user --mount sh -ec 'mount -t tmpfs tmp
 
 ##@ Run it
 
-run: setup ## Build in release and serve the page on http://127.0.0.1:8787
+run: setup ## Build the release and serve the demo page on http://127.0.0.1:8787
 	cargo build --release --package dormouse
 	./target/release/dormouse serve --listen $(LISTEN) --data $(DATA)
 
 ##@ Release it
 
-release: setup ## Build target/reproducible/release/dormouse: the same bytes wherever the same compilers build the same commit
+release: setup ## Build target/reproducible/release/dormouse: the same commit and compilers give the same bytes
 	@mkdir -p $(or $(CARGO_HOME),$(HOME)/.cargo)
 	@$(AT_ONE_PLACE) true || { echo "A release is built in a mount namespace of its own, on Linux: allow user namespaces, or be root" >&2; exit 1; }
 	$(AT_ONE_PLACE) cargo build --release --locked --package dormouse
 	@sha256sum $(RELEASED)
 
-reproducible: ## Build the release twice, from clones in two places with caches of their own, and compare; takes a quarter of an hour
+reproducible: ## Build the release twice, in two places with separate caches, and compare them; takes 15 minutes
 	@set -e; places=$$(mktemp -d); trap 'rm -rf "$$places"' EXIT; \
 	for place in one another/place; do \
 		git clone --quiet . "$$places/$$place/checkout"; \
@@ -67,17 +67,17 @@ reproducible: ## Build the release twice, from clones in two places with caches 
 
 ##@ Run it without the host
 
-serve-wasm: serve-component ## The shipped rooms under stock `wasmtime serve`, on http://127.0.0.1:8080 (components/serve)
+serve-wasm: serve-component ## Run the shipped rooms under stock `wasmtime serve`, on http://127.0.0.1:8080 (components/serve)
 	@command -v $(WASMTIME) >/dev/null || { echo "wasmtime is missing: run \`cargo install --locked wasmtime-cli --version $(WASMTIME_VERSION)\`, or say where it is with WASMTIME=" >&2; exit 1; }
 	@mkdir -p $(SERVE_DATA)
 	$(WASMTIME) serve -S cli -O pooling-allocator=n --addr $(SERVE_LISTEN) --dir $(SERVE_DATA)::/data target/dormouse-serve.wasm
 
-serve-component: setup ## Only its component: target/dormouse-serve.wasm
+serve-component: setup ## Build only the component for that: target/dormouse-serve.wasm
 	cargo run --package dormouse-serve -- target/dormouse-serve.wasm
 
 ##@ Test it
 
-test: setup client-setup javascript conformance-setup ## Every test: Rust's, then the browser client's, against the binary that those have built
+test: setup client-setup javascript conformance-setup ## Run every test: those in Rust, then those of the browser client with the binary built before
 	@test -n "$(CHROMIUM)" || { echo "The client is tested in Chromium: install it (apt-get install chromium), or say where it is with CHROMIUM=" >&2; exit 1; }
 	@failed=; \
 	echo "cargo test --workspace --exclude unruly --no-fail-fast"; \
@@ -86,22 +86,22 @@ test: setup client-setup javascript conformance-setup ## Every test: Rust's, the
 	(cd client && CHROMIUM=$(CHROMIUM) npm test) || failed="$${failed:+$$failed, }the client"; \
 	test -z "$$failed" || { echo "make test failed: $$failed" >&2; exit 1; }
 
-fresh: ## Run both commands of the README from nothing: a fresh clone of this commit, with empty caches
+fresh: ## Run both commands of the README in a fresh clone of this commit, with empty caches
 	MAKE="$(MAKE)" tests/fresh.sh
 
-durability: setup ## Crash it ROUNDS=100 times and more, and check what clients were told; SEED=1 repeats its choices
+durability: setup ## Crash servers and disks in ROUNDS=100 rounds, and check the messages that clients saw; SEED=1 repeats a run
 	DORMOUSE_TEST_ROUNDS=$(ROUNDS) $(if $(SEED),DORMOUSE_TEST_SEED=$(SEED)) \
 		cargo test --workspace --exclude unruly --test e2e -- --nocapture $(or $(ARGS),stays_true changed_byte power_loss)
 
-lint: setup client-setup ## Format, lints and types, warnings as errors
+lint: setup client-setup ## Check format, lints and types; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- --deny warnings
 	cd client && npm run lint
 
-fuzz: setup ## Try hostile inputs for FUZZ_SECONDS a fuzzer, with others each time; a failure says how to find it again
+fuzz: setup ## Run each fuzzer for FUZZ_SECONDS=60 with new inputs; a failure prints how to repeat it
 	FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED) cargo test --workspace --exclude unruly --lib --test component --test e2e -- fuzz:: --test-threads 2 --show-output
 
-audit: client-setup ## Licences, sources and known faults of all dependencies; says what it could not check. Needs cargo-deny
+audit: client-setup ## Check licences, sources and advisories of all dependencies; reports what it could not check. Needs cargo-deny
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing: run \`cargo install --locked cargo-deny\`, then try again" >&2; exit 1; }
 	cargo deny --config .cargo-deny.toml check licenses bans sources
 	@cargo deny --config .cargo-deny.toml fetch db || echo "The advisories cannot be fetched: what follows is what was known when they last were" >&2
@@ -111,29 +111,29 @@ audit: client-setup ## Licences, sources and known faults of all dependencies; s
 
 ##@ Measure it
 
-bench: setup ## What the pieces cost: a turn, a wake, a route, a commit
+bench: setup ## Measure the time of a turn, a wake, a route and a commit
 	cargo bench --package dormouse --bench pieces
 
-instructions: setup ## Fail where the hot path executes more, or fewer, instructions than it is known to (needs valgrind)
+instructions: setup ## Count the instructions of the hot path; fails if they differ from the known figures. Needs valgrind
 	cargo bench $(COUNTED) --workspace --exclude unruly --bench instructions
 
-soak: setup ## For MINUTES=60, let rooms talk and clients come back, and see that memory and descriptors stay what they are
+soak: setup ## Run chats and reconnects for MINUTES=60, and check that memory and descriptors do not grow
 	cargo build --release --package dormouse
 	tests/compare/soak.sh target/release/dormouse $(MINUTES)
 
-compare: compare-setup ## Beside native Rust, Node and workerd; ARGS="--quick" for a look. Needs Node 20, takes 40 minutes
+compare: compare-setup ## Compare with native Rust, Node and workerd; takes 40 minutes, less with ARGS="--quick". Needs Node 20
 	cd tests/compare && npm run compare -- $(ARGS)
 
-curves: compare-setup ## How Dormouse's own cost grows; takes an hour
+curves: compare-setup ## Measure how cost grows with load; takes an hour
 	cd tests/compare && npm run curves -- $(ARGS)
 
-compare-setup: setup node ## Build what is compared
+compare-setup: setup node ## Build the programs for `make compare`
 	cargo build --release --package dormouse --package dormouse-compare-native
 	cd tests/compare && npm ci --no-audit --no-fund
 
 ##@ Prepare it
 
-setup: ## Check Rust, its target for rooms and the linker; add the target where it is missing
+setup: ## Check Rust, its wasm target and the linker; add the target if it is missing
 	@command -v cargo >/dev/null || { echo "Dormouse is built with Rust: install it from rustup.rs, then try again" >&2; exit 1; }
 	@command -v rustc >/dev/null || { echo "cargo is there, but its compiler rustc is not: install Rust from rustup.rs, or put the folder of rustc on the PATH, then try again" >&2; exit 1; }
 	@cargo --version >/dev/null && rustc --version >/dev/null || { echo "Rust does not run: see above. The version that rust-toolchain.toml names is needed; \`rustup toolchain install\` in this folder installs it" >&2; exit 1; }
@@ -147,14 +147,14 @@ node: ## Check Node.js: 20.19 or newer
 	@node --version | $(call at_least,$(NODE_VERSION)) || \
 		{ echo "Node.js $(NODE_VERSION) or newer is needed, and $$(command -v node) is $$(node --version): install a newer one, then try again" >&2; exit 1; }
 
-client-setup: node client/node_modules/.package-lock.json ## Install the packages that the client is built and tested with
+client-setup: node client/node_modules/.package-lock.json ## Install the npm packages of the client
 
 client/node_modules/.package-lock.json: client/package.json client/example/package.json client/package-lock.json
 	cd client && npm ci --no-audit --no-fund
 	@touch $@
 
-# A suite that is there already is used again, without a network.
-conformance-setup: ## Install the suite that WebSockets are checked by: target/conformance
+# An installed suite is used again, without a network.
+conformance-setup: ## Install the WebSocket test suite in target/conformance
 	@cmp -s tests/conformance/requirements.txt target/conformance/requirements.txt && target/conformance/bin/kosoku --help >/dev/null 2>&1 || $(MAKE) --no-print-directory target/conformance
 
 .PHONY: target/conformance
@@ -171,8 +171,8 @@ javascript: node components/examples/javascript/dist/auction.wasm ## Build the e
 components/examples/javascript/dist/auction.wasm: $(wildcard components/examples/javascript/*.js components/examples/javascript/package*.json wit/*.wit)
 	cd components/examples/javascript && npm ci --no-audit --no-fund && npm run build
 
-clean: ## Remove everything that was built
+clean: ## Remove all build output
 	cargo clean
 
-help: ## List all of these
+help: ## List all targets
 	@awk -F ':.*## ' '/^##@ /{ printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## /{ printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -1,4 +1,5 @@
-//! A file added to the page or the client must reach the binary: the macro that embeds them sees changes, not additions.
+//! Rebuilds the binary when a file is added to the page or the client. The macro that embeds them sees changes of
+//! files, but not new files.
 
 fn main() {
     println!("cargo:rerun-if-changed=web");

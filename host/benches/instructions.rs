@@ -1,10 +1,9 @@
-//! Instructions, counted: what the hot path executes, which does not depend on how busy the machine is.
+//! Counts the instructions of the hot path, which do not depend on the load of the machine.
 //!
-//! `make instructions` builds the host as for a release and its dependencies as the tests have them, and runs each piece
-//! under callgrind twice, with two counts; the difference is the piece, without its preparation. Where it is further from
-//! the figure in the table than [`TOLERANCE`] allows, either way, this fails: a slower hot path is noticed, and a faster
-//! one gets its new figure.
-//! Needs valgrind, and an x86-64 machine: elsewhere it says so and measures nothing.
+//! `make instructions` builds the host as for a release, with the dependencies of the tests. It runs each piece under
+//! callgrind with two counts; the difference is the piece without its setup. If a result differs from the figure in the
+//! table by more than [`TOLERANCE`], in either direction, this fails: a slower hot path is noticed, and a faster one
+//! gets a new figure. Needs valgrind and an x86-64 machine. Elsewhere it reports that and fails.
 
 mod fixture;
 
@@ -13,13 +12,13 @@ use std::process::{Command, ExitCode};
 
 use fixture::{Room, Router, chat_line};
 
-/// What a piece is called, and how many instructions it takes.
+/// The name of each piece, and its instructions.
 const PIECES: [(&str, u64); 4] = [("encode", 369), ("turn", 44_800), ("wake", 159_100), ("route", 125_600)];
-/// From run to run they differ by less than half a percent; a library's patch release may make more.
+/// Runs differ by less than half a percent. A patch release of a library may change more.
 const TOLERANCE: f64 = 0.05;
-/// How often callgrind is asked.
+/// How often a run of callgrind is tried.
 const TRIES: usize = 3;
-/// The two counts. Their difference is large enough that what happens once does not matter.
+/// The two counts. Their difference is so large that one-time work does not matter.
 const COUNTS: [u64; 2] = [1_000, 3_000];
 
 fn main() -> ExitCode {
@@ -74,8 +73,8 @@ fn execute(piece: &str, count: u64) {
     }
 }
 
-/// What callgrind counts for a whole run. Now and then callgrind itself falls over, where a thread gets a signal at the wrong
-/// moment (an assertion in its own `threads.c`): then it is asked again.
+/// The instructions of a whole run. Sometimes callgrind itself fails, when a thread gets a signal at a bad moment (an
+/// assertion in its own `threads.c`); then it is run again.
 fn instructions(piece: &str, count: u64) -> u64 {
     let mut last = String::new();
     for _ in 0..TRIES {
@@ -93,7 +92,8 @@ fn counted(piece: &str, count: u64) -> Result<u64, String> {
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--smc-check=all-non-file"])
         .arg(ourselves)
         .args(["run", piece, &count.to_string()])
-        // Compiling the component comes before; threads that look for work there would count differently each time.
+        // The component is compiled first. With several threads, their search for work would change the count each
+        // time.
         .env("RAYON_NUM_THREADS", "1")
         .output()
         .expect("valgrind runs");

@@ -1,4 +1,4 @@
-//! What a room's life is made of, each piece alone: a turn, a wake, a frame, a route, a commit.
+//! Times each piece of a room's life alone: a turn, a wake, a frame, a route, a commit.
 //!
 //! `cargo bench --package dormouse --bench pieces`. Times on a shared machine are noisy: compare within one run.
 
@@ -18,14 +18,14 @@ fn main() {
     divan::main();
 }
 
-/// A chat room's `message`: parse, check, store one message, broadcast it. The instance is awake.
+/// The `message` turn of a chat room: parse, check, store one message, broadcast it. The instance is awake.
 #[divan::bench]
 fn message_turn(bencher: Bencher<'_, '_>) {
     let mut room = Room::new();
     bencher.bench_local(|| room.message());
 }
 
-/// The same in a room that sleeps: make an instance, run the turn, drop the instance.
+/// The same in a sleeping room: make an instance, run the turn, drop the instance.
 #[divan::bench]
 fn wake_and_message_turn(bencher: Bencher<'_, '_>) {
     let mut room = Room::new();
@@ -35,21 +35,22 @@ fn wake_and_message_turn(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// A message as the frame that all who hear it share: a chat line of a usual length.
+/// Encodes a chat message of usual length as the frame that all receivers share.
 #[divan::bench]
 fn encode(bencher: Bencher<'_, '_>) {
     let message = chat_line();
     bencher.bench_local(|| dormouse::edge::encode(&message));
 }
 
-/// A request through the router: make an instance, ask it, drop it.
+/// Routes a request: make an instance of the router, call it, drop it.
 #[divan::bench]
 fn route(bencher: Bencher<'_, '_>) {
     let router = Router::new();
     bencher.bench_local(|| router.route());
 }
 
-/// A commit of two keys of 200 B, in flight alone and with those of other rooms, to a real disk: time a commit.
+/// Commits two keys of 200 B to a real disk, with this many rooms committing at the same time. The result is the time
+/// for each commit.
 #[divan::bench(args = [1, 16, 256, 1_000])]
 fn commit(bencher: Bencher<'_, '_>, rooms: usize) {
     let directory = tempfile::TempDir::new().expect("a temporary directory");

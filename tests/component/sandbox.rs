@@ -58,7 +58,7 @@ fn the_time_of_expensive_host_calls_is_its_own() {
 
 #[test]
 fn changing_tags_again_and_again_ends_the_turn() {
-    ends_with("retag", "said more than");
+    ends_with("retag", "sent more than");
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn exiting_ends_the_turn_alone() {
 
 #[test]
 fn saying_too_much_in_one_turn_ends_it() {
-    ends_with("flood", "said more than");
+    ends_with("flood", "sent more than");
 }
 
 #[test]

@@ -246,8 +246,8 @@ struct Resident {
 const WARM: Resident = Resident { memory: 128 << 10, table: 16 << 10, stack: true };
 const COLD: Resident = Resident { memory: 0, table: 0, stack: false };
 
-/// Features of wasm that are off, whatever wasmtime was built with. No toolchain for wasm32-wasip2 needs them, and some are
-/// young: bugs in code that never runs do no harm. Relaxed SIMD would also make results depend on the processor.
+/// Features of wasm that are off, whatever wasmtime was built with. No toolchain for wasm32-wasip2 needs them, and some
+/// are young: bugs in code that never runs do no harm. Relaxed SIMD would also make results depend on the processor.
 const NOT_SPOKEN: WasmFeatures = WasmFeatures::GC
     .union(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::FUNCTION_REFERENCES)

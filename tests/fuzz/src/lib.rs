@@ -1,14 +1,15 @@
-//! Try a property against inputs that somebody hostile might send.
+//! Checks a property against hostile inputs.
 //!
-//! In `cargo test` each fuzzer runs for about a second, always with the same inputs. `make fuzz` runs each for a minute,
-//! with others each time. One that fails says how to run it again, and shows the smallest input that it found:
+//! In `cargo test` each fuzzer runs for about a second, always with the same inputs. `make fuzz` runs each for a
+//! minute, with new inputs each time. A failure prints the smallest input that it found, and how to repeat it:
 //!
 //! ```text
 //! FUZZ_SECONDS=60 FUZZ_SEED=42 cargo test …
 //! ```
 //!
-//! proptest makes the inputs and shrinks them. It needs no other compiler and no instrumented build; what it lacks against
-//! those is to see which way an input took, so a fuzzer of bytes begins with good examples and spoils them: [`spoiled`].
+//! proptest makes and shrinks the inputs, so no other compiler and no instrumented build is needed. Unlike
+//! coverage-guided fuzzers it does not see which path an input takes, so a fuzzer of bytes starts with valid examples
+//! and mutates them: [`spoiled`].
 
 use std::cell::Cell;
 use std::env;
@@ -21,12 +22,12 @@ use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 
 pub use proptest;
 
-/// What a fuzzer tries between two looks at the clock.
+/// Inputs between two checks of the time.
 const CASES: u32 = 16;
 
-/// Try a property, which panics where it does not hold, for as long as `FUZZ_SECONDS` says.
+/// Checks a property, which panics if it does not hold, for as long as `FUZZ_SECONDS` says.
 ///
-/// Fails the test with the smallest input for which it did not hold.
+/// Fails the test with the smallest input for which the property does not hold.
 pub fn fuzz<S: Strategy>(inputs: S, property: impl Fn(S::Value)) {
     let seconds = variable("FUZZ_SECONDS").unwrap_or(1.0);
     let seed = variable("FUZZ_SEED").unwrap_or(0.0) as u64;
@@ -64,7 +65,7 @@ fn variable(name: &str) -> Option<f64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, and is {text:?}")))
 }
 
-/// One thing done to a good example.
+/// A mutation of a valid example.
 #[derive(Debug, Clone)]
 enum Spoil {
     Flip(Index, u8),
@@ -72,11 +73,11 @@ enum Spoil {
     Insert(Index, Vec<u8>),
     Cut(Index, Index),
     Repeat(Index, Index, u8),
-    /// A part of another example.
+    /// Inserts a part of another example.
     Graft(Index, Index, Index),
 }
 
-/// Good examples, and what becomes of them when bytes are changed, lost, repeated and taken from others.
+/// Valid examples with mutations: changed, removed and repeated bytes, and bytes of other examples.
 pub fn spoiled(examples: &[&[u8]]) -> impl Strategy<Value = Vec<u8>> + use<> {
     let examples = examples.iter().map(|example| example.to_vec()).collect::<Vec<_>>();
     let spoil = prop_oneof![

@@ -1,17 +1,17 @@
-//! Answers over HTTP, read by a test.
+//! Checks HTTP answers in tests.
 
 use serde_json::Value;
 
 use crate::model::Response;
 
-/// The body of a good answer, from JSON. Fails the test where the answer is anything else.
+/// The JSON body of an answer with status 200. Fails the test for any other answer.
 #[track_caller]
 pub fn body(response: &Response) -> Value {
     assert_eq!(response.status, 200, "{}", response.body.escape_ascii());
     parse(response, "application/json")
 }
 
-/// The status of an answer that says what went wrong, as RFC 9457 has it. Fails the test where it is no such answer.
+/// The status of a problem answer (RFC 9457). Fails the test for any other answer.
 #[track_caller]
 pub fn problem(response: &Response) -> u16 {
     let problem = parse(response, "application/problem+json");
@@ -20,7 +20,7 @@ pub fn problem(response: &Response) -> u16 {
     response.status
 }
 
-/// The value of a header, by its name in lower case. Fails the test where there are several.
+/// The value of a header, by its name in lower case. Fails the test if it is repeated.
 #[track_caller]
 pub fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     let mut values = response.headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
@@ -34,6 +34,6 @@ fn parse(response: &Response, content_type: &str) -> Value {
     assert_eq!(header(response, "content-type"), Some(content_type), "{}", response.body.escape_ascii());
     match serde_json::from_slice(&response.body) {
         Ok(value) => value,
-        Err(error) => panic!("{} is no JSON: {error}", response.body.escape_ascii()),
+        Err(error) => panic!("{} is not JSON: {error}", response.body.escape_ascii()),
     }
 }

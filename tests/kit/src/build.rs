@@ -1,4 +1,4 @@
-//! The component of a crate, built by a cargo of its own while the crate's tests run.
+//! Builds the component of a crate with its own cargo process, while the tests of the crate run.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,21 +7,21 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// What rooms are compiled for.
+/// The target of rooms.
 const TARGET: &str = "wasm32-wasip2";
 
-/// Build the crate in a folder as its users do, and say where its component is.
+/// Builds the crate in a folder as its users do, and returns the path of its component.
 pub(crate) fn component(folder: &Path, target_directory: &Path) -> Result<PathBuf, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command
         .current_dir(folder)
         .args(["build", "--lib", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
-        // Not where the tests are built: whoever builds those may hold the lock on that directory.
+        // Not the directory of the tests: the cargo process that runs the tests may hold the lock on it.
         .arg("--target-dir")
         .arg(target_directory.join("guests"))
         .stdin(Stdio::null());
-    // What is meant for the build of the tests, or for clippy's, would build another component.
+    // Settings for the build of the tests, or for clippy, would change the component.
     for (name, _) in env::vars_os() {
         if meant_for_the_tests(&name.to_string_lossy()) {
             command.env_remove(name);
@@ -46,13 +46,13 @@ fn meant_for_the_tests(name: &str) -> bool {
         || ["CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "RUSTFLAGS"].contains(&name)
 }
 
-/// What to do, where that can be told from what the compiler says.
+/// Advice, if the output of the compiler tells the cause.
 fn hint(said: &str) -> &'static str {
     let target_is_missing = said.contains("target may not be installed") || said.contains("can't find crate for `std`");
     if target_is_missing { "; add the target with: rustup target add wasm32-wasip2" } else { "" }
 }
 
-/// The component that a line of cargo's report is about. Those of dependencies come before it.
+/// The component in a line of cargo's report. Components of dependencies come earlier.
 fn component_of(line: &str) -> Option<PathBuf> {
     let report = serde_json::from_str::<Value>(line).ok()?;
     let files = report["filenames"].as_array()?.iter().filter_map(Value::as_str);

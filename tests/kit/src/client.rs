@@ -1,4 +1,4 @@
-//! A client without a network: what it hears is kept until the test asks.
+//! A client without a network: it keeps what it receives until the test asks for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,16 +6,16 @@ use serde_json::Value;
 
 use crate::model::{Message, User};
 
-/// One fake client of a room. A clone is the same client.
+/// A fake client of a room. A clone is the same client.
 #[derive(Clone)]
 pub struct TestClient {
     pub(crate) socket: u64,
     pub(crate) ear: Arc<Ear>,
-    /// Who it is.
+    /// Its user.
     pub user: User,
 }
 
-/// What one client has heard.
+/// Messages and close that one client has received.
 #[derive(Default)]
 pub(crate) struct Ear(Mutex<Heard>);
 
@@ -32,7 +32,7 @@ impl Ear {
 }
 
 impl TestClient {
-    /// What it has heard since it was last asked, as JSON. Fails the test on anything that is no JSON text.
+    /// The messages since the last call, as JSON. Fails the test if a message is not JSON text.
     #[track_caller]
     pub fn hears(&self) -> Vec<Value> {
         let mut heard = Vec::new();
@@ -40,7 +40,7 @@ impl TestClient {
             match &message {
                 Message::Text(text) => match serde_json::from_str(text) {
                     Ok(value) => heard.push(value),
-                    Err(error) => panic!("{} heard {text:?}, which is no JSON: {error}", self.user.name),
+                    Err(error) => panic!("{} heard {text:?}, which is not JSON: {error}", self.user.name),
                 },
                 Message::Binary(bytes) => panic!("{} heard {bytes:?}, which is binary, not JSON text", self.user.name),
             }
@@ -48,12 +48,12 @@ impl TestClient {
         heard
     }
 
-    /// What it has heard since it was last asked.
+    /// The messages since the last call.
     pub fn hears_raw(&self) -> Vec<Message> {
         std::mem::take(&mut self.ear.lock().messages)
     }
 
-    /// The types of what it has heard since it was last asked, for tests that care about no more.
+    /// The types of the messages since the last call, for tests that need no more.
     #[track_caller]
     pub fn hears_types(&self) -> Vec<String> {
         self.hears().iter().map(|heard| heard["type"].as_str().unwrap_or("none").to_owned()).collect()
@@ -65,7 +65,7 @@ impl TestClient {
     }
 }
 
-/// Each of them has heard this since it was last asked, and nothing else.
+/// Checks that each client has received exactly this message since the last call.
 #[track_caller]
 pub fn all_hear<'a>(clients: impl IntoIterator<Item = &'a TestClient>, expected: &Value) {
     for client in clients {
@@ -73,7 +73,7 @@ pub fn all_hear<'a>(clients: impl IntoIterator<Item = &'a TestClient>, expected:
     }
 }
 
-/// None of them has heard anything since it was last asked.
+/// Checks that no client has received a message since the last call.
 #[track_caller]
 pub fn none_hears<'a>(clients: impl IntoIterator<Item = &'a TestClient>) {
     for client in clients {
@@ -82,7 +82,7 @@ pub fn none_hears<'a>(clients: impl IntoIterator<Item = &'a TestClient>) {
     }
 }
 
-/// What they have heard until now is nothing to the test.
+/// Discards what these clients have received.
 pub fn hush<'a>(clients: impl IntoIterator<Item = &'a TestClient>) {
     for client in clients {
         client.hears_raw();

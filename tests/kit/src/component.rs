@@ -1,4 +1,4 @@
-//! Components of tests, as files that the driver can read: built, written and compiled once however many tests use them.
+//! Component files of tests. Each component is built, written and compiled once, however many tests use it.
 
 use std::collections::HashMap;
 use std::env;
@@ -10,16 +10,16 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use crate::build;
 
-/// Where a component comes from.
+/// The origin of a component.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
     Bytes(&'static [u8]),
     File(PathBuf),
-    /// The folder with its `Cargo.toml`.
+    /// The folder of its `Cargo.toml`.
     Crate(PathBuf),
 }
 
-/// A component's file, and the name that messages give it.
+/// The file of a component, and its name in messages.
 #[derive(Clone)]
 pub(crate) struct Component {
     pub(crate) file: PathBuf,
@@ -28,7 +28,7 @@ pub(crate) struct Component {
 }
 
 impl Component {
-    /// Have the first test load it alone: it is compiled then, and taken from the cache by all others.
+    /// Makes the first test load it alone. That compiles it, and all other tests take it from the cache.
     pub(crate) fn loaded_once<T>(&self, mut load: impl FnMut() -> T) -> T {
         let mut loaded = None;
         self.first.get_or_init(|| loaded = Some(load()));
@@ -36,14 +36,14 @@ impl Component {
     }
 }
 
-/// The file of a component, or why there is none.
+/// The file of a component, or the reason why there is none.
 pub(crate) fn file(source: Source, name: &str) -> Result<Component, String> {
     type Files = HashMap<Source, Arc<OnceLock<Result<Component, String>>>>;
     static FILES: LazyLock<Mutex<Files>> = LazyLock::new(Mutex::default);
     let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
     let file = files.entry(source.clone()).or_default().clone();
     drop(files);
-    // All tests that need the same one wait for it, and no others.
+    // Only tests that need this component wait for it.
     let found = file.get_or_init(|| {
         let file = find(&source)?;
         let name = if matches!(source, Source::Bytes(_)) { name.to_owned() } else { file.display().to_string() };
@@ -63,7 +63,7 @@ fn find(source: &Source) -> Result<PathBuf, String> {
     }
 }
 
-/// A file with these bytes. What an earlier run has written is used again.
+/// A file with these bytes. The file of an earlier run is used again.
 fn write(wasm: &[u8]) -> Result<PathBuf, String> {
     let folder = target_directory().unwrap_or_else(env::temp_dir).join("dormouse-components");
     let mut hasher = DefaultHasher::new();
@@ -79,13 +79,13 @@ fn write(wasm: &[u8]) -> Result<PathBuf, String> {
     Ok(file)
 }
 
-/// Cargo's target directory, in which the running test lies; cargo marks it.
+/// The target directory of cargo, found by its tag above the running test.
 pub(crate) fn target_directory() -> Option<PathBuf> {
     let test = env::current_exe().ok()?;
     test.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).map(Path::to_owned)
 }
 
-/// The folder of Dormouse's source, which this library was built in.
+/// The folder of the source of Dormouse, in which this library was built.
 pub(crate) fn repository() -> &'static Path {
     let kit = Path::new(env!("CARGO_MANIFEST_DIR"));
     kit.ancestors().nth(2).unwrap_or(kit)

@@ -1,4 +1,5 @@
-//! The `dormouse` binary that runs the rooms of tests: found, started, spoken to, and used again for the next room.
+//! The process `dormouse test-driver` that runs the rooms of tests: finds the binary, starts it, speaks its protocol,
+//! and reuses it for the next room.
 
 use std::collections::VecDeque;
 use std::env;
@@ -18,47 +19,47 @@ use crate::component::{repository, target_directory};
 use crate::model::TurnFailure;
 use crate::wire::{Fields, Read};
 
-/// The version of the protocol that is spoken here.
+/// The supported version of the protocol.
 const PROTOCOL: u64 = 1;
 
-/// The longest line that is read. The driver writes none above 32 MiB.
+/// The longest line that is read. The driver writes at most 32 MiB.
 const LINE_BYTES: usize = 33 << 20;
 
-/// Lines that were read and that nobody has looked at yet. The driver waits beyond that.
+/// Lines that wait to be processed. Beyond that the driver has to wait.
 const LINES: usize = 1_024;
 
-/// How long the driver may say nothing. A turn takes 1 s of CPU and 10 s of calls at most; compiling a large component
-/// takes longest, on a machine that is busy with other tests.
+/// How long the driver may be silent. A turn takes at most 1 s of CPU and 10 s of calls. Compiling a large component
+/// takes the longest, on a machine that is busy with other tests.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 
-/// How long a driver that said nothing more may take to end, so that its exit status can be told.
+/// How long a driver may take to exit after its output has ended, for its exit status.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// The end of the driver's standard error that is shown where it dies.
+/// The end of its standard error that is shown if the driver dies.
 const STDERR_BYTES: usize = 16 << 10;
 
-/// Drivers that wait for another room. More tests than this at once start their own.
+/// Idle drivers that are kept for another room. More parallel tests start new ones.
 const IDLE: usize = 16;
 
 static WAITING: Mutex<Vec<Driver>> = Mutex::new(Vec::new());
 
-/// One process of `dormouse test-driver`. It has one room at a time.
+/// A process of `dormouse test-driver`. It runs one room at a time.
 pub(crate) struct Driver {
     program: PathBuf,
     child: Child,
     input: ChildStdin,
     lines: Receiver<Result<Value, String>>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
-    /// A command is under way. A driver that was left in the midst of one has no use any more.
+    /// A command is running. A driver that was abandoned during a command cannot be used again.
     busy: bool,
 }
 
-/// Why a command has no answer, for the test to fail with.
+/// The reason why a command has no answer; the test fails with it.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// The driver said that the command cannot be obeyed.
+    /// The driver refused the command.
     Refused(String),
-    /// The driver is no more, or does not speak as it should.
+    /// The driver has exited, or violates the protocol.
     Died(String),
 }
 
@@ -69,21 +70,21 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// How a command ended.
+/// The result of a command.
 pub(crate) type Ended = Result<Result<Fields, TurnFailure>, Trouble>;
 
-/// Takes each thing that happens before a command has ended: its kind, and more about it. An answer is sent back.
+/// Handles an event during a command, given its kind and value. A returned answer goes back to the driver.
 pub(crate) type Happens<'a> = &'a mut dyn FnMut(&str, Value) -> Read<Option<Value>>;
 
 impl Driver {
-    /// A driver that has just opened something: one that waits, or a new one.
+    /// Opens a room or a router, in an idle driver or a new one.
     pub(crate) fn open(command: &Value, happens: Happens<'_>) -> Result<(Self, Fields), Trouble> {
         let waiting = lock(&WAITING).pop();
         let used = waiting.is_some();
         let mut driver = waiting.map_or_else(Self::start, Ok)?;
         match driver.call(command, happens) {
             Ok(opened) => Ok((driver, opened.map_err(|failure| Trouble::Refused(failure.to_string()))?)),
-            // It may have been ended by somebody while it waited.
+            // The process may have been ended while it was idle.
             Err(Trouble::Died(_)) if used => {
                 let mut driver = Self::start()?;
                 let opened = driver.call(command, happens)?;
@@ -96,7 +97,7 @@ impl Driver {
         }
     }
 
-    /// Keep it for another room.
+    /// Keeps the driver for another room.
     pub(crate) fn wait_for_another(self) {
         let mut waiting = lock(&WAITING);
         if !self.busy && waiting.len() < IDLE {
@@ -158,7 +159,7 @@ impl Driver {
         }
     }
 
-    /// Have one command obeyed.
+    /// Runs one command.
     pub(crate) fn call(&mut self, command: &Value, happens: Happens<'_>) -> Ended {
         let name = command["do"].as_str().unwrap_or_default();
         let running = format!("it ran `{name}`");
@@ -225,7 +226,7 @@ impl Driver {
     fn speaks_otherwise(&self, problem: &str) -> Trouble {
         let shown = self.program.display();
         Trouble::Died(format!(
-            "{shown} does not speak as a dormouse of this release does: {problem}; build it anew, or say with \
+            "{shown} does not speak as a dormouse of this release does: {problem}; build it again, or say with \
              DORMOUSE_BIN where the right one is{}",
             self.last_words()
         ))
@@ -242,7 +243,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // It has nothing to lose, and it must not stay behind.
+        // It has nothing to save, and it must not stay behind.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -252,7 +253,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The next line, or why it is none. Absent at the end.
+/// The next line, or the reason why it cannot be read. Absent at the end.
 fn read_line(output: &mut impl BufRead) -> Option<Result<Value, String>> {
     let mut line = Vec::new();
     let read = output.by_ref().take(LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).unwrap_or(0);
@@ -265,8 +266,8 @@ fn read_line(output: &mut impl BufRead) -> Option<Result<Value, String>> {
     }
 }
 
-/// The `dormouse` that tests are run with: the one in DORMOUSE_BIN, the one that cargo built for these very tests, the one
-/// on the PATH, or the one that was built last in a target directory.
+/// The `dormouse` binary for the tests: the one in DORMOUSE_BIN, the one that cargo built for these tests, the one on
+/// the PATH, or the newest one in a target directory.
 fn find() -> Result<PathBuf, String> {
     if let Some(named) = env::var_os("DORMOUSE_BIN").filter(|named| !named.is_empty()) {
         let named = PathBuf::from(named);

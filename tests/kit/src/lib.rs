@@ -1,4 +1,4 @@
-//! Drive one component with fake clients, clock and storage: no network, no disk, no waiting.
+//! Tests one component with fake clients, a fake clock and fake storage: no network, no disk, no waiting.
 //!
 //! ```no_run
 //! use dormouse_test::TestRoom;
@@ -9,17 +9,17 @@
 //! assert_eq!(ana.hears().last().unwrap()["message"]["content"], "hello");
 //! ```
 //!
-//! Each call is one event and one turn, run through the real contract by the real engine; what it wrote and said is
-//! applied at once. What the room logs is shown where a test fails, and a call that fails the test names its line there.
+//! Each call is one event and one turn, run by the real engine through the real contract. Its effects are applied at
+//! once. If a test fails, the log of the room is shown. A failing call reports the line of the test that made it.
 //!
-//! The engine is in the program `dormouse`, which each test runs beside itself (`dormouse test-driver`): the one that the
-//! variable `DORMOUSE_BIN` names, or the one on the `PATH`, or the one that was built last in Dormouse's source or in the
-//! target directory of the tests. So nothing of the engine is compiled with the tests.
+//! The engine is in the program `dormouse`, which each test starts (`dormouse test-driver`). It is the one in the
+//! variable `DORMOUSE_BIN`, or the one on the `PATH`, or the newest one in the source of Dormouse or in the target
+//! directory of the tests. So the tests do not compile the engine.
 //!
-//! **Which room**: [`TestRoom::of_crate`] builds one in Rust, [`TestRoom::of_file`] takes a component in any language,
-//! [`TestRoom::new`] its bytes; [`TestRoom::config`] gives it what an operator would.
+//! **The room**: [`TestRoom::of_crate`] builds one in Rust, [`TestRoom::of_file`] takes a component in any language,
+//! and [`TestRoom::new`] takes its bytes. [`TestRoom::config`] sets a configuration value.
 //!
-//! **Who is there, and what they say and hear**: a client has the identity that the test gives it.
+//! **Clients**: the test chooses the user of each client.
 //!
 //! ```no_run
 //! # let mut room = dormouse_test::TestRoom::new(b"");
@@ -33,7 +33,7 @@
 //! assert_eq!(body(&room.get("bo", "/messages", "limit=1"))["messages"], dormouse_test::json!([]));
 //! ```
 //!
-//! **Time** stands still until the test moves it, and timers fire on the way.
+//! **Time** stands still until the test advances it. Timers fire on the way.
 //!
 //! ```no_run
 //! # let mut room = dormouse_test::TestRoom::new(b"");
@@ -43,7 +43,8 @@
 //! assert!(room.timers().is_empty());
 //! ```
 //!
-//! **Sleep**, which a room must not notice: [`kept_and_forgetful!`] runs each test in both lives.
+//! **Hibernation**, which must not change the behaviour of a room: [`kept_and_forgetful!`] runs each test with and
+//! without it.
 //!
 //! ```no_run
 //! # let mut room = dormouse_test::TestRoom::new(b"");
@@ -52,7 +53,7 @@
 //! let mut room = room.forgetful(true); // from here on the instance goes after every single event
 //! ```
 //!
-//! **What goes wrong**: a turn is lost in each way that a turn can be, and an event comes twice.
+//! **Failures**: a turn can fail in each possible way, and an event can be repeated.
 //!
 //! ```no_run
 //! # let mut room = dormouse_test::TestRoom::new(b"");
@@ -65,7 +66,7 @@
 //! room.replay().expect("it may run again");
 //! ```
 //!
-//! **What is left**: everything that the room has is there to be looked at.
+//! **State**: tests can inspect everything that a room has.
 //!
 //! ```no_run
 //! # let mut room = dormouse_test::TestRoom::new(b"");
@@ -96,5 +97,5 @@ pub use model::{
 pub use room::{Backup, Fault, OpenSocket, TestRoom};
 pub use router::TestRouter;
 
-/// A value as JSON, to compare with what a client hears.
+/// A value as JSON, to compare with a message.
 pub use serde_json::json;

@@ -1,10 +1,11 @@
-//! Every test of a room, in both lives that a room may lead.
+//! Runs each test of a room with and without hibernation.
 
-/// Run each test twice, with a new room of this component (bytes, or a [`TestRoom`](crate::TestRoom)): as `kept::NAME`, where the instance stays from event to
-/// event, and as `forgetful::NAME`, where it is dropped after each. A test is a function that takes the room.
+/// Runs each test twice, each time with a new room of this component (bytes, or a [`TestRoom`](crate::TestRoom)). In
+/// `kept::NAME` the instance stays from event to event; in `forgetful::NAME` it is dropped after each event. A test is
+/// a function that takes the room.
 ///
-/// A test that is not on the list would never run. Put `#![deny(dead_code)]` at the top of the file, and one that was
-/// forgotten does not compile.
+/// A test that is not in the list would never run. With `#![deny(dead_code)]` at the top of the file, a forgotten test
+/// does not compile.
 ///
 /// ```no_run
 /// # const ECHO: &[u8] = b"";

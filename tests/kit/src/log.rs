@@ -1,18 +1,18 @@
-//! What rooms log and print, kept for the test that asks and shown by the one that fails.
+//! The log and output of rooms: kept for the test that asks for it, and shown if a test fails.
 
 use std::cell::RefCell;
 
-/// The lines that are kept. A room that logs without end must not use up the memory of its tests.
+/// Most lines that are kept. A room that logs without end must not exhaust the memory of its tests.
 const KEPT: usize = 10_000;
 
 thread_local! {
-    /// Of the rooms of this thread, which is: of this test.
+    /// The lines of rooms of this thread, and so of this test.
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A room has logged a line.
+/// Adds a line of a room.
 pub(crate) fn push(line: String) {
-    println!("{line}"); // the test runner shows it where the test fails
+    println!("{line}"); // the test runner shows it if the test fails
     LINES.with_borrow_mut(|lines| {
         if lines.len() < KEPT {
             lines.push(line);
@@ -20,7 +20,7 @@ pub(crate) fn push(line: String) {
     });
 }
 
-/// The lines of this thread since it was last asked.
+/// The lines of this thread since the last call.
 pub(crate) fn take() -> Vec<String> {
     LINES.take()
 }

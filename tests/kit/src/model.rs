@@ -1,4 +1,4 @@
-//! The plain data of tests: users, messages, requests, timers, and why something failed.
+//! The plain data types of tests: users, messages, requests, timers and errors.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// The longest name a room can have, in bytes.
+/// The longest name of a room, in bytes.
 const NAME_BYTES: usize = 512;
-/// The longest name a namespace can have, in bytes.
+/// The longest name of a namespace, in bytes.
 const NAMESPACE_BYTES: usize = 64;
 
 /// A user, as the host verified it.
@@ -17,18 +17,18 @@ const NAMESPACE_BYTES: usize = 64;
 pub struct User {
     /// Stable and unique.
     pub id: String,
-    /// For people to read.
+    /// For display.
     pub name: String,
 }
 
 impl User {
-    /// A user with a stable id and a name for people to read.
+    /// A user with a stable id and a name for display.
     pub fn new(id: impl Into<String>, name: impl Into<String>) -> Self {
         User { id: id.into(), name: name.into() }
     }
 }
 
-/// One WebSocket message, whole.
+/// A complete WebSocket message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// UTF-8 text.
@@ -48,7 +48,7 @@ impl Message {
         self.len() == 0
     }
 
-    /// Its bytes, of either kind.
+    /// Its bytes, for both kinds.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Message::Text(text) => text.as_bytes(),
@@ -60,59 +60,59 @@ impl Message {
 /// How a client left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
-    /// The WebSocket close code; 1006 where the connection just ended.
+    /// The WebSocket close code; 1006 if the connection ended without a close.
     pub code: u16,
     /// The reason that the client gave.
     pub reason: String,
-    /// Both sides said goodbye.
+    /// Both sides completed the close handshake.
     pub clean: bool,
 }
 
 impl Close {
-    /// The connection ended without a goodbye.
+    /// The connection ended without a close.
     pub fn lost() -> Self {
         Close { code: 1006, reason: String::new(), clean: false }
     }
 }
 
-/// One request, whole.
+/// A complete request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request {
-    /// Upper case.
+    /// In upper case.
     pub method: String,
-    /// Starts with `/`.
+    /// It begins with `/`.
     pub path: String,
-    /// The part behind `?`.
+    /// The text after `?`.
     pub query: Option<String>,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// The user who asks, where the host could verify it.
+    /// The user, if the host could verify one.
     pub user: Option<User>,
 }
 
 impl Request {
-    /// `GET` of a path, such as `/messages?limit=5`.
+    /// A `GET` request for a path, such as `/messages?limit=5`.
     pub fn get(path: &str) -> Self {
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_owned())));
         Request { method: "GET".into(), path: path.into(), query, ..Request::default() }
     }
 
-    /// `POST` of a JSON value to a path.
+    /// A `POST` request with a JSON value.
     pub fn post_json(path: &str, value: &Value) -> Self {
         let headers = vec![("content-type".into(), "application/json".into())];
         Request { method: "POST".into(), headers, body: value.to_string().into_bytes(), ..Request::get(path) }
     }
 
-    /// The same, asked by a user.
+    /// The same request, sent by this user.
     pub fn by(mut self, user: User) -> Self {
         self.user = Some(user);
         self
     }
 }
 
-/// One response, whole.
+/// A complete response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// 200 to 599.
@@ -124,7 +124,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// The body, from JSON.
+    /// Parses the body as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }
@@ -137,27 +137,27 @@ pub struct Timer {
     pub name: String,
     /// When it is due, in Unix milliseconds.
     pub at: u64,
-    /// The room's own notes.
+    /// Data that the room sets.
     pub payload: Bytes,
-    /// How often this firing has failed.
+    /// How often it has failed since it became due.
     pub attempt: u32,
 }
 
-/// The address of a room: the name of its namespace, and its own.
+/// The address of a room: the name of its namespace and its own name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     namespace: String,
     name: String,
 }
 
-/// Why a text is no address.
+/// The reason why a text is not an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressError(String);
 
 impl Address {
     /// The address of the room `name` in `namespace`.
     ///
-    /// Fails: where the namespace is not 1 to 64 ASCII letters, digits, `-` and `_`, or the name is not 1 to 512 bytes
+    /// Fails: if the namespace is not 1 to 64 ASCII letters, digits, `-` and `_`, or if the name is not 1 to 512 bytes
     /// without control characters.
     pub fn new(namespace: &str, name: &str) -> Result<Self, AddressError> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -172,12 +172,12 @@ impl Address {
         Ok(Address { namespace: namespace.into(), name: name.into() })
     }
 
-    /// The namespace's name.
+    /// The name of the namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// The room's name.
+    /// The name of the room.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -197,12 +197,12 @@ impl fmt::Display for AddressError {
 
 impl std::error::Error for AddressError {}
 
-/// Where a post goes.
+/// The destination of a post.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Destination {
-    /// To a room.
+    /// A room.
     Room(Address),
-    /// To a server, by scheme and authority.
+    /// A server, by scheme and authority.
     Origin(String),
 }
 
@@ -215,76 +215,76 @@ impl fmt::Display for Destination {
     }
 }
 
-/// Where a router sends a request.
+/// The decision of a router for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// The router's own answer.
+    /// The answer of the router itself.
     Respond(Response),
     /// To the room `name` of `namespace`, as an HTTP request.
     Request {
-        /// As the configuration names it.
+        /// As in the configuration.
         namespace: String,
-        /// The room.
+        /// The name of the room.
         name: String,
-        /// As the room shall see it.
+        /// The request for the room.
         request: Request,
     },
     /// To the room, as a WebSocket.
     Connect {
-        /// As the configuration names it.
+        /// As in the configuration.
         namespace: String,
-        /// The room.
+        /// The name of the room.
         name: String,
-        /// As the room shall see it.
+        /// The request for the room.
         request: Request,
     },
 }
 
-/// Why there is no answer of another room. The test plays it.
+/// The reason why a call to another room failed. The test chooses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallError {
-    /// The operator does not allow it.
+    /// The configuration does not allow it.
     Denied,
-    /// No room can have this name.
+    /// The name is not valid for a room.
     NoSuchRoom,
     /// The other room waits for this one.
     Deadlock,
     /// The body is too large.
     TooLarge,
-    /// The turn has made all the calls it may.
+    /// The turn has made as many calls as it may.
     TooMany,
-    /// The other room's turn failed.
+    /// The turn of the other room failed.
     Failed,
-    /// There is no space for it now.
+    /// The other room or the host has no space for it now.
     Overloaded,
-    /// No answer in time.
+    /// The answer did not come in time.
     Timeout,
 }
 
-/// Why there is no answer of a server. The test plays it.
+/// The reason why a request to a server failed. The test chooses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FetchError {
-    /// The operator does not allow this origin.
+    /// The configuration does not allow this origin.
     Denied(String),
-    /// Nothing but private addresses stand behind the name.
+    /// The name resolves only to private addresses.
     Private(String),
     /// The request cannot be sent.
     Bad(String),
-    /// The name has no address.
+    /// The name cannot be resolved.
     Unknown(String),
     /// The connection is refused.
     Unreachable(String),
-    /// The server did not prove who it is, or does not speak TLS.
+    /// The TLS handshake failed.
     Tls(String),
-    /// The answer broke off.
+    /// The answer ended early.
     Body(String),
-    /// The answer is above the limit.
+    /// The answer exceeds the limit.
     TooLarge,
-    /// No answer in time.
+    /// The answer did not come in time.
     Timeout,
 }
 
-/// Why a turn never happened. It reads as in the operator's log.
+/// The reason why a turn failed, as in the log of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TurnFailure {
     /// Its kind.
@@ -293,19 +293,19 @@ pub struct TurnFailure {
     pub(crate) cpu: Duration,
 }
 
-/// The ways in which a turn fails.
+/// The kinds of failed turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailureKind {
     /// The room returned an error.
     Guest,
-    /// It computed for too long.
+    /// It used too much CPU.
     Cpu,
-    /// It asked for more memory than an instance may have.
+    /// It needed more memory than an instance may have.
     Memory,
-    /// It asked for more elements of its tables than an instance may have.
+    /// It needed more table elements than an instance may have.
     Tables,
-    /// It panicked, or did what a component may not do; or its commit was lost.
+    /// It panicked, or did something that the contract forbids; or its commit failed.
     Trap,
     /// No instance could be made.
     Instantiate,

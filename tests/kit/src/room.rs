@@ -1,4 +1,4 @@
-//! One room under test: its events, its clock, its storage.
+//! A room under test: its events, its clock, its storage.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,36 +17,36 @@ use crate::model::{
 use crate::session::Session;
 use crate::wire::{self, Fields, Read};
 
-/// What happens to a turn after the room's code has run. However it ends, nothing that it wrote, set or said is kept, and
-/// the instance is dropped.
+/// A fault of a turn after the code of the room has run. In each case all its effects are undone, and the instance is
+/// dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It used up its CPU.
+    /// The turn has used too much CPU.
     OutOfCpu,
-    /// It asked for more memory than there is.
+    /// The turn has needed too much memory.
     OutOfMemory,
-    /// The disk failed at its commit: the room is broken, all its sockets are closed with 1011, and it wakes from what was
-    /// committed before. The room is not told. A timer that was firing is still set, and fires again.
+    /// The disk fails during the commit. The room is broken, all its sockets are closed with 1011, and it wakes with
+    /// the data of earlier commits. The room is not told. A timer that was firing is still set and fires again.
     CommitFails,
-    /// The host died before the turn was committed, and has started again: all sockets are gone, and the room is not
-    /// told. A timer that was firing is still set, and fires again.
+    /// The host dies before the commit and restarts. All sockets are gone, and the room is not told. A timer that was
+    /// firing is still set and fires again.
     Crash,
 }
 
-/// One client as the room knows it.
+/// A client as the room knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenSocket {
     /// Its number: the first client of a test is 1.
     pub id: u64,
-    /// Who is behind it.
+    /// Its user.
     pub user: User,
-    /// The labels that the room gave it.
+    /// The tags that the room has set.
     pub tags: Vec<String>,
-    /// The room's notes on it.
+    /// The attachment that the room has set.
     pub attachment: Bytes,
 }
 
-/// One room, with all that belongs to it.
+/// A room under test, with its clients, clock and storage.
 pub struct TestRoom {
     session: Mutex<Session>,
     imports: Vec<String>,
@@ -56,11 +56,11 @@ pub struct TestRoom {
     cpu: Duration,
 }
 
-/// What a room had stored at some time. It can be restored in that room alone.
+/// The stored data of a room at some time. It can be restored only in the same room.
 #[derive(Debug, Clone)]
 pub struct Backup(u64);
 
-/// Fails the test, at the line of the test that called.
+/// Fails the test on an error, at the line of the caller.
 #[track_caller]
 fn good<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
     match result {
@@ -76,15 +76,15 @@ impl TestRoom {
         Self::of(Source::Bytes(wasm))
     }
 
-    /// As [`new`](Self::new), of the component in a file. Fails the test where there is none.
+    /// Like [`new`](Self::new), with the component in a file. Fails the test if there is none.
     #[track_caller]
     pub fn of_file(file: impl Into<PathBuf>) -> Self {
         Self::of(Source::File(file.into()))
     }
 
-    /// As [`new`](Self::new), of the crate in a folder: `TestRoom::of_crate(env!("CARGO_MANIFEST_DIR"))` in a test of that
-    /// crate. It is built with `cargo build --release --target wasm32-wasip2`, once however many tests there are, and
-    /// fails the test with what the compiler says where it does not build.
+    /// Like [`new`](Self::new), with the crate in a folder. A test of that crate calls
+    /// `TestRoom::of_crate(env!("CARGO_MANIFEST_DIR"))`. The crate is built once for all tests, with `cargo build
+    /// --release --target wasm32-wasip2`. If that fails, the test fails with the errors of the compiler.
     #[track_caller]
     pub fn of_crate(folder: impl Into<PathBuf>) -> Self {
         Self::of(Source::Crate(folder.into()))
@@ -103,28 +103,28 @@ impl TestRoom {
         }
     }
 
-    /// Give it a configuration value.
+    /// Sets a configuration value.
     #[track_caller]
     pub fn config(mut self, key: &str, value: &str) -> Self {
         self.command(&json!({ "do": "config", "key": key, "value": value }));
         self
     }
 
-    /// Let it send no longer messages than this, in bytes, as an operator does with `message_out_bytes`.
+    /// Limits the messages that it sends, in bytes, as an operator does with `message_out_bytes`.
     #[track_caller]
     pub fn message_out_bytes(mut self, bytes: usize) -> Self {
         self.command(&json!({ "do": "message_out_bytes", "bytes": bytes }));
         self
     }
 
-    /// Drop its instance after every single event. A good room does not notice.
+    /// Drops its instance after every event. The behaviour of a correct room does not change.
     #[track_caller]
     pub fn forgetful(mut self, forgetful: bool) -> Self {
         self.command(&json!({ "do": "forgetful", "forgetful": forgetful }));
         self
     }
 
-    /// Play the other rooms that this one calls, and let it post to rooms. Without it, a call and a post are denied.
+    /// Answers calls to other rooms with `play`, and allows posts to rooms. Otherwise both are denied.
     #[track_caller]
     pub fn with_rooms(
         mut self,
@@ -134,7 +134,7 @@ impl TestRoom {
         self
     }
 
-    /// Play the servers that this room asks, and let it post to servers. Without it, they are denied.
+    /// Answers requests to servers with `play`, and allows posts to servers. Otherwise both are denied.
     #[track_caller]
     pub fn with_servers(
         mut self,
@@ -144,19 +144,19 @@ impl TestRoom {
         self
     }
 
-    /// The interfaces it imports: all that it can learn and do.
+    /// The interfaces that it imports: everything that it can read and do.
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
 
-    /// What the room has posted since it was last asked: all of it is taken now.
+    /// The posts of the room since the last call. They count as accepted now.
     #[track_caller]
     pub fn posted(&mut self) -> Vec<(Destination, Request)> {
         let post = |mut post: Fields| Ok((post.destination()?, post.request()?));
         self.listed("posted", post)
     }
 
-    /// A client of this name connects to `/ws`. Its user id is `id-NAME`. Fails the test where the room refuses.
+    /// Connects a client to `/ws` as the user `id-NAME`. Fails the test if the room refuses.
     #[track_caller]
     pub fn join(&mut self, name: &str) -> TestClient {
         match self.connect(name, "") {
@@ -165,13 +165,13 @@ impl TestRoom {
         }
     }
 
-    /// A client connects to `/ws` with a query. The room may refuse it, with a status and a reason.
+    /// Connects a client to `/ws` with a query. The room may refuse with a status and a reason.
     #[track_caller]
     pub fn connect(&mut self, name: &str, query: &str) -> Result<TestClient, (u16, String)> {
         self.connect_as(user(name), query)
     }
 
-    /// As [`connect`](Self::connect), as a user with any id and name.
+    /// Like [`connect`](Self::connect), with any user.
     #[track_caller]
     pub fn connect_as(&mut self, user: User, query: &str) -> Result<TestClient, (u16, String)> {
         match self.visit(user, query) {
@@ -180,7 +180,7 @@ impl TestRoom {
         }
     }
 
-    /// As [`connect`](Self::connect), and the turn may fail.
+    /// Like [`connect`](Self::connect), but the turn may fail.
     #[track_caller]
     pub fn try_connect(&mut self, name: &str, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
         self.visit(user(name), query)
@@ -212,7 +212,7 @@ impl TestRoom {
         }
     }
 
-    /// A client says a text. Fails the test where the turn fails.
+    /// Sends a text as a client. Fails the test if the turn fails.
     #[track_caller]
     pub fn say(&mut self, client: &TestClient, text: &str) {
         if let Err(failure) = self.try_say(client, Message::Text(text.into())) {
@@ -220,14 +220,14 @@ impl TestRoom {
         }
     }
 
-    /// A client says something, and the turn may fail.
+    /// Sends a message as a client; the turn may fail.
     #[track_caller]
     pub fn try_say(&mut self, client: &TestClient, message: Message) -> Result<(), TurnFailure> {
         let command = json!({ "do": "message", "socket": client.socket, "message": wire::message(&message) });
         self.turn(&command).map(drop)
     }
 
-    /// A client leaves, with a goodbye.
+    /// Closes the connection of a client. Fails the test if the turn fails.
     #[track_caller]
     pub fn leave(&mut self, client: &TestClient) {
         let close = Close { code: 1000, reason: String::new(), clean: true };
@@ -236,14 +236,14 @@ impl TestRoom {
         }
     }
 
-    /// A client leaves in some way, and the turn may fail.
+    /// Closes the connection of a client in some way; the turn may fail.
     #[track_caller]
     pub fn try_leave(&mut self, client: &TestClient, close: Close) -> Result<(), TurnFailure> {
         let command = json!({ "do": "close", "socket": client.socket, "close": wire::close(&close) });
         self.turn(&command).map(drop)
     }
 
-    /// Somebody asks over HTTP. Fails the test where the turn fails.
+    /// Sends an HTTP request. Fails the test if the turn fails.
     #[track_caller]
     pub fn request(&mut self, request: Request) -> Response {
         match self.try_request(request) {
@@ -252,26 +252,26 @@ impl TestRoom {
         }
     }
 
-    /// Somebody asks over HTTP, and the turn may fail.
+    /// Sends an HTTP request; the turn may fail.
     #[track_caller]
     pub fn try_request(&mut self, request: Request) -> Result<Response, TurnFailure> {
         let mut done = self.turn(&json!({ "do": "request", "request": wire::request(&request) }))?;
         Ok(good(done.response("response")))
     }
 
-    /// `GET` as somebody.
+    /// Sends a `GET` request as the user with this name.
     #[track_caller]
     pub fn get(&mut self, name: &str, path: &str, query: &str) -> Response {
         self.request(request("GET", name, path, query, &[], b""))
     }
 
-    /// `POST` as somebody.
+    /// Sends a `POST` request as the user with this name.
     #[track_caller]
     pub fn post(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         self.request(request("POST", name, path, "", headers, body.as_bytes()))
     }
 
-    /// Let time pass. Timers that fall due meanwhile fire, each at its time. Fails the test where one of them fails.
+    /// Advances the clock. Timers that become due fire, each at its time. Fails the test if one of them fails.
     #[track_caller]
     pub fn advance(&mut self, by: Duration) {
         let Ok(ms) = u64::try_from(by.as_millis()) else { panic!("a test takes less than 500 million years") };
@@ -281,13 +281,13 @@ impl TestRoom {
         }
     }
 
-    /// A timer fires, and its turn may fail; then it is still set.
+    /// Fires a timer. If the turn fails, the timer stays set.
     #[track_caller]
     pub fn fire(&mut self, timer: &Timer) -> Result<(), TurnFailure> {
         self.turn(&json!({ "do": "fire", "timer": wire::timer(timer) })).map(drop)
     }
 
-    /// Let the next turn fail once its code has run. The call that causes it fails, so make it one that may.
+    /// Makes the next turn fail after its code has run. The call for that turn returns the failure.
     #[track_caller]
     pub fn next_turn_meets(&mut self, fault: Fault) {
         let fault = match fault {
@@ -299,96 +299,95 @@ impl TestRoom {
         self.command(&json!({ "do": "fault", "fault": fault }));
     }
 
-    /// Run the last event once more, as a host that crashed may do with a timer, and as clients do that try again.
-    /// Fails the test where there was none, or where it was a connect: who connects twice is two clients.
+    /// Runs the last event again, as a host may do for a timer after a crash, and as clients do when they retry. Fails
+    /// the test if there was no event, or if it was a connect, because a repeated connect is a new client.
     #[track_caller]
     pub fn replay(&mut self) -> Result<(), TurnFailure> {
         self.turn(&json!({ "do": "replay" })).map(drop)
     }
 
-    /// CPU that the last turn used, making its instance included. It may use 1 s.
+    /// CPU of the last turn, including the time to make its instance. The limit is 1 s.
     pub fn cpu_of_last_turn(&self) -> Duration {
         self.cpu
     }
 
-    /// What the room has logged and printed since it was last asked, and what other rooms of this test have: a line
-    /// each. A test that fails shows it as well.
+    /// Log lines and output of the rooms of this test since the last call. They are also shown if the test fails.
     pub fn log(&self) -> Vec<String> {
         log::take()
     }
 
-    /// Drop the instance. Sockets, storage and timers stay.
+    /// Drops the instance. Sockets, storage and timers stay.
     #[track_caller]
     pub fn hibernate(&mut self) {
         self.command(&json!({ "do": "hibernate" }));
     }
 
-    /// The host restarts: all sockets are gone, and the room is not told. Storage and timers stay.
+    /// Restarts the host: all sockets are gone, and the room is not told. Storage and timers stay.
     #[track_caller]
     pub fn restart(&mut self) {
         self.command(&json!({ "do": "restart" }));
     }
 
-    /// Take a backup of what is stored now.
+    /// Makes a backup of the stored data.
     #[track_caller]
     pub fn backup(&self) -> Backup {
         let mut done = good(self.session().command(&json!({ "do": "backup" })));
         Backup(good(done.number("backup")))
     }
 
-    /// The host restarts on a backup: what was stored since is gone, and the room's incarnation is another one.
+    /// Restarts the host with a backup: later data is gone, and the room has a new incarnation.
     #[track_caller]
     pub fn restore(&mut self, backup: &Backup) {
         let mut done = self.command(&json!({ "do": "restore", "backup": backup.0 }));
         self.incarnation = good(done.number("incarnation"));
     }
 
-    /// The number that tells the room's histories apart, as the room itself sees it.
+    /// The incarnation of the room, which changes with each restore.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
-    /// Set the clock, in Unix milliseconds, as a host finds it after a restart: also back. No timer fires by that; those
-    /// that are due fire when time [passes](Self::advance).
+    /// Sets the clock, in Unix milliseconds, as after a restart of the host; it may go back. No timer fires now. Due
+    /// timers fire when time [advances](Self::advance).
     #[track_caller]
     pub fn set_clock(&mut self, now: u64) {
         self.command(&json!({ "do": "clock", "now": now }));
         self.now = now;
     }
 
-    /// The time, in Unix milliseconds.
+    /// The current time, in Unix milliseconds.
     pub fn now(&self) -> u64 {
         self.now
     }
 
-    /// All that is in storage.
+    /// All entries of the storage.
     #[track_caller]
     pub fn storage(&self) -> BTreeMap<Bytes, Bytes> {
         let entry = |mut entry: Fields| Ok((entry.bytes("key")?.into(), entry.bytes("value")?.into()));
         self.listed("storage", entry).into_iter().collect()
     }
 
-    /// Put something into storage behind the room's back, as an older version of its code might have left it. An instance
-    /// that is awake may not notice.
+    /// Changes the storage without the room, as an older version of its code might have left it. An awake instance may
+    /// not notice the change.
     #[track_caller]
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         let (key, value) = (key.into(), value.into());
         self.command(&json!({ "do": "put", "key": wire::bytes(&key), "value": wire::bytes(&value) }));
     }
 
-    /// The timers that are set.
+    /// All timers.
     #[track_caller]
     pub fn timers(&self) -> Vec<Timer> {
         self.listed("timers", Fields::timer)
     }
 
-    /// How many clients are here.
+    /// How many clients are connected.
     #[track_caller]
     pub fn sockets(&self) -> usize {
         self.open_sockets().len()
     }
 
-    /// The clients that are here, oldest first.
+    /// The connected clients, oldest first.
     #[track_caller]
     pub fn open_sockets(&self) -> Vec<OpenSocket> {
         let socket = |mut socket: Fields| {
@@ -402,12 +401,12 @@ impl TestRoom {
         self.listed("sockets", socket)
     }
 
-    /// What the host answers to a text without the room, as the room told it.
+    /// The auto-response of the host to this text, if the room has set one.
     pub fn auto_response(&self, text: &str) -> Option<&str> {
         self.auto_response.as_ref().filter(|(request, _)| request == text).map(|(_, reply)| reply.as_str())
     }
 
-    /// One event. Where it cannot be run at all, such as with a client that is not here, the test fails.
+    /// Runs one event. The test fails if the event is not possible, for example for a client that has left.
     #[track_caller]
     fn turn(&mut self, command: &Value) -> Result<Fields, TurnFailure> {
         let session = self.session_mut();
@@ -447,7 +446,7 @@ impl TestRoom {
     }
 }
 
-/// Bytes are a component, as [`TestRoom::new`] takes them.
+/// The bytes of a component, as for [`TestRoom::new`].
 impl From<&'static [u8]> for TestRoom {
     #[track_caller]
     fn from(wasm: &'static [u8]) -> Self {

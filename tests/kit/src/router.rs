@@ -1,4 +1,4 @@
-//! A router component without a host around it.
+//! A router under test, without a host.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,26 +9,26 @@ use crate::model::{Decision, Request, TurnFailure};
 use crate::session::Session;
 use crate::wire::{self, Fields};
 
-/// One router under test.
+/// A router under test.
 pub struct TestRouter {
     session: Mutex<Session>,
     imports: Vec<String>,
 }
 
 impl TestRouter {
-    /// Load a router's component.
+    /// Loads the component of a router.
     #[track_caller]
     pub fn new(wasm: &'static [u8]) -> Self {
         Self::of(Source::Bytes(wasm))
     }
 
-    /// As [`new`](Self::new), of the component in a file. Fails the test where there is none.
+    /// Like [`new`](Self::new), with the component in a file. Fails the test if there is none.
     #[track_caller]
     pub fn of_file(file: impl Into<std::path::PathBuf>) -> Self {
         Self::of(Source::File(file.into()))
     }
 
-    /// As [`new`](Self::new), of the crate in a folder: as [`TestRoom::of_crate`](crate::TestRoom::of_crate).
+    /// Like [`new`](Self::new), with the crate in a folder; see [`TestRoom::of_crate`](crate::TestRoom::of_crate).
     #[track_caller]
     pub fn of_crate(folder: impl Into<std::path::PathBuf>) -> Self {
         Self::of(Source::Crate(folder.into()))
@@ -45,7 +45,7 @@ impl TestRouter {
         }
     }
 
-    /// Tell it which namespaces there are, as a host does with those of its configuration.
+    /// Tells it the namespaces, as a host does with those of its configuration.
     #[track_caller]
     pub fn with_namespaces<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
         let command = json!({ "do": "namespaces", "names": names.into_iter().collect::<Vec<_>>() });
@@ -56,12 +56,12 @@ impl TestRouter {
         }
     }
 
-    /// The interfaces it imports: all that it can learn and do.
+    /// The interfaces that it imports: everything that it can read and do.
     pub fn imports(&self) -> &[String] {
         &self.imports
     }
 
-    /// Ask it where a request goes.
+    /// Asks it for a decision.
     #[track_caller]
     pub fn try_route(&self, request: Request) -> Result<Decision, TurnFailure> {
         let command = json!({ "do": "route", "request": wire::request(&request) });
@@ -73,7 +73,7 @@ impl TestRouter {
         }
     }
 
-    /// As [`try_route`](Self::try_route); fails the test where the router does.
+    /// Like [`try_route`](Self::try_route), but fails the test if the router fails.
     #[track_caller]
     pub fn route(&self, request: Request) -> Decision {
         match self.try_route(request) {

@@ -1,4 +1,5 @@
-//! One room in the driver: commands go there, and what happens meanwhile comes to the test's clients, log and closures.
+//! A session with one room in a driver. It sends commands, and passes events to the clients, the log and the closures
+//! of the test.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,28 +16,28 @@ use crate::wire::{self, Fields, Read};
 type OtherRooms = Box<dyn FnMut(&Address, Request) -> Result<Response, CallError> + Send>;
 type Servers = Box<dyn FnMut(&str, Request) -> Result<Response, FetchError> + Send>;
 
-/// The connection to the driver that has one room, or one router.
+/// The connection to a driver that runs one room or one router.
 pub(crate) struct Session {
-    /// Present until it is dropped.
+    /// Present until this is dropped.
     driver: Option<Driver>,
     around: Around,
 }
 
-/// What is around the room.
+/// The surroundings of the room.
 #[derive(Default)]
 struct Around {
     ears: HashMap<u64, Arc<Ear>>,
     auto_response: Option<(String, String)>,
     rooms: Option<OtherRooms>,
     servers: Option<Servers>,
-    /// What the driver has listed since it was last asked to.
+    /// The items of the current listing.
     listed: Vec<Fields>,
-    /// What was said to a client that is just connecting, and is not known yet.
+    /// Messages to a client whose connect is not complete yet.
     unheard: Vec<(u64, Ear)>,
 }
 
 impl Session {
-    /// Load a component: `open` for a room, `open_router` for a router. What the driver says of it comes back as well.
+    /// Loads a component: `open` for a room, `open_router` for a router. Also returns the description from the driver.
     pub(crate) fn open(source: Source, open: &str, name: &str) -> Result<(Self, Fields), String> {
         let component = component::file(source, name)?;
         let command = json!({ "do": open, "component": component.file, "name": component.name });
@@ -46,26 +47,26 @@ impl Session {
         Ok((Session { driver: Some(driver), around }, opened))
     }
 
-    /// Have a command obeyed that runs a turn, which may fail.
+    /// Runs a command with a turn, which may fail.
     pub(crate) fn turn(&mut self, command: &Value) -> Result<Result<Fields, TurnFailure>, String> {
         let driver = self.driver.as_mut().expect("it is there until this is dropped");
         let ended = driver.call(command, &mut |kind, value| self.around.happens(kind, value));
         ended.map_err(|trouble| trouble.to_string())
     }
 
-    /// Have a command obeyed that cannot fail.
+    /// Runs a command that cannot fail.
     pub(crate) fn command(&mut self, command: &Value) -> Result<Fields, String> {
         self.turn(command)?.map_err(|failure| failure.to_string())
     }
 
-    /// What the driver lists when it is asked to.
+    /// Requests a listing from the driver.
     pub(crate) fn list(&mut self, what: &str) -> Result<Vec<Fields>, String> {
         self.around.listed.clear();
         self.command(&json!({ "do": what }))?;
         Ok(std::mem::take(&mut self.around.listed))
     }
 
-    /// A client is there: from here on it hears what is said to it, and what was said to it before.
+    /// Adds a client. It gets its earlier messages first.
     pub(crate) fn hears(&mut self, socket: u64, ear: Arc<Ear>) {
         for (to, early) in std::mem::take(&mut self.around.unheard) {
             if to == socket {
@@ -75,7 +76,7 @@ impl Session {
         self.around.ears.insert(socket, ear);
     }
 
-    /// Nobody has connected after all.
+    /// The connect has failed, so its messages are dropped.
     pub(crate) fn nobody_hears(&mut self) {
         self.around.unheard.clear();
     }
@@ -109,7 +110,7 @@ impl Drop for Session {
 }
 
 impl Around {
-    /// Something happens. Where it is a question, its answer goes back.
+    /// Handles an event of the driver. If it is a question, returns the answer.
     fn happens(&mut self, kind: &str, value: Value) -> Read<Option<Value>> {
         match kind {
             "log" => log::push(value.as_str().unwrap_or_default().to_owned()),
@@ -136,7 +137,7 @@ impl Around {
             }
             "entry" | "timer" | "socket" | "post" => self.listed.push(Fields::of(value)?),
             "ask" => return self.answer(Fields::of(value)?).map(Some),
-            other => return Err(format!("nothing is known of `{other}`")),
+            other => return Err(format!("`{other}` is unknown")),
         }
         Ok(None)
     }

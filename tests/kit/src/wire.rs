@@ -1,4 +1,4 @@
-//! The data of tests as the lines of the test driver have it: docs/test-driver.md.
+//! Conversions between the data of tests and the lines of the test driver protocol: docs/test-driver.md.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::model::{
     TurnFailure, User,
 };
 
-/// A line that does not read as the protocol has it.
+/// The result of reading a line; the error describes a violation of the protocol.
 pub(crate) type Read<T> = Result<T, String>;
 
 pub(crate) fn bytes(bytes: &[u8]) -> Value {
-    // A control character takes six bytes as JSON, so what has many of them is shorter as base64.
+    // JSON needs six bytes for a control character, so base64 is shorter for data with many of them.
     let controls = bytes.iter().filter(|byte| byte.is_ascii_control()).count();
     match std::str::from_utf8(bytes) {
         Ok(text) if controls <= bytes.len() / 16 => text.into(),
@@ -91,7 +91,7 @@ fn response(response: &Response) -> Value {
     json!({ "status": response.status, "headers": response.headers, "body": bytes(&response.body) })
 }
 
-/// The fields of one object of the driver's.
+/// The fields of an object from the driver.
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -126,7 +126,7 @@ impl Fields {
         number.ok_or_else(|| format!("{name} is no number that fits"))
     }
 
-    /// Something that serde reads by itself.
+    /// A field that serde can read.
     pub(crate) fn read<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Read<T> {
         serde_json::from_value(self.value(name)?).map_err(|error| format!("{name}: {error}"))
     }

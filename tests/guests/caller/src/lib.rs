@@ -1,7 +1,7 @@
-//! A room that reaches for others as it is told.
+//! A room that calls other rooms and servers on command, for tests.
 //!
-//! A request's body is a command, `{"do": …}`; a message is one too, whose answer goes to the sender. `say` is the command
-//! that another room gets.
+//! The body of a request is a command, `{"do": …}`. A message is a command too, and its answer goes to the sender.
+//! `say` is the command for the other room.
 
 mod stuck;
 
@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 const COUNT: Counter = Counter::new("count");
-/// What the keys of counts under a name begin with.
+/// The prefix of keys for named counts.
 const MARK: &str = "mark ";
 
 struct Caller;
@@ -26,19 +26,19 @@ dormouse_room::export!(Caller);
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 enum Command {
-    /// Count, and tell who asked.
+    /// Counts, and returns the caller.
     Count,
-    /// Count, and answer 503 to the first `times`.
+    /// Counts, and answers 503 to the first `times` requests.
     Flaky { times: i64 },
-    /// Count in memory that is not kept, and fail.
+    /// Fails.
     Fail,
-    /// Compute until the turn is cut off.
+    /// Computes until the turn is cut off.
     Spin,
-    /// The count.
+    /// Returns the count.
     Look,
-    /// Answer with these headers, under this status.
+    /// Answers with these headers and this status.
     Answer { status: Option<u16>, headers: Vec<(String, String)> },
-    /// Ask another room, as `user` where one is given; then fail, where `fail` is said.
+    /// Calls another room, as `user` if given; then fails, if `fail` is true.
     Call {
         namespace: String,
         name: String,
@@ -48,13 +48,13 @@ enum Command {
         #[serde(default)]
         headers: Vec<(String, String)>,
     },
-    /// Count, then ask another room.
+    /// Counts, then calls another room.
     CountAndCall { namespace: String, name: String, say: Value },
-    /// Ask another room so often.
+    /// Calls another room this many times.
     CallOften { namespace: String, name: String, times: u32 },
-    /// Post to another room, so often; then fail, where `fail` is said.
+    /// Posts to another room this many times; then fails, if `fail` is true.
     Post { namespace: String, name: String, say: Value, times: Option<u32>, fail: Option<bool> },
-    /// Post to a server.
+    /// Posts to a server.
     PostOut {
         origin: String,
         path: String,
@@ -62,27 +62,27 @@ enum Command {
         #[serde(default)]
         headers: Vec<(String, String)>,
     },
-    /// Post a body of so many bytes.
+    /// Posts a body of this many bytes.
     PostMuch { namespace: String, name: String, bytes: usize },
-    /// How many posts wait.
+    /// Returns how many posts wait.
     Waiting,
-    /// Count under a name.
+    /// Increments a named count.
     Mark { name: String },
-    /// Count under a name, and have another room of the namespace do so too: in one turn.
+    /// Increments a named count, and posts the same command to another room, in one turn.
     MarkAndPost { name: String, namespace: String, room: String },
-    /// Count under a name after so many milliseconds.
+    /// Increments a named count after this many milliseconds.
     MarkLater { name: String, after: u64 },
-    /// All counts by their names.
+    /// Returns all named counts.
     Marks,
-    /// Wait for a body that nobody sends to take what it was given.
+    /// Fills the body of a request that is never sent, and waits for more space in it.
     WaitForNobody,
-    /// Send a request whose body is never finished, and wait for its answer.
+    /// Sends a request whose body is never finished, and waits for its answer.
     NeverFinish { authority: String },
-    /// Fill the bodies of as many requests as the host lets it begin.
+    /// Fills the bodies of as many requests as the host allows.
     FillBodies,
-    /// Ask a server until there is no answer, and hold all answers meanwhile.
+    /// Sends requests to a server until one fails, and holds all answers.
     HoldAnswers { authority: String },
-    /// Ask a server.
+    /// Sends a request to a server.
     Fetch {
         origin: String,
         path: String,

@@ -1,4 +1,4 @@
-//! What `wasi:http` lets a room tie itself up with.
+//! Ways in which a room can block itself, or the host's memory, through `wasi:http`.
 
 use serde_json::{Value, json};
 use wasip2::http::outgoing_handler;
@@ -11,7 +11,7 @@ fn request() -> (OutgoingRequest, OutgoingBody) {
     (request, body)
 }
 
-/// Write until the body takes no more.
+/// Writes until the body accepts no more.
 fn fill(stream: &OutputStream) -> u64 {
     let mut written = 0;
     while let Ok(space @ 1..) = stream.check_write() {
@@ -39,7 +39,7 @@ fn request_to(authority: &str) -> (OutgoingRequest, OutgoingBody) {
     (request, body)
 }
 
-/// Ask again and again, and take no answer's body.
+/// Sends requests until one fails, and reads no body of an answer.
 pub(crate) fn hold_answers(authority: &str) -> Value {
     let mut held = Vec::new();
     loop {

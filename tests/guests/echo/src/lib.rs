@@ -1,4 +1,4 @@
-//! A room that says back to each what it said, and nothing else.
+//! A room that returns each message to its sender, and does nothing else.
 
 use dormouse_room::{Message, Result, Room, Socket};
 

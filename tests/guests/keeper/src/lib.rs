@@ -1,4 +1,4 @@
-//! A room that keeps values, numbers and lists as it is told. A message is one deed, and is answered with what came of it.
+//! A room that stores values, counters and lists on command. Each message is one command, and its result is the answer.
 
 use dormouse_room::storage::{Counter, Entry, List, Value};
 use dormouse_room::{Error, Message, Result, Room, Socket};
@@ -6,7 +6,7 @@ use dormouse_room::{Error, Message, Result, Room, Socket};
 const NOTE: Value<String> = Value::new("note");
 const STEPS: Counter = Counter::new("steps");
 const LINES: List<String> = List::new("lines");
-/// Its name begins as another's does.
+/// Its name begins with the name of another list.
 const OTHERS: List<String> = List::new("lines of others");
 
 struct Keeper;

@@ -1,4 +1,4 @@
-//! A room that does every wrong thing it is asked for. A message is one deed, or several parted by `;`.
+//! A room that misbehaves on command, for tests. A message is one command, or several separated by `;`.
 
 mod operation;
 mod puppet;
@@ -10,11 +10,11 @@ use dormouse_room::{
     Close, Error, Message, Refusal, Request, Response, Result, Room, Socket, Timer, context, sockets, storage, timers,
 };
 
-/// Lives as long as the instance; tells how much it has seen.
+/// The room. Its fields live as long as the instance.
 struct Unruly {
     seen: u32,
     kept: Vec<Vec<u8>>,
-    /// Sockets of others that it will not let go.
+    /// Handles of sockets that it keeps.
     held: Vec<Socket>,
 }
 
@@ -94,7 +94,7 @@ impl Room for Unruly {
 }
 
 impl Unruly {
-    /// One deed: a word, and what it is about.
+    /// Runs one command: a word and its argument.
     fn perform(&mut self, sender: Option<&Socket>, deed: &str) -> Result<()> {
         let (word, about) = deed.split_once(' ').unwrap_or((deed, ""));
         let reply = |text: String| match sender {
@@ -102,7 +102,7 @@ impl Unruly {
             None => Ok(()),
         };
         match word {
-            // Good deeds, to see what is left of a room after the bad ones.
+            // Valid commands, to see what is left of a room after the others.
             "" => Ok(()),
             "say" => reply(about.into()),
             "all" => sockets::everyone().broadcast(&Message::Text(about.into())),
@@ -145,14 +145,14 @@ impl Unruly {
             }
             "timers" => reply(timers::list().len().to_string()),
 
-            // Bad ones.
+            // Misbehaviour.
             "fail" => Err(Error::new(about)),
             "panic" => panic!("told to panic"),
             "loop" => loop {
                 black_box(());
             },
             "work" => {
-                // Millions of steps, that is a few milliseconds each.
+                // Millions of steps, each million a few milliseconds.
                 let steps = about.parse::<u64>().unwrap_or(1) * 1_000_000;
                 let sum = (0..steps).fold(0_u64, |sum, step| black_box(sum.wrapping_mul(31).wrapping_add(step)));
                 reply(format!("worked {}", sum & 1))
@@ -170,7 +170,7 @@ impl Unruly {
                 black_box(context::now());
             },
             "survey" => {
-                // Each look takes the host longer than a tick, and costs the room's own code next to nothing.
+                // Each list takes the host longer than a tick, but costs the code of the room almost nothing.
                 let value = vec![7; 2 << 20];
                 (0..7_u8).try_for_each(|key| storage::put([key], &value))?;
                 loop {
@@ -187,7 +187,7 @@ impl Unruly {
                 Ok(())
             }),
             "oversize" => {
-                // Far longer than any key, and than what the store's engine takes for one.
+                // Far longer than any key, and longer than the storage engine accepts.
                 let key = vec![b'k'; 1 << 20];
                 let found = storage::get(&key).is_some() || storage::delete(&key);
                 let listed = storage::prefix(&key).list().len() + storage::prefix("").from(&key).list().len();
@@ -242,7 +242,7 @@ impl Unruly {
     }
 }
 
-/// Down to the end of the stack, with a host call from every level of it.
+/// Recurses to the end of the stack, with a host call at every level.
 fn descend(depth: u64) -> u64 {
     let listed = black_box(storage::prefix("").limit(2).list()).len() as u64;
     context::log(format!("level {depth}"));
@@ -251,6 +251,6 @@ fn descend(depth: u64) -> u64 {
 
 #[expect(unconditional_recursion, reason = "that is the misdeed")]
 fn recurse(depth: u64) -> u64 {
-    // What follows the call keeps the compiler from making a loop of it.
+    // Code after the call keeps the compiler from turning this into a loop.
     black_box(recurse(black_box(depth + 1))) + depth
 }

@@ -1,22 +1,22 @@
-//! What the fuzzer has the room ask of its host. The test that makes them up and the room that does them share this file.
+//! The operations that the fuzzer makes the room perform. The test and the room share this file.
 
 use serde::{Deserialize, Serialize};
 
-/// A piece, so often: short to write down and long where it matters.
+/// A repeated piece of bytes: short to write, but long in use.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Bytes {
     /// The piece.
     pub(crate) piece: Vec<u8>,
-    /// How often.
+    /// How many times.
     pub(crate) times: u32,
 }
 
-/// The same for text.
+/// A repeated piece of text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Text {
     /// The piece.
     pub(crate) piece: String,
-    /// How often.
+    /// How many times.
     pub(crate) times: u32,
 }
 
@@ -32,7 +32,7 @@ impl Text {
     }
 }
 
-/// One call of the host, with whatever arguments.
+/// One call of the host with any arguments.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Operation {
     Get { key: Bytes },

@@ -1,10 +1,10 @@
-//! Whatever it is told, and what the host said to it.
+//! Performs the operations of the fuzzer, and returns the answers of the host.
 
 use dormouse_room::{Error, Message, Result, context, sockets, storage, timers};
 
 use crate::operation::{Operation, Text};
 
-/// Do all of it, and tell of each what came of it.
+/// Performs all operations, and returns the result of each.
 pub(crate) fn obey(operations: Vec<Operation>) -> Result<Vec<String>> {
     operations.into_iter().map(perform).collect()
 }
