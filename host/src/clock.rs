@@ -1,5 +1,5 @@
-//! The clocks: wall time, elapsed time, a steady clock for timers, and the CPU time of a thread. All code that needs
-//! the current time asks here. It does not know who waits for a time.
+//! The clocks: wall time, elapsed time, a steady clock for timers, and the CPU time of a thread. Code that
+//! needs the current time asks here; only `Instant::elapsed` and the timeouts of tokio are used directly elsewhere.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

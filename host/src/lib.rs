@@ -24,7 +24,7 @@
 //! | [`compiled`] | the directory of compiled code | the content of that code |
 //! | [`revocations`] | revoked users and tokens, and the file that lists them | the format of tokens, connections |
 //! | [`log`] | stderr, and log lines that it does not accept | the content of the log |
-//! | [`config`], [`clock`] | every limit; the time | |
+//! | [`config`], [`clock`] | settings and limits of operators; the clocks | |
 //!
 //! Start reading at [`room`]. The promises, the most important first: a guest cannot stop the host; each address has at
 //! most one instance; a turn happens completely or not at all; no output leaves before its commit is durable; a

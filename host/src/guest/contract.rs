@@ -142,7 +142,7 @@ mod tests {
             ("dormouse:room/storage@0.1.3", "run a newer dormouse"),
             ("dormouse:room/storage@0.2.0", "run a newer dormouse"),
             ("dormouse:room/room@1.0.0", "run a newer dormouse"),
-            ("dormouse:room/room@0.0.9", "build it anew"),
+            ("dormouse:room/room@0.0.9", "build it again"),
             ("dormouse:room/room", "build it against"),
             ("dormouse:room/room@next", "build it against"),
         ] {

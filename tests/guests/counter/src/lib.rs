@@ -2,9 +2,9 @@
 
 use dormouse_room::{Message, Refusal, Request, Response, Result, Room, Socket, sockets, storage};
 
-/// Counts what anybody says, and tells everybody.
+/// Counts messages, and tells all clients the count.
 struct Counter {
-    count: u64, // a cache: it is read from storage whenever the room wakes
+    count: u64, // a cache: read from storage when the room wakes
 }
 
 dormouse_room::export!(Counter);
@@ -21,7 +21,7 @@ impl Room for Counter {
     fn message(&mut self, _sender: &Socket, _message: Message) -> Result<()> {
         self.count += 1;
         storage::put_json("count", &self.count)?;
-        sockets::everyone().broadcast_json(&self.count) // heard when the count is on disk, and not before
+        sockets::everyone().broadcast_json(&self.count) // sent once the count is on disk
     }
 
     fn request(&mut self, _request: Request) -> Result<Response> {
