@@ -292,7 +292,7 @@ async fn a_room_that_keeps_as_much_as_it_may_writes_no_more_until_it_has_removed
     }
     ana.says(&format!("put d {text}; say kept")).await;
     assert_eq!(ana.hears().await["code"], "room_failed");
-    server.logs("the room's storage holds its 100000 bytes").await;
+    server.logs("the room's storage has reached its limit of 100000 bytes").await;
     server.has_refused("room_bytes").await;
     for _ in 0..5 {
         ana.is_told(&format!("put c {text}; say kept"), "kept").await;

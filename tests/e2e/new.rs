@@ -249,7 +249,7 @@ fn a_new_rooms_tests_run_in_the_dormouse_that_is_there() {
     assert!(ran.contains(&format!("tests/room.rs:{line}:")) && ran.contains("socket 1 is not in the room"), "{ran}");
 
     let nowhere = says(&run("DORMOUSE_BIN", Path::new("/nowhere/dormouse")));
-    assert!(nowhere.contains("DORMOUSE_BIN names /nowhere/dormouse, and no file is there"), "{nowhere}");
+    assert!(nowhere.contains("DORMOUSE_BIN names /nowhere/dormouse, but there is no such file"), "{nowhere}");
 
     let bin = directory.path().join("bin");
     let other = |script: &str| {
@@ -262,18 +262,18 @@ fn a_new_rooms_tests_run_in_the_dormouse_that_is_there() {
     let hello = |version| format!("echo '{{\"hello\":{{\"protocol\":{version}}}}}'");
     let dies = other(&format!("{}; read line; echo out of luck >&2; exit 3", hello(1)));
     let died = says(&run("DORMOUSE_BIN", &dies));
-    assert!(died.contains("ended while it ran `open` (exit status: 3); it said:\nout of luck"), "{died}");
+    assert!(died.contains("ended while running `open` (exit status: 3); its output:\nout of luck"), "{died}");
     let old = other("echo \"error: unrecognized subcommand 'test-driver'\" >&2; exit 2");
     let refused = says(&run("DORMOUSE_BIN", &old));
-    assert!(refused.contains("ended while it starts") && refused.contains("unrecognized subcommand"), "{refused}");
+    assert!(refused.contains("ended while starting") && refused.contains("unrecognized subcommand"), "{refused}");
     let talks = says(&run("DORMOUSE_BIN", &other("echo ready")));
-    assert!(talks.contains("does not speak as a dormouse of this release does"), "{talks}");
+    assert!(talks.contains("does not follow the test protocol of this release"), "{talks}");
 
     // It is found on the PATH as well.
     other(&format!("{}; read line", hello(99)));
     let path = std::env::var("PATH").unwrap();
     let found = says(&run("PATH", Path::new(&format!("{}:{path}", bin.display()))));
-    assert!(found.contains("speaks version 99 of the protocol for tests"), "{found}");
+    assert!(found.contains("supports version 99 of the test protocol"), "{found}");
 }
 
 #[test]

@@ -296,7 +296,7 @@ async fn posts_that_nobody_takes_do_not_fill_the_log() {
     }
     server.logs("the rest was dropped").await;
     let log = server.log();
-    let told = log.lines().filter(|line| line.contains("a post was not taken")).count() as u64;
+    let told = log.lines().filter(|line| line.contains("a post was not accepted")).count() as u64;
     assert!(told > 0 && told <= 11 + began.elapsed().as_secs(), "{told} in {:?}: {log}", began.elapsed());
 }
 

@@ -143,7 +143,7 @@ impl Posting {
             Outcome::NotNow(why) => match policy::post_backoff(tries, rand::random()) {
                 Some(wait) => {
                     if lines.take() {
-                        tracing::warn!(%to, tries, why, "a post was not taken; it is tried again");
+                        tracing::warn!(%to, tries, why, "a post was not accepted; it is tried again");
                     }
                     Some(Post { at: now + wait.as_millis() as u64, attempt: tries, ..post.clone() })
                 }

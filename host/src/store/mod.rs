@@ -127,7 +127,9 @@ pub enum CommitError {
         min_free_bytes: u64,
     },
     /// The storage of the room is full. Nothing was written; turns that add nothing still run.
-    #[error("the room's storage holds its {room_bytes} bytes; have it remove something, or raise `limits.room_bytes`")]
+    #[error(
+        "the room's storage has reached its limit of {room_bytes} bytes; remove data in the room, or raise `limits.room_bytes`"
+    )]
     RoomFull {
         /// The limit.
         room_bytes: u64,
@@ -535,7 +537,7 @@ pub struct RoomReader {
 impl RoomReader {
     /// The last post of another room that this room accepted.
     pub fn last_taken(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
-        let what = || format!("what came from {sender}");
+        let what = || format!("the posts from {sender}");
         let read = |disk: &dyn Disk| records::last_taken(disk, self.id, sender);
         self.store.0.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
     }

@@ -147,27 +147,27 @@ impl Driver {
     }
 
     fn greet(&mut self) -> Result<(), Trouble> {
-        let hello = self.next("it starts")?;
+        let hello = self.next("starting")?;
         match hello["hello"]["protocol"].as_u64() {
             Some(PROTOCOL) => Ok(()),
             Some(other) => Err(Trouble::Died(format!(
-                "{} speaks version {other} of the protocol for tests, and this dormouse-test speaks {PROTOCOL}: use \
-                 those of the same release, or say with DORMOUSE_BIN where the right one is",
+                "{} supports version {other} of the test protocol, but this dormouse-test needs {PROTOCOL}: use both \
+                 from the same release, or set DORMOUSE_BIN to the right one",
                 self.program.display()
             ))),
-            None => Err(self.speaks_otherwise(&format!("it begins with {hello:.200}"))),
+            None => Err(self.speaks_otherwise(&format!("its first line is {hello:.200}"))),
         }
     }
 
     /// Runs one command.
     pub(crate) fn call(&mut self, command: &Value, happens: Happens<'_>) -> Ended {
         let name = command["do"].as_str().unwrap_or_default();
-        let running = format!("it ran `{name}`");
+        let running = format!("running `{name}`");
         self.busy = true;
         self.write(command, &running)?;
         loop {
             let line = self.next(&running)?;
-            let Value::Object(line) = line else { return Err(self.speaks_otherwise(&format!("it said {line:.200}"))) };
+            let Value::Object(line) = line else { return Err(self.speaks_otherwise(&format!("it wrote {line:.200}"))) };
             let Some((kind, value)) = line.into_iter().next() else { continue };
             let ended = match kind.as_str() {
                 "done" => Fields::of(value).map(|done| Ok(Ok(done))),
@@ -200,7 +200,7 @@ impl Driver {
             Ok(Err(problem)) => Err(self.speaks_otherwise(&problem)),
             Err(RecvTimeoutError::Disconnected) => Err(self.died(running)),
             Err(RecvTimeoutError::Timeout) => Err(Trouble::Died(format!(
-                "{} has said nothing for {ANSWER_WITHIN:?} while {running}{}",
+                "{} has been silent for {ANSWER_WITHIN:?} while {running}{}",
                 self.program.display(),
                 self.last_words()
             ))),
@@ -226,8 +226,8 @@ impl Driver {
     fn speaks_otherwise(&self, problem: &str) -> Trouble {
         let shown = self.program.display();
         Trouble::Died(format!(
-            "{shown} does not speak as a dormouse of this release does: {problem}; build it again, or say with \
-             DORMOUSE_BIN where the right one is{}",
+            "{shown} does not follow the test protocol of this release: {problem}; build it again, or set DORMOUSE_BIN \
+             to the right one{}",
             self.last_words()
         ))
     }
@@ -236,7 +236,7 @@ impl Driver {
         let said = lock(&self.stderr).iter().copied().collect::<Vec<_>>();
         match String::from_utf8_lossy(&said).trim() {
             "" => String::new(),
-            said => format!("; it said:\n{said}"),
+            said => format!("; its output:\n{said}"),
         }
     }
 }
@@ -259,9 +259,9 @@ fn read_line(output: &mut impl BufRead) -> Option<Result<Value, String>> {
     let read = output.by_ref().take(LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).unwrap_or(0);
     match read {
         0 => None,
-        _ if read > LINE_BYTES => Some(Err(format!("it wrote a line above {LINE_BYTES} B"))),
+        _ if read > LINE_BYTES => Some(Err(format!("it wrote a line longer than {LINE_BYTES} B"))),
         _ => Some(serde_json::from_slice(&line).map_err(|error| {
-            format!("it wrote {:?}, which is no JSON: {error}", String::from_utf8_lossy(&line[..read.min(200)]))
+            format!("it wrote {:?}, which is not JSON: {error}", String::from_utf8_lossy(&line[..read.min(200)]))
         })),
     }
 }
@@ -273,7 +273,7 @@ fn find() -> Result<PathBuf, String> {
         let named = PathBuf::from(named);
         return match named.is_file() {
             true => Ok(named),
-            false => Err(format!("DORMOUSE_BIN names {}, and no file is there", named.display())),
+            false => Err(format!("DORMOUSE_BIN names {}, but there is no such file", named.display())),
         };
     }
     let built_for_them = env::var_os("CARGO_BIN_EXE_dormouse").map(PathBuf::from);
@@ -291,9 +291,9 @@ fn find() -> Result<PathBuf, String> {
     built.max_by_key(when).ok_or_else(|| {
         let repository = repository().display();
         format!(
-            "tests run rooms in the program dormouse, and there is none yet: build it once with `cargo build --release \
-             --package dormouse` in {repository} (`make run` does it too), or put it on the PATH, or say with \
-             DORMOUSE_BIN where it is"
+            "tests run rooms in the program dormouse, which was not found: build it once with `cargo build --release \
+             --package dormouse` in {repository} (`make run` does it too), put it on the PATH, or set DORMOUSE_BIN to \
+             its path"
         )
     })
 }

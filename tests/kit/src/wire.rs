@@ -98,7 +98,7 @@ impl Fields {
     pub(crate) fn of(value: Value) -> Read<Self> {
         match value {
             Value::Object(fields) => Ok(Fields(fields)),
-            other => Err(format!("an object is missing where {other:.100} is")),
+            other => Err(format!("{other:.100} is not an object")),
         }
     }
 
@@ -123,7 +123,7 @@ impl Fields {
 
     pub(crate) fn number<T: TryFrom<u64>>(&mut self, name: &str) -> Read<T> {
         let number = self.value(name)?.as_u64().and_then(|number| T::try_from(number).ok());
-        number.ok_or_else(|| format!("{name} is no number that fits"))
+        number.ok_or_else(|| format!("{name} is not a number in its range"))
     }
 
     /// A field that serde can read.
