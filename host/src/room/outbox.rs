@@ -1,7 +1,8 @@
 //! The output gate: it holds the outputs of turns, in order, until their commit is durable.
 //!
-//! The receivers of held outputs are already settled, so releasing them needs no state of the room. The task of the
-//! room or the commit thread releases them, whichever learns first that a commit is durable.
+//! The receivers of held outputs are already settled, so releasing them needs only the mailbox of the room, which keeps
+//! its auto-response. The task of the room or the commit thread releases them, whichever learns first that a commit is
+//! durable.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
