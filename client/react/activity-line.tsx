@@ -5,38 +5,38 @@ import type { Chat, TypingUser } from "../src/index.js";
 import type { ChatRoomLabels } from "./labels.js";
 
 /** How long a coming or going is told, ms. */
-const TOLD_MS = 4_000;
+const SHOWN_MS = 4_000;
 
-interface WhisperProps {
+interface ActivityLineProps {
   chat: Chat | undefined;
   typingUsers: readonly TypingUser[];
   words: ChatRoomLabels;
 }
 
-export function Whisper({ chat, typingUsers, words }: WhisperProps) {
-  const passage = usePassage(chat, words);
+export function ActivityLine({ chat, typingUsers, words }: ActivityLineProps) {
+  const joinLeave = useJoinLeaveText(chat, words);
   const isTyping = typingUsers.length > 0;
   return (
-    <p className="dormouse-whisper" data-typing={isTyping || undefined}>
-      {isTyping ? words.typing(typingUsers.map(({ userName }) => userName)) : passage}
+    <p className="dormouse-activity" data-typing={isTyping || undefined}>
+      {isTyping ? words.typing(typingUsers.map(({ userName }) => userName)) : joinLeave}
     </p>
   );
 }
 
-function usePassage(chat: Chat | undefined, words: ChatRoomLabels): string {
+function useJoinLeaveText(chat: Chat | undefined, words: ChatRoomLabels): string {
   // An object, so that the same words once more are told for their whole time.
-  const [passage, setPassage] = useState<{ text: string }>();
+  const [joinLeave, setJoinLeave] = useState<{ text: string }>();
   useEffect(() => {
     const ends = [
-      chat?.on("joined", ({ userName }) => setPassage({ text: words.joined(userName) })),
-      chat?.on("left", ({ userName }) => setPassage({ text: words.left(userName) })),
+      chat?.on("joined", ({ userName }) => setJoinLeave({ text: words.joined(userName) })),
+      chat?.on("left", ({ userName }) => setJoinLeave({ text: words.left(userName) })),
     ];
     return () => ends.forEach((end) => end?.());
   }, [chat, words]);
   useEffect(() => {
-    if (!passage) return undefined;
-    const timer = setTimeout(() => setPassage(undefined), TOLD_MS);
+    if (!joinLeave) return undefined;
+    const timer = setTimeout(() => setJoinLeave(undefined), SHOWN_MS);
     return () => clearTimeout(timer);
-  }, [passage]);
-  return passage?.text ?? "";
+  }, [joinLeave]);
+  return joinLeave?.text ?? "";
 }

@@ -30,7 +30,7 @@ export function Announcer({ handle }: { handle: Ref<AnnouncerHandle> }) {
   useEffect(() => () => clearTimeout(timer.current), []);
 
   return (
-    <div className="dormouse-unseen" aria-live="polite">
+    <div className="dormouse-visually-hidden" aria-live="polite">
       {announcements.map(({ id, text }) => (
         <p key={id}>{text}</p>
       ))}

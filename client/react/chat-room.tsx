@@ -12,7 +12,7 @@ import { ConnectionLight } from "./connection-light.js";
 import { LABELS, type ChatRoomLabels } from "./labels.js";
 import { MessageList, type MessageListHandle } from "./message-list.js";
 import { useChat, useRoom } from "./use-room.js";
-import { Whisper } from "./activity-line.js";
+import { ActivityLine } from "./activity-line.js";
 
 export interface ChatRoomProps {
   /** The name of the room, 1 to 128 bytes without a slash. */
@@ -51,7 +51,7 @@ function OneRoom({
   const titleId = useId();
   const announcer = useRef<AnnouncerHandle>(null);
   const announce = useCallback((text: string) => announcer.current?.announce(text), []);
-  useSpoken(chat, words, announce);
+  useAnnouncements(chat, words, announce);
 
   const Heading = `h${headingLevel}` as const;
 
@@ -79,7 +79,7 @@ function OneRoom({
         {children}
       </header>
       <MessageList handle={list} chat={chat} room={room} words={words} announce={announce} />
-      <Whisper chat={chat} typingUsers={room.typingUsers} words={words} />
+      <ActivityLine chat={chat} typingUsers={room.typingUsers} words={words} />
       <Composer
         send={send}
         typing={room.notifyTyping}
@@ -94,7 +94,7 @@ function OneRoom({
 }
 
 /** Says aloud what others write, and what the server refuses. */
-function useSpoken(chat: Chat | undefined, words: ChatRoomLabels, announce: (text: string) => void): void {
+function useAnnouncements(chat: Chat | undefined, words: ChatRoomLabels, announce: (text: string) => void): void {
   useEffect(() => {
     const ends = [
       chat?.on("messages", ({ added, from }) => {

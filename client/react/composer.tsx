@@ -54,7 +54,7 @@ export function Composer({ send, typing, announce, title, words, autoFocus }: Co
 
   return (
     <form className="dormouse-composer" onSubmit={submit}>
-      <label className="dormouse-unseen" htmlFor={fieldId}>
+      <label className="dormouse-visually-hidden" htmlFor={fieldId}>
         {words.message}
       </label>
       <textarea

@@ -1,7 +1,7 @@
 /** The connection as a light with words: what it is, why, and what the reader can do. */
 
 import { useEffect, useState } from "react";
-import { canHurry, plightOf } from "../src/view/words.js";
+import { canRetryNow, connectionStatusOf } from "../src/view/words.js";
 import { useKeyed } from "./hooks.js";
 import type { ChatRoomLabels } from "./labels.js";
 import type { Room } from "./use-room.js";
@@ -10,13 +10,13 @@ export function ConnectionLight({ room, words }: { room: Room; words: ChatRoomLa
   const { retryAt, close, reconnect } = room;
   // Closed by nobody: the room was not entered yet, as before the first effect and on a server that renders the page.
   const state = room.state === "closed" && !close ? "connecting" : room.state;
-  const plight = plightOf(close ? { state, close } : { state });
+  const status = connectionStatusOf(close ? { state, close } : { state });
   const now = useNow(state === "waiting" ? retryAt : undefined);
-  const isSlow = canHurry({ state, retryAt }, now);
+  const isSlow = canRetryNow({ state, retryAt }, now);
   return (
     <div className="dormouse-light" data-state={state}>
       <span className="dormouse-lamp" aria-hidden="true" />
-      <span role="status">{words.connection[plight]}</span>
+      <span role="status">{words.connection[status]}</span>
       {isSlow && retryAt !== undefined && (
         <span className="dormouse-countdown" aria-hidden="true">
           {words.seconds(Math.max(0, Math.ceil((retryAt - now) / 1000)))}

@@ -11,7 +11,7 @@ import {
 } from "../src/index.js";
 import { isWithin, roomSocketUrl } from "../src/endpoints.js";
 import { explainUpgrade } from "../src/http.js";
-import { Held } from "./ref-counted.js";
+import { RefCounted } from "./ref-counted.js";
 
 export interface ConnectionsOptions {
   /** Such as `/api/realtime`, or absolute for another origin. */
@@ -29,8 +29,8 @@ export interface ConnectionsOptions {
 
 export class Connections {
   readonly #options: ConnectionsOptions;
-  readonly #chats = new Map<string, Held<Chat>>();
-  readonly #presences = new Map<string, Held<Presence>>();
+  readonly #chats = new Map<string, RefCounted<Chat>>();
+  readonly #presences = new Map<string, RefCounted<Presence>>();
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
@@ -58,26 +58,26 @@ export class Connections {
   }
 
   /** @throws {TypeError} No room can have this name. */
-  chat(roomId: string): Held<Chat> {
+  chat(roomId: string): RefCounted<Chat> {
     return shared(this.#chats, roomId, () => new Chat({ ...this.#options, roomId }));
   }
 
   /** @throws {TypeError} No room can have this name. */
-  presence(scope: string): Held<Presence> {
+  presence(scope: string): RefCounted<Presence> {
     return shared(this.#presences, scope, () => new Presence({ ...this.#options, scope }));
   }
 }
 
-function shared<Kept extends { open(): void; close(): void }>(
-  kept: Map<string, Held<Kept>>,
+function shared<Value extends { open(): void; close(): void }>(
+  kept: Map<string, RefCounted<Value>>,
   key: string,
-  make: () => Kept,
-): Held<Kept> {
+  make: () => Value,
+): RefCounted<Value> {
   const known = kept.get(key);
   if (known) return known;
-  const fresh: Held<Kept> = new Held(make(), {
-    began: () => kept.set(key, fresh),
-    ended: () => kept.delete(key),
+  const fresh: RefCounted<Value> = new RefCounted(make(), {
+    opened: () => kept.set(key, fresh),
+    closed: () => kept.delete(key),
     isReplaced: () => kept.has(key) && kept.get(key) !== fresh,
   });
   kept.set(key, fresh);

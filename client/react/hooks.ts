@@ -9,7 +9,7 @@ import {
   useState,
   useSyncExternalStore,
 } from "react";
-import type { Held } from "./ref-counted.js";
+import type { RefCounted } from "./ref-counted.js";
 
 /**
  * A value that stays the same until a part of its key changes. Unlike a memo it survives hot reload and is never
@@ -33,17 +33,17 @@ export function useLatest<Value>(value: Value): RefObject<Value> {
 }
 
 /** What is asked for, open while the component is mounted; the same one that every other component uses. */
-export function useHeld<Kept extends { open(): void; close(): void }, Asked extends Held<Kept> | undefined>(
-  key: readonly unknown[],
-  ask: () => Asked,
-): Asked {
+export function useRefCounted<
+  Value extends { open(): void; close(): void },
+  Asked extends RefCounted<Value> | undefined,
+>(key: readonly unknown[], ask: () => Asked): Asked {
   const [round, askAgain] = useState(0);
-  const held = useKeyed([...key, round], ask);
+  const shared = useKeyed([...key, round], ask);
   useEffect(() => {
-    if (held?.isReplaced) return askAgain((last) => last + 1);
-    return held?.take();
-  }, [held]);
-  return held;
+    if (shared?.isReplaced) return askAgain((last) => last + 1);
+    return shared?.acquire();
+  }, [shared]);
+  return shared;
 }
 
 interface Source<Events> {
@@ -58,7 +58,7 @@ const FRAME_MS = 16;
  *
  * @param read Its fields are compared one by one, so they must be the same until they change.
  */
-export function useSource<Events, Shown extends object>(
+export function useEmitterState<Events, Shown extends object>(
   source: Source<Events> | undefined,
   types: readonly (keyof Events)[],
   read: () => Shown,

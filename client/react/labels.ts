@@ -1,6 +1,6 @@
 /** Every word that `<ChatRoom>` says, so that it can say them in another language. */
 
-import { PLIGHTS, type Plight, whoTypes } from "../src/view/words.js";
+import { CONNECTION_TEXTS, type ConnectionStatus, typingText } from "../src/view/words.js";
 
 export interface ChatRoomLabels {
   /** For the names of days, such as `de`. English where the words are. */
@@ -8,7 +8,7 @@ export interface ChatRoomLabels {
   today: string;
   yesterday: string;
   /** What the light says. */
-  connection: Readonly<Record<Plight, string>>;
+  connection: Readonly<Record<ConnectionStatus, string>>;
   tryNow: string;
   reconnect: string;
   seconds: (count: number) => string;
@@ -47,7 +47,7 @@ export const LABELS: Readonly<ChatRoomLabels> = Object.freeze({
   locale: "en",
   today: "Today",
   yesterday: "Yesterday",
-  connection: PLIGHTS,
+  connection: CONNECTION_TEXTS,
   tryNow: "Try now",
   reconnect: "Reconnect",
   seconds: (count: number) => `${count} s`,
@@ -63,7 +63,7 @@ export const LABELS: Readonly<ChatRoomLabels> = Object.freeze({
   toTheLatest: "To the latest",
   resync: "Much was said while you were away. These are the latest messages.",
   said: (userName: string, content: string) => `${userName}: ${content}`,
-  typing: whoTypes,
+  typing: typingText,
   joined: (userName: string) => `${userName} came in`,
   left: (userName: string) => `${userName} left`,
   you: "You",

@@ -28,14 +28,14 @@ export const MessageList = memo(function MessageList({ handle, chat, room, words
   const { messages, pending, userId, hasBegun, hasOlder, state, close } = room;
   const scroller = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLDivElement>(null);
-  const bornAs = useBornAs(chat);
+  const clientIdByMessageId = useClientIdByMessageId(chat);
   const { keeper, follows, unread } = useReading(chat, scroller, list);
   const [isLoading, setLoading] = useState(false);
   const [palette] = useState(() => new Palette());
 
   const lines = useMemo(
-    () => linesOf({ messages, pending }, { userId, userName: words.you }, bornAs),
-    [messages, pending, userId, words, bornAs],
+    () => linesOf({ messages, pending }, { userId, userName: words.you }, clientIdByMessageId),
+    [messages, pending, userId, words, clientIdByMessageId],
   );
   useLayoutEffect(() => keeper.current?.settle(), [lines, hasOlder, keeper]);
   useImperativeHandle(handle, () => ({ follow: () => keeper.current?.toEnd() }), [keeper]);
@@ -155,10 +155,13 @@ function OlderButton({ load, goneWithFocus, children }: OlderButtonProps) {
 }
 
 /** Under which `clientId` one's own messages were pending here, by their id. */
-function useBornAs(chat: Chat | undefined): ReadonlyMap<string, string> {
-  const [bornAs] = useState(() => new Map<string, string>());
-  useEffect(() => chat?.on("stored", ({ clientId, message }) => void bornAs.set(message.id, clientId)), [chat, bornAs]);
-  return bornAs;
+function useClientIdByMessageId(chat: Chat | undefined): ReadonlyMap<string, string> {
+  const [clientIdByMessageId] = useState(() => new Map<string, string>());
+  useEffect(
+    () => chat?.on("stored", ({ clientId, message }) => void clientIdByMessageId.set(message.id, clientId)),
+    [chat, clientIdByMessageId],
+  );
+  return clientIdByMessageId;
 }
 
 /** Whether the reader is at the end, and how much they have not seen there. */
@@ -186,7 +189,7 @@ function useReading(
   useEffect(() => {
     const ends = [
       chat?.on("messages", ({ added, from }) => {
-        if (from === "older") return keeper.current?.hold(list.current?.querySelector(".dormouse-bubble"));
+        if (from === "older") return keeper.current?.pin(list.current?.querySelector(".dormouse-bubble"));
         const others = added.filter(({ userId }) => userId !== chat.userId).length;
         if (others > 0 && keeper.current?.follows === false) setUnread((count) => count + others);
       }),

@@ -55,17 +55,18 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
           ),
         )}
       </p>
-      {pending && <Fate {...props} pending={pending} />}
+      {pending && <DeliveryState {...props} pending={pending} />}
     </div>
   );
 });
 
 /** What becomes of one's own message. */
-function Fate({ pending, words, retry, discard, announce }: MessageRowProps & { pending: PendingMessage }) {
+function DeliveryState({ pending, words, retry, discard, announce }: MessageRowProps & { pending: PendingMessage }) {
   const state = stateOf(pending);
-  if (state !== "failed") return <p className="dormouse-fate">{state === "sending" ? words.sending : words.kept}</p>;
+  if (state !== "failed")
+    return <p className="dormouse-delivery">{state === "sending" ? words.sending : words.kept}</p>;
   return (
-    <p className="dormouse-fate">
+    <p className="dormouse-delivery">
       {words.notSent(pending.error?.message ?? "")}{" "}
       <button
         type="button"
@@ -81,7 +82,7 @@ function Fate({ pending, words, retry, discard, announce }: MessageRowProps & { 
   );
 }
 
-function stateOf({ state, sentAt }: PendingMessage): "failed" | "sending" | "kept" {
+function stateOf({ state, sentAt }: PendingMessage): "failed" | "sending" | "queued" {
   if (state === "failed") return "failed";
-  return sentAt === undefined ? "kept" : "sending";
+  return sentAt === undefined ? "queued" : "sending";
 }

@@ -5,59 +5,59 @@
  */
 
 /** How long something may lie unused that a render has asked for and no effect has taken, ms: renders can be given up. */
-const UNTAKEN_MS = 1_000;
+const UNUSED_TIMEOUT_MS = 1_000;
 
-interface Life {
+interface Lifecycle {
   /** It was opened. */
-  began?: () => void;
+  opened?: () => void;
   /** Nobody uses it any more. */
-  ended?: () => void;
+  closed?: () => void;
   /** Whether others have had to do without it, and use another one of the same. */
   isReplaced?: () => boolean;
 }
 
-export class Held<Kept extends { open(): void; close(): void }> {
-  readonly it: Kept;
-  readonly #life: Life;
+export class RefCounted<Value extends { open(): void; close(): void }> {
+  readonly value: Value;
+  readonly #lifecycle: Lifecycle;
   #users = 0;
   #isOpen = false;
   #ending: ReturnType<typeof setTimeout> | undefined;
 
   /**
-   * @param it Must do nothing before `open`, and bear to be opened again after `close`.
+   * @param value Must do nothing before `open`, and bear to be opened again after `close`.
    */
-  constructor(it: Kept, life: Life = {}) {
-    this.it = it;
-    this.#life = life;
-    this.#endIn(UNTAKEN_MS);
+  constructor(value: Value, lifecycle: Lifecycle = {}) {
+    this.value = value;
+    this.#lifecycle = lifecycle;
+    this.#endIn(UNUSED_TIMEOUT_MS);
   }
 
   /** Whether it is anybody's: who keeps a function of it for longer must not open it for nobody. */
-  get isTaken(): boolean {
+  get isOpen(): boolean {
     return this.#isOpen;
   }
 
   /** For who comes back to it late, such as a component that was hidden. */
   get isReplaced(): boolean {
-    return this.#life.isReplaced?.() ?? false;
+    return this.#lifecycle.isReplaced?.() ?? false;
   }
 
   /** For an effect: the cleanup that it returns gives it back. */
-  take(): () => void {
+  acquire(): () => void {
     this.#users += 1;
     clearTimeout(this.#ending);
     // Not when it is only taken again: whoever has closed it by hand shall find it closed.
     if (!this.#isOpen) this.#begin();
-    return () => this.#giveBack();
+    return () => this.#release();
   }
 
   #begin(): void {
     this.#isOpen = true;
-    this.#life.began?.();
-    this.it.open();
+    this.#lifecycle.opened?.();
+    this.value.open();
   }
 
-  #giveBack(): void {
+  #release(): void {
     this.#users -= 1;
     if (this.#users === 0) this.#endIn(0);
   }
@@ -65,8 +65,8 @@ export class Held<Kept extends { open(): void; close(): void }> {
   #endIn(ms: number): void {
     this.#ending = setTimeout(() => {
       this.#isOpen = false;
-      this.it.close();
-      this.#life.ended?.();
+      this.value.close();
+      this.#lifecycle.closed?.();
     }, ms);
   }
 }

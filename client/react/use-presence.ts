@@ -2,7 +2,7 @@
 
 import { useMemo } from "react";
 import type { Close, State, Status, Transport, UserPresence } from "../src/index.js";
-import { useHeld, useSource } from "./hooks.js";
+import { useRefCounted, useEmitterState } from "./hooks.js";
 import { useConnections } from "./provider.js";
 
 export interface PresenceState {
@@ -34,9 +34,9 @@ const GLOBAL = "global";
  */
 export function usePresence(scope: string = GLOBAL): PresenceState {
   const connections = useConnections();
-  const held = useHeld([connections, scope], () => connections.presence(scope));
-  const presence = held.it;
-  const shown = useSource(presence, EVENTS, () => {
+  const shared = useRefCounted([connections, scope], () => connections.presence(scope));
+  const presence = shared.value;
+  const shown = useEmitterState(presence, EVENTS, () => {
     const { state, close, isAlone = false } = presence.snapshot;
     return {
       users: presence.users,
@@ -53,10 +53,10 @@ export function usePresence(scope: string = GLOBAL): PresenceState {
     () => ({
       setStatus: (status: Status) => presence.setStatus(status),
       reconnect: () => {
-        if (held.isTaken) presence.reconnect();
+        if (shared.isOpen) presence.reconnect();
       },
     }),
-    [held, presence],
+    [shared, presence],
   );
   return useMemo(() => ({ ...shown, ...actions }), [shown, actions]);
 }

@@ -12,8 +12,8 @@ import {
   type Transport,
   type TypingUser,
 } from "../src/index.js";
-import type { Held } from "./ref-counted.js";
-import { useHeld, useLatest, useSource } from "./hooks.js";
+import type { RefCounted } from "./ref-counted.js";
+import { useRefCounted, useLatest, useEmitterState } from "./hooks.js";
 import { useConnections } from "./provider.js";
 
 export interface UseRoomOptions {
@@ -71,7 +71,7 @@ export interface RoomActions {
 }
 
 const EVENTS = ["state", "messages", "pending", "stored", "resync", "typing"] as const;
-const NOTHING: readonly never[] = Object.freeze([]);
+const EMPTY: readonly never[] = Object.freeze([]);
 
 /**
  * @param roomId The name of the room, 1 to 128 bytes without a slash; nothing at all: no room yet. Components that name
@@ -79,22 +79,22 @@ const NOTHING: readonly never[] = Object.freeze([]);
  * @throws {TypeError} No room can have this name.
  */
 export function useRoom(roomId: string | null | undefined, options: UseRoomOptions = {}): Room {
-  const held = useHeldChat(roomId);
-  const chat = held?.it;
+  const shared = useRefCountedChat(roomId);
+  const chat = shared?.value;
   useChatEvents(chat, options);
-  const shown = useSource(chat, EVENTS, () => read(chat));
-  const actions = useMemo(() => actionsOf(held), [held]);
+  const shown = useEmitterState(chat, EVENTS, () => read(chat));
+  const actions = useMemo(() => actionsOf(shared), [shared]);
   return useMemo(() => ({ ...shown, ...actions }), [shown, actions]);
 }
 
 /** The chat behind `useRoom`, for components that need its events. It is open while the component is mounted. */
 export function useChat(roomId: string | null | undefined): Chat | undefined {
-  return useHeldChat(roomId)?.it;
+  return useRefCountedChat(roomId)?.value;
 }
 
-function useHeldChat(roomId: string | null | undefined): Held<Chat> | undefined {
+function useRefCountedChat(roomId: string | null | undefined): RefCounted<Chat> | undefined {
   const connections = useConnections();
-  return useHeld([connections, roomId], () => (roomId == null ? undefined : connections.chat(roomId)));
+  return useRefCounted([connections, roomId], () => (roomId == null ? undefined : connections.chat(roomId)));
 }
 
 function useChatEvents(chat: Chat | undefined, options: UseRoomOptions): void {
@@ -116,9 +116,9 @@ function useChatEvents(chat: Chat | undefined, options: UseRoomOptions): void {
 function read(chat: Chat | undefined): Omit<Room, keyof RoomActions> {
   const { state, retryAt, close, isAlone = false } = chat?.snapshot ?? { state: "closed" as const };
   return {
-    messages: chat?.messages ?? NOTHING,
-    pending: chat?.pending ?? NOTHING,
-    typingUsers: chat?.typing ?? NOTHING,
+    messages: chat?.messages ?? EMPTY,
+    pending: chat?.pending ?? EMPTY,
+    typingUsers: chat?.typing ?? EMPTY,
     state,
     isConnected: state === "open",
     transport: chat?.transport ?? "websocket",
@@ -131,21 +131,21 @@ function read(chat: Chat | undefined): Omit<Room, keyof RoomActions> {
   };
 }
 
-function actionsOf(held: Held<Chat> | undefined): RoomActions {
-  const chat = held?.it;
+function actionsOf(shared: RefCounted<Chat> | undefined): RoomActions {
+  const chat = shared?.value;
   return {
-    send: (content) => chat?.send(content) ?? nowhere(),
-    retry: (clientId) => chat?.retry(clientId) ?? nowhere(),
+    send: (content) => chat?.send(content) ?? rejectWithoutRoom(),
+    retry: (clientId) => chat?.retry(clientId) ?? rejectWithoutRoom(),
     discard: (clientId) => chat?.discard(clientId),
     notifyTyping: () => chat?.notifyTyping(),
     loadOlder: () => chat?.loadOlder() ?? Promise.resolve(0),
     reconnect: () => {
-      if (held?.isTaken) chat?.reconnect();
+      if (shared?.isOpen) chat?.reconnect();
     },
   };
 }
 
-function nowhere(): Promise<never> {
+function rejectWithoutRoom(): Promise<never> {
   const refused = Promise.reject(new SendError("not-connected", "there is no room yet"));
   refused.catch(() => {});
   return refused;

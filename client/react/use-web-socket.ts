@@ -11,8 +11,8 @@ import {
   type State,
   type StateEvent,
 } from "../src/index.js";
-import { Held } from "./ref-counted.js";
-import { useKeyed, useLatest, useSource } from "./hooks.js";
+import { RefCounted } from "./ref-counted.js";
+import { useKeyed, useLatest, useEmitterState } from "./hooks.js";
 import { useConnections } from "./provider.js";
 
 export interface UseWebSocketOptions {
@@ -71,11 +71,11 @@ export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
   const isOwn = options.credentials !== undefined;
   const provided = !isOwn && connections.hasCredentials ? connections : undefined;
 
-  const held = useKeyed([address, reconnect, reconnectInterval, probe, isOwn, connections], () => {
+  const shared = useKeyed([address, reconnect, reconnectInterval, probe, isOwn, connections], () => {
     if (address === undefined) return undefined;
     const ask = (asked: Asked) =>
       isOwn ? latest.current.credentials?.(asked) : provided?.credentialsFor(address, asked);
-    return new Held(
+    return new RefCounted(
       new RoomSocket({
         url: address,
         reconnect,
@@ -89,40 +89,40 @@ export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
   });
 
   useEffect(() => {
-    if (!held) return undefined;
-    const socket = held.it;
+    if (!shared) return undefined;
+    const socket = shared.value;
     const ends = [
       socket.on("message", (data) => latest.current.onMessage?.(parse(data))),
-      socket.on("state", (event) => tell(event, latest.current)),
+      socket.on("state", (event) => notify(event, latest.current)),
     ];
-    const giveBack = held.take();
+    const release = shared.acquire();
     return () => {
       for (const end of ends) end();
-      giveBack();
+      release();
     };
-  }, [held, latest]);
+  }, [shared, latest]);
 
-  const { state, close } = useSource(held?.it, STATE, () => {
-    const { state, close } = held?.it.snapshot ?? { state: "closed" as const, close: undefined };
+  const { state, close } = useEmitterState(shared?.value, STATE, () => {
+    const { state, close } = shared?.value.snapshot ?? { state: "closed" as const, close: undefined };
     return { state, close };
   });
   const actions = useMemo(
     () => ({
       send: (data: unknown) => {
         const encoded = encode(data);
-        return (encoded === undefined ? undefined : held?.it.send(encoded)) ?? ("rejected" as const);
+        return (encoded === undefined ? undefined : shared?.value.send(encoded)) ?? ("rejected" as const);
       },
-      disconnect: () => held?.it.close(),
+      disconnect: () => shared?.value.close(),
       connect: () => {
-        if (held?.isTaken) held.it.open();
+        if (shared?.isOpen) shared.value.open();
       },
     }),
-    [held],
+    [shared],
   );
   return { isConnected: state === "open", state, close, ...actions };
 }
 
-function tell({ state, previous, close }: StateEvent, { onOpen, onClose, onError }: UseWebSocketOptions): void {
+function notify({ state, previous, close }: StateEvent, { onOpen, onClose, onError }: UseWebSocketOptions): void {
   if (state === "open") return onOpen?.();
   const hasFailed = close !== undefined && (previous !== "open" || close.code === CloseCode.lost);
   if (hasFailed) onError?.(new Error(close.reason || "the connection was lost"));

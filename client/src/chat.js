@@ -7,13 +7,13 @@
  * this order: what was missed comes in, what it shows to be stored is settled, and only what is left is sent again.
  */
 
-import { converse } from "./frame-listener.js";
+import { listenForFrames } from "./frame-listener.js";
 import { CONTENT_UNITS, fitContent } from "./content.js";
 import { listenerOf, userOf } from "./credentials.js";
 import { chatEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal, getJson } from "./http.js";
-import { Outbox, SendError } from "./pending-messages.js";
+import { PendingMessages, SendError } from "./pending-messages.js";
 import { errorOfAnswer } from "./post-errors.js";
 import { ProtocolError, parseFrame, readChatFrame, readMessagesPage, readPosted } from "./protocol.js";
 import { afterHistory } from "./resend.js";
@@ -67,21 +67,21 @@ export class Chat extends Emitter {
   #endpoints;
   #socket;
   #timeline = new Timeline();
-  #outbox;
+  #pending;
   #typing;
   #userId;
   /** A history has come over this connection, so what we send now cannot be in it. */
-  #greeted = false;
+  #historyArrived = false;
   /** A history has come at all, so there is something to resume. */
-  #began = false;
+  #hasHistory = false;
   /** Which numbering of the room our `seq`s belong to, where the server says so. @type {string | undefined} */
   #incarnation;
   /** When a history last left a gap: what first left before then may have been stored unseen. Unix milliseconds. */
-  #missedAt = -Infinity;
+  #lastGapAt = -Infinity;
   #hasOlder = false;
   /** @type {Promise<number> | undefined} */
   #loading;
-  #saidTypingAt = -Infinity;
+  #typingSentAt = -Infinity;
 
   /** @param {ChatOptions} options */
   constructor(options) {
@@ -89,11 +89,11 @@ export class Chat extends Emitter {
     this.#options = options;
     this.#endpoints = chatEndpoints(options.baseUrl, options.roomId);
     this.#userId = options.userId;
-    this.#outbox = new Outbox(options.pendingLimit ?? 100, () => this.emit("pending", {}));
+    this.#pending = new PendingMessages(options.pendingLimit ?? 100, () => this.emit("pending", {}));
     this.#typing = new TypingUsers(() => this.emit("typing", {}));
     this.#socket = new RoomSocket({
       url: () => this.#resuming(this.#endpoints.socket),
-      credentials: options.credentials && ((asked) => this.#askWho(asked)),
+      credentials: options.credentials && ((asked) => this.#requestCredentials(asked)),
       explain: (credentials) => explainRefusal(`${this.#endpoints.messages}?limit=1`, credentials),
       events: {
         url: () => this.#resuming(this.#endpoints.events),
@@ -106,12 +106,12 @@ export class Chat extends Emitter {
       WebSocket: options.WebSocket,
     });
     this.#socket.on("state", (event) => this.#stateChanged(event));
-    converse(this.#socket, {
+    listenForFrames(this.#socket, {
       room: options.roomId,
       read: readChatFrame,
-      greeting: "history",
-      greetedWithinMs: options.timing?.answerMs ?? TIMING.answerMs,
-      hear: (frame) => this.#hear(frame),
+      firstFrame: "history",
+      firstFrameTimeoutMs: options.timing?.answerMs ?? TIMING.answerMs,
+      onFrame: (frame) => this.#receive(frame),
     });
   }
 
@@ -144,7 +144,7 @@ export class Chat extends Emitter {
 
   /** One's own messages that are not stored yet, in the order of writing. They belong below `messages`. */
   get pending() {
-    return this.#outbox.messages;
+    return this.#pending.messages;
   }
 
   get typing() {
@@ -158,7 +158,7 @@ export class Chat extends Emitter {
 
   /** Whether a first history has come: until then an empty list says nothing about the room. */
   get hasBegun() {
-    return this.#began;
+    return this.#hasHistory;
   }
 
   open() {
@@ -180,11 +180,11 @@ export class Chat extends Emitter {
    *   `too-many` and `not-connected` say that the message was not taken at all; otherwise it stays among `pending`.
    */
   send(content) {
-    return forAnybody(() => {
+    return withHandledRejection(() => {
       if (content.trim() === "") throw new SendError("empty", "there is nothing to send");
       if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
-      const { clientId, stored } = this.#outbox.add(fitContent(content, CONTENT_UNITS));
-      this.#saidTypingAt = -Infinity;
+      const { clientId, stored } = this.#pending.add(fitContent(content, CONTENT_UNITS));
+      this.#typingSentAt = -Infinity;
       this.#transmit(clientId);
       return stored;
     });
@@ -195,9 +195,9 @@ export class Chat extends Emitter {
    * @returns {Promise<ChatMessage>}
    */
   retry(clientId) {
-    return forAnybody(() => {
+    return withHandledRejection(() => {
       if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
-      const stored = this.#outbox.revive(clientId);
+      const stored = this.#pending.retry(clientId);
       if (!stored) throw new SendError("discarded", "no such message has failed");
       this.#transmit(clientId);
       return stored;
@@ -206,15 +206,15 @@ export class Chat extends Emitter {
 
   /** @param {string} clientId */
   discard(clientId) {
-    this.#outbox.discard(clientId);
+    this.#pending.discard(clientId);
   }
 
   /** Call it on every keystroke; the others are told now and then. */
   notifyTyping() {
     const now = performance.now();
-    if (this.state !== "open" || now - this.#saidTypingAt < TYPING_EVERY_MS) return;
-    this.#saidTypingAt = now;
-    this.#say({ type: "typing" });
+    if (this.state !== "open" || now - this.#typingSentAt < TYPING_EVERY_MS) return;
+    this.#typingSentAt = now;
+    this.#sendCommand({ type: "typing" });
   }
 
   /** @returns {Promise<number>} How many older messages were found. */
@@ -247,7 +247,7 @@ export class Chat extends Emitter {
   #resuming(endpoint) {
     const url = new URL(endpoint);
     const since = this.#timeline.size === 0 ? 0 : this.#timeline.lastSeq;
-    if (this.#began && since !== undefined) {
+    if (this.#hasHistory && since !== undefined) {
       url.searchParams.set("since", String(since));
       if (this.#incarnation !== undefined) url.searchParams.set("incarnation", this.#incarnation);
     }
@@ -257,36 +257,36 @@ export class Chat extends Emitter {
   /** @param {StateEvent} event */
   #stateChanged(event) {
     if (event.state !== "open") {
-      this.#greeted = false;
-      this.#outbox.recall();
+      this.#historyArrived = false;
+      this.#pending.stopTimers();
       this.#typing.clear();
     }
     if (event.state === "closed") {
       for (const { clientId } of this.pending) {
-        this.#outbox.fail(clientId, new SendError("closed", "the connection was closed"));
+        this.#pending.fail(clientId, new SendError("closed", "the connection was closed"));
       }
     }
     this.emit("state", event);
   }
 
   /** @param {ChatFrame} frame */
-  #hear(frame) {
+  #receive(frame) {
     switch (frame.type) {
       case "history":
-        return this.#catchUp(frame);
+        return this.#applyHistory(frame);
       case "message":
-        this.#mustFollow(frame.message);
-        this.#typing.forget(frame.message.userId);
-        return this.#take([frame.message], "live");
+        this.#checkNoGap(frame.message);
+        this.#typing.remove(frame.message.userId);
+        return this.#addMessages([frame.message], "live");
       case "typing":
-        return this.#typing.heard(frame);
+        return this.#typing.add(frame);
       case "user_joined":
         return this.emit("joined", frame);
       case "user_left":
-        this.#typing.forget(frame.userId);
+        this.#typing.remove(frame.userId);
         return this.emit("left", frame);
       case "error":
-        if (frame.clientId) this.#outbox.fail(frame.clientId, new SendError(frame.code, frame.message));
+        if (frame.clientId) this.#pending.fail(frame.clientId, new SendError(frame.code, frame.message));
         return this.emit("error", frame);
     }
   }
@@ -298,34 +298,34 @@ export class Chat extends Emitter {
    * @param {ChatMessage} message
    * @throws {ProtocolError}
    */
-  #mustFollow({ seq }) {
+  #checkNoGap({ seq }) {
     const last = this.#timeline.size === 0 ? 0 : this.#timeline.lastSeq;
-    if (!this.#greeted || seq === undefined || last === undefined || seq <= last + 1) return;
+    if (!this.#historyArrived || seq === undefined || last === undefined || seq <= last + 1) return;
     throw new ProtocolError(`message ${seq} came after message ${last}`);
   }
 
   /** @param {HistoryFrame} history */
-  #catchUp(history) {
-    const seesAll = !this.#began || this.#isGapless(history);
+  #applyHistory(history) {
+    const isComplete = !this.#hasHistory || this.#isGapless(history);
     const storesOnce = history.resumed !== undefined || history.messages.some(({ seq }) => seq !== undefined);
     const now = Date.now();
-    if (!seesAll) {
-      this.#missedAt = now;
+    if (!isComplete) {
+      this.#lastGapAt = now;
       this.#timeline.replace([]);
       this.emit("resync", {});
     }
-    if (!this.#began || !seesAll) this.#hasOlder = mayHaveOlder(history.messages);
-    this.#began = true;
+    if (!this.#hasHistory || !isComplete) this.#hasOlder = mayHaveOlder(history.messages);
+    this.#hasHistory = true;
     this.#incarnation = history.incarnation;
-    this.#take(history.messages, "history");
+    this.#addMessages(history.messages, "history");
 
     // Not before, so that what a listener says takes its place behind what waits; and whoever heard it may have left.
-    this.#greeted = this.state === "open";
+    this.#historyArrived = this.state === "open";
     for (const { clientId, state, sentAt } of this.pending) {
       if (state === "failed") continue;
-      const nothingMissed = sentAt === undefined || sentAt > this.#missedAt;
-      if (afterHistory({ sentAt, now, seesAll: nothingMissed, storesOnce }) === "send") this.#transmit(clientId);
-      else this.#outbox.fail(clientId, new SendError("unsure", "it may or may not have been stored"));
+      const nothingMissed = sentAt === undefined || sentAt > this.#lastGapAt;
+      if (afterHistory({ sentAt, now, isComplete: nothingMissed, storesOnce }) === "send") this.#transmit(clientId);
+      else this.#pending.fail(clientId, new SendError("unsure", "it may or may not have been stored"));
     }
   }
 
@@ -350,7 +350,7 @@ export class Chat extends Emitter {
    * @param {readonly ChatMessage[]} messages
    * @param {"history" | "live"} from
    */
-  #take(messages, from) {
+  #addMessages(messages, from) {
     const { firstSeq } = this.#timeline;
     const added = messages.filter((message) => this.#timeline.add(message));
     const isNew = new Set(added);
@@ -369,19 +369,19 @@ export class Chat extends Emitter {
     if (!own) return;
     this.#userId = message.userId;
     this.emit("stored", { clientId: own.clientId, message });
-    this.#outbox.settle(own.clientId, message);
+    this.#pending.settle(own.clientId, message);
   }
 
   /** @param {string} clientId */
   #transmit(clientId) {
     const content = this.pending.find((pending) => pending.clientId === clientId)?.content;
-    if (content === undefined || !this.#greeted) return;
-    if (this.#say({ type: "message", content, clientId }) === "rejected") {
-      this.#outbox.fail(clientId, new SendError("overflow", "too much is on its way already"));
+    if (content === undefined || !this.#historyArrived) return;
+    if (this.#sendCommand({ type: "message", content, clientId }) === "rejected") {
+      this.#pending.fail(clientId, new SendError("overflow", "too much is on its way already"));
     } else if (this.transport === "events") {
-      this.#outbox.posted(clientId);
+      this.#pending.posted(clientId);
     } else {
-      this.#outbox.sent(clientId);
+      this.#pending.sent(clientId);
     }
   }
 
@@ -403,21 +403,21 @@ export class Chat extends Emitter {
   #answered(command, answer) {
     const clientId = command?.type === "message" ? command.clientId : undefined;
     if (clientId === undefined) return;
-    if (answer.status >= 400) return this.#hear(errorOfAnswer(answer, clientId));
+    if (answer.status >= 400) return this.#receive(errorOfAnswer(answer, clientId));
     const message = messageOf(answer);
     // What others have said before it comes over the stream, and it behind them: taking it now would leave a gap.
     const isNext = message?.seq !== undefined && message.seq <= (this.#timeline.lastSeq ?? 0) + 1;
-    if (message && isNext) this.#take([message], "live");
-    else this.#outbox.sent(clientId);
+    if (message && isNext) this.#addMessages([message], "live");
+    else this.#pending.sent(clientId);
   }
 
   /** @param {ChatCommand} command */
-  #say(command) {
+  #sendCommand(command) {
     return this.#socket.send(JSON.stringify(command));
   }
 
   /** @param {{ refused: boolean }} asked */
-  async #askWho(asked) {
+  async #requestCredentials(asked) {
     const credentials = await this.#options.credentials?.(asked);
     this.#userId ??= userOf(credentials)?.userId;
     return credentials;
@@ -428,11 +428,11 @@ export class Chat extends Emitter {
  * A promise that nobody has to look at: what fails is shown among `pending` as well, so an ignored failure is no
  * mistake to be reported on the console.
  *
- * @param {() => Promise<ChatMessage>} begin
+ * @param {() => Promise<ChatMessage>} start
  * @returns {Promise<ChatMessage>}
  */
-function forAnybody(begin) {
-  const promise = new Promise((resolve) => resolve(begin()));
+function withHandledRejection(start) {
+  const promise = new Promise((resolve) => resolve(start()));
   promise.catch(() => {});
   return promise;
 }

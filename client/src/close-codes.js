@@ -24,10 +24,10 @@ export const CloseCode = Object.freeze({
 const DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** The longest reason of a close, bytes of UTF-8: a control frame has 125, and two of them are the code. */
-const LONGEST_REASON = 123;
+const MAX_REASON_BYTES = 123;
 
 /** The longest hint that is believed, ms: beyond an hour it is a mistake, and timers overflow at 24 days. */
-const LONGEST_HINT_MS = 3_600_000;
+const MAX_HINT_MS = 3_600_000;
 
 /**
  * @typedef {{ code: number, reason: string }} Close
@@ -64,7 +64,7 @@ export function afterClose(code, refusedBefore) {
 export function hintedDelay(reason) {
   const hint = /(?:^|[^\w-])retry-after=([^\s,;]*)/i.exec(reason)?.[1];
   const seconds = hint === undefined ? undefined : /^(\d+(?:\.\d+)?)\.?$/.exec(hint)?.[1];
-  return seconds === undefined ? undefined : Math.min(LONGEST_HINT_MS, Number(seconds) * 1000);
+  return seconds === undefined ? undefined : Math.min(MAX_HINT_MS, Number(seconds) * 1000);
 }
 
 /**
@@ -107,8 +107,8 @@ export function mayCloseWith(code) {
  */
 export function fitReason(reason) {
   const bytes = new TextEncoder().encode(reason);
-  if (bytes.length <= LONGEST_REASON) return DECODER.decode(bytes);
-  let end = LONGEST_REASON;
+  if (bytes.length <= MAX_REASON_BYTES) return DECODER.decode(bytes);
+  let end = MAX_REASON_BYTES;
   // A byte that begins with the bits 10 goes on with a character.
   while (((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
   return DECODER.decode(bytes.subarray(0, end));

@@ -29,9 +29,9 @@ const PONG = '{"type":"pong"}';
  * @property {number} quietMs After how long without a frame we ask whether anybody is there.
  * @property {number} answerMs How long the answer to that may take, and the first word of a room that speaks first.
  *
- * @typedef {Object} Manners What is known of the other side.
- * @property {boolean} probing False: it does not answer pings.
- * @property {boolean} greeted It speaks first. Where it does not, something swallows what it says.
+ * @typedef {Object} PeerTraits What is known of the other side.
+ * @property {boolean} answersPings False: it does not answer pings.
+ * @property {boolean} speaksFirst It speaks first. Where it does not, something swallows what it says.
  *
  * @typedef {Object} ConnectionListener
  * @property {() => void} open
@@ -46,7 +46,7 @@ export class Connection {
   #ws;
   #timing;
   #listener;
-  #manners;
+  #peer;
   #opened = false;
   #heard = false;
   #asked = false;
@@ -57,20 +57,20 @@ export class Connection {
   /**
    * @param {WebSocket} ws
    * @param {ConnectionTiming} timing
-   * @param {Manners} manners
+   * @param {PeerTraits} peer
    * @param {ConnectionListener} listener
    */
-  constructor(ws, timing, manners, listener) {
+  constructor(ws, timing, peer, listener) {
     this.#ws = ws;
     this.#timing = timing;
-    this.#manners = manners;
+    this.#peer = peer;
     this.#listener = listener;
     ws.binaryType = "arraybuffer";
     // A close follows every error and says more. It stays in place to the end: outside browsers an error that nobody
     // listens for ends the process.
     ws.onerror = () => {};
     ws.onopen = () => this.#open();
-    ws.onmessage = (event) => this.#hear(event.data);
+    ws.onmessage = (event) => this.#receive(event.data);
     ws.onclose = (event) => this.#end({ code: event.code, reason: event.reason, cause: "closed" });
     this.#arm(timing.connectMs, () =>
       this.#end({ code: CloseCode.lost, reason: "did not open in time", cause: "late" }),
@@ -91,7 +91,7 @@ export class Connection {
 
   /** Ask whether the other side is there, unless that is being asked already. */
   probe() {
-    if (!this.#manners.probing || !this.#opened || this.#asked) return;
+    if (!this.#peer.answersPings || !this.#opened || this.#asked) return;
     this.#asked = true;
     this.send(PING);
     this.#arm(this.#timing.answerMs, () =>
@@ -114,17 +114,17 @@ export class Connection {
   #open() {
     this.#opened = true;
     this.#heardAt = performance.now();
-    if (this.#manners.greeted) this.#awaitGreeting();
-    else this.#listenFor(this.#timing.quietMs);
+    if (this.#peer.speaksFirst) this.#awaitFirstFrame();
+    else this.#watchSilence(this.#timing.quietMs);
     this.#listener.open();
   }
 
   /** @param {string | ArrayBuffer} data */
-  #hear(data) {
+  #receive(data) {
     this.#heardAt = performance.now();
-    if (this.#asked || (this.#manners.greeted && !this.#heard)) {
+    if (this.#asked || (this.#peer.speaksFirst && !this.#heard)) {
       this.#asked = false;
-      this.#listenFor(this.#timing.quietMs);
+      this.#watchSilence(this.#timing.quietMs);
     }
     if (!this.#heard) {
       this.#heard = true;
@@ -134,7 +134,7 @@ export class Connection {
     else this.#listener.message(data);
   }
 
-  #awaitGreeting() {
+  #awaitFirstFrame() {
     this.#arm(this.#timing.answerMs, () =>
       this.#end({ code: CloseCode.lost, reason: "nothing was said", cause: "mute" }),
     );
@@ -145,10 +145,10 @@ export class Connection {
    *
    * @param {number} ms
    */
-  #listenFor(ms) {
+  #watchSilence(ms) {
     this.#arm(ms, () => {
       const left = this.#timing.quietMs - (performance.now() - this.#heardAt);
-      if (left > 0) this.#listenFor(left);
+      if (left > 0) this.#watchSilence(left);
       else this.probe();
     });
   }

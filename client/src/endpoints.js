@@ -2,7 +2,7 @@
 /** The addresses of a server's rooms. */
 
 /** Bytes of UTF-8. */
-const LONGEST_NAME = 128;
+const MAX_NAME_BYTES = 128;
 
 /**
  * Whether a room can have this name. `.` and `..` are allowed by the server, and yet a browser can never ask for
@@ -13,7 +13,7 @@ const LONGEST_NAME = 128;
 export function isRoomName(name) {
   if (name === "" || name === "." || name === "..") return false;
   if (/[\p{Cc}\p{Cs}/]/u.test(name)) return false;
-  return new TextEncoder().encode(name).length <= LONGEST_NAME;
+  return new TextEncoder().encode(name).length <= MAX_NAME_BYTES;
 }
 
 /**

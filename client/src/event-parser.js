@@ -8,7 +8,7 @@
  * How long one event may be, in UTF-16 units. The longest frame that a Dormouse server sends has 1 MiB; a stream that
  * goes beyond twice that is none of its own, and must not fill the memory of the page.
  */
-export const LONGEST_EVENT = 2 * 1024 * 1024;
+export const MAX_EVENT_LENGTH = 2 * 1024 * 1024;
 
 /** A line ends with any of the three, and all may occur in one stream. */
 const LINE_END = /\r\n|\n|\r/;
@@ -40,7 +40,7 @@ export class EventParser {
   retryMs;
 
   /** @param {number} [longest] */
-  constructor(longest = LONGEST_EVENT) {
+  constructor(longest = MAX_EVENT_LENGTH) {
     this.#longest = longest;
   }
 

@@ -21,7 +21,7 @@ const ABSENT = new Set([404, 405, 406, 410, 501]);
  * @typedef {import("./connection.js").ConnectionListener} ConnectionListener
  * @typedef {import("./event-parser.js").StreamEvent} StreamEvent
  * @typedef {import("./post-queue.js").PostTiming} PostTiming
- * @typedef {import("./post-queue.js").Poster} Poster
+ * @typedef {import("./post-queue.js").PostHandler} PostHandler
  * @typedef {import("./send-queue.js").Data} Data
  *
  * @typedef {Object} StreamTiming All in milliseconds, beside those of its requests.
@@ -29,15 +29,15 @@ const ABSENT = new Set([404, 405, 406, 410, 501]);
  * @property {number} answerMs How long the room may take to its first word, and the server to say that it is there.
  * @property {number} silentMs After how long without a byte the stream is lost.
  *
- * @typedef {Object} Question
+ * @typedef {Object} ServerProbe
  * @property {() => Promise<unknown>} ask Over HTTP, whether the server is there. A promise that is broken says no.
  *
- * @typedef {Omit<Poster, "failed"> & Question} Beside What goes beside the stream.
+ * @typedef {Omit<PostHandler, "failed"> & ServerProbe} StreamContext What goes beside the stream.
  */
 
 export class EventStream {
   #timing;
-  #beside;
+  #context;
   #listener;
   #posts;
   #asking = new AbortController();
@@ -54,14 +54,14 @@ export class EventStream {
   /**
    * @param {{ url: string, headers: Record<string, string> }} request
    * @param {StreamTiming & PostTiming} timing
-   * @param {Beside} beside
+   * @param {StreamContext} context
    * @param {ConnectionListener} listener
    */
-  constructor(request, timing, beside, listener) {
+  constructor(request, timing, context, listener) {
     this.#timing = timing;
-    this.#beside = beside;
+    this.#context = context;
     this.#listener = listener;
-    this.#posts = new PostQueue(timing, { ...beside, failed: (close) => this.#end({ ...close, cause: "closed" }) });
+    this.#posts = new PostQueue(timing, { ...context, failed: (close) => this.#end({ ...close, cause: "closed" }) });
     this.#arm(timing.connectMs, () => this.#lose("did not open in time", "late"));
     void this.#read(request);
   }
@@ -91,7 +91,7 @@ export class EventStream {
     let timer;
     const late = new Promise((_, reject) => (timer = setTimeout(reject, this.#timing.answerMs)));
     try {
-      await Promise.race([this.#beside.ask(), late]);
+      await Promise.race([this.#context.ask(), late]);
     } catch {
       if (!this.#isOver) this.#lose("no answer over HTTP", "silent");
     } finally {
@@ -126,7 +126,7 @@ export class EventStream {
         const { done, value } = await reader.read();
         if (this.#isOver) return;
         if (done) return this.#lose("the stream ended", "closed");
-        this.#hear(value);
+        this.#receive(value);
       }
     } catch (error) {
       if (!this.#isOver) this.#lose(`the stream broke: ${error}`, "closed");
@@ -142,11 +142,11 @@ export class EventStream {
   }
 
   /** @param {Uint8Array} bytes */
-  #hear(bytes) {
+  #receive(bytes) {
     this.#heardAt = Date.now();
     if (!this.#heard) {
       this.#heard = true;
-      this.#listenFor(this.#timing.silentMs);
+      this.#watchSilence(this.#timing.silentMs);
       this.#listener.heard();
     }
     const events = this.#parse(bytes);
@@ -173,10 +173,10 @@ export class EventStream {
    *
    * @param {number} ms
    */
-  #listenFor(ms) {
+  #watchSilence(ms) {
     this.#arm(ms, () => {
       const left = this.#timing.silentMs - (Date.now() - this.#heardAt);
-      if (left > 0) this.#listenFor(left);
+      if (left > 0) this.#watchSilence(left);
       else this.#lose("silent for too long", "silent");
     });
   }

@@ -9,41 +9,41 @@ import { ProtocolError } from "./shape.js";
 
 /**
  * @template {{ type: string }} Frame
- * @typedef {Object} Conversation
+ * @typedef {Object} FrameListener
  * @property {string} room How the room is named in the log.
  * @property {(data: string | ArrayBuffer) => Frame | undefined} read Nothing for a frame to ignore.
- * @property {Frame["type"]} greeting The first frame of each connection.
- * @property {number} greetedWithinMs How long it may take.
- * @property {(frame: Frame) => void} hear May throw a `ProtocolError` as well.
+ * @property {Frame["type"]} firstFrame The first frame of each connection.
+ * @property {number} firstFrameTimeoutMs How long it may take.
+ * @property {(frame: Frame) => void} onFrame May throw a `ProtocolError` as well.
  */
 
 /**
  * @template {{ type: string }} Frame
  * @param {import("./room-socket.js").RoomSocket} socket
- * @param {Conversation<Frame>} conversation
+ * @param {FrameListener<Frame>} listener
  */
-export function converse(socket, { room, read, greeting, greetedWithinMs, hear }) {
+export function listenForFrames(socket, { room, read, firstFrame, firstFrameTimeoutMs, onFrame }) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let deadline;
   /** @param {string} fault */
-  const distrust = (fault) => {
+  const fail = (fault) => {
     console.error(`dormouse: ${room}: protocol error: ${fault}`);
-    socket.distrust(fault);
+    socket.failProtocol(fault);
   };
   socket.on("state", ({ state }) => {
     clearTimeout(deadline);
     if (state !== "open") return;
-    deadline = setTimeout(() => distrust(`no ${greeting} came in ${greetedWithinMs} ms`), greetedWithinMs);
+    deadline = setTimeout(() => fail(`no ${firstFrame} came in ${firstFrameTimeoutMs} ms`), firstFrameTimeoutMs);
   });
   socket.on("message", (data) => {
     try {
       const frame = read(data);
       if (frame === undefined) return;
-      if (frame.type === greeting) clearTimeout(deadline);
-      hear(frame);
+      if (frame.type === firstFrame) clearTimeout(deadline);
+      onFrame(frame);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      distrust(error.message);
+      fail(error.message);
     }
   });
 }

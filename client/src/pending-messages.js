@@ -8,7 +8,7 @@
 import { randomId } from "./uuid.js";
 
 /** How long a message may be on its way over a living connection before we call it failed, ms. */
-const ECHO_MS = 30_000;
+const STORED_TIMEOUT_MS = 30_000;
 
 /**
  * `code`: of a message that was not even taken, `empty`, `too-many`, `not-connected`; of one that failed, `closed`,
@@ -45,7 +45,7 @@ export class SendError extends Error {
  * @property {ReturnType<typeof setTimeout>} [timer]
  */
 
-export class Outbox {
+export class PendingMessages {
   /** @type {Map<string, Entry>} */
   #entries = new Map();
   /** @type {readonly Readonly<PendingMessage>[] | undefined} */
@@ -85,7 +85,7 @@ export class Outbox {
    * @param {string} clientId
    * @returns {Promise<ChatMessage> | undefined} Nothing, where no such message has failed.
    */
-  revive(clientId) {
+  retry(clientId) {
     const message = this.#entries.get(clientId)?.message;
     if (message?.state !== "failed") return undefined;
     return this.#promise({ ...message, state: "pending", error: undefined });
@@ -100,7 +100,10 @@ export class Outbox {
     this.posted(clientId);
     const entry = this.#entries.get(clientId);
     if (!entry) return;
-    entry.timer = setTimeout(() => this.fail(clientId, new SendError("timeout", "the room did not answer")), ECHO_MS);
+    entry.timer = setTimeout(
+      () => this.fail(clientId, new SendError("timeout", "the room did not answer")),
+      STORED_TIMEOUT_MS,
+    );
   }
 
   /**
@@ -116,7 +119,7 @@ export class Outbox {
   }
 
   /** The connection is gone: nothing is on its way any more. */
-  recall() {
+  stopTimers() {
     for (const { timer } of this.#entries.values()) clearTimeout(timer);
   }
 

@@ -11,7 +11,7 @@ import { forRequest } from "./credentials.js";
 import { sizeOf } from "./send-queue.js";
 
 /** How long we try to deliver one message, ms; then the connection is no good. As long as a server takes to answer. */
-const DELIVERED_WITHIN_MS = 30_000;
+const DELIVERY_TIMEOUT_MS = 30_000;
 
 /**
  * @typedef {import("./close-codes.js").Close} Close
@@ -31,7 +31,7 @@ const DELIVERED_WITHIN_MS = 30_000;
  * @property {number} firstWaitMs The longest wait after the first that failed.
  * @property {number} longestWaitMs The longest wait of all.
  *
- * @typedef {Object} Poster
+ * @typedef {Object} PostHandler
  * @property {(data: Data) => Post | undefined} post Asked when its turn has come. Nothing: it is not sent at all.
  * @property {() => Promise<Credentials>} credentials Asked before each request.
  * @property {(data: Data, answer: Answer) => void} answered In the order of sending.
@@ -39,7 +39,7 @@ const DELIVERED_WITHIN_MS = 30_000;
  */
 
 export class PostQueue {
-  #poster;
+  #handler;
   #timing;
   /** @type {Data[]} The first one is on its way. */
   #waiting = [];
@@ -51,11 +51,11 @@ export class PostQueue {
 
   /**
    * @param {PostTiming} timing
-   * @param {Poster} poster
+   * @param {PostHandler} handler
    */
-  constructor(timing, poster) {
+  constructor(timing, handler) {
     this.#timing = timing;
-    this.#poster = poster;
+    this.#handler = handler;
   }
 
   /** Of what was not answered yet. RoomSocket, which reads it, puts the bound to it. */
@@ -81,12 +81,12 @@ export class PostQueue {
   async #run() {
     this.#isRunning = true;
     for (let data; (data = this.#waiting[0]) !== undefined;) {
-      const post = this.#poster.post(data);
+      const post = this.#handler.post(data);
       const answer = post && (await this.#deliver(post));
       if (this.#isOver) return;
       this.#waiting.shift();
       this.#bytes -= sizeOf(data);
-      if (answer) this.#poster.answered(data, answer);
+      if (answer) this.#handler.answered(data, answer);
     }
     this.#isRunning = false;
   }
@@ -99,7 +99,7 @@ export class PostQueue {
    */
   async #deliver(post) {
     const { firstWaitMs, longestWaitMs } = this.#timing;
-    const giveUpAt = Date.now() + DELIVERED_WITHIN_MS;
+    const giveUpAt = Date.now() + DELIVERY_TIMEOUT_MS;
     for (let failures = 0; !this.#isOver; failures += 1) {
       const { answer, close } = await this.#ask(post);
       if (this.#isOver) return undefined;
@@ -120,7 +120,7 @@ export class PostQueue {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(new Error("not answered in time")), this.#timing.connectMs);
     try {
-      const { url, headers } = forRequest(post.url, await this.#poster.credentials());
+      const { url, headers } = forRequest(post.url, await this.#handler.credentials());
       const response = await fetch(url, {
         method: "POST",
         headers: { Accept: "application/json", "Content-Type": "application/json", ...headers },
@@ -144,7 +144,7 @@ export class PostQueue {
   /** @param {Close} close */
   #fail(close) {
     this.close();
-    this.#poster.failed(close);
+    this.#handler.failed(close);
     return undefined;
   }
 }

@@ -5,7 +5,7 @@
  * then another tab or device may have made a newer one.
  */
 
-import { converse } from "./frame-listener.js";
+import { listenForFrames } from "./frame-listener.js";
 import { listenerOf, userOf } from "./credentials.js";
 import { presenceEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
@@ -22,7 +22,7 @@ const GLOBAL = "global";
 const HEARTBEAT_MS = 20_000;
 
 /** How often we contradict a server that takes us for gone, ms: a server that insists must not be besieged. */
-const CONTRADICT_EVERY_MS = 60_000;
+const DISPUTE_EVERY_MS = 60_000;
 
 /**
  * @typedef {import("./protocol.js").Status} Status
@@ -64,14 +64,14 @@ export class Presence extends Emitter {
   /** It is the one to begin with, and nothing that the user has done since. */
   #isFirstChoice = true;
   /** What the server last said of our own status. @type {Status | undefined} */
-  #saidOfUs;
+  #serverStatus;
   /** The last one that was acknowledged: to show, where we do not know which of the users we are. @type {Status | undefined} */
   #acknowledged;
   /** Over events: the server takes no heartbeat without a status, as one does that knows only the core. */
   #needsStatus = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #heartbeat;
-  #contradictedAt = -Infinity;
+  #disputedAt = -Infinity;
 
   /** @param {PresenceOptions} options */
   constructor(options) {
@@ -82,7 +82,7 @@ export class Presence extends Emitter {
     this.#choice = options.status;
     this.#socket = new RoomSocket({
       url: () => endpoints.socket,
-      credentials: options.credentials && ((asked) => this.#askWho(asked)),
+      credentials: options.credentials && ((asked) => this.#requestCredentials(asked)),
       explain: (credentials) => explainRefusal(endpoints.list, credentials),
       events: {
         url: () => endpoints.events,
@@ -98,12 +98,12 @@ export class Presence extends Emitter {
       WebSocket: options.WebSocket,
     });
     this.#socket.on("state", (event) => this.#stateChanged(event));
-    converse(this.#socket, {
+    listenForFrames(this.#socket, {
       room: `presence ${options.scope ?? GLOBAL}`,
       read: readPresenceFrame,
-      greeting: "presence_list",
-      greetedWithinMs: options.timing?.answerMs ?? TIMING.answerMs,
-      hear: (frame) => this.#hear(frame),
+      firstFrame: "presence_list",
+      firstFrameTimeoutMs: options.timing?.answerMs ?? TIMING.answerMs,
+      onFrame: (frame) => this.#receive(frame),
     });
   }
 
@@ -153,12 +153,12 @@ export class Presence extends Emitter {
     this.#isFirstChoice = false;
     const own = this.#own;
     if (own) this.#put({ ...own, status });
-    if (this.state === "open") this.#sayStatus();
+    if (this.state === "open") this.#sendStatus();
     this.emit("users", {});
   }
 
   /** @param {{ refused: boolean }} asked */
-  async #askWho(asked) {
+  async #requestCredentials(asked) {
     const credentials = await this.#credentials?.(asked);
     this.#userId ??= userOf(credentials)?.userId;
     return credentials;
@@ -172,13 +172,13 @@ export class Presence extends Emitter {
   #stateChanged(event) {
     clearInterval(this.#heartbeat);
     if (event.state === "open") {
-      this.#heartbeat = setInterval(() => this.#say({ type: "heartbeat" }), HEARTBEAT_MS);
+      this.#heartbeat = setInterval(() => this.#sendCommand({ type: "heartbeat" }), HEARTBEAT_MS);
     }
     this.emit("state", event);
   }
 
   /** @param {PresenceFrame} frame */
-  #hear(frame) {
+  #receive(frame) {
     switch (frame.type) {
       case "presence_list":
         this.#users = new Map(frame.users.map((user) => [user.userId, user]));
@@ -187,10 +187,10 @@ export class Presence extends Emitter {
         return this.emit("users", {});
       case "presence_update":
         this.#put(frame.user);
-        this.#hearOfUs(frame.user);
+        this.#applyOwnUpdate(frame.user);
         return this.emit("users", {});
       case "presence_remove":
-        if (frame.userId === this.#userId && this.#contradicts()) return;
+        if (frame.userId === this.#userId && this.#disputeRemoval()) return;
         this.#users.delete(frame.userId);
         this.#snapshot = undefined;
         return this.emit("users", {});
@@ -202,11 +202,11 @@ export class Presence extends Emitter {
   /** A list has come: it shows whether our choice arrived, and otherwise the choice is said again. */
   #settleChoice() {
     const own = this.#own;
-    this.#saidOfUs = own?.status;
+    this.#serverStatus = own?.status;
     const isHereElsewhere = (own?.connections ?? 1) > 1;
     if (this.#isFirstChoice && isHereElsewhere) this.#choice = undefined;
     if (own && own.status === this.#choice) this.#acknowledge(own.status);
-    else this.#sayStatus();
+    else this.#sendStatus();
   }
 
   /**
@@ -214,14 +214,14 @@ export class Presence extends Emitter {
    *
    * @param {UserPresence} user
    */
-  #hearOfUs(user) {
+  #applyOwnUpdate(user) {
     const { userId, status } = user;
     if (this.#userId === undefined) return status === this.#choice ? this.#acknowledge(status) : undefined;
     if (userId !== this.#userId) return;
-    const isNews = status !== this.#saidOfUs;
-    this.#saidOfUs = status;
+    const isNewStatus = status !== this.#serverStatus;
+    this.#serverStatus = status;
     // A change to another status is a choice that was made elsewhere. The same as before is about a tab that came or went.
-    if (isNews || status === this.#choice || this.#choice === undefined) this.#acknowledge(status);
+    if (isNewStatus || status === this.#choice || this.#choice === undefined) this.#acknowledge(status);
     else this.#put({ ...user, status: this.#choice });
   }
 
@@ -256,17 +256,17 @@ export class Presence extends Emitter {
   #answered(command, answer) {
     if (command?.type === "heartbeat" && answer.status === 400 && !this.#needsStatus) {
       this.#needsStatus = true;
-      return this.#say({ type: "heartbeat" });
+      return this.#sendCommand({ type: "heartbeat" });
     }
-    if (answer.status >= 400) return this.#hear(errorOfAnswer(answer));
+    if (answer.status >= 400) return this.#receive(errorOfAnswer(answer));
     if (command?.type === "status" && command.status === this.#choice) this.#acknowledge(command.status);
   }
 
   /** We are said to be gone, and are not: a new connection tells the server so. */
-  #contradicts() {
+  #disputeRemoval() {
     const now = performance.now();
-    if (now - this.#contradictedAt < CONTRADICT_EVERY_MS) return false;
-    this.#contradictedAt = now;
+    if (now - this.#disputedAt < DISPUTE_EVERY_MS) return false;
+    this.#disputedAt = now;
     this.reconnect();
     return true;
   }
@@ -277,12 +277,12 @@ export class Presence extends Emitter {
     this.#snapshot = undefined;
   }
 
-  #sayStatus() {
-    if (this.#choice !== undefined) this.#say({ type: "status", status: this.#choice });
+  #sendStatus() {
+    if (this.#choice !== undefined) this.#sendCommand({ type: "status", status: this.#choice });
   }
 
   /** @param {PresenceCommand} command */
-  #say(command) {
+  #sendCommand(command) {
     this.#socket.send(JSON.stringify(command));
   }
 }

@@ -8,17 +8,17 @@
 import { expiryOf, isSameToken } from "./credentials.js";
 
 /** When a long-lived token is renewed: after so much of what is left of it. */
-const LATE = 0.8;
+const RENEW_AFTER = 0.8;
 /** What then must still be left, ms: time to find the issuer, and to find it again. */
-const SPARE_MS = 30_000;
+const RENEW_MARGIN_MS = 30_000;
 /** A token that lives for less than a minute is renewed after so much of it, or it would be renewed without a pause. */
-const EARLY = 0.5;
+const RENEW_AFTER_SHORT = 0.5;
 /** Chance takes up to so much off, so that not everybody who came in at once asks at once. */
 const JITTER = 0.1;
 /** What is left when asking for another one is over, ms. */
-const LAST_MS = 2_000;
+const TOO_LATE_MS = 2_000;
 /** The longest wait, ms: timers overflow at 24 days, and clocks are set. */
-const LONGEST_MS = 86_400_000;
+const MAX_WAIT_MS = 86_400_000;
 
 /**
  * How long to wait before a token is renewed.
@@ -28,23 +28,23 @@ const LONGEST_MS = 86_400_000;
  * @returns {number | undefined} ms; nothing, where it is too late.
  */
 export function renewalDelay(left, chance) {
-  if (!(left > LAST_MS)) return undefined;
-  const life = Math.min(left, 3 * LONGEST_MS); // even where a token is good for ever
-  const due = Math.max(Math.min(life * LATE, life - SPARE_MS), life * EARLY);
-  return Math.min(due - life * JITTER * chance, LONGEST_MS);
+  if (!(left > TOO_LATE_MS)) return undefined;
+  const life = Math.min(left, 3 * MAX_WAIT_MS); // even where a token is good for ever
+  const due = Math.max(Math.min(life * RENEW_AFTER, life - RENEW_MARGIN_MS), life * RENEW_AFTER_SHORT);
+  return Math.min(due - life * JITTER * chance, MAX_WAIT_MS);
 }
 
 /**
  * @typedef {import("./credentials.js").Credentials} Credentials
  *
- * @typedef {Object} Renewing
+ * @typedef {Object} RenewalHooks
  * @property {() => Promise<Credentials>} ask For credentials, because those that there are will expire.
  * @property {(frame: string) => void} send
  * @property {(credentials: Credentials) => void} renewed The server has taken these in the place of the old ones.
  */
 
 export class Renewal {
-  #renewing;
+  #hooks;
   #answerMs;
   /** @type {Credentials} */
   #current;
@@ -57,11 +57,11 @@ export class Renewal {
   #isUnknown = false;
 
   /**
-   * @param {Renewing} renewing
+   * @param {RenewalHooks} hooks
    * @param {number} answerMs How long an answer may take.
    */
-  constructor(renewing, answerMs) {
-    this.#renewing = renewing;
+  constructor(hooks, answerMs) {
+    this.#hooks = hooks;
     this.#answerMs = answerMs;
   }
 
@@ -82,11 +82,11 @@ export class Renewal {
    * @param {string | ArrayBuffer} data What the server said.
    * @returns {boolean} It was about this, and nobody else's business.
    */
-  hears(data) {
+  handles(data) {
     const sent = this.#sent;
     if (!sent || typeof data !== "string") return false;
     if (data.startsWith('{"type":"identity"')) {
-      this.#renewing.renewed(sent);
+      this.#hooks.renewed(sent);
       this.begin(sent);
       return true;
     }
@@ -106,7 +106,7 @@ export class Renewal {
     /** @type {Credentials} */
     let fresh;
     try {
-      fresh = await this.#renewing.ask();
+      fresh = await this.#hooks.ask();
     } catch {
       // Whoever gives them may be back soon.
     }
@@ -119,6 +119,6 @@ export class Renewal {
       this.#isUnknown = true;
       this.stop();
     }, this.#answerMs);
-    this.#renewing.send(JSON.stringify({ type: "identity", token: fresh.token }));
+    this.#hooks.send(JSON.stringify({ type: "identity", token: fresh.token }));
   }
 }

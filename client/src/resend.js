@@ -11,12 +11,12 @@ const STORED_ONCE_MS = 9 * 60_000;
  * @param {Object} message
  * @param {number | undefined} message.sentAt When it first left, if it did; any clock, the same as `now`.
  * @param {number} message.now
- * @param {boolean} message.seesAll The histories have shown everything that was stored since it first left.
+ * @param {boolean} message.isComplete The histories have shown everything that was stored since it first left.
  * @param {boolean} message.storesOnce The server stores one `clientId` once.
  * @returns {"send" | "give-up"}
  */
-export function afterHistory({ sentAt, now, seesAll, storesOnce }) {
+export function afterHistory({ sentAt, now, isComplete, storesOnce }) {
   if (sentAt === undefined) return "send";
-  if (seesAll) return "send"; // what was stored is in view, and it is not there
+  if (isComplete) return "send"; // what was stored is in view, and it is not there
   return storesOnce && now - sentAt < STORED_ONCE_MS ? "send" : "give-up";
 }

@@ -22,8 +22,8 @@ import { watchPage } from "./page-signals.js";
 import { Renewal } from "./renewal.js";
 import { SharedStream, canShare } from "./shared-stream.js";
 import { SendQueue, sizeOf } from "./send-queue.js";
-import { isBlocked, isWorthAsking, nextTransport } from "./transport.js";
-import { wayTo } from "./transport-memory.js";
+import { isBlocked, shouldExplain, nextTransport } from "./transport.js";
+import { transportMemoryFor } from "./transport-memory.js";
 
 /** How long a connection must last before its past failures are forgotten, ms: a room that fails at once is no success. */
 const STABLE_MS = 5_000;
@@ -145,7 +145,7 @@ export class RoomSocket extends Emitter {
   /** The next attempt is to show whether events get through where WebSockets do not. */
   #isTrial = false;
   /** How often in a row nothing was heard over a WebSocket while the server answered over HTTP. */
-  #signs = 0;
+  #blockedEvidence = 0;
 
   /** The server chose how long to wait; nothing that happens on the page knows better. */
   #waitIsHinted = false;
@@ -163,12 +163,12 @@ export class RoomSocket extends Emitter {
       { ...QUEUE, count: options.queueLimit ?? QUEUE.count },
       options.queuePolicy ?? "refuse-newest",
     );
-    const renewing = {
+    const hooks = {
       ask: () => this.#askForCredentials({ refused: false, expiring: true }),
       send: (/** @type {string} */ frame) => this.#connection?.send(frame),
       renewed: (/** @type {Credentials} */ credentials) => (this.#credentials = credentials),
     };
-    this.#renewal = new Renewal(renewing, this.#timing.answerMs);
+    this.#renewal = new Renewal(hooks, this.#timing.answerMs);
   }
 
   get state() {
@@ -192,10 +192,10 @@ export class RoomSocket extends Emitter {
 
   open() {
     if (this.#state !== "closed") return;
-    this.#failures = this.#signs = 0;
+    this.#failures = this.#blockedEvidence = 0;
     this.#refused = undefined;
     this.#isTrial = false;
-    this.#unwatch = watchPage({ back: () => this.#back(), doubt: () => this.#connection?.probe() });
+    this.#unwatch = watchPage({ back: () => this.#pageIsBack(), doubt: () => this.#connection?.probe() });
     this.#connect();
   }
 
@@ -230,11 +230,11 @@ export class RoomSocket extends Emitter {
    *
    * @param {string} fault
    */
-  distrust(fault) {
+  failProtocol(fault) {
     if (this.#state !== "open") return;
     this.#connection?.close();
     this.#connection = undefined;
-    this.#lost({ code: CloseCode.protocolError, reason: `protocol error: ${fault}` });
+    this.#connectionLost({ code: CloseCode.protocolError, reason: `protocol error: ${fault}` });
   }
 
   /**
@@ -251,28 +251,28 @@ export class RoomSocket extends Emitter {
   }
 
   async #connect() {
-    const attempt = this.#begin();
+    const attempt = this.#startAttempt();
     /** @type {Credentials} */
     let credentials;
     try {
       credentials = await this.#askForCredentials();
     } catch (error) {
-      if (attempt === this.#attempt) this.#lost({ code: CloseCode.lost, reason: `no credentials: ${error}` });
+      if (attempt === this.#attempt) this.#connectionLost({ code: CloseCode.lost, reason: `no credentials: ${error}` });
       return;
     }
     if (attempt !== this.#attempt) return;
     if (this.#refused && isSameToken(this.#refused.credentials, credentials)) {
       return this.#stop({ code: CloseCode.unauthorized, reason: "no fresh credentials" });
     }
-    this.#dial(attempt, credentials);
+    this.#openConnection(attempt, credentials);
   }
 
-  #begin() {
+  #startAttempt() {
     clearTimeout(this.#waitTimer);
     clearTimeout(this.#stableTimer);
     this.#renewal.stop();
     const attempt = (this.#attempt = Symbol());
-    this.#become("connecting"); // whoever hears it may close, and then this attempt is stale already
+    this.#setState("connecting"); // whoever hears it may close, and then this attempt is stale already
     return attempt;
   }
 
@@ -282,7 +282,7 @@ export class RoomSocket extends Emitter {
    */
   async #askForCredentials(asked = { refused: this.#refused !== undefined }) {
     const { credentials } = this.#options;
-    return credentials && this.#inTime(credentials(asked));
+    return credentials && this.#withTimeout(credentials(asked));
   }
 
   /**
@@ -290,7 +290,7 @@ export class RoomSocket extends Emitter {
    * @param {Promise<Answer> | Answer} answer
    * @returns {Promise<Answer>}
    */
-  async #inTime(answer) {
+  async #withTimeout(answer) {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
     /** @type {Promise<never>} */
@@ -308,12 +308,12 @@ export class RoomSocket extends Emitter {
    * @param {symbol} attempt
    * @param {Credentials} credentials
    */
-  #dial(attempt, credentials) {
+  #openConnection(attempt, credentials) {
     /** @type {import("./connection.js").ConnectionListener} */
     const listener = {
       open: () => this.#opened(),
-      heard: () => this.#gotThrough(),
-      message: (data) => this.#renewal.hears(data) || this.emit("message", data),
+      heard: () => this.#transportWorks(),
+      message: (data) => this.#renewal.handles(data) || this.emit("message", data),
       pong: () => (this.#answersPings = "yes"),
       end: (ending) => this.#ended(attempt, ending, this.#credentials),
     };
@@ -336,7 +336,7 @@ export class RoomSocket extends Emitter {
       hasWebSocket: this.#WebSocket !== undefined,
       events: events === undefined ? "unknown" : this.#eventsAreAbsent ? "absent" : "given",
       isTrial: this.#isTrial,
-      blockedUntil: this.#way?.blockedUntil ?? 0,
+      blockedUntil: this.#transportMemory?.blockedUntil ?? 0,
       now: Date.now(),
     });
   }
@@ -352,8 +352,8 @@ export class RoomSocket extends Emitter {
     const Socket = this.#WebSocket;
     if (Socket === undefined) throw new TypeError(NO_WEB_SOCKET);
     const ws = new Socket(url, protocols);
-    const probing = this.#options.probe !== false && this.#answersPings !== "no";
-    return new Connection(ws, this.#timing, { probing, greeted: this.#canFallBack }, listener);
+    const answersPings = this.#options.probe !== false && this.#answersPings !== "no";
+    return new Connection(ws, this.#timing, { answersPings, speaksFirst: this.#canFallBack }, listener);
   }
 
   /**
@@ -368,14 +368,14 @@ export class RoomSocket extends Emitter {
     const each = async () => (isTicket ? this.#askForCredentials() : credentials);
     const { explain, probe } = this.#options;
     const ask = async () => (probe === false ? undefined : explain?.(credentials));
-    const beside = { post, answered, credentials: each, ask };
-    const who = shared?.(credentials);
+    const context = { post, answered, credentials: each, ask };
+    const user = shared?.(credentials);
     const sharing = {
-      name: who === undefined ? undefined : `dormouse ${target.origin}${target.pathname} ${who}`,
+      name: user === undefined ? undefined : `dormouse ${target.origin}${target.pathname} ${user}`,
       first: forRequest(target, credentials),
       again: async () => forRequest(http(url), await each()),
     };
-    return new SharedStream(sharing, this.#timing, beside, listener);
+    return new SharedStream(sharing, this.#timing, context, listener);
   }
 
   get #WebSocket() {
@@ -383,9 +383,9 @@ export class RoomSocket extends Emitter {
   }
 
   /** What is known of the way to the server. Only who could go another one needs to know. */
-  get #way() {
+  get #transportMemory() {
     const { events } = this.#options;
-    return events && wayTo(absolute(events.url));
+    return events && transportMemoryFor(absolute(events.url));
   }
 
   /** @returns {Pick<StateEvent, "isAlone">} */
@@ -400,10 +400,10 @@ export class RoomSocket extends Emitter {
   }
 
   /** Something came: so this is a way that works. */
-  #gotThrough() {
-    this.#signs = 0;
-    if (this.#transport === "websocket") this.#way?.socketWorks();
-    else if (this.#isTrial) this.#way?.onlyEventsWork();
+  #transportWorks() {
+    this.#blockedEvidence = 0;
+    if (this.#transport === "websocket") this.#transportMemory?.socketWorks();
+    else if (this.#isTrial) this.#transportMemory?.onlyEventsWork();
     this.#isTrial = false;
   }
 
@@ -416,7 +416,7 @@ export class RoomSocket extends Emitter {
     }, this.#timing.stableMs);
     // What was said first leaves first: before anything that a listener says on hearing of the new state.
     for (const data of this.#queue.drain()) this.#connection?.send(data);
-    this.#become("open");
+    this.#setState("open");
   }
 
   /**
@@ -430,9 +430,9 @@ export class RoomSocket extends Emitter {
     this.#learnAboutPings(ending);
     if (ending.cause === "absent") this.#eventsAreAbsent = true;
     // An event stream that is refused says so itself.
-    const asks = this.#transport === "websocket" && isWorthAsking(ending, this.#failures, this.#canFallBack);
-    this.#lost(ending, credentials);
-    if (asks && this.#state === "waiting") void this.#explain(attempt, credentials);
+    const explains = this.#transport === "websocket" && shouldExplain(ending, this.#failures, this.#canFallBack);
+    this.#connectionLost(ending, credentials);
+    if (explains && this.#state === "waiting") void this.#explain(attempt, credentials);
   }
 
   /**
@@ -441,7 +441,7 @@ export class RoomSocket extends Emitter {
    * @param {Close} close
    * @param {Credentials} [credentials] Those it was tried with.
    */
-  #lost({ code, reason }, credentials) {
+  #connectionLost({ code, reason }, credentials) {
     clearTimeout(this.#stableTimer);
     this.#renewal.stop();
     const close = { code, reason };
@@ -469,7 +469,7 @@ export class RoomSocket extends Emitter {
     this.#close = close;
     clearTimeout(this.#waitTimer);
     this.#waitTimer = setTimeout(() => this.#connect(), delay);
-    this.#become("waiting");
+    this.#setState("waiting");
   }
 
   /** @param {Close | undefined} close Nothing, where the owner closed it. */
@@ -481,7 +481,7 @@ export class RoomSocket extends Emitter {
     this.#unwatch?.();
     this.#queue.drain();
     this.#close = close;
-    this.#become("closed");
+    this.#setState("closed");
   }
 
   /**
@@ -494,16 +494,16 @@ export class RoomSocket extends Emitter {
     let close;
     let answers = true;
     try {
-      close = await this.#inTime(this.#options.explain?.(credentials));
+      close = await this.#withTimeout(this.#options.explain?.(credentials));
     } catch {
       answers = false;
     }
     if (attempt !== this.#attempt || this.#state !== "waiting") return;
-    this.#signs = answers && !close ? this.#signs + 1 : 0;
+    this.#blockedEvidence = answers && !close ? this.#blockedEvidence + 1 : 0;
     if (close) {
       this.#failures -= 1; // the same failure, in other words
-      this.#lost(close, credentials);
-    } else if (this.#canFallBack && isBlocked(this.#signs, this.#way?.worked ?? false)) {
+      this.#connectionLost(close, credentials);
+    } else if (this.#canFallBack && isBlocked(this.#blockedEvidence, this.#transportMemory?.worked ?? false)) {
       this.#isTrial = true;
       void this.#connect();
     } else if (this.#canFallBack) {
@@ -512,7 +512,7 @@ export class RoomSocket extends Emitter {
   }
 
   /** The network or the reader is back: whoever waits need not wait longer, whoever is connected wants to be sure. */
-  #back() {
+  #pageIsBack() {
     if (this.#state === "waiting" && !this.#waitIsHinted) void this.#connect();
     if (this.#state === "open") this.#connection?.probe();
   }
@@ -525,7 +525,7 @@ export class RoomSocket extends Emitter {
   }
 
   /** @param {State} state */
-  #become(state) {
+  #setState(state) {
     const previous = this.#state;
     if (state !== "waiting") this.#retryAt = undefined;
     if (state === "connecting" || state === "open") this.#close = undefined;

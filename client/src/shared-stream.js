@@ -21,12 +21,12 @@ import { locksAreRefused, takeSlot, webLocks } from "./stream-slots.js";
 import { randomId } from "./uuid.js";
 
 /** How much a tab keeps of what the leader says while its own first message is on the way, UTF-16 units. */
-const LONGEST_BACKLOG = 2 * 1024 * 1024;
+const MAX_BACKLOG = 2 * 1024 * 1024;
 
 /**
  * @typedef {import("./connection.js").Ending} Ending
  * @typedef {import("./connection.js").ConnectionListener} ConnectionListener
- * @typedef {import("./event-stream.js").Beside} Beside
+ * @typedef {import("./event-stream.js").StreamContext} StreamContext
  * @typedef {import("./event-stream.js").StreamTiming & import("./post-queue.js").PostTiming} SharedTiming
  * @typedef {import("./send-queue.js").Data} Data
  * @typedef {{ url: string, headers: Record<string, string> }} StreamRequest
@@ -40,7 +40,7 @@ const LONGEST_BACKLOG = 2 * 1024 * 1024;
  * @typedef {{ is: "asking", isDoubt: boolean }
  *   | { is: "connecting" | "open" | "alive", epoch: string }
  *   | { is: "message", epoch: string, data: string }
- *   | { is: "end", epoch: string, code: number, reason: string }} Word
+ *   | { is: "end", epoch: string, code: number, reason: string }} TabMessage
  */
 
 /** Whether tabs of this browser can share a stream. */
@@ -51,7 +51,7 @@ export function canShare() {
 export class SharedStream {
   #sharing;
   #timing;
-  #beside;
+  #context;
   #listener;
   #posts;
   /** @type {BroadcastChannel | undefined} */
@@ -78,27 +78,27 @@ export class SharedStream {
   #heardAt = 0;
   #leaving = new AbortController();
   /** Gives back the lock of the leader, and a place among the streams. @type {(() => void)[]} */
-  #holds = [];
+  #releases = [];
   /** A follower's one deadline: for the leader to answer, or to be heard. @type {ReturnType<typeof setTimeout> | undefined} */
   #deadline;
 
   /**
    * @param {Sharing} sharing
    * @param {SharedTiming} timing
-   * @param {Beside} beside
+   * @param {StreamContext} context
    * @param {ConnectionListener} listener
    */
-  constructor(sharing, timing, beside, listener) {
+  constructor(sharing, timing, context, listener) {
     this.#sharing = sharing;
     this.#timing = timing;
-    this.#beside = beside;
+    this.#context = context;
     this.#listener = listener;
-    this.#posts = new PostQueue(timing, { ...beside, failed: (close) => this.#end({ ...close, cause: "closed" }) });
+    this.#posts = new PostQueue(timing, { ...context, failed: (close) => this.#end({ ...close, cause: "closed" }) });
     if (sharing.name === undefined || !canShare()) {
       void this.#read();
     } else {
       this.#channel = new BroadcastChannel(sharing.name);
-      this.#channel.onmessage = ({ data }) => this.#hearWord(data);
+      this.#channel.onmessage = ({ data }) => this.#receiveFromTab(data);
       this.#contend(sharing.name);
     }
   }
@@ -118,7 +118,7 @@ export class SharedStream {
     if (this.#source) return this.#source.probe();
     if (Date.now() - this.#heardAt >= this.#timing.silentMs) return this.#lose("silent for too long");
     this.#isAsking = true;
-    this.#say({ is: "asking", isDoubt: true });
+    this.#broadcast({ is: "asking", isDoubt: true });
     this.#arm(this.#timing.answerMs, () => this.#lose("the tab that reads the stream does not answer"));
   }
 
@@ -127,11 +127,11 @@ export class SharedStream {
     this.#isOver = true;
     clearTimeout(this.#deadline);
     this.#posts.close();
-    this.#leaveSource();
+    this.#closeSource();
     this.#channel?.close();
     this.#leaving.abort();
     // The lock last: the tab that gets it opens a stream in the place of ours.
-    for (const release of this.#holds.splice(0)) release();
+    for (const release of this.#releases.splice(0)) release();
   }
 
   /** @param {string} name Of the lock. */
@@ -139,11 +139,11 @@ export class SharedStream {
     const locks = /** @type {LockManager} */ (webLocks());
     const { signal } = this.#leaving;
     const lead = () => this.#lead();
-    const robbed = () => this.#isOver || this.#lose("another tab reads the stream now");
-    const steal = () => void locks.request(name, { steal: true }, lead).catch(robbed);
+    const lockLost = () => this.#isOver || this.#lose("another tab reads the stream now");
+    const steal = () => void locks.request(name, { steal: true }, lead).catch(lockLost);
     const follow = () => {
-      void locks.request(name, { signal }, lead).catch(robbed);
-      this.#say({ is: "asking", isDoubt: false });
+      void locks.request(name, { signal }, lead).catch(lockLost);
+      this.#broadcast({ is: "asking", isDoubt: false });
       // A tab that a phone has frozen keeps its locks and reads nothing.
       this.#arm(this.#timing.answerMs, steal);
     };
@@ -151,7 +151,7 @@ export class SharedStream {
       if (this.#isOver) return undefined;
       return lock ? lead() : follow();
     });
-    first.catch((error) => (error?.name === "AbortError" ? robbed() : this.#unshare()));
+    first.catch((error) => (error?.name === "AbortError" ? lockLost() : this.#unshare()));
   }
 
   /** The browser refuses locks to this page: it reads a stream of its own. */
@@ -169,10 +169,10 @@ export class SharedStream {
     this.#isLeader = true;
     this.#epoch = randomId();
     this.#backlog = undefined;
-    this.#leaveSource();
-    this.#say({ is: "connecting", epoch: this.#epoch });
+    this.#closeSource();
+    this.#broadcast({ is: "connecting", epoch: this.#epoch });
     void this.#read();
-    return new Promise((resolve) => void this.#holds.push(() => resolve()));
+    return new Promise((resolve) => void this.#releases.push(() => resolve()));
   }
 
   /** Read a stream of our own, to its end. */
@@ -180,9 +180,9 @@ export class SharedStream {
     const slot = await takeSlot(new URL(this.#sharing.first.url).origin);
     if (slot && this.#isOver) return slot();
     if (!slot) return this.#isOver || this.#lose("the browser has no connection left for another event stream");
-    this.#holds.unshift(slot); // before the lock: whoever gets that needs a place too
+    this.#releases.unshift(slot); // before the lock: whoever gets that needs a place too
     const request = await this.#request();
-    if (request) this.#source = this.#stream(request, (data) => this.#handOn(data));
+    if (request) this.#source = this.#stream(request, (data) => this.#forward(data));
   }
 
   /**
@@ -190,30 +190,30 @@ export class SharedStream {
    *
    * @param {string} data
    */
-  #handOn(data) {
+  #forward(data) {
     const epoch = this.#epoch;
     if (epoch === undefined) {
       this.#listener.message(data);
     } else if (this.#isLeading) {
-      this.#say({ is: "message", epoch, data });
+      this.#broadcast({ is: "message", epoch, data });
       this.#listener.message(data);
     } else {
       this.#isLeading = true;
-      this.#say({ is: "open", epoch });
+      this.#broadcast({ is: "open", epoch });
       this.#listener.message(data);
     }
   }
 
-  /** @param {Word} word */
-  #hearWord(word) {
+  /** @param {TabMessage} message */
+  #receiveFromTab(message) {
     if (this.#isLeader) {
       const epoch = this.#epoch;
-      if (word.is !== "asking" || epoch === undefined) return;
-      this.#say({ is: this.#isLeading ? "open" : "connecting", epoch });
-      if (word.isDoubt) this.#source?.probe();
+      if (message.is !== "asking" || epoch === undefined) return;
+      this.#broadcast({ is: this.#isLeading ? "open" : "connecting", epoch });
+      if (message.isDoubt) this.#source?.probe();
       return;
     }
-    switch (word.is) {
+    switch (message.is) {
       case "connecting":
         // Within this time it is open or has ended, and says so.
         return this.#arm(this.#timing.connectMs + this.#timing.answerMs, () =>
@@ -221,11 +221,11 @@ export class SharedStream {
         );
       case "open":
       case "alive":
-        return this.#follow(word.epoch);
+        return this.#follow(message.epoch);
       case "message":
-        return this.#follow(word.epoch, word.data);
+        return this.#follow(message.epoch, message.data);
       case "end":
-        if (this.#epoch === undefined || this.#epoch === word.epoch) this.#endWith(word);
+        if (this.#epoch === undefined || this.#epoch === message.epoch) this.#endWith(message);
     }
   }
 
@@ -242,16 +242,16 @@ export class SharedStream {
       this.#backlog = [];
       this.#backlogLength = 0;
       clearTimeout(this.#deadline);
-      void this.#greet(epoch);
+      void this.#fetchFirstMessage(epoch);
     } else if (this.#isAsking && !this.#backlog) {
-      this.#listenFor(this.#timing.silentMs);
+      this.#watchSilence(this.#timing.silentMs);
     }
     this.#isAsking = false;
     if (data === undefined) return;
     if (!this.#backlog) return this.#listener.message(data);
     this.#backlog.push(data);
     this.#backlogLength += data.length;
-    if (this.#backlogLength > LONGEST_BACKLOG) this.#lose("too much was said while the tab joined");
+    if (this.#backlogLength > MAX_BACKLOG) this.#lose("too much was said while the tab joined");
   }
 
   /**
@@ -259,19 +259,19 @@ export class SharedStream {
    *
    * @param {string} epoch
    */
-  async #greet(epoch) {
-    this.#leaveSource();
-    const release = await this.#takeTurn();
+  async #fetchFirstMessage(epoch) {
+    this.#closeSource();
+    const release = await this.#acquireTurn();
     const isStale = () => this.#isOver || this.#isLeader || this.#epoch !== epoch;
     if (isStale()) return release();
     this.#turn = release;
     const request = await this.#request();
     if (!request || isStale()) return;
     this.#source = this.#stream(request, (data) => {
-      this.#leaveSource();
+      this.#closeSource();
       const backlog = this.#backlog ?? [];
       this.#backlog = undefined;
-      this.#listenFor(this.#timing.silentMs);
+      this.#watchSilence(this.#timing.silentMs);
       for (const each of [data, ...backlog]) {
         // A listener may have left, or the leader may have changed.
         if (!isStale()) this.#listener.message(each);
@@ -280,7 +280,7 @@ export class SharedStream {
   }
 
   /** Whatever was read is read no more, and a turn that it had is free. */
-  #leaveSource() {
+  #closeSource() {
     this.#source?.close();
     this.#source = undefined;
     this.#turn?.();
@@ -288,7 +288,7 @@ export class SharedStream {
   }
 
   /** @returns {Promise<() => void>} The turn to open a stream for a first message, and to give it back. */
-  #takeTurn() {
+  #acquireTurn() {
     const { origin } = new URL(this.#sharing.first.url);
     const { connectMs, answerMs } = this.#timing;
     return new Promise((resolve) => {
@@ -323,7 +323,7 @@ export class SharedStream {
    * @param {(data: string) => void} heard
    */
   #stream(request, heard) {
-    const { ask } = this.#beside;
+    const { ask } = this.#context;
     // It says nothing itself: what is posted outlives it.
     const silent = { post: () => undefined, answered: () => {}, credentials: async () => undefined, ask };
     return new EventStream(request, this.#timing, silent, {
@@ -338,7 +338,7 @@ export class SharedStream {
         this.#listener.heard();
       },
       alive: () => {
-        if (this.#isLeading) this.#say({ is: "alive", epoch: /** @type {string} */ (this.#epoch) });
+        if (this.#isLeading) this.#broadcast({ is: "alive", epoch: /** @type {string} */ (this.#epoch) });
       },
       message: (data) => heard(/** @type {string} */ (data)),
       pong: () => {},
@@ -365,14 +365,14 @@ export class SharedStream {
   #end(ending) {
     if (this.#isOver) return;
     const { code, reason, cause } = ending;
-    if (this.#isLeader) this.#say({ is: "end", epoch: /** @type {string} */ (this.#epoch), code, reason });
+    if (this.#isLeader) this.#broadcast({ is: "end", epoch: /** @type {string} */ (this.#epoch), code, reason });
     this.close();
     this.#listener.end({ code, reason, cause, opened: this.#opened, heard: this.#heard });
   }
 
-  /** @param {Word} word */
-  #say(word) {
-    this.#channel?.postMessage(word);
+  /** @param {TabMessage} message */
+  #broadcast(message) {
+    this.#channel?.postMessage(message);
   }
 
   /**
@@ -380,10 +380,10 @@ export class SharedStream {
    *
    * @param {number} ms
    */
-  #listenFor(ms) {
+  #watchSilence(ms) {
     this.#arm(ms, () => {
       const left = this.#timing.silentMs - (Date.now() - this.#heardAt);
-      if (left > 0) this.#listenFor(left);
+      if (left > 0) this.#watchSilence(left);
       else this.#lose("silent for too long");
     });
   }

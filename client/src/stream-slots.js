@@ -5,7 +5,7 @@
  * message of a tab that joins a shared stream. So four may be streams. Over HTTP/2 there is no such bound.
  */
 
-export const MOST_STREAMS = 4;
+export const MAX_STREAMS = 4;
 
 /** @typedef {Pick<LockManager, "request">} Locks */
 
@@ -36,7 +36,7 @@ export async function takeSlot(origin) {
   const locks = webLocks();
   if (!locks) return count(origin);
   try {
-    for (let slot = 0; slot < MOST_STREAMS; slot += 1) {
+    for (let slot = 0; slot < MAX_STREAMS; slot += 1) {
       const release = await tryLock(locks, `dormouse stream ${slot} ${origin}`);
       if (release) return release;
     }
@@ -67,7 +67,7 @@ function count(origin) {
   // Outside a page nothing bounds the connections.
   if (typeof document !== "object") return () => {};
   const open = counted.get(origin) ?? 0;
-  if (open >= MOST_STREAMS) return undefined;
+  if (open >= MAX_STREAMS) return undefined;
   counted.set(origin, open + 1);
   let isHeld = true;
   return () => {

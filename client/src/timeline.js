@@ -10,10 +10,10 @@
  * How many messages are kept while new ones arrive: a page that stays open for weeks must not grow for weeks. What a
  * reader asked for is kept beyond that, since it may be what they are reading.
  */
-const KEPT = 2_000;
+const MAX_MESSAGES = 2_000;
 
 /** How many more may gather before the oldest go, so that they go rarely and together. */
-const SLACK = 200;
+const TRIM_COUNT = 200;
 
 export class Timeline {
   /** @type {ChatMessage[]} */
@@ -22,7 +22,7 @@ export class Timeline {
   #ids = new Set();
   /** @type {readonly ChatMessage[] | undefined} */
   #snapshot;
-  #askedFor = 0;
+  #loadedOlder = 0;
 
   /** The same array until something changes. */
   get messages() {
@@ -55,7 +55,7 @@ export class Timeline {
     this.#messages.splice(this.#placeOf(message), 0, message);
     this.#ids.add(message.id);
     this.#snapshot = undefined;
-    if (this.#messages.length > KEPT + SLACK + this.#askedFor) this.#forgetOldest();
+    if (this.#messages.length > MAX_MESSAGES + TRIM_COUNT + this.#loadedOlder) this.#trimOldest();
     return true;
   }
 
@@ -68,7 +68,7 @@ export class Timeline {
     const overlap = older.findIndex((message) => this.has(message));
     const added = older.slice(0, overlap < 0 ? older.length : overlap);
     this.#messages.unshift(...added);
-    this.#askedFor += added.length;
+    this.#loadedOlder += added.length;
     for (const { id } of added) this.#ids.add(id);
     this.#snapshot = undefined;
     return added.length;
@@ -79,7 +79,7 @@ export class Timeline {
     this.#messages = [];
     this.#ids.clear();
     this.#snapshot = undefined;
-    this.#askedFor = 0;
+    this.#loadedOlder = 0;
     for (const message of messages) this.add(message);
   }
 
@@ -92,7 +92,7 @@ export class Timeline {
     return place;
   }
 
-  #forgetOldest() {
-    for (const { id } of this.#messages.splice(0, SLACK)) this.#ids.delete(id);
+  #trimOldest() {
+    for (const { id } of this.#messages.splice(0, TRIM_COUNT)) this.#ids.delete(id);
   }
 }

@@ -6,7 +6,7 @@
 
 import { BLOCKED_MS } from "./transport.js";
 
-export class Way {
+export class TransportMemory {
   #worked = false;
   #blockedUntil = -Infinity;
 
@@ -33,12 +33,12 @@ export class Way {
   }
 }
 
-/** By origin; a page knows few servers. @type {Map<string, Way>} */
-const ways = new Map();
+/** By origin; a page knows few servers. @type {Map<string, TransportMemory>} */
+const memories = new Map();
 
 /** @param {URL} url Any address of the server. */
-export function wayTo({ origin }) {
-  const way = ways.get(origin) ?? new Way();
-  ways.set(origin, way);
-  return way;
+export function transportMemoryFor({ origin }) {
+  const memory = memories.get(origin) ?? new TransportMemory();
+  memories.set(origin, memory);
+  return memory;
 }

@@ -14,10 +14,10 @@ import { CloseCode } from "./close-codes.js";
 export const BLOCKED_MS = 5 * 60_000;
 
 /** How many attempts in a row must fail in this way before events are tried. */
-const SIGNS = 1;
+const EVIDENCE = 1;
 
 /** The same where a WebSocket has worked before: that says more than a single failure. */
-const SIGNS_AGAINST_EXPERIENCE = 3;
+const EVIDENCE_AFTER_SUCCESS = 3;
 
 /**
  * @typedef {"websocket" | "events"} Transport
@@ -49,15 +49,15 @@ export function nextTransport({ wanted, hasWebSocket, events, isTrial, blockedUn
  * @param {number} failures How many there were before it.
  * @param {boolean} canFallBack
  */
-export function isWorthAsking({ code, opened, heard, cause }, failures, canFallBack) {
+export function shouldExplain({ code, opened, heard, cause }, failures, canFallBack) {
   if (!canFallBack) return !opened && failures > 0;
   return !heard && code === CloseCode.lost && (failures > 0 || cause !== "closed");
 }
 
 /**
- * @param {number} signs How often in a row nothing was heard over a WebSocket although the server answers over HTTP.
+ * @param {number} blockedEvidence How often in a row nothing was heard over a WebSocket although the server answers over HTTP.
  * @param {boolean} worked A WebSocket got through before.
  */
-export function isBlocked(signs, worked) {
-  return signs >= (worked ? SIGNS_AGAINST_EXPERIENCE : SIGNS);
+export function isBlocked(blockedEvidence, worked) {
+  return blockedEvidence >= (worked ? EVIDENCE_AFTER_SUCCESS : EVIDENCE);
 }

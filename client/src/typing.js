@@ -2,7 +2,7 @@
 /** Who types. Nobody says that they stopped, so each word of it is believed for a short time only. */
 
 /** ms */
-const BELIEVED_MS = 3_000;
+const TYPING_TTL_MS = 3_000;
 
 /** How often to say so oneself, ms: often enough to stay believed, and no oftener. */
 export const TYPING_EVERY_MS = 2_000;
@@ -14,11 +14,11 @@ export class TypingUsers {
   #typing = new Map();
   /** @type {readonly TypingUser[] | undefined} */
   #snapshot;
-  #tell;
+  #onChange;
 
   /** @param {() => void} changed */
   constructor(changed) {
-    this.#tell = changed;
+    this.#onChange = changed;
   }
 
   /** The same array until it changes. */
@@ -27,26 +27,26 @@ export class TypingUsers {
   }
 
   /** @param {TypingUser} user */
-  heard({ userId, userName }) {
+  add({ userId, userName }) {
     const known = this.#typing.get(userId);
     clearTimeout(known?.timer);
-    const timer = setTimeout(() => this.forget(userId), BELIEVED_MS);
+    const timer = setTimeout(() => this.remove(userId), TYPING_TTL_MS);
     this.#typing.set(userId, { user: { userId, userName }, timer });
     if (known?.user.userName !== userName) this.#changed();
   }
 
   /** @param {string} userId */
-  forget(userId) {
+  remove(userId) {
     clearTimeout(this.#typing.get(userId)?.timer);
     if (this.#typing.delete(userId)) this.#changed();
   }
 
   clear() {
-    for (const userId of [...this.#typing.keys()]) this.forget(userId);
+    for (const userId of [...this.#typing.keys()]) this.remove(userId);
   }
 
   #changed() {
     this.#snapshot = undefined;
-    this.#tell();
+    this.#onChange();
   }
 }

@@ -1,19 +1,19 @@
 // @ts-check
 /** The line under the messages: who types, and else who has just come or gone. */
 
-import { whoTypes } from "/client/view/words.js";
+import { typingText } from "/client/view/words.js";
 import { byId } from "./dom.js";
 
 /** How long a coming or going is told, ms. */
-const TOLD_MS = 4_000;
+const SHOWN_MS = 4_000;
 
 /** @typedef {{ userName: string }} Named */
 
-export class Whisper {
-  #line = byId("whisper");
+export class ActivityLine {
+  #line = byId("activity");
   /** @type {readonly Named[]} */
   #typing = [];
-  #passage = "";
+  #joinLeave = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -24,16 +24,16 @@ export class Whisper {
   }
 
   /** @param {string} text */
-  passage(text) {
-    this.#passage = text;
+  joinLeave(text) {
+    this.#joinLeave = text;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.passage(""), TOLD_MS);
+    this.#timer = setTimeout(() => this.joinLeave(""), SHOWN_MS);
     this.#show();
   }
 
   #show() {
     this.#line.classList.toggle("typing", this.#typing.length > 0);
     this.#line.textContent =
-      this.#typing.length > 0 ? whoTypes(this.#typing.map(({ userName }) => userName)) : this.#passage;
+      this.#typing.length > 0 ? typingText(this.#typing.map(({ userName }) => userName)) : this.#joinLeave;
   }
 }

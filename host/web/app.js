@@ -7,7 +7,7 @@
  */
 
 import { Chat, CloseCode, Presence, STATUSES, isRoomName } from "/client/index.js";
-import { beginColours, dressAvatar } from "./avatar.js";
+import { resetColours, renderAvatar } from "./avatar.js";
 import { Composer } from "./composer.js";
 import { ConnectionLight } from "./connection-light.js";
 import { byId, make } from "./dom.js";
@@ -18,7 +18,7 @@ import { PeoplePanel } from "./people-panel.js";
 import { currentRoom, hashOf, noteVisit, recentRooms, roomOfHash } from "./rooms.js";
 import { SideDrawer } from "./side-drawer.js";
 import { Welcome } from "./welcome.js";
-import { Whisper } from "./activity-line.js";
+import { ActivityLine } from "./activity-line.js";
 
 /**
  * @typedef {{ basePath: string, auth: "dev" | "jwt" }} Config
@@ -30,7 +30,7 @@ const identity = config.auth === "dev" ? new DevIdentity() : new TokenIdentity()
 const me = () => ({ userId: identity.userId, userName: identity.userName });
 const credentials = async () => identity.credentials;
 
-const whisper = new Whisper();
+const activity = new ActivityLine();
 const drawer = new SideDrawer();
 const light = new ConnectionLight(() => {
   chat?.reconnect();
@@ -126,7 +126,7 @@ function openRoom(roomId) {
   chat?.close();
   const room = new Chat({ baseUrl: config.basePath, roomId, userId: identity.userId, credentials });
   chat = room;
-  beginColours();
+  resetColours();
   showMe();
   people?.show();
   list = new MessageList(room, me, announce);
@@ -138,21 +138,21 @@ function openRoom(roomId) {
   });
   room.on("stored", ({ message }) => {
     if (identity instanceof DevIdentity || identity.userId === message.userId) return;
-    identity.recognise(message);
+    identity.learnUser(message);
     showMe();
     people?.show();
   });
-  room.on("typing", () => chat === room && whisper.typing(room.typing));
-  room.on("joined", ({ userName }) => whisper.passage(`${userName} came in`));
-  room.on("left", ({ userName }) => whisper.passage(`${userName} left`));
+  room.on("typing", () => chat === room && activity.typing(room.typing));
+  room.on("joined", ({ userName }) => activity.joinLeave(`${userName} came in`));
+  room.on("left", ({ userName }) => activity.joinLeave(`${userName} left`));
   room.on("error", ({ message, clientId }) => announce(clientId ? `Not sent: ${message}` : message));
   room.on("messages", ({ added, from }) => {
     if (from === "history") people?.show(); // in the colours that those who spoke have now
     if (from === "live" && document.visibilityState === "hidden") unseen += added.length;
     showTitle();
   });
-  whisper.typing([]);
-  whisper.passage("");
+  activity.typing([]);
+  activity.joinLeave("");
   noteVisit(roomId);
   showRooms(roomId);
   showTitle();
@@ -172,7 +172,7 @@ function send(text) {
   chat?.send(text).catch((error) => {
     // The list shows what became of a message that was taken; any other goes back to its author.
     if (error.code !== "too-many" && error.code !== "not-connected") return;
-    composer.giveBack(text);
+    composer.restore(text);
     announce(`Not sent: ${error.message}`);
   });
   list?.follow();
@@ -206,7 +206,7 @@ function showRooms(current) {
 
 function showMe() {
   const { userId = "", userName = "You" } = me();
-  dressAvatar(byId("me-avatar"), { userId, userName });
+  renderAvatar(byId("me-avatar"), { userId, userName });
   byId("me-name").textContent = userName;
 }
 

@@ -7,7 +7,7 @@ import { Palette, initialOf } from "/client/view/people.js";
 let palette = new Palette();
 
 /** Another room has other people, and gives its colours anew. */
-export function beginColours() {
+export function resetColours() {
   palette = new Palette();
 }
 
@@ -30,7 +30,7 @@ export function knownColourOf(userId) {
  * @param {{ userId: string, userName: string }} user
  * @param {string} [colour]
  */
-export function dressAvatar(element, { userId, userName }, colour = colourOf(userId)) {
+export function renderAvatar(element, { userId, userName }, colour = colourOf(userId)) {
   element.textContent = initialOf(userName);
   element.setAttribute("data-hue", colour);
 }

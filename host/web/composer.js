@@ -48,7 +48,7 @@ export class Composer {
   }
 
   /** @param {string} text */
-  giveBack(text) {
+  restore(text) {
     if (this.#text.value === "") this.#text.value = text;
     this.#measure();
   }

@@ -1,7 +1,7 @@
 // @ts-check
 /** The connection as a light with words: what it is, why, and what the reader can do. */
 
-import { PLIGHTS, canHurry, plightOf } from "/client/view/words.js";
+import { CONNECTION_TEXTS, canRetryNow, connectionStatusOf } from "/client/view/words.js";
 import { byId } from "./dom.js";
 
 /** @typedef {import("/client/index.js").StateEvent} StateEvent */
@@ -25,10 +25,10 @@ export class ConnectionLight {
     clearInterval(this.#ticking);
     this.#countdown.textContent = "";
     this.#light.dataset.state = state;
-    const text = PLIGHTS[plightOf(event)];
+    const text = CONNECTION_TEXTS[connectionStatusOf(event)];
     // A live region speaks whenever it is written to, changed or not.
     if (this.#text.textContent !== text) this.#text.textContent = text;
-    this.#action.hidden = !canHurry(event, Date.now());
+    this.#action.hidden = !canRetryNow(event, Date.now());
     this.#action.textContent = state === "closed" ? "Reconnect" : "Try now";
     if (state === "waiting" && !this.#action.hidden && retryAt !== undefined) this.#count(retryAt);
   }

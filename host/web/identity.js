@@ -42,7 +42,7 @@ export class DevIdentity {
 
 export class TokenIdentity {
   /** @type {User | undefined} */
-  #recognised;
+  #learned;
 
   /** Kept in the tab alone: a token is worth more than a name. */
   get token() {
@@ -50,7 +50,7 @@ export class TokenIdentity {
   }
 
   set token(token) {
-    this.#recognised = undefined;
+    this.#learned = undefined;
     remember("token", token ?? "", "sessionStorage");
   }
 
@@ -67,8 +67,8 @@ export class TokenIdentity {
    *
    * @param {User} user
    */
-  recognise({ userId, userName }) {
-    this.#recognised = { userId, userName };
+  learnUser({ userId, userName }) {
+    this.#learned = { userId, userName };
   }
 
   /** @returns {Credentials} */
@@ -77,7 +77,7 @@ export class TokenIdentity {
   }
 
   get #user() {
-    return this.#recognised ?? userOf(this.credentials);
+    return this.#learned ?? userOf(this.credentials);
   }
 }
 

@@ -32,7 +32,7 @@ export class MessageList {
   /** @type {Map<string, HTMLLIElement>} */
   #rows = new Map();
   /** @type {Map<string, string>} */
-  #bornAs = new Map();
+  #clientIdByMessageId = new Map();
   #unread = 0;
   #frame = 0;
   #holdsAnchor = false;
@@ -55,7 +55,7 @@ export class MessageList {
     const ended = [
       chat.on("state", () => this.refresh()),
       chat.on("pending", () => this.refresh()),
-      chat.on("stored", ({ clientId, message }) => this.#bornAs.set(message.id, clientId)),
+      chat.on("stored", ({ clientId, message }) => this.#clientIdByMessageId.set(message.id, clientId)),
       chat.on("messages", ({ added, from }) => this.#took(added, from)),
       chat.on("resync", () => this.#beganAnew()),
     ];
@@ -120,7 +120,7 @@ export class MessageList {
   #render() {
     this.#frame = 0;
     const hadFocus = document.activeElement === this.#older;
-    if (this.#holdsAnchor) this.#scroll.hold(this.#list.querySelector(".bubble"));
+    if (this.#holdsAnchor) this.#scroll.pin(this.#list.querySelector(".bubble"));
     this.#holdsAnchor = false;
     this.#arrange();
     this.#older.hidden = !this.#chat.hasOlder;
@@ -132,7 +132,7 @@ export class MessageList {
   }
 
   #arrange() {
-    const lines = linesOf(this.#chat, this.#me(), this.#bornAs);
+    const lines = linesOf(this.#chat, this.#me(), this.#clientIdByMessageId);
     const wanted = new Set(lines.map(({ key }) => key));
     for (const [key, row] of this.#rows) {
       if (wanted.has(key)) continue;

@@ -3,7 +3,7 @@
 
 import { timeOf } from "/client/view/days.js";
 import { withLinks } from "/client/view/links.js";
-import { colourOf, dressAvatar } from "./avatar.js";
+import { colourOf, renderAvatar } from "./avatar.js";
 import { make } from "./dom.js";
 
 /**
@@ -18,7 +18,7 @@ import { make } from "./dom.js";
  */
 export function makeRow(message) {
   const avatar = make("span", { class: "avatar", hidden: true });
-  dressAvatar(avatar, message);
+  renderAvatar(avatar, message);
   const name = make("bdi", { class: "name" }, message.userName);
   name.dataset.hue = colourOf(message.userId);
   const time = make("time", {}, timeOf(message.timestamp));
@@ -49,11 +49,11 @@ export function placeRow(row, { isOwn, opensGroup }) {
  */
 export function markRow(row, pending, actions) {
   const state =
-    pending === undefined ? "" : pending.state === "failed" ? "failed" : pending.sentAt ? "sending" : "kept";
+    pending === undefined ? "" : pending.state === "failed" ? "failed" : pending.sentAt ? "sending" : "queued";
   if ((row.dataset.state ?? "") === state) return;
   row.dataset.state = state;
-  row.querySelector(".fate")?.remove();
-  if (pending) row.append(fate(state, pending, actions));
+  row.querySelector(".delivery")?.remove();
+  if (pending) row.append(deliveryState(state, pending, actions));
 }
 
 /**
@@ -61,15 +61,15 @@ export function markRow(row, pending, actions) {
  * @param {PendingMessage} pending
  * @param {PendingActions} actions
  */
-function fate(state, { clientId, error }, { retry, discard }) {
-  if (state === "sending") return make("p", { class: "fate" }, "Sending…");
-  if (state === "kept") return make("p", { class: "fate" }, "Kept until the room is back");
+function deliveryState(state, { clientId, error }, { retry, discard }) {
+  if (state === "sending") return make("p", { class: "delivery" }, "Sending…");
+  if (state === "queued") return make("p", { class: "delivery" }, "Kept until the room is back");
   const again = make("button", { class: "link-button" }, "Try again");
   again.addEventListener("click", () => retry(clientId));
   const away = make("button", { class: "link-button" }, "Discard");
   away.addEventListener("click", () => discard(clientId));
   again.type = away.type = "button";
-  return make("p", { class: "fate" }, `Not sent: ${error?.message ?? "unknown reason"}. `, again, " ", away);
+  return make("p", { class: "delivery" }, `Not sent: ${error?.message ?? "unknown reason"}. `, again, " ", away);
 }
 
 /**

@@ -1,7 +1,7 @@
 // @ts-check
 /** Who is here, and one's own status. */
 
-import { dressAvatar, knownColourOf } from "./avatar.js";
+import { renderAvatar, knownColourOf } from "./avatar.js";
 import { byId, make } from "./dom.js";
 
 /**
@@ -48,7 +48,7 @@ export class PeoplePanel {
   /** @param {UserPresence} user */
   #person(user) {
     const avatar = make("span", { class: "avatar", hidden: true });
-    dressAvatar(avatar, user, knownColourOf(user.userId));
+    renderAvatar(avatar, user, knownColourOf(user.userId));
     const name = make("span", { class: "person-name" }, make("bdi", {}, user.userName));
     if (user.userId === this.#myId()) name.append(" ", make("span", { class: "you" }, "(you)"));
     const dot = make("b", { class: "dot" });

@@ -31,7 +31,7 @@ export class Welcome {
         (isRoomName(room)
           ? undefined
           : { field: this.#room, text: "A room needs a name of 1 to 128 bytes, without a slash." });
-      if (mistake) return this.#complain(mistake.text, mistake.field);
+      if (mistake) return this.#showProblem(mistake.text, mistake.field);
       this.#page.hidden = true;
       enter(room);
     });
@@ -46,7 +46,7 @@ export class Welcome {
     this.#room.value = room;
     const first = this.#identity instanceof DevIdentity ? this.#name : this.#token;
     if (this.#identity instanceof DevIdentity) this.#name.value = this.#identity.suggestion;
-    if (problem) this.#complain(problem, first);
+    if (problem) this.#showProblem(problem, first);
     else this.#problem.hidden = true;
     first.focus();
     first.select();
@@ -73,7 +73,7 @@ export class Welcome {
    * @param {string} text
    * @param {HTMLElement} field
    */
-  #complain(text, field) {
+  #showProblem(text, field) {
     this.#problem.textContent = text;
     this.#problem.hidden = false;
     field.focus();

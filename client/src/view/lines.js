@@ -7,20 +7,20 @@
 import { dayOf } from "./days.js";
 
 /** Within this time, ms, what one user says next belongs to what they said before. */
-const SAME_BREATH_MS = 5 * 60_000;
+const GROUP_WITHIN_MS = 5 * 60_000;
 
 /**
  * @typedef {import("../protocol.js").ChatMessage} ChatMessage
  * @typedef {import("../pending-messages.js").PendingMessage} PendingMessage
  * @typedef {{ userId: string | undefined, userName: string | undefined }} Me
- * @typedef {{ userId: string, userName: string, content: string, timestamp: number, seq?: number }} Said
+ * @typedef {{ userId: string, userName: string, content: string, timestamp: number, seq?: number }} ShownMessage
  *
  * @typedef {{ kind: "day", key: string, day: number }} DayLine
  *
  * @typedef {Object} MessageLine
  * @property {"message"} kind
  * @property {string} key
- * @property {Said} message
+ * @property {ShownMessage} message
  * @property {PendingMessage} [pending] Nothing once it is stored.
  * @property {boolean} isOwn
  * @property {boolean} opensGroup Who speaks is new, or spoke long ago.
@@ -31,19 +31,19 @@ const SAME_BREATH_MS = 5 * 60_000;
 /**
  * @param {{ messages: readonly ChatMessage[], pending: readonly PendingMessage[] }} chat
  * @param {Me} me
- * @param {ReadonlyMap<string, string>} bornAs Of one's own messages, by `id`: the `clientId` under which they were
+ * @param {ReadonlyMap<string, string>} clientIdByMessageId Of one's own messages, by `id`: the `clientId` under which they were
  *   pending here. Such a message keeps its line when it becomes stored, so that nothing flickers. What others chose as
  *   `clientId` names no line: they may choose the same one twice.
  * @returns {Line[]}
  */
-export function linesOf({ messages, pending }, me, bornAs) {
+export function linesOf({ messages, pending }, me, clientIdByMessageId) {
   /** @type {Line[]} */
   const lines = [];
-  /** @type {Said | undefined} */
+  /** @type {ShownMessage | undefined} */
   let last;
   let lastDay = NaN;
   for (const message of messages) {
-    const clientId = bornAs.get(message.id);
+    const clientId = clientIdByMessageId.get(message.id);
     add(clientId === undefined ? `stored ${message.id}` : keyOfOwn(clientId), message, undefined);
   }
   for (const own of pending) {
@@ -59,7 +59,7 @@ export function linesOf({ messages, pending }, me, bornAs) {
 
   /**
    * @param {string} key
-   * @param {Said} message
+   * @param {ShownMessage} message
    * @param {PendingMessage | undefined} own
    */
   function add(key, message, own) {
@@ -71,7 +71,7 @@ export function linesOf({ messages, pending }, me, bornAs) {
       isNewDay ||
       last === undefined ||
       last.userId !== message.userId ||
-      message.timestamp - last.timestamp > SAME_BREATH_MS;
+      message.timestamp - last.timestamp > GROUP_WITHIN_MS;
     lines.push({
       kind: "message",
       key,
@@ -86,7 +86,7 @@ export function linesOf({ messages, pending }, me, bornAs) {
 }
 
 /** How many messages stand in a block. */
-const BLOCK = 50;
+const BLOCK_SIZE = 50;
 
 /**
  * The lines in blocks that stay as they are when others come in above or below: a message's block is told by its
@@ -104,7 +104,7 @@ export function blocksOf(lines) {
   lines.forEach((line, index) => {
     const next = seqOf(line.kind === "day" ? lines[index + 1] : line) ?? seq + 1;
     if (line.kind === "message") seq = next;
-    const block = Math.floor((next || 0) / BLOCK);
+    const block = Math.floor((next || 0) / BLOCK_SIZE);
     if (block !== current) blocks.push({ key: `block ${block}`, lines: [] });
     current = block;
     blocks.at(-1)?.lines.push(line);
@@ -135,10 +135,10 @@ function isSameLine(a, b) {
   if (a.key !== b?.key) return false;
   if (a.kind === "day" || b.kind === "day") return a.kind === b.kind;
   // What a pending line says is made anew each time, of the same pending message.
-  const saysTheSame = a.pending
+  const sameContent = a.pending
     ? a.pending === b.pending && a.message.timestamp === b.message.timestamp
     : a.message === b.message;
-  return saysTheSame && a.pending === b.pending && a.isOwn === b.isOwn && a.opensGroup === b.opensGroup;
+  return sameContent && a.pending === b.pending && a.isOwn === b.isOwn && a.opensGroup === b.opensGroup;
 }
 
 /** @param {string} clientId */

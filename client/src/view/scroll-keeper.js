@@ -13,7 +13,7 @@ export class ScrollKeeper {
   #lastTop = 0;
   #changed;
   /** What must stay where it is while the list changes above it. @type {{ anchor: Element, top: number } | undefined} */
-  #held;
+  #pinned;
 
   /**
    * @param {HTMLElement} scroller
@@ -47,39 +47,39 @@ export class ScrollKeeper {
    *
    * @param {Element | null | undefined} anchor
    */
-  hold(anchor) {
+  pin(anchor) {
     if (!anchor) return;
-    this.#held = { anchor, top: anchor.getBoundingClientRect().top };
+    this.#pinned = { anchor, top: anchor.getBoundingClientRect().top };
     // The browser's own anchoring does nothing at the very top and would add to ours elsewhere.
     this.#scroller.style.overflowAnchor = "none";
   }
 
   /** The list has changed. */
   settle() {
-    if (!this.#held) return this.#follows ? this.toEnd() : undefined;
-    this.#hold();
+    if (!this.#pinned) return this.#follows ? this.toEnd() : undefined;
+    this.#restorePinned();
     this.#set(this.#isNearEnd());
     // Rows that were only estimated get their true height when they are drawn, and the observer tells: so hold on until
     // the frame after that.
-    const held = this.#held;
-    requestAnimationFrame(() => requestAnimationFrame(() => this.#release(held)));
+    const pinned = this.#pinned;
+    requestAnimationFrame(() => requestAnimationFrame(() => this.#release(pinned)));
   }
 
-  /** @param {object} held */
-  #release(held) {
-    if (this.#held !== held) return;
-    this.#held = undefined;
+  /** @param {object} pinned */
+  #release(pinned) {
+    if (this.#pinned !== pinned) return;
+    this.#pinned = undefined;
     this.#scroller.style.overflowAnchor = "";
   }
 
-  #hold() {
-    if (!this.#held) return;
-    this.#scroller.scrollTop += this.#held.anchor.getBoundingClientRect().top - this.#held.top;
+  #restorePinned() {
+    if (!this.#pinned) return;
+    this.#scroller.scrollTop += this.#pinned.anchor.getBoundingClientRect().top - this.#pinned.top;
     this.#lastTop = this.#scroller.scrollTop;
   }
 
   #resized() {
-    if (this.#held) this.#hold();
+    if (this.#pinned) this.#restorePinned();
     else if (this.#follows) this.toEnd();
   }
 

@@ -4,17 +4,17 @@
 import { CloseCode } from "../close-codes.js";
 
 /** A wait shorter than this, ms, is over before it is read. */
-const WORTH_COUNTING_MS = 2_000;
+const MIN_COUNTDOWN_MS = 2_000;
 
 /**
  * @typedef {import("../room-socket.js").StateEvent} StateEvent
  *
  * `opening`: for the first time, or at once. `returning`: the server said that it would be back.
- * @typedef {"open" | "opening" | "returning" | "waiting" | "forbidden" | "signed-out" | "closed"} Plight
+ * @typedef {"open" | "opening" | "returning" | "waiting" | "forbidden" | "signed-out" | "closed"} ConnectionStatus
  */
 
-/** @type {Readonly<Record<Plight, string>>} */
-export const PLIGHTS = Object.freeze({
+/** @type {Readonly<Record<ConnectionStatus, string>>} */
+export const CONNECTION_TEXTS = Object.freeze({
   open: "Connected",
   opening: "Connecting",
   returning: "Back in a moment",
@@ -26,9 +26,9 @@ export const PLIGHTS = Object.freeze({
 
 /**
  * @param {Pick<StateEvent, "state" | "close">} event
- * @returns {Plight}
+ * @returns {ConnectionStatus}
  */
-export function plightOf({ state, close }) {
+export function connectionStatusOf({ state, close }) {
   switch (state) {
     case "open":
       return "open";
@@ -48,12 +48,12 @@ export function plightOf({ state, close }) {
  * @param {Pick<StateEvent, "state" | "retryAt">} event
  * @param {number} now
  */
-export function canHurry({ state, retryAt }, now) {
-  return state === "closed" || (state === "waiting" && retryAt !== undefined && retryAt - now > WORTH_COUNTING_MS);
+export function canRetryNow({ state, retryAt }, now) {
+  return state === "closed" || (state === "waiting" && retryAt !== undefined && retryAt - now > MIN_COUNTDOWN_MS);
 }
 
 /** @param {readonly string[]} names */
-export function whoTypes(names) {
+export function typingText(names) {
   if (names.length > 3) return "Several people are typing";
   const last = names.at(-1);
   const others = names.slice(0, -1).join(", ");

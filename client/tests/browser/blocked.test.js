@@ -147,7 +147,9 @@ test("nothing is lost, comes twice or changes places when the server is killed i
     // A page can only come back to what it has seen, and it may see much later what is stored.
     await until(
       () =>
-        ana.page.locator(".message:not([data-state=kept], [data-state=sending], [data-state=failed]) .bubble").count(),
+        ana.page
+          .locator(".message:not([data-state=queued], [data-state=sending], [data-state=failed]) .bubble")
+          .count(),
       (count) => count >= 5,
     );
     const resumedBefore = resumed();
@@ -167,7 +169,7 @@ test("nothing is lost, comes twice or changes places when the server is killed i
   expect(everything.filter((content) => content.startsWith("ana"))).toEqual(said.ana);
   expect(everything.filter((content) => content.startsWith("bo"))).toEqual(said.bo);
   await Promise.all([ana.sees(everything), bo.sees(everything)]);
-  expect(await ana.page.locator(".message[data-state=failed], .message[data-state=kept]").count()).toBe(0);
+  expect(await ana.page.locator(".message[data-state=failed], .message[data-state=queued]").count()).toBe(0);
   expect(ana.openSockets).toEqual([]);
 }, 300_000);
 

@@ -224,11 +224,11 @@ test("a message that the server does not take can be tried again or discarded", 
   await ana.page.reload();
   await ana.isConnected();
   await ana.says("hm");
-  const fate = ana.page.locator(".dormouse-fate", { hasText: "Not sent: too fast" });
-  await fate.waitFor();
+  const refusal = ana.page.locator(".dormouse-delivery", { hasText: "Not sent: too fast" });
+  await refusal.waitFor();
   expect(await ana.barriers()).toEqual([]);
   await ana.page.getByRole("button", { name: "Try again" }).click();
-  await fate.waitFor();
+  await refusal.waitFor();
   await ana.page.getByRole("button", { name: "Discard" }).click();
   await ana.sees([]);
 });

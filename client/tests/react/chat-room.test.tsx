@@ -43,13 +43,13 @@ class Reader {
     return this.one(".dormouse-light").textContent;
   }
 
-  get whisper(): string {
-    return this.one(".dormouse-whisper").textContent;
+  get activity(): string {
+    return this.one(".dormouse-activity").textContent;
   }
 
   /** What a screen reader is told beside the list. */
   get announced(): string[] {
-    return this.all(".dormouse-unseen[aria-live=polite] > p").map(({ textContent }) => textContent);
+    return this.all(".dormouse-visually-hidden[aria-live=polite] > p").map(({ textContent }) => textContent);
   }
 
   all(selector: string): HTMLElement[] {
@@ -266,7 +266,7 @@ describe("one's own messages", () => {
     const { reader, socket } = await inRoom();
     socket.drop();
     await reader.say("from the tunnel");
-    expect(reader.rows[0]?.dataset.state).toBe("kept");
+    expect(reader.rows[0]?.dataset.state).toBe("queued");
     expect(reader.rows[0]?.textContent).toContain("Kept until the room is back");
     await tick(500);
     enter([], { resumed: true });
@@ -477,26 +477,26 @@ describe("what is said aside", () => {
   test("who types, by name", async () => {
     const { reader, socket } = await inRoom();
     await hears(socket, { type: "typing", userId: "2", userName: "Bo" });
-    expect(reader.whisper).toBe("Bo is typing");
+    expect(reader.activity).toBe("Bo is typing");
     await hears(socket, { type: "typing", userId: "3", userName: "Cleo" });
-    expect(reader.whisper).toBe("Bo and Cleo are typing");
+    expect(reader.activity).toBe("Bo and Cleo are typing");
     await tick(3_000);
-    expect(reader.whisper).toBe("");
+    expect(reader.activity).toBe("");
   });
 
   test("who comes and goes, for four seconds, unless somebody types", async () => {
     const { reader, socket } = await inRoom();
     await hears(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
-    expect(reader.whisper).toBe("Bo came in");
+    expect(reader.activity).toBe("Bo came in");
     await tick(2_000);
     await hears(socket, { type: "user_left", userId: "2", userName: "Bo", timestamp: 1 });
-    expect(reader.whisper).toBe("Bo left");
+    expect(reader.activity).toBe("Bo left");
     await hears(socket, { type: "typing", userId: "3", userName: "Cleo" });
-    expect(reader.whisper).toBe("Cleo is typing");
+    expect(reader.activity).toBe("Cleo is typing");
     await tick(3_000);
-    expect(reader.whisper).toBe("Bo left");
+    expect(reader.activity).toBe("Bo left");
     await tick(1_000);
-    expect(reader.whisper).toBe("");
+    expect(reader.activity).toBe("");
   });
 
   test("the same once more is told for another four seconds", async () => {
@@ -506,7 +506,7 @@ describe("what is said aside", () => {
     await tick(3_000);
     await hears(socket, joined);
     await tick(3_000);
-    expect(reader.whisper).toBe("Bo came in");
+    expect(reader.activity).toBe("Bo came in");
   });
 
   test("a coming is told for four seconds and no longer, whatever is drawn in between", async () => {
@@ -516,7 +516,7 @@ describe("what is said aside", () => {
       reader.again({ labels: {} });
       await tick(1_000);
     }
-    expect(reader.whisper).toBe("");
+    expect(reader.activity).toBe("");
   });
 
   test("a coming is put into words once, and into the newest ones", async () => {
@@ -524,7 +524,7 @@ describe("what is said aside", () => {
     const { reader, socket } = await inRoom([], { labels: { joined: old } });
     reader.again({ labels: { joined: (userName) => `Hello ${userName}` } });
     await hears(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
-    expect(reader.whisper).toBe("Hello Bo");
+    expect(reader.activity).toBe("Hello Bo");
     expect(old).not.toHaveBeenCalled();
   });
 
@@ -538,7 +538,7 @@ describe("what is said aside", () => {
     shown.show(draw("hidden"));
     shown.show(draw("visible"));
     await tick(10_000);
-    expect(shown.page.querySelector(".dormouse-whisper")?.textContent).toBe("");
+    expect(shown.page.querySelector(".dormouse-activity")?.textContent).toBe("");
   });
 });
 
@@ -794,7 +794,7 @@ describe("around the list", () => {
     expect(reader.button("Senden")).toBeDefined();
     expect(reader.field.placeholder).toBe("Nachricht an garden");
     await hears(socket, { type: "typing", userId: "2", userName: "Bo" });
-    expect(reader.whisper).toBe("Bo schreibt");
+    expect(reader.activity).toBe("Bo schreibt");
     await hears(socket, { type: "message", message: message(3) });
     expect(reader.announced).toEqual(["Bo sagt words 3"]);
     expect(reader.light).toBe("Connected");

@@ -1,91 +1,91 @@
 import { expect, test, vi } from "vitest";
-import { Held } from "../../react/ref-counted.js";
+import { RefCounted } from "../../react/ref-counted.js";
 import { tick } from "./stage.js";
 
-function held() {
-  const it = { open: vi.fn(), close: vi.fn() };
-  const life = { began: vi.fn(), ended: vi.fn() };
-  return { it, life, held: new Held(it, life) };
+function counted() {
+  const target = { open: vi.fn(), close: vi.fn() };
+  const lifecycle = { opened: vi.fn(), closed: vi.fn() };
+  return { target, lifecycle, one: new RefCounted(target, lifecycle) };
 }
 
 test("nothing is opened before somebody takes it", async () => {
-  const { it, life } = held();
+  const { target, lifecycle } = counted();
   await tick(999);
-  expect(it.open).not.toHaveBeenCalled();
-  expect(life.began).not.toHaveBeenCalled();
+  expect(target.open).not.toHaveBeenCalled();
+  expect(lifecycle.opened).not.toHaveBeenCalled();
 });
 
-test("what two have taken is opened once, and closed when both have given it back", async () => {
-  const { it, life, held: shared } = held();
-  const first = shared.take();
-  const second = shared.take();
-  expect(it.open).toHaveBeenCalledOnce();
-  expect(life.began).toHaveBeenCalledOnce();
+test("what two have taken is opened once, and closed when both have given target back", async () => {
+  const { target, lifecycle, one } = counted();
+  const first = one.acquire();
+  const second = one.acquire();
+  expect(target.open).toHaveBeenCalledOnce();
+  expect(lifecycle.opened).toHaveBeenCalledOnce();
   first();
   await tick(10_000);
-  expect(it.close).not.toHaveBeenCalled();
+  expect(target.close).not.toHaveBeenCalled();
   second();
   await tick();
-  expect(it.close).toHaveBeenCalledOnce();
-  expect(life.ended).toHaveBeenCalledOnce();
-  expect(it.open).toHaveBeenCalledOnce();
+  expect(target.close).toHaveBeenCalledOnce();
+  expect(lifecycle.closed).toHaveBeenCalledOnce();
+  expect(target.open).toHaveBeenCalledOnce();
 });
 
 test("what is given back is not closed before the next task", () => {
-  const { it, life, held: one } = held();
-  one.take()();
-  expect(it.close).not.toHaveBeenCalled();
-  expect(life.ended).not.toHaveBeenCalled();
+  const { target, lifecycle, one } = counted();
+  one.acquire()();
+  expect(target.close).not.toHaveBeenCalled();
+  expect(lifecycle.closed).not.toHaveBeenCalled();
 });
 
 test("what is taken again within the same task is neither closed nor opened again", async () => {
-  const { it, life, held: one } = held();
-  one.take()();
-  one.take();
+  const { target, lifecycle, one } = counted();
+  one.acquire()();
+  one.acquire();
   await tick(10_000);
-  expect(it.close).not.toHaveBeenCalled();
-  expect(it.open).toHaveBeenCalledOnce();
-  expect(life.ended).not.toHaveBeenCalled();
+  expect(target.close).not.toHaveBeenCalled();
+  expect(target.open).toHaveBeenCalledOnce();
+  expect(lifecycle.closed).not.toHaveBeenCalled();
 });
 
 test("what nobody ever takes is let go after a second", async () => {
-  const { it, life } = held();
+  const { target, lifecycle } = counted();
   await tick(999);
-  expect(life.ended).not.toHaveBeenCalled();
+  expect(lifecycle.closed).not.toHaveBeenCalled();
   await tick(1);
-  expect(life.ended).toHaveBeenCalledOnce();
-  expect(it.close).toHaveBeenCalledOnce();
+  expect(lifecycle.closed).toHaveBeenCalledOnce();
+  expect(target.close).toHaveBeenCalledOnce();
   expect(vi.getTimerCount()).toBe(0);
 });
 
 test("what was taken in time stays open after that second", async () => {
-  const { it, life, held: one } = held();
+  const { target, lifecycle, one } = counted();
   await tick(999);
-  one.take();
+  one.acquire();
   await tick(10_000);
-  expect(it.close).not.toHaveBeenCalled();
-  expect(life.ended).not.toHaveBeenCalled();
+  expect(target.close).not.toHaveBeenCalled();
+  expect(lifecycle.closed).not.toHaveBeenCalled();
 });
 
-test("what has ended begins anew when it is taken again", async () => {
-  const { it, life, held: one } = held();
-  one.take()();
+test("what has ended begins anew when target is taken again", async () => {
+  const { target, lifecycle, one } = counted();
+  one.acquire()();
   await tick();
-  const giveBack = one.take();
-  expect(it.open).toHaveBeenCalledTimes(2);
-  expect(life.began).toHaveBeenCalledTimes(2);
-  giveBack();
+  const release = one.acquire();
+  expect(target.open).toHaveBeenCalledTimes(2);
+  expect(lifecycle.opened).toHaveBeenCalledTimes(2);
+  release();
   await tick();
-  expect(it.close).toHaveBeenCalledTimes(2);
-  expect(life.ended).toHaveBeenCalledTimes(2);
+  expect(target.close).toHaveBeenCalledTimes(2);
+  expect(lifecycle.closed).toHaveBeenCalledTimes(2);
 });
 
 test("what nobody took in time can still be taken", async () => {
-  const { it, life, held: one } = held();
+  const { target, lifecycle, one } = counted();
   await tick(5_000);
-  one.take();
+  one.acquire();
   await tick(5_000);
-  expect(it.open).toHaveBeenCalledOnce();
-  expect(life.began).toHaveBeenCalledOnce();
-  expect(it.close).toHaveBeenCalledOnce(); // the time before it was taken
+  expect(target.open).toHaveBeenCalledOnce();
+  expect(lifecycle.opened).toHaveBeenCalledOnce();
+  expect(target.close).toHaveBeenCalledOnce(); // the time before target was taken
 });

@@ -1,6 +1,6 @@
 // @ts-check
 import { describe, expect, test, vi } from "vitest";
-import { LONGEST_EVENT } from "../../src/event-parser.js";
+import { MAX_EVENT_LENGTH } from "../../src/event-parser.js";
 import { EventStream } from "../../src/event-stream.js";
 import { FakeServer } from "./fake-server.js";
 import { pass, useFakeTime } from "./helpers.js";
@@ -292,7 +292,7 @@ describe("it ends", () => {
 
   test("where an event has no end, and tells no more of it", async () => {
     const { server, happened } = await greeted();
-    server.stream.write(`data: ${"x".repeat(LONGEST_EVENT)}`);
+    server.stream.write(`data: ${"x".repeat(MAX_EVENT_LENGTH)}`);
     await pass(0);
     expect(happened).toMatchObject([{ code: 1009, opened: true }]);
   });

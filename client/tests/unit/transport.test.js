@@ -1,6 +1,6 @@
 // @ts-check
 import { describe, expect, test } from "vitest";
-import { isBlocked, isWorthAsking, nextTransport } from "../../src/transport.js";
+import { isBlocked, shouldExplain, nextTransport } from "../../src/transport.js";
 
 /** @param {Partial<Parameters<typeof nextTransport>[0]>} [known] */
 const next = (known) =>
@@ -53,7 +53,7 @@ const NEVER_OPEN = /** @type {const} */ ({ code: 1006, opened: false, heard: fal
 
 describe("with a way around", () => {
   /** @param {Partial<Ending>} ending @param {number} failures */
-  const asks = (ending, failures) => isWorthAsking({ ...NEVER_OPEN, ...ending }, failures, true);
+  const asks = (ending, failures) => shouldExplain({ ...NEVER_OPEN, ...ending }, failures, true);
 
   test("one asks after the second failure, and after the first that took long", () => {
     expect(asks({}, 0)).toBe(false);
@@ -76,7 +76,7 @@ describe("with a way around", () => {
 
 describe("without a way around", () => {
   /** @param {Partial<Ending>} ending @param {number} failures */
-  const asks = (ending, failures) => isWorthAsking({ ...NEVER_OPEN, ...ending }, failures, false);
+  const asks = (ending, failures) => shouldExplain({ ...NEVER_OPEN, ...ending }, failures, false);
 
   test("one asks after the second failure before it opened, and never else", () => {
     expect(asks({}, 0)).toBe(false);

@@ -33,9 +33,10 @@ const waiting = (clientId, createdAt) => ({ clientId, content: `own ${clientId}`
 /**
  * @param {import("../../src/protocol.js").ChatMessage[]} messages
  * @param {import("../../src/pending-messages.js").PendingMessage[]} [pending]
- * @param {Map<string, string>} [bornAs]
+ * @param {Map<string, string>} [clientIdByMessageId]
  */
-const lines = (messages, pending = [], bornAs = new Map()) => linesOf({ messages, pending }, ANA, bornAs);
+const lines = (messages, pending = [], clientIdByMessageId = new Map()) =>
+  linesOf({ messages, pending }, ANA, clientIdByMessageId);
 
 /** @param {Line[]} all */
 const shape = (all) => all.map((line) => (line.kind === "day" ? "day" : line.message.content));

@@ -1,6 +1,6 @@
 // @ts-check
 import { describe, expect, test } from "vitest";
-import { PLIGHTS, canHurry, plightOf, whoTypes } from "../../src/view/words.js";
+import { CONNECTION_TEXTS, canRetryNow, connectionStatusOf, typingText } from "../../src/view/words.js";
 
 describe("the plight of a connection", () => {
   test.each(
@@ -16,11 +16,11 @@ describe("the plight of a connection", () => {
       ["closed", 1008, "closed"],
     ]),
   )("%s after %s is %s", (state, code, plight) => {
-    expect(plightOf({ state, close: code === undefined ? undefined : { code, reason: "" } })).toBe(plight);
+    expect(connectionStatusOf({ state, close: code === undefined ? undefined : { code, reason: "" } })).toBe(plight);
   });
 
   test("has words, each of its own", () => {
-    expect(Object.keys(PLIGHTS)).toEqual([
+    expect(Object.keys(CONNECTION_TEXTS)).toEqual([
       "open",
       "opening",
       "returning",
@@ -29,22 +29,22 @@ describe("the plight of a connection", () => {
       "signed-out",
       "closed",
     ]);
-    expect(new Set(Object.values(PLIGHTS)).size).toBe(7);
-    expect(Object.isFrozen(PLIGHTS)).toBe(true);
+    expect(new Set(Object.values(CONNECTION_TEXTS)).size).toBe(7);
+    expect(Object.isFrozen(CONNECTION_TEXTS)).toBe(true);
   });
 });
 
 describe("the reader can hurry a connection on", () => {
   test("where it is closed, or waits for more than two seconds", () => {
-    expect(canHurry({ state: "closed" }, 0)).toBe(true);
-    expect(canHurry({ state: "waiting", retryAt: 12_001 }, 10_000)).toBe(true);
+    expect(canRetryNow({ state: "closed" }, 0)).toBe(true);
+    expect(canRetryNow({ state: "waiting", retryAt: 12_001 }, 10_000)).toBe(true);
   });
 
   test("and not where it is on its way, or nearly so", () => {
-    expect(canHurry({ state: "waiting", retryAt: 12_000 }, 10_000)).toBe(false);
-    expect(canHurry({ state: "waiting" }, 0)).toBe(false);
-    expect(canHurry({ state: "open", retryAt: 99_999 }, 0)).toBe(false);
-    expect(canHurry({ state: "connecting" }, 0)).toBe(false);
+    expect(canRetryNow({ state: "waiting", retryAt: 12_000 }, 10_000)).toBe(false);
+    expect(canRetryNow({ state: "waiting" }, 0)).toBe(false);
+    expect(canRetryNow({ state: "open", retryAt: 99_999 }, 0)).toBe(false);
+    expect(canRetryNow({ state: "connecting" }, 0)).toBe(false);
   });
 });
 
@@ -54,5 +54,5 @@ test.each([
   [["Ana", "Bo", "Cy"], "Ana, Bo and Cy are typing"],
   [["Ana", "Bo", "Cy", "Di"], "Several people are typing"],
 ])("of %j it is said: %s", (names, words) => {
-  expect(whoTypes(names)).toBe(words);
+  expect(typingText(names)).toBe(words);
 });
