@@ -1,4 +1,4 @@
-//! What is served, and where the rooms are in it.
+//! The routes of the server, and the place of the rooms among them.
 
 use std::path::Path;
 
@@ -14,14 +14,14 @@ use dormouse::model::{Message, User};
 use dormouse::room::Rooms;
 use dormouse::{Host, StartError};
 
-/// The rooms, without a listener of their own.
+/// The rooms, without their own listener.
 pub(crate) async fn host(data: &Path, limits: Limits) -> Result<Host, StartError> {
-    // Below `/realtime`, which axum takes off the path.
+    // They are below `/realtime`, which axum removes from the path.
     let config = Config { base_path: "/".into(), page: false, data: data.into(), limits, ..Config::default() };
     Host::builder(config).mount().await
 }
 
-/// The whole server.
+/// All routes of the server.
 pub(crate) fn routes(host: &Host) -> Router {
     let rooms = Router::new().fallback_service(host.service()).layer(middleware::from_fn(who_is_it));
     Router::new()
@@ -32,7 +32,7 @@ pub(crate) fn routes(host: &Host) -> Router {
         .nest("/realtime", rooms)
 }
 
-/// Our own sessions: whoever has one is known to every room. A real server would look the cookie up, of course.
+/// The sessions of this server. Every room knows a user who has one. A real server would look up the cookie.
 async fn who_is_it(mut request: Request, next: Next) -> Result<Response, StatusCode> {
     let cookies = request.headers().get(header::COOKIE).and_then(|cookies| cookies.to_str().ok()).unwrap_or_default();
     let name =
@@ -49,7 +49,7 @@ async fn login(form: String) -> Result<(HeaderMap, &'static str), StatusCode> {
     Ok((HeaderMap::from_iter([(header::SET_COOKIE, cookie)]), "hello\n"))
 }
 
-/// The system speaks to everybody in a room.
+/// Sends a message of the system to all clients in a room.
 async fn announce(State(rooms): State<Rooms>, Segment(room): Segment<String>, text: String) -> StatusCode {
     let notice = serde_json::json!({ "type": "notice", "text": text });
     match rooms.get("ROOMS", &room) {

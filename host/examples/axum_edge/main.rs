@@ -1,4 +1,4 @@
-//! An edge of your own: an axum server with its own login, its own pages, and rooms mounted into it.
+//! Your own edge: an axum server with its own login and pages, and with rooms mounted into it.
 //!
 //! `cargo run --package dormouse --example axum_edge`, then:
 //!
@@ -21,9 +21,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("http://{}", listener.local_addr()?);
     axum::serve(listener, app::routes(&host))
         .with_graceful_shutdown(async {
-            // Where the signal cannot be heard there is nothing to wait for.
+            // If the signal cannot be received, the server stops at once.
             let _ = tokio::signal::ctrl_c().await;
-            // First: a stream of events ends with its room's goodbye, and the server waits for that.
+            // This comes first: an event stream ends with the goodbye of its room, and the server waits for its
+            // streams.
             host.shutdown().await;
         })
         .await?;

@@ -855,8 +855,8 @@ impl Room {
         self.arm();
     }
 
-    /// Sets the time at which the timer wheel wakes this room: when its first timer or post is due. If that time becomes
-    /// later, the old entry stays, because one needless wake is cheaper than tracking it.
+    /// Sets the time at which the timer wheel wakes this room: when its first timer or post is due. If that time
+    /// becomes later, the old entry stays, because one needless wake is cheaper than tracking it.
     fn arm(&mut self) {
         let has_posts = self.opened().posting.waiting() > 0;
         let durable = if has_posts { self.mailbox.outbox.durable() } else { 0 };
