@@ -100,7 +100,7 @@ function useAnnouncements(chat: Chat | undefined, words: ChatRoomLabels, announc
       chat?.on("messages", ({ added, from }) => {
         if (from !== "live") return;
         const others = added.filter(({ userId }) => userId !== chat.userId);
-        for (const { userName, content } of others) announce(words.said(userName, content));
+        for (const { userName, content } of others) announce(words.messageBy(userName, content));
       }),
       chat?.on("error", ({ message, clientId }) => announce(clientId === undefined ? message : words.notSent(message))),
       chat?.on("resync", () => announce(words.resync)),

@@ -1,11 +1,11 @@
 /** Where one writes. It knows the keys and the size of the field, not what becomes of the text. */
 
 import { type KeyboardEvent, type SyntheticEvent, useEffect, useId, useLayoutEffect, useRef, useState } from "react";
-import { CONTENT_UNITS } from "../src/index.js";
+import { MAX_CONTENT_UNITS } from "../src/index.js";
 import type { ChatRoomLabels } from "./labels.js";
 
 /** From here on the field says how much room is left. */
-const NEARLY_FULL = CONTENT_UNITS - 200;
+const NEARLY_FULL = MAX_CONTENT_UNITS - 200;
 
 /** The `keyCode` of every key that goes to an input method. */
 const COMPOSING = 229;
@@ -23,7 +23,7 @@ interface ComposerProps {
 export function Composer({ send, typing, announce, title, words, autoFocus }: ComposerProps) {
   const [text, setText] = useState("");
   /** By how much it is too long; below zero, what is left. */
-  const excess = text.length - CONTENT_UNITS;
+  const excess = text.length - MAX_CONTENT_UNITS;
   const field = useRef<HTMLTextAreaElement>(null);
   const fieldId = useId();
   const leftId = useId();

@@ -1,7 +1,7 @@
 /** The rooms that a page is in: each once, however many components show it. */
 
 import {
-  type Asked,
+  type CredentialsRequest,
   Chat,
   type Close,
   type Credentials,
@@ -20,7 +20,7 @@ export interface ConnectionsOptions {
    * Asked before each attempt to connect; `refused` where the last answer was turned down. And while connected by a token
    * that will expire, with `expiring`.
    */
-  credentials?: ((asked: Asked) => Promise<Credentials> | Credentials) | undefined;
+  credentials?: ((asked: CredentialsRequest) => Promise<Credentials> | Credentials) | undefined;
   /** One's own, where the credentials do not tell (a cookie, a ticket). */
   userId?: string | undefined;
   transport?: TransportChoice | undefined;
@@ -42,7 +42,7 @@ export class Connections {
   }
 
   /** Nothing for an address of another server: a token is for the one that the provider names. */
-  credentialsFor(url: string, asked: Asked): Promise<Credentials> | Credentials {
+  credentialsFor(url: string, asked: CredentialsRequest): Promise<Credentials> | Credentials {
     return isWithin(url, this.#options.baseUrl) ? this.#options.credentials?.(asked) : undefined;
   }
 

@@ -15,22 +15,22 @@ export interface ChatRoomLabels {
   /** Names the list for who cannot see it. */
   messages: string;
   empty: string;
-  onTheWay: string;
-  shut: string;
+  connecting: string;
+  disconnected: string;
   loadOlder: string;
   loading: string;
   olderLoaded: (count: number) => string;
   olderFailed: string;
   newMessages: (count: number) => string;
-  toTheLatest: string;
+  jumpToLatest: string;
   resync: string;
-  said: (userName: string, content: string) => string;
+  messageBy: (userName: string, content: string) => string;
   typing: (userNames: readonly string[]) => string;
   joined: (userName: string) => string;
   left: (userName: string) => string;
   you: string;
   sending: string;
-  kept: string;
+  queued: string;
   notSent: (reason: string) => string;
   retry: string;
   stillNotSent: string;
@@ -53,22 +53,22 @@ export const LABELS: Readonly<ChatRoomLabels> = Object.freeze({
   seconds: (count: number) => `${count} s`,
   messages: "Messages",
   empty: "Nobody has said anything yet.",
-  onTheWay: "On the way to the room …",
-  shut: "Not in the room.",
+  connecting: "On the way to the room …",
+  disconnected: "Not in the room.",
   loadOlder: "Load older messages",
   loading: "Loading…",
   olderLoaded: (count: number) => (count === 1 ? "1 older message" : `${count} older messages`),
   olderFailed: "The older messages could not be loaded",
   newMessages: (count: number) => (count === 1 ? "1 new message" : `${count} new messages`),
-  toTheLatest: "To the latest",
+  jumpToLatest: "To the latest",
   resync: "Much was said while you were away. These are the latest messages.",
-  said: (userName: string, content: string) => `${userName}: ${content}`,
+  messageBy: (userName: string, content: string) => `${userName}: ${content}`,
   typing: typingText,
   joined: (userName: string) => `${userName} came in`,
   left: (userName: string) => `${userName} left`,
   you: "You",
   sending: "Sending…",
-  kept: "Kept until the room is back",
+  queued: "Kept until the room is back",
   notSent: (reason: string) => `Not sent: ${reason}`,
   retry: "Try again",
   stillNotSent: "Still not sent",

@@ -25,7 +25,7 @@ interface MessageListProps {
 }
 
 export const MessageList = memo(function MessageList({ handle, chat, room, words, announce }: MessageListProps) {
-  const { messages, pending, userId, hasBegun, hasOlder, state, close } = room;
+  const { messages, pending, userId, hasHistory, hasOlder, state, close } = room;
   const scroller = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLDivElement>(null);
   const clientIdByMessageId = useClientIdByMessageId(chat);
@@ -63,7 +63,7 @@ export const MessageList = memo(function MessageList({ handle, chat, room, words
         )}
         {lines.length === 0 && (
           <p className="dormouse-empty">
-            {hasBegun ? words.empty : state === "closed" && close ? words.shut : words.onTheWay}
+            {hasHistory ? words.empty : state === "closed" && close ? words.disconnected : words.connecting}
           </p>
         )}
         <div ref={list} className="dormouse-messages" role="list">
@@ -83,7 +83,7 @@ export const MessageList = memo(function MessageList({ handle, chat, room, words
       </div>
       {!follows && (
         <button type="button" className="dormouse-newer" data-unread={unread} onClick={() => keeper.current?.toEnd()}>
-          {unread === 0 ? words.toTheLatest : words.newMessages(unread)}
+          {unread === 0 ? words.jumpToLatest : words.newMessages(unread)}
         </button>
       )}
     </div>

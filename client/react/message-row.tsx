@@ -64,7 +64,7 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
 function DeliveryState({ pending, words, retry, discard, announce }: MessageRowProps & { pending: PendingMessage }) {
   const state = stateOf(pending);
   if (state !== "failed")
-    return <p className="dormouse-delivery">{state === "sending" ? words.sending : words.kept}</p>;
+    return <p className="dormouse-delivery">{state === "sending" ? words.sending : words.queued}</p>;
   return (
     <p className="dormouse-delivery">
       {words.notSent(pending.error?.message ?? "")}{" "}

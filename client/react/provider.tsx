@@ -1,7 +1,7 @@
 /** Where the rooms are, and who asks: said once, for all components below. */
 
 import { type ReactNode, createContext, useContext } from "react";
-import type { Asked, Credentials, Timing, TransportChoice } from "../src/index.js";
+import type { CredentialsRequest, Credentials, Timing, TransportChoice } from "../src/index.js";
 import { Connections, type ConnectionsOptions } from "./connections.js";
 import { useKeyed, useLatest } from "./hooks.js";
 
@@ -14,7 +14,7 @@ export interface DormouseProviderProps {
    * Asked before each attempt to connect, and once more, with `refused`, when the server turned the last answer down.
    * While connected by a token that will expire, it is asked with `expiring`, and a new token takes its place. May be an inline function: a new one does not reconnect. Without it the browser's cookie says who asks.
    */
-  credentials?: (asked: Asked) => Promise<Credentials> | Credentials;
+  credentials?: (asked: CredentialsRequest) => Promise<Credentials> | Credentials;
   /**
    * One's own user id. Needed only where the credentials do not tell it (a cookie, a ticket), so that one's own messages
    * are known as such. Another one reconnects.

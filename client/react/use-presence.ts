@@ -17,7 +17,7 @@ export interface PresenceState {
   /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
   transport: Transport;
   /** Over events only: this browser lets tabs share no stream, so each tab takes connections of its own. */
-  isAlone: boolean;
+  isUnshared: boolean;
   close: Close | undefined;
   /** One's own user id, as far as it is known. */
   userId: string | undefined;
@@ -37,14 +37,14 @@ export function usePresence(scope: string = GLOBAL): PresenceState {
   const shared = useRefCounted([connections, scope], () => connections.presence(scope));
   const presence = shared.value;
   const shown = useEmitterState(presence, EVENTS, () => {
-    const { state, close, isAlone = false } = presence.snapshot;
+    const { state, close, isUnshared = false } = presence.snapshot;
     return {
       users: presence.users,
       status: presence.status,
       state,
       isConnected: state === "open",
       transport: presence.transport,
-      isAlone,
+      isUnshared,
       close,
       userId: presence.userId,
     };

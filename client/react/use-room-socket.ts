@@ -4,13 +4,13 @@ import type { Close } from "../src/index.js";
 import { useConnections } from "./provider.js";
 import { type UseWebSocketResult, useWebSocket } from "./use-web-socket.js";
 
-export interface UseRoomSocketOptions<Heard> {
+export interface UseRoomSocketOptions<Incoming> {
   /** As the server's configuration names it, such as `POLLS`, or as the path spells it: `polls`. */
   namespace: string;
   /** 1 to 128 bytes without a slash. Another one reconnects; nothing at all: no connection. */
   name: string | null | undefined;
-  /** JSON is parsed, and believed to be a `Heard`: a room of your own says what you wrote. */
-  onMessage?: (message: Heard) => void;
+  /** JSON is parsed, and believed to be a `Incoming`: a room of your own says what you wrote. */
+  onMessage?: (message: Incoming) => void;
   onOpen?: () => void;
   /** After every connection, and after every attempt that failed. Not after unmounting. */
   onClose?: (close: Close) => void;
@@ -20,9 +20,9 @@ export interface UseRoomSocketOptions<Heard> {
   reconnect?: boolean;
 }
 
-export interface RoomSocketResult<Said> extends Omit<UseWebSocketResult, "send"> {
+export interface RoomSocketResult<Outgoing> extends Omit<UseWebSocketResult, "send"> {
   /** As `send` of `useWebSocket`. */
-  send: (message: Said) => "sent" | "queued" | "rejected";
+  send: (message: Outgoing) => "sent" | "queued" | "rejected";
 }
 
 /**
@@ -30,9 +30,9 @@ export interface RoomSocketResult<Said> extends Omit<UseWebSocketResult, "send">
  *
  * @throws {TypeError} No room can have this name.
  */
-export function useRoomSocket<Heard = unknown, Said = unknown>(
-  options: UseRoomSocketOptions<Heard>,
-): RoomSocketResult<Said> {
+export function useRoomSocket<Incoming = unknown, Outgoing = unknown>(
+  options: UseRoomSocketOptions<Incoming>,
+): RoomSocketResult<Outgoing> {
   const { namespace, name, ...rest } = options;
   const connections = useConnections();
   return useWebSocket({ ...rest, url: name == null ? undefined : connections.socketUrl(namespace, name) });

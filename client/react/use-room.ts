@@ -39,13 +39,13 @@ export interface Room extends RoomActions {
   /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
   transport: Transport;
   /** Over events only: this browser lets tabs share no stream, so each tab takes connections of its own. */
-  isAlone: boolean;
+  isUnshared: boolean;
   /** While waiting: when the next attempt is due, in Unix milliseconds. */
   retryAt: number | undefined;
   /** While waiting or closed: what ended the last connection. */
   close: Close | undefined;
   /** Whether a first history has come: until then an empty list says nothing about the room. */
-  hasBegun: boolean;
+  hasHistory: boolean;
   /** Whether `loadOlder` may find something. */
   hasOlder: boolean;
   /** One's own user id, as far as it is known. */
@@ -114,7 +114,7 @@ function useChatEvents(chat: Chat | undefined, options: UseRoomOptions): void {
 }
 
 function read(chat: Chat | undefined): Omit<Room, keyof RoomActions> {
-  const { state, retryAt, close, isAlone = false } = chat?.snapshot ?? { state: "closed" as const };
+  const { state, retryAt, close, isUnshared = false } = chat?.snapshot ?? { state: "closed" as const };
   return {
     messages: chat?.messages ?? EMPTY,
     pending: chat?.pending ?? EMPTY,
@@ -122,10 +122,10 @@ function read(chat: Chat | undefined): Omit<Room, keyof RoomActions> {
     state,
     isConnected: state === "open",
     transport: chat?.transport ?? "websocket",
-    isAlone,
+    isUnshared,
     retryAt,
     close,
-    hasBegun: chat?.hasBegun ?? false,
+    hasHistory: chat?.hasHistory ?? false,
     hasOlder: chat?.hasOlder ?? false,
     userId: chat?.userId,
   };

@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo } from "react";
 import {
-  type Asked,
+  type CredentialsRequest,
   type Close,
   CloseCode,
   type Credentials,
@@ -34,7 +34,7 @@ export interface UseWebSocketOptions {
    * subprotocol, never in the URL. Where nothing is said, those of the `DormouseProvider` above, as long as the address is
    * one of the server that the provider names.
    */
-  credentials?: (asked: Asked) => Promise<Credentials> | Credentials;
+  credentials?: (asked: CredentialsRequest) => Promise<Credentials> | Credentials;
   /**
    * False for a server that is no Dormouse: it is never asked `{"type":"ping"}`, nor told a new token, nor asked over HTTP
    * why it refuses. True where nothing is said.
@@ -73,7 +73,7 @@ export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
 
   const shared = useKeyed([address, reconnect, reconnectInterval, probe, isOwn, connections], () => {
     if (address === undefined) return undefined;
-    const ask = (asked: Asked) =>
+    const ask = (asked: CredentialsRequest) =>
       isOwn ? latest.current.credentials?.(asked) : provided?.credentialsFor(address, asked);
     return new RefCounted(
       new RoomSocket({
@@ -81,7 +81,7 @@ export function useWebSocket(options: UseWebSocketOptions): UseWebSocketResult {
         reconnect,
         probe,
         renew: probe,
-        ...(reconnectInterval !== undefined && { timing: { firstWaitMs: reconnectInterval } }),
+        ...(reconnectInterval !== undefined && { timing: { firstBackoffMs: reconnectInterval } }),
         ...((isOwn || provided) && { credentials: ask }),
         ...(probe && { explain: (credentials: Credentials) => connections.explain(address, credentials) }),
       }),

@@ -8,7 +8,7 @@
  */
 
 import { listenForFrames } from "./frame-listener.js";
-import { CONTENT_UNITS, fitContent } from "./content.js";
+import { MAX_CONTENT_UNITS, fitContent } from "./content.js";
 import { listenerOf, userOf } from "./credentials.js";
 import { chatEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
@@ -31,7 +31,7 @@ const HISTORY = 50;
  * @typedef {import("./protocol.js").ChatMessage} ChatMessage
  * @typedef {import("./protocol.js").ChatFrame} ChatFrame
  * @typedef {import("./protocol.js").ChatCommand} ChatCommand
- * @typedef {import("./protocol.js").PostMessage} PostMessage
+ * @typedef {import("./protocol.js").PostMessageBody} PostMessageBody
  * @typedef {import("./protocol.js").HistoryFrame} HistoryFrame
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
  * @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions
@@ -110,7 +110,7 @@ export class Chat extends Emitter {
       room: options.roomId,
       read: readChatFrame,
       firstFrame: "history",
-      firstFrameTimeoutMs: options.timing?.answerMs ?? TIMING.answerMs,
+      firstFrameTimeoutMs: options.timing?.answerTimeoutMs ?? TIMING.answerTimeoutMs,
       onFrame: (frame) => this.#receive(frame),
     });
   }
@@ -157,7 +157,7 @@ export class Chat extends Emitter {
   }
 
   /** Whether a first history has come: until then an empty list says nothing about the room. */
-  get hasBegun() {
+  get hasHistory() {
     return this.#hasHistory;
   }
 
@@ -183,7 +183,7 @@ export class Chat extends Emitter {
     return withHandledRejection(() => {
       if (content.trim() === "") throw new SendError("empty", "there is nothing to send");
       if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
-      const { clientId, stored } = this.#pending.add(fitContent(content, CONTENT_UNITS));
+      const { clientId, stored } = this.#pending.add(fitContent(content, MAX_CONTENT_UNITS));
       this.#typingSentAt = -Infinity;
       this.#transmit(clientId);
       return stored;
@@ -393,7 +393,7 @@ export class Chat extends Emitter {
   #asPost(command) {
     if (command?.type !== "message") return undefined;
     const { content, clientId } = command;
-    return { url: this.#endpoints.messages, body: /** @type {PostMessage} */ ({ content, clientId }) };
+    return { url: this.#endpoints.messages, body: /** @type {PostMessageBody} */ ({ content, clientId }) };
   }
 
   /**

@@ -32,10 +32,10 @@ const MAX_HINT_MS = 3_600_000;
 /**
  * @typedef {{ code: number, reason: string }} Close
  *
- * `come-back`: try again after the hinted delay or the backoff.
- * `ask-again`: try again at once, with fresh credentials.
+ * `reconnect`: try again after the hinted delay or the backoff.
+ * `refresh-credentials`: try again at once, with fresh credentials.
  * `stop`: the same attempt would be refused again.
- * @typedef {"come-back" | "ask-again" | "stop"} Next
+ * @typedef {"reconnect" | "refresh-credentials" | "stop"} Next
  */
 
 /**
@@ -48,9 +48,9 @@ export function afterClose(code, refusedBefore) {
     case CloseCode.forbidden:
       return "stop";
     case CloseCode.unauthorized:
-      return refusedBefore ? "stop" : "ask-again";
+      return refusedBefore ? "stop" : "refresh-credentials";
     default:
-      return "come-back";
+      return "reconnect";
   }
 }
 
@@ -75,7 +75,7 @@ export function hintedDelay(reason) {
  * @param {string | null} retryAfter The header of that name, where it holds seconds.
  * @returns {Close | undefined} Nothing, where the status does not explain a refusal.
  */
-export function closeOfStatus(status, retryAfter) {
+export function closeFromStatus(status, retryAfter) {
   const reason = retryAfter && /^\d+$/.test(retryAfter) ? `HTTP ${status} retry-after=${retryAfter}` : `HTTP ${status}`;
   switch (status) {
     case 401:

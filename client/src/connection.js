@@ -25,9 +25,9 @@ const PONG = '{"type":"pong"}';
  *   no event stream here.
  *
  * @typedef {Object} ConnectionTiming
- * @property {number} connectMs How long an attempt may take.
- * @property {number} quietMs After how long without a frame we ask whether anybody is there.
- * @property {number} answerMs How long the answer to that may take, and the first word of a room that speaks first.
+ * @property {number} connectTimeoutMs How long an attempt may take.
+ * @property {number} pingAfterMs After how long without a frame we ask whether anybody is there.
+ * @property {number} answerTimeoutMs How long the answer to that may take, and the first word of a room that speaks first.
  *
  * @typedef {Object} PeerTraits What is known of the other side.
  * @property {boolean} answersPings False: it does not answer pings.
@@ -72,7 +72,7 @@ export class Connection {
     ws.onopen = () => this.#open();
     ws.onmessage = (event) => this.#receive(event.data);
     ws.onclose = (event) => this.#end({ code: event.code, reason: event.reason, cause: "closed" });
-    this.#arm(timing.connectMs, () =>
+    this.#arm(timing.connectTimeoutMs, () =>
       this.#end({ code: CloseCode.lost, reason: "did not open in time", cause: "late" }),
     );
   }
@@ -94,7 +94,7 @@ export class Connection {
     if (!this.#peer.answersPings || !this.#opened || this.#asked) return;
     this.#asked = true;
     this.send(PING);
-    this.#arm(this.#timing.answerMs, () =>
+    this.#arm(this.#timing.answerTimeoutMs, () =>
       this.#end({ code: CloseCode.lost, reason: "no answer to a ping", cause: "silent" }),
     );
   }
@@ -115,7 +115,7 @@ export class Connection {
     this.#opened = true;
     this.#heardAt = performance.now();
     if (this.#peer.speaksFirst) this.#awaitFirstFrame();
-    else this.#watchSilence(this.#timing.quietMs);
+    else this.#watchSilence(this.#timing.pingAfterMs);
     this.#listener.open();
   }
 
@@ -124,7 +124,7 @@ export class Connection {
     this.#heardAt = performance.now();
     if (this.#asked || (this.#peer.speaksFirst && !this.#heard)) {
       this.#asked = false;
-      this.#watchSilence(this.#timing.quietMs);
+      this.#watchSilence(this.#timing.pingAfterMs);
     }
     if (!this.#heard) {
       this.#heard = true;
@@ -135,7 +135,7 @@ export class Connection {
   }
 
   #awaitFirstFrame() {
-    this.#arm(this.#timing.answerMs, () =>
+    this.#arm(this.#timing.answerTimeoutMs, () =>
       this.#end({ code: CloseCode.lost, reason: "nothing was said", cause: "mute" }),
     );
   }
@@ -147,7 +147,7 @@ export class Connection {
    */
   #watchSilence(ms) {
     this.#arm(ms, () => {
-      const left = this.#timing.quietMs - (performance.now() - this.#heardAt);
+      const left = this.#timing.pingAfterMs - (performance.now() - this.#heardAt);
       if (left > 0) this.#watchSilence(left);
       else this.probe();
     });

@@ -5,7 +5,7 @@
  */
 
 /** UTF-16 code units. */
-export const CONTENT_UNITS = 2_000;
+export const MAX_CONTENT_UNITS = 2_000;
 
 /**
  * Never cuts inside a surrogate pair, and mends a pair that was cut before: half a pair is no valid JSON string.
@@ -13,7 +13,7 @@ export const CONTENT_UNITS = 2_000;
  * @param {string} content
  * @param {number} [units]
  */
-export function fitContent(content, units = CONTENT_UNITS) {
+export function fitContent(content, units = MAX_CONTENT_UNITS) {
   const fitting = content.slice(0, units);
   const isCutInPair = content.length > units && /[\uD800-\uDBFF]$/.test(fitting);
   const whole = isCutInPair ? fitting.slice(0, -1) : fitting;

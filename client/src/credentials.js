@@ -13,7 +13,7 @@
 /**
  * `refused`: the last answer was turned down, and the same again would end the matter. `expiring`: the last one is still
  * good, and a new one would take its place on a connection that is open; the same again changes nothing.
- * @typedef {{ refused: boolean, expiring?: boolean }} Asked
+ * @typedef {{ refused: boolean, expiring?: boolean }} CredentialsRequest
  */
 
 /** What RFC 9110 allows in a token, and thus in the name of a subprotocol. */

@@ -5,7 +5,7 @@
  * takes no `Authorization` and reconnects by itself.
  */
 
-import { CloseCode, closeOfStatus } from "./close-codes.js";
+import { CloseCode, closeFromStatus } from "./close-codes.js";
 import { EventParser } from "./event-parser.js";
 import { PostQueue } from "./post-queue.js";
 
@@ -25,9 +25,9 @@ const ABSENT = new Set([404, 405, 406, 410, 501]);
  * @typedef {import("./send-queue.js").Data} Data
  *
  * @typedef {Object} StreamTiming All in milliseconds, beside those of its requests.
- * @property {number} connectMs How long an attempt may take.
- * @property {number} answerMs How long the room may take to its first word, and the server to say that it is there.
- * @property {number} silentMs After how long without a byte the stream is lost.
+ * @property {number} connectTimeoutMs How long an attempt may take.
+ * @property {number} answerTimeoutMs How long the room may take to its first word, and the server to say that it is there.
+ * @property {number} streamTimeoutMs After how long without a byte the stream is lost.
  *
  * @typedef {Object} ServerProbe
  * @property {() => Promise<unknown>} ask Over HTTP, whether the server is there. A promise that is broken says no.
@@ -62,7 +62,7 @@ export class EventStream {
     this.#context = context;
     this.#listener = listener;
     this.#posts = new PostQueue(timing, { ...context, failed: (close) => this.#end({ ...close, cause: "closed" }) });
-    this.#arm(timing.connectMs, () => this.#lose("did not open in time", "late"));
+    this.#arm(timing.connectTimeoutMs, () => this.#lose("did not open in time", "late"));
     void this.#read(request);
   }
 
@@ -81,7 +81,7 @@ export class EventStream {
    */
   probe() {
     if (!this.#opened || this.#isOver) return;
-    if (Date.now() - this.#heardAt >= this.#timing.silentMs) this.#lose("silent for too long", "silent");
+    if (Date.now() - this.#heardAt >= this.#timing.streamTimeoutMs) this.#lose("silent for too long", "silent");
     else if (!this.#isAsking) void this.#ask();
   }
 
@@ -89,7 +89,7 @@ export class EventStream {
     this.#isAsking = true;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let timer;
-    const late = new Promise((_, reject) => (timer = setTimeout(reject, this.#timing.answerMs)));
+    const late = new Promise((_, reject) => (timer = setTimeout(reject, this.#timing.answerTimeoutMs)));
     try {
       await Promise.race([this.#context.ask(), late]);
     } catch {
@@ -137,7 +137,7 @@ export class EventStream {
     this.#opened = true;
     this.#heardAt = Date.now();
     // Some proxies let a stream begin and keep what it says to themselves.
-    this.#arm(this.#timing.answerMs, () => this.#lose("nothing was said", "mute"));
+    this.#arm(this.#timing.answerTimeoutMs, () => this.#lose("nothing was said", "mute"));
     this.#listener.open();
   }
 
@@ -146,7 +146,7 @@ export class EventStream {
     this.#heardAt = Date.now();
     if (!this.#heard) {
       this.#heard = true;
-      this.#watchSilence(this.#timing.silentMs);
+      this.#watchSilence(this.#timing.streamTimeoutMs);
       this.#listener.heard();
     }
     const events = this.#parse(bytes);
@@ -175,7 +175,7 @@ export class EventStream {
    */
   #watchSilence(ms) {
     this.#arm(ms, () => {
-      const left = this.#timing.silentMs - (Date.now() - this.#heardAt);
+      const left = this.#timing.streamTimeoutMs - (Date.now() - this.#heardAt);
       if (left > 0) this.#watchSilence(left);
       else this.#lose("silent for too long", "silent");
     });
@@ -212,7 +212,7 @@ export class EventStream {
  * @returns {Pick<Ending, "code" | "reason" | "cause"> | undefined} Nothing, where it is an event stream.
  */
 function refusalOf({ status, headers }) {
-  const close = closeOfStatus(status, headers.get("Retry-After"));
+  const close = closeFromStatus(status, headers.get("Retry-After"));
   if (close) return { ...close, cause: "closed" };
   if (status !== 200) return { ...lost(`HTTP ${status}`), cause: ABSENT.has(status) ? "absent" : "closed" };
   const type = headers.get("Content-Type") ?? "nothing";

@@ -1,7 +1,7 @@
 // @ts-check
 /** Plain requests beside the socket: with the same credentials, and errors that keep what the server said. */
 
-import { CloseCode, closeOfStatus } from "./close-codes.js";
+import { CloseCode, closeFromStatus } from "./close-codes.js";
 import { forRequest } from "./credentials.js";
 import { ticketsEndpoint } from "./endpoints.js";
 import { problemText, readTicket } from "./protocol.js";
@@ -56,7 +56,7 @@ export async function explainRefusal(url, credentials) {
   if (credentials && "ticket" in credentials) return undefined;
   const response = await get(url, credentials);
   void response.body?.cancel();
-  const close = closeOfStatus(response.status, response.headers.get("Retry-After"));
+  const close = closeFromStatus(response.status, response.headers.get("Retry-After"));
   if (!close && response.status >= 500) throw new HttpError(response.status, "the server is not there");
   return close;
 }
@@ -78,7 +78,7 @@ export async function explainUpgrade(url, credentials) {
   const response = await get(target.href.replace(/^ws/, "http"), credentials);
   if (response.ok || response.status === UPGRADE_REQUIRED) return void response.body?.cancel();
   const words = problemText(await response.json().catch(() => undefined));
-  const close = closeOfStatus(response.status, response.headers.get("Retry-After"));
+  const close = closeFromStatus(response.status, response.headers.get("Retry-After"));
   if (!close && response.status >= 500) throw new HttpError(response.status, words ?? "the server is not there");
   const { code, reason } = close ?? { code: CloseCode.lost, reason: `HTTP ${response.status}` };
   return { code, reason: words === undefined ? reason : `${reason}; ${words}` };

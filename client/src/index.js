@@ -15,8 +15,8 @@ export { Chat } from "./chat.js";
 export { Presence, STATUSES } from "./presence.js";
 
 export { backoffDelay } from "./backoff.js";
-export { CloseCode, afterClose, closeOfStatus, hintedDelay } from "./close-codes.js";
-export { CONTENT_UNITS } from "./content.js";
+export { CloseCode, afterClose, closeFromStatus, hintedDelay } from "./close-codes.js";
+export { MAX_CONTENT_UNITS } from "./content.js";
 export { userOf } from "./credentials.js";
 export { isRoomName } from "./endpoints.js";
 export { HttpError, fetchTicket } from "./http.js";
@@ -37,7 +37,7 @@ export { parseFrame } from "./protocol.js";
  * @typedef {import("./send-queue.js").QueuePolicy} QueuePolicy
  * @typedef {import("./close-codes.js").Close} Close
  * @typedef {import("./credentials.js").Credentials} Credentials
- * @typedef {import("./credentials.js").Asked} Asked
+ * @typedef {import("./credentials.js").CredentialsRequest} CredentialsRequest
  * @typedef {import("./chat.js").ChatOptions} ChatOptions
  * @typedef {import("./chat.js").ChatEvents} ChatEvents
  * @typedef {import("./pending-messages.js").PendingMessage} PendingMessage
@@ -56,11 +56,11 @@ export { parseFrame } from "./protocol.js";
  * @typedef {import("./protocol.js").TypingFrame} TypingFrame
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
  * @typedef {import("./protocol.js").ChatCommand} ChatCommand
- * @typedef {import("./protocol.js").SayCommand} SayCommand
+ * @typedef {import("./protocol.js").MessageCommand} MessageCommand
  * @typedef {import("./protocol.js").TypingCommand} TypingCommand
  * @typedef {import("./protocol.js").MessagesPage} MessagesPage
- * @typedef {import("./protocol.js").PostMessage} PostMessage
- * @typedef {import("./protocol.js").Posted} Posted
+ * @typedef {import("./protocol.js").PostMessageBody} PostMessageBody
+ * @typedef {import("./protocol.js").PostMessageAnswer} PostMessageAnswer
  * @typedef {import("./protocol.js").UserPresence} UserPresence
  * @typedef {import("./protocol.js").Status} Status
  * @typedef {import("./protocol.js").PresenceFrame} PresenceFrame
@@ -71,8 +71,8 @@ export { parseFrame } from "./protocol.js";
  * @typedef {import("./protocol.js").StatusCommand} StatusCommand
  * @typedef {import("./protocol.js").HeartbeatCommand} HeartbeatCommand
  * @typedef {import("./protocol.js").PresenceList} PresenceList
- * @typedef {import("./protocol.js").PostStatus} PostStatus
- * @typedef {import("./protocol.js").StatusPosted} StatusPosted
+ * @typedef {import("./protocol.js").PostStatusBody} PostStatusBody
+ * @typedef {import("./protocol.js").PostStatusAnswer} PostStatusAnswer
  * @typedef {import("./protocol.js").Ticket} Ticket
  * @typedef {import("./protocol.js").Problem} Problem
  */

@@ -6,7 +6,7 @@
  */
 
 import { backoffDelay, waitAfter } from "./backoff.js";
-import { CloseCode, closeOfStatus, hintedDelay } from "./close-codes.js";
+import { CloseCode, closeFromStatus, hintedDelay } from "./close-codes.js";
 import { forRequest } from "./credentials.js";
 import { sizeOf } from "./send-queue.js";
 
@@ -27,9 +27,9 @@ const DELIVERY_TIMEOUT_MS = 30_000;
  * @property {any} body What it says in JSON, if it does.
  *
  * @typedef {Object} PostTiming All in milliseconds.
- * @property {number} connectMs How long one request may take.
- * @property {number} firstWaitMs The longest wait after the first that failed.
- * @property {number} longestWaitMs The longest wait of all.
+ * @property {number} connectTimeoutMs How long one request may take.
+ * @property {number} firstBackoffMs The longest wait after the first that failed.
+ * @property {number} maxBackoffMs The longest wait of all.
  *
  * @typedef {Object} PostHandler
  * @property {(data: Data) => Post | undefined} post Asked when its turn has come. Nothing: it is not sent at all.
@@ -98,13 +98,13 @@ export class PostQueue {
    * @returns {Promise<Answer | undefined>} Nothing, where it is over.
    */
   async #deliver(post) {
-    const { firstWaitMs, longestWaitMs } = this.#timing;
+    const { firstBackoffMs, maxBackoffMs } = this.#timing;
     const giveUpAt = Date.now() + DELIVERY_TIMEOUT_MS;
     for (let failures = 0; !this.#isOver; failures += 1) {
       const { answer, close } = await this.#ask(post);
       if (this.#isOver) return undefined;
       if (answer) return answer;
-      const backoff = backoffDelay(failures, Math.random(), firstWaitMs, longestWaitMs);
+      const backoff = backoffDelay(failures, Math.random(), firstBackoffMs, maxBackoffMs);
       const wait = waitAfter(backoff, hintedDelay(close.reason));
       if (close.code === CloseCode.unauthorized || Date.now() + wait > giveUpAt) return this.#fail(close);
       await new Promise((resolve) => (this.#pause = setTimeout(resolve, wait)));
@@ -118,7 +118,7 @@ export class PostQueue {
    */
   async #ask(post) {
     const late = new AbortController();
-    const timer = setTimeout(() => late.abort(new Error("not answered in time")), this.#timing.connectMs);
+    const timer = setTimeout(() => late.abort(new Error("not answered in time")), this.#timing.connectTimeoutMs);
     try {
       const { url, headers } = forRequest(post.url, await this.#handler.credentials());
       const response = await fetch(url, {
@@ -132,7 +132,7 @@ export class PostQueue {
       const { status } = response;
       const body = await response.json().catch(() => undefined);
       if (!isNoAnswer(status)) return { answer: { status, body } };
-      const close = closeOfStatus(status, response.headers.get("Retry-After"));
+      const close = closeFromStatus(status, response.headers.get("Retry-After"));
       return { close: close ?? { code: CloseCode.lost, reason: `HTTP ${status}` } };
     } catch (error) {
       return { close: { code: CloseCode.lost, reason: `not posted: ${error}` } };

@@ -30,7 +30,7 @@ const DISPUTE_EVERY_MS = 60_000;
  * @typedef {import("./protocol.js").PresenceFrame} PresenceFrame
  * @typedef {import("./protocol.js").PresenceCommand} PresenceCommand
  * @typedef {import("./protocol.js").HeartbeatCommand} HeartbeatCommand
- * @typedef {import("./protocol.js").PostStatus} PostStatus
+ * @typedef {import("./protocol.js").PostStatusBody} PostStatusBody
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
  * @typedef {import("./room-socket.js").RoomSocketOptions} RoomSocketOptions
  * @typedef {import("./room-socket.js").StateEvent} StateEvent
@@ -102,7 +102,7 @@ export class Presence extends Emitter {
       room: `presence ${options.scope ?? GLOBAL}`,
       read: readPresenceFrame,
       firstFrame: "presence_list",
-      firstFrameTimeoutMs: options.timing?.answerMs ?? TIMING.answerMs,
+      firstFrameTimeoutMs: options.timing?.answerTimeoutMs ?? TIMING.answerTimeoutMs,
       onFrame: (frame) => this.#receive(frame),
     });
   }
@@ -240,7 +240,7 @@ export class Presence extends Emitter {
    * What we say where there is no WebSocket.
    *
    * @param {PresenceCommand | undefined} command
-   * @returns {PostStatus | HeartbeatCommand | undefined}
+   * @returns {PostStatusBody | HeartbeatCommand | undefined}
    */
   #asPost(command) {
     if (command?.type === "status") return { status: command.status };

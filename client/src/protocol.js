@@ -35,9 +35,9 @@ export { ProtocolError };
  *
  * A client to a chat room:
  *
- * @typedef {{ type: "message", content: string, clientId?: string }} SayCommand The same `clientId` is stored once.
+ * @typedef {{ type: "message", content: string, clientId?: string }} MessageCommand The same `clientId` is stored once.
  * @typedef {{ type: "typing" }} TypingCommand
- * @typedef {SayCommand | TypingCommand} ChatCommand
+ * @typedef {MessageCommand | TypingCommand} ChatCommand
  *
  * @typedef {"online" | "away" | "busy"} Status
  *
@@ -62,11 +62,11 @@ export { ProtocolError };
  * Over HTTP:
  *
  * @typedef {{ messages: ChatMessage[], hasMore?: boolean }} MessagesPage GET `/rooms/{roomId}/messages`
- * @typedef {{ content: string, clientId?: string }} PostMessage POST `/rooms/{roomId}/messages`
- * @typedef {{ success: true, message?: ChatMessage }} Posted Its answer.
+ * @typedef {{ content: string, clientId?: string }} PostMessageBody POST `/rooms/{roomId}/messages`
+ * @typedef {{ success: true, message?: ChatMessage }} PostMessageAnswer Its answer.
  * @typedef {{ users: UserPresence[] }} PresenceList GET `/presence/list`
- * @typedef {{ status: Status }} PostStatus POST `/presence/update`; a `HeartbeatCommand` there says only that one is here.
- * @typedef {{ success: true }} StatusPosted Its answer.
+ * @typedef {{ status: Status }} PostStatusBody POST `/presence/update`; a `HeartbeatCommand` there says only that one is here.
+ * @typedef {{ success: true }} PostStatusAnswer Its answer.
  * @typedef {{ ticket: string, expiresIn: number }} Ticket POST `/tickets`; `expiresIn` in seconds.
  * @typedef {{ type?: string, title?: string, status?: number, detail?: string }} Problem Any answer of 400 and above.
  */
@@ -149,7 +149,7 @@ export function readMessagesPage(body) {
   return messagesPage(body, "");
 }
 
-/** @type {import("./shape.js").Read<Pick<Posted, "message">>} */
+/** @type {import("./shape.js").Read<Pick<PostMessageAnswer, "message">>} */
 const posted = record({ message: optional(chatMessage) });
 
 /**

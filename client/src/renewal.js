@@ -45,7 +45,7 @@ export function renewalDelay(left, chance) {
 
 export class Renewal {
   #hooks;
-  #answerMs;
+  #answerTimeoutMs;
   /** @type {Credentials} */
   #current;
   /** What the server was sent, and has not answered. @type {Credentials} */
@@ -58,11 +58,11 @@ export class Renewal {
 
   /**
    * @param {RenewalHooks} hooks
-   * @param {number} answerMs How long an answer may take.
+   * @param {number} answerTimeoutMs How long an answer may take.
    */
-  constructor(hooks, answerMs) {
+  constructor(hooks, answerTimeoutMs) {
     this.#hooks = hooks;
-    this.#answerMs = answerMs;
+    this.#answerTimeoutMs = answerTimeoutMs;
   }
 
   /** @param {Credentials} credentials Those by which a WebSocket has just been opened. */
@@ -118,7 +118,7 @@ export class Renewal {
       // It was not even refused: a server that does not know this.
       this.#isUnknown = true;
       this.stop();
-    }, this.#answerMs);
+    }, this.#answerTimeoutMs);
     this.#hooks.send(JSON.stringify({ type: "identity", token: fresh.token }));
   }
 }

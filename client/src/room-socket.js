@@ -40,13 +40,13 @@ const QUEUE = Object.freeze({ count: 100, bytes: 1024 * 1024 });
 
 /** @type {Readonly<Timing>} */
 export const TIMING = Object.freeze({
-  connectMs: 10_000,
-  quietMs: 20_000,
-  answerMs: 10_000,
-  silentMs: 45_000,
-  stableMs: STABLE_MS,
-  firstWaitMs: FIRST_CEILING_MS,
-  longestWaitMs: LAST_CEILING_MS,
+  connectTimeoutMs: 10_000,
+  pingAfterMs: 20_000,
+  answerTimeoutMs: 10_000,
+  streamTimeoutMs: 45_000,
+  stableAfterMs: STABLE_MS,
+  firstBackoffMs: FIRST_CEILING_MS,
+  maxBackoffMs: LAST_CEILING_MS,
 });
 
 /**
@@ -66,22 +66,22 @@ export const TIMING = Object.freeze({
  * @property {State} previous
  * @property {number} [retryAt] While waiting: when the next attempt is due, in Unix milliseconds.
  * @property {Close} [close] While waiting or closed: what ended the last connection. Absent, where its owner closed it.
- * @property {boolean} [isAlone] Over events only. True: this browser lets tabs share no stream (it has no Web Locks, as on a
+ * @property {boolean} [isUnshared] Over events only. True: this browser lets tabs share no stream (it has no Web Locks, as on a
  *   page without HTTPS, or no `BroadcastChannel`), so each tab takes connections of its own, of which there are six over HTTP/1.1.
  *
  * @typedef {Object} Timing All in milliseconds.
- * @property {number} connectMs How long an attempt may take: 10 s.
- * @property {number} quietMs After how long without a frame the server is asked whether it is there: 20 s.
- * @property {number} answerMs How long the answer to that may take, the one to a new token, and the first word of a room:
+ * @property {number} connectTimeoutMs How long an attempt may take: 10 s.
+ * @property {number} pingAfterMs After how long without a frame the server is asked whether it is there: 20 s.
+ * @property {number} answerTimeoutMs How long the answer to that may take, the one to a new token, and the first word of a room:
  *   10 s.
- * @property {number} silentMs After how long without a sign an event stream is lost: 45 s. The server gives one every 25 s.
- * @property {number} stableMs How long a connection must last before past failures are forgotten: 5 s.
- * @property {number} firstWaitMs The longest first wait; each failure doubles it: 500 ms.
- * @property {number} longestWaitMs The longest wait of all: 30 s.
+ * @property {number} streamTimeoutMs After how long without a sign an event stream is lost: 45 s. The server gives one every 25 s.
+ * @property {number} stableAfterMs How long a connection must last before past failures are forgotten: 5 s.
+ * @property {number} firstBackoffMs The longest first wait; each failure doubles it: 500 ms.
+ * @property {number} maxBackoffMs The longest wait of all: 30 s.
  *
  * @typedef {Object} RoomSocketOptions
  * @property {string | URL | (() => string | URL)} url Asked before each attempt. `http` and `https` become `ws` and `wss`.
- * @property {(asked: import("./credentials.js").Asked) => Promise<Credentials> | Credentials} [credentials] Asked before
+ * @property {(asked: import("./credentials.js").CredentialsRequest) => Promise<Credentials> | Credentials} [credentials] Asked before
  *   each attempt; `refused` where the last answer was turned down, and the same answer again would end the matter. Also
  *   before a token expires by which a WebSocket is open, with `expiring`: a new one then takes its place.
  * @property {boolean} [renew] False: a token is not renewed on an open WebSocket. True where nothing is said; the frame is
@@ -168,7 +168,7 @@ export class RoomSocket extends Emitter {
       send: (/** @type {string} */ frame) => this.#connection?.send(frame),
       renewed: (/** @type {Credentials} */ credentials) => (this.#credentials = credentials),
     };
-    this.#renewal = new Renewal(hooks, this.#timing.answerMs);
+    this.#renewal = new Renewal(hooks, this.#timing.answerTimeoutMs);
   }
 
   get state() {
@@ -277,7 +277,7 @@ export class RoomSocket extends Emitter {
   }
 
   /**
-   * @param {import("./credentials.js").Asked} [asked]
+   * @param {import("./credentials.js").CredentialsRequest} [asked]
    * @returns {Promise<Credentials>}
    */
   async #askForCredentials(asked = { refused: this.#refused !== undefined }) {
@@ -295,7 +295,7 @@ export class RoomSocket extends Emitter {
     let timer;
     /** @type {Promise<never>} */
     const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error("not given in time")), this.#timing.connectMs);
+      timer = setTimeout(() => reject(new Error("not given in time")), this.#timing.connectTimeoutMs);
     });
     try {
       return await Promise.race([answer, late]);
@@ -388,10 +388,10 @@ export class RoomSocket extends Emitter {
     return events && transportMemoryFor(absolute(events.url));
   }
 
-  /** @returns {Pick<StateEvent, "isAlone">} */
+  /** @returns {Pick<StateEvent, "isUnshared">} */
   get #sharing() {
     const isShared = this.#options.events?.shared !== undefined;
-    return this.#transport === "events" && isShared ? { isAlone: !canShare() } : {};
+    return this.#transport === "events" && isShared ? { isUnshared: !canShare() } : {};
   }
 
   get #canFallBack() {
@@ -413,7 +413,7 @@ export class RoomSocket extends Emitter {
     this.#stableTimer = setTimeout(() => {
       this.#failures = 0;
       this.#refused = undefined;
-    }, this.#timing.stableMs);
+    }, this.#timing.stableAfterMs);
     // What was said first leaves first: before anything that a listener says on hearing of the new state.
     for (const data of this.#queue.drain()) this.#connection?.send(data);
     this.#setState("open");
@@ -448,11 +448,11 @@ export class RoomSocket extends Emitter {
     switch (afterClose(code, this.#refused !== undefined)) {
       case "stop":
         return this.#stop(close);
-      case "ask-again":
+      case "refresh-credentials":
         this.#refused = { credentials };
         // Without anybody to ask, fresh credentials will not come.
         return this.#options.credentials ? void this.#connect() : this.#stop(close);
-      case "come-back":
+      case "reconnect":
         return this.#options.reconnect === false ? this.#stop(close) : this.#wait(close);
     }
   }
@@ -460,8 +460,8 @@ export class RoomSocket extends Emitter {
   /** @param {Close} close */
   #wait(close) {
     const hint = hintedDelay(close.reason);
-    const { firstWaitMs, longestWaitMs } = this.#timing;
-    const backoff = backoffDelay(this.#failures, Math.random(), firstWaitMs, longestWaitMs);
+    const { firstBackoffMs, maxBackoffMs } = this.#timing;
+    const backoff = backoffDelay(this.#failures, Math.random(), firstBackoffMs, maxBackoffMs);
     const delay = waitAfter(backoff, hint);
     this.#failures += 1;
     this.#waitIsHinted = delay > backoff;

@@ -116,10 +116,10 @@ export class SharedStream {
   probe() {
     if (this.#isOver || !this.#opened) return;
     if (this.#source) return this.#source.probe();
-    if (Date.now() - this.#heardAt >= this.#timing.silentMs) return this.#lose("silent for too long");
+    if (Date.now() - this.#heardAt >= this.#timing.streamTimeoutMs) return this.#lose("silent for too long");
     this.#isAsking = true;
     this.#broadcast({ is: "asking", isDoubt: true });
-    this.#arm(this.#timing.answerMs, () => this.#lose("the tab that reads the stream does not answer"));
+    this.#arm(this.#timing.answerTimeoutMs, () => this.#lose("the tab that reads the stream does not answer"));
   }
 
   /** Leave it without an ending. */
@@ -145,7 +145,7 @@ export class SharedStream {
       void locks.request(name, { signal }, lead).catch(lockLost);
       this.#broadcast({ is: "asking", isDoubt: false });
       // A tab that a phone has frozen keeps its locks and reads nothing.
-      this.#arm(this.#timing.answerMs, steal);
+      this.#arm(this.#timing.answerTimeoutMs, steal);
     };
     const first = locks.request(name, { ifAvailable: true }, (lock) => {
       if (this.#isOver) return undefined;
@@ -216,7 +216,7 @@ export class SharedStream {
     switch (message.is) {
       case "connecting":
         // Within this time it is open or has ended, and says so.
-        return this.#arm(this.#timing.connectMs + this.#timing.answerMs, () =>
+        return this.#arm(this.#timing.connectTimeoutMs + this.#timing.answerTimeoutMs, () =>
           this.#lose("the stream did not open in time"),
         );
       case "open":
@@ -244,7 +244,7 @@ export class SharedStream {
       clearTimeout(this.#deadline);
       void this.#fetchFirstMessage(epoch);
     } else if (this.#isAsking && !this.#backlog) {
-      this.#watchSilence(this.#timing.silentMs);
+      this.#watchSilence(this.#timing.streamTimeoutMs);
     }
     this.#isAsking = false;
     if (data === undefined) return;
@@ -271,7 +271,7 @@ export class SharedStream {
       this.#closeSource();
       const backlog = this.#backlog ?? [];
       this.#backlog = undefined;
-      this.#watchSilence(this.#timing.silentMs);
+      this.#watchSilence(this.#timing.streamTimeoutMs);
       for (const each of [data, ...backlog]) {
         // A listener may have left, or the leader may have changed.
         if (!isStale()) this.#listener.message(each);
@@ -290,11 +290,11 @@ export class SharedStream {
   /** @returns {Promise<() => void>} The turn to open a stream for a first message, and to give it back. */
   #acquireTurn() {
     const { origin } = new URL(this.#sharing.first.url);
-    const { connectMs, answerMs } = this.#timing;
+    const { connectTimeoutMs, answerTimeoutMs } = this.#timing;
     return new Promise((resolve) => {
       const locks = /** @type {LockManager} */ (webLocks());
       // A tab that holds it for longer than its stream may take is frozen, or as good as that.
-      const late = AbortSignal.timeout(connectMs + answerMs);
+      const late = AbortSignal.timeout(connectTimeoutMs + answerTimeoutMs);
       const signal = AbortSignal.any([this.#leaving.signal, late]);
       const asked = locks.request(
         `dormouse first message ${origin}`,
@@ -382,7 +382,7 @@ export class SharedStream {
    */
   #watchSilence(ms) {
     this.#arm(ms, () => {
-      const left = this.#timing.silentMs - (Date.now() - this.#heardAt);
+      const left = this.#timing.streamTimeoutMs - (Date.now() - this.#heardAt);
       if (left > 0) this.#watchSilence(left);
       else this.#lose("silent for too long");
     });

@@ -1,11 +1,11 @@
 // @ts-check
 /** Where one writes. It knows the keys and the size of the field, not what becomes of the text. */
 
-import { CONTENT_UNITS } from "/client/index.js";
+import { MAX_CONTENT_UNITS } from "/client/index.js";
 import { byId } from "./dom.js";
 
 /** From here on the field says how much room is left. */
-const NEARLY_FULL = CONTENT_UNITS - 200;
+const NEARLY_FULL = MAX_CONTENT_UNITS - 200;
 
 /** The `keyCode` of every key that goes to an input method. */
 const COMPOSING = 229;
@@ -22,7 +22,7 @@ export class Composer {
       const text = this.#text.value;
       if (text.trim() === "") return;
       // A pasted text is not cut: its author knows best which part may go.
-      if (text.length > CONTENT_UNITS) return tooLong(text.length - CONTENT_UNITS);
+      if (text.length > MAX_CONTENT_UNITS) return tooLong(text.length - MAX_CONTENT_UNITS);
       this.#text.value = "";
       this.#measure();
       this.#text.focus();
@@ -56,9 +56,13 @@ export class Composer {
   #measure() {
     this.#text.style.height = "auto";
     this.#text.style.height = `${this.#text.scrollHeight}px`;
-    const left = CONTENT_UNITS - this.#text.value.length;
+    const left = MAX_CONTENT_UNITS - this.#text.value.length;
     const isTooLong = left < 0;
-    this.#left.textContent = isTooLong ? `${-left} too many` : left < CONTENT_UNITS - NEARLY_FULL ? `${left} left` : "";
+    this.#left.textContent = isTooLong
+      ? `${-left} too many`
+      : left < MAX_CONTENT_UNITS - NEARLY_FULL
+        ? `${left} left`
+        : "";
     this.#left.toggleAttribute("data-excess", isTooLong);
     this.#text.setAttribute("aria-invalid", String(isTooLong));
   }

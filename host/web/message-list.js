@@ -170,14 +170,14 @@ export class MessageList {
   }
 
   #showEmpty() {
-    const { hasBegun, messages, pending, roomId, state } = this.#chat;
+    const { hasHistory, messages, pending, roomId, state } = this.#chat;
     this.#empty.hidden = messages.length + pending.length > 0;
-    byId("empty-title").textContent = hasBegun
+    byId("empty-title").textContent = hasHistory
       ? `${roomId} is fast asleep`
       : state === "closed"
         ? "The door is shut"
         : "On the way to the room …";
-    byId("empty-hint").textContent = hasBegun ? "Say something to wake it." : "";
+    byId("empty-hint").textContent = hasHistory ? "Say something to wake it." : "";
   }
 
   #showNewer() {

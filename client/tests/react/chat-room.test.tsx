@@ -785,7 +785,7 @@ describe("around the list", () => {
       send: "Senden",
       placeholder: (title) => `Nachricht an ${title}`,
       typing: (names) => `${names.join(" und ")} schreibt`,
-      said: (userName, content) => `${userName} sagt ${content}`,
+      messageBy: (userName, content) => `${userName} sagt ${content}`,
     };
     const { reader, socket } = await inRoom([message(1, { timestamp: new Date(2026, 0, 2).getTime() }), message(2)], {
       labels,

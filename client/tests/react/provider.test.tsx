@@ -114,15 +114,15 @@ describe("who asks", () => {
   });
 
   test("a render that changes nothing reconnects nothing", async () => {
-    const { again } = await provided({ baseUrl: "/rt", userId: "7", timing: { firstWaitMs: 100 } });
-    for (let count = 0; count < 5; count += 1) again({ baseUrl: "/rt", userId: "7", timing: { firstWaitMs: 100 } });
+    const { again } = await provided({ baseUrl: "/rt", userId: "7", timing: { firstBackoffMs: 100 } });
+    for (let count = 0; count < 5; count += 1) again({ baseUrl: "/rt", userId: "7", timing: { firstBackoffMs: 100 } });
     await tick(5_000);
     expect(FakeSocket.all.length).toBe(1);
   });
 });
 
 test("other times than the usual ones hold", async () => {
-  await provided({ timing: { firstWaitMs: 4_000 } });
+  await provided({ timing: { firstBackoffMs: 4_000 } });
   FakeSocket.last.accept();
   FakeSocket.last.drop();
   await tick(3_999);

@@ -49,7 +49,7 @@ test("a room is entered over a WebSocket, and says so", async () => {
   await tick();
   enter();
   await frame();
-  expect(room).toMatchObject({ state: "open", transport: "websocket", isAlone: false });
+  expect(room).toMatchObject({ state: "open", transport: "websocket", isUnshared: false });
   expect(server.streams).toEqual([]);
 });
 
@@ -62,7 +62,7 @@ test("a room behind a proxy that refuses upgrades is entered over events, and sa
   await tick();
   await greet(history(message(1)));
   // There are no Web Locks here.
-  expect(room).toMatchObject({ state: "open", isConnected: true, transport: "events", isAlone: true });
+  expect(room).toMatchObject({ state: "open", isConnected: true, transport: "events", isUnshared: true });
   expect(room.messages.map(({ seq }) => seq)).toEqual([1]);
 
   const { result } = await doing(() => room.send("hello"));
@@ -88,7 +88,7 @@ test("what is known to be blocked is not tried by the next room, and unmounting 
   shown.show(draw({ baseUrl }, <People />));
   await tick(10);
   await greet({ type: "presence_list", users: [] });
-  expect(presence).toMatchObject({ state: "open", transport: "events", isAlone: true });
+  expect(presence).toMatchObject({ state: "open", transport: "events", isUnshared: true });
   expect(FakeSocket.all.length).toBe(dialled);
   expect(server.streams.map(({ isOpen }) => isOpen)).toEqual([false, true]);
 });

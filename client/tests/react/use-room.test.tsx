@@ -39,10 +39,16 @@ describe("entering", () => {
   test("the history is there, and then what is said", async () => {
     const used = use(useIn, { roomId: "garden" } as In, { around });
     await tick();
-    expect(used.now).toMatchObject({ state: "connecting", isConnected: false, hasBegun: false, messages: [] });
+    expect(used.now).toMatchObject({ state: "connecting", isConnected: false, hasHistory: false, messages: [] });
     const socket = enter([message(1), message(2)]);
     await frame();
-    expect(used.now).toMatchObject({ state: "open", isConnected: true, hasBegun: true, hasOlder: false, userId: "1" });
+    expect(used.now).toMatchObject({
+      state: "open",
+      isConnected: true,
+      hasHistory: true,
+      hasOlder: false,
+      userId: "1",
+    });
     socket.hear({ type: "message", message: message(3) });
     await frame();
     expect(used.now.messages.map(({ seq }) => seq)).toEqual([1, 2, 3]);
@@ -57,7 +63,7 @@ describe("entering", () => {
       messages: [],
       pending: [],
       typingUsers: [],
-      hasBegun: false,
+      hasHistory: false,
       hasOlder: false,
     });
     await expect(used.now.send("hello")).rejects.toMatchObject({ name: "SendError", code: "not-connected" });
@@ -111,7 +117,7 @@ describe("entering", () => {
     const { used, socket } = await entered({ messages: [message(1)] });
     used.again({ roomId: "kitchen" });
     expect(used.now.messages).toEqual([]);
-    expect(used.now.hasBegun).toBe(false);
+    expect(used.now.hasHistory).toBe(false);
     await tick();
     expect(socket.closedWith?.code).toBe(1000);
     expect(FakeSocket.living.map(({ path }) => path)).toEqual(["/api/realtime/rooms/kitchen/ws?token=1%3AAna"]);

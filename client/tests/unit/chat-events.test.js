@@ -72,7 +72,7 @@ describe("a chat over events", () => {
   test("asks for the room's stream, and says over what it is connected", async () => {
     const { chat, server } = await enter();
     expect(server.stream.url.href).toBe(`${BASE_URL}/rooms/lobby/events`);
-    expect(chat).toMatchObject({ state: "open", transport: "events", hasBegun: true });
+    expect(chat).toMatchObject({ state: "open", transport: "events", hasHistory: true });
   });
 
   test("hears what it would hear over a WebSocket", async () => {

@@ -10,18 +10,18 @@ describe("entering a room", () => {
   test("begins with its history, in order", async () => {
     const { chat, network, heard } = await knock();
     expect(network.last.url).toBe("wss://rooms.example/api/realtime/rooms/lobby/ws");
-    expect([chat.roomId, chat.hasBegun, chat.messages]).toEqual(["lobby", false, []]);
+    expect([chat.roomId, chat.hasHistory, chat.messages]).toEqual(["lobby", false, []]);
     network.last.accept();
-    expect(chat.hasBegun).toBe(false);
+    expect(chat.hasHistory).toBe(false);
     network.last.say(history(messages(1, 3)));
-    expect(chat.hasBegun).toBe(true);
+    expect(chat.hasHistory).toBe(true);
     expect(seqs(chat)).toEqual([1, 2, 3]);
     expect(heard).toEqual([{ from: "history", added: messages(1, 3) }]);
   });
 
   test("is told even where the room is empty", async () => {
     const { chat, heard, resyncs } = await enter([]);
-    expect(chat.hasBegun).toBe(true);
+    expect(chat.hasHistory).toBe(true);
     expect(heard).toEqual([{ from: "history", added: [] }]);
     expect(resyncs).toEqual([]);
   });
@@ -280,7 +280,7 @@ describe("credentials", () => {
   });
 
   test("the times of the connection can be chosen", async () => {
-    const { chat } = await knock({ timing: { connectMs: 100 } });
+    const { chat } = await knock({ timing: { connectTimeoutMs: 100 } });
     await pass(100);
     expect(chat.state).toBe("waiting");
   });

@@ -1,6 +1,6 @@
 // @ts-check
 import { describe, expect, test } from "vitest";
-import { CloseCode, afterClose, closeOfStatus, hintedDelay } from "../../src/close-codes.js";
+import { CloseCode, afterClose, closeFromStatus, hintedDelay } from "../../src/close-codes.js";
 
 describe("what follows a close", () => {
   test("who is not allowed here does not come back", () => {
@@ -9,15 +9,15 @@ describe("what follows a close", () => {
   });
 
   test("refused credentials are renewed once, and refused again they end the matter", () => {
-    expect(afterClose(4401, false)).toBe("ask-again");
+    expect(afterClose(4401, false)).toBe("refresh-credentials");
     expect(afterClose(4401, true)).toBe("stop");
   });
 
   test.each([1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012, 1013, 4400, 4408, 4429, 4999])(
     "after %i one comes back",
     (code) => {
-      expect(afterClose(code, false)).toBe("come-back");
-      expect(afterClose(code, true)).toBe("come-back");
+      expect(afterClose(code, false)).toBe("reconnect");
+      expect(afterClose(code, true)).toBe("reconnect");
     },
   );
 
@@ -70,22 +70,22 @@ describe("the close that says the same as an HTTP status", () => {
     [429, CloseCode.rateLimited],
     [503, CloseCode.overloaded],
   ])("%i is %i", (status, code) => {
-    expect(closeOfStatus(status, null)).toEqual({ code, reason: `HTTP ${status}` });
+    expect(closeFromStatus(status, null)).toEqual({ code, reason: `HTTP ${status}` });
   });
 
   test("Retry-After becomes the hint of a close reason", () => {
-    const close = closeOfStatus(503, "7");
+    const close = closeFromStatus(503, "7");
     expect(hintedDelay(close?.reason ?? "")).toBe(7_000);
   });
 
   test("a Retry-After that holds a date is left alone", () => {
-    expect(closeOfStatus(503, "Wed, 21 Oct 2026 07:28:00 GMT")).toEqual({
+    expect(closeFromStatus(503, "Wed, 21 Oct 2026 07:28:00 GMT")).toEqual({
       code: CloseCode.overloaded,
       reason: "HTTP 503",
     });
   });
 
   test.each([200, 101, 302, 400, 404, 426, 500, 502])("%i explains nothing", (status) => {
-    expect(closeOfStatus(status, "7")).toBeUndefined();
+    expect(closeFromStatus(status, "7")).toBeUndefined();
   });
 });

@@ -1,6 +1,6 @@
 // @ts-check
 import { expect, test } from "vitest";
-import { CONTENT_UNITS, fitContent } from "../../src/content.js";
+import { MAX_CONTENT_UNITS, fitContent } from "../../src/content.js";
 
 test("what fits is not touched", () => {
   expect(fitContent("")).toBe("");
@@ -9,7 +9,7 @@ test("what fits is not touched", () => {
 });
 
 test("content is cut to 2,000 UTF-16 code units", () => {
-  expect(CONTENT_UNITS).toBe(2_000);
+  expect(MAX_CONTENT_UNITS).toBe(2_000);
   expect(fitContent("x".repeat(2_001))).toBe("x".repeat(2_000));
   expect(fitContent("😀".repeat(1_001))).toBe("😀".repeat(1_000));
 });

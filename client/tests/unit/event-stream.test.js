@@ -8,11 +8,11 @@ import { pass, useFakeTime } from "./helpers.js";
 useFakeTime();
 
 const TIMING = {
-  connectMs: 10_000,
-  answerMs: 10_000,
-  silentMs: 45_000,
-  firstWaitMs: 500,
-  longestWaitMs: 30_000,
+  connectTimeoutMs: 10_000,
+  answerTimeoutMs: 10_000,
+  streamTimeoutMs: 45_000,
+  firstBackoffMs: 500,
+  maxBackoffMs: 30_000,
 };
 
 const URL = "https://rooms.example/lobby/events?since=3";

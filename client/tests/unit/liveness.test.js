@@ -122,7 +122,7 @@ test("connections that are lost in other ways say nothing about pings", async ()
 });
 
 test("the times can be chosen", async () => {
-  const { room, network } = await connected({ timing: { quietMs: 1_000, answerMs: 200 } });
+  const { room, network } = await connected({ timing: { pingAfterMs: 1_000, answerTimeoutMs: 200 } });
   await pass(1_000);
   expect(network.last.pings).toBe(1);
   await pass(199);

@@ -6,7 +6,7 @@ import { pass, useFakeTime } from "./helpers.js";
 
 useFakeTime();
 
-const TIMING = { connectMs: 10_000, firstWaitMs: 500, longestWaitMs: 30_000 };
+const TIMING = { connectTimeoutMs: 10_000, firstBackoffMs: 500, maxBackoffMs: 30_000 };
 const MESSAGES = "https://rooms.example/lobby/messages";
 
 /** @typedef {import("../../src/credentials.js").Credentials} Credentials */

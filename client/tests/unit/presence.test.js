@@ -368,7 +368,7 @@ describe("the connection", () => {
 
   test("that is refused is found out by asking for the list", async () => {
     const fetch = fakeFetch(() => new Response("{}", { status: 403 }));
-    const { presence, network } = await arrive({ scope: "team", timing: { firstWaitMs: 10 } });
+    const { presence, network } = await arrive({ scope: "team", timing: { firstBackoffMs: 10 } });
     network.last.drop();
     await pass(10);
     network.last.drop();

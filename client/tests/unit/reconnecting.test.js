@@ -36,7 +36,7 @@ describe("the wait", () => {
   });
 
   test("can be chosen", async () => {
-    const all = await connecting({ timing: { firstWaitMs: 100, longestWaitMs: 300 } });
+    const all = await connecting({ timing: { firstBackoffMs: 100, maxBackoffMs: 300 } });
     const waits = [];
     for (let failures = 0; failures < 4; failures += 1) waits.push(await fail(all));
     expect(waits).toEqual([100, 200, 300, 300]);
@@ -105,7 +105,7 @@ describe("failures", () => {
   });
 
   test("the five seconds can be chosen", async () => {
-    const all = await connected({ timing: { stableMs: 100 } });
+    const all = await connected({ timing: { stableAfterMs: 100 } });
     await fail(all);
     all.network.last.accept();
     await pass(100);

@@ -22,14 +22,14 @@ const tokenFor = (seconds, name = "a") => jwt({ sub: "ana", jti: name, exp: Date
 function issuer(seconds) {
   let count = 0;
   let token = tokenFor(seconds, "0");
-  /** @type {(import("../../src/credentials.js").Asked)[]} */
+  /** @type {(import("../../src/credentials.js").CredentialsRequest)[]} */
   const asked = [];
   return {
     asked,
     get token() {
       return token;
     },
-    credentials(/** @type {import("../../src/credentials.js").Asked} */ how) {
+    credentials(/** @type {import("../../src/credentials.js").CredentialsRequest} */ how) {
       asked.push(how);
       if (how.refused || how.expiring) token = tokenFor(seconds, String((count += 1)));
       return { token };
@@ -116,7 +116,7 @@ describe("a token that will expire", () => {
 
   test("that is not replaced is asked for ever sooner, and then refused as ever", async () => {
     const first = tokenFor(600);
-    const credentials = vi.fn((/** @type {import("../../src/credentials.js").Asked} */ { refused }) => ({
+    const credentials = vi.fn((/** @type {import("../../src/credentials.js").CredentialsRequest} */ { refused }) => ({
       token: refused ? tokenFor(600, "b") : first,
     }));
     const all = await connected({ credentials });
@@ -232,7 +232,7 @@ describe("nothing is shown on an open socket", () => {
 
   test("before it is open", async () => {
     const ana = issuer(60);
-    const { network } = await connecting({ credentials: ana.credentials, timing: { connectMs: 120_000 } });
+    const { network } = await connecting({ credentials: ana.credentials, timing: { connectTimeoutMs: 120_000 } });
     await pass(100_000);
     expect(network.last.sent).toEqual([]);
     expect(ana.asked).toEqual([{ refused: false }]);

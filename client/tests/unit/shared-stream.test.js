@@ -61,7 +61,7 @@ describe("one stream", () => {
       [1, 2, 3],
       [1, 2, 3],
     ]);
-    expect([leader.snapshot, follower.snapshot]).toMatchObject(Array(2).fill({ state: "open", isAlone: false }));
+    expect([leader.snapshot, follower.snapshot]).toMatchObject(Array(2).fill({ state: "open", isUnshared: false }));
   });
 
   test("serves ten tabs, and there are never more than two at a time", async () => {
@@ -340,8 +340,8 @@ describe("a browser without", () => {
       const chat = tab();
       const states = eventsOf(chat, "state");
       await greet(history([]));
-      expect(chat.snapshot).toMatchObject({ state: "open", isAlone: true });
-      expect(states.at(-1)).toMatchObject({ state: "open", isAlone: true });
+      expect(chat.snapshot).toMatchObject({ state: "open", isUnshared: true });
+      expect(states.at(-1)).toMatchObject({ state: "open", isUnshared: true });
     }
     expect(open()).toHaveLength(2);
   });
@@ -355,7 +355,7 @@ describe("a browser without", () => {
       });
       room.open();
       await greet("hello");
-      expect(room.snapshot).not.toHaveProperty("isAlone");
+      expect(room.snapshot).not.toHaveProperty("isUnshared");
     }
     expect(open()).toHaveLength(2);
   });
@@ -369,6 +369,6 @@ test("a page that is refused locks reads a stream of its own, and the state says
   const chat = new fresh.Chat({ baseUrl: BASE_URL, roomId: "lobby", transport: "events", userId: "ana" });
   chat.open();
   await greet(history(messages(1, 2)));
-  expect(chat.snapshot).toMatchObject({ state: "open", isAlone: true });
+  expect(chat.snapshot).toMatchObject({ state: "open", isUnshared: true });
   expect(seqs(/** @type {any} */ (chat))).toEqual([1, 2]);
 });
