@@ -1,5 +1,6 @@
 //! The documents: the code that they show is the code that is built, and the tests that they name exist.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,25 @@ use dormouse_bundle::COUNTER;
 use dormouse_test::{Message, TestRoom};
 
 const README: &str = include_str!("../../README.md");
+const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
+const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
+const THREATS: &str = include_str!("../../docs/threats.md");
+
+/// The documents by their paths, relative to the repository.
+const DOCUMENTS: [(&str, &str); 8] = [
+    ("README.md", README),
+    ("ARCHITECTURE.md", ARCHITECTURE),
+    ("CHANGELOG.md", include_str!("../../CHANGELOG.md")),
+    ("CONTRIBUTING.md", CONTRIBUTING),
+    ("SECURITY.md", include_str!("../../SECURITY.md")),
+    ("docs/performance.md", include_str!("../../docs/performance.md")),
+    ("docs/test-driver.md", include_str!("../../docs/test-driver.md")),
+    ("docs/threats.md", THREATS),
+];
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
 
 #[test]
 fn the_rooms_and_hosts_in_the_readme_are_the_ones_that_are_built() {
@@ -24,16 +44,15 @@ fn every_promise_in_the_readme_names_a_test_that_exists() {
 
 #[test]
 fn every_threat_and_fault_names_a_test_that_exists() {
-    assert!(tests_named_in(include_str!("../../docs/threats.md")) >= 20);
+    assert!(tests_named_in(THREATS) >= 20);
 }
 
 /// The number of tests that a text names, such as `e2e::limits::a_full_room_says_so`. Fails if one of them is missing from
 /// the file that its name points to.
 fn tests_named_in(text: &str) -> usize {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut files = Vec::new();
     for folder in ["tests/component", "tests/conformance", "tests/e2e", "tests/serve", "host/src"] {
-        collect(&repository.join(folder), &mut files);
+        collect(&repository().join(folder), &mut files);
     }
     let names = text.split('`').skip(1).step_by(2).filter(|name| name.contains("::"));
     let names =
@@ -61,6 +80,73 @@ fn collect(folder: &Path, files: &mut Vec<(PathBuf, String)>) {
             files.push((path, text));
         }
     }
+}
+
+#[test]
+fn every_link_in_the_documents_has_a_target() {
+    for (document, text) in DOCUMENTS {
+        let folder = repository().join(document).parent().expect("a document is in a folder").to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { repository().join(document) } else { folder.join(file) };
+            assert!(target.exists(), "{document} links to {link}, which does not exist");
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(&target).unwrap();
+                let mut headings = text.lines().filter(|line| line.starts_with('#')).map(anchor_of);
+                assert!(
+                    headings.any(|heading| heading == anchor),
+                    "{document} links to {link}, which has no such heading"
+                );
+            }
+        }
+    }
+}
+
+/// The anchor of a heading, such as `a-rooms-life` for `## A room's life`.
+fn anchor_of(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = words.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+    kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+}
+
+#[test]
+fn architecture_and_contributing_name_files_and_items_that_exist() {
+    let mut files = Vec::new();
+    for folder in ["host/src", "tests", "components/kit", "components/router"] {
+        collect(&repository().join(folder), &mut files);
+    }
+    let sources = files.iter().map(|(_, text)| text.as_str());
+    let items = sources.flat_map(|text| text.split(|letter| !is_of_a_name(letter))).collect::<HashSet<_>>();
+    let (mut paths, mut names) = (0, 0);
+    for (document, text) in [("ARCHITECTURE.md", ARCHITECTURE), ("CONTRIBUTING.md", CONTRIBUTING)] {
+        // Every second piece is a block of code.
+        let prose = text.split("```").step_by(2).collect::<String>();
+        for code in prose.split('`').skip(1).step_by(2) {
+            let is_path =
+                code.contains('/') && code.chars().all(|letter| is_of_a_name(letter) || "/.-".contains(letter));
+            let is_item = code.chars().all(|letter| is_of_a_name(letter) || letter == ':')
+                && (code.contains('_')
+                    || code.contains("::")
+                    || code.starts_with(|letter: char| letter.is_uppercase()));
+            if is_path && !code.starts_with('/') && !code.ends_with('/') {
+                let is_there = ["", "host/src"].iter().any(|root| repository().join(root).join(code).exists());
+                assert!(is_there, "{document} names the file {code}, which does not exist");
+                paths += 1;
+            } else if is_item {
+                let missing = code.split("::").find(|part| !items.contains(part));
+                assert_eq!(missing, None, "{document} names {code}, which is not in the code");
+                names += 1;
+            }
+        }
+    }
+    assert!(paths > 40 && names > 20, "{paths} paths and {names} items are named");
+}
+
+fn is_of_a_name(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
 }
 
 #[test]
