@@ -1,20 +1,20 @@
 // @ts-check
 /**
- * How long to wait before the next attempt: exponential, with full jitter. The whole span is random and not only its
- * end, because after a restart every page counts from the same instant, and only chance can spread them.
+ * The wait before the next attempt: exponential backoff with full jitter. The whole wait is random, because after a
+ * restart all pages start to count at the same instant, and only randomness spreads them.
  */
 
-/** The longest first wait, ms: short, since most losses are over at once. */
+/** The longest first wait, ms: short, because most losses are over at once. */
 export const FIRST_CEILING_MS = 500;
 
-/** The longest wait of all, ms: a page left open overnight still comes back within half a minute. */
+/** The longest wait, ms: a page that stays open overnight still returns within half a minute. */
 export const LAST_CEILING_MS = 30_000;
 
 /**
  * @param {number} failures How many attempts have failed in a row, from 0.
  * @param {number} random From 0 to 1.
  * @param {number} [first] The longest first wait, ms.
- * @param {number} [last] The longest wait of all, ms.
+ * @param {number} [last] The longest wait, ms.
  * @returns {number} ms
  */
 export function backoffDelay(failures, random, first = FIRST_CEILING_MS, last = LAST_CEILING_MS) {
@@ -22,8 +22,8 @@ export function backoffDelay(failures, random, first = FIRST_CEILING_MS, last = 
 }
 
 /**
- * The wait before the next attempt, where the server may have hinted one. The backoff is the least of it: a server that
- * says `retry-after=0` and refuses again, and again, is not asked without a pause.
+ * The wait before the next attempt, with the delay that the server may have hinted. A hint never shortens the backoff:
+ * a server that always refuses with `retry-after=0` must not cause a busy loop.
  *
  * @param {number} backoff ms
  * @param {number | undefined} hint ms

@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * A chat room as a page needs it: its messages in order and each once, whatever happens to the connection, and
- * messages of one's own that are not lost on the way.
+ * A chat room as a page needs it: its messages in order, each once, over any number of connections. The user's own
+ * messages are not lost on the way.
  *
- * Every connection opens with a `history` frame. All that must be right after a reconnect is decided there and in
- * this order: what was missed comes in, what it shows to be stored is settled, and only what is left is sent again.
+ * Every connection begins with a `history` frame, and the recovery after a reconnect happens there, in this order: add
+ * the missed messages, settle the pending ones that they show as stored, send only the rest again.
  */
 
 import { listenForFrames } from "./frame-listener.js";
@@ -21,10 +21,10 @@ import { RoomSocket, TIMING } from "./room-socket.js";
 import { Timeline } from "./timeline.js";
 import { TYPING_EVERY_MS, TypingUsers } from "./typing.js";
 
-/** How many messages a page of older ones holds. */
+/** How many older messages one request asks for. */
 const PAGE = 50;
 
-/** What a server shows of a room that it does not resume. */
+/** How many messages the server shows of a room that it does not resume. */
 const HISTORY = 50;
 
 /**
@@ -41,11 +41,11 @@ const HISTORY = 50;
  * @typedef {Object} ChatOptions
  * @property {string | URL} baseUrl Such as `/api/realtime`.
  * @property {string} roomId
- * @property {string} [userId] One's own, where the credentials do not tell. Otherwise it is learned from the first
- *   message sent.
+ * @property {string} [userId] The user's own id, if the credentials do not tell it. Otherwise it is learned from the
+ *   first message that is sent.
  * @property {RoomSocketOptions["credentials"]} [credentials]
  * @property {RoomSocketOptions["transport"]} [transport]
- * @property {number} [pendingLimit] How many messages may wait to be stored.
+ * @property {number} [pendingLimit] How many messages may wait to be stored. Default: 100.
  * @property {RoomSocketOptions["timing"]} [timing]
  * @property {RoomSocketOptions["WebSocket"]} [WebSocket]
  *
@@ -53,12 +53,13 @@ const HISTORY = 50;
  * @property {StateEvent} state
  * @property {{ added: readonly ChatMessage[], from: "history" | "live" | "older" }} messages
  * @property {{}} pending The list of pending messages has changed.
- * @property {{ clientId: string, message: ChatMessage }} stored A pending message is now this one. Before `messages`.
- * @property {{}} resync More was missed than the server could show: the list now begins anew with the latest messages.
+ * @property {{ clientId: string, message: ChatMessage }} stored A pending message was stored. Emitted before
+ *   `messages`.
+ * @property {{}} resync More was missed than the server could show: the list starts again with the latest messages.
  * @property {{}} typing
  * @property {TypingUser} joined
  * @property {TypingUser} left
- * @property {ErrorFrame} error The server refused something that we said.
+ * @property {ErrorFrame} error The server refused a command of ours.
  */
 
 /** @extends {Emitter<{ [Type in keyof ChatEvents]: ChatEvents[Type] }>} */
@@ -70,13 +71,13 @@ export class Chat extends Emitter {
   #pending;
   #typing;
   #userId;
-  /** A history has come over this connection, so what we send now cannot be in it. */
+  /** This connection has received its history, so a message sent from now on cannot be in it. */
   #historyArrived = false;
-  /** A history has come at all, so there is something to resume. */
+  /** A history was received on some connection, so there is something to resume. */
   #hasHistory = false;
-  /** Which numbering of the room our `seq`s belong to, where the server says so. @type {string | undefined} */
+  /** The numbering that our `seq`s belong to, if the server names it. @type {string | undefined} */
   #incarnation;
-  /** When a history last left a gap: what first left before then may have been stored unseen. Unix milliseconds. */
+  /** When a history last left a gap, Unix milliseconds. A message sent before that may have been stored unseen. */
   #lastGapAt = -Infinity;
   #hasOlder = false;
   /** @type {Promise<number> | undefined} */
@@ -119,7 +120,7 @@ export class Chat extends Emitter {
     return this.#options.roomId;
   }
 
-  /** One's own user, as far as it is known. */
+  /** The user's own id, if it is known. */
   get userId() {
     return this.#userId;
   }
@@ -132,17 +133,17 @@ export class Chat extends Emitter {
     return this.#socket.snapshot;
   }
 
-  /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
+  /** The transport of this connection or of the last attempt: `events` where WebSockets are blocked. */
   get transport() {
     return this.#socket.transport;
   }
 
-  /** Oldest first. The same array until it changes, like `pending`. */
+  /** Oldest first. The same array until it changes; so is `pending`. */
   get messages() {
     return this.#timeline.messages;
   }
 
-  /** One's own messages that are not stored yet, in the order of writing. They belong below `messages`. */
+  /** The user's own messages that are not stored yet, in the order of writing. They belong below `messages`. */
   get pending() {
     return this.#pending.messages;
   }
@@ -151,12 +152,12 @@ export class Chat extends Emitter {
     return this.#typing.users;
   }
 
-  /** Whether `loadOlder` may find something. */
+  /** Whether `loadOlder` may find messages. */
   get hasOlder() {
     return this.#hasOlder;
   }
 
-  /** Whether a first history has come: until then an empty list says nothing about the room. */
+  /** Whether a history was received. Before that, an empty list does not mean an empty room. */
   get hasHistory() {
     return this.#hasHistory;
   }
@@ -165,7 +166,7 @@ export class Chat extends Emitter {
     this.#socket.open();
   }
 
-  /** Leave. What is pending fails, and can be tried again after another `open`. */
+  /** Leaves the room. Pending messages fail, and can be sent again after the next `open`. */
   close() {
     this.#socket.close();
   }
@@ -176,8 +177,9 @@ export class Chat extends Emitter {
 
   /**
    * @param {string} content Cut to 2,000 UTF-16 code units, as the server does.
-   * @returns {Promise<ChatMessage>} Kept once the server has stored it, broken with a `SendError`. Its codes `empty`,
-   *   `too-many` and `not-connected` say that the message was not taken at all; otherwise it stays among `pending`.
+   * @returns {Promise<ChatMessage>} Resolves when the server has stored it, rejects with a `SendError`. The codes
+   *   `empty`, `too-many` and `not-connected` mean that the message was not accepted; after any other it stays in
+   *   `pending`.
    */
   send(content) {
     return withHandledRejection(() => {
@@ -209,7 +211,7 @@ export class Chat extends Emitter {
     this.#pending.discard(clientId);
   }
 
-  /** Call it on every keystroke; the others are told now and then. */
+  /** Call it on every keystroke: the others are told at most every 2 s. */
   notifyTyping() {
     const now = performance.now();
     if (this.state !== "open" || now - this.#typingSentAt < TYPING_EVERY_MS) return;
@@ -217,7 +219,7 @@ export class Chat extends Emitter {
     this.#sendCommand({ type: "typing" });
   }
 
-  /** @returns {Promise<number>} How many older messages were found. */
+  /** @returns {Promise<number>} How many older messages were added. */
   loadOlder() {
     return (this.#loading ??= this.#loadOlder().finally(() => (this.#loading = undefined)));
   }
@@ -229,15 +231,16 @@ export class Chat extends Emitter {
     if (first?.seq !== undefined) url.search = `before=${first.seq}&limit=${PAGE}`;
     const credentials = await this.#options.credentials?.({ refused: false });
     const page = readMessagesPage(await getJson(url, credentials));
-    // A resync came in between, so the page no longer ends where the list begins.
+    // The list was replaced by a resync meanwhile, so this page does not join it any more.
     if (first !== this.#timeline.messages[0]) return 0;
-    // A server without `before` answers with the same latest messages each time: one look shows all there is to see.
+    // A server without `before` always returns the latest messages, so a second request would find nothing new.
     this.#hasOlder = page.hasMore ?? false;
     const isOlder = (/** @type {ChatMessage} */ { seq }) =>
       seq === undefined || first?.seq === undefined || seq < first.seq;
     const count = this.#timeline.prepend(page.messages.filter(isOlder));
     const added = this.messages.slice(0, count);
-    // It may show that what was in doubt is stored; by its `clientId` only, since the same words may be old ones of ours.
+    // An added message may settle a pending one. Only its `clientId` proves that: the same text may be an older
+    // message.
     for (const message of added) this.#settle(message, false);
     this.emit("messages", { added, from: "older" });
     return count;
@@ -292,8 +295,8 @@ export class Chat extends Emitter {
   }
 
   /**
-   * The next message has the next number. Where it has not, something was lost on the way: it comes with the history of
-   * the next connection, and this message too.
+   * Each message has the next `seq`. If it has not, messages were lost on the way: the history of the next connection
+   * brings them and this one.
    *
    * @param {ChatMessage} message
    * @throws {ProtocolError}
@@ -319,7 +322,7 @@ export class Chat extends Emitter {
     this.#incarnation = history.incarnation;
     this.#addMessages(history.messages, "history");
 
-    // Not before, so that what a listener says takes its place behind what waits; and whoever heard it may have left.
+    // Not earlier: what a listener sends must follow the messages that wait. A listener may also have left the room.
     this.#historyArrived = this.state === "open";
     for (const { clientId, state, sentAt } of this.pending) {
       if (state === "failed") continue;
@@ -330,12 +333,12 @@ export class Chat extends Emitter {
   }
 
   /**
-   * Whether this history leaves no gap behind what we have.
+   * Whether this history joins our messages without a gap.
    *
    * @param {HistoryFrame} history
    */
   #isGapless({ messages, resumed, incarnation }) {
-    // The same numbers name other messages now, so what we show may be there no more.
+    // In another incarnation the same numbers mean other messages, so the messages that we show may not exist.
     if (this.#incarnation !== undefined && incarnation !== undefined && incarnation !== this.#incarnation) return false;
     const [first] = messages;
     const last = this.#timeline.lastSeq;
@@ -354,8 +357,8 @@ export class Chat extends Emitter {
     const { firstSeq } = this.#timeline;
     const added = messages.filter((message) => this.#timeline.add(message));
     const isNew = new Set(added);
-    if (firstSeq !== undefined && this.#timeline.firstSeq !== firstSeq) this.#hasOlder = true; // the oldest were let go
-    // Also what was known: the echo of a retry is a message that we may have seen before.
+    if (firstSeq !== undefined && this.#timeline.firstSeq !== firstSeq) this.#hasOlder = true; // oldest dropped
+    // Known messages too: the echo of a retry may be a message that we have already.
     for (const message of messages) this.#settle(message, isNew.has(message));
     if (added.length > 0 || from === "history") this.emit("messages", { added, from });
   }
@@ -386,7 +389,7 @@ export class Chat extends Emitter {
   }
 
   /**
-   * What we say where there is no WebSocket. That somebody types is not worth a request.
+   * Turns a command into a POST, where there is no WebSocket. A typing notice is not worth a request.
    *
    * @param {ChatCommand | undefined} command
    */
@@ -405,7 +408,7 @@ export class Chat extends Emitter {
     if (clientId === undefined) return;
     if (answer.status >= 400) return this.#receive(errorOfAnswer(answer, clientId));
     const message = messageOf(answer);
-    // What others have said before it comes over the stream, and it behind them: taking it now would leave a gap.
+    // Earlier messages of others still come over the stream. Adding this one before them would leave a gap.
     const isNext = message?.seq !== undefined && message.seq <= (this.#timeline.lastSeq ?? 0) + 1;
     if (message && isNext) this.#addMessages([message], "live");
     else this.#pending.sent(clientId);
@@ -425,8 +428,8 @@ export class Chat extends Emitter {
 }
 
 /**
- * A promise that nobody has to look at: what fails is shown among `pending` as well, so an ignored failure is no
- * mistake to be reported on the console.
+ * Marks a rejection as handled. `pending` shows the failure too, so a caller may ignore the promise without an error on
+ * the console.
  *
  * @param {() => Promise<ChatMessage>} start
  * @returns {Promise<ChatMessage>}
@@ -438,8 +441,8 @@ function withHandledRejection(start) {
 }
 
 /**
- * Whether a stored message is the pending one. Where the server hands no `clientId` back (it gives no `seq` either),
- * it is the first of ours that says the same.
+ * Whether a stored message is this pending one. A server that returns neither `clientId` nor `seq` is matched by the
+ * first new message of ours with the same text.
  *
  * @param {import("./pending-messages.js").PendingMessage} pending
  * @param {ChatMessage} message
@@ -454,7 +457,7 @@ function isEchoOf(pending, message, userId, isNew) {
 
 /**
  * @param {import("./post-queue.js").Answer} answer
- * @returns {ChatMessage | undefined} Nothing, where it gives none or no sound one: then it comes over the stream.
+ * @returns {ChatMessage | undefined} `undefined` if the answer has no valid message: it then comes over the stream.
  */
 function messageOf({ body }) {
   try {

@@ -1,16 +1,16 @@
 // @ts-check
 /**
- * One WebSocket, from dialling to its one ending. It knows when a connection is dead (it did not open in time, never
- * said anything, or stayed silent after a ping) and nothing of what comes after: the next attempt is RoomSocket's
- * business. Where WebSockets are blocked, `event-stream.js` has the same shape.
+ * One WebSocket, from its opening to its single end. It detects a dead connection: one that did not open in time, never
+ * received anything, or got no answer to a ping. It does not reconnect; RoomSocket does. `event-stream.js` has the same
+ * interface, for networks that block WebSockets.
  */
 
 import { CloseCode } from "./close-codes.js";
 
-/** `WebSocket.OPEN`: that global is not everywhere. */
+/** `WebSocket.OPEN`: not every environment has the global. */
 const OPEN = 1;
 
-/** Answered by the server itself, letter for letter, so that asking does not wake a room. */
+/** The server itself answers exactly this text, so a ping does not wake a room. */
 const PING = '{"type":"ping"}';
 const PONG = '{"type":"pong"}';
 
@@ -18,28 +18,29 @@ const PONG = '{"type":"pong"}';
  * @typedef {Object} Ending
  * @property {number} code
  * @property {string} reason
- * @property {boolean} opened It had been open.
- * @property {boolean} heard Something had come over it.
- * @property {"closed" | "late" | "mute" | "silent" | "absent"} cause `late`: not open in time. `mute`: open, and nothing
- *   was ever said. `silent`: no answer to a ping, or an event stream without a sign of life. `absent`: the server knows
- *   no event stream here.
+ * @property {boolean} opened It was open.
+ * @property {boolean} heard Something was received.
+ * @property {"closed" | "late" | "mute" | "silent" | "absent"} cause `late`: it did not open in time. `mute`: it
+ *   opened, and nothing was ever received. `silent`: no answer to a ping, or an event stream without a byte for too
+ *   long. `absent`: the server has no event stream here.
  *
  * @typedef {Object} ConnectionTiming
- * @property {number} connectTimeoutMs How long an attempt may take.
- * @property {number} pingAfterMs After how long without a frame we ask whether anybody is there.
- * @property {number} answerTimeoutMs How long the answer to that may take, and the first word of a room that speaks first.
+ * @property {number} connectTimeoutMs The longest time for one attempt.
+ * @property {number} pingAfterMs After this time without a frame the client sends a ping.
+ * @property {number} answerTimeoutMs The longest wait for the pong, and for the first frame of a room that speaks
+ *   first.
  *
- * @typedef {Object} PeerTraits What is known of the other side.
- * @property {boolean} answersPings False: it does not answer pings.
- * @property {boolean} speaksFirst It speaks first. Where it does not, something swallows what it says.
+ * @typedef {Object} PeerTraits What the client knows about the server.
+ * @property {boolean} answersPings False: the server does not answer pings.
+ * @property {boolean} speaksFirst The room sends the first frame. If none comes, the network swallows frames.
  *
  * @typedef {Object} ConnectionListener
  * @property {() => void} open
- * @property {() => void} heard For the first time, by whatever came, and before it is told.
+ * @property {() => void} heard The first data of any kind has come. Called before it is passed on.
  * @property {(data: string | ArrayBuffer) => void} message
  * @property {() => void} pong
- * @property {() => void} [alive] A sign of life came over an event stream, and nothing with it.
- * @property {(ending: Ending) => void} end Called once at most, and last.
+ * @property {() => void} [alive] An event stream received a sign of life without an event.
+ * @property {(ending: Ending) => void} end Called at most once, and last.
  */
 
 export class Connection {
@@ -51,7 +52,7 @@ export class Connection {
   #heard = false;
   #asked = false;
   #heardAt = 0;
-  /** The one deadline there is at a time: to open, to be heard from, or to answer. @type {ReturnType<typeof setTimeout> | undefined} */
+  /** The current deadline: to open, to receive, or to get a pong. @type {ReturnType<typeof setTimeout> | undefined} */
   #deadline;
 
   /**
@@ -66,8 +67,8 @@ export class Connection {
     this.#peer = peer;
     this.#listener = listener;
     ws.binaryType = "arraybuffer";
-    // A close follows every error and says more. It stays in place to the end: outside browsers an error that nobody
-    // listens for ends the process.
+    // A close event follows every error and says more. This handler is never removed: outside browsers an error without
+    // a listener ends the process.
     ws.onerror = () => {};
     ws.onopen = () => this.#open();
     ws.onmessage = (event) => this.#receive(event.data);
@@ -83,13 +84,13 @@ export class Connection {
 
   /** @param {string | ArrayBuffer} data */
   send(data) {
-    // One that is closing takes nothing more, and complains on the console. What was to go into it is as lost as what is
-    // on its way: whoever must know finds out after the next connection.
+    // A closing socket accepts no data and warns on the console. This message is lost like those on the wire; the layer
+    // above settles both after the next connection.
     if (this.#ws.readyState > OPEN) return;
     this.#ws.send(data);
   }
 
-  /** Ask whether the other side is there, unless that is being asked already. */
+  /** Sends a ping, unless one is unanswered. */
   probe() {
     if (!this.#peer.answersPings || !this.#opened || this.#asked) return;
     this.#asked = true;
@@ -100,7 +101,7 @@ export class Connection {
   }
 
   /**
-   * Leave it without an ending.
+   * Closes without calling `end`.
    *
    * @param {number} [code]
    * @param {string} [reason]
@@ -141,7 +142,7 @@ export class Connection {
   }
 
   /**
-   * The deadline is set once and then moved on when it is met, which spares a busy room a timer for every frame.
+   * Sets the deadline once and moves it when it is reached: a busy room then needs no timer for each frame.
    *
    * @param {number} ms
    */

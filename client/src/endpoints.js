@@ -42,7 +42,8 @@ export function ticketsEndpoint(baseUrl) {
  * The socket of a room in any namespace. It stays a path where `baseUrl` is one.
  *
  * @param {string | URL} baseUrl
- * @param {string} namespace As the server's configuration names it, or as the path spells it: in lower case, with `-` for `_`.
+ * @param {string} namespace As the server's configuration names it, or as the path spells it: in lower case, with `-`
+ *   for `_`.
  * @param {string} name
  */
 export function roomSocketUrl(baseUrl, namespace, name) {

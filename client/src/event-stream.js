@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * One event stream, from asking for it to its one ending: for RoomSocket the same as a `Connection`, where WebSockets are
- * blocked. What is said over it goes over POST. It is read with `fetch` and not with `EventSource`, which tells no status,
- * takes no `Authorization` and reconnects by itself.
+ * One event stream, from asking for it to its one ending: for RoomSocket the same as a `Connection`, where WebSockets
+ * are blocked. What is said over it goes over POST. It is read with `fetch` and not with `EventSource`, which tells no
+ * status, takes no `Authorization` and reconnects by itself.
  */
 
 import { CloseCode, closeFromStatus } from "./close-codes.js";
@@ -10,8 +10,8 @@ import { EventParser } from "./event-parser.js";
 import { PostQueue } from "./post-queue.js";
 
 /**
- * What a server answers that does not know event streams here, or not this one: asking again does not help. Others, such
- * as 502, come from a server that is not there now.
+ * What a server answers that does not know event streams here, or not this one: asking again does not help. Others,
+ * such as 502, come from a server that is not there now.
  */
 const ABSENT = new Set([404, 405, 406, 410, 501]);
 
@@ -26,7 +26,8 @@ const ABSENT = new Set([404, 405, 406, 410, 501]);
  *
  * @typedef {Object} StreamTiming All in milliseconds, beside those of its requests.
  * @property {number} connectTimeoutMs How long an attempt may take.
- * @property {number} answerTimeoutMs How long the room may take to its first word, and the server to say that it is there.
+ * @property {number} answerTimeoutMs How long the room may take to its first word, and the server to say that it is
+ *   there.
  * @property {number} streamTimeoutMs After how long without a byte the stream is lost.
  *
  * @typedef {Object} ServerProbe

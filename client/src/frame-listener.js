@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * What a room says over a socket, as frames: each is checked before anybody acts on it, and the first one must come in
- * time. A connection that breaks either rule is left, and another one is tried after the backoff: so a state that says
- * "open" means that the room is heard. Chat and presence share it; it knows no single frame.
+ * Reads a room's frames from a socket for Chat and Presence. It checks each frame before they see it, and requires the
+ * first frame in time. A connection that breaks either rule is closed, and another one is opened after the backoff. So
+ * the state "open" means that the room is heard. It knows no particular frame.
  */
 
 import { ProtocolError } from "./shape.js";
@@ -10,11 +10,11 @@ import { ProtocolError } from "./shape.js";
 /**
  * @template {{ type: string }} Frame
  * @typedef {Object} FrameListener
- * @property {string} room How the room is named in the log.
- * @property {(data: string | ArrayBuffer) => Frame | undefined} read Nothing for a frame to ignore.
+ * @property {string} room The room's name for the log.
+ * @property {(data: string | ArrayBuffer) => Frame | undefined} read `undefined`: the frame is ignored.
  * @property {Frame["type"]} firstFrame The first frame of each connection.
- * @property {number} firstFrameTimeoutMs How long it may take.
- * @property {(frame: Frame) => void} onFrame May throw a `ProtocolError` as well.
+ * @property {number} firstFrameTimeoutMs The longest wait for it.
+ * @property {(frame: Frame) => void} onFrame May throw a `ProtocolError` too.
  */
 
 /**

@@ -1,13 +1,13 @@
 // @ts-check
 /**
- * The browser side of Dormouse. Read in this order:
+ * The browser client of Dormouse. Read in this order:
  *
- *   room-socket   one socket into one room, kept open: the states, and what leads from one to the next
- *   transport     over what, where a network blocks WebSockets
- *   chat          a chat room as a page needs it: ordered messages, sending that survives a reconnect
- *   presence      who is here
+ *   room-socket   one socket to one room, kept open: its states and what leads from one to the next
+ *   transport     how to connect: by WebSocket, or by event stream where a network blocks WebSockets
+ *   chat          a chat room as a page needs it: ordered messages, and sending that survives a reconnect
+ *   presence      the users who are present
  *
- * The other files are what these three are made of. None of them touches the DOM, and all of them run without a build.
+ * The other files are parts of these. None of them touches the DOM, and all of them run without a build.
  */
 
 export { RoomSocket } from "./room-socket.js";

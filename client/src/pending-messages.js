@@ -12,8 +12,8 @@ const STORED_TIMEOUT_MS = 30_000;
 
 /**
  * `code`: of a message that was not even taken, `empty`, `too-many`, `not-connected`; of one that failed, `closed`,
- * `timeout`, `overflow` (more was on its way than may be), `unsure` (it may or may not have been stored), `discarded`, or
- * whatever the server said.
+ * `timeout`, `overflow` (more was on its way than may be), `unsure` (it may or may not have been stored), `discarded`,
+ * or whatever the server said.
  */
 export class SendError extends Error {
   /**

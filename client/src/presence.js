@@ -1,8 +1,8 @@
 // @ts-check
 /**
  * Who is here, and with which status. All of it is the server's; the one thing kept here is a choice of the user's that
- * the server has not acknowledged yet. It is said again after a reconnect, and a choice that was acknowledged is not: by
- * then another tab or device may have made a newer one.
+ * the server has not acknowledged yet. It is said again after a reconnect, and a choice that was acknowledged is not:
+ * by then another tab or device may have made a newer one.
  */
 
 import { listenForFrames } from "./frame-listener.js";
@@ -220,7 +220,8 @@ export class Presence extends Emitter {
     if (userId !== this.#userId) return;
     const isNewStatus = status !== this.#serverStatus;
     this.#serverStatus = status;
-    // A change to another status is a choice that was made elsewhere. The same as before is about a tab that came or went.
+    // A change to another status is a choice that was made elsewhere. The same as before is about a tab that came or
+    // went.
     if (isNewStatus || status === this.#choice || this.#choice === undefined) this.#acknowledge(status);
     else this.#put({ ...user, status: this.#choice });
   }

@@ -23,9 +23,10 @@ export { ProtocolError };
  *
  * A chat room to its clients:
  *
- * @typedef {{ type: "history", messages: ChatMessage[], resumed?: boolean, incarnation?: string }} HistoryFrame The first
- *   frame. `resumed`: these are all messages after the `since` that was asked for; otherwise they are the last ones.
- *   `incarnation`: names the numbering of the room. Another one means that its numbers began anew, or went back to a backup.
+ * @typedef {{ type: "history", messages: ChatMessage[], resumed?: boolean, incarnation?: string }} HistoryFrame The
+ *   first frame. `resumed`: these are all messages after the `since` that was asked for; otherwise they are the last
+ *   ones. `incarnation`: names the numbering of the room. Another one means that its numbers began anew, or went back
+ *   to a backup.
  * @typedef {{ type: "message", message: ChatMessage }} MessageFrame To everybody, once it is durable.
  * @typedef {{ type: "user_joined", userId: string, userName: string, timestamp: number }} UserJoinedFrame
  * @typedef {{ type: "user_left", userId: string, userName: string, timestamp: number }} UserLeftFrame
@@ -65,7 +66,8 @@ export { ProtocolError };
  * @typedef {{ content: string, clientId?: string }} PostMessageBody POST `/rooms/{roomId}/messages`
  * @typedef {{ success: true, message?: ChatMessage }} PostMessageAnswer Its answer.
  * @typedef {{ users: UserPresence[] }} PresenceList GET `/presence/list`
- * @typedef {{ status: Status }} PostStatusBody POST `/presence/update`; a `HeartbeatCommand` there says only that one is here.
+ * @typedef {{ status: Status }} PostStatusBody POST `/presence/update`; a `HeartbeatCommand` there says only that one
+ *   is here.
  * @typedef {{ success: true }} PostStatusAnswer Its answer.
  * @typedef {{ ticket: string, expiresIn: number }} Ticket POST `/tickets`; `expiresIn` in seconds.
  * @typedef {{ type?: string, title?: string, status?: number, detail?: string }} Problem Any answer of 400 and above.

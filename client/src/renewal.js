@@ -1,35 +1,38 @@
 // @ts-check
 /**
- * A new token for a WebSocket that is open, before the old one expires: so the end of a token is not the end of its
- * socket. The server answers in kind. Where it does not, or there is no new token, nothing is lost: then the socket is
- * closed with 4401 when the time comes, and RoomSocket asks for fresh credentials as ever.
+ * Renews the token of an open WebSocket before it expires, so that the socket can outlive the token. The server answers
+ * with a frame. If it does not answer, or there is no new token, nothing is lost: the server closes the socket with
+ * 4401 when the token expires, and RoomSocket then asks for fresh credentials.
  */
 
 import { expiryOf, isSameToken } from "./credentials.js";
 
-/** When a long-lived token is renewed: after so much of what is left of it. */
+/** A long-lived token is renewed after this part of its remaining life. */
 const RENEW_AFTER = 0.8;
-/** What then must still be left, ms: time to find the issuer, and to find it again. */
+/** At least this much must be left then, ms: time to reach the issuer, and to try once more. */
 const RENEW_MARGIN_MS = 30_000;
-/** A token that lives for less than a minute is renewed after so much of it, or it would be renewed without a pause. */
+/**
+ * A token with less than a minute left is renewed after this part of it. Otherwise renewals would follow without a
+ * pause.
+ */
 const RENEW_AFTER_SHORT = 0.5;
-/** Chance takes up to so much off, so that not everybody who came in at once asks at once. */
+/** Up to this part is subtracted at random, so that users who connected together do not ask together. */
 const JITTER = 0.1;
-/** What is left when asking for another one is over, ms. */
+/** With less than this left it is too late to renew, ms. */
 const TOO_LATE_MS = 2_000;
-/** The longest wait, ms: timers overflow at 24 days, and clocks are set. */
+/** The longest wait, ms: timers overflow at 24 days, and clocks may be set. */
 const MAX_WAIT_MS = 86_400_000;
 
 /**
- * How long to wait before a token is renewed.
+ * The wait before a token is renewed.
  *
  * @param {number} left What is left of its life, ms.
- * @param {number} chance From 0 to 1.
- * @returns {number | undefined} ms; nothing, where it is too late.
+ * @param {number} chance Random, from 0 to 1.
+ * @returns {number | undefined} ms; `undefined` if it is too late.
  */
 export function renewalDelay(left, chance) {
   if (!(left > TOO_LATE_MS)) return undefined;
-  const life = Math.min(left, 3 * MAX_WAIT_MS); // even where a token is good for ever
+  const life = Math.min(left, 3 * MAX_WAIT_MS); // a bound, even for a token that never expires
   const due = Math.max(Math.min(life * RENEW_AFTER, life - RENEW_MARGIN_MS), life * RENEW_AFTER_SHORT);
   return Math.min(due - life * JITTER * chance, MAX_WAIT_MS);
 }
@@ -38,9 +41,9 @@ export function renewalDelay(left, chance) {
  * @typedef {import("./credentials.js").Credentials} Credentials
  *
  * @typedef {Object} RenewalHooks
- * @property {() => Promise<Credentials>} ask For credentials, because those that there are will expire.
+ * @property {() => Promise<Credentials>} ask For new credentials, because the current ones expire soon.
  * @property {(frame: string) => void} send
- * @property {(credentials: Credentials) => void} renewed The server has taken these in the place of the old ones.
+ * @property {(credentials: Credentials) => void} renewed The server has accepted these instead of the old ones.
  */
 
 export class Renewal {
@@ -48,24 +51,24 @@ export class Renewal {
   #answerTimeoutMs;
   /** @type {Credentials} */
   #current;
-  /** What the server was sent, and has not answered. @type {Credentials} */
+  /** Sent to the server and not answered yet. @type {Credentials} */
   #sent;
-  /** Only the newest may go on after a wait. */
+  /** Only the newest round continues after a wait. */
   #round = Symbol();
-  /** The one deadline there is at a time: to renew, or to be answered. @type {ReturnType<typeof setTimeout> | undefined} */
+  /** The current deadline: to renew, or to be answered. @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #isUnknown = false;
 
   /**
    * @param {RenewalHooks} hooks
-   * @param {number} answerTimeoutMs How long an answer may take.
+   * @param {number} answerTimeoutMs The longest wait for an answer.
    */
   constructor(hooks, answerTimeoutMs) {
     this.#hooks = hooks;
     this.#answerTimeoutMs = answerTimeoutMs;
   }
 
-  /** @param {Credentials} credentials Those by which a WebSocket has just been opened. */
+  /** @param {Credentials} credentials Those that opened the WebSocket. */
   begin(credentials) {
     this.stop();
     this.#current = credentials;
@@ -79,8 +82,8 @@ export class Renewal {
   }
 
   /**
-   * @param {string | ArrayBuffer} data What the server said.
-   * @returns {boolean} It was about this, and nobody else's business.
+   * @param {string | ArrayBuffer} data A frame of the server.
+   * @returns {boolean} True: it was the answer to a renewal, and no other code needs it.
    */
   handles(data) {
     const sent = this.#sent;
@@ -108,14 +111,14 @@ export class Renewal {
     try {
       fresh = await this.#hooks.ask();
     } catch {
-      // Whoever gives them may be back soon.
+      // The issuer may be reachable again soon.
     }
     if (round !== this.#round) return;
-    // The same again, or none: ask once more, the sooner the less is left.
+    // The same token or none: ask again, sooner the less is left.
     if (!fresh || !("token" in fresh) || isSameToken(this.#current, fresh)) return this.#wait();
     this.#sent = fresh;
     this.#timer = setTimeout(() => {
-      // It was not even refused: a server that does not know this.
+      // No answer at all, so this server does not support renewal.
       this.#isUnknown = true;
       this.stop();
     }, this.#answerTimeoutMs);

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * One socket into one room, kept open for as long as its owner wants it: start reading here.
+ * One socket to one room. It stays open until its owner closes it. Start reading here.
  *
  *            open()                opened
  *   closed ─────────▶ connecting ─────────▶ open
@@ -9,8 +9,8 @@
  *     │ refused       the wait is over       │
  *     └───────────── waiting ◀───────────────┘
  *
- * It knows when to connect, to wait and to give up, and whether over a WebSocket or an event stream; not what the frames
- * say. What was missed in between is for the layer above, which puts the last thing it saw into `url`.
+ * It knows when to connect, to wait and to give up, and whether to use a WebSocket or an event stream. It does not know
+ * what the frames mean. The layer above asks for missed messages: it puts the last one that it saw into `url`.
  */
 
 import { FIRST_CEILING_MS, LAST_CEILING_MS, backoffDelay, waitAfter } from "./backoff.js";
@@ -25,17 +25,17 @@ import { SendQueue, sizeOf } from "./send-queue.js";
 import { isBlocked, shouldExplain, nextTransport } from "./transport.js";
 import { transportMemoryFor } from "./transport-memory.js";
 
-/** How long a connection must last before its past failures are forgotten, ms: a room that fails at once is no success. */
+/** After this time a connection counts as stable and past failures are forgotten, ms: an early failure still counts. */
 const STABLE_MS = 5_000;
 
-/** How often a server may leave a ping unanswered, never having answered one, before we take it that it knows none. */
+/** A server that left this many pings unanswered, and never answered one, is taken not to support pings. */
 const UNKNOWN_PINGS = 2;
 
 const NO_WEB_SOCKET =
-  "there is no WebSocket here, as in Node before 22: pass one in the option `WebSocket`, such as that of the package `ws`, " +
-  'or where the room has `events` choose `transport: "events"`';
+  "this environment has no global WebSocket (Node has none before 22): pass one in the option `WebSocket`, such as that of " +
+  'the package `ws`, or choose `transport: "events"` if the room has `events`';
 
-/** How much may wait to be sent, in the queue or in the browser. */
+/** The most that may wait to be sent, in the queue or in the browser. */
 const QUEUE = Object.freeze({ count: 100, bytes: 1024 * 1024 });
 
 /** @type {Readonly<Timing>} */
@@ -65,46 +65,51 @@ export const TIMING = Object.freeze({
  * @property {State} state
  * @property {State} previous
  * @property {number} [retryAt] While waiting: when the next attempt is due, in Unix milliseconds.
- * @property {Close} [close] While waiting or closed: what ended the last connection. Absent, where its owner closed it.
- * @property {boolean} [isUnshared] Over events only. True: this browser lets tabs share no stream (it has no Web Locks, as on a
- *   page without HTTPS, or no `BroadcastChannel`), so each tab takes connections of its own, of which there are six over HTTP/1.1.
+ * @property {Close} [close] While waiting or closed: why the last connection ended. Absent if its owner closed it.
+ * @property {boolean} [isUnshared] Over events only. True: tabs of this browser cannot share a stream, because it has
+ *   no `BroadcastChannel` or no Web Locks (as on a page without HTTPS). Each tab then uses its own connections, and a
+ *   browser opens only six over HTTP/1.1.
  *
  * @typedef {Object} Timing All in milliseconds.
- * @property {number} connectTimeoutMs How long an attempt may take: 10 s.
- * @property {number} pingAfterMs After how long without a frame the server is asked whether it is there: 20 s.
- * @property {number} answerTimeoutMs How long the answer to that may take, the one to a new token, and the first word of a room:
- *   10 s.
- * @property {number} streamTimeoutMs After how long without a sign an event stream is lost: 45 s. The server gives one every 25 s.
- * @property {number} stableAfterMs How long a connection must last before past failures are forgotten: 5 s.
- * @property {number} firstBackoffMs The longest first wait; each failure doubles it: 500 ms.
- * @property {number} maxBackoffMs The longest wait of all: 30 s.
+ * @property {number} connectTimeoutMs The longest time for one attempt: 10 s.
+ * @property {number} pingAfterMs After this time without a frame the client sends a ping: 20 s.
+ * @property {number} answerTimeoutMs The longest wait for a pong, for the answer to a new token, and for the first
+ *   frame of a room: 10 s.
+ * @property {number} streamTimeoutMs After this time without a byte an event stream is lost: 45 s. The server sends
+ *   something every 25 s.
+ * @property {number} stableAfterMs A connection that lasts this long clears past failures: 5 s.
+ * @property {number} firstBackoffMs The longest first wait: 500 ms. Each failure doubles it.
+ * @property {number} maxBackoffMs The longest wait: 30 s.
  *
  * @typedef {Object} RoomSocketOptions
- * @property {string | URL | (() => string | URL)} url Asked before each attempt. `http` and `https` become `ws` and `wss`.
- * @property {(asked: import("./credentials.js").CredentialsRequest) => Promise<Credentials> | Credentials} [credentials] Asked before
- *   each attempt; `refused` where the last answer was turned down, and the same answer again would end the matter. Also
- *   before a token expires by which a WebSocket is open, with `expiring`: a new one then takes its place.
- * @property {boolean} [renew] False: a token is not renewed on an open WebSocket. True where nothing is said; the frame is
- *   `{"type":"identity","token":"…"}`, which a Dormouse server keeps to itself.
- * @property {(credentials: Credentials) => Promise<Close | undefined>} [explain] Asked over HTTP when attempts fail before
- *   they open, because a browser hides the status of a refused upgrade. A promise that is broken says that nobody answers.
- * @property {EventsOptions} [events] How to do without WebSockets; where nothing is said, nobody does.
- * @property {TransportChoice} [transport] `auto`, where nothing is said: events only where WebSockets are blocked.
- * @property {boolean} [reconnect] False: a connection that is lost is not tried again. True where nothing is said.
- * @property {boolean} [probe] False: a silent server is never asked whether it is there. True where nothing is said;
- *   the question is `{"type":"ping"}`, and the answer that a Dormouse server gives is `{"type":"pong"}`.
- * @property {number} [queueLimit] How many may wait for a connection, 100 where nothing is said; 1 MiB in all.
- * @property {QueuePolicy} [queuePolicy] What gives way when that is full: the newest, where nothing is said.
+ * @property {string | URL | (() => string | URL)} url A function is called before each attempt. `http` and `https`
+ *   become `ws` and `wss`.
+ * @property {(asked: import("./credentials.js").CredentialsRequest) => Promise<Credentials> | Credentials}
+ *   [credentials] Called before each attempt. `refused`: the server refused the last credentials; if the same come
+ *   again, the socket closes. `expiring`: the token of an open WebSocket is about to expire, and a new one replaces it.
+ * @property {boolean} [renew] False: a token is not renewed on an open WebSocket. Default: true. The frame is
+ *   `{"type":"identity","token":"…"}`; a Dormouse server does not pass it to the room.
+ * @property {(credentials: Credentials) => Promise<Close | undefined>} [explain] Asks over HTTP why attempts fail
+ *   before they open, because a browser hides the status of a refused upgrade. Rejects if the server cannot be reached.
+ * @property {EventsOptions} [events] How to connect without WebSockets. Default: not at all.
+ * @property {TransportChoice} [transport] Default `auto`: events only where WebSockets are blocked.
+ * @property {boolean} [reconnect] False: a lost connection is not opened again. Default: true.
+ * @property {boolean} [probe] False: the client never sends a ping to a silent server. Default: true. The ping is
+ *   `{"type":"ping"}`, and a Dormouse server answers `{"type":"pong"}`.
+ * @property {number} [queueLimit] How many messages may wait for a connection. Default: 100; at most 1 MiB in all.
+ * @property {QueuePolicy} [queuePolicy] Which messages a full queue drops. Default: it refuses the newest.
  * @property {Partial<Timing>} [timing]
- * @property {typeof WebSocket} [WebSocket] For a place that has none of its own.
+ * @property {typeof WebSocket} [WebSocket] For an environment without a global `WebSocket`.
  *
  * @typedef {Object} EventsOptions
- * @property {string | URL | (() => string | URL)} url Of the event stream. Asked before each attempt.
- * @property {(data: Data) => Post | undefined} post What is said, as a request; nothing, where it is not worth one.
- * @property {(data: Data, answer: Answer) => void} answered What became of it. Statuses that only say that the server is
- *   not there, or that the credentials are no good, end the connection instead.
- * @property {(credentials: Credentials) => string | undefined} [shared] Who listens, where the room tells all tabs of one
- *   user the same after their first message: they then read one stream together. Nothing: each has its own.
+ * @property {string | URL | (() => string | URL)} url Of the event stream. A function is called before each attempt.
+ * @property {(data: Data) => Post | undefined} post Turns a message into a request. `undefined`: the message is
+ *   dropped.
+ * @property {(data: Data, answer: Answer) => void} answered Receives the answer to a request. Statuses that only mean
+ *   that the server is down or that the credentials are invalid end the connection instead.
+ * @property {(credentials: Credentials) => string | undefined} [shared] Names the user, in a room that sends all tabs
+ *   of one user the same after their first message: these tabs then share one stream. `undefined`: each tab has its
+ *   own.
  *
  * @typedef {{ state: StateEvent, message: string | ArrayBuffer }} RoomSocketEvents
  */
@@ -122,11 +127,11 @@ export class RoomSocket extends Emitter {
   /** @type {Close | undefined} */
   #close;
 
-  /** Only the newest attempt may speak: what an older one still had under way is stale. */
+  /** Only the newest attempt may change the state: results of an older one are stale. */
   #attempt = Symbol();
   /** @type {Connection | SharedStream | undefined} */
   #connection;
-  /** Those by which it is connected, or was tried last. @type {Credentials} */
+  /** The credentials of this connection or of the last attempt. @type {Credentials} */
   #credentials;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #waitTimer;
@@ -142,12 +147,12 @@ export class RoomSocket extends Emitter {
   /** @type {Transport} */
   #transport = "websocket";
   #eventsAreAbsent = false;
-  /** The next attempt is to show whether events get through where WebSockets do not. */
+  /** The next attempt tests whether events get through where WebSockets do not. */
   #isTrial = false;
-  /** How often in a row nothing was heard over a WebSocket while the server answered over HTTP. */
+  /** How often in a row a WebSocket received nothing while the server answered over HTTP. */
   #blockedEvidence = 0;
 
-  /** The server chose how long to wait; nothing that happens on the page knows better. */
+  /** The server chose the wait, so no event on the page shortens it. */
   #waitIsHinted = false;
 
   /** @type {"unknown" | "yes" | "no"} */
@@ -175,17 +180,17 @@ export class RoomSocket extends Emitter {
     return this.#state;
   }
 
-  /** Over what it is connected, or was tried last. */
+  /** The transport of this connection or of the last attempt. */
   get transport() {
     return this.#transport;
   }
 
-  /** @returns {StateEvent} What a listener that comes late has missed. */
+  /** @returns {StateEvent} The current state, for a listener that was added late. */
   get snapshot() {
     return { state: this.#state, previous: this.#state, retryAt: this.#retryAt, close: this.#close, ...this.#sharing };
   }
 
-  /** Bytes that have not yet left: in the queue, and in the browser. */
+  /** Bytes that are not yet sent: in the queue and in the browser. */
   get bufferedAmount() {
     return this.#queue.bytes + (this.#connection?.bufferedAmount ?? 0);
   }
@@ -200,11 +205,11 @@ export class RoomSocket extends Emitter {
   }
 
   /**
-   * Close for good; `open` begins anew. What waits to be sent is dropped.
+   * Closes until the next `open`. Messages that wait are dropped.
    *
-   * @param {number} [code] 1000, or 3000 to 4999, as browsers have it.
-   * @param {string} [reason] Cut to 123 bytes of UTF-8, which is what a close can carry.
-   * @throws {RangeError} For any other code. Then nothing has happened, and the socket is what it was.
+   * @param {number} [code] 1000, or 3000 to 4999: browsers allow no other.
+   * @param {string} [reason] Cut to 123 bytes of UTF-8, the most that a close frame can carry.
+   * @throws {RangeError} For any other code. The socket then stays as it is.
    */
   close(code = 1000, reason = "") {
     if (!mayCloseWith(code)) throw new RangeError(`a socket is closed with 1000 or 3000 to 4999, and not with ${code}`);
@@ -217,7 +222,7 @@ export class RoomSocket extends Emitter {
     }
   }
 
-  /** Connect now, whatever was under way. */
+  /** Connects now, in any state. */
   reconnect() {
     if (this.#state === "closed") return this.open();
     this.#connection?.close();
@@ -226,7 +231,7 @@ export class RoomSocket extends Emitter {
   }
 
   /**
-   * What came over this connection cannot be right: leave it, and try another one after the backoff.
+   * The server broke the protocol: leaves this connection and opens another one after the backoff.
    *
    * @param {string} fault
    */
@@ -239,8 +244,8 @@ export class RoomSocket extends Emitter {
 
   /**
    * @param {Data} data
-   * @returns {"sent" | "queued" | "rejected"} `rejected`: too much waits already, or the socket is closed. Nothing was
-   *   kept. `sent` says that it left, not that it arrived.
+   * @returns {"sent" | "queued" | "rejected"} `rejected`: the queue is full or the socket is closed, and nothing was
+   *   kept. `sent` means that the message left, not that it arrived.
    */
   send(data) {
     if (this.#state === "closed") return "rejected";
@@ -272,7 +277,7 @@ export class RoomSocket extends Emitter {
     clearTimeout(this.#stableTimer);
     this.#renewal.stop();
     const attempt = (this.#attempt = Symbol());
-    this.#setState("connecting"); // whoever hears it may close, and then this attempt is stale already
+    this.#setState("connecting"); // a listener may call close, which makes this attempt stale
     return attempt;
   }
 
@@ -323,7 +328,7 @@ export class RoomSocket extends Emitter {
       this.#connection =
         this.#transport === "events" ? this.#stream(credentials, listener) : this.#socket(credentials, listener);
     } catch (error) {
-      // Neither the URL nor the token gets better by trying again.
+      // The URL or the token is invalid, so another attempt would fail in the same way.
       return this.#stop({ code: CloseCode.policy, reason: String(error) });
     }
   }
@@ -363,7 +368,7 @@ export class RoomSocket extends Emitter {
   #stream(credentials, listener) {
     const { url, post, answered, shared } = /** @type {EventsOptions} */ (this.#options.events);
     const target = http(url);
-    // A ticket is good once, so each request takes one of its own; all else is good for as long as the stream.
+    // A ticket is valid once, so each request needs a new one. All other credentials last as long as the stream.
     const isTicket = credentials != null && "ticket" in credentials;
     const each = async () => (isTicket ? this.#askForCredentials() : credentials);
     const { explain, probe } = this.#options;
@@ -382,7 +387,7 @@ export class RoomSocket extends Emitter {
     return this.#options.WebSocket ?? globalThis.WebSocket;
   }
 
-  /** What is known of the way to the server. Only who could go another one needs to know. */
+  /** The transports that worked to this server. Without `events` there is no choice, so nothing is remembered. */
   get #transportMemory() {
     const { events } = this.#options;
     return events && transportMemoryFor(absolute(events.url));
@@ -399,7 +404,7 @@ export class RoomSocket extends Emitter {
     return events !== undefined && transport === "auto" && !this.#eventsAreAbsent;
   }
 
-  /** Something came: so this is a way that works. */
+  /** Something was received, so this transport works. */
   #transportWorks() {
     this.#blockedEvidence = 0;
     if (this.#transport === "websocket") this.#transportMemory?.socketWorks();
@@ -414,7 +419,7 @@ export class RoomSocket extends Emitter {
       this.#failures = 0;
       this.#refused = undefined;
     }, this.#timing.stableAfterMs);
-    // What was said first leaves first: before anything that a listener says on hearing of the new state.
+    // Queued messages leave before anything that a listener sends when it learns of the new state.
     for (const data of this.#queue.drain()) this.#connection?.send(data);
     this.#setState("open");
   }
@@ -429,17 +434,17 @@ export class RoomSocket extends Emitter {
     this.#isTrial = false;
     this.#learnAboutPings(ending);
     if (ending.cause === "absent") this.#eventsAreAbsent = true;
-    // An event stream that is refused says so itself.
+    // A refused event stream carries its own status, so only WebSockets need an explanation.
     const explains = this.#transport === "websocket" && shouldExplain(ending, this.#failures, this.#canFallBack);
     this.#connectionLost(ending, credentials);
     if (explains && this.#state === "waiting") void this.#explain(attempt, credentials);
   }
 
   /**
-   * The connection is gone, or never was: wait, ask for fresh credentials, or stop.
+   * The connection ended or never opened: waits, asks for fresh credentials, or stops.
    *
    * @param {Close} close
-   * @param {Credentials} [credentials] Those it was tried with.
+   * @param {Credentials} [credentials] Those of the attempt.
    */
   #connectionLost({ code, reason }, credentials) {
     clearTimeout(this.#stableTimer);
@@ -450,7 +455,7 @@ export class RoomSocket extends Emitter {
         return this.#stop(close);
       case "refresh-credentials":
         this.#refused = { credentials };
-        // Without anybody to ask, fresh credentials will not come.
+        // Without a `credentials` function there are no fresh credentials.
         return this.#options.credentials ? void this.#connect() : this.#stop(close);
       case "reconnect":
         return this.#options.reconnect === false ? this.#stop(close) : this.#wait(close);
@@ -472,7 +477,7 @@ export class RoomSocket extends Emitter {
     this.#setState("waiting");
   }
 
-  /** @param {Close | undefined} close Nothing, where the owner closed it. */
+  /** @param {Close | undefined} close `undefined` if the owner closed it. */
   #stop(close) {
     clearTimeout(this.#waitTimer);
     clearTimeout(this.#stableTimer);
@@ -489,7 +494,7 @@ export class RoomSocket extends Emitter {
    * @param {Credentials} credentials
    */
   async #explain(attempt, credentials) {
-    // Another attempt would end in the same way, after as long a time; so it waits for the answer.
+    // Another attempt would take as long and fail in the same way, so it waits for the explanation.
     if (this.#canFallBack) clearTimeout(this.#waitTimer);
     let close;
     let answers = true;
@@ -501,7 +506,7 @@ export class RoomSocket extends Emitter {
     if (attempt !== this.#attempt || this.#state !== "waiting") return;
     this.#blockedEvidence = answers && !close ? this.#blockedEvidence + 1 : 0;
     if (close) {
-      this.#failures -= 1; // the same failure, in other words
+      this.#failures -= 1; // the same failure, which is not counted twice
       this.#connectionLost(close, credentials);
     } else if (this.#canFallBack && isBlocked(this.#blockedEvidence, this.#transportMemory?.worked ?? false)) {
       this.#isTrial = true;
@@ -511,7 +516,7 @@ export class RoomSocket extends Emitter {
     }
   }
 
-  /** The network or the reader is back: whoever waits need not wait longer, whoever is connected wants to be sure. */
+  /** The network or the reader is back: reconnects if it waits, and checks the connection if it is open. */
   #pageIsBack() {
     if (this.#state === "waiting" && !this.#waitIsHinted) void this.#connect();
     if (this.#state === "open") this.#connection?.probe();

@@ -1,13 +1,17 @@
 // @ts-check
 /**
- * Checks that a value from the network has the shape that it should have, and says where it does not. It knows nothing of
- * the protocol: `protocol.js` makes its frames of these pieces.
+ * Checks that a value from the network has the shape that it should have, and says where it does not. It knows nothing
+ * of the protocol: `protocol.js` makes its frames of these pieces.
  */
 
-/** The latest and the earliest moment that a `Date` can hold, Unix milliseconds. Beyond it, formatting a time throws. */
+/**
+ * The latest and the earliest moment that a `Date` can hold, Unix milliseconds. Beyond it, formatting a time throws.
+ */
 const LAST_MOMENT = 8_640_000_000_000_000;
 
-/** Something came that the protocol does not allow. Its message names the field, and never repeats what others wrote. */
+/**
+ * Something came that the protocol does not allow. Its message names the field, and never repeats what others wrote.
+ */
 export class ProtocolError extends Error {
   /** @param {string} message */
   constructor(message) {

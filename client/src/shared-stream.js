@@ -1,17 +1,17 @@
 // @ts-check
 /**
- * One event stream for all tabs of one user. The tab that holds a lock leads: it reads the stream and hands what it hears
- * to the others over a channel. Another tab opens a stream of its own only for the first message, which depends on what
- * that tab has seen, and then follows the leader. When the leader goes, the browser gives the lock to the next tab, which
- * opens a stream where it stopped; the others fetch a first message again, and so miss nothing.
+ * One event stream for all tabs of one user. The tab that holds a lock leads: it reads the stream and hands what it
+ * hears to the others over a channel. Another tab opens a stream of its own only for the first message, which depends
+ * on what that tab has seen, and then follows the leader. When the leader goes, the browser gives the lock to the next
+ * tab, which opens a stream where it stopped; the others fetch a first message again, and so miss nothing.
  *
  *                     lock is free                     lock comes
  *        contending ───────────────▶ leading ◀──────────────────────── following
  *             │                                                            ▲
  *             └────────── lock is taken, and the leader has a stream ──────┘
  *
- * For RoomSocket it is the same as a `Connection`. Each tab posts for itself. Where there are no locks or no channels, or
- * the room tells each stream something else, it reads a stream of its own.
+ * For RoomSocket it is the same as a `Connection`. Each tab posts for itself. Where there are no locks or no channels,
+ * or the room tells each stream something else, it reads a stream of its own.
  */
 
 import { CloseCode } from "./close-codes.js";
@@ -347,8 +347,8 @@ export class SharedStream {
   }
 
   /**
-   * The leader's stream has ended, and so has ours. Why it ended is true for all tabs, but for a token that expired: each
-   * tab has its own.
+   * The leader's stream has ended, and so has ours. Why it ended is true for all tabs, but for a token that expired:
+   * each tab has its own.
    *
    * @param {{ code: number, reason: string }} ending
    */

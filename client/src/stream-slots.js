@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * How many event streams a browser keeps open to one server. Over HTTP/1.1 it opens six connections to a server, for all
- * its tabs together, and each stream keeps one of them. Two must stay free: one for a request, and one for the first
- * message of a tab that joins a shared stream. So four may be streams. Over HTTP/2 there is no such bound.
+ * How many event streams a browser keeps open to one server. Over HTTP/1.1 it opens six connections to a server, for
+ * all its tabs together, and each stream keeps one of them. Two must stay free: one for a request, and one for the
+ * first message of a tab that joins a shared stream. So four may be streams. Over HTTP/2 there is no such bound.
  */
 
 export const MAX_STREAMS = 4;

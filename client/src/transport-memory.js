@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * What this page has learned of the way to a server: shared by all its rooms, since what blocks one of them blocks all,
- * and forgotten when the page is loaded anew.
+ * Remembers which transports work to a server. All rooms of a page share it, because a network that blocks one of them
+ * blocks all. A reload of the page forgets it.
  */
 
 import { BLOCKED_MS } from "./transport.js";
@@ -10,30 +10,30 @@ export class TransportMemory {
   #worked = false;
   #blockedUntil = -Infinity;
 
-  /** A WebSocket got through, and nothing since has spoken against it. */
+  /** A WebSocket has worked, and none has been found blocked since. */
   get worked() {
     return this.#worked;
   }
 
-  /** Until when WebSockets are not tried: Unix milliseconds, since a laptop that sleeps may wake elsewhere. */
+  /** WebSockets are not tried before this time, Unix milliseconds: a sleeping laptop may wake in another network. */
   get blockedUntil() {
     return this.#blockedUntil;
   }
 
-  /** Something was heard over a WebSocket. */
+  /** A WebSocket received something. */
   socketWorks() {
     this.#worked = true;
     this.#blockedUntil = -Infinity;
   }
 
-  /** Something was heard over an event stream, where WebSockets had failed. */
+  /** An event stream received something where WebSockets had failed. */
   onlyEventsWork() {
     this.#worked = false;
     this.#blockedUntil = Date.now() + BLOCKED_MS;
   }
 }
 
-/** By origin; a page knows few servers. @type {Map<string, TransportMemory>} */
+/** By origin. A page knows few servers. @type {Map<string, TransportMemory>} */
 const memories = new Map();
 
 /** @param {URL} url Any address of the server. */

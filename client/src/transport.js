@@ -1,37 +1,37 @@
 // @ts-check
 /**
- * Over what to connect: a WebSocket, or an event stream with a request for each thing that is said. Decided from plain
- * values. A lost network, a server that restarts and a proxy that blocks WebSockets look the same to a page; what tells
- * them apart is that behind the proxy the server still answers over HTTP, and that it does so again and again.
+ * Decides how to connect: by WebSocket, or by an event stream and one POST for each message. Pure functions over plain
+ * values. To a page a lost network, a restarting server and a proxy that blocks WebSockets look the same. The
+ * difference: behind such a proxy the server still answers over HTTP, again and again.
  */
 
 import { CloseCode } from "./close-codes.js";
 
 /**
- * How long WebSockets are left alone once events got through where they did not, ms. Who is taken to a better network
- * or was misjudged comes back to them with the first reconnect after that.
+ * How long WebSockets are not tried after events got through in their place, ms. The first reconnect after that tries
+ * one again, because the user may be on a better network or the decision was wrong.
  */
 export const BLOCKED_MS = 5 * 60_000;
 
-/** How many attempts in a row must fail in this way before events are tried. */
+/** After this many blocked attempts in a row events are tried. */
 const EVIDENCE = 1;
 
-/** The same where a WebSocket has worked before: that says more than a single failure. */
+/** The same after a WebSocket has worked: one failure proves less then. */
 const EVIDENCE_AFTER_SUCCESS = 3;
 
 /**
  * @typedef {"websocket" | "events"} Transport
- * @typedef {"auto" | Transport} TransportChoice `auto`: a WebSocket, and events where those are blocked.
+ * @typedef {"auto" | Transport} TransportChoice `auto`: a WebSocket, or events where WebSockets are blocked.
  */
 
 /**
  * @param {Object} known
  * @param {TransportChoice} known.wanted
- * @param {boolean} known.hasWebSocket The environment knows them at all.
- * @param {"unknown" | "given" | "absent"} known.events `absent`: the server has said that there are none.
- * @param {boolean} known.isTrial There were signs enough, and this attempt is to show whether events get through.
+ * @param {boolean} known.hasWebSocket The environment has a `WebSocket`.
+ * @param {"unknown" | "given" | "absent"} known.events `unknown`: not configured. `absent`: the server has none.
+ * @param {boolean} known.isTrial There is enough evidence, and this attempt tests whether events get through.
  * @param {number} known.blockedUntil
- * @param {number} known.now The same clock as `blockedUntil`.
+ * @param {number} known.now On the same clock as `blockedUntil`.
  * @returns {Transport}
  */
 export function nextTransport({ wanted, hasWebSocket, events, isTrial, blockedUntil, now }) {
@@ -42,11 +42,11 @@ export function nextTransport({ wanted, hasWebSocket, events, isTrial, blockedUn
 }
 
 /**
- * Whether to ask over HTTP why a WebSocket came to nothing. A first failure is mostly a network that was lost, unless it
- * took as long as a proxy that swallows everything.
+ * Whether to ask over HTTP why a WebSocket failed. A first failure is usually a lost network, unless it ended in a
+ * timeout, as behind a proxy that swallows frames.
  *
  * @param {Pick<import("./connection.js").Ending, "code" | "opened" | "heard" | "cause">} ending
- * @param {number} failures How many there were before it.
+ * @param {number} failures How many failed before it.
  * @param {boolean} canFallBack
  */
 export function shouldExplain({ code, opened, heard, cause }, failures, canFallBack) {
@@ -55,8 +55,8 @@ export function shouldExplain({ code, opened, heard, cause }, failures, canFallB
 }
 
 /**
- * @param {number} blockedEvidence How often in a row nothing was heard over a WebSocket although the server answers over HTTP.
- * @param {boolean} worked A WebSocket got through before.
+ * @param {number} blockedEvidence How often in a row a WebSocket received nothing while the server answered over HTTP.
+ * @param {boolean} worked A WebSocket has worked before.
  */
 export function isBlocked(blockedEvidence, worked) {
   return blockedEvidence >= (worked ? EVIDENCE_AFTER_SUCCESS : EVIDENCE);
