@@ -1,4 +1,4 @@
-//! The body of an answer: whole, or a stream of events.
+//! The body of an answer: whole, or an SSE stream.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -9,12 +9,12 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::events::EventStream;
 
-/// What a host answers with.
+/// The body of a host's answers.
 #[derive(Default)]
 pub struct Body(Kind);
 
 enum Kind {
-    /// Empty once it was given.
+    /// Empty after it was handed over.
     Whole(Bytes),
     Events(Box<EventStream>),
 }
@@ -25,7 +25,7 @@ impl Default for Kind {
     }
 }
 
-/// Bytes, and something that lives as long as any part of them.
+/// Bytes, with a value that lives as long as any part of them.
 struct Holding<T> {
     bytes: Bytes,
     _held: T,
@@ -46,7 +46,7 @@ impl Body {
         Body(Kind::Events(Box::new(stream)))
     }
 
-    /// Its length in bytes; absent for a stream of events.
+    /// Its length in bytes; absent for an SSE stream.
     pub(super) fn len(&self) -> Option<usize> {
         match &self.0 {
             Kind::Whole(bytes) => Some(bytes.len()),
@@ -54,7 +54,7 @@ impl Body {
         }
     }
 
-    /// The same bytes, which hold something until all of them are sent or dropped. A stream of events holds nothing.
+    /// The same bytes, holding a value until all of them are sent or dropped. An SSE stream holds nothing.
     pub(super) fn holding(self, held: impl Send + Sync + 'static) -> Self {
         match self.0 {
             Kind::Whole(bytes) if !bytes.is_empty() => Body::whole(Bytes::from_owner(Holding { bytes, _held: held })),

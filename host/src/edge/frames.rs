@@ -1,4 +1,4 @@
-//! What the server puts on the wire: RFC 6455 frames, unmasked and whole.
+//! The frames that the server sends: RFC 6455, unmasked and unfragmented.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tungstenite::protocol::frame::FrameHeader;
@@ -6,7 +6,7 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::model::Message;
 
-/// A message as one frame: header and payload in one buffer that all its receivers share.
+/// Encodes a message as one frame: header and payload in one buffer that all receivers share.
 pub fn encode(message: &Message) -> Bytes {
     let opcode = match message {
         Message::Text(_) => OpCode::Data(Data::Text),

@@ -1,7 +1,8 @@
-//! Which headers pass between clients and components, and how a header's bytes are read.
+//! The headers that pass between clients and components, and how a header's bytes are read.
 //!
-//! Requests lose what is no component's business. Answers keep only what is known to be harmless: a header may speak to
-//! the browser about the whole origin, or to a proxy about its files, and new ones appear every year.
+//! Requests lose the headers that do not concern a component. Answers keep only headers that are known to be harmless
+//! (an allow-list): a header may command the browser for the whole origin, or a proxy that serves files, and new ones
+//! appear every year.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::config::{Config, FROM_ROOMS};
 use crate::model::{CALLER, header_text, is_header};
 
-/// Headers of a request that no component sees: credentials, and those that the host has dealt with. The names that only
+/// Request headers that no component sees: credentials, and those that the host itself has handled. The names that only
 /// the host may set come on top of these.
 const NOT_FOR_ROOMS: [&str; 9] = [
     "authorization",
@@ -24,18 +25,18 @@ const NOT_FOR_ROOMS: [&str; 9] = [
     "transfer-encoding",
 ];
 
-/// Headers by which a proxy tells of whom it stands for. From anybody else they are worth nothing, and a room that reads
-/// them could not know.
+/// Headers in which a proxy names the client. From any other client they prove nothing, and a room could not know the
+/// difference.
 pub(super) const ONLY_FROM_PROXIES: [&str; 5] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// The headers that a component's answer may have.
 pub(super) struct ResponseHeaders {
-    /// For every component.
+    /// Allowed for every component.
     everywhere: BTreeSet<String>,
-    /// For the rooms of a namespace beside those.
+    /// Allowed for the rooms of one namespace beside those.
     of_namespace: BTreeMap<String, BTreeSet<String>>,
-    /// All of them, and those of the host: what a page of an allowed origin may read.
+    /// All of them and those of the host: the headers that a page of an allowed origin may read.
     exposed: HeaderValue,
 }
 
@@ -43,7 +44,7 @@ pub(super) struct ResponseHeaders {
 const OF_THE_HOST: [&str; 1] = ["www-authenticate"];
 
 impl ResponseHeaders {
-    /// The known ones, and those that the operator adds.
+    /// The built-in names, and those that the operator adds.
     pub(super) fn new(config: &Config) -> Self {
         let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect::<BTreeSet<_>>();
         let mut everywhere = lower(&config.response_headers);
@@ -57,12 +58,13 @@ impl ResponseHeaders {
         ResponseHeaders { everywhere, of_namespace, exposed }
     }
 
-    /// What a page of another origin may read of an answer, where it is allowed: browsers hide all but a few headers.
+    /// The value of `access-control-expose-headers`: without it, browsers hide all but a few headers from pages of
+    /// other origins.
     pub(super) fn exposed(&self) -> HeaderValue {
         self.exposed.clone()
     }
 
-    /// Whether a component may send a header; `namespace` is absent for the router.
+    /// Returns whether a component may send a header; `namespace` is absent for the router.
     pub(super) fn may_send(&self, namespace: Option<&str>, name: &HeaderName) -> bool {
         let of_namespace = namespace.and_then(|namespace| self.of_namespace.get(namespace));
         self.everywhere.contains(name.as_str()) || of_namespace.is_some_and(|names| names.contains(name.as_str()))
@@ -76,8 +78,8 @@ pub(super) fn for_rooms(headers: &HeaderMap) -> Vec<(String, String)> {
     seen.map(|(name, value)| (name.as_str().to_owned(), header_text(value.as_bytes()).into_owned())).collect()
 }
 
-/// The items of a list that is parted by commas, over all headers of a name, without the spaces around them. Each is read
-/// by itself, so that one that cannot be read hides no other.
+/// The items of a comma-separated list, over all headers of one name, without the spaces around them. Each item is read
+/// separately, so that an unreadable one does not hide the others.
 pub(super) fn items(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator<Item = &[u8]> {
     let values = headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
     values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)

@@ -1,4 +1,5 @@
-//! From an HTTP request to its answer: the page, tickets, and through the router to a room.
+//! Answers one HTTP request: the page, health, tickets, or a room through the router. It knows the order of the checks,
+//! which `edge/mod.rs` lists. It does not know connections or frames: `edge` and `service` call it.
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -30,19 +31,20 @@ use crate::model::{self, Address};
 use crate::refused::Refused;
 use crate::room::{ConnectError, NoAnswer};
 
-/// What comes before a token in `Authorization`.
+/// The prefix of a token in `Authorization`.
 pub(super) const BEARER: &str = "bearer ";
-/// What comes before a token in `Sec-WebSocket-Protocol`.
+/// The prefix of a token in `Sec-WebSocket-Protocol`.
 const BEARER_PROTOCOL: &[u8] = b"bearer.";
 
-/// Why a name is not served. With `auth = "jwt"` it is one that the operator did not list.
-const WRONG_NAME: &str = "the server has no such name: call it by one of this machine, such as localhost or 127.0.0.1, \
-                          or by one that `identity.hosts` lists";
+/// The error for a host name that is not served (protection from DNS rebinding). With `auth = "jwt"` it appears only if
+/// the operator lists names.
+const WRONG_NAME: &str = "the server is not known by this host name: use a name of this machine, such as localhost \
+                          or 127.0.0.1, or one that `identity.hosts` lists";
 
-/// What a body may fail with.
+/// The error of a request's body.
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Answer one request.
+/// Answers one request.
 pub(super) async fn answer<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
 where
     B: HttpBody,
@@ -53,7 +55,7 @@ where
     if is_head { without_body(response) } else { response }
 }
 
-/// The answer to a HEAD, from the one to a GET. HTTP/2 would send the body.
+/// Makes the answer to a HEAD from the answer to a GET. hyper would send the body over HTTP/2.
 fn without_body(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     if let Some(length @ 1..) = body.len() {
@@ -68,16 +70,16 @@ where
     B::Error: Into<BoxError>,
 {
     let (mut parts, body) = request.into_parts();
-    // HTTP/2 names the host in its own way, and where HTTP/1.1 names it in the target, that counts.
+    // HTTP/2 has the host in `:authority`, and in HTTP/1.1 an absolute target overrides the header.
     if let Some(host) = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
         parts.headers.insert(header::HOST, host);
     }
     let hosts = parts.headers.get_all(header::HOST).iter().count();
-    // A server that mounts the host judges for itself.
+    // A server that mounts the host checks this itself.
     if parts.extensions.get::<Arc<Place>>().is_some()
         && (hosts > 1 || (hosts == 0 && parts.version != Version::HTTP_10))
     {
-        let mut response = problem(StatusCode::BAD_REQUEST, "a request names one host");
+        let mut response = problem(StatusCode::BAD_REQUEST, "a request must name exactly one host");
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         return response;
     }
@@ -86,7 +88,7 @@ where
     if path == "/healthz" {
         return health(&edge);
     }
-    // Whoever mounts the host and knows who asks knows its own names as well.
+    // An embedder that has verified the user knows its own host names as well.
     if !edge.origins.serve(request.uri(), request.headers()) && request.extensions().get::<Verified>().is_none() {
         return problem(StatusCode::MISDIRECTED_REQUEST, WRONG_NAME);
     }
@@ -108,7 +110,8 @@ where
             edge.metrics.refused(Refused::Memory);
             overloaded("the server has too little memory now")
         }
-        // It may not even write: anybody's name would do, and a page need not read the answer.
+        // In dev auth any page could POST as any user without reading the response (CSRF), so foreign origins are
+        // refused entirely.
         (false, Origin::Foreign) if edge.verifier.is_dev() => {
             problem(StatusCode::FORBIDDEN, "this origin is not allowed")
         }
@@ -125,10 +128,10 @@ where
     response
 }
 
-/// A path below the base path, beginning with a slash.
+/// The path below the base path, with its leading slash.
 fn relative<'a>(path: &'a str, base: &str) -> Option<&'a str> {
     if base == "/" {
-        // The page keeps its own paths.
+        // The page's own paths are not the API's.
         return (path != "/" && !path.starts_with("/client/")).then_some(path).filter(|path| !is_page(path));
     }
     path.strip_prefix(base).filter(|rest| rest.starts_with('/'))
@@ -187,7 +190,7 @@ where
             ONLY_FROM_PROXIES.iter().for_each(|name| drop(request.headers_mut().remove(*name)));
             None
         }
-        // Whoever mounts the host has its own rules.
+        // A server that mounts the host has its own rules for proxies.
         None => None,
     };
     if let Some(place) = &place
@@ -201,7 +204,7 @@ where
             return problem_with(StatusCode::UNAUTHORIZED, &invalid.0, header::WWW_AUTHENTICATE, "Bearer");
         }
     };
-    // What is said over HTTP is said by the same user, and what only asks costs the server as much.
+    // A request over HTTP costs the user as much as a message: it costs the server the same.
     if let Some(bearer) = &bearer
         && !edge.users.of(&bearer.verified.user.id).may_say(clock::monotonic())
     {
@@ -218,16 +221,16 @@ where
     };
     let asked = Asked { place, behind, activity: request.extensions().get::<Arc<Activity>>().cloned(), verified };
     let response = ask(edge, request, body, path, &asker, asked, &mut permit).await;
-    // A stream of events is bounded by what waits for a socket, and counts as one.
+    // An SSE stream counts as a socket, and is bounded by `socket_queue_bytes`.
     let Some(bytes) = response.body().len() else { return response };
     match edge.budget.answer(&asker, bytes) {
         Ok(bytes) => response.map(|body| body.holding((permit, bytes))),
-        // What was asked is done; that its answer is lost must not look like success.
+        // The room has already acted, but a lost answer must not look like success.
         Err(refused) => refuse(edge, refused),
     }
 }
 
-/// Whose shares a request counts to.
+/// The holders of the shares that a request counts against.
 fn asker(place: Option<&Place>, behind: Option<IpAddr>, verified: Option<&Verified>) -> Asker {
     let address = behind.map(network).or_else(|| place.and_then(Place::address));
     let who = match (verified, address) {
@@ -238,13 +241,13 @@ fn asker(place: Option<&Place>, behind: Option<IpAddr>, verified: Option<&Verifi
     Asker { who, address, connection: place.map(Place::number) }
 }
 
-/// Why a body is refused before anything of it is read: how it is coded.
+/// Refuses a body with a content coding, before any of it is read.
 fn unreadable(headers: &HeaderMap) -> Option<Response<Body>> {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let coding = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))?;
     let coding = coding.escape_ascii();
-    let detail = format!("the body has the content-encoding `{coding}`, which is not read here: send it as it is");
+    let detail = format!("the body has the content-encoding `{coding}`, which is not supported; send it uncompressed");
     Some(problem_with(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail, header::ACCEPT_ENCODING, "identity"))
 }
 
@@ -252,16 +255,16 @@ fn too_large() -> Response<Body> {
     problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
 }
 
-/// What is known of a request beside what the components see.
+/// What the host knows of a request beside the part that components see.
 struct Asked {
     place: Option<Arc<Place>>,
-    /// Whom a proxy stands for.
+    /// The client's address, if a proxy names it.
     behind: Option<IpAddr>,
     activity: Option<Arc<Activity>>,
     verified: Option<Verified>,
 }
 
-/// Ask the router, and the room that it names.
+/// Asks the router, and then the room that it names.
 async fn ask<B>(
     edge: &Arc<Edge>,
     mut request: Request<()>,
@@ -283,7 +286,7 @@ where
     let mut seen = see(request, path, &verified);
     let mut most = edge.limits.body_bytes;
     if verified.is_none() && has_body {
-        // Nothing of it is read for somebody whom the router turns away.
+        // Read nothing of the body if the router refuses the request anyway.
         match route(edge, seen.clone()).await {
             Ok(Decision::Respond(answer)) if is_refusal(answer.status) => {
                 return from_component(&edge.response_headers, None, answer);
@@ -295,7 +298,7 @@ where
     if let Some(refusal) = unreadable {
         return refusal;
     }
-    // The bytes are counted as long as a component may have them.
+    // The bytes stay counted until the component is done with them.
     let mut bytes = match edge.budget.body(asker) {
         Ok(bytes) => bytes,
         Err(refused) => return refuse(edge, refused),
@@ -335,7 +338,7 @@ where
     if listens && is_head {
         return events::head();
     }
-    // A request that can become no socket is told so, and costs no join.
+    // Refuse a request that cannot become a socket before it pays for a join.
     let handshake = match handshake {
         upgrade::Handshake::None if !listens => return upgrade::required(),
         upgrade::Handshake::Bad(detail) => return upgrade::wrong(detail),
@@ -356,14 +359,14 @@ where
     }
 }
 
-/// In which way a request goes to its room.
+/// How a request goes to its room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum How {
     Request,
     Connect,
 }
 
-/// Ask the router where a request goes.
+/// Asks the router where a request goes.
 async fn route(edge: &Edge, request: model::Request) -> Result<Decision, Box<Response<Body>>> {
     let mut moment = Moment { now: clock::unix_millis(), seed: [0; 32] };
     rand::rng().fill_bytes(&mut moment.seed);
@@ -373,19 +376,19 @@ async fn route(edge: &Edge, request: model::Request) -> Result<Decision, Box<Res
     })
 }
 
-/// Whether a router's answer tells of who asks, or where, and so would be the same with a body.
+/// Returns whether a router's answer depends only on the user and the path, so that it would be the same with a body.
 fn is_refusal(status: u16) -> bool {
     matches!(status, 401 | 403 | 404 | 405 | 410 | 429)
 }
 
-/// Somebody who asks, and by what they are known.
+/// A verified user, and the kind of credential.
 struct Bearer {
     verified: Verified,
-    /// Not by the token itself.
+    /// The credential was a ticket and not the token itself.
     by_ticket: bool,
 }
 
-/// Who asks, unless it is somebody who is out.
+/// Identifies the user; a revoked one is an error.
 fn identify(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Option<Bearer>, Invalid> {
     let bearer = credential(edge, request, origin)?;
     if let Some(Bearer { verified, .. }) = &bearer {
@@ -394,17 +397,17 @@ fn identify(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Optio
     Ok(bearer)
 }
 
-/// Who asks: the first credential that is there counts, valid or not.
+/// Verifies the first credential that is present; a later one is not tried if this one is invalid.
 fn credential(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Option<Bearer>, Invalid> {
     let by_token = |verified| Some(Bearer { verified, by_ticket: false });
-    // Whoever mounts the host may have asked already. Nothing that comes over a network gets in here.
+    // An embedder may have verified the user already. Requests from the network cannot set extensions.
     if let Some(verified) = request.extensions().get::<Verified>() {
         return verified.clone().check().map(by_token);
     }
     let headers = request.headers();
     let query = request.uri().query().unwrap_or_default();
     let in_url = parameter(query, "token");
-    // Whatever else is there: it must not become a habit that goes unnoticed.
+    // Refused even beside a valid credential: otherwise the bad habit would go unnoticed.
     if in_url.is_some() && !edge.verifier.is_dev() {
         return Err(Invalid(
             "a token in a URL is not accepted: it would end up in logs and histories; send it in the header \
@@ -413,9 +416,9 @@ fn credential(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Opt
         ));
     }
     let verify = |token: &str| edge.verifier.verify(token).map(by_token);
-    // A scheme that is not ours is somebody else's: a proxy in front may ask for a password of its own.
+    // Skip other schemes: a proxy in front may ask for its own password.
     if let Some(token) = headers.get_all(header::AUTHORIZATION).iter().find_map(bearer_token) {
-        // A name in a dev token may be any UTF-8, which `to_str` would refuse.
+        // A name in a dev token may be any UTF-8, but `to_str` accepts only ASCII.
         let token = std::str::from_utf8(token).map_err(|_| Invalid("the token is not UTF-8".into()))?;
         return verify(token);
     }
@@ -423,7 +426,7 @@ fn credential(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Opt
         let token = std::str::from_utf8(token).map_err(|_| Invalid("the token is not UTF-8".into()))?;
         return verify(token);
     }
-    // A cookie comes by itself, so it counts only where the page that made the browser send it may be trusted.
+    // Browsers attach cookies to requests of any page, so a cookie counts only if the origin is trusted (CSRF).
     if *origin != Origin::Foreign
         && let Some(token) = cookie(headers, &edge.cookie)
     {
@@ -438,7 +441,7 @@ fn credential(edge: &Edge, request: &Request<()>, origin: &Origin) -> Result<Opt
     in_url.map_or(Ok(None), |token| verify(&token))
 }
 
-/// The token of an `authorization` header; absent where its scheme is another one.
+/// The token of an `authorization` header; absent if its scheme is not `Bearer`.
 fn bearer_token(authorization: &HeaderValue) -> Option<&[u8]> {
     let bytes = authorization.as_bytes().trim_ascii();
     let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
@@ -460,7 +463,7 @@ fn ticket(edge: &Edge, method: &Method, bearer: Option<Bearer>) -> Response<Body
     let refuse = |detail| problem_with(StatusCode::UNAUTHORIZED, detail, header::WWW_AUTHENTICATE, "Bearer");
     let Some(bearer) = bearer else { return refuse("a ticket needs an identity") };
     if bearer.by_ticket {
-        // It would be a ticket without an end.
+        // Otherwise a ticket could be renewed without end.
         return refuse("a ticket is not given for a ticket");
     }
     match edge.tickets.issue(bearer.verified) {
@@ -475,7 +478,7 @@ fn ticket(edge: &Edge, method: &Method, bearer: Option<Bearer>) -> Response<Body
     }
 }
 
-/// The whole body, within its bounds and its time.
+/// Reads the whole body, within its limits of bytes and time.
 async fn read<B>(edge: &Edge, body: B, most: usize, bytes: &mut BodyBytes) -> Result<Vec<u8>, Box<Response<Body>>>
 where
     B: HttpBody,
@@ -505,7 +508,7 @@ where
     }
 }
 
-/// The request as components see it: without a body yet, and without credentials. A HEAD is a GET to them.
+/// The request as components see it: without credentials, and still without its body. They see a HEAD as a GET.
 fn see(request: Request<()>, path: String, verified: &Option<Verified>) -> model::Request {
     let (parts, ()) = request.into_parts();
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
@@ -525,7 +528,8 @@ fn without_credentials(query: &str) -> Option<String> {
     (!kept.is_empty()).then_some(kept)
 }
 
-/// A component's answer, as far as it is the component's business; `namespace` is absent for the router.
+/// Makes an HTTP answer of a component's answer, with only the headers that a component may set. `namespace` is absent
+/// for the router.
 fn from_component(allowed: &ResponseHeaders, namespace: Option<&str>, answer: model::Response) -> Response<Body> {
     let bad = |what: &str| {
         tracing::error!("a component's answer cannot be sent: {what}");
@@ -533,7 +537,7 @@ fn from_component(allowed: &ResponseHeaders, namespace: Option<&str>, answer: mo
     };
     let status = match StatusCode::from_u16(answer.status) {
         Ok(status) if (200..600).contains(&answer.status) => status,
-        _ => return bad("its status is none of 200 to 599"),
+        _ => return bad("its status is not within 200 to 599"),
     };
     if answer.body.len() > config::RESPONSE_BYTES {
         return bad("its body is too large");
@@ -552,10 +556,10 @@ fn from_component(allowed: &ResponseHeaders, namespace: Option<&str>, answer: mo
             headers.append(name, value);
         }
     }
-    // Whatever a room says in the page's origin, it is data there and never a program.
+    // A room's answer shares the page's origin, so browsers must treat it as data and never as a program.
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    // Only the host knows by what one can be known here; another scheme would have a browser ask for a password.
+    // Only the host knows which credentials work here. With another scheme a browser would ask for a password.
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -563,7 +567,7 @@ fn from_component(allowed: &ResponseHeaders, namespace: Option<&str>, answer: mo
     response
 }
 
-/// The answer where a room did not let a client in.
+/// The answer if a room did not accept a client.
 pub(super) fn not_connected(error: &ConnectError) -> Response<Body> {
     match error {
         ConnectError::Refused(status, reason) => {
@@ -590,8 +594,8 @@ fn unanswered(no_answer: &NoAnswer) -> Response<Body> {
     }
 }
 
-/// The answer to somebody who has met a limit, which is counted. A share of one's own is met with 429, and what all have
-/// together with 503.
+/// Counts a limit that was met, and answers: 429 for a limit of one user, address or connection, and 503 for a limit of
+/// all.
 fn refuse(edge: &Edge, refused: Refused) -> Response<Body> {
     edge.metrics.refused(refused);
     match refused {
@@ -602,26 +606,26 @@ fn refuse(edge: &Edge, refused: Refused) -> Response<Body> {
         }
         Refused::RequestsPerUser => too_many("too many requests of one user at once"),
         Refused::RequestsPerAddress => too_many("too many requests from one address at once"),
-        Refused::RequestBytesPerUser => too_many("the bodies of this user's requests are too long together"),
-        Refused::AnswerBytesPerUser => too_many("this user has too many answers that were not taken"),
-        Refused::AnswerBytesPerConnection => too_many("this connection has too many answers that were not taken"),
+        Refused::RequestBytesPerUser => too_many("the bodies of this user's requests together are too long"),
+        Refused::AnswerBytesPerUser => too_many("this user has not read too many of its answers"),
+        Refused::AnswerBytesPerConnection => too_many("this connection has not read too many of its answers"),
         Refused::RequestsPerRoom => overloaded("too many requests to one room at once"),
         Refused::RequestsPerNamespace => overloaded("too many requests to rooms of one kind at once"),
-        Refused::RequestBytes => overloaded("the bodies of all requests are too long together"),
-        Refused::AnswerBytes => overloaded("the server has too many answers that were not taken"),
+        Refused::RequestBytes => overloaded("the bodies of all requests together are too long"),
+        Refused::AnswerBytes => overloaded("the server holds too many answers that clients have not read"),
         Refused::AnonymousRequests => overloaded("too many requests without an identity at once"),
         _ => overloaded("too many requests at once"),
     }
 }
 
-/// Come back, and not all at once.
+/// An answer with 503. The delay is random, so that clients do not return all at once.
 pub(super) fn overloaded(detail: &str) -> Response<Body> {
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(rand::random_range(1_u32..=5)));
     response
 }
 
-/// Come back more slowly.
+/// An answer with 429. The delay is random, as above.
 pub(super) fn too_many(detail: &str) -> Response<Body> {
     let mut response = problem(StatusCode::TOO_MANY_REQUESTS, detail);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(rand::random_range(1_u32..=5)));
@@ -644,7 +648,7 @@ fn percent_decode(text: &str) -> Option<String> {
     percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Into::into)
 }
 
-/// How long a client that is turned away at the door waits.
+/// The delay for a client whose connection was turned away.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Who asks: tokens to users. Keys and tokens end here; no component sees one, and no log.
+//! Maps tokens to users. Keys and tokens end here: no component and no log sees one. `http` calls it for each request,
+//! and `renewal` for open sockets.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -16,35 +17,35 @@ use crate::model::User;
 
 /// The longest `userId` and `userName`.
 const NAME_BYTES: usize = 256;
-/// The longest token. It is half of what the head of a request may have, and more than cookies can carry.
+/// The longest token, in bytes. It is half of the longest request head, and more than cookies can carry.
 pub(super) const TOKEN_BYTES: usize = 16 << 10;
-/// How often we look whether the key set was written anew, while tokens come.
+/// How often the key set's file is checked for changes, while tokens arrive.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The same, when one names a key that we do not have: most likely the set has it by now.
+/// The same if a token names a key that we do not have: most likely the file has it by now.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Somebody whose token was valid. A server that mounts the host, and knows by itself who asks, puts one into the
-/// extensions of the request; then no token is looked for.
+/// A user whose token was valid. A server that mounts the host and verifies users itself puts one into the request's
+/// extensions; then no token is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// Who it is.
+    /// The user.
     pub user: User,
-    /// From when on the token is refused, where it expires: then sockets that it opened are closed.
+    /// The token is refused from this time on, and sockets that it opened are closed.
     pub expires_at: Option<UnixMillis>,
-    /// When the token was issued, where that is known. One that does not say so is revoked with its user until that is
-    /// taken back.
+    /// When the token was issued, if it says so. A token that does not say so is revoked with its user for as long as
+    /// the revocation exists.
     pub issued_at: Option<UnixMillis>,
-    /// What the token is called, to revoke it alone.
+    /// The token's `jti`, to revoke it alone.
     pub token_id: Option<String>,
 }
 
 impl Verified {
-    /// A user whose token says nothing else.
+    /// A user with a token that says nothing else.
     pub fn new(user: User) -> Self {
         Verified { user, expires_at: None, issued_at: None, token_id: None }
     }
 
-    /// Rooms may rely on the form of names.
+    /// Checks the form of names, which rooms may rely on.
     pub(super) fn check(self) -> Result<Self, Invalid> {
         for (what, text) in [("user id", &self.user.id), ("user name", &self.user.name)] {
             if text.is_empty() || text.len() > NAME_BYTES || text.chars().any(char::is_control) {
@@ -55,12 +56,12 @@ impl Verified {
     }
 }
 
-/// Why a token is not valid, for the client to read. It never quotes the token.
+/// Why a token is not valid, in words for the client. It never quotes the token.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{0}")]
 pub struct Invalid(pub String);
 
-/// How tokens become users.
+/// Turns tokens into users.
 #[derive(Clone)]
 pub struct Verifier(Kind);
 
@@ -74,17 +75,17 @@ enum Kind {
 type Custom = dyn Fn(&str) -> Result<Verified, Invalid> + Send + Sync;
 
 struct Jwt {
-    /// Where its keys are.
+    /// The settings that name its key files.
     identity: Identity,
     expected: Expected,
     keys: RwLock<Arc<Keys>>,
     set: Option<KeySet>,
 }
 
-/// The file of a key set, that may be written anew at any time.
+/// The file of a key set, which may be replaced at any time.
 struct KeySet {
     path: PathBuf,
-    /// Held while the keys are read: whoever needs them waits for that.
+    /// Held while the keys are read, so that other requests wait for the new keys.
     looked: Mutex<Looked>,
 }
 
@@ -94,7 +95,7 @@ struct Looked {
 }
 
 impl Verifier {
-    /// As the configuration says. Reads the key files.
+    /// Makes the verifier that the configuration describes. It reads the key files.
     pub fn new(identity: &Identity) -> Result<Self, KeyError> {
         match identity.auth {
             Auth::Dev => Ok(Verifier(Kind::Dev)),
@@ -102,12 +103,12 @@ impl Verifier {
         }
     }
 
-    /// A way of your own, for a host that you embed: from a token to a user, or to the reason why not.
+    /// Your own function, for an embedder: from a token to a user or to the reason for the refusal.
     pub fn custom(verify: impl Fn(&str) -> Result<Verified, Invalid> + Send + Sync + 'static) -> Self {
         Verifier(Kind::Custom(Arc::new(verify)))
     }
 
-    /// Who a token stands for.
+    /// Verifies a token and returns its user.
     pub fn verify(&self, token: &str) -> Result<Verified, Invalid> {
         if token.len() > TOKEN_BYTES {
             return Err(Invalid(format!("the token is longer than {TOKEN_BYTES} bytes")));
@@ -120,7 +121,7 @@ impl Verifier {
         verified.check()
     }
 
-    /// Read the key files again. Where one does not work, all keys stay what they were.
+    /// Reads the key files again. If one does not work, all keys stay as they were.
     pub fn reload(&self) -> Result<(), KeyError> {
         match &self.0 {
             Kind::Jwt(jwt) => jwt.reload(),
@@ -128,7 +129,7 @@ impl Verifier {
         }
     }
 
-    /// Whether tokens are believed as they are.
+    /// Returns whether tokens are accepted without proof.
     pub(super) fn is_dev(&self) -> bool {
         matches!(self.0, Kind::Dev)
     }
@@ -143,7 +144,7 @@ fn dev(token: &str) -> Result<Verified, Invalid> {
 
 impl Jwt {
     fn new(identity: &Identity) -> Result<Self, KeyError> {
-        // Before it is read: what is written in between is seen as a change.
+        // The stamp is taken before the file is read, so that a write in between is noticed later.
         let set = identity.jwks.clone().map(|path| {
             let stamp = Stamp::of(&path);
             KeySet { path, looked: Mutex::new(Looked { at: clock::monotonic(), stamp }) }
@@ -163,7 +164,7 @@ impl Jwt {
         match keys.judge(&signed) {
             Verdict::Ours => signed.stands_for(&self.expected, clock::unix_millis()),
             Verdict::Forged => Err(Invalid("the token is not valid: its signature is wrong".into())),
-            Verdict::NoKey => Err(Invalid("the token is signed with no key that this server knows".into())),
+            Verdict::NoKey => Err(Invalid("the token is not signed with a key that this server knows".into())),
         }
     }
 
@@ -171,7 +172,7 @@ impl Jwt {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Read the keys again where their set was written since we last looked, if that was long enough ago.
+    /// Reads the keys again if their file has changed since the last check, and that check is long enough ago.
     fn look(&self, set: &KeySet, patience: Duration) {
         let mut looked = set.looked.lock().unwrap_or_else(PoisonError::into_inner);
         if looked.at.elapsed() < patience {
@@ -184,10 +185,10 @@ impl Jwt {
         }
         looked.stamp = stamp;
         match self.read_keys() {
-            Ok(()) => tracing::info!(path = %set.path.display(), "the key set was written anew; its keys are in use"),
+            Ok(()) => tracing::info!(path = %set.path.display(), "the key set's file has changed; its keys are in use"),
             Err(error) => tracing::error!(
                 error = format!("{:#}", anyhow::Error::new(error)),
-                "the key set was written anew and does not work; the old keys stay"
+                "the key set's file has changed but cannot be used; the old keys stay"
             ),
         }
     }
@@ -206,7 +207,7 @@ impl Jwt {
     }
 }
 
-/// What a token of ours says.
+/// The claims of a token that `mint` makes.
 #[derive(Serialize)]
 struct Claims<'a> {
     sub: &'a str,
@@ -220,7 +221,7 @@ struct Claims<'a> {
     iss: Option<&'a str>,
 }
 
-/// A token that the configured server accepts, for trying things out.
+/// Makes a token that the configured server accepts, for trying things out.
 pub fn mint(identity: &Identity, user: &User, valid_for: Duration) -> Result<String, KeyError> {
     if identity.auth == Auth::Dev {
         return Ok(format!("{}:{}", user.id, user.name));

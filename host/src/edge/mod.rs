@@ -1,32 +1,33 @@
-//! HTTP and WebSocket: accept, identify, route, upgrade, drain. Knows no wasm, and no room's inside.
+//! The HTTP and WebSocket side of a host: it accepts connections, identifies users, routes requests and drains at
+//! shutdown. It knows no wasm, and nothing of how a room works inside.
 //!
-//! A request passes these checks in this order, over HTTP/1.1 and HTTP/2, and in a mounted host as far as it knows what is
-//! checked. Each costs less than those behind it, and nothing is read of a body before it is known who sends it:
+//! A request passes these checks in this order, over HTTP/1.1 and HTTP/2. A mounted host does the ones that it has data
+//! for. Each check costs less than those after it, and no body is read before its sender is known:
 //!
-//! 1. the connection: a place in all and for its address, and the address's pace (`door`); 503 or 429
-//! 2. the head: in time, not too long, one host (400), a name that is served (421)
-//! 3. what needs nobody: `/healthz`, the page, preflights
-//! 4. the origin: no socket for a foreign one (403)
-//! 5. memory: none is short (503)
-//! 6. the address's pace: each request costs (429)
-//! 7. the identity: no bad credential, nobody who is revoked (401)
-//! 8. the user's pace: each request costs (429)
-//! 9. `/tickets`, which ends here
-//! 10. the answers that were not taken: few for the connection, the user, and in all (`budget`; 429, 503)
-//! 11. a place among `requests`: for the user, the address, and in all (`budget`; 429, 503). Without an identity: among a
-//!     few of their own, and the router must want the body before anything of it is read
-//! 12. the body: in no coding (415), not too long (413), in time (408), and its bytes for the user and in all (`budget`;
-//!     429, 503)
+//! 1. the connection: a place among all and for its address, and the address's rate (`door`); 503 or 429
+//! 2. the head: complete in time, not too long, exactly one host (400), and a served host name (421)
+//! 3. answers without an identity: the page, preflights, and `/healthz`, which is answered under any name
+//! 4. the origin: a foreign one gets no socket (403)
+//! 5. memory: refused while memory is short (503)
+//! 6. the address's rate: each request costs tokens (429)
+//! 7. the identity: the credential is valid, and the user is not revoked (401)
+//! 8. the user's rate: each request costs tokens (429)
+//! 9. `/tickets`: the request ends here
+//! 10. unsent answers: few bytes for the connection, for the user, and in all (`budget`; 429, 503)
+//! 11. a place among `requests`: for the user, for the address, and in all (`budget`; 429, 503). Requests without an
+//!     identity have a few places of their own, and the router must accept them before any of the body is read
+//! 12. the body: no content coding (415), not too long (413), complete in time (408), and its bytes for the user and in
+//!     all (`budget`; 429, 503)
 //! 13. the router
-//! 14. a place among the requests of the room and of its namespace (`budget`; 503)
-//! 15. for a socket: an identity (401), the paces again, sockets and rooms of the user (429), places of the address (429)
-//! 16. the room: a place in its queue, memory once more (503), its turn
+//! 14. a place among the requests to the room and to its namespace (`budget`; 503)
+//! 15. for a socket: an identity (401), the rates again, the user's sockets and rooms (429), the address's places (429)
+//! 16. the room: a place in its mailbox, memory once more (503), its turn
 //! 17. the answer: its bytes for the connection, the user and in all (`budget`; 429, 503)
 //!
-//! The places of 11 and 14 and the bytes of 17 are given back when the answer is sent.
+//! The places of 11 and 14 and the bytes of 17 are returned when the answer is sent.
 //!
-//! A frame enters in `connection`, becomes an event through a room's [`Seat`](crate::room::Seat), and what the room
-//! says comes back through `outgoing` and leaves in `connection`. All close codes are in `close`.
+//! A frame enters in `connection` and becomes an event through the room's [`Seat`](crate::room::Seat). The room's
+//! output comes back through `outgoing` and leaves in `connection`. All close codes are in `close`.
 
 mod activity;
 mod admin;
@@ -108,21 +109,22 @@ use tickets::Tickets;
 use tls::Certificate;
 use users::{OneUser, TooMany, Users};
 
-/// Clients to whom goodbye is said at once, and how long before the next ones: 100,000 have heard it within two seconds.
+/// Sockets closed in one stage of a shutdown, and the time between two stages: 100,000 clients get a close frame within
+/// two seconds.
 const GOODBYES_A_STAGE: usize = 500;
 const STAGE: Duration = Duration::from_millis(10);
-/// After the goodbyes, how long clients may take to answer them.
+/// How long clients may take to answer the close frames.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
-/// How long connections that are cut may take to notice.
+/// How long connection tasks may take to end after they are told to.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
-/// The longest request head, in bytes: room for a token of 8 KB and a page's cookies.
+/// The longest request head, in bytes: enough for a token of 8 KB and a page's cookies.
 const HEAD_BYTES: usize = 32 << 10;
 
 /// Requests of one HTTP/2 connection that are answered at the same time.
 const STREAMS: u32 = 64;
-/// What of an HTTP/2 request's body may come before it is read, in bytes.
+/// How much of an HTTP/2 request's body a client may send before it is read, in bytes.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-/// The same for all requests of a connection.
+/// The same for all requests of one connection.
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
 /// The HTTP side of one host.
@@ -151,16 +153,16 @@ pub struct Edge {
     draining: watch::Sender<bool>,
 }
 
-/// What lets a client have a socket: dropping it gives its places up.
+/// The permits for one client's socket; dropping them returns the places.
 struct Admitted {
     user: Arc<OneUser>,
     _socket: users::Socket,
-    /// Where it came through a proxy.
+    /// Present if the client came through a proxy.
     _at_door: Option<Counted>,
 }
 
 impl Edge {
-    /// The edge before `rooms`.
+    /// Makes the edge in front of `rooms`.
     pub(crate) fn new(
         config: &Config,
         limits: Arc<Limits>,
@@ -198,22 +200,22 @@ impl Edge {
         Ok(Arc::new(edge))
     }
 
-    /// Read the certificate anew. Where it does not work, the one before stays.
+    /// Reads the certificate again. If it does not work, the one before stays in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         self.certificate.as_ref().map_or(Ok(()), Certificate::reload)
     }
 
-    /// What it counts.
+    /// Registers the edge's metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.metrics.register(registry);
     }
 
-    /// The same for a server of somebody else's, which accepts the connections.
+    /// The edge as a service, for a server of the embedder that accepts the connections.
     pub fn service(self: &Arc<Self>) -> Service {
         Service::new(self.clone())
     }
 
-    /// Accept connections until [`drain`](Self::drain).
+    /// Accepts connections until [`drain`](Self::drain).
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         let mut draining = self.draining.subscribe();
         let mut out_of_files = false;
@@ -228,10 +230,10 @@ impl Edge {
                     let edge = self.clone();
                     survives("a connection was lost", move || edge.accept(stream, peer));
                 }
-                // The client went away while it waited: nobody is left to serve.
+                // The client disconnected before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Out of descriptors, most likely: shed load, and live on.
+                    // Most likely out of file descriptors: wait, so that others can close, and go on.
                     if !std::mem::replace(&mut out_of_files, true) {
                         survives("a line of the log was lost", || {
                             tracing::error!(%error, "no connection can be accepted; raise the limit of open files");
@@ -248,15 +250,15 @@ impl Edge {
             Ok(place) => place,
             Err(full) => {
                 self.metrics.refused(by_address(full));
-                // As far as the socket's own buffer takes it: nobody waits for a client that is turned away. Where it
-                // expects TLS there is nothing that could be said.
+                // Write only what fits into the socket's buffer: the server does not wait for a client that it turns
+                // away. With TLS there is no plain answer to send.
                 if self.certificate.is_none() {
                     let _ = stream.try_write(turned_away(full).as_bytes());
                 }
                 return;
             }
         };
-        // Frames are written when they are whole; to wait for more would only delay them.
+        // Frames are written whole, so Nagle's algorithm would only delay them.
         if let Err(error) = stream.set_nodelay(true).and_then(|()| give_up_after(&stream, self.limits.sent_within)) {
             tracing::debug!(%peer, %error, "the connection ended before it began");
             return;
@@ -264,7 +266,7 @@ impl Edge {
         tokio::spawn(self.connection(stream, Arc::new(place)));
     }
 
-    /// One connection, until it ends or becomes a WebSocket.
+    /// Serves one connection until it ends or becomes a WebSocket.
     async fn connection(self: Arc<Self>, stream: TcpStream, place: Arc<Place>) {
         let within = self.limits.header_within;
         let Some(certificate) = &self.certificate else {
@@ -290,7 +292,7 @@ impl Edge {
         let edge = self.clone();
         let unsent = Arc::new(Unsent::default());
         let watching = unsent.clone();
-        // HTTP/2 asks for signs of life by itself, and its streams end one by one.
+        // HTTP/2 has its own keep-alive pings, and its streams end one by one.
         let activity = (!is_http2).then(|| Activity::new(&self.limits));
         let noticing = activity.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
@@ -319,10 +321,10 @@ impl Edge {
         let ended = if let Some(activity) = &activity {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                // `Activity` tells the time for a head from the time between two requests.
+                // `Activity` has separate deadlines for a head and for the idle time between two requests.
                 .header_read_timeout(None)
                 .max_buf_size(HEAD_BYTES)
-                // A client may end its half as soon as it has asked.
+                // A client may end its half of the connection as soon as it has sent its request.
                 .half_close(true)
                 .serve_connection(TokioIo::new(Noticed::new(stream, activity.clone())), service)
                 .with_upgrades();
@@ -349,8 +351,8 @@ impl Edge {
         }
     }
 
-    /// Whether a user may have one more socket, in a room, over a connection; `behind` is their address, where a proxy tells
-    /// it. What it costs is paid whatever becomes of the socket.
+    /// Decides whether a user may have one more socket in a room, over this connection. `behind` is the user's address,
+    /// if a proxy names it. The cost is spent even if the socket is refused later.
     fn admit(
         &self,
         user: &str,
@@ -363,7 +365,7 @@ impl Edge {
             TooMany::Sockets => Refused::SocketsPerUser,
             TooMany::Rooms => Refused::RoomsPerUser,
         };
-        // One message's worth was paid for with the request.
+        // The request itself already cost one message.
         if !user.may_do(JOIN_COST.saturating_sub(1), clock::monotonic()) {
             return Err(Refused::MessagesPerUser);
         }
@@ -373,7 +375,7 @@ impl Edge {
         Ok(Admitted { user, _socket: socket, _at_door: at_door })
     }
 
-    /// Accept no more, and say goodbye to every socket at once: 1001, and when to come back.
+    /// Accepts no more connections and closes every socket at once, with 1001 and a delay for the reconnect.
     pub fn say_goodbye(&self) {
         self.draining.send_replace(true);
         let sockets = self.sockets.all();
@@ -381,15 +383,15 @@ impl Edge {
         sockets.iter().for_each(|socket| goodbye(&**socket, longest));
     }
 
-    /// Accept no more, say goodbye to every socket in stages, give clients a moment to answer, and end the connections of
-    /// those who do not.
+    /// Accepts no more connections, closes every socket in stages, waits a moment for the answers, and then cuts the
+    /// connections that did not answer.
     pub async fn drain(&self) {
         self.draining.send_replace(true);
         let sockets = self.sockets.all();
         let longest = comes_back_within(sockets.len());
         for stage in sockets.chunks(GOODBYES_A_STAGE) {
             stage.iter().for_each(|socket| goodbye(&**socket, longest));
-            // What they answer is read meanwhile, and turns go on.
+            // Meanwhile answers are read, and turns go on.
             clock::sleep(STAGE).await;
         }
         drop(sockets);
@@ -397,7 +399,7 @@ impl Edge {
             return;
         }
         let silent = self.sockets.all();
-        tracing::info!(clients = silent.len(), "some clients did not answer the goodbye");
+        tracing::info!(clients = silent.len(), "some clients did not answer the close frame");
         silent.iter().for_each(|client| client.cut());
         self.all_gone_within(CUT_WITHIN).await;
     }
@@ -412,7 +414,7 @@ impl Edge {
     }
 }
 
-/// The limit that the door tells of.
+/// The limit that the connection limits met.
 fn by_address(full: Full) -> Refused {
     match full {
         Full::Everywhere => Refused::Connections,
@@ -421,7 +423,7 @@ fn by_address(full: Full) -> Refused {
     }
 }
 
-/// Drive a connection to its end, or to where it is overdue; when draining begins, it takes no further requests.
+/// Drives a connection until it ends or is overdue. Once draining begins, it takes no further requests.
 async fn until_end<C: Future>(
     connection: C,
     end_gracefully: fn(Pin<&mut C>),
@@ -441,25 +443,25 @@ async fn until_end<C: Future>(
     }
 }
 
-/// What a client owed for too long.
+/// What a client failed to do in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overdue {
-    /// To take an answer.
+    /// It did not read an answer.
     Answer,
-    /// To send a request, or the rest of its head.
+    /// It did not send a request, or the rest of a request's head.
     Request,
 }
 
-/// Do something that the listener survives, whatever happens.
+/// Runs something so that a panic in it does not end the listener.
 fn survives(what_is_lost: &'static str, run: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(run)).is_err() {
         let _ = catch_unwind(|| tracing::error!("{what_is_lost}: a panic, which is a fault of the server"));
     }
 }
 
-/// Whether a plain connection begins as HTTP/2 does. Nothing is taken from it.
+/// Returns whether a plain connection starts with the HTTP/2 preface. The bytes stay in the stream.
 async fn begins_with_http2(stream: &TcpStream) -> bool {
-    // No method of HTTP/1.1 may be called so.
+    // HTTP/1.1 has no such method, so the prefix is unambiguous.
     const BEGIN: &[u8] = b"PRI ";
     let mut begin = [0; BEGIN.len()];
     loop {
@@ -472,7 +474,7 @@ async fn begins_with_http2(stream: &TcpStream) -> bool {
     }
 }
 
-/// End a connection whose client takes nothing of what was sent to it, and answers nothing.
+/// Has the kernel end a connection whose client acknowledges nothing that was sent to it.
 fn give_up_after(stream: &TcpStream, within: Duration) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -484,7 +486,7 @@ fn give_up_after(stream: &TcpStream, within: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// The answer for who is turned away at the door.
+/// The answer to a connection that is over a limit.
 fn turned_away(full: Full) -> String {
     let status = match full {
         Full::Everywhere => "503 Service Unavailable",
@@ -494,8 +496,7 @@ fn turned_away(full: Full) -> String {
     format!("HTTP/1.1 {status}\r\nretry-after: {retry_after}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }
 
-/// Within how many seconds those who are sent away come back: spread, so that the next server is met by a thousand a
-/// second at most.
+/// The longest delay until clients come back, in seconds: the next server then meets at most a thousand a second.
 fn comes_back_within(sockets: usize) -> u32 {
     u32::try_from(sockets / 1_000).unwrap_or(u32::MAX).clamp(3, 60)
 }
@@ -508,9 +509,9 @@ fn end(client: &dyn Client, why: Why) {
     client.close(why.code(), &why.reason());
 }
 
-/// Wait until draining has begun.
+/// Waits until draining has begun.
 async fn begun(draining: &mut watch::Receiver<bool>) {
-    // The sender lives as long as the edge, and whoever waits here holds that.
+    // The sender lives in the edge, and every caller holds the edge.
     let _ = draining.wait_for(|draining| *draining).await;
 }
 

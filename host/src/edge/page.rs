@@ -1,4 +1,5 @@
-//! The demo page and the browser client it uses, embedded: no file is needed beside the binary, and no build step.
+//! The demo page and the browser client that it uses, embedded in the binary: they need no files beside it and no build
+//! step.
 
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use hyper::{HeaderMap, Response, StatusCode};
@@ -10,11 +11,11 @@ use super::body::Body;
 static PAGE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/web");
 static CLIENT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../client/src");
 
-/// Only our own files, and sockets to our own origin.
+/// The Content-Security-Policy: only our own files, and sockets to our own origin.
 const POLICY: &str = "default-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; \
                       frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 
-/// The file at a path, where it is one of the page's.
+/// The page's file at a path.
 pub(super) fn file(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     let name = if path == "/" { "index.html" } else { path.strip_prefix('/')? };
     let file = match name.strip_prefix("client/") {
@@ -22,7 +23,7 @@ pub(super) fn file(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
         None => PAGE.get_file(name),
     };
     let contents = file?.contents();
-    // Good for as long as the binary is: a new one may have other files.
+    // The version is a part of the tag, because a new binary may have other files.
     let tag = format!("\"{}-{}\"", env!("CARGO_PKG_VERSION"), fingerprint(contents));
     let mut response = Response::new(Body::whole(contents));
     if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
@@ -39,7 +40,7 @@ pub(super) fn file(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     Some(response)
 }
 
-/// What the page needs to know of this server.
+/// The settings of this server that the page needs.
 pub(super) fn config(base_path: &str, dev: bool) -> Response<Body> {
     let config = json!({ "basePath": base_path, "auth": if dev { "dev" } else { "jwt" } });
     let mut response = Response::new(Body::whole(config.to_string()));
@@ -59,7 +60,7 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-/// FNV-1a: enough to tell two builds' files apart.
+/// FNV-1a: enough to distinguish the files of two builds.
 fn fingerprint(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }

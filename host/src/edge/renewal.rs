@@ -1,8 +1,9 @@
 //! A new token for an open WebSocket, so that it need not close when the old one expires.
 //!
-//! The client says `{"type":"identity","token":"…"}` and is answered in kind. The frame ends here: no room sees a token.
-//! It is recognised by what it means, however it is spelled: with spaces, its members in any order or twice, letters as
-//! escapes. Whatever of that is no good frame is refused here as well, so that its token goes no further.
+//! The client sends `{"type":"identity","token":"…"}` and gets an answer of the same type. The frame ends here, because
+//! no room may see a token. It is recognised by its meaning and not by its spelling: spaces, the order of members,
+//! repeated members and escaped letters do not matter. A malformed frame of this type is refused here as well, so that
+//! its token goes no further.
 
 use serde::Deserialize;
 
@@ -11,22 +12,21 @@ use super::identity::{Invalid, TOKEN_BYTES};
 use super::listed::{Listed, Token};
 use crate::clock::UnixMillis;
 
-/// The member of a frame that tells its type, and the type of these frames.
+/// The member that holds a frame's type, and the type of these frames.
 const TYPE: &[u8] = b"type";
 const IDENTITY: &str = "identity";
-/// How the escape of an ASCII letter begins. Text of people has other escapes, or none.
+/// The start of an escaped ASCII letter. Ordinary text has other escapes, or none.
 const ESCAPED_LETTER: &str = r"\u00";
-/// The longest such frame: a token, and what stands around it. A room that takes shorter messages has its clients renew
-/// their tokens all the same.
+/// The longest such frame: a token and the JSON around it. It may be longer than the messages that the room takes.
 pub(super) const FRAME_BYTES: usize = TOKEN_BYTES + 256;
 
-/// What became of it.
+/// The outcome of a renewal.
 pub(super) enum Renewal {
-    /// It is good until then, and the client is to be told so.
+    /// The new token is accepted until that time; the text is the answer.
     Until(Option<UnixMillis>, String),
-    /// Nothing has changed, and the client is to be told why.
+    /// The token is refused and nothing changes; the text is the error frame.
     Refused(String),
-    /// The connection is to be closed.
+    /// The connection must be closed.
     Never(Why),
 }
 
@@ -38,22 +38,22 @@ struct Frame {
     token: String,
 }
 
-/// Whether a text is such a frame. Every message of every client is looked at, so two quick searches come first, which
-/// hardly any other message passes.
+/// Returns whether a text is such a frame. This runs for every message of every client, so it begins with two quick
+/// searches that almost no other message passes.
 pub(super) fn is_asked(text: &str) -> bool {
     let text = text.trim_start_matches(|first: char| first.is_ascii_whitespace() || first == '\u{feff}');
     text.starts_with('{') && (text.contains(IDENTITY) || text.contains(ESCAPED_LETTER)) && has_type(text.as_bytes())
 }
 
-/// The same of bytes, for a client that sends it as a binary message.
+/// The same for bytes, since a client may send it as a binary message.
 pub(super) fn is_asked_in(bytes: &[u8]) -> Option<&str> {
     let may_be =
         bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|first| matches!(first, b'{' | 0xef));
     may_be.then(|| std::str::from_utf8(bytes).ok()).flatten().filter(|text| is_asked(text))
 }
 
-/// Whether an object has a member `type` that is `identity`, at its own level. It need not be whole or good JSON: a room
-/// may read more than it should.
+/// Returns whether an object has a member `type` with the value `identity`, at its own level. It need not be complete
+/// or valid JSON, because a room may parse less strictly.
 fn has_type(text: &[u8]) -> bool {
     let (mut at, mut depth) = (0, 0_usize);
     while let Some(byte) = text.get(at) {
@@ -83,7 +83,8 @@ fn has_type(text: &[u8]) -> bool {
     false
 }
 
-/// The inside of a string that begins here, and where it is over. One without an end goes to the end of the text.
+/// The content of a string that begins here, and the position after it. An unterminated string goes to the end of the
+/// text.
 fn string(text: &[u8], start: usize) -> (&[u8], usize) {
     let mut at = start;
     while let Some(byte) = text.get(at) {
@@ -101,7 +102,7 @@ fn skip_spaces(text: &[u8], start: usize) -> usize {
     start + spaces.count()
 }
 
-/// Whether the inside of a string means a word of ASCII letters.
+/// Returns whether a string's raw content, with its escapes, equals a word of ASCII letters.
 fn means(mut raw: &[u8], word: &[u8]) -> bool {
     for letter in word {
         let (read, rest) = match raw {
@@ -121,9 +122,9 @@ fn code_point(digits: &[u8]) -> Option<u32> {
     std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok())
 }
 
-/// Judge what it says, for the socket that it came from.
+/// Judges such a frame for the socket that sent it.
 pub(super) fn renew(listed: &Listed, text: &str) -> Renewal {
-    // Not serde's own words: they may quote the token.
+    // serde's own error might quote the token.
     let frame = serde_json::from_str::<Frame>(text)
         .map_err(|_| Invalid(r#"say {"type":"identity","token":"TOKEN"} and nothing else"#.into()));
     let edge = listed.edge();

@@ -1,8 +1,8 @@
-//! What of an answer its client has not taken: whoever takes too little of it for too long is cut off, however often it
-//! says that it lives.
+//! Write deadlines for answers: a client that reads too little of an answer for too long is cut off, even if it answers
+//! keep-alive pings.
 //!
-//! HTTP/2 lets a client hold back each answer by itself, and HTTP/1.1 lets it read a byte now and then. Both keep the
-//! connection alive, and the answer in memory.
+//! HTTP/2 lets a client hold back each answer separately (flow control), and HTTP/1.1 lets it read a byte now and then.
+//! Both would keep the connection alive and the answer in memory (slow consumer).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,34 +18,34 @@ use super::activity::Answering;
 use super::body::Body;
 use crate::clock;
 
-/// An answer is handed over in pieces of at most this, in bytes, and each must be taken in time: a client that takes it
-/// at 300 bytes a second does.
+/// An answer goes to hyper in pieces of at most so many bytes, and each piece must be sent in time. A client that reads
+/// 300 bytes a second is fast enough.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// What one connection was handed and has not sent, or may not be handed yet.
+/// The pieces of one connection that hyper has not sent, and the answers that wait until hyper asks for a piece.
 #[derive(Default)]
 pub(super) struct Unsent(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    /// Since when, the oldest first: numbers only grow.
+    /// The start times, the oldest first: numbers only grow.
     since: BTreeMap<u64, Instant>,
     next: u64,
 }
 
-/// Something that waits for the client; dropping it says that it does so no more.
+/// One wait for the client; dropping it ends the wait.
 struct Waits {
     unsent: Arc<Unsent>,
     number: u64,
 }
 
 impl Unsent {
-    /// An answer whose client must take it. `held` is let go when all of it is sent.
+    /// Wraps an answer so that the client must read it in time. `held` is dropped when all of it is sent.
     pub(super) fn watch(self: &Arc<Self>, body: Body, held: Option<Arc<Answering>>) -> Watched {
         Watched { body, rest: Bytes::new(), waits: Some(self.wait()), unsent: self.clone(), held }
     }
 
-    /// Wait until something has waited for `within`.
+    /// Waits until the oldest wait is as long as `within`.
     pub(super) async fn overdue(&self, within: Duration) {
         loop {
             let now = clock::monotonic();
@@ -77,18 +77,18 @@ impl Drop for Waits {
     }
 }
 
-/// An answer in pieces.
+/// An answer in pieces, each with a deadline.
 pub(super) struct Watched {
     body: Body,
-    /// Of what the body gave, what was not handed on.
+    /// The rest of the last chunk that the body gave.
     rest: Bytes,
-    /// Nobody asks for the next piece as long as the client takes none.
+    /// Present while hyper should ask for the next piece: it does not ask while the client reads nothing.
     waits: Option<Waits>,
     unsent: Arc<Unsent>,
     held: Option<Arc<Answering>>,
 }
 
-/// Bytes that are let go when they are sent.
+/// Bytes that end their wait when they are sent.
 struct Piece {
     bytes: Bytes,
     _waits: Waits,
@@ -107,7 +107,7 @@ impl HttpBody for Watched {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        // Whoever asks can take something. That there is nothing yet is not the client's fault.
+        // hyper asks, so the client can take more. If the body has nothing yet, that is not the client's fault.
         this.waits = None;
         if this.rest.is_empty() {
             match ready!(Pin::new(&mut this.body).poll_frame(context)) {

@@ -1,7 +1,8 @@
-//! The two halves of a connection that has become a WebSocket: of TCP, or of whatever a server of somebody else's uses.
+//! The two halves of a connection that has become a WebSocket: plain TCP, or another stream such as TLS or that of an
+//! embedder's server.
 //!
-//! TCP can be written from any thread at once. Another stream, such as TLS, is written by the connection's own task
-//! alone, which costs a wakeup a message.
+//! TCP can be written from any thread at once. Another stream is written only by the connection's own task, which costs
+//! a wakeup for each message.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,23 +19,23 @@ use super::activity::Noticed;
 
 type Other = TokioIo<Upgraded>;
 
-/// What comes from the client.
+/// The half that reads from the client.
 pub(super) enum Reader {
     Tcp(OwnedReadHalf),
     Other(ReadHalf<Other>),
 }
 
-/// What goes to it.
+/// The half that writes to the client.
 pub(super) enum Writer {
     Tcp(OwnedWriteHalf),
     Other {
         half: WriteHalf<Other>,
-        /// Something was written that may still wait in the stream itself.
+        /// Written bytes may still be buffered in the stream.
         unflushed: bool,
     },
 }
 
-/// Take a connection apart: its halves, and what was read of it already.
+/// Splits a connection into its halves and the bytes that were already read.
 pub(super) fn split(upgraded: Upgraded) -> (Reader, Writer, Bytes) {
     match upgraded.downcast::<TokioIo<Noticed<TcpStream>>>() {
         Ok(parts) => {
@@ -60,7 +61,7 @@ impl Reader {
 }
 
 impl Writer {
-    /// Write as much as the connection takes at once. Only TCP takes something without a `context` to be woken in.
+    /// Writes as much as the connection takes at once. Without a `context` to be woken in, only TCP can be written.
     pub(super) fn write(&mut self, frames: &[IoSlice<'_>], context: Option<&mut Context<'_>>) -> io::Result<usize> {
         match (self, context) {
             (Writer::Tcp(stream), _) => match frames {
@@ -78,7 +79,7 @@ impl Writer {
         }
     }
 
-    /// Have the stream itself hold nothing back.
+    /// Flushes the stream's own buffer.
     pub(super) fn flush(&mut self, context: Option<&mut Context<'_>>) -> io::Result<()> {
         let Writer::Other { half, unflushed: unflushed @ true } = self else { return Ok(()) };
         let Some(context) = context else { return Err(io::ErrorKind::WouldBlock.into()) };
@@ -91,7 +92,7 @@ impl Writer {
         }
     }
 
-    /// Tell the client that nothing more comes.
+    /// Ends our half of the connection.
     pub(super) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Writer::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
@@ -99,7 +100,8 @@ impl Writer {
         }
     }
 
-    /// Wait until the connection takes more. What another stream said it would not take has set its own waker.
+    /// Waits until the connection takes more. Another stream has registered its waker already when it returned
+    /// `Pending`.
     pub(super) fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Writer::Tcp(stream) => {

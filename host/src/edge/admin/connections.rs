@@ -1,11 +1,11 @@
-//! The places of the admin listener: who may hold a connection to it, and who must make room for others.
+//! The places of the admin listener: which client may hold a connection, and which one must make room for others.
 //!
-//! A connection is a stranger until a request on it was let in. Strangers have few places, and where all are taken the
-//! newcomer gets the place of the stranger who has been there longest, at the address that has most of them. So nobody
-//! without the token can keep the operator out by holding connections, and no address can keep out another one by
-//! making many. Connections that were let in have places of their own.
+//! A connection is a stranger until one of its requests shows the token. Strangers have few places. When all are taken,
+//! a newcomer gets the place of the oldest stranger of the address that has most of them. So a client without the token
+//! cannot keep the operator out by holding connections, and no address can keep out another one. Connections that
+//! showed the token have places of their own.
 //!
-//! The requests of strangers are paced by address: guessing a token and filling the log are slow.
+//! The requests of strangers are rate-limited by address, so that guessing a token and filling the log are slow.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,9 +25,10 @@ pub(super) struct Connections(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     open: HashMap<u64, Open>,
-    /// The number of the next connection: lower ones are older.
+    /// The number of the next connection: older ones have lower numbers.
     next: u64,
-    /// How fast each address may be refused. An address whose bucket is full again is forgotten.
+    /// One token bucket for each address, for the refusals it may get. An address is forgotten when its bucket is full
+    /// again.
     paces: HashMap<IpAddr, Bucket>,
     reported: Option<Instant>,
     unreported: u64,
@@ -35,13 +36,13 @@ struct Inner {
 
 struct Open {
     address: IpAddr,
-    /// A request on it was let in.
+    /// One of its requests showed the token.
     known: bool,
     /// Tells the connection to end.
     cut: Arc<Notify>,
 }
 
-/// One connection's place; dropping it gives it up.
+/// One connection's place; dropping it returns the place.
 pub(super) struct Place {
     connections: Arc<Connections>,
     number: u64,
@@ -50,7 +51,7 @@ pub(super) struct Place {
 }
 
 impl Connections {
-    /// A place for a new connection. Where strangers have all of theirs, one of them must go.
+    /// A place for a new connection. If strangers have all of their places, one of them must go.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
         let address = address.to_canonical();
         let cut = Arc::new(Notify::new());
@@ -68,7 +69,7 @@ impl Connections {
         Place { connections: self.clone(), number, address, cut }
     }
 
-    /// Whether an address may be refused once more, and be told why.
+    /// Returns whether an address may get one more refusal with its reason.
     pub(super) fn may_be_refused(&self, address: IpAddr) -> bool {
         self.may_be_refused_at(address, clock::monotonic())
     }
@@ -111,7 +112,7 @@ impl Inner {
         longest.map(|(address, (_, oldest))| (oldest, address))
     }
 
-    /// One line a minute, whatever happens.
+    /// Logs at most one line a minute.
     fn report(&mut self, address: IpAddr, now: Instant) {
         self.unreported += 1;
         if self.reported.is_some_and(|reported| now.saturating_duration_since(reported) < ADMIN_LOG_EVERY) {
@@ -124,12 +125,13 @@ impl Inner {
 }
 
 impl Place {
-    /// Wait until somebody else gets this place.
+    /// Waits until another connection gets this place.
     pub(super) async fn cut(&self) {
         self.cut.notified().await;
     }
 
-    /// A request on it is let in. False where so many others were let in that there is no place for one more.
+    /// Marks the connection as known, since a request showed the token. False if too many known connections are open
+    /// already.
     pub(super) fn is_known(&self) -> bool {
         let mut inner = self.connections.lock();
         let known = inner.open.values().filter(|open| open.known).count();
@@ -139,7 +141,7 @@ impl Place {
                 open.known = true;
                 true
             }
-            // Its place is given away already, or there is none.
+            // The place was given to another connection already, or all places are taken.
             _ => false,
         }
     }
