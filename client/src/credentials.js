@@ -1,25 +1,26 @@
 // @ts-check
 /**
- * Where each kind of credential travels. A browser cannot set headers on an upgrade, so a token goes there as a
- * subprotocol; over HTTP it goes into `Authorization`.
+ * Decides where each kind of credential goes in a request. A browser cannot set headers on a WebSocket upgrade, so
+ * there a token is a subprotocol; over HTTP it is in `Authorization`.
  */
 
 /**
- * `token`: a bearer token, such as a JWT. `ticket`: from `fetchTicket`, good for one connection or request.
- * `devToken`: `USERID:USERNAME`, only where the server runs in dev auth. Nothing at all: the cookie says who this is.
- * @typedef {{ token: string } | { ticket: string } | { devToken: string } | Record<string, never> | null | undefined} Credentials
+ * `token`: a bearer token, such as a JWT. `ticket`: from `fetchTicket`, valid for one connection or request.
+ * `devToken`: `USERID:USERNAME`, only for a server in dev auth. Nothing: the cookie tells who the user is.
+ * @typedef {{ token: string } | { ticket: string } | { devToken: string } | Record<string, never> | null | undefined}
+ *   Credentials
  */
 
 /**
- * `refused`: the last answer was turned down, and the same again would end the matter. `expiring`: the last one is still
- * good, and a new one would take its place on a connection that is open; the same again changes nothing.
+ * `refused`: the server refused the last credentials; if the same come again, the socket closes. `expiring`: the last
+ * ones are still valid, and new ones replace them on the open connection; if the same come again, nothing changes.
  * @typedef {{ refused: boolean, expiring?: boolean }} CredentialsRequest
  */
 
-/** What RFC 9110 allows in a token, and thus in the name of a subprotocol. */
+/** A token by RFC 9110, which a subprotocol name must be. */
 const SUBPROTOCOL_TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-/** What every server reads alike in a header: printable ASCII. */
+/** Printable ASCII: every server reads it in the same way in a header. */
 const PLAIN_HEADER = /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/;
 
 /**
@@ -60,8 +61,8 @@ export function forRequest(url, credentials) {
 }
 
 /**
- * Whether credentials are known to be the ones that were refused. A cookie may have been renewed unseen, so its
- * absence of a token proves nothing.
+ * Whether these are certainly the refused credentials. A cookie may have been renewed unseen, so credentials without a
+ * token prove nothing.
  *
  * @param {Credentials} refused
  * @param {Credentials} fresh
@@ -73,8 +74,8 @@ export function isSameToken(refused, fresh) {
 }
 
 /**
- * Who these credentials stand for, as far as they say so themselves. Nothing is verified: the server does that, and
- * here it only decides what is shown as one's own.
+ * The user that these credentials name. Nothing is verified here: the server does that, and this only decides which
+ * messages are shown as the user's own.
  *
  * @param {Credentials} credentials
  * @returns {{ userId: string, userName: string } | undefined}
@@ -91,21 +92,21 @@ export function userOf(credentials) {
 }
 
 /**
- * A name for who these credentials stand for: the same in all tabs of one user, and another one for another user.
+ * A name for the user of these credentials: the same in all tabs of one user, and different for another user.
  *
  * @param {Credentials} credentials
- * @param {string} [userId] Where it is known from elsewhere.
+ * @param {string} [userId] If it is known from elsewhere.
  */
 export function listenerOf(credentials, userId) {
   const known = userId ?? userOf(credentials)?.userId;
   if (known !== undefined) return `user ${known}`;
   const token = kind(credentials, "token");
-  // A cookie, or a ticket that was had by one: it is the same one for all tabs.
+  // A cookie, or a ticket that was fetched with one: all tabs have the same cookie.
   return token === undefined ? "cookie" : `token ${digestOf(token)}`;
 }
 
 /**
- * Tells tokens apart without being one. Nothing hangs on it but who shares a stream.
+ * A short hash that tells tokens apart and reveals none. It only decides which tabs share a stream.
  *
  * @param {string} token
  */
@@ -119,7 +120,7 @@ function digestOf(token) {
 }
 
 /**
- * When a token expires, as far as it says so itself.
+ * When a token expires, if it says so itself.
  *
  * @param {Credentials} credentials
  * @returns {number | undefined} Unix milliseconds.

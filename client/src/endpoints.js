@@ -1,12 +1,12 @@
 // @ts-check
-/** The addresses of a server's rooms. */
+/** The URLs of a server's rooms. */
 
 /** Bytes of UTF-8. */
 const MAX_NAME_BYTES = 128;
 
 /**
- * Whether a room can have this name. `.` and `..` are allowed by the server, and yet a browser can never ask for
- * them: it takes them for steps in the path.
+ * Whether a room can have this name. The server allows `.` and `..`, but a browser cannot request them: it resolves
+ * them as steps in the path.
  *
  * @param {string} name
  */
@@ -29,7 +29,7 @@ export function chatEndpoints(baseUrl, roomId) {
  * @param {string} scope
  */
 export function presenceEndpoints(baseUrl, scope) {
-  // The short form is the one that every server knows.
+  // Every server knows the short form.
   return new Endpoints(baseUrl, `/presence${scope === "global" ? "" : `/${segment(scope)}`}`);
 }
 
@@ -39,11 +39,10 @@ export function ticketsEndpoint(baseUrl) {
 }
 
 /**
- * The socket of a room in any namespace. It stays a path where `baseUrl` is one.
+ * The socket URL of a room in any namespace. It is a path if `baseUrl` is one.
  *
  * @param {string | URL} baseUrl
- * @param {string} namespace As the server's configuration names it, or as the path spells it: in lower case, with `-`
- *   for `_`.
+ * @param {string} namespace As in the server's configuration, or as in the path: in lower case, with `-` for `_`.
  * @param {string} name
  */
 export function roomSocketUrl(baseUrl, namespace, name) {
@@ -52,7 +51,7 @@ export function roomSocketUrl(baseUrl, namespace, name) {
 }
 
 /**
- * Whether an address belongs to the server at `baseUrl`: only then is it given the credentials that are meant for it.
+ * Whether a URL belongs to the server at `baseUrl`. Credentials are sent to no other server.
  *
  * @param {string | URL} url
  * @param {string | URL} baseUrl
@@ -64,11 +63,11 @@ export function isWithin(url, baseUrl) {
 
 /** @param {URL} url */
 function overHttp(url) {
-  // Not by its protocol: that of a WebSocket cannot be changed to the other kind.
+  // By text: the URL class does not let `ws` change to `http`.
   return new URL(url.href.replace(/^ws/, "http"));
 }
 
-/** Made absolute when they are asked for and no earlier: a page that is rendered on a server has no location yet. */
+/** URLs become absolute only on use: a page that is rendered on a server has no location yet. */
 class Endpoints {
   #baseUrl;
   #path;

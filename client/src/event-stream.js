@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * One event stream, from asking for it to its one ending: for RoomSocket the same as a `Connection`, where WebSockets
- * are blocked. What is said over it goes over POST. It is read with `fetch` and not with `EventSource`, which tells no
- * status, takes no `Authorization` and reconnects by itself.
+ * One event stream, from its request to its single end. It replaces a `Connection` where WebSockets are blocked;
+ * messages of the client go by POST. It uses `fetch`, because `EventSource` hides the status, cannot send
+ * `Authorization` and reconnects by itself.
  */
 
 import { CloseCode, closeFromStatus } from "./close-codes.js";
@@ -10,8 +10,8 @@ import { EventParser } from "./event-parser.js";
 import { PostQueue } from "./post-queue.js";
 
 /**
- * What a server answers that does not know event streams here, or not this one: asking again does not help. Others,
- * such as 502, come from a server that is not there now.
+ * Statuses of a server without event streams, or without this one: asking again does not help. Others, such as 502,
+ * mean that the server is down.
  */
 const ABSENT = new Set([404, 405, 406, 410, 501]);
 
@@ -24,16 +24,16 @@ const ABSENT = new Set([404, 405, 406, 410, 501]);
  * @typedef {import("./post-queue.js").PostHandler} PostHandler
  * @typedef {import("./send-queue.js").Data} Data
  *
- * @typedef {Object} StreamTiming All in milliseconds, beside those of its requests.
- * @property {number} connectTimeoutMs How long an attempt may take.
- * @property {number} answerTimeoutMs How long the room may take to its first word, and the server to say that it is
- *   there.
- * @property {number} streamTimeoutMs After how long without a byte the stream is lost.
+ * @typedef {Object} StreamTiming All in milliseconds, without those of its requests.
+ * @property {number} connectTimeoutMs The longest time for one attempt.
+ * @property {number} answerTimeoutMs The longest wait for the room's first message, and for the server's answer to a
+ *   probe.
+ * @property {number} streamTimeoutMs After this time without a byte the stream is lost.
  *
  * @typedef {Object} ServerProbe
- * @property {() => Promise<unknown>} ask Over HTTP, whether the server is there. A promise that is broken says no.
+ * @property {() => Promise<unknown>} ask Asks the server over HTTP. Rejects if it cannot be reached.
  *
- * @typedef {Omit<PostHandler, "failed"> & ServerProbe} StreamContext What goes beside the stream.
+ * @typedef {Omit<PostHandler, "failed"> & ServerProbe} StreamContext The requests that a stream needs besides its own.
  */
 
 export class EventStream {
@@ -47,9 +47,9 @@ export class EventStream {
   #heard = false;
   #isOver = false;
   #isAsking = false;
-  /** Unix milliseconds, which go on while a laptop sleeps. */
+  /** Unix milliseconds: that clock goes on while a laptop sleeps. */
   #heardAt = 0;
-  /** The one deadline there is at a time: to open, or to be heard from. @type {ReturnType<typeof setTimeout> | undefined} */
+  /** The current deadline: to open, or to receive something. @type {ReturnType<typeof setTimeout> | undefined} */
   #deadline;
 
   /**
@@ -77,8 +77,8 @@ export class EventStream {
   }
 
   /**
-   * There is a doubt. A stream cannot be asked; but a page that has slept may find that it is overdue, and where the
-   * server cannot be asked either, it is gone.
+   * Checks the stream. A stream has no ping, so this looks at the clock (the page may have slept) and asks the server
+   * over HTTP. If neither shows life, the stream is lost.
    */
   probe() {
     if (!this.#opened || this.#isOver) return;
@@ -101,7 +101,7 @@ export class EventStream {
     }
   }
 
-  /** Leave it without an ending. The server learns of it as of a socket that is lost. */
+  /** Closes without calling `end`. To the server this looks like a lost socket. */
   close() {
     this.#isOver = true;
     clearTimeout(this.#deadline);
@@ -137,7 +137,7 @@ export class EventStream {
   #open() {
     this.#opened = true;
     this.#heardAt = Date.now();
-    // Some proxies let a stream begin and keep what it says to themselves.
+    // Some proxies let a stream open but hold back its data.
     this.#arm(this.#timing.answerTimeoutMs, () => this.#lose("nothing was said", "mute"));
     this.#listener.open();
   }
@@ -153,7 +153,7 @@ export class EventStream {
     const events = this.#parse(bytes);
     if (events.length === 0 && !this.#isOver) this.#listener.alive?.();
     for (const event of events) {
-      if (this.#isOver) return; // whoever heard the one before may have left
+      if (this.#isOver) return; // a listener may have closed this
       if (event.type === "message") this.#listener.message(event.data);
       if (event.type === "close") this.#end({ ...closeOf(event), cause: "closed" });
     }
@@ -170,7 +170,7 @@ export class EventStream {
   }
 
   /**
-   * The deadline is set once and then moved on when it is met, which spares a busy room a timer for every event.
+   * Sets the deadline once and moves it when it is reached: a busy room then needs no timer for each event.
    *
    * @param {number} ms
    */
@@ -210,7 +210,7 @@ export class EventStream {
 
 /**
  * @param {Response} response
- * @returns {Pick<Ending, "code" | "reason" | "cause"> | undefined} Nothing, where it is an event stream.
+ * @returns {Pick<Ending, "code" | "reason" | "cause"> | undefined} `undefined` if it is an event stream.
  */
 function refusalOf({ status, headers }) {
   const close = closeFromStatus(status, headers.get("Retry-After"));
@@ -229,7 +229,7 @@ function lost(reason) {
 }
 
 /**
- * @param {StreamEvent} event The server's goodbye.
+ * @param {StreamEvent} event The server's `close` event.
  * @returns {Close}
  */
 function closeOf({ data }) {

@@ -1,19 +1,19 @@
 // @ts-check
 /**
- * The messages that the server has not yet confirmed, in the order of writing, up to a bound. Each has a promise
- * that is kept when it is stored and broken when it fails; a failed message stays, for its author to try again or
- * to discard. It sends nothing itself.
+ * The user's messages that the server has not confirmed yet, in the order of writing, up to a limit. Each has a promise
+ * that resolves when the message is stored and rejects when it fails. A failed message stays until its author sends it
+ * again or discards it. This class sends nothing.
  */
 
 import { randomId } from "./uuid.js";
 
-/** How long a message may be on its way over a living connection before we call it failed, ms. */
+/** How long a sent message may wait for its echo over an open connection, ms; then it fails. */
 const STORED_TIMEOUT_MS = 30_000;
 
 /**
- * `code`: of a message that was not even taken, `empty`, `too-many`, `not-connected`; of one that failed, `closed`,
- * `timeout`, `overflow` (more was on its way than may be), `unsure` (it may or may not have been stored), `discarded`,
- * or whatever the server said.
+ * `code` of a message that was not accepted: `empty`, `too-many`, `not-connected`. Of one that failed: `closed`,
+ * `timeout`, `overflow` (too much was unsent), `unsure` (it may have been stored), `discarded`, or the code from the
+ * server.
  */
 export class SendError extends Error {
   /**
@@ -31,11 +31,11 @@ export class SendError extends Error {
  * @typedef {import("./protocol.js").ChatMessage} ChatMessage
  *
  * @typedef {Object} PendingMessage
- * @property {string} clientId The same in every attempt: by it the server knows a retry.
+ * @property {string} clientId The same in every attempt: the idempotency key by which the server recognises a retry.
  * @property {string} content
  * @property {"pending" | "failed"} state
  * @property {number} createdAt Unix milliseconds.
- * @property {number} [sentAt] When it first left.
+ * @property {number} [sentAt] When it was first sent.
  * @property {SendError} [error] Why it failed.
  *
  * @typedef {Object} Entry
@@ -83,7 +83,7 @@ export class PendingMessages {
    * A failed message becomes pending again, with a new promise.
    *
    * @param {string} clientId
-   * @returns {Promise<ChatMessage> | undefined} Nothing, where no such message has failed.
+   * @returns {Promise<ChatMessage> | undefined} `undefined` if no such message has failed.
    */
   retry(clientId) {
     const message = this.#entries.get(clientId)?.message;
@@ -92,7 +92,7 @@ export class PendingMessages {
   }
 
   /**
-   * It is on its way, and its echo is awaited.
+   * It was sent, and its echo must come in time.
    *
    * @param {string} clientId
    */
@@ -107,7 +107,7 @@ export class PendingMessages {
   }
 
   /**
-   * It is on its way as a request, perhaps behind others. Whoever carries it will tell what became of it.
+   * It waits for its POST, perhaps behind others. The post queue reports the result, so no timer starts here.
    *
    * @param {string} clientId
    */
@@ -118,7 +118,7 @@ export class PendingMessages {
     this.#set(entry, { ...entry.message, sentAt: entry.message.sentAt ?? Date.now() });
   }
 
-  /** The connection is gone: nothing is on its way any more. */
+  /** The connection is gone, so no echo can come. */
   stopTimers() {
     for (const { timer } of this.#entries.values()) clearTimeout(timer);
   }

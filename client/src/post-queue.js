@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * What is said where there is no WebSocket: one POST after the other, so that what was said first is stored first. It
- * ends with the event stream that it belongs to; what it had not delivered then is said again by the layer above, which
- * knows from the next history what was stored.
+ * Sends messages where there is no WebSocket: one POST after the other, so that they are stored in order. It ends with
+ * its event stream. The layer above then sends undelivered messages again, because the next history shows which were
+ * stored.
  */
 
 import { backoffDelay, waitAfter } from "./backoff.js";
@@ -10,7 +10,7 @@ import { CloseCode, closeFromStatus, hintedDelay } from "./close-codes.js";
 import { forRequest } from "./credentials.js";
 import { sizeOf } from "./send-queue.js";
 
-/** How long we try to deliver one message, ms; then the connection is no good. As long as a server takes to answer. */
+/** How long one message is retried, ms; then the connection ends. A server takes no longer to answer. */
 const DELIVERY_TIMEOUT_MS = 30_000;
 
 /**
@@ -20,28 +20,29 @@ const DELIVERY_TIMEOUT_MS = 30_000;
  *
  * @typedef {Object} Post
  * @property {string | URL} url
- * @property {unknown} body Sent as JSON. It may be sent more than once, so it must name itself or bear it.
+ * @property {unknown} body Sent as JSON, perhaps more than once: it has an idempotency key, or repeating it is
+ *   harmless.
  *
  * @typedef {Object} Answer
  * @property {number} status
- * @property {any} body What it says in JSON, if it does.
+ * @property {any} body The parsed JSON, if it is JSON.
  *
  * @typedef {Object} PostTiming All in milliseconds.
- * @property {number} connectTimeoutMs How long one request may take.
- * @property {number} firstBackoffMs The longest wait after the first that failed.
- * @property {number} maxBackoffMs The longest wait of all.
+ * @property {number} connectTimeoutMs The longest time for one request.
+ * @property {number} firstBackoffMs The longest wait after the first failure.
+ * @property {number} maxBackoffMs The longest wait.
  *
  * @typedef {Object} PostHandler
- * @property {(data: Data) => Post | undefined} post Asked when its turn has come. Nothing: it is not sent at all.
- * @property {() => Promise<Credentials>} credentials Asked before each request.
- * @property {(data: Data, answer: Answer) => void} answered In the order of sending.
- * @property {(close: Close) => void} failed It cannot be delivered over this connection. Called once at most, and last.
+ * @property {(data: Data) => Post | undefined} post Called when it is the message's turn. `undefined`: it is dropped.
+ * @property {() => Promise<Credentials>} credentials Called before each request.
+ * @property {(data: Data, answer: Answer) => void} answered Called in the order of sending.
+ * @property {(close: Close) => void} failed This connection cannot deliver. Called at most once, and last.
  */
 
 export class PostQueue {
   #handler;
   #timing;
-  /** @type {Data[]} The first one is on its way. */
+  /** @type {Data[]} The first one is being sent. */
   #waiting = [];
   #bytes = 0;
   #isRunning = false;
@@ -58,7 +59,7 @@ export class PostQueue {
     this.#handler = handler;
   }
 
-  /** Of what was not answered yet. RoomSocket, which reads it, puts the bound to it. */
+  /** Bytes without an answer. RoomSocket reads it and enforces the limit. */
   get bytes() {
     return this.#bytes;
   }
@@ -70,7 +71,7 @@ export class PostQueue {
     if (!this.#isRunning) void this.#run();
   }
 
-  /** What waits is dropped. What is on its way may still arrive, as it may over a WebSocket; nobody hears of it. */
+  /** Drops what waits. The current request may still arrive, as over a WebSocket, but its answer is ignored. */
   close() {
     this.#isOver = true;
     this.#waiting = [];
@@ -92,10 +93,10 @@ export class PostQueue {
   }
 
   /**
-   * Again and again where nobody answers: a request names what it says, so it is stored once.
+   * Retries while the server does not answer. The idempotency key in the request makes that safe.
    *
    * @param {Post} post
-   * @returns {Promise<Answer | undefined>} Nothing, where it is over.
+   * @returns {Promise<Answer | undefined>} `undefined` if the queue is closed.
    */
   async #deliver(post) {
     const { firstBackoffMs, maxBackoffMs } = this.#timing;
@@ -150,7 +151,7 @@ export class PostQueue {
 }
 
 /**
- * Whether a status says nothing of the message, but of who asks or of a server that cannot answer now.
+ * Whether a status is about the credentials or a server that is down, and not about the message.
  *
  * @param {number} status
  */

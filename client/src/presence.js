@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * Who is here, and with which status. All of it is the server's; the one thing kept here is a choice of the user's that
- * the server has not acknowledged yet. It is said again after a reconnect, and a choice that was acknowledged is not:
- * by then another tab or device may have made a newer one.
+ * The users who are present, and their status. The server owns all of it. The client keeps one thing: the status that
+ * its user chose, until the server has acknowledged it. An unacknowledged choice is sent again after a reconnect. An
+ * acknowledged one is not, because another tab or device may have chosen a newer one meanwhile.
  */
 
 import { listenForFrames } from "./frame-listener.js";
@@ -18,10 +18,10 @@ export { STATUSES } from "./protocol.js";
 
 const GLOBAL = "global";
 
-/** ms. A third of the time after which the server takes a silent user for gone. */
+/** How often a heartbeat is sent, ms. It updates `lastSeen`. */
 const HEARTBEAT_MS = 20_000;
 
-/** How often we contradict a server that takes us for gone, ms: a server that insists must not be besieged. */
+/** How often the client disputes its own removal, ms: a server that insists must not cause a reconnect loop. */
 const DISPUTE_EVERY_MS = 60_000;
 
 /**
@@ -38,10 +38,10 @@ const DISPUTE_EVERY_MS = 60_000;
  * @typedef {Object} PresenceOptions
  * @property {string | URL} baseUrl Such as `/api/realtime`.
  * @property {string} [scope]
- * @property {string} [userId] One's own, where the credentials do not tell: by it the status follows what one's other
- *   tabs choose.
- * @property {Status} [status] The status to begin with, where the user is not here already in another tab or on another
- *   device; otherwise the one that the server remembers.
+ * @property {string} [userId] The user's own id, if the credentials do not tell it. The status of the user's other tabs
+ *   is recognised by it.
+ * @property {Status} [status] The first status, unless the user is already present in another tab or on another device:
+ *   then the status that the server remembers is used.
  * @property {RoomSocketOptions["credentials"]} [credentials]
  * @property {RoomSocketOptions["transport"]} [transport]
  * @property {RoomSocketOptions["timing"]} [timing]
@@ -59,15 +59,15 @@ export class Presence extends Emitter {
   #users = new Map();
   /** @type {readonly UserPresence[] | undefined} */
   #snapshot;
-  /** The user's choice, until the server has acknowledged it. @type {Status | undefined} */
+  /** The user's choice, until the server acknowledges it. @type {Status | undefined} */
   #choice;
-  /** It is the one to begin with, and nothing that the user has done since. */
+  /** The choice is the first status from the options, and not an action of the user. */
   #isFirstChoice = true;
-  /** What the server last said of our own status. @type {Status | undefined} */
+  /** The server's last status for our user. @type {Status | undefined} */
   #serverStatus;
-  /** The last one that was acknowledged: to show, where we do not know which of the users we are. @type {Status | undefined} */
+  /** The last acknowledged choice: it is shown while our own user id is unknown. @type {Status | undefined} */
   #acknowledged;
-  /** Over events: the server takes no heartbeat without a status, as one does that knows only the core. */
+  /** Over events: the server has only the core protocol and accepts no heartbeat without a status. */
   #needsStatus = false;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #heartbeat;
@@ -111,7 +111,7 @@ export class Presence extends Emitter {
     return this.#socket.state;
   }
 
-  /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
+  /** The transport of this connection or of the last attempt: `events` where WebSockets are blocked. */
   get transport() {
     return this.#socket.transport;
   }
@@ -120,17 +120,17 @@ export class Presence extends Emitter {
     return this.#socket.snapshot;
   }
 
-  /** By name. The same array until it changes. While there is no connection: as last heard. */
+  /** Sorted by name. The same array until it changes. Without a connection it is the last known list. */
   get users() {
     return (this.#snapshot ??= Object.freeze([...this.#users.values()].sort(byName)));
   }
 
-  /** One's own status. */
+  /** The user's own status. */
   get status() {
     return this.#choice ?? this.#own?.status ?? this.#acknowledged ?? "online";
   }
 
-  /** One's own user, as far as it is known. */
+  /** The user's own id, if it is known. */
   get userId() {
     return this.#userId;
   }
@@ -147,7 +147,7 @@ export class Presence extends Emitter {
     this.#socket.reconnect();
   }
 
-  /** @param {Status} status Said now, or as soon as there is a connection. */
+  /** @param {Status} status Sent now, or when there is a connection. */
   setStatus(status) {
     this.#choice = status;
     this.#isFirstChoice = false;
@@ -199,7 +199,7 @@ export class Presence extends Emitter {
     }
   }
 
-  /** A list has come: it shows whether our choice arrived, and otherwise the choice is said again. */
+  /** A list has come. If it does not show our choice, the choice is sent again. */
   #settleChoice() {
     const own = this.#own;
     this.#serverStatus = own?.status;
@@ -210,7 +210,7 @@ export class Presence extends Emitter {
   }
 
   /**
-   * An update that may show what became of our choice. Where we do not know our own user, the status has to do.
+   * An update may acknowledge our choice. If our own user id is unknown, the status alone has to match.
    *
    * @param {UserPresence} user
    */
@@ -220,14 +220,13 @@ export class Presence extends Emitter {
     if (userId !== this.#userId) return;
     const isNewStatus = status !== this.#serverStatus;
     this.#serverStatus = status;
-    // A change to another status is a choice that was made elsewhere. The same as before is about a tab that came or
-    // went.
+    // Another status than before was chosen elsewhere. The same status means that a tab connected or disconnected.
     if (isNewStatus || status === this.#choice || this.#choice === undefined) this.#acknowledge(status);
     else this.#put({ ...user, status: this.#choice });
   }
 
   /**
-   * The server has this status for us now: our choice, or a newer one that was made elsewhere.
+   * The server now has this status for our user: our choice, or a newer one from elsewhere.
    *
    * @param {Status} status
    */
@@ -238,7 +237,7 @@ export class Presence extends Emitter {
   }
 
   /**
-   * What we say where there is no WebSocket.
+   * Turns a command into a POST, where there is no WebSocket.
    *
    * @param {PresenceCommand | undefined} command
    * @returns {PostStatusBody | HeartbeatCommand | undefined}
@@ -246,7 +245,7 @@ export class Presence extends Emitter {
   #asPost(command) {
     if (command?.type === "status") return { status: command.status };
     if (!this.#needsStatus) return { type: "heartbeat" };
-    // The server's own word, never ours: a choice that another tab has made in between must not be undone.
+    // The server's own value, not our choice: a heartbeat must not undo a newer choice of another tab.
     return this.#own && { status: this.#own.status };
   }
 
@@ -263,7 +262,7 @@ export class Presence extends Emitter {
     if (command?.type === "status" && command.status === this.#choice) this.#acknowledge(command.status);
   }
 
-  /** We are said to be gone, and are not: a new connection tells the server so. */
+  /** The server removed our user by mistake: a new connection corrects it. */
   #disputeRemoval() {
     const now = performance.now();
     if (now - this.#disputedAt < DISPUTE_EVERY_MS) return false;

@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * Every message of the two rooms that ship with Dormouse, as types: told apart by `type`. Fields marked optional are
- * unknown to a server that speaks only the core of the protocol; nothing here may rely on them.
+ * Every frame and body of the two rooms that ship with Dormouse, as types; `type` tells frames apart. Optional fields
+ * are unknown to a server that has only the core protocol, so nothing here may rely on them.
  *
- * Below the types stand their checks. The compiler holds the two together: a field without a check does not compile.
- * Everything that a server says passes here before the client acts on it.
+ * The checks follow the types. The compiler ties them together: a field without a check does not compile. Everything
+ * from the server is checked here before the client uses it.
  */
 
 import { ProtocolError, flag, listOf, moment, oneOf, optional, record, text, wholeFrom } from "./shape.js";
@@ -21,20 +21,20 @@ export { ProtocolError };
  * @property {number} [seq] 1, 2, 3 … per room, without gaps.
  * @property {string} [clientId] Chosen by the sender.
  *
- * A chat room to its clients:
+ * From a chat room to its clients:
  *
  * @typedef {{ type: "history", messages: ChatMessage[], resumed?: boolean, incarnation?: string }} HistoryFrame The
- *   first frame. `resumed`: these are all messages after the `since` that was asked for; otherwise they are the last
- *   ones. `incarnation`: names the numbering of the room. Another one means that its numbers began anew, or went back
- *   to a backup.
- * @typedef {{ type: "message", message: ChatMessage }} MessageFrame To everybody, once it is durable.
+ *   first frame. `resumed`: these are all messages after the requested `since`; otherwise they are the latest ones.
+ *   `incarnation`: names the numbering of the room. It changes when the numbers start again or return to a backup.
+ * @typedef {{ type: "message", message: ChatMessage }} MessageFrame To all sockets in the room, once it is durable.
  * @typedef {{ type: "user_joined", userId: string, userName: string, timestamp: number }} UserJoinedFrame
  * @typedef {{ type: "user_left", userId: string, userName: string, timestamp: number }} UserLeftFrame
  * @typedef {{ type: "typing", userId: string, userName: string }} TypingFrame
- * @typedef {{ type: "error", code: string, message: string, clientId?: string }} ErrorFrame To who caused it.
+ * @typedef {{ type: "error", code: string, message: string, clientId?: string }} ErrorFrame To the client that caused
+ *   it.
  * @typedef {HistoryFrame | MessageFrame | UserJoinedFrame | UserLeftFrame | TypingFrame | ErrorFrame} ChatFrame
  *
- * A client to a chat room:
+ * From a client to a chat room:
  *
  * @typedef {{ type: "message", content: string, clientId?: string }} MessageCommand The same `clientId` is stored once.
  * @typedef {{ type: "typing" }} TypingCommand
@@ -54,7 +54,7 @@ export { ProtocolError };
  * @typedef {{ type: "presence_remove", userId: string }} PresenceRemoveFrame
  * @typedef {PresenceListFrame | PresenceUpdateFrame | PresenceRemoveFrame | ErrorFrame} PresenceFrame
  *
- * A client to a presence room:
+ * From a client to a presence room:
  *
  * @typedef {{ type: "status", status: Status }} StatusCommand
  * @typedef {{ type: "heartbeat" }} HeartbeatCommand
@@ -64,11 +64,10 @@ export { ProtocolError };
  *
  * @typedef {{ messages: ChatMessage[], hasMore?: boolean }} MessagesPage GET `/rooms/{roomId}/messages`
  * @typedef {{ content: string, clientId?: string }} PostMessageBody POST `/rooms/{roomId}/messages`
- * @typedef {{ success: true, message?: ChatMessage }} PostMessageAnswer Its answer.
+ * @typedef {{ success: true, message?: ChatMessage }} PostMessageAnswer Answer to it.
  * @typedef {{ users: UserPresence[] }} PresenceList GET `/presence/list`
- * @typedef {{ status: Status }} PostStatusBody POST `/presence/update`; a `HeartbeatCommand` there says only that one
- *   is here.
- * @typedef {{ success: true }} PostStatusAnswer Its answer.
+ * @typedef {{ status: Status }} PostStatusBody POST `/presence/update`. A `HeartbeatCommand` there changes no status.
+ * @typedef {{ success: true }} PostStatusAnswer Answer to it.
  * @typedef {{ ticket: string, expiresIn: number }} Ticket POST `/tickets`; `expiresIn` in seconds.
  * @typedef {{ type?: string, title?: string, status?: number, detail?: string }} Problem Any answer of 400 and above.
  */
@@ -124,7 +123,7 @@ const PRESENCE_FRAMES = {
 
 /**
  * @param {string | ArrayBuffer} data
- * @returns {ChatFrame | undefined} Nothing for a `type` that this client does not know.
+ * @returns {ChatFrame | undefined} `undefined` for an unknown `type`.
  * @throws {ProtocolError}
  */
 export function readChatFrame(data) {
@@ -133,7 +132,7 @@ export function readChatFrame(data) {
 
 /**
  * @param {string | ArrayBuffer} data
- * @returns {PresenceFrame | undefined} Nothing for a `type` that this client does not know.
+ * @returns {PresenceFrame | undefined} `undefined` for an unknown `type`.
  * @throws {ProtocolError}
  */
 export function readPresenceFrame(data) {
@@ -156,7 +155,7 @@ const posted = record({ message: optional(chatMessage) });
 
 /**
  * @param {unknown} body
- * @returns {ChatMessage | undefined} Nothing, where the server does not give the message back.
+ * @returns {ChatMessage | undefined} `undefined` if the server does not return the message.
  * @throws {ProtocolError}
  */
 export function readPosted(body) {
@@ -175,8 +174,8 @@ export function readTicket(body) {
 }
 
 /**
- * @param {unknown} body Anything: it may come from a proxy.
- * @returns {string | undefined} What it says in words, if it does.
+ * @param {unknown} body Any value: it may come from a proxy.
+ * @returns {string | undefined} The problem's text, if it has one.
  */
 export function problemText(body) {
   const { detail, title } = /** @type {Record<string, unknown>} */ (Object(body));
@@ -198,8 +197,7 @@ function readFrame(frames, data) {
 /**
  * @template {{ type: string }} Frame
  * @param {string | ArrayBuffer} data
- * @returns {Frame | undefined} Nothing, where it is no frame at all. A `type` that the caller does not know must be
- *   ignored.
+ * @returns {Frame | undefined} `undefined` if it is no frame. The caller must ignore an unknown `type`.
  */
 export function parseFrame(data) {
   if (typeof data !== "string") return undefined;

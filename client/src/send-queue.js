@@ -1,9 +1,9 @@
 // @ts-check
-/** What was said while there was no connection, in order, up to a bound. */
+/** Messages that wait for a connection, in order, up to a limit. */
 
 /**
- * What gives way when the queue is full. `refuse-newest`: what was said first is kept, and the caller learns that there
- * is no room. `drop-oldest`: for what is soon out of date, such as a position.
+ * The messages that a full queue drops. `refuse-newest`: it keeps the oldest, and the caller learns that the queue is
+ * full. `drop-oldest`: for data that is soon out of date, such as a position.
  * @typedef {"refuse-newest" | "drop-oldest"} QueuePolicy
  *
  * @typedef {string | ArrayBuffer} Data
@@ -17,7 +17,7 @@ export class SendQueue {
   #policy;
 
   /**
-   * @param {{ count: number, bytes: number }} limits How many may wait, and how many bytes in all.
+   * @param {{ count: number, bytes: number }} limits The most messages and the most bytes that may wait.
    * @param {QueuePolicy} policy
    */
   constructor(limits, policy) {
@@ -25,14 +25,14 @@ export class SendQueue {
     this.#policy = policy;
   }
 
-  /** Bytes that wait. */
+  /** Bytes in the queue. */
   get bytes() {
     return this.#bytes;
   }
 
   /**
    * @param {Data} data
-   * @returns {boolean} False, where there is no room for it.
+   * @returns {boolean} False if the queue is full.
    */
   push(data) {
     const bytes = sizeOf(data);

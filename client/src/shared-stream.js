@@ -1,17 +1,17 @@
 // @ts-check
 /**
- * One event stream for all tabs of one user. The tab that holds a lock leads: it reads the stream and hands what it
- * hears to the others over a channel. Another tab opens a stream of its own only for the first message, which depends
- * on what that tab has seen, and then follows the leader. When the leader goes, the browser gives the lock to the next
- * tab, which opens a stream where it stopped; the others fetch a first message again, and so miss nothing.
+ * One event stream for all tabs of one user. The tab that holds a lock is the leader: it reads the stream and forwards
+ * it to the others over a channel. Another tab opens its own stream only for the first message, which depends on what
+ * that tab has seen, and then follows the leader. When the leader closes, the browser gives the lock to the next tab,
+ * which opens a stream where it stopped. The others fetch a first message again, so they miss nothing.
  *
  *                     lock is free                     lock comes
  *        contending ───────────────▶ leading ◀──────────────────────── following
  *             │                                                            ▲
  *             └────────── lock is taken, and the leader has a stream ──────┘
  *
- * For RoomSocket it is the same as a `Connection`. Each tab posts for itself. Where there are no locks or no channels,
- * or the room tells each stream something else, it reads a stream of its own.
+ * RoomSocket uses it like a `Connection`. Each tab sends its own POSTs. Without locks or channels, or in a room that
+ * sends each stream something else, each tab reads its own stream.
  */
 
 import { CloseCode } from "./close-codes.js";
@@ -20,7 +20,7 @@ import { PostQueue } from "./post-queue.js";
 import { locksAreRefused, takeSlot, webLocks } from "./stream-slots.js";
 import { randomId } from "./uuid.js";
 
-/** How much a tab keeps of what the leader says while its own first message is on the way, UTF-16 units. */
+/** How much of the leader's stream a tab keeps while it fetches its own first message, UTF-16 units. */
 const MAX_BACKLOG = 2 * 1024 * 1024;
 
 /**
@@ -32,11 +32,11 @@ const MAX_BACKLOG = 2 * 1024 * 1024;
  * @typedef {{ url: string, headers: Record<string, string> }} StreamRequest
  *
  * @typedef {Object} Sharing
- * @property {string | undefined} name The same for every tab that may share the stream; nothing: it is not shared.
+ * @property {string | undefined} name The same in every tab that may share the stream. `undefined`: it is not shared.
  * @property {StreamRequest} first The request for the first stream.
- * @property {() => Promise<StreamRequest>} again The request for each further one, after what was seen by then.
+ * @property {() => Promise<StreamRequest>} again The request for each later one, which resumes from what was seen.
  *
- * What one tab says to the others. `epoch` names one stream of one leader: its numbers and the next one's have a gap.
+ * What tabs send each other. `epoch` names one stream of one leader: between two epochs messages may be missing.
  * @typedef {{ is: "asking", isDoubt: boolean }
  *   | { is: "connecting" | "open" | "alive", epoch: string }
  *   | { is: "message", epoch: string, data: string }
@@ -56,30 +56,33 @@ export class SharedStream {
   #posts;
   /** @type {BroadcastChannel | undefined} */
   #channel;
-  /** The stream that is read: the leader's, or a follower's until its first message. @type {EventStream | undefined} */
+  /** The open stream: the leader's, or a follower's until its first message. @type {EventStream | undefined} */
   #source;
-  /** Gives back the turn for a first message. @type {(() => void) | undefined} */
+  /** Releases the turn to fetch a first message. @type {(() => void) | undefined} */
   #turn;
   #isLeader = false;
   /** The leader's stream that we read or follow. @type {string | undefined} */
   #epoch;
-  /** A leader's stream is in its room, so that others can follow it. */
+  /** The leader's stream has received its first message, so others can follow it. */
   #isLeading = false;
-  /** What the leader said while our own first message was on the way. @type {string[] | undefined} */
+  /** The leader's messages while our own first message is on the way. @type {string[] | undefined} */
   #backlog;
   #backlogLength = 0;
   #wasUsed = false;
   #opened = false;
   #heard = false;
   #isOver = false;
-  /** The leader was asked whether it is there. */
+  /** The leader was asked whether it is alive. */
   #isAsking = false;
-  /** When the leader was last heard, Unix milliseconds, which go on while a laptop sleeps. */
+  /** When the leader last sent something, Unix milliseconds: that clock goes on while a laptop sleeps. */
   #heardAt = 0;
   #leaving = new AbortController();
-  /** Gives back the lock of the leader, and a place among the streams. @type {(() => void)[]} */
+  /** Releases the leader's lock and the stream slot. @type {(() => void)[]} */
   #releases = [];
-  /** A follower's one deadline: for the leader to answer, or to be heard. @type {ReturnType<typeof setTimeout> | undefined} */
+  /**
+   * A follower's current deadline: for the leader to answer, or to send something.
+   * @type {ReturnType<typeof setTimeout> | undefined}
+   */
   #deadline;
 
   /**
@@ -112,7 +115,7 @@ export class SharedStream {
     this.#posts.push(data);
   }
 
-  /** There is a doubt whether the stream still lives. */
+  /** Checks the stream, because the network may be gone. */
   probe() {
     if (this.#isOver || !this.#opened) return;
     if (this.#source) return this.#source.probe();
@@ -122,7 +125,7 @@ export class SharedStream {
     this.#arm(this.#timing.answerTimeoutMs, () => this.#lose("the tab that reads the stream does not answer"));
   }
 
-  /** Leave it without an ending. */
+  /** Closes without calling `end`. */
   close() {
     this.#isOver = true;
     clearTimeout(this.#deadline);
@@ -130,7 +133,7 @@ export class SharedStream {
     this.#closeSource();
     this.#channel?.close();
     this.#leaving.abort();
-    // The lock last: the tab that gets it opens a stream in the place of ours.
+    // The lock comes last, because the tab that gets it opens a stream at once.
     for (const release of this.#releases.splice(0)) release();
   }
 
@@ -144,7 +147,7 @@ export class SharedStream {
     const follow = () => {
       void locks.request(name, { signal }, lead).catch(lockLost);
       this.#broadcast({ is: "asking", isDoubt: false });
-      // A tab that a phone has frozen keeps its locks and reads nothing.
+      // A tab that a phone has frozen keeps its lock but reads nothing, so the lock is taken from it.
       this.#arm(this.#timing.answerTimeoutMs, steal);
     };
     const first = locks.request(name, { ifAvailable: true }, (lock) => {
@@ -154,7 +157,7 @@ export class SharedStream {
     first.catch((error) => (error?.name === "AbortError" ? lockLost() : this.#unshare()));
   }
 
-  /** The browser refuses locks to this page: it reads a stream of its own. */
+  /** The browser refuses locks to this page, so it reads its own stream. */
   #unshare() {
     locksAreRefused();
     this.#channel?.close();
@@ -162,7 +165,7 @@ export class SharedStream {
     if (!this.#isOver) void this.#read();
   }
 
-  /** @returns {Promise<void>} Until it is over: so long the lock is held. */
+  /** @returns {Promise<void>} Resolves when this tab stops leading, which releases the lock. */
   #lead() {
     if (this.#isOver) return Promise.resolve();
     clearTimeout(this.#deadline);
@@ -175,18 +178,18 @@ export class SharedStream {
     return new Promise((resolve) => void this.#releases.push(() => resolve()));
   }
 
-  /** Read a stream of our own, to its end. */
+  /** Reads our own stream until it ends. */
   async #read() {
     const slot = await takeSlot(new URL(this.#sharing.first.url).origin);
     if (slot && this.#isOver) return slot();
     if (!slot) return this.#isOver || this.#lose("the browser has no connection left for another event stream");
-    this.#releases.unshift(slot); // before the lock: whoever gets that needs a place too
+    this.#releases.unshift(slot); // released before the lock, because the next leader needs a slot too
     const request = await this.#request();
     if (request) this.#source = this.#stream(request, (data) => this.#forward(data));
   }
 
   /**
-   * What the leader hears is for the others too, but for the first message, which depends on what this tab had seen.
+   * Forwards the leader's messages to the other tabs. Not the first one: it depends on what this tab had seen.
    *
    * @param {string} data
    */
@@ -215,7 +218,7 @@ export class SharedStream {
     }
     switch (message.is) {
       case "connecting":
-        // Within this time it is open or has ended, and says so.
+        // Within this time the leader's stream opens or ends, and the leader says which.
         return this.#arm(this.#timing.connectTimeoutMs + this.#timing.answerTimeoutMs, () =>
           this.#lose("the stream did not open in time"),
         );
@@ -230,7 +233,7 @@ export class SharedStream {
   }
 
   /**
-   * The leader lives, and has said this.
+   * The leader is alive and has sent this.
    *
    * @param {string} epoch
    * @param {string} [data]
@@ -255,7 +258,7 @@ export class SharedStream {
   }
 
   /**
-   * Our own first message, over a stream that ends with it. One tab at a time, since connections are few.
+   * Fetches our own first message over a stream that ends with it. One tab at a time, because connections are few.
    *
    * @param {string} epoch
    */
@@ -273,13 +276,13 @@ export class SharedStream {
       this.#backlog = undefined;
       this.#watchSilence(this.#timing.streamTimeoutMs);
       for (const each of [data, ...backlog]) {
-        // A listener may have left, or the leader may have changed.
+        // A listener may have closed this, or the leader may have changed.
         if (!isStale()) this.#listener.message(each);
       }
     });
   }
 
-  /** Whatever was read is read no more, and a turn that it had is free. */
+  /** Closes the open stream and releases its turn. */
   #closeSource() {
     this.#source?.close();
     this.#source = undefined;
@@ -287,13 +290,13 @@ export class SharedStream {
     this.#turn = undefined;
   }
 
-  /** @returns {Promise<() => void>} The turn to open a stream for a first message, and to give it back. */
+  /** @returns {Promise<() => void>} Resolves when it is this tab's turn to fetch a first message; call it after. */
   #acquireTurn() {
     const { origin } = new URL(this.#sharing.first.url);
     const { connectTimeoutMs, answerTimeoutMs } = this.#timing;
     return new Promise((resolve) => {
       const locks = /** @type {LockManager} */ (webLocks());
-      // A tab that holds it for longer than its stream may take is frozen, or as good as that.
+      // A tab that holds the turn for longer than a stream may take is frozen, so this tab stops waiting for it.
       const late = AbortSignal.timeout(connectTimeoutMs + answerTimeoutMs);
       const signal = AbortSignal.any([this.#leaving.signal, late]);
       const asked = locks.request(
@@ -305,7 +308,7 @@ export class SharedStream {
     });
   }
 
-  /** @returns {Promise<StreamRequest | undefined>} Nothing, where it is over. */
+  /** @returns {Promise<StreamRequest | undefined>} `undefined` if this is closed. */
   async #request() {
     const wasUsed = this.#wasUsed;
     this.#wasUsed = true;
@@ -324,7 +327,7 @@ export class SharedStream {
    */
   #stream(request, heard) {
     const { ask } = this.#context;
-    // It says nothing itself: what is posted outlives it.
+    // It sends nothing itself: POSTs outlive this stream.
     const silent = { post: () => undefined, answered: () => {}, credentials: async () => undefined, ask };
     return new EventStream(request, this.#timing, silent, {
       open: () => {
@@ -347,8 +350,8 @@ export class SharedStream {
   }
 
   /**
-   * The leader's stream has ended, and so has ours. Why it ended is true for all tabs, but for a token that expired:
-   * each tab has its own.
+   * The leader's stream has ended, and so has ours. The reason is true for all tabs, except for an expired token: each
+   * tab has its own.
    *
    * @param {{ code: number, reason: string }} ending
    */
@@ -376,7 +379,7 @@ export class SharedStream {
   }
 
   /**
-   * The deadline is set once and then moved on when it is met, which spares a busy room a timer for every message.
+   * Sets the deadline once and moves it when it is reached: a busy room then needs no timer for each message.
    *
    * @param {number} ms
    */
