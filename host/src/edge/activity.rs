@@ -1,12 +1,13 @@
-//! What a connection of HTTP/1.1 does now: whether its client owes a request, or the host an answer.
+//! The state of an HTTP/1.1 connection: it waits for a request's head, for the next request, or for an answer of the
+//! host.
 //!
-//! Heads must come quickly and the time between two requests may be long, so each has its own deadline. A client that has
-//! ended its half of the connection still gets the answer to what it asked. But one that only listens has gone then, and
-//! while its room is asked, or says nothing, nobody reads the connection and would notice. So the connection is read ahead
-//! meanwhile.
+//! Heads must come quickly, but the time between two requests may be long, so each has its own deadline. A client that
+//! has ended its half of the connection still gets its answer. A client that only receives (SSE) has disconnected when
+//! its half ends. But nothing reads the connection while the room is asked or is silent, so that end would go
+//! unnoticed. Therefore the connection is read ahead meanwhile.
 //!
-//! A request may be refused before its body has come. A connection that is closed while something waits to be read is
-//! reset, and the client may never see why. So our half ends first, and what still comes is thrown away for a while.
+//! A request may be refused before its body has arrived. Closing a socket with unread data resets it, and the client
+//! may never see the answer. So our half ends first, and incoming data is discarded for a while.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -20,35 +21,36 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::clock;
 use crate::config::Limits;
 
-/// What is read ahead of a client that listens, in bytes. Behind that its end is seen when something is written to it.
+/// The bytes that are read ahead of a client that only receives. If it sends more, its end is noticed only at the next
+/// write.
 const AHEAD_BYTES: usize = 1_024;
 
-/// Deadlines are looked at no more often than this.
+/// Deadlines are checked no more often than this.
 const LOOK_EVERY_MOST: Duration = Duration::from_millis(10);
-/// What is thrown away at once, in bytes.
+/// The size of one read of discarded data, in bytes.
 const DISCARDED_BYTES: usize = 8_192;
-/// Reads before others on this thread get their turn.
+/// Reads before other tasks on this thread get their turn.
 const READS_A_POLL: usize = 32;
 
-/// What one connection does.
+/// The state of one connection, and its deadlines.
 pub(super) struct Activity {
     state: Mutex<State>,
     /// A head must come within this time.
     header_within: Duration,
     /// The next request must begin within this time.
     idle_within: Duration,
-    /// The client must end its half within this time, when we have ended ours.
+    /// The client must end its half within this time after we have ended ours.
     close_within: Duration,
 }
 
 struct State {
-    /// Requests whose answers are not sent.
+    /// The number of requests whose answers are not fully sent.
     answering: usize,
-    /// A head is on its way, or the first one is awaited.
+    /// A head has begun, or the first one is awaited.
     is_in_head: bool,
-    /// Since when that is so, or since when nothing is asked.
+    /// Since when a head is awaited, or since when the connection is idle.
     since: Instant,
-    /// The client listens, and says nothing more.
+    /// The client only receives, and sends nothing more.
     listens: bool,
     /// Our half has ended.
     is_ended: bool,
@@ -58,7 +60,7 @@ struct State {
 pub(super) struct Answering(Arc<Activity>);
 
 impl Activity {
-    /// A connection that has just begun.
+    /// The state of a new connection.
     pub(super) fn new(limits: &Limits) -> Arc<Self> {
         let since = clock::monotonic();
         let state = State { answering: 0, is_in_head: true, since, listens: false, is_ended: false };
@@ -70,7 +72,7 @@ impl Activity {
         })
     }
 
-    /// The head of a request has come.
+    /// Records that the head of a request has arrived.
     pub(super) fn answer(self: &Arc<Self>) -> Answering {
         let mut state = self.state();
         state.answering += 1;
@@ -78,19 +80,19 @@ impl Activity {
         Answering(self.clone())
     }
 
-    /// The client of the request that is being answered listens from now on.
+    /// Records that the client of the current request only receives from now on.
     pub(super) fn listen(&self) {
         self.state().listens = true;
     }
 
-    /// Wait until the client owes us something for too long.
+    /// Waits until the client misses a deadline.
     pub(super) async fn overdue(&self) {
         loop {
             let left = self.left(clock::monotonic());
             if left.is_zero() {
                 return;
             }
-            // A head may begin meanwhile, or our half end; both have less time than the rest of this.
+            // Meanwhile a head may begin or our half may end; both have shorter deadlines.
             clock::sleep(left.min(self.header_within).min(self.close_within).max(LOOK_EVERY_MOST)).await;
         }
     }
@@ -106,14 +108,14 @@ impl Activity {
         within.saturating_sub(now.saturating_duration_since(state.since))
     }
 
-    /// Our half has ended.
+    /// Records that our half has ended.
     fn end(&self) {
         let mut state = self.state();
         state.is_ended = true;
         state.since = clock::monotonic();
     }
 
-    /// Something came.
+    /// Records that bytes arrived.
     fn read(&self) {
         let mut state = self.state();
         if state.answering == 0 && !state.is_in_head {
@@ -140,11 +142,11 @@ impl Drop for Answering {
     }
 }
 
-/// A connection whose reading is noticed.
+/// A connection that reports its reads to its [`Activity`].
 pub(super) struct Noticed<S> {
     stream: S,
     activity: Arc<Activity>,
-    /// What was read ahead.
+    /// Bytes that were read ahead.
     ahead: Vec<u8>,
     /// Our half has ended.
     is_ended: bool,
@@ -155,14 +157,14 @@ impl<S> Noticed<S> {
         Noticed { stream, activity, ahead: Vec::new(), is_ended: false }
     }
 
-    /// The connection itself, and what was read ahead of it.
+    /// The connection, and the bytes that were read ahead of it.
     pub(super) fn into_parts(self) -> (S, Vec<u8>) {
         (self.stream, self.ahead)
     }
 }
 
 impl<S: AsyncRead + Unpin> Noticed<S> {
-    /// Read ahead, as far as something is there. Fails at the client's end.
+    /// Reads ahead what is there. Fails at the client's end.
     fn read_ahead(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         while self.ahead.len() < AHEAD_BYTES {
             let mut bytes = [0; AHEAD_BYTES];
@@ -178,7 +180,7 @@ impl<S: AsyncRead + Unpin> Noticed<S> {
 }
 
 impl<S: AsyncRead + Unpin> Noticed<S> {
-    /// Throw away what comes, until the client ends its half.
+    /// Discards incoming data until the client ends its half.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
         for _ in 0..READS_A_POLL {
             let mut bytes = [MaybeUninit::uninit(); DISCARDED_BYTES];
@@ -239,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Noticed<S> {
         self.stream.is_write_vectored()
     }
 
-    /// hyper asks for this whenever it looks at a connection, also where there is nothing to write.
+    /// hyper calls this at each poll of a connection, even if there is nothing to write.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.activity.listens() {
             self.read_ahead(context)?;

@@ -1,12 +1,12 @@
-//! A listener for whoever runs the server: who is out, and how it is. It is a program's, and never a page's.
+//! A listener for the operator: health, metrics and revocations. It is meant for programs and refuses every web page.
 //!
 //! | method, path | does |
 //! |---|---|
 //! | GET `/healthz` | 200 while writes are possible |
-//! | GET `/metrics` | what is counted, in the text format of OpenMetrics |
-//! | GET `/revocations` | who is out |
-//! | POST `/revocations` `{"user":"ID"}` or `{"jti":"ID","exp":SECONDS}` | out from now on; all goodbyes are said |
-//! | DELETE `/revocations` with the same body | in again |
+//! | GET `/metrics` | all metrics, in the text format of OpenMetrics |
+//! | GET `/revocations` | all revocations |
+//! | POST `/revocations` `{"user":"ID"}` or `{"jti":"ID","exp":SECONDS}` | revokes, and closes the sockets |
+//! | DELETE `/revocations` with the same body | removes a revocation |
 
 mod connections;
 
@@ -38,25 +38,25 @@ use crate::clock;
 use crate::config;
 use crate::revocations::{RevokeError, Revoked};
 
-/// The longest head of a request, in bytes; the least that hyper allows.
+/// The longest request head, in bytes; the least that hyper allows.
 const HEAD_BYTES: usize = 8 << 10;
-/// The longest body: a name, with every character of it escaped.
+/// The longest body, in bytes: a name with every character escaped.
 const BODY_BYTES: usize = 4 << 10;
-/// The shortest token.
+/// The shortest token, in bytes.
 const TOKEN_BYTES: usize = 32;
 
-/// What the listener answers, and for whom.
+/// The admin listener.
 pub struct Admin {
     edge: Arc<Edge>,
     token_file: Option<PathBuf>,
-    /// Absent where none is asked for.
+    /// Absent if no token is required.
     token: RwLock<Option<TokenHash>>,
     connections: Arc<Connections>,
-    /// All numbers of the host, as text.
+    /// All metrics of the host, as text.
     metrics: Box<dyn Fn() -> String + Send + Sync>,
 }
 
-/// The hash of a token. Hashes are compared, since how long that takes tells nothing of what they are made of.
+/// The hash of a token. Comparing hashes leaks nothing about the token by its timing.
 #[derive(Clone)]
 struct TokenHash([u8; 32]);
 
@@ -91,8 +91,8 @@ impl TokenHash {
     }
 }
 
-/// The answer, and the end of its connection. The body is read first, as far as it is short and comes soon: a connection
-/// that is closed while something waits to be read is reset, and the client may never see the answer.
+/// Ends the connection with this answer. A short body is read first: closing a socket with unread data resets it, and
+/// the client may never see the answer.
 async fn last(request: Request<Incoming>, mut answer: Response<Body>) -> Response<Body> {
     let body = Limited::new(request.into_body(), BODY_BYTES).collect();
     let _ = tokio::time::timeout(config::ADMIN_DISCARD_WITHIN, body).await;
@@ -108,12 +108,12 @@ fn metrics(text: String) -> Response<Body> {
 }
 
 impl Admin {
-    /// Whether its token can be read.
+    /// Checks that the token can be read.
     pub fn check(config: &config::Admin) -> Result<(), AdminTokenError> {
         config.token_file.as_deref().map_or(Ok(()), |file| TokenHash::read(file).map(drop))
     }
 
-    /// Reads the token, where the configuration names one.
+    /// Makes the listener, and reads the token if the configuration names one.
     pub(crate) fn new(
         config: &config::Admin,
         edge: Arc<Edge>,
@@ -129,7 +129,7 @@ impl Admin {
         }))
     }
 
-    /// Read the token again. Where that does not work it stays what it was.
+    /// Reads the token again. If that fails, it stays as it was.
     pub fn reload(&self) -> Result<(), AdminTokenError> {
         if let Some(file) = &self.token_file {
             let token = TokenHash::read(file)?;
@@ -138,7 +138,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Accept connections until the edge is drained.
+    /// Accepts connections until the edge is drained.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         let mut draining = self.edge.draining.subscribe();
         loop {
@@ -148,7 +148,7 @@ impl Admin {
             };
             match accepted {
                 Ok((stream, peer)) => self.clone().accept(stream, peer),
-                // The edge says so where files are short.
+                // The edge logs a lack of file descriptors.
                 Err(_) => clock::sleep(Duration::from_millis(50)).await,
             }
         }
@@ -191,7 +191,7 @@ impl Admin {
         }
     }
 
-    /// Answer a request. A connection on which nobody has shown the token ends with its first answer.
+    /// Answers a request. A connection that did not show the token ends with its first answer.
     async fn answer(&self, request: Request<Incoming>, place: &Place) -> Response<Body> {
         match self.turn_away(&request, place) {
             Some(answer) => last(request, answer).await,
@@ -199,7 +199,7 @@ impl Admin {
         }
     }
 
-    /// The answer for everybody who has not shown the token, or may not ask at all.
+    /// The answer to a request without the token, or one that is not allowed at all.
     fn turn_away(&self, request: &Request<Incoming>, place: &Place) -> Option<Response<Body>> {
         let known = self.knows(request.headers());
         if !known && !self.connections.may_be_refused(place.address) {
@@ -208,7 +208,7 @@ impl Admin {
         if let Err(refusal) = self.let_in(request) {
             return Some(*refusal);
         }
-        // A load balancer has no token to show: there is nothing else to learn here than at the edge.
+        // A load balancer has no token, and the edge shows the same health to everyone.
         if !known && request.uri().path() == "/healthz" {
             return Some(self.health(request.method()));
         }
@@ -252,11 +252,12 @@ impl Admin {
         }
     }
 
-    /// Without a token anybody on this machine may ask; so may every page in a browser there, unless it is stopped.
+    /// Without a token, any program on this machine may ask. A page in a browser there could too (CSRF, DNS rebinding),
+    /// so it is stopped here.
     fn let_in(&self, request: &Request<Incoming>) -> Result<(), Box<Response<Body>>> {
         let headers = request.headers();
         if headers.contains_key(header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(|site| site != "none") {
-            return Err(Box::new(problem(StatusCode::FORBIDDEN, "no page may ask here")));
+            return Err(Box::new(problem(StatusCode::FORBIDDEN, "pages may not use the admin listener")));
         }
         let asks_for_token = self.token.read().unwrap_or_else(PoisonError::into_inner).is_some();
         if !asks_for_token && !Origins::of_this_machine().serve(request.uri(), headers) {
@@ -272,11 +273,12 @@ impl Admin {
             let (scheme, shown) = shown.as_bytes().split_at_checked(BEARER.len()).unwrap_or_default();
             scheme.eq_ignore_ascii_case(BEARER.as_bytes()) && token.is(&TokenHash::of(shown.trim_ascii()))
         };
-        // A proxy may ask for a password of its own beside it. All are compared, so that time tells nothing of which.
+        // A proxy may ask for its own password beside it. All values are compared, so that timing does not tell which
+        // one matched.
         headers.get_all(header::AUTHORIZATION).iter().filter(|shown| shows(shown)).count() > 0
     }
 
-    /// What a body names.
+    /// Reads the revocation that a body names.
     async fn revoked(&self, request: Request<Incoming>) -> Result<Revoked, Box<Response<Body>>> {
         let refuse = |status, detail: &str| Err(Box::new(problem(status, detail)));
         let body = Limited::new(request.into_body(), BODY_BYTES).collect();
@@ -327,7 +329,7 @@ impl Admin {
             }
             Ok(false) => problem(StatusCode::NOT_FOUND, "that is not revoked"),
             Err(error) => {
-                tracing::error!(%error, "a revocation could not be taken back");
+                tracing::error!(%error, "a revocation could not be removed");
                 let detail = format!("it stays revoked: the list cannot be written: {error}");
                 problem(StatusCode::INTERNAL_SERVER_ERROR, &detail)
             }

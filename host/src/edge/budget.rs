@@ -1,8 +1,8 @@
-//! How much is asked at the same time: requests that are being answered, the bytes of their bodies, and the bytes of
-//! answers that clients have not taken.
+//! Limits on simultaneous requests, on the bytes of their bodies, and on the bytes of answers that clients have not
+//! read.
 //!
-//! Each has a bound in all, and each user, address, connection, room and namespace has a share of it. So nobody takes the
-//! places of everybody else. Requests without an identity have places of their own, and few of them.
+//! Each has a limit for all, and shares for each user, address, connection, room and namespace, so that one client
+//! cannot take the places of all others. Requests without an identity have a few places of their own.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,28 +28,28 @@ pub(super) struct Budget {
     answers_of_connections: Arc<Shares<u64>>,
 }
 
-/// Whose share counts.
+/// The holder of a share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Who {
     /// A user, by id.
     User(String),
-    /// Somebody without an identity, by address.
+    /// A client without an identity, by address.
     Address(IpAddr),
-    /// Somebody without an identity, through a server that mounts the host.
+    /// A client without an identity, through a server that mounts the host.
     Unknown,
 }
 
-/// Who asks, and where the answer goes.
+/// The sender of a request, and the connection that its answer goes to.
 #[derive(Debug, Clone)]
 pub(super) struct Asker {
     pub(super) who: Who,
-    /// Absent where the host is mounted, and for a proxy that does not tell whom it stands for.
+    /// Absent if the host is mounted, and for a proxy that does not name its client.
     pub(super) address: Option<IpAddr>,
-    /// The number of the connection; absent where the host is mounted.
+    /// The number of the connection; absent if the host is mounted.
     pub(super) connection: Option<u64>,
 }
 
-/// Lets one request be answered, until it is dropped.
+/// The permit of one request; dropping it returns its places.
 #[derive(Debug)]
 pub(super) struct Permit {
     _all: Part<()>,
@@ -65,7 +65,7 @@ pub(super) struct BodyBytes {
     user: Part<Who>,
 }
 
-/// The bytes of one answer that is not sent.
+/// The bytes of one answer until it is sent.
 #[derive(Debug)]
 pub(super) struct AnswerBytes {
     _all: Part<()>,
@@ -74,7 +74,7 @@ pub(super) struct AnswerBytes {
 }
 
 impl Budget {
-    /// What the limits say. With dev auth neither users nor addresses are counted.
+    /// Reads the limits. With dev auth neither users nor addresses are counted.
     pub(super) fn new(config: &Config) -> Self {
         let limits = &config.limits;
         let counts = !config.identity.is_dev();
@@ -97,7 +97,8 @@ impl Budget {
         }
     }
 
-    /// A place for one more request, or the limit that it meets. An asker that has not taken the answers before gets none.
+    /// Takes a place for one more request, or returns the limit that it meets. A client that has not read its earlier
+    /// answers gets no place.
     pub(super) fn request(&self, asker: &Asker) -> Result<Permit, Refused> {
         if asker.connection.is_some_and(|connection| self.answers_of_connections.is_full(&connection)) {
             return Err(Refused::AnswerBytesPerConnection);
@@ -124,7 +125,7 @@ impl Budget {
         Ok(Permit { _all: all, _user: None, _address: address, room: None })
     }
 
-    /// A place in a room for a request that has one, or the limit that it meets.
+    /// Takes a place in a room for a request that has a permit, or returns the limit that it meets.
     pub(super) fn enter(&self, permit: &mut Permit, room: &Address) -> Result<(), Refused> {
         let of_room = self.of_rooms.take(room, 1).ok_or(Refused::RequestsPerRoom)?;
         let namespace = room.namespace().to_owned();
@@ -133,14 +134,14 @@ impl Budget {
         Ok(())
     }
 
-    /// The bytes of a body of which nothing was read yet.
+    /// Starts counting the bytes of a body.
     pub(super) fn body(&self, asker: &Asker) -> Result<BodyBytes, Refused> {
         let user = self.bodies_of_users.take(&asker.who, 0).ok_or(Refused::RequestBytesPerUser)?;
         let all = self.bodies.take(&(), 0).ok_or(Refused::RequestBytes)?;
         Ok(BodyBytes { all, user })
     }
 
-    /// So many bytes of an answer that wait for its client, or the limit that they meet.
+    /// Counts the bytes of an answer that wait for its client, or returns the limit that they meet.
     pub(super) fn answer(&self, asker: &Asker, bytes: usize) -> Result<AnswerBytes, Refused> {
         let connection = asker.connection.map(|connection| {
             let part = self.answers_of_connections.take_one_at_least(&connection, bytes);
@@ -154,7 +155,7 @@ impl Budget {
 }
 
 impl BodyBytes {
-    /// So many more were read, or the limit that they meet.
+    /// Counts bytes that were read, or returns the limit that they meet.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Refused> {
         if !self.user.grow(bytes) {
             return Err(Refused::RequestBytesPerUser);
@@ -189,7 +190,7 @@ mod tests {
         Address::new("ROOMS", name).unwrap()
     }
 
-    /// How many requests of an asker find a place, and what the next one meets.
+    /// How many requests of an asker get a place, and the limit that the next one meets.
     fn places(budget: &Budget, asker: &Asker) -> (Vec<Permit>, Refused) {
         let mut permits = Vec::new();
         loop {

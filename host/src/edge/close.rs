@@ -1,27 +1,27 @@
-//! All close codes that the host itself uses, in one table.
+//! All close codes that the host itself uses, in one table. Rooms have their own.
 
 /// Why the host ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// The server shuts down; the client comes back after this many seconds.
+    /// The server shuts down; the client should come back after this many seconds.
     GoingAway { retry_after_s: u32 },
-    /// A frame was against RFC 6455.
+    /// A frame violated RFC 6455.
     Protocol,
-    /// A text was no UTF-8.
+    /// A text message was not valid UTF-8.
     NotUtf8,
-    /// A message was above the namespace's limit.
+    /// A message was longer than the namespace allows.
     TooBig,
-    /// More waits for this client than may.
+    /// Too many bytes wait for this client (slow consumer).
     TooSlow,
-    /// The token that let it in has expired.
+    /// The token that opened the socket has expired.
     Expired,
-    /// That token, or its user, was revoked.
+    /// The token or its user was revoked.
     Revoked,
-    /// It showed a token of somebody else.
+    /// The client sent a token of another user.
     SomebodyElse,
-    /// No sign of life.
+    /// The client did not answer a ping.
     Idle,
-    /// It went on although it was told that it is too fast.
+    /// The client stayed above the rate limit although it was told.
     Flood,
 }
 
@@ -41,7 +41,7 @@ impl Why {
         }
     }
 
-    /// What the client is told beside it.
+    /// The reason in the close frame.
     pub(super) fn reason(self) -> String {
         match self {
             Why::GoingAway { retry_after_s } => format!("server going away; retry-after={retry_after_s}"),

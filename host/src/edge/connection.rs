@@ -1,7 +1,9 @@
-//! One WebSocket, from its upgrade to its end: frames in, frames out, signs of life.
+//! One WebSocket, from its upgrade to its end: it reads frames, writes frames, sends pings and judges the client's
+//! pace. It knows the room only as a `Seat`; `upgrade` starts it.
 //!
-//! tungstenite reads and judges what comes in and answers pings and closes; what it wants to write goes into our own
-//! queue (`outgoing`), behind what the room said. This task reads; it writes only what nobody else could write at once.
+//! tungstenite parses and validates incoming frames, and answers pings and closes. Its answers go into our own queue
+//! (`outgoing`), behind the room's messages. This task reads; it writes only what the room's thread could not write at
+//! once.
 
 use std::future::Future;
 use std::io::{self, Read, Write};
@@ -32,26 +34,28 @@ use crate::config::Limits;
 use crate::model::{Client, Close, Message, Said, error_frame};
 use crate::room::{self, Seat};
 
-/// Frames that may wait here before the client is read no further: answers to its pings wait for it as well.
+/// The most replies that may wait before the client is read no further: the answers to its pings wait in the same
+/// queue.
 const FRAMES_WAITING: usize = 256;
-/// Messages read before others on this thread get their turn.
+/// Messages read before other tasks on this thread get their turn.
 const MESSAGES_A_POLL: usize = 32;
-/// What is read at once. It is held while the connection lives, so it is small; a longer message gets its own buffer.
+/// The size of one read, in bytes. The buffer lives as long as the connection, so it is small; a longer message gets
+/// its own.
 const READ_BUFFER_BYTES: usize = 1_024;
-/// What is thrown away at once, of a client that is not listened to any more.
+/// The size of one read from a client whose data is discarded, in bytes.
 const DISCARDED_BYTES: usize = 8_192;
 
-/// What a connection needs to know.
+/// The settings and permits of one connection.
 pub(super) struct Terms {
     pub(super) limits: Arc<Limits>,
-    /// The longest message it may send.
+    /// The longest message that the client may send, in bytes.
     pub(super) message_bytes: usize,
-    /// When the identity that let it in expires; the client may renew it.
+    /// When the identity expires; the client may renew it.
     pub(super) expires_at: Option<UnixMillis>,
-    /// Whose pace counts; absent where nobody's does.
+    /// The user whose rate limit counts; absent in dev auth.
     pub(super) user: Option<Arc<OneUser>>,
     pub(super) metrics: Arc<Metrics>,
-    /// Whose it is. Taken from the list when the room was told of the end.
+    /// The socket's place in the list; it is removed after the room was told of the end.
     pub(super) listed: Listed,
 }
 
@@ -60,31 +64,31 @@ pub(super) struct Connection {
     reader: Reader,
     protocol: WebSocketContext,
     outgoing: Arc<Outgoing>,
-    /// Given up when the room is told of the end.
+    /// Dropped when the room is told of the end.
     seat: Option<Seat>,
     terms: Terms,
     pace: Option<Box<Pace>>,
-    /// Frames that wait for the client, when we last looked.
+    /// The number of waiting frames at the last write.
     waiting: usize,
-    /// A message that the room had no space for.
+    /// A message that the room's mailbox had no space for.
     refused: Option<Message>,
     heard: Instant,
     alarm: Pin<Box<Sleep>>,
     state: State,
-    /// How it ended, for the room.
+    /// The ending that the room is told.
     ending: Option<Close>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing is asked; the alarm looks whether it was silent.
+    /// No ping is out; the alarm checks how long the client was silent.
     Open,
-    /// A ping went out; the alarm ends the connection unless something was heard since.
+    /// A ping was sent; the alarm closes the connection unless a frame came since.
     Asked(Instant),
-    /// A goodbye was said; the alarm cuts the connection.
+    /// A close frame was sent or received; the alarm cuts the connection.
     Closing,
-    /// The client broke the rules and was told so. What it still sends makes no sense and is thrown away until it ends;
-    /// the alarm cuts the connection.
+    /// The client violated the protocol and was told. Its further data is discarded until it ends the connection; the
+    /// alarm cuts it.
     Deaf,
 }
 
@@ -92,7 +96,7 @@ enum State {
 struct Over;
 
 impl Connection {
-    /// A connection after its upgrade.
+    /// Makes the connection after its upgrade.
     pub(super) fn new(upgraded: Upgraded, outgoing: Arc<Outgoing>, seat: Seat, terms: Terms) -> Self {
         let (reader, writer, read) = wire::split(upgraded);
         let most_bytes = terms.message_bytes.max(renewal::FRAME_BYTES);
@@ -130,7 +134,7 @@ impl Connection {
             return Poll::Ready(Over);
         }
         if self.read(context).is_err() {
-            // What tungstenite answered to a goodbye is still to be written, as far as the client takes it.
+            // tungstenite's answer to a close frame is still to be written, as far as the client reads it.
             let _ = self.write(context);
             return Poll::Ready(Over);
         }
@@ -143,7 +147,7 @@ impl Connection {
         self.ring(context)
     }
 
-    /// Do what the room and the host have asked for.
+    /// Does what the room and the host have asked for.
     fn take_work(&mut self, context: &Context<'_>) -> Result<(), Over> {
         let work = self.outgoing.take(context);
         if work.cut {
@@ -168,7 +172,7 @@ impl Connection {
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         let mut replies = Vec::new();
         let mut wire = Wire { reader: None, replies: &mut replies, read: 0 };
-        // It only fails where the other side has said goodbye already.
+        // It fails only if the client has sent a close frame already.
         let _ = self.protocol.close(&mut wire, Some(frame));
         let _ = self.protocol.flush(&mut wire);
         self.waiting = self.outgoing.goodbye(replies.into());
@@ -182,18 +186,18 @@ impl Connection {
         }
     }
 
-    /// Write what waits, as far as the client takes it.
+    /// Writes waiting frames, as far as the client reads them.
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
         self.waiting = self.outgoing.poll_write(context).map_err(|_| Over)?;
         Ok(())
     }
 
-    /// Whether a goodbye was said, by whichever side.
+    /// Returns whether either side has sent a close frame.
     fn is_ending(&self) -> bool {
         matches!(self.state, State::Closing | State::Deaf)
     }
 
-    /// Whether the client is read at all: not while the room has no space for what it says.
+    /// Returns whether reading is paused, because the room has no space for more messages (backpressure).
     fn is_paused(&self) -> bool {
         !self.is_ending() && (self.refused.is_some() || !self.outgoing.may_send())
     }
@@ -212,7 +216,7 @@ impl Connection {
             let flushed = self.protocol.flush(&mut wire);
             let bytes = wire.read;
             match read {
-                // An answer to a goodbye is one as well.
+                // The answer to a close frame is a close frame as well.
                 Ok(tungstenite::Message::Close(_)) if !replies.is_empty() => {
                     self.waiting = self.outgoing.goodbye(replies.into());
                 }
@@ -224,7 +228,7 @@ impl Connection {
             match read {
                 Ok(message) => {
                     self.heard(message);
-                    // It says so as soon as both goodbyes are on their way.
+                    // tungstenite returns this once both close frames are on their way.
                     if matches!(flushed, Err(Error::ConnectionClosed)) {
                         self.finish(true);
                         return Err(Over);
@@ -244,19 +248,19 @@ impl Connection {
                 return self.discard(context);
             }
         }
-        // More may wait in the buffer, and nobody else would wake us for it.
+        // More may wait in the buffer, and nothing else would wake this task for it.
         context.waker().wake_by_ref();
         Ok(())
     }
 
-    /// Say why nothing is listened to any more.
+    /// Sends a close frame with the reason, and discards all further data.
     fn turn_deaf(&mut self, why: Why) {
         self.say_goodbye(why.code(), &why.reason());
         self.state = State::Deaf;
     }
 
-    /// Throw away what comes, until the client ends the connection. One that is closed while something waits to be read
-    /// is reset, and then the client may never see why.
+    /// Discards incoming data until the client ends the connection. Closing a socket with unread data resets it, and
+    /// then the client may never see the reason.
     fn discard(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
         for _ in 0..MESSAGES_A_POLL {
             let mut bytes = [const { MaybeUninit::uninit() }; DISCARDED_BYTES];
@@ -274,9 +278,9 @@ impl Connection {
     fn heard(&mut self, message: tungstenite::Message) {
         self.heard = clock::monotonic();
         match message {
-            // After a goodbye nobody listens, and nothing is said.
+            // After a close frame, messages are ignored and not answered.
             tungstenite::Message::Text(_) | tungstenite::Message::Binary(_) if self.is_ending() => {}
-            // No room may see a token, not even in what its auto-response would answer.
+            // This comes first, because no room may see a token, not even through its auto-response.
             tungstenite::Message::Text(text) if renewal::is_asked(&text) => self.renew(&text),
             tungstenite::Message::Text(text) => match self.seat.as_ref().and_then(|seat| seat.auto_response(&text)) {
                 Some(reply) => {
@@ -298,21 +302,21 @@ impl Connection {
                     self.set_alarm(self.terms.limits.close_within);
                 }
             }
-            // tungstenite has answered pings; to have heard a pong is all that it is for.
+            // tungstenite has answered the ping; a pong only shows that the client is alive.
             tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_) | tungstenite::Message::Frame(_) => {
                 self.control();
             }
         }
     }
 
-    /// The client sent something that the room does not hear of.
+    /// Counts a frame that the room does not see.
     fn control(&mut self) {
         if self.pace.as_mut().is_some_and(|pace| !pace.control(self.heard)) {
             self.turn_deaf(Why::Flood);
         }
     }
 
-    /// The client said something to the room.
+    /// Handles a message for the room.
     fn said(&mut self, message: Message) {
         let text = match &message {
             Message::Text(text) => Some(text.as_str()),
@@ -321,7 +325,7 @@ impl Connection {
         if !self.may_say(text) {
             return;
         }
-        // Longer ones are read only because a token may be longer than what its room takes.
+        // Longer messages are read only because a renewal frame may be longer than the room's messages.
         if message.len() > self.terms.message_bytes {
             return self.turn_deaf(Why::TooBig);
         }
@@ -330,7 +334,7 @@ impl Connection {
         self.hand_over(message);
     }
 
-    /// Whether one more message is within the limit of its rate; if not, the client is told.
+    /// Returns whether one more message is within the rate limits; if not, the client is told.
     fn may_say(&mut self, said: Option<&str>) -> bool {
         let verdict = self.pace.as_mut().map_or(Verdict::Yes, |pace| pace.message(self.heard));
         match verdict {
@@ -344,13 +348,13 @@ impl Connection {
         verdict == Verdict::Yes
     }
 
-    /// Say something that no room said.
+    /// Sends a message of the host's own.
     fn tell(&self, text: String) {
         self.outgoing.say(&Said::new(Message::Text(text)));
         self.outgoing.flush();
     }
 
-    /// The client shows a new token.
+    /// Handles a new token of the client.
     fn renew(&mut self, text: &str) {
         if !self.may_say(None) {
             return;
@@ -358,7 +362,7 @@ impl Connection {
         match renewal::renew(&self.terms.listed, text) {
             Renewal::Until(expires_at, answer) => {
                 self.terms.expires_at = expires_at;
-                // It may be earlier than the alarm. The client was heard just now, whatever it was asked.
+                // The new expiry may come before the alarm. This frame also shows that the client is alive.
                 self.state = State::Open;
                 self.set_alarm(self.terms.limits.ping_every);
                 self.tell(answer);
@@ -376,7 +380,7 @@ impl Connection {
         }
     }
 
-    /// Look for signs of life, and for the end of the identity.
+    /// Checks whether the client is alive and whether the identity has expired.
     fn ring(&mut self, context: &mut Context<'_>) -> Poll<Over> {
         loop {
             ready!(self.alarm.as_mut().poll(context));
@@ -387,7 +391,7 @@ impl Connection {
                 match self.state {
                     State::Closing | State::Deaf => return Poll::Ready(Over),
                     State::Open | State::Asked(_) if self.is_paused() => {
-                        // We do not listen, so its silence says nothing.
+                        // Reading is paused, so silence says nothing about the client.
                         self.heard = clock::monotonic();
                         self.state = State::Open;
                         self.set_alarm(limits.ping_every);
@@ -418,20 +422,20 @@ impl Connection {
         let mut replies = Vec::new();
         let mut wire = Wire { reader: None, replies: &mut replies, read: 0 };
         let ping = tungstenite::Message::Ping(Bytes::new());
-        // It only fails where a goodbye was said, and then nobody is asked.
+        // It fails only after a close frame, and then no ping is needed.
         let _ = self.protocol.write(&mut wire, ping).and_then(|()| self.protocol.flush(&mut wire));
         self.reply(replies);
         self.state = State::Asked(clock::monotonic());
     }
 
-    /// Ring after a while, or when the identity expires.
+    /// Sets the alarm to a while from now, or to the identity's expiry if that is earlier.
     fn set_alarm(&mut self, after: Duration) {
         let until_expiry = self.terms.expires_at.filter(|_| !self.is_ending()).map(until);
         let after = until_expiry.map_or(after, |expiry| after.min(expiry));
         self.alarm.as_mut().reset((clock::monotonic() + after).into());
     }
 
-    /// Both sides have said goodbye.
+    /// Records that the connection ended; `clean` if both sides sent a close frame.
     fn finish(&mut self, clean: bool) {
         self.ending.get_or_insert_with(Close::lost).clean = clean;
     }
@@ -446,14 +450,14 @@ impl Future for Connection {
 }
 
 impl Drop for Connection {
-    /// However it ended, the room is told once.
+    /// Tells the room of the end, once, however the connection ended.
     fn drop(&mut self) {
         if let Some(seat) = self.seat.take() {
             let ending = self.ending.take().unwrap_or_else(Close::lost);
             self.terms.metrics.closed(ending.code);
             seat.close(ending);
         }
-        // Behind that: whoever sees the connection end knows that the room was told.
+        // After that: the client must not see the end before the room was told.
         self.outgoing.hang_up();
     }
 }
@@ -466,7 +470,7 @@ fn until(at: UnixMillis) -> Duration {
     Duration::from_millis(at.saturating_sub(clock::unix_millis()))
 }
 
-/// What the client did wrong; absent where the connection is simply gone.
+/// The client's violation; absent if the connection is simply gone.
 fn fault(error: &Error) -> Option<Why> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(Why::TooBig),
@@ -477,17 +481,17 @@ fn fault(error: &Error) -> Option<Why> {
     }
 }
 
-/// The connection as tungstenite sees it: reads come from the client, writes go behind what the room said.
+/// The connection as tungstenite sees it: reads come from the client, and writes go behind the room's messages.
 struct Wire<'a, 'b> {
-    /// Absent where nothing is to be read.
+    /// Absent if nothing is to be read.
     reader: Option<(&'a mut Reader, &'a mut Context<'b>)>,
     replies: &'a mut Vec<u8>,
-    /// Bytes that came.
+    /// The number of bytes read.
     read: usize,
 }
 
 impl Read for Wire<'_, '_> {
-    /// A read that does not fill the buffer is known to have emptied the connection, and costs no second one.
+    /// Reads once. A read that does not fill the buffer has emptied the connection, and costs no second read.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some((reader, context)) = &mut self.reader else { return Err(io::ErrorKind::WouldBlock.into()) };
         let mut buffer = ReadBuf::new(buffer);

@@ -1,11 +1,11 @@
-//! Who may come in at all: how many connections there may be, in all and from one address, and how fast they may come.
+//! Limits connections before anything is read of them: their number in all and for each address, and their rate for
+//! each address.
 //!
-//! An address is what an operator can blame: one of IPv4, or a network of 64 bits of IPv6, which is what one customer
-//! gets. Whoever comes through a proxy that the operator names is counted by the address that the proxy tells.
+//! An address is the unit that an operator can block: one IPv4 address, or one IPv6 /64 network, which is what one
+//! customer gets. Connections through a proxy that the operator trusts count for the address that the proxy names.
 //!
-//! An address has one bucket for all that it begins. A connection pays for its first request and its first socket; further
-//! ones on the same connection, and those behind a proxy, pay for themselves. What was paid is not given back when it ends
-//! at once.
+//! Each address has one token bucket. A connection pays for its first request and its first socket. Further ones on the
+//! same connection, and those behind a proxy, pay for themselves. Nothing is paid back when a connection ends early.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -23,13 +23,13 @@ use crate::bucket::Bucket;
 use crate::clock;
 use crate::config::{Config, REQUEST_COST};
 
-/// Addresses that are remembered when nobody is connected from them: until their buckets are full again. Above it they
-/// are forgotten, which is kinder to them than they deserve.
+/// The number of addresses that are remembered without a connection, until their buckets are full again. When there are
+/// more, all of them are forgotten: this lets some go early but bounds the memory.
 const ADDRESSES: usize = 65_536;
-/// A full door is reported this often, for each limit.
+/// The log reports each limit at most this often.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 
-/// Counts who is inside.
+/// Counts the open connections.
 pub(super) struct Door {
     places: Arc<Semaphore>,
     /// 0 for no limit.
@@ -46,28 +46,28 @@ pub(super) struct Door {
 #[derive(Default)]
 struct Inner {
     inside: HashMap<IpAddr, Inside>,
-    /// Of addresses that nobody is connected from, those that came fast.
+    /// The buckets of addresses without a connection that are not full again.
     gone: HashMap<IpAddr, Bucket>,
     reported: HashMap<Full, Instant>,
 }
 
-/// Who is inside from one address.
+/// The connections of one address.
 struct Inside {
     places: usize,
     bucket: Bucket,
 }
 
-/// A connection's place; dropping it gives it up.
+/// A connection's place; dropping it returns the place.
 pub(super) struct Place {
-    /// No other connection of this process has it.
+    /// Unique among the connections of this process.
     number: u64,
     connections: Gauge,
     _place: OwnedSemaphorePermit,
-    /// Where it comes from.
+    /// The address of the other end.
     peer: IpAddr,
-    /// Absent for a proxy: those behind it are counted one by one.
+    /// Absent for a proxy: the clients behind it are counted separately.
     of_address: Option<Counted>,
-    /// Its first request, and its first socket, were paid for with the connection.
+    /// The connection has used its first request, and its first socket, which it paid for at its start.
     asked: AtomicBool,
     joined: AtomicBool,
 }
@@ -78,19 +78,19 @@ pub(super) struct Counted {
     address: IpAddr,
 }
 
-/// Why somebody is turned away.
+/// Why a connection, request or socket is turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Full {
-    /// There are too many connections in all.
+    /// Too many connections in all.
     Everywhere,
-    /// There are too many of this address.
+    /// Too many connections of this address.
     Address,
-    /// They come too fast from this address.
+    /// Too many connects, requests or joins per second from this address.
     TooFast,
 }
 
 impl Door {
-    /// `connections` counts who is inside.
+    /// `connections` is the metric of open connections.
     pub(super) fn new(config: &Config, connections: Gauge) -> Arc<Self> {
         let limits = &config.limits;
         let counts = !config.identity.is_dev();
@@ -105,7 +105,7 @@ impl Door {
         })
     }
 
-    /// A place for a connection that has just come.
+    /// Takes a place for a new connection.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
         let peer = peer.to_canonical();
         let Ok(place) = self.places.clone().try_acquire_owned() else {
@@ -125,17 +125,17 @@ impl Door {
         })
     }
 
-    /// Whether one more request may come over a connection, from somebody `behind` it where that is a proxy.
+    /// Spends one request of a connection's address, or of the client `behind` it if it is a proxy.
     pub(super) fn may_ask(&self, place: &Place, behind: Option<IpAddr>) -> Result<(), Full> {
         match &place.of_address {
             Some(_) if !place.asked.swap(true, Ordering::Relaxed) => Ok(()),
             Some(counted) => self.spend(counted.address, REQUEST_COST),
-            // A proxy that does not tell whom it stands for is believed in this as well.
+            // If a trusted proxy does not name its client, no address is limited.
             None => behind.map_or(Ok(()), |behind| self.spend(network(behind), REQUEST_COST)),
         }
     }
 
-    /// Whether one more socket may be opened over a connection that is no proxy's.
+    /// Spends one socket of a connection's address. Clients behind a proxy are counted by `enter_behind`.
     pub(super) fn may_join(&self, place: &Place) -> Result<(), Full> {
         match &place.of_address {
             Some(counted) if place.joined.swap(true, Ordering::Relaxed) => self.spend(counted.address, 1.0),
@@ -143,8 +143,8 @@ impl Door {
         }
     }
 
-    /// Whom a connection's request comes from, where that is a proxy and tells it. Somebody whose address cannot be read is
-    /// counted by the proxy's own.
+    /// The client's address, if the connection is a proxy and names it. A client with an unreadable address is counted
+    /// for the proxy's own.
     pub(super) fn behind(&self, place: &Place, headers: &HeaderMap) -> Option<IpAddr> {
         if !place.is_proxy() {
             return None;
@@ -156,7 +156,7 @@ impl Door {
         }
     }
 
-    /// A place for a socket of somebody [behind](Self::behind) a proxy.
+    /// Takes a place for a socket of a client [behind](Self::behind) a proxy.
     pub(super) fn enter_behind(self: &Arc<Self>, address: IpAddr) -> Result<Counted, Full> {
         self.count(address)
     }
@@ -165,7 +165,7 @@ impl Door {
         self.proxies.iter().any(|proxy| proxy.contains(&peer))
     }
 
-    /// Take from an address's bucket what something costs, in connects.
+    /// Spends tokens of an address's bucket; one token is one connect.
     fn spend(&self, address: IpAddr, connects: f64) -> Result<(), Full> {
         if self.connects_per_second == 0 {
             return Ok(());
@@ -208,7 +208,7 @@ impl Door {
         entered
     }
 
-    /// Say in the log that somebody is turned away, and by which limit.
+    /// Logs that clients are turned away, and by which limit.
     fn report(&self, address: IpAddr, full: Full, now: Instant) {
         if !self.lock().is_to_report(full, now) {
             return;
@@ -216,7 +216,7 @@ impl Door {
         match full {
             Full::Everywhere => tracing::warn!(
                 %address, limit = "connections", connections = self.connections.get(),
-                "connections are turned away: the server has as many as it may have in all; raise limits.connections"
+                "connections are turned away: the server has reached limits.connections; raise it"
             ),
             Full::Address | Full::TooFast => tracing::warn!(
                 %address,
@@ -226,7 +226,7 @@ impl Door {
         }
     }
 
-    /// Nothing that is counted here is worth ending the listener for.
+    /// A panic elsewhere must not end the listener, so a poisoned lock is used on.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -252,7 +252,7 @@ impl Inner {
         }
     }
 
-    /// Whether nothing was said of it for a while; then it counts as said.
+    /// Returns whether a limit is due for a report, and marks it as reported.
     fn is_to_report(&mut self, full: Full, now: Instant) -> bool {
         let reported = self.reported.get(&full);
         let is_due = reported.is_none_or(|reported| now.saturating_duration_since(*reported) >= REPORT_EVERY);
@@ -274,17 +274,17 @@ impl Drop for Counted {
 }
 
 impl Place {
-    /// Whether what it says of others is believed.
+    /// Returns whether the other end is a trusted proxy.
     pub(super) fn is_proxy(&self) -> bool {
         self.of_address.is_none()
     }
 
-    /// The address, or the network of one customer, that it comes from; absent for a proxy.
+    /// The address or network that it counts for; absent for a proxy.
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.of_address.as_ref().map(|counted| counted.address)
     }
 
-    /// What tells it from all other connections of this process.
+    /// The number of the connection, unique in this process.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
@@ -296,7 +296,7 @@ impl Drop for Place {
     }
 }
 
-/// What is counted as one address.
+/// The unit that is counted as one address: a /64 for IPv6.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

@@ -1,8 +1,8 @@
-//! Server-sent events: a socket that only listens, for places where no WebSocket gets through.
+//! Server-sent events (SSE): a socket that only receives, for networks that block WebSockets.
 //!
-//! To its room it is a socket like any other: it is seated, hears what the others hear, and its end is told. On the wire
-//! each message is one event with the same text, and with the number by which a browser resumes, where it has one.
-//! What such a client says comes in requests of its own.
+//! To its room it is a socket like any other: it has a seat, receives the same messages, and the room learns of its
+//! end. On the wire each message is one event with the same text. If the message has a number, the event's `id` carries
+//! it, so that a browser can resume. The client sends its own messages in separate requests.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -31,20 +31,20 @@ use crate::model::{self, Address, Form, Message, Said};
 use crate::room::{Next, Visitor};
 
 const CONTENT_TYPE: &str = "text/event-stream";
-/// What an event begins with that can be resumed after.
+/// The start of an event that a client can resume after.
 const ID: &[u8] = b"id: ";
-/// The longest name of an incarnation that is repeated in each event.
+/// The longest name of an incarnation that is repeated in each event, in bytes.
 const INCARNATION_BYTES: usize = 64;
-/// A line that means nothing: it tells a proxy, and a client, that the connection lives.
+/// A comment line: it shows proxies and clients that the connection is alive.
 const SIGN_OF_LIFE: &[u8] = b": ping\n\n";
 
-/// Whether a destination wants events: the router says so with the header that an `EventSource` sends.
+/// Returns whether the router's request to the room asks for events, with the header that an `EventSource` sends.
 pub(super) fn are_asked(request: &model::Request) -> bool {
     let accepted = request.headers.iter().filter(|(name, _)| name == "accept").map(|(_, value)| value.as_bytes());
     lists(accepted, CONTENT_TYPE)
 }
 
-/// Ask the room, and answer with a stream of what it says.
+/// Connects to the room, and answers with a stream of its messages.
 pub(super) async fn connect(
     edge: &Arc<Edge>,
     address: &Address,
@@ -58,7 +58,7 @@ pub(super) async fn connect(
     let visitor = match tokio::time::timeout(edge.limits.answer_within, visit).await {
         Ok(Ok(visitor)) => visitor,
         Ok(Err(error)) => return not_connected(&error),
-        // The room gives up the seat that nobody takes.
+        // The room takes the seat back, since it was never taken.
         Err(_) => return overloaded("the room did not answer in time"),
     };
     let stream = EventStream {
@@ -77,19 +77,19 @@ pub(super) async fn connect(
     response
 }
 
-/// The answer without what the room says.
+/// The answer's head, with an empty body.
 pub(super) fn head() -> Response<Body> {
     let mut response = Response::new(Body::default());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    // What nginx, and those who learned from it, take for "do not hold this back".
+    // nginx, and proxies that follow it, do not buffer an answer with this header.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
-/// The body of such an answer, until the client goes or somebody closes it.
+/// The body of an SSE answer, until the client disconnects or the host closes it.
 pub(super) struct EventStream {
     visitor: Visitor,
     incarnation: Incarnation,
@@ -105,7 +105,7 @@ pub(super) struct EventStream {
 }
 
 impl EventStream {
-    /// What is to be sent next; nothing more, once it was closed.
+    /// The next piece to send; `None` after the close event.
     pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.closed {
             return Poll::Ready(None);
@@ -130,7 +130,7 @@ impl EventStream {
         }
     }
 
-    /// All that waits, in one piece.
+    /// All waiting events, in one piece.
     fn take(&mut self, context: &mut Context<'_>) -> Bytes {
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
@@ -142,7 +142,7 @@ impl EventStream {
                     goodbye(code, &reason)
                 }
             };
-            // Most of the time it is one, which is sent as all others get it.
+            // Usually there is one, and its encoded bytes are shared with all other readers.
             if first.is_empty() {
                 first = events;
             } else {
@@ -158,7 +158,7 @@ impl EventStream {
         if all.is_empty() { first } else { all.freeze() }
     }
 
-    /// Look again after a while, or when the identity expires.
+    /// Wakes the stream after a while, or when the identity expires.
     fn set_alarm(&mut self, after: Duration) {
         let until_expiry = |at: UnixMillis| Duration::from_millis(at.saturating_sub(clock::unix_millis()));
         let after = self.expires_at.map_or(after, |at| after.min(until_expiry(at)));
@@ -166,19 +166,19 @@ impl EventStream {
     }
 }
 
-/// To which incarnation of the room's numbers the events of one stream belong. The first message of a chat tells it; it
-/// stands in each `id`, so that a browser that comes back names it beside the number.
+/// The incarnation of the room's numbering that the events of one stream belong to. The first message of a chat tells
+/// it. Each `id` repeats it, so that a browser that reconnects sends it beside the number.
 enum Incarnation {
     /// No message was sent yet.
     Unknown,
-    /// The room tells none.
+    /// The room does not tell one.
     None,
-    /// What stands behind the number.
+    /// The text that follows the number.
     Is(String),
 }
 
 impl Incarnation {
-    /// A message as one event, with this in its `id`.
+    /// Encodes a message as one event, with the incarnation in its `id`.
     fn mark(&mut self, said: &Said) -> Bytes {
         let message = match said.parts() {
             Ok(message) => message,
@@ -224,7 +224,7 @@ fn goodbye(code: u16, reason: &str) -> Bytes {
     format!("event: close\ndata: {}\n\n", json!({ "code": code, "reason": reason })).into()
 }
 
-/// A message as one event. Bytes, which events cannot carry, are an event `binary` in base64.
+/// Encodes a message as one event. Events cannot carry bytes, so a binary message becomes an event `binary` in base64.
 fn encode(message: &Message) -> Bytes {
     let text = match message {
         Message::Text(text) => text,
@@ -234,7 +234,7 @@ fn encode(message: &Message) -> Bytes {
     if let Some(seq) = place(text) {
         event.push_str(&format!("id: {seq}\n"));
     }
-    // A line break of any kind ends the line; the reader puts the lines together again.
+    // Any kind of line break ends a line of an event; the reader joins the lines again.
     for line in text.replace("\r\n", "\n").split(['\n', '\r']) {
         event.push_str("data: ");
         event.push_str(line);
@@ -244,8 +244,8 @@ fn encode(message: &Message) -> Bytes {
     event.into()
 }
 
-/// Where a message stands in its room's history: what `since` understands. The chat's `message` and `history` have such
-/// a number, and so has every room's that writes it in the same places.
+/// The message's number in its room's history, which `since` understands. The chat's `message` and `history` have it,
+/// and so does any room that writes `seq` in the same places.
 fn place(text: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Numbered {
@@ -325,7 +325,7 @@ mod fuzz {
 
     use super::*;
 
-    /// What a browser makes of a stream: the data of each event, and the last number, as the HTML standard has it.
+    /// The events that a browser reads from a stream by the HTML standard: the data of each event, and the last number.
     fn read(stream: &str) -> Vec<(Option<String>, String)> {
         let mut events = Vec::new();
         let (mut data, mut id) = (None::<String>, None);

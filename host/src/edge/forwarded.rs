@@ -1,7 +1,8 @@
-//! Whom a proxy stands for: `X-Forwarded-For`, and `Forwarded` of RFC 7239. Pure; `door` says which proxies are believed.
+//! The client's address as a proxy tells it: `X-Forwarded-For`, and `Forwarded` of RFC 7239. Pure functions; `door`
+//! knows the trusted proxies.
 //!
-//! Each proxy adds the address that it was called from at the end of the list. What stands before that anybody could have
-//! written, so the list is read from its end, and only as far as our own proxies go.
+//! Each proxy appends the address that it was called from. A client can write anything before that, so the list is read
+//! from its end, and only past our own proxies.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,28 +12,28 @@ use super::headers::items;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Whom a proxy tells of.
+/// The client that a proxy names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
-    /// Nobody: it has no such header, or all in it are our own proxies.
+    /// None: there is no such header, or it names only our own proxies.
     Nobody,
     /// This address.
     Address(IpAddr),
-    /// Somebody, but their address cannot be read, or the two headers tell of different ones.
+    /// The address cannot be read, or the two headers name different ones.
     Unclear,
 }
 
-/// One place in a list.
+/// One entry of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Node {
-    /// Nothing stands there.
+    /// The entry is empty.
     Empty,
     Address(IpAddr),
     Unclear,
 }
 
-/// The last that is none of our proxies. Where both headers are there, they must tell the same: a proxy that sets only one
-/// of them passes the other on as the client wrote it.
+/// Returns the last address that is not one of our proxies. If both headers are present they must agree: a proxy that
+/// sets only one of them passes the client's own version of the other.
 pub(super) fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Told {
     let list = headers.contains_key(FORWARDED_FOR).then(|| last(items(headers, FORWARDED_FOR).map(node), &is_proxy));
     let standard = headers.contains_key(FORWARDED).then(|| {
@@ -49,7 +50,7 @@ pub(super) fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> 
 
 fn last(nodes: impl DoubleEndedIterator<Item = Node>, is_proxy: impl Fn(IpAddr) -> bool) -> Told {
     let mut nodes = nodes.rev().filter(|node| *node != Node::Empty).peekable();
-    // A header that tells nothing at all hides somebody.
+    // An empty header hides the client.
     if nodes.peek().is_none() {
         return Told::Unclear;
     }
@@ -61,7 +62,7 @@ fn last(nodes: impl DoubleEndedIterator<Item = Node>, is_proxy: impl Fn(IpAddr) 
     }
 }
 
-/// An address, with a port or without: `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
+/// Parses an address with or without a port: `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
 fn node(text: &[u8]) -> Node {
     if text.is_empty() {
         return Node::Empty;
@@ -86,20 +87,20 @@ fn address(text: &str) -> Option<IpAddr> {
     }
 }
 
-/// A number, or a name in the place of one, which begins with an underscore.
+/// Returns whether a text is a port: a number, or an obfuscated port, which begins with an underscore.
 fn is_port(text: &str) -> bool {
     let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     text.parse::<u16>().is_ok() || text.strip_prefix('_').is_some_and(is_name)
 }
 
-/// The nodes of one `Forwarded` header: elements are parted by commas and their parameters by semicolons, and a value may
-/// be quoted.
+/// The nodes of one `Forwarded` header. Commas separate its elements, semicolons their parameters, and a value may be
+/// quoted.
 fn nodes(value: &[u8]) -> Vec<Node> {
-    // Quotes that a client left open would swallow what the proxy wrote behind them.
+    // An unterminated quote of the client would hide what the proxy appended.
     split(value, b',').map_or(vec![Node::Unclear], |elements| elements.into_iter().map(element).collect())
 }
 
-/// An element that names nobody, or more than one, is unclear.
+/// The node of an element. An element with no name, or with several, is unclear.
 fn element(element: &[u8]) -> Node {
     if element.is_empty() {
         return Node::Empty;
@@ -115,7 +116,7 @@ fn element(element: &[u8]) -> Node {
     }
 }
 
-/// As [`node`], where an empty name is one that cannot be read.
+/// As [`node`], but an empty name is unreadable.
 fn node_of(name: &[u8]) -> Node {
     match node(name) {
         Node::Empty => Node::Unclear,
@@ -123,7 +124,7 @@ fn node_of(name: &[u8]) -> Node {
     }
 }
 
-/// The parts between separators that stand outside quotes, without the spaces around them; absent where quotes stay open.
+/// Splits at separators outside quotes and trims the parts; absent if a quote is not closed.
 fn split(value: &[u8], separator: u8) -> Option<Vec<&[u8]>> {
     let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, byte) in value.iter().enumerate() {
@@ -273,7 +274,7 @@ mod fuzz {
 
     use super::*;
 
-    /// Whatever a client writes in front: the address that a proxy adds behind it is the one that counts.
+    /// Whatever a client writes first, the address that a proxy appends is the one that counts.
     #[test]
     fn no_beginning_of_a_list_hides_its_end() {
         const EXAMPLES: [&[u8]; 3] =
@@ -287,7 +288,7 @@ mod fuzz {
             let mut headers = HeaderMap::from_iter([(FORWARDED, value)]);
             headers.append(FORWARDED, HeaderValue::from_static("for=192.0.2.60"));
             assert_eq!(client(&headers, |_| false), Told::Address(ours));
-            // Behind quotes that stay open nobody can tell.
+            // After an unterminated quote, no reading is reliable.
             let Ok(value) = HeaderValue::from_bytes(&[&bytes[..], b", for=192.0.2.60"].concat()) else { return };
             let told = client(&HeaderMap::from_iter([(FORWARDED, value)]), |_| false);
             assert!(told == Told::Address(ours) || told == Told::Unclear, "{told:?}");

@@ -1,7 +1,7 @@
-//! The keys that tokens may be signed with: from files, each with the one algorithm that it is used with.
+//! The keys that tokens may be signed with: read from files, each bound to one algorithm.
 //!
-//! A key is tried and measured when it is read, so that one that could never verify anything is found by whoever put it
-//! there, and none makes the library panic later. Which token is for which key is decided here, and no more about it.
+//! Each key is tested when it is read. So the operator learns at once of a key that could never verify a token, and no
+//! key makes the library panic later. This module also decides which key fits which token; it does not judge claims.
 
 use std::fs::{self, File, Metadata};
 use std::io::Read;
@@ -19,13 +19,14 @@ use serde::Deserialize;
 use super::token::Signed;
 use crate::config::{Encoding, Identity, Key};
 
-/// The shortest secret for HS256: a key as long as its hash, as RFC 7518 asks.
+/// The shortest secret for HS256, in bytes: as long as its hash, as RFC 7518 requires.
 pub(super) const SECRET_BYTES: usize = 32;
-/// The lengths of RSA keys, in bits: what RFC 7518 asks for at least, and what the library takes at most.
+/// The lengths of RSA keys, in bits: the minimum of RFC 7518, and the maximum of the library.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=4_096;
-/// The largest key file. One that is longer is not what it should be.
+/// The largest key file, in bytes. A longer file is not a key.
 const FILE_BYTES: u64 = 1 << 20;
-/// The most keys of a set: a token without a key's name is tried with all of its kind.
+/// The most keys of a set. The number is limited because a token without a key id is checked against all keys of its
+/// algorithm.
 const KEYS_OF_A_SET: usize = 100;
 
 /// Why a key cannot be used. The operator must act.
@@ -34,48 +35,48 @@ pub enum KeyError {
     /// Its file cannot be read.
     #[error("the key file {path} cannot be read")]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: std::io::Error,
     },
-    /// Its file holds no such key.
+    /// Its file holds no key for the configured algorithm.
     #[error("the key file {path} holds no key for {algorithm}: {problem}")]
     Bad {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What it should be for.
+        /// The configured algorithm.
         algorithm: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// A set holds no key that can be used.
     #[error("the key set {path} cannot be used: {problem}")]
     Set {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// No such algorithm.
-    #[error("`{0}` is no algorithm that tokens can be signed with; use HS256, RS256, ES256 or EdDSA")]
+    /// The algorithm is not supported.
+    #[error("tokens cannot be signed with `{0}`; use HS256, RS256, ES256 or EdDSA")]
     Algorithm(String),
-    /// There is nothing to sign with.
+    /// No key can sign.
     #[error("no key that can sign: HS256 signs with `file`, the others need `private_file`; a key set never signs")]
     NothingToSign,
 }
 
-/// All keys of a server.
+/// All verification keys of a server.
 pub(super) struct Keys(Vec<VerifyKey>);
 
-/// What the keys say of a token.
+/// The verdict on a token's signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// One of them signed it.
+    /// One of the keys signed it.
     Ours,
-    /// None of those that it may be signed with did.
+    /// None of the keys that fit the token signed it.
     Forged,
-    /// There is none that it may be signed with.
+    /// No key fits the token.
     NoKey,
 }
 
@@ -86,7 +87,7 @@ struct VerifyKey {
 }
 
 impl Keys {
-    /// All that a configuration names.
+    /// Loads all keys that a configuration names.
     pub(super) fn load(identity: &Identity) -> Result<Self, KeyError> {
         let mut keys = identity.keys.iter().map(VerifyKey::load).collect::<Result<Vec<_>, _>>()?;
         if let Some(path) = &identity.jwks {
@@ -95,13 +96,13 @@ impl Keys {
         Ok(Keys(keys))
     }
 
-    /// Whether a token names a key that we do not have.
+    /// Returns whether a token names a key that is not here.
     pub(super) fn miss(&self, signed: &Signed<'_>) -> bool {
         signed.key_id.is_some() && !self.0.iter().any(|key| key.id == signed.key_id)
     }
 
-    /// Whether one of them signed a token. A key is used with its own algorithm only, whatever the token's head asks
-    /// for, and one with a name only for tokens that name it.
+    /// Checks a token's signature. A key is used only with its own algorithm, whatever the token's head asks for
+    /// (algorithm confusion). A key with an id is used only for tokens that name it.
     pub(super) fn judge(&self, signed: &Signed<'_>) -> Verdict {
         let named = algorithm(&signed.algorithm);
         let fits = |key: &&VerifyKey| Some(key.algorithm) == named && (key.id.is_none() || key.id == signed.key_id);
@@ -132,7 +133,7 @@ impl VerifyKey {
     }
 }
 
-/// An algorithm by the name that tokens, key sets and configurations have for it. RFC 9864 has a new one for EdDSA.
+/// Finds an algorithm by its name in tokens, key sets and configurations. RFC 9864 has a new name for EdDSA.
 fn algorithm(name: &str) -> Option<Algorithm> {
     match name {
         "HS256" => Some(Algorithm::HS256),
@@ -143,13 +144,13 @@ fn algorithm(name: &str) -> Option<Algorithm> {
     }
 }
 
-/// A key that can verify something: the library finds out only when it is asked to.
+/// Tests that a key can verify something: the library only finds out when it is used.
 fn try_out(algorithm: Algorithm, key: DecodingKey) -> Result<DecodingKey, String> {
     let bytes = key.try_get_as_bytes().map_or(0, <[u8]>::len);
     match algorithm {
-        // It takes the first 32 bytes, and panics where there are fewer.
+        // The library takes the first 32 bytes, and panics if there are fewer.
         Algorithm::EdDSA if bytes != 32 => return Err("a key for Ed25519 has 32 bytes".into()),
-        // In DER some 10 to 20 bytes stand around the modulus. A key in parts was measured already.
+        // In DER, 10 to 20 bytes surround the modulus. A key given as `n` and `e` was measured before.
         Algorithm::RS256 if bytes > 0 && !(RSA_BITS.start() / 8..=RSA_BITS.end() / 8 + 32).contains(&bytes) => {
             return Err(wrong_rsa());
         }
@@ -165,13 +166,13 @@ fn wrong_rsa() -> String {
     format!("a key for RSA has {} to {} bits", RSA_BITS.start(), RSA_BITS.end())
 }
 
-/// A set of keys, as RFC 7517 has it.
+/// A JSON Web Key Set of RFC 7517.
 #[derive(Deserialize)]
 struct Set {
     keys: Vec<serde_json::Value>,
 }
 
-/// One of them. What is secret in a private key is not looked at.
+/// One key of a set. Private parts of a key are not read.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -188,19 +189,19 @@ struct Jwk {
     k: Option<String>,
 }
 
-/// The keys of a set that can be used. A set may hold keys for others too: those are passed over, and named in the log.
+/// Loads the usable keys of a set. A set may hold keys for other purposes: they are skipped and logged.
 fn load_set(path: &Path) -> Result<Vec<VerifyKey>, KeyError> {
     let refuse = |problem: String| KeyError::Set { path: path.into(), problem };
-    // Not serde's own words: they may quote a secret.
+    // serde's own error might quote a secret.
     let set = serde_json::from_slice::<Set>(&read(path)?)
-        .map_err(|error| refuse(format!("it is no JSON with a list `keys` (line {})", error.line())))?;
+        .map_err(|error| refuse(format!("it is not JSON with a list `keys` (line {})", error.line())))?;
     if set.keys.len() > KEYS_OF_A_SET {
         return Err(refuse(format!("it has more than {KEYS_OF_A_SET} keys")));
     }
     let mut keys = Vec::new();
     for (index, jwk) in set.keys.into_iter().enumerate() {
         let kid = jwk.get("kid").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let jwk = serde_json::from_value::<Jwk>(jwk).map_err(|_| "it is no key as RFC 7517 has it".to_owned());
+        let jwk = serde_json::from_value::<Jwk>(jwk).map_err(|_| "it is not a key of RFC 7517".to_owned());
         match jwk.and_then(VerifyKey::from_jwk) {
             Ok(key) => keys.push(key),
             Err(problem) => tracing::warn!(path = %path.display(), index, kid, problem, "a key of a set is not used"),
@@ -218,16 +219,16 @@ impl VerifyKey {
             return Err("its `use` is not `sig`".into());
         }
         if jwk.key_ops.as_ref().is_some_and(|operations| !operations.iter().any(|operation| operation == "verify")) {
-            return Err("its `key_ops` do not hold `verify`".into());
+            return Err("its `key_ops` do not include `verify`".into());
         }
         let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
             ("RSA", _) => (Algorithm::RS256, rsa(jwk.n.as_deref(), jwk.e.as_deref())?),
             ("EC", Some("P-256")) => (Algorithm::ES256, p256(jwk.x.as_deref(), jwk.y.as_deref())?),
             ("OKP", Some("Ed25519")) => (Algorithm::EdDSA, DecodingKey::from_ed_der(&part("x", jwk.x.as_deref())?)),
             ("oct", _) => (Algorithm::HS256, octets(jwk.k.as_deref())?),
-            _ => return Err("its kind is none of RSA, EC on P-256, OKP on Ed25519, and oct".into()),
+            _ => return Err("its kind is not RSA, EC on P-256, OKP on Ed25519 or oct".into()),
         };
-        // What it says wins over what its kind suggests: a key for PS256 or RS512 must not be used for RS256.
+        // `alg` counts more than the kind: a key for PS256 or RS512 must not be used for RS256.
         if jwk.alg.as_deref().is_some_and(|name| self::algorithm(name) != Some(algorithm)) {
             return Err(format!("its `alg` is not {algorithm:?}"));
         }
@@ -237,7 +238,7 @@ impl VerifyKey {
 
 fn part(name: &str, value: Option<&str>) -> Result<Vec<u8>, String> {
     let decoded = value.and_then(|value| BASE64_URL_SAFE_NO_PAD.decode(value).ok());
-    decoded.ok_or_else(|| format!("its `{name}` is missing or no base64url"))
+    decoded.ok_or_else(|| format!("its `{name}` is missing or is not base64url"))
 }
 
 fn rsa(n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, String> {
@@ -247,10 +248,10 @@ fn rsa(n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, String> {
     if !RSA_BITS.contains(&bits) {
         return Err(wrong_rsa());
     }
-    // Odd, above 1, and no longer than any that is in use: with others the library verifies nothing, or takes its time.
+    // Odd, above 1, and of a usual length: with other exponents the library verifies nothing, or is slow.
     let exponent = e.iter().try_fold(0_u64, |sum, byte| sum.checked_mul(256)?.checked_add(u64::from(*byte)));
     if !exponent.is_some_and(|exponent| exponent >= 3 && exponent % 2 == 1 && exponent < 1 << 33) {
-        return Err("its `e` is no exponent that is in use".into());
+        return Err("its `e` is not a usual exponent".into());
     }
     Ok(DecodingKey::from_rsa_raw_components(&n, &e))
 }
@@ -271,7 +272,7 @@ fn octets(k: Option<&str>) -> Result<DecodingKey, String> {
     Ok(DecodingKey::from_secret(&secret))
 }
 
-/// A key to sign with, where there is one beside a key to verify with.
+/// The signing key that belongs to a verification key, if there is one.
 pub(super) fn signing_key(key: &Key) -> Result<Option<(Algorithm, EncodingKey)>, KeyError> {
     let algorithm = algorithm(&key.algorithm).ok_or_else(|| KeyError::Algorithm(key.algorithm.clone()))?;
     let file = if algorithm == Algorithm::HS256 { Some(&key.file) } else { key.private_file.as_ref() };
@@ -286,8 +287,8 @@ pub(super) fn signing_key(key: &Key) -> Result<Option<(Algorithm, EncodingKey)>,
     encoding.map(|encoding| Some((algorithm, encoding))).map_err(|error| bad(key, file, error.to_string()))
 }
 
-/// The secret in a file: its bytes as they are, without one line end, which editors put behind them; or what they are the
-/// base64 of, in either alphabet.
+/// The secret in a file: its bytes without one final line end, which editors add; or its decoded bytes, for base64 in
+/// either alphabet.
 fn secret(key: &Key, bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
     let secret = match key.encoding {
         Encoding::Raw => {
@@ -295,7 +296,7 @@ fn secret(key: &Key, bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
             line.unwrap_or(bytes).to_vec()
         }
         Encoding::Base64 => from_base64(bytes)
-            .ok_or_else(|| bad(key, &key.file, "it is no base64, as `encoding` says that it is".into()))?,
+            .ok_or_else(|| bad(key, &key.file, "it is not base64, although `encoding` says so".into()))?,
     };
     if secret.len() < SECRET_BYTES {
         let found = secret.len();
@@ -306,7 +307,7 @@ fn secret(key: &Key, bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
 
 fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
     let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    // Tools break long lines.
+    // Many tools break long lines.
     let text = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<_>>();
     let decode = |alphabet| GeneralPurpose::new(alphabet, config).decode(&text).ok();
     decode(&STANDARD).or_else(|| decode(&URL_SAFE))
@@ -316,7 +317,7 @@ pub(super) fn bad(key: &Key, path: &Path, problem: String) -> KeyError {
     KeyError::Bad { path: path.into(), algorithm: key.algorithm.clone(), problem }
 }
 
-/// A file that holds a secret or a key.
+/// Reads a file that holds a secret or a key.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
     let cannot = |source| KeyError::Read { path: path.into(), source };
     let mut bytes = Vec::new();
@@ -327,7 +328,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
     Ok(bytes)
 }
 
-/// By what one sees that a file was written or replaced. Nothing, where it is not there.
+/// File metadata that changes when a file is written or replaced. `None` if the file does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stamp(Option<[u64; 5]>);
 
@@ -348,7 +349,7 @@ mod tests {
 
     use super::*;
 
-    // The examples of RFC 7515 (A.2, A.3), RFC 8037 (A.2): public keys of which only their form matters here.
+    // The examples of RFC 7515 (A.2, A.3) and RFC 8037 (A.2): public keys, of which only the form matters here.
     const RSA_N: &str = concat!(
         "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0B",
         "m4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5",
@@ -365,7 +366,7 @@ mod tests {
         VerifyKey::from_jwk(jwk).map(|key| key.algorithm)
     }
 
-    /// A key, but for what is said here of one of its members.
+    /// A valid key with one member changed.
     fn but(mut jwk: Value, member: &str, value: Value) -> Value {
         jwk[member] = value;
         jwk
@@ -442,7 +443,7 @@ mod tests {
             but(ec.clone(), "x", json!(long)),
             but(ec.clone(), "crv", json!("P-384")),
             but(ec, "crv", json!("secp256k1")),
-            // Too short, too long, and of a curve that cannot sign.
+            // Too short, too long, and on a curve that cannot sign.
             but(ed.clone(), "x", json!("AAAA")),
             but(ed.clone(), "x", json!(long)),
             but(ed.clone(), "crv", json!("X25519")),

@@ -1,7 +1,7 @@
-//! The sockets that are open: whom to say goodbye to, and whom to send away when they are revoked.
+//! The list of open sockets: for shutdown, and for closing those of a revoked user or token.
 //!
-//! A socket is listed before it is known to stay. Whoever was revoked in the moment before is found when it is listed,
-//! and whoever is revoked in the moment after is found in the list; so nobody slips through between.
+//! A socket is listed before its revocation is checked. A revocation before that moment is found by the check, and a
+//! later one finds the socket in the list. So no socket slips through in between.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,7 @@ use crate::clock::UnixMillis;
 use crate::model::{Client, User};
 use crate::revocations::{Entry, RevokeError, Revoked};
 
-/// All of them.
+/// All open sockets.
 #[derive(Default)]
 pub(super) struct Sockets {
     open: Mutex<HashMap<u64, Open>>,
@@ -28,13 +28,13 @@ struct Open {
     token: Token,
 }
 
-/// What is remembered of the token that a socket is open by.
+/// The part of a socket's token that revocation needs.
 pub(super) struct Token {
     issued_at: Option<UnixMillis>,
     id: Option<Box<str>>,
 }
 
-/// A socket in the list; dropping it takes it out.
+/// A socket in the list; dropping it removes the socket.
 pub(super) struct Listed {
     edge: Arc<Edge>,
     user: Arc<User>,
@@ -48,7 +48,7 @@ impl Token {
 }
 
 impl Sockets {
-    /// The other ends of all that are open now.
+    /// The clients of all open sockets.
     pub(super) fn all(&self) -> Vec<Arc<dyn Client>> {
         self.lock().values().map(|open| open.client.clone()).collect()
     }
@@ -82,14 +82,14 @@ impl Listed {
         }
         drop(sockets);
         edge.metrics.sockets.inc();
-        // It may have come between the goodbyes and the end.
+        // It may have been accepted after the shutdown closed all listed sockets.
         if *edge.draining.borrow() {
             end(&*client, Why::GoingAway { retry_after_s: 1 });
         }
         Listed { edge: edge.clone(), user, number }
     }
 
-    /// Whose it is.
+    /// The socket's user.
     pub(super) fn user(&self) -> &User {
         &self.user
     }
@@ -98,7 +98,7 @@ impl Listed {
         &self.edge
     }
 
-    /// It is open by another token from now on.
+    /// The socket has another token from now on.
     pub(super) fn set_token(&self, token: Token) {
         let mut sockets = self.edge.sockets.lock();
         let Some(open) = sockets.get_mut(&self.number) else { return };
@@ -117,13 +117,13 @@ impl Drop for Listed {
 }
 
 impl Edge {
-    /// Refuse a user or a token from now on, and close what is open. It is on disk, and the goodbyes are on their way,
-    /// when this returns: how many sockets were closed.
+    /// Refuses a user or a token from now on, and closes their sockets. When it returns, the revocation is on disk and
+    /// the close frames are queued. Returns the number of closed sockets.
     pub async fn revoke(&self, revoked: Revoked) -> Result<usize, RevokeError> {
         let (revocations, meant) = (self.revocations.clone(), revoked.clone());
         let added = tokio::task::spawn_blocking(move || revocations.add(meant)).await;
         let added = added.expect("adding to a list does not panic");
-        // What is in force without being on disk must be in force everywhere.
+        // A revocation that could not be written is in force in memory, so sockets must be closed as well.
         if let Err(RevokeError::Name | RevokeError::Full) = added {
             return added.map(|()| 0);
         }
@@ -132,14 +132,14 @@ impl Edge {
         added.map(|()| sockets.len())
     }
 
-    /// Accept again what was refused for this alone. False where it was not.
+    /// Removes a revocation. False if there is none.
     pub async fn take_back(&self, revoked: Revoked) -> io::Result<bool> {
         let revocations = self.revocations.clone();
         let removed = tokio::task::spawn_blocking(move || revocations.remove(&revoked)).await;
         removed.expect("removing from a list does not panic")
     }
 
-    /// All that is refused.
+    /// All revocations.
     pub fn revocations(&self) -> Vec<Entry> {
         self.revocations.list()
     }

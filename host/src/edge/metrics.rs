@@ -1,4 +1,4 @@
-//! What the edge counts, for an operator to see.
+//! The metrics of the edge.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -7,11 +7,11 @@ use prometheus_client::registry::Registry;
 
 use crate::refused::{Refusals, Refused};
 
-/// Numbers of one host's edge.
+/// The metrics of one host's edge.
 pub(super) struct Metrics {
     pub(super) connections: Gauge,
     pub(super) sockets: Gauge,
-    /// Messages that sockets were let say.
+    /// Messages of sockets that the rate limits let pass.
     pub(super) messages: Counter,
     refusals: Refusals,
     requests: Family<[(&'static str, &'static str); 1], Counter>,
@@ -19,7 +19,7 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Nothing yet; what is refused is counted with what rooms refuse.
+    /// Starts at 0. Refusals of the edge are counted together with those of rooms.
     pub(super) fn new(refusals: Refusals) -> Self {
         Metrics {
             connections: Gauge::default(),
@@ -37,7 +37,7 @@ impl Metrics {
         registry.register("messages", "Messages of clients that were taken", self.messages.clone());
         registry.register(
             "requests",
-            "HTTP requests below the base path that were answered, by class of status",
+            "HTTP requests below the base path that were answered, by status class",
             self.requests.clone(),
         );
         registry.register("closes", "Sockets that were closed, by code", self.closes.clone());
@@ -60,7 +60,7 @@ impl Metrics {
         self.requests.get_or_create(&[("status", class)]).inc();
     }
 
-    /// A socket was closed, with the code that its room was told. Those of rooms' own are one.
+    /// Counts a closed socket by the code that its room was told. Codes that rooms choose are counted as 0.
     pub(super) fn closed(&self, code: u16) {
         let code = if code < 3_000 || (4_400..4_500).contains(&code) { code } else { 0 };
         self.closes.get_or_create(&[("code", code)]).inc();

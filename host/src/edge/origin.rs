@@ -1,6 +1,7 @@
-//! From which pages a request may come: an exact list, and the server's own. And by which names the server is called.
+//! The origins that requests may come from: an exact list and the server's own. It also knows the host names that the
+//! server is called by.
 //!
-//! Origins are compared as the URL standard does, in their one form.
+//! Origins are compared in normal form, as the URL standard defines it.
 
 use std::net::Ipv4Addr;
 
@@ -10,52 +11,52 @@ use hyper::header::{HOST, HeaderMap, ORIGIN};
 use crate::config::{Auth, Identity};
 use crate::web_origin;
 
-/// Where a request came from.
+/// The kind of page that a request came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Not from a page, or from one that does not say: no browser opens a socket or a cross-site POST so.
+    /// Not from a page, or the origin is not told: browsers always tell it for sockets and cross-site POSTs.
     None,
     /// From the server's own page.
     Same,
-    /// From a page that the configuration allows, or on this machine while developing.
+    /// From a page that the configuration allows; in dev auth also from any page of this machine.
     Allowed(String),
     /// From any other page.
     Foreign,
 }
 
-/// Which origins are allowed, and which names are ours.
+/// The allowed origins, and the server's own names.
 #[derive(Debug, Clone)]
 pub(super) struct Origins {
-    /// In their one form.
+    /// In normal form.
     allowed: Vec<String>,
-    /// Names without ports, in their one form.
+    /// Names without ports, in normal form.
     hosts: Vec<String>,
     dev: bool,
-    /// Connections are encrypted here, so a page of our own is of an `https` origin. Where they are plain, a proxy may
-    /// encrypt them, and a page of our own can be of either scheme.
+    /// Connections are encrypted here, so our own page has an `https` origin. If they are plain, a proxy in front may
+    /// encrypt them, and our own page may have either scheme.
     tls: bool,
 }
 
 impl Origins {
-    /// As the configuration says, which was checked. `tls` where connections are encrypted here.
+    /// Makes them from a configuration that was checked. `tls` if connections are encrypted here.
     pub(super) fn new(identity: &Identity, tls: bool) -> Self {
         let allowed = identity.allowed_origins.iter().filter_map(|origin| web_origin::normal(origin).ok()).collect();
         let hosts = identity.hosts.iter().filter_map(|host| web_origin::normal_host(host)).collect();
         Origins { allowed, hosts, dev: identity.auth == Auth::Dev, tls }
     }
 
-    /// Only the names of this machine.
+    /// Accepts only the names of this machine.
     pub(super) fn of_this_machine() -> Self {
         Origins { allowed: Vec::new(), hosts: Vec::new(), dev: true, tls: false }
     }
 
-    /// Whether a name that the server is called by is one of its own.
+    /// Returns whether the request calls the server by one of its own names (protection from DNS rebinding).
     ///
-    /// A page of `evil.example`, which for a moment leads to this machine, is of the same origin as everything that a
-    /// browser finds there. Where tokens or cookies of the real name are needed, it has none. A server that believes
-    /// everybody has nothing but its name to know such a page by.
+    /// An attacker can let `evil.example` resolve to this machine for a moment. To the browser, the attacker's page
+    /// then has the same origin as this server. If the server asks for tokens or cookies, that page has none. In dev
+    /// auth the server accepts any name as a user, so only the host name can tell such a page.
     pub(super) fn serve(&self, uri: &Uri, headers: &HeaderMap) -> bool {
-        // A browser always says whom it calls.
+        // A browser always sends a host name.
         let Some(host) = called(uri, headers) else { return true };
         let host = without_port(host).to_ascii_lowercase();
         if self.hosts.is_empty() && !self.dev {
@@ -64,15 +65,15 @@ impl Origins {
         (self.dev && is_loopback(&host)) || self.hosts.contains(&host)
     }
 
-    /// Where a request came from.
+    /// Returns the kind of page that a request came from.
     pub(super) fn of(&self, uri: &Uri, headers: &HeaderMap) -> Origin {
         let Some(origin) = headers.get(ORIGIN) else {
-            // A page of another origin that asks without `Origin` tells so, in every browser of this decade.
+            // Requests of other origins without `Origin` have `Sec-Fetch-Site` in all current browsers.
             let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
             let elsewhere = matches!(site, Some(b"cross-site" | b"same-site"));
             return if elsewhere { Origin::Foreign } else { Origin::None };
         };
-        // One that is no text is nobody's: browsers send ASCII.
+        // Browsers send ASCII, so anything else is foreign.
         let Some((sent, form)) = origin.to_str().ok().and_then(|sent| Some((sent, web_origin::normal(sent).ok()?)))
         else {
             return Origin::Foreign;
@@ -89,8 +90,8 @@ impl Origins {
 }
 
 impl Origins {
-    /// Whether an origin in its one form is that of the name by which the server was called. The name has the scheme of
-    /// the origin, since it tells none of its own: so the usual port of that scheme may stand behind it or not.
+    /// Returns whether an origin in normal form matches the host name of the request. The name has no scheme, so it
+    /// gets that of the origin, and the scheme's default port may be present or not.
     fn is_own(&self, origin: &str, called: Option<&str>) -> bool {
         let Some((scheme, _)) = origin.split_once("://") else { return false };
         let own = called.and_then(|host| web_origin::normal(&format!("{scheme}://{host}")).ok());
@@ -98,12 +99,12 @@ impl Origins {
     }
 }
 
-/// What a request calls the server. In HTTP/2 it is a part of the address.
+/// The host name that a request calls the server by. In HTTP/2 it is `:authority`.
 fn called<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let host = headers.get(HOST);
     match uri.authority() {
         Some(authority) => Some(authority.as_str()),
-        // One that cannot be read is nobody's name.
+        // An unreadable name matches nothing.
         None => host.map(|host| host.to_str().unwrap_or_default()),
     }
 }
@@ -115,8 +116,7 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-/// Whether a name in lower case is one of this machine for itself: no other machine can be meant by it, whatever a
-/// name server says.
+/// Returns whether a lower-case name is a loopback name: it always means this machine, whatever DNS says.
 fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host.ends_with(".localhost")
@@ -209,7 +209,7 @@ mod tests {
         ] {
             assert_eq!(from(false, host, origin), Origin::Foreign, "{host} {origin}");
         }
-        // Over our own TLS a page of our own is never a plain one.
+        // Over our own TLS, our own page never has an `http` origin.
         assert_eq!(from(true, "rooms.example", "https://rooms.example"), Origin::Same);
         assert_eq!(from(true, "rooms.example", "http://rooms.example"), Origin::Foreign);
         let called = headers(&[("host", "xn--bcher-kva.example:443")]);
@@ -240,7 +240,7 @@ mod tests {
     fn a_request_of_another_site_without_an_origin_is_foreign() {
         for (site, from) in [
             ("cross-site", Origin::Foreign),
-            // A sibling: its pages are not on the list, so they are as strange as any.
+            // A sibling domain: its pages are not on the list, so they are foreign.
             ("same-site", Origin::Foreign),
             ("same-origin", Origin::None),
             ("none", Origin::None),

@@ -1,8 +1,9 @@
-//! One connection as its room sees it: a bounded queue of frames, the way to the wire, and the way to wake its task.
+//! The sending side of a WebSocket, as its room sees it: a bounded queue of frames, the stream, and the waker of the
+//! connection's task.
 //!
-//! Whoever says something to a client may also let it leave: [`flush`](Client::flush) writes what waits, from any
-//! thread, as far as the connection takes it at once. Only the rest needs the connection's own task. So a message to
-//! ten clients costs ten writes, and wakes nobody.
+//! A caller that queues a message may also write it: [`flush`](Client::flush) writes waiting frames from any thread, as
+//! far as the connection takes them at once. Only the rest needs the connection's own task. So a message to ten clients
+//! costs ten writes, and wakes no task.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -20,10 +21,10 @@ use crate::pressure::Pressure;
 /// Frames written with one system call.
 const FRAMES_A_WRITE: usize = 64;
 
-/// What the room and the host put in, and what lets it out.
+/// The queue that the room and the host fill, and the stream that empties it.
 pub(super) struct Outgoing {
     inner: Mutex<Inner>,
-    /// Messages that were handed to the room and have not had their turn.
+    /// Messages that were given to the room and whose turns have not ended.
     in_flight: AtomicUsize,
     most_waiting: usize,
     most_in_flight: usize,
@@ -32,7 +33,7 @@ pub(super) struct Outgoing {
 
 #[derive(Default)]
 struct Inner {
-    /// Absent before the upgrade, and after the end.
+    /// Absent before the upgrade and after the end.
     stream: Option<wire::Writer>,
     queue: Queue,
     writer: Writer,
@@ -43,37 +44,37 @@ struct Inner {
     waker: Option<Waker>,
 }
 
-/// Frames on their way. One frame waits without an allocation: most of the time it is the only one.
+/// Waiting frames. A single frame waits without an allocation: usually it is the only one.
 #[derive(Default)]
 struct Queue {
     first: Option<Bytes>,
     rest: VecDeque<Bytes>,
-    /// Bytes of all of them that are not written.
+    /// Bytes of all frames that are not written.
     bytes: usize,
-    /// A part of the first is written: it can no longer be dropped.
+    /// A part of the first frame is written, so it can no longer be dropped.
     begun: bool,
 }
 
-/// Who writes next.
+/// The next writer of the stream.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Writer {
-    /// Nobody: nothing waits.
+    /// None: no frame waits.
     #[default]
     Nobody,
-    /// Whoever said the first of what waits.
+    /// The caller that queued the first waiting frame.
     Sayer,
     /// The connection's task, when the connection takes more.
     Task,
 }
 
-/// What the connection's task has to do.
+/// The requests to the connection's task.
 #[derive(Default)]
 pub(super) struct Work {
-    /// Say goodbye after what waits.
+    /// Send a close frame behind the waiting frames.
     pub(super) close: Option<(u16, String)>,
     /// End at once.
     pub(super) cut: bool,
-    /// The room has space again.
+    /// The room's mailbox has space again.
     pub(super) resumed: bool,
 }
 
@@ -82,12 +83,12 @@ impl Outgoing {
         Outgoing { inner: Mutex::default(), in_flight: AtomicUsize::new(0), most_waiting, most_in_flight, pressure }
     }
 
-    /// The upgrade is done: what waits may leave.
+    /// Sets the stream after the upgrade: waiting frames may be written.
     pub(super) fn open(&self, stream: wire::Writer) {
         self.lock().stream = Some(stream);
     }
 
-    /// The connection is over: nothing leaves any more, and what waits is dropped.
+    /// Ends the connection: nothing is sent any more, and waiting frames are dropped.
     pub(super) fn hang_up(&self) {
         let mut inner = self.lock();
         inner.closing = true;
@@ -98,7 +99,7 @@ impl Outgoing {
         drop(stream);
     }
 
-    /// Take all there is to do beside writing, and be woken when there is more.
+    /// Takes all requests to the task, and registers its waker for more.
     pub(super) fn take(&self, context: &Context<'_>) -> Work {
         let mut inner = self.lock();
         if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
@@ -107,14 +108,14 @@ impl Outgoing {
         Work { close: inner.close.take(), cut: inner.cut, resumed: std::mem::take(&mut inner.resumed) }
     }
 
-    /// Queue a frame that no room said: an answer to a ping, or what the host itself says. How many frames wait.
+    /// Queues a frame of the host itself, such as an answer to a ping. Returns the number of waiting frames.
     pub(super) fn reply(&self, frame: Bytes) -> usize {
         let mut inner = self.lock();
         inner.queue.push(frame);
         inner.queue.len()
     }
 
-    /// Queue the last frame: what the room says from now on is dropped. How many frames wait.
+    /// Queues the last frame; later messages of the room are dropped. Returns the number of waiting frames.
     pub(super) fn goodbye(&self, frame: Bytes) -> usize {
         let mut inner = self.lock();
         inner.closing = true;
@@ -122,7 +123,7 @@ impl Outgoing {
         inner.queue.len()
     }
 
-    /// End our side of the connection, when the last frame is written. The client can still send.
+    /// Ends our half of the connection after the last frame is written. The client can still send.
     ///
     /// Fails: when the connection is gone.
     pub(super) fn poll_end(&self, context: &mut Context<'_>) -> io::Result<()> {
@@ -135,7 +136,8 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Write what waits, as far as the connection takes it, and be woken when it takes more. How many frames wait.
+    /// Writes waiting frames, as far as the connection takes them, and registers the waker for the rest. Returns the
+    /// number of waiting frames.
     ///
     /// Fails: when the connection is gone.
     pub(super) fn poll_write(&self, context: &mut Context<'_>) -> io::Result<usize> {
@@ -153,12 +155,12 @@ impl Outgoing {
         Ok(inner.queue.len())
     }
 
-    /// A message goes to the room.
+    /// Counts a message that goes to the room.
     pub(super) fn sent(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the client may send one more message.
+    /// Returns whether the client may send one more message.
     pub(super) fn may_send(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) < self.most_in_flight
     }
@@ -169,8 +171,8 @@ impl Outgoing {
 }
 
 impl Inner {
-    /// Write until nothing waits, or the connection takes no more: then false. `context` is that of the connection's
-    /// task, where it is the one that writes.
+    /// Writes until no frame waits (true), or the connection takes no more (false). `context` is present if the
+    /// connection's task is the caller.
     fn write(&mut self, mut context: Option<&mut Context<'_>>) -> io::Result<bool> {
         let Some(stream) = &mut self.stream else { return Ok(self.queue.is_empty()) };
         while let Some(first) = &self.queue.first {
@@ -233,7 +235,7 @@ impl Queue {
         self.rest = VecDeque::new();
     }
 
-    /// Drop what can still be dropped.
+    /// Drops all frames of which nothing is written.
     fn clear(&mut self) {
         let begun = if self.begun { self.first.take() } else { None };
         let was_begun = begun.is_some();
@@ -245,7 +247,7 @@ impl Queue {
     }
 }
 
-/// The lock is let go first, so that the task does not run into it.
+/// Wakes the task after the lock is released, so that the task does not have to wait for it.
 fn wake(mut inner: MutexGuard<'_, Inner>) {
     let waker = inner.waker.take();
     drop(inner);
@@ -262,7 +264,7 @@ impl Client for Outgoing {
             return false;
         }
         let waiting = inner.queue.bytes;
-        // One frame always fits, however long: a history can be longer than what may wait behind it.
+        // One frame always fits, however long: a history may be longer than the queue's limit.
         if waiting > 0 && waiting + frame.len() > self.pressure.shorten(self.most_waiting) {
             inner.queue.clear();
             inner.closing = true;
@@ -280,9 +282,9 @@ impl Client for Outgoing {
 
     fn flush(&self) {
         let mut inner = self.lock();
-        // Before the upgrade is done everything waits, and the connection's task begins with it.
+        // Before the upgrade all frames wait; the connection's task writes them first.
         if inner.stream.is_some() && inner.writer == Writer::Sayer && !inner.write(None).unwrap_or(false) {
-            // The rest, or the error, is for the task.
+            // The task handles the rest, or the error.
             inner.writer = Writer::Task;
             wake(inner);
         }
@@ -304,7 +306,7 @@ impl Client for Outgoing {
     }
 
     fn taken(&self) {
-        // Only a client at its limit is not being read; only then is there somebody to wake.
+        // Only a client at its limit is paused, so only then must its task be woken.
         if self.in_flight.fetch_sub(1, Ordering::AcqRel) == self.most_in_flight {
             wake(self.lock());
         }

@@ -1,7 +1,7 @@
-//! How fast one socket may speak, and when it has spoken too fast for too long.
+//! The rate limit of one socket: how fast it may send, and when too fast becomes a flood.
 //!
-//! Whoever is a little too fast is told so, each time. Whoever goes on at twice the pace is flooding, and is closed: to
-//! tell them would only cost more.
+//! A client that is a little too fast gets an error for each refused message. A client that goes on at twice the rate
+//! is flooding and is closed, because more errors would only cost more.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,33 +11,33 @@ use crate::bucket::Bucket;
 use crate::config::Limits;
 use crate::refused::Refused;
 
-/// The pace of one socket and of its user.
+/// The rate limits of one socket and of its user.
 pub(super) struct Pace {
-    /// Absent where `messages_per_second` is 0.
+    /// Absent if `messages_per_second` is 0.
     own: Option<Own>,
     user: Arc<OneUser>,
 }
 
 struct Own {
     messages: Bucket,
-    /// What may be refused before it is a flood.
+    /// How many messages may be refused before it is a flood.
     refusals: Bucket,
-    /// Bytes of whatever kind of frame: so many as all messages at full length would have.
+    /// Bytes of all kinds of frames: as many as the allowed messages would have at full length.
     bytes: Bucket,
 }
 
-/// What becomes of a message.
+/// The verdict on a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Yes,
-    /// It is refused: by this limit.
+    /// It is refused by this limit.
     NotNow(Refused),
-    /// It is one too many of those that were refused.
+    /// Too many were refused already.
     Flood,
 }
 
 impl Pace {
-    /// Full buckets, for messages of up to `message_bytes`.
+    /// Starts with full buckets, for messages of up to `message_bytes`.
     pub(super) fn new(limits: &Limits, message_bytes: usize, user: Arc<OneUser>, now: Instant) -> Self {
         let per_second = limits.messages_per_second;
         let bytes = u32::try_from(message_bytes).unwrap_or(u32::MAX).saturating_mul(per_second);
@@ -49,7 +49,7 @@ impl Pace {
         Pace { own, user }
     }
 
-    /// The client says something.
+    /// Judges a message of the client.
     pub(super) fn message(&mut self, now: Instant) -> Verdict {
         let refused = if self.own.as_mut().is_some_and(|own| !own.messages.take(now)) {
             Refused::Messages
@@ -62,12 +62,12 @@ impl Pace {
         if is_flood { Verdict::Flood } else { Verdict::NotNow(refused) }
     }
 
-    /// The client sends a frame that says nothing, such as a ping. Whether that is no flood.
+    /// Judges a frame that carries no message, such as a ping. False if it is a flood.
     pub(super) fn control(&mut self, now: Instant) -> bool {
         self.own.as_mut().is_none_or(|own| own.messages.take(now) || own.refusals.take(now))
     }
 
-    /// So much was read. Whether that is no flood.
+    /// Counts bytes that were read. False if it is a flood.
     pub(super) fn read(&mut self, bytes: usize, now: Instant) -> bool {
         self.own.as_mut().is_none_or(|own| own.bytes.take_many(bytes as f64, now))
     }

@@ -1,4 +1,4 @@
-//! Errors over HTTP: `application/problem+json`, as RFC 9457 has it.
+//! Errors over HTTP: `application/problem+json` of RFC 9457.
 
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -16,7 +16,7 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Response<Body> {
     response
 }
 
-/// The same, with one more header.
+/// An error answer with one more header.
 pub(super) fn problem_with(
     status: StatusCode,
     detail: &str,

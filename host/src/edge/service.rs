@@ -1,4 +1,4 @@
-//! The host as a service, for servers of somebody else's.
+//! The host as a service, for the server of an embedder.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,15 +13,15 @@ use super::Edge;
 use super::body::Body;
 use super::http::{self, BoxError};
 
-/// A host to be mounted into a server of your own: it is a `tower::Service`, for axum and its kin, and a
+/// A host that you mount into your own server: a `tower::Service`, for axum and similar frameworks, and a
 /// `hyper::service::Service`. Cheap to clone.
 ///
-/// It answers what is below `base_path`, `/healthz`, and the demo page where `page` is on. Where your server takes a
-/// prefix off the path (`Router::nest_service` does), set `base_path` to `/`; where it does not, to the prefix.
+/// It answers paths below `base_path`, `/healthz`, and the demo page if `page` is on. If your server strips a prefix
+/// off the path (`Router::nest_service` does), set `base_path` to `/`; if not, to the prefix.
 ///
-/// Who asks is verified as configured; or you put a [`Verified`](super::Verified) into the extensions of the request.
-/// Your server must support HTTP/1.1 upgrades for WebSockets (axum's does), and holds its own limits of connections,
-/// of request heads and of time.
+/// Users are verified as configured, unless you put a [`Verified`](super::Verified) into the request's extensions. Your
+/// server must support HTTP/1.1 upgrades for WebSockets (axum's does). It must itself limit connections, request heads
+/// and times.
 #[derive(Clone)]
 pub struct Service(Arc<Edge>);
 

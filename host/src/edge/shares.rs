@@ -1,35 +1,35 @@
-//! Bounds on what is held at the same time, counted by whoever holds it: requests, or bytes.
+//! Limits on the amount that each holder has at the same time: requests, or bytes.
 //!
-//! A part is given back when it is dropped, and a holder without a part is forgotten. So a table is never longer than
-//! what is held now.
+//! A part is returned when it is dropped, and a holder without a part is forgotten. So the table has no more entries
+//! than there are holders now.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What each holder has of one thing.
+/// The amount of one thing that each holder has.
 #[derive(Debug)]
 pub(super) struct Shares<K> {
-    /// For each of them. 0 for no limit.
+    /// The limit for each holder. 0 for no limit.
     most: usize,
     held: Mutex<HashMap<K, usize>>,
 }
 
-/// A part that somebody holds; dropping it gives it back.
+/// A part that a holder has; dropping it returns it.
 #[derive(Debug)]
 pub(super) struct Part<K: Eq + Hash> {
-    /// Absent where there is no limit.
+    /// Absent if there is no limit.
     of: Option<(Arc<Shares<K>>, K)>,
     amount: usize,
 }
 
 impl<K: Eq + Hash + Clone> Shares<K> {
-    /// Shares of at most so much for each holder; 0 for no limit.
+    /// Shares of at most `most` for each holder; 0 for no limit.
     pub(super) fn of(most: usize) -> Arc<Self> {
         Arc::new(Shares { most, held: Mutex::default() })
     }
 
-    /// So much more for a holder; absent where that is too much.
+    /// Takes `amount` for a holder; absent if that exceeds the limit.
     pub(super) fn take(self: &Arc<Self>, holder: &K, amount: usize) -> Option<Part<K>> {
         self.part(holder, amount, |held| amount <= self.most.saturating_sub(held))
     }
@@ -39,7 +39,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
         self.part(holder, amount, |held| held == 0 || amount <= self.most.saturating_sub(held))
     }
 
-    /// Whether a holder can take nothing more.
+    /// Returns whether a holder can take nothing more.
     pub(super) fn is_full(&self, holder: &K) -> bool {
         self.most > 0 && self.lock().get(holder).is_some_and(|held| *held >= self.most)
     }
@@ -53,7 +53,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
         if !fits(held) {
             return None;
         }
-        // A part of nothing may still grow.
+        // A part of 0 gets no entry; it may grow later.
         if amount > 0 {
             all.insert(holder.clone(), held + amount);
         }
@@ -68,7 +68,7 @@ impl<K> Shares<K> {
 }
 
 impl<K: Eq + Hash + Clone> Part<K> {
-    /// Hold so much more. False, and nothing changes, where that is too much.
+    /// Adds `more` to the part. Returns false and changes nothing if that exceeds the limit.
     pub(super) fn grow(&mut self, more: usize) -> bool {
         let Some((shares, holder)) = &self.of else { return true };
         let Some(mut added) = shares.take(holder, more) else { return false };

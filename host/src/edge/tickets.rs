@@ -1,7 +1,7 @@
-//! Single-use tickets: a way into a WebSocket for clients that cannot send a header, without a token in a URL.
+//! Single-use tickets, for clients that cannot send a header with a WebSocket: no token appears in a URL.
 //!
-//! Unused tickets are bounded in all and for each user, so that one user cannot take the tickets of all others. How fast
-//! a user may ask for them is decided in `http`, by the same pace as everything else that the user does.
+//! Unused tickets are limited in all and for each user, so that one user cannot take the tickets of all others. `http`
+//! limits how fast a user may ask for them, with the user's ordinary rate limit.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use crate::refused::Refused;
 /// How long a ticket is valid.
 pub(super) const VALID_FOR: Duration = Duration::from_secs(30);
 
-/// Tickets that were given out and not used.
+/// Tickets that were issued and not used.
 pub(super) struct Tickets {
     inner: Mutex<Inner>,
     most: usize,
@@ -29,7 +29,7 @@ struct Inner {
     valid: HashMap<String, (Verified, Instant)>,
     /// In the order in which they expire.
     order: BTreeSet<(Instant, String)>,
-    /// How many of them each user has. A user without any has no entry.
+    /// The number of tickets of each user. A user without any has no entry.
     of_users: HashMap<String, usize>,
 }
 
@@ -39,7 +39,7 @@ impl Tickets {
         Tickets { inner: Mutex::default(), most, most_of_user }
     }
 
-    /// A ticket for somebody, or the limit that is met.
+    /// Issues a ticket for a user, or returns the limit that is met.
     pub(super) fn issue(&self, verified: Verified) -> Result<String, Refused> {
         let mut bytes = [0; 24];
         rand::rng().fill_bytes(&mut bytes);
@@ -60,7 +60,7 @@ impl Tickets {
         Ok(ticket)
     }
 
-    /// Whom a ticket stands for. It is worth nothing afterwards, and nothing once the token has expired that it is for.
+    /// Uses a ticket up and returns its user; absent if the ticket or the token that it was issued for has expired.
     pub(super) fn take(&self, ticket: &str) -> Option<Verified> {
         self.take_at(ticket, clock::monotonic(), clock::unix_millis())
     }
@@ -128,7 +128,7 @@ mod tests {
         let tickets = Tickets::new(2, 0);
         let (first, second) = (tickets.issue(ana()).unwrap(), tickets.issue(ana()).unwrap());
         assert_eq!(tickets.issue(ana()), Err(Refused::Tickets));
-        // One that was used makes space for another.
+        // A used ticket frees its place.
         tickets.take(&first).unwrap();
         assert!(tickets.issue(ana()).is_ok());
         assert_eq!(tickets.issue(ana()), Err(Refused::Tickets));
@@ -142,7 +142,7 @@ mod tests {
         let (first, _second) = (tickets.issue(ana()).unwrap(), tickets.issue(ana()).unwrap());
         assert_eq!(tickets.issue(ana()), Err(Refused::TicketsPerUser));
         assert!(tickets.issue(bo()).is_ok());
-        // A used ticket makes space for another, and so does one that expired.
+        // A used ticket frees its place, and so does one that expired.
         tickets.take(&first).unwrap();
         assert!(tickets.issue(ana()).is_ok());
         let mut inner = tickets.inner.lock().unwrap();

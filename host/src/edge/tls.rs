@@ -1,4 +1,4 @@
-//! TLS: the certificate, what it is offered with, and a new one while connections go on.
+//! TLS: the certificate, its protocols (ALPN), and its replacement while connections go on.
 
 use std::path::Path;
 use std::sync::{Arc, RwLock};
@@ -10,12 +10,12 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::Tls;
 
-/// What clients may ask for, in the order in which we would have it.
+/// The protocols that clients may choose, in our order of preference.
 const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
-/// The protocol of those who speak HTTP/2.
+/// The name of HTTP/2.
 pub(super) const HTTP_2: &[u8] = b"h2";
 
-/// The certificate that connections are offered.
+/// The certificate that new connections get.
 pub(super) struct Certificate {
     files: Tls,
     current: RwLock<Arc<ServerConfig>>,
@@ -24,15 +24,15 @@ pub(super) struct Certificate {
 /// Why a certificate cannot be used. The operator must act.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or is no PEM.
+    /// A file cannot be read, or is not PEM.
     #[error("{path} cannot be read: {problem}")]
     Read {
-        /// Which file.
+        /// The file.
         path: std::path::PathBuf,
         /// What is wrong.
         problem: String,
     },
-    /// The files do not work, or not with each other.
+    /// The certificate or the key cannot be used, or they do not match.
     #[error("the certificate in {cert} does not work with the key in {key}: {problem}")]
     Bad {
         /// The file of the certificate.
@@ -49,8 +49,7 @@ impl Certificate {
         Ok(Certificate { files: files.clone(), current: RwLock::new(read(files)?) })
     }
 
-    /// Read the files again. Connections that come from now on are offered what they hold; where they do not work, what
-    /// they held before.
+    /// Reads the files again for new connections. If they cannot be used, the certificate before stays.
     pub(super) fn reload(&self) -> Result<(), TlsError> {
         let fresh = read(&self.files)?;
         *self.current.write().expect("no holder of this lock panics") = fresh;
@@ -62,7 +61,7 @@ impl Certificate {
     }
 }
 
-/// Whether the files of a certificate work, and with each other.
+/// Checks that the files of a certificate can be used and match.
 pub fn check_certificate(files: &Tls) -> Result<(), TlsError> {
     read(files).map(drop)
 }

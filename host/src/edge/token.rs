@@ -1,8 +1,8 @@
-//! A JSON Web Token, read strictly: what it is made of, and what its claims come to at a moment.
+//! Parses a JSON Web Token strictly, and judges its claims at a moment.
 //!
-//! Whether a key of ours signed it is for `keys` to say. Reading is done here and not by the library of the signatures:
-//! that quotes the token in its errors, knows no `crit`, and takes any number for a time. Nothing that a token says of
-//! where to find its key (`jku`, `x5u`, `jwk`) is looked at.
+//! `keys` checks the signature. Parsing is done here and not by the signature library, which quotes the token in its
+//! errors, ignores `crit`, and takes any number for a time. Claims that say where to find a key (`jku`, `x5u`, `jwk`)
+//! are ignored.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -15,25 +15,25 @@ use crate::clock::UnixMillis;
 use crate::config::Identity;
 use crate::model::User;
 
-/// The last second of the year 9999. A later time was meant in milliseconds, and such a token would never expire.
+/// The last second of the year 9999. A later time was meant in milliseconds: such a token would never expire.
 const LATEST_S: u64 = 253_402_300_799;
-/// The longest `jti`, in bytes: it is kept for as long as its socket is open.
+/// The longest `jti`, in bytes: it is kept as long as its socket is open.
 pub(crate) const TOKEN_ID_BYTES: usize = 256;
 
-/// A token in its parts. Who signed it is not known yet.
+/// A parsed token. Its signature is not checked yet.
 pub(super) struct Signed<'a> {
-    /// What is signed.
+    /// The part that the signature covers.
     pub(super) message: &'a str,
     /// In base64url.
     pub(super) signature: &'a str,
-    /// The algorithm that its head names.
+    /// The algorithm in its head.
     pub(super) algorithm: String,
-    /// The key that its head names.
+    /// The key id in its head.
     pub(super) key_id: Option<String>,
     claims: &'a str,
 }
 
-/// What is expected of a token beside its signature.
+/// The claims that a token must have.
 pub(super) struct Expected {
     audience: Option<String>,
     issuer: Option<String>,
@@ -48,7 +48,7 @@ struct Head {
     crit: bool,
 }
 
-/// Anything may stand in a claim; what is said twice is no claim at all, and serde refuses it.
+/// A claim may hold any value. serde refuses a claim that appears twice.
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<Value>,
@@ -70,7 +70,7 @@ fn invalid(problem: &str) -> Invalid {
 }
 
 impl<'a> Signed<'a> {
-    /// Take a token apart.
+    /// Parses a token.
     pub(super) fn read(token: &'a str) -> Result<Self, Invalid> {
         let mut dots = token.match_indices('.').map(|(at, _)| at);
         let (Some(first), Some(second), None) = (dots.next(), dots.next(), dots.next()) else {
@@ -78,7 +78,7 @@ impl<'a> Signed<'a> {
         };
         let head = object::<Head>(&token[..first]).ok_or_else(|| invalid("its head cannot be read"))?;
         if head.crit {
-            return Err(invalid("its head names extensions that must be understood, and none is"));
+            return Err(invalid("its head requires extensions (`crit`), and none is supported"));
         }
         Ok(Signed {
             message: &token[..second],
@@ -89,7 +89,7 @@ impl<'a> Signed<'a> {
         })
     }
 
-    /// Who it stands for. Ask only when its signature is known to be good.
+    /// Returns the user. Call it only after the signature was verified.
     pub(super) fn stands_for(&self, expected: &Expected, now: UnixMillis) -> Result<Verified, Invalid> {
         let claims = object::<Claims>(self.claims).ok_or_else(|| invalid("its claims cannot be read"))?;
         expected.judge(claims, now)
@@ -128,7 +128,7 @@ impl Expected {
         if let Some(issuer) = &self.issuer
             && claims.iss.as_ref().and_then(Value::as_str) != Some(issuer)
         {
-            return Err(invalid("it is not from the issuer that is trusted here"));
+            return Err(invalid("it is not from the trusted issuer"));
         }
         let id = text("sub", claims.sub)?.ok_or_else(|| invalid("the claim `sub` is missing"))?;
         let name = text("name", claims.name)?.filter(|name| !name.is_empty()).unwrap_or_else(|| id.clone());
@@ -140,10 +140,10 @@ impl Expected {
     }
 }
 
-/// A part of a token: a JSON object in base64url, without padding and without bits that mean nothing.
+/// Parses a part of a token: a JSON object in base64url, without padding and without stray trailing bits.
 fn object<T: for<'de> Deserialize<'de>>(part: &str) -> Option<T> {
     let json = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
-    // To serde an array is as good as an object.
+    // serde would accept an array in the place of an object.
     let is_object = json.trim_ascii_start().starts_with(b"{");
     serde_json::from_slice(&json).ok().filter(|_| is_object)
 }
@@ -152,24 +152,24 @@ fn text(name: &str, claim: Option<Value>) -> Result<Option<String>, Invalid> {
     match claim {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(invalid(&format!("the claim `{name}` is no text"))),
+        Some(_) => Err(invalid(&format!("the claim `{name}` is not text"))),
     }
 }
 
-/// A `NumericDate` of RFC 7519: seconds, of which there may be parts.
+/// Parses a `NumericDate` of RFC 7519: seconds, which may have a fraction.
 fn time(name: &str, claim: Option<Value>) -> Result<Option<UnixMillis>, Invalid> {
     let Some(claim) = claim else { return Ok(None) };
     let seconds =
         claim.as_number().and_then(Number::as_f64).filter(|seconds| (0.0..=LATEST_S as f64).contains(seconds));
     match (seconds, claim.as_u64()) {
         (Some(_), Some(whole)) => Ok(Some(whole * 1_000)),
-        // The cast is of a number that was checked.
+        // The number was checked above, so the cast loses nothing but the fraction.
         (Some(seconds), None) => Ok(Some((seconds * 1_000.0) as u64)),
-        (None, _) => Err(invalid(&format!("the claim `{name}` is no time in seconds before the year 10000"))),
+        (None, _) => Err(invalid(&format!("the claim `{name}` is not a time in seconds before the year 10000"))),
     }
 }
 
-/// Whether a claim is a text, or has it in a list.
+/// Returns whether a claim is this text, or a list that holds it.
 fn holds(claim: Option<&Value>, wanted: &str) -> bool {
     match claim {
         Some(Value::String(text)) => text == wanted,
@@ -190,14 +190,14 @@ mod tests {
         Expected { audience: Some("chat".into()), issuer: Some("login".into()), leeway_ms }
     }
 
-    /// What claims come to at the last millisecond of a second.
+    /// The verdict on claims at the last millisecond of a second.
     fn judge_at(now: UnixMillis, claims: &str) -> Result<Verified, String> {
         let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
         let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
         signed.stands_for(&expected(), now).map_err(|error| error.0)
     }
 
-    /// Claims that are good, but for what is said here of one of them; `null` leaves it out.
+    /// Valid claims with one of them changed; `null` leaves it out.
     fn judge(name: &str, value: &str) -> Result<Verified, String> {
         let exp = (NOW_S + 60).to_string();
         let mut claims = vec![("sub", "\"1\""), ("exp", exp.as_str()), ("aud", "\"chat\""), ("iss", "\"login\"")];
@@ -259,7 +259,7 @@ mod tests {
                 assert!(problem.contains(&format!("`{claim}` is no time")), "{claim} {bad}: {problem}");
             }
         }
-        // What no double can hold is no JSON to serde.
+        // serde refuses a number that no double can hold.
         assert!(judge("exp", "1e999").unwrap_err().contains("cannot be read"));
     }
 
@@ -273,7 +273,7 @@ mod tests {
     fn clocks_may_differ_by_the_leeway_and_not_by_a_millisecond_more() {
         let claims = format!(r#"{{"sub":"1","aud":"chat","iss":"login","exp":{NOW_S}}}"#);
         let last = (NOW_S + LEEWAY_S) * 1_000 - 1;
-        // A socket is closed at the moment from which on its token is refused.
+        // A socket is closed at the moment its token is refused.
         assert_eq!(judge_at(last, &claims).unwrap().expires_at, Some(last + 1));
         assert!(judge_at(last + 1, &claims).unwrap_err().contains("expired"));
         assert!(judge("exp", "0").unwrap_err().contains("expired"));
@@ -354,7 +354,7 @@ mod tests {
 
     #[test]
     fn base64_has_one_form() {
-        // 16 bytes are 22 characters, of which the last has four bits that mean nothing.
+        // 16 bytes are 22 characters; four bits of the last one are unused.
         let head = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256"} "#);
         assert_eq!((head.len(), head.chars().last()), (22, Some('A')), "{head}");
         assert!(Signed::read(&format!("{head}.e30.AA")).is_ok());

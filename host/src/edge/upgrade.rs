@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket: the handshake of RFC 6455, once the room has agreed.
+//! Turns an HTTP request into a WebSocket: the handshake of RFC 6455, after the room has agreed.
 
 use std::sync::Arc;
 
@@ -21,32 +21,32 @@ use crate::model::{self, Address};
 /// The subprotocol that the server speaks, for clients that name some.
 const PROTOCOL: &str = "dormouse";
 
-/// What a request says of the upgrade it wants.
+/// The handshake that a request contains.
 pub(super) enum Handshake {
-    /// A right one.
+    /// A valid one.
     Good(Upgrade),
-    /// It wants none.
+    /// The request asks for no upgrade.
     None,
-    /// It wants one, but not as RFC 6455 says.
+    /// The request asks for an upgrade but violates RFC 6455.
     Bad(&'static str),
 }
 
-/// What becomes a WebSocket.
+/// The parts of a request that becomes a WebSocket.
 pub(super) struct Upgrade {
     on_upgrade: OnUpgrade,
     accept: HeaderValue,
-    /// The client named our subprotocol.
+    /// The client offered our subprotocol.
     named: bool,
-    /// Holds the connection's place until the WebSocket ends.
+    /// Keeps the connection's place until the WebSocket ends.
     place: Option<Arc<Place>>,
 }
 
-/// Whether a request wants to become a WebSocket.
+/// Returns whether a request asks to become a WebSocket.
 pub(super) fn is_asked(headers: &HeaderMap) -> bool {
     lists(values(headers, header::UPGRADE), "websocket")
 }
 
-/// The subprotocols that a client names.
+/// The subprotocols that a client offers.
 pub(super) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     super::headers::items(headers, header::SEC_WEBSOCKET_PROTOCOL)
 }
@@ -55,7 +55,7 @@ fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item =
     headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
 }
 
-/// Whether a word is in one of the comma-separated lists that are the values of a header.
+/// Returns whether a word is in one of a header's comma-separated lists.
 pub(super) fn lists<'a>(mut values: impl Iterator<Item = &'a [u8]>, word: &str) -> bool {
     let is_word = |item: &[u8]| {
         let word_of_item = item.split(|byte| *byte == b';').next().unwrap_or_default();
@@ -65,7 +65,7 @@ pub(super) fn lists<'a>(mut values: impl Iterator<Item = &'a [u8]>, word: &str) 
 }
 
 impl Handshake {
-    /// Take from a request what its upgrade needs.
+    /// Takes the handshake out of a request.
     pub(super) fn take(request: &mut Request<()>, has_body: bool) -> Self {
         let headers = request.headers();
         if !is_asked(headers) {
@@ -74,7 +74,7 @@ impl Handshake {
         if request.version() != Version::HTTP_11 {
             return Handshake::Bad("an upgrade needs HTTP/1.1");
         }
-        // Who reads it as the first frames, and who as a body, would disagree about what follows.
+        // Two servers could read such bytes differently, as first frames or as a body (request smuggling).
         if has_body || headers.contains_key(header::TRANSFER_ENCODING) {
             return Handshake::Bad("an upgrade has no body");
         }
@@ -94,18 +94,18 @@ impl Handshake {
     }
 }
 
-/// The answer to a request that could be an upgrade and is none.
+/// The answer to a request that should have asked for an upgrade.
 pub(super) fn required() -> Response<Body> {
     let detail = "this is a WebSocket; ask for an upgrade";
     problem_with(StatusCode::UPGRADE_REQUIRED, detail, header::UPGRADE, "websocket")
 }
 
-/// The answer to an upgrade that is not as RFC 6455 says.
+/// The answer to an upgrade that violates RFC 6455.
 pub(super) fn wrong(detail: &str) -> Response<Body> {
     problem_with(StatusCode::BAD_REQUEST, detail, header::SEC_WEBSOCKET_VERSION, "13")
 }
 
-/// Ask the room, and turn the request into a socket of it.
+/// Connects to the room, and turns the request into its socket.
 pub(super) async fn connect(
     edge: &Arc<Edge>,
     upgrade: Upgrade,
@@ -123,7 +123,7 @@ pub(super) async fn connect(
     let seat = match tokio::time::timeout(edge.limits.answer_within, connect).await {
         Ok(Ok(seat)) => seat,
         Ok(Err(error)) => return not_connected(&error),
-        // The room gives up the seat that nobody takes.
+        // The room takes the seat back, since it was never taken.
         Err(_) => return overloaded("the room did not answer in time"),
     };
     let terms = Terms {
@@ -134,7 +134,7 @@ pub(super) async fn connect(
         metrics: edge.metrics.clone(),
         listed: Listed::new(edge, outgoing.clone(), user, token),
     };
-    // Its own task: the one of the HTTP connection, with its buffers, ends with the upgrade.
+    // A task of its own: that of the HTTP connection ends with the upgrade and frees its buffers.
     tokio::spawn(async move {
         let Ok(upgraded) = on_upgrade.await else {
             seat.close(model::Close::lost());

@@ -1,7 +1,7 @@
-//! What one user may have and do, however many sockets that is spread over.
+//! The limits of one user, over all of the user's sockets: sockets, rooms and rate.
 //!
-//! A user is known while a socket of theirs is open, and for a while after: whoever leaves and comes back has not
-//! saved up anything meanwhile.
+//! A user is known while a socket of theirs is open, and for a while after. So leaving and coming back does not refill
+//! the token bucket.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,12 +12,12 @@ use crate::clock;
 use crate::config::Config;
 use crate::model::Address;
 
-/// Users that are remembered when they have left: the latest ones.
+/// The number of users that stay known after they have left: the latest ones.
 const REMEMBERED: usize = 16_384;
 
-/// All users that are here, or were.
+/// All users that are connected or were lately.
 pub(super) struct Users {
-    /// 0 for no limit, as are the others.
+    /// 0 for no limit; the same holds for the two below.
     sockets: usize,
     rooms: usize,
     messages_per_second: u32,
@@ -27,7 +27,7 @@ pub(super) struct Users {
 #[derive(Default)]
 struct Inner {
     known: HashMap<String, Weak<OneUser>>,
-    /// Keeps the latest ones known.
+    /// Keeps the latest users known.
     latest: VecDeque<Arc<OneUser>>,
 }
 
@@ -37,20 +37,20 @@ pub(super) struct OneUser {
 }
 
 struct Here {
-    /// Sockets in each room.
+    /// The user's sockets in each room.
     rooms: HashMap<Address, usize>,
     sockets: usize,
-    /// Absent where there is no limit.
+    /// Absent if there is no limit.
     bucket: Option<Bucket>,
 }
 
-/// One of a user's sockets; dropping it gives its place up.
+/// One of a user's sockets; dropping it returns its place.
 pub(super) struct Socket {
     user: Arc<OneUser>,
     room: Address,
 }
 
-/// What a user has too many of.
+/// The thing that a user has too many of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TooMany {
     Sockets,
@@ -58,7 +58,7 @@ pub(super) enum TooMany {
 }
 
 impl Users {
-    /// What the limits say. With dev auth there are none.
+    /// Reads the limits. With dev auth there are none.
     pub(super) fn new(config: &Config) -> Self {
         let limits = &config.limits;
         let counts = !config.identity.is_dev();
@@ -70,7 +70,7 @@ impl Users {
         }
     }
 
-    /// The user of an id.
+    /// Returns the user with this id.
     pub(super) fn of(&self, id: &str) -> Arc<OneUser> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(user) = inner.known.get(id).and_then(Weak::upgrade) {
@@ -80,7 +80,7 @@ impl Users {
         let bucket = (self.messages_per_second > 0).then(fresh);
         let here = Here { rooms: HashMap::new(), sockets: 0, bucket };
         let user = Arc::new(OneUser { inner: Mutex::new(here) });
-        // Those who have left are swept out when the list would grow, so that it is never twice as long as it must be.
+        // Users who have left are removed when the map would grow, so it is never twice as long as necessary.
         if inner.known.len() == inner.known.capacity() {
             inner.known.retain(|_, user| user.strong_count() > 0);
         }
@@ -92,7 +92,7 @@ impl Users {
         user
     }
 
-    /// One more socket of a user, in a room.
+    /// Counts one more socket of a user in a room.
     pub(super) fn enter(&self, user: &Arc<OneUser>, room: &Address) -> Result<Socket, TooMany> {
         let mut here = user.here();
         if self.sockets > 0 && here.sockets >= self.sockets {
@@ -108,12 +108,12 @@ impl Users {
 }
 
 impl OneUser {
-    /// Whether they may say one more thing now.
+    /// Spends one message; false if the user has none left now.
     pub(super) fn may_say(&self, now: Instant) -> bool {
         self.may_do(1, now)
     }
 
-    /// Whether they may do now what costs as much as so many messages.
+    /// Spends the cost of so many messages; false if the user has not enough left now.
     pub(super) fn may_do(&self, messages: u32, now: Instant) -> bool {
         self.here().bucket.as_mut().is_none_or(|bucket| bucket.take_many(messages.into(), now))
     }
