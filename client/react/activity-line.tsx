@@ -1,10 +1,10 @@
-/** The line under the messages: who types, and else who has just come or gone. */
+/** The line under the messages: the users who are typing, or else the user who has just joined or left. */
 
 import { useEffect, useState } from "react";
 import type { Chat, TypingUser } from "../src/index.js";
 import type { ChatRoomLabels } from "./labels.js";
 
-/** How long a coming or going is told, ms. */
+/** How long it shows that a user joined or left, ms. */
 const SHOWN_MS = 4_000;
 
 interface ActivityLineProps {
@@ -24,7 +24,7 @@ export function ActivityLine({ chat, typingUsers, words }: ActivityLineProps) {
 }
 
 function useJoinLeaveText(chat: Chat | undefined, words: ChatRoomLabels): string {
-  // An object, so that the same words once more are told for their whole time.
+  // An object, so that the same text a second time restarts the timer.
   const [joinLeave, setJoinLeave] = useState<{ text: string }>();
   useEffect(() => {
     const ends = [

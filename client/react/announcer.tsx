@@ -1,8 +1,8 @@
-/** What is said to who cannot see the list grow. */
+/** A live region that tells screen readers what happened in the room. */
 
 import { type Ref, useEffect, useImperativeHandle, useRef, useState } from "react";
 
-/** How long an announcement stays for a screen reader to find, ms, and how many there are at most. */
+/** How long an announcement stays for a screen reader to find, ms, and the most at one time. */
 const ANNOUNCED_MS = 10_000;
 const ANNOUNCEMENTS = 5;
 

@@ -1,5 +1,6 @@
 /**
- * A whole chat room: start reading here. The messages, the field, the light, and what is said aside each have a file.
+ * A whole chat room: start reading here. The messages, the text field, the connection light, the activity line and the
+ * announcements each have a file.
  *
  * Style it through the CSS variables at the top of `chat-room.css`.
  */
@@ -17,13 +18,13 @@ import { ActivityLine } from "./activity-line.js";
 export interface ChatRoomProps {
   /** The name of the room, 1 to 128 bytes without a slash. */
   roomId: string;
-  /** What stands above it; the name where nothing is said. */
+  /** The title above the room. Default: the room's name. */
   title?: string;
-  /** Which heading the title is in the outline of the page; 2 where nothing is said. */
+  /** The level of the title's heading in the outline of the page. Default: 2. */
   headingLevel?: 1 | 2 | 3 | 4 | 5 | 6;
-  /** Puts the cursor into the field when the room is entered. */
+  /** Puts the focus into the text field when the room is entered. */
   autoFocus?: boolean;
-  /** Other words than the English ones. */
+  /** Texts instead of the English ones. */
   labels?: Partial<ChatRoomLabels>;
   className?: string;
   /** Shown at the right of the header. */
@@ -31,7 +32,7 @@ export interface ChatRoomProps {
 }
 
 export function ChatRoom(props: ChatRoomProps) {
-  // Another room is another life: nothing of what was seen or half written in the last one stays.
+  // The key mounts a new component for another room, so no state of the last room stays.
   return <OneRoom key={props.roomId} {...props} />;
 }
 
@@ -55,7 +56,7 @@ function OneRoom({
 
   const Heading = `h${headingLevel}` as const;
 
-  /** Whether it was taken. A message that was taken and fails is shown in the list. */
+  /** Whether the message was accepted. An accepted message that fails later is shown in the list. */
   const send = async (text: string) => {
     list.current?.follow();
     try {
@@ -93,7 +94,7 @@ function OneRoom({
   );
 }
 
-/** Says aloud what others write, and what the server refuses. */
+/** Announces messages of others, and what the server refuses. */
 function useAnnouncements(chat: Chat | undefined, words: ChatRoomLabels, announce: (text: string) => void): void {
   useEffect(() => {
     const ends = [

@@ -1,17 +1,17 @@
-/** Where one writes. It knows the keys and the size of the field, not what becomes of the text. */
+/** The text field. It knows the keys and its own size, and not what happens to the text. */
 
 import { type KeyboardEvent, type SyntheticEvent, useEffect, useId, useLayoutEffect, useRef, useState } from "react";
 import { MAX_CONTENT_UNITS } from "../src/index.js";
 import type { ChatRoomLabels } from "./labels.js";
 
-/** From here on the field says how much room is left. */
+/** From this length on the field shows how much is left. */
 const NEARLY_FULL = MAX_CONTENT_UNITS - 200;
 
-/** The `keyCode` of every key that goes to an input method. */
+/** The `keyCode` of every key that an input method handles. */
 const COMPOSING = 229;
 
 interface ComposerProps {
-  /** Whether it was taken; a text that was not goes back into the field. */
+  /** Whether the text was accepted; otherwise it returns to the field. */
   send: (text: string) => Promise<boolean>;
   typing: () => void;
   announce: (text: string) => void;
@@ -22,7 +22,7 @@ interface ComposerProps {
 
 export function Composer({ send, typing, announce, title, words, autoFocus }: ComposerProps) {
   const [text, setText] = useState("");
-  /** By how much it is too long; below zero, what is left. */
+  /** How much too long the text is. Negative: how much is left. */
   const excess = text.length - MAX_CONTENT_UNITS;
   const field = useRef<HTMLTextAreaElement>(null);
   const fieldId = useId();
@@ -40,14 +40,14 @@ export function Composer({ send, typing, announce, title, words, autoFocus }: Co
   const submit = async (event?: SyntheticEvent) => {
     event?.preventDefault();
     if (text.trim() === "") return;
-    // A pasted text is not cut: its author knows best which part may go.
+    // A pasted text is not cut: its author knows best which part can go.
     if (excess > 0) return announce(words.tooLong(excess));
     setText("");
     field.current?.focus();
     if (!(await send(text))) setText((since) => (since === "" ? text : since));
   };
   const pressed = (event: KeyboardEvent) => {
-    // Enter may also end a word that is being composed from several keys; Safari then says so by the old code alone.
+    // Enter may also end a word in an input method. Safari reports that only by the old key code.
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing || event.keyCode === COMPOSING) return;
     void submit(event);
   };

@@ -1,4 +1,4 @@
-/** The connection as a light with words: what it is, why, and what the reader can do. */
+/** The state of the connection as a light with text, and a button to connect at once. */
 
 import { useEffect, useState } from "react";
 import { canRetryNow, connectionStatusOf } from "../src/view/words.js";
@@ -8,7 +8,7 @@ import type { Room } from "./use-room.js";
 
 export function ConnectionLight({ room, words }: { room: Room; words: ChatRoomLabels }) {
   const { retryAt, close, reconnect } = room;
-  // Closed by nobody: the room was not entered yet, as before the first effect and on a server that renders the page.
+  // Closed without a reason: the room was not opened yet, as before the first effect and in server-side rendering.
   const state = room.state === "closed" && !close ? "connecting" : room.state;
   const status = connectionStatusOf(close ? { state, close } : { state });
   const now = useNow(state === "waiting" ? retryAt : undefined);
@@ -31,7 +31,7 @@ export function ConnectionLight({ room, words }: { room: Room; words: ChatRoomLa
   );
 }
 
-/** The time, anew when something becomes due and each second from then on. */
+/** The current time, updated when `due` changes and every second while it is set. */
 function useNow(due: number | undefined): number {
   const began = useKeyed([due], () => Date.now());
   const [now, setNow] = useState(began);

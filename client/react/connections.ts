@@ -1,4 +1,4 @@
-/** The rooms that a page is in: each once, however many components show it. */
+/** The rooms of a page: one connection for each, however many components show it. */
 
 import {
   type CredentialsRequest,
@@ -17,11 +17,11 @@ export interface ConnectionsOptions {
   /** Such as `/api/realtime`, or absolute for another origin. */
   baseUrl: string | URL;
   /**
-   * Asked before each attempt to connect; `refused` where the last answer was turned down. And while connected by a token
-   * that will expire, with `expiring`.
+   * Called before each attempt to connect. `refused`: the server refused the last credentials. `expiring`: the token of
+   * the open connection is about to expire.
    */
   credentials?: ((asked: CredentialsRequest) => Promise<Credentials> | Credentials) | undefined;
-  /** One's own, where the credentials do not tell (a cookie, a ticket). */
+  /** The user's own id, if the credentials do not tell it (a cookie, a ticket). */
   userId?: string | undefined;
   transport?: TransportChoice | undefined;
   timing?: Partial<Timing> | undefined;
@@ -36,33 +36,33 @@ export class Connections {
     this.#options = options;
   }
 
-  /** Whether anybody is asked for credentials; otherwise the cookie says who asks. */
+  /** Whether there is a `credentials` function; otherwise the cookie is used. */
   get hasCredentials(): boolean {
     return this.#options.credentials !== undefined;
   }
 
-  /** Nothing for an address of another server: a token is for the one that the provider names. */
+  /** `undefined` for a URL of another server: a token is only for the provider's server. */
   credentialsFor(url: string, asked: CredentialsRequest): Promise<Credentials> | Credentials {
     return isWithin(url, this.#options.baseUrl) ? this.#options.credentials?.(asked) : undefined;
   }
 
-  /** Why this server refuses a socket. Another server is not asked over HTTP: nobody knows what that means there. */
+  /** Why this server refuses a socket. Other servers are not asked: their answers over HTTP may mean anything. */
   async explain(url: string, credentials: Credentials): Promise<Close | undefined> {
     if (!isWithin(url, this.#options.baseUrl)) throw new TypeError("not the server of the provider");
     return explainUpgrade(url, credentials);
   }
 
-  /** @throws {TypeError} No room can have this name. */
+  /** @throws {TypeError} The name is not valid for a room. */
   socketUrl(namespace: string, name: string): string {
     return roomSocketUrl(this.#options.baseUrl, namespace, name);
   }
 
-  /** @throws {TypeError} No room can have this name. */
+  /** @throws {TypeError} The name is not valid for a room. */
   chat(roomId: string): RefCounted<Chat> {
     return shared(this.#chats, roomId, () => new Chat({ ...this.#options, roomId }));
   }
 
-  /** @throws {TypeError} No room can have this name. */
+  /** @throws {TypeError} The name is not valid for a room. */
   presence(scope: string): RefCounted<Presence> {
     return shared(this.#presences, scope, () => new Presence({ ...this.#options, scope }));
   }

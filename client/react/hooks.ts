@@ -1,4 +1,4 @@
-/** What the hooks are made of: values that outlive renders, and stores outside React. */
+/** Internal hooks: values that outlive renders, and state of objects outside React. */
 
 import {
   type RefObject,
@@ -12,8 +12,8 @@ import {
 import type { RefCounted } from "./ref-counted.js";
 
 /**
- * A value that stays the same until a part of its key changes. Unlike a memo it survives hot reload and is never
- * thrown away to save memory, which would cost a connection.
+ * A value that stays the same until a part of its key changes. Unlike `useMemo`, it survives hot reload and is never
+ * discarded to save memory: either would cost a connection.
  */
 export function useKeyed<Value>(key: readonly unknown[], make: () => Value): Value {
   const [kept, keep] = useState(() => ({ key, value: make() }));
@@ -23,7 +23,7 @@ export function useKeyed<Value>(key: readonly unknown[], make: () => Value): Val
   return fresh.value;
 }
 
-/** The newest of what each render brings, for callbacks that run later: so an inline function is no reason to reconnect. */
+/** The latest props for callbacks that run later, so that an inline function does not cause a reconnect. */
 export function useLatest<Value>(value: Value): RefObject<Value> {
   const latest = useRef(value);
   useInsertionEffect(() => {
@@ -32,7 +32,7 @@ export function useLatest<Value>(value: Value): RefObject<Value> {
   return latest;
 }
 
-/** What is asked for, open while the component is mounted; the same one that every other component uses. */
+/** A shared object that is open while the component is mounted. All components with the same key share it. */
 export function useRefCounted<
   Value extends { open(): void; close(): void },
   Asked extends RefCounted<Value> | undefined,
@@ -50,13 +50,13 @@ interface Source<Events> {
   on<Type extends keyof Events>(type: Type, listener: (event: Events[Type]) => void): () => void;
 }
 
-/** How often a component is told of changes at most, ms: a frame. A busy room says more than anybody can see. */
+/** The shortest time between two updates of a component, ms: one frame. A busy room changes more often. */
 const FRAME_MS = 16;
 
 /**
- * What a source of events shows, read anew after each of the given events.
+ * State of an event emitter, read again after each of the given events.
  *
- * @param read Its fields are compared one by one, so they must be the same until they change.
+ * @param read Its fields are compared one by one, so a field must be the same object until it changes.
  */
 export function useEmitterState<Events, Shown extends object>(
   source: Source<Events> | undefined,
@@ -73,7 +73,7 @@ export function useEmitterState<Events, Shown extends object>(
         for (const end of ends) end?.();
       };
     },
-    // `types` is a constant of the caller's.
+    // `types` is a constant in the caller.
     [source],
   );
   const show = () => {
@@ -83,7 +83,7 @@ export function useEmitterState<Events, Shown extends object>(
   return useSyncExternalStore(subscribe, show, show);
 }
 
-/** Calls at once, and then no more often than once a frame; the last call is never lost. */
+/** Calls at once, and then at most once a frame. The last call is never lost. */
 function pace(call: () => void) {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let calledAt = -Infinity;

@@ -2,15 +2,15 @@
 /**
  * Dormouse for React. Read in this order:
  *
- *   provider         where the rooms are, and who asks
+ *   provider         the server, and the credentials
  *   use-room         a chat room as state
- *   use-presence     who is here
- *   chat-room        a whole chat room, ready
- *   use-room-socket  a room of your own: its socket, with your messages
+ *   use-presence     the users who are present
+ *   chat-room        a complete chat room
+ *   use-room-socket  the socket of your own room, with typed messages
  *   use-web-socket   one WebSocket, for any protocol
  *
- * None of them holds a connection itself: that is `RoomSocket`, `Chat` and `Presence` of the core, which React only
- * subscribes to. `ref-counted` says when they are opened and closed.
+ * None of them has the connection itself: `RoomSocket`, `Chat` and `Presence` of the core do, and React only subscribes
+ * to them. `ref-counted` decides when they open and close.
  */
 
 export { DormouseProvider, type DormouseProviderProps } from "./provider.js";

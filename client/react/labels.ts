@@ -1,18 +1,18 @@
-/** Every word that `<ChatRoom>` says, so that it can say them in another language. */
+/** Every text of `<ChatRoom>`, so that it can speak another language. */
 
 import { CONNECTION_TEXTS, type ConnectionStatus, typingText } from "../src/view/words.js";
 
 export interface ChatRoomLabels {
-  /** For the names of days, such as `de`. English where the words are. */
+  /** For the names of days, such as `de`. `en` by default. */
   locale: string | undefined;
   today: string;
   yesterday: string;
-  /** What the light says. */
+  /** The text of the connection light. */
   connection: Readonly<Record<ConnectionStatus, string>>;
   tryNow: string;
   reconnect: string;
   seconds: (count: number) => string;
-  /** Names the list for who cannot see it. */
+  /** The name of the list for screen readers. */
   messages: string;
   empty: string;
   connecting: string;

@@ -1,4 +1,4 @@
-/** The messages, and where the list is scrolled to: at the newest, until the reader goes up. */
+/** The list of messages and its scroll position: at the newest message until the reader scrolls up. */
 
 import { type Ref, memo, useEffect, useImperativeHandle, useLayoutEffect, useMemo, useRef, useState } from "react";
 import type { Chat, ChatMessage } from "../src/index.js";
@@ -12,7 +12,7 @@ import { MessageRow } from "./message-row.js";
 import type { Room } from "./use-room.js";
 
 export interface MessageListHandle {
-  /** The reader has spoken, and wants to see it. */
+  /** Scrolls to the end, because the user has sent a message. */
   follow: () => void;
 }
 
@@ -100,7 +100,9 @@ interface BlockProps {
   announce: (text: string) => void;
 }
 
-/** Lines that are drawn, and passed over, together: what a list of thousands costs is its blocks, not its rows. */
+/**
+ * Lines that are rendered or skipped together: the cost of a long list is the number of its blocks, not of its rows.
+ */
 const Block = memo(
   function Block({ lines, today, words, ...does }: BlockProps) {
     return (
@@ -136,7 +138,7 @@ interface OlderButtonProps {
   children: string;
 }
 
-/** A button that goes while it has the focus would throw the reader back to the top of the page. */
+/** The button moves the focus before it is removed: otherwise the page would scroll to the top. */
 function OlderButton({ load, goneWithFocus, children }: OlderButtonProps) {
   const button = useRef<HTMLButtonElement>(null);
   const latest = useLatest(goneWithFocus);
@@ -146,7 +148,7 @@ function OlderButton({ load, goneWithFocus, children }: OlderButtonProps) {
       if (document.activeElement === shown) latest.current();
     };
   }, [latest]);
-  // Not disabled while it loads: that would take the focus away as well.
+  // Not disabled while it loads: that would remove the focus as well.
   return (
     <button ref={button} type="button" className="dormouse-older" onClick={load}>
       {children}
@@ -154,7 +156,7 @@ function OlderButton({ load, goneWithFocus, children }: OlderButtonProps) {
   );
 }
 
-/** Under which `clientId` one's own messages were pending here, by their id. */
+/** For the user's own messages: the `clientId` under which each was pending here, by message id. */
 function useClientIdByMessageId(chat: Chat | undefined): ReadonlyMap<string, string> {
   const [clientIdByMessageId] = useState(() => new Map<string, string>());
   useEffect(
@@ -164,7 +166,7 @@ function useClientIdByMessageId(chat: Chat | undefined): ReadonlyMap<string, str
   return clientIdByMessageId;
 }
 
-/** Whether the reader is at the end, and how much they have not seen there. */
+/** Whether the reader is at the end, and how many messages they have not seen. */
 function useReading(
   chat: Chat | undefined,
   scroller: { readonly current: HTMLElement | null },
@@ -204,7 +206,7 @@ function useReading(
   return { keeper, follows, unread };
 }
 
-/** "Today" and "Yesterday" move on while nobody looks. */
+/** The start of the current day. It changes at midnight while the page is open. */
 function useToday(): number {
   const [today, setToday] = useState(() => new Date().setHours(0, 0, 0, 0));
   useEffect(() => {

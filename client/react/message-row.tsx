@@ -1,4 +1,4 @@
-/** One message. What others wrote enters the document as text only. */
+/** One message. Text of users enters the document only as text. */
 
 import { memo } from "react";
 import type { ChatMessage, PendingMessage } from "../src/index.js";
@@ -20,7 +20,7 @@ interface MessageRowProps {
   announce: (text: string) => void;
 }
 
-/** Drawn anew only when something of its own changes: a list of thousands stays light. */
+/** Memoised, so that a row renders only when its own props change: a list of thousands stays fast. */
 export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
   const { message, pending, isOwn, opensGroup, words, palette } = props;
   const hue = palette.hueOf(message.userId);
@@ -60,7 +60,7 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
   );
 });
 
-/** What becomes of one's own message. */
+/** The delivery state of the user's own message. */
 function DeliveryState({ pending, words, retry, discard, announce }: MessageRowProps & { pending: PendingMessage }) {
   const state = stateOf(pending);
   if (state !== "failed")

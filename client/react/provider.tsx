@@ -1,4 +1,4 @@
-/** Where the rooms are, and who asks: said once, for all components below. */
+/** Gives the server and the credentials to all components below. */
 
 import { type ReactNode, createContext, useContext } from "react";
 import type { CredentialsRequest, Credentials, Timing, TransportChoice } from "../src/index.js";
@@ -8,29 +8,30 @@ import { useKeyed, useLatest } from "./hooks.js";
 const BASE_URL = "/api/realtime";
 
 export interface DormouseProviderProps {
-  /** Such as `/api/realtime`, which it is where nothing is said, or absolute for another origin. Another one reconnects. */
+  /** Absolute for another origin. Default: `/api/realtime`. A change reconnects. */
   baseUrl?: string;
   /**
-   * Asked before each attempt to connect, and once more, with `refused`, when the server turned the last answer down.
-   * While connected by a token that will expire, it is asked with `expiring`, and a new token takes its place. May be an inline function: a new one does not reconnect. Without it the browser's cookie says who asks.
+   * Called before each attempt to connect, and once more with `refused` if the server refused the last credentials.
+   * Called with `expiring` when the token of an open connection is about to expire: a new token replaces it. It may be
+   * an inline function: a new one does not reconnect. Without it the browser's cookie is used.
    */
   credentials?: (asked: CredentialsRequest) => Promise<Credentials> | Credentials;
   /**
-   * One's own user id. Needed only where the credentials do not tell it (a cookie, a ticket), so that one's own messages
-   * are known as such. Another one reconnects.
+   * The user's own id. Needed only if the credentials do not tell it (a cookie, a ticket), to recognise the user's own
+   * messages. A change reconnects.
    */
   userId?: string;
   /**
-   * `auto`, where nothing is said: a WebSocket, and where those are blocked an event stream with a POST for each message.
-   * `websocket` or `events`: only that. Another one reconnects.
+   * Default `auto`: a WebSocket, or an event stream with a POST for each message where WebSockets are blocked.
+   * `websocket` or `events`: only that. A change reconnects.
    */
   transport?: TransportChoice;
-  /** Other times than the usual ones; read once, so it may be an inline object. */
+  /** Changes to the default times. Read once, so it may be an inline object. */
   timing?: Partial<Timing>;
   children?: ReactNode;
 }
 
-/** Without a provider: this page's origin, and the cookie. */
+/** Used without a provider: the page's own origin and its cookie. */
 const ConnectionsContext = createContext(new Connections({ baseUrl: BASE_URL }));
 
 export function DormouseProvider(props: DormouseProviderProps) {

@@ -1,18 +1,21 @@
 /**
- * Something that is open for as long as anybody uses it. React may take a component away and put it back at once (in
- * StrictMode, on hot reload, when a list is reordered), and that must not cost a connection: so it is closed only when
- * nobody has taken it again by the next task.
+ * Something that is open while it has users. React may unmount a component and mount it again at once (in StrictMode,
+ * on hot reload, when a list is reordered), which must not cost a connection. So it closes only if it still has no user
+ * in the next task.
  */
 
-/** How long something may lie unused that a render has asked for and no effect has taken, ms: renders can be given up. */
+/**
+ * A render may create a value that no effect acquires, because React discarded the render. It closes after this time,
+ * ms.
+ */
 const UNUSED_TIMEOUT_MS = 1_000;
 
 interface Lifecycle {
   /** It was opened. */
   opened?: () => void;
-  /** Nobody uses it any more. */
+  /** It has no users any more. */
   closed?: () => void;
-  /** Whether others have had to do without it, and use another one of the same. */
+  /** Whether another value has taken its place meanwhile. */
   isReplaced?: () => boolean;
 }
 
@@ -24,7 +27,7 @@ export class RefCounted<Value extends { open(): void; close(): void }> {
   #ending: ReturnType<typeof setTimeout> | undefined;
 
   /**
-   * @param value Must do nothing before `open`, and bear to be opened again after `close`.
+   * @param value Must do nothing before `open`, and must allow `open` after `close`.
    */
   constructor(value: Value, lifecycle: Lifecycle = {}) {
     this.value = value;
@@ -32,21 +35,23 @@ export class RefCounted<Value extends { open(): void; close(): void }> {
     this.#endIn(UNUSED_TIMEOUT_MS);
   }
 
-  /** Whether it is anybody's: who keeps a function of it for longer must not open it for nobody. */
+  /**
+   * Whether it has users or had one a moment ago. A function that is kept after unmounting checks it before it opens.
+   */
   get isOpen(): boolean {
     return this.#isOpen;
   }
 
-  /** For who comes back to it late, such as a component that was hidden. */
+  /** For a component that returns late, such as one that was hidden. */
   get isReplaced(): boolean {
     return this.#lifecycle.isReplaced?.() ?? false;
   }
 
-  /** For an effect: the cleanup that it returns gives it back. */
+  /** For an effect: it returns the cleanup function that releases the value. */
   acquire(): () => void {
     this.#users += 1;
     clearTimeout(this.#ending);
-    // Not when it is only taken again: whoever has closed it by hand shall find it closed.
+    // Not if it is still open for us: a connection that was closed by hand must stay closed.
     if (!this.#isOpen) this.#begin();
     return () => this.#release();
   }

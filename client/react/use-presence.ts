@@ -1,4 +1,4 @@
-/** Who is here, as state. */
+/** The users who are present, as state. */
 
 import { useMemo } from "react";
 import type { Close, State, Status, Transport, UserPresence } from "../src/index.js";
@@ -6,22 +6,22 @@ import { useRefCounted, useEmitterState } from "./hooks.js";
 import { useConnections } from "./provider.js";
 
 export interface PresenceState {
-  /** By name. While there is no connection: as last heard. */
+  /** Sorted by name. Without a connection it is the last known list. */
   users: readonly UserPresence[];
-  /** One's own. */
+  /** The user's own status. */
   status: Status;
-  /** Said now, or as soon as there is a connection, and again until the server has acknowledged it. */
+  /** Sent now or when there is a connection, and again until the server has acknowledged it. */
   setStatus: (status: Status) => void;
   state: State;
   isConnected: boolean;
-  /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
+  /** The transport of this connection or of the last attempt: `events` where WebSockets are blocked. */
   transport: Transport;
-  /** Over events only: this browser lets tabs share no stream, so each tab takes connections of its own. */
+  /** Over events only. True: tabs of this browser cannot share a stream, so each tab uses its own connections. */
   isUnshared: boolean;
   close: Close | undefined;
-  /** One's own user id, as far as it is known. */
+  /** The user's own id, if it is known. */
   userId: string | undefined;
-  /** Do not wait any longer, or come back after the server has said no. */
+  /** Connects now: it ends a wait, and tries again after a refusal. */
   reconnect: () => void;
 }
 
@@ -29,8 +29,8 @@ const EVENTS = ["state", "users"] as const;
 const GLOBAL = "global";
 
 /**
- * @param scope Which presence room; `global` where nothing is said. Components that name the same one share a connection.
- * @throws {TypeError} No room can have this name.
+ * @param scope The presence room. Default: `global`. Components with the same scope share a connection.
+ * @throws {TypeError} The name is not valid for a room.
  */
 export function usePresence(scope: string = GLOBAL): PresenceState {
   const connections = useConnections();

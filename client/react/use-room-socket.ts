@@ -1,34 +1,34 @@
-/** The bare socket of a room in any namespace, with typed messages: for a protocol of your own. */
+/** The socket of a room in any namespace, with typed messages, for your own protocol. */
 
 import type { Close } from "../src/index.js";
 import { useConnections } from "./provider.js";
 import { type UseWebSocketResult, useWebSocket } from "./use-web-socket.js";
 
 export interface UseRoomSocketOptions<Incoming> {
-  /** As the server's configuration names it, such as `POLLS`, or as the path spells it: `polls`. */
+  /** As in the server's configuration, such as `POLLS`, or as in the path: `polls`. */
   namespace: string;
-  /** 1 to 128 bytes without a slash. Another one reconnects; nothing at all: no connection. */
+  /** 1 to 128 bytes without a slash. A change reconnects. `null` or `undefined`: no connection. */
   name: string | null | undefined;
-  /** JSON is parsed, and believed to be a `Incoming`: a room of your own says what you wrote. */
+  /** Receives parsed JSON. It is not checked to be an `Incoming`. */
   onMessage?: (message: Incoming) => void;
   onOpen?: () => void;
-  /** After every connection, and after every attempt that failed. Not after unmounting. */
+  /** Called after every connection and every failed attempt. Not after unmounting. */
   onClose?: (close: Close) => void;
-  /** Before `onClose`, where the connection was lost or never came to be; and when the server has said why. */
+  /** Called before `onClose` if the connection was lost or never opened, and when the server has said why. */
   onError?: (error: Error) => void;
-  /** False: a connection that is lost is not tried again. True where nothing is said. */
+  /** False: a lost connection is not opened again. Default: true. */
   reconnect?: boolean;
 }
 
 export interface RoomSocketResult<Outgoing> extends Omit<UseWebSocketResult, "send"> {
-  /** As `send` of `useWebSocket`. */
+  /** Like `send` of `useWebSocket`. */
   send: (message: Outgoing) => "sent" | "queued" | "rejected";
 }
 
 /**
- * The room `name` of a namespace, on the server and with the credentials of the `DormouseProvider` above.
+ * The room `name` of a namespace. It uses the server and the credentials of the `DormouseProvider` above.
  *
- * @throws {TypeError} No room can have this name.
+ * @throws {TypeError} The name is not valid for a room.
  */
 export function useRoomSocket<Incoming = unknown, Outgoing = unknown>(
   options: UseRoomSocketOptions<Incoming>,

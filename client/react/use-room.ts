@@ -1,4 +1,4 @@
-/** A chat room as state: its messages, one's own that are on the way, and who types. */
+/** A chat room as state: its messages, the user's pending ones, and the users who are typing. */
 
 import { useEffect, useMemo } from "react";
 import {
@@ -17,56 +17,56 @@ import { useRefCounted, useLatest, useEmitterState } from "./hooks.js";
 import { useConnections } from "./provider.js";
 
 export interface UseRoomOptions {
-  /** A message of anybody's, one's own included, while the page is connected. Not what the history brings. */
+  /** A new message of any user, including our own, while the page is connected. Not for messages of a history. */
   onMessage?: (message: ChatMessage) => void;
   onJoined?: (user: TypingUser) => void;
   onLeft?: (user: TypingUser) => void;
-  /** The server refused something that we said. */
+  /** The server refused a command of ours. */
   onError?: (error: ErrorFrame) => void;
-  /** More was missed than the server could show: `messages` began anew with the latest ones. */
+  /** More was missed than the server could show: `messages` starts again with the latest ones. */
   onResync?: () => void;
 }
 
 export interface Room extends RoomActions {
   /** Oldest first, each once, without a gap. */
   messages: readonly ChatMessage[];
-  /** One's own messages that are not stored yet, in the order of writing. They belong below `messages`. */
+  /** The user's own messages that are not stored yet, in the order of writing. They belong below `messages`. */
   pending: readonly PendingMessage[];
-  /** Who types, oneself excepted. */
+  /** The other users who are typing. */
   typingUsers: readonly TypingUser[];
   state: State;
   isConnected: boolean;
-  /** Over what it is connected, or was tried last: `events` where WebSockets are blocked. */
+  /** The transport of this connection or of the last attempt: `events` where WebSockets are blocked. */
   transport: Transport;
-  /** Over events only: this browser lets tabs share no stream, so each tab takes connections of its own. */
+  /** Over events only. True: tabs of this browser cannot share a stream, so each tab uses its own connections. */
   isUnshared: boolean;
   /** While waiting: when the next attempt is due, in Unix milliseconds. */
   retryAt: number | undefined;
-  /** While waiting or closed: what ended the last connection. */
+  /** While waiting or closed: why the last connection ended. */
   close: Close | undefined;
-  /** Whether a first history has come: until then an empty list says nothing about the room. */
+  /** Whether a history was received. Before that, an empty list does not mean an empty room. */
   hasHistory: boolean;
-  /** Whether `loadOlder` may find something. */
+  /** Whether `loadOlder` may find messages. */
   hasOlder: boolean;
-  /** One's own user id, as far as it is known. */
+  /** The user's own id, if it is known. */
   userId: string | undefined;
 }
 
 export interface RoomActions {
   /**
-   * Shown among `pending` at once, and kept there until the server has stored it, over any number of reconnects.
-   * The promise need not be looked at: it is kept with the stored message, or broken with a `SendError`, which
-   * `pending` shows as well. Only `empty`, `too-many` and `not-connected` say that the message was not taken.
+   * The message is in `pending` at once, and stays there until the server has stored it, over any number of reconnects.
+   * The promise may be ignored: it resolves with the stored message, or rejects with a `SendError` that `pending` shows
+   * as well. Only `empty`, `too-many` and `not-connected` mean that the message was not accepted.
    */
   send: (content: string) => Promise<ChatMessage>;
   /** Of a failed message. */
   retry: (clientId: string) => Promise<ChatMessage>;
   discard: (clientId: string) => void;
-  /** Call it on every keystroke; the others are told now and then. */
+  /** Call it on every keystroke: the others are told at most every 2 s. */
   notifyTyping: () => void;
-  /** How many older messages were found. */
+  /** Resolves with the number of older messages that were added. */
   loadOlder: () => Promise<number>;
-  /** Do not wait any longer, or come back after the server has said no. */
+  /** Connects now: it ends a wait, and tries again after a refusal. */
   reconnect: () => void;
 }
 
@@ -74,9 +74,9 @@ const EVENTS = ["state", "messages", "pending", "stored", "resync", "typing"] as
 const EMPTY: readonly never[] = Object.freeze([]);
 
 /**
- * @param roomId The name of the room, 1 to 128 bytes without a slash; nothing at all: no room yet. Components that name
- *   the same room share one connection.
- * @throws {TypeError} No room can have this name.
+ * @param roomId The name of the room, 1 to 128 bytes without a slash. `null` or `undefined`: no room yet. Components
+ *   with the same room share one connection.
+ * @throws {TypeError} The name is not valid for a room.
  */
 export function useRoom(roomId: string | null | undefined, options: UseRoomOptions = {}): Room {
   const shared = useRefCountedChat(roomId);
@@ -87,7 +87,7 @@ export function useRoom(roomId: string | null | undefined, options: UseRoomOptio
   return useMemo(() => ({ ...shown, ...actions }), [shown, actions]);
 }
 
-/** The chat behind `useRoom`, for components that need its events. It is open while the component is mounted. */
+/** The chat of `useRoom`, for components that need its events. It is open while the component is mounted. */
 export function useChat(roomId: string | null | undefined): Chat | undefined {
   return useRefCountedChat(roomId)?.value;
 }

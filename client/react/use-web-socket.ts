@@ -1,4 +1,4 @@
-/** One WebSocket for one component, in the shape that many know; what keeps it alive is `RoomSocket`. */
+/** One WebSocket for one component, with the usual interface. `RoomSocket` keeps it open. */
 
 import { useEffect, useMemo } from "react";
 import {
@@ -16,28 +16,32 @@ import { useKeyed, useLatest, useEmitterState } from "./hooks.js";
 import { useConnections } from "./provider.js";
 
 export interface UseWebSocketOptions {
-  /** `ws`, `wss`, `http` and `https` all do, and so does a path. Another one reconnects; nothing at all: no connection. */
+  /**
+   * A path, or a URL with `ws`, `wss`, `http` or `https`. A change reconnects. `null` or `undefined`: no connection.
+   */
   url: string | URL | null | undefined;
-  /** JSON is parsed. Other text, and an `ArrayBuffer`, come as they are. */
+  /** JSON is parsed. Other text and `ArrayBuffer`s are passed on as they are. */
   onMessage?: (data: any) => void;
   onOpen?: () => void;
-  /** After every connection, and after every attempt that failed. Not after unmounting. */
+  /** Called after every connection and every failed attempt. Not after unmounting. */
   onClose?: (close: Close) => void;
-  /** Before `onClose`, where the connection was lost or never came to be. */
+  /** Called before `onClose` if the connection was lost or never opened. */
   onError?: (error: Error) => void;
-  /** False: a connection that is lost is not tried again. True where nothing is said. */
+  /** False: a lost connection is not opened again. Default: true. */
   reconnect?: boolean;
-  /** The longest first wait, ms; each failure doubles it, up to 30 s, and chance picks a part of it. 500 where nothing is said. */
+  /**
+   * The longest first wait, ms. Each failure doubles it, up to 30 s, and the wait is a random part of it. Default: 500.
+   */
   reconnectInterval?: number;
   /**
-   * Asked before each attempt, and with `expiring` while connected by a token that will expire. A token travels as a
-   * subprotocol, never in the URL. Where nothing is said, those of the `DormouseProvider` above, as long as the address is
-   * one of the server that the provider names.
+   * Called before each attempt, and with `expiring` when the token of an open connection is about to expire. A token is
+   * sent as a subprotocol, never in the URL. Default: the credentials of the `DormouseProvider` above, for URLs of its
+   * server.
    */
   credentials?: (asked: CredentialsRequest) => Promise<Credentials> | Credentials;
   /**
-   * False for a server that is no Dormouse: it is never asked `{"type":"ping"}`, nor told a new token, nor asked over HTTP
-   * why it refuses. True where nothing is said.
+   * False for a server that is not Dormouse: it receives no `{"type":"ping"}`, no new token, and no HTTP request that
+   * asks why it refuses. Default: true.
    */
   probe?: boolean;
 }
@@ -46,16 +50,16 @@ export interface UseWebSocketResult {
   isConnected: boolean;
   state: State;
   /**
-   * While waiting or closed: what ended the last connection. `reason` says why it does not connect, such as
-   * `HTTP 404; there is nothing at this path`, where the server tells.
+   * While waiting or closed: why the last connection ended. `reason` says why it does not connect, such as
+   * `HTTP 404; there is nothing at this path`, if the server tells.
    */
   close: Close | undefined;
   /**
-   * Text and an `ArrayBuffer` are sent as they are, everything else as JSON. While there is no connection up to 100 wait
-   * for one. Never throws: `rejected` says that nothing was kept.
+   * Text and `ArrayBuffer`s are sent as they are, everything else as JSON. Up to 100 messages wait for a connection.
+   * Never throws: `rejected` means that the message was dropped.
    */
   send: (data: unknown) => "sent" | "queued" | "rejected";
-  /** Close for good, until `connect`. What waits to be sent is dropped. */
+  /** Closes until `connect` is called. Messages that wait are dropped. */
   disconnect: () => void;
   connect: () => void;
 }
@@ -126,9 +130,9 @@ function notify({ state, previous, close }: StateEvent, { onOpen, onClose, onErr
   if (state === "open") return onOpen?.();
   const hasFailed = close !== undefined && (previous !== "open" || close.code === CloseCode.lost);
   if (hasFailed) onError?.(new Error(close.reason || "the connection was lost"));
-  // While it waits there is no connection that could end.
+  // While it waits there is no connection that could close.
   if (previous === "open" || (previous === "connecting" && state !== "connecting")) {
-    // Only credentials that were refused lead from one connection straight to the next attempt.
+    // Only refused credentials lead from one connection directly to the next attempt.
     onClose?.(close ?? { code: state === "connecting" ? CloseCode.unauthorized : 1000, reason: "" });
   }
 }
@@ -142,7 +146,7 @@ function parse(data: string | ArrayBuffer): unknown {
   }
 }
 
-/** Nothing, where it cannot be said in JSON: a function, a circle. */
+/** `undefined` if it cannot be JSON, such as a function or a circular object. */
 function encode(data: unknown): Data | undefined {
   if (typeof data === "string" || data instanceof ArrayBuffer) return data;
   try {

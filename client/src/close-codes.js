@@ -1,14 +1,14 @@
 // @ts-check
 /**
- * What a close means for the next attempt. Pure functions over a code and a reason: the caller owns the timers and
- * remembers what was refused.
+ * Decides what a close means for the next attempt. Pure functions over a code and a reason: the caller has the timers
+ * and remembers which credentials were refused.
  */
 
 export const CloseCode = Object.freeze({
   goingAway: 1001,
-  /** Never sent: how this client names a connection over which something came that the protocol does not allow. */
+  /** Never sent. This client's code for a connection on which the server broke the protocol. */
   protocolError: 1002,
-  /** Never sent: what a browser reports when the connection was lost without a close, or never came to be. */
+  /** Never sent. A browser reports it for a connection that was lost without a close, or never opened. */
   lost: 1006,
   policy: 1008,
   messageTooBig: 1009,
@@ -23,10 +23,10 @@ export const CloseCode = Object.freeze({
 
 const DECODER = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** The longest reason of a close, bytes of UTF-8: a control frame has 125, and two of them are the code. */
+/** The longest reason, bytes of UTF-8: a control frame holds 125 bytes, of which the code takes two. */
 const MAX_REASON_BYTES = 123;
 
-/** The longest hint that is believed, ms: beyond an hour it is a mistake, and timers overflow at 24 days. */
+/** The longest hint that is used, ms: more than an hour must be a mistake, and timers overflow at 24 days. */
 const MAX_HINT_MS = 3_600_000;
 
 /**
@@ -55,11 +55,11 @@ export function afterClose(code, refusedBefore) {
 }
 
 /**
- * The delay that a server hints with `retry-after=SECONDS` in its close reason. It only makes a wait longer: see
+ * The delay that a server hints with `retry-after=SECONDS` in its close reason. It never shortens a wait: see
  * `waitAfter` of `backoff.js`.
  *
  * @param {string} reason
- * @returns {number | undefined} ms; nothing for a hint that is malformed.
+ * @returns {number | undefined} ms; `undefined` for a malformed hint.
  */
 export function hintedDelay(reason) {
   const hint = /(?:^|[^\w-])retry-after=([^\s,;]*)/i.exec(reason)?.[1];
@@ -68,12 +68,12 @@ export function hintedDelay(reason) {
 }
 
 /**
- * The close that says the same as an HTTP status. A browser hides the status of a refused upgrade, so it is asked
- * for over plain HTTP and then handled like any other close.
+ * The close that means the same as an HTTP status. A browser hides the status of a refused upgrade, so the client asks
+ * over HTTP and handles the answer like a close.
  *
  * @param {number} status
- * @param {string | null} retryAfter The header of that name, where it holds seconds.
- * @returns {Close | undefined} Nothing, where the status does not explain a refusal.
+ * @param {string | null} retryAfter The `Retry-After` header; used if it is in seconds.
+ * @returns {Close | undefined} `undefined` if the status does not explain a refusal.
  */
 export function closeFromStatus(status, retryAfter) {
   const reason = retryAfter && /^\d+$/.test(retryAfter) ? `HTTP ${status} retry-after=${retryAfter}` : `HTTP ${status}`;
@@ -101,7 +101,7 @@ export function mayCloseWith(code) {
 }
 
 /**
- * As much of a reason as a close can carry, cut between two characters.
+ * The part of a reason that fits into a close frame, cut between two characters.
  *
  * @param {string} reason
  */
@@ -109,7 +109,7 @@ export function fitReason(reason) {
   const bytes = new TextEncoder().encode(reason);
   if (bytes.length <= MAX_REASON_BYTES) return DECODER.decode(bytes);
   let end = MAX_REASON_BYTES;
-  // A byte that begins with the bits 10 goes on with a character.
+  // A byte that begins with the bits 10 continues a character.
   while (((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
   return DECODER.decode(bytes.subarray(0, end));
 }

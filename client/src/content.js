@@ -1,14 +1,14 @@
 // @ts-check
 /**
- * What a message may say. The server cuts in the same way; cutting here as well keeps the pending message, the echo
- * and what the others see alike, and every frame far below the largest.
+ * Cuts the text of a message as the server does. The pending message, its echo and what others see are then equal, and
+ * every frame is far below the largest allowed.
  */
 
 /** UTF-16 code units. */
 export const MAX_CONTENT_UNITS = 2_000;
 
 /**
- * Never cuts inside a surrogate pair, and mends a pair that was cut before: half a pair is no valid JSON string.
+ * Never cuts a surrogate pair, and replaces half a pair that was cut before: it is not valid in a JSON string.
  *
  * @param {string} content
  * @param {number} [units]

@@ -1,8 +1,7 @@
 // @ts-check
 /**
- * A typed emitter. `on` returns the function that takes the listener away again, which is the shape that
- * `useSyncExternalStore` and its like ask for. A listener that throws is reported and does not keep the others from
- * hearing.
+ * A typed event emitter. `on` returns a function that removes the listener, as `useSyncExternalStore` expects. A
+ * listener that throws is reported, and the others are still called.
  */
 
 /** @template {Record<string, unknown>} Events */
@@ -14,7 +13,7 @@ export class Emitter {
    * @template {keyof Events} Type
    * @param {Type} type
    * @param {(event: Events[Type]) => void} listener
-   * @returns {() => void} Takes the listener away.
+   * @returns {() => void} Removes the listener.
    */
   on(type, listener) {
     const listeners = this.#listeners.get(type) ?? new Set();

@@ -1,30 +1,30 @@
 // @ts-check
 /**
- * From the bytes of an event stream to its events, as the HTML standard reads them: however the bytes are cut, the
- * events are the same. It knows nothing of what an event means, and asks nobody for more bytes.
+ * Parses the bytes of an event stream into events, as the HTML standard requires: the result does not depend on how the
+ * bytes are split. It does not know what an event means, and reads no bytes itself.
  */
 
 /**
- * How long one event may be, in UTF-16 units. The longest frame that a Dormouse server sends has 1 MiB; a stream that
- * goes beyond twice that is none of its own, and must not fill the memory of the page.
+ * The longest event, in UTF-16 units. The longest frame of a Dormouse server has 1 MiB. A stream with an event of twice
+ * that comes from elsewhere, and must not fill the page's memory.
  */
 export const MAX_EVENT_LENGTH = 2 * 1024 * 1024;
 
-/** A line ends with any of the three, and all may occur in one stream. */
+/** Any of the three ends a line, and one stream may mix them. */
 const LINE_END = /\r\n|\n|\r/;
 
 /**
  * @typedef {Object} StreamEvent
- * @property {string} type `message`, where the stream names none.
+ * @property {string} type `message` if the stream names none.
  * @property {string} data
- * @property {string} id The last one that the stream gave, with this event or before it; empty at first.
+ * @property {string} id The latest one in the stream, from this event or an earlier one; empty at first.
  */
 
 export class EventParser {
-  #decoder = new TextDecoder(); // it takes the byte order mark away, and joins characters that were cut
-  /** What came after the last line end. */
+  #decoder = new TextDecoder(); // removes the byte order mark, and joins characters that were split
+  /** The text after the last line end. */
   #rest = "";
-  /** The last line ended with a CR: an LF that comes next belongs to it. */
+  /** The last line ended with CR: an LF that follows belongs to it. */
   #endedWithCr = false;
   #longest;
 
@@ -36,7 +36,7 @@ export class EventParser {
   /** @type {StreamEvent[]} */
   #events = [];
 
-  /** How long to wait before the next attempt, ms, where the stream has said so. @type {number | undefined} */
+  /** The wait before the next attempt, ms, if the stream named one. @type {number | undefined} */
   retryMs;
 
   /** @param {number} [longest] */
@@ -46,13 +46,13 @@ export class EventParser {
 
   /**
    * @param {Uint8Array} bytes
-   * @returns {StreamEvent[]} Those that are complete with these bytes.
-   * @throws {RangeError} An event is too long; the stream cannot be read any further.
+   * @returns {StreamEvent[]} The events that these bytes complete.
+   * @throws {RangeError} An event is too long; the stream cannot be read further.
    */
   push(bytes) {
     let text = this.#decoder.decode(bytes, { stream: true });
     if (this.#endedWithCr && text.startsWith("\n")) text = text.slice(1);
-    else if (text === "") return []; // a part of a character: what was last still is
+    else if (text === "") return []; // part of a character: the state stays as it is
     this.#endedWithCr = text.endsWith("\r");
     const lines = text.split(LINE_END);
     const last = lines.pop() ?? "";
@@ -100,7 +100,7 @@ export class EventParser {
     this.#length = 0;
   }
 
-  /** @param {string} more What is to be kept beside the event so far. */
+  /** @param {string} more To be kept with the event so far. */
   #measure(more) {
     if (this.#length + more.length > this.#longest) throw new RangeError("an event of the stream is too long");
   }

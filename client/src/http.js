@@ -1,5 +1,5 @@
 // @ts-check
-/** Plain requests beside the socket: with the same credentials, and errors that keep what the server said. */
+/** HTTP requests besides the socket: with the same credentials, and errors that keep the server's text. */
 
 import { CloseCode, closeFromStatus } from "./close-codes.js";
 import { forRequest } from "./credentials.js";
@@ -30,11 +30,11 @@ export async function getJson(url, credentials) {
 }
 
 /**
- * A ticket for one connection or request: for a page that the server knows by a cookie of another origin, or whose
- * token must not travel in a subprotocol. Made to be called from a `credentials` function.
+ * A ticket for one connection or request. For a page that the server knows by a cookie of another origin, or whose
+ * token must not be a subprotocol. Call it from a `credentials` function.
  *
  * @param {string | URL} baseUrl
- * @param {Credentials} [credentials] Nothing, where the browser's cookie says who asks.
+ * @param {Credentials} [credentials] Without them the browser's cookie is used.
  * @returns {Promise<{ ticket: string }>}
  */
 export async function fetchTicket(baseUrl, credentials) {
@@ -45,14 +45,14 @@ export async function fetchTicket(baseUrl, credentials) {
 }
 
 /**
- * Why an upgrade was refused, as far as the same question over plain HTTP can tell.
+ * Asks over HTTP why an upgrade was refused.
  *
  * @param {string | URL} url
  * @param {Credentials} credentials
- * @throws Nobody answers, or only somebody who stands in front of the server.
+ * @throws If the server cannot be reached, or only a proxy in front of it answers.
  */
 export async function explainRefusal(url, credentials) {
-  // A ticket is spent, and would be refused here whatever the cause was. That there was one says that somebody answers.
+  // A used ticket would be refused here in any case. The server issued it, so it is reachable.
   if (credentials && "ticket" in credentials) return undefined;
   const response = await get(url, credentials);
   void response.body?.cancel();
@@ -61,16 +61,16 @@ export async function explainRefusal(url, credentials) {
   return close;
 }
 
-/** What the address of a socket answers to a request that is no upgrade. */
+/** The answer of a socket's URL to a request that is not an upgrade. */
 const UPGRADE_REQUIRED = 426;
 
 /**
- * Why an upgrade was refused, asked of the same address, and in words: for a room of which nothing else is known.
+ * Asks the socket's own URL why an upgrade was refused, for a room without other known routes. The reason has its text.
  *
  * @param {string | URL} url Of the socket.
  * @param {Credentials} credentials
- * @returns {Promise<import("./close-codes.js").Close | undefined>} Nothing, where the server would have taken it.
- * @throws Nobody answers, or only somebody who stands in front of the server.
+ * @returns {Promise<import("./close-codes.js").Close | undefined>} `undefined` if an upgrade would be accepted.
+ * @throws If the server cannot be reached, or only a proxy in front of it answers.
  */
 export async function explainUpgrade(url, credentials) {
   if (credentials && "ticket" in credentials) return undefined;
@@ -101,6 +101,6 @@ async function read(response) {
 function get(url, credentials) {
   const request = forRequest(url, credentials);
   const headers = { Accept: "application/json", ...request.headers };
-  // An upgrade takes the cookie along to another origin too, and what is asked beside it must come from the same user.
+  // An upgrade sends the cookie to another origin too, and this request must come from the same user.
   return fetch(request.url, { headers, credentials: "include", cache: "no-store" });
 }

@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * What a page can know about the way to the server before a timer would notice. Where there is no page (a worker,
- * Node), there are no signals.
+ * Signals of a page that the connection may be lost or possible again, before a timer would notice. Without a page (a
+ * worker, Node) there are none.
  */
 
 /**
- * `back`: the network or the reader has returned. `doubt`: the network is said to be gone. It is a doubt and no fact,
- * because a server on this very machine stays reachable.
+ * `back`: the network or the reader has returned. `doubt`: the browser says that it is offline. That is not certain: a
+ * server on the same machine stays reachable.
  *
  * @param {{ back: () => void, doubt: () => void }} heard
  * @returns {() => void} Stops watching.

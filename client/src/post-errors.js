@@ -1,12 +1,12 @@
 // @ts-check
-/** What a refused request says, as the frame that would have said it over a WebSocket. */
+/** Turns a refused request into the error frame that a WebSocket would have received. */
 
 import { problemText } from "./protocol.js";
 
 /** @typedef {import("./protocol.js").ErrorFrame} ErrorFrame */
 
 /**
- * @param {import("./post-queue.js").Answer} answer Of 400 and above.
+ * @param {import("./post-queue.js").Answer} answer With a status of 400 or above.
  * @param {string} [clientId] Of the message that was refused.
  * @returns {ErrorFrame}
  */

@@ -1,16 +1,16 @@
 // @ts-check
 /**
- * Checks that a value from the network has the shape that it should have, and says where it does not. It knows nothing
- * of the protocol: `protocol.js` makes its frames of these pieces.
+ * Checks the shape of a value from the network, and names the field that is wrong. It does not know the protocol:
+ * `protocol.js` builds its frames from these functions.
  */
 
 /**
- * The latest and the earliest moment that a `Date` can hold, Unix milliseconds. Beyond it, formatting a time throws.
+ * The largest absolute time of a `Date`, Unix milliseconds. Formatting a time beyond it throws.
  */
 const LAST_MOMENT = 8_640_000_000_000_000;
 
 /**
- * Something came that the protocol does not allow. Its message names the field, and never repeats what others wrote.
+ * The server broke the protocol. The message names the field, and never repeats text that users wrote.
  */
 export class ProtocolError extends Error {
   /** @param {string} message */
@@ -21,7 +21,7 @@ export class ProtocolError extends Error {
 }
 
 /**
- * Gives the value back, or throws a `ProtocolError` that names `path`.
+ * Returns the value, or throws a `ProtocolError` that names `path`.
  *
  * @template Value
  * @typedef {(value: unknown, path: string) => Value} Read
@@ -44,9 +44,9 @@ export function moment(value, path) {
 }
 
 /**
- * A whole number that is counted exactly.
+ * A whole number without rounding error.
  *
- * @param {number} first The smallest one.
+ * @param {number} first The smallest value.
  * @returns {Read<number>}
  */
 export function wholeFrom(first) {
@@ -71,7 +71,7 @@ export function oneOf(values) {
 /**
  * @template Value
  * @param {Read<Value>} read
- * @returns {Read<Value | undefined>} `null` counts as absent: that is how some languages write it.
+ * @returns {Read<Value | undefined>} `null` counts as absent, because some languages write it so.
  */
 export function optional(read) {
   return (value, path) => (value == null ? undefined : read(value, path));
@@ -92,7 +92,7 @@ export function listOf(read) {
 /**
  * @template {object} Value
  * @param {{ [Field in keyof Value]-?: Read<Value[Field]> }} fields Every field of the type, or it does not compile.
- * @returns {Read<Value>} Fields that are not listed stay as they are.
+ * @returns {Read<Value>} Other fields stay as they are.
  */
 export function record(fields) {
   const reads = /** @type {[string, Read<unknown>][]} */ (Object.entries(fields));
@@ -119,6 +119,6 @@ function refuse(value, path, expected) {
   const name = path === "" ? "the frame" : path;
   if (value === undefined) throw new ProtocolError(`${name} is missing: it must be ${expected}`);
   const kind = value === null ? "null" : Array.isArray(value) ? "a list" : `of type ${typeof value}`;
-  // A string or number may have the right type and the wrong value.
+  // The type may be right and the value wrong, as of a string or number.
   throw new ProtocolError(`${name} must be ${expected}, and the value that came is ${kind}`);
 }

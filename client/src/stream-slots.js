@@ -1,27 +1,27 @@
 // @ts-check
 /**
- * How many event streams a browser keeps open to one server. Over HTTP/1.1 it opens six connections to a server, for
- * all its tabs together, and each stream keeps one of them. Two must stay free: one for a request, and one for the
- * first message of a tab that joins a shared stream. So four may be streams. Over HTTP/2 there is no such bound.
+ * Limits how many event streams a browser keeps open to one server. Over HTTP/1.1 it opens six connections to a server,
+ * for all its tabs together, and each stream occupies one. Two must stay free: one for a request, and one for the first
+ * message of a tab that joins a shared stream. So four may be streams. HTTP/2 has no such limit.
  */
 
 export const MAX_STREAMS = 4;
 
 /** @typedef {Pick<LockManager, "request">} Locks */
 
-/** Where there are no locks, a page can count its own streams alone. By origin. @type {Map<string, number>} */
+/** Streams per origin. Without locks a page can only count its own. @type {Map<string, number>} */
 const counted = new Map();
 
-/** Locks that the browser has, and does not give to this page: to a sandboxed frame, for one. @type {WeakSet<Locks>} */
+/** Locks that the browser has but refuses to this page, such as to a sandboxed frame. @type {WeakSet<Locks>} */
 const refused = new WeakSet();
 
-/** @returns {Locks | undefined} Web Locks, which browsers give to secure pages alone. */
+/** @returns {Locks | undefined} Web Locks: browsers give them only to secure pages. */
 export function webLocks() {
   const locks = globalThis.navigator?.locks;
   return locks && !refused.has(locks) ? locks : undefined;
 }
 
-/** A request for a lock failed with `SecurityError` or the like: do without from now on. */
+/** A request for a lock failed, for example with `SecurityError`: locks are not used from now on. */
 export function locksAreRefused() {
   const locks = globalThis.navigator?.locks;
   if (locks) refused.add(locks);
@@ -29,7 +29,7 @@ export function locksAreRefused() {
 
 /**
  * @param {string} origin Of the server.
- * @returns {Promise<(() => void) | undefined>} Gives the place back. Nothing, where all are taken.
+ * @returns {Promise<(() => void) | undefined>} Releases the slot. `undefined` if all are taken.
  */
 export async function takeSlot(origin) {
   if (isMultiplexed(origin)) return () => {};
@@ -64,7 +64,7 @@ function tryLock(locks, name) {
 
 /** @param {string} origin */
 function count(origin) {
-  // Outside a page nothing bounds the connections.
+  // Outside a page the number of connections has no limit.
   if (typeof document !== "object") return () => {};
   const open = counted.get(origin) ?? 0;
   if (open >= MAX_STREAMS) return undefined;
@@ -77,7 +77,7 @@ function count(origin) {
 }
 
 /**
- * Whether the browser speaks HTTP/2 or HTTP/3 to a server, as far as it tells.
+ * Whether the browser uses HTTP/2 or HTTP/3 to a server, if it tells.
  *
  * @param {string} origin
  */

@@ -1,18 +1,18 @@
 // @ts-check
 /**
- * The messages of a room, in order and each once. The order is that of `seq`; a server that gives none is believed
- * to send in order. Plain data: it asks nobody for more.
+ * The messages of a room, in order and each once, sorted by `seq`. Without `seq` the order of arrival is used. Plain
+ * data: it requests nothing.
  */
 
 /** @typedef {import("./protocol.js").ChatMessage} ChatMessage */
 
 /**
- * How many messages are kept while new ones arrive: a page that stays open for weeks must not grow for weeks. What a
- * reader asked for is kept beyond that, since it may be what they are reading.
+ * How many messages are kept while new ones arrive: a page that stays open for weeks must not grow for weeks. Older
+ * ones that the reader loaded are kept in addition, because they may be in view.
  */
 const MAX_MESSAGES = 2_000;
 
-/** How many more may gather before the oldest go, so that they go rarely and together. */
+/** How many more may collect before the oldest are removed: removal is rare, and in groups. */
 const TRIM_COUNT = 200;
 
 export class Timeline {
@@ -48,7 +48,7 @@ export class Timeline {
 
   /**
    * @param {ChatMessage} message
-   * @returns {boolean} False, where it was known already, or is older than what we show: it would stand before a gap.
+   * @returns {boolean} False if it is known, or older than our first message: there may be a gap between them.
    */
   add(message) {
     if (this.has(message) || (message.seq ?? Infinity) < (this.firstSeq ?? 0)) return false;
@@ -60,8 +60,7 @@ export class Timeline {
   }
 
   /**
-   * @param {readonly ChatMessage[]} older A page of what came before, oldest first. What it tells of the time after
-   *   our own first message is known already.
+   * @param {readonly ChatMessage[]} older A page of older messages, oldest first. It may overlap with ours.
    * @returns {number} How many were new.
    */
   prepend(older) {
@@ -87,7 +86,7 @@ export class Timeline {
   #placeOf({ seq }) {
     let place = this.#messages.length;
     if (seq === undefined) return place;
-    // From the end: nearly always that is the place.
+    // From the end, where nearly every message belongs.
     while (place > 0 && (this.#messages[place - 1]?.seq ?? 0) > seq) place -= 1;
     return place;
   }

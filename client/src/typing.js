@@ -1,10 +1,10 @@
 // @ts-check
-/** Who types. Nobody says that they stopped, so each word of it is believed for a short time only. */
+/** The users who are typing. No frame says that a user stopped, so each notice expires after a short time. */
 
-/** ms */
+/** How long a typing notice is valid, ms. */
 const TYPING_TTL_MS = 3_000;
 
-/** How often to say so oneself, ms: often enough to stay believed, and no oftener. */
+/** How often our own notice is sent, ms: shortly before the last one expires. */
 export const TYPING_EVERY_MS = 2_000;
 
 /** @typedef {{ userId: string, userName: string }} TypingUser */

@@ -1,5 +1,5 @@
 // @ts-check
-/** A random UUID, also where `crypto.randomUUID` is missing: browsers keep it from pages served over plain HTTP. */
+/** A random UUID. Browsers do not offer `crypto.randomUUID` to pages over plain HTTP, so there is a fallback. */
 
 /** @returns {string} */
 export function randomId() {

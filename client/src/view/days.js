@@ -1,9 +1,9 @@
 // @ts-check
-/** Times as people say them. */
+/** Formats times and days for people. */
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 
-/** Making a format is slow, and there are few of them. @type {Map<string, Intl.DateTimeFormat>} */
+/** By locale and form, because creating a format is slow. @type {Map<string, Intl.DateTimeFormat>} */
 const formats = new Map();
 
 /** @param {number} timestamp */
@@ -12,7 +12,7 @@ export function timeOf(timestamp) {
 }
 
 /**
- * The same for all moments of one local day.
+ * The same value for all times of one local day.
  *
  * @param {number} timestamp
  */

@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * A chat as the lines of a list: its messages, then one's own that are not stored yet, with a line wherever a day
- * begins. Plain data, for any way of drawing them.
+ * Turns a chat into the lines of a list: its messages, then the user's pending ones, and a line where a day begins.
+ * Plain data, for any way of rendering.
  */
 
 import { dayOf } from "./days.js";
 
-/** Within this time, ms, what one user says next belongs to what they said before. */
+/** Messages of one user that follow each other within this time, ms, form a group. */
 const GROUP_WITHIN_MS = 5 * 60_000;
 
 /**
@@ -21,9 +21,9 @@ const GROUP_WITHIN_MS = 5 * 60_000;
  * @property {"message"} kind
  * @property {string} key
  * @property {ShownMessage} message
- * @property {PendingMessage} [pending] Nothing once it is stored.
+ * @property {PendingMessage} [pending] Absent once it is stored.
  * @property {boolean} isOwn
- * @property {boolean} opensGroup Who speaks is new, or spoke long ago.
+ * @property {boolean} opensGroup Another user wrote the message before, or it is long ago.
  *
  * @typedef {DayLine | MessageLine} Line
  */
@@ -31,9 +31,9 @@ const GROUP_WITHIN_MS = 5 * 60_000;
 /**
  * @param {{ messages: readonly ChatMessage[], pending: readonly PendingMessage[] }} chat
  * @param {Me} me
- * @param {ReadonlyMap<string, string>} clientIdByMessageId Of one's own messages, by `id`: the `clientId` under which they were
- *   pending here. Such a message keeps its line when it becomes stored, so that nothing flickers. What others chose as
- *   `clientId` names no line: they may choose the same one twice.
+ * @param {ReadonlyMap<string, string>} clientIdByMessageId For the user's own messages: the `clientId` under which each
+ *   was pending here. Such a message keeps its key when it is stored, so nothing flickers. The `clientId` of other
+ *   users names no line, because they may use the same one twice.
  * @returns {Line[]}
  */
 export function linesOf({ messages, pending }, me, clientIdByMessageId) {
@@ -47,7 +47,7 @@ export function linesOf({ messages, pending }, me, clientIdByMessageId) {
     add(clientId === undefined ? `stored ${message.id}` : keyOfOwn(clientId), message, undefined);
   }
   for (const own of pending) {
-    // Ours, and the newest, whatever this browser's clock says of the server's.
+    // It is the newest, even if this browser's clock is behind the server's.
     const timestamp = Math.max(own.createdAt, last?.timestamp ?? 0);
     add(
       keyOfOwn(own.clientId),
@@ -64,7 +64,7 @@ export function linesOf({ messages, pending }, me, clientIdByMessageId) {
    */
   function add(key, message, own) {
     const day = dayOf(message.timestamp);
-    // A server's clock may be set back over midnight, and no day begins twice.
+    // The server's clock may be set back over midnight, but no day begins twice.
     const isNewDay = !(day <= lastDay);
     if (isNewDay) lines.push({ kind: "day", key: `day ${day}`, day });
     const opensGroup =
@@ -85,13 +85,13 @@ export function linesOf({ messages, pending }, me, clientIdByMessageId) {
   }
 }
 
-/** How many messages stand in a block. */
+/** How many messages are in a block. */
 const BLOCK_SIZE = 50;
 
 /**
- * The lines in blocks that stay as they are when others come in above or below: a message's block is told by its
- * `seq`. A pending one stands where it will most likely be when it is stored, and a day with its first message.
- * Messages of a server that gives no `seq` are all one block.
+ * Groups the lines into blocks that do not change when others are added above or below: the `seq` of a message decides
+ * its block. A pending message is where it will most likely be stored, and a day is with its first message. Messages
+ * without `seq` are all in one block.
  *
  * @param {readonly Line[]} lines
  * @returns {{ key: string, lines: Line[] }[]}
@@ -118,7 +118,7 @@ function seqOf(line) {
 }
 
 /**
- * Whether two lists of lines look the same.
+ * Whether two lists of lines are rendered alike.
  *
  * @param {readonly Line[]} before
  * @param {readonly Line[]} after
@@ -134,7 +134,7 @@ export function areSameLines(before, after) {
 function isSameLine(a, b) {
   if (a.key !== b?.key) return false;
   if (a.kind === "day" || b.kind === "day") return a.kind === b.kind;
-  // What a pending line says is made anew each time, of the same pending message.
+  // The `message` of a pending line is a new object each time, made from the same pending message.
   const sameContent = a.pending
     ? a.pending === b.pending && a.message.timestamp === b.message.timestamp
     : a.message === b.message;

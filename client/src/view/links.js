@@ -1,17 +1,17 @@
 // @ts-check
-/** Finds the addresses in what people write. The caller makes elements of it: what others wrote is never markup. */
+/** Finds addresses in messages. The caller creates the elements: text of users is never markup. */
 
-/** The last sign of an address: a full stop or bracket after it belongs to the sentence. */
+/** The last character of an address: a full stop or bracket after it belongs to the sentence. */
 const LAST = String.raw`[^\s<>"'.,;:!?)\]}]`;
 
 const NAME = String.raw`[\p{L}\p{N}-]+`;
 
 const WEB = String.raw`https?:\/\/[^\s<>"]+${LAST}`;
 
-/** Without a scheme only where it begins a word, and has a domain. */
+/** Without a scheme an address must begin a word and have a domain. */
 const WWW = String.raw`(?<![\p{L}\p{N}@._\/-])www\.${NAME}(?:\.${NAME})+(?::\d+)?(?:[\/?#](?:[^\s<>"]*${LAST})?)?`;
 
-/** The part before the `@` has 64 signs at most, which also bounds the search. */
+/** The part before the `@` has 64 characters at most, which also bounds the search. */
 const MAIL = String.raw`(?<![\p{L}\p{N}._%+@\/-])[\p{L}\p{N}._%+-]{1,64}@${NAME}(?:\.${NAME})*\.\p{L}{2,}(?![\p{L}\p{N}@-])`;
 
 const ADDRESS = new RegExp(`(${WEB}|${WWW}|${MAIL})`, "u");
@@ -41,6 +41,6 @@ function addressOf(text) {
   if (/^https?:/.test(text)) return text;
   if (text.startsWith("www.")) return `https://${text}`;
   const at = text.lastIndexOf("@");
-  // Nothing in it may be read as the headers of a message.
+  // Encoded, so that no part is read as a mail header.
   return `mailto:${encodeURIComponent(text.slice(0, at))}@${text.slice(at + 1)}`;
 }

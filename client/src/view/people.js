@@ -1,14 +1,14 @@
 // @ts-check
-/** A face for everybody: the first letter of the name, on a colour that stays with the user. */
+/** An avatar for each user: the first letter of the name, on a colour that the user keeps. */
 
-/** As many as the style sheets have. */
+/** As many as the style sheets define. */
 const HUES = 8;
 
-/** How many users a palette remembers: a page that is open for weeks in a busy room must not grow for weeks. */
+/** How many users a palette remembers: a page that stays open for weeks in a busy room must not grow for weeks. */
 const REMEMBERED = 500;
 
 /**
- * The colour that a user has where nobody else has it.
+ * The colour of a user if no other user of the room has it.
  *
  * @param {string} userId
  * @returns {number} From 0 to 7.
@@ -16,16 +16,16 @@ const REMEMBERED = 500;
 export function hueOf(userId) {
   let hash = 0x811c9dc5;
   for (const character of userId) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193);
-  // The low bits alone would tell similar ids badly apart.
+  // The low bits alone would give similar ids the same colour too often.
   return ((hash ^ (hash >>> 15)) >>> 0) % HUES;
 }
 
 /**
- * The colours of one room. Two users have the same one only where there are more users than colours; and a user keeps
- * theirs for as long as they are remembered.
+ * The colours of one room. Two users share a colour only if there are more users than colours, and a user keeps a
+ * colour for as long as they are remembered.
  */
 export class Palette {
-  /** Who was shown longest ago comes first. @type {Map<string, number>} */
+  /** The user who was shown longest ago is first. @type {Map<string, number>} */
   #hues = new Map();
 
   /** @param {string} userId */
@@ -39,7 +39,7 @@ export class Palette {
   }
 
   /**
-   * Without giving one out.
+   * The colour of a user, without assigning one.
    *
    * @param {string} userId
    */
@@ -52,7 +52,7 @@ export class Palette {
     const counts = Array.from({ length: HUES }, () => 0);
     for (const hue of this.#hues.values()) counts[hue] = (counts[hue] ?? 0) + 1;
     const fewest = Math.min(...counts);
-    // From the preferred one on, so that it is taken where it can be.
+    // Starts at the preferred one, so that it is chosen if it is among the least used.
     const order = counts.map((_, step) => (preferred + step) % HUES);
     return order.find((hue) => counts[hue] === fewest) ?? preferred;
   }

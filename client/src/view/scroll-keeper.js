@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * Who decides where the list is scrolled to: the newest message, until the reader scrolls up; then the reader, until
- * they come back down.
+ * Decides where the list is scrolled to: at the newest message until the reader scrolls up, and then where the reader
+ * leaves it, until they scroll down to the end again.
  */
 
-/** How near to the end still counts as being there, px. */
+/** Within this distance of the end, px, the reader counts as being at the end. */
 const NEAR = 48;
 
 export class ScrollKeeper {
@@ -12,13 +12,13 @@ export class ScrollKeeper {
   #follows = true;
   #lastTop = 0;
   #changed;
-  /** What must stay where it is while the list changes above it. @type {{ anchor: Element, top: number } | undefined} */
+  /** Keeps its place while the list changes above it. @type {{ anchor: Element, top: number } | undefined} */
   #pinned;
 
   /**
    * @param {HTMLElement} scroller
    * @param {HTMLElement} content
-   * @param {AbortSignal} signal Ends the keeping.
+   * @param {AbortSignal} signal Removes all listeners.
    * @param {() => void} changed Called when the reader leaves the end, and when they return.
    */
   constructor(scroller, content, signal, changed) {
@@ -31,7 +31,7 @@ export class ScrollKeeper {
     signal.addEventListener("abort", () => observer.disconnect());
   }
 
-  /** Whether the newest message is in view, and will be. */
+  /** Whether the newest message is in view and stays there. */
   get follows() {
     return this.#follows;
   }
@@ -43,14 +43,14 @@ export class ScrollKeeper {
   }
 
   /**
-   * What is being read shall stay where it is, whatever is about to come above it. Ends with `settle`, after the change.
+   * Keeps an element in place while lines are added above it. Ends with `settle`, after the change.
    *
    * @param {Element | null | undefined} anchor
    */
   pin(anchor) {
     if (!anchor) return;
     this.#pinned = { anchor, top: anchor.getBoundingClientRect().top };
-    // The browser's own anchoring does nothing at the very top and would add to ours elsewhere.
+    // The browser's own scroll anchoring does nothing at the very top, and elsewhere would add to ours.
     this.#scroller.style.overflowAnchor = "none";
   }
 
@@ -59,8 +59,8 @@ export class ScrollKeeper {
     if (!this.#pinned) return this.#follows ? this.toEnd() : undefined;
     this.#restorePinned();
     this.#set(this.#isNearEnd());
-    // Rows that were only estimated get their true height when they are drawn, and the observer tells: so hold on until
-    // the frame after that.
+    // New rows have an estimated height until they are rendered; then the observer is called. So the element stays
+    // pinned until the frame after that.
     const pinned = this.#pinned;
     requestAnimationFrame(() => requestAnimationFrame(() => this.#release(pinned)));
   }
@@ -85,7 +85,7 @@ export class ScrollKeeper {
 
   #scrolled() {
     const { scrollTop } = this.#scroller;
-    // Only a way up is the reader's: a list that grows leaves the end without anybody having moved.
+    // Only a scroll upwards is the reader's: a growing list leaves the end by itself.
     if (this.#isNearEnd()) this.#set(true);
     else if (scrollTop < this.#lastTop - 1) this.#set(false);
     this.#lastTop = scrollTop;

@@ -1,15 +1,15 @@
 // @ts-check
-/** What a reader is told, in words: of the connection, and of who types. English; the React component takes others. */
+/** English texts for the reader: the state of the connection, and who is typing. `<ChatRoom>` accepts other texts. */
 
 import { CloseCode } from "../close-codes.js";
 
-/** A wait shorter than this, ms, is over before it is read. */
+/** A shorter wait, ms, needs no countdown: it ends before anyone has read it. */
 const MIN_COUNTDOWN_MS = 2_000;
 
 /**
  * @typedef {import("../room-socket.js").StateEvent} StateEvent
  *
- * `opening`: for the first time, or at once. `returning`: the server said that it would be back.
+ * `opening`: the first attempt, or one without a wait. `returning`: the server announced that it will be back.
  * @typedef {"open" | "opening" | "returning" | "waiting" | "forbidden" | "signed-out" | "closed"} ConnectionStatus
  */
 
@@ -43,7 +43,7 @@ export function connectionStatusOf({ state, close }) {
 }
 
 /**
- * Whether the reader can hurry the connection on.
+ * Whether a button to connect at once makes sense.
  *
  * @param {Pick<StateEvent, "state" | "retryAt">} event
  * @param {number} now
