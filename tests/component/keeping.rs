@@ -100,6 +100,6 @@ fn a_value_of_another_type_fails_the_turn_and_names_its_key(mut room: TestRoom) 
     ask(&mut room, &ana, "note tea");
     room.put("steps", "\"many\"");
     let failure = room.try_say(&ana, Message::Text("step 1".into())).expect_err("it is no number").to_string();
-    assert!(failure.contains("the value of steps is not what it should be"), "{failure}");
+    assert!(failure.contains("the value of steps does not have the expected type"), "{failure}");
     assert_eq!(ask(&mut room, &ana, "noted"), "tea");
 }

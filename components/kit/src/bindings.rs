@@ -1,9 +1,9 @@
-//! The WIT contract as Rust, once for every room and router.
+//! The Rust bindings of the contract in wit/, shared by all rooms and routers.
 //!
-//! It is generated: `cargo run --package dormouse-bindings` writes it, and a test there holds it to wit/. So an author's
-//! first build does not have to build the generator.
+//! `cargo run --package dormouse-bindings` generates them, and a test of that package compares them with wit/. They are
+//! in the source tree so that an author's first build need not build the generator.
 #![expect(missing_docs, reason = "generated; the documentation is in wit/")]
-#![expect(unsafe_code, reason = "generated; it crosses the boundary of the component")]
+#![expect(unsafe_code, reason = "generated; it crosses the component boundary")]
 #![expect(unreachable_pub, clippy::allow_attributes, reason = "generated")]
 
 #[rustfmt::skip]

@@ -1,23 +1,23 @@
-//! Where and when the room runs, its configuration, and the operator's log.
+//! The room's name, its time, its configuration, and the operator's log.
 
 use crate::bindings::room::dormouse::room::context as wit;
 
 pub use wit::{Level, WakeReason};
 pub use wit::{config, incarnation, name, namespace, now, random, woken_by};
 
-/// A line in the operator's log, at level info. At most 4,096 B of it are kept, and 100 lines a turn.
+/// Writes a line to the operator's log, at level info. The host cuts it to 4,096 B, and takes 100 lines a turn.
 pub fn log(line: impl AsRef<str>) {
     wit::log(Level::Info, line.as_ref());
 }
 
-/// As [`log`], at level warn.
+/// Writes a line as [`log`] does, at level warn.
 pub fn warn(line: impl AsRef<str>) {
     wit::log(Level::Warn, line.as_ref());
 }
 
-/// The number that the operator's configuration gives to `key`, or `default` where it gives none.
+/// The number that the operator's configuration sets for `key`, or `default` if it sets none.
 ///
-/// Fails: where the value is not a number of this kind.
+/// Fails: if the value is not a number of this type.
 pub fn config_number<N: std::str::FromStr>(key: &str, default: N) -> crate::Result<N> {
     match config(key) {
         None => Ok(default),
@@ -27,8 +27,7 @@ pub fn config_number<N: std::str::FromStr>(key: &str, default: N) -> crate::Resu
     }
 }
 
-/// The namespaces of the host's configuration, in the order of their names: for a router, which is asked where a request
-/// goes. A room is told none.
+/// The namespaces of the host's configuration, sorted by name. Only a router gets them; in a room the list is empty.
 pub fn namespaces() -> Vec<String> {
     let names = config("namespaces").unwrap_or_default();
     names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -39,7 +38,7 @@ pub fn random_uuid() -> String {
     uuid_v4((u128::from(random()) << 64) | u128::from(random()))
 }
 
-// By hand, because a room may need one for every message, and the formatter would be the dearest part of its turn.
+// Written by hand: a room may need one UUID a message, and `format!` would be the most expensive part of that turn.
 fn uuid_v4(bits: u128) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let bits = (bits & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);

@@ -1,4 +1,4 @@
-//! Requests and responses, made and read without ceremony.
+//! Short ways to build and to read requests and responses.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use crate::{Request, Response, Result, User};
 
 impl Request {
-    /// `GET` of a path, such as `/list?limit=5`, for another room or a server.
+    /// A `GET` request for a path, such as `/list?limit=5`, to another room or a server.
     pub fn get(path: &str) -> Self {
         Self::of("GET", path)
     }
 
-    /// `POST` to a path, for another room or a server.
+    /// A `POST` request for a path, to another room or a server.
     pub fn post(path: &str) -> Self {
         Self::of("POST", path)
     }
@@ -22,52 +22,52 @@ impl Request {
         Request { method: method.into(), path: path.into(), query, headers: Vec::new(), body: Vec::new(), user: None }
     }
 
-    /// With a JSON body.
+    /// Sets a JSON body.
     pub fn with_json(mut self, value: &impl Serialize) -> Result<Self> {
         self.body = serde_json::to_vec(value)?;
         self.headers.push(("content-type".into(), "application/json".into()));
         Ok(self)
     }
 
-    /// On behalf of somebody: the room that is called believes it. A server is not told.
+    /// Sets the user for whom the request is made. The called room trusts this; a server does not see it.
     pub fn by(mut self, user: User) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// The value of a header, by its name in lower case. The first, where there are several.
+    /// The value of a header, by its name in lower case. The first one, if there are several.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The parameters behind `?`.
+    /// The parameters after `?`.
     pub fn query(&self) -> Query<'_> {
         Query(self.query.as_deref().unwrap_or_default())
     }
 
-    /// The body, from JSON.
+    /// Reads the body as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }
 }
 
 impl Response {
-    /// 200 with a JSON body.
+    /// A 200 with a JSON body.
     pub fn json(value: &impl Serialize) -> Result<Self> {
         Ok(Self::json_text(serde_json::to_vec(value)?))
     }
 
-    /// 200 with a body that is JSON already, such as stored values joined together.
+    /// A 200 whose body is already JSON text, such as stored values joined together.
     pub fn json_text(body: impl Into<Vec<u8>>) -> Self {
         Self::with_body(200, "application/json", body.into())
     }
 
-    /// An error as RFC 9457 has it: `application/problem+json` with status and detail.
+    /// An error response as in RFC 9457: `application/problem+json` with status and detail.
     pub fn problem(status: u16, detail: impl AsRef<str>) -> Self {
         Self::problem_with(status, detail.as_ref(), None)
     }
 
-    /// As [`problem`](Self::problem), with one more member.
+    /// Like [`problem`](Self::problem), with one more member.
     pub(crate) fn problem_with(status: u16, detail: &str, member: Option<(&str, Value)>) -> Self {
         let mut body = json!({ "type": "about:blank", "status": status, "detail": detail });
         if let Some((name, value)) = member {
@@ -76,12 +76,12 @@ impl Response {
         Self::with_body(status, "application/problem+json", body.to_string().into_bytes())
     }
 
-    /// The body, from JSON.
+    /// Reads the body as JSON.
     pub fn read_json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_slice(&self.body)
     }
 
-    /// With one more header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -92,13 +92,13 @@ impl Response {
     }
 }
 
-/// The parameters of a request, percent-decoded where they are read.
+/// The query parameters of a request. They are percent-decoded when they are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Query<'a>(&'a str);
 
 impl Query<'_> {
-    /// The value of a parameter: the first, where there are several; empty where it has none. One that cannot be
-    /// decoded is given as it came, so that whoever reads a number from it finds none.
+    /// The value of a parameter: the first one, if there are several; empty, if it has no value. A value that cannot be
+    /// decoded is returned as it was sent, so that reading a number from it fails.
     pub fn get(&self, name: &str) -> Option<String> {
         let pairs = self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
@@ -106,7 +106,7 @@ impl Query<'_> {
     }
 }
 
-/// `%41` to `A`. Absent where what comes out is not UTF-8, or an escape is broken.
+/// Decodes percent-encoding: `%41` becomes `A`. `None` if an escape is broken or the result is not UTF-8.
 pub fn percent_decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -124,8 +124,8 @@ pub fn percent_decode(text: &str) -> Option<String> {
 }
 
 impl Request {
-    /// The path's segments, percent-decoded: `/rooms/a%20b` gives `rooms` and `a b`. Absent where one of them is not
-    /// UTF-8 or has a broken escape.
+    /// The path's segments, percent-decoded: `/rooms/a%20b` gives `rooms` and `a b`. `None` if a segment is not UTF-8
+    /// or has a broken escape.
     pub fn segments(&self) -> Option<Vec<String>> {
         self.path.strip_prefix('/')?.split('/').map(percent_decode).collect()
     }

@@ -1,8 +1,8 @@
 //! Write a Dormouse room.
 //!
-//! Implement [`Room`] for a type and name it in [`export!`]. Each method is one event and one turn: its writes, timers
-//! and messages happen together when it returns `Ok`, or not at all. `self` is a cache: [`Room::wake`] makes it anew
-//! after every hibernation, so whatever must last is in [`storage`] or in a socket's attachment.
+//! Implement [`Room`] for a type and pass it to [`export!`]. Each method is one event and one turn: its writes, timers
+//! and messages take effect together when it returns `Ok`, or not at all. `self` is a cache: [`Room::wake`] makes it
+//! again after every hibernation, so keep in [`storage`] or in a socket's attachment what must last.
 //!
 //! ```no_run
 //! use dormouse_room::{Message, Result, Room, Socket, sockets};
@@ -21,7 +21,7 @@
 //! }
 //! ```
 //!
-//! A router, which maps requests to rooms, implements [`Router`] and names itself in [`export_router!`].
+//! For a router, which maps requests to rooms, implement [`Router`] and pass the type to [`export_router!`].
 
 mod bindings;
 mod http;
@@ -46,7 +46,7 @@ pub use router::{Decision, Destination, Router};
 pub use sockets::Socket;
 pub use timers::Timer;
 
-/// What the export macros expand to; not for use by hand.
+/// Used by the code that the export macros generate; not part of the API.
 #[doc(hidden)]
 pub mod export {
     pub use crate::bindings::{room, router};

@@ -1,5 +1,5 @@
-//! Requests that are made once, and only if, this turn has committed. Only where the operator allows it, with `calls` and
-//! `outbound` of the namespace.
+//! A transactional outbox: requests that are sent after this turn has committed, and only then. The operator must allow
+//! them, with `calls` and `outbound` of the namespace.
 //!
 //! ```no_run
 //! # use dormouse_room::{Request, Result, outbox};
@@ -15,23 +15,23 @@ use crate::bindings::room::dormouse::room::outbox as wit;
 
 pub use wit::{PostError, waiting};
 
-/// Where posts go.
+/// A destination to which requests can be posted.
 #[derive(Debug, Clone)]
 pub struct Outbox(wit::Destination);
 
-/// To another room, which takes each post exactly once.
+/// Another room. It runs each post exactly once.
 pub fn to_room(namespace: &str, name: &str) -> Outbox {
     Outbox(wit::Destination::Room(wit::Room { namespace: namespace.into(), name: name.into() }))
 }
 
-/// To a server, by scheme and authority such as `https://api.example`. It may get a post more than once, each time with the
-/// same header `idempotency-key`.
+/// A server, by scheme and authority such as `https://api.example`. It may get a post more than once, each time with
+/// the same header `idempotency-key`.
 pub fn to_server(origin: &str) -> Outbox {
     Outbox(wit::Destination::Origin(origin.into()))
 }
 
 impl Outbox {
-    /// Post a request: it leaves when this turn has committed, and is tried until it is taken.
+    /// Posts a request: it is sent after this turn has committed, and tried again until it is accepted.
     ///
     /// Fails: [`PostError`] says who must act.
     pub fn post(&self, request: Request) -> Result<(), PostError> {

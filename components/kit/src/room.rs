@@ -1,4 +1,4 @@
-//! A room as its author sees it, and the glue from the exported functions to it.
+//! The trait that a room's author implements, and the code that connects it to the exported functions.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -8,25 +8,25 @@ use crate::{Message, Request, Response, Socket, Timer};
 
 pub use wit::Refusal;
 
-/// The life of a room. Only [`wake`](Room::wake) and [`message`](Room::message) must be written; the rest has the
-/// answers of a room that lets everybody in and knows no timers and no HTTP.
+/// The events of a room. Only [`wake`](Room::wake) and [`message`](Room::message) are required. By default a room
+/// accepts every client, and has no timers and no HTTP.
 ///
-/// A method that returns an error fails its turn: nothing it wrote or said is kept, the error's text goes to the
-/// operator's log, and the next event starts from a new `wake`.
+/// A method that returns an error fails its turn: its writes and messages are discarded, the error's text goes to the
+/// operator's log, and the next event starts with a new `wake`.
 pub trait Room: Sized + 'static {
-    /// Make the instance: after each hibernation, before the event that woke the room.
+    /// Makes the instance: after each hibernation, before the event that woke the room.
     fn wake() -> Result<Self>;
 
-    /// A client asks to connect; `socket` is in the room from here on. A [`Refusal`] turns it down.
+    /// A client asks to connect; from here on `socket` is in the room. A [`Refusal`] refuses it.
     fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
         let _ = (request, socket);
         Ok(())
     }
 
-    /// A client said something.
+    /// A client sent a message.
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()>;
 
-    /// A client has gone. Its user, tags and attachment can still be read.
+    /// A socket was closed, by either side. Its user, tags and attachment can still be read.
     fn close(&mut self, socket: &Socket, close: Close) -> Result<()> {
         let _ = (socket, close);
         Ok(())
@@ -43,26 +43,26 @@ pub trait Room: Sized + 'static {
     }
 }
 
-/// How a client left.
+/// How a socket was closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
-    /// The WebSocket close code; 1006 where the connection just ended.
+    /// The WebSocket close code; 1006 if the connection ended without a close frame.
     pub code: u16,
-    /// What the client gave as its reason; often empty.
+    /// The reason in the close frame; often empty.
     pub reason: String,
-    /// Both sides said goodbye.
+    /// Both sides sent a close frame.
     pub clean: bool,
 }
 
-/// Why a turn fails: a text for the operator's log. Any error converts into it with `?`.
+/// Why a turn fails: a text for the operator's log. `?` converts any error into it.
 #[derive(Debug)]
 pub struct Error(String);
 
-/// The result of an event, and of what it calls.
+/// The result of an event's method, and of functions of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error that says `text`.
+    /// An error with this text.
     pub fn new(text: impl Into<String>) -> Self {
         Error(text.into())
     }
@@ -74,7 +74,7 @@ impl fmt::Display for Error {
     }
 }
 
-// `Error` itself is no `std::error::Error`, which is what lets this conversion exist beside `From<T> for T`.
+// `Error` must not implement `std::error::Error`: this conversion would then overlap with `From<T> for T`.
 impl<E: std::error::Error> From<E> for Error {
     fn from(error: E) -> Self {
         Error(error.to_string())
@@ -87,7 +87,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// Export a type that implements [`Room`] as this component.
+/// Exports a type that implements [`Room`] as this component.
 #[macro_export]
 macro_rules! export {
     ($room:ty) => {
@@ -106,8 +106,8 @@ macro_rules! export {
             }
         }
 
-        // Only the component exports these names. A native build of the crate, for its unit tests, has no use for
-        // them, and is told only that the room is no dead code.
+        // Only the component exports these names. A native build, for unit tests, needs only a use of the type, so that
+        // the compiler does not report dead code.
         #[cfg(target_arch = "wasm32")]
         $crate::export::room::export_room!(ExportedRoom);
         #[cfg(not(target_arch = "wasm32"))]
@@ -115,7 +115,7 @@ macro_rules! export {
     };
 }
 
-/// What [`export!`] makes of a room: the cell that holds it while its instance lives.
+/// Implemented by [`export!`]: gives the cell that holds the room while its instance lives.
 #[doc(hidden)]
 pub trait Exported {
     type Room: Room;

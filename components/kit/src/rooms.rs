@@ -1,7 +1,8 @@
-//! Other rooms of this host, asked during a turn. Only where the operator allows it, with `calls` of the namespace.
+//! Requests to other rooms of this host, answered during the turn. The operator must allow them, with `calls` of the
+//! namespace.
 //!
-//! What the other room did stays done, whatever becomes of this turn. What must be done exactly once goes through
-//! [`outbox`](crate::outbox).
+//! The effects in the other room stay, even if this turn fails. Use [`outbox`](crate::outbox) for requests that must
+//! run exactly once.
 //!
 //! ```no_run
 //! # use dormouse_room::{Request, Result, rooms};
@@ -24,13 +25,13 @@ pub struct OtherRoom<'a> {
     pub(crate) name: &'a str,
 }
 
-/// The room of a name. Nothing is asked of it yet.
+/// The room with this name. Nothing is sent to it yet.
 pub fn get<'a>(namespace: &'a str, name: &'a str) -> OtherRoom<'a> {
     OtherRoom { namespace, name }
 }
 
 impl OtherRoom<'_> {
-    /// Ask it, and wait for its answer: any status, as the room gave it. This room's other events wait meanwhile.
+    /// Sends a request and waits for the answer, whatever its status. This room's other events wait meanwhile.
     ///
     /// Fails: [`CallError`] says who must act.
     pub fn call(&self, request: Request) -> Result<Response, CallError> {
@@ -38,7 +39,7 @@ impl OtherRoom<'_> {
     }
 }
 
-/// The room that sent a request, as `NAMESPACE/NAME`; absent where a client did.
+/// The room that sent a request, as `NAMESPACE/NAME`; `None` if a client sent it.
 pub fn caller(request: &Request) -> Option<&str> {
     request.header("dormouse-caller")
 }

@@ -1,13 +1,13 @@
-//! A router as its author sees it.
+//! The trait that a router's author implements.
 
 use crate::bindings::router::exports::dormouse::room::router as wit;
 use crate::{Request, Response};
 
 pub use wit::{Decision, Destination};
 
-/// From a request to a room, without state.
+/// Maps each request to a room. A router has no state.
 pub trait Router {
-    /// Decide where a request goes. Its path is relative to the configured base path.
+    /// Decides where a request goes. Its path is relative to the configured base path.
     fn route(request: Request) -> Decision;
 }
 
@@ -23,12 +23,12 @@ impl From<Response> for Decision {
     }
 }
 
-/// Export a type that implements [`Router`] as this component.
+/// Exports a type that implements [`Router`] as this component.
 #[macro_export]
 macro_rules! export_router {
     ($router:ident) => {
-        // Only the component exports this name. A native build of the crate, for its unit tests, has no use for it, and
-        // is told only that the router is no dead code.
+        // Only the component exports this name. A native build, for unit tests, needs only a use of the type, so that
+        // the compiler does not report dead code.
         #[cfg(target_arch = "wasm32")]
         $crate::export::router::export_router!($router);
         #[cfg(not(target_arch = "wasm32"))]

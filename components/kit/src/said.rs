@@ -1,8 +1,8 @@
-//! What clients say in JSON, read without trust.
+//! Reads JSON messages of clients without trusting them.
 //!
-//! A client may send anything. Whatever is wrong with it is a [`Complaint`] to that client, never a failed turn: a
-//! failed turn would cost the room its instance, and the operator a line in the log, for every joker. What a message
-//! may mean is the room's business; here is only how to read its fields. [`Socket::complain`] tells the client.
+//! A client may send anything. Invalid input becomes a [`Complaint`] to that client and never a failed turn: else each
+//! bad message would cost the room its instance, and the operator a line in the log. This module only reads fields; the
+//! room defines their meaning. [`Socket::complain`] sends the complaint.
 //!
 //! [`Socket::complain`]: crate::Socket::complain
 
@@ -20,44 +20,44 @@ use serde_json::error::Category;
 
 use crate::{Message, Request, Response};
 
-/// What a client sends to see whether anybody is still there. Give it to
-/// [`set_auto_response`](crate::sockets::set_auto_response), and asking does not wake the room.
+/// The message with which a client checks its connection. Pass it to
+/// [`set_auto_response`](crate::sockets::set_auto_response), so that it does not wake the room.
 pub const PING: &str = r#"{"type":"ping"}"#;
 
 /// The answer to [`PING`].
 pub const PONG: &str = r#"{"type":"pong"}"#;
 
-/// What is wrong with something a client said. As JSON it is the message that tells them:
-/// `{"type":"error","code":…,"message":…}`, with `clientId` where they gave one.
+/// An error in a client's input. As JSON it is the message to that client:
+/// `{"type":"error","code":…,"message":…}`, with `clientId` if the client gave one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename = "error")]
 pub struct Complaint {
-    /// For programs: lower case with underscores, and always the same for the same mistake.
+    /// For programs: lower case with underscores. The same mistake always has the same code.
     pub code: &'static str,
-    /// For people: what to send instead.
+    /// For people: how to correct the input.
     pub message: Cow<'static, str>,
-    /// The sender's own name for what it said, so that it knows which of its messages failed.
+    /// The sender's own id of the message, so that it knows which of its messages failed.
     #[serde(rename = "clientId", skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
 }
 
-/// The longest `clientId`, in bytes: any UUID fits. A longer one is no name, and is not repeated in a complaint.
+/// The longest `clientId`, in bytes: any UUID fits. A longer one is invalid, and a complaint does not repeat it.
 pub const CLIENT_ID_BYTES: usize = 128;
 
 impl Complaint {
-    /// A complaint without a `clientId`. [`about`](Self::about) looks for one.
+    /// A complaint without a `clientId`. [`about`](Self::about) adds it.
     pub fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Complaint { code, message: message.into(), client_id: None }
     }
 
-    /// A complaint about a `type` that does not exist, which names it and those that do: `unknown_type`.
+    /// A complaint with the code `unknown_type`: it names the unknown `type` and lists the known ones.
     pub fn unknown_type(unknown: &str, known: &[&str]) -> Self {
         let message = format!("there is no type {:?}: type must be {}", shortened(unknown), one_of(known));
         Complaint::new("unknown_type", message)
     }
 
-    /// The same complaint with the `clientId` of the message it is about, where the message has one: also where the
-    /// message is not valid JSON.
+    /// Adds the `clientId` of the message that the complaint is about, if it has one. This works even if the message is
+    /// not valid JSON.
     pub fn about(self, message: &Message) -> Self {
         match message {
             Message::Text(text) => self.about_bytes(text.as_bytes()),
@@ -65,7 +65,7 @@ impl Complaint {
         }
     }
 
-    /// As [`about`](Self::about), for the body of a request.
+    /// Like [`about`](Self::about), for the body of a request.
     pub fn about_body(self, request: &Request) -> Self {
         self.about_bytes(&request.body)
     }
@@ -75,7 +75,7 @@ impl Complaint {
         Complaint { client_id, ..self }
     }
 
-    /// The complaint as an answer over HTTP: RFC 9457, with the member `clientId` where there is one.
+    /// The complaint as an HTTP response (RFC 9457), with the member `clientId` if there is one.
     pub fn into_response(self, status: u16) -> Response {
         let client_id = self.client_id.map(|id| ("clientId", Value::from(id)));
         Response::problem_with(status, &self.message, client_id)
@@ -88,12 +88,12 @@ impl From<Complaint> for Response {
     }
 }
 
-/// Read a message as a JSON object. Give `T` fields of type [`Text`], and only what is no JSON object at all, or has
-/// the same field twice, is complained of here. One half of a surrogate pair, which JSON allows and UTF-8 does not, is
-/// read as U+FFFD.
+/// Reads a message as a JSON object. If the fields of `T` have the type [`Text`], this fails only for text that is not
+/// a JSON object, or has a field twice. A lone half of a surrogate pair, which JSON allows and UTF-8 does not, is read
+/// as U+FFFD.
 ///
-/// Codes: `not_text`, `bad_json`; `unknown_type` where `T` is an enum and none of its variants has this `type`;
-/// `bad_message` where the object is not a `T` otherwise.
+/// Codes: `not_text`, `bad_json`; `unknown_type` if `T` is an enum and no variant has this `type`; `bad_message` if the
+/// object is not a `T` for another reason.
 pub fn object<'a, T: Deserialize<'a>>(message: &'a Message) -> Result<T, Complaint> {
     let read = match message.as_text() {
         Some(text) => read(text),
@@ -102,7 +102,7 @@ pub fn object<'a, T: Deserialize<'a>>(message: &'a Message) -> Result<T, Complai
     read.map_err(|complaint| complaint.about(message))
 }
 
-/// Read the body of a request as a JSON object: as [`object`].
+/// Reads the body of a request as a JSON object, like [`object`].
 pub fn body<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T, Complaint> {
     let read = match std::str::from_utf8(&request.body) {
         Ok(text) => read(text),
@@ -112,7 +112,7 @@ pub fn body<'a, T: Deserialize<'a>>(request: &'a Request) -> Result<T, Complaint
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Complaint> {
-    // Without this look ahead, a derived `Deserialize` takes an array for an object's fields in order.
+    // Without this check, a derived `Deserialize` accepts an array and takes its items for the fields in order.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(Complaint::new("bad_json", "this is not a JSON object"));
     }
@@ -122,7 +122,7 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Complaint> {
     })
 }
 
-/// As `serde_json::from_str`; one half of a surrogate pair is read as U+FFFD.
+/// Like `serde_json::from_str`, but reads a lone half of a surrogate pair as U+FFFD.
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
     serde_json::from_str(text).or_else(|error| match surrogates::replaced(text) {
         Some(text) => from_fields(&text),
@@ -130,13 +130,13 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
     })
 }
 
-/// As `serde_json::from_str`, from a text that may be dropped before what was read from it.
+/// Like `serde_json::from_str`, but the result does not borrow from the text.
 fn from_fields<'a, T: Deserialize<'a>>(text: &str) -> serde_json::Result<T> {
     let Fields(fields) = serde_json::from_str(text)?;
     T::deserialize(MapDeserializer::new(fields.into_iter()))
 }
 
-/// The fields of an object in their order, so that a field that comes twice is still seen twice.
+/// The fields of an object in their order. A duplicate field stays a duplicate.
 struct Fields(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Fields {
@@ -163,14 +163,14 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// What is wrong with an object, as serde says it.
+/// Turns serde's error about an object into a complaint.
 fn not_as_wanted(text: &str, said: &str) -> Complaint {
     #[derive(Deserialize)]
     struct Tagged<'a> {
         #[serde(rename = "type", borrow, default)]
         kind: Text<'a>,
     }
-    // The position says nothing to a client that has made the text from an object.
+    // The position does not help a client, which serialized an object and never saw the text.
     let said = said.rsplit_once(" at line ").map_or(said, |(said, _)| said);
     if let Some((unknown, known)) =
         said.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected "))
@@ -183,7 +183,7 @@ fn not_as_wanted(text: &str, said: &str) -> Complaint {
     Complaint::new("bad_message", shortened(said).into_owned())
 }
 
-/// The most bytes that a complaint repeats of what a client said.
+/// The most bytes of a client's input that a complaint repeats.
 const REPEATED_BYTES: usize = 200;
 
 fn shortened(text: &str) -> Cow<'_, str> {
@@ -202,8 +202,8 @@ fn one_of(words: &[&str]) -> String {
     }
 }
 
-/// A field that should be a string, as the client filled it. Reading it never fails, so that a room can say which field
-/// is wrong, and to which message that belongs. Borrowed from the message where no escape stands in the way.
+/// A field that should be a string. Reading it never fails, so that a room can report which field is wrong, and in
+/// which message. The text is borrowed from the message unless it has escapes.
 ///
 /// ```
 /// use dormouse_room::{Message, said::{self, Text}};
@@ -230,7 +230,7 @@ pub enum Text<'a> {
 }
 
 impl Text<'_> {
-    /// The string, where it is one.
+    /// The string, if the field is one.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Text::Is(text) => Some(text),

@@ -1,8 +1,8 @@
-//! What a component declares about its configuration.
+//! The macros with which a component declares its configuration.
 
-/// Declare the settings of this component: which keys the operator may set in `config` of its namespace, and which values
-/// they take. The host checks them when it starts, and refuses a key that is not declared. Once in a crate; without it,
-/// every key and value is taken, and [`context::config`](crate::context::config) gives what was set.
+/// Declares the settings of this component: the keys that the operator may set in `config` of its namespace, and their
+/// types. The host checks them when it starts, and refuses an undeclared key. Use it once in a crate. Without it the
+/// host accepts every key and value. [`context::config`](crate::context::config) reads them.
 ///
 /// ```
 /// dormouse_room::settings! {
@@ -11,8 +11,7 @@
 /// }
 /// ```
 ///
-/// With `message_out_bytes >= 4096;` before them, a namespace whose rooms may only send shorter messages is refused as
-/// well.
+/// With `message_out_bytes >= 4096;` before them, the host also refuses a namespace that limits messages to less.
 #[macro_export]
 macro_rules! settings {
     ($(message_out_bytes >= $bytes:literal;)? $($name:literal: $kind:ident $($from:literal..=$to:literal)?),* $(,)?) => {
@@ -23,7 +22,8 @@ macro_rules! settings {
     };
 }
 
-/// Declare the namespaces that this router names: the host does not start without one of them. Once in a crate.
+/// Declares the namespaces that this router uses: the host does not start if one of them is missing. Use it once in a
+/// crate.
 ///
 /// ```
 /// dormouse_room::routes_to!["ROOMS", "POLLS"];
@@ -35,7 +35,7 @@ macro_rules! routes_to {
     };
 }
 
-/// A custom section with this text, behind the version of the form. `host/src/guest/declared.rs` reads it.
+/// A custom section with this text, after the version of its format. `host/src/guest/declared.rs` reads it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! declare {
@@ -43,7 +43,7 @@ macro_rules! declare {
         const _: () = {
             const DECLARED: &str = concat!("1\n", $($text,)*);
             #[cfg(target_arch = "wasm32")]
-            #[expect(unsafe_code, reason = "a section of its own holds nothing but this text")]
+            #[expect(unsafe_code, reason = "the section holds only this text")]
             #[used]
             #[unsafe(link_section = "dormouse:settings")]
             static SECTION: [u8; DECLARED.len()] = match DECLARED.as_bytes().first_chunk() {

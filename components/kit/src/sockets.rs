@@ -1,4 +1,4 @@
-//! The clients of this room: find them, tell them something.
+//! The clients of this room: find them and send them messages.
 
 use serde::Serialize;
 
@@ -8,32 +8,32 @@ use crate::{Error, Message, Result};
 
 pub use wit::{Except, Filter, Socket, SocketError, get};
 
-/// Every socket of the room. Narrow it, then act on it: `everyone().except(&me).broadcast("hello")`.
+/// Every socket of the room. Narrow the selection, then use it: `everyone().except(&me).broadcast(&message)`.
 pub fn everyone() -> Selection {
     Selection(Filter { tag: None, user: None, except: Except::Nobody })
 }
 
-/// The longest message, in bytes, that every socket can be sent: a room that sends more than it was sent, such as a
-/// history, sends as much of it as fits.
+/// The longest message, in bytes, that every socket can be sent. Cut messages that may be long, such as a history, to
+/// this length.
 pub fn max_message_bytes() -> usize {
     wit::max_message_bytes() as usize
 }
 
-/// Have the host answer a text message that equals `request` with `reply`, without waking the room or telling it. The
-/// reply bypasses the gate: it may overtake what turns before it said. At most 2,048 B each.
+/// Lets the host answer a text message that equals `request` with `reply`. The room is neither woken nor told. The
+/// reply bypasses the output gate: it may overtake messages of earlier turns. At most 2,048 B each.
 pub fn set_auto_response(request: &str, reply: &str) -> Result<()> {
     let bytes = request.len().max(reply.len());
     wit::set_auto_response(request, reply).map_err(|error| refused(&error, "the auto-response", bytes))
 }
 
-/// Answer nothing without the room any more.
+/// Removes the auto-response.
 pub fn clear_auto_response() {
     wit::clear_auto_response();
 }
 
 /// Some of the room's sockets.
 #[derive(Debug, Clone)]
-#[must_use = "a selection does nothing until it is counted, listed or told something"]
+#[must_use = "a selection does nothing until it is counted, listed or broadcast to"]
 pub struct Selection(Filter);
 
 impl Selection {
@@ -49,48 +49,47 @@ impl Selection {
         self
     }
 
-    /// Without this socket.
+    /// All but this socket.
     pub fn except(mut self, socket: &Socket) -> Self {
         self.0.except = Except::Socket(socket.id());
         self
     }
 
-    /// Without any socket of the user with this id.
+    /// All but the sockets of the user with this id.
     pub fn except_user(mut self, id: impl Into<String>) -> Self {
         self.0.except = Except::User(id.into());
         self
     }
 
-    /// How many there are.
+    /// The number of selected sockets.
     pub fn count(&self) -> u32 {
         wit::count(&self.0)
     }
 
-    /// All of them, oldest first.
+    /// The selected sockets, oldest first.
     pub fn list(&self) -> Vec<Socket> {
         wit::all(&self.0)
     }
 
-    /// Tell all of them: one crossing of the boundary and one encoding, whatever their number.
+    /// Sends a message to all of them. It is passed to the host and encoded once.
     pub fn broadcast(&self, message: &Message) -> Result<()> {
         wit::broadcast(message, &self.0).map_err(|error| refused(&error, "the message", message.len()))
     }
 
-    /// Tell all of them, as JSON text.
+    /// Sends a JSON text message to all of them.
     pub fn broadcast_json(&self, value: &impl Serialize) -> Result<()> {
         self.broadcast(&Message::json(value)?)
     }
 }
 
 impl Socket {
-    /// Queue a JSON text message for this client.
+    /// Queues a JSON text message for this client.
     pub fn send_json(&self, value: &impl Serialize) -> Result<()> {
         let message = Message::json(value)?;
         self.send(&message).map_err(|error| refused(&error, "the message", message.len()))
     }
 
-    /// As [`send`](Socket::send), but that the client has left is no error: the turn's other work counts all the same,
-    /// and the close event tells the rest.
+    /// Like [`send`](Socket::send), but succeeds if the client has left: the turn goes on, and the close event follows.
     pub fn tell(&self, message: &Message) -> Result<()> {
         match self.send(message) {
             Err(SocketError::Gone) => Ok(()),
@@ -98,20 +97,22 @@ impl Socket {
         }
     }
 
-    /// Tell this client, and nobody else, what is wrong with what it said. The turn goes on and succeeds, so complain
-    /// before anything is written.
+    /// Sends this client, and no other, an error about its message. The turn goes on and its writes are kept, so check
+    /// the message before you write.
     pub fn complain(&self, complaint: &Complaint) -> Result<()> {
         self.tell(&Message::json(complaint)?)
     }
 }
 
-/// An error that names the size of what was refused, and the limit.
+/// An error that names the refused size and the limit.
 fn refused(error: &SocketError, what: &str, bytes: usize) -> Error {
     match error {
-        SocketError::TooLarge(limit) => Error::new(format!("{what} has {bytes} B, and {limit} B are the most")),
-        SocketError::TooMany(limit) => Error::new(format!("{what} is one too many: {limit} are the most")),
-        SocketError::Gone => Error::new("the client has left: its close event comes next"),
-        SocketError::BadCloseCode => Error::new("a room closes with 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999"),
+        SocketError::TooLarge(limit) => Error::new(format!("{what} has {bytes} B; the limit is {limit} B")),
+        SocketError::TooMany(limit) => Error::new(format!("{what} is one too many; the limit is {limit}")),
+        SocketError::Gone => Error::new("the client has left: its close event follows"),
+        SocketError::BadCloseCode => {
+            Error::new("a room may close with 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999")
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! The room's own storage: ordered keys to bytes, durable with the turn that wrote them.
+//! The room's own storage: ordered keys and their values, both bytes, durable with the turn that wrote them.
 //!
-//! [`Value`], [`Counter`] and [`List`] say a key and its type once; below them are the keys themselves.
+//! [`Value`], [`Counter`] and [`List`] bind a key to a type. The functions here work on single keys.
 
 mod list;
 mod value;
@@ -20,7 +20,7 @@ pub fn get(key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
     wit::get(key.as_ref())
 }
 
-/// Set the value of a key.
+/// Sets the value of a key.
 ///
 /// Fails: above a limit, with an error that names the key, its size and the limit.
 pub fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
@@ -28,7 +28,7 @@ pub fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
     wit::put(key, value).map_err(|error| refused(&error, key, value.len()))
 }
 
-/// The limits of wit/storage.wit.
+/// The limits in wit/storage.wit.
 const KEY_BYTES: usize = 2_048;
 const VALUE_BYTES: usize = 2 << 20;
 const TURN_WRITE_BYTES: usize = 16 << 20;
@@ -54,22 +54,22 @@ fn refused(error: &StorageError, key: &[u8], value_bytes: usize) -> Error {
     })
 }
 
-/// Remove a key. True where it was there.
+/// Removes a key. Returns whether it existed.
 pub fn delete(key: impl AsRef<[u8]>) -> bool {
     wit::delete(key.as_ref())
 }
 
-/// The value of a key, from JSON.
+/// Reads the value of a key as JSON.
 pub fn get_json<T: DeserializeOwned>(key: impl AsRef<[u8]>) -> Result<Option<T>> {
     get(&key).map(|value| from_json(key.as_ref(), &value)).transpose()
 }
 
-/// Set the value of a key, as JSON.
+/// Sets the value of a key, as JSON.
 pub fn put_json(key: impl AsRef<[u8]>, value: &impl Serialize) -> Result<()> {
     put(key, serde_json::to_vec(value)?)
 }
 
-/// The entries whose keys begin with `prefix`. Narrow it, then [`list`](Range::list) it.
+/// The entries whose keys begin with `prefix`. Narrow the range, then [`list`](Range::list) it.
 pub fn prefix(prefix: impl AsRef<[u8]>) -> Range {
     Range(wit::Range { prefix: Some(prefix.as_ref().to_vec()), start: None, end: None, reverse: false, limit: 1000 })
 }
@@ -80,7 +80,7 @@ pub fn prefix(prefix: impl AsRef<[u8]>) -> Range {
 pub struct Range(wit::Range);
 
 impl Range {
-    /// Only keys from here on, this one included.
+    /// Only keys from this one on, including it.
     pub fn from(mut self, key: impl AsRef<[u8]>) -> Self {
         self.0.start = Some(key.as_ref().to_vec());
         self
@@ -98,24 +98,25 @@ impl Range {
         self
     }
 
-    /// At most this many; 1,000 where nothing is said, and at most.
+    /// The most entries to return; 1,000 by default and at most.
     pub fn limit(mut self, limit: u32) -> Self {
         self.0.limit = limit;
         self
     }
 
-    /// The entries. It ends early at 16 MiB: go on from the last key.
+    /// The entries. The list ends early at 16 MiB: continue after its last key.
     pub fn list(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         wit::list(&self.0)
     }
 
-    /// The values alone, from JSON.
+    /// The values without their keys, read as JSON.
     pub fn list_json<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
         self.list().iter().map(|(key, value)| from_json(key, value)).collect()
     }
 }
 
 fn from_json<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T> {
-    serde_json::from_slice(value)
-        .map_err(|error| Error::new(format!("the value of {} is not what it should be: {error}", key.escape_ascii())))
+    serde_json::from_slice(value).map_err(|error| {
+        Error::new(format!("the value of {} does not have the expected type: {error}", key.escape_ascii()))
+    })
 }

@@ -7,14 +7,14 @@ use crate::{Error, Result};
 
 pub use wit::{Due, Timer, TimerError, cancel, get, list};
 
-/// Set a timer to fire after a while, replacing the one of that name.
+/// Sets a timer that fires after this duration. It replaces a timer of the same name.
 pub fn set_after(name: &str, after: Duration, payload: impl AsRef<[u8]>) -> Result<()> {
     let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
     set(name, Due::After(after), payload.as_ref())
 }
 
-/// Set a timer to fire at a Unix time in milliseconds, replacing the one of that name. A time that has passed fires at
-/// once.
+/// Sets a timer that fires at a Unix time in milliseconds; at once, if that time has passed. It replaces a timer of the
+/// same name.
 pub fn set_at(name: &str, at: u64, payload: impl AsRef<[u8]>) -> Result<()> {
     set(name, Due::At(at), payload.as_ref())
 }

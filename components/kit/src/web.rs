@@ -1,8 +1,8 @@
-//! Requests to servers elsewhere, answered during the turn: `wasi:http`. Only where the operator allows it, with `outbound` of
-//! the namespace; with the feature `web` of this crate.
+//! Requests to servers, answered during the turn, over `wasi:http`. The operator must allow them, with `outbound` of
+//! the namespace. This module needs the feature `web` of this crate.
 //!
-//! What the server did stays done, whatever becomes of this turn. What must not be lost goes through
-//! [`outbox`](crate::outbox).
+//! The effects on the server stay, even if this turn fails. Use [`outbox`](crate::outbox) for requests that must not be
+//! lost.
 //!
 //! ```no_run
 //! # use dormouse_room::{Request, Result, web};
@@ -20,25 +20,25 @@ use wasip2::io::streams::StreamError;
 
 use crate::{Request, Response};
 
-/// What is written to a body at once: as much as the stream takes without being asked.
+/// Bytes of a body written at once: the limit of `blocking_write_and_flush`.
 const CHUNK_BYTES: usize = 4_096;
-/// What is read of a body at once.
+/// Bytes of a body read at once.
 const READ_BYTES: u64 = 64 << 10;
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum FetchError {
-    /// The request is none that HTTP allows. The room's author must act.
+    /// HTTP does not allow this request. The room's author must act.
     BadRequest(&'static str),
-    /// As the host says. `HttpRequestDenied` and `DestinationIpProhibited`: the operator must allow it.
+    /// The host's error. After `HttpRequestDenied` and `DestinationIpProhibited` the operator must allow the request.
     Http(ErrorCode),
 }
 
-/// Send a request to a server, by scheme and authority such as `https://api.example`, and wait for the whole answer. This
-/// room's other events wait meanwhile. Redirects are not followed. The headers `dormouse-caller` and `idempotency-key` are the
-/// host's alone, and are left out: a post has them.
+/// Sends a request to a server, by scheme and authority such as `https://api.example`, and waits for the whole answer.
+/// This room's other events wait meanwhile. Redirects are not followed. Only the host may set the headers
+/// `dormouse-caller` and `idempotency-key`: it removes them here, and adds them to posts.
 ///
-/// Fails: [`FetchError`] says why. An answer of any status is none.
+/// Fails: [`FetchError`] says why. An answer is not an error, whatever its status.
 /// Limit: body 1 MiB out, 16 MiB back.
 pub fn fetch(origin: &str, request: Request) -> Result<Response, FetchError> {
     let (outgoing, body) = outgoing(origin, request)?;
@@ -70,7 +70,7 @@ fn outgoing(origin: &str, request: Request) -> Result<(OutgoingRequest, Vec<u8>)
         .and_then(|()| outgoing.set_scheme(Some(&scheme)))
         .and_then(|()| outgoing.set_authority(Some(authority.trim_end_matches('/'))))
         .and_then(|()| outgoing.set_path_with_query(Some(&path)));
-    set.map_err(|()| bad("its method, origin or path is none that HTTP allows"))?;
+    set.map_err(|()| bad("HTTP does not allow its method, origin or path"))?;
     Ok((outgoing, request.body))
 }
 

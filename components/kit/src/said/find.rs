@@ -1,12 +1,11 @@
-//! The `clientId` in what a client sent, however broken the rest of it is: so that the client knows which of its messages
-//! was refused. Reads from the front, once, and gives up nothing for a mistake: what is not understood is skipped up to the
-//! next comma of the object.
+//! Finds the `clientId` in a client's input even if the rest is broken, so that the client knows which message was
+//! refused. It reads the text once from the front. After a syntax error it continues at the object's next comma.
 
 use super::{CLIENT_ID_BYTES, surrogates};
 
 const FIELD: &str = "clientId";
 
-/// The first `clientId` of the outermost object, where it can be one.
+/// The first `clientId` of the outermost object, if it is valid.
 pub(super) fn client_id(bytes: &[u8]) -> Option<String> {
     let mut reader = Reader { bytes, at: 0 };
     reader.skip_blanks();
@@ -36,7 +35,7 @@ struct Reader<'a> {
     at: usize,
 }
 
-// Each of these is `None` where the text ends before.
+// Each of these returns `None` if the text ends too early.
 impl<'a> Reader<'a> {
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
@@ -52,7 +51,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What is between two quotes, undecoded.
+    /// The text between two quotes, not decoded.
     fn string(&mut self) -> Option<&'a [u8]> {
         self.take(b'"')?;
         let start = self.at;
@@ -68,7 +67,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Up to the next field of the object that this stands in.
+    /// Skips to the next field of the current object.
     fn skip_value(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {

@@ -1,13 +1,13 @@
-//! Escapes that are one half of a surrogate pair, such as `\ud83d` alone. JSON allows them (RFC 8259, 8.2), and a
-//! JavaScript string that was cut in the middle of an emoji has one; UTF-8 cannot say them.
+//! Replaces escapes that are a lone half of a surrogate pair, such as `\ud83d`. JSON allows them (RFC 8259, 8.2), and a
+//! JavaScript string that was cut in the middle of an emoji has one, but UTF-8 cannot encode them.
 
-/// What stands behind `\u` in the place of such an escape: U+FFFD, in as many bytes.
+/// The digits that replace those of such an escape: U+FFFD, in the same number of bytes.
 const REPLACEMENT: &[u8] = b"fffd";
 
 /// The length of an escape such as `\ud83d`.
 const ESCAPE_BYTES: usize = 6;
 
-/// The text with U+FFFD in the place of each half. Absent where it has none.
+/// The text with U+FFFD in place of each lone half; `None` if it has none.
 pub(super) fn replaced(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut halves = Vec::new();
@@ -22,7 +22,7 @@ pub(super) fn replaced(text: &str) -> Option<String> {
                 ESCAPE_BYTES
             }
             Some(_) => ESCAPE_BYTES,
-            // Another escape, such as `\\`, whose second byte begins none.
+            // Another escape, such as `\\`. Its second byte does not begin a new one.
             None if bytes[at] == b'\\' => 2,
             None => 1,
         };
@@ -37,7 +37,7 @@ pub(super) fn replaced(text: &str) -> Option<String> {
     Some(String::from_utf8(bytes).expect("ASCII was replaced by ASCII"))
 }
 
-/// The UTF-16 code unit of the escape that begins here.
+/// The UTF-16 code unit of the escape that begins at `at`.
 fn unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + ESCAPE_BYTES)?.strip_prefix(br"\u")?;
     digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)? as u16))

@@ -1,4 +1,4 @@
-//! A list that grows at its end, a key each, so that no list outgrows a value.
+//! A list that grows at its end. Each entry has its own key, so the size limit of a value does not limit the list.
 
 use std::marker::PhantomData;
 
@@ -8,14 +8,14 @@ use serde::de::DeserializeOwned;
 use super::{Range, delete_range, from_json, get_json, prefix, put_json};
 use crate::Result;
 
-/// What stands between a list's name and a number, and never in a name.
+/// The byte between a list's name and a number. No name contains it.
 const SEPARATOR: u8 = 0;
 
-/// How many entries are removed in one call: what the contract allows.
+/// The most entries that one call removes: the limit of the contract.
 const REMOVED_AT_ONCE: u32 = 1_000;
 
 /// A list of one type that grows at its end. Its entries are numbered 1, 2, 3 …, and keep their numbers when the oldest
-/// are removed. Made to be a constant of the room: `const MOVES: List<Move> = List::new("moves");`
+/// are removed. Use it as a constant: `const MOVES: List<Move> = List::new("moves");`
 #[derive(Debug, Clone, Copy)]
 pub struct List<T> {
     name: &'static str,
@@ -27,13 +27,12 @@ pub struct List<T> {
 pub struct Entry<T> {
     /// Its number.
     pub number: u64,
-    /// What was pushed.
+    /// The pushed value.
     pub value: T,
 }
 
 impl<T: Serialize + DeserializeOwned> List<T> {
-    /// The list of this name. No two may share one. A name has no zero byte in it, or this does not compile in a
-    /// constant.
+    /// The list with this name, which no other list may have. A name with a zero byte does not compile in a constant.
     pub const fn new(name: &'static str) -> Self {
         let mut index = 0;
         while index < name.len() {
@@ -43,24 +42,24 @@ impl<T: Serialize + DeserializeOwned> List<T> {
         List { name, kept: PhantomData }
     }
 
-    /// Add an entry at the end. Its number.
+    /// Adds an entry at the end. Returns its number.
     pub fn push(&self, value: &T) -> Result<u64> {
         let number = self.last_number() + 1;
         put_json(self.key(number), value)?;
         Ok(number)
     }
 
-    /// The number of the newest entry; 0 where there has never been one, and where all were removed.
+    /// The number of the newest entry; 0 if the list is empty, also after all entries were removed.
     pub fn last_number(&self) -> u64 {
         self.all().reverse().limit(1).list().first().map_or(0, |(key, _)| number_of(key))
     }
 
-    /// The entry of a number, where it is kept.
+    /// The entry with this number, if it still exists.
     pub fn get(&self, number: u64) -> Result<Option<T>> {
         get_json(self.key(number))
     }
 
-    /// The newest entries, oldest first. At most 1,000, like every page.
+    /// The newest entries, oldest first. A page has at most 1,000 entries.
     pub fn newest(&self, limit: u32) -> Result<Vec<Entry<T>>> {
         let mut page = entries(&self.all().reverse().limit(limit))?;
         page.reverse();
@@ -80,7 +79,8 @@ impl<T: Serialize + DeserializeOwned> List<T> {
         entries(&self.all().from(self.key(next)).limit(limit))
     }
 
-    /// Remove the entries below a number. At most 1,000 a call, so that no turn is long: how many it were.
+    /// Removes the entries below a number, at most 1,000 a call, so that no turn is long. Returns how many were
+    /// removed.
     pub fn remove_before(&self, number: u64) -> u32 {
         delete_range(&self.key(0), &self.key(number), REMOVED_AT_ONCE)
     }

@@ -1,4 +1,4 @@
-//! One value under one key, with its type said once.
+//! One value of one type under one key.
 
 use std::marker::PhantomData;
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::{delete, get_json, put_json};
 use crate::Result;
 
-/// One value of one type, kept as JSON. Made to be a constant of the room:
+/// One value of one type, stored as JSON. Use it as a constant:
 /// `const TITLE: Value<String> = Value::new("title");`
 #[derive(Debug, Clone, Copy)]
 pub struct Value<T> {
@@ -17,43 +17,43 @@ pub struct Value<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Value<T> {
-    /// The value under this key. No two may share one.
+    /// The value under this key, which no other value may have.
     pub const fn new(key: &'static str) -> Self {
         Value { key, kept: PhantomData }
     }
 
-    /// What is stored, where anything is. Fails where it is of another type.
+    /// The stored value, if there is one. Fails if it has another type.
     pub fn get(&self) -> Result<Option<T>> {
         get_json(self.key)
     }
 
-    /// Store it in the place of what was there.
+    /// Stores a value, in place of the previous one.
     pub fn put(&self, value: &T) -> Result<()> {
         put_json(self.key, value)
     }
 
-    /// Store nothing any more. True where something was stored.
+    /// Removes the value. Returns whether there was one.
     pub fn delete(&self) -> bool {
         delete(self.key)
     }
 }
 
-/// A number that begins at 0: `const VOTES: Counter = Counter::new("votes");`
+/// A number that starts at 0: `const VOTES: Counter = Counter::new("votes");`
 #[derive(Debug, Clone, Copy)]
 pub struct Counter(Value<i64>);
 
 impl Counter {
-    /// The number under this key. No two may share one.
+    /// The number under this key, which no other value may have.
     pub const fn new(key: &'static str) -> Self {
         Counter(Value::new(key))
     }
 
-    /// How far it has come.
+    /// The current number.
     pub fn get(&self) -> Result<i64> {
         Ok(self.0.get()?.unwrap_or(0))
     }
 
-    /// Count on, or back. The new number; it stays at the ends of what 64 bits hold.
+    /// Adds to the number, and returns the new one. It saturates at the limits of `i64`.
     pub fn add(&self, by: i64) -> Result<i64> {
         let number = self.get()?.saturating_add(by);
         self.0.put(&number)?;
