@@ -1,8 +1,8 @@
-//! The log of the process on stderr. A line that cannot be written costs nothing but the line, and is counted.
+//! The log of the process on stderr. If a line cannot be written, only that line is lost, and it is counted.
 //!
-//! Whoever logs puts a line into a queue and goes on. A thread of its own writes. So a full disk, a reader that went away
-//! and one that reads no more stop nobody. While lines are written at all, a full queue makes whoever logs wait a moment,
-//! so that a burst loses nothing.
+//! A thread that logs puts the line into a queue and goes on; a separate thread writes. So a full disk or a reader that
+//! stopped reading stops no other thread. While the writer makes progress, a full queue makes loggers wait a moment, so
+//! that a burst loses nothing.
 
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -18,14 +18,14 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::clock;
 use crate::config::{LOG_BYTES, LOG_LINES, LOG_WAIT};
 
-/// How long whoever waits for space sleeps before looking again.
+/// How often a waiting logger looks for space.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
 static LOG: OnceLock<Option<Log>> = OnceLock::new();
 
 thread_local! {
-    /// Whether this is the thread that writes; it must not wait for itself.
+    /// True in the writing thread, which must not wait for itself.
     static WRITES: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -33,17 +33,17 @@ thread_local! {
 struct Log {
     queue: SyncSender<Entry>,
     bytes: AtomicUsize,
-    /// Nothing was written while somebody waited for it: until something is, nobody waits.
+    /// Nothing was written during a whole wait: until the next write, no logger waits.
     is_stuck: AtomicBool,
 }
 
 enum Entry {
     Line(Vec<u8>),
-    /// Tell when all before it is written.
+    /// Signals when all lines before it are written.
     Flush(SyncSender<()>),
 }
 
-/// Writes a line of the log each time it is written to, and never fails.
+/// Sends each write to the log as a line, and never fails.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Writer;
 
@@ -66,12 +66,12 @@ impl<'a> MakeWriter<'a> for Writer {
     }
 }
 
-/// Write a line that is no event of the log, such as what the command has to say.
+/// Writes a line that is not a tracing event, such as a command's error.
 pub fn line(text: &str) {
     put(format!("{text}\n").as_bytes());
 }
 
-/// Wait until what was logged so far is written, but no longer than that.
+/// Waits until all earlier lines are written, or until the time is over.
 pub fn flush(within: Duration) {
     let Some(log) = log() else { return };
     let until = clock::monotonic() + within;
@@ -87,7 +87,7 @@ pub fn flush(within: Duration) {
     let _ = is_done.recv_timeout(until.saturating_duration_since(clock::monotonic()));
 }
 
-/// Lines that were lost.
+/// The number of lost lines.
 pub(crate) fn lost() -> Counter {
     LOST.clone()
 }
@@ -99,7 +99,7 @@ fn put(line: &[u8]) {
     }
 }
 
-/// The queue; absent where the operating system gives no thread.
+/// The queue; absent if the thread could not be started.
 fn log() -> Option<&'static Log> {
     LOG.get_or_init(|| {
         let (queue, entries) = sync_channel(LOG_LINES);
@@ -110,12 +110,12 @@ fn log() -> Option<&'static Log> {
 }
 
 impl Log {
-    /// Whether the line found a place.
+    /// Returns whether the line got a place in the queue.
     fn put(&self, line: &[u8]) -> bool {
         let mut entry = Entry::Line(line.to_vec());
         let began = clock::monotonic();
         loop {
-            // Counted before it can be written, so that the count never falls below nothing.
+            // Counted before it can be written, so that the count never falls below 0.
             let waiting = self.bytes.fetch_add(line.len(), Ordering::Relaxed);
             if waiting + line.len() <= LOG_BYTES {
                 match self.queue.try_send(entry) {
@@ -136,7 +136,7 @@ impl Log {
     }
 }
 
-/// The thread that writes.
+/// The loop of the writing thread.
 fn write_all(entries: &Receiver<Entry>) {
     WRITES.set(true);
     let mut reported = 0;
@@ -152,7 +152,7 @@ fn write_all(entries: &Receiver<Entry>) {
                     Ok(()) if LOST.get() > reported => {
                         let lines = LOST.get() - reported;
                         reported += lines;
-                        tracing::warn!(lines, "lines of the log were lost: they could not be written");
+                        tracing::warn!(lines, "lines of the log were lost because they could not be written");
                     }
                     Ok(()) => {}
                     Err(_) => {

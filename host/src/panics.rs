@@ -1,4 +1,4 @@
-//! Panics of the host's own code, or of an embedder's: caught where one room's fault would be everybody's.
+//! Catches panics of the host's or an embedder's code, where the fault of one room would end others.
 
 use std::any::Any;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
-/// What a panic said.
+/// The message of a panic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Panic(String);
 
@@ -24,7 +24,7 @@ impl From<Box<dyn Any + Send>> for Panic {
     }
 }
 
-/// Run something to its end, or to its panic. After a panic nothing that it changed may be relied upon.
+/// Runs a future to its end or to its panic. After a panic, its data may be inconsistent and must not be used.
 pub(crate) async fn catch_panic<T>(run: impl Future<Output = T>) -> Result<T, Panic> {
     let mut run = pin!(run);
     poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
@@ -35,7 +35,7 @@ pub(crate) async fn catch_panic<T>(run: impl Future<Output = T>) -> Result<T, Pa
     .await
 }
 
-/// Do something for one of many, so that its panic is not the others': absent where it panicked.
+/// Runs something for one of many, and logs a panic so that the others go on. Absent after a panic.
 pub(crate) fn guard<T>(act: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(act))
         .map_err(|payload| tracing::error!(panic = %Panic::from(payload), "the host's own code failed"))

@@ -1,11 +1,11 @@
-//! What a command was asked for, on stdout.
+//! Prints the results of commands on stdout.
 
 use std::fmt;
 use std::io::{self, Write};
 
 use anyhow::Context;
 
-/// Print a line. A reader that has read enough and gone away is no fault; a disk that is full is one.
+/// Prints a line. A reader that closed the pipe is not an error; a full disk is.
 pub(crate) fn line(text: impl fmt::Display) -> anyhow::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

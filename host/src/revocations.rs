@@ -1,7 +1,8 @@
-//! Who is out, although their tokens are not: a list in memory, and the same list in a file beside the store.
+//! The revoked users and tokens: a list in memory, and the same list in a file beside the store.
 //!
-//! It knows nothing of tokens' form and of connections. The file is written as a whole, and is the whole one or the old
-//! one whenever the machine dies. Where it cannot be read we do not start: somebody would be in again.
+//! It knows neither the form of tokens nor connections; `edge` asks it for each identity. The file is replaced as a
+//! whole, so after a crash it is the old or the new list. If it cannot be read the host does not start, because a
+//! revoked user would get in again.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -17,29 +18,29 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{self, UnixMillis};
 use crate::config::{REVOCATION_BYTES, REVOCATIONS};
 
-/// What the file is called, in the directory of the data.
+/// The file's name, in the data directory.
 const FILE: &str = "revocations.json";
-/// What it is called before it is whole.
+/// The file's name while it is written.
 const UNFINISHED: &str = "revocations.json.unfinished";
-/// What its form is called.
+/// The version of the file's format.
 const VERSION: u32 = 1;
 
-/// Whose tokens are refused.
+/// The tokens that a revocation refuses.
 ///
-/// An issuer's clock may be ahead of ours, by the leeway at most, or its tokens are refused anyway. So a token that was
-/// issued before a user was revoked can say that it was issued up to the leeway after that. No clock tells it from one that
-/// was really issued then: both are refused, and a user who is let in again needs a token that says that it was issued
-/// later. Where the clocks are known to agree, a short leeway makes that time short.
+/// An issuer's clock may be ahead of ours by at most the leeway; otherwise its tokens are refused anyway. So a token
+/// from before a user's revocation can carry an issue time up to the leeway after it. No clock can tell it from a token
+/// that was really issued then, so both are refused. A user who is let in again needs a token with a later issue time.
+/// If the clocks are known to agree, a short leeway makes that time short.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Revoked {
-    /// All tokens of a user that may have been issued up to now, and those that do not say when they were.
+    /// All tokens of a user that may have been issued up to now, and those without an issue time.
     User(RevokedUser),
     /// One token.
     Token(RevokedToken),
 }
 
-/// A user, by the id that tokens have in `sub`.
+/// A user, by the `sub` of tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevokedUser {
@@ -47,19 +48,19 @@ pub struct RevokedUser {
     pub user: String,
 }
 
-/// A token, by the name that it has in `jti`.
+/// A token, by its `jti`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevokedToken {
-    /// The name.
+    /// The `jti`.
     pub jti: String,
-    /// When it expires, in Unix seconds: then it need not be remembered longer.
+    /// When it expires, in Unix seconds: after that it is forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<u64>,
 }
 
 impl Revoked {
-    /// All tokens of a user that were issued up to now, and those that do not say when they were.
+    /// All tokens of a user that were issued up to now, and those without an issue time.
     pub fn user(id: impl Into<String>) -> Self {
         Revoked::User(RevokedUser { user: id.into() })
     }
@@ -76,30 +77,30 @@ impl Revoked {
 pub enum Entry {
     /// A user's tokens.
     User {
-        /// Whose.
+        /// The user's id.
         user: String,
-        /// Those that say that they were issued in this Unix second or earlier: when the user was revoked, and the leeway.
+        /// The last Unix second of refused issue times: the time of the revocation plus the leeway.
         before: u64,
     },
     /// One token.
     Token {
-        /// Which.
+        /// The token's `jti`.
         jti: String,
-        /// When it expires, in Unix seconds, where that is known.
+        /// When it expires, in Unix seconds, if known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exp: Option<u64>,
     },
 }
 
-/// Why a revocation is not what was asked for.
+/// Why a revocation failed, or is weaker than requested.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// No token can be meant by it.
-    #[error("a user or a token is named by 1 to {REVOCATION_BYTES} bytes")]
+    /// No token can have such a name.
+    #[error("the id of a user or token must have 1 to {REVOCATION_BYTES} bytes")]
     Name,
     /// The list is full.
     #[error(
-        "{REVOCATIONS} revocations are kept already; take back those that are not needed, and give each token its `exp`"
+        "there are {REVOCATIONS} revocations already; remove those that are not needed, and give each token its `exp`"
     )]
     Full,
     /// It is in force, but not on disk.
@@ -115,13 +116,13 @@ pub struct BadRevocations {
     problem: String,
 }
 
-/// What is revoked now.
+/// The revocations in force.
 pub struct Revocations {
-    /// Absent where nothing is kept on disk.
+    /// Absent if nothing is kept on disk.
     directory: Option<PathBuf>,
     leeway: Duration,
     list: RwLock<List>,
-    /// So that who asks pays nothing while nobody is revoked.
+    /// The number of entries, so that a check costs nothing while there are none.
     len: AtomicUsize,
     /// Held while the file is written, so that a later list is never overwritten by an earlier one.
     writing: Mutex<()>,
@@ -129,9 +130,9 @@ pub struct Revocations {
 
 #[derive(Default)]
 struct List {
-    /// The second up to which each one's tokens are refused.
+    /// The last refused second of issue time, by user.
     users: HashMap<String, u64>,
-    /// When each one expires.
+    /// The expiry of each token.
     tokens: HashMap<String, Option<u64>>,
 }
 
@@ -142,13 +143,13 @@ struct Kept {
 }
 
 impl Revocations {
-    /// A list that a restart forgets. Tokens are accepted for `leeway` longer than they say.
+    /// Makes a list that is lost at a restart. Tokens are accepted for `leeway` after their expiry.
     pub fn in_memory(leeway: Duration) -> Self {
         let (list, len, writing) = Default::default();
         Revocations { directory: None, leeway, list, len, writing }
     }
 
-    /// The list of a directory, which is made where it is not there.
+    /// Opens the list of a directory. It is empty if there is no file.
     pub fn open(directory: &Path, leeway: Duration) -> Result<Self, BadRevocations> {
         let path = directory.join(FILE);
         let bad = |problem: String| BadRevocations { path: path.clone(), problem };
@@ -156,7 +157,7 @@ impl Revocations {
             Ok(json) => {
                 let kept = serde_json::from_slice::<Kept>(&json).map_err(|error| bad(error.to_string()))?;
                 if kept.version != VERSION {
-                    return Err(bad(format!("they have the form {} and not {VERSION}", kept.version)));
+                    return Err(bad(format!("their format has the version {} and not {VERSION}", kept.version)));
                 }
                 kept.revocations
             }
@@ -169,7 +170,7 @@ impl Revocations {
         Ok(kept)
     }
 
-    /// Whether a token is refused: its user, when it was issued, and its name, as far as it says so.
+    /// Returns whether a token is refused, by its user, its issue time and its name, as far as they are known.
     pub fn hold(&self, user: &str, issued_at: Option<UnixMillis>, token: Option<&str>) -> bool {
         if self.len.load(Ordering::Acquire) == 0 {
             return false;
@@ -179,7 +180,7 @@ impl Revocations {
         of_user || token.is_some_and(|token| list.tokens.contains_key(token))
     }
 
-    /// Refuse from now on. It is in force, and on disk, when this returns. Blocks while the disk works.
+    /// Adds a revocation. It is in force and on disk when this returns. Blocks while the disk works.
     pub fn add(&self, revoked: Revoked) -> Result<(), RevokeError> {
         self.add_at(revoked, clock::unix_millis())
     }
@@ -203,7 +204,7 @@ impl Revocations {
                     *before = (*before).max(latest);
                 }
                 Revoked::Token(RevokedToken { jti, exp }) => {
-                    // What is refused for ever, or for longer, stays so.
+                    // A token that is refused for ever, or for longer, stays so.
                     let longest = |old: &mut Option<u64>| *old = old.zip(exp).map(|(old, new)| old.max(new));
                     list.tokens.entry(jti).and_modify(longest).or_insert(exp);
                 }
@@ -215,8 +216,8 @@ impl Revocations {
         written.map_err(RevokeError::NotKept)
     }
 
-    /// Take it back: what was refused for it alone is accepted from now on. False where it was not on the list. Blocks
-    /// while the disk works; where that fails, the list is what it was.
+    /// Removes a revocation, so that its tokens are accepted from now on. False if it is not on the list. Blocks while
+    /// the disk works; if that fails, the list stays as it was.
     pub fn remove(&self, revoked: &Revoked) -> Result<bool, io::Error> {
         let _writing = self.writing.lock().expect("no holder of this lock panics");
         let removed = match revoked {
@@ -237,13 +238,13 @@ impl Revocations {
         written.map(|()| true)
     }
 
-    /// All of them: users first, each in the order of names.
+    /// All revocations: users first, each kind sorted by name.
     pub fn list(&self) -> Vec<Entry> {
         self.forget_expired(clock::unix_millis());
         self.read_list().entries()
     }
 
-    /// What can no longer be used need not be refused.
+    /// Forgets expired tokens: they are refused anyway.
     fn forget_expired(&self, now: UnixMillis) {
         let leeway = self.leeway_ms();
         let is_over = |exp: u64| exp.saturating_mul(1_000).saturating_add(leeway) <= now;
@@ -256,7 +257,7 @@ impl Revocations {
         u64::try_from(self.leeway.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A new file, whole and on disk, in the place of the old one.
+    /// Writes a new file to the disk and puts it in the place of the old one.
     fn write(&self) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let kept = Kept { version: VERSION, revocations: self.read_list().entries() };
@@ -267,7 +268,7 @@ impl Revocations {
         file.write_all(&json)?;
         file.sync_all()?;
         fs::rename(&unfinished, directory.join(FILE))?;
-        // The new name is on disk only when its directory is.
+        // The rename is on disk only after its directory is synced.
         File::open(directory)?.sync_all()
     }
 
@@ -281,7 +282,7 @@ impl Revocations {
 }
 
 impl Revoked {
-    /// What is revoked, `user` or `jti`, and its id: for a line of the log.
+    /// The kind of a revocation, `user` or `jti`, and its id: for the log.
     pub(crate) fn parts(&self) -> (&'static str, &str) {
         match self {
             Revoked::User(_) => ("user", self.name()),
@@ -351,7 +352,7 @@ mod tests {
         assert!(!out(NOW_S + 1));
         assert!(revocations.hold("1", None, None), "it does not say when it was issued");
         assert!(!revocations.hold("2", None, Some("1")));
-        // Somebody's clock went back: what was refused stays so.
+        // The clock went back: earlier revocations stay in force.
         revocations.add_at(Revoked::user("1"), (NOW_S - 100) * 1_000).unwrap();
         assert!(out(NOW_S));
     }
@@ -389,7 +390,7 @@ mod tests {
         assert_eq!(revocations.read_list().len(), 2);
         revocations.forget_expired((NOW_S + 30) * 1_000);
         assert_eq!(revocations.read_list().entries(), [Entry::Token { jti: "b".into(), exp: Some(NOW_S + 1) }]);
-        // The longer one holds, in whichever order they come.
+        // The longer one counts, in either order.
         revocations.add_at(Revoked::token("b"), NOW_S * 1_000).unwrap();
         revocations.add_at(token_until("b", NOW_S + 2), NOW_S * 1_000).unwrap();
         assert_eq!(revocations.read_list().entries(), [Entry::Token { jti: "b".into(), exp: None }]);
@@ -453,7 +454,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let revocations = Revocations::open(directory.path(), LEEWAY).unwrap();
         revocations.add(Revoked::user("1")).unwrap();
-        // In the place of the file that is to be written.
+        // A directory in the place of the file that is to be written.
         fs::create_dir(directory.path().join(UNFINISHED)).unwrap();
         assert!(matches!(revocations.add(Revoked::user("2")), Err(RevokeError::NotKept(_))));
         assert!(revocations.hold("2", None, None));

@@ -1,21 +1,21 @@
-//! The routes that `builtin:router` gives to the namespaces of a configuration, for an operator to read. The router makes
-//! them itself, in `components/router`; a router of one's own may have others.
+//! The routes that `builtin:router` gives to the configured namespaces, for `dormouse check`. The router in
+//! `components/router` makes them itself; a router of your own may have others.
 
 use crate::config::Config;
 
-/// The router that is in the binary.
+/// The router that the binary contains.
 const BUILTIN: &str = "builtin:router";
 
-/// A namespace and where its rooms are.
+/// A namespace and the route of its rooms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// As the configuration names it.
+    /// The name in the configuration.
     pub namespace: String,
-    /// Such as `/api/realtime/polls/{name}`; absent where another namespace is spelled alike.
+    /// Such as `/api/realtime/polls/{name}`; absent if another namespace has the same spelling.
     pub path: Option<String>,
 }
 
-/// The routes of all namespaces, in the order of their names. None, where the router is another one.
+/// The routes of all namespaces, sorted by name. Empty if the router is not the built-in one.
 pub fn routes(config: &Config) -> Vec<Route> {
     if config.router != BUILTIN {
         return Vec::new();
@@ -31,20 +31,20 @@ pub fn routes(config: &Config) -> Vec<Route> {
     config.namespaces.keys().map(route).collect()
 }
 
-/// What an operator may not have meant: namespaces without a route, and a page without its rooms.
+/// Warnings about likely mistakes: namespaces without a route, and a demo page without its namespaces.
 pub fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     for Route { namespace, .. } in routes(config).iter().filter(|route| route.path.is_none()) {
         let spelled = spelling(namespace);
         warnings.push(format!(
-            "the namespace {namespace} has no route: another one is spelled `{spelled}` in a path too; rename one of them"
+            "the namespace {namespace} has no route: another namespace has the path `{spelled}` too; rename one of them"
         ));
     }
     if config.page && config.router == BUILTIN {
         let has = |spelled: &str| config.namespaces.keys().any(|namespace| spelling(namespace) == spelled);
         for missing in ["rooms", "presence"].into_iter().filter(|spelled| !has(spelled)) {
             warnings.push(format!(
-                "the demo page needs a namespace {}, and there is none; add it, or set `page = false`",
+                "the demo page needs the namespace {}, which is missing; add it, or set `page = false`",
                 missing.to_ascii_uppercase()
             ));
         }
@@ -52,7 +52,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-/// How a namespace is spelled in a path: in lower case, with `-` for `_`.
+/// The spelling of a namespace in a path: lower case, with `-` for `_`.
 fn spelling(namespace: &str) -> String {
     namespace.to_ascii_lowercase().replace('_', "-")
 }

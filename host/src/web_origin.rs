@@ -1,29 +1,30 @@
-//! Web origins, compared as the URL standard does: scheme, host in its one ASCII form, and port, where the scheme's usual
-//! port is the same as none. Knows neither requests nor configuration; `edge`, `outbound` and `config` ask here.
+//! Brings web origins into normal form, as the URL standard defines it: scheme, ASCII host in lower case, and the port
+//! unless it is the scheme's default. It knows neither requests nor configuration; `edge`, `outbound` and `config` call
+//! it.
 
 use url::{Host, Url};
 
-/// Why a text is no origin. The operator must act.
+/// Why a text is not an origin. The operator must act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoOrigin {
-    /// Its scheme is none of the web.
+    /// Its scheme is not one of the web.
     #[error("it does not begin with `https://` or `http://`")]
     Scheme,
-    /// It has more than an origin has.
+    /// It contains more than an origin.
     #[error("an origin is a scheme, a host and a port, and nothing more")]
     More,
-    /// No host can be called so.
-    #[error("its host is none, or its port is")]
+    /// Its host or port is not valid.
+    #[error("its host or its port is not valid")]
     Host,
 }
 
-/// The one form of an origin, such as `https://xn--bcher-kva.example` for `https://Bücher.example:443`.
+/// The normal form of an origin, such as `https://xn--bcher-kva.example` for `https://Bücher.example:443`.
 pub(crate) fn normal(text: &str) -> Result<String, NoOrigin> {
     let (scheme, authority) = text.split_once("://").ok_or(NoOrigin::Scheme)?;
     if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return Err(NoOrigin::Scheme);
     }
-    // A URL may have all of these, and browsers would read past some of them.
+    // All of these are allowed in a URL, and parsers skip some of them.
     if authority.contains(|odd: char| "/\\?#@*".contains(odd) || odd.is_whitespace() || odd.is_control()) {
         return Err(NoOrigin::More);
     }
@@ -34,7 +35,7 @@ pub(crate) fn normal(text: &str) -> Result<String, NoOrigin> {
     Ok(url.origin().ascii_serialization())
 }
 
-/// The one form of a host's name or address: in lower case, in ASCII, IPv6 in brackets.
+/// The normal form of a host name or address: lower case, ASCII, IPv6 in brackets.
 pub(crate) fn normal_host(host: &str) -> Option<String> {
     let odd = |odd: char| "/\\?#@*%".contains(odd) || odd.is_whitespace() || odd.is_control();
     if host.is_empty() || host.contains(odd) {

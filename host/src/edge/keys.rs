@@ -467,7 +467,7 @@ mod tests {
             assert!(load(useless).unwrap_err().contains("no key that can be used"), "{useless}");
         }
         for broken in ["", "{", "[]", "{}", "{\"keys\":{}}", "null"] {
-            assert!(load(broken).unwrap_err().contains("no JSON with a list"), "{broken}");
+            assert!(load(broken).unwrap_err().contains("not JSON with a list"), "{broken}");
         }
         let many = json!({ "keys": vec![rsa; KEYS_OF_A_SET + 1] });
         assert!(load(&many.to_string()).unwrap_err().contains("more than"));
@@ -510,7 +510,7 @@ mod tests {
         let lines = [&[b'A'; 40][..], b"\n", &[b'A'; 4], b"\n"].concat();
         assert_eq!(secret_of(Encoding::Base64, &lines), Ok(vec![0; 33]));
         for bad in [&b"no base64, but a sentence."[..], &secret] {
-            assert!(secret_of(Encoding::Base64, bad).unwrap_err().contains("no base64"), "{}", bad.escape_ascii());
+            assert!(secret_of(Encoding::Base64, bad).unwrap_err().contains("not base64"), "{}", bad.escape_ascii());
         }
         assert!(secret_of(Encoding::Base64, b"AAAA").unwrap_err().contains("at least 32 bytes, and this has 3"));
     }

@@ -1,8 +1,8 @@
-//! Which addresses are public: not the host's own machine, not its network, and nothing that stands for one of them.
+//! Decides which addresses are public: not this machine, not a private network, and no form that leads to one (SSRF).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address is one of the public internet, by IANA's registries of special-purpose addresses.
+/// Returns whether an address belongs to the public internet, by IANA's registries of special-purpose addresses.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -19,10 +19,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_multicast()
         || a == 0 // "this network", and 0.0.0.0 is this machine on Linux
         || a >= 240 // reserved, and broadcast
-        || (a == 100 && (64..128).contains(&b)) // shared by providers
+        || (a == 100 && (64..128).contains(&b)) // carrier-grade NAT
         || (a == 192 && b == 0 && c == 0) // protocol assignments
-        || (a == 192 && b == 88 && c == 99) // relays to IPv6, of old
-        || (a == 198 && (18..20).contains(&b)); // benchmarks
+        || (a == 192 && b == 88 && c == 99) // 6to4 relays, deprecated
+        || (a == 198 && (18..20).contains(&b)); // benchmarking
     !special
 }
 
@@ -30,7 +30,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     if let Some(inner) = inner_v4(address) {
         return is_public_v4(inner);
     }
-    // Only 2000::/3 is given out at all; in it there are documentation, Teredo, benchmarks and the like.
+    // Only 2000::/3 is allocated at all; in it are documentation, Teredo, benchmarking and similar ranges.
     let segments = address.segments();
     let given_out = segments[0] & 0xe000 == 0x2000;
     let special = match segments[..2] {
@@ -41,7 +41,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     given_out && !special
 }
 
-/// The IPv4 address that an IPv6 one stands for: mapped, translated (NAT64), or tunnelled (6to4).
+/// The IPv4 address inside an IPv6 one: mapped, translated (NAT64), or tunnelled (6to4).
 fn inner_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     if let Some(mapped) = address.to_ipv4_mapped() {
         return Some(mapped);

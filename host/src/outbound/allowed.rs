@@ -1,8 +1,8 @@
-//! Which origins the operator allows.
+//! The origins that the operator allows rooms to reach.
 
 use crate::web_origin;
 
-/// The origins that rooms of a namespace may reach; none at first.
+/// The origins that rooms of one namespace may reach; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// Only at public addresses.
@@ -11,17 +11,17 @@ pub struct Allowed {
     private: Vec<Pattern>,
 }
 
-/// At which addresses an origin may be reached.
+/// The addresses that an origin may be reached at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     Public,
     Anywhere,
 }
 
-/// A text is no origin. The operator must act.
+/// A text is not an origin. The operator must act.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "`{0}` is no origin: write a scheme, a host and a port where it is not the usual one, such as `https://api.example` or `https://*.example`"
+    "`{0}` is not an origin: write a scheme, a host, and a port unless it is the default, such as `https://api.example` or `https://*.example`"
 )]
 pub struct BadOrigin(String);
 
@@ -42,14 +42,14 @@ enum Host {
 }
 
 impl Allowed {
-    /// What a namespace's `outbound` and `outbound_private` say.
+    /// Parses a namespace's `outbound` and `outbound_private`.
     pub fn new(public: &[String], private: &[String]) -> Result<Self, BadOrigin> {
         let parse =
             |origins: &[String]| origins.iter().map(|origin| Pattern::parse(origin)).collect::<Result<Vec<_>, _>>();
         Ok(Allowed { public: parse(public)?, private: parse(private)? })
     }
 
-    /// Whether an origin may be reached, as far as its name goes.
+    /// Returns whether an origin's name is allowed. Its addresses are checked when it is reached.
     pub fn allows(&self, origin: &str) -> bool {
         self.reach(origin).is_some()
     }
@@ -82,7 +82,7 @@ impl Pattern {
         };
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let named = |name: &str| !name.is_empty() && !name.contains(['*', '/', '@', '?', '#', ' ', '[', ']']);
-        // In its one form: a request has it so, or is brought to it here as well.
+        // In normal form: origins of requests are parsed here as well.
         let normal = |name: &str| {
             let name = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
             let normal = web_origin::normal_host(&name).ok_or_else(bad)?;
@@ -110,7 +110,7 @@ impl Pattern {
     }
 }
 
-/// An origin as text: the port only where it is not the scheme's own.
+/// Formats an origin: with the port only if it is not the scheme's default.
 pub(super) fn origin(tls: bool, host: &str, port: u16) -> String {
     let (scheme, usual) = if tls { ("https", 443) } else { ("http", 80) };
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };

@@ -1,8 +1,8 @@
-//! Requests of rooms to servers elsewhere: whole requests, whole answers, to where the operator allows. Knows no rooms
-//! and no wasm; `room` calls it for posts and for requests during a turn.
+//! Requests of rooms to other servers: whole requests and whole answers, only where the operator allows. It knows no
+//! rooms and no wasm; `room` calls it for posts and for requests during a turn.
 //!
-//! Which origins are allowed is in [`Allowed`]; which addresses may stand behind a name is in `address`. A name is resolved
-//! once, and connected to only at addresses that were judged: what it resolves to afterwards does not matter.
+//! [`Allowed`] knows the allowed origins, and `address` which addresses are public. A name is resolved once, and only
+//! checked addresses are connected to, so a later DNS answer cannot redirect the request (DNS rebinding).
 
 mod address;
 mod allowed;
@@ -30,7 +30,7 @@ use crate::{config, model};
 
 pub use allowed::{Allowed, BadOrigin};
 
-/// Headers of a request that belong to the connection, and are the host's to set.
+/// Request headers that belong to the connection; the host sets them.
 const OURS: [&str; 10] = [
     "connection",
     "content-length",
@@ -44,7 +44,7 @@ const OURS: [&str; 10] = [
     "upgrade",
 ];
 
-/// The way out. Cheap to clone.
+/// The client for requests of rooms. Cheap to clone.
 #[derive(Clone)]
 pub struct Outbound {
     tls: Arc<ClientConfig>,
@@ -64,7 +64,7 @@ pub enum FetchError {
     /// The operator does not allow this origin.
     #[error("{0} is not allowed; the operator allows origins in `outbound` of the namespace")]
     Denied(String),
-    /// Nothing but private addresses stand behind the name.
+    /// The name has only private addresses.
     #[error("{0} has no public address; the operator allows private ones in `outbound_private` of the namespace")]
     Private(String),
     /// The request cannot be sent. The room's author must act.
@@ -73,20 +73,20 @@ pub enum FetchError {
     /// The name has no address.
     #[error("{0} has no address")]
     Unknown(String),
-    /// Nobody answers there.
+    /// No server answers at its addresses.
     #[error("{0} cannot be reached: {1}")]
     Unreachable(String, io::Error),
-    /// The server did not prove who it is, or does not speak TLS.
+    /// The server has no valid certificate, or does not speak TLS.
     #[error("{0} cannot be trusted: {1}")]
     Tls(String, io::Error),
-    /// The connection broke, or it was no HTTP.
+    /// The connection failed, or the server does not speak HTTP.
     #[error("the connection failed: {0}")]
     Http(#[from] hyper::Error),
     /// The answer broke off.
     #[error("the answer broke off: {0}")]
     Body(String),
     /// The answer is above the limit.
-    #[error("the answer is above {} B", config::RESPONSE_BYTES)]
+    #[error("the answer is longer than {} B", config::RESPONSE_BYTES)]
     TooLarge,
     /// No answer in time.
     #[error("no answer in time")]
@@ -94,7 +94,7 @@ pub enum FetchError {
 }
 
 impl Outbound {
-    /// A way out that trusts the authorities that browsers trust, and those in the file `authorities`.
+    /// Makes a client that trusts the authorities of browsers and those in the file `authorities`.
     pub fn new(authorities: Option<&Path>) -> Result<Self, BadAuthorities> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
         if let Some(path) = authorities {
@@ -114,8 +114,8 @@ impl Outbound {
         Ok(Outbound { tls: Arc::new(tls) })
     }
 
-    /// Send a request to an origin such as `https://api.example`, and wait for the whole answer. Redirects are not followed,
-    /// and headers that are not UTF-8 are read as Latin-1.
+    /// Sends a request to an origin such as `https://api.example`, and waits for the whole answer. Redirects are not
+    /// followed, and headers that are not UTF-8 are read as Latin-1.
     pub async fn fetch(
         &self,
         allowed: &Allowed,
@@ -147,7 +147,7 @@ impl Outbound {
         let stream = connect(&target, may_be_private).await?;
         if target.tls {
             let name = ServerName::try_from(target.host.clone())
-                .map_err(|_| FetchError::Bad("its host is no name that a certificate can have"))?;
+                .map_err(|_| FetchError::Bad("its host cannot be the name of a certificate"))?;
             let connected = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
             let stream = connected.map_err(|error| FetchError::Tls(target.origin(), error))?;
             exchange(stream, &target, request).await
@@ -164,7 +164,7 @@ fn to_http(origin: &str, request: model::Request) -> Result<Request<Bytes>, Fetc
     for (name, value) in &request.headers {
         builder = builder.header(name, value);
     }
-    builder.body(request.body.into()).map_err(|_| FetchError::Bad("its method, path or headers are none of HTTP"))
+    builder.body(request.body.into()).map_err(|_| FetchError::Bad("its method, path or headers are not valid in HTTP"))
 }
 
 /// Where a request goes.
@@ -194,14 +194,14 @@ impl Target {
         allowed::origin(self.tls, &self.host, self.port)
     }
 
-    /// As the header `host` has it: the port where it is not the scheme's own.
+    /// The value of the header `host`: with the port only if it is not the scheme's default.
     fn authority(&self) -> String {
         let origin = self.origin();
         origin.split_once("://").map_or(origin.clone(), |(_, authority)| authority.to_owned())
     }
 }
 
-/// A connection to the first of the name's addresses that may be reached and answers.
+/// Connects to the first address of the name that is allowed and answers.
 async fn connect(target: &Target, may_be_private: bool) -> Result<TcpStream, FetchError> {
     let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
     let found = found.map_err(|_| FetchError::Unknown(target.host.clone()))?.collect::<Vec<SocketAddr>>();
@@ -229,12 +229,12 @@ where
     for name in OURS {
         parts.headers.remove(HeaderName::from_static(name));
     }
-    let host =
-        HeaderValue::try_from(target.authority()).map_err(|_| FetchError::Bad("its host is no header's text"))?;
+    let host = HeaderValue::try_from(target.authority())
+        .map_err(|_| FetchError::Bad("its host cannot be a header's value"))?;
     parts.headers.insert(header::HOST, host);
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    parts.uri = path.parse().map_err(|_| FetchError::Bad("its path is none"))?;
+    parts.uri = path.parse().map_err(|_| FetchError::Bad("its path is not valid"))?;
     let exchanged = async {
         let response = sender.send_request(Request::from_parts(parts, Full::new(body))).await?;
         let (parts, body) = response.into_parts();
@@ -246,7 +246,7 @@ where
     let mut exchanged = std::pin::pin!(exchanged);
     tokio::select! {
         exchanged = exchanged.as_mut() => exchanged,
-        // It may be over as soon as the last of the answer is read; then that is in the channel already.
+        // The connection may end right after the last byte of the answer; then the answer is in the channel already.
         _ = connection => exchanged.await,
     }
 }
