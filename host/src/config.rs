@@ -1,4 +1,4 @@
-//! Every limit and timeout, and what an operator can set: unit in the name, reason in the doc, checked once at start.
+//! Every limit and timeout, and all settings of an operator. Units are in the names. Values are checked once, at start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -12,17 +12,17 @@ use crate::model::{Address, Declared};
 use crate::outbound::Allowed;
 use crate::web_origin;
 
-/// The longest key of a room's storage, in bytes: what Durable Objects allow.
+/// The longest key of a room's storage, in bytes: as much as Durable Objects allow.
 pub const KEY_BYTES: usize = 2_048;
 /// The largest value of a room's storage, in bytes.
 pub const VALUE_BYTES: usize = 2 << 20;
-/// What one turn may write, in bytes: it is held in memory until it is durable.
+/// The most that one turn may write, in bytes: it is held in memory until it is durable.
 pub const TURN_WRITE_BYTES: usize = 16 << 20;
-/// Entries or keys that one storage call gives at most.
+/// The most entries or keys that one storage call returns.
 pub const LIST_ENTRIES: usize = 1_000;
-/// Bytes that one storage call gives at most.
+/// The most bytes that one storage call returns: they are held in the host's memory.
 pub const LIST_BYTES: usize = 16 << 20;
-/// Tags a socket can have.
+/// The most tags of a socket.
 pub const TAGS: usize = 10;
 /// The longest tag, in bytes.
 pub const TAG_BYTES: usize = 256;
@@ -30,22 +30,22 @@ pub const TAG_BYTES: usize = 256;
 pub const ATTACHMENT_BYTES: usize = 16_384;
 /// The longest auto-response, and the longest text it answers, in bytes.
 pub const AUTO_RESPONSE_BYTES: usize = 2_048;
-/// The longest reason for a close, in bytes: RFC 6455's control frame of 125 without the code.
+/// The longest reason of a close frame, in bytes: RFC 6455 allows control frames of 125 bytes, and the code takes 2.
 pub const CLOSE_REASON_BYTES: usize = 123;
-/// Timers a room can have.
+/// The most timers of a room.
 pub const TIMERS: usize = 1_000;
 /// The longest name of a timer, in bytes.
 pub const TIMER_NAME_BYTES: usize = 256;
 /// The largest payload of a timer, in bytes.
 pub const TIMER_PAYLOAD_BYTES: usize = 16_384;
-/// The largest body of a room's HTTP answer, in bytes.
+/// The largest body of a room's HTTP answer, in bytes: it is held in memory until it is sent.
 pub const RESPONSE_BYTES: usize = 16 << 20;
-/// Headers of a room's HTTP answer.
+/// The most headers of a room's HTTP answer.
 pub const RESPONSE_HEADERS: usize = 64;
 /// Headers of a component's HTTP answer that reach its client. The operator may add others with `response_headers`.
 ///
-/// They say what the body is, how long it may be kept, and where to go on. Headers that speak about the whole origin, such
-/// as `clear-site-data`, or to a proxy, such as `x-accel-redirect`, are not among them.
+/// They describe the body, how long it may be cached, and where to go on. Headers that affect the whole origin, such as
+/// `clear-site-data`, or a proxy, such as `x-accel-redirect`, are not among them.
 pub const FROM_ROOMS: [&str; 14] = [
     "accept-ranges",
     "allow",
@@ -62,8 +62,8 @@ pub const FROM_ROOMS: [&str; 14] = [
     "retry-after",
     "vary",
 ];
-/// Headers of an answer that the operator cannot add to these: they frame the answer, or the host sets them to keep what a
-/// room says from acting for the whole origin.
+/// Headers that the operator cannot add: they frame the answer, or the host sets them so that a room's answer cannot
+/// act for the whole origin.
 pub const NEVER_FROM_ROOMS: [&str; 14] = [
     "connection",
     "content-length",
@@ -84,158 +84,159 @@ pub const NEVER_FROM_ROOMS: [&str; 14] = [
 pub const MESSAGE_BYTES: usize = 1 << 20;
 /// The largest body of a request that a room makes to another room or to a server, in bytes.
 pub const CALL_BYTES: usize = 1 << 20;
-/// The largest request that a room can post, in bytes: it is kept until it is taken.
+/// The largest request that a room can post, in bytes: it is stored until it is accepted.
 pub const POST_BYTES: usize = 256 << 10;
-/// Posts of a room that can wait to be taken.
+/// The most posts of a room that can wait for delivery.
 pub const POSTS: usize = 1_000;
-/// How often a post is tried before it is given up: for 16 hours.
+/// How often a post is tried before it is dropped: the tries take 16 hours.
 pub const POST_TRIES: u32 = 100;
-/// The longest wait between two tries of a post, in seconds. Before that it doubles from 2 s on.
+/// The longest wait between two tries of a post, in seconds. The wait doubles from 2 s up to this.
 pub const POST_BACKOFF_MOST_S: u64 = 600;
-/// Posts of one room to rooms that are carried at the same time, each to another room; and as many to servers.
+/// Posts of one room to rooms that are delivered at the same time, each to another room; and as many to servers.
 pub const POSTS_AT_ONCE_OF_A_ROOM: usize = 16;
-/// Posts of all rooms to rooms that are carried at the same time, and as many to servers: each holds a task and an answer.
-/// Namespaces have equal shares of them; the others wait in line.
+/// Posts of all rooms to rooms that are delivered at the same time, and as many to servers: each holds a task and an
+/// answer. Namespaces have equal shares of them; the others wait in line.
 pub const POSTS_AT_ONCE: usize = 1_024;
-/// The longest body of a request that comes without an identity, in bytes: enough for a form or a login, and so small that
-/// all `anonymous_requests` together hold 4 MiB.
+/// The longest body of a request without an identity, in bytes: enough for a form or a login, and so small that all
+/// `anonymous_requests` together hold 4 MiB.
 pub const ANONYMOUS_BODY_BYTES: usize = 16 << 10;
-/// One address may have this part of `anonymous_requests`: a quarter.
+/// The share of `anonymous_requests` that one address may have: a quarter.
 pub const ANONYMOUS_REQUESTS_AN_ADDRESS: u32 = 4;
-/// A join costs a user as much as this many messages: a commit, a history and a frame to each member, and the same again
-/// when the socket goes. A user with `sockets_per_user` sockets can still open all of them at once.
+/// A join costs a user as much as this many messages: a commit, a history, a frame to each member, and the same again
+/// when the socket closes. A user with `sockets_per_user` sockets can still open all of them at once.
 pub const JOIN_COST: u32 = 4;
-/// A request on a connection that is there costs its address this part of a connect.
+/// A further request on an open connection costs its address this part of a connect.
 pub const REQUEST_COST: f64 = 0.1;
-/// Lines of the process's log that wait to be written.
+/// The most lines of the process's log that wait to be written.
 pub const LOG_LINES: usize = 16_384;
 /// The same in bytes: some 2,000 of the longest lines that a room may log.
 pub const LOG_BYTES: usize = 8 << 20;
-/// How long whoever logs waits for space among them. After that, lines are lost until one is written.
+/// How long a thread that logs waits for space in the queue. After that, lines are lost until one is written.
 pub const LOG_WAIT: Duration = Duration::from_millis(100);
-/// Of these, how many of one namespace go to one room at the same time: as many turns share a commit.
+/// Of `POSTS_AT_ONCE`, how many of one namespace go to one room at the same time: as many turns share a commit.
 pub const POSTS_AT_ONCE_TO_A_ROOM: usize = 32;
-/// Likewise to one server: as many connections as a server may be expected to take from one client.
+/// The same for one server: as many connections as a server may be expected to accept from one client.
 pub const POSTS_AT_ONCE_TO_A_SERVER: usize = 64;
-/// The part of `awake_rooms` that may wait for other rooms and servers at the same time: one in this many. A room that waits
-/// keeps its instance, so the others are for those that it waits for, and for all who wait for nobody.
+/// One in this many of `awake_rooms` may wait for other rooms and servers at the same time. A waiting room keeps its
+/// instance, so the others are for the rooms that it waits for, and for rooms that do not wait.
 pub const WAITING_ROOMS_PART: u32 = 2;
-/// A host whose rooms wait longer than this for an instance says so in its health.
+/// A host reports itself as unhealthy when rooms wait longer than this for an instance.
 pub const INSTANCE_WITHIN: Duration = Duration::from_secs(5);
-/// The largest component, in bytes: one of JavaScript has some 13 MB. What is larger takes minutes to compile.
+/// The largest component, in bytes: a JavaScript component has about 13 MB, and a larger one takes minutes to compile.
 pub const COMPONENT_BYTES: usize = 64 << 20;
-/// Compiled components that are kept for the next start, in bytes: a component of JavaScript takes some 10 MB.
+/// The most bytes of compiled components that are kept for the next start: a JavaScript component takes about 10 MB.
 pub const COMPILED_BYTES: u64 = 256 << 20;
-/// How long a compiled component is kept that no start has used.
+/// How long a compiled component is kept after its last use.
 pub const COMPILED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// Users and tokens that can be revoked at the same time. The file of all of them is written with each.
+/// The most users and tokens that can be revoked at the same time. Each revocation writes the file of all of them.
 pub const REVOCATIONS: usize = 100_000;
-/// The longest name of a user or a token that is revoked, in bytes: no token has a longer one.
+/// The longest id of a revoked user or token, in bytes: no token has a longer one.
 pub const REVOCATION_BYTES: usize = 256;
-/// Connections to the admin listener of those who have not shown its token, and as many of those who have. An operator and
-/// a few programs need few.
+/// The most connections to the admin listener without its token, and as many with it. An operator and a few programs
+/// need few.
 pub const ADMIN_CONNECTIONS: usize = 32;
-/// Answers a second, without the admin listener's token, that one address gets for long, and ten times as many at once: a
-/// load balancer that asks for `/healthz` needs fewer.
+/// Answers a second that one address gets from the admin listener without its token, and ten times as many in a burst:
+/// a load balancer that polls `/healthz` needs fewer.
 pub const ADMIN_REFUSALS_PER_SECOND: u32 = 10;
-/// The body of a request that the admin listener refuses is read for so long, so that its client sees the answer.
+/// How long the body of a request is read that the admin listener refuses, so that its client sees the answer.
 pub const ADMIN_DISCARD_WITHIN: Duration = Duration::from_secs(1);
-/// Addresses whose pace at the admin listener is remembered.
+/// The most addresses whose rate at the admin listener is remembered.
 pub const ADMIN_ADDRESSES: usize = 1_024;
-/// Those who are turned away by the admin listener are reported in the log this often.
+/// The log reports refused clients of the admin listener at most this often.
 pub const ADMIN_LOG_EVERY: Duration = Duration::from_secs(60);
-/// Waits before a failed timer is tried again, in seconds; after the last it is given up.
+/// The waits before a failed timer is tried again, in seconds; after the last it is dropped.
 pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
 
-/// The wait before a timer, a close or a post is tried again that failed for want of what the host must give, such as space
-/// on the disk, in seconds. Such a try is not counted; while the disk is full, none is made.
+/// The wait before a timer, a close or a post is tried again if it failed because the host lacked something, such as
+/// space on the disk, in seconds. Such a try is not counted, and none is made while the disk is full.
 pub const HOST_BACKOFF_S: u64 = 5;
 
-/// How Dormouse runs: what `dormouse.toml` says, and what is not said there.
+/// How Dormouse runs: the content of `dormouse.toml`, with defaults for the rest.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where it listens. A file may give a name, such as `localhost:8787`.
+    /// The address to listen on. A file may give a name, such as `localhost:8787`.
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// The directory of its data. Where it is relative, it is beside the configuration file.
+    /// The data directory. A relative path is relative to the configuration file.
     pub data: PathBuf,
-    /// Every route begins with it: `/`, or a path without a slash at its end.
+    /// The prefix of every route: `/`, or a path without a slash at its end.
     pub base_path: String,
-    /// A room without events is hibernated after this time.
+    /// A room hibernates after this time without events.
     #[serde(with = "duration")]
     pub hibernate_after: Duration,
-    /// The certificate that clients are offered; without one, connections are plain HTTP.
+    /// The certificate for TLS; without one, connections are plain HTTP.
     pub tls: Option<Tls>,
     /// Whether plain connections may speak HTTP/2, as some proxies do.
     pub h2c: bool,
-    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    /// Networks of proxies whose `X-Forwarded-For` and `Forwarded` are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Who may do what.
+    /// How users are identified.
     pub identity: Identity,
-    /// What binds names to kinds of rooms.
+    /// The kinds of rooms, by namespace.
     pub namespaces: BTreeMap<String, Namespace>,
-    /// Headers that the answers of rooms and of the router may have beside [those that are known](FROM_ROOMS).
+    /// Headers that the answers of rooms and of the router may have beside [the built-in list](FROM_ROOMS).
     pub response_headers: Vec<String>,
     /// The component that maps requests to rooms: a file, or `builtin:router`.
     pub router: String,
     /// Whether `/` serves the demo page.
     pub page: bool,
-    /// A listener for whoever runs the server; absent, there is none.
+    /// A listener for the operator; absent, there is none.
     pub admin: Option<Admin>,
-    /// Certificate authorities in PEM that rooms' requests to servers trust beside those that browsers trust.
+    /// Certificate authorities in PEM that rooms' requests to servers trust beside those of browsers.
     pub outbound_ca: Option<PathBuf>,
-    /// What everything may use.
+    /// The limits.
     pub limits: Limits,
 }
 
-/// What is needed to be spoken to over TLS.
+/// The files for TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// A file with the certificate in PEM, and behind it those that lead to an authority.
+    /// A file with the certificate in PEM, followed by its intermediate certificates.
     pub cert: PathBuf,
     /// A file with its private key in PEM.
     pub key: PathBuf,
 }
 
-/// Who somebody is, and from which pages they may come.
+/// How users are identified, and which pages may act for them.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Identity {
-    /// How tokens are made.
+    /// The kind of tokens.
     pub auth: Auth,
     /// Keys that tokens may be signed with; only with `auth = "jwt"`.
     pub keys: Vec<Key>,
-    /// A file with more of them, as RFC 7517 has it. It is read again when it changes.
+    /// A file with more keys, as RFC 7517 defines it. It is read again when it changes.
     pub jwks: Option<PathBuf>,
-    /// What a token's `aud` must hold, where something is said here.
+    /// The value that a token's `aud` must contain, if set.
     pub audience: Option<String>,
-    /// What a token's `iss` must be, where something is said here.
+    /// The value that a token's `iss` must have, if set.
     pub issuer: Option<String>,
     /// The cookie that may carry the token.
     pub cookie: String,
     /// Origins whose pages may use cookies, open sockets and read answers, such as `https://example.org`; the server's
-    /// own is always one.
+    /// own is always allowed.
     pub allowed_origins: Vec<String>,
-    /// Names by which browsers may call the server, without a port, such as `rooms.example`. Where none is given: all,
-    /// with `auth = "jwt"`. With `auth = "dev"` those of this machine (`localhost`, `127.0.0.1`, `[::1]`) are always among
-    /// them, and others only when they are given: a name that leads here by a trick is a way around origins.
+    /// Host names, without a port, that browsers may call the server by, such as `rooms.example`. If none is given,
+    /// `auth = "jwt"` allows all. With `auth = "dev"` the names of this machine (`localhost`, `127.0.0.1`, `[::1]`) are
+    /// always allowed, and others only if they are given: a page could otherwise reach the server under its own name
+    /// (DNS rebinding).
     pub hosts: Vec<String>,
-    /// How far clocks may differ, when a token's `exp`, `nbf` and `iat` are judged.
+    /// How far clocks may differ when a token's `exp`, `nbf` and `iat` are checked.
     #[serde(with = "duration")]
     pub leeway: Duration,
 }
 
-/// A listener for whoever runs the server: who is out, and how it is.
+/// A listener for the operator: health, metrics and revocations.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// Where it listens. A file may give a name, such as `localhost:8788`.
+    /// The address to listen on. A file may give a name, such as `localhost:8788`.
     #[serde(default = "admin_address", deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// A file with the token, of at least 32 characters, that all but `/healthz` then asks for. Off a loopback address it
-    /// must be there.
+    /// A file with the token, of at least 32 characters. All paths but `/healthz` then require it. It must be set if
+    /// the address is not a loopback address.
     pub token_file: Option<PathBuf>,
 }
 
@@ -243,11 +244,11 @@ fn admin_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8788))
 }
 
-/// How tokens are made.
+/// The kind of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
-    /// `USERID:USERNAME`, believed as it is. Only on a loopback address, and without rate limits.
+    /// `USERID:USERNAME`, accepted without proof. Only on a loopback address, and without rate limits.
     Dev,
     /// Signed JSON Web Tokens.
     Jwt,
@@ -259,60 +260,60 @@ pub enum Auth {
 pub struct Key {
     /// The one algorithm it is used with: `HS256`, `RS256`, `ES256` or `EdDSA`.
     pub algorithm: String,
-    /// Which tokens it is for, by their `kid`; all of them where nothing is said.
+    /// The `kid` of the tokens that it is for; all tokens if absent.
     pub id: Option<String>,
     /// A file: the secret's bytes for HS256 (at least 32), a public key in PEM for the others.
     pub file: PathBuf,
-    /// How the secret for HS256 is written in its file.
+    /// How the secret for HS256 is encoded in its file.
     #[serde(default)]
     pub encoding: Encoding,
     /// A file with the private key in PEM, for `dormouse token`; not used by the server.
     pub private_file: Option<PathBuf>,
 }
 
-/// How a secret is written in its file.
+/// How a secret is encoded in its file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// As its bytes; one line end behind them does not count.
+    /// As its bytes; one final line end does not count.
     #[default]
     Raw,
     /// In base64, with or without padding, in the standard alphabet or in the one for URLs.
     Base64,
 }
 
-/// Binds names to a kind of room.
+/// One kind of room.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Namespace {
     /// A component file, or `builtin:chat-room` or `builtin:presence-tracker`.
     pub component: String,
-    /// Values handed to its rooms.
+    /// Settings for its rooms.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
-    /// The longest message that its rooms take, in bytes.
+    /// The longest message that its rooms accept, in bytes.
     #[serde(default = "message_bytes")]
     pub message_in_bytes: usize,
     /// The longest message that its rooms may send, in bytes.
     #[serde(default = "message_bytes")]
     pub message_out_bytes: usize,
-    /// Namespaces that its rooms may call and post to, themselves included only where named.
+    /// Namespaces that its rooms may call and post to; its own only if it is named.
     #[serde(default)]
     pub calls: BTreeSet<String>,
     /// Servers that its rooms may reach, at public addresses: origins such as `https://api.example`, or
-    /// `https://*.example` for all below.
+    /// `https://*.example` for all subdomains.
     #[serde(default)]
     pub outbound: Vec<String>,
     /// The same, at private and loopback addresses too.
     #[serde(default)]
     pub outbound_private: Vec<String>,
-    /// Headers that its rooms' answers may have beside those that all may.
+    /// Headers that its rooms' answers may have beside those that all rooms may send.
     #[serde(default)]
     pub response_headers: Vec<String>,
 }
 
 impl Namespace {
-    /// Rooms of a component, with no configuration values and the largest messages.
+    /// Rooms of a component, without settings and with the largest messages.
     pub fn of(component: &str) -> Self {
         Namespace {
             component: component.into(),
@@ -332,7 +333,7 @@ fn message_bytes() -> usize {
 }
 
 impl Namespace {
-    /// Check the values in `config` against what the component declares. `name` is the namespace's.
+    /// Checks `config` against the settings that the component declares. `name` is the namespace's.
     pub(crate) fn check_declared(&self, name: &str, declared: &Declared) -> Result<(), ConfigError> {
         for (key, value) in &self.config {
             let invalid = |problem| ConfigError::invalid(format!("namespaces.{name}.config.{key}"), problem);
@@ -358,145 +359,147 @@ impl Namespace {
     }
 }
 
-/// What everything may use.
+/// All limits that an operator can set.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Rooms that have an instance at the same time; the least recently used hibernate first. Each takes an address
-    /// range of `memory_bytes`, and about 45 KB of memory once it has run.
+    /// The most rooms with an instance at the same time; the least recently used hibernate first (LRU). Each takes an
+    /// address range of `memory_bytes`, and about 45 KB of memory once it has run.
     pub awake_rooms: u32,
-    /// Of these, how many instances may keep their memory mapped for the next one when they are dropped, some 90 KB each.
-    /// A room that finds no such place wakes 20 µs later.
+    /// Of these, how many instances keep their memory mapped when they are dropped, about 90 KB each, so that the next
+    /// wake is 20 µs faster.
     pub warm_rooms: u32,
-    /// Memory of one instance, in bytes; at most 1 GiB.
+    /// The memory of one instance, in bytes; at most 1 GiB.
     pub memory_bytes: usize,
-    /// Elements of one instance's tables: functions it may call by reference.
+    /// The elements of one instance's tables: functions that it may call by reference.
     pub table_elements: usize,
-    /// CPU a turn may use before it is logged.
+    /// CPU time of a turn after which it is logged.
     #[serde(with = "duration")]
     pub turn_cpu_slow: Duration,
-    /// CPU a turn may use before it traps.
+    /// CPU time of a turn after which it traps.
     #[serde(with = "duration")]
     pub turn_cpu: Duration,
-    /// What a turn may say, in bytes.
+    /// The most output of a turn, in bytes.
     pub turn_output_bytes: usize,
-    /// Lines a turn may log.
+    /// The most log lines of a turn.
     pub turn_log_lines: u32,
-    /// Lines a second that a room may log, those about its failures among them, and ten times as many at once; 0 for no
+    /// Log lines a second of a room, including those about its failures, and ten times as many in a burst; 0 for no
     /// limit.
     pub log_lines_per_second: u32,
-    /// Calls to other rooms and requests to servers that a turn may make.
+    /// The most calls to other rooms and requests to servers in one turn.
     pub turn_calls: u32,
-    /// All of them together may take this long, from the first one's begin: so long does the room wait at most.
+    /// The time for all of them together, counted from the start of the first: the room waits no longer than that.
     #[serde(with = "duration")]
     pub turn_calls_within: Duration,
-    /// Turns of a room that may wait for the disk before its next one does.
+    /// Turns of a room that may wait for the disk before its next turn has to wait.
     pub uncommitted_turns: usize,
-    /// Rooms in memory, awake or asleep. Above it nobody gets into one more. 0 for no limit.
+    /// The most rooms in memory, awake or asleep. Above it, no further room can be entered. 0 for no limit.
     pub rooms: usize,
-    /// What a room may keep, in bytes of its keys and values. 0 for no limit.
+    /// The most that a room may store, in bytes of its keys and values. 0 for no limit.
     pub room_bytes: u64,
-    /// Memory of the process, in bytes, above which new sockets and requests are answered with 503, idle rooms hibernate,
-    /// and queues are a sixteenth as long. 0 for four fifths of what the machine, or its control group, has.
+    /// Memory of the process, in bytes. Above it, new sockets and requests get 503, idle rooms hibernate, and queues
+    /// are a sixteenth as long. 0 for four fifths of the memory of the machine or its control group.
     pub memory_total_bytes: u64,
-    /// Sockets of a room.
+    /// The most sockets of a room.
     pub sockets_per_room: usize,
     /// Bytes that may wait for a socket before it is closed with 1013.
     pub socket_queue_bytes: usize,
-    /// Messages of one socket that may wait for their turns before it is read no further.
+    /// Messages of one socket that may wait for their turns before it is read no further (backpressure).
     pub events_per_socket: usize,
-    /// Events of one room that may wait: above it, sockets are read no further and requests are answered with 503.
+    /// Events of one room that may wait. Above it, sockets are read no further and requests get 503.
     pub events_per_room: usize,
-    /// Messages a second that one socket may send for long, and ten times as many at once. 0 for no limit; there is
-    /// none with `auth = "dev"`.
+    /// Messages a second of one socket, and ten times as many in a burst. 0 for no limit; with `auth = "dev"` there is
+    /// none.
     pub messages_per_second: u32,
-    /// Messages a second that one user may send for long over all sockets and requests, and ten times as many at once.
-    /// Each request is one message, and each new socket is four. 0 for no limit; there is none with `auth = "dev"`.
+    /// Messages a second of one user over all sockets and requests, and ten times as many in a burst. Each request
+    /// counts as one message, and each new socket as four. 0 for no limit; with `auth = "dev"` there is none.
     pub messages_per_second_per_user: u32,
-    /// Sockets of one user. 0 for no limit; there is none with `auth = "dev"`.
+    /// The most sockets of one user. 0 for no limit; with `auth = "dev"` there is none.
     pub sockets_per_user: usize,
-    /// Rooms that one user has sockets in at the same time. 0 for no limit; there is none with `auth = "dev"`.
+    /// The most rooms that one user has sockets in at the same time. 0 for no limit; with `auth = "dev"` there is none.
     pub rooms_per_user: usize,
-    /// A socket is asked for a sign of life this often.
+    /// A silent socket gets a ping this often.
     #[serde(with = "duration")]
     pub ping_every: Duration,
-    /// A socket that gives no sign of life for this long after it was asked is closed with 4408.
+    /// A socket that stays silent for this long after a ping is closed with 4408.
     #[serde(with = "duration")]
     pub pong_within: Duration,
-    /// A goodbye may take this long before the connection is cut.
+    /// A closing handshake may take this long before the connection is cut.
     #[serde(with = "duration")]
     pub close_within: Duration,
-    /// Connections in all.
+    /// The most connections in all.
     pub connections: usize,
-    /// Connections from one address, or from one /64 of IPv6. 0 for no limit; there is none with `auth = "dev"`.
+    /// The most connections from one address, or from one /64 of IPv6. 0 for no limit; with `auth = "dev"` there is
+    /// none.
     pub connections_per_address: usize,
-    /// How many of them may come a second for long, and ten times as many at once. A connection pays for its first request
-    /// and its first socket; each further socket costs as much as a connect, and each further request a tenth. 0 for no
-    /// limit; there is none with `auth = "dev"`.
+    /// New connections a second of one address, and ten times as many in a burst. A connection pays for its first
+    /// request and its first socket; each further socket costs as much as a connect, and each further request a tenth.
+    /// 0 for no limit; with `auth = "dev"` there is none.
     pub connects_per_second_per_address: u32,
-    /// HTTP requests that are answered at the same time. Each counts until its answer is sent.
+    /// The most HTTP requests at the same time. Each counts until its answer is sent.
     pub requests: u32,
-    /// Of these, requests of one user. 0 for no limit; there is none with `auth = "dev"`.
+    /// Of these, requests of one user. 0 for no limit; with `auth = "dev"` there is none.
     pub requests_per_user: u32,
-    /// Of these, requests from one address, or from one /64 of IPv6. 0 for no limit; there is none with `auth = "dev"`.
+    /// Of these, requests from one address, or from one /64 of IPv6. 0 for no limit; with `auth = "dev"` there is none.
     pub requests_per_address: u32,
-    /// Of these, requests that one room answers. 0 for no limit.
+    /// Of these, requests to one room. 0 for no limit.
     pub requests_per_room: u32,
-    /// Of these, requests that the rooms of one namespace answer. 0 for no limit.
+    /// Of these, requests to the rooms of one namespace. 0 for no limit.
     pub requests_per_namespace: u32,
-    /// Requests without an identity that are answered at the same time; they are not among `requests`. One address has a
+    /// The most requests without an identity at the same time; they do not count as `requests`. One address may have a
     /// quarter of them.
     pub anonymous_requests: u32,
-    /// Bytes of the bodies of requests that are being read or answered.
+    /// The most bytes of request bodies that are being read or answered.
     pub request_bytes: usize,
-    /// Of these, bytes of one user. 0 for no limit; there is none with `auth = "dev"`.
+    /// Of these, bytes of one user. 0 for no limit; with `auth = "dev"` there is none.
     pub request_bytes_per_user: usize,
-    /// Bytes of answers that clients have not taken yet.
+    /// The most bytes of answers that clients have not read yet.
     pub answer_bytes: usize,
-    /// Of these, bytes of one user; a single answer may have any length. 0 for no limit; there is none with `auth = "dev"`.
+    /// Of these, bytes of one user; a single answer may have any length. 0 for no limit; with `auth = "dev"` there is
+    /// none.
     pub answer_bytes_per_user: usize,
     /// Of these, bytes on one connection; a single answer may have any length. 0 for no limit.
     pub answer_bytes_per_connection: usize,
     /// The head of a request must arrive within this time.
     #[serde(with = "duration")]
     pub header_within: Duration,
-    /// A connection of HTTP/1.1 may wait this long for its next request. A proxy in front must give its idle connections up
-    /// earlier than that, or it sends requests into closed ones.
+    /// An HTTP/1.1 connection may be idle this long between two requests. A proxy in front must close its idle
+    /// connections earlier, or it sends requests into closed ones.
     #[serde(with = "duration")]
     pub idle_within: Duration,
     /// The body of a request must arrive within this time.
     #[serde(with = "duration")]
     pub body_within: Duration,
-    /// What was sent to a client must be taken within this time, or the connection is cut; of an answer, each piece of
+    /// A client must read what was sent to it within this time, or the connection is cut; of an answer, each piece of
     /// 16 KiB.
     #[serde(with = "duration")]
     pub sent_within: Duration,
     /// A room must answer within this time, or the client gets a 503.
     #[serde(with = "duration")]
     pub answer_within: Duration,
-    /// The body of a request, in bytes; at most 1 MiB.
+    /// The longest body of a request, in bytes; at most 1 MiB.
     pub body_bytes: usize,
-    /// Tickets that are valid at the same time.
+    /// The most unused tickets at the same time.
     pub tickets: usize,
-    /// Of these, how many one user may have that are not used yet. 0 for no limit; there is none with `auth = "dev"`.
+    /// Of these, tickets of one user. 0 for no limit; with `auth = "dev"` there is none.
     pub tickets_per_user: usize,
-    /// Shutting down may take this long.
+    /// A shutdown may take this long.
     #[serde(with = "duration")]
     pub drain_within: Duration,
-    /// Below this many free bytes on the data disk no turn may write.
+    /// With fewer free bytes on the data disk, turns may not write.
     pub min_free_bytes: u64,
-    /// Bytes of commits on their way to the disk, above which rooms wait.
+    /// Bytes of commits on their way to the disk above which rooms wait.
     pub commit_queue_bytes: usize,
-    /// A sync that takes longer is reported.
+    /// A disk sync that takes longer is reported.
     #[serde(with = "duration")]
     pub slow_sync: Duration,
-    /// Memory for what was read from the disk, in bytes.
+    /// Memory for the cache of disk reads, in bytes.
     pub store_cache_bytes: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        // The longest thing their protocol lets a client say is a chat line of 12 KB; what they say themselves can be a
+        // The longest message that their protocol allows a client is a chat line of 12 KB; their own messages can be a
         // history of hundreds of those.
         let builtin = |component| Namespace { message_in_bytes: 64 << 10, ..Namespace::of(component) };
         Config {
@@ -541,7 +544,7 @@ impl Default for Identity {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            // A live instance takes four of the kernel's 65,530 memory maps: 10,000 leave room for everything else.
+            // A live instance takes four of the kernel's 65,530 memory maps: 10,000 of them leave enough for the rest.
             awake_rooms: 10_000,
             warm_rooms: 128,
             memory_bytes: 64 << 20,
@@ -550,12 +553,12 @@ impl Default for Limits {
             turn_cpu: Duration::from_secs(1),
             turn_output_bytes: 16 << 20,
             turn_log_lines: 100,
-            // 4 KiB each at most, so 35 GB a day if a room does nothing else.
+            // At most 4 KiB each, so 35 GB a day if a room does nothing else.
             log_lines_per_second: 100,
             turn_calls: 32,
             turn_calls_within: Duration::from_secs(10),
             uncommitted_turns: 1_024,
-            // At 1 to 4 KB each.
+            // They take 1 to 4 KB each.
             rooms: 1_000_000,
             room_bytes: 1 << 30,
             memory_total_bytes: 0,
@@ -565,42 +568,42 @@ impl Default for Limits {
             events_per_room: 4_096,
             messages_per_second: 50,
             messages_per_second_per_user: 100,
-            // Every tab of every device of a busy person, and no more.
+            // Enough for every tab of every device of a busy person.
             sockets_per_user: 200,
             rooms_per_user: 100,
             ping_every: Duration::from_secs(25),
             pong_within: Duration::from_secs(10),
             close_within: Duration::from_secs(5),
             connections: 100_000,
-            // A company behind one address fits; a machine that wants all places does not.
+            // Enough for a company behind one address, but not for a machine that wants all places.
             connections_per_address: 4_096,
             connects_per_second_per_address: 100,
             requests: 1_024,
-            // Eight users together could take all places, and no single one more than an eighth.
+            // It takes eight users to fill all places, since one may have an eighth.
             requests_per_user: 128,
-            // A company behind one address fits.
+            // Enough for a company behind one address.
             requests_per_address: 256,
-            // A room that waits for a slow server leaves half of all places to the others.
+            // A room that waits for a slow server leaves half of the places to the others.
             requests_per_room: 512,
             requests_per_namespace: 768,
-            // A router turns each of them away in well under a millisecond.
+            // A router answers each of them in well under a millisecond.
             anonymous_requests: 256,
-            // Sixty-four of the longest bodies; one user has eight.
+            // 64 of the longest bodies; one user may have eight.
             request_bytes: 64 << 20,
             request_bytes_per_user: 8 << 20,
-            // Sixteen of the longest answers; one user has two, and one connection one.
+            // 16 of the longest answers; one user may have two, and one connection one.
             answer_bytes: 256 << 20,
             answer_bytes_per_user: 32 << 20,
             answer_bytes_per_connection: 16 << 20,
             header_within: Duration::from_secs(10),
-            // Above the 60 s of nginx, AWS's load balancers and many others.
+            // More than the 60 s of nginx, AWS's load balancers and many others.
             idle_within: Duration::from_secs(75),
             body_within: Duration::from_secs(30),
             sent_within: Duration::from_secs(60),
             answer_within: Duration::from_secs(30),
             body_bytes: 1 << 20,
             tickets: 100_000,
-            // A ticket is used at once and expires after 30 s: so many tabs may connect at the same moment.
+            // A ticket is used at once and expires after 30 s: so many tabs can connect at the same moment.
             tickets_per_user: 32,
             drain_within: Duration::from_secs(8),
             min_free_bytes: 64 << 20,
@@ -617,25 +620,25 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("{path} cannot be read")]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         source: std::io::Error,
     },
-    /// It is no TOML, has a key that means nothing, or a value of the wrong kind.
+    /// It is not TOML, has an unknown key, or a value of the wrong type.
     #[error("{path}: {message}")]
     Parse {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong, where, and what may have been meant.
+        /// The problem, its place, and the key that may have been meant.
         message: String,
     },
-    /// A value does not work.
+    /// A value cannot be used.
     #[error("{key}: {problem}")]
     Invalid {
         /// Its key, with dots.
         key: String,
-        /// What is wrong, and what to do.
+        /// The problem, and how to solve it.
         problem: String,
     },
 }
@@ -647,7 +650,7 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Read a configuration file. Files it names, and the directory of the data, are looked for beside it.
+    /// Reads a configuration file. Relative paths in it are relative to the file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         let text = with_numbers_for_names(text);
@@ -656,7 +659,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Read a configuration from text. Addresses are numbers, or `localhost`: no name is looked up. The error says what is wrong, and names the nearest known key.
+    /// Reads a configuration from text. Addresses are numbers or `localhost`: no name is looked up. The error names the
+    /// problem and the nearest known key.
     pub fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
             let message = error.to_string();
@@ -690,7 +694,7 @@ impl Config {
         }
     }
 
-    /// Check what can be checked without opening anything.
+    /// Checks all that can be checked without opening files.
     pub fn check(&self) -> Result<(), ConfigError> {
         let path = &self.base_path;
         if !path.starts_with('/') || (path.len() > 1 && path.ends_with('/')) || path.contains(['?', '#', '%']) {
@@ -732,7 +736,7 @@ impl Admin {
             return Ok(());
         }
         let problem = format!(
-            "{} can be reached from elsewhere, so whoever asks there must show a token: name a file with one, such as \
+            "{} can be reached from other machines, so clients there must show a token: name a file with one, such as \
              `openssl rand -hex 32` prints, or listen on 127.0.0.1",
             self.listen
         );
@@ -741,7 +745,7 @@ impl Admin {
 }
 
 impl Identity {
-    /// Whether everybody is believed.
+    /// Whether tokens are accepted without proof.
     pub(crate) fn is_dev(&self) -> bool {
         self.auth == Auth::Dev
     }
@@ -751,8 +755,8 @@ impl Identity {
             Auth::Dev if !listen.ip().is_loopback() => Err(ConfigError::invalid(
                 "identity.auth",
                 format!(
-                    "\"dev\" believes everybody, so it works on a loopback address only, and {listen} is none; \
-                     use --auth jwt, or --listen 127.0.0.1:{}",
+                    "\"dev\" accepts every name without proof, so it works only on a loopback address, and {listen} is not \
+                     one; use --auth jwt, or --listen 127.0.0.1:{}",
                     listen.port()
                 ),
             )),
@@ -779,8 +783,8 @@ impl Identity {
         for origin in &self.allowed_origins {
             web_origin::normal(origin).map_err(|problem| {
                 let problem = format!(
-                    "no browser sends `{origin}`: {problem}; write scheme and host, and the port where it is not the \
-                     usual one, such as `https://example.org`"
+                    "no browser sends `{origin}`: {problem}; write scheme and host, and the port unless it is the \
+                     default, such as `https://example.org`"
                 );
                 ConfigError::invalid("identity.allowed_origins", problem)
             })?;
@@ -792,7 +796,7 @@ impl Identity {
         for host in &self.hosts {
             if web_origin::normal_host(host).is_none() {
                 let problem =
-                    format!("`{host}` is no name of a host; write it without scheme and port, such as `rooms.example`");
+                    format!("`{host}` is not a host name; write it without scheme and port, such as `rooms.example`");
                 return Err(ConfigError::invalid("identity.hosts", problem));
             }
         }
@@ -801,8 +805,8 @@ impl Identity {
 }
 
 impl Limits {
-    /// The same limits, in which those that are 0 for "no limit" are the highest numbers there are: rooms and the store
-    /// compare with them.
+    /// The same limits, with those that are 0 for "no limit" set to the highest number: rooms and the store compare
+    /// with them.
     pub(crate) fn with_zeros_off(mut self) -> Self {
         if self.rooms == 0 {
             self.rooms = usize::MAX;
@@ -855,23 +859,20 @@ impl Limits {
     }
 }
 
-/// 0 means "no limit" where a limit can be off. Where it cannot, 0 would stop everything, and is refused.
+/// 0 means "no limit" for a limit that can be off. For the others it would refuse everything, so it is an error.
 fn not_zero(key: &str, value: usize) -> Result<(), ConfigError> {
     let problem = "must not be 0, which would refuse everything; leave it out for the default";
     if value == 0 { Err(ConfigError::invalid(key, problem)) } else { Ok(()) }
 }
 
-/// The operator may let rooms send more headers, but none that frame the answer or keep a room within its bounds.
+/// The operator may let rooms send more headers, but not those that frame the answer or isolate the room.
 fn check_response_headers(key: &str, names: &[String]) -> Result<(), ConfigError> {
     for name in names {
         let lower = name.to_ascii_lowercase();
         let is_name = !name.is_empty()
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
         if !is_name {
-            return Err(ConfigError::invalid(
-                key,
-                format!("`{name}` is no name of a header; write one such as `link`"),
-            ));
+            return Err(ConfigError::invalid(key, format!("`{name}` is not a header name; write one such as `link`")));
         }
         if NEVER_FROM_ROOMS.contains(&lower.as_str()) || lower.starts_with("access-control-") {
             let problem = format!("`{name}` is the host's to set, and no room may send it; remove it from the list");
@@ -885,8 +886,8 @@ fn at_most(key: &str, value: usize, most: usize) -> Result<(), ConfigError> {
     if value > most { Err(ConfigError::invalid(key, format!("{value} is more than {most}"))) } else { Ok(()) }
 }
 
-/// An address to listen on, such as `127.0.0.1:8787`, or a name and a port, which is looked up. An address of IPv4 is
-/// preferred, since the default is one.
+/// Parses an address to listen on, such as `127.0.0.1:8787`, or a name and a port, which is looked up. An IPv4 address
+/// is preferred, since the default is one.
 pub fn resolve_address(text: &str) -> Result<SocketAddr, String> {
     read_address(text)?.map_or_else(
         || {
@@ -899,21 +900,23 @@ pub fn resolve_address(text: &str) -> Result<SocketAddr, String> {
     )
 }
 
-/// An address as far as it needs no look-up; absent for a name other than `localhost`.
+/// Parses an address without a look-up; absent for a name other than `localhost`.
 fn read_address(text: &str) -> Result<Option<SocketAddr>, String> {
     if let Ok(address) = text.parse() {
         return Ok(Some(address));
     }
     let no_address = |problem: &str| {
-        format!("`{text}` is no address to listen on: {problem}; write one such as 127.0.0.1:8787 or localhost:8787")
+        format!(
+            "`{text}` is not an address to listen on: {problem}; write 127.0.0.1:8787 or localhost:8787, for example"
+        )
     };
     let (name, port) = text.rsplit_once(':').ok_or_else(|| no_address("it has no port"))?;
-    let port = port.parse::<u16>().map_err(|_| no_address("its port is no number up to 65535"))?;
+    let port = port.parse::<u16>().map_err(|_| no_address("its port is not a number up to 65535"))?;
     let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    // A name whose last part is a number would be a mistyped address.
+    // A name that ends in a number is most likely a mistyped address.
     let last_is_number = name.trim_end_matches('.').rsplit('.').next().is_some_and(|part| part.parse::<u64>().is_ok());
     if name.is_empty() || !is_name || last_is_number {
-        return Err(no_address("its host is none"));
+        return Err(no_address("its host is not valid"));
     }
     let is_this_machine = name.eq_ignore_ascii_case("localhost");
     Ok(is_this_machine.then(|| SocketAddr::from(([127, 0, 0, 1], port))))
@@ -925,8 +928,8 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::
     address.ok_or_else(|| serde::de::Error::custom(format!("`{text}` cannot be looked up, or has no address")))
 }
 
-/// The text of a file, with the addresses of those names that it wants to listen on. What cannot be looked up stays, for
-/// [`Config::parse`] to complain of.
+/// The text of a file, with addresses in the place of names to listen on. Names that cannot be looked up stay, and
+/// [`Config::parse`] reports them.
 fn with_numbers_for_names(text: String) -> String {
     let Ok(mut file) = text.parse::<toml::Table>() else { return text };
     let mut names = 0;
@@ -941,11 +944,11 @@ fn with_numbers_for_names(text: String) -> String {
     };
     look_up(file.get_mut("listen"));
     look_up(file.get_mut("admin").and_then(|admin| admin.get_mut("listen")));
-    // The text as it is written has lines to complain of.
+    // The original text has the line numbers for errors.
     if names > 0 { file.to_string() } else { text }
 }
 
-/// The known key that comes nearest to the unknown one that serde complains about.
+/// The known key that is nearest to the unknown one in serde's error.
 fn nearest_key(message: &str) -> Option<String> {
     let (_, complaint) = message.split_once("unknown field `")?;
     let (unknown, known) = complaint.split_once('`')?;
@@ -956,7 +959,7 @@ fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'
     known.max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))
 }
 
-/// Durations as people write them: `10s`, `250ms`, `1m 30s`.
+/// Parses durations such as `10s`, `250ms` or `1m 30s`.
 mod duration {
     use std::time::Duration;
 
@@ -994,11 +997,11 @@ mod tests {
             ("localhost:", "no number"),
             ("localhost:65536", "no number"),
             ("localhost:http", "no number"),
-            (":80", "its host is none"),
-            ("local host:80", "its host is none"),
-            ("http://localhost:80", "its host is none"),
-            ("127.0.0.256:80", "its host is none"),
-            ("::1:80", "its host is none"),
+            (":80", "its host is not valid"),
+            ("local host:80", "its host is not valid"),
+            ("http://localhost:80", "its host is not valid"),
+            ("127.0.0.256:80", "its host is not valid"),
+            ("::1:80", "its host is not valid"),
         ] {
             for problem in [resolve_address(bad).unwrap_err(), listens(&format!("listen = \"{bad}\"")).unwrap_err()] {
                 assert!(problem.contains(says), "{bad}: {problem}");
@@ -1046,7 +1049,7 @@ mod tests {
         let headers = |list: &str| refused(&format!("response_headers = [{list}]"));
         assert!(headers("\"x-ok\", \"Set-Cookie\"").contains("`Set-Cookie` is the host's to set"));
         assert!(headers("\"access-control-allow-origin\"").contains("the host's to set"));
-        assert!(headers("\"a b\"").contains("no name of a header"));
+        assert!(headers("\"a b\"").contains("not a header name"));
         let of_namespace = "[namespaces.A]\ncomponent = \"x\"\nresponse_headers = [\"connection\"]";
         assert!(refused(of_namespace).starts_with("namespaces.A.response_headers:"));
         let pem = "[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"RS256\", file = \"x\", encoding = \"base64\" }]";

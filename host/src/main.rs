@@ -1,6 +1,6 @@
-//! The command line: arguments to a configuration, a configuration to a server, an error to an exit code.
+//! The command line: it turns arguments into a configuration, starts the server, and turns errors into exit codes.
 
-// Both panic where nothing can be written.
+// Both panic if the stream cannot be written.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
@@ -23,11 +23,11 @@ use dormouse::model::User;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Rooms come and go by the thousand: what they gave back must go back to the system, and allocating must be cheap.
+/// Rooms wake and hibernate by the thousand: their memory must go back to the system, and allocating must be cheap.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// How long the last lines of the log may take before the process ends without them.
+/// How long the process waits at its end for the last lines of the log.
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
 
 /// Durable rooms: sandboxed programs with their own WebSockets, timers and storage, found by name.
@@ -53,10 +53,10 @@ enum Command {
 
 #[derive(Args)]
 struct Common {
-    /// The configuration file [default: dormouse.toml where there is one]
+    /// The configuration file [default: dormouse.toml if it exists]
     #[arg(long, value_name = "FILE", env = "DORMOUSE_CONFIG")]
     config: Option<PathBuf>,
-    /// How tokens are made [default: dev]
+    /// The kind of tokens [default: dev]
     #[arg(long, env = "DORMOUSE_AUTH")]
     auth: Option<Auth>,
 }
@@ -65,13 +65,14 @@ struct Common {
 struct Serve {
     #[command(flatten)]
     common: Common,
-    /// Where to listen, such as 127.0.0.1:8787 or localhost:8787; port 0 chooses a free one [default: 127.0.0.1:8787]
+    /// The address to listen on, such as 127.0.0.1:8787 or localhost:8787; port 0 chooses a free one [default:
+    /// 127.0.0.1:8787]
     #[arg(long, value_name = "ADDR", env = "DORMOUSE_LISTEN", value_parser = resolve_address)]
     listen: Option<SocketAddr>,
-    /// The directory of the data [default: dormouse-data, beside the configuration file]
+    /// The data directory [default: dormouse-data, beside the configuration file]
     #[arg(long, value_name = "DIR", env = "DORMOUSE_DATA")]
     data: Option<PathBuf>,
-    /// A certificate in PEM, with those that lead to an authority behind it: speak TLS. Read anew at SIGHUP
+    /// A certificate in PEM, followed by its intermediate certificates: serve TLS. Read again at SIGHUP
     #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_CERT", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// The certificate's private key in PEM
@@ -80,10 +81,10 @@ struct Serve {
     /// Hibernate a room after this time without events, such as 10s [default: 10s]
     #[arg(long, value_name = "TIME", env = "DORMOUSE_HIBERNATE_AFTER", value_parser = humantime::parse_duration)]
     hibernate_after: Option<Duration>,
-    /// What to log: off, error, warn, info, debug, trace, or a filter such as info,dormouse::store=debug
+    /// The log filter: off, error, warn, info, debug, trace, or a filter such as info,dormouse::store=debug
     #[arg(long, value_name = "FILTER", env = "DORMOUSE_LOG", default_value = "info", value_parser = log_filter)]
     log: String,
-    /// How to log
+    /// The format of the log
     #[arg(long, value_enum, env = "DORMOUSE_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
@@ -105,7 +106,7 @@ struct Token {
     /// The userName [default: the userId]
     #[arg(long)]
     name: Option<String>,
-    /// How long it is valid
+    /// How long the token is valid
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
     valid_for: Duration,
 }
@@ -139,7 +140,7 @@ fn main() -> ExitCode {
     code
 }
 
-/// A variable that is set to nothing is as good as none: that is how scripts and container files leave one out.
+/// An empty variable counts as unset: scripts and container files leave one out that way.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|arg| {
         let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
@@ -148,7 +149,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_subcommands(without_empty_variables)
 }
 
-/// Flags and environment beat the file, the file beats the defaults.
+/// Flags and environment override the file, and the file overrides the defaults.
 fn load(common: &Common) -> anyhow::Result<Config> {
     let beside = PathBuf::from("dormouse.toml");
     let file = common.config.clone().or_else(|| beside.exists().then_some(beside));
@@ -184,18 +185,18 @@ fn run(args: Serve) -> anyhow::Result<()> {
     let mut config = load(&args.common)?;
     config.listen = args.listen.unwrap_or(config.listen);
     config.data = args.data.unwrap_or(config.data);
-    // Wherever it was given, one can see where it is.
-    config.data = std::path::absolute(&config.data).context("the directory of the data has no path")?;
+    // Made absolute, so that the ready line shows where it is.
+    config.data = std::path::absolute(&config.data).context("the data directory cannot be resolved")?;
     config.hibernate_after = args.hibernate_after.unwrap_or(config.hibernate_after);
     if let (Some(cert), Some(key)) = (args.tls_cert, args.tls_key) {
         config.tls = Some(Tls { cert, key });
     }
     raise_file_limit();
-    // What the server writes is its user's alone, also what a library writes for it.
+    // Files of the server belong to its user alone, including those that a library writes.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // Sockets are looked at often even while turns keep every thread busy: a turn may take 10 ms of its thread.
+        // Sockets are polled often even while turns keep every thread busy: a turn may take 10 ms of its thread.
         .event_interval(16)
         .build()
         .context("the runtime cannot start")?;
@@ -203,14 +204,14 @@ fn run(args: Serve) -> anyhow::Result<()> {
 }
 
 async fn run_host(config: Config, format: LogFormat) -> anyhow::Result<()> {
-    // Before anything is begun, so that no signal finds us unprepared.
+    // Signal handlers come first, so that a signal during the start is not missed.
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let (auth, data) = (config.identity.auth, config.data.display().to_string());
     let host = Host::builder(config).start().await?;
-    let auth = if auth == Auth::Dev { "dev: everybody is believed" } else { "jwt" };
+    let auth = if auth == Auth::Dev { "dev: names are accepted without proof" } else { "jwt" };
     let address = host.address().expect("a host that was started listens");
     let url = format!("{scheme}://{address}");
     let admin = host.admin_address().map(|address| format!("http://{address}"));
@@ -242,7 +243,7 @@ fn reload(host: &Host) {
     }
     for error in failed {
         let error = anyhow::Error::new(error);
-        tracing::error!("not reloaded, and still what it was: {error:#}");
+        tracing::error!("not reloaded; the old one stays in use: {error:#}");
     }
 }
 
@@ -283,11 +284,11 @@ fn print_imports(imports: &[String]) -> anyhow::Result<()> {
     imports.iter().try_for_each(|import| print::line(format_args!("  imports {import}")))
 }
 
-/// Under which name the log has what is said whatever the filter is: in JSON, everything on stderr is a line of the log.
+/// The log target of messages that appear whatever the filter is: in JSON, every line on stderr is a line of the log.
 const ANNOUNCED: &str = "server";
 
 fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).context("the filter of the log does not work")?;
+    let filter = EnvFilter::try_new(filter).context("the log filter cannot be used")?;
     let lines = tracing_subscriber::fmt().with_writer(log::Writer);
     match format {
         LogFormat::Text => {
@@ -299,18 +300,18 @@ fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
             lines.with_env_filter(filter.add_directive(announced)).json().init();
         }
     }
-    // What Rust would write itself waits for a stderr that nobody reads.
+    // Rust's own hook would write to stderr directly, and block if stderr is not read.
     std::panic::set_hook(Box::new(|panic| tracing::error!("a panic, which is a fault of the server: {panic}")));
     Ok(())
 }
 
-/// A filter for the log, checked. A word alone is a level: to take it for the name of a part of the program, of which there
-/// is none, would log nothing.
+/// Parses and checks a log filter. A single word must be a level: as the name of a module that does not exist, it would
+/// log nothing.
 fn log_filter(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
     let names = "the levels are off, error, warn, info, debug and trace";
-    // A filter with spans and fields has a grammar of its own.
+    // A filter with spans and fields has its own grammar.
     let filter = if text.contains(['[', '{', '"']) {
         text.to_owned()
     } else {
@@ -319,7 +320,7 @@ fn log_filter(text: &str) -> Result<String, String> {
             let level = part.split_once('=').map_or(*part, |(_, level)| level);
             if !is_level(level) {
                 let next = "write one of them, or PART=LEVEL such as dormouse::store=debug";
-                return Err(format!("`{level}` is no level: {names}; {next}"));
+                return Err(format!("`{level}` is not a level: {names}; {next}"));
             }
         }
         parts.join(",")
@@ -328,13 +329,13 @@ fn log_filter(text: &str) -> Result<String, String> {
     Ok(filter)
 }
 
-/// Each socket is a file: take as many as we are allowed to.
+/// Each socket is a file descriptor: raise the soft limit to the hard limit.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, files = limit.current, "the limit of open files stays as it is");
+        tracing::warn!(%error, files = limit.current, "the limit of open files cannot be raised");
     }
 }
 

@@ -278,7 +278,7 @@ async fn with_a_token_only_who_has_it_may_ask_and_a_hangup_changes_it() {
     assert_eq!(as_one(&format!("bearer {second}")).await.status, StatusCode::OK);
     std::fs::write(server.directory.path().join("admin.token"), "short").unwrap();
     server.hang_up();
-    server.logs("still what it was: the admin token").await;
+    server.logs("the old one stays in use: the admin token").await;
     assert_eq!(as_one(&format!("Bearer {second}")).await.status, StatusCode::OK);
 }
 
@@ -292,7 +292,7 @@ async fn off_this_machine_the_admin_listener_wants_a_token_that_is_long_enough()
             .unwrap_or_else(|| panic!("it starts with {config}"))
     };
     let said = refusal("[admin]\nlisten = \"0.0.0.0:0\"\n").await;
-    assert!(said.contains("admin.token_file") && said.contains("can be reached from elsewhere"), "{said}");
+    assert!(said.contains("admin.token_file") && said.contains("can be reached from other machines"), "{said}");
     let with_file = "[admin]\nlisten = \"0.0.0.0:0\"\ntoken_file = \"admin.token\"\n";
     assert!(refusal(with_file).await.contains("admin.token cannot be used"));
     std::fs::write(directory.path().join("admin.token"), "0123456789abcdef0123456789abcde").unwrap();

@@ -106,7 +106,7 @@ async fn a_hangup_reads_all_keys_again_and_what_does_not_work_changes_nothing() 
     std::fs::write(&file, "short").unwrap();
     publish(server.directory.path(), &["b"]);
     server.hang_up();
-    server.logs("not reloaded, and still what it was: the key file").await;
+    server.logs("not reloaded; the old one stays in use: the key file").await;
     assert_eq!(ask(&server, &second).await.status, StatusCode::OK);
     assert_eq!(ask(&server, &of_set).await.status, StatusCode::OK);
     std::fs::remove_file(&file).unwrap();

@@ -143,7 +143,7 @@ async fn a_new_certificate_is_offered_after_sighup_and_open_sockets_go_on() {
     // Files that do not work leave the certificate that does.
     std::fs::write(server.directory.path().join("cert.pem"), "nonsense").unwrap();
     hang_up(&server);
-    server.logs("not reloaded, and still what it was").await;
+    server.logs("not reloaded; the old one stays in use").await;
     connect(&server, &after, &[]).await.unwrap();
 }
 
