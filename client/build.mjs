@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Makes `dist`: the core as it is, React's part compiled, and types for both. In a fresh clone, where `npm pack` begins here,
- * it first installs what that takes.
+ * Makes `dist`: the core as it is, the React part compiled, and types for both. In a fresh clone `npm pack` begins
+ * here, so it installs the compiler first.
  */
 
 import { execFileSync } from "node:child_process";
@@ -10,13 +10,17 @@ import { fileURLToPath } from "node:url";
 
 process.chdir(fileURLToPath(new URL(".", import.meta.url)));
 
-/** Its output goes to stderr: on stdout `npm pack` says what it has packed. @type {import("node:child_process").StdioOptions} */
+/**
+ * Output goes to stderr, because `npm pack` prints its result on stdout.
+ *
+ * @type {import("node:child_process").StdioOptions}
+ */
 const stdio = ["ignore", 2, 2];
 
 const tsc = fileURLToPath(new URL("node_modules/typescript/bin/tsc", import.meta.url));
 if (!existsSync(tsc)) {
   console.error("dormouse: the compiler is not installed yet; `npm ci` installs it");
-  // What `npm pack` was told is not meant for this: with `--dry-run` nothing would be installed.
+  // Options of `npm pack` must not apply to this: with `--dry-run` nothing would be installed.
   const env = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^npm_config_(dry_run|json)$/i.test(name)),
   );

@@ -1,16 +1,16 @@
 // @ts-check
-/** Three kinds of tests: the core with a fake clock, the hooks in jsdom, and all of it in a browser on the real server. */
+/** Three kinds of tests: the core with a fake clock, the hooks in jsdom, everything in Chromium with a real server. */
 
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
 
-/** How long a test may take, ms. A deadline and no measure: the machine may be busy with a build. */
+/** The longest time for a test, ms. It only ends hanging tests: the machine may be busy with a build. */
 const testTimeout = 60_000;
 
 export default defineConfig({
   test: {
     projects: [
-      // Plain modules that keep nothing between tests: a process for each file would take longer than the tests.
+      // Plain modules without state between tests: a process for each file would take longer than the tests.
       { test: { name: "core", include: ["tests/unit/**/*.test.js"], isolate: false, testTimeout } },
       {
         plugins: [react()],
@@ -20,7 +20,7 @@ export default defineConfig({
         test: {
           name: "browser",
           include: ["tests/browser/**/*.test.js"],
-          fileParallelism: false, // two cores, and each file has a server and a browser of its own
+          fileParallelism: false, // each file starts a server and a browser, and CI has two cores
           testTimeout: 2 * testTimeout,
           hookTimeout: 2 * testTimeout,
         },

@@ -1,7 +1,7 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
-// The page and the rooms seem to be one server: no CORS, and the cookie works.
+// To the browser the page and the rooms have one origin: no CORS is needed, and the cookie works.
 const proxy = { "/api/realtime": { target: process.env.DORMOUSE ?? "http://127.0.0.1:8787", ws: true } };
 
 export default defineConfig({ plugins: [react()], server: { proxy }, preview: { proxy } });

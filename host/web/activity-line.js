@@ -1,10 +1,10 @@
 // @ts-check
-/** The line under the messages: who types, and else who has just come or gone. */
+/** The line under the messages: the users who are typing, or else the user who has just joined or left. */
 
 import { typingText } from "/client/view/words.js";
 import { byId } from "./dom.js";
 
-/** How long a coming or going is told, ms. */
+/** How long it shows that a user joined or left, ms. */
 const SHOWN_MS = 4_000;
 
 /** @typedef {{ userName: string }} Named */

@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * The demo page, from the door to the room: start reading here.
+ * The demo page, from the sign-in form to the room: start reading here.
  *
- * It asks the server how it knows its users, asks the reader who they are, and then shows one chat room and the
- * people around. All that it knows of the protocol it has from `/client/`; the other files here each show one thing.
+ * It asks the server how it authenticates users, asks the reader for a name or a token, and then shows one chat room
+ * and the users who are present. The client in `/client/` knows the protocol; the other files here each show one thing.
  */
 
 import { Chat, CloseCode, Presence, STATUSES, isRoomName } from "/client/index.js";
@@ -84,13 +84,13 @@ async function readConfig() {
       const response = await fetch("/config.json", { cache: "no-store" });
       if (response.ok) return await response.json();
     } catch {
-      // The server has given us this page, so it is not far.
+      // The server has just sent this page, so it will probably answer soon.
     }
     await new Promise((resolve) => setTimeout(resolve, 1_000));
   }
 }
 
-/** Whether the server would let the reader in without a question. */
+/** Whether the server lets the reader in without the sign-in form. */
 async function isKnown() {
   if (identity instanceof DevIdentity) return Boolean(identity.userName);
   if (identity.token) return true;
@@ -130,7 +130,7 @@ function openRoom(roomId) {
   showMe();
   people?.show();
   list = new MessageList(room, me, announce);
-  // A room that was left may still say that it is closed.
+  // A room that was left may still emit "closed".
   room.on("state", (event) => {
     if (chat !== room) return;
     light.show(event);
@@ -147,7 +147,7 @@ function openRoom(roomId) {
   room.on("left", ({ userName }) => activity.joinLeave(`${userName} left`));
   room.on("error", ({ message, clientId }) => announce(clientId ? `Not sent: ${message}` : message));
   room.on("messages", ({ added, from }) => {
-    if (from === "history") people?.show(); // in the colours that those who spoke have now
+    if (from === "history") people?.show(); // the authors of messages have colours now
     if (from === "live" && document.visibilityState === "hidden") unseen += added.length;
     showTitle();
   });
@@ -170,7 +170,7 @@ function refusal() {
 /** @param {string} text */
 function send(text) {
   chat?.send(text).catch((error) => {
-    // The list shows what became of a message that was taken; any other goes back to its author.
+    // The list shows the state of an accepted message; any other returns to the text field.
     if (error.code !== "too-many" && error.code !== "not-connected") return;
     composer.restore(text);
     announce(`Not sent: ${error.message}`);

@@ -1,12 +1,12 @@
 // @ts-check
-/** Puts a face on an element. */
+/** Renders a user's avatar. */
 
 import { Palette, initialOf } from "/client/view/people.js";
 
-/** The colours of the room that the page is in. */
+/** The colours of the users in the current room. */
 let palette = new Palette();
 
-/** Another room has other people, and gives its colours anew. */
+/** Another room has other users, so colours are assigned again. */
 export function resetColours() {
   palette = new Palette();
 }
@@ -17,7 +17,7 @@ export function colourOf(userId) {
 }
 
 /**
- * For people who are listed and may never speak here: they take no colour away from those who do.
+ * For users who are listed and may never write here: they take no colour from those who do.
  *
  * @param {string} userId
  */

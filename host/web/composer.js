@@ -1,13 +1,13 @@
 // @ts-check
-/** Where one writes. It knows the keys and the size of the field, not what becomes of the text. */
+/** The text field. It knows the keys and its own size, and not what happens to the text. */
 
 import { MAX_CONTENT_UNITS } from "/client/index.js";
 import { byId } from "./dom.js";
 
-/** From here on the field says how much room is left. */
+/** From this length on the field shows how much is left. */
 const NEARLY_FULL = MAX_CONTENT_UNITS - 200;
 
-/** The `keyCode` of every key that goes to an input method. */
+/** The `keyCode` of every key that an input method handles. */
 const COMPOSING = 229;
 
 export class Composer {
@@ -21,7 +21,7 @@ export class Composer {
       event.preventDefault();
       const text = this.#text.value;
       if (text.trim() === "") return;
-      // A pasted text is not cut: its author knows best which part may go.
+      // A pasted text is not cut: its author knows best which part can go.
       if (text.length > MAX_CONTENT_UNITS) return tooLong(text.length - MAX_CONTENT_UNITS);
       this.#text.value = "";
       this.#measure();
@@ -29,7 +29,7 @@ export class Composer {
       send(text);
     });
     this.#text.addEventListener("keydown", (event) => {
-      // Enter may also end a word that is being composed from several keys; Safari then says so by the old code alone.
+      // Enter may also end a word in an input method. Safari reports that only by the old key code.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === COMPOSING) return;
       event.preventDefault();
       this.#form.requestSubmit();
@@ -43,7 +43,7 @@ export class Composer {
   /** @param {string} roomId */
   enter(roomId) {
     this.#text.placeholder = `Message ${roomId}`;
-    // On a phone the focus would bring up the keyboard over the messages that one came to read.
+    // On a phone the focus would open the keyboard over the messages.
     if (matchMedia("(hover: hover)").matches) this.#text.focus({ preventScroll: true });
   }
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** The connection as a light with words: what it is, why, and what the reader can do. */
+/** The state of the connection as a light with text, and a button to connect at once. */
 
 import { CONNECTION_TEXTS, canRetryNow, connectionStatusOf } from "/client/view/words.js";
 import { byId } from "./dom.js";
@@ -26,7 +26,7 @@ export class ConnectionLight {
     this.#countdown.textContent = "";
     this.#light.dataset.state = state;
     const text = CONNECTION_TEXTS[connectionStatusOf(event)];
-    // A live region speaks whenever it is written to, changed or not.
+    // A screen reader reads a live region after every write, even of the same text.
     if (this.#text.textContent !== text) this.#text.textContent = text;
     this.#action.hidden = !canRetryNow(event, Date.now());
     this.#action.textContent = state === "closed" ? "Reconnect" : "Try now";

@@ -1,5 +1,5 @@
 // @ts-check
-/** The two things that every part of the page does with the document. */
+/** The two DOM functions that every part of the page uses. */
 
 /**
  * @template {HTMLElement} [Kind=HTMLElement]

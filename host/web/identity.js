@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Who the reader is. In dev auth anybody is whoever they say; with JWTs a token says it, or a cookie that this page
- * cannot read.
+ * The reader's identity. In dev auth it is the name that they type. With JWTs it comes from a token, or from a cookie
+ * that this page cannot read.
  */
 
 import { userOf } from "/client/index.js";
@@ -13,7 +13,7 @@ import { recall, remember } from "./memory.js";
  */
 
 export class DevIdentity {
-  /** `?user=` makes a second tab somebody else; otherwise all tabs of a browser are one user. */
+  /** `?user=` makes a second tab another user; otherwise all tabs of a browser are one user. */
   #guest = new URLSearchParams(location.search).get("user")?.replaceAll(":", "").trim() || undefined;
   #userId = this.#guest ?? ownId();
 
@@ -29,7 +29,7 @@ export class DevIdentity {
     remember(`name.${this.#userId}`, name ?? "");
   }
 
-  /** What the name field shows to begin with. */
+  /** The first value of the name field. */
   get suggestion() {
     return this.userName ?? this.#guest ?? "";
   }
@@ -44,7 +44,7 @@ export class TokenIdentity {
   /** @type {User | undefined} */
   #learned;
 
-  /** Kept in the tab alone: a token is worth more than a name. */
+  /** Kept only in this tab: a stolen token does more harm than a name. */
   get token() {
     return recall("token", "sessionStorage") || undefined;
   }
@@ -63,7 +63,7 @@ export class TokenIdentity {
   }
 
   /**
-   * Behind a cookie we learn who we are from the first thing that we are known to have said.
+   * With a cookie the page learns its user from the first message that it is known to have sent.
    *
    * @param {User} user
    */

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the browser keeps for us. A browser that keeps nothing still gets a page that works until it is reloaded. */
+/** The browser's storage. If the browser refuses it, values last until the page is reloaded. */
 
 /** @type {Map<string, string>} */
 const fallback = new Map();

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The list of messages: brings the document in line with a chat, at most once a frame, and moves no element that is
- * in its place already.
+ * The list of messages. It updates the document from a chat at most once a frame, and moves no element that is already
+ * in its place.
  */
 
 import { dayName } from "/client/view/days.js";
@@ -49,7 +49,7 @@ export class MessageList {
     const { signal } = this.#leaving;
     this.#older.addEventListener("click", () => this.#loadOlder(), { signal });
     this.#newer.addEventListener("click", () => this.#scroll.toEnd(), { signal });
-    // "Today" and "Yesterday" move on while nobody looks.
+    // "Today" and "Yesterday" change at midnight while the page is open.
     document.addEventListener("visibilitychange", () => this.refresh(), { signal });
 
     const ended = [
@@ -71,7 +71,7 @@ export class MessageList {
     this.#older.hidden = this.#newer.hidden = this.#empty.hidden = true;
   }
 
-  /** The reader has spoken, and wants to see it. */
+  /** Scrolls to the end, because the user has sent a message. */
   follow() {
     this.#scroll.toEnd();
   }
@@ -99,7 +99,7 @@ export class MessageList {
   }
 
   async #loadOlder() {
-    // Not disabled: that would take the focus away. The chat loads one page at a time anyway.
+    // Not disabled: that would remove the focus. The chat loads one page at a time in any case.
     this.#older.textContent = "Loading…";
     try {
       const count = await this.#chat.loadOlder();
@@ -124,7 +124,7 @@ export class MessageList {
     this.#holdsAnchor = false;
     this.#arrange();
     this.#older.hidden = !this.#chat.hasOlder;
-    // A button that goes while it has the focus would throw the reader back to the top of the page.
+    // Moves the focus before the button is hidden: otherwise the page would scroll to the top.
     if (this.#older.hidden && hadFocus) this.#scroller.focus({ preventScroll: true });
     this.#scroll.settle();
     this.#showEmpty();

@@ -1,5 +1,5 @@
 // @ts-check
-/** One message as an element of the list. What others wrote enters the document as text only. */
+/** One message as an element of the list. Text of users enters the document only as text. */
 
 import { timeOf } from "/client/view/days.js";
 import { withLinks } from "/client/view/links.js";
@@ -44,7 +44,7 @@ export function placeRow(row, { isOwn, opensGroup }) {
 
 /**
  * @param {HTMLLIElement} row
- * @param {PendingMessage | undefined} pending Nothing once it is stored.
+ * @param {PendingMessage | undefined} pending `undefined` once it is stored.
  * @param {PendingActions} actions
  */
 export function markRow(row, pending, actions) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** Who is here, and one's own status. */
+/** The users who are present, and the user's own status. */
 
 import { renderAvatar, knownColourOf } from "./avatar.js";
 import { byId, make } from "./dom.js";
@@ -30,7 +30,7 @@ export class PeoplePanel {
 
   show() {
     const { users, status, state } = this.#presence;
-    // What was last heard is shown while it may be out of date, and looks the part.
+    // Without a connection the last known list is shown, in grey.
     this.#list.dataset.state = state;
     this.#count.textContent = users.length > 0 ? String(users.length) : "";
     this.#list.replaceChildren(...this.#mineFirst(users).map((user) => this.#person(user)));

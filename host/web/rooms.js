@@ -1,5 +1,5 @@
 // @ts-check
-/** Which room the page is in (the URL says so), and where the reader has been before. */
+/** The current room, which the URL names, and the rooms that the reader has visited. */
 
 import { isRoomName } from "/client/index.js";
 import { recall, remember } from "./memory.js";
@@ -27,7 +27,7 @@ export function hashOf(room) {
   return `#${encodeURIComponent(room)}`;
 }
 
-/** @returns {string[]} The last one first. */
+/** @returns {string[]} The latest one first. */
 export function recentRooms() {
   try {
     const rooms = JSON.parse(recall("rooms") ?? "[]");

@@ -1,5 +1,5 @@
 // @ts-check
-/** On a narrow screen the side is a drawer: it takes the focus when it opens, and gives it back. */
+/** On a narrow screen the side panel is a drawer: it takes the focus when it opens, and returns it when it closes. */
 
 import { byId } from "./dom.js";
 
@@ -32,7 +32,7 @@ export class SideDrawer {
     this.#side.classList.toggle("open", isOpen);
     this.#scrim.hidden = !isOpen;
     this.#opener.setAttribute("aria-expanded", String(isOpen));
-    // Whatever is out of sight must be out of reach as well.
+    // A part that is not visible must not be reachable by keyboard either.
     this.#side.inert = this.#narrow.matches && !isOpen;
     this.#talk.inert = isOpen;
     if (isOpen) byId("side-close").focus();

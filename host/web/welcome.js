@@ -1,5 +1,5 @@
 // @ts-check
-/** The door: asks who the reader is, and where they want to go. */
+/** The sign-in form: asks for the reader's name or token, and for a room. */
 
 import { isRoomName } from "/client/index.js";
 import { byId } from "./dom.js";
@@ -52,7 +52,7 @@ export class Welcome {
     first.select();
   }
 
-  /** @returns {{ field: HTMLInputElement | HTMLTextAreaElement, text: string } | undefined} What is wrong. */
+  /** @returns {{ field: HTMLInputElement | HTMLTextAreaElement, text: string } | undefined} The mistake, if any. */
   #take() {
     if (this.#identity instanceof DevIdentity) {
       const name = this.#name.value.replace(/\p{Cc}/gu, "").trim();
