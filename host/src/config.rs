@@ -755,8 +755,8 @@ impl Identity {
             Auth::Dev if !listen.ip().is_loopback() => Err(ConfigError::invalid(
                 "identity.auth",
                 format!(
-                    "\"dev\" accepts every name without proof, so it works only on a loopback address, and {listen} is not \
-                     one; use --auth jwt, or --listen 127.0.0.1:{}",
+                    "\"dev\" accepts every name without proof, so it works only on a loopback address, and {listen} is \
+                     not one; use --auth jwt, or --listen 127.0.0.1:{}",
                     listen.port()
                 ),
             )),

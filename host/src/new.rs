@@ -1,4 +1,4 @@
-//! `dormouse new`: a crate that builds, with a test that passes, to change into something better.
+//! `dormouse new`: makes a crate that builds and has a passing test, as a start for a room or a router.
 
 use std::env;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Parser, Subcommand};
 
-/// Make a crate to begin with
+/// Make a new crate
 #[derive(Parser)]
 pub(crate) struct New {
     #[command(subcommand)]
@@ -18,24 +18,24 @@ pub(crate) struct New {
 enum Kind {
     /// A room in Rust, with a test
     Room(Crate),
-    /// A router in Rust, with a test: which room a request is for
+    /// A router in Rust, with a test: it chooses the room of a request
     Router(Crate),
 }
 
 #[derive(Args)]
 struct Crate {
-    /// Its name, which becomes that of a folder and of a crate; or a path that ends with it
+    /// The name of the folder and of the crate; or a path that ends with it
     #[arg(value_name = "NAME")]
     path: PathBuf,
-    /// The folder of Dormouse's source, whose libraries it is built with [default: the one this program was built in]
+    /// The folder of Dormouse's source, for its libraries [default: the one this program was built in]
     #[arg(long, value_name = "PATH")]
     kit: Option<PathBuf>,
 }
 
-/// The longest name. With `.wasm` behind it, it fits every file system.
+/// The longest name, in bytes. With `.wasm` appended, it fits every file system.
 const NAME_BYTES: usize = 64;
 
-/// The files of a crate, and what stands in them.
+/// The files of a crate, with their contents.
 type Files = &'static [(&'static str, &'static str)];
 
 const ROOM: Files = &[
@@ -55,10 +55,10 @@ const ROUTER: Files = &[
     (".gitignore", include_str!("../templates/router/gitignore")),
 ];
 
-/// What is copied from Dormouse's own source: the versions that were tested, and the compiler with its target.
+/// Files that are copied from Dormouse's own source: the tested versions, and the compiler with its target.
 const COPIED: [&str; 2] = ["Cargo.lock", "rust-toolchain.toml"];
 
-/// Where the libraries are in Dormouse's source.
+/// The libraries in Dormouse's source.
 const KIT: &str = "components/kit";
 const TEST_KIT: &str = "tests/kit";
 
@@ -72,34 +72,35 @@ pub(crate) fn run(args: &New) -> anyhow::Result<()> {
     let shown = args.path.display();
     ensure!(
         args.path.symlink_metadata().is_err(),
-        "{shown} is there already, and stays as it is; choose another name, or remove it"
+        "{shown} exists already and was not changed; choose another name, or remove it"
     );
     let source = match &args.kit {
         Some(path) => given_source(path)?,
         None => own_source()?,
     };
     let written = write(&args.path, files, name, &source);
-    written.with_context(|| format!("{shown} is not whole; remove what there is of it, and try again"))?;
+    written.with_context(|| format!("{shown} is incomplete; remove it and try again"))?;
     crate::print::line(format_args!("made {shown}; go on with\n\n  cd {shown}\n  cargo test\n\nand with its README.md"))
 }
 
-/// What cargo, a component's file and Rust's own paths all take as a name.
+/// Checks a name: cargo, a component's file and Rust paths must all accept it.
 fn check_name(name: &str, kind: &str) -> anyhow::Result<()> {
     let good = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-' || char == '_';
     ensure!(
         name.starts_with(|first: char| first.is_ascii_lowercase()) && name.chars().all(good),
-        "{name:?} is no name for a {kind}; begin with a letter and use lower-case letters, digits, - and _, such as my-{kind}"
+        "{name:?} cannot be the name of a {kind}; begin with a letter and use lower-case letters, digits, - and _, \
+         such as my-{kind}"
     );
-    ensure!(name.len() <= NAME_BYTES, "the name has {} bytes; {NAME_BYTES} are the most", name.len());
+    ensure!(name.len() <= NAME_BYTES, "the name has {} bytes; at most {NAME_BYTES} are allowed", name.len());
     let word = name.replace('-', "_");
     ensure!(
         !TAKEN.contains(&word.as_str()),
-        "{name} means something else to Rust already; choose a longer name, such as {name}-{kind}"
+        "{name} already has a meaning in Rust; choose a longer name, such as {name}-{kind}"
     );
     Ok(())
 }
 
-/// Words of the language, and the crates that the room names.
+/// Words of the language, and the names of the crates that a room uses.
 #[rustfmt::skip]
 const TAKEN: &[&str] = &[
     "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue", "core", "crate", "do",
@@ -112,19 +113,20 @@ const TAKEN: &[&str] = &[
 fn given_source(path: &Path) -> anyhow::Result<PathBuf> {
     ensure!(
         is_source(path),
-        "{} is not the folder of Dormouse's source: there is no {KIT} with a Cargo.toml in it; give the folder that has it",
+        "{} is not the folder of Dormouse's source: there is no {KIT} with a Cargo.toml in it; give the \
+         folder that has it",
         path.display()
     );
     path.canonicalize().with_context(|| format!("{} cannot be read", path.display()))
 }
 
-/// The source that this program was built in, while the program is still there: above it.
+/// Finds the source that this program was built in, if the program is still inside it.
 fn own_source() -> anyhow::Result<PathBuf> {
-    let program = env::current_exe().and_then(fs::canonicalize).context("where this program is cannot be told")?;
+    let program = env::current_exe().and_then(fs::canonicalize).context("the path of this program is unknown")?;
     match program.ancestors().find(|folder| is_source(folder)) {
         Some(source) => Ok(source.to_owned()),
         None => bail!(
-            "it is built with Dormouse's source, and {} is not in it; say with --kit where it is",
+            "the crate needs Dormouse's source, and {} is not inside it; give its folder with --kit",
             program.display()
         ),
     }

@@ -121,7 +121,7 @@ fn a_name_that_cargo_or_rust_would_not_take_is_refused_with_a_better_one() {
         ("", "a value is required"),
         ("fn", "such as fn-room"),
         ("dormouse-room", "such as dormouse-room-room"),
-        (&"a".repeat(65), "64 are the most"),
+        (&"a".repeat(65), "at most 64 are allowed"),
     ] {
         let output = dormouse(directory.path(), &[name]);
         assert!(!output.status.success(), "{name}");
@@ -139,7 +139,7 @@ fn what_is_there_already_stays_as_it_is() {
     for name in ["quiz", "link"] {
         let output = dormouse(directory.path(), &[name]);
         assert!(!output.status.success());
-        assert!(says(&output).contains("is there already"), "{}", says(&output));
+        assert!(says(&output).contains("exists already"), "{}", says(&output));
     }
     assert_eq!(read(&directory.path().join("quiz/Cargo.toml")), "mine");
     assert_eq!(fs::read_dir(directory.path().join("quiz")).unwrap().count(), 1);
@@ -169,7 +169,7 @@ fn a_program_far_from_its_source_asks_where_that_is() {
     fs::copy(env!("CARGO_BIN_EXE_dormouse"), &program).unwrap();
     let lost = new_room(&program, directory.path(), &["quiz"]);
     assert!(!lost.status.success());
-    assert!(says(&lost).contains("say with --kit where it is"), "{}", says(&lost));
+    assert!(says(&lost).contains("give its folder with --kit"), "{}", says(&lost));
     let wrong = new_room(&program, directory.path(), &["quiz", "--kit", "."]);
     assert!(says(&wrong).contains("is not the folder of Dormouse's source"), "{}", says(&wrong));
     assert!(!directory.path().join("quiz").exists());

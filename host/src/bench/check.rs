@@ -1,28 +1,29 @@
-//! What a listener heard of one sender: all of it, once, in order? Pure, so that it can be tested.
+//! Checks the messages that a listener received of one sender: all of them, once, in order. Pure, so that it can be
+//! tested.
 
-/// The line a message carries: who said it, the how-manieth it is, and when.
+/// The content of a message: its sender, its number and its time.
 pub(super) fn line(sender: usize, number: u64, nanos: u64, bytes: usize) -> String {
     let mut line = format!("{sender} {number} {nanos} ");
     line.extend(std::iter::repeat_n('.', bytes.saturating_sub(line.len())));
     line
 }
 
-/// The parts of such a line, out of a `message` frame.
+/// Parses such a line out of a `message` frame.
 pub(super) fn parts(frame: &str) -> Option<(usize, u64, u64)> {
     const CONTENT: &str = r#""content":""#;
-    // A quote inside a string would be escaped, so this is the field and nothing else.
+    // A quote inside a string would be escaped, so this can only be the field.
     let content = &frame[frame.find(CONTENT)? + CONTENT.len()..];
     let mut parts = content.splitn(4, ' ');
     let mut number = || parts.next()?.parse::<u64>().ok();
     Some((usize::try_from(number()?).ok()?, number()?, number()?))
 }
 
-/// The numbers 1, 2, 3 … as they came.
+/// The received numbers of one sender, which should be 1, 2, 3 and so on.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Sequence {
-    /// The highest number heard.
+    /// The highest number received.
     last: u64,
-    /// Lower numbers that have not come.
+    /// Lower numbers that were not received.
     missing: Vec<u64>,
     pub(super) duplicated: u64,
     pub(super) out_of_order: u64,
@@ -43,7 +44,7 @@ impl Sequence {
         }
     }
 
-    /// How many of `said` never came.
+    /// How many of `said` messages were never received.
     pub(super) fn lost(&self, said: u64) -> u64 {
         self.missing.len() as u64 + said.saturating_sub(self.last)
     }

@@ -1,4 +1,4 @@
-//! `connect`: how long the first client of a new room waits, from TCP's connect to the first frame.
+//! `connect`: how long the first client of a new room waits, from the TCP connect to the first frame.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use super::target::Target;
 use super::{Connect, process};
 use dormouse::clock;
 
-/// Room after room, one connection at a time.
+/// Measures room after room, one connection at a time.
 pub(super) async fn run(target: &Target, args: &Connect) -> anyhow::Result<Report> {
     let before = process::usage(target.pid());
     let latencies = Latencies::default();

@@ -1,4 +1,5 @@
-//! `flood`: what everybody else feels while one user says as much as they can. The same echo, before and during.
+//! `flood`: how one user who sends as much as possible affects the others. It measures the same echo before and during
+//! the flood.
 
 use std::time::{Duration, Instant};
 
@@ -12,22 +13,22 @@ use super::target::Target;
 use super::{Flood, process};
 use dormouse::clock;
 
-/// Between two echoes: so many a second are a person in a hurry.
+/// The pause between two echoes: 40 messages a second, more than a busy person sends.
 const PAUSE: Duration = Duration::from_millis(25);
-/// Messages that a flooding socket hands over at once.
+/// The number of messages that a flooding socket sends in one burst.
 const BURST: usize = 64;
-/// Between two of them. That is a thousand times what a socket may say.
+/// The pause between two bursts. It gives a thousand times the allowed rate.
 const BREATH: Duration = Duration::from_millis(1);
 
-/// Measure in a quiet room, and then beside a flood in another one.
+/// Measures without the flood, and then with a flood in another room.
 pub(super) async fn run(target: &Target, args: &Flood) -> anyhow::Result<Report> {
     let before = process::usage(target.pid());
     let mut socket = Socket::open(target, &target.room(0), "u").await?;
     let (quiet, flooded) = (Latencies::default(), Latencies::default());
     let mut number = 0;
-    progress(format_args!("nobody floods"));
+    progress(format_args!("without the flood"));
     echoes(&mut socket, &mut number, &quiet, args.duration).await?;
-    progress(format_args!("one user floods"));
+    progress(format_args!("with the flood"));
     let from = process::usage(target.pid());
     let began = clock::monotonic();
     let mut flood = JoinSet::new();
@@ -44,7 +45,7 @@ pub(super) async fn run(target: &Target, args: &Flood) -> anyhow::Result<Report>
     report.latency.insert("flooded", flooded);
     report.server = Server::between(target.pid(), before, from, process::usage(target.pid()));
     if flooded.count < quiet.count / 2 {
-        // Its percentiles would be those of the few that came through.
+        // The percentiles would only describe the few echoes that came back.
         report.complaint =
             Some(format!("only {} echoes came back, and {} without the flood", flooded.count, quiet.count));
     } else if flooded.p99 > quiet.p99 * args.at_most {
@@ -64,7 +65,7 @@ async fn echoes(socket: &mut Socket, number: &mut u64, took: &Latencies, within:
     Ok(())
 }
 
-/// Say as much as the server takes, and come back when it closes.
+/// Sends as much as the server takes, and reconnects when it closes.
 async fn pour(target: Target, token: Option<String>) {
     let target = token.map_or(target.clone(), |token| target.with_token(&token));
     let room = target.room(1);
@@ -73,7 +74,7 @@ async fn pour(target: Target, token: Option<String>) {
         if let Ok(socket) = Socket::open(&target, &room, "flood").await {
             let _ = pour_into(socket).await;
         }
-        // One that is refused at once would otherwise keep this program busy and not the server.
+        // A socket that is refused at once would keep this program busy instead of the server.
         if opened.elapsed() < PAUSE {
             clock::sleep(PAUSE).await;
         }
@@ -86,9 +87,10 @@ async fn pour_into(mut socket: Socket) -> anyhow::Result<()> {
             socket.queue(r#"{"type":"message","content":"flood"}"#.into())?;
         }
         socket.say(r#"{"type":"typing"}"#.into()).await?;
-        // What comes back is read, so that it is the flood that ends this and not our deafness.
+        // Incoming frames are read, so that the flood ends this connection and not our slow reading.
         socket.hear_what_is_there()?;
-        // Where the server takes it all at once, nothing above ever waits: the others of this program want to run too.
+        // If the server takes everything at once, nothing above ever waits, and other tasks of this program would not
+        // run.
         clock::sleep(BREATH).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `http`: POST to its answer and to its delivery on a socket, and GET.
+//! `http`: the time from a POST to its answer and to its delivery on a socket, and the time of a GET.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +17,10 @@ use super::target::Target;
 use super::{Http, process};
 use dormouse::clock;
 
-/// What was said last may still be on its way to the listeners for so long.
+/// How long the last messages may take to reach the listeners.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What all requests share.
+/// The measurements, shared by all requests.
 #[derive(Default)]
 struct Measured {
     post: Latencies,
@@ -31,7 +31,7 @@ struct Measured {
     failed: AtomicU64,
 }
 
-/// First POST, then GET.
+/// Measures POST, and then GET.
 pub(super) async fn run(target: &Target, args: &Http) -> anyhow::Result<Report> {
     let before = process::usage(target.pid());
     let measured = Arc::new(Measured::default());
@@ -82,7 +82,7 @@ pub(super) async fn run(target: &Target, args: &Http) -> anyhow::Result<Report> 
     Ok(report)
 }
 
-/// Requests one behind the other on each connection: POST where `start` says when the run began, GET otherwise.
+/// Sends requests one after the other on each connection: POST if `start` has the start of the run, GET otherwise.
 async fn requests(
     target: &Target,
     args: &Http,

@@ -1,4 +1,4 @@
-//! `idle`: sockets on which nothing happens, in rooms that sleep.
+//! `idle`: the memory of idle sockets in sleeping rooms.
 
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -9,7 +9,7 @@ use super::target::Target;
 use super::{Idle, process};
 use dormouse::clock;
 
-/// Open the sockets, wait until the rooms sleep, and read the server's memory.
+/// Opens the sockets, waits until the rooms sleep, and reads the server's memory.
 pub(super) async fn run(target: &Target, args: &Idle) -> anyhow::Result<Report> {
     let before = process::usage(target.pid());
     let began = clock::monotonic();
@@ -31,22 +31,22 @@ pub(super) async fn run(target: &Target, args: &Idle) -> anyhow::Result<Report> 
     Ok(report)
 }
 
-/// Sockets that are open and listen.
+/// Open sockets that are read.
 pub(super) struct Listening(JoinSet<Ended>);
 
 impl Listening {
-    /// How many have ended by themselves.
+    /// The number of sockets that ended by themselves.
     pub(super) fn gone(mut self) -> u64 {
         std::iter::from_fn(|| self.0.try_join_next()).count() as u64
     }
 
-    /// Cut all connections, without a goodbye.
+    /// Cuts all connections, without a close frame.
     pub(super) async fn cut(mut self) {
         self.0.shutdown().await;
     }
 }
 
-/// Open many sockets, spread over rooms, and have them listen.
+/// Opens many sockets, spread over rooms, and reads them.
 pub(super) async fn open_all(target: &Target, sockets: usize, rooms: usize) -> Result<Listening, Ended> {
     let mut opening = JoinSet::new();
     for number in 0..sockets {

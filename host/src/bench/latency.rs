@@ -1,4 +1,4 @@
-//! Latencies of many sockets in one histogram: split, so that threads rarely wait for each other.
+//! Latencies of many sockets in one histogram, split into shards so that threads rarely wait for each other.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Enough that two threads rarely meet at one.
+/// Enough shards that two threads rarely need the same one.
 const SHARDS: usize = 16;
-/// The longest latency that is told apart; a longer one counts as this.
+/// The longest recorded latency; a longer one counts as this.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// A histogram to record in from anywhere. Nanoseconds inside, with three significant digits.
+/// A histogram that any thread can record in. It holds nanoseconds, with three significant digits.
 pub(super) struct Latencies(Vec<Mutex<Histogram<u64>>>);
 
-/// What a histogram says, in microseconds.
+/// The result of a histogram, in microseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Percentiles {
     pub(super) count: u64,
@@ -26,7 +26,7 @@ pub(super) struct Percentiles {
     pub(super) max: f64,
 }
 
-/// Percentiles by what was measured.
+/// Percentiles, by the name of the measurement.
 pub(super) type ByKey = BTreeMap<&'static str, Percentiles>;
 
 impl Default for Latencies {
@@ -37,7 +37,7 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// Record what a socket measured. `number` tells sockets apart.
+    /// Records latencies of a socket. `number` identifies the socket and selects the shard.
     pub(super) fn record(&self, number: usize, nanos: impl IntoIterator<Item = u64>) {
         let mut shard = self.0[number % SHARDS].lock().expect("no holder of this lock panics");
         nanos.into_iter().for_each(|nanos| shard.saturating_record(nanos.max(1)));

@@ -1,8 +1,8 @@
-//! `dormouse bench`: a load generator that speaks the wire protocol, to this server or to any other.
+//! `dormouse bench`: a load generator that speaks the wire protocol, to this server or another one.
 //!
-//! Every scenario checks what it measures: each message carries who said it, the how-manieth it is and when it was
-//! said, so that what was lost, came twice or came out of order is counted beside the speed. Load goes where `--url`
-//! says; a server's CPU and memory are read by its process id, on Linux.
+//! Scenarios also check correctness. Each message carries its sender, its number and its time, so that lost, duplicated
+//! and reordered messages are counted beside the speed. The load goes to `--url`; a server's CPU and memory are read by
+//! its process id, on Linux.
 
 mod check;
 mod connect;
@@ -37,25 +37,25 @@ pub(crate) struct Bench {
 
 #[derive(Subcommand)]
 enum Scenario {
-    /// One room: some members say something, all hear it
+    /// One room: some members send, all receive
     Fanout(Fanout),
-    /// Many rooms, in each of which members say something
+    /// Many rooms with members that send
     Rooms(Rooms),
-    /// Sockets on which nothing happens: what they cost in memory
+    /// Idle sockets: how much memory they cost
     Idle(Idle),
-    /// The echo of a message in a sleeping room, against the same in an awake one
+    /// The echo of a message in a sleeping room, compared with an awake one
     Wake(Wake),
     /// POST to answer, POST to delivery, GET
     Http(Http),
-    /// The first connect to a new room: from TCP's connect to the first frame
+    /// The first connect to a new room: from the TCP connect to the first frame
     Connect(Connect),
-    /// Every socket is cut at once, and all come back at once
+    /// Every socket is cut at once, and all clients reconnect at once
     Storm(Storm),
-    /// The echo in one room while one user floods another, against the same without the flood
+    /// The echo in one room while one user floods another, compared with no flood
     Flood(Flood),
 }
 
-/// Where the load goes, and where the figures.
+/// The target of the load, and the output of the results.
 #[derive(Args, Clone)]
 struct Common {
     /// The server
@@ -70,10 +70,10 @@ struct Common {
     /// The server's process, to read its CPU and memory
     #[arg(long)]
     pid: Option<u32>,
-    /// Write the figures as JSON to this file too; `-` for standard output
+    /// Write the results as JSON to this file too; `-` for standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Threads of the load generator [default: one a core]
+    /// Threads of the load generator [default: one per core]
     #[arg(long)]
     threads: Option<usize>,
     /// Connections that are opened at the same time
@@ -81,13 +81,13 @@ struct Common {
     opening: usize,
 }
 
-/// How members speak.
+/// How members send.
 #[derive(Args, Clone)]
 struct Load {
-    /// Messages of each sender that are on their way at the same time
+    /// Messages of each sender that may be in flight at the same time
     #[arg(long, default_value_t = 1, conflicts_with = "rate")]
     window: u32,
-    /// Messages a second of each sender, whatever is on its way
+    /// Messages a second of each sender, however many are in flight
     #[arg(long)]
     rate: Option<f64>,
     /// How long to measure
@@ -96,7 +96,7 @@ struct Load {
     /// How long to send before measuring
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
     warmup: Duration,
-    /// Length of a message's content, in bytes; its header takes some 40 of them
+    /// Length of a message's content, in bytes; its header takes about 40 of them
     #[arg(long, default_value_t = 64)]
     bytes: usize,
 }
@@ -110,7 +110,7 @@ struct Fanout {
     /// Sockets in the room
     #[arg(long, default_value_t = 100)]
     members: usize,
-    /// How many of them speak
+    /// How many of them send
     #[arg(long, default_value_t = 1)]
     senders: usize,
 }
@@ -121,13 +121,13 @@ struct Rooms {
     common: Common,
     #[command(flatten)]
     load: Load,
-    /// How many rooms
+    /// The number of rooms
     #[arg(long, default_value_t = 100)]
     rooms: usize,
     /// Sockets in each room
     #[arg(long, default_value_t = 10)]
     members: usize,
-    /// How many of them speak [default: all]
+    /// How many of them send [default: all]
     #[arg(long)]
     senders: Option<usize>,
 }
@@ -136,10 +136,10 @@ struct Rooms {
 struct Idle {
     #[command(flatten)]
     common: Common,
-    /// How many sockets
+    /// The number of sockets
     #[arg(long, default_value_t = 10_000)]
     sockets: usize,
-    /// In how many rooms
+    /// The number of rooms
     #[arg(long, default_value_t = 1_000)]
     rooms: usize,
     /// How long to wait before the memory is read: longer than the server takes to hibernate its rooms
@@ -151,7 +151,7 @@ struct Idle {
 struct Wake {
     #[command(flatten)]
     common: Common,
-    /// How many rooms
+    /// The number of rooms
     #[arg(long, default_value_t = 200)]
     rooms: usize,
     /// How long to leave the rooms alone, so that they sleep
@@ -163,10 +163,10 @@ struct Wake {
 struct Http {
     #[command(flatten)]
     common: Common,
-    /// How many rooms, each with one socket that listens
+    /// The number of rooms, each with one socket that listens
     #[arg(long, default_value_t = 10)]
     rooms: usize,
-    /// Requests of each room that are on their way at the same time
+    /// Requests to each room that may be in flight at the same time
     #[arg(long, default_value_t = 1)]
     window: usize,
     /// How long to measure POST, and then GET
@@ -178,7 +178,7 @@ struct Http {
 struct Connect {
     #[command(flatten)]
     common: Common,
-    /// How many rooms, one after the other
+    /// The number of rooms, one after the other
     #[arg(long, default_value_t = 1_000)]
     rooms: usize,
 }
@@ -187,10 +187,10 @@ struct Connect {
 struct Storm {
     #[command(flatten)]
     common: Common,
-    /// How many sockets
+    /// The number of sockets
     #[arg(long, default_value_t = 2_000)]
     sockets: usize,
-    /// In how many rooms
+    /// The number of rooms
     #[arg(long, default_value_t = 200)]
     rooms: usize,
 }
@@ -199,7 +199,7 @@ struct Storm {
 struct Flood {
     #[command(flatten)]
     common: Common,
-    /// How many sockets the user floods with
+    /// The number of sockets that the user floods with
     #[arg(long, default_value_t = 4)]
     sockets: usize,
     /// The token of the user who floods [default: as `--token` says, for a user `flood`]
@@ -208,12 +208,12 @@ struct Flood {
     /// How long to measure without the flood, and then with it
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     duration: Duration,
-    /// Fail where the 99th percentile is so many times what it is without the flood
+    /// Fail if the 99th percentile is this many times the one without the flood
     #[arg(long, default_value_t = 2.0, value_name = "TIMES")]
     at_most: f64,
 }
 
-/// Run one scenario and print what it found.
+/// Runs one scenario and prints its results.
 pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
     let common = bench.scenario.common().clone();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -257,7 +257,7 @@ pub(crate) fn run(bench: Bench) -> anyhow::Result<()> {
 }
 
 fn publish(report: &Report, common: &Common) -> anyhow::Result<()> {
-    // It is only shown; who wants the figures asks for JSON.
+    // An error is ignored, since this is only for display; programs use the JSON.
     let _ = write!(std::io::stderr(), "{report}");
     let json = serde_json::to_string(report)?;
     match &common.json {

@@ -1,4 +1,5 @@
-//! What a process used, as Linux tells it in /proc. Elsewhere, or for a process that is gone: nothing.
+//! The resources that a process has used, from Linux's /proc. On other systems, or for a process that is gone, there
+//! are none.
 
 use std::fs;
 
@@ -9,11 +10,11 @@ pub(super) struct Usage {
     pub(super) resident_bytes: u64,
 }
 
-/// What the process has used so far.
+/// The resources that the process has used so far.
 pub(super) fn usage(pid: Option<u32>) -> Option<Usage> {
     let pid = pid?;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; the fields begin behind it with the state, field 3.
+    // The name in parentheses may contain anything; after it comes the state, which is field 3.
     let fields = stat.rsplit_once(')')?.1.split_whitespace().collect::<Vec<_>>();
     let ticks = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
     let per_second = rustix::param::clock_ticks_per_second() as f64;

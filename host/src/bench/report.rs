@@ -1,4 +1,4 @@
-//! What a scenario found: a table for people, JSON for programs, and a line that shows it is alive.
+//! The results of a scenario: a table for people, JSON for programs, and a progress line.
 
 use std::fmt;
 use std::io::{IsTerminal, Write};
@@ -9,24 +9,24 @@ use serde_json::Value;
 use super::latency::ByKey;
 use super::process::Usage;
 
-/// What one run found.
+/// The results of one run.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
     pub(super) scenario: &'static str,
     pub(super) settings: Value,
-    /// How long it measured.
+    /// The length of the measurement.
     pub(super) seconds: f64,
     pub(super) counts: Counts,
     pub(super) per_second: PerSecond,
-    /// In microseconds, by what was measured.
+    /// In microseconds, by the name of the measurement.
     pub(super) latency: ByKey,
     pub(super) server: Option<Server>,
-    /// What makes the figures doubtful.
+    /// The reason why the results are doubtful.
     pub(super) complaint: Option<String>,
 }
 
-/// How often something happened. The first two while it measured; faults in the whole run.
+/// Counts. The first two are those of the measurement, and the faults those of the whole run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Counts {
@@ -35,7 +35,7 @@ pub(super) struct Counts {
     pub(super) lost: u64,
     pub(super) duplicated: u64,
     pub(super) out_of_order: u64,
-    /// Sockets and requests that ended otherwise than they should.
+    /// Sockets and requests that failed.
     pub(super) failed: u64,
 }
 
@@ -45,12 +45,12 @@ pub(super) struct PerSecond {
     pub(super) deliveries: f64,
 }
 
-/// What the server's process used.
+/// The resources that the server's process used.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Server {
     pub(super) pid: u32,
-    /// While it measured.
+    /// During the measurement.
     pub(super) cpu_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cpu_seconds_per_million_deliveries: Option<f64>,
@@ -75,7 +75,7 @@ impl Report {
         }
     }
 
-    /// Faults are what a reader must see first.
+    /// Reports faults, which a reader must see first.
     pub(super) fn complain(&mut self, example: Option<String>) {
         let Counts { lost, duplicated, out_of_order, failed, .. } = self.counts;
         if lost + duplicated + out_of_order + failed > 0 {
@@ -90,7 +90,7 @@ impl Report {
 }
 
 impl Server {
-    /// The difference between two looks at a process. `start` is before the first connection.
+    /// The difference between two samples of a process. `start` is before the first connection.
     pub(super) fn between(
         pid: Option<u32>,
         start: Option<Usage>,
@@ -151,16 +151,16 @@ impl fmt::Display for Report {
     }
 }
 
-/// Show what goes on, on one line of a terminal; nothing elsewhere.
+/// Shows the progress on one line of a terminal; otherwise nothing.
 pub(super) fn progress(line: fmt::Arguments<'_>) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {
-        // Nobody is helped by an error about a line that only shows we are alive.
+        // An error is ignored, since the line only shows progress.
         let _ = write!(stderr, "\r\x1b[K{line}");
     }
 }
 
-/// Make way for the table.
+/// Clears the progress line before the table.
 pub(super) fn progress_end() {
     progress(format_args!(""));
 }

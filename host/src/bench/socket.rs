@@ -1,4 +1,4 @@
-//! One client's WebSocket: tungstenite judges the frames, this reads and writes them, many at a time.
+//! One client's WebSocket: tungstenite validates the frames; this module reads and writes them, many at a time.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use super::check;
 use super::target::{PATIENCE, Target};
 use dormouse::clock;
 
-/// What is read with one system call.
+/// The bytes that one system call may read.
 const READ_BYTES: usize = 64 << 10;
 
 thread_local! {
@@ -28,12 +28,12 @@ thread_local! {
 pub(super) struct Socket {
     stream: TcpStream,
     protocol: WebSocketContext,
-    /// What was read together with the upgrade's answer.
+    /// Bytes that arrived together with the upgrade's answer.
     early: Vec<u8>,
     outgoing: Vec<u8>,
 }
 
-/// Why a socket is not there, or no longer.
+/// Why a socket did not open, or ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Ended {
     #[error("the upgrade was answered with {0}")]
@@ -45,7 +45,7 @@ pub(super) enum Ended {
 }
 
 impl Socket {
-    /// Connect to a room, and wait for the first frame.
+    /// Connects to a room, and waits for the first frame.
     pub(super) async fn open(target: &Target, room: &str, user: &str) -> Result<Self, Ended> {
         let mut socket = tokio::time::timeout(PATIENCE, Self::upgrade(target, room, user))
             .await
@@ -85,7 +85,7 @@ impl Socket {
         })
     }
 
-    /// Show every text that has come; ready once at least one read gave something.
+    /// Passes every received text to `visit`; ready once at least one read returned data.
     pub(super) fn poll_hear(
         &mut self,
         context: &mut Context<'_>,
@@ -113,12 +113,12 @@ impl Socket {
         })
     }
 
-    /// Show the next texts.
+    /// Waits for the next texts and passes them to `visit`.
     pub(super) async fn hear(&mut self, mut visit: impl FnMut(&str)) -> Result<(), Ended> {
         std::future::poll_fn(|context| self.poll_hear(context, &mut visit)).await
     }
 
-    /// Read what has come, and wait for nothing.
+    /// Reads the frames that have arrived, without waiting.
     pub(super) fn hear_what_is_there(&mut self) -> Result<(), Ended> {
         let mut context = Context::from_waker(Waker::noop());
         while let Poll::Ready(heard) = self.poll_hear(&mut context, &mut |_| {}) {
@@ -144,14 +144,14 @@ impl Socket {
         }
     }
 
-    /// Queue a text.
+    /// Queues a text.
     pub(super) fn queue(&mut self, text: String) -> Result<(), Ended> {
         let mut wire = Wire { input: &[], output: &mut self.outgoing };
         let queued = self.protocol.write(&mut wire, Message::Text(text.into()));
         queued.and_then(|()| self.protocol.flush(&mut wire)).map_err(|error| Ended::Lost(error.to_string()))
     }
 
-    /// Write what is queued, as far as the server takes it.
+    /// Writes queued frames, as far as the server takes them.
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Result<(), Ended> {
         let lost = |error: io::Error| Ended::Lost(error.to_string());
         while !self.outgoing.is_empty() {
@@ -171,7 +171,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Say one thing now.
+    /// Sends one text now.
     pub(super) async fn say(&mut self, text: String) -> anyhow::Result<()> {
         self.queue(text)?;
         let flushed = std::future::poll_fn(|context| match self.poll_flush(context) {
@@ -183,7 +183,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Say message `number`, and wait until it comes back: how long that took.
+    /// Sends message `number`, waits for its echo, and returns the time between them.
     pub(super) async fn echo(&mut self, number: u64) -> anyhow::Result<Duration> {
         let began = clock::monotonic();
         self.say(format!(r#"{{"type":"message","content":"{}"}}"#, check::line(0, number, 0, 64))).await?;
@@ -195,13 +195,13 @@ impl Socket {
         Ok(began.elapsed())
     }
 
-    /// Keep it open and read what comes, for ever.
+    /// Keeps the socket open and reads it until it ends.
     pub(super) async fn listen(mut self) -> Ended {
         loop {
             if let Err(ended) = self.hear(|_| {}).await {
                 return ended;
             }
-            // Pings were answered into the queue.
+            // The answers to pings are in the queue.
             if let Err(ended) = std::future::poll_fn(|context| Poll::Ready(self.poll_flush(context))).await {
                 return ended;
             }
@@ -209,7 +209,7 @@ impl Socket {
     }
 }
 
-/// The connection as tungstenite sees it: what was read, and what is to be written.
+/// The connection as tungstenite sees it: the bytes that were read, and those to be written.
 struct Wire<'a> {
     input: &'a [u8],
     output: &'a mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! `storm`: every connection is cut at once, and all clients come back at once.
+//! `storm`: every connection is cut at once, and all clients reconnect at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::target::{PATIENCE, Target};
 use super::{Storm, idle, process};
 use dormouse::clock;
 
-/// A client that was turned away tries again after this long, and a random part of as much again.
+/// A refused client tries again after this time, plus a random part of the same length.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
-/// Open, cut, and come back.
+/// Opens the sockets, cuts them and reconnects.
 pub(super) async fn run(target: &Target, args: &Storm) -> anyhow::Result<Report> {
     let before = process::usage(target.pid());
     idle::open_all(target, args.sockets, args.rooms).await?.cut().await;
@@ -33,7 +33,7 @@ pub(super) async fn run(target: &Target, args: &Storm) -> anyhow::Result<Report>
             socket
         });
     }
-    // Those that are back stay until all are.
+    // Sockets that are back stay open until all are.
     let mut back = Vec::with_capacity(args.sockets);
     let mut report = Report::new("storm", json!({ "sockets": args.sockets, "rooms": args.rooms }));
     let mut example = None;
@@ -54,7 +54,7 @@ pub(super) async fn run(target: &Target, args: &Storm) -> anyhow::Result<Report>
     Ok(report)
 }
 
-/// Try until it works, as a client would.
+/// Tries until it works, as a client would.
 async fn come_back(target: &Target, room: &str, user: &str) -> Result<Socket, Ended> {
     let began = clock::monotonic();
     loop {

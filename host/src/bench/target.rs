@@ -1,4 +1,4 @@
-//! Where the load goes: addresses, names of rooms and users, and how a connection is made.
+//! The target of the load: addresses, names of rooms and users, and the way to connect.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 
 use super::Common;
 
-/// Connections from one loopback address before the next one is used: an address has some 28,000 ports to give, and
-/// Linux takes longer and longer to find one when half of them are taken.
+/// The most connections from one loopback address. An address has about 28,000 ports, and Linux takes longer and longer
+/// to find a free one when half of them are taken.
 const CONNECTIONS_AN_ADDRESS: usize = 10_000;
 /// How long a connection, an upgrade or an answer may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ struct Inner {
     path: String,
     token: String,
     pid: Option<u32>,
-    /// Makes the names of this run's rooms its own.
+    /// Makes the room names of this run unique.
     run: u32,
     connections: AtomicUsize,
     opening: Semaphore,
@@ -41,7 +41,7 @@ struct Inner {
 
 impl Target {
     pub(super) fn new(common: &Common) -> anyhow::Result<Self> {
-        let url: Uri = common.url.parse().context("--url is no URL")?;
+        let url: Uri = common.url.parse().context("--url is not a URL")?;
         anyhow::ensure!(url.scheme_str() == Some("http"), "--url must begin with http://");
         let authority = url.authority().context("--url names no server")?.to_string();
         let with_port = if url.port().is_some() { authority.clone() } else { format!("{authority}:80") };
@@ -60,7 +60,7 @@ impl Target {
         })))
     }
 
-    /// The same server, for somebody with another token.
+    /// The same server, with the token of another user.
     pub(super) fn with_token(&self, token: &str) -> Self {
         let Inner { address, authority, path, pid, run, .. } = &*self.0;
         Target(Arc::new(Inner {
@@ -79,17 +79,18 @@ impl Target {
         self.0.pid
     }
 
-    /// The name of this run's room of a number.
+    /// The name of this run's room with a number.
     pub(super) fn room(&self, number: usize) -> String {
         format!("bench-{:08x}-{number}", self.0.run)
     }
 
-    /// Wait until one more connection may be opened.
+    /// Waits until one more connection may be opened.
     pub(super) async fn may_open(&self) -> impl Drop + use<'_> {
         self.0.opening.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// A TCP connection. Towards a loopback address it comes from many, since each has only so many ports.
+    /// Opens a TCP connection. To a loopback address it uses many source addresses, since each has a limited number of
+    /// ports.
     pub(super) async fn connect(&self) -> anyhow::Result<TcpStream> {
         let number = self.0.connections.fetch_add(1, Ordering::Relaxed);
         let socket = if self.0.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -105,14 +106,14 @@ impl Target {
         Ok(stream)
     }
 
-    /// A connection for requests, one after the other.
+    /// Opens a connection for requests, one after the other.
     pub(super) async fn http(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
         let (sender, connection) = handshake(TokioIo::new(self.connect().await?)).await?;
         tokio::spawn(connection.with_upgrades());
         Ok(sender)
     }
 
-    /// A request for a room's socket.
+    /// Makes a request for a room's socket.
     pub(super) fn upgrade(&self, room: &str, user: &str) -> anyhow::Result<Request<Full<Bytes>>> {
         let mut request = self.request("GET", &self.0.path.replace("{room}", room), user, Bytes::new())?;
         let headers = request.headers_mut();
@@ -124,7 +125,7 @@ impl Target {
         Ok(request)
     }
 
-    /// A request about a room's messages.
+    /// Makes a request for a room's messages.
     pub(super) fn messages(
         &self,
         method: &str,

@@ -1,4 +1,4 @@
-//! `fanout` and `rooms`: members of rooms say things, all members hear them, and each checks what it heard.
+//! `fanout` and `rooms`: members of rooms send, all members receive, and each checks the messages that it got.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,27 +18,27 @@ use super::socket::{Ended, Socket};
 use super::target::Target;
 use super::{Load, process};
 
-/// With nothing heard for so long, what has not come will not come.
+/// If nothing arrives for this time, missing messages count as lost.
 const NOTHING_MORE_AFTER: Duration = Duration::from_secs(10);
-/// After the last member joined, the news of it must have come to rest for so long before anybody speaks.
+/// After the last join, no frame may arrive for this time before the senders start.
 const AT_REST_AFTER: Duration = Duration::from_millis(300);
-/// How long to wait for that.
+/// The longest wait for that.
 const AT_REST_WITHIN: Duration = Duration::from_secs(60);
 
-/// Who is where.
+/// The number of rooms and members.
 pub(super) struct Settings {
     pub(super) scenario: &'static str,
     pub(super) rooms: usize,
     /// Sockets in each room.
     pub(super) members: usize,
-    /// How many of them speak.
+    /// How many of them send.
     pub(super) senders: usize,
 }
 
-/// What all members of a run share.
+/// The state that all members of a run share.
 struct Run {
     phase: AtomicU8,
-    /// How to reach the members when the phase changes.
+    /// The wakers of the members, for a change of the phase.
     members: Mutex<Vec<Waker>>,
     began: Instant,
     load: Load,
@@ -56,7 +56,7 @@ enum Phase {
     Joining,
     WarmingUp,
     Measuring,
-    /// Nobody speaks any more; what was said is waited for.
+    /// No member sends any more; messages in flight are awaited.
     Ending,
     Over,
 }
@@ -66,7 +66,7 @@ struct Member {
     run: Arc<Run>,
     socket: Socket,
     number: usize,
-    /// Which of its room's senders it is, where it is one.
+    /// The number among the room's senders, if it is a sender.
     sender: Option<usize>,
     said: u64,
     on_their_way: u32,
@@ -76,7 +76,7 @@ struct Member {
     delays: Vec<u64>,
 }
 
-/// What a member found.
+/// The result of a member.
 struct Outcome {
     room: usize,
     sender: Option<usize>,
@@ -85,7 +85,7 @@ struct Outcome {
     ended: Option<Ended>,
 }
 
-/// Run the scenario.
+/// Runs the scenario.
 pub(super) async fn run(target: &Target, settings: &Settings, load: &Load) -> anyhow::Result<Report> {
     let before = process::usage(target.pid());
     let run = Arc::new(Run {
@@ -150,7 +150,7 @@ async fn join(target: &Target, settings: &Settings, run: &Arc<Run>) -> anyhow::R
         opening.spawn(async move {
             let _turn = target.may_open().await;
             let socket = Socket::open(&target, &target.room(room), &format!("u{number}")).await?;
-            // From now on it listens, while the others still join.
+            // From now on it reads, while the others still join.
             Ok::<_, Ended>(tokio::spawn(Member::new(run, socket, number, sender).live(room)))
         });
     }
@@ -162,7 +162,7 @@ async fn join(target: &Target, settings: &Settings, run: &Arc<Run>) -> anyhow::R
     Ok(members)
 }
 
-/// What was said against what was heard, over all rooms.
+/// Compares sent with received messages, over all rooms.
 fn faults(settings: &Settings, outcomes: Vec<Outcome>) -> (Counts, Option<String>) {
     let mut said = vec![vec![0; settings.senders]; settings.rooms];
     for outcome in &outcomes {
@@ -221,7 +221,7 @@ impl Run {
         }
     }
 
-    /// Joining makes frames too: wait until they have all come.
+    /// Waits until the frames of all joins have arrived.
     async fn come_to_rest(&self) {
         let until = clock::monotonic() + AT_REST_WITHIN;
         loop {
@@ -279,7 +279,7 @@ impl Member {
         }
     }
 
-    /// Say what is due.
+    /// Sends the messages that are due.
     fn speak(&mut self, context: &mut Context<'_>) -> Result<(), Ended> {
         let Some(sender) = self.sender else { return Ok(()) };
         if !matches!(self.run.phase(), Phase::WarmingUp | Phase::Measuring) {
@@ -292,7 +292,7 @@ impl Member {
             return Ok(());
         };
         let pause = Duration::from_secs_f64(1.0 / rate.max(1e-6));
-        // Senders begin spread over one pause, so that they do not all speak at the same time.
+        // Senders start spread over one pause, so that they do not all send at the same time.
         let next = self.next.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause.mul_f64(rand::random()))));
         if next.as_mut().poll(context).is_ready() {
             let due = next.deadline() + pause;
@@ -311,7 +311,7 @@ impl Member {
         self.socket.queue(format!(r#"{{"type":"message","content":"{line}"}}"#))
     }
 
-    /// Take in what has come with one read.
+    /// Handles the frames of one read.
     fn hear(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         let (run, heard, delays) = (&self.run, &mut self.heard, &mut self.delays);
         let (sender, on_their_way) = (self.sender, &mut self.on_their_way);

@@ -1,4 +1,4 @@
-//! `wake`: what it costs that a room slept. The same echo, into awake rooms and into sleeping ones.
+//! `wake`: the cost of waking a room. It compares the same echo in awake and in sleeping rooms.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use super::target::Target;
 use super::{Wake, process};
 use dormouse::clock;
 
-/// Room after room, first awake and then asleep.
+/// Measures room after room, first awake and then asleep.
 pub(super) async fn run(target: &Target, args: &Wake) -> anyhow::Result<Report> {
     let before = process::usage(target.pid());
     let mut sockets = Vec::with_capacity(args.rooms);
@@ -20,7 +20,7 @@ pub(super) async fn run(target: &Target, args: &Wake) -> anyhow::Result<Report> 
     let began = clock::monotonic();
     let (awake, asleep) = (Latencies::default(), Latencies::default());
     let mut number = 0;
-    // The first echo in a room is not counted: it may be the one that makes the room's storage.
+    // The first echo in a room is not counted, since it may create the room's storage.
     for round in [None, Some(&awake), Some(&awake)] {
         echo_all(&mut sockets, &mut number, round).await?;
     }

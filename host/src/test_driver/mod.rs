@@ -1,8 +1,8 @@
 //! `dormouse test-driver`: one room for a test kit, over standard input and output.
 //!
-//! A test kit starts this program, writes commands and reads what happens, one JSON object a line; docs/test-driver.md is
-//! the protocol. The room runs in the real engine through the real contract. Its clients, clock, storage and
-//! surroundings are played: `room` plays the host, and the test kit plays whoever the room asks.
+//! A test kit starts this program, writes commands and reads events, one JSON object per line; docs/test-driver.md
+//! describes the protocol. The room runs in the real engine through the real contract. Its clients, clock, storage and
+//! surroundings are simulated: `room` plays the host, and the test kit plays the rooms and servers that the room calls.
 //!
 //! This module knows the engine and the model. It knows no network, no store and no configuration file.
 
@@ -32,7 +32,7 @@ use protocol::{Command, Line};
 use room::{Ended, TestRoom};
 use wire::{Commands, Incoming, Wire};
 
-/// Drive one room for a test kit: commands on standard input, what happens on standard output, a JSON object a line
+/// Drive one room for a test kit: commands on standard input, events on standard output, one JSON object per line
 #[derive(Parser)]
 pub(crate) struct TestDriver {
     /// A directory that keeps compiled components from run to run
@@ -40,11 +40,11 @@ pub(crate) struct TestDriver {
     code_cache: Option<PathBuf>,
 }
 
-/// Components that stay loaded. A test kit uses few, again and again; a fuzzer uses many, once each.
+/// The most components that stay loaded. A test kit uses few, again and again; a fuzzer uses many, once each.
 const LOADED: usize = 16;
 
-/// How long the thread sleeps that drives a guest which waits. An answer wakes it sooner; a wait that has taken too long
-/// is only noticed when the guest is polled.
+/// How long the driving thread sleeps while a guest waits. An answer wakes it sooner; a wait that takes too long is
+/// only noticed when the guest is polled.
 const POLL_EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) fn run(args: &TestDriver) -> anyhow::Result<()> {
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &TestDriver) -> anyhow::Result<()> {
     let engine = Engine::new(Arc::new(limits))?;
     let engine = match args.code_cache.as_deref().map(CompiledCode::open) {
         Some(Ok(code)) => engine.with_cache(Arc::new(code)),
-        // It costs time and nothing else.
+        // Without the cache, tests are only slower.
         Some(Err(_)) | None => engine,
     };
     wire.say(&Line::hello());
@@ -65,16 +65,16 @@ pub(crate) fn run(args: &TestDriver) -> anyhow::Result<()> {
 struct Driver {
     engine: Engine,
     wire: Arc<Wire>,
-    /// Rooms' components that were loaded before, by what their files were then.
+    /// Loaded components of rooms, by the state of their files.
     rooms: HashMap<FileState, RoomKind>,
     room: Option<TestRoom>,
     router: Option<(RouterKind, Lane)>,
 }
 
-/// A file as it was when it was read: another one of these is read again.
+/// The state of a file when it was read: in another state, it is read again.
 type FileState = (PathBuf, u64, Option<SystemTime>);
 
-/// How a command ended, where it was obeyed at all.
+/// How a command ended; an error if it could not be obeyed.
 type Obeyed = anyhow::Result<Result<Value, Ended>>;
 
 impl Driver {
@@ -180,8 +180,8 @@ fn read(component: &Path, shown: &str) -> anyhow::Result<Vec<u8>> {
     std::fs::read(component).with_context(|| format!("{shown} cannot be read"))
 }
 
-/// Drives a guest to its end, on this thread. One that has yielded wakes it at once; one that waits for an answer, when
-/// that has come.
+/// Drives a guest to its end, on this thread. A guest that yields wakes it at once; a guest that waits for an answer
+/// wakes it when that arrives.
 fn drive<T>(run: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {

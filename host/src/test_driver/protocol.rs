@@ -1,4 +1,4 @@
-//! The lines of the protocol: commands, answers and what happens, as docs/test-driver.md has them.
+//! The lines of the protocol: commands, answers and events, as docs/test-driver.md describes them.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::wire::LINE_BYTES;
 
-/// Raised when a test kit must change to go on.
+/// Raised when test kits must change to go on working.
 const VERSION: u32 = 1;
 
-/// One thing that a test kit wants done.
+/// A command of the test kit.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Command {
@@ -91,19 +91,19 @@ pub(super) enum Command {
     },
 }
 
-/// The answer of whoever the room asked, as the test kit plays them.
+/// The answer of a room or server that the test kit plays.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answer {
-    /// The number of what was asked.
+    /// The number of the question.
     pub(super) ask: u64,
     pub(super) response: Option<Response>,
     pub(super) error: Option<String>,
-    /// More about the error of a server, for the log.
+    /// Details of a server's error, for the log.
     pub(super) detail: Option<String>,
 }
 
-/// What happens to a turn after the room's code has run.
+/// A fault that hits a turn after the room's code has run.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Fault {
@@ -113,7 +113,7 @@ pub(super) enum Fault {
     Crash,
 }
 
-/// One line of the driver's.
+/// One line of output.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Line {
@@ -138,13 +138,13 @@ impl Line {
     }
 }
 
-/// Bytes: a string where they are UTF-8, or `{"base64": …}`.
+/// Bytes: a string if they are UTF-8, or `{"base64": …}`.
 #[derive(Debug, Default)]
 pub(super) struct Bytes(pub(super) Vec<u8>);
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // A control character takes six bytes as JSON, so what has many of them is shorter as base64.
+        // A control character takes six bytes in JSON, so bytes with many of them are shorter in base64.
         let controls = self.0.iter().filter(|byte| byte.is_ascii_control()).count();
         match std::str::from_utf8(&self.0) {
             Ok(text) if controls <= self.0.len() / 16 => serializer.serialize_str(text),
@@ -182,7 +182,7 @@ pub(super) struct User {
     name: String,
 }
 
-/// How a client leaves: where nothing is said, without a goodbye.
+/// How a client leaves; the default is a lost connection.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Close {

@@ -1,4 +1,4 @@
-//! One room under test: its events, its clock, its storage. It plays the host's part, without a disk or a network.
+//! One room under test, with its events, clock and storage. It plays the host, without a disk or a network.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use super::wire::Wire;
 use super::world::World;
 use super::{Obeyed, drive};
 
-/// When tests begin: 2025-01-01, in Unix milliseconds.
+/// The time at which tests start: 2025-01-01, in Unix milliseconds.
 pub(super) const START: u64 = 1_735_689_600_000;
 
-/// The first history of a room's storage.
+/// The first incarnation of a room's storage.
 pub(super) const INCARNATION: u64 = 1;
 
 /// The most backups of one room.
 const BACKUPS: usize = 64;
 
-/// What a room had stored at some time.
+/// The storage and timers of a room at some time.
 struct Backup {
     storage: BTreeMap<bytes::Bytes, bytes::Bytes>,
     timers: Timers,
@@ -39,7 +39,7 @@ struct Backup {
 pub(super) struct Ended {
     failure: TurnFailure,
     cpu: Duration,
-    /// The timer that fired, where time was moved.
+    /// The timer that fired, if the command moved the clock.
     timer: Option<String>,
 }
 
@@ -56,13 +56,13 @@ impl Ended {
     }
 }
 
-/// One room, with all that belongs to it.
+/// One room, with everything that belongs to it.
 pub(super) struct TestRoom {
     wire: Arc<Wire>,
     kind: RoomKind,
     address: Address,
     incarnation: u64,
-    /// What was stored at some times, by their order.
+    /// The backups, in the order in which they were made.
     backups: Vec<Backup>,
     config: BTreeMap<String, String>,
     message_out_bytes: usize,
@@ -71,7 +71,7 @@ pub(super) struct TestRoom {
     fault: Option<Fault>,
     last_event: Option<Event>,
     sockets: Sockets,
-    /// The keys of the sockets that are here, by the numbers that the test kit knows.
+    /// The keys of open sockets, by the numbers that the test kit uses.
     keys: HashMap<u64, SocketKey>,
     timers: Timers,
     storage: Arc<Memory>,
@@ -80,13 +80,13 @@ pub(super) struct TestRoom {
     next_id: u64,
     world: Arc<World>,
     posted: Vec<(Destination, Request)>,
-    /// Without a limit: a failing test shows them all.
+    /// Without a limit, so that a failing test shows all lines.
     lines: Arc<Lines>,
     /// CPU of the last turn.
     cpu: Duration,
 }
 
-/// A client that the test kit plays. It hears nothing here: `TestRoom::apply` tells the test kit.
+/// A client that the test kit plays. It receives nothing here: `TestRoom::apply` tells the test kit.
 struct Played;
 
 impl Client for Played {
@@ -108,7 +108,7 @@ impl Client for Played {
 }
 
 impl TestRoom {
-    /// A room `TEST/room` of this component, empty and asleep.
+    /// Makes a room `TEST/room` of this component, empty and asleep.
     pub(super) fn new(kind: RoomKind, wire: Arc<Wire>) -> Self {
         TestRoom {
             world: Arc::new(World::new(wire.clone())),
@@ -144,7 +144,7 @@ impl TestRoom {
         self.message_out_bytes = bytes;
     }
 
-    /// Set the clock, as a host finds it after a restart: also back. No timer fires by that.
+    /// Sets the clock, as a host may find it after a restart, also backwards. No timer fires.
     pub(super) fn set_clock(&mut self, now: u64) {
         self.now = now;
         self.hibernate();
@@ -166,7 +166,7 @@ impl TestRoom {
         self.storage.apply([(key.into(), Some(value.into()))].into());
     }
 
-    /// A client asks to connect to `/ws`.
+    /// A client connects to `/ws`.
     pub(super) fn connect(&mut self, user: User, query: Option<String>) -> Obeyed {
         let id = self.next_id;
         self.next_id += 1;
@@ -193,7 +193,7 @@ impl TestRoom {
         }))
     }
 
-    /// A client says something.
+    /// A client sends a message.
     pub(super) fn message(&mut self, socket: u64, message: Message) -> Obeyed {
         let key = self.key(socket)?;
         Ok(self.plain(Event::Message(key, message)))
@@ -214,13 +214,13 @@ impl TestRoom {
         key.with_context(|| format!("socket {socket} is not in the room: its client left, or the host restarted"))
     }
 
-    /// Somebody asks over HTTP.
+    /// A client sends an HTTP request.
     pub(super) fn request(&mut self, request: Request) -> Result<Value, Ended> {
         let answer = self.turn(Event::Request(request))?;
         Ok(self.answered(answer))
     }
 
-    /// Time passes. Timers that fall due meanwhile fire, each at its time.
+    /// Moves the clock. Timers that become due fire, each at its time.
     pub(super) fn advance(&mut self, ms: u64) -> Obeyed {
         let end = self.now.checked_add(ms).context("a test takes less than 500 million years")?;
         while let Some(timer) = self.timers.due(end).cloned() {
@@ -233,26 +233,26 @@ impl TestRoom {
         Ok(Ok(json!({ "now": self.now })))
     }
 
-    /// A timer fires. Where its turn fails it is still set.
+    /// Fires a timer. If its turn fails, it stays set.
     pub(super) fn fire(&mut self, timer: Timer) -> Result<Value, Ended> {
         self.plain(Event::Timer(timer))
     }
 
-    /// The last event happens once more.
+    /// Runs the last event again.
     pub(super) fn replay(&mut self) -> Obeyed {
         let event = self.last_event.clone().context("there is no event to replay")?;
         if matches!(event, Event::Connect(..)) {
-            bail!("a connect cannot be replayed; let somebody join again");
+            bail!("a connect cannot be replayed; let a client join again");
         }
         Ok(self.plain(event))
     }
 
-    /// Drop the instance. Sockets, storage and timers stay.
+    /// Drops the instance. Sockets, storage and timers stay.
     pub(super) fn hibernate(&mut self) {
         self.instance = None;
     }
 
-    /// The host restarts: all sockets are gone, and the room is not told. Storage and timers stay.
+    /// Restarts the host: all sockets are gone, and the room is not told. Storage and timers stay.
     pub(super) fn restart(&mut self) {
         self.hibernate();
         self.sockets = Sockets::default();
@@ -260,14 +260,14 @@ impl TestRoom {
         self.wire.say(&Line::AutoResponse(None));
     }
 
-    /// Take a backup of what is stored now.
+    /// Makes a backup of the storage and timers.
     pub(super) fn backup(&mut self) -> Obeyed {
         ensure!(self.backups.len() < BACKUPS, "a room has {BACKUPS} backups at most");
         self.backups.push(Backup { storage: self.storage.entries(), timers: self.timers.clone() });
         Ok(Ok(json!({ "backup": self.backups.len() })))
     }
 
-    /// The host restarts on a backup: what was stored since is gone, and the room's incarnation is another one.
+    /// Restarts the host on a backup: later changes are gone, and the room has a new incarnation.
     pub(super) fn restore(&mut self, backup: usize) -> Obeyed {
         let found = backup.checked_sub(1).and_then(|at| self.backups.get(at));
         let Backup { storage, timers } = found.with_context(|| format!("this room has no backup {backup}"))?;
@@ -289,7 +289,7 @@ impl TestRoom {
         }
     }
 
-    /// The clients that are here, oldest first.
+    /// Lists the open sockets, oldest first.
     pub(super) fn tell_sockets(&self) {
         let mut open = self.sockets.iter().map(|(_, socket)| socket).collect::<Vec<_>>();
         open.sort_by_key(|socket| socket.id);
@@ -303,7 +303,7 @@ impl TestRoom {
         }
     }
 
-    /// Take what was posted.
+    /// Lists the posts, and removes them.
     pub(super) fn tell_posted(&mut self) {
         for (to, request) in std::mem::take(&mut self.posted) {
             self.wire.say(&Line::Post { to: to.into(), request: request.into() });
@@ -371,7 +371,7 @@ impl TestRoom {
         }
     }
 
-    /// A turn that ran, and yet never happened.
+    /// Undoes a turn that ran but was not committed.
     fn lose(&mut self, turn: Turn, fault: Fault) -> TurnFailure {
         self.hibernate();
         for (key, before) in turn.sockets_before.into_iter().rev() {
@@ -400,7 +400,7 @@ impl TestRoom {
         TurnFailure::Trap { cause: cause.into(), output: String::new() }
     }
 
-    /// What a turn did happens at once: there is no disk to wait for.
+    /// Applies a turn at once, since there is no disk to wait for.
     fn apply(&mut self, mut turn: Turn, fired: Option<String>) -> Answer {
         if let Some(name) = fired {
             turn.timers.entry(name).or_insert(None);

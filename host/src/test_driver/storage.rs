@@ -1,4 +1,4 @@
-//! Storage in memory, behind the contract that the disk keeps.
+//! Storage in memory, with the same contract as the storage on disk.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};

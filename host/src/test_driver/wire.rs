@@ -1,4 +1,5 @@
-//! Standard input and output, line by line: commands wait here, answers go to whoever asked, lines leave whole.
+//! Standard input and output, line by line: commands wait here, answers go to the call that asked, and lines are
+//! written whole.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read, Write};
@@ -14,46 +15,46 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::protocol::{Answer, Command, Destination, Line, Request};
 
-/// The longest line, in either direction. The longest answer of a server, 16 MiB, fits as base64.
+/// The longest line in either direction, in bytes. The longest answer of a server, 16 MiB, fits as base64.
 pub(super) const LINE_BYTES: usize = 32 << 20;
 
-/// Commands that wait. A test kit waits for the end of one before it writes the next.
+/// The most commands that wait. A test kit waits for the end of a command before it writes the next.
 const WAITING: usize = 16;
 
-/// The output, and those who wait for an answer.
+/// The output, and the calls that wait for an answer.
 pub(super) struct Wire {
     inner: Mutex<Inner>,
 }
 
 #[derive(Default)]
 struct Inner {
-    /// Those who asked something and have no answer yet, by the number of what they asked. A guest can ask no more than
-    /// `turn_calls` in a turn.
+    /// The calls without an answer, by the number of the question. A guest can make no more than `turn_calls` in a
+    /// turn.
     asked: HashMap<u64, SyncSender<Answer>>,
     asks: u64,
-    /// Whether no answer can come any more.
+    /// The input has ended, so no answer can arrive any more.
     ended: bool,
 }
 
-/// Something that came in.
+/// One line of input.
 pub(super) enum Incoming {
     Command(Command),
-    /// A line that cannot be obeyed, and why.
+    /// A line that cannot be obeyed, with the reason.
     Bad(String),
 }
 
-/// What came in, in order.
+/// The commands, in order.
 pub(super) struct Commands(Receiver<Incoming>);
 
 impl Commands {
-    /// The next one; absent at the end of the input.
+    /// The next command; absent at the end of the input.
     pub(super) fn next(&self) -> Option<Incoming> {
         self.0.recv().ok()
     }
 }
 
 impl Wire {
-    /// Begin to read.
+    /// Starts the thread that reads the input.
     pub(super) fn start() -> (Arc<Self>, Commands) {
         let wire = Arc::new(Wire { inner: Mutex::default() });
         let (commands, waiting) = mpsc::sync_channel(WAITING);
@@ -70,14 +71,14 @@ impl Wire {
         (wire, Commands(waiting))
     }
 
-    /// Write one line. Where nobody reads any more there is nothing left to do.
+    /// Writes one line. If the output is closed, the process ends.
     pub(super) fn say(&self, line: &Line) {
         let _inner = self.lock();
         write(line);
     }
 
-    /// Ask the test kit something for a room that is still `open`; the answer comes to the receiver. Absent where none can
-    /// come any more.
+    /// Asks the test kit something for a room that is still `open`; the receiver gets the answer. Absent if no answer
+    /// can arrive any more.
     pub(super) fn ask(&self, open: &AtomicBool, to: Destination, request: Request) -> Option<Receiver<Answer>> {
         let mut inner = self.lock();
         if !open.load(Ordering::Relaxed) {
@@ -94,14 +95,14 @@ impl Wire {
         Some(answer)
     }
 
-    /// A room is no longer `open`: it asks nothing more, and what it asked gets no answer.
+    /// Closes a room: it can ask nothing more, and its open questions get no answer.
     pub(super) fn close(&self, open: &AtomicBool) {
         let mut inner = self.lock();
         open.store(false, Ordering::Relaxed);
         inner.asked.clear();
     }
 
-    /// Hand an answer to whoever asked. Whoever asked may be gone.
+    /// Passes an answer to the call that asked, which may be gone.
     fn answered(&self, answer: Answer) {
         let asked = self.lock().asked.remove(&answer.ask);
         if let Some(asked) = asked {
@@ -129,7 +130,7 @@ fn write(line: &Line) {
     }
 }
 
-/// The next line that is no answer; answers go to `answered`. Absent at the end of the input.
+/// Returns the next line that is not an answer; answers go to `answered`. Absent at the end of the input.
 fn read(input: &mut impl BufRead, answered: impl Fn(Answer)) -> Option<Incoming> {
     loop {
         let mut line = Vec::new();
@@ -183,11 +184,11 @@ fn skip_line(input: &mut impl BufRead) {
     }
 }
 
-/// Make a line of whatever the room logs and prints.
+/// Turns everything that the room logs and prints into lines of the protocol.
 pub(super) fn log_to(wire: &Arc<Wire>) -> anyhow::Result<()> {
     let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("room=debug")).with_ansi(false);
     let log = log.without_time().with_target(false).with_writer(Log(wire.clone()));
-    log.try_init().ok().context("the log was begun before")
+    log.try_init().ok().context("the log was started already")
 }
 
 struct Log(Arc<Wire>);

@@ -13,10 +13,10 @@ use dormouse::outbound::FetchError;
 use super::protocol::{self, Answer};
 use super::wire::Wire;
 
-/// The surroundings of one room. Whatever is not played is denied.
+/// The surroundings of one room. Calls to kinds that the test kit does not play are denied.
 pub(super) struct World {
     wire: Arc<Wire>,
-    /// Whether its room is still under test. Requests that a guest left behind may outlive their room.
+    /// The room is still under test. Requests that a guest left behind may outlive their room.
     open: Arc<AtomicBool>,
     rooms: AtomicBool,
     servers: AtomicBool,
@@ -28,7 +28,7 @@ impl World {
         World { wire, open, rooms: AtomicBool::new(false), servers: AtomicBool::new(false) }
     }
 
-    /// The room is no longer under test: it asks nothing from here on.
+    /// Ends the test of the room: it can ask nothing more.
     pub(super) fn close(&self) {
         self.wire.close(&self.open);
     }
@@ -38,8 +38,8 @@ impl World {
         self.servers.store(servers, Ordering::Relaxed);
     }
 
-    /// Asks the test kit, and waits for what it says. The thread is blocked meanwhile, which is charged to nobody: a
-    /// guest that was polled twice is charged with its thread's CPU alone.
+    /// Asks the test kit, and waits for its answer. The thread is blocked meanwhile, but not at the guest's cost: a
+    /// guest that was polled twice is charged only for its thread's CPU.
     async fn ask(wire: Arc<Wire>, open: Arc<AtomicBool>, to: Destination, request: Request) -> Option<Answer> {
         let mut polled = false;
         poll_fn(|context| match std::mem::replace(&mut polled, true) {

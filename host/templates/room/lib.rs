@@ -1,11 +1,11 @@
-//! A board: what anybody pins to it everybody sees, now and later.
+//! A board: all members see what a member pins to it, now and later.
 
 use dormouse_room::said;
 use dormouse_room::storage::List;
 use dormouse_room::{Message, Refusal, Request, Response, Result, Room, Socket, sockets};
 use serde::{Deserialize, Serialize};
 
-/// All that was pinned, on disk: the newest has the highest number.
+/// All notes, on disk: the newest has the highest number.
 const NOTES: List<Note> = List::new("notes");
 
 #[derive(Serialize, Deserialize)]
@@ -14,13 +14,13 @@ struct Note {
     text: String,
 }
 
-/// What a client says.
+/// The message of a client.
 #[derive(Deserialize)]
 struct Pin {
     text: String,
 }
 
-// Fields of this struct would be a cache: they are gone whenever the room sleeps, and `wake` makes them anew.
+// Fields of this struct would be a cache: they are lost when the room sleeps, and `wake` makes them again.
 struct Board;
 dormouse_room::export!(Board);
 
@@ -44,7 +44,7 @@ impl Room for Board {
                     text,
                 };
                 NOTES.push(&note)?;
-                sockets::everyone().broadcast_json(&note) // heard when the note is on disk, and not before
+                sockets::everyone().broadcast_json(&note) // sent only after the note is on disk
             }
             Err(complaint) => sender.complain(&complaint),
         }

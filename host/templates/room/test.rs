@@ -1,8 +1,8 @@
-//! The room through the real contract, in the real engine, without a network or a disk.
+//! Tests the room through the real contract, in the real engine, without a network or a disk.
 
 use dormouse_test::{TestRoom, body, json};
 
-/// A new room, as empty as on its first day.
+/// A new, empty room.
 fn room() -> TestRoom {
     TestRoom::of_crate(env!("CARGO_MANIFEST_DIR"))
 }

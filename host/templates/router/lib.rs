@@ -1,12 +1,12 @@
-//! Which room a request is for. Here: `/chat/{name}/ws` and `/chat/{name}/events` lead into the room of a name, and any
-//! other path behind the name is a request to it.
+//! Chooses the room of a request: `/chat/{name}/ws` and `/chat/{name}/events` connect to a room, and any other path
+//! below the name is a request to it.
 
 use dormouse_room::{Decision, Destination, Request, Response, Router, percent_decode};
 
 struct Routes;
 dormouse_room::export_router!(Routes);
 
-// The host does not start without these namespaces. `context::namespaces()` gives all that are configured.
+// The host does not start without these namespaces. `context::namespaces()` returns all that are configured.
 dormouse_room::routes_to!["ROOMS"];
 
 impl Router for Routes {
@@ -18,11 +18,11 @@ impl Router for Routes {
         let Some(name) = percent_decode(name) else {
             return Response::problem(400, "the name of the room is not UTF-8").into();
         };
-        // The host has verified who asks. A room that anybody may read need not refuse here.
+        // The host has verified the user. A router for public rooms need not refuse here.
         if request.user.is_none() {
             return Response::problem(401, "this needs a valid identity").into();
         }
-        // The room sees this path. All else of the request stays as it came.
+        // The room sees this path. The rest of the request is unchanged.
         let request = Request { path: format!("/{rest}"), ..request };
         let to = |request| Destination { namespace: "ROOMS".into(), name, request };
         match rest {
@@ -33,7 +33,7 @@ impl Router for Routes {
     }
 }
 
-/// A client that only listens, to server-sent events: the host knows it by this header.
+/// Marks a request for server-sent events: the host knows it by this header.
 fn listening(mut request: Request) -> Request {
     request.headers.retain(|(name, _)| name != "accept");
     request.headers.push(("accept".into(), "text/event-stream".into()));
