@@ -14,7 +14,7 @@ use crate::web_origin;
 
 /// The longest key of a room's storage, in bytes: as much as Durable Objects allow.
 pub const KEY_BYTES: usize = 2_048;
-/// The largest value of a room's storage, in bytes.
+/// The largest value of a room's storage, in bytes: a value is read and written as a whole.
 pub const VALUE_BYTES: usize = 2 << 20;
 /// The most that one turn may write, in bytes: it is held in memory until it is durable.
 pub const TURN_WRITE_BYTES: usize = 16 << 20;
@@ -22,13 +22,13 @@ pub const TURN_WRITE_BYTES: usize = 16 << 20;
 pub const LIST_ENTRIES: usize = 1_000;
 /// The most bytes that one storage call returns: they are held in the host's memory.
 pub const LIST_BYTES: usize = 16 << 20;
-/// The most tags of a socket.
+/// The most tags of a socket: as many as Durable Objects allow.
 pub const TAGS: usize = 10;
-/// The longest tag, in bytes.
+/// The longest tag, in bytes: as in Durable Objects.
 pub const TAG_BYTES: usize = 256;
 /// The largest attachment of a socket, in bytes: it stays in memory while the room sleeps.
 pub const ATTACHMENT_BYTES: usize = 16_384;
-/// The longest auto-response, and the longest text it answers, in bytes.
+/// The longest auto-response, and the longest text that it answers, in bytes: as in Durable Objects.
 pub const AUTO_RESPONSE_BYTES: usize = 2_048;
 /// The longest reason of a close frame, in bytes: RFC 6455 allows control frames of 125 bytes, and the code takes 2.
 pub const CLOSE_REASON_BYTES: usize = 123;
@@ -80,9 +80,10 @@ pub const NEVER_FROM_ROOMS: [&str; 14] = [
     "upgrade",
     "x-content-type-options",
 ];
-/// The longest message a room can be allowed to send or get, in bytes.
+/// The longest message that a room may send or receive, in bytes. A namespace can lower it.
 pub const MESSAGE_BYTES: usize = 1 << 20;
-/// The largest body of a request that a room makes to another room or to a server, in bytes.
+/// The largest body of a request from a room to another room or to a server, in bytes: the caller and the callee hold
+/// it in memory.
 pub const CALL_BYTES: usize = 1 << 20;
 /// The largest request that a room can post, in bytes: it is stored until it is accepted.
 pub const POST_BYTES: usize = 256 << 10;
@@ -109,7 +110,7 @@ pub const JOIN_COST: u32 = 4;
 pub const REQUEST_COST: f64 = 0.1;
 /// The most lines of the process's log that wait to be written.
 pub const LOG_LINES: usize = 16_384;
-/// The same in bytes: some 2,000 of the longest lines that a room may log.
+/// The same in bytes: about 2,000 of the longest lines that a room may log.
 pub const LOG_BYTES: usize = 8 << 20;
 /// How long a thread that logs waits for space in the queue. After that, lines are lost until one is written.
 pub const LOG_WAIT: Duration = Duration::from_millis(100);
@@ -258,11 +259,11 @@ pub enum Auth {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Key {
-    /// The one algorithm it is used with: `HS256`, `RS256`, `ES256` or `EdDSA`.
+    /// The one algorithm that it is used with: `HS256`, `RS256`, `ES256` or `EdDSA`.
     pub algorithm: String,
     /// The `kid` of the tokens that it is for; all tokens if absent.
     pub id: Option<String>,
-    /// A file: the secret's bytes for HS256 (at least 32), a public key in PEM for the others.
+    /// A file with the secret for HS256 (at least 32 bytes), or with a public key in PEM for the others.
     pub file: PathBuf,
     /// How the secret for HS256 is encoded in its file.
     #[serde(default)]
@@ -636,7 +637,7 @@ pub enum ConfigError {
     /// A value cannot be used.
     #[error("{key}: {problem}")]
     Invalid {
-        /// Its key, with dots.
+        /// The key, with dots.
         key: String,
         /// The problem, and how to solve it.
         problem: String,

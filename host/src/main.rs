@@ -44,7 +44,7 @@ enum Command {
     Serve(Serve),
     /// Print a token that the configured server accepts, for trying things out
     Token(Token),
-    /// Check a configuration and the components it names, and say what each can do
+    /// Check a configuration and its components, and print the imports of each
     Check(Common),
     New(new::New),
     Bench(bench::Bench),
@@ -93,7 +93,7 @@ struct Serve {
 enum LogFormat {
     /// For people
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -174,7 +174,7 @@ fn serve(args: Serve) -> ExitCode {
         Err(error) => {
             match format {
                 LogFormat::Text => log::line(&format!("dormouse: {error:#}")),
-                LogFormat::Json => tracing::error!(target: ANNOUNCED, error = format!("{error:#}"), "the server ends"),
+                LogFormat::Json => tracing::error!(target: ANNOUNCED, error = format!("{error:#}"), "the server stops"),
             }
             ExitCode::FAILURE
         }
@@ -301,7 +301,7 @@ fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         }
     }
     // Rust's own hook would write to stderr directly, and block if stderr is not read.
-    std::panic::set_hook(Box::new(|panic| tracing::error!("a panic, which is a fault of the server: {panic}")));
+    std::panic::set_hook(Box::new(|panic| tracing::error!("a panic, which is a bug in the server: {panic}")));
     Ok(())
 }
 

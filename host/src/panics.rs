@@ -38,6 +38,6 @@ pub(crate) async fn catch_panic<T>(run: impl Future<Output = T>) -> Result<T, Pa
 /// Runs something for one of many, and logs a panic so that the others go on. Absent after a panic.
 pub(crate) fn guard<T>(act: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(act))
-        .map_err(|payload| tracing::error!(panic = %Panic::from(payload), "the host's own code failed"))
+        .map_err(|payload| tracing::error!(panic = %Panic::from(payload), "the host's own code panicked"))
         .ok()
 }

@@ -154,7 +154,7 @@ async fn talkative() -> Server {
     server
 }
 
-const CUT: &str = "its client did not take what was sent";
+const CUT: &str = "its client did not read in time";
 
 #[tokio::test]
 async fn who_takes_an_answer_byte_by_byte_is_cut_off() {

@@ -279,10 +279,10 @@ mod tests {
         assert_eq!(left(&activity), header_within, "the first head is awaited");
         let first = activity.answer();
         let second = activity.answer();
-        assert_eq!(left(&activity), Duration::MAX, "the answer is ours");
+        assert_eq!(left(&activity), Duration::MAX, "the host owes the answer");
         drop(first);
         activity.read();
-        assert_eq!(left(&activity), Duration::MAX, "of the second one the body may come");
+        assert_eq!(left(&activity), Duration::MAX, "one answer is still missing");
         drop(second);
         assert_eq!(left(&activity), idle_within);
         activity.read();
@@ -300,7 +300,7 @@ mod tests {
         let _answering = activity.answer();
         theirs.write_all(b"ab").await.unwrap();
         noticed.flush().await.unwrap();
-        assert!(noticed.ahead.is_empty(), "nobody listens yet");
+        assert!(noticed.ahead.is_empty(), "the client does not only receive yet");
         activity.listen();
         noticed.flush().await.unwrap();
         assert_eq!(noticed.ahead, b"ab");

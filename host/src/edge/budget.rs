@@ -287,7 +287,7 @@ mod tests {
         };
         let budget = budget(Auth::Dev, limits);
         let ana = user("ana", "127.0.0.1", 1);
-        assert_eq!(places(&budget, &ana).0.len(), 4, "but there is a bound in all");
+        assert_eq!(places(&budget, &ana).0.len(), 4, "but there is a limit for all");
         assert_eq!(budget.body(&ana).unwrap().grow(2), Ok(()));
     }
 }

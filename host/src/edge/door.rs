@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(door.enter(address("2001:db8:1:2:ffff::1")).err(), Some(Full::Address));
         assert!(door.enter(address("2001:db8:1:3::3")).is_ok());
         let _place = door.enter(address("192.0.2.1")).unwrap();
-        assert_eq!(door.enter(address("::ffff:192.0.2.1")).err(), Some(Full::Address), "the same in other words");
+        assert_eq!(door.enter(address("::ffff:192.0.2.1")).err(), Some(Full::Address), "the same address in IPv6 form");
     }
 
     #[test]
@@ -402,7 +402,7 @@ mod tests {
         let _other = door.enter(address("10.0.0.1")).expect("a proxy has as many connections as it likes");
         let behind = |place, lists: &[&str]| door.behind(place, &forwarded(lists));
         let ana = behind(&proxy, &["6.6.6.6, 192.0.2.1, 10.9.9.9"]);
-        assert_eq!(ana, Some(address("192.0.2.1")), "our own proxies say nothing, and what comes before is made up");
+        assert_eq!(ana, Some(address("192.0.2.1")), "our own proxies do not count, and earlier entries may be forged");
         assert_eq!(behind(&proxy, &["6.6.6.6", "192.0.2.1"]), ana);
         assert_eq!(
             behind(&proxy, &["6.6.6.6, no address"]),
@@ -413,7 +413,7 @@ mod tests {
         let _place = door.enter_behind(ana.unwrap()).unwrap();
         assert_eq!(door.enter_behind(ana.unwrap()).err(), Some(Full::Address));
         let himself = door.enter(address("192.0.2.8")).unwrap();
-        assert_eq!(behind(&himself, &["192.0.2.9"]), None, "he is no proxy");
+        assert_eq!(behind(&himself, &["192.0.2.9"]), None, "it is not a trusted proxy");
     }
 
     #[test]

@@ -255,7 +255,7 @@ fn too_large() -> Response<Body> {
     problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
 }
 
-/// What the host knows of a request beside the part that components see.
+/// The facts about a request that components do not see.
 struct Asked {
     place: Option<Arc<Place>>,
     /// The client's address, if a proxy names it.
@@ -327,7 +327,7 @@ where
         return match answered.await {
             Ok(Ok(response)) => from_component(&edge.response_headers, Some(&namespace), response),
             Ok(Err(no_answer)) => unanswered(&no_answer),
-            Err(_) => overloaded("the room did not answer in time; what was asked may still be done"),
+            Err(_) => overloaded("the room did not answer in time; it may still process the request"),
         };
     }
     let Some(verified) = verified else {
@@ -471,8 +471,8 @@ fn ticket(edge: &Edge, method: &Method, bearer: Option<Bearer>) -> Response<Body
         Err(limit) => {
             edge.metrics.refused(limit);
             match limit {
-                Refused::TicketsPerUser => too_many("this user has too many tickets that are not used yet"),
-                _ => overloaded("too many tickets are waiting to be used"),
+                Refused::TicketsPerUser => too_many("too many unused tickets of this user"),
+                _ => overloaded("too many unused tickets in all"),
             }
         }
     }
@@ -606,13 +606,13 @@ fn refuse(edge: &Edge, refused: Refused) -> Response<Body> {
         }
         Refused::RequestsPerUser => too_many("too many requests of one user at once"),
         Refused::RequestsPerAddress => too_many("too many requests from one address at once"),
-        Refused::RequestBytesPerUser => too_many("the bodies of this user's requests together are too long"),
-        Refused::AnswerBytesPerUser => too_many("this user has not read too many of its answers"),
-        Refused::AnswerBytesPerConnection => too_many("this connection has not read too many of its answers"),
+        Refused::RequestBytesPerUser => too_many("too many bytes in the bodies of this user's requests"),
+        Refused::AnswerBytesPerUser => too_many("too many unread answers of this user"),
+        Refused::AnswerBytesPerConnection => too_many("too many unread answers on this connection"),
         Refused::RequestsPerRoom => overloaded("too many requests to one room at once"),
         Refused::RequestsPerNamespace => overloaded("too many requests to rooms of one kind at once"),
-        Refused::RequestBytes => overloaded("the bodies of all requests together are too long"),
-        Refused::AnswerBytes => overloaded("the server holds too many answers that clients have not read"),
+        Refused::RequestBytes => overloaded("too many bytes in the bodies of all requests"),
+        Refused::AnswerBytes => overloaded("too many unread answers in all"),
         Refused::AnonymousRequests => overloaded("too many requests without an identity at once"),
         _ => overloaded("too many requests at once"),
     }

@@ -236,7 +236,7 @@ impl Edge {
                     // Most likely out of file descriptors: wait, so that others can close, and go on.
                     if !std::mem::replace(&mut out_of_files, true) {
                         survives("a line of the log was lost", || {
-                            tracing::error!(%error, "no connection can be accepted; raise the limit of open files");
+                            tracing::error!(%error, "connections cannot be accepted; raise the limit of open files");
                         });
                     }
                     clock::sleep(Duration::from_millis(50)).await;
@@ -345,7 +345,7 @@ impl Edge {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection ended early"),
             Err(Overdue::Answer) => {
-                tracing::debug!("an HTTP connection was cut: its client did not take what was sent")
+                tracing::debug!("an HTTP connection was cut: its client did not read in time")
             }
             Err(Overdue::Request) => tracing::debug!("an HTTP connection was ended: no request came in time"),
         }
@@ -443,7 +443,7 @@ async fn until_end<C: Future>(
     }
 }
 
-/// What a client failed to do in time.
+/// The thing that a client failed to do in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overdue {
     /// It did not read an answer.
@@ -455,7 +455,7 @@ enum Overdue {
 /// Runs something so that a panic in it does not end the listener.
 fn survives(what_is_lost: &'static str, run: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(run)).is_err() {
-        let _ = catch_unwind(|| tracing::error!("{what_is_lost}: a panic, which is a fault of the server"));
+        let _ = catch_unwind(|| tracing::error!("{what_is_lost}: a panic, which is a bug in the server"));
     }
 }
 

@@ -218,8 +218,8 @@ mod tests {
 
     #[test]
     fn without_a_name_to_be_the_same_as_no_origin_is_the_same() {
-        for nobody in ["null", "", "://", "https://"] {
-            assert_eq!(origin(Auth::Jwt, &[("origin", nobody)]), Origin::Foreign, "{nobody}");
+        for invalid in ["null", "", "://", "https://"] {
+            assert_eq!(origin(Auth::Jwt, &[("origin", invalid)]), Origin::Foreign, "{invalid}");
         }
     }
 

@@ -423,12 +423,12 @@ mod tests {
         say(&outgoing, long);
         outgoing.flush();
         let left = outgoing.buffered();
-        assert!(left > 0 && left < long, "a connection that nobody reads takes a part of it");
+        assert!(left > 0 && left < long, "an unread connection takes a part of it");
         say(&outgoing, 100);
         say(&outgoing, long);
         say(&outgoing, long);
         assert_eq!(close_code(&outgoing), Some(1013));
-        assert_eq!(outgoing.buffered(), left, "what is begun goes on, what is behind it is dropped");
+        assert_eq!(outgoing.buffered(), left, "the begun frame stays, the frames behind it are dropped");
         let reader = tokio::spawn(async move {
             let mut heard = vec![0; long + 10];
             theirs.read_exact(&mut heard).await.unwrap();

@@ -165,7 +165,7 @@ mod tests {
             r#"{"a":{"b":["c","}"]},"type":"identity","token":"x"}"#,
             r#"{"a":"\"}","b":"\\","type":"identity","token":"x"}"#,
             r#"{"a":"\ud83d","type":"identity","token":"x"}"#,
-            // No JSON, and yet a room may find a token in it.
+            // Not valid JSON, but a lenient room may still find a token in it.
             r#"{"type":"identity","token":"x""#,
             r#"{"type":"identity","token":"x",}"#,
             r#"{"token":"x","type":"identity"#,
@@ -212,7 +212,7 @@ mod fuzz {
 
     use super::*;
 
-    /// However it is spoiled: what JSON takes for such a frame is one, and nothing panics.
+    /// However a frame is mutated: if JSON parses it as such a frame, it is recognised, and nothing panics.
     #[test]
     fn whatever_is_an_identity_frame_is_recognised() {
         const EXAMPLES: [&[u8]; 4] = [

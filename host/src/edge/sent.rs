@@ -165,7 +165,7 @@ mod tests {
         let text = vec![7; PIECE_BYTES + 1];
         let mut body = unsent.watch(Body::whole(text.clone()), None);
         assert_eq!(body.size_hint().exact(), Some(text.len() as u64));
-        assert_eq!(waiting(&unsent), 1, "nobody has asked for its first piece");
+        assert_eq!(waiting(&unsent), 1, "hyper has not asked for the first piece");
         let first = next(&mut body).unwrap();
         assert_eq!(body.size_hint().exact(), Some(1));
         assert_eq!(waiting(&unsent), 2, "a piece, and the rest");
@@ -174,7 +174,7 @@ mod tests {
         let last = next(&mut body).unwrap();
         assert_eq!((last.len(), body.is_end_stream()), (1, true));
         drop(body);
-        assert_eq!(waiting(&unsent), 1, "handed over is not sent");
+        assert_eq!(waiting(&unsent), 1, "a piece at hyper is not sent yet");
         drop(last);
         assert_eq!(waiting(&unsent), 0);
     }

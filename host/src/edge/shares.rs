@@ -112,7 +112,7 @@ mod tests {
         let mut part = shares.take(&(), 0).unwrap();
         assert!(part.grow(6) && part.grow(4) && !part.grow(1));
         drop(part);
-        assert!(shares.lock().is_empty(), "whoever holds nothing is forgotten");
+        assert!(shares.lock().is_empty(), "a holder of nothing is forgotten");
     }
 
     #[test]
@@ -131,6 +131,6 @@ mod tests {
         let shares = Shares::of(0);
         let mut part = shares.take(&(), usize::MAX).unwrap();
         assert!(part.grow(usize::MAX) && !shares.is_full(&()));
-        assert!(shares.lock().is_empty(), "and nobody is counted");
+        assert!(shares.lock().is_empty(), "and no holder is counted");
     }
 }

@@ -29,7 +29,7 @@ pub enum TlsError {
     Read {
         /// The file.
         path: std::path::PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// The certificate or the key cannot be used, or they do not match.
@@ -39,7 +39,7 @@ pub enum TlsError {
         cert: std::path::PathBuf,
         /// The file of the key.
         key: std::path::PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }

@@ -85,7 +85,7 @@ pub enum FetchError {
     /// The answer broke off.
     #[error("the answer broke off: {0}")]
     Body(String),
-    /// The answer is above the limit.
+    /// The answer is longer than the limit.
     #[error("the answer is longer than {} B", config::RESPONSE_BYTES)]
     TooLarge,
     /// No answer in time.

@@ -120,7 +120,7 @@ impl Inner {
         }
         self.reported = Some(now);
         let refused = std::mem::take(&mut self.unreported);
-        tracing::warn!(%address, refused, "connections or requests without the token are turned away by the admin listener");
+        tracing::warn!(%address, refused, "the admin listener turns away connections or requests without the token");
     }
 }
 
