@@ -99,7 +99,7 @@ fn check_prints_the_routes_and_warns_of_a_namespace_without_one() {
     let output = check(&namespaces(&["rooms"]));
     assert!(output.status.success() && !says(&output).contains("warning"), "{}", says(&output));
     let output = check(&namespaces(&["ROOMS"]).replace("page = false", "page = true"));
-    assert!(says(&output).contains("warning: the demo page needs a namespace PRESENCE"), "{}", says(&output));
+    assert!(says(&output).contains("warning: the demo page needs the namespace PRESENCE"), "{}", says(&output));
 }
 
 #[test]

@@ -141,7 +141,7 @@ async fn a_set_that_is_torn_or_gone_keeps_the_old_keys_until_it_is_whole() {
 
 #[tokio::test]
 async fn without_a_key_that_works_nothing_starts() {
-    for (set, says) in [("", "no JSON"), ("{\"keys\":[]}", "no key that can be used"), ("gone", "cannot be read")] {
+    for (set, says) in [("", "not JSON"), ("{\"keys\":[]}", "no key that can be used"), ("gone", "cannot be read")] {
         let directory = Arc::new(TempDir::new().unwrap());
         if set != "gone" {
             std::fs::write(directory.path().join("keys.json"), set).unwrap();
