@@ -1,12 +1,11 @@
-//! How long a message may be: counted as browsers count, in UTF-16 code units.
+//! Cuts a message to its longest length, counted in UTF-16 code units, as browsers do.
 
 use std::borrow::Cow;
 
-/// The most a message may hold, in UTF-16 code units: what JavaScript's `length` says.
+/// The longest message, in UTF-16 code units: the unit of JavaScript's `length`.
 pub(crate) const MAX_UNITS: usize = 2_000;
 
-/// The beginning of `text`, as much of it as a message may hold. A character that takes two units is kept whole or
-/// not at all.
+/// The beginning of `text`, as much as a message may hold. A character of two units is kept whole or removed whole.
 pub(crate) fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
     let end = end(&text);
     match text {
@@ -19,7 +18,7 @@ pub(crate) fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 fn end(text: &str) -> usize {
-    // No character has more units than bytes, so most messages need no counting.
+    // No character has more units than bytes, so short texts need no counting.
     if text.len() <= MAX_UNITS {
         return text.len();
     }

@@ -1,20 +1,20 @@
-//! What the room says: its frames, and its answers over HTTP. Stored messages are JSON already; they are joined here,
-//! never read.
+//! The frames that the room sends, and its answers over HTTP. Stored messages are already JSON: this module joins them
+//! and never parses them.
 
 use dormouse_room::Result;
 use serde::Serialize;
 
 use crate::line::Line;
 
-/// The most bytes of messages in one `history`, and in one answer over HTTP, whatever may be sent: what is larger would
-/// take long to read and to send, and a client can ask for the rest page by page.
+/// The most bytes of messages in one `history`, and in one answer over HTTP, even if the host allows more. More would
+/// take long to read and to send, and a client can get the rest page by page.
 const MAX_BYTES: usize = 896 * 1024;
 
-/// The bytes of a `history` or an answer around its messages.
+/// The bytes of a `history` or an answer beside its messages.
 const AROUND_BYTES: usize = 256;
 
-/// The most bytes of messages in one `history`, where no frame may be above `max_frame`. As much as the longest frame may
-/// wait for a socket: an eighth is for the frames that follow at once.
+/// The most bytes of messages in one `history`, if no frame may be longer than `max_frame`. The queue of a socket may
+/// hold no more than one such frame, so an eighth is left for the frames that follow at once.
 pub(crate) fn history_bytes(max_frame: usize) -> usize {
     MAX_BYTES.min((max_frame - max_frame / 8).saturating_sub(AROUND_BYTES))
 }
@@ -22,7 +22,7 @@ pub(crate) fn history_bytes(max_frame: usize) -> usize {
 /// The most bytes of messages in one answer to GET /messages.
 pub(crate) const PAGE_BYTES: usize = MAX_BYTES;
 
-/// What happens to the people in the room.
+/// Frames about the users in the room.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub(crate) enum Frame<'a> {
@@ -31,8 +31,8 @@ pub(crate) enum Frame<'a> {
     Typing { user_id: &'a str, user_name: &'a str },
 }
 
-/// The first frame of a socket. `resumed` is told to a client that said what it has seen. `incarnation` names the
-/// numbering of the messages: it is made of hexadecimal digits.
+/// The first frame of a socket. `resumed` is for a client that named the last message it has. `incarnation`, in
+/// hexadecimal digits, identifies the numbering of the messages.
 pub(crate) fn history(messages: &[Vec<u8>], resumed: Option<bool>, incarnation: &str) -> Result<String> {
     let mut json = Vec::with_capacity(joined_len(messages) + 128);
     json.extend_from_slice(br#"{"type":"history","messages":"#);
@@ -42,7 +42,7 @@ pub(crate) fn history(messages: &[Vec<u8>], resumed: Option<bool>, incarnation: 
     Ok(String::from_utf8(json)?)
 }
 
-/// The answer to GET /messages. `has_more` is told to a client that asked for a page.
+/// The answer to GET /messages. `has_more` is for a client that asked for a page.
 pub(crate) fn messages(messages: &[Vec<u8>], has_more: Option<bool>) -> Vec<u8> {
     let mut json = Vec::with_capacity(joined_len(messages) + 64);
     json.extend_from_slice(br#"{"messages":"#);
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn fifty_of_the_longest_messages_fit() {
-        // 2,000 control characters, six bytes each as JSON; names and ids of the longest, likewise.
+        // 2,000 control characters, six bytes each as JSON, and the longest names and ids, also of control characters.
         let longest = 2_000 * 6 + 2 * 256 * 6 + 128 * 6 + 200;
         assert!(50 * (longest + 1) <= history_bytes(1 << 20));
     }

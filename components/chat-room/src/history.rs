@@ -1,7 +1,8 @@
-//! The messages of the room: one key each, `m` and the number in eight bytes, so that their order is the keys' order.
+//! Stores the messages of the room. Each has one key, `m` and its number in eight bytes, so keys and messages have the
+//! same order.
 //!
-//! The newest are kept, as many as the configuration says in `keep_messages`. How far the numbers go is read from the
-//! keys; there is no counter beside them that could say something else.
+//! The newest `keep_messages` of them are kept. The last number is read from the keys: a separate counter could
+//! contradict them.
 
 use std::ops::Range;
 
@@ -11,23 +12,23 @@ use crate::paging::{self, Page, Start};
 
 const PREFIX: u8 = b'm';
 
-/// Messages kept where the configuration says nothing.
+/// The default of `keep_messages`.
 const KEEP: u64 = 10_000;
 
-/// Old messages that one new message removes: more than one, so that a room whose `keep_messages` was lowered gets
-/// there; few, so that no turn is long.
+/// Old messages that one new message removes: more than one, so that a room reaches a lowered `keep_messages`; few, so
+/// that no turn is long.
 const REMOVED_AT_ONCE: u64 = 2;
 
-/// Messages that are read at once. Few enough that what does not fit into a page costs little, and more than most pages
-/// have, so that they take one read.
+/// Messages read at once: more than most pages have, so that a page takes one read, and few enough that reading too
+/// many costs little.
 const READ_AT_ONCE: u64 = 128;
 
-/// Access to the messages, and what this instance has learnt of them.
+/// Access to the messages, with cached facts about them.
 #[derive(Default)]
 pub(crate) struct History {
     /// The newest number; 0 in an empty room.
     last: Option<u64>,
-    /// No message with a lower number is left.
+    /// All messages with lower numbers are removed.
     oldest: Option<u64>,
     keep: Option<u64>,
 }
@@ -35,16 +36,16 @@ pub(crate) struct History {
 /// Stored messages, oldest first.
 pub(crate) struct Found {
     pub(crate) messages: Vec<Vec<u8>>,
-    /// There are more on the page's far side.
+    /// More messages follow after the end of the page.
     pub(crate) has_more: bool,
 }
 
-/// How many bytes of messages go into one answer.
+/// The limit of the bytes of messages in one answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Size {
-    /// At most so many.
+    /// At most this many bytes.
     AtMost(usize),
-    /// At most so many, but always one message: whoever reads page by page gets on.
+    /// At most this many bytes, but always one message, so that a client can read on page by page.
     AtLeastOne(usize),
 }
 
@@ -70,21 +71,21 @@ impl History {
         self.trim(seq)
     }
 
-    /// The messages after `seq`. `None` where a client that has seen `seq` must start over.
+    /// The messages after `seq`. `None` if a client that has seen `seq` must start over.
     pub(crate) fn since(&mut self, seq: u64, most: Size) -> Option<Vec<Vec<u8>>> {
         let missed = paging::missed(seq, self.last())?;
         let found = self.page(Page { start: Start::After(seq), limit: missed }, most).messages;
-        // Fewer, where the oldest of them are kept no longer, and where they are too large for one frame.
+        // There are fewer if the oldest are already removed, or if they are too large for one frame.
         (found.len() as u64 == missed).then_some(found)
     }
 
-    /// The messages of a page, as many of them as fit. Those farthest from where the page begins are left out.
+    /// The messages of a page, as many as fit. The messages farthest from the start of the page are left out.
     pub(crate) fn page(&mut self, page: Page, most: Size) -> Found {
         let all = storage::prefix([PREFIX]);
         let (mut range, newest_first) = match page.start {
             Start::Newest => (all.reverse(), true),
             Start::Before(seq) => (all.before(key(seq)).reverse(), true),
-            // No message has the highest number of all, so that it is no matter whether it is left out.
+            // No message has the number `u64::MAX`, so leaving it out does no harm.
             Start::After(seq) => (all.from(key(seq.saturating_add(1))), false),
         };
         let (mut messages, mut bytes, mut has_more) = (Vec::new(), 0, false);
@@ -141,10 +142,10 @@ impl History {
     }
 }
 
-/// A number below which no message is left, in a room that has just got its message `last`, above `keep`.
+/// A number below which all messages are removed, in a room that has just stored the message `last`, above `keep`.
 fn oldest(last: u64, keep: u64) -> u64 {
-    // The message before `last` left everything below this one removed, unless more were kept then. Looking at one key
-    // is cheaper than listing from the front, where the store may still walk over all that was ever removed.
+    // The turn of the message before `last` removed everything below this number, unless `keep` was higher then.
+    // Reading one key is cheaper than listing from the front, where the store may still walk over all removed keys.
     let expected = last - keep;
     if storage::get(key(expected - 1)).is_none() {
         return expected;
@@ -152,7 +153,7 @@ fn oldest(last: u64, keep: u64) -> u64 {
     storage::prefix([PREFIX]).limit(1).list().first().map_or(expected, |(key, _)| seq_of(key))
 }
 
-/// What to remove now, so that `oldest..=last` comes down to the newest `keep`.
+/// The messages to remove now, so that `oldest..=last` shrinks to the newest `keep`.
 fn surplus(oldest: u64, last: u64, keep: u64) -> Range<u64> {
     let first_kept = (last + 1).saturating_sub(keep);
     oldest..first_kept.clamp(oldest, oldest + REMOVED_AT_ONCE)

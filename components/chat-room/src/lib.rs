@@ -1,14 +1,14 @@
-//! A room where people talk. This file is its events; the rules stand beside it.
+//! A chat room. This file handles its events; the other files hold the rules.
 //!
 //! ```text
-//! said.rs     what a client may say              line.rs     one message, as it is stored and sent
-//! cut.rs      how long it may be                 history.rs  the messages, one key each
-//! retries.rs  what was sent before               paging.rs   which messages somebody asks for
-//! frames.rs   what the room says
+//! said.rs     the input of clients               line.rs     one message, as it is stored and sent
+//! cut.rs      the longest message                history.rs  the stored messages, one key each
+//! retries.rs  messages that were sent before     paging.rs   the messages that a client asks for
+//! frames.rs   the output of the room
 //! ```
 //!
-//! Memory is a cache here: the instance may go after any event, and the next one finds all it needs in storage and in
-//! the host's list of sockets.
+//! Memory is only a cache: the instance may be dropped after any event, and the next instance reads all it needs from
+//! storage and from the host's list of sockets.
 
 mod cut;
 mod frames;
@@ -37,7 +37,7 @@ struct Chat {
 dormouse_room::export!(Chat);
 
 dormouse_room::settings! {
-    // The longest frame about one user: a name of the greatest length, every character of it escaped.
+    // The longest frame about one user has the longest name, with every character escaped.
     message_out_bytes >= 4096;
     "keep_messages": number 1..=1_000_000_000,
 }
@@ -102,18 +102,19 @@ impl Room for Chat {
     }
 }
 
-/// What became of something that was said.
+/// The result of sending a message to the room.
 enum Outcome {
     New(Line),
     SaidBefore(Line),
-    /// Nothing was stored. The status is for those who ask over HTTP.
+    /// Nothing was stored. The status is for a request over HTTP.
     Refused(u16, Complaint),
 }
 
 impl Chat {
-    /// The first frame for a socket: what it missed since `seq`, or the end of the history. However little may be sent,
-    /// some of it is: nobody is locked out by what was said before.
-    /// Numbers mean the same only within one incarnation: a client that knows another one begins anew.
+    /// The first frame for a socket: the messages after `since`, or the newest of the history. It is cut to the longest
+    /// frame, so that no history keeps a client from connecting.
+    ///
+    /// Numbers are comparable only within one incarnation: a client that knows another one starts over.
     fn missed(&mut self, since: Option<u64>, known: Option<String>) -> Result<String> {
         let incarnation = format!("{:016x}", context::incarnation());
         let most = Size::AtMost(frames::history_bytes(sockets::max_message_bytes()));
@@ -127,7 +128,7 @@ impl Chat {
         frames::history(&latest, since.map(|_| false), &incarnation)
     }
 
-    /// Store what `user` says, unless they said it before under one of its names.
+    /// Stores a message of `user`, unless the user sent it before under one of its names.
     fn say(&mut self, user: &User, content: &str, names: Names) -> Result<Outcome> {
         let now = context::now();
         if let Some((known_by, stored)) = self.said_before(user, names, now)? {
@@ -166,7 +167,7 @@ impl Chat {
         Ok(Outcome::New(line))
     }
 
-    /// The message that one of these names was given to before.
+    /// The message that was stored before under one of these names.
     fn said_before<'a>(&mut self, user: &User, names: Names<'a>, now: u64) -> Result<Option<(Named<'a>, Vec<u8>)>> {
         for named in names.each() {
             if let Some(stored) = self.retries.find(user, named, now)? {
@@ -176,7 +177,7 @@ impl Chat {
         Ok(None)
     }
 
-    /// A retry under these names stored nothing. Those that were not given before mean the same message from now on.
+    /// After a retry, stores the names that are new. From now on they identify the same message.
     fn remember_the_others(&mut self, user: &User, names: Names, now: u64, line: &Line) -> Result<()> {
         for named in names.each() {
             if self.retries.find(user, named, now)?.is_none() {
@@ -220,7 +221,7 @@ impl Chat {
     }
 }
 
-/// A message that no client may be sent is not stored either.
+/// Refuses a message that is too long to be sent to clients: it is not stored either.
 fn too_long(line: &Line) -> Option<Outcome> {
     let complaint = || Complaint::new("too_long", "this room may not send a message as long as this one");
     (line.frame_bytes() > sockets::max_message_bytes()).then(|| Outcome::Refused(413, complaint()))

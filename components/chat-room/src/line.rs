@@ -1,18 +1,18 @@
-//! One message of the room: `ChatMessage` in the protocol. It is put into JSON once; what is stored is a piece of what
-//! is sent.
+//! One message of the room: `ChatMessage` in the protocol. It is serialized once; the stored JSON is a part of the sent
+//! frame.
 
 use dormouse_room::{Message, Result};
 use serde::Serialize;
 
-/// What a frame has before the message, and after it.
+/// The text of a frame before and after the message.
 const BEFORE: &str = r#"{"type":"message","message":"#;
 const AFTER: &str = "}";
 
-/// A message, as the frame that tells it.
+/// A message, kept as the frame that is sent.
 #[derive(Debug)]
 pub(crate) struct Line(String);
 
-/// What a message is made of.
+/// The fields of a message.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Fields<'a> {
@@ -36,17 +36,17 @@ impl Line {
         Ok(Line(serde_json::to_string(&Frame { r#type: "message", message: fields })?))
     }
 
-    /// The message that [`json`](Line::json) gave before.
+    /// The message from its stored JSON, which [`json`](Line::json) returned before.
     pub(crate) fn stored(json: &[u8]) -> Result<Self> {
         Ok(Line([BEFORE, std::str::from_utf8(json)?, AFTER].concat()))
     }
 
-    /// The message alone: what is stored.
+    /// The message without its frame, as it is stored.
     pub(crate) fn json(&self) -> &str {
         &self.0[BEFORE.len()..self.0.len() - AFTER.len()]
     }
 
-    /// The bytes of the frame.
+    /// The length of the frame, in bytes.
     pub(crate) fn frame_bytes(&self) -> usize {
         self.0.len()
     }

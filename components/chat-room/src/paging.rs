@@ -1,18 +1,18 @@
-//! Which messages somebody asks for, by their numbers. Nothing here reads storage.
+//! Reads from a query which messages a client asks for, by number. This module does not read storage.
 
 use dormouse_room::Query;
 
-/// Messages in a `history`.
+/// The most messages in a `history`.
 pub(crate) const IN_HISTORY: u64 = 50;
 
-/// Messages that a client may have missed and still resume.
+/// A client that missed more messages than this cannot resume.
 pub(crate) const MAX_MISSED: u64 = 500;
 
-/// Messages in an answer to GET /messages: where nothing is said, and at most.
+/// Messages in an answer to GET /messages, by default and at most.
 const IN_PAGE: u64 = 100;
 const MAX_IN_PAGE: u64 = 500;
 
-/// Some of the messages that follow each other.
+/// A range of consecutive messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) start: Start,
@@ -20,18 +20,18 @@ pub(crate) struct Page {
     pub(crate) limit: u64,
 }
 
-/// Where a page begins, and which way it goes from there. It is told oldest first either way.
+/// The start and the direction of a page. Its messages are always returned oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// The newest of all, and back.
+    /// The newest messages.
     Newest,
-    /// Back from this number, without it.
+    /// The messages just before this number.
     Before(u64),
-    /// On from this number, without it.
+    /// The messages just after this number.
     After(u64),
 }
 
-/// The last hundred.
+/// The newest hundred messages.
 impl Default for Page {
     fn default() -> Self {
         Page::latest(IN_PAGE)
@@ -43,7 +43,7 @@ impl Page {
         Page { start: Start::Newest, limit }
     }
 
-    /// What a request asks for; `None` where it leaves that to the room. An error is for the client to read.
+    /// The page in a query; `None` if the query names none. The error text is for the client.
     pub(crate) fn from_query(query: &Query) -> Result<Option<Self>, String> {
         let (limit, before, after) = (number(query, "limit")?, number(query, "before")?, number(query, "after")?);
         let start = match (before, after) {
@@ -60,13 +60,13 @@ impl Page {
     }
 }
 
-/// The last message that a client has seen, where it says so. An error is for the client to read.
+/// The last message that the client has seen, if the query says so. The error text is for the client.
 pub(crate) fn since(query: &Query) -> Result<Option<u64>, String> {
     number(query, "since")
 }
 
-/// How many messages somebody missed who has seen `since`, in a room whose newest is `last`. `None` where that is no
-/// matter of catching up: too many, or a number this room never gave (its storage is older than the client's memory).
+/// How many messages a client missed that has seen `since`, if the newest is `last`. `None` if the client cannot
+/// resume: it missed too many, or this room never gave the number (its storage is older than the client's data).
 pub(crate) fn missed(since: u64, last: u64) -> Option<u64> {
     last.checked_sub(since).filter(|missed| *missed <= MAX_MISSED)
 }

@@ -1,41 +1,41 @@
-//! What was sent before: a message that is sent again under the same name, by the same user, within ten minutes is
-//! stored once.
+//! Idempotency of messages: a message that the same user sends again under the same name within ten minutes is stored
+//! once.
 //!
-//! A record keeps the whole message, so that a retry is answered even if the history has let go of it. The key of a record
-//! begins with the ten minutes in which it was made, its *generation*: looking one up takes two reads, and the
-//! expired ones are the first keys, with no index beside them. They go a few at a time as new ones come; a room
-//! where nobody names messages any more keeps the records of its last ten minutes.
+//! A record keeps the whole message, so that a retry is answered even after the history removed it. Its key begins with
+//! its *generation*, the ten minutes in which it was made: a lookup takes two reads, and expired records are the first
+//! keys, so they need no index. Each new record removes a few expired ones. A room that gets no more named messages
+//! keeps the records of its last ten minutes.
 //!
-//! The clock may step back, by seconds or by hours. Then there are records of generations that are yet to come. They are
-//! looked through as well, and a record from the future counts as made just now. New records bring them into the present,
-//! a few at a time, so that they expire as all others do.
+//! The clock may step back, by seconds or by hours. Then some records belong to future generations. A lookup reads
+//! these too, and treats such a record as new. Each new record moves a few of them into the current generation, so that
+//! they expire like all others.
 
 use std::borrow::Cow;
 
 use dormouse_room::{Result, User, storage};
 use serde::Deserialize;
 
-/// How long a retry is known, in milliseconds.
+/// How long a record is valid, in milliseconds.
 const WINDOW_MS: u64 = 10 * 60 * 1000;
 
-/// Expired records that one new record removes, and records from the future that it brings into the present: more than
-/// one, so that they get fewer; few, so that no turn is long.
+/// Expired records that one new record removes, and future records that it moves: more than one, so that their number
+/// falls; few, so that no turn is long.
 const CLEANED_AT_ONCE: u32 = 4;
 
-/// Generations from the future that are looked through for one record, newest first. While the clock was ahead only the
-/// last two were kept, so this is enough for a clock that was set back several times in a row.
+/// Future generations that a lookup reads, newest first. While the clock was ahead only the last two were kept, so this
+/// is enough for a clock that was set back several times in a row.
 const FUTURE_GENERATIONS: usize = 8;
 
 const PREFIX: u8 = b'r';
 
-/// A sender's own name for a message. The two kinds never meet: a `clientId` is no `Idempotency-Key`.
+/// A sender's own name for a message. A `clientId` never matches an `Idempotency-Key`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Named<'a> {
     ClientId(&'a str),
     IdempotencyKey(&'a str),
 }
 
-/// All names that a sender gave to one message. A retry under any of them is known.
+/// All names that a sender gave to one message. Any of them identifies a retry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Names<'a> {
     pub(crate) client_id: Option<&'a str>,
@@ -43,7 +43,7 @@ pub(crate) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    /// Each name. The header comes first: where the two name different messages, it says which one is meant.
+    /// Each name, the header first: it decides if the two names belong to different messages.
     pub(crate) fn each(self) -> impl Iterator<Item = Named<'a>> {
         let key = self.idempotency_key.map(Named::IdempotencyKey);
         key.into_iter().chain(self.client_id.map(Named::ClientId))
@@ -51,10 +51,10 @@ impl<'a> Names<'a> {
 }
 
 pub(crate) struct Retries {
-    /// No record with a lower key is left. Spares most turns the search for expired ones, and the others a walk over
-    /// those just removed.
+    /// All records with lower keys are removed. So most turns need not search for expired records, and a search skips
+    /// the keys that were just removed.
     removed_before: Vec<u8>,
-    /// The highest generation that has a record, once it was looked for.
+    /// The highest generation that has a record; `None` until it is looked up.
     newest: Option<u64>,
 }
 
@@ -65,7 +65,7 @@ impl Default for Retries {
 }
 
 impl Retries {
-    /// The message that was stored when `user` sent this first.
+    /// The message that was stored when `user` first sent one under this name.
     pub(crate) fn find(&mut self, user: &User, named: Named, now: u64) -> Result<Option<Vec<u8>>> {
         for generation in [generation(now), generation_before(now)] {
             if let Some(message) = find_in(generation, user, named, now)? {
@@ -83,7 +83,7 @@ impl Retries {
         Ok(None)
     }
 
-    /// Keep `message` for when it is sent again.
+    /// Stores `message` under a name, to answer a retry.
     pub(crate) fn remember(&mut self, user: &User, named: Named, now: u64, message: &str) -> Result<()> {
         self.remove_expired(now);
         self.bring_back(now)?;
@@ -96,7 +96,7 @@ impl Retries {
         *self.newest.get_or_insert_with(|| newest_before(u64::MAX).unwrap_or(0))
     }
 
-    /// Bring records from the future into the present. The next generation is left: it is here within ten minutes.
+    /// Moves future records into the current generation. Records of the next one stay: it begins within ten minutes.
     fn bring_back(&mut self, now: u64) -> Result<()> {
         if self.newest() <= generation(now) + 1 {
             return Ok(());
@@ -113,7 +113,7 @@ impl Retries {
     fn remove_expired(&mut self, now: u64) {
         let end = first_key(generation_before(now));
         if self.removed_before > end {
-            // The clock stepped back: records are stored below this key again.
+            // The clock stepped back, so new records get keys below this one again.
             self.removed_before = vec![PREFIX];
         }
         if self.removed_before == end {
@@ -130,7 +130,7 @@ impl Retries {
     }
 }
 
-/// Whether a message that was stored says this.
+/// Whether a stored message has this content.
 pub(crate) fn says(message: &[u8], content: &str) -> Result<bool> {
     #[derive(Deserialize)]
     struct Stored<'a> {
@@ -157,12 +157,12 @@ fn generation(now: u64) -> u64 {
     now / WINDOW_MS
 }
 
-/// The oldest generation that may hold what is still known.
+/// The oldest generation that may have valid records.
 fn generation_before(now: u64) -> u64 {
     generation(now).saturating_sub(1)
 }
 
-/// One that was sent in the future is known: the clock was ahead then.
+/// Whether a record is still valid. A time in the future counts as valid: the clock was ahead then.
 fn is_known(sent_at: u64, now: u64) -> bool {
     now.saturating_sub(sent_at) < WINDOW_MS
 }
@@ -175,7 +175,7 @@ fn sent_at(message: &[u8]) -> Result<u64> {
     Ok(serde_json::from_slice::<Sent>(message)?.timestamp)
 }
 
-/// No record of this generation, or of a later one, has a lower key.
+/// The lowest key that a record of this generation can have.
 fn first_key(generation: u64) -> Vec<u8> {
     [&[PREFIX][..], &generation.to_be_bytes()].concat()
 }
@@ -185,10 +185,10 @@ fn generation_of(key: &[u8]) -> u64 {
     u64::from_be_bytes(number)
 }
 
-/// The length of the beginning of a key: the prefix and the generation.
+/// The length of a key's prefix and generation together.
 const GENERATION_BYTES: usize = 9;
 
-/// The user's length keeps `ab` + `c` and `a` + `bc` apart.
+/// The key of a record. It holds the length of the user's id, so that `ab` + `c` and `a` + `bc` differ.
 fn key(generation: u64, user_id: &str, named: Named) -> Vec<u8> {
     let (kind, name) = match named {
         Named::ClientId(id) => (b'c', id),

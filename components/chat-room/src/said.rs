@@ -1,6 +1,6 @@
-//! What a client may say to the room, over a socket or over HTTP.
+//! Parses the input of clients, from a socket or over HTTP.
 //!
-//! Only what is named here is read: a `userId` or `userName` that a client sends is nobody's.
+//! Only the fields named here are read: a `userId` or `userName` from a client has no effect.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use serde::Deserialize;
 use crate::cut::cut;
 use crate::retries::Names;
 
-/// The most bytes of a `clientId` or an `Idempotency-Key`: a bound for the keys made from them.
+/// The most bytes of a `clientId` or an `Idempotency-Key`. It bounds the storage keys that contain them.
 const MAX_NAME_BYTES: usize = said::CLIENT_ID_BYTES;
 
-/// What came over a socket.
+/// A parsed message from a socket.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Said<'a> {
     Message {
@@ -22,7 +22,7 @@ pub(crate) enum Said<'a> {
         client_id: Option<Cow<'a, str>>,
     },
     Typing,
-    /// The host answers the usual spelling by itself; this is any other, such as with a space in it.
+    /// The host itself answers the usual spelling. This is another spelling, for example with a space.
     Ping,
 }
 
@@ -55,13 +55,13 @@ impl<'a> Said<'a> {
     }
 }
 
-/// What came with a POST.
+/// The parsed body and header of a POST.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Posted<'a> {
     pub(crate) content: Cow<'a, str>,
-    /// The header, for whoever knows HTTP.
+    /// The header `Idempotency-Key`, the usual way over HTTP.
     idempotency_key: Option<&'a str>,
-    /// The same as over a socket: a client that has none left can send the rest of what it had to say here.
+    /// As over a socket: a client that lost its socket can send its remaining messages by POST.
     client_id: Option<Cow<'a, str>>,
 }
 
@@ -80,7 +80,7 @@ impl<'a> Posted<'a> {
         Ok(Posted { content: content(fields.content)?, idempotency_key, client_id })
     }
 
-    /// The names that tell a retry from something new: either of them does.
+    /// The names that identify a retry. One of them is enough.
     pub(crate) fn names(&self) -> Names<'_> {
         Names { client_id: self.client_id.as_deref(), idempotency_key: self.idempotency_key }
     }
@@ -90,7 +90,7 @@ fn content(text: Text) -> Result<Cow<str>, Complaint> {
     let Text::Is(text) = text else {
         return Err(Complaint::new("bad_message", "content must be a string"));
     };
-    // Cut first: what is left of a long text may be nothing but blanks.
+    // Cut first: the rest of a long text may be only blanks.
     let text = cut(text);
     match text.trim().is_empty() {
         false => Ok(text),

@@ -1,4 +1,4 @@
-//! What the room says: its frames, and its answers over HTTP.
+//! The frames that the room sends, and its answers over HTTP.
 
 use dormouse_room::Result;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use crate::listing::Listing;
 use crate::roster::Entry;
 use crate::status::Status;
 
-/// One user, as the protocol tells them.
+/// One user, in the form of the protocol.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct UserPresence<'a> {
@@ -24,7 +24,7 @@ impl<'a> UserPresence<'a> {
     }
 }
 
-/// What happens to somebody on the list.
+/// Frames about one user on the list.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub(crate) enum Frame<'a> {

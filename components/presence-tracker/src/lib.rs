@@ -1,16 +1,17 @@
-//! A room that tells who is here. This file is its events; the rules stand beside it.
+//! A presence room: it tells its clients which users are present. This file handles its events; the other files hold
+//! the rules.
 //!
 //! ```text
-//! said.rs     what a client may say           roster.rs   who is listed, one key each
-//! status.rs   online, away or busy            silence.rs  who did not come back
-//! frames.rs   what the room says              listing.rs  who is listed, in one message
-//! news.rs     who is told of what a user does
+//! said.rs        the input of clients         roster.rs   the listed users, one key each
+//! status.rs      online, away or busy         silence.rs  users who did not come back
+//! frames.rs      the output of the room       listing.rs  the list of users, as one message
+//! news.rs        the audience of a change
 //! remembered.rs  the status of users whose connection was lost
 //! ```
 //!
-//! Who is connected is the host's knowledge, and is asked for; who is listed is in storage. The two differ on purpose
-//! after the host restarted: its sockets are gone and nobody said goodbye, but the users stay listed while they come
-//! back, and only those who do not are removed.
+//! The host knows the connected users; storage holds the listed users. After a restart of the host the two differ on
+//! purpose: all sockets ended without a close event, but the users stay listed while they reconnect. Users who do not
+//! reconnect are removed.
 
 mod frames;
 mod listing;
@@ -37,7 +38,7 @@ struct Presence;
 dormouse_room::export!(Presence);
 
 dormouse_room::settings! {
-    // The longest frame about one user: a name of the greatest length, every character of it escaped.
+    // The longest frame about one user has the longest name, with every character escaped.
     message_out_bytes >= 4096;
 }
 
@@ -53,7 +54,7 @@ impl Room for Presence {
         let remembered = remembered::take(&user.id)?;
         let listed = roster::get(&user.id)?.map(|listed| listed.status);
         let status = listed.or(remembered).unwrap_or(Status::Online);
-        // The newest socket says what its user is called: an older one may hold a token from before the name changed.
+        // The newest socket gives the user's name: an older one may have a token from before the name changed.
         let entry = Entry { name: user.name, status, last_seen: context::now(), missing_since: None };
         roster::put(&user.id, &entry)?;
         silence::watch()?;
@@ -61,7 +62,7 @@ impl Room for Presence {
         let most_bytes = listing::frame_bytes(sockets::max_message_bytes());
         let list = Listing::of_roster(Some((&user.id, &entry)), most_bytes)?;
         socket.tell(&Message::Text(frames::presence_list(&list)?))?;
-        // Also of somebody who was here already: one more connection is news, and the name may be another.
+        // Sent also if the user was listed already: the number of connections changed, and the name may have changed.
         Ok(tell(sockets::everyone().except(socket), &user.id, &entry)?)
     }
 
@@ -111,7 +112,7 @@ impl Room for Presence {
     }
 }
 
-/// A client is there, and may have chosen a status.
+/// A client sent a sign of life, perhaps with a status.
 fn seen(sender: &Socket, chosen: Option<Status>) -> Result<()> {
     let user = sender.user();
     let listed = roster::get(&user.id)?;
@@ -130,7 +131,7 @@ fn seen(sender: &Socket, chosen: Option<Status>) -> Result<()> {
     }
 }
 
-/// POST /update: as what comes over a socket, but it lists nobody who is not.
+/// POST /update: like a message from a socket, but it adds no user to the list.
 fn update(user_id: &str, chosen: Option<Status>) -> Result<Response> {
     if let Some(listed) = roster::get(user_id)? {
         let (before, status) = (listed.status, chosen.unwrap_or(listed.status));

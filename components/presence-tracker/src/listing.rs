@@ -1,27 +1,27 @@
-//! Who is listed, in one message: it has to stay below the host's limit, however many there are.
+//! Builds the list of users as one message, below the host's limit however many users there are.
 
 use dormouse_room::Result;
 
 use crate::frames::UserPresence;
 use crate::roster::{self, Entry};
 
-/// Users in one list: above it the list alone would take the time of a turn.
+/// The most users in one list: a longer one would take the time of a whole turn.
 const MAX_USERS: usize = 4_000;
 
-/// The most bytes of users in one list, whatever may be sent.
+/// The most bytes of users in one list, even if the host allows more.
 pub(crate) const MAX_BYTES: usize = 896 * 1024;
 
-/// What a list has beside its users.
+/// The bytes of a list beside its users.
 const AROUND_BYTES: usize = 256;
 
-/// The most bytes of users in one frame, where no frame may be above `max_frame`. As much as the longest frame may wait
-/// for a socket: an eighth is for the frames that follow at once.
+/// The most bytes of users in one frame, if no frame may be longer than `max_frame`. The queue of a socket may hold no
+/// more than one such frame, so an eighth is left for the frames that follow at once.
 pub(crate) fn frame_bytes(max_frame: usize) -> usize {
     MAX_BYTES.min((max_frame - max_frame / 8).saturating_sub(AROUND_BYTES))
 }
 
-/// Users, in JSON and separated by commas: at most 4,000, and fewer where they are too long for one message. Whoever is
-/// left out is tracked like everybody else, and told when anything changes about them.
+/// Users as JSON, separated by commas: at most 4,000, and fewer if they are too long for one message. Users who do not
+/// fit are tracked like all others, and their changes are sent.
 pub(crate) struct Listing {
     json: Vec<u8>,
     users: usize,
@@ -29,13 +29,13 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// Nobody, with space for so many bytes.
+    /// An empty list with space for this many bytes.
     pub(crate) fn empty(most_bytes: usize) -> Self {
         Listing { json: Vec::new(), users: 0, most_bytes }
     }
 
-    /// Those on the roster, in the order of their ids, as many as fit into so many bytes. `first` comes before them, and so
-    /// is among them whoever is not.
+    /// The users on the roster, sorted by id, as many as fit into `most_bytes`. `first` comes before them, so it is
+    /// always included.
     pub(crate) fn of_roster(first: Option<(&str, &Entry)>, most_bytes: usize) -> Result<Self> {
         let mut listing = Listing::empty(most_bytes);
         if let Some((user_id, entry)) = first {
@@ -57,7 +57,7 @@ impl Listing {
         &self.json
     }
 
-    /// False where there is no place left, and nothing was added.
+    /// Adds a user. Returns false, and adds nothing, if the list is full.
     fn add(&mut self, user: &UserPresence) -> Result<bool> {
         let before = self.json.len();
         if self.users > 0 {

@@ -1,20 +1,20 @@
-//! Who is told of what a user does.
+//! Decides which sockets get a `presence_update` about a user.
 
 use crate::status::Status;
 
-/// Whom a `presence_update` is for.
+/// The receivers of a `presence_update`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Audience {
     Nobody,
-    /// Everybody but the socket it came from.
+    /// All sockets except the one that caused it.
     Others,
     All,
 }
 
-/// A user who was listed with the status `before`, or was not listed, is there, and chose a status or did not.
+/// The audience after a user's sign of life. `before` is the listed status, `None` if the user was not listed; `chosen`
+/// is the status that the user chose, if any.
 ///
-/// A heartbeat is no news, nor is a status that the user has already. One who was off the list is news to the others
-/// whatever they do.
+/// A heartbeat or an unchanged status is not sent. A user who was not listed is always announced to the others.
 pub(crate) fn of(before: Option<Status>, chosen: Option<Status>) -> Audience {
     match (before, chosen) {
         (before, Some(_)) if before != chosen => Audience::All,

@@ -1,7 +1,8 @@
-//! The status of users whose connection was lost, so that they come back with the status that they chose.
+//! Stores the status of users whose connection was lost, so that they come back with the status that they chose.
 //!
-//! A client says its choice once and not again: by the time it reconnects, another tab of the user may have chosen
-//! something else. So the room remembers. A user who leaves on purpose comes back online. One key each: `s` and the user's id.
+//! A client sends its choice once and does not repeat it after a reconnect: another tab of the user may have chosen
+//! another status meanwhile. So the room remembers it. A user who left on purpose comes back online. Each user has one
+//! key: `s` and the user's id.
 
 use dormouse_room::{Close, Result, context, storage, timers};
 use serde::{Deserialize, Serialize};
@@ -10,16 +11,16 @@ use crate::status::Status;
 
 const PREFIX: u8 = b's';
 
-/// The timer that forgets them. It is set while anybody is remembered.
+/// The timer that removes old statuses. It is set while any status is stored.
 pub(crate) const TIMER: &str = "remembered";
 
-/// How long a status is remembered, in milliseconds: an hour, which is longer than a restart, a tunnel or a lunch.
+/// How long a status is kept, in milliseconds: one hour, longer than a restart or a lost network usually lasts.
 const KEEP_MS: u64 = 60 * 60 * 1000;
 
-/// Statuses that are forgotten in one turn: a turn's writes are limited.
+/// Statuses that one turn reads and may remove: a turn's writes are limited.
 const FORGOTTEN_AT_ONCE: u32 = 1_000;
 
-/// The code of a connection that was ended on purpose.
+/// The close code of a client that leaves on purpose.
 const CLOSE_NORMAL: u16 = 1000;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,18 +30,18 @@ struct Remembered {
 }
 
 impl Remembered {
-    /// When it is forgotten. A time that was stored while the clock was ahead counts as now.
+    /// When it expires. A time that was stored while the clock was ahead counts as now.
     fn until(&self, now: u64) -> u64 {
         self.left.min(now) + KEEP_MS
     }
 }
 
-/// Whether a connection ended on purpose, and not by a network, a server or a page that went away.
+/// Whether the user closed the connection on purpose; otherwise a network, a server or a closed page ended it.
 pub(crate) fn is_on_purpose(close: &Close) -> bool {
     close.clean && close.code == CLOSE_NORMAL
 }
 
-/// Remember a status, unless it is the one that everybody has who comes.
+/// Stores a status, unless it is `Online`, the status of every new user.
 pub(crate) fn put(user_id: &str, status: Status) -> Result<()> {
     if status == Status::Online {
         return Ok(());
@@ -53,7 +54,7 @@ pub(crate) fn put(user_id: &str, status: Status) -> Result<()> {
     }
 }
 
-/// The status of a user who comes back. It is not remembered any longer.
+/// Removes and returns the stored status of a user who comes back.
 pub(crate) fn take(user_id: &str) -> Result<Option<Status>> {
     let Some(remembered) = storage::get_json::<Remembered>(key(user_id))? else { return Ok(None) };
     storage::delete(key(user_id));
@@ -61,7 +62,7 @@ pub(crate) fn take(user_id: &str) -> Result<Option<Status>> {
     Ok((remembered.until(now) > now).then_some(remembered.status))
 }
 
-/// The timer is due: forget what is too old, and set it again for the rest.
+/// Handles the timer: removes expired statuses, and sets the timer again for the rest.
 pub(crate) fn forget() -> Result<()> {
     let now = context::now();
     let mut next = None::<u64>;
@@ -77,7 +78,7 @@ pub(crate) fn forget() -> Result<()> {
             next = Some(next.map_or(until, |next| next.min(until)));
         }
     }
-    // Where more are stored than one turn looks at, the others are looked at when some of these are gone.
+    // If more are stored than one turn reads, the next turn reads the others: some of these are removed now.
     if !is_all && kept < FORGOTTEN_AT_ONCE {
         next = Some(now);
     }

@@ -1,4 +1,4 @@
-//! Who is listed, one key each: `u` and the user's id. And how many sockets they have, which the host knows.
+//! Stores the listed users, one key each: `u` and the user's id. The host counts the sockets of each user.
 
 use std::iter;
 
@@ -9,25 +9,25 @@ use crate::status::Status;
 
 const PREFIX: u8 = b'u';
 
-/// Entries read at once: as many as the host gives.
+/// Entries read at once: the host's limit.
 const PAGE: u32 = 1_000;
 
-/// What is stored of a user. Their sockets are not counted here: a number in storage would outlive them.
+/// The stored data of a user. It has no number of sockets: a stored number would outlive the sockets.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) status: Status,
     pub(crate) last_seen: u64,
-    /// When it was first noticed that the user has no socket. Only somebody who was here before the host restarted is
-    /// listed without one.
+    /// When the room first noticed that the user has no socket. Only users from before a restart of the host are listed
+    /// without a socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) missing_since: Option<u64>,
 }
 
 impl Entry {
-    /// An entry that may have been stored while the clock was ahead: nothing in it is later than now. Since when a user has
-    /// been missing is not known then, and will be noted anew.
+    /// Corrects an entry that was stored while the clock was ahead: no time in it is later than now. A `missing_since`
+    /// in the future is dropped, and set again later.
     fn not_after(self, now: u64) -> Self {
         let missing_since = self.missing_since.filter(|since| *since <= now);
         Entry { last_seen: self.last_seen.min(now), missing_since, ..self }
@@ -43,17 +43,17 @@ pub(crate) fn put(user_id: &str, entry: &Entry) -> Result<()> {
     storage::put_json(key(user_id), entry)
 }
 
-/// True where the user was listed.
+/// Removes a user. Returns whether the user was listed.
 pub(crate) fn remove(user_id: &str) -> bool {
     storage::delete(key(user_id))
 }
 
-/// How many sockets a user has, listed or not.
+/// The number of a user's sockets. The user need not be listed.
 pub(crate) fn connections(user_id: &str) -> u32 {
     sockets::everyone().of_user(user_id).count()
 }
 
-/// Everybody who is listed, in the order of their ids. One who is removed meanwhile does no harm.
+/// All listed users, sorted by id. Users may be removed during the iteration.
 pub(crate) fn all() -> impl Iterator<Item = Result<(String, Entry)>> {
     let now = context::now();
     let mut next = Some(vec![PREFIX]);

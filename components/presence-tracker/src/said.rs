@@ -1,4 +1,4 @@
-//! What a client may say to the room, over a socket or over HTTP.
+//! Parses the input of clients, from a socket or over HTTP.
 
 use dormouse_room::said::{self, Complaint, Text};
 use dormouse_room::{Message, Request};
@@ -6,12 +6,12 @@ use serde::Deserialize;
 
 use crate::status::Status;
 
-/// What came over a socket.
+/// A parsed message from a socket.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Said {
     Status(Status),
     Heartbeat,
-    /// The host answers the usual spelling by itself; this is any other, such as with a space in it.
+    /// The host itself answers the usual spelling. This is another spelling, for example with a space.
     Ping,
 }
 
@@ -39,7 +39,7 @@ impl Said {
     }
 }
 
-/// What came with a POST: a status, or that its user is still here.
+/// Parses the body of a POST: a status or a heartbeat.
 pub(crate) fn posted(request: &Request) -> Result<Said, Complaint> {
     let fields: Fields = said::body(request)?;
     match fields.kind.as_str() {

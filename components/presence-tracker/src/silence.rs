@@ -1,10 +1,10 @@
-//! When a user counts as gone though no `close` said so.
+//! Removes users who left without a close event.
 //!
-//! A user with a socket is here: the host asks every socket for a sign of life, and closes one that gives none. So a page
-//! that is hidden, whose timers a browser slows down, stays as long as its connection does. A user who is listed without
-//! a socket was here before the host restarted, and gets some time to come back.
+//! A user with a socket is present: the host pings every socket, and closes a socket that does not answer. So a hidden
+//! page, whose timers a browser slows down, stays present as long as its connection. A user listed without a socket was
+//! present before the host restarted, and gets some time to come back.
 //!
-//! One timer watches over everybody. It is set while anybody is listed, and it survives restarts.
+//! One timer checks all users. It is set while any user is listed, and it survives restarts.
 
 use dormouse_room::{Result, context, sockets, timers};
 
@@ -12,28 +12,28 @@ use crate::frames::Frame;
 use crate::remembered;
 use crate::roster::{self, Entry};
 
-/// The one timer.
+/// The name of the timer.
 pub(crate) const TIMER: &str = "silence";
 
-/// How often the list is looked through, in milliseconds.
+/// How often the list is checked, in milliseconds.
 const LOOK_EVERY_MS: u64 = 60_000;
 
-/// How long a user may be without a socket, in milliseconds. A hidden page may try to come back only once a minute, so
-/// this is half as long again.
+/// How long a user may be without a socket, in milliseconds. A hidden page may try to reconnect only once a minute, so
+/// this is a minute and a half.
 const PATIENCE_MS: u64 = 90_000;
 
-/// Users removed in one turn. Each is a frame for every socket, and more of them than a socket may have waiting would
-/// close it.
+/// Users removed in one turn. Each sends a frame to every socket, and too many would overflow the queues of sockets and
+/// close them.
 const REMOVED_AT_ONCE: usize = 500;
 
-/// Users who are noted as missing in one turn: each is a write, and a turn's writes are limited.
+/// Users marked as missing in one turn: each mark is a write, and a turn's writes are limited.
 const NOTED_AT_ONCE: usize = 1_000;
 
-/// Users looked at for each millisecond of rest, so that looking takes a bounded share of time however long the list:
-/// after a look at 30,000 the next is 3 s later at the earliest.
+/// Users checked for each millisecond of pause, so that checks take a bounded share of time however long the list:
+/// after a check of 30,000 users the next comes 3 s later at the earliest.
 const LOOKED_AT_PER_MS: u64 = 10;
 
-/// Have the timer set, now that somebody is listed.
+/// Sets the timer, if it is not set, after a user was listed.
 pub(crate) fn watch() -> Result<()> {
     match timers::get(TIMER) {
         Some(_) => Ok(()),
@@ -41,7 +41,7 @@ pub(crate) fn watch() -> Result<()> {
     }
 }
 
-/// Look at once where the timer was set while the clock was ahead: it would not be due for hours.
+/// Makes the timer due now if it was set while the clock was ahead: it would not fire for hours.
 pub(crate) fn mend() -> Result<()> {
     let now = context::now();
     match timers::get(TIMER) {
@@ -50,7 +50,7 @@ pub(crate) fn mend() -> Result<()> {
     }
 }
 
-/// The timer is due: remove those who did not come back, and set it again.
+/// Handles the timer: removes users who did not come back, and sets it again.
 pub(crate) fn look() -> Result<()> {
     let now = context::now();
     let (mut removed, mut noted, mut looked_at) = (0, 0, 0);
@@ -77,19 +77,19 @@ pub(crate) fn look() -> Result<()> {
         }
     }
     if looked_at == removed {
-        return Ok(()); // Nobody is listed any more.
+        return Ok(()); // The list is empty now.
     }
     timers::set_at(TIMER, next.max(now + looked_at as u64 / LOOKED_AT_PER_MS), [])
 }
 
-/// What is to be done about a user without a socket.
+/// The next step for a user without a socket.
 #[derive(Debug, PartialEq, Eq)]
 enum Due {
-    /// Write down that the user is missing.
+    /// Mark the user as missing.
     Note,
-    /// Nothing before this time.
+    /// Wait until this time.
     At(u64),
-    /// The user did not come back.
+    /// Remove the user, who did not come back.
     Remove,
 }
 

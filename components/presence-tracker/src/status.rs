@@ -1,8 +1,8 @@
-//! What a user says of themselves.
+//! The status that a user chooses.
 
 use serde::{Deserialize, Serialize};
 
-/// One of three, and nothing else.
+/// The three statuses of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
