@@ -7,19 +7,19 @@
 #[allow(dead_code, clippy::all)]
 pub mod dormouse {
     pub mod room {
-        /// What several capabilities speak of: who, what was said, and HTTP.
+        /// Types that several interfaces share: users, messages, HTTP requests and responses.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod types {
             #[used]
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
-            /// A person, as the host verified them. A client cannot choose either field.
+            /// A user, as the host verified it. A client cannot choose either field.
             #[derive(Clone)]
             pub struct User {
                 /// Stable and unique: the token's `sub`. 1 to 256 bytes.
                 pub id: _rt::String,
-                /// For people to read; falls back to `id`. 1 to 256 bytes.
+                /// The name to display; `id` if the token has none. 1 to 256 bytes.
                 pub name: _rt::String,
             }
             impl ::core::fmt::Debug for User {
@@ -33,12 +33,12 @@ pub mod dormouse {
                         .finish()
                 }
             }
-            /// One WebSocket message, whole: fragments are joined, and text is valid UTF-8.
+            /// One complete WebSocket message: fragments are joined, and text is valid UTF-8.
             #[derive(Clone)]
             pub enum Message {
                 /// UTF-8 text.
                 Text(_rt::String),
-                /// Bytes, as they came.
+                /// Bytes, unchanged.
                 Binary(_rt::Vec<u8>),
             }
             impl ::core::fmt::Debug for Message {
@@ -56,20 +56,20 @@ pub mod dormouse {
                     }
                 }
             }
-            /// One HTTP request, whole. Credentials (`authorization`, `cookie`, tokens and tickets) never enter a component.
+            /// One complete HTTP request. Credentials (`authorization`, `cookie`, tokens and tickets) never reach a component.
             #[derive(Clone)]
             pub struct Request {
                 /// Upper case, such as `GET`.
                 pub method: _rt::String,
-                /// Starts with `/`; percent-encoded as it came. For a room: what its router chose.
+                /// Starts with `/`, and is still percent-encoded. A room gets the path that its router chose.
                 pub path: _rt::String,
-                /// What follows `?`, without it.
+                /// The text after `?`, without the `?`.
                 pub query: ::core::option::Option<_rt::String>,
                 /// Names in lower case. A header whose value is not UTF-8 is left out.
                 pub headers: _rt::Vec<(_rt::String, _rt::String)>,
-                /// Limit: 1 MiB; the host answers 413 to more.
+                /// Limit: 1 MiB; the host answers 413 above it.
                 pub body: _rt::Vec<u8>,
-                /// Absent where the request carries no valid identity.
+                /// Absent if the request has no valid identity.
                 pub user: ::core::option::Option<User>,
             }
             impl ::core::fmt::Debug for Request {
@@ -87,14 +87,15 @@ pub mod dormouse {
                         .finish()
                 }
             }
-            /// One HTTP response, whole.
+            /// One complete HTTP response.
             ///
-            /// Limit: body 16 MiB, 64 headers; `status` 200 to 599. Beyond it the client gets a 500.
+            /// Limit: body 16 MiB, 64 headers; `status` 200 to 599. Otherwise the client gets a 500.
             #[derive(Clone)]
             pub struct Response {
                 /// 200 to 599.
                 pub status: u16,
-                /// Names in lower case. Those that belong to the connection, and `set-cookie`, do not leave the host.
+                /// Names in lower case. The host sends the usual headers about the body, caching and redirects, and those that
+                /// the operator adds. It drops all others, such as `set-cookie`.
                 pub headers: _rt::Vec<(_rt::String, _rt::String)>,
                 /// Limit: 16 MiB.
                 pub body: _rt::Vec<u8>,
@@ -112,21 +113,21 @@ pub mod dormouse {
                 }
             }
         }
-        /// Other rooms of this host, asked and answered during the turn. Only in the world `connected-room-component`.
+        /// Requests to other rooms of this host, answered during the turn. Only in the world `connected-room-component`.
         ///
-        /// The operator says which namespaces a room may reach (`calls` of its own namespace; none where nothing is said). The
-        /// room that is asked sees the request with the header `dormouse-caller: NAMESPACE/NAME`, which no client and no room can
-        /// set, without an `idempotency-key`, and with the `user` that the caller gives: it believes it, and that is what the
-        /// operator's `calls` grants.
+        /// The operator configures which namespaces a room may reach (`calls` of its own namespace; by default none). The
+        /// called room gets the request with the header `dormouse-caller: NAMESPACE/NAME`, which no client and no room can
+        /// set, and without an `idempotency-key`. It trusts the `user` that the caller gives: the operator's `calls` grants
+        /// exactly this.
         ///
-        /// A call leaves only when all that this room's turns wrote before is durable, and its answer comes when the other room's
-        /// turn is. What was done there stays done, whatever becomes of this turn: it may fail, and it may run again. What
-        /// must be done exactly once goes through `outbox`.
+        /// A call is sent only when all earlier writes of this room are durable, and its answer arrives when the other room's
+        /// turn is durable. Its effects there stay, even if this turn fails, and a turn that runs again calls again. Use
+        /// `outbox` for requests that must run exactly once.
         ///
-        /// While a call is under way this room waits, and so do its other events. What others answer is part of what a turn is
-        /// made of: the same answers give the same turn.
+        /// During a call this room's other events wait. The answers are inputs of the turn: the same answers give the same
+        /// turn.
         ///
-        /// Limit: 32 calls and requests a turn, and 10 s from the first one's begin to the last one's end (both configurable).
+        /// Limit: 32 calls and requests a turn, and 10 s from the first one's start to the last one's end (both configurable).
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod rooms {
             #[used]
@@ -138,21 +139,21 @@ pub mod dormouse {
             /// Why there is no answer.
             #[derive(Clone, Copy)]
             pub enum CallError {
-                /// The operator does not let this namespace's rooms call that one's. The operator must allow it.
+                /// The operator does not allow calls from this namespace to the other one. The operator must allow it.
                 Denied,
-                /// No room can have this name, or the host has no such namespace. The room's author must act.
+                /// The room name is invalid, or the host has no such namespace. The room's author must act.
                 NoSuchRoom,
-                /// The other room waits for this one already, itself or through others. The room's author must post instead.
+                /// The other room already waits for this one, directly or through others. The room's author must post instead.
                 Deadlock,
                 /// More than 1 MiB of body. The room's author must send less.
                 TooLarge,
-                /// This turn has made all the calls it may. The room's author must spread them over several turns.
+                /// This turn has made as many calls as a turn may. The room's author must spread them over several turns.
                 TooMany,
-                /// The other room's turn failed; nothing of it was kept.
+                /// The other room's turn failed and had no effect.
                 Failed,
-                /// The other room, or the host, has no space for it now. Set a timer and try again.
+                /// The other room or the host is overloaded now. Set a timer and try again.
                 Overloaded,
-                /// No answer in time. What was asked may still be done.
+                /// No answer in time. The other room may still run the request.
                 Timeout,
             }
             impl ::core::fmt::Debug for CallError {
@@ -194,9 +195,9 @@ pub mod dormouse {
             }
             impl ::core::error::Error for CallError {}
             #[allow(unused_unsafe, clippy::all)]
-            /// Ask a room, and wait for its answer.
+            /// Send a request to a room, and wait for its answer.
             ///
-            /// Seen: by the other room at once, whatever becomes of this turn.
+            /// Seen: by the other room at once, even if this turn fails later.
             /// Fails: `call-error` says who must act.
             /// Traps: when this room's own storage fails meanwhile.
             #[allow(async_fn_in_trait)]
@@ -463,17 +464,17 @@ pub mod dormouse {
                 }
             }
         }
-        /// Requests that are made once, and only if, this turn has committed: to other rooms, and to servers elsewhere. Only in
-        /// the world `connected-room-component`.
+        /// A transactional outbox: requests to other rooms and to servers that are sent after this turn has committed, and only
+        /// then. Only in the world `connected-room-component`.
         ///
-        /// A post is durable with the turn. Then it is tried until it is taken: again after 2, 4, 8 … s, from then on every
+        /// A post is durable with the turn. Then it is tried until it is accepted: again after 2, 4, 8 … s, from then on every
         /// 600 s, and given up with an error in the log after 100 tries (16 hours). Posts of one room to the same destination
-        /// arrive one after the other, in their order.
+        /// arrive one after the other, in order.
         ///
-        /// A room takes each post exactly once, whatever crashes meanwhile: the host remembers with that room's own commit which it
-        /// has had. To a server it may come more than once, each time with the same header `idempotency-key`, which nobody can
-        /// guess; one that the request has is replaced, and so is its `dormouse-caller`. Nobody hears the answer; where one is wanted,
-        /// the other side posts back.
+        /// A room runs each post exactly once, even if the host crashes: the host records the posts that a room had in that
+        /// room's own commit. A server may get a post more than once, each time with the same header `idempotency-key`, an
+        /// unguessable value. The host replaces this header and `dormouse-caller` where the request has them. The answer is
+        /// discarded: if you need one, let the other side post back.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod outbox {
             #[used]
@@ -484,7 +485,7 @@ pub mod dormouse {
             /// A room of this host.
             #[derive(Clone)]
             pub struct Room {
-                /// One of those in the operator's `calls`.
+                /// One of the namespaces in the operator's `calls`.
                 pub namespace: _rt::String,
                 /// 1 to 512 bytes of UTF-8 without control characters.
                 pub name: _rt::String,
@@ -500,13 +501,14 @@ pub mod dormouse {
                         .finish()
                 }
             }
-            /// Where a post goes.
+            /// The destination of a post.
             #[derive(Clone)]
             pub enum Destination {
-                /// To a room: its `on-request` sees it, with the header `dormouse-caller`. Taken, when it answers below 500.
+                /// A room: its `on-request` gets the request, with the header `dormouse-caller`. Accepted if the status is
+                /// below 500.
                 Room(Room),
-                /// To a server, by scheme and authority, such as `https://api.example`. Taken, when it answers anything but 408, 425, 429
-                /// and 500 to 599.
+                /// A server, by scheme and authority, such as `https://api.example`. Accepted with any status except 408, 425,
+                /// 429 and 500 to 599.
                 Origin(_rt::String),
             }
             impl ::core::fmt::Debug for Destination {
@@ -527,13 +529,14 @@ pub mod dormouse {
             /// Why nothing was posted.
             #[derive(Clone, Copy)]
             pub enum PostError {
-                /// The operator does not let this namespace's rooms reach that. The operator must allow it.
+                /// The operator does not allow rooms of this namespace to reach the destination. The operator must allow it.
                 Denied,
-                /// No room can have this name, the host has no such namespace, or this is no origin. The room's author must act.
+                /// The room name or the origin is invalid, or the host has no such namespace. The room's author must act.
                 BadDestination,
                 /// The request is above 256 KiB. The room's author must post less.
                 TooLarge,
-                /// 1,000 posts of this room wait already, or the turn's writes are above 16 MiB. Post fewer, or wait.
+                /// 1,000 posts of this room wait already, or the turn's writes are above 16 MiB. Post fewer, or try again
+                /// later.
                 TooMany,
             }
             impl ::core::fmt::Debug for PostError {
@@ -786,7 +789,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// How many posts of this room wait to be taken, those of this turn included.
+            /// The number of posts of this room that wait to be accepted, including those of this turn.
             #[allow(async_fn_in_trait)]
             pub fn waiting() -> u32 {
                 unsafe {
@@ -805,7 +808,7 @@ pub mod dormouse {
                 }
             }
         }
-        /// Where and when the component runs. Nothing here changes during a turn but `random`.
+        /// Where and when the component runs. During a turn every function here returns the same, except `random`.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod context {
             #[used]
@@ -863,17 +866,17 @@ pub mod dormouse {
                     }
                 }
             }
-            /// How much a line in the log matters.
+            /// The severity of a log line.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Level {
-                /// For who looks for a fault in the room.
+                /// Helps to find a fault in the room.
                 Debug,
-                /// What happened, for the record.
+                /// Records an event of normal operation.
                 Info,
-                /// Something that may need the operator.
+                /// The operator may have to act.
                 Warn,
-                /// Something that needs the operator.
+                /// The operator must act.
                 Error,
             }
             impl ::core::fmt::Debug for Level {
@@ -981,7 +984,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The time of this turn: Unix time in milliseconds. Never goes back within one room's instance.
+            /// The time of this turn: Unix time in milliseconds. It never goes back within one instance.
             #[allow(async_fn_in_trait)]
             pub fn now() -> u64 {
                 unsafe {
@@ -1019,11 +1022,11 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// A random number for this history of the room's storage, to be told to clients beside numbers that the room stores,
-            /// such as those of messages: numbers are comparable only under the same incarnation. 0 in a router.
+            /// A random number that identifies this history of the room's storage. Send it to clients beside numbers that the
+            /// room stores, such as message numbers: only numbers under the same incarnation are comparable. 0 in a router.
             ///
-            /// Restart: the same, also after a crash. A new one once the server's data was begun anew or restored from a backup,
-            /// since numbers that were given before may then be given again.
+            /// Restart: the same, also after a crash. It changes when the server's data was deleted or restored from a backup,
+            /// because the room may then use the same numbers again.
             #[allow(async_fn_in_trait)]
             pub fn incarnation() -> u64 {
                 unsafe {
@@ -1042,8 +1045,8 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// A value that the operator's configuration gives to this namespace. In a router there is one: `namespaces` is the
-            /// names of all namespaces, in their order and with commas between them.
+            /// A value from the operator's configuration of this namespace. A router has one key: `namespaces` gives the names
+            /// of all namespaces, sorted and separated by commas.
             #[allow(async_fn_in_trait)]
             pub fn config(key: &str) -> ::core::option::Option<_rt::String> {
                 unsafe {
@@ -1100,7 +1103,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// 64 random bits, fit for secrets, from the turn's seed.
+            /// 64 random bits from the turn's seed. They are good enough for secrets.
             #[allow(async_fn_in_trait)]
             pub fn random() -> u64 {
                 unsafe {
@@ -1119,11 +1122,11 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// A line in the operator's log, with the room's address on it.
+            /// Write a line to the operator's log. The host adds the room's address.
             ///
             /// Seen: at once, even if the turn fails.
-            /// Limit: 4,096 B a line (cut), 100 lines a turn and 100 a second, ten times as many at once (the rest is counted and
-            /// dropped).
+            /// Limit: 4,096 B a line (the rest is cut off), 100 lines a turn and 100 a second with bursts of 1,000. Further
+            /// lines are dropped and counted.
             #[allow(async_fn_in_trait)]
             pub fn log(level: Level, line: &str) -> () {
                 unsafe {
@@ -1144,10 +1147,10 @@ pub mod dormouse {
                 }
             }
         }
-        /// The clients of this room. Sockets outlive the instance: they, their tags and their attachments are there again
-        /// after the room hibernated and woke, and after its code was changed.
+        /// The clients of this room. Sockets outlive the instance: they keep their tags and attachments when the room
+        /// hibernates and wakes, and when its code changes.
         ///
-        /// Restart: a restart of the host ends all sockets. Clients come back as new ones.
+        /// Restart: a restart of the host ends all sockets. Clients reconnect as new sockets.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod sockets {
             #[used]
@@ -1159,13 +1162,13 @@ pub mod dormouse {
             /// Why a call on a socket did nothing.
             #[derive(Clone, Copy)]
             pub enum SocketError {
-                /// The client has left. Nothing to do: its `close` event tells the rest.
+                /// The client has left. Ignore this: its `on-close` follows.
                 Gone,
                 /// Above the limit, in bytes. The room's author must send or store less.
                 TooLarge(u32),
                 /// Above the limit, in number. The room's author must use fewer.
                 TooMany(u32),
-                /// Not a code that a room may close with. Use 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999.
+                /// A room may not close with this code. Use 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999.
                 BadCloseCode,
             }
             impl ::core::fmt::Debug for SocketError {
@@ -1196,10 +1199,10 @@ pub mod dormouse {
                 }
             }
             impl ::core::error::Error for SocketError {}
-            /// One client's connection. A handle may be kept between turns of one instance. Once the client has left, what
-            /// changes or tells it something answers `gone`.
+            /// One client's connection. A handle may be kept between turns of one instance. Once the client has left, functions
+            /// that change the socket or send to it return `gone`.
             ///
-            /// Traps: to ask a handle anything else after the turn of its client's `close` event.
+            /// Traps: any other function, after the turn of the client's `on-close`.
             #[derive(Debug)]
             #[repr(transparent)]
             pub struct Socket {
@@ -1239,10 +1242,10 @@ pub mod dormouse {
                     }
                 }
             }
-            /// Whom to leave out.
+            /// The sockets to leave out.
             #[derive(Clone)]
             pub enum Except {
-                /// Leave nobody out.
+                /// No socket.
                 Nobody,
                 /// The socket with this `id`.
                 Socket(u64),
@@ -1265,14 +1268,14 @@ pub mod dormouse {
                     }
                 }
             }
-            /// Which sockets: those that match all that is given.
+            /// Selects the sockets that match every given condition.
             #[derive(Clone)]
             pub struct Filter {
                 /// Only sockets with this tag.
                 pub tag: ::core::option::Option<_rt::String>,
                 /// Only sockets of the user with this id.
                 pub user: ::core::option::Option<_rt::String>,
-                /// Without these.
+                /// The sockets to leave out.
                 pub except: Except,
             }
             impl ::core::fmt::Debug for Filter {
@@ -1289,7 +1292,7 @@ pub mod dormouse {
             }
             impl Socket {
                 #[allow(unused_unsafe, clippy::all)]
-                /// Unique among all sockets this host ever had.
+                /// A number that no other socket of this host has, or ever had.
                 #[allow(async_fn_in_trait)]
                 pub fn id(&self) -> u64 {
                     unsafe {
@@ -1310,7 +1313,7 @@ pub mod dormouse {
             }
             impl Socket {
                 #[allow(unused_unsafe, clippy::all)]
-                /// Who is behind it, as the host verified them.
+                /// The client's user, as the host verified it.
                 #[allow(async_fn_in_trait)]
                 pub fn user(&self) -> User {
                     unsafe {
@@ -1361,7 +1364,7 @@ pub mod dormouse {
             }
             impl Socket {
                 #[allow(unused_unsafe, clippy::all)]
-                /// The room's own labels, to find sockets by.
+                /// The room's labels of this socket, by which `filter` finds it.
                 #[allow(async_fn_in_trait)]
                 pub fn tags(&self) -> _rt::Vec<_rt::String> {
                     unsafe {
@@ -1521,7 +1524,7 @@ pub mod dormouse {
             }
             impl Socket {
                 #[allow(unused_unsafe, clippy::all)]
-                /// The room's own notes on this client, empty at first. Survives hibernation.
+                /// The room's own data about this client, empty at first. It survives hibernation.
                 #[allow(async_fn_in_trait)]
                 pub fn attachment(&self) -> _rt::Vec<u8> {
                     unsafe {
@@ -1562,7 +1565,7 @@ pub mod dormouse {
             }
             impl Socket {
                 #[allow(unused_unsafe, clippy::all)]
-                /// Replace the notes.
+                /// Replace the attachment.
                 ///
                 /// Seen: by later turns, once this turn succeeds.
                 /// Fails: `too-large` above 16,384 B; `gone`.
@@ -1644,7 +1647,7 @@ pub mod dormouse {
                 /// Seen: after this turn commits, in call order; never, if the turn fails.
                 /// Fails: `too-large` above 1 MiB; `gone`.
                 /// Traps: above 16 MiB of messages a turn.
-                /// Limit: 1 MiB waits for a socket; beyond it the host closes with 1013, and the client comes back.
+                /// Limit: 1 MiB waits for a socket; above it the host closes the socket with 1013, and the client reconnects.
                 #[allow(async_fn_in_trait)]
                 pub fn send(
                     &self,
@@ -1743,7 +1746,7 @@ pub mod dormouse {
             }
             impl Socket {
                 #[allow(unused_unsafe, clippy::all)]
-                /// Close this connection after what was sent before. Its `close` event follows.
+                /// Close this connection after the messages sent before. Its `on-close` follows.
                 ///
                 /// Fails: `bad-close-code`; `too-large` where `reason` is above 123 B; `gone`.
                 #[allow(async_fn_in_trait)]
@@ -1833,7 +1836,7 @@ pub mod dormouse {
             }
             impl Socket {
                 #[allow(unused_unsafe, clippy::all)]
-                /// Bytes that wait for this client now: the measure of how slow it is.
+                /// The bytes that wait to be sent to this client: they show how slow it is.
                 #[allow(async_fn_in_trait)]
                 pub fn buffered(&self) -> u64 {
                     unsafe {
@@ -1981,7 +1984,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// How many sockets match.
+            /// The number of matching sockets.
             #[allow(async_fn_in_trait)]
             pub fn count(filter: &Filter) -> u32 {
                 unsafe {
@@ -2075,7 +2078,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The socket with this `id`, while its client is here.
+            /// The socket with this `id`, while its client is connected.
             #[allow(async_fn_in_trait)]
             pub fn get(id: u64) -> ::core::option::Option<Socket> {
                 unsafe {
@@ -2110,9 +2113,9 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Queue one message for all matching sockets: one crossing, one encoding, whatever their number.
+            /// Queue one message for all matching sockets. The message is passed to the host and encoded once.
             ///
-            /// Seen: as with `send`. Those who match now get it; one who connects later does not.
+            /// Seen: as with `send`. The sockets that match now get it; a socket that connects later does not.
             /// Fails: `too-large` as with `send`.
             #[allow(async_fn_in_trait)]
             pub fn broadcast(
@@ -2277,9 +2280,9 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The longest message, in bytes, that every socket can be sent: the least of what the operator lets this namespace's
-            /// rooms send, what may wait for a socket, and what a turn may say. Send no more than this of what may be long, such
-            /// as a history, or a client that comes will never get in.
+            /// The longest message, in bytes, that every socket can be sent: the lowest of the operator's limit for messages of
+            /// this namespace, of the bytes that may wait for a socket, and of those that a turn may send. Cut messages that
+            /// may be long, such as a history, to this length: a client to which `on-connect` sends more can never connect.
             #[allow(async_fn_in_trait)]
             pub fn max_message_bytes() -> u32 {
                 unsafe {
@@ -2298,10 +2301,10 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Have the host answer a text message that equals `request` with `reply`, without waking the room or telling it.
-            /// Holds for all sockets of the room until it is replaced; nothing at first.
+            /// Let the host answer a text message that equals `request` with `reply`. The room is neither woken nor told.
+            /// Applies to all sockets of the room until it is replaced or removed; none at first.
             ///
-            /// Seen: the reply is the one thing that bypasses the gate: it may overtake what turns before it said.
+            /// Seen: only this reply bypasses the output gate: it may overtake messages of earlier turns.
             /// Fails: `too-large` above 2,048 B for either text.
             #[allow(async_fn_in_trait)]
             pub fn set_auto_response(
@@ -2382,7 +2385,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Answer nothing without the room any more.
+            /// Remove the auto-response.
             #[allow(async_fn_in_trait)]
             pub fn clear_auto_response() -> () {
                 unsafe {
@@ -2400,13 +2403,13 @@ pub mod dormouse {
                 }
             }
         }
-        /// The room's own storage: ordered keys to bytes. Nobody else can read or write it, and a write that was committed
-        /// survives a crash, a power loss and a change of the room's code.
+        /// The room's own storage: ordered keys and their values, both bytes. No other room can read or write it. A committed
+        /// write survives a crash, a power loss and a change of the room's code.
         ///
-        /// There are no transactions to begin or end: a turn is one. Reads see what the turn wrote before.
+        /// Each turn is one transaction. Reads see the earlier writes of the same turn.
         ///
         /// Traps: when the disk cannot be read.
-        /// Limit: key 1 to 2,048 B, value 2 MiB, 16 MiB of writes a turn. A write or a removal counts 64 B beside its bytes.
+        /// Limit: key 1 to 2,048 B, value 2 MiB, 16 MiB of writes a turn. Each write or removal counts its bytes plus 64 B.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod storage {
             #[used]
@@ -2450,22 +2453,22 @@ pub mod dormouse {
                 }
             }
             impl ::core::error::Error for StorageError {}
-            /// What an entry is found by. Keys are ordered by their bytes. Limit: 1 to 2,048 B.
+            /// The key of an entry. Keys are ordered by their bytes. Limit: 1 to 2,048 B.
             pub type Key = _rt::Vec<u8>;
-            /// What an entry holds. Limit: 2 MiB.
+            /// The value of an entry. Limit: 2 MiB.
             pub type Value = _rt::Vec<u8>;
-            /// Which keys, and in which order. All that is given must hold.
+            /// Selects the keys that match every given condition, and their order.
             #[derive(Clone)]
             pub struct Range {
-                /// Only keys that begin so.
+                /// Only keys that begin with this.
                 pub prefix: ::core::option::Option<Key>,
-                /// Only keys from here on, this one included.
+                /// Only keys from this one on, including it.
                 pub start: ::core::option::Option<Key>,
                 /// Only keys before this one.
                 pub end: ::core::option::Option<Key>,
-                /// Highest first.
+                /// Highest key first.
                 pub reverse: bool,
-                /// At most this many. Limit: 1,000.
+                /// The most entries to return. Limit: 1,000.
                 pub limit: u32,
             }
             impl ::core::fmt::Debug for Range {
@@ -2537,9 +2540,9 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The values of many keys, in the order asked.
+            /// The values of many keys, in the order of `keys`.
             ///
-            /// Limit: 1,000 keys and 16 MiB of values a call; beyond it the turn traps.
+            /// Limit: 1,000 keys and 16 MiB of values a call; above either the turn traps.
             #[allow(async_fn_in_trait)]
             pub fn get_many(keys: &[Key]) -> _rt::Vec<::core::option::Option<Value>> {
                 unsafe {
@@ -2700,7 +2703,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Set many. Nothing is written where one of them fails.
+            /// Set the values of many keys. If one of them fails, none is written.
             #[allow(async_fn_in_trait)]
             pub fn put_many(
                 entries: &[(Key, Value)],
@@ -2779,7 +2782,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Remove a key. True where it was there.
+            /// Remove a key. Returns whether it existed.
             #[allow(async_fn_in_trait)]
             pub fn delete(key: &[u8]) -> bool {
                 unsafe {
@@ -2801,8 +2804,8 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Remove the keys from `start` up to and without `end`, lowest first. The number removed: call again while it
-            /// is `limit`.
+            /// Remove the keys from `start` up to but not including `end`, lowest first. Returns the number removed: call again
+            /// while it equals `limit`.
             ///
             /// Limit: 1,000 keys a call.
             #[allow(async_fn_in_trait)]
@@ -2849,7 +2852,7 @@ pub mod dormouse {
             #[allow(unused_unsafe, clippy::all)]
             /// The entries of a range, in key order.
             ///
-            /// Limit: 1,000 entries and 16 MiB a call: it ends early at either, so go on from the last key.
+            /// Limit: 1,000 entries and 16 MiB a call: the list ends early at either; continue after its last key.
             #[allow(async_fn_in_trait)]
             pub fn list(range: &Range) -> _rt::Vec<(Key, Value)> {
                 unsafe {
@@ -2998,7 +3001,8 @@ pub mod dormouse {
                 }
             }
         }
-        /// Named timers that wake the room. They survive hibernation and restarts; one that fell due meanwhile fires at once.
+        /// Named timers that wake the room. They survive hibernation and restarts. A timer that fell due while the host was
+        /// down fires at once.
         ///
         /// Limit: 1,000 timers a room, name 1 to 256 B, payload 16,384 B. A turn that sets and cancels more than 10,000 traps.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
@@ -3051,9 +3055,9 @@ pub mod dormouse {
                 pub name: _rt::String,
                 /// When it is due: Unix time in milliseconds.
                 pub at: u64,
-                /// The room's own notes. Limit: 16,384 B.
+                /// The room's own data. Limit: 16,384 B.
                 pub payload: _rt::Vec<u8>,
-                /// How often this firing has failed before.
+                /// The number of failed turns of `on-timer` since it fell due.
                 pub attempt: u32,
             }
             impl ::core::fmt::Debug for Timer {
@@ -3089,7 +3093,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Set a timer, replacing the one of that name.
+            /// Set a timer. It replaces a timer of the same name.
             ///
             /// Seen: durable when this turn has committed; never, if the turn fails.
             #[allow(async_fn_in_trait)]
@@ -3175,7 +3179,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The timer of a name, as this turn left it.
+            /// The timer with this name, with the changes of this turn.
             #[allow(async_fn_in_trait)]
             pub fn get(name: &str) -> ::core::option::Option<Timer> {
                 unsafe {
@@ -3249,7 +3253,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Remove a timer. True where it was set.
+            /// Remove a timer. Returns whether it was set.
             #[allow(async_fn_in_trait)]
             pub fn cancel(name: &str) -> bool {
                 unsafe {
@@ -3271,7 +3275,7 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// All timers of the room, in the order of their names.
+            /// All timers of the room, sorted by name.
             #[allow(async_fn_in_trait)]
             pub fn list() -> _rt::Vec<Timer> {
                 unsafe {
@@ -3356,16 +3360,18 @@ pub mod dormouse {
 pub mod exports {
     pub mod dormouse {
         pub mod room {
-            /// The life of a room: what the host calls, one event at a time.
+            /// The events of a room. The host calls these functions, one at a time.
             ///
-            /// Each call is one *turn*: all it wrote, set and said happens together once the turn has committed, or not at all. A
-            /// turn fails when it returns an error, traps, or uses more than its limits. Then nothing it did is kept, the instance
-            /// is dropped (its memory may be ahead of storage), every socket stays open, and the next event wakes a new instance.
+            /// Each call is one *turn*: all its writes, timers and messages take effect together when the turn commits, or not at
+            /// all. A turn fails when it returns an error, traps, or exceeds a limit. Then all its effects are discarded, the
+            /// instance is dropped (its memory may be ahead of storage), every socket stays open, and the next event wakes a new
+            /// instance.
             ///
-            /// Time stands still during a turn, and randomness comes from a seed: the same component, storage, event, time and seed
-            /// give the same turn.
+            /// The clock does not move during a turn, and random numbers come from a seed: the same component, storage, event, time
+            /// and seed give the same turn.
             ///
-            /// Limit: 1 s of CPU a turn, host calls included (traps; the host logs turns above 50 ms), 64 MiB of memory an instance.
+            /// Limit: 1 s of CPU a turn, host calls included (traps; the host logs turns above 50 ms), 64 MiB of memory an
+            /// instance.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod room {
                 #[used]
@@ -3377,7 +3383,7 @@ pub mod exports {
                 pub type Response = super::super::super::super::dormouse::room::types::Response;
                 pub type Socket = super::super::super::super::dormouse::room::sockets::Socket;
                 pub type Timer = super::super::super::super::dormouse::room::timers::Timer;
-                /// Why a connection was turned down: the HTTP answer to its upgrade request.
+                /// Why a connection is refused: the HTTP answer to its upgrade request.
                 #[derive(Clone)]
                 pub struct Refusal {
                     /// 400 to 599.
@@ -4169,34 +4175,34 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Runs first after each instantiation, before the event that woke the room.
+                    /// Called first in each new instance, before the event that woke the room.
                     ///
-                    /// Restart: memory starts empty here. Whatever must survive is in storage or in a socket's attachment.
+                    /// Restart: memory starts empty here. Keep in storage or in a socket's attachment what must survive.
                     /// Fails: the event that woke the room is lost with it.
                     #[allow(async_fn_in_trait)]
                     fn wake() -> ::core::result::Result<(), _rt::String>;
-                    /// A client asks to connect. `socket` belongs to the room from here on: it counts in `sockets`, and what is sent
-                    /// to it arrives after the upgrade.
+                    /// A client asks to connect. From here on `socket` belongs to the room: it counts in `sockets`, and messages sent
+                    /// to it arrive after the upgrade.
                     ///
-                    /// Seen: the client's 101 leaves after this turn commits.
-                    /// Fails: `refusal` turns the client down; nothing else of the turn is kept, and the instance is dropped.
+                    /// Seen: the 101 is sent to the client after this turn commits.
+                    /// Fails: `refusal` refuses the client; the turn has no other effect, and the instance is dropped.
                     #[allow(async_fn_in_trait)]
                     fn on_connect(
                         request: Request,
                         socket: &Socket,
                     ) -> ::core::result::Result<(), Refusal>;
-                    /// A client said something.
+                    /// A client sent a message.
                     ///
                     /// Fails: the text goes to the log, the sender gets a text message
                     /// `{"type":"error","code":"room_failed","message":…}`, and its socket stays open.
-                    /// Limit: 1 MiB a message, or what the namespace is configured to take; the host closes with 1009 above it.
+                    /// Limit: 1 MiB a message, or the limit that the namespace configures; the host closes a socket above it with 1009.
                     #[allow(async_fn_in_trait)]
                     fn on_message(
                         sender: &Socket,
                         message: Message,
                     ) -> ::core::result::Result<(), _rt::String>;
-                    /// A client has gone. Comes exactly once for each socket that `on-connect` accepted, whoever closed it. The socket no
-                    /// longer counts in `sockets`, but its user, tags and attachment can still be read.
+                    /// A socket was closed, by either side. Called exactly once for each socket that `on-connect` accepted. The socket
+                    /// no longer counts in `sockets`, but its user, tags and attachment can still be read.
                     ///
                     /// Restart: a restart of the host ends all sockets without this event.
                     #[allow(async_fn_in_trait)]
@@ -4206,17 +4212,17 @@ pub mod exports {
                         reason: _rt::String,
                         clean: bool,
                     ) -> ::core::result::Result<(), _rt::String>;
-                    /// A timer is due. It is removed with this turn's commit, unless the turn sets it anew.
+                    /// A timer is due. This turn's commit removes it, unless the turn sets it again.
                     ///
                     /// Seen: at least once; a crash after the turn ran and before its commit runs it again.
-                    /// Fails: it is tried again after 2, 4, 8, 16, 32 and 64 s (and up to a quarter more), then given up with an error
+                    /// Fails: the host tries again after 2, 4, 8, 16, 32 and 64 s (plus up to a quarter), then gives up with an error
                     /// in the log.
                     #[allow(async_fn_in_trait)]
                     fn on_timer(timer: Timer) -> ::core::result::Result<(), _rt::String>;
-                    /// An HTTP request.
+                    /// An HTTP request for this room.
                     ///
-                    /// Seen: the answer leaves after this turn commits.
-                    /// Fails: the text goes to the log, and the client gets a 500 that does not repeat it.
+                    /// Seen: the answer is sent after this turn commits.
+                    /// Fails: the text goes to the log, and the client gets a 500 without it.
                     #[allow(async_fn_in_trait)]
                     fn on_request(
                         request: Request,

@@ -14,7 +14,7 @@ use crate::bindings::room::dormouse::room::context as __with_name1;
 pub mod exports {
     pub mod dormouse {
         pub mod room {
-            /// What a router component exports: from a request to a room, without state.
+            /// A router's export: it maps a request to a room, and keeps no state.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod router {
                 #[used]
@@ -23,14 +23,14 @@ pub mod exports {
                 use super::super::super::super::_rt;
                 pub type Request = super::super::super::super::__with_name0::Request;
                 pub type Response = super::super::super::super::__with_name0::Response;
-                /// A room, and the request as the room shall see it.
+                /// A room, and the request that it gets.
                 #[derive(Clone)]
                 pub struct Destination {
-                    /// A namespace of the host's configuration. Fails: the client gets a 500 where there is none of that name.
+                    /// A namespace of the host's configuration. Fails: the client gets a 500 if there is no such namespace.
                     pub namespace: _rt::String,
-                    /// 1 to 512 bytes of UTF-8 without control characters. The client gets a 400 to anything else.
+                    /// 1 to 512 bytes of UTF-8 without control characters. Otherwise the client gets a 400.
                     pub name: _rt::String,
-                    /// Its path, query and headers are what the room sees.
+                    /// The room sees this path, this query and these headers.
                     pub request: Request,
                 }
                 impl ::core::fmt::Debug for Destination {
@@ -45,16 +45,16 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// What becomes of a request.
+                /// The router's decision about a request.
                 #[derive(Clone)]
                 pub enum Decision {
-                    /// The router's own answer.
+                    /// The router answers itself.
                     Respond(Response),
                     /// The room's `on-request` answers.
                     Request(Destination),
-                    /// The room's `on-connect` decides. The client's request is a WebSocket upgrade; or the destination's request
-                    /// has the header `accept: text/event-stream`, and then the client only listens, to server-sent events. It gets
-                    /// a 426 where neither is so.
+                    /// The room's `on-connect` decides. Either the client's request is a WebSocket upgrade, or the destination's
+                    /// request has the header `accept: text/event-stream`: then the client only receives server-sent events.
+                    /// Otherwise the client gets a 426.
                     Connect(Destination),
                 }
                 impl ::core::fmt::Debug for Decision {
@@ -885,9 +885,9 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Decide where a request goes. `path` is relative to the configured base path.
+                    /// Decide where a request goes. `path` is relative to the configured base path. Each call runs in a new instance.
                     ///
-                    /// Traps: the client gets a 500. Every call runs in an instance of its own.
+                    /// Traps: the client gets a 500.
                     #[allow(async_fn_in_trait)]
                     fn route(request: Request) -> Decision;
                 }
