@@ -10,7 +10,7 @@ interface random { get-random-bytes: func(len: u64) -> list<u8>; }
 world needs { import random; }
 ";
 
-/// What a core module imports, with the types that the canonical ABI gives it.
+/// The imports of a core module, with the types of the canonical ABI.
 const IMPORTS: &str = r#"
     (import "dormouse:room/context@0.1.2" "now" (func $now (result i64)))
     (import "dormouse:room/context@0.1.2" "log" (func $log (param i32 i32 i32)))

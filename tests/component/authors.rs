@@ -1,4 +1,4 @@
-//! What `dormouse-test` promises to a room's author.
+//! The promises of `dormouse-test` to a room's author.
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -255,7 +255,7 @@ fn a_room_goes_on_after_a_test_has_failed_in_the_midst_of_it() {
     assert_eq!(body(&next.post("ana", "/", &[], &fetch))["status"], 204);
 }
 
-/// What a room says of its own failure, when it does this.
+/// The error of a room that does this.
 fn failure_of(deed: &str) -> String {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");

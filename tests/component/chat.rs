@@ -1,4 +1,4 @@
-//! What the chat room promises, by the chat rows of `protocol.md`.
+//! The promises of the chat room, by the chat rows of the protocol.
 //!
 //! In reading order: joining and coming back, people, messages, errors, what is sent again, HTTP, what is kept, sleep
 //! and restart.
@@ -142,7 +142,7 @@ fn post(room: &mut TestRoom, name: &str, content: &str) -> Value {
     answer["message"].clone()
 }
 
-/// That many messages by somebody who is not here.
+/// This many messages of a user who is not in the room.
 fn fill(room: &mut TestRoom, count: u64) {
     for _ in 0..count {
         post(room, "eve", "as I said");

@@ -1,4 +1,4 @@
-//! What the contract promises to every room.
+//! The promises of the contract to every room.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Whatever clients say and whatever rooms ask of the host: nobody falls, and what is left is what should be.
+//! Arbitrary messages of clients and calls of rooms: nothing crashes, and the stored state is as expected.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -106,17 +106,17 @@ struct Model {
     timers: BTreeMap<String, (u64, Vec<u8>)>,
     /// Tags and attachment of each.
     sockets: Vec<(Vec<String>, Vec<u8>)>,
-    /// What the turn has written so far, in bytes.
+    /// The bytes that the turn has written so far.
     written: usize,
 }
 
 const KEY: std::ops::RangeInclusive<usize> = 1..=2_048;
 const MOST: usize = 16 << 20;
-/// What a record counts for beside its bytes.
+/// The bytes that a record counts in addition to its own.
 const RECORD: usize = 64;
 
 impl Model {
-    /// What the host should say to an operation; absent where this model does not know.
+    /// The expected answer of the host to an operation; absent if this model does not know it.
     fn expects(&mut self, operation: &Operation) -> Option<String> {
         let done = |done: bool| Some(if done { "done" } else { "refused" }.to_owned());
         match operation {
@@ -265,7 +265,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// What may end a turn of operations that are each allowed: there were too many of them, or the room wanted it to end.
+/// The errors that may end a turn of allowed operations: there were too many, or the room ended it.
 const ENDINGS: [&str; 3] =
     ["the room returned an error: as it was told", "the turn sent more than", "the turn wrote and removed more"];
 

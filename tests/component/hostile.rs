@@ -37,7 +37,7 @@ fn asks(request: &'static str) -> Module {
 
 #[test]
 fn a_component_in_text_can_be_a_good_room() {
-    // What all others here differ from: an answer with the status 200 and nothing in it.
+    // The base from which all others here differ: an answer with the status 200 and an empty body.
     let mut room = TestRoom::new(asks("(i32.store16 (i32.const 1028) (i32.const 200))").component());
     let ana = room.join("ana");
     room.say(&ana, "hello");

@@ -1,4 +1,4 @@
-//! What the kit's typed storage promises to a room's author.
+//! The promises of the kit's typed storage to a room's author.
 
 use dormouse_bundle::KEEPER;
 use dormouse_test::{Message, TestClient, TestRoom};

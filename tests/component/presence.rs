@@ -1,4 +1,4 @@
-//! What the presence tracker promises, by the presence rows of `protocol.md`.
+//! The promises of the presence tracker, by the presence rows of the protocol.
 //!
 //! In reading order: coming and going, tabs, status, heartbeats, who stays, restart, clocks, HTTP, what is kept.
 

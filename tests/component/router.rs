@@ -13,7 +13,7 @@ enum How {
     Request,
 }
 
-/// A row of the table: path, as whom the room sees it, and how each method leads there.
+/// A row of the table: path, the path that the room sees, and the kind of route for each method.
 struct Row {
     path: &'static str,
     methods: &'static [&'static str],
@@ -68,7 +68,7 @@ fn request(method: &str, path: &str) -> Request {
 static ROUTES: LazyLock<TestRouter> =
     LazyLock::new(|| TestRouter::new(ROUTER).with_namespaces(["ROOMS", "PRESENCE", "BIG_POLLS"]));
 
-/// What the router itself answers. Fails the test where it sends the request on.
+/// The router's own answer. Fails the test if it forwards the request.
 fn answer(request: Request) -> Response {
     let what = format!("{} {}", request.method, request.path);
     match ROUTES.route(request) {

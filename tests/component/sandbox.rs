@@ -7,7 +7,7 @@ use dormouse_test::{Close, Message, Request, Response, TestRoom, Timer, TurnFail
 
 use crate::contract::texts;
 
-/// The misdeed ends its turn with this in the message, and the room goes on.
+/// The misdeed ends its turn with this text in the message, and the room continues.
 fn ends_with(deed: &str, message: &str) {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
@@ -188,7 +188,7 @@ fn answers_that_a_room_does_not_take_are_four_of_the_longest() {
     let answer = ask(&mut room, json!({ "do": "hold-answers", "authority": "api.example" })).unwrap();
     assert_eq!(answer["held"], 4, "{answer}");
     assert!(answer["error"].as_str().unwrap().contains("ConnectionLimitReached"), "{answer}");
-    // What was held was dropped with the turn's variables.
+    // Resources that the turn held were dropped with its variables.
     let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/" });
     assert_eq!(ask(&mut room, fetch).unwrap()["status"], 200);
 }

@@ -1,4 +1,4 @@
-//! What the project builds upon: where it comes from, under which licences, and where it asks to be trusted.
+//! The dependencies: their sources, their licences, and where `unsafe` code is.
 //!
 //! `make audit` asks more, of a database of known faults; this needs no tool, and no network once the crates are there.
 

@@ -10,7 +10,7 @@ use dormouse_bundle::{COUNTER, ROUTER};
 use dormouse_test::TestRoom;
 use wit_parser::{Docs, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId};
 
-/// What there was first. Later versions add to it.
+/// The first version. Later versions add to it.
 const FIRST: &str = include_str!("contract-0.1.0.wit");
 
 fn today() -> Resolve {

@@ -75,7 +75,7 @@ struct Exception {
     because: &'static str,
 }
 
-/// What a case shows instead of a pass.
+/// The result of a case that does not pass strictly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Show {
     /// The server does not go on, and says so by a close code.
@@ -90,7 +90,7 @@ enum Show {
     Informational,
 }
 
-/// What the suite says of a case.
+/// The report of the suite about a case.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Verdict {
@@ -238,7 +238,7 @@ mod tests {
         verdicts
     }
 
-    /// What is complained of when one case is not as expected.
+    /// The error for a case that is not as expected.
     fn complaint(case: &str, behavior: &str, code: u16) -> String {
         let mut verdicts = as_expected();
         let verdict = verdicts.get_mut(case).expect("it is among them");

@@ -1,4 +1,4 @@
-//! Bad input gets a clear error, and harms nobody.
+//! Bad input gets a clear error, and does not affect other clients.
 
 use hyper::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{self, BASE, Client, Server, within};
 
-/// What a server answers to these bytes, until it closes.
+/// The answer of a server to these bytes, until it closes.
 async fn raw(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_goodbye_is_the_last_that_is_said() {
     ana.hears_exactly("welcome").await;
     ana.says("leave").await;
     assert_eq!(ana.is_closed().await.0, 4000);
-    // What the room answers by itself, a ping, and the goodbye that is awaited.
+    // A text with an auto-response, a ping, and the expected goodbye.
     ana.socket.get_mut().write_all(b"\x81\x84\0\0\0\0ping\x89\x80\0\0\0\0\x88\x80\0\0\0\0").await.unwrap();
     let mut heard = Vec::new();
     within(ana.socket.get_mut().read_to_end(&mut heard)).await.unwrap();
@@ -189,7 +189,7 @@ async fn requests_that_are_none_are_refused() {
     still_works(&server, &mut ana).await;
 }
 
-/// What a proxy could take for one request and we for two is refused, and nothing behind it is read.
+/// Bytes that a proxy could read as one request and we as two are refused, and nothing behind them is read.
 #[tokio::test]
 async fn requests_whose_end_can_be_doubted_are_refused_and_nothing_behind_them_is_answered() {
     let server = Server::start().await;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::command_line::run;
 use crate::harness::Server;
 
-/// Run a scenario on a server of its own; what it reports.
+/// Runs a scenario on a new server, and returns its report.
 async fn bench(config: &str, scenario: &[&str]) -> Value {
     let server = Server::with(config).await;
     let (url, pid) = (format!("http://{}", server.address), server.pid().to_string());
@@ -78,7 +78,7 @@ async fn every_other_scenario_runs_to_its_end() {
     let report = bench("", &["storm", "--sockets", "30", "--rooms", "3"]).await;
     has_no_faults(&report);
     assert_eq!(report["latency"]["reconnect"]["count"], 30);
-    // What it would find here is this machine's mood; that it is a benchmark, and no timed test.
+    // Its figures would depend on the load of this machine: it is a benchmark, not a timed test.
     let report = bench("", &["flood", "--sockets", "1", "--duration", "300ms", "--at-most", "1000000"]).await;
     has_no_faults(&report);
     for phase in ["quiet", "flooded"] {

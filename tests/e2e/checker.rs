@@ -1,4 +1,4 @@
-//! What clients were told, and what must be true of it whatever happened to the server meanwhile.
+//! Records what clients were told, and checks that it is true, whatever happened to the server meanwhile.
 //!
 //! Clients write down all that they do and hear ([`Account`], [`Errands`]). In the end it is held against what the
 //! server has: that is [`check_room`] and [`check_errands`], which know no server and no network, so that they are
@@ -11,13 +11,13 @@ use serde_json::Value;
 /// A promise that was broken, and how it shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Violation {
-    /// Somebody was told of it, and it is gone or has changed.
+    /// A client was told of it, and it is gone or has changed.
     Lost(String),
     /// It is there twice.
     Twice(String),
     /// Numbers are not 1, 2, 3 …
     NotDense(String),
-    /// Somebody heard, or the room has, what is not in order.
+    /// A client got messages out of order, or the room has stored them so.
     OutOfOrder(String),
     /// Of one turn, some is there and some is not.
     Torn(String),
@@ -29,9 +29,9 @@ pub(crate) enum Violation {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Account {
     pub(crate) user: String,
-    /// What it said over its socket, in this order. Each is its content and its `clientId`.
+    /// Messages that it sent over its socket, in this order: content and `clientId`.
     pub(crate) said: Vec<String>,
-    /// What it said again though it knew the answer.
+    /// Messages that it sent again although it knew the answer.
     pub(crate) said_again: BTreeSet<String>,
     /// Connection after connection.
     pub(crate) connections: Vec<Connection>,
@@ -39,11 +39,11 @@ pub(crate) struct Account {
     pub(crate) answers: Vec<Value>,
     /// The room said that it could not do what it was told: what was said behind that may be stored before it.
     pub(crate) turns_failed: bool,
-    /// What it asked for last, and got no answer to.
+    /// Its last request, if it got no answer.
     pub(crate) unanswered: Option<String>,
 }
 
-/// What was heard over one connection.
+/// The frames of one connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connection {
     /// The number up to which the client had heard all before.
@@ -71,7 +71,7 @@ impl Account {
         connections.chain(&self.answers)
     }
 
-    /// What it said and was not told to be stored, in order.
+    /// Messages that it sent and that were not acknowledged, in order.
     pub(crate) fn unsettled(&self) -> Vec<String> {
         let settled = self.shown().filter_map(|message| self.own(message)).collect::<BTreeSet<_>>();
         self.said.iter().filter(|said| !settled.contains(said.as_str())).cloned().collect()
@@ -128,7 +128,7 @@ pub(crate) fn check_room(accounts: &[Account], stored: &[Value]) -> Vec<Violatio
     found
 }
 
-/// Who is let in hears all that was missed and then everything, once and in order.
+/// A client that joins gets all missed messages and then all new ones, once and in order.
 fn check_connection(account: &Account, connection: &Connection, found: &mut Vec<Violation>) {
     let user = &account.user;
     let Some(resumed) = connection.resumed else { return };

@@ -81,7 +81,7 @@ impl Shifted {
     }
 }
 
-/// In one step: whoever reads it finds the old one or the new one.
+/// In one step: a reader finds the old one or the new one.
 fn set(by: &Path, seconds: i64) {
     let new = by.with_extension("new");
     fs::write(&new, seconds.to_string()).expect("a file");

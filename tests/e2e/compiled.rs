@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::harness::Server;
 
-/// What is kept, by its name: which file it is, and its content. One that was compiled anew is another file.
+/// The cached files by name: inode and content. A component that was compiled again is another file.
 fn kept(directory: &Path) -> BTreeMap<String, (u64, Vec<u8>)> {
     let mut kept = BTreeMap::new();
     for file in fs::read_dir(directory).expect("it is there") {
@@ -25,7 +25,7 @@ fn kept(directory: &Path) -> BTreeMap<String, (u64, Vec<u8>)> {
 async fn a_component_is_compiled_once_and_again_only_where_its_code_was_damaged() {
     let data = Arc::new(TempDir::new().unwrap());
     let directory = data.path().join("data/compiled");
-    // What other tests have compiled is not provided where there is something already.
+    // Code that other tests have compiled is not provided if the directory has content already.
     DirBuilder::new().mode(0o700).recursive(true).create(&directory).unwrap();
     let server = Server::in_directory(data, "").await;
     let first = kept(&directory);

@@ -55,7 +55,7 @@ async fn whenever_the_power_goes_what_anybody_was_told_stays_true() {
             let mut server = serve(&directory).await;
             let world = Process(server.address);
             let until = Duration::from_millis(rng.random_range(5..400));
-            // Nobody waits for more than the server can do until then.
+            // No client waits for more than the server can do until then.
             let (_, ()) = tokio::join!(cast.live(&world, usize::MAX >> 1), async {
                 tokio::time::sleep(until).await;
                 server.kill();

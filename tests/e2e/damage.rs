@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::harness::{Server, within};
 use crate::seeds::{choices, rounds, seed};
 
-/// What fjall ends each batch with.
+/// The bytes with which fjall ends each batch.
 const TRAILER: &[u8] = b"FJL\x03";
 
 /// All that a store holds, room by room.
@@ -97,7 +97,7 @@ fn copy(from: &BTreeMap<PathBuf, Vec<u8>>, root: &Path, changed: &Path, bytes: &
     copy
 }
 
-/// What becomes of a store in which a byte has changed.
+/// The result of opening a store with one changed byte.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     /// It does not open, says why, and everything is as it was.
@@ -199,7 +199,7 @@ async fn what_a_power_loss_leaves_of_a_commit_is_cut_off_and_nothing_else() {
     for round in 0..rounds {
         let copy = copy(&original, &root, Path::new(""), &[]);
         assert!(tear(copy.path(), &mut choices(seed, round)), "there is a journal");
-        // What is written behind the cut is found as well: the second start sees the first one's.
+        // Writes behind the cut are found too: the second start sees those of the first.
         for start in 1..=2 {
             let store =
                 open(copy.path()).unwrap_or_else(|error| panic!("round {round} of {seed}, start {start}: {error}"));
@@ -267,7 +267,7 @@ async fn a_record_that_cannot_be_read_is_refused_with_its_room_and_key_and_the_o
     let names_the_key = |line: &str| line.contains("entry number") && line.contains("from `m\\x00");
     assert!(server.log().lines().any(names_the_key), "{}", server.log());
     assert!(server.log().contains("restore the data directory from a backup"), "{}", server.log());
-    // What lies elsewhere is served, and what is new is stored.
+    // Other data are served, and new data are stored.
     let body = json!({ "content": "new" }).to_string();
     let answer = server.api(Method::POST, "/rooms/elsewhere/messages", "ana", &body).await;
     assert_eq!(answer.json()["message"]["seq"], 1);
@@ -304,7 +304,7 @@ pub(crate) fn tear(data: &Path, rng: &mut StdRng) -> bool {
         }),
         _ => rng.fill(&mut tail[..]),
     }
-    // What was written whole is there; that is tested without this.
+    // Complete writes are there; another test checks that.
     let last = tail.len().saturating_sub(TRAILER.len());
     if let Some(last) = tail.get_mut(last..) {
         last.fill(0);

@@ -1,4 +1,4 @@
-//! A disk that fails: the rooms that needed it are broken loudly, and nobody was told what did not happen.
+//! A failing disk: rooms that needed it break with an error, and no client was told something untrue.
 //!
 //! These run the host in this process, on a disk that fails when it is told to.
 
@@ -36,7 +36,7 @@ impl DyingDisk {
         })
     }
 
-    /// What is found after a power loss.
+    /// The disk after a power loss.
     fn after_power_loss(&self) -> Arc<MemoryDisk> {
         let found = MemoryDisk::default();
         let mut records = Vec::new();
@@ -199,7 +199,7 @@ async fn at_whichever_sync_the_disk_dies_what_was_seen_is_there_and_clients_are_
         assert_eq!(code, 1011);
         assert_eq!(seen.len() as i64, syncs - 1, "each message had a sync of its own");
         assert!(first.rooms().health().is_err());
-        // Nobody is shown what was written and never synced.
+        // No client sees data that were written and never synced.
         let path = format!("{BASE}/rooms/lobby/ws?token=1:ana");
         harness::connect(first.address().unwrap(), &path, &[]).await.err().expect("it is refused").is_problem(503);
         first.shutdown().await;

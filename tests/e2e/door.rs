@@ -1,4 +1,4 @@
-//! Who may come in at all: by address, by pace, and behind which proxy.
+//! Limits of connections: by address, by rate, and behind trusted proxies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ async fn join(server: &Server, authorization: &str, behind: &str) -> Result<Clie
     server.connect(&format!("{BASE}/rooms/lobby/ws"), &headers).await
 }
 
-/// What a server says to a connection that says nothing.
+/// The answer of a server to a connection that sends nothing.
 async fn greeting(mut stream: TcpStream) -> String {
     let mut answer = String::new();
     let _ = within(stream.read_to_string(&mut answer)).await;

@@ -1,4 +1,4 @@
-//! Nothing that anybody saw is ever gone.
+//! Nothing that a client saw is ever lost.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::harness::{Client, Server};
 use crate::seeds::{choices, seed};
 
-/// What one client saw before the crash: messages by their numbers.
+/// The messages that one client saw before the crash, by number.
 type Seen = Vec<(u64, Value)>;
 
 /// Chat until the connection breaks.

@@ -1,4 +1,4 @@
-//! Rooms in a program of somebody else's: mounted into their server, and spoken to without a network.
+//! Rooms in an embedder's program: mounted into its server, and called without a network.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,7 +36,7 @@ fn few_rooms() -> Limits {
     Limits { awake_rooms: 100, warm_rooms: 10, requests: 50, ..Limits::default() }
 }
 
-/// A host with a listener of its own, in a directory.
+/// A host with its own listener, in a directory.
 async fn host_in(directory: &Path) -> Host {
     let listen = "127.0.0.1:0".parse().unwrap();
     let config = Config { listen, data: directory.join("data"), limits: few_rooms(), ..Config::default() };

@@ -1,4 +1,4 @@
-//! Who only listens: the same messages as server-sent events, where no WebSocket gets through.
+//! Server-sent events: the same messages for clients without a WebSocket.
 
 use serde_json::json;
 

@@ -12,7 +12,7 @@ use dormouse::store::{Disk, DiskError, MemoryDisk, Record};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-/// What goes wrong.
+/// A fault of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing.
@@ -72,7 +72,7 @@ struct State {
     failed: bool,
     struck: bool,
     reads_fail: bool,
-    /// What the store must not do, and did.
+    /// A violation of the contract by the store.
     misused: Option<&'static str>,
 }
 
@@ -100,7 +100,7 @@ impl FaultDisk {
         self.is_full.store(full, Ordering::SeqCst);
     }
 
-    /// What is there when the power comes back.
+    /// The disk when the power comes back.
     pub(crate) fn found(&self) -> Contents {
         let state = self.state();
         assert_eq!(state.misused, None, "with {:?} at {}", self.fault, self.at);

@@ -1,4 +1,4 @@
-//! A disk that is full for a while: what nobody repeats waits for space, and is done when there is some.
+//! A disk that is full for a while: events that no client repeats wait for space, and run when there is some.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Whatever bytes come over the network: they are answered, refused or cut off, and everybody else goes on.
+//! Arbitrary bytes from the network are answered, refused or cut off, and other clients are served.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [first, 0x80 | payload.len() as u8].into_iter().chain(mask).chain(masked).collect()
 }
 
-/// Nobody else was harmed.
+/// Other clients are still served.
 async fn still_works(server: &Server) {
     assert_eq!(server.get("/healthz").await.status, 200);
     let mut ana = server.join("lobby", "ana").await;

@@ -171,7 +171,7 @@ impl Server {
         .await
     }
 
-    /// What it has written to its log.
+    /// Its log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -238,12 +238,12 @@ impl Server {
         self.connect(&format!("{BASE}/presence/{scope}/ws?token=id-{name}:{name}"), &[]).await.expect("it lets us in")
     }
 
-    /// A WebSocket at a path, or the answer where there is none.
+    /// A WebSocket at a path, or the answer if it is refused.
     pub(crate) async fn connect(&self, path: &str, headers: &[(&str, &str)]) -> Result<Client, Answer> {
         connect(self.address, path, headers).await
     }
 
-    /// A stream of events at a path, or the answer where there is none.
+    /// A stream of events at a path, or the answer if it is refused.
     pub(crate) async fn listen(&self, path: &str, headers: &[(&str, &str)]) -> Result<Listener, Answer> {
         listen(self.address, path, headers).await
     }
@@ -276,7 +276,7 @@ pub(crate) async fn request(
     Answer::of(send(address, method, path, headers, body).await).await
 }
 
-/// Send a request on a connection of its own, and wait for the head of its answer.
+/// Sends a request on a new connection, and waits for the head of the answer.
 async fn send(
     address: SocketAddr,
     method: Method,
@@ -305,7 +305,7 @@ pub(crate) async fn try_get(address: SocketAddr, path: &str) -> Option<u16> {
     std::str::from_utf8(&line[9..]).ok()?.parse().ok()
 }
 
-/// A stream of events at a path of a server, or the answer where there is none.
+/// A stream of events at a path of a server, or the answer if it is refused.
 pub(crate) async fn listen(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Listener, Answer> {
     let response = send(address, Method::GET, path, headers, "").await;
     if response.status() != StatusCode::OK {
@@ -325,7 +325,7 @@ impl Drop for Server {
     }
 }
 
-/// A WebSocket at a path of a server, or the answer where there is none.
+/// A WebSocket at a path of a server, or the answer if it is refused.
 pub(crate) async fn connect(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Client, Answer> {
     let mut request = format!("ws://{address}{path}").into_client_request().expect("a good URL");
     for (name, value) in headers {
@@ -406,7 +406,7 @@ pub(crate) fn spawn(directory: &TempDir, config: &str, args: &[&str]) -> Child {
 
 fn command(directory: &TempDir, config: &str, args: &[&str]) -> Command {
     let file = directory.path().join("dormouse.toml");
-    // What it counts is asked of its admin listener.
+    // Its admin listener gives the metrics.
     let admin = if config.contains("admin") { "" } else { "admin.listen = \"127.0.0.1:0\"\n" };
     std::fs::write(&file, format!("{admin}{config}")).expect("a file");
     compiled::provide(directory);
@@ -595,7 +595,7 @@ impl Listener {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
-    /// What comes up to the next empty line; nothing at the end of the stream.
+    /// The text up to the next empty line; absent at the end of the stream.
     pub(crate) async fn hears_any(&mut self) -> Option<String> {
         loop {
             if let Some((block, rest)) = self.read.split_once("\n\n") {
@@ -626,7 +626,7 @@ impl Listener {
     }
 }
 
-/// What is expected, or the end of patience.
+/// Waits for a future; fails the test after a long time.
 pub(crate) async fn within<T>(expected: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, expected).await.expect("it did not happen in time")
 }

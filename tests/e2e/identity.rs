@@ -1,4 +1,4 @@
-//! Who gets in, with what, and for how long.
+//! Credentials: which ones are accepted, and for how long.
 
 use hyper::{Method, StatusCode};
 use serde_json::json;

@@ -102,7 +102,7 @@ async fn a_ghost_leaves_the_list_and_who_answers_pings_stays_on_it() {
     let server = Server::with(config).await;
     let mut ana = server.join_presence("team", "ana").await;
     ana.hears_a("presence_list").await;
-    // Nobody reads what the server sends to this one, as with a cable that was pulled.
+    // This client does not read, as after a cable was pulled.
     let ghost = server.join_presence("team", "bo").await;
     assert_eq!(ana.hears_a("presence_update").await["user"]["userId"], "id-bo");
     assert_eq!(ana.hears_a("presence_remove").await["userId"], "id-bo");

@@ -27,7 +27,7 @@ async fn ask(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// What comes until the server ends the connection.
+/// The bytes that arrive until the server ends the connection.
 async fn rest(mut stream: TcpStream) -> String {
     let mut rest = Vec::new();
     within(stream.read_to_end(&mut rest)).await.expect("it ends in order");

@@ -1,4 +1,4 @@
-//! Everything has a bound, and whoever meets it is told.
+//! Everything has a limit, and a client that reaches it is told.
 
 use dormouse::pressure::LOOK_EVERY;
 use futures_util::future::join_all;

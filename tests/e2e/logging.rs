@@ -85,7 +85,7 @@ impl Unread {
         ana.hears_exactly("welcome").await;
         self.signal(Signal::HUP);
         self.has_lost(1).await;
-        // A turn that fails is told of in the log, and the room goes on.
+        // A failed turn is logged, and the room continues.
         ana.says("fail told to").await;
         assert_eq!(ana.hears().await["code"], "room_failed");
         ana.is_told("say here", "here").await;
@@ -131,7 +131,7 @@ async fn a_log_whose_reader_reads_no_more_stops_nothing() {
     ana.is_told("shout; say shouted", "shouted").await;
     server.has_lost(1_000).await;
     server.is_healthy().await;
-    // Once it is read again, the log goes on and says what it lost.
+    // Once it is read again, the log continues and reports what it lost.
     let mut stderr = server.stderr.take().unwrap();
     let reader = std::thread::spawn(move || {
         let mut all = Vec::new();
@@ -179,7 +179,7 @@ async fn a_log_on_a_full_disk_stops_nothing() {
     server.goes_through_everything().await;
 }
 
-/// What a command says on stderr while nobody reads its stdout, and whether it succeeds.
+/// The stderr of a command whose stdout is not read, and whether it succeeds.
 fn unread(args: &[&str]) -> (bool, String) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -178,7 +178,7 @@ fn a_program_far_from_its_source_asks_where_that_is() {
     assert!(read(&directory.path().join("quiz/Cargo.toml")).contains("components/kit"));
 }
 
-/// What its README says, but for where cargo puts things: beside what the tests have built, or it would take minutes.
+/// The steps of its README, except for the target directory: the one of these tests, or it would take minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_room_builds_and_is_served_with_its_own_configuration() {
     let directory = Arc::new(TempDir::new().unwrap());

@@ -1,4 +1,4 @@
-//! A fault of the host's own code, or of an embedder's, is met by one client or one room, and by nobody else.
+//! A panic in the host's own code, or in an embedder's, affects one client or one room, and no other.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -166,7 +166,7 @@ async fn a_room_whose_task_panics_closes_its_sockets_and_is_looked_at_again() {
         }
     };
     assert_eq!(closed, Heard::Closed(1011, "the room failed; come back".into()));
-    // Nobody visits the room: that its timer came shows on the disk.
+    // No client visits the room: the disk shows that its timer fired.
     until(|| disk.found().keys().any(|key| key.ends_with(b"rang"))).await;
     let mut again = visit(&host, "UNRULY", "desk").await;
     assert_eq!(within(again.hears()).await, Heard::Message(Message::Text("welcome".into())));

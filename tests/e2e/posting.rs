@@ -52,7 +52,7 @@ async fn counted(rooms: &Rooms, room: &str, count: i64) {
     .await;
 }
 
-/// A client that holds whoever flushes it, which is the thread that makes commits durable, until its room rests.
+/// A client that blocks the thread that flushes it, which is the commit thread, until its room sleeps.
 #[derive(Default)]
 struct Holds {
     rooms: OnceLock<Rooms>,
@@ -131,7 +131,7 @@ async fn turns_that_post_and_fail_use_up_nothing() {
     assert_eq!(ana.hears().await["count"], 0);
 }
 
-/// A server that takes connections and answers nobody.
+/// A server that accepts connections and never answers.
 async fn silent() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! Rooms on a disk that fails, again and again: what anybody was told is true of the rooms that come after.
+//! Rooms on a disk that fails again and again: everything that clients were told is true of the rooms afterwards.
 //!
 //! Whole lives of a host pass in milliseconds here, in this process and on disks that are made of memory. `crashes.rs`
 //! does the same to a real process, with real files.
@@ -26,7 +26,7 @@ use crate::talkers::{Cast, World};
 /// Crashes before a host that stays.
 const CRASHES: usize = 3;
 
-/// What all hosts of these tests share, since compiling takes longer than a hundred of their lives.
+/// Compiled code that all hosts of these tests share: compiling takes longer than a hundred hosts run.
 struct Kinds {
     namespaces: BTreeMap<String, Namespace>,
     lane: Lane,
@@ -176,7 +176,7 @@ async fn a_timer_that_fell_due_while_the_disk_could_not_be_read_fires_when_it_ca
     disk.fail_reads(true);
     until(&|| disk.struck()).await;
     disk.fail_reads(false);
-    // Nobody visits the room: what it wrote shows on the disk.
+    // No client visits the room: its writes are read from the disk.
     until(&|| disk.found().keys().any(|key| key.ends_with(b"mark rings"))).await;
     rooms.drain(Duration::from_secs(5)).await;
 }

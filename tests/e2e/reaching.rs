@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{Server, within};
 
-/// ROOMS may call ROOMS and OTHERS; OTHERS may call ROOMS; LONERS may call nobody.
+/// ROOMS may call ROOMS and OTHERS; OTHERS may call ROOMS; LONERS may call no room.
 const NAMESPACES: &str = r#"
 [namespaces.ROOMS]
 component = "caller.wasm"
@@ -47,7 +47,7 @@ pub(crate) async fn tell(server: &Server, room: &str, command: Value) -> Value {
     answer.json()
 }
 
-/// What a room of a namespace is told through another one, in its words.
+/// The answer that a room gets from a room of a namespace, as text.
 async fn ask(server: &Server, namespace: &str, name: &str, say: Value) -> Value {
     let call = json!({ "do": "call", "namespace": namespace, "name": name, "say": say });
     tell(server, "asker", call).await["answer"].clone()
@@ -509,7 +509,7 @@ async fn of_a_rooms_answer_only_headers_that_are_known_or_added_reach_a_client()
     }
     assert!(answer.header("content-security-policy").contains("sandbox"));
 
-    // A password is asked for by nobody but the host.
+    // Only the host asks for a password.
     let told = json!({ "do": "answer", "status": 401, "headers": [["www-authenticate", "Basic realm=\"x\""]] });
     let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &told.to_string()).await;
     assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"));

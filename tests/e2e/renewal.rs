@@ -135,7 +135,7 @@ async fn no_room_sees_it_however_little_the_room_takes_and_it_counts_as_a_messag
     }
     assert!(limited, "forty at once are more than ten seconds' worth");
 
-    // What is no such frame, and longer than the room takes, is still too long.
+    // Another frame that is longer than the room accepts is still too long.
     let mut bo = join(&server, "lobby", &token_with(&json!({ "sub": "bo" }))).await;
     bo.hears_exactly("welcome").await;
     bo.says(&"x".repeat(101)).await;
@@ -184,7 +184,7 @@ async fn an_identity_frame_is_recognised_however_it_is_spelled() {
     let frame = renew(&token());
     ana.socket.send(Message::binary(frame.into_bytes())).await.unwrap();
     assert_eq!(ana.hears().await["type"], "identity", "in bytes it means the same");
-    // What only speaks of it is said to the room.
+    // A message that only mentions it goes to the room.
     ana.chats(r#"{"type":"identity","token":"x"}"#).await;
     assert_eq!(ana.hears_content().await, r#"{"type":"identity","token":"x"}"#);
 }

@@ -1,4 +1,4 @@
-//! A store that goes on keeps its incarnation; one that was restored or begun anew has another.
+//! A store keeps its incarnation across restarts; a restored or new store has another one.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Who is sent away, and stays out.
+//! Revocation: users and tokens are disconnected and stay out.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -317,7 +317,7 @@ async fn who_asks_slowly_or_at_length_is_cut_off() {
     let long = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(20_000));
     let answer = slow(&long).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
-    // Many who hold on to it at once keep nobody out for longer than that.
+    // Many connections that occupy it at once keep others out no longer than that.
     let mut held = Vec::new();
     for _ in 0..40 {
         held.push(TcpStream::connect(server.admin()).await.unwrap());

@@ -1,4 +1,4 @@
-//! A room that misbehaves costs itself its turn, and nobody else anything.
+//! A room that misbehaves loses its turn; other rooms are not affected.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -122,7 +122,7 @@ async fn a_long_turn_of_a_good_room_waits_for_no_bad_ones_end() {
     assert!(failures < 8, "the good room waited until {failures} bad turns had ended");
 }
 
-/// What the server's process holds of this machine's memory, in MiB: now, and at most since it began.
+/// Memory of the server's process in MiB: now, and the maximum since it started.
 fn memory_mib(server: &Server) -> (u64, u64) {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
     let of = |name: &str| {
@@ -199,7 +199,7 @@ async fn every_misdeed_ends_with_room_and_reason_in_the_log_while_neighbours_and
         bad.is_told("list; say alive", "alive").await;
     }
     let (after, most) = memory_mib(&server);
-    // What a turn may hold at once is some 64 MiB of its own and 16 MiB of each thing that it may say or write.
+    // A turn may hold 64 MiB of memory, and 16 MiB of each kind of output and write.
     assert!(most < before + 256, "it held {before} MiB, and {most} MiB at most");
     assert!(after < before + 160, "it held {before} MiB, and in the end {after} MiB");
     let log = server.log();
@@ -250,7 +250,7 @@ async fn twenty_thousand_messages_to_everybody_in_one_turn_hold_nobody_up() {
     assert!(most < before + 512, "it held {before} MiB, and {most} MiB at most");
 }
 
-/// The code of a component runs before any event does: it is somebody's turn already.
+/// The start code of a component runs before the first event, as part of that turn.
 #[tokio::test]
 async fn a_component_that_never_ends_its_start_costs_each_of_its_rooms_its_turn_and_nobody_else_anything() {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
@@ -272,7 +272,7 @@ async fn a_component_that_never_ends_its_start_costs_each_of_its_rooms_its_turn_
     }
 }
 
-/// What a connected room waits for may be in its own hands. Then it waits no longer than for any answer.
+/// A connected room may wait for something that only it can complete. It waits no longer than for any answer.
 #[tokio::test]
 async fn a_room_that_ties_itself_up_comes_loose_again() {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
@@ -285,7 +285,7 @@ async fn a_room_that_ties_itself_up_comes_loose_again() {
     server.logs("it waited longer than any call may take").await;
     let answer = ask(r#"{"do":"never-finish","authority":"127.0.0.1:9"}"#).await;
     assert!(answer.json()["error"].as_str().is_some_and(|error| error.contains("Timeout")), "{answer:?}");
-    // As many requests as may be begun, and as much in the body of each as it takes before anybody sends it.
+    // As many requests as may be started, each with as much body as fits before it is sent.
     let (before, _) = memory_mib(&server);
     ask(r#"{"do":"fill-bodies"}"#).await.is_problem(500);
     let (_, most) = memory_mib(&server);
@@ -319,7 +319,7 @@ async fn a_client_that_falls_silent_is_closed_with_4408() {
     let server =
         Server::unruly("[limits]\nping_every = \"200ms\"\npong_within = \"200ms\"\nclose_within = \"200ms\"\n").await;
     let mut bo = welcome(&server, "lobby", "bo").await;
-    // Its socket stays open and it answers nothing: nobody reads what the server sends it.
+    // Its socket stays open and it answers nothing, because it does not read.
     let silent = welcome(&server, "lobby", "ana").await;
     bo.hears_exactly("gone id-ana 4408 false ").await;
     drop(silent);
@@ -327,7 +327,7 @@ async fn a_client_that_falls_silent_is_closed_with_4408() {
     tokio::time::timeout(Duration::from_secs(1), bo.ends()).await.expect_err("who answers pings stays");
 }
 
-/// The operator of a room with a fault learns whom it met.
+/// The operator of a faulty room learns which user and socket were affected.
 #[tokio::test]
 async fn a_failed_turn_names_its_event_user_and_socket_in_the_log() {
     let server = Server::unruly("").await;

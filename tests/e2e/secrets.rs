@@ -1,4 +1,4 @@
-//! Nothing that lets somebody in is ever written down.
+//! No credential is ever written to a log or an answer.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ async fn no_token_ticket_cookie_or_key_is_in_the_log_at_any_level_or_in_an_answe
         with_secret("[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"admin.token\"\n") + "jwks = \"keys.json\"\n";
     let server = Server::telling_all(directory, &config).await;
 
-    // Tokens that differ in every part, each for a way in of its own.
+    // Tokens that differ in every part, one for each way to authenticate.
     let mut secrets = vec![SECRET.to_owned(), set_secret.into(), admin_token.into(), of_set.clone()];
     let mut answers = String::new();
     let mut number = 0;

@@ -34,7 +34,7 @@ async fn strict_and_unruly(first: &str, limits: &str) -> Server {
     Server::in_directory(directory, &config).await
 }
 
-/// What a user shows to a server of [`strict_and_unruly`].
+/// The credential of a user for a server of [`strict_and_unruly`].
 fn bearer(server: &Server, user: &str) -> String {
     let file = server.directory.path().join("dormouse.toml");
     let token = run(&["token", user, "--config", file.to_str().unwrap()]).stdout;
@@ -46,7 +46,7 @@ async fn post(server: &Server, authorization: &str, room: &str, deed: &str) -> A
     server.request(Method::POST, &path, &[("authorization", authorization)], deed).await
 }
 
-/// A POST to a room whose body has begun with some bytes and promises more, over a connection of its own.
+/// A POST to a room on a new connection, whose body has begun and announces more bytes.
 async fn unfinished(server: &Server, authorization: Option<&str>, promised: usize, sent: usize) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let authorization = authorization.map(|token| format!("authorization: {token}\r\n")).unwrap_or_default();
@@ -206,7 +206,7 @@ async fn bodies_that_are_being_read_have_a_bound_for_each_user_and_in_all() {
         });
         let answers = join_all(answers).await.into_iter().flatten().collect::<Vec<_>>();
         assert!(answers.len() >= 5 && answers.iter().all(|status| *status == status_of_it), "{answers:?}");
-        // Whoever goes gives the space back.
+        // A request that ends gives its space back.
         drop(streams);
         let again = async { while post(&server, &ana, "a", &" ".repeat(90_000)).await.status != 200 {} };
         within(again).await;
@@ -252,13 +252,13 @@ async fn answers_that_nobody_takes_have_a_bound_and_hold_their_places() {
     assert!(refused.iter().all(|(status, answer)| *status == 429 && answer.headers().contains_key("retry-after")));
     server.has_refused("answer_bytes_per_connection").await;
     server.has_refused("answer_bytes_per_user").await;
-    // What is left of the bound in all takes one more, of somebody else.
+    // The rest of the total limit admits one more, of another user.
     let sender = http2::<Full<Bytes>>(&server, 1).await;
     held.push(long(&sender, &bo).await);
     assert_eq!(held[4].status(), 200);
     assert_eq!(long(&sender, &bo).await.status(), 503);
     server.has_refused("answer_bytes").await;
-    // Whoever goes gives all of it back.
+    // A request that ends gives all of it back.
     drop((held, refused, connections, sender));
     let again = async { while post(&server, &ana, "a", "get long").await.status != 200 {} };
     within(again).await;

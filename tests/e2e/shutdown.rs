@@ -18,7 +18,7 @@ async fn sigterm_says_goodbye_to_everybody_and_loses_nothing() {
     for client in &mut clients {
         client.chats("last words").await;
     }
-    // All five of each room, its own among them: what nobody has heard may be lost.
+    // All five of each room, its own included: a message that no client got may be lost.
     for client in &mut clients {
         for _ in 0..5 {
             client.hears_content().await;

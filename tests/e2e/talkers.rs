@@ -29,7 +29,7 @@ const WINDOW: usize = 4;
 /// Errands in one life: a room lists a thousand counts at most.
 const ERRANDS: usize = 100;
 
-/// A server, as clients find it. Nothing in return: it went away, or lets nobody in.
+/// A server, as clients find it. Absent answers mean that it went away or refuses clients.
 pub(crate) trait World {
     type Line: Line;
 
@@ -105,7 +105,7 @@ impl Cast {
             if (found.is_empty() && waiting["waiting"] == 0) || tokio::time::Instant::now() > deadline {
                 break found;
             }
-            // What is there twice does not get better.
+            // A doubled message does not disappear later.
             if found.iter().any(|one| matches!(one, Violation::Twice(_))) {
                 break found;
             }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 const PAGE: &str = include_str!("../../docs/test-driver.md");
 
-/// What the driver answers to this input, to its end.
+/// All answers of the driver to this input.
 fn answers(folder: &Path, input: &[u8]) -> (Vec<Value>, Output) {
     let mut driver = Command::new(env!("CARGO_BIN_EXE_dormouse"))
         .arg("test-driver")

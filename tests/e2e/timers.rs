@@ -23,7 +23,7 @@ async fn a_timer_of_a_room_that_nobody_visits_fires_after_the_restart() {
     let mut ana = server.join("lobby", "ana").await;
     ana.is_told("timer 500 fail nobody was here; say set", "set").await;
     let server = server.crash_and_restart().await;
-    // It shows in the log, without anybody waking the room.
+    // The log shows it, although no client wakes the room.
     server.logs("the room returned an error: nobody was here").await;
 }
 

@@ -1,4 +1,4 @@
-//! Tokens that somebody made up, against a server that knows one key of each kind.
+//! Forged tokens, against a server that knows one key of each kind.
 //!
 //! What single claims come to is in the tables of `host/src/edge/token.rs`; here is what takes keys and a wire.
 
@@ -55,7 +55,7 @@ pub(crate) fn with_secret(config: &str) -> String {
     )
 }
 
-/// What becomes of a request with a token.
+/// The result of a request with a token.
 pub(crate) async fn ask(server: &Server, token: &str) -> Answer {
     let authorization = format!("Bearer {token}");
     let path = format!("{BASE}/rooms/a/messages");
@@ -169,7 +169,7 @@ async fn no_algorithm_but_that_of_a_key_is_believed() {
         let head = json!({ "alg": algorithm, "kid": "rs256" }).to_string();
         ask(&server, &signed(&head, &claims(), &rsa, Algorithm::RS256)).await.is_problem(401);
     }
-    // A key for another algorithm of its own kind.
+    // A key for another algorithm of the same kind.
     let pss = signed(r#"{"alg":"PS256","kid":"rs256"}"#, &claims(), &rsa, Algorithm::PS256);
     ask(&server, &pss).await.is_problem(401);
     let stronger = signed(r#"{"alg":"RS512","kid":"rs256"}"#, &claims(), &rsa, Algorithm::RS512);

@@ -1,4 +1,4 @@
-//! Rooms that wait for others keep their instances, and nobody else waits for that.
+//! Rooms that wait for others keep their instances, and other rooms do not wait for that.
 
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ async fn rooms_that_wait_for_a_server_leave_instances_for_all_others() {
         async move { tell(server, &format!("r{room}"), command.clone()).await }
     }));
     let others = async {
-        // As many wait as may. The backlog of the listener takes them, and nobody answers.
+        // As many wait as may. The backlog of the listener accepts them, and none gets an answer.
         server.has_refused("awake_rooms").await;
         let began = Instant::now();
         for round in 0..20 {

@@ -191,7 +191,7 @@ impl Wasmtime {
     }
 }
 
-/// What is expected, or the end of patience.
+/// Waits for a future; fails the test after a long time.
 pub(crate) async fn within<T>(expected: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, expected).await.expect("it did not happen in time")
 }

@@ -1,4 +1,4 @@
-//! What readers hear.
+//! Readers: the messages and events that they get.
 
 use hyper::Method;
 use serde_json::json;
