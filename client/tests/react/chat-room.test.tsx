@@ -172,7 +172,7 @@ describe("the list", () => {
     expect(reader.all(".dormouse-empty")).toEqual([]);
   });
 
-  test("says that one is not in the room, where one never came in", async () => {
+  test("says that the room was never entered", async () => {
     const reader = new Reader({});
     await tick();
     FakeSocket.last.accept();
@@ -203,7 +203,7 @@ describe("the list", () => {
   });
 });
 
-describe("what others wrote", () => {
+describe("messages of others", () => {
   test("is text and never markup", async () => {
     const content = `<img src=x onerror="alert(1)"><script>alert(1)</script>&amp;`;
     const { reader } = await inRoom([message(1, { content, userName: "<b>Bo</b>" })]);
@@ -212,7 +212,7 @@ describe("what others wrote", () => {
     expect(reader.one(".dormouse-name").textContent).toBe("<b>Bo</b>");
   });
 
-  test("has links that open apart and give nothing away, for web addresses only", async () => {
+  test("has links only for web addresses, without referrer", async () => {
     const content = "see https://example.test/a?b=1. Not javascript:alert(1), not data:text/html,x";
     const { reader } = await inRoom([
       message(1, { content }),
@@ -262,7 +262,7 @@ describe("one's own messages", () => {
     expect(reader.lines).toEqual(["Today", "words 1", "mine"]);
   });
 
-  test("are kept while the room is away, and sent when it is back", async () => {
+  test("are queued without a connection, and sent with the next one", async () => {
     const { reader, socket } = await inRoom();
     socket.drop();
     await reader.say("from the tunnel");
@@ -360,14 +360,14 @@ describe("the field", () => {
     expect(said(socket)).toEqual([]);
   });
 
-  test("nothing but blanks is not sent, and not typing", async () => {
+  test("blank text is not sent, and is not typing", async () => {
     const { reader, socket } = await inRoom();
     await reader.say("  \n ");
     expect(socket.frames).toEqual([]);
     expect(reader.rows).toEqual([]);
   });
 
-  test("the others are told that one types", async () => {
+  test("typing notices are sent", async () => {
     const { reader, socket } = await inRoom();
     await reader.type("h");
     await reader.type("he");
@@ -473,8 +473,8 @@ describe("the field", () => {
   });
 });
 
-describe("what is said aside", () => {
-  test("who types, by name", async () => {
+describe("the activity line", () => {
+  test("shows who is typing, by name", async () => {
     const { reader, socket } = await inRoom();
     await hears(socket, { type: "typing", userId: "2", userName: "Bo" });
     expect(reader.activity).toBe("Bo is typing");
@@ -484,7 +484,7 @@ describe("what is said aside", () => {
     expect(reader.activity).toBe("");
   });
 
-  test("who comes and goes, for four seconds, unless somebody types", async () => {
+  test("shows who joins and leaves for four seconds, unless somebody is typing", async () => {
     const { reader, socket } = await inRoom();
     await hears(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
     expect(reader.activity).toBe("Bo came in");
@@ -499,7 +499,7 @@ describe("what is said aside", () => {
     expect(reader.activity).toBe("");
   });
 
-  test("the same once more is told for another four seconds", async () => {
+  test("shows the same text for another four seconds", async () => {
     const { reader, socket } = await inRoom();
     const joined = { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 };
     await hears(socket, joined);
@@ -509,7 +509,7 @@ describe("what is said aside", () => {
     expect(reader.activity).toBe("Bo came in");
   });
 
-  test("a coming is told for four seconds and no longer, whatever is drawn in between", async () => {
+  test("shows a join for four seconds and no longer, whatever renders meanwhile", async () => {
     const { reader, socket } = await inRoom([], { labels: {} });
     await hears(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
     for (let second = 0; second < 5; second += 1) {
@@ -519,7 +519,7 @@ describe("what is said aside", () => {
     expect(reader.activity).toBe("");
   });
 
-  test("a coming is put into words once, and into the newest ones", async () => {
+  test("uses the newest labels for a join", async () => {
     const old = vi.fn(() => "old");
     const { reader, socket } = await inRoom([], { labels: { joined: old } });
     reader.again({ labels: { joined: (userName) => `Hello ${userName}` } });
@@ -528,7 +528,7 @@ describe("what is said aside", () => {
     expect(old).not.toHaveBeenCalled();
   });
 
-  test("a coming is not told for ever to who was away meanwhile", async () => {
+  test("does not keep a join while it is hidden", async () => {
     const draw = (mode: "visible" | "hidden") =>
       around(<Activity mode={mode}>{<ChatRoom roomId="garden" />}</Activity>);
     const shown = show(draw("visible"));
@@ -543,7 +543,7 @@ describe("what is said aside", () => {
 });
 
 describe("the light", () => {
-  test("has words for each state, and a way back where there is one", async () => {
+  test("has a text for each state, and a button to reconnect", async () => {
     const reader = new Reader({});
     await tick();
     expect(reader.light).toBe("Connecting");
@@ -580,7 +580,7 @@ describe("the light", () => {
     expect(reader.light).toBe("Connecting");
   });
 
-  test("never says a longer wait than there is, not even at first", async () => {
+  test("never shows a longer wait than there is", async () => {
     const counted: number[] = [];
     const labels: Partial<ChatRoomLabels> = { seconds: (count) => `${counted.push(count)}` };
     const { socket } = await inRoom([], { labels });
@@ -591,7 +591,7 @@ describe("the light", () => {
     expect([...new Set(counted)]).toEqual([5, 4, 3, 7]); // the last two seconds are not worth counting
   });
 
-  test("does not offer what is over before it is read", async () => {
+  test("shows no countdown below two seconds", async () => {
     const { reader, socket } = await inRoom();
     await tick(10_000);
     socket.drop();
@@ -600,7 +600,7 @@ describe("the light", () => {
     expect(reader.light).toBe("Reconnecting");
   });
 
-  test("is a status for who cannot see it, without the countdown", async () => {
+  test("is a status for screen readers, without the countdown", async () => {
     const { reader, socket } = await inRoom();
     socket.drop(1001, "retry-after=30");
     await frame();
@@ -704,7 +704,7 @@ describe("scrolling", () => {
     return { reader, socket, scroller };
   }
 
-  test("who has gone up stays there, and is told how much is new below", async () => {
+  test("a reader who scrolled up stays there and sees the number of new messages", async () => {
     const { reader, socket, scroller } = await wentUp();
     expect(reader.button("To the latest")).toBeDefined();
     await hears(socket, { type: "message", message: message(3) });
@@ -716,7 +716,7 @@ describe("scrolling", () => {
     expect(reader.all(".dormouse-newer")).toEqual([]);
   });
 
-  test("who comes back down has read it", async () => {
+  test("scrolling down resets the number of new messages", async () => {
     const { reader, socket, scroller } = await wentUp();
     await hears(socket, { type: "message", message: message(3) });
     scroller.scrollTop = 880;
@@ -727,7 +727,7 @@ describe("scrolling", () => {
     expect(reader.button("To the latest")).toBeDefined();
   });
 
-  test("what one says oneself brings one back down, and counts as nothing new", async () => {
+  test("sending a message scrolls down, and it does not count as new", async () => {
     const { reader, socket, scroller } = await wentUp();
     await reader.say("mine");
     expect(scroller.scrollTop).toBe(1_000);
@@ -749,7 +749,7 @@ describe("scrolling", () => {
     expect(reader.all(".dormouse-newer")).toEqual([]);
   });
 
-  test("what is read stays where it is while older messages come in above", async () => {
+  test("the visible messages stay in place while older ones are added above", async () => {
     const { reader, scroller } = await wentUp(1_001);
     const heights = vi.spyOn(Element.prototype, "getBoundingClientRect");
     // The first message stood at 10 and stands at 210 once two others are above it.
@@ -778,7 +778,7 @@ describe("around the list", () => {
     expect(FakeSocket.all).toHaveLength(1);
   });
 
-  test("the words can be replaced, and those that are not stay", async () => {
+  test("labels can be replaced one by one", async () => {
     const labels: Partial<ChatRoomLabels> = {
       locale: "de",
       today: "Heute",

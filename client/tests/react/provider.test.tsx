@@ -22,7 +22,7 @@ async function provided(props: DormouseProviderProps) {
   return { again: (next: DormouseProviderProps) => shown.show(draw(next)) };
 }
 
-describe("where the rooms are", () => {
+describe("the server", () => {
   test("without a provider: this page's own origin, and the cookie", async () => {
     show(<InGarden />);
     await tick();
@@ -30,7 +30,7 @@ describe("where the rooms are", () => {
     expect(FakeSocket.last.protocols).toEqual([]);
   });
 
-  test("with a provider that says nothing: the same", async () => {
+  test("with an empty provider: the same", async () => {
     await provided({});
     expect(FakeSocket.last.url).toBe(`${location.origin.replace("http", "ws")}/api/realtime/rooms/garden/ws`);
   });
@@ -51,7 +51,7 @@ describe("where the rooms are", () => {
     expect(FakeSocket.all.length).toBe(2);
   });
 
-  test("the nearest provider counts", async () => {
+  test("the nearest provider is used", async () => {
     show(
       <DormouseProvider baseUrl="https://far.example">{draw({ baseUrl: "https://near.example" })}</DormouseProvider>,
     );
@@ -60,7 +60,7 @@ describe("where the rooms are", () => {
   });
 });
 
-describe("who asks", () => {
+describe("the credentials", () => {
   test("inline credentials do not reconnect, and the newest are asked at each attempt", async () => {
     const { again } = await provided({ credentials: () => ({ token: "first" }) });
     expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.first"]);
@@ -121,7 +121,7 @@ describe("who asks", () => {
   });
 });
 
-test("other times than the usual ones hold", async () => {
+test("the times are configurable", async () => {
   await provided({ timing: { firstBackoffMs: 4_000 } });
   FakeSocket.last.accept();
   FakeSocket.last.drop();

@@ -8,14 +8,14 @@ function counted() {
   return { target, lifecycle, one: new RefCounted(target, lifecycle) };
 }
 
-test("nothing is opened before somebody takes it", async () => {
+test("nothing is opened before it is acquired", async () => {
   const { target, lifecycle } = counted();
   await tick(999);
   expect(target.open).not.toHaveBeenCalled();
   expect(lifecycle.opened).not.toHaveBeenCalled();
 });
 
-test("what two have taken is opened once, and closed when both have given target back", async () => {
+test("two users share one open, and the last release closes", async () => {
   const { target, lifecycle, one } = counted();
   const first = one.acquire();
   const second = one.acquire();
@@ -31,14 +31,14 @@ test("what two have taken is opened once, and closed when both have given target
   expect(target.open).toHaveBeenCalledOnce();
 });
 
-test("what is given back is not closed before the next task", () => {
+test("a release does not close before the next task", () => {
   const { target, lifecycle, one } = counted();
   one.acquire()();
   expect(target.close).not.toHaveBeenCalled();
   expect(lifecycle.closed).not.toHaveBeenCalled();
 });
 
-test("what is taken again within the same task is neither closed nor opened again", async () => {
+test("acquiring again in the same task neither closes nor opens", async () => {
   const { target, lifecycle, one } = counted();
   one.acquire()();
   one.acquire();
@@ -48,7 +48,7 @@ test("what is taken again within the same task is neither closed nor opened agai
   expect(lifecycle.closed).not.toHaveBeenCalled();
 });
 
-test("what nobody ever takes is let go after a second", async () => {
+test("a value that is never acquired is closed after a second", async () => {
   const { target, lifecycle } = counted();
   await tick(999);
   expect(lifecycle.closed).not.toHaveBeenCalled();
@@ -58,7 +58,7 @@ test("what nobody ever takes is let go after a second", async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test("what was taken in time stays open after that second", async () => {
+test("a value that is acquired in time stays open", async () => {
   const { target, lifecycle, one } = counted();
   await tick(999);
   one.acquire();
@@ -67,7 +67,7 @@ test("what was taken in time stays open after that second", async () => {
   expect(lifecycle.closed).not.toHaveBeenCalled();
 });
 
-test("what has ended begins anew when target is taken again", async () => {
+test("a closed value opens again when it is acquired", async () => {
   const { target, lifecycle, one } = counted();
   one.acquire()();
   await tick();
@@ -80,7 +80,7 @@ test("what has ended begins anew when target is taken again", async () => {
   expect(lifecycle.closed).toHaveBeenCalledTimes(2);
 });
 
-test("what nobody took in time can still be taken", async () => {
+test("a value can be acquired after the second", async () => {
   const { target, lifecycle, one } = counted();
   await tick(5_000);
   one.acquire();

@@ -32,7 +32,7 @@ async function present(...users: UserPresence[]) {
   return { used, socket };
 }
 
-test("who is here is shown by name, and follows who comes and goes", async () => {
+test("users are listed by name, and follow joins and leaves", async () => {
   const { used, socket } = await present(CLEO, ANA);
   expect(socket.path).toBe("/api/realtime/presence/ws?token=1%3AAna");
   expect(used.now).toMatchObject({ state: "open", isConnected: true, userId: "1", users: [ANA, CLEO] });
@@ -44,7 +44,7 @@ test("who is here is shown by name, and follows who comes and goes", async () =>
   expect(used.now.users).toEqual([ANA, BO]);
 });
 
-test("one's own status is online until another one is chosen, which is told at once", async () => {
+test("our own status is online until another one is chosen and sent at once", async () => {
   const { used, socket } = await present(ANA);
   expect(used.now.status).toBe("online");
   await doing(() => used.now.setStatus("busy"));
@@ -54,7 +54,7 @@ test("one's own status is online until another one is chosen, which is told at o
   expect(socket.frames).toEqual([{ type: "status", status: "busy" }]);
 });
 
-test("a status chosen before the connection is told as soon as there is one, and again after a reconnect", async () => {
+test("a status chosen before the connection is sent when there is one", async () => {
   const used = use(usePresence, undefined as string | undefined, { around });
   await tick();
   await doing(() => used.now.setStatus("away"));
@@ -69,21 +69,21 @@ test("a status chosen before the connection is told as soon as there is one, and
   }
 });
 
-test("what one's other tab chooses is shown", async () => {
+test("a status that our other tab chooses is shown", async () => {
   const { used, socket } = await present(ANA);
   socket.hear({ type: "presence_update", user: { ...ANA, status: "away" } });
   await frame();
   expect(used.now.status).toBe("away");
 });
 
-test("the list stays as last heard while there is no connection", async () => {
+test("the last known list stays without a connection", async () => {
   const { used, socket } = await present(ANA, BO);
   socket.drop(1001);
   await frame();
   expect(used.now).toMatchObject({ state: "waiting", isConnected: false, users: [ANA, BO], close: { code: 1001 } });
 });
 
-test("reconnect does not wait any longer, and comes back after a refusal", async () => {
+test("reconnect ends a wait, and tries again after a refusal", async () => {
   const { used, socket } = await present(ANA);
   socket.drop(1001, "retry-after=60");
   await doing(() => used.now.reconnect());
@@ -96,7 +96,7 @@ test("reconnect does not wait any longer, and comes back after a refusal", async
   expect(FakeSocket.all.length).toBe(3);
 });
 
-test("a reconnect that was kept and is called after leaving opens nothing", async () => {
+test("a kept reconnect function opens nothing after unmounting", async () => {
   const { used } = await present(ANA);
   const { reconnect } = used.now;
   used.unmount();
@@ -106,7 +106,7 @@ test("a reconnect that was kept and is called after leaving opens nothing", asyn
   expect(FakeSocket.living).toEqual([]);
 });
 
-test("nothing is drawn anew while nothing changes", async () => {
+test("nothing renders while nothing changes", async () => {
   const { used, socket } = await present(ANA, BO);
   const before = used.now;
   const { renders } = used;

@@ -31,7 +31,7 @@ async function refused(status: number, detail: string, options: Partial<UseWebSo
 }
 
 describe("useWebSocket under a provider", () => {
-  test("takes the provider's credentials to the provider's server", async () => {
+  test("uses the provider's credentials for the provider's server", async () => {
     const credentials = vi.fn(() => ({ token: "abc" }));
     use(useWebSocket, { url: "wss://rooms.example/rt/polls/x/ws" }, provided({ baseUrl: ROOMS, credentials }));
     await tick();
@@ -50,7 +50,7 @@ describe("useWebSocket under a provider", () => {
     },
   );
 
-  test("prefers its own", async () => {
+  test("prefers its own credentials", async () => {
     const own = () => ({ token: "own" });
     use(
       useWebSocket,
@@ -82,7 +82,7 @@ describe("useWebSocket under a provider", () => {
 });
 
 describe("why it does not connect", () => {
-  test("a missing identity ends it, in the words of the server", async () => {
+  test("a missing identity closes it for good, with the server's text", async () => {
     const { used, errors } = await refused(401, "this needs a valid identity");
     expect(used.now).toMatchObject({
       state: "closed",
@@ -91,13 +91,13 @@ describe("why it does not connect", () => {
     expect(errors.at(-1)).toBe("HTTP 401; this needs a valid identity");
   });
 
-  test("a path that is none is told, and tried again", async () => {
+  test("an unknown path is reported, and tried again", async () => {
     const { used, errors } = await refused(404, "there is nothing at this path");
     expect(used.now).toMatchObject({ state: "waiting", close: { reason: "HTTP 404; there is nothing at this path" } });
     expect(errors.at(-1)).toBe("HTTP 404; there is nothing at this path");
   });
 
-  test("is not asked of a server that is no Dormouse", async () => {
+  test("is not asked with probe={false}", async () => {
     await refused(404, "no", { probe: false });
     expect(http).not.toHaveBeenCalled();
   });
@@ -153,7 +153,7 @@ describe("useRoomSocket", () => {
     expect(FakeSocket.last.url).toBe(`${location.origin.replace("http", "ws")}/api/realtime/polls/x/ws`);
   });
 
-  test("no name is no room yet, and another one is another room", async () => {
+  test("without a name there is no room, and another name is another room", async () => {
     const used = use(({ name }: { name: string | null }) => useRoomSocket({ namespace: "polls", name }), {
       name: null as string | null,
     });

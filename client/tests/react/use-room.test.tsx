@@ -36,7 +36,7 @@ async function returned(messages: Parameters<typeof enter>[0] = []) {
 }
 
 describe("entering", () => {
-  test("the history is there, and then what is said", async () => {
+  test("shows the history, and then new messages", async () => {
     const used = use(useIn, { roomId: "garden" } as In, { around });
     await tick();
     expect(used.now).toMatchObject({ state: "connecting", isConnected: false, hasHistory: false, messages: [] });
@@ -76,7 +76,7 @@ describe("entering", () => {
     expect(FakeSocket.all).toEqual([]);
   });
 
-  test("a send without a room that nobody looks at is no error", async () => {
+  test("an ignored send without a room reports no error", async () => {
     const used = use(useIn, { roomId: null } as In);
     void used.now.send("hello");
     void used.now.retry("some");
@@ -134,7 +134,7 @@ describe("entering", () => {
     expect(used.now).toMatchObject({ state: "closed", messages: [] });
   });
 
-  test("there and back within one task keeps the connection", async () => {
+  test("changing the room and back in one task keeps the connection", async () => {
     const { used, socket } = await entered({ messages: [message(1)] });
     used.again({ roomId: "kitchen" });
     used.again({ roomId: "garden" });
@@ -143,7 +143,7 @@ describe("entering", () => {
     expect(used.now.messages.length).toBe(1);
   });
 
-  test("who comes back later enters anew", async () => {
+  test("returning later opens a new connection", async () => {
     const { used } = await entered({ messages: [message(1)] });
     used.again({ roomId: null });
     await tick(10);
@@ -168,7 +168,7 @@ describe("entering", () => {
     expect(FakeSocket.all.length).toBe(2);
   });
 
-  test("reconnect comes back after the server has said no", async () => {
+  test("reconnect tries again after a refusal", async () => {
     const { used, socket } = await entered();
     socket.drop(4403, "kicked");
     expect(used.now).toMatchObject({ state: "closed", close: { code: 4403 } });
@@ -215,7 +215,7 @@ describe("sharing", () => {
     ]);
   });
 
-  test("who comes later is shown what is known already, and shares the socket", async () => {
+  test("a component that mounts later shows the known state, and shares the socket", async () => {
     const seen: Record<string, Room> = {};
     const shown = show(inRooms({ one: "garden" }, seen));
     await tick();
@@ -227,7 +227,7 @@ describe("sharing", () => {
     expect(FakeSocket.living.length).toBe(1);
   });
 
-  test("one who leaves in the same moment in which another comes hands the connection over", async () => {
+  test("a component that mounts as another unmounts takes over the connection", async () => {
     const shown = show(inRooms({ one: "garden" }));
     await tick();
     const socket = enter();
@@ -263,7 +263,7 @@ describe("sharing", () => {
     return { seen, draw: (mode: "visible" | "hidden", isSecondHere: boolean) => shown.show(draw(mode, isSecondHere)) };
   }
 
-  test("who was hidden and is shown again resumes where they were", async () => {
+  test("a component that is hidden and shown again resumes", async () => {
     const { seen, draw } = hideable();
     await tick();
     enter([message(1)]);
@@ -276,7 +276,7 @@ describe("sharing", () => {
     expect(FakeSocket.last.path).toContain("since=1");
   });
 
-  test("who was hidden and is shown again shares with who comes after that", async () => {
+  test("a hidden component that is shown again shares with later ones", async () => {
     const { seen, draw } = hideable();
     await tick();
     enter([message(1)]);
@@ -291,7 +291,7 @@ describe("sharing", () => {
     expect(seen.two?.messages).toBe(seen.one?.messages);
   });
 
-  test("who was hidden and is shown again shares with who came meanwhile", async () => {
+  test("a hidden component that is shown again shares with ones mounted meanwhile", async () => {
     const { seen, draw } = hideable();
     await tick();
     enter([message(1)]);
@@ -309,7 +309,7 @@ describe("sharing", () => {
     expect(FakeSocket.living).toEqual([socket]);
   });
 
-  test("a reconnect that was kept and is called after leaving opens nothing", async () => {
+  test("a kept reconnect function opens nothing after unmounting", async () => {
     const { used } = await entered();
     const { reconnect } = used.now;
     used.unmount();
@@ -334,7 +334,7 @@ describe("rendering", () => {
     expect(before.typingUsers).toHaveLength(1);
   });
 
-  test("what does not change is kept when something else does", async () => {
+  test("unchanged fields stay the same objects", async () => {
     const { used, socket } = await entered({ messages: [message(1)] });
     const before = used.now;
     socket.hear({ type: "typing", userId: "2", userName: "Bo" });
@@ -355,7 +355,7 @@ describe("rendering", () => {
     }
   });
 
-  test("what changes nothing that is shown draws nothing", async () => {
+  test("an event without a visible change does not render", async () => {
     const { used, socket } = await entered({ messages: [message(1)] });
     const before = used.renders;
     socket.hear({ type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
@@ -367,7 +367,7 @@ describe("rendering", () => {
     expect(used.renders).toBe(before);
   });
 
-  test("the first of what is said is drawn at once", async () => {
+  test("the first message renders at once", async () => {
     const { used, socket } = await entered();
     await tick(100);
     socket.hear({ type: "message", message: message(1) });
@@ -387,7 +387,7 @@ describe("rendering", () => {
     expect(used.renders - before).toBeLessThanOrEqual(3);
   });
 
-  test("a busy room is drawn no oftener than once a frame", async () => {
+  test("a busy room renders at most once a frame", async () => {
     const { used, socket } = await entered();
     await tick(100);
     const before = used.renders;
@@ -399,7 +399,7 @@ describe("rendering", () => {
     expect(used.renders - before).toBeLessThanOrEqual(11);
   });
 
-  test("a change that was put off is not told to who has left", async () => {
+  test("a delayed change is dropped after unmounting", async () => {
     const { used, socket } = await entered();
     socket.hear({ type: "message", message: message(1) });
     socket.hear({ type: "message", message: message(2) });
@@ -413,7 +413,7 @@ describe("rendering", () => {
 });
 
 describe("sending", () => {
-  test("one's own message is pending at once, then stored, and its promise kept", async () => {
+  test("our own message is pending at once, then stored, and its promise resolves", async () => {
     const { used, socket } = await entered();
     const { result: promise } = await doing(() => used.now.send("hello"));
     expect(used.now.pending).toMatchObject([{ content: "hello", state: "pending", sentAt: Date.now() }]);
@@ -460,7 +460,7 @@ describe("sending", () => {
     await expect(used.now.retry(clientId)).rejects.toMatchObject({ code: "discarded" });
   });
 
-  test("what is written offline is kept, and sent exactly once after the reconnect", async () => {
+  test("a message written offline is sent exactly once after the reconnect", async () => {
     const { used, socket } = await entered({ messages: [message(1)] });
     socket.drop();
     const { result: promise } = await doing(() => used.now.send("from the tunnel"));
@@ -489,7 +489,7 @@ describe("sending", () => {
     expect(used.now.messages.map(({ content }) => content)).toEqual(["words 1", "hello"]);
   });
 
-  test("what cannot be taken says so, and is not pending", async () => {
+  test("a message that is not accepted rejects, and is not pending", async () => {
     const { used, socket } = await entered();
     await expect(used.now.send("  ")).rejects.toMatchObject({ code: "empty" });
     socket.drop();
@@ -504,7 +504,7 @@ describe("sending", () => {
     expect(used.now.pending).toHaveLength(100);
   });
 
-  test("that one types is told now and then, and not on each keystroke", async () => {
+  test("typing notices are limited, not sent on each keystroke", async () => {
     const { used, socket } = await entered();
     for (let key = 0; key < 30; key += 1) {
       used.now.notifyTyping();
@@ -547,7 +547,7 @@ describe("callbacks", () => {
     expect(FakeSocket.all.length).toBe(2);
   });
 
-  test("what the history brings after a reconnect is no live message", async () => {
+  test("messages of a history do not call onMessage", async () => {
     const onMessage = vi.fn();
     const { used } = await entered({ messages: [message(1)], onMessage });
     await returned([message(2), message(3)]);
@@ -555,7 +555,7 @@ describe("callbacks", () => {
     expect(onMessage).not.toHaveBeenCalled();
   });
 
-  test("one's own message is told as well, once", async () => {
+  test("our own message calls onMessage once", async () => {
     const onMessage = vi.fn();
     const { used, socket } = await entered({ onMessage });
     await doing(() => void used.now.send("hello"));
@@ -565,7 +565,7 @@ describe("callbacks", () => {
     expect(onMessage.mock.calls).toEqual([[echo]]);
   });
 
-  test("nothing is told after leaving, nor of a room that was left for another", async () => {
+  test("no callback runs after unmounting or for a room that was left", async () => {
     const onMessage = vi.fn();
     const { used, socket } = await entered({ onMessage });
     used.again({ roomId: "kitchen", onMessage });
@@ -608,15 +608,15 @@ describe("older messages", () => {
     expect(onMessage).not.toHaveBeenCalled();
   });
 
-  test("that cannot be had break the promise and change nothing", async () => {
+  test("that fail to load reject and change nothing", async () => {
     const { used } = await entered({ messages: [message(51)] });
     await Promise.all([expect(used.now.loadOlder()).rejects.toThrow("there is no network"), frame()]);
     expect(used.now).toMatchObject({ hasOlder: true, messages: [{ seq: 51 }] });
   });
 });
 
-describe("who types", () => {
-  test("is believed for three seconds, or until they have spoken", async () => {
+describe("the users who are typing", () => {
+  test("are shown for three seconds, or until they send a message", async () => {
     const { used, socket } = await entered();
     socket.hear({ type: "typing", userId: "2", userName: "Bo" });
     socket.hear({ type: "typing", userId: "3", userName: "Cleo" });

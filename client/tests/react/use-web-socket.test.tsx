@@ -90,7 +90,7 @@ describe("connecting", () => {
     expect(FakeSocket.living.length).toBe(1);
   });
 
-  test("an address that is none is closed for good, with an error", async () => {
+  test("an invalid URL is closed for good, with an error", async () => {
     const { told, ...callbacks } = diary();
     const used = use(useWebSocket, { url: "ftp://example.test", ...callbacks });
     await tick(60_000);
@@ -139,7 +139,7 @@ describe("rendering again", () => {
     expect(used.now.send).toBe(send);
   });
 
-  test("what is heard draws nothing anew", async () => {
+  test("a message does not render", async () => {
     const used = await opened({ onMessage: () => {} });
     const before = used.renders;
     for (let count = 0; count < 10; count += 1) FakeSocket.last.hear("{}");
@@ -149,7 +149,7 @@ describe("rendering again", () => {
 });
 
 describe("unmounting", () => {
-  test("an open socket is closed, nothing is left, and nothing is told", async () => {
+  test("an open socket is closed, nothing is left, and no callback runs", async () => {
     const { told, ...callbacks } = diary();
     const used = await opened(callbacks);
     const socket = FakeSocket.last;
@@ -165,7 +165,7 @@ describe("unmounting", () => {
     expect(told).toEqual([]);
   });
 
-  test("an attempt under way is given up, and nothing is told", async () => {
+  test("an attempt is given up, and no callback runs", async () => {
     const { told, ...callbacks } = diary();
     const used = use(useWebSocket, { url: URL, ...callbacks });
     await tick();
@@ -179,7 +179,7 @@ describe("unmounting", () => {
     expect(told).toEqual([]);
   });
 
-  test("no credentials that come late open a socket", async () => {
+  test("late credentials open no socket", async () => {
     let give = (_: object) => {};
     const used = use(useWebSocket, { url: URL, credentials: () => new Promise<{}>((resolve) => (give = resolve)) });
     await tick();
@@ -190,7 +190,7 @@ describe("unmounting", () => {
     expect(FakeSocket.all).toEqual([]);
   });
 
-  test("whoever waits to reconnect does so no more, and nothing is told", async () => {
+  test("a waiting socket does not reconnect, and calls nothing", async () => {
     const { told, ...callbacks } = diary();
     const used = await opened(callbacks);
     FakeSocket.last.drop();
@@ -204,7 +204,7 @@ describe("unmounting", () => {
     expect(told).toEqual([]);
   });
 
-  test("nothing that the server says between the unmounting and the close is told", async () => {
+  test("messages between unmounting and close are ignored", async () => {
     const { told, ...callbacks } = diary();
     const used = await opened(callbacks);
     told.length = 0;
@@ -216,7 +216,7 @@ describe("unmounting", () => {
     expect(FakeSocket.all.length).toBe(1);
   });
 
-  test("a connect that was kept and is called late opens nothing", async () => {
+  test("a kept connect function opens nothing after unmounting", async () => {
     const used = await opened();
     const { connect } = used.now;
     used.unmount();
@@ -300,7 +300,7 @@ describe("effects that run twice", () => {
     expect(user.now.state).toBe("open");
   });
 
-  test("who was disconnected by hand is still so after hot reload", async () => {
+  test("a manual disconnect survives hot reload", async () => {
     const user = hideable();
     await tick();
     FakeSocket.last.accept();
@@ -314,7 +314,7 @@ describe("effects that run twice", () => {
     expect(FakeSocket.living.length).toBe(1);
   });
 
-  test("what is hidden has no connection, and what is shown again has one", async () => {
+  test("a hidden component has no connection, and has one when it is shown again", async () => {
     const user = hideable();
     await tick();
     FakeSocket.last.accept();
@@ -328,7 +328,7 @@ describe("effects that run twice", () => {
     expect(user.now.state).toBe("open");
   });
 
-  test("what was drawn hidden at first and is shown later connects then", async () => {
+  test("a component that is hidden at first connects when it is shown", async () => {
     const user = hideable();
     user.hide();
     await tick(10_000);
@@ -370,7 +370,7 @@ describe("reconnecting", () => {
     expect(FakeSocket.all.length).toBe(3);
   });
 
-  test("chance picks a part of the wait", async () => {
+  test("the wait is a random part", async () => {
     await opened({ reconnectInterval: 3_000 });
     vi.mocked(Math.random).mockReturnValue(0.1);
     FakeSocket.last.drop();
@@ -414,7 +414,7 @@ describe("reconnecting", () => {
     expect(FakeSocket.all.length).toBe(length + 1);
   });
 
-  test("credentials are asked before each attempt, and a token is never part of the address", async () => {
+  test("credentials are called before each attempt, and a token is never in the URL", async () => {
     const credentials = vi.fn(({ refused }: { refused: boolean }) => ({ token: refused ? "fresh" : "stale" }));
     await opened({ credentials });
     expect(FakeSocket.last.url).toBe(URL);
@@ -432,7 +432,7 @@ describe("reconnecting", () => {
     expect(FakeSocket.living.map(({ protocols }) => protocols)).toEqual([["dormouse", "bearer.mine"]]);
   });
 
-  test("a silent server is asked whether it is there, and one that is no Dormouse is not", async () => {
+  test("a silent server gets a ping, but not with probe={false}", async () => {
     await opened();
     const asked = FakeSocket.last;
     await opened({ probe: false });
@@ -455,7 +455,7 @@ describe("sending", () => {
     expect(FakeSocket.last.sent[1]).toBe(bytes);
   });
 
-  test("what is said while connecting leaves in order, before what is said on opening", async () => {
+  test("messages sent while connecting leave in order, before those of onOpen", async () => {
     const used = use(useWebSocket, { url: URL, onOpen: () => void used.now.send("on open") });
     await tick();
     expect([1, 2, 3].map((word) => used.now.send({ word }))).toEqual(["queued", "queued", "queued"]);
@@ -463,7 +463,7 @@ describe("sending", () => {
     expect(FakeSocket.last.sent).toEqual(['{"word":1}', '{"word":2}', '{"word":3}', "on open"]);
   });
 
-  test("what is said while waiting leaves once, on the next connection", async () => {
+  test("messages sent while waiting leave once, on the next connection", async () => {
     const used = await opened();
     FakeSocket.last.drop();
     expect(used.now.send("kept")).toBe("queued");
@@ -482,7 +482,7 @@ describe("sending", () => {
     expect(FakeSocket.last.sent.length).toBe(100);
   });
 
-  test("what is said after disconnecting is rejected, and what waited is dropped", async () => {
+  test("messages after disconnecting are rejected, and queued ones are dropped", async () => {
     const used = use(useWebSocket, { url: URL });
     await tick();
     used.now.send("too early");
@@ -493,7 +493,7 @@ describe("sending", () => {
     expect(FakeSocket.last.sent).toEqual([]);
   });
 
-  test("what is no JSON is rejected instead of thrown, whether connected or not", async () => {
+  test("a value that is not JSON is rejected, not thrown", async () => {
     const circle: { self?: unknown } = {};
     circle.self = circle;
     const used = use(useWebSocket, { url: URL });
@@ -543,7 +543,7 @@ describe("disconnecting", () => {
     expect(told).toEqual([{ close: { code: 1000, reason: "" } }]);
   });
 
-  test("a disconnect while waiting tells nothing, since nothing is connected", async () => {
+  test("a disconnect while waiting calls nothing", async () => {
     const { told, ...callbacks } = diary();
     const used = await opened(callbacks);
     FakeSocket.last.drop(1001);
@@ -584,7 +584,7 @@ describe("disconnecting", () => {
   });
 });
 
-describe("what is told, in the order in which a browser would", () => {
+describe("callbacks run in the order of a browser", () => {
   test("a server that closes: close alone, with its words", async () => {
     const { told, ...callbacks } = diary();
     await opened(callbacks);
@@ -630,7 +630,7 @@ describe("what is told, in the order in which a browser would", () => {
     expect(told).toEqual(["open", { close: expect.objectContaining({ code: 4401 }) }, "open"]);
   });
 
-  test("who is not allowed in: close with that code, once, and no other attempt", async () => {
+  test("a forbidden client: close with that code, once, and no other attempt", async () => {
     const { told, ...callbacks } = diary();
     const used = await opened(callbacks);
     FakeSocket.last.drop(4403, "kicked");
@@ -650,7 +650,7 @@ describe("what is told, in the order in which a browser would", () => {
     expect((told.at(-1) as { message: unknown }).message).toBe(bytes);
   });
 
-  test("the answer to a ping is no message", async () => {
+  test("a pong is not a message", async () => {
     const { told, ...callbacks } = diary();
     await opened(callbacks);
     await tick(20_000);

@@ -32,7 +32,7 @@ test("older messages come page by page, until there are none", async () => {
   expect(seqs(chat)).toEqual(messages(1, 170).map(({ seq }) => seq));
 });
 
-test("where there is nothing older, nobody is asked", async () => {
+test("nothing is requested when there are no older messages", async () => {
   const fetch = serverWith(3);
   const { chat } = await enter(messages(1, 3));
   expect(chat.hasOlder).toBe(false);
@@ -40,14 +40,14 @@ test("where there is nothing older, nobody is asked", async () => {
   expect(fetch).not.toHaveBeenCalled();
 });
 
-test("before the history has come, nobody is asked", async () => {
+test("nothing is requested before the first history", async () => {
   const fetch = serverWith(3);
   const { chat } = await enter([]);
   expect(await chat.loadOlder()).toBe(0);
   expect(fetch).not.toHaveBeenCalled();
 });
 
-test("who asks while a page is on its way shares it", async () => {
+test("a call during a request shares its result", async () => {
   const fetch = serverWith(100);
   const { chat } = await enter(messages(91, 100));
   expect(await Promise.all([chat.loadOlder(), chat.loadOlder(), chat.loadOlder()])).toEqual([50, 50, 50]);
@@ -56,7 +56,7 @@ test("who asks while a page is on its way shares it", async () => {
   expect(fetch).toHaveBeenCalledTimes(2);
 });
 
-test("a page is asked for with credentials asked for anew", async () => {
+test("each page is requested with fresh credentials", async () => {
   const credentials = vi.fn(() => ({ token: "abc" }));
   const fetch = serverWith(100);
   const { chat } = await enter(messages(91, 100), { credentials });
@@ -65,7 +65,7 @@ test("a page is asked for with credentials asked for anew", async () => {
   expect(fetch.mock.lastCall?.[1]?.headers).toMatchObject({ Authorization: "Bearer abc" });
 });
 
-test("an error is the caller's, changes nothing, and the next try may work", async () => {
+test("an error rejects, changes nothing, and the next call may succeed", async () => {
   const { chat } = await enter(messages(91, 100));
   fakeFetch(() => Response.json({ detail: "slow down" }, { status: 429 }));
   await expect(chat.loadOlder()).rejects.toMatchObject({ name: "HttpError", status: 429, message: "slow down" });
@@ -75,7 +75,7 @@ test("an error is the caller's, changes nothing, and the next try may work", asy
   expect(await chat.loadOlder()).toBe(50);
 });
 
-test("messages that come in meanwhile do not disturb the page", async () => {
+test("messages that arrive during the request do not disturb the page", async () => {
   serverWith(100);
   const { chat, network } = await enter(messages(91, 100));
   const loading = chat.loadOlder();
@@ -84,7 +84,7 @@ test("messages that come in meanwhile do not disturb the page", async () => {
   expect(seqs(chat)).toEqual(messages(41, 101).map(({ seq }) => seq));
 });
 
-test("a page that a resync has overtaken is dropped: it would stand before a gap", async () => {
+test("a page that a resync has overtaken is dropped: it would precede a gap", async () => {
   /** @type {(response: Response) => void} */
   let answer = () => {};
   fakeFetch(() => new Promise((resolve) => (answer = resolve)));
@@ -100,7 +100,7 @@ test("a page that a resync has overtaken is dropped: it would stand before a gap
   expect(heard).toHaveLength(told);
 });
 
-test("a page that was asked for stays while new messages come in", async () => {
+test("a loaded page stays while new messages arrive", async () => {
   serverWith(100);
   const { chat, network } = await enter(messages(51, 100));
   await chat.loadOlder();
@@ -108,7 +108,7 @@ test("a page that was asked for stays while new messages come in", async () => {
   expect([chat.messages[0]?.seq, chat.messages.length]).toEqual([1, 2_250]);
 });
 
-test("a page that shows a message of ours that was in doubt settles it", async () => {
+test("a page settles an unsure message of ours", async () => {
   const { chat, network, heard, greet } = await enter(messages(1, 2));
   void chat.send("hello");
   const own = chat.pending[0];
@@ -126,7 +126,7 @@ test("a page that shows a message of ours that was in doubt settles it", async (
   expect(heard.slice(-2)).toEqual([own?.clientId, { from: "older", added: [stored, ...messages(4, 50)] }]);
 });
 
-test("a page settles nothing by its words alone: we may have said the same long ago", async () => {
+test("a page settles nothing by its text alone", async () => {
   const said = coreMessage(1, { userId: "ana", content: "hello" });
   fakeFetch(() => Response.json({ messages: [said, ...messages(2, 51, coreMessage)] }));
   const { chat } = await enter(messages(2, 51, coreMessage), { userId: "ana" });
@@ -135,7 +135,7 @@ test("a page settles nothing by its words alone: we may have said the same long 
   expect(chat.pending).toHaveLength(1);
 });
 
-test("a server that knows the core only shows all that it has at one look", async () => {
+test("a server with only the core shows everything in one page", async () => {
   const fetch = fakeFetch(() => Response.json({ messages: messages(1, 100, coreMessage) }));
   const { chat } = await enter(messages(51, 100, coreMessage));
   expect(await chat.loadOlder()).toBe(50);

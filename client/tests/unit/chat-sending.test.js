@@ -28,7 +28,7 @@ const contents = (chat) => chat.pending.map(({ content }) => content);
 const said = ({ frames }) => frames.filter(({ type }) => type === "message").map(({ content }) => content);
 
 describe("sending", () => {
-  test("a message leaves at once, is pending, and its promise is kept with what was stored", async () => {
+  test("a message is sent at once, is pending, and its promise resolves with the stored one", async () => {
     const { chat, network, heard } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     const [own] = chat.pending;
@@ -48,7 +48,7 @@ describe("sending", () => {
     expect(heard.at(-1)).toEqual({ from: "live", added: [stored] });
   });
 
-  test("which pending message became which is told before the messages are", async () => {
+  test("stored is emitted before messages", async () => {
     const { chat, network } = await enter();
     void chat.send("hello");
     const [own] = chat.pending;
@@ -60,7 +60,7 @@ describe("sending", () => {
     expect(told).toEqual([[own?.clientId, "id 1"], 1]);
   });
 
-  test("each message has a name of its own, and every change is told", async () => {
+  test("each message has its own clientId, and every change is emitted", async () => {
     const { chat } = await enter();
     const changes = eventsOf(chat, "pending");
     void chat.send("same");
@@ -72,7 +72,7 @@ describe("sending", () => {
     expect(chat.pending).toBe(chat.pending);
   });
 
-  test("that a message is no longer pending is told, whether it was stored or discarded", async () => {
+  test("pending is emitted when a message is stored or discarded", async () => {
     const { chat, network } = await enter();
     void chat.send("one");
     void chat.send("two");
@@ -85,7 +85,7 @@ describe("sending", () => {
     expect(told).toEqual([["two"], []]);
   });
 
-  test("others' messages settle nothing, even if they say the same", async () => {
+  test("a message of another user settles nothing, even with the same text", async () => {
     const { chat, network } = await enter();
     void chat.send("hello");
     network.last.say(live(message(1, { content: "hello" })));
@@ -93,7 +93,7 @@ describe("sending", () => {
     expect(contents(chat)).toEqual(["hello"]);
   });
 
-  test.each(["", " ", "\n\t ", "\u3000"])("there is nothing to send in %j", async (content) => {
+  test.each(["", " ", "\n\t ", "\u3000"])("blank content is refused: %j", async (content) => {
     const { chat, network } = await enter();
     expect(await codeOf(chat.send(content))).toBe("empty");
     expect(chat.pending).toEqual([]);
@@ -108,7 +108,7 @@ describe("sending", () => {
     expect(contents(chat)).toEqual(["x".repeat(2_000), "x".repeat(1_999)]);
   });
 
-  test("to a room that is closed, nothing is taken", async () => {
+  test("a closed room accepts no message", async () => {
     const { chat } = await enter();
     chat.close();
     const error = await chat.send("hello").catch((error) => error);
@@ -127,13 +127,13 @@ describe("sending", () => {
     expect(contents(chat).at(-1)).toBe("one more");
   });
 
-  test("how many may wait can be chosen", async () => {
+  test("the number of pending messages is configurable", async () => {
     const { chat } = await enter([], { pendingLimit: 1 });
     void chat.send("one");
     await expect(chat.send("two")).rejects.toThrow("1 messages wait already");
   });
 
-  test("a promise that nobody looks at breaks without a complaint on the console", async () => {
+  test("an ignored promise rejects without an error on the console", async () => {
     const complaint = vi.fn();
     process.on("unhandledRejection", complaint);
     const { chat } = await enter();
@@ -149,7 +149,7 @@ describe("sending", () => {
 });
 
 describe("a message that waits for the connection", () => {
-  test("leaves after the history and not before, in the order of writing", async () => {
+  test("is sent after the history, in the order of writing", async () => {
     const { chat, network, greet } = await knock();
     void chat.send("one");
     void chat.send("two");
@@ -162,7 +162,7 @@ describe("a message that waits for the connection", () => {
     expect(new Set(network.last.frames.map(({ clientId }) => clientId)).size).toBe(3);
   });
 
-  test("is not given up, however long there is no connection", async () => {
+  test("stays pending, however long there is no connection", async () => {
     const { chat, network, greet } = await knock();
     void chat.send("patient");
     network.last.drop(1013, "retry-after=3600");
@@ -172,7 +172,7 @@ describe("a message that waits for the connection", () => {
     expect(said(network.last)).toEqual(["patient"]);
   });
 
-  test("leaves once and in its place, although a listener sends on hearing the history", async () => {
+  test("is sent once and in order, although a listener sends during the history", async () => {
     const { chat, network, greet } = await knock();
     void chat.send("waited");
     const take = chat.on("messages", () => (take(), void chat.send("by the listener")));
@@ -180,7 +180,7 @@ describe("a message that waits for the connection", () => {
     expect(said(network.last)).toEqual(["waited", "by the listener"]);
   });
 
-  test("leaves over the next connection, where a listener leaves this one on hearing the history", async () => {
+  test("is sent over the next connection if a listener closes this one during the history", async () => {
     const { chat, network, greet } = await knock();
     void chat.send("waited");
     const take = chat.on("messages", () => (take(), chat.reconnect()));
@@ -192,7 +192,7 @@ describe("a message that waits for the connection", () => {
 });
 
 describe("a message whose echo was lost", () => {
-  test("is settled from the history where it was stored, and not said again", async () => {
+  test("is settled by the history if it was stored, and not sent again", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     const stored = storedAs(chat.pending[0], 3);
@@ -205,7 +205,7 @@ describe("a message whose echo was lost", () => {
     expect(seqs(chat)).toEqual([1, 2, 3, 4]);
   });
 
-  test("is said again once, under the same name, where it was not stored", async () => {
+  test("is sent again once, with the same clientId, if it was not stored", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     const [own] = chat.pending;
@@ -217,7 +217,7 @@ describe("a message whose echo was lost", () => {
     expect(seqs(chat)).toEqual([1, 2, 3, 4]);
   });
 
-  test("is settled by the echo of a retry, although it was stored before all that is shown now", async () => {
+  test("is settled by the echo of a retry, although it is older than all shown messages", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     const stored = storedAs(chat.pending[0], 3);
@@ -229,7 +229,7 @@ describe("a message whose echo was lost", () => {
     expect(chat.messages).toEqual(messages(700, 749));
   });
 
-  test("keeps its order among others, over any number of connections", async () => {
+  test("keeps its order, over any number of connections", async () => {
     const { chat, network, lose, greet } = await enter();
     void chat.send("one");
     void chat.send("two");
@@ -240,7 +240,7 @@ describe("a message whose echo was lost", () => {
     }
   });
 
-  test("is said again although the room has moved on too far, while the server still knows its name", async () => {
+  test("is sent again after a gap while the server still knows its clientId", async () => {
     const { chat, network, greet } = await enter(messages(1, 2));
     void chat.send("hello");
     network.last.drop(1013, "retry-after=539");
@@ -249,7 +249,7 @@ describe("a message whose echo was lost", () => {
     expect(said(network.last)).toEqual(["hello"]);
   });
 
-  test("fails as unsure where the room has moved on too far and the server may have forgotten its name", async () => {
+  test("fails as unsure after a gap if the server may have forgotten its clientId", async () => {
     const { chat, network, greet } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     network.last.drop(1013, "retry-after=540");
@@ -260,7 +260,7 @@ describe("a message whose echo was lost", () => {
     expect(network.last.sent).toEqual([]);
   });
 
-  test("is said again after any time where nothing was missed and it is not there", async () => {
+  test("is sent again after any time if nothing was missed and it is not there", async () => {
     const { chat, network, greet } = await enter(messages(1, 2));
     void chat.send("hello");
     network.last.drop(1013, "retry-after=3600");
@@ -269,7 +269,7 @@ describe("a message whose echo was lost", () => {
     expect(said(network.last)).toEqual(["hello"]);
   });
 
-  test("is not said again for ever because a later history misses nothing: it may have been stored in the gap before", async () => {
+  test("is not sent again after a later complete history: it may be in the earlier gap", async () => {
     const { chat, network, greet } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     chat.reconnect();
@@ -283,7 +283,7 @@ describe("a message whose echo was lost", () => {
     expect(await codeOf(kept)).toBe("unsure");
   });
 
-  test("is said again to a server that numbers its messages but resumes nothing", async () => {
+  test("is sent again to a server with seq that does not resume", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 2));
     void chat.send("hello");
     await lose();
@@ -291,7 +291,7 @@ describe("a message whose echo was lost", () => {
     expect(said(network.last)).toEqual(["hello"]);
   });
 
-  test("never left at all is said, however far the room has moved on", async () => {
+  test("that was never sent is sent, whatever was missed", async () => {
     const { chat, network, greet } = await enter(messages(1, 2));
     network.last.drop(1013, "retry-after=3600");
     void chat.send("hello");
@@ -302,7 +302,7 @@ describe("a message whose echo was lost", () => {
 });
 
 describe("a message fails", () => {
-  test("after thirty seconds without an answer over a living connection", async () => {
+  test("after thirty seconds without an echo over an open connection", async () => {
     const { chat, network } = await enter();
     const kept = chat.send("hello");
     await pass(20_000);
@@ -314,7 +314,7 @@ describe("a message fails", () => {
     expect(chat.pending).toMatchObject([{ state: "failed", error: { code: "timeout" } }]);
   });
 
-  test("and is settled after all by an echo that comes later", async () => {
+  test("and is settled by an echo that comes later", async () => {
     const { chat, network } = await enter();
     void chat.send("hello");
     const [own] = chat.pending;
@@ -327,7 +327,7 @@ describe("a message fails", () => {
     expect(stored).toHaveLength(1);
   });
 
-  test("never for the time without a connection, which begins anew with the next one", async () => {
+  test("not while there is no connection; the time starts again with the next one", async () => {
     const { chat, network, greet } = await enter();
     void chat.send("hello");
     await pass(10_000);
@@ -342,7 +342,7 @@ describe("a message fails", () => {
     expect(chat.pending[0]?.state).toBe("failed");
   });
 
-  test("where the server refuses it, by its name, with what the server said", async () => {
+  test("if the server refuses its clientId, with the server's text", async () => {
     const { chat, network, errors } = await enter();
     const [one, two] = [chat.send("one"), chat.send("two")];
     const refusal = { type: "error", code: "rate-limit", message: "slow down", clientId: chat.pending[0]?.clientId };
@@ -354,7 +354,7 @@ describe("a message fails", () => {
     expect(await codeOf(two)).toBe("kept");
   });
 
-  test("not where an error names no message", async () => {
+  test("not if an error has no clientId", async () => {
     const { chat, network } = await enter();
     void chat.send("hello");
     network.last.say({ type: "error", code: "bad-json", message: "no" });
@@ -369,14 +369,14 @@ describe("a message fails", () => {
     expect(chat.pending.map(({ state }) => state)).toEqual(["failed", "failed"]);
   });
 
-  test("when the room may not be entered any more", async () => {
+  test("when the room becomes forbidden", async () => {
     const { chat, network } = await enter();
     const kept = chat.send("hello");
     network.last.drop(4403, "kicked");
     expect(await codeOf(kept)).toBe("closed");
   });
 
-  test("once: its first reason stays", async () => {
+  test("once: the first reason stays", async () => {
     const { chat, network } = await enter();
     void chat.send("hello");
     network.last.say({ type: "error", code: "rate-limit", message: "slow down", clientId: chat.pending[0]?.clientId });
@@ -398,7 +398,7 @@ describe("a failed message", () => {
     return { ...all, clientId };
   }
 
-  test("can be tried again under the same name, with a promise of its own", async () => {
+  test("can be retried with the same clientId and a new promise", async () => {
     const { chat, network, clientId } = await failed();
     const kept = chat.retry(clientId);
     expect(chat.pending).toMatchObject([{ clientId, content: "hello", state: "pending" }]);
@@ -408,7 +408,7 @@ describe("a failed message", () => {
     expect(await codeOf(kept)).toBe("kept");
   });
 
-  test("fails again after thirty more seconds, where the retry has no answer either", async () => {
+  test("fails again after thirty more seconds without an echo", async () => {
     const { chat, network, clientId } = await failed();
     const kept = chat.retry(clientId);
     await pass(19_000);
@@ -419,14 +419,14 @@ describe("a failed message", () => {
     expect(await codeOf(kept)).toBe("timeout");
   });
 
-  test("is not tried again by itself", async () => {
+  test("is not retried by itself", async () => {
     const { network, lose, greet } = await failed();
     await lose();
     greet(history([], true));
     expect(network.last.sent).toEqual([]);
   });
 
-  test("that is tried again while there is no connection leaves with the next one", async () => {
+  test("that is retried without a connection is sent with the next one", async () => {
     const { chat, network, clientId, greet } = await failed();
     network.last.drop();
     void chat.retry(clientId);
@@ -436,14 +436,14 @@ describe("a failed message", () => {
     expect(said(network.last)).toEqual(["hello"]);
   });
 
-  test("that is tried again in a room that is closed stays failed", async () => {
+  test("that is retried in a closed room stays failed", async () => {
     const { chat, clientId } = await failed();
     chat.close();
     expect(await codeOf(chat.retry(clientId))).toBe("not-connected");
     expect(chat.pending[0]?.state).toBe("failed");
   });
 
-  test("of a room that was left can be tried again after entering anew", async () => {
+  test("of a room that was left can be retried after entering it again", async () => {
     const { chat, network, greet } = await enter();
     void chat.send("hello");
     chat.close();
@@ -455,7 +455,7 @@ describe("a failed message", () => {
     expect(said(network.last)).toEqual(["hello"]);
   });
 
-  test("can be discarded, and is forgotten", async () => {
+  test("can be discarded", async () => {
     const { chat, clientId } = await failed();
     chat.discard(clientId);
     chat.discard(clientId);
@@ -464,7 +464,7 @@ describe("a failed message", () => {
   });
 });
 
-test("a message that is pending cannot be tried again, and discarded it breaks its promise", async () => {
+test("a pending message cannot be retried, and rejects if it is discarded", async () => {
   const { chat, network } = await enter();
   const kept = chat.send("hello");
   const clientId = chat.pending[0]?.clientId ?? "";
@@ -476,7 +476,7 @@ test("a message that is pending cannot be tried again, and discarded it breaks i
   expect(chat.pending).toEqual([]);
 });
 
-test("a message that was discarded leaves with no later connection", async () => {
+test("a discarded message is never sent later", async () => {
   const { chat, network, greet } = await knock();
   void chat.send("one");
   void chat.send("two");
@@ -485,11 +485,11 @@ test("a message that was discarded leaves with no later connection", async () =>
   expect(said(network.last)).toEqual(["two"]);
 });
 
-describe("a server that knows the core only", () => {
+describe("a server with only the core", () => {
   /** @param {number} number @param {string} content */
   const echo = (number, content) => coreMessage(number, { userId: "ana", content });
 
-  test("settles the first of ours that says the same", async () => {
+  test("settles our first pending message with the same text", async () => {
     const { chat, network } = await enter([], { userId: "ana" });
     const [one, two] = [chat.send("same"), chat.send("same")];
     network.last.say(live(echo(1, "same")));
@@ -501,21 +501,21 @@ describe("a server that knows the core only", () => {
     expect(await two).toMatchObject({ id: "id 2" });
   });
 
-  test("settles nothing by another user's message that says the same", async () => {
+  test("settles nothing by another user's message with the same text", async () => {
     const { chat, network } = await enter([], { userId: "ana" });
     void chat.send("same");
     network.last.say(live(coreMessage(1, { content: "same" })));
     expect(contents(chat)).toEqual(["same"]);
   });
 
-  test("settles nothing that has not left", async () => {
+  test("settles nothing that was not sent", async () => {
     const { chat, network, greet } = await knock({ userId: "ana" });
     void chat.send("same");
     greet(history([echo(1, "same")]));
     expect(said(network.last)).toEqual(["same"]);
   });
 
-  test("tells who we are by the first echo", async () => {
+  test("reveals our own user id by the first echo", async () => {
     const { chat, network } = await enter();
     void chat.send("it is me");
     network.last.say(live(echo(1, "something else")));
@@ -524,7 +524,7 @@ describe("a server that knows the core only", () => {
     expect(chat.userId).toBe("ana");
   });
 
-  test("settles from its history what was stored, and is said the rest again", async () => {
+  test("settles stored messages by its history, and receives the rest again", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 2, coreMessage), { userId: "ana" });
     const [one, two] = [chat.send("one"), chat.send("two")];
     await lose();
@@ -558,7 +558,7 @@ test("messages that are stored, discarded or failed leave no timer behind", asyn
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test("a chat that was never opened takes nothing", async () => {
+test("a chat that was never opened accepts nothing", async () => {
   const chat = new Chat({ baseUrl: BASE_URL, roomId: "lobby" });
   expect(await codeOf(chat.send("hello"))).toBe("not-connected");
 });

@@ -11,8 +11,8 @@ const typing = (name) => ({ type: "typing", userId: name.toLowerCase(), userName
 /** @param {import("../../src/chat.js").Chat} chat */
 const names = (chat) => chat.typing.map(({ userName }) => userName);
 
-describe("others who type", () => {
-  test("are shown in the order in which they began, and believed for three seconds", async () => {
+describe("typing notices of others", () => {
+  test("are shown in the order of their start, and expire after three seconds", async () => {
     const { chat, network } = await enter();
     network.last.say(typing("Bo"));
     await pass(1_000);
@@ -26,7 +26,7 @@ describe("others who type", () => {
     expect(names(chat)).toEqual([]);
   });
 
-  test("are believed anew each time they say so, and keep their place", async () => {
+  test("are extended by each new notice, and keep their place", async () => {
     const { chat, network } = await enter();
     network.last.say(typing("Bo"));
     network.last.say(typing("Cy"));
@@ -37,7 +37,7 @@ describe("others who type", () => {
     expect(names(chat)).toEqual(["Bo"]);
   });
 
-  test("are told of when the list changes and not with every word of it", async () => {
+  test("are emitted when the list changes, not with every notice", async () => {
     const { chat, network } = await enter();
     const changes = eventsOf(chat, "typing");
     network.last.say(typing("Bo"));
@@ -54,7 +54,7 @@ describe("others who type", () => {
     expect(changes).toHaveLength(3);
   });
 
-  test("type no more once they have said it, or have left", async () => {
+  test("end with a message of the user, or when the user leaves", async () => {
     const { chat, network } = await enter();
     network.last.say(typing("Bo"));
     network.last.say(typing("Cy"));
@@ -64,7 +64,7 @@ describe("others who type", () => {
     expect(names(chat)).toEqual([]);
   });
 
-  test("who have said it and type again are believed for three seconds again", async () => {
+  test("start again for three seconds after a message", async () => {
     const { chat, network } = await enter();
     network.last.say(typing("Bo"));
     await pass(1_000);
@@ -77,7 +77,7 @@ describe("others who type", () => {
     expect(names(chat)).toEqual([]);
   });
 
-  test("are not known to type while there is no connection", async () => {
+  test("are cleared while there is no connection", async () => {
     const { chat, network } = await enter();
     network.last.say(typing("Bo"));
     network.last.say(typing("Cy"));
@@ -86,8 +86,8 @@ describe("others who type", () => {
   });
 });
 
-describe("one's own typing", () => {
-  test("is said at the first key and then every two seconds at most", async () => {
+describe("our own typing notice", () => {
+  test("is sent at the first key, and then at most every two seconds", async () => {
     const { chat, network } = await enter();
     chat.notifyTyping();
     expect(network.last.frames).toEqual([{ type: "typing" }]);
@@ -100,7 +100,7 @@ describe("one's own typing", () => {
     expect(network.last.frames).toHaveLength(2);
   });
 
-  test("is said at the first key after a message", async () => {
+  test("is sent at the first key after a message", async () => {
     const { chat, network } = await enter();
     chat.notifyTyping();
     void chat.send("hello");
@@ -108,7 +108,7 @@ describe("one's own typing", () => {
     expect(network.last.frames.map(({ type }) => type)).toEqual(["typing", "message", "typing"]);
   });
 
-  test("is not kept for a later connection", async () => {
+  test("is not queued for a later connection", async () => {
     const { chat, network, lose, greet } = await knock();
     chat.notifyTyping();
     greet();

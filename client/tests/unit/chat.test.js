@@ -19,7 +19,7 @@ describe("entering a room", () => {
     expect(heard).toEqual([{ from: "history", added: messages(1, 3) }]);
   });
 
-  test("is told even where the room is empty", async () => {
+  test("is emitted even if the room is empty", async () => {
     const { chat, heard, resyncs } = await enter([]);
     expect(chat.hasHistory).toBe(true);
     expect(heard).toEqual([{ from: "history", added: [] }]);
@@ -30,7 +30,7 @@ describe("entering a room", () => {
     expect(() => new Chat({ baseUrl: "/api/realtime", roomId: "lobby" }).messages).not.toThrow();
   });
 
-  test("is impossible where no room can have the name", () => {
+  test("throws if the name is not valid", () => {
     expect(() => new Chat({ baseUrl: BASE_URL, roomId: ".." })).toThrow(TypeError);
   });
 
@@ -83,7 +83,7 @@ describe("messages", () => {
   });
 });
 
-describe("coming back", () => {
+describe("resuming", () => {
   test("the server is asked for what came after the last message, and it comes in", async () => {
     const { chat, network, heard, resyncs, lose, greet } = await enter(messages(1, 3));
     network.last.say(live(message(4)));
@@ -116,7 +116,7 @@ describe("coming back", () => {
     expect(heard.at(-1)).toEqual({ from: "history", added: [] });
   });
 
-  test("with more missed than the server can show, the list begins anew, and says so first", async () => {
+  test("with more missed than the server can show, the list starts again after a resync", async () => {
     const { chat, lose, greet } = await enter(messages(1, 3));
     /** @type {unknown[]} */
     const told = [];
@@ -165,7 +165,7 @@ describe("coming back", () => {
   });
 });
 
-describe("a server that knows the core only", () => {
+describe("a server with only the core", () => {
   test("is asked for nothing that it does not know", async () => {
     const { network, lose } = await enter(messages(1, 3, coreMessage));
     await lose();
@@ -234,7 +234,7 @@ describe("frames", () => {
   });
 });
 
-describe("one's own user", () => {
+describe("our own user", () => {
   test.each([
     ["a dev token", { devToken: "ana:Ana" }],
     ["the claims of a JWT", { token: jwt({ sub: "ana" }) }],
@@ -248,7 +248,7 @@ describe("one's own user", () => {
     expect(chat.userId).toBe("given");
   });
 
-  test("is unknown where a cookie speaks, until the first own message was stored", async () => {
+  test("is unknown with a cookie, until our first message is stored", async () => {
     const { chat, network } = await enter(messages(1, 1));
     expect(chat.userId).toBeUndefined();
     void chat.send("it is me");
@@ -267,7 +267,7 @@ describe("credentials", () => {
     expect(credentials.mock.calls).toEqual([[{ refused: false }], [{ refused: true }]]);
   });
 
-  test("that keep a room shut are found out by asking for a message", async () => {
+  test("that are refused are explained by a request for a message", async () => {
     const fetch = fakeFetch(() => new Response("{}", { status: 403 }));
     const { chat, network } = await knock({ credentials: () => ({ token: "abc" }) });
     network.last.drop();
@@ -279,7 +279,7 @@ describe("credentials", () => {
     expect(chat.snapshot).toMatchObject({ state: "closed", close: { code: 4403 } });
   });
 
-  test("the times of the connection can be chosen", async () => {
+  test("the times of the connection are configurable", async () => {
     const { chat } = await knock({ timing: { connectTimeoutMs: 100 } });
     await pass(100);
     expect(chat.state).toBe("waiting");

@@ -3,12 +3,12 @@ import { describe, expect, test } from "vitest";
 import { CloseCode, afterClose, closeFromStatus, hintedDelay } from "../../src/close-codes.js";
 
 describe("what follows a close", () => {
-  test("who is not allowed here does not come back", () => {
+  test("a forbidden client does not reconnect", () => {
     expect(afterClose(CloseCode.forbidden, false)).toBe("stop");
     expect(afterClose(4403, true)).toBe("stop");
   });
 
-  test("refused credentials are renewed once, and refused again they end the matter", () => {
+  test("refused credentials are refreshed once, and a second refusal is final", () => {
     expect(afterClose(4401, false)).toBe("refresh-credentials");
     expect(afterClose(4401, true)).toBe("stop");
   });
@@ -56,7 +56,7 @@ describe("the hinted delay", () => {
     expect(hintedDelay(reason)).toBeUndefined();
   });
 
-  test("no hint is believed beyond an hour", () => {
+  test("a hint is cut at one hour", () => {
     expect(hintedDelay("retry-after=3600")).toBe(3_600_000);
     expect(hintedDelay("retry-after=3601")).toBe(3_600_000);
     expect(hintedDelay(`retry-after=${"9".repeat(400)}`)).toBe(3_600_000);

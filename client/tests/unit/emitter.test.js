@@ -13,7 +13,7 @@ class Radio extends Emitter {
 
 afterEach(() => vi.unstubAllGlobals());
 
-test("listeners hear what they asked for, in the order of asking", () => {
+test("listeners receive their events, in the order of adding", () => {
   const radio = new Radio();
   /** @type {string[]} */
   const heard = [];
@@ -24,7 +24,7 @@ test("listeners hear what they asked for, in the order of asking", () => {
   expect(heard).toEqual(["first 1", "second 1"]);
 });
 
-test("a listener that was taken away hears no more, and the others do", () => {
+test("a removed listener receives nothing, and the others do", () => {
   const radio = new Radio();
   const [gone, stays] = [vi.fn(), vi.fn()];
   const take = radio.on("news", gone);
@@ -36,7 +36,7 @@ test("a listener that was taken away hears no more, and the others do", () => {
   expect(stays).toHaveBeenCalledOnce();
 });
 
-test("who begins to listen while news is told hears the next", () => {
+test("a listener added during an event receives the next one", () => {
   const radio = new Radio();
   const late = vi.fn();
   radio.on("news", () => radio.on("news", late));
@@ -46,7 +46,7 @@ test("who begins to listen while news is told hears the next", () => {
   expect(late).toHaveBeenCalledExactlyOnceWith(2);
 });
 
-test("a listener that throws is reported and does not keep the others from hearing", () => {
+test("a listener that throws is reported, and the others are still called", () => {
   const errors = reportedErrors();
   const radio = new Radio();
   const other = vi.fn();

@@ -46,13 +46,13 @@ describe("the addresses", () => {
     expect(messages).toBe("https://rooms.example/api/realtime/rooms/lobby/messages");
   });
 
-  test("whatever a name may hold is escaped, so that it stays one step of the path", () => {
+  test("every valid name is escaped and stays one step of the path", () => {
     const { socket } = chatEndpoints("https://rooms.example", "a b?c#d%2Fé");
     expect(new URL(socket).pathname).toBe("/rooms/a%20b%3Fc%23d%252F%C3%A9/ws");
     expect(new URL(socket).search).toBe("");
   });
 
-  test("presence has the short form for everybody and a long one for any other scope", () => {
+  test("presence has a short form for the global scope and a long one for others", () => {
     expect(presenceEndpoints("https://rooms.example/rt", "global").socket).toBe("https://rooms.example/rt/presence/ws");
     expect(presenceEndpoints("https://rooms.example/rt", "team 1").socket).toBe(
       "https://rooms.example/rt/presence/team%201/ws",
@@ -84,7 +84,7 @@ describe("the socket of a room in any namespace", () => {
     expect(roomSocketUrl("https://rooms.example", "polls", "x")).toBe("https://rooms.example/polls/x/ws");
   });
 
-  test.each(["", ".", "a/b"])("cannot be in a namespace or have a name of %j", (odd) => {
+  test.each(["", ".", "a/b"])("is refused for a namespace or name of %j", (odd) => {
     expect(() => roomSocketUrl("/rt", odd, "x")).toThrow(TypeError);
     expect(() => roomSocketUrl("/rt", "polls", odd)).toThrow(TypeError);
   });

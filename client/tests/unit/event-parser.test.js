@@ -21,7 +21,7 @@ describe("an event", () => {
     expect(read("data: one\n\ndata: two\n\n")).toEqual([event("one"), event("two")]);
   });
 
-  test("that is not complete is not told", () => {
+  test("that is incomplete is not emitted", () => {
     expect(read("data: one\n\ndata: two\n")).toEqual([event("one")]);
     expect(read("data: one\n", "\n")).toEqual([event("one")]);
   });
@@ -57,7 +57,7 @@ describe("an event", () => {
 });
 
 describe("nothing is made of", () => {
-  test("comments, fields that nobody knows, and fields in other letters", () => {
+  test("comments, unknown fields, and fields in other letter case", () => {
     expect(read(": ping\n\n:\ndata: a\n: in between\nfoo: bar\nDATA: no\n data: no\n\n")).toEqual([event("a")]);
   });
 
@@ -117,7 +117,7 @@ describe("however the bytes are cut, the events are the same", () => {
   });
 });
 
-describe("what grows without end is refused", () => {
+describe("an endless event is refused", () => {
   test.each([
     ["a line", () => "data: ".padEnd(30, "x")],
     ["a line that comes in pieces", (/** @type {number} */ n) => (n === 0 ? "data: " : "xxx")],
@@ -131,7 +131,7 @@ describe("what grows without end is refused", () => {
     }).toThrow(RangeError);
   });
 
-  test("and what is just not too long is not", () => {
+  test("an event of the exact limit is accepted", () => {
     const parser = new EventParser(20);
     for (let events = 0; events < 100; events += 1) {
       expect(parser.push(bytesOf("data: 12345678901234\n\n"))).toEqual([event("12345678901234")]);

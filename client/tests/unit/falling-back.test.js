@@ -82,7 +82,7 @@ async function blocked(options) {
   return all;
 }
 
-describe("where upgrades are refused although the server answers over HTTP", () => {
+describe("upgrades are refused although the server answers over HTTP", () => {
   test("the second refusal is followed by an event stream, without a wait", async () => {
     const { room, network, server, refuse, heard, states, greet } = await opening();
     expect(await refuse()).toBe(true);
@@ -104,7 +104,7 @@ describe("where upgrades are refused although the server answers over HTTP", () 
     expect(network.sockets).toHaveLength(2);
   });
 
-  test("what waited to be sent leaves over it, and so does what is said then", async () => {
+  test("queued and later messages are sent over it", async () => {
     const all = await opening();
     all.room.send("one");
     await all.refuse();
@@ -124,7 +124,7 @@ describe("where upgrades are refused although the server answers over HTTP", () 
     expect(room.send("x")).toBe("rejected");
   });
 
-  test("no upgrade is tried while it is known, neither on reconnecting nor for other rooms", async () => {
+  test("no upgrade is tried for five minutes, neither on reconnect nor by other rooms", async () => {
     const { room, origin, server, network } = await blocked();
     server.stream.bye(1001);
     await pass(0);
@@ -136,12 +136,12 @@ describe("where upgrades are refused although the server answers over HTTP", () 
     expect(other.room.transport).toBe("events");
   });
 
-  test("another server is not judged by it", async () => {
+  test("another server is not affected", async () => {
     await blocked();
     expect((await opening()).room.transport).toBe("websocket");
   });
 
-  test("five minutes later a reconnect tries a WebSocket again, and what works is kept until then", async () => {
+  test("after five minutes a reconnect tries a WebSocket again", async () => {
     const all = await blocked();
     for (let pings = 0; pings < 10; pings += 1) {
       await pass(30_000);
@@ -174,7 +174,7 @@ describe("where upgrades are refused although the server answers over HTTP", () 
   });
 });
 
-describe("a proxy that swallows what is said", () => {
+describe("a proxy that swallows frames", () => {
   test("before the upgrade: after ten seconds a stream is tried", async () => {
     const { server, network } = await opening();
     await pass(9_999);
@@ -218,8 +218,8 @@ describe("a proxy that swallows what is said", () => {
   });
 });
 
-describe("it stays with WebSockets", () => {
-  test("where nobody answers over HTTP either", async () => {
+describe("it keeps using WebSockets", () => {
+  test("if the server does not answer over HTTP either", async () => {
     const { server, explain, refuse } = await opening();
     explain.mockRejectedValue(new TypeError("no network"));
     for (let times = 0; times < 6; times += 1) expect(await refuse()).toBe(true);
@@ -283,7 +283,7 @@ describe("it stays with WebSockets", () => {
     expect(server.streams).toHaveLength(0);
   });
 
-  test("where it is told to", async () => {
+  test("if the transport is set to websocket", async () => {
     const { room, server, network, explain, refuse } = await opening({ transport: "websocket" });
     for (let times = 0; times < 5; times += 1) expect(await refuse()).toBe(true);
     expect(explain).toHaveBeenCalled();
@@ -293,13 +293,13 @@ describe("it stays with WebSockets", () => {
     expect(server.streams).toHaveLength(0);
   });
 
-  test("where nobody has said where the streams are", async () => {
+  test("if no events are configured", async () => {
     const { server, refuse } = await opening({ events: undefined });
     for (let times = 0; times < 5; times += 1) expect(await refuse()).toBe(true);
     expect(server.streams).toHaveLength(0);
   });
 
-  test("where the server knows no streams", async () => {
+  test("if the server has no event streams", async () => {
     const { room, server, refuse } = await opening();
     await refuse();
     await refuse();
@@ -312,7 +312,7 @@ describe("it stays with WebSockets", () => {
   });
 });
 
-test("a laptop that is carried behind a proxy: three refusals with answers are more than experience", async () => {
+test("a laptop moved behind a proxy falls back after three refusals", async () => {
   const { room, server, network, refuse, greet } = await opening();
   await greet();
   network.last.drop();
@@ -331,7 +331,7 @@ test("a laptop that is carried behind a proxy: three refusals with answers are m
   expect(room.transport).toBe("events");
 });
 
-test("closing and opening again begins anew", async () => {
+test("closing and opening again starts without evidence", async () => {
   const { room, server, network, refuse, greet } = await opening();
   await refuse();
   await refuse();
@@ -378,8 +378,8 @@ describe("a stream at once", () => {
   });
 });
 
-describe("never both at once:", () => {
-  test("the upgrade that hangs is given up before the stream is asked for", async () => {
+describe("never two connections at once:", () => {
+  test("a hanging upgrade is closed before the stream is requested", async () => {
     const all = await opening();
     await pass(10_000);
     expect(all.server.streams).toHaveLength(1);
@@ -398,7 +398,7 @@ describe("never both at once:", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("the next upgrade waits for the answer over HTTP, which may take its time", async () => {
+  test("the next upgrade waits for the answer over HTTP", async () => {
     /** @type {(close: undefined) => void} */
     let tell = () => {};
     const all = await opening({ explain: () => new Promise((resolve) => (tell = resolve)) });
@@ -412,7 +412,7 @@ describe("never both at once:", () => {
     expect(all.open).toBe(1);
   });
 
-  test("and where none comes within ten seconds, nobody answers", async () => {
+  test("and no answer within ten seconds means that the server is down", async () => {
     const all = await opening({ explain: () => new Promise(() => {}) });
     await all.refuse();
     all.network.last.drop();
@@ -421,7 +421,7 @@ describe("never both at once:", () => {
     expect(all.room.transport).toBe("websocket");
   });
 
-  test("an answer that comes after one has reconnected by hand is too late", async () => {
+  test("an answer after a manual reconnect is ignored", async () => {
     /** @type {(close: undefined) => void} */
     let tell = () => {};
     const all = await opening({ explain: () => new Promise((resolve) => (tell = resolve)) });
@@ -474,7 +474,7 @@ describe("a stream", () => {
     expect(network.sockets).toHaveLength(2);
   });
 
-  test("that is refused with 403 ends the matter", async () => {
+  test("that is refused with 403 closes for good", async () => {
     const { room, server, refuse } = await opening();
     await refuse();
     await refuse();
@@ -531,7 +531,7 @@ describe("a stream", () => {
     expect(explain).toHaveBeenLastCalledWith({ token: "abc" });
   });
 
-  test("is not asked about where nobody shall be asked", async () => {
+  test("is not probed over HTTP without probe", async () => {
     const page = fakePage();
     const { explain } = await blocked({ probe: false });
     explain.mockClear();
@@ -541,7 +541,7 @@ describe("a stream", () => {
     expect(explain).not.toHaveBeenCalled();
   });
 
-  test("that is silent says nothing about pings", async () => {
+  test("that is silent proves nothing about pings", async () => {
     const all = await blocked();
     for (let times = 0; times < 3; times += 1) {
       await pass(45_000);

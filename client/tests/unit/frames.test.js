@@ -6,10 +6,10 @@ test("a frame is an object with a type", () => {
   expect(parseFrame('{"type":"typing","userId":"bo"}')).toEqual({ type: "typing", userId: "bo" });
 });
 
-test.each(["", "hello", "{", "null", "7", "[]", "{}", '{"type":7}', '"type"'])("%j is no frame", (data) => {
+test.each(["", "hello", "{", "null", "7", "[]", "{}", '{"type":7}', '"type"'])("%j is not a frame", (data) => {
   expect(parseFrame(data)).toBeUndefined();
 });
 
-test("bytes are no frame", () => {
+test("bytes are not a frame", () => {
   expect(parseFrame(new TextEncoder().encode('{"type":"typing"}').buffer)).toBeUndefined();
 });

@@ -14,7 +14,7 @@ async function staySilent({ room, network }) {
   network.last.accept();
 }
 
-test("after twenty seconds of silence the server is asked, letter for letter", async () => {
+test("after twenty seconds of silence exactly one ping is sent", async () => {
   const { network } = await connected();
   await pass(19_999);
   expect(network.last.sent).toEqual([]);
@@ -22,7 +22,7 @@ test("after twenty seconds of silence the server is asked, letter for letter", a
   expect(network.last.sent).toEqual(['{"type":"ping"}']);
 });
 
-test("a server that answers is asked again after twenty more seconds of silence", async () => {
+test("after a pong the next ping follows twenty more seconds of silence", async () => {
   const { room, network } = await connected();
   for (let pings = 1; pings <= 3; pings += 1) {
     await pass(20_000);
@@ -42,7 +42,7 @@ test("a server that does not answer within ten seconds is lost, and its socket c
   expect(network.last.closedWith).toBeDefined();
 });
 
-test("any frame is an answer", async () => {
+test("any frame counts as an answer", async () => {
   const { room, network, heard } = await connected();
   await pass(29_999);
   network.last.say("something else");
@@ -53,7 +53,7 @@ test("any frame is an answer", async () => {
   expect(network.last.pings).toBe(2);
 });
 
-test("a busy connection is not asked", async () => {
+test("a busy connection sends no ping", async () => {
   const { network } = await connected();
   for (let frames = 0; frames < 20; frames += 1) {
     await pass(15_000);
@@ -73,7 +73,7 @@ test("a busy connection costs no timer for each frame", async () => {
   expect(timers).not.toHaveBeenCalled();
 });
 
-test("what we say ourselves is no sign of life", async () => {
+test("our own frames are no sign of life", async () => {
   const { room, network } = await connected();
   await pass(15_000);
   room.send("anybody?");
@@ -81,7 +81,7 @@ test("what we say ourselves is no sign of life", async () => {
   expect(network.last.pings).toBe(1);
 });
 
-test("a server that never answered a ping is asked no more after two of them", async () => {
+test("a server that never answered gets no more than two pings", async () => {
   const all = await connected();
   await staySilent(all);
   await staySilent(all);
@@ -99,7 +99,7 @@ test("one unanswered ping is not enough to learn that", async () => {
   expect(all.network.last.pings).toBe(1);
 });
 
-test("a server that has once answered is asked for ever, since its silence means something", async () => {
+test("a server that has answered once always gets pings", async () => {
   const all = await connected();
   await pass(20_000);
   all.network.last.say(PONG);
@@ -108,7 +108,7 @@ test("a server that has once answered is asked for ever, since its silence means
   expect(all.network.last.pings).toBe(1);
 });
 
-test("connections that are lost in other ways say nothing about pings", async () => {
+test("connections that are lost in other ways prove nothing about pings", async () => {
   const all = await connected();
   for (let times = 0; times < 4; times += 1) {
     await pass(20_000);
@@ -121,7 +121,7 @@ test("connections that are lost in other ways say nothing about pings", async ()
   expect(all.network.last.pings).toBe(1);
 });
 
-test("the times can be chosen", async () => {
+test("the times are configurable", async () => {
   const { room, network } = await connected({ timing: { pingAfterMs: 1_000, answerTimeoutMs: 200 } });
   await pass(1_000);
   expect(network.last.pings).toBe(1);

@@ -49,7 +49,7 @@ async function arrive(users = [user("ana"), user("bo")], options) {
   };
 }
 
-test("who is here is heard over the stream of everybody's room, or of the one that is named", async () => {
+test("the list comes over the stream of the global room or of the named one", async () => {
   const { presence, server } = await arrive();
   expect(server.stream.url.href).toBe(`${BASE_URL}/presence/events`);
   expect(presence).toMatchObject({ state: "open", transport: "events" });
@@ -61,7 +61,7 @@ test("who is here is heard over the stream of everybody's room, or of the one th
   expect(named.server.stream.url.href).toBe(`${BASE_URL}/presence/team/events`);
 });
 
-test("every twenty seconds a POST without a status says that one is still here", async () => {
+test("a heartbeat without a status is posted every twenty seconds", async () => {
   const { server, stays } = await arrive([user("ana", "away")]);
   await stays(119_000);
   expect(server.posts.map(({ url }) => url.href)).toEqual(Array(5).fill(`${BASE_URL}/presence/update`));
@@ -69,7 +69,7 @@ test("every twenty seconds a POST without a status says that one is still here",
   expect(server.streams).toHaveLength(1);
 });
 
-test("a status that is chosen is posted at once, and by no sign of life after it", async () => {
+test("a chosen status is posted at once, and heartbeats do not repeat it", async () => {
   const { presence, server, stays } = await arrive();
   presence.setStatus("busy");
   await stays(20_000);
@@ -90,7 +90,7 @@ test("a status whose POST was answered is not posted again after a reconnect", a
   expect(presence.status).toBe("away");
 });
 
-test("a status whose POST came to nothing is posted again after a reconnect", async () => {
+test("a status whose POST failed is posted again after a reconnect", async () => {
   const { presence, server } = await arrive();
   presence.setStatus("busy");
   await pass(0);
@@ -103,7 +103,7 @@ test("a status whose POST came to nothing is posted again after a reconnect", as
   expect(server.posts.map(({ body }) => body)).toEqual([{ status: "busy" }, { status: "busy" }]);
 });
 
-test("a server that knows no heartbeat over HTTP is told its own last word, and nobody sees an error", async () => {
+test("a server without heartbeats over HTTP receives its own last status, without an error", async () => {
   const { presence, server } = await arrive();
   const errors = eventsOf(presence, "error");
   presence.setStatus("busy");
@@ -117,14 +117,14 @@ test("a server that knows no heartbeat over HTTP is told its own last word, and 
   expect(errors).toEqual([]);
 });
 
-test("a named room is told at its own address", async () => {
+test("a named room receives posts at its own URL", async () => {
   const { presence, server } = await arrive(undefined, { scope: "team" });
   presence.setStatus("busy");
   await pass(0);
   expect(server.post.url.href).toBe(`${BASE_URL}/presence/team/update`);
 });
 
-test("a status that is refused is told as an error", async () => {
+test("a refused status is reported as an error", async () => {
   const { presence, server } = await arrive();
   const errors = eventsOf(presence, "error");
   presence.setStatus("busy");
@@ -134,7 +134,7 @@ test("a status that is refused is told as an error", async () => {
   expect(errors).toEqual([{ type: "error", code: "bad_message", message: "no such status" }]);
 });
 
-test("signs of life that nobody answers end the connection", async () => {
+test("heartbeats without an answer end the connection", async () => {
   const { presence, server } = await arrive();
   const states = eventsOf(presence, "state");
   await pass(20_000);
@@ -146,7 +146,7 @@ test("signs of life that nobody answers end the connection", async () => {
   expect(states[0]).toMatchObject({ state: "waiting", close: { code: 1006 } });
 });
 
-test("closing ends the stream and the signs of life", async () => {
+test("closing ends the stream and the heartbeats", async () => {
   const { presence, server } = await arrive();
   presence.close();
   expect(server.stream.isAborted).toBe(true);
@@ -155,7 +155,7 @@ test("closing ends the stream and the signs of life", async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test("a proxy that refuses upgrades is found out by asking for the list", async () => {
+test("a proxy that refuses upgrades is detected by a request for the list", async () => {
   const network = fakeNetwork();
   const server = new FakeServer();
   vi.stubGlobal("fetch", server.fetch);

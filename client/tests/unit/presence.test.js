@@ -49,7 +49,7 @@ async function arrive(options) {
 /** @param {Presence} presence */
 const names = (presence) => presence.users.map(({ userName }) => userName);
 
-describe("who is here", () => {
+describe("the users", () => {
   test("is what the server lists, by name", async () => {
     const { presence, network, changes } = await arrive();
     expect(presence.users).toEqual([]);
@@ -106,7 +106,7 @@ describe("who is here", () => {
     expect(names(presence)).toEqual(["Ana", "Cy"]);
   });
 
-  test("is asked of everybody's room, or of the one that is named", async () => {
+  test("comes from the global room or from the named one", async () => {
     expect((await arrive()).network.last.url).toBe("wss://rooms.example/api/realtime/presence/ws?token=ana%3AAna");
     expect(new URL((await arrive({ scope: "team 1" })).network.last.url).pathname).toBe(
       "/api/realtime/presence/team%201/ws",
@@ -114,7 +114,7 @@ describe("who is here", () => {
   });
 });
 
-describe("one's own user", () => {
+describe("our own user", () => {
   test("is learned from the credentials, unless it is given", async () => {
     expect((await arrive()).presence.userId).toBe("ana");
     expect((await arrive({ credentials: () => ({ token: jwt({ sub: "zoë" }) }) })).presence.userId).toBe("zoë");
@@ -124,7 +124,7 @@ describe("one's own user", () => {
 });
 
 describe("one's own status", () => {
-  test("is online where nobody knows better, and else what the server remembers", async () => {
+  test("is online by default, or what the server remembers", async () => {
     const { presence, network } = await arrive();
     expect(presence.status).toBe("online");
     network.last.say(list(user("Ana", "away")));
@@ -137,7 +137,7 @@ describe("one's own status", () => {
     expect(Object.isFrozen(STATUSES)).toBe(true);
   });
 
-  test("is said and shown at once when it is chosen", async () => {
+  test("is sent and shown at once when it is chosen", async () => {
     const { presence, network, changes } = await arrive();
     network.last.say(list(user("Ana"), user("Bo")));
     presence.setStatus("busy");
@@ -150,7 +150,7 @@ describe("one's own status", () => {
     expect(changes).toHaveLength(2);
   });
 
-  test("chosen without a connection is said with the next list, once", async () => {
+  test("chosen without a connection is sent with the next list, once", async () => {
     const { presence, network, comeBack } = await arrive();
     network.last.say(list(user("Ana")));
     network.last.drop();
@@ -163,13 +163,13 @@ describe("one's own status", () => {
     expect(network.last.frames).toEqual([{ type: "status", status: "away" }]);
   });
 
-  test("to begin with is said where the server has another", async () => {
+  test("from the options is sent if the server has another", async () => {
     const { network } = await arrive({ status: "busy" });
     network.last.say(list(user("Ana")));
     expect(network.last.frames).toEqual([{ type: "status", status: "busy" }]);
   });
 
-  test("that was never acknowledged is said again after a reconnect, where the list does not show it", async () => {
+  test("that was not acknowledged is sent again after a reconnect if the list does not show it", async () => {
     const { presence, network, comeBack } = await arrive();
     network.last.say(list(user("Ana")));
     presence.setStatus("busy");
@@ -206,7 +206,7 @@ describe("one's own status", () => {
     }
   });
 
-  test("is not taken for undone by news of another tab that comes or goes", async () => {
+  test("is not undone by an update about another tab", async () => {
     const { presence, network, comeBack } = await arrive();
     network.last.say(list(user("Ana")));
     presence.setStatus("busy");
@@ -235,7 +235,7 @@ describe("one's own status", () => {
     expect(presence.status).toBe("online");
   });
 
-  test("to begin with does not undo the one of another tab that is here", async () => {
+  test("from the options does not undo that of another open tab", async () => {
     const { presence, network, comeBack } = await arrive({ status: "busy" });
     network.last.say(list({ ...user("Ana", "away"), connections: 2 }));
     expect(network.last.frames).toEqual([]);
@@ -245,7 +245,7 @@ describe("one's own status", () => {
     expect(network.last.frames).toEqual([]);
   });
 
-  test("is acknowledged by its echo where our own user is not known", async () => {
+  test("is acknowledged by its echo if our own user is unknown", async () => {
     const { presence, network, comeBack } = await arrive({ credentials: undefined });
     network.last.say(list(user("Ana")));
     presence.setStatus("busy");
@@ -273,7 +273,7 @@ describe("one's own status", () => {
 });
 
 describe("the heartbeat", () => {
-  test("beats every twenty seconds while there is a connection", async () => {
+  test("is sent every twenty seconds while there is a connection", async () => {
     const { network } = await arrive();
     network.last.say(list(user("Ana")));
     for (let beats = 1; beats <= 3; beats += 1) {
@@ -285,7 +285,7 @@ describe("the heartbeat", () => {
     expect(network.last.frames[0]).toEqual({ type: "heartbeat" });
   });
 
-  test("does not beat without a connection, and nothing of it is said later", async () => {
+  test("is not sent without a connection, nor later", async () => {
     const { network } = await arrive();
     network.last.drop(1013, "retry-after=100");
     await pass(100_000);
@@ -293,7 +293,7 @@ describe("the heartbeat", () => {
     expect(network.last.sent).toEqual([]);
   });
 
-  test("beats once for each connection and not twice", async () => {
+  test("is sent once for each connection", async () => {
     const { network, comeBack } = await arrive();
     await comeBack();
     await comeBack();
@@ -310,8 +310,8 @@ describe("the heartbeat", () => {
   });
 });
 
-describe("a server that takes us for gone", () => {
-  test("is contradicted by a new connection, and we are still shown", async () => {
+describe("a server that removes our user by mistake", () => {
+  test("is corrected by a new connection, and the user stays listed", async () => {
     const { presence, network, changes } = await arrive();
     network.last.say(list(user("Ana"), user("Bo")));
     network.last.say(remove("ana"));
@@ -322,7 +322,7 @@ describe("a server that takes us for gone", () => {
     expect(network.sockets).toHaveLength(2);
   });
 
-  test("is contradicted once a minute at most, and believed in between", async () => {
+  test("is corrected at most once a minute, and obeyed in between", async () => {
     const { presence, network } = await arrive();
     network.last.say(list(user("Ana")));
     network.last.say(remove("ana"));
@@ -344,7 +344,7 @@ describe("a server that takes us for gone", () => {
     expect(network.sockets).toHaveLength(3);
   });
 
-  test("is believed of others", async () => {
+  test("is obeyed for other users", async () => {
     const { presence, network } = await arrive();
     network.last.say(list(user("Ana"), user("Bo")));
     network.last.say(remove("bo"));
@@ -366,7 +366,7 @@ describe("the connection", () => {
     expect(presence.state).toBe("closed");
   });
 
-  test("that is refused is found out by asking for the list", async () => {
+  test("that is refused is explained by a request for the list", async () => {
     const fetch = fakeFetch(() => new Response("{}", { status: 403 }));
     const { presence, network } = await arrive({ scope: "team", timing: { firstBackoffMs: 10 } });
     network.last.drop();

@@ -217,8 +217,8 @@ describe("a gap", () => {
   });
 });
 
-describe("a room that opens and does not greet", () => {
-  test("is left after ten seconds, whatever else it says, and what was sent waits for the next", async () => {
+describe("a room that sends no first frame", () => {
+  test("is left after ten seconds, and messages wait for the next connection", async () => {
     const { chat, network } = await knock();
     network.last.accept();
     const stored = chat.send("hello");

@@ -81,7 +81,7 @@ describe("the queue", () => {
 });
 
 describe("a room socket", () => {
-  test("refuses what is said while it is closed, and keeps nothing of it", async () => {
+  test("refuses messages while it is closed", async () => {
     const { room, network } = await connected();
     network.last.bufferedAmount = 7;
     room.close();
@@ -93,7 +93,7 @@ describe("a room socket", () => {
     expect(network.last.sent).toEqual([]);
   });
 
-  test("keeps what is said while it connects or waits, and says it in order", async () => {
+  test("queues messages while it connects or waits, and sends them in order", async () => {
     const { room, network } = await connecting();
     expect(room.send("one")).toBe("queued");
     network.last.drop();
@@ -106,7 +106,7 @@ describe("a room socket", () => {
     expect(room.bufferedAmount).toBe(0);
   });
 
-  test("says what waited before a listener can, on hearing that it is open", async () => {
+  test("sends queued messages before those of a listener of the open state", async () => {
     const { room, network } = await connecting();
     room.on("state", ({ state }) => state === "open" && room.send("by the listener"));
     room.send("waited");
@@ -114,7 +114,7 @@ describe("a room socket", () => {
     expect(network.last.sent).toEqual(["waited", "by the listener"]);
   });
 
-  test("says nothing twice", async () => {
+  test("sends nothing twice", async () => {
     const { room, network } = await connecting();
     room.send("once");
     network.last.accept();
@@ -124,7 +124,7 @@ describe("a room socket", () => {
     expect(network.sockets.map(({ sent }) => sent)).toEqual([["once"], []]);
   });
 
-  test("keeps a hundred at most, where nothing else is said", async () => {
+  test("keeps a hundred at most by default", async () => {
     const { room, network } = await connecting();
     const fates = Array.from({ length: 101 }, (_, index) => room.send(String(index)));
     expect(fates.slice(98)).toEqual(["queued", "queued", "rejected"]);
@@ -133,7 +133,7 @@ describe("a room socket", () => {
     expect(network.last.sent[0]).toBe("0");
   });
 
-  test("keeps as many as it is told, and lets the oldest go where it is told so", async () => {
+  test("keeps as many as configured, and drops the oldest if configured", async () => {
     const { room, network } = await connecting({ queueLimit: 2, queuePolicy: "drop-oldest" });
     expect(["a", "b", "c"].map((data) => room.send(data))).toEqual(["queued", "queued", "queued"]);
     network.last.accept();

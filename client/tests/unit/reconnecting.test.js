@@ -5,7 +5,7 @@ import { connected, connecting, fail, waitAfterDrop } from "./room-socket-helper
 
 useFakeTime();
 
-describe("the wait", () => {
+describe("the backoff", () => {
   test("doubles from half a second to half a minute while attempts fail", async () => {
     const all = await connecting();
     const waits = [];
@@ -13,12 +13,12 @@ describe("the wait", () => {
     expect(waits).toEqual([500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
   });
 
-  test("is left to chance in its whole span", async () => {
+  test("is fully random", async () => {
     vi.mocked(Math.random).mockReturnValue(0.1);
     expect(waitAfterDrop(await connecting())).toBe(50);
   });
 
-  test("is told, and kept to the millisecond", async () => {
+  test("is reported, and exact to the millisecond", async () => {
     const { network, states } = await connected();
     const now = Date.now();
     network.last.drop(1011, "the room failed");
@@ -35,14 +35,14 @@ describe("the wait", () => {
     expect(states.at(-1)).toEqual({ state: "connecting", previous: "waiting" });
   });
 
-  test("can be chosen", async () => {
+  test("is configurable", async () => {
     const all = await connecting({ timing: { firstBackoffMs: 100, maxBackoffMs: 300 } });
     const waits = [];
     for (let failures = 0; failures < 4; failures += 1) waits.push(await fail(all));
     expect(waits).toEqual([100, 200, 300, 300]);
   });
 
-  test("is the server's where it hints a longer one", async () => {
+  test("is the server's hint if that is longer", async () => {
     expect(waitAfterDrop(await connected(), 1001, "going away; retry-after=12")).toBe(12_000);
     expect(waitAfterDrop(await connected(), 1013, "retry-after=999999999999")).toBe(3_600_000);
   });
@@ -62,7 +62,7 @@ describe("the wait", () => {
     },
   );
 
-  test("is left to chance where the server hints less, and the network that is back ends it", async () => {
+  test("ignores a shorter hint, and ends when the network is back", async () => {
     const page = fakePage();
     vi.mocked(Math.random).mockReturnValue(0.5);
     const { room, network } = await connected();
@@ -74,7 +74,7 @@ describe("the wait", () => {
 });
 
 describe("failures", () => {
-  test("are not forgotten as soon as a connection opens: a room that fails at once is no success", async () => {
+  test("still count after a connection that opens and fails at once", async () => {
     const all = await connecting();
     const { network } = all;
     const waits = [];
@@ -86,7 +86,7 @@ describe("failures", () => {
     expect(waits).toEqual([500, 1_000, 2_000, 4_000]);
   });
 
-  test("are forgotten after five seconds of a stable connection", async () => {
+  test("are cleared after five seconds of a stable connection", async () => {
     const all = await connecting();
     await fail(all);
     await fail(all);
@@ -95,7 +95,7 @@ describe("failures", () => {
     expect(waitAfterDrop(all)).toBe(500);
   });
 
-  test("are not forgotten while the next attempt goes on, however long the last connection is ago", async () => {
+  test("still count during the next attempt, however long ago the last connection was", async () => {
     const all = await connecting();
     await fail(all);
     all.network.last.accept();
@@ -104,7 +104,7 @@ describe("failures", () => {
     expect(waitAfterDrop(all)).toBe(1_000);
   });
 
-  test("the five seconds can be chosen", async () => {
+  test("the five seconds are configurable", async () => {
     const all = await connected({ timing: { stableAfterMs: 100 } });
     await fail(all);
     all.network.last.accept();
@@ -114,7 +114,7 @@ describe("failures", () => {
 });
 
 describe("an attempt", () => {
-  test("that does not open within ten seconds has failed, and its socket is closed", async () => {
+  test("that does not open within ten seconds fails, and its socket is closed", async () => {
     const { room, network } = await connecting();
     await pass(9_999);
     expect(room.state).toBe("connecting");
@@ -125,7 +125,7 @@ describe("an attempt", () => {
     expect(network.sockets).toHaveLength(2);
   });
 
-  test("that opens in the last moment has not", async () => {
+  test("that opens at the last moment succeeds", async () => {
     const { room, network } = await connecting();
     await pass(9_999);
     network.last.accept();
@@ -135,7 +135,7 @@ describe("an attempt", () => {
 });
 
 describe("the page", () => {
-  test("is back on the network: whoever waits connects at once", async () => {
+  test("is online: a waiting socket connects at once", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     network.last.drop();
@@ -147,7 +147,7 @@ describe("the page", () => {
     expect(network.sockets).toHaveLength(2);
   });
 
-  test("is back on the network: a wait that the server chose goes on", async () => {
+  test("is online: a wait that the server chose continues", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     network.last.drop(1001, "retry-after=10");
@@ -160,7 +160,7 @@ describe("the page", () => {
     expect(network.sockets).toHaveLength(2);
   });
 
-  test("is back on the network: a wait after the hinted one is an ordinary one again", async () => {
+  test("is online: the wait after a hinted one can be ended again", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     network.last.drop(1001, "retry-after=10");
@@ -170,7 +170,7 @@ describe("the page", () => {
     expect(room.state).toBe("connecting");
   });
 
-  test("is back on the network: whoever is connected wants to be sure", async () => {
+  test("is online: an open socket sends a ping", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     page.online();
@@ -178,7 +178,7 @@ describe("the page", () => {
     expect(room.state).toBe("open");
   });
 
-  test("is back on the network while an attempt is under way: it goes on", async () => {
+  test("is online during an attempt: the attempt continues", async () => {
     const page = fakePage();
     const { network } = await connecting();
     page.online();
@@ -187,7 +187,7 @@ describe("the page", () => {
     expect(network.last.pings).toBe(0);
   });
 
-  test("is offline: that is a doubt, so the server is asked and no more", async () => {
+  test("is offline: the socket only sends a ping", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     page.offline();
@@ -197,7 +197,7 @@ describe("the page", () => {
     expect(room.state).toBe("open");
   });
 
-  test("is offline and the server does not answer: the connection is lost after ten seconds", async () => {
+  test("is offline and gets no pong: the connection is lost after ten seconds", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     page.offline();
@@ -216,7 +216,7 @@ describe("the page", () => {
     expect(states.map(({ state }) => state)).toEqual(["connecting", "open", "waiting"]);
   });
 
-  test("is looked at again: whoever waits connects, whoever is connected asks", async () => {
+  test("is visible again: a waiting socket connects, an open one sends a ping", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     page.becomes("hidden");
@@ -230,7 +230,7 @@ describe("the page", () => {
     expect(room.state).toBe("connecting");
   });
 
-  test("is shown as it was kept: whoever waits connects, whoever is connected asks", async () => {
+  test("is restored from the cache: a waiting socket connects, an open one sends a ping", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     page.show(false);
@@ -244,7 +244,7 @@ describe("the page", () => {
     expect(room.state).toBe("connecting");
   });
 
-  test("is none, as in a worker or in Node: the socket works without", async () => {
+  test("does not exist, as in a worker or in Node: the socket works without it", async () => {
     const { room, network } = await connected();
     network.last.drop();
     await pass(500);

@@ -25,17 +25,17 @@ describe("credentials", () => {
     expect(credentials.mock.calls).toEqual([[{ refused: false }], [{ refused: false }]]);
   });
 
-  test("may be promised", async () => {
+  test("may be a promise", async () => {
     const { network } = await connecting({ credentials: async () => ({ ticket: "t1" }) });
     expect(network.last.url).toBe("wss://rooms.example/lobby/ws?ticket=t1");
   });
 
-  test("show in no address where they are a token", async () => {
+  test("are in no URL if they are a token", async () => {
     const { network } = await connecting({ credentials: () => ({ token: "secret" }) });
     expect(network.last.url).not.toContain("secret");
   });
 
-  test("that cannot travel end the matter", async () => {
+  test("that cannot be sent close the socket for good", async () => {
     const { room, network } = await connecting({ credentials: () => ({ token: "two words" }) });
     await pass(60_000);
     expect(network.sockets).toEqual([]);
@@ -92,7 +92,7 @@ describe("credentials", () => {
     expect(network.sockets.map(({ protocols }) => protocols[1])).toEqual(["bearer.new"]);
   });
 
-  test("whose promise breaks after the attempt was given up disturb nobody", async () => {
+  test("that reject after the attempt was given up are ignored", async () => {
     /** @type {((error: Error) => void)[]} */
     const refuse = [];
     const { room } = await connecting({ credentials: () => new Promise((_, reject) => refuse.push(reject)) });
@@ -113,7 +113,7 @@ describe("credentials", () => {
 });
 
 describe("4403", () => {
-  test("ends the matter, and says why", async () => {
+  test("closes the socket for good, with the reason", async () => {
     const { room, network, states } = await connected({ credentials: () => ({ token: "a" }) });
     network.last.drop(4403, "kicked");
     await pass(60_000);
@@ -136,7 +136,7 @@ describe("4401", () => {
     expect(states.map(({ state }) => state)).toEqual(["connecting", "open", "connecting", "open"]);
   });
 
-  test("and the same token again: nothing more is dialled", async () => {
+  test("and the same token again: no further attempt", async () => {
     const { room, network } = await connected({ credentials: credentialsThat({ token: "a" }, { token: "a" }) });
     network.last.drop(4401);
     await pass(60_000);
@@ -144,7 +144,7 @@ describe("4401", () => {
     expect(room.snapshot).toMatchObject({ state: "closed", close: { code: 4401, reason: "no fresh credentials" } });
   });
 
-  test("and nobody to ask: that is the end", async () => {
+  test("without a credentials function is final", async () => {
     const { room, network } = await connected();
     network.last.drop(4401, "expired");
     await pass(60_000);
@@ -152,7 +152,7 @@ describe("4401", () => {
     expect(room.snapshot).toMatchObject({ state: "closed", close: { code: 4401, reason: "expired" } });
   });
 
-  test("a second time: that is the end", async () => {
+  test("a second time is final", async () => {
     const { room, network } = await connected({
       credentials: credentialsThat({ token: "a" }, { token: "b" }, { token: "c" }),
     });
@@ -166,7 +166,7 @@ describe("4401", () => {
     expect(room.snapshot).toMatchObject({ state: "closed", close: { code: 4401, reason: "no" } });
   });
 
-  test("where a cookie speaks, the attempt is made again, since the cookie may be a new one", async () => {
+  test("with a cookie leads to another attempt, because the cookie may be new", async () => {
     const { network } = await connected({ credentials: () => undefined });
     network.last.drop(4401);
     await pass(0);
@@ -241,7 +241,7 @@ describe("an upgrade that is refused", () => {
     return { ...all, credentials };
   }
 
-  test("with 403 ends the matter", async () => {
+  test("with 403 closes the socket for good", async () => {
     const { room, network } = await refusedWith({ code: 4403, reason: "HTTP 403" });
     await pass(60_000);
     expect(network.sockets).toHaveLength(2);
@@ -276,7 +276,7 @@ describe("an upgrade that is refused", () => {
     expect(waitAfterDrop(all)).toBe(2_000);
   });
 
-  test("for no reason that HTTP knows is waited for as before", async () => {
+  test("without an explanation over HTTP changes no wait", async () => {
     for (const explain of [async () => undefined, async () => Promise.reject(new Error("no network"))]) {
       const { room, network } = await connecting({ explain });
       network.last.drop();

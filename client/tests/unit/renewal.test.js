@@ -68,7 +68,7 @@ describe("when", () => {
 });
 
 describe("a token that will expire", () => {
-  test("is renewed on the open socket, over and over, and nobody above hears of it", async () => {
+  test("is renewed on the open socket again and again, unseen by the layer above", async () => {
     const ana = issuer(3_600);
     const all = await connected({ credentials: ana.credentials });
     answers(all);
@@ -114,7 +114,7 @@ describe("a token that will expire", () => {
     expect(shown(all)).toEqual([]);
   });
 
-  test("that is not replaced is asked for ever sooner, and then refused as ever", async () => {
+  test("that is not replaced is requested ever sooner, and then refused as usual", async () => {
     const first = tokenFor(600);
     const credentials = vi.fn((/** @type {import("../../src/credentials.js").CredentialsRequest} */ { refused }) => ({
       token: refused ? tokenFor(600, "b") : first,
@@ -132,7 +132,7 @@ describe("a token that will expire", () => {
     expect(all.room.state).toBe("connecting");
   });
 
-  test("whose issuer fails for a moment is asked for again", async () => {
+  test("whose issuer fails for a moment is requested again", async () => {
     const ana = issuer(600);
     let fails = 2;
     const all = await connected({
@@ -160,7 +160,7 @@ describe("a token that will expire", () => {
     expect(all.room.snapshot).toMatchObject({ state: "closed", close: { code: 4401, reason: "no fresh credentials" } });
   });
 
-  test("that the server turns down is let go, and only then is that nobody's error", async () => {
+  test("that the server refuses is dropped, and that error is not passed on", async () => {
     const ana = issuer(3_600);
     const all = await connected({ credentials: ana.credentials });
     const refusal = '{"type":"error","code":"invalid_token","message":"it has expired"}';
@@ -173,7 +173,7 @@ describe("a token that will expire", () => {
     expect(all.room.state).toBe("open");
   });
 
-  test("is shown once to a server that does not know this, and what that says is not kept back", async () => {
+  test("is sent once to a server without renewal, whose frames are all passed on", async () => {
     const ana = issuer(600);
     const all = await connected({ credentials: ana.credentials });
     const says = '{"type":"error","code":"unknown_type","message":"what?"}';

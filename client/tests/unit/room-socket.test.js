@@ -63,7 +63,7 @@ describe("opening", () => {
     ]);
   });
 
-  test("an address that is none ends the matter, since trying again makes it no better", async () => {
+  test("an invalid URL closes the socket for good", async () => {
     const { room, network, states } = await connecting({
       url: () => {
         throw new TypeError("no address");
@@ -75,7 +75,7 @@ describe("opening", () => {
     expect(names(states)).toEqual(["connecting", "closed"]);
   });
 
-  test("a place without a WebSocket is told what to pass", async () => {
+  test("an environment without a WebSocket is told what to pass", async () => {
     vi.stubGlobal("WebSocket", undefined);
     const { room, states } = await connecting({ WebSocket: undefined });
     expect(room.snapshot).toMatchObject({
@@ -85,7 +85,7 @@ describe("opening", () => {
     expect(names(states)).toEqual(["connecting", "closed"]);
   });
 
-  test("the WebSocket of the place is used where none is given", async () => {
+  test("the global WebSocket is the default", async () => {
     const network = fakeNetwork();
     vi.stubGlobal("WebSocket", network.WebSocket);
     await connecting({ WebSocket: undefined });
@@ -94,7 +94,7 @@ describe("opening", () => {
 });
 
 describe("hearing", () => {
-  test("text and bytes are handed on as they came", async () => {
+  test("text and bytes are passed on unchanged", async () => {
     const { network, heard } = await connected();
     const bytes = new Uint8Array([1, 2]).buffer;
     network.last.say("hello");
@@ -103,7 +103,7 @@ describe("hearing", () => {
     expect(network.last.binaryType).toBe("arraybuffer");
   });
 
-  test("a socket that is closing is given nothing, since a browser complains of it on the console", async () => {
+  test("nothing is sent on a closing socket", async () => {
     const { room, network } = await connected();
     const given = vi.spyOn(network.last, "send");
     network.last.readyState = 2;
@@ -111,14 +111,14 @@ describe("hearing", () => {
     expect(given).not.toHaveBeenCalled();
   });
 
-  test("the answer to a ping is no message", async () => {
+  test("a pong is not a message", async () => {
     const { network, heard } = await connected();
     network.last.say('{"type":"pong"}');
     network.last.say('{"type": "pong"}');
     expect(heard).toEqual(['{"type": "pong"}']);
   });
 
-  test("a listener that throws keeps neither the others from hearing nor the socket from working", async () => {
+  test("a listener that throws stops neither the others nor the socket", async () => {
     const errors = reportedErrors();
     const { room, network, states, heard } = await connecting();
     const bad = () => {
@@ -141,7 +141,7 @@ describe("hearing", () => {
 });
 
 describe("closing", () => {
-  test("while connecting, nothing comes of the attempt", async () => {
+  test("while connecting, the attempt is given up", async () => {
     const { room, network, states } = await connecting();
     room.close();
     await pass(60_000);
@@ -161,7 +161,7 @@ describe("closing", () => {
     expect(room.state).toBe("closed");
   });
 
-  test("while open, the code and the reason reach the server, and what it still says is not heard", async () => {
+  test("while open, the server gets the code and the reason, and later frames are ignored", async () => {
     const { room, network, states, heard } = await connected();
     room.close(4000, "bye");
     network.last.say("too late");
@@ -215,7 +215,7 @@ describe("closing", () => {
     expect(room.send("late")).toBe("rejected");
   });
 
-  test("a WebSocket that cannot be closed leaves no socket that says it is open", async () => {
+  test("a WebSocket whose close throws still closes the socket", async () => {
     const { room, network } = await connected();
     network.last.close = () => {
       throw new Error("not now");
@@ -232,7 +232,7 @@ describe("closing", () => {
     expect(names(states)).toEqual(["connecting", "open", "closed"]);
   });
 
-  test("nothing is left behind: no timer, and no ear for the page", async () => {
+  test("no timer and no page listener is left", async () => {
     const page = fakePage();
     const { room } = await connected();
     expect(page.ears).toBe(4);
@@ -258,7 +258,7 @@ describe("closing", () => {
     },
   );
 
-  test("opened again it begins anew: with the first wait, and asking as if nothing had been refused", async () => {
+  test("opened again it starts with the first backoff and no memory of refusals", async () => {
     const credentials = vi.fn(() => ({ token: "same" }));
     const all = await connecting({ credentials });
     const { room, network } = all;
@@ -280,7 +280,7 @@ describe("closing", () => {
     expect((room.snapshot.retryAt ?? NaN) - Date.now()).toBe(500);
   });
 
-  test("opened again at once, the old connection's end is not taken for the new one's", async () => {
+  test("opened again at once, it ignores the end of the old connection", async () => {
     const { room, network } = await connected();
     room.close();
     room.open();

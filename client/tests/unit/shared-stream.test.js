@@ -51,7 +51,7 @@ async function two() {
 }
 
 describe("one stream", () => {
-  test("serves all tabs of a user, and each has its own first message", async () => {
+  test("serves all tabs of a user, and each fetches its own first message", async () => {
     const { leader, follower, stream } = await two();
     expect(server.streams).toHaveLength(2);
     expect(open()).toEqual([stream]);
@@ -90,7 +90,7 @@ describe("one stream", () => {
     expect(open()).toHaveLength(4);
   });
 
-  test("tells a tab that joins what is said meanwhile, once", async () => {
+  test("gives a joining tab every message of the meantime, once", async () => {
     tab();
     await greet(history(messages(1, 2)));
     const follower = tab();
@@ -106,7 +106,7 @@ describe("one stream", () => {
     expect(follower.state).toBe("open");
   });
 
-  test("is awaited by a tab that comes while it is opened", async () => {
+  test("is awaited by a tab that joins while it opens", async () => {
     const leader = tab();
     await pass(0);
     const follower = tab();
@@ -118,7 +118,7 @@ describe("one stream", () => {
     expect([leader.state, follower.state]).toEqual(["open", "open"]);
   });
 
-  test("is kept by signs of life that reach every tab, and without them all of them come anew", async () => {
+  test("stays open while every tab gets signs of life; without them all tabs reconnect", async () => {
     const { leader, follower, stream } = await two();
     for (let times = 0; times < 5; times += 1) {
       await pass(25_000);
@@ -130,7 +130,7 @@ describe("one stream", () => {
     expect([leader.state, follower.state]).toEqual(["waiting", "waiting"]);
   });
 
-  test("lets each tab say what it has to say", async () => {
+  test("lets each tab post its own messages", async () => {
     const { leader, follower, stream } = await two();
     const stored = follower.send("hello");
     await pass(0);
@@ -146,7 +146,7 @@ describe("one stream", () => {
     ]);
   });
 
-  test("is there for presence as well", async () => {
+  test("is shared by presence as well", async () => {
     const arrive = () => {
       const presence = new Presence({ baseUrl: BASE_URL, userId: "ana", transport: "events" });
       presence.open();
@@ -164,8 +164,8 @@ describe("one stream", () => {
   });
 });
 
-describe("when the tab that reads it", () => {
-  test("goes, the next one reads on where it stopped, and the others miss nothing", async () => {
+describe("when the leading tab", () => {
+  test("closes, the next one continues where it stopped, and the others miss nothing", async () => {
     const { leader, follower } = await two();
     const third = tab();
     await greet(history(messages(1, 2)));
@@ -192,7 +192,7 @@ describe("when the tab that reads it", () => {
     expect(states).toEqual([[], []]);
   });
 
-  test("goes while the next one still fetches its first message, that one reads instead", async () => {
+  test("closes while the next one fetches its first message, that one leads", async () => {
     const leader = tab();
     await greet(history(messages(1, 2)));
     const follower = tab();
@@ -207,7 +207,7 @@ describe("when the tab that reads it", () => {
     expect(third.state).toBe("open");
   });
 
-  test("is told goodbye, all tabs wait as they are told, and one of them reads then", async () => {
+  test("receives a close, all tabs wait as hinted, and one of them leads then", async () => {
     const { leader, follower, stream } = await two();
     stream.bye(1001, "retry-after=2");
     await pass(0);
@@ -221,14 +221,14 @@ describe("when the tab that reads it", () => {
     expect(open()).toHaveLength(1);
   });
 
-  test("has a token that expired, only that tab needs a new one", async () => {
+  test("has an expired token, only that tab needs a new one", async () => {
     const { follower, stream } = await two();
     stream.bye(4401, "expired");
     await pass(0);
     expect(follower.snapshot).toMatchObject({ state: "waiting", close: { code: 1006 } });
   });
 
-  test("is frozen, another one takes its place after ten seconds", async () => {
+  test("is frozen, another one leads after ten seconds", async () => {
     tab();
     await greet(history(messages(1, 2)));
     // It keeps its lock and says nothing.
@@ -256,8 +256,8 @@ describe("when the tab that reads it", () => {
   });
 });
 
-describe("a page that is looked at again", () => {
-  test("asks the tab that reads, which asks the server", async () => {
+describe("a page that is visible again", () => {
+  test("asks the leading tab, which asks the server", async () => {
     const page = fakePage();
     const { leader, follower } = await two();
     page.becomes("visible");
@@ -266,7 +266,7 @@ describe("a page that is looked at again", () => {
     expect([leader.state, follower.state]).toEqual(["open", "open"]);
   });
 
-  test("finds out for all tabs that the server is gone", async () => {
+  test("detects for all tabs that the server is down", async () => {
     const page = fakePage();
     const { leader, follower } = await two();
     server.replies = "no network";
@@ -275,7 +275,7 @@ describe("a page that is looked at again", () => {
     expect([leader.state, follower.state]).toEqual(["waiting", "waiting"]);
   });
 
-  test("comes anew where the tab that reads does not answer within ten seconds", async () => {
+  test("reconnects if the leading tab does not answer within ten seconds", async () => {
     const page = fakePage();
     const { follower } = await two();
     vi.spyOn(BroadcastChannel.prototype, "postMessage").mockImplementation(() => {});
@@ -288,7 +288,7 @@ describe("a page that is looked at again", () => {
 });
 
 describe("connections", () => {
-  test("are left for requests: a fifth room is not entered, and says why", async () => {
+  test("are left for requests: a fifth room waits, and says why", async () => {
     const rooms = [];
     for (let count = 1; count <= 4; count += 1) {
       rooms.push(tab({ roomId: `room ${count}` }));
@@ -307,7 +307,7 @@ describe("connections", () => {
     expect(fifth.state).toBe("open");
   });
 
-  test("are not counted where the browser speaks HTTP/2", async () => {
+  test("are not limited over HTTP/2", async () => {
     const entry = { name: `${BASE_URL}/rooms/lobby/messages`, nextHopProtocol: "h2" };
     vi.spyOn(performance, "getEntriesByType").mockReturnValue([/** @type {any} */ (entry)]);
     for (let count = 1; count <= 7; count += 1) {
@@ -317,7 +317,7 @@ describe("connections", () => {
     }
   });
 
-  test("are given back by a stream that ends, and by one that was left while it opened", async () => {
+  test("are released by a stream that ends, and by one that is closed while it opens", async () => {
     for (let times = 0; times < 9; times += 1) {
       const chat = tab({ roomId: `room ${times}` });
       await pass(0);
@@ -346,7 +346,7 @@ describe("a browser without", () => {
     expect(open()).toHaveLength(2);
   });
 
-  test("a room whose tabs hear different things reads a stream for each", async () => {
+  test("a room that sends tabs different messages has one stream for each", async () => {
     for (let count = 0; count < 2; count += 1) {
       const room = new RoomSocket({
         url: `${BASE_URL}/own/ws`,
@@ -362,7 +362,7 @@ describe("a browser without", () => {
 });
 
 // The last one: from then on this process does without.
-test("a page that is refused locks reads a stream of its own, and the state says so", async () => {
+test("a page without permission for locks has its own stream, and the state says so", async () => {
   vi.resetModules();
   const fresh = await import("../../src/chat.js");
   tabs.locks.areRefused = true;

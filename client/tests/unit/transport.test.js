@@ -15,7 +15,7 @@ const next = (known) =>
   });
 
 describe("the next connection", () => {
-  test("is a WebSocket where nothing speaks against it", () => {
+  test("is a WebSocket by default", () => {
     expect(next()).toBe("websocket");
   });
 
@@ -29,12 +29,12 @@ describe("the next connection", () => {
     expect(next({ hasWebSocket: false })).toBe("events");
   });
 
-  test("is what is wanted", () => {
+  test("is the wanted one", () => {
     expect(next({ wanted: "events" })).toBe("events");
     expect(next({ wanted: "websocket", isTrial: true, blockedUntil: 2_000, hasWebSocket: false })).toBe("websocket");
   });
 
-  test("is a WebSocket where nobody says how to do without", () => {
+  test("is a WebSocket if no events are configured", () => {
     for (const wanted of /** @type {const} */ (["auto", "websocket", "events"])) {
       expect(next({ events: "unknown", wanted, isTrial: true, hasWebSocket: false })).toBe("websocket");
     }
@@ -51,22 +51,22 @@ describe("the next connection", () => {
 
 const NEVER_OPEN = /** @type {const} */ ({ code: 1006, opened: false, heard: false, cause: "closed" });
 
-describe("with a way around", () => {
+describe("with events", () => {
   /** @param {Partial<Ending>} ending @param {number} failures */
   const asks = (ending, failures) => shouldExplain({ ...NEVER_OPEN, ...ending }, failures, true);
 
-  test("one asks after the second failure, and after the first that took long", () => {
+  test("it asks after the second failure, and after a first one that timed out", () => {
     expect(asks({}, 0)).toBe(false);
     expect(asks({}, 1)).toBe(true);
     expect(asks({ cause: "late" }, 0)).toBe(true);
     expect(asks({ opened: true, cause: "mute" }, 0)).toBe(true);
   });
 
-  test("one asks of a connection that opened and was cut before anything came", () => {
+  test("it asks after a connection that was cut before any frame", () => {
     expect(asks({ opened: true }, 1)).toBe(true);
   });
 
-  test("one does not ask of a connection that was heard, or that the server has closed", () => {
+  test("it does not ask after a connection with frames, or that the server closed", () => {
     expect(asks({ opened: true, heard: true }, 3)).toBe(false);
     expect(asks({ opened: true, heard: true, cause: "silent" }, 3)).toBe(false);
     expect(asks({ opened: true, code: 1013 }, 3)).toBe(false);
@@ -74,11 +74,11 @@ describe("with a way around", () => {
   });
 });
 
-describe("without a way around", () => {
+describe("without events", () => {
   /** @param {Partial<Ending>} ending @param {number} failures */
   const asks = (ending, failures) => shouldExplain({ ...NEVER_OPEN, ...ending }, failures, false);
 
-  test("one asks after the second failure before it opened, and never else", () => {
+  test("it asks only after the second failure before opening", () => {
     expect(asks({}, 0)).toBe(false);
     expect(asks({}, 1)).toBe(true);
     expect(asks({ cause: "late" }, 0)).toBe(false);
@@ -86,7 +86,7 @@ describe("without a way around", () => {
   });
 });
 
-test("one sign is enough where no WebSocket ever worked, and three are needed against experience", () => {
+test("one blocked attempt is enough, or three if a WebSocket has worked", () => {
   expect([0, 1].map((signs) => isBlocked(signs, false))).toEqual([false, true]);
   expect([1, 2, 3].map((signs) => isBlocked(signs, true))).toEqual([false, false, true]);
 });

@@ -14,7 +14,7 @@ test("an address becomes a link, and the rest stays as it was", () => {
   ]);
 });
 
-test("nothing is lost and nothing added", () => {
+test("no text is lost or added", () => {
   for (const content of ["", "plain", " (https://a.example/), twice: https://a.example/!? ", "https://a.example"]) {
     expect(
       withLinks(content)
@@ -42,7 +42,7 @@ test.each([
   expect(links(content)).toEqual([href]);
 });
 
-test("signs inside of an address belong to it", () => {
+test("punctuation inside an address belongs to it", () => {
   expect(links("https://a.example/x(1),y.html;z")).toEqual(["https://a.example/x(1),y.html;z"]);
 });
 

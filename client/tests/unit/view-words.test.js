@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { CONNECTION_TEXTS, canRetryNow, connectionStatusOf, typingText } from "../../src/view/words.js";
 
-describe("the plight of a connection", () => {
+describe("the status of a connection", () => {
   test.each(
     /** @type {const} */ ([
       ["open", undefined, "open"],
@@ -34,13 +34,13 @@ describe("the plight of a connection", () => {
   });
 });
 
-describe("the reader can hurry a connection on", () => {
-  test("where it is closed, or waits for more than two seconds", () => {
+describe("the reader can connect at once", () => {
+  test("if it is closed, or waits for more than two seconds", () => {
     expect(canRetryNow({ state: "closed" }, 0)).toBe(true);
     expect(canRetryNow({ state: "waiting", retryAt: 12_001 }, 10_000)).toBe(true);
   });
 
-  test("and not where it is on its way, or nearly so", () => {
+  test("but not if it is open or connects within two seconds", () => {
     expect(canRetryNow({ state: "waiting", retryAt: 12_000 }, 10_000)).toBe(false);
     expect(canRetryNow({ state: "waiting" }, 0)).toBe(false);
     expect(canRetryNow({ state: "open", retryAt: 99_999 }, 0)).toBe(false);
@@ -53,6 +53,6 @@ test.each([
   [["Ana", "Bo"], "Ana and Bo are typing"],
   [["Ana", "Bo", "Cy"], "Ana, Bo and Cy are typing"],
   [["Ana", "Bo", "Cy", "Di"], "Several people are typing"],
-])("of %j it is said: %s", (names, words) => {
+])("%j gives: %s", (names, words) => {
   expect(typingText(names)).toBe(words);
 });
