@@ -557,7 +557,7 @@ impl Room {
             // Without disk space the result is kept only in memory. A restart would then carry the post again, and the
             // receiver recognises it.
             match self.write(changes) {
-                // Nobody waits for this commit, but the room must stay in memory until it is durable.
+                // No client waits for this commit, but the room must stay in memory until it is durable.
                 Ok(()) => self.hold(Vec::new(), Reply::None),
                 Err(_) => self.opened().posting.apply(&in_memory),
             }
