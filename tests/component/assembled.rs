@@ -28,9 +28,9 @@ const IMPORTS: &str = r#"
 pub(crate) struct Module {
     /// Its own definitions.
     pub(crate) fields: &'static str,
-    /// What the host calls to have space for what it hands over. A good one gives the same space each time.
+    /// The function by which the host allocates space for its data. The default returns the same space each time.
     pub(crate) realloc: &'static str,
-    /// What it does in `on-request`, before it answers with whatever is at address 1024.
+    /// The code of `on-request`, before it answers with the bytes at address 1024.
     pub(crate) request: &'static str,
 }
 

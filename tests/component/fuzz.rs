@@ -27,7 +27,7 @@ const CHAT: [&[u8]; 9] = [
     b"",
 ];
 
-/// Every room goes on after whatever a client says; only the room's own code may say no, and never by failing.
+/// Every room continues after any message of a client; only the room's own code may refuse one, without failing.
 fn takes_anything(room: impl Fn() -> TestRoom, examples: &'static [&'static [u8]]) {
     let said = (spoiled(examples), any::<bool>());
     fuzz(vec(said, 1..12), |said| {

@@ -1,6 +1,6 @@
 //! Components that no compiler makes: they lie to the canonical ABI, forge handles, and run before they are asked.
 //!
-//! What one does wrong it does in `on-request`, where nothing else is said; the rest of it is a room that does nothing.
+//! Unless a test says otherwise, the fault is in `on-request`; the rest of the component is a room that does nothing.
 
 use dormouse::config::COMPONENT_BYTES;
 use dormouse::guest::LoadError;

@@ -1,5 +1,5 @@
-//! What the router promises, by the routes of `protocol.md`. It runs in a new instance for each request, so there is
-//! nothing for it to forget.
+//! The promises of the router, by the routes of the protocol. It runs in a new instance for each request, so it keeps
+//! no state.
 
 use std::sync::LazyLock;
 

@@ -154,7 +154,7 @@ fn check_connection(account: &Account, connection: &Connection, found: &mut Vec<
     }
 }
 
-/// What a room was told to do beside chatting, by names that are each used once; and whether it answered that it will.
+/// Commands to a room besides chat messages, by unique names, and whether the room acknowledged them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Errands {
     /// Count in its own storage, and have another room count.

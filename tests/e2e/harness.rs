@@ -344,8 +344,8 @@ pub(crate) async fn connect(address: SocketAddr, path: &str, headers: &[(&str, &
     }
 }
 
-/// What servers of earlier tests have compiled, so that not each of a hundred compiles the same. A test that wants none of
-/// it makes the directory itself.
+/// Code that servers of earlier tests have compiled, so that a hundred servers do not compile the same. A test that
+/// does not want it makes the directory itself.
 mod compiled {
     use std::fs::{self, DirBuilder};
     use std::os::unix::fs::DirBuilderExt;

@@ -1,5 +1,5 @@
-//! Nobody takes the places, the memory or the pace of everybody else: shares of requests, of bodies, of answers, and what
-//! joins and reads cost.
+//! No client takes the places, the memory or the rate of others: shares of requests, bodies and answers, and the cost
+//! of joins and reads.
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -1,6 +1,6 @@
 //! Forged tokens, against a server that knows one key of each kind.
 //!
-//! What single claims come to is in the tables of `host/src/edge/token.rs`; here is what takes keys and a wire.
+//! The tables in `host/src/edge/token.rs` test single claims; these tests need keys and a network.
 
 use std::sync::Arc;
 

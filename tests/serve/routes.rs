@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Answer, BASE, Host, Wasmtime, request};
 
-/// What must be the same: times and ids are not, and the words of a problem may not be.
+/// The part of an answer that must be the same: times and ids differ, and texts of problems may.
 fn comparable(answer: &Answer) -> Value {
     let mut body = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default();
     fn strip(value: &mut Value) {

@@ -1,6 +1,6 @@
-//! `wasmtime serve`, and nothing else of wasmtime's command line: what `cargo install wasmtime-cli` gives, without its
-//! other commands. It is built in the tests' own workspace, since most of it is built there anyway: a build of its own takes
-//! ten minutes of CPU. The price is that in tests, and only there, the host's wasmtime has more features than it ships with.
+//! `wasmtime serve` as `cargo install wasmtime-cli` gives it, without its other commands. It is built in the workspace
+//! of the tests, because most of it is built there anyway and a separate build takes ten minutes of CPU. So in tests,
+//! and only there, the host's wasmtime has more features than it ships with.
 
 use clap::Parser;
 use wasmtime_cli::commands::ServeCommand;

@@ -18,9 +18,9 @@ use crate::protocol::{self, User};
 use crate::room::{Room, Rooms};
 use crate::socket::{Connection, Socket};
 
-/// What comes before the name of a room.
+/// The path before the name of a room.
 const BASE_PATH: &str = "/api/realtime/rooms/";
-/// What comes before a token in `Authorization`.
+/// The text before a token in `Authorization`.
 const BEARER: &str = "bearer ";
 /// The longest body of a POST, in bytes.
 const BODY_BYTES: usize = 64 << 10;
@@ -71,7 +71,7 @@ fn room_name(encoded: &str) -> Option<String> {
     ((1..=ROOM_NAME_BYTES).contains(&name.len()) && name.chars().all(is_allowed)).then(|| name.into_owned())
 }
 
-/// Who asks. Everybody is believed.
+/// The user of a request. Every token is believed.
 fn identify(request: &Request<Incoming>) -> Option<User> {
     let token = match request.headers().get(header::AUTHORIZATION) {
         Some(value) => {
@@ -98,7 +98,7 @@ fn list(rooms: &Rooms, name: &str, request: &Request<Incoming>) -> Result<Answer
         Some(Ok(limit @ 1..=MAX_IN_PAGE)) => limit,
         Some(_) => return Err(problem(StatusCode::BAD_REQUEST, &format!("limit must be 1 to {MAX_IN_PAGE}"))),
     };
-    // Who only looks makes no room.
+    // A read does not create a room.
     Ok(json_answer(rooms.find(name).unwrap_or_default().list(limit)))
 }
 

@@ -10,8 +10,8 @@
 //! socket.rs  one WebSocket: its queue, its task   protocol.rs  the JSON and the frames
 //! ```
 //!
-//! What makes it fast: a room is a lock and not a task, so a message is run by the task that read it; a frame is
-//! encoded once for all; whatever waits for a socket leaves in one system call; a socket that is awake is not woken.
+//! It is fast because a room is a lock and not a task, so the task that read a message also runs it. A frame is encoded
+//! once for all clients, waiting frames leave in one system call, and a socket that is awake is not woken.
 
 mod http;
 mod protocol;
@@ -35,9 +35,9 @@ use crate::room::Rooms;
 
 /// Connections that the kernel holds until they are accepted: a crowd that comes at once.
 const BACKLOG: u32 = 4_096;
-/// A client that says nothing is asked by TCP after this long, and again. It costs a socket no memory of ours.
+/// The interval of TCP keepalive probes to a silent client. They cost a socket no memory of ours.
 const ASK_AFTER: Duration = Duration::from_secs(30);
-/// Who does not answer so many times is gone.
+/// A client that misses this many TCP keepalive probes is disconnected.
 const ASK_TIMES: u32 = 2;
 /// The longest request head, in bytes, and how long it may take.
 const HEAD_BYTES: usize = 32 << 10;

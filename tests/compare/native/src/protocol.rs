@@ -1,4 +1,4 @@
-//! What goes over the wire: the JSON that clients send, the JSON that they are told, and the frames it comes in.
+//! The wire protocol: the JSON that clients send and get, and its frames.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,32 +10,32 @@ use tungstenite::Message;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-/// What a client sends to see whether anybody is still there, and the answer.
+/// The heartbeat of a client, and the answer.
 const PING: &str = r#"{"type":"ping"}"#;
 const PONG: &str = r#"{"type":"pong"}"#;
 /// The most a message may hold, in UTF-16 code units: what JavaScript's `length` says.
 const CONTENT_UNITS: usize = 2_000;
 /// The most bytes of a `clientId`.
 const CLIENT_ID_BYTES: usize = 128;
-/// What the frame of a message has before the ChatMessage, and after it.
+/// The text of a message frame before the ChatMessage, and after it.
 const BEFORE: &str = r#"{"type":"message","message":"#;
 const AFTER: &str = "}";
 
-/// Who speaks.
+/// The sender.
 #[derive(Debug, Clone)]
 pub(crate) struct User {
     pub(crate) id: String,
     pub(crate) name: String,
 }
 
-/// What a client says to its room.
+/// A command of a client to its room.
 pub(crate) enum Said<'a> {
     Message { content: Cow<'a, str>, client_id: Option<Cow<'a, str>> },
     Typing,
     Ping,
 }
 
-/// What is wrong with something a client said.
+/// An error in a command of a client.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "error", rename_all = "camelCase")]
 pub(crate) struct Complaint {
@@ -45,7 +45,7 @@ pub(crate) struct Complaint {
     client_id: Option<String>,
 }
 
-/// What everybody or the others are told.
+/// A broadcast to all clients, or to the others.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub(crate) enum Told<'a> {
@@ -54,7 +54,7 @@ pub(crate) enum Told<'a> {
     Typing { user_id: &'a str, user_name: &'a str },
 }
 
-/// What a client may send. Its `userId` and `userName`, where it sends any, are not even read.
+/// A frame that a client may send. Its `userId` and `userName` are not read.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(rename = "type", borrow)]
@@ -205,7 +205,7 @@ impl Line {
     }
 }
 
-/// What a socket is told alone, or with others.
+/// A frame to one socket, or to several.
 pub(crate) fn told(told: &impl Serialize) -> Bytes {
     frame(&json(told))
 }

@@ -23,11 +23,11 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext}
 use crate::protocol::User;
 use crate::room::Room;
 
-/// What may wait for a client, in bytes. It is dropped when it would be more; one frame may always wait.
+/// Bytes that may wait for a client. Above this the client is dropped; one frame may always wait.
 const MOST_WAITING: usize = 4 << 20;
 /// The longest message of a client, in bytes.
 const MESSAGE_BYTES: usize = 64 << 10;
-/// What is read at once. It is held while the socket lives, so it is small; a longer message gets its own buffer.
+/// Size of the read buffer. It is held while the socket lives, so it is small; a longer message gets its own buffer.
 const READ_BUFFER_BYTES: usize = 1 << 10;
 /// Messages that are read before the room hears them, and others on this thread get their turn.
 const MESSAGES_AT_ONCE: usize = 32;
@@ -243,7 +243,7 @@ impl Connection {
         while !self.writing.is_empty() {
             let stream = Pin::new(&mut self.stream);
             let wrote = match self.writing.len() {
-                // What is told to a quiet room. The kernel needs less time where it is given no list.
+                // The common case in a quiet room. The kernel needs less time without a list.
                 1 => stream.poll_write(context, &self.writing[0]),
                 waiting => {
                     let mut slices = [IoSlice::new(&[]); FRAMES_A_WRITE];
@@ -295,7 +295,7 @@ impl Drop for Connection {
     }
 }
 
-/// What the client did wrong, and is told; absent where the connection is simply gone.
+/// The close code and reason for an error of the client; absent if the connection was lost.
 fn fault(error: &Error) -> Option<(CloseCode, &'static str)> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some((CloseCode::Size, "message too big")),
