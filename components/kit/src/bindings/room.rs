@@ -3370,8 +3370,8 @@ pub mod exports {
             /// The clock does not move during a turn, and random numbers come from a seed: the same component, storage, event, time
             /// and seed give the same turn.
             ///
-            /// Limit: 1 s of CPU a turn, host calls included (traps; the host logs turns above 50 ms), 64 MiB of memory an
-            /// instance.
+            /// Limit: 1 s of CPU a turn, host calls included (above it the turn traps; the host logs turns above 50 ms), and
+            /// 64 MiB of memory an instance.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod room {
                 #[used]
