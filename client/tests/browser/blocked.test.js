@@ -1,5 +1,5 @@
 // @ts-check
-/** Pages behind a proxy that blocks WebSockets: the page of the binary, and the package's, over events and POST. */
+/** The binary's page and the package's example behind a proxy that blocks WebSockets: over events and POST. */
 
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { launch, until } from "./browser.js";
@@ -42,11 +42,11 @@ afterAll(async () => {
 });
 
 /**
- * Somebody who comes through the page that the server serves.
+ * A user on the page that the server serves.
  *
  * @param {string} name
  * @param {string} room
- * @param {string} [url] Behind the proxy, where nothing is said.
+ * @param {string} [url] Default: behind the proxy.
  */
 async function comes(name, room, url = wire.url) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 720 } });
@@ -68,7 +68,7 @@ async function stored(room) {
 /** @param {Person} person */
 const paths = ({ streams }) => streams.map((request) => new URL(request.url()).pathname);
 
-test("where upgrades are refused, one talks with those who have WebSockets, and nobody sees a difference", async () => {
+test("a user without WebSockets chats with users who have them", async () => {
   const bo = await comes("Bo", "refused", server.url);
   const ana = await comes("Ana", "refused");
   await bo.page.getByText("Ana came in").waitFor();
@@ -86,7 +86,7 @@ test("where upgrades are refused, one talks with those who have WebSockets, and 
   await bo.says("hello yourself");
   await ana.sees(["hello", "hello yourself"]);
   expect(await ana.page.locator(".message.own .bubble").allTextContents()).toEqual(["hello"]);
-  // Whether anybody stays in a list of people, or goes from it, is the server's to say.
+  // Only the server adds or removes users in the list.
   await bo.page.locator("#people-list").getByText("Ana").waitFor();
   await ana.page.close();
   await bo.page.getByText("Ana left").waitFor();
@@ -96,7 +96,7 @@ test("where upgrades are refused, one talks with those who have WebSockets, and 
   );
 });
 
-test("where upgrades get through and nothing that is said, the room comes all the same", async () => {
+test("a room opens behind a proxy that swallows frames", async () => {
   wire.upgrades = "swallow";
   const bo = await comes("Bo", "swallowed", server.url);
   const ana = await comes("Ana", "swallowed");
@@ -108,7 +108,7 @@ test("where upgrades get through and nothing that is said, the room comes all th
   await ana.sees(["hello", "hello yourself"]);
 });
 
-test("what is known to be blocked is not tried again, and another room is entered at once", async () => {
+test("blocked WebSockets are not tried again, and another room opens at once", async () => {
   const ana = await comes("Ana", "first");
   const { upgradesAsked } = wire;
   expect(upgradesAsked).toBeGreaterThan(0);
@@ -121,7 +121,7 @@ test("what is known to be blocked is not tried again, and another room is entere
   expect(await stored("second")).toEqual(["here"]);
 });
 
-test("nothing is lost, comes twice or changes places when the server is killed in mid-sentence, again and again", async () => {
+test("no message is lost, doubled or reordered when the server is killed again and again", async () => {
   const ana = await comes("Ana", "killed");
   const bo = await comes("Bo", "killed");
   /** @type {{ ana: string[], bo: string[] }} */
@@ -134,7 +134,7 @@ test("nothing is lost, comes twice or changes places when the server is killed i
       await person.field.pressSequentially("and");
     }
   };
-  /** The streams that came back to where they were, and not to the beginning. */
+  /** The streams that resumed instead of starting again. */
   const resumed = () =>
     ana.streams.filter((request) => Number(new URL(request.url()).searchParams.get("since")) >= 5).length;
   for (let round = 1; round <= 3; round += 1) {
@@ -144,7 +144,7 @@ test("nothing is lost, comes twice or changes places when the server is killed i
       () => stored("killed"),
       (contents) => contents.length >= before + 5,
     );
-    // A page can only come back to what it has seen, and it may see much later what is stored.
+    // A page resumes from what it has seen, which may be much older than what is stored.
     await until(
       () =>
         ana.page
@@ -158,7 +158,7 @@ test("nothing is lost, comes twice or changes places when the server is killed i
     await talks;
     // After so many failures the next attempt may be half a minute away.
     for (const { page } of [ana, bo]) await page.evaluate(() => dispatchEvent(new Event("online")));
-    // Until then its light may still show the connection that was killed.
+    // Until then its light may still show the killed connection.
     await until(resumed, (count) => count > resumedBefore);
     await Promise.all([ana.isConnected(), bo.isConnected()]);
   }
@@ -173,7 +173,7 @@ test("nothing is lost, comes twice or changes places when the server is killed i
   expect(ana.openSockets).toEqual([]);
 }, 300_000);
 
-test("what was missed while the network was gone comes in, more of it than a history shows", async () => {
+test("missed messages arrive, even more than a history shows", async () => {
   const ana = await comes("Ana", "offline");
   await ana.says("one");
   await ana.sees(["one"]);
@@ -193,7 +193,7 @@ test("what was missed while the network was gone comes in, more of it than a his
   expect(await stored("offline")).toEqual(["one", ...meanwhile, "two"]);
 });
 
-test("one's status is posted when it is chosen, and every twenty seconds a POST without one says that one is still here", async () => {
+test("a chosen status is posted, and a heartbeat without one every twenty seconds", async () => {
   const bo = await comes("Bo", "status", server.url);
   const ana = await comes("Ana", "status");
   await ana.page.locator("#statuses").getByText("Busy").click();
@@ -210,10 +210,10 @@ test("one's status is posted when it is chosen, and every twenty seconds a POST 
   expect(sign).toEqual(["/api/realtime/presence/update", { type: "heartbeat" }]);
 });
 
-/** How many tabs there are below: with two streams each they would need more than the six connections of a browser. */
+/** The number of tabs below: with two streams each they would need more than a browser's six connections. */
 const TABS = 4;
 
-test("four tabs of one browser share two streams, all of them send and hear, and another one reads when one is closed", async () => {
+test("four tabs of one browser share two streams, and another tab leads when one closes", async () => {
   const ana = await comes("Ana", "tabs");
   const others = await Promise.all(
     Array.from({ length: TABS - 1 }, async () => new Person(ana.context, await ana.context.newPage())),
@@ -234,7 +234,7 @@ test("four tabs of one browser share two streams, all of them send and hear, and
   }
   expect(await stored("tabs")).toEqual(said);
   const bo = await comes("Bo", "tabs", server.url);
-  // The tab that reads the streams closes; a message sent at that moment is not lost either.
+  // The leading tab closes. A message sent at that moment is not lost either.
   while (tabs.length > 1) {
     const [leaving] = tabs.splice(0, 1);
     const gone = leaving?.page.close();

@@ -1,5 +1,5 @@
 // @ts-check
-/** Chromium, and people who use a page in it. */
+/** Chromium, and users of a page in it. */
 
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -7,7 +7,7 @@ import { chromium } from "playwright-core";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** What the browser itself reports about a server that is gone; the pages can do nothing about it. */
+/** Errors that the browser itself logs when the server is down. A page cannot prevent them. */
 const ABSENT_SERVER =
   /WebSocket connection to .* failed|Failed to load resource: (net::|the server responded with a status of 50\d)/;
 
@@ -35,7 +35,7 @@ export function launch(more = []) {
   });
 }
 
-/** A browser of one's own: nothing is shared with other visitors. */
+/** A separate browser context: it shares nothing with other users. */
 export class Visitor {
   /**
    * @param {import("playwright-core").BrowserContext} context
@@ -53,16 +53,16 @@ export class Visitor {
     });
   }
 
-  /** The text of each message in the list, and nothing of what is around it. */
+  /** The text of each message in the list. */
   contents() {
     return this.page.locator(".dormouse-bubble, .bubble").allTextContents();
   }
 
-  /** @returns {Promise<{ id: string, impact: string | null | undefined, nodes: string[] }[]>} What WCAG 2.2 AA forbids. */
+  /** @returns {Promise<{ id: string, impact: string | null | undefined, nodes: string[] }[]>} Violations of WCAG 2.2 AA. */
   async barriers() {
     await this.page.evaluate(AXE);
     return this.page.evaluate(async () => {
-      // A page is judged when it has come to rest.
+      // Checked when animations have ended.
       const ending = document.getAnimations().filter(({ effect }) => effect?.getComputedTiming().endTime !== Infinity);
       await Promise.allSettled(ending.map(({ finished }) => finished));
       const { axe } = /** @type {any} */ (globalThis);
@@ -78,7 +78,7 @@ export class Visitor {
 }
 
 /**
- * Until something is so; a test that waits longer has failed.
+ * Waits until a condition holds, or fails the test.
  *
  * @template Value
  * @param {() => Promise<Value> | Value} look

@@ -1,5 +1,5 @@
 // @ts-check
-/** The example of the package, in development, against the real server. */
+/** The package's example in Vite's development mode, with the real server. */
 
 import { utimesSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -43,7 +43,7 @@ afterAll(async () => {
 });
 
 /**
- * Each test has a room of its own, which the example calls by the test's name.
+ * Each test uses its own room.
  *
  * @param {string} name
  * @param {string} room
@@ -60,7 +60,7 @@ async function stored(room) {
   return (await server.stored(room)).map(({ content }) => content);
 }
 
-test("two people talk, and see each other type, come and go", async () => {
+test("two users chat, and see each other type, join and leave", async () => {
   const ana = await comes("Ana", "talk");
   const bo = await comes("Bo", "talk");
   await ana.page.getByText("Bo came in").waitFor();
@@ -75,7 +75,7 @@ test("two people talk, and see each other type, come and go", async () => {
   expect(await ana.page.locator("[data-own] .dormouse-bubble").allTextContents()).toEqual(["hello"]);
 });
 
-test("nothing is lost, comes twice or changes places when the server is killed in mid-sentence, again and again", async () => {
+test("no message is lost, doubled or reordered when the server is killed again and again", async () => {
   const ana = await comes("Ana", "killed");
   const bo = await comes("Bo", "killed");
   let isOver = false;
@@ -112,7 +112,7 @@ test("nothing is lost, comes twice or changes places when the server is killed i
   expect(await ana.page.locator(".dormouse-message[data-state]").count()).toBe(0);
 });
 
-test("a server that says goodbye is awaited, and the talk goes on", async () => {
+test("a client waits for a restarting server, and the chat continues", async () => {
   const ana = await comes("Ana", "goodbye");
   await ana.says("before");
   await ana.sees(["before"]);
@@ -131,7 +131,7 @@ test("a server that says goodbye is awaited, and the talk goes on", async () => 
   await ana.sees(["before", "meanwhile"]);
 });
 
-test("what is written without a network is sent when it is back, and what was missed comes in", async () => {
+test("messages written offline are sent later, and missed ones arrive", async () => {
   const ana = await comes("Ana", "offline");
   await ana.says("one");
   await ana.sees(["one"]);
@@ -144,7 +144,7 @@ test("what is written without a network is sent when it is back, and what was mi
   await ana.says("two");
   await ana.says("three");
   await ana.page.getByText("Kept until the room is back").last().waitFor();
-  // More than a history shows by itself, so the page must ask for what it missed.
+  // More than a history shows, so the page must ask for what it missed.
   const meanwhile = Array.from({ length: 60 }, (_, index) => `meanwhile ${index}`);
   for (const content of meanwhile) await server.post("offline", content);
   wire.plugIn();
@@ -153,7 +153,7 @@ test("what is written without a network is sent when it is back, and what was mi
   expect(await stored("offline")).toEqual(["one", ...meanwhile, "two", "three"]);
 });
 
-test("a tab that is closed takes nobody away who has another one open", async () => {
+test("a user with another open tab stays listed when one closes", async () => {
   const bo = await comes("Bo", "tabs");
   const ana = await comes("Ana", "tabs");
   const other = await Person.entersIn(ana.context, `${site.url}/?room=tabs`, "Ana");
@@ -172,13 +172,13 @@ test("a tab that is closed takes nobody away who has another one open", async ()
   );
 });
 
-test("StrictMode and hot reload keep one socket a room", async () => {
+test("StrictMode and hot reload keep one socket for each room", async () => {
   const ana = await comes("Ana", "strict");
   await ana.says("one");
   await ana.sees(["one"]);
-  expect(ana.sockets.length).toBe(2); // the room, and who is here
+  expect(ana.sockets.length).toBe(2); // the room, and presence
   await ana.field.fill("half a senten");
-  // The one that holds the room is drawn anew; the other, which calls a hook itself, is taken away and put back.
+  // Hot reload renders the component of the room again, and remounts the other one, whose hooks changed.
   for (const file of ["App.tsx", "People.tsx"]) {
     const reloaded = ana.page.waitForEvent("console", (message) =>
       message.text().includes(`hot updated: /src/${file}`),
@@ -195,7 +195,7 @@ test("StrictMode and hot reload keep one socket a room", async () => {
   expect(ana.openSockets.length).toBe(2);
 });
 
-test("leaving a room ends its socket, and coming back brings its messages", async () => {
+test("leaving a room closes its socket, and returning shows its messages", async () => {
   const ana = await comes("Ana", "left");
   await ana.says("in the first");
   await ana.sees(["in the first"]);
@@ -211,9 +211,9 @@ test("leaving a room ends its socket, and coming back brings its messages", asyn
   await ana.sees(["in the first"]);
 });
 
-test("a message that the server does not take can be tried again or discarded", async () => {
+test("a refused message can be retried or discarded", async () => {
   const ana = await comes("Ana", "refused");
-  // What the server would say to a message that it cannot take; the shipped room takes all that the page can write.
+  // A refusal, injected here: the shipped room accepts everything that the page can send.
   await ana.page.routeWebSocket(/rooms\/refused/, (socket) => {
     socket.send(JSON.stringify({ type: "history", messages: [] }));
     socket.onMessage((text) => {
@@ -233,7 +233,7 @@ test("a message that the server does not take can be tried again or discarded", 
   await ana.sees([]);
 });
 
-test("the reader alone decides where the list is scrolled to", async () => {
+test("new messages do not move a reader who scrolled up", async () => {
   for (let count = 1; count <= 60; count += 1) await server.post("scroll", `line ${count}\n`.repeat(3));
   const ana = await comes("Ana", "scroll");
   const scroller = ana.page.getByRole("region", { name: "Messages" });
@@ -277,7 +277,7 @@ test("the reader alone decides where the list is scrolled to", async () => {
 
 test("5,000 messages can be read from the newest to the oldest, without a jump", async () => {
   for (let done = 0; done < 5_000; done += 100) {
-    // Side by side, so the order is the server's; it is read back from there.
+    // Posted in parallel, so the order is read back from the server.
     await Promise.all(Array.from({ length: 100 }, (_, index) => server.post("long", `message ${done + index}`)));
   }
   const everything = await stored("long");
@@ -289,7 +289,7 @@ test("5,000 messages can be read from the newest to the oldest, without a jump",
   );
   const { page } = ana;
   const jumps = await page.evaluate(async () => {
-    /** Rows get their true height when they are drawn. @param {number} count */
+    /** Rows get their real height when they are rendered. @param {number} count */
     const frames = async (count) => {
       for (; count > 0; count -= 1) await new Promise((resolve) => requestAnimationFrame(resolve));
     };
@@ -312,7 +312,7 @@ test("5,000 messages can be read from the newest to the oldest, without a jump",
   expect(await ana.contents()).toEqual(everything);
   await ana.says("and one more");
   await ana.sees([...everything, "and one more"]);
-  // Far fewer rows are laid out than there are.
+  // Only a small part of the rows is laid out.
   const rendered = await page
     .locator(".dormouse-bubble")
     .evaluateAll((rows) => rows.filter((row) => row.checkVisibility({ contentVisibilityAuto: true })).length);
@@ -324,7 +324,7 @@ for (const [width, height] of /** @type {const} */ ([
   [1100, 720],
 ])) {
   for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-    test(`nothing bars anybody's way at ${width} px, ${colorScheme}`, async () => {
+    test(`the page meets WCAG 2.2 AA at ${width} px, ${colorScheme}`, async () => {
       const room = `axe-${width}-${colorScheme}`;
       await server.post(room, "an address: https://example.com/a");
       const ana = await comes("Ana", room, { viewport: { width, height }, colorScheme });
@@ -336,7 +336,7 @@ for (const [width, height] of /** @type {const} */ ([
   }
 }
 
-test("everything can be done with the keyboard, and is said aloud", async () => {
+test("everything works with the keyboard and a screen reader", async () => {
   for (let count = 1; count <= 60; count += 1) await server.post("keys", `line ${count}`);
   const ana = await comes("Ana", "keys");
   await until(
@@ -353,7 +353,7 @@ test("everything can be done with the keyboard, and is said aloud", async () => 
     () => ana.contents(),
     ({ length }) => length === 60,
   );
-  // The button has gone, and the focus with it is not lost.
+  // The button is gone, but the focus is not lost.
   expect(await focused()).toBe("Messages");
   await ana.page.locator("[aria-live=polite]").getByText("10 older messages").waitFor();
   await server.post("keys", "aloud", "bo");

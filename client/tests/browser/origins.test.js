@@ -1,5 +1,5 @@
 // @ts-check
-/** Pages of other origins, in a browser that has somebody's cookie. */
+/** Pages of other origins, in a browser with a user's cookie. */
 
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
@@ -9,12 +9,12 @@ import { launch } from "./browser.js";
 import { SECRET, Server } from "./server.js";
 
 /**
- * What a page got by each way, or why it got nothing.
+ * What a page received by each kind of request, or why it received nothing.
  *
  * @typedef {Record<"socket" | "events" | "history" | "post" | "blind" | "ticket", string>} Loot
  */
 
-/** Pages with nothing on them, under every name of this machine. @type {import("node:http").Server[]} */
+/** Empty pages, under every name of this machine. @type {import("node:http").Server[]} */
 const sites = [];
 /** @type {import("playwright-core").Browser} */
 let browser;
@@ -43,7 +43,7 @@ function tokenFor(sub) {
 }
 
 /**
- * Everything that a page can try against a server, with what the browser adds by itself.
+ * Every request that a page can make to a server, with what the browser adds by itself.
  *
  * @param {import("playwright-core").Page} page
  * @param {string} base
@@ -100,7 +100,7 @@ function tryEverything(page, base, query = "") {
           return Array.isArray((await response.json()).messages) ? "messages" : `HTTP ${response.status}`;
         }),
         post: await trying(async () => `HTTP ${(await post({})).status}`),
-        // What any form can do: the answer is for nobody to read, but what was said may be said.
+        // Any form can do this: the page cannot read the answer, but the message may be stored.
         blind: await trying(async () => (await post({ mode: "no-cors" })).type),
         ticket: await trying(async () => {
           const response = await fetch(`${base}/tickets`, { method: "POST", credentials: "include" });
@@ -116,7 +116,7 @@ beforeAll(async () => {
   browser = await launch([
     // All of them are this machine.
     "--host-resolver-rules=MAP *.example 127.0.0.1",
-    // Chromium itself stops some of what is tried here. Other browsers do not, nor did it before.
+    // Chromium itself blocks some of these. Other browsers and older versions do not.
     "--disable-features=LocalNetworkAccessChecks",
   ]);
 });
@@ -131,7 +131,7 @@ afterEach(async () => {
   context = undefined;
 });
 
-describe("a server that believes tokens, and a cookie with one", () => {
+describe("a server with tokens and cookies", () => {
   /** @type {Server} */
   let server;
   let allowed = 0;
@@ -214,7 +214,7 @@ describe("a server that believes tokens, and a cookie with one", () => {
     expect(await said()).toEqual(before);
   });
 
-  test("a page without an origin of its own, in a frame of an allowed page, gets nothing", async () => {
+  test("a page with an opaque origin in a frame of an allowed page gets nothing", async () => {
     const page = await victim("127.0.0.1");
     const before = await said();
     await page.goto(`http://127.0.0.1:${allowed}/`);
@@ -228,7 +228,7 @@ describe("a server that believes tokens, and a cookie with one", () => {
   });
 });
 
-describe("a server that believes everybody", () => {
+describe("a server in dev auth", () => {
   /** @type {Server} */
   let server;
 
@@ -246,12 +246,12 @@ describe("a server that believes everybody", () => {
     return messages.map(({ content }) => content);
   }
 
-  test("a page whose name is made to lead to it is of the same origin, and gets nothing all the same", async () => {
+  test("a page with a rebound DNS name gets nothing, although its origin is the same", async () => {
     context = await browser.newContext();
     const page = await context.newPage();
     const { port } = new URL(server.url);
     const own = `http://evil.example:${port}`;
-    // It came from its own machine; from now on its name leads to this one.
+    // The page came from its own machine. From now on its name resolves to this one.
     await page.route(`${own}/page`, (route) =>
       route.fulfill({ contentType: "text/html", body: "<title>Evil</title>" }),
     );
@@ -267,7 +267,7 @@ describe("a server that believes everybody", () => {
     expect(await said()).toEqual([]);
   });
 
-  test("a page of another name may not even say something blindly, and one of this machine may all", async () => {
+  test("a page of another host cannot even post blindly, and one of this machine can do everything", async () => {
     context = await browser.newContext();
     const page = await context.newPage();
     const port = await site();

@@ -1,5 +1,5 @@
 // @ts-check
-/** The package as a stranger gets it: packed, installed in an app outside the repository, built, and used. */
+/** The package as a user gets it: packed, installed in an app outside the repository, built, and used. */
 
 import { spawn, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -66,7 +66,7 @@ function serveBuilt() {
   });
 }
 
-test("an app outside the repository installs the package, builds with every example of the README, and survives a restart", async () => {
+test("an app outside the repository installs the package and builds every example of the README", async () => {
   const [packed] = JSON.parse(npm(["pack", "--json", "--pack-destination", FOLDER], CLIENT));
   const files = packed.files.map((/** @type {{ path: string }} */ { path }) => path);
   expect(files).toEqual(
@@ -122,7 +122,7 @@ test("an app outside the repository installs the package, builds with every exam
   expect(ana.complaints).toEqual([]);
 }, 180_000);
 
-test("a fresh clone is packed by `npm pack` alone", () => {
+test("`npm pack` alone packs a fresh clone", () => {
   const clone = join(FOLDER, "clone");
   const isMade = (/** @type {string} */ path) =>
     /[\\/](node_modules|dist|LICENSE)$/.test(path.slice(CLIENT.length - 1));

@@ -1,5 +1,5 @@
 // @ts-check
-/** The page that the server itself serves, straight from the binary. */
+/** The page that the binary serves. */
 
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { launch, until } from "./browser.js";
@@ -50,7 +50,7 @@ async function enter(person, name, room) {
   await person.isConnected();
 }
 
-test("two people talk, the server is killed between two sentences, and nobody notices more than a yellow light", async () => {
+test("a chat continues after the server was killed between two messages", async () => {
   const ana = await comes("Ana", "kill");
   const bo = await comes("Bo", "kill");
   await ana.says("one");
@@ -69,7 +69,7 @@ test("two people talk, the server is killed between two sentences, and nobody no
   expect((await server.stored("kill")).map(({ content }) => content)).toEqual(["one", "two"]);
 });
 
-test("a server that comes back from a backup takes away what is there no more", async () => {
+test("messages that a restored backup lacks are removed", async () => {
   const ana = await comes("Ana", "backup");
   const all = Array.from({ length: 5 }, (_, index) => `before ${index + 1}`);
   for (const content of all.slice(0, 3)) await server.post("backup", content);
@@ -82,7 +82,7 @@ test("a server that comes back from a backup takes away what is there no more", 
   await ana.sees(all);
   await server.terminate();
   server.restore();
-  // The same numbers, and more, before the page is back.
+  // The same numbers with other messages, and more, before the page reconnects.
   await ana.context.setOffline(true);
   await server.start();
   const since = Array.from({ length: 8 }, (_, index) => `after ${index + 4}`);
@@ -93,7 +93,7 @@ test("a server that comes back from a backup takes away what is there no more", 
   expect((await server.stored("backup")).map(({ content }) => content)).toEqual(await ana.contents());
 });
 
-test("older messages come in above without moving what is being read", async () => {
+test("older messages are added above without moving the list", async () => {
   for (let count = 1; count <= 120; count += 1) await server.post("older", `line ${count}`);
   const ana = await comes("Ana", "older");
   await until(
@@ -118,7 +118,7 @@ test("older messages come in above without moving what is being read", async () 
   await ana.sees(Array.from({ length: 120 }, (_, index) => `line ${index + 1}`));
 });
 
-test("a text that is too long stays in the field and is said to be, and addresses are links", async () => {
+test("a text that is too long stays in the field with a note, and addresses are links", async () => {
   const ana = await comes("Ana", "pasted");
   const pasted = `${"x".repeat(1_999)} and on`;
   await ana.field.focus();
@@ -137,8 +137,8 @@ test("a text that is too long stays in the field and is said to be, and addresse
   ]);
 });
 
-test("two people of a room have two colours, whoever they are", async () => {
-  // By themselves both would have the same.
+test("two users of a room have different colours", async () => {
+  // Their preferred colours are the same.
   await server.post("colours", "one", "ana");
   await server.post("colours", "two", "user-5");
   const bo = await comes("Bo", "colours");
@@ -147,7 +147,7 @@ test("two people of a room have two colours, whoever they are", async () => {
   expect(new Set(hues).size).toBe(2);
 });
 
-test("two tabs are one person, who stays while one of them does", async () => {
+test("two tabs are one user, who stays while one tab is open", async () => {
   const bo = await comes("Bo", "tabs");
   const ana = await comes("Ana", "tabs");
   const other = new Person(ana.context, await ana.context.newPage());
@@ -157,7 +157,7 @@ test("two tabs are one person, who stays while one of them does", async () => {
   await ana.says("still here");
   await bo.sees(["still here"]);
   expect(await bo.page.getByText("Ana left").count()).toBe(0);
-  // Whoever was here in the test before may take a moment to be gone.
+  // Users of the test before may take a moment to disappear.
   await until(
     () => bo.page.locator("#people-list").getByText("Ana").count(),
     (count) => count === 1,
@@ -171,7 +171,7 @@ for (const [width, height] of /** @type {const} */ ([
   [1100, 720],
 ])) {
   for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-    test(`nothing bars anybody's way at ${width} px, ${colorScheme}`, async () => {
+    test(`the page meets WCAG 2.2 AA at ${width} px, ${colorScheme}`, async () => {
       const room = `axe-${width}-${colorScheme}`;
       const context = await browser.newContext({ viewport: { width, height }, colorScheme });
       const ana = new Person(context, await context.newPage());

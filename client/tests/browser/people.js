@@ -1,14 +1,14 @@
 // @ts-check
-/** What people do in the example. */
+/** A user of the example. */
 
 import { Visitor, until } from "./browser.js";
 
 export class Person extends Visitor {
-  /** The rooms' sockets that the page has opened, and which of them have ended. @type {import("playwright-core").WebSocket[]} */
+  /** The room sockets that the page has opened, and those that have closed. @type {import("playwright-core").WebSocket[]} */
   sockets = [];
-  /** The event streams that it has asked for. @type {import("playwright-core").Request[]} */
+  /** The event streams that it has requested. @type {import("playwright-core").Request[]} */
   streams = [];
-  /** What it has posted. @type {import("playwright-core").Request[]} */
+  /** The POSTs that it has made. @type {import("playwright-core").Request[]} */
   posts = [];
 
   /**
@@ -27,7 +27,7 @@ export class Person extends Visitor {
   }
 
   /**
-   * Somebody who comes into the lobby of the example.
+   * A user who enters the lobby of the example.
    *
    * @param {import("playwright-core").Browser} browser
    * @param {string} url
@@ -41,7 +41,7 @@ export class Person extends Visitor {
   }
 
   /**
-   * The same in a tab of a browser that is open already.
+   * The same, in another tab of an open browser.
    *
    * @param {import("playwright-core").BrowserContext} context
    * @param {string} url
@@ -85,7 +85,7 @@ export class Person extends Visitor {
     );
   }
 
-  /** Sockets that have not ended. */
+  /** Sockets that are open. */
   get openSockets() {
     return this.sockets.filter((socket) => !socket.isClosed());
   }

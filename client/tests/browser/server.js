@@ -1,5 +1,5 @@
 // @ts-check
-/** The real server, as an operator runs it: with a port and a disk of its own, and an end that may come at any moment. */
+/** The real server, with its own port and data directory. A test may kill it at any moment. */
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -38,7 +38,7 @@ export class Server {
     return server;
   }
 
-  /** @returns {Promise<Server>} One that believes tokens, signed with `SECRET`. */
+  /** @returns {Promise<Server>} A server that accepts tokens signed with `SECRET`. */
   static withTokens() {
     return Server.start('[identity]\nauth = "jwt"\nleeway = "0s"\nkeys = [{ algorithm = "HS256", file = "secret" }]\n');
   }
@@ -77,17 +77,17 @@ export class Server {
     await this.#end("SIGKILL");
   }
 
-  /** SIGTERM: it says goodbye. */
+  /** SIGTERM: it closes all connections first. */
   async terminate() {
     await this.#end("SIGTERM");
   }
 
-  /** Keeps a copy of the data. The server must have ended. */
+  /** Copies the data. The server must have ended. */
   backUp() {
     cpSync(join(this.#directory, "data"), join(this.#directory, "backup"), { recursive: true });
   }
 
-  /** The data is that of the copy again. The server must have ended. */
+  /** Restores the copy. The server must have ended. */
   restore() {
     rmSync(join(this.#directory, "data"), { recursive: true });
     cpSync(join(this.#directory, "backup"), join(this.#directory, "data"), { recursive: true });

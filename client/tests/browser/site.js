@@ -1,12 +1,12 @@
 // @ts-check
-/** Pages made with Vite, as a web developer has them: in development, with hot reload and React's StrictMode. */
+/** Pages in Vite's development mode, with hot reload and React's StrictMode. */
 
 import { fileURLToPath } from "node:url";
 import { createServer } from "vite";
 
 /**
- * Gives the component of a hot-reloaded `People.tsx` one hook more, so that React takes it away and puts a new one in its
- * place at once; other modules are only drawn anew.
+ * Adds a hook to a hot-reloaded `People.tsx`, so that React remounts the component at once. Other modules only render
+ * again.
  *
  * @returns {import("vite").Plugin}
  */

@@ -43,7 +43,7 @@ test("inline callbacks never reconnect, and the newest one is called", async () 
   await ana.context.close();
 });
 
-test("unmounting ends the socket, and nothing brings it back", async () => {
+test("unmounting closes the socket for good", async () => {
   const ana = await comes();
   await ana.page.clock.install();
   await ana.page.getByRole("button", { name: "Unmount" }).click();
@@ -64,7 +64,7 @@ test("unmounting ends the socket, and nothing brings it back", async () => {
   await ana.context.close();
 });
 
-test("disconnecting is final until one connects again", async () => {
+test("disconnect is final until connect", async () => {
   const ana = await comes();
   await ana.page.getByRole("button", { name: "Disconnect" }).click();
   await ana.page.getByText("close 1000").waitFor();
@@ -75,7 +75,7 @@ test("disconnecting is final until one connects again", async () => {
   await ana.context.close();
 });
 
-test("a server that was killed is found again", async () => {
+test("a socket reconnects to a killed server", async () => {
   const ana = await comes();
   await server.kill();
   await ana.page.getByText("not connected").waitFor();

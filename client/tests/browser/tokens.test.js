@@ -1,5 +1,5 @@
 // @ts-check
-/** A server that believes tokens only, and tokens that expire in the middle of a conversation. */
+/** A server with tokens, which expire while the room is open. */
 
 import { createHmac } from "node:crypto";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
@@ -35,7 +35,7 @@ afterAll(async () => {
   await server?.dispose();
 });
 
-/** @param {number} seconds How long it is good. */
+/** @param {number} seconds How long it is valid. */
 function tokenFor(seconds) {
   const encode = (/** @type {object} */ part) => Buffer.from(JSON.stringify(part)).toString("base64url");
   const exp = Math.floor(Date.now() / 1000) + seconds;
@@ -52,18 +52,18 @@ async function comes(issue) {
   return ana;
 }
 
-test("a token is renewed on the open socket, again and again, and nothing is closed", async () => {
+test("a token is renewed on the open socket, again and again", async () => {
   let renewed = 0;
   let refused = 0;
   const ana = await comes((wasRefused, expiring) => {
     renewed += expiring ? 1 : 0;
     refused += wasRefused ? 1 : 0;
-    return tokenFor(10); // half of which must be enough for a busy machine to renew it
+    return tokenFor(10); // a busy machine must renew it within half of that
   });
   await ana.isConnected();
   /** @type {string[]} */
   const said = [];
-  // The first one is long over by then, and so is the second.
+  // The first two tokens have expired by then.
   while (renewed < 4) {
     said.push(`while it lasts ${said.length}`);
     await ana.says(/** @type {string} */ (said.at(-1)));
@@ -80,7 +80,7 @@ test("a token is renewed on the open socket, again and again, and nothing is clo
   await ana.context.close();
 });
 
-test("an expired token that was not renewed in time is replaced, and the conversation goes on", async () => {
+test("an expired token that was not renewed in time is replaced", async () => {
   /** @type {boolean[]} Whether the token before had been refused, each time that one was asked for. */
   const asked = [];
   /** @type {string | undefined} */
@@ -107,12 +107,12 @@ test("an expired token that was not renewed in time is replaced, and the convers
   expect(await ana.page.locator("[data-own] .dormouse-bubble").count()).toBe(before + expected.length);
   expect(asked.filter(Boolean).length).toBe(1);
   expect(ana.complaints).toEqual([]);
-  // No token ever stood in an address.
+  // No token was ever in a URL.
   expect(ana.sockets.every((socket) => !/[?&](token|ticket)=/.test(socket.url()))).toBe(true);
   await ana.context.close();
 });
 
-test("an expired token is renewed where WebSockets are blocked, too", async () => {
+test("an expired token is renewed over events", async () => {
   wire.upgrades = "refuse";
   /** @type {boolean[]} */
   const asked = [];
@@ -130,7 +130,7 @@ test("an expired token is renewed where WebSockets are blocked, too", async () =
   }
   await ana.isConnected();
   await ana.says("and on");
-  // The room remembers the test before.
+  // The room still has the messages of the test before.
   await until(
     async () => (await ana.contents()).slice(-said.length - 1),
     (contents) => JSON.stringify(contents) === JSON.stringify([...said, "and on"]),
@@ -142,7 +142,7 @@ test("an expired token is renewed where WebSockets are blocked, too", async () =
   await ana.context.close();
 });
 
-test("a token that is not renewed ends it, plainly, and there is a way back", async () => {
+test("a token that is not replaced closes the room, with a button to return", async () => {
   /** @type {string | undefined} */
   let token;
   const ana = await comes(() => (token ??= tokenFor(10)));

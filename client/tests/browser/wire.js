@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The wire between page and server, for tests to cut: a TCP relay that can go dead without telling anybody, and that can
- * treat WebSockets as some proxies do.
+ * A TCP relay between page and server, for tests to cut. It can go dead without closing connections, and can treat
+ * WebSockets as some proxies do.
  */
 
 import { once } from "node:events";
@@ -14,14 +14,14 @@ const REFUSAL = `HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: clos
 
 export class Wire {
   /**
-   * What becomes of upgrades from now on. `refuse`: they are answered with 403. `swallow`: they get through, and then
-   * nothing that is said.
+   * The treatment of upgrades from now on. `refuse`: they are answered with 403. `swallow`: they get through, but no
+   * frame after them does.
    * @type {"pass" | "refuse" | "swallow"}
    */
   upgrades = "pass";
-  /** How many were asked for. */
+  /** How many upgrades were requested. */
   upgradesAsked = 0;
-  /** Connections over which an event stream is being read. @type {Set<import("node:net").Socket>} */
+  /** Connections with an open event stream. @type {Set<import("node:net").Socket>} */
   #streams = new Set();
   /** @type {Set<import("node:net").Socket>} */
   #ends = new Set();
@@ -33,7 +33,7 @@ export class Wire {
     const { hostname, port } = new URL(target);
     this.#server = createServer((near) => {
       this.#hold(near);
-      // A browser never upgrades a connection that has carried something else.
+      // A browser never upgrades a connection that was used for another request.
       near.once("data", (first) => {
         const isUpgrade = UPGRADE.test(first.toString("latin1"));
         if (isUpgrade) this.upgradesAsked += 1;
@@ -48,7 +48,7 @@ export class Wire {
         }
         this.#relay(near, far);
         this.#relay(far, near);
-        // A browser sends one request after the other, and each in one piece.
+        // A browser sends one request at a time on a connection, and each in one piece.
         near.prependListener("data", (data) => this.#notice(near, data));
         this.#notice(near, first);
         if (!this.#isDead) far.write(first);
@@ -56,7 +56,7 @@ export class Wire {
     });
   }
 
-  /** How many event streams are being read. */
+  /** How many event streams are open. */
   get streams() {
     return this.#streams.size;
   }
@@ -68,7 +68,7 @@ export class Wire {
   #notice(near, data) {
     if (!STREAM.test(data.toString("latin1"))) return;
     this.#streams.add(near);
-    // A browser that has read enough of a stream closes its connection.
+    // A browser that cancels a stream closes its connection.
     near.once("close", () => this.#streams.delete(near));
   }
 
@@ -102,12 +102,12 @@ export class Wire {
     return `http://127.0.0.1:${address.port}`;
   }
 
-  /** A pulled cable: nothing arrives any more, and nobody hears of it. */
+  /** Like a pulled cable: nothing arrives any more, and neither side learns of it. */
   pull() {
     this.#isDead = true;
   }
 
-  /** New connections get through again; the old ones have lost what was on its way, so they are gone. */
+  /** New connections get through again. The old ones have lost data, so they are closed. */
   plugIn() {
     for (const end of this.#ends) end.destroy();
     this.#isDead = false;

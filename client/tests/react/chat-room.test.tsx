@@ -11,7 +11,7 @@ const around = (child: ReactNode) => (
   <DormouseProvider credentials={() => ({ devToken: "1:Ana" })}>{child}</DormouseProvider>
 );
 
-/** The room as a reader finds it on the page. */
+/** The room as a user sees it on the page. */
 class Reader {
   readonly page: HTMLElement;
   readonly again: (props: Partial<ChatRoomProps>) => void;
@@ -29,7 +29,7 @@ class Reader {
     return this.one("textarea") as HTMLTextAreaElement;
   }
 
-  /** What the list shows, line by line: days as they are, messages without their author. */
+  /** The lines of the list: days, and messages without their author. */
   get lines(): string[] {
     const lines = this.all(".dormouse-day, .dormouse-message");
     return lines.map((line) => (line.querySelector(".dormouse-bubble") ?? line).textContent);
@@ -47,7 +47,7 @@ class Reader {
     return this.one(".dormouse-activity").textContent;
   }
 
-  /** What a screen reader is told beside the list. */
+  /** The announcements for screen readers. */
   get announced(): string[] {
     return this.all(".dormouse-visually-hidden[aria-live=polite] > p").map(({ textContent }) => textContent);
   }
@@ -76,12 +76,12 @@ class Reader {
 
   async type(text: string): Promise<void> {
     const { field } = this;
-    // Past React, which would take a value that it has set itself for no change.
+    // Bypasses React, which ignores a value that it has set itself.
     Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value")?.set?.call(field, text);
     await doing(() => field.dispatchEvent(new InputEvent("input", { bubbles: true })));
   }
 
-  /** Whether the key did what it does in any text field. */
+  /** Whether the key kept its default action. */
   async key(key: string, more: KeyboardEventInit = {}): Promise<boolean> {
     const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more });
     await doing(() => this.field.dispatchEvent(event));
@@ -103,7 +103,7 @@ async function inRoom(messages: ChatMessage[] = [], props: Partial<ChatRoomProps
   return { reader, socket };
 }
 
-/** The messages that were sent, apart from that somebody types. */
+/** The messages that were sent, without typing notices. */
 function said(socket: FakeSocket) {
   return socket.frames.filter(({ type }) => type === "message");
 }
@@ -313,7 +313,7 @@ describe("one's own messages", () => {
 });
 
 test("two people of a room never have the same colour, whoever they are", async () => {
-  // By themselves both would have the sixth.
+  // Both prefer the sixth colour.
   const { reader } = await inRoom([
     message(1, { userId: "ana" }),
     message(2, { userId: "名前" }),
@@ -588,7 +588,7 @@ describe("the light", () => {
     socket.drop(1001, "retry-after=5");
     for (let second = 0; second < 6; second += 1) await tick(1_000);
     FakeSocket.last.drop(1001, "retry-after=7");
-    expect([...new Set(counted)]).toEqual([5, 4, 3, 7]); // the last two seconds are not worth counting
+    expect([...new Set(counted)]).toEqual([5, 4, 3, 7]); // no countdown for the last two seconds
   });
 
   test("shows no countdown below two seconds", async () => {
@@ -689,7 +689,7 @@ describe("older messages", () => {
 });
 
 describe("scrolling", () => {
-  /** The list is higher than the page, and the reader has gone up in it. */
+  /** The list is higher than the page, and the reader has scrolled up. */
   async function wentUp(first = 1) {
     const { reader, socket } = await inRoom([message(first)]);
     const scroller = reader.one(".dormouse-scroller");

@@ -1,12 +1,12 @@
 /**
  * A WebSocket that behaves as a browser's does, without a network: the test is its server. The page's half is the
- * standard one; the server's half is `accept`, `hear` and `drop`, after which React has drawn what follows from them.
+ * standard interface; the server's half is `accept`, `hear` and `drop`. React has rendered when they return.
  */
 
 import { act } from "react";
 
 export class FakeSocket {
-  /** All that were ever dialled, in order. */
+  /** All sockets that were ever opened, in order. */
   static readonly all: FakeSocket[] = [];
 
   static get last(): FakeSocket {
@@ -29,9 +29,9 @@ export class FakeSocket {
   onmessage: ((event: { data: unknown }) => void) | null = null;
   onerror: ((event: object) => void) | null = null;
   onclose: ((event: { code: number; reason: string }) => void) | null = null;
-  /** All that has left, in order. */
+  /** Everything that was sent, in order. */
   readonly sent: unknown[] = [];
-  /** What the page gave to `close`. */
+  /** The arguments of the page's `close`. */
   closedWith: { code: number | undefined; reason: string | undefined } | undefined;
 
   constructor(url: string | URL, protocols: string | string[] = []) {
@@ -46,7 +46,7 @@ export class FakeSocket {
     return pathname + search;
   }
 
-  /** What was said, as frames, without the pings. */
+  /** The frames that were sent, without pings. */
   get frames(): any[] {
     return this.sent.map((data) => JSON.parse(String(data))).filter(({ type }) => type !== "ping");
   }
@@ -77,7 +77,7 @@ export class FakeSocket {
     act(() => this.onmessage?.({ data }));
   }
 
-  /** The end, by whichever side. Without a code the connection was lost, or was refused before it opened. */
+  /** The end, by either side. Without a code the connection was lost, or was refused before it opened. */
   drop(code = 1006, reason = ""): void {
     if (this.readyState === 3) return;
     this.readyState = 3;

@@ -155,7 +155,7 @@ describe("unmounting", () => {
     const socket = FakeSocket.last;
     told.length = 0;
     used.unmount();
-    expect(socket.readyState).toBe(1); // it may be put back within this task
+    expect(socket.readyState).toBe(1); // it may be mounted again within this task
     await tick();
     expect(socket.closedWith).toEqual({ code: 1000, reason: "" });
     await tick(10); // the close event

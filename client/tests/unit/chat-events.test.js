@@ -1,5 +1,5 @@
 // @ts-check
-/** A chat where WebSockets are blocked: it hears over an event stream, and speaks by POST. */
+/** A chat where WebSockets are blocked: it reads an event stream, and sends by POST. */
 
 import { describe, expect, test, vi } from "vitest";
 import { Chat } from "../../src/chat.js";
@@ -50,7 +50,7 @@ async function enter(present = [], options) {
       server.stream.say(frame);
       await pass(0);
     },
-    /** @param {number} seq What the server made of the message that is on its way. */
+    /** @param {number} seq Of the stored form of the posted message. */
     made: (seq) => message(seq, { userId: "ana", userName: "Ana", ...server.post.body }),
     /** @param {ChatMessage} [stored] @param {number} [status] @param {unknown} [body] */
     async answer(stored, status = 200, body = { success: true, message: stored }) {

@@ -8,7 +8,7 @@ import { eventsOf, pass } from "./helpers.js";
 export const BASE_URL = "https://rooms.example/api/realtime";
 
 /**
- * A message of Bo's, unless it says otherwise.
+ * A message, by Bo by default.
  *
  * @param {number} seq
  * @param {Partial<ChatMessage>} [rest]
@@ -27,7 +27,7 @@ export function message(seq, rest) {
 }
 
 /**
- * As a server says it that knows the core of the protocol only.
+ * A message of a server with only the core protocol.
  *
  * @param {number} number
  * @param {Partial<ChatMessage>} [rest]
@@ -61,7 +61,7 @@ export function live(message) {
 }
 
 /**
- * A chat up to the moment when the server may accept it.
+ * A chat that waits for the server to accept it.
  *
  * @param {Partial<import("../../src/chat.js").ChatOptions>} [options]
  */
@@ -84,7 +84,7 @@ export async function knock(options) {
       network.last.accept();
       network.last.say(frame);
     },
-    /** The connection is lost, and the next one about to be accepted. */
+    /** Loses the connection, up to the next one that waits to be accepted. */
     async lose() {
       network.last.drop(1001, "retry-after=1");
       await pass(1_000);

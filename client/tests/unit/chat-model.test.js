@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Chance plays the network, the others and the server's restarts. Whatever it does, at the end of each run the reader
- * must see the room as it is, and each message of their own must be stored once or be known to be in doubt.
+ * A random model of the network, other users and server restarts. At the end of each run the reader must see the room as
+ * it is, and each of their own messages must be stored once or have failed as unsure.
  */
 
 import { expect, test, vi } from "vitest";
@@ -18,7 +18,7 @@ const STEPS = 40;
 
 test(
   "whatever happens on the way, nothing is lost unseen, shown twice, out of order, or stored twice",
-  { timeout: 180_000 }, // a second by itself, and as long as it takes on a machine that is busy with a build
+  { timeout: 180_000 }, // takes a second, and longer on a machine that is busy with a build
   async () => {
     const seen = { resyncs: 0, kept: 0, unsure: 0, older: 0 };
     for (let seed = 1; seed <= RUNS; seed += 1) {
@@ -35,7 +35,7 @@ test(
       seen.unsure += life.failures.filter((code) => code === "unsure").length;
       seen.older += life.loaded;
     }
-    // Chance has tried what this test is for.
+    // The random steps have reached the cases that this test is for.
     expect(Math.min(...Object.values(seen))).toBeGreaterThan(20);
   },
 );
@@ -57,14 +57,14 @@ function chanceFrom(seed) {
 class Life {
   /** @type {string[]} */
   steps = [];
-  /** What was stored, by the name that the promise was kept with. @type {Map<string, import("../../src/protocol.js").ChatMessage>} */
+  /** Stored messages by `clientId`, from the resolved promises. @type {Map<string, import("../../src/protocol.js").ChatMessage>} */
   kept = new Map();
   /** @type {string[]} */
   failures = [];
   resyncs = 0;
   loaded = 0;
   #promised = 0;
-  /** The first message that was ever shown, since the last resync. @type {number | undefined} */
+  /** The first message that was shown since the last resync. @type {number | undefined} */
   #shownFrom;
   #room = new FakeRoom();
   #network = fakeNetwork();
@@ -98,7 +98,7 @@ class Life {
     this.#expectAllIsWell();
   }
 
-  /** Of its timers nothing may reach into the next life. */
+  /** No timer may survive into the next run. */
   end() {
     this.#chat.close();
     vi.clearAllTimers();
@@ -166,7 +166,7 @@ class Life {
   }
 
   #retry() {
-    // Later the server no longer knows a retry by its name, and who tries again takes the risk.
+    // Later the server has forgotten the clientId, so a retry may be stored twice.
     const isRecent = (/** @type {{ createdAt: number }} */ { createdAt }) => Date.now() - createdAt < 5 * 60_000;
     const failed = this.#chat.pending.find((pending) => pending.state === "failed" && isRecent(pending));
     if (failed && this.#chat.state !== "closed") this.#watch(this.#chat.retry(failed.clientId));
@@ -186,7 +186,7 @@ class Life {
     for (let number = 0; number < count; number += 1) this.#room.tell(this.#room.store("bo", "from another"));
   }
 
-  /** The network becomes good, and stays so until nothing is on its way. */
+  /** The network works from now on, until nothing is pending. */
   async #calm() {
     this.#room.fate = () => "stored";
     for (let times = 0; times < 60; times += 1) {
@@ -220,7 +220,7 @@ class Life {
         "a kept promise is not one stored message",
       ).toEqual([message]);
     }
-    // A message that is said to be in doubt may be stored or not; there is no other reason to fail in this world.
+    // An unsure message may be stored or not. There is no other reason to fail in this model.
     expect(this.failures.filter((code) => !["unsure", "closed"].includes(code))).toEqual([]);
     expect(this.#chat.pending.every(({ state }) => state === "failed")).toBe(true);
   }

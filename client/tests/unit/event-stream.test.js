@@ -18,7 +18,7 @@ const TIMING = {
 const URL = "https://rooms.example/lobby/events?since=3";
 
 /**
- * @param {(data: string | ArrayBuffer) => void} [listen] What the page does on hearing an event.
+ * @param {(data: string | ArrayBuffer) => void} [listen] The page's listener.
  * @param {() => Promise<unknown>} [ask] Whether the server is there.
  */
 async function asking(listen = () => {}, ask = async () => {}) {
@@ -206,7 +206,7 @@ describe("it ends", () => {
     const { server, stream, happened } = await greeted(question);
     stream.probe();
     stream.probe();
-    server.stream.ping(); // it may have been on its way
+    server.stream.ping(); // it may have been in transit
     if (ms > 1) await pass(ms - 1);
     expect(happened).toEqual([]);
     await pass(1);

@@ -1,5 +1,5 @@
 // @ts-check
-/** The server's side of one chat room: `seq` without gaps, each `clientId` stored once, and a history for who comes. */
+/** The server's side of one chat room: `seq` without gaps, each `clientId` stored once, and a history for each connection. */
 
 /** @typedef {import("../../src/protocol.js").ChatMessage} ChatMessage */
 /** @typedef {import("./fake-socket.js").FakeSocket} FakeSocket */
@@ -11,9 +11,9 @@ const RESUMABLE = 500;
 export class FakeRoom {
   /** @type {ChatMessage[]} */
   messages = [];
-  /** The server was restarted, and does not know what who comes next has seen. */
+  /** The server was restarted, so it cannot resume the next connection. */
   forgetsSeen = false;
-  /** What becomes of the next message that it hears. @type {() => "stored" | "lost" | "unheard" | "late"} */
+  /** The treatment of the next message. @type {() => "stored" | "lost" | "unheard" | "late"} */
   fate = () => "stored";
   /** @type {Set<FakeSocket>} */
   #sockets = new Set();
@@ -75,7 +75,7 @@ export class FakeRoom {
    * @param {any} frame
    */
   #hear(socket, frame) {
-    if (socket.readyState === 3) return; // the connection broke, and took it along
+    if (socket.readyState === 3) return; // lost with the connection
     if (frame.type === "ping") return socket.say('{"type":"pong"}');
     if (frame.type !== "message") return;
     const store = () => this.store("ana", frame.content, frame.clientId);
@@ -88,7 +88,7 @@ export class FakeRoom {
         store();
         return socket.drop();
       case "late":
-        // It was on its way when the connection broke, and arrives behind the next one.
+        // It was in transit when the connection broke, and arrives after the next connection opens.
         setTimeout(() => this.tell(store()), 5_000);
         return socket.drop();
     }

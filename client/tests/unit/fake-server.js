@@ -1,5 +1,5 @@
 // @ts-check
-/** A server as `fetch` sees it, without a network: the test answers each request, and speaks on each event stream. */
+/** A fake `fetch`: the test answers each request, and sends on each event stream. */
 
 /**
  * @typedef {{ status: number, headers?: Record<string, string>, body?: unknown }} Reply
@@ -11,7 +11,7 @@ export class FakeRequest {
   #resolve = () => {};
   /** @type {(error: unknown) => void} */
   #reject = () => {};
-  /** The page has no use for it any more. */
+  /** The page has aborted it. */
   isAborted = false;
   isAnswered = false;
 
@@ -110,7 +110,7 @@ export class FakeStream extends FakeRequest {
     this.#next(async () => ({ done: true }));
   }
 
-  /** Whether both sides still hold it. */
+  /** Whether neither side has ended it. */
   get isOpen() {
     return !this.isAborted && !this.isEnded;
   }
@@ -127,12 +127,12 @@ export class FakeServer {
   streams = [];
   /** @type {FakeRequest[]} */
   posts = [];
-  /** Plain questions. @type {FakeRequest[]} */
+  /** Other requests. @type {FakeRequest[]} */
   gets = [];
-  /** What becomes of a plain question; nothing: the test answers it. @type {Reply | "no network" | undefined} */
+  /** The answer to other requests. `undefined`: the test answers each. @type {Reply | "no network" | undefined} */
   replies = { status: 200, body: {} };
 
-  /** In the place of the global one. */
+  /** Replaces the global one. */
   fetch = async (/** @type {string} */ url, /** @type {RequestInit} */ init = {}) => {
     if (init.method === "POST") return this.#take(this.posts, new FakeRequest(url, init));
     if (/\/events(\?|$)/.test(url)) return this.#take(this.streams, new FakeStream(url, init));

@@ -17,11 +17,11 @@ export class FakeSocket {
   /** @type {((event: { code: number, reason: string }) => void) | null} */
   onclose = null;
 
-  /** All that has left, in order. @type {any[]} */
+  /** Everything that was sent, in order. @type {any[]} */
   sent = [];
-  /** What the page gave to `close`. @type {{ code?: number, reason?: string } | undefined} */
+  /** The arguments of the page's `close`. @type {{ code?: number, reason?: string } | undefined} */
   closedWith;
-  /** What the server does with what it hears. @type {(data: string) => unknown} */
+  /** The server's reaction to a frame. @type {(data: string) => unknown} */
   hears = () => {};
 
   /**
@@ -72,7 +72,7 @@ export class FakeSocket {
   }
 
   /**
-   * The end, by whichever side. Without a code the connection was lost, or was refused before it opened.
+   * The end, by either side. Without a code the connection was lost, or was refused before it opened.
    *
    * @param {number} [code]
    * @param {string} [reason]
@@ -87,7 +87,7 @@ export class FakeSocket {
     this.onclose?.({ code, reason });
   }
 
-  /** What was said, as frames, without the pings. */
+  /** The frames that were sent, without pings. */
   get frames() {
     return this.sent.map((data) => JSON.parse(data)).filter(({ type }) => type !== "ping");
   }
@@ -97,7 +97,7 @@ export class FakeSocket {
   }
 }
 
-/** A network of one's own: everything that was dialled on it. */
+/** A separate network: all sockets that were opened on it. */
 export function fakeNetwork() {
   /** @type {FakeSocket[]} */
   const sockets = [];

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the tabs of one browser share: locks as Web Locks have them, and channels. */
+/** Fake Web Locks and channels, which the tabs of one browser share. */
 
 import { vi } from "vitest";
 
@@ -60,7 +60,7 @@ export class FakeLocks {
   }
 }
 
-/** @returns {{ locks: FakeLocks, words: any[] }} `words`: all that went over a channel. */
+/** @returns {{ locks: FakeLocks, words: any[] }} `words`: every message of a channel. */
 export function fakeTabs() {
   const locks = new FakeLocks();
   /** @type {Set<Channel>} */

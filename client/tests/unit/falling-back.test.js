@@ -1,5 +1,5 @@
 // @ts-check
-/** When a socket takes an event stream for want of a WebSocket, and when it does not. */
+/** When a socket falls back to an event stream, and when it does not. */
 
 import { describe, expect, test, vi } from "vitest";
 import { RoomSocket } from "../../src/room-socket.js";
@@ -13,7 +13,7 @@ useFakeTime();
 
 let servers = 0;
 
-/** @returns {string} A server that no test has met: what is learned of the way to it lasts as long as the page. */
+/** @returns {string} A new server for each test, because what is learned about a server lasts as long as the page. */
 const newServer = () => `https://rooms-${(servers += 1)}.example`;
 
 /** @param {Partial<RoomSocketOptions> & { origin?: string }} [options] */
@@ -45,7 +45,7 @@ async function opening({ origin = newServer(), ...options } = {}) {
     states,
     heard,
     origin,
-    /** The WebSocket that is being tried is refused, and the wait after it is over. Whether another one is tried then. */
+    /** Refuses the WebSocket and lets the wait pass. Returns whether another one is tried. */
     async refuse() {
       const before = network.sockets.length;
       network.last.drop();
@@ -63,7 +63,7 @@ async function opening({ origin = newServer(), ...options } = {}) {
       }
       await pass(0);
     },
-    /** How many connections the server has of us. */
+    /** How many of our connections are open. */
     get open() {
       return (
         network.sockets.filter(({ readyState }) => readyState < 2).length +
@@ -262,7 +262,7 @@ describe("it keeps using WebSockets", () => {
     await pass(500);
     explain.mockRejectedValue(new TypeError("no network"));
     for (let times = 0; times < 5; times += 1) expect(await refuse()).toBe(true);
-    // It is back between the attempt and the question.
+    // The server is back between the attempt and the request.
     explain.mockResolvedValue(undefined);
     expect(await refuse()).toBe(true);
     await greet();
@@ -323,7 +323,7 @@ test("a laptop moved behind a proxy falls back after three refusals", async () =
   expect(await refuse()).toBe(false);
   await greet();
   expect(room.transport).toBe("events");
-  // And from then on the proxy is the experience.
+  // From then on the blocked attempts count.
   vi.setSystemTime(Date.now() + 300_000);
   room.reconnect();
   await pass(0);

@@ -2,7 +2,7 @@
 import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, vi } from "vitest";
 
-/** Every test of a file begins with a fresh clock, and with the longest wait that chance allows. */
+/** Every test of a file starts with a fresh clock, and with the longest random wait. */
 export function useFakeTime() {
   beforeEach(() => {
     vi.useFakeTimers();
@@ -18,7 +18,7 @@ export function useFakeTime() {
 }
 
 /**
- * Time passes, and between any two timers the promises are kept.
+ * Lets time pass, and resolves promises between timers.
  *
  * @param {number} ms
  */
@@ -38,7 +38,7 @@ async function promises() {
   for (let turn = 0; turn < 12; turn += 1) await null;
 }
 
-/** A page around the code under test, and what may happen to it. */
+/** A page around the code under test, and its events. */
 export function fakePage() {
   const page = new EventTarget();
   const document = Object.assign(new EventTarget(), { visibilityState: "visible" });
@@ -52,7 +52,7 @@ export function fakePage() {
     },
     online: () => page.dispatchEvent(new Event("online")),
     offline: () => page.dispatchEvent(new Event("offline")),
-    /** @param {boolean} persisted It was kept whole while the reader was elsewhere. */
+    /** @param {boolean} persisted It was restored from the back/forward cache. */
     show: (persisted) => page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted })),
     /** @param {"visible" | "hidden"} state */
     becomes(state) {
@@ -63,7 +63,7 @@ export function fakePage() {
 }
 
 /**
- * The errors that reach nobody but the console.
+ * Errors that only reach the console.
  *
  * @returns {unknown[]}
  */
@@ -92,7 +92,7 @@ export function fakeFetch(answer) {
 }
 
 /**
- * A token that says who it stands for. Its signature is for the server to look at.
+ * A token for a user. Only a server would check its signature.
  *
  * @param {unknown} claims
  */
@@ -106,7 +106,7 @@ function base64url(value) {
 }
 
 /**
- * Collects what happens.
+ * Collects events.
  *
  * @param {{ on: (type: any, listener: (event: any) => void) => unknown }} emitter
  * @param {string} type

@@ -1,5 +1,5 @@
 // @ts-check
-/** A server that comes back from a backup, or with an empty disk: the numbers of its rooms mean other messages. */
+/** A server that was restored from a backup or wiped: the numbers of its rooms mean other messages. */
 
 import { describe, expect, test, vi } from "vitest";
 import { Chat } from "../../src/chat.js";
@@ -19,7 +19,7 @@ const from = (messages, incarnation, resumed) => ({
   ...(incarnation && { incarnation }),
 });
 
-/** A message of another incarnation: the same number, and not the same message. @param {number} seq */
+/** A message of another incarnation: the same number, but another message. @param {number} seq */
 const other = (seq) => message(seq, { id: `other ${seq}`, content: `other ${seq}` });
 
 /** @param {import("./fake-socket.js").FakeSocket} socket */

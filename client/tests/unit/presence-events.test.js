@@ -1,5 +1,5 @@
 // @ts-check
-/** Presence where WebSockets are blocked: it hears over an event stream, and says by POST that it is still here. */
+/** Presence where WebSockets are blocked: it reads an event stream, and posts heartbeats. */
 
 import { expect, test, vi } from "vitest";
 import { Presence } from "../../src/presence.js";
@@ -37,7 +37,7 @@ async function arrive(users = [user("ana"), user("bo")], options) {
   return {
     presence,
     server,
-    /** Everything that is posted is taken; and the stream gives a sign of life. @param {number} ms */
+    /** Answers all posts, and sends a sign of life on the stream. @param {number} ms */
     async stays(ms) {
       for (const end = Date.now() + ms; Date.now() < end;) {
         await pass(Math.min(1_000, end - Date.now()));

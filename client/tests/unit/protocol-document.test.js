@@ -1,5 +1,5 @@
 // @ts-check
-/** PROTOCOL.md says what this client does. */
+/** PROTOCOL.md agrees with this client. */
 
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";

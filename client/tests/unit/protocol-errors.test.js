@@ -1,5 +1,5 @@
 // @ts-check
-/** A server that breaks the protocol: it is logged, the connection is left, and nothing waits for ever. */
+/** A server that breaks the protocol: the error is logged, the connection is closed, and nothing waits for ever. */
 
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Chat } from "../../src/chat.js";
@@ -14,7 +14,7 @@ import { chance, spoil } from "./spoiled.js";
 
 useFakeTime();
 
-/** What the console was told. @type {import("vitest").MockInstance} */
+/** The errors on the console. @type {import("vitest").MockInstance} */
 let log;
 
 beforeEach(() => {
@@ -337,7 +337,7 @@ describe("fuzz", () => {
     { type: "presence_remove", userId: "bo" },
   ];
 
-  /** All that a page would draw. @param {Chat} chat */
+  /** Everything that a page would render. @param {Chat} chat */
   function draw(chat) {
     linesOf(chat, { userId: "ana", userName: "Ana" }, new Map());
     for (const { timestamp, userName, content } of chat.messages) {
@@ -365,7 +365,7 @@ describe("fuzz", () => {
         draw(chat);
         expect(["open", "waiting"], text).toContain(chat.state);
         if (chat.state === "waiting") expect(log.mock.calls.length, text).toBe(heard + 1);
-        // Within the bounds of a send and of a connection, whatever it was: it is stored, or its author is told.
+        // Within the timeouts of a send and of a connection it is stored, or its author learns that it failed.
         chat.reconnect();
         await pass(0);
         /** @param {unknown} frame */
@@ -400,7 +400,7 @@ describe("fuzz", () => {
         const text = spoil(PRESENCE[round % PRESENCE.length], random);
         const heard = log.mock.calls.length;
         network.last.say(text);
-        // That we ourselves are gone is contradicted by a new connection at once.
+        // The removal of our own user is disputed by a new connection at once.
         expect(["open", "waiting", "connecting"], text).toContain(presence.state);
         if (presence.state === "waiting") expect(log.mock.calls.length, text).toBe(heard + 1);
         for (const user of presence.users) {

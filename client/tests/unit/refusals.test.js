@@ -7,7 +7,7 @@ useFakeTime();
 
 /** @typedef {import("../../src/credentials.js").Credentials} Credentials */
 
-/** @param {...Credentials} answers One for each time of asking; the last for ever. */
+/** @param {...Credentials} answers One for each call; the last one for all further calls. */
 function credentialsThat(...answers) {
   return vi.fn((/** @type {{ refused: boolean }} */ _) => (answers.length > 1 ? answers.shift() : answers[0]));
 }

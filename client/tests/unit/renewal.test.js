@@ -8,16 +8,16 @@ useFakeTime();
 
 const MINUTE = 60_000;
 
-/** On a server that is there: nobody asks whether it is. @param {Parameters<typeof connectedAnyhow>[0]} options */
+/** A socket without pings. @param {Parameters<typeof connectedAnyhow>[0]} options */
 const connected = (options) => connectedAnyhow({ probe: false, ...options });
 
-/** @param {number} seconds How long it is good. @param {string} [name] */
+/** @param {number} seconds How long it is valid. @param {string} [name] */
 const tokenFor = (seconds, name = "a") => jwt({ sub: "ana", jti: name, exp: Date.now() / 1000 + seconds });
 
 /**
- * Credentials as a careful page gives them: the one that it has, or a new one where that is asked for.
+ * The credentials of a page: its current token, or a new one on request.
  *
- * @param {number} seconds How long each is good.
+ * @param {number} seconds How long each is valid.
  */
 function issuer(seconds) {
   let count = 0;

@@ -6,7 +6,7 @@ import { eventsOf, pass } from "./helpers.js";
 /** @typedef {import("../../src/room-socket.js").RoomSocketOptions} RoomSocketOptions */
 
 /**
- * A socket that is being opened, up to the moment when the server may answer.
+ * A socket that waits for the server to accept it.
  *
  * @param {Partial<RoomSocketOptions>} [options]
  */
@@ -28,7 +28,7 @@ export async function connected(options) {
 }
 
 /**
- * The wait that follows when the attempt or the connection is lost, ms.
+ * The wait after a lost attempt or connection, ms.
  *
  * @param {Awaited<ReturnType<typeof connecting>>} all
  * @param {number} [code]
@@ -40,7 +40,7 @@ export function waitAfterDrop({ room, network }, code, reason) {
 }
 
 /**
- * Fail, wait, and be at the beginning of the next attempt.
+ * Fails an attempt and waits until the next one begins.
  *
  * @param {Awaited<ReturnType<typeof connecting>>} all
  */

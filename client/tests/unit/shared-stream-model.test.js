@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Tabs that come, go, speak and lose their stream, in every order that chance finds: all of them show the whole room, over
- * one stream. `FUZZ_SEED` repeats its choices.
+ * Tabs that open, close, send and lose their stream in random order: all of them show the whole room, over one stream.
+ * `FUZZ_SEED` repeats a run.
  */
 
 import { expect, test, vi } from "vitest";
@@ -25,7 +25,7 @@ class World {
   tabs = [];
   /** @type {string[]} */
   steps = [];
-  /** What became of each message: the stored one, or why it failed. @type {Promise<any>[]} */
+  /** The result of each message: the stored one, or why it failed. @type {Promise<any>[]} */
   kept = [];
   room = new FakeRoom();
   server = new FakeServer();
@@ -43,13 +43,13 @@ class World {
     return this.server.streams.filter(({ isOpen }) => isOpen);
   }
 
-  /** So many tabs are in the room. @param {number} count */
+  /** Opens or closes tabs up to this number. @param {number} count */
   async begin(count) {
     for (let tab = 0; tab < count; tab += 1) this.#come();
     await this.settle();
   }
 
-  /** Whatever is asked for is answered, until nothing more is. */
+  /** Answers requests until there are no more. */
   async settle() {
     for (let times = 0; times <= MOST_TABS; times += 1) {
       this.answer();
@@ -61,7 +61,7 @@ class World {
     const [name, step] = this.#pick([
       ["come", () => this.tabs.length < MOST_TABS && this.#come()],
       ["go", () => this.#go(this.#pick(this.tabs))],
-      // Mostly the one that reads.
+      // Usually the leader.
       ["the first goes", () => this.#go(this.tabs[0])],
       ["speak", () => this.#speak()],
       ["others", () => this.room.tell(this.room.store("bo", "from another"))],
@@ -79,7 +79,7 @@ class World {
     await pass(0);
   }
 
-  /** Streams that were asked for open, and messages that were posted are stored. */
+  /** Opens requested streams, and stores posted messages. */
   answer() {
     for (const stream of this.server.streams) {
       if (this.#joined.has(stream)) continue;
@@ -95,7 +95,7 @@ class World {
     }
   }
 
-  /** Nothing breaks any more, and the server gives signs of life. */
+  /** From now on nothing fails, and the server sends signs of life. */
   async calm() {
     for (let seconds = 0; seconds < 90; seconds += 1) {
       this.answer();
@@ -141,7 +141,7 @@ test(`all tabs show the whole room, over one stream, whatever happens (seed ${SE
     const all = world.room.messages.map(({ seq }) => seq);
     for (const tab of world.tabs) {
       expect(tab.state, story).toBe("open");
-      // A tab that came late shows the last ones.
+      // A late tab shows only the latest ones.
       expect(seqs(tab), story).toEqual(all.slice(all.length - tab.messages.length));
       expect(tab.messages.length, story).toBeGreaterThanOrEqual(Math.min(all.length, 50));
       expect(tab.pending, story).toEqual([]);

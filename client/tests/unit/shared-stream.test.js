@@ -32,7 +32,7 @@ function tab(options) {
   return chat;
 }
 
-/** The newest stream opens, into a room that says this first. @param {unknown} first */
+/** Opens the newest stream with this first message. @param {unknown} first */
 async function greet(first) {
   await pass(0);
   server.stream.accept();
@@ -175,7 +175,7 @@ describe("when the leading tab", () => {
     expect(server.stream.url.searchParams.get("since")).toBe("2");
     await greet(history(messages(3, 4), true));
     expect(seqs(follower)).toEqual([1, 2, 3, 4]);
-    // The third one asks for what was said between the two streams, over one of its own.
+    // The third tab fetches what was sent between the two streams over its own stream.
     expect(server.streams).toHaveLength(5);
     expect(open()).toHaveLength(2);
     expect(server.stream.url.searchParams.get("since")).toBe("2");
@@ -188,7 +188,7 @@ describe("when the leading tab", () => {
       [1, 2, 3, 4, 5],
       [1, 2, 3, 4, 5],
     ]);
-    // Nobody has seen any of it.
+    // No tab has seen any of it.
     expect(states).toEqual([[], []]);
   });
 
@@ -231,7 +231,7 @@ describe("when the leading tab", () => {
   test("is frozen, another one leads after ten seconds", async () => {
     tab();
     await greet(history(messages(1, 2)));
-    // It keeps its lock and says nothing.
+    // It keeps its lock and sends nothing.
     const follower = tab();
     await pass(0);
     follower.close();
@@ -361,7 +361,7 @@ describe("a browser without", () => {
   });
 });
 
-// The last one: from then on this process does without.
+// The last test: this process uses no locks from then on.
 test("a page without permission for locks has its own stream, and the state says so", async () => {
   vi.resetModules();
   const fresh = await import("../../src/chat.js");

@@ -1,7 +1,7 @@
 // @ts-check
-/** Frames that a faulty server or proxy might send: valid ones, spoiled by chance. A seed repeats its choices. */
+/** Frames of a faulty server or proxy: valid ones with random errors. A seed repeats them. */
 
-/** Values that stand where others should. The text of a number may be one that JSON knows and `Date` does not. */
+/** Values of the wrong kind. One number is valid JSON and too large for a `Date`. */
 const ODD = [
   "null",
   "7",

@@ -30,7 +30,7 @@ describe("the colours of a room", () => {
 
   test("are the users' own where nobody else has them, and stay with them", () => {
     const palette = new Palette();
-    // Both would have the same.
+    // Both prefer the same colour.
     expect([hueOf("ana"), hueOf("名前")]).toEqual([6, 6]);
     expect([palette.hueOf("ana"), palette.hueOf("名前")]).toEqual([6, 7]);
     for (let user = 0; user < 50; user += 1) palette.hueOf(`user ${user}`);

@@ -2,7 +2,7 @@ import { ChatRoom, DormouseProvider } from "@dormouse/client/react";
 import "@dormouse/client/chat-room.css";
 
 declare global {
-  /** The test's own issuer of tokens. */
+  /** The test issues the tokens. */
   function freshToken(refused: boolean, expiring: boolean): Promise<string>;
 }
 

@@ -1,7 +1,7 @@
 import { useState } from "react";
 import { useWebSocket } from "@dormouse/client/react";
 
-/** A bare socket that can be mounted, rendered again, and unmounted. */
+/** A socket that can be mounted, rendered again and unmounted. */
 export function Socket() {
   const [isMounted, setMounted] = useState(true);
   const [renders, setRenders] = useState(0);

@@ -1,4 +1,4 @@
-/** `?show=` says which of the components below is tried. */
+/** `?show=` selects one of the components below. */
 
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
