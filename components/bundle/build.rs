@@ -1,4 +1,4 @@
-//! Builds the components with a cargo of its own: another target, another profile, the same lock file.
+//! Builds the components with a nested cargo: another target, another profile, the same lock file.
 
 #[cfg(feature = "serve")]
 mod compose;
@@ -11,7 +11,8 @@ const SHIPPED: [&str; 3] = ["chat-room", "presence-tracker", "router"];
 const FOR_TESTS: [&str; 8] = ["caller", "counter", "cursors", "echo", "game", "keeper", "poll", "unruly"];
 const FOR_SERVE: [&str; 2] = ["dormouse-serve-disk", "dormouse-serve-front"];
 
-/// What they are built from. Not all of `components`: the room in JavaScript there has a build of its own.
+/// The sources of the components. `components` as a whole is not in the list: the JavaScript room there has its own
+/// build.
 const SOURCES: [&str; 11] = [
     "wit",
     "components/kit",
@@ -26,7 +27,7 @@ const SOURCES: [&str; 11] = [
     "Cargo.lock",
 ];
 
-/// Where cargo keeps the sources of dependencies.
+/// The folder in which cargo stores the sources of dependencies.
 fn cargo_home() -> Option<PathBuf> {
     let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
     env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home)
@@ -42,7 +43,7 @@ fn main() {
     let packages = SHIPPED.into_iter().chain(FOR_TESTS.into_iter().filter(|_| for_tests));
     let packages = packages.chain(FOR_SERVE.into_iter().filter(|_| for_serve));
 
-    // Beside the host's own build, which holds a lock on its directory while this runs.
+    // Another directory than the host's build, which holds the lock on its own while this runs.
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it for build scripts"));
     let target = out
         .ancestors()
@@ -56,7 +57,7 @@ fn main() {
     for package in packages.clone() {
         cargo.args(["--package", package]);
     }
-    // What is meant for the host's build, or for clippy's, would build other guests.
+    // Settings of the host's build, or of clippy, would change the components.
     let meant_for_the_host = |name: &str| {
         name.starts_with("CARGO_BUILD_")
             || name.starts_with("CARGO_PROFILE_")
@@ -68,8 +69,8 @@ fn main() {
             cargo.env_remove(&name);
         }
     }
-    // Panics name the files they are in. Those of dependencies lie in the home of whoever builds; named by what they are, the
-    // same commit makes the same bytes everywhere.
+    // Panic messages contain source paths, and dependencies are in the builder's home. Replace that part of the path,
+    // so that a commit gives the same bytes on every machine.
     if let Some(sources) = cargo_home().map(|home| home.join("registry/src")) {
         cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("--remap-path-prefix={}=crates", sources.display()));
     }

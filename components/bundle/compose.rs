@@ -1,4 +1,5 @@
-//! `components/serve` as one component: HTTP in front, the rooms and their router as they are, and files below.
+//! Composes `components/serve` into one component: the HTTP front, the unchanged rooms and router, and the storage in
+//! files.
 //!
 //! ```text
 //! wasi:http/incoming-handler ◀── front ──▶ router
@@ -10,7 +11,7 @@
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
 
-/// The components that the composition is made of.
+/// The components of the composition.
 pub(crate) struct Parts {
     pub(crate) disk: Vec<u8>,
     pub(crate) router: Vec<u8>,
@@ -19,11 +20,12 @@ pub(crate) struct Parts {
     pub(crate) front: Vec<u8>,
 }
 
-/// What the front calls the rooms, whose interface has one name: a component can import a name only once.
+/// The names under which the front imports the two rooms. Both export the same interface, but a component can import a
+/// name only once.
 const CHAT: &str = "dormouse:serve/chat";
 const PRESENCE: &str = "dormouse:serve/presence";
 
-/// Connect the parts. What none of them offers, the composition imports: WASI.
+/// Connects the parts. The composition itself imports only WASI, which no part exports.
 pub(crate) fn compose(parts: Parts) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut graph = CompositionGraph::new();
     let mut register = |name, bytes| -> Result<PackageId, Box<dyn std::error::Error>> {
@@ -62,8 +64,8 @@ struct Instance {
     node: NodeId,
 }
 
-/// Give an instance all that it imports and another one exports, under the name that `import_name` makes of it. Names
-/// are compared without versions: all parts are built from the same WIT files.
+/// Connects each export of one instance to the import of another that has the name `import_name(export)`. Names are
+/// compared without versions: all parts are built from the same WIT files.
 fn connect(
     graph: &mut CompositionGraph,
     from: &Instance,

@@ -1,7 +1,7 @@
-//! Writes the bindings of `dormouse-room`: the contract in `wit/` as Rust, for rooms and for routers.
+//! Generates the Rust bindings of `dormouse-room` from the contract in `wit/`, for rooms and for routers.
 //!
-//! They are kept in its source, because generating them in each build would take a room's author a minute, most of it to
-//! build the generator. Run this when `wit/` has changed: `cargo run --package dormouse-bindings`.
+//! The bindings are in the source tree: to generate them in each build would cost a room's author a minute, mostly to
+//! build the generator. After a change in `wit/`, run `cargo run --package dormouse-bindings`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files, and what stands in them.
+/// The path and the content of each file.
 fn generated() -> anyhow::Result<[(PathBuf, String); 2]> {
     let components = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut resolve = Resolve::default();
@@ -65,7 +65,7 @@ mod tests {
         for (file, code) in generated().unwrap() {
             let kept = fs::read_to_string(&file).unwrap_or_default();
             let file = file.display();
-            assert!(kept == code, "{file} is not as wit/ has it: run `cargo run --package dormouse-bindings`");
+            assert!(kept == code, "{file} differs from wit/: run `cargo run --package dormouse-bindings`");
         }
     }
 }

@@ -1,4 +1,4 @@
-// Makes the component dist/auction.wasm of room.js and the contract.
+// Builds the component dist/auction.wasm from room.js and the contract.
 import { mkdir, writeFile } from "node:fs/promises";
 
 import { componentize } from "@bytecodealliance/componentize-js";
@@ -8,7 +8,7 @@ const { component } = await componentize({
   sourcePath: here("room.js"),
   witPath: here("../../../wit"),
   worldName: "room-component",
-  disableFeatures: ["http", "fetch-event"], // a room asks nobody; its clock and its randomness are those of its turn
+  disableFeatures: ["http", "fetch-event"], // this room sends no requests; its clock and random numbers are the turn's
 });
 await mkdir(here("dist"), { recursive: true });
 await writeFile(here("dist/auction.wasm"), component);

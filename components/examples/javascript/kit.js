@@ -1,4 +1,4 @@
-// What a room in JavaScript wants beside the contract: JSON in storage, in messages and over HTTP.
+// Helpers for a room in JavaScript: JSON in storage, in messages and over HTTP.
 import { broadcast as broadcastMessage } from "dormouse:room/sockets@0.1.2";
 import { get, put } from "dormouse:room/storage@0.1.2";
 
@@ -7,22 +7,22 @@ const decode = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
 const message = (value) => ({ tag: "text", val: JSON.stringify(value) });
 const key = (name) => new TextEncoder().encode(name);
 
-/** The value under a key, where there is one. */
+/** The value of a key, if there is one. */
 export const read = (name) => {
   const value = get(key(name));
   return value && decode(value);
 };
 
-/** Set the value under a key. */
+/** Sets the value of a key. */
 export const write = (name, value) => put(key(name), encode(value));
 
-/** Tell one client. */
+/** Sends a message to one client. */
 export const tell = (socket, value) => socket.send(message(value));
 
-/** Tell all clients. */
+/** Sends a message to all clients. */
 export const broadcast = (value) => broadcastMessage(message(value), { except: { tag: "nobody" } });
 
-/** The body of a request, where it is JSON. */
+/** The body of a request, if it is JSON. */
 export const body = (request) => {
   try {
     return decode(request.body);
@@ -31,7 +31,7 @@ export const body = (request) => {
   }
 };
 
-/** An answer over HTTP: a value, or with a status of 400 and above what was wrong. */
+/** An HTTP response: with a value, or, if the status is 400 or higher, with an error text. */
 export const answer = (status, value) => ({
   status,
   headers: [["content-type", status < 400 ? "application/json" : "application/problem+json"]],

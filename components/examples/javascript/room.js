@@ -1,17 +1,17 @@
-// An auction: the highest bid when the hammer falls wins, and each bid gives the others ten seconds more.
-// `POST {"thing":"a lamp"}` begins it, and a client bids by saying a number.
+// An auction. Each bid sets a timer to ten seconds; when it fires, the highest bid wins.
+// `POST {"thing":"a lamp"}` starts it, and a client sends a number as its bid.
 import { set } from "dormouse:room/timers@0.1.2";
 
 import { answer, body, broadcast, read, tell, write } from "./kit.js";
 
 const UNTIL_THE_HAMMER_MS = 10_000n;
 
-// Read each time: what a variable holds is gone when the room sleeps.
+// Read from storage each time: variables are lost when the room hibernates.
 const auction = () => read("auction") ?? { thing: null, bid: 0, bidder: null, sold: false };
 
 const change = (auction) => {
   write("auction", auction);
-  broadcast(auction); // heard when it is on disk, and not before
+  broadcast(auction); // sent only after the write is on disk
   return auction;
 };
 

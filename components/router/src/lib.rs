@@ -1,8 +1,8 @@
-//! Which room a request is for. The table of routes is in `table.rs`; the namespaces in it are those of the host's
-//! configuration.
+//! The built-in router: it maps each request to a room. `table.rs` has the routes, `listening.rs` the requests for
+//! server-sent events. The namespaces are those of the host's configuration.
 //!
-//! The host has done its part before: the path comes without the base path, `/tickets` and CORS preflights never come,
-//! and `user` is whom it verified. Whether a request for a socket is an upgrade at all is its business again.
+//! The host does its part first: it removes the base path, answers `/tickets` and CORS preflights itself, and verifies
+//! `user`. Afterwards it checks that a request for a socket is a WebSocket upgrade.
 
 mod listening;
 mod table;
@@ -21,8 +21,8 @@ impl Router for Routes {
     }
 }
 
-// The order is what tells a client most: a path that does not exist is not worth a login, and the name of a room that
-// cannot exist is not either. None of this depends on what any room holds.
+// The checks on the path come before the check of the identity: no login helps with a path or a room name that cannot
+// exist. The answers reveal nothing about the rooms.
 fn route(request: Request, namespaces: &[String]) -> Decision {
     let path = request.path.clone();
     let Some(Found { namespace, name, endpoint }) = table::find(&path, namespaces) else {
@@ -76,7 +76,7 @@ mod tests {
         }
     }
 
-    /// How, which room, and the path the room sees.
+    /// The kind of the decision, the room, and the path that the room sees.
     fn destination(method: &str, path: &str) -> (How, String, String, String) {
         let (how, to) = match routed(request(method, path)) {
             Decision::Connect(to) if to.request.header("accept") == Some("text/event-stream") => (How::Listen, to),

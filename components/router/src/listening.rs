@@ -1,13 +1,14 @@
-//! Who only listens: server-sent events instead of a WebSocket, for places where none gets through.
+//! Marks requests for server-sent events, for networks that block WebSockets.
 //!
-//! The host opens such a stream where the destination of a `connect` accepts one, so that header is ours to give. A
-//! browser that comes back says what it heard last in a header, and the room reads it where it reads everybody's: `since`.
+//! The host opens such a stream if the destination of a `connect` has the header `accept: text/event-stream`, so only
+//! this module may set it. A browser that reconnects sends the header `last-event-id`; this module turns it into the
+//! parameters `since` and `incarnation`, which the room reads from every client.
 
 use dormouse_room::Request;
 
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// The request of somebody who listens.
+/// The request of a client that wants server-sent events.
 pub(crate) fn to_events(request: Request) -> Request {
     let query = match request.header("last-event-id").and_then(place) {
         Some((seq, incarnation)) => Some(with_place(request.query.as_deref().unwrap_or_default(), seq, incarnation)),
@@ -18,14 +19,14 @@ pub(crate) fn to_events(request: Request) -> Request {
     request
 }
 
-/// The request of somebody who wants a WebSocket and nothing else.
+/// The request of a client that wants a WebSocket.
 pub(crate) fn to_nothing(mut request: Request) -> Request {
     request.headers.retain(|(name, _)| name != "accept");
     request
 }
 
-/// What an event was marked with: the number of its message, and behind a dot the incarnation that the number belongs to,
-/// where the room told one.
+/// Parses an event's id: the number of its message, and after a dot the incarnation of that number, if the room sent
+/// one.
 fn place(id: &str) -> Option<(u64, Option<&str>)> {
     let (seq, incarnation) = id.split_once('.').map_or((id, None), |(seq, incarnation)| (seq, Some(incarnation)));
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -33,7 +34,7 @@ fn place(id: &str) -> Option<(u64, Option<&str>)> {
     Some((seq.parse().ok()?, incarnation))
 }
 
-/// The header is newer than the address: a browser comes back with the one that it came with first.
+/// Replaces the place in a query. The header is newer: a browser reconnects with the URL of its first request.
 fn with_place(query: &str, seq: u64, incarnation: Option<&str>) -> String {
     let is_older = |pair: &str| pair.starts_with("since=") || pair.starts_with("incarnation=");
     let others = query.split('&').filter(|pair| !pair.is_empty() && !is_older(pair)).map(str::to_owned);

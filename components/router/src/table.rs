@@ -1,31 +1,31 @@
-//! The routes, and what may be the name of a room.
+//! The routes, and the valid names of rooms.
 //!
-//! Every namespace of the host's configuration has the route `/{namespace}/{name}`, and any path behind it is the room's.
-//! A namespace is spelled in one way: in lower case, with `-` for `_`.
+//! Every namespace of the host's configuration has the route `/{namespace}/{name}`; the path after it goes to the room.
+//! A path spells a namespace in one way only: in lower case, with `-` for `_`.
 
 use dormouse_room::percent_decode;
 
-/// What a path leads to.
+/// The destination of a path.
 #[derive(Debug)]
 pub(crate) struct Found<'a> {
-    /// As the configuration names it.
+    /// The namespace, as the configuration spells it.
     pub(crate) namespace: &'a str,
-    /// As it stands in the path: [`room_name`] makes the room's name of it.
+    /// The name, as the path spells it. [`room_name`] decodes it.
     pub(crate) name: &'a str,
     pub(crate) endpoint: Endpoint,
 }
 
-/// One thing that a room offers.
+/// One endpoint of a room.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    /// Where the room sees it.
+    /// The path that the room sees.
     pub(crate) path: String,
-    /// Absent where the room itself decides which methods it answers.
+    /// The allowed methods. `None` if the room itself decides.
     pub(crate) methods: Option<&'static [&'static str]>,
     pub(crate) how: How,
 }
 
-/// As a client that stays, and speaks or only listens, or as a request with an answer.
+/// The kind of an endpoint: a WebSocket, server-sent events, or a request with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
     Connect,
@@ -33,18 +33,18 @@ pub(crate) enum How {
     Request,
 }
 
-/// The namespaces of the two rooms that ship with Dormouse, as they are spelled in a path.
+/// The namespaces of the two shipped rooms, as a path spells them.
 const ROOMS: &str = "rooms";
 const PRESENCE: &str = "presence";
 
-/// The presence room of everybody: the one whose name need not be in the path.
+/// The presence room for all users. A path may leave out its name.
 const GLOBAL: &str = "global";
 
 /// The most bytes in the name of a room.
 const MAX_NAME_BYTES: usize = 128;
 
-/// The number of segments tells a route from a room that is named like one: `/presence/ws` is a route of `global`, and
-/// `/presence/ws/ws` the same route of the room `ws`.
+/// Finds the route of a path. The number of segments tells a route from a room with the same name: `/presence/ws` is a
+/// route of `global`, and `/presence/ws/ws` the same route of the room `ws`.
 pub(crate) fn find<'a>(path: &'a str, namespaces: &'a [String]) -> Option<Found<'a>> {
     let (spelled, rest) = path.strip_prefix('/')?.split_once('/')?;
     let namespace = namespaces.iter().find(|namespace| spelling(namespace) == spelled)?;
@@ -55,7 +55,7 @@ pub(crate) fn find<'a>(path: &'a str, namespaces: &'a [String]) -> Option<Found<
     Some(Found { namespace, name, endpoint: endpoint(spelled, path) })
 }
 
-/// How a namespace is spelled in a path. Where two are spelled alike, the first one has the route.
+/// The spelling of a namespace in a path. If two namespaces have the same spelling, the first one gets the route.
 fn spelling(namespace: &str) -> String {
     namespace.to_ascii_lowercase().replace('_', "-")
 }
@@ -73,7 +73,7 @@ fn endpoint(namespace: &str, path: &str) -> Endpoint {
     Endpoint { path: format!("/{path}"), methods, how }
 }
 
-/// The name of a room, from its percent-encoded form. `None` where no room may have it.
+/// Decodes the name of a room from a path. `None` if no room may have it.
 pub(crate) fn room_name(encoded: &str) -> Option<String> {
     let name = percent_decode(encoded)?;
     let is_allowed = |character: char| character != '/' && !character.is_control();

@@ -1,4 +1,4 @@
-//! Writes the component that `wasmtime serve` runs to the file that is named.
+//! Writes the component for `wasmtime serve` to the file given as the argument.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Where even this cannot be said, there is still the code.
+/// Prints an error and returns the exit code. A failed print is ignored: the exit code reports the failure too.
 fn fail(why: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "{why}");
     ExitCode::FAILURE

@@ -1,13 +1,13 @@
-//! Everybody's cursor on a shared document.
+//! The cursors of all users on a shared document.
 //!
-//! Shows binary messages, attachments (where a cursor is survives hibernation, and costs no storage: it ends with its
-//! socket) and tags (only those on the same page are told). A client connects with `?page=N` and sends a place as four
-//! bytes, x and y as unsigned 16-bit numbers, highest byte first. It hears twelve bytes: the id of a socket in eight,
-//! and its place. Eight bytes alone say that this one has left.
+//! Shows binary messages, attachments and tags. An attachment holds a cursor: it survives hibernation without storage,
+//! and ends with its socket. Tags limit a broadcast to the clients on the same page. A client connects with `?page=N`
+//! and sends a place as four bytes, x and y as unsigned 16-bit numbers, highest byte first. It receives twelve bytes: a
+//! socket's id in eight, and its place. Eight bytes alone mean that this socket has left.
 
 use dormouse_room::{Close, Message, Refusal, Request, Result, Room, Socket, sockets};
 
-/// The bytes of a place.
+/// The length of a place, in bytes.
 const PLACE: usize = 4;
 
 struct Cursors;

@@ -1,7 +1,7 @@
-//! Noughts and crosses: the first two who come play, the others watch, and who thinks too long has lost.
+//! Noughts and crosses: the first two users play, the others watch, and a player who takes too long loses.
 //!
-//! Shows a named timer: the clock of a move goes on while the room sleeps and while the server restarts. A move is the
-//! number of a field, `0` to `8`.
+//! Shows a named timer: it limits the time for a move, and goes on while the room hibernates and while the server
+//! restarts. A move is the number of a field, `0` to `8`.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const TIME_FOR_A_MOVE: Duration = Duration::from_secs(30);
 const CLOCK: &str = "clock";
 const GAME: Value<Game> = Value::new("game");
 
-/// What everybody sees. Players are 0 and 1.
+/// The state that all clients see. Players are 0 and 1.
 #[derive(Default, Serialize, Deserialize)]
 struct Game {
     players: Vec<String>,

@@ -1,7 +1,8 @@
-//! A poll: each user has one vote and may change it, and everybody sees the count. `POST` asks the question, once; a
+//! A poll: each user has one vote and may change it, and all clients see the count. `POST` sets the question, once; a
 //! vote is the name of an option.
 //!
-//! Shows storage (who voted for what has a key each, so it never outgrows a value) and broadcasting.
+//! Shows broadcasting and storage: each user's vote has its own key, so the size limit of a value does not limit the
+//! number of votes.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use dormouse_room::storage::{self, Value};
 use dormouse_room::{Message, Refusal, Request, Response, Result, Room, Socket, sockets};
 use serde::{Deserialize, Serialize};
 
-/// What everybody sees: how often each option was chosen.
+/// The state that all clients see: the votes for each option.
 #[derive(Default, Serialize, Deserialize)]
 struct Poll {
     question: String,
@@ -25,7 +26,7 @@ struct Question {
     options: Vec<String>,
 }
 
-struct PollRoom; // without a cache: the poll is one small value, and read whenever it is needed
+struct PollRoom; // no cache: the poll is one small value, read from storage when it is needed
 dormouse_room::export!(PollRoom);
 
 impl Room for PollRoom {
