@@ -36,7 +36,7 @@ const MAX_BACKLOG = 2 * 1024 * 1024;
  * @property {StreamRequest} first The request for the first stream.
  * @property {() => Promise<StreamRequest>} again The request for each later one, which resumes from what was seen.
  *
- * What tabs send each other. `epoch` names one stream of one leader: between two epochs messages may be missing.
+ * Messages between tabs. `epoch` names one stream of one leader: between two epochs messages may be missing.
  * @typedef {{ is: "asking", isDoubt: boolean }
  *   | { is: "connecting" | "open" | "alive", epoch: string }
  *   | { is: "message", epoch: string, data: string }

@@ -9,7 +9,7 @@ import { launch } from "./browser.js";
 import { SECRET, Server } from "./server.js";
 
 /**
- * What a page received by each kind of request, or why it received nothing.
+ * The result of each kind of request of a page, or why it failed.
  *
  * @typedef {Record<"socket" | "events" | "history" | "post" | "blind" | "ticket", string>} Loot
  */
@@ -150,8 +150,8 @@ describe("a server with tokens and cookies", () => {
   });
 
   /**
-   * Somebody whose browser has a cookie for the server by this name, and sends it along whenever it is asked by a page of
-   * the same site: siblings and other ports are of the same site.
+   * A user whose browser has a cookie for the server by this name. It sends the cookie for pages of the same site, which
+   * includes sibling hosts and other ports.
    *
    * @param {string} name
    */
@@ -199,7 +199,7 @@ describe("a server with tokens and cookies", () => {
     ["an allowed name and another port", "rooms.dorm.example", "app.dorm.example"],
     ["another name of this machine", "127.0.0.1", "localhost"],
     ["another site", "rooms.dorm.example", "evil.example"],
-  ])("a page at %s that is not allowed gets nothing, and says nothing in somebody's name", async (_, name, page) => {
+  ])("a page at %s that is not allowed gets nothing and posts nothing", async (_, name, page) => {
     const ana = await victim(name);
     const before = await said();
     await ana.goto(`http://${page}:${evil}/`);

@@ -135,7 +135,7 @@ describe("the list", () => {
     ]);
   });
 
-  test("a day is named anew when midnight has passed", async () => {
+  test("the names of days change at midnight", async () => {
     const { reader } = await inRoom([message(1)]);
     expect(reader.lines[0]).toBe("Today");
     vi.setSystemTime(NOON + DAY);
@@ -146,7 +146,7 @@ describe("the list", () => {
     expect(reader.lines[0]).toBe("Wednesday, May 20");
   });
 
-  test("shows who spoke and when, and opens a group where the speaker is another one", async () => {
+  test("shows author and time, and a group for each author", async () => {
     const { reader } = await inRoom([message(1), message(2), message(3, { userId: "3", userName: "çağla" })]);
     expect(reader.all(".dormouse-name").map(({ textContent }) => textContent)).toEqual(["Bo", "Bo", "çağla"]);
     expect(reader.all(".dormouse-avatar").map(({ textContent }) => textContent)).toEqual(["B", "B", "Ç"]);
@@ -156,7 +156,7 @@ describe("the list", () => {
     );
   });
 
-  test("knows one's own messages from the credentials", async () => {
+  test("recognises our own messages by the credentials", async () => {
     const { reader } = await inRoom([message(1), message(2, { userId: "1", userName: "Ana" })]);
     expect(reader.rows.map(({ dataset }) => dataset.own)).toEqual([undefined, "true"]);
   });
@@ -226,7 +226,7 @@ describe("messages of others", () => {
   });
 });
 
-describe("one's own messages", () => {
+describe("our own messages", () => {
   test("are there at once, then stored, in the same element", async () => {
     const { reader, socket } = await inRoom([message(1)]);
     await reader.say("mine");
@@ -312,7 +312,7 @@ describe("one's own messages", () => {
   });
 });
 
-test("two people of a room never have the same colour, whoever they are", async () => {
+test("two users of a room have different colours", async () => {
   // Both prefer the sixth colour.
   const { reader } = await inRoom([
     message(1, { userId: "ana" }),
@@ -374,7 +374,7 @@ describe("the field", () => {
     expect(socket.frames).toEqual([{ type: "typing" }]);
   });
 
-  test("gives the text back where the server has said no", async () => {
+  test("restores the text after a refusal", async () => {
     const { reader, socket } = await inRoom();
     socket.drop(4403);
     await frame();
@@ -384,7 +384,7 @@ describe("the field", () => {
     expect(reader.announced).toContain("Not sent: not connected to the room");
   });
 
-  test("gives the text back where too many wait already", async () => {
+  test("restores the text if too many messages wait", async () => {
     const { reader, socket } = await inRoom();
     socket.drop(1001, "retry-after=60");
     await frame();
@@ -400,7 +400,7 @@ describe("the field", () => {
     expect(reader.announced).toContain("Not sent: 100 messages wait already");
   });
 
-  test("keeps what was typed since, where a text would come back", async () => {
+  test("keeps newer text instead of restoring the old one", async () => {
     const { reader, socket } = await inRoom();
     socket.drop(4403);
     await frame();
@@ -414,7 +414,7 @@ describe("the field", () => {
     expect(reader.field.value).toBe("second");
   });
 
-  test("stays empty where a message was taken and failed later", async () => {
+  test("stays empty if an accepted message fails later", async () => {
     const { reader, socket } = await inRoom();
     await reader.say("hello");
     await hears(socket, {
@@ -426,7 +426,7 @@ describe("the field", () => {
     expect(reader.field.value).toBe("");
   });
 
-  test("keeps a text that is too long, says by how much, and sends it once it was made shorter", async () => {
+  test("keeps a text that is too long until it is made shorter", async () => {
     const { reader, socket } = await inRoom();
     const left = () => document.getElementById(reader.field.getAttribute("aria-describedby") ?? "")?.textContent;
     const pasted = "x".repeat(2_340);
@@ -444,7 +444,7 @@ describe("the field", () => {
     expect(said(socket)).toMatchObject([{ content: "x".repeat(2_000) }]);
   });
 
-  test("says how much room is left near the end", async () => {
+  test("shows how much is left near the limit", async () => {
     const { reader } = await inRoom();
     const left = () => document.getElementById(reader.field.getAttribute("aria-describedby") ?? "")?.textContent;
     await reader.type("x".repeat(1_800));
@@ -453,7 +453,7 @@ describe("the field", () => {
     expect(left()).toBe("199 left");
   });
 
-  test("has a name and a placeholder, and the focus only where that is asked for", async () => {
+  test("has a label and a placeholder, and the focus only with autoFocus", async () => {
     const { reader } = await inRoom([], { title: "The garden" });
     expect(reader.field.labels?.[0]?.textContent).toBe("Message");
     expect(reader.field.placeholder).toBe("Message The garden");
@@ -609,8 +609,8 @@ describe("the light", () => {
   });
 });
 
-describe("what is announced", () => {
-  test("is what others write, and neither the history nor one's own", async () => {
+describe("the announcements", () => {
+  test("are new messages of others", async () => {
     const { reader, socket } = await inRoom([message(1)]);
     expect(reader.announced).toEqual([]);
     await hears(socket, { type: "message", message: message(2) });
@@ -624,7 +624,7 @@ describe("what is announced", () => {
     expect(reader.announced).toEqual(["Bo: words 2"]);
   });
 
-  test("is five things at most, and gone after ten seconds", async () => {
+  test("are five at most, and removed after ten seconds", async () => {
     const { reader, socket } = await inRoom();
     await hears(socket, ...Array.from({ length: 7 }, (_, index) => ({ type: "message", message: message(index + 1) })));
     expect(reader.announced).toEqual([3, 4, 5, 6, 7].map((seq) => `Bo: words ${seq}`));
@@ -636,14 +636,14 @@ describe("what is announced", () => {
     expect(reader.announced).toEqual([]);
   });
 
-  test("is what the server refuses", async () => {
+  test("include refusals of the server", async () => {
     const { reader, socket } = await inRoom();
     await hears(socket, { type: "error", code: "bad", message: "no such type" });
     await hears(socket, { type: "error", code: "rate-limited", message: "too fast", clientId: "some" });
     expect(reader.announced).toEqual(["no such type", "Not sent: too fast"]);
   });
 
-  test("is that much was missed", async () => {
+  test("include a resync", async () => {
     const { reader, socket } = await inRoom([message(1)]);
     socket.drop();
     await tick(500);
@@ -672,7 +672,7 @@ describe("older messages", () => {
     expect(document.activeElement).toBe(reader.one(".dormouse-scroller")); // and not the top of the page
   });
 
-  test("that cannot be had are announced, and can be asked for again", async () => {
+  test("that fail to load are announced, and can be requested again", async () => {
     const { reader } = await inRoom([message(3)]);
     await reader.press("Load older messages");
     expect(reader.announced).toEqual(["The older messages could not be loaded"]);
@@ -682,7 +682,7 @@ describe("older messages", () => {
     expect(reader.button("Load older messages")).toBeDefined();
   });
 
-  test("are not offered where there are none", async () => {
+  test("are not offered if there are none", async () => {
     const { reader } = await inRoom([message(1)]);
     expect(reader.all(".dormouse-older")).toEqual([]);
   });
@@ -738,7 +738,7 @@ describe("scrolling", () => {
     expect(reader.button("To the latest")).toBeDefined();
   });
 
-  test("a list that begins anew is shown from its end", async () => {
+  test("a list after a resync is shown from its end", async () => {
     const { reader, socket, scroller } = await wentUp();
     await hears(socket, { type: "message", message: message(3) });
     socket.drop();

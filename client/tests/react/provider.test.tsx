@@ -75,7 +75,7 @@ describe("the credentials", () => {
     expect(FakeSocket.all.length).toBe(2);
   });
 
-  test("credentials that were refused are asked for once more, and told so", async () => {
+  test("refused credentials are requested once more, with refused", async () => {
     const credentials = vi.fn(({ refused }: { refused: boolean }) => ({ token: refused ? "fresh" : "stale" }));
     await provided({ credentials });
     FakeSocket.last.accept();
@@ -85,7 +85,7 @@ describe("the credentials", () => {
     expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.fresh"]);
   });
 
-  test("one's own user is known from the credentials, and without them from userId", async () => {
+  test("our own user comes from the credentials, or from userId", async () => {
     const { again } = await provided({ credentials: () => ({ devToken: "1:Ana" }) });
     enter();
     await frame();

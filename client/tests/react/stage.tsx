@@ -89,7 +89,7 @@ export function show(element: ReactNode): Shown {
 }
 
 export interface Used<Props, Result> {
-  /** What the hook gave in the newest render. */
+  /** The result of the hook in the newest render. */
   readonly now: Result;
   readonly renders: number;
   again: (props: Props) => void;
@@ -129,7 +129,7 @@ export function use<Props, Result>(
   };
 }
 
-/** What the page does, with all that React draws because of it. A promise that comes of it is not waited for. */
+/** Runs an action of the page, and what React renders after it. Does not wait for a returned promise. */
 export async function doing<Result>(what: () => Result): Promise<{ result: Result }> {
   const done: Result[] = [];
   await act(async () => void done.push(what()));
@@ -156,7 +156,7 @@ export function message(seq: number, more: Partial<ChatMessage> = {}): ChatMessa
   };
 }
 
-/** What the server makes of the newest frame that a socket has sent. */
+/** The stored form of the newest frame that a socket has sent. */
 export function stored(socket: FakeSocket, seq: number, more: Partial<ChatMessage> = {}): ChatMessage {
   const { content, clientId } = socket.frames.findLast(({ type }) => type === "message");
   return message(seq, { userId: "1", userName: "Ana", content, clientId, ...more });

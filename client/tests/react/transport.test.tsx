@@ -43,7 +43,7 @@ async function greet(frameOfServer: unknown): Promise<void> {
 
 const history = (...messages: ReturnType<typeof message>[]) => ({ type: "history", messages });
 
-test("a room is entered over a WebSocket, and says so", async () => {
+test("a room over a WebSocket reports its transport", async () => {
   show(draw({ baseUrl: newServer() }));
   expect(room.transport).toBe("websocket");
   await tick();
@@ -53,7 +53,7 @@ test("a room is entered over a WebSocket, and says so", async () => {
   expect(server.streams).toEqual([]);
 });
 
-test("a room behind a proxy that refuses upgrades is entered over events, and says so", async () => {
+test("a room behind a proxy that refuses upgrades uses events", async () => {
   show(draw({ baseUrl: newServer() }));
   await tick();
   FakeSocket.last.drop();
@@ -75,7 +75,7 @@ test("a room behind a proxy that refuses upgrades is entered over events, and sa
   expect(room.messages.map(({ seq }) => seq)).toEqual([1, 2]);
 });
 
-test("what is known to be blocked is not tried by the next room, and unmounting ends the stream", async () => {
+test("the next room does not try blocked WebSockets, and unmounting closes the stream", async () => {
   const baseUrl = newServer();
   const shown = show(draw({ baseUrl }));
   await tick();

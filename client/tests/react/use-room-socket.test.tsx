@@ -61,7 +61,7 @@ describe("useWebSocket under a provider", () => {
     expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.own"]);
   });
 
-  test("asks the provider for fresh ones where they were refused", async () => {
+  test("asks the provider for fresh ones if they were refused", async () => {
     const credentials = vi.fn(({ refused }: { refused: boolean }) => ({ token: refused ? "fresh" : "stale" }));
     use(useWebSocket, { url: `${ROOMS}/polls/x/ws` }, provided({ baseUrl: ROOMS, credentials }));
     await tick();

@@ -126,7 +126,7 @@ describe("entering", () => {
     expect(used.now.messages.map(({ seq }) => seq)).toEqual([7]);
   });
 
-  test("no room any more ends the last one", async () => {
+  test("changing the room to null closes it", async () => {
     const { used } = await entered({ messages: [message(1)] });
     used.again({ roomId: null });
     await tick();
@@ -153,7 +153,7 @@ describe("entering", () => {
     expect(FakeSocket.last.path).not.toContain("since");
   });
 
-  test("why a connection ended and when the next attempt is due are told", async () => {
+  test("the state has the close reason and the time of the next attempt", async () => {
     const { used, socket } = await entered();
     socket.drop(1001, "retry-after=30");
     expect(used.now).toMatchObject({
@@ -374,7 +374,7 @@ describe("rendering", () => {
     expect(used.now.messages).toHaveLength(1);
   });
 
-  test("a thousand messages within one frame are drawn a few times, and the last is never lost", async () => {
+  test("a thousand messages within one frame render a few times, with the last one", async () => {
     const { used, socket } = await entered();
     await tick(100);
     const before = used.renders;
@@ -515,7 +515,7 @@ describe("sending", () => {
 });
 
 describe("callbacks", () => {
-  test("each is told of its own, and always the newest", async () => {
+  test("each gets its own events, and always the newest is called", async () => {
     const told: string[] = [];
     const callbacks = (render: number): In => ({
       roomId: "garden",
@@ -581,7 +581,7 @@ describe("callbacks", () => {
 describe("older messages", () => {
   const page = (messages: unknown, more = {}) => Response.json({ messages, ...more });
 
-  test("are asked for with the credentials, and stand before what is known", async () => {
+  test("are requested with the credentials, and precede known messages", async () => {
     const { used } = await entered({ messages: [message(51), message(52)] });
     expect(used.now.hasOlder).toBe(true);
     http.mockResolvedValueOnce(page([message(49), message(50)], { hasMore: true }));

@@ -273,7 +273,7 @@ describe("effects that run twice", () => {
     };
   }
 
-  test("hot reload, which ends all effects and runs them again at once, keeps the socket and all it hears", async () => {
+  test("hot reload keeps the socket and its messages", async () => {
     const { told, ...callbacks } = diary();
     const user = hideable(callbacks);
     await tick();

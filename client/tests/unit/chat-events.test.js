@@ -69,13 +69,13 @@ async function enter(present = [], options) {
 const said = (server) => server.posts.map(({ body }) => body.content);
 
 describe("a chat over events", () => {
-  test("asks for the room's stream, and says over what it is connected", async () => {
+  test("requests the room's stream, and reports its transport", async () => {
     const { chat, server } = await enter();
     expect(server.stream.url.href).toBe(`${BASE_URL}/rooms/lobby/events`);
     expect(chat).toMatchObject({ state: "open", transport: "events", hasHistory: true });
   });
 
-  test("hears what it would hear over a WebSocket", async () => {
+  test("receives the same frames as over a WebSocket", async () => {
     const { chat, hear, heard } = await enter(messages(1, 2));
     const joined = eventsOf(chat, "joined");
     await hear(live(message(3)));
@@ -95,7 +95,7 @@ describe("a chat over events", () => {
     expect(seqs(chat)).toEqual([1, 2, 3, 4]);
   });
 
-  test("does not say that one types", async () => {
+  test("sends no typing notices", async () => {
     const { chat, server } = await enter();
     chat.notifyTyping();
     await pass(1_000);
@@ -130,7 +130,7 @@ describe("a message by POST", () => {
     expect(chat.userId).toBe("ana");
   });
 
-  test("is settled by the stream where that is faster, and the answer changes nothing", async () => {
+  test("is settled by the stream if that is faster", async () => {
     const { chat, made, answer, hear, heard } = await enter(messages(1, 2));
     const sent = chat.send("hello");
     await pass(0);
@@ -143,7 +143,7 @@ describe("a message by POST", () => {
     expect(chat.pending).toEqual([]);
   });
 
-  test("whose answer overtakes what others said before leaves no gap: it waits for the stream", async () => {
+  test("whose answer overtakes earlier messages waits for the stream", async () => {
     const { chat, server, made, answer, hear, lose, greet } = await enter(messages(1, 2));
     chat.send("hello");
     await pass(0);
@@ -250,7 +250,7 @@ describe("a message that is refused", () => {
 });
 
 describe("a stream that is lost while messages are on their way", () => {
-  test("what the history shows is settled, and only the rest is sent again, in order", async () => {
+  test("messages of the history are settled, and only the rest is sent again", async () => {
     const { chat, server, made, lose, greet } = await enter(messages(1, 1));
     for (const content of ["one", "two", "three"]) chat.send(content);
     await pass(0);
@@ -261,7 +261,7 @@ describe("a stream that is lost while messages are on their way", () => {
     expect(chat.pending.map(({ content }) => content)).toEqual(["two", "three"]);
   });
 
-  test("and the answer that comes after it is nobody's any more", async () => {
+  test("a late answer is ignored", async () => {
     const { chat, server, made, lose, greet } = await enter(messages(1, 1));
     chat.send("one");
     await pass(0);
@@ -275,7 +275,7 @@ describe("a stream that is lost while messages are on their way", () => {
     expect(chat.pending).toEqual([]);
   });
 
-  test("what is written meanwhile waits, and follows", async () => {
+  test("messages written meanwhile wait, and follow", async () => {
     const { chat, server, greet } = await enter();
     server.stream.bye(1001);
     await pass(0);
@@ -287,7 +287,7 @@ describe("a stream that is lost while messages are on their way", () => {
     expect(said(server)).toEqual(["later"]);
   });
 
-  test("closing fails what is pending, as over a WebSocket", async () => {
+  test("closing fails pending messages, as over a WebSocket", async () => {
     const { chat, server } = await enter();
     const sent = chat.send("one");
     await pass(0);
@@ -308,7 +308,7 @@ test("more than a connection takes fails at once and can be tried again", async 
   expect(await codeOf(/** @type {Promise<unknown>} */ (sends.at(-1)))).toBe("overflow");
 });
 
-test("a room that is blocked takes along to the stream what was written before", async () => {
+test("messages written before a fallback are sent over events", async () => {
   const network = fakeNetwork();
   const server = new FakeServer();
   vi.stubGlobal("fetch", server.fetch);

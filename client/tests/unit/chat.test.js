@@ -34,7 +34,7 @@ describe("entering a room", () => {
     expect(() => new Chat({ baseUrl: BASE_URL, roomId: ".." })).toThrow(TypeError);
   });
 
-  test("tells of its connection as the socket does", async () => {
+  test("emits the states of its socket", async () => {
     const { chat, network } = await knock();
     const states = eventsOf(chat, "state");
     network.last.accept();
@@ -56,7 +56,7 @@ describe("entering a room", () => {
 });
 
 describe("messages", () => {
-  test("come in as they are said, each once and in the order of `seq`", async () => {
+  test("arrive live, each once and sorted by `seq`", async () => {
     const { chat, network, heard } = await enter(messages(1, 2));
     for (const seq of [3, 3, 4, 2, 5]) network.last.say(live(message(seq)));
     expect(seqs(chat)).toEqual([1, 2, 3, 4, 5]);
@@ -73,7 +73,7 @@ describe("messages", () => {
     expect(chat.messages).not.toBe(before);
   });
 
-  test("stay, with the timeline bounded, and what was let go can be loaded again", async () => {
+  test("are bounded, and dropped ones can be loaded again", async () => {
     const { chat, network } = await enter(messages(1, 50));
     for (const each of messages(51, 2_200)) network.last.say(live(each));
     expect([chat.messages.length, chat.hasOlder]).toEqual([2_200, false]);
@@ -84,7 +84,7 @@ describe("messages", () => {
 });
 
 describe("resuming", () => {
-  test("the server is asked for what came after the last message, and it comes in", async () => {
+  test("the client requests the messages after its last one", async () => {
     const { chat, network, heard, resyncs, lose, greet } = await enter(messages(1, 3));
     network.last.say(live(message(4)));
     await lose();
@@ -95,13 +95,13 @@ describe("resuming", () => {
     expect(resyncs).toEqual([]);
   });
 
-  test("to a room that was empty, the server is asked for all", async () => {
+  test("in an empty room the client requests all messages", async () => {
     const { network, lose } = await enter([]);
     await lose();
     expect(new URL(network.last.url).searchParams.get("since")).toBe("0");
   });
 
-  test("before there was a history, the server is asked for nothing", async () => {
+  test("before the first history the client requests nothing", async () => {
     const { network, lose } = await knock();
     network.last.accept();
     await lose();
@@ -131,7 +131,7 @@ describe("resuming", () => {
     expect(chat.hasOlder).toBe(true);
   });
 
-  test("to a room that has lost its last messages, the list begins anew", async () => {
+  test("in a room that lost its last messages, the list starts again", async () => {
     const { chat, resyncs, lose, greet } = await enter(messages(1, 9));
     await lose();
     greet(history(messages(1, 5), false));
@@ -140,7 +140,7 @@ describe("resuming", () => {
     expect(chat.hasOlder).toBe(false);
   });
 
-  test("after a close, the list is still there and goes on", async () => {
+  test("after a close the list is kept and continues", async () => {
     const { chat, network, greet } = await enter(messages(1, 3));
     chat.close();
     expect(seqs(chat)).toEqual([1, 2, 3]);
@@ -172,7 +172,7 @@ describe("a server with only the core", () => {
     expect(new URL(network.last.url).search).toBe("");
   });
 
-  test("shows what was missed among its latest messages", async () => {
+  test("shows missed messages among its latest ones", async () => {
     const { chat, resyncs, heard, lose, greet } = await enter(messages(1, 3, coreMessage));
     await lose();
     greet(history(messages(2, 5, coreMessage)));
@@ -181,7 +181,7 @@ describe("a server with only the core", () => {
     expect(resyncs).toEqual([]);
   });
 
-  test("of whose latest messages none is known has moved on too far: the list begins anew", async () => {
+  test("without a known message in its history starts the list again", async () => {
     const { chat, resyncs, lose, greet } = await enter(messages(1, 3, coreMessage));
     await lose();
     greet(history(messages(100, 149, coreMessage)));
@@ -189,7 +189,7 @@ describe("a server with only the core", () => {
     expect(resyncs).toHaveLength(1);
   });
 
-  test("whose room was empty shows all that was missed, up to fifty", async () => {
+  test("shows all missed messages of an empty room, up to fifty", async () => {
     const few = await enter([]);
     await few.lose();
     few.greet(history(messages(1, 49, coreMessage)));
@@ -200,7 +200,7 @@ describe("a server with only the core", () => {
     expect(many.resyncs).toHaveLength(1);
   });
 
-  test("may have older messages where its history is full", async () => {
+  test("may have older messages if its history is full", async () => {
     expect((await enter(messages(1, 50, coreMessage))).chat.hasOlder).toBe(true);
     expect((await enter(messages(1, 49, coreMessage))).chat.hasOlder).toBe(false);
   });
@@ -217,7 +217,7 @@ describe("frames", () => {
     expect(errors).toEqual([]);
   });
 
-  test("that tell who came and who went are handed on", async () => {
+  test("for joins and leaves are passed on", async () => {
     const { chat, network } = await enter();
     const [joined, left] = [eventsOf(chat, "joined"), eventsOf(chat, "left")];
     const bo = { userId: "bo", userName: "Bo", timestamp: 1 };
@@ -227,7 +227,7 @@ describe("frames", () => {
     expect(left).toMatchObject([bo]);
   });
 
-  test("that tell of an error are handed on", async () => {
+  test("for errors are passed on", async () => {
     const { network, errors } = await enter();
     network.last.say({ type: "error", code: "bad-json", message: "that is no JSON" });
     expect(errors).toMatchObject([{ code: "bad-json", message: "that is no JSON" }]);
@@ -243,7 +243,7 @@ describe("our own user", () => {
     expect(chat.userId).toBe("ana");
   });
 
-  test("is the one that was given, whatever the credentials say", async () => {
+  test("is the given one, whatever the credentials say", async () => {
     const { chat } = await knock({ userId: "given", credentials: () => ({ devToken: "ana:Ana" }) });
     expect(chat.userId).toBe("given");
   });
@@ -258,7 +258,7 @@ describe("our own user", () => {
 });
 
 describe("credentials", () => {
-  test("go with the socket, and are told to be refused", async () => {
+  test("are used for the socket, and called again when refused", async () => {
     const credentials = vi.fn(() => ({ devToken: "ana:Ana" }));
     const { network } = await knock({ credentials });
     expect(new URL(network.last.url).searchParams.get("token")).toBe("ana:Ana");

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { CloseCode, afterClose, closeFromStatus, hintedDelay } from "../../src/close-codes.js";
 
-describe("what follows a close", () => {
+describe("the step after a close", () => {
   test("a forbidden client does not reconnect", () => {
     expect(afterClose(CloseCode.forbidden, false)).toBe("stop");
     expect(afterClose(4403, true)).toBe("stop");
@@ -63,7 +63,7 @@ describe("the hinted delay", () => {
   });
 });
 
-describe("the close that says the same as an HTTP status", () => {
+describe("the close for an HTTP status", () => {
   test.each([
     [401, CloseCode.unauthorized],
     [403, CloseCode.forbidden],

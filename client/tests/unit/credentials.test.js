@@ -10,7 +10,7 @@ const NOTHING = /** @type {const} */ ([undefined, null, {}]);
 const any = (garbage) => garbage;
 
 describe("on an upgrade", () => {
-  test("a token travels as a subprotocol and never in the URL", () => {
+  test("a token is a subprotocol and never in the URL", () => {
     const token = jwt({ sub: "ana" });
     expect(forUpgrade(URL_OF_ROOM, { token })).toEqual({
       url: URL_OF_ROOM,
@@ -18,21 +18,21 @@ describe("on an upgrade", () => {
     });
   });
 
-  test("a ticket travels in the query, beside what stands there", () => {
+  test("a ticket is added to the query", () => {
     expect(forUpgrade(URL_OF_ROOM, { ticket: "a b&c" })).toEqual({
       url: `${URL_OF_ROOM}&ticket=a+b%26c`,
       protocols: [],
     });
   });
 
-  test("a dev token travels in the query", () => {
+  test("a dev token is in the query", () => {
     const { url, protocols } = forUpgrade(URL_OF_ROOM, { devToken: "ana:Ana Über" });
     expect(new URL(url).searchParams.get("token")).toBe("ana:Ana Über");
     expect(new URL(url).searchParams.get("since")).toBe("3");
     expect(protocols).toEqual([]);
   });
 
-  test("without credentials the cookie speaks, and nothing is added", () => {
+  test("without credentials nothing is added, and the cookie is used", () => {
     for (const nothing of NOTHING)
       expect(forUpgrade(URL_OF_ROOM, nothing)).toEqual({ url: URL_OF_ROOM, protocols: [] });
   });
@@ -54,15 +54,15 @@ describe("on an upgrade", () => {
 describe("on a request", () => {
   const url = "https://rooms.example/lobby/messages?limit=1";
 
-  test("a token travels in Authorization and never in the URL", () => {
+  test("a token is in Authorization and never in the URL", () => {
     expect(forRequest(url, { token: "abc" })).toEqual({ url, headers: { Authorization: "Bearer abc" } });
   });
 
-  test("a ticket travels in the query", () => {
+  test("a ticket is in the query", () => {
     expect(forRequest(url, { ticket: "t&1" })).toEqual({ url: `${url}&ticket=t%261`, headers: {} });
   });
 
-  test("a dev token travels in Authorization where a header can carry it, and in the query otherwise", () => {
+  test("a dev token is in Authorization if a header can carry it, or else in the query", () => {
     expect(forRequest(url, { devToken: "ana:Ana Li" })).toEqual({
       url,
       headers: { Authorization: "Bearer ana:Ana Li" },
@@ -92,15 +92,15 @@ describe("the same credentials again", () => {
     expect(isSameToken(undefined, { token: "a" })).toBe(false);
   });
 
-  test("prove nothing where a cookie speaks, since it may have been renewed unseen", () => {
+  test("prove nothing with a cookie, which may have been renewed unseen", () => {
     expect(isSameToken(undefined, undefined)).toBe(false);
     expect(isSameToken({}, null)).toBe(false);
     expect(isSameToken({ token: "a" }, undefined)).toBe(false);
   });
 });
 
-describe("who credentials stand for", () => {
-  test("a dev token says it before and after its first colon", () => {
+describe("the user of credentials", () => {
+  test("a dev token has id and name around its first colon", () => {
     expect(userOf({ devToken: "ana:Ana" })).toEqual({ userId: "ana", userName: "Ana" });
     expect(userOf({ devToken: "ana:Ana: the 2nd\nof her name" })).toEqual({
       userId: "ana",
@@ -113,7 +113,7 @@ describe("who credentials stand for", () => {
     expect(userOf({ devToken: "ana:" })).toEqual({ userId: "ana", userName: "ana" });
   });
 
-  test("a JWT says it in its claims, in any script", () => {
+  test("a JWT has it in its claims, in any script", () => {
     expect(userOf({ token: jwt({ sub: "ana", name: "Ana" }) })).toEqual({ userId: "ana", userName: "Ana" });
     expect(userOf({ token: jwt({ sub: "zoë", name: "名前 😀 ÿ>?" }) })).toEqual({
       userId: "zoë",
@@ -121,7 +121,7 @@ describe("who credentials stand for", () => {
     });
   });
 
-  test("the characters that base64url has of its own are read", () => {
+  test("the special characters of base64url are decoded", () => {
     const token = jwt({ sub: "ÿÿÿ>>>???" });
     expect(token.split(".")[1]).toMatch(/[-_]/);
     expect(jwt({ sub: "~~~???" })).toMatch(/_/);

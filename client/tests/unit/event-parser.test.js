@@ -17,7 +17,7 @@ function read(...chunks) {
 const event = (data, id = "", type = "message") => ({ type, data, id });
 
 describe("an event", () => {
-  test("is what stands before a blank line", () => {
+  test("ends at a blank line", () => {
     expect(read("data: one\n\ndata: two\n\n")).toEqual([event("one"), event("two")]);
   });
 
@@ -26,7 +26,7 @@ describe("an event", () => {
     expect(read("data: one\n", "\n")).toEqual([event("one")]);
   });
 
-  test("has one line end for any of the three", () => {
+  test("may use any of the three line ends", () => {
     expect(read("data: lf\n\ndata: cr\r\rdata: crlf\r\n\r\ndata: all\r\n\n\r")).toEqual(
       ["lf", "cr", "crlf", "all"].map((data) => event(data)),
     );
@@ -36,17 +36,17 @@ describe("an event", () => {
     expect(read("data: one\ndata:  two\ndata:three\n\n")).toEqual([event("one\n two\nthree")]);
   });
 
-  test("may be empty, and is told all the same; what has no data at all is not", () => {
+  test("may have empty data, but not none", () => {
     expect(read("data\n\n")).toEqual([event("")]);
     expect(read("data\ndata\n\n")).toEqual([event("\n")]);
     expect(read("event: close\n\nid: 7\n\ndata: x\n\n")).toEqual([event("x", "7")]);
   });
 
-  test("has the type that it names, and the next one has not", () => {
+  test("has its own type, and the next one the default", () => {
     expect(read("event: close\ndata: a\n\ndata: b\n\n")).toEqual([event("a", "", "close"), event("b")]);
   });
 
-  test("has the last id that was given; an empty one takes it away, and one with a NUL is none", () => {
+  test("has the latest id; an empty one clears it, and one with NUL is ignored", () => {
     expect(read("id: 1\ndata: a\n\ndata: b\n\nid: 2\0\ndata: c\n\nid\ndata: d\n\n")).toEqual([
       event("a", "1"),
       event("b", "1"),
@@ -71,7 +71,7 @@ describe("nothing is made of", () => {
   });
 });
 
-test("the time to wait is kept where it is a number", () => {
+test("the retry time is kept if it is a number", () => {
   const parser = new EventParser();
   expect(parser.retryMs).toBeUndefined();
   parser.push(bytesOf("retry: 1500\n"));

@@ -72,7 +72,7 @@ describe("an event stream", () => {
     });
   });
 
-  test("is open when the server has said so, and tells what comes as it came", async () => {
+  test("opens when the server answers, and passes events on unchanged", async () => {
     const { server, happened } = await asking();
     server.stream.accept();
     await pass(0);
@@ -102,7 +102,7 @@ describe("an event stream", () => {
     expect(happened).toEqual([]);
   });
 
-  test("that is left on hearing an event does not tell the next one", async () => {
+  test("that a listener closes emits no further event", async () => {
     const { server, stream, happened } = await asking(() => stream.close());
     server.stream.accept();
     server.stream.write("data: one\n\ndata: two\n\n");
@@ -137,7 +137,7 @@ describe("it ends", () => {
     expect(happened).toMatchObject([{ code: 1013, reason: "HTTP 503 retry-after=7" }]);
   });
 
-  test("where it is something else than an event stream, such as the page of a hotel", async () => {
+  test("if the answer is not an event stream, such as a hotel's page", async () => {
     const { server, happened } = await asking();
     server.stream.accept("text/html");
     await pass(0);
@@ -153,7 +153,7 @@ describe("it ends", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("where nobody answers within ten seconds", async () => {
+  test("without an answer within ten seconds", async () => {
     const { server, happened } = await asking();
     await pass(9_999);
     expect(happened).toEqual([]);
@@ -162,7 +162,7 @@ describe("it ends", () => {
     expect(server.stream.isAborted).toBe(true);
   });
 
-  test("where it opens and says nothing for ten seconds", async () => {
+  test("if it opens and sends nothing for ten seconds", async () => {
     const { server, happened } = await asking();
     server.stream.accept();
     await pass(9_999);
@@ -171,7 +171,7 @@ describe("it ends", () => {
     expect(happened.at(-1)).toMatchObject({ code: 1006, opened: true, heard: false, cause: "mute" });
   });
 
-  test("after 45 s without a sign; a comment is one, and any byte", async () => {
+  test("after 45 s without a byte; a comment counts", async () => {
     const { server, happened } = await greeted();
     for (let signs = 0; signs < 4; signs += 1) {
       await pass(44_000);
@@ -187,7 +187,7 @@ describe("it ends", () => {
     expect(server.stream.isAborted).toBe(true);
   });
 
-  test("at once where a page that slept finds it overdue, and not where it is not", async () => {
+  test("at once if it is overdue when a sleeping page wakes", async () => {
     const { stream, happened } = await greeted();
     vi.setSystemTime(Date.now() + 44_999);
     stream.probe();
@@ -215,7 +215,7 @@ describe("it ends", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("where it was left in doubt, not at all", async () => {
+  test("not during a probe after it was closed", async () => {
     /** @type {(error: Error) => void} */
     let refuse = () => {};
     const { stream, happened } = await greeted(() => new Promise((_, reject) => (refuse = reject)));
@@ -227,7 +227,7 @@ describe("it ends", () => {
     expect(happened).toEqual([]);
   });
 
-  test("where there is a doubt and the server is there, not at all, and it is asked again at the next one", async () => {
+  test("not by a probe that the server answers; the next probe asks again", async () => {
     const question = vi.fn(async () => {});
     const { stream, happened } = await greeted(question);
     for (let doubts = 0; doubts < 3; doubts += 1) {
@@ -243,7 +243,7 @@ describe("it ends", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("where a probe finds it just opened, not at all", async () => {
+  test("not by a probe that finds it just opened", async () => {
     const { server, stream, happened } = await asking();
     stream.probe();
     server.stream.accept();
@@ -252,7 +252,7 @@ describe("it ends", () => {
     expect(happened).toEqual(["open"]);
   });
 
-  test("with the code and the reason of the server's goodbye, and nothing after it is told", async () => {
+  test("with the code and reason of a close event, and emits nothing after it", async () => {
     const { server, happened } = await greeted();
     server.stream.write('data: last\n\nevent: close\ndata: {"code":1001,"reason":"retry-after=2"}\n\ndata: more\n\n');
     server.stream.end();
@@ -273,7 +273,7 @@ describe("it ends", () => {
     },
   );
 
-  test("without a goodbye as lost, and waits as long as the stream has said", async () => {
+  test("as lost without a close event, with the stream's retry time as hint", async () => {
     const { server, happened } = await greeted();
     server.stream.write("retry: 2500\n\n");
     server.stream.end();
@@ -283,14 +283,14 @@ describe("it ends", () => {
     ]);
   });
 
-  test("where it breaks", async () => {
+  test("if it breaks", async () => {
     const { server, happened } = await greeted();
     server.stream.fail(new TypeError("network error"));
     await pass(0);
     expect(happened).toMatchObject([{ code: 1006, opened: true, cause: "closed" }]);
   });
 
-  test("where an event has no end, and tells no more of it", async () => {
+  test("on an endless event", async () => {
     const { server, happened } = await greeted();
     server.stream.write(`data: ${"x".repeat(MAX_EVENT_LENGTH)}`);
     await pass(0);

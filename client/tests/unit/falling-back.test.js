@@ -244,7 +244,7 @@ describe("it keeps using WebSockets", () => {
     expect(server.streams).toHaveLength(0);
   });
 
-  test.each([4401, 4403, 1013])("where a connection is closed with %i before anything was said", async (code) => {
+  test.each([4401, 4403, 1013])("if a connection is closed with %i before any frame", async (code) => {
     const { server, network, explain } = await opening();
     network.last.accept();
     network.last.drop(code);
@@ -255,7 +255,7 @@ describe("it keeps using WebSockets", () => {
     expect(server.streams).toHaveLength(0);
   });
 
-  test("where a connection that worked is lost, and the server takes its time to come back", async () => {
+  test("if a working connection is lost and the server restarts slowly", async () => {
     const { server, network, explain, refuse, greet, room } = await opening();
     await greet();
     network.last.drop();
@@ -270,7 +270,7 @@ describe("it keeps using WebSockets", () => {
     expect(server.streams).toHaveLength(0);
   });
 
-  test("where there is no network but for a moment, again and again", async () => {
+  test("if the network comes and goes", async () => {
     const { server, explain, refuse, greet, network } = await opening();
     await greet();
     network.last.drop();
@@ -360,7 +360,7 @@ describe("a stream at once", () => {
     expect(room.state).toBe("open");
   });
 
-  test("where it is told to, and for ever", async () => {
+  test("if the transport is set to events, for ever", async () => {
     const { network, server } = await opening({ transport: "events" });
     for (let times = 1; times <= 4; times += 1) {
       expect(server.streams).toHaveLength(times);
@@ -371,7 +371,7 @@ describe("a stream at once", () => {
     expect(network.sockets).toHaveLength(0);
   });
 
-  test("says nothing of WebSockets", async () => {
+  test("proves nothing about WebSockets", async () => {
     const { origin, greet } = await opening({ transport: "events" });
     await greet();
     expect((await opening({ origin })).room.transport).toBe("websocket");
@@ -444,7 +444,7 @@ describe("a stream", () => {
     expect(other.server.stream.url.search).toBe("?ticket=t1");
   });
 
-  test("and its requests share a token, and each takes a ticket of its own", async () => {
+  test("and its requests share a token, but each uses its own ticket", async () => {
     const token = vi.fn(() => ({ token: "abc" }));
     const one = await blocked({ credentials: token });
     one.room.send("x");
@@ -510,7 +510,7 @@ describe("a stream", () => {
     expect(room.snapshot).toMatchObject({ state: "waiting", close: { code: 1006 } });
   });
 
-  test("is watched by the page's signals: what slept is looked at when the reader is back", async () => {
+  test("is probed when the page wakes", async () => {
     const page = fakePage();
     const { room } = await blocked();
     page.online();
@@ -521,7 +521,7 @@ describe("a stream", () => {
     expect(room.state).toBe("waiting");
   });
 
-  test("is lost at once where the network is said to be gone and nobody answers over HTTP", async () => {
+  test("is lost at once if the browser is offline and the server does not answer", async () => {
     const page = fakePage();
     const { room, explain } = await blocked({ credentials: () => ({ token: "abc" }) });
     explain.mockRejectedValue(new TypeError("no network"));

@@ -17,7 +17,7 @@ function answersWith(status, headers) {
 }
 
 describe("a request", () => {
-  test("gives what the server answered", async () => {
+  test("returns the server's answer", async () => {
     fakeFetch(() => Response.json({ messages: [] }));
     expect(await getJson(ADDRESS, undefined)).toEqual({ messages: [] });
   });
@@ -35,19 +35,19 @@ describe("a request", () => {
     expect(fetch.mock.calls[0]?.[1]?.credentials).toBe("include");
   });
 
-  test("that fails keeps the status and what the server said of it", async () => {
+  test("that fails has the status and the server's text", async () => {
     fakeFetch(() => Response.json({ title: "Bad Request", detail: "limit is from 1 to 500" }, { status: 400 }));
     const failure = await getJson(ADDRESS, undefined).catch((error) => error);
     expect(failure).toBeInstanceOf(HttpError);
     expect(failure).toMatchObject({ name: "HttpError", status: 400, message: "limit is from 1 to 500" });
   });
 
-  test("that fails with a title alone is told by it", async () => {
+  test("that fails with only a title has it as its message", async () => {
     fakeFetch(() => Response.json({ title: "Too Many Requests" }, { status: 429 }));
     await expect(getJson(ADDRESS, undefined)).rejects.toThrow("Too Many Requests");
   });
 
-  test("that fails without a problem body is told by its status", async () => {
+  test("that fails without a problem body has the status in its message", async () => {
     fakeFetch(() => new Response("<html>Bad Gateway", { status: 502 }));
     await expect(getJson(ADDRESS, undefined)).rejects.toMatchObject({
       status: 502,
@@ -68,7 +68,7 @@ describe("a ticket", () => {
     });
   });
 
-  test("is asked for with a token where there is one", async () => {
+  test("is requested with a token if there is one", async () => {
     const fetch = fakeFetch(() => Response.json({ ticket: "t1", expiresIn: 30 }));
     await fetchTicket("https://rooms.example", { token: "abc" });
     expect(fetch.mock.calls[0]?.[1]?.headers).toEqual({ Authorization: "Bearer abc" });
@@ -141,7 +141,7 @@ describe("why an upgrade is refused, asked of its own address", () => {
     expect(await explainUpgrade(SOCKET, undefined)).toEqual({ code, reason });
   });
 
-  test("a hint stays one beside the words, and words that hint are none", async () => {
+  test("a hint stays valid before the text, and text is no hint", async () => {
     const body = { detail: "retry-after=0" };
     fakeFetch(() => Response.json(body, { status: 503, headers: { "Retry-After": "7" } }));
     const close = await explainUpgrade(SOCKET, undefined);

@@ -42,12 +42,12 @@ describe("a history that names its incarnation", () => {
     expect(resyncs).toEqual([]);
   });
 
-  test("is not asked for before one was seen", async () => {
+  test("is not sent before one was received", async () => {
     const { network } = await knock();
     expect(asked(network.last).has("incarnation")).toBe(false);
   });
 
-  test("of a restored room takes away what is there no more", async () => {
+  test("of a restored room removes messages that it lacks", async () => {
     const { chat, greet, network, resyncs, lose } = await seen();
     // The backup had 1 to 3, and eight messages have come since.
     greet(from([...messages(1, 3), ...[4, 5, 6, 7, 8, 9, 10, 11].map(other)], "second", false));
@@ -63,7 +63,7 @@ describe("a history that names its incarnation", () => {
     expect([asked(network.last).get("since"), asked(network.last).get("incarnation")]).toEqual(["11", "second"]);
   });
 
-  test("of a wiped room leaves nothing of the old one", async () => {
+  test("of a wiped room removes all old messages", async () => {
     const { chat, greet, network, lose } = await seen();
     greet(from([], "second", false));
     expect(seqs(chat)).toEqual([]);
@@ -73,14 +73,14 @@ describe("a history that names its incarnation", () => {
     expect(chat.messages).toEqual([other(1)]);
   });
 
-  test("is believed where it claims to be resumed all the same", async () => {
+  test("replaces the list even if the server says resumed", async () => {
     const { chat, greet } = await seen();
     greet(from([other(6)], "second", true));
     expect(chat.messages).toEqual([other(6)]);
     expect(chat.hasOlder).toBe(true);
   });
 
-  test("keeps what was not sent, and sends it again", async () => {
+  test("keeps unsent messages, and sends them", async () => {
     const { chat, network, greet } = await seen();
     const stored = chat.send("kept");
     greet(from(messages(1, 3), "second", false));
@@ -90,7 +90,7 @@ describe("a history that names its incarnation", () => {
     expect(seqs(chat)).toEqual([1, 2, 3, 4]);
   });
 
-  test("sends again what left and was lost with the old one, under its own name", async () => {
+  test("sends lost messages again, with the same clientId", async () => {
     const all = await knock();
     all.greet(from(messages(1, 5), "first"));
     const stored = all.chat.send("lost with the disk");
@@ -102,7 +102,7 @@ describe("a history that names its incarnation", () => {
     expect(await codeOf(stored)).toBe("kept");
   });
 
-  test("goes with the stream as well, where WebSockets are blocked", async () => {
+  test("is sent over events as well", async () => {
     const server = new FakeServer();
     vi.stubGlobal("fetch", server.fetch);
     const chat = new Chat({ baseUrl: BASE_URL, roomId: "lobby", transport: "events" });
@@ -121,8 +121,8 @@ describe("a history that names its incarnation", () => {
   });
 });
 
-describe("a server that names none", () => {
-  test("is resumed as ever", async () => {
+describe("a server without incarnations", () => {
+  test("is resumed as usual", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 5));
     await lose();
     expect(asked(network.last).has("incarnation")).toBe(false);
@@ -130,7 +130,7 @@ describe("a server that names none", () => {
     expect(seqs(chat)).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
-  test("after one that did is asked without", async () => {
+  test("after one with them is asked without", async () => {
     const { chat, network, lose, greet } = await seen();
     greet(history(messages(6, 6), true));
     expect(seqs(chat)).toEqual([1, 2, 3, 4, 5, 6]);
@@ -138,7 +138,7 @@ describe("a server that names none", () => {
     expect(asked(network.last).has("incarnation")).toBe(false);
   });
 
-  test("before one that does is believed when it resumes", async () => {
+  test("before one with them is resumed", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 5));
     await lose();
     greet(from(messages(6, 6), "first", true));

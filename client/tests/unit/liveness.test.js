@@ -131,7 +131,7 @@ test("the times are configurable", async () => {
   expect(room.state).toBe("waiting");
 });
 
-test("with `probe: false` nobody is asked, neither in silence nor in doubt", async () => {
+test("with `probe: false` no ping is ever sent", async () => {
   const page = fakePage();
   const { room, network } = await connected({ probe: false });
   page.offline();
@@ -141,7 +141,7 @@ test("with `probe: false` nobody is asked, neither in silence nor in doubt", asy
   expect(room.state).toBe("open");
 });
 
-test("with `probe: true` the server is asked as where nothing is said", async () => {
+test("`probe: true` is the default", async () => {
   const { network } = await connected({ probe: true });
   await pass(20_000);
   expect(network.last.pings).toBe(1);

@@ -31,8 +31,8 @@ function queue(credentials = async () => undefined) {
 /** @param {FakeServer} server */
 const said = (server) => server.posts.map(({ body }) => body.content);
 
-describe("what is said", () => {
-  test("goes out at once, as JSON and with the credentials", async () => {
+describe("a message", () => {
+  test("is posted at once, as JSON and with the credentials", async () => {
     const { server, posts } = queue(async () => ({ token: "abc" }));
     posts.push("one");
     await pass(0);
@@ -44,7 +44,7 @@ describe("what is said", () => {
     });
   });
 
-  test("goes out one after the other, in the order of saying", async () => {
+  test("is posted after the one before it", async () => {
     const { server, posts, answers } = queue();
     for (const content of ["one", "two", "three"]) posts.push(content);
     await pass(5_000);
@@ -99,7 +99,7 @@ describe("what is said", () => {
   );
 });
 
-describe("a request that nobody answers", () => {
+describe("a request without an answer", () => {
   test("is made again after longer and longer waits, before anything else", async () => {
     const { server, posts, answers, failures } = queue();
     posts.push("one");
@@ -129,7 +129,7 @@ describe("a request that nobody answers", () => {
     expect(said(server)).toEqual(["one", "one"]);
   });
 
-  test("since the server is too busy waits as long as that says", async () => {
+  test("refused as too busy waits as long as the server hints", async () => {
     const { server, posts } = queue();
     posts.push("one");
     await pass(0);
@@ -140,7 +140,7 @@ describe("a request that nobody answers", () => {
     expect(server.posts).toHaveLength(2);
   });
 
-  test("since the server is too busy is not made without a pause, whatever that says", async () => {
+  test("refused as too busy keeps the backoff, whatever the server hints", async () => {
     const { server, posts } = queue();
     posts.push("one");
     await pass(0);
@@ -165,7 +165,7 @@ describe("a request that nobody answers", () => {
     expect(server.posts).toHaveLength(2);
   });
 
-  test("within thirty seconds in all says that the connection is no good; what waits is dropped", async () => {
+  test("for thirty seconds in all ends the connection and drops the queue", async () => {
     const { server, posts, failures } = queue();
     posts.push("one");
     posts.push("two");
@@ -177,7 +177,7 @@ describe("a request that nobody answers", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test("says so at once where the server asks for a longer wait than that", async () => {
+  test("ends the connection at once if the hint is longer than that", async () => {
     const { server, posts, failures } = queue();
     posts.push("one");
     await pass(0);
@@ -212,7 +212,7 @@ describe("credentials", () => {
     expect(said(server)).toEqual(["one"]);
   });
 
-  test("that cannot be had are a request that nobody answers", async () => {
+  test("that are unavailable count as a request without an answer", async () => {
     const credentials = vi.fn(async () => Promise.reject(new Error("signed out")));
     const { server, posts } = queue(credentials);
     posts.push("one");
@@ -223,7 +223,7 @@ describe("credentials", () => {
 });
 
 describe("when it is closed", () => {
-  test("what is on its way may arrive, what waits is dropped, and nobody hears of either", async () => {
+  test("the current request may arrive, the queue is dropped, and no answer is reported", async () => {
     const { server, posts, answers, failures } = queue();
     posts.push("one");
     posts.push("two");

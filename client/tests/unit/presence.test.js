@@ -50,7 +50,7 @@ async function arrive(options) {
 const names = (presence) => presence.users.map(({ userName }) => userName);
 
 describe("the users", () => {
-  test("is what the server lists, by name", async () => {
+  test("are listed by name", async () => {
     const { presence, network, changes } = await arrive();
     expect(presence.users).toEqual([]);
     network.last.say(list(user("Zoë"), user("Ana"), user("bo"), user("Émile")));
@@ -123,7 +123,7 @@ describe("our own user", () => {
   });
 });
 
-describe("one's own status", () => {
+describe("our own status", () => {
   test("is online by default, or what the server remembers", async () => {
     const { presence, network } = await arrive();
     expect(presence.status).toBe("online");
@@ -256,7 +256,7 @@ describe("one's own status", () => {
     expect(network.last.frames).toEqual([]);
   });
 
-  test("does not follow what others choose", async () => {
+  test("does not follow the choice of other users", async () => {
     const { presence, network } = await arrive();
     network.last.say(list(user("Ana"), user("Bo")));
     presence.setStatus("busy");
@@ -264,7 +264,7 @@ describe("one's own status", () => {
     expect(presence.status).toBe("busy");
   });
 
-  test("that the server refuses is told", async () => {
+  test("that the server refuses is reported", async () => {
     const { presence, network } = await arrive();
     const errors = eventsOf(presence, "error");
     network.last.say({ type: "error", code: "bad-status", message: "no such status" });
@@ -354,7 +354,7 @@ describe("a server that removes our user by mistake", () => {
 });
 
 describe("the connection", () => {
-  test("is told of as the socket tells it", async () => {
+  test("emits the states of its socket", async () => {
     const { presence, network } = await arrive();
     const states = eventsOf(presence, "state");
     network.last.drop(1011, "failed");

@@ -99,7 +99,7 @@ async function arrive(options) {
 }
 
 describe("a malformed frame", () => {
-  test.each(named(MALFORMED_CHAT))("of a chat is logged, and the room is entered anew: %s", async (_, frame) => {
+  test.each(named(MALFORMED_CHAT))("of a chat is logged, and the chat reconnects: %s", async (_, frame) => {
     const errors = reportedErrors();
     const { chat, network } = await enter(messages(1, 2));
     const stored = chat.send("kept");
@@ -116,7 +116,7 @@ describe("a malformed frame", () => {
     expect(errors).toEqual([]);
   });
 
-  test.each(named(MALFORMED_PRESENCE))("of a presence is logged, and it comes back: %s", async (_, frame) => {
+  test.each(named(MALFORMED_PRESENCE))("of a presence is logged, and it reconnects: %s", async (_, frame) => {
     const errors = reportedErrors();
     const { presence, network } = await arrive();
     network.last.accept();
@@ -142,7 +142,7 @@ describe("a malformed frame", () => {
     expect(server.streams).toHaveLength(2);
   });
 
-  test("is named by its field, and what others wrote is not repeated", async () => {
+  test("is logged with its field, without the text of users", async () => {
     const { network } = await enter(messages(1, 2));
     const odd = /** @type {any} */ ({ secret: "words" });
     network.last.say(history([message(3), { ...message(4), content: odd }], true));
@@ -207,7 +207,7 @@ describe("a gap", () => {
     expect(new URL(network.last.url).searchParams.get("since")).toBe("0");
   });
 
-  test("that a resumed history leaves is not hidden: the list begins anew", async () => {
+  test("that a resumed history leaves starts the list again", async () => {
     const { chat, network, resyncs, lose } = await enter(messages(1, 2));
     await lose();
     network.last.accept();
@@ -267,7 +267,7 @@ describe("a room that sends no first frame", () => {
   });
 });
 
-describe("what comes over HTTP", () => {
+describe("answers over HTTP", () => {
   test.each([null, {}, { messages: {} }, { messages: [{ seq: 1 }] }])(
     "older messages: %j is an error",
     async (body) => {
@@ -280,7 +280,7 @@ describe("what comes over HTTP", () => {
     },
   );
 
-  test("a page that is not older than what is shown adds nothing that would stand in the wrong place", async () => {
+  test("a page that is not older adds no message", async () => {
     const server = new FakeServer();
     vi.stubGlobal("fetch", server.fetch);
     server.replies = { status: 200, body: { messages: [message(3), message(4), message(9)], hasMore: false } };

@@ -203,7 +203,7 @@ describe("4401", () => {
 });
 
 describe("an upgrade that is refused", () => {
-  test("is not asked about the first time: a lost network looks the same", async () => {
+  test("is not explained the first time: a lost network looks the same", async () => {
     const explain = vi.fn(async () => undefined);
     const { network } = await connecting({ explain });
     network.last.drop();
@@ -211,7 +211,7 @@ describe("an upgrade that is refused", () => {
     expect(explain).not.toHaveBeenCalled();
   });
 
-  test("is asked about the second time, with the credentials that it was tried with", async () => {
+  test("is explained the second time, with the credentials of the attempt", async () => {
     const explain = vi.fn(async () => undefined);
     const { network } = await connecting({ explain, credentials: credentialsThat({ token: "one" }, { token: "two" }) });
     network.last.drop();
@@ -220,7 +220,7 @@ describe("an upgrade that is refused", () => {
     expect(explain).toHaveBeenCalledExactlyOnceWith({ token: "two" });
   });
 
-  test("is not asked about where the connection had been open", async () => {
+  test("is not explained if the connection was open", async () => {
     const explain = vi.fn(async () => undefined);
     const { network } = await connecting({ explain });
     network.last.drop();
@@ -265,7 +265,7 @@ describe("an upgrade that is refused", () => {
     expect(network.sockets).toHaveLength(3);
   });
 
-  test("with 429 and no hint waits as after any second failure, and the wait is told anew", async () => {
+  test("with 429 and no hint waits as after a second failure, and emits the wait again", async () => {
     const all = await refusedWith({ code: 4429, reason: "HTTP 429" });
     expect((all.room.snapshot.retryAt ?? NaN) - Date.now()).toBe(1_000);
     expect(all.states.slice(-2)).toMatchObject([
@@ -287,7 +287,7 @@ describe("an upgrade that is refused", () => {
     }
   });
 
-  test("and is explained too late: the next attempt is not disturbed", async () => {
+  test("and is explained too late, which does not disturb the next attempt", async () => {
     /** @type {(close: import("../../src/close-codes.js").Close) => void} */
     let tell = () => {};
     const { room, network } = await connecting({ explain: () => new Promise((resolve) => (tell = resolve)) });
@@ -302,7 +302,7 @@ describe("an upgrade that is refused", () => {
     expect(room.state).toBe("waiting");
   });
 
-  test("and is explained when the next attempt is under way: it goes on", async () => {
+  test("and is explained during the next attempt, which continues", async () => {
     /** @type {(close: import("../../src/close-codes.js").Close) => void} */
     let tell = () => {};
     const { room, network } = await connecting({ explain: () => new Promise((resolve) => (tell = resolve)) });

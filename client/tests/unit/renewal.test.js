@@ -96,7 +96,7 @@ describe("a token that will expire", () => {
     expect(ana.asked.length).toBe(1);
   });
 
-  test("that comes for a connection that is over is not shown on the next one", async () => {
+  test("that arrives for a closed connection is not sent on the next one", async () => {
     /** @type {(credentials: { token: string }) => void} */
     let give = () => {};
     const first = tokenFor(3_600);
@@ -188,7 +188,7 @@ describe("a token that will expire", () => {
     expect(shown(all)).toEqual([]);
   });
 
-  test("begins anew with each connection", async () => {
+  test("is scheduled again for each connection", async () => {
     const ana = issuer(600);
     const all = await connected({ credentials: ana.credentials });
     await pass(300_000);
@@ -219,7 +219,7 @@ describe("nothing is shown on an open socket", () => {
     expect(all.network.last.sent).toEqual([]);
   });
 
-  test("where that is not wanted", async () => {
+  test("with renew: false", async () => {
     const ana = issuer(600);
     const all = await connected({ credentials: ana.credentials, renew: false });
     const states = eventsOf(all.room, "state");

@@ -225,7 +225,7 @@ describe("closing", () => {
     expect(room.send("late")).toBe("rejected");
   });
 
-  test("closing twice is told once", async () => {
+  test("closing twice emits once", async () => {
     const { room, states } = await connected();
     room.close();
     room.close();
@@ -306,7 +306,7 @@ describe("reconnecting by hand", () => {
     expect(names(states)).toEqual(["connecting", "open", "waiting", "connecting", "open"]);
   });
 
-  test("while open, the old connection is left for a new one", async () => {
+  test("while open, a new connection replaces the old one", async () => {
     const { room, network, states } = await connected();
     network.last.bufferedAmount = 7;
     room.reconnect();
@@ -319,7 +319,7 @@ describe("reconnecting by hand", () => {
     expect(names(states)).toEqual(["connecting", "open", "connecting", "open"]);
   });
 
-  test("while connecting, the attempt under way is left for a new one", async () => {
+  test("while connecting, a new attempt replaces the current one", async () => {
     const { room, network } = await connecting();
     room.reconnect();
     await pass(1_000);
@@ -328,7 +328,7 @@ describe("reconnecting by hand", () => {
     expect(room.state).toBe("open");
   });
 
-  test("while closed, it opens, and hears of the page as ever", async () => {
+  test("while closed, it opens, and watches the page", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     room.close();
@@ -342,7 +342,7 @@ describe("reconnecting by hand", () => {
 });
 
 describe("with `reconnect: false`", () => {
-  test("a connection that is lost is not tried again, and its close is told", async () => {
+  test("a lost connection is not opened again, and its close is emitted", async () => {
     const { room, network, states } = await connected({ reconnect: false });
     network.last.drop(1011, "the room failed");
     await pass(60_000);

@@ -43,7 +43,7 @@ class World {
     return this.server.streams.filter(({ isOpen }) => isOpen);
   }
 
-  /** Opens or closes tabs up to this number. @param {number} count */
+  /** Opens this many tabs. @param {number} count */
   async begin(count) {
     for (let tab = 0; tab < count; tab += 1) this.#come();
     await this.settle();

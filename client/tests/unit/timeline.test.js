@@ -24,7 +24,7 @@ test("each message stands there once", () => {
   expect(timeline.size).toBe(4);
 });
 
-test("what is older than all that is shown is not taken: it would stand before a gap", () => {
+test("a message older than all others is not added: it would precede a gap", () => {
   const timeline = timelineOf(messages(10, 12));
   expect(timeline.add(message(9))).toBe(false);
   expect(seqs(timeline)).toEqual([10, 11, 12]);
@@ -47,7 +47,7 @@ test("a message with a `seq` comes after those without", () => {
   ]);
 });
 
-test("the list is the same array until it changes, and nobody else can change it", () => {
+test("the list is the same frozen array until it changes", () => {
   const timeline = timelineOf(messages(1, 2));
   const before = timeline.messages;
   timeline.add(message(2));
@@ -74,7 +74,7 @@ test("an older page goes before the rest", () => {
   expect(timeline.has(message(8))).toBe(true);
 });
 
-test("of an older page that overlaps, only what is older is taken", () => {
+test("of an overlapping page only older messages are added", () => {
   const timeline = timelineOf(messages(10, 12));
   expect(timeline.prepend(messages(8, 14))).toBe(2);
   expect(seqs(timeline)).toEqual([8, 9, 10, 11, 12]);
@@ -91,7 +91,7 @@ test("it is bounded: beyond 2,000 and 200 the oldest 200 go together", () => {
   expect(timeline.has(message(201))).toBe(true);
 });
 
-test("what a reader asked for is kept beyond the bound", () => {
+test("loaded messages are kept beyond the limit", () => {
   const timeline = timelineOf(messages(101, 2_100));
   timeline.prepend(messages(1, 100));
   for (const each of messages(2_101, 2_300)) timeline.add(each);
@@ -100,7 +100,7 @@ test("what a reader asked for is kept beyond the bound", () => {
   expect([timeline.firstSeq, timeline.size]).toEqual([201, 2_101]);
 });
 
-test("replaced, it begins anew: with nothing known and the plain bound", () => {
+test("replacing resets the ids and the limit", () => {
   const timeline = timelineOf(messages(101, 200));
   timeline.prepend(messages(1, 100));
   expect(timeline.messages).toHaveLength(200);

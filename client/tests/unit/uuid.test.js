@@ -11,7 +11,7 @@ test("ids are random UUIDs", () => {
   expect(randomId()).not.toBe(randomId());
 });
 
-test("they are so too where a page was served over plain HTTP", () => {
+test("ids are random UUIDs over plain HTTP too", () => {
   vi.stubGlobal("crypto", { getRandomValues: crypto.getRandomValues.bind(crypto) });
   const ids = Array.from({ length: 200 }, randomId);
   for (const id of ids) expect(id).toMatch(UUID);

@@ -24,7 +24,7 @@ test("all moments of a local day have the same day, and midnight begins the next
   expect(dayOf(at(5))).toBe(at(5, 0));
 });
 
-test("a time is told in hours and minutes", () => {
+test("a time has hours and minutes", () => {
   expect(timeOf(at(5, 9))).toMatch(/9.00/);
   expect(timeOf(at(5, 9) + 5 * 60_000)).toMatch(/9.05/);
 });
@@ -51,12 +51,12 @@ describe("the name of a day", () => {
     expect(dayName(dayOf(at(31, 12, 12, 2025)), at(1, 12, 1))).toBe("Yesterday");
   });
 
-  test("has a year where it is not this one", () => {
+  test("has a year if it is not this one", () => {
     expect(dayName(dayOf(at(30, 12, 12, 2025)), at(1, 12, 1))).toBe("December 30, 2025");
     expect(dayName(dayOf(at(2, 12, 1)), at(5))).toBe("Friday, January 2");
   });
 
-  test("is told in the words and the language that are asked for", () => {
+  test("uses the given words and locale", () => {
     const words = { today: "Heute", yesterday: "Gestern", locale: "de" };
     const names = [5, 4, 3].map((day) => dayName(dayOf(at(day)), at(5), words));
     expect(names).toEqual(["Heute", "Gestern", "Dienstag, 3. März"]);

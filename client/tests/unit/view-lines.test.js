@@ -70,13 +70,13 @@ describe("days", () => {
     expectUniqueKeys(all);
   });
 
-  test("what is pending may begin one", () => {
+  test("a pending message may begin a day", () => {
     expect(shape(lines([said(1, at(23))], [waiting("a", at(0, 6))]))).toEqual(["day", "text 1", "day", "own a"]);
   });
 });
 
 describe("groups", () => {
-  test("what one user says in one breath is one group", () => {
+  test("messages of one user within five minutes are one group", () => {
     const start = at(9);
     const all = lines([said(1, start), said(2, start + 5 * MINUTE), said(3, start + 10 * MINUTE)]);
     expect(groups(all)).toEqual([true, false, false]);
@@ -98,20 +98,20 @@ describe("groups", () => {
     expect(groups(lines([said(1, at(0, 6) - 1), said(2, at(0, 6))]))).toEqual([true, true]);
   });
 
-  test("what is pending joins what the same user has said before", () => {
+  test("a pending message joins the user's group", () => {
     const own = said(1, at(9), ANA);
     expect(groups(lines([own], [waiting("a", at(9)), waiting("b", at(9))]))).toEqual([true, false, false]);
     expect(groups(lines([said(1, at(9))], [waiting("a", at(9))]))).toEqual([true, true]);
   });
 });
 
-describe("one's own messages", () => {
-  test("are told from those of others", () => {
+describe("our own messages", () => {
+  test("are distinguished from those of others", () => {
     const all = lines([said(1, at(9), ANA), said(2, at(9))], [waiting("a", at(9))]);
     expect(all.flatMap((line) => (line.kind === "message" ? [line.isOwn] : []))).toEqual([true, false, true]);
   });
 
-  test("stand below all others while they are pending, with all that is known of them", () => {
+  test("are last while they are pending", () => {
     const own = waiting("a", at(10));
     const all = lines([said(1, at(9))], [own]);
     expect(all.at(-1)).toEqual({
@@ -125,13 +125,13 @@ describe("one's own messages", () => {
     expect(all[1]).toMatchObject({ pending: undefined });
   });
 
-  test("stand below although this browser's clock is behind the server's", () => {
+  test("are last even if this browser's clock is behind", () => {
     const all = lines([said(1, at(9, 6))], [waiting("a", at(23)), waiting("b", at(22))]);
     expect(shape(all)).toEqual(["day", "text 1", "own a", "own b"]);
     expect(all.at(-1)).toMatchObject({ message: { timestamp: at(9, 6) } });
   });
 
-  test("are told even where nobody knows yet who we are", () => {
+  test("are recognised even if our user is unknown", () => {
     const me = { userId: undefined, userName: undefined };
     const all = linesOf({ messages: [said(1, at(9))], pending: [waiting("a", at(9))] }, me, new Map());
     expect(all.at(-1)).toMatchObject({ isOwn: true, message: { userId: "", userName: "You" } });
@@ -146,7 +146,7 @@ describe("keys", () => {
     expect(keys(after)).toEqual(keys(before));
   });
 
-  test("what others chose as `clientId` names no line, though they choose the same one twice", () => {
+  test("the clientId of other users names no line", () => {
     const messages = [1, 2, 3].map((seq) => said(seq, at(9), { clientId: "a" }));
     const all = lines(messages, [waiting("a", at(9))]);
     expect(keys(all)).toEqual([`day ${at(0)}`, "stored id 1", "stored id 2", "stored id 3", "own a"]);
@@ -171,7 +171,7 @@ describe("blocks", () => {
   /** @param {Line[]} all */
   const contents = (all) => blocksOf(all).map((block) => [block.key, ...shape(block.lines)]);
 
-  test("hold fifty messages each, told by their `seq`", () => {
+  test("have fifty messages each, by `seq`", () => {
     const blocks = blocksOf(lines(minutes(1, 120)));
     expect(blocks.map(({ key }) => key)).toEqual(["block 0", "block 1", "block 2"]);
     expect(blocks.map((block) => shape(block.lines).at(-1))).toEqual(["text 49", "text 99", "text 120"]);
@@ -192,7 +192,7 @@ describe("blocks", () => {
     ]);
   });
 
-  test("hold what is pending where it will most likely be when it is stored", () => {
+  test("have a pending message where it will most likely be stored", () => {
     const pending = [waiting("a", at(9)), waiting("b", at(9, 6)), waiting("c", at(9, 7))];
     expect(contents(lines([said(47, at(9))], pending))).toEqual([
       ["block 0", "day", "text 47", "own a", "day", "own b"],
@@ -202,12 +202,12 @@ describe("blocks", () => {
     expect(contents(lines([], pending.slice(0, 1)))).toEqual([["block 0", "day", "own a"]]);
   });
 
-  test("are one where a server gives no `seq`", () => {
+  test("are one block without `seq`", () => {
     const all = minutes(1, 120).map((message) => ({ ...message, seq: undefined }));
     expect(contents(lines(all, [waiting("a", at(9))]))).toHaveLength(1);
   });
 
-  test("are none where there are no lines", () => {
+  test("are empty without lines", () => {
     expect(blocksOf([])).toEqual([]);
   });
 });

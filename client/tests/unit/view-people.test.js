@@ -28,7 +28,7 @@ describe("the colours of a room", () => {
     }
   });
 
-  test("are the users' own where nobody else has them, and stay with them", () => {
+  test("are the preferred ones if they are free, and stay", () => {
     const palette = new Palette();
     // Both prefer the same colour.
     expect([hueOf("ana"), hueOf("名前")]).toEqual([6, 6]);

@@ -19,7 +19,7 @@ describe("the status of a connection", () => {
     expect(connectionStatusOf({ state, close: code === undefined ? undefined : { code, reason: "" } })).toBe(plight);
   });
 
-  test("has words, each of its own", () => {
+  test("has a different text for each state", () => {
     expect(Object.keys(CONNECTION_TEXTS)).toEqual([
       "open",
       "opening",
