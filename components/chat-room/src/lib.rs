@@ -92,7 +92,7 @@ impl Room for Chat {
 
     fn request(&mut self, request: Request) -> Result<Response> {
         let Some(user) = &request.user else {
-            return Ok(Response::problem(401, "who is asking?").header("www-authenticate", "Bearer"));
+            return Ok(Response::problem(401, "this needs a valid identity").header("www-authenticate", "Bearer"));
         };
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/messages") => self.list(&request),
@@ -223,7 +223,7 @@ impl Chat {
 
 /// Refuses a message that is too long to be sent to clients: it is not stored either.
 fn too_long(line: &Line) -> Option<Outcome> {
-    let complaint = || Complaint::new("too_long", "this room may not send a message as long as this one");
+    let complaint = || Complaint::new("too_long", "this message is too long for this room");
     (line.frame_bytes() > sockets::max_message_bytes()).then(|| Outcome::Refused(413, complaint()))
 }
 

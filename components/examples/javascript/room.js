@@ -26,7 +26,7 @@ export const room = {
     const now = auction();
     const bid = message.tag === "text" ? Number(message.val) : NaN;
     if (!now.thing || now.sold || !(bid > now.bid)) {
-      tell(sender, { type: "error", code: "no_bid", message: `bid more than ${now.bid}, while there is time` });
+      tell(sender, { type: "error", code: "no_bid", message: `bid more than ${now.bid} before the auction ends` });
       return;
     }
     change({ ...now, bid, bidder: sender.user().name });
@@ -42,7 +42,7 @@ export const room = {
   onRequest(request) {
     if (request.method !== "POST") return answer(200, auction());
     const thing = body(request)?.thing;
-    if (typeof thing !== "string" || auction().thing) return answer(400, "send one thing, once");
+    if (typeof thing !== "string" || auction().thing) return answer(400, "send the thing to sell, once");
     return answer(200, change({ ...auction(), thing }));
   },
 };

@@ -98,7 +98,7 @@ impl Room for Presence {
 
     fn request(&mut self, request: Request) -> Result<Response> {
         let Some(user) = &request.user else {
-            return Ok(Response::problem(401, "who is asking?").header("www-authenticate", "Bearer"));
+            return Ok(Response::problem(401, "this needs a valid identity").header("www-authenticate", "Bearer"));
         };
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/list") => Ok(Response::json_text(frames::list(&Listing::of_roster(None, listing::MAX_BYTES)?))),

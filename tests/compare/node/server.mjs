@@ -182,7 +182,7 @@ const server = createServer(async (request, response) => {
   const { name, what, query } = route(request);
   if (name === undefined) return answer(response, 404, problem(404, 'Not Found', 'no such path'));
   const user = userOf(request, query);
-  if (user === undefined) return answer(response, 401, problem(401, 'Unauthorized', 'who is asking?'));
+  if (user === undefined) return answer(response, 401, problem(401, 'Unauthorized', 'this needs a valid identity'));
   if (what === 'ws') return answer(response, 426, problem(426, 'Upgrade Required', 'this is a WebSocket'));
 
   if (request.method === 'GET') {

@@ -185,7 +185,7 @@ export default {
   fetch(request, env) {
     const { name, what, query } = route(request);
     if (name === undefined) return problem(404, 'Not Found', 'no such path');
-    if (userOf(request, query) === undefined) return problem(401, 'Unauthorized', 'who is asking?');
+    if (userOf(request, query) === undefined) return problem(401, 'Unauthorized', 'this needs a valid identity');
     if (what === 'ws' && request.headers.get('upgrade') !== 'websocket') {
       return problem(426, 'Upgrade Required', 'this is a WebSocket');
     }

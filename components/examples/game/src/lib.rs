@@ -71,7 +71,7 @@ impl Game {
         let field = field.filter(|field| *field < 9 && !self.moves.contains(field));
         let field = field.ok_or(Complaint::new("no_field", "a move is the number of a free field, 0 to 8"))?;
         if self.is_over() || self.players.len() < 2 || self.players[player] != user {
-            return Err(Complaint::new("not_your_move", "the game is over, or somebody else is to move"));
+            return Err(Complaint::new("not_your_move", "the game is over, or it is not your turn"));
         }
         self.moves.push(field);
         let mine = self.moves.iter().skip(player).step_by(2).collect::<Vec<_>>();

@@ -60,7 +60,7 @@ impl Room for PollRoom {
             return Response::json(&asked.unwrap_or_default());
         }
         match said::body(&request) {
-            Ok(_) if asked.is_some() => Ok(Response::problem(409, "this poll has its question; make another poll")),
+            Ok(_) if asked.is_some() => Ok(Response::problem(409, "this poll has a question already; create another")),
             Ok(question) => ask(question),
             Err(complaint) => Ok(complaint.into()),
         }

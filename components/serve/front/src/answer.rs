@@ -14,17 +14,17 @@ use crate::problem::{Answer, problem};
 use crate::reader;
 use crate::rooms::{Failure, Room};
 
-/// Where the API is, unless `--env BASE_PATH=…` says something else.
+/// The path of the API, unless `--env BASE_PATH=…` sets another one.
 const BASE_PATH: &str = "/api/realtime";
 
-/// What tells a reader of events from a WebSocket, in a request that its router has seen.
+/// The value of `accept` by which the router marks a reader of events; other connects are for WebSockets.
 const EVENTS: &str = "text/event-stream";
 
 /// Headers of a request that no component sees: credentials.
 const NOT_FOR_ROOMS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
-/// Headers of a component's answer that reach its client, as the host has them (`host/src/config.rs`). Others may speak about
-/// the whole origin, or to a proxy.
+/// Headers of a component's answer that are sent to the client: the host's list (`host/src/config.rs`). Others may
+/// affect the whole origin, or a proxy.
 const FROM_ROOMS: [&str; 14] = [
     "accept-ranges",
     "allow",
@@ -46,7 +46,7 @@ struct Front;
 
 wasip2::http::proxy::export!(Front);
 
-/// What becomes of a request.
+/// The result of a request.
 enum Outcome {
     Answer(Answer),
     /// A reader has joined.
@@ -81,8 +81,7 @@ impl Guest for Front {
 
 fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Outcome, Answer> {
     if !asking::is_loopback(&head.authority) {
-        let detail =
-            "this server believes everybody who they are, so it answers only to localhost, 127.0.0.1 and [::1]";
+        let detail = "this server trusts every identity, so it answers only to localhost, 127.0.0.1 and [::1]";
         return Err(problem(403, detail));
     }
     if head.path == "/healthz" {
@@ -95,7 +94,7 @@ fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Out
     if head.method == "OPTIONS" {
         return preflight(origin).map(Outcome::Answer);
     }
-    // It may not even write: anybody's name would do, and a page need not read the answer.
+    // CSRF: a foreign page could send a POST under any name without reading the answer, so foreign origins are refused.
     if *origin == Origin::Foreign {
         return Err(problem(403, "this origin is not allowed"));
     }
@@ -122,7 +121,7 @@ fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Out
 fn connect(to: &Destination, origin: &Origin) -> Result<Outcome, Answer> {
     if asking::header(&to.request.headers, "accept") != Some(EVENTS) {
         let detail =
-            "wasmtime serve has no WebSockets, Dormouse itself has: read …/events instead, and POST what you say";
+            "wasmtime serve has no WebSockets, Dormouse itself has: read …/events instead, and POST your messages";
         return Err(problem(426, detail));
     }
     if *origin == Origin::Foreign {
@@ -143,7 +142,7 @@ fn room(to: &Destination) -> Result<Room, Answer> {
 fn failed(failure: Failure) -> Answer {
     match failure {
         Failure::Trouble(Trouble::Busy) => {
-            problem(503, "the room was busy for too long; what was asked may still be done").with("retry-after", "1")
+            problem(503, "the room was busy for too long; the request may still take effect").with("retry-after", "1")
         }
         Failure::Trouble(Trouble::Disk(what)) => {
             eprintln!("{what}");
@@ -164,7 +163,7 @@ fn preflight(origin: &Origin) -> Result<Answer, Answer> {
         .with("access-control-max-age", "600"))
 }
 
-/// A component's answer, as far as it is the component's business.
+/// The answer of a component, without the headers that it may not set.
 fn from_component(response: Response) -> Answer {
     let Response { status, headers, body } = response;
     if !(200..600).contains(&status) {

@@ -1,20 +1,20 @@
-//! Who asks, and from where.
+//! Reads the identity and the origin of a request from its headers.
 
-/// The longest `userId` and `userName`.
+/// The longest `userId` and `userName`, in bytes.
 const NAME_BYTES: usize = 256;
 
-/// What comes before a token in `Authorization`.
+/// The scheme before a token in `Authorization`.
 const BEARER: &str = "bearer ";
 
 /// The cookie that may carry a token.
 const COOKIE: &str = "dormouse_token";
 
-/// Where a request came from, as the host has it.
+/// The origin of a request. The host distinguishes the same cases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Not from a page, or from one that does not say.
+    /// Not from a page, or without a header that tells its origin.
     None,
-    /// From a page of this very server.
+    /// From a page of this server.
     Same,
     /// From another page of this machine.
     Allowed(String),
@@ -25,12 +25,13 @@ pub enum Origin {
 /// Headers, with names in lower case.
 pub type Headers = [(String, String)];
 
-/// The first header of a name.
+/// The value of the first header with this name.
 pub fn header<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
     headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// Whether an authority names this machine. A page elsewhere that had its own name lead here would be told apart by it.
+/// Whether an authority names this machine. This check stops DNS rebinding: a foreign page whose name resolves to this
+/// machine still sends its own name.
 pub fn is_loopback(authority: &str) -> bool {
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
@@ -39,7 +40,7 @@ pub fn is_loopback(authority: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || matches!(host, "127.0.0.1" | "[::1]")
 }
 
-/// Where a request came from.
+/// The origin of a request.
 pub fn origin(headers: &Headers, authority: &str) -> Origin {
     let Some(origin) = header(headers, "origin") else {
         let is_foreign = header(headers, "sec-fetch-site") == Some("cross-site");
@@ -52,9 +53,9 @@ pub fn origin(headers: &Headers, authority: &str) -> Origin {
     }
 }
 
-/// Who asks: id and name. The first credential that is there counts, valid or not.
+/// The id and the name of the user. The first credential in the request counts, valid or not.
 pub fn identify(headers: &Headers, query: &str, origin: &Origin) -> Result<Option<(String, String)>, String> {
-    // Another scheme is somebody else's, such as the password of a proxy in front.
+    // Another scheme is for another server, such as the password for a proxy in front.
     let authorizations = headers.iter().filter(|(name, _)| name == "authorization");
     let mut tokens = authorizations.filter_map(|(_, value)| {
         let (scheme, token) = value.split_at_checked(BEARER.len())?;
@@ -63,7 +64,7 @@ pub fn identify(headers: &Headers, query: &str, origin: &Origin) -> Result<Optio
     if let Some(token) = tokens.next() {
         return user(token).map(Some);
     }
-    // A cookie comes by itself, so it counts only where the page that made the browser send it may be trusted.
+    // CSRF: a browser adds a cookie by itself, so a cookie counts only if the page is not foreign.
     if *origin != Origin::Foreign
         && let Some(token) = cookie(headers)
     {
@@ -75,14 +76,14 @@ pub fn identify(headers: &Headers, query: &str, origin: &Origin) -> Result<Optio
     parameter(query, "token").map(|token| user(&token)).transpose()
 }
 
-/// What follows `?`, without what must not enter a component.
+/// The query without credentials, which no component may see.
 pub fn without_credentials(query: &str) -> Option<String> {
     let is_secret = |pair: &&str| matches!(pair.split_once('='), Some(("token" | "ticket", _)));
     let kept = query.split('&').filter(|pair| !is_secret(pair)).collect::<Vec<_>>().join("&");
     (!kept.is_empty()).then_some(kept)
 }
 
-/// `ID:NAME`, believed.
+/// The user in a token `ID:NAME`. It is trusted.
 fn user(token: &str) -> Result<(String, String), String> {
     let (id, name) = token.split_once(':').unwrap_or((token, token));
     let name = if name.is_empty() { id } else { name };

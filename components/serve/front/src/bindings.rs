@@ -1,4 +1,4 @@
-//! The contract as Rust, from the side of who calls rooms.
+//! The generated bindings of the contract, for the caller of the rooms.
 
 wit_bindgen::generate!({
     world: "dormouse:serve/front",

@@ -4,11 +4,12 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-/// Keeps the connection, where nothing else is said.
+/// Keeps an idle connection open.
 pub const PING: &str = ": ping\n\n";
 
-/// One message. Those that have a place in the history carry it as their id: a reader that comes back names it, and is
-/// told what it missed. `incarnation` is what the history of this stream told: the number belongs to it.
+/// One message as an event. A message of the history has its number as the event's id: a reader that reconnects sends
+/// the id, and gets the missed messages. `incarnation` comes from the history of this stream, and the number belongs to
+/// it.
 pub fn message(text: &str, incarnation: Option<&str>) -> String {
     let mut event = String::with_capacity(text.len() + 64);
     if let Some(id) = place_in_history(text) {
@@ -24,12 +25,12 @@ pub fn message(text: &str, incarnation: Option<&str>) -> String {
     event
 }
 
-/// The room, or the server, ends the stream on purpose. An end without this is a connection that was lost.
+/// The last event of a stream that the room or the server ends on purpose. Without it the connection was lost.
 pub fn close(code: u16, reason: &str) -> String {
     format!("event: close\ndata: {}\n\n", json!({ "code": code, "reason": reason }))
 }
 
-/// The incarnation that a history tells.
+/// The incarnation in a `history`.
 pub fn incarnation(text: &str) -> Option<String> {
     let said: Value = serde_json::from_str(text).ok()?;
     Some(said["incarnation"].as_str().filter(|_| said["type"] == "history")?.to_owned())

@@ -1,4 +1,4 @@
-//! HTTP, as `wasi:http` has it.
+//! Reads requests and sends answers with `wasi:http`.
 
 use wasip2::clocks::monotonic_clock::{self, Duration};
 use wasip2::http::types::{
@@ -9,13 +9,13 @@ use wasip2::io::streams::{OutputStream, StreamError};
 
 use crate::problem::{Answer, problem};
 
-/// The longest body.
+/// The longest body, in bytes.
 const BODY_BYTES: usize = 1 << 20;
 
-/// How long a body may take.
+/// The time in which a body must arrive.
 const BODY_WITHIN: Duration = 30_000_000_000;
 
-/// What is read or written at once, at most.
+/// The most bytes that are read or written at once.
 const PIECE_BYTES: u64 = 64 * 1024;
 
 /// The head of a request.
@@ -23,7 +23,7 @@ pub(crate) struct Head {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: String,
-    /// Names in lower case. Those that are not UTF-8 are left out.
+    /// Names in lower case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) authority: String,
 }
@@ -44,7 +44,7 @@ pub(crate) fn head(request: &IncomingRequest) -> Head {
     let target = request.path_with_query().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let headers = request.headers().entries().into_iter();
-    // UTF-8, or Latin-1 where it is not, as HTTP once had it: one odd byte hides no header.
+    // UTF-8, else Latin-1, the old encoding of HTTP: one odd byte must not hide a header.
     let text = |value: Vec<u8>| {
         String::from_utf8(value).unwrap_or_else(|odd| odd.into_bytes().into_iter().map(char::from).collect())
     };
@@ -58,7 +58,7 @@ pub(crate) fn head(request: &IncomingRequest) -> Head {
     }
 }
 
-/// The body of a request, whole.
+/// Reads the complete body of a request.
 pub(crate) fn body(request: &IncomingRequest) -> Result<Vec<u8>, Answer> {
     let broken = || problem(400, "the body broke off");
     let incoming: IncomingBody = request.consume().map_err(|()| broken())?;
@@ -84,13 +84,13 @@ pub(crate) fn body(request: &IncomingRequest) -> Result<Vec<u8>, Answer> {
     }
 }
 
-/// Give an answer. One that nobody waits for any more is no trouble of ours.
+/// Sends an answer. Errors are ignored: the client has gone.
 pub(crate) fn send(out: ResponseOutparam, answer: Answer) {
     let length = answer.body.len().to_string();
     let answer = answer.with("content-length", &length);
     let Some(outgoing) = begin(out, answer.status, &answer.headers) else { return };
     let Ok(stream) = outgoing.write() else { return };
-    // As much as `blocking_write_and_flush` takes.
+    // The limit of `blocking_write_and_flush`.
     for piece in answer.body.chunks(4096) {
         if stream.blocking_write_and_flush(piece).is_err() {
             break;
@@ -102,16 +102,16 @@ pub(crate) fn send(out: ResponseOutparam, answer: Answer) {
 
 /// A stream of events.
 pub(crate) struct Stream {
-    // In this order: a stream must go before its body.
+    // In this order: a stream must be dropped before its body.
     stream: OutputStream,
     body: OutgoingBody,
 }
 
-/// What became of a piece.
+/// The result of a write.
 pub(crate) enum Wrote {
-    /// So many bytes were taken.
+    /// This many bytes were accepted.
     Some(usize),
-    /// Nobody listens any more.
+    /// The client has gone.
     Gone,
 }
 
@@ -122,7 +122,7 @@ impl Stream {
         Some(Stream { stream, body })
     }
 
-    /// Write what is taken without waiting.
+    /// Writes as much as the stream accepts without waiting.
     pub(crate) fn write(&self, bytes: &[u8]) -> Wrote {
         let Ok(space) = self.stream.check_write() else { return Wrote::Gone };
         let fits = bytes.len().min(space.min(PIECE_BYTES) as usize);
@@ -135,7 +135,7 @@ impl Stream {
         }
     }
 
-    /// Wait for a time, or, where something waits to be written, until it can be.
+    /// Waits for a time, or, if `until_it_takes_more`, until the stream accepts bytes.
     pub(crate) fn wait(&self, time: Duration, until_it_takes_more: bool) {
         let time = monotonic_clock::subscribe_duration(time);
         let space: Option<Pollable> = until_it_takes_more.then(|| self.stream.subscribe());
@@ -154,7 +154,8 @@ impl Stream {
 fn begin(out: ResponseOutparam, status: u16, headers: &[(String, String)]) -> Option<OutgoingBody> {
     let fields = Fields::new();
     for (name, value) in headers {
-        // What HTTP does not allow, or wasi:http keeps for itself, such as `connection`.
+        // This fails for headers that HTTP does not allow, and for those that wasi:http sets itself, such as
+        // `connection`.
         let _ = fields.append(name, value.as_bytes());
     }
     let response = OutgoingResponse::new(fields);

@@ -1,14 +1,14 @@
-//! HTTP in front of the rooms, where `wasmtime serve` runs them: one request, one instance.
+//! The HTTP front of the rooms under `wasmtime serve`. Each request runs in its own instance.
 //!
 //! ```text
-//! answer.rs   from a request to its answer   rooms.rs     a visit to a room: what is overdue, then the event
-//! asking.rs   who asks, and from where       reader.rs    a reader, from its connect to its close
-//! events.rs   messages as events             http.rs      what is as it is because of wasi:http
-//! problem.rs  errors                         bindings.rs  what is generated
+//! answer.rs   from a request to its answer   rooms.rs     a visit to a room: overdue events, then the request
+//! asking.rs   the identity and the origin    reader.rs    a reader, from its connect to its close
+//! events.rs   messages as events             http.rs      the calls of wasi:http
+//! problem.rs  errors                         bindings.rs  generated code
 //! ```
 //!
-//! The host does the same in `edge/`, and more: this is for development, believes everybody who they are, and so answers
-//! only to names of this machine.
+//! The host's `edge/` does more. This front is for development: it trusts every identity, so it answers only requests
+//! to names of this machine.
 
 pub mod asking;
 pub mod events;

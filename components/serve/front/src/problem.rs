@@ -1,15 +1,15 @@
-//! Errors over HTTP: `application/problem+json`, as RFC 9457 has it.
+//! HTTP answers, and errors as `application/problem+json` (RFC 9457).
 
 use serde_json::json;
 
-/// What is answered: status, headers, body.
+/// An HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// 200 to 599.
     pub status: u16,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Whole.
+    /// The complete body.
     pub body: Vec<u8>,
 }
 
@@ -21,7 +21,7 @@ pub fn problem(status: u16, detail: &str) -> Answer {
 }
 
 impl Answer {
-    /// The same, with one more header.
+    /// Adds a header.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self

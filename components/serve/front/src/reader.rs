@@ -1,5 +1,5 @@
-//! A reader, from its connect to its close. It says nothing over its stream, so all there is to do is to look what was
-//! said, and to tell others now and then that it is still here.
+//! Serves a reader, from its connect to its close. A reader only receives: this module polls the log for its messages,
+//! and renews its lease.
 
 use std::collections::VecDeque;
 
@@ -14,43 +14,43 @@ use crate::rooms::{Failure, Room};
 
 const MS: Duration = 1_000_000;
 
-/// Between two looks at the log. Everything that is said waits half as long on average.
+/// The time between two polls of the log. A message waits half as long on average.
 const LOOK_EVERY: Duration = 100 * MS;
 
-/// A third of a lease, so that two may fail.
+/// A third of a lease, so that two renewals may fail.
 const RENEW_EVERY: Duration = 3_000 * MS;
 
-/// How often a reader looks whether something is overdue in its room.
+/// How often a reader checks its room for overdue events.
 const CATCH_UP_EVERY: Duration = 1_000 * MS;
 
-/// Shorter than what proxies and browsers wait for.
+/// Shorter than the idle timeouts of proxies and browsers.
 const PING_EVERY: Duration = 20_000 * MS;
 
-/// What may wait for a reader; beyond it the stream ends with 1013.
+/// The most bytes that may wait for a reader; above it the stream ends with 1013.
 const QUEUE_BYTES: usize = 1 << 20;
 
-/// How long a goodbye may take.
+/// How long the last events may take to send.
 const CLOSE_WITHIN: Duration = 5_000 * MS;
 
-/// How long the stream of a reader lasts whose room cannot be read for the moment.
+/// After this many failed reads of the log, one after the other, the stream ends.
 const TROUBLES: u32 = 50;
 
-/// How it ended.
+/// How a stream ends.
 enum End {
     /// The client has gone.
     Gone,
-    /// We close, with a code and a reason.
+    /// The server closes it, with a code and a reason.
     Close(u16, String),
 }
 
-/// Serve a reader that has joined, until one side ends it.
+/// Serves a reader that has joined, until one side ends the stream.
 pub(crate) fn serve(room: &Room, socket: u64, out: ResponseOutparam, headers: &[(String, String)]) {
     let Some(stream) = Stream::begin(out, headers) else { return leave(room, socket, 1006, "", false) };
     let mut queue = Queue::default();
     match listen(room, socket, &stream, &mut queue) {
         End::Gone => leave(room, socket, 1006, "", false),
         End::Close(code, reason) => {
-            // Others hear of it at once, however slowly the goodbye goes out.
+            // Leave first: the others learn of it at once, even if the last event goes out slowly.
             leave(room, socket, code, &reason, true);
             queue.forget_what_was_not_begun();
             queue.push(events::close(code, &reason));
@@ -75,7 +75,7 @@ fn listen(room: &Room, socket: u64, stream: &Stream, queue: &mut Queue) -> End {
                 for heard in heard {
                     match heard {
                         Heard::Said(text) => {
-                            // The history is what a reader hears first.
+                            // The history is the first message to a reader.
                             incarnation = incarnation.or_else(|| events::incarnation(&text));
                             queue.push(events::message(&text, incarnation.as_deref()));
                         }
@@ -116,7 +116,7 @@ fn listen(room: &Room, socket: u64, stream: &Stream, queue: &mut Queue) -> End {
             ears::renew();
         }
         if is_time(&mut caught_up, CATCH_UP_EVERY, now) && ears::is_something_overdue() {
-            // Where this fails, others try as well.
+            // If this fails, other readers try too.
             let _ = room.catch_up();
         }
         stream.wait(LOOK_EVERY, !queue.is_empty());
@@ -131,7 +131,7 @@ fn is_time(last: &mut Instant, every: Duration, now: Instant) -> bool {
     is_time
 }
 
-/// Tell the room. Where that fails, the lease ends, and whoever comes next does.
+/// Tells the room. If that fails, the lease ends, and the next visit tells the room.
 fn leave(room: &Room, socket: u64, code: u16, reason: &str, clean: bool) {
     ears::stop();
     if let Err(Failure::Trouble(Trouble::Disk(what))) = room.close(socket, code, reason, clean) {
@@ -150,12 +150,12 @@ fn say_goodbye(stream: &Stream, queue: &mut Queue) {
 #[derive(Default)]
 struct Queue {
     events: VecDeque<String>,
-    /// Of the first event.
+    /// The bytes of the first event that are already written.
     written: usize,
     bytes: usize,
 }
 
-/// What became of the queue.
+/// The result of writing the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Nothing,
@@ -173,13 +173,14 @@ impl Queue {
         self.events.is_empty()
     }
 
-    /// A client that has read the half of an event must get the rest, or what follows would be a part of it.
+    /// Drops all events except one that is partly written: its rest must follow, or the next event would become part of
+    /// it.
     fn forget_what_was_not_begun(&mut self) {
         self.events.truncate(usize::from(self.written > 0));
         self.bytes = self.events.iter().map(String::len).sum::<usize>() - self.written;
     }
 
-    /// Write what the client takes. Even with nothing to write it notices that the client has gone.
+    /// Writes as much as the client accepts. An empty queue still detects that the client has gone.
     fn write(&mut self, stream: &Stream) -> Flow {
         let mut flow = Flow::Nothing;
         loop {

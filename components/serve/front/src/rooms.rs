@@ -1,4 +1,4 @@
-//! A visit to a room: first what is overdue, then the event.
+//! A visit to a room: first the overdue events, then the event of the request.
 
 use crate::bindings::dormouse::room::context::WakeReason;
 use crate::bindings::dormouse::room::sockets::Socket;
@@ -7,7 +7,8 @@ use crate::bindings::dormouse::room::types::{Request, Response, User};
 use crate::bindings::dormouse::serve::visits::{self, Overdue, Trouble};
 use crate::bindings::dormouse::serve::{chat, presence};
 
-/// What is dealt with before one event. A room whose timers set each other for the past would have nothing else done.
+/// The most overdue events that one visit handles. Without a limit, timers that set each other for the past would block
+/// the room.
 const OVERDUE_AT_ONCE: usize = 64;
 
 /// A room, as the router names it.
@@ -28,7 +29,7 @@ enum Kind {
 pub(crate) enum Failure {
     /// The room could not be visited.
     Trouble(Trouble),
-    /// The room turned the reader down, with a status and a reason.
+    /// The room refused the reader, with a status and a reason.
     Refused(u16, String),
     /// The turn failed, and the log says why.
     Turn,
@@ -41,7 +42,7 @@ impl From<Trouble> for Failure {
 }
 
 impl Room {
-    /// Absent where there is no such namespace.
+    /// `None` if there is no such namespace.
     pub(crate) fn new(namespace: &str, name: &str) -> Option<Self> {
         let kind = match namespace {
             "ROOMS" => Kind::Chat,
@@ -51,7 +52,7 @@ impl Room {
         Some(Room { kind, namespace: namespace.into(), name: name.into() })
     }
 
-    /// A request, and its answer: durable when this returns.
+    /// Runs a request. Its turn is durable when this returns the answer.
     pub(crate) fn request(&self, request: &Request) -> Result<Response, Failure> {
         self.visit(|| {
             visits::begin(WakeReason::Request);
@@ -69,7 +70,7 @@ impl Room {
         })
     }
 
-    /// A reader comes: the number of its socket.
+    /// Connects a reader. Returns the id of its socket.
     pub(crate) fn connect(&self, request: &Request, user: &User) -> Result<u64, Failure> {
         self.visit(|| {
             visits::begin(WakeReason::Connect);
@@ -97,12 +98,12 @@ impl Room {
         })
     }
 
-    /// A reader goes.
+    /// Closes a reader's socket.
     pub(crate) fn close(&self, socket: u64, code: u16, reason: &str, clean: bool) -> Result<(), Failure> {
         self.visit(|| Ok(self.part(socket, code, reason, clean)?))
     }
 
-    /// Nothing but what is overdue.
+    /// Handles only the overdue events.
     pub(crate) fn catch_up(&self) -> Result<(), Failure> {
         self.visit(|| Ok(()))
     }
@@ -111,7 +112,7 @@ impl Room {
         visits::enter(&self.namespace, &self.name)?;
         self.overdue()?;
         let done = event();
-        // What was overdue has happened, whatever became of the event.
+        // The overdue events are kept, even if the event of the request failed.
         visits::leave()?;
         done
     }
@@ -120,7 +121,7 @@ impl Room {
         for _ in 0..OVERDUE_AT_ONCE {
             match visits::next_overdue() {
                 None => break,
-                // The code that a connection has which ended without a goodbye.
+                // The close code of a connection that ended without a close frame.
                 Some(Overdue::Silent(socket)) => self.part(socket, 1006, "", false)?,
                 Some(Overdue::Timer(timer)) => self.fire(&timer)?,
             }
@@ -148,7 +149,7 @@ impl Room {
         {
             self.failed("close", &error);
             visits::undo()?;
-            // It is gone nevertheless.
+            // The reader has left in any case.
             visits::begin(WakeReason::Close);
             visits::part(socket.id());
         }
@@ -160,7 +161,7 @@ impl Room {
         eprintln!("{}/{}: turn on {event} failed: {error}", self.namespace, self.name);
     }
 
-    // An instance may serve several turns, between which others had the room: so it wakes anew for each.
+    // One instance may run several turns, and other instances may own the room in between: so each turn wakes again.
     fn wake(&self) -> Result<(), String> {
         match self.kind {
             Kind::Chat => chat::wake(),
