@@ -995,9 +995,9 @@ mod tests {
         for (bad, says) in [
             ("", "no port"),
             ("localhost", "no port"),
-            ("localhost:", "no number"),
-            ("localhost:65536", "no number"),
-            ("localhost:http", "no number"),
+            ("localhost:", "not a number"),
+            ("localhost:65536", "not a number"),
+            ("localhost:http", "not a number"),
             (":80", "its host is not valid"),
             ("local host:80", "its host is not valid"),
             ("http://localhost:80", "its host is not valid"),
