@@ -1,7 +1,7 @@
-//! What a reader hears: the end of its room's log, again and again.
+//! Reads the messages to one reader: it polls the end of the room's log.
 //!
-//! It looks without owning the room. So before it passes anything on, it syncs the log itself, and makes sure that nobody
-//! has taken the room from whoever wrote last: what a reader has heard can no longer go away.
+//! A reader does not own the room. So before it passes messages on, it syncs the log itself, and checks that no other
+//! owner has taken the room from the writer: a message that a reader got cannot be lost later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use crate::log::{self, Next};
 use crate::state::Change;
 use crate::visit::{Left, READER_LEASE, unix_millis};
 
-/// What a reader hears.
+/// An event for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// A message.
@@ -21,21 +21,21 @@ pub enum Heard {
     Closed(u16, String),
 }
 
-/// The ear of one reader.
+/// Follows the log for one reader.
 #[derive(Debug)]
 pub struct Ear {
     socket: u64,
     home: Home,
     log: File,
     place: Place,
-    /// When the room's timers are due.
+    /// The due times of the room's timers, by name.
     timers: BTreeMap<String, u64>,
-    /// All readers of the room: each looks after the next one.
+    /// The ids of all readers of the room: each reader watches the next one.
     readers: BTreeSet<u64>,
 }
 
 impl Ear {
-    /// Hear what is said to a socket, from the beginning of a visit on.
+    /// Reads the messages to a socket, from the start of a visit on.
     pub fn new(socket: u64, left: Left) -> Result<Self> {
         let Left { home, place, state } = left;
         let path = home.log(place.term);
@@ -44,7 +44,7 @@ impl Ear {
         Ok(Ear { socket, home, log, place, timers, readers: state.sockets.into_keys().collect() })
     }
 
-    /// What has been said since the last call.
+    /// The messages since the last call.
     pub fn hear(&mut self) -> Result<Vec<Heard>> {
         let mut heard = Vec::new();
         loop {
@@ -57,7 +57,7 @@ impl Ear {
                         return Ok(heard);
                     }
                     home::at(&path, self.log.sync_data())?;
-                    // If not, the next look finds the new log.
+                    // If not, the next poll finds the new log.
                     if !self.home.is_current(self.place.term)? {
                         return Ok(heard);
                     }
@@ -70,13 +70,13 @@ impl Ear {
         }
     }
 
-    /// The log was begun anew: hear the rest of the old one, as far as the new one has it, and go on there.
+    /// Switches to a new log: first reads the rest of the old one, as far as the new one includes it.
     fn move_on(&mut self, heard: &mut Vec<Heard>) -> Result<()> {
         let (term, _) = self.home.terms()?;
         let path = self.home.log(term);
         let mut log = match File::open(&path) {
             Ok(log) => log,
-            // Begun anew once more.
+            // Another new log was started meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Trouble::Disk(path, error)),
         };
@@ -87,7 +87,7 @@ impl Ear {
         if place.number == number {
             self.follow(changes, place, heard);
         } else {
-            // A log between the two came and went since the last look.
+            // Since the last poll there was another log between these two, and its messages are missed.
             heard.push(Heard::Closed(1013, "this reader fell too far behind".into()));
         }
         self.log = log;
@@ -95,7 +95,8 @@ impl Ear {
         Ok(())
     }
 
-    /// The whole records from here to the one of a number, and the place behind them.
+    /// Reads the complete records from the current place up to the number `last`. Returns their changes and the place
+    /// after them.
     fn read(&mut self, last: u64) -> Result<(Vec<Change>, Place)> {
         let mut bytes = Vec::new();
         let from = SeekFrom::Start(self.place.offset);
@@ -119,7 +120,7 @@ impl Ear {
                 Change::Close(id, code, reason) if id == self.socket => heard.push(Heard::Closed(code, reason)),
                 Change::Join(socket) => drop(self.readers.insert(socket.id)),
                 Change::Part(id) if id == self.socket => {
-                    let reason = "nobody seemed to serve this reader any more";
+                    let reason = "this reader's lease has ended";
                     heard.push(Heard::Closed(1001, reason.into()));
                 }
                 Change::Part(id) => drop(self.readers.remove(&id)),
@@ -130,10 +131,10 @@ impl Ear {
         }
     }
 
-    /// The reader is still here.
+    /// Renews the reader's lease.
     pub fn renew(&self) -> Result<()> {
         let lease = self.home.lease(self.socket);
-        // Not made anew where it is gone: then the room was told that we are, too.
+        // A missing file is not created again: the room was already told that this reader has left.
         match fs::OpenOptions::new().write(true).truncate(true).open(&lease) {
             Ok(mut file) => home::at(&lease, std::io::Write::write_all(&mut file, b"here")),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -141,7 +142,7 @@ impl Ear {
         }
     }
 
-    /// A timer is due, or the next reader is gone: a visit would deal with it.
+    /// Whether a timer is due or the next reader's lease has ended, so that a visit is needed.
     pub fn is_something_overdue(&self) -> Result<bool> {
         let now = unix_millis();
         if self.timers.values().any(|at| *at <= now) {
@@ -215,7 +216,10 @@ mod tests {
             assert_eq!(ear.hear().unwrap(), said(&[&text]));
             texts.push(text);
         }
-        assert!(matches!(behind.hear().unwrap()[..], [Heard::Closed(1013, _)]), "who misses something is told so");
+        assert!(
+            matches!(behind.hear().unwrap()[..], [Heard::Closed(1013, _)]),
+            "a reader that missed messages is closed"
+        );
     }
 
     #[test]
@@ -241,7 +245,7 @@ mod tests {
         let mut ear = join(data.path());
         ear.hear().unwrap();
         let (mut slow, _) = Owned::get(&ear.home, 1).unwrap();
-        // Whoever takes over has its lock and has read the log, and its new log is not there yet.
+        // The new owner has its lock and has read the log, but has not created its new log yet.
         fs::write(data.path().join("=_52_4f_4f_4d_53/=lobby/lock.2"), [0; 8]).unwrap();
         slow.commit(&[vec![Change::Say("never".into(), vec![1])]]).unwrap_err();
         assert_eq!(ear.hear().unwrap(), []);

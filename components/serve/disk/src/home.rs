@@ -1,20 +1,21 @@
-//! A room's folder: one owner at a time, and commits that land or do not.
+//! A room's folder: it has one owner at a time, and only the owner's commits succeed.
 //!
 //! ```text
-//! log.7      the log of term 7: the highest term counts
-//! lock.7     somebody owns the room in term 7
-//! incarnation  a random number, as old as the folder
-//! readers/   a file for each reader, touched every few seconds by whoever serves it
+//! log.7        the log of term 7: the highest term counts
+//! lock.7       an instance owns the room in term 7
+//! incarnation  a random number, created with the folder
+//! readers/     a file for each reader; its instance touches it every few seconds
 //! ```
 //!
-//! Who creates `lock.N`, for the term N of the log, owns the room until they remove it. An owner that was killed leaves
-//! its lock; when that is [`LEASE`] old, whoever creates `lock.N+1` owns the room, and begins a new log of term N+1 with
-//! what was in the old one. So an owner that was only slow, and wakes, writes to a log that nobody reads any more.
+//! The instance that creates `lock.N`, for the term N of the log, owns the room until it removes the lock. A killed
+//! owner leaves its lock. When the lock is [`LEASE`] old, the instance that creates `lock.N+1` owns the room, and
+//! starts a new log of term N+1 with the state of the old one. An old owner that was only slow then writes to an unused
+//! log.
 //!
-//! It also learns of that: having written and synced, it looks whether `lock.N+1` is there, and whether `lock.N` still
-//! is its own. If so, nobody has read the room meanwhile, and whoever takes it over later reads what was written. If
-//! not, what it wrote may or may not have been read, and it says that it failed. No clock decides what is true here; the
-//! lease decides only when somebody tries.
+//! It also detects this: after a write and a sync it checks that `lock.N+1` does not exist, and that `lock.N` is still
+//! its own. If so, no other instance has read the room meanwhile, and the next owner reads the write. If not, the next
+//! owner may or may not have read the write, so the commit fails. Correctness does not depend on clocks: the lease
+//! decides only when an instance tries.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
@@ -25,54 +26,54 @@ use std::time::{Duration, SystemTime};
 use crate::log::{self, Next};
 use crate::state::{Change, State};
 
-/// How long an owner has a room before others try to take it over. A visit takes milliseconds; this is for slow disks.
+/// After this time others try to take a room from its owner. A visit takes milliseconds; the rest is for slow disks.
 pub const LEASE: Duration = Duration::from_secs(8);
 
-/// How long to wait for others: longer than a lease, so that a killed owner costs only time.
+/// How long an instance waits for a room: longer than a lease, so that a killed owner delays a request but fails none.
 pub const PATIENCE: Duration = Duration::from_secs(18);
 
-/// The longest and shortest time between two tries to get a room.
+/// The shortest and the longest time between two tries to own a room.
 const TRY_AGAIN_MS: (u64, u64) = (1, 20);
 
-/// How often a folder is listed again in which files come and go.
+/// How often a folder is listed again if files disappear during the listing.
 const LIST_AGAIN: usize = 100;
 
-/// A log is begun anew when it is so much longer than twice what lives in it.
+/// A log is rewritten if it exceeds twice the size of its first record by this much.
 const GARBAGE_BYTES: u64 = 256 * 1024;
 
-/// Why somebody does not get, or no longer has, a room.
+/// Why an instance does not own a room, or no longer owns it.
 #[derive(Debug)]
 pub enum Trouble {
-    /// Others have it.
+    /// Another instance owns it.
     Busy,
     /// A file cannot be read or written.
     Disk(PathBuf, io::Error),
-    /// A file holds what no owner has left there.
+    /// A file holds bytes that no owner wrote.
     Damaged(PathBuf),
 }
 
-/// A result of what touches files.
+/// The result of an operation on files.
 pub type Result<T> = std::result::Result<T, Trouble>;
 
-/// The room's folder, and its terms.
+/// The room's folder.
 #[derive(Debug, Clone)]
 pub struct Home {
     folder: PathBuf,
 }
 
-/// A place in the log: where a record begins, or will.
+/// The place of a record in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Of which log.
+    /// The term of the log.
     pub term: u64,
-    /// In bytes.
+    /// The offset in bytes.
     pub offset: u64,
-    /// The number of the record before it.
+    /// The number of the previous record.
     pub number: u64,
 }
 
 impl Home {
-    /// The room of this folder, which is made where it is missing.
+    /// Opens a room's folder. Creates it if it does not exist.
     pub fn open(folder: PathBuf, owner: u64) -> Result<Self> {
         let home = Home { folder };
         if !exists(&home.folder)? {
@@ -81,12 +82,12 @@ impl Home {
         Ok(home)
     }
 
-    /// The file that a reader's life is told by.
+    /// The path of a reader's lease.
     pub fn lease(&self, socket: u64) -> PathBuf {
         self.folder.join("readers").join(socket.to_string())
     }
 
-    /// The log of a term.
+    /// The path of the log of a term.
     pub fn log(&self, term: u64) -> PathBuf {
         self.folder.join(format!("log.{term}"))
     }
@@ -110,7 +111,7 @@ impl Home {
         Ok((log.ok_or_else(|| Trouble::Damaged(self.folder.clone()))?, lock))
     }
 
-    /// A random number, as old as the folder; 0 in a folder from before there was one.
+    /// The random number that was created with the folder; 0 if the folder has none, as in older versions.
     pub fn incarnation(&self) -> Result<u64> {
         let path = self.folder.join("incarnation");
         match fs::read(&path) {
@@ -120,13 +121,13 @@ impl Home {
         }
     }
 
-    /// Whether nobody has taken the room away from the log of this term.
+    /// Whether no other owner has replaced the log of this term.
     pub fn is_current(&self, term: u64) -> Result<bool> {
-        // In this order: who takes a room over has its lock until the old log is gone.
+        // In this order: a new owner keeps its lock until the old log is removed.
         Ok(!exists(&self.lock(term + 1))? && exists(&self.log(term))?)
     }
 
-    /// Make the folder, complete in one step: a room always has a log.
+    /// Creates the folder with its log in one step, by a rename, so that a room always has a log.
     fn create(&self, owner: u64) -> Result<()> {
         let parent = self.folder.parent().expect("a room's folder is in the data folder");
         at(parent, fs::create_dir_all(parent))?;
@@ -137,7 +138,7 @@ impl Home {
         sync_folder(&new)?;
         match fs::rename(&new, &self.folder) {
             Ok(()) => sync_folder(parent),
-            // Somebody else was first.
+            // Another instance was first.
             Err(error) => match at(&new, fs::remove_dir_all(&new)) {
                 Ok(()) if exists(&self.folder)? => Ok(()),
                 _ => Err(Trouble::Disk(self.folder.clone(), error)),
@@ -146,21 +147,21 @@ impl Home {
     }
 }
 
-/// The room is ours.
+/// The ownership of a room.
 #[derive(Debug)]
 pub struct Owned {
     home: Home,
     term: u64,
-    /// What our locks say.
+    /// The content of our locks.
     owner: u64,
     log: File,
     end: Place,
-    /// What we own may be in disorder: a write failed. The lock stays, so that the next owner begins a new log.
+    /// The log may be incomplete because a write failed. Then the lock stays, so that the next owner starts a new log.
     broken: bool,
 }
 
 impl Owned {
-    /// Get the room, and read what it has.
+    /// Waits for the room, owns it, and reads its state.
     pub fn get(home: &Home, owner: u64) -> Result<(Self, State)> {
         let started = SystemTime::now();
         let mut pause = Pause(owner);
@@ -193,7 +194,7 @@ impl Owned {
         Ok((owned, found.state))
     }
 
-    /// What the room has, by its log.
+    /// Reads the state from the log again.
     pub fn read_again(&mut self) -> Result<State> {
         Ok(self.read_log(&self.home.log(self.term))?.state)
     }
@@ -220,12 +221,12 @@ impl Owned {
         Ok(Found { state, end, begun_bytes: begun_bytes as u64, is_whole })
     }
 
-    /// Where the next record will be.
+    /// The place of the next record.
     pub fn end(&self) -> Place {
         self.end
     }
 
-    /// Write records behind the others. When this returns they are durable, and whoever owns the room next has them.
+    /// Appends records. When this returns they are durable, and the next owner reads them.
     pub fn commit(&mut self, turns: &[Vec<Change>]) -> Result<()> {
         if turns.is_empty() {
             return Ok(());
@@ -246,7 +247,7 @@ impl Owned {
         Ok(())
     }
 
-    /// Take the lock of the next term beside our own.
+    /// Takes the lock of the next term, in addition to our own.
     fn next_term(&mut self) -> Result<()> {
         match create_lock(&self.home.lock(self.term + 1), self.owner)? {
             true => self.term += 1,
@@ -255,7 +256,7 @@ impl Owned {
         Ok(())
     }
 
-    /// Begin the log of our term with what lives, and remove what came before.
+    /// Starts the log of our term with the current state, and removes the older files.
     fn begin_anew(&mut self, state: &State) -> Result<()> {
         self.broken = true;
         let draft = self.home.folder.join(format!("draft.{:016x}", self.owner));
@@ -270,7 +271,7 @@ impl Owned {
         self.log = at(&path, OpenOptions::new().read(true).write(true).open(&path))?;
         self.end = Place { term: self.term, offset: bytes.len() as u64, number: self.end.number };
         self.broken = false;
-        // Logs first: whoever finds an old lock gone finds its log gone too.
+        // Logs first: if an old lock is gone, its log is gone too.
         for kind in ["draft", "log", "lock"] {
             self.remove_older(kind)?;
         }
@@ -288,7 +289,7 @@ impl Owned {
         Ok(())
     }
 
-    /// Whether nobody has read the room since we have it. See the top of this file.
+    /// Whether no other instance has read the room since we own it. See the head of this file.
     fn is_still_ours(&self) -> Result<bool> {
         let lock = self.home.lock(self.term);
         if exists(&self.home.lock(self.term + 1))? {
@@ -305,36 +306,36 @@ impl Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         if !self.broken && self.is_still_ours().unwrap_or(false) {
-            // A lock that cannot be removed is taken over when its lease ends.
+            // If the lock cannot be removed, the next owner takes over when its lease ends.
             let _ = fs::remove_file(self.home.lock(self.term));
         }
     }
 }
 
-/// What a log holds.
+/// The content of a log.
 struct Found {
     state: State,
     end: Place,
-    /// How long its first record is: all that the room had when it was begun.
+    /// The length of its first record, which holds the state at its start.
     begun_bytes: u64,
     is_whole: bool,
 }
 
-/// One try to get the room: the term in which it is ours.
+/// Tries once to own the room. Returns the term in which we own it.
 fn take(home: &Home, owner: u64) -> Result<Option<u64>> {
     match home.terms()? {
-        // A lock below the log is left over from who died while removing it.
+        // A lock below the log is left over from an owner that died before it removed the lock.
         (log, Some(lock)) if lock >= log => take_over(home, owner, lock),
         (log, _) => take_free(home, owner, log),
     }
 }
 
-/// Take a room that nobody had in this term, when it was looked at.
+/// Takes a room that had no owner in this term when it was checked.
 fn take_free(home: &Home, owner: u64, term: u64) -> Result<Option<u64>> {
     if !create_lock(&home.lock(term), owner)? {
         return Ok(None);
     }
-    // Somebody may have begun a new log since then.
+    // Another instance may have started a new log since then.
     let is_ours = home.is_current(term)?;
     if !is_ours {
         remove(&home.lock(term))?;
@@ -342,12 +343,12 @@ fn take_free(home: &Home, owner: u64, term: u64) -> Result<Option<u64>> {
     Ok(is_ours.then_some(term))
 }
 
-/// Take a room from who had it in this term, when it was looked at, if their lease has ended.
+/// Takes a room from the owner that it had in this term when it was checked, if the lease has ended.
 fn take_over(home: &Home, owner: u64, term: u64) -> Result<Option<u64>> {
     if !is_older_than(&home.lock(term), LEASE)? || !create_lock(&home.lock(term + 1), owner)? {
         return Ok(None);
     }
-    // Somebody may have taken it over before, and be done with it.
+    // Another instance may have taken it over before, and finished.
     let (log, lock) = home.terms()?;
     let is_ours = log <= term && lock == Some(term + 1);
     if !is_ours {
@@ -368,7 +369,8 @@ fn lock_text(owner: u64) -> [u8; 8] {
     owner.to_le_bytes()
 }
 
-/// Whether a file was last written so long ago. Not, where there is none: whoever removed it knows more than we.
+/// Whether the last write to a file is older than `age`. False if the file does not exist: then it was removed on
+/// purpose.
 pub fn is_older_than(path: &Path, age: Duration) -> Result<bool> {
     match fs::metadata(path).and_then(|metadata| metadata.modified()) {
         Ok(modified) => Ok(modified.elapsed().is_ok_and(|elapsed| elapsed > age)),
@@ -377,7 +379,7 @@ pub fn is_older_than(path: &Path, age: Duration) -> Result<bool> {
     }
 }
 
-/// Remove a file that may be gone already.
+/// Removes a file, which need not exist.
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(Trouble::Disk(path.to_owned(), error)),
@@ -389,8 +391,8 @@ fn exists(path: &Path) -> Result<bool> {
     at(path, fs::exists(path))
 }
 
-/// The names in a folder. WASI looks at each file while it lists them, and fails where one has gone meanwhile, as locks
-/// do all the time: then it has to be asked again.
+/// The names in a folder. WASI reads each file's metadata during a listing, and fails if a file disappears meanwhile,
+/// as locks often do: then the listing is repeated.
 fn names(folder: &Path) -> Result<Vec<String>> {
     let list = || -> io::Result<Vec<String>> {
         fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
@@ -414,17 +416,17 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
     at(path, write())
 }
 
-/// Names are durable only with their folder.
+/// Syncs a folder: new names are durable only after this.
 fn sync_folder(path: &Path) -> Result<()> {
     at(path, File::open(path).and_then(|folder| folder.sync_all()))
 }
 
-/// An error with the path that it is about.
+/// Adds the path to an I/O error.
 pub fn at<T>(path: &Path, result: io::Result<T>) -> Result<T> {
     result.map_err(|error| Trouble::Disk(path.to_owned(), error))
 }
 
-/// Pauses of different lengths, so that who waits does not try in step with others.
+/// Pauses of random lengths, so that waiting instances do not try at the same time.
 struct Pause(u64);
 
 impl Pause {
@@ -451,9 +453,9 @@ mod tests {
         state.entries.keys().map(|key| key[0]).collect()
     }
 
-    /// As if the lease of whoever has the room had ended.
+    /// Makes the owner's lock as old as if its lease had ended.
     fn lease_ends(home: &Home) {
-        let lock = home.lock(home.terms().unwrap().1.expect("somebody has it"));
+        let lock = home.lock(home.terms().unwrap().1.expect("the room has an owner"));
         let file = File::options().write(true).open(lock).unwrap();
         file.set_modified(SystemTime::now() - 2 * LEASE).unwrap();
     }
@@ -489,7 +491,7 @@ mod tests {
                 let next = state.entries.len() as u32;
                 match owned.commit(&[vec![Change::Put(next.to_be_bytes().into(), Vec::new())]]) {
                     Ok(()) => done.push(next),
-                    // The disk was so slow that somebody else took the room: it may or may not be there.
+                    // The disk was so slow that another owner took the room: the write may or may not be there.
                     Err(Trouble::Busy) => {}
                     Err(trouble) => panic!("{trouble:?}"),
                 }
@@ -539,7 +541,7 @@ mod tests {
         assert!(matches!(slow.commit(&put(9)), Err(Trouble::Busy)));
         other.commit(&put(3)).unwrap();
         drop(slow);
-        assert_eq!(take(&home, 3).unwrap(), None, "who lost the room does not give it away");
+        assert_eq!(take(&home, 3).unwrap(), None, "an owner that lost the room does not release it");
         drop(other);
         assert_eq!(keys(&Owned::get(&home, 3).unwrap().1), [1, 2, 3]);
     }
@@ -580,7 +582,7 @@ mod tests {
         assert_eq!(home.terms().unwrap(), (2, None));
         assert_eq!(take_free(&home, 3, 1).unwrap(), None);
         assert_eq!(home.terms().unwrap(), (2, None));
-        // One that was left over, or is being removed, with a lease that ended.
+        // A lock that was left over, or is being removed, with a lease that ended.
         create_lock(&home.lock(1), 1).unwrap();
         lease_ends(&home);
         assert_eq!(take_over(&home, 3, 1).unwrap(), None);

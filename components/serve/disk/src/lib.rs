@@ -1,16 +1,16 @@
-//! What rooms stand on where `wasmtime serve` runs them: storage, timers and sockets in files.
+//! Storage, timers and sockets in files, for rooms under `wasmtime serve`.
 //!
-//! Every request has an instance of its own, and many run at once, so nothing that lasts is in memory.
+//! Each request runs in its own instance, and many run at once, so all lasting state is in files.
 //!
 //! ```text
-//! names.rs   which folder is a room's            visit.rs   the turns of one instance that has the room to itself
-//! log.rs     records, as bytes                   ear.rs     what a reader hears: the end of the log, again and again
-//! state.rs   what the records amount to          exports/   the contract, on top of these
-//! home.rs    the folder: one owner at a time, and commits that land or do not
+//! names.rs   the folder of a room                visit.rs   the turns of one instance that owns the room
+//! log.rs     the bytes of the records            ear.rs     the messages to a reader, read from the end of the log
+//! state.rs   the state that the records give     exports/   the contract, implemented with these
+//! home.rs    the folder: its owner, and its commits
 //! ```
 //!
-//! A room's folder has one log. A turn is one record in it: what it wrote, which timers it set, who came and went, and
-//! what it said to whom. So all of it is durable with one sync, and readers have only to follow the log.
+//! A room's folder has one log. A turn is one record in it: its writes, its timers, the readers that came and left, and
+//! its messages with their receivers. So one sync makes a turn durable, and readers only follow the log.
 
 pub mod ear;
 pub mod home;

@@ -1,29 +1,29 @@
-//! The log as bytes: records with a number, a length and a checksum, one behind the other.
+//! The bytes of the log: consecutive records, each with a number, a length and a checksum.
 //!
-//! The first record of a log is all that the room had when it was begun; every other one is a turn, with the next
-//! number. A record that was being written when its owner was killed is torn: it ends where the file ends, or is
-//! followed by nothing but zeros. Anything else that makes no sense is damage, and not for us to guess about.
+//! The first record of a log holds the whole state at its start; each other record is a turn, with the next number. If
+//! the owner was killed during a write, the last record is torn: it ends with the file, or only zeros follow it. Any
+//! other invalid bytes are damage, and this module does not try to repair it.
 
 use crate::state::Change;
 
-/// Length, the length's complement, checksum, number. The complement tells a length that was damaged, and seems to lead
-/// beyond the end, from a record that was cut.
+/// Length, the length's complement, checksum, number. The complement distinguishes a damaged length that points beyond
+/// the end from a record that was cut off.
 const HEADER_BYTES: usize = 20;
 
-/// What a look at some place of a log found.
+/// The bytes at one place of a log.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// A whole record: its changes, and where the next one begins.
+    /// A complete record: its changes, and the place of the next one.
     Record(Vec<Change>, usize),
-    /// Nothing more.
+    /// The end of the log.
     End,
-    /// A record that is not whole, and nothing behind it.
+    /// An incomplete record at the end of the log.
     Torn,
-    /// Bytes that no owner has left there.
+    /// Bytes that no owner wrote.
     Damaged,
 }
 
-/// A record.
+/// The bytes of a record.
 pub fn record(number: u64, changes: &[Change]) -> Vec<u8> {
     let payload = postcard::to_allocvec(changes).expect("changes are plain data");
     let length = u32::try_from(payload.len()).expect("a room is smaller than 4 GiB: wasm has no more memory");
@@ -36,7 +36,7 @@ pub fn record(number: u64, changes: &[Change]) -> Vec<u8> {
     record
 }
 
-/// What is at `place`, where the record of this number belongs.
+/// Reads the record at `place`, which must have this number.
 pub fn next(log: &[u8], place: usize, number: u64) -> Next {
     let rest = log.get(place..).unwrap_or_default();
     let Some((header, behind)) = rest.split_at_checked(HEADER_BYTES) else {
@@ -56,14 +56,14 @@ pub fn next(log: &[u8], place: usize, number: u64) -> Next {
     if is_last { Next::Torn } else { Next::Damaged }
 }
 
-/// The number of the record whose first bytes these are, and how long it is. For the first record of a log, which is
-/// known to be whole. Absent where they are none.
+/// The number and the length of the first record of a log, which is known to be complete. `None` if these bytes are not
+/// the start of a record.
 pub fn number_and_length(log: &[u8]) -> Option<(u64, usize)> {
     let header = Header::read(log.get(..HEADER_BYTES)?)?;
     Some((header.number, HEADER_BYTES + header.length))
 }
 
-/// How many bytes [`number_and_length`] needs.
+/// The number of bytes that [`number_and_length`] needs.
 pub const PEEK_BYTES: usize = HEADER_BYTES;
 
 struct Header {

@@ -1,10 +1,10 @@
-//! Which folder is a room's. Different rooms have different folders, also where upper and lower case are the same, and
-//! no name leads out of the data folder.
+//! Maps a room to its folder. Different rooms have different folders, also on file systems that ignore case, and no
+//! name leads out of the data folder.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// The longest part of a path. File systems take 255 bytes; some encrypt names and take fewer.
+/// The longest part of a path, in bytes. File systems allow 255 bytes; those that encrypt names allow fewer.
 const PART_BYTES: usize = 120;
 
 /// The folder of a room below `data`.
@@ -12,7 +12,7 @@ pub fn folder(data: &Path, namespace: &str, name: &str) -> PathBuf {
     let mut folder = data.join(encode(namespace));
     let encoded = encode(name);
     let mut rest = encoded.as_str();
-    // A part with more behind it ends in `+`, which no encoded name holds: so no room lies within another's folder.
+    // Every part but the last ends with `+`, which no encoded name contains: so no room is inside another's folder.
     while rest.len() > PART_BYTES {
         let (part, behind) = rest.split_at(PART_BYTES);
         folder.push(format!("{part}+"));
@@ -21,8 +21,8 @@ pub fn folder(data: &Path, namespace: &str, name: &str) -> PathBuf {
     folder.join(rest)
 }
 
-/// Lower-case letters, digits and `-` stand for themselves, every other byte is `_` and two digits. The `=` in front
-/// keeps clear of what systems reserve, such as `..` and `con`.
+/// Encodes a name: lower-case letters, digits and `-` stay, every other byte becomes `_` and two hexadecimal digits.
+/// The `=` in front avoids reserved names such as `..` and `con`.
 fn encode(name: &str) -> String {
     let mut encoded = String::from("=");
     for byte in name.bytes() {

@@ -1,33 +1,33 @@
-//! What a room has: storage, timers, sockets. Made of changes, and turned into changes again where a log is begun anew.
+//! The state of a room: storage, timers and sockets. It is built from changes, and becomes changes again for a new log.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that a turn did.
+/// One effect of a turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// A key has this value.
+    /// Sets the value of a key.
     Put(Vec<u8>, Vec<u8>),
-    /// A key has none.
+    /// Removes a key.
     Delete(Vec<u8>),
-    /// A timer is set.
+    /// Sets a timer.
     Set(Timer),
-    /// The timer of a name is not.
+    /// Removes the timer with this name.
     Cancel(String),
-    /// A reader has come.
+    /// Adds a reader.
     Join(Socket),
-    /// A reader has gone.
+    /// Removes the reader with this id.
     Part(u64),
-    /// A socket has these tags.
+    /// Sets the tags of a socket.
     Tag(u64, Vec<String>),
-    /// A socket has this attachment.
+    /// Sets the attachment of a socket.
     Attach(u64, Vec<u8>),
-    /// This was said to these sockets.
+    /// Sends a message to these sockets.
     Say(String, Vec<u64>),
-    /// A socket is closed by the room, with a code and a reason.
+    /// Closes a socket, with a code and a reason.
     Close(u64, u16, String),
-    /// No socket had this number or a higher one.
+    /// Sets the lowest id that no socket has had yet.
     NextSocket(u64),
 }
 
@@ -38,26 +38,26 @@ pub struct Timer {
     pub name: String,
     /// When it is due: Unix time in milliseconds.
     pub at: u64,
-    /// The room's own notes.
+    /// The room's own data.
     pub payload: Vec<u8>,
-    /// How often this firing has failed.
+    /// The number of failed turns since it fell due.
     pub attempt: u32,
 }
 
-/// One reader, as the room knows it.
+/// One reader's socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
-    /// Unique among all that this room ever had.
+    /// A number that no other socket of this room has, or ever had.
     pub id: u64,
-    /// Who is behind it: id and name.
+    /// The id and the name of its user.
     pub user: (String, String),
-    /// The room's own labels.
+    /// The room's labels.
     pub tags: Vec<String>,
-    /// The room's own notes.
+    /// The room's own data.
     pub attachment: Vec<u8>,
 }
 
-/// What a room has.
+/// The state of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {
     /// Storage.
@@ -66,12 +66,12 @@ pub struct State {
     pub timers: BTreeMap<String, Timer>,
     /// Sockets, oldest first.
     pub sockets: BTreeMap<u64, Socket>,
-    /// The number of the next socket.
+    /// The id of the next socket.
     pub next_socket: u64,
 }
 
 impl State {
-    /// What this change makes of it. What was said changes nothing: it is for who follows the log.
+    /// Applies a change. A message or a close does not change the state: only readers, who follow the log, use it.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Put(key, value) => drop(self.entries.insert(key, value)),
@@ -98,7 +98,7 @@ impl State {
         }
     }
 
-    /// Changes that make this of nothing.
+    /// The changes that build this state from an empty one.
     pub fn as_changes(&self) -> Vec<Change> {
         let entries = self.entries.iter().map(|(key, value)| Change::Put(key.clone(), value.clone()));
         let timers = self.timers.values().cloned().map(Change::Set);

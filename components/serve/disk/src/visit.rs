@@ -1,4 +1,4 @@
-//! The turns of one instance that has a room to itself.
+//! A visit: one instance owns a room and runs turns in it. It knows the state and the changes, not HTTP.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,22 +7,22 @@ use crate::home::{self, Home, Owned, Place, Result};
 use crate::names;
 use crate::state::{Change, Socket, State, Timer};
 
-/// A reader whose file was not touched for so long is gone. Whoever serves it touches it every three seconds.
+/// A reader whose file was not touched for this time is gone. Its instance touches the file every three seconds.
 pub const READER_LEASE: Duration = Duration::from_secs(10);
 
-/// Readers looked after in one visit, as long as all of these are still here. Each costs a look at a file.
+/// Readers checked in one visit, if none of them is gone. Each check reads the metadata of a file.
 const LOOKED_AFTER: usize = 16;
 
 /// The most sockets of a room.
 pub const MAX_SOCKETS: usize = 32_768;
 
-/// How long a timer waits after each failure, in seconds; then it is given up.
+/// The pause after each failure of a timer, in seconds. After the last one the timer is given up.
 const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
 
-/// What happened without anybody to tell of it.
+/// An event that no request reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Overdue {
-    /// The reader with this number is gone.
+    /// The instance that served the reader with this id is gone.
     Silent(u64),
     /// A timer is due.
     Timer(Timer),
@@ -31,11 +31,11 @@ pub enum Overdue {
 /// One visit.
 #[derive(Debug)]
 pub struct Visit {
-    /// Which kind of room.
+    /// The room's namespace.
     pub namespace: String,
-    /// Which of them.
+    /// The room's name.
     pub name: String,
-    /// A random number for this history of the room: the same as long as its folder is there.
+    /// A random number that identifies this history of the room: the same as long as its folder exists.
     pub incarnation: u64,
     home: Home,
     owned: Owned,
@@ -46,22 +46,22 @@ pub struct Visit {
     random: u64,
 }
 
-/// The turn that runs.
+/// The current turn.
 #[derive(Debug)]
 pub struct Turn {
     /// Its time.
     pub now: u64,
     changes: Vec<Change>,
-    /// A socket that goes with this turn: it can still be asked who it was.
+    /// The socket that this turn closes. It can still be read.
     parting: Option<Socket>,
-    /// Bytes written to storage and said so far.
+    /// The bytes written to storage so far.
     pub written: usize,
-    /// Likewise.
+    /// The bytes of messages so far.
     pub said: usize,
 }
 
 impl Visit {
-    /// Have a room to oneself. `random` tells owners apart.
+    /// Begins a visit: owns the room and reads its state. `random` identifies the owner.
     pub fn enter(data: &Path, namespace: &str, name: &str, random: u64) -> Result<Self> {
         let home = Home::open(names::folder(data, namespace, name), random)?;
         let (owned, state) = Owned::get(&home, random)?;
@@ -81,7 +81,7 @@ impl Visit {
         Ok(visit)
     }
 
-    /// Some of the readers, from a random one on; all, where one of them is gone: then more may be.
+    /// Checks some readers, from a random one on. If one of them is gone, it checks all: then more may be gone.
     fn look_after_readers(&mut self) -> Result<()> {
         let ids = self.state.sockets.keys().copied().collect::<Vec<_>>();
         let start = (self.random % ids.len().max(1) as u64) as usize;
@@ -96,35 +96,35 @@ impl Visit {
         Ok(())
     }
 
-    /// What the next turn must be about.
+    /// The overdue event of the next turn.
     pub fn next_overdue(&mut self) -> Option<Overdue> {
         self.silent.retain(|id| self.state.sockets.contains_key(id));
         let silent = self.silent.first().map(|id| Overdue::Silent(*id));
         silent.or_else(|| self.state.due(unix_millis()).cloned().map(Overdue::Timer))
     }
 
-    /// Begin a turn.
+    /// Begins a turn.
     pub fn begin(&mut self) {
         self.turn = Some(Turn { now: unix_millis(), changes: Vec::new(), parting: None, written: 0, said: 0 });
     }
 
-    /// The turn that runs. Rooms are called in turns only.
+    /// The current turn. Rooms are called only during turns.
     pub fn turn(&mut self) -> &mut Turn {
-        self.turn.as_mut().expect("a room asks for something only in a turn")
+        self.turn.as_mut().expect("a room calls its imports only in a turn")
     }
 
-    /// What the room has, as the turn has left it.
+    /// The state of the room, with the changes of the turn.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// Do something in the turn.
+    /// Adds a change to the turn, and applies it.
     pub fn change(&mut self, change: Change) {
         self.state.apply(change.clone());
         self.turn().changes.push(change);
     }
 
-    /// A reader comes: the number of its socket.
+    /// Adds a reader. Returns the id of its socket; `None` if the room has too many.
     pub fn join(&mut self, user: (String, String)) -> Result<Option<u64>> {
         if self.state.sockets.len() >= MAX_SOCKETS {
             return Ok(None);
@@ -136,7 +136,7 @@ impl Visit {
         Ok(Some(id))
     }
 
-    /// A reader goes. False where it is not here.
+    /// Removes a reader. Returns whether it existed.
     pub fn part(&mut self, id: u64) -> bool {
         let parting = self.state.sockets.get(&id).cloned();
         let is_here = parting.is_some();
@@ -147,20 +147,21 @@ impl Visit {
         is_here
     }
 
-    /// A socket that is here, or goes with this turn.
+    /// A connected socket, or the one that this turn closes.
     pub fn socket(&self, id: u64) -> Option<&Socket> {
         let parting = self.turn.as_ref().and_then(|turn| turn.parting.as_ref()).filter(|socket| socket.id == id);
         self.state.sockets.get(&id).or(parting)
     }
 
-    /// End the turn, and keep what it did.
+    /// Ends the turn, and keeps its changes.
     pub fn keep(&mut self) {
         if let Some(turn) = self.turn.take().filter(|turn| !turn.changes.is_empty()) {
             self.kept.push(turn.changes);
         }
     }
 
-    /// End the turn as if it had never been. It happens seldom, so there is nothing kept to go back to but the log.
+    /// Ends the turn, and undoes its changes. This is rare, so it reads the state from the log again instead of keeping
+    /// a copy.
     pub fn undo(&mut self) -> Result<()> {
         self.turn = None;
         self.state = self.owned.read_again()?;
@@ -168,7 +169,8 @@ impl Visit {
         Ok(())
     }
 
-    /// End the turn of a timer as if it had never been, and try it again later, or not at all. What became of it.
+    /// Ends the turn of a timer, undoes its changes, and sets the timer again for later. Returns the timer; `None` if
+    /// it is given up.
     pub fn put_off(&mut self, name: &str) -> Result<Option<Timer>> {
         self.undo()?;
         let Some(timer) = self.state.timers.get(name).cloned() else { return Ok(None) };
@@ -182,7 +184,7 @@ impl Visit {
         Ok(later)
     }
 
-    /// End the visit: what was kept is durable when this returns. It gives what a reader needs to go on from here.
+    /// Ends the visit: the kept changes are durable when this returns. Returns the data with which a reader goes on.
     pub fn leave(mut self) -> Result<Left> {
         let place = self.owned.end();
         self.owned.commit(&self.kept)?;
@@ -195,14 +197,14 @@ impl Visit {
     }
 }
 
-/// What remains of a visit.
+/// The data that remain after a visit.
 #[derive(Debug)]
 pub struct Left {
-    /// Which room it was.
+    /// The room's folder.
     pub home: Home,
-    /// Where its records begin.
+    /// The place of the visit's first record.
     pub place: Place,
-    /// What the room has now.
+    /// The state of the room.
     pub state: State,
 }
 

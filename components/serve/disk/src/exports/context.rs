@@ -1,4 +1,4 @@
-//! Where and when a room runs.
+//! The interface `context`.
 
 use std::env;
 
@@ -7,7 +7,7 @@ use super::visits::WOKEN_BY;
 use super::{Disk, is_visiting, visit};
 use crate::visit::unix_millis;
 
-/// What the router, which is asked before any room is visited, is told of its configuration.
+/// The router's configuration. The router runs before a room is visited.
 const NAMESPACES: &str = "PRESENCE,ROOMS";
 
 impl Guest for Disk {
@@ -31,7 +31,7 @@ impl Guest for Disk {
         visit(|visit| visit.incarnation)
     }
 
-    /// From the environment: `--env ROOMS_keep_messages=100`.
+    /// Reads the environment: `--env ROOMS_keep_messages=100`.
     fn config(key: String) -> Option<String> {
         if !is_visiting() {
             return (key == "namespaces").then(|| NAMESPACES.to_owned());

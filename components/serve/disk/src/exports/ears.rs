@@ -1,4 +1,4 @@
-//! Ears, as the front drives them.
+//! The interface `ears`, for the front.
 
 use super::serve::ears::{Guest, Heard};
 use super::serve::visits::Trouble;
@@ -21,13 +21,13 @@ impl Guest for Disk {
             ear::Heard::Said(text) => Heard::Said(text),
             ear::Heard::Closed(code, reason) => Heard::Closed((code, reason)),
         };
-        // What a later visit of this reader has left is of no use to it.
+        // A later visit of this reader leaves data that it does not need.
         LEFT.set(None);
         Ok(ear(Ear::hear)?.into_iter().map(to_wit).collect())
     }
 
     fn renew() {
-        // One that fails is tried again in seconds, long before the lease ends.
+        // If this fails, the next try comes in seconds, long before the lease ends.
         let _ = ear(|ear| ear.renew());
     }
 

@@ -1,6 +1,6 @@
-//! The contract, and what the front drives it with, on top of visits and ears.
+//! Implements the contract, and the interfaces for the front, with `visit.rs` and `ear.rs`.
 //!
-//! An instance serves one request. So there is one visit at a time, and one ear.
+//! An instance serves one request, so it has one visit at a time, and one reader.
 
 mod context;
 mod ears;
@@ -16,7 +16,7 @@ use crate::home::Trouble;
 use crate::visit::{Left, Visit};
 
 mod bindings {
-    #![expect(unsafe_code, reason = "generated: what crosses the component's border is raw memory")]
+    #![expect(unsafe_code, reason = "generated; raw memory crosses the component boundary")]
 
     use super::Disk;
 
@@ -31,7 +31,7 @@ mod bindings {
 
 use bindings::exports::dormouse::{room, serve};
 
-/// Where `wasmtime serve --dir FOLDER::/data` puts the folder.
+/// The path at which `wasmtime serve --dir FOLDER::/data` mounts the folder.
 const DATA: &str = "/data";
 
 thread_local! {
@@ -50,13 +50,13 @@ fn is_visiting() -> bool {
     VISIT.with_borrow(Option::is_some)
 }
 
-/// What the front is told of a trouble; the details are for who runs `wasmtime serve`.
+/// Converts an error for the front, which logs the details for the operator of `wasmtime serve`.
 fn told(trouble: Trouble) -> serve::visits::Trouble {
     let (path, what) = match trouble {
         Trouble::Busy => return serve::visits::Trouble::Busy,
         Trouble::Disk(path, error) => (path, error.to_string()),
         Trouble::Damaged(path) => {
-            (path, "damaged: it holds what no turn has written; restore it from a copy".to_owned())
+            (path, "damaged: it holds bytes that no turn has written; restore it from a backup".to_owned())
         }
     };
     serve::visits::Trouble::Disk(format!("{}: {what}", path.display()))

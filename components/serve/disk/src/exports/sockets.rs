@@ -1,4 +1,4 @@
-//! A room's sockets: readers of server-sent events, each served by an instance of its own.
+//! The interface `sockets`. A socket is a reader of server-sent events, and its own instance serves it.
 
 use super::room::sockets::{Except, Filter, Guest, GuestSocket, Message, Socket, SocketError, User};
 use super::{Disk, visit};
@@ -12,7 +12,7 @@ const TAG_BYTES: usize = 256;
 const ATTACHMENT_BYTES: usize = 16_384;
 const REASON_BYTES: usize = 123;
 
-/// What a room's handle holds.
+/// The content of a room's handle: the socket's id.
 pub(super) struct Handle(u64);
 
 /// A handle on a socket.
@@ -22,10 +22,10 @@ pub(super) fn handle(id: u64) -> Socket {
 
 impl Handle {
     fn of<T>(&self, look: impl FnOnce(&state::Socket) -> T) -> T {
-        visit(|visit| look(visit.socket(self.0).expect("nobody may be asked about after the turn in which they went")))
+        visit(|visit| look(visit.socket(self.0).expect("a room may not read a socket after the turn of its close")))
     }
 
-    /// Change something, while the client is here.
+    /// Adds a change, if the client is connected.
     fn change(&self, change: Change) -> Result<(), SocketError> {
         visit(|visit| match visit.state().sockets.contains_key(&self.0) {
             true => Ok(visit.change(change)),
@@ -86,7 +86,7 @@ impl GuestSocket for Handle {
         self.change(Change::Close(self.0, code, reason))
     }
 
-    /// What waits for a reader is known only to the instance that serves it.
+    /// Always 0: only the instance that serves a reader knows its queue.
     fn buffered(&self) -> u64 {
         0
     }
@@ -115,7 +115,7 @@ impl Guest for Disk {
         MESSAGE_BYTES as u32
     }
 
-    /// Readers say nothing, so there is nothing to answer.
+    /// Does nothing: readers send no messages.
     fn set_auto_response(_: String, _: String) -> Result<(), SocketError> {
         Ok(())
     }
@@ -135,7 +135,7 @@ fn say(message: Message, to: impl FnOnce(&Visit) -> Vec<u64>) -> Result<(), Sock
     let Message::Text(text) = message else { return Ok(()) };
     visit(|visit| {
         visit.turn().said += bytes;
-        assert!(visit.turn().said <= SAID_BYTES, "a room said more than {SAID_BYTES} bytes in one turn");
+        assert!(visit.turn().said <= SAID_BYTES, "a room sent more than {SAID_BYTES} bytes in one turn");
         let to = to(visit);
         if !to.is_empty() {
             visit.change(Change::Say(text, to));

@@ -1,4 +1,4 @@
-//! A room's storage: the entries of its state, which is in memory while it is visited.
+//! The interface `storage`. During a visit all entries are in memory, as a part of the state.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,7 +10,7 @@ use crate::state::Change;
 const KEY_BYTES: usize = 2_048;
 const VALUE_BYTES: usize = 2 << 20;
 const TURN_BYTES: usize = 16 << 20;
-/// Of keys and entries a call.
+/// The most keys or entries in one call.
 const AT_ONCE: usize = 1_000;
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -97,7 +97,7 @@ impl Guest for Disk {
                         Some(end) => Bound::Excluded(end.clone()),
                         None => behind(&prefix).map_or(Bound::Unbounded, Bound::Excluded),
                     };
-                    // Beyond a prefix that ends before `end`, nothing matches yet.
+                    // In reverse, entries between the prefix and `end` come first: skip them.
                     let found = entries.range((Bound::Included(first), upper)).rev();
                     let found = found.skip_while(|(key, _)| !is_within(key)).take_while(|(key, _)| is_within(key));
                     found.take(limit).take_while(fits).map(copy).collect()
@@ -107,7 +107,7 @@ impl Guest for Disk {
     }
 }
 
-/// The lowest key above all that begin with a prefix. Absent where there is none.
+/// The lowest key above all keys with this prefix. `None` if there is none.
 fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
     let mut behind = prefix[..=last].to_vec();

@@ -1,4 +1,4 @@
-//! A room's timers.
+//! The interface `timers`.
 
 use super::room::timers::{Due, Guest, Timer, TimerError};
 use super::{Disk, visit};

@@ -1,4 +1,4 @@
-//! Visits, as the front drives them.
+//! The interface `visits`, for the front.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -40,7 +40,7 @@ impl Guest for Disk {
 
     fn join(user: User) -> Option<Socket> {
         let joined = visit(|visit| visit.join((user.id, user.name)));
-        // A folder that takes no files takes no commit either, and that says so.
+        // If the lease cannot be written, the commit fails too, and reports the error.
         joined.ok().flatten().map(sockets::handle)
     }
 
