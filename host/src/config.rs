@@ -1,4 +1,7 @@
 //! Every limit and timeout, and all settings of an operator. Units are in the names. Values are checked once, at start.
+//!
+//! It opens no file but the configuration itself, and knows no component: `host` checks the settings that components
+//! declare.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -1,4 +1,6 @@
 //! Catches panics of the host's or an embedder's code, where the fault of one room would end others.
+//!
+//! It knows nothing of the code that it runs. Rooms, the store and guest instances use it.
 
 use std::any::Any;
 use std::fmt;

@@ -1,4 +1,6 @@
 //! Prints the results of commands on stdout.
+//!
+//! `main` and the subcommands print with it; the log goes to stderr, by `log`.
 
 use std::fmt;
 use std::io::{self, Write};

@@ -1,4 +1,6 @@
 //! The body of an answer: whole, or an SSE stream.
+//!
+//! It knows nothing of HTTP's versions. `http` makes the bodies, and hyper or an embedder's server reads them.
 
 use std::convert::Infallible;
 use std::pin::Pin;

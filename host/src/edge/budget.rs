@@ -3,6 +3,8 @@
 //!
 //! Each has a limit for all, and shares for each user, address, connection, room and namespace, so that one client
 //! cannot take the places of all others. Requests without an identity have a few places of their own.
+//!
+//! It knows no HTTP. `http` takes the shares in the order that `edge/mod.rs` lists.
 
 use std::net::IpAddr;
 use std::sync::Arc;

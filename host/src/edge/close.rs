@@ -1,4 +1,6 @@
 //! All close codes that the host itself uses, in one table. Rooms have their own.
+//!
+//! It knows no sockets; all modules of the edge close them with these codes.
 
 /// Why the host ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

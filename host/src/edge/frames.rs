@@ -1,4 +1,6 @@
 //! The frames that the server sends: RFC 6455, unmasked and unfragmented.
+//!
+//! It knows no connection. `outgoing` and `connection` encode here; a broadcast is encoded once for all its receivers.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tungstenite::protocol::frame::FrameHeader;

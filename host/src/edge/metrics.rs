@@ -1,4 +1,6 @@
 //! The metrics of the edge.
+//!
+//! It decides nothing: the other modules of the edge count here, and the admin listener shows the numbers.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -2,6 +2,8 @@
 //! server is called by.
 //!
 //! Origins are compared in normal form, as the URL standard defines it.
+//!
+//! It is pure and knows no credentials. `http` asks it for each request, and `admin` for the names of this machine.
 
 use std::net::Ipv4Addr;
 

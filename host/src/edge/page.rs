@@ -1,5 +1,7 @@
 //! The demo page and the browser client that it uses, embedded in the binary: they need no files beside it and no build
 //! step.
+//!
+//! It knows no rooms and no credentials. `http` asks it for paths outside the API.
 
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use hyper::{HeaderMap, Response, StatusCode};

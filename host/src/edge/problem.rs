@@ -1,4 +1,6 @@
 //! Errors over HTTP: `application/problem+json` of RFC 9457.
+//!
+//! `http`, `upgrade` and `admin` answer with it. It knows no rooms.
 
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};

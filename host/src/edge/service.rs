@@ -1,4 +1,6 @@
 //! The host as a service, for the server of an embedder.
+//!
+//! It knows only how to pass a request on to `http`; the connections are the embedder's.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -2,6 +2,8 @@
 //!
 //! A part is returned when it is dropped, and a holder without a part is forgotten. So the table has no more entries
 //! than there are holders now.
+//!
+//! It knows neither requests nor users: `budget` chooses the holders and the limits.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,4 +1,6 @@
 //! TLS: the certificate, its protocols (ALPN), and its replacement while connections go on.
+//!
+//! It knows no requests. `edge` accepts connections with it, and `dormouse check` tests the files.
 
 use std::path::Path;
 use std::sync::{Arc, RwLock};

@@ -1,4 +1,7 @@
 //! Turns an HTTP request into a WebSocket: the handshake of RFC 6455, after the room has agreed.
+//!
+//! It knows the handshake alone: `http` has identified and admitted the client before, and `connection` runs the
+//! socket.
 
 use std::sync::Arc;
 

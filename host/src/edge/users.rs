@@ -2,6 +2,8 @@
 //!
 //! A user is known while a socket of theirs is open, and for a while after. So leaving and coming back does not refill
 //! the token bucket.
+//!
+//! It knows no connections. `http` spends from a user for each request, and `pace` for each message.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

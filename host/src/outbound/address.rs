@@ -1,4 +1,6 @@
 //! Decides which addresses are public: not this machine, not a private network, and no form that leads to one (SSRF).
+//!
+//! Pure functions; the parent module asks before it connects.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

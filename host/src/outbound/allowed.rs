@@ -1,4 +1,6 @@
 //! The origins that the operator allows rooms to reach.
+//!
+//! It parses and compares names, and knows no addresses: those are checked by `address`.
 
 use crate::web_origin;
 
