@@ -64,7 +64,7 @@ impl History {
         self.last() + 1
     }
 
-    /// Store the message with the number [`next_seq`](History::next_seq).
+    /// Stores the message with the number [`next_seq`](History::next_seq).
     pub(crate) fn append(&mut self, seq: u64, message: &str) -> Result<()> {
         storage::put(key(seq), message)?;
         self.last = Some(seq);
@@ -90,7 +90,7 @@ impl History {
         };
         let (mut messages, mut bytes, mut has_more) = (Vec::new(), 0, false);
         'read: loop {
-            // One more than asked for tells whether there is more.
+            // Read one more than the limit, to learn whether there are more.
             let wanted = (page.limit + 1 - messages.len() as u64).min(READ_AT_ONCE);
             let entries = range.clone().limit(wanted as u32).list();
             if page.start == Start::Newest && messages.is_empty() {
@@ -99,7 +99,7 @@ impl History {
             let is_last = (entries.len() as u64) < wanted;
             let reached = entries.last().map(|(key, _)| seq_of(key));
             for (_, message) in entries {
-                bytes += message.len() + 1; // and a comma
+                bytes += message.len() + 1; // 1 for the comma
                 if messages.len() as u64 == page.limit || !most.fits(bytes, messages.is_empty()) {
                     has_more = true;
                     break 'read;

@@ -73,7 +73,7 @@ pub(crate) fn missed(since: u64, last: u64) -> Option<u64> {
 
 fn number(query: &Query, name: &str) -> Result<Option<u64>, String> {
     let Some(text) = query.get(name) else { return Ok(None) };
-    // `parse` alone would take a plus sign.
+    // `parse` alone would accept a plus sign.
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_number).map(Some).ok_or_else(|| format!("{name} must be a whole number"))
 }

@@ -193,7 +193,7 @@ fn shortened(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// `a`, `a or b`, `a, b or c`.
+/// Joins words: `a`, `a or b`, `a, b or c`.
 fn one_of(words: &[&str]) -> String {
     match words {
         [] => "left out".into(),

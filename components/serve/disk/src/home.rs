@@ -212,7 +212,7 @@ impl Owned {
                     (offset, number) = (next, number + 1);
                 }
                 Next::End => break true,
-                // The first record was durable before the log had its name.
+                // Only later records can be torn: the first one is synced before the log gets its name.
                 Next::Torn if offset > 0 => break false,
                 Next::Torn | Next::Damaged => return Err(damaged()),
             }

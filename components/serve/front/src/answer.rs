@@ -1,4 +1,4 @@
-//! From a request to its answer.
+//! Handles a request: checks its origin and identity, asks the router, and calls the room.
 
 use std::env;
 

@@ -1,4 +1,4 @@
-//! Messages of a room as server-sent events.
+//! Formats messages of a room as server-sent events.
 
 use std::fmt::Write;
 
