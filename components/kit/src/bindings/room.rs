@@ -1162,7 +1162,7 @@ pub mod dormouse {
             /// Why a call on a socket did nothing.
             #[derive(Clone, Copy)]
             pub enum SocketError {
-                /// The client has left. Ignore this: its `on-close` follows.
+                /// The client has left. No action is needed: `on-close` reports it.
                 Gone,
                 /// Above the limit, in bytes. The room's author must send or store less.
                 TooLarge(u32),
