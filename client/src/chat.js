@@ -183,7 +183,7 @@ export class Chat extends Emitter {
    */
   send(content) {
     return withHandledRejection(() => {
-      if (content.trim() === "") throw new SendError("empty", "there is nothing to send");
+      if (content.trim() === "") throw new SendError("empty", "the message is empty");
       if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
       const { clientId, stored } = this.#pending.add(fitContent(content, MAX_CONTENT_UNITS));
       this.#typingSentAt = -Infinity;
@@ -380,7 +380,7 @@ export class Chat extends Emitter {
     const content = this.pending.find((pending) => pending.clientId === clientId)?.content;
     if (content === undefined || !this.#historyArrived) return;
     if (this.#sendCommand({ type: "message", content, clientId }) === "rejected") {
-      this.#pending.fail(clientId, new SendError("overflow", "too much is on its way already"));
+      this.#pending.fail(clientId, new SendError("overflow", "too much is unsent already"));
     } else if (this.transport === "events") {
       this.#pending.posted(clientId);
     } else {

@@ -137,7 +137,7 @@ export class Connection {
 
   #awaitFirstFrame() {
     this.#arm(this.#timing.answerTimeoutMs, () =>
-      this.#end({ code: CloseCode.lost, reason: "nothing was said", cause: "mute" }),
+      this.#end({ code: CloseCode.lost, reason: "no first frame in time", cause: "mute" }),
     );
   }
 

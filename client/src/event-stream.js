@@ -138,7 +138,7 @@ export class EventStream {
     this.#opened = true;
     this.#heardAt = Date.now();
     // Some proxies let a stream open but hold back its data.
-    this.#arm(this.#timing.answerTimeoutMs, () => this.#lose("nothing was said", "mute"));
+    this.#arm(this.#timing.answerTimeoutMs, () => this.#lose("no first frame in time", "mute"));
     this.#listener.open();
   }
 

@@ -73,7 +73,7 @@ export class PendingMessages {
    */
   add(content) {
     if (this.#entries.size >= this.#limit) {
-      throw new SendError("too-many", `${this.#limit} messages wait already`);
+      throw new SendError("too-many", `${this.#limit} messages are pending already`);
     }
     const clientId = randomId();
     return { clientId, stored: this.#promise({ clientId, content, state: "pending", createdAt: Date.now() }) };

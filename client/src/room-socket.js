@@ -32,8 +32,8 @@ const STABLE_MS = 5_000;
 const UNKNOWN_PINGS = 2;
 
 const NO_WEB_SOCKET =
-  "this environment has no global WebSocket (Node has none before 22): pass one in the option `WebSocket`, such as that of " +
-  'the package `ws`, or choose `transport: "events"` if the room has `events`';
+  "this environment has no global WebSocket (Node has none before 22): pass one in the option `WebSocket`, such as that " +
+  'of the package `ws`, or choose `transport: "events"` if the room has `events`';
 
 /** The most that may wait to be sent, in the queue or in the browser. */
 const QUEUE = Object.freeze({ count: 100, bytes: 1024 * 1024 });
@@ -300,7 +300,7 @@ export class RoomSocket extends Emitter {
     let timer;
     /** @type {Promise<never>} */
     const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error("not given in time")), this.#timing.connectTimeoutMs);
+      timer = setTimeout(() => reject(new Error("timed out")), this.#timing.connectTimeoutMs);
     });
     try {
       return await Promise.race([answer, late]);

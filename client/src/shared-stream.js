@@ -122,7 +122,7 @@ export class SharedStream {
     if (Date.now() - this.#heardAt >= this.#timing.streamTimeoutMs) return this.#lose("silent for too long");
     this.#isAsking = true;
     this.#broadcast({ is: "asking", isDoubt: true });
-    this.#arm(this.#timing.answerTimeoutMs, () => this.#lose("the tab that reads the stream does not answer"));
+    this.#arm(this.#timing.answerTimeoutMs, () => this.#lose("the leading tab does not answer"));
   }
 
   /** Closes without calling `end`. */
@@ -142,7 +142,7 @@ export class SharedStream {
     const locks = /** @type {LockManager} */ (webLocks());
     const { signal } = this.#leaving;
     const lead = () => this.#lead();
-    const lockLost = () => this.#isOver || this.#lose("another tab reads the stream now");
+    const lockLost = () => this.#isOver || this.#lose("another tab leads now");
     const steal = () => void locks.request(name, { steal: true }, lead).catch(lockLost);
     const follow = () => {
       void locks.request(name, { signal }, lead).catch(lockLost);
@@ -254,7 +254,7 @@ export class SharedStream {
     if (!this.#backlog) return this.#listener.message(data);
     this.#backlog.push(data);
     this.#backlogLength += data.length;
-    if (this.#backlogLength > MAX_BACKLOG) this.#lose("too much was said while the tab joined");
+    if (this.#backlogLength > MAX_BACKLOG) this.#lose("too many messages came while the tab joined");
   }
 
   /**

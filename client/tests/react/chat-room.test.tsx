@@ -397,7 +397,7 @@ describe("the field", () => {
     await reader.say("one too many");
     expect(reader.field.value).toBe("one too many");
     expect(reader.rows).toHaveLength(100);
-    expect(reader.announced).toContain("Not sent: 100 messages wait already");
+    expect(reader.announced).toContain("Not sent: 100 messages are pending already");
   });
 
   test("keeps newer text instead of restoring the old one", async () => {

@@ -130,7 +130,7 @@ describe("sending", () => {
   test("the number of pending messages is configurable", async () => {
     const { chat } = await enter([], { pendingLimit: 1 });
     void chat.send("one");
-    await expect(chat.send("two")).rejects.toThrow("1 messages wait already");
+    await expect(chat.send("two")).rejects.toThrow("1 messages are pending already");
   });
 
   test("an ignored promise rejects without an error on the console", async () => {

@@ -73,7 +73,7 @@ describe("credentials", () => {
     await pass(1);
     expect(room.snapshot).toMatchObject({
       state: "waiting",
-      close: { reason: "no credentials: Error: not given in time" },
+      close: { reason: "no credentials: Error: timed out" },
     });
     await pass(500);
     expect(credentials).toHaveBeenCalledTimes(2);
