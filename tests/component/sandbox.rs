@@ -104,7 +104,7 @@ fn sockets_that_are_gone_hear_nothing_and_a_room_that_asks_about_them_fails() {
     room.say(&ana, "tell");
     assert_eq!(texts(&ana), ["psst", "[Ok(()), Err(SocketError::Gone)]"]);
     let failure = room.try_say(&ana, Message::Text("ask".into())).unwrap_err();
-    assert!(failure.to_string().contains("after its client had gone"), "{failure}");
+    assert!(failure.to_string().contains("after its client had left"), "{failure}");
     room.say(&ana, "count");
     assert_eq!(texts(&ana), ["1"]);
 }

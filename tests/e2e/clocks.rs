@@ -69,7 +69,7 @@ impl Shifted {
 
     /// Set the clock so far ahead, and wait until that was noticed.
     async fn set(&self, seconds: i64) {
-        let noticed = || self.server.log().matches("the system's clock was set").count();
+        let noticed = || self.server.log().matches("the system clock was set").count();
         let before = noticed();
         set(&self.by, seconds);
         within(async {

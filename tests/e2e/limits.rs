@@ -354,7 +354,7 @@ async fn under_memory_pressure_newcomers_are_asked_to_come_back_and_idle_rooms_g
     for hoarder in &mut hoarders {
         hoarder.is_told("keep 48", "kept").await;
     }
-    server.logs("there is too little memory").await;
+    server.logs("memory is above its limit").await;
     server.logs("memory is below its limit again").await;
     ana.is_told("say here", "here").await;
     let mut forgot = 0;
@@ -380,7 +380,7 @@ async fn as_long_as_memory_is_short_whoever_becomes_idle_hibernates() {
     for room in &mut busy {
         room.says("keep 48; loop").await;
     }
-    server.logs("there is too little memory").await;
+    server.logs("memory is above its limit").await;
     ana.says("seen").await;
     ana.hears_text().await;
     let forgets = async {
@@ -399,7 +399,7 @@ async fn as_long_as_memory_is_short_whoever_becomes_idle_hibernates() {
 #[tokio::test]
 async fn a_server_without_memory_answers_503_and_its_health_still() {
     let server = Server::with("[limits]\nmemory_total_bytes = 1\n").await;
-    server.logs("there is too little memory").await;
+    server.logs("memory is above its limit").await;
     let refused = server.connect(&format!("{BASE}/rooms/a/ws?token=ana"), &[]).await.err().unwrap();
     refused.is_problem(503);
     assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);

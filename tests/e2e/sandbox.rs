@@ -334,7 +334,7 @@ async fn a_failed_turn_names_its_event_user_and_socket_in_the_log() {
     let logs = async |words: &[&str]| {
         let says = |line: &str| words.iter().all(|word| line.contains(word));
         let found = async {
-            while !server.log().lines().any(|line| line.contains("never happened") && says(line)) {
+            while !server.log().lines().any(|line| line.contains("was undone") && says(line)) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

@@ -392,7 +392,7 @@ async fn what_waited_for_its_turn_is_not_run_while_memory_is_short() {
                 room.says("keep 56; loop").await;
             }
         }
-        server.logs("there is too little memory").await;
+        server.logs("memory is above its limit").await;
     };
     let (answer, ()) = tokio::join!(asked, meanwhile);
     answer.is_problem(503);
