@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::harness::Server;
 
@@ -72,6 +73,53 @@ async fn a_restored_store_has_another_incarnation() {
         seen.push(now);
         server = server.crash_and_restart().await;
         assert_eq!(incarnation(&server).await, now, "and that stays");
+    }
+}
+
+/// Run a command of the shell in the directory of a server.
+fn run(server: &Server, command: &str) {
+    let done = Command::new("sh").args(["-ec", command]).current_dir(server.directory.path()).status();
+    assert!(done.expect("a shell").success(), "{command}");
+}
+
+#[tokio::test]
+async fn a_store_keeps_its_incarnation_when_its_owner_changes_modes_owners_and_times_or_moves_it() {
+    let mut server = Server::unruly("").await;
+    let first = incarnation(&server).await;
+    for command in [
+        "chmod -R g+rX data",
+        "chown -R \"$(id -u)\" data",
+        "find data -exec touch {} +",
+        "mv data elsewhere; mv elsewhere data",
+    ] {
+        server.kill();
+        run(&server, command);
+        server = server.crash_and_restart().await;
+        assert_eq!(incarnation(&server).await, first, "{command}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_common_tools_have_restored_has_another_incarnation() {
+    for (back_up, restore) in [
+        ("cp -a data backup", "rm -r data; cp -a backup data"),
+        ("cp -a data backup", "rm -r data/store; cp -a backup/. data"),
+        ("tar -cf backup.tar data", "rm -r data; tar -xpf backup.tar"),
+        ("tar -cf backup.tar data", "rm -r data/store; tar -xpf backup.tar --overwrite"),
+    ] {
+        let mut server = Server::unruly("").await;
+        let first = incarnation(&server).await;
+        server.kill();
+        run(&server, back_up);
+        server = server.crash_and_restart().await;
+        let mut ana = server.join("lobby", "ana").await;
+        ana.is_told("put since the backup; say kept", "kept").await;
+        server.kill();
+        run(&server, restore);
+        server = server.crash_and_restart().await;
+        let mut ana = server.join("lobby", "ana").await;
+        ana.is_told("get since", "since=").await;
+        assert_ne!(incarnation(&server).await, first, "{restore}");
     }
 }
 

@@ -8,9 +8,10 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 /// The files of the server in its data directory. Other files may be there too; they are left alone.
-const OURS: [&str; 5] = ["store", "mark", "incarnation", "revocations.json", "revocations.json.unfinished"];
-/// The server owns this directory too, but it holds no secrets. `compiled` refuses it if other users could have written
-/// to it, so its permissions must stay unchanged until then.
+const OURS: [&str; 6] =
+    ["store", "mark", "incarnation", "incarnation.next", "revocations.json", "revocations.json.unfinished"];
+/// The server owns this directory too. `compiled` makes it private, and removes code that other users could have written,
+/// so its permissions must stay unchanged until then.
 const COMPILED: &str = "compiled";
 /// The permissions of users other than the owner.
 const OTHERS: u32 = 0o077;
@@ -24,7 +25,7 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     let closed = close_all(path)?;
     if closed > 0 {
         let path = path.display();
-        tracing::warn!(%path, closed, "other users could read the data; now its files are 0600 and its directories 0700");
+        tracing::warn!(%path, closed, "other users could read the data; now what is Dormouse's there is closed to them");
     }
     Ok(())
 }

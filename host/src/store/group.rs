@@ -13,6 +13,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::disk::{Disk, Record};
+use super::incarnation::Witness;
 use super::mark::Mark;
 use super::metrics::Metrics;
 use super::{CommitError, DiskError, Owner, records};
@@ -85,7 +86,13 @@ struct Queue {
 }
 
 impl Group {
-    pub(super) fn start(disk: Arc<dyn Disk>, mark: Option<Mark>, last_group: u64, most_bytes: usize) -> Self {
+    pub(super) fn start(
+        disk: Arc<dyn Disk>,
+        mark: Option<Mark>,
+        witness: Option<Witness>,
+        last_group: u64,
+        most_bytes: usize,
+    ) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -96,7 +103,7 @@ impl Group {
             began: Mutex::new(None),
             metrics: Metrics::default(),
         });
-        let worker = Worker { shared: shared.clone(), disk, mark, group: last_group };
+        let worker = Worker { shared: shared.clone(), disk, mark, witness, group: last_group };
         let thread = thread::Builder::new()
             .name("dormouse-commit".into())
             .spawn(move || worker.run())
@@ -191,6 +198,7 @@ struct Worker {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
     mark: Option<Mark>,
+    witness: Option<Witness>,
     group: u64,
 }
 
@@ -247,7 +255,9 @@ impl Worker {
         (batch, waiting, owners)
     }
 
-    fn make_durable(&mut self, batch: Vec<Record>, commits: usize, bytes: usize) -> Result<(), DiskError> {
+    fn make_durable(&mut self, mut batch: Vec<Record>, commits: usize, bytes: usize) -> Result<(), DiskError> {
+        let due = self.witness.as_mut().filter(|witness| witness.is_due());
+        batch.extend(due.and_then(Witness::try_prepare));
         let began = clock::monotonic();
         self.disk.write(batch)?;
         self.disk.sync()?;
@@ -255,6 +265,9 @@ impl Worker {
         self.group += 1;
         if let Some(mark) = &mut self.mark {
             mark.write(self.group);
+        }
+        if let Some(witness) = &mut self.witness {
+            witness.replace();
         }
         Ok(())
     }

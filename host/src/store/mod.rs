@@ -43,7 +43,7 @@ pub use group::{Receipt, Waiting};
 pub use memory::MemoryDisk;
 
 use group::{Commit, Group};
-use incarnation::{Evidence, Incarnation};
+use incarnation::{Incarnation, Witness};
 use records::RoomRecord;
 
 /// The options of a store.
@@ -261,22 +261,18 @@ impl Store {
         let last_group = records::last_group(&*disk)?;
         let known = records::incarnation(&*disk)?;
         let secret = records::secret(&*disk)?;
-        // Everything is read before anything is changed.
-        let incarnation = match known {
-            None => Incarnation::random(),
-            Some((incarnation, evidence)) if path.is_none_or(|path| Evidence::read(path) == Some(evidence)) => {
-                incarnation
-            }
-            Some(_) => {
-                tracing::warn!(
-                    "the data was restored from a copy, or moved: clients load the histories of rooms again, since \
-                     numbers that they know may stand for other messages now"
-                );
-                Incarnation::random()
-            }
+        // Everything is read before anything is changed. A custom engine has no directory, so it is never taken for a copy.
+        let mut witness = path.map(|path| Witness::open(path, known.clone()));
+        let known = known.map(|(incarnation, _)| incarnation);
+        let incarnation = match &witness {
+            Some(witness) => witness.incarnation(),
+            None => known.unwrap_or_else(Incarnation::random),
         };
-        let evidence = path.map_or(Ok(Evidence::default()), Evidence::renew)?;
-        let mut batch = vec![records::epoch_record(epoch), records::incarnation_record(incarnation, evidence)];
+        let incarnation_record = match &mut witness {
+            Some(witness) => witness.prepare()?,
+            None => records::incarnation_record(incarnation, &[]),
+        };
+        let mut batch = vec![records::epoch_record(epoch), incarnation_record];
         let secret = secret.unwrap_or_else(|| {
             let mut secret = [0; 32];
             rand::rng().fill_bytes(&mut secret);
@@ -286,7 +282,10 @@ impl Store {
         // One batch, because a batch may be written only after the previous one was synced.
         disk.write(batch)?;
         disk.sync()?;
-        let group = Group::start(disk.clone(), mark, last_group, options.queue_bytes);
+        if let Some(witness) = &mut witness {
+            witness.replace();
+        }
+        let group = Group::start(disk.clone(), mark, witness, last_group, options.queue_bytes);
         watch::start(&disk, options.clone(), &group);
         Ok(Store(Arc::new(Inner {
             disk: RwLock::new(Some(disk)),

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | 0 `epoch` | how often the store was opened |
 //! | 0 `group` | number of the last group commit |
-//! | 0 `incarnation` | the incarnation of the store, and the evidence that it was not copied |
+//! | 0 `incarnation` | the incarnation of the store, and up to two pieces of evidence; one holds unless the store is a copy |
 //! | 0 `secret` | 32 random bytes from which the keys of posts are derived |
 //! | 1 namespace 0 name | id of the room, epoch and number of its last commit, counted bytes of its storage |
 //! | 2 id key | one entry of the storage of the room |
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DiskError;
 use super::disk::{Disk, Record};
-use super::incarnation::{Evidence, Incarnation};
+use super::incarnation::{Evidence, Incarnation, Times};
 use crate::clock::UnixMillis;
 use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, Timer, User};
 
@@ -85,31 +85,57 @@ pub(super) fn group_record(group: u64) -> Record {
     (Bytes::from_static(GROUP_KEY), Some(number(group)))
 }
 
-/// The incarnation of the store; absent in a new store.
-pub(super) fn incarnation(disk: &dyn Disk) -> Result<Option<(Incarnation, Evidence)>, DiskError> {
+/// The bytes of one piece of evidence: its kind and five numbers.
+const EVIDENCE_BYTES: usize = 1 + 5 * 8;
+const BORN: u8 = 1;
+const CHANGED: u8 = 2;
+
+/// The length of the value in older versions: one piece of evidence without its kind, which was `CHANGED`.
+const OLDER_BYTES: usize = 6 * 8;
+
+/// The incarnation of the store, and the evidence of which one piece must hold; absent in a new store.
+pub(super) fn incarnation(disk: &dyn Disk) -> Result<Option<(Incarnation, Vec<Evidence>)>, DiskError> {
     let Some(mut value) = disk.get(INCARNATION_KEY)? else { return Ok(None) };
-    if value.len() != 48 {
+    if value.len() == OLDER_BYTES {
+        let incarnation = Incarnation(value.get_u64());
+        let (nonce, inode) = (value.get_u64(), value.get_u64());
+        let times = Times::Changed { seconds: value.get_i64(), nanoseconds: value.get_i64() };
+        return Ok(Some((incarnation, vec![Evidence { nonce, inode, mark_inode: value.get_u64(), times }])));
+    }
+    if value.len() % EVIDENCE_BYTES != 8 {
         return Err(damaged(INCARNATION_KEY));
     }
     let incarnation = Incarnation(value.get_u64());
-    let evidence = Evidence {
-        nonce: value.get_u64(),
-        inode: value.get_u64(),
-        changed_s: value.get_i64(),
-        changed_ns: value.get_i64(),
-        mark_inode: value.get_u64(),
-    };
+    let mut evidence = Vec::new();
+    while value.has_remaining() {
+        let kind = value.get_u8();
+        let (nonce, inode, mark_inode) = (value.get_u64(), value.get_u64(), value.get_u64());
+        let times = match kind {
+            BORN => Times::Born { file: value.get_u64(), mark: value.get_u64() },
+            CHANGED => Times::Changed { seconds: value.get_i64(), nanoseconds: value.get_i64() },
+            _ => return Err(damaged(INCARNATION_KEY)),
+        };
+        evidence.push(Evidence { nonce, inode, mark_inode, times });
+    }
     Ok(Some((incarnation, evidence)))
 }
 
-pub(super) fn incarnation_record(incarnation: Incarnation, evidence: Evidence) -> Record {
-    let mut value = BytesMut::with_capacity(48);
+pub(super) fn incarnation_record(incarnation: Incarnation, evidence: &[Evidence]) -> Record {
+    let mut value = BytesMut::with_capacity(8 + evidence.len() * EVIDENCE_BYTES);
     value.put_u64(incarnation.0);
-    value.put_u64(evidence.nonce);
-    value.put_u64(evidence.inode);
-    value.put_i64(evidence.changed_s);
-    value.put_i64(evidence.changed_ns);
-    value.put_u64(evidence.mark_inode);
+    for Evidence { nonce, inode, mark_inode, times } in evidence {
+        value.put_u8(match times {
+            Times::Born { .. } => BORN,
+            Times::Changed { .. } => CHANGED,
+        });
+        [nonce, inode, mark_inode].iter().for_each(|number| value.put_u64(**number));
+        match times {
+            Times::Born { file, mark } => [file, mark].iter().for_each(|time| value.put_u64(**time)),
+            Times::Changed { seconds, nanoseconds } => {
+                [seconds, nanoseconds].iter().for_each(|time| value.put_i64(**time));
+            }
+        }
+    }
     (Bytes::from_static(INCARNATION_KEY), Some(value.freeze()))
 }
 
@@ -424,6 +450,30 @@ mod fuzz {
         )
     }
 
+    /// One piece of each kind.
+    fn evidence() -> [Evidence; 2] {
+        let born = Times::Born { file: 4, mark: 5 };
+        let changed = Times::Changed { seconds: -6, nanoseconds: 7 };
+        [born, changed].map(|times| Evidence { nonce: 1, inode: 2, mark_inode: 3, times })
+    }
+
+    #[test]
+    fn an_incarnation_is_read_as_it_was_written_also_by_older_versions() {
+        let read = |record: Record| {
+            let disk = MemoryDisk::default();
+            disk.write(vec![record]).unwrap();
+            incarnation(&disk).ok().flatten()
+        };
+        for count in 0..=2 {
+            let evidence = &evidence()[..count];
+            assert_eq!(read(incarnation_record(Incarnation(9), evidence)), Some((Incarnation(9), evidence.to_vec())));
+        }
+        let older = [9, 1, 2, (-6_i64).cast_unsigned(), 7, 3].map(u64::to_be_bytes).concat();
+        let key = Bytes::from_static(INCARNATION_KEY);
+        assert_eq!(read((key.clone(), Some(older.into()))), Some((Incarnation(9), vec![evidence()[1]])));
+        assert_eq!(read((key, Some(Bytes::from_static(&[0; 47])))), None);
+    }
+
     #[test]
     fn what_is_written_is_what_is_read() {
         let numbers = any::<(u64, u64, u64)>();
@@ -479,7 +529,7 @@ mod fuzz {
                 taken(1, &address, PostNumber(3)),
                 epoch_record(1),
                 group_record(1),
-                incarnation_record(Incarnation(1), Evidence { inode: 3, ..Evidence::default() }),
+                incarnation_record(Incarnation(1), &evidence()),
                 secret_record(&[7; 32]),
             ]
         };
