@@ -324,11 +324,14 @@ async fn nobody_else_can_read_the_data_and_an_old_store_is_closed_at_start() {
     server.is_ready();
     assert_eq!(open_to_others(&data), Vec::<String>::new());
     server.ends();
-    for (path, mode) in [("", 0o755), ("store", 0o755), ("mark", 0o644)] {
+    let code = std::fs::read_dir(data.join("compiled")).unwrap().next().expect("compiled code").unwrap().path();
+    for (path, mode) in [("", 0o755), ("store", 0o755), ("mark", 0o644), ("compiled", 0o755)] {
         std::fs::set_permissions(data.join(path), std::fs::Permissions::from_mode(mode)).unwrap();
     }
+    std::fs::set_permissions(&code, std::fs::Permissions::from_mode(0o644)).unwrap();
     let server = Server::in_directory(Arc::new(directory), "").await;
     server.logs("other users could read the data").await;
+    server.logs("other users could read compiled code").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.chats("hello").await;
     ana.hears_content().await;

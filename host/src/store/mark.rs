@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn open(directory: &Path) -> Result<Self, DiskError> {
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join("mark"));
+        let mut options = OpenOptions::new();
+        let open = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(directory.join("mark"));
         let file = open.map_err(|error| DiskError(format!("the file `mark`: {error}")))?;
         Ok(Mark { file, synced: clock::monotonic(), failed: false })
     }
