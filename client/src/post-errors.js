@@ -22,6 +22,8 @@ function codeOf(status) {
       return "bad_message";
     case 413:
       return "too_large";
+    case 422:
+      return "key_reused";
     case 429:
       return "rate_limited";
     case 500:

@@ -45,6 +45,8 @@ dormouse_test::kept_and_forgetful! { CHAT_ROOM;
     a_message_sent_again_is_stored_once_and_told_to_its_sender_alone,
     a_message_is_known_for_ten_minutes_and_no_longer,
     a_client_id_belongs_to_its_user,
+    a_client_id_is_not_used_for_other_content,
+    a_retry_of_what_the_room_changed_is_known,
     a_client_id_is_no_idempotency_key,
     what_was_sent_is_known_after_a_restart,
     what_was_sent_long_ago_takes_no_space,
@@ -508,12 +510,56 @@ fn a_message_sent_again_is_stored_once_and_told_to_its_sender_alone(mut room: Te
 
     room.advance(millis(5_000));
     assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), first);
-    assert_eq!(say(&mut room, &ana, &named_message("other words", "c1")), first);
     assert!(tab.hears().is_empty());
     assert_eq!(say(&mut room, &tab, &named_message("hello", "c1")), first);
     none_hears([&ana, &bo]);
     assert_eq!(room.storage(), stored);
     assert_eq!(say(&mut room, &ana, &named_message("hello", "c2"))["seq"], 2);
+}
+
+fn a_client_id_is_not_used_for_other_content(mut room: TestRoom) {
+    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let first = say(&mut room, &ana, &named_message("hello", "c1"));
+    hush([&bo]);
+    let stored = room.storage();
+    for other in ["other words", "hello ", "Hello"] {
+        room.say(&ana, &named_message(other, "c1"));
+        let error = &ana.hears()[0];
+        assert_eq!((&error["code"], &error["clientId"]), (&json!("key_reused"), &json!("c1")), "{other}");
+        let posted = json!({ "content": other, "clientId": "c1" }).to_string();
+        for key in [&[][..], &[("idempotency-key", "k1")]] {
+            let refused = room.post("ana", "/messages", key, &posted);
+            assert_eq!((problem(&refused), refused_client_id(&refused)), (422, json!("c1")), "{other} {key:?}");
+        }
+    }
+    none_hears([&ana, &bo]);
+    assert_eq!(room.storage(), stored);
+    assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), first);
+    // Both of another sender are as free as ever.
+    assert_eq!(say(&mut room, &bo, &named_message("other words", "c1"))["seq"], 2);
+}
+
+fn a_retry_of_what_the_room_changed_is_known(mut room: TestRoom) {
+    let [ana] = gather(&mut room, ["ana"]);
+    let (long, blank) = ("a".repeat(2_000), "a".repeat(1_999));
+    for (at, (content, kept)) in [
+        (r"cut \ud83d".to_owned(), "cut \u{fffd}".to_owned()),
+        (r"\udc00\ud83d\ud83d\ude00".to_owned(), "\u{fffd}\u{fffd}😀".to_owned()),
+        (format!("{long}tail"), long.clone()),
+        (format!("{blank}😀"), blank.clone()),
+        (r" hi\t\u0000\u007f\u2028 ".to_owned(), " hi\t\0\u{7f}\u{2028} ".to_owned()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let frame = format!(r#"{{"type":"message","content":"{content}","clientId":"c{at}"}}"#);
+        let first = say(&mut room, &ana, &frame);
+        assert_eq!(first["content"], kept);
+        assert_eq!(say(&mut room, &ana, &frame), first, "{content}");
+        let posted = format!(r#"{{"clientId":"c{at}","content":"{content}"}}"#);
+        assert_eq!(body(&room.post("ana", "/messages", &[], &posted))["message"], first, "{content}");
+    }
+    assert_eq!(seqs(&list(&mut room, "")), [1, 2, 3, 4, 5]);
 }
 
 fn a_message_is_known_for_ten_minutes_and_no_longer(mut room: TestRoom) {

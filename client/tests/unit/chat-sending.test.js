@@ -354,6 +354,22 @@ describe("a message fails", () => {
     expect(await codeOf(two)).toBe("kept");
   });
 
+  test.each(["key_reused", "storage_full"])(
+    "with %s: it is shown, and not sent again after a reconnect",
+    async (code) => {
+      const { chat, network, lose, greet } = await enter();
+      const kept = chat.send("hello");
+      const clientId = chat.pending[0]?.clientId;
+      network.last.say({ type: "error", code, message: "no", clientId });
+      expect(await codeOf(kept)).toBe(code);
+      expect(chat.pending).toMatchObject([{ clientId, state: "failed", error: { code, message: "no" } }]);
+      await lose();
+      greet(history([], true));
+      expect(network.last.sent).toEqual([]);
+      expect(chat.pending).toMatchObject([{ clientId, state: "failed" }]);
+    },
+  );
+
   test("not if an error has no clientId", async () => {
     const { chat, network } = await enter();
     void chat.send("hello");

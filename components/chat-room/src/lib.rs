@@ -132,19 +132,15 @@ impl Chat {
     fn say(&mut self, user: &User, content: &str, names: Names) -> Result<Outcome> {
         let now = context::now();
         if let Some((known_by, stored)) = self.said_before(user, names, now)? {
-            let is_same = retries::says(&stored, content)?;
-            if !is_same && matches!(known_by, Named::IdempotencyKey(_)) {
-                let reused =
-                    Complaint::new("key_reused", "this Idempotency-Key was used for a message with other content");
-                return Ok(Outcome::Refused(422, reused));
+            // It is no retry. To answer with the stored message would lose what is said now without a word.
+            if !retries::says(&stored, content)? {
+                return Ok(Outcome::Refused(422, known_by.reused()));
             }
             let line = Line::stored(&stored)?;
             if let Some(refused) = too_long(&line) {
                 return Ok(refused);
             }
-            if is_same {
-                self.remember_the_others(user, names, now, &line)?;
-            }
+            self.remember_the_others(user, names, now, &line)?;
             return Ok(Outcome::SaidBefore(line));
         }
         let seq = self.history.next_seq();

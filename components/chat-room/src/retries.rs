@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 
+use dormouse_room::said::Complaint;
 use dormouse_room::{Result, User, storage};
 use serde::Deserialize;
 
@@ -33,6 +34,17 @@ const PREFIX: u8 = b'r';
 pub(crate) enum Named<'a> {
     ClientId(&'a str),
     IdempotencyKey(&'a str),
+}
+
+impl Named<'_> {
+    /// The error for a sender who used this name before, for a message with other content.
+    pub(crate) fn reused(self) -> Complaint {
+        let message = match self {
+            Named::ClientId(_) => "this clientId was used for a message with other content",
+            Named::IdempotencyKey(_) => "this Idempotency-Key was used for a message with other content",
+        };
+        Complaint::new("key_reused", message)
+    }
 }
 
 /// All names that a sender gave to one message. Any of them identifies a retry.
