@@ -8,6 +8,8 @@ import { useConnections } from "./provider.js";
 export interface PresenceState {
   /** Sorted by name. Without a connection it is the last known list. */
   users: readonly UserPresence[];
+  /** Whether these are all users. A long list is loaded page by page. */
+  isWhole: boolean;
   /** The user's own status. */
   status: Status;
   /** Sent now or when there is a connection, and again until the server has acknowledged it. */
@@ -40,6 +42,7 @@ export function usePresence(scope: string = GLOBAL): PresenceState {
     const { state, close, isUnshared = false } = presence.snapshot;
     return {
       users: presence.users,
+      isWhole: presence.isWhole,
       status: presence.status,
       state,
       isConnected: state === "open",

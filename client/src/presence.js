@@ -9,9 +9,9 @@ import { listenForFrames } from "./frame-listener.js";
 import { listenerOf, userOf } from "./credentials.js";
 import { presenceEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
-import { explainRefusal } from "./http.js";
+import { explainRefusal, getJson } from "./http.js";
 import { errorOfAnswer } from "./post-errors.js";
-import { parseFrame, readPresenceFrame } from "./protocol.js";
+import { ProtocolError, parseFrame, readPresenceFrame, readPresenceList } from "./protocol.js";
 import { RoomSocket, TIMING } from "./room-socket.js";
 
 export { STATUSES } from "./protocol.js";
@@ -53,12 +53,19 @@ const DISPUTE_EVERY_MS = 60_000;
 /** @extends {Emitter<PresenceEvents>} */
 export class Presence extends Emitter {
   #socket;
+  #endpoints;
   #credentials;
   #userId;
   /** @type {Map<string, UserPresence>} */
   #users = new Map();
   /** @type {readonly UserPresence[] | undefined} */
   #snapshot;
+  /** Whether a list has come. */
+  #hasList = false;
+  /** Where the list continues, while a part of it is missing. @type {string | undefined} */
+  #next;
+  /** Users who left while the rest of the list is being loaded. @type {Set<string> | undefined} */
+  #leftMeanwhile;
   /** The user's choice, until the server acknowledges it. @type {Status | undefined} */
   #choice;
   /** The choice is the first status from the options, and not an action of the user. */
@@ -76,7 +83,7 @@ export class Presence extends Emitter {
   /** @param {PresenceOptions} options */
   constructor(options) {
     super();
-    const endpoints = presenceEndpoints(options.baseUrl, options.scope ?? GLOBAL);
+    const endpoints = (this.#endpoints = presenceEndpoints(options.baseUrl, options.scope ?? GLOBAL));
     this.#credentials = options.credentials;
     this.#userId = options.userId;
     this.#choice = options.status;
@@ -125,6 +132,14 @@ export class Presence extends Emitter {
     return (this.#snapshot ??= Object.freeze([...this.#users.values()].sort(byName)));
   }
 
+  /**
+   * Whether `users` contains everyone who is present. A list that is too long for one frame is loaded page by page, and
+   * loading is tried again after an error. False before the first list.
+   */
+  get isWhole() {
+    return this.#hasList && this.#next === undefined;
+  }
+
   /** The user's own status. */
   get status() {
     return this.#choice ?? this.#own?.status ?? this.#acknowledged ?? "online";
@@ -171,8 +186,12 @@ export class Presence extends Emitter {
   /** @param {StateEvent} event */
   #stateChanged(event) {
     clearInterval(this.#heartbeat);
+    this.#leftMeanwhile = undefined;
     if (event.state === "open") {
-      this.#heartbeat = setInterval(() => this.#sendCommand({ type: "heartbeat" }), HEARTBEAT_MS);
+      this.#heartbeat = setInterval(() => {
+        this.#sendCommand({ type: "heartbeat" });
+        void this.#loadRest();
+      }, HEARTBEAT_MS);
     }
     this.emit("state", event);
   }
@@ -183,20 +202,51 @@ export class Presence extends Emitter {
       case "presence_list":
         this.#users = new Map(frame.users.map((user) => [user.userId, user]));
         this.#snapshot = undefined;
+        this.#hasList = true;
+        this.#next = frame.next;
+        this.#leftMeanwhile = undefined;
         this.#settleChoice();
+        void this.#loadRest();
         return this.emit("users", {});
       case "presence_update":
+        this.#leftMeanwhile?.delete(frame.user.userId);
         this.#put(frame.user);
         this.#applyOwnUpdate(frame.user);
         return this.emit("users", {});
       case "presence_remove":
         if (frame.userId === this.#userId && this.#disputeRemoval()) return;
+        this.#leftMeanwhile?.add(frame.userId);
         this.#users.delete(frame.userId);
         this.#snapshot = undefined;
         return this.emit("users", {});
       case "error":
         return this.emit("error", frame);
     }
+  }
+
+  /** Loads the part of the list that did not fit into the frame. An update that comes meanwhile is newer than a page. */
+  async #loadRest() {
+    if (this.#next === undefined || this.#leftMeanwhile !== undefined) return;
+    const left = (this.#leftMeanwhile = new Set());
+    try {
+      while (this.#next !== undefined) {
+        const url = new URL(this.#endpoints.list);
+        url.searchParams.set("after", this.#next);
+        const page = readPresenceList(await getJson(url, await this.#credentials?.({ refused: false })));
+        // Another list has come meanwhile, or the connection was lost.
+        if (this.#leftMeanwhile !== left) return;
+        if (page.next === this.#next) throw new ProtocolError("a page of the list must not end where it began");
+        for (const user of page.users) {
+          if (!this.#users.has(user.userId) && !left.has(user.userId)) this.#put(user);
+        }
+        this.#next = page.next;
+        this.emit("users", {});
+      }
+    } catch (error) {
+      console.error(`dormouse: the rest of the presence list could not be loaded: ${error}`);
+    }
+    // If users are missing, the next heartbeat tries again.
+    if (this.#leftMeanwhile === left) this.#leftMeanwhile = undefined;
   }
 
   /** A list has come. If it does not show our choice, the choice is sent again. */

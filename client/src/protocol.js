@@ -49,7 +49,8 @@ export { ProtocolError };
  * @property {number} lastSeen Unix milliseconds.
  * @property {number} [connections]
  *
- * @typedef {{ type: "presence_list", users: UserPresence[] }} PresenceListFrame
+ * @typedef {{ type: "presence_list", users: UserPresence[], next?: string }} PresenceListFrame `next`: the list is not
+ *   whole, and goes on at GET `/presence/list?after=NEXT`.
  * @typedef {{ type: "presence_update", user: UserPresence }} PresenceUpdateFrame
  * @typedef {{ type: "presence_remove", userId: string }} PresenceRemoveFrame
  * @typedef {PresenceListFrame | PresenceUpdateFrame | PresenceRemoveFrame | ErrorFrame} PresenceFrame
@@ -65,7 +66,7 @@ export { ProtocolError };
  * @typedef {{ messages: ChatMessage[], hasMore?: boolean }} MessagesPage GET `/rooms/{roomId}/messages`
  * @typedef {{ content: string, clientId?: string }} PostMessageBody POST `/rooms/{roomId}/messages`
  * @typedef {{ success: true, message?: ChatMessage }} PostMessageAnswer Answer to it.
- * @typedef {{ users: UserPresence[] }} PresenceList GET `/presence/list`
+ * @typedef {{ users: UserPresence[], next?: string }} PresenceList GET `/presence/list`
  * @typedef {{ status: Status }} PostStatusBody POST `/presence/update`. A `HeartbeatCommand` there changes no status.
  * @typedef {{ success: true }} PostStatusAnswer Answer to it.
  * @typedef {{ ticket: string, expiresIn: number }} Ticket POST `/tickets`; `expiresIn` in seconds.
@@ -115,7 +116,7 @@ const CHAT_FRAMES = {
 
 /** @type {{ [Type in PresenceFrame["type"]]: import("./shape.js").Read<Extract<PresenceFrame, { type: Type }>> }} */
 const PRESENCE_FRAMES = {
-  presence_list: record({ type: oneOf(["presence_list"]), users: listOf(userPresence) }),
+  presence_list: record({ type: oneOf(["presence_list"]), users: listOf(userPresence), next: optional(text) }),
   presence_update: record({ type: oneOf(["presence_update"]), user: userPresence }),
   presence_remove: record({ type: oneOf(["presence_remove"]), userId: text }),
   error: errorFrame,
@@ -148,6 +149,17 @@ const messagesPage = record({ messages: listOf(chatMessage), hasMore: optional(f
  */
 export function readMessagesPage(body) {
   return messagesPage(body, "");
+}
+
+/** @type {import("./shape.js").Read<PresenceList>} */
+const presenceList = record({ users: listOf(userPresence), next: optional(text) });
+
+/**
+ * @param {unknown} body
+ * @throws {ProtocolError}
+ */
+export function readPresenceList(body) {
+  return presenceList(body, "");
 }
 
 /** @type {import("./shape.js").Read<Pick<PostMessageAnswer, "message">>} */

@@ -60,6 +60,7 @@ dormouse_test::kept_and_forgetful! { PRESENCE_TRACKER;
     each_user_is_one_key,
     the_largest_list_fits_into_one_frame_with_whoever_asks,
     a_newcomer_gets_in_however_little_the_room_may_send,
+    a_list_goes_on_behind_somebody_who_has_left,
 }
 
 const HEARTBEAT: &str = r#"{"type":"heartbeat"}"#;
@@ -106,9 +107,23 @@ fn gather<const N: usize>(room: &mut TestRoom, names: [&str; N]) -> [TestClient;
 }
 
 fn list(room: &mut TestRoom) -> Vec<Value> {
-    let listed = body(&room.get("eve", "/list", ""));
-    assert_eq!(listed, json!({ "users": listed["users"] }));
-    by_id(&listed["users"])
+    list_behind(room, None)
+}
+
+/// Page by page, from where a list ended.
+fn list_behind(room: &mut TestRoom, mut next: Option<Value>) -> Vec<Value> {
+    let mut users = Vec::new();
+    loop {
+        let encoded = |id: &Value| id.as_str().unwrap().bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let query = next.as_ref().map(|id| format!("after={}", encoded(id))).unwrap_or_default();
+        let page = body(&room.get("eve", "/list", &query));
+        users.extend(by_id(&page["users"]));
+        next = page.get("next").cloned();
+        if next.is_none() {
+            assert_eq!(page, json!({ "users": page["users"] }));
+            return users;
+        }
+    }
 }
 
 /// The protocol does not say in which order users are listed.
@@ -671,7 +686,8 @@ fn the_largest_list_fits_into_one_frame_with_whoever_asks(mut room: TestRoom) {
     assert!((512 << 10..1 << 20).contains(&frame.len()), "{} B", frame.len());
     let told: Value = serde_json::from_str(frame).unwrap();
     assert!(names(told["users"].as_array().unwrap()).contains(&"zoe"));
-    assert!(list(&mut room).len() > 200);
+    assert!((200..401).contains(&told["users"].as_array().unwrap().len()));
+    assert_eq!(list(&mut room).len(), 401, "page by page");
 
     room.say(&last, &status("busy"));
     assert_eq!(last.hears(), [updated(user("zoe", "busy", room.now(), 1))], "who is left out is tracked all the same");
@@ -688,4 +704,23 @@ fn a_newcomer_gets_in_however_little_the_room_may_send(room: TestRoom) {
     let told: Value = serde_json::from_str(frame).unwrap();
     assert!(names(told["users"].as_array().unwrap()).contains(&"zoe"));
     assert_eq!(list(&mut room).len(), 101, "over HTTP all are told");
+
+    // The frame says where it ends, and the rest is there.
+    let mut all = by_id(&told["users"]);
+    let mut rest = list_behind(&mut room, told.get("next").cloned());
+    rest.retain(|user| user["userName"] != "zoe"); // She came first, and comes again in her place.
+    assert!((20..100).contains(&rest.len()), "{} users", rest.len());
+    all.extend(rest);
+    let all = by_id(&Value::Array(all));
+    assert_eq!(all.len(), 101);
+    assert!(all.windows(2).all(|pair| pair[0]["userId"] != pair[1]["userId"]), "nobody comes twice");
+}
+
+fn a_list_goes_on_behind_somebody_who_has_left(mut room: TestRoom) {
+    let [_ana, bo, _cy] = gather(&mut room, ["ana", "bo", "cy"]);
+    assert_eq!(names(&list_behind(&mut room, Some("id-ana".into()))), ["bo", "cy"]);
+    room.leave(&bo);
+    for (after, listed) in [("id-b", &["cy"][..]), ("id-bo", &["cy"]), ("id-cy", &[]), ("", &["ana", "cy"])] {
+        assert_eq!(names(&list_behind(&mut room, Some(after.into()))), listed, "{after}");
+    }
 }

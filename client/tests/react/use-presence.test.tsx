@@ -35,7 +35,7 @@ async function present(...users: UserPresence[]) {
 test("users are listed by name, and follow joins and leaves", async () => {
   const { used, socket } = await present(CLEO, ANA);
   expect(socket.path).toBe("/api/realtime/presence/ws?token=1%3AAna");
-  expect(used.now).toMatchObject({ state: "open", isConnected: true, userId: "1", users: [ANA, CLEO] });
+  expect(used.now).toMatchObject({ state: "open", isConnected: true, userId: "1", users: [ANA, CLEO], isWhole: true });
   socket.hear({ type: "presence_update", user: BO });
   await frame();
   expect(used.now.users).toEqual([ANA, BO, CLEO]);

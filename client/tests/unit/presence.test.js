@@ -114,6 +114,99 @@ describe("the users", () => {
   });
 });
 
+describe("a list that is too long for one frame", () => {
+  const BASE = "https://rooms.example/api/realtime";
+
+  test("is whole where it says nothing else", async () => {
+    const { presence, network } = await arrive();
+    expect(presence.isWhole).toBe(false);
+    network.last.say(list(user("Ana")));
+    expect(presence.isWhole).toBe(true);
+  });
+
+  test("is loaded page by page", async () => {
+    const pages = [
+      { users: [user("Bo"), user("Cy")], next: "cy" },
+      { users: [user("Dé")], next: "d/é" },
+      { users: [user("Eve"), user("Ana", "busy")] },
+    ];
+    const asked = fakeFetch(() => Response.json(pages[asked.mock.calls.length - 1]));
+    const { presence, network, changes } = await arrive();
+    network.last.say({ ...list(user("Ana")), next: "ana&" });
+    expect(presence.isWhole).toBe(false);
+    for (const _ of pages) await pass(0);
+    expect(asked.mock.calls.map(([url]) => url)).toEqual(
+      ["ana%26", "cy", "d%2F%C3%A9"].map((after) => `${BASE}/presence/list?after=${after}`),
+    );
+    expect(names(presence)).toEqual(["Ana", "Bo", "Cy", "Dé", "Eve"]);
+    expect(presence.users[0]?.status).toBe("online");
+    expect(presence.isWhole).toBe(true);
+    expect(changes).toHaveLength(4);
+  });
+
+  test("is not made older by a page that was on its way", async () => {
+    /** @type {(response: Response) => void} */
+    let answer = () => {};
+    fakeFetch(() => new Promise((resolve) => (answer = resolve)));
+    const { presence, network } = await arrive();
+    network.last.say({ ...list(user("Ana")), next: "ana" });
+    await pass(0);
+    for (const frame of [update(user("Bo", "away")), remove("cy"), remove("dan"), update(user("Dan", "busy"))]) {
+      network.last.say(frame);
+    }
+    answer(Response.json({ users: [user("Bo"), user("Cy"), user("Dan"), user("Eve")] }));
+    await pass(0);
+    expect(presence.users.map(({ userName, status }) => `${userName} ${status}`)).toEqual([
+      "Ana online",
+      "Bo away",
+      "Dan busy",
+      "Eve online",
+    ]);
+  });
+
+  test("is tried again with the next heartbeat where a page does not come", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    const answers = [new Response("", { status: 503 }), Response.json({ users: [user("Bo")] })];
+    const asked = fakeFetch(() => /** @type {Response} */ (answers.shift()));
+    const { presence, network } = await arrive();
+    network.last.say({ ...list(user("Ana")), next: "ana" });
+    await pass(0);
+    expect(console.error).toHaveBeenCalledOnce();
+    expect(presence).toMatchObject({ isWhole: false, state: "open" });
+    await pass(10_000);
+    network.last.say({ type: "pong" });
+    await pass(10_000);
+    expect(names(presence)).toEqual(["Ana", "Bo"]);
+    expect(presence.isWhole).toBe(true);
+    expect(asked).toHaveBeenCalledTimes(2);
+  });
+
+  test("is not asked for again and again by a server that answers with the same page", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    const asked = fakeFetch(() => Response.json({ users: [user("Bo")], next: "bo" }));
+    const { presence, network } = await arrive();
+    network.last.say({ ...list(user("Ana")), next: "ana" });
+    await pass(0);
+    expect(asked).toHaveBeenCalledTimes(2);
+    expect(presence.isWhole).toBe(false);
+  });
+
+  test("is another one after a reconnect: what was on its way belongs to the last", async () => {
+    /** @type {(response: Response) => void} */
+    let answer = () => {};
+    fakeFetch(() => new Promise((resolve) => (answer = resolve)));
+    const { presence, network, comeBack } = await arrive();
+    network.last.say({ ...list(user("Ana")), next: "ana" });
+    await pass(0);
+    await comeBack();
+    network.last.say(list(user("Ana"), user("Cy")));
+    answer(Response.json({ users: [user("Bo")] }));
+    await pass(0);
+    expect(names(presence)).toEqual(["Ana", "Cy"]);
+    expect(presence.isWhole).toBe(true);
+  });
+});
+
 describe("our own user", () => {
   test("is learned from the credentials, unless it is given", async () => {
     expect((await arrive()).presence.userId).toBe("ana");

@@ -34,12 +34,12 @@ pub(crate) enum Frame<'a> {
 
 /// The first frame of a socket.
 pub(crate) fn presence_list(users: &Listing) -> Result<String> {
-    Ok(String::from_utf8([br#"{"type":"presence_list","users":["#, users.json(), b"]}"].concat())?)
+    Ok(String::from_utf8(users.json(r#"{"type":"presence_list","users":["#)?)?)
 }
 
 /// The answer to GET /list.
-pub(crate) fn list(users: &Listing) -> Vec<u8> {
-    [br#"{"users":["#, users.json(), b"]}"].concat()
+pub(crate) fn list(users: &Listing) -> Result<Vec<u8>> {
+    users.json(r#"{"users":["#)
 }
 
 #[cfg(test)]

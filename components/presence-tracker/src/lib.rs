@@ -60,7 +60,7 @@ impl Room for Presence {
         silence::watch()?;
 
         let most_bytes = listing::frame_bytes(sockets::max_message_bytes());
-        let list = Listing::of_roster(Some((&user.id, &entry)), most_bytes)?;
+        let list = Listing::beginning_with(&user.id, &entry, most_bytes)?;
         socket.tell(&Message::Text(frames::presence_list(&list)?))?;
         // Sent also if the user was listed already: the number of connections changed, and the name may have changed.
         Ok(tell(sockets::everyone().except(socket), &user.id, &entry)?)
@@ -101,7 +101,11 @@ impl Room for Presence {
             return Ok(Response::problem(401, "this needs a valid identity").header("www-authenticate", "Bearer"));
         };
         match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/list") => Ok(Response::json_text(frames::list(&Listing::of_roster(None, listing::MAX_BYTES)?))),
+            ("GET", "/list") => {
+                let after = request.query().get("after");
+                let page = Listing::page(after.as_deref(), listing::MAX_BYTES)?;
+                Ok(Response::json_text(frames::list(&page)?))
+            }
             ("POST", "/update") => match said::posted(&request) {
                 Ok(Said::Status(status)) => update(&user.id, Some(status)),
                 Ok(Said::Heartbeat | Said::Ping) => update(&user.id, None),

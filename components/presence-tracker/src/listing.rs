@@ -11,60 +11,84 @@ const MAX_USERS: usize = 4_000;
 /// The most bytes of users in one list, even if the host allows more.
 pub(crate) const MAX_BYTES: usize = 896 * 1024;
 
-/// The bytes of a list beside its users.
+/// The bytes of a list beside its users, and beside the id at which it ends.
 const AROUND_BYTES: usize = 256;
+
+/// The longest id of a user, with every character escaped. A list that is cut ends with an id.
+const LONGEST_ID_BYTES: usize = 2 * 256;
 
 /// The most bytes of users in one frame, if no frame may be longer than `max_frame`. The queue of a socket may hold no
 /// more than one such frame, so an eighth is left for the frames that follow at once.
 pub(crate) fn frame_bytes(max_frame: usize) -> usize {
-    MAX_BYTES.min((max_frame - max_frame / 8).saturating_sub(AROUND_BYTES))
+    MAX_BYTES.min((max_frame - max_frame / 8).saturating_sub(AROUND_BYTES + LONGEST_ID_BYTES))
 }
 
-/// Users as JSON, separated by commas: at most 4,000, and fewer if they are too long for one message. Users who do not
-/// fit are tracked like all others, and their changes are sent.
+/// Users as JSON, separated by commas: at most 4,000, and fewer if they are too long for one message. A list that is cut
+/// says where it continues. Users who do not fit are tracked like all others, and their changes are sent.
 pub(crate) struct Listing {
     json: Vec<u8>,
     users: usize,
     most_bytes: usize,
+    /// The id behind which the list continues; absent if it is whole.
+    next: Option<String>,
 }
 
 impl Listing {
     /// An empty list with space for this many bytes.
     pub(crate) fn empty(most_bytes: usize) -> Self {
-        Listing { json: Vec::new(), users: 0, most_bytes }
+        Listing { json: Vec::new(), users: 0, most_bytes, next: None }
     }
 
-    /// The users on the roster, sorted by id, as many as fit into `most_bytes`. `first` comes before them, so it is
-    /// always included.
-    pub(crate) fn of_roster(first: Option<(&str, &Entry)>, most_bytes: usize) -> Result<Self> {
+    /// The first list of a client. Its own user comes first, and so is always included.
+    pub(crate) fn beginning_with(user_id: &str, entry: &Entry, most_bytes: usize) -> Result<Self> {
         let mut listing = Listing::empty(most_bytes);
-        if let Some((user_id, entry)) = first {
-            listing.add(&UserPresence::new(user_id, entry, roster::connections(user_id)))?;
-        }
-        for user in roster::all() {
-            let (user_id, entry) = user?;
-            if first.is_some_and(|(first, _)| first == user_id) {
-                continue;
-            }
-            if !listing.add(&UserPresence::new(&user_id, &entry, roster::connections(&user_id)))? {
-                break;
-            }
-        }
+        listing.add(&UserPresence::new(user_id, entry, roster::connections(user_id)))?;
+        listing.add_all(None, Some(user_id))?;
         Ok(listing)
     }
 
-    pub(crate) fn json(&self) -> &[u8] {
-        &self.json
+    /// The users with ids above `after`, sorted by id: as many as fit into `most_bytes`, and at least one.
+    pub(crate) fn page(after: Option<&str>, most_bytes: usize) -> Result<Self> {
+        let mut listing = Listing::empty(most_bytes);
+        listing.add_all(after, None)?;
+        Ok(listing)
     }
 
-    /// Adds a user. Returns false, and adds nothing, if the list is full.
+    fn add_all(&mut self, after: Option<&str>, listed: Option<&str>) -> Result<()> {
+        let mut last = String::new();
+        for user in roster::behind(after) {
+            let (user_id, entry) = user?;
+            if listed != Some(user_id.as_str())
+                && !self.add(&UserPresence::new(&user_id, &entry, roster::connections(&user_id)))?
+            {
+                self.next = Some(last);
+                break;
+            }
+            last = user_id;
+        }
+        Ok(())
+    }
+
+    /// A JSON object that begins with `beginning`, followed by the users.
+    pub(crate) fn json(&self, beginning: &str) -> Result<Vec<u8>> {
+        let mut json = [beginning.as_bytes(), &self.json, b"]"].concat();
+        if let Some(next) = &self.next {
+            json.extend_from_slice(br#","next":"#);
+            serde_json::to_writer(&mut json, next)?;
+        }
+        json.push(b'}');
+        Ok(json)
+    }
+
+    /// Adds a user. Returns false, and adds nothing, if the list is full. The first user always fits, so that a client
+    /// that loads page after page makes progress.
     fn add(&mut self, user: &UserPresence) -> Result<bool> {
         let before = self.json.len();
         if self.users > 0 {
             self.json.push(b',');
         }
         serde_json::to_writer(&mut self.json, user)?;
-        if self.users == MAX_USERS || self.json.len() > self.most_bytes {
+        if self.users > 0 && (self.users == MAX_USERS || self.json.len() > self.most_bytes) {
             self.json.truncate(before);
             return Ok(false);
         }
@@ -103,8 +127,21 @@ mod tests {
         for id in ["u1", "u2"] {
             assert!(two.add(&UserPresence::new(id, &ana, 1)).unwrap());
         }
-        let json: serde_json::Value = serde_json::from_slice(&frames::list(&two)).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&frames::list(&two).unwrap()).unwrap();
         assert_eq!((&json["users"][0]["userId"], &json["users"][1]["userId"]), (&"u1".into(), &"u2".into()));
+    }
+
+    #[test]
+    fn a_list_that_is_not_whole_says_where_it_ends() {
+        let listing = Listing { next: Some("u\"1".into()), ..Listing::empty(MAX_BYTES) };
+        assert_eq!(frames::list(&listing).unwrap(), br#"{"users":[],"next":"u\"1"}"#);
+    }
+
+    #[test]
+    fn one_user_is_on_a_list_however_short() {
+        let (mut listing, ana) = (Listing::empty(0), entry("Ana"));
+        assert!(listing.add(&UserPresence::new("u1", &ana, 1)).unwrap());
+        assert!(!listing.add(&UserPresence::new("u2", &ana, 1)).unwrap());
     }
 
     #[test]
@@ -121,7 +158,9 @@ mod tests {
     #[test]
     fn a_list_is_smaller_than_what_may_be_sent() {
         for max_frame in [4_096, 10_000, 1 << 20, 16 << 20] {
-            let frame = frames::presence_list(&full_of("Ana", frame_bytes(max_frame))).unwrap();
+            let mut listing = full_of("Ana", frame_bytes(max_frame));
+            listing.next = Some("\"".repeat(256));
+            let frame = frames::presence_list(&listing).unwrap();
             assert!(frame.len() < max_frame, "{} B of {max_frame}", frame.len());
         }
         assert_eq!(frame_bytes(0), 0);

@@ -55,8 +55,13 @@ pub(crate) fn connections(user_id: &str) -> u32 {
 
 /// All listed users, sorted by id. Users may be removed during the iteration.
 pub(crate) fn all() -> impl Iterator<Item = Result<(String, Entry)>> {
+    behind(None)
+}
+
+/// As [`all`], for users with an id above this one. A user with this id need not be listed.
+pub(crate) fn behind(user_id: Option<&str>) -> impl Iterator<Item = Result<(String, Entry)>> + use<> {
     let now = context::now();
-    let mut next = Some(vec![PREFIX]);
+    let mut next = Some(user_id.map_or_else(|| vec![PREFIX], |user_id| [&key(user_id)[..], &[0]].concat()));
     let pages = iter::from_fn(move || {
         let page = storage::prefix([PREFIX]).from(next.take()?).limit(PAGE).list();
         // A full page stays far below the 16 MiB at which the host would end it early, so a shorter one is the last.
