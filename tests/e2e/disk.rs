@@ -398,8 +398,26 @@ async fn a_full_disk_refuses_writes_loudly_and_reads_go_on() {
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
     ana.says("put a 1; say done").await;
-    assert_eq!(ana.hears().await["code"], "room_failed");
+    assert_eq!(ana.hears().await["code"], "storage_full");
     ana.is_told("say still here", "still here").await;
     server.logs("the data disk is nearly full").await;
     server.get("/healthz").await.is_problem(503);
+}
+
+#[tokio::test]
+async fn the_sender_of_a_message_that_meets_a_full_disk_is_told_so_over_a_socket_as_by_post() {
+    // More than any disk has free.
+    let server = harness::Server::with("[limits]\nmin_free_bytes = 9000000000000000000\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.hears_a("history").await;
+    ana.says(&json!({ "type": "message", "content": "hello", "clientId": "c1" }).to_string()).await;
+    let expected = json!({
+        "type": "error", "code": "storage_full", "message": "the server's disk is full; nothing was done", "clientId": "c1",
+    });
+    assert_eq!(ana.hears().await, expected);
+    let body = r#"{"content":"hello","clientId":"c1"}"#;
+    let posted = server.api(hyper::Method::POST, "/rooms/lobby/messages", "ana", body).await;
+    posted.is_problem(503);
+    assert!(expected["message"].as_str().unwrap().starts_with(posted.json()["detail"].as_str().unwrap()));
+    assert!(posted.header("retry-after").parse::<u32>().unwrap() > 0);
 }

@@ -767,7 +767,8 @@ impl Room {
             }
             Cause::Message(socket) => {
                 self.taken(socket);
-                let error = error_frame("room_failed", "the room failed; nothing was done", said);
+                let no_answer = lost.no_answer();
+                let error = error_frame(no_answer.code(), &format!("{no_answer}; nothing was done"), said);
                 let said = Said::new(Message::Text(error));
                 self.hold(vec![Output::Say(said, Audience::These(vec![socket]))], Reply::None);
             }

@@ -149,6 +149,17 @@ pub enum NoAnswer {
     Draining,
 }
 
+impl NoAnswer {
+    /// The `code` of the error frame for a client that sent a message over a socket.
+    fn code(&self) -> &'static str {
+        match self {
+            NoAnswer::NoSpace => "storage_full",
+            NoAnswer::Overloaded | NoAnswer::NoMemory | NoAnswer::TooManyRooms => "overloaded",
+            NoAnswer::NoNamespace | NoAnswer::Failed | NoAnswer::Broken | NoAnswer::Draining => "room_failed",
+        }
+    }
+}
+
 /// The reason why a host cannot do its work. The operator must act.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Unhealthy {

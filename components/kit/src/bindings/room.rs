@@ -4194,7 +4194,8 @@ pub mod exports {
                     /// A client sent a message.
                     ///
                     /// Fails: the text goes to the log, the sender gets a text message
-                    /// `{"type":"error","code":"room_failed","message":…}`, and its socket stays open.
+                    /// `{"type":"error","code":"room_failed","message":…}`, and its socket stays open. The code is `storage_full`
+                    /// if the disk of the host is full, and `overloaded` if the host has no free instance.
                     /// Limit: 1 MiB a message, or the limit that the namespace configures; the host closes a socket above it with 1009.
                     #[allow(async_fn_in_trait)]
                     fn on_message(
