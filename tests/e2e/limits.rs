@@ -200,6 +200,24 @@ async fn fragments_of_nothing_are_a_flood_too() {
 }
 
 #[tokio::test]
+async fn endless_empty_fragments_are_closed_with_4429() {
+    let (server, authorization) = strict("limits.messages_per_second = 2\n").await;
+    let mut ana = join(&server, &authorization, "lobby").await.unwrap();
+    ana.hears_a("history").await;
+    // A message in a few fragments is read as ever.
+    let text = br#"{"type":"ping"}"#;
+    let fragment = |first: u8, bytes: &[u8]| [&[first, 0x80 | bytes.len() as u8, 0, 0, 0, 0], bytes].concat();
+    let whole = [fragment(0x01, &text[..4]), fragment(0x00, b""), fragment(0x80, &text[4..])].concat();
+    within(ana.socket.get_mut().write_all(&whole)).await.unwrap();
+    ana.hears_exactly(r#"{"type":"pong"}"#).await;
+    // Twenty frames pass at once, and twenty more are refused before it is a flood. All of these have 600 bytes.
+    let endless = [&fragment(0x01, b"")[..], &fragment(0x00, b"").repeat(99)].concat();
+    within(ana.socket.get_mut().write_all(&endless)).await.unwrap();
+    assert_eq!(ana.is_closed().await.0, 4429);
+    server.counts("closes_total{code=\"4429\"}", 1).await;
+}
+
+#[tokio::test]
 async fn a_user_has_one_pace_over_all_sockets_and_requests() {
     let (server, authorization) = strict("limits.messages_per_second_per_user = 1\n").await;
     let path = format!("{BASE}/rooms/lobby/messages");

@@ -100,14 +100,17 @@ impl Connection {
     pub(super) fn new(upgraded: Upgraded, outgoing: Arc<Outgoing>, seat: Seat, terms: Terms) -> Self {
         let (reader, writer, read) = wire::split(upgraded);
         let most_bytes = terms.message_bytes.max(renewal::FRAME_BYTES);
+        let heard = clock::monotonic();
+        let pace = |user: &Arc<OneUser>| Box::new(Pace::new(&terms.limits, most_bytes, user.clone(), heard));
+        let mut pace = terms.user.as_ref().map(pace);
+        if let Some(pace) = &mut pace {
+            pace.received(&read);
+        }
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .max_message_size(Some(most_bytes))
             .max_frame_size(Some(most_bytes));
         let protocol = WebSocketContext::from_partially_read(read.into(), Role::Server, Some(config));
-        let heard = clock::monotonic();
-        let pace = |user: &Arc<OneUser>| Box::new(Pace::new(&terms.limits, most_bytes, user.clone(), heard));
-        let pace = terms.user.as_ref().map(pace);
         let alarm = Box::pin(tokio::time::sleep(first_alarm(&terms)));
         outgoing.open(writer);
         Connection {
@@ -171,7 +174,7 @@ impl Connection {
         self.ending = Some(Close { code, reason: reason.into(), clean: false });
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         let mut replies = Vec::new();
-        let mut wire = Wire { reader: None, replies: &mut replies, read: 0 };
+        let mut wire = Wire { reader: None, replies: &mut replies, pace: None };
         // It fails only if the client has sent a close frame already.
         let _ = self.protocol.close(&mut wire, Some(frame));
         let _ = self.protocol.flush(&mut wire);
@@ -211,10 +214,10 @@ impl Connection {
                 return Ok(());
             }
             let mut replies = Vec::new();
-            let mut wire = Wire { reader: Some((&mut self.reader, context)), replies: &mut replies, read: 0 };
+            let pace = self.pace.as_deref_mut();
+            let mut wire = Wire { reader: Some((&mut self.reader, context)), replies: &mut replies, pace };
             let read = self.protocol.read(&mut wire);
             let flushed = self.protocol.flush(&mut wire);
-            let bytes = wire.read;
             match read {
                 // The answer to a close frame is a close frame as well.
                 Ok(tungstenite::Message::Close(_)) if !replies.is_empty() => {
@@ -222,7 +225,7 @@ impl Connection {
                 }
                 _ => self.reply(replies),
             }
-            if bytes > 0 && self.pace.as_mut().is_some_and(|pace| !pace.read(bytes, clock::monotonic())) {
+            if self.pace.as_mut().is_some_and(|pace| !pace.pay(clock::monotonic())) {
                 self.turn_deaf(Why::Flood);
             }
             match read {
@@ -420,7 +423,7 @@ impl Connection {
 
     fn ask(&mut self) {
         let mut replies = Vec::new();
-        let mut wire = Wire { reader: None, replies: &mut replies, read: 0 };
+        let mut wire = Wire { reader: None, replies: &mut replies, pace: None };
         let ping = tungstenite::Message::Ping(Bytes::new());
         // It fails only after a close frame, and then no ping is needed.
         let _ = self.protocol.write(&mut wire, ping).and_then(|()| self.protocol.flush(&mut wire));
@@ -486,8 +489,8 @@ struct Wire<'a, 'b> {
     /// Absent if nothing is to be read.
     reader: Option<(&'a mut Reader, &'a mut Context<'b>)>,
     replies: &'a mut Vec<u8>,
-    /// The number of bytes read.
-    read: usize,
+    /// Counts the bytes that are read; absent where no limit holds.
+    pace: Option<&'a mut Pace>,
 }
 
 impl Read for Wire<'_, '_> {
@@ -498,7 +501,9 @@ impl Read for Wire<'_, '_> {
         match reader.poll_read(context, &mut buffer) {
             Poll::Ready(read) => {
                 read?;
-                self.read += buffer.filled().len();
+                if let Some(pace) = &mut self.pace {
+                    pace.received(buffer.filled());
+                }
                 Ok(buffer.filled().len())
             }
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),

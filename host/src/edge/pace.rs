@@ -1,5 +1,9 @@
 //! The rate limit of one socket: how fast it may send, and when too fast becomes a flood.
 //!
+//! Each frame costs as much as a message. A fragment pays as it arrives, because a client may send fragments for ever
+//! without completing a message. A message and a control frame pay when tungstenite returns them. Bytes have a limit of
+//! their own.
+//!
 //! A client that is a little too fast gets an error for each refused message. A client that goes on at twice the rate
 //! is flooding and is closed, because more errors would only cost more.
 //!
@@ -8,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::frames::Fragments;
 use super::users::OneUser;
 use crate::bucket::Bucket;
 use crate::config::Limits;
@@ -26,6 +31,9 @@ struct Own {
     refusals: Bucket,
     /// Bytes of all kinds of frames: as many as the allowed messages would have at full length.
     bytes: Bucket,
+    fragments: Fragments,
+    /// Bytes that arrived and were not paid for yet, and the fragments among them.
+    unpaid: (usize, u32),
 }
 
 /// The verdict on a message.
@@ -47,6 +55,8 @@ impl Pace {
             messages: Bucket::new(per_second, now),
             refusals: Bucket::new(per_second, now),
             bytes: Bucket::new(bytes, now),
+            fragments: Fragments::default(),
+            unpaid: (0, 0),
         });
         Pace { own, user }
     }
@@ -69,9 +79,22 @@ impl Pace {
         self.own.as_mut().is_none_or(|own| own.messages.take(now) || own.refusals.take(now))
     }
 
-    /// Counts bytes that were read. False if it is a flood.
-    pub(super) fn read(&mut self, bytes: usize, now: Instant) -> bool {
-        self.own.as_mut().is_none_or(|own| own.bytes.take_many(bytes as f64, now))
+    /// Bytes arrived, in frames of any kind.
+    pub(super) fn received(&mut self, bytes: &[u8]) {
+        let Some(own) = &mut self.own else { return };
+        own.unpaid.0 += bytes.len();
+        own.unpaid.1 += own.fragments.count(bytes);
+    }
+
+    /// Pays for everything that arrived since the last call. False if that is a flood.
+    pub(super) fn pay(&mut self, now: Instant) -> bool {
+        let Some(own) = &mut self.own else { return true };
+        let (bytes, fragments) = std::mem::take(&mut own.unpaid);
+        if bytes == 0 {
+            return true;
+        }
+        let is_paid = (0..fragments).all(|_| own.messages.take(now) || own.refusals.take(now));
+        is_paid && own.bytes.take_many(bytes as f64, now)
     }
 }
 
@@ -117,14 +140,39 @@ mod tests {
     fn pings_and_bytes_are_counted_as_well() {
         let (mut pace, now) = pace(5, 0);
         assert_eq!((0..150).filter(|_| pace.control(now)).count(), 100);
-        assert!(pace.read(50_000, now));
-        assert!(!pace.read(1, now));
+        pace.received(&text(true, 49_996));
+        assert!(pace.pay(now));
+        pace.received(&text(true, 0));
+        assert!(!pace.pay(now));
+    }
+
+    #[test]
+    fn each_fragment_costs_a_message_and_a_whole_message_costs_once() {
+        let (mut pace, now) = pace(5, 0);
+        for _ in 0..99 {
+            pace.received(&text(false, 1));
+        }
+        assert!(pace.pay(now));
+        // The last frame of a message pays as the message.
+        pace.received(&text(true, 1).repeat(10));
+        assert!(pace.pay(now) && pace.control(now) && !pace.control(now));
+        pace.received(&text(false, 1));
+        assert!(!pace.pay(now));
+    }
+
+    /// An unmasked frame.
+    fn text(is_last: bool, length: u16) -> Vec<u8> {
+        let begin = if is_last { 0x81 } else { 0x01 };
+        let [high, low] = length.to_be_bytes();
+        let header = if length < 126 { vec![begin, low] } else { vec![begin, 126, high, low] };
+        [header, vec![b'x'; length.into()]].concat()
     }
 
     #[test]
     fn without_a_limit_there_is_none() {
         let (mut pace, now) = pace(0, 0);
         assert_eq!(verdicts(&mut pace, now, 1_000), [1_000, 0, 0]);
-        assert!(pace.control(now) && pace.read(usize::MAX, now));
+        pace.received(&text(false, 0).repeat(1_000));
+        assert!(pace.control(now) && pace.pay(now));
     }
 }
