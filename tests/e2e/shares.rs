@@ -22,7 +22,7 @@ use crate::command_line::run;
 use crate::harness::{Answer, BASE, Server, within};
 
 /// A server that does not believe everybody, with rooms that do what they are told.
-async fn strict_and_unruly(first: &str, limits: &str) -> Server {
+pub(crate) async fn strict_and_unruly(first: &str, limits: &str) -> Server {
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), "a secret of at least thirty-two bytes").unwrap();
     std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
@@ -35,7 +35,7 @@ async fn strict_and_unruly(first: &str, limits: &str) -> Server {
 }
 
 /// The credential of a user for a server of [`strict_and_unruly`].
-fn bearer(server: &Server, user: &str) -> String {
+pub(crate) fn bearer(server: &Server, user: &str) -> String {
     let file = server.directory.path().join("dormouse.toml");
     let token = run(&["token", user, "--config", file.to_str().unwrap()]).stdout;
     format!("Bearer {}", String::from_utf8(token).unwrap().trim())
@@ -66,7 +66,7 @@ pub(crate) async fn status(stream: &mut TcpStream) -> u16 {
 }
 
 /// A connection of HTTP/2 whose client lets so many bytes of each answer come before it takes them.
-async fn http2<B>(server: &Server, window: u32) -> SendRequest<B>
+pub(crate) async fn http2<B>(server: &Server, window: u32) -> SendRequest<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -214,13 +214,13 @@ async fn bodies_that_are_being_read_have_a_bound_for_each_user_and_in_all() {
 }
 
 /// A room of a server whose answer to `get long` has some 900 KB.
-async fn with_a_long_answer(server: &Server, authorization: &str) {
+pub(crate) async fn with_a_long_answer(server: &Server, authorization: &str) {
     let put = format!("put long {}", "x".repeat(900_000));
     assert_eq!(post(server, authorization, "a", &put).await.status, 200);
 }
 
 /// Ask for that answer.
-async fn long(sender: &SendRequest<Full<Bytes>>, authorization: &str) -> Response<hyper::body::Incoming> {
+pub(crate) async fn long(sender: &SendRequest<Full<Bytes>>, authorization: &str) -> Response<hyper::body::Incoming> {
     let request = Request::post(format!("http://localhost{BASE}/rooms/a/messages"));
     let request = request.header("authorization", authorization).body(Full::from("get long")).unwrap();
     within(sender.clone().send_request(request)).await.expect("it answers")
@@ -282,6 +282,62 @@ async fn a_request_counts_until_its_answer_is_sent() {
     let taken = held.pop().unwrap().into_body().collect();
     within(taken).await.expect("it is whole");
     within(async { while post(&server, &ana, "a", "").await.status != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn unread_answers_to_anonymous_clients_affect_no_user() {
+    let limits = "anonymous_requests = 8\nsent_within = \"8s\"";
+    let server = strict_and_unruly("trusted_proxies = [\"127.0.0.1/32\"]", limits).await;
+    let ana = bearer(&server, "ana");
+    let stranger = async |sender: &SendRequest<Empty<Bytes>>, address: &str| {
+        let mut request = get("/rooms/a/messages", "");
+        request.headers_mut().remove("authorization");
+        request.headers_mut().insert("x-forwarded-for", address.parse().unwrap());
+        within(sender.clone().send_request(request)).await.expect("it answers")
+    };
+    // The client reads one byte of each answer.
+    let sender = http2(&server, 1).await;
+    let mut held = Vec::new();
+    for address in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.2", "192.0.2.3", "192.0.2.3"] {
+        held.push(stranger(&sender, address).await);
+        assert_eq!(held.last().unwrap().status(), 401);
+    }
+    let status = |answer: Response<_>| answer.status().as_u16();
+    assert_eq!(status(stranger(&sender, "192.0.2.1").await), 503, "an address has a quarter");
+    for _ in 0..2 {
+        held.push(stranger(&sender, "192.0.2.4").await);
+        assert_eq!(held.last().unwrap().status(), 401, "other addresses have their own");
+    }
+    let full = stranger(&sender, "192.0.2.5").await;
+    assert!(full.status() == 503 && full.headers().contains_key("retry-after"), "{full:?}");
+    server.has_refused("anonymous_requests").await;
+    assert_eq!(post(&server, &ana, "a", "").await.status, 200, "a request with a token needs none of these places");
+    // The connection is cut in time, which frees the places.
+    let again = http2(&server, 1 << 16).await;
+    within(async { while status(stranger(&again, "192.0.2.1").await) != 401 {} }).await;
+    drop(held);
+}
+
+#[tokio::test]
+async fn an_event_stream_that_is_not_read_holds_two_queues_at_most() {
+    let server = strict_and_unruly("", "socket_queue_bytes = 65_536\nmessages_per_second = 1_000").await;
+    let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
+    let path = format!("{BASE}/rooms/a/ws");
+    let mut talker = server.connect(&path, &[("authorization", &ana)]).await.unwrap();
+    talker.hears_exactly("welcome").await;
+    // The client reads nothing more than its window, at first.
+    let sender = http2::<Empty<Bytes>>(&server, 1_024).await;
+    let listener = ask(&sender, "/rooms/a/events", &bo).await;
+    assert_eq!(listener.status(), 200);
+    let text = "x".repeat(8_000);
+    for _ in 0..60 {
+        talker.is_told(&format!("all {text}"), &text).await;
+    }
+    // Now it reads: what was kept for it, and why there is no more.
+    let kept = within(listener.into_body().collect()).await.expect("it ends in order").to_bytes();
+    let goodbye = kept.windows(12).any(|bytes| bytes == b"event: close") && kept.ends_with(b"\n\n");
+    assert!(goodbye && kept.windows(11).any(|bytes| bytes == b"\"code\":1013"), "{}", kept.len());
+    assert!(kept.len() <= 2 * 65_536 + (16 << 10), "it held {} bytes", kept.len());
 }
 
 #[tokio::test]

@@ -2,7 +2,11 @@
 //! read.
 //!
 //! Each has a limit for all, and shares for each user, address, connection, room and namespace, so that one client
-//! cannot take the places of all others. Requests without an identity have a few places of their own.
+//! cannot take the places of all others. Requests without an identity have a few places of their own: one address can
+//! take a quarter of those, and a request with a token needs none.
+//!
+//! Event streams are not counted here. A user has at most `sockets_per_user` of them, and each holds at most twice
+//! `socket_queue_bytes`: the room's queue for it, and the piece that is being sent.
 //!
 //! It knows no HTTP. `http` takes the shares in the order that `edge/mod.rs` lists.
 
@@ -45,7 +49,7 @@ pub(super) enum Who {
 #[derive(Debug, Clone)]
 pub(super) struct Asker {
     pub(super) who: Who,
-    /// Absent if the host is mounted, and for a proxy that does not name its client.
+    /// Absent if the host is mounted.
     pub(super) address: Option<IpAddr>,
     /// The number of the connection; absent if the host is mounted.
     pub(super) connection: Option<u64>,
