@@ -37,6 +37,11 @@ impl Bucket {
         enough
     }
 
+    /// Puts tokens back, up to the size of the bucket.
+    pub(crate) fn fill(&mut self, times: f64) {
+        self.tokens = (self.tokens + times).min(self.per_second * BURST_S);
+    }
+
     /// Whether the bucket is full. A full bucket need not be remembered.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.filled).as_secs_f64();
@@ -58,6 +63,10 @@ mod tests {
         assert_eq!((0..60).filter(|_| bucket.take(start)).count(), 50);
         let later = start + Duration::from_secs(2);
         assert_eq!((0..60).filter(|_| bucket.take(later)).count(), 10);
+        bucket.fill(3.0);
+        assert_eq!((0..60).filter(|_| bucket.take(later)).count(), 3);
+        bucket.fill(100.0);
+        assert_eq!((0..60).filter(|_| bucket.take(later)).count(), 50);
     }
 
     #[test]

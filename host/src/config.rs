@@ -111,6 +111,16 @@ pub const ANONYMOUS_REQUESTS_AN_ADDRESS: u32 = 4;
 pub const JOIN_COST: u32 = 4;
 /// A further request on an open connection costs its address this part of a connect.
 pub const REQUEST_COST: f64 = 0.1;
+/// Frames per second that the client of an HTTP/2 connection may send, and ten times as many in a burst, in addition to
+/// those that answers earn. A browser sends about ten before its first request, and an idle client a PING now and then.
+/// Above the limit the connection is ended.
+pub const HTTP2_FRAMES_PER_SECOND: u32 = 100;
+/// Further frames that the client may send for each HEADERS frame and each DATA frame of at least
+/// [`HTTP2_SMALL_DATA_BYTES`] that it is sent. A request takes one or two frames, and clients acknowledge 16 KiB of DATA in
+/// steps of 4 KiB or more, once for the stream and once for the connection.
+pub const HTTP2_FRAMES_FOR_AN_ANSWER: u32 = 8;
+/// A DATA frame with fewer bytes costs the client a frame, and earns it none. Flow control limits longer ones.
+pub const HTTP2_SMALL_DATA_BYTES: usize = 256;
 /// The most lines of the process's log that wait to be written.
 pub const LOG_LINES: usize = 16_384;
 /// The same in bytes: about 2,000 of the longest lines that a room may log.
@@ -173,7 +183,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Whether plain connections may speak HTTP/2, as some proxies do.
     pub h2c: bool,
-    /// Networks of proxies whose `X-Forwarded-For` and `Forwarded` are trusted.
+    /// Networks of proxies whose `X-Forwarded-For` and `Forwarded` are trusted. A proxy that sends neither counts as one
+    /// address, with all its clients.
     pub trusted_proxies: Vec<IpNet>,
     /// How users are identified.
     pub identity: Identity,
@@ -412,8 +423,8 @@ pub struct Limits {
     pub events_per_socket: usize,
     /// Events of one room that may wait. Above it, sockets are read no further and requests get 503.
     pub events_per_room: usize,
-    /// Messages a second of one socket, and ten times as many in a burst. 0 for no limit; with `auth = "dev"` there is
-    /// none.
+    /// Messages a second of one socket, and ten times as many in a burst. A ping counts, and so does each fragment of a
+    /// message. 0 for no limit; with `auth = "dev"` there is none.
     pub messages_per_second: u32,
     /// Messages a second of one user over all sockets and requests, and ten times as many in a burst. Each request
     /// counts as one message, and each new socket as four. 0 for no limit; with `auth = "dev"` there is none.

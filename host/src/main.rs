@@ -287,8 +287,22 @@ fn print_imports(imports: &[String]) -> anyhow::Result<()> {
 /// The log target of messages that appear whatever the filter is: in JSON, every line on stderr is a line of the log.
 const ANNOUNCED: &str = "server";
 
+/// Libraries that log warnings about what clients send. A client could fill the log with them.
+const CLIENT_DRIVEN: [&str; 2] = ["h2", "hyper"];
+
+/// Silences those libraries, unless the filter names them or has the level debug or trace.
+fn silence_libraries(filter: &str) -> String {
+    let asks_for_all = |part: &str| ["debug", "trace"].iter().any(|level| part.trim().eq_ignore_ascii_case(level));
+    if filter.split(',').any(asks_for_all) {
+        return filter.to_owned();
+    }
+    // The last directive for a name wins, so the filter can override this.
+    let silent = CLIENT_DRIVEN.map(|name| format!("{name}=off"));
+    [&silent.join(","), filter].join(",")
+}
+
 fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).context("the log filter cannot be used")?;
+    let filter = EnvFilter::try_new(silence_libraries(filter)).context("the log filter cannot be used")?;
     let lines = tracing_subscriber::fmt().with_writer(log::Writer);
     match format {
         LogFormat::Text => {
@@ -342,6 +356,15 @@ fn raise_file_limit() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_that_log_what_clients_send_are_silent_by_default() {
+        assert_eq!(silence_libraries("info,room=debug"), "h2=off,hyper=off,info,room=debug");
+        assert_eq!(silence_libraries("info, h2=debug"), "h2=off,hyper=off,info, h2=debug");
+        for all in ["debug", "room=info,TRACE"] {
+            assert_eq!(silence_libraries(all), all);
+        }
+    }
 
     #[test]
     fn a_filter_of_the_log_is_made_of_levels() {

@@ -17,6 +17,8 @@ pub(crate) enum Refused {
     SocketsPerUser,
     /// A socket: `limits.rooms_per_user`.
     RoomsPerUser,
+    /// A connection of HTTP/2: [`HTTP2_FRAMES_PER_SECOND`](crate::config::HTTP2_FRAMES_PER_SECOND).
+    Http2Frames,
     /// A message: `limits.messages_per_second`.
     Messages,
     /// A message: `limits.messages_per_second_per_user`.
@@ -71,6 +73,7 @@ impl Refused {
             Refused::Connections => "connections",
             Refused::ConnectionsPerAddress => "connections_per_address",
             Refused::ConnectsPerAddress => "connects_per_second_per_address",
+            Refused::Http2Frames => "http2_frames_per_second",
             Refused::SocketsPerUser => "sockets_per_user",
             Refused::RoomsPerUser => "rooms_per_user",
             Refused::Messages => "messages_per_second",

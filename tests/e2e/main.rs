@@ -25,6 +25,7 @@ mod events;
 mod full_disk;
 mod fuzz;
 mod hibernation;
+mod http2;
 mod identity;
 mod javascript;
 mod joining;

@@ -29,14 +29,18 @@ fn certify(directory: &TempDir) -> CertificateDer<'static> {
     cert.der().clone()
 }
 
-async fn tls_server() -> (Server, CertificateDer<'static>) {
+pub(crate) async fn tls_server() -> (Server, CertificateDer<'static>) {
+    tls_server_with("").await
+}
+
+pub(crate) async fn tls_server_with(config: &str) -> (Server, CertificateDer<'static>) {
     let directory = Arc::new(TempDir::new().unwrap());
     let certificate = certify(&directory);
-    (Server::in_directory(directory, TLS).await, certificate)
+    (Server::in_directory(directory, &format!("{TLS}{config}")).await, certificate)
 }
 
 /// A connection of a client that trusts one certificate, and speaks these protocols.
-async fn connect(
+pub(crate) async fn connect(
     server: &Server,
     trusted: &CertificateDer<'static>,
     protocols: &[&str],

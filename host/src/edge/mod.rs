@@ -4,8 +4,10 @@
 //! A request passes these checks in this order, over HTTP/1.1 and HTTP/2. A mounted host does the ones that it has data
 //! for. Each check costs less than those after it, and no body is read before its sender is known:
 //!
-//! 1. the connection: a place among all and for its address, and the address's rate (`door`); 503 or 429
-//! 2. the head: complete in time, not too long, exactly one host (400), and a served host name (421)
+//! 1. the connection: a place among all and for its address, and the address's rate (`door`); 503 or 429.
+//!    Over HTTP/2 also the rate of frames (`http2`), or the connection ends
+//! 2. the head: complete in time, not too long, exactly one host (400), a served host name (421), and no duplicate of a
+//!    header that must be single (400)
 //! 3. answers without an identity: the page, preflights, and `/healthz`, which is answered under any name
 //! 4. the origin: a foreign one gets no socket (403)
 //! 5. memory: refused while memory is short (503)
@@ -41,6 +43,7 @@ mod forwarded;
 mod frames;
 mod headers;
 mod http;
+mod http2;
 mod identity;
 mod keys;
 mod listed;
@@ -71,7 +74,7 @@ use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
@@ -319,7 +322,7 @@ impl Edge {
             }
         };
         let ended = if let Some(activity) = &activity {
-            let connection = http1::Builder::new()
+            let connection = conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 // `Activity` has separate deadlines for a head and for the idle time between two requests.
                 .header_read_timeout(None)
@@ -330,7 +333,8 @@ impl Edge {
                 .with_upgrades();
             until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
         } else {
-            let connection = http2::Builder::new(TokioExecutor::new())
+            let paced = http2::Paced::new(stream, self.limits.header_within, self.metrics.clone());
+            let connection = conn::http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
                 .max_header_list_size(HEAD_BYTES as u32)
@@ -338,7 +342,7 @@ impl Edge {
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                 .keep_alive_interval(self.limits.ping_every)
                 .keep_alive_timeout(self.limits.pong_within)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(paced), service);
             until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
         };
         match ended {
