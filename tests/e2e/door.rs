@@ -114,6 +114,42 @@ async fn no_spelling_of_an_address_behind_a_proxy_escapes_the_limits() {
 }
 
 #[tokio::test]
+async fn clients_that_a_proxy_does_not_name_count_as_the_proxy() {
+    let config = "trusted_proxies = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\nlimits.connections_per_address = 2\n";
+    let (server, authorization) = strict(config).await;
+    let path = format!("{BASE}/rooms/lobby/ws");
+    let join = async |header: Option<(&'static str, &str)>| {
+        let headers = [Some(("authorization", &*authorization)), header].into_iter().flatten().collect::<Vec<_>>();
+        server.connect(&path, &headers).await
+    };
+    // An absent header counts as an unreadable one.
+    let _one = join(None).await.expect("the first of the proxy itself");
+    let _two = join(Some(("x-forwarded-for", "unknown"))).await.expect("the second");
+    join(None).await.err().expect("the third is one too many").is_problem(429);
+    server.logs("this trusted proxy names no client; have it set X-Forwarded-For").await;
+    // Clients whose own address is in `trusted_proxies`.
+    let inside =
+        [("x-forwarded-for", "10.1.2.3"), ("x-forwarded-for", "10.1.2.3, 10.0.0.1"), ("forwarded", "for=10.1.2.3")];
+    let _one = join(Some(inside[0])).await.expect("the first of its address");
+    let _two = join(Some(inside[1])).await.expect("the second");
+    join(Some(inside[2])).await.err().expect("the third is one too many").is_problem(429);
+    join(Some(("x-forwarded-for", "10.1.2.4"))).await.expect("another client has its own");
+}
+
+#[tokio::test]
+async fn requests_of_a_proxy_that_names_no_client_are_rate_limited() {
+    let config = "trusted_proxies = [\"127.0.0.0/8\"]\nlimits.connects_per_second_per_address = 1\n";
+    let (server, authorization) = strict(config).await;
+    let path = format!("{BASE}/rooms/lobby/messages");
+    let ask = async || server.request(Method::GET, &path, &[("authorization", &*authorization)], "").await.status;
+    // A hundred requests come at once, and ten more a second.
+    let paced = async { while ask().await != StatusCode::TOO_MANY_REQUESTS {} };
+    within(paced).await;
+    server.has_refused("connects_per_second_per_address").await;
+    assert_eq!(server.get("/healthz").await.status, 200, "health checks are never limited");
+}
+
+#[tokio::test]
 async fn a_room_is_told_whom_a_proxy_stands_for_and_by_nobody_else() {
     let path = format!("{BASE}/rooms/a/messages");
     let headers = [("authorization", "Bearer 1:ana"), ("x-forwarded-for", "192.0.2.1")];

@@ -2,7 +2,8 @@
 //! each address.
 //!
 //! An address is the unit that an operator can block: one IPv4 address, or one IPv6 /64 network, which is what one
-//! customer gets. Connections through a proxy that the operator trusts count for the address that the proxy names.
+//! customer gets. Connections through a proxy that the operator trusts count for the address that the proxy names. If
+//! the proxy names none, they count for the proxy's own address: the proxy may itself be the client.
 //!
 //! Each address has one token bucket. A connection pays for its first request and its first socket. Further ones on the
 //! same connection, and those behind a proxy, pay for themselves. Nothing is paid back when a connection ends early.
@@ -130,7 +131,6 @@ impl Door {
         match &place.of_address {
             Some(_) if !place.asked.swap(true, Ordering::Relaxed) => Ok(()),
             Some(counted) => self.spend(counted.address, REQUEST_COST),
-            // If a trusted proxy does not name its client, no address is limited.
             None => behind.map_or(Ok(()), |behind| self.spend(network(behind), REQUEST_COST)),
         }
     }
@@ -143,14 +143,13 @@ impl Door {
         }
     }
 
-    /// The client's address, if the connection is a proxy and names it. A client with an unreadable address is counted
-    /// for the proxy's own.
+    /// The client of a request that came over a proxy's connection: the proxy itself where it names no client. Absent
+    /// for a connection that is no proxy's.
     pub(super) fn behind(&self, place: &Place, headers: &HeaderMap) -> Option<IpAddr> {
         if !place.is_proxy() {
             return None;
         }
         match forwarded::client(headers, |address| self.is_proxy(address)) {
-            Told::Nobody => None,
             Told::Address(address) => Some(address),
             Told::Unclear => Some(place.peer),
         }
@@ -218,11 +217,20 @@ impl Door {
                 %address, limit = "connections", connections = self.connections.get(),
                 "connections are turned away: the server has reached limits.connections; raise it"
             ),
-            Full::Address | Full::TooFast => tracing::warn!(
-                %address,
-                limit = if full == Full::Address { "connections_per_address" } else { "connects_per_second_per_address" },
-                "connections or requests are turned away; if this is a proxy of yours, name it in trusted_proxies"
-            ),
+            Full::Address | Full::TooFast => {
+                let limit = match full {
+                    Full::Address => "connections_per_address",
+                    _ => "connects_per_second_per_address",
+                };
+                // An IPv6 address is cut to its /64 here, and the proxy is one address of it.
+                let is_proxys = |proxy: &IpNet| proxy.contains(&address) || network(proxy.addr()) == address;
+                let advice = if self.proxies.iter().any(is_proxys) {
+                    "this trusted proxy names no client; have it set X-Forwarded-For or Forwarded"
+                } else {
+                    "if this is a proxy of yours, name it in trusted_proxies"
+                };
+                tracing::warn!(%address, limit, "connections or requests are turned away; {advice}");
+            }
         }
     }
 
@@ -409,7 +417,13 @@ mod tests {
             Some(address("10.0.0.1")),
             "it is the proxy's to answer for"
         );
-        assert_eq!(behind(&proxy, &[]), None);
+        let own = Some(address("10.0.0.1"));
+        assert_eq!(behind(&proxy, &[]), own, "a proxy that names no client counts itself");
+        assert_eq!(
+            behind(&proxy, &["10.0.0.7, 10.0.0.8"]),
+            Some(address("10.0.0.7")),
+            "a client inside a trusted network"
+        );
         let _place = door.enter_behind(ana.unwrap()).unwrap();
         assert_eq!(door.enter_behind(ana.unwrap()).err(), Some(Full::Address));
         let himself = door.enter(address("192.0.2.8")).unwrap();

@@ -15,11 +15,9 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The client that a proxy names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
-    /// None: there is no such header, or it names only our own proxies.
-    Nobody,
     /// This address.
     Address(IpAddr),
-    /// The address cannot be read, or the two headers name different ones.
+    /// The headers are absent or unreadable, or they name different clients.
     Unclear,
 }
 
@@ -32,8 +30,9 @@ enum Node {
     Unclear,
 }
 
-/// Returns the last address that is not one of our proxies. If both headers are present they must agree: a proxy that
-/// sets only one of them passes the client's own version of the other.
+/// Returns the last address that is not one of our proxies. If all are, the first one: each trusted address vouches for the one
+/// before it, so the first is a client inside a trusted network. If both headers are present, they must name the same
+/// client: a proxy that sets only one of them passes the other on as the client wrote it.
 pub(super) fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> Told {
     let list = headers.contains_key(FORWARDED_FOR).then(|| last(items(headers, FORWARDED_FOR).map(node), &is_proxy));
     let standard = headers.contains_key(FORWARDED).then(|| {
@@ -41,7 +40,7 @@ pub(super) fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> 
         last(nodes.collect::<Vec<_>>().into_iter(), &is_proxy)
     });
     match (list, standard) {
-        (None, None) => Told::Nobody,
+        (None, None) => Told::Unclear,
         (Some(told), None) | (None, Some(told)) => told,
         (Some(one), Some(other)) if one == other => one,
         (Some(_), Some(_)) => Told::Unclear,
@@ -49,17 +48,16 @@ pub(super) fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> 
 }
 
 fn last(nodes: impl DoubleEndedIterator<Item = Node>, is_proxy: impl Fn(IpAddr) -> bool) -> Told {
-    let mut nodes = nodes.rev().filter(|node| *node != Node::Empty).peekable();
-    // An empty header hides the client.
-    if nodes.peek().is_none() {
-        return Told::Unclear;
+    // An empty header names no client.
+    let mut told = Told::Unclear;
+    for node in nodes.rev().filter(|node| *node != Node::Empty) {
+        let Node::Address(address) = node else { return Told::Unclear };
+        told = Told::Address(address);
+        if !is_proxy(address) {
+            break;
+        }
     }
-    let client = nodes.find(|node| !matches!(node, Node::Address(address) if is_proxy(*address)));
-    match client {
-        None => Told::Nobody,
-        Some(Node::Address(address)) => Told::Address(address),
-        Some(_) => Told::Unclear,
-    }
+    told
 }
 
 /// Parses an address with or without a port: `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
@@ -222,8 +220,9 @@ mod tests {
             assert_eq!(listed(&[list]), Told::Unclear, "{}", list.escape_ascii());
         }
         assert_eq!(listed(&[b"\xe9, 9.9.9.9"]), is("9.9.9.9"));
-        assert_eq!(listed(&[b"10.0.0.2, 10.0.0.1"]), Told::Nobody, "only our own proxies");
-        assert_eq!(listed(&[]), Told::Nobody);
+        assert_eq!(listed(&[b"10.0.0.2, 10.0.0.1"]), is("10.0.0.2"), "a client inside a trusted network");
+        assert_eq!(listed(&[b"unknown, 10.0.0.1"]), Told::Unclear);
+        assert_eq!(listed(&[]), Told::Unclear, "an absent header names as few clients as an empty one");
     }
 
     #[test]
@@ -255,7 +254,7 @@ mod tests {
             assert_eq!(forwarded(&[value]), Told::Unclear, "{value}");
         }
         assert_eq!(forwarded(&["for=6.6.6.6", "for=192.0.2.60"]), is("192.0.2.60"));
-        assert_eq!(forwarded(&["for=10.0.0.1"]), Told::Nobody);
+        assert_eq!(forwarded(&["for=10.0.0.1"]), is("10.0.0.1"));
     }
 
     #[test]
