@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hyper::Method;
 use tempfile::TempDir;
 
-use crate::harness::{Client, Server, within};
+use crate::harness::{self, Client, Server, within};
 
 const SHIFT: &str = r#"
 #define _GNU_SOURCE
@@ -160,4 +160,29 @@ async fn a_clock_that_is_set_back_a_little_lets_time_stand_still() {
     })
     .await;
     assert!((-1..=0).contains(&ahead(&mut ana).await));
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn the_date_header_follows_a_clock_that_is_set_back() {
+    let shifted = Shifted::start("", 7_200).await;
+    // How far ahead the dates of many answers are: enough of them that each thread of the server gives some.
+    let ahead = async || {
+        let mut dates = Vec::new();
+        for _ in 0..20 {
+            let answer = shifted.server.get("/healthz").await;
+            let admin = harness::request(shifted.server.admin(), Method::GET, "/healthz", &[], "").await;
+            dates.extend([answer, admin].map(|answer| answer.header("date").to_owned()));
+        }
+        let seconds = |date: &String| {
+            let date = httpdate::parse_http_date(date).expect("a date").duration_since(UNIX_EPOCH).unwrap().as_secs();
+            let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            date.cast_signed() - real.cast_signed()
+        };
+        dates.iter().map(seconds).collect::<Vec<_>>()
+    };
+    assert!(ahead().await.iter().all(|ahead| (7_195..=7_200).contains(ahead)));
+    set(&shifted.by, 0);
+    let dates = ahead().await;
+    assert!(dates.iter().all(|ahead| (-5..=0).contains(ahead)), "{dates:?}");
 }

@@ -30,7 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use self::connections::{Connections, Place};
 use super::body::Body;
-use super::http::{BEARER, health, json_response, overloaded, too_many};
+use super::http::{BEARER, dated, health, json_response, overloaded, too_many};
 use super::origin::Origins;
 use super::problem::{problem, problem_with};
 use super::{Edge, begun};
@@ -170,7 +170,7 @@ impl Admin {
         let header_within = self.edge.limits.header_within;
         let service = service_fn(move |request| {
             let (admin, place) = (self.clone(), place.clone());
-            async move { Ok::<_, Infallible>(admin.answer(request, &place).await) }
+            async move { Ok::<_, Infallible>(dated(admin.answer(request, &place).await)) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::BufMut;
 use http_body_util::BodyExt;
@@ -50,8 +50,17 @@ where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
+/// Sets the `date` header. hyper would set it from a cache, which stands still after the system clock was set back.
+pub(super) fn dated(mut response: Response<Body>) -> Response<Body> {
+    let now = UNIX_EPOCH + Duration::from_millis(clock::unix_millis());
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
+}
+
     let is_head = request.method() == Method::HEAD;
-    let response = answer_whole(edge, request).await;
+    let response = dated(answer_whole(edge, request).await);
     if is_head { without_body(response) } else { response }
 }
 
