@@ -273,8 +273,15 @@ async fn with_tokens_a_server_has_the_names_that_it_was_given() {
     let bearer = format!("Bearer {}", token(&server, "1h"));
     let bearer = [("authorization", bearer.as_str())];
     assert_eq!(by_name(&server, "rooms.example:8443", Method::GET, &list, &bearer).await, 200);
+    assert_eq!(by_name(&server, "rooms.example.", Method::GET, &list, &bearer).await, 200, "DNS knows it as the same");
+    assert_eq!(by_name(&server, "Rooms.Example.:8443", Method::GET, &list, &bearer).await, 200);
     assert_eq!(by_name(&server, "any.example", Method::GET, &list, &bearer).await, 421);
     assert_eq!(by_name(&server, "localhost", Method::GET, &list, &bearer).await, 421);
+    // The harness calls it by its address.
+    let refused = server.get(&list).await;
+    refused.is_problem(421);
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("`identity.hosts`") && !detail.contains("localhost"), "{detail}");
 }
 
 #[tokio::test]

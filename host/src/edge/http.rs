@@ -36,11 +36,6 @@ pub(super) const BEARER: &str = "bearer ";
 /// The prefix of a token in `Sec-WebSocket-Protocol`.
 const BEARER_PROTOCOL: &[u8] = b"bearer.";
 
-/// The error for a host name that is not served (protection from DNS rebinding). With `auth = "jwt"` it appears only if
-/// the operator lists names.
-const WRONG_NAME: &str = "the server is not known by this host name: use a name of this machine, such as localhost \
-                          or 127.0.0.1, or one that `identity.hosts` lists";
-
 /// The error of a request's body.
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -89,7 +84,10 @@ where
         && (hosts > 1 || (hosts == 0 && parts.version != Version::HTTP_10))
     {
         let mut response = problem(StatusCode::BAD_REQUEST, "a request must name exactly one host");
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        // HTTP/2 has no such header, and its requests have clear bounds.
+        if parts.version < Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         return response;
     }
     let request = Request::from_parts(parts, ());
@@ -99,7 +97,7 @@ where
     }
     // An embedder that has verified the user knows its own host names as well.
     if !edge.origins.serve(request.uri(), request.headers()) && request.extensions().get::<Verified>().is_none() {
-        return problem(StatusCode::MISDIRECTED_REQUEST, WRONG_NAME);
+        return problem(StatusCode::MISDIRECTED_REQUEST, edge.origins.wrong_name());
     }
     let Some(relative) = relative(path, &edge.base_path) else {
         return page(&edge, &request);

@@ -43,7 +43,8 @@ impl Origins {
     /// Makes them from a configuration that was checked. `tls` if connections are encrypted here.
     pub(super) fn new(identity: &Identity, tls: bool) -> Self {
         let allowed = identity.allowed_origins.iter().filter_map(|origin| web_origin::normal(origin).ok()).collect();
-        let hosts = identity.hosts.iter().filter_map(|host| web_origin::normal_host(host)).collect();
+        let hosts = identity.hosts.iter().filter_map(|host| web_origin::normal_host(host));
+        let hosts = hosts.map(|host| without_final_dot(&host).to_owned()).collect();
         Origins { allowed, hosts, dev: identity.auth == Auth::Dev, tls }
     }
 
@@ -60,11 +61,21 @@ impl Origins {
     pub(super) fn serve(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         // A browser always sends a host name.
         let Some(host) = called(uri, headers) else { return true };
-        let host = without_port(host).to_ascii_lowercase();
+        let host = without_final_dot(without_port(host)).to_ascii_lowercase();
         if self.hosts.is_empty() && !self.dev {
             return true;
         }
         (self.dev && is_loopback(&host)) || self.hosts.contains(&host)
+    }
+
+    /// The error for a host name that is not served, as protection from DNS rebinding.
+    pub(super) fn wrong_name(&self) -> &'static str {
+        if self.dev {
+            "the server is not known by this host name: use a name of this machine, such as localhost or 127.0.0.1, or \
+             one that `identity.hosts` lists"
+        } else {
+            "the server is not known by this host name: use one that `identity.hosts` lists, or add this one there"
+        }
     }
 
     /// Returns the kind of page that a request came from.
@@ -116,6 +127,11 @@ fn without_port(authority: &str) -> &str {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
         _ => authority,
     }
+}
+
+/// The name without the final dot of a fully qualified name: `rooms.example.` and `rooms.example` are the same host.
+fn without_final_dot(host: &str) -> &str {
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// Returns whether a lower-case name is a loopback name: it always means this machine, whatever DNS says.
@@ -265,6 +281,8 @@ mod tests {
             "[::1]:80",
             "[::1]",
             "localhost:",
+            "localhost.:8787",
+            "127.0.0.1.",
         ] {
             assert!(serves(&[], ours), "{ours}");
         }
@@ -282,6 +300,8 @@ mod tests {
             "",
             "127.1",
             "2130706433",
+            "localhost..",
+            ".",
         ] {
             assert!(!serves(&[], strange), "{strange}");
         }
@@ -295,7 +315,10 @@ mod tests {
             origins(Auth::Jwt, hosts).serve(&Uri::from_static("/"), &headers(&[("host", host)]))
         };
         assert!(serves(&[], "anything.example"));
-        assert!(serves(&["rooms.example"], "rooms.example:8443"));
+        for same in ["rooms.example:8443", "rooms.example.", "Rooms.Example.:443"] {
+            assert!(serves(&["rooms.example"], same) && serves(&["rooms.example."], same), "{same}");
+        }
+        assert!(!serves(&["rooms.example"], "rooms.example..") && !serves(&["rooms.example"], "rooms..example"));
         assert!(!serves(&["rooms.example"], "evil.example") && !serves(&["rooms.example"], "localhost"));
     }
 
