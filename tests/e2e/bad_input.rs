@@ -244,6 +244,39 @@ async fn requests_whose_end_can_be_doubted_are_refused_and_nothing_behind_them_i
 }
 
 #[tokio::test]
+async fn duplicates_of_single_headers_are_refused() {
+    let server = Server::start().await;
+    let path = format!("{BASE}/rooms/a/messages");
+    let post =
+        async |headers: &[(&str, &str)]| server.request(Method::POST, &path, headers, r#"{"content":"x"}"#).await;
+    let ana = ("authorization", "Bearer 1:ana");
+    for (name, one, other) in [
+        ("idempotency-key", "k1", "k2"),
+        ("idempotency-key", "k1", "k1"),
+        ("content-type", "application/json", "text/plain"),
+        ("origin", "http://localhost:5173", "https://evil.example"),
+        ("sec-fetch-site", "same-origin", "cross-site"),
+        ("last-event-id", "1", "2"),
+    ] {
+        let answer = post(&[ana, (name, one), (name, other)]).await;
+        answer.is_problem(400);
+        assert!(answer.json()["detail"].as_str().unwrap().contains(&format!("`{name}`")), "{answer:?}");
+    }
+    post(&[ana, ("authorization", "Bearer 2:bo")]).await.is_problem(400);
+    post(&[("sec-websocket-protocol", "bearer.1"), ("sec-websocket-protocol", "bearer.2")]).await.is_problem(400);
+    let key = ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==");
+    let upgrade = [ana, ("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), key];
+    let ws = format!("{BASE}/rooms/a/ws");
+    for more in [key, ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAQ=="), ("sec-websocket-version", "8")] {
+        let headers = [&upgrade[..], &[more]].concat();
+        server.request(Method::GET, &ws, &headers, "").await.is_problem(400);
+    }
+    let stored = server.api(Method::GET, "/rooms/a/messages", "ana", "").await;
+    assert_eq!(stored.json()["messages"].as_array().map(Vec::len), Some(0));
+    assert_eq!(post(&[ana, ("idempotency-key", "k1")]).await.status, 200);
+}
+
+#[tokio::test]
 async fn upgrades_that_are_wrong_are_told_why() {
     let server = Server::start().await;
     let path = format!("{BASE}/rooms/a/ws?token=1:ana");

@@ -147,7 +147,7 @@ async fn who_may_not_listen_is_told_why() {
     refused.expect("the room turns it down").is_problem(400);
     let wrong = server.api(Method::POST, "/rooms/lobby/events", "bo", "").await;
     wrong.is_problem(405);
-    assert_eq!(wrong.header("allow"), "GET");
+    assert_eq!(wrong.header("allow"), "GET, HEAD, OPTIONS");
     // A request for a WebSocket that is no upgrade is still told so, whatever it accepts.
     let headers = [("accept", "text/event-stream"), ("authorization", "Bearer id-bo:bo")];
     server.request(Method::GET, &format!("{BASE}/rooms/lobby/ws"), &headers, "").await.is_problem(426);

@@ -509,6 +509,22 @@ async fn of_a_rooms_answer_only_headers_that_are_known_or_added_reach_a_client()
     }
     assert!(answer.header("content-security-policy").contains("sandbox"));
 
+    // Of a header that must be single the first counts; lists stay whole.
+    let twice = json!([
+        ["content-type", "text/plain"],
+        ["content-type", "text/html"],
+        ["location", "/a"],
+        ["location", "/b"],
+        ["content-language", "de"],
+        ["content-language", "sv"]
+    ]);
+    let told = json!({ "do": "answer", "headers": twice }).to_string();
+    let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &told).await;
+    let all =
+        |name: &str| answer.headers.get_all(name).into_iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!((all("content-type"), all("location")), (vec!["text/plain"], vec!["/a"]));
+    assert_eq!(all("content-language"), ["de", "sv"]);
+
     // Only the host asks for a password.
     let told = json!({ "do": "answer", "status": 401, "headers": [["www-authenticate", "Basic realm=\"x\""]] });
     let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &told.to_string()).await;

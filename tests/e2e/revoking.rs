@@ -195,7 +195,13 @@ async fn what_names_nobody_is_refused() {
     admin(&server, Method::POST, &"x".repeat(5_000)).await.is_problem(413);
     let wrong = admin(&server, Method::PUT, "{}").await;
     wrong.is_problem(405);
-    assert_eq!(wrong.header("allow"), "GET, POST, DELETE");
+    assert_eq!(wrong.header("allow"), "GET, HEAD, POST, DELETE");
+    let wrong = harness::request(server.admin(), Method::POST, "/metrics", &[], "").await;
+    assert_eq!((wrong.status.as_u16(), wrong.header("allow")), (405, "GET, HEAD"));
+    for path in ["/metrics", "/revocations", "/healthz"] {
+        let head = harness::request(server.admin(), Method::HEAD, path, &[], "").await;
+        assert!(head.status == 200 && head.body.is_empty() && head.headers.contains_key("content-length"), "{head:?}");
+    }
     let at = |path: &'static str| harness::request(server.admin(), Method::GET, path, &[], "");
     assert_eq!(at("/healthz").await.json()["status"], "ok");
     at("/").await.is_problem(404);

@@ -89,7 +89,14 @@ async fn what_is_not_there_is_told_apart() {
     }
     let answer = server.api(Method::DELETE, "/rooms/lobby/messages", "ana", "").await;
     answer.is_problem(405);
-    assert_eq!(answer.header("allow"), "GET, POST");
+    assert_eq!(answer.header("allow"), "GET, HEAD, POST, OPTIONS");
+    for (path, allow) in
+        [("/tickets", "POST, OPTIONS"), ("/presence/update", "POST, OPTIONS"), ("/presence/list", "GET, HEAD, OPTIONS")]
+    {
+        let answer = server.api(Method::PUT, path, "ana", "").await;
+        answer.is_problem(405);
+        assert_eq!(answer.header("allow"), allow, "{path}");
+    }
     let answer = server.api(Method::GET, "/rooms/lobby/ws", "ana", "").await;
     answer.is_problem(426);
     assert_eq!(answer.header("upgrade"), "websocket");

@@ -231,10 +231,14 @@ impl Admin {
     }
 
     async fn answer_known(&self, request: Request<Incoming>) -> Response<Body> {
-        match (request.uri().path(), request.method()) {
+        // hyper leaves the body out of the answer to a HEAD.
+        let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        match (request.uri().path(), method) {
             ("/healthz", method) => self.health(method),
             ("/metrics", &Method::GET) => metrics((self.metrics)()),
-            ("/metrics", _) => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET"),
+            ("/metrics", _) => {
+                problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD")
+            }
             ("/revocations", &Method::GET) => json_response(&json!({ "revocations": self.edge.revocations() })),
             ("/revocations", &Method::POST) => match self.revoked(request).await {
                 Ok(revoked) => self.revoke(revoked).await,
@@ -245,7 +249,7 @@ impl Admin {
                 Err(refusal) => *refusal,
             },
             ("/revocations", _) => {
-                let allow = "GET, POST, DELETE";
+                let allow = "GET, HEAD, POST, DELETE";
                 problem_with(StatusCode::METHOD_NOT_ALLOWED, "GET, POST and DELETE here", header::ALLOW, allow)
             }
             _ => problem(StatusCode::NOT_FOUND, "nothing here"),

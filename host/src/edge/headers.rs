@@ -6,10 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{
+    ALLOW, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, HeaderMap, HeaderName, HeaderValue,
+    LAST_MODIFIED, LOCATION, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+};
 
 use crate::config::{Config, FROM_ROOMS};
-use crate::model::{CALLER, header_text, is_header};
+use crate::model::{CALLER, POST_KEY, header_text, is_header};
 
 /// Request headers that no component sees: credentials, and those that the host itself has handled. The names that only
 /// the host may set come on top of these.
@@ -24,6 +27,22 @@ const NOT_FOR_ROOMS: [&str; 9] = [
     "sec-websocket-version",
     "transfer-encoding",
 ];
+
+/// Headers that a request may have once. Given two, a proxy, the host and a room could each use a different one.
+/// hyper checks `content-length`; tokens are checked in `http`.
+static ONCE: [HeaderName; 7] = [
+    CONTENT_TYPE,
+    ORIGIN,
+    SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION,
+    HeaderName::from_static(POST_KEY),
+    HeaderName::from_static("last-event-id"),
+    HeaderName::from_static("sec-fetch-site"),
+];
+
+/// Headers of a component's answer that have one value. Given two, a browser and a proxy could use different ones.
+static ONCE_IN_ANSWERS: [HeaderName; 8] =
+    [CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED, LOCATION, RETRY_AFTER];
 
 /// Headers in which a proxy names the client. From any other client they prove nothing, and a room could not know the
 /// difference.
@@ -78,6 +97,39 @@ pub(super) fn for_rooms(headers: &HeaderMap) -> Vec<(String, String)> {
     seen.map(|(name, value)| (name.as_str().to_owned(), header_text(value.as_bytes()).into_owned())).collect()
 }
 
+/// Adds a header of a component to its answer. Of a header that must be single the first is kept.
+pub(super) fn add(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    if !(ONCE_IN_ANSWERS.contains(&name) && headers.contains_key(&name)) {
+        headers.append(name, value);
+    }
+}
+
+/// A header that must be single and is not.
+pub(super) fn duplicate(headers: &HeaderMap) -> Option<&'static HeaderName> {
+    ONCE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some())
+}
+
+/// Adds HEAD (where GET is allowed) and OPTIONS to the `allow` header of an answer. The host answers both itself, so a
+/// component does not list them.
+pub(super) fn complete_allow(headers: &mut HeaderMap) {
+    let methods = items(headers, ALLOW).filter(|method| !method.is_empty());
+    let mut methods = methods.map(String::from_utf8_lossy).map(String::from).collect::<Vec<_>>();
+    if methods.is_empty() {
+        return;
+    }
+    let has = |methods: &[String], method: &str| methods.iter().any(|known| known == method);
+    if has(&methods, "GET") && !has(&methods, "HEAD") {
+        let behind_get = methods.iter().position(|method| method == "GET").map_or(0, |at| at + 1);
+        methods.insert(behind_get, "HEAD".to_owned());
+    }
+    if !has(&methods, "OPTIONS") {
+        methods.push("OPTIONS".to_owned());
+    }
+    if let Ok(all) = HeaderValue::try_from(methods.join(", ")) {
+        headers.insert(ALLOW, all);
+    }
+}
+
 /// The items of a comma-separated list, over all headers of one name, without the spaces around them. Each item is read
 /// separately, so that an unreadable one does not hide the others.
 pub(super) fn items(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator<Item = &[u8]> {
@@ -121,6 +173,26 @@ mod tests {
         }
         assert_eq!(cookie(&headers(COOKIE, &[b"tokens=abc; token"]), "token"), None);
         assert_eq!(cookie(&headers(COOKIE, &[b"token=caf\xe9"]), "token"), Some(&b"caf\xe9"[..]));
+    }
+
+    #[test]
+    fn allow_lists_the_methods_that_the_host_answers_itself() {
+        for (of_component, whole) in [
+            (&["GET"][..], "GET, HEAD, OPTIONS"),
+            (&["GET, POST"], "GET, HEAD, POST, OPTIONS"),
+            (&["POST", "GET"], "POST, GET, HEAD, OPTIONS"),
+            (&["PUT,,"], "PUT, OPTIONS"),
+            (&["OPTIONS, HEAD, GET"], "OPTIONS, HEAD, GET"),
+        ] {
+            let values = of_component.iter().map(|value| value.as_bytes()).collect::<Vec<_>>();
+            let mut headers = headers(ALLOW, &values);
+            complete_allow(&mut headers);
+            let allow = headers.get_all(ALLOW).into_iter().collect::<Vec<_>>();
+            assert_eq!(allow, [whole], "{of_component:?}");
+        }
+        let mut silent = HeaderMap::new();
+        complete_allow(&mut silent);
+        assert!(silent.is_empty(), "only the component knows which methods it allows");
     }
 
     #[test]

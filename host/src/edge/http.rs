@@ -45,6 +45,11 @@ where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
+    let is_head = request.method() == Method::HEAD;
+    let response = dated(answer_whole(edge, request).await);
+    if is_head { without_body(response) } else { response }
+}
+
 /// Sets the `date` header. hyper would set it from a cache, which stands still after the system clock was set back.
 pub(super) fn dated(mut response: Response<Body>) -> Response<Body> {
     let now = UNIX_EPOCH + Duration::from_millis(clock::unix_millis());
@@ -52,11 +57,6 @@ pub(super) fn dated(mut response: Response<Body>) -> Response<Body> {
         response.headers_mut().insert(header::DATE, date);
     }
     response
-}
-
-    let is_head = request.method() == Method::HEAD;
-    let response = dated(answer_whole(edge, request).await);
-    if is_head { without_body(response) } else { response }
 }
 
 /// Makes the answer to a HEAD from the answer to a GET. hyper would send the body over HTTP/2.
@@ -103,6 +103,9 @@ where
         return page(&edge, &request);
     };
     let relative = relative.to_owned();
+    if let Some(refusal) = ambiguous(request.headers()) {
+        return refusal;
+    }
     let origin = edge.origins.of(request.uri(), request.headers());
     let allowed = match &origin {
         Origin::Allowed(origin) => HeaderValue::from_str(origin).ok(),
@@ -125,6 +128,9 @@ where
         (false, _) => api(&edge, request, body, relative, &origin).await,
     };
     edge.metrics.answered(response.status().as_u16());
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        headers::complete_allow(response.headers_mut());
+    }
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = allowed {
@@ -133,6 +139,18 @@ where
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, edge.response_headers.exposed());
     }
     response
+}
+
+/// Refuses a head that a proxy and the host could read differently.
+fn ambiguous(headers: &HeaderMap) -> Option<Response<Body>> {
+    if let Some(name) = headers::duplicate(headers) {
+        let detail = format!("the header `{name}` must not be repeated");
+        return Some(problem(StatusCode::BAD_REQUEST, &detail));
+    }
+    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer_token);
+    let named = upgrade::protocols(headers).filter(|protocol| protocol.starts_with(BEARER_PROTOCOL));
+    let has_two = bearers.count() > 1 || named.count() > 1;
+    has_two.then(|| problem(StatusCode::BAD_REQUEST, "a request must have one bearer token, and this one has several"))
 }
 
 /// The path below the base path, with its leading slash.
@@ -560,7 +578,7 @@ fn from_component(allowed: &ResponseHeaders, namespace: Option<&str>, answer: mo
             return bad("it has a header that HTTP does not allow");
         };
         if allowed.may_send(namespace, &name) {
-            headers.append(name, value);
+            headers::add(headers, name, value);
         }
     }
     // A room's answer shares the page's origin, so browsers must treat it as data and never as a program.

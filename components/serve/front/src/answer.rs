@@ -107,18 +107,21 @@ fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Out
     let body = http::body(request)?;
     let headers = head.headers.into_iter().filter(|(name, _)| !NOT_FOR_ROOMS.contains(&name.as_str())).collect();
     let query = asking::without_credentials(&head.query);
-    let seen = Request { method: head.method, path, query, headers, body, user };
+    // A HEAD is a GET to components; wasmtime leaves the body out.
+    let is_head = head.method == "HEAD";
+    let method = if is_head { "GET".to_owned() } else { head.method };
+    let seen = Request { method, path, query, headers, body, user };
     match router::route(&seen) {
         Decision::Respond(response) => Ok(Outcome::Answer(from_component(response))),
         Decision::Request(to) => {
             let answered = room(&to)?.request(&to.request);
             answered.map(|response| Outcome::Answer(from_component(response))).map_err(failed)
         }
-        Decision::Connect(to) => connect(&to, origin),
+        Decision::Connect(to) => connect(&to, origin, is_head),
     }
 }
 
-fn connect(to: &Destination, origin: &Origin) -> Result<Outcome, Answer> {
+fn connect(to: &Destination, origin: &Origin, is_head: bool) -> Result<Outcome, Answer> {
     if asking::header(&to.request.headers, "accept") != Some(EVENTS) {
         let detail =
             "wasmtime serve has no WebSockets, Dormouse itself has: read …/events instead, and POST your messages";
@@ -130,6 +133,11 @@ fn connect(to: &Destination, origin: &Origin) -> Result<Outcome, Answer> {
     let Some(user) = &to.request.user else {
         return Err(problem(401, "a reader needs an identity").with("www-authenticate", "Bearer"));
     };
+    // A HEAD reads no events, so it must not join.
+    if is_head {
+        let answer = Answer { status: 200, headers: Vec::new(), body: Vec::new() };
+        return Ok(Outcome::Answer(answer.with("content-type", EVENTS).with("cache-control", "no-store")));
+    }
     let room = room(to)?;
     let socket = room.connect(&to.request, user).map_err(failed)?;
     Ok(Outcome::Reader(room, socket))
@@ -171,6 +179,9 @@ fn from_component(response: Response) -> Answer {
     }
     let headers = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
     let mut headers = headers.filter(|(name, _)| FROM_ROOMS.contains(&name.as_str())).collect::<Vec<_>>();
+    if status == 405 {
+        complete_allow(&mut headers);
+    }
     if status == 401 {
         headers.push(("www-authenticate".into(), "Bearer".into()));
     }
@@ -180,4 +191,10 @@ fn from_component(response: Response) -> Answer {
     Answer { status, headers, body }
         .with("content-security-policy", "default-src 'none'; sandbox")
         .with("x-content-type-options", "nosniff")
+}
+
+/// Adds HEAD (where GET is allowed) and OPTIONS to `allow`: both are answered here, so no component lists them.
+fn complete_allow(headers: &mut [(String, String)]) {
+    let Some((_, allow)) = headers.iter_mut().find(|(name, _)| name == "allow") else { return };
+    *allow = format!("{}, OPTIONS", allow.replace("GET", "GET, HEAD"));
 }
