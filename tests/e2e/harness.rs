@@ -450,7 +450,9 @@ impl Answer {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         assert_eq!(self.json()["status"], status);
-        assert!(self.json()["detail"].is_string(), "{self:?}");
+        for member in ["type", "title", "detail"] {
+            assert!(self.json()[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {self:?}");
+        }
     }
 }
 

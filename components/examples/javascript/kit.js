@@ -31,9 +31,12 @@ export const body = (request) => {
   }
 };
 
+/** HTTP's phrases for the statuses that rooms answer with. */
+const TITLES = { 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict" };
+
 /** An HTTP response: with a value, or, if the status is 400 or higher, with an error text. */
 export const answer = (status, value) => ({
   status,
   headers: [["content-type", status < 400 ? "application/json" : "application/problem+json"]],
-  body: encode(status < 400 ? value : { type: "about:blank", status, detail: value }),
+  body: encode(status < 400 ? value : { type: "about:blank", title: TITLES[status] ?? "Error", status, detail: value }),
 });

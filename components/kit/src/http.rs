@@ -62,14 +62,14 @@ impl Response {
         Self::with_body(200, "application/json", body.into())
     }
 
-    /// An error response as in RFC 9457: `application/problem+json` with status and detail.
+    /// An error response as in RFC 9457: `application/problem+json` with title, status and detail.
     pub fn problem(status: u16, detail: impl AsRef<str>) -> Self {
         Self::problem_with(status, detail.as_ref(), None)
     }
 
     /// Like [`problem`](Self::problem), with one more member.
     pub(crate) fn problem_with(status: u16, detail: &str, member: Option<(&str, Value)>) -> Self {
-        let mut body = json!({ "type": "about:blank", "status": status, "detail": detail });
+        let mut body = json!({ "type": "about:blank", "title": title(status), "status": status, "detail": detail });
         if let Some((name, value)) = member {
             body[name] = value;
         }
@@ -89,6 +89,47 @@ impl Response {
 
     fn with_body(status: u16, content_type: &str, body: Vec<u8>) -> Self {
         Response { status, headers: vec![("content-type".into(), content_type.into())], body }
+    }
+}
+
+/// HTTP's phrase for a status. RFC 9457 wants it as the title of a problem with the type `about:blank`.
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Payload Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        418 => "I'm a teapot",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Entity",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        507 => "Insufficient Storage",
+        _ => "Error",
     }
 }
 
