@@ -23,6 +23,7 @@
 //! | [`model`] | the plain data types that all modules share | everything else |
 //! | [`compiled`] | the directory of compiled code | the content of that code |
 //! | [`revocations`] | revoked users and tokens, and the file that lists them | the format of tokens, connections |
+//! | [`log_filter`] | which filters of the log can log something | what is logged |
 //! | [`log`] | stderr, and log lines that it does not accept | the content of the log |
 //! | [`config`], [`clock`] | settings and limits of operators; the clocks | |
 //!
@@ -41,6 +42,7 @@ pub mod config;
 pub mod edge;
 pub mod guest;
 pub mod log;
+pub mod log_filter;
 mod metrics;
 pub mod model;
 pub mod outbound;

@@ -18,8 +18,8 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use dormouse::Host;
 use dormouse::config::{Auth, Config, Tls, resolve_address};
-use dormouse::log;
 use dormouse::model::User;
+use dormouse::{log, log_filter};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -82,7 +82,7 @@ struct Serve {
     #[arg(long, value_name = "TIME", env = "DORMOUSE_HIBERNATE_AFTER", value_parser = humantime::parse_duration)]
     hibernate_after: Option<Duration>,
     /// The log filter: off, error, warn, info, debug, trace, or a filter such as info,dormouse::store=debug
-    #[arg(long, value_name = "FILTER", env = "DORMOUSE_LOG", default_value = "info", value_parser = log_filter)]
+    #[arg(long, value_name = "FILTER", env = "DORMOUSE_LOG", default_value = "info", value_parser = log_filter::read)]
     log: String,
     /// The format of the log
     #[arg(long, value_enum, env = "DORMOUSE_LOG_FORMAT", default_value_t = LogFormat::Text)]
@@ -319,30 +319,6 @@ fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Parses and checks a log filter. A single word must be a level: as the name of a module that does not exist, it would
-/// log nothing.
-fn log_filter(text: &str) -> Result<String, String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
-    let names = "the levels are off, error, warn, info, debug and trace";
-    // A filter with spans and fields has its own grammar.
-    let filter = if text.contains(['[', '{', '"']) {
-        text.to_owned()
-    } else {
-        let parts = text.split(',').map(str::trim).collect::<Vec<_>>();
-        for part in &parts {
-            let level = part.split_once('=').map_or(*part, |(_, level)| level);
-            if !is_level(level) {
-                let next = "write one of them, or PART=LEVEL such as dormouse::store=debug";
-                return Err(format!("`{level}` is not a level: {names}; {next}"));
-            }
-        }
-        parts.join(",")
-    };
-    EnvFilter::try_new(&filter).map_err(|error| format!("{error}; {names}"))?;
-    Ok(filter)
-}
-
 /// Each socket is a file descriptor: raise the soft limit to the hard limit.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -363,21 +339,6 @@ mod tests {
         assert_eq!(silence_libraries("info, h2=debug"), "h2=off,hyper=off,info, h2=debug");
         for all in ["debug", "room=info,TRACE"] {
             assert_eq!(silence_libraries(all), all);
-        }
-    }
-
-    #[test]
-    fn a_filter_of_the_log_is_made_of_levels() {
-        for good in
-            ["info", "OFF", "Warn", "info,dormouse::store=debug", " info , room=off ", "dormouse=trace", "[room]=debug"]
-        {
-            assert!(log_filter(good).is_ok(), "{good}");
-        }
-        for bad in
-            ["warning", "verbose", "infos", "", "info,", ",", "dormouse", "info,dormouse::store=loud", "=", "a=", "3x"]
-        {
-            let problem = log_filter(bad).unwrap_err();
-            assert!(problem.contains("off, error, warn, info, debug and trace"), "{bad}: {problem}");
         }
     }
 }

@@ -164,6 +164,16 @@ fn a_cause_is_said_once() {
 }
 
 #[test]
+fn a_log_filter_that_names_no_part_is_refused_with_the_nearest_one() {
+    for (filter, expected) in
+        [("dormouse::stoer=debug", "did you mean `dormouse::store`?"), ("[span]=info", "there is no span `span`")]
+    {
+        let output = run(&["serve", "--log", filter]);
+        assert!(!output.status.success() && says(&output).contains(expected), "{}", says(&output));
+    }
+}
+
+#[test]
 fn a_word_that_is_no_level_of_the_log_is_refused_with_the_levels() {
     for word in ["warning", "verbose", "infos", "info,dormouse::store=loud"] {
         let output = run(&["serve", "--log", word]);
