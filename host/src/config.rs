@@ -3,17 +3,20 @@
 //! It opens no file but the configuration itself, and knows no component: `host` checks the settings that components
 //! declare.
 
+mod check;
+mod file_problem;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
-use crate::model::{Address, Declared};
-use crate::outbound::Allowed;
-use crate::web_origin;
+pub use check::full_path;
+pub use file_problem::FileProblem;
+pub(crate) use file_problem::pem_problem;
 
 /// The longest key of a room's storage, in bytes: as much as Durable Objects allow.
 pub const KEY_BYTES: usize = 2_048;
@@ -43,6 +46,8 @@ pub const TIMER_NAME_BYTES: usize = 256;
 pub const TIMER_PAYLOAD_BYTES: usize = 16_384;
 /// The largest body of a room's HTTP answer, in bytes: it is held in memory until it is sent.
 pub const RESPONSE_BYTES: usize = 16 << 20;
+/// Overhead of an output of a turn, in bytes, so that a flood of empty outputs ends too.
+pub const OUTPUT_BYTES: usize = 64;
 /// The most headers of a room's HTTP answer.
 pub const RESPONSE_HEADERS: usize = 64;
 /// Headers of a component's HTTP answer that reach its client. The operator may add others with `response_headers`.
@@ -183,8 +188,9 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Whether plain connections may speak HTTP/2, as some proxies do.
     pub h2c: bool,
-    /// Networks of proxies whose `X-Forwarded-For` and `Forwarded` are trusted. A proxy that sends neither counts as one
-    /// address, with all its clients.
+    /// Networks of proxies, or their addresses, whose `X-Forwarded-For` and `Forwarded` are trusted. A proxy that sends
+    /// neither counts as one address, with all its clients.
+    #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// How users are identified.
     pub identity: Identity,
@@ -345,33 +351,6 @@ impl Namespace {
 
 fn message_bytes() -> usize {
     MESSAGE_BYTES
-}
-
-impl Namespace {
-    /// Checks `config` against the settings that the component declares. `name` is the namespace's.
-    pub(crate) fn check_declared(&self, name: &str, declared: &Declared) -> Result<(), ConfigError> {
-        for (key, value) in &self.config {
-            let invalid = |problem| ConfigError::invalid(format!("namespaces.{name}.config.{key}"), problem);
-            match declared.settings.iter().find(|setting| setting.name == *key) {
-                Some(setting) => setting.kind.check(value).map_err(invalid)?,
-                None => return Err(invalid(self.unknown_setting(key, declared))),
-            }
-        }
-        if self.message_out_bytes < declared.message_out_bytes {
-            let (component, least) = (&self.component, declared.message_out_bytes);
-            let problem = format!("{} is too little for {component}, which needs {least}", self.message_out_bytes);
-            return Err(ConfigError::invalid(format!("namespaces.{name}.message_out_bytes"), problem));
-        }
-        Ok(())
-    }
-
-    fn unknown_setting(&self, key: &str, declared: &Declared) -> String {
-        let names = declared.settings.iter().map(|setting| setting.name.as_str());
-        match nearest(key, names) {
-            Some(nearest) => format!("{} has no such setting; did you mean `{nearest}`?", self.component),
-            None => format!("{} has no settings", self.component),
-        }
-    }
 }
 
 /// All limits that an operator can set.
@@ -638,7 +617,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// The error.
-        source: std::io::Error,
+        source: FileProblem,
     },
     /// It is not TOML, has an unknown key, or a value of the wrong type.
     #[error("{path}: {message}")]
@@ -667,7 +646,8 @@ impl ConfigError {
 impl Config {
     /// Reads a configuration file. Relative paths in it are relative to the file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::Read { path: path.into(), source: error.into() })?;
         let text = with_numbers_for_names(text);
         let mut config = Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.into(), message })?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
@@ -687,10 +667,13 @@ impl Config {
     }
 
     fn resolve(&mut self, directory: &Path) {
-        self.data = directory.join(&self.data);
+        // An empty path would become the directory itself; it stays, to be refused.
+        if !self.data.as_os_str().is_empty() {
+            self.data = directory.join(&self.data);
+        }
         let components = self.namespaces.values_mut().map(|namespace| &mut namespace.component);
         for component in components.chain([&mut self.router]) {
-            if !component.starts_with("builtin:") {
+            if !component.is_empty() && !component.starts_with("builtin:") {
                 *component = directory.join(&*component).to_string_lossy().into_owned();
             }
         }
@@ -708,114 +691,12 @@ impl Config {
             key.private_file = key.private_file.take().map(|file| directory.join(file));
         }
     }
-
-    /// Checks all that can be checked without opening files.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        let path = &self.base_path;
-        if !path.starts_with('/') || (path.len() > 1 && path.ends_with('/')) || path.contains(['?', '#', '%']) {
-            return Err(ConfigError::invalid(
-                "base_path",
-                "must be `/`, or begin with a slash and not end with one, such as `/api/realtime`",
-            ));
-        }
-        if self.namespaces.is_empty() {
-            return Err(ConfigError::invalid("namespaces", "at least one is needed"));
-        }
-        for (name, namespace) in &self.namespaces {
-            Address::check_namespace(name)
-                .map_err(|error| ConfigError::invalid(format!("namespaces.{name}"), error.to_string()))?;
-            if let Some(unknown) = namespace.calls.iter().find(|called| !self.namespaces.contains_key(*called)) {
-                let problem = format!("there is no namespace `{unknown}`; name one that is configured");
-                return Err(ConfigError::invalid(format!("namespaces.{name}.calls"), problem));
-            }
-            Allowed::new(&namespace.outbound, &namespace.outbound_private)
-                .map_err(|error| ConfigError::invalid(format!("namespaces.{name}.outbound"), error.to_string()))?;
-            check_response_headers(&format!("namespaces.{name}.response_headers"), &namespace.response_headers)?;
-            at_most(&format!("namespaces.{name}.message_in_bytes"), namespace.message_in_bytes, MESSAGE_BYTES)?;
-            at_most(&format!("namespaces.{name}.message_out_bytes"), namespace.message_out_bytes, MESSAGE_BYTES)?;
-            not_zero(&format!("namespaces.{name}.message_in_bytes"), namespace.message_in_bytes)?;
-            not_zero(&format!("namespaces.{name}.message_out_bytes"), namespace.message_out_bytes)?;
-        }
-        check_response_headers("response_headers", &self.response_headers)?;
-        self.limits.check()?;
-        if let Some(admin) = &self.admin {
-            admin.check()?;
-        }
-        self.identity.check(self.listen)
-    }
-}
-
-impl Admin {
-    fn check(&self) -> Result<(), ConfigError> {
-        if self.listen.ip().is_loopback() || self.token_file.is_some() {
-            return Ok(());
-        }
-        let problem = format!(
-            "{} can be reached from other machines, so clients there must show a token: name a file with one, such as \
-             `openssl rand -hex 32` prints, or listen on 127.0.0.1",
-            self.listen
-        );
-        Err(ConfigError::invalid("admin.token_file", problem))
-    }
 }
 
 impl Identity {
     /// Whether tokens are accepted without proof.
     pub(crate) fn is_dev(&self) -> bool {
         self.auth == Auth::Dev
-    }
-
-    fn check(&self, listen: SocketAddr) -> Result<(), ConfigError> {
-        match self.auth {
-            Auth::Dev if !listen.ip().is_loopback() => Err(ConfigError::invalid(
-                "identity.auth",
-                format!(
-                    "\"dev\" accepts every name without proof, so it works only on a loopback address, and {listen} is \
-                     not one; use --auth jwt, or --listen 127.0.0.1:{}",
-                    listen.port()
-                ),
-            )),
-            Auth::Jwt if self.keys.is_empty() && self.jwks.is_none() => Err(ConfigError::invalid(
-                "identity.keys",
-                "auth = \"jwt\" needs at least one key or a file of keys, `jwks`, such as\n\n[[identity.keys]]\n\
-                 algorithm = \"HS256\"\nfile = \"jwt.secret\"",
-            )),
-            _ => self.check_keys().and_then(|()| self.check_origins()).and_then(|()| self.check_hosts()),
-        }
-    }
-
-    fn check_keys(&self) -> Result<(), ConfigError> {
-        match self.keys.iter().find(|key| key.encoding == Encoding::Base64 && key.algorithm != "HS256") {
-            Some(key) => Err(ConfigError::invalid(
-                "identity.keys",
-                format!("a key for {} is in PEM; `encoding` is for the secrets of HS256", key.algorithm),
-            )),
-            None => Ok(()),
-        }
-    }
-
-    fn check_origins(&self) -> Result<(), ConfigError> {
-        for origin in &self.allowed_origins {
-            web_origin::normal(origin).map_err(|problem| {
-                let problem = format!(
-                    "no browser sends `{origin}`: {problem}; write scheme and host, and the port unless it is the \
-                     default, such as `https://example.org`"
-                );
-                ConfigError::invalid("identity.allowed_origins", problem)
-            })?;
-        }
-        Ok(())
-    }
-
-    fn check_hosts(&self) -> Result<(), ConfigError> {
-        for host in &self.hosts {
-            if web_origin::normal_host(host).is_none() {
-                let problem =
-                    format!("`{host}` is not a host name; write it without scheme and port, such as `rooms.example`");
-                return Err(ConfigError::invalid("identity.hosts", problem));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -831,74 +712,6 @@ impl Limits {
         }
         self
     }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        at_most("limits.memory_bytes", self.memory_bytes, 1 << 30)?;
-        if !self.memory_bytes.is_multiple_of(64 << 10) || self.memory_bytes == 0 {
-            return Err(ConfigError::invalid("limits.memory_bytes", "must be a multiple of 65,536, wasm's page"));
-        }
-        at_most("limits.body_bytes", self.body_bytes, 1 << 20)?;
-        let at_least_one = [
-            ("limits.awake_rooms", self.awake_rooms as usize),
-            ("limits.requests", self.requests as usize),
-            ("limits.uncommitted_turns", self.uncommitted_turns),
-            ("limits.events_per_socket", self.events_per_socket),
-            ("limits.events_per_room", self.events_per_room),
-            ("limits.connections", self.connections),
-            ("limits.sockets_per_room", self.sockets_per_room),
-            ("limits.turn_cpu", self.turn_cpu.as_millis() as usize),
-            ("limits.ping_every", self.ping_every.as_millis() as usize),
-            ("limits.sent_within", self.sent_within.as_millis() as usize),
-            ("limits.table_elements", self.table_elements),
-            ("limits.turn_output_bytes", self.turn_output_bytes),
-            ("limits.turn_log_lines", self.turn_log_lines as usize),
-            ("limits.turn_calls", self.turn_calls as usize),
-            ("limits.turn_calls_within", self.turn_calls_within.as_millis() as usize),
-            ("limits.socket_queue_bytes", self.socket_queue_bytes),
-            ("limits.pong_within", self.pong_within.as_millis() as usize),
-            ("limits.header_within", self.header_within.as_millis() as usize),
-            ("limits.body_within", self.body_within.as_millis() as usize),
-            ("limits.answer_within", self.answer_within.as_millis() as usize),
-            ("limits.body_bytes", self.body_bytes),
-            ("limits.tickets", self.tickets),
-            ("limits.commit_queue_bytes", self.commit_queue_bytes),
-            ("limits.idle_within", self.idle_within.as_millis() as usize),
-            ("limits.anonymous_requests", self.anonymous_requests as usize),
-            ("limits.request_bytes", self.request_bytes),
-            ("limits.answer_bytes", self.answer_bytes),
-        ];
-        for (key, value) in at_least_one {
-            not_zero(key, value)?;
-        }
-        Ok(())
-    }
-}
-
-/// 0 means "no limit" for a limit that can be off. For the others it would refuse everything, so it is an error.
-fn not_zero(key: &str, value: usize) -> Result<(), ConfigError> {
-    let problem = "must not be 0, which would refuse everything; leave it out for the default";
-    if value == 0 { Err(ConfigError::invalid(key, problem)) } else { Ok(()) }
-}
-
-/// The operator may let rooms send more headers, but not those that frame the answer or isolate the room.
-fn check_response_headers(key: &str, names: &[String]) -> Result<(), ConfigError> {
-    for name in names {
-        let lower = name.to_ascii_lowercase();
-        let is_name = !name.is_empty()
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
-        if !is_name {
-            return Err(ConfigError::invalid(key, format!("`{name}` is not a header name; write one such as `link`")));
-        }
-        if NEVER_FROM_ROOMS.contains(&lower.as_str()) || lower.starts_with("access-control-") {
-            let problem = format!("`{name}` is the host's to set, and no room may send it; remove it from the list");
-            return Err(ConfigError::invalid(key, problem));
-        }
-    }
-    at_most(key, names.len(), RESPONSE_HEADERS)
-}
-
-fn at_most(key: &str, value: usize, most: usize) -> Result<(), ConfigError> {
-    if value > most { Err(ConfigError::invalid(key, format!("{value} is more than {most}"))) } else { Ok(()) }
 }
 
 /// Parses an address to listen on, such as `127.0.0.1:8787`, or a name and a port, which is looked up. An IPv4 address
@@ -974,15 +787,66 @@ fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'
     known.max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)))
 }
 
+/// Parses a duration such as `10s`, `250ms` or `1m 30s`.
+pub fn read_duration(text: &str) -> Result<Duration, String> {
+    const EXAMPLE: &str = "write one such as \"10s\", \"250ms\" or \"1m 30s\"";
+    let trimmed = text.trim();
+    match trimmed {
+        "" => Err(format!("a duration must not be empty; {EXAMPLE}")),
+        _ if trimmed.starts_with('-') => Err(format!("`{text}` is negative, and a duration cannot be; {EXAMPLE}")),
+        // humantime takes a 0 alone.
+        _ if trimmed != "0" && trimmed.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Err(format!("`{text}` has no unit; write \"{trimmed}s\" or \"{trimmed}ms\""))
+        }
+        _ => humantime::parse_duration(trimmed)
+            .map_err(|error| format!("`{text}` is not a duration: {error}; {EXAMPLE}")),
+    }
+}
+
+/// Parses networks such as `10.0.0.0/8`, and single addresses.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| network(text).map_err(serde::de::Error::custom)).collect()
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    let network = text.parse::<IpNet>().map_err(|_| {
+        format!("`{text}` is neither an address nor a network; write one such as `10.0.0.5` or `10.0.0.0/8`")
+    })?;
+    if network.trunc() == network {
+        return Ok(network);
+    }
+    let (whole, address) = (network.trunc(), network.addr());
+    Err(format!("`{text}` is an address in the network {whole}; write `{whole}` for all of it, or `{address}` alone"))
+}
+
 /// Parses durations such as `10s`, `250ms` or `1m 30s`.
 mod duration {
+    use std::fmt;
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer};
+    use serde::Deserializer;
+    use serde::de::{Error, Visitor};
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map_err(serde::de::Error::custom)
+        deserializer.deserialize_any(InText)
+    }
+
+    struct InText;
+
+    impl Visitor<'_> for InText {
+        type Value = Duration;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration with its unit, such as \"10s\" or \"250ms\"")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+            super::read_duration(text).map_err(E::custom)
+        }
     }
 }
 
@@ -1079,7 +943,7 @@ mod tests {
 #[cfg(test)]
 mod declared {
     use super::*;
-    use crate::model::{Setting, SettingKind};
+    use crate::model::{Declared, Setting, SettingKind};
 
     fn check(key: &str, value: &str, message_out_bytes: usize) -> Result<(), String> {
         let keep = Setting { name: "keep_messages".into(), kind: SettingKind::Number { from: 1, to: 1_000 } };
@@ -1087,7 +951,7 @@ mod declared {
         let declared = Declared { settings: vec![keep, title], message_out_bytes: 4_096, ..Declared::default() };
         let config = [(key.to_owned(), value.to_owned())].into();
         let namespace = Namespace { config, message_out_bytes, ..Namespace::of("builtin:chat-room") };
-        namespace.check_declared("ROOMS", &declared).map_err(|error| error.to_string())
+        namespace.check_declared("ROOMS", &declared, &Limits::default()).map_err(|error| error.to_string())
     }
 
     #[test]

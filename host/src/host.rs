@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::compiled::CompiledCode;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, FileProblem};
 use crate::edge::{Admin, AdminTokenError, Edge, KeyError, Service, TlsError, Verifier};
 use crate::guest::{CodeCache, Engine, Lane, LoadError, RoomKind, RouterKind};
 use crate::metrics::Metrics;
@@ -96,16 +96,23 @@ pub enum StartError {
     #[error(transparent)]
     Revocations(#[from] BadRevocations),
     /// A component cannot be read.
-    #[error("the component {path} cannot be read")]
+    #[error("{key}: {path} cannot be read")]
     Component {
+        /// The setting that names it.
+        key: String,
         /// Its file.
         path: PathBuf,
         /// The error of the operating system.
-        source: std::io::Error,
+        source: FileProblem,
     },
     /// The binary has no component of this name.
-    #[error("there is no {0}; there are builtin:chat-room, builtin:presence-tracker and builtin:router")]
-    Builtin(String),
+    #[error("{key}: there is no {name}; there are builtin:chat-room, builtin:presence-tracker and builtin:router")]
+    Builtin {
+        /// The setting that names it.
+        key: String,
+        /// The name.
+        name: String,
+    },
     /// A component cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -201,7 +208,10 @@ impl Builder {
             Some(verifier) => verifier,
             None => Verifier::new(&self.config.identity)?,
         };
-        for warning in routes::warnings(&self.config) {
+        if self.store.is_none() {
+            self.config.check_data()?;
+        }
+        for warning in routes::warnings(&self.config).into_iter().chain(self.config.warnings()) {
             tracing::warn!("{warning}");
         }
         let limits = Arc::new(self.config.limits.clone());
@@ -364,12 +374,19 @@ pub fn components(
     let names = config.namespaces.values().map(|namespace| namespace.component.as_str()).collect::<BTreeSet<_>>();
     let left = Mutex::new(names.into_iter());
     let next = || left.lock().expect("no holder of this lock panics").next();
-    let compile = |name: &str| Ok::<_, StartError>((name.to_owned(), engine.room(name, &read(name, extra)?)?));
+    let compile = |name: &str| {
+        let key = || {
+            let named = config.namespaces.iter().find(|(_, namespace)| namespace.component == name);
+            format!("namespaces.{}.component", named.map_or("", |(name, _)| name.as_str()))
+        };
+        Ok::<_, StartError>((name.to_owned(), engine.room(name, &read(key, name, extra)?)?))
+    };
     let (router, kinds) = thread::scope(|scope| {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let worker = || std::iter::from_fn(next).map(compile).collect::<Vec<_>>();
         let workers = (1..cores).map(|_| scope.spawn(worker)).collect::<Vec<_>>();
-        let router = read(&config.router, extra).and_then(|wasm| Ok(engine.router(&config.router, &wasm)?));
+        let router =
+            read(|| "router".into(), &config.router, extra).and_then(|wasm| Ok(engine.router(&config.router, &wasm)?));
         let mut kinds = worker();
         for worker in workers {
             kinds.extend(worker.join().expect("compiling reports its errors and does not panic"));
@@ -379,7 +396,7 @@ pub fn components(
     let kinds = kinds.into_iter().collect::<Result<BTreeMap<String, RoomKind>, _>>()?;
     for (name, namespace) in &config.namespaces {
         if let Some(declared) = kinds[&namespace.component].declared() {
-            namespace.check_declared(name, declared)?;
+            namespace.check_declared(name, declared, &config.limits)?;
         }
     }
     let bind = |(name, namespace): (&String, &crate::config::Namespace)| {
@@ -418,13 +435,21 @@ fn compiled_code(config: &Config) -> Option<Arc<dyn CodeCache>> {
     }
 }
 
-fn read(component: &str, extra: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, StartError> {
+/// The bytes of a component. `key` gives the setting that names it.
+fn read(key: impl Fn() -> String, component: &str, extra: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, StartError> {
     match component.strip_prefix(BUILTIN) {
         Some(name) => {
             let shipped = || dormouse_bundle::builtin(name).map(<[u8]>::to_vec);
-            extra.get(name).cloned().or_else(shipped).ok_or_else(|| StartError::Builtin(component.into()))
+            extra
+                .get(name)
+                .cloned()
+                .or_else(shipped)
+                .ok_or_else(|| StartError::Builtin { key: key(), name: component.into() })
         }
-        None => std::fs::read(component).map_err(|source| StartError::Component { path: component.into(), source }),
+        None => std::fs::read(component).map_err(|error| {
+            let (path, source) = (component.into(), error.into());
+            StartError::Component { key: key(), path, source }
+        }),
     }
 }
 

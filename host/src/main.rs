@@ -13,11 +13,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use dormouse::Host;
-use dormouse::config::{Auth, Config, Tls, resolve_address};
+use dormouse::config::{Auth, Config, Tls, full_path, read_duration, resolve_address};
 use dormouse::model::User;
 use dormouse::{log, log_filter};
 use tokio::signal::unix::{SignalKind, signal};
@@ -73,13 +74,13 @@ struct Serve {
     #[arg(long, value_name = "DIR", env = "DORMOUSE_DATA")]
     data: Option<PathBuf>,
     /// A certificate in PEM, followed by its intermediate certificates: serve TLS. Read again at SIGHUP
-    #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_CERT", requires = "tls_key")]
+    #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_CERT")]
     tls_cert: Option<PathBuf>,
     /// The certificate's private key in PEM
-    #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_KEY", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_KEY")]
     tls_key: Option<PathBuf>,
     /// Hibernate a room after this time without events, such as 10s [default: 10s]
-    #[arg(long, value_name = "TIME", env = "DORMOUSE_HIBERNATE_AFTER", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", env = "DORMOUSE_HIBERNATE_AFTER", value_parser = read_duration)]
     hibernate_after: Option<Duration>,
     /// The log filter: off, error, warn, info, debug, trace, or a filter such as info,dormouse::store=debug
     #[arg(long, value_name = "FILTER", env = "DORMOUSE_LOG", default_value = "info", value_parser = log_filter::read)]
@@ -107,13 +108,15 @@ struct Token {
     #[arg(long)]
     name: Option<String>,
     /// How long the token is valid
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = read_duration)]
     valid_for: Duration,
 }
 
 fn main() -> ExitCode {
-    let matches = without_empty_variables(Cli::command()).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let command = without_empty_variables(Cli::command());
+    let matches = command.clone().try_get_matches();
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = cli.unwrap_or_else(|error| naming_variables(error, &command).exit());
     let done = match cli.command {
         Command::Serve(args) => {
             let code = serve(args);
@@ -147,6 +150,29 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
         if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg }
     });
     command.mut_subcommands(without_empty_variables)
+}
+
+/// Names the environment variable in an error about its value. clap names the flag, which may not have been passed.
+fn naming_variables(mut error: clap::Error, command: &clap::Command) -> clap::Error {
+    let variable = |shown: &str| {
+        // Such as `--listen <ADDR>`.
+        let flag = shown.split(' ').next().unwrap_or(shown);
+        let long = flag.strip_prefix("--")?;
+        let mut args = command.get_subcommands().flat_map(clap::Command::get_arguments);
+        let arg = args.find(|arg| arg.get_env().is_some() && arg.get_long() == Some(long))?;
+        let is_passed = std::env::args_os().any(|passed| {
+            let passed = passed.to_string_lossy();
+            passed == flag || passed.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='))
+        });
+        let name = arg.get_env().filter(|name| !is_passed && std::env::var_os(name).is_some())?;
+        Some(name.to_string_lossy().into_owned())
+    };
+    if let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg)
+        && let Some(name) = variable(shown)
+    {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(name));
+    }
+    error
 }
 
 /// Flags and environment override the file, and the file overrides the defaults.
@@ -185,11 +211,20 @@ fn run(args: Serve) -> anyhow::Result<()> {
     let mut config = load(&args.common)?;
     config.listen = args.listen.unwrap_or(config.listen);
     config.data = args.data.unwrap_or(config.data);
-    // Made absolute, so that the ready line shows where it is.
-    config.data = std::path::absolute(&config.data).context("the data directory cannot be resolved")?;
+    // Made absolute, so that the ready line shows where it is. An empty path is refused with the rest.
+    if !config.data.as_os_str().is_empty() {
+        config.data = full_path(&config.data).context("the data directory cannot be resolved")?;
+    }
     config.hibernate_after = args.hibernate_after.unwrap_or(config.hibernate_after);
-    if let (Some(cert), Some(key)) = (args.tls_cert, args.tls_key) {
-        config.tls = Some(Tls { cert, key });
+    match (args.tls_cert, args.tls_key) {
+        (Some(cert), Some(key)) => config.tls = Some(Tls { cert, key }),
+        (Some(_), None) => {
+            bail!("a certificate is given without its key: pass --tls-key or set DORMOUSE_TLS_KEY as well")
+        }
+        (None, Some(_)) => {
+            bail!("a key is given without its certificate: pass --tls-cert or set DORMOUSE_TLS_CERT as well")
+        }
+        (None, None) => {}
     }
     raise_file_limit();
     // Files of the server belong to its user alone, including those that a library writes.
@@ -258,6 +293,7 @@ fn token(args: Token) -> anyhow::Result<()> {
 fn check(args: &Common) -> anyhow::Result<()> {
     let config = load(args)?;
     config.check()?;
+    config.check_data()?;
     dormouse::edge::Verifier::new(&config.identity)?;
     config.admin.as_ref().map_or(Ok(()), dormouse::edge::Admin::check)?;
     config.tls.as_ref().map_or(Ok(()), dormouse::edge::check_certificate)?;
@@ -274,7 +310,7 @@ fn check(args: &Common) -> anyhow::Result<()> {
             print::line(format_args!("route {path}: rooms of {}", route.namespace))?;
         }
     }
-    for warning in dormouse::routes::warnings(&config) {
+    for warning in dormouse::routes::warnings(&config).into_iter().chain(config.warnings()) {
         print::line(format_args!("warning: {warning}"))?;
     }
     print::line("the configuration is good")

@@ -2,7 +2,7 @@
 //! unless it is the scheme's default. It knows neither requests nor configuration; `edge`, `outbound` and `config` call
 //! it.
 
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 
 /// Why a text is not an origin. The operator must act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,9 +13,12 @@ pub(crate) enum NoOrigin {
     /// It contains more than an origin.
     #[error("an origin is a scheme, a host and a port, and nothing more")]
     More,
-    /// Its host or port is not valid.
-    #[error("its host or its port is not valid")]
+    /// Its host is not valid.
+    #[error("its host is neither a name nor an address")]
     Host,
+    /// Its port is not valid.
+    #[error("its port is not a number from 1 to 65535")]
+    Port,
 }
 
 /// The normal form of an origin, such as `https://xn--bcher-kva.example` for `https://Bücher.example:443`.
@@ -28,9 +31,16 @@ pub(crate) fn normal(text: &str) -> Result<String, NoOrigin> {
     if authority.contains(|odd: char| "/\\?#@*".contains(odd) || odd.is_whitespace() || odd.is_control()) {
         return Err(NoOrigin::More);
     }
-    let url = Url::parse(&format!("{scheme}://{authority}/")).map_err(|_| NoOrigin::Host)?;
-    if authority.is_empty() || url.port() == Some(0) {
+    let url = Url::parse(&format!("{scheme}://{authority}/")).map_err(|error| match error {
+        ParseError::InvalidPort => NoOrigin::Port,
+        _ => NoOrigin::Host,
+    })?;
+    if authority.is_empty() {
         return Err(NoOrigin::Host);
+    }
+    // `https://app.example:` would parse as well, and no browser writes it so.
+    if url.port() == Some(0) || authority.ends_with(':') {
+        return Err(NoOrigin::Port);
     }
     Ok(url.origin().ascii_serialization())
 }

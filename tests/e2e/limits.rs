@@ -416,7 +416,7 @@ async fn as_long_as_memory_is_short_whoever_becomes_idle_hibernates() {
 
 #[tokio::test]
 async fn a_server_without_memory_answers_503_and_its_health_still() {
-    let server = Server::with("[limits]\nmemory_total_bytes = 1\n").await;
+    let server = Server::with("[limits]\nmemory_total_bytes = 16_777_216\n").await;
     server.logs("memory is above its limit").await;
     let refused = server.connect(&format!("{BASE}/rooms/a/ws?token=ana"), &[]).await.err().unwrap();
     refused.is_problem(503);

@@ -189,7 +189,7 @@ async fn a_busy_room_leaves_places_to_others_of_its_kind_and_a_busy_kind_to_othe
 #[tokio::test]
 async fn bodies_that_are_being_read_have_a_bound_for_each_user_and_in_all() {
     for (limit, status_of_it) in [("request_bytes_per_user", 429), ("request_bytes", 503)] {
-        let server = strict_and_unruly("", &format!("{limit} = 100_000")).await;
+        let server = strict_and_unruly("", &format!("{limit} = 100_000\nbody_bytes = 100_000")).await;
         let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
         let mut streams = Vec::new();
         for _ in 0..8 {

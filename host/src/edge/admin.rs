@@ -62,7 +62,7 @@ struct TokenHash([u8; 32]);
 
 /// Why the token of the admin listener cannot be used. The operator must act.
 #[derive(Debug, thiserror::Error)]
-#[error("the admin token in {path} cannot be used: {problem}")]
+#[error("admin.token_file: the token in {path} cannot be used: {problem}")]
 pub struct AdminTokenError {
     path: PathBuf,
     problem: String,
@@ -75,7 +75,7 @@ impl TokenHash {
 
     fn read(path: &Path) -> Result<Self, AdminTokenError> {
         let bad = |problem: String| AdminTokenError { path: path.into(), problem };
-        let bytes = fs::read(path).map_err(|error| bad(error.to_string()))?;
+        let bytes = fs::read(path).map_err(|error| bad(config::FileProblem::from(error).to_string()))?;
         let token = bytes.trim_ascii();
         if token.len() < TOKEN_BYTES || !token.iter().all(u8::is_ascii_graphic) {
             return Err(bad(format!(

@@ -17,7 +17,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::Deserialize;
 
 use super::token::Signed;
-use crate::config::{Encoding, Identity, Key};
+use crate::config::{Encoding, FileProblem, Identity, Key};
 
 /// The shortest secret for HS256, in bytes: as long as its hash, as RFC 7518 requires.
 pub(super) const SECRET_BYTES: usize = 32;
@@ -28,17 +28,21 @@ const FILE_BYTES: u64 = 1 << 20;
 /// The most keys of a set. The number is limited because a token without a key id is checked against all keys of its
 /// algorithm.
 const KEYS_OF_A_SET: usize = 100;
+/// Keys of a set whose problems an error names, so that the error stays readable.
+const PROBLEMS_SHOWN: usize = 5;
 
 /// Why a key cannot be used. The operator must act.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// Its file cannot be read.
-    #[error("the key file {path} cannot be read")]
+    #[error("{setting}: {path} cannot be read")]
     Read {
+        /// The setting that names it.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// The error.
-        source: std::io::Error,
+        source: FileProblem,
     },
     /// Its file holds no key for the configured algorithm.
     #[error("the key file {path} holds no key for {algorithm}: {problem}")]
@@ -51,7 +55,7 @@ pub enum KeyError {
         problem: String,
     },
     /// A set holds no key that can be used.
-    #[error("the key set {path} cannot be used: {problem}")]
+    #[error("identity.jwks: the key set {path} cannot be used: {problem}")]
     Set {
         /// The file.
         path: PathBuf,
@@ -120,7 +124,7 @@ impl Keys {
 impl VerifyKey {
     fn load(key: &Key) -> Result<Self, KeyError> {
         let algorithm = algorithm(&key.algorithm).ok_or_else(|| KeyError::Algorithm(key.algorithm.clone()))?;
-        let bytes = read(&key.file)?;
+        let bytes = read("identity.keys.file", &key.file)?;
         let decoding = match algorithm {
             Algorithm::HS256 => Ok(DecodingKey::from_secret(&secret(key, &bytes)?)),
             Algorithm::RS256 => DecodingKey::from_rsa_pem(&bytes),
@@ -193,22 +197,31 @@ struct Jwk {
 fn load_set(path: &Path) -> Result<Vec<VerifyKey>, KeyError> {
     let refuse = |problem: String| KeyError::Set { path: path.into(), problem };
     // serde's own error might quote a secret.
-    let set = serde_json::from_slice::<Set>(&read(path)?)
+    let set = serde_json::from_slice::<Set>(&read("identity.jwks", path)?)
         .map_err(|error| refuse(format!("it is not JSON with a list `keys` (line {})", error.line())))?;
     if set.keys.len() > KEYS_OF_A_SET {
         return Err(refuse(format!("it has more than {KEYS_OF_A_SET} keys")));
     }
-    let mut keys = Vec::new();
+    if set.keys.is_empty() {
+        return Err(refuse("it holds no key that can be used: its list `keys` is empty".into()));
+    }
+    let (mut keys, mut problems) = (Vec::new(), Vec::new());
     for (index, jwk) in set.keys.into_iter().enumerate() {
         let kid = jwk.get("kid").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let jwk = serde_json::from_value::<Jwk>(jwk).map_err(|_| "it is not a key of RFC 7517".to_owned());
         match jwk.and_then(VerifyKey::from_jwk) {
             Ok(key) => keys.push(key),
-            Err(problem) => tracing::warn!(path = %path.display(), index, kid, problem, "a key of a set is not used"),
+            Err(problem) => problems.push((index, kid, problem)),
         }
     }
     if keys.is_empty() {
-        return Err(refuse("it holds no key that can be used; the log says what is wrong with each".into()));
+        let shown = problems.iter().take(PROBLEMS_SHOWN);
+        let shown = shown.map(|(index, kid, problem)| format!("key {} ({kid:?}): {problem}", index + 1));
+        let shown = shown.collect::<Vec<_>>().join("; ");
+        return Err(refuse(format!("it holds no key that can be used: {shown}")));
+    }
+    for (index, kid, problem) in problems {
+        tracing::warn!(path = %path.display(), index, kid, problem, "a key of a set is not used");
     }
     Ok(keys)
 }
@@ -275,9 +288,12 @@ fn octets(k: Option<&str>) -> Result<DecodingKey, String> {
 /// The signing key that belongs to a verification key, if there is one.
 pub(super) fn signing_key(key: &Key) -> Result<Option<(Algorithm, EncodingKey)>, KeyError> {
     let algorithm = algorithm(&key.algorithm).ok_or_else(|| KeyError::Algorithm(key.algorithm.clone()))?;
-    let file = if algorithm == Algorithm::HS256 { Some(&key.file) } else { key.private_file.as_ref() };
+    let (setting, file) = match algorithm {
+        Algorithm::HS256 => ("identity.keys.file", Some(&key.file)),
+        _ => ("identity.keys.private_file", key.private_file.as_ref()),
+    };
     let Some(file) = file else { return Ok(None) };
-    let bytes = read(file)?;
+    let bytes = read(setting, file)?;
     let encoding = match algorithm {
         Algorithm::HS256 => Ok(EncodingKey::from_secret(&secret(key, &bytes)?)),
         Algorithm::RS256 => EncodingKey::from_rsa_pem(&bytes),
@@ -318,8 +334,8 @@ pub(super) fn bad(key: &Key, path: &Path, problem: String) -> KeyError {
 }
 
 /// Reads a file that holds a secret or a key.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
-    let cannot = |source| KeyError::Read { path: path.into(), source };
+pub(super) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, KeyError> {
+    let cannot = |error: std::io::Error| KeyError::Read { setting, path: path.into(), source: error.into() };
     let mut bytes = Vec::new();
     File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes)).map_err(cannot)?;
     if bytes.len() as u64 > FILE_BYTES {

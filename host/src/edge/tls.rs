@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::Tls;
+use crate::config::{Tls, pem_problem};
 
 /// The protocols that clients may choose, in our order of preference.
 const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
@@ -27,15 +27,17 @@ pub(super) struct Certificate {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read, or is not PEM.
-    #[error("{path} cannot be read: {problem}")]
+    #[error("{setting}: {path} cannot be read: {problem}")]
     Read {
+        /// The setting that names it.
+        setting: &'static str,
         /// The file.
         path: std::path::PathBuf,
         /// The problem.
         problem: String,
     },
     /// The certificate or the key cannot be used, or they do not match.
-    #[error("the certificate in {cert} does not work with the key in {key}: {problem}")]
+    #[error("tls: the certificate in {cert} does not work with the key in {key}: {problem}")]
     Bad {
         /// The file of the certificate.
         cert: std::path::PathBuf,
@@ -69,14 +71,15 @@ pub fn check_certificate(files: &Tls) -> Result<(), TlsError> {
 }
 
 fn read(files: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
-    let unreadable = |path: &Path, error: rustls::pki_types::pem::Error| TlsError::Read {
-        path: path.into(),
-        problem: error.to_string(),
-    };
+    let unreadable = |setting, path: &Path, problem| TlsError::Read { setting, path: path.into(), problem };
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| unreadable(&files.cert, error))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unreadable(&files.key, error))?;
+        .map_err(|error| unreadable("tls.cert", &files.cert, pem_problem(error, "certificate")))?;
+    if chain.is_empty() {
+        return Err(unreadable("tls.cert", &files.cert, pem_problem(pem::Error::NoItemsFound, "certificate")));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| unreadable("tls.key", &files.key, pem_problem(error, "private key")))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -7,7 +7,7 @@ use wasmtime::Trap;
 use super::contract::CONTRACT;
 use super::limits::{Exceeded, LINE_BYTES};
 use super::state::Host;
-use crate::config::COMPONENT_BYTES;
+use crate::config::{COMPONENT_BYTES, Limits};
 
 /// The reason why a turn failed. The author of the room must act; the room goes on with its next event.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ impl TurnFailure {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// This machine does not have the resources that the limits require.
-    #[error("wasmtime cannot start: {0}; lower `limits.awake_rooms` or `limits.memory_bytes`")]
+    #[error("wasmtime cannot start: {0}; lower `limits.awake_rooms`, `limits.memory_bytes` or `limits.table_elements`")]
     Engine(String),
     /// It is not a valid component.
     #[error("{name} is not a WebAssembly component for wasm32-wasip2: {cause}")]
@@ -95,6 +95,18 @@ pub enum LoadError {
         name: String,
         /// The error.
         cause: String,
+    },
+    /// It needs more at its start than an instance may have.
+    #[error("{key}: {has} is too little for {name}, which needs {least} at its start; write more than that")]
+    Limit {
+        /// Which component.
+        name: String,
+        /// The limit.
+        key: &'static str,
+        /// What the limit allows.
+        has: usize,
+        /// What the component needs.
+        least: usize,
     },
     /// It is too large to compile.
     #[error("{name} has {bytes} B, and a component may have {COMPONENT_BYTES} B; strip it, or split it into several")]
@@ -153,13 +165,30 @@ pub enum LoadError {
     },
 }
 
+/// The limit for which wasmtime's pool refused a component, its value, and what the component needs. wasmtime has no
+/// type for that, only words.
+fn beyond_limit(cause: &str, limits: &Limits) -> Option<(&'static str, usize, usize)> {
+    let number = |before: &str| {
+        let (_, number) = cause.split_once(before)?;
+        number.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
+    };
+    let memory = number("minimum byte size of ").map(|least| ("limits.memory_bytes", limits.memory_bytes, least));
+    let table =
+        || number("minimum element size of ").map(|least| ("limits.table_elements", limits.table_elements, least));
+    memory.or_else(table)
+}
+
 impl LoadError {
     pub(super) fn engine(error: wasmtime::Error) -> Self {
         LoadError::Engine(format!("{error:#}"))
     }
 
-    pub(super) fn compile(name: &str, error: wasmtime::Error) -> Self {
-        LoadError::Compile { name: name.into(), cause: format!("{error:#}") }
+    pub(super) fn compile(name: &str, limits: &Limits, error: wasmtime::Error) -> Self {
+        let cause = format!("{error:#}");
+        match beyond_limit(&cause, limits) {
+            Some((key, has, least)) => LoadError::Limit { name: name.into(), key, has, least },
+            None => LoadError::Compile { name: name.into(), cause },
+        }
     }
 
     pub(super) fn contract(name: &str, error: wasmtime::Error) -> Self {

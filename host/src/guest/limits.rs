@@ -35,9 +35,6 @@ pub(super) const RANDOM_BYTES: u64 = 1 << 20;
 /// records cannot exhaust host memory.
 pub(super) const RECORD_BYTES: usize = 64;
 
-/// Overhead of an output, so that a flood of empty outputs ends too.
-pub(super) const OUTPUT_BYTES: usize = 64;
-
 /// Most timers that one turn may set and cancel, even if they are cancelled again.
 pub(super) const TIMERS_CHANGED: usize = 10 * config::TIMERS;
 

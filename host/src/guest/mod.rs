@@ -118,7 +118,7 @@ impl Engine {
             let pre = pool.link(name, &component, connected)?;
             RoomComponentPre::new(pre).map_err(|error| LoadError::contract(name, error))
         };
-        let cold = self.cold.copy(name, &component)?;
+        let cold = self.cold.copy(&component).map_err(|error| LoadError::compile(name, &self.limits, error))?;
         Ok(RoomKind {
             warm: link(&self.warm, component)?,
             cold: link(&self.cold, cold)?,
@@ -156,7 +156,8 @@ impl Engine {
 
     /// Takes the component from the cache, or compiles it.
     fn compiled(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
-        let Some(cache) = &self.cache else { return self.warm.compile(name, wasm) };
+        let compile = || self.warm.compile(wasm).map_err(|error| LoadError::compile(name, &self.limits, error));
+        let Some(cache) = &self.cache else { return compile() };
         let origin = Origin::new(&self.warm.engine, wasm);
         if let Some(sealed) = cache.get(&origin.name())
             && let Some(code) = origin.unseal(&sealed)
@@ -164,7 +165,7 @@ impl Engine {
         {
             return Ok(component);
         }
-        let component = self.warm.compile(name, wasm)?;
+        let component = compile()?;
         if let Ok(code) = component.serialize() {
             cache.put(&origin.name(), &origin.seal(&code));
         }
@@ -182,14 +183,13 @@ impl Pool {
         Ok(Pool { engine, linker: Arc::new(linker), connected: Arc::new(connected) })
     }
 
-    fn compile(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
-        Component::new(&self.engine, wasm).map_err(|error| LoadError::compile(name, error))
+    fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
+        Component::new(&self.engine, wasm)
     }
 
     /// Copies a component to this pool. Compiling takes 40 ms, copying less than one.
-    fn copy(&self, name: &str, component: &Component) -> Result<Component, LoadError> {
-        let compiled = component.serialize().map_err(|error| LoadError::compile(name, error))?;
-        self.load(&compiled).map_err(|error| LoadError::compile(name, error))
+    fn copy(&self, component: &Component) -> wasmtime::Result<Component> {
+        self.load(&component.serialize()?)
     }
 
     /// Loads code that was compiled by this process, or that has a valid seal of an earlier one.

@@ -12,12 +12,12 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::bindings::room::dormouse::room::context::WakeReason;
 use super::instance::Moment;
-use super::limits::{Meter, OUTPUT_BYTES};
+use super::limits::Meter;
 use super::lines::Lines;
 use super::outside::{Calls, Outside, Reach};
 use super::wasi::Wasi;
 use super::watch::{Epochs, Watch};
-use crate::config::Limits;
+use crate::config::{self, Limits};
 use crate::model::{
     Address, Answer, Destination, Output, Request, Socket, SocketChange, SocketKey, Sockets, Storage, Timer, Timers,
     Turn, Writes,
@@ -163,7 +163,7 @@ impl Host {
 
     /// Counts an output. Traps above the limit, which protects host memory.
     pub(super) fn count_output(&mut self, bytes: usize) -> wasmtime::Result<()> {
-        self.changes.output_bytes += bytes + OUTPUT_BYTES;
+        self.changes.output_bytes += bytes + config::OUTPUT_BYTES;
         if self.changes.output_bytes > self.limits.turn_output_bytes {
             bail!("the turn sent more than {} B", self.limits.turn_output_bytes);
         }

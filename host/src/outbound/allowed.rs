@@ -2,6 +2,9 @@
 //!
 //! It parses and compares names, and knows no addresses: those are checked by `address`.
 
+use std::net::IpAddr;
+
+use super::address::is_public;
 use crate::web_origin;
 
 /// The origins that rooms of one namespace may reach; none by default.
@@ -67,6 +70,14 @@ impl Allowed {
     }
 }
 
+/// Whether an origin names an address, or this machine, that `outbound` can never reach. A name may stand for any.
+pub(crate) fn is_private_origin(origin: &str) -> bool {
+    match Pattern::parse(origin).map(|pattern| pattern.host) {
+        Ok(Host::Is(name)) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| !is_public(address)),
+        _ => false,
+    }
+}
+
 impl Pattern {
     fn parse(text: &str) -> Result<Self, BadOrigin> {
         let bad = || BadOrigin(text.into());
@@ -79,7 +90,9 @@ impl Pattern {
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         // A colon inside brackets belongs to an IPv6 address.
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port.parse().map_err(|_| bad())?),
+            Some((host, port)) if !port.contains(']') => {
+                (host, port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(bad)?)
+            }
             _ => (authority, if tls { 443 } else { 80 }),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();

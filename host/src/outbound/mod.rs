@@ -19,7 +19,7 @@ use hyper::client::conn::http1;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,6 +28,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::{config, model};
 
+pub(crate) use allowed::is_private_origin;
 pub use allowed::{Allowed, BadOrigin};
 
 /// Request headers that belong to the connection; the host sets them.
@@ -52,7 +53,7 @@ pub struct Outbound {
 
 /// The operator's own certificate authorities cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("outbound_ca: {path} holds no certificates in PEM that can be trusted: {problem}")]
+#[error("outbound_ca: {path} cannot be trusted: {problem}; name a file with certificates in PEM")]
 pub struct BadAuthorities {
     path: PathBuf,
     problem: String,
@@ -99,10 +100,14 @@ impl Outbound {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
         if let Some(path) = authorities {
             let bad = |problem: String| BadAuthorities { path: path.into(), problem };
-            let read = CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))?;
-            for certificate in read {
-                let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-                roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+            let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            let certificates = read.map_err(|error| bad(config::pem_problem(error, "certificate")))?;
+            if certificates.is_empty() {
+                return Err(bad(config::pem_problem(pem::Error::NoItemsFound, "certificate")));
+            }
+            for (index, certificate) in certificates.into_iter().enumerate() {
+                let refuse = |error: rustls::Error| bad(format!("its certificate {} is damaged: {error}", index + 1));
+                roots.add(certificate).map_err(refuse)?;
             }
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());

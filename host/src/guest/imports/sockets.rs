@@ -7,7 +7,6 @@ use crate::config;
 use crate::guest::bindings::room::dormouse::room::sockets::{self, Except, Filter, HostSocket, SocketError};
 use crate::guest::bindings::room::dormouse::room::types::{Message, User};
 use crate::guest::convert;
-use crate::guest::limits::OUTPUT_BYTES;
 use crate::guest::state::{Host, SocketHandle};
 use crate::model::{self, Audience, AutoResponse, Output, Said, SocketChange, SocketKey};
 
@@ -158,7 +157,7 @@ impl sockets::Host for Host {
 
     fn max_message_bytes(&mut self) -> wasmtime::Result<u32> {
         let limits = &self.limits;
-        let of_turn = limits.turn_output_bytes.saturating_sub(OUTPUT_BYTES);
+        let of_turn = limits.turn_output_bytes.saturating_sub(config::OUTPUT_BYTES);
         let most = limits.socket_queue_bytes.min(of_turn).min(self.lent()?.message_out_bytes);
         Ok(u32::try_from(most).unwrap_or(u32::MAX))
     }
