@@ -32,7 +32,7 @@ dormouse_test::kept_and_forgetful! { CHAT_ROOM;
 
     a_message_reaches_everybody_and_its_sender_too,
     a_message_has_the_fields_of_the_protocol,
-    a_client_never_chooses_who_it_is,
+    a_client_cannot_choose_its_identity,
     messages_are_numbered_without_gaps,
     content_is_kept_as_it_was_sent,
     content_is_cut_to_two_thousand_utf16_units,
@@ -332,7 +332,7 @@ fn a_message_has_the_fields_of_the_protocol(mut room: TestRoom) {
     }
 }
 
-fn a_client_never_chooses_who_it_is(mut room: TestRoom) {
+fn a_client_cannot_choose_its_identity(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     let forged = json!({
         "type": "message", "content": "hi", "id": "mine", "userId": "id-bo", "userName": "bo", "timestamp": 5, "seq": 99,

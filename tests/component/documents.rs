@@ -47,8 +47,8 @@ fn every_threat_and_fault_names_a_test_that_exists() {
     assert!(tests_named_in(THREATS) >= 20);
 }
 
-/// The number of tests that a text names, such as `e2e::limits::a_full_room_says_so`. Fails if one of them is missing from
-/// the file that its name points to.
+/// The number of tests that a text names, such as `e2e::limits::a_message_at_the_limit_is_accepted`. Fails if one of them
+/// is missing from the file that its name points to.
 fn tests_named_in(text: &str) -> usize {
     let mut files = Vec::new();
     for folder in ["tests/component", "tests/conformance", "tests/e2e", "tests/serve", "host/src"] {

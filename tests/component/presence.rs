@@ -30,7 +30,7 @@ dormouse_test::kept_and_forgetful! { PRESENCE_TRACKER;
     a_status_holds_for_all_tabs,
     what_is_wrong_is_told_to_the_sender_alone,
     an_error_names_the_message_it_is_about,
-    a_client_never_chooses_who_it_is,
+    a_client_cannot_choose_its_identity,
 
     a_heartbeat_moves_last_seen_and_sends_nothing,
     a_ping_is_answered_without_the_room,
@@ -372,7 +372,7 @@ fn complains(client: &TestClient, code: &str, about: &str) {
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{about:.80}");
 }
 
-fn a_client_never_chooses_who_it_is(mut room: TestRoom) {
+fn a_client_cannot_choose_its_identity(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     let forged = json!({
         "type": "status", "status": "away", "userId": "id-bo", "userName": "bo", "lastSeen": 5, "connections": 9,

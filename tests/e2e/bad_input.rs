@@ -38,7 +38,7 @@ async fn still_works(server: &Server, ana: &mut Client) {
 }
 
 #[tokio::test]
-async fn messages_that_make_no_sense_are_answered_and_the_socket_stays_open() {
+async fn malformed_messages_get_an_error_and_the_socket_stays_open() {
     let server = Server::start().await;
     let mut ana = ana(&server).await;
     let deep = "[".repeat(50_000);
@@ -73,7 +73,7 @@ async fn messages_that_make_no_sense_are_answered_and_the_socket_stays_open() {
 }
 
 #[tokio::test]
-async fn presence_answers_nonsense_as_well() {
+async fn presence_answers_malformed_messages_with_errors() {
     let server = Server::start().await;
     let mut ana = server.join_presence("team", "ana").await;
     ana.hears_a("presence_list").await;
@@ -84,7 +84,7 @@ async fn presence_answers_nonsense_as_well() {
 }
 
 #[tokio::test]
-async fn frames_against_the_rules_are_closed_with_the_right_code() {
+async fn invalid_frames_are_closed_with_the_right_code() {
     let server = Server::start().await;
     let mut ana = ana(&server).await;
     // Not masked; reserved bit; reserved opcode; a ping in fragments; a fragment of nothing.
@@ -106,7 +106,7 @@ async fn frames_against_the_rules_are_closed_with_the_right_code() {
 }
 
 #[tokio::test]
-async fn whoever_breaks_the_rules_in_mid_sentence_is_told_why_and_sees_the_end() {
+async fn a_protocol_error_amid_a_message_gets_a_close_frame_and_eof() {
     // Nothing here may wait for the end of a goodbye's time.
     let server = Server::unruly("[limits]\nclose_within = \"10m\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
@@ -131,7 +131,7 @@ async fn whoever_breaks_the_rules_in_mid_sentence_is_told_why_and_sees_the_end()
 }
 
 #[tokio::test]
-async fn a_goodbye_is_the_last_that_is_said() {
+async fn nothing_is_sent_after_a_close_frame() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -145,7 +145,7 @@ async fn a_goodbye_is_the_last_that_is_said() {
 }
 
 #[tokio::test]
-async fn whoever_breaks_the_rules_after_a_goodbye_sees_the_end() {
+async fn a_protocol_error_after_the_close_frame_gets_eof() {
     let server = Server::unruly("[limits]\nclose_within = \"10m\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -159,7 +159,7 @@ async fn whoever_breaks_the_rules_after_a_goodbye_sees_the_end() {
 }
 
 #[tokio::test]
-async fn a_message_in_fragments_with_a_ping_between_is_one_message() {
+async fn a_fragmented_message_with_a_ping_between_is_one_message() {
     let server = Server::start().await;
     let mut ana = ana(&server).await;
     let text = br#"{"type":"message","content":"whole"}"#;
@@ -172,7 +172,7 @@ async fn a_message_in_fragments_with_a_ping_between_is_one_message() {
 }
 
 #[tokio::test]
-async fn requests_that_are_none_are_refused() {
+async fn malformed_requests_get_400() {
     let server = Server::start().await;
     let path = format!("{BASE}/rooms/a/messages");
     let host = "host: localhost\r\nauthorization: Bearer 1:ana\r\n";
@@ -191,7 +191,7 @@ async fn requests_that_are_none_are_refused() {
 
 /// Bytes that a proxy could read as one request and we as two are refused, and nothing behind them is read.
 #[tokio::test]
-async fn requests_whose_end_can_be_doubted_are_refused_and_nothing_behind_them_is_answered() {
+async fn ambiguous_request_framing_is_refused_and_ends_the_connection() {
     let server = Server::start().await;
     let head = format!("POST {BASE}/rooms/a/messages HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer 1:ana\r\n");
     let hidden = "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
@@ -277,7 +277,7 @@ async fn duplicates_of_single_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn upgrades_that_are_wrong_are_told_why() {
+async fn invalid_upgrades_are_refused_with_a_reason() {
     let server = Server::start().await;
     let path = format!("{BASE}/rooms/a/ws?token=1:ana");
     let ask = async |headers: &[(&str, &str)]| server.request(Method::GET, &path, headers, "").await;
@@ -319,7 +319,7 @@ async fn an_upgrade_over_http_1_0_or_with_a_body_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_in_a_coding_is_refused_by_its_name() {
+async fn a_body_with_a_content_encoding_is_refused_by_name() {
     let server = Server::start().await;
     let post = async |coding: &str, body: &str| {
         let headers = [("authorization", "Bearer 1:ana"), ("content-encoding", coding)];
@@ -338,7 +338,7 @@ async fn a_body_in_a_coding_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn head_is_answered_as_get_without_the_body() {
+async fn head_is_answered_like_get_without_the_body() {
     let server = Server::with("h2c = true\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_a("history").await;
@@ -377,7 +377,7 @@ async fn head_is_answered_as_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn who_sends_a_whole_body_that_is_refused_before_it_came_sees_why() {
+async fn a_client_that_sends_a_refused_body_still_reads_the_error() {
     let server = Server::start().await;
     let path = format!("{BASE}/rooms/a/messages");
     let long = vec![b' '; 8 << 20];
@@ -396,7 +396,7 @@ async fn who_sends_a_whole_body_that_is_refused_before_it_came_sees_why() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused() {
+async fn an_oversized_body_is_refused() {
     let server = Server::start().await;
     let body = "x".repeat((1 << 20) + 1);
     server.api(Method::POST, "/rooms/a/messages", "ana", &body).await.is_problem(413);
@@ -406,7 +406,7 @@ async fn a_body_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_and_a_head_that_never_ends_are_cut_off() {
+async fn endless_heads_and_bodies_are_cut_off() {
     let server = Server::with("[limits]\nbody_within = \"200ms\"\nheader_within = \"200ms\"\n").await;
     let head = format!(
         "POST {BASE}/rooms/a/messages HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer 1:ana\r\ncontent-length: 50\r\n\r\n{{"
@@ -418,7 +418,7 @@ async fn a_body_that_never_ends_and_a_head_that_never_ends_are_cut_off() {
 }
 
 #[tokio::test]
-async fn connections_that_are_half_open_do_no_harm() {
+async fn half_open_connections_do_no_harm() {
     let server = Server::start().await;
     let mut ana = ana(&server).await;
     let mut half_open = Vec::new();
@@ -429,7 +429,7 @@ async fn connections_that_are_half_open_do_no_harm() {
 }
 
 #[tokio::test]
-async fn clients_that_vanish_while_they_wait_for_their_room_do_not_stay_in_it() {
+async fn clients_that_vanish_while_they_join_leave_the_room() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;

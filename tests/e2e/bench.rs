@@ -44,7 +44,7 @@ async fn rooms_count_every_delivery_and_find_no_faults() {
 }
 
 #[tokio::test]
-async fn a_server_that_dies_meanwhile_fails_the_command() {
+async fn a_server_that_dies_during_a_bench_fails_the_command() {
     let mut server = Server::start().await;
     let url = format!("http://{}", server.address);
     let running = tokio::task::spawn_blocking(move || {
@@ -60,7 +60,7 @@ async fn a_server_that_dies_meanwhile_fails_the_command() {
 }
 
 #[tokio::test]
-async fn every_other_scenario_runs_to_its_end() {
+async fn every_other_scenario_completes() {
     let asleep_soon = "hibernate_after = \"200ms\"";
     let report = bench(asleep_soon, &["wake", "--rooms", "3", "--asleep-after", "1s"]).await;
     assert_eq!(

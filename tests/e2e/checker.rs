@@ -229,48 +229,48 @@ mod tests {
     }
 
     #[test]
-    fn a_good_story_is_good() {
+    fn a_correct_history_passes() {
         assert_eq!(found_after(|_, _| {}), []);
     }
 
     #[test]
-    fn a_tail_lost_at_recovery_is_seen() {
+    fn a_tail_lost_at_recovery_is_detected() {
         let found = found_after(|_, stored| stored.truncate(5));
         assert!(matches!(found[..], [Violation::Lost(_), Violation::Lost(_)]), "{found:?}");
     }
 
     #[test]
-    fn an_answered_request_that_is_lost_is_seen() {
+    fn a_lost_answered_request_is_detected() {
         let found = found_after(|accounts, _| accounts[0].answers.push(message(7, "ana", "m7")));
         assert!(matches!(found[..], [Violation::Lost(_)]), "{found:?}");
     }
 
     #[test]
-    fn a_changed_message_is_seen() {
+    fn a_changed_message_is_detected() {
         let found = found_after(|_, stored| stored[2]["timestamp"] = json!(1));
         assert!(found.iter().all(|one| matches!(one, Violation::Lost(_))) && found.len() == 2, "{found:?}");
     }
 
     #[test]
-    fn a_message_stored_twice_is_seen() {
+    fn a_message_stored_twice_is_detected() {
         let found = found_after(|_, stored| stored.push(message(7, "ana", "m2")));
         assert!(matches!(found[..], [Violation::Twice(_), Violation::OutOfOrder(_)]), "{found:?}");
     }
 
     #[test]
-    fn numbers_with_a_gap_are_seen() {
+    fn a_gap_in_the_numbers_is_detected() {
         let found = found_after(|_, stored| stored[5]["seq"] = json!(7));
         assert!(found.iter().any(|one| matches!(one, Violation::NotDense(_))), "{found:?}");
     }
 
     #[test]
-    fn a_message_that_one_client_never_heard_is_seen() {
+    fn a_message_that_one_client_missed_is_detected() {
         let found = found_after(|accounts, _| drop(accounts[1].connections[0].heard.remove(1)));
         assert!(matches!(found[..], [Violation::OutOfOrder(_)]), "{found:?}");
     }
 
     #[test]
-    fn a_message_that_one_client_heard_twice_is_seen() {
+    fn a_message_that_one_client_received_twice_is_detected() {
         let found = found_after(|accounts, stored| accounts[0].connections[1].heard.push(stored[5].clone()));
         assert!(matches!(found[..], [Violation::OutOfOrder(_)]), "{found:?}");
         // It is what was asked for where the client itself said it again.
@@ -282,19 +282,19 @@ mod tests {
     }
 
     #[test]
-    fn messages_heard_in_another_order_are_seen() {
+    fn messages_received_in_another_order_are_detected() {
         let found = found_after(|accounts, _| accounts[0].connections[0].heard.swap(0, 1));
         assert!(found.iter().any(|one| matches!(one, Violation::OutOfOrder(_))), "{found:?}");
     }
 
     #[test]
-    fn what_one_said_in_order_and_is_stored_in_another_is_seen() {
+    fn messages_of_one_sender_stored_out_of_order_are_detected() {
         let found = found_after(|accounts, _| accounts[0].said.swap(0, 1));
         assert!(matches!(found[..], [Violation::OutOfOrder(_)]), "{found:?}");
     }
 
     #[test]
-    fn a_room_that_has_forgotten_what_a_client_heard_is_seen() {
+    fn a_room_that_lost_a_received_message_is_detected() {
         let found = found_after(|accounts, stored| {
             accounts[0].connections.push(Connection {
                 since: 6,
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn errands_that_are_lost_done_twice_or_half_are_seen() {
+    fn errands_lost_done_twice_or_half_done_are_detected() {
         let errands = Errands {
             posts: [("kept", true), ("unheard", false)].map(|(name, acknowledged)| (name.into(), acknowledged)).into(),
             timers: [("rings", true), ("unset", false)].map(|(name, acknowledged)| (name.into(), acknowledged)).into(),

@@ -102,7 +102,7 @@ async fn ahead(client: &mut Client) -> i64 {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn rooms_follow_a_clock_that_was_ahead_and_timers_come_in_time() {
+async fn rooms_follow_a_clock_that_is_set_back_and_timers_fire_on_time() {
     let shifted = Shifted::start("", 7_200).await;
     let mut ana = shifted.server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -118,7 +118,7 @@ async fn rooms_follow_a_clock_that_was_ahead_and_timers_come_in_time() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_timer_of_a_room_that_is_not_in_memory_comes_in_time_when_the_clock_is_set_back() {
+async fn a_stored_timer_fires_on_time_after_the_clock_is_set_back() {
     let shifted = Shifted::start("hibernate_after = \"20ms\"\n", 7_200).await;
     let answer =
         shifted.server.api(Method::POST, "/rooms/alone/messages", "ana", "timer 4000 fail nobody was here").await;
@@ -130,7 +130,7 @@ async fn a_timer_of_a_room_that_is_not_in_memory_comes_in_time_when_the_clock_is
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_clock_that_is_set_forward_makes_no_timer_early() {
+async fn a_clock_set_forward_fires_no_timer_early() {
     let shifted = Shifted::start("", 0).await;
     let mut ana = shifted.server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -144,7 +144,7 @@ async fn a_clock_that_is_set_forward_makes_no_timer_early() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_clock_that_is_set_back_a_little_lets_time_stand_still() {
+async fn a_clock_set_back_a_little_makes_time_stand_still() {
     let shifted = Shifted::start("", 3).await;
     let mut ana = shifted.server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;

@@ -37,7 +37,7 @@ fn readme_example() -> String {
 }
 
 #[test]
-fn every_piece_of_configuration_in_the_readme_is_understood() {
+fn every_configuration_snippet_in_the_readme_is_accepted() {
     let pieces = include_str!("../../README.md").split("```toml\n").skip(1).collect::<Vec<_>>();
     assert!(pieces.len() >= 2, "{}", pieces.len());
     for piece in pieces {
@@ -48,7 +48,7 @@ fn every_piece_of_configuration_in_the_readme_is_understood() {
 }
 
 #[test]
-fn the_example_in_the_readme_is_a_good_configuration() {
+fn the_readme_example_is_a_valid_configuration() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("dormouse.toml");
     let example = readme_example();
@@ -70,7 +70,7 @@ fn the_example_in_the_readme_is_a_good_configuration() {
 }
 
 #[test]
-fn check_says_what_each_component_can_do() {
+fn check_lists_the_capabilities_of_each_component() {
     let output = check("");
     let said = says(&output);
     assert!(output.status.success(), "{said}");
@@ -126,7 +126,7 @@ fn a_configuration_that_would_fail_at_the_first_request_is_refused() {
 }
 
 #[test]
-fn what_is_wrong_is_said_with_a_next_step() {
+fn errors_of_the_operator_end_in_a_next_step() {
     let wrong = [
         ("hibernate_aftr = \"1s\"", "did you mean `hibernate_after`?"),
         ("hibernate_after = \"soon\"", "hibernate_after"),
@@ -223,7 +223,7 @@ fn a_file_that_cannot_be_used_is_named_with_its_setting_and_the_reason() {
 }
 
 #[test]
-fn a_cause_is_said_once() {
+fn a_cause_is_printed_once() {
     let keys = "[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"HS256\", file = \"gone\" }]";
     for config in
         [keys, "[namespaces.A]\ncomponent = \"gone.wasm\"", "tls = { cert = \"gone.pem\", key = \"gone.pem\" }"]
@@ -274,7 +274,7 @@ fn an_error_names_the_variable_or_the_flag_that_was_set() {
 }
 
 #[test]
-fn a_word_that_is_no_level_of_the_log_is_refused_with_the_levels() {
+fn an_unknown_log_level_is_refused_with_the_list_of_levels() {
     for word in ["warning", "verbose", "infos", "info,dormouse::store=loud"] {
         let output = run(&["serve", "--log", word]);
         let said = says(&output);
@@ -284,7 +284,7 @@ fn a_word_that_is_no_level_of_the_log_is_refused_with_the_levels() {
 }
 
 #[test]
-fn what_no_browser_can_send_as_an_origin_is_refused_by_name() {
+fn an_invalid_allowed_origin_is_refused_by_name() {
     let good = check("identity.allowed_origins = [\"https://App.Example\", \"https://two.example:443\"]");
     assert!(good.status.success(), "{}", says(&good));
     for bad in ["https://app.example/chat", "app.example", "null"] {
@@ -338,7 +338,7 @@ impl Drop for ByHand {
 }
 
 #[test]
-fn data_is_beside_the_configuration_file_and_a_flag_beside_the_working_directory() {
+fn data_is_relative_to_the_configuration_and_a_flag_to_the_cwd() {
     let directory = TempDir::new().unwrap();
     let root = directory.path().canonicalize().unwrap();
     let (etc, elsewhere) = (root.join("etc"), root.join("elsewhere"));
@@ -371,7 +371,7 @@ fn data_is_beside_the_configuration_file_and_a_flag_beside_the_working_directory
 }
 
 #[test]
-fn a_variable_that_is_empty_is_as_good_as_none_and_a_name_is_looked_up() {
+fn an_empty_variable_counts_as_unset_and_a_name_is_resolved() {
     let directory = TempDir::new().unwrap();
     let empty = [
         "DORMOUSE_CONFIG",
@@ -394,7 +394,7 @@ fn a_variable_that_is_empty_is_as_good_as_none_and_a_name_is_looked_up() {
 }
 
 #[test]
-fn a_log_in_json_is_nothing_but_json() {
+fn a_json_log_has_only_json_lines() {
     let directory = TempDir::new().unwrap();
     std::fs::write(directory.path().join("dormouse.toml"), "admin.listen = \"localhost:0\"\n").unwrap();
     for level in ["info", "error"] {
@@ -432,7 +432,7 @@ fn open_to_others(path: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn nobody_else_can_read_the_data_and_an_old_store_is_closed_at_start() {
+async fn data_is_private_and_an_open_store_is_closed_at_start() {
     let directory = TempDir::new().unwrap();
     let data = directory.path().join("data");
     let mut server = ByHand::start(directory.path(), &["--listen", "127.0.0.1:0", "--data", "data"], &[]);
@@ -464,7 +464,7 @@ async fn a_second_server_on_the_same_data_is_refused() {
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named() {
+async fn a_port_in_use_is_named_in_the_error() {
     let server = Server::start().await;
     let address = server.address.to_string();
     let directory = TempDir::new().unwrap();
@@ -474,7 +474,7 @@ async fn a_taken_port_is_named() {
 }
 
 #[tokio::test]
-async fn flags_beat_the_environment_and_that_beats_the_file() {
+async fn flags_override_the_environment_and_that_the_file() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("dormouse.toml");
     std::fs::write(&file, "listen = \"0.0.0.0:1\"\n[identity]\nauth = \"dev\"").unwrap();

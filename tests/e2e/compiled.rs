@@ -22,7 +22,7 @@ fn kept(directory: &Path) -> BTreeMap<String, (u64, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn a_component_is_compiled_once_and_again_only_where_its_code_was_damaged() {
+async fn a_component_is_recompiled_only_if_its_cached_code_is_damaged() {
     let data = Arc::new(TempDir::new().unwrap());
     let directory = data.path().join("data/compiled");
     // Code that other tests have compiled is not provided if the directory has content already.

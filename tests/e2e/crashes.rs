@@ -44,7 +44,7 @@ async fn serve(directory: &Arc<TempDir>) -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whenever_the_power_goes_what_anybody_was_told_stays_true() {
+async fn confirmed_messages_survive_a_power_loss_at_any_moment() {
     let (seed, rounds) = (seed(), rounds(2));
     let (mut figures, mut progress) = (Figures::default(), Progress::new());
     for round in 0..rounds {

@@ -144,7 +144,7 @@ fn sequence_numbers(journal: &[u8]) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn a_changed_byte_in_any_file_is_refused_by_name_or_changes_nothing() {
+async fn a_changed_byte_is_refused_by_file_name_or_changes_nothing() {
     let (seed, rounds) = (seed(), rounds(12));
     let mut rng = choices(seed, 0);
     let directory = data().await;
@@ -183,7 +183,7 @@ async fn a_changed_byte_in_any_file_is_refused_by_name_or_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_power_loss_leaves_of_a_commit_is_cut_off_and_nothing_else() {
+async fn only_a_torn_commit_is_cut_off_after_a_power_loss() {
     let (seed, rounds) = (seed(), rounds(30));
     let directory = data().await;
     let root = directory.path().join("data");
@@ -209,7 +209,7 @@ async fn what_a_power_loss_leaves_of_a_commit_is_cut_off_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_table_that_claims_to_have_billions_of_sections_is_refused_by_name() {
+async fn a_table_with_billions_of_sections_is_refused_by_name() {
     let directory = data().await;
     let root = directory.path().join("data");
     let tables = files(&root.join("store/keyspaces")).into_iter();
@@ -235,7 +235,7 @@ fn change(rng: &mut StdRng) -> u8 {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_refused_with_its_room_and_key_and_the_others_go_on() {
+async fn an_unreadable_record_is_named_and_other_rooms_go_on() {
     let directory = data().await;
     let root = directory.path().join("data");
     let (path, bytes) = files(&root.join("store/keyspaces/1/tables")).pop_first().expect("there is a table");

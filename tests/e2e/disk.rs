@@ -180,7 +180,7 @@ async fn join(host: &Host, room: &str) -> harness::Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_whichever_sync_the_disk_dies_what_was_seen_is_there_and_clients_are_sent_back() {
+async fn received_messages_survive_a_disk_that_dies_at_any_sync() {
     // The first sync is the start's own.
     for syncs in 1..12 {
         let disk = DyingDisk::new(syncs);
@@ -212,7 +212,7 @@ async fn at_whichever_sync_the_disk_dies_what_was_seen_is_there_and_clients_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn turns_that_run_ahead_of_the_disk_are_heard_when_it_has_come_so_far_and_not_before() {
+async fn outputs_of_each_turn_wait_for_its_own_commit() {
     const PING: &str = r#"{"type":"ping"}"#;
     let disk = Arc::new(HeldDisk::default());
     disk.let_go(1);
@@ -243,7 +243,7 @@ async fn turns_that_run_ahead_of_the_disk_are_heard_when_it_has_come_so_far_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_disk_is_stuck_nothing_is_said_and_what_needs_no_disk_does_not_wait() {
+async fn a_stuck_disk_holds_only_outputs_that_depend_on_it() {
     const PING: &str = r#"{"type":"ping"}"#;
     let disk = Arc::new(HeldDisk::default());
     disk.let_go(1);
@@ -274,7 +274,7 @@ async fn while_the_disk_is_stuck_nothing_is_said_and_what_needs_no_disk_does_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_room_is_there_while_news_of_its_post_is_on_its_way_to_the_disk() {
+async fn a_room_stays_while_the_result_of_its_post_is_committed() {
     /// For what must not happen to happen.
     const TIME: Duration = Duration::from_millis(50);
     let disk = Arc::new(HeldDisk::default());
@@ -311,7 +311,7 @@ async fn a_room_is_there_while_news_of_its_post_is_on_its_way_to_the_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_whose_commit_fails_is_not_answered_with_success() {
+async fn a_request_whose_commit_fails_gets_an_error() {
     let first = host(DyingDisk::new(1)).await;
     let address = model::Address::new("ROOMS", "lobby").unwrap();
     let request = model::Request {
@@ -327,7 +327,7 @@ async fn a_request_whose_commit_fails_is_not_answered_with_success() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_leaves_a_room_before_what_it_wrote_is_durable() {
+async fn no_output_leaves_a_room_before_its_writes_are_durable() {
     let elsewhere = Elsewhere::start(|_| answer(200, "heard")).await;
     let disk = Arc::new(HeldDisk::default());
     disk.let_go(1);
@@ -363,7 +363,7 @@ async fn nothing_leaves_a_room_before_what_it_wrote_is_durable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_whichever_sync_the_disk_dies_posts_arrive_exactly_once() {
+async fn posts_arrive_exactly_once_if_the_disk_dies_at_any_sync() {
     // The first sync is the start's own.
     for syncs in 1..12 {
         let disk = DyingDisk::new(syncs);
@@ -392,7 +392,7 @@ async fn at_whichever_sync_the_disk_dies_posts_arrive_exactly_once() {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_writes_loudly_and_reads_go_on() {
+async fn a_full_disk_refuses_writes_with_errors_and_reads_go_on() {
     // More than any disk has free.
     let server = harness::Server::unruly("[limits]\nmin_free_bytes = 9000000000000000000\n").await;
     let mut ana = server.join("lobby", "ana").await;
@@ -405,7 +405,7 @@ async fn a_full_disk_refuses_writes_loudly_and_reads_go_on() {
 }
 
 #[tokio::test]
-async fn the_sender_of_a_message_that_meets_a_full_disk_is_told_so_over_a_socket_as_by_post() {
+async fn senders_by_socket_and_by_post_learn_of_a_full_disk() {
     // More than any disk has free.
     let server = harness::Server::with("[limits]\nmin_free_bytes = 9000000000000000000\n").await;
     let mut ana = server.join("lobby", "ana").await;

@@ -45,7 +45,7 @@ async fn connect(server: &Server) -> TcpStream {
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_connections_and_the_next_is_turned_away() {
+async fn connections_of_an_address_are_limited() {
     let (server, authorization) = strict("limits.connections_per_address = 2\n").await;
     let ana = join(&server, &authorization, "").await.unwrap();
     let _bo = join(&server, &authorization, "").await.unwrap();
@@ -58,7 +58,7 @@ async fn an_address_has_so_many_connections_and_the_next_is_turned_away() {
 }
 
 #[tokio::test]
-async fn who_connects_too_fast_is_turned_away() {
+async fn connections_above_the_rate_are_turned_away() {
     let (server, _) = strict("limits.connects_per_second_per_address = 1\nlimits.header_within = \"100ms\"\n").await;
     let mut streams = Vec::new();
     for _ in 0..20 {
@@ -71,7 +71,7 @@ async fn who_connects_too_fast_is_turned_away() {
 }
 
 #[tokio::test]
-async fn sockets_behind_a_proxy_are_counted_by_the_address_that_it_tells() {
+async fn sockets_behind_a_proxy_count_for_the_forwarded_address() {
     let config = "trusted_proxies = [\"127.0.0.0/8\"]\nlimits.connections_per_address = 1\n";
     // Keys of the top level come before tables.
     let (server, authorization) = strict(config).await;
@@ -150,7 +150,7 @@ async fn requests_of_a_proxy_that_names_no_client_are_rate_limited() {
 }
 
 #[tokio::test]
-async fn a_room_is_told_whom_a_proxy_stands_for_and_by_nobody_else() {
+async fn a_room_learns_the_client_address_only_from_a_trusted_proxy() {
     let path = format!("{BASE}/rooms/a/messages");
     let headers = [("authorization", "Bearer 1:ana"), ("x-forwarded-for", "192.0.2.1")];
     let count = async |server: &Server| server.request(Method::POST, &path, &headers, r#"{"do":"count"}"#).await.json();
@@ -162,7 +162,7 @@ async fn a_room_is_told_whom_a_proxy_stands_for_and_by_nobody_else() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn who_takes_nothing_of_what_was_sent_is_cut_off() {
+async fn a_client_that_reads_nothing_is_cut_off() {
     let limits = "[limits]\nsent_within = \"1s\"\nping_every = \"1h\"\nsocket_queue_bytes = 67108864\n";
     let server = Server::unruly(limits).await;
     let mut ana = server.join("lobby", "ana").await;
@@ -193,7 +193,7 @@ async fn talkative() -> Server {
 const CUT: &str = "its client did not read in time";
 
 #[tokio::test]
-async fn who_takes_an_answer_byte_by_byte_is_cut_off() {
+async fn a_client_that_reads_byte_by_byte_is_cut_off() {
     let server = talkative().await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = format!("GET {BASE}/rooms/lobby/messages?limit=100&token=bo HTTP/1.1\r\nhost: localhost\r\n\r\n");
@@ -215,7 +215,7 @@ async fn who_takes_an_answer_byte_by_byte_is_cut_off() {
 }
 
 #[tokio::test]
-async fn who_holds_one_answer_back_over_http2_is_cut_off_whatever_else_it_takes() {
+async fn a_stalled_http2_stream_ends_its_connection() {
     let server = talkative().await;
     let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
     let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());

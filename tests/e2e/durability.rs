@@ -52,7 +52,7 @@ async fn all_messages(server: &Server, room: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn what_anybody_saw_is_there_after_kill_9_at_any_moment() {
+async fn received_messages_survive_kill_9_at_any_moment() {
     let mut rng = choices(seed(), 0);
     let mut server = Server::start().await;
     let rooms = ["a", "b", "c"];
@@ -87,7 +87,7 @@ async fn what_anybody_saw_is_there_after_kill_9_at_any_moment() {
 }
 
 #[tokio::test]
-async fn an_answered_post_is_there_after_kill_9() {
+async fn an_answered_post_survives_kill_9() {
     let mut server = Server::start().await;
     for number in 1..=5 {
         let body = json!({ "content": number.to_string() }).to_string();
@@ -111,7 +111,7 @@ async fn a_failed_turn_leaves_no_trace_after_a_restart() {
 }
 
 #[tokio::test]
-async fn turns_that_share_a_commit_are_still_each_all_or_nothing() {
+async fn turns_in_one_group_commit_are_each_atomic() {
     let server = Server::unruly("").await;
     let [mut ana, mut bo] = [server.join("lobby", "ana").await, server.join("lobby", "bo").await];
     for client in [&mut ana, &mut bo] {
@@ -138,7 +138,7 @@ async fn turns_that_share_a_commit_are_still_each_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn a_presence_status_survives_a_crash_and_ghosts_do_not_stay() {
+async fn a_presence_status_survives_a_crash_and_ghosts_leave() {
     let server = Server::start().await;
     let mut ana = server.join_presence("global", "ana").await;
     ana.says(r#"{"type":"status","status":"busy"}"#).await;

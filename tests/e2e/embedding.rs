@@ -51,7 +51,7 @@ fn heard(heard: Heard) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mounted_host_asks_who_it_is_before_the_body_and_gives_places_back() {
+async fn a_mounted_host_authenticates_before_it_reads_the_body() {
     let directory = TempDir::new().unwrap();
     let limits = Limits { requests: 2, requests_per_room: 1, ..few_rooms() };
     let host = axum_edge::host(directory.path(), limits).await.unwrap();
@@ -130,7 +130,7 @@ async fn an_axum_server_has_rooms_with_its_own_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_stream_of_another_server_too_whoever_breaks_the_rules_is_told_why_and_sees_the_end() {
+async fn an_embedded_socket_gets_a_close_frame_and_eof_on_errors() {
     let directory = TempDir::new().unwrap();
     // Nothing here may wait for the end of a goodbye's time.
     let limits = Limits { close_within: Duration::from_secs(600), ..few_rooms() };
@@ -145,7 +145,7 @@ async fn on_a_stream_of_another_server_too_whoever_breaks_the_rules_is_told_why_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hosts_in_one_process_know_nothing_of_each_other() {
+async fn two_hosts_in_one_process_are_independent() {
     let (first_directory, second_directory) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (first, second) = (host_in(first_directory.path()).await, host_in(second_directory.path()).await);
     let path = format!("{BASE}/rooms/lobby/ws?token=1:ana");
@@ -168,7 +168,7 @@ async fn two_hosts_in_one_process_know_nothing_of_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn code_in_the_same_process_asks_visits_and_speaks_as_the_system() {
+async fn embedding_code_can_request_connect_and_send_as_the_system() {
     let directory = TempDir::new().unwrap();
     let host = host_in(directory.path()).await;
     let lobby = host.rooms().get("ROOMS", "lobby").unwrap();
@@ -197,7 +197,7 @@ async fn code_in_the_same_process_asks_visits_and_speaks_as_the_system() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rooms_are_listed_in_order_whether_they_are_awake_or_only_stored() {
+async fn awake_and_stored_rooms_are_listed_in_order() {
     let directory = TempDir::new().unwrap();
     let host = host_in(directory.path()).await;
     let say = Request::post_json("/messages", &json!({ "content": "hi" })).by(User::new("1", "ana"));
@@ -224,7 +224,7 @@ async fn rooms_are_listed_in_order_whether_they_are_awake_or_only_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_room_can_be_is_refused_by_name() {
+async fn an_invalid_room_name_is_refused_by_name() {
     let directory = TempDir::new().unwrap();
     let host = host_in(directory.path()).await;
     assert!(matches!(host.rooms().get("ROOMS", ""), Err(NoRoom::Address(_))));
@@ -233,7 +233,7 @@ async fn what_no_room_can_be_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_judged_by_a_function_of_the_embedder() {
+async fn the_embedder_can_verify_tokens_itself() {
     let directory = TempDir::new().unwrap();
     let listen = "127.0.0.1:0".parse().unwrap();
     let config = Config { listen, data: directory.path().into(), limits: few_rooms(), ..Config::default() };
@@ -253,7 +253,7 @@ async fn tokens_are_judged_by_a_function_of_the_embedder() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_tells_what_it_counts() {
+async fn a_host_exposes_its_metrics() {
     let directory = TempDir::new().unwrap();
     let host = host_in(directory.path()).await;
     let address = host.address().unwrap();
@@ -286,7 +286,7 @@ async fn a_host_tells_what_it_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_embedder_sends_users_away_and_lets_them_in_again() {
+async fn an_embedder_can_revoke_and_unrevoke_users() {
     let directory = TempDir::new().unwrap();
     let status = async |host: &Host, token: &str| {
         let path = format!("{BASE}/rooms/lobby/messages?token={token}");

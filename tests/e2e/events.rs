@@ -16,7 +16,7 @@ fn seq(event: &Event) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn who_listens_hears_the_history_and_then_what_is_said() {
+async fn an_event_stream_sends_the_history_and_then_new_messages() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     ana.chats("before").await;
@@ -39,7 +39,7 @@ async fn who_listens_hears_the_history_and_then_what_is_said() {
 }
 
 #[tokio::test]
-async fn a_listener_that_comes_back_hears_what_it_missed_and_no_more() {
+async fn a_resumed_event_stream_sends_only_missed_messages() {
     let server = Server::start().await;
     for content in ["one", "two", "three"] {
         let body = json!({ "content": content }).to_string();
@@ -57,7 +57,7 @@ async fn a_listener_that_comes_back_hears_what_it_missed_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_listener_that_knows_another_incarnation_starts_over() {
+async fn an_event_id_of_another_incarnation_starts_over() {
     let server = Server::start().await;
     for content in ["one", "two", "three"] {
         let body = json!({ "content": content }).to_string();
@@ -82,7 +82,7 @@ async fn a_listener_that_knows_another_incarnation_starts_over() {
 }
 
 #[tokio::test]
-async fn a_listener_who_goes_is_gone_for_the_others() {
+async fn a_closed_event_stream_leaves_the_presence_list() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     let bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
@@ -92,7 +92,7 @@ async fn a_listener_who_goes_is_gone_for_the_others() {
 }
 
 #[tokio::test]
-async fn a_listener_survives_hibernation_and_is_present() {
+async fn an_event_stream_survives_hibernation_and_stays_present() {
     let server = Server::with("hibernate_after = \"100ms\"").await;
     let mut bo = server.listen(&path("/presence/events", "bo"), &[]).await.expect("it lets us in");
     assert_eq!(bo.hears().await.json()["type"], "presence_list");
@@ -104,7 +104,7 @@ async fn a_listener_survives_hibernation_and_is_present() {
 }
 
 #[tokio::test]
-async fn what_is_sent_over_http_after_a_lost_socket_is_stored_once() {
+async fn a_message_resent_over_http_is_stored_once() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     ana.says(r#"{"type":"message","content":"once","clientId":"c1"}"#).await;
@@ -117,7 +117,7 @@ async fn what_is_sent_over_http_after_a_lost_socket_is_stored_once() {
 }
 
 #[tokio::test]
-async fn a_quiet_stream_gives_signs_of_life() {
+async fn a_quiet_event_stream_sends_keep_alives() {
     let server = Server::with("[limits]\nping_every = \"200ms\"").await;
     let mut bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
     assert_eq!(bo.hears().await.json()["type"], "history");
@@ -127,7 +127,7 @@ async fn a_quiet_stream_gives_signs_of_life() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_says_goodbye_to_who_listens() {
+async fn a_shutdown_ends_event_streams_with_a_goodbye() {
     let mut server = Server::start().await;
     let mut bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
     bo.hears().await;
@@ -140,7 +140,7 @@ async fn a_server_that_ends_says_goodbye_to_who_listens() {
 }
 
 #[tokio::test]
-async fn who_may_not_listen_is_told_why() {
+async fn a_refused_event_stream_says_why() {
     let server = Server::start().await;
     server.get(&format!("{BASE}/rooms/lobby/events")).await.is_problem(401);
     let refused = server.listen(&(path("/rooms/lobby/events", "bo") + "&since=many"), &[]).await.err();

@@ -38,7 +38,7 @@ async fn enter(host: &Host) -> Visitor {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_timer_that_falls_due_on_a_full_disk_fires_when_there_is_space_as_if_for_the_first_time() {
+async fn a_timer_due_on_a_full_disk_fires_once_there_is_space() {
     let disk = disk();
     let host = host(disk.clone(), Default::default()).await;
     let mut bo = enter(&host).await;
@@ -56,7 +56,7 @@ async fn a_timer_that_falls_due_on_a_full_disk_fires_when_there_is_space_as_if_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closes_on_a_full_disk_are_told_in_order_when_there_is_space() {
+async fn closes_on_a_full_disk_are_delivered_later_in_order() {
     let disk = disk();
     let host = host(disk.clone(), Default::default()).await;
     let mut bo = enter(&host).await;
@@ -84,7 +84,7 @@ async fn closes_on_a_full_disk_are_told_in_order_when_there_is_space() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_a_room_on_a_full_disk_are_told_that_it_is_the_servers() {
+async fn clients_on_a_full_disk_get_a_server_error() {
     let disk = disk();
     let host = host(disk.clone(), Default::default()).await;
     fill(&disk, &host, true).await;
@@ -97,7 +97,7 @@ async fn clients_of_a_room_on_a_full_disk_are_told_that_it_is_the_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_post_that_meets_a_full_disk_is_taken_when_there_is_space() {
+async fn a_post_on_a_full_disk_is_delivered_once_there_is_space() {
     let disk = disk();
     let host = host(disk.clone(), Default::default()).await;
     let rooms = host.rooms();
@@ -118,7 +118,7 @@ async fn a_post_that_meets_a_full_disk_is_taken_when_there_is_space() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_takes_the_place_of_who_left_on_a_full_disk_until_the_room_was_told() {
+async fn a_place_stays_taken_until_its_close_is_delivered() {
     let limits = dormouse::config::Limits { sockets_per_room: 2, ..Default::default() };
     let disk = disk();
     let host = host(disk.clone(), limits).await;

@@ -56,7 +56,7 @@ async fn still_works(server: &Server) {
 }
 
 #[test]
-fn whatever_a_client_sends_over_its_websocket_harms_nobody() {
+fn fuzzed_websocket_input_harms_no_other_client() {
     let runtime = Runtime::new().expect("threads");
     let server = runtime.block_on(Server::start());
     let close = [&1000_u16.to_be_bytes()[..], b"bye"].concat();
@@ -82,7 +82,7 @@ fn whatever_a_client_sends_over_its_websocket_harms_nobody() {
 }
 
 #[test]
-fn whatever_a_client_sends_as_http_harms_nobody() {
+fn fuzzed_http_input_harms_no_other_client() {
     let runtime = Runtime::new().expect("threads");
     let server = runtime.block_on(Server::start());
     let host = "host: localhost\r\nauthorization: Bearer 1:ana\r\nconnection: close\r\n";

@@ -22,7 +22,7 @@ async fn asleep(server: &Server) -> Client {
 }
 
 #[tokio::test]
-async fn a_message_wakes_the_room_and_it_knows_who_speaks() {
+async fn a_message_wakes_the_room_and_names_its_sender() {
     let server = Server::unruly(SLEEPY).await;
     let mut ana = asleep(&server).await;
     ana.says("seen; who; notes").await;
@@ -81,7 +81,7 @@ async fn the_auto_response_does_not_wake_the_room() {
 }
 
 #[tokio::test]
-async fn the_auto_response_bypasses_a_turn_that_takes_long() {
+async fn the_auto_response_does_not_wait_for_a_long_turn() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -91,7 +91,7 @@ async fn the_auto_response_bypasses_a_turn_that_takes_long() {
 }
 
 #[tokio::test]
-async fn a_chat_goes_on_after_every_sleep() {
+async fn a_chat_goes_on_after_each_hibernation() {
     let server = Server::with(SLEEPY).await;
     let (mut ana, mut bo) = (server.join("lobby", "ana").await, server.join("lobby", "bo").await);
     for content in ["first", "second", "third"] {
@@ -106,7 +106,7 @@ async fn a_chat_goes_on_after_every_sleep() {
 }
 
 #[tokio::test]
-async fn who_comes_while_a_room_is_being_forgotten_is_let_in() {
+async fn a_client_that_joins_while_a_room_is_unloaded_gets_in() {
     let server = Server::with("hibernate_after = \"1ms\"\n").await;
     let visit = async |name: String| {
         for number in 0..150 {
@@ -120,7 +120,7 @@ async fn who_comes_while_a_room_is_being_forgotten_is_let_in() {
 }
 
 #[tokio::test]
-async fn more_rooms_than_instances_take_turns() {
+async fn more_rooms_than_instances_share_them() {
     let server = Server::with("hibernate_after = \"1h\"\n[limits]\nawake_rooms = 4\n").await;
     let mut clients = Vec::new();
     for number in 0..20 {

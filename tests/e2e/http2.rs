@@ -101,7 +101,7 @@ async fn floods_of_http2_frames_end_the_connection_over_tls() {
 }
 
 #[tokio::test]
-async fn an_http2_preface_that_does_not_arrive_is_cut_off() {
+async fn a_missing_http2_preface_ends_the_connection() {
     let limit = "limits.header_within = \"300ms\"\n";
     let (server, certificate) = tls_server_with(limit).await;
     let mut silent = connect(&server, &certificate, &["h2"]).await.unwrap();
@@ -124,7 +124,7 @@ async fn an_http2_preface_that_does_not_arrive_is_cut_off() {
 }
 
 #[tokio::test]
-async fn too_many_http2_frames_are_answered_with_enhance_your_calm() {
+async fn too_many_http2_frames_get_enhance_your_calm() {
     let server = Server::with("h2c = true\n").await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&[PREFACE, &frame(4, 0, 0, b"")].concat()).await.unwrap();

@@ -38,7 +38,7 @@ fn ws(room: &str) -> String {
 }
 
 #[tokio::test]
-async fn without_an_identity_no_route_answers() {
+async fn routes_of_rooms_need_an_identity() {
     let server = Server::start().await;
     for path in ["/rooms/a/messages", "/presence/list", "/presence/team/list", "/rooms/a/ws"] {
         let answer = server.get(&format!("{BASE}{path}")).await;
@@ -50,7 +50,7 @@ async fn without_an_identity_no_route_answers() {
 }
 
 #[tokio::test]
-async fn a_token_gets_in_by_header_subprotocol_cookie_and_ticket() {
+async fn a_token_works_as_header_subprotocol_cookie_and_ticket() {
     let server = jwt_server().await;
     let token = token(&server, "1h");
     let bearer = format!("Bearer {token}");
@@ -75,7 +75,7 @@ async fn a_token_gets_in_by_header_subprotocol_cookie_and_ticket() {
 }
 
 #[tokio::test]
-async fn of_fifty_who_use_one_ticket_at_once_one_gets_in() {
+async fn one_ticket_lets_in_one_of_fifty_concurrent_clients() {
     let server = jwt_server().await;
     let bearer = format!("Bearer {}", token(&server, "1h"));
     for round in 0..4 {
@@ -90,7 +90,7 @@ async fn of_fifty_who_use_one_ticket_at_once_one_gets_in() {
 }
 
 #[tokio::test]
-async fn a_ticket_is_worth_what_its_token_is_and_not_another_ticket() {
+async fn a_ticket_expires_with_its_token_and_buys_no_ticket() {
     let server = jwt_server().await;
     let bearer = format!("Bearer {}", token(&server, "2s"));
     let tickets = format!("{BASE}/tickets");
@@ -108,7 +108,7 @@ async fn a_ticket_is_worth_what_its_token_is_and_not_another_ticket() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_gets_nowhere_with_a_cookie() {
+async fn a_cookie_from_a_foreign_origin_is_refused() {
     let server = jwt_server().await;
     let cookie = format!("dormouse_token={}", token(&server, "1h"));
     let evil = [("cookie", cookie.as_str()), ("origin", "https://evil.example")];
@@ -145,7 +145,7 @@ async fn status_of(server: &Server, request: &[u8]) -> u16 {
 }
 
 #[tokio::test]
-async fn a_scheme_of_somebody_elses_or_an_odd_byte_hides_no_credential() {
+async fn foreign_schemes_and_odd_bytes_hide_no_credential() {
     let server = jwt_server().await;
     let token = token(&server, "1h");
     let list = format!("{BASE}/rooms/a/messages");
@@ -185,7 +185,7 @@ async fn a_scheme_of_somebody_elses_or_an_odd_byte_hides_no_credential() {
 }
 
 #[tokio::test]
-async fn an_origin_is_the_same_with_its_usual_port_and_without() {
+async fn an_origin_is_equal_with_and_without_its_default_port() {
     let server = jwt_server().await;
     let cookie = format!("dormouse_token={}", token(&server, "1h"));
     let list = format!("{BASE}/rooms/a/messages");
@@ -210,7 +210,7 @@ async fn an_origin_is_the_same_with_its_usual_port_and_without() {
 }
 
 #[tokio::test]
-async fn a_secret_is_used_as_it_is_or_as_its_base64_says() {
+async fn a_secret_is_raw_bytes_or_base64() {
     use base64::Engine as _;
     let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
     // Its last byte is white space to some, and its bytes are no text.
@@ -240,7 +240,7 @@ async fn by_name(server: &Server, name: &str, method: Method, path: &str, header
 }
 
 #[tokio::test]
-async fn a_page_whose_name_leads_here_is_not_believed_by_a_server_that_believes_everybody() {
+async fn dev_auth_refuses_dns_rebinding() {
     let server = Server::start().await;
     let port = server.address.port();
     let (evil, own) = (format!("evil.example:{port}"), format!("localhost:{port}"));
@@ -262,7 +262,7 @@ async fn a_page_whose_name_leads_here_is_not_believed_by_a_server_that_believes_
 }
 
 #[tokio::test]
-async fn with_tokens_a_server_has_the_names_that_it_was_given() {
+async fn a_server_with_tokens_answers_only_to_its_configured_names() {
     let server = jwt_server().await;
     let list = format!("{BASE}/rooms/a/messages");
     assert_eq!(by_name(&server, "any.example", Method::GET, &list, &[]).await, 401, "none were given");
@@ -285,7 +285,7 @@ async fn with_tokens_a_server_has_the_names_that_it_was_given() {
 }
 
 #[tokio::test]
-async fn allowed_origins_may_read_answers_and_others_may_not() {
+async fn only_allowed_origins_may_read_responses() {
     let server = jwt_server().await;
     let preflight = async |origin: &str| {
         let headers = [("origin", origin), ("access-control-request-method", "POST")];
@@ -313,7 +313,7 @@ async fn a_socket_is_closed_with_4401_when_its_identity_expires() {
 }
 
 #[tokio::test]
-async fn who_listens_is_told_with_4401_when_the_identity_expires() {
+async fn an_event_stream_ends_with_4401_when_its_identity_expires() {
     let server = jwt_server().await;
     let authorization = format!("Bearer {}", token(&server, "2s"));
     let path = format!("{BASE}/rooms/a/events");
@@ -325,7 +325,7 @@ async fn who_listens_is_told_with_4401_when_the_identity_expires() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_right_does_not_get_in() {
+async fn invalid_tokens_are_refused() {
     let server = jwt_server().await;
     let good = token(&server, "1h");
     let (head, rest) = good.split_once('.').unwrap();
@@ -358,7 +358,7 @@ async fn a_token_that_is_not_right_does_not_get_in() {
 }
 
 #[tokio::test]
-async fn tokens_for_others_are_refused() {
+async fn tokens_for_other_audiences_and_issuers_are_refused() {
     let server = jwt_server().await;
     let directory = tempfile::TempDir::new().unwrap();
     std::fs::write(directory.path().join("secret"), SECRET).unwrap();
@@ -395,7 +395,7 @@ fn keys_of_each_kind() -> String {
 }
 
 #[tokio::test]
-async fn each_kind_of_key_verifies_what_it_signed_and_nothing_else() {
+async fn each_kind_of_key_verifies_only_its_own_signatures() {
     let all = keys_of_each_kind();
     let config = |keys: &str| format!("[identity]\nauth = \"jwt\"\nkeys = [{keys}]\n");
     let server = Server::with(&config(&all)).await;
@@ -425,7 +425,7 @@ async fn each_kind_of_key_verifies_what_it_signed_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_public_key_is_no_secret_to_sign_with() {
+async fn a_public_key_is_not_accepted_as_an_hmac_secret() {
     // The old trick: a token signed by HS256 with the public key's text, which the server must not take for its key.
     let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/e2e/keys");
     let server = Server::with(&format!(
@@ -446,7 +446,7 @@ async fn a_public_key_is_no_secret_to_sign_with() {
 }
 
 #[tokio::test]
-async fn a_client_never_chooses_who_it_is() {
+async fn a_client_cannot_choose_its_identity() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     let lie = json!({ "type": "message", "content": "hi", "userId": "id-bo", "userName": "bo", "id": "1", "seq": 9 });

@@ -31,7 +31,7 @@ fn compile_into(data: &Path, wasm: &[u8]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_room_in_javascript_is_served_like_any_other() {
+async fn a_javascript_room_is_served_like_any_other() {
     assert!(fs::exists(AUCTION).unwrap_or(false), "the room in JavaScript is not built: run `make javascript`");
     let wasm = fs::read(AUCTION).unwrap();
     let directory = Arc::new(TempDir::new().unwrap());

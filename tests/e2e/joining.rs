@@ -15,7 +15,7 @@ async fn since(server: &Server, seq: u64) -> Client {
 }
 
 #[tokio::test]
-async fn the_first_thing_a_client_hears_is_the_history() {
+async fn a_client_receives_the_history_first() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     let history = ana.hears().await;
@@ -33,7 +33,7 @@ async fn the_first_thing_a_client_hears_is_the_history() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_hears_what_it_missed_and_no_more() {
+async fn a_client_that_reconnects_receives_only_missed_messages() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     for content in ["one", "two", "three"] {
@@ -53,7 +53,7 @@ async fn a_client_that_comes_back_hears_what_it_missed_and_no_more() {
 }
 
 #[tokio::test]
-async fn others_hear_of_a_user_once_and_not_of_each_tab() {
+async fn a_join_is_announced_once_for_each_user_and_not_for_each_tab() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     let bo = server.join("lobby", "bo").await;
@@ -67,7 +67,7 @@ async fn others_hear_of_a_user_once_and_not_of_each_tab() {
 }
 
 #[tokio::test]
-async fn who_types_is_told_to_the_others_alone() {
+async fn typing_is_announced_only_to_the_others() {
     let server = Server::start().await;
     let (mut ana, mut bo) = (server.join("lobby", "ana").await, server.join("lobby", "bo").await);
     ana.hears_a("user_joined").await;
@@ -97,7 +97,7 @@ async fn presence_is_per_user_and_ends_with_the_last_tab() {
 }
 
 #[tokio::test]
-async fn a_ghost_leaves_the_list_and_who_answers_pings_stays_on_it() {
+async fn a_ghost_leaves_the_list_and_a_live_user_stays() {
     let config = "[limits]\nping_every = \"200ms\"\npong_within = \"200ms\"\nclose_within = \"200ms\"\n";
     let server = Server::with(config).await;
     let mut ana = server.join_presence("team", "ana").await;
@@ -114,7 +114,7 @@ async fn a_ghost_leaves_the_list_and_who_answers_pings_stays_on_it() {
 }
 
 #[tokio::test]
-async fn connects_that_race_meet_in_one_room() {
+async fn concurrent_connects_meet_in_one_room() {
     let server = Server::start().await;
     let mut clients = join_all((0..20).map(|number| server.join_later("new", number))).await;
     server.api(Method::POST, "/rooms/new/messages", "zoe", r#"{"content":"all here"}"#).await;

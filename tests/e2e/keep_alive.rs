@@ -35,7 +35,7 @@ async fn rest(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
+async fn idle_connections_outlive_the_head_timeout() {
     let server = Server::with("[limits]\nheader_within = \"200ms\"\n").await;
     let mut stream = connect(&server).await;
     for _ in 0..3 {
@@ -51,7 +51,7 @@ async fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_idle_for_too_long_is_ended() {
+async fn idle_connections_end_after_the_idle_timeout() {
     let server = Server::with("[limits]\nidle_within = \"300ms\"\n").await;
     let mut stream = connect(&server).await;
     let began = Instant::now();
@@ -61,7 +61,7 @@ async fn a_connection_that_is_idle_for_too_long_is_ended() {
 }
 
 #[tokio::test]
-async fn an_answer_that_takes_longer_than_both_is_given() {
+async fn an_answer_may_take_longer_than_both_timeouts() {
     let server = Server::unruly("[limits]\nidle_within = \"100ms\"\nheader_within = \"100ms\"\n").await;
     let answer = server.api(Method::POST, "/rooms/a/messages", "ana", "loop").await;
     assert_eq!(answer.status, 500, "its turn was cut off after a second");
@@ -75,7 +75,7 @@ fn post(body: &str, promised: usize) -> String {
 }
 
 #[tokio::test]
-async fn who_ends_its_half_after_a_request_gets_the_answer() {
+async fn a_half_closed_connection_gets_its_answer() {
     let server = Server::start().await;
     let body = r#"{"content":"stored"}"#;
     let mut stream = connect(&server).await;
@@ -94,7 +94,7 @@ async fn who_ends_its_half_after_a_request_gets_the_answer() {
 }
 
 #[tokio::test]
-async fn who_ends_its_half_while_a_room_is_busy_gets_the_answer() {
+async fn a_half_close_while_a_room_is_busy_keeps_the_answer() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -109,7 +109,7 @@ async fn who_ends_its_half_while_a_room_is_busy_gets_the_answer() {
 }
 
 #[tokio::test]
-async fn who_ends_its_half_within_a_body_is_told_so_at_once() {
+async fn a_half_close_within_a_body_is_refused_at_once() {
     let server = Server::start().await;
     let mut stream = connect(&server).await;
     stream.write_all(post("{", 50).as_bytes()).await.unwrap();
@@ -119,7 +119,7 @@ async fn who_ends_its_half_within_a_body_is_told_so_at_once() {
 }
 
 #[tokio::test]
-async fn a_listener_who_goes_while_its_room_is_quiet_is_gone_at_once() {
+async fn a_closed_event_stream_of_a_quiet_room_is_noticed_at_once() {
     // Nothing is written to it that would show that it went.
     let server = Server::unruly("[limits]\nping_every = \"1h\"\n").await;
     let mut ana = server.join("lobby", "ana").await;

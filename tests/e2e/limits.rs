@@ -16,7 +16,7 @@ async fn join(server: &Server, authorization: &str, room: &str) -> Result<Client
 }
 
 #[tokio::test]
-async fn a_thousand_rooms_at_once_each_keep_to_themselves() {
+async fn a_thousand_concurrent_rooms_stay_separate() {
     let server = Server::start().await;
     let rooms = 0..1_000;
     let mut clients = Vec::new();
@@ -33,7 +33,7 @@ async fn a_thousand_rooms_at_once_each_keep_to_themselves() {
 }
 
 #[tokio::test]
-async fn a_slow_reader_is_closed_with_1013_and_the_others_hear_everything() {
+async fn a_slow_reader_is_closed_with_1013_and_others_miss_nothing() {
     let server = Server::unruly("[limits]\nsocket_queue_bytes = 65536\nclose_within = \"300ms\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -63,7 +63,7 @@ async fn a_message_above_the_limit_is_closed_with_1009() {
 }
 
 #[tokio::test]
-async fn a_message_at_the_limit_is_taken() {
+async fn a_message_at_the_limit_is_accepted() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_a("history").await;
@@ -73,7 +73,7 @@ async fn a_message_at_the_limit_is_taken() {
 }
 
 #[tokio::test]
-async fn a_full_room_says_so() {
+async fn a_full_room_refuses_clients_with_a_reason() {
     let server = Server::with("[limits]\nsockets_per_room = 2\n").await;
     let ana = server.join("lobby", "ana").await;
     let _bo = server.join("lobby", "bo").await;
@@ -112,7 +112,7 @@ async fn a_client_that_sends_faster_than_its_room_works_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_at_its_limit_is_read_again_when_its_turns_are_done() {
+async fn a_client_at_its_limit_is_read_again_after_its_turns() {
     let server = Server::unruly("[limits]\nevents_per_socket = 1\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -124,7 +124,7 @@ async fn a_client_at_its_limit_is_read_again_when_its_turns_are_done() {
 }
 
 #[tokio::test]
-async fn a_request_to_an_overloaded_room_is_told_to_come_back() {
+async fn a_request_to_an_overloaded_room_gets_retry_after() {
     let server = Server::unruly("[limits]\nevents_per_room = 1\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -147,7 +147,7 @@ async fn a_request_to_an_overloaded_room_is_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_flood_is_slowed_down_with_an_error_and_the_socket_stays_open() {
+async fn a_flood_gets_rate_limit_errors_and_the_socket_stays_open() {
     let (server, authorization) = strict("limits.messages_per_second = 1\n").await;
     let mut ana = join(&server, &authorization, "lobby").await.unwrap();
     for number in 0..15 {
@@ -183,7 +183,7 @@ async fn a_flood_that_goes_on_is_closed_with_4429() {
 }
 
 #[tokio::test]
-async fn fragments_of_nothing_are_a_flood_too() {
+async fn empty_fragments_count_for_the_rate_limit() {
     let (server, authorization) = strict("limits.messages_per_second = 1\n").await;
     let mut ana = join(&server, &authorization, "lobby").await.unwrap();
     ana.hears_a("history").await;
@@ -218,7 +218,7 @@ async fn endless_empty_fragments_are_closed_with_4429() {
 }
 
 #[tokio::test]
-async fn a_user_has_one_pace_over_all_sockets_and_requests() {
+async fn a_user_has_one_rate_limit_for_all_sockets_and_requests() {
     let (server, authorization) = strict("limits.messages_per_second_per_user = 1\n").await;
     let path = format!("{BASE}/rooms/lobby/messages");
     let headers = [("authorization", &*authorization)];
@@ -255,7 +255,7 @@ async fn a_user_has_one_pace_over_all_sockets_and_requests() {
 }
 
 #[tokio::test]
-async fn a_user_has_so_many_sockets_in_so_many_rooms() {
+async fn sockets_and_rooms_of_a_user_are_limited() {
     let (server, authorization) = strict("limits.sockets_per_user = 3\nlimits.rooms_per_user = 2\n").await;
     let a = join(&server, &authorization, "a").await.unwrap();
     let _b = join(&server, &authorization, "b").await.unwrap();
@@ -272,7 +272,7 @@ async fn a_user_has_so_many_sockets_in_so_many_rooms() {
 }
 
 #[tokio::test]
-async fn there_are_so_many_rooms_in_memory_and_who_is_in_one_stays() {
+async fn rooms_in_memory_are_limited_and_open_sockets_stay() {
     let server = Server::with("[limits]\nrooms = 2\n").await;
     let mut ana = server.join("a", "ana").await;
     let bo = server.join("b", "bo").await;
@@ -289,7 +289,7 @@ async fn there_are_so_many_rooms_in_memory_and_who_is_in_one_stays() {
 }
 
 #[tokio::test]
-async fn a_failed_turn_tells_the_sender_which_message_it_was() {
+async fn a_failed_turn_names_the_message_to_its_sender() {
     let server = Server::with("[limits]\nroom_bytes = 2000\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_a("history").await;
@@ -300,7 +300,7 @@ async fn a_failed_turn_tells_the_sender_which_message_it_was() {
 }
 
 #[tokio::test]
-async fn a_room_that_keeps_as_much_as_it_may_writes_no_more_until_it_has_removed_something() {
+async fn a_room_at_its_storage_limit_writes_only_after_removals() {
     let server = Server::unruly("[limits]\nroom_bytes = 100000\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -331,7 +331,7 @@ async fn a_room_that_keeps_as_much_as_it_may_writes_no_more_until_it_has_removed
 }
 
 #[tokio::test]
-async fn a_full_room_that_removes_something_may_write_at_once() {
+async fn a_full_room_may_write_right_after_a_removal() {
     let server = Server::unruly("[limits]\nroom_bytes = 100000\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -358,7 +358,7 @@ async fn a_full_room_that_removes_something_may_write_at_once() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn under_memory_pressure_newcomers_are_asked_to_come_back_and_idle_rooms_give_theirs_up() {
+async fn memory_pressure_refuses_newcomers_and_hibernates_idle_rooms() {
     let server = Server::unruly("hibernate_after = \"1h\"\n[limits]\nmemory_total_bytes = 250_000_000\n").await;
     let mut ana = server.join("ana", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -385,7 +385,7 @@ async fn under_memory_pressure_newcomers_are_asked_to_come_back_and_idle_rooms_g
 }
 
 #[tokio::test]
-async fn as_long_as_memory_is_short_whoever_becomes_idle_hibernates() {
+async fn rooms_that_become_idle_under_memory_pressure_hibernate() {
     let limits = "[limits]\nmemory_total_bytes = 250_000_000\nturn_cpu = \"5s\"\n";
     let server = Server::unruly(&format!("hibernate_after = \"1h\"\n{limits}")).await;
     let mut ana = server.join("ana", "ana").await;
@@ -415,7 +415,7 @@ async fn as_long_as_memory_is_short_whoever_becomes_idle_hibernates() {
 }
 
 #[tokio::test]
-async fn a_server_without_memory_answers_503_and_its_health_still() {
+async fn a_server_without_memory_answers_503_and_health_checks() {
     let server = Server::with("[limits]\nmemory_total_bytes = 16_777_216\n").await;
     server.logs("memory is above its limit").await;
     let refused = server.connect(&format!("{BASE}/rooms/a/ws?token=ana"), &[]).await.err().unwrap();
@@ -441,7 +441,7 @@ async fn connections_above_the_limit_are_turned_away() {
 }
 
 #[tokio::test]
-async fn so_many_requests_are_answered_at_once_and_one_more_is_told_to_come_back() {
+async fn concurrent_requests_are_limited() {
     let server = Server::unruly("[limits]\nrequests = 1\n").await;
     let path = "/rooms/lobby/messages";
     let asked = async {
@@ -465,7 +465,7 @@ async fn so_many_requests_are_answered_at_once_and_one_more_is_told_to_come_back
 }
 
 #[tokio::test]
-async fn so_many_tickets_wait_to_be_used_and_one_more_is_refused() {
+async fn unused_tickets_are_limited() {
     let server = Server::with("[limits]\ntickets = 2\n").await;
     let ticket = || server.api(Method::POST, "/tickets", "ana", "");
     let first = ticket().await.json()["ticket"].as_str().expect("it is one").to_owned();
@@ -479,7 +479,7 @@ async fn so_many_tickets_wait_to_be_used_and_one_more_is_refused() {
 }
 
 #[tokio::test]
-async fn a_user_gets_few_unused_tickets_at_a_bounded_pace() {
+async fn unused_tickets_of_a_user_are_limited_in_number_and_rate() {
     let config = "[limits]\ntickets_per_user = 3\nmessages_per_second_per_user = 1\n";
     let server = crate::tokens::server_with_secret(config).await;
     let bearer = |user: &str| format!("Bearer {}", crate::tokens::token_with(&serde_json::json!({ "sub": user })));

@@ -115,14 +115,14 @@ impl Drop for Unread {
 }
 
 #[tokio::test]
-async fn a_log_whose_reader_went_away_stops_nothing() {
+async fn a_closed_log_pipe_stops_nothing() {
     let mut server = Unread::start("connections = 3", &[]);
     server.stderr = None;
     server.goes_through_everything().await;
 }
 
 #[tokio::test]
-async fn a_log_whose_reader_reads_no_more_stops_nothing() {
+async fn a_full_log_pipe_stops_nothing() {
     let mut server = Unread::start("turn_cpu = \"1h\"\nturn_log_lines = 100_000\nlog_lines_per_second = 0", &[]);
     let path = format!("{BASE}/rooms/lobby/ws?token=ana");
     let mut ana = harness::connect(server.address, &path, &[]).await.expect("it lets us in");
@@ -188,7 +188,7 @@ fn unread(args: &[&str]) -> (bool, String) {
 }
 
 #[test]
-fn a_command_whose_reader_went_away_ends_in_order() {
+fn a_command_with_a_closed_output_pipe_exits_cleanly() {
     let directory = TempDir::new().unwrap();
     let room = directory.path().join("my-room");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -201,7 +201,7 @@ fn a_command_whose_reader_went_away_ends_in_order() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_command_whose_answer_cannot_be_written_fails_and_says_why() {
+fn a_command_that_cannot_write_its_output_fails_with_a_reason() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_dormouse")).args(["token", "ana"]).stdout(full()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

@@ -62,7 +62,7 @@ fn which(program: &str) -> PathBuf {
 }
 
 #[test]
-fn a_machine_with_everything_is_ready() {
+fn setup_succeeds_with_all_tools_present() {
     for target in ["setup", "node"] {
         let output = Machine::new().make(target);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -70,7 +70,7 @@ fn a_machine_with_everything_is_ready() {
 }
 
 #[test]
-fn setup_fails_where_rust_or_a_part_of_it_is_missing() {
+fn setup_fails_without_rust_or_a_part_of_it() {
     Machine::new().lacks("cargo").is_told("setup", "install it from rustup.rs");
     Machine::new().lacks("rustc").is_told("setup", "its compiler rustc is not");
     Machine::new().lacks("cc").is_told("setup", "install gcc or clang");
@@ -82,7 +82,7 @@ fn setup_fails_where_rust_or_a_part_of_it_is_missing() {
 }
 
 #[test]
-fn setup_fails_where_the_target_of_rooms_cannot_be_added() {
+fn setup_fails_if_the_wasm_target_cannot_be_added() {
     for folder in ["/nowhere", ""] {
         let rustc = format!("case $1 in --print) echo {folder} ;; *) echo rustc 1.95.0 ;; esac");
         let without = Machine::new().has("rustc", &rustc);
@@ -94,7 +94,7 @@ fn setup_fails_where_the_target_of_rooms_cannot_be_added() {
 }
 
 #[test]
-fn an_old_node_is_told_which_one_is_needed() {
+fn setup_names_the_node_version_it_needs() {
     Machine::new().lacks("node").is_told("node", "install Node.js 20.19 or newer");
     Machine::new().lacks("npm").is_told("node", "install Node.js 20.19 or newer");
     for version in ["20.18.9", "18.20.1", "9.99.9"] {
@@ -108,7 +108,7 @@ fn an_old_node_is_told_which_one_is_needed() {
 }
 
 #[test]
-fn help_lists_every_target_with_what_it_is_for() {
+fn help_lists_every_target_with_its_purpose() {
     let output = Machine::new().make("help");
     let said = String::from_utf8_lossy(&output.stdout);
     let makefile = fs::read_to_string(Path::new(SOURCE).join("Makefile")).unwrap();

@@ -110,7 +110,7 @@ async fn a_new_router_builds_passes_its_tests_and_is_served() {
 }
 
 #[test]
-fn a_name_that_cargo_or_rust_would_not_take_is_refused_with_a_better_one() {
+fn an_invalid_crate_name_is_refused_with_a_suggestion() {
     let directory = TempDir::new().unwrap();
     for (name, better) in [
         ("9lives", "such as my-room"),
@@ -131,7 +131,7 @@ fn a_name_that_cargo_or_rust_would_not_take_is_refused_with_a_better_one() {
 }
 
 #[test]
-fn what_is_there_already_stays_as_it_is() {
+fn existing_files_are_not_overwritten() {
     let directory = TempDir::new().unwrap();
     fs::create_dir(directory.path().join("quiz")).unwrap();
     fs::write(directory.path().join("quiz/Cargo.toml"), "mine").unwrap();
@@ -146,7 +146,7 @@ fn what_is_there_already_stays_as_it_is() {
 }
 
 #[test]
-fn a_program_in_its_source_need_not_be_told_where_that_is() {
+fn a_program_in_its_source_tree_finds_it() {
     let directory = TempDir::new().unwrap();
     let source = directory.path().canonicalize().unwrap().join("source");
     for file in ["components/kit/Cargo.toml", "tests/kit/Cargo.toml", "Cargo.lock", "rust-toolchain.toml"] {
@@ -163,7 +163,7 @@ fn a_program_in_its_source_need_not_be_told_where_that_is() {
 }
 
 #[test]
-fn a_program_far_from_its_source_asks_where_that_is() {
+fn a_program_outside_its_source_tree_asks_for_it() {
     let directory = TempDir::new().unwrap();
     let program = directory.path().join("dormouse");
     fs::copy(env!("CARGO_BIN_EXE_dormouse"), &program).unwrap();
@@ -229,7 +229,7 @@ fn tests_of_a_new_room(directory: &Path) -> (PathBuf, PathBuf) {
 }
 
 #[test]
-fn a_new_rooms_tests_run_in_the_dormouse_that_is_there() {
+fn tests_of_a_new_room_run_in_the_installed_dormouse() {
     let directory = TempDir::new().unwrap();
     let (tests, room) = tests_of_a_new_room(directory.path());
     let run = |name: &str, value: &Path| {

@@ -24,7 +24,7 @@ async fn chat(mut client: Client, name: String) -> Vec<(u64, String)> {
 }
 
 #[tokio::test]
-async fn everybody_hears_the_same_in_the_same_order_without_a_gap() {
+async fn all_clients_receive_the_same_order_without_a_gap() {
     let server = Server::start().await;
     let names = (0..SENDERS).map(|number| format!("u{number}"));
     let clients = join_all(names.map(async |name| (server.join("lobby", &name).await, name))).await;
@@ -43,7 +43,7 @@ async fn everybody_hears_the_same_in_the_same_order_without_a_gap() {
 }
 
 #[tokio::test]
-async fn a_turn_reads_what_the_turns_before_it_wrote_though_that_is_still_on_its_way() {
+async fn a_turn_reads_uncommitted_writes_of_earlier_turns() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -74,7 +74,7 @@ async fn a_retry_with_the_same_client_id_is_stored_once() {
 }
 
 #[tokio::test]
-async fn who_joins_amid_a_conversation_hears_each_message_once_and_misses_none() {
+async fn a_client_that_joins_late_receives_each_message_once() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     let talk = async {

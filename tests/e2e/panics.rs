@@ -128,7 +128,7 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_panics_where_commits_are_told_is_closed_and_all_others_hear() {
+async fn a_panic_in_a_commit_callback_closes_only_its_client() {
     for at in [SAY, FLUSH] {
         let host = host(disk(), Limits::default()).await;
         let (mut bo, mut other) = (visit(&host, "ROOMS", "lobby").await, visit(&host, "ROOMS", "garden").await);
@@ -148,7 +148,7 @@ async fn a_client_that_panics_where_commits_are_told_is_closed_and_all_others_he
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_room_whose_task_panics_closes_its_sockets_and_is_looked_at_again() {
+async fn a_room_whose_task_panics_closes_its_sockets_and_restarts() {
     let disk = disk();
     let host = host(disk.clone(), Limits { turn_cpu: Duration::from_secs(60), ..Limits::default() }).await;
     let mut bo = visit(&host, "UNRULY", "desk").await;
@@ -178,7 +178,7 @@ async fn a_room_whose_task_panics_closes_its_sockets_and_is_looked_at_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_in_a_call_of_a_guest_costs_its_turn_and_no_socket() {
+async fn a_panic_in_a_host_call_fails_the_turn_and_no_socket() {
     let host = host(disk(), Limits::default()).await;
     let mut bo = visit(&host, "UNRULY", "lobby").await;
     let hears = async |visitor: &mut Visitor| match within(visitor.hears()).await {
@@ -200,7 +200,7 @@ async fn a_panic_in_a_call_of_a_guest_costs_its_turn_and_no_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tasks_that_share_a_visitor_all_come_to_speak() {
+async fn tasks_that_share_a_local_socket_can_all_send() {
     let limits = Limits { events_per_room: 2, ..Limits::default() };
     let host = host(disk(), limits).await;
     let bo = Arc::new(visit(&host, "UNRULY", "lobby").await);

@@ -83,7 +83,7 @@ impl Client for Holds {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_post_is_carried_though_its_room_wants_to_rest_as_it_becomes_durable() {
+async fn a_post_is_delivered_although_its_room_hibernates_at_commit() {
     let host = restless(&[]).await;
     let client = Arc::new(Holds::default());
     client.rooms.set(host.rooms().clone()).ok().expect("once");
@@ -102,7 +102,7 @@ async fn a_post_is_carried_though_its_room_wants_to_rest_as_it_becomes_durable()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn posts_of_rooms_that_rest_at_once_are_all_carried() {
+async fn posts_of_rooms_that_hibernate_at_once_are_all_delivered() {
     let host = restless(&[]).await;
     for round in 1..=5 {
         let posts = (0..100).map(|room| {
@@ -118,7 +118,7 @@ async fn posts_of_rooms_that_rest_at_once_are_all_carried() {
 }
 
 #[tokio::test]
-async fn turns_that_post_and_fail_use_up_nothing() {
+async fn failed_turns_use_up_no_post_numbers() {
     // More than any disk has free: every turn that posts fails.
     let server = callers("[limits]\nmin_free_bytes = 9000000000000000000\n", "").await;
     let mut ana = server.join("a", "ana").await;
@@ -145,7 +145,7 @@ async fn silent() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_that_answer_nobody_hold_up_no_post_to_a_room_and_none_to_another_server() {
+async fn unresponsive_servers_delay_no_other_posts() {
     let (silent, elsewhere) = (silent().await, Elsewhere::start(|_| answer(200, "heard")).await);
     let host = restless(&[&silent, &elsewhere.origin]).await;
     // More than can be carried at once in all.

@@ -110,7 +110,7 @@ async fn lives(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_a_disk_does_what_anybody_was_told_stays_true() {
+async fn confirmed_messages_survive_every_disk_fault() {
     let (seed, rounds) = (seed(), rounds(10));
     let (mut figures, mut progress) = (Figures::default(), Progress::new());
     for round in 0..rounds {
@@ -138,17 +138,17 @@ async fn is_seen(fault: Fault, for_what_it_is: fn(&Violation) -> bool) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_checker_sees_a_sync_that_did_not_happen() {
+async fn the_checker_detects_a_skipped_sync() {
     assert!(is_seen(Fault::Lie, |one| matches!(one, Violation::Lost(_) | Violation::Forgotten(_))).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_checker_sees_a_tail_that_recovery_lost() {
+async fn the_checker_detects_a_tail_lost_at_recovery() {
     assert!(is_seen(Fault::LoseTail, |one| matches!(one, Violation::Lost(_) | Violation::Forgotten(_))).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_checker_sees_timers_and_posts_that_are_lost_and_posts_that_come_twice() {
+async fn the_checker_detects_lost_timers_and_lost_or_repeated_posts() {
     // The kinds of records, as `store/records.rs` has them.
     const TIMERS: Fault = Fault::LoseKind(3);
     const POSTS: Fault = Fault::LoseKind(5);
@@ -159,7 +159,7 @@ async fn the_checker_sees_timers_and_posts_that_are_lost_and_posts_that_come_twi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_timer_that_fell_due_while_the_disk_could_not_be_read_fires_when_it_can() {
+async fn a_timer_due_on_an_unreadable_disk_fires_later() {
     let disk = FaultDisk::new(BTreeMap::new(), Fault::None, 0);
     let rooms = open(disk.clone()).unwrap();
     let set = json!({ "do": "mark-later", "name": "rings", "after": 300 });

@@ -168,7 +168,7 @@ pub(crate) fn answer(status: u16, body: &str) -> Response<Full<Bytes>> {
 }
 
 #[tokio::test]
-async fn a_room_asks_another_and_is_known_to_it() {
+async fn a_room_calls_another_and_is_identified_to_it() {
     let server = callers("", "").await;
     let call = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "user": "u7" });
     let answered = tell(&server, "a", call).await;
@@ -180,7 +180,7 @@ async fn a_room_asks_another_and_is_known_to_it() {
 }
 
 #[tokio::test]
-async fn no_client_can_pass_for_a_room() {
+async fn a_client_cannot_impersonate_a_room() {
     let server = callers("", "").await;
     let headers = [("authorization", "Bearer 1:ana"), ("dormouse-caller", "OTHERS/admin")];
     let path = format!("{}/rooms/a/messages", crate::harness::BASE);
@@ -189,7 +189,7 @@ async fn no_client_can_pass_for_a_room() {
 }
 
 #[tokio::test]
-async fn a_room_reaches_only_what_the_operator_allows() {
+async fn a_room_calls_only_what_the_operator_allows() {
     let server = callers("", "").await;
     for (namespace, name, error) in
         [("LONERS", "a", "Denied"), ("NOWHERE", "a", "Denied"), ("OTHERS", "", "NoSuchRoom")]
@@ -207,7 +207,7 @@ async fn a_room_reaches_only_what_the_operator_allows() {
 }
 
 #[tokio::test]
-async fn what_a_called_room_did_stays_when_the_callers_turn_fails() {
+async fn a_callee_keeps_its_commit_if_the_callers_turn_fails() {
     let server = callers("", "").await;
     let call = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "fail": true });
     assert_eq!(tell(&server, "a", call).await, json!({ "failed": true }));
@@ -216,7 +216,7 @@ async fn what_a_called_room_did_stays_when_the_callers_turn_fails() {
 }
 
 #[tokio::test]
-async fn a_called_room_that_fails_fails_only_the_call() {
+async fn a_failed_callee_fails_only_the_call() {
     let server = callers("", "").await;
     let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "say": { "do": "fail" } });
     let failed = tell(&server, "a", call).await["error"].clone();
@@ -225,7 +225,7 @@ async fn a_called_room_that_fails_fails_only_the_call() {
 }
 
 #[tokio::test]
-async fn rooms_that_would_wait_for_each_other_are_told_at_once() {
+async fn a_call_that_would_deadlock_fails_at_once() {
     let server = callers("", "").await;
     let deadlock = |said: &Value| said["error"].as_str().is_some_and(|said| said.contains("Deadlock"));
     let itself = json!({ "do": "call", "namespace": "ROOMS", "name": "a", "say": { "do": "count" } });
@@ -236,7 +236,7 @@ async fn rooms_that_would_wait_for_each_other_are_told_at_once() {
 }
 
 #[tokio::test]
-async fn rooms_that_call_each_other_at_the_same_time_all_go_on() {
+async fn rooms_that_call_each_other_concurrently_all_go_on() {
     let server = callers("[limits]\nturn_calls_within = \"5s\"", "").await;
     let call = |to: &str| json!({ "do": "call", "namespace": "ROOMS", "name": to, "say": { "do": "count" } });
     let (to_b, to_a) = (call("b"), call("a"));
@@ -251,7 +251,7 @@ async fn rooms_that_call_each_other_at_the_same_time_all_go_on() {
 }
 
 #[tokio::test]
-async fn a_turn_makes_so_many_calls_and_no_more() {
+async fn calls_of_a_turn_are_limited() {
     let server = callers("", "").await;
     let call = json!({ "do": "call-often", "namespace": "OTHERS", "name": "b", "times": 34 });
     let answers = tell(&server, "a", call).await;
@@ -261,7 +261,7 @@ async fn a_turn_makes_so_many_calls_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_post_arrives_once_and_only_when_its_turn_has_committed() {
+async fn a_post_arrives_once_and_only_after_its_turn_commits() {
     let server = callers("", "").await;
     let post =
         |fail| json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "fail": fail });
@@ -274,7 +274,7 @@ async fn a_post_arrives_once_and_only_when_its_turn_has_committed() {
 }
 
 #[tokio::test]
-async fn a_post_that_is_not_taken_is_tried_again() {
+async fn a_refused_post_is_retried() {
     let server = callers("", "").await;
     let say = json!({ "do": "flaky", "times": 1 });
     tell(&server, "a", json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": say })).await;
@@ -285,7 +285,7 @@ async fn a_post_that_is_not_taken_is_tried_again() {
 }
 
 #[tokio::test]
-async fn posts_that_nobody_takes_do_not_fill_the_log() {
+async fn posts_that_always_fail_do_not_fill_the_log() {
     let server = callers("limits.log_lines_per_second = 1", "").await;
     let began = Instant::now();
     let say = json!({ "do": "flaky", "times": 1_000_000 });
@@ -301,7 +301,7 @@ async fn posts_that_nobody_takes_do_not_fill_the_log() {
 }
 
 #[tokio::test]
-async fn every_acknowledged_post_arrives_exactly_once_whenever_the_server_is_killed() {
+async fn acknowledged_posts_arrive_exactly_once_across_kills() {
     let mut server = callers("", "").await;
     let mut acknowledged = 0;
     for round in 0..5 {
@@ -325,7 +325,7 @@ async fn every_acknowledged_post_arrives_exactly_once_whenever_the_server_is_kil
 }
 
 #[tokio::test]
-async fn what_cannot_be_posted_is_refused_and_nothing_of_it_kept() {
+async fn invalid_posts_are_refused_and_not_stored() {
     let server = callers("", "").await;
     let much = |bytes| json!({ "do": "post-much", "namespace": "OTHERS", "name": "b", "bytes": bytes });
     let refused = |said: &Value, why: &str| said["error"].as_str().is_some_and(|said| said.contains(why));
@@ -340,7 +340,7 @@ async fn what_cannot_be_posted_is_refused_and_nothing_of_it_kept() {
 }
 
 #[tokio::test]
-async fn a_room_asks_a_server_that_the_operator_allows() {
+async fn a_room_calls_a_server_that_the_operator_allows() {
     let elsewhere = Elsewhere::start(|_| answer(201, "made")).await;
     let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
     let fetch =
@@ -353,7 +353,7 @@ async fn a_room_asks_a_server_that_the_operator_allows() {
 }
 
 #[tokio::test]
-async fn no_request_reaches_a_server_that_is_not_allowed_or_a_private_address() {
+async fn requests_to_unlisted_servers_and_private_addresses_fail() {
     let elsewhere = Elsewhere::start(|_| answer(200, "secret")).await;
     let port = elsewhere.port();
     let public = format!("outbound = [\"{}\", \"http://localhost:{port}\"]", elsewhere.origin);
@@ -371,7 +371,7 @@ async fn no_request_reaches_a_server_that_is_not_allowed_or_a_private_address() 
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_costs_so_much_time_and_no_more() {
+async fn a_call_to_an_unresponsive_server_times_out() {
     // It accepts, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", silent.local_addr().unwrap());
@@ -383,7 +383,7 @@ async fn a_server_that_does_not_answer_costs_so_much_time_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_room_that_does_not_answer_in_time_costs_the_call_alone() {
+async fn a_room_that_answers_too_late_fails_only_the_call() {
     let server = callers("[limits]\nturn_calls_within = \"200ms\"", "").await;
     let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "say": { "do": "spin" } });
     let said = tell(&server, "a", call).await;
@@ -392,7 +392,7 @@ async fn a_room_that_does_not_answer_in_time_costs_the_call_alone() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_large_is_none() {
+async fn an_oversized_answer_fails_the_call() {
     let elsewhere = Elsewhere::start(|_| answer(200, &"x".repeat((16 << 20) + 1))).await;
     let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
     let fetch = json!({ "do": "fetch", "origin": elsewhere.origin, "path": "/" });
@@ -401,7 +401,7 @@ async fn an_answer_that_is_too_large_is_none() {
 }
 
 #[tokio::test]
-async fn a_post_to_a_server_is_tried_until_it_is_taken_under_one_key() {
+async fn a_post_to_a_server_is_retried_with_one_idempotency_key() {
     let elsewhere = Elsewhere::start(|nth| answer(if nth == 0 { 503 } else { 200 }, "")).await;
     let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
     let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/hook", "body": "won" });
@@ -416,7 +416,7 @@ async fn a_post_to_a_server_is_tried_until_it_is_taken_under_one_key() {
 }
 
 #[tokio::test]
-async fn no_room_can_pass_for_another_or_for_one_of_its_posts() {
+async fn a_room_cannot_impersonate_another_room_or_its_posts() {
     let elsewhere = Elsewhere::start(|_| answer(200, "")).await;
     let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
     let forged = json!([
@@ -455,7 +455,7 @@ async fn no_room_can_pass_for_another_or_for_one_of_its_posts() {
 }
 
 #[tokio::test]
-async fn a_post_to_a_server_survives_kill_9_before_it_is_taken() {
+async fn an_undelivered_post_to_a_server_survives_kill_9() {
     let elsewhere = Elsewhere::start(|nth| answer(if nth == 0 { 503 } else { 200 }, "")).await;
     let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
     let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/hook", "body": "won" });
@@ -468,7 +468,7 @@ async fn a_post_to_a_server_survives_kill_9_before_it_is_taken() {
 }
 
 #[tokio::test]
-async fn of_a_rooms_answer_only_headers_that_are_known_or_added_reach_a_client() {
+async fn only_listed_response_headers_of_a_room_reach_a_client() {
     let added = "response_headers = [\"X-Of-Namespace\"]";
     let server = callers("response_headers = [\"x-everywhere\"]", added).await;
     let kept = ["content-type", "content-language", "etag", "retry-after", "x-everywhere", "x-of-namespace"];
@@ -532,7 +532,7 @@ async fn of_a_rooms_answer_only_headers_that_are_known_or_added_reach_a_client()
 }
 
 #[tokio::test]
-async fn a_server_must_prove_who_it_is() {
+async fn a_server_needs_a_valid_certificate() {
     let (elsewhere, authority) = Elsewhere::start_tls(|_| answer(200, "trusted")).await;
     let allow = format!("outbound_private = [\"https://*:{0}\", \"{1}\"]", elsewhere.port(), elsewhere.origin);
     let fetch = json!({ "do": "fetch", "origin": elsewhere.origin, "path": "/" });
@@ -554,7 +554,7 @@ async fn a_server_must_prove_who_it_is() {
 }
 
 #[tokio::test]
-async fn what_leads_out_is_said_by_check_and_most_rooms_have_none() {
+async fn check_lists_rooms_with_outbound_imports() {
     let directory = TempDir::new().unwrap();
     std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).unwrap();
     let config = directory.path().join("dormouse.toml");

@@ -19,7 +19,7 @@ fn renew(token: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_identity_is_renewed_in_band_and_its_socket_outlives_the_first_token() {
+async fn a_renewed_socket_outlives_its_first_token() {
     let server = server_with_secret("").await;
     let first_end = now_s() + 2;
     let mut ana = join(&server, "lobby", &token_with(&json!({ "exp": first_end }))).await;
@@ -38,7 +38,7 @@ async fn an_identity_is_renewed_in_band_and_its_socket_outlives_the_first_token(
 }
 
 #[tokio::test]
-async fn a_token_that_ends_earlier_ends_the_socket_earlier() {
+async fn a_renewal_with_an_earlier_expiry_ends_the_socket_earlier() {
     let server = server_with_secret("").await;
     let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
     ana.says(&renew(&token_with(&json!({ "exp": now_s() + 2 })))).await;
@@ -47,7 +47,7 @@ async fn a_token_that_ends_earlier_ends_the_socket_earlier() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_right_changes_nothing_and_is_told_of_without_being_quoted() {
+async fn an_invalid_renewal_changes_nothing_and_is_not_quoted() {
     let server = server_with_secret("[admin]\nlisten = \"127.0.0.1:0\"\n").await;
     let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
     ana.hears_a("history").await;
@@ -84,7 +84,7 @@ async fn a_token_that_is_not_right_changes_nothing_and_is_told_of_without_being_
 }
 
 #[tokio::test]
-async fn a_token_of_somebody_else_ends_it() {
+async fn a_renewal_for_another_user_ends_the_socket() {
     let server = server_with_secret("").await;
     let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
     ana.says(&renew(&token_with(&json!({ "sub": "id-bo", "name": "ana" })))).await;
@@ -93,7 +93,7 @@ async fn a_token_of_somebody_else_ends_it() {
 }
 
 #[tokio::test]
-async fn a_socket_is_revoked_by_the_token_it_has_now() {
+async fn a_socket_is_revoked_by_its_latest_token() {
     let server = server_with_secret("[admin]\nlisten = \"127.0.0.1:0\"\n").await;
     let mut ana = join(&server, "lobby", &token_with(&json!({ "jti": "one" }))).await;
     ana.says(&renew(&token_with(&json!({ "jti": "two" })))).await;
@@ -110,7 +110,7 @@ async fn a_socket_is_revoked_by_the_token_it_has_now() {
 }
 
 #[tokio::test]
-async fn no_room_sees_it_however_little_the_room_takes_and_it_counts_as_a_message() {
+async fn a_renewal_counts_as_a_message_and_no_room_sees_it() {
     let config =
         "[limits]\nmessages_per_second = 2\n[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\nmessage_in_bytes = 100\n";
     let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
@@ -143,7 +143,7 @@ async fn no_room_sees_it_however_little_the_room_takes_and_it_counts_as_a_messag
 }
 
 #[tokio::test]
-async fn in_dev_auth_there_is_nothing_to_renew_and_no_end_to_tell_of() {
+async fn dev_auth_has_no_expiry_and_no_renewal() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     ana.says(&renew("id-ana:ana")).await;
@@ -153,7 +153,7 @@ async fn in_dev_auth_there_is_nothing_to_renew_and_no_end_to_tell_of() {
 }
 
 #[tokio::test]
-async fn an_identity_frame_is_recognised_however_it_is_spelled() {
+async fn an_identity_frame_is_recognised_in_every_json_spelling() {
     let server = server_with_secret("").await;
     let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
     ana.hears_a("history").await;

@@ -83,7 +83,7 @@ fn run(server: &Server, command: &str) {
 }
 
 #[tokio::test]
-async fn a_store_keeps_its_incarnation_when_its_owner_changes_modes_owners_and_times_or_moves_it() {
+async fn chmod_chown_touch_and_a_move_keep_the_incarnation() {
     let mut server = Server::unruly("").await;
     let first = incarnation(&server).await;
     for command in [
@@ -100,7 +100,7 @@ async fn a_store_keeps_its_incarnation_when_its_owner_changes_modes_owners_and_t
 }
 
 #[tokio::test]
-async fn a_store_that_common_tools_have_restored_has_another_incarnation() {
+async fn a_store_restored_by_common_tools_has_another_incarnation() {
     for (back_up, restore) in [
         ("cp -a data backup", "rm -r data; cp -a backup data"),
         ("cp -a data backup", "rm -r data/store; cp -a backup/. data"),
@@ -124,7 +124,7 @@ async fn a_store_that_common_tools_have_restored_has_another_incarnation() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_begun_anew_has_another_incarnation() {
+async fn a_recreated_store_has_another_incarnation() {
     let mut server = Server::unruly("").await;
     let first = incarnation(&server).await;
     server.kill();
@@ -134,7 +134,7 @@ async fn a_store_that_is_begun_anew_has_another_incarnation() {
 }
 
 #[tokio::test]
-async fn a_store_whose_mark_was_removed_has_another_incarnation() {
+async fn a_store_without_its_mark_has_another_incarnation() {
     let mut server = Server::unruly("").await;
     let first = incarnation(&server).await;
     server.kill();

@@ -54,7 +54,7 @@ fn token_of(user: &str, claims: Value) -> String {
 }
 
 #[tokio::test]
-async fn a_user_who_is_revoked_is_sent_away_everywhere_and_stays_out_with_every_token_from_before() {
+async fn a_revoked_user_is_disconnected_and_older_tokens_are_refused() {
     let server = server_with_secret(ADMIN).await;
     let (ana, bo) = (token_of("ana", json!({})), token_of("bo", json!({})));
     let undated = token_with(&json!({ "sub": "ana" }));
@@ -95,7 +95,7 @@ async fn a_user_who_is_revoked_is_sent_away_everywhere_and_stays_out_with_every_
 }
 
 #[tokio::test]
-async fn one_token_can_be_revoked_alone_and_taken_back() {
+async fn one_token_can_be_revoked_and_unrevoked() {
     let server = server_with_secret(ADMIN).await;
     let (one, two) = (token_of("ana", json!({ "jti": "one" })), token_of("ana", json!({ "jti": "two" })));
     let (mut first, mut second) = (join(&server, &one).await.unwrap(), join(&server, &two).await.unwrap());
@@ -117,7 +117,7 @@ async fn one_token_can_be_revoked_alone_and_taken_back() {
 }
 
 #[tokio::test]
-async fn what_is_revoked_is_revoked_after_kill_9() {
+async fn revocations_survive_kill_9() {
     let mut server = server_with_secret(ADMIN).await;
     let (ana, bo) = (token_of("ana", json!({})), token_of("bo", json!({ "jti": "b" })));
     for (round, what) in [json!({ "user": "ana" }), json!({ "jti": "b" })].into_iter().enumerate() {
@@ -141,7 +141,7 @@ async fn what_is_revoked_is_revoked_after_kill_9() {
 }
 
 #[tokio::test]
-async fn nobody_slips_in_while_they_are_revoked() {
+async fn no_connect_races_past_a_revocation() {
     let server = server_with_secret(ADMIN).await;
     for round in 0..10 {
         let user = format!("u{round}");
@@ -158,7 +158,7 @@ async fn nobody_slips_in_while_they_are_revoked() {
 }
 
 #[tokio::test]
-async fn everybody_who_is_believed_can_be_revoked_in_dev_auth_too() {
+async fn users_of_dev_auth_can_be_revoked_too() {
     let server = Server::with(ADMIN).await;
     let mut ana = server.join("lobby", "ana").await;
     revoke(&server, json!({ "user": "id-ana" })).await;
@@ -167,7 +167,7 @@ async fn everybody_who_is_believed_can_be_revoked_in_dev_auth_too() {
 }
 
 #[tokio::test]
-async fn what_names_nobody_is_refused() {
+async fn a_revocation_without_a_user_or_token_is_refused() {
     let server = server_with_secret(ADMIN).await;
     let long = json!({ "user": "x".repeat(257) }).to_string();
     let bad = [
@@ -211,7 +211,7 @@ async fn what_names_nobody_is_refused() {
 }
 
 #[tokio::test]
-async fn no_page_may_ask_who_runs_the_server() {
+async fn web_pages_cannot_use_the_admin_api() {
     let server = server_with_secret(ADMIN).await;
     let address = server.admin();
     let own = format!("http://{address}");
@@ -245,7 +245,7 @@ async fn raw(address: SocketAddr, head: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn with_a_token_only_who_has_it_may_ask_and_a_hangup_changes_it() {
+async fn the_admin_token_is_required_and_sighup_reloads_it() {
     let (first, second) = ("0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210");
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), SECRET).unwrap();
@@ -289,7 +289,7 @@ async fn with_a_token_only_who_has_it_may_ask_and_a_hangup_changes_it() {
 }
 
 #[tokio::test]
-async fn off_this_machine_the_admin_listener_wants_a_token_that_is_long_enough() {
+async fn a_public_admin_listener_needs_a_long_token() {
     let directory = Arc::new(TempDir::new().unwrap());
     let refusal = async |config: &str| {
         Server::try_in_directory(directory.clone(), config)
@@ -306,7 +306,7 @@ async fn off_this_machine_the_admin_listener_wants_a_token_that_is_long_enough()
 }
 
 #[tokio::test]
-async fn who_asks_slowly_or_at_length_is_cut_off() {
+async fn slow_or_long_admin_requests_are_cut_off() {
     let config = format!("{ADMIN}[limits]\nbody_within = \"200ms\"\nheader_within = \"200ms\"\n");
     let server = server_with_secret(&config).await;
     let slow = async |bytes: &str| {
@@ -360,7 +360,7 @@ async fn as_operator(server: &Server) -> Answer {
 }
 
 #[tokio::test]
-async fn without_the_token_an_admin_connection_ends_with_its_first_answer() {
+async fn an_admin_connection_without_the_token_gets_one_answer() {
     let server = server_with_admin_token("").await;
     for (path, status) in [("/revocations", "401"), ("/healthz", "200"), ("/nothing", "401")] {
         let mut stream = TcpStream::connect(server.admin()).await.unwrap();
@@ -385,7 +385,7 @@ async fn without_the_token_an_admin_connection_ends_with_its_first_answer() {
 }
 
 #[tokio::test]
-async fn the_operator_gets_in_however_many_hold_admin_connections() {
+async fn the_operator_gets_in_despite_many_idle_admin_connections() {
     let server = server_with_admin_token("").await;
     let mut held = Vec::new();
     for number in 0..200 {
@@ -405,7 +405,7 @@ async fn the_operator_gets_in_however_many_hold_admin_connections() {
 }
 
 #[tokio::test]
-async fn guesses_at_the_admin_token_are_paced_and_the_token_is_not() {
+async fn wrong_admin_tokens_are_rate_limited_and_the_right_one_is_not() {
     let server = server_with_admin_token("").await;
     let guess = async || {
         let headers = [("authorization", "Bearer another-token-of-thirty-two-letters")];
@@ -429,7 +429,7 @@ async fn guesses_at_the_admin_token_are_paced_and_the_token_is_not() {
 }
 
 #[tokio::test]
-async fn a_line_about_a_revocation_names_who_is_meant() {
+async fn a_log_line_of_a_revocation_names_its_user_or_token() {
     let server = server_with_secret(ADMIN).await;
     revoke(&server, json!({ "user": "ana" })).await;
     server.logs("revoked kind=\"user\" id=\"ana\" closed=0").await;
@@ -441,7 +441,7 @@ async fn a_line_about_a_revocation_names_who_is_meant() {
 }
 
 #[tokio::test]
-async fn a_revoked_user_stays_out_with_a_token_from_an_issuer_whose_clock_is_ahead() {
+async fn revocation_covers_tokens_of_issuers_whose_clock_is_ahead() {
     let config = with_secret(ADMIN).replace("leeway = \"0s\"", "leeway = \"4s\"");
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), SECRET).unwrap();

@@ -52,7 +52,7 @@ async fn becomes(server: &Server, token: &str, status: StatusCode) {
 }
 
 #[tokio::test]
-async fn a_new_key_is_found_when_its_first_token_comes_and_an_old_one_ends_while_its_sockets_go_on() {
+async fn keys_rotate_and_open_sockets_go_on() {
     let server = server_with_keys(&["old"]).await;
     let old = token("old", json!({}));
     let short = token("old", json!({ "exp": now_s() + 8 }));
@@ -82,7 +82,7 @@ async fn a_new_key_is_found_when_its_first_token_comes_and_an_old_one_ends_while
 }
 
 #[tokio::test]
-async fn a_hangup_reads_all_keys_again_and_what_does_not_work_changes_nothing() {
+async fn sighup_reloads_keys_and_a_broken_file_changes_nothing() {
     let directory = Arc::new(TempDir::new().unwrap());
     let file = directory.path().join("secret");
     std::fs::write(&file, SECRET).unwrap();
@@ -118,7 +118,7 @@ async fn a_hangup_reads_all_keys_again_and_what_does_not_work_changes_nothing() 
 }
 
 #[tokio::test]
-async fn a_set_that_is_torn_or_gone_keeps_the_old_keys_until_it_is_whole() {
+async fn a_torn_or_missing_key_set_keeps_the_old_keys() {
     let server = server_with_keys(&["old"]).await;
     let (old, new) = (token("old", json!({})), token("new", json!({})));
     let file = server.directory.path().join("keys.json");
@@ -140,7 +140,7 @@ async fn a_set_that_is_torn_or_gone_keeps_the_old_keys_until_it_is_whole() {
 }
 
 #[tokio::test]
-async fn without_a_key_that_works_nothing_starts() {
+async fn the_server_does_not_start_without_a_valid_key() {
     for (set, says) in [("", "not JSON"), ("{\"keys\":[]}", "no key that can be used"), ("gone", "cannot be read")] {
         let directory = Arc::new(TempDir::new().unwrap());
         if set != "gone" {

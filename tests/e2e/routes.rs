@@ -82,7 +82,7 @@ async fn presence_is_listed_and_updated_over_http() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_told_apart() {
+async fn unknown_paths_get_404_and_wrong_methods_405() {
     let server = Server::start().await;
     for path in ["/nothing", "/rooms", "/rooms/a", "/rooms/a/b/ws", "/presence", "/"] {
         server.api(Method::GET, path, "ana", "").await.is_problem(404);
@@ -128,14 +128,14 @@ async fn every_namespace_of_the_configuration_has_a_route() {
 }
 
 #[tokio::test]
-async fn limits_that_are_off_with_0_are_off() {
+async fn a_limit_of_0_is_off() {
     let server = Server::with("[limits]\nrooms = 0\nroom_bytes = 0\n").await;
     let posted = server.api(Method::POST, "/rooms/lobby/messages", "bo", r#"{"content":"hi"}"#).await;
     assert_eq!(posted.status, StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_newcomer_gets_into_a_room_that_may_send_little() {
+async fn a_newcomer_joins_a_room_with_a_small_send_limit() {
     let limited = "[namespaces.ROOMS]\ncomponent = \"builtin:chat-room\"\nmessage_out_bytes = 4096\n\
                    [namespaces.PRESENCE]\ncomponent = \"builtin:presence-tracker\"\nmessage_out_bytes = 4096\n";
     for config in [limited, "[limits]\nsocket_queue_bytes = 4096\n", "[limits]\nturn_output_bytes = 8192\n"] {
@@ -167,7 +167,7 @@ async fn rooms_are_found_by_their_decoded_names() {
 }
 
 #[tokio::test]
-async fn the_page_is_served_with_all_it_needs() {
+async fn the_page_is_served_with_its_assets() {
     let server = Server::start().await;
     let page = server.get("/").await;
     assert_eq!(page.status, StatusCode::OK);

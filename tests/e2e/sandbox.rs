@@ -30,22 +30,22 @@ async fn costs_its_turn(deed: &str, cause: &str) {
 }
 
 #[tokio::test]
-async fn a_room_that_panics_costs_its_turn() {
+async fn a_panic_fails_the_turn() {
     costs_its_turn("panic", "told to panic").await;
 }
 
 #[tokio::test]
-async fn a_room_that_loops_for_ever_costs_its_turn() {
+async fn an_endless_loop_fails_the_turn() {
     costs_its_turn("loop", "used its 1s of CPU").await;
 }
 
 #[tokio::test]
-async fn a_room_that_allocates_for_ever_costs_its_turn() {
+async fn endless_allocation_fails_the_turn() {
     costs_its_turn("hoard", "used its 67108864 B of memory").await;
 }
 
 #[tokio::test]
-async fn a_room_that_logs_all_the_time_does_not_fill_the_disk() {
+async fn endless_logging_does_not_fill_the_disk() {
     let server = Server::unruly("[limits]\nlog_lines_per_second = 1\n").await;
     let began = Instant::now();
     let mut ana = welcome(&server, "bad", "ana").await;
@@ -63,7 +63,7 @@ async fn a_room_that_logs_all_the_time_does_not_fill_the_disk() {
 }
 
 #[tokio::test]
-async fn a_request_to_a_room_that_fails_is_answered_with_500() {
+async fn a_request_whose_turn_fails_gets_500() {
     let server = Server::unruly("").await;
     let answer = server.api(hyper::Method::POST, "/rooms/bad/messages", "ana", "fail with a secret").await;
     answer.is_problem(500);
@@ -72,7 +72,7 @@ async fn a_request_to_a_room_that_fails_is_answered_with_500() {
 }
 
 #[tokio::test]
-async fn a_connect_that_fails_is_answered_with_500_and_leaves_nobody_behind() {
+async fn a_failed_connect_gets_500_and_leaves_no_socket() {
     let server = Server::unruly("").await;
     let path = format!("{}/rooms/bad/ws?token=1:ana&deed=panic", crate::harness::BASE);
     server.connect(&path, &[]).await.err().unwrap().is_problem(500);
@@ -81,7 +81,7 @@ async fn a_connect_that_fails_is_answered_with_500_and_leaves_nobody_behind() {
 }
 
 #[tokio::test]
-async fn rooms_that_loop_do_not_stall_the_others() {
+async fn rooms_that_loop_do_not_stall_others() {
     let server = Server::unruly("").await;
     let mut good = welcome(&server, "good", "ana").await;
     let mut bad = Vec::new();
@@ -105,7 +105,7 @@ async fn rooms_that_loop_do_not_stall_the_others() {
 }
 
 #[tokio::test]
-async fn a_long_turn_of_a_good_room_waits_for_no_bad_ones_end() {
+async fn a_long_turn_does_not_wait_for_looping_rooms() {
     let server = Server::unruly("").await;
     let mut good = welcome(&server, "good", "ana").await;
     let mut bad = Vec::new();
@@ -158,7 +158,7 @@ async fn latency_during<T>(good: &mut Client, done: impl Future<Output = T>) -> 
 
 /// Everything that a room can do to the host at once or piece by piece, one after the other, several times.
 #[tokio::test]
-async fn every_misdeed_ends_with_room_and_reason_in_the_log_while_neighbours_and_memory_stay_as_they_were() {
+async fn every_misbehaviour_is_logged_and_harms_no_other_room() {
     const MISDEEDS: [(&str, &str, &str); 11] = [
         ("panic", "told to panic", "trap"),
         ("loop", "used its 1s of CPU", "cpu"),
@@ -209,7 +209,7 @@ async fn every_misdeed_ends_with_room_and_reason_in_the_log_while_neighbours_and
 }
 
 #[tokio::test]
-async fn log_and_output_of_a_turn_are_cut() {
+async fn log_and_output_of_a_turn_are_truncated() {
     let server = Server::unruly("").await;
     let mut bad = welcome(&server, "bad", "bo").await;
     let before = server.log().len();
@@ -224,7 +224,7 @@ async fn log_and_output_of_a_turn_are_cut() {
 }
 
 #[tokio::test]
-async fn keys_that_nothing_can_have_harm_neither_the_room_nor_its_disk() {
+async fn oversized_keys_harm_neither_the_room_nor_its_disk() {
     let server = Server::unruly("").await;
     let mut bad = welcome(&server, "bad", "bo").await;
     bad.is_told("put a 1; put z 2; oversize", "false 1 0 true").await;
@@ -232,7 +232,7 @@ async fn keys_that_nothing_can_have_harm_neither_the_room_nor_its_disk() {
 }
 
 #[tokio::test]
-async fn twenty_thousand_messages_to_everybody_in_one_turn_hold_nobody_up() {
+async fn twenty_thousand_broadcasts_in_one_turn_delay_no_other_room() {
     const MEMBERS: usize = 50;
     let server = Server::unruly("").await;
     let mut good = welcome(&server, "good", "ana").await;
@@ -252,7 +252,7 @@ async fn twenty_thousand_messages_to_everybody_in_one_turn_hold_nobody_up() {
 
 /// The start code of a component runs before the first event, as part of that turn.
 #[tokio::test]
-async fn a_component_that_never_ends_its_start_costs_each_of_its_rooms_its_turn_and_nobody_else_anything() {
+async fn an_endless_start_function_fails_only_its_own_rooms() {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     let spin = "(memory (export \"memory\") 16) (func $spin (loop $again (br $again))) (start $spin)";
     fs::write(directory.path().join("spin.wasm"), Module { fields: spin, ..Module::default() }.component()).unwrap();
@@ -274,7 +274,7 @@ async fn a_component_that_never_ends_its_start_costs_each_of_its_rooms_its_turn_
 
 /// A connected room may wait for something that only it can complete. It waits no longer than for any answer.
 #[tokio::test]
-async fn a_room_that_ties_itself_up_comes_loose_again() {
+async fn a_room_that_blocks_on_itself_is_cut_off() {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     fs::write(directory.path().join("caller.wasm"), CALLER).unwrap();
     let config = "[limits]\nturn_calls_within = \"1s\"\n[namespaces.ROOMS]\ncomponent = \"caller.wasm\"\n\
@@ -294,7 +294,7 @@ async fn a_room_that_ties_itself_up_comes_loose_again() {
 }
 
 #[tokio::test]
-async fn a_room_that_is_closed_by_its_guest_tells_the_client_why() {
+async fn a_close_by_the_guest_gives_the_client_its_reason() {
     let server = Server::unruly("").await;
     let mut ana = welcome(&server, "lobby", "ana").await;
     let mut bo = welcome(&server, "lobby", "bo").await;
@@ -306,7 +306,7 @@ async fn a_room_that_is_closed_by_its_guest_tells_the_client_why() {
 }
 
 #[tokio::test]
-async fn a_client_that_vanishes_is_known_to_be_gone() {
+async fn a_client_that_vanishes_is_noticed() {
     let server = Server::unruly("").await;
     let ana = welcome(&server, "lobby", "ana").await;
     let mut bo = welcome(&server, "lobby", "bo").await;
@@ -315,7 +315,7 @@ async fn a_client_that_vanishes_is_known_to_be_gone() {
 }
 
 #[tokio::test]
-async fn a_client_that_falls_silent_is_closed_with_4408() {
+async fn a_silent_client_is_closed_with_4408() {
     let server =
         Server::unruly("[limits]\nping_every = \"200ms\"\npong_within = \"200ms\"\nclose_within = \"200ms\"\n").await;
     let mut bo = welcome(&server, "lobby", "bo").await;

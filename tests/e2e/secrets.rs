@@ -17,7 +17,7 @@ fn traces(token: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_token_ticket_cookie_or_key_is_in_the_log_at_any_level_or_in_an_answer() {
+async fn no_credential_is_in_the_log_or_in_an_answer() {
     let admin_token = "0123456789abcdef0123456789abcdef-of-the-admin";
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), SECRET).unwrap();

@@ -100,7 +100,7 @@ async fn ask(sender: &SendRequest<Empty<Bytes>>, path: &str, authorization: &str
 }
 
 #[tokio::test]
-async fn who_has_no_identity_is_told_so_before_the_body_and_takes_no_place() {
+async fn anonymous_requests_get_401_before_the_body_and_take_no_place() {
     let server = strict_and_unruly("", "requests = 2\nanonymous_requests = 16").await;
     let ana = bearer(&server, "ana");
     let mut streams = Vec::new();
@@ -126,7 +126,7 @@ async fn who_has_no_identity_is_told_so_before_the_body_and_takes_no_place() {
 }
 
 #[tokio::test]
-async fn one_users_requests_to_a_busy_room_leave_places_to_others() {
+async fn one_user_cannot_take_all_places_of_a_busy_room() {
     let server = strict_and_unruly("", "turn_cpu = \"300ms\"\nrequests = 6\nrequests_per_user = 4").await;
     let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
     let busy = join_all((0..6).map(|_| post(&server, &ana, "a", "loop")));
@@ -142,7 +142,7 @@ async fn one_users_requests_to_a_busy_room_leave_places_to_others() {
 }
 
 #[tokio::test]
-async fn requests_of_many_users_from_one_address_leave_places_to_other_addresses() {
+async fn one_address_cannot_take_all_request_places() {
     let server =
         strict_and_unruly("trusted_proxies = [\"127.0.0.1/32\"]", "turn_cpu = \"300ms\"\nrequests_per_address = 2")
             .await;
@@ -163,7 +163,7 @@ async fn requests_of_many_users_from_one_address_leave_places_to_other_addresses
 }
 
 #[tokio::test]
-async fn a_busy_room_leaves_places_to_others_of_its_kind_and_a_busy_kind_to_other_kinds() {
+async fn busy_rooms_and_namespaces_leave_places_to_others() {
     for (limit, busy) in [
         ("requests_per_room", ["/rooms/a/messages", "/rooms/a/messages", "/rooms/a/messages"]),
         ("requests_per_namespace", ["/rooms/a/messages", "/rooms/b/messages", "/rooms/c/messages"]),
@@ -187,7 +187,7 @@ async fn a_busy_room_leaves_places_to_others_of_its_kind_and_a_busy_kind_to_othe
 }
 
 #[tokio::test]
-async fn bodies_that_are_being_read_have_a_bound_for_each_user_and_in_all() {
+async fn bytes_of_request_bodies_are_limited_per_user_and_in_total() {
     for (limit, status_of_it) in [("request_bytes_per_user", 429), ("request_bytes", 503)] {
         let server = strict_and_unruly("", &format!("{limit} = 100_000\nbody_bytes = 100_000")).await;
         let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
@@ -227,7 +227,7 @@ pub(crate) async fn long(sender: &SendRequest<Full<Bytes>>, authorization: &str)
 }
 
 #[tokio::test]
-async fn answers_that_nobody_takes_have_a_bound_and_hold_their_places() {
+async fn unread_answers_are_limited_and_hold_their_places() {
     let limits = "answer_bytes = 5_000_000\nanswer_bytes_per_user = 4_000_000\nanswer_bytes_per_connection = 2_000_000\n\
                   requests_per_user = 20";
     let server = strict_and_unruly("", limits).await;
@@ -319,7 +319,7 @@ async fn unread_answers_to_anonymous_clients_affect_no_user() {
 }
 
 #[tokio::test]
-async fn an_event_stream_that_is_not_read_holds_two_queues_at_most() {
+async fn an_unread_event_stream_holds_at_most_two_queues() {
     let server = strict_and_unruly("", "socket_queue_bytes = 65_536\nmessages_per_second = 1_000").await;
     let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
     let path = format!("{BASE}/rooms/a/ws");
@@ -341,7 +341,7 @@ async fn an_event_stream_that_is_not_read_holds_two_queues_at_most() {
 }
 
 #[tokio::test]
-async fn joins_over_one_http2_connection_cost_even_if_they_are_reset_at_once() {
+async fn reset_joins_over_http2_count_for_the_rate_limit() {
     let server = strict_and_unruly("", "messages_per_second_per_user = 4").await;
     let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
     let sender = http2::<Empty<Bytes>>(&server, 1 << 16).await;
@@ -374,7 +374,7 @@ async fn joins_over_one_http2_connection_cost_even_if_they_are_reset_at_once() {
 }
 
 #[tokio::test]
-async fn reads_cost_their_user_and_their_address() {
+async fn reads_count_for_their_user_and_their_address() {
     let server = strict_and_unruly("", "messages_per_second_per_user = 1").await;
     let ana = bearer(&server, "ana");
     let read = async |path: &str| {
@@ -406,7 +406,7 @@ async fn reads_cost_their_user_and_their_address() {
 }
 
 #[tokio::test]
-async fn a_page_and_everybody_who_comes_back_at_once_are_let_in_by_the_defaults() {
+async fn default_limits_admit_a_page_load_and_a_mass_reconnect() {
     let server = strict_and_unruly("", "").await;
     let users = ["ana", "bo", "cy", "di"].map(|user| bearer(&server, user));
     // Four people behind one address, whose pages have a few requests each and 50 sockets.
@@ -428,7 +428,7 @@ async fn a_page_and_everybody_who_comes_back_at_once_are_let_in_by_the_defaults(
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_waited_for_its_turn_is_not_run_while_memory_is_short() {
+async fn queued_requests_are_refused_under_memory_pressure() {
     let limits = "[limits]\nmemory_total_bytes = 200_000_000\nturn_cpu = \"300ms\"\n";
     let server = Server::unruly(&format!("hibernate_after = \"1h\"\n{limits}")).await;
     let mut busy = Vec::new();

@@ -7,7 +7,7 @@ use hyper::Method;
 use crate::harness::Server;
 
 #[tokio::test]
-async fn sigterm_says_goodbye_to_everybody_and_loses_nothing() {
+async fn sigterm_closes_every_socket_and_loses_nothing() {
     let mut server = Server::start().await;
     let mut clients = Vec::new();
     for number in 0..20 {
@@ -43,7 +43,7 @@ async fn sigterm_says_goodbye_to_everybody_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn clients_that_never_answer_the_goodbye_do_not_hold_it_up() {
+async fn clients_that_ignore_the_close_do_not_delay_shutdown() {
     let mut server = Server::unruly("").await;
     let mut stuck = Vec::new();
     for number in 0..10 {

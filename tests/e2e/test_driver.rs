@@ -46,7 +46,7 @@ fn keys(value: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_example_in_the_documentation_runs_as_it_says() {
+fn the_documented_example_runs() {
     let block = |language: &str| PAGE.split_once(language).unwrap().1.split_once("\n```").unwrap().0;
     let commands = block("```sh\n").split('\'').filter(|piece| piece.starts_with("{\"do\"")).collect::<Vec<_>>();
     assert_eq!(commands.len(), 3);
@@ -64,7 +64,7 @@ fn the_example_in_the_documentation_runs_as_it_says() {
 }
 
 #[test]
-fn every_command_is_in_the_documentation() {
+fn every_command_is_documented() {
     let (answered, _) = answers(folder().path(), b"{\"do\":\"dance\"}");
     let refused = answered[1]["error"].as_str().unwrap();
     let commands = refused.split_once("expected one of").expect("it lists them").1.split('`').skip(1).step_by(2);
@@ -73,7 +73,7 @@ fn every_command_is_in_the_documentation() {
 }
 
 #[test]
-fn what_cannot_be_obeyed_is_answered_and_changes_nothing() {
+fn an_invalid_command_gets_an_error_and_changes_nothing() {
     let mut input = b"nonsense\n{\"do\":\"dance\"}\n{\"do\":\"timers\"}\n".to_vec();
     input.extend(lines(&[
         json!({ "do": "open", "component": "nowhere.wasm" }),
@@ -113,7 +113,7 @@ fn what_cannot_be_obeyed_is_answered_and_changes_nothing() {
 }
 
 #[test]
-fn a_question_that_gets_no_answer_fails_the_call_and_not_the_driver() {
+fn an_unanswered_outbound_call_fails_the_call_not_the_driver() {
     let call = json!({ "do": "call", "namespace": "SCORES", "name": "today", "say": 1 });
     let ask = |call: &Value| json!({ "do": "request", "request": { "method": "POST", "path": "/", "body": call.to_string() } });
     let opened = [

@@ -3,7 +3,7 @@
 use crate::harness::Server;
 
 #[tokio::test]
-async fn a_timer_that_fell_due_while_the_server_was_down_fires_after_the_restart() {
+async fn a_timer_due_during_downtime_fires_after_the_restart() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.is_told("timer 200 put done yes; say set", "set").await;
@@ -18,7 +18,7 @@ async fn a_timer_that_fell_due_while_the_server_was_down_fires_after_the_restart
 }
 
 #[tokio::test]
-async fn a_timer_of_a_room_that_nobody_visits_fires_after_the_restart() {
+async fn a_timer_of_a_room_without_clients_fires_after_the_restart() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.is_told("timer 500 fail nobody was here; say set", "set").await;
@@ -28,7 +28,7 @@ async fn a_timer_of_a_room_that_nobody_visits_fires_after_the_restart() {
 }
 
 #[tokio::test]
-async fn a_timer_whose_turn_fails_is_tried_again_later() {
+async fn a_timer_whose_turn_fails_is_retried() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;

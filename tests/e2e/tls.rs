@@ -102,7 +102,7 @@ async fn people_talk_over_tls() {
 }
 
 #[tokio::test]
-async fn who_speaks_http2_is_answered_in_it_over_tls() {
+async fn http2_is_negotiated_over_tls() {
     let (server, certificate) = tls_server().await;
     let stream = connect(&server, &certificate, &["h2", "http/1.1"]).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
@@ -110,7 +110,7 @@ async fn who_speaks_http2_is_answered_in_it_over_tls() {
 }
 
 #[tokio::test]
-async fn plain_http2_is_spoken_where_it_is_turned_on_and_nowhere_else() {
+async fn plain_http2_is_served_only_if_it_is_turned_on() {
     let server = Server::with("h2c = true\n").await;
     healthy_over_http2(TcpStream::connect(server.address).await.unwrap()).await;
     let mut ana = server.join("lobby", "ana").await;
@@ -124,7 +124,7 @@ async fn plain_http2_is_spoken_where_it_is_turned_on_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_offered_after_sighup_and_open_sockets_go_on() {
+async fn sighup_reloads_the_certificate_and_open_sockets_go_on() {
     let (server, before) = tls_server().await;
     let stream = connect(&server, &before, &["http/1.1"]).await.unwrap();
     let url = format!("wss://localhost{BASE}/rooms/lobby/ws?token=ana");
@@ -157,7 +157,7 @@ fn hang_up(server: &Server) {
 }
 
 #[tokio::test]
-async fn a_certificate_that_does_not_work_keeps_the_server_from_starting() {
+async fn an_invalid_certificate_prevents_the_start() {
     let directory = Arc::new(TempDir::new().unwrap());
     let refused = async || Server::try_in_directory(directory.clone(), TLS).await.err().expect("it does not start");
     assert!(refused().await.contains("cert.pem cannot be read"));
@@ -173,7 +173,7 @@ async fn a_certificate_that_does_not_work_keeps_the_server_from_starting() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_end_is_cut_off_and_holds_up_nobody() {
+async fn a_stalled_tls_handshake_is_cut_off_and_delays_no_one() {
     let directory = Arc::new(TempDir::new().unwrap());
     let certificate = certify(&directory);
     let server = Server::in_directory(directory, &format!("{TLS}limits.header_within = \"500ms\"\n")).await;

@@ -91,7 +91,7 @@ fn claims() -> String {
 }
 
 #[tokio::test]
-async fn keys_of_each_kind_in_a_set_verify_what_they_signed_by_their_own_algorithm() {
+async fn each_key_of_a_set_verifies_with_its_own_algorithm() {
     let directory = Arc::new(TempDir::new().unwrap());
     let mut keys = ["rs256", "es256", "eddsa"].map(|kind| {
         let mut key = jwk(kind);
@@ -124,7 +124,7 @@ async fn keys_of_each_kind_in_a_set_verify_what_they_signed_by_their_own_algorit
 }
 
 #[tokio::test]
-async fn no_algorithm_but_that_of_a_key_is_believed() {
+async fn a_token_with_another_algorithm_than_its_keys_is_refused() {
     let key = |name: &str, kind: &str| {
         format!("{{ algorithm = \"{name}\", id = \"{kind}\", file = \"{KEYS}/{kind}.public.pem\" }}")
     };
@@ -177,7 +177,7 @@ async fn no_algorithm_but_that_of_a_key_is_believed() {
 }
 
 #[tokio::test]
-async fn a_head_leads_to_no_key_but_ours() {
+async fn a_token_header_cannot_supply_its_own_key() {
     let server = server_with_secret("").await;
     let own = "a secret of the forger's own, just as long";
     let of_forger = json!({ "kty": "oct", "k": BASE64_URL_SAFE_NO_PAD.encode(own) });
@@ -206,7 +206,7 @@ async fn a_head_leads_to_no_key_but_ours() {
 }
 
 #[tokio::test]
-async fn a_token_has_one_form_and_a_bound() {
+async fn tokens_have_one_form_and_a_maximum_length() {
     let server = server_with_secret("").await;
     let good = token_with(&json!({}));
     assert_eq!(ask(&server, &good).await.status, StatusCode::OK);
@@ -255,7 +255,7 @@ async fn a_token_has_one_form_and_a_bound() {
 }
 
 #[tokio::test]
-async fn what_a_token_says_of_itself_must_be_whole() {
+async fn incomplete_or_ambiguous_token_claims_are_refused() {
     let server = server_with_secret("").await;
     let with = |claims: Value| signed_with(&json!({ "alg": "HS256" }), &claims, SECRET.as_bytes());
     let exp = now_s() + 60;

@@ -33,7 +33,7 @@ async fn is_healthy(server: &Server) {
 }
 
 #[tokio::test]
-async fn rooms_that_call_sleeping_rooms_all_get_an_answer() {
+async fn calls_to_hibernating_rooms_all_get_an_answer() {
     let server = callers(FEW, "").await;
     for round in 0..3 {
         let (called, caller) = (|room: i32| format!("c{round}-{room}"), |room: i32| format!("r{round}-{room}"));
@@ -65,7 +65,7 @@ async fn chains_of_calls_all_get_an_answer() {
 }
 
 #[tokio::test]
-async fn rooms_that_wait_for_a_server_leave_instances_for_all_others() {
+async fn rooms_that_wait_for_a_server_leave_instances_to_others() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let server = callers(FEW, &format!("outbound_private = [\"{origin}\"]")).await;
@@ -91,7 +91,7 @@ async fn rooms_that_wait_for_a_server_leave_instances_for_all_others() {
 }
 
 #[tokio::test]
-async fn a_host_without_instances_says_so() {
+async fn a_host_without_free_instances_is_unhealthy() {
     let server = callers("[limits]\nawake_rooms = 1\nwarm_rooms = 1\nturn_cpu = \"60s\"\n", "").await;
     let spins = tell(&server, "spins", json!({ "do": "spin" }));
     let waits = async {

@@ -55,7 +55,7 @@ async fn a_reader_that_comes_back_hears_what_it_missed_and_no_more() {
 }
 
 #[tokio::test]
-async fn everybody_hears_the_same_in_the_same_order_without_a_gap() {
+async fn all_clients_receive_the_same_order_without_a_gap() {
     let wasmtime = std::sync::Arc::new(Wasmtime::start().await);
     let mut readers = Vec::new();
     for name in ["ana", "bo", "cy"] {
