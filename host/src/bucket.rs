@@ -57,7 +57,7 @@ mod tests {
     use crate::clock;
 
     #[test]
-    fn a_burst_of_ten_seconds_passes_and_then_the_rate_holds() {
+    fn a_burst_of_ten_seconds_passes_then_the_rate_applies() {
         let start = clock::monotonic();
         let mut bucket = Bucket::new(5, start);
         assert_eq!((0..60).filter(|_| bucket.take(start)).count(), 50);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_never_saves_up_more_than_a_burst() {
+    fn an_idle_bucket_holds_at_most_one_burst() {
         let start = clock::monotonic();
         let mut bucket = Bucket::new(1, start);
         let later = start + Duration::from_secs(3_600);

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_not_set_is_not_taken_for_one_that_was() {
+    fn an_unset_clock_is_not_mistaken_for_a_set_one() {
         let time = Timeline::new();
         assert_eq!(time.look(), None);
         time.set(time.offset() - 7_200_000);

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found_by_the_next_start_and_by_nobody_else_on_this_machine() {
+    fn cached_code_is_found_again_and_private_to_its_owner() {
         let parent = TempDir::new().unwrap();
         let path = parent.path().join("compiled");
         CompiledCode::open(&path).unwrap().put(&hash('a'), b"code");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_may_write_to_is_not_believed() {
+    fn a_directory_writable_by_others_is_not_trusted() {
         let parent = TempDir::new().unwrap();
         let path = parent.path().join("compiled");
         fs::create_dir(&path).unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn code_that_others_could_read_is_closed_and_code_that_they_could_write_is_removed() {
+    fn readable_code_is_made_private_and_writable_code_is_removed() {
         let parent = TempDir::new().unwrap();
         let path = parent.path().join("compiled");
         let code = CompiledCode::open(&path).unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_others_in_the_directory_stay_as_they_are() {
+    fn foreign_files_in_the_directory_stay_as_they_are() {
         let directory = TempDir::new().unwrap();
         file(directory.path(), "notes.txt", 1, 1_000);
         for (path, mode) in [("", 0o755), ("notes.txt", 0o664)] {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_can_be_written_nothing_is_kept_and_nothing_fails() {
+    fn a_read_only_directory_caches_nothing_and_fails_nothing() {
         let parent = TempDir::new().unwrap();
         let path = parent.path().join("compiled");
         let code = CompiledCode::open(&path).unwrap();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_goes_where_it_is_too_much_and_what_nobody_used_goes_anyway() {
+    fn the_oldest_code_is_evicted_and_unused_code_expires() {
         let directory = TempDir::new().unwrap();
         let path = directory.path();
         for (name, bytes, unused_s) in [('a', 40, 1), ('b', 40, 10), ('c', 40, 20), ('d', 1, 1_000)] {

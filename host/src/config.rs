@@ -955,7 +955,7 @@ mod declared {
     }
 
     #[test]
-    fn what_a_component_declares_is_checked_by_name() {
+    fn settings_declared_by_a_component_are_checked_by_name() {
         assert_eq!(check("keep_messages", "10", 4_096), Ok(()));
         assert_eq!(check("title", "lots", MESSAGE_BYTES), Ok(()));
         let refused = |key, value, bytes| check(key, value, bytes).unwrap_err();
@@ -977,7 +977,7 @@ mod fuzz {
     use super::*;
 
     #[test]
-    fn whatever_a_file_says_is_a_configuration_or_an_error() {
+    fn any_file_content_gives_a_configuration_or_an_error() {
         const EXAMPLES: [&[u8]; 4] = [
             b"listen = \"127.0.0.1:8787\"\nbase_path = \"/api/realtime\"\nhibernate_after = \"10s\"\npage = true\n",
             b"[identity]\nauth = \"jwt\"\nleeway = \"30s\"\nkeys = [{ algorithm = \"HS256\", file = \"jwt.secret\" }]\n",

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_is_made_of_levels() {
+    fn a_log_filter_consists_of_targets_and_levels() {
         for good in
             ["info", "OFF", "Warn", "info,dormouse::store=debug", " info , room=off ", "dormouse=trace", "[room]=debug"]
         {

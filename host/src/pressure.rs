@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_shorter_under_pressure_and_never_without_a_place() {
+    fn queues_shrink_under_pressure_but_never_to_zero() {
         let pressure = Pressure::above(1_600);
         assert_eq!(pressure.shorten(160), 160);
         pressure.set(2_000);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_process_knows_what_it_has_and_what_there_is() {
+    fn the_process_reads_its_own_and_the_total_memory() {
         let (has, all) = (resident().unwrap(), total().unwrap());
         assert!(has > 1 << 20 && has < all, "{has} of {all}");
     }

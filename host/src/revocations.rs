@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_out_with_every_token_from_before_and_in_with_every_one_from_after() {
+    fn a_revocation_covers_older_tokens_and_no_newer_ones() {
         let revocations = Revocations::in_memory(Duration::ZERO);
         revocations.add_at(Revoked::user("1"), NOW_S * 1_000 + 700).unwrap();
         let out = |at_s: u64| revocations.hold("1", Some(at_s * 1_000), None);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_from_an_issuer_whose_clock_is_ahead_is_out_and_one_from_after_the_leeway_is_in() {
+    fn a_revocation_covers_tokens_within_the_leeway() {
         let revocations = Revocations::in_memory(LEEWAY);
         revocations.add_at(Revoked::user("1"), NOW_S * 1_000).unwrap();
         let out = |at_ms: u64| revocations.hold("1", Some(at_ms), None);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_out_by_its_name_alone() {
+    fn a_token_is_revoked_by_its_id_alone() {
         let revocations = Revocations::in_memory(LEEWAY);
         revocations.add(Revoked::token("a")).unwrap();
         assert!(revocations.hold("1", Some(u64::MAX), Some("a")));
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_is_forgotten_when_no_leeway_can_bring_it_back() {
+    fn revocations_are_dropped_after_expiry_and_leeway() {
         let revocations = Revocations::in_memory(LEEWAY);
         revocations.add_at(token_until("a", NOW_S), NOW_S * 1_000).unwrap();
         revocations.add_at(token_until("b", NOW_S + 1), NOW_S * 1_000).unwrap();
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_list_says_so_takes_what_it_has_and_makes_room_when_something_goes() {
+    fn a_full_list_refuses_only_new_entries() {
         let revocations = Revocations::in_memory(LEEWAY);
         let all = (0..REVOCATIONS).map(|number| Entry::User { user: number.to_string(), before: 1 });
         revocations.write_list().extend(all);
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_an_empty_name_or_an_endless_one() {
+    fn empty_and_oversized_ids_are_refused() {
         let revocations = Revocations::in_memory(LEEWAY);
         for name in [String::new(), "x".repeat(REVOCATION_BYTES + 1)] {
             assert!(matches!(revocations.add(Revoked::user(&name)), Err(RevokeError::Name)));
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_there_after_a_restart() {
+    fn the_list_survives_a_restart() {
         let directory = TempDir::new().unwrap();
         let data = directory.path().join("data");
         let first = Revocations::open(&data, LEEWAY).unwrap();
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_a_crash_left_unfinished_is_not_looked_at_and_a_damaged_one_is_refused() {
+    fn an_unfinished_file_is_ignored_and_a_damaged_one_is_refused() {
         let directory = TempDir::new().unwrap();
         Revocations::open(directory.path(), LEEWAY).unwrap().add(Revoked::user("1")).unwrap();
         fs::write(directory.path().join(UNFINISHED), "{\"versi").unwrap();
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_kept_is_in_force_and_said_to_be_so_and_what_cannot_be_taken_back_stays() {
+    fn unsaved_revocations_apply_and_failed_unrevokes_change_nothing() {
         let directory = TempDir::new().unwrap();
         let revocations = Revocations::open(directory.path(), LEEWAY).unwrap();
         revocations.add(Revoked::user("1")).unwrap();

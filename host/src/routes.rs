@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn every_namespace_has_a_route_unless_another_is_spelled_alike() {
+    fn every_namespace_has_a_route_unless_names_collide() {
         let routes = routes(&config(&["BIG_POLLS", "big-polls", "rooms"]));
         let routes = routes.iter().map(|route| (&*route.namespace, route.path.as_deref()));
         let expected = [
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_is_warned_of_what_cannot_be_reached() {
+    fn the_operator_is_warned_about_missing_routes() {
         let warned = warnings(&config(&["A_B", "a-b", "ROOMS", "PRESENCE"]));
         assert!(matches!(&warned[..], [one] if one.contains("a-b has no route")), "{warned:?}");
         let warned = warnings(&config(&["ROOMS"]));

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_has_one_form() {
+    fn an_origin_has_one_canonical_form() {
         for (text, form) in [
             ("https://app.example", "https://app.example"),
             ("HTTPS://App.Example:443", "https://app.example"),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_can_send_is_no_origin() {
+    fn an_origin_that_no_browser_sends_is_refused() {
         for bad in [
             "",
             "null",
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_has_one_form() {
+    fn a_host_has_one_canonical_form() {
         for (text, form) in [
             ("Rooms.Example", Some("rooms.example")),
             ("Bücher.example", Some("xn--bcher-kva.example")),

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_whole_and_in_order_has_no_faults() {
+    fn complete_and_ordered_deliveries_have_no_faults() {
         assert_eq!(faults(&heard(&[1, 2, 3]), 3), (0, 0, 0));
     }
 
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_twice_is_a_duplicate_and_what_came_late_is_out_of_order() {
+    fn duplicates_and_late_lines_are_told_apart() {
         assert_eq!(faults(&heard(&[1, 2, 2, 4, 3]), 4), (0, 1, 1));
     }
 

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_have_little_time_and_the_next_request_has_more() {
+    fn heads_have_a_short_timeout_and_idle_connections_a_longer_one() {
         let (activity, Limits { header_within, idle_within, close_within, .. }) = begun();
         assert_eq!(left(&activity), header_within, "the first head is awaited");
         let first = activity.answer();
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_read_ahead_is_read_first_and_the_end_is_noticed() {
+    async fn bytes_read_ahead_come_first_and_eof_is_noticed() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (ours, mut theirs) = tokio::io::duplex(64);
         let (activity, _) = begun();
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_after_our_end_is_thrown_away_until_the_client_ends() {
+    async fn input_after_our_end_is_discarded_until_the_client_ends() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (ours, mut theirs) = tokio::io::duplex(64);
         let mut noticed = Noticed::new(ours, begun().0);

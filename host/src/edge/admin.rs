@@ -346,7 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_one_line_that_is_long_enough() {
+    fn an_admin_token_is_one_line_of_the_minimum_length() {
         let directory = tempfile::TempDir::new().unwrap();
         let path = directory.path().join("token");
         assert!(TokenHash::read(&path).is_err(), "it is not there");

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_and_an_address_leave_places_to_the_others() {
+    fn users_and_addresses_leave_places_to_others() {
         let limits = Limits { requests: 10, requests_per_user: 2, requests_per_address: 3, ..Limits::default() };
         let budget = budget(Auth::Jwt, limits);
         let (ana, met) = places(&budget, &user("ana", "192.0.2.1", 1));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn those_without_an_identity_take_no_place_of_a_user() {
+    fn anonymous_requests_take_no_place_of_a_user() {
         let limits = Limits { requests: 1, anonymous_requests: 8, ..Limits::default() };
         let budget = budget(Auth::Jwt, limits);
         let (permits, met) = places(&budget, &nobody("192.0.2.1"));
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_and_a_namespace_leave_places_to_the_others() {
+    fn rooms_and_namespaces_leave_places_to_others() {
         let limits = Limits { requests_per_room: 1, requests_per_namespace: 2, ..Limits::default() };
         let budget = budget(Auth::Dev, limits);
         let permits = std::array::from_fn::<_, 4, _>(|_| budget.request(&user("ana", "127.0.0.1", 1)).unwrap());
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_counted_as_they_come() {
+    fn bodies_are_counted_as_they_arrive() {
         let limits = Limits { request_bytes: 30, request_bytes_per_user: 20, ..Limits::default() };
         let budget = budget(Auth::Jwt, limits);
         let mut ana = budget.body(&user("ana", "192.0.2.1", 1)).unwrap();
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_no_answers_gets_no_more_and_others_get_theirs() {
+    fn unread_answers_block_only_their_own_client() {
         let limits = Limits {
             answer_bytes: 100,
             answer_bytes_per_user: 50,
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_counted_while_everybody_is_believed() {
+    fn dev_auth_counts_no_user() {
         let limits = Limits {
             requests: 4,
             requests_per_user: 1,

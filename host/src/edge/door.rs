@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_so_many_places_and_others_have_theirs() {
+    fn each_address_has_its_own_connection_limit() {
         let door = door(Limits { connections_per_address: 2, ..Limits::default() });
         let ana = address("192.0.2.1");
         let places = [door.enter(ana), door.enter(ana)].map(Result::unwrap);
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn one_customers_network_is_one_address() {
+    fn an_ipv6_customer_network_counts_as_one_address() {
         let door = door(Limits { connections_per_address: 1, ..Limits::default() });
         let _place = door.enter(address("2001:db8:1:2::3")).unwrap();
         assert_eq!(door.enter(address("2001:db8:1:2:ffff::1")).err(), Some(Full::Address));
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_too_fast_is_turned_away_even_if_he_leaves_at_once() {
+    fn connects_above_the_rate_are_turned_away_even_if_they_end_at_once() {
         let door = door(Limits { connects_per_second_per_address: 3, ..Limits::default() });
         let ana = address("192.0.2.1");
         assert_eq!((0..100).filter(|_| door.enter(ana).is_ok()).count(), 30);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_pays_for_its_first_request_and_socket_and_no_further_one() {
+    fn a_connection_pays_for_its_first_request_and_socket_only() {
         let door = door(Limits { connects_per_second_per_address: 1, ..Limits::default() });
         let place = door.enter(address("192.0.2.1")).unwrap();
         assert_eq!((door.may_ask(&place, None), door.may_join(&place)), (Ok(()), Ok(())));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_through_a_proxy_are_paid_for_by_the_address_that_it_tells() {
+    fn proxied_requests_are_charged_to_the_forwarded_address() {
         let door = door(Limits { connects_per_second_per_address: 1, ..Limits::default() });
         let proxy = door.enter(address("10.0.0.1")).unwrap();
         let (ana, bo) = (Some(address("192.0.2.1")), Some(address("192.0.2.2")));
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_is_reported_by_itself() {
+    fn each_limit_is_reported_separately() {
         let mut inner = Inner::default();
         let now = clock::monotonic();
         let mut is_to_report = |full, at| inner.is_to_report(full, at);
@@ -397,14 +397,14 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_bound_in_all_whoever_comes() {
+    fn the_total_of_connections_is_limited() {
         let door = door(Limits { connections: 2, ..Limits::default() });
         let _places = [door.enter(address("192.0.2.1")), door.enter(address("10.0.0.1"))].map(Result::unwrap);
         assert_eq!(door.enter(address("192.0.2.3")).err(), Some(Full::Everywhere));
     }
 
     #[test]
-    fn who_comes_through_a_proxy_is_counted_by_the_address_that_the_proxy_tells() {
+    fn proxied_connections_count_for_the_forwarded_address() {
         let door = door(Limits { connections_per_address: 1, ..Limits::default() });
         let proxy = door.enter(address("10.0.0.1")).unwrap();
         let _other = door.enter(address("10.0.0.1")).expect("a proxy has as many connections as it likes");
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_are_gone_are_forgotten_when_there_are_too_many() {
+    fn unused_addresses_are_dropped_above_a_bound() {
         let door = door(Limits::default());
         for number in 0..(ADDRESSES + 10) as u32 {
             drop(door.enter(IpAddr::V4((0xC000_0000 + number).into())).unwrap());

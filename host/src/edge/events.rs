@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_with_a_number_can_be_resumed_after() {
+    fn a_numbered_message_has_an_event_id_to_resume_from() {
         let message = r#"{"type":"message","message":{"id":"a","seq":7}}"#;
         assert_eq!(event(message), format!("id: 7\ndata: {message}\n\n"));
         let history = r#"{"type":"history","messages":[{"seq":5},{"seq":6}]}"#;
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_number_has_no_id() {
+    fn a_message_without_a_number_has_no_event_id() {
         for text in [
             r#"{"type":"history","messages":[]}"#,
             r#"{"type":"error","message":"no"}"#,
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_names_the_incarnation_that_the_first_message_told() {
+    fn an_event_id_names_the_incarnation_of_the_history() {
         let said = |text: &str| Said::new(Message::Text(text.into()));
         let mark =
             |incarnation: &mut Incarnation, said: &Said| String::from_utf8(incarnation.mark(said).to_vec()).unwrap();
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_and_bytes_cannot_break_an_event() {
+    fn line_breaks_and_bytes_cannot_break_an_event() {
         assert_eq!(event("a\nid: 9\r\nb\rc"), "data: a\ndata: id: 9\ndata: b\ndata: c\n\n");
         assert_eq!(&encode(&Message::Binary(vec![0, 255]))[..], b"event: binary\ndata: AP8=\n\n");
     }
@@ -344,7 +344,7 @@ mod fuzz {
     }
 
     #[test]
-    fn whatever_a_room_says_is_one_event_with_the_same_text() {
+    fn any_message_becomes_one_event_with_the_same_text() {
         const EXAMPLES: [&[u8]; 4] = [
             br#"{"type":"message","message":{"id":"a","seq":7}}"#,
             br#"{"type":"history","messages":[{"seq":5},{"seq":18446744073709551615}]}"#,

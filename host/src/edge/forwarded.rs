@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_unclear_and_hides_nothing_before_it() {
+    fn an_invalid_entry_is_unclear_and_hides_no_earlier_entry() {
         for list in [
             &b""[..],
             b",",
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_read_as_rfc_7239_has_it() {
+    fn forwarded_is_parsed_as_in_rfc_7239() {
         for (value, address) in [
             ("for=192.0.2.60;proto=http;by=203.0.113.43", "192.0.2.60"),
             ("for=6.6.6.6, For=\"192.0.2.60:4711\"", "192.0.2.60"),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn two_headers_that_tell_of_different_clients_are_unclear() {
+    fn headers_that_name_different_clients_are_unclear() {
         let both = |list: &str, value: &str| told(&[(FORWARDED_FOR, list.as_bytes()), (FORWARDED, value.as_bytes())]);
         assert_eq!(both("192.0.2.60", "for=192.0.2.60"), is("192.0.2.60"));
         assert_eq!(both("192.0.2.60", "for=6.6.6.6"), Told::Unclear);
@@ -275,7 +275,7 @@ mod fuzz {
 
     /// Whatever a client writes first, the address that a proxy appends is the one that counts.
     #[test]
-    fn no_beginning_of_a_list_hides_its_end() {
+    fn a_forged_start_of_a_list_does_not_hide_its_end() {
         const EXAMPLES: [&[u8]; 3] =
             [b"6.6.6.6, [2001:db8::1]:4711", b"for=6.6.6.6;by=\"a,b\", for=\"[::1]:_x\"", b"unknown, \xe9,, :1"];
         fuzz(spoiled(&EXAMPLES), |bytes| {

@@ -86,14 +86,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_unmasked_whole_and_has_the_shortest_length() {
+    fn frames_need_no_mask_and_have_the_shortest_length() {
         assert_eq!(&encode(&Message::Text("hi".into()))[..], b"\x81\x02hi");
         assert_eq!(&encode(&Message::Binary(vec![7; 126]))[..4], b"\x82\x7e\x00\x7e");
         assert_eq!(&encode(&Message::Binary(vec![7; 65_536]))[..10], b"\x82\x7f\0\0\0\0\0\x01\0\0");
     }
 
     #[test]
-    fn fragments_are_counted_however_the_bytes_are_split() {
+    fn fragments_are_counted_at_any_split_of_the_bytes() {
         // Payloads that look like headers of fragments, of each kind of length, masked and not.
         let long = [&b"\x00\xfe\x01\x2cmask"[..], &[0; 300]].concat();
         let longest = [&b"\x00\x7f\0\0\0\0\0\x01\0\x01"[..], &[0; 65_537]].concat();

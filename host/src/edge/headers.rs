@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_byte_hides_no_cookie_beside_it() {
+    fn an_invalid_byte_hides_no_other_cookie() {
         for cookies in [
             &[&b"city=Malm\xf6; token=abc"[..]][..],
             &["city=Malmö; token=abc".as_bytes()],
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_byte_hides_no_item_beside_it() {
+    fn an_invalid_byte_hides_no_other_list_item() {
         let protocols = headers(SEC_WEBSOCKET_PROTOCOL, &[b"dormouse, \xe9, bearer.abc", b"last"]);
         let found = items(&protocols, SEC_WEBSOCKET_PROTOCOL).collect::<Vec<_>>();
         assert_eq!(found, [&b"dormouse"[..], b"\xe9", b"bearer.abc", b"last"]);

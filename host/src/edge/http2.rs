@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_counted_however_the_bytes_are_split() {
+    fn frames_are_counted_at_any_split_of_the_bytes() {
         let small = u16::try_from(HTTP2_SMALL_DATA_BYTES).unwrap();
         let sent = [
             frame(4, 0, 0),

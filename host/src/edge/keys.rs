@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_a_set_has_the_algorithm_of_its_kind_and_no_other() {
+    fn a_key_of_a_set_has_only_the_algorithm_of_its_type() {
         for (jwk, algorithm) in good() {
             assert_eq!(use_it(jwk.clone()), Ok(algorithm));
             let named = but(jwk.clone(), "alg", json!(format!("{algorithm:?}")));
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_for_something_else_is_not_used() {
+    fn a_key_for_another_use_is_ignored() {
         for (jwk, algorithm) in good() {
             for other in ["enc", "", "SIG"] {
                 assert!(use_it(but(jwk.clone(), "use", json!(other))).unwrap_err().contains("`use`"), "{jwk}");
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_could_verify_nothing_or_too_much_is_not_used() {
+    fn a_malformed_or_weak_key_is_ignored() {
         let [(rsa, _), (ec, _), (ed, _), (oct, _)] = good();
         let short_n = BASE64_URL_SAFE_NO_PAD.encode([0xff; 128]);
         let padded_n = BASE64_URL_SAFE_NO_PAD.encode([&[0; 200][..], &[0xff; 128]].concat());
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_used_for_the_keys_in_it_that_can_be_and_refused_without_any() {
+    fn a_key_set_needs_at_least_one_usable_key() {
         let [(rsa, _), (ec, _), ..] = good();
         let mixed = json!({ "keys": [rsa, 7, { "kty": "PQ" }, ec, but(rsa.clone(), "use", json!("enc"))], "more": 1 });
         assert_eq!(load(&mixed.to_string()), Ok(2));
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_its_bytes_without_one_line_end() {
+    fn a_secret_loses_one_final_line_break() {
         let raw = |bytes: &[u8]| secret_of(Encoding::Raw, bytes);
         for last in [b' ', b'\t', b'\x0c', b'\r', 0, 0xff] {
             let secret = [&[7; 31][..], &[last]].concat();
@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broken_set_holds_is_not_in_the_error() {
+    fn errors_do_not_quote_a_broken_key_set() {
         let error = load(r#"{"keys":"a-secret-that-stands-in-the-wrong-place"}"#).unwrap_err();
         assert!(!error.contains("a-secret"), "{error}");
     }

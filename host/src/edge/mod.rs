@@ -524,7 +524,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_more_are_sent_away_the_longer_they_are_spread() {
+    fn reconnects_of_more_clients_are_spread_over_more_time() {
         assert_eq!([0, 2_999, 10_000, 1_000_000].map(comes_back_within), [3, 3, 10, 60]);
     }
 }

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_compared_as_the_url_standard_does() {
+    fn origins_are_compared_as_in_the_url_standard() {
         let identity = Identity {
             auth: Auth::Jwt,
             allowed_origins: [
@@ -235,14 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn without_a_name_to_be_the_same_as_no_origin_is_the_same() {
+    fn an_invalid_origin_is_foreign() {
         for invalid in ["null", "", "://", "https://"] {
             assert_eq!(origin(Auth::Jwt, &[("origin", invalid)]), Origin::Foreign, "{invalid}");
         }
     }
 
     #[test]
-    fn pages_of_this_machine_are_allowed_while_developing() {
+    fn loopback_pages_are_allowed_in_dev_auth() {
         let from = |origin_header| origin(Auth::Dev, &[("host", "127.0.0.1:8787"), ("origin", origin_header)]);
         for ours in ["http://localhost:5173", "http://app.localhost", "http://127.0.0.2:1", "http://[::1]:5173"] {
             assert!(matches!(from(ours), Origin::Allowed(_)), "{ours}");
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_another_site_without_an_origin_is_foreign() {
+    fn a_cross_site_request_without_an_origin_is_foreign() {
         for (site, from) in [
             ("cross-site", Origin::Foreign),
             // A sibling domain: its pages are not on the list, so they are foreign.
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_believes_everybody_has_only_names_that_no_name_server_can_give_away() {
+    fn dev_auth_accepts_only_names_that_dns_cannot_rebind() {
         let serves = |hosts: &[&str], host: &str| {
             origins(Auth::Dev, hosts).serve(&Uri::from_static("/"), &headers(&[("host", host)]))
         };
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn names_count_elsewhere_only_where_some_are_given() {
+    fn with_tokens_host_names_are_checked_only_if_configured() {
         let serves = |hosts: &[&str], host: &str| {
             origins(Auth::Jwt, hosts).serve(&Uri::from_static("/"), &headers(&[("host", host)]))
         };
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_a_name_wins_over_the_header() {
+    fn the_request_target_overrides_the_host_header() {
         let uri = Uri::from_static("https://evil.example/rooms");
         assert!(!origins(Auth::Dev, &[]).serve(&uri, &headers(&[("host", "localhost")])));
         let from = |origin| origins(Auth::Jwt, &[]).of(&uri, &headers(&[("host", "dorm.example"), ("origin", origin)]));

@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_after_a_goodbye() {
+    fn nothing_is_queued_after_a_close_frame() {
         let outgoing = outgoing(100, 1);
         say(&outgoing, 1);
         outgoing.close(Why::Idle.code(), "");
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_says_nothing_behind_the_last_frame() {
+    fn no_message_of_the_room_follows_the_close_frame() {
         let outgoing = outgoing(100, 1);
         say(&outgoing, 1);
         outgoing.goodbye(Bytes::from_static(b"\x88\0"));
@@ -388,14 +388,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_of_what_waits_asks_for_a_flush() {
+    fn only_the_first_queued_frame_asks_for_a_flush() {
         let outgoing = outgoing(100, 1);
         assert!(say(&outgoing, 1));
         assert!(!say(&outgoing, 1));
     }
 
     #[tokio::test]
-    async fn whoever_flushes_writes_all_that_waits_in_order() {
+    async fn a_flush_writes_all_queued_frames_in_order() {
         use tokio::io::AsyncReadExt;
         let (ours, mut theirs) = connection().await;
         let outgoing = outgoing(1_000, 1);
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_that_is_written_in_part_stays_whole_when_the_rest_is_dropped() {
+    async fn a_partly_written_frame_is_completed_after_the_rest_is_dropped() {
         use tokio::io::AsyncReadExt;
         let (ours, mut theirs) = connection().await;
         let outgoing = outgoing(32 << 20, 1);

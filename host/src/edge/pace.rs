@@ -124,13 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_too_fast_is_refused_and_who_goes_on_is_flooding() {
+    fn excess_messages_are_refused_and_more_are_a_flood() {
         let (mut pace, now) = pace(5, 0);
         assert_eq!(verdicts(&mut pace, now, 150), [50, 50, 50]);
     }
 
     #[test]
-    fn a_user_has_one_pace_for_all_sockets() {
+    fn a_user_has_one_rate_limit_for_all_sockets() {
         let (mut pace, now) = pace(5, 2);
         assert_eq!(verdicts(&mut pace, now, 30), [20, 10, 0]);
         assert_eq!(pace.message(now), Verdict::NotNow(Refused::MessagesPerUser));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_there_is_none() {
+    fn a_limit_of_zero_limits_nothing() {
         let (mut pace, now) = pace(0, 0);
         assert_eq!(verdicts(&mut pace, now, 1_000), [1_000, 0, 0]);
         pace.received(&text(false, 0).repeat(1_000));

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_identity_frame_is_known_by_what_it_means() {
+    fn an_identity_frame_is_recognised_by_its_parsed_type() {
         for frame in [
             r#"{"type":"identity","token":"x"}"#,
             r#"{"type": "identity", "token": "x"}"#,
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_mentions_an_identity_is_a_message() {
+    fn a_frame_that_only_mentions_an_identity_is_a_message() {
         for message in [
             "",
             "{",
@@ -214,7 +214,7 @@ mod fuzz {
 
     /// However a frame is mutated: if JSON parses it as such a frame, it is recognised, and nothing panics.
     #[test]
-    fn whatever_is_an_identity_frame_is_recognised() {
+    fn identity_frames_are_recognised_in_any_json_form() {
         const EXAMPLES: [&[u8]; 4] = [
             br#"{"type":"identity","token":"x"}"#,
             br#"{ "token" : "\u0078", "\u0074ype" : "\u0069dentity" }"#,

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_body_waits_for_nobody_once_it_is_asked_for() {
+    fn an_answer_without_a_body_is_sent_when_it_is_polled() {
         let unsent = Arc::new(Unsent::default());
         let mut body = unsent.watch(Body::default(), None);
         assert!(next(&mut body).is_none());

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_holder_has_a_share_and_gives_it_back() {
+    fn each_holder_has_a_share_and_returns_it() {
         let shares = Shares::of(3);
         let first = shares.take(&"ana", 2).unwrap();
         assert!(shares.take(&"ana", 2).is_none());
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_grows_as_far_as_the_share_goes() {
+    fn a_part_grows_up_to_the_share() {
         let shares = Shares::of(10);
         let mut part = shares.take(&(), 0).unwrap();
         assert!(part.grow(6) && part.grow(4) && !part.grow(1));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn one_part_of_any_size_is_held_if_it_is_the_only_one() {
+    fn a_single_part_may_exceed_the_share() {
         let shares = Shares::of(10);
         let long = shares.take_one_at_least(&(), 50).unwrap();
         assert!(shares.take_one_at_least(&(), 1).is_none());
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_there_is_none() {
+    fn a_limit_of_zero_limits_nothing() {
         let shares = Shares::of(0);
         let mut part = shares.take(&(), usize::MAX).unwrap();
         assert!(part.grow(usize::MAX) && !shares.is_full(&()));

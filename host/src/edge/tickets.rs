@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_good_once() {
+    fn a_ticket_can_be_used_once() {
         let tickets = Tickets::new(10, 0);
         let ticket = tickets.issue(ana()).unwrap();
         assert_eq!(tickets.take(&ticket), Some(ana()));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_ends_with_its_token_or_after_half_a_minute() {
+    fn a_ticket_expires_with_its_token_or_after_30_s() {
         let tickets = Tickets::new(10, 0);
         let until = |at| tickets.issue(Verified { expires_at: Some(at), ..ana() }).unwrap();
         let now = clock::monotonic();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_bound_on_valid_tickets() {
+    fn valid_tickets_are_limited() {
         let tickets = Tickets::new(2, 0);
         let (first, second) = (tickets.issue(ana()).unwrap(), tickets.issue(ana()).unwrap());
         assert_eq!(tickets.issue(ana()), Err(Refused::Tickets));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_few_unused_tickets_and_others_have_theirs() {
+    fn unused_tickets_of_each_user_are_limited() {
         let tickets = Tickets::new(10, 2);
         let bo = || Verified::new(User { id: "2".into(), name: "bo".into() });
         let (first, _second) = (tickets.issue(ana()).unwrap(), tickets.issue(ana()).unwrap());

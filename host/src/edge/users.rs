@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_so_many_sockets_and_others_have_theirs() {
+    fn each_user_has_its_own_socket_limit() {
         let users = users(Auth::Jwt, Limits { sockets_per_user: 2, ..Limits::default() });
         let ana = users.of("ana");
         let first = users.enter(&ana, &room("a")).unwrap();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_in_so_many_rooms_with_as_many_sockets_in_each_as_they_like() {
+    fn rooms_of_a_user_are_limited_independent_of_sockets_in_each() {
         let users = users(Auth::Jwt, Limits { rooms_per_user: 1, ..Limits::default() });
         let ana = users.of("ana");
         let in_a = [users.enter(&ana, &room("a")), users.enter(&ana, &room("a"))].map(Result::unwrap);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_and_comes_back_has_saved_up_nothing() {
+    fn a_reconnect_does_not_refill_the_token_bucket() {
         let users = users(Auth::Jwt, Limits { messages_per_second_per_user: 1, ..Limits::default() });
         let now = clock::monotonic();
         let said = (0..20).filter(|_| users.of("ana").may_say(now)).count();
@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_more_than_is_left_is_not_done_and_costs_nothing() {
+    fn a_refused_request_costs_nothing() {
         let users = users(Auth::Jwt, Limits { messages_per_second_per_user: 1, ..Limits::default() });
         let (ana, now) = (users.of("ana"), clock::monotonic());
         assert!(ana.may_do(8, now) && !ana.may_do(4, now) && ana.may_do(2, now) && !ana.may_say(now));
     }
 
     #[test]
-    fn those_who_have_left_are_forgotten_in_the_end() {
+    fn users_without_sockets_are_dropped_in_the_end() {
         let users = users(Auth::Jwt, Limits::default());
         for number in 0..4 * REMEMBERED {
             users.of(&number.to_string());
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_counted_while_everybody_is_believed() {
+    fn dev_auth_counts_no_user() {
         let users = users(Auth::Dev, Limits { sockets_per_user: 1, ..Limits::default() });
         let ana = users.of("ana");
         let sockets = [users.enter(&ana, &room("a")), users.enter(&ana, &room("a"))];

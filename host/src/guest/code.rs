@@ -86,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn code_comes_back_from_behind_its_seal() {
+    fn sealed_code_can_be_opened_again() {
         let origin = origin(b"wasm");
         assert_eq!(origin.unseal(&origin.seal(b"code")), Some(&b"code"[..]));
     }
 
     #[test]
-    fn a_single_bit_that_changed_is_noticed_wherever_it_is() {
+    fn any_flipped_bit_is_detected() {
         let origin = origin(b"wasm");
         let sealed = origin.seal(b"code");
         for bit in 0..sealed.len() * 8 {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn code_of_another_component_or_of_other_settings_is_not_believed() {
+    fn code_of_another_component_or_settings_is_refused() {
         let other = wasmtime::Engine::new(wasmtime::Config::new().epoch_interruption(true)).unwrap();
         for other in [origin(b"other"), Origin::new(&other, b"wasm")] {
             assert_eq!(origin(b"wasm").unseal(&other.seal(b"code")), None);

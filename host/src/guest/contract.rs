@@ -124,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn the_two_ways_to_write_our_version_are_one() {
+    fn both_constants_of_our_version_agree() {
         assert_eq!(parse(CONTRACT), Some(OURS));
     }
 
     #[test]
-    fn older_ones_of_the_same_contract_are_spoken() {
+    fn older_minor_versions_are_supported() {
         assert_eq!(judge("dormouse:room/storage@0.1.0"), Ok(()));
         assert_eq!(judge("dormouse:room/storage@0.1.1"), Ok(()));
         assert_eq!(judge("dormouse:room/storage@0.1.2"), Ok(()));
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_refused_and_told_what_to_do() {
+    fn other_versions_are_refused_with_advice() {
         for (name, advice) in [
             ("dormouse:room/storage@0.1.3", "run a newer dormouse"),
             ("dormouse:room/storage@0.2.0", "run a newer dormouse"),

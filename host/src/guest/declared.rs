@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_that_declares_nothing_takes_anything() {
+    fn a_component_without_a_declaration_accepts_any_setting() {
         assert_eq!(read(dormouse_bundle::COUNTER), None);
         for wasm in [&b""[..], b"\0asm", b"\0asm\x0d\0\x01\0\0\xff\xff\xff\xff\xff", b"\0asm\x0d\0\x01\0\0\x80"] {
             assert_eq!(read(wasm), None);

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_call_is_charged_with_all_the_ticks_that_went_by_in_it() {
+    fn a_host_call_is_charged_for_all_ticks_during_it() {
         let epochs = Epochs::default();
         let watch = Watch::new(epochs.clone());
         watch.begins(false);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_thread_for_long_turns_only_its_own_cpu_is_charged() {
+    fn a_long_turn_is_charged_only_its_own_cpu_time() {
         let epochs = Epochs::default();
         let watch = Watch::new(epochs.clone());
         watch.begins(true);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn who_yields_does_not_wait() {
+    fn a_yield_ends_the_wait() {
         let watch = Watch::new(Epochs::default());
         watch.begins(true);
         assert!(watch.waits());

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_the_message_it_is_about_where_it_has_a_name() {
+    fn an_error_names_its_message_if_that_has_a_name() {
         let named = |about| {
             let frame: serde_json::Value = serde_json::from_str(&error_frame("code", "why", about)).unwrap();
             assert_eq!(

@@ -104,14 +104,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_that_is_no_utf8_is_read_as_latin_1() {
+    fn a_header_value_that_is_not_utf8_is_read_as_latin_1() {
         assert_eq!(header_text("naïve 😀".as_bytes()), "naïve 😀");
         assert_eq!(header_text(b"na\xefve"), "naïve");
         assert_ne!(header_text(b"\xe8"), header_text(b"\xe9"));
     }
 
     #[test]
-    fn a_header_is_known_by_its_name_however_it_is_spelled() {
+    fn header_names_ignore_case() {
         for spelled in ["dormouse-caller", "Dormouse-Caller", "dormouse_caller", " DORMOUSE_CALLER\t"] {
             assert!(is_header(spelled, CALLER), "{spelled:?}");
         }

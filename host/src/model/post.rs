@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_of_each_destination_is_the_oldest_that_waits() {
+    fn the_next_post_of_each_destination_is_the_oldest() {
         let post = |to: &str| Post {
             destination: Destination::Origin(to.into()),
             request: Request::default(),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_tells_its_commit_and_later_ones_are_higher() {
+    fn a_post_number_contains_its_commit_and_grows() {
         assert_eq!(PostNumber::new(7, 65_535).commit(), 7);
         assert!(PostNumber::new(7, 65_535) < PostNumber::new(8, 0));
     }

@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_found_and_listed_in_order_whoever_came_and_went() {
+    fn sockets_are_listed_in_order_after_joins_and_leaves() {
         let mut sockets = Sockets::default();
         let keys = (0..10).map(|id| sockets.insert(socket(id)).unwrap()).collect::<Vec<_>>();
         for key in [3, 0, 9, 4, 5, 6] {
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_or_goes_is_seen_by_the_next_list_and_not_by_an_older_one() {
+    fn a_list_is_a_snapshot_that_later_changes_do_not_alter() {
         let mut sockets = Sockets::default();
         let first = sockets.insert(socket(0)).unwrap();
         let before = sockets.everyone();

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn public_addresses_are() {
+    fn public_addresses_are_allowed() {
         for address in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "192.0.1.1", "223.255.255.255"] {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_near_the_host_is_and_nothing_that_stands_for_it() {
+    fn private_and_special_addresses_are_refused() {
         for address in [
             "127.0.0.1",
             "127.255.255.255",

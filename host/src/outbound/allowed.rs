@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_said_is_allowed() {
+    fn only_listed_origins_are_allowed() {
         let said = "https://api.example http://plain.example:8080";
         assert_eq!(reach(said, "", "https://api.example"), Some(Reach::Public));
         assert_eq!(reach(said, "", "https://API.example:443/"), Some(Reach::Public));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_every_name_below() {
+    fn a_star_matches_every_subdomain() {
         let said = "https://*.example";
         assert_eq!(reach(said, "", "https://a.example"), Some(Reach::Public));
         assert_eq!(reach(said, "", "https://a.b.example"), Some(Reach::Public));
@@ -175,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_are_allowed_by_themselves() {
+    fn private_addresses_have_their_own_list() {
         assert_eq!(reach("https://*", "http://[::1]:9000", "http://[::1]:9000"), Some(Reach::Anywhere));
         assert_eq!(reach("http://intranet", "http://intranet", "http://intranet"), Some(Reach::Anywhere));
     }
 
     #[test]
-    fn hosts_are_compared_in_their_one_form() {
+    fn hosts_are_compared_in_canonical_form() {
         let said = "https://Bücher.example https://*.Käse.example http://[0:0::1]:9000";
         assert_eq!(reach(said, "", "https://xn--bcher-kva.example"), Some(Reach::Public));
         assert_eq!(reach(said, "", "https://a.xn--kse-qla.example"), Some(Reach::Public));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn an_invalid_origin_is_refused() {
         for bad in ["api.example", "ftp://a", "https://", "https://a/b", "https://a:port", "https://a*b", "https://a b"]
         {
             assert_eq!(Allowed::new(&[bad.into()], &[]), Err(BadOrigin(bad.into())), "{bad}");

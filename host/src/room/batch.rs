@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_fails_uses_no_number() {
+    fn a_failed_turn_uses_no_post_number() {
         let mut batch = Batch::default();
         for _ in 0..100 {
             assert_eq!(batch.number(1, posts(1_000), 0).len(), 1_000, "and the turn fails");

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_ends_with_its_last_post_even_one_that_gave_up_waiting() {
+    fn a_queue_ends_with_its_last_post_even_after_a_timeout() {
         let carriers = carriers();
         let held = (0..POSTS_AT_ONCE_TO_A_ROOM).map(|_| place(&carriers, "ROOMS", &room("a"))).collect::<Vec<_>>();
         assert!(place(&carriers, "ROOMS", &room("a")).is_none(), "it waits, and gives up");

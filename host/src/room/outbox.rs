@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_to_the_same_people_is_one_piece() {
+    fn messages_to_the_same_sockets_are_merged() {
         let ear = Arc::new(Ear::default());
         let (everyone, mut burst, mut to_flush) = (list(std::slice::from_ref(&ear)), Burst::default(), Vec::new());
         assert!(burst.add(to(&everyone, "one")).is_none() && burst.add(to(&everyone, "two")).is_none());
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_to_others_or_to_some_or_is_long_stays_apart() {
+    fn messages_to_other_sockets_and_long_ones_are_not_merged() {
         let (ana, bo) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
         let (before, after) = (list(std::slice::from_ref(&ana)), list(&[ana, bo]));
         let mut burst = Burst::default();

@@ -84,7 +84,7 @@ mod tests {
     use crate::model::{Address, Request};
 
     #[test]
-    fn a_room_is_woken_for_posts_that_can_be_carried_and_for_no_others() {
+    fn a_room_wakes_only_for_posts_that_can_be_delivered() {
         let numbers = [PostNumber::new(1, 0), PostNumber::new(1, 1), PostNumber::new(2, 0)];
         let post = |nth: usize| Post {
             destination: Destination::Origin(nth.to_string()),
@@ -109,13 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_timer_waits_twice_as_long_each_time_and_is_given_up_after_six() {
+    fn a_failed_timer_backs_off_twofold_and_is_dropped_after_six() {
         let waits = (1..=7).map(|failures| timer_backoff(failures, 0.0).map(|wait| wait.as_secs()));
         assert_eq!(waits.collect::<Vec<_>>(), [Some(2), Some(4), Some(8), Some(16), Some(32), Some(64), None]);
     }
 
     #[test]
-    fn a_post_is_tried_less_and_less_often_and_given_up_in_the_end() {
+    fn a_post_is_retried_with_backoff_and_dropped_in_the_end() {
         let waits = (1..=12).map(|tries| post_backoff(tries, 0.0).unwrap().as_secs()).collect::<Vec<_>>();
         assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]);
         assert_eq!(post_backoff(99, 0.0), Some(Duration::from_secs(600)));

@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_try_that_met_a_lack_of_the_hosts_is_none() {
+    fn an_attempt_that_the_host_could_not_make_does_not_count() {
         let number = PostNumber::new(1, 0);
         let to = Destination::Room(Address::new("ROOMS", "a").unwrap());
         let post = Post { destination: to, request: Request::default(), at: 0, attempt: 3 };

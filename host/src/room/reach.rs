@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_who_waits_for_them() {
+    fn waits_in_a_circle_are_refused() {
         let waits = Waits::default();
         let (a, b, c) = (room("a"), room("b"), room("c"));
         assert!(waits.begin(&a, &a).is_none());
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_room_says_of_itself_is_the_hosts_to_say() {
+    fn a_room_cannot_set_headers_of_the_host() {
         let spellings =
             ["Dormouse-Caller", "dormouse_caller", "idempotency-key", "Idempotency_Key", " IDEMPOTENCY-KEY"];
         let forged = spellings.map(|name| (name.to_owned(), "ADMIN/root".to_owned()));

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_said_in_one_piece_is_heard_message_by_message() {
+    async fn merged_messages_are_received_one_by_one() {
         let mut visitor = visitor(100);
         visitor.ear.say(&Said::together(vec![text("one"), text("two")]));
         visitor.ear.say(&text("three"));
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_hears_too_slowly_is_told_so_and_holds_no_memory() {
+    async fn a_slow_local_socket_is_closed_and_its_queue_freed() {
         let mut visitor = visitor(100);
         visitor.ear.say(&text(&"x".repeat(500)));
         assert_eq!(visitor.ear.buffered(), 500, "one message always fits");
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_said_before_a_close_is_heard_before_it() {
+    async fn messages_before_a_close_are_received_before_it() {
         let mut visitor = visitor(100);
         visitor.ear.say(&text("last words"));
         visitor.ear.close(4403, "kicked");

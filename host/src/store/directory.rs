@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_could_read_is_closed_and_nothing_else_is_touched() {
+    fn readable_data_is_made_private_and_other_files_stay() {
         let directory = TempDir::new().unwrap();
         let data = directory.path().join("data");
         make_private(&data).unwrap();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_holds_other_things_stays_open_and_what_we_keep_there_does_not() {
+    fn a_shared_directory_stays_open_and_our_files_are_private() {
         let directory = TempDir::new().unwrap();
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
         for file in ["mark", "page.html"] {

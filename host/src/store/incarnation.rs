@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_in_the_place_of_either_file_is_not_recognised() {
+    fn a_copy_in_place_of_either_file_is_not_recognised() {
         for file in [FILE, "mark"] {
             let started = Started::first();
             let path = started.directory.path().join(file);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_births_are_told_the_time_of_the_last_change_has_to_do() {
+    fn without_birth_times_the_change_time_is_used() {
         let started = Started::first();
         let (file, mark) = (fs::metadata(started.path()).unwrap(), started.directory.path().join("mark"));
         let nonce = u64::from_be_bytes(fs::read(started.path()).unwrap().try_into().unwrap());

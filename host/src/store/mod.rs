@@ -675,7 +675,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_panics_when_it_is_told_is_given_up_and_no_other_notices() {
+    fn a_panic_in_a_commit_callback_ends_only_its_room() {
         let store = Store::in_memory();
         let (tell, told_of_failure) = channel();
         let (tell_other, told_other) = told();
@@ -693,7 +693,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_or_replaced_in_a_full_room_counts_at_once() {
+    fn removals_and_replacements_free_space_at_once() {
         let options = StoreOptions { room_bytes: 100, ..StoreOptions::default() };
         let store = Store::on_disk(Arc::new(MemoryDisk::default()), options).unwrap();
         let mut log = store.room(&lobby()).unwrap().log;
@@ -720,7 +720,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_a_queue_that_will_never_be_written() {
+    async fn a_failed_store_leaves_no_commit_waiting() {
         let options = StoreOptions { queue_bytes: 0, ..StoreOptions::default() };
         let store = Store::on_disk(Arc::<Panics>::default(), options).unwrap();
         let mut one = store.room(&lobby()).unwrap().log;

@@ -458,7 +458,7 @@ mod fuzz {
     }
 
     #[test]
-    fn an_incarnation_is_read_as_it_was_written_also_by_older_versions() {
+    fn incarnations_of_all_versions_are_read_back() {
         let read = |record: Record| {
             let disk = MemoryDisk::default();
             disk.write(vec![record]).unwrap();
@@ -475,7 +475,7 @@ mod fuzz {
     }
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn records_are_read_back_as_written() {
         let numbers = any::<(u64, u64, u64)>();
         let written = (vec(timer_of_a_room(), 0..4), vec((any::<u64>(), post_of_a_room()), 0..4), numbers);
         fuzz(
@@ -513,7 +513,7 @@ mod fuzz {
 
     /// A disk may hold anything. Reading returns the data, or an error that it is damaged.
     #[test]
-    fn what_is_damaged_is_an_error_and_no_more() {
+    fn a_damaged_record_is_an_error_and_no_panic() {
         let address = Address::new("ROOMS", "lobby").unwrap();
         let examples = || {
             let request =

@@ -405,7 +405,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_that_are_text_stay_readable_and_others_are_base64() {
+    fn text_bytes_stay_readable_and_others_are_base64() {
         let json = |bytes: &[u8]| serde_json::to_string(&Bytes(bytes.to_vec())).unwrap();
         assert_eq!(json("caf\u{e9}".as_bytes()), "\"caf\u{e9}\"");
         assert_eq!(json(b""), "\"\"");
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_does_not_exist_is_told_those_that_do() {
+    fn an_unknown_command_gets_the_list_of_commands() {
         let bad = serde_json::from_str::<Command>(r#"{"do":"dance"}"#).unwrap_err().to_string();
         assert!(bad.contains("unknown variant `dance`") && bad.contains("`connect`"), "{bad}");
     }

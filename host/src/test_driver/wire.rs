@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_answered_and_the_next_one_is_read() {
+    fn a_bad_line_gets_an_error_and_the_next_one_is_read() {
         let found = all(b"\n{\"do\":\"replay\"}\nnonsense\n[]\n{\"answer\":{\"ask\":1}}\n{\"do\":\"restart\"}");
         assert_eq!(found[0].as_deref(), Ok("Replay"));
         assert!(found[1].as_ref().is_err_and(|problem| problem.contains("not a JSON object")), "{:?}", found[1]);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_skipped_to_its_end() {
+    fn an_oversized_line_is_skipped_to_its_end() {
         let mut input = vec![b' '; LINE_BYTES + 9];
         input.extend_from_slice(b"\n{\"do\":\"replay\"}\n");
         let found = all(&input);

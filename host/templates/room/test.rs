@@ -8,7 +8,7 @@ fn room() -> TestRoom {
 }
 
 #[test]
-fn what_is_pinned_is_seen_by_everybody_now_and_later() {
+fn a_pinned_note_reaches_present_and_later_clients() {
     let mut room = room();
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.say(&ana, r#"{"text":"milk"}"#);
@@ -26,7 +26,7 @@ fn what_is_pinned_is_seen_by_everybody_now_and_later() {
 }
 
 #[test]
-fn what_is_no_note_is_complained_of_and_not_kept() {
+fn an_invalid_note_gets_an_error_and_is_not_stored() {
     let mut room = room();
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.say(&ana, "milk");

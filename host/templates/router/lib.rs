@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_path_is_not_found_and_nobody_comes_without_an_identity() {
+    fn other_paths_get_404_and_anonymous_requests_401() {
         assert!(matches!(route("/other"), Decision::Respond(Response { status: 404, .. })));
         let nobody = Routes::route(Request::get("/chat/lobby/ws"));
         assert!(matches!(nobody, Decision::Respond(Response { status: 401, .. })));

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_gets_the_place_of_the_oldest_stranger_of_the_busiest_address() {
+    fn a_newcomer_evicts_the_oldest_of_the_busiest_address() {
         let connections = Arc::new(Connections::default());
         let lone = connections.enter(address(1));
         let many = (1..ADMIN_CONNECTIONS).map(|_| connections.enter(address(2))).collect::<Vec<_>>();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_let_in_makes_room_for_nobody() {
+    fn authenticated_connections_are_not_evicted() {
         let connections = Arc::new(Connections::default());
         let known = (0..ADMIN_CONNECTIONS).map(|_| connections.enter(address(1))).collect::<Vec<_>>();
         assert!(known.iter().all(Place::is_known));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_refused_at_a_pace_and_others_have_theirs() {
+    fn each_address_has_its_own_rate_of_wrong_tokens() {
         let connections = Arc::new(Connections::default());
         let now = clock::monotonic();
         let refusals = (0..1_000).filter(|_| connections.may_be_refused_at(address(1), now)).count();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn paces_of_many_addresses_are_bounded() {
+    fn tracked_addresses_are_bounded() {
         let connections = Arc::new(Connections::default());
         for number in 0..3 * ADMIN_ADDRESSES as u32 {
             connections.may_be_refused(IpAddr::V4((0xC000_0000 + number).into()));
