@@ -18,7 +18,7 @@ fn text(text: &str) -> Message {
 }
 
 #[test]
-fn a_turn_that_meets_a_fault_never_happened() {
+fn a_turn_that_meets_a_fault_leaves_no_trace() {
     for (fault, says) in [
         (Fault::OutOfCpu, "it used its 1s of CPU"),
         (Fault::OutOfMemory, "it used its 67108864 B of memory"),
@@ -74,7 +74,7 @@ fn a_replayed_event_runs_again() {
 }
 
 #[test]
-fn a_game_whose_clock_rings_twice_has_one_loser() {
+fn a_timer_that_fires_twice_ends_a_game_once() {
     let mut room = TestRoom::new(GAME);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.say(&ana, "4");
@@ -111,24 +111,24 @@ fn of_crate(manifest: &str, code: &str) -> TestRoom {
 
 #[test]
 #[should_panic(expected = "something is missing here")]
-fn who_tests_a_crate_that_does_not_build_is_told_what_the_compiler_says() {
+fn a_crate_that_does_not_build_fails_with_the_compiler_error() {
     of_crate("", "compile_error!(\"something is missing here\");");
 }
 
 #[test]
 #[should_panic(expected = "makes no component; give it `crate-type = [\"cdylib\"]`")]
-fn who_tests_a_crate_that_is_no_component_is_told_what_makes_it_one() {
+fn a_crate_that_is_no_component_fails_with_advice() {
     of_crate("", "");
 }
 
 #[test]
 #[should_panic(expected = "nowhere.wasm cannot be read")]
-fn who_tests_a_file_that_is_not_there_is_told_so() {
+fn a_missing_component_file_is_reported() {
     TestRoom::of_file("nowhere.wasm");
 }
 
 #[test]
-fn open_sockets_are_those_whose_clients_are_here() {
+fn open_sockets_are_those_of_present_clients() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.say(&bo, "tag tea");
@@ -186,7 +186,7 @@ macro_rules! fail_here {
 }
 
 #[test]
-fn a_test_that_fails_names_its_own_line() {
+fn a_failed_test_reports_its_own_line() {
     let room = || TestRoom::new(UNRULY);
     let joined = || {
         let mut room = room();
@@ -245,7 +245,7 @@ fn a_test_that_fails_names_its_own_line() {
 }
 
 #[test]
-fn a_room_goes_on_after_a_test_has_failed_in_the_midst_of_it() {
+fn a_panic_in_a_test_closure_does_not_affect_the_next_room() {
     let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/" }).to_string();
     let mut room = TestRoom::new(CALLER).with_servers(|_, _| panic!("the test's own closure fails"));
     place_of_panic(|| drop(room.post("ana", "/", &[], &fetch)));
@@ -263,7 +263,7 @@ fn failure_of(deed: &str) -> String {
 }
 
 #[test]
-fn a_write_that_is_refused_is_named_with_its_size_and_the_limit() {
+fn a_refused_write_reports_its_size_and_the_limit() {
     let key = failure_of(&format!("put {} v", "k".repeat(config::KEY_BYTES + 1)));
     assert!(key.contains(&format!("has {} B", config::KEY_BYTES + 1)), "{key}");
     assert!(key.contains(&format!("1 to {} B", config::KEY_BYTES)) && key.contains("\"kkk"), "{key}");
@@ -311,13 +311,13 @@ const QUIET_ROOM: &str = "
 
 #[test]
 #[should_panic(expected = "exports no room: a crate in Rust names its type in `dormouse_room::export!(…)`")]
-fn a_forgotten_export_is_named_when_the_component_is_loaded() {
+fn a_missing_export_is_named_at_load() {
     of_room_crate("forgetful", &format!("{QUIET_ROOM} fn act() -> Result<()> {{ Ok(()) }}"));
 }
 
 #[test]
 #[should_panic(expected = "a room has no network, so std::net")]
-fn a_room_that_uses_std_net_is_told_what_to_use_instead() {
+fn use_of_std_net_fails_with_an_alternative() {
     let connects = "fn act() -> Result<()> { std::net::TcpStream::connect((\"127.0.0.1\", 80)).map(drop)?; Ok(()) }";
     of_room_crate("networked", &format!("{QUIET_ROOM} {connects} dormouse_room::export!(Quiet);"));
 }

@@ -16,76 +16,76 @@ use serde_json::{Value, json};
 dormouse_test::kept_and_forgetful! { CHAT_ROOM;
     the_first_frame_is_the_history,
     the_history_is_the_last_fifty_messages_oldest_first,
-    a_client_that_says_what_it_has_seen_gets_what_it_missed,
-    a_client_may_have_missed_five_hundred_messages_and_not_one_more,
-    a_client_that_has_seen_what_this_room_never_said_starts_over,
-    a_client_whose_gap_is_kept_no_longer_starts_over,
+    a_client_that_resumes_gets_the_missed_messages,
+    a_client_resumes_after_at_most_500_missed_messages,
+    a_client_ahead_of_the_room_starts_over,
+    a_client_whose_gap_was_trimmed_starts_over,
     a_client_of_another_incarnation_starts_over,
-    a_client_that_comes_back_is_announced_like_any_other,
-    what_it_has_seen_must_be_a_number,
+    a_client_that_reconnects_is_announced_like_any_other,
+    the_position_to_resume_from_must_be_a_number,
 
-    the_others_are_told_who_joins,
-    a_user_joins_once_however_many_tabs_they_open,
-    a_user_has_left_when_their_last_tab_is_gone,
-    a_user_who_left_joins_anew,
-    one_who_types_is_shown_to_the_others_and_not_to_their_own_tabs,
+    a_join_is_announced_to_the_others,
+    a_user_with_many_tabs_joins_once,
+    a_user_leaves_with_the_last_tab,
+    a_user_who_left_can_join_again,
+    typing_is_announced_to_others_and_not_to_own_tabs,
 
-    a_message_reaches_everybody_and_its_sender_too,
+    a_message_reaches_all_clients_and_its_sender,
     a_message_has_the_fields_of_the_protocol,
     a_client_cannot_choose_its_identity,
     messages_are_numbered_without_gaps,
     content_is_kept_as_it_was_sent,
-    content_is_cut_to_two_thousand_utf16_units,
-    content_is_never_cut_inside_a_surrogate_pair,
-    half_a_surrogate_pair_is_kept_as_the_replacement_character,
+    content_is_truncated_to_two_thousand_utf16_units,
+    content_is_never_truncated_inside_a_surrogate_pair,
+    a_lone_surrogate_is_stored_as_the_replacement_character,
 
-    what_is_wrong_is_told_to_the_sender_alone,
-    an_error_names_the_message_it_is_about,
+    errors_are_sent_only_to_the_sender,
+    an_error_names_its_message,
 
-    a_message_sent_again_is_stored_once_and_told_to_its_sender_alone,
-    a_message_is_known_for_ten_minutes_and_no_longer,
+    a_resent_message_is_stored_once_and_echoed_to_its_sender,
+    a_message_is_recognised_for_ten_minutes,
     a_client_id_belongs_to_its_user,
-    a_client_id_is_not_used_for_other_content,
-    a_retry_of_what_the_room_changed_is_known,
+    a_client_id_cannot_be_reused_for_other_content,
+    a_retry_of_truncated_content_is_recognised,
     a_client_id_is_no_idempotency_key,
-    what_was_sent_is_known_after_a_restart,
-    what_was_sent_long_ago_takes_no_space,
-    a_retry_is_known_when_the_clock_stepped_back,
-    what_was_sent_while_the_clock_was_ahead_is_forgotten_in_time,
+    a_retry_is_recognised_after_a_restart,
+    expired_retry_keys_take_no_space,
+    a_retry_is_recognised_after_the_clock_stepped_back,
+    keys_from_a_clock_that_was_ahead_expire,
 
     a_posted_message_reaches_every_socket,
-    one_who_posts_does_not_join,
+    a_user_who_only_posts_does_not_join,
     a_post_with_the_same_idempotency_key_is_stored_once,
-    an_idempotency_key_is_not_used_for_other_content,
-    a_post_with_both_names_is_stored_once_under_either,
-    an_idempotency_key_is_known_for_ten_minutes_and_no_longer,
-    a_post_that_says_nothing_is_refused,
+    an_idempotency_key_cannot_be_reused_for_other_content,
+    a_post_with_both_keys_is_stored_once_under_either,
+    an_idempotency_key_is_recognised_for_ten_minutes,
+    a_post_without_content_is_refused,
     the_last_hundred_messages_are_listed_oldest_first,
-    a_page_is_what_the_query_asks_for,
+    a_page_matches_its_query,
     a_page_holds_at_most_five_hundred_messages,
-    the_whole_history_can_be_read_page_by_page_either_way,
+    the_history_can_be_paged_in_both_directions,
     a_bad_number_in_a_query_is_refused,
-    nobody_asks_without_an_identity,
+    requests_need_an_identity,
     other_requests_are_not_found,
 
     each_message_is_one_key_and_none_is_written_twice,
-    the_newest_messages_are_kept_as_many_as_configured,
-    ten_thousand_messages_are_kept_where_nothing_is_configured,
-    a_room_that_shall_keep_fewer_gets_there_little_by_little,
-    a_room_that_shall_keep_more_does,
+    the_configured_number_of_newest_messages_is_kept,
+    ten_thousand_messages_are_kept_by_default,
+    a_lowered_limit_is_reached_step_by_step,
+    a_raised_limit_takes_effect,
     the_newest_message_is_always_kept,
-    a_number_to_keep_that_is_none_is_the_operators_error,
-    a_message_sent_again_is_answered_even_if_it_is_kept_no_longer,
-    numbers_go_on_where_the_history_was_trimmed,
+    an_invalid_number_to_keep_is_a_configuration_error,
+    a_resent_message_is_answered_even_after_trimming,
+    numbers_continue_after_the_history_was_trimmed,
     the_largest_history_fits_into_one_frame,
-    a_page_is_bounded_in_bytes_and_the_whole_can_be_read_all_the_same,
-    a_newcomer_gets_in_however_little_the_room_may_send,
-    a_message_that_nobody_could_be_sent_is_refused_and_not_stored,
+    pages_limited_in_bytes_still_cover_the_history,
+    a_newcomer_joins_despite_a_small_send_limit,
+    a_message_too_large_to_send_is_refused_and_not_stored,
 
     a_ping_is_answered_without_the_room,
-    a_room_that_woke_knows_who_speaks,
-    one_who_comes_back_after_a_restart_is_announced_again,
-    nothing_wakes_a_room_that_nobody_talks_to,
+    a_woken_room_knows_the_sender,
+    a_user_who_returns_after_a_restart_is_announced_again,
+    nothing_wakes_a_quiet_room,
 }
 
 const TYPING: &str = r#"{"type":"typing"}"#;
@@ -180,7 +180,7 @@ fn the_history_is_the_last_fifty_messages_oldest_first(mut room: TestRoom) {
     assert_eq!(seqs(&enter(&mut room, "bo", "").1), Vec::from_iter(2..=51));
 }
 
-fn a_client_that_says_what_it_has_seen_gets_what_it_missed(mut room: TestRoom) {
+fn a_client_that_resumes_gets_the_missed_messages(mut room: TestRoom) {
     let (_, history) = enter(&mut room, "ana", "since=0");
     assert_eq!(history, json!({ "type": "history", "messages": [], "resumed": true }));
     fill(&mut room, 60);
@@ -190,7 +190,7 @@ fn a_client_that_says_what_it_has_seen_gets_what_it_missed(mut room: TestRoom) {
     }
 }
 
-fn a_client_may_have_missed_five_hundred_messages_and_not_one_more(mut room: TestRoom) {
+fn a_client_resumes_after_at_most_500_missed_messages(mut room: TestRoom) {
     fill(&mut room, 501);
     let (_, history) = enter(&mut room, "ana", "since=1");
     assert_eq!((seqs(&history), &history["resumed"]), (Vec::from_iter(2..=501), &json!(true)));
@@ -198,7 +198,7 @@ fn a_client_may_have_missed_five_hundred_messages_and_not_one_more(mut room: Tes
     assert_eq!((seqs(&history), &history["resumed"]), (Vec::from_iter(452..=501), &json!(false)));
 }
 
-fn a_client_that_has_seen_what_this_room_never_said_starts_over(mut room: TestRoom) {
+fn a_client_ahead_of_the_room_starts_over(mut room: TestRoom) {
     let (_, history) = enter(&mut room, "ana", "since=1");
     assert_eq!(history, json!({ "type": "history", "messages": [], "resumed": false }));
     fill(&mut room, 5);
@@ -208,7 +208,7 @@ fn a_client_that_has_seen_what_this_room_never_said_starts_over(mut room: TestRo
     }
 }
 
-fn a_client_whose_gap_is_kept_no_longer_starts_over(room: TestRoom) {
+fn a_client_whose_gap_was_trimmed_starts_over(room: TestRoom) {
     let mut room = room.config("keep_messages", "5");
     fill(&mut room, 10);
     for (since, resumed) in [(5, true), (4, false), (0, false)] {
@@ -238,13 +238,13 @@ fn a_client_of_another_incarnation_starts_over(mut room: TestRoom) {
     }
 }
 
-fn a_client_that_comes_back_is_announced_like_any_other(mut room: TestRoom) {
+fn a_client_that_reconnects_is_announced_like_any_other(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     enter(&mut room, "bo", "since=0");
     assert_eq!(ana.hears_types(), ["user_joined"]);
 }
 
-fn what_it_has_seen_must_be_a_number(mut room: TestRoom) {
+fn the_position_to_resume_from_must_be_a_number(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     for since in ["", "x", "-1", "+1", "1.5", "1e3", "18446744073709551616"] {
         let (status, reason) = room.connect("bo", &format!("since={since}")).err().expect(since);
@@ -254,7 +254,7 @@ fn what_it_has_seen_must_be_a_number(mut room: TestRoom) {
     assert_eq!(room.sockets(), 1);
 }
 
-fn the_others_are_told_who_joins(mut room: TestRoom) {
+fn a_join_is_announced_to_the_others(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     room.advance(millis(1_234));
     enter(&mut room, "cleo", "");
@@ -262,14 +262,14 @@ fn the_others_are_told_who_joins(mut room: TestRoom) {
     all_hear([&ana, &bo], &joined);
 }
 
-fn a_user_joins_once_however_many_tabs_they_open(mut room: TestRoom) {
+fn a_user_with_many_tabs_joins_once(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     enter(&mut room, "bo", "");
     enter(&mut room, "bo", "");
     none_hears([&ana, &bo]);
 }
 
-fn a_user_has_left_when_their_last_tab_is_gone(mut room: TestRoom) {
+fn a_user_leaves_with_the_last_tab(mut room: TestRoom) {
     let [ana, bo, tab, other_tab] = gather(&mut room, ["ana", "bo", "bo", "bo"]);
     room.leave(&bo);
     room.try_leave(&other_tab, Close::lost()).unwrap();
@@ -280,14 +280,14 @@ fn a_user_has_left_when_their_last_tab_is_gone(mut room: TestRoom) {
     assert_eq!(ana.hears(), [left]);
 }
 
-fn a_user_who_left_joins_anew(mut room: TestRoom) {
+fn a_user_who_left_can_join_again(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     room.leave(&bo);
     enter(&mut room, "bo", "");
     assert_eq!(ana.hears_types(), ["user_left", "user_joined"]);
 }
 
-fn one_who_types_is_shown_to_the_others_and_not_to_their_own_tabs(mut room: TestRoom) {
+fn typing_is_announced_to_others_and_not_to_own_tabs(mut room: TestRoom) {
     let [ana, bo, tab, other_tab] = gather(&mut room, ["ana", "bo", "cleo", "cleo"]);
     room.say(&tab, TYPING);
     let typing = json!({ "type": "typing", "userId": "id-cleo", "userName": "cleo" });
@@ -296,7 +296,7 @@ fn one_who_types_is_shown_to_the_others_and_not_to_their_own_tabs(mut room: Test
     assert!(room.storage().is_empty(), "typing is nothing to keep");
 }
 
-fn a_message_reaches_everybody_and_its_sender_too(mut room: TestRoom) {
+fn a_message_reaches_all_clients_and_its_sender(mut room: TestRoom) {
     let clients = gather(&mut room, ["ana", "ana", "bo", "cleo"]);
     let said = say(&mut room, &clients[0], &message("hello"));
     assert_eq!(said["content"], "hello");
@@ -371,7 +371,7 @@ fn content_is_kept_as_it_was_sent(mut room: TestRoom) {
     }
 }
 
-fn content_is_cut_to_two_thousand_utf16_units(mut room: TestRoom) {
+fn content_is_truncated_to_two_thousand_utf16_units(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     for (letter, kept) in [("a", 2_000), ("é", 2_000), ("漢", 2_000), ("\u{1}", 2_000), ("🐭", 1_000)] {
         for sent in [kept - 1, kept, kept + 1, 3 * kept] {
@@ -384,7 +384,7 @@ fn content_is_cut_to_two_thousand_utf16_units(mut room: TestRoom) {
     }
 }
 
-fn content_is_never_cut_inside_a_surrogate_pair(mut room: TestRoom) {
+fn content_is_never_truncated_inside_a_surrogate_pair(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     let before = "a".repeat(1_999);
     for tail in ["🐭", "🐭b", "🐭🐭🐭"] {
@@ -396,7 +396,7 @@ fn content_is_never_cut_inside_a_surrogate_pair(mut room: TestRoom) {
     assert_eq!(say(&mut room, &ana, &message(&format!("{fitting}b")))["content"], fitting);
 }
 
-fn half_a_surrogate_pair_is_kept_as_the_replacement_character(mut room: TestRoom) {
+fn a_lone_surrogate_is_stored_as_the_replacement_character(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     for (sent, kept) in [
         (r"cut \ud83d", "cut \u{fffd}"),
@@ -416,7 +416,7 @@ fn half_a_surrogate_pair_is_kept_as_the_replacement_character(mut room: TestRoom
     assert_eq!(said["content"], "hi");
 }
 
-fn what_is_wrong_is_told_to_the_sender_alone(mut room: TestRoom) {
+fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
     let [ana, tab, bo] = gather(&mut room, ["ana", "ana", "bo"]);
     let with = |client_id: &str| format!(r#"{{"type":"message","content":"hi","clientId":{client_id}}}"#);
     let only_blanks_are_left = message(&format!("{}too late", " ".repeat(2_000)));
@@ -469,7 +469,7 @@ fn complains(client: &TestClient, code: &str, about: &str) {
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{about:.80}");
 }
 
-fn an_error_names_the_message_it_is_about(mut room: TestRoom) {
+fn an_error_names_its_message(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     for (text, code) in [
         (r#"{"type":"message","clientId":"c1","content":""}"#, "empty_content"),
@@ -501,7 +501,7 @@ fn refused_client_id(refused: &dormouse_test::Response) -> Value {
     serde_json::from_slice::<Value>(&refused.body).expect("a problem is JSON")["clientId"].clone()
 }
 
-fn a_message_sent_again_is_stored_once_and_told_to_its_sender_alone(mut room: TestRoom) {
+fn a_resent_message_is_stored_once_and_echoed_to_its_sender(mut room: TestRoom) {
     let [ana, tab, bo] = gather(&mut room, ["ana", "ana", "bo"]);
     let first = say(&mut room, &ana, &named_message("hello", "c1"));
     assert_eq!(heard_message(&tab), first);
@@ -517,7 +517,7 @@ fn a_message_sent_again_is_stored_once_and_told_to_its_sender_alone(mut room: Te
     assert_eq!(say(&mut room, &ana, &named_message("hello", "c2"))["seq"], 2);
 }
 
-fn a_client_id_is_not_used_for_other_content(mut room: TestRoom) {
+fn a_client_id_cannot_be_reused_for_other_content(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     let first = say(&mut room, &ana, &named_message("hello", "c1"));
     hush([&bo]);
@@ -539,7 +539,7 @@ fn a_client_id_is_not_used_for_other_content(mut room: TestRoom) {
     assert_eq!(say(&mut room, &bo, &named_message("other words", "c1"))["seq"], 2);
 }
 
-fn a_retry_of_what_the_room_changed_is_known(mut room: TestRoom) {
+fn a_retry_of_truncated_content_is_recognised(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     let (long, blank) = ("a".repeat(2_000), "a".repeat(1_999));
     for (at, (content, kept)) in [
@@ -562,7 +562,7 @@ fn a_retry_of_what_the_room_changed_is_known(mut room: TestRoom) {
     assert_eq!(seqs(&list(&mut room, "")), [1, 2, 3, 4, 5]);
 }
 
-fn a_message_is_known_for_ten_minutes_and_no_longer(mut room: TestRoom) {
+fn a_message_is_recognised_for_ten_minutes(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     let text = named_message("hello", "c1");
     // The room may put ten minutes into one drawer: wherever in a drawer a message falls, it is known as long.
@@ -602,7 +602,7 @@ fn a_client_id_is_no_idempotency_key(mut room: TestRoom) {
     assert_eq!(seqs(&list(&mut room, "")), [1, 2]);
 }
 
-fn what_was_sent_is_known_after_a_restart(mut room: TestRoom) {
+fn a_retry_is_recognised_after_a_restart(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     let first = say(&mut room, &ana, &named_message("hello", "c1"));
     let posted = post_as(&mut room, "ana", "k1");
@@ -612,7 +612,7 @@ fn what_was_sent_is_known_after_a_restart(mut room: TestRoom) {
     assert_eq!(post_as(&mut room, "ana", "k1"), posted);
 }
 
-fn what_was_sent_long_ago_takes_no_space(mut room: TestRoom) {
+fn expired_retry_keys_take_no_space(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     for count in 0..50 {
         say(&mut room, &ana, &named_message("hello", &format!("old {count}")));
@@ -624,7 +624,7 @@ fn what_was_sent_long_ago_takes_no_space(mut room: TestRoom) {
     assert_eq!(room.storage().len(), 50 + 20 + 20, "70 messages, and what is needed to know 20 of them again");
 }
 
-fn a_retry_is_known_when_the_clock_stepped_back(mut room: TestRoom) {
+fn a_retry_is_recognised_after_the_clock_stepped_back(mut room: TestRoom) {
     // Four seconds over the edge of a drawer, ten minutes, hours, and once more.
     for back in [4_000, KNOWN_MS, 2 * KNOWN_MS, 7_200_000] {
         room.advance(millis(100 * KNOWN_MS - room.now() % KNOWN_MS + 2_000));
@@ -642,7 +642,7 @@ fn a_retry_is_known_when_the_clock_stepped_back(mut room: TestRoom) {
     }
 }
 
-fn what_was_sent_while_the_clock_was_ahead_is_forgotten_in_time(mut room: TestRoom) {
+fn keys_from_a_clock_that_was_ahead_expire(mut room: TestRoom) {
     for count in 0..10 {
         let key = format!("ahead {count}");
         post_as(&mut room, "ana", &key);
@@ -683,7 +683,7 @@ fn a_posted_message_reaches_every_socket(mut room: TestRoom) {
     assert_eq!(list(&mut room, ""), json!({ "messages": [posted] }));
 }
 
-fn one_who_posts_does_not_join(mut room: TestRoom) {
+fn a_user_who_only_posts_does_not_join(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     post(&mut room, "bo", "hello");
     assert_eq!(ana.hears_types(), ["message"]);
@@ -706,7 +706,7 @@ fn a_post_with_the_same_idempotency_key_is_stored_once(mut room: TestRoom) {
     assert_eq!(post_as(&mut room, "bo", "k1")["message"]["seq"], 3);
 }
 
-fn an_idempotency_key_is_not_used_for_other_content(mut room: TestRoom) {
+fn an_idempotency_key_cannot_be_reused_for_other_content(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     let first = post_as(&mut room, "ana", "k1");
     let stored = room.storage();
@@ -726,7 +726,7 @@ fn an_idempotency_key_is_not_used_for_other_content(mut room: TestRoom) {
     assert_eq!(body(&room.post("ana", "/messages", &[("idempotency-key", "k2")], &long("c"))), first);
 }
 
-fn a_post_with_both_names_is_stored_once_under_either(mut room: TestRoom) {
+fn a_post_with_both_keys_is_stored_once_under_either(mut room: TestRoom) {
     fn both(room: &mut TestRoom, key: Option<&str>, client_id: Option<&str>) -> Value {
         let headers = key.map(|key| ("idempotency-key", key)).into_iter().collect::<Vec<_>>();
         let posted = json!({ "content": "hello", "clientId": client_id });
@@ -749,7 +749,7 @@ fn a_post_with_both_names_is_stored_once_under_either(mut room: TestRoom) {
     assert_eq!(seqs(&list(&mut room, "")), [1]);
 }
 
-fn an_idempotency_key_is_known_for_ten_minutes_and_no_longer(mut room: TestRoom) {
+fn an_idempotency_key_is_recognised_for_ten_minutes(mut room: TestRoom) {
     for offset in [0, KNOWN_MS - 1] {
         room.advance(millis(2 * KNOWN_MS - room.now() % KNOWN_MS + offset));
         let first = post_as(&mut room, "ana", "k1");
@@ -760,7 +760,7 @@ fn an_idempotency_key_is_known_for_ten_minutes_and_no_longer(mut room: TestRoom)
     }
 }
 
-fn a_post_that_says_nothing_is_refused(mut room: TestRoom) {
+fn a_post_without_content_is_refused(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     for bad in ["", "hello", "[\"hello\"]", "null", "{", "{}", r#"{"content":null}"#, r#"{"content":7}"#] {
         assert_eq!(problem(&room.post("ana", "/messages", &[], bad)), 400, "{bad}");
@@ -796,7 +796,7 @@ fn the_last_hundred_messages_are_listed_oldest_first(mut room: TestRoom) {
     assert_eq!(listed.get("hasMore"), None, "a client of the core is told the core alone");
 }
 
-fn a_page_is_what_the_query_asks_for(room: TestRoom) {
+fn a_page_matches_its_query(room: TestRoom) {
     let mut room = room.config("keep_messages", "10");
     fill(&mut room, 12); // 1 and 2 are gone
     for (query, expected, has_more) in [
@@ -841,7 +841,7 @@ fn a_page_holds_at_most_five_hundred_messages(mut room: TestRoom) {
     }
 }
 
-fn the_whole_history_can_be_read_page_by_page_either_way(mut room: TestRoom) {
+fn the_history_can_be_paged_in_both_directions(mut room: TestRoom) {
     fill(&mut room, 23);
     let (mut read, mut more) = (Vec::new(), true);
     while more {
@@ -873,7 +873,7 @@ fn a_bad_number_in_a_query_is_refused(mut room: TestRoom) {
     }
 }
 
-fn nobody_asks_without_an_identity(mut room: TestRoom) {
+fn requests_need_an_identity(mut room: TestRoom) {
     for method in ["GET", "POST"] {
         let (method, path) = (method.to_owned(), "/messages".into());
         let nobody = Request { method, path, body: br#"{"content":"hello"}"#.into(), ..Request::default() };
@@ -916,7 +916,7 @@ fn each_message_is_one_key_and_none_is_written_twice(mut room: TestRoom) {
     }
 }
 
-fn the_newest_messages_are_kept_as_many_as_configured(room: TestRoom) {
+fn the_configured_number_of_newest_messages_is_kept(room: TestRoom) {
     let mut room = room.config("keep_messages", "5");
     for last in 1..=12 {
         fill(&mut room, 1);
@@ -926,7 +926,7 @@ fn the_newest_messages_are_kept_as_many_as_configured(room: TestRoom) {
     assert_eq!(seqs(&enter(&mut room, "ana", "").1), [8, 9, 10, 11, 12]);
 }
 
-fn ten_thousand_messages_are_kept_where_nothing_is_configured(mut room: TestRoom) {
+fn ten_thousand_messages_are_kept_by_default(mut room: TestRoom) {
     fill(&mut room, 10_000);
     assert_eq!(room.storage().len(), 10_000);
     fill(&mut room, 1);
@@ -934,7 +934,7 @@ fn ten_thousand_messages_are_kept_where_nothing_is_configured(mut room: TestRoom
     assert_eq!(seqs(&list(&mut room, "after=0&limit=1")), [2]);
 }
 
-fn a_room_that_shall_keep_fewer_gets_there_little_by_little(mut room: TestRoom) {
+fn a_lowered_limit_is_reached_step_by_step(mut room: TestRoom) {
     fill(&mut room, 20);
     room.restart();
     let mut room = room.config("keep_messages", "5");
@@ -947,7 +947,7 @@ fn a_room_that_shall_keep_fewer_gets_there_little_by_little(mut room: TestRoom) 
     assert_eq!(seqs(&list(&mut room, "")), [34, 35, 36, 37, 38]);
 }
 
-fn a_room_that_shall_keep_more_does(room: TestRoom) {
+fn a_raised_limit_takes_effect(room: TestRoom) {
     let mut room = room.config("keep_messages", "5");
     fill(&mut room, 20);
     room.restart();
@@ -965,7 +965,7 @@ fn the_newest_message_is_always_kept(room: TestRoom) {
     assert_eq!(room.storage().len(), 1);
 }
 
-fn a_number_to_keep_that_is_none_is_the_operators_error(room: TestRoom) {
+fn an_invalid_number_to_keep_is_a_configuration_error(room: TestRoom) {
     let mut room = room.config("keep_messages", "many");
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     let failure = room.try_say(&ana, Message::Text(message("hello"))).expect_err("there is no number to keep");
@@ -974,7 +974,7 @@ fn a_number_to_keep_that_is_none_is_the_operators_error(room: TestRoom) {
     assert!(room.storage().is_empty());
 }
 
-fn a_message_sent_again_is_answered_even_if_it_is_kept_no_longer(room: TestRoom) {
+fn a_resent_message_is_answered_even_after_trimming(room: TestRoom) {
     let mut room = room.config("keep_messages", "2");
     let [ana] = gather(&mut room, ["ana"]);
     let said = say(&mut room, &ana, &named_message("hello", "c1"));
@@ -986,7 +986,7 @@ fn a_message_sent_again_is_answered_even_if_it_is_kept_no_longer(room: TestRoom)
     assert_eq!(seqs(&list(&mut room, "")), [4, 5]);
 }
 
-fn numbers_go_on_where_the_history_was_trimmed(room: TestRoom) {
+fn numbers_continue_after_the_history_was_trimmed(room: TestRoom) {
     let mut room = room.config("keep_messages", "1");
     for seq in 1..=5 {
         assert_eq!(post(&mut room, "ana", "hello")["seq"], seq);
@@ -1021,7 +1021,7 @@ fn fill_with_the_longest(room: &mut TestRoom, count: u64) {
     }
 }
 
-fn a_page_is_bounded_in_bytes_and_the_whole_can_be_read_all_the_same(mut room: TestRoom) {
+fn pages_limited_in_bytes_still_cover_the_history(mut room: TestRoom) {
     fill_with_the_longest(&mut room, 200);
     for query in ["", "limit=500", "limit=500&after=0", "limit=500&before=201"] {
         let answer = room.get("bo", "/messages", query);
@@ -1048,7 +1048,7 @@ fn a_page_is_bounded_in_bytes_and_the_whole_can_be_read_all_the_same(mut room: T
     assert_eq!(read, Vec::from_iter(1..=200));
 }
 
-fn a_newcomer_gets_in_however_little_the_room_may_send(mut room: TestRoom) {
+fn a_newcomer_joins_despite_a_small_send_limit(mut room: TestRoom) {
     fill_with_the_longest(&mut room, 60);
     for most in [4_096, 20_000, 100_000, 500_000, 1 << 20] {
         room.restart();
@@ -1066,7 +1066,7 @@ fn a_newcomer_gets_in_however_little_the_room_may_send(mut room: TestRoom) {
     }
 }
 
-fn a_message_that_nobody_could_be_sent_is_refused_and_not_stored(room: TestRoom) {
+fn a_message_too_large_to_send_is_refused_and_not_stored(room: TestRoom) {
     let mut room = room.message_out_bytes(4_096);
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     let long = "\u{1}".repeat(1_000);
@@ -1103,7 +1103,7 @@ fn a_ping_is_answered_without_the_room(mut room: TestRoom) {
     assert_eq!(room.auto_response(PING), Some(PONG));
 }
 
-fn a_room_that_woke_knows_who_speaks(mut room: TestRoom) {
+fn a_woken_room_knows_the_sender(mut room: TestRoom) {
     let [ana, bo, tab] = gather(&mut room, ["ana", "bo", "bo"]);
     say(&mut room, &ana, &named_message("before", "c1"));
     hush([&bo, &tab]);
@@ -1125,7 +1125,7 @@ fn a_room_that_woke_knows_who_speaks(mut room: TestRoom) {
     assert_eq!(ana.hears_types(), ["user_left"]);
 }
 
-fn one_who_comes_back_after_a_restart_is_announced_again(mut room: TestRoom) {
+fn a_user_who_returns_after_a_restart_is_announced_again(mut room: TestRoom) {
     let [ana, ..] = gather(&mut room, ["ana", "bo", "cleo"]);
     say(&mut room, &ana, &message("hello"));
     room.restart();
@@ -1138,7 +1138,7 @@ fn one_who_comes_back_after_a_restart_is_announced_again(mut room: TestRoom) {
     assert_eq!(say(&mut room, &ana, &message("hello again"))["seq"], 2);
 }
 
-fn nothing_wakes_a_room_that_nobody_talks_to(mut room: TestRoom) {
+fn nothing_wakes_a_quiet_room(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     say(&mut room, &ana, &named_message("hello", "c1"));
     post_as(&mut room, "bo", "k1");

@@ -25,7 +25,7 @@ fn refused(room: &mut TestRoom, client: &TestClient, deeds: &str) -> String {
 }
 
 #[test]
-fn a_turn_that_fails_writes_and_says_nothing() {
+fn a_failed_turn_writes_and_sends_nothing() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     texts(&ana);
@@ -68,7 +68,7 @@ fn a_refused_client_leaves_nothing_behind() {
 }
 
 #[test]
-fn who_is_behind_a_socket_is_known_after_hibernation() {
+fn the_user_of_a_socket_is_known_after_hibernation() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.say(&ana, "note likes tea; tag tea");
@@ -82,7 +82,7 @@ fn who_is_behind_a_socket_is_known_after_hibernation() {
 }
 
 #[test]
-fn a_client_that_has_gone_is_known_in_its_close_and_nowhere_else() {
+fn a_closed_socket_is_known_only_in_its_close_event() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.say(&ana, "note was here");
@@ -93,7 +93,7 @@ fn a_client_that_has_gone_is_known_in_its_close_and_nowhere_else() {
 }
 
 #[test]
-fn a_timer_fires_once_with_its_payload_and_is_gone() {
+fn a_timer_fires_once_with_its_payload() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     assert_eq!(tell(&mut room, &ana, "timer 5000 put a b; timers"), ["1"]);
@@ -106,7 +106,7 @@ fn a_timer_fires_once_with_its_payload_and_is_gone() {
 }
 
 #[test]
-fn a_timer_that_its_own_turn_sets_anew_stays_set() {
+fn a_timer_set_again_in_its_own_turn_stays_set() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.say(&ana, "timer 1000 timer 1000 say never");
@@ -184,7 +184,7 @@ fn a_room_can_close_a_socket() {
 }
 
 #[test]
-fn a_room_whose_wake_fails_keeps_nothing_and_comes_back_when_it_can() {
+fn a_room_whose_wake_fails_stores_nothing_and_can_wake_later() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.say(&ana, "put fail-wake yes");
@@ -194,7 +194,7 @@ fn a_room_whose_wake_fails_keeps_nothing_and_comes_back_when_it_can() {
 }
 
 #[test]
-fn a_request_is_answered_and_its_failure_is_told_apart() {
+fn a_request_gets_an_answer_or_the_failure_of_its_turn() {
     let mut room = TestRoom::new(UNRULY);
     assert_eq!(room.post("ana", "/", &[], "put a 1").status, 200);
     assert_eq!(room.post("ana", "/", &[], "get a").body, b"\"1\"");

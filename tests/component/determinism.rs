@@ -22,7 +22,7 @@ fn the_same_event_time_and_seed_give_the_same_turn() {
 }
 
 #[test]
-fn each_turn_has_randomness_of_its_own() {
+fn each_turn_has_its_own_randomness() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     texts(&ana);
@@ -39,7 +39,7 @@ fn time_stands_still_during_a_turn() {
 }
 
 #[test]
-fn there_is_no_world_to_look_at() {
+fn a_room_has_no_files_and_no_environment() {
     let heard = told("files; env");
     assert!(heard[0].starts_with("Err("), "{heard:?}");
     assert_eq!(heard[1], "0");

@@ -150,7 +150,7 @@ fn is_of_a_name(letter: char) -> bool {
 }
 
 #[test]
-fn the_counter_counts_for_everybody_and_across_sleep() {
+fn the_counter_is_shared_and_survives_hibernation() {
     let mut room = TestRoom::new(COUNTER);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.say(&ana, "one");

@@ -17,7 +17,7 @@ fn poll() -> TestRoom {
 }
 
 #[test]
-fn a_poll_counts_one_vote_a_user_and_lets_them_change_it() {
+fn a_poll_counts_one_changeable_vote_per_user() {
     let mut room = poll();
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.say(&ana, "tea");
@@ -30,7 +30,7 @@ fn a_poll_counts_one_vote_a_user_and_lets_them_change_it() {
 }
 
 #[test]
-fn a_poll_remembers_its_votes_through_a_restart_and_shows_them_to_who_comes() {
+fn poll_votes_survive_a_restart_and_newcomers_see_them() {
     let mut room = poll();
     let ana = room.join("ana");
     room.say(&ana, "milk");
@@ -40,7 +40,7 @@ fn a_poll_remembers_its_votes_through_a_restart_and_shows_them_to_who_comes() {
 }
 
 #[test]
-fn a_poll_refuses_what_is_no_vote_and_counts_nothing() {
+fn a_poll_refuses_invalid_votes() {
     let mut room = poll();
     let ana = room.join("ana");
     for text in ["beer", "", "tea "] {
@@ -54,7 +54,7 @@ fn a_poll_refuses_what_is_no_vote_and_counts_nothing() {
 }
 
 #[test]
-fn a_poll_is_asked_once_and_keeps_its_votes_when_it_is_asked_again() {
+fn a_poll_that_is_asked_again_keeps_its_votes() {
     let mut room = poll();
     let ana = room.join("ana");
     room.say(&ana, "tea");
@@ -69,7 +69,7 @@ fn game() -> (TestRoom, TestClient, TestClient) {
 }
 
 #[test]
-fn players_move_in_turns_and_a_row_wins() {
+fn players_alternate_and_a_row_wins() {
     let (mut room, ana, bo) = game();
     let eve = room.join("eve");
     for (player, field, code) in
@@ -92,7 +92,7 @@ fn players_move_in_turns_and_a_row_wins() {
 }
 
 #[test]
-fn who_thinks_too_long_has_lost_even_if_the_server_restarts_meanwhile() {
+fn a_slow_player_loses_even_across_a_restart() {
     let (mut room, ana, _bo) = game();
     room.say(&ana, "4");
     room.advance(Duration::from_secs(29));
@@ -103,7 +103,7 @@ fn who_thinks_too_long_has_lost_even_if_the_server_restarts_meanwhile() {
 }
 
 #[test]
-fn every_move_winds_the_clock_anew() {
+fn every_move_restarts_the_clock() {
     let (mut room, ana, bo) = game();
     room.say(&ana, "4");
     room.advance(Duration::from_secs(20));
@@ -124,7 +124,7 @@ fn cursor(id: u8, place: &[u8]) -> Message {
 }
 
 #[test]
-fn cursors_are_seen_by_the_same_page_and_by_nobody_else() {
+fn cursors_are_sent_only_to_the_same_page() {
     let mut room = TestRoom::new(CURSORS);
     let ana = room.connect("ana", "page=1").unwrap();
     let bo = room.connect("bo", "page=1").unwrap();
@@ -135,7 +135,7 @@ fn cursors_are_seen_by_the_same_page_and_by_nobody_else() {
 }
 
 #[test]
-fn a_cursor_is_remembered_while_its_socket_is_open_and_through_sleep() {
+fn a_cursor_lasts_while_its_socket_is_open() {
     let mut room = TestRoom::new(CURSORS);
     let ana = room.connect("ana", "page=1").unwrap();
     place(&mut room, &ana, 3, 4);
@@ -150,7 +150,7 @@ fn a_cursor_is_remembered_while_its_socket_is_open_and_through_sleep() {
 }
 
 #[test]
-fn what_is_no_place_ends_the_connection() {
+fn an_invalid_position_ends_the_connection() {
     let mut room = TestRoom::new(CURSORS);
     let ana = room.connect("ana", "").unwrap();
     room.try_say(&ana, Message::Binary(vec![1, 2, 3])).unwrap();

@@ -36,7 +36,7 @@ fn asks(request: &'static str) -> Module {
 }
 
 #[test]
-fn a_component_in_text_can_be_a_good_room() {
+fn a_component_in_text_format_can_be_a_room() {
     // The base from which all others here differ: an answer with the status 200 and an empty body.
     let mut room = TestRoom::new(asks("(i32.store16 (i32.const 1028) (i32.const 200))").component());
     let ana = room.join("ana");
@@ -46,7 +46,7 @@ fn a_component_in_text_can_be_a_good_room() {
 }
 
 #[test]
-fn a_list_that_claims_more_than_there_is_ends_the_turn() {
+fn an_invalid_list_or_pointer_ends_the_turn() {
     for claim in [
         "(call $put-many (i32.const 0) (i32.const 0x7fffffff) (i32.const 64))",
         "(call $put-many (i32.const 0xffffffff) (i32.const 0xffffffff) (i32.const 64))",
@@ -62,7 +62,7 @@ fn a_list_that_claims_more_than_there_is_ends_the_turn() {
 }
 
 #[test]
-fn lists_within_lists_cannot_add_up_to_more_than_the_host_has_space_for() {
+fn nested_lists_cannot_exhaust_the_memory_of_the_host() {
     // 90,000 entries, each of which is the same 64 KiB: gigabytes, if they were taken.
     Module {
         request: r#"
@@ -81,7 +81,7 @@ fn lists_within_lists_cannot_add_up_to_more_than_the_host_has_space_for() {
 }
 
 #[test]
-fn text_that_is_no_text_ends_the_turn() {
+fn text_that_is_not_utf8_ends_the_turn() {
     asks("(i32.store (i32.const 0) (i32.const -1)) (call $log (i32.const 1) (i32.const 0) (i32.const 4))")
         .fails_with("utf-8");
     asks("(call $log (i32.const 1) (i32.const 0) (i32.const 0x40000000))").fails_with("pointer");
@@ -89,7 +89,7 @@ fn text_that_is_no_text_ends_the_turn() {
 }
 
 #[test]
-fn an_answer_that_is_none_ends_the_turn() {
+fn a_malformed_result_ends_the_turn() {
     for lie in [
         // Neither `ok` nor `err`.
         "(i32.store8 (i32.const 1024) (i32.const 7))",
@@ -105,7 +105,7 @@ fn an_answer_that_is_none_ends_the_turn() {
 }
 
 #[test]
-fn space_that_is_none_ends_the_turn() {
+fn a_bad_realloc_ends_the_turn() {
     // The host hands over the path of the request before anything else happens.
     let reallocs = [
         ("(i32.const 0xfffffff0)", "realloc"),
@@ -126,7 +126,7 @@ fn space_that_is_none_ends_the_turn() {
 }
 
 #[test]
-fn a_handle_that_was_never_given_or_is_gone_ends_the_turn() {
+fn an_invalid_handle_ends_the_turn() {
     for forged in [
         "(drop (call $id (i32.const 0)))",
         "(drop (call $id (i32.const 12345)))",
@@ -159,7 +159,7 @@ fn a_start_function_that_never_ends_uses_up_its_cpu() {
 }
 
 #[test]
-fn a_start_function_that_traps_says_so() {
+fn a_trap_in_the_start_function_is_reported() {
     let fields = "(memory (export \"memory\") 16) (func $fall unreachable) (start $fall)";
     let mut room = TestRoom::new(Module { fields, ..Module::default() }.component());
     let failure = room.try_request(Request::default()).unwrap_err().to_string();
@@ -167,7 +167,7 @@ fn a_start_function_that_traps_says_so() {
 }
 
 #[test]
-fn tables_grow_to_their_limit_and_no_further() {
+fn tables_grow_up_to_their_limit() {
     Module {
         fields: "(memory (export \"memory\") 16) (table $table 1 funcref)",
         request: r#"
@@ -179,7 +179,7 @@ fn tables_grow_to_their_limit_and_no_further() {
 }
 
 #[test]
-fn memory_grows_to_its_limit_and_a_room_that_goes_on_without_more_goes_on() {
+fn memory_grows_up_to_its_limit_and_the_room_may_go_on() {
     let request = r#"
         (loop $grow (br_if $grow (i32.ge_s (memory.grow (i32.const 16)) (i32.const 0))))
         (if (i32.ne (memory.size) (i32.const 1024)) (then unreachable))
@@ -189,7 +189,7 @@ fn memory_grows_to_its_limit_and_a_room_that_goes_on_without_more_goes_on() {
 }
 
 #[test]
-fn what_could_never_be_given_is_refused_when_the_component_is_loaded() {
+fn memories_and_tables_above_the_limits_are_refused_at_load() {
     let fields = |fields| Module { fields, ..Module::default() };
     fields("(memory (export \"memory\") 1025)").is_refused_with("memory");
     fields("(memory (export \"memory\") 16) (table 20001 funcref)").is_refused_with("table");
@@ -198,7 +198,7 @@ fn what_could_never_be_given_is_refused_when_the_component_is_loaded() {
 }
 
 #[test]
-fn what_no_toolchain_needs_is_refused_when_the_component_is_loaded() {
+fn unneeded_wasm_features_are_refused_at_load() {
     for (what, fields) in [
         (
             "gc",
@@ -225,7 +225,7 @@ fn a_component_that_takes_too_long_to_compile_is_refused_by_its_size() {
 }
 
 #[test]
-fn randomness_comes_in_small_pieces() {
+fn a_call_for_randomness_is_limited_in_size() {
     asks("(call $random (i64.const -1) (i32.const 64))").fails_with("exceeds limit");
     asks("(call $random (i64.const 1048577) (i32.const 64))").fails_with("exceeds limit");
 }
@@ -233,7 +233,7 @@ fn randomness_comes_in_small_pieces() {
 /// 90,000 entries with keys of three bytes, again and again, until the host says that it is too much. What a record costs
 /// beside its bytes counts, so that this is soon.
 #[test]
-fn millions_of_tiny_writes_count_for_what_they_cost() {
+fn tiny_writes_count_with_their_overhead() {
     let request = r#"
         (local $at i32) (local $calls i32)
         (local.set $at (i32.const 65536))

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 const AUCTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../components/examples/javascript/dist/auction.wasm");
 
 dormouse_test::kept_and_forgetful! { room();
-    the_highest_bid_when_the_hammer_falls_wins,
-    a_bid_gives_the_others_ten_seconds_more,
-    a_bid_that_is_none_is_told_to_its_bidder_alone,
+    the_highest_bid_at_the_end_wins,
+    a_bid_restarts_the_countdown_of_ten_seconds,
+    an_invalid_bid_gets_an_error_only_for_its_bidder,
     an_auction_goes_on_after_a_restart,
-    what_is_no_thing_begins_no_auction,
-    a_turn_that_is_lost_leaves_nothing_behind,
-    letters_of_every_language_come_back_as_they_were,
+    an_invalid_item_starts_no_auction,
+    a_lost_turn_leaves_no_trace,
+    unicode_text_survives_storage,
 }
 
 fn room() -> TestRoom {
@@ -35,7 +35,7 @@ fn last(client: &TestClient) -> Value {
     client.hears().pop().unwrap_or_default()
 }
 
-fn the_highest_bid_when_the_hammer_falls_wins(mut room: TestRoom) {
+fn the_highest_bid_at_the_end_wins(mut room: TestRoom) {
     let (ana, bo) = begin(&mut room);
     room.say(&ana, "5");
     room.say(&bo, "7.5");
@@ -47,7 +47,7 @@ fn the_highest_bid_when_the_hammer_falls_wins(mut room: TestRoom) {
     room.leave(&ana);
 }
 
-fn a_bid_gives_the_others_ten_seconds_more(mut room: TestRoom) {
+fn a_bid_restarts_the_countdown_of_ten_seconds(mut room: TestRoom) {
     let (ana, bo) = begin(&mut room);
     room.say(&ana, "5");
     room.advance(Duration::from_secs(9));
@@ -58,7 +58,7 @@ fn a_bid_gives_the_others_ten_seconds_more(mut room: TestRoom) {
     assert_eq!(last(&bo)["sold"], true);
 }
 
-fn a_bid_that_is_none_is_told_to_its_bidder_alone(mut room: TestRoom) {
+fn an_invalid_bid_gets_an_error_only_for_its_bidder(mut room: TestRoom) {
     let (ana, bo) = begin(&mut room);
     room.say(&bo, "5");
     hush([&ana, &bo]);
@@ -81,7 +81,7 @@ fn an_auction_goes_on_after_a_restart(mut room: TestRoom) {
     assert_eq!(body(&room.get("bo", "/messages", ""))["bidder"], "ana");
 }
 
-fn what_is_no_thing_begins_no_auction(mut room: TestRoom) {
+fn an_invalid_item_starts_no_auction(mut room: TestRoom) {
     for text in ["", "a lamp", "{}", r#"{"thing":7}"#, "null"] {
         assert_eq!(problem(&room.post("host", "/messages", &[], text)), 400, "{text}");
     }
@@ -89,7 +89,7 @@ fn what_is_no_thing_begins_no_auction(mut room: TestRoom) {
     assert_eq!(problem(&room.post("host", "/messages", &[], r#"{"thing":"another"}"#)), 400);
 }
 
-fn a_turn_that_is_lost_leaves_nothing_behind(mut room: TestRoom) {
+fn a_lost_turn_leaves_no_trace(mut room: TestRoom) {
     let (ana, bo) = begin(&mut room);
     room.next_turn_meets(Fault::OutOfCpu);
     room.try_say(&ana, Message::Text("5".into())).expect_err("it is lost");
@@ -98,7 +98,7 @@ fn a_turn_that_is_lost_leaves_nothing_behind(mut room: TestRoom) {
     assert_eq!(last(&bo)["bid"], 4);
 }
 
-fn letters_of_every_language_come_back_as_they_were(mut room: TestRoom) {
+fn unicode_text_survives_storage(mut room: TestRoom) {
     let thing = "лампа 🛋️ «é» \u{0}";
     room.post("host", "/messages", &[], &json!({ "thing": thing }).to_string());
     assert_eq!(last(&room.join("ana"))["thing"], thing);

@@ -4,12 +4,12 @@ use dormouse_bundle::KEEPER;
 use dormouse_test::{Message, TestClient, TestRoom};
 
 dormouse_test::kept_and_forgetful! { KEEPER;
-    a_value_is_what_was_last_put_until_it_is_deleted,
-    a_counter_begins_at_zero_and_stays_at_its_ends,
-    a_list_numbers_its_entries_without_a_gap,
+    a_value_is_the_last_put_until_it_is_deleted,
+    a_counter_starts_at_zero_and_saturates,
+    list_entries_are_numbered_without_a_gap,
     a_list_is_paged_in_both_directions,
     a_list_keeps_its_numbers_when_the_oldest_are_removed,
-    a_list_knows_nothing_of_another_whose_name_begins_alike,
+    lists_whose_names_share_a_prefix_are_separate,
     a_value_of_another_type_fails_the_turn_and_names_its_key,
 }
 
@@ -21,7 +21,7 @@ fn ask(room: &mut TestRoom, client: &TestClient, deed: &str) -> String {
     }
 }
 
-fn a_value_is_what_was_last_put_until_it_is_deleted(mut room: TestRoom) {
+fn a_value_is_the_last_put_until_it_is_deleted(mut room: TestRoom) {
     let ana = room.join("ana");
     assert_eq!(ask(&mut room, &ana, "noted"), "nothing");
     for note in ["tea", "more tea"] {
@@ -33,7 +33,7 @@ fn a_value_is_what_was_last_put_until_it_is_deleted(mut room: TestRoom) {
     assert_eq!(ask(&mut room, &ana, "noted"), "nothing");
 }
 
-fn a_counter_begins_at_zero_and_stays_at_its_ends(mut room: TestRoom) {
+fn a_counter_starts_at_zero_and_saturates(mut room: TestRoom) {
     let ana = room.join("ana");
     assert_eq!(ask(&mut room, &ana, "steps"), "0");
     for (by, becomes) in [("2", "2"), ("3", "5"), ("-6", "-1"), ("9223372036854775807", "9223372036854775806")] {
@@ -52,7 +52,7 @@ fn written(room: &mut TestRoom, count: u64) -> TestClient {
     ana
 }
 
-fn a_list_numbers_its_entries_without_a_gap(mut room: TestRoom) {
+fn list_entries_are_numbered_without_a_gap(mut room: TestRoom) {
     let ana = room.join("ana");
     assert_eq!(ask(&mut room, &ana, "last"), "0");
     room.leave(&ana);
@@ -87,7 +87,7 @@ fn a_list_keeps_its_numbers_when_the_oldest_are_removed(mut room: TestRoom) {
     assert_eq!(ask(&mut room, &ana, "push line 7"), "7");
 }
 
-fn a_list_knows_nothing_of_another_whose_name_begins_alike(mut room: TestRoom) {
+fn lists_whose_names_share_a_prefix_are_separate(mut room: TestRoom) {
     let ana = written(&mut room, 1);
     assert_eq!(ask(&mut room, &ana, "push-other theirs"), "1");
     assert_eq!(ask(&mut room, &ana, "newest"), "1 line 1");

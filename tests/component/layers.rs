@@ -47,7 +47,7 @@ fn arrows_between_modules_go_one_way() {
 }
 
 #[test]
-fn each_thing_is_known_in_one_place() {
+fn each_dependency_is_used_in_one_module() {
     for folder in ["model", "room", "edge", "store", "outbound", "revocations.rs", "host.rs", "main.rs", "config.rs"] {
         never(folder, &["wasmtime::"]);
     }

@@ -14,53 +14,53 @@ use serde_json::{Value, json};
 
 dormouse_test::kept_and_forgetful! { PRESENCE_TRACKER;
     the_first_frame_is_the_list,
-    the_others_are_told_who_comes_online,
-    the_others_are_told_who_has_gone,
+    a_user_who_comes_online_is_announced_to_the_others,
+    a_user_who_leaves_is_announced_to_the_others,
     a_user_who_left_comes_back_online,
-    a_user_whose_connection_was_lost_comes_back_with_their_status,
-    a_lost_users_status_is_forgotten_after_an_hour,
-    users_whose_ids_begin_alike_are_not_mixed_up,
+    a_user_keeps_the_status_after_a_lost_connection,
+    the_status_of_a_lost_user_expires_after_an_hour,
+    users_whose_ids_share_a_prefix_are_separate,
 
-    the_others_are_told_how_many_connections_a_user_has,
-    the_newest_tab_says_the_name_and_the_others_are_told,
-    a_user_is_here_until_their_last_tab_is_gone,
+    the_number_of_connections_of_a_user_is_announced,
+    the_newest_tab_sets_the_name_for_all,
+    a_user_is_present_until_the_last_tab_closes,
 
-    a_change_of_status_is_told_to_all,
-    the_same_status_is_told_to_nobody,
+    a_changed_status_is_broadcast,
+    an_unchanged_status_is_not_broadcast,
     a_status_holds_for_all_tabs,
-    what_is_wrong_is_told_to_the_sender_alone,
-    an_error_names_the_message_it_is_about,
+    errors_are_sent_only_to_the_sender,
+    an_error_names_its_message,
     a_client_cannot_choose_its_identity,
 
     a_heartbeat_moves_last_seen_and_sends_nothing,
     a_ping_is_answered_without_the_room,
 
-    a_user_with_a_socket_stays_however_silent,
-    one_timer_watches_over_everybody,
-    nothing_wakes_a_room_that_everybody_left,
-    a_crowd_that_did_not_come_back_is_removed_in_parts,
+    a_silent_user_with_a_socket_stays,
+    one_timer_serves_all_users,
+    nothing_wakes_an_empty_room,
+    many_missing_users_are_removed_in_batches,
 
-    who_was_here_is_listed_after_a_restart,
-    one_who_comes_back_after_a_restart_keeps_their_status,
-    one_who_does_not_come_back_is_removed,
-    one_who_comes_back_after_a_throttled_minute_was_never_gone,
-    a_room_that_woke_knows_who_is_here,
+    present_users_are_listed_after_a_restart,
+    a_user_who_returns_after_a_restart_keeps_the_status,
+    a_user_who_does_not_return_is_removed,
+    a_user_who_returns_after_a_throttled_minute_never_left,
+    a_woken_room_knows_who_is_present,
 
-    what_was_stored_while_the_clock_was_ahead_is_not_listed_for_hours,
-    no_time_from_the_future_is_told,
+    entries_from_a_clock_that_was_ahead_expire_in_time,
+    no_time_in_the_future_is_sent,
 
-    the_list_is_told_to_whoever_asks,
-    an_update_is_told_to_all_as_a_status_is,
+    the_list_can_be_requested,
+    a_posted_update_is_broadcast_like_a_status,
     a_heartbeat_can_be_posted_and_carries_no_status,
-    an_update_by_somebody_unknown_changes_nothing,
-    an_update_to_no_status_is_refused,
-    nobody_asks_without_an_identity,
+    an_update_by_an_unlisted_user_changes_nothing,
+    an_invalid_status_update_is_refused,
+    requests_need_an_identity,
     other_requests_are_not_found,
 
     each_user_is_one_key,
-    the_largest_list_fits_into_one_frame_with_whoever_asks,
-    a_newcomer_gets_in_however_little_the_room_may_send,
-    a_list_goes_on_behind_somebody_who_has_left,
+    the_largest_list_and_its_reader_fit_into_one_frame,
+    a_newcomer_joins_despite_a_small_send_limit,
+    a_list_continues_after_a_user_who_left,
 }
 
 const HEARTBEAT: &str = r#"{"type":"heartbeat"}"#;
@@ -155,7 +155,7 @@ fn the_first_frame_is_the_list(mut room: TestRoom) {
     assert_eq!(users, [user("ana", "online", start, 1), user("bo", "online", start + 1_234, 1)]);
 }
 
-fn the_others_are_told_who_comes_online(mut room: TestRoom) {
+fn a_user_who_comes_online_is_announced_to_the_others(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     room.advance(millis(1_234));
     enter(&mut room, "cleo");
@@ -163,7 +163,7 @@ fn the_others_are_told_who_comes_online(mut room: TestRoom) {
     all_hear([&ana, &bo], &online);
 }
 
-fn the_others_are_told_who_has_gone(mut room: TestRoom) {
+fn a_user_who_leaves_is_announced_to_the_others(mut room: TestRoom) {
     let [ana, bo, cleo] = gather(&mut room, ["ana", "bo", "cleo"]);
     room.leave(&bo);
     assert_eq!(ana.hears(), [removed("bo")]);
@@ -181,7 +181,7 @@ fn a_user_who_left_comes_back_online(mut room: TestRoom) {
     assert_eq!(ana.hears(), [updated(user("bo", "online", room.now(), 1))]);
 }
 
-fn a_user_whose_connection_was_lost_comes_back_with_their_status(mut room: TestRoom) {
+fn a_user_keeps_the_status_after_a_lost_connection(mut room: TestRoom) {
     let [ana, mut bo] = gather(&mut room, ["ana", "bo"]);
     room.say(&bo, &status("busy"));
     // The network went away, and then the server: neither says what the user wants.
@@ -196,7 +196,7 @@ fn a_user_whose_connection_was_lost_comes_back_with_their_status(mut room: TestR
     assert_eq!(ana.hears(), [removed("bo"), updated(user("bo", "online", room.now(), 1))]);
 }
 
-fn a_lost_users_status_is_forgotten_after_an_hour(mut room: TestRoom) {
+fn the_status_of_a_lost_user_expires_after_an_hour(mut room: TestRoom) {
     const HOUR_MS: u64 = 60 * 60 * 1000;
     let [bo] = gather(&mut room, ["bo"]);
     room.say(&bo, &status("busy"));
@@ -209,7 +209,7 @@ fn a_lost_users_status_is_forgotten_after_an_hour(mut room: TestRoom) {
     assert_eq!(users, [user("bo", "online", room.now(), 1)]);
 }
 
-fn users_whose_ids_begin_alike_are_not_mixed_up(mut room: TestRoom) {
+fn users_whose_ids_share_a_prefix_are_separate(mut room: TestRoom) {
     let start = room.now();
     let [a, ab, odd] = gather(&mut room, ["a", "ab", "a\u{1f42d} \"\\"]);
     room.advance(millis(1_000));
@@ -222,7 +222,7 @@ fn users_whose_ids_begin_alike_are_not_mixed_up(mut room: TestRoom) {
     assert_eq!(list(&mut room), [busy]);
 }
 
-fn the_others_are_told_how_many_connections_a_user_has(mut room: TestRoom) {
+fn the_number_of_connections_of_a_user_is_announced(mut room: TestRoom) {
     let start = room.now();
     let [ana, tab] = gather(&mut room, ["ana", "bo"]);
     for connections in [2, 3] {
@@ -236,7 +236,7 @@ fn the_others_are_told_how_many_connections_a_user_has(mut room: TestRoom) {
     assert_eq!(ana.hears(), [updated(user("bo", "online", start, 2))]);
 }
 
-fn the_newest_tab_says_the_name_and_the_others_are_told(mut room: TestRoom) {
+fn the_newest_tab_sets_the_name_for_all(mut room: TestRoom) {
     let start = room.now();
     let as_bo = |name: &str| User { id: "id-bo".into(), name: name.into() };
     let named = |name: &str, status: &str, last_seen: u64, connections: u32| {
@@ -261,7 +261,7 @@ fn the_newest_tab_says_the_name_and_the_others_are_told(mut room: TestRoom) {
     all_hear([&ana, &renamed], &updated(named("Bo Li", "away", start, 1)));
 }
 
-fn a_user_is_here_until_their_last_tab_is_gone(mut room: TestRoom) {
+fn a_user_is_present_until_the_last_tab_closes(mut room: TestRoom) {
     let start = room.now();
     let [ana, tab, other_tab] = gather(&mut room, ["ana", "bo", "bo"]);
     room.leave(&tab);
@@ -272,7 +272,7 @@ fn a_user_is_here_until_their_last_tab_is_gone(mut room: TestRoom) {
     assert_eq!(names(&list(&mut room)), ["ana"]);
 }
 
-fn a_change_of_status_is_told_to_all(mut room: TestRoom) {
+fn a_changed_status_is_broadcast(mut room: TestRoom) {
     let clients = gather(&mut room, ["ana", "ana", "bo"]);
     for changed in ["away", "busy", "online"] {
         room.advance(millis(1_000));
@@ -282,7 +282,7 @@ fn a_change_of_status_is_told_to_all(mut room: TestRoom) {
     }
 }
 
-fn the_same_status_is_told_to_nobody(mut room: TestRoom) {
+fn an_unchanged_status_is_not_broadcast(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     for same in ["online", "away"] {
         room.say(&ana, &status(same));
@@ -308,7 +308,7 @@ fn a_status_holds_for_all_tabs(mut room: TestRoom) {
     assert!(ana.hears().is_empty());
 }
 
-fn what_is_wrong_is_told_to_the_sender_alone(mut room: TestRoom) {
+fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
     let [ana, tab, bo] = gather(&mut room, ["ana", "ana", "bo"]);
     let before = room.storage();
     room.advance(millis(1_000));
@@ -344,7 +344,7 @@ fn what_is_wrong_is_told_to_the_sender_alone(mut room: TestRoom) {
     assert_eq!(ana.hears_types(), ["presence_update"]);
 }
 
-fn an_error_names_the_message_it_is_about(mut room: TestRoom) {
+fn an_error_names_its_message(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     for (text, code) in [
         (r#"{"type":"status","status":"invisible","clientId":"c1"}"#, "bad_status"),
@@ -410,7 +410,7 @@ fn a_ping_is_answered_without_the_room(mut room: TestRoom) {
     assert_eq!(room.auto_response(PING), Some(PONG));
 }
 
-fn a_user_with_a_socket_stays_however_silent(mut room: TestRoom) {
+fn a_silent_user_with_a_socket_stays(mut room: TestRoom) {
     let [ana, hidden] = gather(&mut room, ["ana", "bo"]);
     // A browser lets the timers of a hidden page fire once a minute, and later not at all: the host asks for pongs.
     for minute in 0..20 {
@@ -425,7 +425,7 @@ fn a_user_with_a_socket_stays_however_silent(mut room: TestRoom) {
     assert_eq!(ana.hears(), [removed("bo")], "the host gave up a socket that was silent");
 }
 
-fn one_timer_watches_over_everybody(mut room: TestRoom) {
+fn one_timer_serves_all_users(mut room: TestRoom) {
     let start = room.now();
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     let set = room.timers();
@@ -445,7 +445,7 @@ fn one_timer_watches_over_everybody(mut room: TestRoom) {
     assert_eq!(room.timers(), set);
 }
 
-fn nothing_wakes_a_room_that_everybody_left(mut room: TestRoom) {
+fn nothing_wakes_an_empty_room(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     room.leave(&ana);
     room.leave(&bo);
@@ -457,7 +457,7 @@ fn nothing_wakes_a_room_that_everybody_left(mut room: TestRoom) {
     assert_eq!(room.timers().len(), 1, "it watches again as soon as somebody comes");
 }
 
-fn a_crowd_that_did_not_come_back_is_removed_in_parts(mut room: TestRoom) {
+fn many_missing_users_are_removed_in_batches(mut room: TestRoom) {
     for number in 0..501 {
         room.join(&number.to_string());
     }
@@ -471,7 +471,7 @@ fn a_crowd_that_did_not_come_back_is_removed_in_parts(mut room: TestRoom) {
     assert_eq!(names(&list(&mut room)), ["ana"]);
 }
 
-fn who_was_here_is_listed_after_a_restart(mut room: TestRoom) {
+fn present_users_are_listed_after_a_restart(mut room: TestRoom) {
     let start = room.now();
     gather(&mut room, ["ana", "bo"]);
     room.restart();
@@ -481,7 +481,7 @@ fn who_was_here_is_listed_after_a_restart(mut room: TestRoom) {
     assert_eq!(users, [user("ana", "online", start + 1_000, 1), user("bo", "online", start, 0)]);
 }
 
-fn one_who_comes_back_after_a_restart_keeps_their_status(mut room: TestRoom) {
+fn a_user_who_returns_after_a_restart_keeps_the_status(mut room: TestRoom) {
     let [_, bo] = gather(&mut room, ["ana", "bo"]);
     room.say(&bo, &status("busy"));
     room.restart();
@@ -497,7 +497,7 @@ fn one_who_comes_back_after_a_restart_keeps_their_status(mut room: TestRoom) {
     assert_eq!(ana.hears(), [updated(user("bo", "busy", room.now(), 1))]);
 }
 
-fn one_who_does_not_come_back_is_removed(mut room: TestRoom) {
+fn a_user_who_does_not_return_is_removed(mut room: TestRoom) {
     gather(&mut room, ["ana", "bo", "cleo"]);
     room.restart();
     room.advance(millis(10_000));
@@ -512,7 +512,7 @@ fn one_who_does_not_come_back_is_removed(mut room: TestRoom) {
     assert!(room.timers().is_empty());
 }
 
-fn one_who_comes_back_after_a_throttled_minute_was_never_gone(mut room: TestRoom) {
+fn a_user_who_returns_after_a_throttled_minute_never_left(mut room: TestRoom) {
     let [_, bo] = gather(&mut room, ["ana", "bo"]);
     room.say(&bo, &status("busy"));
     // The host is down until just before the look is due, so that the time to come back is the shortest.
@@ -531,7 +531,7 @@ fn one_who_comes_back_after_a_throttled_minute_was_never_gone(mut room: TestRoom
     assert_eq!(names(&list(&mut room)), ["ana", "bo"]);
 }
 
-fn a_room_that_woke_knows_who_is_here(mut room: TestRoom) {
+fn a_woken_room_knows_who_is_present(mut room: TestRoom) {
     let [ana, bo, tab] = gather(&mut room, ["ana", "bo", "bo"]);
     room.hibernate();
     room.say(&bo, &status("busy"));
@@ -558,7 +558,7 @@ fn after_two_hours_ahead(room: &mut TestRoom) -> u64 {
     room.now()
 }
 
-fn what_was_stored_while_the_clock_was_ahead_is_not_listed_for_hours(mut room: TestRoom) {
+fn entries_from_a_clock_that_was_ahead_expire_in_time(mut room: TestRoom) {
     after_two_hours_ahead(&mut room);
     assert_eq!(names(&list(&mut room)), ["ana", "bo"], "they have time to come back, as after every restart");
     room.advance(millis(LOOK_EVERY_MS + PATIENCE_MS));
@@ -575,14 +575,14 @@ fn what_was_stored_while_the_clock_was_ahead_is_not_listed_for_hours(mut room: T
     assert_eq!(eve.hears(), [removed("ana"), removed("bo")]);
 }
 
-fn no_time_from_the_future_is_told(mut room: TestRoom) {
+fn no_time_in_the_future_is_sent(mut room: TestRoom) {
     let now = after_two_hours_ahead(&mut room);
     assert_eq!(list(&mut room), [user("ana", "online", now, 0), user("bo", "online", now, 0)]);
     let (_, users) = enter(&mut room, "eve");
     assert_eq!(users[0], user("ana", "online", now, 0));
 }
 
-fn the_list_is_told_to_whoever_asks(mut room: TestRoom) {
+fn the_list_can_be_requested(mut room: TestRoom) {
     let start = room.now();
     assert!(list(&mut room).is_empty());
     let [ana, _bo] = gather(&mut room, ["ana", "bo"]);
@@ -590,7 +590,7 @@ fn the_list_is_told_to_whoever_asks(mut room: TestRoom) {
     assert!(ana.hears().is_empty(), "who asks is not here");
 }
 
-fn an_update_is_told_to_all_as_a_status_is(mut room: TestRoom) {
+fn a_posted_update_is_broadcast_like_a_status(mut room: TestRoom) {
     let clients = gather(&mut room, ["ana", "ana", "bo"]);
     room.advance(millis(1_000));
     for _ in 0..2 {
@@ -619,7 +619,7 @@ fn a_heartbeat_can_be_posted_and_carries_no_status(mut room: TestRoom) {
     assert_eq!(names(&list(&mut room)), ["ana", "bo"]);
 }
 
-fn an_update_by_somebody_unknown_changes_nothing(mut room: TestRoom) {
+fn an_update_by_an_unlisted_user_changes_nothing(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     let before = (room.storage(), room.timers());
     update(&mut room, "cleo", "busy");
@@ -628,7 +628,7 @@ fn an_update_by_somebody_unknown_changes_nothing(mut room: TestRoom) {
     assert_eq!(names(&list(&mut room)), ["ana"]);
 }
 
-fn an_update_to_no_status_is_refused(mut room: TestRoom) {
+fn an_invalid_status_update_is_refused(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     let before = room.storage();
     room.advance(millis(1_000));
@@ -644,7 +644,7 @@ fn an_update_to_no_status_is_refused(mut room: TestRoom) {
     assert_eq!(room.storage(), before);
 }
 
-fn nobody_asks_without_an_identity(mut room: TestRoom) {
+fn requests_need_an_identity(mut room: TestRoom) {
     for (method, path) in [("GET", "/list"), ("POST", "/update")] {
         let (method, path) = (method.into(), path.into());
         let answer = room.request(Request { method, path, body: br#"{"status":"away"}"#.into(), ..Request::default() });
@@ -675,7 +675,7 @@ fn each_user_is_one_key(mut room: TestRoom) {
     assert_eq!((after.len(), changed.count()), (3, 1));
 }
 
-fn the_largest_list_fits_into_one_frame_with_whoever_asks(mut room: TestRoom) {
+fn the_largest_list_and_its_reader_fit_into_one_frame(mut room: TestRoom) {
     // Every character takes six bytes as JSON, and names and ids are as long as the host lets them be.
     let long = |number: u32| format!("{}{number:03}", "\u{1}".repeat(250));
     for number in 0..400 {
@@ -693,7 +693,7 @@ fn the_largest_list_fits_into_one_frame_with_whoever_asks(mut room: TestRoom) {
     assert_eq!(last.hears(), [updated(user("zoe", "busy", room.now(), 1))], "who is left out is tracked all the same");
 }
 
-fn a_newcomer_gets_in_however_little_the_room_may_send(room: TestRoom) {
+fn a_newcomer_joins_despite_a_small_send_limit(room: TestRoom) {
     let mut room = room.message_out_bytes(4_096);
     for number in 0..100 {
         room.join(&format!("{number:03}{}", "x".repeat(50)));
@@ -716,7 +716,7 @@ fn a_newcomer_gets_in_however_little_the_room_may_send(room: TestRoom) {
     assert!(all.windows(2).all(|pair| pair[0]["userId"] != pair[1]["userId"]), "nobody comes twice");
 }
 
-fn a_list_goes_on_behind_somebody_who_has_left(mut room: TestRoom) {
+fn a_list_continues_after_a_user_who_left(mut room: TestRoom) {
     let [_ana, bo, _cy] = gather(&mut room, ["ana", "bo", "cy"]);
     assert_eq!(names(&list_behind(&mut room, Some("id-ana".into()))), ["bo", "cy"]);
     room.leave(&bo);

@@ -19,7 +19,7 @@ fn call(say: Value) -> Value {
 }
 
 #[test]
-fn other_rooms_are_played_and_hear_what_the_room_says() {
+fn a_test_can_play_other_rooms() {
     let play = |to: &Address, request: Request| {
         assert_eq!((to.to_string().as_str(), request.path.as_str()), ("SCORES/today", "/"));
         assert!(request.headers.contains(&("content-type".into(), "application/json".into())));
@@ -30,13 +30,13 @@ fn other_rooms_are_played_and_hear_what_the_room_says() {
 }
 
 #[test]
-fn other_rooms_fail_as_the_test_wants() {
+fn a_test_can_make_other_rooms_fail() {
     let mut room = TestRoom::new(CALLER).with_rooms(|_, _| Err(CallError::Timeout));
     assert_eq!(tell(&mut room, call(json!(1)))["error"], "CallError::Timeout");
 }
 
 #[test]
-fn what_nobody_plays_is_denied() {
+fn calls_without_a_played_target_are_denied() {
     let mut room = TestRoom::new(CALLER);
     assert_eq!(tell(&mut room, call(json!(1)))["error"], "CallError::Denied");
     let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/" });
@@ -46,7 +46,7 @@ fn what_nobody_plays_is_denied() {
 }
 
 #[test]
-fn servers_are_played_and_hear_the_whole_request() {
+fn a_test_can_play_servers_and_sees_the_whole_request() {
     let count = AtomicU32::new(0);
     let play = move |origin: &str, request: Request| match count.fetch_add(1, Ordering::Relaxed) {
         0 => {
@@ -67,7 +67,7 @@ fn servers_are_played_and_hear_the_whole_request() {
 }
 
 #[test]
-fn a_body_above_a_mebibyte_does_not_leave() {
+fn a_request_body_above_one_mebibyte_is_refused() {
     let mut room = TestRoom::new(CALLER).with_servers(|_, _| panic!("it left"));
     let body = "x".repeat((1 << 20) + 1);
     let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/", "body": body });
@@ -76,7 +76,7 @@ fn a_body_above_a_mebibyte_does_not_leave() {
 }
 
 #[test]
-fn what_a_turn_posted_is_there_when_it_succeeded_and_only_then() {
+fn only_successful_turns_post() {
     for forgetful in [false, true] {
         let mut room = TestRoom::new(CALLER).with_rooms(|_, _| unreachable!()).forgetful(forgetful);
         let post = |fail| {
@@ -97,7 +97,7 @@ fn what_a_turn_posted_is_there_when_it_succeeded_and_only_then() {
 }
 
 #[test]
-fn a_room_that_imports_no_way_out_has_none() {
+fn a_room_without_outbound_imports_cannot_call_out() {
     let engine = crate::engine();
     assert!(engine.room("caller", CALLER).unwrap().is_connected());
     for (name, wasm) in [("counter", COUNTER), ("chat-room", dormouse_bundle::CHAT_ROOM)] {

@@ -104,7 +104,7 @@ fn every_route_leads_to_its_room() {
 }
 
 #[test]
-fn a_wrong_method_is_told_the_right_ones() {
+fn a_wrong_method_gets_the_allowed_ones() {
     for row in TABLE {
         for method in METHODS.into_iter().filter(|method| !row.methods.contains(method)) {
             let response = answer(request(method, row.path));
@@ -115,7 +115,7 @@ fn a_wrong_method_is_told_the_right_ones() {
 }
 
 #[test]
-fn nobody_comes_to_a_room_without_an_identity() {
+fn rooms_require_an_identity() {
     for row in TABLE {
         for method in row.methods {
             let response = answer(Request { user: None, ..request(method, row.path) });
@@ -155,7 +155,7 @@ fn any_other_path_is_not_found() {
 }
 
 #[test]
-fn any_path_behind_the_name_of_a_room_is_handed_to_the_room() {
+fn any_path_below_a_room_name_goes_to_the_room() {
     for (method, path, how, namespace, name, seen) in [
         ("GET", "/big-polls/lunch", How::Request, "BIG_POLLS", "lunch", "/"),
         ("PUT", "/big-polls/a%20b/", How::Request, "BIG_POLLS", "a b", "/"),
@@ -232,7 +232,7 @@ fn a_room_may_be_named_like_a_route() {
 }
 
 #[test]
-fn a_name_has_1_to_128_bytes_however_it_is_written() {
+fn a_decoded_name_has_1_to_128_bytes() {
     for (name, bytes) in [("a".repeat(128), 128), ("é".repeat(64), 128), ("%C3%A9".repeat(64), 128), ("%61".into(), 1)]
     {
         for (pattern, method) in NAMED {
@@ -248,7 +248,7 @@ fn a_name_has_1_to_128_bytes_however_it_is_written() {
 }
 
 #[test]
-fn a_name_has_no_slash_no_control_characters_and_no_broken_escapes() {
+fn slashes_controls_and_broken_escapes_in_names_are_refused() {
     let slashes = ["%2F", "a%2Fb", "a%2fb", "..%2F.."];
     let controls = ["%00", "a%00b", "a%0Ab", "%0D", "%1F", "%7F", "%C2%80", "%C2%85", "%C2%9F", "a\u{7f}b", "a\u{85}b"];
     let broken = ["%", "%4", "a%", "%zz", "%4g", "%-1", "%+1", "% 1", "%é"];
@@ -261,7 +261,7 @@ fn a_name_has_no_slash_no_control_characters_and_no_broken_escapes() {
 }
 
 #[test]
-fn what_is_wrong_with_the_address_is_said_before_who_is_asking() {
+fn a_wrong_address_is_reported_before_a_missing_identity() {
     let nobody = |method, path| Request { user: None, ..request(method, path) };
     for (method, path, status) in [
         ("GET", "/other", 404),
@@ -279,7 +279,7 @@ fn what_is_wrong_with_the_address_is_said_before_who_is_asking() {
 }
 
 #[test]
-fn the_room_sees_the_request_as_it_came_but_for_its_path() {
+fn the_room_sees_the_request_unchanged_but_for_its_path() {
     let came = Request {
         method: "POST".into(),
         path: "/rooms/caf%C3%A9/messages".into(),
@@ -304,13 +304,13 @@ fn the_room_sees_the_request_as_it_came_but_for_its_path() {
 }
 
 #[test]
-fn a_large_body_goes_through() {
+fn a_large_body_passes_the_router() {
     let came = Request { body: vec![b'x'; 1 << 20], ..request("POST", "/rooms/lobby/messages") };
     assert_eq!(destination(came).3.body.len(), 1 << 20);
 }
 
 #[test]
-fn a_router_sees_the_request_and_the_configuration_and_nothing_else() {
+fn a_router_sees_only_the_request_and_the_configuration() {
     let imports = ROUTES.imports();
     for forbidden in ["storage", "sockets", "timers", "rooms", "outbox", "http"] {
         assert!(!imports.iter().any(|import| import.contains(forbidden)), "{imports:?}");

@@ -25,7 +25,7 @@ fn an_endless_loop_uses_up_its_cpu() {
 }
 
 #[test]
-fn hoarding_uses_up_its_memory() {
+fn endless_allocation_reaches_the_memory_limit() {
     ends_with("hoard", "used its 67108864 B of memory");
 }
 
@@ -35,7 +35,7 @@ fn endless_recursion_exhausts_its_own_stack() {
 }
 
 #[test]
-fn recursion_through_host_calls_exhausts_the_guests_stack_and_not_the_hosts() {
+fn recursion_through_host_calls_spares_the_hosts_stack() {
     ends_with("descend", "call stack exhausted");
 }
 
@@ -47,7 +47,7 @@ fn millions_of_cheap_host_calls_use_up_its_cpu() {
 /// Host calls are not interrupted. They are charged all the same: a turn of them ends when it has used its second, and not
 /// when its own code has.
 #[test]
-fn the_time_of_expensive_host_calls_is_its_own() {
+fn expensive_host_calls_are_charged_to_the_turn() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     let failure = room.try_say(&ana, Message::Text("survey".into())).expect_err("the turn should fail");
@@ -57,17 +57,17 @@ fn the_time_of_expensive_host_calls_is_its_own() {
 }
 
 #[test]
-fn changing_tags_again_and_again_ends_the_turn() {
+fn too_many_tag_changes_end_the_turn() {
     ends_with("retag", "sent more than");
 }
 
 #[test]
-fn setting_and_cancelling_timers_again_and_again_ends_the_turn() {
+fn too_many_timer_changes_end_the_turn() {
     ends_with("waver", "set and cancelled more than 10000 timers");
 }
 
 #[test]
-fn keys_that_nothing_can_have_find_nothing_and_cost_nothing() {
+fn oversized_keys_find_nothing_and_cost_nothing() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.say(&ana, "put a 1; put z 2");
@@ -77,7 +77,7 @@ fn keys_that_nothing_can_have_find_nothing_and_cost_nothing() {
 }
 
 #[test]
-fn what_a_room_says_about_its_failure_is_cut() {
+fn failure_messages_of_a_room_are_truncated() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     let failure = room.try_say(&ana, Message::Text("excuse".into())).unwrap_err();
@@ -85,7 +85,7 @@ fn what_a_room_says_about_its_failure_is_cut() {
 }
 
 #[test]
-fn printing_line_by_line_is_cut_as_logging_is() {
+fn printed_lines_are_limited_like_log_lines() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.log();
@@ -95,7 +95,7 @@ fn printing_line_by_line_is_cut_as_logging_is() {
 }
 
 #[test]
-fn sockets_that_are_gone_hear_nothing_and_a_room_that_asks_about_them_fails() {
+fn closed_sockets_receive_nothing_and_their_queries_fail() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.say(&ana, "hold");
@@ -111,7 +111,7 @@ fn sockets_that_are_gone_hear_nothing_and_a_room_that_asks_about_them_fails() {
 
 /// Each event does the misdeed, each fails for the same reason, and the next event finds the room as it was.
 #[test]
-fn no_event_is_a_place_to_misbehave_in() {
+fn misbehaviour_is_cut_off_in_every_event() {
     let said = |failure: TurnFailure| failure.to_string();
     for (deed, reason) in [("loop", "used its 1s of CPU"), ("panic", "told to panic"), ("hoard", "B of memory")] {
         let mut room = TestRoom::new(UNRULY);
@@ -139,7 +139,7 @@ fn no_event_is_a_place_to_misbehave_in() {
 }
 
 #[test]
-fn a_connect_that_misbehaves_leaves_nobody_behind() {
+fn a_connect_that_misbehaves_leaves_no_socket() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     for deed in ["loop", "panic", "hoard"] {
@@ -158,7 +158,7 @@ fn ask(room: &mut TestRoom, command: serde_json::Value) -> Result<serde_json::Va
 }
 
 #[test]
-fn a_wait_for_what_never_comes_ends_the_turn() {
+fn an_endless_wait_ends_the_turn() {
     let mut room = TestRoom::new(CALLER).with_servers(|_, _| unreachable!("nothing leaves"));
     let failure = ask(&mut room, json!({ "do": "wait-for-nobody" })).unwrap_err();
     assert!(failure.contains("it waited longer than any call may take"), "{failure}");
@@ -166,21 +166,21 @@ fn a_wait_for_what_never_comes_ends_the_turn() {
 }
 
 #[test]
-fn a_request_whose_body_never_ends_has_a_time_to_end_in() {
+fn an_unfinished_request_body_times_out() {
     let mut room = TestRoom::new(CALLER).with_servers(|_, _| unreachable!("it never leaves"));
     let answer = ask(&mut room, json!({ "do": "never-finish", "authority": "api.example" })).unwrap();
     assert!(answer["error"].as_str().unwrap().contains("Timeout"), "{answer}");
 }
 
 #[test]
-fn bodies_that_nobody_takes_are_few() {
+fn unread_bodies_are_limited() {
     let mut room = TestRoom::new(CALLER);
     let failure = ask(&mut room, json!({ "do": "fill-bodies" })).unwrap_err();
     assert!(failure.contains("resource table has no free keys"), "{failure}");
 }
 
 #[test]
-fn answers_that_a_room_does_not_take_are_four_of_the_longest() {
+fn unread_answers_hold_at_most_four_of_the_largest() {
     let mut room = TestRoom::new(CALLER).with_servers(|_, request| {
         let bytes = if request.method == "POST" { 16 << 20 } else { 1 };
         Ok(Response { status: 200, headers: Vec::new(), body: vec![b'x'; bytes] })
@@ -194,27 +194,27 @@ fn answers_that_a_room_does_not_take_are_four_of_the_longest() {
 }
 
 #[test]
-fn a_panic_says_its_last_words() {
+fn a_panic_message_is_reported() {
     ends_with("panic", "told to panic");
 }
 
 #[test]
-fn sleeping_traps_since_time_stands_still() {
+fn sleep_traps_because_time_stands_still() {
     ends_with("sleep", "cannot sleep");
 }
 
 #[test]
-fn exiting_ends_the_turn_alone() {
+fn exit_ends_only_the_turn() {
     ends_with("exit", "exit");
 }
 
 #[test]
-fn saying_too_much_in_one_turn_ends_it() {
+fn too_much_output_ends_the_turn() {
     ends_with("flood", "sent more than");
 }
 
 #[test]
-fn writing_too_much_in_one_turn_is_refused() {
+fn writes_above_the_limit_of_a_turn_are_refused() {
     ends_with("fill", "the turn writes more than");
 }
 
@@ -224,7 +224,7 @@ fn too_many_timers_are_refused() {
 }
 
 #[test]
-fn hoarding_handles_ends_the_turn() {
+fn too_many_handles_end_the_turn() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     let _others = (0..99).map(|other| room.join(&other.to_string())).collect::<Vec<_>>();
@@ -236,7 +236,7 @@ fn hoarding_handles_ends_the_turn() {
 }
 
 #[test]
-fn a_flood_of_log_lines_is_cut_and_harms_nobody() {
+fn a_flood_of_log_lines_is_truncated() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     texts(&ana);
@@ -245,7 +245,7 @@ fn a_flood_of_log_lines_is_cut_and_harms_nobody() {
 }
 
 #[test]
-fn a_panic_in_any_event_leaves_the_room_alive() {
+fn a_room_survives_a_panic_in_any_event() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.say(&ana, "note panic on close");

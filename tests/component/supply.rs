@@ -32,7 +32,7 @@ fn allowed_licences() -> BTreeSet<String> {
 }
 
 #[test]
-fn licences_are_read_as_they_are_meant() {
+fn licence_expressions_are_parsed_correctly() {
     let allowed = ["MIT", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned).into();
     for met in
         ["MIT", "GPL-2.0-only OR MIT", "Apache-2.0/MIT", "(MIT OR ISC) AND MIT", "Apache-2.0 WITH LLVM-exception"]
@@ -45,7 +45,7 @@ fn licences_are_read_as_they_are_meant() {
 }
 
 #[test]
-fn every_crate_comes_from_the_registry_unchanged_under_a_licence_that_is_allowed() {
+fn every_crate_is_from_the_registry_under_an_allowed_licence() {
     let metadata = Command::new(env!("CARGO"))
         // Not `--offline`: no build downloads the crates of features that are off, and cargo fetches them for this.
         .args(["metadata", "--format-version", "1", "--locked"])
@@ -89,7 +89,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// Where the compiler is told to trust us, and how often. A new place needs a reason beside it, and a line here.
 #[test]
-fn unsafe_code_is_where_it_is_known_to_be_and_says_why() {
+fn unsafe_code_is_only_in_listed_files_with_a_reason() {
     let known = [
         ("components/kit/src/bindings.rs", 1),
         ("components/kit/src/settings.rs", 1),
@@ -126,7 +126,7 @@ fn unsafe_code_is_where_it_is_known_to_be_and_says_why() {
 
 /// Two builds of one commit are the same bytes, wherever they are made: nothing in them says where that was.
 #[test]
-fn no_component_says_where_it_was_built() {
+fn no_component_contains_a_build_path() {
     let cargo = std::env::var("CARGO_HOME").or_else(|_| std::env::var("HOME")).unwrap_or_default();
     let places = [root().display().to_string(), cargo, "registry/src/index".into()];
     for (name, wasm) in [("chat-room", CHAT_ROOM), ("presence-tracker", PRESENCE_TRACKER), ("router", ROUTER)] {

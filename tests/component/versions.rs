@@ -86,7 +86,7 @@ fn items(resolve: &Resolve) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn the_contract_only_ever_grew_since_its_first_version() {
+fn the_contract_only_grows_since_its_first_version() {
     let (first, today) = (items(&first()), items(&today()));
     assert!(first.len() > 50, "{}", first.len());
     for (item, was) in first {
@@ -99,7 +99,7 @@ fn the_contract_only_ever_grew_since_its_first_version() {
 }
 
 #[test]
-fn the_version_in_wit_is_the_one_that_is_spoken() {
+fn the_version_in_the_wit_is_the_supported_one() {
     let resolve = today();
     let versions = resolve.packages.iter().map(|(_, package)| package.name.version.as_ref().unwrap().to_string());
     assert_eq!(versions.collect::<Vec<_>>(), [CONTRACT]);
@@ -108,7 +108,7 @@ fn the_version_in_wit_is_the_one_that_is_spoken() {
 }
 
 #[test]
-fn every_item_of_the_contract_says_what_it_is() {
+fn every_item_of_the_contract_is_documented() {
     let resolve = today();
     let mut silent = Vec::new();
     let mut ask = |item: String, docs: &Docs| {
@@ -169,7 +169,7 @@ fn load(version: &str) -> Result<RoomKind, String> {
 }
 
 #[test]
-fn a_room_built_against_an_older_minor_version_goes_on_working() {
+fn a_room_of_an_older_minor_version_still_works() {
     let old = built_against("0.1.0", COUNTER);
     let mut room = TestRoom::new(Box::leak(old.into_boxed_slice()));
     let (ana, bo) = (room.join("ana"), room.join("bo"));
@@ -179,13 +179,13 @@ fn a_room_built_against_an_older_minor_version_goes_on_working() {
 }
 
 #[test]
-fn a_router_built_against_an_older_minor_version_goes_on_working() {
+fn a_router_of_an_older_minor_version_still_works() {
     let engine = Engine::new(Limits { awake_rooms: 10, requests: 5, ..Limits::default() }.into()).unwrap();
     engine.router("router.wasm", &built_against("0.1.0", ROUTER)).expect("it is spoken");
 }
 
 #[test]
-fn one_built_against_an_unknown_version_is_refused_and_told_what_to_do() {
+fn a_component_of_an_unknown_version_is_refused_with_advice() {
     for version in ["0.1.9", "0.2.0", "1.0.0"] {
         let refused = load(version).err().expect("it is refused");
         let expected = format!(

@@ -27,7 +27,7 @@ fn documents(what: &str) {
 }
 
 #[test]
-fn the_wit_documents_the_limits_that_hold() {
+fn the_wit_documents_the_actual_limits() {
     let limits = Limits::default();
     documents(&format!("key 1 to {} B", grouped(config::KEY_BYTES)));
     documents(&format!("value {} MiB", config::VALUE_BYTES >> 20));

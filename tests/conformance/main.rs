@@ -191,7 +191,7 @@ async fn run_suite(url: &str) -> BTreeMap<String, Verdict> {
 }
 
 #[tokio::test]
-async fn websockets_are_as_rfc_6455_has_them() {
+async fn websockets_follow_rfc_6455() {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     fs::write(directory.path().join("echo.wasm"), dormouse_bundle::ECHO).expect("a file");
     let server = Server::in_directory(directory, "[namespaces.ROOMS]\ncomponent = \"echo.wasm\"\n").await;
@@ -249,18 +249,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_expected_is_not_complained_of() {
+    fn an_expected_result_is_not_reported() {
         assert_eq!(complaints(&as_expected()), Vec::<String>::new());
     }
 
     #[test]
-    fn a_case_that_is_not_passed_is_complained_of() {
+    fn a_failed_case_is_reported() {
         assert!(complaint("1.other.0", "FAILED", 1000).contains("is not passed"));
         assert!(complaint("1.other.0", "NON-STRICT", 1000).contains("is not passed"));
     }
 
     #[test]
-    fn an_exception_that_shows_something_else_is_complained_of() {
+    fn an_exception_with_another_result_is_reported() {
         // It passes, so it is none; or it fails in another way.
         for (case, behavior, code) in [
             ("9.1.4", "OK", 1000),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_is_not_run_is_complained_of() {
+    fn a_case_that_did_not_run_is_reported() {
         let mut verdicts = as_expected();
         verdicts.remove("6.other.3").expect("it is among them");
         assert_eq!(complaints(&verdicts), ["section 6 has 145 cases, and 144 were run"]);

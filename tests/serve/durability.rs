@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use crate::harness::{BASE, Wasmtime, request, within};
 
 #[tokio::test]
-async fn what_was_acknowledged_or_heard_is_there_after_kill_9_amid_posts() {
+async fn acknowledged_and_received_posts_survive_kill_9() {
     let mut wasmtime = Wasmtime::start().await;
     let (mut acknowledged, mut heard) = (Vec::new(), Vec::new());
     for round in 1..=3 {
@@ -68,7 +68,7 @@ async fn what_was_acknowledged_or_heard_is_there_after_kill_9_amid_posts() {
 }
 
 #[tokio::test]
-async fn a_reader_of_a_server_that_was_killed_is_no_ghost() {
+async fn readers_of_a_killed_server_leave_no_ghosts() {
     let wasmtime = Wasmtime::start().await;
     let mut ana = wasmtime.reader("/presence/events", "ana", &[]).await;
     ana.hears_a("presence_list").await;

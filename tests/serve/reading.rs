@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use crate::harness::Wasmtime;
 
 #[tokio::test]
-async fn a_reader_hears_the_history_first_and_then_what_is_said() {
+async fn a_reader_receives_the_history_and_then_new_messages() {
     let wasmtime = Wasmtime::start().await;
     wasmtime.post("lobby", "bo", "before").await;
     let mut ana = wasmtime.read("lobby", "ana").await;
@@ -28,7 +28,7 @@ async fn a_reader_hears_the_history_first_and_then_what_is_said() {
 }
 
 #[tokio::test]
-async fn a_reader_that_comes_back_hears_what_it_missed_and_no_more() {
+async fn a_reader_that_reconnects_receives_only_missed_messages() {
     let wasmtime = Wasmtime::start().await;
     wasmtime.post("lobby", "bo", "1").await;
     let mut ana = wasmtime.read("lobby", "ana").await;
@@ -77,7 +77,7 @@ async fn all_clients_receive_the_same_order_without_a_gap() {
 }
 
 #[tokio::test]
-async fn others_hear_who_comes_and_who_goes_once_a_user() {
+async fn joins_and_leaves_are_announced_once_per_user() {
     let wasmtime = Wasmtime::start().await;
     let mut ana = wasmtime.read("lobby", "ana").await;
     ana.hears_a("history").await;
@@ -95,7 +95,7 @@ async fn others_hear_who_comes_and_who_goes_once_a_user() {
 }
 
 #[tokio::test]
-async fn presence_lists_a_reader_until_it_goes() {
+async fn presence_lists_a_reader_until_it_leaves() {
     let wasmtime = Wasmtime::start().await;
     let mut ana = wasmtime.reader("/presence/events", "ana", &[]).await;
     let list = ana.next().await.unwrap();

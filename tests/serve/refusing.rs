@@ -5,7 +5,7 @@ use hyper::Method;
 use crate::harness::{BASE, Wasmtime};
 
 #[tokio::test]
-async fn who_asks_for_a_websocket_is_told_what_there_is_instead() {
+async fn a_websocket_request_is_refused_with_an_alternative() {
     let wasmtime = Wasmtime::start().await;
     for path in ["/rooms/lobby/ws", "/presence/ws"] {
         let answer = wasmtime.api(Method::GET, path, "ana", "").await;
@@ -15,7 +15,7 @@ async fn who_asks_for_a_websocket_is_told_what_there_is_instead() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_this_machine_is_refused() {
+async fn a_host_name_other_than_loopback_is_refused() {
     let wasmtime = Wasmtime::start().await;
     for host in ["evil.example", "evil.example:8080", "localhost.evil"] {
         let path = format!("{BASE}/rooms/lobby/messages?token=1:ana");
@@ -24,7 +24,7 @@ async fn a_name_that_is_not_this_machine_is_refused() {
 }
 
 #[tokio::test]
-async fn a_refused_reader_is_told_why_and_leaves_nothing() {
+async fn a_refused_reader_gets_a_reason_and_leaves_nothing() {
     let wasmtime = Wasmtime::start().await;
     wasmtime.api(Method::GET, "/rooms/lobby/events?since=x", "ana", "").await.is_problem(400);
     wasmtime.api(Method::GET, "/rooms/a%00b/events", "ana", "").await.is_problem(400);
@@ -37,7 +37,7 @@ async fn a_refused_reader_is_told_why_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_room_that_was_damaged_is_refused_and_the_others_go_on() {
+async fn a_damaged_room_is_refused_and_others_go_on() {
     let wasmtime = Wasmtime::start().await;
     for number in 0..3 {
         wasmtime.post("bad", "ana", &format!("{number}")).await;

@@ -32,7 +32,7 @@ fn comparable(answer: &Answer) -> Value {
 type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
 
 #[tokio::test]
-async fn it_answers_as_the_host_does() {
+async fn it_answers_like_the_host() {
     let (host, wasmtime) = (Host::start().await, Wasmtime::start().await);
     let ana = ("authorization", "Bearer 1:ana");
     let page = ("origin", "http://localhost:5173");
@@ -93,7 +93,7 @@ async fn it_answers_as_the_host_does() {
 }
 
 #[tokio::test]
-async fn posts_that_race_get_numbers_without_a_gap() {
+async fn concurrent_posts_get_numbers_without_a_gap() {
     let wasmtime = std::sync::Arc::new(Wasmtime::start().await);
     let mut posts = JoinSet::new();
     for number in 0..100 {

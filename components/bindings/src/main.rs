@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bindings_are_those_of_the_contract() {
+    fn the_bindings_match_the_contract() {
         for (file, code) in generated().unwrap() {
             let kept = fs::read_to_string(&file).unwrap_or_default();
             let file = file.display();

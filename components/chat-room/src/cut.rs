@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_text_is_cut_to_two_thousand_units() {
+    fn a_longer_text_is_truncated_to_two_thousand_units() {
         for (letter, kept) in [("a", 2000), ("é", 2000), ("漢", 2000), ("🐭", 1000)] {
             assert_eq!(cut_of(&letter.repeat(2001)), letter.repeat(kept));
         }

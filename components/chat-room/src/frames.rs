@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_of_the_core_protocol_is_told_the_core_and_the_incarnation() {
+    fn a_core_client_gets_the_core_fields_and_the_incarnation() {
         let stored = [b"{}".to_vec(), b"{}".to_vec()];
         let told = r#"{"type":"history","messages":[{},{}],"incarnation":"0f"}"#;
         assert_eq!(history(&stored, None, "0f").unwrap(), told);
@@ -103,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_asks_for_more_is_told_more() {
+    fn a_client_that_asks_for_extensions_gets_them() {
         let told = r#"{"type":"history","messages":[],"resumed":true,"incarnation":"0f"}"#;
         assert_eq!(history(&[], Some(true), "0f").unwrap(), told);
         assert_eq!(messages(&[b"{}".to_vec()], Some(false)), br#"{"messages":[{}],"hasMore":false}"#);
     }
 
     #[test]
-    fn a_history_is_smaller_than_what_may_be_sent() {
+    fn a_history_fits_into_one_message() {
         for max_frame in [4_096, 10_000, 1 << 20, 16 << 20] {
             let messages = [vec![b'1'; history_bytes(max_frame) - 1]];
             let frame = history(&messages, Some(false), "0123456789abcdef").unwrap();

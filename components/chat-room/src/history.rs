@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_shall_keep_fewer_removes_two_for_each_new_one_until_it_is_there() {
+    fn a_lowered_limit_removes_two_old_messages_for_each_new_one() {
         let (keep, mut oldest, mut last) = (100, 1, 1000);
         for _ in 0..900 {
             last += 1;

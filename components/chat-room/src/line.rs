@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stored_makes_the_same_frame_again() {
+    fn a_stored_message_makes_the_same_frame_again() {
         let line = line(Some("c1"));
         let again = Line::stored(line.json().as_bytes()).unwrap();
         assert_eq!(again.0, line.0);

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_what_the_query_asks_for() {
+    fn a_page_matches_its_query() {
         use Start::{After, Before, Newest};
         for (query, start, limit) in [
             ("limit=1", Newest, 1),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_that_asks_for_nothing_leaves_it_to_the_room() {
+    fn an_empty_query_uses_the_defaults_of_the_room() {
         assert_eq!(page(""), Ok(None));
         assert_eq!(page("ignored=1"), Ok(None));
         assert_eq!(Page::default().limit, 100);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_seen_more_than_there_is_starts_over() {
+    fn a_client_ahead_of_the_history_starts_over() {
         assert_eq!(missed(701, 700), None);
         assert_eq!(missed(1, 0), None);
         assert_eq!(missed(u64::MAX, 700), None);

@@ -217,7 +217,7 @@ mod tests {
     const SENT: u64 = 1_800_000_123_456;
 
     #[test]
-    fn a_retry_is_known_for_ten_minutes_and_no_longer() {
+    fn a_retry_is_recognised_for_ten_minutes() {
         assert!(is_known(SENT, SENT));
         assert!(is_known(SENT, SENT + WINDOW_MS - 1));
         assert!(!is_known(SENT, SENT + WINDOW_MS));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_still_known_is_in_one_of_the_two_generations_looked_through() {
+    fn every_valid_key_is_in_one_of_two_generations() {
         for sent_at in (SENT..SENT + 2 * WINDOW_MS).step_by(59_999) {
             for now in (sent_at..sent_at + WINDOW_MS).step_by(59_999) {
                 assert!([generation(now), generation_before(now)].contains(&generation(sent_at)), "{sent_at} {now}");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_still_known_is_removed() {
+    fn no_valid_key_is_removed() {
         for sent_at in (SENT..SENT + 2 * WINDOW_MS).step_by(59_999) {
             let key = key(generation(sent_at), "ana", Named::ClientId("c1"));
             let goes = |now| key < first_key(generation_before(now));
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn two_senders_or_two_kinds_of_name_never_share_a_record() {
+    fn senders_and_kinds_of_key_never_share_a_record() {
         let keys = [
             key(1, "a", Named::ClientId("bc")),
             key(1, "ab", Named::ClientId("c")),
@@ -257,14 +257,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_says_its_generation() {
+    fn a_key_contains_its_generation() {
         for generation in [0, 1, 256, 3_000_000, u64::MAX] {
             assert_eq!(generation_of(&key(generation, "ana", Named::ClientId("c1"))), generation);
         }
     }
 
     #[test]
-    fn a_post_has_both_of_its_names_and_the_header_counts_first() {
+    fn a_post_has_both_keys_and_the_header_comes_first() {
         let both = Names { client_id: Some("c1"), idempotency_key: Some("k1") };
         assert_eq!(both.each().collect::<Vec<_>>(), [Named::IdempotencyKey("k1"), Named::ClientId("c1")]);
         assert_eq!(Names::default().each().count(), 0);
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_message_says_when_it_was_sent() {
+    fn a_stored_message_has_its_time() {
         assert_eq!(sent_at(br#"{"id":"i","content":"\"timestamp\":1","timestamp":5,"seq":7}"#).unwrap(), 5);
     }
 }

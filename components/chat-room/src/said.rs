@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_content_is_complained_of_by_its_client_id() {
+    fn an_error_about_missing_content_has_the_client_id() {
         for (content, code) in [
             ("", "bad_message"),
             (r#","content":null"#, "bad_message"),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn every_complaint_has_the_client_id_that_can_be_found() {
+    fn every_error_has_the_client_id_that_can_be_found() {
         for text in [
             r#"{"type":"typo","clientId":"c1"}"#,
             r#"{"clientId":"c1"}"#,
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_blanks_after_the_cut_is_empty() {
+    fn a_text_blank_after_truncation_is_empty() {
         let blanks = " ".repeat(2000);
         let complaint = complaint(&format!(r#"{{"type":"message","content":"{blanks}too late"}}"#));
         assert_eq!(complaint.code, "empty_content");
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_post_is_its_content_and_its_names() {
+    fn a_post_has_content_and_idempotency_keys() {
         let named = |key, body: &str| {
             let request = post(key, body.as_bytes());
             let posted = Posted::read(&request).unwrap();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_post_that_says_nothing_is_complained_of() {
+    fn a_post_without_content_is_an_error() {
         fn refused(key: Option<&str>, body: &[u8]) -> bool {
             Posted::read(&post(key, body)).is_err()
         }

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uuid_has_its_version_its_variant_and_all_other_bits_as_given() {
+    fn a_uuid_sets_version_and_variant_and_keeps_other_bits() {
         assert_eq!(uuid_v4(0), "00000000-0000-4000-8000-000000000000");
         assert_eq!(uuid_v4(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
         assert_eq!(uuid_v4(0x0123456789abcdef_0123456789abcdef), "01234567-89ab-4def-8123-456789abcdef");

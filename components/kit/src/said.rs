@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_missing_or_no_string_is_told_apart_and_fails_nothing() {
+    fn missing_fields_and_fields_of_other_types_are_told_apart() {
         assert_eq!(a("{}").unwrap(), "Missing");
         assert_eq!((Text::Missing.as_str(), Text::NotText.as_str()), (None, None));
         for other in ["null", "true", "1", "-1", "1.5", "[1,[2]]", r#"{"b":{"c":1}}"#] {
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_object_is_complained_of_and_never_panics() {
+    fn anything_but_a_json_object_is_an_error_and_no_panic() {
         let deep = format!(r#"{{"a":{}"#, "[".repeat(100_000));
         let deep_elsewhere = format!(r#"{{"b":{}"#, r#"{"b":"#.repeat(100_000));
         for bad in ["", " ", "{", "[\"x\"]", "1", "null", "\"a\"", "{}{}", r#"{"a":"\ud83"}"#, &deep, &deep_elsewhere] {
@@ -335,13 +335,13 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_comes_twice_is_complained_of() {
+    fn a_duplicate_field_is_an_error() {
         assert_eq!(a(r#"{"a":"x","a":"y"}"#), Err("bad_message"));
         assert_eq!(a(r#"{"a":"\ud83d","a":"y"}"#), Err("bad_message"));
     }
 
     #[test]
-    fn a_lone_surrogate_is_read_as_the_replacement_character_wherever_it_is() {
+    fn a_lone_surrogate_becomes_the_replacement_character() {
         for (text, expected) in [
             (r#"{"a":"cut \ud83d"}"#, "cut \u{fffd}"),
             (r#"{"a":"\udc2d\ud83d\udc2d"}"#, "\u{fffd}🐭"),
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_has_the_client_id_of_what_it_is_about() {
+    fn an_error_has_the_client_id_of_its_message() {
         for text in [r#"{"clientId":"c1","a":"x","a":"y"}"#, r#"{"clientId":"c1","a":"#, r#"{"a":nil,"clientId":"c1"}"#]
         {
             for message in [Message::Text(text.into()), Message::Binary(text.into())] {
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_does_not_exist_is_named_with_those_that_do() {
+    fn an_error_about_an_unknown_type_lists_the_known_ones() {
         let known = "type must be place, give_up or say";
         assert_eq!(complaint(r#"{"type":"dance"}"#), ("unknown_type", format!("there is no type \"dance\": {known}")));
         assert_eq!(complaint(r#"{"type":"a`, expected b"}"#).0, "unknown_type");
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn another_mistake_in_an_object_says_which_one_it_is() {
+    fn other_errors_in_an_object_are_specific() {
         for (text, says) in [
             ("{}", "missing field `type`"),
             (r#"{"type":"place"}"#, "missing field `at`"),
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_names_the_message_it_is_about_where_it_has_a_name() {
+    fn an_error_names_its_message_if_that_has_a_name() {
         let complaint = Complaint::new("bad_json", "no");
         assert_eq!(serde_json::to_string(&complaint).unwrap(), r#"{"type":"error","code":"bad_json","message":"no"}"#);
         let named = Complaint { client_id: Some("c1".into()), ..complaint };

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_an_array_of_users_whatever_their_number() {
+    fn a_list_is_an_array_of_any_number_of_users() {
         assert_eq!(
             frames::presence_list(&Listing::empty(MAX_BYTES)).unwrap(),
             r#"{"type":"presence_list","users":[]}"#
@@ -132,13 +132,13 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_not_whole_says_where_it_ends() {
+    fn a_partial_list_has_a_cursor() {
         let listing = Listing { next: Some("u\"1".into()), ..Listing::empty(MAX_BYTES) };
         assert_eq!(frames::list(&listing).unwrap(), br#"{"users":[],"next":"u\"1"}"#);
     }
 
     #[test]
-    fn one_user_is_on_a_list_however_short() {
+    fn a_list_has_at_least_one_user() {
         let (mut listing, ana) = (Listing::empty(0), entry("Ana"));
         assert!(listing.add(&UserPresence::new("u1", &ana, 1)).unwrap());
         assert!(!listing.add(&UserPresence::new("u2", &ana, 1)).unwrap());
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_smaller_than_what_may_be_sent() {
+    fn a_list_fits_into_one_message() {
         for max_frame in [4_096, 10_000, 1 << 20, 16 << 20] {
             let mut listing = full_of("Ana", frame_bytes(max_frame));
             listing.next = Some("\"".repeat(256));

@@ -29,18 +29,18 @@ mod tests {
     use Status::{Away, Busy, Online};
 
     #[test]
-    fn a_heartbeat_of_a_listed_user_is_told_nobody() {
+    fn a_heartbeat_of_a_listed_user_is_not_broadcast() {
         assert_eq!(of(Some(Busy), None), Audience::Nobody);
     }
 
     #[test]
-    fn a_change_of_status_is_told_to_all_and_the_same_status_to_nobody() {
+    fn only_a_changed_status_is_broadcast() {
         assert_eq!(of(Some(Online), Some(Away)), Audience::All);
         assert_eq!(of(Some(Away), Some(Away)), Audience::Nobody);
     }
 
     #[test]
-    fn one_who_was_not_listed_comes_back_to_the_others() {
+    fn a_user_who_was_not_listed_is_announced() {
         assert_eq!(of(None, None), Audience::Others);
         assert_eq!(of(None, Some(Busy)), Audience::All);
     }

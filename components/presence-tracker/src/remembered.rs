@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_normal_close_is_on_purpose() {
+    fn only_a_normal_close_is_intentional() {
         let close = |code, clean| Close { code, reason: String::new(), clean };
         assert!(is_on_purpose(&close(1000, true)));
         for (code, clean) in [(1000, false), (1001, true), (1006, false), (1011, true), (4408, true)] {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_from_the_future_is_no_reason_to_remember_for_longer() {
+    fn a_time_in_the_future_does_not_extend_the_memory() {
         let until = |left| Remembered { status: Status::Busy, left }.until(100);
         assert_eq!((until(40), until(5_000_000)), (40 + KEEP_MS, 100 + KEEP_MS));
     }

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_time_that_is_read_is_in_the_future() {
+    fn stored_times_in_the_future_are_clamped_to_now() {
         let stored =
             |last_seen, missing_since| Entry { name: "Ana".into(), status: Status::Away, last_seen, missing_since };
         let read = |entry: Entry| {

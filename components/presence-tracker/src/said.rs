@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_has_the_client_id_that_can_be_found() {
+    fn an_error_has_the_client_id_that_can_be_found() {
         for text in [r#"{"type":"shout","clientId":"c1"}"#, r#"{"type":"status","status":7,"clientId":"c1"}"#] {
             let complaint = Said::read(&Message::Text(text.into())).unwrap_err();
             assert_eq!(complaint.client_id.as_deref(), Some("c1"), "{text}");
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_outside_the_three_is_complained_of() {
+    fn a_status_outside_the_three_is_an_error() {
         assert_eq!(read(r#"{"type":"status","status":"invisible"}"#), Err("bad_status"));
         for status in ["", r#","status":null"#, r#","status":["busy"]"#] {
             assert_eq!(read(&format!(r#"{{"type":"status"{status}}}"#)), Err("bad_message"), "{status}");
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_post_is_a_status_and_anything_else_is_complained_of() {
+    fn a_post_is_a_status_and_anything_else_is_an_error() {
         assert_eq!(post(br#"{"status":"away"}"#), Ok(Said::Status(Status::Away)));
         assert_eq!(post(br#"{"type":"heartbeat","status":"away"}"#), Ok(Said::Heartbeat));
         assert_eq!(post(br#"{"clientId":"c1"}"#).unwrap_err().client_id.as_deref(), Some("c1"));

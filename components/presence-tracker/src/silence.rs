@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_user_is_noted_and_removed_ninety_seconds_later() {
+    fn a_missing_user_is_removed_after_ninety_seconds() {
         assert_eq!(missing(None), Due::Note);
         assert_eq!(missing(Some(NOW)), Due::At(NOW + 90_000));
         assert_eq!(missing(Some(NOW - 89_999)), Due::At(NOW + 1));

@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_written_as_it_is_read_and_there_are_three() {
+    fn each_of_the_three_statuses_is_read_as_written() {
         for name in ["online", "away", "busy"] {
             let status = Status::named(name).unwrap();
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{name}\""));

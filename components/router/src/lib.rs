@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_path_behind_a_name_is_the_rooms() {
+    fn any_other_path_below_a_room_name_goes_to_the_room() {
         use How::{Connect, Listen, Request};
         for (method, path, how, namespace, name, seen) in [
             ("GET", "/big-polls/lunch", Request, "BIG_POLLS", "lunch", "/"),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_room_can_have_is_a_bad_request() {
+    fn an_invalid_room_name_is_a_bad_request() {
         let long = format!("/rooms/{}/ws", "%C3%A9".repeat(64));
         assert_eq!(destination("GET", &long).2.len(), 128);
         let too_long = format!("/rooms/{}/ws", "a".repeat(129));
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_not_in_the_table_is_not_found() {
+    fn an_unknown_path_is_not_found() {
         for path in [
             "/",
             "",
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_method_is_told_the_right_ones() {
+    fn a_wrong_method_gets_the_allowed_ones() {
         for (method, path, allowed) in [
             ("POST", "/rooms/lobby/ws", "GET"),
             ("POST", "/rooms/lobby/events", "GET"),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_comes_to_a_room_without_an_identity() {
+    fn rooms_require_an_identity() {
         for (method, path) in [
             ("GET", "/rooms/lobby/ws"),
             ("GET", "/rooms/lobby/events"),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_address_is_said_before_who_is_asking() {
+    fn a_wrong_address_is_reported_before_a_missing_identity() {
         for (method, path, expected) in
             [("GET", "/other", 404), ("POST", "/rooms/lobby/ws", 405), ("GET", "/rooms//ws", 400)]
         {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_sees_the_request_as_it_came_but_for_its_path() {
+    fn the_room_sees_the_request_unchanged_but_for_its_path() {
         let Decision::Request(to) = routed(request("POST", "/rooms/lobby/messages")) else { panic!() };
         let came = Request { path: "/messages".into(), ..request("POST", "/rooms/lobby/messages") };
         assert_eq!(format!("{:?}", to.request), format!("{came:?}"));

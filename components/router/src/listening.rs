@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_heard_last_is_what_the_room_resumes_after() {
+    fn last_event_id_becomes_the_position_to_resume_from() {
         assert_eq!(query(None, "7").as_deref(), Some("since=7"));
         assert_eq!(query(Some("since=3&x=1"), "7").as_deref(), Some("x=1&since=7"));
         assert_eq!(query(Some("since=3"), "seven").as_deref(), Some("since=3"), "no number of ours");
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_listens_accepts_events() {
+    fn only_event_stream_requests_accept_events() {
         let came = request(None, &[("accept", "text/event-stream"), ("x-other", "1")]);
         assert_eq!(to_nothing(came).headers, [("x-other".into(), "1".into())]);
         let came = request(None, &[("accept", "*/*")]);

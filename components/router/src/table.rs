@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_two_that_are_spelled_alike_has_the_route() {
+    fn of_two_colliding_namespaces_the_first_has_the_route() {
         let namespaces = ["A_B".to_owned(), "a-b".to_owned()];
         assert_eq!(find("/a-b/x", &namespaces).unwrap().namespace, "A_B");
     }

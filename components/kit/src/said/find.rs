@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_id_is_found_in_whatever_is_broken_elsewhere() {
+    fn a_client_id_is_found_in_otherwise_malformed_json() {
         for text in [
             r#"{"clientId":"c1"}"#,
             " {\n\"type\" : \"message\" , \"clientId\" : \"c1\" } ",
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_client_id_of_the_message_is_not_taken_for_one() {
+    fn only_the_client_id_of_the_message_itself_is_found() {
         let long = format!(r#"{{"clientId":"{}"}}"#, "c".repeat(CLIENT_ID_BYTES + 1));
         let deep = "[".repeat(100_000);
         for text in [

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn halves_are_replaced_and_pairs_are_not() {
+    fn lone_surrogates_are_replaced_and_pairs_are_kept() {
         for (text, expected) in [
             (r"\ud83d", r"\ufffd"),
             (r"\uDC2D", r"\ufffd"),
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_halves_stays_as_it_is() {
+    fn a_text_without_surrogates_stays_as_it_is() {
         for text in ["", "\\", r"\u", r"\ud83", r"\ud83x", r"\\ud83d", r"\ud83d\udc2d", r"\u00e9", "🐭", r"\é"] {
             assert_eq!(replaced(text), None, "{text}");
         }

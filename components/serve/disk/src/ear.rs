@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_hears_what_its_own_visit_said_and_all_that_follows_once() {
+    fn a_reader_receives_its_welcome_and_later_messages_once() {
         let data = tempfile::tempdir().unwrap();
         say(data.path(), "before");
         let mut ear = join(data.path());
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_begun_anew_once_or_twice_costs_a_reader_nothing() {
+    fn a_reader_misses_nothing_when_the_log_is_replaced() {
         let data = tempfile::tempdir().unwrap();
         let (mut ear, mut behind) = (join(data.path()), join(data.path()));
         ear.hear().unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_owner_wrote_who_had_lost_the_room_is_not_heard() {
+    fn writes_of_a_former_owner_are_not_received() {
         let data = tempfile::tempdir().unwrap();
         let mut ear = join(data.path());
         ear.hear().unwrap();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn while_a_room_is_being_taken_over_nothing_is_heard_of_who_had_it() {
+    fn nothing_of_the_former_owner_is_received_during_takeover() {
         let data = tempfile::tempdir().unwrap();
         let mut ear = join(data.path());
         ear.hear().unwrap();
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reader_looks_after_the_next_one() {
+    fn each_reader_watches_the_next_one() {
         let data = tempfile::tempdir().unwrap();
         let mut ears = [join(data.path()), join(data.path()), join(data.path())];
         for ear in &mut ears {

@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_committed_is_there_for_the_next_owner() {
+    fn commits_are_visible_to_the_next_owner() {
         let folder = tempfile::tempdir().unwrap();
         for owner in 1..5 {
             let (mut owned, state) = Owned::get(&home(&folder), owner).unwrap();
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn owners_that_race_lose_nothing() {
+    fn concurrent_owners_lose_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
         let race = &|thread: u64| {
@@ -513,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_whose_owner_died_is_taken_over_when_the_lease_has_ended_and_by_one_only() {
+    fn a_dead_owners_room_is_taken_over_once_after_its_lease() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
         let (mut dead, _) = Owned::get(&home, 1).unwrap();
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_of_an_owner_whose_room_was_taken_does_not_land() {
+    fn a_commit_after_a_takeover_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
         let (mut slow, _) = Owned::get(&home, 1).unwrap();
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_was_whole_before_the_room_was_taken_is_kept() {
+    fn a_complete_commit_before_a_takeover_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
         let (mut slow, _) = Owned::get(&home, 1).unwrap();
@@ -557,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn who_died_in_the_middle_of_a_takeover_is_taken_over_too() {
+    fn an_interrupted_takeover_can_be_taken_over() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
         let (mut dead, _) = Owned::get(&home, 1).unwrap();
@@ -573,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn who_looked_before_a_new_log_was_begun_does_not_get_the_room_by_the_old_one() {
+    fn a_stale_log_does_not_give_ownership() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
         std::mem::forget(Owned::get(&home, 1).unwrap());
@@ -614,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_does_not_grow_for_ever() {
+    fn a_log_is_compacted() {
         let folder = tempfile::tempdir().unwrap();
         let home = home(&folder);
         for turn in 0..40 {

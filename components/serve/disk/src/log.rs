@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_read_one_behind_the_other() {
+    fn records_are_read_in_sequence() {
         let (log, at) = two();
         assert_eq!(next(&log, 0, 5), Next::Record(changes(1), at));
         assert_eq!(next(&log, at, 6), Next::Record(changes(2), log.len()));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn wherever_the_last_record_is_cut_it_is_torn() {
+    fn a_last_record_cut_at_any_byte_is_torn() {
         let (log, at) = two();
         for end in at + 1..log.len() {
             assert_eq!(next(&log[..end], at, 6), Next::Torn, "{end}");
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_changes_in_the_middle_is_noticed() {
+    fn any_change_in_the_middle_is_detected() {
         let (log, at) = two();
         for byte in 0..at {
             let mut log = log.clone();

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_simple_name_can_be_read_in_its_folder() {
+    fn a_simple_name_is_readable_in_its_folder() {
         assert_eq!(folder_of("lobby-1"), "=_52_4f_4f_4d_53/=lobby-1");
     }
 
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_have_folders_that_differ_where_case_is_ignored() {
+    fn different_names_have_different_folders_ignoring_case() {
         let names = ["a", "A", "_41", "é", "É", "a ", " a", "a+", "a=", "ａ", &"a".repeat(119), &"a".repeat(120)];
         let folders = names.map(|name| folder_of(name).to_lowercase());
         for (at, folder) in folders.iter().enumerate() {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_split_and_no_room_lies_within_another() {
+    fn a_long_name_is_split_and_no_room_contains_another() {
         for long in ["é".repeat(64), "a".repeat(128)] {
             let folder = folder_of(&long);
             assert!(folder.split('/').all(|part| part.len() <= PART_BYTES + 1), "{folder}");

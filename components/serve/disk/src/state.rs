@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_is_the_same_after_it_was_written_as_changes() {
+    fn a_state_survives_a_round_trip_through_changes() {
         let socket = Socket { id: 7, user: ("u".into(), "n".into()), tags: Vec::new(), attachment: Vec::new() };
         let timer = Timer { name: "t".into(), at: 5, payload: vec![1], attempt: 2 };
         let mut state = State::default();

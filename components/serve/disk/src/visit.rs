@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_is_undone_leaves_nothing_and_the_ones_before_it_stay() {
+    fn an_undone_turn_leaves_nothing_and_earlier_ones_stay() {
         let data = tempfile::tempdir().unwrap();
         let mut visit = enter(&data);
         visit.begin();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visit_that_is_dropped_keeps_nothing() {
+    fn a_dropped_session_stores_nothing() {
         let data = tempfile::tempdir().unwrap();
         let mut visit = enter(&data);
         visit.begin();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_that_nobody_serves_are_overdue_whatever_their_number() {
+    fn all_readers_without_a_server_are_overdue() {
         let data = tempfile::tempdir().unwrap();
         let mut visit = enter(&data);
         visit.begin();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_never_has_the_number_of_another() {
+    fn socket_numbers_are_never_reused() {
         let data = tempfile::tempdir().unwrap();
         for expected in 1..4 {
             let mut visit = enter(&data);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_that_fails_is_put_off_for_longer_each_time_and_given_up_in_the_end() {
+    fn a_failed_timer_backs_off_and_is_dropped_in_the_end() {
         let data = tempfile::tempdir().unwrap();
         let mut visit = enter(&data);
         let set = Timer { name: "t".into(), at: 1, payload: Vec::new(), attempt: 0 };

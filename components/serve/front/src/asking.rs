@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_this_machine_may_ask_and_no_others() {
+    fn only_loopback_pages_may_send_requests() {
         let of = |pairs: &[(&str, &str)]| origin(&headers(pairs), "localhost:8080");
         assert_eq!(of(&[("origin", "http://localhost:8080")]), Origin::Same);
         assert_eq!(of(&[("origin", "http://127.0.0.1:5173")]), Origin::Allowed("http://127.0.0.1:5173".into()));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_a_foreign_page_made_a_browser_send_does_not_count() {
+    fn a_cookie_in_a_cross_site_request_is_ignored() {
         assert_eq!(named(&[("cookie", "dormouse_token=1:ana"), ("origin", "https://evil")], ""), Ok(None));
     }
 

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_a_place_in_the_history_has_it_as_its_id() {
+    fn a_message_of_the_history_has_its_number_as_event_id() {
         for (text, id) in [
             (r#"{"type":"message","message":{"seq":7}}"#, "id: 7\n"),
             (r#"{"type":"history","messages":[{"seq":3},{"seq":4}]}"#, "id: 4\n"),
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_can_pretend_to_be_more_than_one_event() {
+    fn no_text_can_forge_a_second_event() {
         assert_eq!(message("a\n\nevent: close\rb", None), "data: a\ndata: \ndata: event: close\ndata: b\n\n");
         assert_eq!(close(1001, "\n\nx"), "event: close\ndata: {\"code\":1001,\"reason\":\"\\n\\nx\"}\n\n");
     }

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_client_sends_it_is_read_or_complained_of() {
+    fn any_input_is_parsed_or_an_error() {
         let code = |text: &str| Said::read(&Message::Text(text.into())).err().map(|complaint| complaint.code);
         assert_eq!(code(r#"{"type":"message","content":"hi","userId":"eve"}"#), None);
         assert_eq!(code(r#"{ "type": "ping" }"#), None);
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_and_a_surrogate_pair_on_the_edge_is_left_out_whole() {
+    fn truncation_never_splits_a_surrogate_pair() {
         let before = "é".repeat(1_999);
         assert_eq!(cut(Cow::Owned(format!("{before}🐭tail"))), before);
         assert_eq!(cut(Cow::Borrowed(&format!("{before}bc"))), format!("{before}b"));

@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_until_it_is_written() {
+    fn queued_output_is_bounded_until_it_is_written() {
         let (socket, mut writing) = (socket(), VecDeque::new());
         say(&socket, MOST_WAITING + 1);
         assert!(matches!(socket.take(0, &mut writing), Ok(Wrote::NotYet)));
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_socket_that_sleeps_is_woken() {
+    fn only_an_idle_socket_is_woken() {
         let (socket, mut writing) = (socket(), VecDeque::new());
         assert!(matches!(socket.take(0, &mut writing), Ok(Wrote::All)));
         assert_eq!(socket.lock().state, State::Asleep);
