@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_would_log_nothing_is_refused_with_the_nearest_name() {
+    fn a_filter_without_a_known_target_is_refused_with_advice() {
         for good in [
             "dormouse::edge=debug,dormouse::store::group=trace",
             "dormouse::sto=debug",

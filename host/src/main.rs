@@ -370,7 +370,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_that_log_what_clients_send_are_silent_by_default() {
+    fn libraries_that_log_client_input_are_silent_by_default() {
         assert_eq!(silence_libraries("info,room=debug"), "h2=off,hyper=off,info,room=debug");
         assert_eq!(silence_libraries("info, h2=debug"), "h2=off,hyper=off,info, h2=debug");
         for all in ["debug", "room=info,TRACE"] {

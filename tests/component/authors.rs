@@ -139,7 +139,7 @@ fn open_sockets_are_those_of_present_clients() {
 }
 
 #[test]
-fn what_a_room_logs_and_prints_can_be_read() {
+fn a_test_can_read_the_log_and_output_of_a_room() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.log();

@@ -450,10 +450,10 @@ fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
         (&only_blanks_are_left, "empty_content"),
     ] {
         room.say(&ana, text);
-        complains(&ana, code, text);
+        receives_only_error(&ana, code, text);
     }
     room.try_say(&ana, Message::Binary(message("hi").into())).unwrap();
-    complains(&ana, "not_text", "binary");
+    receives_only_error(&ana, "not_text", "binary");
 
     none_hears([&tab, &bo]);
     assert_eq!(ana.closed(), None);
@@ -463,7 +463,7 @@ fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
 }
 
 /// A client hears one error of this code, about nothing that it gave a name.
-fn complains(client: &TestClient, code: &str, about: &str) {
+fn receives_only_error(client: &TestClient, code: &str, about: &str) {
     let [error] = client.hears().try_into().expect("one frame");
     assert_eq!(error, json!({ "type": "error", "code": code, "message": error["message"] }), "{about:.80}");
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{about:.80}");
@@ -1014,7 +1014,7 @@ fn the_largest_history_fits_into_one_frame(mut room: TestRoom) {
 }
 
 /// A room that holds as many of the longest messages.
-fn fill_with_the_longest(room: &mut TestRoom, count: u64) {
+fn fill_with_longest_messages(room: &mut TestRoom, count: u64) {
     let content = json!({ "content": "\u{1}".repeat(2_000) }).to_string();
     for _ in 0..count {
         body(&room.post("ana", "/messages", &[], &content));
@@ -1022,7 +1022,7 @@ fn fill_with_the_longest(room: &mut TestRoom, count: u64) {
 }
 
 fn pages_limited_in_bytes_still_cover_the_history(mut room: TestRoom) {
-    fill_with_the_longest(&mut room, 200);
+    fill_with_longest_messages(&mut room, 200);
     for query in ["", "limit=500", "limit=500&after=0", "limit=500&before=201"] {
         let answer = room.get("bo", "/messages", query);
         assert!((512 << 10..1 << 20).contains(&answer.body.len()), "{query}: {} B", answer.body.len());
@@ -1049,7 +1049,7 @@ fn pages_limited_in_bytes_still_cover_the_history(mut room: TestRoom) {
 }
 
 fn a_newcomer_joins_despite_a_small_send_limit(mut room: TestRoom) {
-    fill_with_the_longest(&mut room, 60);
+    fill_with_longest_messages(&mut room, 60);
     for most in [4_096, 20_000, 100_000, 500_000, 1 << 20] {
         room.restart();
         room = room.message_out_bytes(most);

@@ -29,21 +29,21 @@ fn repository() -> PathBuf {
 }
 
 #[test]
-fn the_rooms_and_hosts_in_the_readme_are_the_ones_that_are_built() {
+fn code_in_the_readme_is_the_code_that_is_built() {
     for source in [include_str!("../guests/counter/src/lib.rs"), include_str!("../../host/examples/embed.rs")] {
         assert!(README.contains(source.trim()), "the README does not show:\n{source}");
     }
 }
 
 #[test]
-fn every_promise_in_the_readme_names_a_test_that_exists() {
+fn every_promise_in_the_readme_cites_an_existing_test() {
     let section = README.split_once("\n## The promises\n").expect("there is such a section").1;
     let section = section.split("\n## ").next().expect("there is always a first part");
     assert!(tests_named_in(section) >= 8);
 }
 
 #[test]
-fn every_threat_and_fault_names_a_test_that_exists() {
+fn every_threat_and_fault_cites_an_existing_test() {
     assert!(tests_named_in(THREATS) >= 20);
 }
 
@@ -113,7 +113,7 @@ fn anchor_of(heading: &str) -> String {
 }
 
 #[test]
-fn architecture_and_contributing_name_files_and_items_that_exist() {
+fn architecture_and_contributing_cite_existing_items() {
     let mut files = Vec::new();
     for folder in ["host/src", "tests", "components/kit", "components/router"] {
         collect(&repository().join(folder), &mut files);

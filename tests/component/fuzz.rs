@@ -28,7 +28,7 @@ const CHAT: [&[u8]; 9] = [
 ];
 
 /// Every room continues after any message of a client; only the room's own code may refuse one, without failing.
-fn takes_anything(room: impl Fn() -> TestRoom, examples: &'static [&'static [u8]]) {
+fn fuzz_room(room: impl Fn() -> TestRoom, examples: &'static [&'static [u8]]) {
     let said = (spoiled(examples), any::<bool>());
     fuzz(vec(said, 1..12), |said| {
         let mut room = room();
@@ -55,12 +55,12 @@ fn takes_anything(room: impl Fn() -> TestRoom, examples: &'static [&'static [u8]
 
 #[test]
 fn fuzzed_messages_do_not_fail_a_chat_room() {
-    takes_anything(|| TestRoom::new(CHAT_ROOM), &CHAT);
+    fuzz_room(|| TestRoom::new(CHAT_ROOM), &CHAT);
 }
 
 #[test]
 fn fuzzed_messages_do_not_fail_a_presence_room() {
-    takes_anything(|| TestRoom::new(PRESENCE_TRACKER), &CHAT);
+    fuzz_room(|| TestRoom::new(PRESENCE_TRACKER), &CHAT);
 }
 
 /// Paths, queries, headers and bodies, as the router and then the room get them.

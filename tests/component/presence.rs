@@ -332,10 +332,10 @@ fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
         (r#"{"type":"presence_update"}"#, "unknown_type"),
     ] {
         room.say(&ana, text);
-        complains(&ana, code, text);
+        receives_only_error(&ana, code, text);
     }
     room.try_say(&ana, Message::Binary(HEARTBEAT.into())).unwrap();
-    complains(&ana, "not_text", "binary");
+    receives_only_error(&ana, "not_text", "binary");
 
     none_hears([&tab, &bo]);
     assert_eq!(room.storage(), before);
@@ -366,7 +366,7 @@ fn refused_client_id(refused: &dormouse_test::Response) -> Value {
 }
 
 /// A client hears one error of this code.
-fn complains(client: &TestClient, code: &str, about: &str) {
+fn receives_only_error(client: &TestClient, code: &str, about: &str) {
     let [error] = client.hears().try_into().expect("one frame");
     assert_eq!(error, json!({ "type": "error", "code": code, "message": error["message"] }), "{about:.80}");
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{about:.80}");

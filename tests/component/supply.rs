@@ -17,7 +17,7 @@ fn root() -> PathBuf {
 }
 
 /// Whether an SPDX expression can be met with licences that are allowed.
-fn is_met(expression: &str, allowed: &BTreeSet<String>) -> bool {
+fn is_licence_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
     // Some crates still write the old form, `MIT/Apache-2.0`.
     let expression = expression.replace(['(', ')'], " ").replace('/', " OR ");
     let any = |one_of: &str| one_of.split(" OR ").any(|licence| allowed.contains(licence.trim()));
@@ -37,10 +37,10 @@ fn licence_expressions_are_parsed_correctly() {
     for met in
         ["MIT", "GPL-2.0-only OR MIT", "Apache-2.0/MIT", "(MIT OR ISC) AND MIT", "Apache-2.0 WITH LLVM-exception"]
     {
-        assert!(is_met(met, &allowed), "{met}");
+        assert!(is_licence_allowed(met, &allowed), "{met}");
     }
     for unmet in ["", "GPL-2.0-only", "MIT AND GPL-2.0-only", "Apache-2.0", "(GPL-2.0-only OR ISC) AND MIT"] {
-        assert!(!is_met(unmet, &allowed), "{unmet}");
+        assert!(!is_licence_allowed(unmet, &allowed), "{unmet}");
     }
 }
 
@@ -60,7 +60,7 @@ fn every_crate_is_from_the_registry_under_an_allowed_licence() {
     for package in packages {
         let name = package["name"].as_str().unwrap();
         let licence = package["license"].as_str().unwrap_or_default();
-        assert!(is_met(licence, &allowed), "{name} is under {licence:?}; see .cargo-deny.toml");
+        assert!(is_licence_allowed(licence, &allowed), "{name} is under {licence:?}; see .cargo-deny.toml");
         match package["source"].as_str() {
             Some(source) => assert_eq!(source, CRATES_IO, "{name}"),
             None => assert_eq!(licence, "Apache-2.0", "{name} is ours"),

@@ -130,13 +130,13 @@ fn matches(pattern: &str, case: &str) -> bool {
 }
 
 /// All that is not as it should be.
-fn complaints(verdicts: &BTreeMap<String, Verdict>) -> Vec<String> {
-    let mut complaints = Vec::new();
+fn problems(verdicts: &BTreeMap<String, Verdict>) -> Vec<String> {
+    let mut problems = Vec::new();
     for (case, verdict) in verdicts {
         match Exception::of(case) {
-            None if !verdict.is_passed() => complaints.push(format!("{case} is not passed: {verdict:?}")),
+            None if !verdict.is_passed() => problems.push(format!("{case} is not passed: {verdict:?}")),
             Some(exception) if !verdict.does(exception.show) => {
-                complaints.push(format!("{case} does not show {:?}, as EXCEPTIONS says: {verdict:?}", exception.show));
+                problems.push(format!("{case} does not show {:?}, as EXCEPTIONS says: {verdict:?}", exception.show));
             }
             _ => {}
         }
@@ -144,10 +144,10 @@ fn complaints(verdicts: &BTreeMap<String, Verdict>) -> Vec<String> {
     for (section, expected) in SECTIONS {
         let found = verdicts.keys().filter(|case| matches(&format!("{section}.*"), case)).count();
         if found != expected {
-            complaints.push(format!("section {section} has {expected} cases, and {found} were run"));
+            problems.push(format!("section {section} has {expected} cases, and {found} were run"));
         }
     }
-    complaints
+    problems
 }
 
 /// The cases counted: passed, and each kind of exception with its reason.
@@ -201,8 +201,8 @@ async fn websockets_follow_rfc_6455() {
     let verdicts = run_suite(&url).await;
     // Past the harness, which hides what a test prints that succeeds.
     let _ = write!(std::io::stderr(), "\n{} s, {}", began.elapsed().as_secs(), summary(&verdicts));
-    let complaints = complaints(&verdicts);
-    assert!(complaints.is_empty(), "{}\nsee target/tmp/conformance/index.html", complaints.join("\n"));
+    let problems = problems(&verdicts);
+    assert!(problems.is_empty(), "{}\nsee target/tmp/conformance/index.html", problems.join("\n"));
     assert!(!server.log().contains("panicked"), "no case may make the server panic");
 }
 
@@ -239,24 +239,24 @@ mod tests {
     }
 
     /// The error for a case that is not as expected.
-    fn complaint(case: &str, behavior: &str, code: u16) -> String {
+    fn problem_of(case: &str, behavior: &str, code: u16) -> String {
         let mut verdicts = as_expected();
         let verdict = verdicts.get_mut(case).expect("it is among them");
         (verdict.behavior, verdict.remote_close_code) = (behavior.into(), Some(code));
-        let mut complaints = complaints(&verdicts);
-        assert_eq!(complaints.len(), 1, "{complaints:?}");
-        complaints.remove(0)
+        let mut problems = problems(&verdicts);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems.remove(0)
     }
 
     #[test]
     fn an_expected_result_is_not_reported() {
-        assert_eq!(complaints(&as_expected()), Vec::<String>::new());
+        assert_eq!(problems(&as_expected()), Vec::<String>::new());
     }
 
     #[test]
     fn a_failed_case_is_reported() {
-        assert!(complaint("1.other.0", "FAILED", 1000).contains("is not passed"));
-        assert!(complaint("1.other.0", "NON-STRICT", 1000).contains("is not passed"));
+        assert!(problem_of("1.other.0", "FAILED", 1000).contains("is not passed"));
+        assert!(problem_of("1.other.0", "NON-STRICT", 1000).contains("is not passed"));
     }
 
     #[test]
@@ -270,7 +270,7 @@ mod tests {
             ("3.2", "FAILED", 1002),
             ("7.1.6", "FAILED", 1000),
         ] {
-            assert!(complaint(case, behavior, code).contains("does not show"), "{case} {behavior} {code}");
+            assert!(problem_of(case, behavior, code).contains("does not show"), "{case} {behavior} {code}");
         }
     }
 
@@ -278,6 +278,6 @@ mod tests {
     fn a_case_that_did_not_run_is_reported() {
         let mut verdicts = as_expected();
         verdicts.remove("6.other.3").expect("it is among them");
-        assert_eq!(complaints(&verdicts), ["section 6 has 145 cases, and 144 were run"]);
+        assert_eq!(problems(&verdicts), ["section 6 has 145 cases, and 144 were run"]);
     }
 }

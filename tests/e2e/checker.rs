@@ -197,7 +197,7 @@ mod tests {
     }
 
     /// Two clients who heard everything over two connections, and a room that has it.
-    fn good_story() -> (Vec<Account>, Vec<Value>) {
+    fn correct_history() -> (Vec<Account>, Vec<Value>) {
         let stored = (1..=6).map(|seq| message(seq, ["ana", "bo"][seq as usize % 2], &format!("m{seq}")));
         let stored = stored.collect::<Vec<_>>();
         let account = |user: &str| Account {
@@ -223,7 +223,7 @@ mod tests {
 
     /// The story with one change, and what is found in it.
     fn found_after(change: impl FnOnce(&mut Vec<Account>, &mut Vec<Value>)) -> Vec<Violation> {
-        let (mut accounts, mut stored) = good_story();
+        let (mut accounts, mut stored) = correct_history();
         change(&mut accounts, &mut stored);
         check_room(&accounts, &stored)
     }

@@ -103,7 +103,7 @@ fn check_prints_the_routes_and_warns_of_a_namespace_without_one() {
 }
 
 #[test]
-fn a_configuration_that_would_fail_at_the_first_request_is_refused() {
+fn a_configuration_that_would_fail_later_is_refused() {
     let chat = "[namespaces.ROOMS]\ncomponent = \"builtin:chat-room\"\n";
     let presence = "[namespaces.PRESENCE]\ncomponent = \"builtin:presence-tracker\"\n";
     for (config, expected) in [
@@ -151,7 +151,7 @@ fn errors_of_the_operator_end_in_a_next_step() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_named_with_its_setting_and_the_reason() {
+fn an_unusable_file_is_reported_with_its_setting_and_reason() {
     let directory = TempDir::new().unwrap();
     let path = |name: &str| directory.path().join(name);
     let file = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
@@ -237,7 +237,7 @@ fn a_cause_is_printed_once() {
 }
 
 #[test]
-fn a_log_filter_that_names_no_part_is_refused_with_the_nearest_one() {
+fn a_log_filter_without_a_known_target_is_refused() {
     for (filter, expected) in
         [("dormouse::stoer=debug", "did you mean `dormouse::store`?"), ("[span]=info", "there is no span `span`")]
     {
@@ -419,14 +419,14 @@ fn a_json_log_has_only_json_lines() {
 }
 
 /// Everything in a directory that others than its owner may read, write or enter.
-fn open_to_others(path: &Path) -> Vec<String> {
+fn readable_by_others(path: &Path) -> Vec<String> {
     let mode = std::fs::symlink_metadata(path).unwrap().permissions().mode();
     let mut open = Vec::new();
     if mode & 0o077 != 0 {
         open.push(format!("{} {:o}", path.display(), mode & 0o777));
     }
     if path.is_dir() {
-        open.extend(std::fs::read_dir(path).unwrap().flat_map(|entry| open_to_others(&entry.unwrap().path())));
+        open.extend(std::fs::read_dir(path).unwrap().flat_map(|entry| readable_by_others(&entry.unwrap().path())));
     }
     open
 }
@@ -437,7 +437,7 @@ async fn data_is_private_and_an_open_store_is_closed_at_start() {
     let data = directory.path().join("data");
     let mut server = ByHand::start(directory.path(), &["--listen", "127.0.0.1:0", "--data", "data"], &[]);
     server.is_ready();
-    assert_eq!(open_to_others(&data), Vec::<String>::new());
+    assert_eq!(readable_by_others(&data), Vec::<String>::new());
     server.ends();
     let code = std::fs::read_dir(data.join("compiled")).unwrap().next().expect("compiled code").unwrap().path();
     for (path, mode) in [("", 0o755), ("store", 0o755), ("mark", 0o644), ("compiled", 0o755)] {
@@ -453,7 +453,7 @@ async fn data_is_private_and_an_open_store_is_closed_at_start() {
     let ours =
         ["", "store", "mark"].map(|path| std::fs::metadata(data.join(path)).unwrap().permissions().mode() & 0o777);
     assert_eq!(ours, [0o700, 0o700, 0o600]);
-    assert_eq!(open_to_others(&data), Vec::<String>::new());
+    assert_eq!(readable_by_others(&data), Vec::<String>::new());
 }
 
 #[tokio::test]

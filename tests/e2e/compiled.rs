@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::harness::Server;
 
 /// The cached files by name: inode and content. A component that was compiled again is another file.
-fn kept(directory: &Path) -> BTreeMap<String, (u64, Vec<u8>)> {
+fn cached_files(directory: &Path) -> BTreeMap<String, (u64, Vec<u8>)> {
     let mut kept = BTreeMap::new();
     for file in fs::read_dir(directory).expect("it is there") {
         let file = file.expect("it is there");
@@ -28,11 +28,11 @@ async fn a_component_is_recompiled_only_if_its_cached_code_is_damaged() {
     // Code that other tests have compiled is not provided if the directory has content already.
     DirBuilder::new().mode(0o700).recursive(true).create(&directory).unwrap();
     let server = Server::in_directory(data, "").await;
-    let first = kept(&directory);
+    let first = cached_files(&directory);
     assert_eq!(first.len(), 3, "the chat room, the presence tracker and the router");
 
     let server = server.crash_and_restart().await;
-    assert_eq!(kept(&directory), first, "nothing was compiled again");
+    assert_eq!(cached_files(&directory), first, "nothing was compiled again");
 
     let (name, (file, mut content)) = first.first_key_value().map(|(name, kept)| (name.clone(), kept.clone())).unwrap();
     let good = content.clone();
@@ -40,7 +40,7 @@ async fn a_component_is_recompiled_only_if_its_cached_code_is_damaged() {
     content[middle] ^= 1;
     fs::write(directory.join(&name), content).unwrap();
     let server = server.crash_and_restart().await;
-    let healed = kept(&directory);
+    let healed = cached_files(&directory);
     assert!(healed[&name].0 != file && healed[&name].1 == good, "the damaged one is another, and good");
     assert_eq!(server.join("lobby", "ana").await.hears().await["type"], "history");
 }

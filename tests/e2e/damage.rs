@@ -276,7 +276,7 @@ async fn an_unreadable_record_is_named_and_other_rooms_go_on() {
 /// Do to a journal what a power loss may do behind the last durable commit: cut it, or leave some pages of the next
 /// batch as they were, or as they never were. False where nothing was written yet.
 pub(crate) fn tear(data: &Path, rng: &mut StdRng) -> bool {
-    let Some((journal, durable, end)) = ends_of_journal(data) else { return false };
+    let Some((journal, durable, end)) = newest_journal(data) else { return false };
     let mut file = OpenOptions::new().read(true).write(true).open(journal).expect("a journal");
     // Where the crash came between two commits, the power may have gone in the middle of the next one: it looks as the
     // last one did.
@@ -320,7 +320,7 @@ pub(crate) fn tear(data: &Path, rng: &mut StdRng) -> bool {
 }
 
 /// The newest journal, where the last durable commit ends in it, and where all that was written does.
-fn ends_of_journal(data: &Path) -> Option<(PathBuf, usize, usize)> {
+fn newest_journal(data: &Path) -> Option<(PathBuf, usize, usize)> {
     let mark = fs::read(data.join("mark")).ok().filter(|mark| mark.len() == 16)?;
     let number = |path: &PathBuf| path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
     let files = fs::read_dir(data.join("store")).ok()?.map(|file| file.expect("a file").path());

@@ -24,7 +24,7 @@ async fn exchange(server: &Server, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A WebSocket that sends these bytes, and nothing more.
-async fn over_a_websocket(server: &Server, upgrade: &str, bytes: &[u8]) {
+async fn send_over_a_websocket(server: &Server, upgrade: &str, bytes: &[u8]) {
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
     stream.write_all(upgrade.as_bytes()).await.expect("it is read");
     let mut answer = Vec::new();
@@ -76,7 +76,7 @@ fn fuzzed_websocket_input_harms_no_other_client() {
          sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     );
     fuzz(vec(spoiled(&frames), 0..6), |parts| {
-        runtime.block_on(over_a_websocket(&server, &upgrade, &parts.concat()));
+        runtime.block_on(send_over_a_websocket(&server, &upgrade, &parts.concat()));
     });
     runtime.block_on(still_works(&server));
 }

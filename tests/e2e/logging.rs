@@ -57,7 +57,7 @@ impl Unread {
         line.parse().unwrap()
     }
 
-    async fn has_lost(&self, at_least: u64) {
+    async fn waits_for_lost_lines(&self, at_least: u64) {
         within(async {
             while self.lost().await < at_least {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -79,23 +79,23 @@ impl Unread {
     }
 
     /// All that an operator, a client and a guest do that is worth a line.
-    async fn goes_through_everything(&mut self) {
+    async fn causes_every_kind_of_log_line(&mut self) {
         let path = format!("{BASE}/rooms/lobby/ws?token=ana");
         let mut ana = harness::connect(self.address, &path, &[]).await.expect("it lets us in");
         ana.hears_exactly("welcome").await;
         self.signal(Signal::HUP);
-        self.has_lost(1).await;
+        self.waits_for_lost_lines(1).await;
         // A failed turn is logged, and the room continues.
         ana.says("fail told to").await;
         assert_eq!(ana.hears().await["code"], "room_failed");
         ana.is_told("say here", "here").await;
-        self.has_lost(2).await;
+        self.waits_for_lost_lines(2).await;
         // So is a full door, under its lock.
         let mut others = Vec::new();
         for _ in 0..4 {
             others.push(TcpStream::connect(self.address).await.unwrap());
         }
-        self.has_lost(3).await;
+        self.waits_for_lost_lines(3).await;
         drop(others);
         let again = async { while harness::try_get(self.address, "/healthz").await != Some(200) {} };
         within(again).await;
@@ -118,7 +118,7 @@ impl Drop for Unread {
 async fn a_closed_log_pipe_stops_nothing() {
     let mut server = Unread::start("connections = 3", &[]);
     server.stderr = None;
-    server.goes_through_everything().await;
+    server.causes_every_kind_of_log_line().await;
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn a_full_log_pipe_stops_nothing() {
     ana.hears_exactly("welcome").await;
     // More than the pipe and the queue hold.
     ana.is_told("shout; say shouted", "shouted").await;
-    server.has_lost(1_000).await;
+    server.waits_for_lost_lines(1_000).await;
     server.is_healthy().await;
     // Once it is read again, the log continues and reports what it lost.
     let mut stderr = server.stderr.take().unwrap();
@@ -176,7 +176,7 @@ async fn a_log_on_a_full_disk_stops_nothing() {
         }
     })
     .await;
-    server.goes_through_everything().await;
+    server.causes_every_kind_of_log_line().await;
 }
 
 /// The stderr of a command whose stdout is not read, and whether it succeeds.

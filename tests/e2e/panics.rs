@@ -92,7 +92,7 @@ pub(crate) async fn visit(host: &Host, namespace: &str, name: &str) -> Visitor {
     within(room.visit(Request::get("/ws"), User::new("bo", "bo"))).await.unwrap()
 }
 
-async fn odd(host: &Host, namespace: &str, name: &str) -> (Arc<Odd>, Seat) {
+async fn connect_odd_client(host: &Host, namespace: &str, name: &str) -> (Arc<Odd>, Seat) {
     let (address, client) = (Address::new(namespace, name).unwrap(), Arc::new(Odd::default()));
     let user = Arc::new(User::new("odd", "odd"));
     let seat = within(host.rooms().connect(&address, Request::get("/ws"), user, client.clone())).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_panic_in_a_commit_callback_closes_only_its_client() {
     for at in [SAY, FLUSH] {
         let host = host(disk(), Limits::default()).await;
         let (mut bo, mut other) = (visit(&host, "ROOMS", "lobby").await, visit(&host, "ROOMS", "garden").await);
-        let (odd, _seat) = odd(&host, "ROOMS", "lobby").await;
+        let (odd, _seat) = connect_odd_client(&host, "ROOMS", "lobby").await;
         odd.panics(at);
         // The commit thread itself says what few have committed.
         for content in ["one", "two", "three"] {
@@ -152,7 +152,7 @@ async fn a_room_whose_task_panics_closes_its_sockets_and_restarts() {
     let disk = disk();
     let host = host(disk.clone(), Limits { turn_cpu: Duration::from_secs(60), ..Limits::default() }).await;
     let mut bo = visit(&host, "UNRULY", "desk").await;
-    let (odd, seat) = odd(&host, "UNRULY", "desk").await;
+    let (odd, seat) = connect_odd_client(&host, "UNRULY", "desk").await;
     assert_eq!(within(bo.hears()).await, Heard::Message(Message::Text("welcome".into())));
     within(bo.says(Message::Text("timer 100 put rang yes; say set".into()))).await.unwrap();
     assert_eq!(within(bo.hears()).await, Heard::Message(Message::Text("set".into())));
@@ -186,7 +186,7 @@ async fn a_panic_in_a_host_call_fails_the_turn_and_no_socket() {
         other => panic!("expected a text, and heard {other:?}"),
     };
     assert_eq!(hears(&mut bo).await, "welcome");
-    let (odd, _seat) = odd(&host, "UNRULY", "lobby").await;
+    let (odd, _seat) = connect_odd_client(&host, "UNRULY", "lobby").await;
     odd.panics(BUFFERED);
     within(bo.says(Message::Text("put a 1; buffered".into()))).await.unwrap();
     assert!(hears(&mut bo).await.contains("room_failed"));

@@ -15,7 +15,7 @@ use crate::harness::within;
 use crate::reaching::{Elsewhere, answer, callers, tell};
 
 /// Rooms that rest as soon as they have nothing to do.
-async fn restless(origins: &[&str]) -> Host {
+async fn host_that_hibernates_at_once(origins: &[&str]) -> Host {
     let limits = Limits { awake_rooms: 300, warm_rooms: 10, requests: 20, ..Limits::default() };
     let callers = Namespace {
         calls: ["ROOMS".to_owned()].into(),
@@ -84,7 +84,7 @@ impl Client for Holds {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_post_is_delivered_although_its_room_hibernates_at_commit() {
-    let host = restless(&[]).await;
+    let host = host_that_hibernates_at_once(&[]).await;
     let client = Arc::new(Holds::default());
     client.rooms.set(host.rooms().clone()).ok().expect("once");
     let address = Address::new("ROOMS", "poster").unwrap();
@@ -103,7 +103,7 @@ async fn a_post_is_delivered_although_its_room_hibernates_at_commit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn posts_of_rooms_that_hibernate_at_once_are_all_delivered() {
-    let host = restless(&[]).await;
+    let host = host_that_hibernates_at_once(&[]).await;
     for round in 1..=5 {
         let posts = (0..100).map(|room| {
             let rooms = host.rooms().clone();
@@ -147,7 +147,7 @@ async fn silent() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn unresponsive_servers_delay_no_other_posts() {
     let (silent, elsewhere) = (silent().await, Elsewhere::start(|_| answer(200, "heard")).await);
-    let host = restless(&[&silent, &elsewhere.origin]).await;
+    let host = host_that_hibernates_at_once(&[&silent, &elsewhere.origin]).await;
     // More than can be carried at once in all.
     let posts = (0..POSTS_AT_ONCE + 50).map(|room| {
         let (rooms, origin) = (host.rooms().clone(), silent.clone());

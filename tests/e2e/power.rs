@@ -125,7 +125,7 @@ async fn confirmed_messages_survive_every_disk_fault() {
 
 /// Whether a fault is seen for what it is, within some rounds. What is waited for is short, so that on a busy machine a
 /// timer may look lost that is only late: that is not what is asked for.
-async fn is_seen(fault: Fault, for_what_it_is: fn(&Violation) -> bool) -> bool {
+async fn is_detected(fault: Fault, for_what_it_is: fn(&Violation) -> bool) -> bool {
     let seed = seed();
     for round in 0..50 {
         let found =
@@ -139,12 +139,12 @@ async fn is_seen(fault: Fault, for_what_it_is: fn(&Violation) -> bool) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checker_detects_a_skipped_sync() {
-    assert!(is_seen(Fault::Lie, |one| matches!(one, Violation::Lost(_) | Violation::Forgotten(_))).await);
+    assert!(is_detected(Fault::Lie, |one| matches!(one, Violation::Lost(_) | Violation::Forgotten(_))).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checker_detects_a_tail_lost_at_recovery() {
-    assert!(is_seen(Fault::LoseTail, |one| matches!(one, Violation::Lost(_) | Violation::Forgotten(_))).await);
+    assert!(is_detected(Fault::LoseTail, |one| matches!(one, Violation::Lost(_) | Violation::Forgotten(_))).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,9 +153,9 @@ async fn the_checker_detects_lost_timers_and_lost_or_repeated_posts() {
     const TIMERS: Fault = Fault::LoseKind(3);
     const POSTS: Fault = Fault::LoseKind(5);
     const TAKEN: Fault = Fault::LoseKind(6);
-    assert!(is_seen(TIMERS, |one| matches!(one, Violation::Lost(what) if what.contains("timer"))).await);
-    assert!(is_seen(POSTS, |one| matches!(one, Violation::Torn(_))).await);
-    assert!(is_seen(TAKEN, |one| matches!(one, Violation::Twice(_))).await);
+    assert!(is_detected(TIMERS, |one| matches!(one, Violation::Lost(what) if what.contains("timer"))).await);
+    assert!(is_detected(POSTS, |one| matches!(one, Violation::Torn(_))).await);
+    assert!(is_detected(TAKEN, |one| matches!(one, Violation::Twice(_))).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,7 +40,7 @@ async fn server_with_keys(names: &[&str]) -> Server {
 }
 
 /// It takes a moment, and no more than that.
-async fn becomes(server: &Server, token: &str, status: StatusCode) {
+async fn waits_for_status(server: &Server, token: &str, status: StatusCode) {
     let seen = async {
         while ask(server, token).await.status != status {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -67,12 +67,12 @@ async fn keys_rotate_and_open_sockets_go_on() {
     ask(&server, &new).await.is_problem(401);
 
     publish(server.directory.path(), &["new", "old"]);
-    becomes(&server, &new, StatusCode::OK).await;
+    waits_for_status(&server, &new, StatusCode::OK).await;
     assert_eq!(ask(&server, &old).await.status, StatusCode::OK);
 
     // A token of a key that is not known makes the server look; so does, more slowly, any other.
     publish(server.directory.path(), &["new"]);
-    becomes(&server, &old, StatusCode::UNAUTHORIZED).await;
+    waits_for_status(&server, &old, StatusCode::UNAUTHORIZED).await;
     join(&old).await.err().unwrap().is_problem(401);
     ana.chats("still here").await;
     assert_eq!(ana.hears_content().await, "still here");
@@ -135,7 +135,7 @@ async fn a_torn_or_missing_key_set_keeps_the_old_keys() {
         assert_eq!(ask(&server, &old).await.status, StatusCode::OK);
     }
     publish(server.directory.path(), &["new"]);
-    becomes(&server, &new, StatusCode::OK).await;
+    waits_for_status(&server, &new, StatusCode::OK).await;
     ask(&server, &old).await.is_problem(401);
 }
 

@@ -19,7 +19,7 @@ async fn welcome(server: &Server, room: &str, name: &str) -> Client {
 }
 
 /// The misdeed ends its turn; the sender is told, the socket stays open, and the log names room and cause.
-async fn costs_its_turn(deed: &str, cause: &str) {
+async fn fails_its_turn(deed: &str, cause: &str) {
     let server = Server::unruly("").await;
     let mut ana = welcome(&server, "bad", "ana").await;
     ana.says(&format!("put lost yes; {deed}")).await;
@@ -31,17 +31,17 @@ async fn costs_its_turn(deed: &str, cause: &str) {
 
 #[tokio::test]
 async fn a_panic_fails_the_turn() {
-    costs_its_turn("panic", "told to panic").await;
+    fails_its_turn("panic", "told to panic").await;
 }
 
 #[tokio::test]
 async fn an_endless_loop_fails_the_turn() {
-    costs_its_turn("loop", "used its 1s of CPU").await;
+    fails_its_turn("loop", "used its 1s of CPU").await;
 }
 
 #[tokio::test]
 async fn endless_allocation_fails_the_turn() {
-    costs_its_turn("hoard", "used its 67108864 B of memory").await;
+    fails_its_turn("hoard", "used its 67108864 B of memory").await;
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ fn memory_mib(server: &Server) -> (u64, u64) {
 const A_TICK: Duration = Duration::from_millis(100);
 
 /// How long a room takes to answer while nothing else is done.
-async fn calm_latency(good: &mut Client) -> Duration {
+async fn idle_latency(good: &mut Client) -> Duration {
     latency_during(good, tokio::time::sleep(Duration::from_millis(300))).await.0
 }
 
@@ -175,7 +175,7 @@ async fn every_misbehaviour_is_logged_and_harms_no_other_room() {
     let server = Server::unruly("").await;
     let mut good = welcome(&server, "good", "ana").await;
     let mut bad = welcome(&server, "bad", "bo").await;
-    let calm = calm_latency(&mut good).await;
+    let calm = idle_latency(&mut good).await;
     let (before, _) = memory_mib(&server);
     let mut failures = BTreeMap::new();
     for _ in 0..2 {
@@ -243,7 +243,7 @@ async fn twenty_thousand_broadcasts_in_one_turn_delay_no_other_room() {
         members[0].says("spread 20000; all done").await;
         join_all(members.iter_mut().map(async |member| while member.hears_text().await != "done" {})).await;
     };
-    let calm = calm_latency(&mut good).await;
+    let calm = idle_latency(&mut good).await;
     let (latency, _) = latency_during(&mut good, spread).await;
     assert!(latency < calm * 20 + A_TICK, "a neighbour's answers took {latency:?}, and {calm:?} before");
     let (_, most) = memory_mib(&server);
@@ -263,7 +263,7 @@ async fn an_endless_start_function_fails_only_its_own_rooms() {
     let asked = join_all((0..2).map(async |scope| {
         server.api(hyper::Method::GET, &format!("/presence/s{scope}/list"), "bo", "").await.is_problem(500);
     }));
-    let calm = calm_latency(&mut good).await;
+    let calm = idle_latency(&mut good).await;
     let (latency, _) = latency_during(&mut good, asked).await;
     assert!(latency < calm * 10 + A_TICK, "a neighbour's answers took {latency:?}, and {calm:?} before");
     for scope in 0..2 {

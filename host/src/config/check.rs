@@ -771,7 +771,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_cannot_work_is_refused_with_its_key_and_a_better_one() {
+    fn an_invalid_value_is_refused_with_its_key_and_a_better_one() {
         let jwt = "identity.auth = \"jwt\"\nidentity.keys = [{ algorithm = \"HS256\", file = \"x\" }]\n";
         for (text, key, says) in [
             ("base_path = \"/a b\"", "base_path: `/a b`", "the character ' '"),
@@ -958,7 +958,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_above_its_total_is_refused_or_a_warning_where_it_is_the_default() {
+    fn a_share_above_its_total_fails_or_warns_if_defaulted() {
         let shares = [
             ("warm_rooms", "awake_rooms"),
             ("awake_rooms", "rooms"),

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_cannot_keep_up_is_closed_with_1013_and_its_queue_is_freed() {
+    fn a_slow_client_is_closed_with_1013_and_its_queue_freed() {
         let outgoing = outgoing(100, 1);
         say(&outgoing, 60);
         say(&outgoing, 60);

@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_an_id_that_is_text_and_a_name_that_falls_back_to_it() {
+    fn a_user_has_a_text_id_and_the_name_defaults_to_it() {
         for (claim, bad) in [("sub", "7"), ("sub", "[\"1\"]"), ("name", "7"), ("jti", "7"), ("jti", "{}")] {
             assert!(judge(claim, bad).unwrap_err().contains("is not text"), "{claim} {bad}");
         }

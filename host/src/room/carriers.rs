@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_are_slow_take_no_place_of_rooms_or_of_other_namespaces() {
+    fn slow_servers_take_no_place_of_rooms_or_other_namespaces() {
         let carriers = carriers();
         let slow = |nth: usize| server(&format!("slow-{nth}"));
         let held = (0..POSTS_AT_ONCE).map_while(|nth| place(&carriers, "ROOMS", &slow(nth))).collect::<Vec<_>>();
