@@ -900,7 +900,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_cannot_work_are_refused_with_their_key() {
+    fn unusable_values_are_refused_with_their_key() {
         let refused = |text: &str| Config::parse(text).unwrap().check().unwrap_err().to_string();
         assert!(refused("base_path = \"/api/\"").starts_with("base_path:"));
         assert!(refused("[limits]\nawake_rooms = 0").starts_with("limits.awake_rooms:"));

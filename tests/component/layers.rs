@@ -37,7 +37,7 @@ fn never_but(folder: &str, words: &[&str], exception: &str) {
 }
 
 #[test]
-fn arrows_between_modules_go_one_way() {
+fn dependencies_between_modules_go_one_way() {
     never("model", &["crate::edge", "crate::room", "crate::guest", "crate::store", "crate::config"]);
     never("store", &["crate::edge", "crate::room", "crate::guest"]);
     never("guest", &["crate::edge", "crate::room", "crate::store"]);

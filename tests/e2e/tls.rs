@@ -76,7 +76,7 @@ async fn healthy_over_http2(stream: impl tokio::io::AsyncRead + tokio::io::Async
 }
 
 #[tokio::test]
-async fn people_talk_over_tls() {
+async fn clients_chat_over_tls() {
     let (server, certificate) = tls_server().await;
     server.logs("ready on https://").await;
     let mut sockets = Vec::new();

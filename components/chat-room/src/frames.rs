@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn fifty_of_the_longest_messages_fit() {
+    fn fifty_messages_of_maximum_length_fit() {
         // 2,000 control characters, six bytes each as JSON, and the longest names and ids, also of control characters.
         let longest = 2_000 * 6 + 2 * 256 * 6 + 128 * 6 + 200;
         assert!(50 * (longest + 1) <= history_bytes(1 << 20));

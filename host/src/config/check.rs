@@ -877,7 +877,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_one_is_refused_where_it_stands() {
+    fn a_malformed_value_is_refused_with_its_line() {
         for (text, says) in [
             ("identity.leeway = \"-1s\"", "`-1s` is negative"),
             ("identity.leeway = \"30\"", "`30` has no unit; write \"30s\""),
@@ -1053,7 +1053,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_path_has_no_detours() {
+    fn a_full_path_has_no_links_and_no_dots() {
         let directory = tempfile::TempDir::new().unwrap();
         let root = directory.path().canonicalize().unwrap();
         std::fs::create_dir(root.join("real")).unwrap();

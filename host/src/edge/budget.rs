@@ -187,7 +187,7 @@ mod tests {
         Asker { who, address: Some(address.parse().unwrap()), connection: Some(connection) }
     }
 
-    fn nobody(address: &str) -> Asker {
+    fn anonymous(address: &str) -> Asker {
         let address = address.parse().unwrap();
         Asker { who: Who::Address(address), address: Some(address), connection: Some(0) }
     }
@@ -224,9 +224,9 @@ mod tests {
     fn anonymous_requests_take_no_place_of_a_user() {
         let limits = Limits { requests: 1, anonymous_requests: 8, ..Limits::default() };
         let budget = budget(Auth::Jwt, limits);
-        let (permits, met) = places(&budget, &nobody("192.0.2.1"));
+        let (permits, met) = places(&budget, &anonymous("192.0.2.1"));
         assert_eq!((permits.len(), met), (2, Refused::AnonymousRequests), "a quarter for each address");
-        assert!(budget.request(&nobody("192.0.2.2")).is_ok());
+        assert!(budget.request(&anonymous("192.0.2.2")).is_ok());
         assert!(budget.request(&user("ana", "192.0.2.1", 1)).is_ok());
     }
 

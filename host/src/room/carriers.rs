@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_holds_its_share_and_all_others_go_on() {
+    fn a_slow_destination_does_not_delay_others() {
         let carriers = carriers();
         let mut held = Vec::new();
         while let Some(place) = place(&carriers, "ROOMS", &server("slow")) {

@@ -616,7 +616,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_has_one_owner_until_the_last_of_its_commits_is_done() {
+    fn a_room_has_one_owner_until_its_last_commit_is_done() {
         let store = Store::in_memory();
         let mut log = store.room(&lobby()).unwrap().log;
         assert!(store.room(&lobby()).is_err(), "it has an owner");
@@ -640,7 +640,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_do_not_see_each_other() {
+    fn rooms_have_separate_storage() {
         let store = Store::in_memory();
         let other = Address::new("ROOMS", "lobby2").unwrap();
         let mut one = store.room(&lobby()).unwrap().log;

@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_leads_out_of_its_namespace() {
+    fn no_name_escapes_its_namespace_folder() {
         for name in ["..", ".", "/", "../../etc/passwd", "\\", "a/b", "con", "\0", "c:"] {
             let folder = folder_of(name);
             let parts = folder.split('/').collect::<Vec<_>>();

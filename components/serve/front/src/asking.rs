@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_credential_counts_valid_or_not() {
+    fn only_the_first_credential_is_used() {
         let ana = Ok(Some("1/ana".to_owned()));
         assert_eq!(named(&[("authorization", "Bearer 1:ana")], "token=2:bo"), ana);
         assert_eq!(named(&[("cookie", "a=b; dormouse_token=1%3Aana")], "token=2:bo"), ana);
