@@ -154,8 +154,8 @@ async fn a_long_answer_may_be_acknowledged_in_many_steps() {
     let server = strict_and_unruly("", "").await;
     let ana = bearer(&server, "ana");
     with_a_long_answer(&server, &ana).await;
-    // The client sends a WINDOW_UPDATE for each two kilobytes, some 450 for each answer.
-    let sender = http2::<Full<bytes::Bytes>>(&server, 4_096).await;
+    // The client sends a WINDOW_UPDATE for each kilobyte or less, at least 900 for each answer.
+    let sender = http2::<Full<bytes::Bytes>>(&server, 1_024).await;
     for _ in 0..5 {
         let answer = long(&sender, &ana).await;
         let body = within(answer.into_body().collect()).await.expect("it is whole").to_bytes();
