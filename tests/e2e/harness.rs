@@ -23,8 +23,9 @@ use tokio_tungstenite::tungstenite::handshake::client::Response as UpgradeRespon
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// Nothing that is expected to happen takes longer, even on a busy machine; a test that waits so long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Nothing that is expected to happen takes longer, even on a busy machine; a test that waits so long has failed. It
+/// only stops a hang: no test depends on how fast something is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The base path of the shipped configuration.
 pub(crate) const BASE: &str = "/api/realtime";
@@ -178,13 +179,18 @@ impl Server {
 
     /// Wait until its log holds a text.
     pub(crate) async fn logs(&self, text: &str) {
+        self.logs_any(&[text]).await;
+    }
+
+    /// Wait until its log holds one of these texts.
+    pub(crate) async fn logs_any(&self, texts: &[&str]) {
         let found = async {
-            while !self.log().contains(text) {
+            while !texts.iter().any(|text| self.log().contains(text)) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         if tokio::time::timeout(PATIENCE, found).await.is_err() {
-            panic!("the log never said {text:?}:\n{}", self.log());
+            panic!("the log never said {texts:?}:\n{}", self.log());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use hyper::Method;
 
-use crate::harness::{BASE, Client, Server};
+use crate::harness::{BASE, Client, Server, within};
 
 /// Rooms that fall asleep as soon as nothing happens.
 const SLEEPY: &str = "hibernate_after = \"20ms\"\n";
@@ -16,7 +16,20 @@ async fn told(client: &mut Client, ask: &str) -> String {
 async fn asleep(server: &Server) -> Client {
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
-    assert_eq!(told(&mut ana, "note tea; tag tea; seen").await, "2");
+    ana.says("note tea; tag tea").await;
+    // The room may also fall asleep between two events. Once it has counted two in a row, a later count of 1 shows that
+    // it has slept.
+    within(async {
+        loop {
+            ana.says("seen").await;
+            ana.says("seen").await;
+            ana.hears_text().await;
+            if ana.hears_text().await != "1" {
+                return;
+            }
+        }
+    })
+    .await;
     server.all_asleep().await;
     ana
 }
@@ -82,7 +95,7 @@ async fn the_auto_response_does_not_wake_the_room() {
 
 #[tokio::test]
 async fn the_auto_response_does_not_wait_for_a_long_turn() {
-    let server = Server::unruly("").await;
+    let server = Server::unruly("[limits]\nturn_cpu = \"1h\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
     ana.says("loop").await;

@@ -36,12 +36,12 @@ async fn rest(mut stream: TcpStream) -> String {
 
 #[tokio::test]
 async fn idle_connections_outlive_the_head_timeout() {
-    let server = Server::with("[limits]\nheader_within = \"200ms\"\n").await;
+    let server = Server::with("[limits]\nheader_within = \"1s\"\n").await;
     let mut stream = connect(&server).await;
     for _ in 0..3 {
         assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
         // The pause is what is tested.
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
     assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
     // A head that has begun has as little time as the first one.
@@ -62,9 +62,12 @@ async fn idle_connections_end_after_the_idle_timeout() {
 
 #[tokio::test]
 async fn an_answer_may_take_longer_than_both_timeouts() {
-    let server = Server::unruly("[limits]\nidle_within = \"100ms\"\nheader_within = \"100ms\"\n").await;
+    let server = Server::unruly(
+        "[limits]\nidle_within = \"1s\"\nheader_within = \"1s\"\nturn_cpu = \"2s\"\nanswer_within = \"1h\"\n",
+    )
+    .await;
     let answer = server.api(Method::POST, "/rooms/a/messages", "ana", "loop").await;
-    assert_eq!(answer.status, 500, "its turn was cut off after a second");
+    assert_eq!(answer.status, 500, "its turn was cut off after two seconds");
 }
 
 fn post(body: &str, promised: usize) -> String {

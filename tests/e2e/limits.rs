@@ -1,7 +1,9 @@
 //! Everything has a limit, and a client that reaches it is told.
 
+use std::pin::pin;
+
 use dormouse::pressure::LOOK_EVERY;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select};
 use futures_util::{SinkExt, StreamExt};
 use hyper::Method;
 use serde_json::json;
@@ -10,6 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::door::strict;
 use crate::harness::{Answer, BASE, Client, Server, within};
+use crate::reaching::Held;
 
 async fn join(server: &Server, authorization: &str, room: &str) -> Result<Client, Answer> {
     server.connect(&format!("{BASE}/rooms/{room}/ws"), &[("authorization", authorization)]).await
@@ -86,6 +89,8 @@ async fn a_full_room_refuses_clients_with_a_reason() {
 
 #[tokio::test]
 async fn a_client_that_sends_faster_than_its_room_works_loses_nothing() {
+    // Many times what the queues hold.
+    const MESSAGES: usize = 60;
     let server = Server::unruly("[limits]\nevents_per_socket = 2\nevents_per_room = 4\n").await;
     let mut clients = Vec::new();
     for number in 0..5 {
@@ -96,7 +101,7 @@ async fn a_client_that_sends_faster_than_its_room_works_loses_nothing() {
     let talk = clients.into_iter().map(async |client| {
         let (mut says, hears) = client.socket.split();
         let all_said = async {
-            for number in 0..200 {
+            for number in 0..MESSAGES {
                 says.send(Message::text(format!("work 1; say {number}"))).await.unwrap();
             }
         };
@@ -104,9 +109,9 @@ async fn a_client_that_sends_faster_than_its_room_works_loses_nothing() {
             Message::Text(text) if !text.starts_with(['w', 'g']) => Some(text.as_str().to_owned()),
             _ => None,
         });
-        let all_heard = all_heard.take(200).collect::<Vec<_>>();
+        let all_heard = all_heard.take(MESSAGES).collect::<Vec<_>>();
         let (heard, ()) = within(async { tokio::join!(all_heard, all_said) }).await;
-        assert_eq!(heard, (0..200).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert_eq!(heard, (0..MESSAGES).map(|number| number.to_string()).collect::<Vec<_>>());
     });
     join_all(talk).await;
 }
@@ -125,25 +130,25 @@ async fn a_client_at_its_limit_is_read_again_after_its_turns() {
 
 #[tokio::test]
 async fn a_request_to_an_overloaded_room_gets_retry_after() {
-    let server = Server::unruly("[limits]\nevents_per_room = 1\n").await;
-    let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
-    let ask = || server.api(Method::POST, "/rooms/lobby/messages", "bo", "");
-    let overloaded = async {
-        loop {
-            ana.says("loop").await;
-            // Once the room is busy, one of them takes the one place in the queue. They may come before that.
-            let (one, two, three) = tokio::join!(ask(), ask(), ask());
-            if let Some(answer) = [one, two, three].into_iter().find(|answer| answer.status == 503) {
-                return answer;
-            }
-        }
+    let elsewhere = Held::start().await;
+    let server = elsewhere.server("events_per_room = 1").await;
+    let ask = async |user: &str, command: &str| server.api(Method::POST, "/rooms/lobby/messages", user, command).await;
+    let wait = elsewhere.ask();
+    let busy = ask("ana", &wait);
+    let others = async {
+        elsewhere.is_asked(1).await;
+        // One of them takes the one place in the queue, and is answered when the room works again.
+        let (one, other) = (pin!(ask("bo", r#"{"do":"count"}"#)), pin!(ask("cy", r#"{"do":"count"}"#)));
+        let (refused, waits) = select(one, other).await.factor_first();
+        refused.is_problem(503);
+        assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
+        server.has_refused("events_per_room").await;
+        elsewhere.lets_go();
+        assert_eq!(waits.await.json()["count"], 1);
     };
-    let answer = within(overloaded).await;
-    answer.is_problem(503);
-    assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
-    server.has_refused("events_per_room").await;
-    ana.is_told("say later", "later").await;
+    let (answer, ()) = tokio::join!(busy, others);
+    assert_eq!(answer.json()["status"], 200, "{answer:?}");
+    assert_eq!(ask("cy", r#"{"do":"count"}"#).await.json()["count"], 2, "the refused one did not run");
 }
 
 #[tokio::test]
@@ -386,7 +391,7 @@ async fn memory_pressure_refuses_newcomers_and_hibernates_idle_rooms() {
 
 #[tokio::test]
 async fn rooms_that_become_idle_under_memory_pressure_hibernate() {
-    let limits = "[limits]\nmemory_total_bytes = 250_000_000\nturn_cpu = \"5s\"\n";
+    let limits = "[limits]\nmemory_total_bytes = 250_000_000\nturn_cpu = \"1h\"\n";
     let server = Server::unruly(&format!("hibernate_after = \"1h\"\n{limits}")).await;
     let mut ana = server.join("ana", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -442,26 +447,23 @@ async fn connections_above_the_limit_are_turned_away() {
 
 #[tokio::test]
 async fn concurrent_requests_are_limited() {
-    let server = Server::unruly("[limits]\nrequests = 1\n").await;
+    let elsewhere = Held::start().await;
+    let server = elsewhere.server("requests = 1").await;
     let path = "/rooms/lobby/messages";
-    let asked = async {
-        loop {
-            // One of them loops for its second of CPU while the other comes.
-            let (one, other) = tokio::join!(
-                server.api(Method::POST, path, "ana", "loop"),
-                server.api(Method::POST, path, "bo", "loop")
-            );
-            if let Some(refused) = [one, other].into_iter().find(|answer| answer.status == 503) {
-                return refused;
-            }
-        }
+    let ask = elsewhere.ask();
+    let busy = server.api(Method::POST, path, "ana", &ask);
+    let one_more = async {
+        elsewhere.is_asked(1).await;
+        let refused = server.api(Method::POST, "/rooms/other/messages", "bo", r#"{"do":"count"}"#).await;
+        refused.is_problem(503);
+        assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
+        server.has_refused("requests").await;
+        elsewhere.lets_go();
     };
-    let refused = within(asked).await;
-    refused.is_problem(503);
-    assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
-    server.has_refused("requests").await;
+    let (answer, ()) = tokio::join!(busy, one_more);
+    assert_eq!(answer.status, 200, "{answer:?}");
     // A place is given back when its answer is sent, which may be a moment after it is seen.
-    within(async { while server.api(Method::POST, path, "ana", "say here").await.status != 200 {} }).await;
+    within(async { while server.api(Method::POST, path, "ana", r#"{"do":"count"}"#).await.status != 200 {} }).await;
 }
 
 #[tokio::test]

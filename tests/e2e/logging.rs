@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
+use dormouse::config::LOG_LINES;
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -123,11 +124,13 @@ async fn a_closed_log_pipe_stops_nothing() {
 
 #[tokio::test]
 async fn a_full_log_pipe_stops_nothing() {
-    let mut server = Unread::start("turn_cpu = \"1h\"\nturn_log_lines = 100_000\nlog_lines_per_second = 0", &[]);
+    // A few thousand lines more than the queue and the pipe hold; to lose many more only takes time.
+    let lines = LOG_LINES + 10_000;
+    let limits = format!("turn_cpu = \"1h\"\nturn_log_lines = {lines}\nlog_lines_per_second = 0");
+    let mut server = Unread::start(&limits, &[]);
     let path = format!("{BASE}/rooms/lobby/ws?token=ana");
     let mut ana = harness::connect(server.address, &path, &[]).await.expect("it lets us in");
     ana.hears_exactly("welcome").await;
-    // More than the pipe and the queue hold.
     ana.is_told("shout; say shouted", "shouted").await;
     server.waits_for_lost_lines(1_000).await;
     server.is_healthy().await;

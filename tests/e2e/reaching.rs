@@ -13,7 +13,9 @@ use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{Server, within};
@@ -65,6 +67,76 @@ async fn counted(server: &Server, namespace: &str, name: &str, count: i64) -> Va
         }
     })
     .await
+}
+
+/// A server elsewhere that answers only when the test says so. A room that asks it is busy until then, however fast or
+/// slow the machine is.
+pub(crate) struct Held {
+    pub(crate) origin: String,
+    asked: watch::Receiver<usize>,
+    let_go: watch::Sender<bool>,
+}
+
+impl Held {
+    /// For the configuration of a server whose rooms ask it: they wait as long as the test does.
+    pub(crate) const LIMITS: &str = "turn_calls_within = \"1h\"\nanswer_within = \"1h\"\n";
+
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let origin = format!("http://{}", listener.local_addr().expect("it has an address"));
+        let (asks, asked) = watch::channel(0);
+        let (let_go, may_go) = watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (asks, mut may_go) = (asks.clone(), may_go.clone());
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        head.push(stream.read_u8().await?);
+                    }
+                    asks.send_modify(|asked| *asked += 1);
+                    if may_go.wait_for(|may_go| *may_go).await.is_ok() {
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                        stream.write_all(answer).await?;
+                    }
+                    std::io::Result::Ok(())
+                });
+            }
+        });
+        Held { origin, asked, let_go }
+    }
+
+    /// The namespaces `ROOMS` and `PRESENCE`, with rooms that may ask it.
+    pub(crate) fn namespaces(&self) -> String {
+        let namespace = |name| {
+            format!("[namespaces.{name}]\ncomponent = \"caller.wasm\"\noutbound_private = [\"{}\"]\n", self.origin)
+        };
+        namespace("ROOMS") + &namespace("PRESENCE")
+    }
+
+    /// A server with those rooms.
+    pub(crate) async fn server(&self, limits: &str) -> Server {
+        let directory = Arc::new(TempDir::new().expect("a temporary directory"));
+        std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).expect("a file");
+        let config = format!("[limits]\n{}{limits}\n{}", Self::LIMITS, self.namespaces());
+        Server::in_directory(directory, &config).await
+    }
+
+    /// The command for a room to ask it.
+    pub(crate) fn ask(&self) -> String {
+        json!({ "do": "fetch", "origin": self.origin, "path": "/" }).to_string()
+    }
+
+    /// Wait until it was asked so often.
+    pub(crate) async fn is_asked(&self, times: usize) {
+        let mut asked = self.asked.clone();
+        within(asked.wait_for(|asked| *asked >= times)).await.expect("it listens");
+    }
+
+    /// Answer all that ask, now and later.
+    pub(crate) fn lets_go(&self) {
+        self.let_go.send_replace(true);
+    }
 }
 
 /// A server elsewhere. It answers what `answer` says to its nth request, and keeps what it was sent.

@@ -307,7 +307,7 @@ async fn a_public_admin_listener_needs_a_long_token() {
 
 #[tokio::test]
 async fn slow_or_long_admin_requests_are_cut_off() {
-    let config = format!("{ADMIN}[limits]\nbody_within = \"200ms\"\nheader_within = \"200ms\"\n");
+    let config = format!("{ADMIN}[limits]\nbody_within = \"1s\"\nheader_within = \"1s\"\n");
     let server = server_with_secret(&config).await;
     let slow = async |bytes: &str| {
         let mut stream = TcpStream::connect(server.admin()).await.unwrap();

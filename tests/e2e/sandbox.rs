@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use crate::assembled::Module;
-use crate::harness::{BASE, Client, Server};
+use crate::harness::{BASE, Client, PATIENCE, Server};
 
 async fn welcome(server: &Server, room: &str, name: &str) -> Client {
     let mut client = server.join(room, name).await;
@@ -317,7 +317,7 @@ async fn a_client_that_vanishes_is_noticed() {
 #[tokio::test]
 async fn a_silent_client_is_closed_with_4408() {
     let server =
-        Server::unruly("[limits]\nping_every = \"200ms\"\npong_within = \"200ms\"\nclose_within = \"200ms\"\n").await;
+        Server::unruly("[limits]\nping_every = \"500ms\"\npong_within = \"5s\"\nclose_within = \"200ms\"\n").await;
     let mut bo = welcome(&server, "lobby", "bo").await;
     // Its socket stays open and it answers nothing, because it does not read.
     let silent = welcome(&server, "lobby", "ana").await;
@@ -338,7 +338,7 @@ async fn a_failed_turn_names_its_event_user_and_socket_in_the_log() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(20), found).await;
+        let found = tokio::time::timeout(PATIENCE, found).await;
         assert!(found.is_ok(), "no line says {words:?}:\n{}", server.log());
     };
     let mut ana = welcome(&server, "lobby", "ana").await;
