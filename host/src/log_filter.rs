@@ -1,6 +1,8 @@
 //! Reads a filter for the log, and refuses one that would log nothing: with a word that is not a level, a part of the
 //! program that does not exist or does not log, or a span that does not exist. Dependencies are not checked.
 
+use std::collections::BTreeSet;
+
 use tracing_subscriber::EnvFilter;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -70,19 +72,14 @@ fn check_target(target: &str) -> Result<(), String> {
     if MODULES.iter().any(|module| module.starts_with(target)) {
         return Ok(());
     }
-    let nearest =
-        MODULES.iter().max_by(|a, b| strsim::jaro_winkler(a, target).total_cmp(&strsim::jaro_winkler(b, target)));
-    let nearest = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
-    let parts = MODULES.iter().filter(|module| module.matches("::").count() == 1).copied();
     // A folder logs in its files.
-    let folders = MODULES.iter().filter_map(|module| {
-        let (parent, _) = module.rsplit_once("::")?;
-        (parent.matches("::").count() == 1).then_some(parent)
-    });
-    let mut parts = parts.chain(folders).collect::<Vec<_>>();
-    parts.sort_unstable();
-    parts.dedup();
-    let parts = parts.join(", ");
+    let parts =
+        MODULES.iter().flat_map(|module| module.match_indices("::").map(|(end, _)| &module[..end]).chain([*module]));
+    let parts = parts.filter(|part| part.contains("::")).collect::<BTreeSet<_>>();
+    // By edits and not by similar beginnings, since all begin with `dormouse::`.
+    let nearest = parts.iter().min_by_key(|part| strsim::osa_distance(part, target));
+    let nearest = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+    let parts = parts.iter().filter(|part| part.matches("::").count() == 1).copied().collect::<Vec<_>>().join(", ");
     Err(format!("`{target}` logs nothing{nearest} The parts that log are {parts}, and {ROOM} for what rooms log"))
 }
 

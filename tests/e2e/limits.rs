@@ -421,7 +421,7 @@ async fn rooms_that_become_idle_under_memory_pressure_hibernate() {
 
 #[tokio::test]
 async fn a_server_without_memory_answers_503_and_health_checks() {
-    let server = Server::with("[limits]\nmemory_total_bytes = 16_777_216\n").await;
+    let server = Server::with("[limits]\nmemory_total_bytes = 4_194_304\n").await;
     server.logs("memory is above its limit").await;
     let refused = server.connect(&format!("{BASE}/rooms/a/ws?token=ana"), &[]).await.err().unwrap();
     refused.is_problem(503);

@@ -25,8 +25,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The highest leeway. Clocks that differ by more are wrong, and an expired token would be accepted for that long.
 const MOST_LEEWAY: Duration = Duration::from_secs(5 * 60);
-/// The least memory of the process: the program alone needs more.
-const LEAST_PROCESS_BYTES: u64 = 16 << 20;
+/// The least memory of the process: the program alone needs more, so every request would be refused.
+const LEAST_PROCESS_BYTES: u64 = 4 << 20;
 /// The least that a turn may send, that may wait for a socket, and that a room may store, in bytes. An error frame, and
 /// the state of the smallest room, fit into it.
 const LEAST_BYTES: u64 = 1_024;
@@ -577,12 +577,6 @@ impl Limits {
                 "events_per_room",
                 |limits| limits.events_per_room as u64,
             ),
-            share(
-                "messages_per_second",
-                |limits| limits.messages_per_second.into(),
-                "messages_per_second_per_user",
-                |limits| limits.messages_per_second_per_user.into(),
-            ),
             of_one(
                 share(
                     "connections_per_address",
@@ -833,7 +827,7 @@ mod tests {
             ("limits.turn_output_bytes = 1", "limits.turn_output_bytes: 1 bytes", "write at least 1024"),
             ("limits.socket_queue_bytes = 1", "limits.socket_queue_bytes: 1 bytes", "write at least 1024"),
             ("limits.room_bytes = 1", "limits.room_bytes: 1 bytes", "write at least 1024"),
-            ("limits.memory_total_bytes = 1", "limits.memory_total_bytes: 1 bytes", "write at least 16777216"),
+            ("limits.memory_total_bytes = 1", "limits.memory_total_bytes: 1 bytes", "write at least 4194304"),
             ("limits.body_bytes = 1048577", "limits.body_bytes: 1048577 is more than 1048576", "that or less"),
             (
                 "limits.request_bytes = 1000",
@@ -964,7 +958,6 @@ mod tests {
             ("awake_rooms", "rooms"),
             ("rooms_per_user", "rooms"),
             ("events_per_socket", "events_per_room"),
-            ("messages_per_second", "messages_per_second_per_user"),
             ("connections_per_address", "connections"),
             ("requests_per_user", "requests"),
             ("requests_per_address", "requests"),
@@ -980,7 +973,7 @@ mod tests {
             assert!(problem.ends_with("write at most 5"), "{problem}");
             assert_eq!(check(&format!("[limits]\n{total} = 5")), Ok(()), "it is enough to lower the total");
         }
-        assert_eq!(check("limits.messages_per_second_per_user = 0\nlimits.messages_per_second = 1000"), Ok(()));
+        assert_eq!(check("limits.requests = 5\nlimits.requests_per_user = 0"), Ok(()), "0 is no limit");
         let bodies = "[limits]\nbody_bytes = 5\nrequest_bytes = 5\nrequest_bytes_per_user = 6";
         assert!(check(bodies).unwrap_err().starts_with("limits.request_bytes_per_user: 6 is more than"));
         let warned = |text: &str| Config::parse(text).unwrap().warnings();
