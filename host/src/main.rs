@@ -208,6 +208,16 @@ fn serve(args: Serve) -> ExitCode {
 }
 
 fn run(args: Serve) -> anyhow::Result<()> {
+    let tls = match (args.tls_cert, args.tls_key) {
+        (Some(cert), Some(key)) => Some(Tls { cert, key }),
+        (Some(_), None) => {
+            bail!("a certificate is given without its key: pass --tls-key or set DORMOUSE_TLS_KEY as well")
+        }
+        (None, Some(_)) => {
+            bail!("a key is given without its certificate: pass --tls-cert or set DORMOUSE_TLS_CERT as well")
+        }
+        (None, None) => None,
+    };
     let mut config = load(&args.common)?;
     config.listen = args.listen.unwrap_or(config.listen);
     config.data = args.data.unwrap_or(config.data);
@@ -216,16 +226,7 @@ fn run(args: Serve) -> anyhow::Result<()> {
         config.data = full_path(&config.data).context("the data directory cannot be resolved")?;
     }
     config.hibernate_after = args.hibernate_after.unwrap_or(config.hibernate_after);
-    match (args.tls_cert, args.tls_key) {
-        (Some(cert), Some(key)) => config.tls = Some(Tls { cert, key }),
-        (Some(_), None) => {
-            bail!("a certificate is given without its key: pass --tls-key or set DORMOUSE_TLS_KEY as well")
-        }
-        (None, Some(_)) => {
-            bail!("a key is given without its certificate: pass --tls-cert or set DORMOUSE_TLS_CERT as well")
-        }
-        (None, None) => {}
-    }
+    config.tls = tls.or(config.tls);
     raise_file_limit();
     // Files of the server belong to its user alone, including those that a library writes.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);

@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 use crate::harness::Server;
 
+/// A configuration that does not exist, so that a server whose other arguments are accepted ends too.
+const NOWHERE: &str = "/nowhere/dormouse.toml";
+
 /// Run the binary to its end.
 pub(crate) fn run(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dormouse")).args(args).output().expect("the binary starts")
@@ -241,7 +244,7 @@ fn a_log_filter_without_a_known_target_is_refused() {
     for (filter, expected) in
         [("dormouse::stoer=debug", "did you mean `dormouse::store`?"), ("[span]=info", "there is no span `span`")]
     {
-        let output = run(&["serve", "--log", filter]);
+        let output = run(&["serve", "--config", NOWHERE, "--log", filter]);
         assert!(!output.status.success() && says(&output).contains(expected), "{}", says(&output));
     }
 }
@@ -250,7 +253,8 @@ fn a_log_filter_without_a_known_target_is_refused() {
 fn an_error_names_the_variable_or_the_flag_that_was_set() {
     let serve = |variable: (&str, &str), args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
-        let output = command.arg("serve").args(args).env(variable.0, variable.1).output().unwrap();
+        command.args(["serve", "--config", NOWHERE]).args(args).env(variable.0, variable.1);
+        let output = command.output().unwrap();
         assert!(!output.status.success(), "{variable:?}");
         says(&output)
     };
@@ -276,7 +280,7 @@ fn an_error_names_the_variable_or_the_flag_that_was_set() {
 #[test]
 fn an_unknown_log_level_is_refused_with_the_list_of_levels() {
     for word in ["warning", "verbose", "infos", "info,dormouse::store=loud"] {
-        let output = run(&["serve", "--log", word]);
+        let output = run(&["serve", "--config", NOWHERE, "--log", word]);
         let said = says(&output);
         assert!(!output.status.success(), "{word}");
         assert!(said.contains("off, error, warn, info, debug and trace"), "{said}");
