@@ -160,10 +160,12 @@ fn hang_up(server: &Server) {
 async fn an_invalid_certificate_prevents_the_start() {
     let directory = Arc::new(TempDir::new().unwrap());
     let refused = async || Server::try_in_directory(directory.clone(), TLS).await.err().expect("it does not start");
-    assert!(refused().await.contains("cert.pem cannot be read"));
+    let log = refused().await;
+    assert!(log.contains("cert.pem cannot be read"), "{log}");
     certify(&directory);
     std::fs::write(directory.path().join("key.pem"), "nonsense").unwrap();
-    assert!(refused().await.contains("key.pem cannot be read"));
+    let log = refused().await;
+    assert!(log.contains("key.pem cannot be read"), "{log}");
     certify(&directory);
     let cert = std::fs::read(directory.path().join("cert.pem")).unwrap();
     certify(&directory);
