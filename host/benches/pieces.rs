@@ -10,7 +10,7 @@ use std::sync::mpsc::{Sender, channel};
 use bytes::Bytes;
 use divan::Bencher;
 use dormouse::model::{Address, Writes};
-use dormouse::store::{Changes, CommitError, Receipt, Store, StoreOptions, Waiting};
+use dormouse::store::{Changes, CommitError, CommitListener, Receipt, Store, StoreOptions};
 
 use fixture::{Room, Router, chat_line};
 
@@ -76,7 +76,7 @@ fn commit(bencher: Bencher<'_, '_>, rooms: usize) {
 
 struct Done(Sender<()>);
 
-impl Waiting for Done {
+impl CommitListener for Done {
     fn committed(&self, _: Receipt, _: bool) {
         let _ = self.0.send(());
     }

@@ -1,4 +1,5 @@
-//! Every limit and timeout, and all settings of an operator. Units are in the names. Values are checked once, at start.
+//! All settings of an operator. Units are in the names. Values are checked once, at start. Limits that nobody can set are
+//! in [`limits`](crate::limits).
 //!
 //! It opens no file but the configuration itself, and knows no component: `host` checks the settings that components
 //! declare.
@@ -14,161 +15,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
+use crate::limits::MESSAGE_BYTES;
+
 pub use check::full_path;
 pub use file_problem::FileProblem;
 pub(crate) use file_problem::pem_problem;
-
-/// The longest key of a room's storage, in bytes: as much as Durable Objects allow.
-pub const KEY_BYTES: usize = 2_048;
-/// The largest value of a room's storage, in bytes: a value is read and written as a whole.
-pub const VALUE_BYTES: usize = 2 << 20;
-/// The most that one turn may write, in bytes: it is held in memory until it is durable.
-pub const TURN_WRITE_BYTES: usize = 16 << 20;
-/// The most entries or keys that one storage call returns.
-pub const LIST_ENTRIES: usize = 1_000;
-/// The most bytes that one storage call returns: they are held in the host's memory.
-pub const LIST_BYTES: usize = 16 << 20;
-/// The most tags of a socket: as many as Durable Objects allow.
-pub const TAGS: usize = 10;
-/// The longest tag, in bytes: as in Durable Objects.
-pub const TAG_BYTES: usize = 256;
-/// The largest attachment of a socket, in bytes: it stays in memory while the room sleeps.
-pub const ATTACHMENT_BYTES: usize = 16_384;
-/// The longest auto-response, and the longest text that it answers, in bytes: as in Durable Objects.
-pub const AUTO_RESPONSE_BYTES: usize = 2_048;
-/// The longest reason of a close frame, in bytes: RFC 6455 allows control frames of 125 bytes, and the code takes 2.
-pub const CLOSE_REASON_BYTES: usize = 123;
-/// The most timers of a room.
-pub const TIMERS: usize = 1_000;
-/// The longest name of a timer, in bytes.
-pub const TIMER_NAME_BYTES: usize = 256;
-/// The largest payload of a timer, in bytes.
-pub const TIMER_PAYLOAD_BYTES: usize = 16_384;
-/// The largest body of a room's HTTP answer, in bytes: it is held in memory until it is sent.
-pub const RESPONSE_BYTES: usize = 16 << 20;
-/// Overhead of an output of a turn, in bytes, so that a flood of empty outputs ends too.
-pub const OUTPUT_BYTES: usize = 64;
-/// The most headers of a room's HTTP answer.
-pub const RESPONSE_HEADERS: usize = 64;
-/// Headers of a component's HTTP answer that reach its client. The operator may add others with `response_headers`.
-///
-/// They describe the body, how long it may be cached, and where to go on. Headers that affect the whole origin, such as
-/// `clear-site-data`, or a proxy, such as `x-accel-redirect`, are not among them.
-pub const FROM_ROOMS: [&str; 14] = [
-    "accept-ranges",
-    "allow",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-range",
-    "content-type",
-    "etag",
-    "expires",
-    "last-modified",
-    "location",
-    "retry-after",
-    "vary",
-];
-/// Headers that the operator cannot add: they frame the answer, or the host sets them so that a room's answer cannot
-/// act for the whole origin.
-pub const NEVER_FROM_ROOMS: [&str; 14] = [
-    "connection",
-    "content-length",
-    "content-security-policy",
-    "date",
-    "dormouse-caller",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-connection",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-content-type-options",
-];
-/// The longest message that a room may send or receive, in bytes. A namespace can lower it.
-pub const MESSAGE_BYTES: usize = 1 << 20;
-/// The largest body of a request from a room to another room or to a server, in bytes: the caller and the callee hold
-/// it in memory.
-pub const CALL_BYTES: usize = 1 << 20;
-/// The largest request that a room can post, in bytes: it is stored until it is accepted.
-pub const POST_BYTES: usize = 256 << 10;
-/// The most posts of a room that can wait for delivery.
-pub const POSTS: usize = 1_000;
-/// How often a post is tried before it is dropped: the tries take 16 hours.
-pub const POST_TRIES: u32 = 100;
-/// The longest wait between two tries of a post, in seconds. The wait doubles from 2 s up to this.
-pub const POST_BACKOFF_MOST_S: u64 = 600;
-/// Posts of one room to rooms that are delivered at the same time, each to another room; and as many to servers.
-pub const POSTS_AT_ONCE_OF_A_ROOM: usize = 16;
-/// Posts of all rooms to rooms that are delivered at the same time, and as many to servers: each holds a task and an
-/// answer. Namespaces have equal shares of them; the others wait in line.
-pub const POSTS_AT_ONCE: usize = 1_024;
-/// The longest body of a request without an identity, in bytes: enough for a form or a login, and so small that all
-/// `anonymous_requests` together hold 4 MiB.
-pub const ANONYMOUS_BODY_BYTES: usize = 16 << 10;
-/// The share of `anonymous_requests` that one address may have: a quarter.
-pub const ANONYMOUS_REQUESTS_AN_ADDRESS: u32 = 4;
-/// A join costs a user as much as this many messages: a commit, a history, a frame to each member, and the same again
-/// when the socket closes. A user with `sockets_per_user` sockets can still open all of them at once.
-pub const JOIN_COST: u32 = 4;
-/// A further request on an open connection costs its address this part of a connect.
-pub const REQUEST_COST: f64 = 0.1;
-/// Frames per second that the client of an HTTP/2 connection may send, and ten times as many in a burst, in addition to
-/// those that answers earn. A browser sends about ten before its first request, and an idle client a PING now and then.
-/// Above the limit the connection is ended.
-pub const HTTP2_FRAMES_PER_SECOND: u32 = 100;
-/// Further frames that the client may send for each HEADERS frame and each DATA frame of at least
-/// [`HTTP2_SMALL_DATA_BYTES`] that it is sent. A request takes one or two frames, and clients acknowledge 16 KiB of DATA in
-/// steps of 4 KiB or more, once for the stream and once for the connection.
-pub const HTTP2_FRAMES_FOR_AN_ANSWER: u32 = 8;
-/// A DATA frame with fewer bytes costs the client a frame, and earns it none. Flow control limits longer ones.
-pub const HTTP2_SMALL_DATA_BYTES: usize = 256;
-/// The most lines of the process's log that wait to be written.
-pub const LOG_LINES: usize = 16_384;
-/// The same in bytes: about 2,000 of the longest lines that a room may log.
-pub const LOG_BYTES: usize = 8 << 20;
-/// How long a thread that logs waits for space in the queue. After that, lines are lost until one is written.
-pub const LOG_WAIT: Duration = Duration::from_millis(100);
-/// Of `POSTS_AT_ONCE`, how many of one namespace go to one room at the same time: as many turns share a commit.
-pub const POSTS_AT_ONCE_TO_A_ROOM: usize = 32;
-/// The same for one server: as many connections as a server may be expected to accept from one client.
-pub const POSTS_AT_ONCE_TO_A_SERVER: usize = 64;
-/// One in this many of `awake_rooms` may wait for other rooms and servers at the same time. A waiting room keeps its
-/// instance, so the others are for the rooms that it waits for, and for rooms that do not wait.
-pub const WAITING_ROOMS_PART: u32 = 2;
-/// A host reports itself as unhealthy when rooms wait longer than this for an instance.
-pub const INSTANCE_WITHIN: Duration = Duration::from_secs(5);
-/// The largest component, in bytes: a JavaScript component has about 13 MB, and a larger one takes minutes to compile.
-pub const COMPONENT_BYTES: usize = 64 << 20;
-/// The most bytes of compiled components that are kept for the next start: a JavaScript component takes about 10 MB.
-pub const COMPILED_BYTES: u64 = 256 << 20;
-/// How long a compiled component is kept after its last use.
-pub const COMPILED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// The most users and tokens that can be revoked at the same time. Each revocation writes the file of all of them.
-pub const REVOCATIONS: usize = 100_000;
-/// The longest id of a revoked user or token, in bytes: no token has a longer one.
-pub const REVOCATION_BYTES: usize = 256;
-/// The most connections to the admin listener without its token, and as many with it. An operator and a few programs
-/// need few.
-pub const ADMIN_CONNECTIONS: usize = 32;
-/// Answers a second that one address gets from the admin listener without its token, and ten times as many in a burst:
-/// a load balancer that polls `/healthz` needs fewer.
-pub const ADMIN_REFUSALS_PER_SECOND: u32 = 10;
-/// How long the body of a request is read that the admin listener refuses, so that its client sees the answer.
-pub const ADMIN_DISCARD_WITHIN: Duration = Duration::from_secs(1);
-/// The most addresses whose rate at the admin listener is remembered.
-pub const ADMIN_ADDRESSES: usize = 1_024;
-/// The log reports refused clients of the admin listener at most this often.
-pub const ADMIN_LOG_EVERY: Duration = Duration::from_secs(60);
-/// The waits before a failed timer is tried again, in seconds; after the last it is dropped.
-pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
-
-/// The wait before a timer, a close or a post is tried again if it failed because the host lacked something, such as
-/// space on the disk, in seconds. Such a try is not counted, and none is made while the disk is full.
-pub const HOST_BACKOFF_S: u64 = 5;
 
 /// How Dormouse runs: the content of `dormouse.toml`, with defaults for the rest.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -196,7 +47,7 @@ pub struct Config {
     pub identity: Identity,
     /// The kinds of rooms, by namespace.
     pub namespaces: BTreeMap<String, Namespace>,
-    /// Headers that the answers of rooms and of the router may have beside [the built-in list](FROM_ROOMS).
+    /// Headers that the answers of rooms and of the router may have beside [the built-in list](crate::limits::FROM_ROOMS).
     pub response_headers: Vec<String>,
     /// The component that maps requests to rooms: a file, or `builtin:router`.
     pub router: String,
@@ -384,7 +235,7 @@ pub struct Limits {
     pub turn_calls: u32,
     /// The time for all of them together, counted from the start of the first: the room waits no longer than that.
     #[serde(with = "duration")]
-    pub turn_calls_within: Duration,
+    pub turn_calls_timeout: Duration,
     /// Turns of a room that may wait for the disk before its next turn has to wait.
     pub uncommitted_turns: usize,
     /// The most rooms in memory, awake or asleep. Above it, no further room can be entered. 0 for no limit.
@@ -417,10 +268,10 @@ pub struct Limits {
     pub ping_every: Duration,
     /// A socket that stays silent for this long after a ping is closed with 4408.
     #[serde(with = "duration")]
-    pub pong_within: Duration,
+    pub pong_timeout: Duration,
     /// A closing handshake may take this long before the connection is cut.
     #[serde(with = "duration")]
-    pub close_within: Duration,
+    pub close_timeout: Duration,
     /// The most connections in all.
     pub connections: usize,
     /// The most connections from one address, or from one /64 of IPv6. 0 for no limit; with `auth = "dev"` there is
@@ -456,21 +307,21 @@ pub struct Limits {
     pub answer_bytes_per_connection: usize,
     /// The head of a request must arrive within this time.
     #[serde(with = "duration")]
-    pub header_within: Duration,
+    pub header_timeout: Duration,
     /// An HTTP/1.1 connection may be idle this long between two requests. A proxy in front must close its idle
     /// connections earlier, or it sends requests into closed ones.
     #[serde(with = "duration")]
-    pub idle_within: Duration,
+    pub idle_timeout: Duration,
     /// The body of a request must arrive within this time.
     #[serde(with = "duration")]
-    pub body_within: Duration,
+    pub body_timeout: Duration,
     /// A client must read what was sent to it within this time, or the connection is cut; of an answer, each piece of
     /// 16 KiB.
     #[serde(with = "duration")]
-    pub sent_within: Duration,
+    pub write_timeout: Duration,
     /// A room must answer within this time, or the client gets a 503.
     #[serde(with = "duration")]
-    pub answer_within: Duration,
+    pub answer_timeout: Duration,
     /// The longest body of a request, in bytes; at most 1 MiB.
     pub body_bytes: usize,
     /// The most unused tickets at the same time.
@@ -479,7 +330,7 @@ pub struct Limits {
     pub tickets_per_user: usize,
     /// A shutdown may take this long.
     #[serde(with = "duration")]
-    pub drain_within: Duration,
+    pub drain_timeout: Duration,
     /// With fewer free bytes on the data disk, turns may not write.
     pub min_free_bytes: u64,
     /// Bytes of commits on their way to the disk above which rooms wait.
@@ -550,7 +401,7 @@ impl Default for Limits {
             // At most 4 KiB each, so 35 GB a day if a room does nothing else.
             log_lines_per_second: 100,
             turn_calls: 32,
-            turn_calls_within: Duration::from_secs(10),
+            turn_calls_timeout: Duration::from_secs(10),
             uncommitted_turns: 1_024,
             // They take 1 to 4 KB each.
             rooms: 1_000_000,
@@ -566,8 +417,8 @@ impl Default for Limits {
             sockets_per_user: 200,
             rooms_per_user: 100,
             ping_every: Duration::from_secs(25),
-            pong_within: Duration::from_secs(10),
-            close_within: Duration::from_secs(5),
+            pong_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
             connections: 100_000,
             // Enough for a company behind one address, but not for a machine that wants all places.
             connections_per_address: 4_096,
@@ -589,17 +440,17 @@ impl Default for Limits {
             answer_bytes: 256 << 20,
             answer_bytes_per_user: 32 << 20,
             answer_bytes_per_connection: 16 << 20,
-            header_within: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
             // More than the 60 s of nginx, AWS's load balancers and many others.
-            idle_within: Duration::from_secs(75),
-            body_within: Duration::from_secs(30),
-            sent_within: Duration::from_secs(60),
-            answer_within: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            answer_timeout: Duration::from_secs(30),
             body_bytes: 1 << 20,
             tickets: 100_000,
             // A ticket is used at once and expires after 30 s: so many tabs can connect at the same moment.
             tickets_per_user: 32,
-            drain_within: Duration::from_secs(8),
+            drain_timeout: Duration::from_secs(8),
             min_free_bytes: 64 << 20,
             commit_queue_bytes: 64 << 20,
             slow_sync: Duration::from_secs(10),
@@ -776,10 +627,26 @@ fn with_numbers_for_names(text: String) -> String {
     if names > 0 { file.to_string() } else { text }
 }
 
-/// The known key that is nearest to the unknown one in serde's error.
+/// Settings that had another name before 0.1.0, and their names now.
+const RENAMED: [(&str, &str); 9] = [
+    ("header_within", "header_timeout"),
+    ("idle_within", "idle_timeout"),
+    ("body_within", "body_timeout"),
+    ("sent_within", "write_timeout"),
+    ("answer_within", "answer_timeout"),
+    ("pong_within", "pong_timeout"),
+    ("close_within", "close_timeout"),
+    ("drain_within", "drain_timeout"),
+    ("turn_calls_within", "turn_calls_timeout"),
+];
+
+/// The new name of the unknown key in serde's error, or else the known key that is nearest to it.
 fn nearest_key(message: &str) -> Option<String> {
     let (_, complaint) = message.split_once("unknown field `")?;
     let (unknown, known) = complaint.split_once('`')?;
+    if let Some((_, new)) = RENAMED.iter().find(|(old, _)| *old == unknown) {
+        return Some((*new).to_owned());
+    }
     nearest(unknown, known.split('`').skip(1).step_by(2)).map(str::to_owned)
 }
 
@@ -860,6 +727,11 @@ mod tests {
         assert!(error.contains("did you mean `hibernate_after`?"), "{error}");
         let error = Config::parse("[limits]\nawake_room = 1").unwrap_err();
         assert!(error.contains("did you mean `awake_rooms`?"), "{error}");
+        for (old, new) in RENAMED {
+            let error = Config::parse(&format!("[limits]\n{old} = \"1s\"")).unwrap_err();
+            assert!(error.contains(&format!("did you mean `{new}`?")), "{error}");
+            assert!(Config::parse(&format!("[limits]\n{new} = \"1s\"")).is_ok(), "{new}");
+        }
     }
 
     #[test]
@@ -904,14 +776,14 @@ mod tests {
         let refused = |text: &str| Config::parse(text).unwrap().check().unwrap_err().to_string();
         assert!(refused("base_path = \"/api/\"").starts_with("base_path:"));
         assert!(refused("[limits]\nawake_rooms = 0").starts_with("limits.awake_rooms:"));
-        assert!(refused("[limits]\nsent_within = \"0s\"").starts_with("limits.sent_within:"));
+        assert!(refused("[limits]\nwrite_timeout = \"0s\"").starts_with("limits.write_timeout:"));
         assert!(refused("[limits]\nmemory_bytes = 100").starts_with("limits.memory_bytes:"));
         for limit in
             ["turn_output_bytes", "socket_queue_bytes", "table_elements", "body_bytes", "tickets", "turn_calls"]
         {
             assert!(refused(&format!("[limits]\n{limit} = 0")).starts_with(&format!("limits.{limit}: must not be 0")));
         }
-        for time in ["pong_within", "header_within", "body_within", "answer_within", "turn_calls_within"] {
+        for time in ["pong_timeout", "header_timeout", "body_timeout", "answer_timeout", "turn_calls_timeout"] {
             assert!(
                 refused(&format!("[limits]\n{time} = \"0s\"")).starts_with(&format!("limits.{time}: must not be 0"))
             );

@@ -13,13 +13,13 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use crate::clock;
-use crate::compiled::CompiledCode;
+use crate::code_cache_dir::CompiledCode;
 use crate::config::{Config, ConfigError, FileProblem};
 use crate::edge::{Admin, AdminTokenError, Edge, KeyError, Service, TlsError, Verifier};
-use crate::guest::{CodeCache, Engine, Lane, LoadError, RoomKind, RouterKind};
+use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
 use crate::metrics::Metrics;
 use crate::model::StorageFailed;
-use crate::outbound::{Allowed, BadAuthorities, Outbound};
+use crate::outbound::{Allowed, BadAuthorities, HttpClient};
 use crate::pressure::Pressure;
 use crate::revocations::{BadRevocations, Entry, Revocations, RevokeError, Revoked};
 use crate::room::{Namespace, Rooms};
@@ -52,7 +52,7 @@ pub struct Host {
     verifier: Verifier,
     /// Absent if the configuration has no admin listener, and if the host is mounted.
     admin: Option<Listening>,
-    drain_within: Duration,
+    drain_timeout: Duration,
 }
 
 /// The admin listener.
@@ -228,10 +228,10 @@ impl Builder {
             true => Revocations::in_memory(leeway),
             false => Revocations::open(&self.config.data, leeway)?,
         };
-        let lane = Lane::start().map_err(StartError::Threads)?;
+        let lane = LongTurns::start().map_err(StartError::Threads)?;
         let hibernate_after = self.config.hibernate_after;
         let pressure = Arc::new(Pressure::above(limits.memory_total_bytes));
-        let outbound = Outbound::new(self.config.outbound_ca.as_deref())?;
+        let outbound = HttpClient::new(self.config.outbound_ca.as_deref())?;
         let rooms = Rooms::start(
             store,
             loaded.namespaces,
@@ -244,8 +244,8 @@ impl Builder {
         let revocations = Arc::new(revocations);
         let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier.clone(), revocations, lane)?;
         let metrics = Metrics::of(&rooms, &edge, pressure);
-        let drain_within = self.config.limits.drain_within;
-        Ok(Host { address: None, rooms, edge, metrics, accepting: None, verifier, admin: None, drain_within })
+        let drain_timeout = self.config.limits.drain_timeout;
+        Ok(Host { address: None, rooms, edge, metrics, accepting: None, verifier, admin: None, drain_timeout })
     }
 }
 
@@ -285,8 +285,8 @@ impl Host {
     }
 
     /// Removes a revocation. Returns false if there was none.
-    pub async fn take_back(&self, revoked: Revoked) -> std::io::Result<bool> {
-        self.edge.take_back(revoked).await
+    pub async fn unrevoke(&self, revoked: Revoked) -> std::io::Result<bool> {
+        self.edge.unrevoke(revoked).await
     }
 
     /// All revocations.
@@ -309,7 +309,7 @@ impl Host {
         self.metrics.to_text()
     }
 
-    /// Says goodbye to every client, lets every room finish, and closes the store, within `limits.drain_within`.
+    /// Says goodbye to every client, lets every room finish, and closes the store, within `limits.drain_timeout`.
     /// Acknowledged messages are on disk in any case.
     pub async fn shutdown(mut self) {
         let began = clock::monotonic();
@@ -325,7 +325,7 @@ impl Host {
         {
             tracing::error!("the task that accepts connections to the admin listener panicked");
         }
-        self.rooms.drain(self.drain_within.saturating_sub(began.elapsed())).await;
+        self.rooms.drain(self.drain_timeout.saturating_sub(began.elapsed())).await;
     }
 }
 
@@ -357,7 +357,7 @@ pub struct Loaded {
     /// By the names of their namespaces.
     pub namespaces: BTreeMap<String, Namespace>,
     /// The router.
-    pub router: RouterKind,
+    pub router: CompiledRouter,
 }
 
 /// Reads and compiles the components of a configuration, in parallel on all cores. `extra` components are offered
@@ -393,7 +393,7 @@ pub fn components(
         }
         (router, kinds)
     });
-    let kinds = kinds.into_iter().collect::<Result<BTreeMap<String, RoomKind>, _>>()?;
+    let kinds = kinds.into_iter().collect::<Result<BTreeMap<String, CompiledRoom>, _>>()?;
     for (name, namespace) in &config.namespaces {
         if let Some(declared) = kinds[&namespace.component].declared() {
             namespace.check_declared(name, declared, &config.limits)?;

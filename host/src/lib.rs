@@ -21,7 +21,7 @@
 //! | [`store`] | the disk: read, commit, recovery | the life of a room, wasm |
 //! | [`outbound`] | requests to other servers, and which of them are allowed | rooms, wasm |
 //! | [`model`] | the plain data types that all modules share | everything else |
-//! | [`compiled`] | the directory of compiled code | the content of that code |
+//! | [`code_cache_dir`] | the directory of compiled code | the content of that code |
 //! | [`revocations`] | revoked users and tokens, and the file that lists them | the format of tokens, connections |
 //! | [`log_filter`] | which filters of the log can log something | what is logged |
 //! | [`log`] | stderr, and log lines that it does not accept | the content of the log |
@@ -35,12 +35,13 @@
 // These macros panic when nothing can be written to the stream.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-mod bucket;
 pub mod clock;
-pub mod compiled;
+pub mod code_cache_dir;
 pub mod config;
 pub mod edge;
 pub mod guest;
+mod limit_hits;
+pub mod limits;
 pub mod log;
 pub mod log_filter;
 mod metrics;
@@ -48,11 +49,11 @@ pub mod model;
 pub mod outbound;
 mod panics;
 pub mod pressure;
-mod refused;
 pub mod revocations;
 pub mod room;
 pub mod routes;
 pub mod store;
+mod token_bucket;
 mod web_origin;
 
 mod host;

@@ -16,7 +16,7 @@ use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::clock;
-use crate::config::{LOG_BYTES, LOG_LINES, LOG_WAIT};
+use crate::limits::{LOG_BYTES, LOG_LINES, LOG_WAIT};
 
 /// How often a waiting logger looks for space.
 const LOOK_EVERY: Duration = Duration::from_millis(1);

@@ -26,7 +26,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("dormouse");
         let memory = Gauge::default();
         let memory_most = <Gauge>::default();
-        memory_most.set(i64::try_from(pressure.most_bytes()).unwrap_or(i64::MAX));
+        memory_most.set(i64::try_from(pressure.max_bytes()).unwrap_or(i64::MAX));
         registry.register("memory_bytes", "What the process has, but for what it has mapped of files", memory.clone());
         registry.register("memory_most_bytes", "What it may have before new work is refused", memory_most);
         registry.register("log_lines_lost", "Lines of the log that could not be written", log::lost());

@@ -21,7 +21,7 @@ const GROUP_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/me
 /// The memory of the process, and whether it is above the limit.
 #[derive(Debug)]
 pub struct Pressure {
-    most_bytes: u64,
+    max_bytes: u64,
     has_bytes: AtomicU64,
     is_high: AtomicBool,
 }
@@ -41,10 +41,9 @@ pub enum Change {
 
 impl Pressure {
     /// Pressure begins above this many bytes; 0 means a share of the memory of the machine.
-    pub fn above(most_bytes: u64) -> Self {
-        let most_bytes =
-            if most_bytes > 0 { most_bytes } else { total().map_or(u64::MAX, |total| total / 100 * PERCENT) };
-        Pressure { most_bytes, has_bytes: AtomicU64::new(resident().unwrap_or(0)), is_high: AtomicBool::new(false) }
+    pub fn above(max_bytes: u64) -> Self {
+        let max_bytes = if max_bytes > 0 { max_bytes } else { total().map_or(u64::MAX, |total| total / 100 * PERCENT) };
+        Pressure { max_bytes, has_bytes: AtomicU64::new(resident().unwrap_or(0)), is_high: AtomicBool::new(false) }
     }
 
     /// Measures the process.
@@ -59,7 +58,7 @@ impl Pressure {
         self.has_bytes.store(bytes, Ordering::Relaxed);
         // Hysteresis: pressure ends 1/16 below the limit, so that it does not switch at each measurement.
         let was_high = self.is_high.load(Ordering::Relaxed);
-        let is_high = bytes > if was_high { self.most_bytes / 16 * 15 } else { self.most_bytes };
+        let is_high = bytes > if was_high { self.max_bytes / 16 * 15 } else { self.max_bytes };
         self.is_high.store(is_high, Ordering::Relaxed);
         match (was_high, is_high) {
             (false, true) => Change::Began,
@@ -85,8 +84,8 @@ impl Pressure {
     }
 
     /// The limit, in bytes.
-    pub fn most_bytes(&self) -> u64 {
-        self.most_bytes
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, UnixMillis};
-use crate::config::{REVOCATION_BYTES, REVOCATIONS};
+use crate::limits::{REVOCATION_BYTES, REVOCATIONS};
 
 /// The file's name, in the data directory.
 const FILE: &str = "revocations.json";

@@ -6,7 +6,7 @@ use url::{Host, ParseError, Url};
 
 /// Why a text is not an origin. The operator must act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoOrigin {
+pub(crate) enum OriginError {
     /// Its scheme is not one of the web.
     #[error("it does not begin with `https://` or `http://`")]
     Scheme,
@@ -22,25 +22,25 @@ pub(crate) enum NoOrigin {
 }
 
 /// The normal form of an origin, such as `https://xn--bcher-kva.example` for `https://Bücher.example:443`.
-pub(crate) fn normal(text: &str) -> Result<String, NoOrigin> {
-    let (scheme, authority) = text.split_once("://").ok_or(NoOrigin::Scheme)?;
+pub(crate) fn normal(text: &str) -> Result<String, OriginError> {
+    let (scheme, authority) = text.split_once("://").ok_or(OriginError::Scheme)?;
     if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
-        return Err(NoOrigin::Scheme);
+        return Err(OriginError::Scheme);
     }
     // All of these are allowed in a URL, and parsers skip some of them.
     if authority.contains(|odd: char| "/\\?#@*".contains(odd) || odd.is_whitespace() || odd.is_control()) {
-        return Err(NoOrigin::More);
+        return Err(OriginError::More);
     }
     let url = Url::parse(&format!("{scheme}://{authority}/")).map_err(|error| match error {
-        ParseError::InvalidPort => NoOrigin::Port,
-        _ => NoOrigin::Host,
+        ParseError::InvalidPort => OriginError::Port,
+        _ => OriginError::Host,
     })?;
     if authority.is_empty() {
-        return Err(NoOrigin::Host);
+        return Err(OriginError::Host);
     }
     // `https://app.example:` would parse as well, and no browser writes it so.
     if url.port() == Some(0) || authority.ends_with(':') {
-        return Err(NoOrigin::Port);
+        return Err(OriginError::Port);
     }
     Ok(url.origin().ascii_serialization())
 }

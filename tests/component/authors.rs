@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
-use dormouse::config;
+use dormouse::limits;
 use dormouse_bundle::{CALLER, CHAT_ROOM, GAME, ROUTER, UNRULY};
 use dormouse_test::{
     Close, Fault, Message, Request, Response, TestRoom, TestRouter, User, all_hear, body, header, hush, json,
@@ -264,25 +264,25 @@ fn failure_of(deed: &str) -> String {
 
 #[test]
 fn a_refused_write_reports_its_size_and_the_limit() {
-    let key = failure_of(&format!("put {} v", "k".repeat(config::KEY_BYTES + 1)));
-    assert!(key.contains(&format!("has {} B", config::KEY_BYTES + 1)), "{key}");
-    assert!(key.contains(&format!("1 to {} B", config::KEY_BYTES)) && key.contains("\"kkk"), "{key}");
-    let value = failure_of(&format!("put big {}", "v".repeat(config::VALUE_BYTES + 1)));
+    let key = failure_of(&format!("put {} v", "k".repeat(limits::KEY_BYTES + 1)));
+    assert!(key.contains(&format!("has {} B", limits::KEY_BYTES + 1)), "{key}");
+    assert!(key.contains(&format!("1 to {} B", limits::KEY_BYTES)) && key.contains("\"kkk"), "{key}");
+    let value = failure_of(&format!("put big {}", "v".repeat(limits::VALUE_BYTES + 1)));
     assert!(
-        value.contains("the key \"big\"") && value.contains(&format!("has {} B", config::VALUE_BYTES + 1)),
+        value.contains("the key \"big\"") && value.contains(&format!("has {} B", limits::VALUE_BYTES + 1)),
         "{value}"
     );
-    assert!(value.contains(&format!("{} B at most", config::VALUE_BYTES)), "{value}");
-    let writes = (0..9).map(|number| format!("put k{number} {}", "v".repeat(config::VALUE_BYTES))).collect::<Vec<_>>();
+    assert!(value.contains(&format!("{} B at most", limits::VALUE_BYTES)), "{value}");
+    let writes = (0..9).map(|number| format!("put k{number} {}", "v".repeat(limits::VALUE_BYTES))).collect::<Vec<_>>();
     let turn = failure_of(&writes.join("; "));
     assert!(
-        turn.contains("the key \"k7\"") && turn.contains(&format!("more than {} B", config::TURN_WRITE_BYTES)),
+        turn.contains("the key \"k7\"") && turn.contains(&format!("more than {} B", limits::TURN_WRITE_BYTES)),
         "{turn}"
     );
-    let timer = failure_of(&format!("timer 1 {}", "p".repeat(config::TIMER_PAYLOAD_BYTES + 1)));
-    assert!(timer.contains("the timer \"t\"") && timer.contains(&config::TIMER_PAYLOAD_BYTES.to_string()), "{timer}");
-    let message = failure_of(&format!("all {}", "m".repeat(config::MESSAGE_BYTES + 1)));
-    assert!(message.contains(&format!("has {} B", config::MESSAGE_BYTES + 1)), "{message}");
+    let timer = failure_of(&format!("timer 1 {}", "p".repeat(limits::TIMER_PAYLOAD_BYTES + 1)));
+    assert!(timer.contains("the timer \"t\"") && timer.contains(&limits::TIMER_PAYLOAD_BYTES.to_string()), "{timer}");
+    let message = failure_of(&format!("all {}", "m".repeat(limits::MESSAGE_BYTES + 1)));
+    assert!(message.contains(&format!("has {} B", limits::MESSAGE_BYTES + 1)), "{message}");
 }
 
 /// A room's crate with the kit, as a newcomer might leave it.

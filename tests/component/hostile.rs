@@ -2,8 +2,8 @@
 //!
 //! Unless a test says otherwise, the fault is in `on-request`; the rest of the component is a room that does nothing.
 
-use dormouse::config::COMPONENT_BYTES;
 use dormouse::guest::LoadError;
+use dormouse::limits::COMPONENT_BYTES;
 use dormouse_test::{Request, TestRoom};
 
 use crate::assembled::Module;

@@ -48,7 +48,9 @@ fn dependencies_between_modules_go_one_way() {
 
 #[test]
 fn each_dependency_is_used_in_one_module() {
-    for folder in ["model", "room", "edge", "store", "outbound", "revocations.rs", "host.rs", "main.rs", "config.rs"] {
+    for folder in
+        ["model", "room", "edge", "store", "outbound", "revocations.rs", "host.rs", "bin/dormouse/main.rs", "config.rs"]
+    {
         never(folder, &["wasmtime::"]);
     }
     for folder in ["model", "room", "guest", "store", "revocations.rs"] {
@@ -58,14 +60,54 @@ fn each_dependency_is_used_in_one_module() {
     for folder in ["model", "room", "guest", "store", "revocations.rs"] {
         never_but(folder, &["hyper::"], "guest/imports/web.rs");
     }
-    let edge = ["connection", "http", "identity", "listed", "renewal", "tickets", "token"]
-        .map(|file| format!("edge/{file}.rs"));
-    for folder in ["model", "room", "guest", "outbound"].into_iter().chain(edge.iter().map(String::as_str)) {
+    for folder in ["model", "room", "guest", "outbound", "edge/http", "edge/sockets", "edge/admission", "edge/response"]
+    {
         never(folder, &["std::fs", "fjall::"]);
     }
-    for folder in
-        ["model", "room", "guest", "store", "edge", "outbound", "revocations.rs", "host.rs", "main.rs", "config.rs"]
-    {
+    for folder in [
+        "model",
+        "room",
+        "guest",
+        "store",
+        "edge",
+        "outbound",
+        "revocations.rs",
+        "host.rs",
+        "bin/dormouse/main.rs",
+        "config.rs",
+    ] {
         never(folder, &["Instant::now", "SystemTime::now", "unbounded_channel"]);
+    }
+}
+
+#[test]
+fn each_folder_of_the_edge_knows_only_its_own_part() {
+    let others = |known: &[&str]| {
+        ["admission", "http", "identity", "listener", "response", "sockets"]
+            .into_iter()
+            .filter(|folder| !known.contains(folder))
+            .map(|folder| format!("crate::edge::{folder}"))
+            .collect::<Vec<_>>()
+    };
+    for (folder, known, never_named) in [
+        // A credential is judged without a room and without a socket.
+        ("edge/identity", &["identity"][..], &["crate::room", "crate::guest", "crate::store", "tokio::net"][..]),
+        // Limits are counted without knowledge of what is limited.
+        ("edge/admission", &["admission"], &["crate::room", "crate::guest", "crate::store", "tokio::net"]),
+        ("edge/listener", &["listener", "response"], &["crate::room", "crate::guest", "crate::store"]),
+        (
+            "edge/sockets",
+            &["sockets", "admission", "identity", "listener", "response"],
+            &["crate::guest", "crate::store"],
+        ),
+        ("edge/response", &["response", "sockets"], &["crate::guest", "crate::store", "tungstenite"]),
+        (
+            "edge/http",
+            &["http", "admission", "identity", "listener", "response", "sockets"],
+            &["crate::store", "tungstenite"],
+        ),
+    ] {
+        let others = others(known);
+        never(folder, &others.iter().map(String::as_str).chain(never_named.iter().copied()).collect::<Vec<_>>());
     }
 }

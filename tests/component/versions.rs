@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dormouse::config::Limits;
-use dormouse::guest::{CONTRACT, Engine, RoomKind};
+use dormouse::guest::{CONTRACT, CompiledRoom, Engine};
 use dormouse_bundle::{COUNTER, ROUTER};
 use dormouse_test::TestRoom;
 use wit_parser::{Docs, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId};
@@ -163,7 +163,7 @@ fn built_against(version: &str, wasm: &[u8]) -> Vec<u8> {
     wasm
 }
 
-fn load(version: &str) -> Result<RoomKind, String> {
+fn load(version: &str) -> Result<CompiledRoom, String> {
     let engine = Engine::new(Limits { awake_rooms: 10, requests: 5, ..Limits::default() }.into()).unwrap();
     engine.room("poll.wasm", &built_against(version, COUNTER)).map_err(|error| error.to_string())
 }

@@ -1,6 +1,7 @@
-//! Each limit is the same number in `config.rs` and in the WIT documentation.
+//! Each limit is the same number in `limits.rs` or `config.rs` and in the WIT documentation.
 
-use dormouse::config::{self, Limits};
+use dormouse::config::Limits;
+use dormouse::limits;
 
 const WIT: &str = concat!(
     include_str!("../../wit/room.wit"),
@@ -29,18 +30,18 @@ fn documents(what: &str) {
 #[test]
 fn the_wit_documents_the_actual_limits() {
     let limits = Limits::default();
-    documents(&format!("key 1 to {} B", grouped(config::KEY_BYTES)));
-    documents(&format!("value {} MiB", config::VALUE_BYTES >> 20));
-    documents(&format!("{} MiB of writes a turn", config::TURN_WRITE_BYTES >> 20));
-    documents(&format!("{} entries and {} MiB a call", grouped(config::LIST_ENTRIES), config::LIST_BYTES >> 20));
-    documents(&format!("`too-many` above {} tags; `too-large` above {} B a tag", config::TAGS, config::TAG_BYTES));
-    documents(&format!("`too-large` above {} B; `gone`", grouped(config::ATTACHMENT_BYTES)));
-    documents(&format!("`too-large` above {} B for either text", grouped(config::AUTO_RESPONSE_BYTES)));
-    documents(&format!("`reason` is above {} B", config::CLOSE_REASON_BYTES));
-    documents(&format!("{} timers a room, name 1 to {} B", grouped(config::TIMERS), config::TIMER_NAME_BYTES));
-    documents(&format!("payload {} B", grouped(config::TIMER_PAYLOAD_BYTES)));
-    documents(&format!("body {} MiB, {} headers", config::RESPONSE_BYTES >> 20, config::RESPONSE_HEADERS));
-    documents(&format!("`too-large` above {} MiB; `gone`", config::MESSAGE_BYTES >> 20));
+    documents(&format!("key 1 to {} B", grouped(limits::KEY_BYTES)));
+    documents(&format!("value {} MiB", limits::VALUE_BYTES >> 20));
+    documents(&format!("{} MiB of writes a turn", limits::TURN_WRITE_BYTES >> 20));
+    documents(&format!("{} entries and {} MiB a call", grouped(limits::LIST_ENTRIES), limits::LIST_BYTES >> 20));
+    documents(&format!("`too-many` above {} tags; `too-large` above {} B a tag", limits::TAGS, limits::TAG_BYTES));
+    documents(&format!("`too-large` above {} B; `gone`", grouped(limits::ATTACHMENT_BYTES)));
+    documents(&format!("`too-large` above {} B for either text", grouped(limits::AUTO_RESPONSE_BYTES)));
+    documents(&format!("`reason` is above {} B", limits::CLOSE_REASON_BYTES));
+    documents(&format!("{} timers a room, name 1 to {} B", grouped(limits::TIMERS), limits::TIMER_NAME_BYTES));
+    documents(&format!("payload {} B", grouped(limits::TIMER_PAYLOAD_BYTES)));
+    documents(&format!("body {} MiB, {} headers", limits::RESPONSE_BYTES >> 20, limits::RESPONSE_HEADERS));
+    documents(&format!("`too-large` above {} MiB; `gone`", limits::MESSAGE_BYTES >> 20));
     documents(&format!("{} MiB waits for a socket", limits.socket_queue_bytes >> 20));
     documents(&format!("{} sockets a room", grouped(limits.sockets_per_room)));
     documents(&format!("{} s of CPU a turn", limits.turn_cpu.as_secs()));
@@ -48,16 +49,16 @@ fn the_wit_documents_the_actual_limits() {
     documents(&format!("{} MiB of memory an instance", limits.memory_bytes >> 20));
     documents(&format!("{} lines a turn and {} a second", limits.turn_log_lines, limits.log_lines_per_second));
     documents(&format!("{} MiB of messages a turn", limits.turn_output_bytes >> 20));
-    let calls = (limits.turn_calls, limits.turn_calls_within.as_secs());
+    let calls = (limits.turn_calls, limits.turn_calls_timeout.as_secs());
     documents(&format!("{} calls and requests a turn, and {} s from", calls.0, calls.1));
-    documents(&format!("More than {} MiB of body", config::CALL_BYTES >> 20));
-    documents(&format!("body {} MiB out, {} MiB back", config::CALL_BYTES >> 20, config::RESPONSE_BYTES >> 20));
-    documents(&format!("{} MiB of answers may be on their way", (4 * config::RESPONSE_BYTES) >> 20));
-    documents(&format!("The request is above {} KiB", config::POST_BYTES >> 10));
-    documents(&format!("{} posts of this room wait already", grouped(config::POSTS)));
-    documents(&format!("every\n/// {} s, and given up", config::POST_BACKOFF_MOST_S));
-    documents(&format!("after {} tries", config::POST_TRIES));
-    let backoff = config::TIMER_BACKOFF_S.map(|wait| wait.to_string());
+    documents(&format!("More than {} MiB of body", limits::CALL_BYTES >> 20));
+    documents(&format!("body {} MiB out, {} MiB back", limits::CALL_BYTES >> 20, limits::RESPONSE_BYTES >> 20));
+    documents(&format!("{} MiB of answers may be on their way", (4 * limits::RESPONSE_BYTES) >> 20));
+    documents(&format!("The request is above {} KiB", limits::POST_BYTES >> 10));
+    documents(&format!("{} posts of this room wait already", grouped(limits::POSTS)));
+    documents(&format!("every\n/// {} s, and given up", limits::POST_BACKOFF_MOST_S));
+    documents(&format!("after {} tries", limits::POST_TRIES));
+    let backoff = limits::TIMER_BACKOFF_S.map(|wait| wait.to_string());
     let (last, first) = backoff.split_last().unwrap();
     documents(&format!("{} and {last} s", first.join(", ")));
     documents("1 to 512 bytes of UTF-8");

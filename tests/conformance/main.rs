@@ -42,7 +42,7 @@ const EXCEPTIONS: [Exception; 5] = [
     Exception {
         cases: &["9.1.4", "9.1.5", "9.1.6", "9.2.4", "9.2.5", "9.2.6", "9.3.*", "9.4.*"],
         show: Show::ClosedWith(1009),
-        because: "messages of 4 to 16 MiB, and no room takes more than 1 MiB (config::MESSAGE_BYTES)",
+        because: "messages of 4 to 16 MiB, and no room takes more than 1 MiB (limits::MESSAGE_BYTES)",
     },
     Exception {
         cases: &["12.*", "13.*"],

@@ -108,7 +108,7 @@ async fn invalid_frames_are_closed_with_the_right_code() {
 #[tokio::test]
 async fn a_protocol_error_amid_a_message_gets_a_close_frame_and_eof() {
     // Nothing here may wait for the end of a goodbye's time.
-    let server = Server::unruly("[limits]\nclose_within = \"10m\"\n").await;
+    let server = Server::unruly("[limits]\nclose_timeout = \"10m\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
     let rest = vec![b'x'; 16 << 20];
@@ -146,7 +146,7 @@ async fn nothing_is_sent_after_a_close_frame() {
 
 #[tokio::test]
 async fn a_protocol_error_after_the_close_frame_gets_eof() {
-    let server = Server::unruly("[limits]\nclose_within = \"10m\"\n").await;
+    let server = Server::unruly("[limits]\nclose_timeout = \"10m\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
     ana.says("leave").await;
@@ -407,7 +407,7 @@ async fn an_oversized_body_is_refused() {
 
 #[tokio::test]
 async fn endless_heads_and_bodies_are_cut_off() {
-    let server = Server::with("[limits]\nbody_within = \"1s\"\nheader_within = \"1s\"\n").await;
+    let server = Server::with("[limits]\nbody_timeout = \"1s\"\nheader_timeout = \"1s\"\n").await;
     let head = format!(
         "POST {BASE}/rooms/a/messages HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer 1:ana\r\ncontent-length: 50\r\n\r\n{{"
     );

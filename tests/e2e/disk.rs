@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse::config::{Config, Namespace};
-use dormouse::store::{Disk, DiskError, MemoryDisk, Record, Store, StoreOptions};
+use dormouse::store::{DiskError, MemoryEngine, Record, StorageEngine, Store, StoreOptions};
 use dormouse::{Host, model};
 use futures_util::future::{Either, select};
 use serde_json::json;
@@ -20,8 +20,8 @@ use crate::reaching::{Elsewhere, answer};
 
 /// Fails at its nth sync, and forever after. What was written since the last good sync is lost with it.
 struct DyingDisk {
-    durable: MemoryDisk,
-    visible: MemoryDisk,
+    durable: MemoryEngine,
+    visible: MemoryEngine,
     unsynced: Mutex<Vec<Record>>,
     syncs_left: AtomicI64,
 }
@@ -29,16 +29,16 @@ struct DyingDisk {
 impl DyingDisk {
     fn new(syncs: i64) -> Arc<Self> {
         Arc::new(DyingDisk {
-            durable: MemoryDisk::default(),
-            visible: MemoryDisk::default(),
+            durable: MemoryEngine::default(),
+            visible: MemoryEngine::default(),
             unsynced: Default::default(),
             syncs_left: AtomicI64::new(syncs),
         })
     }
 
     /// The disk after a power loss.
-    fn after_power_loss(&self) -> Arc<MemoryDisk> {
-        let found = MemoryDisk::default();
+    fn after_power_loss(&self) -> Arc<MemoryEngine> {
+        let found = MemoryEngine::default();
         let mut records = Vec::new();
         self.durable
             .scan((Bound::Unbounded, Bound::Unbounded), false, &mut |key, value| {
@@ -51,7 +51,7 @@ impl DyingDisk {
     }
 }
 
-impl Disk for DyingDisk {
+impl StorageEngine for DyingDisk {
     fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
         self.unsynced.lock().unwrap().extend(batch.iter().cloned());
         self.visible.write(batch)
@@ -81,7 +81,7 @@ impl Disk for DyingDisk {
 /// Each sync waits until it may be done.
 #[derive(Default)]
 struct HeldDisk {
-    disk: MemoryDisk,
+    disk: MemoryEngine,
     /// How many may be done, and how many wait.
     syncs: Mutex<(usize, usize)>,
     changed: Condvar,
@@ -107,7 +107,7 @@ impl HeldDisk {
     }
 }
 
-impl Disk for HeldDisk {
+impl StorageEngine for HeldDisk {
     fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
         self.disk.write(batch)
     }
@@ -146,19 +146,19 @@ impl Drop for AtLast {
     }
 }
 
-async fn host(disk: Arc<dyn Disk>) -> Host {
+async fn host(disk: Arc<dyn StorageEngine>) -> Host {
     start(disk, Config::default()).await
 }
 
-async fn start(disk: Arc<dyn Disk>, mut config: Config) -> Host {
+async fn start(disk: Arc<dyn StorageEngine>, mut config: Config) -> Host {
     config.listen = "127.0.0.1:0".parse().unwrap();
     config.limits.awake_rooms = 100;
-    let store = Store::on_disk(disk, StoreOptions::default()).unwrap();
+    let store = Store::on_engine(disk, StoreOptions::default()).unwrap();
     Host::builder(config).component("caller", dormouse_bundle::CALLER).store(store).start().await.unwrap()
 }
 
 /// A host with rooms that reach for each other, and for a server, as they are told.
-async fn callers(disk: Arc<dyn Disk>, origin: &str) -> Host {
+async fn callers(disk: Arc<dyn StorageEngine>, origin: &str) -> Host {
     let callers = Namespace {
         calls: ["ROOMS".to_owned()].into(),
         outbound_private: vec![origin.into()],
@@ -322,7 +322,7 @@ async fn a_request_whose_commit_fails_gets_an_error() {
         ..model::Request::default()
     };
     let answer = first.rooms().request(&address, request).await;
-    assert_eq!(answer, Err(dormouse::room::NoAnswer::Broken));
+    assert_eq!(answer, Err(dormouse::room::RequestError::Broken));
     first.shutdown().await;
 }
 

@@ -59,7 +59,7 @@ async fn connections_of_an_address_are_limited() {
 
 #[tokio::test]
 async fn connections_above_the_rate_are_turned_away() {
-    let (server, _) = strict("limits.connects_per_second_per_address = 1\nlimits.header_within = \"100ms\"\n").await;
+    let (server, _) = strict("limits.connects_per_second_per_address = 1\nlimits.header_timeout = \"100ms\"\n").await;
     let mut streams = Vec::new();
     for _ in 0..20 {
         streams.push(connect(&server).await);
@@ -163,7 +163,7 @@ async fn a_room_learns_the_client_address_only_from_a_trusted_proxy() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_cut_off() {
-    let limits = "[limits]\nsent_within = \"3s\"\nping_every = \"1h\"\nsocket_queue_bytes = 67108864\n";
+    let limits = "[limits]\nwrite_timeout = \"3s\"\nping_every = \"1h\"\nsocket_queue_bytes = 67108864\n";
     let server = Server::unruly(limits).await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
@@ -181,7 +181,7 @@ async fn a_client_that_reads_nothing_is_cut_off() {
 /// A server whose clients have three seconds to take what was sent, and a room with so much to tell that one answer
 /// does not fit into what HTTP/2 lets on its way.
 async fn talkative() -> Server {
-    let limits = "h2c = true\n[limits]\nsent_within = \"3s\"\nping_every = \"1h\"\n";
+    let limits = "h2c = true\n[limits]\nwrite_timeout = \"3s\"\nping_every = \"1h\"\n";
     let server = Server::telling_all(Arc::new(TempDir::new().unwrap()), limits).await;
     let said = serde_json::json!({ "content": "x".repeat(2_000) }).to_string();
     for _ in 0..100 {

@@ -9,7 +9,7 @@ use dormouse::config::{Config, Limits};
 use dormouse::edge::Verifier;
 use dormouse::model::{Message, Request, User};
 use dormouse::revocations::Revoked;
-use dormouse::room::{Heard, NoRoom};
+use dormouse::room::{Received, RoomLookupError};
 use hyper::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -43,9 +43,9 @@ async fn host_in(directory: &Path) -> Host {
     Host::builder(config).start().await.unwrap()
 }
 
-fn heard(heard: Heard) -> Value {
+fn heard(heard: Received) -> Value {
     match heard {
-        Heard::Message(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
+        Received::Message(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
         other => panic!("expected a text, and heard {other:?}"),
     }
 }
@@ -133,7 +133,7 @@ async fn an_axum_server_has_rooms_with_its_own_login() {
 async fn an_embedded_socket_gets_a_close_frame_and_eof_on_errors() {
     let directory = TempDir::new().unwrap();
     // Nothing here may wait for the end of a goodbye's time.
-    let limits = Limits { close_within: Duration::from_secs(600), ..few_rooms() };
+    let limits = Limits { close_timeout: Duration::from_secs(600), ..few_rooms() };
     let host = axum_edge::host(directory.path(), limits).await.unwrap();
     let address = axum_server(&host).await;
     let ana = [("cookie", "session=ana")];
@@ -176,21 +176,21 @@ async fn embedding_code_can_request_connect_and_send_as_the_system() {
     let mut bo = harness::connect(host.address().unwrap(), &path, &[]).await.expect("it lets us in");
     bo.hears_a("history").await;
 
-    let mut ana = lobby.visit(Request::get("/ws"), User::new("1", "ana")).await.unwrap();
-    assert_eq!(heard(within(ana.hears()).await)["type"], "history");
-    ana.says(Message::Text(json!({ "type": "message", "content": "from inside" }).to_string())).await.unwrap();
+    let mut ana = lobby.connect(Request::get("/ws"), User::new("1", "ana")).await.unwrap();
+    assert_eq!(heard(within(ana.recv()).await)["type"], "history");
+    ana.send(Message::Text(json!({ "type": "message", "content": "from inside" }).to_string())).await.unwrap();
     assert_eq!(bo.hears_content().await, "from inside");
-    assert_eq!(heard(within(ana.hears()).await)["message"]["content"], "from inside");
+    assert_eq!(heard(within(ana.recv()).await)["message"]["content"], "from inside");
     lobby.broadcast(Message::Text(r#""to all""#.into())).await.unwrap();
-    assert_eq!(heard(within(ana.hears()).await), "to all");
+    assert_eq!(heard(within(ana.recv()).await), "to all");
     bo.hears_exactly(r#""to all""#).await;
 
-    ana.leaves(1000, "bye");
+    ana.close(1000, "bye");
     assert_eq!(bo.hears_a("user_left").await["userId"], "1");
-    let mut cy = lobby.visit(Request::get("/ws"), User::new("3", "cy")).await.unwrap();
+    let mut cy = lobby.connect(Request::get("/ws"), User::new("3", "cy")).await.unwrap();
     host.shutdown().await;
     loop {
-        if let Heard::Closed(..) = within(cy.hears()).await {
+        if let Received::Closed(..) = within(cy.recv()).await {
             break;
         }
     }
@@ -209,7 +209,7 @@ async fn awake_and_stored_rooms_are_listed_in_order() {
     host.shutdown().await;
 
     let host = host_in(directory.path()).await;
-    let _visitor = host.rooms().get("ROOMS", "aa").unwrap().visit(Request::get("/ws"), User::new("1", "ana")).await;
+    let _visitor = host.rooms().get("ROOMS", "aa").unwrap().connect(Request::get("/ws"), User::new("1", "ana")).await;
     let names = |after, limit| {
         let listed = host.rooms().list("ROOMS", after, limit).unwrap();
         listed.into_iter().map(|room| (room.name, room.stored, room.in_memory)).collect::<Vec<_>>()
@@ -227,8 +227,8 @@ async fn awake_and_stored_rooms_are_listed_in_order() {
 async fn an_invalid_room_name_is_refused_by_name() {
     let directory = TempDir::new().unwrap();
     let host = host_in(directory.path()).await;
-    assert!(matches!(host.rooms().get("ROOMS", ""), Err(NoRoom::Address(_))));
-    assert_eq!(host.rooms().get("OTHERS", "a").err(), Some(NoRoom::Namespace("OTHERS".into())));
+    assert!(matches!(host.rooms().get("ROOMS", ""), Err(RoomLookupError::Address(_))));
+    assert_eq!(host.rooms().get("OTHERS", "a").err(), Some(RoomLookupError::Namespace("OTHERS".into())));
     host.shutdown().await;
 }
 
@@ -295,19 +295,19 @@ async fn an_embedder_can_revoke_and_unrevoke_users() {
     let host = host_in(directory.path()).await;
     let path = format!("{BASE}/rooms/lobby/ws?token=1:ana");
     let mut ana = harness::connect(host.address().unwrap(), &path, &[]).await.unwrap();
-    let visitor = host.rooms().get("ROOMS", "lobby").unwrap().visit(Request::get("/ws"), User::new("1", "ana")).await;
+    let visitor = host.rooms().get("ROOMS", "lobby").unwrap().connect(Request::get("/ws"), User::new("1", "ana")).await;
     assert_eq!(host.revoke(Revoked::user("1")).await.unwrap(), 1);
     assert_eq!(ana.is_closed().await.0, 4403);
     assert_eq!((status(&host, "1:ana").await, status(&host, "2:bo").await), (401, 200));
-    visitor.unwrap().says(Message::Text(r#"{"type":"typing"}"#.into())).await.expect("our own code stays");
+    visitor.unwrap().send(Message::Text(r#"{"type":"typing"}"#.into())).await.expect("our own code stays");
     assert!(host.reload().is_empty());
     host.shutdown().await;
 
     let host = host_in(directory.path()).await;
     assert_eq!(host.revocations().len(), 1);
     assert_eq!(status(&host, "1:ana").await, 401);
-    assert!(host.take_back(Revoked::user("1")).await.unwrap());
-    assert!(!host.take_back(Revoked::user("1")).await.unwrap());
+    assert!(host.unrevoke(Revoked::user("1")).await.unwrap());
+    assert!(!host.unrevoke(Revoked::user("1")).await.unwrap());
     assert_eq!(status(&host, "1:ana").await, 200);
     host.shutdown().await;
 }

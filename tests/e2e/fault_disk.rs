@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dormouse::store::{Disk, DiskError, MemoryDisk, Record};
+use dormouse::store::{DiskError, MemoryEngine, Record, StorageEngine};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -55,7 +55,7 @@ pub(crate) struct FaultDisk {
     fault: Fault,
     /// Which of its writes, syncs or reads the fault meets; the first is 1.
     at: u64,
-    visible: MemoryDisk,
+    visible: MemoryEngine,
     is_full: AtomicBool,
     state: Mutex<State>,
 }
@@ -78,7 +78,7 @@ struct State {
 
 impl FaultDisk {
     pub(crate) fn new(found: Contents, fault: Fault, at: u64) -> Arc<Self> {
-        let visible = MemoryDisk::default();
+        let visible = MemoryEngine::default();
         let records = found.iter().map(|(key, value)| (key.clone(), Some(value.clone())));
         visible.write(records.collect()).expect("memory does not fail");
         let state = State { before: found.clone(), durable: found, ..State::default() };
@@ -148,7 +148,7 @@ fn apply(contents: &mut Contents, records: Vec<Record>) {
     }
 }
 
-impl Disk for FaultDisk {
+impl StorageEngine for FaultDisk {
     fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
         let mut state = self.state();
         if state.failed {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dormouse::Host;
 use dormouse::model::{Message, Request};
-use dormouse::room::{Heard, Visitor};
+use dormouse::room::{LocalSocket, Received};
 use serde_json::{Value, json};
 
 use crate::fault_disk::FaultDisk;
@@ -19,19 +19,19 @@ async fn fill(disk: &FaultDisk, host: &Host, full: bool) {
     until(|| host.rooms().health().is_err() == full).await;
 }
 
-async fn says(visitor: &Visitor, deeds: &str) {
-    within(visitor.says(Message::Text(deeds.into()))).await.unwrap();
+async fn says(visitor: &LocalSocket, deeds: &str) {
+    within(visitor.send(Message::Text(deeds.into()))).await.unwrap();
 }
 
-async fn hears(visitor: &mut Visitor) -> String {
-    match within(visitor.hears()).await {
-        Heard::Message(Message::Text(text)) => text,
+async fn hears(visitor: &mut LocalSocket) -> String {
+    match within(visitor.recv()).await {
+        Received::Message(Message::Text(text)) => text,
         other => panic!("expected a text, and heard {other:?}"),
     }
 }
 
 /// A socket in the room that does what it is told.
-async fn enter(host: &Host) -> Visitor {
+async fn enter(host: &Host) -> LocalSocket {
     let mut visitor = visit(host, "UNRULY", "lobby").await;
     assert_eq!(hears(&mut visitor).await, "welcome");
     visitor
@@ -68,7 +68,7 @@ async fn closes_on_a_full_disk_are_delivered_later_in_order() {
         leavers.push(leaver);
     }
     fill(&disk, &host, true).await;
-    leavers.into_iter().for_each(|leaver| leaver.leaves(4_000, "bye"));
+    leavers.into_iter().for_each(|leaver| leaver.close(4_000, "bye"));
     says(&bo, "count").await;
     assert_eq!(hears(&mut bo).await, "1", "they are here no longer");
     let room = host.rooms().get("UNRULY", "lobby").unwrap();
@@ -90,7 +90,7 @@ async fn clients_on_a_full_disk_get_a_server_error() {
     fill(&disk, &host, true).await;
     let room = host.rooms().get("ERRANDS", "desk").unwrap();
     let count = Request::post_json("/", &json!({ "do": "count" }));
-    assert_eq!(within(room.request(count.clone())).await, Err(dormouse::room::NoAnswer::NoSpace));
+    assert_eq!(within(room.request(count.clone())).await, Err(dormouse::room::RequestError::NoSpace));
     fill(&disk, &host, false).await;
     assert_eq!(within(room.request(count)).await.unwrap().json::<Value>().unwrap()["count"], 1);
     host.shutdown().await;
@@ -128,9 +128,9 @@ async fn a_place_stays_taken_until_its_close_is_delivered() {
     let leaver = enter(&host).await;
     says(&leaver, "note on close put left yes").await;
     fill(&disk, &host, true).await;
-    leaver.leaves(4_000, "bye");
+    leaver.close(4_000, "bye");
     let room = host.rooms().get("UNRULY", "lobby").unwrap();
-    let again = async || within(room.visit(Request::get("/ws"), dormouse::model::User::new("cy", "cy"))).await;
+    let again = async || within(room.connect(Request::get("/ws"), dormouse::model::User::new("cy", "cy"))).await;
     within(async { while again().await.is_ok() {} }).await;
     assert!(again().await.is_err(), "the closes that wait are bounded");
     fill(&disk, &host, false).await;

@@ -102,7 +102,7 @@ async fn floods_of_http2_frames_end_the_connection_over_tls() {
 
 #[tokio::test]
 async fn a_missing_http2_preface_ends_the_connection() {
-    let limit = "limits.header_within = \"300ms\"\n";
+    let limit = "limits.header_timeout = \"300ms\"\n";
     let (server, certificate) = tls_server_with(limit).await;
     let mut silent = connect(&server, &certificate, &["h2"]).await.unwrap();
     let _ = within(silent.read_to_end(&mut Vec::new())).await;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use dormouse::compiled::CompiledCode;
+use dormouse::code_cache_dir::CompiledCode;
 use dormouse::config::Limits;
 use dormouse::guest::Engine;
 use hyper::Method;

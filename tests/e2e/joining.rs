@@ -98,7 +98,7 @@ async fn presence_is_per_user_and_ends_with_the_last_tab() {
 
 #[tokio::test]
 async fn a_ghost_leaves_the_list_and_a_live_user_stays() {
-    let config = "[limits]\nping_every = \"500ms\"\npong_within = \"5s\"\nclose_within = \"200ms\"\n";
+    let config = "[limits]\nping_every = \"500ms\"\npong_timeout = \"5s\"\nclose_timeout = \"200ms\"\n";
     let server = Server::with(config).await;
     let mut ana = server.join_presence("team", "ana").await;
     ana.hears_a("presence_list").await;

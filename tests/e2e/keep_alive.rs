@@ -36,7 +36,7 @@ async fn rest(mut stream: TcpStream) -> String {
 
 #[tokio::test]
 async fn idle_connections_outlive_the_head_timeout() {
-    let server = Server::with("[limits]\nheader_within = \"1s\"\n").await;
+    let server = Server::with("[limits]\nheader_timeout = \"1s\"\n").await;
     let mut stream = connect(&server).await;
     for _ in 0..3 {
         assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
@@ -52,7 +52,7 @@ async fn idle_connections_outlive_the_head_timeout() {
 
 #[tokio::test]
 async fn idle_connections_end_after_the_idle_timeout() {
-    let server = Server::with("[limits]\nidle_within = \"300ms\"\n").await;
+    let server = Server::with("[limits]\nidle_timeout = \"300ms\"\n").await;
     let mut stream = connect(&server).await;
     let began = Instant::now();
     ask(&mut stream).await;
@@ -63,7 +63,7 @@ async fn idle_connections_end_after_the_idle_timeout() {
 #[tokio::test]
 async fn an_answer_may_take_longer_than_both_timeouts() {
     let server = Server::unruly(
-        "[limits]\nidle_within = \"1s\"\nheader_within = \"1s\"\nturn_cpu = \"2s\"\nanswer_within = \"1h\"\n",
+        "[limits]\nidle_timeout = \"1s\"\nheader_timeout = \"1s\"\nturn_cpu = \"2s\"\nanswer_timeout = \"1h\"\n",
     )
     .await;
     let answer = server.api(Method::POST, "/rooms/a/messages", "ana", "loop").await;

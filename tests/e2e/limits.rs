@@ -37,7 +37,7 @@ async fn a_thousand_concurrent_rooms_stay_separate() {
 
 #[tokio::test]
 async fn a_slow_reader_is_closed_with_1013_and_others_miss_nothing() {
-    let server = Server::unruly("[limits]\nsocket_queue_bytes = 65536\nclose_within = \"300ms\"\n").await;
+    let server = Server::unruly("[limits]\nsocket_queue_bytes = 65536\nclose_timeout = \"300ms\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.hears_exactly("welcome").await;
     // It never reads again.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-use dormouse::config::LOG_LINES;
+use dormouse::limits::LOG_LINES;
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use dormouse::Host;
 use dormouse::config::{Config, Limits, Namespace};
-use dormouse::model::{Address, Client, Message, Request, Said, User};
-use dormouse::room::{Heard, Seat, Visitor};
+use dormouse::model::{Address, Client, Message, OutboundMessage, Request, User};
+use dormouse::room::{LocalSocket, Received, Seat};
 use dormouse::store::{Store, StoreOptions};
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ impl Odd {
 }
 
 impl Client for Odd {
-    fn say(&self, _: &Said) -> bool {
+    fn say(&self, _: &OutboundMessage) -> bool {
         self.at(SAY);
         true
     }
@@ -53,7 +53,7 @@ impl Client for Odd {
         self.closed.lock().unwrap().get_or_insert(code);
     }
 
-    fn taken(&self) {
+    fn turn_done(&self) {
         self.at(TAKEN);
     }
 
@@ -77,7 +77,7 @@ pub(crate) async fn host(disk: Arc<FaultDisk>, limits: Limits) -> Host {
     Host::builder(config)
         .component("caller", dormouse_bundle::CALLER)
         .component("unruly", dormouse_bundle::UNRULY)
-        .store(Store::on_disk(disk, StoreOptions::default()).unwrap())
+        .store(Store::on_engine(disk, StoreOptions::default()).unwrap())
         .start()
         .await
         .unwrap()
@@ -87,9 +87,9 @@ pub(crate) fn disk() -> Arc<FaultDisk> {
     FaultDisk::new(BTreeMap::new(), Fault::None, 0)
 }
 
-pub(crate) async fn visit(host: &Host, namespace: &str, name: &str) -> Visitor {
+pub(crate) async fn visit(host: &Host, namespace: &str, name: &str) -> LocalSocket {
     let room = host.rooms().get(namespace, name).unwrap();
-    within(room.visit(Request::get("/ws"), User::new("bo", "bo"))).await.unwrap()
+    within(room.connect(Request::get("/ws"), User::new("bo", "bo"))).await.unwrap()
 }
 
 async fn connect_odd_client(host: &Host, namespace: &str, name: &str) -> (Arc<Odd>, Seat) {
@@ -99,10 +99,10 @@ async fn connect_odd_client(host: &Host, namespace: &str, name: &str) -> (Arc<Od
     (client, seat)
 }
 
-async fn hears_a(visitor: &mut Visitor, kind: &str) -> Value {
+async fn hears_a(visitor: &mut LocalSocket, kind: &str) -> Value {
     loop {
-        match within(visitor.hears()).await {
-            Heard::Message(Message::Text(text)) => {
+        match within(visitor.recv()).await {
+            Received::Message(Message::Text(text)) => {
                 let heard = serde_json::from_str::<Value>(&text).unwrap();
                 if heard["type"] == kind {
                     return heard;
@@ -113,9 +113,9 @@ async fn hears_a(visitor: &mut Visitor, kind: &str) -> Value {
     }
 }
 
-async fn chats(visitor: &Visitor, content: &str) {
+async fn chats(visitor: &LocalSocket, content: &str) {
     let message = json!({ "type": "message", "content": content }).to_string();
-    within(visitor.says(Message::Text(message))).await.unwrap();
+    within(visitor.send(Message::Text(message))).await.unwrap();
 }
 
 pub(crate) async fn until(condition: impl Fn() -> bool) {
@@ -153,26 +153,26 @@ async fn a_room_whose_task_panics_closes_its_sockets_and_restarts() {
     let host = host(disk.clone(), Limits { turn_cpu: Duration::from_secs(60), ..Limits::default() }).await;
     let mut bo = visit(&host, "UNRULY", "desk").await;
     let (odd, seat) = connect_odd_client(&host, "UNRULY", "desk").await;
-    assert_eq!(within(bo.hears()).await, Heard::Message(Message::Text("welcome".into())));
-    within(bo.says(Message::Text("timer 100 put rang yes; say set".into()))).await.unwrap();
-    assert_eq!(within(bo.hears()).await, Heard::Message(Message::Text("set".into())));
+    assert_eq!(within(bo.recv()).await, Received::Message(Message::Text("welcome".into())));
+    within(bo.send(Message::Text("timer 100 put rang yes; say set".into()))).await.unwrap();
+    assert_eq!(within(bo.recv()).await, Received::Message(Message::Text("set".into())));
     odd.panics(TAKEN);
     // The timer falls due while this runs, and waits in the room's mailbox when that is lost.
     seat.message(Message::Text("work 500".into()));
     let closed = loop {
-        match within(bo.hears()).await {
-            Heard::Message(_) => {}
+        match within(bo.recv()).await {
+            Received::Message(_) => {}
             closed => break closed,
         }
     };
-    assert_eq!(closed, Heard::Closed(1011, "the room failed; come back".into()));
+    assert_eq!(closed, Received::Closed(1011, "the room failed; come back".into()));
     // No client visits the room: the disk shows that its timer fired.
     until(|| disk.found().keys().any(|key| key.ends_with(b"rang"))).await;
     let mut again = visit(&host, "UNRULY", "desk").await;
-    assert_eq!(within(again.hears()).await, Heard::Message(Message::Text("welcome".into())));
-    within(again.says(Message::Text("get rang; count".into()))).await.unwrap();
+    assert_eq!(within(again.recv()).await, Received::Message(Message::Text("welcome".into())));
+    within(again.send(Message::Text("get rang; count".into()))).await.unwrap();
     for expected in ["rang=yes", "1"] {
-        assert_eq!(within(again.hears()).await, Heard::Message(Message::Text(expected.into())));
+        assert_eq!(within(again.recv()).await, Received::Message(Message::Text(expected.into())));
     }
     host.shutdown().await;
 }
@@ -181,17 +181,17 @@ async fn a_room_whose_task_panics_closes_its_sockets_and_restarts() {
 async fn a_panic_in_a_host_call_fails_the_turn_and_no_socket() {
     let host = host(disk(), Limits::default()).await;
     let mut bo = visit(&host, "UNRULY", "lobby").await;
-    let hears = async |visitor: &mut Visitor| match within(visitor.hears()).await {
-        Heard::Message(Message::Text(text)) => text,
+    let hears = async |visitor: &mut LocalSocket| match within(visitor.recv()).await {
+        Received::Message(Message::Text(text)) => text,
         other => panic!("expected a text, and heard {other:?}"),
     };
     assert_eq!(hears(&mut bo).await, "welcome");
     let (odd, _seat) = connect_odd_client(&host, "UNRULY", "lobby").await;
     odd.panics(BUFFERED);
-    within(bo.says(Message::Text("put a 1; buffered".into()))).await.unwrap();
+    within(bo.send(Message::Text("put a 1; buffered".into()))).await.unwrap();
     assert!(hears(&mut bo).await.contains("room_failed"));
     odd.panics(0);
-    within(bo.says(Message::Text("get a; count; buffered".into()))).await.unwrap();
+    within(bo.send(Message::Text("get a; count; buffered".into()))).await.unwrap();
     for expected in ["a=", "2", "0"] {
         assert_eq!(hears(&mut bo).await, expected);
     }
@@ -208,7 +208,7 @@ async fn tasks_that_share_a_local_socket_can_all_send() {
         let bo = bo.clone();
         tokio::spawn(async move {
             for _ in 0..100 {
-                bo.says(Message::Text("seen".into())).await.unwrap();
+                bo.send(Message::Text("seen".into())).await.unwrap();
             }
         })
     });

@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use dormouse::Host;
-use dormouse::config::{Config, Limits, Namespace, POSTS_AT_ONCE};
-use dormouse::model::{Address, Client, Message, Request, Said, User};
+use dormouse::config::{Config, Limits, Namespace};
+use dormouse::limits::POSTS_AT_ONCE;
+use dormouse::model::{Address, Client, Message, OutboundMessage, Request, User};
 use dormouse::room::Rooms;
 use dormouse::store::Store;
 use serde_json::{Value, json};
@@ -60,7 +61,7 @@ struct Holds {
 }
 
 impl Client for Holds {
-    fn say(&self, _: &Said) -> bool {
+    fn say(&self, _: &OutboundMessage) -> bool {
         true
     }
 
@@ -75,7 +76,7 @@ impl Client for Holds {
     }
 
     fn close(&self, _: u16, _: &str) {}
-    fn taken(&self) {}
+    fn turn_done(&self) {}
     fn resume(&self) {}
     fn buffered(&self) -> usize {
         0

@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dormouse::config::{self, Config, Limits};
-use dormouse::guest::Lane;
-use dormouse::outbound::{Allowed, Outbound};
+use dormouse::guest::LongTurns;
+use dormouse::outbound::{Allowed, HttpClient};
 use dormouse::pressure::Pressure;
 use dormouse::room::{Namespace, Rooms};
 use dormouse::store::{Store, StoreOptions};
@@ -29,7 +29,7 @@ const CRASHES: usize = 3;
 /// Compiled code that all hosts of these tests share: compiling takes longer than a hundred hosts run.
 struct Kinds {
     namespaces: BTreeMap<String, Namespace>,
-    lane: Lane,
+    lane: LongTurns,
     limits: Arc<Limits>,
 }
 
@@ -44,14 +44,14 @@ fn kinds() -> &'static Kinds {
         let config = Config { namespaces, limits: limits.clone(), ..Config::default() };
         let extra = BTreeMap::from([("caller".to_owned(), dormouse_bundle::CALLER.to_vec())]);
         let loaded = dormouse::components(&config, &extra, None).unwrap();
-        Kinds { namespaces: loaded.namespaces, lane: Lane::start().unwrap(), limits: Arc::new(limits) }
+        Kinds { namespaces: loaded.namespaces, lane: LongTurns::start().unwrap(), limits: Arc::new(limits) }
     })
 }
 
 /// Rooms on a disk; none, where it fails already while they start.
 fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
     let kinds = kinds();
-    let store = Store::on_disk(disk, StoreOptions::default()).ok()?;
+    let store = Store::on_engine(disk, StoreOptions::default()).ok()?;
     let namespace = |(name, of): (&String, &Namespace)| {
         let calls = if name == "ERRANDS" { ["ERRANDS".to_owned()].into() } else { BTreeSet::new() };
         let namespace = Namespace {
@@ -65,7 +65,7 @@ fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
         (name.clone(), namespace)
     };
     let namespaces = kinds.namespaces.iter().map(namespace).collect();
-    let (outbound, pressure) = (Outbound::new(None).unwrap(), Arc::new(Pressure::above(0)));
+    let (outbound, pressure) = (HttpClient::new(None).unwrap(), Arc::new(Pressure::above(0)));
     // They fall asleep between two messages, too.
     let idle = Duration::from_millis(3);
     Rooms::start(store, namespaces, kinds.limits.clone(), idle, kinds.lane.clone(), outbound, pressure).ok()

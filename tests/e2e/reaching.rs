@@ -79,7 +79,7 @@ pub(crate) struct Held {
 
 impl Held {
     /// For the configuration of a server whose rooms ask it: they wait as long as the test does.
-    pub(crate) const LIMITS: &str = "turn_calls_within = \"1h\"\nanswer_within = \"1h\"\n";
+    pub(crate) const LIMITS: &str = "turn_calls_timeout = \"1h\"\nanswer_timeout = \"1h\"\n";
 
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -309,7 +309,7 @@ async fn a_call_that_would_deadlock_fails_at_once() {
 
 #[tokio::test]
 async fn rooms_that_call_each_other_concurrently_all_go_on() {
-    let server = callers("[limits]\nturn_calls_within = \"5s\"", "").await;
+    let server = callers("[limits]\nturn_calls_timeout = \"5s\"", "").await;
     let call = |to: &str| json!({ "do": "call", "namespace": "ROOMS", "name": to, "say": { "do": "count" } });
     let (to_b, to_a) = (call("b"), call("a"));
     for _ in 0..50 {
@@ -447,7 +447,7 @@ async fn a_call_to_an_unresponsive_server_times_out() {
     // It accepts, and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", silent.local_addr().unwrap());
-    let limits = "[limits]\nturn_calls_within = \"300ms\"";
+    let limits = "[limits]\nturn_calls_timeout = \"300ms\"";
     let server = callers(limits, &format!("outbound_private = [\"{origin}\"]")).await;
     let fetch = json!({ "do": "fetch", "origin": origin, "path": "/" });
     let said = tell(&server, "a", fetch).await;
@@ -456,7 +456,7 @@ async fn a_call_to_an_unresponsive_server_times_out() {
 
 #[tokio::test]
 async fn a_room_that_answers_too_late_fails_only_the_call() {
-    let server = callers("[limits]\nturn_calls_within = \"200ms\"", "").await;
+    let server = callers("[limits]\nturn_calls_timeout = \"200ms\"", "").await;
     let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "say": { "do": "spin" } });
     let said = tell(&server, "a", call).await;
     assert!(said["error"].as_str().is_some_and(|said| said.contains("Timeout")), "{said}");

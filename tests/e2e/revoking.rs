@@ -284,7 +284,7 @@ async fn the_admin_token_is_required_and_sighup_reloads_it() {
     assert_eq!(as_one(&format!("bearer {second}")).await.status, StatusCode::OK);
     std::fs::write(server.directory.path().join("admin.token"), "short").unwrap();
     server.hang_up();
-    server.logs("the old one stays in use: the admin token").await;
+    server.logs("the old one stays in use: admin.token_file").await;
     assert_eq!(as_one(&format!("Bearer {second}")).await.status, StatusCode::OK);
 }
 
@@ -307,7 +307,7 @@ async fn a_public_admin_listener_needs_a_long_token() {
 
 #[tokio::test]
 async fn slow_or_long_admin_requests_are_cut_off() {
-    let config = format!("{ADMIN}[limits]\nbody_within = \"1s\"\nheader_within = \"1s\"\n");
+    let config = format!("{ADMIN}[limits]\nbody_timeout = \"1s\"\nheader_timeout = \"1s\"\n");
     let server = server_with_secret(&config).await;
     let slow = async |bytes: &str| {
         let mut stream = TcpStream::connect(server.admin()).await.unwrap();

@@ -267,7 +267,7 @@ async fn an_endless_start_function_fails_only_its_own_rooms() {
     let (latency, _) = latency_during(&mut good, asked).await;
     assert!(latency < calm * 10 + A_TICK, "a neighbour's answers took {latency:?}, and {calm:?} before");
     for scope in 0..2 {
-        let room = format!("room{{address=PRESENCE/s{scope}}}: dormouse::room::life");
+        let room = format!("room{{address=PRESENCE/s{scope}}}: dormouse::room::life::turn");
         server.logs(&format!("{room}: the turn failed and was undone: it used its 1s of CPU")).await;
     }
 }
@@ -277,7 +277,7 @@ async fn an_endless_start_function_fails_only_its_own_rooms() {
 async fn a_room_that_blocks_on_itself_is_cut_off() {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     fs::write(directory.path().join("caller.wasm"), CALLER).unwrap();
-    let config = "[limits]\nturn_calls_within = \"1s\"\n[namespaces.ROOMS]\ncomponent = \"caller.wasm\"\n\
+    let config = "[limits]\nturn_calls_timeout = \"1s\"\n[namespaces.ROOMS]\ncomponent = \"caller.wasm\"\n\
                   outbound_private = [\"http://127.0.0.1:9\"]\n";
     let server = Server::in_directory(directory, config).await;
     let ask = async |command: &str| server.api(hyper::Method::POST, "/rooms/tied/messages", "ana", command).await;
@@ -317,7 +317,7 @@ async fn a_client_that_vanishes_is_noticed() {
 #[tokio::test]
 async fn a_silent_client_is_closed_with_4408() {
     let server =
-        Server::unruly("[limits]\nping_every = \"500ms\"\npong_within = \"5s\"\nclose_within = \"200ms\"\n").await;
+        Server::unruly("[limits]\nping_every = \"500ms\"\npong_timeout = \"5s\"\nclose_timeout = \"200ms\"\n").await;
     let mut bo = welcome(&server, "lobby", "bo").await;
     // Its socket stays open and it answers nothing, because it does not read.
     let silent = welcome(&server, "lobby", "ana").await;

@@ -310,7 +310,7 @@ async fn a_request_counts_until_its_answer_is_sent() {
 
 #[tokio::test]
 async fn unread_answers_to_anonymous_clients_affect_no_user() {
-    let limits = "anonymous_requests = 8\nsent_within = \"8s\"";
+    let limits = "anonymous_requests = 8\nwrite_timeout = \"8s\"";
     let server = strict_and_unruly("trusted_proxies = [\"127.0.0.1/32\"]", limits).await;
     let ana = bearer(&server, "ana");
     let stranger = async |sender: &SendRequest<Empty<Bytes>>, address: &str| {

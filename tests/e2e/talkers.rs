@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse::model::{self, Address, User};
-use dormouse::room::{Heard, Rooms, Visitor};
+use dormouse::room::{LocalSocket, Received, Rooms};
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
@@ -322,12 +322,12 @@ impl Line for WebSocketStream<TcpStream> {
 
 /// The rooms of a host in this process, without a network.
 impl World for Rooms {
-    type Line = Visitor;
+    type Line = LocalSocket;
 
-    async fn enter(&self, room: &str, user: &str, since: u64) -> Option<Visitor> {
+    async fn enter(&self, room: &str, user: &str, since: u64) -> Option<LocalSocket> {
         let request = model::Request::get(&format!("/ws?since={since}"));
         let address = Address::new("ROOMS", room).expect("a good name");
-        self.visit(&address, request, User::new(user, user)).await.ok()
+        self.connect_local(&address, request, User::new(user, user)).await.ok()
     }
 
     async fn ask(&self, room: &str, user: &str, path: &str, post: Option<(&Value, &str)>) -> Option<Value> {
@@ -354,16 +354,16 @@ async fn answer(rooms: &Rooms, namespace: &str, room: &str, request: model::Requ
     answer.ok().filter(|answer| answer.status < 300)?.json().ok()
 }
 
-impl Line for Visitor {
+impl Line for LocalSocket {
     async fn says(&mut self, text: String) -> Option<()> {
-        Visitor::says(self, model::Message::Text(text)).await.ok()
+        LocalSocket::send(self, model::Message::Text(text)).await.ok()
     }
 
     async fn hears(&mut self) -> Option<String> {
-        match Visitor::hears(self).await {
-            Heard::Message(model::Message::Text(text)) => Some(text),
-            Heard::Message(model::Message::Binary(_)) => panic!("the chat room speaks in text"),
-            Heard::Closed(..) => None,
+        match LocalSocket::recv(self).await {
+            Received::Message(model::Message::Text(text)) => Some(text),
+            Received::Message(model::Message::Binary(_)) => panic!("the chat room speaks in text"),
+            Received::Closed(..) => None,
         }
     }
 }

@@ -178,7 +178,7 @@ async fn an_invalid_certificate_prevents_the_start() {
 async fn a_stalled_tls_handshake_is_cut_off_and_delays_no_one() {
     let directory = Arc::new(TempDir::new().unwrap());
     let certificate = certify(&directory);
-    let server = Server::in_directory(directory, &format!("{TLS}limits.header_within = \"5s\"\n")).await;
+    let server = Server::in_directory(directory, &format!("{TLS}limits.header_timeout = \"5s\"\n")).await;
     let mut silent = Vec::new();
     for _ in 0..50 {
         silent.push(TcpStream::connect(server.address).await.unwrap());

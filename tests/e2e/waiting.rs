@@ -10,7 +10,7 @@ use crate::harness::{Server, within};
 use crate::reaching::{callers, tell};
 
 /// So many instances, and a call may take longer than the test.
-const FEW: &str = "[limits]\nawake_rooms = 8\nwarm_rooms = 2\nturn_calls_within = \"1h\"\nanswer_within = \"1h\"\n";
+const FEW: &str = "[limits]\nawake_rooms = 8\nwarm_rooms = 2\nturn_calls_timeout = \"1h\"\nanswer_timeout = \"1h\"\n";
 
 fn call(name: &str, say: Value) -> Value {
     json!({ "do": "call", "namespace": "OTHERS", "name": name, "say": say })
@@ -86,7 +86,7 @@ async fn rooms_that_wait_for_a_server_leave_instances_to_others() {
 #[tokio::test]
 async fn a_host_without_free_instances_is_unhealthy() {
     let server =
-        callers("[limits]\nawake_rooms = 1\nwarm_rooms = 1\nturn_cpu = \"1h\"\nanswer_within = \"1h\"\n", "").await;
+        callers("[limits]\nawake_rooms = 1\nwarm_rooms = 1\nturn_cpu = \"1h\"\nanswer_timeout = \"1h\"\n", "").await;
     let spins = tell(&server, "spins", json!({ "do": "spin" }));
     let waits = async {
         server.counts("wakes_total", 1).await;

@@ -59,8 +59,8 @@ impl Room for Presence {
         roster::put(&user.id, &entry)?;
         silence::watch()?;
 
-        let most_bytes = listing::frame_bytes(sockets::max_message_bytes());
-        let list = Listing::beginning_with(&user.id, &entry, most_bytes)?;
+        let max_bytes = listing::frame_bytes(sockets::max_message_bytes());
+        let list = Listing::beginning_with(&user.id, &entry, max_bytes)?;
         socket.tell(&Message::Text(frames::presence_list(&list)?))?;
         // Sent also if the user was listed already: the number of connections changed, and the name may have changed.
         Ok(tell(sockets::everyone().except(socket), &user.id, &entry)?)

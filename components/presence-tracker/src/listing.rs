@@ -28,28 +28,28 @@ pub(crate) fn frame_bytes(max_frame: usize) -> usize {
 pub(crate) struct Listing {
     json: Vec<u8>,
     users: usize,
-    most_bytes: usize,
+    max_bytes: usize,
     /// The id behind which the list continues; absent if it is whole.
     next: Option<String>,
 }
 
 impl Listing {
     /// An empty list with space for this many bytes.
-    pub(crate) fn empty(most_bytes: usize) -> Self {
-        Listing { json: Vec::new(), users: 0, most_bytes, next: None }
+    pub(crate) fn empty(max_bytes: usize) -> Self {
+        Listing { json: Vec::new(), users: 0, max_bytes, next: None }
     }
 
     /// The first list of a client. Its own user comes first, and so is always included.
-    pub(crate) fn beginning_with(user_id: &str, entry: &Entry, most_bytes: usize) -> Result<Self> {
-        let mut listing = Listing::empty(most_bytes);
+    pub(crate) fn beginning_with(user_id: &str, entry: &Entry, max_bytes: usize) -> Result<Self> {
+        let mut listing = Listing::empty(max_bytes);
         listing.add(&UserPresence::new(user_id, entry, roster::connections(user_id)))?;
         listing.add_all(None, Some(user_id))?;
         Ok(listing)
     }
 
-    /// The users with ids above `after`, sorted by id: as many as fit into `most_bytes`, and at least one.
-    pub(crate) fn page(after: Option<&str>, most_bytes: usize) -> Result<Self> {
-        let mut listing = Listing::empty(most_bytes);
+    /// The users with ids above `after`, sorted by id: as many as fit into `max_bytes`, and at least one.
+    pub(crate) fn page(after: Option<&str>, max_bytes: usize) -> Result<Self> {
+        let mut listing = Listing::empty(max_bytes);
         listing.add_all(after, None)?;
         Ok(listing)
     }
@@ -88,7 +88,7 @@ impl Listing {
             self.json.push(b',');
         }
         serde_json::to_writer(&mut self.json, user)?;
-        if self.users > 0 && (self.users == MAX_USERS || self.json.len() > self.most_bytes) {
+        if self.users > 0 && (self.users == MAX_USERS || self.json.len() > self.max_bytes) {
             self.json.truncate(before);
             return Ok(false);
         }
@@ -111,8 +111,8 @@ mod tests {
         full_of(name, MAX_BYTES)
     }
 
-    fn full_of(name: &str, most_bytes: usize) -> Listing {
-        let (mut listing, entry) = (Listing::empty(most_bytes), entry(name));
+    fn full_of(name: &str, max_bytes: usize) -> Listing {
+        let (mut listing, entry) = (Listing::empty(max_bytes), entry(name));
         while listing.add(&UserPresence::new("u", &entry, 1)).unwrap() {}
         listing
     }

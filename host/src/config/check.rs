@@ -7,10 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::{
-    Admin, Auth, Config, ConfigError, Encoding, Identity, Limits, MESSAGE_BYTES, NEVER_FROM_ROOMS, Namespace,
-    OUTPUT_BYTES, RESPONSE_HEADERS, nearest,
-};
+use super::{Admin, Auth, Config, ConfigError, Encoding, Identity, Limits, Namespace, nearest};
+use crate::limits::{MESSAGE_BYTES, NEVER_FROM_ROOMS, OUTPUT_BYTES, RESPONSE_HEADERS};
 use crate::model::{Address, Declared};
 use crate::outbound::{Allowed, is_private_origin};
 use crate::web_origin;
@@ -365,7 +363,7 @@ impl Limits {
             turn_log_lines,
             log_lines_per_second,
             turn_calls,
-            turn_calls_within,
+            turn_calls_timeout,
             uncommitted_turns,
             rooms,
             room_bytes,
@@ -379,8 +377,8 @@ impl Limits {
             sockets_per_user,
             rooms_per_user,
             ping_every,
-            pong_within,
-            close_within,
+            pong_timeout,
+            close_timeout,
             connections,
             connections_per_address,
             connects_per_second_per_address,
@@ -395,15 +393,15 @@ impl Limits {
             answer_bytes,
             answer_bytes_per_user,
             answer_bytes_per_connection,
-            header_within,
-            idle_within,
-            body_within,
-            sent_within,
-            answer_within,
+            header_timeout,
+            idle_timeout,
+            body_timeout,
+            write_timeout,
+            answer_timeout,
             body_bytes,
             tickets,
             tickets_per_user,
-            drain_within,
+            drain_timeout,
             // Any number means something: 0 turns it off, and above the size of the disk no turn writes.
             min_free_bytes: _,
             commit_queue_bytes,
@@ -480,16 +478,16 @@ impl Limits {
         for (key, value) in [
             ("limits.turn_cpu_slow", turn_cpu_slow),
             ("limits.turn_cpu", turn_cpu),
-            ("limits.turn_calls_within", turn_calls_within),
+            ("limits.turn_calls_timeout", turn_calls_timeout),
             ("limits.ping_every", ping_every),
-            ("limits.pong_within", pong_within),
-            ("limits.close_within", close_within),
-            ("limits.header_within", header_within),
-            ("limits.idle_within", idle_within),
-            ("limits.body_within", body_within),
-            ("limits.sent_within", sent_within),
-            ("limits.answer_within", answer_within),
-            ("limits.drain_within", drain_within),
+            ("limits.pong_timeout", pong_timeout),
+            ("limits.close_timeout", close_timeout),
+            ("limits.header_timeout", header_timeout),
+            ("limits.idle_timeout", idle_timeout),
+            ("limits.body_timeout", body_timeout),
+            ("limits.write_timeout", write_timeout),
+            ("limits.answer_timeout", answer_timeout),
+            ("limits.drain_timeout", drain_timeout),
             ("limits.slow_sync", slow_sync),
         ] {
             duration(key, *value)?;
@@ -504,7 +502,7 @@ impl Limits {
             ("limits.request_bytes", self.request_bytes),
             ("limits.request_bytes_per_user", self.request_bytes_per_user),
         ];
-        for (key, value) in all.into_iter().filter(|(_, value)| (1..self.body_bytes).contains(value)) {
+        if let Some((key, value)) = all.into_iter().find(|(_, value)| (1..self.body_bytes).contains(value)) {
             let body_bytes = self.body_bytes;
             let problem = format!(
                 "{value} is less than limits.body_bytes, {body_bytes}, so a body of that length could never be read; \

@@ -28,14 +28,18 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 
-use self::connections::{Connections, Place};
-use super::body::Body;
-use super::http::{BEARER, dated, health, json_response, overloaded, too_many};
-use super::origin::Origins;
-use super::problem::{problem, problem_with};
+use self::connections::{AdminPermit, Connections};
 use super::{Edge, begun};
 use crate::clock;
 use crate::config;
+use crate::edge::admission::origin::Origins;
+use crate::edge::http::credential::BEARER;
+use crate::edge::http::{dated, health};
+use crate::edge::response::body::Body;
+use crate::edge::response::json::json_response;
+use crate::edge::response::problem::{problem, problem_with};
+use crate::edge::response::refusals::{overloaded, too_many};
+use crate::limits;
 use crate::revocations::{RevokeError, Revoked};
 
 /// The longest request head, in bytes; the least that hyper allows.
@@ -79,7 +83,7 @@ impl TokenHash {
         let token = bytes.trim_ascii();
         if token.len() < TOKEN_BYTES || !token.iter().all(u8::is_ascii_graphic) {
             return Err(bad(format!(
-                "it is a line of at least {TOKEN_BYTES} characters, such as `openssl rand -hex 32` prints"
+                "a token is a line of at least {TOKEN_BYTES} characters, such as `openssl rand -hex 32` prints"
             )));
         }
         Ok(Self::of(token))
@@ -95,7 +99,7 @@ impl TokenHash {
 /// the client may never see the answer.
 async fn last(request: Request<Incoming>, mut answer: Response<Body>) -> Response<Body> {
     let body = Limited::new(request.into_body(), BODY_BYTES).collect();
-    let _ = tokio::time::timeout(config::ADMIN_DISCARD_WITHIN, body).await;
+    let _ = tokio::time::timeout(limits::ADMIN_DISCARD_WITHIN, body).await;
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }
@@ -165,16 +169,16 @@ impl Admin {
         });
     }
 
-    async fn http(self: Arc<Self>, stream: TcpStream, place: Arc<Place>) {
+    async fn http(self: Arc<Self>, stream: TcpStream, place: Arc<AdminPermit>) {
         let mut draining = self.edge.draining.subscribe();
-        let header_within = self.edge.limits.header_within;
+        let header_timeout = self.edge.limits.header_timeout;
         let service = service_fn(move |request| {
             let (admin, place) = (self.clone(), place.clone());
             async move { Ok::<_, Infallible>(dated(admin.answer(request, &place).await)) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(header_within)
+            .header_read_timeout(header_timeout)
             .max_buf_size(HEAD_BYTES)
             .half_close(false)
             .serve_connection(TokioIo::new(stream), service);
@@ -192,7 +196,7 @@ impl Admin {
     }
 
     /// Answers a request. A connection that did not show the token ends with its first answer.
-    async fn answer(&self, request: Request<Incoming>, place: &Place) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, place: &AdminPermit) -> Response<Body> {
         match self.turn_away(&request, place) {
             Some(answer) => last(request, answer).await,
             None => self.answer_known(request).await,
@@ -200,7 +204,7 @@ impl Admin {
     }
 
     /// The answer to a request without the token, or one that is not allowed at all.
-    fn turn_away(&self, request: &Request<Incoming>, place: &Place) -> Option<Response<Body>> {
+    fn turn_away(&self, request: &Request<Incoming>, place: &AdminPermit) -> Option<Response<Body>> {
         let known = self.knows(request.headers());
         if !known && !self.connections.may_be_refused(place.address) {
             return Some(too_many("too many requests without the token from this address"));
@@ -245,7 +249,7 @@ impl Admin {
                 Err(refusal) => *refusal,
             },
             ("/revocations", &Method::DELETE) => match self.revoked(request).await {
-                Ok(revoked) => self.take_back(revoked).await,
+                Ok(revoked) => self.unrevoke(revoked).await,
                 Err(refusal) => *refusal,
             },
             ("/revocations", _) => {
@@ -286,7 +290,7 @@ impl Admin {
     async fn revoked(&self, request: Request<Incoming>) -> Result<Revoked, Box<Response<Body>>> {
         let refuse = |status, detail: &str| Err(Box::new(problem(status, detail)));
         let body = Limited::new(request.into_body(), BODY_BYTES).collect();
-        let body = match tokio::time::timeout(self.edge.limits.body_within, body).await {
+        let body = match tokio::time::timeout(self.edge.limits.body_timeout, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
@@ -324,8 +328,8 @@ impl Admin {
         }
     }
 
-    async fn take_back(&self, revoked: Revoked) -> Response<Body> {
-        match self.edge.take_back(revoked.clone()).await {
+    async fn unrevoke(&self, revoked: Revoked) -> Response<Body> {
+        match self.edge.unrevoke(revoked.clone()).await {
             Ok(true) => {
                 let (kind, id) = revoked.parts();
                 tracing::info!(kind, id, "no longer revoked");

@@ -11,7 +11,8 @@ use hyper::header::{
     LAST_MODIFIED, LOCATION, ORIGIN, RETRY_AFTER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
 };
 
-use crate::config::{Config, FROM_ROOMS};
+use crate::config::Config;
+use crate::limits::FROM_ROOMS;
 use crate::model::{CALLER, POST_KEY, header_text, is_header};
 
 /// Request headers that no component sees: credentials, and those that the host itself has handled. The names that only

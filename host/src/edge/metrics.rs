@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::refused::{Refusals, Refused};
+use crate::limit_hits::{Limit, LimitHits};
 
 /// The metrics of one host's edge.
 pub(super) struct Metrics {
@@ -15,19 +15,19 @@ pub(super) struct Metrics {
     pub(super) sockets: Gauge,
     /// Messages of sockets that the rate limits let pass.
     pub(super) messages: Counter,
-    refusals: Refusals,
+    limit_hits: LimitHits,
     requests: Family<[(&'static str, &'static str); 1], Counter>,
     closes: Family<[(&'static str, u16); 1], Counter>,
 }
 
 impl Metrics {
     /// Starts at 0. Refusals of the edge are counted together with those of rooms.
-    pub(super) fn new(refusals: Refusals) -> Self {
+    pub(super) fn new(refusals: LimitHits) -> Self {
         Metrics {
             connections: Gauge::default(),
             sockets: Gauge::default(),
             messages: Counter::default(),
-            refusals,
+            limit_hits: refusals,
             requests: Family::default(),
             closes: Family::default(),
         }
@@ -46,8 +46,8 @@ impl Metrics {
     }
 
     /// A limit was met.
-    pub(super) fn refused(&self, refused: Refused) {
-        self.refusals.count(refused);
+    pub(super) fn refused(&self, refused: Limit) {
+        self.limit_hits.count(refused);
     }
 
     /// A request was answered.

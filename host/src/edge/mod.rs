@@ -4,7 +4,7 @@
 //! A request passes these checks in this order, over HTTP/1.1 and HTTP/2. A mounted host does the ones that it has data
 //! for. Each check costs less than those after it, and no body is read before its sender is known:
 //!
-//! 1. the connection: a place among all and for its address, and the address's rate (`door`); 503 or 429.
+//! 1. the connection: a place among all and for its address, and the address's rate (`connection_limits`); 503 or 429.
 //!    Over HTTP/2 also the rate of frames (`http2`), or the connection ends
 //! 2. the head: complete in time, not too long, exactly one host (400), a served host name (421), and no duplicate of a
 //!    header that must be single (400)
@@ -31,38 +31,15 @@
 //! A frame enters in `connection` and becomes an event through the room's [`Seat`](crate::room::Seat). The room's
 //! output comes back through `outgoing` and leaves in `connection`. All close codes are in `close`.
 
-mod activity;
 mod admin;
-mod body;
-mod budget;
-mod close;
-mod connection;
-mod door;
-mod events;
-mod forwarded;
-mod frames;
+mod admission;
 mod headers;
 mod http;
-mod http2;
 mod identity;
-mod keys;
-mod listed;
+mod listener;
 mod metrics;
-mod origin;
-mod outgoing;
-mod pace;
-mod page;
-mod problem;
-mod renewal;
-mod sent;
-mod service;
-mod shares;
-mod tickets;
-mod tls;
-mod token;
-mod upgrade;
-mod users;
-mod wire;
+mod response;
+mod sockets;
 
 use std::convert::Infallible;
 use std::io;
@@ -83,34 +60,35 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::clock;
-use crate::config::{Config, JOIN_COST, Limits};
-use crate::guest::{Lane, RouterKind};
+use crate::config::{Config, Limits};
+use crate::guest::{CompiledRouter, LongTurns};
+use crate::limit_hits::Limit;
+use crate::limits::JOIN_COST;
 use crate::model::{Address, Client};
 use crate::pressure::Pressure;
-use crate::refused::Refused;
 use crate::revocations::Revocations;
 use crate::room::Rooms;
 
 pub use admin::{Admin, AdminTokenError};
-pub use body::Body;
-pub use frames::encode;
-pub use identity::{Invalid, Verified, Verifier, mint};
-pub use keys::KeyError;
-pub use service::Service;
-pub use tls::{TlsError, check_certificate};
+pub use http::service::Service;
+pub use identity::keys::KeyError;
+pub use identity::verifier::{Invalid, Verified, Verifier, mint};
+pub use listener::tls::{TlsError, check_certificate};
+pub use response::body::Body;
+pub use sockets::frames::encode;
 
-use activity::{Activity, Noticed};
-use budget::Budget;
-use close::Why;
-use door::{Counted, Door, Full, Place};
+use admission::budget::Budget;
+use admission::connections::{AddressPermit, ConnectionLimits, ConnectionPermit, TurnedAway};
+use admission::origin::Origins;
+use admission::users::{TooMany, UserUsage, Users};
 use headers::ResponseHeaders;
-use listed::Sockets;
+use identity::tickets::Tickets;
+use listener::activity::{Activity, TrackedStream};
+use listener::tls::Certificate;
+use listener::write_timeout::WriteDeadline;
 use metrics::Metrics;
-use origin::Origins;
-use sent::Unsent;
-use tickets::Tickets;
-use tls::Certificate;
-use users::{OneUser, TooMany, Users};
+use sockets::close::CloseReason;
+use sockets::registry::SocketRegistry;
 
 /// Sockets closed in one stage of a shutdown, and the time between two stages: 100,000 clients get a close frame within
 /// two seconds.
@@ -133,8 +111,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// The HTTP side of one host.
 pub struct Edge {
     rooms: Rooms,
-    router: RouterKind,
-    lane: Lane,
+    router: CompiledRouter,
+    long_turns: LongTurns,
     verifier: Verifier,
     origins: Origins,
     tickets: Tickets,
@@ -144,24 +122,24 @@ pub struct Edge {
     page: bool,
     limits: Arc<Limits>,
     budget: Budget,
-    door: Arc<Door>,
+    connection_limits: Arc<ConnectionLimits>,
     users: Users,
     metrics: Arc<Metrics>,
     pressure: Arc<Pressure>,
     /// Absent where connections are plain.
     certificate: Option<Certificate>,
     h2c: bool,
-    sockets: Sockets,
+    sockets: SocketRegistry,
     revocations: Arc<Revocations>,
     draining: watch::Sender<bool>,
 }
 
 /// The permits for one client's socket; dropping them returns the places.
-struct Admitted {
-    user: Arc<OneUser>,
-    _socket: users::Socket,
+struct SocketPermits {
+    user: Arc<UserUsage>,
+    _socket: admission::users::SocketPermit,
     /// Present if the client came through a proxy.
-    _at_door: Option<Counted>,
+    _at_door: Option<AddressPermit>,
 }
 
 impl Edge {
@@ -170,17 +148,17 @@ impl Edge {
         config: &Config,
         limits: Arc<Limits>,
         rooms: Rooms,
-        router: RouterKind,
+        router: CompiledRouter,
         verifier: Verifier,
         revocations: Arc<Revocations>,
-        lane: Lane,
+        lane: LongTurns,
     ) -> Result<Arc<Self>, TlsError> {
-        let metrics = Arc::new(Metrics::new(rooms.refusals()));
+        let metrics = Arc::new(Metrics::new(rooms.limit_hits()));
         let pressure = rooms.pressure();
         let edge = Edge {
             rooms,
             router,
-            lane,
+            long_turns: lane,
             verifier,
             origins: Origins::new(&config.identity, config.tls.is_some()),
             tickets: Tickets::new(limits.tickets, if config.identity.is_dev() { 0 } else { limits.tickets_per_user }),
@@ -189,14 +167,14 @@ impl Edge {
             base_path: config.base_path.clone(),
             page: config.page,
             budget: Budget::new(config),
-            door: Door::new(config, metrics.connections.clone()),
+            connection_limits: ConnectionLimits::new(config, metrics.connections.clone()),
             users: Users::new(config),
             metrics,
             pressure,
             certificate: config.tls.as_ref().map(Certificate::load).transpose()?,
             h2c: config.h2c,
             limits,
-            sockets: Sockets::default(),
+            sockets: SocketRegistry::default(),
             revocations,
             draining: watch::Sender::new(false),
         };
@@ -249,7 +227,7 @@ impl Edge {
     }
 
     fn accept(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let place = match self.door.enter(peer.ip()) {
+        let place = match self.connection_limits.enter(peer.ip()) {
             Ok(place) => place,
             Err(full) => {
                 self.metrics.refused(by_address(full));
@@ -262,7 +240,7 @@ impl Edge {
             }
         };
         // Frames are written whole, so Nagle's algorithm would only delay them.
-        if let Err(error) = stream.set_nodelay(true).and_then(|()| give_up_after(&stream, self.limits.sent_within)) {
+        if let Err(error) = stream.set_nodelay(true).and_then(|()| give_up_after(&stream, self.limits.write_timeout)) {
             tracing::debug!(%peer, %error, "the connection ended before it began");
             return;
         }
@@ -270,8 +248,8 @@ impl Edge {
     }
 
     /// Serves one connection until it ends or becomes a WebSocket.
-    async fn connection(self: Arc<Self>, stream: TcpStream, place: Arc<Place>) {
-        let within = self.limits.header_within;
+    async fn connection(self: Arc<Self>, stream: TcpStream, place: Arc<ConnectionPermit>) {
+        let within = self.limits.header_timeout;
         let Some(certificate) = &self.certificate else {
             let begins = async || tokio::time::timeout(within, begins_with_http2(&stream)).await;
             let is_http2 = self.h2c && begins().await.unwrap_or(false);
@@ -279,7 +257,7 @@ impl Edge {
         };
         match tokio::time::timeout(within, certificate.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
-                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2);
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(listener::tls::HTTP_2);
                 self.http(stream, is_http2, place).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
@@ -287,13 +265,13 @@ impl Edge {
         }
     }
 
-    async fn http<S>(self: Arc<Self>, stream: S, is_http2: bool, place: Arc<Place>)
+    async fn http<S>(self: Arc<Self>, stream: S, is_http2: bool, place: Arc<ConnectionPermit>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let draining = self.draining.subscribe();
         let edge = self.clone();
-        let unsent = Arc::new(Unsent::default());
+        let unsent = Arc::new(WriteDeadline::default());
         let watching = unsent.clone();
         // HTTP/2 has its own keep-alive pings, and its streams end one by one.
         let activity = (!is_http2).then(|| Activity::new(&self.limits));
@@ -308,7 +286,7 @@ impl Edge {
             let unsent = watching.clone();
             async move { Ok::<_, Infallible>(answer.await.map(|body| unsent.watch(body, answering))) }
         });
-        let not_taken = unsent.overdue(self.limits.sent_within);
+        let not_taken = unsent.overdue(self.limits.write_timeout);
         let overdue = async {
             match &activity {
                 Some(activity) => tokio::select! {
@@ -329,11 +307,11 @@ impl Edge {
                 .max_buf_size(HEAD_BYTES)
                 // A client may end its half of the connection as soon as it has sent its request.
                 .half_close(true)
-                .serve_connection(TokioIo::new(Noticed::new(stream, activity.clone())), service)
+                .serve_connection(TokioIo::new(TrackedStream::new(stream, activity.clone())), service)
                 .with_upgrades();
             until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
         } else {
-            let paced = http2::Paced::new(stream, self.limits.header_within, self.metrics.clone());
+            let paced = listener::http2::Paced::new(stream, self.limits.header_timeout, self.metrics.clone());
             let connection = conn::http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
@@ -341,7 +319,7 @@ impl Edge {
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                 .keep_alive_interval(self.limits.ping_every)
-                .keep_alive_timeout(self.limits.pong_within)
+                .keep_alive_timeout(self.limits.pong_timeout)
                 .serve_connection(TokioIo::new(paced), service);
             until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
         };
@@ -361,22 +339,23 @@ impl Edge {
         &self,
         user: &str,
         room: &Address,
-        place: Option<&Place>,
+        place: Option<&ConnectionPermit>,
         behind: Option<IpAddr>,
-    ) -> Result<Admitted, Refused> {
+    ) -> Result<SocketPermits, Limit> {
         let user = self.users.of(user);
         let by_user = |too_many| match too_many {
-            TooMany::Sockets => Refused::SocketsPerUser,
-            TooMany::Rooms => Refused::RoomsPerUser,
+            TooMany::Sockets => Limit::SocketsPerUser,
+            TooMany::Rooms => Limit::RoomsPerUser,
         };
         // The request itself already cost one message.
         if !user.may_do(JOIN_COST.saturating_sub(1), clock::monotonic()) {
-            return Err(Refused::MessagesPerUser);
+            return Err(Limit::MessagesPerUser);
         }
-        place.map_or(Ok(()), |place| self.door.may_join(place)).map_err(by_address)?;
+        place.map_or(Ok(()), |place| self.connection_limits.may_join(place)).map_err(by_address)?;
         let socket = self.users.enter(&user, room).map_err(by_user)?;
-        let at_door = behind.map(|behind| self.door.enter_behind(behind)).transpose().map_err(by_address)?;
-        Ok(Admitted { user, _socket: socket, _at_door: at_door })
+        let at_door =
+            behind.map(|behind| self.connection_limits.enter_behind(behind)).transpose().map_err(by_address)?;
+        Ok(SocketPermits { user, _socket: socket, _at_door: at_door })
     }
 
     /// Accepts no more connections and closes every socket at once, with 1001 and a delay for the reconnect.
@@ -419,11 +398,11 @@ impl Edge {
 }
 
 /// The limit that the connection limits met.
-fn by_address(full: Full) -> Refused {
+fn by_address(full: TurnedAway) -> Limit {
     match full {
-        Full::Everywhere => Refused::Connections,
-        Full::Address => Refused::ConnectionsPerAddress,
-        Full::TooFast => Refused::ConnectsPerAddress,
+        TurnedAway::Everywhere => Limit::Connections,
+        TurnedAway::Address => Limit::ConnectionsPerAddress,
+        TurnedAway::TooFast => Limit::ConnectsPerAddress,
     }
 }
 
@@ -491,12 +470,12 @@ fn give_up_after(stream: &TcpStream, within: Duration) -> io::Result<()> {
 }
 
 /// The answer to a connection that is over a limit.
-fn turned_away(full: Full) -> String {
+fn turned_away(full: TurnedAway) -> String {
     let status = match full {
-        Full::Everywhere => "503 Service Unavailable",
-        Full::Address | Full::TooFast => "429 Too Many Requests",
+        TurnedAway::Everywhere => "503 Service Unavailable",
+        TurnedAway::Address | TurnedAway::TooFast => "429 Too Many Requests",
     };
-    let retry_after = http::RETRY_AFTER.as_secs();
+    let retry_after = response::refusals::RETRY_AFTER.as_secs();
     format!("HTTP/1.1 {status}\r\nretry-after: {retry_after}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }
 
@@ -506,10 +485,10 @@ fn comes_back_within(sockets: usize) -> u32 {
 }
 
 fn goodbye(client: &dyn Client, longest_s: u32) {
-    end(client, Why::GoingAway { retry_after_s: rand::random_range(1..=longest_s) });
+    end(client, CloseReason::GoingAway { retry_after_s: rand::random_range(1..=longest_s) });
 }
 
-fn end(client: &dyn Client, why: Why) {
+fn end(client: &dyn Client, why: CloseReason) {
     client.close(why.code(), &why.reason());
 }
 

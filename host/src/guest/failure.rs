@@ -5,9 +5,10 @@ use std::time::Duration;
 use wasmtime::Trap;
 
 use super::contract::CONTRACT;
-use super::limits::{Exceeded, LINE_BYTES};
-use super::state::Host;
-use crate::config::{COMPONENT_BYTES, Limits};
+use super::meter::{Exceeded, LINE_BYTES};
+use super::state::StoreData;
+use crate::config::Limits;
+use crate::limits::COMPONENT_BYTES;
 
 /// The reason why a turn failed. The author of the room must act; the room goes on with its next event.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +64,7 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 impl TurnFailure {
-    pub(super) fn trap(host: &Host, error: &wasmtime::Error) -> Self {
+    pub(super) fn trap(host: &StoreData, error: &wasmtime::Error) -> Self {
         match host.meter.exceeded {
             Some(Exceeded::Cpu) => TurnFailure::Cpu { limit: host.limits.turn_cpu },
             Some(Exceeded::Memory) => TurnFailure::Memory { limit_bytes: host.limits.memory_bytes },
@@ -73,7 +74,7 @@ impl TurnFailure {
     }
 
     /// Instantiation failed: because of the code of the component, or because the host had no resources.
-    pub(super) fn instantiate(host: &Host, error: &wasmtime::Error) -> Self {
+    pub(super) fn instantiate(host: &StoreData, error: &wasmtime::Error) -> Self {
         if host.meter.exceeded.is_some() || error.is::<Trap>() {
             Self::trap(host, error)
         } else {

@@ -12,28 +12,19 @@ use wasmtime::component::Resource;
 use super::bindings::room::RoomComponent;
 use super::bindings::room::dormouse::room::context::WakeReason;
 use super::failure::TurnFailure;
-use super::limits::{HANDLES, HOSTCALL_BYTES, Meter};
-use super::lines::Lines;
-use super::state::{Host, Lent};
-use super::watch::{Epochs, watched};
-use super::{RoomKind, convert};
-use crate::clock::UnixMillis;
+use super::log_limiter::LogLimiter;
+use super::meter::{HANDLES, HOSTCALL_BYTES, Meter};
+use super::moment::Moment;
+use super::state::{StoreData, TurnResources};
+use super::stopwatch::{Epochs, watched};
+use super::{CompiledRoom, convert};
 use crate::config::Limits;
 use crate::model::{Answer, Event, Turn};
 use crate::panics::catch_panic;
 
-/// All outside input of a turn beside its event and data: the same values give the same turn.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Moment {
-    /// The time of the turn.
-    pub now: UnixMillis,
-    /// The seed of its random numbers.
-    pub seed: [u8; 32],
-}
-
 /// An instance. Its memory is a cache of the state of its room, valid until a turn fails.
 pub struct Instance {
-    store: Store<Host>,
+    store: Store<StoreData>,
     room: RoomComponent,
     awake: bool,
     limits: Arc<Limits>,
@@ -44,7 +35,7 @@ pub struct Instance {
 /// The result of a run.
 pub struct Ran {
     /// The lent resources. If the turn failed, they are unchanged.
-    pub lent: Box<Lent>,
+    pub lent: Box<TurnResources>,
     /// The turn, or the reason why it failed.
     pub turn: Result<Turn, TurnFailure>,
     /// Usable for the next event; absent if its memory may be ahead of the storage of the room.
@@ -54,15 +45,15 @@ pub struct Ran {
 /// A running turn. Dropping it does not undo the turn, so it must be polled to its end.
 pub(super) type Run = Pin<Box<dyn Future<Output = Ran> + Send>>;
 
-impl RoomKind {
+impl CompiledRoom {
     /// Makes an instance. Its first run calls `wake` before the event. Code that runs during instantiation, such as a
-    /// start function, may use the CPU of one turn. `lines` limits the log of the room.
-    pub async fn instantiate(&self, lines: &Arc<Lines>) -> Result<Box<Instance>, TurnFailure> {
+    /// start function, may use the CPU of one turn. `log_limiter` limits the log of the room.
+    pub async fn instantiate(&self, lines: &Arc<LogLimiter>) -> Result<Box<Instance>, TurnFailure> {
         let place = self.warm_places.clone().try_acquire_owned().ok();
         let pre = if place.is_some() { &self.warm } else { &self.cold };
         let mut store = new_store(pre.engine(), &self.limits, &self.epochs, lines);
         let watch = store.data().meter.watch.clone();
-        let made = watched(watch, self.limits.turn_calls_within, None, pre.instantiate_async(&mut store)).await;
+        let made = watched(watch, self.limits.turn_calls_timeout, None, pre.instantiate_async(&mut store)).await;
         let room = made.map_err(|error| TurnFailure::instantiate(store.data(), &error))?;
         Ok(Box::new(Instance { store, room, awake: false, limits: self.limits.clone(), _place: place }))
     }
@@ -72,9 +63,9 @@ pub(super) fn new_store(
     engine: &wasmtime::Engine,
     limits: &Arc<Limits>,
     epochs: &Epochs,
-    lines: &Arc<Lines>,
-) -> Store<Host> {
-    let mut store = Store::new(engine, Host::new(limits.clone(), epochs, lines.clone()));
+    lines: &Arc<LogLimiter>,
+) -> Store<StoreData> {
+    let mut store = Store::new(engine, StoreData::new(limits.clone(), epochs, lines.clone()));
     store.limiter(|host| &mut host.meter);
     store.epoch_deadline_callback(Meter::on_tick);
     store.set_epoch_deadline(2);
@@ -85,19 +76,19 @@ pub(super) fn new_store(
 
 impl Instance {
     /// Runs one event.
-    pub fn run(mut self: Box<Self>, lent: Box<Lent>, event: Event, moment: Moment) -> Run {
+    pub fn run(mut self: Box<Self>, lent: Box<TurnResources>, event: Event, moment: Moment) -> Run {
         Box::pin(async move {
-            let outside = lent.outside.clone();
+            let outside = lent.outbound.clone();
             self.store.data_mut().begin(moment, Some(lent));
             // Two ticks: the next one may be near, and a turn of a few microseconds must not yield for it.
             self.store.set_epoch_deadline(2);
             let watch = self.store.data().meter.watch.clone();
-            let longest = self.limits.turn_calls_within;
+            let longest = self.limits.turn_calls_timeout;
             // The lent resources must come back in any case, because they include the sockets of the room.
             let called = catch_panic(watched(watch, longest, outside.as_deref(), self.call(event))).await;
             let host = self.store.data_mut();
             let cpu = host.meter.cpu();
-            if cpu >= self.limits.turn_cpu_slow && host.lines.take() {
+            if cpu >= self.limits.turn_cpu_slow && host.log_limiter.take() {
                 tracing::warn!(target: "room", ?cpu, "a turn used much CPU");
             }
             let failed = match called {

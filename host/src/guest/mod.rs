@@ -1,29 +1,30 @@
 //! The wasmtime layer: components, instances, and one event run through an instance. No other module names wasmtime.
 //!
-//! `room` lends an instance the resources of the room ([`Lent`]) together with an event. It gets them back with a
+//! `room` lends an instance the resources of the room ([`TurnResources`]) together with an event. It gets them back with a
 //! [`Turn`](crate::model::Turn), or with the reason why the turn failed. Calls run on fibers: a guest that computes for
-//! long yields its thread at an epoch tick and continues on other threads (`lane`), so it delays only its own room.
+//! long yields its thread at an epoch tick and continues on other threads (`long_turns`), so it delays only its own room.
 //!
 //! The imports of a guest are in `imports/`, one file for each WIT interface. They do not wait, sleep or open anything,
 //! except for the calls of connected rooms, whose component imports `rooms`, `outbox` or `wasi:http`. `room` implements
-//! those calls behind the trait in `outside`.
+//! those calls behind the trait in `outbound`.
 
 mod bindings;
-mod code;
+mod code_cache;
 mod contract;
 mod convert;
 mod declared;
 mod failure;
 mod imports;
 mod instance;
-mod lane;
-mod limits;
-mod lines;
-mod outside;
+mod log_limiter;
+mod long_turns;
+mod meter;
+mod moment;
+mod outbound;
 mod router;
 mod state;
+mod stopwatch;
 mod wasi;
-mod watch;
 
 use std::sync::Arc;
 use std::thread;
@@ -32,24 +33,26 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
-use crate::config::{COMPONENT_BYTES, Limits};
+use crate::config::Limits;
+use crate::limits::COMPONENT_BYTES;
 use crate::model::Declared;
 
-pub use code::CodeCache;
+pub use code_cache::CodeCache;
 pub use contract::CONTRACT;
 pub use failure::{LoadError, TurnFailure};
-pub use instance::{Instance, Moment};
-pub use lane::Lane;
-pub use lines::Lines;
-pub use outside::{CallError, Outside, PostError, Waited};
-pub use router::{Decision, RouterKind};
-pub use state::Lent;
+pub use instance::Instance;
+pub use log_limiter::LogLimiter;
+pub use long_turns::LongTurns;
+pub use moment::Moment;
+pub use outbound::{CallError, Outbound, PostError, Waited};
+pub use router::{CompiledRouter, Decision};
+pub use state::TurnResources;
 
 use bindings::room::RoomComponentPre;
-use code::Origin;
-use limits::TICK;
-use state::Host;
-use watch::Epochs;
+use code_cache::CodeKey;
+use meter::TICK;
+use state::StoreData;
+use stopwatch::Epochs;
 
 /// Compiles components and makes instances of them. Cheap to clone.
 #[derive(Clone)]
@@ -69,16 +72,16 @@ pub struct Engine {
 #[derive(Clone)]
 struct Pool {
     engine: wasmtime::Engine,
-    linker: Arc<Linker<Host>>,
+    linker: Arc<Linker<StoreData>>,
     /// For components with outbound imports.
-    connected: Arc<Linker<Host>>,
+    connected: Arc<Linker<StoreData>>,
 }
 
 /// A compiled and linked component of a room. Cheap to clone.
 #[derive(Clone)]
-pub struct RoomKind {
-    warm: RoomComponentPre<Host>,
-    cold: RoomComponentPre<Host>,
+pub struct CompiledRoom {
+    warm: RoomComponentPre<StoreData>,
+    cold: RoomComponentPre<StoreData>,
     warm_places: Arc<Semaphore>,
     limits: Arc<Limits>,
     epochs: Epochs,
@@ -110,7 +113,7 @@ impl Engine {
     }
 
     /// Compiles the component of a room. `name` is for messages.
-    pub fn room(&self, name: &str, wasm: &[u8]) -> Result<RoomKind, LoadError> {
+    pub fn room(&self, name: &str, wasm: &[u8]) -> Result<CompiledRoom, LoadError> {
         let component = self.compile(name, wasm, contract::Kind::Room)?;
         let imports = self.warm.imports(&component);
         let connected = imports.iter().any(|import| is_way_out(import));
@@ -119,7 +122,7 @@ impl Engine {
             RoomComponentPre::new(pre).map_err(|error| LoadError::contract(name, error))
         };
         let cold = self.cold.copy(&component).map_err(|error| LoadError::compile(name, &self.limits, error))?;
-        Ok(RoomKind {
+        Ok(CompiledRoom {
             warm: link(&self.warm, component)?,
             cold: link(&self.cold, cold)?,
             warm_places: self.warm_places.clone(),
@@ -132,12 +135,12 @@ impl Engine {
     }
 
     /// Compiles the component of a router. `name` is for messages.
-    pub fn router(&self, name: &str, wasm: &[u8]) -> Result<RouterKind, LoadError> {
+    pub fn router(&self, name: &str, wasm: &[u8]) -> Result<CompiledRouter, LoadError> {
         let component = self.compile(name, wasm, contract::Kind::Router)?;
         let pre = self.warm.link(name, &component, false)?;
         let imports = self.warm.imports(&component);
         let declared = declared::read(wasm).unwrap_or_default();
-        let router = RouterKind::new(pre, self.limits.clone(), self.epochs.clone(), imports, declared);
+        let router = CompiledRouter::new(pre, self.limits.clone(), self.epochs.clone(), imports, declared);
         router.map_err(|error| LoadError::contract(name, error))
     }
 
@@ -158,7 +161,7 @@ impl Engine {
     fn compiled(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
         let compile = || self.warm.compile(wasm).map_err(|error| LoadError::compile(name, &self.limits, error));
         let Some(cache) = &self.cache else { return compile() };
-        let origin = Origin::new(&self.warm.engine, wasm);
+        let origin = CodeKey::new(&self.warm.engine, wasm);
         if let Some(sealed) = cache.get(&origin.name())
             && let Some(code) = origin.unseal(&sealed)
             && let Ok(component) = self.warm.load(code)
@@ -199,7 +202,7 @@ impl Pool {
         component
     }
 
-    fn link(&self, name: &str, component: &Component, connected: bool) -> Result<InstancePre<Host>, LoadError> {
+    fn link(&self, name: &str, component: &Component, connected: bool) -> Result<InstancePre<StoreData>, LoadError> {
         let linker = if connected { &self.connected } else { &self.linker };
         linker.instantiate_pre(component).map_err(|error| {
             let not_offered = contract::not_offered(name, &self.imports(component), &format!("{error:#}"));
@@ -212,7 +215,7 @@ impl Pool {
     }
 }
 
-impl RoomKind {
+impl CompiledRoom {
     /// The interfaces that it imports: everything that it can read and do.
     pub fn imports(&self) -> &[String] {
         &self.imports
@@ -295,22 +298,22 @@ fn config(limits: &Limits, components: u32, resident: Resident) -> Config {
     config
 }
 
-fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     use bindings::room::dormouse::room::{context, sockets, storage, timers, types};
-    types::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
-    context::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
-    sockets::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
-    storage::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
-    timers::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
+    types::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
+    context::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
+    sockets::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
+    storage::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
+    timers::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
     wasi::link(linker)
 }
 
 /// Links the outbound imports. A call may wait, so all calls of such an instance are asynchronous; they run on fibers
 /// in any case.
-fn link_way_out(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+fn link_way_out(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     use bindings::reach::dormouse::room::{outbox, rooms};
-    rooms::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
-    outbox::add_to_linker::<_, HasSelf<Host>>(linker, |host| host)?;
+    rooms::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
+    outbox::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
     imports::web::link(linker)
 }
 

@@ -9,21 +9,22 @@ use super::bindings::router::RouterComponentPre;
 use super::bindings::router::dormouse::room::types;
 use super::bindings::router::exports::dormouse::room::router as wit;
 use super::failure::TurnFailure;
-use super::instance::{Moment, new_store};
-use super::lines::Lines;
-use super::state::Host;
-use super::watch::{Epochs, watched};
-use super::{Lane, convert};
+use super::instance::new_store;
+use super::log_limiter::LogLimiter;
+use super::moment::Moment;
+use super::state::StoreData;
+use super::stopwatch::{Epochs, watched};
+use super::{LongTurns, convert};
 use crate::config::Limits;
 use crate::model::{CALLER, Declared, Request, Response};
 
 /// A compiled and linked component of a router. Cheap to clone.
 #[derive(Clone)]
-pub struct RouterKind {
-    pre: RouterComponentPre<Host>,
+pub struct CompiledRouter {
+    pre: RouterComponentPre<StoreData>,
     limits: Arc<Limits>,
     epochs: Epochs,
-    lines: Arc<Lines>,
+    lines: Arc<LogLimiter>,
     imports: Arc<[String]>,
     config: Arc<BTreeMap<String, String>>,
     declared: Arc<Declared>,
@@ -54,17 +55,17 @@ pub enum Decision {
     },
 }
 
-impl RouterKind {
+impl CompiledRouter {
     pub(super) fn new(
-        pre: InstancePre<Host>,
+        pre: InstancePre<StoreData>,
         limits: Arc<Limits>,
         epochs: Epochs,
         imports: Arc<[String]>,
         declared: Declared,
     ) -> wasmtime::Result<Self> {
-        let lines = Arc::new(Lines::new(limits.log_lines_per_second));
+        let lines = Arc::new(LogLimiter::new(limits.log_lines_per_second));
         let config = Arc::default();
-        Ok(RouterKind {
+        Ok(CompiledRouter {
             pre: RouterComponentPre::new(pre)?,
             limits,
             epochs,
@@ -95,9 +96,9 @@ impl RouterKind {
     }
 
     /// Asks it for a decision.
-    pub async fn route(&self, request: Request, moment: Moment, lane: &Lane) -> Result<Decision, TurnFailure> {
+    pub async fn route(&self, request: Request, moment: Moment, lane: &LongTurns) -> Result<Decision, TurnFailure> {
         let router = self.clone();
-        lane.drive(Box::pin(async move { router.call(request, moment).await }), || {}).await
+        lane.run(Box::pin(async move { router.call(request, moment).await }), || {}).await
     }
 
     async fn call(&self, request: Request, moment: Moment) -> Result<Decision, TurnFailure> {
@@ -109,7 +110,7 @@ impl RouterKind {
             let instance = self.pre.instantiate_async(&mut store).await?;
             instance.dormouse_room_router().call_route(&mut store, &convert::request(request)).await
         };
-        let routed = watched(watch, self.limits.turn_calls_within, None, routed).await;
+        let routed = watched(watch, self.limits.turn_calls_timeout, None, routed).await;
         self.lines.report_dropped();
         match routed {
             Ok(decision) => Ok(decide(decision)),

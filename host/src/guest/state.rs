@@ -11,13 +11,14 @@ use wasmtime::bail;
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::bindings::room::dormouse::room::context::WakeReason;
-use super::instance::Moment;
-use super::limits::Meter;
-use super::lines::Lines;
-use super::outside::{Calls, Outside, Reach};
+use super::log_limiter::LogLimiter;
+use super::meter::Meter;
+use super::moment::Moment;
+use super::outbound::{CallBudget, CallsMade, Outbound};
+use super::stopwatch::{CpuStopwatch, Epochs};
 use super::wasi::Wasi;
-use super::watch::{Epochs, Watch};
-use crate::config::{self, Limits};
+use crate::config::Limits;
+use crate::limits;
 use crate::model::{
     Address, Answer, Destination, Output, Request, Socket, SocketChange, SocketKey, Sockets, Storage, Timer, Timers,
     Turn, Writes,
@@ -29,7 +30,7 @@ use crate::model::{
 pub enum SocketHandle {}
 
 /// The resources that a room lends to its instance for one turn.
-pub struct Lent {
+pub struct TurnResources {
     /// The address of the room.
     pub address: Address,
     /// A random number for this history of its storage.
@@ -45,38 +46,38 @@ pub struct Lent {
     /// The longest message it may send, in bytes.
     pub message_out_bytes: usize,
     /// Its outbound interface; absent if it has none.
-    pub outside: Option<Arc<dyn Outside>>,
+    pub outbound: Option<Arc<dyn Outbound>>,
     /// The commit that makes all earlier turns durable. Nothing leaves the room before that.
     pub commits_before: u64,
     /// How many of its posts are not accepted yet.
     pub posts_waiting: usize,
 }
 
-impl fmt::Debug for Lent {
+impl fmt::Debug for TurnResources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Lent({})", self.address)
     }
 }
 
 /// The data of the wasmtime store of an instance.
-pub(super) struct Host {
+pub(super) struct StoreData {
     pub(super) limits: Arc<Limits>,
     pub(super) meter: Meter,
     pub(super) moment: Moment,
     /// Present during a turn of a room. A router never has it.
-    pub(super) lent: Option<Box<Lent>>,
+    pub(super) resources: Option<Box<TurnResources>>,
     /// Configuration values of a router, which gets no lent resources.
     pub(super) config: Arc<BTreeMap<String, String>>,
     pub(super) changes: Changes,
     pub(super) woken_by: WakeReason,
     rng: Option<StdRng>,
     /// The log limit of the room, over all turns.
-    pub(super) lines: Arc<Lines>,
+    pub(super) log_limiter: Arc<LogLimiter>,
     log_lines: u32,
     pub(super) wasi: Option<Box<Wasi>>,
     /// Present once the room has used `wasi:http`.
     pub(super) http: Option<WasiHttpCtx>,
-    pub(super) reach: Reach,
+    pub(super) call_budget: CallBudget,
 }
 
 /// The changes of a turn so far.
@@ -94,19 +95,19 @@ pub(super) struct Changes {
     pub(super) output_bytes: usize,
 }
 
-impl Host {
-    pub(super) fn new(limits: Arc<Limits>, epochs: &Epochs, lines: Arc<Lines>) -> Self {
-        Host {
-            meter: Meter::new(&limits, Watch::new(epochs.clone())),
-            reach: Reach::nowhere(limits.clone(), lines.clone()),
+impl StoreData {
+    pub(super) fn new(limits: Arc<Limits>, epochs: &Epochs, lines: Arc<LogLimiter>) -> Self {
+        StoreData {
+            meter: Meter::new(&limits, CpuStopwatch::new(epochs.clone())),
+            call_budget: CallBudget::nowhere(limits.clone(), lines.clone()),
             limits,
             moment: Moment::default(),
-            lent: None,
+            resources: None,
             config: Arc::default(),
             changes: Changes::default(),
             woken_by: WakeReason::Request,
             rng: None,
-            lines,
+            log_limiter: lines,
             log_lines: 0,
             wasi: None,
             http: None,
@@ -114,13 +115,13 @@ impl Host {
     }
 
     /// Begins a turn.
-    pub(super) fn begin(&mut self, moment: Moment, lent: Option<Box<Lent>>) {
+    pub(super) fn begin(&mut self, moment: Moment, lent: Option<Box<TurnResources>>) {
         self.meter.restart();
         self.moment = moment;
-        self.reach.calls = Calls::default();
-        self.reach.outside = lent.as_ref().and_then(|lent| lent.outside.clone());
-        self.reach.after = lent.as_ref().map_or(0, |lent| lent.commits_before);
-        self.lent = lent;
+        self.call_budget.calls = CallsMade::default();
+        self.call_budget.outbound = lent.as_ref().and_then(|lent| lent.outbound.clone());
+        self.call_budget.after = lent.as_ref().map_or(0, |lent| lent.commits_before);
+        self.resources = lent;
         self.rng = None;
         self.log_lines = 0;
         if let Some(wasi) = &mut self.wasi {
@@ -129,15 +130,15 @@ impl Host {
     }
 
     /// Ends a turn: returns the lent resources and the changes.
-    pub(super) fn end(&mut self) -> (Option<Box<Lent>>, Changes) {
-        self.lines.report_dropped();
+    pub(super) fn end(&mut self) -> (Option<Box<TurnResources>>, Changes) {
+        self.log_limiter.report_dropped();
         // Gives back resources of the turn, such as its permit to wait.
-        self.reach.outside = None;
-        (self.lent.take(), std::mem::take(&mut self.changes))
+        self.call_budget.outbound = None;
+        (self.resources.take(), std::mem::take(&mut self.changes))
     }
 
     /// Like [`end`](Self::end), but for a failed turn: restores the lent resources.
-    pub(super) fn undo(&mut self) -> Option<Box<Lent>> {
+    pub(super) fn undo(&mut self) -> Option<Box<TurnResources>> {
         let (mut lent, changes) = self.end();
         if let Some(lent) = &mut lent {
             restore(&mut lent.sockets, changes.sockets_before);
@@ -146,8 +147,8 @@ impl Host {
     }
 
     /// The lent resources. Traps in a component that is not a room.
-    pub(super) fn lent(&mut self) -> wasmtime::Result<&mut Lent> {
-        match &mut self.lent {
+    pub(super) fn resources(&mut self) -> wasmtime::Result<&mut TurnResources> {
+        match &mut self.resources {
             Some(lent) => Ok(lent),
             None => bail!("sockets, storage and timers exist only in a room, during an event"),
         }
@@ -155,7 +156,7 @@ impl Host {
 
     /// The socket of a handle. Traps if its `close` event is over.
     pub(super) fn socket(&mut self, key: SocketKey) -> wasmtime::Result<&Socket> {
-        match self.lent()?.sockets.get(key) {
+        match self.resources()?.sockets.get(key) {
             Some(socket) => Ok(socket),
             None => bail!("a handle of a socket was used after its client had left"),
         }
@@ -163,7 +164,7 @@ impl Host {
 
     /// Counts an output. Traps above the limit, which protects host memory.
     pub(super) fn count_output(&mut self, bytes: usize) -> wasmtime::Result<()> {
-        self.changes.output_bytes += bytes + config::OUTPUT_BYTES;
+        self.changes.output_bytes += bytes + limits::OUTPUT_BYTES;
         if self.changes.output_bytes > self.limits.turn_output_bytes {
             bail!("the turn sent more than {} B", self.limits.turn_output_bytes);
         }
@@ -176,8 +177,9 @@ impl Host {
     }
 
     pub(super) fn wasi(&mut self) -> &mut Wasi {
-        self.wasi
-            .get_or_insert_with(|| Box::new(Wasi::new(&self.moment, self.limits.turn_log_lines, self.lines.clone())))
+        self.wasi.get_or_insert_with(|| {
+            Box::new(Wasi::new(&self.moment, self.limits.turn_log_lines, self.log_limiter.clone()))
+        })
     }
 
     /// The last output of the guest to standard error.
@@ -188,7 +190,7 @@ impl Host {
     /// Whether this turn may log one more line.
     pub(super) fn may_log(&mut self) -> bool {
         self.log_lines = self.log_lines.saturating_add(1);
-        self.lines.take_of_turn(self.log_lines, self.limits.turn_log_lines)
+        self.log_limiter.take_of_turn(self.log_lines, self.limits.turn_log_lines)
     }
 }
 

@@ -27,10 +27,10 @@ use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::failure::one_line;
-use super::instance::Moment;
-use super::limits::{RANDOM_BYTES, WASI_RESOURCES};
-use super::lines::Lines;
-use super::state::Host;
+use super::log_limiter::LogLimiter;
+use super::meter::{RANDOM_BYTES, WASI_RESOURCES};
+use super::moment::Moment;
+use super::state::StoreData;
 
 /// Most bytes of output that are kept for the message about a trap.
 const LAST_WORDS_BYTES: usize = 2_048;
@@ -41,15 +41,15 @@ pub(super) struct Wasi {
     table: ResourceTable,
     now: Arc<AtomicU64>,
     rng: TurnRng,
-    output: LogLines,
+    output: LogStream,
 }
 
 impl Wasi {
-    pub(super) fn new(moment: &Moment, most_lines: u32, pace: Arc<Lines>) -> Self {
+    pub(super) fn new(moment: &Moment, max_lines: u32, pace: Arc<LogLimiter>) -> Self {
         let rng = TurnRng(Arc::new(Mutex::new(StdRng::from_seed(moment.seed))));
         let now = Arc::new(AtomicU64::new(moment.now));
-        let output = Output { text: String::new(), lines: 0, most_lines, pace };
-        let output = LogLines(Arc::new(Mutex::new(output)));
+        let output = Output { text: String::new(), lines: 0, max_lines, pace };
+        let output = LogStream(Arc::new(Mutex::new(output)));
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_RESOURCES);
         let mut builder = WasiCtxBuilder::new();
@@ -83,7 +83,7 @@ impl Wasi {
     }
 }
 
-impl WasiView for Host {
+impl WasiView for StoreData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = self.wasi();
         WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
@@ -91,24 +91,24 @@ impl WasiView for Host {
 }
 
 /// Links the functions that the standard library of Rust needs, and nothing else.
-pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+pub(super) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
-    random::insecure::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
-    random::insecure_seed::add_to_linker::<Host, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
-    cli::environment::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::exit::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::terminal_input::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::terminal_output::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::terminal_stdin::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::terminal_stdout::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    cli::terminal_stderr::add_to_linker::<Host, WasiCli>(linker, Host::cli)?;
-    filesystem::preopens::add_to_linker::<Host, WasiFilesystem>(linker, Host::filesystem)?;
-    filesystem::types::add_to_linker::<Host, WasiFilesystem>(linker, Host::filesystem)?;
+    random::insecure::add_to_linker::<StoreData, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<StoreData, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
+    cli::environment::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
+    cli::exit::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
+    cli::terminal_input::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
+    cli::terminal_output::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
+    cli::terminal_stdin::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
+    cli::terminal_stdout::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
+    cli::terminal_stderr::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
+    filesystem::preopens::add_to_linker::<StoreData, WasiFilesystem>(linker, StoreData::filesystem)?;
+    filesystem::types::add_to_linker::<StoreData, WasiFilesystem>(linker, StoreData::filesystem)?;
     never_wait(linker)
 }
 
 /// A turn cannot wait for time to pass, because its time stands still.
-fn never_wait(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+fn never_wait(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
     for name in ["subscribe-instant", "subscribe-duration"] {
@@ -176,17 +176,17 @@ impl TryRng for TurnRng {
 
 /// Standard output and error: log lines, whose text is also kept for a trap message.
 #[derive(Clone)]
-struct LogLines(Arc<Mutex<Output>>);
+struct LogStream(Arc<Mutex<Output>>);
 
 /// The output of this turn.
 struct Output {
     text: String,
     lines: u32,
-    most_lines: u32,
-    pace: Arc<Lines>,
+    max_lines: u32,
+    pace: Arc<LogLimiter>,
 }
 
-impl LogLines {
+impl LogStream {
     fn push(&self, bytes: &[u8]) {
         let mut output = self.lock();
         // Each turn may write only so much, so that a flood costs nothing.
@@ -195,7 +195,7 @@ impl LogLines {
         output.text.push_str(&text);
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             output.lines = output.lines.saturating_add(1);
-            if output.pace.take_of_turn(output.lines, output.most_lines) {
+            if output.pace.take_of_turn(output.lines, output.max_lines) {
                 tracing::info!(target: "room", "{}", one_line(line));
             }
         }
@@ -206,13 +206,13 @@ impl LogLines {
     }
 }
 
-impl IsTerminal for LogLines {
+impl IsTerminal for LogStream {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for LogLines {
+impl StdoutStream for LogStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
@@ -223,11 +223,11 @@ impl StdoutStream for LogLines {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for LogLines {
+impl Pollable for LogStream {
     async fn ready(&mut self) {}
 }
 
-impl OutputStream for LogLines {
+impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.push(&bytes);
         Ok(())
@@ -242,7 +242,7 @@ impl OutputStream for LogLines {
     }
 }
 
-impl AsyncWrite for LogLines {
+impl AsyncWrite for LogStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.push(bytes);
         Poll::Ready(Ok(bytes.len()))

@@ -35,7 +35,7 @@ impl Message {
 
 /// An outgoing message, shared by all its receivers. The first one encodes it for the wire; the others reuse that.
 #[derive(Debug, Clone)]
-pub struct Said(Arc<Inner>);
+pub struct OutboundMessage(Arc<Inner>);
 
 /// How a message is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,22 +57,22 @@ struct Inner {
 enum Content {
     One(Message),
     /// Several messages in order.
-    Together(Vec<Said>),
+    Together(Vec<OutboundMessage>),
 }
 
-impl Said {
+impl OutboundMessage {
     /// An outgoing message.
     pub fn new(message: Message) -> Self {
         Self::of(Content::One(message))
     }
 
     /// Several messages for the same receivers, merged into one.
-    pub fn together(said: Vec<Said>) -> Self {
+    pub fn together(said: Vec<OutboundMessage>) -> Self {
         Self::of(Content::Together(said))
     }
 
     fn of(content: Content) -> Self {
-        Said(Arc::new(Inner { content, frame: OnceLock::new(), event: OnceLock::new() }))
+        OutboundMessage(Arc::new(Inner { content, frame: OnceLock::new(), event: OnceLock::new() }))
     }
 
     /// The message; absent if several were merged.
@@ -84,7 +84,7 @@ impl Said {
     }
 
     /// The message, or the merged messages.
-    pub fn parts(&self) -> Result<&Message, &[Said]> {
+    pub fn parts(&self) -> Result<&Message, &[OutboundMessage]> {
         match &self.0.content {
             Content::One(message) => Ok(message),
             Content::Together(said) => Err(said),
@@ -95,7 +95,7 @@ impl Said {
     pub fn len(&self) -> usize {
         match &self.0.content {
             Content::One(message) => message.len(),
-            Content::Together(said) => said.iter().map(Said::len).sum(),
+            Content::Together(said) => said.iter().map(OutboundMessage::len).sum(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Close, Said, User};
+use super::{Close, OutboundMessage, User};
 
 /// The key of a socket in the table of its room. It is not reused while the room is in memory. A handle of a guest
 /// holds it.
@@ -18,7 +18,7 @@ pub trait Client: Send + Sync {
     /// Queues a message behind the earlier ones. A client with a full queue is closed with 1013 by its connection.
     ///
     /// Returns true if the queue was empty: then the caller must [`flush`](Self::flush) it soon.
-    fn say(&self, said: &Said) -> bool;
+    fn say(&self, said: &OutboundMessage) -> bool;
 
     /// Writes queued messages, as far as the connection accepts them without waiting.
     fn flush(&self);
@@ -30,7 +30,7 @@ pub trait Client: Send + Sync {
     fn cut(&self) {}
 
     /// The turn of one message of this client is over: it may send one more.
-    fn taken(&self);
+    fn turn_done(&self);
 
     /// The mailbox of the room has space again.
     fn resume(&self);
@@ -355,12 +355,12 @@ mod tests {
     struct Nobody;
 
     impl Client for Nobody {
-        fn say(&self, _: &Said) -> bool {
+        fn say(&self, _: &OutboundMessage) -> bool {
             false
         }
         fn flush(&self) {}
         fn close(&self, _: u16, _: &str) {}
-        fn taken(&self) {}
+        fn turn_done(&self) {}
         fn resume(&self) {}
         fn buffered(&self) -> usize {
             0

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{AutoResponse, Destination, Except, Request, Response, Said, SocketKey, Timer};
+use super::{AutoResponse, Destination, Except, OutboundMessage, Request, Response, SocketKey, Timer};
 
 /// Keys and their new values; an absent value removes the key.
 pub type Writes = BTreeMap<Bytes, Option<Bytes>>;
@@ -40,7 +40,7 @@ pub enum SocketChange {
 #[derive(Debug)]
 pub enum Output {
     /// A message to sockets.
-    Say(Said, Audience),
+    Say(OutboundMessage, Audience),
     /// Closes a socket, after the earlier messages to it.
     Close {
         /// Its key.

@@ -18,7 +18,7 @@ pub struct Allowed {
 
 /// The addresses that an origin may be reached at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum AddressScope {
     Public,
     Anywhere,
 }
@@ -59,12 +59,12 @@ impl Allowed {
         self.reach(origin).is_some()
     }
 
-    pub(super) fn reach(&self, origin: &str) -> Option<Reach> {
+    pub(super) fn reach(&self, origin: &str) -> Option<AddressScope> {
         let wanted = Pattern::parse(origin).ok()?;
         let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&wanted));
         match (any(&self.private), any(&self.public)) {
-            (true, _) => Some(Reach::Anywhere),
-            (_, true) => Some(Reach::Public),
+            (true, _) => Some(AddressScope::Anywhere),
+            (_, true) => Some(AddressScope::Public),
             _ => None,
         }
     }
@@ -136,7 +136,7 @@ pub(super) fn origin(tls: bool, host: &str, port: u16) -> String {
 mod tests {
     use super::*;
 
-    fn reach(public: &str, private: &str, origin: &str) -> Option<Reach> {
+    fn reach(public: &str, private: &str, origin: &str) -> Option<AddressScope> {
         let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         Allowed::new(&list(public), &list(private)).unwrap().reach(origin)
     }
@@ -144,9 +144,9 @@ mod tests {
     #[test]
     fn only_listed_origins_are_allowed() {
         let said = "https://api.example http://plain.example:8080";
-        assert_eq!(reach(said, "", "https://api.example"), Some(Reach::Public));
-        assert_eq!(reach(said, "", "https://API.example:443/"), Some(Reach::Public));
-        assert_eq!(reach(said, "", "http://plain.example:8080"), Some(Reach::Public));
+        assert_eq!(reach(said, "", "https://api.example"), Some(AddressScope::Public));
+        assert_eq!(reach(said, "", "https://API.example:443/"), Some(AddressScope::Public));
+        assert_eq!(reach(said, "", "http://plain.example:8080"), Some(AddressScope::Public));
         for other in [
             "http://api.example",
             "https://api.example:8443",
@@ -165,28 +165,28 @@ mod tests {
     #[test]
     fn a_star_matches_every_subdomain() {
         let said = "https://*.example";
-        assert_eq!(reach(said, "", "https://a.example"), Some(Reach::Public));
-        assert_eq!(reach(said, "", "https://a.b.example"), Some(Reach::Public));
+        assert_eq!(reach(said, "", "https://a.example"), Some(AddressScope::Public));
+        assert_eq!(reach(said, "", "https://a.b.example"), Some(AddressScope::Public));
         for other in ["https://example", "https://.example", "https://badexample", "https://a.example.evil"] {
             assert_eq!(reach(said, "", other), None, "{other}");
         }
-        assert_eq!(reach("https://*", "", "https://anything"), Some(Reach::Public));
+        assert_eq!(reach("https://*", "", "https://anything"), Some(AddressScope::Public));
         assert_eq!(reach("https://*", "", "http://anything"), None);
     }
 
     #[test]
     fn private_addresses_have_their_own_list() {
-        assert_eq!(reach("https://*", "http://[::1]:9000", "http://[::1]:9000"), Some(Reach::Anywhere));
-        assert_eq!(reach("http://intranet", "http://intranet", "http://intranet"), Some(Reach::Anywhere));
+        assert_eq!(reach("https://*", "http://[::1]:9000", "http://[::1]:9000"), Some(AddressScope::Anywhere));
+        assert_eq!(reach("http://intranet", "http://intranet", "http://intranet"), Some(AddressScope::Anywhere));
     }
 
     #[test]
     fn hosts_are_compared_in_canonical_form() {
         let said = "https://Bücher.example https://*.Käse.example http://[0:0::1]:9000";
-        assert_eq!(reach(said, "", "https://xn--bcher-kva.example"), Some(Reach::Public));
-        assert_eq!(reach(said, "", "https://a.xn--kse-qla.example"), Some(Reach::Public));
-        assert_eq!(reach(said, "", "http://[::1]:9000"), Some(Reach::Public));
-        assert_eq!(reach("http://127.0.0.1", "", "http://127.1"), Some(Reach::Public));
+        assert_eq!(reach(said, "", "https://xn--bcher-kva.example"), Some(AddressScope::Public));
+        assert_eq!(reach(said, "", "https://a.xn--kse-qla.example"), Some(AddressScope::Public));
+        assert_eq!(reach(said, "", "http://[::1]:9000"), Some(AddressScope::Public));
+        assert_eq!(reach("http://127.0.0.1", "", "http://127.1"), Some(AddressScope::Public));
     }
 
     #[test]

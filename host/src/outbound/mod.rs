@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::limits;
 use crate::{config, model};
 
 pub(crate) use allowed::is_private_origin;
@@ -47,7 +48,7 @@ const OURS: [&str; 10] = [
 
 /// The client for requests of rooms. Cheap to clone.
 #[derive(Clone)]
-pub struct Outbound {
+pub struct HttpClient {
     tls: Arc<ClientConfig>,
 }
 
@@ -87,14 +88,14 @@ pub enum FetchError {
     #[error("the answer broke off: {0}")]
     Body(String),
     /// The answer is longer than the limit.
-    #[error("the answer is longer than {} B", config::RESPONSE_BYTES)]
+    #[error("the answer is longer than {} B", limits::RESPONSE_BYTES)]
     TooLarge,
     /// No answer in time.
     #[error("no answer in time")]
     Timeout,
 }
 
-impl Outbound {
+impl HttpClient {
     /// Makes a client that trusts the authorities of browsers and those in the file `authorities`.
     pub fn new(authorities: Option<&Path>) -> Result<Self, BadAuthorities> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
@@ -116,7 +117,7 @@ impl Outbound {
             .expect("the provider knows the versions that are on by default")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Outbound { tls: Arc::new(tls) })
+        Ok(HttpClient { tls: Arc::new(tls) })
     }
 
     /// Sends a request to an origin such as `https://api.example`, and waits for the whole answer. Redirects are not
@@ -146,7 +147,7 @@ impl Outbound {
         let request = to_http(origin, request)?;
         let target = Target::of(request.uri())?;
         let may_be_private = match allowed.reach(&target.origin()) {
-            Some(reach) => reach == allowed::Reach::Anywhere,
+            Some(reach) => reach == allowed::AddressScope::Anywhere,
             None => return Err(FetchError::Denied(target.origin())),
         };
         let stream = connect(&target, may_be_private).await?;
@@ -243,7 +244,7 @@ where
     let exchanged = async {
         let response = sender.send_request(Request::from_parts(parts, Full::new(body))).await?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, config::RESPONSE_BYTES).collect().await.map_err(|error| {
+        let body = Limited::new(body, limits::RESPONSE_BYTES).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() { FetchError::TooLarge } else { FetchError::Body(error.to_string()) }
         })?;
         Ok(Response::from_parts(parts, body.to_bytes()))

@@ -1,16 +1,16 @@
 //! Limits how many posts are carried at the same time, so that a slow destination uses only its own share.
 //!
-//! A post holds a slot until it is answered, at most for `answer_within`. Rooms answer in milliseconds and servers may
+//! A post holds a slot until it is answered, at most for `answer_timeout`. Rooms answer in milliseconds and servers may
 //! never answer, so posts to rooms and posts to servers have separate slots. Each namespace has a share of them, and
 //! each destination a smaller part of that. A post first waits in the queue of its destination, so that posts to a slow
-//! destination hold no slot of others (no head-of-line blocking). `posting` calls this.
+//! destination hold no slot of others (no head-of-line blocking). `posts` calls this.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::{POSTS_AT_ONCE, POSTS_AT_ONCE_OF_A_ROOM, POSTS_AT_ONCE_TO_A_ROOM, POSTS_AT_ONCE_TO_A_SERVER};
+use crate::limits::{POSTS_AT_ONCE, POSTS_AT_ONCE_OF_A_ROOM, POSTS_AT_ONCE_TO_A_ROOM, POSTS_AT_ONCE_TO_A_SERVER};
 use crate::model::Destination;
 
 /// The slots for all posts of a host.
@@ -27,14 +27,14 @@ struct Shares {
 }
 
 /// The slot of a post while it is carried.
-pub(super) struct Place {
+pub(super) struct CarrierPermit {
     /// Released before the line, which is removed with its last post.
     _permits: [OwnedSemaphorePermit; 2],
-    _line: Line,
+    _line: DestinationQueue,
 }
 
 /// The queue of a destination, held by each post in it.
-struct Line {
+struct DestinationQueue {
     shares: Arc<Shares>,
     destination: Destination,
     /// Present until this is dropped.
@@ -54,7 +54,7 @@ impl Carriers {
     }
 
     /// Waits for a slot for a post from this namespace; absent if the namespace is not configured.
-    pub(super) async fn place(&self, namespace: &str, destination: &Destination) -> Option<Place> {
+    pub(super) async fn place(&self, namespace: &str, destination: &Destination) -> Option<CarrierPermit> {
         let shares = self.namespaces.get(namespace)?;
         let line = shares.line(destination);
         let all = match destination {
@@ -64,12 +64,12 @@ impl Carriers {
         let of_line = line.places.clone().expect("it was not left").acquire_owned().await;
         let of_all = all.clone().acquire_owned().await;
         let permits = [of_line, of_all].map(|permit| permit.expect("the semaphores are never closed"));
-        Some(Place { _permits: permits, _line: line })
+        Some(CarrierPermit { _permits: permits, _line: line })
     }
 }
 
 impl Shares {
-    fn line(self: &Arc<Self>, destination: &Destination) -> Line {
+    fn line(self: &Arc<Self>, destination: &Destination) -> DestinationQueue {
         let most = match destination {
             Destination::Room(_) => POSTS_AT_ONCE_TO_A_ROOM,
             Destination::Origin(_) => POSTS_AT_ONCE_TO_A_SERVER,
@@ -77,7 +77,7 @@ impl Shares {
         let mut lines = self.lock();
         let places = lines.entry(destination.clone()).or_insert_with(|| Arc::new(Semaphore::new(most))).clone();
         drop(lines);
-        Line { shares: self.clone(), destination: destination.clone(), places: Some(places) }
+        DestinationQueue { shares: self.clone(), destination: destination.clone(), places: Some(places) }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Destination, Arc<Semaphore>>> {
@@ -85,7 +85,7 @@ impl Shares {
     }
 }
 
-impl Drop for Line {
+impl Drop for DestinationQueue {
     fn drop(&mut self) {
         let mut lines = self.shares.lock();
         self.places = None;
@@ -113,7 +113,7 @@ mod tests {
     }
 
     /// A slot, if one is free now.
-    fn place(carriers: &Carriers, namespace: &str, destination: &Destination) -> Option<Place> {
+    fn place(carriers: &Carriers, namespace: &str, destination: &Destination) -> Option<CarrierPermit> {
         match pin!(carriers.place(namespace, destination)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(place) => place,
             Poll::Pending => None,

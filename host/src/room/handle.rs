@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::mailbox::Incoming;
-use super::{ConnectError, NoAnswer, Rooms, Visitor};
+use super::{ConnectError, LocalSocket, RequestError, Rooms};
 use crate::model::{Address, AddressError, Message, Request, Response, StorageFailed, User};
 
 /// Most names that [`Rooms::list`] returns in one call.
@@ -18,7 +18,7 @@ pub struct RoomHandle {
 
 /// The reason why there is no such room.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum NoRoom {
+pub enum RoomLookupError {
     /// No room can have this address.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -40,11 +40,11 @@ pub struct KnownRoom {
 
 impl Rooms {
     /// A room, by namespace and name. Every valid name is a room; a room without events is empty.
-    pub fn get(&self, namespace: &str, name: &str) -> Result<RoomHandle, NoRoom> {
+    pub fn get(&self, namespace: &str, name: &str) -> Result<RoomHandle, RoomLookupError> {
         let address = Address::new(namespace, name)?;
         match self.namespace(namespace) {
             Some(_) => Ok(RoomHandle { rooms: self.clone(), address }),
-            None => Err(NoRoom::Namespace(namespace.into())),
+            None => Err(RoomLookupError::Namespace(namespace.into())),
         }
     }
 
@@ -74,21 +74,21 @@ impl RoomHandle {
     }
 
     /// Sends it a request as `request.user`. The answer comes when its turn is durable.
-    pub async fn request(&self, request: Request) -> Result<Response, NoAnswer> {
+    pub async fn request(&self, request: Request) -> Result<Response, RequestError> {
         self.rooms.request(&self.address, request).await
     }
 
     /// Connects to it from within this process, as `user`.
-    pub async fn visit(&self, request: Request, user: User) -> Result<Visitor, ConnectError> {
-        self.rooms.visit(&self.address, request, user).await
+    pub async fn connect(&self, request: Request, user: User) -> Result<LocalSocket, ConnectError> {
+        self.rooms.connect_local(&self.address, request, user).await
     }
 
     /// Broadcasts a message to all connected clients, as the system. The code of the room is not called and does not
     /// see it. The message comes after all earlier outputs of the room; this returns when it is on its way.
-    pub async fn broadcast(&self, message: Message) -> Result<(), NoAnswer> {
+    pub async fn broadcast(&self, message: Message) -> Result<(), RequestError> {
         let (answer, answered) = oneshot::channel();
         self.rooms.deliver(&self.address, Incoming::Say { message, answer })?;
-        answered.await.unwrap_or(Err(NoAnswer::Broken))
+        answered.await.unwrap_or(Err(RequestError::Broken))
     }
 
     /// Drops its instance as soon as its turn is over. Its sockets stay open.

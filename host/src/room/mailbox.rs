@@ -12,14 +12,14 @@ use std::task::{Context, Poll, Waker};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::life::{Life, Room};
-use super::outbox::Outbox;
-use super::posting::{Outcome, PostId};
-use super::{ConnectError, NoAnswer, Seat, Shared};
+use super::life::{RoomState, RoomTask};
+use super::output_gate::OutputGate;
+use super::posts::{Outcome, PostId};
+use super::{ConnectError, RequestError, Seat, Shared};
 use crate::clock;
 use crate::model::{AutoResponse, Client, Close, Message, PostNumber, Request, Response, SocketKey, User};
 use crate::panics::guard;
-use crate::store::{CommitError, Receipt, Waiting};
+use crate::store::{CommitError, CommitListener, Receipt};
 
 /// An event for a room, and where its answer goes.
 pub(super) enum Incoming {
@@ -36,12 +36,12 @@ pub(super) enum Incoming {
         request: Request,
         /// Absent for a request that is not a post of a room.
         post: Option<PostId>,
-        answer: oneshot::Sender<Result<Response, NoAnswer>>,
+        answer: oneshot::Sender<Result<Response, RequestError>>,
     },
     /// The host broadcasts a message.
     Say {
         message: Message,
-        answer: oneshot::Sender<Result<(), NoAnswer>>,
+        answer: oneshot::Sender<Result<(), RequestError>>,
     },
     /// One of the posts of this room was tried.
     Posted {
@@ -60,7 +60,7 @@ pub(super) enum Idle {
 }
 
 /// The result of a delivery.
-pub(super) enum Delivered {
+pub(super) enum Enqueued {
     Yes,
     Full(Incoming),
     Forgotten(Incoming),
@@ -80,14 +80,14 @@ pub(super) struct Mailbox {
     /// When the last turn of the instance ended, on the steady clock. It is 0 without an instance and during a turn.
     last_used: AtomicU64,
     /// Outputs of turns that have not left yet.
-    pub(super) outbox: Outbox,
+    pub(super) output_gate: OutputGate,
     runtime: Handle,
 }
 
 struct Inner {
     events: VecDeque<Incoming>,
     /// The room while it has no task.
-    asleep: Option<Box<Life>>,
+    asleep: Option<Box<RoomState>>,
     /// Wakes the task of the room while it waits.
     waker: Option<Waker>,
     durable: Option<Receipt>,
@@ -103,7 +103,7 @@ struct Inner {
 }
 
 impl Mailbox {
-    pub(super) fn new(life: Box<Life>, runtime: Handle) -> Self {
+    pub(super) fn new(life: Box<RoomState>, runtime: Handle) -> Self {
         Mailbox {
             inner: Mutex::new(Inner {
                 events: VecDeque::new(),
@@ -118,32 +118,32 @@ impl Mailbox {
                 paused: Vec::new(),
             }),
             last_used: AtomicU64::new(0),
-            outbox: Outbox::default(),
+            output_gate: OutputGate::default(),
             runtime,
         }
     }
 
     /// Queues an event, and starts the room if it sleeps.
-    pub(super) fn deliver(self: &Arc<Self>, shared: &Arc<Shared>, incoming: Incoming) -> Delivered {
+    pub(super) fn deliver(self: &Arc<Self>, shared: &Arc<Shared>, incoming: Incoming) -> Enqueued {
         let mut inner = self.lock();
         if inner.forgotten {
-            return Delivered::Forgotten(incoming);
+            return Enqueued::Forgotten(incoming);
         }
         // Each socket sends one close, each room one due event, and each post one result. They are never refused,
         // because nothing repeats them.
         let may_wait = matches!(incoming, Incoming::Close(..) | Incoming::TimersDue | Incoming::Posted { .. });
         if inner.events.len() >= shared.pressure.shorten(shared.limits.events_per_room) && !may_wait {
-            return Delivered::Full(incoming);
+            return Enqueued::Full(incoming);
         }
         inner.events.push_back(incoming);
         match inner.asleep.take() {
             Some(life) => {
                 drop(inner);
-                Room::run(life, self.clone(), shared.clone());
+                RoomTask::run(life, self.clone(), shared.clone());
             }
             None => wake(inner),
         }
-        Delivered::Yes
+        Enqueued::Yes
     }
 
     /// The next action of the task. Receipts come before events, so that durable outputs leave at once. `ready` tells
@@ -153,7 +153,7 @@ impl Mailbox {
         context: &Context<'_>,
         ready: bool,
         wants_receipts: bool,
-        most_events: usize,
+        max_events: usize,
     ) -> Poll<Next> {
         let mut inner = self.lock();
         if let Some(error) = inner.broken.take() {
@@ -166,7 +166,7 @@ impl Mailbox {
             return Poll::Ready(Next::Hibernate);
         }
         if ready && let Some(event) = inner.events.pop_front() {
-            let resumed = if inner.events.len() < most_events.div_ceil(2) {
+            let resumed = if inner.events.len() < max_events.div_ceil(2) {
                 std::mem::take(&mut inner.paused)
             } else {
                 Vec::new()
@@ -188,7 +188,7 @@ impl Mailbox {
     }
 
     /// Puts a room to sleep. If an event or a receipt came meanwhile, it returns the room instead.
-    pub(super) fn rest(&self, life: Box<Life>) -> Result<(), Box<Life>> {
+    pub(super) fn rest(&self, life: Box<RoomState>) -> Result<(), Box<RoomState>> {
         let mut inner = self.lock();
         if inner.has_work() {
             return Err(life);
@@ -221,7 +221,7 @@ impl Mailbox {
             guard(|| client.resume());
         }
         drop(events);
-        self.outbox.clear();
+        self.output_gate.clear();
     }
 
     /// Calls [`Client::resume`] when the queue has space. Returns false if it has space already.
@@ -255,7 +255,7 @@ impl Mailbox {
         if last_used == 0 || !self.lock().events.is_empty() {
             return None;
         }
-        Some((if self.outbox.is_empty() { Idle::Nothing } else { Idle::Disk }, last_used))
+        Some((if self.output_gate.is_empty() { Idle::Nothing } else { Idle::Disk }, last_used))
     }
 
     /// The room has an instance, whose turn has just ended.
@@ -297,21 +297,21 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
     }
 }
 
-impl Waiting for Mailbox {
+impl CommitListener for Mailbox {
     fn committed(&self, receipt: Receipt, few: bool) {
         {
             // Both in one step, and before anything is released: a room with an empty output gate may go to sleep, but
             // not before it has seen the receipt, which its posts wait for.
             let mut inner = self.lock();
             // Waiters outside of the task are told here, because the task may be waiting for them.
-            self.outbox.show(&receipt);
+            self.output_gate.show(&receipt);
             if inner.durable.as_ref().is_none_or(|earlier| *earlier < receipt) {
                 inner.durable = Some(receipt);
             }
         }
         if few {
             // The shortest way from the disk to the wire: no task has to wake.
-            self.outbox.release(self, &self.runtime);
+            self.output_gate.release(self, &self.runtime);
         }
         let inner = self.lock();
         if !few || inner.wants_receipts {
@@ -323,6 +323,6 @@ impl Waiting for Mailbox {
         let mut inner = self.lock();
         inner.broken = Some(error.clone());
         wake(inner);
-        self.outbox.fail();
+        self.output_gate.fail();
     }
 }

@@ -6,7 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::guest::TurnFailure;
-use crate::refused::{Refusals, Refused};
+use crate::limit_hits::{Limit, LimitHits};
 use crate::store::CommitError;
 
 /// The metrics of all rooms of a host.
@@ -21,7 +21,7 @@ pub(super) struct Metrics {
     pub(super) wakes: Counter,
     /// Tried posts, by outcome.
     pub(super) posts: Family<[(&'static str, &'static str); 1], Counter>,
-    pub(super) refusals: Refusals,
+    pub(super) limit_hits: LimitHits,
     failures: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
@@ -32,7 +32,7 @@ impl Metrics {
         registry.register("turns", "Turns that succeeded", self.turns.clone());
         registry.register("wakes", "Instances that were made", self.wakes.clone());
         registry.register("posts", "Posts that were tried, by outcome", self.posts.clone());
-        self.refusals.register(registry);
+        self.limit_hits.register(registry);
         registry.register("failures", "Turns that failed and were undone, by cause", self.failures.clone());
     }
 
@@ -53,7 +53,7 @@ impl Metrics {
     /// Counts a turn that failed because there was no space for its writes.
     pub(super) fn found_no_space(&self, error: &CommitError) {
         if matches!(error, CommitError::RoomFull { .. }) {
-            self.refusals.count(Refused::RoomBytes);
+            self.limit_hits.count(Limit::RoomBytes);
         }
         self.failures.get_or_create(&[("cause", "space")]).inc();
     }

@@ -1,9 +1,9 @@
 //! The life of a room: an event wakes it, turns run one at a time, and it hibernates again. Start reading here.
 //!
 //! ```text
-//! edge ──▶ Rooms ──▶ registry ──▶ mailbox ──▶ life: wake, run, commit, hold ──▶ outbox ──▶ Client (edge)
-//!                                    ▲                              │              ▲
-//!                                  wheel (timers)                 store ──receipt──┘
+//! edge ──▶ Rooms ──▶ registry ──▶ mailbox ──▶ life: wake, run, commit, hold ──▶ output gate ──▶ Client (edge)
+//!                                    ▲                              │                ▲
+//!                               timer queue                         store ──receipt──┘
 //! ```
 //!
 //! An awake room is one task; a sleeping room is only data in its mailbox. This module knows no TCP, no WebSocket
@@ -11,20 +11,20 @@
 //! The edge and embedders call [`Rooms`].
 
 mod batch;
+mod calls;
 mod carriers;
 mod handle;
 mod life;
+mod local_socket;
 mod mailbox;
 mod metrics;
-mod outbox;
-mod pending;
+mod output_gate;
+mod overlay;
 mod policy;
-mod posting;
+mod posts;
 mod queue;
-mod reach;
 mod registry;
-mod visitor;
-mod wheel;
+mod timer_queue;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -36,31 +36,32 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::clock::{self, Timeline};
-use crate::config::{INSTANCE_WITHIN, Limits, WAITING_ROOMS_PART};
-use crate::guest::{Lane, RoomKind};
+use crate::config::Limits;
+use crate::guest::{CompiledRoom, LongTurns};
+use crate::limit_hits::{Limit, LimitHits};
+use crate::limits::{INSTANCE_WITHIN, WAITING_ROOMS_PART};
 use crate::model::{Address, Client, Close, Message, Request, Response, SocketKey, StorageFailed, User};
-use crate::outbound::{Allowed, Outbound};
+use crate::outbound::{Allowed, HttpClient};
 use crate::pressure::{self, Change, Pressure};
-use crate::refused::{Refusals, Refused};
 use crate::store::{CommitError, Store};
 
-pub use handle::{KnownRoom, NAMES_A_LIST, NoRoom, RoomHandle};
-pub(crate) use visitor::Next;
-pub use visitor::{Gone, Heard, Visitor};
+pub use handle::{KnownRoom, NAMES_A_LIST, RoomHandle, RoomLookupError};
+pub(crate) use local_socket::Next;
+pub use local_socket::{LocalSocket, Received, SocketClosed};
 
+use calls::WaitGraph;
 use carriers::Carriers;
-use mailbox::{Delivered, Idle, Incoming, Mailbox};
+use local_socket::LocalSockets;
+use mailbox::{Enqueued, Idle, Incoming, Mailbox};
 use metrics::Metrics;
 use queue::Queue;
-use reach::Waits;
 use registry::Registry;
-use visitor::Visitors;
-use wheel::Wheel;
+use timer_queue::TimerQueue;
 
 /// One kind of room, and the settings for all rooms of a namespace.
 pub struct Namespace {
     /// The component.
-    pub kind: RoomKind,
+    pub kind: CompiledRoom,
     /// Configuration values for its rooms.
     pub config: Arc<BTreeMap<String, String>>,
     /// The longest message that its rooms accept, in bytes.
@@ -83,12 +84,12 @@ struct Shared {
     store: Store,
     limits: Arc<Limits>,
     hibernate_after: Duration,
-    lane: Lane,
+    long_turns: LongTurns,
     /// The runtime on which room tasks run.
     runtime: Handle,
     registry: Registry,
     timeline: Timeline,
-    wheel: Wheel,
+    timer_queue: TimerQueue,
     /// One permit for each instance that may exist.
     instances: Arc<Semaphore>,
     /// Rooms that wait for an instance, and since when.
@@ -101,9 +102,9 @@ struct Shared {
     /// Rooms that have a running task.
     running: AtomicUsize,
     one_ended: Notify,
-    outbound: Outbound,
-    waits: Waits,
-    visitors: Visitors,
+    outbound: HttpClient,
+    wait_graph: WaitGraph,
+    local_sockets: LocalSockets,
     carriers: Carriers,
     pressure: Arc<Pressure>,
     metrics: Metrics,
@@ -117,12 +118,12 @@ pub enum ConnectError {
     Refused(u16, String),
     /// The room did not answer.
     #[error(transparent)]
-    NoAnswer(#[from] NoAnswer),
+    NoAnswer(#[from] RequestError),
 }
 
 /// The reason why a room did not answer. The client may retry, unless the case says otherwise.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum NoAnswer {
+pub enum RequestError {
     /// The configuration has no such namespace. The author of the router must act.
     #[error("there is no namespace of that name")]
     NoNamespace,
@@ -149,13 +150,15 @@ pub enum NoAnswer {
     Draining,
 }
 
-impl NoAnswer {
+impl RequestError {
     /// The `code` of the error frame for a client that sent a message over a socket.
     fn code(&self) -> &'static str {
         match self {
-            NoAnswer::NoSpace => "storage_full",
-            NoAnswer::Overloaded | NoAnswer::NoMemory | NoAnswer::TooManyRooms => "overloaded",
-            NoAnswer::NoNamespace | NoAnswer::Failed | NoAnswer::Broken | NoAnswer::Draining => "room_failed",
+            RequestError::NoSpace => "storage_full",
+            RequestError::Overloaded | RequestError::NoMemory | RequestError::TooManyRooms => "overloaded",
+            RequestError::NoNamespace | RequestError::Failed | RequestError::Broken | RequestError::Draining => {
+                "room_failed"
+            }
         }
     }
 }
@@ -185,8 +188,8 @@ impl Rooms {
         namespaces: BTreeMap<String, Namespace>,
         limits: Arc<Limits>,
         hibernate_after: Duration,
-        lane: Lane,
-        outbound: Outbound,
+        lane: LongTurns,
+        outbound: HttpClient,
         pressure: Arc<Pressure>,
     ) -> Result<Self, StorageFailed> {
         let metrics = Metrics::default();
@@ -198,11 +201,11 @@ impl Rooms {
             next_socket: AtomicU64::new(store.epoch() << 40),
             store,
             hibernate_after,
-            lane,
+            long_turns: lane,
             runtime: Handle::current(),
             registry: Registry::new(metrics.rooms.clone()),
             timeline: Timeline::new(),
-            wheel: Wheel::default(),
+            timer_queue: TimerQueue::default(),
             instances: Arc::new(Semaphore::new(limits.awake_rooms as usize)),
             queue: Queue::default(),
             waiting: Arc::new(Semaphore::new((limits.awake_rooms / WAITING_ROOMS_PART).max(1) as usize)),
@@ -212,20 +215,20 @@ impl Rooms {
             running: AtomicUsize::new(0),
             one_ended: Notify::new(),
             outbound,
-            waits: Waits::default(),
-            visitors: Visitors::default(),
+            wait_graph: WaitGraph::default(),
+            local_sockets: LocalSockets::default(),
             carriers,
             pressure,
             metrics,
         });
         for (address, at) in to_wake {
             if shared.namespaces.contains_key(address.namespace()) {
-                shared.wheel.set(&address, None, clock::shifted(at, -shared.timeline.offset()));
+                shared.timer_queue.set(&address, None, clock::shifted(at, -shared.timeline.offset()));
             } else {
                 tracing::warn!(room = %address, "a timer or a post waits in a room whose namespace is not configured");
             }
         }
-        tokio::spawn(wheel::turn(Arc::downgrade(&shared)));
+        tokio::spawn(timer_queue::run(Arc::downgrade(&shared)));
         tokio::spawn(watch_memory(Arc::downgrade(&shared)));
         Ok(Rooms(shared))
     }
@@ -246,14 +249,14 @@ impl Rooms {
     ) -> Result<Seat, ConnectError> {
         let (answer, answered) = oneshot::channel();
         self.deliver(address, Incoming::Connect { request, user, client, answer })?;
-        answered.await.unwrap_or(Err(ConnectError::NoAnswer(NoAnswer::Broken)))
+        answered.await.unwrap_or(Err(ConnectError::NoAnswer(RequestError::Broken)))
     }
 
     /// Sends a request to a room. The answer comes when its turn is durable.
-    pub async fn request(&self, address: &Address, request: Request) -> Result<Response, NoAnswer> {
+    pub async fn request(&self, address: &Address, request: Request) -> Result<Response, RequestError> {
         let (answer, answered) = oneshot::channel();
         self.deliver(address, Incoming::Request { request, post: None, answer })?;
-        answered.await.unwrap_or(Err(NoAnswer::Broken))
+        answered.await.unwrap_or(Err(RequestError::Broken))
     }
 
     /// Drops the instance of a room as soon as its turn is over. Its sockets stay open.
@@ -275,8 +278,8 @@ impl Rooms {
     }
 
     /// The counters of refusals, which the edge uses too.
-    pub(crate) fn refusals(&self) -> Refusals {
-        self.0.metrics.refusals.clone()
+    pub(crate) fn limit_hits(&self) -> LimitHits {
+        self.0.metrics.limit_hits.clone()
     }
 
     /// Updates the gauges that are measured when the metrics are read.
@@ -294,7 +297,7 @@ impl Rooms {
     /// within `at_most` is cut off. Acknowledged messages are on disk in any case.
     pub async fn drain(&self, at_most: Duration) {
         self.0.draining.store(true, Ordering::Release);
-        self.0.visitors.say_goodbye();
+        self.0.local_sockets.say_goodbye();
         self.0.registry.for_each(Mailbox::nudge);
         let all_ended = async {
             loop {
@@ -329,29 +332,29 @@ impl Rooms {
         }
     }
 
-    fn deliver(&self, address: &Address, incoming: Incoming) -> Result<(), NoAnswer> {
+    fn deliver(&self, address: &Address, incoming: Incoming) -> Result<(), RequestError> {
         if self.0.draining.load(Ordering::Acquire) {
-            return Err(NoAnswer::Draining);
+            return Err(RequestError::Draining);
         }
-        let namespace = self.0.namespaces.get(address.namespace()).ok_or(NoAnswer::NoNamespace)?;
+        let namespace = self.0.namespaces.get(address.namespace()).ok_or(RequestError::NoNamespace)?;
         // A full host refuses new clients and requests from outside. Posts, closes and timers of its rooms are still
         // delivered.
         let from_outside = matches!(incoming, Incoming::Connect { .. } | Incoming::Request { post: None, .. });
         if from_outside && self.0.registry.len() >= self.0.limits.rooms && self.0.registry.get(address).is_none() {
-            self.0.metrics.refusals.count(Refused::Rooms);
-            return Err(NoAnswer::TooManyRooms);
+            self.0.metrics.limit_hits.count(Limit::Rooms);
+            return Err(RequestError::TooManyRooms);
         }
         let mut incoming = incoming;
         loop {
             let mailbox = self.0.registry.get_or_make(address, namespace, &self.0.runtime);
             match Mailbox::deliver(&mailbox, &self.0, incoming) {
-                Delivered::Yes => return Ok(()),
-                Delivered::Full(_) => {
-                    self.0.metrics.refusals.count(Refused::EventsPerRoom);
-                    return Err(NoAnswer::Overloaded);
+                Enqueued::Yes => return Ok(()),
+                Enqueued::Full(_) => {
+                    self.0.metrics.limit_hits.count(Limit::EventsPerRoom);
+                    return Err(RequestError::Overloaded);
                 }
                 // The room was removed between look-up and delivery: try again with a new mailbox.
-                Delivered::Forgotten(back) => incoming = back,
+                Enqueued::Forgotten(back) => incoming = back,
             }
         }
     }
@@ -362,13 +365,13 @@ async fn watch_memory(shared: Weak<Shared>) {
     loop {
         clock::sleep(pressure::LOOK_EVERY).await;
         let Some(shared) = shared.upgrade() else { return };
-        let (has_bytes, most_bytes) = (shared.pressure.has_bytes(), shared.pressure.most_bytes());
+        let (has_bytes, max_bytes) = (shared.pressure.has_bytes(), shared.pressure.max_bytes());
         match shared.pressure.look() {
             Change::None => continue,
-            Change::Ended => tracing::info!(has_bytes, most_bytes, "memory is below its limit again"),
+            Change::Ended => tracing::info!(has_bytes, max_bytes, "memory is below its limit again"),
             Change::Began => {
                 tracing::error!(
-                    most_bytes,
+                    max_bytes,
                     "memory is above its limit: new sockets and requests are told to come back later"
                 );
                 shared.registry.idle(|idle| idle == Idle::Nothing).iter().for_each(|mailbox| mailbox.hibernate());
@@ -387,13 +390,13 @@ pub struct Seat {
     socket: SocketKey,
     client: Arc<dyn Client>,
     /// The room was told of the close.
-    told: bool,
+    closed: bool,
 }
 
 impl Drop for Seat {
     /// Also closes a seat that was lost because its client left before it received the seat.
     fn drop(&mut self) {
-        if !self.told {
+        if !self.closed {
             self.tell(Close::lost());
         }
     }
@@ -401,7 +404,7 @@ impl Drop for Seat {
 
 /// The result of delivering a message.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum Delivered {
     /// The message waits for its turn.
     Yes,
     /// The queue of the room is full. [`Client::resume`] is called when it has space again.
@@ -412,17 +415,17 @@ pub enum Said {
 
 impl Seat {
     /// Delivers a message of the client.
-    pub fn message(&self, message: Message) -> Said {
+    pub fn message(&self, message: Message) -> Delivered {
         match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Message(self.socket, message)) {
-            Delivered::Yes => Said::Yes,
-            Delivered::Full(Incoming::Message(_, message)) => {
+            Enqueued::Yes => Delivered::Yes,
+            Enqueued::Full(Incoming::Message(_, message)) => {
                 if self.mailbox.tell_when_free(&self.client) {
-                    Said::NotNow(message)
+                    Delivered::NotNow(message)
                 } else {
                     self.message(message)
                 }
             }
-            Delivered::Full(_) | Delivered::Forgotten(_) => Said::Never,
+            Enqueued::Full(_) | Enqueued::Forgotten(_) => Delivered::Never,
         }
     }
 
@@ -432,7 +435,7 @@ impl Seat {
     }
 
     fn tell(&mut self, close: Close) {
-        self.told = true;
+        self.closed = true;
         // A room that was removed has lost its sockets too, so no one needs to be told.
         let _ = Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Close(self.socket, close));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::config::{HOST_BACKOFF_S, POST_BACKOFF_MOST_S, POST_TRIES, POSTS_AT_ONCE_OF_A_ROOM, TIMER_BACKOFF_S};
+use crate::limits::{HOST_BACKOFF_S, POST_BACKOFF_MOST_S, POST_TRIES, POSTS_AT_ONCE_OF_A_ROOM, TIMER_BACKOFF_S};
 use crate::model::{Destination, Post, PostNumber, Posts, Timer, Timers};
 
 /// The wait before a timer runs again after its `failures`th failure in a row; absent if it is given up. `jitter`, from

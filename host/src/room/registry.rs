@@ -1,5 +1,5 @@
 //! Finds rooms by address. It holds at most one mailbox for each address, so there is at most one instance. It does not
-//! know the content of a mailbox. [`Rooms`](super::Rooms), the timer wheel and room tasks call it.
+//! know the content of a mailbox. [`Rooms`](super::Rooms), the timer queue and room tasks call it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
 
 use super::Namespace;
-use super::life::Life;
+use super::life::RoomState;
 use super::mailbox::{Idle, Mailbox};
 use crate::model::Address;
 
@@ -43,7 +43,7 @@ impl Registry {
         if let Some(mailbox) = shard.get(address) {
             return mailbox.clone();
         }
-        let mailbox = Arc::new(Mailbox::new(Life::new(address.clone(), namespace.clone()), runtime.clone()));
+        let mailbox = Arc::new(Mailbox::new(RoomState::new(address.clone(), namespace.clone()), runtime.clone()));
         shard.insert(address.clone(), mailbox.clone());
         self.rooms.inc();
         mailbox
@@ -51,7 +51,7 @@ impl Registry {
 
     /// Removes a room that nothing keeps in memory. If an event came meanwhile, it returns the room instead. The room
     /// is dropped before the lock is released, so that a successor never finds the log of the room still owned.
-    pub(super) fn forget(&self, life: Box<Life>, mailbox: &Arc<Mailbox>) -> Result<(), Box<Life>> {
+    pub(super) fn forget(&self, life: Box<RoomState>, mailbox: &Arc<Mailbox>) -> Result<(), Box<RoomState>> {
         let address = life.address().clone();
         let mut shard = self.shard(&address);
         if !mailbox.forget() {

@@ -1,7 +1,7 @@
 //! Group commit: one batch and one sync carry the waiting commits of all rooms.
 //!
 //! The commit thread takes all commits that arrived during the last sync. It does not know rooms: it tells a
-//! [`Waiting`] for each commit. The first failure ends all writing, because after a failed sync the state of the disk
+//! [`CommitListener`] for each commit. The first failure ends all writing, because after a failed sync the state of the disk
 //! is unknown.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::disk::{Disk, Record};
+use super::engine::{Record, StorageEngine};
 use super::incarnation::Witness;
 use super::mark::Mark;
 use super::metrics::Metrics;
@@ -30,7 +30,7 @@ const FEW: usize = 2;
 pub struct Receipt(u64);
 
 /// The waiting rooms, each with the number of its commit.
-type Waiters = Vec<(u64, Arc<dyn Waiting>)>;
+type Waiters = Vec<(u64, Arc<dyn CommitListener>)>;
 
 impl Receipt {
     /// The number of the last durable commit.
@@ -40,7 +40,7 @@ impl Receipt {
 }
 
 /// A room that waits for a commit.
-pub trait Waiting: Send + Sync {
+pub trait CommitListener: Send + Sync {
     /// The commit is durable. Called once for each commit, in order, on the commit thread, for which all rooms wait.
     /// `few` means that only a few commits became durable with it, so a little work may be done here; otherwise other
     /// threads must do it.
@@ -54,7 +54,7 @@ pub trait Waiting: Send + Sync {
 pub(super) struct Commit {
     pub(super) records: Vec<Record>,
     pub(super) number: u64,
-    pub(super) waiting: Arc<dyn Waiting>,
+    pub(super) waiting: Arc<dyn CommitListener>,
     /// Held until the commit is done.
     pub(super) owner: Arc<Owner>,
 }
@@ -70,7 +70,7 @@ pub(super) struct Shared {
     filled: Condvar,
     /// Bytes that were submitted and are not durable yet.
     bytes: AtomicUsize,
-    most_bytes: usize,
+    max_bytes: usize,
     emptied: Notify,
     no_space: AtomicBool,
     /// When the current sync began.
@@ -87,17 +87,17 @@ struct Queue {
 
 impl Group {
     pub(super) fn start(
-        disk: Arc<dyn Disk>,
+        disk: Arc<dyn StorageEngine>,
         mark: Option<Mark>,
         witness: Option<Witness>,
         last_group: u64,
-        most_bytes: usize,
+        max_bytes: usize,
     ) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             filled: Condvar::new(),
             bytes: AtomicUsize::new(0),
-            most_bytes,
+            max_bytes,
             emptied: Notify::new(),
             no_space: AtomicBool::new(false),
             began: Mutex::new(None),
@@ -129,7 +129,7 @@ impl Group {
     }
 
     pub(super) fn is_behind(&self) -> bool {
-        self.shared.bytes.load(Ordering::Relaxed) > self.shared.most_bytes
+        self.shared.bytes.load(Ordering::Relaxed) > self.shared.max_bytes
     }
 
     pub(super) async fn caught_up(&self) {
@@ -196,7 +196,7 @@ impl Shared {
 
 struct Worker {
     shared: Arc<Shared>,
-    disk: Arc<dyn Disk>,
+    disk: Arc<dyn StorageEngine>,
     mark: Option<Mark>,
     witness: Option<Witness>,
     group: u64,
@@ -302,7 +302,7 @@ fn tell(waiting: Waiters) {
     }
 }
 
-fn give_up(waiting: &dyn Waiting, error: &CommitError) {
+fn give_up(waiting: &dyn CommitListener, error: &CommitError) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waiting.failed(error))) {
         tracing::error!(panic = %Panic::from(payload), "the host's own code panicked while a room was told of a failure");
     }

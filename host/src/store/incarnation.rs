@@ -26,9 +26,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use super::disk::Record;
+use super::DiskError;
+use super::engine::Record;
+use super::fjall::directory;
 use super::records::{address_bytes, incarnation_record};
-use super::{DiskError, directory};
 use crate::clock;
 use crate::model::Address;
 
@@ -245,13 +246,13 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::store::memory::MemoryDisk;
-    use crate::store::{Disk, records};
+    use crate::store::memory::MemoryEngine;
+    use crate::store::{StorageEngine, records};
 
     /// A started store: its directory and its records.
     struct Started {
         directory: TempDir,
-        disk: MemoryDisk,
+        disk: MemoryEngine,
         witness: Witness,
     }
 
@@ -260,7 +261,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             fs::write(directory.path().join("mark"), [0; 16]).unwrap();
             let witness = Witness::open(directory.path(), None);
-            let mut started = Started { directory, disk: MemoryDisk::default(), witness };
+            let mut started = Started { directory, disk: MemoryEngine::default(), witness };
             started.replace();
             started
         }

@@ -7,13 +7,13 @@ use std::sync::RwLock;
 use bytes::Bytes;
 
 use super::DiskError;
-use super::disk::{Disk, Record};
+use super::engine::{Record, StorageEngine};
 
 /// All entries, in memory.
 #[derive(Debug, Default)]
-pub struct MemoryDisk(RwLock<BTreeMap<Bytes, Bytes>>);
+pub struct MemoryEngine(RwLock<BTreeMap<Bytes, Bytes>>);
 
-impl Disk for MemoryDisk {
+impl StorageEngine for MemoryEngine {
     fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
         let mut entries = self.0.write().expect("no holder of this lock panics");
         for (key, value) in batch {

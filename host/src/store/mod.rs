@@ -8,42 +8,44 @@
 //! The commits of a room are numbered 1, 2, 3 … without gaps, and each commit names the number that it expects. This
 //! fences off an outdated owner.
 
-mod directory;
-mod disk;
-mod examine;
+mod disk_monitor;
+mod engine;
+mod error;
 mod fjall;
 mod group;
 mod incarnation;
 mod mark;
 mod memory;
 mod metrics;
+mod owner;
 mod records;
-mod watch;
+mod room_log;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use rand::Rng;
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
-use crate::model::{Address, Post, PostNumber, Posts, Range, Storage, StorageFailed, Timer, Timers, Writes};
+use crate::model::{Address, Post, PostNumber, Posts, StorageFailed, Timer, Timers, Writes};
 
-pub use directory::make_private;
-pub use disk::{Disk, Record};
-pub use fjall::FjallDisk;
-pub use group::{Receipt, Waiting};
-pub use memory::MemoryDisk;
+pub use engine::{Record, StorageEngine};
+pub use error::{CommitError, DiskError, OpenError};
+pub use fjall::FjallEngine;
+pub use fjall::directory::make_private;
+pub use group::{CommitListener, Receipt};
+pub use memory::MemoryEngine;
+pub use room_log::{RoomLog, RoomReader};
 
-use group::{Commit, Group};
+use group::Group;
 use incarnation::{Incarnation, Witness};
+use owner::Owner;
 use records::RoomRecord;
 
 /// The options of a store.
@@ -73,90 +75,13 @@ impl Default for StoreOptions {
     }
 }
 
-/// The reason why the store could not be opened. The operator must act.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it open.
-    #[error("{0} is in use by another process; stop that one, or pass --data to choose another directory")]
-    InUse(PathBuf),
-    /// The disk or the engine failed.
-    #[error("{path} cannot be opened; check that it is a directory this user can write to, on a disk that works")]
-    Disk {
-        /// The data directory.
-        path: PathBuf,
-        /// The error of the engine or the operating system.
-        source: DiskError,
-    },
-    /// A file is corrupt.
-    #[error("{path} is damaged: {problem}. Restore the directory from a backup; nothing was changed")]
-    Damaged {
-        /// The data directory.
-        path: PathBuf,
-        /// The corrupt file.
-        problem: String,
-    },
-    /// Acknowledged commits are missing.
-    #[error(
-        "{path} has lost commits: {durable} groups were durable, and only {found} are found. {problem}; \
-         restore the directory from a backup, or remove its `mark` file to go on without the lost commits"
-    )]
-    Behind {
-        /// The data directory.
-        path: PathBuf,
-        /// The number of the last group known to be durable.
-        durable: u64,
-        /// The number of the last group found.
-        found: u64,
-        /// The place where they are missing.
-        problem: String,
-    },
-}
-
-/// The engine or the operating system failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct DiskError(pub String);
-
-/// The reason why a commit was refused.
-#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum CommitError {
-    /// The data disk is nearly full. Nothing was written; writing goes on as soon as there is space.
-    #[error("the data disk has less than {min_free_bytes} bytes free; free some space")]
-    NoSpace {
-        /// The limit.
-        min_free_bytes: u64,
-    },
-    /// The storage of the room is full. Nothing was written; turns that add nothing still run.
-    #[error(
-        "the room's storage has reached its limit of {room_bytes} bytes; remove data in the room, or raise `limits.room_bytes`"
-    )]
-    RoomFull {
-        /// The limit.
-        room_bytes: u64,
-    },
-    /// A write or a sync failed. Nothing more is written until a restart.
-    #[error("the data disk failed: {0}; repair it and restart")]
-    Failed(String),
-    /// The commit is durable, but the host panicked while it told the room. The room must be opened again.
-    #[error("the commit is durable, and the host failed to tell the room; please report this")]
-    Untold,
-    /// Another owner has opened the room meanwhile.
-    #[error("commit {expected} of {address} is not the next one: another owner has opened the room")]
-    Fenced {
-        /// The room.
-        address: Address,
-        /// The number that the commit expected.
-        expected: u64,
-    },
-}
-
 /// The storage of all rooms. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
     /// Absent after the store was closed. So a clone that still exists does not keep the files open.
-    disk: RwLock<Option<Arc<dyn Disk>>>,
+    disk: RwLock<Option<Arc<dyn StorageEngine>>>,
     group: Group,
     options: StoreOptions,
     epoch: u64,
@@ -197,13 +122,6 @@ pub struct Stored {
     pub posts: Posts,
 }
 
-/// The ownership of a room. It ends when its log and all its commits are dropped: only then is the number of the last
-/// commit on disk.
-struct Owner {
-    address: Address,
-    owned: Arc<Mutex<HashSet<Address>>>,
-}
-
 impl Store {
     /// Opens the directory, or makes it. It replays all commits, and fails if an acknowledged commit is missing.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
@@ -215,24 +133,24 @@ impl Store {
         let durable = mark.read();
         let behind = |found, problem| OpenError::Behind { path: path.to_owned(), durable, found, problem };
         let files = path.join("store");
-        examine::examine(&files, durable).map_err(|refused| match refused {
-            examine::Refused::InUse => OpenError::InUse(path.to_owned()),
-            examine::Refused::Damaged(problem) => damaged(problem),
-            examine::Refused::Behind(found, problem) => behind(found, problem),
-            examine::Refused::Disk(error) => failed(error),
+        fjall::examine::examine(&files, durable).map_err(|refused| match refused {
+            fjall::examine::OpenProblem::InUse => OpenError::InUse(path.to_owned()),
+            fjall::examine::OpenProblem::Damaged(problem) => damaged(problem),
+            fjall::examine::OpenProblem::Behind(found, problem) => behind(found, problem),
+            fjall::examine::OpenProblem::Disk(error) => failed(error),
         })?;
         // Damage outside of the examined files shows when those are read.
-        let unreadable = |error: OpenError| match examine::damaged_tables(&files).unwrap_or_default().first() {
+        let unreadable = |error: OpenError| match fjall::examine::damaged_tables(&files).unwrap_or_default().first() {
             Some(table) => damaged(format!("the file {} is corrupt", table.display())),
             None => error,
         };
-        let disk = FjallDisk::open(path, options.cache_bytes).map_err(|error| match error {
+        let disk = FjallEngine::open(path, options.cache_bytes).map_err(|error| match error {
             fjall::OpenFailed::InUse => OpenError::InUse(path.to_owned()),
             fjall::OpenFailed::Damaged(problem) => unreadable(damaged(problem)),
             fjall::OpenFailed::Disk(source) => unreadable(wrap(source)),
         })?;
-        directory::sync(path).map_err(failed)?;
-        let disk: Arc<dyn Disk> = Arc::new(disk);
+        fjall::directory::sync(path).map_err(failed)?;
+        let disk: Arc<dyn StorageEngine> = Arc::new(disk);
         let found = records::last_group(&*disk).map_err(|error| unreadable(wrap(error)))?;
         if found < durable {
             return Err(behind(found, "a file was cut or replaced".into()));
@@ -242,16 +160,16 @@ impl Store {
 
     /// A store in memory, for tests and experiments. It has the same contract, but nothing survives the process.
     pub fn in_memory() -> Self {
-        Self::on_disk(Arc::new(MemoryDisk::default()), StoreOptions::default()).expect("memory does not fail")
+        Self::on_engine(Arc::new(MemoryEngine::default()), StoreOptions::default()).expect("memory does not fail")
     }
 
     /// A store on another engine.
-    pub fn on_disk(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Self, DiskError> {
+    pub fn on_engine(disk: Arc<dyn StorageEngine>, options: StoreOptions) -> Result<Self, DiskError> {
         Self::start(disk, None, None, options)
     }
 
     fn start(
-        disk: Arc<dyn Disk>,
+        disk: Arc<dyn StorageEngine>,
         mark: Option<mark::Mark>,
         path: Option<&Path>,
         options: StoreOptions,
@@ -286,7 +204,7 @@ impl Store {
             witness.replace();
         }
         let group = Group::start(disk.clone(), mark, witness, last_group, options.queue_bytes);
-        watch::start(&disk, options.clone(), &group);
+        disk_monitor::start(&disk, options.clone(), &group);
         Ok(Store(Arc::new(Inner {
             disk: RwLock::new(Some(disk)),
             group,
@@ -358,7 +276,7 @@ impl Store {
 
     /// The names of rooms with committed data, in order, beginning after `after`.
     pub fn names(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<BTreeSet<String>, StorageFailed> {
-        let read = |disk: &dyn Disk| records::names(disk, namespace, after, limit);
+        let read = |disk: &dyn StorageEngine| records::names(disk, namespace, after, limit);
         self.0.read(|disk| read(disk).map_err(|error| unreadable("the names", &namespace, &error)))
     }
 
@@ -394,178 +312,11 @@ impl Store {
 }
 
 impl Inner {
-    fn read<T>(&self, read: impl FnOnce(&dyn Disk) -> Result<T, StorageFailed>) -> Result<T, StorageFailed> {
+    fn read<T>(&self, read: impl FnOnce(&dyn StorageEngine) -> Result<T, StorageFailed>) -> Result<T, StorageFailed> {
         match &*self.disk.read().expect("no holder of this lock panics") {
             Some(disk) => read(&**disk),
             None => Err(StorageFailed("the store is closed".into())),
         }
-    }
-}
-
-impl Owner {
-    fn of(address: &Address, owned: &Arc<Mutex<HashSet<Address>>>) -> Result<Self, StorageFailed> {
-        if !owned.lock().expect("no holder of this lock panics").insert(address.clone()) {
-            return Err(StorageFailed(format!("{address} has an owner already")));
-        }
-        Ok(Owner { address: address.clone(), owned: owned.clone() })
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.owned.lock().expect("no holder of this lock panics").remove(&self.address);
-    }
-}
-
-/// The commits of one room. There is one log for each room.
-pub struct RoomLog {
-    store: Store,
-    owner: Arc<Owner>,
-    record: RoomRecord,
-    /// The name of the room is on disk.
-    named: bool,
-    /// The byte count in the record is exact, not only an upper bound.
-    exact: bool,
-}
-
-impl RoomLog {
-    /// The number of the last submitted commit.
-    pub fn number(&self) -> u64 {
-        self.record.number
-    }
-
-    /// A random number for this history of the storage of the room. It changes when the store is restored or recreated.
-    pub fn incarnation(&self) -> u64 {
-        self.store.0.incarnation.of_room(&self.owner.address)
-    }
-
-    /// The storage of the room on disk. It shows a submitted commit once that is applied.
-    pub fn reader(&self) -> RoomReader {
-        RoomReader { store: self.store.clone(), id: self.record.id, address: self.owner.address.clone() }
-    }
-
-    /// Reserves space for these writes, on the disk and within the limit of the room; then commit them. `current` is
-    /// the storage of the room including writes on their way to the disk.
-    ///
-    /// Far from the limit, only the added bytes are counted and nothing is read, so overwritten and removed data stays
-    /// counted. At the limit, everything is counted once. From then on the count is exact: replaced data is read and
-    /// subtracted.
-    pub fn takes(&mut self, writes: &Writes, current: &dyn Storage) -> Result<(), CommitError> {
-        let options = &self.store.0.options;
-        if self.store.0.group.has_no_space() {
-            return Err(CommitError::NoSpace { min_free_bytes: options.min_free_bytes });
-        }
-        let room_bytes = options.room_bytes;
-        let size = |(key, value): (&Bytes, &Option<Bytes>)| value.as_ref().map_or(0, |value| key.len() + value.len());
-        let added = writes.iter().map(size).sum::<usize>() as u64;
-        if !self.exact {
-            if added == 0 || self.record.bytes.saturating_add(added) <= room_bytes {
-                self.record.bytes += added;
-                return Ok(());
-            }
-            // If this fails, the next read reports it.
-            if let Ok(bytes) = count(current) {
-                self.record.bytes = bytes;
-                self.exact = true;
-            }
-        }
-        let before = self.record.bytes;
-        let bytes = before.saturating_add(added).saturating_sub(replaced(writes, current));
-        // Turns that do not add bytes are allowed, even if the limit was lowered below the present size.
-        if bytes > room_bytes && bytes > before {
-            return Err(CommitError::RoomFull { room_bytes });
-        }
-        self.record.bytes = bytes;
-        // At half of the limit, exact counting stops; a full count when the limit is near again is then cheap in
-        // comparison.
-        self.exact = self.exact && bytes > room_bytes / 2;
-        Ok(())
-    }
-
-    /// Submits the next commit, which must have the number `expected`. It does not wait: `waiting` is told when it is
-    /// durable. Check the space with [`takes`](Self::takes) before; a turn cannot be undone afterwards.
-    ///
-    /// Fails: if nothing was written; the number is still free.
-    pub fn commit(&mut self, expected: u64, changes: Changes, waiting: Arc<dyn Waiting>) -> Result<(), CommitError> {
-        if expected != self.record.number + 1 {
-            return Err(CommitError::Fenced { address: self.owner.address.clone(), expected });
-        }
-        let record = RoomRecord { number: expected, epoch: self.store.epoch(), ..self.record };
-        let Changes { writes, timers, posts, taken } = changes;
-        let mut records = Vec::with_capacity(writes.len() + timers.len() + posts.len() + taken.len() + 2);
-        let address = &self.owner.address;
-        records.push(record.to_record(address));
-        if !self.named {
-            records.push(record.name_record(address));
-        }
-        records.extend(writes.into_iter().map(|(key, value)| records::entry(record.id, &key, value)));
-        records.extend(timers.iter().map(|(name, timer)| records::timer(record.id, name, timer.as_ref())));
-        records.extend(posts.into_iter().map(|(number, post)| records::post(record.id, number, post)));
-        records.extend(taken.iter().map(|(sender, number)| records::taken(record.id, sender, *number)));
-        self.store.0.group.submit(Commit { records, number: expected, waiting, owner: self.owner.clone() })?;
-        self.record = record;
-        self.named = true;
-        Ok(())
-    }
-}
-
-/// The size of the storage of a room. It reads all of it.
-fn count(current: &dyn Storage) -> Result<u64, StorageFailed> {
-    let mut bytes = 0;
-    let all = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
-    current.scan(&all, &mut |key, value| {
-        bytes += (key.len() + value.len()) as u64;
-        true
-    })?;
-    Ok(bytes)
-}
-
-/// The bytes that these writes replace or remove.
-fn replaced(writes: &Writes, current: &dyn Storage) -> u64 {
-    let size = |key: &Bytes| current.get(key).ok().flatten().map_or(0, |value| key.len() + value.len());
-    writes.keys().map(size).sum::<usize>() as u64
-}
-
-/// Reads the storage of a room on disk.
-pub struct RoomReader {
-    store: Store,
-    id: u64,
-    address: Address,
-}
-
-impl RoomReader {
-    /// The last post of another room that this room accepted.
-    pub fn last_taken(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
-        let what = || format!("the posts from {sender}");
-        let read = |disk: &dyn Disk| records::last_taken(disk, self.id, sender);
-        self.store.0.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
-    }
-}
-
-impl Storage for RoomReader {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
-        let what = || format!("the entry `{}`", key.escape_ascii());
-        let read = |disk: &dyn Disk| disk.get(&records::entry_key(self.id, key));
-        self.store.0.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
-    }
-
-    fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
-        let mut seen = 0;
-        let mut count = |key: &Bytes, value: &Bytes| {
-            seen += 1;
-            visit(key, value)
-        };
-        let read = self.store.0.read(|disk| Ok(records::scan_entries(disk, self.id, range, &mut count)));
-        read?.map_err(|error| {
-            let from = if range.reverse { &range.end } else { &range.start };
-            let what = match from {
-                Bound::Included(from) | Bound::Excluded(from) => {
-                    format!("entry number {} from `{}` on", seen + 1, from.escape_ascii())
-                }
-                Bound::Unbounded => format!("entry number {}", seen + 1),
-            };
-            unreadable(&what, &self.address, &error)
-        })
     }
 }
 
@@ -587,11 +338,14 @@ impl From<DiskError> for StorageFailed {
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
+    use bytes::Bytes;
+
     use super::*;
+    use crate::model::{Range, Storage};
 
     struct Told(Sender<Result<u64, CommitError>>);
 
-    impl Waiting for Told {
+    impl CommitListener for Told {
         fn committed(&self, receipt: Receipt, _: bool) {
             self.0.send(Ok(receipt.number())).unwrap();
         }
@@ -664,7 +418,7 @@ mod tests {
     /// A room that panics when it is told of its commit.
     struct Deaf(Told);
 
-    impl Waiting for Deaf {
+    impl CommitListener for Deaf {
         fn committed(&self, _: Receipt, _: bool) {
             panic!("a bug in the room");
         }
@@ -695,14 +449,14 @@ mod tests {
     #[test]
     fn removals_and_replacements_free_space_at_once() {
         let options = StoreOptions { room_bytes: 100, ..StoreOptions::default() };
-        let store = Store::on_disk(Arc::new(MemoryDisk::default()), options).unwrap();
+        let store = Store::on_engine(Arc::new(MemoryEngine::default()), options).unwrap();
         let mut log = store.room(&lobby()).unwrap().log;
         let (tell, told) = told();
         let mut number = 0;
         let mut take = |key: &str, value: Option<usize>| {
             let value = value.map(|length| "x".repeat(length).into());
             let writes = Writes::from([(key.to_owned().into(), value)]);
-            log.takes(&writes, &log.reader())?;
+            log.reserve(&writes, &log.reader())?;
             number += 1;
             log.commit(number, Changes { writes, ..Changes::default() }, tell.clone())?;
             told.recv().unwrap()
@@ -722,7 +476,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_store_leaves_no_commit_waiting() {
         let options = StoreOptions { queue_bytes: 0, ..StoreOptions::default() };
-        let store = Store::on_disk(Arc::<Panics>::default(), options).unwrap();
+        let store = Store::on_engine(Arc::<Panics>::default(), options).unwrap();
         let mut one = store.room(&lobby()).unwrap().log;
         let mut two = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap().log;
         let (tell, told) = told();
@@ -741,7 +495,7 @@ mod tests {
         started: std::sync::atomic::AtomicBool,
     }
 
-    impl Disk for Panics {
+    impl StorageEngine for Panics {
         fn write(&self, _: Vec<Record>) -> Result<(), DiskError> {
             if self.started.swap(true, Ordering::Relaxed) { panic!("a bug in the engine") } else { Ok(()) }
         }
@@ -766,7 +520,7 @@ mod tests {
 
     #[test]
     fn an_engine_that_panics_fails_its_commits_and_all_later_ones() {
-        let store = Store::on_disk(Arc::<Panics>::default(), StoreOptions::default()).unwrap();
+        let store = Store::on_engine(Arc::<Panics>::default(), StoreOptions::default()).unwrap();
         let mut log = store.room(&lobby()).unwrap().log;
         let (tell, told) = told();
         log.commit(1, write("a", "1"), tell.clone()).unwrap();

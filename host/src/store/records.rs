@@ -21,7 +21,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::DiskError;
-use super::disk::{Disk, Record};
+use super::engine::{Record, StorageEngine};
 use super::incarnation::{Evidence, Incarnation, Times};
 use crate::clock::UnixMillis;
 use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, Timer, User};
@@ -69,7 +69,7 @@ impl RoomRecord {
     }
 }
 
-pub(super) fn epoch(disk: &dyn Disk) -> Result<u64, DiskError> {
+pub(super) fn epoch(disk: &dyn StorageEngine) -> Result<u64, DiskError> {
     read_number(disk, EPOCH_KEY)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn epoch_record(epoch: u64) -> Record {
     (Bytes::from_static(EPOCH_KEY), Some(number(epoch)))
 }
 
-pub(super) fn last_group(disk: &dyn Disk) -> Result<u64, DiskError> {
+pub(super) fn last_group(disk: &dyn StorageEngine) -> Result<u64, DiskError> {
     read_number(disk, GROUP_KEY)
 }
 
@@ -94,7 +94,7 @@ const CHANGED: u8 = 2;
 const OLDER_BYTES: usize = 6 * 8;
 
 /// The incarnation of the store, and the evidence of which one piece must hold; absent in a new store.
-pub(super) fn incarnation(disk: &dyn Disk) -> Result<Option<(Incarnation, Vec<Evidence>)>, DiskError> {
+pub(super) fn incarnation(disk: &dyn StorageEngine) -> Result<Option<(Incarnation, Vec<Evidence>)>, DiskError> {
     let Some(mut value) = disk.get(INCARNATION_KEY)? else { return Ok(None) };
     if value.len() == OLDER_BYTES {
         let incarnation = Incarnation(value.get_u64());
@@ -140,7 +140,7 @@ pub(super) fn incarnation_record(incarnation: Incarnation, evidence: &[Evidence]
 }
 
 /// The secret of the store; absent in a new store, and in a store of a version without secrets.
-pub(super) fn secret(disk: &dyn Disk) -> Result<Option<[u8; 32]>, DiskError> {
+pub(super) fn secret(disk: &dyn StorageEngine) -> Result<Option<[u8; 32]>, DiskError> {
     let Some(value) = disk.get(SECRET_KEY)? else { return Ok(None) };
     value.as_ref().try_into().map(Some).map_err(|_| damaged(SECRET_KEY))
 }
@@ -150,7 +150,7 @@ pub(super) fn secret_record(secret: &[u8; 32]) -> Record {
 }
 
 /// The highest id of a room; 0 without rooms.
-pub(super) fn last_room(disk: &dyn Disk) -> Result<u64, DiskError> {
+pub(super) fn last_room(disk: &dyn StorageEngine) -> Result<u64, DiskError> {
     let mut last = Ok(0);
     disk.scan(kind(NAME), true, &mut |key, _| {
         last = id_of(&key);
@@ -159,7 +159,7 @@ pub(super) fn last_room(disk: &dyn Disk) -> Result<u64, DiskError> {
     last
 }
 
-pub(super) fn room(disk: &dyn Disk, address: &Address) -> Result<Option<RoomRecord>, DiskError> {
+pub(super) fn room(disk: &dyn StorageEngine, address: &Address) -> Result<Option<RoomRecord>, DiskError> {
     let Some(mut value) = disk.get(&room_key(address))? else { return Ok(None) };
     // Older records have no byte count.
     if ![24, 32].contains(&value.len()) {
@@ -171,7 +171,7 @@ pub(super) fn room(disk: &dyn Disk, address: &Address) -> Result<Option<RoomReco
 
 /// The names of the rooms of a namespace, beginning after `after`.
 pub(super) fn names(
-    disk: &dyn Disk,
+    disk: &dyn StorageEngine,
     namespace: &str,
     after: Option<&str>,
     limit: usize,
@@ -203,7 +203,7 @@ pub(super) fn entry(id: u64, key: &[u8], value: Option<Bytes>) -> Record {
 }
 
 pub(super) fn scan_entries(
-    disk: &dyn Disk,
+    disk: &dyn StorageEngine,
     id: u64,
     range: &Range,
     visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool,
@@ -230,7 +230,7 @@ pub(super) fn timer(id: u64, name: &str, timer: Option<&Timer>) -> Record {
     (id_key(TIMER, id, name.as_bytes()), value)
 }
 
-pub(super) fn timers(disk: &dyn Disk, id: u64) -> Result<impl Iterator<Item = Timer>, DiskError> {
+pub(super) fn timers(disk: &dyn StorageEngine, id: u64) -> Result<impl Iterator<Item = Timer>, DiskError> {
     let mut timers = Vec::new();
     let range = (Bound::Included(id_key(TIMER, id, b"")), Bound::Excluded(behind(TIMER, id)));
     disk.scan(range, false, &mut |key, value| {
@@ -280,7 +280,7 @@ pub(super) fn post(id: u64, number: PostNumber, post: Option<Post>) -> Record {
     (id_key(POST, id, &number.0.to_be_bytes()), value)
 }
 
-pub(super) fn posts(disk: &dyn Disk, id: u64) -> Result<Posts, DiskError> {
+pub(super) fn posts(disk: &dyn StorageEngine, id: u64) -> Result<Posts, DiskError> {
     let mut posts = Vec::new();
     let range = (Bound::Included(id_key(POST, id, b"")), Bound::Excluded(behind(POST, id)));
     disk.scan(range, false, &mut |key, value| {
@@ -315,7 +315,7 @@ pub(super) fn taken(id: u64, sender: &Address, taken: PostNumber) -> Record {
     (taken_key(id, sender), Some(number(taken.0)))
 }
 
-pub(super) fn last_taken(disk: &dyn Disk, id: u64, sender: &Address) -> Result<Option<PostNumber>, DiskError> {
+pub(super) fn last_taken(disk: &dyn StorageEngine, id: u64, sender: &Address) -> Result<Option<PostNumber>, DiskError> {
     let key = taken_key(id, sender);
     let Some(value) = disk.get(&key)? else { return Ok(None) };
     let number = value.as_ref().try_into().map_err(|_| damaged(&key))?;
@@ -327,7 +327,7 @@ fn taken_key(id: u64, sender: &Address) -> Bytes {
 }
 
 /// Every room with a timer or a post, and when the first is due; a room with both appears twice.
-pub(super) fn rooms_to_wake(disk: &dyn Disk) -> Result<Vec<(Address, UnixMillis)>, DiskError> {
+pub(super) fn rooms_to_wake(disk: &dyn StorageEngine) -> Result<Vec<(Address, UnixMillis)>, DiskError> {
     let mut found = Vec::<Result<(u64, UnixMillis), DiskError>>::new();
     for waking in [TIMER, POST] {
         // Both kinds of records begin with the due time.
@@ -356,7 +356,7 @@ fn read_timer(key: &Bytes, mut value: Bytes) -> Result<(u64, Timer), DiskError> 
     Ok((id_of(key)?, Timer { name, at, attempt, payload: value }))
 }
 
-fn read_number(disk: &dyn Disk, key: &[u8]) -> Result<u64, DiskError> {
+fn read_number(disk: &dyn StorageEngine, key: &[u8]) -> Result<u64, DiskError> {
     match disk.get(key)? {
         None => Ok(0),
         Some(value) => Ok(u64::from_be_bytes(value.as_ref().try_into().map_err(|_| damaged(key))?)),
@@ -418,7 +418,7 @@ mod fuzz {
     use dormouse_fuzz::{fuzz, spoiled};
 
     use super::*;
-    use crate::store::MemoryDisk;
+    use crate::store::MemoryEngine;
 
     fn address() -> impl Strategy<Value = Address> {
         let name = "[a-z \u{e9}\u{1f600}%/.]{1,100}";
@@ -460,7 +460,7 @@ mod fuzz {
     #[test]
     fn incarnations_of_all_versions_are_read_back() {
         let read = |record: Record| {
-            let disk = MemoryDisk::default();
+            let disk = MemoryEngine::default();
             disk.write(vec![record]).unwrap();
             incarnation(&disk).ok().flatten()
         };
@@ -481,7 +481,7 @@ mod fuzz {
         fuzz(
             (any::<u64>(), address(), address(), written),
             |(id, room_at, sender, (its_timers, its_posts, numbers))| {
-                let disk = MemoryDisk::default();
+                let disk = MemoryEngine::default();
                 let record = RoomRecord { id, epoch: numbers.0, number: numbers.1, bytes: numbers.2 };
                 let mut records = vec![record.to_record(&room_at), record.name_record(&room_at)];
                 let its_timers = its_timers.into_iter().map(|timer| (timer.name.clone(), timer));
@@ -538,7 +538,7 @@ mod fuzz {
         let keys = spoiled(&keys.each_ref().map(|key| &key[..]));
         let values = spoiled(&values.each_ref().map(|value| &value[..]));
         fuzz(vec((keys, values), 1..8), |records| {
-            let disk = MemoryDisk::default();
+            let disk = MemoryEngine::default();
             disk.write(records.into_iter().map(|(key, value)| (key.into(), Some(value.into()))).collect()).unwrap();
             let _ = (
                 epoch(&disk),

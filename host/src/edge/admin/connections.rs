@@ -14,9 +14,9 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use crate::bucket::Bucket;
 use crate::clock;
-use crate::config::{ADMIN_ADDRESSES, ADMIN_CONNECTIONS, ADMIN_LOG_EVERY, ADMIN_REFUSALS_PER_SECOND};
+use crate::limits::{ADMIN_ADDRESSES, ADMIN_CONNECTIONS, ADMIN_LOG_EVERY, ADMIN_REFUSALS_PER_SECOND};
+use crate::token_bucket::TokenBucket;
 
 /// All connections to the admin listener.
 #[derive(Default)]
@@ -29,7 +29,7 @@ struct Inner {
     next: u64,
     /// One token bucket for each address, for the refusals it may get. An address is forgotten when its bucket is full
     /// again.
-    paces: HashMap<IpAddr, Bucket>,
+    paces: HashMap<IpAddr, TokenBucket>,
     reported: Option<Instant>,
     unreported: u64,
 }
@@ -43,7 +43,7 @@ struct Open {
 }
 
 /// One connection's place; dropping it returns the place.
-pub(super) struct Place {
+pub(super) struct AdminPermit {
     connections: Arc<Connections>,
     number: u64,
     pub(super) address: IpAddr,
@@ -52,7 +52,7 @@ pub(super) struct Place {
 
 impl Connections {
     /// A place for a new connection. If strangers have all of their places, one of them must go.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> AdminPermit {
         let address = address.to_canonical();
         let cut = Arc::new(Notify::new());
         let mut inner = self.lock();
@@ -66,7 +66,7 @@ impl Connections {
             inner.report(address, clock::monotonic());
         }
         inner.open.insert(number, Open { address, known: false, cut: cut.clone() });
-        Place { connections: self.clone(), number, address, cut }
+        AdminPermit { connections: self.clone(), number, address, cut }
     }
 
     /// Returns whether an address may get one more refusal with its reason.
@@ -82,7 +82,7 @@ impl Connections {
                 inner.paces.clear();
             }
         }
-        let bucket = inner.paces.entry(address).or_insert_with(|| Bucket::new(ADMIN_REFUSALS_PER_SECOND, now));
+        let bucket = inner.paces.entry(address).or_insert_with(|| TokenBucket::new(ADMIN_REFUSALS_PER_SECOND, now));
         let may = bucket.take(now);
         if !may {
             inner.report(address, now);
@@ -124,7 +124,7 @@ impl Inner {
     }
 }
 
-impl Place {
+impl AdminPermit {
     /// Waits until another connection gets this place.
     pub(super) async fn cut(&self) {
         self.cut.notified().await;
@@ -147,7 +147,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for AdminPermit {
     fn drop(&mut self) {
         self.connections.lock().open.remove(&self.number);
     }
@@ -163,7 +163,7 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
-    fn is_there(place: &Place) -> bool {
+    fn is_there(place: &AdminPermit) -> bool {
         place.connections.lock().open.contains_key(&place.number)
     }
 
@@ -181,7 +181,7 @@ mod tests {
     fn authenticated_connections_are_not_evicted() {
         let connections = Arc::new(Connections::default());
         let known = (0..ADMIN_CONNECTIONS).map(|_| connections.enter(address(1))).collect::<Vec<_>>();
-        assert!(known.iter().all(Place::is_known));
+        assert!(known.iter().all(AdminPermit::is_known));
         let strangers = (0..3 * ADMIN_CONNECTIONS).map(|_| connections.enter(address(1))).collect::<Vec<_>>();
         assert!(known.iter().all(is_there));
         let last = strangers.last().unwrap();

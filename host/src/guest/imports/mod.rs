@@ -10,6 +10,6 @@ mod timers;
 pub(super) mod web;
 
 use super::bindings::room::dormouse::room::types;
-use super::state::Host;
+use super::state::StoreData;
 
-impl types::Host for Host {}
+impl types::Host for StoreData {}

@@ -1,12 +1,12 @@
 //! `outbox`: requests that are sent after the turn has committed.
 
-use crate::config;
 use crate::guest::bindings::reach::dormouse::room::outbox::{self, Destination, PostError, Request};
-use crate::guest::state::Host;
-use crate::guest::{convert, outside};
+use crate::guest::state::StoreData;
+use crate::guest::{convert, outbound};
+use crate::limits;
 use crate::model::{self, Address};
 
-impl outbox::Host for Host {
+impl outbox::Host for StoreData {
     fn post(&mut self, destination: Destination, request: Request) -> wasmtime::Result<Result<(), PostError>> {
         let destination = match destination {
             Destination::Room(room) => match Address::new(&room.namespace, &room.name) {
@@ -17,16 +17,16 @@ impl outbox::Host for Host {
         };
         let request = convert::request_from(request);
         let bytes = size(&request);
-        if bytes > config::POST_BYTES {
+        if bytes > limits::POST_BYTES {
             return Ok(Err(PostError::TooLarge));
         }
-        let Some(outside) = &self.reach.outside else { return Ok(Err(PostError::Denied)) };
+        let Some(outside) = &self.call_budget.outbound else { return Ok(Err(PostError::Denied)) };
         let destination = match outside.destination(destination) {
             Ok(destination) => destination,
             Err(error) => return Ok(Err(to_wit(error))),
         };
-        let waiting = self.lent()?.posts_waiting + self.changes.posts.len();
-        if waiting >= config::POSTS || self.changes.write_bytes + bytes > config::TURN_WRITE_BYTES {
+        let waiting = self.resources()?.posts_waiting + self.changes.posts.len();
+        if waiting >= limits::POSTS || self.changes.write_bytes + bytes > limits::TURN_WRITE_BYTES {
             return Ok(Err(PostError::TooMany));
         }
         self.changes.write_bytes += bytes;
@@ -35,7 +35,7 @@ impl outbox::Host for Host {
     }
 
     fn waiting(&mut self) -> wasmtime::Result<u32> {
-        let waiting = self.lent()?.posts_waiting + self.changes.posts.len();
+        let waiting = self.resources()?.posts_waiting + self.changes.posts.len();
         Ok(u32::try_from(waiting).unwrap_or(u32::MAX))
     }
 }
@@ -48,11 +48,11 @@ fn size(request: &model::Request) -> usize {
     request.method.len() + request.path.len() + query + headers + user + request.body.len()
 }
 
-fn to_wit(error: outside::PostError) -> PostError {
+fn to_wit(error: outbound::PostError) -> PostError {
     match error {
-        outside::PostError::Denied => PostError::Denied,
-        outside::PostError::BadDestination => PostError::BadDestination,
-        outside::PostError::TooLarge => PostError::TooLarge,
-        outside::PostError::TooMany => PostError::TooMany,
+        outbound::PostError::Denied => PostError::Denied,
+        outbound::PostError::BadDestination => PostError::BadDestination,
+        outbound::PostError::TooLarge => PostError::TooLarge,
+        outbound::PostError::TooMany => PostError::TooMany,
     }
 }

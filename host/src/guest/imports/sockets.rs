@@ -3,34 +3,34 @@
 use bytes::Bytes;
 use wasmtime::component::Resource;
 
-use crate::config;
 use crate::guest::bindings::room::dormouse::room::sockets::{self, Except, Filter, HostSocket, SocketError};
 use crate::guest::bindings::room::dormouse::room::types::{Message, User};
 use crate::guest::convert;
-use crate::guest::state::{Host, SocketHandle};
-use crate::model::{self, Audience, AutoResponse, Output, Said, SocketChange, SocketKey};
+use crate::guest::state::{SocketHandle, StoreData};
+use crate::limits;
+use crate::model::{self, Audience, AutoResponse, OutboundMessage, Output, SocketChange, SocketKey};
 
-impl Host {
+impl StoreData {
     /// The key of a handle, if its client is still connected.
     fn here(&mut self, handle: &Resource<SocketHandle>) -> wasmtime::Result<Result<SocketKey, SocketError>> {
         let key = handle.rep();
-        let here = self.lent()?.sockets.get(key).is_some_and(|socket| !socket.gone);
+        let here = self.resources()?.sockets.get(key).is_some_and(|socket| !socket.gone);
         Ok(if here { Ok(key) } else { Err(SocketError::Gone) })
     }
 
     fn say(&mut self, message: Message, audience: Audience) -> wasmtime::Result<Result<(), SocketError>> {
         let message = convert::message_from(message);
-        let most = self.lent()?.message_out_bytes;
+        let most = self.resources()?.message_out_bytes;
         if message.len() > most {
             return Ok(Err(too_large(most)));
         }
         self.count_output(message.len())?;
-        self.changes.outputs.push(Output::Say(Said::new(message), audience));
+        self.changes.outputs.push(Output::Say(OutboundMessage::new(message), audience));
         Ok(Ok(()))
     }
 }
 
-impl HostSocket for Host {
+impl HostSocket for StoreData {
     fn id(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<u64> {
         Ok(self.socket(handle.rep())?.id)
     }
@@ -48,11 +48,11 @@ impl HostSocket for Host {
         handle: Resource<SocketHandle>,
         tags: Vec<String>,
     ) -> wasmtime::Result<Result<(), SocketError>> {
-        if tags.len() > config::TAGS {
-            return Ok(Err(SocketError::TooMany(config::TAGS as u32)));
+        if tags.len() > limits::TAGS {
+            return Ok(Err(SocketError::TooMany(limits::TAGS as u32)));
         }
-        if tags.iter().any(|tag| tag.len() > config::TAG_BYTES) {
-            return Ok(Err(too_large(config::TAG_BYTES)));
+        if tags.iter().any(|tag| tag.len() > limits::TAG_BYTES) {
+            return Ok(Err(too_large(limits::TAG_BYTES)));
         }
         let key = match self.here(&handle)? {
             Ok(key) => key,
@@ -61,7 +61,7 @@ impl HostSocket for Host {
         let before = self.socket(key)?.tags.clone();
         self.count_output(before.iter().map(|tag| size_of::<String>() + tag.len()).sum())?;
         self.changes.sockets_before.push((key, SocketChange::Tags(before)));
-        self.lent()?.sockets.set_tags(key, tags);
+        self.resources()?.sockets.set_tags(key, tags);
         Ok(Ok(()))
     }
 
@@ -74,8 +74,8 @@ impl HostSocket for Host {
         handle: Resource<SocketHandle>,
         attachment: Vec<u8>,
     ) -> wasmtime::Result<Result<(), SocketError>> {
-        if attachment.len() > config::ATTACHMENT_BYTES {
-            return Ok(Err(too_large(config::ATTACHMENT_BYTES)));
+        if attachment.len() > limits::ATTACHMENT_BYTES {
+            return Ok(Err(too_large(limits::ATTACHMENT_BYTES)));
         }
         let key = match self.here(&handle)? {
             Ok(key) => key,
@@ -84,7 +84,7 @@ impl HostSocket for Host {
         self.count_output(attachment.len())?;
         let before = self.socket(key)?.attachment.clone();
         self.changes.sockets_before.push((key, SocketChange::Attachment(before)));
-        self.lent()?.sockets.set_attachment(key, Bytes::from(attachment));
+        self.resources()?.sockets.set_attachment(key, Bytes::from(attachment));
         Ok(Ok(()))
     }
 
@@ -104,8 +104,8 @@ impl HostSocket for Host {
         if !matches!(code, 1000 | 1008 | 1009 | 1011..=1013 | 3000..=4999) {
             return Ok(Err(SocketError::BadCloseCode));
         }
-        if reason.len() > config::CLOSE_REASON_BYTES {
-            return Ok(Err(too_large(config::CLOSE_REASON_BYTES)));
+        if reason.len() > limits::CLOSE_REASON_BYTES {
+            return Ok(Err(too_large(limits::CLOSE_REASON_BYTES)));
         }
         let socket = match self.here(&handle)? {
             Ok(key) => key,
@@ -125,21 +125,21 @@ impl HostSocket for Host {
     }
 }
 
-impl sockets::Host for Host {
+impl sockets::Host for StoreData {
     fn all(&mut self, filter: Filter) -> wasmtime::Result<Vec<Resource<SocketHandle>>> {
-        let keys = self.lent()?.sockets.select(&from_wit(filter));
+        let keys = self.resources()?.sockets.select(&from_wit(filter));
         Ok(keys.into_iter().map(Resource::new_own).collect())
     }
 
     fn count(&mut self, filter: Filter) -> wasmtime::Result<u32> {
-        let sockets = &mut self.lent()?.sockets;
+        let sockets = &mut self.resources()?.sockets;
         let filter = from_wit(filter);
         let count = if filter == model::Filter::default() { sockets.len() } else { sockets.select(&filter).len() };
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
     fn get(&mut self, id: u64) -> wasmtime::Result<Option<Resource<SocketHandle>>> {
-        Ok(self.lent()?.sockets.find(id).map(Resource::new_own))
+        Ok(self.resources()?.sockets.find(id).map(Resource::new_own))
     }
 
     fn broadcast(&mut self, message: Message, filter: Filter) -> wasmtime::Result<Result<(), SocketError>> {
@@ -147,7 +147,7 @@ impl sockets::Host for Host {
         let audience = match filter {
             model::Filter { tag: None, user: None, except } => Audience::Everyone(except),
             narrow => {
-                let keys = self.lent()?.sockets.select(&narrow);
+                let keys = self.resources()?.sockets.select(&narrow);
                 self.count_output(size_of_val(keys.as_slice()))?;
                 Audience::These(keys)
             }
@@ -157,14 +157,14 @@ impl sockets::Host for Host {
 
     fn max_message_bytes(&mut self) -> wasmtime::Result<u32> {
         let limits = &self.limits;
-        let of_turn = limits.turn_output_bytes.saturating_sub(config::OUTPUT_BYTES);
-        let most = limits.socket_queue_bytes.min(of_turn).min(self.lent()?.message_out_bytes);
+        let of_turn = limits.turn_output_bytes.saturating_sub(limits::OUTPUT_BYTES);
+        let most = limits.socket_queue_bytes.min(of_turn).min(self.resources()?.message_out_bytes);
         Ok(u32::try_from(most).unwrap_or(u32::MAX))
     }
 
     fn set_auto_response(&mut self, request: String, reply: String) -> wasmtime::Result<Result<(), SocketError>> {
-        if request.len().max(reply.len()) > config::AUTO_RESPONSE_BYTES {
-            return Ok(Err(too_large(config::AUTO_RESPONSE_BYTES)));
+        if request.len().max(reply.len()) > limits::AUTO_RESPONSE_BYTES {
+            return Ok(Err(too_large(limits::AUTO_RESPONSE_BYTES)));
         }
         self.count_output(request.len() + reply.len())?;
         self.changes.outputs.push(Output::AutoResponse(Some(AutoResponse { request, reply })));

@@ -5,13 +5,13 @@ use std::ops::Bound;
 use bytes::Bytes;
 use wasmtime::bail;
 
-use crate::config;
 use crate::guest::bindings::room::dormouse::room::storage::{self, StorageError};
-use crate::guest::limits::RECORD_BYTES;
-use crate::guest::state::Host;
+use crate::guest::meter::RECORD_BYTES;
+use crate::guest::state::StoreData;
+use crate::limits;
 use crate::model::{self, scan_over};
 
-impl Host {
+impl StoreData {
     fn read(&mut self, key: &[u8]) -> wasmtime::Result<Option<Bytes>> {
         // An invalid key was never written, and the engine has its own limit for keys.
         if !is_key(key) {
@@ -20,7 +20,7 @@ impl Host {
         if let Some(written) = self.changes.writes.get(key) {
             return Ok(written.clone());
         }
-        Ok(self.lent()?.storage.get(key)?)
+        Ok(self.resources()?.storage.get(key)?)
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
@@ -34,12 +34,12 @@ impl Host {
             if !is_key(key) {
                 return Err(StorageError::BadKey);
             }
-            if value.len() > config::VALUE_BYTES {
+            if value.len() > limits::VALUE_BYTES {
                 return Err(StorageError::ValueTooLarge);
             }
             bytes += RECORD_BYTES + key.len() + value.len();
         }
-        if bytes > config::TURN_WRITE_BYTES { Err(StorageError::TurnTooLarge) } else { Ok(()) }
+        if bytes > limits::TURN_WRITE_BYTES { Err(StorageError::TurnTooLarge) } else { Ok(()) }
     }
 
     fn scan(
@@ -50,27 +50,27 @@ impl Host {
         visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool,
     ) -> wasmtime::Result<()> {
         let range = model::Range { start: from(start), end: end.map_or(Bound::Unbounded, before), reverse };
-        let storage = self.lent()?.storage.clone();
+        let storage = self.resources()?.storage.clone();
         Ok(scan_over(&self.changes.writes, &*storage, &range, visit)?)
     }
 }
 
-impl storage::Host for Host {
+impl storage::Host for StoreData {
     fn get(&mut self, key: Vec<u8>) -> wasmtime::Result<Option<Vec<u8>>> {
         Ok(self.read(&key)?.map(|value| value.to_vec()))
     }
 
     fn get_many(&mut self, keys: Vec<Vec<u8>>) -> wasmtime::Result<Vec<Option<Vec<u8>>>> {
-        if keys.len() > config::LIST_ENTRIES {
-            bail!("get-many was asked for more than {} keys", config::LIST_ENTRIES);
+        if keys.len() > limits::LIST_ENTRIES {
+            bail!("get-many was asked for more than {} keys", limits::LIST_ENTRIES);
         }
         let mut bytes = 0;
         let mut values = Vec::with_capacity(keys.len());
         for key in keys {
             let value = self.read(&key)?;
             bytes += value.as_ref().map_or(0, |value| value.len());
-            if bytes > config::LIST_BYTES {
-                bail!("get-many was asked for more than {} B of values", config::LIST_BYTES);
+            if bytes > limits::LIST_BYTES {
+                bail!("get-many was asked for more than {} B of values", limits::LIST_BYTES);
             }
             values.push(value.map(|value| value.to_vec()));
         }
@@ -123,7 +123,7 @@ impl storage::Host for Host {
         let (start, end) = bounds(range);
         self.scan(start, end, reverse, &mut |key, value| {
             bytes += key.len() + value.len();
-            if entries.len() == most || bytes > config::LIST_BYTES {
+            if entries.len() == most || bytes > limits::LIST_BYTES {
                 return false;
             }
             entries.push((key.to_vec(), value.to_vec()));
@@ -133,23 +133,23 @@ impl storage::Host for Host {
     }
 }
 
-impl Host {
+impl StoreData {
     /// Removals count as writes: they are held until the end of the turn and go to the disk.
     fn remove(&mut self, key: Vec<u8>) -> wasmtime::Result<()> {
         self.write(key, None);
-        if self.changes.write_bytes > config::TURN_WRITE_BYTES {
-            bail!("the turn wrote and removed more than {} B", config::TURN_WRITE_BYTES);
+        if self.changes.write_bytes > limits::TURN_WRITE_BYTES {
+            bail!("the turn wrote and removed more than {} B", limits::TURN_WRITE_BYTES);
         }
         Ok(())
     }
 }
 
 fn is_key(key: &[u8]) -> bool {
-    !key.is_empty() && key.len() <= config::KEY_BYTES
+    !key.is_empty() && key.len() <= limits::KEY_BYTES
 }
 
 fn bounded(limit: u32) -> usize {
-    usize::try_from(limit).map_or(config::LIST_ENTRIES, |limit| limit.min(config::LIST_ENTRIES))
+    usize::try_from(limit).map_or(limits::LIST_ENTRIES, |limit| limit.min(limits::LIST_ENTRIES))
 }
 
 /// The narrowest bounds that contain everything in the requested range.
@@ -187,8 +187,8 @@ fn before(end: Vec<u8>) -> Bound<Bytes> {
 
 /// Shortens bytes to the longest key, and tells whether they were complete.
 fn shortened(mut bytes: Vec<u8>) -> (Bytes, bool) {
-    let whole = bytes.len() <= config::KEY_BYTES;
-    bytes.truncate(config::KEY_BYTES);
+    let whole = bytes.len() <= limits::KEY_BYTES;
+    bytes.truncate(limits::KEY_BYTES);
     (bytes.into(), whole)
 }
 

@@ -3,19 +3,19 @@
 use bytes::Bytes;
 use wasmtime::bail;
 
-use crate::config;
 use crate::guest::bindings::room::dormouse::room::timers::{self, Due, TimerError};
 use crate::guest::convert;
-use crate::guest::limits::TIMERS_CHANGED;
-use crate::guest::state::Host;
+use crate::guest::meter::TIMERS_CHANGED;
+use crate::guest::state::StoreData;
+use crate::limits;
 use crate::model::Timer;
 
-impl Host {
+impl StoreData {
     fn timer(&mut self, name: &str) -> wasmtime::Result<Option<Timer>> {
         if let Some(changed) = self.changes.timers.get(name) {
             return Ok(changed.clone());
         }
-        Ok(self.lent()?.timers.get(name).cloned())
+        Ok(self.resources()?.timers.get(name).cloned())
     }
 
     /// Changed timers are held until the end of the turn, even if they are cancelled again. So too many changes trap.
@@ -32,7 +32,7 @@ impl Host {
     /// All timers as this turn sees them, ordered by name.
     fn all_timers(&mut self) -> wasmtime::Result<Vec<Timer>> {
         let changed = std::mem::take(&mut self.changes.timers);
-        let before = self.lent()?.timers.iter().filter(|timer| !changed.contains_key(&timer.name)).cloned();
+        let before = self.resources()?.timers.iter().filter(|timer| !changed.contains_key(&timer.name)).cloned();
         let mut all = before.chain(changed.values().flatten().cloned()).collect::<Vec<_>>();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         self.changes.timers = changed;
@@ -40,16 +40,16 @@ impl Host {
     }
 }
 
-impl timers::Host for Host {
+impl timers::Host for StoreData {
     fn set(&mut self, name: String, due: Due, payload: Vec<u8>) -> wasmtime::Result<Result<(), TimerError>> {
-        if name.is_empty() || name.len() > config::TIMER_NAME_BYTES {
+        if name.is_empty() || name.len() > limits::TIMER_NAME_BYTES {
             return Ok(Err(TimerError::BadName));
         }
-        if payload.len() > config::TIMER_PAYLOAD_BYTES {
+        if payload.len() > limits::TIMER_PAYLOAD_BYTES {
             return Ok(Err(TimerError::PayloadTooLarge));
         }
-        let set = self.lent()?.timers.len().saturating_add_signed(self.changes.timers_more);
-        if set >= config::TIMERS && self.timer(&name)?.is_none() {
+        let set = self.resources()?.timers.len().saturating_add_signed(self.changes.timers_more);
+        if set >= limits::TIMERS && self.timer(&name)?.is_none() {
             return Ok(Err(TimerError::TooMany));
         }
         let at = match due {

@@ -12,11 +12,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-use crate::config;
-use crate::guest::Lines;
-use crate::guest::outside::{NoMoreCalls, Reach};
-use crate::guest::state::Host;
+use crate::guest::LogLimiter;
+use crate::guest::outbound::{CallBudget, NoMoreCalls};
+use crate::guest::state::StoreData;
 use crate::guest::wasi::Wasi;
+use crate::limits;
 use crate::model::{self, StorageFailed};
 use crate::outbound::FetchError;
 
@@ -29,20 +29,20 @@ const FIELDS_BYTES: usize = 32 << 10;
 /// The result that wasmtime-wasi-http expects: an answer, and a future that drives its connection.
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
-impl WasiHttpView for Host {
+impl WasiHttpView for StoreData {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let lines = self.limits.turn_log_lines;
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment, lines, self.lines.clone())));
+        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment, lines, self.log_limiter.clone())));
         let http = self.http.get_or_insert_with(|| {
             let mut http = WasiHttpCtx::new();
             http.set_field_size_limit(FIELDS_BYTES);
             http
         });
-        WasiHttpCtxView { hooks: &mut self.reach, table: wasi.table(), ctx: http }
+        WasiHttpCtxView { hooks: &mut self.call_budget, table: wasi.table(), ctx: http }
     }
 }
 
-impl WasiHttpHooks for Reach {
+impl WasiHttpHooks for CallBudget {
     fn send_request(
         &mut self,
         request: Request<WasiBody>,
@@ -50,8 +50,8 @@ impl WasiHttpHooks for Reach {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let until = self.calls.take(&self.limits);
-        let (outside, after, answers) = (self.outside.clone(), self.after, self.answers.clone());
-        let lines = self.lines.clone();
+        let (outside, after, answers) = (self.outbound.clone(), self.after, self.answers.clone());
+        let lines = self.log_limiter.clone();
         Box::new(async move {
             let until = until.map_err(|NoMoreCalls| Error::ConnectionLimitReached)?;
             let outside = outside.ok_or(Error::HttpRequestDenied)?;
@@ -62,7 +62,7 @@ impl WasiHttpHooks for Reach {
             let whole = tokio::time::timeout_at(until.into(), from_wasi(request));
             let (origin, request) = whole.await.map_err(|_| Error::ConnectionWriteTimeout)??;
             let space =
-                tokio::time::timeout_at(until.into(), answers.acquire_many_owned(config::RESPONSE_BYTES as u32));
+                tokio::time::timeout_at(until.into(), answers.acquire_many_owned(limits::RESPONSE_BYTES as u32));
             let space = space.await.map_err(|_| Error::ConnectionLimitReached)?.expect("it is never closed");
             // The storage of the room failed. The turn will be lost with its commit, whatever it is told here.
             let failed = |error: StorageFailed| Error::InternalError(Some(error.to_string()));
@@ -122,16 +122,16 @@ fn to_wasi(response: model::Response, mut space: OwnedSemaphorePermit) -> Result
 }
 
 async fn whole(body: WasiBody) -> Result<Bytes, Error> {
-    match Limited::new(body, config::CALL_BYTES).collect().await {
+    match Limited::new(body, limits::CALL_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            Err(Error::HttpRequestBodySize(Some(config::CALL_BYTES as u64)))
+            Err(Error::HttpRequestBodySize(Some(limits::CALL_BYTES as u64)))
         }
         Err(error) => Err(Error::InternalError(Some(error.to_string()))),
     }
 }
 
-fn error_to_wasi(error: FetchError, lines: &Lines) -> Error {
+fn error_to_wasi(error: FetchError, lines: &LogLimiter) -> Error {
     // The room is told only the kind of failure. The operator, who may have to act, gets the details.
     if lines.take() {
         tracing::info!(target: "room", %error, "a request to a server got no answer");
@@ -145,12 +145,12 @@ fn error_to_wasi(error: FetchError, lines: &Lines) -> Error {
         FetchError::Tls(..) => Error::TlsCertificateError,
         FetchError::Http(_) => Error::HttpProtocolError,
         FetchError::Body(_) => Error::HttpResponseIncomplete,
-        FetchError::TooLarge => Error::HttpResponseBodySize(Some(config::RESPONSE_BYTES as u64)),
+        FetchError::TooLarge => Error::HttpResponseBodySize(Some(limits::RESPONSE_BYTES as u64)),
         FetchError::Timeout => Error::HttpResponseTimeout,
     }
 }
 
 /// Links the imports of a connected room for requests to servers.
-pub(in crate::guest) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+pub(in crate::guest) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }

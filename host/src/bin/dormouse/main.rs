@@ -1,0 +1,381 @@
+//! The command line: it turns arguments into a configuration, starts the server, and turns errors into exit codes.
+
+// Both panic if the stream cannot be written.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod bench;
+mod new;
+mod print;
+mod test_driver;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use dormouse::Host;
+use dormouse::config::{Auth, Config, Tls, full_path, read_duration, resolve_address};
+use dormouse::model::User;
+use dormouse::{log, log_filter};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Rooms wake and hibernate by the thousand: their memory must go back to the system, and allocating must be cheap.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// How long the process waits at its end for the last lines of the log.
+const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
+
+/// Durable rooms: sandboxed programs with their own WebSockets, timers and storage, found by name.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Serve),
+    /// Print a token that the configured server accepts, for trying things out
+    Token(Token),
+    /// Check a configuration and its components, and print the imports of each
+    Check(Common),
+    New(new::New),
+    Bench(bench::Bench),
+    TestDriver(test_driver::TestDriver),
+}
+
+#[derive(Args)]
+struct Common {
+    /// The configuration file [default: dormouse.toml if it exists]
+    #[arg(long, value_name = "FILE", env = "DORMOUSE_CONFIG")]
+    config: Option<PathBuf>,
+    /// The kind of tokens [default: dev]
+    #[arg(long, env = "DORMOUSE_AUTH")]
+    auth: Option<Auth>,
+}
+
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    common: Common,
+    /// The address to listen on, such as 127.0.0.1:8787 or localhost:8787; port 0 chooses a free one [default:
+    /// 127.0.0.1:8787]
+    #[arg(long, value_name = "ADDR", env = "DORMOUSE_LISTEN", value_parser = resolve_address)]
+    listen: Option<SocketAddr>,
+    /// The data directory [default: dormouse-data, beside the configuration file]
+    #[arg(long, value_name = "DIR", env = "DORMOUSE_DATA")]
+    data: Option<PathBuf>,
+    /// A certificate in PEM, followed by its intermediate certificates: serve TLS. Read again at SIGHUP
+    #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM
+    #[arg(long, value_name = "FILE", env = "DORMOUSE_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+    /// Hibernate a room after this time without events, such as 10s [default: 10s]
+    #[arg(long, value_name = "TIME", env = "DORMOUSE_HIBERNATE_AFTER", value_parser = read_duration)]
+    hibernate_after: Option<Duration>,
+    /// The log filter: off, error, warn, info, debug, trace, or a filter such as info,dormouse::store=debug
+    #[arg(long, value_name = "FILTER", env = "DORMOUSE_LOG", default_value = "info", value_parser = log_filter::read)]
+    log: String,
+    /// The format of the log
+    #[arg(long, value_enum, env = "DORMOUSE_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+#[derive(Args)]
+struct Token {
+    #[command(flatten)]
+    common: Common,
+    /// The userId
+    user: String,
+    /// The userName [default: the userId]
+    #[arg(long)]
+    name: Option<String>,
+    /// How long the token is valid
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = read_duration)]
+    valid_for: Duration,
+}
+
+fn main() -> ExitCode {
+    let command = without_empty_variables(Cli::command());
+    let matches = command.clone().try_get_matches();
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = cli.unwrap_or_else(|error| naming_variables(error, &command).exit());
+    let done = match cli.command {
+        Command::Serve(args) => {
+            let code = serve(args);
+            log::flush(LAST_LINES_WITHIN);
+            return code;
+        }
+        Command::Token(args) => token(args),
+        Command::Check(args) => check(&args),
+        Command::New(args) => new::run(&args),
+        Command::TestDriver(args) => test_driver::run(&args),
+        Command::Bench(args) => {
+            raise_file_limit();
+            bench::run(args)
+        }
+    };
+    let code = match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::line(&format!("dormouse: {error:#}"));
+            ExitCode::FAILURE
+        }
+    };
+    log::flush(LAST_LINES_WITHIN);
+    code
+}
+
+/// An empty variable counts as unset: scripts and container files leave one out that way.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg }
+    });
+    command.mut_subcommands(without_empty_variables)
+}
+
+/// Names the environment variable in an error about its value. clap names the flag, which may not have been passed.
+fn naming_variables(mut error: clap::Error, command: &clap::Command) -> clap::Error {
+    let variable = |shown: &str| {
+        // Such as `--listen <ADDR>`.
+        let flag = shown.split(' ').next().unwrap_or(shown);
+        let long = flag.strip_prefix("--")?;
+        let mut args = command.get_subcommands().flat_map(clap::Command::get_arguments);
+        let arg = args.find(|arg| arg.get_env().is_some() && arg.get_long() == Some(long))?;
+        let is_passed = std::env::args_os().any(|passed| {
+            let passed = passed.to_string_lossy();
+            passed == flag || passed.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='))
+        });
+        let name = arg.get_env().filter(|name| !is_passed && std::env::var_os(name).is_some())?;
+        Some(name.to_string_lossy().into_owned())
+    };
+    if let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg)
+        && let Some(name) = variable(shown)
+    {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(name));
+    }
+    error
+}
+
+/// Flags and environment override the file, and the file overrides the defaults.
+fn load(common: &Common) -> anyhow::Result<Config> {
+    let beside = PathBuf::from("dormouse.toml");
+    let file = common.config.clone().or_else(|| beside.exists().then_some(beside));
+    let mut config = match file {
+        Some(file) => Config::load(&file)?,
+        None => Config::default(),
+    };
+    if let Some(auth) = common.auth {
+        config.identity.auth = auth;
+    }
+    Ok(config)
+}
+
+fn serve(args: Serve) -> ExitCode {
+    let format = args.log_format;
+    if let Err(error) = start_log(&args.log, format) {
+        log::line(&format!("dormouse: {error:#}"));
+        return ExitCode::FAILURE;
+    }
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            match format {
+                LogFormat::Text => log::line(&format!("dormouse: {error:#}")),
+                LogFormat::Json => tracing::error!(target: ANNOUNCED, error = format!("{error:#}"), "the server stops"),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Serve) -> anyhow::Result<()> {
+    let tls = match (args.tls_cert, args.tls_key) {
+        (Some(cert), Some(key)) => Some(Tls { cert, key }),
+        (Some(_), None) => {
+            bail!("a certificate is given without its key: pass --tls-key or set DORMOUSE_TLS_KEY as well")
+        }
+        (None, Some(_)) => {
+            bail!("a key is given without its certificate: pass --tls-cert or set DORMOUSE_TLS_CERT as well")
+        }
+        (None, None) => None,
+    };
+    let mut config = load(&args.common)?;
+    config.listen = args.listen.unwrap_or(config.listen);
+    config.data = args.data.unwrap_or(config.data);
+    // Made absolute, so that the ready line shows where it is. An empty path is refused with the rest.
+    if !config.data.as_os_str().is_empty() {
+        config.data = full_path(&config.data).context("the data directory cannot be resolved")?;
+    }
+    config.hibernate_after = args.hibernate_after.unwrap_or(config.hibernate_after);
+    config.tls = tls.or(config.tls);
+    raise_file_limit();
+    // Files of the server belong to its user alone, including those that a library writes.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Sockets are polled often even while turns keep every thread busy: a turn may take 10 ms of its thread.
+        .event_interval(16)
+        .build()
+        .context("the runtime cannot start")?;
+    runtime.block_on(run_host(config, args.log_format))
+}
+
+async fn run_host(config: Config, format: LogFormat) -> anyhow::Result<()> {
+    // Signal handlers come first, so that a signal during the start is not missed.
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
+    let mut hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let (auth, data) = (config.identity.auth, config.data.display().to_string());
+    let host = Host::builder(config).start().await?;
+    let auth = if auth == Auth::Dev { "dev: names are accepted without proof" } else { "jwt" };
+    let address = host.address().expect("a host that was started listens");
+    let url = format!("{scheme}://{address}");
+    let admin = host.admin_address().map(|address| format!("http://{address}"));
+    match format {
+        LogFormat::Text => {
+            if let Some(admin) = admin {
+                log::line(&format!("dormouse: admin on {admin}"));
+            }
+            log::line(&format!("dormouse: ready on {url} (data in {data}, auth {auth})"));
+        }
+        LogFormat::Json => tracing::info!(target: ANNOUNCED, url, admin, data, auth, "ready"),
+    }
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload(&host),
+        }
+    }
+    tracing::info!("shutting down");
+    host.shutdown().await;
+    Ok(())
+}
+
+fn reload(host: &Host) {
+    let failed = host.reload();
+    if failed.is_empty() {
+        tracing::info!("reloaded");
+    }
+    for error in failed {
+        let error = anyhow::Error::new(error);
+        tracing::error!("not reloaded; the old one stays in use: {error:#}");
+    }
+}
+
+fn token(args: Token) -> anyhow::Result<()> {
+    let config = load(&args.common)?;
+    config.check()?;
+    let name = args.name.unwrap_or_else(|| args.user.clone());
+    let user = User { id: args.user, name };
+    print::line(dormouse::edge::mint(&config.identity, &user, args.valid_for)?)
+}
+
+fn check(args: &Common) -> anyhow::Result<()> {
+    let config = load(args)?;
+    config.check()?;
+    config.check_data()?;
+    dormouse::edge::Verifier::new(&config.identity)?;
+    config.admin.as_ref().map_or(Ok(()), dormouse::edge::Admin::check)?;
+    config.tls.as_ref().map_or(Ok(()), dormouse::edge::check_certificate)?;
+    dormouse::outbound::HttpClient::new(config.outbound_ca.as_deref())?;
+    let loaded = dormouse::components(&config, &Default::default(), None)?;
+    for (name, namespace) in &loaded.namespaces {
+        print::line(format_args!("namespace {name}: {}", config.namespaces[name].component))?;
+        print_imports(namespace.kind.imports())?;
+    }
+    print::line(format_args!("router: {}", config.router))?;
+    print_imports(loaded.router.imports())?;
+    for route in dormouse::routes::routes(&config) {
+        if let Some(path) = route.path {
+            print::line(format_args!("route {path}: rooms of {}", route.namespace))?;
+        }
+    }
+    for warning in dormouse::routes::warnings(&config).into_iter().chain(config.warnings()) {
+        print::line(format_args!("warning: {warning}"))?;
+    }
+    print::line("the configuration is good")
+}
+
+fn print_imports(imports: &[String]) -> anyhow::Result<()> {
+    imports.iter().try_for_each(|import| print::line(format_args!("  imports {import}")))
+}
+
+/// The log target of messages that appear whatever the filter is: in JSON, every line on stderr is a line of the log.
+const ANNOUNCED: &str = "server";
+
+/// Libraries that log warnings about what clients send. A client could fill the log with them.
+const CLIENT_DRIVEN: [&str; 2] = ["h2", "hyper"];
+
+/// Silences those libraries, unless the filter names them or has the level debug or trace.
+fn silence_libraries(filter: &str) -> String {
+    let asks_for_all = |part: &str| ["debug", "trace"].iter().any(|level| part.trim().eq_ignore_ascii_case(level));
+    if filter.split(',').any(asks_for_all) {
+        return filter.to_owned();
+    }
+    // The last directive for a name wins, so the filter can override this.
+    let silent = CLIENT_DRIVEN.map(|name| format!("{name}=off"));
+    [&silent.join(","), filter].join(",")
+}
+
+fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(silence_libraries(filter)).context("the log filter cannot be used")?;
+    let lines = tracing_subscriber::fmt().with_writer(log::Writer);
+    match format {
+        LogFormat::Text => {
+            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            lines.with_env_filter(filter).with_ansi(ansi).init();
+        }
+        LogFormat::Json => {
+            let announced = format!("{ANNOUNCED}=info").parse().expect("it is a directive");
+            lines.with_env_filter(filter.add_directive(announced)).json().init();
+        }
+    }
+    // Rust's own hook would write to stderr directly, and block if stderr is not read.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("a panic, which is a bug in the server: {panic}")));
+    Ok(())
+}
+
+/// Each socket is a file descriptor: raise the soft limit to the hard limit.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, files = limit.current, "the limit of open files cannot be raised");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_that_log_client_input_are_silent_by_default() {
+        assert_eq!(silence_libraries("info,room=debug"), "h2=off,hyper=off,info,room=debug");
+        assert_eq!(silence_libraries("info, h2=debug"), "h2=off,hyper=off,info, h2=debug");
+        for all in ["debug", "room=info,TRACE"] {
+            assert_eq!(silence_libraries(all), all);
+        }
+    }
+}

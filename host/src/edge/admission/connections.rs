@@ -1,0 +1,447 @@
+//! Limits connections before anything is read of them: their number in all and for each address, and their rate for
+//! each address.
+//!
+//! An address is the unit that an operator can block: one IPv4 address, or one IPv6 /64 network, which is what one
+//! customer gets. Connections through a proxy that the operator trusts count for the address that the proxy names. If
+//! the proxy names none, they count for the proxy's own address: the proxy may itself be the client.
+//!
+//! Each address has one token bucket. A connection pays for its first request and its first socket. Further ones on the
+//! same connection, and those behind a proxy, pay for themselves. Nothing is paid back when a connection ends early.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::HeaderMap;
+use ipnet::IpNet;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::forwarded::{self, ForwardedClient};
+use crate::clock;
+use crate::config::Config;
+use crate::limits::REQUEST_COST;
+use crate::token_bucket::TokenBucket;
+
+/// The number of addresses that are remembered without a connection, until their buckets are full again. When there are
+/// more, all of them are forgotten: this lets some go early but bounds the memory.
+const ADDRESSES: usize = 65_536;
+/// The log reports each limit at most this often.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// Counts the open connections.
+pub(in crate::edge) struct ConnectionLimits {
+    places: Arc<Semaphore>,
+    /// 0 for no limit.
+    places_of_address: usize,
+    /// 0 for no limit.
+    connects_per_second: u32,
+    proxies: Vec<IpNet>,
+    connections: Gauge,
+    /// The number of the next connection.
+    next: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    inside: HashMap<IpAddr, AddressUsage>,
+    /// The buckets of addresses without a connection that are not full again.
+    gone: HashMap<IpAddr, TokenBucket>,
+    reported: HashMap<TurnedAway, Instant>,
+}
+
+/// The connections of one address.
+struct AddressUsage {
+    places: usize,
+    bucket: TokenBucket,
+}
+
+/// A connection's place; dropping it returns the place.
+pub(in crate::edge) struct ConnectionPermit {
+    /// Unique among the connections of this process.
+    number: u64,
+    connections: Gauge,
+    _place: OwnedSemaphorePermit,
+    /// The address of the other end.
+    peer: IpAddr,
+    /// Absent for a proxy: the clients behind it are counted separately.
+    of_address: Option<AddressPermit>,
+    /// The connection has used its first request, and its first socket, which it paid for at its start.
+    asked: AtomicBool,
+    joined: AtomicBool,
+}
+
+/// One place of an address.
+pub(in crate::edge) struct AddressPermit {
+    door: Arc<ConnectionLimits>,
+    address: IpAddr,
+}
+
+/// Why a connection, request or socket is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::edge) enum TurnedAway {
+    /// Too many connections in all.
+    Everywhere,
+    /// Too many connections of this address.
+    Address,
+    /// Too many connects, requests or joins per second from this address.
+    TooFast,
+}
+
+impl ConnectionLimits {
+    /// `connections` is the metric of open connections.
+    pub(in crate::edge) fn new(config: &Config, connections: Gauge) -> Arc<Self> {
+        let limits = &config.limits;
+        let counts = !config.identity.is_dev();
+        Arc::new(ConnectionLimits {
+            places: Arc::new(Semaphore::new(limits.connections)),
+            places_of_address: if counts { limits.connections_per_address } else { 0 },
+            connects_per_second: if counts { limits.connects_per_second_per_address } else { 0 },
+            proxies: config.trusted_proxies.clone(),
+            connections,
+            next: AtomicU64::new(0),
+            inner: Mutex::default(),
+        })
+    }
+
+    /// Takes a place for a new connection.
+    pub(in crate::edge) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, TurnedAway> {
+        let peer = peer.to_canonical();
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            self.report(peer, TurnedAway::Everywhere, clock::monotonic());
+            return Err(TurnedAway::Everywhere);
+        };
+        let of_address = if self.is_proxy(peer) { None } else { Some(self.count(peer)?) };
+        self.connections.inc();
+        Ok(ConnectionPermit {
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            connections: self.connections.clone(),
+            peer,
+            of_address,
+            _place: place,
+            asked: AtomicBool::new(false),
+            joined: AtomicBool::new(false),
+        })
+    }
+
+    /// Spends one request of a connection's address, or of the client `behind` it if it is a proxy.
+    pub(in crate::edge) fn may_ask(&self, place: &ConnectionPermit, behind: Option<IpAddr>) -> Result<(), TurnedAway> {
+        match &place.of_address {
+            Some(_) if !place.asked.swap(true, Ordering::Relaxed) => Ok(()),
+            Some(counted) => self.spend(counted.address, REQUEST_COST),
+            None => behind.map_or(Ok(()), |behind| self.spend(network(behind), REQUEST_COST)),
+        }
+    }
+
+    /// Spends one socket of a connection's address. Clients behind a proxy are counted by `enter_behind`.
+    pub(in crate::edge) fn may_join(&self, place: &ConnectionPermit) -> Result<(), TurnedAway> {
+        match &place.of_address {
+            Some(counted) if place.joined.swap(true, Ordering::Relaxed) => self.spend(counted.address, 1.0),
+            _ => Ok(()),
+        }
+    }
+
+    /// The client of a request that came over a proxy's connection: the proxy itself where it names no client. Absent
+    /// for a connection that is no proxy's.
+    pub(in crate::edge) fn behind(&self, place: &ConnectionPermit, headers: &HeaderMap) -> Option<IpAddr> {
+        if !place.is_proxy() {
+            return None;
+        }
+        match forwarded::client(headers, |address| self.is_proxy(address)) {
+            ForwardedClient::Address(address) => Some(address),
+            ForwardedClient::Unclear => Some(place.peer),
+        }
+    }
+
+    /// Takes a place for a socket of a client [behind](Self::behind) a proxy.
+    pub(in crate::edge) fn enter_behind(self: &Arc<Self>, address: IpAddr) -> Result<AddressPermit, TurnedAway> {
+        self.count(address)
+    }
+
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxies.iter().any(|proxy| proxy.contains(&peer))
+    }
+
+    /// Spends tokens of an address's bucket; one token is one connect.
+    fn spend(&self, address: IpAddr, connects: f64) -> Result<(), TurnedAway> {
+        if self.connects_per_second == 0 {
+            return Ok(());
+        }
+        let now = clock::monotonic();
+        let mut inner = self.lock();
+        let mut inside = inner.take(address).unwrap_or_else(|| self.nobody_inside(now));
+        let enough = inside.bucket.take_many(connects, now);
+        inner.put_back(address, inside, now);
+        drop(inner);
+        if enough {
+            return Ok(());
+        }
+        self.report(address, TurnedAway::TooFast, now);
+        Err(TurnedAway::TooFast)
+    }
+
+    fn nobody_inside(&self, now: Instant) -> AddressUsage {
+        AddressUsage { places: 0, bucket: TokenBucket::new(self.connects_per_second, now) }
+    }
+
+    fn count(self: &Arc<Self>, address: IpAddr) -> Result<AddressPermit, TurnedAway> {
+        let address = network(address);
+        let now = clock::monotonic();
+        let mut inner = self.lock();
+        let mut inside = inner.take(address).unwrap_or_else(|| self.nobody_inside(now));
+        let entered = if self.connects_per_second > 0 && !inside.bucket.take(now) {
+            Err(TurnedAway::TooFast)
+        } else if self.places_of_address > 0 && inside.places >= self.places_of_address {
+            Err(TurnedAway::Address)
+        } else {
+            inside.places += 1;
+            Ok(AddressPermit { door: self.clone(), address })
+        };
+        inner.put_back(address, inside, now);
+        drop(inner);
+        if let Err(full) = &entered {
+            self.report(address, *full, now);
+        }
+        entered
+    }
+
+    /// Logs that clients are turned away, and by which limit.
+    fn report(&self, address: IpAddr, full: TurnedAway, now: Instant) {
+        if !self.lock().is_to_report(full, now) {
+            return;
+        }
+        match full {
+            TurnedAway::Everywhere => tracing::warn!(
+                %address, limit = "connections", connections = self.connections.get(),
+                "connections are turned away: the server has reached limits.connections; raise it"
+            ),
+            TurnedAway::Address | TurnedAway::TooFast => {
+                let limit = match full {
+                    TurnedAway::Address => "connections_per_address",
+                    _ => "connects_per_second_per_address",
+                };
+                // An IPv6 address is cut to its /64 here, and the proxy is one address of it.
+                let is_proxys = |proxy: &IpNet| proxy.contains(&address) || network(proxy.addr()) == address;
+                let advice = if self.proxies.iter().any(is_proxys) {
+                    "this trusted proxy names no client; have it set X-Forwarded-For or Forwarded"
+                } else {
+                    "if this is a proxy of yours, name it in trusted_proxies"
+                };
+                tracing::warn!(%address, limit, "connections or requests are turned away; {advice}");
+            }
+        }
+    }
+
+    /// A panic elsewhere must not end the listener, so a poisoned lock is used on.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn take(&mut self, address: IpAddr) -> Option<AddressUsage> {
+        let gone = |bucket| AddressUsage { places: 0, bucket };
+        self.inside.remove(&address).or_else(|| self.gone.remove(&address).map(gone))
+    }
+
+    fn put_back(&mut self, address: IpAddr, inside: AddressUsage, now: Instant) {
+        if inside.places > 0 {
+            self.inside.insert(address, inside);
+        } else if !inside.bucket.is_full(now) {
+            if self.gone.len() >= ADDRESSES {
+                self.gone.retain(|_, bucket| !bucket.is_full(now));
+            }
+            if self.gone.len() >= ADDRESSES {
+                self.gone.clear();
+            }
+            self.gone.insert(address, inside.bucket);
+        }
+    }
+
+    /// Returns whether a limit is due for a report, and marks it as reported.
+    fn is_to_report(&mut self, full: TurnedAway, now: Instant) -> bool {
+        let reported = self.reported.get(&full);
+        let is_due = reported.is_none_or(|reported| now.saturating_duration_since(*reported) >= REPORT_EVERY);
+        if is_due {
+            self.reported.insert(full, now);
+        }
+        is_due
+    }
+}
+
+impl Drop for AddressPermit {
+    fn drop(&mut self) {
+        let mut inner = self.door.lock();
+        if let Some(mut inside) = inner.take(self.address) {
+            inside.places = inside.places.saturating_sub(1);
+            inner.put_back(self.address, inside, clock::monotonic());
+        }
+    }
+}
+
+impl ConnectionPermit {
+    /// Returns whether the other end is a trusted proxy.
+    pub(in crate::edge) fn is_proxy(&self) -> bool {
+        self.of_address.is_none()
+    }
+
+    /// The address or network that it counts for; absent for a proxy.
+    pub(in crate::edge) fn address(&self) -> Option<IpAddr> {
+        self.of_address.as_ref().map(|counted| counted.address)
+    }
+
+    /// The number of the connection, unique in this process.
+    pub(in crate::edge) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.connections.dec();
+    }
+}
+
+/// The unit that is counted as one address: a /64 for IPv6.
+pub(in crate::edge) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Auth, Identity, Limits};
+
+    fn door(limits: Limits) -> Arc<ConnectionLimits> {
+        let identity = Identity { auth: Auth::Jwt, ..Identity::default() };
+        let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        ConnectionLimits::new(&Config { identity, limits, trusted_proxies, ..Config::default() }, Gauge::default())
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn forwarded(lists: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for list in lists {
+            headers.append("x-forwarded-for", list.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn each_address_has_its_own_connection_limit() {
+        let door = door(Limits { connections_per_address: 2, ..Limits::default() });
+        let ana = address("192.0.2.1");
+        let places = [door.enter(ana), door.enter(ana)].map(Result::unwrap);
+        assert_eq!(door.enter(ana).err(), Some(TurnedAway::Address));
+        assert!(door.enter(address("192.0.2.2")).is_ok());
+        drop(places);
+        assert!(door.enter(ana).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_customer_network_counts_as_one_address() {
+        let door = door(Limits { connections_per_address: 1, ..Limits::default() });
+        let _place = door.enter(address("2001:db8:1:2::3")).unwrap();
+        assert_eq!(door.enter(address("2001:db8:1:2:ffff::1")).err(), Some(TurnedAway::Address));
+        assert!(door.enter(address("2001:db8:1:3::3")).is_ok());
+        let _place = door.enter(address("192.0.2.1")).unwrap();
+        assert_eq!(
+            door.enter(address("::ffff:192.0.2.1")).err(),
+            Some(TurnedAway::Address),
+            "the same address in IPv6 form"
+        );
+    }
+
+    #[test]
+    fn connects_above_the_rate_are_turned_away_even_if_they_end_at_once() {
+        let door = door(Limits { connects_per_second_per_address: 3, ..Limits::default() });
+        let ana = address("192.0.2.1");
+        assert_eq!((0..100).filter(|_| door.enter(ana).is_ok()).count(), 30);
+        assert_eq!(door.enter(ana).err(), Some(TurnedAway::TooFast));
+    }
+
+    #[test]
+    fn a_connection_pays_for_its_first_request_and_socket_only() {
+        let door = door(Limits { connects_per_second_per_address: 1, ..Limits::default() });
+        let place = door.enter(address("192.0.2.1")).unwrap();
+        assert_eq!((door.may_ask(&place, None), door.may_join(&place)), (Ok(()), Ok(())));
+        let joins = (0..20).filter(|_| door.may_join(&place).is_ok()).count();
+        assert_eq!(joins, 9, "ten seconds' worth, of which one was the connection");
+        assert_eq!(door.may_ask(&place, None), Err(TurnedAway::TooFast));
+        assert_eq!(door.enter(address("192.0.2.1")).err(), Some(TurnedAway::TooFast), "it is one bucket");
+        let other = door.enter(address("192.0.2.2")).unwrap();
+        assert!((0..50).all(|_| door.may_ask(&other, None).is_ok()), "a request costs a tenth");
+    }
+
+    #[test]
+    fn proxied_requests_are_charged_to_the_forwarded_address() {
+        let door = door(Limits { connects_per_second_per_address: 1, ..Limits::default() });
+        let proxy = door.enter(address("10.0.0.1")).unwrap();
+        let (ana, bo) = (Some(address("192.0.2.1")), Some(address("192.0.2.2")));
+        assert!((99..=101).contains(&(0..200).filter(|_| door.may_ask(&proxy, ana).is_ok()).count()));
+        assert_eq!(door.may_ask(&proxy, bo), Ok(()));
+    }
+
+    #[test]
+    fn each_limit_is_reported_separately() {
+        let mut inner = Inner::default();
+        let now = clock::monotonic();
+        let mut is_to_report = |full, at| inner.is_to_report(full, at);
+        assert!(is_to_report(TurnedAway::Address, now) && !is_to_report(TurnedAway::Address, now));
+        assert!(is_to_report(TurnedAway::Everywhere, now), "one limit does not hide another");
+        assert!(is_to_report(TurnedAway::Address, now + REPORT_EVERY));
+    }
+
+    #[test]
+    fn the_total_of_connections_is_limited() {
+        let door = door(Limits { connections: 2, ..Limits::default() });
+        let _places = [door.enter(address("192.0.2.1")), door.enter(address("10.0.0.1"))].map(Result::unwrap);
+        assert_eq!(door.enter(address("192.0.2.3")).err(), Some(TurnedAway::Everywhere));
+    }
+
+    #[test]
+    fn proxied_connections_count_for_the_forwarded_address() {
+        let door = door(Limits { connections_per_address: 1, ..Limits::default() });
+        let proxy = door.enter(address("10.0.0.1")).unwrap();
+        let _other = door.enter(address("10.0.0.1")).expect("a proxy has as many connections as it likes");
+        let behind = |place, lists: &[&str]| door.behind(place, &forwarded(lists));
+        let ana = behind(&proxy, &["6.6.6.6, 192.0.2.1, 10.9.9.9"]);
+        assert_eq!(ana, Some(address("192.0.2.1")), "our own proxies do not count, and earlier entries may be forged");
+        assert_eq!(behind(&proxy, &["6.6.6.6", "192.0.2.1"]), ana);
+        assert_eq!(
+            behind(&proxy, &["6.6.6.6, no address"]),
+            Some(address("10.0.0.1")),
+            "it is the proxy's to answer for"
+        );
+        let own = Some(address("10.0.0.1"));
+        assert_eq!(behind(&proxy, &[]), own, "a proxy that names no client counts itself");
+        assert_eq!(
+            behind(&proxy, &["10.0.0.7, 10.0.0.8"]),
+            Some(address("10.0.0.7")),
+            "a client inside a trusted network"
+        );
+        let _place = door.enter_behind(ana.unwrap()).unwrap();
+        assert_eq!(door.enter_behind(ana.unwrap()).err(), Some(TurnedAway::Address));
+        let himself = door.enter(address("192.0.2.8")).unwrap();
+        assert_eq!(behind(&himself, &["192.0.2.9"]), None, "it is not a trusted proxy");
+    }
+
+    #[test]
+    fn unused_addresses_are_dropped_above_a_bound() {
+        let door = door(Limits::default());
+        for number in 0..(ADDRESSES + 10) as u32 {
+            drop(door.enter(IpAddr::V4((0xC000_0000 + number).into())).unwrap());
+        }
+        let inner = door.lock();
+        assert!(inner.inside.is_empty() && inner.gone.len() <= ADDRESSES, "{}", inner.gone.len());
+    }
+}

@@ -1,0 +1,8 @@
+//! Admission control: limits of connections, users, requests and bytes, and checks of origins.
+
+pub(in crate::edge) mod budget;
+pub(in crate::edge) mod connections;
+pub(in crate::edge) mod forwarded;
+pub(in crate::edge) mod origin;
+pub(in crate::edge) mod shares;
+pub(in crate::edge) mod users;

@@ -1,0 +1,113 @@
+//! The credential of a request: where a token or a ticket may stand, and which of several counts.
+
+use hyper::Request;
+use hyper::header::{self, HeaderMap, HeaderValue};
+
+use crate::edge::admission::origin::Origin;
+use crate::edge::identity::verifier::{Invalid, Verified};
+use crate::edge::sockets::upgrade;
+use crate::edge::{Edge, headers};
+
+/// The prefix of a token in `Authorization`.
+pub(in crate::edge) const BEARER: &str = "bearer ";
+
+/// The prefix of a token in `Sec-WebSocket-Protocol`.
+pub(in crate::edge) const BEARER_PROTOCOL: &[u8] = b"bearer.";
+
+/// A verified user, and the kind of credential.
+pub(in crate::edge) struct Bearer {
+    pub(super) verified: Verified,
+    /// The credential was a ticket and not the token itself.
+    pub(super) by_ticket: bool,
+}
+
+/// Identifies the user; a revoked one is an error.
+pub(in crate::edge) fn identify(
+    edge: &Edge,
+    request: &Request<()>,
+    origin: &Origin,
+) -> Result<Option<Bearer>, Invalid> {
+    let bearer = credential(edge, request, origin)?;
+    if let Some(Bearer { verified, .. }) = &bearer {
+        edge.check_revoked(verified)?;
+    }
+    Ok(bearer)
+}
+
+/// Verifies the first credential that is present; a later one is not tried if this one is invalid.
+pub(in crate::edge) fn credential(
+    edge: &Edge,
+    request: &Request<()>,
+    origin: &Origin,
+) -> Result<Option<Bearer>, Invalid> {
+    let by_token = |verified| Some(Bearer { verified, by_ticket: false });
+    // An embedder may have verified the user already. Requests from the network cannot set extensions.
+    if let Some(verified) = request.extensions().get::<Verified>() {
+        return verified.clone().check().map(by_token);
+    }
+    let headers = request.headers();
+    let query = request.uri().query().unwrap_or_default();
+    let in_url = parameter(query, "token");
+    // Refused even beside a valid credential: otherwise the bad habit would go unnoticed.
+    if in_url.is_some() && !edge.verifier.is_dev() {
+        return Err(Invalid(
+            "a token in a URL is not accepted: it would end up in logs and histories; send it in the header \
+             `authorization`, in the subprotocol `bearer.TOKEN` or in a cookie, or ask for a ticket"
+                .into(),
+        ));
+    }
+    let verify = |token: &str| edge.verifier.verify(token).map(by_token);
+    // Skip other schemes: a proxy in front may ask for its own password.
+    if let Some(token) = headers.get_all(header::AUTHORIZATION).iter().find_map(bearer_token) {
+        // A name in a dev token may be any UTF-8, but `to_str` accepts only ASCII.
+        let token = std::str::from_utf8(token).map_err(|_| Invalid("the token is not UTF-8".into()))?;
+        return verify(token);
+    }
+    if let Some(token) = upgrade::protocols(headers).find_map(|protocol| protocol.strip_prefix(BEARER_PROTOCOL)) {
+        let token = std::str::from_utf8(token).map_err(|_| Invalid("the token is not UTF-8".into()))?;
+        return verify(token);
+    }
+    // Browsers attach cookies to requests of any page, so a cookie counts only if the origin is trusted (CSRF).
+    if *origin != Origin::Foreign
+        && let Some(token) = cookie(headers, &edge.cookie)
+    {
+        return verify(&token);
+    }
+    if let Some(ticket) = parameter(query, "ticket") {
+        return match edge.tickets.take(&ticket) {
+            Some(verified) => Ok(Some(Bearer { verified, by_ticket: true })),
+            None => Err(Invalid("the ticket was used or has expired".into())),
+        };
+    }
+    in_url.map_or(Ok(None), |token| verify(&token))
+}
+
+/// The token of an `authorization` header; absent if its scheme is not `Bearer`.
+pub(in crate::edge) fn bearer_token(authorization: &HeaderValue) -> Option<&[u8]> {
+    let bytes = authorization.as_bytes().trim_ascii();
+    let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
+    let (scheme, token) = bytes.split_at(end);
+    scheme.eq_ignore_ascii_case(BEARER.trim_ascii_end().as_bytes()).then(|| token.trim_ascii())
+}
+
+/// The token of a cookie, which may be quoted and percent-encoded.
+pub(in crate::edge) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers::cookie(headers, name)?;
+    let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+    percent_encoding::percent_decode(unquoted).decode_utf8().ok().map(Into::into)
+}
+
+pub(in crate::edge) fn parameter(query: &str, name: &str) -> Option<String> {
+    let (_, value) = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
+    percent_decode(&value.replace('+', " "))
+}
+
+pub(in crate::edge) fn percent_decode(text: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Into::into)
+}
+
+pub(in crate::edge) fn without_credentials(query: &str) -> Option<String> {
+    let secret = |pair: &&str| !matches!(pair.split_once('='), Some(("token" | "ticket", _)));
+    let kept = query.split('&').filter(secret).collect::<Vec<_>>().join("&");
+    (!kept.is_empty()).then_some(kept)
+}

@@ -1,0 +1,68 @@
+//! The body of a request: read whole, within its length, its time, and the bytes of its user.
+
+use std::error::Error;
+use std::pin::pin;
+
+use bytes::BufMut;
+use http_body_util::BodyExt;
+use hyper::body::Body as HttpBody;
+use hyper::header::{self, HeaderMap};
+use hyper::{Response, StatusCode};
+
+use crate::edge::Edge;
+use crate::edge::admission::budget::BodyBytes;
+use crate::edge::response::body::Body;
+use crate::edge::response::problem::{problem, problem_with};
+use crate::edge::response::refusals::refuse;
+
+/// The error of a request's body.
+pub(in crate::edge) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Reads the whole body, within its limits of bytes and time.
+pub(in crate::edge) async fn read<B>(
+    edge: &Edge,
+    body: B,
+    most: usize,
+    bytes: &mut BodyBytes,
+) -> Result<Vec<u8>, Box<Response<Body>>>
+where
+    B: HttpBody,
+    B::Error: Into<BoxError>,
+{
+    if body.size_hint().lower() > most as u64 {
+        return Err(Box::new(too_large()));
+    }
+    let mut body = pin!(body);
+    let mut whole = Vec::new();
+    let all = async {
+        while let Some(frame) = body.as_mut().frame().await {
+            let broke_off = |_| Box::new(problem(StatusCode::BAD_REQUEST, "the body broke off"));
+            let Ok(data) = frame.map_err(broke_off)?.into_data() else { continue };
+            let more = bytes::Buf::remaining(&data);
+            if whole.len() + more > most {
+                return Err(Box::new(too_large()));
+            }
+            bytes.grow(more).map_err(|refused| Box::new(refuse(edge, refused)))?;
+            whole.put(data);
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(edge.limits.body_timeout, all).await {
+        Ok(read) => read.map(|()| whole),
+        Err(_) => Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))),
+    }
+}
+
+/// Refuses a body with a content coding, before any of it is read.
+pub(in crate::edge) fn unreadable(headers: &HeaderMap) -> Option<Response<Body>> {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let coding = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))?;
+    let coding = coding.escape_ascii();
+    let detail = format!("the body has the content-encoding `{coding}`, which is not supported; send it uncompressed");
+    Some(problem_with(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail, header::ACCEPT_ENCODING, "identity"))
+}
+
+pub(in crate::edge) fn too_large() -> Response<Body> {
+    problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+}

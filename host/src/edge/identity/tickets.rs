@@ -1,0 +1,152 @@
+//! Single-use tickets, for clients that cannot send a header with a WebSocket: no token appears in a URL.
+//!
+//! Unused tickets are limited in all and for each user, so that one user cannot take the tickets of all others. `http`
+//! limits how fast a user may ask for them, with the user's ordinary rate limit.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use super::verifier::Verified;
+use crate::clock::{self, UnixMillis};
+use crate::limit_hits::Limit;
+
+/// How long a ticket is valid.
+pub(in crate::edge) const VALID_FOR: Duration = Duration::from_secs(30);
+
+/// Tickets that were issued and not used.
+pub(in crate::edge) struct Tickets {
+    inner: Mutex<Inner>,
+    most: usize,
+    /// 0 for no limit.
+    max_per_user: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    valid: HashMap<String, (Verified, Instant)>,
+    /// In the order in which they expire.
+    order: BTreeSet<(Instant, String)>,
+    /// The number of tickets of each user. A user without any has no entry.
+    of_users: HashMap<String, usize>,
+}
+
+impl Tickets {
+    /// At most `most` unused tickets in all, and `max_per_user` for each user; 0 for no limit of a user.
+    pub(in crate::edge) fn new(most: usize, max_per_user: usize) -> Self {
+        Tickets { inner: Mutex::default(), most, max_per_user }
+    }
+
+    /// Issues a ticket for a user, or returns the limit that is met.
+    pub(in crate::edge) fn issue(&self, verified: Verified) -> Result<String, Limit> {
+        let mut bytes = [0; 24];
+        rand::rng().fill_bytes(&mut bytes);
+        let ticket = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let now = clock::monotonic();
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        inner.forget_expired(now);
+        let of_user = inner.of_users.get(&verified.user.id).copied().unwrap_or(0);
+        if self.max_per_user > 0 && of_user >= self.max_per_user {
+            return Err(Limit::TicketsPerUser);
+        }
+        if inner.valid.len() >= self.most {
+            return Err(Limit::Tickets);
+        }
+        *inner.of_users.entry(verified.user.id.clone()).or_default() += 1;
+        inner.order.insert((now + VALID_FOR, ticket.clone()));
+        inner.valid.insert(ticket.clone(), (verified, now + VALID_FOR));
+        Ok(ticket)
+    }
+
+    /// Uses a ticket up and returns its user; absent if the ticket or the token that it was issued for has expired.
+    pub(in crate::edge) fn take(&self, ticket: &str) -> Option<Verified> {
+        self.take_at(ticket, clock::monotonic(), clock::unix_millis())
+    }
+
+    fn take_at(&self, ticket: &str, now: Instant, unix_now: UnixMillis) -> Option<Verified> {
+        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        inner.forget_expired(now);
+        let (verified, expires) = inner.remove(ticket)?;
+        inner.order.remove(&(expires, ticket.to_owned()));
+        verified.expires_at.is_none_or(|at| at > unix_now).then_some(verified)
+    }
+}
+
+impl Inner {
+    fn forget_expired(&mut self, now: Instant) {
+        while self.order.first().is_some_and(|(expires, _)| *expires <= now) {
+            if let Some((_, ticket)) = self.order.pop_first() {
+                self.remove(&ticket);
+            }
+        }
+    }
+
+    fn remove(&mut self, ticket: &str) -> Option<(Verified, Instant)> {
+        let (verified, expires) = self.valid.remove(ticket)?;
+        if let Some(count) = self.of_users.get_mut(&verified.user.id) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_users.remove(&verified.user.id);
+            }
+        }
+        Some((verified, expires))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::User;
+
+    fn ana() -> Verified {
+        Verified::new(User { id: "1".into(), name: "ana".into() })
+    }
+
+    #[test]
+    fn a_ticket_can_be_used_once() {
+        let tickets = Tickets::new(10, 0);
+        let ticket = tickets.issue(ana()).unwrap();
+        assert_eq!(tickets.take(&ticket), Some(ana()));
+        assert_eq!(tickets.take(&ticket), None);
+    }
+
+    #[test]
+    fn a_ticket_expires_with_its_token_or_after_30_s() {
+        let tickets = Tickets::new(10, 0);
+        let until = |at| tickets.issue(Verified { expires_at: Some(at), ..ana() }).unwrap();
+        let now = clock::monotonic();
+        assert!(tickets.take_at(&until(1_001), now, 1_000).is_some());
+        assert_eq!(tickets.take_at(&until(1_000), now, 1_000), None);
+        let ticket = until(u64::MAX);
+        assert_eq!(tickets.take_at(&ticket, clock::monotonic() + VALID_FOR, 1_000), None);
+    }
+
+    #[test]
+    fn valid_tickets_are_limited() {
+        let tickets = Tickets::new(2, 0);
+        let (first, second) = (tickets.issue(ana()).unwrap(), tickets.issue(ana()).unwrap());
+        assert_eq!(tickets.issue(ana()), Err(Limit::Tickets));
+        // A used ticket frees its place.
+        tickets.take(&first).unwrap();
+        assert!(tickets.issue(ana()).is_ok());
+        assert_eq!(tickets.issue(ana()), Err(Limit::Tickets));
+        assert!(tickets.take(&second).is_some());
+    }
+
+    #[test]
+    fn unused_tickets_of_each_user_are_limited() {
+        let tickets = Tickets::new(10, 2);
+        let bo = || Verified::new(User { id: "2".into(), name: "bo".into() });
+        let (first, _second) = (tickets.issue(ana()).unwrap(), tickets.issue(ana()).unwrap());
+        assert_eq!(tickets.issue(ana()), Err(Limit::TicketsPerUser));
+        assert!(tickets.issue(bo()).is_ok());
+        // A used ticket frees its place, and so does one that expired.
+        tickets.take(&first).unwrap();
+        assert!(tickets.issue(ana()).is_ok());
+        let mut inner = tickets.inner.lock().unwrap();
+        inner.forget_expired(clock::monotonic() + VALID_FOR);
+        assert!(inner.of_users.is_empty(), "users without tickets are forgotten");
+    }
+}

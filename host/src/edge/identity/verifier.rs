@@ -1,0 +1,247 @@
+//! Maps tokens to users. Keys and tokens end here: no component and no log sees one. `http` calls it for each request,
+//! and `renewal` for open sockets.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use jsonwebtoken::{Header, encode};
+use rand::Rng;
+use serde::Serialize;
+
+use super::keys::{self, KeyError, Keys, SignatureCheck, Stamp};
+use super::token::{Expected, Signed};
+use crate::clock::{self, UnixMillis};
+use crate::config::{Auth, Identity};
+use crate::model::User;
+
+/// The longest `userId` and `userName`.
+const NAME_BYTES: usize = 256;
+/// The longest token, in bytes. It is half of the longest request head, and more than cookies can carry.
+pub(in crate::edge) const TOKEN_BYTES: usize = 16 << 10;
+/// How often the key set's file is checked for changes, while tokens arrive.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The same if a token names a key that we do not have: most likely the file has it by now.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// A user whose token was valid. A server that mounts the host and verifies users itself puts one into the request's
+/// extensions; then no token is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The user.
+    pub user: User,
+    /// The token is refused from this time on, and sockets that it opened are closed.
+    pub expires_at: Option<UnixMillis>,
+    /// When the token was issued, if it says so. A token that does not say so is revoked with its user for as long as
+    /// the revocation exists.
+    pub issued_at: Option<UnixMillis>,
+    /// The token's `jti`, to revoke it alone.
+    pub token_id: Option<String>,
+}
+
+impl Verified {
+    /// A user with a token that says nothing else.
+    pub fn new(user: User) -> Self {
+        Verified { user, expires_at: None, issued_at: None, token_id: None }
+    }
+
+    /// Checks the form of names, which rooms may rely on.
+    pub(in crate::edge) fn check(self) -> Result<Self, Invalid> {
+        for (what, text) in [("user id", &self.user.id), ("user name", &self.user.name)] {
+            if text.is_empty() || text.len() > NAME_BYTES || text.chars().any(char::is_control) {
+                return Err(Invalid(format!("the {what} must be 1 to {NAME_BYTES} bytes without control characters")));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Why a token is not valid, in words for the client. It never quotes the token.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+/// Turns tokens into users.
+#[derive(Clone)]
+pub struct Verifier(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Dev,
+    Jwt(Arc<Jwt>),
+    Custom(Arc<Custom>),
+}
+
+type Custom = dyn Fn(&str) -> Result<Verified, Invalid> + Send + Sync;
+
+struct Jwt {
+    /// The settings that name its key files.
+    identity: Identity,
+    expected: Expected,
+    keys: RwLock<Arc<Keys>>,
+    set: Option<KeySet>,
+}
+
+/// The file of a key set, which may be replaced at any time.
+struct KeySet {
+    path: PathBuf,
+    /// Held while the keys are read, so that other requests wait for the new keys.
+    looked: Mutex<FileCheck>,
+}
+
+struct FileCheck {
+    at: Instant,
+    stamp: Stamp,
+}
+
+impl Verifier {
+    /// Makes the verifier that the configuration describes. It reads the key files.
+    pub fn new(identity: &Identity) -> Result<Self, KeyError> {
+        match identity.auth {
+            Auth::Dev => Ok(Verifier(Kind::Dev)),
+            Auth::Jwt => Ok(Verifier(Kind::Jwt(Arc::new(Jwt::new(identity)?)))),
+        }
+    }
+
+    /// Your own function, for an embedder: from a token to a user or to the reason for the refusal.
+    pub fn custom(verify: impl Fn(&str) -> Result<Verified, Invalid> + Send + Sync + 'static) -> Self {
+        Verifier(Kind::Custom(Arc::new(verify)))
+    }
+
+    /// Verifies a token and returns its user.
+    pub fn verify(&self, token: &str) -> Result<Verified, Invalid> {
+        if token.len() > TOKEN_BYTES {
+            return Err(Invalid(format!("the token is longer than {TOKEN_BYTES} bytes")));
+        }
+        let verified = match &self.0 {
+            Kind::Dev => dev(token),
+            Kind::Jwt(jwt) => jwt.verify(token),
+            Kind::Custom(verify) => verify(token),
+        }?;
+        verified.check()
+    }
+
+    /// Reads the key files again. If one does not work, all keys stay as they were.
+    pub fn reload(&self) -> Result<(), KeyError> {
+        match &self.0 {
+            Kind::Jwt(jwt) => jwt.reload(),
+            Kind::Dev | Kind::Custom(_) => Ok(()),
+        }
+    }
+
+    /// Returns whether tokens are accepted without proof.
+    pub(in crate::edge) fn is_dev(&self) -> bool {
+        matches!(self.0, Kind::Dev)
+    }
+}
+
+/// `USERID:USERNAME`; the name may be left out.
+fn dev(token: &str) -> Result<Verified, Invalid> {
+    let (id, name) = token.split_once(':').unwrap_or((token, token));
+    let name = if name.is_empty() { id } else { name };
+    Ok(Verified::new(User { id: id.into(), name: name.into() }))
+}
+
+impl Jwt {
+    fn new(identity: &Identity) -> Result<Self, KeyError> {
+        // The stamp is taken before the file is read, so that a write in between is noticed later.
+        let set = identity.jwks.clone().map(|path| {
+            let stamp = Stamp::of(&path);
+            KeySet { path, looked: Mutex::new(FileCheck { at: clock::monotonic(), stamp }) }
+        });
+        let keys = RwLock::new(Arc::new(Keys::load(identity)?));
+        Ok(Jwt { identity: identity.clone(), expected: Expected::new(identity), keys, set })
+    }
+
+    fn verify(&self, token: &str) -> Result<Verified, Invalid> {
+        let signed = Signed::read(token)?;
+        let mut keys = self.keys();
+        if let Some(set) = &self.set {
+            let patience = if keys.miss(&signed) { LOOK_AGAIN_AFTER } else { LOOK_EVERY };
+            self.look(set, patience);
+            keys = self.keys();
+        }
+        match keys.judge(&signed) {
+            SignatureCheck::Ours => signed.stands_for(&self.expected, clock::unix_millis()),
+            SignatureCheck::Forged => Err(Invalid("the token is not valid: its signature is wrong".into())),
+            SignatureCheck::NoKey => Err(Invalid("the token is not signed with a key that this server knows".into())),
+        }
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the keys again if their file has changed since the last check, and that check is long enough ago.
+    fn look(&self, set: &KeySet, patience: Duration) {
+        let mut looked = set.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.at.elapsed() < patience {
+            return;
+        }
+        looked.at = clock::monotonic();
+        let stamp = Stamp::of(&set.path);
+        if stamp == looked.stamp {
+            return;
+        }
+        looked.stamp = stamp;
+        match self.read_keys() {
+            Ok(()) => tracing::info!(path = %set.path.display(), "the key set's file has changed; its keys are in use"),
+            Err(error) => tracing::error!(
+                error = format!("{:#}", anyhow::Error::new(error)),
+                "the key set's file has changed but cannot be used; the old keys stay"
+            ),
+        }
+    }
+
+    fn reload(&self) -> Result<(), KeyError> {
+        let Some(set) = &self.set else { return self.read_keys() };
+        let mut looked = set.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        *looked = FileCheck { at: clock::monotonic(), stamp: Stamp::of(&set.path) };
+        self.read_keys()
+    }
+
+    fn read_keys(&self) -> Result<(), KeyError> {
+        let keys = Arc::new(Keys::load(&self.identity)?);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+}
+
+/// The claims of a token that `mint` makes.
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    name: &'a str,
+    iat: u64,
+    exp: u64,
+    jti: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+}
+
+/// Makes a token that the configured server accepts, for trying things out.
+pub fn mint(identity: &Identity, user: &User, valid_for: Duration) -> Result<String, KeyError> {
+    if identity.auth == Auth::Dev {
+        return Ok(format!("{}:{}", user.id, user.name));
+    }
+    for key in &identity.keys {
+        let Some((algorithm, signing)) = keys::signing_key(key)? else { continue };
+        let header = Header { kid: key.id.clone(), ..Header::new(algorithm) };
+        let mut id = [0; 16];
+        rand::rng().fill_bytes(&mut id);
+        let iat = clock::unix_millis() / 1_000;
+        let claims = Claims {
+            sub: &user.id,
+            name: &user.name,
+            iat,
+            exp: iat.saturating_add(valid_for.as_secs()),
+            jti: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            aud: identity.audience.as_deref(),
+            iss: identity.issuer.as_deref(),
+        };
+        return encode(&header, &claims, &signing).map_err(|error| keys::bad(key, &key.file, error.to_string()));
+    }
+    Err(KeyError::NothingToSign)
+}

@@ -1,0 +1,80 @@
+//! Answers to requests that are not served: a limit was met, a room did not answer, or a room refused.
+
+use std::time::Duration;
+
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::body::Body;
+use super::problem::problem;
+use crate::edge::Edge;
+use crate::limit_hits::Limit;
+use crate::room::{ConnectError, RequestError};
+
+/// An answer with 503. The delay is random, so that clients do not return all at once.
+pub(in crate::edge) fn overloaded(detail: &str) -> Response<Body> {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(rand::random_range(1_u32..=5)));
+    response
+}
+
+/// An answer with 429. The delay is random, as above.
+pub(in crate::edge) fn too_many(detail: &str) -> Response<Body> {
+    let mut response = problem(StatusCode::TOO_MANY_REQUESTS, detail);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(rand::random_range(1_u32..=5)));
+    response
+}
+
+/// Counts a limit that was met, and answers: 429 for a limit of one user, address or connection, and 503 for a limit of
+/// all.
+pub(in crate::edge) fn refuse(edge: &Edge, refused: Limit) -> Response<Body> {
+    edge.metrics.refused(refused);
+    match refused {
+        Limit::MessagesPerUser => too_many("too many messages, requests or joins of one user; slow down"),
+        Limit::ConnectsPerAddress => too_many("too many connects, requests or joins from one address; slow down"),
+        Limit::SocketsPerUser | Limit::RoomsPerUser | Limit::ConnectionsPerAddress => {
+            too_many("too many sockets of one user, or from one address")
+        }
+        Limit::RequestsPerUser => too_many("too many requests of one user at once"),
+        Limit::RequestsPerAddress => too_many("too many requests from one address at once"),
+        Limit::RequestBytesPerUser => too_many("too many bytes in the bodies of this user's requests"),
+        Limit::AnswerBytesPerUser => too_many("too many unread answers of this user"),
+        Limit::AnswerBytesPerConnection => too_many("too many unread answers on this connection"),
+        Limit::RequestsPerRoom => overloaded("too many requests to one room at once"),
+        Limit::RequestsPerNamespace => overloaded("too many requests to rooms of one kind at once"),
+        Limit::RequestBytes => overloaded("too many bytes in the bodies of all requests"),
+        Limit::AnswerBytes => overloaded("too many unread answers in all"),
+        Limit::AnonymousRequests => overloaded("too many requests without an identity at once"),
+        _ => overloaded("too many requests at once"),
+    }
+}
+
+/// The answer if a room did not accept a client.
+pub(in crate::edge) fn not_connected(error: &ConnectError) -> Response<Body> {
+    match error {
+        ConnectError::Refused(status, reason) => {
+            let status = StatusCode::from_u16(*status).ok().filter(|status| (400..600).contains(&status.as_u16()));
+            problem(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), reason)
+        }
+        ConnectError::NoAnswer(no_answer) => unanswered(no_answer),
+    }
+}
+
+pub(in crate::edge) fn unanswered(no_answer: &RequestError) -> Response<Body> {
+    match no_answer {
+        RequestError::NoNamespace => {
+            tracing::error!("the router named a namespace that is not configured");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, &no_answer.to_string())
+        }
+        RequestError::Failed => problem(StatusCode::INTERNAL_SERVER_ERROR, &no_answer.to_string()),
+        RequestError::Overloaded
+        | RequestError::NoMemory
+        | RequestError::TooManyRooms
+        | RequestError::Broken
+        | RequestError::NoSpace
+        | RequestError::Draining => overloaded(&no_answer.to_string()),
+    }
+}
+
+/// The delay for a client whose connection was turned away.
+pub(in crate::edge) const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -1,0 +1,61 @@
+//! All close codes that the host itself uses, in one table. Rooms have their own.
+//!
+//! It knows no sockets; all modules of the edge close them with these codes.
+
+/// Why the host ends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::edge) enum CloseReason {
+    /// The server shuts down; the client should come back after this many seconds.
+    GoingAway { retry_after_s: u32 },
+    /// A frame violated RFC 6455.
+    Protocol,
+    /// A text message was not valid UTF-8.
+    NotUtf8,
+    /// A message was longer than the namespace allows.
+    TooBig,
+    /// Too many bytes wait for this client (slow consumer).
+    TooSlow,
+    /// The token that opened the socket has expired.
+    Expired,
+    /// The token or its user was revoked.
+    Revoked,
+    /// The client sent a token of another user.
+    SomebodyElse,
+    /// The client did not answer a ping.
+    Idle,
+    /// The client stayed above the rate limit although it was told.
+    Flood,
+}
+
+impl CloseReason {
+    /// The WebSocket close code.
+    pub(in crate::edge) fn code(self) -> u16 {
+        match self {
+            CloseReason::GoingAway { .. } => 1001,
+            CloseReason::Protocol => 1002,
+            CloseReason::NotUtf8 => 1007,
+            CloseReason::TooBig => 1009,
+            CloseReason::TooSlow => 1013,
+            CloseReason::Expired => 4401,
+            CloseReason::Revoked | CloseReason::SomebodyElse => 4403,
+            CloseReason::Idle => 4408,
+            CloseReason::Flood => 4429,
+        }
+    }
+
+    /// The reason in the close frame.
+    pub(in crate::edge) fn reason(self) -> String {
+        match self {
+            CloseReason::GoingAway { retry_after_s } => format!("server going away; retry-after={retry_after_s}"),
+            CloseReason::Protocol => "bad frame".into(),
+            CloseReason::NotUtf8 => "text is not UTF-8".into(),
+            CloseReason::TooBig => "message too big".into(),
+            CloseReason::TooSlow => "too slow; come back and resume".into(),
+            CloseReason::Expired => "identity expired".into(),
+            CloseReason::Revoked => "identity revoked".into(),
+            CloseReason::SomebodyElse => "this socket is another user's".into(),
+            CloseReason::Idle => "no sign of life".into(),
+            CloseReason::Flood => "too many messages; slow down".into(),
+        }
+    }
+}

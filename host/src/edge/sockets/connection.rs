@@ -1,0 +1,529 @@
+//! One WebSocket, from its upgrade to its end: it reads frames, writes frames, sends pings and judges the client's
+//! pace. It knows the room only as a `Seat`; `upgrade` starts it.
+//!
+//! tungstenite parses and validates incoming frames, and answers pings and closes. Its answers go into our own queue
+//! (`outgoing`), behind the room's messages. This task reads; it writes only what the room's thread could not write at
+//! once.
+
+use std::future::Future;
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::upgrade::Upgraded;
+use tokio::io::ReadBuf;
+use tokio::time::Sleep;
+use tungstenite::error::{CapacityError, Error, ProtocolError};
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
+
+use super::close::CloseReason;
+use super::outgoing::Outgoing;
+use super::registry::Registration;
+use super::renewal::{self, Renewal};
+use super::stream::{self, Reader};
+use crate::clock::{self, UnixMillis};
+use crate::config::Limits;
+use crate::edge::admission::users::UserUsage;
+use crate::edge::metrics::Metrics;
+use crate::edge::sockets::rate::{RateDecision, SocketRateLimit};
+use crate::model::{Client, Close, Message, OutboundMessage, error_frame};
+use crate::room::{self, Seat};
+
+/// The most replies that may wait before the client is read no further: the answers to its pings wait in the same
+/// queue.
+const FRAMES_WAITING: usize = 256;
+/// Messages read before other tasks on this thread get their turn.
+const MESSAGES_A_POLL: usize = 32;
+/// The size of one read, in bytes. The buffer lives as long as the connection, so it is small; a longer message gets
+/// its own.
+const READ_BUFFER_BYTES: usize = 1_024;
+/// The size of one read from a client whose data is discarded, in bytes.
+const DISCARDED_BYTES: usize = 8_192;
+
+/// The settings and permits of one connection.
+pub(in crate::edge) struct ConnectionContext {
+    pub(in crate::edge) limits: Arc<Limits>,
+    /// The longest message that the client may send, in bytes.
+    pub(in crate::edge) message_bytes: usize,
+    /// When the identity expires; the client may renew it.
+    pub(in crate::edge) expires_at: Option<UnixMillis>,
+    /// The user whose rate limit counts; absent in dev auth.
+    pub(in crate::edge) user: Option<Arc<UserUsage>>,
+    pub(in crate::edge) metrics: Arc<Metrics>,
+    /// The socket's place in the list; it is removed after the room was told of the end.
+    pub(in crate::edge) listed: Registration,
+}
+
+/// The task of one WebSocket.
+pub(in crate::edge) struct Connection {
+    reader: Reader,
+    protocol: WebSocketContext,
+    outgoing: Arc<Outgoing>,
+    /// Dropped when the room is told of the end.
+    seat: Option<Seat>,
+    terms: ConnectionContext,
+    pace: Option<Box<SocketRateLimit>>,
+    /// The number of waiting frames at the last write.
+    waiting: usize,
+    /// A message that the room's mailbox had no space for.
+    refused: Option<Message>,
+    heard: Instant,
+    alarm: Pin<Box<Sleep>>,
+    state: State,
+    /// The ending that the room is told.
+    ending: Option<Close>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No ping is out; the alarm checks how long the client was silent.
+    Open,
+    /// A ping was sent; the alarm closes the connection unless a frame came since.
+    PingSent(Instant),
+    /// A close frame was sent or received; the alarm cuts the connection.
+    Closing,
+    /// The client violated the protocol and was told. Its further data is discarded until it ends the connection; the
+    /// alarm cuts it.
+    Discarding,
+}
+
+/// The connection is over.
+struct Over;
+
+impl Connection {
+    /// Makes the connection after its upgrade.
+    pub(in crate::edge) fn new(
+        upgraded: Upgraded,
+        outgoing: Arc<Outgoing>,
+        seat: Seat,
+        terms: ConnectionContext,
+    ) -> Self {
+        let (reader, writer, read) = stream::split(upgraded);
+        let max_bytes = terms.message_bytes.max(renewal::FRAME_BYTES);
+        let heard = clock::monotonic();
+        let pace =
+            |user: &Arc<UserUsage>| Box::new(SocketRateLimit::new(&terms.limits, max_bytes, user.clone(), heard));
+        let mut pace = terms.user.as_ref().map(pace);
+        if let Some(pace) = &mut pace {
+            pace.received(&read);
+        }
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .max_message_size(Some(max_bytes))
+            .max_frame_size(Some(max_bytes));
+        let protocol = WebSocketContext::from_partially_read(read.into(), Role::Server, Some(config));
+        let alarm = Box::pin(tokio::time::sleep(first_alarm(&terms)));
+        outgoing.open(writer);
+        Connection {
+            reader,
+            protocol,
+            outgoing,
+            seat: Some(seat),
+            terms,
+            pace,
+            waiting: 0,
+            refused: None,
+            heard,
+            alarm,
+            state: State::Open,
+            ending: None,
+        }
+    }
+
+    fn drive(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+        if self.take_work(context).is_err() {
+            return Poll::Ready(Over);
+        }
+        if self.write(context).is_err() {
+            return Poll::Ready(Over);
+        }
+        if self.read(context).is_err() {
+            // tungstenite's answer to a close frame is still to be written, as far as the client reads it.
+            let _ = self.write(context);
+            return Poll::Ready(Over);
+        }
+        if self.waiting > 0 && self.write(context).is_err() {
+            return Poll::Ready(Over);
+        }
+        if self.state == State::Discarding && self.waiting == 0 && self.outgoing.poll_end(context).is_err() {
+            return Poll::Ready(Over);
+        }
+        self.ring(context)
+    }
+
+    /// Does what the room and the host have asked for.
+    fn take_work(&mut self, context: &Context<'_>) -> Result<(), Over> {
+        let work = self.outgoing.take(context);
+        if work.cut {
+            return Err(Over);
+        }
+        if let Some((code, reason)) = work.close {
+            self.say_goodbye(code, &reason);
+        }
+        if work.resumed
+            && let Some(message) = self.refused.take()
+        {
+            self.hand_over(message);
+        }
+        Ok(())
+    }
+
+    fn say_goodbye(&mut self, code: u16, reason: &str) {
+        if self.is_ending() {
+            return;
+        }
+        self.ending = Some(Close { code, reason: reason.into(), clean: false });
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        let mut replies = Vec::new();
+        let mut wire = TungsteniteIo { reader: None, replies: &mut replies, pace: None };
+        // It fails only if the client has sent a close frame already.
+        let _ = self.protocol.close(&mut wire, Some(frame));
+        let _ = self.protocol.flush(&mut wire);
+        self.waiting = self.outgoing.goodbye(replies.into());
+        self.state = State::Closing;
+        self.set_alarm(self.terms.limits.close_timeout);
+    }
+
+    fn reply(&mut self, replies: Vec<u8>) {
+        if !replies.is_empty() {
+            self.waiting = self.outgoing.reply(replies.into());
+        }
+    }
+
+    /// Writes waiting frames, as far as the client reads them.
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        self.waiting = self.outgoing.poll_write(context).map_err(|_| Over)?;
+        Ok(())
+    }
+
+    /// Returns whether either side has sent a close frame.
+    fn is_ending(&self) -> bool {
+        matches!(self.state, State::Closing | State::Discarding)
+    }
+
+    /// Returns whether reading is paused, because the room has no space for more messages (backpressure).
+    fn is_paused(&self) -> bool {
+        !self.is_ending() && (self.refused.is_some() || !self.outgoing.may_send())
+    }
+
+    fn read(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        if self.state == State::Discarding {
+            return self.discard(context);
+        }
+        for _ in 0..MESSAGES_A_POLL {
+            if self.is_paused() || self.waiting > FRAMES_WAITING {
+                return Ok(());
+            }
+            let mut replies = Vec::new();
+            let pace = self.pace.as_deref_mut();
+            let mut wire = TungsteniteIo { reader: Some((&mut self.reader, context)), replies: &mut replies, pace };
+            let read = self.protocol.read(&mut wire);
+            let flushed = self.protocol.flush(&mut wire);
+            match read {
+                // The answer to a close frame is a close frame as well.
+                Ok(tungstenite::Message::Close(_)) if !replies.is_empty() => {
+                    self.waiting = self.outgoing.goodbye(replies.into());
+                }
+                _ => self.reply(replies),
+            }
+            if self.pace.as_mut().is_some_and(|pace| !pace.pay(clock::monotonic())) {
+                self.start_discarding(CloseReason::Flood);
+            }
+            match read {
+                Ok(message) => {
+                    self.heard(message);
+                    // tungstenite returns this once both close frames are on their way.
+                    if matches!(flushed, Err(Error::ConnectionClosed)) {
+                        self.finish(true);
+                        return Err(Over);
+                    }
+                }
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(Error::ConnectionClosed) => {
+                    self.finish(true);
+                    return Err(Over);
+                }
+                Err(error) => match fault(&error) {
+                    Some(why) => self.start_discarding(why),
+                    None => return Err(Over),
+                },
+            }
+            if self.state == State::Discarding {
+                return self.discard(context);
+            }
+        }
+        // More may wait in the buffer, and nothing else would wake this task for it.
+        context.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Sends a close frame with the reason, and discards all further data.
+    fn start_discarding(&mut self, why: CloseReason) {
+        self.say_goodbye(why.code(), &why.reason());
+        self.state = State::Discarding;
+    }
+
+    /// Discards incoming data until the client ends the connection. Closing a socket with unread data resets it, and
+    /// then the client may never see the reason.
+    fn discard(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        for _ in 0..MESSAGES_A_POLL {
+            let mut bytes = [const { MaybeUninit::uninit() }; DISCARDED_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            match self.reader.poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Err(Over),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        context.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn heard(&mut self, message: tungstenite::Message) {
+        self.heard = clock::monotonic();
+        match message {
+            // After a close frame, messages are ignored and not answered.
+            tungstenite::Message::Text(_) | tungstenite::Message::Binary(_) if self.is_ending() => {}
+            // This comes first, because no room may see a token, not even through its auto-response.
+            tungstenite::Message::Text(text) if renewal::is_asked(&text) => self.renew(&text),
+            tungstenite::Message::Text(text) => match self.seat.as_ref().and_then(|seat| seat.auto_response(&text)) {
+                Some(reply) => {
+                    self.waiting = self.outgoing.reply(super::frames::encode(&Message::Text(reply)));
+                    self.control();
+                }
+                None => self.said(Message::Text(text.as_str().to_owned())),
+            },
+            tungstenite::Message::Binary(bytes) => match renewal::is_asked_in(&bytes) {
+                Some(text) => self.renew(text),
+                None => self.said(Message::Binary(bytes.into())),
+            },
+            tungstenite::Message::Close(frame) => {
+                let (code, reason) = frame
+                    .map_or((1005, String::new()), |frame| (u16::from(frame.code), frame.reason.as_str().to_owned()));
+                if !self.is_ending() {
+                    self.ending = Some(Close { code, reason, clean: true });
+                    self.state = State::Closing;
+                    self.set_alarm(self.terms.limits.close_timeout);
+                }
+            }
+            // tungstenite has answered the ping; a pong only shows that the client is alive.
+            tungstenite::Message::Ping(_) | tungstenite::Message::Pong(_) | tungstenite::Message::Frame(_) => {
+                self.control();
+            }
+        }
+    }
+
+    /// Counts a frame that the room does not see.
+    fn control(&mut self) {
+        if self.pace.as_mut().is_some_and(|pace| !pace.control(self.heard)) {
+            self.start_discarding(CloseReason::Flood);
+        }
+    }
+
+    /// Handles a message for the room.
+    fn said(&mut self, message: Message) {
+        let text = match &message {
+            Message::Text(text) => Some(text.as_str()),
+            Message::Binary(_) => None,
+        };
+        if !self.may_say(text) {
+            return;
+        }
+        // Longer messages are read only because a renewal frame may be longer than the room's messages.
+        if message.len() > self.terms.message_bytes {
+            return self.start_discarding(CloseReason::TooBig);
+        }
+        self.terms.metrics.messages.inc();
+        self.outgoing.sent();
+        self.hand_over(message);
+    }
+
+    /// Returns whether one more message is within the rate limits; if not, the client is told.
+    fn may_say(&mut self, said: Option<&str>) -> bool {
+        let verdict = self.pace.as_mut().map_or(RateDecision::Yes, |pace| pace.message(self.heard));
+        match verdict {
+            RateDecision::Yes => {}
+            RateDecision::NotNow(refused) => {
+                self.terms.metrics.refused(refused);
+                self.tell(error_frame("rate_limited", "too many messages; slow down", said));
+            }
+            RateDecision::Flood => self.start_discarding(CloseReason::Flood),
+        }
+        verdict == RateDecision::Yes
+    }
+
+    /// Sends a message of the host's own.
+    fn tell(&self, text: String) {
+        self.outgoing.say(&OutboundMessage::new(Message::Text(text)));
+        self.outgoing.flush();
+    }
+
+    /// Handles a new token of the client.
+    fn renew(&mut self, text: &str) {
+        if !self.may_say(None) {
+            return;
+        }
+        match renewal::renew(&self.terms.listed, text) {
+            Renewal::Until(expires_at, answer) => {
+                self.terms.expires_at = expires_at;
+                // The new expiry may come before the alarm. This frame also shows that the client is alive.
+                self.state = State::Open;
+                self.set_alarm(self.terms.limits.ping_every);
+                self.tell(answer);
+            }
+            Renewal::Refused(error) => self.tell(error),
+            Renewal::Never(why) => self.outgoing.close(why.code(), &why.reason()),
+        }
+    }
+
+    fn hand_over(&mut self, message: Message) {
+        let Some(seat) = &self.seat else { return };
+        match seat.message(message) {
+            room::Delivered::Yes | room::Delivered::Never => {}
+            room::Delivered::NotNow(message) => self.refused = Some(message),
+        }
+    }
+
+    /// Checks whether the client is alive and whether the identity has expired.
+    fn ring(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+        loop {
+            ready!(self.alarm.as_mut().poll(context));
+            let limits = self.terms.limits.clone();
+            if self.terms.expires_at.is_some_and(|at| at <= clock::unix_millis()) && !self.is_ending() {
+                self.say_goodbye(CloseReason::Expired.code(), &CloseReason::Expired.reason());
+            } else {
+                match self.state {
+                    State::Closing | State::Discarding => return Poll::Ready(Over),
+                    State::Open | State::PingSent(_) if self.is_paused() => {
+                        // Reading is paused, so silence says nothing about the client.
+                        self.heard = clock::monotonic();
+                        self.state = State::Open;
+                        self.set_alarm(limits.ping_every);
+                    }
+                    State::PingSent(at) if self.heard < at => {
+                        self.say_goodbye(CloseReason::Idle.code(), &CloseReason::Idle.reason());
+                    }
+                    State::PingSent(_) => {
+                        self.state = State::Open;
+                        self.set_alarm(limits.ping_every.saturating_sub(self.heard.elapsed()));
+                    }
+                    State::Open if self.heard.elapsed() < limits.ping_every => {
+                        self.set_alarm(limits.ping_every - self.heard.elapsed());
+                    }
+                    State::Open => {
+                        self.ask();
+                        self.set_alarm(limits.pong_timeout);
+                    }
+                }
+            }
+            if self.write(context).is_err() {
+                return Poll::Ready(Over);
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        let mut replies = Vec::new();
+        let mut wire = TungsteniteIo { reader: None, replies: &mut replies, pace: None };
+        let ping = tungstenite::Message::Ping(Bytes::new());
+        // It fails only after a close frame, and then no ping is needed.
+        let _ = self.protocol.write(&mut wire, ping).and_then(|()| self.protocol.flush(&mut wire));
+        self.reply(replies);
+        self.state = State::PingSent(clock::monotonic());
+    }
+
+    /// Sets the alarm to a while from now, or to the identity's expiry if that is earlier.
+    fn set_alarm(&mut self, after: Duration) {
+        let until_expiry = self.terms.expires_at.filter(|_| !self.is_ending()).map(until);
+        let after = until_expiry.map_or(after, |expiry| after.min(expiry));
+        self.alarm.as_mut().reset((clock::monotonic() + after).into());
+    }
+
+    /// Records that the connection ended; `clean` if both sides sent a close frame.
+    fn finish(&mut self, clean: bool) {
+        self.ending.get_or_insert_with(Close::lost).clean = clean;
+    }
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.drive(context).map(|Over| ())
+    }
+}
+
+impl Drop for Connection {
+    /// Tells the room of the end, once, however the connection ended.
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            let ending = self.ending.take().unwrap_or_else(Close::lost);
+            self.terms.metrics.closed(ending.code);
+            seat.close(ending);
+        }
+        // After that: the client must not see the end before the room was told.
+        self.outgoing.hang_up();
+    }
+}
+
+fn first_alarm(terms: &ConnectionContext) -> Duration {
+    terms.expires_at.map_or(terms.limits.ping_every, |at| until(at).min(terms.limits.ping_every))
+}
+
+fn until(at: UnixMillis) -> Duration {
+    Duration::from_millis(at.saturating_sub(clock::unix_millis()))
+}
+
+/// The client's violation; absent if the connection is simply gone.
+fn fault(error: &Error) -> Option<CloseReason> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(CloseReason::TooBig),
+        Error::Utf8(_) => Some(CloseReason::NotUtf8),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) | Error::Capacity(_) => Some(CloseReason::Protocol),
+        _ => None,
+    }
+}
+
+/// The connection as tungstenite sees it: reads come from the client, and writes go behind the room's messages.
+struct TungsteniteIo<'a, 'b> {
+    /// Absent if nothing is to be read.
+    reader: Option<(&'a mut Reader, &'a mut Context<'b>)>,
+    replies: &'a mut Vec<u8>,
+    /// Counts the bytes that are read; absent where no limit holds.
+    pace: Option<&'a mut SocketRateLimit>,
+}
+
+impl Read for TungsteniteIo<'_, '_> {
+    /// Reads once. A read that does not fill the buffer has emptied the connection, and costs no second read.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some((reader, context)) = &mut self.reader else { return Err(io::ErrorKind::WouldBlock.into()) };
+        let mut buffer = ReadBuf::new(buffer);
+        match reader.poll_read(context, &mut buffer) {
+            Poll::Ready(read) => {
+                read?;
+                if let Some(pace) = &mut self.pace {
+                    pace.received(buffer.filled());
+                }
+                Ok(buffer.filled().len())
+            }
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Write for TungsteniteIo<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.replies.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

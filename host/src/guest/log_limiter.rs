@@ -1,0 +1,89 @@
+//! Limits the log lines of a room, or of the router, over time, with a token bucket. A limit for each turn comes before
+//! it.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::clock;
+use crate::limit_hits::{Limit, LimitHits};
+use crate::token_bucket::TokenBucket;
+
+/// How often the number of dropped lines is reported.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// The log limit of one room or of the router. It covers their own lines, and lines about their failures.
+pub struct LogLimiter {
+    inner: Mutex<Inner>,
+    refusals: LimitHits,
+}
+
+struct Inner {
+    /// Absent if there is no limit.
+    bucket: Option<TokenBucket>,
+    /// Dropped lines that were not reported yet.
+    dropped: u64,
+    reported: Option<Instant>,
+}
+
+impl LogLimiter {
+    /// This many lines a second, with bursts of ten times as many; 0 for no limit.
+    pub fn new(per_second: u32) -> Self {
+        Self::counted(per_second, LimitHits::default())
+    }
+
+    /// Like [`new`](Self::new), but dropped lines are also counted in the metrics.
+    pub(crate) fn counted(per_second: u32, refusals: LimitHits) -> Self {
+        let bucket = (per_second > 0).then(|| TokenBucket::new(per_second, clock::monotonic()));
+        LogLimiter { inner: Mutex::new(Inner { bucket, dropped: 0, reported: None }), refusals }
+    }
+
+    /// Whether one more line may be logged. A refused line is counted.
+    pub fn take(&self) -> bool {
+        let mut inner = self.lock();
+        let may = inner.bucket.as_mut().is_none_or(|bucket| bucket.take(clock::monotonic()));
+        if !may {
+            self.drop_one(&mut inner, Limit::LogLines);
+        }
+        may
+    }
+
+    /// The same for line `number` of a turn that may log `most` lines.
+    pub(super) fn take_of_turn(&self, number: u32, most: u32) -> bool {
+        if number > most {
+            self.drop_one(&mut self.lock(), Limit::TurnLogLines);
+            return false;
+        }
+        self.take()
+    }
+
+    /// Reports the number of dropped lines, once a second at most.
+    pub fn report_dropped(&self) {
+        let mut inner = self.lock();
+        if inner.dropped == 0 {
+            return;
+        }
+        let now = clock::monotonic();
+        if inner.reported.is_some_and(|reported| now.saturating_duration_since(reported) < REPORT_EVERY) {
+            return;
+        }
+        inner.reported = Some(now);
+        let dropped = std::mem::take(&mut inner.dropped);
+        tracing::warn!(target: "room", dropped, "too much was logged; the rest was dropped");
+    }
+
+    fn drop_one(&self, inner: &mut Inner, limit: Limit) {
+        inner.dropped += 1;
+        self.refusals.count(limit);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl fmt::Debug for LogLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lines")
+    }
+}

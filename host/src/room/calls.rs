@@ -1,0 +1,264 @@
+//! Calls of a room during a turn: to other rooms, and to servers. Posts are in `posts`.
+//!
+//! A call leaves only after the earlier commits of the room are durable, like all its outputs. It runs on its own task,
+//! so that the threads for long turns never wait for the network. The guest calls it through [`Outbound`].
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
+
+use super::mailbox::Mailbox;
+use super::{Namespace, RequestError, Rooms, Shared};
+use crate::clock;
+use crate::guest::{CallError, Outbound, PostError, Waited};
+use crate::limit_hits::Limit;
+use crate::model::{Address, CALLER, Destination, POST_KEY, Request, Response, StorageFailed};
+use crate::outbound::FetchError;
+
+/// The outbound interface of one room.
+pub(super) struct RoomCalls {
+    address: Address,
+    namespace: Arc<Namespace>,
+    shared: Weak<Shared>,
+    mailbox: Weak<Mailbox>,
+    /// The permit to wait, once the turn has asked for it.
+    waits: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+/// The wait graph: which room waits for which. A room waits for one other at a time, so following the edges finds a
+/// cycle.
+#[derive(Default)]
+pub(super) struct WaitGraph(Mutex<HashMap<Address, Address>>);
+
+/// One edge of the graph; dropping it ends the wait.
+struct WaitEdge<'a> {
+    waits: &'a WaitGraph,
+    who: Address,
+}
+
+impl WaitGraph {
+    /// Adds an edge from `who` to `whom`; absent if it would close a cycle.
+    fn begin(&self, who: &Address, whom: &Address) -> Option<WaitEdge<'_>> {
+        let mut waits = self.lock();
+        let mut next = Some(whom);
+        while let Some(room) = next {
+            if room == who {
+                return None;
+            }
+            next = waits.get(room);
+        }
+        waits.insert(who.clone(), whom.clone());
+        Some(WaitEdge { waits: self, who: who.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Address, Address>> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Drop for WaitEdge<'_> {
+    fn drop(&mut self) {
+        self.waits.lock().remove(&self.who);
+    }
+}
+
+impl RoomCalls {
+    pub(super) fn new(
+        address: Address,
+        namespace: Arc<Namespace>,
+        shared: &Arc<Shared>,
+        mailbox: &Arc<Mailbox>,
+    ) -> Arc<Self> {
+        let (shared, mailbox) = (Arc::downgrade(shared), Arc::downgrade(mailbox));
+        Arc::new(RoomCalls { address, namespace, shared, mailbox, waits: Mutex::default() })
+    }
+
+    /// The address of another room, if this room may call it.
+    fn neighbour(&self, namespace: &str, name: &str) -> Result<Address, CallError> {
+        if !self.namespace.calls.contains(namespace) {
+            return Err(CallError::Denied);
+        }
+        Address::new(namespace, name).map_err(|_| CallError::NoSuchRoom)
+    }
+
+    /// Runs `then` on its own task once `commit` is durable; it ends at `until` at the latest.
+    fn after<T: Send + 'static>(
+        &self,
+        commit: u64,
+        until: Instant,
+        too_late: T,
+        then: impl AsyncFnOnceSend<T>,
+    ) -> Waited<T> {
+        let (Some(shared), Some(mailbox)) = (self.shared.upgrade(), self.mailbox.upgrade()) else {
+            return Box::pin(async { Err(StorageFailed("the host is gone".into())) });
+        };
+        let durable = mailbox.output_gate.until_durable(commit);
+        let runtime = shared.runtime.clone();
+        let done = async move {
+            durable.await.map_err(|_| StorageFailed("a commit before this call failed".into()))?;
+            let left = until.saturating_duration_since(clock::monotonic());
+            Ok(tokio::time::timeout(left, then.run(shared)).await.unwrap_or(too_late))
+        };
+        let task = runtime.spawn(done.in_current_span());
+        Box::pin(async { task.await.unwrap_or_else(|_| Err(StorageFailed("the host is shutting down".into()))) })
+    }
+}
+
+/// An async function of the shared state whose future is `Send`.
+trait AsyncFnOnceSend<T>: Send + 'static {
+    fn run(self, shared: Arc<Shared>) -> impl Future<Output = T> + Send;
+}
+
+struct Call {
+    from: Address,
+    to: Address,
+    request: Request,
+}
+
+impl AsyncFnOnceSend<Result<Response, CallError>> for Call {
+    async fn run(self, shared: Arc<Shared>) -> Result<Response, CallError> {
+        let Some(_wait) = shared.wait_graph.begin(&self.from, &self.to) else { return Err(CallError::Deadlock) };
+        let request = from_room(self.request, &self.from, None);
+        Rooms(shared.clone()).request(&self.to, request).await.map_err(|no_answer| match no_answer {
+            RequestError::NoNamespace => CallError::NoSuchRoom,
+            RequestError::Failed => CallError::Failed,
+            RequestError::Overloaded
+            | RequestError::NoMemory
+            | RequestError::TooManyRooms
+            | RequestError::Broken
+            | RequestError::NoSpace
+            | RequestError::Draining => CallError::Overloaded,
+        })
+    }
+}
+
+struct Fetch {
+    namespace: Arc<Namespace>,
+    origin: String,
+    request: Request,
+    within: Duration,
+}
+
+impl AsyncFnOnceSend<Result<Response, FetchError>> for Fetch {
+    async fn run(self, shared: Arc<Shared>) -> Result<Response, FetchError> {
+        shared.outbound.fetch(&self.namespace.outbound, &self.origin, self.request, self.within).await
+    }
+}
+
+impl Outbound for RoomCalls {
+    fn call(
+        &self,
+        after: u64,
+        until: Instant,
+        namespace: &str,
+        name: &str,
+        request: Request,
+    ) -> Waited<Result<Response, CallError>> {
+        let to = match self.neighbour(namespace, name) {
+            Ok(to) => to,
+            Err(error) => return Box::pin(async move { Ok(Err(error)) }),
+        };
+        self.after(after, until, Err(CallError::Timeout), Call { from: self.address.clone(), to, request })
+    }
+
+    fn fetch(
+        &self,
+        after: u64,
+        until: Instant,
+        origin: String,
+        request: Request,
+    ) -> Waited<Result<Response, FetchError>> {
+        let within = until.saturating_duration_since(clock::monotonic());
+        let request = without_ours(request);
+        let fetch = Fetch { namespace: self.namespace.clone(), origin, request, within };
+        self.after(after, until, Err(FetchError::Timeout), fetch)
+    }
+
+    fn may_wait(&self) -> bool {
+        let mut waits = self.waits.lock().expect("no holder of this lock panics");
+        if waits.is_none()
+            && let Some(shared) = self.shared.upgrade()
+        {
+            *waits = shared.waiting.clone().try_acquire_owned().ok();
+            if waits.is_none() {
+                shared.metrics.limit_hits.count(Limit::AwakeRooms);
+            }
+        }
+        waits.is_some()
+    }
+
+    fn may_wait_for_rooms(&self) -> bool {
+        // With only one instance, this room has it, and the other room would never get one.
+        let is_alone = self.shared.upgrade().is_some_and(|shared| shared.limits.awake_rooms == 1);
+        !is_alone && self.may_wait()
+    }
+
+    fn destination(&self, destination: Destination) -> Result<Destination, PostError> {
+        match &destination {
+            Destination::Room(address) => {
+                self.neighbour(address.namespace(), address.name()).map_err(|_| PostError::Denied)?;
+                let known =
+                    self.shared.upgrade().is_some_and(|shared| shared.namespaces.contains_key(address.namespace()));
+                if !known {
+                    return Err(PostError::BadDestination);
+                }
+            }
+            Destination::Origin(origin) if self.namespace.outbound.allows(origin) => {}
+            Destination::Origin(_) => return Err(PostError::Denied),
+        }
+        Ok(destination)
+    }
+}
+
+/// The request as the receiver sees it: a called room, or the destination of a post with the key `post`.
+pub(super) fn from_room(request: Request, from: &Address, post: Option<String>) -> Request {
+    let mut request = without_ours(request);
+    request.headers.push((CALLER.into(), from.to_string()));
+    request.headers.extend(post.map(|key| (POST_KEY.into(), key)));
+    request
+}
+
+/// Removes the headers that only the host may set: the caller, and the key of a post.
+fn without_ours(mut request: Request) -> Request {
+    request.remove_header(CALLER);
+    request.remove_header(POST_KEY);
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(name: &str) -> Address {
+        Address::new("ROOMS", name).unwrap()
+    }
+
+    #[test]
+    fn waits_in_a_circle_are_refused() {
+        let waits = WaitGraph::default();
+        let (a, b, c) = (room("a"), room("b"), room("c"));
+        assert!(waits.begin(&a, &a).is_none());
+        let a_for_b = waits.begin(&a, &b).unwrap();
+        let _b_for_c = waits.begin(&b, &c).unwrap();
+        assert!(waits.begin(&c, &a).is_none(), "a circle of three");
+        drop(a_for_b);
+        assert!(waits.begin(&c, &a).is_some());
+    }
+
+    #[test]
+    fn a_room_cannot_set_headers_of_the_host() {
+        let spellings =
+            ["Dormouse-Caller", "dormouse_caller", "idempotency-key", "Idempotency_Key", " IDEMPOTENCY-KEY"];
+        let forged = spellings.map(|name| (name.to_owned(), "ADMIN/root".to_owned()));
+        let request = Request { headers: forged.to_vec(), ..Request::get("/") };
+        let caller = (CALLER.to_owned(), "ROOMS/a".to_owned());
+        assert_eq!(from_room(request.clone(), &room("a"), None).headers, std::slice::from_ref(&caller));
+        let seen = from_room(request.clone(), &room("a"), Some("key".into())).headers;
+        assert_eq!(seen, [caller, (POST_KEY.into(), "key".into())]);
+        assert_eq!(without_ours(request).headers, []);
+    }
+}

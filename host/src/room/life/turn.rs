@@ -1,0 +1,354 @@
+//! One turn: wake the instance, run one event through the guest, put its writes into the next commit, and hold its outputs
+//! until that commit is durable. A turn that fails changes nothing.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::{Broken, RoomTask};
+use crate::guest::{Instance, Moment, TurnFailure};
+use crate::model::{
+    Answer, Audience, Close, Event, LOOKED_INTO_BYTES, Message, OutboundMessage, Output, Response, SocketKey, Sockets,
+    Timer, Turn, error_frame,
+};
+use crate::room::output_gate::{Delivery, Reply, TurnOutput};
+use crate::room::posts::PostId;
+use crate::room::{ConnectError, RequestError, Seat, policy};
+use crate::store::{Changes, CommitError};
+
+/// After an answer of more bytes, the room yields to other tasks.
+pub(super) const LONG_ANSWER_BYTES: usize = 64 << 10;
+
+/// The cause of a turn, and where its answer goes.
+pub(super) enum Cause {
+    Connect { socket: SocketKey, answer: oneshot::Sender<Result<Seat, ConnectError>> },
+    Message(SocketKey),
+    Close(SocketKey, Close),
+    Timer(Timer),
+    Request { post: Option<PostId>, answer: oneshot::Sender<Result<Response, RequestError>> },
+}
+
+/// The reason why a turn did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Lost {
+    #[error(transparent)]
+    Guest(TurnFailure),
+    #[error(transparent)]
+    Space(CommitError),
+}
+
+impl Lost {
+    /// Whether the same turn may succeed later without a change in the room, because it lacked something that the host
+    /// or its operator provides.
+    fn may_pass(&self) -> bool {
+        match self {
+            Lost::Space(error) => matches!(error, CommitError::NoSpace { .. } | CommitError::RoomFull { .. }),
+            Lost::Guest(failure) => matches!(failure, TurnFailure::Instantiate(_)),
+        }
+    }
+
+    /// The error for those who wait for an answer.
+    fn no_answer(&self) -> RequestError {
+        match self {
+            Lost::Space(CommitError::NoSpace { .. }) => RequestError::NoSpace,
+            Lost::Guest(TurnFailure::Instantiate(_)) => RequestError::Overloaded,
+            Lost::Space(_) | Lost::Guest(_) => RequestError::Failed,
+        }
+    }
+}
+impl RoomTask {
+    /// Runs one event: wake, run the guest, add its writes to the next commit, and hold its outputs until that is
+    /// durable.
+    pub(super) async fn turn(&mut self, event: Event, cause: Cause) -> Result<(), Broken> {
+        let name = event.name();
+        // Kept for the error that the sender gets if the turn fails.
+        let said = match &event {
+            Event::Message(_, Message::Text(text)) if text.len() <= LOOKED_INTO_BYTES => Some(text.clone()),
+            _ => None,
+        };
+        let asking = match &event {
+            Event::Request(request) => request.user.as_ref().map(|user| user.id.clone()),
+            _ => None,
+        };
+        let outcome = match self.run_guest(event).await? {
+            Ok(turn) => self.keep(turn, cause),
+            Err(failure) => {
+                self.shared.metrics.failed(&failure);
+                Err(Box::new((Lost::Guest(failure), cause)))
+            }
+        };
+        if let Err(failed) = outcome {
+            let (lost, cause) = *failed;
+            let opened = self.opened();
+            if opened.log_limiter.take() {
+                let key = match &cause {
+                    Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket, _) => Some(*socket),
+                    Cause::Timer(_) | Cause::Request { .. } => None,
+                };
+                let timer = match &cause {
+                    Cause::Timer(timer) => Some(timer.name.as_str()),
+                    _ => None,
+                };
+                let client = key.and_then(|key| opened.resources.as_ref()?.sockets.get(key));
+                let socket = client.map(|client| client.id);
+                let user = client.map(|client| client.user.id.as_str()).or(asking.as_deref());
+                tracing::error!(event = name, socket, user, timer, "the turn failed and was undone: {lost}");
+            }
+            opened.log_limiter.report_dropped();
+            self.forget(cause, said.as_deref(), &lost);
+        }
+        if self.batch.is_empty() {
+            self.release();
+        }
+        Ok(())
+    }
+
+    /// Runs the guest. If that fails, the room is as it was before, without its instance.
+    pub(super) async fn run_guest(&mut self, event: Event) -> Result<Result<Turn, TurnFailure>, Broken> {
+        let now = self.shared.timeline.now();
+        if now < self.opened().now {
+            // The system clock was set back by more than the time for which the clock of rooms stands still. An
+            // instance never sees time go back, so it is dropped.
+            self.instance = None;
+        }
+        self.opened().now = now;
+        let (instance, permit) = match self.instance.take() {
+            Some(awake) => awake,
+            None => match self.wake().await? {
+                Ok(awake) => awake,
+                Err(failure) => return Ok(Err(failure)),
+            },
+        };
+        self.mailbox.unused();
+        let opened = self.opened();
+        let mut moment = Moment { now: opened.now, seed: [0; 32] };
+        rand::rng().fill_bytes(&mut moment.seed);
+        let commits_before = self.last_commit();
+        let reach = self.reach();
+        let opened = self.opened();
+        let mut lent = opened.resources.take().expect("lent only while a turn runs");
+        lent.outbound = reach;
+        lent.commits_before = commits_before;
+        lent.posts_waiting = opened.posting.waiting();
+        let lane = self.shared.long_turns.clone();
+        let mut submitted = Ok(());
+        // Earlier turns do not wait for a long turn.
+        let ran = lane.run(instance.run(lent, event, moment), || submitted = self.submit()).await;
+        let mut lent = ran.lent;
+        // Gives back resources of the turn, such as its permit to wait.
+        lent.outbound = None;
+        self.opened().resources = Some(lent);
+        self.instance = ran.instance.map(|instance| (instance, permit));
+        if self.instance.is_some() {
+            self.mailbox.used();
+        }
+        submitted.map(|()| ran.turn)
+    }
+
+    /// Makes an instance. If all are in use, the longest idle rooms hibernate first.
+    pub(super) async fn wake(&mut self) -> Result<Result<(Box<Instance>, OwnedSemaphorePermit), TurnFailure>, Broken> {
+        let permit = match self.shared.instances.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.submit()?;
+                self.shared.make_space();
+                let _waits = self.shared.queue.enter();
+                self.shared.instances.clone().acquire_owned().await.expect("the semaphore is never closed")
+            }
+        };
+        self.shared.metrics.wakes.inc();
+        let kind = self.life().namespace.kind.clone();
+        let lines = self.opened().log_limiter.clone();
+        let lane = self.shared.long_turns.clone();
+        let mut submitted = Ok(());
+        // Code that runs long when it is instantiated counts as a long turn.
+        let made = Box::pin(async move { kind.instantiate(&lines).await });
+        let made = lane.run(made, || submitted = self.submit()).await;
+        submitted.map(|()| made.map(|instance| (instance, permit)))
+    }
+
+    /// Keeps a successful turn: its writes go into the next commit, and its outputs wait for that.
+    pub(super) fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<(), Box<(Lost, Cause)>> {
+        if let Cause::Timer(timer) = &cause {
+            // The timer is done, unless the turn has set it again.
+            turn.timers.entry(timer.name.clone()).or_insert(None);
+        }
+        let mut changes = Changes {
+            writes: std::mem::take(&mut turn.writes),
+            timers: std::mem::take(&mut turn.timers),
+            ..Changes::default()
+        };
+        if !turn.posts.is_empty() {
+            let opened = self.opened();
+            let (commit, now) = (opened.log.number() + 1, opened.clock());
+            changes.posts = self.batch.number(commit, std::mem::take(&mut turn.posts), now);
+        }
+        let posts = !changes.posts.is_empty();
+        if let (Cause::Request { post: Some(post), .. }, Answer::Response(response)) = (&cause, &turn.answer)
+            && response.status < 500
+        {
+            changes.taken.insert(post.sender.clone(), post.number);
+        }
+        if !changes.is_empty()
+            && let Err(error) = self.write(changes)
+        {
+            turn.undo(&mut self.opened().resources().sockets);
+            self.instance = None;
+            self.mailbox.unused();
+            self.shared.metrics.found_no_space(&error);
+            return Err(Box::new((Lost::Space(error), cause)));
+        }
+        self.answered_at_length =
+            matches!(&turn.answer, Answer::Response(answer) if answer.body.len() > LONG_ANSWER_BYTES);
+        self.posts_wait |= posts;
+        self.shared.metrics.turns.inc();
+        let reply = self.settle(cause, turn.answer);
+        self.hold(turn.outputs, reply);
+        Ok(())
+    }
+
+    /// Adds the writes of a turn to the next commit. Later turns see them at once.
+    ///
+    /// Fails: if the disk or the room has no space; then nothing is written.
+    pub(super) fn write(&mut self, changes: Changes) -> Result<(), CommitError> {
+        let opened = self.opened();
+        opened.log.reserve(&changes.writes, &*opened.overlay)?;
+        let commit = opened.log.number() + 1;
+        opened.overlay.add(commit, &changes.writes);
+        opened.posting.apply(&changes);
+        self.set_timers(changes.timers.iter().map(|(name, timer)| (name.clone(), timer.clone())));
+        self.batch.add(commit, changes);
+        Ok(())
+    }
+
+    /// Hands the batch to the disk, without waiting for it.
+    pub(super) fn submit(&mut self) -> Result<(), Broken> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let mailbox = self.mailbox.clone();
+        let opened = self.opened();
+        let number = opened.log.number() + 1;
+        Ok(opened.log.commit(number, batch.changes, mailbox)?)
+    }
+
+    /// The number of the commit that makes all turns up to now durable.
+    pub(super) fn last_commit(&mut self) -> u64 {
+        let batched = u64::from(!self.batch.is_empty());
+        self.opened().log.number() + batched
+    }
+
+    /// Undoes a turn. The cause is told; the room goes on.
+    pub(super) fn forget(&mut self, cause: Cause, said: Option<&str>, lost: &Lost) {
+        match cause {
+            Cause::Connect { socket, answer } => {
+                self.opened().resources().sockets.remove(socket);
+                self.hold(Vec::new(), Reply::Connect(Err(lost.no_answer().into()), answer));
+            }
+            Cause::Message(socket) => {
+                self.taken(socket);
+                let no_answer = lost.no_answer();
+                let error = error_frame(no_answer.code(), &format!("{no_answer}; nothing was done"), said);
+                let said = OutboundMessage::new(Message::Text(error));
+                self.hold(vec![Output::Say(said, Audience::These(vec![socket]))], Reply::None);
+            }
+            // A close is not repeated, so it waits until the host has what was missing.
+            Cause::Close(socket, close) if lost.may_pass() => {
+                let opened = self.opened();
+                opened.closes.push_front((socket, close));
+                opened.closes_at = Some(opened.clock() + policy::host_backoff(rand::random()).as_millis() as u64);
+                self.arm();
+            }
+            Cause::Close(socket, _) => {
+                self.opened().resources().sockets.remove(socket);
+            }
+            Cause::Request { answer, .. } => self.hold(Vec::new(), Reply::Request(Err(lost.no_answer()), answer)),
+            Cause::Timer(timer) if lost.may_pass() => {
+                // This does not count as an attempt: only the host can provide what was missing.
+                let at = self.opened().clock() + policy::host_backoff(rand::random()).as_millis() as u64;
+                self.set_timers([(timer.name.clone(), Some(Timer { at, ..timer }))]);
+            }
+            Cause::Timer(timer) => self.postpone(timer),
+        }
+    }
+
+    /// Converts the answer of a successful turn into a reply for its cause.
+    pub(super) fn settle(&mut self, cause: Cause, answer: Answer) -> Reply {
+        match (cause, answer) {
+            (Cause::Connect { socket, answer }, Answer::Refuse(status, reason)) => {
+                self.opened().resources().sockets.remove(socket);
+                Reply::Connect(Err(ConnectError::Refused(status, reason)), answer)
+            }
+            (Cause::Connect { socket, answer }, _) => {
+                let socket_data = self.opened().resources().sockets.get(socket).expect("seated before the turn");
+                let seat = Seat {
+                    client: socket_data.client.clone(),
+                    shared: self.shared.clone(),
+                    mailbox: self.mailbox.clone(),
+                    socket,
+                    closed: false,
+                };
+                Reply::Connect(Ok(seat), answer)
+            }
+            (Cause::Request { answer, .. }, Answer::Response(response)) => Reply::Request(Ok(response), answer),
+            (Cause::Request { answer, .. }, _) => Reply::Request(Err(RequestError::Failed), answer),
+            (Cause::Message(socket), _) => {
+                self.taken(socket);
+                Reply::None
+            }
+            (Cause::Close(socket, _), _) => {
+                self.opened().resources().sockets.remove(socket);
+                Reply::None
+            }
+            (Cause::Timer(_), _) => Reply::None,
+        }
+    }
+
+    /// Lets the client of a message send one more.
+    pub(super) fn taken(&mut self, socket: SocketKey) {
+        if let Some(socket) = self.opened().resources().sockets.get(socket) {
+            socket.client.turn_done();
+        }
+    }
+
+    /// Schedules the retry of a failed timer, or gives it up.
+    pub(super) fn postpone(&mut self, timer: Timer) {
+        let failures = timer.attempt + 1;
+        let again = policy::timer_backoff(failures, rand::random());
+        if again.is_none() && self.opened().log_limiter.take() {
+            tracing::error!(timer = timer.name, failures, "the timer failed too often and is given up");
+        }
+        let now = self.opened().clock();
+        let name = timer.name.clone();
+        let next = again.map(|wait| Timer { at: now + wait.as_millis() as u64, attempt: failures, ..timer });
+        match self.write(Changes { timers: BTreeMap::from([(name.clone(), next.clone())]), ..Changes::default() }) {
+            Ok(()) => self.hold(Vec::new(), Reply::None),
+            // In memory the retry waits as well; only a restart would lose the count.
+            Err(_) => self.set_timers([(name, next)]),
+        }
+    }
+
+    pub(super) fn hold(&mut self, outputs: Vec<Output>, reply: Reply) {
+        let commit = self.last_commit();
+        let sockets = &mut self.opened().resources().sockets;
+        let words = outputs.into_iter().filter_map(|output| delivery(output, sockets)).collect::<Vec<_>>();
+        if !words.is_empty() || !matches!(reply, Reply::None) || commit > 0 {
+            self.mailbox.output_gate.hold(commit, TurnOutput { words, reply });
+        }
+    }
+}
+
+/// Settles the receivers now: those who are in the room at the end of the turn.
+fn delivery(output: Output, sockets: &mut Sockets) -> Option<Delivery> {
+    Some(match output {
+        Output::Say(said, Audience::Everyone(except)) => Delivery::ToEveryone(said, sockets.everyone(), except),
+        Output::Say(said, Audience::These(keys)) => {
+            let here = keys.iter().filter_map(|key| sockets.get(*key)).filter(|socket| !socket.gone);
+            Delivery::To(said, here.map(|socket| socket.client.clone()).collect())
+        }
+        Output::Close { socket, code, reason } => Delivery::Close(sockets.get(socket)?.client.clone(), code, reason),
+        Output::AutoResponse(auto_response) => Delivery::AutoResponse(auto_response),
+    })
+}

@@ -1,0 +1,332 @@
+//! The output gate: it holds the outputs of turns, in order, until their commit is durable.
+//!
+//! The receivers of held outputs are already settled, so releasing them needs only the mailbox of the room, which keeps
+//! its auto-response. The task of the room or the commit thread releases them, whichever learns first that a commit is
+//! durable.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::life::CLOSE_BROKEN;
+use super::mailbox::Mailbox;
+use super::{ConnectError, RequestError, Seat};
+use crate::model::{AutoResponse, Client, Except, Listener, Message, OutboundMessage, Response};
+use crate::panics::guard;
+use crate::store::Receipt;
+
+/// How many clients one task writes to, about 200 µs of work. More clients are split among tasks.
+const CLIENTS_A_TASK: usize = 64;
+/// Broadcasts of several turns are merged up to this size: copying that much costs less than a system call.
+const BURST_BYTES: usize = 16 << 10;
+
+/// The outputs and the reply of one turn.
+pub(super) struct TurnOutput {
+    pub(super) words: Vec<Delivery>,
+    pub(super) reply: Reply,
+}
+
+/// One output and its receivers.
+pub(super) enum Delivery {
+    ToEveryone(OutboundMessage, Arc<[Listener]>, Except),
+    To(OutboundMessage, Vec<Arc<dyn Client>>),
+    Close(Arc<dyn Client>, u16, String),
+    AutoResponse(Option<AutoResponse>),
+}
+
+/// A reply, and the channel to its receiver.
+pub(super) enum Reply {
+    None,
+    Connect(Result<Seat, ConnectError>, oneshot::Sender<Result<Seat, ConnectError>>),
+    Request(Result<Response, RequestError>, oneshot::Sender<Result<Response, RequestError>>),
+    /// The broadcast of the host is on its way.
+    Broadcast(oneshot::Sender<Result<(), RequestError>>),
+}
+
+/// Outputs of a room that have not left yet.
+#[derive(Default)]
+pub(super) struct OutputGate(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    held: VecDeque<(u64, TurnOutput)>,
+    /// The number of the last durable commit.
+    durable: u64,
+    /// Waiters for a commit, with its number.
+    waiting: Vec<(u64, oneshot::Sender<()>)>,
+    /// One thread is releasing. Others leave their work to it, so that the order holds.
+    releasing: bool,
+}
+
+impl OutputGate {
+    /// The room is opened; its commits up to `durable` are on disk.
+    pub(super) fn begin(&self, durable: u64) {
+        self.lock().durable = durable;
+    }
+
+    /// Holds the outputs of a turn until a commit is durable: its own, or the last one before it.
+    pub(super) fn hold(&self, commit: u64, held: TurnOutput) {
+        self.lock().held.push_back((commit, held));
+    }
+
+    /// A commit is durable.
+    pub(super) fn show(&self, receipt: &Receipt) {
+        let mut inner = self.lock();
+        inner.durable = inner.durable.max(receipt.number());
+        let durable = inner.durable;
+        for (_, waiting) in inner.waiting.extract_if(.., |(commit, _)| *commit <= durable) {
+            // The waiter may have given up.
+            let _ = waiting.send(());
+        }
+    }
+
+    /// The number of the last durable commit.
+    pub(super) fn durable(&self) -> u64 {
+        self.lock().durable
+    }
+
+    /// Resolves when a commit is durable. The sender is dropped if it never will be.
+    pub(super) fn until_durable(&self, commit: u64) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        let mut inner = self.lock();
+        if commit <= inner.durable {
+            // Cannot fail: the receiver is still in this function.
+            let _ = tell.send(());
+        } else {
+            inner.waiting.push((commit, tell));
+        }
+        told
+    }
+
+    /// No later commit will become durable.
+    pub(super) fn fail(&self) {
+        self.lock().waiting.clear();
+    }
+
+    /// Drops all held outputs.
+    pub(super) fn clear(&self) {
+        // Dropping a seat calls its room, so the lock is released first.
+        let held = std::mem::take(&mut self.lock().held);
+        drop(held);
+    }
+
+    /// How many turns wait.
+    pub(super) fn len(&self) -> usize {
+        let inner = self.lock();
+        inner.held.len() + usize::from(inner.releasing)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Releases the outputs of durable commits, in order. `mailbox` is the mailbox of the room.
+    pub(super) fn release(&self, mailbox: &Mailbox, runtime: &Handle) {
+        let mut inner = self.lock();
+        if std::mem::replace(&mut inner.releasing, true) {
+            return;
+        }
+        let mut to_flush = Vec::new();
+        let mut burst = Burst::default();
+        loop {
+            let next = inner.next();
+            if next.is_none() && burst.is_empty() {
+                inner.releasing = false;
+                break;
+            }
+            drop(inner);
+            match next {
+                Some(held) => {
+                    for words in held.words {
+                        if let Some(words) = burst.add(words) {
+                            burst.say(&mut to_flush);
+                            words.say(mailbox, &mut to_flush);
+                        }
+                    }
+                    held.reply.answer();
+                }
+                None => burst.say(&mut to_flush),
+            }
+            inner = self.lock();
+        }
+        drop(inner);
+        flush(to_flush, runtime);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Inner {
+    fn next(&mut self) -> Option<TurnOutput> {
+        let (commit, _) = self.held.front()?;
+        if *commit > self.durable {
+            return None;
+        }
+        let next = self.held.pop_front().map(|(_, held)| held);
+        if self.held.is_empty() {
+            self.held = VecDeque::new();
+        }
+        next
+    }
+}
+
+/// Broadcasts of several turns to the same clients, merged into one piece for each client.
+#[derive(Default)]
+struct Burst {
+    everyone: Option<Arc<[Listener]>>,
+    said: Vec<OutboundMessage>,
+    bytes: usize,
+}
+
+impl Burst {
+    fn is_empty(&self) -> bool {
+        self.said.is_empty()
+    }
+
+    /// Adds a broadcast that can be merged; returns any other output.
+    fn add(&mut self, words: Delivery) -> Option<Delivery> {
+        let Delivery::ToEveryone(said, everyone, Except::Nobody) = words else { return Some(words) };
+        let bytes = self.bytes + said.message().map_or(0, Message::len);
+        let same = self.everyone.as_ref().is_none_or(|before| Arc::ptr_eq(before, &everyone));
+        if !same || bytes > BURST_BYTES {
+            return Some(Delivery::ToEveryone(said, everyone, Except::Nobody));
+        }
+        self.everyone = Some(everyone);
+        self.bytes = bytes;
+        self.said.push(said);
+        None
+    }
+
+    fn say(&mut self, to_flush: &mut Vec<Arc<dyn Client>>) {
+        let Burst { everyone: Some(everyone), mut said, .. } = std::mem::take(self) else { return };
+        let said = if said.len() == 1 { said.remove(0) } else { OutboundMessage::together(said) };
+        everyone.iter().for_each(|listener| say(&said, &listener.client, to_flush));
+    }
+}
+
+fn say(said: &OutboundMessage, client: &Arc<dyn Client>, to_flush: &mut Vec<Arc<dyn Client>>) {
+    match guard(|| client.say(said)) {
+        Some(true) => to_flush.push(client.clone()),
+        Some(false) => {}
+        None => lose(client),
+    }
+}
+
+fn let_go(client: &Arc<dyn Client>) {
+    if guard(|| client.flush()).is_none() {
+        lose(client);
+    }
+}
+
+/// A client whose code panicked may have lost a message, so it is closed before the next one.
+fn lose(client: &Arc<dyn Client>) {
+    guard(|| client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1));
+}
+
+impl Delivery {
+    fn say(self, mailbox: &Mailbox, to_flush: &mut Vec<Arc<dyn Client>>) {
+        match self {
+            Delivery::ToEveryone(said, everyone, except) => {
+                let hears = |listener: &&Listener| match &except {
+                    Except::Nobody => true,
+                    Except::Socket(id) => listener.id != *id,
+                    Except::User(id) => listener.user.id != *id,
+                };
+                everyone.iter().filter(hears).for_each(|listener| say(&said, &listener.client, to_flush));
+            }
+            Delivery::To(said, clients) => clients.iter().for_each(|client| say(&said, client, to_flush)),
+            Delivery::Close(client, code, reason) => {
+                guard(|| client.close(code, &reason));
+            }
+            Delivery::AutoResponse(auto_response) => mailbox.set_auto_response(auto_response),
+        }
+    }
+}
+
+impl Reply {
+    /// Sends the reply. It is dropped if its receiver has gone.
+    fn answer(self) {
+        match self {
+            Reply::None => {}
+            Reply::Connect(result, answer) => {
+                // A seat without a receiver is closed when it is dropped.
+                let _ = answer.send(result);
+            }
+            Reply::Request(result, answer) => {
+                let _ = answer.send(result);
+            }
+            Reply::Broadcast(answer) => {
+                let _ = answer.send(Ok(()));
+            }
+        }
+    }
+}
+
+/// Writes to a few clients at once. Many are split among tasks, so that one large room does not hold a thread.
+fn flush(mut clients: Vec<Arc<dyn Client>>, runtime: &Handle) {
+    while clients.len() > CLIENTS_A_TASK {
+        let some = clients.split_off(clients.len() - CLIENTS_A_TASK);
+        runtime.spawn(async move { some.iter().for_each(let_go) });
+    }
+    clients.iter().for_each(let_go);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Form, User};
+
+    #[derive(Default)]
+    struct Ear(Mutex<Vec<OutboundMessage>>);
+
+    impl Client for Ear {
+        fn say(&self, said: &OutboundMessage) -> bool {
+            self.0.lock().unwrap().push(said.clone());
+            true
+        }
+        fn flush(&self) {}
+        fn close(&self, _: u16, _: &str) {}
+        fn turn_done(&self) {}
+        fn resume(&self) {}
+        fn buffered(&self) -> usize {
+            0
+        }
+    }
+
+    fn list(ears: &[Arc<Ear>]) -> Arc<[Listener]> {
+        let user = Arc::new(User { id: "1".into(), name: "ana".into() });
+        ears.iter().map(|ear| Listener { id: 1, user: user.clone(), client: ear.clone() }).collect()
+    }
+
+    fn to(everyone: &Arc<[Listener]>, text: &str) -> Delivery {
+        Delivery::ToEveryone(OutboundMessage::new(Message::Text(text.into())), everyone.clone(), Except::Nobody)
+    }
+
+    #[test]
+    fn messages_to_the_same_sockets_are_merged() {
+        let ear = Arc::new(Ear::default());
+        let (everyone, mut burst, mut to_flush) = (list(std::slice::from_ref(&ear)), Burst::default(), Vec::new());
+        assert!(burst.add(to(&everyone, "one")).is_none() && burst.add(to(&everyone, "two")).is_none());
+        burst.say(&mut to_flush);
+        assert!(burst.is_empty());
+        let heard = ear.0.lock().unwrap();
+        let encode = |message: &Message| bytes::Bytes::copy_from_slice(message.as_bytes());
+        assert_eq!((heard.len(), &heard[0].encoded(Form::Frame, encode)[..], to_flush.len()), (1, &b"onetwo"[..], 1));
+    }
+
+    #[test]
+    fn messages_to_other_sockets_and_long_ones_are_not_merged() {
+        let (ana, bo) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
+        let (before, after) = (list(std::slice::from_ref(&ana)), list(&[ana, bo]));
+        let mut burst = Burst::default();
+        assert!(burst.add(to(&before, "one")).is_none());
+        assert!(burst.add(to(&after, "two")).is_some(), "bo came meanwhile");
+        assert!(burst.add(to(&before, &"x".repeat(BURST_BYTES))).is_some());
+        let said = OutboundMessage::new(Message::Text("three".into()));
+        assert!(burst.add(Delivery::ToEveryone(said, before, Except::Socket(1))).is_some());
+    }
+}

@@ -1,0 +1,88 @@
+//! The storage of a room as its next turn sees it: an overlay of writes that are not durable yet, over the data on
+//! disk. It knows no guest and no commit order beyond numbers. The task of the room calls it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+use crate::model::{Range, Storage, StorageFailed, Writes, Written, scan_over};
+use crate::store::{Receipt, RoomReader};
+
+/// The storage of one room. Turns run ahead of the disk, so their writes are read from here until they are durable.
+pub(super) struct StorageOverlay {
+    disk: RoomReader,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Default)]
+struct Pending {
+    writes: BTreeMap<Bytes, Value>,
+    /// The keys that each commit wrote, the oldest commit first.
+    commits: VecDeque<(u64, Vec<Bytes>)>,
+}
+
+struct Value {
+    commit: u64,
+    value: Option<Bytes>,
+}
+
+impl Written for Value {
+    fn value(&self) -> Option<&Bytes> {
+        self.value.as_ref()
+    }
+}
+
+impl StorageOverlay {
+    pub(super) fn new(disk: RoomReader) -> Self {
+        StorageOverlay { disk, pending: Mutex::default() }
+    }
+
+    /// Adds the writes of a turn, which belong to this commit.
+    pub(super) fn add(&self, commit: u64, writes: &Writes) {
+        let mut pending = self.lock();
+        pending.commits.push_back((commit, writes.keys().cloned().collect()));
+        let values = writes.iter().map(|(key, value)| (key.clone(), Value { commit, value: value.clone() }));
+        pending.writes.extend(values);
+    }
+
+    /// Removes writes that can now be read from the disk: those of commits up to the receipt.
+    pub(super) fn settle(&self, receipt: &Receipt) {
+        let mut pending = self.lock();
+        while pending.commits.front().is_some_and(|(commit, _)| *commit <= receipt.number()) {
+            let (_, keys) = pending.commits.pop_front().expect("looked at above");
+            for key in keys {
+                // A later commit may have written the key again.
+                if pending.writes.get(&key).is_some_and(|value| value.commit <= receipt.number()) {
+                    pending.writes.remove(&key);
+                }
+            }
+        }
+        if pending.commits.is_empty() {
+            // A room without pending writes must not keep capacity for them.
+            *pending = Pending::default();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Storage for StorageOverlay {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
+        if let Some(pending) = self.lock().writes.get(key) {
+            return Ok(pending.value.clone());
+        }
+        self.disk.get(key)
+    }
+
+    fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
+        let pending = self.lock();
+        if pending.writes.is_empty() {
+            drop(pending);
+            return self.disk.scan(range, visit);
+        }
+        scan_over(&pending.writes, &self.disk, range, visit)
+    }
+}

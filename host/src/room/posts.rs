@@ -1,0 +1,266 @@
+//! The outbox of a room: posts are carried once their commit is durable, and tried again until they are accepted. The
+//! room that accepts one remembers its number, so that it ignores repeats.
+//!
+//! The task of the room asks here which posts to carry and which results to store. Carrying a post needs no state of
+//! the room, which may sleep meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+use super::calls::from_room;
+use super::mailbox::Incoming;
+use super::{Namespace, RequestError, Rooms, Shared, policy};
+use crate::clock::UnixMillis;
+use crate::guest::LogLimiter;
+use crate::limits::POSTS_AT_ONCE_OF_A_ROOM;
+use crate::model::{Address, Destination, Post, PostNumber, Posts, Request};
+use crate::outbound::FetchError;
+use crate::store::Changes;
+
+/// The result of a try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The destination accepted it.
+    Taken,
+    /// The destination refused it permanently.
+    Refused(String),
+    /// The destination may accept it later.
+    NotNow(String),
+    /// The host had no slot or no space for it. This does not count as a try.
+    Later,
+}
+
+/// The sender and number of a request that is a post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PostId {
+    pub(super) sender: Address,
+    pub(super) number: PostNumber,
+}
+
+/// The posts of one room, and the posts of others that it has accepted.
+pub(super) struct Posting {
+    /// Its posts that are not accepted yet.
+    waiting: Posts,
+    /// Those of them that are being carried.
+    carried: BTreeSet<PostNumber>,
+    /// Highest post accepted per sender since wake; the stored value may lag.
+    taken: BTreeMap<Address, PostNumber>,
+}
+
+/// Posts to carry now.
+#[derive(Default)]
+pub(super) struct Due {
+    pub(super) posts: Vec<(PostNumber, Post)>,
+    /// More posts are due, but their commits are not durable yet.
+    pub(super) more_wait_for_the_disk: bool,
+}
+
+impl Posting {
+    pub(super) fn new(waiting: Posts) -> Self {
+        Posting { waiting, carried: BTreeSet::new(), taken: BTreeMap::new() }
+    }
+
+    /// Applies the changes of a turn.
+    pub(super) fn apply(&mut self, changes: &Changes) {
+        for (number, post) in &changes.posts {
+            self.waiting.apply(*number, post.clone());
+        }
+        for (sender, number) in &changes.taken {
+            self.taken.insert(sender.clone(), *number);
+        }
+    }
+
+    /// The system clock was set by `step`: moves the times of retries.
+    pub(super) fn shift(&mut self, step: i64) {
+        self.waiting.shift(step);
+    }
+
+    /// How many posts are not accepted yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether any post is being carried.
+    pub(super) fn is_carrying(&self) -> bool {
+        !self.carried.is_empty()
+    }
+
+    /// When the room must look at its posts again.
+    pub(super) fn next_at(&self, durable: u64) -> Option<UnixMillis> {
+        policy::next_post(&self.waiting, &self.carried, durable)
+    }
+
+    /// Takes the posts that are due and durable, and marks them as being carried.
+    pub(super) fn begin(&mut self, now: UnixMillis, durable: u64) -> Due {
+        let mut due = Due::default();
+        let mut carried = policy::carried_by_kind(&self.waiting, &self.carried);
+        for (number, post) in self.waiting.next() {
+            if post.at > now || self.carried.contains(&number) {
+                continue;
+            }
+            let of_its_kind = &mut carried[policy::kind(&post.destination)];
+            if number.commit() > durable {
+                due.more_wait_for_the_disk = true;
+            } else if *of_its_kind < POSTS_AT_ONCE_OF_A_ROOM {
+                *of_its_kind += 1;
+                self.carried.insert(number);
+                due.posts.push((number, post.clone()));
+            }
+        }
+        due
+    }
+
+    /// Applies the result of a try, and returns the changes to store; absent if the post is already gone.
+    pub(super) fn tried(
+        &mut self,
+        number: PostNumber,
+        outcome: Outcome,
+        now: UnixMillis,
+        lines: &LogLimiter,
+    ) -> Option<Changes> {
+        self.carried.remove(&number);
+        let post = self.waiting.get(number)?;
+        if outcome == Outcome::Later {
+            // Nothing to store: after a restart the post is tried at once.
+            let at = now + policy::host_backoff(rand::random()).as_millis() as u64;
+            let later = Post { at, ..post.clone() };
+            self.waiting.apply(number, Some(later));
+            return None;
+        }
+        let tries = post.attempt + 1;
+        let to = &post.destination;
+        let again = match outcome {
+            Outcome::Taken | Outcome::Later => None,
+            Outcome::Refused(why) => {
+                if lines.take() {
+                    tracing::error!(%to, why, "a post was refused and is given up");
+                }
+                None
+            }
+            Outcome::NotNow(why) => match policy::post_backoff(tries, rand::random()) {
+                Some(wait) => {
+                    if lines.take() {
+                        tracing::warn!(%to, tries, why, "a post was not accepted; it is tried again");
+                    }
+                    Some(Post { at: now + wait.as_millis() as u64, attempt: tries, ..post.clone() })
+                }
+                None => {
+                    if lines.take() {
+                        tracing::error!(%to, tries, why, "a post was tried too often and is given up");
+                    }
+                    None
+                }
+            },
+        };
+        Some(Changes { posts: BTreeMap::from([(number, again)]), ..Changes::default() })
+    }
+
+    /// The highest post of a sender that was accepted since wake.
+    pub(super) fn last_taken(&self, sender: &Address) -> Option<PostNumber> {
+        self.taken.get(sender).copied()
+    }
+
+    /// All accepted numbers are on disk now.
+    pub(super) fn forget_taken(&mut self) {
+        self.taken.clear();
+    }
+}
+
+impl Shared {
+    /// Tries a post and reports the result to its room. It needs no state of the room, which may sleep meanwhile.
+    pub(super) fn carry(self: &Arc<Self>, from: &Address, namespace: &Arc<Namespace>, number: PostNumber, post: Post) {
+        let (shared, from, namespace) = (self.clone(), from.clone(), namespace.clone());
+        let key = self.store.post_key(&from, number);
+        let (destination, request) = (post.destination, from_room(post.request, &from, Some(key)));
+        let carried = async move {
+            let place = shared.carriers.place(from.namespace(), &destination).await;
+            let outcome = match destination {
+                Destination::Room(to) => {
+                    shared.hand_to_room(&namespace, PostId { sender: from.clone(), number }, &to, request).await
+                }
+                Destination::Origin(origin) => shared.hand_to_server(&namespace, &origin, request).await,
+            };
+            drop(place);
+            let word = match &outcome {
+                Outcome::Taken => "taken",
+                Outcome::Refused(_) => "refused",
+                Outcome::NotNow(_) => "not_now",
+                Outcome::Later => "later",
+            };
+            shared.metrics.posts.get_or_create(&[("outcome", word)]).inc();
+            // If the result cannot be delivered, the room finds the post again after the restart.
+            let _ = Rooms(shared).deliver(&from, Incoming::Posted { number, outcome });
+        };
+        self.runtime.spawn(carried.in_current_span());
+    }
+
+    async fn hand_to_room(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        post: PostId,
+        to: &Address,
+        request: Request,
+    ) -> Outcome {
+        if !namespace.calls.contains(to.namespace()) {
+            return Outcome::NotNow("the configuration no longer allows it".into());
+        }
+        let (answer, answered) = oneshot::channel();
+        if let Err(error) = Rooms(self.clone()).deliver(to, Incoming::Request { request, post: Some(post), answer }) {
+            return unanswered(&error);
+        }
+        match tokio::time::timeout(self.limits.answer_timeout, answered).await {
+            Ok(Ok(Ok(response))) if response.status < 500 => Outcome::Taken,
+            Ok(Ok(Ok(response))) => Outcome::NotNow(format!("it answered {}", response.status)),
+            Ok(Ok(Err(error))) => unanswered(&error),
+            Ok(Err(_)) => unanswered(&RequestError::Broken),
+            Err(_) => Outcome::NotNow("it did not answer in time".into()),
+        }
+    }
+
+    async fn hand_to_server(&self, namespace: &Namespace, origin: &str, request: Request) -> Outcome {
+        match self.outbound.fetch(&namespace.outbound, origin, request, self.limits.answer_timeout).await {
+            Ok(response) => match response.status {
+                status @ (408 | 425 | 429 | 500..) => Outcome::NotNow(format!("it answered {status}")),
+                status @ 400..500 => Outcome::Refused(format!("it answered {status}")),
+                _ => Outcome::Taken,
+            },
+            Err(FetchError::Bad(problem)) => Outcome::Refused(problem.into()),
+            Err(error) => Outcome::NotNow(error.to_string()),
+        }
+    }
+}
+
+/// Whether the room or the host is the reason for a missing answer.
+fn unanswered(error: &RequestError) -> Outcome {
+    match error {
+        RequestError::NoNamespace | RequestError::Failed => Outcome::NotNow(error.to_string()),
+        RequestError::Overloaded
+        | RequestError::NoMemory
+        | RequestError::TooManyRooms
+        | RequestError::Broken
+        | RequestError::NoSpace
+        | RequestError::Draining => Outcome::Later,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_the_host_could_not_make_does_not_count() {
+        let number = PostNumber::new(1, 0);
+        let to = Destination::Room(Address::new("ROOMS", "a").unwrap());
+        let post = Post { destination: to, request: Request::default(), at: 0, attempt: 3 };
+        let mut posting = Posting::new([(number, post)].into_iter().collect());
+        assert_eq!(posting.begin(5, 1).posts.len(), 1);
+        assert!(posting.tried(number, unanswered(&RequestError::NoSpace), 5, &LogLimiter::new(0)).is_none());
+        let waits = posting.waiting.get(number).unwrap();
+        assert_eq!((waits.attempt, waits.at >= 5_005, posting.is_carrying()), (3, true, false));
+        let failed = posting.tried(number, unanswered(&RequestError::Failed), 5, &LogLimiter::new(0)).unwrap();
+        assert_eq!(failed.posts[&number].as_ref().unwrap().attempt, 4);
+    }
+}

@@ -1,0 +1,82 @@
+//! Errors of the store, sorted by who must act.
+
+use std::path::PathBuf;
+
+use crate::model::Address;
+
+/// The reason why the store could not be opened. The operator must act.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{0} is in use by another process; stop that one, or pass --data to choose another directory")]
+    InUse(PathBuf),
+    /// The disk or the engine failed.
+    #[error("{path} cannot be opened; check that it is a directory this user can write to, on a disk that works")]
+    Disk {
+        /// The data directory.
+        path: PathBuf,
+        /// The error of the engine or the operating system.
+        source: DiskError,
+    },
+    /// A file is corrupt.
+    #[error("{path} is damaged: {problem}. Restore the directory from a backup; nothing was changed")]
+    Damaged {
+        /// The data directory.
+        path: PathBuf,
+        /// The corrupt file.
+        problem: String,
+    },
+    /// Acknowledged commits are missing.
+    #[error(
+        "{path} has lost commits: {durable} groups were durable, and only {found} are found. {problem}; \
+         restore the directory from a backup, or remove its `mark` file to go on without the lost commits"
+    )]
+    Behind {
+        /// The data directory.
+        path: PathBuf,
+        /// The number of the last group known to be durable.
+        durable: u64,
+        /// The number of the last group found.
+        found: u64,
+        /// The place where they are missing.
+        problem: String,
+    },
+}
+
+/// The engine or the operating system failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DiskError(pub String);
+
+/// The reason why a commit was refused.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum CommitError {
+    /// The data disk is nearly full. Nothing was written; writing goes on as soon as there is space.
+    #[error("the data disk has less than {min_free_bytes} bytes free; free some space")]
+    NoSpace {
+        /// The limit.
+        min_free_bytes: u64,
+    },
+    /// The storage of the room is full. Nothing was written; turns that add nothing still run.
+    #[error(
+        "the room's storage has reached its limit of {room_bytes} bytes; remove data in the room, or raise `limits.room_bytes`"
+    )]
+    RoomFull {
+        /// The limit.
+        room_bytes: u64,
+    },
+    /// A write or a sync failed. Nothing more is written until a restart.
+    #[error("the data disk failed: {0}; repair it and restart")]
+    Failed(String),
+    /// The commit is durable, but the host panicked while it told the room. The room must be opened again.
+    #[error("the commit is durable, and the host failed to tell the room; please report this")]
+    Untold,
+    /// Another owner has opened the room meanwhile.
+    #[error("commit {expected} of {address} is not the next one: another owner has opened the room")]
+    Fenced {
+        /// The room.
+        address: Address,
+        /// The number that the commit expected.
+        expected: u64,
+    },
+}

@@ -1,0 +1,144 @@
+//! The data directory. It makes the directory, syncs it, because a new file survives a power loss only then, and takes
+//! all access from other users. It does not know the content of the files; the store and the cache of compiled code
+//! call it.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+/// The files of the server in its data directory. Other files may be there too; they are left alone.
+const OURS: [&str; 6] =
+    ["store", "mark", "incarnation", "incarnation.next", "revocations.json", "revocations.json.unfinished"];
+/// The server owns this directory too. `code_cache_dir` makes it private, and removes code that other users could have written,
+/// so its permissions must stay unchanged until then.
+const COMPILED: &str = "compiled";
+/// The permissions of users other than the owner.
+const OTHERS: u32 = 0o077;
+
+/// Makes the directory if it is missing, and takes all permissions on its files from other users. Links are not
+/// followed.
+///
+/// Fails: if it cannot be made or read, or belongs to another user.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    make(path)?;
+    let closed = close_all(path)?;
+    if closed > 0 {
+        let path = path.display();
+        tracing::warn!(%path, closed, "other users could read the data; now what is Dormouse's there is closed to them");
+    }
+    Ok(())
+}
+
+/// Returns how many files and directories other users could access.
+fn close_all(path: &Path) -> io::Result<usize> {
+    let mut changed = 0;
+    let mut is_all_ours = true;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if OURS.iter().any(|ours| entry.file_name() == *ours) {
+            changed += close(&entry.path())?;
+        } else if entry.file_name() != COMPILED {
+            is_all_ours = false;
+        }
+    }
+    // A directory with other files may be meant for other users too.
+    if is_all_ours {
+        changed += close_one(path)?;
+    }
+    Ok(changed)
+}
+
+fn close(path: &Path) -> io::Result<usize> {
+    let found = fs::symlink_metadata(path)?;
+    if found.is_symlink() {
+        return Ok(0);
+    }
+    let mut changed = close_one(path)?;
+    if found.is_dir() {
+        for entry in fs::read_dir(path)? {
+            changed += close(&entry?.path())?;
+        }
+    }
+    Ok(changed)
+}
+
+fn close_one(path: &Path) -> io::Result<usize> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & OTHERS == 0 {
+        return Ok(0);
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o7777 & !OTHERS))?;
+    Ok(1)
+}
+
+/// Makes the directory and its parents if they are missing.
+pub(in crate::store) fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    make(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    sync(parent)
+}
+
+/// Syncs a directory, so that new files in it survive a power loss.
+pub(in crate::store) fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn readable_data_is_made_private_and_other_files_stay() {
+        let directory = TempDir::new().unwrap();
+        let data = directory.path().join("data");
+        make_private(&data).unwrap();
+        assert_eq!(mode(&data), 0o700, "it was made");
+        fs::create_dir_all(data.join("store/rooms")).unwrap();
+        fs::write(data.join("store/rooms/1.jnl"), "x").unwrap();
+        fs::write(data.join("mark"), "x").unwrap();
+        let outside = directory.path().join("outside");
+        fs::write(&outside, "x").unwrap();
+        std::os::unix::fs::symlink(&outside, data.join("store/link")).unwrap();
+        for (path, open) in
+            [("", 0o755), ("store", 0o755), ("store/rooms", 0o777), ("store/rooms/1.jnl", 0o644), ("mark", 0o640)]
+        {
+            fs::set_permissions(data.join(path), Permissions::from_mode(open)).unwrap();
+        }
+        fs::set_permissions(&outside, Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(close_all(&data).unwrap(), 5);
+        let modes = ["", "store", "store/rooms", "store/rooms/1.jnl", "mark"].map(|path| mode(&data.join(path)));
+        assert_eq!(modes, [0o700, 0o700, 0o700, 0o600, 0o600]);
+        assert_eq!(mode(&outside), 0o644, "a link is not followed");
+        assert_eq!(close_all(&data).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_shared_directory_stays_open_and_our_files_are_private() {
+        let directory = TempDir::new().unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        for file in ["mark", "page.html"] {
+            fs::write(directory.path().join(file), "x").unwrap();
+            fs::set_permissions(directory.path().join(file), Permissions::from_mode(0o644)).unwrap();
+        }
+        assert_eq!(close_all(directory.path()).unwrap(), 1);
+        let modes = ["", "mark", "page.html"].map(|path| mode(&directory.path().join(path)));
+        assert_eq!(modes, [0o755, 0o600, 0o644]);
+    }
+}

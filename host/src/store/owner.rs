@@ -1,0 +1,28 @@
+//! The one owner of a room's log. A second owner is refused while the first one, or one of its commits, exists.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use crate::model::{Address, StorageFailed};
+
+/// The ownership of a room. It ends when its log and all its commits are dropped: only then is the number of the last
+/// commit on disk.
+pub(super) struct Owner {
+    pub(super) address: Address,
+    owned: Arc<Mutex<HashSet<Address>>>,
+}
+
+impl Owner {
+    pub(super) fn of(address: &Address, owned: &Arc<Mutex<HashSet<Address>>>) -> Result<Self, StorageFailed> {
+        if !owned.lock().expect("no holder of this lock panics").insert(address.clone()) {
+            return Err(StorageFailed(format!("{address} has an owner already")));
+        }
+        Ok(Owner { address: address.clone(), owned: owned.clone() })
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.owned.lock().expect("no holder of this lock panics").remove(&self.address);
+    }
+}

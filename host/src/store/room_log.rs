@@ -1,0 +1,171 @@
+//! One room's log: its sequence of commits, and a reader of what is durable.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::engine::StorageEngine;
+use super::error::CommitError;
+use super::group::{Commit, CommitListener};
+use super::owner::Owner;
+use super::records::{self, RoomRecord};
+use super::{Changes, Store, unreadable};
+use crate::model::{Address, PostNumber, Range, Storage, StorageFailed, Writes};
+
+/// The commits of one room. There is one log for each room.
+pub struct RoomLog {
+    pub(super) store: Store,
+    pub(super) owner: Arc<Owner>,
+    pub(super) record: RoomRecord,
+    /// The name of the room is on disk.
+    pub(super) named: bool,
+    /// The byte count in the record is exact, not only an upper bound.
+    pub(super) exact: bool,
+}
+
+impl RoomLog {
+    /// The number of the last submitted commit.
+    pub fn number(&self) -> u64 {
+        self.record.number
+    }
+
+    /// A random number for this history of the storage of the room. It changes when the store is restored or recreated.
+    pub fn incarnation(&self) -> u64 {
+        self.store.0.incarnation.of_room(&self.owner.address)
+    }
+
+    /// The storage of the room on disk. It shows a submitted commit once that is applied.
+    pub fn reader(&self) -> RoomReader {
+        RoomReader { store: self.store.clone(), id: self.record.id, address: self.owner.address.clone() }
+    }
+
+    /// Reserves space for these writes, on the disk and within the limit of the room; then commit them. `current` is
+    /// the storage of the room including writes on their way to the disk.
+    ///
+    /// Far from the limit, only the added bytes are counted and nothing is read, so overwritten and removed data stays
+    /// counted. At the limit, everything is counted once. From then on the count is exact: replaced data is read and
+    /// subtracted.
+    pub fn reserve(&mut self, writes: &Writes, current: &dyn Storage) -> Result<(), CommitError> {
+        let options = &self.store.0.options;
+        if self.store.0.group.has_no_space() {
+            return Err(CommitError::NoSpace { min_free_bytes: options.min_free_bytes });
+        }
+        let room_bytes = options.room_bytes;
+        let size = |(key, value): (&Bytes, &Option<Bytes>)| value.as_ref().map_or(0, |value| key.len() + value.len());
+        let added = writes.iter().map(size).sum::<usize>() as u64;
+        if !self.exact {
+            if added == 0 || self.record.bytes.saturating_add(added) <= room_bytes {
+                self.record.bytes += added;
+                return Ok(());
+            }
+            // If this fails, the next read reports it.
+            if let Ok(bytes) = count(current) {
+                self.record.bytes = bytes;
+                self.exact = true;
+            }
+        }
+        let before = self.record.bytes;
+        let bytes = before.saturating_add(added).saturating_sub(replaced(writes, current));
+        // Turns that do not add bytes are allowed, even if the limit was lowered below the present size.
+        if bytes > room_bytes && bytes > before {
+            return Err(CommitError::RoomFull { room_bytes });
+        }
+        self.record.bytes = bytes;
+        // At half of the limit, exact counting stops; a full count when the limit is near again is then cheap in
+        // comparison.
+        self.exact = self.exact && bytes > room_bytes / 2;
+        Ok(())
+    }
+
+    /// Submits the next commit, which must have the number `expected`. It does not wait: `waiting` is told when it is
+    /// durable. Check the space with [`reserve`](Self::takes) before; a turn cannot be undone afterwards.
+    ///
+    /// Fails: if nothing was written; the number is still free.
+    pub fn commit(
+        &mut self,
+        expected: u64,
+        changes: Changes,
+        waiting: Arc<dyn CommitListener>,
+    ) -> Result<(), CommitError> {
+        if expected != self.record.number + 1 {
+            return Err(CommitError::Fenced { address: self.owner.address.clone(), expected });
+        }
+        let record = RoomRecord { number: expected, epoch: self.store.epoch(), ..self.record };
+        let Changes { writes, timers, posts, taken } = changes;
+        let mut records = Vec::with_capacity(writes.len() + timers.len() + posts.len() + taken.len() + 2);
+        let address = &self.owner.address;
+        records.push(record.to_record(address));
+        if !self.named {
+            records.push(record.name_record(address));
+        }
+        records.extend(writes.into_iter().map(|(key, value)| records::entry(record.id, &key, value)));
+        records.extend(timers.iter().map(|(name, timer)| records::timer(record.id, name, timer.as_ref())));
+        records.extend(posts.into_iter().map(|(number, post)| records::post(record.id, number, post)));
+        records.extend(taken.iter().map(|(sender, number)| records::taken(record.id, sender, *number)));
+        self.store.0.group.submit(Commit { records, number: expected, waiting, owner: self.owner.clone() })?;
+        self.record = record;
+        self.named = true;
+        Ok(())
+    }
+}
+
+/// The size of the storage of a room. It reads all of it.
+fn count(current: &dyn Storage) -> Result<u64, StorageFailed> {
+    let mut bytes = 0;
+    let all = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
+    current.scan(&all, &mut |key, value| {
+        bytes += (key.len() + value.len()) as u64;
+        true
+    })?;
+    Ok(bytes)
+}
+
+/// The bytes that these writes replace or remove.
+fn replaced(writes: &Writes, current: &dyn Storage) -> u64 {
+    let size = |key: &Bytes| current.get(key).ok().flatten().map_or(0, |value| key.len() + value.len());
+    writes.keys().map(size).sum::<usize>() as u64
+}
+
+/// Reads the storage of a room on disk.
+pub struct RoomReader {
+    store: Store,
+    id: u64,
+    address: Address,
+}
+
+impl RoomReader {
+    /// The last post of another room that this room accepted.
+    pub fn last_taken(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
+        let what = || format!("the posts from {sender}");
+        let read = |disk: &dyn StorageEngine| records::last_taken(disk, self.id, sender);
+        self.store.0.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
+    }
+}
+
+impl Storage for RoomReader {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
+        let what = || format!("the entry `{}`", key.escape_ascii());
+        let read = |disk: &dyn StorageEngine| disk.get(&records::entry_key(self.id, key));
+        self.store.0.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
+    }
+
+    fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
+        let mut seen = 0;
+        let mut count = |key: &Bytes, value: &Bytes| {
+            seen += 1;
+            visit(key, value)
+        };
+        let read = self.store.0.read(|disk| Ok(records::scan_entries(disk, self.id, range, &mut count)));
+        read?.map_err(|error| {
+            let from = if range.reverse { &range.end } else { &range.start };
+            let what = match from {
+                Bound::Included(from) | Bound::Excluded(from) => {
+                    format!("entry number {} from `{}` on", seen + 1, from.escape_ascii())
+                }
+                Bound::Unbounded => format!("entry number {}", seen + 1),
+            };
+            unreadable(&what, &self.address, &error)
+        })
+    }
+}
