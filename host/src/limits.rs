@@ -1,4 +1,4 @@
-//! Limits that nobody can configure, each with the reason for its number. What an operator can set is in [`config`](crate::config).
+//! Limits that nobody can configure. Settings of an operator are in [`config`](crate::config).
 
 use std::time::Duration;
 

@@ -149,21 +149,21 @@ test("two users of a room have different colours", async () => {
 
 test("two tabs are one user, who stays while one tab is open", async () => {
   const bo = await comes("Bo", "tabs");
-  const ana = await comes("Ana", "tabs");
-  const other = new Person(ana.context, await ana.context.newPage());
+  const zoe = await comes("Zoe", "tabs");
+  const other = new Person(zoe.context, await zoe.context.newPage());
   await other.page.goto(`${server.url}/#tabs`);
   await other.isConnected();
   await other.page.close();
-  await ana.says("still here");
+  await zoe.says("still here");
   await bo.sees(["still here"]);
-  expect(await bo.page.getByText("Ana left").count()).toBe(0);
-  // Users of the test before may take a moment to disappear.
+  expect(await bo.page.getByText("Zoe left").count()).toBe(0);
+  // No other test has this name: users of the tests before may take a moment to disappear.
   await until(
-    () => bo.page.locator("#people-list").getByText("Ana").count(),
+    () => bo.page.locator("#people-list").getByText("Zoe").count(),
     (count) => count === 1,
   );
-  await ana.page.close();
-  await bo.page.getByText("Ana left").waitFor();
+  await zoe.page.close();
+  await bo.page.getByText("Zoe left").waitFor();
 });
 
 for (const [width, height] of /** @type {const} */ ([

@@ -743,7 +743,7 @@ pub fn full_path(path: &Path) -> std::io::Result<PathBuf> {
     let path = std::path::absolute(path)?;
     let existing = path.ancestors().find_map(|there| Some((there, there.canonicalize().ok()?)));
     let Some((there, mut full)) = existing else { return Ok(path) };
-    // What does not exist yet has no links, so `..` is its parent.
+    // A path that does not exist yet has no links, so `..` is its parent.
     for part in path.strip_prefix(there).expect("it is one of its ancestors").components() {
         match part {
             Component::ParentDir => drop(full.pop()),
@@ -859,7 +859,7 @@ mod tests {
             "identity.leeway = \"5m\"",
             "admin.listen = \"[::1]:8787\"",
             "listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"",
-            // What a namespace leaves out becomes as much as fits.
+            // A limit that a namespace leaves out becomes as much as fits.
             "limits.socket_queue_bytes = 4096\nlimits.turn_output_bytes = 8192",
             "limits.turn_cpu = \"10ms\"",
             jwt,

@@ -104,9 +104,9 @@ pub enum LoadError {
         name: String,
         /// The limit.
         key: &'static str,
-        /// What the limit allows.
+        /// The value of the limit.
         has: usize,
-        /// What the component needs.
+        /// The amount that the component needs.
         least: usize,
     },
     /// It is too large to compile.

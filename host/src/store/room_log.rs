@@ -79,7 +79,7 @@ impl RoomLog {
     }
 
     /// Submits the next commit, which must have the number `expected`. It does not wait: `waiting` is told when it is
-    /// durable. Check the space with [`reserve`](Self::takes) before; a turn cannot be undone afterwards.
+    /// durable. Check the space with [`reserve`](Self::reserve) before; a turn cannot be undone afterwards.
     ///
     /// Fails: if nothing was written; the number is still free.
     pub fn commit(
