@@ -57,9 +57,26 @@ fn check(directive: &str) -> Result<(), String> {
     }
 }
 
+/// Whether a module is this one or below it.
+fn is_within(module: &str, parent: &str) -> bool {
+    module.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
 fn check_target(target: &str) -> Result<(), String> {
     let first = target.split("::").next().unwrap_or(target);
     if first != "dormouse" {
+        if target.contains(char::is_whitespace) {
+            return Err(format!("`{target}` is not a target; put a comma between two parts of a filter"));
+        }
+        if LEVELS.iter().any(|level| level.eq_ignore_ascii_case(target)) {
+            return Err(format!(
+                "`{target}` is a level and not a target; write PART=LEVEL such as dormouse::store=debug"
+            ));
+        }
+        let ours = format!("dormouse::{target}");
+        if target != ROOM && !target.is_empty() && MODULES.iter().any(|module| is_within(module, &ours)) {
+            return Err(format!("`{target}` logs nothing; did you mean `{ours}`?"));
+        }
         // Underscores and case differ easily.
         return match strsim::jaro_winkler(&first.to_ascii_lowercase(), "dormouse") {
             similar if similar >= SIMILAR => Err(format!(
@@ -138,6 +155,10 @@ mod tests {
             ("dormouse::stoer[room]=debug", "`dormouse::stoer` logs nothing"),
             ("dormous::store=debug", "did you mean `dormouse::store`?"),
             ("Dormouse=debug", "did you mean `dormouse`?"),
+            ("info dormouse=debug", "put a comma between two parts"),
+            ("trace=info", "`trace` is a level and not a target"),
+            ("store=debug", "did you mean `dormouse::store`?"),
+            ("info,edge::admin=debug", "did you mean `dormouse::edge::admin`?"),
             ("[span]=info", "there is no span `span`"),
             ("info,[turn{address=\"x\"}]=debug", "there is no span `turn`"),
             ("[room]=loud", "`loud` is not a level"),

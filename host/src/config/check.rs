@@ -31,23 +31,28 @@ const LEAST_BYTES: u64 = 1_024;
 
 /// Headers that reach beyond their answer: to all pages of the origin, to later requests of the browser, or to the
 /// proxy in front and its files. One room must not decide for those. Each stands beside its effect.
-const BEYOND_THE_ANSWER: [(&str, &str); 22] = [
+const BEYOND_THE_ANSWER: [(&str, &str); 27] = [
     ("accept-ch", "changes all later requests of the browser to this origin"),
+    ("activate-storage-access", "gives frames of other origins their cookies"),
     ("alt-svc", "sends all later requests of the browser to another server"),
     ("clear-site-data", "deletes cookies and data of the whole origin"),
     ("critical-ch", "changes all later requests of the browser to this origin"),
     ("expect-ct", "applies to all connections to this host"),
+    ("idp-signin-status", "changes whether the browser takes the user for logged in at this origin"),
     ("nel", "makes browsers report all requests to this origin elsewhere"),
     ("origin-agent-cluster", "applies to all pages of the origin"),
     ("public-key-pins", "applies to all connections to this host"),
     ("refresh", "sends the page to another address"),
     ("report-to", "makes browsers send reports about the whole origin elsewhere"),
     ("reporting-endpoints", "makes browsers send reports elsewhere"),
+    ("secure-session-registration", "binds sessions of the whole origin to the browser"),
     ("service-worker-allowed", "lets a script answer requests for the whole origin"),
     ("set-cookie2", "sets cookies for the whole origin"),
     ("set-login", "changes whether the browser takes the user for logged in at this origin"),
+    ("speculation-rules", "makes the browser load other pages of this origin"),
     ("strict-transport-security", "applies to all connections to this host"),
     ("surrogate-control", "is an instruction to the proxy in front"),
+    ("use-as-dictionary", "applies to later answers of the whole origin"),
     ("www-authenticate", "makes the browser ask for a password in the name of this origin"),
     ("x-lighttpd-send-file", "makes the proxy in front send one of its files"),
     ("x-lighttpd-send-tempfile", "makes the proxy in front send one of its files"),
@@ -55,6 +60,9 @@ const BEYOND_THE_ANSWER: [(&str, &str); 22] = [
     ("x-sendfile", "makes the proxy in front send one of its files"),
     ("x-sendfile2", "makes the proxy in front send one of its files"),
 ];
+
+/// The beginnings of names of headers that proxies obey, whatever follows.
+const TO_PROXIES: [&str; 6] = ["cdn-", "surrogate-", "x-accel-", "x-lighttpd-", "x-litespeed-", "x-reproxy-"];
 
 impl Config {
     /// Checks everything that can be checked without opening anything.
@@ -717,12 +725,16 @@ fn check_response_headers(key: &str, names: &[String]) -> Result<(), ConfigError
         if !is_token(name) {
             return invalid(format!("`{name}` is not a header name; write one such as `link`"));
         }
+        if name.contains('*') {
+            return invalid(format!("`{name}` would be a pattern, and there are none; write each header by its name"));
+        }
         let lower = name.to_ascii_lowercase();
         if NEVER_FROM_ROOMS.contains(&lower.as_str()) || lower.starts_with("access-control-") {
             return invalid(format!("`{name}` is the host's to set, and no room may send it; remove it from the list"));
         }
         let beyond = BEYOND_THE_ANSWER.iter().find(|(name, _)| *name == lower).map(|(_, effect)| *effect);
-        let to_proxy = lower.starts_with("x-accel-").then_some("is an instruction to the proxy in front");
+        let to_proxy = TO_PROXIES.iter().any(|prefix| lower.starts_with(prefix));
+        let to_proxy = to_proxy.then_some("is an instruction to the proxy in front");
         if let Some(effect) = beyond.or(to_proxy) {
             return invalid(format!(
                 "`{name}` {effect}, so no room may send it; remove it from the list, and let the proxy in front set it \
@@ -996,6 +1008,14 @@ mod tests {
             "report-to",
             "service-worker-allowed",
             "strict-transport-security",
+            "X-LiteSpeed-Location",
+            "x-reproxy-file",
+            "cdn-cache-control",
+            "surrogate-key",
+            "speculation-rules",
+            "use-as-dictionary",
+            "activate-storage-access",
+            "secure-session-registration",
         ] {
             for key in ["response_headers", "namespaces.A.response_headers"] {
                 let problem = check(&format!("namespaces.A.component = \"x\"\n{key} = [\"link\", \"{name}\"]"));

@@ -4,7 +4,7 @@
 //! A request passes these checks in this order, over HTTP/1.1 and HTTP/2. A mounted host does the ones that it has data
 //! for. Each check costs less than those after it, and no body is read before its sender is known:
 //!
-//! 1. the connection: a place among all and for its address, and the address's rate (`connection_limits`); 503 or 429.
+//! 1. the connection: a place among all and for its address, and the address's rate (`admission::connections`); 503 or 429.
 //!    Over HTTP/2 also the rate of frames (`http2`), or the connection ends
 //! 2. the head: complete in time, not too long, exactly one host (400), a served host name (421), and no duplicate of a
 //!    header that must be single (400)
@@ -29,7 +29,8 @@
 //! The places of 11 and 14 and the bytes of 17 are returned when the answer is sent.
 //!
 //! A frame enters in `connection` and becomes an event through the room's [`Seat`](crate::room::Seat). The room's
-//! output comes back through `outgoing` and leaves in `connection`. All close codes are in `close`.
+//! output comes back through `outgoing`, which writes it; `connection` writes what the socket did not accept at once. All
+//! close codes are in `close`.
 
 mod admin;
 mod admission;

@@ -1,4 +1,5 @@
-//! The listener: accepts connections, speaks TLS, and ends connections whose clients do not read or send in time.
+//! A connection below its requests: TLS, the rate of HTTP/2 frames, and the time that a client has to send and to read.
+//! [`Edge`](super::Edge) accepts connections and passes them through these.
 
 pub(in crate::edge) mod activity;
 pub(in crate::edge) mod http2;
