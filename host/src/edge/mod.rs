@@ -4,8 +4,8 @@
 //! A request passes these checks in this order, over HTTP/1.1 and HTTP/2. A mounted host does the ones that it has data
 //! for. Each check costs less than those after it, and no body is read before its sender is known:
 //!
-//! 1. the connection: a place among all and for its address, and the address's rate (`admission::connections`); 503 or 429.
-//!    Over HTTP/2 also the rate of frames (`http2`), or the connection ends
+//! 1. the connection: a place among all and for its address, and the address's rate (`admission::connection_limits`);
+//!    503 or 429. Over HTTP/2 also the rate of frames (`http2`), or the connection ends
 //! 2. the head: complete in time, not too long, exactly one host (400), a served host name (421), and no duplicate of a
 //!    header that must be single (400)
 //! 3. answers without an identity: the page, preflights, and `/healthz`, which is answered under any name
@@ -28,9 +28,9 @@
 //!
 //! The places of 11 and 14 and the bytes of 17 are returned when the answer is sent.
 //!
-//! A frame enters in `connection` and becomes an event through the room's [`Seat`](crate::room::Seat). The room's
-//! output comes back through `outgoing`, which writes it; `connection` writes what the socket did not accept at once. All
-//! close codes are in `close`.
+//! A frame enters in `websocket` and becomes an event through the room's [`Seat`](crate::room::Seat). The room's output
+//! comes back through `outgoing`, which writes it; `websocket` writes what the socket did not accept at once. All close
+//! codes are in `close`.
 
 mod admin;
 mod admission;
@@ -79,7 +79,7 @@ pub use response::body::Body;
 pub use sockets::frames::encode;
 
 use admission::budget::Budget;
-use admission::connections::{AddressPermit, ConnectionLimits, ConnectionPermit, TurnedAway};
+use admission::connection_limits::{AddressPermit, ConnectionLimits, ConnectionPermit, TurnedAway};
 use admission::origin::Origins;
 use admission::users::{TooMany, UserUsage, Users};
 use headers::ResponseHeaders;

@@ -22,7 +22,7 @@ use super::Edge;
 use super::headers::{self, ONLY_FROM_PROXIES};
 use crate::clock;
 use crate::edge::admission::budget::{Permit, Requester, RequesterId};
-use crate::edge::admission::connections::{ConnectionPermit, network};
+use crate::edge::admission::connection_limits::{ConnectionPermit, network};
 use crate::edge::admission::origin::Origin;
 use crate::edge::identity::tickets;
 use crate::edge::identity::verifier::Verified;
@@ -32,7 +32,7 @@ use crate::edge::response::component::from_component;
 use crate::edge::response::json::{json_response, without_body};
 use crate::edge::response::problem::{problem, problem_with};
 use crate::edge::response::refusals::{overloaded, refuse, too_many, unanswered};
-use crate::edge::sockets::events;
+use crate::edge::sockets::event_stream;
 use crate::edge::sockets::upgrade;
 use crate::guest::{Decision, Moment};
 use crate::limit_hits::Limit;
@@ -337,9 +337,9 @@ where
         let detail = "a socket needs an identity";
         return problem_with(StatusCode::UNAUTHORIZED, detail, header::WWW_AUTHENTICATE, "Bearer");
     };
-    let listens = matches!(handshake, upgrade::Handshake::None) && events::are_asked(&request);
+    let listens = matches!(handshake, upgrade::Handshake::None) && event_stream::are_asked(&request);
     if listens && is_head {
-        return events::head();
+        return event_stream::head();
     }
     // Refuse a request that cannot become a socket before it pays for a join.
     let handshake = match handshake {
@@ -358,7 +358,7 @@ where
         upgrade::Handshake::Good(upgrade) => {
             upgrade::connect(edge, upgrade, &address, request, verified, admitted).await
         }
-        _ => events::connect(edge, &address, request, verified, admitted).await,
+        _ => event_stream::connect(edge, &address, request, verified, admitted).await,
     }
 }
 

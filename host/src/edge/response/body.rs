@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::edge::sockets::events::EventStream;
+use crate::edge::sockets::event_stream::EventStream;
 
 /// The body of a host's answers.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! Frames of RFC 6455: those that the server sends, unmasked and unfragmented, and a count of the fragments that a
 //! client sends. tungstenite joins fragments and does not report them.
 //!
-//! It knows no connection. `outgoing` and `connection` encode here; a broadcast is encoded once for all its receivers.
+//! It knows no connection. `outgoing` and `websocket` encode here; a broadcast is encoded once for all its receivers.
 //! `rate` counts fragments here.
 
 use bytes::{BufMut, Bytes, BytesMut};

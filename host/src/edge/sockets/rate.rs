@@ -7,7 +7,7 @@
 //! A client that is a little too fast gets an error for each refused message. A client that goes on at twice the rate
 //! is flooding and is closed, because more errors would only cost more.
 //!
-//! It knows no sockets: `connection` asks it for each frame and closes by its verdict.
+//! It knows no sockets: `websocket` asks it for each frame and closes by its verdict.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -4,7 +4,7 @@
 //! TCP can be written from any thread at once. Another stream is written only by the connection's own task, which costs
 //! a wakeup for each message.
 //!
-//! It knows no frames. `connection` reads from one half, and `outgoing` writes to the other.
+//! It knows no frames. `websocket` reads from one half, and `outgoing` writes to the other.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

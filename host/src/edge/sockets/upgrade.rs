@@ -1,6 +1,6 @@
 //! Turns an HTTP request into a WebSocket: the handshake of RFC 6455, after the room has agreed.
 //!
-//! It knows the handshake alone: `http` has identified and admitted the client before, and `connection` runs the
+//! It knows the handshake alone: `http` has identified and admitted the client before, and `websocket` runs the
 //! socket.
 
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
-use super::connection::{Connection, ConnectionContext};
 use super::outgoing::Outgoing;
 use super::registry::{Registration, TokenIdentity};
-use crate::edge::admission::connections::ConnectionPermit;
+use super::websocket::{Connection, ConnectionContext};
+use crate::edge::admission::connection_limits::ConnectionPermit;
 use crate::edge::identity::verifier::Verified;
 use crate::edge::response::body::Body;
 use crate::edge::response::problem::problem_with;

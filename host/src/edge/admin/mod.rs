@@ -8,7 +8,7 @@
 //! | POST `/revocations` `{"user":"ID"}` or `{"jti":"ID","exp":SECONDS}` | revokes, and closes the sockets |
 //! | DELETE `/revocations` with the same body | removes a revocation |
 
-mod connections;
+mod permits;
 
 use std::convert::Infallible;
 use std::fs;
@@ -28,7 +28,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 
-use self::connections::{AdminPermit, Connections};
+use self::permits::{AdminPermit, Connections};
 use super::{Edge, begun};
 use crate::clock;
 use crate::config;
