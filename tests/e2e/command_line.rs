@@ -31,18 +31,18 @@ fn says(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
-/// The example configuration that the README shows.
-fn readme_example() -> String {
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once("\n## Running it\n").expect("there is such a section");
+/// The first configuration in a section of a document.
+fn example(document: &str, section: &str) -> String {
+    let (_, rest) = document.split_once(&format!("\n## {section}\n")).expect("there is such a section");
     let (_, rest) = rest.split_once("```toml\n").expect("it shows a configuration");
     rest.split_once("```").expect("the example ends").0.to_owned()
 }
 
 #[test]
-fn every_configuration_snippet_in_the_readme_is_accepted() {
-    let pieces = include_str!("../../README.md").split("```toml\n").skip(1).collect::<Vec<_>>();
-    assert!(pieces.len() >= 2, "{}", pieces.len());
+fn every_configuration_snippet_in_the_documents_is_accepted() {
+    let documents = [include_str!("../../README.md"), include_str!("../../docs/configuration.md")];
+    let pieces = documents.iter().flat_map(|text| text.split("```toml\n").skip(1)).collect::<Vec<_>>();
+    assert!(pieces.len() >= 3, "{}", pieces.len());
     for piece in pieces {
         let piece = piece.split_once("```").expect("it ends").0;
         let config = dormouse::config::Config::parse(piece).unwrap_or_else(|error| panic!("{piece}: {error}"));
@@ -51,11 +51,10 @@ fn every_configuration_snippet_in_the_readme_is_accepted() {
 }
 
 #[test]
-fn the_readme_example_is_a_valid_configuration() {
+fn the_documented_configurations_pass_the_check() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("dormouse.toml");
-    let example = readme_example();
-    std::fs::write(&file, &example).unwrap();
+    let complete = example(include_str!("../../docs/configuration.md"), "Every setting");
     std::fs::write(directory.path().join("jwt.secret"), "a secret of at least thirty-two bytes").unwrap();
     std::fs::write(directory.path().join("poll.wasm"), dormouse_bundle::UNRULY).unwrap();
     let set = r#"{"keys":[{"kty":"oct","k":"YSBzZWNyZXQgb2YgYXQgbGVhc3QgdGhpcnR5LXR3byBieXRlcw"}]}"#;
@@ -66,9 +65,12 @@ fn the_readme_example_is_a_valid_configuration() {
         std::fs::write(directory.path().join(file), certified.cert.pem()).unwrap();
     }
     std::fs::write(directory.path().join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
-    let output = run(&["check", "--config", file.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", says(&output));
-    let shown = dormouse::config::Config::parse(&example).unwrap();
+    for example in [&example(include_str!("../../README.md"), "Running it"), &complete] {
+        std::fs::write(&file, example).unwrap();
+        let output = run(&["check", "--config", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", says(&output));
+    }
+    let shown = dormouse::config::Config::parse(&complete).unwrap();
     assert_eq!(shown.limits, dormouse::config::Limits::default(), "the example shows the limits as they are");
 }
 

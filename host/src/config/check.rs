@@ -901,10 +901,10 @@ mod tests {
         assert_eq!(proxies, ["127.0.0.1/32", "::1/128", "10.0.0.0/8"]);
     }
 
-    /// All limits, as the README shows them.
+    /// All limits, as the documents show them.
     fn limits() -> toml::Table {
-        let readme = include_str!("../../../README.md");
-        let (_, limits) = readme.split_once("\n[limits]").expect("it shows the limits");
+        let document = include_str!("../../../docs/configuration.md");
+        let (_, limits) = document.split_once("\n[limits]").expect("it shows the limits");
         let limits = limits.split_once("```").expect("they end").0;
         let limits = format!("[limits]{limits}").parse::<toml::Table>().expect("it is TOML");
         limits["limits"].as_table().expect("it is a table").clone()
