@@ -4,7 +4,7 @@
 use dormouse_room::Result;
 use serde::Serialize;
 
-use crate::line::Line;
+use crate::chat_message::Line;
 
 /// The most bytes of messages in one `history`, and in one answer over HTTP, even if the host allows more. More would
 /// take long to read and to send, and a client can get the rest page by page.

@@ -1,33 +1,33 @@
 //! A chat room. This file handles its events; the other files hold the rules.
 //!
 //! ```text
-//! said.rs     the input of clients               line.rs     one message, as it is stored and sent
-//! cut.rs      the longest message                history.rs  the stored messages, one key each
-//! retries.rs  messages that were sent before     paging.rs   the messages that a client asks for
-//! frames.rs   the output of the room
+//! command.rs       the input of clients                   history.rs  the stored messages, one key each
+//! chat_message.rs  one message, as it is stored and sent  paging.rs   the messages that a client asks for
+//! truncate.rs      the longest message                    frames.rs   the output of the room
+//! idempotency.rs   messages that were sent before
 //! ```
 //!
 //! Memory is only a cache: the instance may be dropped after any event, and the next instance reads all it needs from
 //! storage and from the host's list of sockets.
 
-mod cut;
+mod chat_message;
+mod command;
 mod frames;
 mod history;
-mod line;
+mod idempotency;
 mod paging;
-mod retries;
-mod said;
+mod truncate;
 
-use dormouse_room::said::{Complaint, PING, PONG};
+use dormouse_room::json::{Complaint, PING, PONG};
 use dormouse_room::sockets::{self, Selection};
 use dormouse_room::{Close, Message, Refusal, Request, Response, Result, Room, Socket, User, context};
 
+use crate::chat_message::Line;
+use crate::command::{Posted, Said};
 use crate::frames::Frame;
 use crate::history::{History, Size};
-use crate::line::Line;
+use crate::idempotency::{Named, Names, Retries};
 use crate::paging::Page;
-use crate::retries::{Named, Names, Retries};
-use crate::said::{Posted, Said};
 
 struct Chat {
     history: History,
@@ -133,7 +133,7 @@ impl Chat {
         let now = context::now();
         if let Some((known_by, stored)) = self.said_before(user, names, now)? {
             // It is no retry. To answer with the stored message would lose what is said now without a word.
-            if !retries::says(&stored, content)? {
+            if !idempotency::says(&stored, content)? {
                 return Ok(Outcome::Refused(422, known_by.reused()));
             }
             let line = Line::stored(&stored)?;
@@ -144,7 +144,7 @@ impl Chat {
             return Ok(Outcome::SaidBefore(line));
         }
         let seq = self.history.next_seq();
-        let line = Line::new(line::Fields {
+        let line = Line::new(chat_message::Fields {
             id: &context::random_uuid(),
             user_id: &user.id,
             user_name: &user.name,

@@ -30,9 +30,9 @@ mod router;
 mod settings;
 
 pub mod context;
+pub mod json;
 pub mod outbox;
 pub mod rooms;
-pub mod said;
 pub mod sockets;
 pub mod storage;
 pub mod timers;

@@ -2,35 +2,34 @@
 //! the rules.
 //!
 //! ```text
-//! said.rs        the input of clients         roster.rs   the listed users, one key each
-//! status.rs      online, away or busy         silence.rs  users who did not come back
-//! frames.rs      the output of the room       listing.rs  the list of users, as one message
-//! news.rs        the audience of a change
-//! remembered.rs  the status of users whose connection was lost
+//! command.rs       the input of clients            roster.rs        the listed users, one key each
+//! status.rs        online, away or busy            expiry.rs        removes users who did not come back
+//! frames.rs        the output of the room          listing.rs       the list of users, as one message
+//! audience.rs      the audience of a change        saved_status.rs  the status of users whose connection was lost
 //! ```
 //!
 //! The host knows the connected users; storage holds the listed users. After a restart of the host the two differ on
 //! purpose: all sockets ended without a close event, but the users stay listed while they reconnect. Users who do not
 //! reconnect are removed.
 
+mod audience;
+mod command;
+mod expiry;
 mod frames;
 mod listing;
-mod news;
-mod remembered;
 mod roster;
-mod said;
-mod silence;
+mod saved_status;
 mod status;
 
-use dormouse_room::said::{PING, PONG};
+use dormouse_room::json::{PING, PONG};
 use dormouse_room::sockets::{self, Selection};
 use dormouse_room::{Close, Error, Message, Refusal, Request, Response, Result, Room, Socket, Timer, context};
 
+use crate::audience::Audience;
+use crate::command::Said;
 use crate::frames::{Frame, UserPresence};
 use crate::listing::Listing;
-use crate::news::Audience;
 use crate::roster::Entry;
-use crate::said::Said;
 use crate::status::Status;
 
 struct Presence;
@@ -45,19 +44,19 @@ dormouse_room::settings! {
 impl Room for Presence {
     fn wake() -> Result<Self> {
         sockets::set_auto_response(PING, PONG)?;
-        silence::mend()?;
+        expiry::mend()?;
         Ok(Presence)
     }
 
     fn connect(&mut self, _: Request, socket: &Socket) -> Result<(), Refusal> {
         let user = socket.user();
-        let remembered = remembered::take(&user.id)?;
+        let remembered = saved_status::take(&user.id)?;
         let listed = roster::get(&user.id)?.map(|listed| listed.status);
         let status = listed.or(remembered).unwrap_or(Status::Online);
         // The newest socket gives the user's name: an older one may have a token from before the name changed.
         let entry = Entry { name: user.name, status, last_seen: context::now(), missing_since: None };
         roster::put(&user.id, &entry)?;
-        silence::watch()?;
+        expiry::watch()?;
 
         let max_bytes = listing::frame_bytes(sockets::max_message_bytes());
         let list = Listing::beginning_with(&user.id, &entry, max_bytes)?;
@@ -82,16 +81,16 @@ impl Room for Presence {
             return tell(sockets::everyone(), user_id, &entry);
         }
         roster::remove(user_id);
-        if !remembered::is_on_purpose(&close) {
-            remembered::put(user_id, entry.status)?;
+        if !saved_status::is_on_purpose(&close) {
+            saved_status::put(user_id, entry.status)?;
         }
         sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id })
     }
 
     fn timer(&mut self, timer: Timer) -> Result<()> {
         match timer.name.as_str() {
-            silence::TIMER => silence::look(),
-            remembered::TIMER => remembered::forget(),
+            expiry::TIMER => expiry::look(),
+            saved_status::TIMER => saved_status::forget(),
             name => Err(Error::new(format!("no such timer: {name}"))),
         }
     }
@@ -106,7 +105,7 @@ impl Room for Presence {
                 let page = Listing::page(after.as_deref(), listing::MAX_BYTES)?;
                 Ok(Response::json_text(frames::list(&page)?))
             }
-            ("POST", "/update") => match said::posted(&request) {
+            ("POST", "/update") => match command::posted(&request) {
                 Ok(Said::Status(status)) => update(&user.id, Some(status)),
                 Ok(Said::Heartbeat | Said::Ping) => update(&user.id, None),
                 Err(complaint) => Ok(complaint.into()),
@@ -126,9 +125,9 @@ fn seen(sender: &Socket, chosen: Option<Status>) -> Result<()> {
     let entry = Entry { name, status, last_seen: context::now(), missing_since: None };
     roster::put(&user.id, &entry)?;
     if before.is_none() {
-        silence::watch()?;
+        expiry::watch()?;
     }
-    match news::of(before, chosen) {
+    match audience::of(before, chosen) {
         Audience::Nobody => Ok(()),
         Audience::Others => tell(sockets::everyone().except(sender), &user.id, &entry),
         Audience::All => tell(sockets::everyone(), &user.id, &entry),

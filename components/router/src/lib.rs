@@ -1,15 +1,15 @@
-//! The built-in router: it maps each request to a room. `table.rs` has the routes, `listening.rs` the requests for
+//! The built-in router: it maps each request to a room. `routes.rs` has the routes, `event_stream.rs` the requests for
 //! server-sent events. The namespaces are those of the host's configuration.
 //!
 //! The host does its part first: it removes the base path, answers `/tickets` and CORS preflights itself, and verifies
 //! `user`. Afterwards it checks that a request for a socket is a WebSocket upgrade.
 
-mod listening;
-mod table;
+mod event_stream;
+mod routes;
 
 use dormouse_room::{Decision, Destination, Request, Response, Router, context};
 
-use crate::table::{Found, How};
+use crate::routes::{Found, How};
 
 struct Routes;
 
@@ -25,14 +25,14 @@ impl Router for Routes {
 // exist. The answers reveal nothing about the rooms.
 fn route(request: Request, namespaces: &[String]) -> Decision {
     let path = request.path.clone();
-    let Some(Found { namespace, name, endpoint }) = table::find(&path, namespaces) else {
+    let Some(Found { namespace, name, endpoint }) = routes::find(&path, namespaces) else {
         return Response::problem(404, "there is nothing at this path").into();
     };
     if let Some(methods) = endpoint.methods.filter(|methods| !methods.contains(&request.method.as_str())) {
         let allowed = methods.join(", ");
         return Response::problem(405, format!("this path answers {allowed}")).header("allow", &allowed).into();
     }
-    let Some(name) = table::room_name(name) else {
+    let Some(name) = routes::room_name(name) else {
         let detail = "the name of a room is 1 to 128 bytes of UTF-8 without control characters or /";
         return Response::problem(400, detail).into();
     };
@@ -42,8 +42,8 @@ fn route(request: Request, namespaces: &[String]) -> Decision {
     let request = Request { path: endpoint.path, ..request };
     let to = |request| Destination { namespace: namespace.into(), name, request };
     match endpoint.how {
-        How::Connect => Decision::Connect(to(listening::to_nothing(request))),
-        How::Listen => Decision::Connect(to(listening::to_events(request))),
+        How::Connect => Decision::Connect(to(event_stream::to_nothing(request))),
+        How::Listen => Decision::Connect(to(event_stream::to_events(request))),
         How::Request => Decision::Request(to(request)),
     }
 }

@@ -1,6 +1,6 @@
 //! A board: all members see what a member pins to it, now and later.
 
-use dormouse_room::said;
+use dormouse_room::json;
 use dormouse_room::storage::List;
 use dormouse_room::{Message, Refusal, Request, Response, Result, Room, Socket, sockets};
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ impl Room for Board {
     }
 
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
-        match said::object::<Pin>(&message) {
+        match json::object::<Pin>(&message) {
             Ok(Pin { text }) => {
                 let note = Note {
                     by: sender.user().name,

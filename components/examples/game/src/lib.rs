@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dormouse_room::said::Complaint;
+use dormouse_room::json::Complaint;
 use dormouse_room::storage::Value;
 use dormouse_room::{Message, Refusal, Request, Result, Room, Socket, Timer, sockets, timers};
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use dormouse_room::said::{self, Complaint};
+use dormouse_room::json::{self, Complaint};
 use dormouse_room::storage::{self, Value};
 use dormouse_room::{Message, Refusal, Request, Response, Result, Room, Socket, sockets};
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ impl Room for PollRoom {
         if request.method != "POST" {
             return Response::json(&asked.unwrap_or_default());
         }
-        match said::body(&request) {
+        match json::body(&request) {
             Ok(_) if asked.is_some() => Ok(Response::problem(409, "this poll has a question already; create another")),
             Ok(question) => ask(question),
             Err(complaint) => Ok(complaint.into()),

@@ -4,15 +4,15 @@
 
 use std::borrow::Cow;
 
-use dormouse_room::said::{self, Complaint, Text};
+use dormouse_room::json::{self, Complaint, Text};
 use dormouse_room::{Message, Request};
 use serde::Deserialize;
 
-use crate::cut::cut;
-use crate::retries::Names;
+use crate::idempotency::Names;
+use crate::truncate::cut;
 
 /// The most bytes of a `clientId` or an `Idempotency-Key`. It bounds the storage keys that contain them.
-const MAX_NAME_BYTES: usize = said::CLIENT_ID_BYTES;
+const MAX_NAME_BYTES: usize = json::CLIENT_ID_BYTES;
 
 /// A parsed message from a socket.
 #[derive(Debug, PartialEq)]
@@ -38,7 +38,7 @@ struct Fields<'a> {
 
 impl<'a> Said<'a> {
     pub(crate) fn read(message: &'a Message) -> Result<Self, Complaint> {
-        Self::of(said::object(message)?).map_err(|complaint| complaint.about(message))
+        Self::of(json::object(message)?).map_err(|complaint| complaint.about(message))
     }
 
     fn of(fields: Fields<'a>) -> Result<Self, Complaint> {
@@ -75,7 +75,7 @@ impl<'a> Posted<'a> {
         if !idempotency_key.is_none_or(is_name) {
             return Err(Complaint::new("bad_message", "Idempotency-Key must have 1 to 128 bytes"));
         }
-        let fields: Fields = said::body(request)?;
+        let fields: Fields = json::body(request)?;
         let client_id = client_id(fields.client_id)?;
         Ok(Posted { content: content(fields.content)?, idempotency_key, client_id })
     }

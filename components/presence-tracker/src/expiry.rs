@@ -9,8 +9,8 @@
 use dormouse_room::{Result, context, sockets, timers};
 
 use crate::frames::Frame;
-use crate::remembered;
 use crate::roster::{self, Entry};
+use crate::saved_status;
 
 /// The name of the timer.
 pub(crate) const TIMER: &str = "silence";
@@ -69,7 +69,7 @@ pub(crate) fn look() -> Result<()> {
             Due::Remove if removed < REMOVED_AT_ONCE => {
                 removed += 1;
                 roster::remove(&user_id);
-                remembered::put(&user_id, entry.status)?;
+                saved_status::put(&user_id, entry.status)?;
                 sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id: &user_id })?;
             }
             Due::Note | Due::Remove => next = now,

@@ -6,7 +6,7 @@ use super::{CLIENT_ID_BYTES, surrogates};
 const FIELD: &str = "clientId";
 
 /// The first `clientId` of the outermost object, if it is valid.
-pub(super) fn client_id(bytes: &[u8]) -> Option<String> {
+pub(super) fn find(bytes: &[u8]) -> Option<String> {
     let mut reader = Reader { bytes, at: 0 };
     reader.skip_blanks();
     reader.take(b'{')?;
@@ -118,10 +118,10 @@ mod tests {
             r#"{"client\u0049d":"\u00631"}"#,
             "{\"content\":\"a\nb\",\"clientId\":\"c1\"}",
         ] {
-            assert_eq!(client_id(text.as_bytes()).as_deref(), Some("c1"), "{text}");
+            assert_eq!(find(text.as_bytes()).as_deref(), Some("c1"), "{text}");
         }
-        assert_eq!(client_id(b"{\"content\":\"\xff\",\"clientId\":\"c1\"}").as_deref(), Some("c1"));
-        assert_eq!(client_id(br#"{"clientId":"\ud83d"}"#).as_deref(), Some("\u{fffd}"));
+        assert_eq!(find(b"{\"content\":\"\xff\",\"clientId\":\"c1\"}").as_deref(), Some("c1"));
+        assert_eq!(find(br#"{"clientId":"\ud83d"}"#).as_deref(), Some("\u{fffd}"));
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
             &long,
             &deep,
         ] {
-            assert_eq!(client_id(text.as_bytes()), None, "{text:.80}");
+            assert_eq!(find(text.as_bytes()), None, "{text:.80}");
         }
     }
 }

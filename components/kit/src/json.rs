@@ -6,7 +6,7 @@
 //!
 //! [`Socket::complain`]: crate::Socket::complain
 
-mod find;
+mod client_id;
 mod surrogates;
 
 use std::borrow::Cow;
@@ -71,7 +71,7 @@ impl Complaint {
     }
 
     fn about_bytes(self, bytes: &[u8]) -> Self {
-        let client_id = self.client_id.or_else(|| find::client_id(bytes));
+        let client_id = self.client_id.or_else(|| client_id::find(bytes));
         Complaint { client_id, ..self }
     }
 
@@ -206,7 +206,7 @@ fn one_of(words: &[&str]) -> String {
 /// which message. The text is borrowed from the message unless it has escapes.
 ///
 /// ```
-/// use dormouse_room::{Message, said::{self, Text}};
+/// use dormouse_room::{Message, json::{self, Text}};
 ///
 /// #[derive(serde::Deserialize)]
 /// struct Fields<'a> {
@@ -215,7 +215,7 @@ fn one_of(words: &[&str]) -> String {
 /// }
 ///
 /// let message = Message::Text(r#"{"status":"busy"}"#.into());
-/// let fields: Fields = said::object(&message).unwrap();
+/// let fields: Fields = json::object(&message).unwrap();
 /// assert_eq!(fields.status.as_str(), Some("busy"));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

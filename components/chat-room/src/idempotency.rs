@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use dormouse_room::said::Complaint;
+use dormouse_room::json::Complaint;
 use dormouse_room::{Result, User, storage};
 use serde::Deserialize;
 

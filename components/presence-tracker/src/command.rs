@@ -1,6 +1,6 @@
 //! Parses the input of clients, from a socket or over HTTP.
 
-use dormouse_room::said::{self, Complaint, Text};
+use dormouse_room::json::{self, Complaint, Text};
 use dormouse_room::{Message, Request};
 use serde::Deserialize;
 
@@ -25,7 +25,7 @@ struct Fields<'a> {
 
 impl Said {
     pub(crate) fn read(message: &Message) -> Result<Self, Complaint> {
-        Self::of(&said::object(message)?).map_err(|complaint| complaint.about(message))
+        Self::of(&json::object(message)?).map_err(|complaint| complaint.about(message))
     }
 
     fn of(fields: &Fields) -> Result<Self, Complaint> {
@@ -41,7 +41,7 @@ impl Said {
 
 /// Parses the body of a POST: a status or a heartbeat.
 pub(crate) fn posted(request: &Request) -> Result<Said, Complaint> {
-    let fields: Fields = said::body(request)?;
+    let fields: Fields = json::body(request)?;
     match fields.kind.as_str() {
         Some("heartbeat") => Ok(Said::Heartbeat),
         _ => status(&fields.status).map(Said::Status).map_err(|complaint| complaint.about_body(request)),
