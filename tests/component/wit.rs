@@ -1,4 +1,4 @@
-//! Each limit is the same number in `limits.rs` or `config.rs` and in the WIT documentation.
+//! Each limit is the same number in `limits.rs` or `config/limits.rs` and in the WIT documentation.
 
 use dormouse::config::Limits;
 use dormouse::limits;

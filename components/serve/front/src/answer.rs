@@ -23,7 +23,7 @@ const EVENTS: &str = "text/event-stream";
 /// Headers of a request that no component sees: credentials.
 const NOT_FOR_ROOMS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
-/// Headers of a component's answer that are sent to the client: the host's list (`host/src/config.rs`). Others may
+/// Headers of a component's answer that are sent to the client: the host's list (`host/src/limits.rs`). Others may
 /// affect the whole origin, or a proxy.
 const FROM_ROOMS: [&str; 14] = [
     "accept-ranges",

@@ -1,0 +1,98 @@
+//! How users are identified: the settings below `[identity]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::duration;
+
+/// How users are identified, and which pages may act for them.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Identity {
+    /// The kind of tokens.
+    pub auth: Auth,
+    /// Keys that tokens may be signed with; only with `auth = "jwt"`.
+    pub keys: Vec<Key>,
+    /// A file with more keys, as RFC 7517 defines it. It is read again when it changes.
+    pub jwks: Option<PathBuf>,
+    /// The value that a token's `aud` must contain, if set.
+    pub audience: Option<String>,
+    /// The value that a token's `iss` must have, if set.
+    pub issuer: Option<String>,
+    /// The cookie that may carry the token.
+    pub cookie: String,
+    /// Origins whose pages may use cookies, open sockets and read answers, such as `https://example.org`; the server's
+    /// own is always allowed.
+    pub allowed_origins: Vec<String>,
+    /// Host names, without a port, that browsers may call the server by, such as `rooms.example`. If none is given,
+    /// `auth = "jwt"` allows all. With `auth = "dev"` the names of this machine (`localhost`, `127.0.0.1`, `[::1]`) are
+    /// always allowed, and others only if they are given: a page could otherwise reach the server under its own name
+    /// (DNS rebinding).
+    pub hosts: Vec<String>,
+    /// How far clocks may differ when a token's `exp`, `nbf` and `iat` are checked.
+    #[serde(with = "duration")]
+    pub leeway: Duration,
+}
+
+/// The kind of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// `USERID:USERNAME`, accepted without proof. Only on a loopback address, and without rate limits.
+    Dev,
+    /// Signed JSON Web Tokens.
+    Jwt,
+}
+
+/// A key that tokens may be signed with.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// The one algorithm that it is used with: `HS256`, `RS256`, `ES256` or `EdDSA`.
+    pub algorithm: String,
+    /// The `kid` of the tokens that it is for; all tokens if absent.
+    pub id: Option<String>,
+    /// A file with the secret for HS256 (at least 32 bytes), or with a public key in PEM for the others.
+    pub file: PathBuf,
+    /// How the secret for HS256 is encoded in its file.
+    #[serde(default)]
+    pub encoding: Encoding,
+    /// A file with the private key in PEM, for `dormouse token`; not used by the server.
+    pub private_file: Option<PathBuf>,
+}
+
+/// How a secret is encoded in its file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// As its bytes; one final line end does not count.
+    #[default]
+    Raw,
+    /// In base64, with or without padding, in the standard alphabet or in the one for URLs.
+    Base64,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Identity {
+            auth: Auth::Dev,
+            keys: Vec::new(),
+            jwks: None,
+            audience: None,
+            issuer: None,
+            cookie: "dormouse_token".into(),
+            allowed_origins: Vec::new(),
+            hosts: Vec::new(),
+            leeway: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Identity {
+    /// Whether tokens are accepted without proof.
+    pub(crate) fn is_dev(&self) -> bool {
+        self.auth == Auth::Dev
+    }
+}

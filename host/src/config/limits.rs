@@ -1,0 +1,232 @@
+//! All limits that an operator can set, their defaults, and the reasons for most.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::duration;
+
+/// All limits that an operator can set.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The most rooms with an instance at the same time; the least recently used hibernate first (LRU). Each takes an
+    /// address range of `memory_bytes`, and about 45 KB of memory once it has run.
+    pub awake_rooms: u32,
+    /// Of these, how many instances keep their memory mapped when they are dropped, about 90 KB each, so that the next
+    /// wake is 20 µs faster.
+    pub warm_rooms: u32,
+    /// The memory of one instance, in bytes; at most 1 GiB.
+    pub memory_bytes: usize,
+    /// The elements of one instance's tables: functions that it may call by reference.
+    pub table_elements: usize,
+    /// CPU time of a turn after which it is logged.
+    #[serde(with = "duration")]
+    pub turn_cpu_slow: Duration,
+    /// CPU time of a turn after which it traps.
+    #[serde(with = "duration")]
+    pub turn_cpu: Duration,
+    /// The most output of a turn, in bytes.
+    pub turn_output_bytes: usize,
+    /// The most log lines of a turn.
+    pub turn_log_lines: u32,
+    /// Log lines a second of a room, including those about its failures, and ten times as many in a burst; 0 for no
+    /// limit.
+    pub log_lines_per_second: u32,
+    /// The most calls to other rooms and requests to servers in one turn.
+    pub turn_calls: u32,
+    /// The time for all of them together, counted from the start of the first: the room waits no longer than that.
+    #[serde(with = "duration")]
+    pub turn_calls_timeout: Duration,
+    /// Turns of a room that may wait for the disk before its next turn has to wait.
+    pub uncommitted_turns: usize,
+    /// The most rooms in memory, awake or asleep. Above it, no further room can be entered. 0 for no limit.
+    pub rooms: usize,
+    /// The most that a room may store, in bytes of its keys and values. 0 for no limit.
+    pub room_bytes: u64,
+    /// Memory of the process, in bytes. Above it, new sockets and requests get 503, idle rooms hibernate, and queues
+    /// are a sixteenth as long. 0 for four fifths of the memory of the machine or its control group.
+    pub memory_total_bytes: u64,
+    /// The most sockets of a room.
+    pub sockets_per_room: usize,
+    /// Bytes that may wait for a socket before it is closed with 1013.
+    pub socket_queue_bytes: usize,
+    /// Messages of one socket that may wait for their turns before it is read no further (backpressure).
+    pub events_per_socket: usize,
+    /// Events of one room that may wait. Above it, sockets are read no further and requests get 503.
+    pub events_per_room: usize,
+    /// Messages a second of one socket, and ten times as many in a burst. A ping counts, and so does each fragment of a
+    /// message. 0 for no limit; with `auth = "dev"` there is none.
+    pub messages_per_second: u32,
+    /// Messages a second of one user over all sockets and requests, and ten times as many in a burst. Each request
+    /// counts as one message, and each new socket as four. 0 for no limit; with `auth = "dev"` there is none.
+    pub messages_per_second_per_user: u32,
+    /// The most sockets of one user. 0 for no limit; with `auth = "dev"` there is none.
+    pub sockets_per_user: usize,
+    /// The most rooms that one user has sockets in at the same time. 0 for no limit; with `auth = "dev"` there is none.
+    pub rooms_per_user: usize,
+    /// A silent socket gets a ping this often.
+    #[serde(with = "duration")]
+    pub ping_every: Duration,
+    /// A socket that stays silent for this long after a ping is closed with 4408.
+    #[serde(with = "duration")]
+    pub pong_timeout: Duration,
+    /// A closing handshake may take this long before the connection is cut.
+    #[serde(with = "duration")]
+    pub close_timeout: Duration,
+    /// The most connections in all.
+    pub connections: usize,
+    /// The most connections from one address, or from one /64 of IPv6. 0 for no limit; with `auth = "dev"` there is
+    /// none.
+    pub connections_per_address: usize,
+    /// New connections a second of one address, and ten times as many in a burst. A connection pays for its first
+    /// request and its first socket; each further socket costs as much as a connect, and each further request a tenth.
+    /// 0 for no limit; with `auth = "dev"` there is none.
+    pub connects_per_second_per_address: u32,
+    /// The most HTTP requests at the same time. Each counts until its answer is sent.
+    pub requests: u32,
+    /// Of these, requests of one user. 0 for no limit; with `auth = "dev"` there is none.
+    pub requests_per_user: u32,
+    /// Of these, requests from one address, or from one /64 of IPv6. 0 for no limit; with `auth = "dev"` there is none.
+    pub requests_per_address: u32,
+    /// Of these, requests to one room. 0 for no limit.
+    pub requests_per_room: u32,
+    /// Of these, requests to the rooms of one namespace. 0 for no limit.
+    pub requests_per_namespace: u32,
+    /// The most requests without an identity at the same time; they do not count as `requests`. One address may have a
+    /// quarter of them.
+    pub anonymous_requests: u32,
+    /// The most bytes of request bodies that are being read or answered.
+    pub request_bytes: usize,
+    /// Of these, bytes of one user. 0 for no limit; with `auth = "dev"` there is none.
+    pub request_bytes_per_user: usize,
+    /// The most bytes of answers that clients have not read yet.
+    pub answer_bytes: usize,
+    /// Of these, bytes of one user; a single answer may have any length. 0 for no limit; with `auth = "dev"` there is
+    /// none.
+    pub answer_bytes_per_user: usize,
+    /// Of these, bytes on one connection; a single answer may have any length. 0 for no limit.
+    pub answer_bytes_per_connection: usize,
+    /// The head of a request must arrive within this time.
+    #[serde(with = "duration")]
+    pub header_timeout: Duration,
+    /// An HTTP/1.1 connection may be idle this long between two requests. A proxy in front must close its idle
+    /// connections earlier, or it sends requests into closed ones.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+    /// The body of a request must arrive within this time.
+    #[serde(with = "duration")]
+    pub body_timeout: Duration,
+    /// A client must read what was sent to it within this time, or the connection is cut; of an answer, each piece of
+    /// 16 KiB.
+    #[serde(with = "duration")]
+    pub write_timeout: Duration,
+    /// A room must answer within this time, or the client gets a 503.
+    #[serde(with = "duration")]
+    pub answer_timeout: Duration,
+    /// The longest body of a request, in bytes; at most 1 MiB.
+    pub body_bytes: usize,
+    /// The most unused tickets at the same time.
+    pub tickets: usize,
+    /// Of these, tickets of one user. 0 for no limit; with `auth = "dev"` there is none.
+    pub tickets_per_user: usize,
+    /// A shutdown may take this long.
+    #[serde(with = "duration")]
+    pub drain_timeout: Duration,
+    /// With fewer free bytes on the data disk, turns may not write.
+    pub min_free_bytes: u64,
+    /// Bytes of commits on their way to the disk above which rooms wait.
+    pub commit_queue_bytes: usize,
+    /// A disk sync that takes longer is reported.
+    #[serde(with = "duration")]
+    pub slow_sync: Duration,
+    /// Memory for the cache of disk reads, in bytes.
+    pub store_cache_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            // A live instance takes four of the kernel's 65,530 memory maps: 10,000 of them leave enough for the rest.
+            awake_rooms: 10_000,
+            warm_rooms: 128,
+            memory_bytes: 64 << 20,
+            table_elements: 20_000,
+            turn_cpu_slow: Duration::from_millis(50),
+            turn_cpu: Duration::from_secs(1),
+            turn_output_bytes: 16 << 20,
+            turn_log_lines: 100,
+            // At most 4 KiB each, so 35 GB a day if a room does nothing else.
+            log_lines_per_second: 100,
+            turn_calls: 32,
+            turn_calls_timeout: Duration::from_secs(10),
+            uncommitted_turns: 1_024,
+            // They take 1 to 4 KB each.
+            rooms: 1_000_000,
+            room_bytes: 1 << 30,
+            memory_total_bytes: 0,
+            sockets_per_room: 32_768,
+            socket_queue_bytes: 1 << 20,
+            events_per_socket: 64,
+            events_per_room: 4_096,
+            messages_per_second: 50,
+            messages_per_second_per_user: 100,
+            // Enough for every tab of every device of a busy person.
+            sockets_per_user: 200,
+            rooms_per_user: 100,
+            ping_every: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            connections: 100_000,
+            // Enough for a company behind one address, but not for a machine that wants all places.
+            connections_per_address: 4_096,
+            connects_per_second_per_address: 100,
+            requests: 1_024,
+            // It takes eight users to fill all places, since one may have an eighth.
+            requests_per_user: 128,
+            // Enough for a company behind one address.
+            requests_per_address: 256,
+            // A room that waits for a slow server leaves half of the places to the others.
+            requests_per_room: 512,
+            requests_per_namespace: 768,
+            // A router answers each of them in well under a millisecond.
+            anonymous_requests: 256,
+            // 64 of the longest bodies; one user may have eight.
+            request_bytes: 64 << 20,
+            request_bytes_per_user: 8 << 20,
+            // 16 of the longest answers; one user may have two, and one connection one.
+            answer_bytes: 256 << 20,
+            answer_bytes_per_user: 32 << 20,
+            answer_bytes_per_connection: 16 << 20,
+            header_timeout: Duration::from_secs(10),
+            // More than the 60 s of nginx, AWS's load balancers and many others.
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            answer_timeout: Duration::from_secs(30),
+            body_bytes: 1 << 20,
+            tickets: 100_000,
+            // A ticket is used at once and expires after 30 s: so many tabs can connect at the same moment.
+            tickets_per_user: 32,
+            drain_timeout: Duration::from_secs(8),
+            min_free_bytes: 64 << 20,
+            commit_queue_bytes: 64 << 20,
+            slow_sync: Duration::from_secs(10),
+            store_cache_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// The same limits, with those that are 0 for "no limit" set to the highest number: rooms and the store compare
+    /// with them.
+    pub(crate) fn with_zeros_off(mut self) -> Self {
+        if self.rooms == 0 {
+            self.rooms = usize::MAX;
+        }
+        if self.room_bytes == 0 {
+            self.room_bytes = u64::MAX;
+        }
+        self
+    }
+}
