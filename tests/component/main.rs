@@ -2,26 +2,26 @@
 //!
 //! In reading order: what the contract promises to every room, then the shipped components and the examples.
 
-mod assembled;
 mod contract;
+mod contract_limits;
+mod contract_versions;
 mod determinism;
 mod documents;
 mod fuzz;
-mod hostile;
-mod keeping;
+mod hostile_components;
 mod layers;
-mod reaching;
+mod outbound;
 mod sandbox;
-mod supply;
-mod versions;
-mod wit;
+mod supply_chain;
+mod typed_storage;
+mod wat_components;
 
-mod authors;
 mod chat;
 mod examples;
 mod javascript;
 mod presence;
 mod router;
+mod test_kit;
 
 /// An engine for components that are only loaded, and with fewer rooms at once than a server has.
 fn engine() -> dormouse::guest::Engine {

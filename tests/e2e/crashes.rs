@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::damage::tear;
 use crate::harness::{PATIENCE, Server};
 use crate::seeds::{Progress, choices, rounds, seed};
-use crate::talkers::{Cast, Process};
+use crate::workload::{Cast, Process};
 
 /// Crashes of one data directory.
 const CRASHES: usize = 4;

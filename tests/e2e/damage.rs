@@ -150,7 +150,7 @@ async fn a_changed_byte_is_refused_by_file_name_or_changes_nothing() {
     let directory = data().await;
     let root = directory.path().join("data");
     let mut original = files(&root);
-    // Compiled code guards itself (`compiled.rs`), and there is nothing in the lock.
+    // Compiled code guards itself (`code_cache.rs`), and there is nothing in the lock.
     original.retain(|path, bytes| {
         !path.starts_with(root.join("compiled")) && (!bytes.is_empty() || path.ends_with("lock"))
     });

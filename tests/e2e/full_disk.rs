@@ -7,7 +7,7 @@ use dormouse::model::{Message, Request};
 use dormouse::room::{LocalSocket, Received};
 use serde_json::{Value, json};
 
-use crate::fault_disk::FaultDisk;
+use crate::faulty_disk::FaultDisk;
 use crate::harness::within;
 use crate::panics::{disk, host, until, visit};
 

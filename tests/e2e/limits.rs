@@ -10,9 +10,9 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::door::strict;
+use crate::connection_limits::strict;
 use crate::harness::{Answer, BASE, Client, Server, within};
-use crate::reaching::Held;
+use crate::outbound::Held;
 
 async fn join(server: &Server, authorization: &str, room: &str) -> Result<Client, Answer> {
     server.connect(&format!("{BASE}/rooms/{room}/ws"), &[("authorization", authorization)]).await

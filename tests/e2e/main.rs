@@ -2,54 +2,54 @@
 //!
 //! In reading order: how a client gets in, what it hears, what survives, what cannot do harm, how it ends.
 
-#[path = "../component/assembled.rs"]
-mod assembled;
 mod checker;
-mod fault_disk;
+mod faulty_disk;
 mod harness;
 mod seeds;
-mod talkers;
+#[path = "../component/wat_components.rs"]
+mod wat_components;
+mod workload;
 
 mod bad_input;
 mod bench;
+mod blocking_calls;
 mod clocks;
+mod code_cache;
 mod command_line;
-mod compiled;
+mod connection_limits;
 mod crashes;
 mod damage;
-mod disk;
-mod door;
+mod disk_failures;
 mod durability;
 mod embedding;
-mod events;
 mod full_disk;
 mod fuzz;
 mod hibernation;
 mod http2;
 mod identity;
 mod javascript;
-mod joining;
+mod joins;
 mod keep_alive;
+mod key_rotation;
 mod limits;
 mod logging;
-mod make;
-mod new;
+mod makefile;
+mod new_command;
 mod ordering;
+mod outbound;
 mod panics;
-mod posting;
-mod power;
-mod reaching;
-mod renewal;
-mod restored;
-mod revoking;
-mod rotation;
+mod posts;
+mod power_loss;
+mod restored_backups;
+mod revocations;
 mod routes;
 mod sandbox;
 mod secrets;
+mod server_sent_events;
 mod shares;
 mod shutdown;
 mod test_driver;
 mod timers;
 mod tls;
+mod token_renewal;
 mod tokens;
-mod waiting;

@@ -12,7 +12,7 @@ use dormouse::room::{LocalSocket, Received, Seat};
 use dormouse::store::{Store, StoreOptions};
 use serde_json::{Value, json};
 
-use crate::fault_disk::{Fault, FaultDisk};
+use crate::faulty_disk::{Fault, FaultDisk};
 use crate::harness::within;
 
 /// A client whose code panics where it is told to.

@@ -9,8 +9,8 @@ use dormouse_bundle::{CALLER, UNRULY};
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
-use crate::assembled::Module;
 use crate::harness::{BASE, Client, PATIENCE, Server};
+use crate::wat_components::Module;
 
 async fn welcome(server: &Server, room: &str, name: &str) -> Client {
     let mut client = server.join(room, name).await;

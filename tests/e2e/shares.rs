@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 
 use crate::command_line::run;
 use crate::harness::{Answer, BASE, Server, within};
-use crate::reaching::Held;
+use crate::outbound::Held;
 
 /// A server that does not believe everybody, with rooms that do what they are told.
 pub(crate) async fn strict_and_unruly(first: &str, limits: &str) -> Server {

@@ -5,6 +5,6 @@
 mod harness;
 
 mod durability;
-mod reading;
-mod refusing;
+mod readers;
+mod refusals;
 mod routes;

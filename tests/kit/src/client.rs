@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
-use crate::model::{Message, User};
+use crate::types::{Message, User};
 
 /// A fake client of a room. A clone is the same client.
 #[derive(Clone)]

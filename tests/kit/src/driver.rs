@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::component::{repository, target_directory};
-use crate::model::TurnFailure;
-use crate::wire::{Fields, Read};
+use crate::protocol::{Fields, Read};
+use crate::types::TurnFailure;
 
 /// The supported version of the protocol.
 const PROTOCOL: u64 = 1;

@@ -75,27 +75,27 @@
 //! assert_eq!(room.log(), ["INFO the room says this"]);
 //! ```
 
-mod answer;
 mod build;
 mod client;
 mod component;
 mod driver;
-mod lives;
+mod hibernation;
 mod log;
-mod model;
+mod protocol;
+mod response;
 mod room;
 mod router;
 mod session;
-mod wire;
+mod types;
 
-pub use answer::{body, header, problem};
 pub use client::{TestClient, all_hear, hush, none_hears};
-pub use model::{
+pub use response::{body, header, problem};
+pub use room::{Backup, Fault, OpenSocket, TestRoom};
+pub use router::TestRouter;
+pub use types::{
     Address, AddressError, CallError, Close, Decision, Destination, FailureKind, FetchError, Message, Request,
     Response, Timer, TurnFailure, User,
 };
-pub use room::{Backup, Fault, OpenSocket, TestRoom};
-pub use router::TestRouter;
 
 /// A value as JSON, to compare with a message.
 pub use serde_json::json;

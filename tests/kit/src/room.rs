@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use crate::client::{Ear, TestClient};
 use crate::component::Source;
 use crate::log;
-use crate::model::{
+use crate::protocol::{self, Fields, Read};
+use crate::session::Session;
+use crate::types::{
     Address, CallError, Close, Destination, FetchError, Message, Request, Response, Timer, TurnFailure, User,
 };
-use crate::session::Session;
-use crate::wire::{self, Fields, Read};
 
 /// A fault of a turn after the code of the room has run. In each case all its effects are undone, and the instance is
 /// dropped.
@@ -189,7 +189,7 @@ impl TestRoom {
     #[track_caller]
     fn visit(&mut self, user: User, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
         let query = Some(query).filter(|query| !query.is_empty());
-        let ended = self.turn(&json!({ "do": "connect", "user": wire::user(&user), "query": query }));
+        let ended = self.turn(&json!({ "do": "connect", "user": protocol::user(&user), "query": query }));
         let session = self.session_mut();
         let mut done = match ended {
             Ok(done) => done,
@@ -223,7 +223,7 @@ impl TestRoom {
     /// Sends a message as a client; the turn may fail.
     #[track_caller]
     pub fn try_say(&mut self, client: &TestClient, message: Message) -> Result<(), TurnFailure> {
-        let command = json!({ "do": "message", "socket": client.socket, "message": wire::message(&message) });
+        let command = json!({ "do": "message", "socket": client.socket, "message": protocol::message(&message) });
         self.turn(&command).map(drop)
     }
 
@@ -239,7 +239,7 @@ impl TestRoom {
     /// Closes the connection of a client in some way; the turn may fail.
     #[track_caller]
     pub fn try_leave(&mut self, client: &TestClient, close: Close) -> Result<(), TurnFailure> {
-        let command = json!({ "do": "close", "socket": client.socket, "close": wire::close(&close) });
+        let command = json!({ "do": "close", "socket": client.socket, "close": protocol::close(&close) });
         self.turn(&command).map(drop)
     }
 
@@ -255,7 +255,7 @@ impl TestRoom {
     /// Sends an HTTP request; the turn may fail.
     #[track_caller]
     pub fn try_request(&mut self, request: Request) -> Result<Response, TurnFailure> {
-        let mut done = self.turn(&json!({ "do": "request", "request": wire::request(&request) }))?;
+        let mut done = self.turn(&json!({ "do": "request", "request": protocol::request(&request) }))?;
         Ok(good(done.response("response")))
     }
 
@@ -284,7 +284,7 @@ impl TestRoom {
     /// Fires a timer. If the turn fails, the timer stays set.
     #[track_caller]
     pub fn fire(&mut self, timer: &Timer) -> Result<(), TurnFailure> {
-        self.turn(&json!({ "do": "fire", "timer": wire::timer(timer) })).map(drop)
+        self.turn(&json!({ "do": "fire", "timer": protocol::timer(timer) })).map(drop)
     }
 
     /// Makes the next turn fail after its code has run. The call for that turn returns the failure.
@@ -372,7 +372,7 @@ impl TestRoom {
     #[track_caller]
     pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
         let (key, value) = (key.into(), value.into());
-        self.command(&json!({ "do": "put", "key": wire::bytes(&key), "value": wire::bytes(&value) }));
+        self.command(&json!({ "do": "put", "key": protocol::bytes(&key), "value": protocol::bytes(&value) }));
     }
 
     /// All timers.

@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::json;
 
 use crate::component::Source;
-use crate::model::{Decision, Request, TurnFailure};
+use crate::protocol::{self, Fields};
 use crate::session::Session;
-use crate::wire::{self, Fields};
+use crate::types::{Decision, Request, TurnFailure};
 
 /// A router under test.
 pub struct TestRouter {
@@ -64,7 +64,7 @@ impl TestRouter {
     /// Asks it for a decision.
     #[track_caller]
     pub fn try_route(&self, request: Request) -> Result<Decision, TurnFailure> {
-        let command = json!({ "do": "route", "request": wire::request(&request) });
+        let command = json!({ "do": "route", "request": protocol::request(&request) });
         let ended = self.session.lock().unwrap_or_else(PoisonError::into_inner).turn(&command);
         match ended.map(|ended| ended.map(Fields::decision)) {
             Ok(Ok(Ok(decision))) => Ok(decision),

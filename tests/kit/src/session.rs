@@ -10,8 +10,8 @@ use crate::client::Ear;
 use crate::component::{self, Source};
 use crate::driver::{Driver, Trouble};
 use crate::log;
-use crate::model::{Address, CallError, Destination, FetchError, Request, Response, TurnFailure};
-use crate::wire::{self, Fields, Read};
+use crate::protocol::{self, Fields, Read};
+use crate::types::{Address, CallError, Destination, FetchError, Request, Response, TurnFailure};
 
 type OtherRooms = Box<dyn FnMut(&Address, Request) -> Result<Response, CallError> + Send>;
 type Servers = Box<dyn FnMut(&str, Request) -> Result<Response, FetchError> + Send>;
@@ -159,8 +159,8 @@ impl Around {
         let number = asked.number::<u64>("ask")?;
         let request = asked.request()?;
         let mut answer = match (asked.destination()?, &mut self.rooms, &mut self.servers) {
-            (Destination::Room(address), Some(play), _) => wire::room_answer(play(&address, request)),
-            (Destination::Origin(origin), _, Some(play)) => wire::server_answer(play(&origin, request)),
+            (Destination::Room(address), Some(play), _) => protocol::room_answer(play(&address, request)),
+            (Destination::Origin(origin), _, Some(play)) => protocol::server_answer(play(&origin, request)),
             (Destination::Room(_) | Destination::Origin(_), ..) => json!({ "error": "denied" }),
         };
         answer["ask"] = number.into();

@@ -16,7 +16,7 @@ use futures_util::future::{Either, select};
 use serde_json::json;
 
 use crate::harness::{self, BASE};
-use crate::reaching::{Elsewhere, answer};
+use crate::outbound::{Elsewhere, answer};
 
 /// Fails at its nth sync, and forever after. What was written since the last good sync is lost with it.
 struct DyingDisk {

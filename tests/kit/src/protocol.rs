@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::model::{
+use crate::types::{
     Address, CallError, Close, Decision, Destination, FailureKind, FetchError, Message, Request, Response, Timer,
     TurnFailure, User,
 };

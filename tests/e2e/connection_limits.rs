@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::command_line::run;
 use crate::harness::{Answer, BASE, Client, Server, within};
-use crate::reaching::callers;
+use crate::outbound::callers;
 
 const JWT: &str = "identity.auth = \"jwt\"\nidentity.keys = [{ algorithm = \"HS256\", file = \"secret\" }]\n";
 

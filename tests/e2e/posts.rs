@@ -13,7 +13,7 @@ use dormouse::store::Store;
 use serde_json::{Value, json};
 
 use crate::harness::within;
-use crate::reaching::{Elsewhere, answer, callers, tell};
+use crate::outbound::{Elsewhere, answer, callers, tell};
 
 /// Rooms that rest as soon as they have nothing to do.
 async fn host_that_hibernates_at_once(origins: &[&str]) -> Host {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::harness::{Server, within};
-use crate::reaching::{callers, tell};
+use crate::outbound::{callers, tell};
 
 /// So many instances, and a call may take longer than the test.
 const FEW: &str = "[limits]\nawake_rooms = 8\nwarm_rooms = 2\nturn_calls_timeout = \"1h\"\nanswer_timeout = \"1h\"\n";

@@ -18,10 +18,10 @@ use rand::{Rng, RngExt};
 use serde_json::json;
 
 use crate::checker::Violation;
-use crate::fault_disk::{Fault, FaultDisk};
+use crate::faulty_disk::{Fault, FaultDisk};
 use crate::harness::{PATIENCE, within};
 use crate::seeds::{Progress, choices, rounds, seed};
-use crate::talkers::{Cast, World};
+use crate::workload::{Cast, World};
 
 /// Crashes before a host that stays.
 const CRASHES: usize = 3;

@@ -6,7 +6,7 @@ use dormouse::guest::LoadError;
 use dormouse::limits::COMPONENT_BYTES;
 use dormouse_test::{Request, TestRoom};
 
-use crate::assembled::Module;
+use crate::wat_components::Module;
 
 impl Module {
     /// Its request fails for this reason, again and again, and no other event does.

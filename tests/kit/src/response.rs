@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::model::Response;
+use crate::types::Response;
 
 /// The JSON body of an answer with status 200. Fails the test for any other answer.
 #[track_caller]
