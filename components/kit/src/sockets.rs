@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::bindings::room::dormouse::room::sockets as wit;
-use crate::said::Complaint;
+use crate::json::Complaint;
 use crate::{Error, Message, Result};
 
 pub use wit::{Except, Filter, Socket, SocketError, get};
