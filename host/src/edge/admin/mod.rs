@@ -29,7 +29,8 @@ use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 
 use self::permits::{AdminPermit, Connections};
-use super::{Edge, begun};
+use super::Edge;
+use super::drain::begun;
 use crate::clock;
 use crate::config;
 use crate::edge::admission::origin::Origins;

@@ -2,7 +2,7 @@
 //!
 //! h2 limits some floods itself. It does not limit PRIORITY, SETTINGS, PING, WINDOW_UPDATE, unknown frames and others,
 //! and a client needs no credential to send them. So this wrapper around the connection reads the 9-byte header of each
-//! frame, in both directions. `Edge::http` puts it below h2, and above TLS.
+//! frame, in both directions. `accept` puts it below h2, and above TLS.
 //!
 //! Each frame of the client takes a token from a token bucket. DATA frames with a payload are free: HTTP/2's flow
 //! control limits them. Time fills the bucket. Answers fill it too, because a client acknowledges a long answer with

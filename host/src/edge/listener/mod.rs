@@ -1,5 +1,5 @@
 //! A connection below its requests: TLS, the rate of HTTP/2 frames, and the time that a client has to send and to read.
-//! [`Edge`](super::Edge) accepts connections and passes them through these.
+//! `accept` passes each connection through these.
 
 pub(in crate::edge) mod activity;
 pub(in crate::edge) mod http2;

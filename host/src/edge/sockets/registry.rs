@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::close::CloseReason;
 use crate::clock::UnixMillis;
+use crate::edge::Edge;
+use crate::edge::drain::end;
 use crate::edge::identity::verifier::{Invalid, Verified};
-use crate::edge::{Edge, end};
 use crate::model::{Client, User};
 use crate::revocations::{Entry, RevokeError, Revoked};
 

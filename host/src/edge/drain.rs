@@ -1,0 +1,90 @@
+//! The end of the edge: every socket gets a close frame that says when to come back, and then every connection ends.
+//!
+//! It knows no requests. `host` calls it at a shutdown; `accept` and `admin` see that it has begun.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Edge;
+use super::sockets::close::CloseReason;
+use crate::clock;
+use crate::model::Client;
+
+/// Sockets closed in one stage of a shutdown, and the time between two stages: 100,000 clients get a close frame within
+/// two seconds.
+const GOODBYES_A_STAGE: usize = 500;
+const STAGE: Duration = Duration::from_millis(10);
+/// How long clients may take to answer the close frames.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
+/// How long connection tasks may take to end after they are told to.
+const CUT_WITHIN: Duration = Duration::from_secs(1);
+
+impl Edge {
+    /// Accepts no more connections and closes every socket at once, with 1001 and a delay for the reconnect.
+    pub fn say_goodbye(&self) {
+        self.draining.send_replace(true);
+        let sockets = self.sockets.all();
+        let longest = comes_back_within(sockets.len());
+        sockets.iter().for_each(|socket| goodbye(&**socket, longest));
+    }
+
+    /// Accepts no more connections, closes every socket in stages, waits a moment for the answers, and then cuts the
+    /// connections that did not answer.
+    pub async fn drain(&self) {
+        self.draining.send_replace(true);
+        let sockets = self.sockets.all();
+        let longest = comes_back_within(sockets.len());
+        for stage in sockets.chunks(GOODBYES_A_STAGE) {
+            stage.iter().for_each(|socket| goodbye(&**socket, longest));
+            // Meanwhile answers are read, and turns go on.
+            clock::sleep(STAGE).await;
+        }
+        drop(sockets);
+        if self.all_gone_within(GOODBYE_WITHIN).await {
+            return;
+        }
+        let silent = self.sockets.all();
+        tracing::info!(clients = silent.len(), "some clients did not answer the close frame");
+        silent.iter().for_each(|client| client.cut());
+        self.all_gone_within(CUT_WITHIN).await;
+    }
+
+    async fn all_gone_within(&self, within: Duration) -> bool {
+        let all_gone = async {
+            while !self.sockets.is_empty() {
+                clock::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(within, all_gone).await.is_ok()
+    }
+}
+
+/// The longest delay until clients come back, in seconds: the next server then meets at most a thousand a second.
+fn comes_back_within(sockets: usize) -> u32 {
+    u32::try_from(sockets / 1_000).unwrap_or(u32::MAX).clamp(3, 60)
+}
+
+fn goodbye(client: &dyn Client, longest_s: u32) {
+    end(client, CloseReason::GoingAway { retry_after_s: rand::random_range(1..=longest_s) });
+}
+
+pub(super) fn end(client: &dyn Client, why: CloseReason) {
+    client.close(why.code(), &why.reason());
+}
+
+/// Waits until draining has begun.
+pub(super) async fn begun(draining: &mut watch::Receiver<bool>) {
+    // The sender lives in the edge, and every caller holds the edge.
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnects_of_more_clients_are_spread_over_more_time() {
+        assert_eq!([0, 2_999, 10_000, 1_000_000].map(comes_back_within), [3, 3, 10, 60]);
+    }
+}
