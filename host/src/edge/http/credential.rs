@@ -4,7 +4,7 @@ use hyper::Request;
 use hyper::header::{self, HeaderMap, HeaderValue};
 
 use crate::edge::admission::origin::Origin;
-use crate::edge::identity::verifier::{Invalid, Verified};
+use crate::edge::identity::verified::{Invalid, Verified};
 use crate::edge::sockets::upgrade;
 use crate::edge::{Edge, headers};
 

@@ -25,7 +25,7 @@ use crate::edge::admission::budget::{Permit, Requester, RequesterId};
 use crate::edge::admission::connection_limits::{ConnectionPermit, network};
 use crate::edge::admission::origin::Origin;
 use crate::edge::identity::tickets;
-use crate::edge::identity::verifier::Verified;
+use crate::edge::identity::verified::Verified;
 use crate::edge::listener::activity::Activity;
 use crate::edge::response::body::Body;
 use crate::edge::response::component::from_component;

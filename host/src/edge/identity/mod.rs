@@ -3,4 +3,5 @@
 pub(in crate::edge) mod keys;
 pub(in crate::edge) mod tickets;
 pub(in crate::edge) mod token;
+pub(in crate::edge) mod verified;
 pub(in crate::edge) mod verifier;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::verifier::Verified;
+use super::verified::Verified;
 use crate::clock::{self, UnixMillis};
 use crate::limit_hits::Limit;
 

@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value};
 
-use super::verifier::{Invalid, Verified};
+use super::verified::{Invalid, Verified};
 use crate::clock::UnixMillis;
 use crate::config::Identity;
 use crate::model::User;

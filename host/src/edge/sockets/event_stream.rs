@@ -23,7 +23,7 @@ use super::close::CloseReason;
 use super::registry::{Registration, TokenIdentity};
 use super::upgrade::lists;
 use crate::clock::{self, UnixMillis};
-use crate::edge::identity::verifier::Verified;
+use crate::edge::identity::verified::Verified;
 use crate::edge::response::body::Body;
 use crate::edge::response::refusals::{not_connected, overloaded};
 use crate::edge::{Edge, SocketPermits};

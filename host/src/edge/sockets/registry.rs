@@ -12,7 +12,7 @@ use super::close::CloseReason;
 use crate::clock::UnixMillis;
 use crate::edge::Edge;
 use crate::edge::drain::end;
-use crate::edge::identity::verifier::{Invalid, Verified};
+use crate::edge::identity::verified::{Invalid, Verified};
 use crate::model::{Client, User};
 use crate::revocations::{Entry, RevokeError, Revoked};
 

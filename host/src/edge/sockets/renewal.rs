@@ -10,7 +10,8 @@ use serde::Deserialize;
 use super::close::CloseReason;
 use super::registry::{Registration, TokenIdentity};
 use crate::clock::UnixMillis;
-use crate::edge::identity::verifier::{Invalid, TOKEN_BYTES};
+use crate::edge::identity::verified::Invalid;
+use crate::edge::identity::verifier::TOKEN_BYTES;
 
 /// The member that holds a frame's type, and the type of these frames.
 const TYPE: &[u8] = b"type";

@@ -14,7 +14,7 @@ use super::outgoing::Outgoing;
 use super::registry::{Registration, TokenIdentity};
 use super::websocket::{Connection, ConnectionContext};
 use crate::edge::admission::connection_limits::ConnectionPermit;
-use crate::edge::identity::verifier::Verified;
+use crate::edge::identity::verified::Verified;
 use crate::edge::response::body::Body;
 use crate::edge::response::problem::problem_with;
 use crate::edge::response::refusals::{not_connected, overloaded};
