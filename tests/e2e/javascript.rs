@@ -51,7 +51,7 @@ async fn a_javascript_room_is_served_like_any_other() {
     assert_eq!(bo.hears().await["bidder"], "ana");
     let server = server.crash_and_restart().await;
     let mut bo = server.join("lamp", "bo").await;
-    // The hammer falls ten seconds after the bid. The restart has taken some of them, and perhaps all.
+    // The auction ends ten seconds after the bid. The restart has taken some of them, and perhaps all.
     let mut heard = bo.hears().await;
     assert_eq!(heard["bid"], 5);
     while heard["sold"] != true {

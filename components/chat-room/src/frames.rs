@@ -4,23 +4,23 @@
 use dormouse_room::Result;
 use serde::Serialize;
 
-use crate::chat_message::Line;
+use crate::chat_message::ChatMessage;
 
 /// The most bytes of messages in one `history`, and in one answer over HTTP, even if the host allows more. More would
 /// take long to read and to send, and a client can get the rest page by page.
-const MAX_BYTES: usize = 896 * 1024;
+const MAX_MESSAGES_BYTES: usize = 896 * 1024;
 
 /// The bytes of a `history` or an answer beside its messages.
-const AROUND_BYTES: usize = 256;
+const ENVELOPE_BYTES: usize = 256;
 
 /// The most bytes of messages in one `history`, if no frame may be longer than `max_frame`. The queue of a socket may
 /// hold no more than one such frame, so an eighth is left for the frames that follow at once.
 pub(crate) fn history_bytes(max_frame: usize) -> usize {
-    MAX_BYTES.min((max_frame - max_frame / 8).saturating_sub(AROUND_BYTES))
+    MAX_MESSAGES_BYTES.min((max_frame - max_frame / 8).saturating_sub(ENVELOPE_BYTES))
 }
 
 /// The most bytes of messages in one answer to GET /messages.
-pub(crate) const PAGE_BYTES: usize = MAX_BYTES;
+pub(crate) const PAGE_BYTES: usize = MAX_MESSAGES_BYTES;
 
 /// Frames about the users in the room.
 #[derive(Serialize)]
@@ -34,34 +34,34 @@ pub(crate) enum Frame<'a> {
 /// The first frame of a socket. `resumed` is for a client that named the last message it has. `incarnation`, in
 /// hexadecimal digits, identifies the numbering of the messages.
 pub(crate) fn history(messages: &[Vec<u8>], resumed: Option<bool>, incarnation: &str) -> Result<String> {
-    let mut json = Vec::with_capacity(joined_len(messages) + 128);
+    let mut json = Vec::with_capacity(array_len(messages) + 128);
     json.extend_from_slice(br#"{"type":"history","messages":"#);
-    join(&mut json, messages);
-    flag(&mut json, "resumed", resumed);
+    push_array(&mut json, messages);
+    push_flag(&mut json, "resumed", resumed);
     json.extend_from_slice(format!(r#","incarnation":"{incarnation}"}}"#).as_bytes());
     Ok(String::from_utf8(json)?)
 }
 
 /// The answer to GET /messages. `has_more` is for a client that asked for a page.
 pub(crate) fn messages(messages: &[Vec<u8>], has_more: Option<bool>) -> Vec<u8> {
-    let mut json = Vec::with_capacity(joined_len(messages) + 64);
+    let mut json = Vec::with_capacity(array_len(messages) + 64);
     json.extend_from_slice(br#"{"messages":"#);
-    join(&mut json, messages);
-    flag(&mut json, "hasMore", has_more);
+    push_array(&mut json, messages);
+    push_flag(&mut json, "hasMore", has_more);
     json.push(b'}');
     json
 }
 
 /// The answer to POST /messages.
-pub(crate) fn posted(line: &Line) -> Vec<u8> {
-    [r#"{"success":true,"message":"#, line.json(), "}"].concat().into_bytes()
+pub(crate) fn posted(message: &ChatMessage) -> Vec<u8> {
+    [r#"{"success":true,"message":"#, message.json(), "}"].concat().into_bytes()
 }
 
-fn joined_len(messages: &[Vec<u8>]) -> usize {
+fn array_len(messages: &[Vec<u8>]) -> usize {
     messages.iter().map(|message| message.len() + 1).sum()
 }
 
-fn join(json: &mut Vec<u8>, messages: &[Vec<u8>]) {
+fn push_array(json: &mut Vec<u8>, messages: &[Vec<u8>]) {
     json.push(b'[');
     for (at, message) in messages.iter().enumerate() {
         if at > 0 {
@@ -72,7 +72,7 @@ fn join(json: &mut Vec<u8>, messages: &[Vec<u8>]) {
     json.push(b']');
 }
 
-fn flag(json: &mut Vec<u8>, name: &str, value: Option<bool>) {
+fn push_flag(json: &mut Vec<u8>, name: &str, value: Option<bool>) {
     if let Some(value) = value {
         json.extend_from_slice(format!(r#","{name}":{value}"#).as_bytes());
     }
@@ -86,26 +86,26 @@ mod tests {
     fn the_frames_have_the_fields_of_the_protocol() {
         let json = |frame: &Frame| serde_json::to_string(frame).unwrap();
         let (user_id, user_name, timestamp) = ("u1", "Ana", 5);
-        let who = r#""userId":"u1","userName":"Ana""#;
+        let user = r#""userId":"u1","userName":"Ana""#;
         let joined = Frame::UserJoined { user_id, user_name, timestamp };
-        assert_eq!(json(&joined), format!(r#"{{"type":"user_joined",{who},"timestamp":5}}"#));
+        assert_eq!(json(&joined), format!(r#"{{"type":"user_joined",{user},"timestamp":5}}"#));
         let left = Frame::UserLeft { user_id, user_name, timestamp };
-        assert_eq!(json(&left), format!(r#"{{"type":"user_left",{who},"timestamp":5}}"#));
-        assert_eq!(json(&Frame::Typing { user_id, user_name }), format!(r#"{{"type":"typing",{who}}}"#));
+        assert_eq!(json(&left), format!(r#"{{"type":"user_left",{user},"timestamp":5}}"#));
+        assert_eq!(json(&Frame::Typing { user_id, user_name }), format!(r#"{{"type":"typing",{user}}}"#));
     }
 
     #[test]
     fn a_core_client_gets_the_core_fields_and_the_incarnation() {
         let stored = [b"{}".to_vec(), b"{}".to_vec()];
-        let told = r#"{"type":"history","messages":[{},{}],"incarnation":"0f"}"#;
-        assert_eq!(history(&stored, None, "0f").unwrap(), told);
+        let expected = r#"{"type":"history","messages":[{},{}],"incarnation":"0f"}"#;
+        assert_eq!(history(&stored, None, "0f").unwrap(), expected);
         assert_eq!(messages(&[], None), br#"{"messages":[]}"#);
     }
 
     #[test]
     fn a_client_that_asks_for_extensions_gets_them() {
-        let told = r#"{"type":"history","messages":[],"resumed":true,"incarnation":"0f"}"#;
-        assert_eq!(history(&[], Some(true), "0f").unwrap(), told);
+        let expected = r#"{"type":"history","messages":[],"resumed":true,"incarnation":"0f"}"#;
+        assert_eq!(history(&[], Some(true), "0f").unwrap(), expected);
         assert_eq!(messages(&[b"{}".to_vec()], Some(false)), br#"{"messages":[{}],"hasMore":false}"#);
     }
 

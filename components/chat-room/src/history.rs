@@ -13,7 +13,7 @@ use crate::paging::{self, Page, Start};
 const PREFIX: u8 = b'm';
 
 /// The default of `keep_messages`.
-const KEEP: u64 = 10_000;
+const DEFAULT_KEEP_MESSAGES: u64 = 10_000;
 
 /// Old messages that one new message removes: more than one, so that a room reaches a lowered `keep_messages`; few, so
 /// that no turn is long.
@@ -34,7 +34,7 @@ pub(crate) struct History {
 }
 
 /// Stored messages, oldest first.
-pub(crate) struct Found {
+pub(crate) struct PageContent {
     pub(crate) messages: Vec<Vec<u8>>,
     /// More messages follow after the end of the page.
     pub(crate) has_more: bool,
@@ -42,18 +42,18 @@ pub(crate) struct Found {
 
 /// The limit of the bytes of messages in one answer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Size {
+pub(crate) enum SizeLimit {
     /// At most this many bytes.
     AtMost(usize),
     /// At most this many bytes, but always one message, so that a client can read on page by page.
     AtLeastOne(usize),
 }
 
-impl Size {
+impl SizeLimit {
     fn fits(self, bytes: usize, is_first: bool) -> bool {
         match self {
-            Size::AtMost(most) => bytes <= most,
-            Size::AtLeastOne(most) => bytes <= most || is_first,
+            SizeLimit::AtMost(max) => bytes <= max,
+            SizeLimit::AtLeastOne(max) => bytes <= max || is_first,
         }
     }
 }
@@ -72,15 +72,15 @@ impl History {
     }
 
     /// The messages after `seq`. `None` if a client that has seen `seq` must start over.
-    pub(crate) fn since(&mut self, seq: u64, most: Size) -> Option<Vec<Vec<u8>>> {
+    pub(crate) fn since(&mut self, seq: u64, size_limit: SizeLimit) -> Option<Vec<Vec<u8>>> {
         let missed = paging::missed(seq, self.last())?;
-        let found = self.page(Page { start: Start::After(seq), limit: missed }, most).messages;
+        let found = self.page(Page { start: Start::After(seq), limit: missed }, size_limit).messages;
         // There are fewer if the oldest are already removed, or if they are too large for one frame.
         (found.len() as u64 == missed).then_some(found)
     }
 
     /// The messages of a page, as many as fit. The messages farthest from the start of the page are left out.
-    pub(crate) fn page(&mut self, page: Page, most: Size) -> Found {
+    pub(crate) fn page(&mut self, page: Page, size_limit: SizeLimit) -> PageContent {
         let all = storage::prefix([PREFIX]);
         let (mut range, newest_first) = match page.start {
             Start::Newest => (all.reverse(), true),
@@ -96,17 +96,17 @@ impl History {
             if page.start == Start::Newest && messages.is_empty() {
                 self.last = Some(entries.first().map_or(0, |(key, _)| seq_of(key)));
             }
-            let is_last = (entries.len() as u64) < wanted;
-            let reached = entries.last().map(|(key, _)| seq_of(key));
+            let is_end = (entries.len() as u64) < wanted;
+            let last_read = entries.last().map(|(key, _)| seq_of(key));
             for (_, message) in entries {
                 bytes += message.len() + 1; // 1 for the comma
-                if messages.len() as u64 == page.limit || !most.fits(bytes, messages.is_empty()) {
+                if messages.len() as u64 == page.limit || !size_limit.fits(bytes, messages.is_empty()) {
                     has_more = true;
                     break 'read;
                 }
                 messages.push(message);
             }
-            match reached.filter(|_| !is_last) {
+            match last_read.filter(|_| !is_end) {
                 Some(seq) if newest_first => range = range.before(key(seq)),
                 Some(seq) => range = range.from(key(seq.saturating_add(1))),
                 None => break,
@@ -115,7 +115,7 @@ impl History {
         if newest_first {
             messages.reverse();
         }
-        Found { messages, has_more }
+        PageContent { messages, has_more }
     }
 
     fn last(&mut self) -> u64 {
@@ -128,12 +128,12 @@ impl History {
     fn trim(&mut self, last: u64) -> Result<()> {
         let keep = match self.keep {
             Some(keep) => keep,
-            None => *self.keep.insert(context::config_number("keep_messages", KEEP)?.max(1)),
+            None => *self.keep.insert(context::config_number("keep_messages", DEFAULT_KEEP_MESSAGES)?.max(1)),
         };
         if last <= keep {
             return Ok(());
         }
-        let surplus = surplus(self.oldest.unwrap_or_else(|| oldest(last, keep)), last, keep);
+        let surplus = surplus(self.oldest.unwrap_or_else(|| oldest_kept(last, keep)), last, keep);
         self.oldest = Some(surplus.end);
         for seq in surplus {
             storage::delete(key(seq));
@@ -143,7 +143,7 @@ impl History {
 }
 
 /// A number below which all messages are removed, in a room that has just stored the message `last`, above `keep`.
-fn oldest(last: u64, keep: u64) -> u64 {
+fn oldest_kept(last: u64, keep: u64) -> u64 {
     // The turn of the message before `last` removed everything below this number, unless `keep` was higher then.
     // Reading one key is cheaper than listing from the front, where the store may still walk over all removed keys.
     let expected = last - keep;

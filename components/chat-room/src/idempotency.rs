@@ -1,10 +1,10 @@
-//! Idempotency of messages: a message that the same user sends again under the same name within ten minutes is stored
+//! Idempotency of messages: a message that the same user sends again with the same key within ten minutes is stored
 //! once.
 //!
 //! A record keeps the whole message, so that a retry is answered even after the history removed it. Its key begins with
 //! its *generation*, the ten minutes in which it was made: a lookup takes two reads, and expired records are the first
-//! keys, so they need no index. Each new record removes a few expired ones. A room that gets no more named messages
-//! keeps the records of its last ten minutes.
+//! keys, so they need no index. Each new record removes a few expired ones. A room that gets no more messages with a
+//! key keeps the records of its last ten minutes.
 //!
 //! The clock may step back, by seconds or by hours. Then some records belong to future generations. A lookup reads
 //! these too, and treats such a record as new. Each new record moves a few of them into the current generation, so that
@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use dormouse_room::json::Complaint;
+use dormouse_room::json::ClientError;
 use dormouse_room::{Result, User, storage};
 use serde::Deserialize;
 
@@ -21,7 +21,7 @@ const WINDOW_MS: u64 = 10 * 60 * 1000;
 
 /// Expired records that one new record removes, and future records that it moves: more than one, so that their number
 /// falls; few, so that no turn is long.
-const CLEANED_AT_ONCE: u32 = 4;
+const CLEANED_PER_RECORD: u32 = 4;
 
 /// Future generations that a lookup reads, newest first. While the clock was ahead only the last two were kept, so this
 /// is enough for a clock that was set back several times in a row.
@@ -29,96 +29,96 @@ const FUTURE_GENERATIONS: usize = 8;
 
 const PREFIX: u8 = b'r';
 
-/// A sender's own name for a message. A `clientId` never matches an `Idempotency-Key`.
+/// A sender's own key for a message. A `clientId` never matches an `Idempotency-Key`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Named<'a> {
+pub(crate) enum MessageKey<'a> {
     ClientId(&'a str),
     IdempotencyKey(&'a str),
 }
 
-impl Named<'_> {
-    /// The error for a sender who used this name before, for a message with other content.
-    pub(crate) fn reused(self) -> Complaint {
+impl MessageKey<'_> {
+    /// The error for a sender who used this key before, for a message with other content.
+    pub(crate) fn reused_error(self) -> ClientError {
         let message = match self {
-            Named::ClientId(_) => "this clientId was used for a message with other content",
-            Named::IdempotencyKey(_) => "this Idempotency-Key was used for a message with other content",
+            MessageKey::ClientId(_) => "this clientId was used for a message with other content",
+            MessageKey::IdempotencyKey(_) => "this Idempotency-Key was used for a message with other content",
         };
-        Complaint::new("key_reused", message)
+        ClientError::new("key_reused", message)
     }
 }
 
-/// All names that a sender gave to one message. Any of them identifies a retry.
+/// All keys that a sender gave to one message. Any of them identifies a retry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Names<'a> {
+pub(crate) struct MessageKeys<'a> {
     pub(crate) client_id: Option<&'a str>,
     pub(crate) idempotency_key: Option<&'a str>,
 }
 
-impl<'a> Names<'a> {
-    /// Each name, the header first: it decides if the two names belong to different messages.
-    pub(crate) fn each(self) -> impl Iterator<Item = Named<'a>> {
-        let key = self.idempotency_key.map(Named::IdempotencyKey);
-        key.into_iter().chain(self.client_id.map(Named::ClientId))
+impl<'a> MessageKeys<'a> {
+    /// Each key, the header first: it decides if the two keys belong to different messages.
+    pub(crate) fn iter(self) -> impl Iterator<Item = MessageKey<'a>> {
+        let key = self.idempotency_key.map(MessageKey::IdempotencyKey);
+        key.into_iter().chain(self.client_id.map(MessageKey::ClientId))
     }
 }
 
-pub(crate) struct Retries {
+pub(crate) struct IdempotencyRecords {
     /// All records with lower keys are removed. So most turns need not search for expired records, and a search skips
     /// the keys that were just removed.
     removed_before: Vec<u8>,
     /// The highest generation that has a record; `None` until it is looked up.
-    newest: Option<u64>,
+    newest_generation: Option<u64>,
 }
 
-impl Default for Retries {
+impl Default for IdempotencyRecords {
     fn default() -> Self {
-        Retries { removed_before: vec![PREFIX], newest: None }
+        IdempotencyRecords { removed_before: vec![PREFIX], newest_generation: None }
     }
 }
 
-impl Retries {
-    /// The message that was stored when `user` first sent one under this name.
-    pub(crate) fn find(&mut self, user: &User, named: Named, now: u64) -> Result<Option<Vec<u8>>> {
+impl IdempotencyRecords {
+    /// The message that was stored when `user` first sent one with this key.
+    pub(crate) fn find(&mut self, user: &User, message_key: MessageKey, now: u64) -> Result<Option<Vec<u8>>> {
         for generation in [generation(now), generation_before(now)] {
-            if let Some(message) = find_in(generation, user, named, now)? {
+            if let Some(message) = find_in_generation(generation, user, message_key, now)? {
                 return Ok(Some(message));
             }
         }
-        let mut next = Some(self.newest()).filter(|newest| *newest > generation(now));
+        let mut next = Some(self.newest_generation()).filter(|newest| *newest > generation(now));
         for _ in 0..FUTURE_GENERATIONS {
             let Some(future) = next else { break };
-            if let Some(message) = find_in(future, user, named, now)? {
+            if let Some(message) = find_in_generation(future, user, message_key, now)? {
                 return Ok(Some(message));
             }
-            next = newest_before(future).filter(|lower| *lower > generation(now));
+            next = newest_generation_before(future).filter(|lower| *lower > generation(now));
         }
         Ok(None)
     }
 
-    /// Stores `message` under a name, to answer a retry.
-    pub(crate) fn remember(&mut self, user: &User, named: Named, now: u64, message: &str) -> Result<()> {
+    /// Stores `message` for a key, to answer a retry.
+    pub(crate) fn record(&mut self, user: &User, message_key: MessageKey, now: u64, message: &str) -> Result<()> {
         self.remove_expired(now);
-        self.bring_back(now)?;
-        storage::put(key(generation(now), &user.id, named), message)?;
-        self.newest = Some(self.newest().max(generation(now)));
+        self.move_future_records(now)?;
+        storage::put(key(generation(now), &user.id, message_key), message)?;
+        self.newest_generation = Some(self.newest_generation().max(generation(now)));
         Ok(())
     }
 
-    fn newest(&mut self) -> u64 {
-        *self.newest.get_or_insert_with(|| newest_before(u64::MAX).unwrap_or(0))
+    fn newest_generation(&mut self) -> u64 {
+        *self.newest_generation.get_or_insert_with(|| newest_generation_before(u64::MAX).unwrap_or(0))
     }
 
     /// Moves future records into the current generation. Records of the next one stay: it begins within ten minutes.
-    fn bring_back(&mut self, now: u64) -> Result<()> {
-        if self.newest() <= generation(now) + 1 {
+    fn move_future_records(&mut self, now: u64) -> Result<()> {
+        if self.newest_generation() <= generation(now) + 1 {
             return Ok(());
         }
         let future = storage::prefix([PREFIX]).from(first_key(generation(now) + 2));
-        for (key, message) in future.limit(CLEANED_AT_ONCE).list() {
+        for (key, message) in future.limit(CLEANED_PER_RECORD).list() {
             storage::delete(&key);
             storage::put([&first_key(generation(now))[..], &key[GENERATION_BYTES..]].concat(), message)?;
         }
-        self.newest = None;
+        self.newest_generation = None;
         Ok(())
     }
 
@@ -131,19 +131,20 @@ impl Retries {
         if self.removed_before == end {
             return;
         }
-        let expired = storage::prefix([PREFIX]).from(&self.removed_before).before(&end).limit(CLEANED_AT_ONCE).list();
+        let expired =
+            storage::prefix([PREFIX]).from(&self.removed_before).before(&end).limit(CLEANED_PER_RECORD).list();
         for (key, _) in &expired {
             storage::delete(key);
         }
         self.removed_before = match expired.last() {
-            Some((last, _)) if expired.len() == CLEANED_AT_ONCE as usize => last.clone(),
+            Some((last, _)) if expired.len() == CLEANED_PER_RECORD as usize => last.clone(),
             _ => end,
         };
     }
 }
 
 /// Whether a stored message has this content.
-pub(crate) fn says(message: &[u8], content: &str) -> Result<bool> {
+pub(crate) fn has_content(message: &[u8], content: &str) -> Result<bool> {
     #[derive(Deserialize)]
     struct Stored<'a> {
         #[serde(borrow)]
@@ -152,15 +153,15 @@ pub(crate) fn says(message: &[u8], content: &str) -> Result<bool> {
     Ok(serde_json::from_slice::<Stored>(message)?.content == content)
 }
 
-fn find_in(generation: u64, user: &User, named: Named, now: u64) -> Result<Option<Vec<u8>>> {
-    match storage::get(key(generation, &user.id, named)) {
-        Some(message) if is_known(sent_at(&message)?, now) => Ok(Some(message)),
+fn find_in_generation(generation: u64, user: &User, message_key: MessageKey, now: u64) -> Result<Option<Vec<u8>>> {
+    match storage::get(key(generation, &user.id, message_key)) {
+        Some(message) if is_valid(sent_at(&message)?, now) => Ok(Some(message)),
         _ => Ok(None),
     }
 }
 
 /// The highest generation below this one that has a record.
-fn newest_before(generation: u64) -> Option<u64> {
+fn newest_generation_before(generation: u64) -> Option<u64> {
     let newest = storage::prefix([PREFIX]).before(first_key(generation)).reverse().limit(1).list();
     newest.first().map(|(key, _)| generation_of(key))
 }
@@ -175,7 +176,7 @@ fn generation_before(now: u64) -> u64 {
 }
 
 /// Whether a record is still valid. A time in the future counts as valid: the clock was ahead then.
-fn is_known(sent_at: u64, now: u64) -> bool {
+fn is_valid(sent_at: u64, now: u64) -> bool {
     now.saturating_sub(sent_at) < WINDOW_MS
 }
 
@@ -200,14 +201,14 @@ fn generation_of(key: &[u8]) -> u64 {
 /// The length of a key's prefix and generation together.
 const GENERATION_BYTES: usize = 9;
 
-/// The key of a record. It holds the length of the user's id, so that `ab` + `c` and `a` + `bc` differ.
-fn key(generation: u64, user_id: &str, named: Named) -> Vec<u8> {
-    let (kind, name) = match named {
-        Named::ClientId(id) => (b'c', id),
-        Named::IdempotencyKey(key) => (b'k', key),
+/// The storage key of a record. It holds the length of the user's id, so that `ab` + `c` and `a` + `bc` differ.
+fn key(generation: u64, user_id: &str, message_key: MessageKey) -> Vec<u8> {
+    let (kind, text) = match message_key {
+        MessageKey::ClientId(id) => (b'c', id),
+        MessageKey::IdempotencyKey(key) => (b'k', key),
     };
     let user_length = (user_id.len() as u32).to_be_bytes();
-    [&first_key(generation)[..], &[kind], &user_length, user_id.as_bytes(), name.as_bytes()].concat()
+    [&first_key(generation)[..], &[kind], &user_length, user_id.as_bytes(), text.as_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -218,10 +219,10 @@ mod tests {
 
     #[test]
     fn a_retry_is_recognised_for_ten_minutes() {
-        assert!(is_known(SENT, SENT));
-        assert!(is_known(SENT, SENT + WINDOW_MS - 1));
-        assert!(!is_known(SENT, SENT + WINDOW_MS));
-        assert!(is_known(SENT + 2 * WINDOW_MS, SENT), "the clock stepped back");
+        assert!(is_valid(SENT, SENT));
+        assert!(is_valid(SENT, SENT + WINDOW_MS - 1));
+        assert!(!is_valid(SENT, SENT + WINDOW_MS));
+        assert!(is_valid(SENT + 2 * WINDOW_MS, SENT), "the clock stepped back");
     }
 
     #[test]
@@ -236,20 +237,20 @@ mod tests {
     #[test]
     fn no_valid_key_is_removed() {
         for sent_at in (SENT..SENT + 2 * WINDOW_MS).step_by(59_999) {
-            let key = key(generation(sent_at), "ana", Named::ClientId("c1"));
-            let goes = |now| key < first_key(generation_before(now));
-            assert!(!goes(sent_at + WINDOW_MS - 1));
-            assert!(goes(sent_at + 2 * WINDOW_MS));
+            let key = key(generation(sent_at), "ana", MessageKey::ClientId("c1"));
+            let is_removed = |now| key < first_key(generation_before(now));
+            assert!(!is_removed(sent_at + WINDOW_MS - 1));
+            assert!(is_removed(sent_at + 2 * WINDOW_MS));
         }
     }
 
     #[test]
     fn senders_and_kinds_of_key_never_share_a_record() {
         let keys = [
-            key(1, "a", Named::ClientId("bc")),
-            key(1, "ab", Named::ClientId("c")),
-            key(1, "a", Named::IdempotencyKey("bc")),
-            key(2, "a", Named::ClientId("bc")),
+            key(1, "a", MessageKey::ClientId("bc")),
+            key(1, "ab", MessageKey::ClientId("c")),
+            key(1, "a", MessageKey::IdempotencyKey("bc")),
+            key(2, "a", MessageKey::ClientId("bc")),
         ];
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[at + 1..].contains(key));
@@ -259,22 +260,22 @@ mod tests {
     #[test]
     fn a_key_contains_its_generation() {
         for generation in [0, 1, 256, 3_000_000, u64::MAX] {
-            assert_eq!(generation_of(&key(generation, "ana", Named::ClientId("c1"))), generation);
+            assert_eq!(generation_of(&key(generation, "ana", MessageKey::ClientId("c1"))), generation);
         }
     }
 
     #[test]
     fn a_post_has_both_keys_and_the_header_comes_first() {
-        let both = Names { client_id: Some("c1"), idempotency_key: Some("k1") };
-        assert_eq!(both.each().collect::<Vec<_>>(), [Named::IdempotencyKey("k1"), Named::ClientId("c1")]);
-        assert_eq!(Names::default().each().count(), 0);
+        let both = MessageKeys { client_id: Some("c1"), idempotency_key: Some("k1") };
+        assert_eq!(both.iter().collect::<Vec<_>>(), [MessageKey::IdempotencyKey("k1"), MessageKey::ClientId("c1")]);
+        assert_eq!(MessageKeys::default().iter().count(), 0);
     }
 
     #[test]
     fn a_stored_message_is_compared_by_its_content() {
         let stored = r#"{"id":"i","content":"a\n\"🐭","timestamp":5,"seq":7}"#.as_bytes();
-        assert!(says(stored, "a\n\"🐭").unwrap());
-        assert!(!says(stored, "a\n\"").unwrap());
+        assert!(has_content(stored, "a\n\"🐭").unwrap());
+        assert!(!has_content(stored, "a\n\"").unwrap());
     }
 
     #[test]

@@ -18,20 +18,20 @@ mod idempotency;
 mod paging;
 mod truncate;
 
-use dormouse_room::json::{Complaint, PING, PONG};
+use dormouse_room::json::{ClientError, PING, PONG};
 use dormouse_room::sockets::{self, Selection};
 use dormouse_room::{Close, Message, Refusal, Request, Response, Result, Room, Socket, User, context};
 
-use crate::chat_message::Line;
-use crate::command::{Posted, Said};
+use crate::chat_message::ChatMessage;
+use crate::command::{Command, PostedMessage};
 use crate::frames::Frame;
-use crate::history::{History, Size};
-use crate::idempotency::{Named, Names, Retries};
+use crate::history::{History, SizeLimit};
+use crate::idempotency::{IdempotencyRecords, MessageKey, MessageKeys};
 use crate::paging::Page;
 
 struct Chat {
     history: History,
-    retries: Retries,
+    records: IdempotencyRecords,
 }
 
 dormouse_room::export!(Chat);
@@ -45,14 +45,14 @@ dormouse_room::settings! {
 impl Room for Chat {
     fn wake() -> Result<Self> {
         sockets::set_auto_response(PING, PONG)?;
-        Ok(Chat { history: History::default(), retries: Retries::default() })
+        Ok(Chat { history: History::default(), records: IdempotencyRecords::default() })
     }
 
     fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
         let query = request.query();
         let since = paging::since(&query).map_err(|reason| Refusal { status: 400, reason })?;
-        let missed = self.missed(since, query.get("incarnation"))?;
-        socket.tell(&Message::Text(missed))?;
+        let history = self.history_frame(since, query.get("incarnation"))?;
+        socket.send_if_open(&Message::Text(history))?;
 
         let user = socket.user();
         if sockets_of(&user).count() == 1 {
@@ -63,21 +63,21 @@ impl Room for Chat {
     }
 
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
-        match Said::read(&message) {
-            Ok(Said::Message { content, client_id }) => {
-                let names = Names { client_id: client_id.as_deref(), idempotency_key: None };
-                match self.say(&sender.user(), &content, names)? {
-                    Outcome::New(line) => sockets::everyone().broadcast(&line.into_frame()),
-                    Outcome::SaidBefore(line) => sender.tell(&line.into_frame()),
-                    Outcome::Refused(_, complaint) => sender.complain(&complaint.about(&message)),
+        match Command::parse(&message) {
+            Ok(Command::Message { content, client_id }) => {
+                let keys = MessageKeys { client_id: client_id.as_deref(), idempotency_key: None };
+                match self.store(&sender.user(), &content, keys)? {
+                    Outcome::Stored(message) => sockets::everyone().broadcast(&message.into_frame()),
+                    Outcome::Duplicate(message) => sender.send_if_open(&message.into_frame()),
+                    Outcome::Refused(_, error) => sender.send_error(&error.for_message(&message)),
                 }
             }
-            Ok(Said::Typing) => {
+            Ok(Command::Typing) => {
                 let user = sender.user();
                 others(&user).broadcast_json(&Frame::Typing { user_id: &user.id, user_name: &user.name })
             }
-            Ok(Said::Ping) => sender.tell(&Message::Text(PONG.into())),
-            Err(complaint) => sender.complain(&complaint),
+            Ok(Command::Ping) => sender.send_if_open(&Message::Text(PONG.into())),
+            Err(error) => sender.send_error(&error),
         }
     }
 
@@ -102,12 +102,13 @@ impl Room for Chat {
     }
 }
 
-/// The result of sending a message to the room.
+/// The result of storing a message.
 enum Outcome {
-    New(Line),
-    SaidBefore(Line),
+    Stored(ChatMessage),
+    /// A retry of this message, which was stored before.
+    Duplicate(ChatMessage),
     /// Nothing was stored. The status is for a request over HTTP.
-    Refused(u16, Complaint),
+    Refused(u16, ClientError),
 }
 
 impl Chat {
@@ -115,69 +116,74 @@ impl Chat {
     /// frame, so that no history keeps a client from connecting.
     ///
     /// Numbers are comparable only within one incarnation: a client that knows another one starts over.
-    fn missed(&mut self, since: Option<u64>, known: Option<String>) -> Result<String> {
+    fn history_frame(&mut self, since: Option<u64>, known_incarnation: Option<String>) -> Result<String> {
         let incarnation = format!("{:016x}", context::incarnation());
-        let most = Size::AtMost(frames::history_bytes(sockets::max_message_bytes()));
+        let size_limit = SizeLimit::AtMost(frames::history_bytes(sockets::max_message_bytes()));
         if let Some(seq) = since
-            && known.is_none_or(|known| known == incarnation)
-            && let Some(missed) = self.history.since(seq, most)
+            && known_incarnation.is_none_or(|known| known == incarnation)
+            && let Some(missed) = self.history.since(seq, size_limit)
         {
             return frames::history(&missed, Some(true), &incarnation);
         }
-        let latest = self.history.page(Page::latest(paging::IN_HISTORY), most).messages;
+        let latest = self.history.page(Page::latest(paging::HISTORY_LIMIT), size_limit).messages;
         frames::history(&latest, since.map(|_| false), &incarnation)
     }
 
-    /// Stores a message of `user`, unless the user sent it before under one of its names.
-    fn say(&mut self, user: &User, content: &str, names: Names) -> Result<Outcome> {
+    /// Stores a message of `user`, unless the user sent it before with one of its keys.
+    fn store(&mut self, user: &User, content: &str, keys: MessageKeys) -> Result<Outcome> {
         let now = context::now();
-        if let Some((known_by, stored)) = self.said_before(user, names, now)? {
-            // It is no retry. To answer with the stored message would lose what is said now without a word.
-            if !idempotency::says(&stored, content)? {
-                return Ok(Outcome::Refused(422, known_by.reused()));
+        if let Some((key, stored)) = self.find_duplicate(user, keys, now)? {
+            // Not a retry, but another message. An answer with the stored one would silently lose it.
+            if !idempotency::has_content(&stored, content)? {
+                return Ok(Outcome::Refused(422, key.reused_error()));
             }
-            let line = Line::stored(&stored)?;
-            if let Some(refused) = too_long(&line) {
+            let message = ChatMessage::from_stored_json(&stored)?;
+            if let Some(refused) = check_length(&message) {
                 return Ok(refused);
             }
-            self.remember_the_others(user, names, now, &line)?;
-            return Ok(Outcome::SaidBefore(line));
+            self.record_new_keys(user, keys, now, &message)?;
+            return Ok(Outcome::Duplicate(message));
         }
         let seq = self.history.next_seq();
-        let line = Line::new(chat_message::Fields {
+        let message = ChatMessage::new(chat_message::Fields {
             id: &context::random_uuid(),
             user_id: &user.id,
             user_name: &user.name,
             content,
             timestamp: now,
             seq,
-            client_id: names.client_id,
+            client_id: keys.client_id,
         })?;
-        if let Some(refused) = too_long(&line) {
+        if let Some(refused) = check_length(&message) {
             return Ok(refused);
         }
-        self.history.append(seq, line.json())?;
-        for named in names.each() {
-            self.retries.remember(user, named, now, line.json())?;
+        self.history.append(seq, message.json())?;
+        for key in keys.iter() {
+            self.records.record(user, key, now, message.json())?;
         }
-        Ok(Outcome::New(line))
+        Ok(Outcome::Stored(message))
     }
 
-    /// The message that was stored before under one of these names.
-    fn said_before<'a>(&mut self, user: &User, names: Names<'a>, now: u64) -> Result<Option<(Named<'a>, Vec<u8>)>> {
-        for named in names.each() {
-            if let Some(stored) = self.retries.find(user, named, now)? {
-                return Ok(Some((named, stored)));
+    /// The message that was stored before with one of these keys.
+    fn find_duplicate<'a>(
+        &mut self,
+        user: &User,
+        keys: MessageKeys<'a>,
+        now: u64,
+    ) -> Result<Option<(MessageKey<'a>, Vec<u8>)>> {
+        for key in keys.iter() {
+            if let Some(stored) = self.records.find(user, key, now)? {
+                return Ok(Some((key, stored)));
             }
         }
         Ok(None)
     }
 
-    /// After a retry, stores the names that are new. From now on they identify the same message.
-    fn remember_the_others(&mut self, user: &User, names: Names, now: u64, line: &Line) -> Result<()> {
-        for named in names.each() {
-            if self.retries.find(user, named, now)?.is_none() {
-                self.retries.remember(user, named, now, line.json())?;
+    /// After a retry, stores the keys that are new. From now on they identify the same message.
+    fn record_new_keys(&mut self, user: &User, keys: MessageKeys, now: u64, message: &ChatMessage) -> Result<()> {
+        for key in keys.iter() {
+            if self.records.find(user, key, now)?.is_none() {
+                self.records.record(user, key, now, message.json())?;
             }
         }
         Ok(())
@@ -185,14 +191,14 @@ impl Chat {
 
     /// GET /messages
     fn list(&mut self, request: &Request) -> Result<Response> {
-        let most = Size::AtLeastOne(frames::PAGE_BYTES);
+        let size_limit = SizeLimit::AtLeastOne(frames::PAGE_BYTES);
         Ok(match Page::from_query(&request.query()) {
             Ok(None) => {
-                let found = self.history.page(Page::default(), most);
+                let found = self.history.page(Page::default(), size_limit);
                 Response::json_text(frames::messages(&found.messages, None))
             }
             Ok(Some(page)) => {
-                let found = self.history.page(page, most);
+                let found = self.history.page(page, size_limit);
                 Response::json_text(frames::messages(&found.messages, Some(found.has_more)))
             }
             Err(reason) => Response::problem(400, reason),
@@ -201,26 +207,26 @@ impl Chat {
 
     /// POST /messages
     fn post(&mut self, user: &User, request: &Request) -> Result<Response> {
-        let posted = match Posted::read(request) {
+        let posted = match PostedMessage::parse(request) {
             Ok(posted) => posted,
-            Err(complaint) => return Ok(complaint.into()),
+            Err(error) => return Ok(error.into()),
         };
-        match self.say(user, &posted.content, posted.names())? {
-            Outcome::New(line) => {
-                let answer = Response::json_text(frames::posted(&line));
-                sockets::everyone().broadcast(&line.into_frame())?;
-                Ok(answer)
+        match self.store(user, &posted.content, posted.keys())? {
+            Outcome::Stored(message) => {
+                let response = Response::json_text(frames::posted(&message));
+                sockets::everyone().broadcast(&message.into_frame())?;
+                Ok(response)
             }
-            Outcome::SaidBefore(line) => Ok(Response::json_text(frames::posted(&line))),
-            Outcome::Refused(status, complaint) => Ok(complaint.about_body(request).into_response(status)),
+            Outcome::Duplicate(message) => Ok(Response::json_text(frames::posted(&message))),
+            Outcome::Refused(status, error) => Ok(error.for_body(request).into_response(status)),
         }
     }
 }
 
 /// Refuses a message that is too long to be sent to clients: it is not stored either.
-fn too_long(line: &Line) -> Option<Outcome> {
-    let complaint = || Complaint::new("too_long", "this message is too long for this room");
-    (line.frame_bytes() > sockets::max_message_bytes()).then(|| Outcome::Refused(413, complaint()))
+fn check_length(message: &ChatMessage) -> Option<Outcome> {
+    let error = || ClientError::new("too_long", "this message is too long for this room");
+    (message.frame_bytes() > sockets::max_message_bytes()).then(|| Outcome::Refused(413, error()))
 }
 
 fn sockets_of(user: &User) -> Selection {

@@ -3,14 +3,14 @@
 use dormouse_room::Query;
 
 /// The most messages in a `history`.
-pub(crate) const IN_HISTORY: u64 = 50;
+pub(crate) const HISTORY_LIMIT: u64 = 50;
 
 /// A client that missed more messages than this cannot resume.
 pub(crate) const MAX_MISSED: u64 = 500;
 
 /// Messages in an answer to GET /messages, by default and at most.
-const IN_PAGE: u64 = 100;
-const MAX_IN_PAGE: u64 = 500;
+const DEFAULT_PAGE_LIMIT: u64 = 100;
+const MAX_PAGE_LIMIT: u64 = 500;
 
 /// A range of consecutive messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) enum Start {
 /// The newest hundred messages.
 impl Default for Page {
     fn default() -> Self {
-        Page::latest(IN_PAGE)
+        Page::latest(DEFAULT_PAGE_LIMIT)
     }
 }
 
@@ -53,9 +53,9 @@ impl Page {
             (None, Some(seq)) => Start::After(seq),
             (Some(_), Some(_)) => return Err("give before or after, not both".into()),
         };
-        match limit.unwrap_or(IN_PAGE) {
-            limit @ 1..=MAX_IN_PAGE => Ok(Some(Page { start, limit })),
-            _ => Err(format!("limit must be 1 to {MAX_IN_PAGE}")),
+        match limit.unwrap_or(DEFAULT_PAGE_LIMIT) {
+            limit @ 1..=MAX_PAGE_LIMIT => Ok(Some(Page { start, limit })),
+            _ => Err(format!("limit must be 1 to {MAX_PAGE_LIMIT}")),
         }
     }
 }

@@ -17,7 +17,7 @@ export const read = (name) => {
 export const write = (name, value) => put(key(name), encode(value));
 
 /** Sends a message to one client. */
-export const tell = (socket, value) => socket.send(message(value));
+export const send = (socket, value) => socket.send(message(value));
 
 /** Sends a message to all clients. */
 export const broadcast = (value) => broadcastMessage(message(value), { except: { tag: "nobody" } });
@@ -35,7 +35,7 @@ export const body = (request) => {
 const TITLES = { 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 409: "Conflict" };
 
 /** An HTTP response: with a value, or, if the status is 400 or higher, with an error text. */
-export const answer = (status, value) => ({
+export const response = (status, value) => ({
   status,
   headers: [["content-type", status < 400 ? "application/json" : "application/problem+json"]],
   body: encode(status < 400 ? value : { type: "about:blank", title: TITLES[status] ?? "Error", status, detail: value }),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::bindings::room::dormouse::room::sockets as wit;
-use crate::json::Complaint;
+use crate::json::ClientError;
 use crate::{Error, Message, Result};
 
 pub use wit::{Except, Filter, Socket, SocketError, get};
@@ -23,7 +23,7 @@ pub fn max_message_bytes() -> usize {
 /// reply bypasses the output gate: it may overtake messages of earlier turns. At most 2,048 B each.
 pub fn set_auto_response(request: &str, reply: &str) -> Result<()> {
     let bytes = request.len().max(reply.len());
-    wit::set_auto_response(request, reply).map_err(|error| refused(&error, "the auto-response", bytes))
+    wit::set_auto_response(request, reply).map_err(|error| socket_error(&error, "the auto-response", bytes))
 }
 
 /// Removes the auto-response.
@@ -73,7 +73,7 @@ impl Selection {
 
     /// Sends a message to all of them. It is passed to the host and encoded once.
     pub fn broadcast(&self, message: &Message) -> Result<()> {
-        wit::broadcast(message, &self.0).map_err(|error| refused(&error, "the message", message.len()))
+        wit::broadcast(message, &self.0).map_err(|error| socket_error(&error, "the message", message.len()))
     }
 
     /// Sends a JSON text message to all of them.
@@ -86,29 +86,29 @@ impl Socket {
     /// Queues a JSON text message for this client.
     pub fn send_json(&self, value: &impl Serialize) -> Result<()> {
         let message = Message::json(value)?;
-        self.send(&message).map_err(|error| refused(&error, "the message", message.len()))
+        self.send(&message).map_err(|error| socket_error(&error, "the message", message.len()))
     }
 
     /// Like [`send`](Socket::send), but succeeds if the client has left: the turn goes on, and the close event follows.
-    pub fn tell(&self, message: &Message) -> Result<()> {
+    pub fn send_if_open(&self, message: &Message) -> Result<()> {
         match self.send(message) {
             Err(SocketError::Gone) => Ok(()),
-            other => other.map_err(|error| refused(&error, "the message", message.len())),
+            other => other.map_err(|error| socket_error(&error, "the message", message.len())),
         }
     }
 
     /// Sends this client, and no other, an error about its message. The turn goes on and its writes are kept, so check
     /// the message before you write.
-    pub fn complain(&self, complaint: &Complaint) -> Result<()> {
-        self.tell(&Message::json(complaint)?)
+    pub fn send_error(&self, error: &ClientError) -> Result<()> {
+        self.send_if_open(&Message::json(error)?)
     }
 }
 
 /// An error that names the refused size and the limit.
-fn refused(error: &SocketError, what: &str, bytes: usize) -> Error {
+fn socket_error(error: &SocketError, subject: &str, bytes: usize) -> Error {
     match error {
-        SocketError::TooLarge(limit) => Error::new(format!("{what} has {bytes} B; the limit is {limit} B")),
-        SocketError::TooMany(limit) => Error::new(format!("{what} is one too many; the limit is {limit}")),
+        SocketError::TooLarge(limit) => Error::new(format!("{subject} has {bytes} B; the limit is {limit} B")),
+        SocketError::TooMany(limit) => Error::new(format!("{subject} is one too many; the limit is {limit}")),
         SocketError::Gone => Error::new("the client has left: its close event follows"),
         SocketError::BadCloseCode => {
             Error::new("a room may close with 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999")

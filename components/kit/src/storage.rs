@@ -25,7 +25,7 @@ pub fn get(key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
 /// Fails: above a limit, with an error that names the key, its size and the limit.
 pub fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
     let (key, value) = (key.as_ref(), value.as_ref());
-    wit::put(key, value).map_err(|error| refused(&error, key, value.len()))
+    wit::put(key, value).map_err(|error| put_error(&error, key, value.len()))
 }
 
 /// The limits in wit/storage.wit.
@@ -34,11 +34,11 @@ const VALUE_BYTES: usize = 2 << 20;
 const TURN_WRITE_BYTES: usize = 16 << 20;
 
 /// The most bytes of a key that an error shows.
-const SHOWN_BYTES: usize = 64;
+const MAX_SHOWN_KEY_BYTES: usize = 64;
 
-fn refused(error: &StorageError, key: &[u8], value_bytes: usize) -> Error {
-    let (key_bytes, more) = (key.len(), if key.len() > SHOWN_BYTES { "…" } else { "" });
-    let shown = format!("\"{}{more}\"", key[..key_bytes.min(SHOWN_BYTES)].escape_ascii());
+fn put_error(error: &StorageError, key: &[u8], value_bytes: usize) -> Error {
+    let (key_bytes, more) = (key.len(), if key.len() > MAX_SHOWN_KEY_BYTES { "…" } else { "" });
+    let shown = format!("\"{}{more}\"", key[..key_bytes.min(MAX_SHOWN_KEY_BYTES)].escape_ascii());
     Error::new(match error {
         StorageError::BadKey => {
             format!("the key {shown} has {key_bytes} B, and a key has 1 to {KEY_BYTES} B")

@@ -47,7 +47,7 @@ pub fn fetch(origin: &str, request: Request) -> Result<Response, FetchError> {
     write(stream, &body)?;
     answer.subscribe().block();
     match answer.get() {
-        Some(Ok(Ok(response))) => whole(response),
+        Some(Ok(Ok(response))) => read_response(response),
         Some(Ok(Err(error))) => Err(FetchError::Http(error)),
         _ => Err(FetchError::Http(ErrorCode::InternalError(None))),
     }
@@ -98,13 +98,13 @@ fn write(body: OutgoingBody, bytes: &[u8]) -> Result<(), FetchError> {
     OutgoingBody::finish(body, None).map_err(FetchError::Http)
 }
 
-fn whole(response: IncomingResponse) -> Result<Response, FetchError> {
+fn read_response(response: IncomingResponse) -> Result<Response, FetchError> {
     let text = |(name, value): (String, Vec<u8>)| Some((name.to_ascii_lowercase(), String::from_utf8(value).ok()?));
     let headers = response.headers().entries().into_iter().filter_map(text).collect();
     let status = response.status();
-    let taken_once = |()| FetchError::Http(ErrorCode::InternalError(None));
-    let incoming = response.consume().map_err(taken_once)?;
-    let stream = incoming.stream().map_err(taken_once)?;
+    let internal_error = |()| FetchError::Http(ErrorCode::InternalError(None));
+    let incoming = response.consume().map_err(internal_error)?;
+    let stream = incoming.stream().map_err(internal_error)?;
     let mut body = Vec::new();
     loop {
         match stream.blocking_read(READ_BYTES) {

@@ -5,20 +5,20 @@ use crate::status::Status;
 /// The receivers of a `presence_update`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Audience {
-    Nobody,
+    None,
     /// All sockets except the one that caused it.
     Others,
     All,
 }
 
-/// The audience after a user's sign of life. `before` is the listed status, `None` if the user was not listed; `chosen`
-/// is the status that the user chose, if any.
+/// The audience after a heartbeat or a status. `before` is the listed status, `None` if the user was not listed;
+/// `chosen` is the status that the user chose, if any.
 ///
 /// A heartbeat or an unchanged status is not sent. A user who was not listed is always announced to the others.
-pub(crate) fn of(before: Option<Status>, chosen: Option<Status>) -> Audience {
+pub(crate) fn audience_of(before: Option<Status>, chosen: Option<Status>) -> Audience {
     match (before, chosen) {
         (before, Some(_)) if before != chosen => Audience::All,
-        (Some(_), _) => Audience::Nobody,
+        (Some(_), _) => Audience::None,
         (None, _) => Audience::Others,
     }
 }
@@ -30,18 +30,18 @@ mod tests {
 
     #[test]
     fn a_heartbeat_of_a_listed_user_is_not_broadcast() {
-        assert_eq!(of(Some(Busy), None), Audience::Nobody);
+        assert_eq!(audience_of(Some(Busy), None), Audience::None);
     }
 
     #[test]
     fn only_a_changed_status_is_broadcast() {
-        assert_eq!(of(Some(Online), Some(Away)), Audience::All);
-        assert_eq!(of(Some(Away), Some(Away)), Audience::Nobody);
+        assert_eq!(audience_of(Some(Online), Some(Away)), Audience::All);
+        assert_eq!(audience_of(Some(Away), Some(Away)), Audience::None);
     }
 
     #[test]
     fn a_user_who_was_not_listed_is_announced() {
-        assert_eq!(of(None, None), Audience::Others);
-        assert_eq!(of(None, Some(Busy)), Audience::All);
+        assert_eq!(audience_of(None, None), Audience::Others);
+        assert_eq!(audience_of(None, Some(Busy)), Audience::All);
     }
 }

@@ -1,6 +1,6 @@
 //! Parses the input of clients, from a socket or over HTTP.
 
-use dormouse_room::json::{self, Complaint, Text};
+use dormouse_room::json::{self, ClientError, TextField};
 use dormouse_room::{Message, Request};
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ use crate::status::Status;
 
 /// A parsed message from a socket.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Said {
+pub(crate) enum Command {
     Status(Status),
     Heartbeat,
     /// The host itself answers the usual spelling. This is another spelling, for example with a space.
@@ -18,40 +18,42 @@ pub(crate) enum Said {
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(rename = "type", borrow, default)]
-    kind: Text<'a>,
+    kind: TextField<'a>,
     #[serde(borrow, default)]
-    status: Text<'a>,
+    status: TextField<'a>,
 }
 
-impl Said {
-    pub(crate) fn read(message: &Message) -> Result<Self, Complaint> {
-        Self::of(&json::object(message)?).map_err(|complaint| complaint.about(message))
+impl Command {
+    pub(crate) fn parse(message: &Message) -> Result<Self, ClientError> {
+        Self::from_fields(&json::from_message(message)?).map_err(|error| error.for_message(message))
     }
 
-    fn of(fields: &Fields) -> Result<Self, Complaint> {
+    fn from_fields(fields: &Fields) -> Result<Self, ClientError> {
         match fields.kind.as_str() {
-            Some("status") => Ok(Said::Status(status(&fields.status)?)),
-            Some("heartbeat") => Ok(Said::Heartbeat),
-            Some("ping") => Ok(Said::Ping),
-            Some(other) => Err(Complaint::unknown_type(other, &["status", "heartbeat", "ping"])),
-            None => Err(Complaint::new("bad_message", "type must be a string: status or heartbeat")),
+            Some("status") => Ok(Command::Status(status(&fields.status)?)),
+            Some("heartbeat") => Ok(Command::Heartbeat),
+            Some("ping") => Ok(Command::Ping),
+            Some(other) => Err(ClientError::unknown_type(other, &["status", "heartbeat", "ping"])),
+            None => Err(ClientError::new("bad_message", "type must be a string: status or heartbeat")),
         }
     }
 }
 
 /// Parses the body of a POST: a status or a heartbeat.
-pub(crate) fn posted(request: &Request) -> Result<Said, Complaint> {
-    let fields: Fields = json::body(request)?;
+pub(crate) fn parse_post(request: &Request) -> Result<Command, ClientError> {
+    let fields: Fields = json::from_body(request)?;
     match fields.kind.as_str() {
-        Some("heartbeat") => Ok(Said::Heartbeat),
-        _ => status(&fields.status).map(Said::Status).map_err(|complaint| complaint.about_body(request)),
+        Some("heartbeat") => Ok(Command::Heartbeat),
+        _ => status(&fields.status).map(Command::Status).map_err(|error| error.for_body(request)),
     }
 }
 
-fn status(text: &Text) -> Result<Status, Complaint> {
-    match text.as_str() {
-        Some(name) => Status::named(name).ok_or(Complaint::new("bad_status", "status must be online, away or busy")),
-        None => Err(Complaint::new("bad_message", "status must be a string: online, away or busy")),
+fn status(field: &TextField) -> Result<Status, ClientError> {
+    match field.as_str() {
+        Some(name) => {
+            Status::from_name(name).ok_or(ClientError::new("bad_status", "status must be online, away or busy"))
+        }
+        None => Err(ClientError::new("bad_message", "status must be a string: online, away or busy")),
     }
 }
 
@@ -59,20 +61,20 @@ fn status(text: &Text) -> Result<Status, Complaint> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Said, &'static str> {
-        Said::read(&Message::Text(text.into())).map_err(|complaint| complaint.code)
+    fn read(text: &str) -> Result<Command, &'static str> {
+        Command::parse(&Message::Text(text.into())).map_err(|error| error.code)
     }
 
-    fn post(body: &[u8]) -> Result<Said, Complaint> {
+    fn post(body: &[u8]) -> Result<Command, ClientError> {
         let (method, path) = ("POST".into(), "/update".into());
-        posted(&Request { method, path, query: None, headers: vec![], body: body.into(), user: None })
+        parse_post(&Request { method, path, query: None, headers: vec![], body: body.into(), user: None })
     }
 
     #[test]
     fn the_types_of_the_protocol_are_known_and_no_other() {
-        assert_eq!(read(r#"{"type":"status","status":"busy","userId":"eve"}"#), Ok(Said::Status(Status::Busy)));
-        assert_eq!(read(r#"{"type":"heartbeat"}"#), Ok(Said::Heartbeat));
-        assert_eq!(read(r#"{"type": "ping"}"#), Ok(Said::Ping));
+        assert_eq!(read(r#"{"type":"status","status":"busy","userId":"eve"}"#), Ok(Command::Status(Status::Busy)));
+        assert_eq!(read(r#"{"type":"heartbeat"}"#), Ok(Command::Heartbeat));
+        assert_eq!(read(r#"{"type": "ping"}"#), Ok(Command::Ping));
         assert_eq!(read(r#"{"type":"shout"}"#), Err("unknown_type"));
         assert_eq!(read(r#"{"status":"busy"}"#), Err("bad_message"));
         assert_eq!(read("heartbeat"), Err("bad_json"));
@@ -81,8 +83,8 @@ mod tests {
     #[test]
     fn an_error_has_the_client_id_that_can_be_found() {
         for text in [r#"{"type":"shout","clientId":"c1"}"#, r#"{"type":"status","status":7,"clientId":"c1"}"#] {
-            let complaint = Said::read(&Message::Text(text.into())).unwrap_err();
-            assert_eq!(complaint.client_id.as_deref(), Some("c1"), "{text}");
+            let error = Command::parse(&Message::Text(text.into())).unwrap_err();
+            assert_eq!(error.client_id.as_deref(), Some("c1"), "{text}");
         }
     }
 
@@ -96,8 +98,8 @@ mod tests {
 
     #[test]
     fn a_post_is_a_status_and_anything_else_is_an_error() {
-        assert_eq!(post(br#"{"status":"away"}"#), Ok(Said::Status(Status::Away)));
-        assert_eq!(post(br#"{"type":"heartbeat","status":"away"}"#), Ok(Said::Heartbeat));
+        assert_eq!(post(br#"{"status":"away"}"#), Ok(Command::Status(Status::Away)));
+        assert_eq!(post(br#"{"type":"heartbeat","status":"away"}"#), Ok(Command::Heartbeat));
         assert_eq!(post(br#"{"clientId":"c1"}"#).unwrap_err().client_id.as_deref(), Some("c1"));
         for body in [&b"\xff"[..], b"", b"away", b"[\"away\"]", b"{}", br#"{"status":"asleep"}"#] {
             assert!(post(body).is_err(), "{}", body.escape_ascii());

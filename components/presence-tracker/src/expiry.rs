@@ -12,92 +12,92 @@ use crate::frames::Frame;
 use crate::roster::{self, Entry};
 use crate::saved_status;
 
-/// The name of the timer.
+/// The name of the timer. Stored timers have this name, so it does not change.
 pub(crate) const TIMER: &str = "silence";
 
 /// How often the list is checked, in milliseconds.
-const LOOK_EVERY_MS: u64 = 60_000;
+const CHECK_INTERVAL_MS: u64 = 60_000;
 
 /// How long a user may be without a socket, in milliseconds. A hidden page may try to reconnect only once a minute, so
 /// this is a minute and a half.
-const PATIENCE_MS: u64 = 90_000;
+const GRACE_PERIOD_MS: u64 = 90_000;
 
 /// Users removed in one turn. Each sends a frame to every socket, and too many would overflow the queues of sockets and
 /// close them.
 const REMOVED_AT_ONCE: usize = 500;
 
 /// Users marked as missing in one turn: each mark is a write, and a turn's writes are limited.
-const NOTED_AT_ONCE: usize = 1_000;
+const MARKED_AT_ONCE: usize = 1_000;
 
 /// Users checked for each millisecond of pause, so that checks take a bounded share of time however long the list:
 /// after a check of 30,000 users the next comes 3 s later at the earliest.
-const LOOKED_AT_PER_MS: u64 = 10;
+const CHECKED_PER_MS: u64 = 10;
 
 /// Sets the timer, if it is not set, after a user was listed.
-pub(crate) fn watch() -> Result<()> {
+pub(crate) fn schedule_check() -> Result<()> {
     match timers::get(TIMER) {
         Some(_) => Ok(()),
-        None => timers::set_at(TIMER, context::now() + LOOK_EVERY_MS, []),
+        None => timers::set_at(TIMER, context::now() + CHECK_INTERVAL_MS, []),
     }
 }
 
 /// Makes the timer due now if it was set while the clock was ahead: it would not fire for hours.
-pub(crate) fn mend() -> Result<()> {
+pub(crate) fn reset_future_timer() -> Result<()> {
     let now = context::now();
     match timers::get(TIMER) {
-        Some(timer) if timer.at > now + LOOK_EVERY_MS => timers::set_at(TIMER, now, []),
+        Some(timer) if timer.at > now + CHECK_INTERVAL_MS => timers::set_at(TIMER, now, []),
         _ => Ok(()),
     }
 }
 
 /// Handles the timer: removes users who did not come back, and sets it again.
-pub(crate) fn look() -> Result<()> {
+pub(crate) fn check() -> Result<()> {
     let now = context::now();
-    let (mut removed, mut noted, mut looked_at) = (0, 0, 0);
-    let mut next = now + LOOK_EVERY_MS;
+    let (mut removed, mut marked, mut checked) = (0, 0, 0);
+    let mut next = now + CHECK_INTERVAL_MS;
     for user in roster::all() {
         let (user_id, entry) = user?;
-        looked_at += 1;
+        checked += 1;
         if roster::connections(&user_id) > 0 {
             continue;
         }
-        match due(&entry, now) {
-            Due::Note if noted < NOTED_AT_ONCE => {
-                noted += 1;
+        match next_step(&entry, now) {
+            NextStep::Mark if marked < MARKED_AT_ONCE => {
+                marked += 1;
                 roster::put(&user_id, &Entry { missing_since: Some(now), ..entry })?;
             }
-            Due::Remove if removed < REMOVED_AT_ONCE => {
+            NextStep::Remove if removed < REMOVED_AT_ONCE => {
                 removed += 1;
                 roster::remove(&user_id);
                 saved_status::put(&user_id, entry.status)?;
                 sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id: &user_id })?;
             }
-            Due::Note | Due::Remove => next = now,
-            Due::At(at) => next = next.min(at),
+            NextStep::Mark | NextStep::Remove => next = now,
+            NextStep::WaitUntil(at) => next = next.min(at),
         }
     }
-    if looked_at == removed {
+    if checked == removed {
         return Ok(()); // The list is empty now.
     }
-    timers::set_at(TIMER, next.max(now + looked_at as u64 / LOOKED_AT_PER_MS), [])
+    timers::set_at(TIMER, next.max(now + checked as u64 / CHECKED_PER_MS), [])
 }
 
 /// The next step for a user without a socket.
 #[derive(Debug, PartialEq, Eq)]
-enum Due {
+enum NextStep {
     /// Mark the user as missing.
-    Note,
+    Mark,
     /// Wait until this time.
-    At(u64),
+    WaitUntil(u64),
     /// Remove the user, who did not come back.
     Remove,
 }
 
-fn due(entry: &Entry, now: u64) -> Due {
+fn next_step(entry: &Entry, now: u64) -> NextStep {
     match entry.missing_since {
-        None => Due::Note,
-        Some(since) if now.saturating_sub(since) >= PATIENCE_MS => Due::Remove,
-        Some(since) => Due::At(since + PATIENCE_MS),
+        None => NextStep::Mark,
+        Some(since) if now.saturating_sub(since) >= GRACE_PERIOD_MS => NextStep::Remove,
+        Some(since) => NextStep::WaitUntil(since + GRACE_PERIOD_MS),
     }
 }
 
@@ -108,15 +108,15 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000_000;
 
-    fn missing(since: Option<u64>) -> Due {
-        due(&Entry { name: "Ana".into(), status: Status::Away, last_seen: 5, missing_since: since }, NOW)
+    fn missing(since: Option<u64>) -> NextStep {
+        next_step(&Entry { name: "Ana".into(), status: Status::Away, last_seen: 5, missing_since: since }, NOW)
     }
 
     #[test]
     fn a_missing_user_is_removed_after_ninety_seconds() {
-        assert_eq!(missing(None), Due::Note);
-        assert_eq!(missing(Some(NOW)), Due::At(NOW + 90_000));
-        assert_eq!(missing(Some(NOW - 89_999)), Due::At(NOW + 1));
-        assert_eq!(missing(Some(NOW - 90_000)), Due::Remove);
+        assert_eq!(missing(None), NextStep::Mark);
+        assert_eq!(missing(Some(NOW)), NextStep::WaitUntil(NOW + 90_000));
+        assert_eq!(missing(Some(NOW - 89_999)), NextStep::WaitUntil(NOW + 1));
+        assert_eq!(missing(Some(NOW - 90_000)), NextStep::Remove);
     }
 }

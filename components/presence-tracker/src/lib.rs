@@ -25,8 +25,8 @@ use dormouse_room::json::{PING, PONG};
 use dormouse_room::sockets::{self, Selection};
 use dormouse_room::{Close, Error, Message, Refusal, Request, Response, Result, Room, Socket, Timer, context};
 
-use crate::audience::Audience;
-use crate::command::Said;
+use crate::audience::{Audience, audience_of};
+use crate::command::Command;
 use crate::frames::{Frame, UserPresence};
 use crate::listing::Listing;
 use crate::roster::Entry;
@@ -44,33 +44,33 @@ dormouse_room::settings! {
 impl Room for Presence {
     fn wake() -> Result<Self> {
         sockets::set_auto_response(PING, PONG)?;
-        expiry::mend()?;
+        expiry::reset_future_timer()?;
         Ok(Presence)
     }
 
     fn connect(&mut self, _: Request, socket: &Socket) -> Result<(), Refusal> {
         let user = socket.user();
-        let remembered = saved_status::take(&user.id)?;
+        let saved = saved_status::take(&user.id)?;
         let listed = roster::get(&user.id)?.map(|listed| listed.status);
-        let status = listed.or(remembered).unwrap_or(Status::Online);
+        let status = listed.or(saved).unwrap_or(Status::Online);
         // The newest socket gives the user's name: an older one may have a token from before the name changed.
         let entry = Entry { name: user.name, status, last_seen: context::now(), missing_since: None };
         roster::put(&user.id, &entry)?;
-        expiry::watch()?;
+        expiry::schedule_check()?;
 
         let max_bytes = listing::frame_bytes(sockets::max_message_bytes());
-        let list = Listing::beginning_with(&user.id, &entry, max_bytes)?;
-        socket.tell(&Message::Text(frames::presence_list(&list)?))?;
+        let list = Listing::starting_with(&user.id, &entry, max_bytes)?;
+        socket.send_if_open(&Message::Text(frames::presence_list(&list)?))?;
         // Sent also if the user was listed already: the number of connections changed, and the name may have changed.
-        Ok(tell(sockets::everyone().except(socket), &user.id, &entry)?)
+        Ok(send_update(sockets::everyone().except(socket), &user.id, &entry)?)
     }
 
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
-        match Said::read(&message) {
-            Ok(Said::Heartbeat) => seen(sender, None),
-            Ok(Said::Status(status)) => seen(sender, Some(status)),
-            Ok(Said::Ping) => sender.tell(&Message::Text(PONG.into())),
-            Err(complaint) => sender.complain(&complaint),
+        match Command::parse(&message) {
+            Ok(Command::Heartbeat) => heartbeat(sender, None),
+            Ok(Command::Status(status)) => heartbeat(sender, Some(status)),
+            Ok(Command::Ping) => sender.send_if_open(&Message::Text(PONG.into())),
+            Err(error) => sender.send_error(&error),
         }
     }
 
@@ -78,10 +78,10 @@ impl Room for Presence {
         let user_id = &socket.user().id;
         let Some(entry) = roster::get(user_id)? else { return Ok(()) };
         if roster::connections(user_id) > 0 {
-            return tell(sockets::everyone(), user_id, &entry);
+            return send_update(sockets::everyone(), user_id, &entry);
         }
         roster::remove(user_id);
-        if !saved_status::is_on_purpose(&close) {
+        if !saved_status::is_intentional(&close) {
             saved_status::put(user_id, entry.status)?;
         }
         sockets::everyone().broadcast_json(&Frame::PresenceRemove { user_id })
@@ -89,8 +89,8 @@ impl Room for Presence {
 
     fn timer(&mut self, timer: Timer) -> Result<()> {
         match timer.name.as_str() {
-            expiry::TIMER => expiry::look(),
-            saved_status::TIMER => saved_status::forget(),
+            expiry::TIMER => expiry::check(),
+            saved_status::TIMER => saved_status::remove_expired(),
             name => Err(Error::new(format!("no such timer: {name}"))),
         }
     }
@@ -105,18 +105,18 @@ impl Room for Presence {
                 let page = Listing::page(after.as_deref(), listing::MAX_BYTES)?;
                 Ok(Response::json_text(frames::list(&page)?))
             }
-            ("POST", "/update") => match command::posted(&request) {
-                Ok(Said::Status(status)) => update(&user.id, Some(status)),
-                Ok(Said::Heartbeat | Said::Ping) => update(&user.id, None),
-                Err(complaint) => Ok(complaint.into()),
+            ("POST", "/update") => match command::parse_post(&request) {
+                Ok(Command::Status(status)) => update(&user.id, Some(status)),
+                Ok(Command::Heartbeat | Command::Ping) => update(&user.id, None),
+                Err(error) => Ok(error.into()),
             },
             _ => Ok(Response::problem(404, "this room answers GET /list and POST /update")),
         }
     }
 }
 
-/// A client sent a sign of life, perhaps with a status.
-fn seen(sender: &Socket, chosen: Option<Status>) -> Result<()> {
+/// A heartbeat from a socket, perhaps with a new status. It adds the user to the list.
+fn heartbeat(sender: &Socket, chosen: Option<Status>) -> Result<()> {
     let user = sender.user();
     let listed = roster::get(&user.id)?;
     let before = listed.as_ref().map(|entry| entry.status);
@@ -125,12 +125,12 @@ fn seen(sender: &Socket, chosen: Option<Status>) -> Result<()> {
     let entry = Entry { name, status, last_seen: context::now(), missing_since: None };
     roster::put(&user.id, &entry)?;
     if before.is_none() {
-        expiry::watch()?;
+        expiry::schedule_check()?;
     }
-    match audience::of(before, chosen) {
-        Audience::Nobody => Ok(()),
-        Audience::Others => tell(sockets::everyone().except(sender), &user.id, &entry),
-        Audience::All => tell(sockets::everyone(), &user.id, &entry),
+    match audience_of(before, chosen) {
+        Audience::None => Ok(()),
+        Audience::Others => send_update(sockets::everyone().except(sender), &user.id, &entry),
+        Audience::All => send_update(sockets::everyone(), &user.id, &entry),
     }
 }
 
@@ -141,13 +141,13 @@ fn update(user_id: &str, chosen: Option<Status>) -> Result<Response> {
         let entry = Entry { status, last_seen: context::now(), ..listed };
         roster::put(user_id, &entry)?;
         if status != before {
-            tell(sockets::everyone(), user_id, &entry)?;
+            send_update(sockets::everyone(), user_id, &entry)?;
         }
     }
     Ok(Response::json_text(r#"{"success":true}"#))
 }
 
-fn tell(audience: Selection, user_id: &str, entry: &Entry) -> Result<()> {
+fn send_update(audience: Selection, user_id: &str, entry: &Entry) -> Result<()> {
     let user = UserPresence::new(user_id, entry, roster::connections(user_id));
     audience.broadcast_json(&Frame::PresenceUpdate { user })
 }

@@ -12,7 +12,7 @@ const MAX_USERS: usize = 4_000;
 pub(crate) const MAX_BYTES: usize = 896 * 1024;
 
 /// The bytes of a list beside its users, and beside the id at which it ends.
-const AROUND_BYTES: usize = 256;
+const ENVELOPE_BYTES: usize = 256;
 
 /// The longest id of a user, with every character escaped. A list that is cut ends with an id.
 const LONGEST_ID_BYTES: usize = 2 * 256;
@@ -20,11 +20,11 @@ const LONGEST_ID_BYTES: usize = 2 * 256;
 /// The most bytes of users in one frame, if no frame may be longer than `max_frame`. The queue of a socket may hold no
 /// more than one such frame, so an eighth is left for the frames that follow at once.
 pub(crate) fn frame_bytes(max_frame: usize) -> usize {
-    MAX_BYTES.min((max_frame - max_frame / 8).saturating_sub(AROUND_BYTES + LONGEST_ID_BYTES))
+    MAX_BYTES.min((max_frame - max_frame / 8).saturating_sub(ENVELOPE_BYTES + LONGEST_ID_BYTES))
 }
 
-/// Users as JSON, separated by commas: at most 4,000, and fewer if they are too long for one message. A list that is cut
-/// says where it continues. Users who do not fit are tracked like all others, and their changes are sent.
+/// Users as JSON, separated by commas: at most 4,000, and fewer if they are too long for one message. A list that is
+/// cut says where it continues. Users who do not fit are tracked like all others, and their changes are sent.
 pub(crate) struct Listing {
     json: Vec<u8>,
     users: usize,
@@ -40,25 +40,25 @@ impl Listing {
     }
 
     /// The first list of a client. Its own user comes first, and so is always included.
-    pub(crate) fn beginning_with(user_id: &str, entry: &Entry, max_bytes: usize) -> Result<Self> {
+    pub(crate) fn starting_with(user_id: &str, entry: &Entry, max_bytes: usize) -> Result<Self> {
         let mut listing = Listing::empty(max_bytes);
         listing.add(&UserPresence::new(user_id, entry, roster::connections(user_id)))?;
-        listing.add_all(None, Some(user_id))?;
+        listing.add_users_after(None, Some(user_id))?;
         Ok(listing)
     }
 
     /// The users with ids above `after`, sorted by id: as many as fit into `max_bytes`, and at least one.
     pub(crate) fn page(after: Option<&str>, max_bytes: usize) -> Result<Self> {
         let mut listing = Listing::empty(max_bytes);
-        listing.add_all(after, None)?;
+        listing.add_users_after(after, None)?;
         Ok(listing)
     }
 
-    fn add_all(&mut self, after: Option<&str>, listed: Option<&str>) -> Result<()> {
+    fn add_users_after(&mut self, after: Option<&str>, already_listed: Option<&str>) -> Result<()> {
         let mut last = String::new();
-        for user in roster::behind(after) {
+        for user in roster::after(after) {
             let (user_id, entry) = user?;
-            if listed != Some(user_id.as_str())
+            if already_listed != Some(user_id.as_str())
                 && !self.add(&UserPresence::new(&user_id, &entry, roster::connections(&user_id)))?
             {
                 self.next = Some(last);
@@ -69,9 +69,9 @@ impl Listing {
         Ok(())
     }
 
-    /// A JSON object that begins with `beginning`, followed by the users.
-    pub(crate) fn json(&self, beginning: &str) -> Result<Vec<u8>> {
-        let mut json = [beginning.as_bytes(), &self.json, b"]"].concat();
+    /// A JSON object: `start`, followed by the users.
+    pub(crate) fn json(&self, start: &str) -> Result<Vec<u8>> {
+        let mut json = [start.as_bytes(), &self.json, b"]"].concat();
         if let Some(next) = &self.next {
             json.extend_from_slice(br#","next":"#);
             serde_json::to_writer(&mut json, next)?;

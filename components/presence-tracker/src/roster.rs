@@ -10,7 +10,7 @@ use crate::status::Status;
 const PREFIX: u8 = b'u';
 
 /// Entries read at once: the host's limit.
-const PAGE: u32 = 1_000;
+const PAGE_SIZE: u32 = 1_000;
 
 /// The stored data of a user. It has no number of sockets: a stored number would outlive the sockets.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// Corrects an entry that was stored while the clock was ahead: no time in it is later than now. A `missing_since`
     /// in the future is dropped, and set again later.
-    fn not_after(self, now: u64) -> Self {
+    fn clamped_to(self, now: u64) -> Self {
         let missing_since = self.missing_since.filter(|since| *since <= now);
         Entry { last_seen: self.last_seen.min(now), missing_since, ..self }
     }
@@ -36,7 +36,7 @@ impl Entry {
 
 pub(crate) fn get(user_id: &str) -> Result<Option<Entry>> {
     let stored = storage::get_json::<Entry>(key(user_id))?;
-    Ok(stored.map(|entry| entry.not_after(context::now())))
+    Ok(stored.map(|entry| entry.clamped_to(context::now())))
 }
 
 pub(crate) fn put(user_id: &str, entry: &Entry) -> Result<()> {
@@ -55,24 +55,24 @@ pub(crate) fn connections(user_id: &str) -> u32 {
 
 /// All listed users, sorted by id. Users may be removed during the iteration.
 pub(crate) fn all() -> impl Iterator<Item = Result<(String, Entry)>> {
-    behind(None)
+    after(None)
 }
 
 /// As [`all`], for users with an id above this one. A user with this id need not be listed.
-pub(crate) fn behind(user_id: Option<&str>) -> impl Iterator<Item = Result<(String, Entry)>> + use<> {
+pub(crate) fn after(user_id: Option<&str>) -> impl Iterator<Item = Result<(String, Entry)>> + use<> {
     let now = context::now();
     let mut next = Some(user_id.map_or_else(|| vec![PREFIX], |user_id| [&key(user_id)[..], &[0]].concat()));
     let pages = iter::from_fn(move || {
-        let page = storage::prefix([PREFIX]).from(next.take()?).limit(PAGE).list();
+        let page = storage::prefix([PREFIX]).from(next.take()?).limit(PAGE_SIZE).list();
         // A full page stays far below the 16 MiB at which the host would end it early, so a shorter one is the last.
-        if let Some((last, _)) = page.last().filter(|_| page.len() == PAGE as usize) {
+        if let Some((last, _)) = page.last().filter(|_| page.len() == PAGE_SIZE as usize) {
             next = Some([last, &[0][..]].concat()); // the lowest key above `last`
         }
         Some(page)
     });
     pages.flatten().map(move |(key, value)| {
         let entry = serde_json::from_slice::<Entry>(&value)?;
-        Ok((String::from_utf8(key[1..].into())?, entry.not_after(now)))
+        Ok((String::from_utf8(key[1..].into())?, entry.clamped_to(now)))
     })
 }
 
@@ -89,7 +89,7 @@ mod tests {
         let stored =
             |last_seen, missing_since| Entry { name: "Ana".into(), status: Status::Away, last_seen, missing_since };
         let read = |entry: Entry| {
-            let entry = entry.not_after(100);
+            let entry = entry.clamped_to(100);
             (entry.last_seen, entry.missing_since)
         };
         assert_eq!(read(stored(200, Some(150))), (100, None));

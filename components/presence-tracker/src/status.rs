@@ -12,7 +12,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         match name {
             "online" => Some(Status::Online),
             "away" => Some(Status::Away),
@@ -29,11 +29,11 @@ mod tests {
     #[test]
     fn each_of_the_three_statuses_is_read_as_written() {
         for name in ["online", "away", "busy"] {
-            let status = Status::named(name).unwrap();
+            let status = Status::from_name(name).unwrap();
             assert_eq!(serde_json::to_string(&status).unwrap(), format!("\"{name}\""));
         }
         for name in ["", "Online", "invisible", "away "] {
-            assert_eq!(Status::named(name), None);
+            assert_eq!(Status::from_name(name), None);
         }
     }
 }

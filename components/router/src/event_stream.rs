@@ -9,33 +9,33 @@ use dormouse_room::Request;
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// The request of a client that wants server-sent events.
-pub(crate) fn to_events(request: Request) -> Request {
-    let query = match request.header("last-event-id").and_then(place) {
-        Some((seq, incarnation)) => Some(with_place(request.query.as_deref().unwrap_or_default(), seq, incarnation)),
+pub(crate) fn for_event_stream(request: Request) -> Request {
+    let query = match request.header("last-event-id").and_then(parse_event_id) {
+        Some((seq, incarnation)) => Some(with_position(request.query.as_deref().unwrap_or_default(), seq, incarnation)),
         None => request.query.clone(),
     };
-    let mut request = Request { query, ..to_nothing(request) };
+    let mut request = Request { query, ..for_websocket(request) };
     request.headers.push(("accept".into(), EVENT_STREAM.into()));
     request
 }
 
 /// The request of a client that wants a WebSocket.
-pub(crate) fn to_nothing(mut request: Request) -> Request {
+pub(crate) fn for_websocket(mut request: Request) -> Request {
     request.headers.retain(|(name, _)| name != "accept");
     request
 }
 
 /// Parses an event's id: the number of its message, and after a dot the incarnation of that number, if the room sent
 /// one.
-fn place(id: &str) -> Option<(u64, Option<&str>)> {
+fn parse_event_id(id: &str) -> Option<(u64, Option<&str>)> {
     let (seq, incarnation) = id.split_once('.').map_or((id, None), |(seq, incarnation)| (seq, Some(incarnation)));
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
     incarnation.is_none_or(is_name).then_some(())?;
     Some((seq.parse().ok()?, incarnation))
 }
 
-/// Replaces the place in a query. The header is newer: a browser reconnects with the URL of its first request.
-fn with_place(query: &str, seq: u64, incarnation: Option<&str>) -> String {
+/// Replaces the position in a query. The header is newer: a browser reconnects with the URL of its first request.
+fn with_position(query: &str, seq: u64, incarnation: Option<&str>) -> String {
     let is_older = |pair: &str| pair.starts_with("since=") || pair.starts_with("incarnation=");
     let others = query.split('&').filter(|pair| !pair.is_empty() && !is_older(pair)).map(str::to_owned);
     let incarnation = incarnation.map(|incarnation| format!("incarnation={incarnation}"));
@@ -58,14 +58,14 @@ mod tests {
     }
 
     fn query(query: Option<&str>, last: &str) -> Option<String> {
-        to_events(request(query, &[("last-event-id", last)])).query
+        for_event_stream(request(query, &[("last-event-id", last)])).query
     }
 
     #[test]
     fn last_event_id_becomes_the_position_to_resume_from() {
         assert_eq!(query(None, "7").as_deref(), Some("since=7"));
         assert_eq!(query(Some("since=3&x=1"), "7").as_deref(), Some("x=1&since=7"));
-        assert_eq!(query(Some("since=3"), "seven").as_deref(), Some("since=3"), "no number of ours");
+        assert_eq!(query(Some("since=3"), "seven").as_deref(), Some("since=3"), "not a number");
         assert_eq!(query(None, "").as_deref(), None);
         assert_eq!(query(None, "7.0f").as_deref(), Some("since=7&incarnation=0f"));
         assert_eq!(query(Some("since=3&incarnation=0e&x=1"), "7.0f").as_deref(), Some("x=1&since=7&incarnation=0f"));
@@ -77,9 +77,9 @@ mod tests {
 
     #[test]
     fn only_event_stream_requests_accept_events() {
-        let came = request(None, &[("accept", "text/event-stream"), ("x-other", "1")]);
-        assert_eq!(to_nothing(came).headers, [("x-other".into(), "1".into())]);
-        let came = request(None, &[("accept", "*/*")]);
-        assert_eq!(to_events(came).headers, [("accept".into(), EVENT_STREAM.into())]);
+        let received = request(None, &[("accept", "text/event-stream"), ("x-other", "1")]);
+        assert_eq!(for_websocket(received).headers, [("x-other".into(), "1".into())]);
+        let received = request(None, &[("accept", "*/*")]);
+        assert_eq!(for_event_stream(received).headers, [("accept".into(), EVENT_STREAM.into())]);
     }
 }

@@ -9,13 +9,13 @@ mod routes;
 
 use dormouse_room::{Decision, Destination, Request, Response, Router, context};
 
-use crate::routes::{Found, How};
+use crate::routes::{Route, RouteKind};
 
-struct Routes;
+struct BuiltinRouter;
 
-dormouse_room::export_router!(Routes);
+dormouse_room::export_router!(BuiltinRouter);
 
-impl Router for Routes {
+impl Router for BuiltinRouter {
     fn route(request: Request) -> Decision {
         route(request, &context::namespaces())
     }
@@ -25,7 +25,7 @@ impl Router for Routes {
 // exist. The answers reveal nothing about the rooms.
 fn route(request: Request, namespaces: &[String]) -> Decision {
     let path = request.path.clone();
-    let Some(Found { namespace, name, endpoint }) = routes::find(&path, namespaces) else {
+    let Some(Route { namespace, name, endpoint }) = routes::find_route(&path, namespaces) else {
         return Response::problem(404, "there is nothing at this path").into();
     };
     if let Some(methods) = endpoint.methods.filter(|methods| !methods.contains(&request.method.as_str())) {
@@ -40,11 +40,11 @@ fn route(request: Request, namespaces: &[String]) -> Decision {
         return Response::problem(401, "this needs a valid identity").header("www-authenticate", "Bearer").into();
     }
     let request = Request { path: endpoint.path, ..request };
-    let to = |request| Destination { namespace: namespace.into(), name, request };
-    match endpoint.how {
-        How::Connect => Decision::Connect(to(event_stream::to_nothing(request))),
-        How::Listen => Decision::Connect(to(event_stream::to_events(request))),
-        How::Request => Decision::Request(to(request)),
+    let destination = |request| Destination { namespace: namespace.into(), name, request };
+    match endpoint.kind {
+        RouteKind::WebSocket => Decision::Connect(destination(event_stream::for_websocket(request))),
+        RouteKind::EventStream => Decision::Connect(destination(event_stream::for_event_stream(request))),
+        RouteKind::Request => Decision::Request(destination(request)),
     }
 }
 
@@ -65,70 +65,72 @@ mod tests {
         }
     }
 
-    fn routed(request: Request) -> Decision {
+    fn decide(request: Request) -> Decision {
         route(request, &["BIG_POLLS".into(), "PRESENCE".into(), "ROOMS".into()])
     }
 
-    fn answer(request: Request) -> Response {
-        match routed(request) {
+    fn response(request: Request) -> Response {
+        match decide(request) {
             Decision::Respond(response) => response,
             other => panic!("not answered by the router: {other:?}"),
         }
     }
 
     /// The kind of the decision, the room, and the path that the room sees.
-    fn destination(method: &str, path: &str) -> (How, String, String, String) {
-        let (how, to) = match routed(request(method, path)) {
-            Decision::Connect(to) if to.request.header("accept") == Some("text/event-stream") => (How::Listen, to),
-            Decision::Connect(to) => (How::Connect, to),
-            Decision::Request(to) => (How::Request, to),
+    fn destination(method: &str, path: &str) -> (RouteKind, String, String, String) {
+        let (kind, to) = match decide(request(method, path)) {
+            Decision::Connect(to) if to.request.header("accept") == Some("text/event-stream") => {
+                (RouteKind::EventStream, to)
+            }
+            Decision::Connect(to) => (RouteKind::WebSocket, to),
+            Decision::Request(to) => (RouteKind::Request, to),
             Decision::Respond(response) => panic!("{method} {path}: {response:?}"),
         };
-        (how, to.namespace, to.name, to.request.path)
+        (kind, to.namespace, to.name, to.request.path)
     }
 
     fn status(method: &str, path: &str) -> u16 {
-        answer(request(method, path)).status
+        response(request(method, path)).status
     }
 
     #[test]
     fn every_route_of_the_protocol_leads_to_its_room() {
-        use How::{Connect, Listen, Request};
-        for (method, path, how, namespace, name, seen) in [
-            ("GET", "/rooms/lobby/ws", Connect, "ROOMS", "lobby", "/ws"),
-            ("GET", "/rooms/lobby/events", Listen, "ROOMS", "lobby", "/events"),
+        use RouteKind::{EventStream, Request, WebSocket};
+        for (method, path, kind, namespace, name, seen) in [
+            ("GET", "/rooms/lobby/ws", WebSocket, "ROOMS", "lobby", "/ws"),
+            ("GET", "/rooms/lobby/events", EventStream, "ROOMS", "lobby", "/events"),
             ("GET", "/rooms/lobby/messages", Request, "ROOMS", "lobby", "/messages"),
             ("POST", "/rooms/lobby/messages", Request, "ROOMS", "lobby", "/messages"),
-            ("GET", "/presence/ws", Connect, "PRESENCE", "global", "/ws"),
-            ("GET", "/presence/events", Listen, "PRESENCE", "global", "/events"),
+            ("GET", "/presence/ws", WebSocket, "PRESENCE", "global", "/ws"),
+            ("GET", "/presence/events", EventStream, "PRESENCE", "global", "/events"),
             ("GET", "/presence/list", Request, "PRESENCE", "global", "/list"),
             ("POST", "/presence/update", Request, "PRESENCE", "global", "/update"),
-            ("GET", "/presence/team/ws", Connect, "PRESENCE", "team", "/ws"),
-            ("GET", "/presence/team/events", Listen, "PRESENCE", "team", "/events"),
+            ("GET", "/presence/team/ws", WebSocket, "PRESENCE", "team", "/ws"),
+            ("GET", "/presence/team/events", EventStream, "PRESENCE", "team", "/events"),
             ("GET", "/presence/team/list", Request, "PRESENCE", "team", "/list"),
             ("POST", "/presence/team/update", Request, "PRESENCE", "team", "/update"),
         ] {
-            let expected = (how, namespace.into(), name.into(), seen.into());
+            let expected = (kind, namespace.into(), name.into(), seen.into());
             assert_eq!(destination(method, path), expected, "{method} {path}");
         }
     }
 
     #[test]
     fn any_other_path_below_a_room_name_goes_to_the_room() {
-        use How::{Connect, Listen, Request};
-        for (method, path, how, namespace, name, seen) in [
+        use RouteKind::{EventStream, Request, WebSocket};
+        for (method, path, kind, namespace, name, seen) in [
             ("GET", "/big-polls/lunch", Request, "BIG_POLLS", "lunch", "/"),
             ("PUT", "/big-polls/lunch/", Request, "BIG_POLLS", "lunch", "/"),
             ("DELETE", "/big-polls/lunch/votes/%2F//7", Request, "BIG_POLLS", "lunch", "/votes/%2F//7"),
-            ("GET", "/big-polls/lunch/ws", Connect, "BIG_POLLS", "lunch", "/ws"),
-            ("GET", "/big-polls/lunch/events", Listen, "BIG_POLLS", "lunch", "/events"),
+            ("GET", "/big-polls/lunch/ws", WebSocket, "BIG_POLLS", "lunch", "/ws"),
+            ("GET", "/big-polls/lunch/events", EventStream, "BIG_POLLS", "lunch", "/events"),
             ("POST", "/big-polls/lunch/ws/more", Request, "BIG_POLLS", "lunch", "/ws/more"),
             ("POST", "/big-polls/lunch/%77s", Request, "BIG_POLLS", "lunch", "/%77s"),
             ("PUT", "/big-polls/ws", Request, "BIG_POLLS", "ws", "/"),
             ("PUT", "/rooms/lobby/topic", Request, "ROOMS", "lobby", "/topic"),
             ("GET", "/presence/team", Request, "PRESENCE", "team", "/"),
         ] {
-            let expected = (how, namespace.into(), name.into(), seen.into());
+            let expected = (kind, namespace.into(), name.into(), seen.into());
             assert_eq!(destination(method, path), expected, "{method} {path}");
         }
     }
@@ -230,7 +232,7 @@ mod tests {
             ("PUT", "/presence/team/update", "POST"),
             ("get", "/presence/team/ws", "GET"),
         ] {
-            let response = answer(request(method, path));
+            let response = response(request(method, path));
             assert_eq!(response.status, 405, "{method} {path}");
             assert!(response.headers.contains(&("allow".into(), allowed.into())), "{method} {path}");
         }
@@ -251,7 +253,7 @@ mod tests {
             ("GET", "/presence/team/list"),
             ("POST", "/presence/team/update"),
         ] {
-            let response = answer(Request { user: None, ..request(method, path) });
+            let response = response(Request { user: None, ..request(method, path) });
             assert_eq!(response.status, 401, "{method} {path}");
             assert!(response.headers.contains(&("www-authenticate".into(), "Bearer".into())), "{method} {path}");
         }
@@ -262,14 +264,14 @@ mod tests {
         for (method, path, expected) in
             [("GET", "/other", 404), ("POST", "/rooms/lobby/ws", 405), ("GET", "/rooms//ws", 400)]
         {
-            assert_eq!(answer(Request { user: None, ..request(method, path) }).status, expected, "{path}");
+            assert_eq!(response(Request { user: None, ..request(method, path) }).status, expected, "{path}");
         }
     }
 
     #[test]
     fn the_room_sees_the_request_unchanged_but_for_its_path() {
-        let Decision::Request(to) = routed(request("POST", "/rooms/lobby/messages")) else { panic!() };
-        let came = Request { path: "/messages".into(), ..request("POST", "/rooms/lobby/messages") };
-        assert_eq!(format!("{:?}", to.request), format!("{came:?}"));
+        let Decision::Request(to) = decide(request("POST", "/rooms/lobby/messages")) else { panic!() };
+        let received = Request { path: "/messages".into(), ..request("POST", "/rooms/lobby/messages") };
+        assert_eq!(format!("{:?}", to.request), format!("{received:?}"));
     }
 }

@@ -7,7 +7,7 @@ use dormouse_room::percent_decode;
 
 /// The destination of a path.
 #[derive(Debug)]
-pub(crate) struct Found<'a> {
+pub(crate) struct Route<'a> {
     /// The namespace, as the configuration spells it.
     pub(crate) namespace: &'a str,
     /// The name, as the path spells it. [`room_name`] decodes it.
@@ -22,14 +22,14 @@ pub(crate) struct Endpoint {
     pub(crate) path: String,
     /// The allowed methods. `None` if the room itself decides.
     pub(crate) methods: Option<&'static [&'static str]>,
-    pub(crate) how: How,
+    pub(crate) kind: RouteKind,
 }
 
 /// The kind of an endpoint: a WebSocket, server-sent events, or a request with a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum How {
-    Connect,
-    Listen,
+pub(crate) enum RouteKind {
+    WebSocket,
+    EventStream,
     Request,
 }
 
@@ -45,32 +45,32 @@ const MAX_NAME_BYTES: usize = 128;
 
 /// Finds the route of a path. The number of segments tells a route from a room with the same name: `/presence/ws` is a
 /// route of `global`, and `/presence/ws/ws` the same route of the room `ws`.
-pub(crate) fn find<'a>(path: &'a str, namespaces: &'a [String]) -> Option<Found<'a>> {
+pub(crate) fn find_route<'a>(path: &'a str, namespaces: &'a [String]) -> Option<Route<'a>> {
     let (spelled, rest) = path.strip_prefix('/')?.split_once('/')?;
-    let namespace = namespaces.iter().find(|namespace| spelling(namespace) == spelled)?;
+    let namespace = namespaces.iter().find(|namespace| path_spelling(namespace) == spelled)?;
     let (name, path) = match (spelled, rest) {
         (PRESENCE, "ws" | "events" | "list" | "update") => (GLOBAL, rest),
         _ => rest.split_once('/').unwrap_or((rest, "")),
     };
-    Some(Found { namespace, name, endpoint: endpoint(spelled, path) })
+    Some(Route { namespace, name, endpoint: endpoint(spelled, path) })
 }
 
 /// The spelling of a namespace in a path. If two namespaces have the same spelling, the first one gets the route.
-fn spelling(namespace: &str) -> String {
+fn path_spelling(namespace: &str) -> String {
     namespace.to_ascii_lowercase().replace('_', "-")
 }
 
 fn endpoint(namespace: &str, path: &str) -> Endpoint {
-    use How::{Connect, Listen, Request};
-    let (methods, how): (Option<&[&str]>, _) = match (namespace, path) {
-        (_, "ws") => (Some(&["GET"]), Connect),
-        (_, "events") => (Some(&["GET"]), Listen),
+    use RouteKind::{EventStream, Request, WebSocket};
+    let (methods, kind): (Option<&[&str]>, _) = match (namespace, path) {
+        (_, "ws") => (Some(&["GET"]), WebSocket),
+        (_, "events") => (Some(&["GET"]), EventStream),
         (ROOMS, "messages") => (Some(&["GET", "POST"]), Request),
         (PRESENCE, "list") => (Some(&["GET"]), Request),
         (PRESENCE, "update") => (Some(&["POST"]), Request),
         _ => (None, Request),
     };
-    Endpoint { path: format!("/{path}"), methods, how }
+    Endpoint { path: format!("/{path}"), methods, kind }
 }
 
 /// Decodes the name of a room from a path. `None` if no room may have it.
@@ -93,13 +93,13 @@ mod tests {
             ("big-polls", "big-polls"),
             ("A1", "a1"),
         ] {
-            assert_eq!(spelling(namespace), expected);
+            assert_eq!(path_spelling(namespace), expected);
         }
     }
 
     #[test]
     fn of_two_colliding_namespaces_the_first_has_the_route() {
         let namespaces = ["A_B".to_owned(), "a-b".to_owned()];
-        assert_eq!(find("/a-b/x", &namespaces).unwrap().namespace, "A_B");
+        assert_eq!(find_route("/a-b/x", &namespaces).unwrap().namespace, "A_B");
     }
 }

@@ -37,7 +37,7 @@ impl Room for Board {
     }
 
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
-        match json::object::<Pin>(&message) {
+        match json::from_message::<Pin>(&message) {
             Ok(Pin { text }) => {
                 let note = Note {
                     by: sender.user().name,
@@ -46,7 +46,7 @@ impl Room for Board {
                 NOTES.push(&note)?;
                 sockets::everyone().broadcast_json(&note) // sent only after the note is on disk
             }
-            Err(complaint) => sender.complain(&complaint),
+            Err(error) => sender.send_error(&error),
         }
     }
 

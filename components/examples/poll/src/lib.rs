@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use dormouse_room::json::{self, Complaint};
+use dormouse_room::json::{self, ClientError};
 use dormouse_room::storage::{self, Value};
 use dormouse_room::{Message, Refusal, Request, Response, Result, Room, Socket, sockets};
 use serde::{Deserialize, Serialize};
@@ -41,12 +41,12 @@ impl Room for PollRoom {
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
         let mut poll = POLL.get()?.unwrap_or_default();
         let Some(option) = message.as_text().filter(|option| poll.votes.contains_key(*option)) else {
-            let complaint = Complaint::new("no_such_option", "send one of the options");
-            return sender.complain(&complaint.about(&message));
+            let error = ClientError::new("no_such_option", "send one of the options");
+            return sender.send_error(&error.for_message(&message));
         };
         let key = format!("vote/{}", sender.user().id);
-        if let Some(before) = storage::get_json::<String>(&key)? {
-            poll.votes.entry(before).and_modify(|votes| *votes -= 1);
+        if let Some(previous) = storage::get_json::<String>(&key)? {
+            poll.votes.entry(previous).and_modify(|votes| *votes -= 1);
         }
         storage::put_json(&key, &option)?;
         *poll.votes.entry(option.into()).or_default() += 1;
@@ -55,19 +55,19 @@ impl Room for PollRoom {
     }
 
     fn request(&mut self, request: Request) -> Result<Response> {
-        let asked = POLL.get()?;
+        let poll = POLL.get()?;
         if request.method != "POST" {
-            return Response::json(&asked.unwrap_or_default());
+            return Response::json(&poll.unwrap_or_default());
         }
-        match json::body(&request) {
-            Ok(_) if asked.is_some() => Ok(Response::problem(409, "this poll has a question already; create another")),
-            Ok(question) => ask(question),
-            Err(complaint) => Ok(complaint.into()),
+        match json::from_body(&request) {
+            Ok(_) if poll.is_some() => Ok(Response::problem(409, "this poll has a question already; create another")),
+            Ok(question) => set_question(question),
+            Err(error) => Ok(error.into()),
         }
     }
 }
 
-fn ask(Question { text, options }: Question) -> Result<Response> {
+fn set_question(Question { text, options }: Question) -> Result<Response> {
     let poll = Poll { question: text, votes: options.into_iter().map(|option| (option, 0)).collect() };
     POLL.put(&poll)?;
     sockets::everyone().broadcast_json(&poll)?;

@@ -1,7 +1,7 @@
 //! Finds the `clientId` in a client's input even if the rest is broken, so that the client knows which message was
 //! refused. It reads the text once from the front. After a syntax error it continues at the object's next comma.
 
-use super::{CLIENT_ID_BYTES, surrogates};
+use super::{MAX_CLIENT_ID_BYTES, surrogates};
 
 const FIELD: &str = "clientId";
 
@@ -26,7 +26,7 @@ pub(super) fn find(bytes: &[u8]) -> Option<String> {
         if reader.peek()? != b'"' {
             return None;
         }
-        return decoded(reader.string()?).filter(|id| (1..=CLIENT_ID_BYTES).contains(&id.len()));
+        return decoded(reader.string()?).filter(|id| (1..=MAX_CLIENT_ID_BYTES).contains(&id.len()));
     }
 }
 
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn only_the_client_id_of_the_message_itself_is_found() {
-        let long = format!(r#"{{"clientId":"{}"}}"#, "c".repeat(CLIENT_ID_BYTES + 1));
+        let long = format!(r#"{{"clientId":"{}"}}"#, "c".repeat(MAX_CLIENT_ID_BYTES + 1));
         let deep = "[".repeat(100_000);
         for text in [
             "",

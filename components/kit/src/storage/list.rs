@@ -19,7 +19,7 @@ const REMOVED_AT_ONCE: u32 = 1_000;
 #[derive(Debug, Clone, Copy)]
 pub struct List<T> {
     name: &'static str,
-    kept: PhantomData<fn() -> T>,
+    value_type: PhantomData<fn() -> T>,
 }
 
 /// One entry of a list.
@@ -39,7 +39,7 @@ impl<T: Serialize + DeserializeOwned> List<T> {
             assert!(name.as_bytes()[index] != SEPARATOR, "the name of a list has no zero byte");
             index += 1;
         }
-        List { name, kept: PhantomData }
+        List { name, value_type: PhantomData }
     }
 
     /// Adds an entry at the end. Returns its number.

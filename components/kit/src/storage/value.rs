@@ -13,13 +13,13 @@ use crate::Result;
 #[derive(Debug, Clone, Copy)]
 pub struct Value<T> {
     key: &'static str,
-    kept: PhantomData<fn() -> T>,
+    value_type: PhantomData<fn() -> T>,
 }
 
 impl<T: Serialize + DeserializeOwned> Value<T> {
     /// The value under this key, which no other value may have.
     pub const fn new(key: &'static str) -> Self {
-        Value { key, kept: PhantomData }
+        Value { key, value_type: PhantomData }
     }
 
     /// The stored value, if there is one. Fails if it has another type.
