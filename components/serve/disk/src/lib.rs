@@ -3,21 +3,21 @@
 //! Each request runs in its own instance, and many run at once, so all lasting state is in files.
 //!
 //! ```text
-//! names.rs   the folder of a room                visit.rs   the turns of one instance that owns the room
-//! log.rs     the bytes of the records            ear.rs     the messages to a reader, read from the end of the log
-//! state.rs   the state that the records give     exports/   the contract, implemented with these
-//! home.rs    the folder: its owner, and its commits
+//! room_path.rs   the folder of a room          session.rs     the turns of one instance that owns the room
+//! log.rs         the bytes of the records      log_reader.rs  the messages to a reader, read from the end of the log
+//! state.rs       the state that they give      exports/       the contract, implemented with these
+//! room_dir.rs    the folder: its owner, and its commits
 //! ```
 //!
 //! A room's folder has one log. A turn is one record in it: its writes, its timers, the readers that came and left, and
 //! its messages with their receivers. So one sync makes a turn durable, and readers only follow the log.
 
-pub mod ear;
-pub mod home;
 pub mod log;
-pub mod names;
+pub mod log_reader;
+pub mod room_dir;
+pub mod room_path;
+pub mod session;
 pub mod state;
-pub mod visit;
 
 #[cfg(target_arch = "wasm32")]
 mod exports;

@@ -7,7 +7,7 @@ use wasip2::http::types::{
 use wasip2::io::poll::{self, Pollable};
 use wasip2::io::streams::{OutputStream, StreamError};
 
-use crate::problem::{Answer, problem};
+use crate::response::{Answer, problem};
 
 /// The longest body, in bytes.
 const BODY_BYTES: usize = 1 << 20;

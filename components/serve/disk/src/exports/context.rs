@@ -3,9 +3,9 @@
 use std::env;
 
 use super::room::context::{Guest, Level, WakeReason};
-use super::visits::WOKEN_BY;
+use super::sessions::WOKEN_BY;
 use super::{Disk, is_visiting, visit};
-use crate::visit::unix_millis;
+use crate::session::unix_millis;
 
 /// The router's configuration. The router runs before a room is visited.
 const NAMESPACES: &str = "PRESENCE,ROOMS";

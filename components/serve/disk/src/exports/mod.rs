@@ -3,17 +3,17 @@
 //! An instance serves one request, so it has one visit at a time, and one reader.
 
 mod context;
-mod ears;
+mod log_reader;
+mod sessions;
 mod sockets;
 mod storage;
 mod timers;
-mod visits;
 
 use std::cell::RefCell;
 
-use crate::ear::Ear;
-use crate::home::Trouble;
-use crate::visit::{Left, Visit};
+use crate::log_reader::Ear;
+use crate::room_dir::Trouble;
+use crate::session::{Left, Visit};
 
 mod bindings {
     #![expect(unsafe_code, reason = "generated; raw memory crosses the component boundary")]

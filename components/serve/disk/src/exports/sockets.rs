@@ -2,8 +2,8 @@
 
 use super::room::sockets::{Except, Filter, Guest, GuestSocket, Message, Socket, SocketError, User};
 use super::{Disk, visit};
+use crate::session::Visit;
 use crate::state::{self, Change};
-use crate::visit::Visit;
 
 const MESSAGE_BYTES: usize = 1 << 20;
 const SAID_BYTES: usize = 16 << 20;

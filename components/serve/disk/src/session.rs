@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::home::{self, Home, Owned, Place, Result};
-use crate::names;
+use crate::room_dir::{self, Home, Owned, Place, Result};
+use crate::room_path;
 use crate::state::{Change, Socket, State, Timer};
 
 /// A reader whose file was not touched for this time is gone. Its instance touches the file every three seconds.
@@ -63,7 +63,7 @@ pub struct Turn {
 impl Visit {
     /// Begins a visit: owns the room and reads its state. `random` identifies the owner.
     pub fn enter(data: &Path, namespace: &str, name: &str, random: u64) -> Result<Self> {
-        let home = Home::open(names::folder(data, namespace, name), random)?;
+        let home = Home::open(room_path::folder(data, namespace, name), random)?;
         let (owned, state) = Owned::get(&home, random)?;
         let mut visit = Visit {
             namespace: namespace.to_owned(),
@@ -89,7 +89,7 @@ impl Visit {
             if looked_at >= LOOKED_AFTER && self.silent.is_empty() {
                 break;
             }
-            if home::is_older_than(&self.home.lease(*id), READER_LEASE)? {
+            if room_dir::is_older_than(&self.home.lease(*id), READER_LEASE)? {
                 self.silent.push(*id);
             }
         }
@@ -131,7 +131,7 @@ impl Visit {
         }
         let id = self.state.next_socket.max(1);
         let lease = self.home.lease(id);
-        home::at(&lease, std::fs::write(&lease, b"here"))?;
+        room_dir::at(&lease, std::fs::write(&lease, b"here"))?;
         self.change(Change::Join(Socket { id, user, tags: Vec::new(), attachment: Vec::new() }));
         Ok(Some(id))
     }
@@ -190,7 +190,7 @@ impl Visit {
         self.owned.commit(&self.kept)?;
         for change in self.kept.iter().flatten() {
             if let Change::Part(id) = change {
-                home::remove(&self.home.lease(*id))?;
+                room_dir::remove(&self.home.lease(*id))?;
             }
         }
         Ok(Left { home: self.home, place, state: self.state })

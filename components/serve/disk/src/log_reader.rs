@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
-use crate::home::{self, Home, Place, Result, Trouble};
 use crate::log::{self, Next};
+use crate::room_dir::{self, Home, Place, Result, Trouble};
+use crate::session::{Left, READER_LEASE, unix_millis};
 use crate::state::Change;
-use crate::visit::{Left, READER_LEASE, unix_millis};
 
 /// An event for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Ear {
     pub fn new(socket: u64, left: Left) -> Result<Self> {
         let Left { home, place, state } = left;
         let path = home.log(place.term);
-        let log = home::at(&path, File::open(&path))?;
+        let log = room_dir::at(&path, File::open(&path))?;
         let timers = state.timers.into_values().map(|timer| (timer.name, timer.at)).collect();
         Ok(Ear { socket, home, log, place, timers, readers: state.sockets.into_keys().collect() })
     }
@@ -56,7 +56,7 @@ impl Ear {
                     if place == self.place {
                         return Ok(heard);
                     }
-                    home::at(&path, self.log.sync_data())?;
+                    room_dir::at(&path, self.log.sync_data())?;
                     // If not, the next poll finds the new log.
                     if !self.home.is_current(self.place.term)? {
                         return Ok(heard);
@@ -81,7 +81,7 @@ impl Ear {
             Err(error) => return Err(Trouble::Disk(path, error)),
         };
         let mut header = [0; log::PEEK_BYTES];
-        home::at(&path, log.read_exact(&mut header))?;
+        room_dir::at(&path, log.read_exact(&mut header))?;
         let Some((number, length)) = log::number_and_length(&header) else { return Err(Trouble::Damaged(path)) };
         let (changes, place) = self.read(number)?;
         if place.number == number {
@@ -101,7 +101,7 @@ impl Ear {
         let mut bytes = Vec::new();
         let from = SeekFrom::Start(self.place.offset);
         let read = self.log.seek(from).and_then(|_| self.log.read_to_end(&mut bytes));
-        home::at(&self.home.log(self.place.term), read)?;
+        room_dir::at(&self.home.log(self.place.term), read)?;
         let (mut changes, mut at, mut number) = (Vec::new(), 0, self.place.number);
         while number < last
             && let Next::Record(found, next) = log::next(&bytes, at, number + 1)
@@ -136,7 +136,7 @@ impl Ear {
         let lease = self.home.lease(self.socket);
         // A missing file is not created again: the room was already told that this reader has left.
         match fs::OpenOptions::new().write(true).truncate(true).open(&lease) {
-            Ok(mut file) => home::at(&lease, std::io::Write::write_all(&mut file, b"here")),
+            Ok(mut file) => room_dir::at(&lease, std::io::Write::write_all(&mut file, b"here")),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Trouble::Disk(lease, error)),
         }
@@ -150,7 +150,7 @@ impl Ear {
         }
         let next = self.readers.range(self.socket + 1..).next().or_else(|| self.readers.first());
         match next.filter(|next| **next != self.socket) {
-            Some(next) => home::is_older_than(&self.home.lease(*next), READER_LEASE),
+            Some(next) => room_dir::is_older_than(&self.home.lease(*next), READER_LEASE),
             None => Ok(false),
         }
     }
@@ -161,8 +161,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::home::Owned;
-    use crate::visit::Visit;
+    use crate::room_dir::Owned;
+    use crate::session::Visit;
 
     fn enter(data: &Path) -> Visit {
         Visit::enter(data, "ROOMS", "lobby", 7).unwrap()
@@ -230,7 +230,7 @@ mod tests {
         let (mut slow, _) = Owned::get(&ear.home, 1).unwrap();
         let lock = data.path().join("=_52_4f_4f_4d_53/=lobby/lock.1");
         let file = File::options().write(true).open(&lock).unwrap();
-        file.set_modified(std::time::SystemTime::now() - 2 * home::LEASE).unwrap();
+        file.set_modified(std::time::SystemTime::now() - 2 * room_dir::LEASE).unwrap();
         let (other, _) = Owned::get(&ear.home, 2).unwrap();
         slow.commit(&[vec![Change::Say("never".into(), vec![1])]]).unwrap_err();
         assert_eq!(ear.hear().unwrap(), []);

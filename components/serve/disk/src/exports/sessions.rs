@@ -8,7 +8,7 @@ use super::room::sockets::Socket;
 use super::room::types::User;
 use super::serve::visits::{Guest, Overdue, Trouble};
 use super::{DATA, Disk, LEFT, VISIT, sockets, timers, told, visit};
-use crate::visit::{self, Visit};
+use crate::session::{self, Visit};
 
 thread_local! {
     pub(super) static WOKEN_BY: Cell<WakeReason> = const { Cell::new(WakeReason::Request) };
@@ -28,8 +28,8 @@ impl Guest for Disk {
 
     fn next_overdue() -> Option<Overdue> {
         visit(Visit::next_overdue).map(|overdue| match overdue {
-            visit::Overdue::Silent(id) => Overdue::Silent(id),
-            visit::Overdue::Timer(timer) => Overdue::Timer(timers::to_wit(&timer)),
+            session::Overdue::Silent(id) => Overdue::Silent(id),
+            session::Overdue::Timer(timer) => Overdue::Timer(timers::to_wit(&timer)),
         })
     }
 

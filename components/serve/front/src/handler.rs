@@ -5,13 +5,13 @@ use std::env;
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{IncomingRequest, ResponseOutparam};
 
-use crate::asking::{self, Origin};
+use crate::auth::{self, Origin};
 use crate::bindings::dormouse::room::router::{self, Decision, Destination};
 use crate::bindings::dormouse::room::types::{Request, Response, User};
 use crate::bindings::dormouse::serve::visits::Trouble;
+use crate::event_stream;
 use crate::http::{self, Head};
-use crate::problem::{Answer, problem};
-use crate::reader;
+use crate::response::{Answer, problem};
 use crate::rooms::{Failure, Room};
 
 /// The path of the API, unless `--env BASE_PATH=…` sets another one.
@@ -56,7 +56,7 @@ enum Outcome {
 impl Guest for Front {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let head = http::head(&request);
-        let origin = asking::origin(&head.headers, &head.authority);
+        let origin = auth::origin(&head.headers, &head.authority);
         let mut shared = vec![("vary".to_owned(), "origin".to_owned())];
         if let Origin::Allowed(origin) = &origin {
             shared.push(("access-control-allow-origin".into(), origin.clone()));
@@ -73,14 +73,14 @@ impl Guest for Front {
                 {
                     shared.push((name.into(), value.into()));
                 }
-                reader::serve(&room, socket, out, &shared);
+                event_stream::serve(&room, socket, out, &shared);
             }
         }
     }
 }
 
 fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Outcome, Answer> {
-    if !asking::is_loopback(&head.authority) {
+    if !auth::is_loopback(&head.authority) {
         let detail = "this server trusts every identity, so it answers only to localhost, 127.0.0.1 and [::1]";
         return Err(problem(403, detail));
     }
@@ -98,7 +98,7 @@ fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Out
     if *origin == Origin::Foreign {
         return Err(problem(403, "this origin is not allowed"));
     }
-    let user = asking::identify(&head.headers, &head.query, origin)
+    let user = auth::identify(&head.headers, &head.query, origin)
         .map_err(|detail| problem(401, &detail).with("www-authenticate", "Bearer"))?;
     if path == "/tickets" {
         return Err(problem(404, "tickets need Dormouse itself: this server has none"));
@@ -106,7 +106,7 @@ fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Out
     let user = user.map(|(id, name)| User { id, name });
     let body = http::body(request)?;
     let headers = head.headers.into_iter().filter(|(name, _)| !NOT_FOR_ROOMS.contains(&name.as_str())).collect();
-    let query = asking::without_credentials(&head.query);
+    let query = auth::without_credentials(&head.query);
     // A HEAD is a GET to components; wasmtime leaves the body out.
     let is_head = head.method == "HEAD";
     let method = if is_head { "GET".to_owned() } else { head.method };
@@ -122,7 +122,7 @@ fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Out
 }
 
 fn connect(to: &Destination, origin: &Origin, is_head: bool) -> Result<Outcome, Answer> {
-    if asking::header(&to.request.headers, "accept") != Some(EVENTS) {
+    if auth::header(&to.request.headers, "accept") != Some(EVENTS) {
         let detail =
             "wasmtime serve has no WebSockets, Dormouse itself has: read …/events instead, and POST your messages";
         return Err(problem(426, detail));
@@ -185,7 +185,7 @@ fn from_component(response: Response) -> Answer {
     if status == 401 {
         headers.push(("www-authenticate".into(), "Bearer".into()));
     }
-    if asking::header(&headers, "cache-control").is_none() {
+    if auth::header(&headers, "cache-control").is_none() {
         headers.push(("cache-control".into(), "no-store".into()));
     }
     Answer { status, headers, body }

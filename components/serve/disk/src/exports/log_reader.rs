@@ -3,9 +3,9 @@
 use super::serve::ears::{Guest, Heard};
 use super::serve::visits::Trouble;
 use super::{Disk, EAR, LEFT, told};
-use crate::ear::{self, Ear};
+use crate::log_reader::{self, Ear};
 
-fn ear<T>(use_it: impl FnOnce(&mut Ear) -> crate::home::Result<T>) -> Result<T, Trouble> {
+fn ear<T>(use_it: impl FnOnce(&mut Ear) -> crate::room_dir::Result<T>) -> Result<T, Trouble> {
     EAR.with_borrow_mut(|ear| use_it(ear.as_mut().expect("the front listens before it hears"))).map_err(told)
 }
 
@@ -18,8 +18,8 @@ impl Guest for Disk {
 
     fn hear() -> Result<Vec<Heard>, Trouble> {
         let to_wit = |heard| match heard {
-            ear::Heard::Said(text) => Heard::Said(text),
-            ear::Heard::Closed(code, reason) => Heard::Closed((code, reason)),
+            log_reader::Heard::Said(text) => Heard::Said(text),
+            log_reader::Heard::Closed(code, reason) => Heard::Closed((code, reason)),
         };
         // A later visit of this reader leaves data that it does not need.
         LEFT.set(None);
