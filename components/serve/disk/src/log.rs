@@ -6,14 +6,14 @@
 
 use crate::state::Change;
 
-/// Length, the length's complement, checksum, number. The complement distinguishes a damaged length that points beyond
-/// the end from a record that was cut off.
-const HEADER_BYTES: usize = 20;
+/// The bytes of a record's header: length, the length's complement, checksum, number. The complement distinguishes a
+/// damaged length that points beyond the end from a record that was cut off.
+pub const HEADER_BYTES: usize = 20;
 
-/// The bytes at one place of a log.
+/// A parsed record of a log.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
-    /// A complete record: its changes, and the place of the next one.
+pub enum Parsed {
+    /// A complete record: its changes, and the offset of the next one.
     Record(Vec<Change>, usize),
     /// The end of the log.
     End,
@@ -36,35 +36,32 @@ pub fn record(number: u64, changes: &[Change]) -> Vec<u8> {
     record
 }
 
-/// Reads the record at `place`, which must have this number.
-pub fn next(log: &[u8], place: usize, number: u64) -> Next {
-    let rest = log.get(place..).unwrap_or_default();
-    let Some((header, behind)) = rest.split_at_checked(HEADER_BYTES) else {
-        return if rest.is_empty() { Next::End } else { Next::Torn };
+/// Reads the record at `offset`, which must have this number.
+pub fn parse_record(log: &[u8], offset: usize, number: u64) -> Parsed {
+    let rest = log.get(offset..).unwrap_or_default();
+    let Some((header, after_header)) = rest.split_at_checked(HEADER_BYTES) else {
+        return if rest.is_empty() { Parsed::End } else { Parsed::Torn };
     };
     let Some(Header { length, checksum: expected, number: found }) = Header::read(header) else {
-        return if behind.iter().all(|byte| *byte == 0) { Next::Torn } else { Next::Damaged };
+        return if after_header.iter().all(|byte| *byte == 0) { Parsed::Torn } else { Parsed::Damaged };
     };
-    let Some(payload) = behind.get(..length) else { return Next::Torn };
+    let Some(payload) = after_header.get(..length) else { return Parsed::Torn };
     if found == number && checksum(number, payload) == expected {
         return match postcard::from_bytes(payload) {
-            Ok(changes) => Next::Record(changes, place + HEADER_BYTES + length),
-            Err(_) => Next::Damaged,
+            Ok(changes) => Parsed::Record(changes, offset + HEADER_BYTES + length),
+            Err(_) => Parsed::Damaged,
         };
     }
-    let is_last = behind[length..].iter().all(|byte| *byte == 0);
-    if is_last { Next::Torn } else { Next::Damaged }
+    let is_last = after_header[length..].iter().all(|byte| *byte == 0);
+    if is_last { Parsed::Torn } else { Parsed::Damaged }
 }
 
 /// The number and the length of the first record of a log, which is known to be complete. `None` if these bytes are not
 /// the start of a record.
-pub fn number_and_length(log: &[u8]) -> Option<(u64, usize)> {
+pub fn first_record_header(log: &[u8]) -> Option<(u64, usize)> {
     let header = Header::read(log.get(..HEADER_BYTES)?)?;
     Some((header.number, HEADER_BYTES + header.length))
 }
-
-/// The number of bytes that [`number_and_length`] needs.
-pub const PEEK_BYTES: usize = HEADER_BYTES;
 
 struct Header {
     length: usize,
@@ -74,9 +71,9 @@ struct Header {
 
 impl Header {
     fn read(bytes: &[u8]) -> Option<Self> {
-        let four = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let number = u64::from(four(12)) | u64::from(four(16)) << 32;
-        (four(0) == !four(4)).then(|| Header { length: four(0) as usize, checksum: four(8), number })
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let number = u64::from(word(12)) | u64::from(word(16)) << 32;
+        (word(0) == !word(4)).then(|| Header { length: word(0) as usize, checksum: word(8), number })
     }
 }
 
@@ -95,7 +92,7 @@ mod tests {
         vec![Change::Put(vec![value], vec![value; 50]), Change::Say("hi".into(), vec![1, 2])]
     }
 
-    fn two() -> (Vec<u8>, usize) {
+    fn two_records() -> (Vec<u8>, usize) {
         let first = record(5, &changes(1));
         let at = first.len();
         ([first, record(6, &changes(2))].concat(), at)
@@ -103,32 +100,32 @@ mod tests {
 
     #[test]
     fn records_are_read_in_sequence() {
-        let (log, at) = two();
-        assert_eq!(next(&log, 0, 5), Next::Record(changes(1), at));
-        assert_eq!(next(&log, at, 6), Next::Record(changes(2), log.len()));
-        assert_eq!(next(&log, log.len(), 7), Next::End);
-        assert_eq!(number_and_length(&log), Some((5, at)));
+        let (log, at) = two_records();
+        assert_eq!(parse_record(&log, 0, 5), Parsed::Record(changes(1), at));
+        assert_eq!(parse_record(&log, at, 6), Parsed::Record(changes(2), log.len()));
+        assert_eq!(parse_record(&log, log.len(), 7), Parsed::End);
+        assert_eq!(first_record_header(&log), Some((5, at)));
     }
 
     #[test]
     fn a_last_record_cut_at_any_byte_is_torn() {
-        let (log, at) = two();
+        let (log, at) = two_records();
         for end in at + 1..log.len() {
-            assert_eq!(next(&log[..end], at, 6), Next::Torn, "{end}");
+            assert_eq!(parse_record(&log[..end], at, 6), Parsed::Torn, "{end}");
             let zeros = [&log[..end], &vec![0; log.len() - end]].concat();
-            assert!(matches!(next(&zeros, at, 6), Next::Torn | Next::Record(..)), "{end}");
+            assert!(matches!(parse_record(&zeros, at, 6), Parsed::Torn | Parsed::Record(..)), "{end}");
         }
-        assert_eq!(next(&[&log[..], &[0; 4096]].concat(), log.len(), 7), Next::Torn);
+        assert_eq!(parse_record(&[&log[..], &[0; 4096]].concat(), log.len(), 7), Parsed::Torn);
     }
 
     #[test]
     fn any_change_in_the_middle_is_detected() {
-        let (log, at) = two();
+        let (log, at) = two_records();
         for byte in 0..at {
             let mut log = log.clone();
             log[byte] ^= 0x10;
-            assert_eq!(next(&log, 0, 5), Next::Damaged, "{byte}");
+            assert_eq!(parse_record(&log, 0, 5), Parsed::Damaged, "{byte}");
         }
-        assert_eq!(next(&log, 0, 4), Next::Damaged);
+        assert_eq!(parse_record(&log, 0, 4), Parsed::Damaged);
     }
 }

@@ -23,27 +23,27 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::log::{self, Next};
+use crate::log::{self, Parsed};
 use crate::state::{Change, State};
 
-/// After this time others try to take a room from its owner. A visit takes milliseconds; the rest is for slow disks.
+/// After this time others try to take a room from its owner. A session takes milliseconds; the rest is for slow disks.
 pub const LEASE: Duration = Duration::from_secs(8);
 
 /// How long an instance waits for a room: longer than a lease, so that a killed owner delays a request but fails none.
-pub const PATIENCE: Duration = Duration::from_secs(18);
+pub const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(18);
 
 /// The shortest and the longest time between two tries to own a room.
-const TRY_AGAIN_MS: (u64, u64) = (1, 20);
+const RETRY_PAUSE_MS: (u64, u64) = (1, 20);
 
 /// How often a folder is listed again if files disappear during the listing.
-const LIST_AGAIN: usize = 100;
+const MAX_LIST_RETRIES: usize = 100;
 
 /// A log is rewritten if it exceeds twice the size of its first record by this much.
 const GARBAGE_BYTES: u64 = 256 * 1024;
 
 /// Why an instance does not own a room, or no longer owns it.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum Error {
     /// Another instance owns it.
     Busy,
     /// A file cannot be read or written.
@@ -53,17 +53,17 @@ pub enum Trouble {
 }
 
 /// The result of an operation on files.
-pub type Result<T> = std::result::Result<T, Trouble>;
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// The room's folder.
 #[derive(Debug, Clone)]
-pub struct Home {
+pub struct RoomDir {
     folder: PathBuf,
 }
 
-/// The place of a record in a log.
+/// The position of a record in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct LogPosition {
     /// The term of the log.
     pub term: u64,
     /// The offset in bytes.
@@ -72,14 +72,14 @@ pub struct Place {
     pub number: u64,
 }
 
-impl Home {
+impl RoomDir {
     /// Opens a room's folder. Creates it if it does not exist.
     pub fn open(folder: PathBuf, owner: u64) -> Result<Self> {
-        let home = Home { folder };
-        if !exists(&home.folder)? {
-            home.create(owner)?;
+        let dir = RoomDir { folder };
+        if !exists(&dir.folder)? {
+            dir.create(owner)?;
         }
-        Ok(home)
+        Ok(dir)
     }
 
     /// The path of a reader's lease.
@@ -99,7 +99,7 @@ impl Home {
     /// The highest term that has a log, and the highest that has a lock.
     pub fn terms(&self) -> Result<(u64, Option<u64>)> {
         let (mut log, mut lock) = (None, None);
-        for name in names(&self.folder)? {
+        for name in file_names(&self.folder)? {
             let Some((kind, term)) = name.split_once('.') else { continue };
             let term = term.parse::<u64>().ok();
             match kind {
@@ -108,16 +108,16 @@ impl Home {
                 _ => {}
             }
         }
-        Ok((log.ok_or_else(|| Trouble::Damaged(self.folder.clone()))?, lock))
+        Ok((log.ok_or_else(|| Error::Damaged(self.folder.clone()))?, lock))
     }
 
     /// The random number that was created with the folder; 0 if the folder has none, as in older versions.
     pub fn incarnation(&self) -> Result<u64> {
         let path = self.folder.join("incarnation");
         match fs::read(&path) {
-            Ok(bytes) => bytes.try_into().map(u64::from_be_bytes).map_err(|_| Trouble::Damaged(path)),
+            Ok(bytes) => bytes.try_into().map(u64::from_be_bytes).map_err(|_| Error::Damaged(path)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(Trouble::Disk(path, error)),
+            Err(error) => Err(Error::Disk(path, error)),
         }
     }
 
@@ -130,18 +130,18 @@ impl Home {
     /// Creates the folder with its log in one step, by a rename, so that a room always has a log.
     fn create(&self, owner: u64) -> Result<()> {
         let parent = self.folder.parent().expect("a room's folder is in the data folder");
-        at(parent, fs::create_dir_all(parent))?;
+        with_path(parent, fs::create_dir_all(parent))?;
         let new = parent.join(format!("new.{owner:016x}"));
-        at(&new, fs::create_dir_all(new.join("readers")))?;
+        with_path(&new, fs::create_dir_all(new.join("readers")))?;
         write_durably(&new.join("incarnation"), &owner.to_be_bytes())?;
         write_durably(&new.join("log.1"), &log::record(0, &[]))?;
         sync_folder(&new)?;
         match fs::rename(&new, &self.folder) {
             Ok(()) => sync_folder(parent),
             // Another instance was first.
-            Err(error) => match at(&new, fs::remove_dir_all(&new)) {
+            Err(error) => match with_path(&new, fs::remove_dir_all(&new)) {
                 Ok(()) if exists(&self.folder)? => Ok(()),
-                _ => Err(Trouble::Disk(self.folder.clone(), error)),
+                _ => Err(Error::Disk(self.folder.clone(), error)),
             },
         }
     }
@@ -149,80 +149,80 @@ impl Home {
 
 /// The ownership of a room.
 #[derive(Debug)]
-pub struct Owned {
-    home: Home,
+pub struct Ownership {
+    dir: RoomDir,
     term: u64,
     /// The content of our locks.
     owner: u64,
     log: File,
-    end: Place,
+    end: LogPosition,
     /// The log may be incomplete because a write failed. Then the lock stays, so that the next owner starts a new log.
     broken: bool,
 }
 
-impl Owned {
+impl Ownership {
     /// Waits for the room, owns it, and reads its state.
-    pub fn get(home: &Home, owner: u64) -> Result<(Self, State)> {
+    pub fn acquire(dir: &RoomDir, owner: u64) -> Result<(Self, State)> {
         let started = SystemTime::now();
         let mut pause = Pause(owner);
         loop {
-            if let Some(term) = take(home, owner)? {
-                return Self::read(home.clone(), term, owner);
+            if let Some(term) = try_acquire(dir, owner)? {
+                return Self::read(dir.clone(), term, owner);
             }
-            if started.elapsed().unwrap_or_default() > PATIENCE {
-                return Err(Trouble::Busy);
+            if started.elapsed().unwrap_or_default() > ACQUIRE_TIMEOUT {
+                return Err(Error::Busy);
             }
-            pause.make();
+            pause.wait();
         }
     }
 
-    fn read(home: Home, term: u64, owner: u64) -> Result<(Self, State)> {
-        let of_log = home.terms()?.0;
-        let path = home.log(of_log);
-        let log = at(&path, OpenOptions::new().read(true).write(true).open(&path))?;
-        let end = Place { term: of_log, offset: 0, number: 0 };
-        let mut owned = Owned { home, term, owner, log, end, broken: false };
-        let found = owned.read_log(&path)?;
-        owned.end = found.end;
-        let garbage = found.end.offset.saturating_sub(2 * found.begun_bytes);
-        if of_log < term {
-            owned.begin_anew(&found.state)?;
+    fn read(dir: RoomDir, term: u64, owner: u64) -> Result<(Self, State)> {
+        let log_term = dir.terms()?.0;
+        let path = dir.log(log_term);
+        let log = with_path(&path, OpenOptions::new().read(true).write(true).open(&path))?;
+        let end = LogPosition { term: log_term, offset: 0, number: 0 };
+        let mut ownership = Ownership { dir, term, owner, log, end, broken: false };
+        let found = ownership.read_log(&path)?;
+        ownership.end = found.end;
+        let garbage = found.end.offset.saturating_sub(2 * found.first_record_bytes);
+        if log_term < term {
+            ownership.start_log(&found.state)?;
         } else if !found.is_whole || garbage > GARBAGE_BYTES {
-            owned.next_term()?;
-            owned.begin_anew(&found.state)?;
+            ownership.next_term()?;
+            ownership.start_log(&found.state)?;
         }
-        Ok((owned, found.state))
+        Ok((ownership, found.state))
     }
 
     /// Reads the state from the log again.
-    pub fn read_again(&mut self) -> Result<State> {
-        Ok(self.read_log(&self.home.log(self.term))?.state)
+    pub fn reload(&mut self) -> Result<State> {
+        Ok(self.read_log(&self.dir.log(self.term))?.state)
     }
 
-    fn read_log(&mut self, path: &Path) -> Result<Found> {
+    fn read_log(&mut self, path: &Path) -> Result<LogContent> {
         let mut bytes = Vec::new();
-        at(path, self.log.seek(SeekFrom::Start(0)).and_then(|_| self.log.read_to_end(&mut bytes)))?;
-        let damaged = || Trouble::Damaged(path.to_owned());
-        let (first, begun_bytes) = log::number_and_length(&bytes).ok_or_else(damaged)?;
+        with_path(path, self.log.seek(SeekFrom::Start(0)).and_then(|_| self.log.read_to_end(&mut bytes)))?;
+        let damaged = || Error::Damaged(path.to_owned());
+        let (first, first_record_bytes) = log::first_record_header(&bytes).ok_or_else(damaged)?;
         let (mut state, mut offset, mut number) = (State::default(), 0, first);
         let is_whole = loop {
-            match log::next(&bytes, offset, number) {
-                Next::Record(changes, next) => {
+            match log::parse_record(&bytes, offset, number) {
+                Parsed::Record(changes, next) => {
                     changes.into_iter().for_each(|change| state.apply(change));
                     (offset, number) = (next, number + 1);
                 }
-                Next::End => break true,
+                Parsed::End => break true,
                 // Only later records can be torn: the first one is synced before the log gets its name.
-                Next::Torn if offset > 0 => break false,
-                Next::Torn | Next::Damaged => return Err(damaged()),
+                Parsed::Torn if offset > 0 => break false,
+                Parsed::Torn | Parsed::Damaged => return Err(damaged()),
             }
         };
-        let end = Place { term: self.end.term, offset: offset as u64, number: number - 1 };
-        Ok(Found { state, end, begun_bytes: begun_bytes as u64, is_whole })
+        let end = LogPosition { term: self.end.term, offset: offset as u64, number: number - 1 };
+        Ok(LogContent { state, end, first_record_bytes: first_record_bytes as u64, is_whole })
     }
 
-    /// The place of the next record.
-    pub fn end(&self) -> Place {
+    /// The position of the next record.
+    pub fn end(&self) -> LogPosition {
         self.end
     }
 
@@ -237,9 +237,9 @@ impl Owned {
         let offset = SeekFrom::Start(self.end.offset);
         let written =
             self.log.seek(offset).and_then(|_| self.log.write_all(&bytes)).and_then(|()| self.log.sync_data());
-        at(&self.home.log(self.term), written)?;
-        if !self.is_still_ours()? {
-            return Err(Trouble::Busy);
+        with_path(&self.dir.log(self.term), written)?;
+        if !self.is_still_owner()? {
+            return Err(Error::Busy);
         }
         self.broken = false;
         self.end.offset += bytes.len() as u64;
@@ -249,27 +249,27 @@ impl Owned {
 
     /// Takes the lock of the next term, in addition to our own.
     fn next_term(&mut self) -> Result<()> {
-        match create_lock(&self.home.lock(self.term + 1), self.owner)? {
+        match create_lock(&self.dir.lock(self.term + 1), self.owner)? {
             true => self.term += 1,
-            false => return Err(Trouble::Busy),
+            false => return Err(Error::Busy),
         }
         Ok(())
     }
 
     /// Starts the log of our term with the current state, and removes the older files.
-    fn begin_anew(&mut self, state: &State) -> Result<()> {
+    fn start_log(&mut self, state: &State) -> Result<()> {
         self.broken = true;
-        let draft = self.home.folder.join(format!("draft.{:016x}", self.owner));
+        let draft = self.dir.folder.join(format!("draft.{:016x}", self.owner));
         let bytes = log::record(self.end.number, &state.as_changes());
         write_durably(&draft, &bytes)?;
-        let path = self.home.log(self.term);
-        at(&path, fs::rename(&draft, &path))?;
-        sync_folder(&self.home.folder)?;
-        if !self.is_still_ours()? {
-            return Err(Trouble::Busy);
+        let path = self.dir.log(self.term);
+        with_path(&path, fs::rename(&draft, &path))?;
+        sync_folder(&self.dir.folder)?;
+        if !self.is_still_owner()? {
+            return Err(Error::Busy);
         }
-        self.log = at(&path, OpenOptions::new().read(true).write(true).open(&path))?;
-        self.end = Place { term: self.term, offset: bytes.len() as u64, number: self.end.number };
+        self.log = with_path(&path, OpenOptions::new().read(true).write(true).open(&path))?;
+        self.end = LogPosition { term: self.term, offset: bytes.len() as u64, number: self.end.number };
         self.broken = false;
         // Logs first: if an old lock is gone, its log is gone too.
         for kind in ["draft", "log", "lock"] {
@@ -279,89 +279,89 @@ impl Owned {
     }
 
     fn remove_older(&self, kind: &str) -> Result<()> {
-        for name in names(&self.home.folder)? {
+        for name in file_names(&self.dir.folder)? {
             let Some((found, term)) = name.split_once('.') else { continue };
             let is_older = kind == "draft" || term.parse::<u64>().is_ok_and(|term| term < self.term);
             if found == kind && is_older {
-                remove(&self.home.folder.join(name))?;
+                remove(&self.dir.folder.join(name))?;
             }
         }
         Ok(())
     }
 
     /// Whether no other instance has read the room since we own it. See the head of this file.
-    fn is_still_ours(&self) -> Result<bool> {
-        let lock = self.home.lock(self.term);
-        if exists(&self.home.lock(self.term + 1))? {
+    fn is_still_owner(&self) -> Result<bool> {
+        let lock = self.dir.lock(self.term);
+        if exists(&self.dir.lock(self.term + 1))? {
             return Ok(false);
         }
         match fs::read(&lock) {
-            Ok(says) => Ok(says == lock_text(self.owner)),
+            Ok(content) => Ok(content == lock_text(self.owner)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Trouble::Disk(lock, error)),
+            Err(error) => Err(Error::Disk(lock, error)),
         }
     }
 }
 
-impl Drop for Owned {
+impl Drop for Ownership {
     fn drop(&mut self) {
-        if !self.broken && self.is_still_ours().unwrap_or(false) {
+        if !self.broken && self.is_still_owner().unwrap_or(false) {
             // If the lock cannot be removed, the next owner takes over when its lease ends.
-            let _ = fs::remove_file(self.home.lock(self.term));
+            let _ = fs::remove_file(self.dir.lock(self.term));
         }
     }
 }
 
 /// The content of a log.
-struct Found {
+struct LogContent {
     state: State,
-    end: Place,
+    end: LogPosition,
     /// The length of its first record, which holds the state at its start.
-    begun_bytes: u64,
+    first_record_bytes: u64,
     is_whole: bool,
 }
 
 /// Tries once to own the room. Returns the term in which we own it.
-fn take(home: &Home, owner: u64) -> Result<Option<u64>> {
-    match home.terms()? {
+fn try_acquire(dir: &RoomDir, owner: u64) -> Result<Option<u64>> {
+    match dir.terms()? {
         // A lock below the log is left over from an owner that died before it removed the lock.
-        (log, Some(lock)) if lock >= log => take_over(home, owner, lock),
-        (log, _) => take_free(home, owner, log),
+        (log, Some(lock)) if lock >= log => take_over(dir, owner, lock),
+        (log, _) => acquire_free(dir, owner, log),
     }
 }
 
 /// Takes a room that had no owner in this term when it was checked.
-fn take_free(home: &Home, owner: u64, term: u64) -> Result<Option<u64>> {
-    if !create_lock(&home.lock(term), owner)? {
+fn acquire_free(dir: &RoomDir, owner: u64, term: u64) -> Result<Option<u64>> {
+    if !create_lock(&dir.lock(term), owner)? {
         return Ok(None);
     }
     // Another instance may have started a new log since then.
-    let is_ours = home.is_current(term)?;
-    if !is_ours {
-        remove(&home.lock(term))?;
+    let is_owner = dir.is_current(term)?;
+    if !is_owner {
+        remove(&dir.lock(term))?;
     }
-    Ok(is_ours.then_some(term))
+    Ok(is_owner.then_some(term))
 }
 
 /// Takes a room from the owner that it had in this term when it was checked, if the lease has ended.
-fn take_over(home: &Home, owner: u64, term: u64) -> Result<Option<u64>> {
-    if !is_older_than(&home.lock(term), LEASE)? || !create_lock(&home.lock(term + 1), owner)? {
+fn take_over(dir: &RoomDir, owner: u64, term: u64) -> Result<Option<u64>> {
+    if !is_older_than(&dir.lock(term), LEASE)? || !create_lock(&dir.lock(term + 1), owner)? {
         return Ok(None);
     }
     // Another instance may have taken it over before, and finished.
-    let (log, lock) = home.terms()?;
-    let is_ours = log <= term && lock == Some(term + 1);
-    if !is_ours {
-        remove(&home.lock(term + 1))?;
+    let (log, lock) = dir.terms()?;
+    let is_owner = log <= term && lock == Some(term + 1);
+    if !is_owner {
+        remove(&dir.lock(term + 1))?;
     }
-    Ok(is_ours.then_some(term + 1))
+    Ok(is_owner.then_some(term + 1))
 }
 
 fn create_lock(path: &Path, owner: u64) -> Result<bool> {
     match OpenOptions::new().write(true).create_new(true).open(path) {
-        Ok(mut file) => at(path, file.write_all(&lock_text(owner))).map(|()| true),
+        Ok(mut file) => with_path(path, file.write_all(&lock_text(owner))).map(|()| true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(Trouble::Disk(path.to_owned(), error)),
+        Err(error) => Err(Error::Disk(path.to_owned(), error)),
     }
 }
 
@@ -375,36 +375,36 @@ pub fn is_older_than(path: &Path, age: Duration) -> Result<bool> {
     match fs::metadata(path).and_then(|metadata| metadata.modified()) {
         Ok(modified) => Ok(modified.elapsed().is_ok_and(|elapsed| elapsed > age)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Trouble::Disk(path.to_owned(), error)),
+        Err(error) => Err(Error::Disk(path.to_owned(), error)),
     }
 }
 
 /// Removes a file, which need not exist.
 pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Trouble::Disk(path.to_owned(), error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::Disk(path.to_owned(), error)),
         _ => Ok(()),
     }
 }
 
 fn exists(path: &Path) -> Result<bool> {
-    at(path, fs::exists(path))
+    with_path(path, fs::exists(path))
 }
 
 /// The names in a folder. WASI reads each file's metadata during a listing, and fails if a file disappears meanwhile,
 /// as locks often do: then the listing is repeated.
-fn names(folder: &Path) -> Result<Vec<String>> {
+fn file_names(folder: &Path) -> Result<Vec<String>> {
     let list = || -> io::Result<Vec<String>> {
         fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     };
     let mut listed = list();
-    for _ in 0..LIST_AGAIN {
+    for _ in 0..MAX_LIST_RETRIES {
         match &listed {
             Err(error) if error.kind() == ErrorKind::NotFound => listed = list(),
             _ => break,
         }
     }
-    at(folder, listed)
+    with_path(folder, listed)
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -413,26 +413,26 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    at(path, write())
+    with_path(path, write())
 }
 
 /// Syncs a folder: new names are durable only after this.
 fn sync_folder(path: &Path) -> Result<()> {
-    at(path, File::open(path).and_then(|folder| folder.sync_all()))
+    with_path(path, File::open(path).and_then(|folder| folder.sync_all()))
 }
 
 /// Adds the path to an I/O error.
-pub fn at<T>(path: &Path, result: io::Result<T>) -> Result<T> {
-    result.map_err(|error| Trouble::Disk(path.to_owned(), error))
+pub fn with_path<T>(path: &Path, result: io::Result<T>) -> Result<T> {
+    result.map_err(|error| Error::Disk(path.to_owned(), error))
 }
 
 /// Pauses of random lengths, so that waiting instances do not try at the same time.
 struct Pause(u64);
 
 impl Pause {
-    fn make(&mut self) {
+    fn wait(&mut self) {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let (shortest, longest) = TRY_AGAIN_MS;
+        let (shortest, longest) = RETRY_PAUSE_MS;
         thread::sleep(Duration::from_millis(shortest + (self.0 >> 33) % (longest - shortest)));
     }
 }
@@ -445,8 +445,8 @@ mod tests {
         vec![vec![Change::Put(vec![key], vec![key])]]
     }
 
-    fn home(folder: &tempfile::TempDir) -> Home {
-        Home::open(folder.path().join("=ns/=room"), 1).unwrap()
+    fn dir(folder: &tempfile::TempDir) -> RoomDir {
+        RoomDir::open(folder.path().join("=ns/=room"), 1).unwrap()
     }
 
     fn keys(state: &State) -> Vec<u8> {
@@ -454,8 +454,8 @@ mod tests {
     }
 
     /// Makes the owner's lock as old as if its lease had ended.
-    fn lease_ends(home: &Home) {
-        let lock = home.lock(home.terms().unwrap().1.expect("the room has an owner"));
+    fn expire_lease(dir: &RoomDir) {
+        let lock = dir.lock(dir.terms().unwrap().1.expect("the room has an owner"));
         let file = File::options().write(true).open(lock).unwrap();
         file.set_modified(SystemTime::now() - 2 * LEASE).unwrap();
     }
@@ -464,50 +464,50 @@ mod tests {
     fn commits_are_visible_to_the_next_owner() {
         let folder = tempfile::tempdir().unwrap();
         for owner in 1..5 {
-            let (mut owned, state) = Owned::get(&home(&folder), owner).unwrap();
+            let (mut ownership, state) = Ownership::acquire(&dir(&folder), owner).unwrap();
             assert_eq!(keys(&state), (1..owner as u8).collect::<Vec<_>>());
-            owned.commit(&put(owner as u8)).unwrap();
+            ownership.commit(&put(owner as u8)).unwrap();
         }
     }
 
     #[test]
     fn a_room_has_one_owner_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(&folder);
-        let (owned, _) = Owned::get(&home, 1).unwrap();
-        assert_eq!(take(&home, 2).unwrap(), None);
-        drop(owned);
-        assert_eq!(take(&home, 2).unwrap(), Some(1));
+        let dir = dir(&folder);
+        let (ownership, _) = Ownership::acquire(&dir, 1).unwrap();
+        assert_eq!(try_acquire(&dir, 2).unwrap(), None);
+        drop(ownership);
+        assert_eq!(try_acquire(&dir, 2).unwrap(), Some(1));
     }
 
     #[test]
     fn concurrent_owners_lose_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(&folder);
+        let dir = dir(&folder);
         let race = &|thread: u64| {
-            let mut done = Vec::new();
+            let mut committed = Vec::new();
             for turn in 0..10 {
-                let (mut owned, state) = Owned::get(&home, thread * 100 + turn + 1).unwrap();
+                let (mut ownership, state) = Ownership::acquire(&dir, thread * 100 + turn + 1).unwrap();
                 let next = state.entries.len() as u32;
-                match owned.commit(&[vec![Change::Put(next.to_be_bytes().into(), Vec::new())]]) {
-                    Ok(()) => done.push(next),
+                match ownership.commit(&[vec![Change::Put(next.to_be_bytes().into(), Vec::new())]]) {
+                    Ok(()) => committed.push(next),
                     // The disk was so slow that another owner took the room: the write may or may not be there.
-                    Err(Trouble::Busy) => {}
-                    Err(trouble) => panic!("{trouble:?}"),
+                    Err(Error::Busy) => {}
+                    Err(error) => panic!("{error:?}"),
                 }
             }
-            done
+            committed
         };
-        let done = thread::scope(|scope| {
+        let committed = thread::scope(|scope| {
             let threads = (0..8).map(|thread| scope.spawn(move || race(thread))).collect::<Vec<_>>();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
         });
-        let (_, state) = Owned::get(&home, 1).unwrap();
-        assert!(done.len() > 40, "{done:?}");
-        assert!(done.iter().all(|key| state.entries.contains_key(&key.to_be_bytes()[..])));
+        let (_, state) = Ownership::acquire(&dir, 1).unwrap();
+        assert!(committed.len() > 40, "{committed:?}");
+        assert!(committed.iter().all(|key| state.entries.contains_key(&key.to_be_bytes()[..])));
         assert_eq!(
-            done.iter().collect::<std::collections::BTreeSet<_>>().len(),
-            done.len(),
+            committed.iter().collect::<std::collections::BTreeSet<_>>().len(),
+            committed.len(),
             "no number was given twice"
         );
     }
@@ -515,119 +515,119 @@ mod tests {
     #[test]
     fn a_dead_owners_room_is_taken_over_once_after_its_lease() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(&folder);
-        let (mut dead, _) = Owned::get(&home, 1).unwrap();
+        let dir = dir(&folder);
+        let (mut dead, _) = Ownership::acquire(&dir, 1).unwrap();
         dead.commit(&put(1)).unwrap();
         std::mem::forget(dead);
-        assert_eq!(take(&home, 2).unwrap(), None);
-        lease_ends(&home);
-        let (owned, state) = Owned::get(&home, 2).unwrap();
-        assert_eq!((keys(&state), owned.term), (vec![1], 2));
-        assert_eq!(take(&home, 3).unwrap(), None);
-        drop(owned);
-        assert_eq!(keys(&Owned::get(&home, 3).unwrap().1), [1]);
+        assert_eq!(try_acquire(&dir, 2).unwrap(), None);
+        expire_lease(&dir);
+        let (ownership, state) = Ownership::acquire(&dir, 2).unwrap();
+        assert_eq!((keys(&state), ownership.term), (vec![1], 2));
+        assert_eq!(try_acquire(&dir, 3).unwrap(), None);
+        drop(ownership);
+        assert_eq!(keys(&Ownership::acquire(&dir, 3).unwrap().1), [1]);
     }
 
     #[test]
     fn a_commit_after_a_takeover_is_rejected() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(&folder);
-        let (mut slow, _) = Owned::get(&home, 1).unwrap();
+        let dir = dir(&folder);
+        let (mut slow, _) = Ownership::acquire(&dir, 1).unwrap();
         slow.commit(&put(1)).unwrap();
-        lease_ends(&home);
-        let (mut other, state) = Owned::get(&home, 2).unwrap();
+        expire_lease(&dir);
+        let (mut other, state) = Ownership::acquire(&dir, 2).unwrap();
         assert_eq!(keys(&state), [1]);
         other.commit(&put(2)).unwrap();
-        assert!(matches!(slow.commit(&put(9)), Err(Trouble::Busy)));
+        assert!(matches!(slow.commit(&put(9)), Err(Error::Busy)));
         other.commit(&put(3)).unwrap();
         drop(slow);
-        assert_eq!(take(&home, 3).unwrap(), None, "an owner that lost the room does not release it");
+        assert_eq!(try_acquire(&dir, 3).unwrap(), None, "an owner that lost the room does not release it");
         drop(other);
-        assert_eq!(keys(&Owned::get(&home, 3).unwrap().1), [1, 2, 3]);
+        assert_eq!(keys(&Ownership::acquire(&dir, 3).unwrap().1), [1, 2, 3]);
     }
 
     #[test]
     fn a_complete_commit_before_a_takeover_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(&folder);
-        let (mut slow, _) = Owned::get(&home, 1).unwrap();
-        lease_ends(&home);
+        let dir = dir(&folder);
+        let (mut slow, _) = Ownership::acquire(&dir, 1).unwrap();
+        expire_lease(&dir);
         slow.commit(&put(1)).unwrap();
-        assert_eq!(keys(&Owned::get(&home, 2).unwrap().1), [1]);
+        assert_eq!(keys(&Ownership::acquire(&dir, 2).unwrap().1), [1]);
     }
 
     #[test]
     fn an_interrupted_takeover_can_be_taken_over() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(&folder);
-        let (mut dead, _) = Owned::get(&home, 1).unwrap();
+        let dir = dir(&folder);
+        let (mut dead, _) = Ownership::acquire(&dir, 1).unwrap();
         dead.commit(&put(1)).unwrap();
         std::mem::forget(dead);
-        lease_ends(&home);
-        assert_eq!(take(&home, 2).unwrap(), Some(2));
-        lease_ends(&home);
-        let (owned, state) = Owned::get(&home, 3).unwrap();
-        assert_eq!((keys(&state), owned.term), (vec![1], 3));
-        drop(owned);
-        assert_eq!(home.terms().unwrap(), (3, None));
+        expire_lease(&dir);
+        assert_eq!(try_acquire(&dir, 2).unwrap(), Some(2));
+        expire_lease(&dir);
+        let (ownership, state) = Ownership::acquire(&dir, 3).unwrap();
+        assert_eq!((keys(&state), ownership.term), (vec![1], 3));
+        drop(ownership);
+        assert_eq!(dir.terms().unwrap(), (3, None));
     }
 
     #[test]
     fn a_stale_log_does_not_give_ownership() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(&folder);
-        std::mem::forget(Owned::get(&home, 1).unwrap());
-        lease_ends(&home);
-        drop(Owned::get(&home, 2).unwrap());
-        assert_eq!(home.terms().unwrap(), (2, None));
-        assert_eq!(take_free(&home, 3, 1).unwrap(), None);
-        assert_eq!(home.terms().unwrap(), (2, None));
+        let dir = dir(&folder);
+        std::mem::forget(Ownership::acquire(&dir, 1).unwrap());
+        expire_lease(&dir);
+        drop(Ownership::acquire(&dir, 2).unwrap());
+        assert_eq!(dir.terms().unwrap(), (2, None));
+        assert_eq!(acquire_free(&dir, 3, 1).unwrap(), None);
+        assert_eq!(dir.terms().unwrap(), (2, None));
         // A lock that was left over, or is being removed, with a lease that ended.
-        create_lock(&home.lock(1), 1).unwrap();
-        lease_ends(&home);
-        assert_eq!(take_over(&home, 3, 1).unwrap(), None);
-        assert_eq!(take(&home, 3).unwrap(), Some(2));
+        create_lock(&dir.lock(1), 1).unwrap();
+        expire_lease(&dir);
+        assert_eq!(take_over(&dir, 3, 1).unwrap(), None);
+        assert_eq!(try_acquire(&dir, 3).unwrap(), Some(2));
     }
 
     #[test]
     fn a_torn_record_is_dropped_and_damage_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(&folder);
-        let (mut owned, _) = Owned::get(&home, 1).unwrap();
-        owned.commit(&put(1)).unwrap();
-        owned.commit(&put(2)).unwrap();
-        drop(owned);
-        let log = fs::read(home.log(1)).unwrap();
+        let dir = dir(&folder);
+        let (mut ownership, _) = Ownership::acquire(&dir, 1).unwrap();
+        ownership.commit(&put(1)).unwrap();
+        ownership.commit(&put(2)).unwrap();
+        drop(ownership);
+        let log = fs::read(dir.log(1)).unwrap();
 
-        fs::write(home.log(1), &log[..log.len() - 1]).unwrap();
-        let (mut owned, state) = Owned::get(&home, 2).unwrap();
+        fs::write(dir.log(1), &log[..log.len() - 1]).unwrap();
+        let (mut ownership, state) = Ownership::acquire(&dir, 2).unwrap();
         assert_eq!(keys(&state), [1]);
-        owned.commit(&put(3)).unwrap();
-        drop(owned);
-        assert_eq!(keys(&Owned::get(&home, 3).unwrap().1), [1, 3]);
+        ownership.commit(&put(3)).unwrap();
+        drop(ownership);
+        assert_eq!(keys(&Ownership::acquire(&dir, 3).unwrap().1), [1, 3]);
 
-        let path = home.log(home.terms().unwrap().0);
+        let path = dir.log(dir.terms().unwrap().0);
         let mut log = fs::read(&path).unwrap();
         log[30] ^= 1;
         fs::write(&path, log).unwrap();
-        assert!(matches!(Owned::get(&home, 4), Err(Trouble::Damaged(_))));
+        assert!(matches!(Ownership::acquire(&dir, 4), Err(Error::Damaged(_))));
     }
 
     #[test]
     fn a_log_is_compacted() {
         let folder = tempfile::tempdir().unwrap();
-        let home = home(&folder);
+        let dir = dir(&folder);
         for turn in 0..40 {
-            let (mut owned, _) = Owned::get(&home, turn + 1).unwrap();
-            owned.commit(&[vec![Change::Put(vec![1], vec![turn as u8; 50_000])]]).unwrap();
+            let (mut ownership, _) = Ownership::acquire(&dir, turn + 1).unwrap();
+            ownership.commit(&[vec![Change::Put(vec![1], vec![turn as u8; 50_000])]]).unwrap();
         }
-        let (owned, state) = Owned::get(&home, 99).unwrap();
-        assert_eq!((state.entries[&vec![1]].clone(), owned.end.number), (vec![39; 50_000], 40));
-        assert!(fs::metadata(home.log(owned.term)).unwrap().len() < 500_000);
-        let names = fs::read_dir(&home.folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let (ownership, state) = Ownership::acquire(&dir, 99).unwrap();
+        assert_eq!((state.entries[&vec![1]].clone(), ownership.end.number), (vec![39; 50_000], 40));
+        assert!(fs::metadata(dir.log(ownership.term)).unwrap().len() < 500_000);
+        let names = fs::read_dir(&dir.folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names = names.collect::<Vec<_>>();
         names.sort();
-        let (lock, log) = (format!("lock.{}", owned.term), format!("log.{}", owned.term));
+        let (lock, log) = (format!("lock.{}", ownership.term), format!("log.{}", ownership.term));
         assert_eq!(names, ["incarnation", &lock, &log, "readers"]);
     }
 }

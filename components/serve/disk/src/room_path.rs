@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// The longest part of a path, in bytes. File systems allow 255 bytes; those that encrypt names allow fewer.
-const PART_BYTES: usize = 120;
+const MAX_PART_BYTES: usize = 120;
 
 /// The folder of a room below `data`.
 pub fn folder(data: &Path, namespace: &str, name: &str) -> PathBuf {
@@ -13,10 +13,10 @@ pub fn folder(data: &Path, namespace: &str, name: &str) -> PathBuf {
     let encoded = encode(name);
     let mut rest = encoded.as_str();
     // Every part but the last ends with `+`, which no encoded name contains: so no room is inside another's folder.
-    while rest.len() > PART_BYTES {
-        let (part, behind) = rest.split_at(PART_BYTES);
+    while rest.len() > MAX_PART_BYTES {
+        let (part, rest_after) = rest.split_at(MAX_PART_BYTES);
         folder.push(format!("{part}+"));
-        rest = behind;
+        rest = rest_after;
     }
     folder.join(rest)
 }
@@ -70,7 +70,7 @@ mod tests {
     fn a_long_name_is_split_and_no_room_contains_another() {
         for long in ["é".repeat(64), "a".repeat(128)] {
             let folder = folder_of(&long);
-            assert!(folder.split('/').all(|part| part.len() <= PART_BYTES + 1), "{folder}");
+            assert!(folder.split('/').all(|part| part.len() <= MAX_PART_BYTES + 1), "{folder}");
             for end in (0..long.len()).filter(|end| long.is_char_boundary(*end)) {
                 assert!(!folder.starts_with(&format!("{}/", folder_of(&long[..end]))), "{end} of {folder}");
             }

@@ -18,13 +18,13 @@ pub enum Change {
     /// Adds a reader.
     Join(Socket),
     /// Removes the reader with this id.
-    Part(u64),
+    Leave(u64),
     /// Sets the tags of a socket.
     Tag(u64, Vec<String>),
     /// Sets the attachment of a socket.
     Attach(u64, Vec<u8>),
     /// Sends a message to these sockets.
-    Say(String, Vec<u64>),
+    Send(String, Vec<u64>),
     /// Closes a socket, with a code and a reason.
     Close(u64, u16, String),
     /// Sets the lowest id that no socket has had yet.
@@ -82,7 +82,7 @@ impl State {
                 self.next_socket = self.next_socket.max(socket.id + 1);
                 self.sockets.insert(socket.id, socket);
             }
-            Change::Part(id) => drop(self.sockets.remove(&id)),
+            Change::Leave(id) => drop(self.sockets.remove(&id)),
             Change::Tag(id, tags) => {
                 if let Some(socket) = self.sockets.get_mut(&id) {
                     socket.tags = tags;
@@ -94,7 +94,7 @@ impl State {
                 }
             }
             Change::NextSocket(next) => self.next_socket = self.next_socket.max(next),
-            Change::Say(..) | Change::Close(..) => {}
+            Change::Send(..) | Change::Close(..) => {}
         }
     }
 
@@ -107,7 +107,7 @@ impl State {
     }
 
     /// The timer that has been due the longest.
-    pub fn due(&self, now: u64) -> Option<&Timer> {
+    pub fn due_timer(&self, now: u64) -> Option<&Timer> {
         self.timers.values().filter(|timer| timer.at <= now).min_by_key(|timer| timer.at)
     }
 }
@@ -130,14 +130,14 @@ mod tests {
             Change::Tag(7, vec!["x".into()]),
             Change::Attach(7, vec![9]),
             Change::Join(Socket { id: 8, ..socket }),
-            Change::Part(8),
-            Change::Say("said".into(), vec![7]),
+            Change::Leave(8),
+            Change::Send("said".into(), vec![7]),
         ] {
             state.apply(change);
         }
-        let mut again = State::default();
-        state.as_changes().into_iter().for_each(|change| again.apply(change));
-        assert_eq!(again, state);
+        let mut rebuilt = State::default();
+        state.as_changes().into_iter().for_each(|change| rebuilt.apply(change));
+        assert_eq!(rebuilt, state);
         assert_eq!((state.next_socket, state.sockets.len(), state.entries.len()), (9, 1, 1));
     }
 }

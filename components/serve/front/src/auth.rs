@@ -1,13 +1,13 @@
 //! Reads the identity and the origin of a request from its headers.
 
 /// The longest `userId` and `userName`, in bytes.
-const NAME_BYTES: usize = 256;
+const MAX_NAME_BYTES: usize = 256;
 
 /// The scheme before a token in `Authorization`.
 const BEARER: &str = "bearer ";
 
 /// The cookie that may carry a token.
-const COOKIE: &str = "dormouse_token";
+const COOKIE_NAME: &str = "dormouse_token";
 
 /// The origin of a request. The host distinguishes the same cases.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,17 +79,17 @@ pub fn identify(headers: &Headers, query: &str, origin: &Origin) -> Result<Optio
 /// The query without credentials, which no component may see.
 pub fn without_credentials(query: &str) -> Option<String> {
     let is_secret = |pair: &&str| matches!(pair.split_once('='), Some(("token" | "ticket", _)));
-    let kept = query.split('&').filter(|pair| !is_secret(pair)).collect::<Vec<_>>().join("&");
-    (!kept.is_empty()).then_some(kept)
+    let rest = query.split('&').filter(|pair| !is_secret(pair)).collect::<Vec<_>>().join("&");
+    (!rest.is_empty()).then_some(rest)
 }
 
 /// The user in a token `ID:NAME`. It is trusted.
 fn user(token: &str) -> Result<(String, String), String> {
     let (id, name) = token.split_once(':').unwrap_or((token, token));
     let name = if name.is_empty() { id } else { name };
-    for (what, text) in [("user id", id), ("user name", name)] {
-        if text.is_empty() || text.len() > NAME_BYTES || text.chars().any(char::is_control) {
-            return Err(format!("the {what} must be 1 to {NAME_BYTES} bytes without control characters"));
+    for (field, text) in [("user id", id), ("user name", name)] {
+        if text.is_empty() || text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) {
+            return Err(format!("the {field} must be 1 to {MAX_NAME_BYTES} bytes without control characters"));
         }
     }
     Ok((id.to_owned(), name.to_owned()))
@@ -98,7 +98,7 @@ fn user(token: &str) -> Result<(String, String), String> {
 fn cookie(headers: &Headers) -> Option<String> {
     let cookies = headers.iter().filter(|(name, _)| name == "cookie").map(|(_, value)| value);
     let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).and_then(|(_, value)| percent_decode(value.trim_matches('"')))
+    pairs.find(|(name, _)| *name == COOKIE_NAME).and_then(|(_, value)| percent_decode(value.trim_matches('"')))
 }
 
 fn parameter(query: &str, name: &str) -> Option<String> {
@@ -128,7 +128,7 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
     }
 
-    fn named(pairs: &[(&str, &str)], query: &str) -> Result<Option<String>, String> {
+    fn identified(pairs: &[(&str, &str)], query: &str) -> Result<Option<String>, String> {
         let headers = headers(pairs);
         let origin = origin(&headers, "localhost:8080");
         identify(&headers, query, &origin).map(|user| user.map(|(id, name)| format!("{id}/{name}")))
@@ -146,35 +146,35 @@ mod tests {
 
     #[test]
     fn only_loopback_pages_may_send_requests() {
-        let of = |pairs: &[(&str, &str)]| origin(&headers(pairs), "localhost:8080");
-        assert_eq!(of(&[("origin", "http://localhost:8080")]), Origin::Same);
-        assert_eq!(of(&[("origin", "http://127.0.0.1:5173")]), Origin::Allowed("http://127.0.0.1:5173".into()));
-        assert_eq!(of(&[("origin", "http://localhost.evil")]), Origin::Foreign);
-        assert_eq!(of(&[("origin", "null")]), Origin::Foreign);
-        assert_eq!(of(&[("sec-fetch-site", "cross-site")]), Origin::Foreign);
-        assert_eq!(of(&[]), Origin::None);
+        let origin_of = |pairs: &[(&str, &str)]| origin(&headers(pairs), "localhost:8080");
+        assert_eq!(origin_of(&[("origin", "http://localhost:8080")]), Origin::Same);
+        assert_eq!(origin_of(&[("origin", "http://127.0.0.1:5173")]), Origin::Allowed("http://127.0.0.1:5173".into()));
+        assert_eq!(origin_of(&[("origin", "http://localhost.evil")]), Origin::Foreign);
+        assert_eq!(origin_of(&[("origin", "null")]), Origin::Foreign);
+        assert_eq!(origin_of(&[("sec-fetch-site", "cross-site")]), Origin::Foreign);
+        assert_eq!(origin_of(&[]), Origin::None);
     }
 
     #[test]
     fn only_the_first_credential_is_used() {
         let ana = Ok(Some("1/ana".to_owned()));
-        assert_eq!(named(&[("authorization", "Bearer 1:ana")], "token=2:bo"), ana);
-        assert_eq!(named(&[("cookie", "a=b; dormouse_token=1%3Aana")], "token=2:bo"), ana);
-        assert_eq!(named(&[], "since=5&token=1%3Aana"), ana);
-        assert_eq!(named(&[("authorization", "bearer 7")], ""), Ok(Some("7/7".into())));
-        assert_eq!(named(&[], "since=5"), Ok(None));
-        assert_eq!(named(&[("authorization", "Basic eA==")], "token=1:ana"), ana, "another scheme hides nothing");
+        assert_eq!(identified(&[("authorization", "Bearer 1:ana")], "token=2:bo"), ana);
+        assert_eq!(identified(&[("cookie", "a=b; dormouse_token=1%3Aana")], "token=2:bo"), ana);
+        assert_eq!(identified(&[], "since=5&token=1%3Aana"), ana);
+        assert_eq!(identified(&[("authorization", "bearer 7")], ""), Ok(Some("7/7".into())));
+        assert_eq!(identified(&[], "since=5"), Ok(None));
+        assert_eq!(identified(&[("authorization", "Basic eA==")], "token=1:ana"), ana, "another scheme hides nothing");
         let both = [("authorization", "Basic eA=="), ("authorization", "Bearer 1:ana")];
-        assert_eq!(named(&both, ""), ana);
-        assert_eq!(named(&[("authorization", "é")], ""), Ok(None));
+        assert_eq!(identified(&both, ""), ana);
+        assert_eq!(identified(&[("authorization", "é")], ""), Ok(None));
         for (pairs, query) in [(&[("authorization", "Bearer ")][..], ""), (&[], "token="), (&[], "ticket=x")] {
-            assert!(named(pairs, query).is_err(), "{pairs:?} {query}");
+            assert!(identified(pairs, query).is_err(), "{pairs:?} {query}");
         }
     }
 
     #[test]
     fn a_cookie_in_a_cross_site_request_is_ignored() {
-        assert_eq!(named(&[("cookie", "dormouse_token=1:ana"), ("origin", "https://evil")], ""), Ok(None));
+        assert_eq!(identified(&[("cookie", "dormouse_token=1:ana"), ("origin", "https://evil")], ""), Ok(None));
     }
 
     #[test]

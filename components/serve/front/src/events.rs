@@ -12,7 +12,7 @@ pub const PING: &str = ": ping\n\n";
 /// it.
 pub fn message(text: &str, incarnation: Option<&str>) -> String {
     let mut event = String::with_capacity(text.len() + 64);
-    if let Some(id) = place_in_history(text) {
+    if let Some(id) = seq_of(text) {
         let incarnation = incarnation.map(|incarnation| format!(".{incarnation}")).unwrap_or_default();
         writeln!(event, "id: {id}{incarnation}").expect("a string takes what is written to it");
     }
@@ -32,15 +32,15 @@ pub fn close(code: u16, reason: &str) -> String {
 
 /// The incarnation in a `history`.
 pub fn incarnation(text: &str) -> Option<String> {
-    let said: Value = serde_json::from_str(text).ok()?;
-    Some(said["incarnation"].as_str().filter(|_| said["type"] == "history")?.to_owned())
+    let message_json: Value = serde_json::from_str(text).ok()?;
+    Some(message_json["incarnation"].as_str().filter(|_| message_json["type"] == "history")?.to_owned())
 }
 
-fn place_in_history(text: &str) -> Option<u64> {
-    let said: Value = serde_json::from_str(text).ok()?;
-    match said["type"].as_str()? {
-        "message" => said["message"]["seq"].as_u64(),
-        "history" => said["messages"].as_array()?.last()?["seq"].as_u64(),
+fn seq_of(text: &str) -> Option<u64> {
+    let message_json: Value = serde_json::from_str(text).ok()?;
+    match message_json["type"].as_str()? {
+        "message" => message_json["message"]["seq"].as_u64(),
+        "history" => message_json["messages"].as_array()?.last()?["seq"].as_u64(),
         _ => None,
     }
 }

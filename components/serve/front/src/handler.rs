@@ -8,10 +8,10 @@ use wasip2::http::types::{IncomingRequest, ResponseOutparam};
 use crate::auth::{self, Origin};
 use crate::bindings::dormouse::room::router::{self, Decision, Destination};
 use crate::bindings::dormouse::room::types::{Request, Response, User};
-use crate::bindings::dormouse::serve::visits::Trouble;
+use crate::bindings::dormouse::serve::sessions::Error;
 use crate::event_stream;
 use crate::http::{self, Head};
-use crate::response::{Answer, problem};
+use crate::response::{HttpResponse, problem};
 use crate::rooms::{Failure, Room};
 
 /// The path of the API, unless `--env BASE_PATH=…` sets another one.
@@ -21,11 +21,11 @@ const BASE_PATH: &str = "/api/realtime";
 const EVENTS: &str = "text/event-stream";
 
 /// Headers of a request that no component sees: credentials.
-const NOT_FOR_ROOMS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+const CREDENTIAL_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 /// Headers of a component's answer that are sent to the client: the host's list (`host/src/limits.rs`). Others may
 /// affect the whole origin, or a proxy.
-const FROM_ROOMS: [&str; 14] = [
+const RESPONSE_HEADERS: [&str; 14] = [
     "accept-ranges",
     "allow",
     "cache-control",
@@ -48,7 +48,7 @@ wasip2::http::proxy::export!(Front);
 
 /// The result of a request.
 enum Outcome {
-    Answer(Answer),
+    Response(HttpResponse),
     /// A reader has joined.
     Reader(Room, u64),
 }
@@ -57,42 +57,42 @@ impl Guest for Front {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let head = http::head(&request);
         let origin = auth::origin(&head.headers, &head.authority);
-        let mut shared = vec![("vary".to_owned(), "origin".to_owned())];
+        let mut common_headers = vec![("vary".to_owned(), "origin".to_owned())];
         if let Origin::Allowed(origin) = &origin {
-            shared.push(("access-control-allow-origin".into(), origin.clone()));
-            shared.push(("access-control-allow-credentials".into(), "true".into()));
+            common_headers.push(("access-control-allow-origin".into(), origin.clone()));
+            common_headers.push(("access-control-allow-credentials".into(), "true".into()));
         }
-        match outcome(&request, head, &origin).unwrap_or_else(Outcome::Answer) {
-            Outcome::Answer(mut answer) => {
-                answer.headers.extend(shared);
-                http::send(out, answer);
+        match respond(&request, head, &origin).unwrap_or_else(Outcome::Response) {
+            Outcome::Response(mut response) => {
+                response.headers.extend(common_headers);
+                http::send(out, response);
             }
             Outcome::Reader(room, socket) => {
                 for (name, value) in
                     [("content-type", EVENTS), ("cache-control", "no-store"), ("x-accel-buffering", "no")]
                 {
-                    shared.push((name.into(), value.into()));
+                    common_headers.push((name.into(), value.into()));
                 }
-                event_stream::serve(&room, socket, out, &shared);
+                event_stream::serve(&room, socket, out, &common_headers);
             }
         }
     }
 }
 
-fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Outcome, Answer> {
+fn respond(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Outcome, HttpResponse> {
     if !auth::is_loopback(&head.authority) {
         let detail = "this server trusts every identity, so it answers only to localhost, 127.0.0.1 and [::1]";
         return Err(problem(403, detail));
     }
     if head.path == "/healthz" {
         let headers = vec![("content-type".into(), "application/json".into())];
-        return Ok(Outcome::Answer(Answer { status: 200, headers, body: br#"{"status":"ok"}"#.to_vec() }));
+        return Ok(Outcome::Response(HttpResponse { status: 200, headers, body: br#"{"status":"ok"}"#.to_vec() }));
     }
     let base = env::var("BASE_PATH").unwrap_or_else(|_| BASE_PATH.into());
     let relative = head.path.strip_prefix(base.trim_end_matches('/')).filter(|path| path.starts_with('/'));
     let Some(path) = relative.map(str::to_owned) else { return Err(problem(404, "nothing here")) };
     if head.method == "OPTIONS" {
-        return preflight(origin).map(Outcome::Answer);
+        return preflight(origin).map(Outcome::Response);
     }
     // CSRF: a foreign page could send a POST under any name without reading the answer, so foreign origins are refused.
     if *origin == Origin::Foreign {
@@ -105,23 +105,23 @@ fn outcome(request: &IncomingRequest, head: Head, origin: &Origin) -> Result<Out
     }
     let user = user.map(|(id, name)| User { id, name });
     let body = http::body(request)?;
-    let headers = head.headers.into_iter().filter(|(name, _)| !NOT_FOR_ROOMS.contains(&name.as_str())).collect();
+    let headers = head.headers.into_iter().filter(|(name, _)| !CREDENTIAL_HEADERS.contains(&name.as_str())).collect();
     let query = auth::without_credentials(&head.query);
     // A HEAD is a GET to components; wasmtime leaves the body out.
     let is_head = head.method == "HEAD";
     let method = if is_head { "GET".to_owned() } else { head.method };
-    let seen = Request { method, path, query, headers, body, user };
-    match router::route(&seen) {
-        Decision::Respond(response) => Ok(Outcome::Answer(from_component(response))),
+    let request = Request { method, path, query, headers, body, user };
+    match router::route(&request) {
+        Decision::Respond(response) => Ok(Outcome::Response(from_component(response))),
         Decision::Request(to) => {
-            let answered = room(&to)?.request(&to.request);
-            answered.map(|response| Outcome::Answer(from_component(response))).map_err(failed)
+            let result = room(&to)?.request(&to.request);
+            result.map(|response| Outcome::Response(from_component(response))).map_err(failure_response)
         }
         Decision::Connect(to) => connect(&to, origin, is_head),
     }
 }
 
-fn connect(to: &Destination, origin: &Origin, is_head: bool) -> Result<Outcome, Answer> {
+fn connect(to: &Destination, origin: &Origin, is_head: bool) -> Result<Outcome, HttpResponse> {
     if auth::header(&to.request.headers, "accept") != Some(EVENTS) {
         let detail =
             "wasmtime serve has no WebSockets, Dormouse itself has: read …/events instead, and POST your messages";
@@ -135,25 +135,25 @@ fn connect(to: &Destination, origin: &Origin, is_head: bool) -> Result<Outcome, 
     };
     // A HEAD reads no events, so it must not join.
     if is_head {
-        let answer = Answer { status: 200, headers: Vec::new(), body: Vec::new() };
-        return Ok(Outcome::Answer(answer.with("content-type", EVENTS).with("cache-control", "no-store")));
+        let response = HttpResponse { status: 200, headers: Vec::new(), body: Vec::new() };
+        return Ok(Outcome::Response(response.with("content-type", EVENTS).with("cache-control", "no-store")));
     }
     let room = room(to)?;
-    let socket = room.connect(&to.request, user).map_err(failed)?;
+    let socket = room.connect(&to.request, user).map_err(failure_response)?;
     Ok(Outcome::Reader(room, socket))
 }
 
-fn room(to: &Destination) -> Result<Room, Answer> {
+fn room(to: &Destination) -> Result<Room, HttpResponse> {
     Room::new(&to.namespace, &to.name).ok_or_else(|| problem(500, "the router names a namespace that is not here"))
 }
 
-fn failed(failure: Failure) -> Answer {
+fn failure_response(failure: Failure) -> HttpResponse {
     match failure {
-        Failure::Trouble(Trouble::Busy) => {
+        Failure::Session(Error::Busy) => {
             problem(503, "the room was busy for too long; the request may still take effect").with("retry-after", "1")
         }
-        Failure::Trouble(Trouble::Disk(what)) => {
-            eprintln!("{what}");
+        Failure::Session(Error::Disk(problem_text)) => {
+            eprintln!("{problem_text}");
             problem(503, "the room cannot be read or written; the log says why")
         }
         Failure::Refused(status, reason) => problem(if (400..600).contains(&status) { status } else { 500 }, &reason),
@@ -161,24 +161,24 @@ fn failed(failure: Failure) -> Answer {
     }
 }
 
-fn preflight(origin: &Origin) -> Result<Answer, Answer> {
+fn preflight(origin: &Origin) -> Result<HttpResponse, HttpResponse> {
     if *origin == Origin::Foreign {
         return Err(problem(403, "this origin is not allowed"));
     }
-    Ok(Answer { status: 204, headers: Vec::new(), body: Vec::new() }
+    Ok(HttpResponse { status: 204, headers: Vec::new(), body: Vec::new() }
         .with("access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE")
         .with("access-control-allow-headers", "authorization, content-type, idempotency-key, last-event-id")
         .with("access-control-max-age", "600"))
 }
 
 /// The answer of a component, without the headers that it may not set.
-fn from_component(response: Response) -> Answer {
+fn from_component(response: Response) -> HttpResponse {
     let Response { status, headers, body } = response;
     if !(200..600).contains(&status) {
         return problem(500, "the answer cannot be sent");
     }
     let headers = headers.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let mut headers = headers.filter(|(name, _)| FROM_ROOMS.contains(&name.as_str())).collect::<Vec<_>>();
+    let mut headers = headers.filter(|(name, _)| RESPONSE_HEADERS.contains(&name.as_str())).collect::<Vec<_>>();
     if status == 405 {
         complete_allow(&mut headers);
     }
@@ -188,7 +188,7 @@ fn from_component(response: Response) -> Answer {
     if auth::header(&headers, "cache-control").is_none() {
         headers.push(("cache-control".into(), "no-store".into()));
     }
-    Answer { status, headers, body }
+    HttpResponse { status, headers, body }
         .with("content-security-policy", "default-src 'none'; sandbox")
         .with("x-content-type-options", "nosniff")
 }

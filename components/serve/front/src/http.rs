@@ -7,16 +7,16 @@ use wasip2::http::types::{
 use wasip2::io::poll::{self, Pollable};
 use wasip2::io::streams::{OutputStream, StreamError};
 
-use crate::response::{Answer, problem};
+use crate::response::{HttpResponse, problem};
 
 /// The longest body, in bytes.
 const BODY_BYTES: usize = 1 << 20;
 
 /// The time in which a body must arrive.
-const BODY_WITHIN: Duration = 30_000_000_000;
+const BODY_TIMEOUT_NS: Duration = 30_000_000_000;
 
 /// The most bytes that are read or written at once.
-const PIECE_BYTES: u64 = 64 * 1024;
+const CHUNK_BYTES: u64 = 64 * 1024;
 
 /// The head of a request.
 pub(crate) struct Head {
@@ -46,7 +46,7 @@ pub(crate) fn head(request: &IncomingRequest) -> Head {
     let headers = request.headers().entries().into_iter();
     // UTF-8, else Latin-1, the old encoding of HTTP: one odd byte must not hide a header.
     let text = |value: Vec<u8>| {
-        String::from_utf8(value).unwrap_or_else(|odd| odd.into_bytes().into_iter().map(char::from).collect())
+        String::from_utf8(value).unwrap_or_else(|error| error.into_bytes().into_iter().map(char::from).collect())
     };
     let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), text(value)));
     Head {
@@ -59,22 +59,22 @@ pub(crate) fn head(request: &IncomingRequest) -> Head {
 }
 
 /// Reads the complete body of a request.
-pub(crate) fn body(request: &IncomingRequest) -> Result<Vec<u8>, Answer> {
+pub(crate) fn body(request: &IncomingRequest) -> Result<Vec<u8>, HttpResponse> {
     let broken = || problem(400, "the body broke off");
     let incoming: IncomingBody = request.consume().map_err(|()| broken())?;
     let stream = incoming.stream().map_err(|()| broken())?;
-    let deadline = monotonic_clock::subscribe_duration(BODY_WITHIN);
+    let deadline = monotonic_clock::subscribe_duration(BODY_TIMEOUT_NS);
     let more = stream.subscribe();
     let mut body = Vec::new();
     loop {
-        match stream.read(PIECE_BYTES) {
-            Ok(piece) if piece.is_empty() => {
+        match stream.read(CHUNK_BYTES) {
+            Ok(chunk) if chunk.is_empty() => {
                 poll::poll(&[&more, &deadline]);
                 if deadline.ready() {
                     return Err(problem(408, "the body did not arrive in time"));
                 }
             }
-            Ok(piece) => body.extend(piece),
+            Ok(chunk) => body.extend(chunk),
             Err(StreamError::Closed) => return Ok(body),
             Err(StreamError::LastOperationFailed(_)) => return Err(broken()),
         }
@@ -84,15 +84,15 @@ pub(crate) fn body(request: &IncomingRequest) -> Result<Vec<u8>, Answer> {
     }
 }
 
-/// Sends an answer. Errors are ignored: the client has gone.
-pub(crate) fn send(out: ResponseOutparam, answer: Answer) {
-    let length = answer.body.len().to_string();
-    let answer = answer.with("content-length", &length);
-    let Some(outgoing) = begin(out, answer.status, &answer.headers) else { return };
+/// Sends a response. Errors are ignored: the client has disconnected.
+pub(crate) fn send(out: ResponseOutparam, response: HttpResponse) {
+    let length = response.body.len().to_string();
+    let response = response.with("content-length", &length);
+    let Some(outgoing) = send_head(out, response.status, &response.headers) else { return };
     let Ok(stream) = outgoing.write() else { return };
     // The limit of `blocking_write_and_flush`.
-    for piece in answer.body.chunks(4096) {
-        if stream.blocking_write_and_flush(piece).is_err() {
+    for chunk in response.body.chunks(4096) {
+        if stream.blocking_write_and_flush(chunk).is_err() {
             break;
         }
     }
@@ -101,57 +101,57 @@ pub(crate) fn send(out: ResponseOutparam, answer: Answer) {
 }
 
 /// A stream of events.
-pub(crate) struct Stream {
+pub(crate) struct EventStream {
     // In this order: a stream must be dropped before its body.
     stream: OutputStream,
     body: OutgoingBody,
 }
 
 /// The result of a write.
-pub(crate) enum Wrote {
+pub(crate) enum WriteResult {
     /// This many bytes were accepted.
-    Some(usize),
-    /// The client has gone.
-    Gone,
+    Accepted(usize),
+    /// The client has disconnected.
+    Closed,
 }
 
-impl Stream {
-    pub(crate) fn begin(out: ResponseOutparam, headers: &[(String, String)]) -> Option<Self> {
-        let body = begin(out, 200, headers)?;
+impl EventStream {
+    pub(crate) fn open(out: ResponseOutparam, headers: &[(String, String)]) -> Option<Self> {
+        let body = send_head(out, 200, headers)?;
         let stream = body.write().ok()?;
-        Some(Stream { stream, body })
+        Some(EventStream { stream, body })
     }
 
     /// Writes as much as the stream accepts without waiting.
-    pub(crate) fn write(&self, bytes: &[u8]) -> Wrote {
-        let Ok(space) = self.stream.check_write() else { return Wrote::Gone };
-        let fits = bytes.len().min(space.min(PIECE_BYTES) as usize);
+    pub(crate) fn write(&self, bytes: &[u8]) -> WriteResult {
+        let Ok(space) = self.stream.check_write() else { return WriteResult::Closed };
+        let fits = bytes.len().min(space.min(CHUNK_BYTES) as usize);
         if fits == 0 {
-            return Wrote::Some(0);
+            return WriteResult::Accepted(0);
         }
         match self.stream.write(&bytes[..fits]).and_then(|()| self.stream.flush()) {
-            Ok(()) => Wrote::Some(fits),
-            Err(_) => Wrote::Gone,
+            Ok(()) => WriteResult::Accepted(fits),
+            Err(_) => WriteResult::Closed,
         }
     }
 
-    /// Waits for a time, or, if `until_it_takes_more`, until the stream accepts bytes.
-    pub(crate) fn wait(&self, time: Duration, until_it_takes_more: bool) {
+    /// Waits for a time, or, if `until_writable`, until the stream accepts bytes.
+    pub(crate) fn wait(&self, time: Duration, until_writable: bool) {
         let time = monotonic_clock::subscribe_duration(time);
-        let space: Option<Pollable> = until_it_takes_more.then(|| self.stream.subscribe());
+        let space: Option<Pollable> = until_writable.then(|| self.stream.subscribe());
         match &space {
             Some(space) => drop(poll::poll(&[&time, space])),
             None => time.block(),
         }
     }
 
-    pub(crate) fn end(self) {
+    pub(crate) fn finish(self) {
         drop(self.stream);
         let _ = OutgoingBody::finish(self.body, None);
     }
 }
 
-fn begin(out: ResponseOutparam, status: u16, headers: &[(String, String)]) -> Option<OutgoingBody> {
+fn send_head(out: ResponseOutparam, status: u16, headers: &[(String, String)]) -> Option<OutgoingBody> {
     let fields = Fields::new();
     for (name, value) in headers {
         // This fails for headers that HTTP does not allow, and for those that wasi:http sets itself, such as

@@ -1,10 +1,10 @@
-//! HTTP answers, and errors as `application/problem+json` (RFC 9457).
+//! HTTP responses, and errors as `application/problem+json` (RFC 9457).
 
 use serde_json::json;
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpResponse {
     /// 200 to 599.
     pub status: u16,
     /// Names in lower case.
@@ -13,14 +13,14 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// An error answer.
-pub fn problem(status: u16, detail: &str) -> Answer {
+/// An error response.
+pub fn problem(status: u16, detail: &str) -> HttpResponse {
     let body = json!({ "type": "about:blank", "title": title(status), "status": status, "detail": detail });
     let headers = vec![("content-type".to_owned(), "application/problem+json".to_owned())];
-    Answer { status, headers, body: body.to_string().into_bytes() }
+    HttpResponse { status, headers, body: body.to_string().into_bytes() }
 }
 
-impl Answer {
+impl HttpResponse {
     /// Adds a header.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));

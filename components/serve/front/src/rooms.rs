@@ -1,15 +1,15 @@
-//! A visit to a room: first the overdue events, then the event of the request.
+//! A session with a room: first the overdue events, then the event of the request.
 
 use crate::bindings::dormouse::room::context::WakeReason;
 use crate::bindings::dormouse::room::sockets::Socket;
 use crate::bindings::dormouse::room::timers::Timer;
 use crate::bindings::dormouse::room::types::{Request, Response, User};
-use crate::bindings::dormouse::serve::visits::{self, Overdue, Trouble};
+use crate::bindings::dormouse::serve::sessions::{self, Error, Overdue};
 use crate::bindings::dormouse::serve::{chat, presence};
 
-/// The most overdue events that one visit handles. Without a limit, timers that set each other for the past would block
-/// the room.
-const OVERDUE_AT_ONCE: usize = 64;
+/// The most overdue events that one session handles. Without a limit, timers that set each other for the past would
+/// block the room.
+const MAX_OVERDUE_EVENTS: usize = 64;
 
 /// A room, as the router names it.
 #[derive(Debug, Clone)]
@@ -27,17 +27,17 @@ enum Kind {
 
 /// Why an event had no effect.
 pub(crate) enum Failure {
-    /// The room could not be visited.
-    Trouble(Trouble),
+    /// The session failed.
+    Session(Error),
     /// The room refused the reader, with a status and a reason.
     Refused(u16, String),
     /// The turn failed, and the log says why.
     Turn,
 }
 
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Self {
-        Failure::Trouble(trouble)
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Session(error)
     }
 }
 
@@ -54,16 +54,16 @@ impl Room {
 
     /// Runs a request. Its turn is durable when this returns the answer.
     pub(crate) fn request(&self, request: &Request) -> Result<Response, Failure> {
-        self.visit(|| {
-            visits::begin(WakeReason::Request);
+        self.run_session(|| {
+            sessions::begin_turn(WakeReason::Request);
             match self.wake().and_then(|()| self.on_request(request)) {
                 Ok(response) => {
-                    visits::keep();
+                    sessions::keep_turn();
                     Ok(response)
                 }
                 Err(error) => {
-                    self.failed("request", &error);
-                    visits::undo()?;
+                    self.log_failure("request", &error);
+                    sessions::undo_turn()?;
                     Err(Failure::Turn)
                 }
             }
@@ -72,26 +72,26 @@ impl Room {
 
     /// Connects a reader. Returns the id of its socket.
     pub(crate) fn connect(&self, request: &Request, user: &User) -> Result<u64, Failure> {
-        self.visit(|| {
-            visits::begin(WakeReason::Connect);
-            let Some(socket) = visits::join(user) else {
-                visits::undo()?;
+        self.run_session(|| {
+            sessions::begin_turn(WakeReason::Connect);
+            let Some(socket) = sessions::join(user) else {
+                sessions::undo_turn()?;
                 return Err(Failure::Refused(503, "this room has too many readers".into()));
             };
             let refusal = match self.wake() {
                 Ok(()) => self.on_connect(request, &socket).err(),
                 Err(error) => {
-                    self.failed("connect", &error);
+                    self.log_failure("connect", &error);
                     Some((500, "the room failed".into()))
                 }
             };
             match refusal {
                 None => {
-                    visits::keep();
+                    sessions::keep_turn();
                     Ok(socket.id())
                 }
                 Some((status, reason)) => {
-                    visits::undo()?;
+                    sessions::undo_turn()?;
                     Err(Failure::Refused(status, reason))
                 }
             }
@@ -100,64 +100,64 @@ impl Room {
 
     /// Closes a reader's socket.
     pub(crate) fn close(&self, socket: u64, code: u16, reason: &str, clean: bool) -> Result<(), Failure> {
-        self.visit(|| Ok(self.part(socket, code, reason, clean)?))
+        self.run_session(|| Ok(self.close_socket(socket, code, reason, clean)?))
     }
 
     /// Handles only the overdue events.
     pub(crate) fn catch_up(&self) -> Result<(), Failure> {
-        self.visit(|| Ok(()))
+        self.run_session(|| Ok(()))
     }
 
-    fn visit<T>(&self, event: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        visits::enter(&self.namespace, &self.name)?;
-        self.overdue()?;
-        let done = event();
+    fn run_session<T>(&self, event: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        sessions::open(&self.namespace, &self.name)?;
+        self.run_overdue_events()?;
+        let result = event();
         // The overdue events are kept, even if the event of the request failed.
-        visits::leave()?;
-        done
+        sessions::finish()?;
+        result
     }
 
-    fn overdue(&self) -> Result<(), Trouble> {
-        for _ in 0..OVERDUE_AT_ONCE {
-            match visits::next_overdue() {
+    fn run_overdue_events(&self) -> Result<(), Error> {
+        for _ in 0..MAX_OVERDUE_EVENTS {
+            match sessions::next_overdue() {
                 None => break,
                 // The close code of a connection that ended without a close frame.
-                Some(Overdue::Silent(socket)) => self.part(socket, 1006, "", false)?,
-                Some(Overdue::Timer(timer)) => self.fire(&timer)?,
+                Some(Overdue::LeaseExpired(socket)) => self.close_socket(socket, 1006, "", false)?,
+                Some(Overdue::Timer(timer)) => self.fire_timer(&timer)?,
             }
         }
         Ok(())
     }
 
-    fn fire(&self, timer: &Timer) -> Result<(), Trouble> {
-        visits::begin(WakeReason::Timer);
-        visits::fire(&timer.name);
+    fn fire_timer(&self, timer: &Timer) -> Result<(), Error> {
+        sessions::begin_turn(WakeReason::Timer);
+        sessions::fire(&timer.name);
         match self.wake().and_then(|()| self.on_timer(timer)) {
-            Ok(()) => visits::keep(),
+            Ok(()) => sessions::keep_turn(),
             Err(error) => {
-                self.failed("timer", &error);
-                visits::put_off(&timer.name)?;
+                self.log_failure("timer", &error);
+                sessions::retry_timer(&timer.name)?;
             }
         }
         Ok(())
     }
 
-    fn part(&self, socket: u64, code: u16, reason: &str, clean: bool) -> Result<(), Trouble> {
-        visits::begin(WakeReason::Close);
-        if let Some(socket) = visits::part(socket)
+    fn close_socket(&self, socket: u64, code: u16, reason: &str, clean: bool) -> Result<(), Error> {
+        sessions::begin_turn(WakeReason::Close);
+        if let Some(socket) = sessions::leave(socket)
             && let Err(error) = self.wake().and_then(|()| self.on_close(&socket, code, reason, clean))
         {
-            self.failed("close", &error);
-            visits::undo()?;
+            self.log_failure("close", &error);
+            sessions::undo_turn()?;
             // The reader has left in any case.
-            visits::begin(WakeReason::Close);
-            visits::part(socket.id());
+            sessions::begin_turn(WakeReason::Close);
+            sessions::leave(socket.id());
         }
-        visits::keep();
+        sessions::keep_turn();
         Ok(())
     }
 
-    fn failed(&self, event: &str, error: &str) {
+    fn log_failure(&self, event: &str, error: &str) {
         eprintln!("{}/{}: turn on {event} failed: {error}", self.namespace, self.name);
     }
 

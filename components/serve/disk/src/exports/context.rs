@@ -4,23 +4,23 @@ use std::env;
 
 use super::room::context::{Guest, Level, WakeReason};
 use super::sessions::WOKEN_BY;
-use super::{Disk, is_visiting, visit};
+use super::{Disk, has_session, with_session};
 use crate::session::unix_millis;
 
-/// The router's configuration. The router runs before a room is visited.
+/// The router's configuration. The router runs before a session is opened.
 const NAMESPACES: &str = "PRESENCE,ROOMS";
 
 impl Guest for Disk {
     fn namespace() -> String {
-        visit(|visit| visit.namespace.clone())
+        with_session(|session| session.namespace.clone())
     }
 
     fn name() -> String {
-        visit(|visit| visit.name.clone())
+        with_session(|session| session.name.clone())
     }
 
     fn now() -> u64 {
-        visit(|visit| visit.turn.as_ref().map_or_else(unix_millis, |turn| turn.now))
+        with_session(|session| session.turn.as_ref().map_or_else(unix_millis, |turn| turn.now))
     }
 
     fn woken_by() -> WakeReason {
@@ -28,12 +28,12 @@ impl Guest for Disk {
     }
 
     fn incarnation() -> u64 {
-        visit(|visit| visit.incarnation)
+        with_session(|session| session.incarnation)
     }
 
     /// Reads the environment: `--env ROOMS_keep_messages=100`.
     fn config(key: String) -> Option<String> {
-        if !is_visiting() {
+        if !has_session() {
             return (key == "namespaces").then(|| NAMESPACES.to_owned());
         }
         env::var(format!("{}_{key}", Self::namespace())).ok()

@@ -1,41 +1,43 @@
-//! The interface `ears`, for the front.
+//! The interface `log-reader`, for the front.
 
-use super::serve::ears::{Guest, Heard};
-use super::serve::visits::Trouble;
-use super::{Disk, EAR, LEFT, told};
-use crate::log_reader::{self, Ear};
+use super::serve::log_reader::{Guest, Received};
+use super::serve::sessions::Error;
+use super::{Disk, LOG_READER, SESSION_END, to_wit_error};
+use crate::log_reader::{self, LogReader};
 
-fn ear<T>(use_it: impl FnOnce(&mut Ear) -> crate::room_dir::Result<T>) -> Result<T, Trouble> {
-    EAR.with_borrow_mut(|ear| use_it(ear.as_mut().expect("the front listens before it hears"))).map_err(told)
+fn with_reader<T>(use_it: impl FnOnce(&mut LogReader) -> crate::room_dir::Result<T>) -> Result<T, Error> {
+    LOG_READER
+        .with_borrow_mut(|reader| use_it(reader.as_mut().expect("the front starts to read before it polls")))
+        .map_err(to_wit_error)
 }
 
 impl Guest for Disk {
-    fn listen(socket: u64) -> Result<(), Trouble> {
-        let left = LEFT.take().expect("the front leaves a room before it listens");
-        EAR.set(Some(Ear::new(socket, left).map_err(told)?));
+    fn start(socket: u64) -> Result<(), Error> {
+        let end = SESSION_END.take().expect("the front finishes a session before it reads");
+        LOG_READER.set(Some(LogReader::new(socket, end).map_err(to_wit_error)?));
         Ok(())
     }
 
-    fn hear() -> Result<Vec<Heard>, Trouble> {
-        let to_wit = |heard| match heard {
-            log_reader::Heard::Said(text) => Heard::Said(text),
-            log_reader::Heard::Closed(code, reason) => Heard::Closed((code, reason)),
+    fn poll() -> Result<Vec<Received>, Error> {
+        let to_wit = |received| match received {
+            log_reader::Received::Message(text) => Received::Message(text),
+            log_reader::Received::Closed(code, reason) => Received::Closed((code, reason)),
         };
-        // A later visit of this reader leaves data that it does not need.
-        LEFT.set(None);
-        Ok(ear(Ear::hear)?.into_iter().map(to_wit).collect())
+        // A later session of this reader leaves data that it does not need.
+        SESSION_END.set(None);
+        Ok(with_reader(LogReader::poll)?.into_iter().map(to_wit).collect())
     }
 
-    fn renew() {
+    fn renew_lease() {
         // If this fails, the next try comes in seconds, long before the lease ends.
-        let _ = ear(|ear| ear.renew());
+        let _ = with_reader(|reader| reader.renew_lease());
     }
 
-    fn is_something_overdue() -> bool {
-        ear(|ear| ear.is_something_overdue()).unwrap_or(false)
+    fn has_overdue_event() -> bool {
+        with_reader(|reader| reader.has_overdue_event()).unwrap_or(false)
     }
 
     fn stop() {
-        EAR.set(None);
+        LOG_READER.set(None);
     }
 }

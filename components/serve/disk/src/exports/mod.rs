@@ -1,6 +1,6 @@
-//! Implements the contract, and the interfaces for the front, with `visit.rs` and `ear.rs`.
+//! Implements the contract, and the interfaces for the front, with `session.rs` and `log_reader.rs`.
 //!
-//! An instance serves one request, so it has one visit at a time, and one reader.
+//! An instance serves one request, so it has one session at a time, and one reader.
 
 mod context;
 mod log_reader;
@@ -11,9 +11,9 @@ mod timers;
 
 use std::cell::RefCell;
 
-use crate::log_reader::Ear;
-use crate::room_dir::Trouble;
-use crate::session::{Left, Visit};
+use crate::log_reader::LogReader;
+use crate::room_dir::Error;
+use crate::session::{Session, SessionEnd};
 
 mod bindings {
     #![expect(unsafe_code, reason = "generated; raw memory crosses the component boundary")]
@@ -35,29 +35,30 @@ use bindings::exports::dormouse::{room, serve};
 const DATA: &str = "/data";
 
 thread_local! {
-    static VISIT: RefCell<Option<Visit>> = const { RefCell::new(None) };
-    static LEFT: RefCell<Option<Left>> = const { RefCell::new(None) };
-    static EAR: RefCell<Option<Ear>> = const { RefCell::new(None) };
+    static SESSION: RefCell<Option<Session>> = const { RefCell::new(None) };
+    static SESSION_END: RefCell<Option<SessionEnd>> = const { RefCell::new(None) };
+    static LOG_READER: RefCell<Option<LogReader>> = const { RefCell::new(None) };
 }
 
 struct Disk;
 
-fn visit<T>(look: impl FnOnce(&mut Visit) -> T) -> T {
-    VISIT.with_borrow_mut(|visit| look(visit.as_mut().expect("the front enters a room before it calls it")))
+fn with_session<T>(use_it: impl FnOnce(&mut Session) -> T) -> T {
+    SESSION
+        .with_borrow_mut(|session| use_it(session.as_mut().expect("the front opens a session before it calls a room")))
 }
 
-fn is_visiting() -> bool {
-    VISIT.with_borrow(Option::is_some)
+fn has_session() -> bool {
+    SESSION.with_borrow(Option::is_some)
 }
 
 /// Converts an error for the front, which logs the details for the operator of `wasmtime serve`.
-fn told(trouble: Trouble) -> serve::visits::Trouble {
-    let (path, what) = match trouble {
-        Trouble::Busy => return serve::visits::Trouble::Busy,
-        Trouble::Disk(path, error) => (path, error.to_string()),
-        Trouble::Damaged(path) => {
+fn to_wit_error(error: Error) -> serve::sessions::Error {
+    let (path, problem) = match error {
+        Error::Busy => return serve::sessions::Error::Busy,
+        Error::Disk(path, error) => (path, error.to_string()),
+        Error::Damaged(path) => {
             (path, "damaged: it holds bytes that no turn has written; restore it from a backup".to_owned())
         }
     };
-    serve::visits::Trouble::Disk(format!("{}: {what}", path.display()))
+    serve::sessions::Error::Disk(format!("{}: {problem}", path.display()))
 }

@@ -1,12 +1,12 @@
 //! The interface `sockets`. A socket is a reader of server-sent events, and its own instance serves it.
 
 use super::room::sockets::{Except, Filter, Guest, GuestSocket, Message, Socket, SocketError, User};
-use super::{Disk, visit};
-use crate::session::Visit;
+use super::{Disk, with_session};
+use crate::session::Session;
 use crate::state::{self, Change};
 
 const MESSAGE_BYTES: usize = 1 << 20;
-const SAID_BYTES: usize = 16 << 20;
+const TURN_OUTPUT_BYTES: usize = 16 << 20;
 const MAX_TAGS: usize = 10;
 const TAG_BYTES: usize = 256;
 const ATTACHMENT_BYTES: usize = 16_384;
@@ -21,14 +21,16 @@ pub(super) fn handle(id: u64) -> Socket {
 }
 
 impl Handle {
-    fn of<T>(&self, look: impl FnOnce(&state::Socket) -> T) -> T {
-        visit(|visit| look(visit.socket(self.0).expect("a room may not read a socket after the turn of its close")))
+    fn with_socket<T>(&self, look: impl FnOnce(&state::Socket) -> T) -> T {
+        with_session(|session| {
+            look(session.socket(self.0).expect("a room may not read a socket after the turn of its close"))
+        })
     }
 
     /// Adds a change, if the client is connected.
     fn change(&self, change: Change) -> Result<(), SocketError> {
-        visit(|visit| match visit.state().sockets.contains_key(&self.0) {
-            true => Ok(visit.change(change)),
+        with_session(|session| match session.state().sockets.contains_key(&self.0) {
+            true => Ok(session.change(change)),
             false => Err(SocketError::Gone),
         })
     }
@@ -40,11 +42,11 @@ impl GuestSocket for Handle {
     }
 
     fn user(&self) -> User {
-        self.of(|socket| User { id: socket.user.0.clone(), name: socket.user.1.clone() })
+        self.with_socket(|socket| User { id: socket.user.0.clone(), name: socket.user.1.clone() })
     }
 
     fn tags(&self) -> Vec<String> {
-        self.of(|socket| socket.tags.clone())
+        self.with_socket(|socket| socket.tags.clone())
     }
 
     fn set_tags(&self, tags: Vec<String>) -> Result<(), SocketError> {
@@ -58,7 +60,7 @@ impl GuestSocket for Handle {
     }
 
     fn attachment(&self) -> Vec<u8> {
-        self.of(|socket| socket.attachment.clone())
+        self.with_socket(|socket| socket.attachment.clone())
     }
 
     fn set_attachment(&self, attachment: Vec<u8>) -> Result<(), SocketError> {
@@ -69,11 +71,11 @@ impl GuestSocket for Handle {
     }
 
     fn send(&self, message: Message) -> Result<(), SocketError> {
-        let is_here = visit(|visit| visit.state().sockets.contains_key(&self.0));
-        if !is_here {
+        let is_connected = with_session(|session| session.state().sockets.contains_key(&self.0));
+        if !is_connected {
             return Err(SocketError::Gone);
         }
-        say(message, |_| vec![self.0])
+        send_to(message, |_| vec![self.0])
     }
 
     fn close(&self, code: u16, reason: String) -> Result<(), SocketError> {
@@ -96,19 +98,19 @@ impl Guest for Disk {
     type Socket = Handle;
 
     fn all(filter: Filter) -> Vec<Socket> {
-        visit(|visit| matching(visit, &filter)).into_iter().map(handle).collect()
+        with_session(|session| matching(session, &filter)).into_iter().map(handle).collect()
     }
 
     fn count(filter: Filter) -> u32 {
-        visit(|visit| matching(visit, &filter)).len() as u32
+        with_session(|session| matching(session, &filter)).len() as u32
     }
 
     fn get(id: u64) -> Option<Socket> {
-        visit(|visit| visit.state().sockets.contains_key(&id)).then(|| handle(id))
+        with_session(|session| session.state().sockets.contains_key(&id)).then(|| handle(id))
     }
 
     fn broadcast(message: Message, filter: Filter) -> Result<(), SocketError> {
-        say(message, |visit| matching(visit, &filter))
+        send_to(message, |session| matching(session, &filter))
     }
 
     fn max_message_bytes() -> u32 {
@@ -123,7 +125,7 @@ impl Guest for Disk {
     fn clear_auto_response() {}
 }
 
-fn say(message: Message, to: impl FnOnce(&Visit) -> Vec<u64>) -> Result<(), SocketError> {
+fn send_to(message: Message, to: impl FnOnce(&Session) -> Vec<u64>) -> Result<(), SocketError> {
     let bytes = match &message {
         Message::Text(text) => text.len(),
         Message::Binary(bytes) => bytes.len(),
@@ -133,18 +135,21 @@ fn say(message: Message, to: impl FnOnce(&Visit) -> Vec<u64>) -> Result<(), Sock
     }
     // Server-sent events are text.
     let Message::Text(text) = message else { return Ok(()) };
-    visit(|visit| {
-        visit.turn().said += bytes;
-        assert!(visit.turn().said <= SAID_BYTES, "a room sent more than {SAID_BYTES} bytes in one turn");
-        let to = to(visit);
+    with_session(|session| {
+        session.turn().sent += bytes;
+        assert!(
+            session.turn().sent <= TURN_OUTPUT_BYTES,
+            "a room sent more than {TURN_OUTPUT_BYTES} bytes in one turn"
+        );
+        let to = to(session);
         if !to.is_empty() {
-            visit.change(Change::Say(text, to));
+            session.change(Change::Send(text, to));
         }
     });
     Ok(())
 }
 
-fn matching(visit: &Visit, filter: &Filter) -> Vec<u64> {
+fn matching(session: &Session, filter: &Filter) -> Vec<u64> {
     let matches = |socket: &&state::Socket| {
         let is_excepted = match &filter.except {
             Except::Nobody => false,
@@ -155,5 +160,5 @@ fn matching(visit: &Visit, filter: &Filter) -> Vec<u64> {
             && filter.user.as_ref().is_none_or(|id| socket.user.0 == *id)
             && filter.tag.as_ref().is_none_or(|tag| socket.tags.contains(tag))
     };
-    visit.state().sockets.values().filter(matches).map(|socket| socket.id).collect()
+    session.state().sockets.values().filter(matches).map(|socket| socket.id).collect()
 }

@@ -1,22 +1,22 @@
-//! The interface `storage`. During a visit all entries are in memory, as a part of the state.
+//! The interface `storage`. During a session all entries are in memory, as a part of the state.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::room::storage::{Guest, Key, Range, StorageError, Value};
-use super::{Disk, visit};
+use super::{Disk, with_session};
 use crate::state::Change;
 
 const KEY_BYTES: usize = 2_048;
 const VALUE_BYTES: usize = 2 << 20;
 const TURN_BYTES: usize = 16 << 20;
 /// The most keys or entries in one call.
-const AT_ONCE: usize = 1_000;
+const MAX_ENTRIES: usize = 1_000;
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn entries<T>(look: impl FnOnce(&Entries) -> T) -> T {
-    visit(|visit| look(&visit.state().entries))
+    with_session(|session| look(&session.state().entries))
 }
 
 fn check(key: &[u8], value: &[u8]) -> Result<(), StorageError> {
@@ -33,7 +33,7 @@ impl Guest for Disk {
     }
 
     fn get_many(keys: Vec<Key>) -> Vec<Option<Value>> {
-        assert!(keys.len() <= AT_ONCE, "a room asked for more than {AT_ONCE} keys at once");
+        assert!(keys.len() <= MAX_ENTRIES, "a room asked for more than {MAX_ENTRIES} keys at once");
         entries(|entries| keys.iter().map(|key| entries.get(key).cloned()).collect())
     }
 
@@ -44,23 +44,23 @@ impl Guest for Disk {
     fn put_many(new: Vec<(Key, Value)>) -> Result<(), StorageError> {
         new.iter().try_for_each(|(key, value)| check(key, value))?;
         let bytes: usize = new.iter().map(|(key, value)| key.len() + value.len()).sum();
-        visit(|visit| {
-            if visit.turn().written + bytes > TURN_BYTES {
+        with_session(|session| {
+            if session.turn().written + bytes > TURN_BYTES {
                 return Err(StorageError::TurnTooLarge);
             }
-            visit.turn().written += bytes;
-            new.into_iter().for_each(|(key, value)| visit.change(Change::Put(key, value)));
+            session.turn().written += bytes;
+            new.into_iter().for_each(|(key, value)| session.change(Change::Put(key, value)));
             Ok(())
         })
     }
 
     fn delete(key: Key) -> bool {
-        visit(|visit| {
-            let was_there = visit.state().entries.contains_key(&key);
-            if was_there {
-                visit.change(Change::Delete(key));
+        with_session(|session| {
+            let existed = session.state().entries.contains_key(&key);
+            if existed {
+                session.change(Change::Delete(key));
             }
-            was_there
+            existed
         })
     }
 
@@ -68,7 +68,7 @@ impl Guest for Disk {
         let range = Range { prefix: None, start: Some(start), end: Some(end), reverse: false, limit };
         let keys = Self::list(range).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
         let removed = keys.len() as u32;
-        visit(|visit| keys.into_iter().for_each(|key| visit.change(Change::Delete(key))));
+        with_session(|session| keys.into_iter().for_each(|key| session.change(Change::Delete(key))));
         removed
     }
 
@@ -77,7 +77,7 @@ impl Guest for Disk {
         let first = range.start.unwrap_or_default().max(prefix.clone());
         let end = range.end;
         let is_within = |key: &[u8]| key.starts_with(&prefix) && end.as_deref().is_none_or(|end| key < end);
-        let limit = AT_ONCE.min(range.limit as usize);
+        let limit = MAX_ENTRIES.min(range.limit as usize);
         entries(|entries| {
             let mut bytes = 0;
             let fits = |(key, value): &(&Vec<u8>, &Vec<u8>)| {
@@ -95,7 +95,7 @@ impl Guest for Disk {
                     let upper = match end.as_ref() {
                         Some(end) if *end < first => return Vec::new(),
                         Some(end) => Bound::Excluded(end.clone()),
-                        None => behind(&prefix).map_or(Bound::Unbounded, Bound::Excluded),
+                        None => end_of(&prefix).map_or(Bound::Unbounded, Bound::Excluded),
                     };
                     // In reverse, entries between the prefix and `end` come first: skip them.
                     let found = entries.range((Bound::Included(first), upper)).rev();
@@ -108,9 +108,9 @@ impl Guest for Disk {
 }
 
 /// The lowest key above all keys with this prefix. `None` if there is none.
-fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
+fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
-    let mut behind = prefix[..=last].to_vec();
-    behind[last] += 1;
-    Some(behind)
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
 }

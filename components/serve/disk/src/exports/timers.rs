@@ -1,7 +1,7 @@
 //! The interface `timers`.
 
 use super::room::timers::{Due, Guest, Timer, TimerError};
-use super::{Disk, visit};
+use super::{Disk, with_session};
 use crate::state::{self, Change};
 
 const NAME_BYTES: usize = 256;
@@ -20,35 +20,35 @@ impl Guest for Disk {
         if payload.len() > PAYLOAD_BYTES {
             return Err(TimerError::PayloadTooLarge);
         }
-        visit(|visit| {
-            let timers = &visit.state().timers;
+        with_session(|session| {
+            let timers = &session.state().timers;
             if timers.len() >= MAX_TIMERS && !timers.contains_key(&name) {
                 return Err(TimerError::TooMany);
             }
             let at = match due {
                 Due::At(at) => at,
-                Due::After(after) => visit.turn().now.saturating_add(after),
+                Due::After(after) => session.turn().now.saturating_add(after),
             };
-            visit.change(Change::Set(state::Timer { name, at, payload, attempt: 0 }));
+            session.change(Change::Set(state::Timer { name, at, payload, attempt: 0 }));
             Ok(())
         })
     }
 
     fn get(name: String) -> Option<Timer> {
-        visit(|visit| visit.state().timers.get(&name).map(to_wit))
+        with_session(|session| session.state().timers.get(&name).map(to_wit))
     }
 
     fn cancel(name: String) -> bool {
-        visit(|visit| {
-            let was_set = visit.state().timers.contains_key(&name);
+        with_session(|session| {
+            let was_set = session.state().timers.contains_key(&name);
             if was_set {
-                visit.change(Change::Cancel(name));
+                session.change(Change::Cancel(name));
             }
             was_set
         })
     }
 
     fn list() -> Vec<Timer> {
-        visit(|visit| visit.state().timers.values().map(to_wit).collect())
+        with_session(|session| session.state().timers.values().map(to_wit).collect())
     }
 }
