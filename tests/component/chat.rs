@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use dormouse_bundle::CHAT_ROOM;
 use dormouse_test::{
-    Close, Message, Request, TestClient, TestRoom, User, all_hear, body, header, hush, none_hears, problem,
+    Close, Message, Request, TestClient, TestRoom, User, assert_all_received, assert_none_received, body,
+    discard_received, header, problem,
 };
 use serde_json::{Value, json};
 
-dormouse_test::kept_and_forgetful! { CHAT_ROOM;
+dormouse_test::with_and_without_hibernation! { CHAT_ROOM;
     the_first_frame_is_the_history,
     the_history_is_the_last_fifty_messages_oldest_first,
     a_client_that_resumes_gets_the_missed_messages,
@@ -106,7 +107,7 @@ fn named_message(content: &str, client_id: &str) -> String {
 /// A client joins, and hears the history and nothing else.
 fn enter(room: &mut TestRoom, name: &str, query: &str) -> (TestClient, Value) {
     let client = room.connect(name, query).expect("a chat room lets everybody in");
-    let [mut history] = client.hears().try_into().expect("who joins hears one frame");
+    let [mut history] = client.received().try_into().expect("who joins hears one frame");
     assert_eq!(history["type"], "history");
     let incarnation = history.as_object_mut().and_then(|history| history.remove("incarnation"));
     assert_eq!(incarnation, Some(json!(room_incarnation(room))));
@@ -121,20 +122,20 @@ fn room_incarnation(room: &TestRoom) -> String {
 /// Clients of these names join, and have heard what there was to hear.
 fn gather<const N: usize>(room: &mut TestRoom, names: [&str; N]) -> [TestClient; N] {
     let clients = names.map(|name| room.join(name));
-    hush(&clients);
+    discard_received(&clients);
     clients
 }
 
 /// The message in the only frame that a client hears.
 fn heard_message(client: &TestClient) -> Value {
-    let [frame] = client.hears().try_into().expect("one frame");
+    let [frame] = client.received().try_into().expect("one frame");
     assert_eq!(frame, json!({ "type": "message", "message": frame["message"] }));
     frame["message"].clone()
 }
 
 /// A client says something, and hears it.
 fn say(room: &mut TestRoom, client: &TestClient, text: &str) -> Value {
-    room.say(client, text);
+    room.send(client, text);
     heard_message(client)
 }
 
@@ -241,7 +242,7 @@ fn a_client_of_another_incarnation_starts_over(mut room: TestRoom) {
 fn a_client_that_reconnects_is_announced_like_any_other(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     enter(&mut room, "bo", "since=0");
-    assert_eq!(ana.hears_types(), ["user_joined"]);
+    assert_eq!(ana.received_types(), ["user_joined"]);
 }
 
 fn the_position_to_resume_from_must_be_a_number(mut room: TestRoom) {
@@ -250,7 +251,7 @@ fn the_position_to_resume_from_must_be_a_number(mut room: TestRoom) {
         let (status, reason) = room.connect("bo", &format!("since={since}")).err().expect(since);
         assert_eq!((status, reason.contains("since")), (400, true), "{since}: {reason}");
     }
-    assert!(ana.hears().is_empty(), "who was refused was never here");
+    assert!(ana.received().is_empty(), "who was refused was never here");
     assert_eq!(room.sockets(), 1);
 }
 
@@ -259,40 +260,40 @@ fn a_join_is_announced_to_the_others(mut room: TestRoom) {
     room.advance(millis(1_234));
     enter(&mut room, "cleo", "");
     let joined = json!({ "type": "user_joined", "userId": "id-cleo", "userName": "cleo", "timestamp": room.now() });
-    all_hear([&ana, &bo], &joined);
+    assert_all_received([&ana, &bo], &joined);
 }
 
 fn a_user_with_many_tabs_joins_once(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     enter(&mut room, "bo", "");
     enter(&mut room, "bo", "");
-    none_hears([&ana, &bo]);
+    assert_none_received([&ana, &bo]);
 }
 
 fn a_user_leaves_with_the_last_tab(mut room: TestRoom) {
     let [ana, bo, tab, other_tab] = gather(&mut room, ["ana", "bo", "bo", "bo"]);
     room.leave(&bo);
     room.try_leave(&other_tab, Close::lost()).unwrap();
-    none_hears([&ana, &tab]);
+    assert_none_received([&ana, &tab]);
     room.advance(millis(1_234));
     room.try_leave(&tab, Close::lost()).unwrap();
     let left = json!({ "type": "user_left", "userId": "id-bo", "userName": "bo", "timestamp": room.now() });
-    assert_eq!(ana.hears(), [left]);
+    assert_eq!(ana.received(), [left]);
 }
 
 fn a_user_who_left_can_join_again(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     room.leave(&bo);
     enter(&mut room, "bo", "");
-    assert_eq!(ana.hears_types(), ["user_left", "user_joined"]);
+    assert_eq!(ana.received_types(), ["user_left", "user_joined"]);
 }
 
 fn typing_is_announced_to_others_and_not_to_own_tabs(mut room: TestRoom) {
     let [ana, bo, tab, other_tab] = gather(&mut room, ["ana", "bo", "cleo", "cleo"]);
-    room.say(&tab, TYPING);
+    room.send(&tab, TYPING);
     let typing = json!({ "type": "typing", "userId": "id-cleo", "userName": "cleo" });
-    all_hear([&ana, &bo], &typing);
-    none_hears([&tab, &other_tab]);
+    assert_all_received([&ana, &bo], &typing);
+    assert_none_received([&tab, &other_tab]);
     assert!(room.storage().is_empty(), "typing is nothing to keep");
 }
 
@@ -343,8 +344,8 @@ fn a_client_cannot_choose_its_identity(mut room: TestRoom) {
     assert_eq!((&said["timestamp"], &said["seq"]), (&json!(room.now()), &json!(1)));
     assert_ne!(said["id"], "mine");
 
-    room.say(&ana, r#"{"type":"typing","userId":"id-cleo","userName":"cleo"}"#);
-    assert_eq!(bo.hears(), [json!({ "type": "typing", "userId": "id-ana", "userName": "ana" })]);
+    room.send(&ana, r#"{"type":"typing","userId":"id-cleo","userName":"cleo"}"#);
+    assert_eq!(bo.received(), [json!({ "type": "typing", "userId": "id-ana", "userName": "ana" })]);
 
     body(&room.post("ana", "/messages", &[], &forged.to_string()));
     assert_eq!(heard_message(&bo)["userId"], "id-ana");
@@ -353,11 +354,11 @@ fn a_client_cannot_choose_its_identity(mut room: TestRoom) {
 fn messages_are_numbered_without_gaps(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     for text in [&message("one"), TYPING, &named_message("two", "c"), &named_message("two", "c"), "no", &message("")] {
-        room.say(&ana, text);
+        room.send(&ana, text);
     }
     room.post("ana", "/messages", &[], "{}");
     post(&mut room, "cleo", "three");
-    room.say(&bo, &message("four"));
+    room.send(&bo, &message("four"));
     assert_eq!(seqs(&list(&mut room, "")), [1, 2, 3, 4]);
 }
 
@@ -390,7 +391,7 @@ fn content_is_never_truncated_inside_a_surrogate_pair(mut room: TestRoom) {
     for tail in ["🐭", "🐭b", "🐭🐭🐭"] {
         assert_eq!(say(&mut room, &ana, &message(&format!("{before}{tail}")))["content"], before);
         assert_eq!(post(&mut room, "ana", &format!("{before}{tail}"))["content"], before);
-        ana.hears();
+        ana.received();
     }
     let fitting = format!("{}🐭", "a".repeat(1_998));
     assert_eq!(say(&mut room, &ana, &message(&format!("{fitting}b")))["content"], fitting);
@@ -449,13 +450,13 @@ fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
         (&message(" \n\t\u{3000}"), "empty_content"),
         (&only_blanks_are_left, "empty_content"),
     ] {
-        room.say(&ana, text);
+        room.send(&ana, text);
         receives_only_error(&ana, code, text);
     }
-    room.try_say(&ana, Message::Binary(message("hi").into())).unwrap();
+    room.try_send(&ana, Message::Binary(message("hi").into())).unwrap();
     receives_only_error(&ana, "not_text", "binary");
 
-    none_hears([&tab, &bo]);
+    assert_none_received([&tab, &bo]);
     assert_eq!(ana.closed(), None);
     assert!(room.storage().is_empty());
     say(&mut room, &ana, &with(&format!("{:?}", "c".repeat(128))));
@@ -464,7 +465,7 @@ fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
 
 /// A client hears one error of this code, about nothing that it gave a name.
 fn receives_only_error(client: &TestClient, code: &str, about: &str) {
-    let [error] = client.hears().try_into().expect("one frame");
+    let [error] = client.received().try_into().expect("one frame");
     assert_eq!(error, json!({ "type": "error", "code": code, "message": error["message"] }), "{about:.80}");
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{about:.80}");
 }
@@ -481,8 +482,8 @@ fn an_error_names_its_message(mut room: TestRoom) {
         (r#"{"type":"message","clientId":"c1","content":"cut o"#, "bad_json"),
         (r#"{"type":"message","content":"\x","clientId":"c1"}"#, "bad_json"),
     ] {
-        room.say(&ana, text);
-        let [error] = ana.hears().try_into().expect("one frame");
+        room.send(&ana, text);
+        let [error] = ana.received().try_into().expect("one frame");
         let expected = json!({ "type": "error", "code": code, "message": error["message"], "clientId": "c1" });
         assert_eq!(error, expected, "{text}");
         if code != "unknown_type" && text.contains("type") {
@@ -492,8 +493,8 @@ fn an_error_names_its_message(mut room: TestRoom) {
             assert_eq!(refused_client_id(&refused), "c1", "{body}");
         }
     }
-    room.try_say(&ana, Message::Binary(named_message("hi", "c1").into())).unwrap();
-    assert_eq!(ana.hears()[0]["clientId"], "c1");
+    room.try_send(&ana, Message::Binary(named_message("hi", "c1").into())).unwrap();
+    assert_eq!(ana.received()[0]["clientId"], "c1");
 }
 
 /// The `clientId` in the problem that a request was answered with.
@@ -510,9 +511,9 @@ fn a_resent_message_is_stored_once_and_echoed_to_its_sender(mut room: TestRoom) 
 
     room.advance(millis(5_000));
     assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), first);
-    assert!(tab.hears().is_empty());
+    assert!(tab.received().is_empty());
     assert_eq!(say(&mut room, &tab, &named_message("hello", "c1")), first);
-    none_hears([&ana, &bo]);
+    assert_none_received([&ana, &bo]);
     assert_eq!(room.storage(), stored);
     assert_eq!(say(&mut room, &ana, &named_message("hello", "c2"))["seq"], 2);
 }
@@ -520,11 +521,11 @@ fn a_resent_message_is_stored_once_and_echoed_to_its_sender(mut room: TestRoom) 
 fn a_client_id_cannot_be_reused_for_other_content(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     let first = say(&mut room, &ana, &named_message("hello", "c1"));
-    hush([&bo]);
+    discard_received([&bo]);
     let stored = room.storage();
     for other in ["other words", "hello ", "Hello"] {
-        room.say(&ana, &named_message(other, "c1"));
-        let error = &ana.hears()[0];
+        room.send(&ana, &named_message(other, "c1"));
+        let error = &ana.received()[0];
         assert_eq!((&error["code"], &error["clientId"]), (&json!("key_reused"), &json!("c1")), "{other}");
         let posted = json!({ "content": other, "clientId": "c1" }).to_string();
         for key in [&[][..], &[("idempotency-key", "k1")]] {
@@ -532,7 +533,7 @@ fn a_client_id_cannot_be_reused_for_other_content(mut room: TestRoom) {
             assert_eq!((problem(&refused), refused_client_id(&refused)), (422, json!("c1")), "{other} {key:?}");
         }
     }
-    none_hears([&ana, &bo]);
+    assert_none_received([&ana, &bo]);
     assert_eq!(room.storage(), stored);
     assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), first);
     // Both of another sender are as free as ever.
@@ -569,11 +570,11 @@ fn a_message_is_recognised_for_ten_minutes(mut room: TestRoom) {
     for offset in [0, 1, KNOWN_MS / 2, KNOWN_MS - 1] {
         room.advance(millis(2 * KNOWN_MS - room.now() % KNOWN_MS + offset));
         let first = say(&mut room, &ana, &text);
-        bo.hears();
+        bo.received();
         for wait in [0, KNOWN_MS / 2, KNOWN_MS / 2 - 1] {
             room.advance(millis(wait));
             assert_eq!(say(&mut room, &ana, &text), first, "{offset} {wait}");
-            assert!(bo.hears().is_empty());
+            assert!(bo.received().is_empty());
         }
         room.advance(millis(1));
         let second = say(&mut room, &ana, &text);
@@ -586,11 +587,11 @@ fn a_message_is_recognised_for_ten_minutes(mut room: TestRoom) {
 fn a_client_id_belongs_to_its_user(mut room: TestRoom) {
     let [ana, bo, anab] = gather(&mut room, ["ana", "bo", "anab"]);
     assert_eq!(say(&mut room, &ana, &named_message("hello", "c1"))["userId"], "id-ana");
-    bo.hears();
+    bo.received();
     assert_eq!(say(&mut room, &bo, &named_message("hello", "c1"))["userId"], "id-bo");
-    ana.hears();
+    ana.received();
     say(&mut room, &ana, &named_message("hello", "bo"));
-    anab.hears();
+    anab.received();
     assert_eq!(say(&mut room, &anab, &named_message("hello", "o"))["seq"], 4);
     assert_eq!(seqs(&list(&mut room, "")), [1, 2, 3, 4]);
 }
@@ -686,9 +687,9 @@ fn a_posted_message_reaches_every_socket(mut room: TestRoom) {
 fn a_user_who_only_posts_does_not_join(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     post(&mut room, "bo", "hello");
-    assert_eq!(ana.hears_types(), ["message"]);
+    assert_eq!(ana.received_types(), ["message"]);
     enter(&mut room, "bo", "");
-    assert_eq!(ana.hears_types(), ["user_joined"]);
+    assert_eq!(ana.received_types(), ["user_joined"]);
 }
 
 fn a_post_with_the_same_idempotency_key_is_stored_once(mut room: TestRoom) {
@@ -696,11 +697,11 @@ fn a_post_with_the_same_idempotency_key_is_stored_once(mut room: TestRoom) {
     let first = post_as(&mut room, "ana", "k1");
     assert_eq!(first["message"].get("clientId"), None);
     assert_eq!(heard_message(&bo), first["message"]);
-    ana.hears();
+    ana.received();
 
     room.advance(millis(5_000));
     assert_eq!(post_as(&mut room, "ana", "k1"), first);
-    none_hears([&ana, &bo]);
+    assert_none_received([&ana, &bo]);
 
     assert_eq!(post_as(&mut room, "ana", "k2")["message"]["seq"], 2);
     assert_eq!(post_as(&mut room, "bo", "k1")["message"]["seq"], 3);
@@ -710,13 +711,13 @@ fn an_idempotency_key_cannot_be_reused_for_other_content(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     let first = post_as(&mut room, "ana", "k1");
     let stored = room.storage();
-    hush([&ana]);
+    discard_received([&ana]);
     for other in [r#"{"content":"other words","clientId":"c1"}"#, r#"{"content":"hello ","clientId":"c1"}"#] {
         let refused = room.post("ana", "/messages", &[("idempotency-key", "k1")], other);
         assert_eq!(problem(&refused), 422, "{other}");
         assert_eq!(refused_client_id(&refused), "c1");
     }
-    none_hears([&ana]);
+    assert_none_received([&ana]);
     assert_eq!(room.storage(), stored);
     assert_eq!(post_as(&mut room, "ana", "k1"), first);
 
@@ -736,7 +737,7 @@ fn a_post_with_both_keys_is_stored_once_under_either(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     let first = both(&mut room, Some("k1"), Some("c1"));
     assert_eq!(first["message"]["clientId"], "c1");
-    hush([&ana]);
+    discard_received([&ana]);
     for (key, client_id) in [(Some("k1"), Some("c1")), (Some("k1"), None), (None, Some("c1")), (Some("k2"), Some("c1"))]
     {
         assert_eq!(both(&mut room, key, client_id), first, "{key:?} {client_id:?}");
@@ -744,7 +745,7 @@ fn a_post_with_both_keys_is_stored_once_under_either(mut room: TestRoom) {
     assert_eq!(both(&mut room, Some("k2"), None), first, "it was the name of a retry");
     assert_eq!(both(&mut room, Some("k1"), Some("c2")), first);
     assert_eq!(both(&mut room, None, Some("c2")), first);
-    room.say(&ana, &named_message("hello", "c1"));
+    room.send(&ana, &named_message("hello", "c1"));
     assert_eq!(heard_message(&ana), first["message"]);
     assert_eq!(seqs(&list(&mut room, "")), [1]);
 }
@@ -781,7 +782,7 @@ fn a_post_without_content_is_refused(mut room: TestRoom) {
         let answer = room.post("ana", "/messages", &[("idempotency-key", key)], r#"{"content":"hello"}"#);
         assert_eq!(problem(&answer), 400, "{key}");
     }
-    assert!(ana.hears().is_empty());
+    assert!(ana.received().is_empty());
     assert!(room.storage().is_empty());
     post_as(&mut room, "ana", &"k".repeat(128));
 }
@@ -968,9 +969,9 @@ fn the_newest_message_is_always_kept(room: TestRoom) {
 fn an_invalid_number_to_keep_is_a_configuration_error(room: TestRoom) {
     let mut room = room.config("keep_messages", "many");
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
-    let failure = room.try_say(&ana, Message::Text(message("hello"))).expect_err("there is no number to keep");
+    let failure = room.try_send(&ana, Message::Text(message("hello"))).expect_err("there is no number to keep");
     assert!(failure.to_string().contains("keep_messages"), "{failure}");
-    assert!(bo.hears().is_empty());
+    assert!(bo.received().is_empty());
     assert!(room.storage().is_empty());
 }
 
@@ -980,7 +981,7 @@ fn a_resent_message_is_answered_even_after_trimming(room: TestRoom) {
     let said = say(&mut room, &ana, &named_message("hello", "c1"));
     let posted = post_as(&mut room, "bo", "k1");
     fill(&mut room, 3);
-    ana.hears();
+    ana.received();
     assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), said);
     assert_eq!(post_as(&mut room, "bo", "k1"), posted);
     assert_eq!(seqs(&list(&mut room, "")), [4, 5]);
@@ -1004,7 +1005,7 @@ fn the_largest_history_fits_into_one_frame(mut room: TestRoom) {
     }
     for (query, first, resumed) in [("", 51, None), ("since=45", 46, Some(true)), ("since=1", 51, Some(false))] {
         let client = room.connect("bo", query).unwrap();
-        let [Message::Text(frame)] = &client.hears_raw()[..] else { panic!("not one frame of text") };
+        let [Message::Text(frame)] = &client.received_raw()[..] else { panic!("not one frame of text") };
         assert!(frame.len() < 1 << 20, "{query}: {} B", frame.len());
         let history: Value = serde_json::from_str(frame).unwrap();
         assert_eq!(seqs(&history), Vec::from_iter(first..=100), "{query}");
@@ -1055,7 +1056,7 @@ fn a_newcomer_joins_despite_a_small_send_limit(mut room: TestRoom) {
         room = room.message_out_bytes(most);
         for (query, resumed) in [("", None), ("since=10", Some(most > 900_000)), ("since=59", Some(most > 15_000))] {
             let client = room.connect("bo", query).unwrap();
-            let [Message::Text(frame)] = &client.hears_raw()[..] else { panic!("not one frame of text") };
+            let [Message::Text(frame)] = &client.received_raw()[..] else { panic!("not one frame of text") };
             assert!(frame.len() <= most, "{most}: {} B", frame.len());
             let history: Value = serde_json::from_str(frame).unwrap();
             assert_eq!(history.get("resumed").and_then(Value::as_bool), resumed, "{most} {query}");
@@ -1070,11 +1071,11 @@ fn a_message_too_large_to_send_is_refused_and_not_stored(room: TestRoom) {
     let mut room = room.message_out_bytes(4_096);
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     let long = "\u{1}".repeat(1_000);
-    room.say(&ana, &named_message(&long, "c1"));
-    let [error] = ana.hears().try_into().expect("one frame");
+    room.send(&ana, &named_message(&long, "c1"));
+    let [error] = ana.received().try_into().expect("one frame");
     assert_eq!((&error["code"], &error["clientId"]), (&json!("too_long"), &json!("c1")));
     assert_eq!(problem(&room.post("ana", "/messages", &[], &json!({ "content": long }).to_string())), 413);
-    assert!(bo.hears().is_empty() && room.storage().is_empty());
+    assert!(bo.received().is_empty() && room.storage().is_empty());
     say(&mut room, &ana, &named_message("short", "c1"));
     // One that was stored while more could be sent is not sent again.
     heard_message(&bo);
@@ -1085,8 +1086,8 @@ fn a_message_too_large_to_send_is_refused_and_not_stored(room: TestRoom) {
     room.restart();
     let mut room = room.message_out_bytes(4_096);
     let [ana] = gather(&mut room, ["ana"]);
-    room.say(&ana, &named_message(&long, "c2"));
-    assert_eq!(ana.hears()[0]["code"], "too_long");
+    room.send(&ana, &named_message(&long, "c2"));
+    assert_eq!(ana.received()[0]["code"], "too_long");
 }
 
 fn a_ping_is_answered_without_the_room(mut room: TestRoom) {
@@ -1094,10 +1095,10 @@ fn a_ping_is_answered_without_the_room(mut room: TestRoom) {
     assert_eq!(room.auto_response(PING), Some(PONG));
     // The host knows one spelling. Any other comes to the room, which knows the rest.
     for spelling in [PING, r#"{"type": "ping"}"#, r#" {"at":5,"type":"ping"}"#] {
-        room.say(&ana, spelling);
-        assert_eq!(ana.hears(), [json!({ "type": "pong" })], "{spelling}");
+        room.send(&ana, spelling);
+        assert_eq!(ana.received(), [json!({ "type": "pong" })], "{spelling}");
     }
-    assert!(bo.hears().is_empty());
+    assert!(bo.received().is_empty());
     room.restart();
     gather(&mut room, ["ana"]);
     assert_eq!(room.auto_response(PING), Some(PONG));
@@ -1106,7 +1107,7 @@ fn a_ping_is_answered_without_the_room(mut room: TestRoom) {
 fn a_woken_room_knows_the_sender(mut room: TestRoom) {
     let [ana, bo, tab] = gather(&mut room, ["ana", "bo", "bo"]);
     say(&mut room, &ana, &named_message("before", "c1"));
-    hush([&bo, &tab]);
+    discard_received([&bo, &tab]);
     room.hibernate();
     let said = say(&mut room, &bo, &message("still here?"));
     assert_eq!((&said["userName"], &said["seq"]), (&json!("bo"), &json!(2)));
@@ -1115,14 +1116,14 @@ fn a_woken_room_knows_the_sender(mut room: TestRoom) {
     room.hibernate();
     assert_eq!(say(&mut room, &ana, &named_message("before", "c1"))["seq"], 1);
     room.hibernate();
-    room.say(&ana, TYPING);
-    assert_eq!(bo.hears(), [json!({ "type": "typing", "userId": "id-ana", "userName": "ana" })]);
+    room.send(&ana, TYPING);
+    assert_eq!(bo.received(), [json!({ "type": "typing", "userId": "id-ana", "userName": "ana" })]);
     room.hibernate();
     room.leave(&bo);
-    assert!(ana.hears().is_empty(), "bo has another tab");
+    assert!(ana.received().is_empty(), "bo has another tab");
     room.hibernate();
     room.leave(&tab);
-    assert_eq!(ana.hears_types(), ["user_left"]);
+    assert_eq!(ana.received_types(), ["user_left"]);
 }
 
 fn a_user_who_returns_after_a_restart_is_announced_again(mut room: TestRoom) {
@@ -1133,7 +1134,7 @@ fn a_user_who_returns_after_a_restart_is_announced_again(mut room: TestRoom) {
     assert_eq!(history, json!({ "type": "history", "messages": [], "resumed": true }));
     let (ana, _) = enter(&mut room, "ana", "");
     enter(&mut room, "ana", "");
-    let [joined] = bo.hears().try_into().expect("ana is announced, once; nobody says that cleo left");
+    let [joined] = bo.received().try_into().expect("ana is announced, once; nobody says that cleo left");
     assert_eq!((&joined["type"], &joined["userId"]), (&json!("user_joined"), &json!("id-ana")));
     assert_eq!(say(&mut room, &ana, &message("hello again"))["seq"], 2);
 }

@@ -10,17 +10,17 @@ pub(crate) fn texts(client: &TestClient) -> Vec<String> {
         Message::Text(text) => text,
         Message::Binary(bytes) => format!("{} bytes", bytes.len()),
     };
-    client.hears_raw().into_iter().map(text).collect()
+    client.received_raw().into_iter().map(text).collect()
 }
 
 fn tell(room: &mut TestRoom, client: &TestClient, deeds: &str) -> Vec<String> {
     texts(client);
-    room.say(client, deeds);
+    room.send(client, deeds);
     texts(client)
 }
 
 fn refused(room: &mut TestRoom, client: &TestClient, deeds: &str) -> String {
-    let failure = room.try_say(client, Message::Text(deeds.into())).expect_err("the turn should fail");
+    let failure = room.try_send(client, Message::Text(deeds.into())).expect_err("the turn should fail");
     failure.to_string()
 }
 
@@ -42,7 +42,7 @@ fn a_failed_turn_writes_and_sends_nothing() {
 fn a_turn_sees_its_own_writes_and_removals() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "put a 1; put c 3");
+    room.send(&ana, "put a 1; put c 3");
     let heard = tell(&mut room, &ana, "put b 2; delete a; put c 4; list; get c; get a");
     assert_eq!(heard, ["b,c", "c=4", "a="]);
     assert_eq!(tell(&mut room, &ana, "list"), ["b,c"]);
@@ -52,7 +52,7 @@ fn a_turn_sees_its_own_writes_and_removals() {
 fn an_instance_is_a_cache_and_a_failed_turn_drops_it() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "");
+    room.send(&ana, "");
     assert_eq!(tell(&mut room, &ana, "seen"), ["3"]);
     refused(&mut room, &ana, "fail");
     assert_eq!(tell(&mut room, &ana, "seen"), ["1"]);
@@ -71,12 +71,12 @@ fn a_refused_client_leaves_nothing_behind() {
 fn the_user_of_a_socket_is_known_after_hibernation() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, "note likes tea; tag tea");
+    room.send(&ana, "note likes tea; tag tea");
     room.hibernate();
     assert_eq!(tell(&mut room, &ana, "who; notes"), ["ana", "likes tea"]);
     room.hibernate();
     texts(&bo);
-    room.say(&bo, "tagged tea; count");
+    room.send(&bo, "tagged tea; count");
     assert_eq!(texts(&ana), ["tagged tea"]);
     assert_eq!(texts(&bo), ["2"]);
 }
@@ -85,7 +85,7 @@ fn the_user_of_a_socket_is_known_after_hibernation() {
 fn a_closed_socket_is_known_only_in_its_close_event() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, "note was here");
+    room.send(&ana, "note was here");
     texts(&bo);
     room.try_leave(&ana, Close::lost()).unwrap();
     assert_eq!(texts(&bo), ["gone id-ana 1006 false was here"]);
@@ -109,7 +109,7 @@ fn a_timer_fires_once_with_its_payload() {
 fn a_timer_set_again_in_its_own_turn_stays_set() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "timer 1000 timer 1000 say never");
+    room.send(&ana, "timer 1000 timer 1000 say never");
     room.advance(Duration::from_secs(1));
     assert_eq!(room.timers().len(), 1);
     assert_eq!(room.timers()[0].payload, "say never".as_bytes());
@@ -119,7 +119,7 @@ fn a_timer_set_again_in_its_own_turn_stays_set() {
 fn a_cancelled_timer_does_not_fire() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "timer 1000 say never; cancel");
+    room.send(&ana, "timer 1000 say never; cancel");
     texts(&ana);
     room.advance(Duration::from_secs(2));
     assert!(texts(&ana).is_empty());
@@ -129,7 +129,7 @@ fn a_cancelled_timer_does_not_fire() {
 fn a_timer_whose_turn_fails_is_still_set() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "timer 1000 panic");
+    room.send(&ana, "timer 1000 panic");
     let timer = room.timers().remove(0);
     room.fire(&timer).unwrap_err();
     assert_eq!(room.timers(), [timer]);
@@ -140,7 +140,7 @@ fn a_timer_whose_turn_fails_is_still_set() {
 fn a_restart_ends_sockets_and_keeps_storage_and_timers() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "put a 1; timer 1000 put b 2");
+    room.send(&ana, "put a 1; timer 1000 put b 2");
     room.restart();
     room.advance(Duration::from_secs(1));
     let bo = room.join("bo");
@@ -151,7 +151,7 @@ fn a_restart_ends_sockets_and_keeps_storage_and_timers() {
 fn an_incarnation_stays_until_a_backup_is_restored() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "put a 1; timer 1000 say rings");
+    room.send(&ana, "put a 1; timer 1000 say rings");
     let backup = room.backup();
     let first = tell(&mut room, &ana, "put a 2; cancel; incarnation");
     room.hibernate();
@@ -179,7 +179,7 @@ fn the_auto_response_is_known_to_the_host() {
 fn a_room_can_close_a_socket() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "leave good night");
+    room.send(&ana, "leave good night");
     assert_eq!(ana.closed(), Some((4000, "good night".into())));
 }
 
@@ -187,7 +187,7 @@ fn a_room_can_close_a_socket() {
 fn a_room_whose_wake_fails_stores_nothing_and_can_wake_later() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "put fail-wake yes");
+    room.send(&ana, "put fail-wake yes");
     room.hibernate();
     assert!(refused(&mut room, &ana, "put more 1").contains("told to fail on wake"));
     assert_eq!(room.storage().len(), 1);

@@ -1,5 +1,5 @@
-//! The contract as a product: every item says what it is, older components go on working, and unknown ones are refused with
-//! what to do.
+//! The contract as a product: every item says what it is, older components go on working, and unknown ones are refused
+//! with what to do.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -173,9 +173,9 @@ fn a_room_of_an_older_minor_version_still_works() {
     let old = built_against("0.1.0", COUNTER);
     let mut room = TestRoom::new(Box::leak(old.into_boxed_slice()));
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, "one");
+    room.send(&ana, "one");
     room.hibernate();
-    assert_eq!(bo.hears(), [0, 1]);
+    assert_eq!(bo.received(), [0, 1]);
 }
 
 #[test]

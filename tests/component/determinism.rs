@@ -9,7 +9,7 @@ fn told(deeds: &str) -> Vec<String> {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     texts(&ana);
-    room.say(&ana, deeds);
+    room.send(&ana, deeds);
     texts(&ana)
 }
 
@@ -26,8 +26,8 @@ fn each_turn_has_its_own_randomness() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     texts(&ana);
-    room.say(&ana, "random");
-    room.say(&ana, "random");
+    room.send(&ana, "random");
+    room.send(&ana, "random");
     let heard = texts(&ana);
     assert_ne!(heard[0], heard[1]);
 }

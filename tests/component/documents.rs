@@ -49,8 +49,8 @@ fn every_threat_and_fault_cites_an_existing_test() {
     assert!(tests_named_in(THREATS) >= 20);
 }
 
-/// The number of tests that a text names, such as `e2e::limits::a_message_at_the_limit_is_accepted`. Fails if one of them
-/// is missing from the file that its name points to.
+/// The number of tests that a text names, such as `e2e::limits::a_message_at_the_limit_is_accepted`. Fails if one of
+/// them is missing from the file that its name points to.
 fn tests_named_in(text: &str) -> usize {
     let mut files = Vec::new();
     for folder in ["tests/component", "tests/conformance", "tests/e2e", "tests/serve", "host/src"] {
@@ -155,11 +155,11 @@ fn is_of_a_name(letter: char) -> bool {
 fn the_counter_is_shared_and_survives_hibernation() {
     let mut room = TestRoom::new(COUNTER);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, "one");
+    room.send(&ana, "one");
     room.hibernate();
-    room.try_say(&bo, Message::Binary(vec![2])).unwrap();
-    assert_eq!(ana.hears(), [0, 1, 2]);
-    assert_eq!(bo.hears(), [0, 1, 2]);
+    room.try_send(&bo, Message::Binary(vec![2])).unwrap();
+    assert_eq!(ana.received(), [0, 1, 2]);
+    assert_eq!(bo.received(), [0, 1, 2]);
     room.restart();
     assert_eq!(room.get("ana", "/", "").body, b"2");
 }

@@ -7,7 +7,7 @@ use dormouse_test::{Message, TestClient, TestRoom, body, problem};
 use serde_json::{Value, json};
 
 fn last(client: &TestClient) -> Value {
-    client.hears().pop().unwrap_or_default()
+    client.received().pop().unwrap_or_default()
 }
 
 fn poll() -> TestRoom {
@@ -20,12 +20,12 @@ fn poll() -> TestRoom {
 fn a_poll_counts_one_changeable_vote_per_user() {
     let mut room = poll();
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, "tea");
-    room.say(&ana, "tea");
-    room.say(&bo, "tea");
+    room.send(&ana, "tea");
+    room.send(&ana, "tea");
+    room.send(&bo, "tea");
     assert_eq!(last(&ana)["votes"], json!({ "tea": 2, "milk": 0 }));
     room.hibernate();
-    room.say(&bo, "milk");
+    room.send(&bo, "milk");
     assert_eq!(last(&ana), json!({ "question": "What shall we drink?", "votes": { "tea": 1, "milk": 1 } }));
 }
 
@@ -33,7 +33,7 @@ fn a_poll_counts_one_changeable_vote_per_user() {
 fn poll_votes_survive_a_restart_and_newcomers_see_them() {
     let mut room = poll();
     let ana = room.join("ana");
-    room.say(&ana, "milk");
+    room.send(&ana, "milk");
     room.restart();
     assert_eq!(last(&room.join("bo"))["votes"], json!({ "tea": 0, "milk": 1 }));
     assert_eq!(body(&room.get("bo", "/", ""))["votes"], json!({ "tea": 0, "milk": 1 }));
@@ -44,10 +44,10 @@ fn a_poll_refuses_invalid_votes() {
     let mut room = poll();
     let ana = room.join("ana");
     for text in ["beer", "", "tea "] {
-        room.say(&ana, text);
+        room.send(&ana, text);
         assert_eq!(last(&ana)["code"], "no_such_option", "{text}");
     }
-    room.try_say(&ana, Message::Binary(b"tea".to_vec())).expect("a complaint is no failure");
+    room.try_send(&ana, Message::Binary(b"tea".to_vec())).expect("a complaint is no failure");
     assert_eq!(last(&ana)["code"], "no_such_option");
     assert_eq!(body(&room.get("ana", "/", ""))["votes"], json!({ "tea": 0, "milk": 0 }));
     assert_eq!(problem(&room.post("ana", "/", &[], "what?")), 400);
@@ -57,7 +57,7 @@ fn a_poll_refuses_invalid_votes() {
 fn a_poll_that_is_asked_again_keeps_its_votes() {
     let mut room = poll();
     let ana = room.join("ana");
-    room.say(&ana, "tea");
+    room.send(&ana, "tea");
     assert_eq!(problem(&room.post("host", "/", &[], r#"{"text":"And tomorrow?","options":["beer"]}"#)), 409);
     assert_eq!(body(&room.get("ana", "/", ""))["votes"], json!({ "tea": 1, "milk": 0 }));
 }
@@ -75,26 +75,26 @@ fn players_alternate_and_a_row_wins() {
     for (player, field, code) in
         [(&bo, "0", "not_your_move"), (&eve, "0", "not_your_move"), (&ana, "9", "no_field"), (&ana, "x", "no_field")]
     {
-        room.say(player, field);
+        room.send(player, field);
         assert_eq!(last(player)["code"], code);
     }
     for (player, field) in [(&ana, "0"), (&bo, "3"), (&ana, "1"), (&bo, "4")] {
-        room.say(player, field);
+        room.send(player, field);
         room.hibernate();
     }
-    room.say(&ana, "4");
+    room.send(&ana, "4");
     assert_eq!(last(&ana)["code"], "no_field");
-    room.say(&ana, "2");
+    room.send(&ana, "2");
     assert_eq!(last(&eve), json!({ "players": ["id-ana", "id-bo"], "moves": [0, 3, 1, 4, 2], "winner": 0 }));
     assert!(room.timers().is_empty());
-    room.say(&bo, "5");
+    room.send(&bo, "5");
     assert_eq!(last(&bo)["code"], "not_your_move");
 }
 
 #[test]
 fn a_slow_player_loses_even_across_a_restart() {
     let (mut room, ana, _bo) = game();
-    room.say(&ana, "4");
+    room.send(&ana, "4");
     room.advance(Duration::from_secs(29));
     assert_eq!(last(&ana)["winner"], Value::Null);
     room.restart();
@@ -105,18 +105,18 @@ fn a_slow_player_loses_even_across_a_restart() {
 #[test]
 fn every_move_restarts_the_clock() {
     let (mut room, ana, bo) = game();
-    room.say(&ana, "4");
+    room.send(&ana, "4");
     room.advance(Duration::from_secs(20));
-    room.say(&bo, "0");
+    room.send(&bo, "0");
     room.advance(Duration::from_secs(20));
-    room.say(&ana, "8");
+    room.send(&ana, "8");
     assert_eq!(last(&bo)["winner"], Value::Null);
     room.advance(Duration::from_secs(30));
     assert_eq!(last(&bo)["winner"], 0);
 }
 
 fn place(room: &mut TestRoom, client: &TestClient, x: u8, y: u8) {
-    room.try_say(client, Message::Binary(vec![0, x, 0, y])).expect("four bytes are a place");
+    room.try_send(client, Message::Binary(vec![0, x, 0, y])).expect("four bytes are a place");
 }
 
 fn cursor(id: u8, place: &[u8]) -> Message {
@@ -130,8 +130,8 @@ fn cursors_are_sent_only_to_the_same_page() {
     let bo = room.connect("bo", "page=1").unwrap();
     let eve = room.connect("eve", "page=2").unwrap();
     place(&mut room, &ana, 3, 4);
-    assert_eq!(bo.hears_raw(), [cursor(1, &[0, 3, 0, 4])]);
-    assert!(ana.hears_raw().is_empty() && eve.hears_raw().is_empty());
+    assert_eq!(bo.received_raw(), [cursor(1, &[0, 3, 0, 4])]);
+    assert!(ana.received_raw().is_empty() && eve.received_raw().is_empty());
 }
 
 #[test]
@@ -141,11 +141,11 @@ fn a_cursor_lasts_while_its_socket_is_open() {
     place(&mut room, &ana, 3, 4);
     room.hibernate();
     let bo = room.connect("bo", "page=1").unwrap();
-    assert_eq!(bo.hears_raw(), [cursor(1, &[0, 3, 0, 4])]);
+    assert_eq!(bo.received_raw(), [cursor(1, &[0, 3, 0, 4])]);
     room.leave(&ana);
-    assert_eq!(bo.hears_raw(), [cursor(1, &[])]);
+    assert_eq!(bo.received_raw(), [cursor(1, &[])]);
     let eve = room.connect("eve", "page=1").unwrap();
-    assert!(eve.hears_raw().is_empty());
+    assert!(eve.received_raw().is_empty());
     assert!(room.storage().is_empty(), "a cursor costs no storage");
 }
 
@@ -153,6 +153,6 @@ fn a_cursor_lasts_while_its_socket_is_open() {
 fn an_invalid_position_ends_the_connection() {
     let mut room = TestRoom::new(CURSORS);
     let ana = room.connect("ana", "").unwrap();
-    room.try_say(&ana, Message::Binary(vec![1, 2, 3])).unwrap();
+    room.try_send(&ana, Message::Binary(vec![1, 2, 3])).unwrap();
     assert_eq!(ana.closed(), Some((1008, "a place is four bytes".into())));
 }

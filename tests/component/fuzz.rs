@@ -39,9 +39,9 @@ fn fuzz_room(room: impl Fn() -> TestRoom, examples: &'static [&'static [u8]]) {
                 Ok(text) => Message::Binary(text.into_bytes()),
                 Err(error) => Message::Binary(error.into_bytes()),
             };
-            room.try_say(&ana, message).unwrap_or_else(|failure| panic!("{failure}"));
+            room.try_send(&ana, message).unwrap_or_else(|failure| panic!("{failure}"));
             // Whatever it was, others hear of it in JSON or not at all.
-            for heard in bo.hears_raw().into_iter().chain(ana.hears_raw()) {
+            for heard in bo.received_raw().into_iter().chain(ana.received_raw()) {
                 let Message::Text(text) = heard else { panic!("bytes were said") };
                 let heard = serde_json::from_str::<serde_json::Value>(&text).expect("it is JSON");
                 assert!(heard["type"].is_string(), "{text}");
@@ -269,12 +269,12 @@ fn operation() -> impl Strategy<Value = Operation> {
 const ENDINGS: [&str; 3] =
     ["the room returned an error: as it was told", "the turn sent more than", "the turn wrote and removed more"];
 
-/// Turn after turn of calls with whatever arguments. A model says what the host should answer to each; a turn that ends is
-/// as if it had never begun; and what is kept is what the model kept.
+/// Turn after turn of calls with whatever arguments. A model says what the host should answer to each; a turn that ends
+/// is as if it had never begun; and what is kept is what the model kept.
 #[test]
 fn fuzzed_host_calls_follow_the_contract() {
-    fuzz((vec(vec(operation(), 1..16), 1..4), any::<bool>()), |(turns, forgetful)| {
-        let mut room = TestRoom::new(UNRULY).forgetful(forgetful);
+    fuzz((vec(vec(operation(), 1..16), 1..4), any::<bool>()), |(turns, hibernating)| {
+        let mut room = TestRoom::new(UNRULY).hibernate_after_each_event(hibernating);
         let _here = [room.join("ana"), room.join("bo")];
         let mut kept = Model { sockets: vec![Default::default(); 2], ..Model::default() };
         for operations in turns {

@@ -16,7 +16,7 @@ impl Module {
         for _ in 0..3 {
             let failure = room.try_request(Request::default()).expect_err("the turn should fail").to_string();
             assert!(failure.contains(reason), "{failure}");
-            room.say(&ana, "still here?");
+            room.send(&ana, "still here?");
         }
     }
 
@@ -40,7 +40,7 @@ fn a_component_in_text_format_can_be_a_room() {
     // The base from which all others here differ: an answer with the status 200 and an empty body.
     let mut room = TestRoom::new(asks("(i32.store16 (i32.const 1028) (i32.const 200))").component());
     let ana = room.join("ana");
-    room.say(&ana, "hello");
+    room.send(&ana, "hello");
     assert_eq!(room.request(Request::default()).status, 200);
     room.leave(&ana);
 }
@@ -230,8 +230,8 @@ fn a_call_for_randomness_is_limited_in_size() {
     asks("(call $random (i64.const 1048577) (i32.const 64))").fails_with("exceeds limit");
 }
 
-/// 90,000 entries with keys of three bytes, again and again, until the host says that it is too much. What a record costs
-/// beside its bytes counts, so that this is soon.
+/// 90,000 entries with keys of three bytes, again and again, until the host says that it is too much. What a record
+/// costs beside its bytes counts, so that this is soon.
 #[test]
 fn tiny_writes_count_with_their_overhead() {
     let request = r#"

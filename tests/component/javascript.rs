@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use dormouse_test::{Fault, Message, TestClient, TestRoom, body, hush, problem};
+use dormouse_test::{Fault, Message, TestClient, TestRoom, body, discard_received, problem};
 use serde_json::{Value, json};
 
 const AUCTION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../components/examples/javascript/dist/auction.wasm");
 
-dormouse_test::kept_and_forgetful! { room();
+dormouse_test::with_and_without_hibernation! { room();
     the_highest_bid_at_the_end_wins,
     a_bid_restarts_the_countdown_of_ten_seconds,
     an_invalid_bid_gets_an_error_only_for_its_bidder,
@@ -27,31 +27,31 @@ fn room() -> TestRoom {
 fn begin(room: &mut TestRoom) -> (TestClient, TestClient) {
     assert_eq!(body(&room.post("host", "/messages", &[], r#"{"thing":"a lamp"}"#))["thing"], "a lamp");
     let clients = (room.join("ana"), room.join("bo"));
-    hush([&clients.0, &clients.1]);
+    discard_received([&clients.0, &clients.1]);
     clients
 }
 
 fn last(client: &TestClient) -> Value {
-    client.hears().pop().unwrap_or_default()
+    client.received().pop().unwrap_or_default()
 }
 
 fn the_highest_bid_at_the_end_wins(mut room: TestRoom) {
     let (ana, bo) = begin(&mut room);
-    room.say(&ana, "5");
-    room.say(&bo, "7.5");
-    assert_eq!(ana.hears().len(), 2);
+    room.send(&ana, "5");
+    room.send(&bo, "7.5");
+    assert_eq!(ana.received().len(), 2);
     room.advance(Duration::from_secs(10));
     assert_eq!(last(&ana), json!({ "thing": "a lamp", "bid": 7.5, "bidder": "bo", "sold": true }));
-    room.say(&ana, "100");
+    room.send(&ana, "100");
     assert_eq!(last(&ana)["code"], "no_bid");
     room.leave(&ana);
 }
 
 fn a_bid_restarts_the_countdown_of_ten_seconds(mut room: TestRoom) {
     let (ana, bo) = begin(&mut room);
-    room.say(&ana, "5");
+    room.send(&ana, "5");
     room.advance(Duration::from_secs(9));
-    room.say(&bo, "6");
+    room.send(&bo, "6");
     room.advance(Duration::from_secs(9));
     assert_eq!(last(&bo)["sold"], false);
     room.advance(Duration::from_secs(1));
@@ -60,19 +60,19 @@ fn a_bid_restarts_the_countdown_of_ten_seconds(mut room: TestRoom) {
 
 fn an_invalid_bid_gets_an_error_only_for_its_bidder(mut room: TestRoom) {
     let (ana, bo) = begin(&mut room);
-    room.say(&bo, "5");
-    hush([&ana, &bo]);
+    room.send(&bo, "5");
+    discard_received([&ana, &bo]);
     for bid in ["5", "-1", "much", "", "{}", "NaN"] {
-        room.say(&ana, bid);
+        room.send(&ana, bid);
         assert_eq!(last(&ana)["code"], "no_bid", "{bid}");
     }
-    room.try_say(&ana, Message::Binary(vec![9])).unwrap();
-    assert!(bo.hears().is_empty());
+    room.try_send(&ana, Message::Binary(vec![9])).unwrap();
+    assert!(bo.received().is_empty());
 }
 
 fn an_auction_goes_on_after_a_restart(mut room: TestRoom) {
     let (ana, _) = begin(&mut room);
-    room.say(&ana, "5");
+    room.send(&ana, "5");
     room.restart();
     let bo = room.join("bo");
     assert_eq!(last(&bo)["bid"], 5);
@@ -91,10 +91,10 @@ fn an_invalid_item_starts_no_auction(mut room: TestRoom) {
 
 fn a_lost_turn_leaves_no_trace(mut room: TestRoom) {
     let (ana, bo) = begin(&mut room);
-    room.next_turn_meets(Fault::OutOfCpu);
-    room.try_say(&ana, Message::Text("5".into())).expect_err("it is lost");
-    assert!(bo.hears().is_empty() && room.timers().is_empty());
-    room.say(&ana, "4");
+    room.fail_next_turn(Fault::OutOfCpu);
+    room.try_send(&ana, Message::Text("5".into())).expect_err("it is lost");
+    assert!(bo.received().is_empty() && room.timers().is_empty());
+    room.send(&ana, "4");
     assert_eq!(last(&bo)["bid"], 4);
 }
 

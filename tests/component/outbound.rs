@@ -77,8 +77,8 @@ fn a_request_body_above_one_mebibyte_is_refused() {
 
 #[test]
 fn only_successful_turns_post() {
-    for forgetful in [false, true] {
-        let mut room = TestRoom::new(CALLER).with_rooms(|_, _| unreachable!()).forgetful(forgetful);
+    for hibernating in [false, true] {
+        let mut room = TestRoom::new(CALLER).with_rooms(|_, _| unreachable!()).hibernate_after_each_event(hibernating);
         let post = |fail| {
             let say = json!({ "do": "count" });
             json!({ "do": "post", "namespace": "SCORES", "name": "today", "say": say, "times": 2, "fail": fail })

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use dormouse_bundle::PRESENCE_TRACKER;
 use dormouse_test::{
-    Close, Message, Request, TestClient, TestRoom, User, all_hear, body, header, hush, none_hears, problem,
+    Close, Message, Request, TestClient, TestRoom, User, assert_all_received, assert_none_received, body,
+    discard_received, header, problem,
 };
 use serde_json::{Value, json};
 
-dormouse_test::kept_and_forgetful! { PRESENCE_TRACKER;
+dormouse_test::with_and_without_hibernation! { PRESENCE_TRACKER;
     the_first_frame_is_the_list,
     a_user_who_comes_online_is_announced_to_the_others,
     a_user_who_leaves_is_announced_to_the_others,
@@ -94,7 +95,7 @@ fn removed(name: &str) -> Value {
 /// A client joins, and hears the list and nothing else.
 fn enter(room: &mut TestRoom, name: &str) -> (TestClient, Vec<Value>) {
     let client = room.join(name);
-    let [frame] = client.hears().try_into().expect("who joins hears one frame");
+    let [frame] = client.received().try_into().expect("who joins hears one frame");
     assert_eq!(frame, json!({ "type": "presence_list", "users": frame["users"] }));
     (client, by_id(&frame["users"]))
 }
@@ -102,7 +103,7 @@ fn enter(room: &mut TestRoom, name: &str) -> (TestClient, Vec<Value>) {
 /// Clients of these names join, and have heard what there was to hear.
 fn gather<const N: usize>(room: &mut TestRoom, names: [&str; N]) -> [TestClient; N] {
     let clients = names.map(|name| room.join(name));
-    hush(&clients);
+    discard_received(&clients);
     clients
 }
 
@@ -160,46 +161,46 @@ fn a_user_who_comes_online_is_announced_to_the_others(mut room: TestRoom) {
     room.advance(millis(1_234));
     enter(&mut room, "cleo");
     let online = updated(user("cleo", "online", room.now(), 1));
-    all_hear([&ana, &bo], &online);
+    assert_all_received([&ana, &bo], &online);
 }
 
 fn a_user_who_leaves_is_announced_to_the_others(mut room: TestRoom) {
     let [ana, bo, cleo] = gather(&mut room, ["ana", "bo", "cleo"]);
     room.leave(&bo);
-    assert_eq!(ana.hears(), [removed("bo")]);
+    assert_eq!(ana.received(), [removed("bo")]);
     room.try_leave(&cleo, Close::lost()).unwrap();
-    assert_eq!(ana.hears(), [removed("cleo")]);
+    assert_eq!(ana.received(), [removed("cleo")]);
     assert_eq!(names(&list(&mut room)), ["ana"]);
 }
 
 fn a_user_who_left_comes_back_online(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
-    room.say(&bo, &status("busy"));
+    room.send(&bo, &status("busy"));
     room.leave(&bo);
-    ana.hears();
+    ana.received();
     enter(&mut room, "bo");
-    assert_eq!(ana.hears(), [updated(user("bo", "online", room.now(), 1))]);
+    assert_eq!(ana.received(), [updated(user("bo", "online", room.now(), 1))]);
 }
 
 fn a_user_keeps_the_status_after_a_lost_connection(mut room: TestRoom) {
     let [ana, mut bo] = gather(&mut room, ["ana", "bo"]);
-    room.say(&bo, &status("busy"));
+    room.send(&bo, &status("busy"));
     // The network went away, and then the server: neither says what the user wants.
     for close in [Close::lost(), Close { code: 1001, reason: String::new(), clean: true }] {
         room.try_leave(&bo, close).unwrap();
-        ana.hears();
+        ana.received();
         bo = enter(&mut room, "bo").0;
-        assert_eq!(ana.hears(), [updated(user("bo", "busy", room.now(), 1))]);
+        assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 1))]);
     }
     room.leave(&bo);
     enter(&mut room, "bo");
-    assert_eq!(ana.hears(), [removed("bo"), updated(user("bo", "online", room.now(), 1))]);
+    assert_eq!(ana.received(), [removed("bo"), updated(user("bo", "online", room.now(), 1))]);
 }
 
 fn the_status_of_a_lost_user_expires_after_an_hour(mut room: TestRoom) {
     const HOUR_MS: u64 = 60 * 60 * 1000;
     let [bo] = gather(&mut room, ["bo"]);
-    room.say(&bo, &status("busy"));
+    room.send(&bo, &status("busy"));
     room.try_leave(&bo, Close::lost()).unwrap();
     room.advance(millis(HOUR_MS - 1));
     assert_eq!(room.storage().len(), 1);
@@ -213,7 +214,7 @@ fn users_whose_ids_share_a_prefix_are_separate(mut room: TestRoom) {
     let start = room.now();
     let [a, ab, odd] = gather(&mut room, ["a", "ab", "a\u{1f42d} \"\\"]);
     room.advance(millis(1_000));
-    room.say(&ab, &status("busy"));
+    room.send(&ab, &status("busy"));
     let busy = user("ab", "busy", start + 1_000, 1);
     let expected = [user("a", "online", start, 1), busy.clone(), user("a🐭 \"\\", "online", start, 1)];
     assert_eq!(list(&mut room), expected);
@@ -229,11 +230,11 @@ fn the_number_of_connections_of_a_user_is_announced(mut room: TestRoom) {
         let (newest, users) = enter(&mut room, "bo");
         let bo = user("bo", "online", start, connections);
         assert_eq!(users, [user("ana", "online", start, 1), bo.clone()]);
-        all_hear([&ana, &tab], &updated(bo));
-        none_hears([&newest]);
+        assert_all_received([&ana, &tab], &updated(bo));
+        assert_none_received([&newest]);
     }
     room.leave(&tab);
-    assert_eq!(ana.hears(), [updated(user("bo", "online", start, 2))]);
+    assert_eq!(ana.received(), [updated(user("bo", "online", start, 2))]);
 }
 
 fn the_newest_tab_sets_the_name_for_all(mut room: TestRoom) {
@@ -246,29 +247,29 @@ fn the_newest_tab_sets_the_name_for_all(mut room: TestRoom) {
     };
     let [ana, tab] = gather(&mut room, ["ana", "bo"]);
     let renamed = room.connect_as(as_bo("Bo Li"), "").unwrap();
-    hush([&renamed]);
-    all_hear([&ana, &tab], &updated(named("Bo Li", "online", start, 2)));
+    discard_received([&renamed]);
+    assert_all_received([&ana, &tab], &updated(named("Bo Li", "online", start, 2)));
     // The older tab goes on to live, to choose and to post, under the name that it had.
-    room.say(&tab, HEARTBEAT);
-    room.say(&renamed, HEARTBEAT);
-    none_hears([&ana, &tab, &renamed]);
-    room.say(&tab, &status("busy"));
-    all_hear([&ana, &tab, &renamed], &updated(named("Bo Li", "busy", start, 2)));
+    room.send(&tab, HEARTBEAT);
+    room.send(&renamed, HEARTBEAT);
+    assert_none_received([&ana, &tab, &renamed]);
+    room.send(&tab, &status("busy"));
+    assert_all_received([&ana, &tab, &renamed], &updated(named("Bo Li", "busy", start, 2)));
     update(&mut room, "bo", "away");
-    all_hear([&ana, &tab, &renamed], &updated(named("Bo Li", "away", start, 2)));
+    assert_all_received([&ana, &tab, &renamed], &updated(named("Bo Li", "away", start, 2)));
     assert_eq!(list(&mut room)[1], named("Bo Li", "away", start, 2));
     room.leave(&tab);
-    all_hear([&ana, &renamed], &updated(named("Bo Li", "away", start, 1)));
+    assert_all_received([&ana, &renamed], &updated(named("Bo Li", "away", start, 1)));
 }
 
 fn a_user_is_present_until_the_last_tab_closes(mut room: TestRoom) {
     let start = room.now();
     let [ana, tab, other_tab] = gather(&mut room, ["ana", "bo", "bo"]);
     room.leave(&tab);
-    all_hear([&ana, &other_tab], &updated(user("bo", "online", start, 1)));
+    assert_all_received([&ana, &other_tab], &updated(user("bo", "online", start, 1)));
     assert_eq!(list(&mut room)[1], user("bo", "online", start, 1));
     room.leave(&other_tab);
-    assert_eq!(ana.hears(), [removed("bo")]);
+    assert_eq!(ana.received(), [removed("bo")]);
     assert_eq!(names(&list(&mut room)), ["ana"]);
 }
 
@@ -276,8 +277,8 @@ fn a_changed_status_is_broadcast(mut room: TestRoom) {
     let clients = gather(&mut room, ["ana", "ana", "bo"]);
     for changed in ["away", "busy", "online"] {
         room.advance(millis(1_000));
-        room.say(&clients[0], &status(changed));
-        all_hear(&clients, &updated(user("ana", changed, room.now(), 2)));
+        room.send(&clients[0], &status(changed));
+        assert_all_received(&clients, &updated(user("ana", changed, room.now(), 2)));
         assert_eq!(list(&mut room)[0], user("ana", changed, room.now(), 2));
     }
 }
@@ -285,27 +286,27 @@ fn a_changed_status_is_broadcast(mut room: TestRoom) {
 fn an_unchanged_status_is_not_broadcast(mut room: TestRoom) {
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
     for same in ["online", "away"] {
-        room.say(&ana, &status(same));
-        hush([&ana, &bo]);
+        room.send(&ana, &status(same));
+        discard_received([&ana, &bo]);
         room.advance(millis(1_000));
-        room.say(&ana, &status(same));
-        none_hears([&ana, &bo]);
+        room.send(&ana, &status(same));
+        assert_none_received([&ana, &bo]);
         assert_eq!(list(&mut room)[0], user("ana", same, room.now(), 1));
     }
 }
 
 fn a_status_holds_for_all_tabs(mut room: TestRoom) {
     let [ana, tab, other_tab] = gather(&mut room, ["ana", "bo", "bo"]);
-    room.say(&tab, &status("busy"));
-    ana.hears();
+    room.send(&tab, &status("busy"));
+    ana.received();
     let (third_tab, users) = enter(&mut room, "bo");
     assert_eq!(users[1], user("bo", "busy", room.now(), 3));
     room.leave(&tab);
-    hush([&ana]);
-    room.say(&other_tab, HEARTBEAT);
+    discard_received([&ana]);
+    room.send(&other_tab, HEARTBEAT);
     assert_eq!(list(&mut room)[1], user("bo", "busy", room.now(), 2));
-    room.say(&third_tab, &status("busy"));
-    assert!(ana.hears().is_empty());
+    room.send(&third_tab, &status("busy"));
+    assert!(ana.received().is_empty());
 }
 
 fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
@@ -331,17 +332,17 @@ fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
         (r#"{"type":"message","content":"hi"}"#, "unknown_type"),
         (r#"{"type":"presence_update"}"#, "unknown_type"),
     ] {
-        room.say(&ana, text);
+        room.send(&ana, text);
         receives_only_error(&ana, code, text);
     }
-    room.try_say(&ana, Message::Binary(HEARTBEAT.into())).unwrap();
+    room.try_send(&ana, Message::Binary(HEARTBEAT.into())).unwrap();
     receives_only_error(&ana, "not_text", "binary");
 
-    none_hears([&tab, &bo]);
+    assert_none_received([&tab, &bo]);
     assert_eq!(room.storage(), before);
     assert_eq!(ana.closed(), None);
-    room.say(&ana, &status("busy"));
-    assert_eq!(ana.hears_types(), ["presence_update"]);
+    room.send(&ana, &status("busy"));
+    assert_eq!(ana.received_types(), ["presence_update"]);
 }
 
 fn an_error_names_its_message(mut room: TestRoom) {
@@ -351,8 +352,8 @@ fn an_error_names_its_message(mut room: TestRoom) {
         (r#"{"type":"shout","clientId":"c1"}"#, "unknown_type"),
         (r#"{"clientId":"c1","type":"sta"#, "bad_json"),
     ] {
-        room.say(&ana, text);
-        let [error] = ana.hears().try_into().expect("one frame");
+        room.send(&ana, text);
+        let [error] = ana.received().try_into().expect("one frame");
         let expected = json!({ "type": "error", "code": code, "message": error["message"], "clientId": "c1" });
         assert_eq!(error, expected, "{text}");
         let refused = room.post("ana", "/update", &[], text);
@@ -367,7 +368,7 @@ fn refused_client_id(refused: &dormouse_test::Response) -> Value {
 
 /// A client hears one error of this code.
 fn receives_only_error(client: &TestClient, code: &str, about: &str) {
-    let [error] = client.hears().try_into().expect("one frame");
+    let [error] = client.received().try_into().expect("one frame");
     assert_eq!(error, json!({ "type": "error", "code": code, "message": error["message"] }), "{about:.80}");
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{about:.80}");
 }
@@ -377,22 +378,22 @@ fn a_client_cannot_choose_its_identity(mut room: TestRoom) {
     let forged = json!({
         "type": "status", "status": "away", "userId": "id-bo", "userName": "bo", "lastSeen": 5, "connections": 9,
     });
-    room.say(&ana, &forged.to_string());
-    assert_eq!(bo.hears(), [updated(user("ana", "away", room.now(), 1))]);
+    room.send(&ana, &forged.to_string());
+    assert_eq!(bo.received(), [updated(user("ana", "away", room.now(), 1))]);
     let forged = json!({ "status": "busy", "userId": "id-bo", "userName": "bo" });
     body(&room.post("ana", "/update", &[], &forged.to_string()));
-    assert_eq!(bo.hears(), [updated(user("ana", "busy", room.now(), 1))]);
+    assert_eq!(bo.received(), [updated(user("ana", "busy", room.now(), 1))]);
     assert_eq!(list(&mut room)[1], user("bo", "online", room.now(), 1));
 }
 
 fn a_heartbeat_moves_last_seen_and_sends_nothing(mut room: TestRoom) {
     let start = room.now();
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
-    room.say(&ana, &status("away"));
-    hush([&ana, &bo]);
+    room.send(&ana, &status("away"));
+    discard_received([&ana, &bo]);
     room.advance(millis(20_000));
-    room.say(&ana, HEARTBEAT);
-    none_hears([&ana, &bo]);
+    room.send(&ana, HEARTBEAT);
+    assert_none_received([&ana, &bo]);
     assert_eq!(list(&mut room), [user("ana", "away", start + 20_000, 1), user("bo", "online", start, 1)]);
 }
 
@@ -401,10 +402,10 @@ fn a_ping_is_answered_without_the_room(mut room: TestRoom) {
     assert_eq!(room.auto_response(PING), Some(PONG));
     // The host knows one spelling. Any other comes to the room, which knows the rest.
     for spelling in [PING, r#"{"type": "ping"}"#, r#" {"at":5,"type":"ping"}"#] {
-        room.say(&ana, spelling);
-        assert_eq!(ana.hears(), [json!({ "type": "pong" })], "{spelling}");
+        room.send(&ana, spelling);
+        assert_eq!(ana.received(), [json!({ "type": "pong" })], "{spelling}");
     }
-    assert!(bo.hears().is_empty());
+    assert!(bo.received().is_empty());
     room.restart();
     gather(&mut room, ["ana"]);
     assert_eq!(room.auto_response(PING), Some(PONG));
@@ -416,13 +417,13 @@ fn a_silent_user_with_a_socket_stays(mut room: TestRoom) {
     for minute in 0..20 {
         room.advance(millis(60_000));
         if minute < 10 {
-            room.say(&hidden, HEARTBEAT);
+            room.send(&hidden, HEARTBEAT);
         }
     }
-    none_hears([&ana, &hidden]);
+    assert_none_received([&ana, &hidden]);
     assert_eq!(names(&list(&mut room)), ["ana", "bo"]);
     room.try_leave(&hidden, Close { code: 4408, reason: "idle".into(), clean: false }).unwrap();
-    assert_eq!(ana.hears(), [removed("bo")], "the host gave up a socket that was silent");
+    assert_eq!(ana.received(), [removed("bo")], "the host gave up a socket that was silent");
 }
 
 fn one_timer_serves_all_users(mut room: TestRoom) {
@@ -431,8 +432,8 @@ fn one_timer_serves_all_users(mut room: TestRoom) {
     let set = room.timers();
     assert_eq!((set.len(), set[0].at), (1, start + LOOK_EVERY_MS));
     room.advance(millis(1_000));
-    room.say(&bo, HEARTBEAT);
-    room.say(&bo, &status("busy"));
+    room.send(&bo, HEARTBEAT);
+    room.send(&bo, &status("busy"));
     update(&mut room, "bo", "away");
     let (cleo, _) = enter(&mut room, "cleo");
     room.leave(&cleo);
@@ -441,7 +442,7 @@ fn one_timer_serves_all_users(mut room: TestRoom) {
     room.advance(millis(LOOK_EVERY_MS));
     let set = room.timers();
     assert_eq!((set.len(), set[0].at), (1, start + 2 * LOOK_EVERY_MS));
-    room.say(&ana, HEARTBEAT);
+    room.send(&ana, HEARTBEAT);
     assert_eq!(room.timers(), set);
 }
 
@@ -465,9 +466,9 @@ fn many_missing_users_are_removed_in_batches(mut room: TestRoom) {
     room.advance(millis(LOOK_EVERY_MS + PATIENCE_MS - 1));
     let [ana] = gather(&mut room, ["ana"]);
     room.advance(millis(1));
-    assert_eq!(ana.hears().len(), 500, "more at once would be more than may wait for a socket");
+    assert_eq!(ana.received().len(), 500, "more at once would be more than may wait for a socket");
     room.advance(millis(1_000));
-    assert_eq!(ana.hears_types(), ["presence_remove"]);
+    assert_eq!(ana.received_types(), ["presence_remove"]);
     assert_eq!(names(&list(&mut room)), ["ana"]);
 }
 
@@ -483,18 +484,18 @@ fn present_users_are_listed_after_a_restart(mut room: TestRoom) {
 
 fn a_user_who_returns_after_a_restart_keeps_the_status(mut room: TestRoom) {
     let [_, bo] = gather(&mut room, ["ana", "bo"]);
-    room.say(&bo, &status("busy"));
+    room.send(&bo, &status("busy"));
     room.restart();
     let (ana, users) = enter(&mut room, "ana");
     assert_eq!(users[1], user("bo", "busy", room.now(), 0));
     room.advance(millis(1_000));
     let (bo, users) = enter(&mut room, "bo");
     assert_eq!(users[1], user("bo", "busy", room.now(), 1));
-    assert_eq!(ana.hears(), [updated(user("bo", "busy", room.now(), 1))]);
+    assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 1))]);
     enter(&mut room, "bo");
-    assert_eq!(ana.hears(), [updated(user("bo", "busy", room.now(), 2))]);
+    assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 2))]);
     room.leave(&bo);
-    assert_eq!(ana.hears(), [updated(user("bo", "busy", room.now(), 1))]);
+    assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 1))]);
 }
 
 fn a_user_who_does_not_return_is_removed(mut room: TestRoom) {
@@ -503,9 +504,9 @@ fn a_user_who_does_not_return_is_removed(mut room: TestRoom) {
     room.advance(millis(10_000));
     let (ana, _) = enter(&mut room, "ana");
     room.advance(millis(LOOK_EVERY_MS - 10_000 + PATIENCE_MS - 1));
-    assert!(ana.hears().is_empty());
+    assert!(ana.received().is_empty());
     room.advance(millis(1));
-    assert_eq!(ana.hears(), [removed("bo"), removed("cleo")]);
+    assert_eq!(ana.received(), [removed("bo"), removed("cleo")]);
     room.restart();
     room.advance(millis(LOOK_EVERY_MS + PATIENCE_MS));
     assert!(room.storage().is_empty(), "ghosts go even if nobody is there to see it");
@@ -514,17 +515,17 @@ fn a_user_who_does_not_return_is_removed(mut room: TestRoom) {
 
 fn a_user_who_returns_after_a_throttled_minute_never_left(mut room: TestRoom) {
     let [_, bo] = gather(&mut room, ["ana", "bo"]);
-    room.say(&bo, &status("busy"));
+    room.send(&bo, &status("busy"));
     // The host is down until just before the look is due, so that the time to come back is the shortest.
     room.restart();
     room.advance(millis(LOOK_EVERY_MS - 1));
     let (ana, _) = enter(&mut room, "ana");
     room.advance(millis(65_000));
-    assert!(ana.hears().is_empty());
+    assert!(ana.received().is_empty());
     enter(&mut room, "bo");
-    assert_eq!(ana.hears(), [updated(user("bo", "busy", room.now(), 1))]);
+    assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 1))]);
     room.advance(millis(10 * PATIENCE_MS));
-    assert!(ana.hears().is_empty());
+    assert!(ana.received().is_empty());
     // Being missing once is forgotten: after another restart there is as much time again.
     room.restart();
     room.advance(millis(PATIENCE_MS));
@@ -534,18 +535,18 @@ fn a_user_who_returns_after_a_throttled_minute_never_left(mut room: TestRoom) {
 fn a_woken_room_knows_who_is_present(mut room: TestRoom) {
     let [ana, bo, tab] = gather(&mut room, ["ana", "bo", "bo"]);
     room.hibernate();
-    room.say(&bo, &status("busy"));
+    room.send(&bo, &status("busy"));
     let busy = updated(user("bo", "busy", room.now(), 2));
-    all_hear([&ana, &bo, &tab], &busy);
+    assert_all_received([&ana, &bo, &tab], &busy);
     room.hibernate();
     room.leave(&bo);
-    assert_eq!(ana.hears(), [updated(user("bo", "busy", room.now(), 1))]);
+    assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 1))]);
     room.hibernate();
     room.advance(millis(10 * PATIENCE_MS));
-    assert!(ana.hears().is_empty());
+    assert!(ana.received().is_empty());
     room.hibernate();
     room.leave(&tab);
-    assert_eq!(ana.hears(), [removed("bo")]);
+    assert_eq!(ana.received(), [removed("bo")]);
 }
 
 /// The clock was two hours ahead while people came, and now it is right: to a room that is the same as a host that was
@@ -572,7 +573,7 @@ fn entries_from_a_clock_that_was_ahead_expire_in_time(mut room: TestRoom) {
     room.set_clock(room.now() - 7_200_000);
     let (eve, _) = enter(&mut room, "eve");
     room.advance(millis(LOOK_EVERY_MS + PATIENCE_MS));
-    assert_eq!(eve.hears(), [removed("ana"), removed("bo")]);
+    assert_eq!(eve.received(), [removed("ana"), removed("bo")]);
 }
 
 fn no_time_in_the_future_is_sent(mut room: TestRoom) {
@@ -587,7 +588,7 @@ fn the_list_can_be_requested(mut room: TestRoom) {
     assert!(list(&mut room).is_empty());
     let [ana, _bo] = gather(&mut room, ["ana", "bo"]);
     assert_eq!(list(&mut room), [user("ana", "online", start, 1), user("bo", "online", start, 1)]);
-    assert!(ana.hears().is_empty(), "who asks is not here");
+    assert!(ana.received().is_empty(), "who asks is not here");
 }
 
 fn a_posted_update_is_broadcast_like_a_status(mut room: TestRoom) {
@@ -596,7 +597,7 @@ fn a_posted_update_is_broadcast_like_a_status(mut room: TestRoom) {
     for _ in 0..2 {
         update(&mut room, "ana", "away");
     }
-    all_hear(&clients, &updated(user("ana", "away", room.now(), 2)));
+    assert_all_received(&clients, &updated(user("ana", "away", room.now(), 2)));
     assert_eq!(list(&mut room)[0], user("ana", "away", room.now(), 2));
     room.restart();
     update(&mut room, "ana", "busy");
@@ -606,14 +607,14 @@ fn a_posted_update_is_broadcast_like_a_status(mut room: TestRoom) {
 fn a_heartbeat_can_be_posted_and_carries_no_status(mut room: TestRoom) {
     let start = room.now();
     let [ana, bo] = gather(&mut room, ["ana", "bo"]);
-    room.say(&bo, &status("busy"));
-    hush([&ana, &bo]);
+    room.send(&bo, &status("busy"));
+    discard_received([&ana, &bo]);
     room.advance(millis(5_000));
     for heartbeat in [HEARTBEAT, r#"{"type":"heartbeat","status":"online"}"#] {
-        room.say(&bo, heartbeat);
+        room.send(&bo, heartbeat);
         assert_eq!(body(&room.post("bo", "/update", &[], heartbeat)), json!({ "success": true }));
     }
-    none_hears([&ana, &bo]);
+    assert_none_received([&ana, &bo]);
     assert_eq!(list(&mut room), [user("ana", "online", start, 1), user("bo", "busy", start + 5_000, 1)]);
     body(&room.post("cleo", "/update", &[], HEARTBEAT));
     assert_eq!(names(&list(&mut room)), ["ana", "bo"]);
@@ -623,7 +624,7 @@ fn an_update_by_an_unlisted_user_changes_nothing(mut room: TestRoom) {
     let [ana] = gather(&mut room, ["ana"]);
     let before = (room.storage(), room.timers());
     update(&mut room, "cleo", "busy");
-    none_hears([&ana]);
+    assert_none_received([&ana]);
     assert_eq!((room.storage(), room.timers()), before);
     assert_eq!(names(&list(&mut room)), ["ana"]);
 }
@@ -640,7 +641,7 @@ fn an_invalid_status_update_is_refused(mut room: TestRoom) {
         assert_eq!(problem(&room.post("ana", "/update", &[], &posted)), 400, "{posted}");
         assert_eq!(problem(&room.post("cleo", "/update", &[], &posted)), 400, "{posted}");
     }
-    assert!(ana.hears().is_empty());
+    assert!(ana.received().is_empty());
     assert_eq!(room.storage(), before);
 }
 
@@ -668,8 +669,8 @@ fn each_user_is_one_key(mut room: TestRoom) {
     let before = room.storage();
     assert_eq!(before.len(), 3);
     room.advance(millis(1_000));
-    room.say(&ana, HEARTBEAT);
-    room.say(&ana, &status("away"));
+    room.send(&ana, HEARTBEAT);
+    room.send(&ana, &status("away"));
     let after = room.storage();
     let changed = after.iter().filter(|(key, value)| before.get(*key) != Some(value));
     assert_eq!((after.len(), changed.count()), (3, 1));
@@ -682,15 +683,19 @@ fn the_largest_list_and_its_reader_fit_into_one_frame(mut room: TestRoom) {
         room.join(&long(number));
     }
     let last = room.join("zoe");
-    let [Message::Text(frame)] = &last.hears_raw()[..] else { panic!("not one frame of text") };
+    let [Message::Text(frame)] = &last.received_raw()[..] else { panic!("not one frame of text") };
     assert!((512 << 10..1 << 20).contains(&frame.len()), "{} B", frame.len());
     let told: Value = serde_json::from_str(frame).unwrap();
     assert!(names(told["users"].as_array().unwrap()).contains(&"zoe"));
     assert!((200..401).contains(&told["users"].as_array().unwrap().len()));
     assert_eq!(list(&mut room).len(), 401, "page by page");
 
-    room.say(&last, &status("busy"));
-    assert_eq!(last.hears(), [updated(user("zoe", "busy", room.now(), 1))], "who is left out is tracked all the same");
+    room.send(&last, &status("busy"));
+    assert_eq!(
+        last.received(),
+        [updated(user("zoe", "busy", room.now(), 1))],
+        "who is left out is tracked all the same"
+    );
 }
 
 fn a_newcomer_joins_despite_a_small_send_limit(room: TestRoom) {
@@ -699,7 +704,7 @@ fn a_newcomer_joins_despite_a_small_send_limit(room: TestRoom) {
         room.join(&format!("{number:03}{}", "x".repeat(50)));
     }
     let zoe = room.join("zoe");
-    let [Message::Text(frame)] = &zoe.hears_raw()[..] else { panic!("not one frame of text") };
+    let [Message::Text(frame)] = &zoe.received_raw()[..] else { panic!("not one frame of text") };
     assert!((2_048..4_096).contains(&frame.len()), "{} B", frame.len());
     let told: Value = serde_json::from_str(frame).unwrap();
     assert!(names(told["users"].as_array().unwrap()).contains(&"zoe"));

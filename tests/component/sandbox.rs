@@ -11,11 +11,12 @@ use crate::contract::texts;
 fn ends_with(deed: &str, message: &str) {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "put kept yes");
-    let failure = room.try_say(&ana, Message::Text(format!("put lost yes; {deed}"))).expect_err("the turn should fail");
+    room.send(&ana, "put kept yes");
+    let failure =
+        room.try_send(&ana, Message::Text(format!("put lost yes; {deed}"))).expect_err("the turn should fail");
     assert!(failure.to_string().contains(message), "{deed}: {failure}");
     texts(&ana);
-    room.say(&ana, "list");
+    room.send(&ana, "list");
     assert_eq!(texts(&ana), ["kept"], "{deed}");
 }
 
@@ -44,13 +45,13 @@ fn millions_of_cheap_host_calls_use_up_its_cpu() {
     ends_with("storm", "used its 1s of CPU");
 }
 
-/// Host calls are not interrupted. They are charged all the same: a turn of them ends when it has used its second, and not
-/// when its own code has.
+/// Host calls are not interrupted. They are charged all the same: a turn of them ends when it has used its second, and
+/// not when its own code has.
 #[test]
 fn expensive_host_calls_are_charged_to_the_turn() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    let failure = room.try_say(&ana, Message::Text("survey".into())).expect_err("the turn should fail");
+    let failure = room.try_send(&ana, Message::Text("survey".into())).expect_err("the turn should fail");
     assert!(failure.to_string().contains("used its 1s of CPU"), "{failure}");
     let used = room.cpu_of_last_turn();
     assert!(used > Duration::from_millis(500) && used < Duration::from_millis(1_800), "it took {used:?}");
@@ -70,9 +71,9 @@ fn too_many_timer_changes_end_the_turn() {
 fn oversized_keys_find_nothing_and_cost_nothing() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "put a 1; put z 2");
+    room.send(&ana, "put a 1; put z 2");
     texts(&ana);
-    room.say(&ana, "oversize");
+    room.send(&ana, "oversize");
     assert_eq!(texts(&ana), ["false 1 0 true"]);
 }
 
@@ -80,7 +81,7 @@ fn oversized_keys_find_nothing_and_cost_nothing() {
 fn failure_messages_of_a_room_are_truncated() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    let failure = room.try_say(&ana, Message::Text("excuse".into())).unwrap_err();
+    let failure = room.try_send(&ana, Message::Text("excuse".into())).unwrap_err();
     assert!(failure.to_string().len() < 5_000, "{} B", failure.to_string().len());
 }
 
@@ -89,7 +90,7 @@ fn printed_lines_are_limited_like_log_lines() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.log();
-    room.say(&ana, "drip");
+    room.send(&ana, "drip");
     let log = room.log();
     assert!(log.len() == 101 && log[100].contains("the rest was dropped"), "{} lines: {}", log.len(), log[100]);
 }
@@ -98,14 +99,14 @@ fn printed_lines_are_limited_like_log_lines() {
 fn closed_sockets_receive_nothing_and_their_queries_fail() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, "hold");
+    room.send(&ana, "hold");
     room.leave(&bo);
     texts(&ana);
-    room.say(&ana, "tell");
+    room.send(&ana, "tell");
     assert_eq!(texts(&ana), ["psst", "[Ok(()), Err(SocketError::Gone)]"]);
-    let failure = room.try_say(&ana, Message::Text("ask".into())).unwrap_err();
+    let failure = room.try_send(&ana, Message::Text("ask".into())).unwrap_err();
     assert!(failure.to_string().contains("after its client had left"), "{failure}");
-    room.say(&ana, "count");
+    room.send(&ana, "count");
     assert_eq!(texts(&ana), ["1"]);
 }
 
@@ -116,15 +117,15 @@ fn misbehaviour_is_cut_off_in_every_event() {
     for (deed, reason) in [("loop", "used its 1s of CPU"), ("panic", "told to panic"), ("hoard", "B of memory")] {
         let mut room = TestRoom::new(UNRULY);
         let (ana, bo) = (room.join("ana"), room.join("bo"));
-        let message = room.try_say(&ana, Message::Text(deed.into())).map_err(said);
+        let message = room.try_send(&ana, Message::Text(deed.into())).map_err(said);
         let request = room.try_request(Request { body: deed.into(), ..Request::default() }).map(drop).map_err(said);
         let timer = Timer { name: "t".into(), at: 0, payload: deed.into(), attempt: 0 };
         let timer = room.fire(&timer).map_err(said);
-        room.say(&bo, &format!("note on close {deed}"));
+        room.send(&bo, &format!("note on close {deed}"));
         let close = room.try_leave(&bo, Close::lost()).map_err(said);
         room.hibernate();
         room.put("on-wake", deed);
-        let wake = room.try_say(&ana, Message::Text("say hello".into())).map_err(said);
+        let wake = room.try_send(&ana, Message::Text("say hello".into())).map_err(said);
         room.put("on-wake", "");
         for (event, end) in
             [("message", message), ("request", request), ("timer", timer), ("close", close), ("wake", wake)]
@@ -133,7 +134,7 @@ fn misbehaviour_is_cut_off_in_every_event() {
             assert!(failure.contains(reason), "{deed} on {event}: {failure}");
         }
         texts(&ana);
-        room.say(&ana, "say alive");
+        room.send(&ana, "say alive");
         assert_eq!(texts(&ana), ["alive"]);
     }
 }
@@ -146,7 +147,7 @@ fn a_connect_that_misbehaves_leaves_no_socket() {
         assert!(room.try_connect("bo", &format!("deed={deed}")).is_err());
     }
     texts(&ana);
-    room.say(&ana, "count");
+    room.send(&ana, "count");
     assert_eq!(texts(&ana), ["1"]);
 }
 
@@ -228,10 +229,10 @@ fn too_many_handles_end_the_turn() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     let _others = (0..99).map(|other| room.join(&other.to_string())).collect::<Vec<_>>();
-    let failure = room.try_say(&ana, Message::Text("handles".into())).unwrap_err();
+    let failure = room.try_send(&ana, Message::Text("handles".into())).unwrap_err();
     assert!(failure.to_string().contains("handle"), "{failure}");
     texts(&ana);
-    room.say(&ana, "count");
+    room.send(&ana, "count");
     assert_eq!(texts(&ana), ["100"]);
 }
 
@@ -240,7 +241,7 @@ fn a_flood_of_log_lines_is_truncated() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     texts(&ana);
-    room.say(&ana, "shout; print; say done");
+    room.send(&ana, "shout; print; say done");
     assert_eq!(texts(&ana), ["done"]);
 }
 
@@ -248,9 +249,9 @@ fn a_flood_of_log_lines_is_truncated() {
 fn a_room_survives_a_panic_in_any_event() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, "note panic on close");
+    room.send(&ana, "note panic on close");
     room.try_leave(&ana, Close::lost()).unwrap_err();
     texts(&bo);
-    room.say(&bo, "count");
+    room.send(&bo, "count");
     assert_eq!(texts(&bo), ["1"]);
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use dormouse::limits;
 use dormouse_bundle::{CALLER, CHAT_ROOM, GAME, ROUTER, UNRULY};
 use dormouse_test::{
-    Close, Fault, Message, Request, Response, TestRoom, TestRouter, User, all_hear, body, header, hush, json,
-    none_hears, problem,
+    Close, Fault, Message, Request, Response, TestRoom, TestRouter, User, assert_all_received, assert_none_received,
+    body, discard_received, header, json, problem,
 };
 
 fn text(text: &str) -> Message {
@@ -27,13 +27,13 @@ fn a_turn_that_meets_a_fault_leaves_no_trace() {
     ] {
         let mut room = TestRoom::new(UNRULY);
         let (ana, bo) = (room.join("ana"), room.join("bo"));
-        room.say(&ana, "put key before; note before; tag before");
-        hush([&ana, &bo]);
-        room.next_turn_meets(fault);
+        room.send(&ana, "put key before; note before; tag before");
+        discard_received([&ana, &bo]);
+        room.fail_next_turn(fault);
         let deeds = "put key after; note after; tag after; timer 1000 x; all hello";
-        let failure = room.try_say(&ana, text(deeds)).expect_err("it should fail").to_string();
+        let failure = room.try_send(&ana, text(deeds)).expect_err("it should fail").to_string();
         assert!(failure.contains(says), "{failure}");
-        assert!(bo.hears_raw().is_empty() && room.timers().is_empty(), "{fault:?}");
+        assert!(bo.received_raw().is_empty() && room.timers().is_empty(), "{fault:?}");
         assert_eq!(room.storage()[&b"key"[..]], "before", "{fault:?}");
         if matches!(fault, Fault::CommitFails | Fault::Crash) {
             assert!(room.open_sockets().is_empty(), "{fault:?}");
@@ -44,8 +44,8 @@ fn a_turn_that_meets_a_fault_leaves_no_trace() {
         assert_eq!(room.open_sockets()[0].attachment, "before", "{fault:?}");
         assert_eq!(room.open_sockets()[0].tags, ["before"], "{fault:?}");
         // Once only, and the instance is a new one.
-        room.say(&ana, "seen");
-        assert_eq!(ana.hears_raw(), [text("1")], "{fault:?}");
+        room.send(&ana, "seen");
+        assert_eq!(ana.received_raw(), [text("1")], "{fault:?}");
     }
 }
 
@@ -53,34 +53,34 @@ fn a_turn_that_meets_a_fault_leaves_no_trace() {
 fn a_timer_whose_turn_was_lost_in_a_crash_fires_again() {
     let mut room = TestRoom::new(GAME);
     let (ana, _bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, "4");
+    room.send(&ana, "4");
     let clock = room.timers().remove(0);
-    room.next_turn_meets(Fault::Crash);
+    room.fail_next_turn(Fault::Crash);
     room.fire(&clock).expect_err("it is lost");
     assert_eq!(room.timers(), [clock]);
     room.advance(Duration::from_secs(30));
     let bo = room.join("bo");
-    assert_eq!(bo.hears().pop().unwrap()["winner"], 0);
+    assert_eq!(bo.received().pop().unwrap()["winner"], 0);
 }
 
 #[test]
 fn a_replayed_event_runs_again() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.say(&ana, "say hello");
-    hush([&ana]);
+    room.send(&ana, "say hello");
+    discard_received([&ana]);
     room.replay().unwrap();
-    assert_eq!(ana.hears_raw(), [text("hello")]);
+    assert_eq!(ana.received_raw(), [text("hello")]);
 }
 
 #[test]
 fn a_timer_that_fires_twice_ends_a_game_once() {
     let mut room = TestRoom::new(GAME);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, "4");
+    room.send(&ana, "4");
     room.advance(Duration::from_secs(30));
     room.replay().unwrap();
-    assert_eq!(bo.hears().pop().unwrap()["winner"], 0);
+    assert_eq!(bo.received().pop().unwrap()["winner"], 0);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_client_has_the_identity_that_the_test_gives_it() {
 fn a_crate_is_tested_as_its_author_builds_it() {
     let mut room = TestRoom::of_crate(concat!(env!("CARGO_MANIFEST_DIR"), "/../components/examples/cursors"));
     let ana = room.connect("ana", "page=1").unwrap();
-    room.try_say(&ana, text("this is no place")).unwrap();
+    room.try_send(&ana, text("this is no place")).unwrap();
     assert_eq!(ana.closed(), Some((1008, "a place is four bytes".into())));
 }
 
@@ -131,7 +131,7 @@ fn a_missing_component_file_is_reported() {
 fn open_sockets_are_those_of_present_clients() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&bo, "tag tea");
+    room.send(&bo, "tag tea");
     room.leave(&ana);
     let open = room.open_sockets();
     assert_eq!(open.len(), 1);
@@ -143,11 +143,11 @@ fn a_test_can_read_the_log_and_output_of_a_room() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.log();
-    room.say(&ana, "shout");
+    room.send(&ana, "shout");
     let log = room.log();
     assert_eq!(log.first().map(String::as_str), Some("INFO line 0"), "{log:?}");
     assert_eq!(room.log(), [""; 0]);
-    room.say(&ana, "print");
+    room.send(&ana, "print");
     assert!(room.log()[0].ends_with("line 0"));
 }
 
@@ -207,7 +207,7 @@ fn a_failed_test_reports_its_own_line() {
     let answer = |status, body: &str| Response { status, headers: Vec::new(), body: body.into() };
     let heard = |text: &str| {
         let (mut room, client) = joined();
-        room.say(&client, text);
+        room.send(&client, text);
         client
     };
     fail_here! {
@@ -220,20 +220,20 @@ fn a_failed_test_reports_its_own_line() {
         TestRoom::new(ROUTER);
         lost().0.join("bo");
         room().connect("bo", "deed=panic");
-        left().0.say(&left().1, "say hello");
-        lost().0.say(&lost().1, "say hello");
+        left().0.send(&left().1, "say hello");
+        lost().0.send(&lost().1, "say hello");
         lost().0.leave(&lost().1);
         left().0.try_leave(&left().1, Close::lost());
-        left().0.try_say(&left().1, Message::Binary(Vec::new()));
+        left().0.try_send(&left().1, Message::Binary(Vec::new()));
         lost().0.request(Request::default());
         lost().0.get("ana", "/", "");
         lost().0.post("ana", "/", &[], "");
         lost().0.advance(Duration::MAX);
         room().replay();
-        heard("say no JSON").hears();
-        heard("say no JSON").hears_types();
-        none_hears([&heard("say 1")]);
-        all_hear([&heard("say 1")], &json!(2));
+        heard("say no JSON").received();
+        heard("say no JSON").received_types();
+        assert_none_received([&heard("say 1")]);
+        assert_all_received([&heard("say 1")], &json!(2));
         body(&answer(500, ""));
         body(&answer(200, "no JSON"));
         problem(&answer(500, "no JSON"));
@@ -259,7 +259,7 @@ fn a_panic_in_a_test_closure_does_not_affect_the_next_room() {
 fn failure_of(deed: &str) -> String {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.try_say(&ana, text(deed)).expect_err("the turn should fail").to_string()
+    room.try_send(&ana, text(deed)).expect_err("the turn should fail").to_string()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use dormouse_bundle::KEEPER;
 use dormouse_test::{Message, TestClient, TestRoom};
 
-dormouse_test::kept_and_forgetful! { KEEPER;
+dormouse_test::with_and_without_hibernation! { KEEPER;
     a_value_is_the_last_put_until_it_is_deleted,
     a_counter_starts_at_zero_and_saturates,
     list_entries_are_numbered_without_a_gap,
@@ -14,8 +14,8 @@ dormouse_test::kept_and_forgetful! { KEEPER;
 }
 
 fn ask(room: &mut TestRoom, client: &TestClient, deed: &str) -> String {
-    room.say(client, deed);
-    match client.hears_raw().pop() {
+    room.send(client, deed);
+    match client.received_raw().pop() {
         Some(Message::Text(text)) => text,
         other => panic!("{deed} was answered with {other:?}"),
     }
@@ -99,7 +99,7 @@ fn a_value_of_another_type_fails_the_turn_and_names_its_key(mut room: TestRoom) 
     let ana = room.join("ana");
     ask(&mut room, &ana, "note tea");
     room.put("steps", "\"many\"");
-    let failure = room.try_say(&ana, Message::Text("step 1".into())).expect_err("it is no number").to_string();
+    let failure = room.try_send(&ana, Message::Text("step 1".into())).expect_err("it is no number").to_string();
     assert!(failure.contains("the value of steps does not have the expected type"), "{failure}");
     assert_eq!(ask(&mut room, &ana, "noted"), "tea");
 }

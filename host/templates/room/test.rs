@@ -11,17 +11,17 @@ fn room() -> TestRoom {
 fn a_pinned_note_reaches_present_and_later_clients() {
     let mut room = room();
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, r#"{"text":"milk"}"#);
+    room.send(&ana, r#"{"text":"milk"}"#);
     room.hibernate();
-    room.say(&bo, r#"{"text":"bread"}"#);
+    room.send(&bo, r#"{"text":"bread"}"#);
     let notes = [
         json!({ "by": "ana", "text": "milk" }),
         json!({ "by": "bo", "text": "bread" }),
     ];
-    assert_eq!(ana.hears(), notes);
-    assert_eq!(bo.hears(), notes);
+    assert_eq!(ana.received(), notes);
+    assert_eq!(bo.received(), notes);
     room.restart();
-    assert_eq!(room.join("eve").hears(), notes);
+    assert_eq!(room.join("eve").received(), notes);
     assert_eq!(body(&room.get("eve", "/messages", "")), json!(notes));
 }
 
@@ -29,7 +29,7 @@ fn a_pinned_note_reaches_present_and_later_clients() {
 fn an_invalid_note_gets_an_error_and_is_not_stored() {
     let mut room = room();
     let (ana, bo) = (room.join("ana"), room.join("bo"));
-    room.say(&ana, "milk");
-    assert_eq!(ana.hears()[0]["code"], "bad_json");
-    assert!(bo.hears().is_empty() && room.storage().is_empty());
+    room.send(&ana, "milk");
+    assert_eq!(ana.received()[0]["code"], "bad_json");
+    assert!(bo.received().is_empty() && room.storage().is_empty());
 }

@@ -23,23 +23,23 @@ pub(crate) fn component(folder: &Path, target_directory: &Path) -> Result<PathBu
         .stdin(Stdio::null());
     // Settings for the build of the tests, or for clippy, would change the component.
     for (name, _) in env::vars_os() {
-        if meant_for_the_tests(&name.to_string_lossy()) {
+        if is_build_setting(&name.to_string_lossy()) {
             command.env_remove(name);
         }
     }
     let shown = folder.display();
     let output = command.output().map_err(|error| format!("cargo cannot be run to build {shown}: {error}"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{shown} does not build for {TARGET}{}:\n{said}", hint(&said)));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{shown} does not build for {TARGET}{}:\n{errors}", hint(&errors)));
     }
-    let said = String::from_utf8_lossy(&output.stdout);
-    said.lines().filter_map(component_of).next_back().ok_or_else(|| {
+    let report = String::from_utf8_lossy(&output.stdout);
+    report.lines().filter_map(component_of).next_back().ok_or_else(|| {
         format!("{shown} makes no component; give it `crate-type = [\"cdylib\"]` under [lib] in its Cargo.toml")
     })
 }
 
-fn meant_for_the_tests(name: &str) -> bool {
+fn is_build_setting(name: &str) -> bool {
     name.starts_with("CARGO_BUILD_")
         || name.starts_with("CARGO_PROFILE_")
         || name.starts_with("RUSTC")
@@ -47,8 +47,9 @@ fn meant_for_the_tests(name: &str) -> bool {
 }
 
 /// Advice, if the output of the compiler tells the cause.
-fn hint(said: &str) -> &'static str {
-    let target_is_missing = said.contains("target may not be installed") || said.contains("can't find crate for `std`");
+fn hint(errors: &str) -> &'static str {
+    let target_is_missing =
+        errors.contains("target may not be installed") || errors.contains("can't find crate for `std`");
     if target_is_missing { "; add the target with: rustup target add wasm32-wasip2" } else { "" }
 }
 
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_component_is_found_in_what_cargo_reports() {
+    fn the_component_is_found_in_the_report_of_cargo() {
         let line = r#"{"reason":"compiler-artifact","filenames":["/t/wasm32-wasip2/release/quiz.wasm"]}"#;
         assert_eq!(component_of(line), Some(PathBuf::from("/t/wasm32-wasip2/release/quiz.wasm")));
         for other in ["", "{}", r#"{"filenames":["/t/libserde.rlib"]}"#] {
@@ -73,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lacks_the_target_is_told_how_to_get_it() {
+    fn a_missing_target_is_explained() {
         assert!(hint("error[E0463]: can't find crate for `std`").contains("rustup target add"));
         assert_eq!(hint("error[E0308]: mismatched types"), "");
     }

@@ -10,23 +10,23 @@ use crate::types::{Message, User};
 #[derive(Clone)]
 pub struct TestClient {
     pub(crate) socket: u64,
-    pub(crate) ear: Arc<Ear>,
+    pub(crate) inbox: Arc<Inbox>,
     /// Its user.
     pub user: User,
 }
 
 /// Messages and close that one client has received.
 #[derive(Default)]
-pub(crate) struct Ear(Mutex<Heard>);
+pub(crate) struct Inbox(Mutex<Received>);
 
 #[derive(Default)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     pub(crate) messages: Vec<Message>,
     pub(crate) closed: Option<(u16, String)>,
 }
 
-impl Ear {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Heard> {
+impl Inbox {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Received> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -34,57 +34,59 @@ impl Ear {
 impl TestClient {
     /// The messages since the last call, as JSON. Fails the test if a message is not JSON text.
     #[track_caller]
-    pub fn hears(&self) -> Vec<Value> {
-        let mut heard = Vec::new();
-        for message in self.hears_raw() {
+    pub fn received(&self) -> Vec<Value> {
+        let mut received = Vec::new();
+        for message in self.received_raw() {
             match &message {
                 Message::Text(text) => match serde_json::from_str(text) {
-                    Ok(value) => heard.push(value),
-                    Err(error) => panic!("{} heard {text:?}, which is not JSON: {error}", self.user.name),
+                    Ok(value) => received.push(value),
+                    Err(error) => panic!("{} received {text:?}, which is not JSON: {error}", self.user.name),
                 },
-                Message::Binary(bytes) => panic!("{} heard {bytes:?}, which is binary, not JSON text", self.user.name),
+                Message::Binary(bytes) => {
+                    panic!("{} received {bytes:?}, which is binary, not JSON text", self.user.name)
+                }
             }
         }
-        heard
+        received
     }
 
     /// The messages since the last call.
-    pub fn hears_raw(&self) -> Vec<Message> {
-        std::mem::take(&mut self.ear.lock().messages)
+    pub fn received_raw(&self) -> Vec<Message> {
+        std::mem::take(&mut self.inbox.lock().messages)
     }
 
     /// The types of the messages since the last call, for tests that need no more.
     #[track_caller]
-    pub fn hears_types(&self) -> Vec<String> {
-        self.hears().iter().map(|heard| heard["type"].as_str().unwrap_or("none").to_owned()).collect()
+    pub fn received_types(&self) -> Vec<String> {
+        self.received().iter().map(|received| received["type"].as_str().unwrap_or("none").to_owned()).collect()
     }
 
     /// The code and reason with which the room closed it, if it did.
     pub fn closed(&self) -> Option<(u16, String)> {
-        self.ear.lock().closed.clone()
+        self.inbox.lock().closed.clone()
     }
 }
 
 /// Checks that each client has received exactly this message since the last call.
 #[track_caller]
-pub fn all_hear<'a>(clients: impl IntoIterator<Item = &'a TestClient>, expected: &Value) {
+pub fn assert_all_received<'a>(clients: impl IntoIterator<Item = &'a TestClient>, expected: &Value) {
     for client in clients {
-        assert_eq!(client.hears(), std::slice::from_ref(expected), "heard by {:?}", client.user);
+        assert_eq!(client.received(), std::slice::from_ref(expected), "received by {:?}", client.user);
     }
 }
 
 /// Checks that no client has received a message since the last call.
 #[track_caller]
-pub fn none_hears<'a>(clients: impl IntoIterator<Item = &'a TestClient>) {
+pub fn assert_none_received<'a>(clients: impl IntoIterator<Item = &'a TestClient>) {
     for client in clients {
-        let heard = client.hears();
-        assert!(heard.is_empty(), "{:?} heard {heard:?}", client.user);
+        let received = client.received();
+        assert!(received.is_empty(), "{:?} received {received:?}", client.user);
     }
 }
 
 /// Discards what these clients have received.
-pub fn hush<'a>(clients: impl IntoIterator<Item = &'a TestClient>) {
+pub fn discard_received<'a>(clients: impl IntoIterator<Item = &'a TestClient>) {
     for client in clients {
-        client.hears_raw();
+        client.received_raw();
     }
 }

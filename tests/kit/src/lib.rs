@@ -5,8 +5,8 @@
 //!
 //! let mut room = TestRoom::of_crate(env!("CARGO_MANIFEST_DIR"));
 //! let ana = room.join("ana");
-//! room.say(&ana, r#"{"type":"message","content":"hello"}"#);
-//! assert_eq!(ana.hears().last().unwrap()["message"]["content"], "hello");
+//! room.send(&ana, r#"{"type":"message","content":"hello"}"#);
+//! assert_eq!(ana.received().last().unwrap()["message"]["content"], "hello");
 //! ```
 //!
 //! Each call is one event and one turn, run by the real engine through the real contract. Its effects are applied at
@@ -26,8 +26,8 @@
 //! # use dormouse_test::{Message, User, body};
 //! let ana = room.join("ana"); // the user `id-ana` with the name `ana`
 //! let bo = room.connect_as(User { id: "7".into(), name: "Bo".into() }, "since=3").expect("it lets Bo in");
-//! room.try_say(&bo, Message::Binary(vec![1, 2])).expect("the turn succeeds");
-//! assert!(ana.hears_raw().is_empty());
+//! room.try_send(&bo, Message::Binary(vec![1, 2])).expect("the turn succeeds");
+//! assert!(ana.received_raw().is_empty());
 //! assert_eq!(bo.closed(), Some((1008, "text only".into())));
 //! room.leave(&ana);
 //! assert_eq!(body(&room.get("bo", "/messages", "limit=1"))["messages"], dormouse_test::json!([]));
@@ -43,14 +43,14 @@
 //! assert!(room.timers().is_empty());
 //! ```
 //!
-//! **Hibernation**, which must not change the behaviour of a room: [`kept_and_forgetful!`] runs each test with and
-//! without it.
+//! **Hibernation**, which must not change the behaviour of a room: [`with_and_without_hibernation!`] runs each test
+//! with and without it.
 //!
 //! ```no_run
 //! # let mut room = dormouse_test::TestRoom::new(b"");
 //! room.hibernate(); // the instance is gone; sockets, timers and storage stay
 //! room.restart(); // the host is another; only timers and storage stay
-//! let mut room = room.forgetful(true); // from here on the instance goes after every single event
+//! let mut room = room.hibernate_after_each_event(true); // from here on the instance goes after every single event
 //! ```
 //!
 //! **Failures**: a turn can fail in each possible way, and an event can be repeated.
@@ -60,8 +60,8 @@
 //! # let ana = room.join("ana");
 //! # use dormouse_test::{Fault, Message};
 //! for fault in [Fault::OutOfCpu, Fault::OutOfMemory, Fault::CommitFails, Fault::Crash] {
-//!     room.next_turn_meets(fault);
-//!     room.try_say(&ana, Message::Text("hello".into())).expect_err("the turn is lost");
+//!     room.fail_next_turn(fault);
+//!     room.try_send(&ana, Message::Text("hello".into())).expect_err("the turn is lost");
 //! }
 //! room.replay().expect("it may run again");
 //! ```
@@ -88,7 +88,7 @@ mod router;
 mod session;
 mod types;
 
-pub use client::{TestClient, all_hear, hush, none_hears};
+pub use client::{TestClient, assert_all_received, assert_none_received, discard_received};
 pub use response::{body, header, problem};
 pub use room::{Backup, Fault, OpenSocket, TestRoom};
 pub use router::TestRouter;

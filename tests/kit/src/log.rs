@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 /// Most lines that are kept. A room that logs without end must not exhaust the memory of its tests.
-const KEPT: usize = 10_000;
+const MAX_LINES: usize = 10_000;
 
 thread_local! {
     /// The lines of rooms of this thread, and so of this test.
@@ -14,7 +14,7 @@ thread_local! {
 pub(crate) fn push(line: String) {
     println!("{line}"); // the test runner shows it if the test fails
     LINES.with_borrow_mut(|lines| {
-        if lines.len() < KEPT {
+        if lines.len() < MAX_LINES {
             lines.push(line);
         }
     });

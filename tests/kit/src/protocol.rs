@@ -134,9 +134,9 @@ impl Fields {
     pub(crate) fn bytes(&mut self, name: &str) -> Read<Vec<u8>> {
         match self.value(name)? {
             Value::String(text) => Ok(text.into_bytes()),
-            coded => {
-                let coded = Fields::of(coded)?.text("base64")?;
-                BASE64_STANDARD.decode(coded).map_err(|error| format!("{name}: {error}"))
+            encoded => {
+                let encoded = Fields::of(encoded)?.text("base64")?;
+                BASE64_STANDARD.decode(encoded).map_err(|error| format!("{name}: {error}"))
             }
         }
     }
@@ -233,20 +233,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back_as_they_were_whatever_they_are() {
-        for whole in [&b""[..], b"text", "caf\u{e9} \u{1f42d}".as_bytes(), b"\xff\x00", &[7; 99], b"a\nb"] {
-            let mut fields = Fields::of(json!({ "body": bytes(whole) })).unwrap();
-            assert_eq!(fields.bytes("body").unwrap(), whole);
+    fn any_bytes_survive_a_round_trip() {
+        for original in [&b""[..], b"text", "caf\u{e9} \u{1f42d}".as_bytes(), b"\xff\x00", &[7; 99], b"a\nb"] {
+            let mut fields = Fields::of(json!({ "body": bytes(original) })).unwrap();
+            assert_eq!(fields.bytes("body").unwrap(), original);
         }
     }
 
     #[test]
-    fn a_request_comes_back_as_it_was() {
+    fn a_request_survives_a_round_trip() {
         let plain = Request::get("/list?limit=5");
-        let asked = Request::post_json("/", &json!(1)).by(User::new("1", "ana"));
-        for whole in [plain, asked, Request::default()] {
-            let mut fields = Fields::of(json!({ "request": request(&whole) })).unwrap();
-            assert_eq!(fields.request().unwrap(), whole);
+        let posted = Request::post_json("/", &json!(1)).by(User::new("1", "ana"));
+        for original in [plain, posted, Request::default()] {
+            let mut fields = Fields::of(json!({ "request": request(&original) })).unwrap();
+            assert_eq!(fields.request().unwrap(), original);
         }
     }
 }

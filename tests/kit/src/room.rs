@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::client::{Ear, TestClient};
+use crate::client::{Inbox, TestClient};
 use crate::component::Source;
 use crate::log;
 use crate::protocol::{self, Fields, Read};
@@ -62,9 +62,9 @@ pub struct Backup(u64);
 
 /// Fails the test on an error, at the line of the caller.
 #[track_caller]
-fn good<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+fn or_fail<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
     match result {
-        Ok(good) => good,
+        Ok(value) => value,
         Err(error) => panic!("{error}"),
     }
 }
@@ -92,13 +92,13 @@ impl TestRoom {
 
     #[track_caller]
     fn of(source: Source) -> Self {
-        let (session, mut opened) = good(Session::open(source, "open", "the room under test"));
+        let (session, mut opened) = or_fail(Session::open(source, "open", "the room under test"));
         TestRoom {
             session: Mutex::new(session),
-            imports: good(opened.read("imports")),
+            imports: or_fail(opened.read("imports")),
             auto_response: None,
-            now: good(opened.number("now")),
-            incarnation: good(opened.number("incarnation")),
+            now: or_fail(opened.number("now")),
+            incarnation: or_fail(opened.number("incarnation")),
             cpu: Duration::ZERO,
         }
     }
@@ -119,28 +119,28 @@ impl TestRoom {
 
     /// Drops its instance after every event. The behaviour of a correct room does not change.
     #[track_caller]
-    pub fn forgetful(mut self, forgetful: bool) -> Self {
-        self.command(&json!({ "do": "forgetful", "forgetful": forgetful }));
+    pub fn hibernate_after_each_event(mut self, enabled: bool) -> Self {
+        self.command(&json!({ "do": "forgetful", "forgetful": enabled }));
         self
     }
 
-    /// Answers calls to other rooms with `play`, and allows posts to rooms. Otherwise both are denied.
+    /// Answers calls to other rooms with `respond`, and allows posts to rooms. Otherwise both are denied.
     #[track_caller]
     pub fn with_rooms(
         mut self,
-        play: impl FnMut(&Address, Request) -> Result<Response, CallError> + Send + 'static,
+        respond: impl FnMut(&Address, Request) -> Result<Response, CallError> + Send + 'static,
     ) -> Self {
-        good(self.session_mut().play_rooms(Box::new(play)));
+        or_fail(self.session_mut().answer_for_rooms(Box::new(respond)));
         self
     }
 
-    /// Answers requests to servers with `play`, and allows posts to servers. Otherwise both are denied.
+    /// Answers requests to servers with `respond`, and allows posts to servers. Otherwise both are denied.
     #[track_caller]
     pub fn with_servers(
         mut self,
-        play: impl FnMut(&str, Request) -> Result<Response, FetchError> + Send + 'static,
+        respond: impl FnMut(&str, Request) -> Result<Response, FetchError> + Send + 'static,
     ) -> Self {
-        good(self.session_mut().play_servers(Box::new(play)));
+        or_fail(self.session_mut().answer_for_servers(Box::new(respond)));
         self
     }
 
@@ -174,7 +174,7 @@ impl TestRoom {
     /// Like [`connect`](Self::connect), with any user.
     #[track_caller]
     pub fn connect_as(&mut self, user: User, query: &str) -> Result<TestClient, (u16, String)> {
-        match self.visit(user, query) {
+        match self.connect_user(user, query) {
             Ok(answer) => answer,
             Err(failure) => panic!("connecting failed: {failure}"),
         }
@@ -183,46 +183,46 @@ impl TestRoom {
     /// Like [`connect`](Self::connect), but the turn may fail.
     #[track_caller]
     pub fn try_connect(&mut self, name: &str, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
-        self.visit(user(name), query)
+        self.connect_user(user(name), query)
     }
 
     #[track_caller]
-    fn visit(&mut self, user: User, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
+    fn connect_user(&mut self, user: User, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
         let query = Some(query).filter(|query| !query.is_empty());
-        let ended = self.turn(&json!({ "do": "connect", "user": protocol::user(&user), "query": query }));
+        let result = self.turn(&json!({ "do": "connect", "user": protocol::user(&user), "query": query }));
         let session = self.session_mut();
-        let mut done = match ended {
-            Ok(done) => done,
+        let mut reply = match result {
+            Ok(reply) => reply,
             Err(failure) => {
-                session.nobody_hears();
+                session.drop_early_messages();
                 return Err(failure);
             }
         };
-        match done.take("refused") {
+        match reply.take("refused") {
             Some(refused) => {
-                session.nobody_hears();
-                let mut refused = good(Fields::of(refused));
-                Ok(Err((good(refused.number("status")), good(refused.text("reason")))))
+                session.drop_early_messages();
+                let mut refused = or_fail(Fields::of(refused));
+                Ok(Err((or_fail(refused.number("status")), or_fail(refused.text("reason")))))
             }
             None => {
-                let (socket, ear) = (good(done.number("socket")), Arc::new(Ear::default()));
-                session.hears(socket, ear.clone());
-                Ok(Ok(TestClient { socket, ear, user }))
+                let (socket, inbox) = (or_fail(reply.number("socket")), Arc::new(Inbox::default()));
+                session.add_client(socket, inbox.clone());
+                Ok(Ok(TestClient { socket, inbox, user }))
             }
         }
     }
 
     /// Sends a text as a client. Fails the test if the turn fails.
     #[track_caller]
-    pub fn say(&mut self, client: &TestClient, text: &str) {
-        if let Err(failure) = self.try_say(client, Message::Text(text.into())) {
+    pub fn send(&mut self, client: &TestClient, text: &str) {
+        if let Err(failure) = self.try_send(client, Message::Text(text.into())) {
             panic!("{text:?}: {failure}");
         }
     }
 
     /// Sends a message as a client; the turn may fail.
     #[track_caller]
-    pub fn try_say(&mut self, client: &TestClient, message: Message) -> Result<(), TurnFailure> {
+    pub fn try_send(&mut self, client: &TestClient, message: Message) -> Result<(), TurnFailure> {
         let command = json!({ "do": "message", "socket": client.socket, "message": protocol::message(&message) });
         self.turn(&command).map(drop)
     }
@@ -255,8 +255,8 @@ impl TestRoom {
     /// Sends an HTTP request; the turn may fail.
     #[track_caller]
     pub fn try_request(&mut self, request: Request) -> Result<Response, TurnFailure> {
-        let mut done = self.turn(&json!({ "do": "request", "request": protocol::request(&request) }))?;
-        Ok(good(done.response("response")))
+        let mut reply = self.turn(&json!({ "do": "request", "request": protocol::request(&request) }))?;
+        Ok(or_fail(reply.response("response")))
     }
 
     /// Sends a `GET` request as the user with this name.
@@ -276,7 +276,7 @@ impl TestRoom {
     pub fn advance(&mut self, by: Duration) {
         let Ok(ms) = u64::try_from(by.as_millis()) else { panic!("a test takes less than 500 million years") };
         match self.turn(&json!({ "do": "advance", "ms": ms })) {
-            Ok(mut done) => self.now = good(done.number("now")),
+            Ok(mut reply) => self.now = or_fail(reply.number("now")),
             Err(failure) => panic!("{failure}"),
         }
     }
@@ -289,7 +289,7 @@ impl TestRoom {
 
     /// Makes the next turn fail after its code has run. The call for that turn returns the failure.
     #[track_caller]
-    pub fn next_turn_meets(&mut self, fault: Fault) {
+    pub fn fail_next_turn(&mut self, fault: Fault) {
         let fault = match fault {
             Fault::OutOfCpu => "out_of_cpu",
             Fault::OutOfMemory => "out_of_memory",
@@ -331,15 +331,15 @@ impl TestRoom {
     /// Makes a backup of the stored data.
     #[track_caller]
     pub fn backup(&self) -> Backup {
-        let mut done = good(self.session().command(&json!({ "do": "backup" })));
-        Backup(good(done.number("backup")))
+        let mut reply = or_fail(self.session().command(&json!({ "do": "backup" })));
+        Backup(or_fail(reply.number("backup")))
     }
 
     /// Restarts the host with a backup: later data is gone, and the room has a new incarnation.
     #[track_caller]
     pub fn restore(&mut self, backup: &Backup) {
-        let mut done = self.command(&json!({ "do": "restore", "backup": backup.0 }));
-        self.incarnation = good(done.number("incarnation"));
+        let mut reply = self.command(&json!({ "do": "restore", "backup": backup.0 }));
+        self.incarnation = or_fail(reply.number("incarnation"));
     }
 
     /// The incarnation of the room, which changes with each restore.
@@ -410,12 +410,12 @@ impl TestRoom {
     #[track_caller]
     fn turn(&mut self, command: &Value) -> Result<Fields, TurnFailure> {
         let session = self.session_mut();
-        let ended = session.turn(command);
+        let result = session.turn(command);
         self.auto_response = self.session_mut().auto_response().cloned();
-        match good(ended) {
-            Ok(mut done) => {
-                self.cpu = Duration::from_micros(done.number("cpu_us").unwrap_or_default());
-                Ok(done)
+        match or_fail(result) {
+            Ok(mut reply) => {
+                self.cpu = Duration::from_micros(reply.number("cpu_us").unwrap_or_default());
+                Ok(reply)
             }
             Err(failure) => {
                 self.cpu = failure.cpu;
@@ -426,15 +426,15 @@ impl TestRoom {
 
     #[track_caller]
     fn command(&mut self, command: &Value) -> Fields {
-        let done = self.session_mut().command(command);
+        let reply = self.session_mut().command(command);
         self.auto_response = self.session_mut().auto_response().cloned();
-        good(done)
+        or_fail(reply)
     }
 
     #[track_caller]
-    fn listed<T>(&self, what: &str, read: impl Fn(Fields) -> Read<T>) -> Vec<T> {
-        let listed = good(self.session().list(what));
-        good(listed.into_iter().map(read).collect::<Read<Vec<_>>>())
+    fn listed<T>(&self, kind: &str, read: impl Fn(Fields) -> Read<T>) -> Vec<T> {
+        let listed = or_fail(self.session().list(kind));
+        or_fail(listed.into_iter().map(read).collect::<Read<Vec<_>>>())
     }
 
     fn session(&self) -> MutexGuard<'_, Session> {

@@ -49,8 +49,8 @@ impl TestRouter {
     #[track_caller]
     pub fn with_namespaces<'a>(self, names: impl IntoIterator<Item = &'a str>) -> Self {
         let command = json!({ "do": "namespaces", "names": names.into_iter().collect::<Vec<_>>() });
-        let told = self.session.lock().unwrap_or_else(PoisonError::into_inner).command(&command);
-        match told {
+        let result = self.session.lock().unwrap_or_else(PoisonError::into_inner).command(&command);
+        match result {
             Ok(_) => self,
             Err(error) => panic!("{error}"),
         }
@@ -65,8 +65,8 @@ impl TestRouter {
     #[track_caller]
     pub fn try_route(&self, request: Request) -> Result<Decision, TurnFailure> {
         let command = json!({ "do": "route", "request": protocol::request(&request) });
-        let ended = self.session.lock().unwrap_or_else(PoisonError::into_inner).turn(&command);
-        match ended.map(|ended| ended.map(Fields::decision)) {
+        let result = self.session.lock().unwrap_or_else(PoisonError::into_inner).turn(&command);
+        match result.map(|result| result.map(Fields::decision)) {
             Ok(Ok(Ok(decision))) => Ok(decision),
             Ok(Err(failure)) => Err(failure),
             Ok(Ok(Err(error))) | Err(error) => panic!("{error}"),

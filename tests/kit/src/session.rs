@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::client::Ear;
+use crate::client::Inbox;
 use crate::component::{self, Source};
-use crate::driver::{Driver, Trouble};
+use crate::driver::{Driver, DriverError};
 use crate::log;
 use crate::protocol::{self, Fields, Read};
 use crate::types::{Address, CallError, Destination, FetchError, Request, Response, TurnFailure};
@@ -20,20 +20,20 @@ type Servers = Box<dyn FnMut(&str, Request) -> Result<Response, FetchError> + Se
 pub(crate) struct Session {
     /// Present until this is dropped.
     driver: Option<Driver>,
-    around: Around,
+    environment: Environment,
 }
 
 /// The surroundings of the room.
 #[derive(Default)]
-struct Around {
-    ears: HashMap<u64, Arc<Ear>>,
+struct Environment {
+    inboxes: HashMap<u64, Arc<Inbox>>,
     auto_response: Option<(String, String)>,
     rooms: Option<OtherRooms>,
     servers: Option<Servers>,
     /// The items of the current listing.
-    listed: Vec<Fields>,
+    listing: Vec<Fields>,
     /// Messages to a client whose connect is not complete yet.
-    unheard: Vec<(u64, Ear)>,
+    early_messages: Vec<(u64, Inbox)>,
 }
 
 impl Session {
@@ -41,17 +41,18 @@ impl Session {
     pub(crate) fn open(source: Source, open: &str, name: &str) -> Result<(Self, Fields), String> {
         let component = component::file(source, name)?;
         let command = json!({ "do": open, "component": component.file, "name": component.name });
-        let mut around = Around::default();
-        let opened = component.loaded_once(|| Driver::open(&command, &mut |kind, value| around.happens(kind, value)));
-        let (driver, opened) = opened.map_err(|trouble| trouble.to_string())?;
-        Ok((Session { driver: Some(driver), around }, opened))
+        let mut environment = Environment::default();
+        let opened =
+            component.loaded_once(|| Driver::open(&command, &mut |kind, value| environment.on_event(kind, value)));
+        let (driver, opened) = opened.map_err(|error| error.to_string())?;
+        Ok((Session { driver: Some(driver), environment }, opened))
     }
 
     /// Runs a command with a turn, which may fail.
     pub(crate) fn turn(&mut self, command: &Value) -> Result<Result<Fields, TurnFailure>, String> {
         let driver = self.driver.as_mut().expect("it is there until this is dropped");
-        let ended = driver.call(command, &mut |kind, value| self.around.happens(kind, value));
-        ended.map_err(|trouble| trouble.to_string())
+        let result = driver.call(command, &mut |kind, value| self.environment.on_event(kind, value));
+        result.map_err(|error| error.to_string())
     }
 
     /// Runs a command that cannot fail.
@@ -60,43 +61,43 @@ impl Session {
     }
 
     /// Requests a listing from the driver.
-    pub(crate) fn list(&mut self, what: &str) -> Result<Vec<Fields>, String> {
-        self.around.listed.clear();
-        self.command(&json!({ "do": what }))?;
-        Ok(std::mem::take(&mut self.around.listed))
+    pub(crate) fn list(&mut self, kind: &str) -> Result<Vec<Fields>, String> {
+        self.environment.listing.clear();
+        self.command(&json!({ "do": kind }))?;
+        Ok(std::mem::take(&mut self.environment.listing))
     }
 
     /// Adds a client. It gets its earlier messages first.
-    pub(crate) fn hears(&mut self, socket: u64, ear: Arc<Ear>) {
-        for (to, early) in std::mem::take(&mut self.around.unheard) {
+    pub(crate) fn add_client(&mut self, socket: u64, inbox: Arc<Inbox>) {
+        for (to, early) in std::mem::take(&mut self.environment.early_messages) {
             if to == socket {
-                *ear.lock() = std::mem::take(&mut *early.lock());
+                *inbox.lock() = std::mem::take(&mut *early.lock());
             }
         }
-        self.around.ears.insert(socket, ear);
+        self.environment.inboxes.insert(socket, inbox);
     }
 
     /// The connect has failed, so its messages are dropped.
-    pub(crate) fn nobody_hears(&mut self) {
-        self.around.unheard.clear();
+    pub(crate) fn drop_early_messages(&mut self) {
+        self.environment.early_messages.clear();
     }
 
     pub(crate) fn auto_response(&self) -> Option<&(String, String)> {
-        self.around.auto_response.as_ref()
+        self.environment.auto_response.as_ref()
     }
 
-    pub(crate) fn play_rooms(&mut self, play: OtherRooms) -> Result<(), String> {
-        self.around.rooms = Some(play);
-        self.play()
+    pub(crate) fn answer_for_rooms(&mut self, respond: OtherRooms) -> Result<(), String> {
+        self.environment.rooms = Some(respond);
+        self.announce_answers()
     }
 
-    pub(crate) fn play_servers(&mut self, play: Servers) -> Result<(), String> {
-        self.around.servers = Some(play);
-        self.play()
+    pub(crate) fn answer_for_servers(&mut self, respond: Servers) -> Result<(), String> {
+        self.environment.servers = Some(respond);
+        self.announce_answers()
     }
 
-    fn play(&mut self) -> Result<(), String> {
-        let (rooms, servers) = (self.around.rooms.is_some(), self.around.servers.is_some());
+    fn announce_answers(&mut self) -> Result<(), String> {
+        let (rooms, servers) = (self.environment.rooms.is_some(), self.environment.servers.is_some());
         self.command(&json!({ "do": "play", "rooms": rooms, "servers": servers })).map(drop)
     }
 }
@@ -104,27 +105,27 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(driver) = self.driver.take() {
-            driver.wait_for_another();
+            driver.return_to_pool();
         }
     }
 }
 
-impl Around {
+impl Environment {
     /// Handles an event of the driver. If it is a question, returns the answer.
-    fn happens(&mut self, kind: &str, value: Value) -> Read<Option<Value>> {
+    fn on_event(&mut self, kind: &str, value: Value) -> Read<Option<Value>> {
         match kind {
             "log" => log::push(value.as_str().unwrap_or_default().to_owned()),
             "said" => {
-                let mut said = Fields::of(value)?;
-                let message = said.message()?;
-                for socket in said.read::<Vec<u64>>("to")? {
-                    self.with_ear(socket, |ear| ear.lock().messages.push(message.clone()));
+                let mut sent = Fields::of(value)?;
+                let message = sent.message()?;
+                for socket in sent.read::<Vec<u64>>("to")? {
+                    self.with_inbox(socket, |inbox| inbox.lock().messages.push(message.clone()));
                 }
             }
             "closed" => {
                 let mut closed = Fields::of(value)?;
-                let goodbye = (closed.number("code")?, closed.text("reason")?);
-                self.with_ear(closed.number("socket")?, |ear| ear.lock().closed = Some(goodbye));
+                let close = (closed.number("code")?, closed.text("reason")?);
+                self.with_inbox(closed.number("socket")?, |inbox| inbox.lock().closed = Some(close));
             }
             "auto_response" => {
                 self.auto_response = match value {
@@ -135,32 +136,32 @@ impl Around {
                     }
                 };
             }
-            "entry" | "timer" | "socket" | "post" => self.listed.push(Fields::of(value)?),
-            "ask" => return self.answer(Fields::of(value)?).map(Some),
+            "entry" | "timer" | "socket" | "post" => self.listing.push(Fields::of(value)?),
+            "ask" => return self.respond(Fields::of(value)?).map(Some),
             other => return Err(format!("`{other}` is unknown")),
         }
         Ok(None)
     }
 
-    fn with_ear(&mut self, socket: u64, hear: impl FnOnce(&Ear)) {
-        match self.ears.get(&socket) {
-            Some(ear) => hear(ear),
+    fn with_inbox(&mut self, socket: u64, use_it: impl FnOnce(&Inbox)) {
+        match self.inboxes.get(&socket) {
+            Some(inbox) => use_it(inbox),
             None => {
-                if self.unheard.iter().all(|(known, _)| *known != socket) {
-                    self.unheard.push((socket, Ear::default()));
+                if self.early_messages.iter().all(|(known, _)| *known != socket) {
+                    self.early_messages.push((socket, Inbox::default()));
                 }
-                let early = self.unheard.iter().find(|(known, _)| *known == socket);
-                hear(&early.expect("it is there now").1);
+                let early = self.early_messages.iter().find(|(known, _)| *known == socket);
+                use_it(&early.expect("it is there now").1);
             }
         }
     }
 
-    fn answer(&mut self, mut asked: Fields) -> Read<Value> {
-        let number = asked.number::<u64>("ask")?;
-        let request = asked.request()?;
-        let mut answer = match (asked.destination()?, &mut self.rooms, &mut self.servers) {
-            (Destination::Room(address), Some(play), _) => protocol::room_answer(play(&address, request)),
-            (Destination::Origin(origin), _, Some(play)) => protocol::server_answer(play(&origin, request)),
+    fn respond(&mut self, mut question: Fields) -> Read<Value> {
+        let number = question.number::<u64>("ask")?;
+        let request = question.request()?;
+        let mut answer = match (question.destination()?, &mut self.rooms, &mut self.servers) {
+            (Destination::Room(address), Some(respond), _) => protocol::room_answer(respond(&address, request)),
+            (Destination::Origin(origin), _, Some(respond)) => protocol::server_answer(respond(&origin, request)),
             (Destination::Room(_) | Destination::Origin(_), ..) => json!({ "error": "denied" }),
         };
         answer["ask"] = number.into();
@@ -168,8 +169,8 @@ impl Around {
     }
 }
 
-impl From<Trouble> for String {
-    fn from(trouble: Trouble) -> Self {
-        trouble.to_string()
+impl From<DriverError> for String {
+    fn from(error: DriverError) -> Self {
+        error.to_string()
     }
 }
