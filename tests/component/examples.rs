@@ -154,5 +154,5 @@ fn an_invalid_position_ends_the_connection() {
     let mut room = TestRoom::new(CURSORS);
     let ana = room.connect("ana", "").unwrap();
     room.try_send(&ana, Message::Binary(vec![1, 2, 3])).unwrap();
-    assert_eq!(ana.closed(), Some((1008, "a place is four bytes".into())));
+    assert_eq!(ana.closed(), Some((1008, "a position is four bytes".into())));
 }

@@ -96,7 +96,7 @@ fn a_crate_is_tested_as_its_author_builds_it() {
     let mut room = TestRoom::of_crate(concat!(env!("CARGO_MANIFEST_DIR"), "/../components/examples/cursors"));
     let ana = room.connect("ana", "page=1").unwrap();
     room.try_send(&ana, text("this is no place")).unwrap();
-    assert_eq!(ana.closed(), Some((1008, "a place is four bytes".into())));
+    assert_eq!(ana.closed(), Some((1008, "a position is four bytes".into())));
 }
 
 /// A crate with this manifest and this code.

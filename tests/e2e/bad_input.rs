@@ -20,20 +20,20 @@ async fn raw(server: &Server, bytes: &[u8]) -> Vec<u8> {
 /// The close code with which a server answers these bytes on an open WebSocket.
 async fn closed_for(server: &Server, bytes: &[u8]) -> u16 {
     let mut client = server.join("lobby", "bad").await;
-    client.hears_a("history").await;
+    client.recv_type("history").await;
     client.socket.get_mut().write_all(bytes).await.unwrap();
-    client.is_closed().await.0
+    client.recv_close().await.0
 }
 
 async fn ana(server: &Server) -> Client {
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
     ana
 }
 
 async fn still_works(server: &Server, ana: &mut Client) {
-    ana.chats("still here").await;
-    assert_eq!(ana.hears_content().await, "still here");
+    ana.send_chat("still here").await;
+    assert_eq!(ana.recv_content().await, "still here");
     assert_eq!(server.get("/healthz").await.status, 200);
 }
 
@@ -62,13 +62,13 @@ async fn malformed_messages_get_an_error_and_the_socket_stays_open() {
         r#"{"type":"message","content":"\ud80"}"#,
     ];
     for text in bad {
-        ana.says(text).await;
-        let heard = ana.hears().await;
+        ana.send(text).await;
+        let heard = ana.recv().await;
         assert_eq!(heard["type"], "error", "{text}: {heard}");
         assert!(heard["code"].is_string() && heard["message"].is_string(), "{text}: {heard}");
     }
     within(futures_util::SinkExt::send(&mut ana.socket, Message::binary(vec![0xff; 10]))).await.unwrap();
-    assert_eq!(ana.hears().await["type"], "error");
+    assert_eq!(ana.recv().await["type"], "error");
     still_works(&server, &mut ana).await;
 }
 
@@ -76,10 +76,10 @@ async fn malformed_messages_get_an_error_and_the_socket_stays_open() {
 async fn presence_answers_malformed_messages_with_errors() {
     let server = Server::start().await;
     let mut ana = server.join_presence("team", "ana").await;
-    ana.hears_a("presence_list").await;
+    ana.recv_type("presence_list").await;
     for text in ["nonsense", r#"{"type":"status"}"#, r#"{"type":"status","status":"asleep"}"#, r#"{"type":"x"}"#] {
-        ana.says(text).await;
-        assert_eq!(ana.hears().await["type"], "error", "{text}");
+        ana.send(text).await;
+        assert_eq!(ana.recv().await["type"], "error", "{text}");
     }
 }
 
@@ -110,7 +110,7 @@ async fn a_protocol_error_amid_a_message_gets_a_close_frame_and_eof() {
     // Nothing here may wait for the end of a goodbye's time.
     let server = Server::unruly("[limits]\nclose_timeout = \"10m\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     let rest = vec![b'x'; 16 << 20];
     let fragment = [&b"\xff"[..], &(1_u64 << 19).to_be_bytes(), b"\0\0\0\0", &vec![b'x'; 1 << 19]].concat();
     let fragments = [&b"\x01"[..], &fragment, b"\0", &fragment, b"\0", &fragment].concat();
@@ -123,10 +123,10 @@ async fn a_protocol_error_amid_a_message_gets_a_close_frame_and_eof() {
     ];
     for (code, fault) in faults {
         let mut bad = server.join("lobby", "bad").await;
-        bad.hears_exactly("welcome").await;
-        assert_eq!(harness::breaks_the_rules(&mut bad, &[&fault, &rest]).await, code, "{:?}", &fault[..8]);
+        bad.expect_text("welcome").await;
+        assert_eq!(harness::send_protocol_violation(&mut bad, &[&fault, &rest]).await, code, "{:?}", &fault[..8]);
         drop(bad);
-        ana.hears_exactly(&format!("gone id-bad {code} false ")).await;
+        ana.expect_text(&format!("gone id-bad {code} false ")).await;
     }
 }
 
@@ -134,9 +134,9 @@ async fn a_protocol_error_amid_a_message_gets_a_close_frame_and_eof() {
 async fn nothing_is_sent_after_a_close_frame() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
-    ana.says("leave").await;
-    assert_eq!(ana.is_closed().await.0, 4000);
+    ana.expect_text("welcome").await;
+    ana.send("leave").await;
+    assert_eq!(ana.recv_close().await.0, 4000);
     // A text with an auto-response, a ping, and the expected goodbye.
     ana.socket.get_mut().write_all(b"\x81\x84\0\0\0\0ping\x89\x80\0\0\0\0\x88\x80\0\0\0\0").await.unwrap();
     let mut heard = Vec::new();
@@ -148,9 +148,9 @@ async fn nothing_is_sent_after_a_close_frame() {
 async fn a_protocol_error_after_the_close_frame_gets_eof() {
     let server = Server::unruly("[limits]\nclose_timeout = \"10m\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
-    ana.says("leave").await;
-    assert_eq!(ana.is_closed().await.0, 4000);
+    ana.expect_text("welcome").await;
+    ana.send("leave").await;
+    assert_eq!(ana.recv_close().await.0, 4000);
     let too_long = [&b"\x81\xff"[..], &(16_u64 << 20).to_be_bytes(), &[0; 4], &vec![b'x'; 16 << 20]].concat();
     within(ana.socket.get_mut().write_all(&too_long)).await.unwrap();
     let mut heard = Vec::new();
@@ -168,7 +168,7 @@ async fn a_fragmented_message_with_a_ping_between_is_one_message() {
     for part in bytes.concat().chunks(3) {
         ana.socket.get_mut().write_all(part).await.unwrap();
     }
-    assert_eq!(ana.hears_content().await, "whole");
+    assert_eq!(ana.recv_content().await, "whole");
 }
 
 #[tokio::test]
@@ -341,9 +341,9 @@ async fn a_body_with_a_content_encoding_is_refused_by_name() {
 async fn head_is_answered_like_get_without_the_body() {
     let server = Server::with("h2c = true\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_a("history").await;
-    ana.chats("here").await;
-    ana.hears_content().await;
+    ana.recv_type("history").await;
+    ana.send_chat("here").await;
+    ana.recv_content().await;
     let headers = [("authorization", "Bearer id-bo:bo")];
     for path in ["/rooms/lobby/messages", "/presence/list", "/rooms/lobby/ws", "/nowhere", "/rooms/lobby/events"] {
         let path = format!("{BASE}{path}");
@@ -372,8 +372,8 @@ async fn head_is_answered_like_get_without_the_body() {
         let body = within(http_body_util::BodyExt::collect(answer.into_body())).await.unwrap().to_bytes();
         assert_eq!(body.len(), 0);
     }
-    ana.chats("nobody came").await;
-    assert_eq!(ana.hears().await["message"]["content"], "nobody came", "a HEAD is no join");
+    ana.send_chat("nobody came").await;
+    assert_eq!(ana.recv().await["message"]["content"], "nobody came", "a HEAD is no join");
 }
 
 #[tokio::test]
@@ -432,9 +432,9 @@ async fn half_open_connections_do_no_harm() {
 async fn clients_that_vanish_while_they_join_leave_the_room() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     // They ask while the room is busy, and are gone before it answers.
-    ana.says("loop").await;
+    ana.send("loop").await;
     for _ in 0..20 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         let request = format!(
@@ -443,13 +443,13 @@ async fn clients_that_vanish_while_they_join_leave_the_room() {
         );
         stream.write_all(request.as_bytes()).await.unwrap();
     }
-    assert_eq!(ana.hears().await["code"], "room_failed");
+    assert_eq!(ana.recv().await["code"], "room_failed");
     let alone = async {
         loop {
-            ana.says("count").await;
-            let mut heard = ana.hears_text().await;
+            ana.send("count").await;
+            let mut heard = ana.recv_text().await;
             while heard.starts_with("gone") {
-                heard = ana.hears_text().await;
+                heard = ana.recv_text().await;
             }
             if heard == "1" {
                 return;

@@ -69,7 +69,7 @@ async fn rooms_that_wait_for_a_server_leave_instances_to_others() {
     }));
     let others = async {
         // As many wait as may. The backlog of the listener accepts them, and none gets an answer.
-        server.has_refused("awake_rooms").await;
+        server.wait_for_refusal("awake_rooms").await;
         let began = Instant::now();
         for round in 0..20 {
             assert_eq!(within(tell(&server, &format!("other-{round}"), json!({ "do": "look" }))).await["count"], 0);
@@ -89,7 +89,7 @@ async fn a_host_without_free_instances_is_unhealthy() {
         callers("[limits]\nawake_rooms = 1\nwarm_rooms = 1\nturn_cpu = \"1h\"\nanswer_timeout = \"1h\"\n", "").await;
     let spins = tell(&server, "spins", json!({ "do": "spin" }));
     let waits = async {
-        server.counts("wakes_total", 1).await;
+        server.wait_for_count("wakes_total", 1).await;
         let waits = tell(&server, "waits", json!({ "do": "look" }));
         let sick = async {
             loop {

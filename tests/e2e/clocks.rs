@@ -89,8 +89,8 @@ fn set(by: &Path, seconds: i64) {
 }
 
 async fn tells(client: &mut Client, ask: &str) -> String {
-    client.says(ask).await;
-    client.hears_text().await
+    client.send(ask).await;
+    client.recv_text().await
 }
 
 /// How far a room's time is ahead of the real one, in seconds.
@@ -105,13 +105,13 @@ async fn ahead(client: &mut Client) -> i64 {
 async fn rooms_follow_a_clock_that_is_set_back_and_timers_fire_on_time() {
     let shifted = Shifted::start("", 7_200).await;
     let mut ana = shifted.server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     assert!((7_190..=7_200).contains(&ahead(&mut ana).await));
     let began = Instant::now();
     assert_eq!(tells(&mut ana, "timer 6000 say rang; say set").await, "set");
     shifted.set(0).await;
     assert!((-1..=0).contains(&ahead(&mut ana).await), "two hours are more than time stands still for");
-    ana.hears_exactly("timer t say rang 0").await;
+    ana.expect_text("timer t say rang 0").await;
     assert!(began.elapsed() >= Duration::from_millis(5_900), "after {:?}", began.elapsed());
     assert_eq!(tells(&mut ana, "timers").await, "0");
 }
@@ -123,9 +123,9 @@ async fn a_stored_timer_fires_on_time_after_the_clock_is_set_back() {
     let answer =
         shifted.server.api(Method::POST, "/rooms/alone/messages", "ana", "timer 4000 fail nobody was here").await;
     assert_eq!(answer.status, 200);
-    shifted.server.all_asleep().await;
+    shifted.server.wait_until_all_hibernate().await;
     shifted.set(0).await;
-    shifted.server.logs("the room returned an error: nobody was here").await;
+    shifted.server.wait_for_log("the room returned an error: nobody was here").await;
 }
 
 #[tokio::test]
@@ -133,12 +133,12 @@ async fn a_stored_timer_fires_on_time_after_the_clock_is_set_back() {
 async fn a_clock_set_forward_fires_no_timer_early() {
     let shifted = Shifted::start("", 0).await;
     let mut ana = shifted.server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     let began = Instant::now();
     assert_eq!(tells(&mut ana, "timer 6000 say rang; say set").await, "set");
     shifted.set(7_200).await;
     assert!(ahead(&mut ana).await > 7_000);
-    ana.hears_exactly("timer t say rang 0").await;
+    ana.expect_text("timer t say rang 0").await;
     assert!(began.elapsed() >= Duration::from_millis(5_900), "after {:?}", began.elapsed());
 }
 
@@ -147,7 +147,7 @@ async fn a_clock_set_forward_fires_no_timer_early() {
 async fn a_clock_set_back_a_little_makes_time_stand_still() {
     let shifted = Shifted::start("", 3).await;
     let mut ana = shifted.server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     let first = tells(&mut ana, "now").await.parse::<u64>().unwrap();
     set(&shifted.by, 0);
     let mut last = first;
@@ -171,7 +171,7 @@ async fn the_date_header_follows_a_clock_that_is_set_back() {
         let mut dates = Vec::new();
         for _ in 0..20 {
             let answer = shifted.server.get("/healthz").await;
-            let admin = harness::request(shifted.server.admin(), Method::GET, "/healthz", &[], "").await;
+            let admin = harness::request(shifted.server.admin_address(), Method::GET, "/healthz", &[], "").await;
             dates.extend([answer, admin].map(|answer| answer.header("date").to_owned()));
         }
         let seconds = |date: &String| {

@@ -42,5 +42,5 @@ async fn a_component_is_recompiled_only_if_its_cached_code_is_damaged() {
     let server = server.crash_and_restart().await;
     let healed = cached_files(&directory);
     assert!(healed[&name].0 != file && healed[&name].1 == good, "the damaged one is another, and good");
-    assert_eq!(server.join("lobby", "ana").await.hears().await["type"], "history");
+    assert_eq!(server.join("lobby", "ana").await.recv().await["type"], "history");
 }

@@ -27,7 +27,7 @@ fn check(config: &str) -> Output {
     run(&["check", "--config", file.to_str().unwrap()])
 }
 
-fn says(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
@@ -68,7 +68,7 @@ fn the_documented_configurations_pass_the_check() {
     for example in [&example(include_str!("../../README.md"), "Running it"), &complete] {
         std::fs::write(&file, example).unwrap();
         let output = run(&["check", "--config", file.to_str().unwrap()]);
-        assert!(output.status.success(), "{}", says(&output));
+        assert!(output.status.success(), "{}", output_text(&output));
     }
     let shown = dormouse::config::Config::parse(&complete).unwrap();
     assert_eq!(shown.limits, dormouse::config::Limits::default(), "the example shows the limits as they are");
@@ -77,7 +77,7 @@ fn the_documented_configurations_pass_the_check() {
 #[test]
 fn check_lists_the_capabilities_of_each_component() {
     let output = check("");
-    let said = says(&output);
+    let said = output_text(&output);
     assert!(output.status.success(), "{said}");
     assert!(said.contains("namespace ROOMS: builtin:chat-room"), "{said}");
     assert!(said.contains("imports dormouse:room/storage@0.1.2"), "{said}");
@@ -92,7 +92,7 @@ fn check_prints_the_routes_and_warns_of_a_namespace_without_one() {
         format!("page = false\n{}", tables.collect::<String>())
     };
     let output = check(&namespaces(&["ROOMS", "BIG_POLLS", "big-polls"]));
-    let said = says(&output);
+    let said = output_text(&output);
     assert!(output.status.success(), "{said}");
     for line in [
         "route /api/realtime/rooms/{name}: rooms of ROOMS",
@@ -102,9 +102,13 @@ fn check_prints_the_routes_and_warns_of_a_namespace_without_one() {
         assert!(said.contains(line), "{line}:\n{said}");
     }
     let output = check(&namespaces(&["rooms"]));
-    assert!(output.status.success() && !says(&output).contains("warning"), "{}", says(&output));
+    assert!(output.status.success() && !output_text(&output).contains("warning"), "{}", output_text(&output));
     let output = check(&namespaces(&["ROOMS"]).replace("page = false", "page = true"));
-    assert!(says(&output).contains("warning: the demo page needs the namespace PRESENCE"), "{}", says(&output));
+    assert!(
+        output_text(&output).contains("warning: the demo page needs the namespace PRESENCE"),
+        "{}",
+        output_text(&output)
+    );
 }
 
 #[test]
@@ -122,12 +126,12 @@ fn a_configuration_that_would_fail_later_is_refused() {
         (format!("{chat}[limits]\nturn_output_bytes = 0"), "limits.turn_output_bytes: must not be 0"),
     ] {
         let output = check(&config);
-        let said = says(&output);
+        let said = output_text(&output);
         assert!(!output.status.success(), "{config}:\n{said}");
         assert!(said.contains(expected), "{config}:\n{said}");
     }
     let output = check(&format!("{chat}config.keep_messages = \"5\"\nmessage_out_bytes = 4096"));
-    assert!(output.status.success(), "{}", says(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
 }
 
 #[test]
@@ -149,7 +153,7 @@ fn errors_of_the_operator_end_in_a_next_step() {
     ];
     for (config, expected) in wrong {
         let output = check(config);
-        let said = says(&output);
+        let said = output_text(&output);
         assert!(!output.status.success(), "{config}:\n{said}");
         assert!(said.contains(expected), "{config}:\n{said}");
     }
@@ -217,7 +221,7 @@ fn an_unusable_file_is_reported_with_its_setting_and_reason() {
         file("dormouse.toml", &config);
         for command in [&["check"][..], &["serve", "--listen", "127.0.0.1:0"]] {
             let output = run(&[command, &["--config", path("dormouse.toml").to_str().unwrap()]].concat());
-            let said = says(&output);
+            let said = output_text(&output);
             assert!(!output.status.success(), "{command:?} {config}:\n{said}");
             for part in expected {
                 assert!(said.contains(part), "{command:?} {config}, without {part}:\n{said}");
@@ -233,11 +237,11 @@ fn a_cause_is_printed_once() {
     for config in
         [keys, "[namespaces.A]\ncomponent = \"gone.wasm\"", "tls = { cert = \"gone.pem\", key = \"gone.pem\" }"]
     {
-        let said = says(&check(config));
+        let said = output_text(&check(config));
         assert_eq!(said.matches("it does not exist").count(), 1, "{said}");
         assert!(!said.contains("os error"), "{said}");
     }
-    let said = says(&run(&["check", "--config", "/nowhere/dormouse.toml"]));
+    let said = output_text(&run(&["check", "--config", "/nowhere/dormouse.toml"]));
     assert_eq!(said.matches("it does not exist").count(), 1, "{said}");
 }
 
@@ -247,7 +251,7 @@ fn a_log_filter_without_a_known_target_is_refused() {
         [("dormouse::stoer=debug", "did you mean `dormouse::store`?"), ("[span]=info", "there is no span `span`")]
     {
         let output = run(&["serve", "--config", NOWHERE, "--log", filter]);
-        assert!(!output.status.success() && says(&output).contains(expected), "{}", says(&output));
+        assert!(!output.status.success() && output_text(&output).contains(expected), "{}", output_text(&output));
     }
 }
 
@@ -258,7 +262,7 @@ fn an_error_names_the_variable_or_the_flag_that_was_set() {
         command.args(["serve", "--config", NOWHERE]).args(args).env(variable.0, variable.1);
         let output = command.output().unwrap();
         assert!(!output.status.success(), "{variable:?}");
-        says(&output)
+        output_text(&output)
     };
     for (name, value, flag) in [
         ("DORMOUSE_LOG", "verbose", "--log"),
@@ -283,7 +287,7 @@ fn an_error_names_the_variable_or_the_flag_that_was_set() {
 fn an_unknown_log_level_is_refused_with_the_list_of_levels() {
     for word in ["warning", "verbose", "infos", "info,dormouse::store=loud"] {
         let output = run(&["serve", "--config", NOWHERE, "--log", word]);
-        let said = says(&output);
+        let said = output_text(&output);
         assert!(!output.status.success(), "{word}");
         assert!(said.contains("off, error, warn, info, debug and trace"), "{said}");
     }
@@ -292,9 +296,9 @@ fn an_unknown_log_level_is_refused_with_the_list_of_levels() {
 #[test]
 fn an_invalid_allowed_origin_is_refused_by_name() {
     let good = check("identity.allowed_origins = [\"https://App.Example\", \"https://two.example:443\"]");
-    assert!(good.status.success(), "{}", says(&good));
+    assert!(good.status.success(), "{}", output_text(&good));
     for bad in ["https://app.example/chat", "app.example", "null"] {
-        let said = says(&check(&format!("identity.allowed_origins = [\"https://app.example\", \"{bad}\"]")));
+        let said = output_text(&check(&format!("identity.allowed_origins = [\"https://app.example\", \"{bad}\"]")));
         assert!(said.contains(&format!("no browser sends `{bad}`")), "{said}");
     }
 }
@@ -327,7 +331,7 @@ impl ByHand {
     }
 
     /// SIGTERM, and all that it said.
-    fn ends(mut self) -> Vec<String> {
+    fn stop(mut self) -> Vec<String> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
         self.said.extend(self.lines.by_ref().map(|line| line.expect("it is text")));
@@ -357,7 +361,7 @@ fn data_is_relative_to_the_configuration_and_a_flag_to_the_cwd() {
         let mut server = ByHand::start(from, &["--config", config], &[]);
         let ready = server.is_ready();
         assert!(ready.contains(&format!("(data in {}/kept,", etc.display())), "{ready}");
-        server.ends();
+        server.stop();
     }
     assert!(etc.join("kept/mark").exists() && !elsewhere.join("kept").exists());
     let flag: &[&str] = &["--config", config, "--data", "kept"];
@@ -366,14 +370,14 @@ fn data_is_relative_to_the_configuration_and_a_flag_to_the_cwd() {
         let mut server = ByHand::start(&elsewhere, args, environment);
         let ready = server.is_ready();
         assert!(ready.contains(&format!("(data in {}/kept,", elsewhere.display())), "{ready}");
-        server.ends();
+        server.stop();
     }
     assert!(elsewhere.join("kept/mark").exists());
     // A path with detours is shown without them.
     let mut server = ByHand::start(&elsewhere, &["--config", "../elsewhere/../etc/dormouse.toml"], &[]);
     let ready = server.is_ready();
     assert!(ready.contains(&format!("(data in {}/kept,", etc.display())), "{ready}");
-    server.ends();
+    server.stop();
 }
 
 #[test]
@@ -394,9 +398,9 @@ fn an_empty_variable_counts_as_unset_and_a_name_is_resolved() {
     let mut server = ByHand::start(directory.path(), &["--listen", "localhost:0"], &empty);
     let ready = server.is_ready();
     assert!(ready.contains("ready on http://127.0.0.1:") && ready.contains("dormouse-data, auth dev"), "{ready}");
-    server.ends();
+    server.stop();
     let output = run(&["serve", "--listen", "localhost"]);
-    assert!(says(&output).contains("it has no port"), "{}", says(&output));
+    assert!(output_text(&output).contains("it has no port"), "{}", output_text(&output));
 }
 
 #[test]
@@ -411,7 +415,7 @@ fn a_json_log_has_only_json_lines() {
         for address in ["url", "admin"] {
             assert!(ready["fields"][address].as_str().is_some_and(|it| it.starts_with("http://127.0.0.1:")), "{ready}");
         }
-        for line in server.ends() {
+        for line in server.stop() {
             assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok_and(|line| line.is_object()), "{line}");
         }
     }
@@ -444,18 +448,18 @@ async fn data_is_private_and_an_open_store_is_closed_at_start() {
     let mut server = ByHand::start(directory.path(), &["--listen", "127.0.0.1:0", "--data", "data"], &[]);
     server.is_ready();
     assert_eq!(readable_by_others(&data), Vec::<String>::new());
-    server.ends();
+    server.stop();
     let code = std::fs::read_dir(data.join("compiled")).unwrap().next().expect("compiled code").unwrap().path();
     for (path, mode) in [("", 0o755), ("store", 0o755), ("mark", 0o644), ("compiled", 0o755)] {
         std::fs::set_permissions(data.join(path), std::fs::Permissions::from_mode(mode)).unwrap();
     }
     std::fs::set_permissions(&code, std::fs::Permissions::from_mode(0o644)).unwrap();
     let server = Server::in_directory(Arc::new(directory), "").await;
-    server.logs("other users could read the data").await;
-    server.logs("other users could read compiled code").await;
+    server.wait_for_log("other users could read the data").await;
+    server.wait_for_log("other users could read compiled code").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.chats("hello").await;
-    ana.hears_content().await;
+    ana.send_chat("hello").await;
+    ana.recv_content().await;
     let ours =
         ["", "store", "mark"].map(|path| std::fs::metadata(data.join(path)).unwrap().permissions().mode() & 0o777);
     assert_eq!(ours, [0o700, 0o700, 0o600]);
@@ -476,7 +480,7 @@ async fn a_port_in_use_is_named_in_the_error() {
     let directory = TempDir::new().unwrap();
     let output = run(&["serve", "--listen", &address, "--data", directory.path().to_str().unwrap()]);
     assert!(!output.status.success());
-    assert!(says(&output).contains(&format!("cannot listen on {address}")), "{}", says(&output));
+    assert!(output_text(&output).contains(&format!("cannot listen on {address}")), "{}", output_text(&output));
 }
 
 #[tokio::test]
@@ -488,7 +492,7 @@ async fn flags_override_the_environment_and_that_the_file() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
         command.args(["token", "1", "--name", "ana", "--config", file.to_str().unwrap()]).args(args);
         command.envs(environment.iter().copied());
-        says(&command.output().unwrap())
+        output_text(&command.output().unwrap())
     };
     // The file's dev auth on a public address is refused; what overrides it is refused for want of keys.
     assert!(token(&[], &[]).contains("loopback"));

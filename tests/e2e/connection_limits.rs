@@ -51,9 +51,9 @@ async fn connections_of_an_address_are_limited() {
     let _bo = join(&server, &authorization, "").await.unwrap();
     let answer = greeting(connect(&server).await).await;
     assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("retry-after: 1"), "{answer}");
-    server.logs("if this is a proxy of yours, name it in trusted_proxies").await;
-    server.has_refused("connections_per_address").await;
-    ana.leaves().await;
+    server.wait_for_log("if this is a proxy of yours, name it in trusted_proxies").await;
+    server.wait_for_refusal("connections_per_address").await;
+    ana.close().await;
     within(async { while greeting(connect(&server).await).await.starts_with("HTTP/1.1 429") {} }).await;
 }
 
@@ -67,7 +67,7 @@ async fn connections_above_the_rate_are_turned_away() {
     let answers = futures_util::future::join_all(streams.into_iter().map(greeting)).await;
     let turned_away = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 429")).count();
     assert!((5..=10).contains(&turned_away), "ten come at once, and one more a second: {turned_away}");
-    server.has_refused("connects_per_second_per_address").await;
+    server.wait_for_refusal("connects_per_second_per_address").await;
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn sockets_behind_a_proxy_count_for_the_forwarded_address() {
     let path = format!("{BASE}/rooms/lobby/events");
     let headers =
         [("authorization", &*authorization), ("x-forwarded-for", "192.0.2.1"), ("accept", "text/event-stream")];
-    assert_eq!(server.listen(&path, &headers).await.err().unwrap().status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(server.open_event_stream(&path, &headers).await.err().unwrap().status, StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn clients_that_a_proxy_does_not_name_count_as_the_proxy() {
     let _one = join(None).await.expect("the first of the proxy itself");
     let _two = join(Some(("x-forwarded-for", "unknown"))).await.expect("the second");
     join(None).await.err().expect("the third is one too many").is_problem(429);
-    server.logs("this trusted proxy names no client; have it set X-Forwarded-For").await;
+    server.wait_for_log("this trusted proxy names no client; have it set X-Forwarded-For").await;
     // Clients whose own address is in `trusted_proxies`.
     let inside =
         [("x-forwarded-for", "10.1.2.3"), ("x-forwarded-for", "10.1.2.3, 10.0.0.1"), ("forwarded", "for=10.1.2.3")];
@@ -145,7 +145,7 @@ async fn requests_of_a_proxy_that_names_no_client_are_rate_limited() {
     // A hundred requests come at once, and ten more a second.
     let paced = async { while ask().await != StatusCode::TOO_MANY_REQUESTS {} };
     within(paced).await;
-    server.has_refused("connects_per_second_per_address").await;
+    server.wait_for_refusal("connects_per_second_per_address").await;
     assert_eq!(server.get("/healthz").await.status, 200, "health checks are never limited");
 }
 
@@ -166,15 +166,15 @@ async fn a_client_that_reads_nothing_is_cut_off() {
     let limits = "[limits]\nwrite_timeout = \"3s\"\nping_every = \"1h\"\nsocket_queue_bytes = 67108864\n";
     let server = Server::unruly(limits).await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     // It never reads again, and nothing else would end it: it is asked for no sign of life.
     let deaf = server.join("lobby", "deaf").await;
     let text = "x".repeat(900_000);
     for _ in 0..20 {
-        ana.says(&format!("all {text}")).await;
-        ana.hears_exactly(&text).await;
+        ana.send(&format!("all {text}")).await;
+        ana.expect_text(&text).await;
     }
-    assert_eq!(ana.hears_text().await, "gone id-deaf 1006 false ");
+    assert_eq!(ana.recv_text().await, "gone id-deaf 1006 false ");
     drop(deaf);
 }
 
@@ -182,7 +182,7 @@ async fn a_client_that_reads_nothing_is_cut_off() {
 /// does not fit into what HTTP/2 lets on its way.
 async fn talkative() -> Server {
     let limits = "h2c = true\n[limits]\nwrite_timeout = \"3s\"\nping_every = \"1h\"\n";
-    let server = Server::telling_all(Arc::new(TempDir::new().unwrap()), limits).await;
+    let server = Server::with_trace_log(Arc::new(TempDir::new().unwrap()), limits).await;
     let said = serde_json::json!({ "content": "x".repeat(2_000) }).to_string();
     for _ in 0..100 {
         server.api(Method::POST, "/rooms/lobby/messages", "ana", &said).await;
@@ -211,7 +211,7 @@ async fn a_client_that_reads_too_slowly_is_cut_off() {
     };
     // The kernel has the same time limit for a client that takes nothing. It comes first where this test hardly runs.
     tokio::select! {
-        () = server.logs_any(&[CUT, CUT_BY_THE_KERNEL]) => {}
+        () = server.wait_for_any_log(&[CUT, CUT_BY_THE_KERNEL]) => {}
         () = reads => {}
     }
     let mut rest = Vec::new();
@@ -242,7 +242,7 @@ async fn a_stalled_http2_stream_ends_its_connection() {
     };
     within(takes).await;
     assert!(heard > 1, "it goes on until then");
-    server.logs(CUT).await;
+    server.wait_for_log(CUT).await;
     within(connection).await.unwrap().unwrap_err();
     drop(held);
 }

@@ -12,7 +12,7 @@ use rand::{Rng, RngExt};
 use tempfile::TempDir;
 
 use crate::damage::tear;
-use crate::harness::{PATIENCE, Server};
+use crate::harness::{Server, TEST_TIMEOUT};
 use crate::seeds::{Progress, choices, rounds, seed};
 use crate::workload::{Cast, Process};
 
@@ -64,7 +64,7 @@ async fn confirmed_messages_survive_a_power_loss_at_any_moment() {
             figures.torn += u64::from(tear(&directory.path().join("data"), &mut rng));
         }
         let server = serve(&directory).await;
-        let found = cast.settle(&Process(server.address), PATIENCE).await;
+        let found = cast.settle(&Process(server.address), TEST_TIMEOUT).await;
         assert_eq!(found, [], "in round {round} of the seed {seed}; the server's log:\n{}", server.log());
         let (messages, errands) = cast.told();
         figures = Figures {

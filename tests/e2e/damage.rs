@@ -239,7 +239,8 @@ async fn an_unreadable_record_is_named_and_other_rooms_go_on() {
     let directory = data().await;
     let root = directory.path().join("data");
     let (path, bytes) = files(&root.join("store/keyspaces/1/tables")).pop_first().expect("there is a table");
-    // A byte of a message in a part of the table that is not read when the store is opened, as its beginning and its end are.
+    // A byte of a message in a part of the table that is not read when the store is opened, as its beginning and its
+    // end are.
     let starts = bytes.windows(6).enumerate().filter(|(_, window)| *window == b"first ").map(|(at, _)| at);
     let opens_with_damage_at = |at: &usize| {
         let mut changed = bytes.clone();
@@ -260,7 +261,7 @@ async fn an_unreadable_record_is_named_and_other_rooms_go_on() {
         if asked.status != 200 {
             damaged += 1;
             asked.is_problem(500);
-            server.logs(&format!("of ROOMS/{room} cannot be read")).await;
+            server.wait_for_log(&format!("of ROOMS/{room} cannot be read")).await;
         }
     }
     assert!(damaged > 0, "no room has the damaged message");

@@ -100,7 +100,7 @@ impl HeldDisk {
         let waiting = move || {
             let mut syncs = disk.syncs.lock().unwrap();
             while syncs.0 > 0 || syncs.1 == 0 {
-                syncs = disk.changed.wait_timeout(syncs, harness::PATIENCE).unwrap().0;
+                syncs = disk.changed.wait_timeout(syncs, harness::TEST_TIMEOUT).unwrap().0;
             }
         };
         tokio::task::spawn_blocking(waiting).await.unwrap();
@@ -186,12 +186,12 @@ async fn received_messages_survive_a_disk_that_dies_at_any_sync() {
         let disk = DyingDisk::new(syncs);
         let first = host(disk.clone()).await;
         let mut ana = join(&first, "lobby").await;
-        ana.hears_a("history").await;
+        ana.recv_type("history").await;
         let mut seen = Vec::new();
         let code = loop {
             assert!(seen.len() < 20, "the disk never failed");
-            ana.chats(&format!("message {}", seen.len())).await;
-            match ana.hears_or_is_closed().await {
+            ana.send_chat(&format!("message {}", seen.len())).await;
+            match ana.recv_or_close().await {
                 Ok(heard) => seen.push(heard["message"].clone()),
                 Err((code, _)) => break code,
             }
@@ -205,7 +205,7 @@ async fn received_messages_survive_a_disk_that_dies_at_any_sync() {
         first.shutdown().await;
 
         let second = host(disk.after_power_loss()).await;
-        let history = join(&second, "lobby").await.hears_a("history").await;
+        let history = join(&second, "lobby").await.recv_type("history").await;
         assert_eq!(history["messages"].as_array().unwrap(), &seen);
         second.shutdown().await;
     }
@@ -219,26 +219,26 @@ async fn outputs_of_each_turn_wait_for_its_own_commit() {
     let host = host(disk.clone()).await;
     let at_last = AtLast(disk.clone());
     let mut ana = join(&host, "lobby").await;
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
 
-    ana.chats("one").await;
+    ana.send_chat("one").await;
     disk.holds().await;
     // Both run while the disk works on the first; the answer to the ping overtakes all, and says that they were read.
-    ana.chats("two").await;
-    ana.chats("three").await;
-    ana.says(PING).await;
-    assert_eq!(ana.hears().await["type"], "pong");
+    ana.send_chat("two").await;
+    ana.send_chat("three").await;
+    ana.send(PING).await;
+    assert_eq!(ana.recv().await["type"], "pong");
 
     disk.let_go(1);
-    assert_eq!(ana.hears_content().await, "one");
+    assert_eq!(ana.recv_content().await, "one");
     // The next sync has begun: whatever the last one made durable has been said.
     disk.holds().await;
-    ana.says(PING).await;
-    assert_eq!(ana.hears().await["type"], "pong", "nothing else was said before it is durable");
+    ana.send(PING).await;
+    assert_eq!(ana.recv().await["type"], "pong", "nothing else was said before it is durable");
 
     drop(at_last);
-    assert_eq!(ana.hears_content().await, "two");
-    assert_eq!(ana.hears_content().await, "three");
+    assert_eq!(ana.recv_content().await, "two");
+    assert_eq!(ana.recv_content().await, "three");
     host.shutdown().await;
 }
 
@@ -252,24 +252,24 @@ async fn a_stuck_disk_holds_only_outputs_that_depend_on_it() {
     let address = host.address().unwrap();
     let (mut ana, mut bo) = (join(&host, "lobby").await, join(&host, "garden").await);
     for client in [&mut ana, &mut bo] {
-        client.hears_a("history").await;
+        client.recv_type("history").await;
     }
-    ana.chats("one").await;
+    ana.send_chat("one").await;
     disk.holds().await;
-    bo.chats("two").await;
+    bo.send_chat("two").await;
     // Others come, ask and are answered; rooms that have written say nothing.
     let mut cy = join(&host, "elsewhere").await;
-    assert_eq!(cy.hears().await["type"], "history");
+    assert_eq!(cy.recv().await["type"], "history");
     let path = format!("{BASE}/rooms/nowhere/messages?token=1:ana");
     assert_eq!(harness::request(address, hyper::Method::GET, &path, &[], "").await.status, 200);
     assert_eq!(harness::request(address, hyper::Method::GET, "/healthz", &[], "").await.status, 200);
     for client in [&mut ana, &mut bo, &mut cy] {
-        client.says(PING).await;
-        assert_eq!(client.hears().await["type"], "pong");
+        client.send(PING).await;
+        assert_eq!(client.recv().await["type"], "pong");
     }
     drop(at_last);
-    assert_eq!(ana.hears_content().await, "one");
-    assert_eq!(bo.hears_content().await, "two");
+    assert_eq!(ana.recv_content().await, "one");
+    assert_eq!(bo.recv_content().await, "two");
     host.shutdown().await;
 }
 
@@ -396,11 +396,11 @@ async fn a_full_disk_refuses_writes_with_errors_and_reads_go_on() {
     // More than any disk has free.
     let server = harness::Server::unruly("[limits]\nmin_free_bytes = 9000000000000000000\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
-    ana.says("put a 1; say done").await;
-    assert_eq!(ana.hears().await["code"], "storage_full");
-    ana.is_told("say still here", "still here").await;
-    server.logs("the data disk is nearly full").await;
+    ana.expect_text("welcome").await;
+    ana.send("put a 1; say done").await;
+    assert_eq!(ana.recv().await["code"], "storage_full");
+    ana.expect_reply("say still here", "still here").await;
+    server.wait_for_log("the data disk is nearly full").await;
     server.get("/healthz").await.is_problem(503);
 }
 
@@ -409,12 +409,12 @@ async fn senders_by_socket_and_by_post_learn_of_a_full_disk() {
     // More than any disk has free.
     let server = harness::Server::with("[limits]\nmin_free_bytes = 9000000000000000000\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_a("history").await;
-    ana.says(&json!({ "type": "message", "content": "hello", "clientId": "c1" }).to_string()).await;
+    ana.recv_type("history").await;
+    ana.send(&json!({ "type": "message", "content": "hello", "clientId": "c1" }).to_string()).await;
     let expected = json!({
         "type": "error", "code": "storage_full", "message": "the server's disk is full; nothing was done", "clientId": "c1",
     });
-    assert_eq!(ana.hears().await, expected);
+    assert_eq!(ana.recv().await, expected);
     let body = r#"{"content":"hello","clientId":"c1"}"#;
     let posted = server.api(hyper::Method::POST, "/rooms/lobby/messages", "ana", body).await;
     posted.is_problem(503);

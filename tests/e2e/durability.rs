@@ -102,12 +102,12 @@ async fn an_answered_post_survives_kill_9() {
 async fn a_failed_turn_leaves_no_trace_after_a_restart() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.is_told("put kept yes; say ok", "ok").await;
-    ana.says("put lost yes; panic").await;
-    assert_eq!(ana.hears().await["code"], "room_failed");
+    ana.expect_reply("put kept yes; say ok", "ok").await;
+    ana.send("put lost yes; panic").await;
+    assert_eq!(ana.recv().await["code"], "room_failed");
     let server = server.crash_and_restart().await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.is_told("list", "kept").await;
+    ana.expect_reply("list", "kept").await;
 }
 
 #[tokio::test]
@@ -115,37 +115,37 @@ async fn turns_in_one_group_commit_are_each_atomic() {
     let server = Server::unruly("").await;
     let [mut ana, mut bo] = [server.join("lobby", "ana").await, server.join("lobby", "bo").await];
     for client in [&mut ana, &mut bo] {
-        client.hears_exactly("welcome").await;
+        client.expect_text("welcome").await;
     }
     // While the room works the rest gathers, and its turns follow each other at once.
-    ana.says("work 20").await;
+    ana.send("work 20").await;
     for deeds in ["put a 1; all a", "put b 1; panic", "put c 1; get a; all c", "put a 2; fail", "put d 1; get a; all d"]
     {
-        ana.says(deeds).await;
+        ana.send(deeds).await;
     }
-    assert!(ana.hears_text().await.starts_with("worked"));
+    assert!(ana.recv_text().await.starts_with("worked"));
     for expected in ["a", "failed", "a=1", "c", "failed", "a=1", "d"] {
-        let heard = ana.hears_text().await;
+        let heard = ana.recv_text().await;
         assert_eq!(if heard.contains("room_failed") { "failed" } else { &heard }, expected);
     }
     for heard in ["a", "c", "d"] {
-        bo.hears_exactly(heard).await;
+        bo.expect_text(heard).await;
     }
     let server = server.crash_and_restart().await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.is_told("list", "a,c,d").await;
-    ana.is_told("get a", "a=1").await;
+    ana.expect_reply("list", "a,c,d").await;
+    ana.expect_reply("get a", "a=1").await;
 }
 
 #[tokio::test]
 async fn a_presence_status_survives_a_crash_and_ghosts_leave() {
     let server = Server::start().await;
     let mut ana = server.join_presence("global", "ana").await;
-    ana.says(r#"{"type":"status","status":"busy"}"#).await;
-    ana.hears_a("presence_update").await;
+    ana.send(r#"{"type":"status","status":"busy"}"#).await;
+    ana.recv_type("presence_update").await;
     let server = server.crash_and_restart().await;
     let mut ana = server.join_presence("global", "ana").await;
-    let users = ana.hears_a("presence_list").await["users"].take();
+    let users = ana.recv_type("presence_list").await["users"].take();
     assert_eq!((&users[0]["status"], &users[0]["connections"]), (&json!("busy"), &json!(1)));
 }
 
@@ -154,8 +154,8 @@ async fn journal_of_three() -> (Arc<TempDir>, PathBuf, Vec<u8>, usize) {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     for content in ["message one", "message two", "message three"] {
-        ana.chats(content).await;
-        ana.hears_content().await;
+        ana.send_chat(content).await;
+        ana.recv_content().await;
     }
     let directory = server.directory.clone();
     drop(server);

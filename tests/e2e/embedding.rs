@@ -96,37 +96,38 @@ async fn an_axum_server_has_rooms_with_its_own_login() {
     assert!(login.header("set-cookie").starts_with("session=ana;"));
     let ana = [("cookie", "session=ana")];
     let mut socket = harness::connect(address, &format!("{ROOM}/ws"), &ana).await.expect("it lets us in");
-    assert_eq!(socket.hears().await["type"], "history");
-    let mut listener = harness::listen(address, &format!("{ROOM}/events"), &[("cookie", "session=bo")]).await.unwrap();
-    assert_eq!(listener.hears().await.json()["type"], "history");
-    assert_eq!(socket.hears_a("user_joined").await["userId"], "user-bo");
+    assert_eq!(socket.recv().await["type"], "history");
+    let mut listener =
+        harness::open_event_stream(address, &format!("{ROOM}/events"), &[("cookie", "session=bo")]).await.unwrap();
+    assert_eq!(listener.recv().await.json()["type"], "history");
+    assert_eq!(socket.recv_type("user_joined").await["userId"], "user-bo");
 
     // Long enough for several reads and writes of a stream that is not the host's own.
     let content = "x".repeat(2_000);
     for _ in 0..50 {
-        socket.chats(&content).await;
+        socket.send_chat(&content).await;
     }
     for seq in 1..=50 {
-        let message = listener.hears().await;
+        let message = listener.recv().await;
         let id = message.id.expect("it has a place in the history");
         assert_eq!(id.split_once('.').expect("a number and an incarnation").0, seq.to_string());
-        assert_eq!(socket.hears_a("message").await["message"]["content"], content.as_str());
+        assert_eq!(socket.recv_type("message").await["message"]["content"], content.as_str());
     }
     let body = json!({ "content": "over http" }).to_string();
     let posted = harness::request(address, Method::POST, &format!("{ROOM}/messages"), &ana, &body).await;
     assert_eq!(posted.json()["message"]["userId"], "user-ana");
-    assert_eq!(socket.hears_content().await, "over http");
+    assert_eq!(socket.recv_content().await, "over http");
 
     let announced = harness::request(address, Method::POST, "/announce/lobby", &[], "tea is ready").await;
     assert_eq!(announced.status, 204);
-    assert_eq!(socket.hears().await, json!({ "type": "notice", "text": "tea is ready" }));
+    assert_eq!(socket.recv().await, json!({ "type": "notice", "text": "tea is ready" }));
     let rooms = harness::request(address, Method::GET, "/rooms", &[], "").await;
     assert_eq!(&rooms.body[..], b"lobby\n");
 
     let stranger = harness::connect(address, &format!("{ROOM}/ws"), &[]).await.err().expect("it is refused");
     assert_eq!(stranger.status, 401);
     host.shutdown().await;
-    assert_eq!(socket.is_closed().await.0, 1001);
+    assert_eq!(socket.recv_close().await.0, 1001);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,7 +140,7 @@ async fn an_embedded_socket_gets_a_close_frame_and_eof_on_errors() {
     let ana = [("cookie", "session=ana")];
     let mut bad = harness::connect(address, &format!("{ROOM}/ws"), &ana).await.expect("it lets us in");
     let too_long = [&b"\x81\xff"[..], &(16_u64 << 20).to_be_bytes(), b"\0\0\0\0"].concat();
-    assert_eq!(harness::breaks_the_rules(&mut bad, &[&too_long, &vec![b'x'; 16 << 20]]).await, 1009);
+    assert_eq!(harness::send_protocol_violation(&mut bad, &[&too_long, &vec![b'x'; 16 << 20]]).await, 1009);
     drop(bad);
     host.shutdown().await;
 }
@@ -151,13 +152,13 @@ async fn two_hosts_in_one_process_are_independent() {
     let path = format!("{BASE}/rooms/lobby/ws?token=1:ana");
     let mut here = harness::connect(first.address().unwrap(), &path, &[]).await.expect("it lets us in");
     let mut there = harness::connect(second.address().unwrap(), &path, &[]).await.expect("it lets us in");
-    here.chats("here").await;
-    assert_eq!(here.hears_content().await, "here");
+    here.send_chat("here").await;
+    assert_eq!(here.recv_content().await, "here");
 
     first.shutdown().await;
-    assert_eq!(here.is_closed().await.0, 1001);
-    there.chats("there").await;
-    assert_eq!(there.hears_content().await, "there", "and it heard nothing of the other's");
+    assert_eq!(here.recv_close().await.0, 1001);
+    there.send_chat("there").await;
+    assert_eq!(there.recv_content().await, "there", "and it heard nothing of the other's");
 
     let again = host_in(first_directory.path()).await;
     let messages = again.rooms().get("ROOMS", "lobby").unwrap();
@@ -174,19 +175,19 @@ async fn embedding_code_can_request_connect_and_send_as_the_system() {
     let lobby = host.rooms().get("ROOMS", "lobby").unwrap();
     let path = format!("{BASE}/rooms/lobby/ws?token=2:bo");
     let mut bo = harness::connect(host.address().unwrap(), &path, &[]).await.expect("it lets us in");
-    bo.hears_a("history").await;
+    bo.recv_type("history").await;
 
     let mut ana = lobby.connect(Request::get("/ws"), User::new("1", "ana")).await.unwrap();
     assert_eq!(heard(within(ana.recv()).await)["type"], "history");
     ana.send(Message::Text(json!({ "type": "message", "content": "from inside" }).to_string())).await.unwrap();
-    assert_eq!(bo.hears_content().await, "from inside");
+    assert_eq!(bo.recv_content().await, "from inside");
     assert_eq!(heard(within(ana.recv()).await)["message"]["content"], "from inside");
     lobby.broadcast(Message::Text(r#""to all""#.into())).await.unwrap();
     assert_eq!(heard(within(ana.recv()).await), "to all");
-    bo.hears_exactly(r#""to all""#).await;
+    bo.expect_text(r#""to all""#).await;
 
     ana.close(1000, "bye");
-    assert_eq!(bo.hears_a("user_left").await["userId"], "1");
+    assert_eq!(bo.recv_type("user_left").await["userId"], "1");
     let mut cy = lobby.connect(Request::get("/ws"), User::new("3", "cy")).await.unwrap();
     host.shutdown().await;
     loop {
@@ -258,9 +259,9 @@ async fn a_host_exposes_its_metrics() {
     let host = host_in(directory.path()).await;
     let address = host.address().unwrap();
     let mut ana = harness::connect(address, &format!("{BASE}/rooms/lobby/ws?token=ana"), &[]).await.unwrap();
-    ana.hears_a("history").await;
-    ana.chats("hello").await;
-    ana.hears_a("message").await;
+    ana.recv_type("history").await;
+    ana.send_chat("hello").await;
+    ana.recv_type("message").await;
     let metrics = host.metrics();
     let number = |name: &str| {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -274,7 +275,7 @@ async fn a_host_exposes_its_metrics() {
     assert_eq!(number("dormouse_sync_seconds_count"), number("dormouse_commits_total"));
     assert!(number("dormouse_memory_bytes") > 0.0);
     assert!(metrics.ends_with("# EOF\n"));
-    ana.leaves().await;
+    ana.close().await;
     let told = async {
         // It left without a code.
         while !host.metrics().contains("dormouse_closes_total{code=\"1005\"} 1") {
@@ -297,7 +298,7 @@ async fn an_embedder_can_revoke_and_unrevoke_users() {
     let mut ana = harness::connect(host.address().unwrap(), &path, &[]).await.unwrap();
     let visitor = host.rooms().get("ROOMS", "lobby").unwrap().connect(Request::get("/ws"), User::new("1", "ana")).await;
     assert_eq!(host.revoke(Revoked::user("1")).await.unwrap(), 1);
-    assert_eq!(ana.is_closed().await.0, 4403);
+    assert_eq!(ana.recv_close().await.0, 4403);
     assert_eq!((status(&host, "1:ana").await, status(&host, "2:bo").await), (401, 200));
     visitor.unwrap().send(Message::Text(r#"{"type":"typing"}"#.into())).await.expect("our own code stays");
     assert!(host.reload().is_empty());

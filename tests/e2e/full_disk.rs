@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::faulty_disk::FaultDisk;
 use crate::harness::within;
-use crate::panics::{disk, host, until, visit};
+use crate::panics::{connect, disk, host, until};
 
 /// Longer than it takes until something is tried again that failed for the first time.
 const A_TRY: Duration = Duration::from_millis(2_600);
@@ -19,22 +19,22 @@ async fn fill(disk: &FaultDisk, host: &Host, full: bool) {
     until(|| host.rooms().health().is_err() == full).await;
 }
 
-async fn says(visitor: &LocalSocket, deeds: &str) {
-    within(visitor.send(Message::Text(deeds.into()))).await.unwrap();
+async fn send_text(socket: &LocalSocket, deeds: &str) {
+    within(socket.send(Message::Text(deeds.into()))).await.unwrap();
 }
 
-async fn hears(visitor: &mut LocalSocket) -> String {
-    match within(visitor.recv()).await {
+async fn recv_text(socket: &mut LocalSocket) -> String {
+    match within(socket.recv()).await {
         Received::Message(Message::Text(text)) => text,
-        other => panic!("expected a text, and heard {other:?}"),
+        other => panic!("expected a text, and got {other:?}"),
     }
 }
 
 /// A socket in the room that does what it is told.
 async fn enter(host: &Host) -> LocalSocket {
-    let mut visitor = visit(host, "UNRULY", "lobby").await;
-    assert_eq!(hears(&mut visitor).await, "welcome");
-    visitor
+    let mut socket = connect(host, "UNRULY", "lobby").await;
+    assert_eq!(recv_text(&mut socket).await, "welcome");
+    socket
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,14 +44,14 @@ async fn a_timer_due_on_a_full_disk_fires_once_there_is_space() {
     let mut bo = enter(&host).await;
     // Time for the host to see that the disk is full.
     let due = Duration::from_secs(4);
-    says(&bo, &format!("timer {} say rang; say set", due.as_millis())).await;
-    assert_eq!(hears(&mut bo).await, "set");
+    send_text(&bo, &format!("timer {} say rang; say set", due.as_millis())).await;
+    assert_eq!(recv_text(&mut bo).await, "set");
     fill(&disk, &host, true).await;
     tokio::time::sleep(due + A_TRY).await;
-    says(&bo, "timers").await;
-    assert_eq!(hears(&mut bo).await, "1", "it waits");
+    send_text(&bo, "timers").await;
+    assert_eq!(recv_text(&mut bo).await, "1", "it waits");
     fill(&disk, &host, false).await;
-    assert_eq!(hears(&mut bo).await, "timer t say rang 0", "no attempt was used up");
+    assert_eq!(recv_text(&mut bo).await, "timer t say rang 0", "no attempt was used up");
     host.shutdown().await;
 }
 
@@ -63,23 +63,23 @@ async fn closes_on_a_full_disk_are_delivered_later_in_order() {
     let mut leavers = Vec::new();
     for number in 0..3 {
         let mut leaver = enter(&host).await;
-        says(&leaver, &format!("note on close put {number} left; say noted")).await;
-        assert_eq!(hears(&mut leaver).await, "noted");
+        send_text(&leaver, &format!("note on close put {number} left; say noted")).await;
+        assert_eq!(recv_text(&mut leaver).await, "noted");
         leavers.push(leaver);
     }
     fill(&disk, &host, true).await;
     leavers.into_iter().for_each(|leaver| leaver.close(4_000, "bye"));
-    says(&bo, "count").await;
-    assert_eq!(hears(&mut bo).await, "1", "they are here no longer");
+    send_text(&bo, "count").await;
+    assert_eq!(recv_text(&mut bo).await, "1", "they are here no longer");
     let room = host.rooms().get("UNRULY", "lobby").unwrap();
     room.hibernate();
     tokio::time::sleep(A_TRY).await;
     fill(&disk, &host, false).await;
     for number in 0..3 {
-        assert_eq!(hears(&mut bo).await, format!("gone bo 4000 true on close put {number} left"));
+        assert_eq!(recv_text(&mut bo).await, format!("gone bo 4000 true on close put {number} left"));
     }
-    says(&bo, "list").await;
-    assert_eq!(hears(&mut bo).await, "0,1,2");
+    send_text(&bo, "list").await;
+    assert_eq!(recv_text(&mut bo).await, "0,1,2");
     host.shutdown().await;
 }
 
@@ -123,10 +123,10 @@ async fn a_place_stays_taken_until_its_close_is_delivered() {
     let disk = disk();
     let host = host(disk.clone(), limits).await;
     let mut bo = enter(&host).await;
-    says(&bo, "say here").await;
-    assert_eq!(hears(&mut bo).await, "here");
+    send_text(&bo, "say here").await;
+    assert_eq!(recv_text(&mut bo).await, "here");
     let leaver = enter(&host).await;
-    says(&leaver, "note on close put left yes").await;
+    send_text(&leaver, "note on close put left yes").await;
     fill(&disk, &host, true).await;
     leaver.close(4_000, "bye");
     let room = host.rooms().get("UNRULY", "lobby").unwrap();
@@ -134,7 +134,7 @@ async fn a_place_stays_taken_until_its_close_is_delivered() {
     within(async { while again().await.is_ok() {} }).await;
     assert!(again().await.is_err(), "the closes that wait are bounded");
     fill(&disk, &host, false).await;
-    assert!(hears(&mut bo).await.starts_with("gone bo 4000"));
+    assert!(recv_text(&mut bo).await.starts_with("gone bo 4000"));
     again().await.unwrap();
     host.shutdown().await;
 }

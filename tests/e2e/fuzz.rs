@@ -49,9 +49,9 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 async fn still_works(server: &Server) {
     assert_eq!(server.get("/healthz").await.status, 200);
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_a("history").await;
-    ana.chats("still here").await;
-    while ana.hears_content().await != "still here" {}
+    ana.recv_type("history").await;
+    ana.send_chat("still here").await;
+    while ana.recv_content().await != "still here" {}
     assert!(!server.log().contains("panicked"), "{}", server.log());
 }
 

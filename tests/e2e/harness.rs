@@ -1,4 +1,4 @@
-//! A server as an operator runs it, and clients as the world brings them.
+//! Starts the real server as a process, and has the clients for it: WebSockets, event streams and plain requests.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -23,9 +23,9 @@ use tokio_tungstenite::tungstenite::handshake::client::Response as UpgradeRespon
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// Nothing that is expected to happen takes longer, even on a busy machine; a test that waits so long has failed. It
-/// only stops a hang: no test depends on how fast something is.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// A test that waits so long has failed. It only stops a hang, even on a busy machine: no test depends on how fast
+/// something is.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The base path of the shipped configuration.
 pub(crate) const BASE: &str = "/api/realtime";
@@ -50,7 +50,7 @@ impl Server {
         Self::in_directory(Arc::new(TempDir::new().expect("a temporary directory")), config).await
     }
 
-    /// With rooms that do what they are told, and the rest of a configuration file.
+    /// With rooms that misbehave on command (`tests/guests/unruly`), and the rest of a configuration file.
     pub(crate) async fn unruly(config: &str) -> Self {
         let directory = Arc::new(TempDir::new().expect("a temporary directory"));
         std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).expect("a file");
@@ -58,13 +58,13 @@ impl Server {
         Self::in_directory(directory, &format!("{config}\n{namespace}")).await
     }
 
-    /// With a configuration file of this content, and everything in the log that there is.
-    pub(crate) async fn telling_all(directory: Arc<TempDir>, config: &str) -> Self {
+    /// As [`in_directory`](Self::in_directory), with the log level `trace`.
+    pub(crate) async fn with_trace_log(directory: Arc<TempDir>, config: &str) -> Self {
         let child = spawn(&directory, config, &["--log", "trace"]);
         Self::ready(child, directory, config).await.unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
     }
 
-    /// In a directory that another server may have used before.
+    /// In a directory that an earlier server may have used.
     pub(crate) async fn in_directory(directory: Arc<TempDir>, config: &str) -> Self {
         let child = spawn(&directory, config, &[]);
         Self::ready(child, directory, config).await.unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
@@ -77,7 +77,7 @@ impl Server {
         Self::ready(child, directory, config).await.unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
     }
 
-    /// As [`in_directory`](Self::in_directory), for a server that may refuse to start: then what it said.
+    /// As [`in_directory`](Self::in_directory), for a server that may refuse to start. The error is its log.
     pub(crate) async fn try_in_directory(directory: Arc<TempDir>, config: &str) -> Result<Self, String> {
         let child = spawn(&directory, config, &[]);
         Self::ready(child, directory, config).await
@@ -102,7 +102,7 @@ impl Server {
                 kept.push('\n');
             }
         });
-        match tokio::time::timeout(PATIENCE, announced).await {
+        match tokio::time::timeout(TEST_TIMEOUT, announced).await {
             Ok(Ok(address)) => {
                 compiled::share(&directory);
                 Ok(Server { child, address, directory, config: config.into(), log })
@@ -140,27 +140,27 @@ impl Server {
         self.child.wait().expect("it was started here");
     }
 
-    /// SIGTERM.
-    pub(crate) fn terminate(&self) {
+    /// Sends SIGTERM.
+    pub(crate) fn send_sigterm(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
     }
 
-    /// SIGHUP.
-    pub(crate) fn hang_up(&self) {
+    /// Sends SIGHUP.
+    pub(crate) fn send_sighup(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
     }
 
-    /// Where its admin listener is.
-    pub(crate) fn admin(&self) -> SocketAddr {
+    /// The address of its admin listener.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
         let log = self.log();
         let (_, rest) = log.split_once("dormouse: admin on http://").expect("it has one");
         rest.lines().next().expect("the line goes on").parse().expect("it is an address")
     }
 
-    /// Wait for its end.
-    pub(crate) async fn ended(&mut self) -> ExitStatus {
+    /// Waits until the process exits.
+    pub(crate) async fn wait_for_exit(&mut self) -> ExitStatus {
         within(async {
             loop {
                 if let Some(status) = self.child.try_wait().expect("it was started here") {
@@ -177,27 +177,27 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
-    /// Wait until its log holds a text.
-    pub(crate) async fn logs(&self, text: &str) {
-        self.logs_any(&[text]).await;
+    /// Waits until its log contains a text.
+    pub(crate) async fn wait_for_log(&self, text: &str) {
+        self.wait_for_any_log(&[text]).await;
     }
 
-    /// Wait until its log holds one of these texts.
-    pub(crate) async fn logs_any(&self, texts: &[&str]) {
+    /// Waits until its log contains one of these texts.
+    pub(crate) async fn wait_for_any_log(&self, texts: &[&str]) {
         let found = async {
             while !texts.iter().any(|text| self.log().contains(text)) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, found).await.is_err() {
+        if tokio::time::timeout(TEST_TIMEOUT, found).await.is_err() {
             panic!("the log never said {texts:?}:\n{}", self.log());
         }
     }
 
-    /// Wait until it has counted so much, under a name with its labels.
-    pub(crate) async fn counts(&self, name: &str, at_least: u64) {
+    /// Waits until a counter, named with its labels, has at least this value.
+    pub(crate) async fn wait_for_count(&self, name: &str, at_least: u64) {
         let counted = async || {
-            let metrics = request(self.admin(), Method::GET, "/metrics", &[], "").await;
+            let metrics = request(self.admin_address(), Method::GET, "/metrics", &[], "").await;
             let metrics = String::from_utf8(metrics.body.into()).expect("it is text");
             let count = metrics
                 .lines()
@@ -209,14 +209,14 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, enough).await.is_err() {
+        if tokio::time::timeout(TEST_TIMEOUT, enough).await.is_err() {
             panic!("it never counted {at_least} of {name}:\n{}", counted().await.1);
         }
     }
 
-    /// Wait until it has refused something because of a limit.
-    pub(crate) async fn has_refused(&self, limit: &str) {
-        self.counts(&format!("refused_total{{limit=\"{limit}\"}}"), 1).await;
+    /// Waits until it has refused something because of this limit.
+    pub(crate) async fn wait_for_refusal(&self, limit: &str) {
+        self.wait_for_count(&format!("refused_total{{limit=\"{limit}\"}}"), 1).await;
     }
 
     /// The number of rooms that have a task now.
@@ -224,8 +224,8 @@ impl Server {
         self.get("/healthz").await.json()["roomsRunning"].as_u64().expect("a number")
     }
 
-    /// Wait until no room is awake: each has hibernated or was forgotten.
-    pub(crate) async fn all_asleep(&self) {
+    /// Waits until no room runs: each has hibernated or was removed from memory.
+    pub(crate) async fn wait_until_all_hibernate(&self) {
         let asleep = async {
             while self.rooms_running().await > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -250,8 +250,8 @@ impl Server {
     }
 
     /// A stream of events at a path, or the answer if it is refused.
-    pub(crate) async fn listen(&self, path: &str, headers: &[(&str, &str)]) -> Result<Listener, Answer> {
-        listen(self.address, path, headers).await
+    pub(crate) async fn open_event_stream(&self, path: &str, headers: &[(&str, &str)]) -> Result<EventStream, Answer> {
+        open_event_stream(self.address, path, headers).await
     }
 
     /// GET without an identity.
@@ -302,7 +302,7 @@ async fn send(
     within(sender.send_request(request)).await.expect("it answers")
 }
 
-/// The status with which a server answers a GET, where it takes the connection at all.
+/// The status with which a server answers a GET; `None` if it refuses the connection.
 pub(crate) async fn try_get(address: SocketAddr, path: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.ok()?;
@@ -312,13 +312,17 @@ pub(crate) async fn try_get(address: SocketAddr, path: &str) -> Option<u16> {
 }
 
 /// A stream of events at a path of a server, or the answer if it is refused.
-pub(crate) async fn listen(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Listener, Answer> {
+pub(crate) async fn open_event_stream(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<EventStream, Answer> {
     let response = send(address, Method::GET, path, headers, "").await;
     if response.status() != StatusCode::OK {
         return Err(Answer::of(response).await);
     }
     let (parts, body) = response.into_parts();
-    Ok(Listener { headers: parts.headers, body, read: String::new() })
+    Ok(EventStream { headers: parts.headers, body, read: String::new() })
 }
 
 impl Drop for Server {
@@ -405,7 +409,7 @@ mod compiled {
     }
 }
 
-/// Start the binary on a free port.
+/// Starts the binary on a free port.
 pub(crate) fn spawn(directory: &TempDir, config: &str, args: &[&str]) -> Child {
     command(directory, config, args).spawn().expect("the binary starts")
 }
@@ -451,7 +455,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
-    /// It is an error as RFC 9457 has it.
+    /// Checks that it is a problem document (RFC 9457) with this status.
     pub(crate) fn is_problem(&self, status: u16) {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
@@ -462,97 +466,97 @@ impl Answer {
     }
 }
 
-/// One WebSocket client.
+/// A WebSocket client.
 pub(crate) struct Client {
     pub(crate) socket: WebSocketStream<TcpStream>,
     pub(crate) response: UpgradeResponse,
 }
 
 impl Client {
-    /// Send a text.
-    pub(crate) async fn says(&mut self, text: &str) {
+    /// Sends a text message.
+    pub(crate) async fn send(&mut self, text: &str) {
         within(self.socket.send(Message::text(text))).await.expect("the connection is open");
     }
 
-    /// Send a chat message.
-    pub(crate) async fn chats(&mut self, content: &str) {
-        self.says(&serde_json::json!({ "type": "message", "content": content }).to_string()).await;
+    /// Sends a chat message.
+    pub(crate) async fn send_chat(&mut self, content: &str) {
+        self.send(&serde_json::json!({ "type": "message", "content": content }).to_string()).await;
     }
 
-    /// The next text.
-    pub(crate) async fn hears_text(&mut self) -> String {
+    /// Receives the next text message.
+    pub(crate) async fn recv_text(&mut self) -> String {
         match self.next().await {
             Some(Ok(Message::Text(text))) => text.as_str().to_owned(),
-            other => panic!("expected a text, and heard {other:?}"),
+            other => panic!("expected a text, and got {other:?}"),
         }
     }
 
-    /// The next message, as JSON.
-    pub(crate) async fn hears(&mut self) -> Value {
-        let text = self.hears_text().await;
+    /// Receives the next message, as JSON.
+    pub(crate) async fn recv(&mut self) -> Value {
+        let text = self.recv_text().await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text:?} is no JSON: {error}"))
     }
 
-    /// The next message of a type; others are passed over.
-    pub(crate) async fn hears_a(&mut self, kind: &str) -> Value {
+    /// Receives the next message of a type; skips all others.
+    pub(crate) async fn recv_type(&mut self, kind: &str) -> Value {
         loop {
-            let heard = self.hears().await;
-            if heard["type"] == kind {
-                return heard;
+            let message = self.recv().await;
+            if message["type"] == kind {
+                return message;
             }
         }
     }
 
-    /// The content of the next chat message; others are passed over.
-    pub(crate) async fn hears_content(&mut self) -> String {
-        self.hears_a("message").await["message"]["content"].as_str().expect("text").to_owned()
+    /// Receives the content of the next chat message; skips all other messages.
+    pub(crate) async fn recv_content(&mut self) -> String {
+        self.recv_type("message").await["message"]["content"].as_str().expect("text").to_owned()
     }
 
-    /// The next text is this one.
-    pub(crate) async fn hears_exactly(&mut self, text: &str) {
-        assert_eq!(self.hears_text().await, text);
+    /// Receives the next text message, which must be this one.
+    pub(crate) async fn expect_text(&mut self, text: &str) {
+        assert_eq!(self.recv_text().await, text);
     }
 
-    /// Ask, and pass over everything before the answer, which is this.
-    pub(crate) async fn is_told(&mut self, ask: &str, answer: &str) {
-        self.says(ask).await;
-        while self.hears_text().await != answer {}
+    /// Sends a request, and skips everything before this reply.
+    pub(crate) async fn expect_reply(&mut self, request: &str, reply: &str) {
+        self.send(request).await;
+        while self.recv_text().await != reply {}
     }
 
-    /// The code and reason with which the server closes; what was said before is passed over.
-    pub(crate) async fn is_closed(&mut self) -> (u16, String) {
+    /// Receives the code and reason with which the server closes; skips all messages before.
+    pub(crate) async fn recv_close(&mut self) -> (u16, String) {
         loop {
             match self.next().await {
                 Some(Ok(Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.as_str().to_owned()),
                 Some(Ok(Message::Close(None))) => return (CloseCode::Status.into(), String::new()),
                 Some(Ok(_)) => {}
-                other => panic!("the connection ended without a goodbye: {other:?}"),
+                other => panic!("the connection ended without a close frame: {other:?}"),
             }
         }
     }
 
-    /// The next message as JSON, or the code and reason with which the server closes.
-    pub(crate) async fn hears_or_is_closed(&mut self) -> Result<Value, (u16, String)> {
+    /// Receives the next message as JSON, or the code and reason with which the server closes.
+    pub(crate) async fn recv_or_close(&mut self) -> Result<Value, (u16, String)> {
         match self.next().await {
             Some(Ok(Message::Text(text))) => Ok(serde_json::from_str(&text).expect("it is JSON")),
             Some(Ok(Message::Close(Some(frame)))) => Err((frame.code.into(), frame.reason.as_str().to_owned())),
-            other => panic!("expected a text or a goodbye, and heard {other:?}"),
+            other => panic!("expected a text or a close frame, and got {other:?}"),
         }
     }
 
-    /// The connection ends, with a goodbye or without.
-    pub(crate) async fn ends(&mut self) {
+    /// Waits until the connection ends, with a close frame or without.
+    pub(crate) async fn wait_for_end(&mut self) {
         while let Some(Ok(_)) = self.next().await {}
     }
 
-    /// Say goodbye, and wait for the answer.
-    pub(crate) async fn leaves(mut self) {
+    /// Closes the socket, and waits for the close frame of the server.
+    pub(crate) async fn close(mut self) {
         within(self.socket.close(None)).await.expect("the connection is open");
-        self.ends().await;
+        self.wait_for_end().await;
     }
 
     async fn next(&mut self) -> Option<Result<Message, Error>> {
-        // Pings keep a connection alive, but not a test's patience.
+        // A ping is no message: the timeout of the test goes on.
         within(async {
             loop {
                 match self.socket.next().await {
@@ -565,20 +569,21 @@ impl Client {
     }
 }
 
-/// Say what is against the rules, to its end. The code that tells why; the connection ends behind it, and is not reset.
-pub(crate) async fn breaks_the_rules(client: &mut Client, bytes: &[&[u8]]) -> u16 {
+/// Sends bytes that violate the protocol, all of them. Returns the close code; the connection then ends, without a
+/// reset.
+pub(crate) async fn send_protocol_violation(client: &mut Client, bytes: &[&[u8]]) -> u16 {
     for bytes in bytes {
         within(client.socket.get_mut().write_all(bytes)).await.expect("it is taken");
     }
-    let (code, _) = client.is_closed().await;
+    let (code, _) = client.recv_close().await;
     let mut rest = Vec::new();
     within(client.socket.get_mut().read_to_end(&mut rest)).await.expect("it ends in order");
     assert_eq!(rest.escape_ascii().to_string(), "");
     code
 }
 
-/// One stream of server-sent events.
-pub(crate) struct Listener {
+/// A stream of server-sent events.
+pub(crate) struct EventStream {
     headers: hyper::HeaderMap,
     body: Incoming,
     read: String,
@@ -598,13 +603,13 @@ impl Event {
     }
 }
 
-impl Listener {
+impl EventStream {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
-    /// The text up to the next empty line; absent at the end of the stream.
-    pub(crate) async fn hears_any(&mut self) -> Option<String> {
+    /// Receives the text up to the next empty line; `None` at the end of the stream.
+    pub(crate) async fn recv_block(&mut self) -> Option<String> {
         loop {
             if let Some((block, rest)) = self.read.split_once("\n\n") {
                 let block = block.to_owned();
@@ -617,10 +622,10 @@ impl Listener {
         }
     }
 
-    /// The next event; signs of life are passed over.
-    pub(crate) async fn hears(&mut self) -> Event {
+    /// Receives the next event; skips comments, which keep the connection open.
+    pub(crate) async fn recv(&mut self) -> Event {
         loop {
-            let block = self.hears_any().await.expect("the stream goes on");
+            let block = self.recv_block().await.expect("the stream goes on");
             if block.starts_with(':') {
                 continue;
             }
@@ -636,5 +641,5 @@ impl Listener {
 
 /// Waits for a future; fails the test after a long time.
 pub(crate) async fn within<T>(expected: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, expected).await.expect("it did not happen in time")
+    tokio::time::timeout(TEST_TIMEOUT, expected).await.expect("it did not happen in time")
 }

@@ -4,7 +4,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{BASE, PATIENCE, Server, within};
+use crate::harness::{BASE, Server, TEST_TIMEOUT, within};
 use crate::shares::{bearer, http2, long, strict_and_unruly, with_a_long_answer};
 use crate::tls::{connect, tls_server, tls_server_with};
 
@@ -73,7 +73,7 @@ async fn is_ended(stream: impl AsyncRead + AsyncWrite + Unpin, (name, before, fr
         while let Ok(1..) = reader.read(&mut heard).await {}
     };
     let both = async { tokio::join!(sends, hears) };
-    assert!(tokio::time::timeout(PATIENCE, both).await.is_ok(), "{name}: the connection goes on");
+    assert!(tokio::time::timeout(TEST_TIMEOUT, both).await.is_ok(), "{name}: the connection goes on");
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn floods_of_http2_frames_end_the_connection_and_log_nothing() {
     let warnings = log[before.len()..].lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
     assert_eq!(warnings.collect::<Vec<_>>(), Vec::<&str>::new(), "clients cannot fill the log");
     // h2 ends unexpected acknowledgements, empty DATA and some resets by rules of its own.
-    server.counts(&format!("refused_total{{limit=\"{LIMIT}\"}}"), 7).await;
+    server.wait_for_count(&format!("refused_total{{limit=\"{LIMIT}\"}}"), 7).await;
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn floods_of_http2_frames_end_the_connection_over_tls() {
     for flood in floods() {
         is_ended(connect(&server, &certificate, &["h2"]).await.unwrap(), &flood).await;
     }
-    server.has_refused(LIMIT).await;
+    server.wait_for_refusal(LIMIT).await;
 }
 
 #[tokio::test]

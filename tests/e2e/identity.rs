@@ -55,7 +55,7 @@ async fn a_token_works_as_header_subprotocol_cookie_and_ticket() {
     let token = token(&server, "1h");
     let bearer = format!("Bearer {token}");
     let mut client = server.connect(&ws("a"), &[("authorization", &bearer)]).await.unwrap();
-    client.hears_a("history").await;
+    client.recv_type("history").await;
 
     let protocols = format!("dormouse, bearer.{token}");
     let client = server.connect(&ws("a"), &[("sec-websocket-protocol", &protocols)]).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_ticket_expires_with_its_token_and_buys_no_ticket() {
     let (first, second, third) = (ticket().await, ticket().await, ticket().await);
     server.request(Method::POST, &format!("{tickets}?ticket={first}"), &[], "").await.is_problem(401);
     let mut client = server.connect(&format!("{}?ticket={second}", ws("a")), &[]).await.unwrap();
-    assert_eq!(client.is_closed().await.0, 4401, "its token's end is its own");
+    assert_eq!(client.recv_close().await.0, 4401, "its token's end is its own");
     // Half a minute is not over, but the token's time is.
     server.get(&format!("{BASE}/rooms/a/messages?ticket={third}")).await.is_problem(401);
     server.connect(&format!("{}?ticket={}", ws("a"), "0".repeat(48)), &[]).await.err().unwrap().is_problem(401);
@@ -117,7 +117,7 @@ async fn a_cookie_from_a_foreign_origin_is_refused() {
     let post = server.request(Method::POST, &format!("{BASE}/rooms/a/messages"), &evil, r#"{"content":"x"}"#).await;
     post.is_problem(401);
     assert!(!post.headers.contains_key("access-control-allow-origin"));
-    server.listen(&format!("{BASE}/rooms/a/events"), &evil).await.err().unwrap().is_problem(401);
+    server.open_event_stream(&format!("{BASE}/rooms/a/events"), &evil).await.err().unwrap().is_problem(401);
     server.request(Method::POST, &format!("{BASE}/tickets"), &evil, "").await.is_problem(401);
     for site in ["cross-site", "same-site"] {
         let quiet = [("cookie", cookie.as_str()), ("sec-fetch-site", site)];
@@ -130,7 +130,7 @@ async fn a_cookie_from_a_foreign_origin_is_refused() {
     {
         let headers = [("cookie", cookie.as_str()), ("origin", origin)];
         server.connect(&ws("a"), &headers).await.err().unwrap().is_problem(403);
-        server.listen(&format!("{BASE}/rooms/a/events"), &headers).await.err().unwrap().is_problem(401);
+        server.open_event_stream(&format!("{BASE}/rooms/a/events"), &headers).await.err().unwrap().is_problem(401);
     }
 }
 
@@ -309,7 +309,7 @@ async fn a_socket_is_closed_with_4401_when_its_identity_expires() {
     let server = jwt_server().await;
     let authorization = format!("Bearer {}", token(&server, "2s"));
     let mut client = server.connect(&ws("a"), &[("authorization", &authorization)]).await.unwrap();
-    assert_eq!(client.is_closed().await.0, 4401);
+    assert_eq!(client.recv_close().await.0, 4401);
 }
 
 #[tokio::test]
@@ -317,11 +317,11 @@ async fn an_event_stream_ends_with_4401_when_its_identity_expires() {
     let server = jwt_server().await;
     let authorization = format!("Bearer {}", token(&server, "2s"));
     let path = format!("{BASE}/rooms/a/events");
-    let mut listener = server.listen(&path, &[("authorization", &authorization)]).await.unwrap();
-    assert_eq!(listener.hears().await.json()["type"], "history");
-    let goodbye = listener.hears().await;
+    let mut listener = server.open_event_stream(&path, &[("authorization", &authorization)]).await.unwrap();
+    assert_eq!(listener.recv().await.json()["type"], "history");
+    let goodbye = listener.recv().await;
     assert_eq!((goodbye.name.as_deref(), goodbye.json()["code"].as_u64()), (Some("close"), Some(4401)));
-    assert_eq!(listener.hears_any().await, None);
+    assert_eq!(listener.recv_block().await, None);
 }
 
 #[tokio::test]
@@ -450,8 +450,8 @@ async fn a_client_cannot_choose_its_identity() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     let lie = json!({ "type": "message", "content": "hi", "userId": "id-bo", "userName": "bo", "id": "1", "seq": 9 });
-    ana.says(&lie.to_string()).await;
-    let message = ana.hears_a("message").await["message"].take();
+    ana.send(&lie.to_string()).await;
+    let message = ana.recv_type("message").await["message"].take();
     assert_eq!((&message["userId"], &message["userName"]), (&json!("id-ana"), &json!("ana")));
     assert_eq!(message["seq"], 1);
 }

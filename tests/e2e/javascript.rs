@@ -44,18 +44,18 @@ async fn a_javascript_room_is_served_like_any_other() {
     assert_eq!(answer.json()["thing"], "a lamp");
     let mut ana = server.join("lamp", "ana").await;
     let mut bo = server.join("lamp", "bo").await;
-    assert_eq!(ana.hears().await["bid"], 0);
-    assert_eq!(bo.hears().await["bid"], 0);
-    server.all_asleep().await;
-    ana.says("5").await;
-    assert_eq!(bo.hears().await["bidder"], "ana");
+    assert_eq!(ana.recv().await["bid"], 0);
+    assert_eq!(bo.recv().await["bid"], 0);
+    server.wait_until_all_hibernate().await;
+    ana.send("5").await;
+    assert_eq!(bo.recv().await["bidder"], "ana");
     let server = server.crash_and_restart().await;
     let mut bo = server.join("lamp", "bo").await;
     // The auction ends ten seconds after the bid. The restart has taken some of them, and perhaps all.
-    let mut heard = bo.hears().await;
+    let mut heard = bo.recv().await;
     assert_eq!(heard["bid"], 5);
     while heard["sold"] != true {
-        heard = bo.hears().await;
+        heard = bo.recv().await;
     }
     assert_eq!(heard["bidder"], "ana");
 }

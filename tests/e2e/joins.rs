@@ -18,16 +18,16 @@ async fn since(server: &Server, seq: u64) -> Client {
 async fn a_client_receives_the_history_first() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
-    let history = ana.hears().await;
+    let history = ana.recv().await;
     let incarnation = history["incarnation"].as_str().expect("a string");
     assert_eq!(history, json!({ "type": "history", "messages": [], "incarnation": incarnation }));
     for number in 0..60 {
-        ana.chats(&number.to_string()).await;
+        ana.send_chat(&number.to_string()).await;
     }
     for _ in 0..60 {
-        ana.hears_content().await;
+        ana.recv_content().await;
     }
-    let history = server.join("lobby", "bo").await.hears().await;
+    let history = server.join("lobby", "bo").await.recv().await;
     assert_eq!(history["type"], "history");
     assert_eq!(contents(&history), (10..60).map(|number| number.to_string()).collect::<Vec<_>>());
 }
@@ -37,14 +37,14 @@ async fn a_client_that_reconnects_receives_only_missed_messages() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     for content in ["one", "two", "three"] {
-        ana.chats(content).await;
-        ana.hears_content().await;
+        ana.send_chat(content).await;
+        ana.recv_content().await;
     }
-    let history = since(&server, 1).await.hears().await;
+    let history = since(&server, 1).await.recv().await;
     assert_eq!((contents(&history), &history["resumed"]), (vec!["two", "three"], &json!(true)));
-    let history = since(&server, 3).await.hears().await;
+    let history = since(&server, 3).await.recv().await;
     assert_eq!((contents(&history), &history["resumed"]), (vec![], &json!(true)));
-    let history = since(&server, 9).await.hears().await;
+    let history = since(&server, 9).await.recv().await;
     assert_eq!((contents(&history), &history["resumed"]), (vec!["one", "two", "three"], &json!(false)));
     for bad in ["x", "%zz", "", "-1"] {
         let refused = server.connect(&format!("{BASE}/rooms/lobby/ws?since={bad}&token=1:ana"), &[]).await;
@@ -58,42 +58,42 @@ async fn a_join_is_announced_once_for_each_user_and_not_for_each_tab() {
     let mut ana = server.join("lobby", "ana").await;
     let bo = server.join("lobby", "bo").await;
     let bo_again = server.join("lobby", "bo").await;
-    let joined = ana.hears_a("user_joined").await;
+    let joined = ana.recv_type("user_joined").await;
     assert_eq!((&joined["userId"], &joined["userName"]), (&json!("id-bo"), &json!("bo")));
-    bo.leaves().await;
-    bo_again.leaves().await;
+    bo.close().await;
+    bo_again.close().await;
     // The next thing she hears is that bo left: neither the second tab's coming nor the first one's going.
-    assert_eq!(ana.hears().await["type"], "user_left");
+    assert_eq!(ana.recv().await["type"], "user_left");
 }
 
 #[tokio::test]
 async fn typing_is_announced_only_to_the_others() {
     let server = Server::start().await;
     let (mut ana, mut bo) = (server.join("lobby", "ana").await, server.join("lobby", "bo").await);
-    ana.hears_a("user_joined").await;
-    ana.says(r#"{"type":"typing"}"#).await;
-    assert_eq!(bo.hears_a("typing").await, json!({ "type": "typing", "userId": "id-ana", "userName": "ana" }));
-    ana.chats("done").await;
-    assert_eq!(ana.hears().await["type"], "message");
+    ana.recv_type("user_joined").await;
+    ana.send(r#"{"type":"typing"}"#).await;
+    assert_eq!(bo.recv_type("typing").await, json!({ "type": "typing", "userId": "id-ana", "userName": "ana" }));
+    ana.send_chat("done").await;
+    assert_eq!(ana.recv().await["type"], "message");
 }
 
 #[tokio::test]
 async fn presence_is_per_user_and_ends_with_the_last_tab() {
     let server = Server::start().await;
     let mut ana = server.join_presence("team", "ana").await;
-    assert_eq!(ana.hears_a("presence_list").await["users"][0]["userId"], "id-ana");
+    assert_eq!(ana.recv_type("presence_list").await["users"][0]["userId"], "id-ana");
     let bo = server.join_presence("team", "bo").await;
-    assert_eq!(ana.hears_a("presence_update").await["user"]["userId"], "id-bo");
+    assert_eq!(ana.recv_type("presence_update").await["user"]["userId"], "id-bo");
     let mut bo_again = server.join_presence("team", "bo").await;
-    assert_eq!(bo_again.hears_a("presence_list").await["users"].as_array().unwrap().len(), 2);
-    assert_eq!(ana.hears_a("presence_update").await["user"]["connections"], 2);
-    bo.leaves().await;
-    assert_eq!(ana.hears_a("presence_update").await["user"]["connections"], 1);
-    bo_again.says(r#"{"type":"status","status":"away"}"#).await;
-    let update = ana.hears_a("presence_update").await;
+    assert_eq!(bo_again.recv_type("presence_list").await["users"].as_array().unwrap().len(), 2);
+    assert_eq!(ana.recv_type("presence_update").await["user"]["connections"], 2);
+    bo.close().await;
+    assert_eq!(ana.recv_type("presence_update").await["user"]["connections"], 1);
+    bo_again.send(r#"{"type":"status","status":"away"}"#).await;
+    let update = ana.recv_type("presence_update").await;
     assert_eq!((&update["user"]["status"], &update["user"]["connections"]), (&json!("away"), &json!(1)));
-    bo_again.leaves().await;
-    assert_eq!(ana.hears_a("presence_remove").await["userId"], "id-bo");
+    bo_again.close().await;
+    assert_eq!(ana.recv_type("presence_remove").await["userId"], "id-bo");
 }
 
 #[tokio::test]
@@ -101,11 +101,11 @@ async fn a_ghost_leaves_the_list_and_a_live_user_stays() {
     let config = "[limits]\nping_every = \"500ms\"\npong_timeout = \"5s\"\nclose_timeout = \"200ms\"\n";
     let server = Server::with(config).await;
     let mut ana = server.join_presence("team", "ana").await;
-    ana.hears_a("presence_list").await;
+    ana.recv_type("presence_list").await;
     // This client does not read, as after a cable was pulled.
     let ghost = server.join_presence("team", "bo").await;
-    assert_eq!(ana.hears_a("presence_update").await["user"]["userId"], "id-bo");
-    assert_eq!(ana.hears_a("presence_remove").await["userId"], "id-bo");
+    assert_eq!(ana.recv_type("presence_update").await["user"]["userId"], "id-bo");
+    assert_eq!(ana.recv_type("presence_remove").await["userId"], "id-bo");
     drop(ghost);
     // Ana has said nothing since she came, and her client has answered.
     let listed = server.api(Method::GET, "/presence/team/list", "eve", "").await.json();
@@ -119,7 +119,7 @@ async fn concurrent_connects_meet_in_one_room() {
     let mut clients = join_all((0..20).map(|number| server.join_later("new", number))).await;
     server.api(Method::POST, "/rooms/new/messages", "zoe", r#"{"content":"all here"}"#).await;
     for client in &mut clients {
-        assert_eq!(client.hears_content().await, "all here");
+        assert_eq!(client.recv_content().await, "all here");
     }
 }
 

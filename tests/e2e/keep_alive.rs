@@ -100,15 +100,15 @@ async fn a_half_closed_connection_gets_its_answer() {
 async fn a_half_close_while_a_room_is_busy_keeps_the_answer() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
-    ana.says("loop").await;
+    ana.expect_text("welcome").await;
+    ana.send("loop").await;
     let mut stream = connect(&server).await;
     stream.write_all(post("put a b", 7).as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
     let answer = rest(stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(ana.hears().await["code"], "room_failed");
-    ana.is_told("get a", "a=b").await;
+    assert_eq!(ana.recv().await["code"], "room_failed");
+    ana.expect_reply("get a", "a=b").await;
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn a_closed_event_stream_of_a_quiet_room_is_noticed_at_once() {
     // Nothing is written to it that would show that it went.
     let server = Server::unruly("[limits]\nping_every = \"1h\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     for further in ["", ASK] {
         let mut bo = connect(&server).await;
         let ask = format!("GET {BASE}/rooms/lobby/events?token=id-bo:bo HTTP/1.1\r\nhost: localhost\r\n\r\n{further}");
@@ -139,6 +139,6 @@ async fn a_closed_event_stream_of_a_quiet_room_is_noticed_at_once() {
         })
         .await;
         drop(bo);
-        ana.hears_exactly("gone id-bo 1006 false ").await;
+        ana.expect_text("gone id-bo 1006 false ").await;
     }
 }

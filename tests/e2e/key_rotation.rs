@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::command_line::run;
-use crate::harness::{BASE, PATIENCE, Server};
+use crate::harness::{BASE, Server, TEST_TIMEOUT};
 use crate::tokens::{SECRET, ask, now_s, signed_with};
 
 const SET: &str = "[identity]\nauth = \"jwt\"\nleeway = \"0s\"\njwks = \"keys.json\"\n";
@@ -46,7 +46,7 @@ async fn waits_for_status(server: &Server, token: &str, status: StatusCode) {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, seen)
+    tokio::time::timeout(TEST_TIMEOUT, seen)
         .await
         .unwrap_or_else(|_| panic!("it never became {status}:\n{}", server.log()));
 }
@@ -74,11 +74,11 @@ async fn keys_rotate_and_open_sockets_go_on() {
     publish(server.directory.path(), &["new"]);
     waits_for_status(&server, &old, StatusCode::UNAUTHORIZED).await;
     join(&old).await.err().unwrap().is_problem(401);
-    ana.chats("still here").await;
-    assert_eq!(ana.hears_content().await, "still here");
-    assert_eq!(bo.is_closed().await.0, 4401, "until its token's own end");
-    ana.chats("and here").await;
-    assert_eq!(ana.hears_content().await, "and here");
+    ana.send_chat("still here").await;
+    assert_eq!(ana.recv_content().await, "still here");
+    assert_eq!(bo.recv_close().await.0, 4401, "until its token's own end");
+    ana.send_chat("and here").await;
+    assert_eq!(ana.recv_content().await, "and here");
 }
 
 #[tokio::test]
@@ -97,21 +97,21 @@ async fn sighup_reloads_keys_and_a_broken_file_changes_nothing() {
 
     std::fs::write(&file, "another secret, which is as long as the first\n").unwrap();
     ask(&server, &second).await.is_problem(401);
-    server.hang_up();
-    server.logs("reloaded").await;
+    server.send_sighup();
+    server.wait_for_log("reloaded").await;
     assert_eq!(ask(&server, &second).await.status, StatusCode::OK);
     ask(&server, &first).await.is_problem(401);
 
     // One that is too short spoils the whole: the keys stay what they were, those of the set too.
     std::fs::write(&file, "short").unwrap();
     publish(server.directory.path(), &["b"]);
-    server.hang_up();
-    server.logs("not reloaded; the old one stays in use: the key file").await;
+    server.send_sighup();
+    server.wait_for_log("not reloaded; the old one stays in use: the key file").await;
     assert_eq!(ask(&server, &second).await.status, StatusCode::OK);
     assert_eq!(ask(&server, &of_set).await.status, StatusCode::OK);
     std::fs::remove_file(&file).unwrap();
-    server.hang_up();
-    server.logs("cannot be read").await;
+    server.send_sighup();
+    server.wait_for_log("cannot be read").await;
     assert_eq!(ask(&server, &second).await.status, StatusCode::OK);
     let said = server.log();
     assert!(said.contains("ERROR"), "loudly: {said}");
@@ -131,7 +131,7 @@ async fn a_torn_or_missing_key_set_keeps_the_old_keys() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, noticed).await.expect("it says so");
+        tokio::time::timeout(TEST_TIMEOUT, noticed).await.expect("it says so");
         assert_eq!(ask(&server, &old).await.status, StatusCode::OK);
     }
     publish(server.directory.path(), &["new"]);

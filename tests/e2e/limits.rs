@@ -27,10 +27,10 @@ async fn a_thousand_concurrent_rooms_stay_separate() {
         clients.extend(join_all(batch.iter().map(async |room| server.join(&format!("r{room}"), "ana").await)).await);
     }
     for (room, client) in rooms.clone().zip(&mut clients) {
-        client.chats(&format!("in {room}")).await;
+        client.send_chat(&format!("in {room}")).await;
     }
     for (room, client) in rooms.zip(&mut clients) {
-        let message = client.hears_a("message").await["message"].take();
+        let message = client.recv_type("message").await["message"].take();
         assert_eq!((message["seq"].as_u64(), message["content"].as_str()), (Some(1), Some(&*format!("in {room}"))));
     }
 }
@@ -39,40 +39,40 @@ async fn a_thousand_concurrent_rooms_stay_separate() {
 async fn a_slow_reader_is_closed_with_1013_and_others_miss_nothing() {
     let server = Server::unruly("[limits]\nsocket_queue_bytes = 65536\nclose_timeout = \"300ms\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     // It never reads again.
     let slow = server.join("lobby", "slow").await;
     let text = "x".repeat(50_000);
     for number in 0.. {
-        ana.says(&format!("all {number} {text}")).await;
-        let heard = ana.hears_text().await;
+        ana.send(&format!("all {number} {text}")).await;
+        let heard = ana.recv_text().await;
         if heard == "gone id-slow 1013 false " {
             break;
         }
         assert!(heard.starts_with(&format!("{number} ")), "out of order: {}", &heard[..20]);
     }
     drop(slow);
-    server.counts("closes_total{code=\"1013\"}", 1).await;
+    server.wait_for_count("closes_total{code=\"1013\"}", 1).await;
 }
 
 #[tokio::test]
 async fn a_message_above_the_limit_is_closed_with_1009() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_a("history").await;
-    ana.says(&"x".repeat((64 << 10) + 1)).await;
-    assert_eq!(ana.is_closed().await.0, 1009);
-    server.counts("closes_total{code=\"1009\"}", 1).await;
+    ana.recv_type("history").await;
+    ana.send(&"x".repeat((64 << 10) + 1)).await;
+    assert_eq!(ana.recv_close().await.0, 1009);
+    server.wait_for_count("closes_total{code=\"1009\"}", 1).await;
 }
 
 #[tokio::test]
 async fn a_message_at_the_limit_is_accepted() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
     let frame = r#"{"type":"message","content":"#.len() + 3;
-    ana.chats(&"x".repeat((64 << 10) - frame)).await;
-    assert_eq!(ana.hears_content().await.len(), 2_000, "content is cut");
+    ana.send_chat(&"x".repeat((64 << 10) - frame)).await;
+    assert_eq!(ana.recv_content().await.len(), 2_000, "content is cut");
 }
 
 #[tokio::test]
@@ -82,8 +82,8 @@ async fn a_full_room_refuses_clients_with_a_reason() {
     let _bo = server.join("lobby", "bo").await;
     let path = format!("{BASE}/rooms/lobby/ws?token=3:cy");
     server.connect(&path, &[]).await.err().unwrap().is_problem(503);
-    server.has_refused("sockets_per_room").await;
-    ana.leaves().await;
+    server.wait_for_refusal("sockets_per_room").await;
+    ana.close().await;
     within(async { while server.connect(&path, &[]).await.is_err() {} }).await;
 }
 
@@ -95,7 +95,7 @@ async fn a_client_that_sends_faster_than_its_room_works_loses_nothing() {
     let mut clients = Vec::new();
     for number in 0..5 {
         let mut client = server.join("lobby", &format!("u{number}")).await;
-        client.hears_exactly("welcome").await;
+        client.expect_text("welcome").await;
         clients.push(client);
     }
     let talk = clients.into_iter().map(async |client| {
@@ -120,12 +120,12 @@ async fn a_client_that_sends_faster_than_its_room_works_loses_nothing() {
 async fn a_client_at_its_limit_is_read_again_after_its_turns() {
     let server = Server::unruly("[limits]\nevents_per_socket = 1\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     // Turns that say nothing: nothing but their end tells that there is space for the next.
     for number in 0..50 {
-        ana.says(&format!("put a {number}")).await;
+        ana.send(&format!("put a {number}")).await;
     }
-    ana.is_told("get a", "a=49").await;
+    ana.expect_reply("get a", "a=49").await;
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_request_to_an_overloaded_room_gets_retry_after() {
         let (refused, waits) = select(one, other).await.factor_first();
         refused.is_problem(503);
         assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
-        server.has_refused("events_per_room").await;
+        server.wait_for_refusal("events_per_room").await;
         elsewhere.lets_go();
         assert_eq!(waits.await.json()["count"], 1);
     };
@@ -156,13 +156,13 @@ async fn a_flood_gets_rate_limit_errors_and_the_socket_stays_open() {
     let (server, authorization) = strict("limits.messages_per_second = 1\n").await;
     let mut ana = join(&server, &authorization, "lobby").await.unwrap();
     for number in 0..15 {
-        ana.says(&json!({ "type": "message", "content": "hi", "clientId": format!("c{number}") }).to_string()).await;
+        ana.send(&json!({ "type": "message", "content": "hi", "clientId": format!("c{number}") }).to_string()).await;
     }
-    let error = ana.hears_a("error").await;
+    let error = ana.recv_type("error").await;
     assert_eq!(error["code"], "rate_limited");
     assert!(error["clientId"].as_str().is_some_and(|id| id.starts_with('c')), "it says which message: {error}");
-    server.has_refused("messages_per_second").await;
-    ana.leaves().await;
+    server.wait_for_refusal("messages_per_second").await;
+    ana.close().await;
 }
 
 #[tokio::test]
@@ -180,18 +180,18 @@ async fn a_flood_that_goes_on_is_closed_with_4429() {
             let _ = ana.socket.flush().await;
         };
         within(flooding).await;
-        assert_eq!(ana.is_closed().await.0, 4429, "{flood:?}");
+        assert_eq!(ana.recv_close().await.0, 4429, "{flood:?}");
     }
-    server.counts("closes_total{code=\"4429\"}", 3).await;
-    bo.chats("still here").await;
-    assert_eq!(bo.hears_content().await, "still here");
+    server.wait_for_count("closes_total{code=\"4429\"}", 3).await;
+    bo.send_chat("still here").await;
+    assert_eq!(bo.recv_content().await, "still here");
 }
 
 #[tokio::test]
 async fn empty_fragments_count_for_the_rate_limit() {
     let (server, authorization) = strict("limits.messages_per_second = 1\n").await;
     let mut ana = join(&server, &authorization, "lobby").await.unwrap();
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
     let fragment = b"\x00\x80\0\0\0\0".repeat(1 << 10);
     let stream = ana.socket.get_mut();
     stream.write_all(b"\x01\x80\0\0\0\0").await.unwrap();
@@ -201,25 +201,25 @@ async fn empty_fragments_count_for_the_rate_limit() {
             break;
         }
     }
-    assert_eq!(ana.is_closed().await.0, 4429);
+    assert_eq!(ana.recv_close().await.0, 4429);
 }
 
 #[tokio::test]
 async fn endless_empty_fragments_are_closed_with_4429() {
     let (server, authorization) = strict("limits.messages_per_second = 2\n").await;
     let mut ana = join(&server, &authorization, "lobby").await.unwrap();
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
     // A message in a few fragments is read as ever.
     let text = br#"{"type":"ping"}"#;
     let fragment = |first: u8, bytes: &[u8]| [&[first, 0x80 | bytes.len() as u8, 0, 0, 0, 0], bytes].concat();
     let whole = [fragment(0x01, &text[..4]), fragment(0x00, b""), fragment(0x80, &text[4..])].concat();
     within(ana.socket.get_mut().write_all(&whole)).await.unwrap();
-    ana.hears_exactly(r#"{"type":"pong"}"#).await;
+    ana.expect_text(r#"{"type":"pong"}"#).await;
     // Twenty frames pass at once, and twenty more are refused before it is a flood. All of these have 600 bytes.
     let endless = [&fragment(0x01, b"")[..], &fragment(0x00, b"").repeat(99)].concat();
     within(ana.socket.get_mut().write_all(&endless)).await.unwrap();
-    assert_eq!(ana.is_closed().await.0, 4429);
-    server.counts("closes_total{code=\"4429\"}", 1).await;
+    assert_eq!(ana.recv_close().await.0, 4429);
+    server.wait_for_count("closes_total{code=\"4429\"}", 1).await;
 }
 
 #[tokio::test]
@@ -251,12 +251,12 @@ async fn a_user_has_one_rate_limit_for_all_sockets_and_requests() {
         }
     };
     let mut socket = within(joined).await;
-    socket.hears_a("history").await;
+    socket.recv_type("history").await;
     for text in ["one", "two", "three"] {
-        socket.chats(text).await;
+        socket.send_chat(text).await;
     }
-    assert_eq!(socket.hears_a("error").await["code"], "rate_limited");
-    server.has_refused("messages_per_second_per_user").await;
+    assert_eq!(socket.recv_type("error").await["code"], "rate_limited");
+    server.wait_for_refusal("messages_per_second_per_user").await;
 }
 
 #[tokio::test]
@@ -269,10 +269,10 @@ async fn sockets_and_rooms_of_a_user_are_limited() {
     join(&server, &authorization, "a").await.err().unwrap().is_problem(429);
     let events = format!("{BASE}/rooms/a/events");
     let headers = [("authorization", &*authorization), ("accept", "text/event-stream")];
-    server.listen(&events, &headers).await.err().unwrap().is_problem(429);
-    server.has_refused("rooms_per_user").await;
-    server.has_refused("sockets_per_user").await;
-    a.leaves().await;
+    server.open_event_stream(&events, &headers).await.err().unwrap().is_problem(429);
+    server.wait_for_refusal("rooms_per_user").await;
+    server.wait_for_refusal("sockets_per_user").await;
+    a.close().await;
     within(async { while join(&server, &authorization, "a").await.is_err() {} }).await;
 }
 
@@ -285,11 +285,11 @@ async fn rooms_in_memory_are_limited_and_open_sockets_stay() {
     let refused = server.connect(&c, &[]).await.err().unwrap();
     refused.is_problem(503);
     assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
-    server.has_refused("rooms").await;
-    ana.chats("still here").await;
-    assert_eq!(ana.hears_content().await, "still here");
-    server.join("a", "cy").await.hears_a("history").await;
-    bo.leaves().await;
+    server.wait_for_refusal("rooms").await;
+    ana.send_chat("still here").await;
+    assert_eq!(ana.recv_content().await, "still here");
+    server.join("a", "cy").await.recv_type("history").await;
+    bo.close().await;
     within(async { while server.connect(&c, &[]).await.is_err() {} }).await;
 }
 
@@ -297,10 +297,10 @@ async fn rooms_in_memory_are_limited_and_open_sockets_stay() {
 async fn a_failed_turn_names_the_message_to_its_sender() {
     let server = Server::with("[limits]\nroom_bytes = 2000\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
     let long = json!({ "type": "message", "content": "x".repeat(1_900), "clientId": "c1" }).to_string();
-    ana.says(&long).await;
-    let error = ana.hears_a("error").await;
+    ana.send(&long).await;
+    let error = ana.recv_type("error").await;
     assert_eq!((&error["code"], &error["clientId"]), (&json!("room_failed"), &json!("c1")));
 }
 
@@ -308,56 +308,56 @@ async fn a_failed_turn_names_the_message_to_its_sender() {
 async fn a_room_at_its_storage_limit_writes_only_after_removals() {
     let server = Server::unruly("[limits]\nroom_bytes = 100000\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     let text = "x".repeat(30_000);
     for key in ["a", "b", "c"] {
-        ana.is_told(&format!("put {key} {text}; say kept"), "kept").await;
+        ana.expect_reply(&format!("put {key} {text}; say kept"), "kept").await;
     }
-    ana.says(&format!("put d {text}; say kept")).await;
-    assert_eq!(ana.hears().await["code"], "room_failed");
-    server.logs("the room's storage has reached its limit of 100000 bytes").await;
-    server.has_refused("room_bytes").await;
+    ana.send(&format!("put d {text}; say kept")).await;
+    assert_eq!(ana.recv().await["code"], "room_failed");
+    server.wait_for_log("the room's storage has reached its limit of 100000 bytes").await;
+    server.wait_for_refusal("room_bytes").await;
     for _ in 0..5 {
-        ana.is_told(&format!("put c {text}; say kept"), "kept").await;
+        ana.expect_reply(&format!("put c {text}; say kept"), "kept").await;
     }
     let server = server.crash_and_restart().await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
-    ana.says(&format!("put d {text}; say kept")).await;
-    assert_eq!(ana.hears().await["code"], "room_failed", "after a restart it is as full");
-    ana.is_told("delete a; say removed", "removed").await;
+    ana.expect_text("welcome").await;
+    ana.send(&format!("put d {text}; say kept")).await;
+    assert_eq!(ana.recv().await["code"], "room_failed", "after a restart it is as full");
+    ana.expect_reply("delete a; say removed", "removed").await;
     let server = server.crash_and_restart().await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
-    ana.is_told(&format!("put d {text}; say kept"), "kept").await;
+    ana.expect_text("welcome").await;
+    ana.expect_reply(&format!("put d {text}; say kept"), "kept").await;
     let mut other = server.join("other", "bo").await;
-    other.hears_exactly("welcome").await;
-    other.is_told(&format!("put a {text}; say kept"), "kept").await;
+    other.expect_text("welcome").await;
+    other.expect_reply(&format!("put a {text}; say kept"), "kept").await;
 }
 
 #[tokio::test]
 async fn a_full_room_may_write_right_after_a_removal() {
     let server = Server::unruly("[limits]\nroom_bytes = 100000\n").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     let text = "x".repeat(30_000);
     for _ in 0..3 {
         for key in ["a", "b", "c"] {
-            ana.is_told(&format!("put {key} {text}; say kept"), "kept").await;
+            ana.expect_reply(&format!("put {key} {text}; say kept"), "kept").await;
         }
-        ana.says(&format!("put d {text}; say kept")).await;
-        assert_eq!(ana.hears().await["code"], "room_failed");
-        ana.is_told("delete a; say removed", "removed").await;
-        ana.is_told(&format!("put d {text}; say kept"), "kept").await;
-        ana.says(&format!("put e {text}; say kept")).await;
-        assert_eq!(ana.hears().await["code"], "room_failed", "and no more than that");
-        ana.is_told(&format!("delete b; put e {text}; say exchanged"), "exchanged").await;
+        ana.send(&format!("put d {text}; say kept")).await;
+        assert_eq!(ana.recv().await["code"], "room_failed");
+        ana.expect_reply("delete a; say removed", "removed").await;
+        ana.expect_reply(&format!("put d {text}; say kept"), "kept").await;
+        ana.send(&format!("put e {text}; say kept")).await;
+        assert_eq!(ana.recv().await["code"], "room_failed", "and no more than that");
+        ana.expect_reply(&format!("delete b; put e {text}; say exchanged"), "exchanged").await;
         // Behind each other, before any of it is on the disk.
         for deeds in ["put c small", "delete d", "delete e", &format!("put f {text}"), &format!("put g {text}")] {
-            ana.says(deeds).await;
+            ana.send(deeds).await;
         }
-        ana.is_told("list", "c,f,g").await;
-        ana.is_told("delete c; delete f; delete g; say empty", "empty").await;
+        ana.expect_reply("list", "c,f,g").await;
+        ana.expect_reply("delete c; delete f; delete g; say empty", "empty").await;
     }
 }
 
@@ -366,27 +366,27 @@ async fn a_full_room_may_write_right_after_a_removal() {
 async fn memory_pressure_refuses_newcomers_and_hibernates_idle_rooms() {
     let server = Server::unruly("hibernate_after = \"1h\"\n[limits]\nmemory_total_bytes = 250_000_000\n").await;
     let mut ana = server.join("ana", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     let mut hoarders = Vec::new();
     for number in 0..8 {
         let mut hoarder = server.join(&number.to_string(), "bo").await;
-        hoarder.hears_exactly("welcome").await;
+        hoarder.expect_text("welcome").await;
         hoarders.push(hoarder);
     }
     // Together more than there is; each of them is within its own bounds.
     for hoarder in &mut hoarders {
-        hoarder.is_told("keep 48", "kept").await;
+        hoarder.expect_reply("keep 48", "kept").await;
     }
-    server.logs("memory is above its limit").await;
-    server.logs("memory is below its limit again").await;
-    ana.is_told("say here", "here").await;
+    server.wait_for_log("memory is above its limit").await;
+    server.wait_for_log("memory is below its limit again").await;
+    ana.expect_reply("say here", "here").await;
     let mut forgot = 0;
     for hoarder in &mut hoarders {
-        hoarder.says("seen").await;
-        forgot += usize::from(hoarder.hears_text().await == "1");
+        hoarder.send("seen").await;
+        forgot += usize::from(hoarder.recv_text().await == "1");
     }
     assert!(forgot > 0, "whoever hibernates has forgotten what it kept");
-    server.join("newcomer", "cy").await.hears_exactly("welcome").await;
+    server.join("newcomer", "cy").await.expect_text("welcome").await;
 }
 
 #[tokio::test]
@@ -394,23 +394,23 @@ async fn rooms_that_become_idle_under_memory_pressure_hibernate() {
     let limits = "[limits]\nmemory_total_bytes = 250_000_000\nturn_cpu = \"1h\"\n";
     let server = Server::unruly(&format!("hibernate_after = \"1h\"\n{limits}")).await;
     let mut ana = server.join("ana", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     let mut busy = Vec::new();
     for number in 0..6 {
         busy.push(server.join(&number.to_string(), "bo").await);
     }
     // Those that hold the memory have something to do.
     for room in &mut busy {
-        room.says("keep 48; loop").await;
+        room.send("keep 48; loop").await;
     }
-    server.logs("memory is above its limit").await;
-    ana.says("seen").await;
-    ana.hears_text().await;
+    server.wait_for_log("memory is above its limit").await;
+    ana.send("seen").await;
+    ana.recv_text().await;
     let forgets = async {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            ana.says("seen").await;
-            if ana.hears_text().await == "1" {
+            ana.send("seen").await;
+            if ana.recv_text().await == "1" {
                 return;
             }
         }
@@ -422,13 +422,13 @@ async fn rooms_that_become_idle_under_memory_pressure_hibernate() {
 #[tokio::test]
 async fn a_server_without_memory_answers_503_and_health_checks() {
     let server = Server::with("[limits]\nmemory_total_bytes = 4_194_304\n").await;
-    server.logs("memory is above its limit").await;
+    server.wait_for_log("memory is above its limit").await;
     let refused = server.connect(&format!("{BASE}/rooms/a/ws?token=ana"), &[]).await.err().unwrap();
     refused.is_problem(503);
     assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
     server.api(Method::GET, "/rooms/a/messages", "ana", "").await.is_problem(503);
     assert_eq!(server.get("/healthz").await.status, 200);
-    server.has_refused("memory_total_bytes").await;
+    server.wait_for_refusal("memory_total_bytes").await;
 }
 
 #[tokio::test]
@@ -440,8 +440,8 @@ async fn connections_above_the_limit_are_turned_away() {
     let mut answer = String::new();
     within(tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    server.has_refused("connections").await;
-    server.logs("limit=\"connections\"").await;
+    server.wait_for_refusal("connections").await;
+    server.wait_for_log("limit=\"connections\"").await;
     assert!(!server.log().contains("connections_per_address"), "no other limit is blamed");
 }
 
@@ -457,7 +457,7 @@ async fn concurrent_requests_are_limited() {
         let refused = server.api(Method::POST, "/rooms/other/messages", "bo", r#"{"do":"count"}"#).await;
         refused.is_problem(503);
         assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
-        server.has_refused("requests").await;
+        server.wait_for_refusal("requests").await;
         elsewhere.lets_go();
     };
     let (answer, ()) = tokio::join!(busy, one_more);
@@ -475,7 +475,7 @@ async fn unused_tickets_are_limited() {
     let refused = ticket().await;
     refused.is_problem(503);
     assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
-    server.has_refused("tickets").await;
+    server.wait_for_refusal("tickets").await;
     server.connect(&format!("{BASE}/rooms/lobby/ws?ticket={first}"), &[]).await.expect("it is good still");
     assert_eq!(ticket().await.status, 200, "there is space again");
 }
@@ -498,7 +498,7 @@ async fn unused_tickets_of_a_user_are_limited_in_number_and_rate() {
     let refused = ticket(&ana).await;
     refused.is_problem(429);
     assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
-    server.has_refused("tickets_per_user").await;
+    server.wait_for_refusal("tickets_per_user").await;
     assert_eq!(ticket(&bo).await.status, 200, "others have their own");
     let path = format!("{BASE}/rooms/lobby/ws?ticket={}", first.expect("a ticket was given"));
     server.connect(&path, &[]).await.expect("the tickets that were given are good");
@@ -508,5 +508,5 @@ async fn unused_tickets_of_a_user_are_limited_in_number_and_rate() {
     for _ in 0..20 {
         ticket(&ana).await.is_problem(429);
     }
-    server.has_refused("messages_per_second_per_user").await;
+    server.wait_for_refusal("messages_per_second_per_user").await;
 }

@@ -67,7 +67,7 @@ impl Unread {
         .await;
     }
 
-    async fn ended(&mut self) -> std::process::ExitStatus {
+    async fn wait_for_exit(&mut self) -> std::process::ExitStatus {
         within(async {
             loop {
                 if let Some(status) = self.child.try_wait().unwrap() {
@@ -83,13 +83,13 @@ impl Unread {
     async fn causes_every_kind_of_log_line(&mut self) {
         let path = format!("{BASE}/rooms/lobby/ws?token=ana");
         let mut ana = harness::connect(self.address, &path, &[]).await.expect("it lets us in");
-        ana.hears_exactly("welcome").await;
+        ana.expect_text("welcome").await;
         self.signal(Signal::HUP);
         self.waits_for_lost_lines(1).await;
         // A failed turn is logged, and the room continues.
-        ana.says("fail told to").await;
-        assert_eq!(ana.hears().await["code"], "room_failed");
-        ana.is_told("say here", "here").await;
+        ana.send("fail told to").await;
+        assert_eq!(ana.recv().await["code"], "room_failed");
+        ana.expect_reply("say here", "here").await;
         self.waits_for_lost_lines(2).await;
         // So is a full door, under its lock.
         let mut others = Vec::new();
@@ -101,10 +101,10 @@ impl Unread {
         let again = async { while harness::try_get(self.address, "/healthz").await != Some(200) {} };
         within(again).await;
         self.is_healthy().await;
-        ana.is_told("say still here", "still here").await;
+        ana.expect_reply("say still here", "still here").await;
         self.signal(Signal::TERM);
-        assert_eq!(ana.is_closed().await.0, 1001, "goodbye is said");
-        assert!(self.ended().await.success());
+        assert_eq!(ana.recv_close().await.0, 1001, "goodbye is said");
+        assert!(self.wait_for_exit().await.success());
     }
 }
 
@@ -130,8 +130,8 @@ async fn a_full_log_pipe_stops_nothing() {
     let mut server = Unread::start(&limits, &[]);
     let path = format!("{BASE}/rooms/lobby/ws?token=ana");
     let mut ana = harness::connect(server.address, &path, &[]).await.expect("it lets us in");
-    ana.hears_exactly("welcome").await;
-    ana.is_told("shout; say shouted", "shouted").await;
+    ana.expect_text("welcome").await;
+    ana.expect_reply("shout; say shouted", "shouted").await;
     server.waits_for_lost_lines(1_000).await;
     server.is_healthy().await;
     // Once it is read again, the log continues and reports what it lost.
@@ -141,10 +141,10 @@ async fn a_full_log_pipe_stops_nothing() {
         stderr.read_to_end(&mut all).unwrap();
         String::from_utf8_lossy(&all).into_owned()
     });
-    ana.is_told("say here", "here").await;
+    ana.expect_reply("say here", "here").await;
     server.signal(Signal::TERM);
-    assert_eq!(ana.is_closed().await.0, 1001);
-    assert!(server.ended().await.success());
+    assert_eq!(ana.recv_close().await.0, 1001);
+    assert!(server.wait_for_exit().await.success());
     let log = reader.join().unwrap();
     assert!(log.contains("lines of the log were lost"), "{}", log.len());
 }

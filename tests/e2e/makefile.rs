@@ -47,7 +47,7 @@ impl Machine {
     }
 
     /// `make` says what is missing, and fails.
-    fn is_told(&self, target: &str, advice: &str) {
+    fn fails_with_advice(&self, target: &str, advice: &str) {
         let output = self.make(target);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "make {target} should fail: {said}");
@@ -71,14 +71,14 @@ fn setup_succeeds_with_all_tools_present() {
 
 #[test]
 fn setup_fails_without_rust_or_a_part_of_it() {
-    Machine::new().lacks("cargo").is_told("setup", "install it from rustup.rs");
-    Machine::new().lacks("rustc").is_told("setup", "its compiler rustc is not");
-    Machine::new().lacks("cc").is_told("setup", "install gcc or clang");
+    Machine::new().lacks("cargo").fails_with_advice("setup", "install it from rustup.rs");
+    Machine::new().lacks("rustc").fails_with_advice("setup", "its compiler rustc is not");
+    Machine::new().lacks("cc").fails_with_advice("setup", "install gcc or clang");
     let no_toolchain = "echo \"error: toolchain '1.95.0' is not installed\" >&2; exit 1";
-    Machine::new().has("rustc", no_toolchain).is_told("setup", "rustup toolchain install");
-    Machine::new().has("cargo", no_toolchain).is_told("setup", "rustup toolchain install");
+    Machine::new().has("rustc", no_toolchain).fails_with_advice("setup", "rustup toolchain install");
+    Machine::new().has("cargo", no_toolchain).fails_with_advice("setup", "rustup toolchain install");
     let old = Machine::new().has("rustc", "echo rustc 1.75.0");
-    old.is_told("setup", "or newer is needed");
+    old.fails_with_advice("setup", "or newer is needed");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn setup_fails_if_the_wasm_target_cannot_be_added() {
     for folder in ["/nowhere", ""] {
         let rustc = format!("case $1 in --print) echo {folder} ;; *) echo rustc 1.95.0 ;; esac");
         let without = Machine::new().has("rustc", &rustc);
-        without.is_told("setup", "The target wasm32-wasip2 is missing");
+        without.fails_with_advice("setup", "The target wasm32-wasip2 is missing");
         let with_rustup = without.has("rustup", "test \"$*\" = 'target add wasm32-wasip2'");
         let output = with_rustup.make("setup");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -95,11 +95,11 @@ fn setup_fails_if_the_wasm_target_cannot_be_added() {
 
 #[test]
 fn setup_names_the_node_version_it_needs() {
-    Machine::new().lacks("node").is_told("node", "install Node.js 20.19 or newer");
-    Machine::new().lacks("npm").is_told("node", "install Node.js 20.19 or newer");
+    Machine::new().lacks("node").fails_with_advice("node", "install Node.js 20.19 or newer");
+    Machine::new().lacks("npm").fails_with_advice("node", "install Node.js 20.19 or newer");
     for version in ["20.18.9", "18.20.1", "9.99.9"] {
         let machine = Machine::new().has("node", &format!("echo v{version}"));
-        machine.is_told("node", &format!("is v{version}"));
+        machine.fails_with_advice("node", &format!("is v{version}"));
     }
     for version in ["20.19.0", "20.20.0", "22.0.0", "100.1.0"] {
         let output = Machine::new().has("node", &format!("echo v{version}")).make("node");

@@ -23,7 +23,7 @@ fn dormouse(folder: &Path, args: &[&str]) -> Output {
     new_room(Path::new(env!("CARGO_BIN_EXE_dormouse")), folder, args)
 }
 
-fn says(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
@@ -35,8 +35,8 @@ fn read(file: &Path) -> String {
 fn a_new_room_has_all_its_files_and_its_name_in_them() {
     let directory = TempDir::new().unwrap();
     let output = dormouse(directory.path(), &["rooms/my-room", "--kit", SOURCE]);
-    assert!(output.status.success(), "{}", says(&output));
-    assert!(says(&output).contains("cd rooms/my-room"), "{}", says(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
+    assert!(output_text(&output).contains("cd rooms/my-room"), "{}", output_text(&output));
     let room = directory.path().join("rooms/my-room");
     let source = fs::canonicalize(SOURCE).unwrap();
     for (file, part) in [
@@ -63,7 +63,7 @@ fn a_new_router_has_all_its_files_and_its_name_in_them() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
     let output =
         command.current_dir(&directory).args(["new", "router", "my-router", "--kit", SOURCE]).output().unwrap();
-    assert!(output.status.success(), "{}", says(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     for (file, part) in [
         ("Cargo.toml", "name = \"my-router\""),
         ("src/lib.rs", "dormouse_room::export_router!"),
@@ -90,7 +90,7 @@ async fn a_new_router_builds_passes_its_tests_and_is_served() {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(&router).args(args).arg("--target-dir").arg(&guests);
         let output = tokio::task::spawn_blocking(move || cargo.output().expect("cargo runs")).await.unwrap();
-        assert!(output.status.success(), "{}", says(&output));
+        assert!(output.status.success(), "{}", output_text(&output));
     }
     let component = "wasm32-wasip2/release/my_router.wasm";
     let expected = directory.path().join("target").join(component);
@@ -125,7 +125,7 @@ fn an_invalid_crate_name_is_refused_with_a_suggestion() {
     ] {
         let output = dormouse(directory.path(), &[name]);
         assert!(!output.status.success(), "{name}");
-        assert!(says(&output).contains(better), "{name}: {}", says(&output));
+        assert!(output_text(&output).contains(better), "{name}: {}", output_text(&output));
     }
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "a refused name leaves nothing behind");
 }
@@ -139,7 +139,7 @@ fn existing_files_are_not_overwritten() {
     for name in ["quiz", "link"] {
         let output = dormouse(directory.path(), &[name]);
         assert!(!output.status.success());
-        assert!(says(&output).contains("exists already"), "{}", says(&output));
+        assert!(output_text(&output).contains("exists already"), "{}", output_text(&output));
     }
     assert_eq!(read(&directory.path().join("quiz/Cargo.toml")), "mine");
     assert_eq!(fs::read_dir(directory.path().join("quiz")).unwrap().count(), 1);
@@ -157,7 +157,7 @@ fn a_program_in_its_source_tree_finds_it() {
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_dormouse"), &program).unwrap();
     let output = new_room(&program, directory.path(), &["quiz"]);
-    assert!(output.status.success(), "{}", says(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     let kit = source.join("components/kit");
     assert!(read(&directory.path().join("quiz/Cargo.toml")).contains(&kit.display().to_string()));
 }
@@ -169,12 +169,12 @@ fn a_program_outside_its_source_tree_asks_for_it() {
     fs::copy(env!("CARGO_BIN_EXE_dormouse"), &program).unwrap();
     let lost = new_room(&program, directory.path(), &["quiz"]);
     assert!(!lost.status.success());
-    assert!(says(&lost).contains("give its folder with --kit"), "{}", says(&lost));
+    assert!(output_text(&lost).contains("give its folder with --kit"), "{}", output_text(&lost));
     let wrong = new_room(&program, directory.path(), &["quiz", "--kit", "."]);
-    assert!(says(&wrong).contains("is not the folder of Dormouse's source"), "{}", says(&wrong));
+    assert!(output_text(&wrong).contains("is not the folder of Dormouse's source"), "{}", output_text(&wrong));
     assert!(!directory.path().join("quiz").exists());
     let told = new_room(&program, directory.path(), &["quiz", "--kit", SOURCE]);
-    assert!(told.status.success(), "{}", says(&told));
+    assert!(told.status.success(), "{}", output_text(&told));
     assert!(read(&directory.path().join("quiz/Cargo.toml")).contains("components/kit"));
 }
 
@@ -190,7 +190,7 @@ async fn a_new_room_builds_and_is_served_with_its_own_configuration() {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(&room).args(["build", "--release", "--target", "wasm32-wasip2", "--target-dir"]).arg(&guests);
     let output = tokio::task::spawn_blocking(move || cargo.output().expect("cargo runs")).await.unwrap();
-    assert!(output.status.success(), "{}", says(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     let component = "wasm32-wasip2/release/my_room.wasm";
     let expected = directory.path().join("target").join(component);
     fs::create_dir_all(expected.parent().unwrap()).unwrap();
@@ -198,9 +198,9 @@ async fn a_new_room_builds_and_is_served_with_its_own_configuration() {
 
     let server = Server::in_directory(directory.clone(), &read(&room.join("dormouse.toml"))).await;
     let mut ana = server.join("any", "ana").await;
-    ana.says(r#"{"text":"milk"}"#).await;
+    ana.send(r#"{"text":"milk"}"#).await;
     let note = json!({ "by": "ana", "text": "milk" });
-    assert_eq!(ana.hears().await, note);
+    assert_eq!(ana.recv().await, note);
     assert_eq!(server.api(Method::GET, "/rooms/any/messages", "bo", "").await.json(), json!([note]));
     assert!(read(&room.join("README.md")).contains(&format!("{BASE}/rooms/any/messages")));
 }
@@ -221,7 +221,7 @@ fn tests_of_a_new_room(directory: &Path) -> (PathBuf, PathBuf) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(&room).args(["test", "--no-run", "--message-format", "json-render-diagnostics", "--target-dir"]);
     let output = cargo.arg(&target).output().expect("cargo runs");
-    assert!(output.status.success(), "{}", says(&output));
+    assert!(output.status.success(), "{}", output_text(&output));
     let lines = String::from_utf8(output.stdout).unwrap();
     let reports = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let tests = reports.filter_map(|report| report["executable"].as_str().map(PathBuf::from)).next_back();
@@ -244,11 +244,11 @@ fn tests_of_a_new_room_run_in_the_installed_dormouse() {
     let line = read(&room.join("tests/room.rs")).lines().position(|line| line.contains("to blame")).unwrap() + 1;
 
     // Two pass, and the third is told its own line.
-    let ran = says(&run("DORMOUSE_BIN", Path::new(env!("CARGO_BIN_EXE_dormouse"))));
+    let ran = output_text(&run("DORMOUSE_BIN", Path::new(env!("CARGO_BIN_EXE_dormouse"))));
     assert!(ran.contains("2 passed; 1 failed"), "{ran}");
     assert!(ran.contains(&format!("tests/room.rs:{line}:")) && ran.contains("socket 1 is not in the room"), "{ran}");
 
-    let nowhere = says(&run("DORMOUSE_BIN", Path::new("/nowhere/dormouse")));
+    let nowhere = output_text(&run("DORMOUSE_BIN", Path::new("/nowhere/dormouse")));
     assert!(nowhere.contains("DORMOUSE_BIN names /nowhere/dormouse, but there is no such file"), "{nowhere}");
 
     let bin = directory.path().join("bin");
@@ -261,18 +261,18 @@ fn tests_of_a_new_room_run_in_the_installed_dormouse() {
     };
     let hello = |version| format!("echo '{{\"hello\":{{\"protocol\":{version}}}}}'");
     let dies = other(&format!("{}; read line; echo out of luck >&2; exit 3", hello(1)));
-    let died = says(&run("DORMOUSE_BIN", &dies));
+    let died = output_text(&run("DORMOUSE_BIN", &dies));
     assert!(died.contains("ended while running `open` (exit status: 3); its output:\nout of luck"), "{died}");
     let old = other("echo \"error: unrecognized subcommand 'test-driver'\" >&2; exit 2");
-    let refused = says(&run("DORMOUSE_BIN", &old));
+    let refused = output_text(&run("DORMOUSE_BIN", &old));
     assert!(refused.contains("ended while starting") && refused.contains("unrecognized subcommand"), "{refused}");
-    let talks = says(&run("DORMOUSE_BIN", &other("echo ready")));
+    let talks = output_text(&run("DORMOUSE_BIN", &other("echo ready")));
     assert!(talks.contains("does not follow the test protocol of this release"), "{talks}");
 
     // It is found on the PATH as well.
     other(&format!("{}; read line", hello(99)));
     let path = std::env::var("PATH").unwrap();
-    let found = says(&run("PATH", Path::new(&format!("{}:{path}", bin.display()))));
+    let found = output_text(&run("PATH", Path::new(&format!("{}:{path}", bin.display()))));
     assert!(found.contains("supports version 99 of the test protocol"), "{found}");
 }
 
@@ -284,7 +284,7 @@ fn a_new_room_compiles_no_engine_and_documents_its_test_kit() {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(directory.path().join("quiz")).args(["tree", "--prefix", "none"]).args(args);
         let output = cargo.output().expect("cargo runs");
-        assert!(output.status.success(), "{}", says(&output));
+        assert!(output.status.success(), "{}", output_text(&output));
         String::from_utf8(output.stdout).unwrap()
     };
     let everything = tree(&["--edges", "all"]);

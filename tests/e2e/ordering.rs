@@ -13,11 +13,11 @@ const MESSAGES: usize = 100;
 /// Say many things without waiting, and hear what everybody says.
 async fn chat(mut client: Client, name: String) -> Vec<(u64, String)> {
     for number in 0..MESSAGES {
-        client.chats(&format!("{name} {number}")).await;
+        client.send_chat(&format!("{name} {number}")).await;
     }
     let mut heard = Vec::new();
     while heard.len() < SENDERS * MESSAGES {
-        let message = client.hears_a("message").await["message"].take();
+        let message = client.recv_type("message").await["message"].take();
         heard.push((message["seq"].as_u64().unwrap(), message["content"].as_str().unwrap().to_owned()));
     }
     heard
@@ -46,14 +46,14 @@ async fn all_clients_receive_the_same_order_without_a_gap() {
 async fn a_turn_reads_uncommitted_writes_of_earlier_turns() {
     let server = Server::unruly("").await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     for number in 0..300 {
-        ana.says(&format!("put a {number}; put k{number} x; delete k{}", number - 1)).await;
-        ana.says("get a; list k").await;
+        ana.send(&format!("put a {number}; put k{number} x; delete k{}", number - 1)).await;
+        ana.send("get a; list k").await;
     }
     for number in 0..300 {
-        ana.hears_exactly(&format!("a={number}")).await;
-        ana.hears_exactly(&format!("k{number}")).await;
+        ana.expect_text(&format!("a={number}")).await;
+        ana.expect_text(&format!("k{number}")).await;
     }
 }
 
@@ -62,15 +62,15 @@ async fn a_retry_with_the_same_client_id_is_stored_once() {
     let server = Server::start().await;
     let (mut ana, mut bo) = (server.join("lobby", "ana").await, server.join("lobby", "bo").await);
     let message = json!({ "type": "message", "content": "once", "clientId": "c1" }).to_string();
-    ana.says(&message).await;
-    let first = ana.hears_a("message").await;
+    ana.send(&message).await;
+    let first = ana.recv_type("message").await;
     assert_eq!(first["message"]["clientId"], "c1");
-    ana.says(&message).await;
-    assert_eq!(ana.hears_a("message").await, first, "the sender is sent the stored message again");
+    ana.send(&message).await;
+    assert_eq!(ana.recv_type("message").await, first, "the sender is sent the stored message again");
     // The same id of another user is another message.
-    bo.says(&message).await;
-    assert_eq!(bo.hears_a("message").await, first);
-    assert_eq!(bo.hears_a("message").await["message"]["seq"], 2);
+    bo.send(&message).await;
+    assert_eq!(bo.recv_type("message").await, first);
+    assert_eq!(bo.recv_type("message").await["message"]["seq"], 2);
 }
 
 #[tokio::test]
@@ -79,20 +79,20 @@ async fn a_client_that_joins_late_receives_each_message_once() {
     let mut ana = server.join("lobby", "ana").await;
     let talk = async {
         for number in 0..600 {
-            ana.chats(&number.to_string()).await;
+            ana.send_chat(&number.to_string()).await;
         }
         for _ in 0..600 {
-            ana.hears_content().await;
+            ana.recv_content().await;
         }
     };
     let join = async {
         for number in 0..40 {
             let mut client = server.join("lobby", &format!("u{number}")).await;
-            let history = client.hears().await;
+            let history = client.recv().await;
             let mut last =
                 history["messages"].as_array().unwrap().last().map_or(0, |last| last["seq"].as_u64().unwrap());
             while last < 600 {
-                let seq = client.hears_a("message").await["message"]["seq"].as_u64().unwrap();
+                let seq = client.recv_type("message").await["message"]["seq"].as_u64().unwrap();
                 assert_eq!(seq, last + 1, "after {last}");
                 last = seq;
                 if seq % 10 == 0 {

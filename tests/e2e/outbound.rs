@@ -33,7 +33,8 @@ calls = ["ROOMS"]
 component = "caller.wasm"
 "#;
 
-/// A server with rooms that reach for others as they are told. `more` goes into the namespace `ROOMS`, `first` before all.
+/// A server with rooms that reach for others as they are told. `more` goes into the namespace `ROOMS`, `first` before
+/// all.
 pub(crate) async fn callers(first: &str, more: &str) -> Server {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).expect("a file");
@@ -350,7 +351,7 @@ async fn a_refused_post_is_retried() {
     let server = callers("", "").await;
     let say = json!({ "do": "flaky", "times": 1 });
     tell(&server, "a", json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": say })).await;
-    server.logs("it is tried again").await;
+    server.wait_for_log("it is tried again").await;
     counted(&server, "OTHERS", "b", 2).await;
     let waiting = json!({ "do": "waiting" });
     within(async { while tell(&server, "a", waiting.clone()).await["waiting"] != 0 {} }).await;
@@ -366,7 +367,7 @@ async fn posts_that_always_fail_do_not_fill_the_log() {
         let post = json!({ "do": "post", "namespace": "OTHERS", "name": format!("b{room}"), "say": say });
         assert_eq!(tell(&server, "a", post).await["posted"], true);
     }
-    server.logs("the rest was dropped").await;
+    server.wait_for_log("the rest was dropped").await;
     let log = server.log();
     let told = log.lines().filter(|line| line.contains("a post was not accepted")).count() as u64;
     assert!(told > 0 && told <= 11 + began.elapsed().as_secs(), "{told} in {:?}: {log}", began.elapsed());

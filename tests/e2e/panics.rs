@@ -87,7 +87,7 @@ pub(crate) fn disk() -> Arc<FaultDisk> {
     FaultDisk::new(BTreeMap::new(), Fault::None, 0)
 }
 
-pub(crate) async fn visit(host: &Host, namespace: &str, name: &str) -> LocalSocket {
+pub(crate) async fn connect(host: &Host, namespace: &str, name: &str) -> LocalSocket {
     let room = host.rooms().get(namespace, name).unwrap();
     within(room.connect(Request::get("/ws"), User::new("bo", "bo"))).await.unwrap()
 }
@@ -99,23 +99,23 @@ async fn connect_odd_client(host: &Host, namespace: &str, name: &str) -> (Arc<Od
     (client, seat)
 }
 
-async fn hears_a(visitor: &mut LocalSocket, kind: &str) -> Value {
+async fn recv_type(socket: &mut LocalSocket, kind: &str) -> Value {
     loop {
-        match within(visitor.recv()).await {
+        match within(socket.recv()).await {
             Received::Message(Message::Text(text)) => {
-                let heard = serde_json::from_str::<Value>(&text).unwrap();
-                if heard["type"] == kind {
-                    return heard;
+                let received = serde_json::from_str::<Value>(&text).unwrap();
+                if received["type"] == kind {
+                    return received;
                 }
             }
-            other => panic!("expected a text, and heard {other:?}"),
+            other => panic!("expected a text, and got {other:?}"),
         }
     }
 }
 
-async fn chats(visitor: &LocalSocket, content: &str) {
+async fn send_chat(socket: &LocalSocket, content: &str) {
     let message = json!({ "type": "message", "content": content }).to_string();
-    within(visitor.send(Message::Text(message))).await.unwrap();
+    within(socket.send(Message::Text(message))).await.unwrap();
 }
 
 pub(crate) async fn until(condition: impl Fn() -> bool) {
@@ -131,15 +131,15 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
 async fn a_panic_in_a_commit_callback_closes_only_its_client() {
     for at in [SAY, FLUSH] {
         let host = host(disk(), Limits::default()).await;
-        let (mut bo, mut other) = (visit(&host, "ROOMS", "lobby").await, visit(&host, "ROOMS", "garden").await);
+        let (mut bo, mut other) = (connect(&host, "ROOMS", "lobby").await, connect(&host, "ROOMS", "garden").await);
         let (odd, _seat) = connect_odd_client(&host, "ROOMS", "lobby").await;
         odd.panics(at);
         // The commit thread itself says what few have committed.
         for content in ["one", "two", "three"] {
-            chats(&bo, content).await;
-            assert_eq!(hears_a(&mut bo, "message").await["message"]["content"], content);
-            chats(&other, content).await;
-            assert_eq!(hears_a(&mut other, "message").await["message"]["content"], content);
+            send_chat(&bo, content).await;
+            assert_eq!(recv_type(&mut bo, "message").await["message"]["content"], content);
+            send_chat(&other, content).await;
+            assert_eq!(recv_type(&mut other, "message").await["message"]["content"], content);
         }
         assert_eq!(*odd.closed.lock().unwrap(), Some(1011));
         assert!(host.rooms().health().is_ok());
@@ -151,7 +151,7 @@ async fn a_panic_in_a_commit_callback_closes_only_its_client() {
 async fn a_room_whose_task_panics_closes_its_sockets_and_restarts() {
     let disk = disk();
     let host = host(disk.clone(), Limits { turn_cpu: Duration::from_secs(60), ..Limits::default() }).await;
-    let mut bo = visit(&host, "UNRULY", "desk").await;
+    let mut bo = connect(&host, "UNRULY", "desk").await;
     let (odd, seat) = connect_odd_client(&host, "UNRULY", "desk").await;
     assert_eq!(within(bo.recv()).await, Received::Message(Message::Text("welcome".into())));
     within(bo.send(Message::Text("timer 100 put rang yes; say set".into()))).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_room_whose_task_panics_closes_its_sockets_and_restarts() {
     assert_eq!(closed, Received::Closed(1011, "the room failed; come back".into()));
     // No client visits the room: the disk shows that its timer fired.
     until(|| disk.found().keys().any(|key| key.ends_with(b"rang"))).await;
-    let mut again = visit(&host, "UNRULY", "desk").await;
+    let mut again = connect(&host, "UNRULY", "desk").await;
     assert_eq!(within(again.recv()).await, Received::Message(Message::Text("welcome".into())));
     within(again.send(Message::Text("get rang; count".into()))).await.unwrap();
     for expected in ["rang=yes", "1"] {
@@ -180,20 +180,20 @@ async fn a_room_whose_task_panics_closes_its_sockets_and_restarts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_a_host_call_fails_the_turn_and_no_socket() {
     let host = host(disk(), Limits::default()).await;
-    let mut bo = visit(&host, "UNRULY", "lobby").await;
-    let hears = async |visitor: &mut LocalSocket| match within(visitor.recv()).await {
+    let mut bo = connect(&host, "UNRULY", "lobby").await;
+    let hears = async |socket: &mut LocalSocket| match within(socket.recv()).await {
         Received::Message(Message::Text(text)) => text,
-        other => panic!("expected a text, and heard {other:?}"),
+        other => panic!("expected a text, and got {other:?}"),
     };
-    assert_eq!(hears(&mut bo).await, "welcome");
+    assert_eq!(recv_text(&mut bo).await, "welcome");
     let (odd, _seat) = connect_odd_client(&host, "UNRULY", "lobby").await;
     odd.panics(BUFFERED);
     within(bo.send(Message::Text("put a 1; buffered".into()))).await.unwrap();
-    assert!(hears(&mut bo).await.contains("room_failed"));
+    assert!(recv_text(&mut bo).await.contains("room_failed"));
     odd.panics(0);
     within(bo.send(Message::Text("get a; count; buffered".into()))).await.unwrap();
     for expected in ["a=", "2", "0"] {
-        assert_eq!(hears(&mut bo).await, expected);
+        assert_eq!(recv_text(&mut bo).await, expected);
     }
     assert_eq!(*odd.closed.lock().unwrap(), None);
     host.shutdown().await;
@@ -203,7 +203,7 @@ async fn a_panic_in_a_host_call_fails_the_turn_and_no_socket() {
 async fn tasks_that_share_a_local_socket_can_all_send() {
     let limits = Limits { events_per_room: 2, ..Limits::default() };
     let host = host(disk(), limits).await;
-    let bo = Arc::new(visit(&host, "UNRULY", "lobby").await);
+    let bo = Arc::new(connect(&host, "UNRULY", "lobby").await);
     let speak = (0..8).map(|_| {
         let bo = bo.clone();
         tokio::spawn(async move {

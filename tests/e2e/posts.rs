@@ -128,8 +128,8 @@ async fn failed_turns_use_up_no_post_numbers() {
     for _ in 0..70 {
         assert_ne!(tell(&server, "a", many.clone()).await["posted"], true);
     }
-    ana.says(r#"{"do":"look"}"#).await;
-    assert_eq!(ana.hears().await["count"], 0);
+    ana.send(r#"{"do":"look"}"#).await;
+    assert_eq!(ana.recv().await["count"], 0);
 }
 
 /// A server that accepts connections and never answers.

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::checker::Violation;
 use crate::faulty_disk::{Fault, FaultDisk};
-use crate::harness::{PATIENCE, within};
+use crate::harness::{TEST_TIMEOUT, within};
 use crate::seeds::{Progress, choices, rounds, seed};
 use crate::workload::{Cast, World};
 
@@ -114,7 +114,7 @@ async fn confirmed_messages_survive_every_disk_fault() {
     let (seed, rounds) = (seed(), rounds(10));
     let (mut figures, mut progress) = (Figures::default(), Progress::new());
     for round in 0..rounds {
-        let found = lives(&mut choices(seed, round), Fault::any, PATIENCE, &mut figures).await;
+        let found = lives(&mut choices(seed, round), Fault::any, TEST_TIMEOUT, &mut figures).await;
         assert_eq!(found, [], "in round {round} of the seed {seed}");
         progress.say(&figures);
     }

@@ -8,9 +8,9 @@ use crate::harness::Server;
 
 async fn incarnation(server: &Server) -> u64 {
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_exactly("welcome").await;
-    ana.says("incarnation").await;
-    ana.hears_text().await.parse().expect("a number")
+    ana.expect_text("welcome").await;
+    ana.send("incarnation").await;
+    ana.recv_text().await.parse().expect("a number")
 }
 
 /// Copy a directory: into files that are there already, or new ones.
@@ -37,8 +37,8 @@ async fn a_restart_keeps_the_incarnation() {
         assert_eq!(incarnation(&server).await, first, "after kill -9");
     }
     let (directory, config) = (server.directory.clone(), server.config().to_owned());
-    server.terminate();
-    assert!(server.ended().await.success());
+    server.send_sigterm();
+    assert!(server.wait_for_exit().await.success());
     drop(server);
     let server = Server::in_directory(directory, &config).await;
     assert_eq!(incarnation(&server).await, first, "after SIGTERM");
@@ -54,7 +54,7 @@ async fn a_restored_store_has_another_incarnation() {
         copy(&data, &backup);
         server = server.crash_and_restart().await;
         let mut ana = server.join("lobby", "ana").await;
-        ana.is_told("put since the backup; say kept", "kept").await;
+        ana.expect_reply("put since the backup; say kept", "kept").await;
         server.kill();
         // The backup has the same files, but not of the same lengths.
         if in_place {
@@ -66,10 +66,10 @@ async fn a_restored_store_has_another_incarnation() {
         fs::remove_dir_all(&backup).expect("it is there");
         server = server.crash_and_restart().await;
         let mut ana = server.join("lobby", "ana").await;
-        ana.is_told("get since", "since=").await;
+        ana.expect_reply("get since", "since=").await;
         let now = incarnation(&server).await;
         assert!(!seen.contains(&now), "restored, in place: {in_place}");
-        server.logs("the data was restored from a copy").await;
+        server.wait_for_log("the data was restored from a copy").await;
         seen.push(now);
         server = server.crash_and_restart().await;
         assert_eq!(incarnation(&server).await, now, "and that stays");
@@ -113,12 +113,12 @@ async fn a_store_restored_by_common_tools_has_another_incarnation() {
         run(&server, back_up);
         server = server.crash_and_restart().await;
         let mut ana = server.join("lobby", "ana").await;
-        ana.is_told("put since the backup; say kept", "kept").await;
+        ana.expect_reply("put since the backup; say kept", "kept").await;
         server.kill();
         run(&server, restore);
         server = server.crash_and_restart().await;
         let mut ana = server.join("lobby", "ana").await;
-        ana.is_told("get since", "since=").await;
+        ana.expect_reply("get since", "since=").await;
         assert_ne!(incarnation(&server).await, first, "{restore}");
     }
 }

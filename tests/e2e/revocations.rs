@@ -9,13 +9,13 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{self, Answer, BASE, Client, Listener, Server, within};
+use crate::harness::{self, Answer, BASE, Client, EventStream, Server, within};
 use crate::tokens::{SECRET, ask, now_s, server_with_secret, token_with, with_secret};
 
 const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n";
 
 async fn admin(server: &Server, method: Method, body: &str) -> Answer {
-    harness::request(server.admin(), method, "/revocations", &[], body).await
+    harness::request(server.admin_address(), method, "/revocations", &[], body).await
 }
 
 async fn revoke(server: &Server, what: Value) -> Value {
@@ -29,9 +29,9 @@ async fn join(server: &Server, token: &str) -> Result<Client, Answer> {
     server.connect(&format!("{BASE}/rooms/lobby/ws"), &[("authorization", &authorization)]).await
 }
 
-async fn listen(server: &Server, token: &str) -> Result<Listener, Answer> {
+async fn open_event_stream(server: &Server, token: &str) -> Result<EventStream, Answer> {
     let authorization = format!("Bearer {token}");
-    server.listen(&format!("{BASE}/rooms/lobby/events"), &[("authorization", &authorization)]).await
+    server.open_event_stream(&format!("{BASE}/rooms/lobby/events"), &[("authorization", &authorization)]).await
 }
 
 async fn ticket(server: &Server, token: &str) -> String {
@@ -61,16 +61,16 @@ async fn a_revoked_user_is_disconnected_and_older_tokens_are_refused() {
     let of_tomorrow = |claims: Value| token_of("ana", claims);
     let kept = ticket(&server, &ana).await;
     let mut sockets = [join(&server, &ana).await.unwrap(), join(&server, &undated).await.unwrap()];
-    let mut stream = listen(&server, &ana).await.unwrap();
+    let mut stream = open_event_stream(&server, &ana).await.unwrap();
     let mut other = join(&server, &bo).await.unwrap();
 
     let answer = revoke(&server, json!({ "user": "ana" })).await;
     assert_eq!(answer, json!({ "revoked": { "user": "ana" }, "closed": 3 }));
     for socket in &mut sockets {
-        assert_eq!(socket.is_closed().await, (4403, "identity revoked".into()));
+        assert_eq!(socket.recv_close().await, (4403, "identity revoked".into()));
     }
     loop {
-        let event = stream.hears().await;
+        let event = stream.recv().await;
         if event.name.as_deref() == Some("close") {
             assert_eq!(event.json(), json!({ "code": 4403, "reason": "identity revoked" }));
             break;
@@ -79,11 +79,11 @@ async fn a_revoked_user_is_disconnected_and_older_tokens_are_refused() {
     for token in [&ana, &undated] {
         is_out(&ask(&server, token).await);
         is_out(&join(&server, token).await.err().unwrap());
-        is_out(&listen(&server, token).await.err().unwrap());
+        is_out(&open_event_stream(&server, token).await.err().unwrap());
     }
     is_out(&server.get(&format!("{BASE}/rooms/a/messages?ticket={kept}")).await);
-    other.chats("still here").await;
-    assert_eq!(other.hears_content().await, "still here");
+    other.send_chat("still here").await;
+    assert_eq!(other.recv_content().await, "still here");
 
     // A token from after is good. A second is the finest that tokens tell.
     let revoked_at = admin(&server, Method::GET, "").await.json()["revocations"][0]["before"].as_u64().unwrap();
@@ -101,11 +101,11 @@ async fn one_token_can_be_revoked_and_unrevoked() {
     let (mut first, mut second) = (join(&server, &one).await.unwrap(), join(&server, &two).await.unwrap());
     let exp = now_s() + 3_600;
     assert_eq!(revoke(&server, json!({ "jti": "one", "exp": exp })).await["closed"], 1);
-    assert_eq!(first.is_closed().await.0, 4403);
+    assert_eq!(first.recv_close().await.0, 4403);
     is_out(&ask(&server, &one).await);
     assert_eq!(ask(&server, &two).await.status, StatusCode::OK);
-    second.chats("still here").await;
-    assert_eq!(second.hears_content().await, "still here");
+    second.send_chat("still here").await;
+    assert_eq!(second.recv_content().await, "still here");
 
     let listed = admin(&server, Method::GET, "").await.json();
     assert_eq!(listed, json!({ "revocations": [{ "jti": "one", "exp": exp }] }));
@@ -150,7 +150,7 @@ async fn no_connect_races_past_a_revocation() {
         let (joined, _) = tokio::join!(joins, revoke(&server, json!({ "user": user })));
         for joined in joined {
             match joined {
-                Ok(mut client) => assert_eq!(client.is_closed().await.0, 4403),
+                Ok(mut client) => assert_eq!(client.recv_close().await.0, 4403),
                 Err(answer) => is_out(&answer),
             }
         }
@@ -162,7 +162,7 @@ async fn users_of_dev_auth_can_be_revoked_too() {
     let server = Server::with(ADMIN).await;
     let mut ana = server.join("lobby", "ana").await;
     revoke(&server, json!({ "user": "id-ana" })).await;
-    assert_eq!(ana.is_closed().await.0, 4403);
+    assert_eq!(ana.recv_close().await.0, 4403);
     is_out(&server.api(Method::GET, "/rooms/a/messages", "ana", "").await);
 }
 
@@ -196,13 +196,13 @@ async fn a_revocation_without_a_user_or_token_is_refused() {
     let wrong = admin(&server, Method::PUT, "{}").await;
     wrong.is_problem(405);
     assert_eq!(wrong.header("allow"), "GET, HEAD, POST, DELETE");
-    let wrong = harness::request(server.admin(), Method::POST, "/metrics", &[], "").await;
+    let wrong = harness::request(server.admin_address(), Method::POST, "/metrics", &[], "").await;
     assert_eq!((wrong.status.as_u16(), wrong.header("allow")), (405, "GET, HEAD"));
     for path in ["/metrics", "/revocations", "/healthz"] {
-        let head = harness::request(server.admin(), Method::HEAD, path, &[], "").await;
+        let head = harness::request(server.admin_address(), Method::HEAD, path, &[], "").await;
         assert!(head.status == 200 && head.body.is_empty() && head.headers.contains_key("content-length"), "{head:?}");
     }
-    let at = |path: &'static str| harness::request(server.admin(), Method::GET, path, &[], "");
+    let at = |path: &'static str| harness::request(server.admin_address(), Method::GET, path, &[], "");
     assert_eq!(at("/healthz").await.json()["status"], "ok");
     at("/").await.is_problem(404);
     at("/api/realtime/rooms/a/messages").await.is_problem(404);
@@ -213,7 +213,7 @@ async fn a_revocation_without_a_user_or_token_is_refused() {
 #[tokio::test]
 async fn web_pages_cannot_use_the_admin_api() {
     let server = server_with_secret(ADMIN).await;
-    let address = server.admin();
+    let address = server.admin_address();
     let own = format!("http://{address}");
     let body = r#"{"user":"ana"}"#;
     for headers in [
@@ -254,7 +254,7 @@ async fn the_admin_token_is_required_and_sighup_reloads_it() {
     let server = Server::in_directory(directory, &config).await;
     let as_one = async |authorization: &str| {
         let headers = [("authorization", authorization)];
-        harness::request(server.admin(), Method::POST, "/revocations", &headers, r#"{"user":"ana"}"#).await
+        harness::request(server.admin_address(), Method::POST, "/revocations", &headers, r#"{"user":"ana"}"#).await
     };
     let good = format!("Bearer {first}");
     let bad = [
@@ -274,17 +274,17 @@ async fn the_admin_token_is_required_and_sighup_reloads_it() {
     admin(&server, Method::GET, "").await.is_problem(401);
     admin(&server, Method::POST, r#"{"user":"ana"}"#).await.is_problem(401);
     assert_eq!(as_one(&good).await.status, StatusCode::OK);
-    let health = harness::request(server.admin(), Method::GET, "/healthz", &[], "").await;
+    let health = harness::request(server.admin_address(), Method::GET, "/healthz", &[], "").await;
     assert_eq!(health.status, StatusCode::OK);
 
     std::fs::write(server.directory.path().join("admin.token"), second).unwrap();
-    server.hang_up();
-    server.logs("reloaded").await;
+    server.send_sighup();
+    server.wait_for_log("reloaded").await;
     as_one(&good).await.is_problem(401);
     assert_eq!(as_one(&format!("bearer {second}")).await.status, StatusCode::OK);
     std::fs::write(server.directory.path().join("admin.token"), "short").unwrap();
-    server.hang_up();
-    server.logs("the old one stays in use: admin.token_file").await;
+    server.send_sighup();
+    server.wait_for_log("the old one stays in use: admin.token_file").await;
     assert_eq!(as_one(&format!("Bearer {second}")).await.status, StatusCode::OK);
 }
 
@@ -310,7 +310,7 @@ async fn slow_or_long_admin_requests_are_cut_off() {
     let config = format!("{ADMIN}[limits]\nbody_timeout = \"1s\"\nheader_timeout = \"1s\"\n");
     let server = server_with_secret(&config).await;
     let slow = async |bytes: &str| {
-        let mut stream = TcpStream::connect(server.admin()).await.unwrap();
+        let mut stream = TcpStream::connect(server.admin_address()).await.unwrap();
         stream.write_all(bytes.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         let _ = within(stream.read_to_end(&mut answer)).await;
@@ -326,11 +326,11 @@ async fn slow_or_long_admin_requests_are_cut_off() {
     // Many connections that occupy it at once keep others out no longer than that.
     let mut held = Vec::new();
     for _ in 0..40 {
-        held.push(TcpStream::connect(server.admin()).await.unwrap());
+        held.push(TcpStream::connect(server.admin_address()).await.unwrap());
     }
     let answers = async {
         loop {
-            let mut stream = TcpStream::connect(server.admin()).await.unwrap();
+            let mut stream = TcpStream::connect(server.admin_address()).await.unwrap();
             let asked =
                 stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
             let mut answer = String::new();
@@ -356,14 +356,14 @@ async fn server_with_admin_token(config: &str) -> Server {
 async fn as_operator(server: &Server) -> Answer {
     let authorization = format!("Bearer {ADMIN_TOKEN}");
     let headers = [("authorization", authorization.as_str())];
-    harness::request(server.admin(), Method::GET, "/revocations", &headers, "").await
+    harness::request(server.admin_address(), Method::GET, "/revocations", &headers, "").await
 }
 
 #[tokio::test]
 async fn an_admin_connection_without_the_token_gets_one_answer() {
     let server = server_with_admin_token("").await;
     for (path, status) in [("/revocations", "401"), ("/healthz", "200"), ("/nothing", "401")] {
-        let mut stream = TcpStream::connect(server.admin()).await.unwrap();
+        let mut stream = TcpStream::connect(server.admin_address()).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -372,7 +372,7 @@ async fn an_admin_connection_without_the_token_gets_one_answer() {
         assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
     }
     // With the token it stays open for the next request.
-    let mut stream = TcpStream::connect(server.admin()).await.unwrap();
+    let mut stream = TcpStream::connect(server.admin_address()).await.unwrap();
     let request =
         format!("GET /revocations HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {ADMIN_TOKEN}\r\n\r\n");
     for _ in 0..2 {
@@ -389,7 +389,7 @@ async fn the_operator_gets_in_despite_many_idle_admin_connections() {
     let server = server_with_admin_token("").await;
     let mut held = Vec::new();
     for number in 0..200 {
-        let mut stream = TcpStream::connect(server.admin()).await.unwrap();
+        let mut stream = TcpStream::connect(server.admin_address()).await.unwrap();
         // Some say nothing, and some have not said all.
         if number % 2 == 0 {
             let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").await;
@@ -400,7 +400,7 @@ async fn the_operator_gets_in_despite_many_idle_admin_connections() {
         }
     }
     // One line for all of them, and not one for each.
-    server.logs("the admin listener turns away").await;
+    server.wait_for_log("the admin listener turns away").await;
     assert_eq!(server.log().matches("the admin listener turns away").count(), 1, "{}", server.log());
 }
 
@@ -409,7 +409,7 @@ async fn wrong_admin_tokens_are_rate_limited_and_the_right_one_is_not() {
     let server = server_with_admin_token("").await;
     let guess = async || {
         let headers = [("authorization", "Bearer another-token-of-thirty-two-letters")];
-        harness::request(server.admin(), Method::GET, "/revocations", &headers, "").await
+        harness::request(server.admin_address(), Method::GET, "/revocations", &headers, "").await
     };
     let paced = async {
         loop {
@@ -432,11 +432,11 @@ async fn wrong_admin_tokens_are_rate_limited_and_the_right_one_is_not() {
 async fn a_log_line_of_a_revocation_names_its_user_or_token() {
     let server = server_with_secret(ADMIN).await;
     revoke(&server, json!({ "user": "ana" })).await;
-    server.logs("revoked kind=\"user\" id=\"ana\" closed=0").await;
+    server.wait_for_log("revoked kind=\"user\" id=\"ana\" closed=0").await;
     revoke(&server, json!({ "jti": "one" })).await;
-    server.logs("revoked kind=\"jti\" id=\"one\" closed=0").await;
+    server.wait_for_log("revoked kind=\"jti\" id=\"one\" closed=0").await;
     admin(&server, Method::DELETE, &json!({ "user": "ana" }).to_string()).await;
-    server.logs("no longer revoked kind=\"user\" id=\"ana\"").await;
+    server.wait_for_log("no longer revoked kind=\"user\" id=\"ana\"").await;
     assert!(!server.log().contains("RevokedUser"), "{}", server.log());
 }
 
@@ -451,14 +451,14 @@ async fn revocation_covers_tokens_of_issuers_whose_clock_is_ahead() {
     let mut ana = join(&server, &ahead).await.expect("within the leeway it is good");
     let kept = ticket(&server, &ahead).await;
     revoke(&server, json!({ "user": "ana" })).await;
-    assert_eq!(ana.is_closed().await.0, 4403);
+    assert_eq!(ana.recv_close().await.0, 4403);
     let before = admin(&server, Method::GET, "").await.json()["revocations"][0]["before"].as_u64().unwrap();
     is_out(&server.get(&format!("{BASE}/rooms/a/messages?ticket={kept}")).await);
     while now_s() <= before {
         for token in [&ahead, &unused] {
             is_out(&ask(&server, token).await);
             is_out(&join(&server, token).await.err().unwrap());
-            is_out(&listen(&server, token).await.err().unwrap());
+            is_out(&open_event_stream(&server, token).await.err().unwrap());
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }

@@ -12,11 +12,11 @@ use crate::harness::{BASE, Server};
 async fn a_posted_message_reaches_every_socket_and_is_listed() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
     let answer = server.api(Method::POST, "/rooms/lobby/messages", "bo", r#"{"content":"hi"}"#).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.json()["success"], true);
-    let heard = ana.hears_a("message").await;
+    let heard = ana.recv_type("message").await;
     assert_eq!(heard["message"], answer.json()["message"]);
     assert_eq!((&heard["message"]["userId"], &heard["message"]["userName"]), (&json!("id-bo"), &json!("bo")));
     let listed = server.api(Method::GET, "/rooms/lobby/messages", "ana", "").await;
@@ -28,10 +28,10 @@ async fn messages_are_paged_in_both_directions() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
     for number in 1..=5 {
-        ana.chats(&number.to_string()).await;
+        ana.send_chat(&number.to_string()).await;
     }
     for _ in 1..=5 {
-        ana.hears_content().await;
+        ana.recv_content().await;
     }
     let page = async |query: &str| {
         let page = server.api(Method::GET, &format!("/rooms/lobby/messages?{query}"), "ana", "").await.json();
@@ -66,12 +66,12 @@ async fn a_retry_with_the_same_idempotency_key_stores_nothing() {
 async fn presence_is_listed_and_updated_over_http() {
     let server = Server::start().await;
     let mut ana = server.connect(&format!("{BASE}/presence/ws?token=id-ana:ana"), &[]).await.unwrap();
-    ana.hears_a("presence_list").await;
+    ana.recv_type("presence_list").await;
     let update = async |name: &str, status: &str| {
         server.api(Method::POST, "/presence/update", name, &json!({ "status": status }).to_string()).await
     };
     assert_eq!(update("ana", "busy").await.json(), json!({ "success": true }));
-    assert_eq!(ana.hears_a("presence_update").await["user"]["status"], "busy");
+    assert_eq!(ana.recv_type("presence_update").await["user"]["status"], "busy");
     assert_eq!(update("nobody", "busy").await.json(), json!({ "success": true }));
     update("ana", "asleep").await.is_problem(400);
     let users = server.api(Method::GET, "/presence/list", "bo", "").await.json();
@@ -113,9 +113,9 @@ async fn every_namespace_of_the_configuration_has_a_route() {
                   [namespaces.BIG_POLLS]\ncomponent = \"counter.wasm\"\n";
     let server = Server::in_directory(directory, config).await;
     let mut ana = server.connect(&format!("{BASE}/big-polls/lunch/ws?token=id-ana:ana"), &[]).await.unwrap();
-    assert_eq!(ana.hears().await, 0);
-    ana.says("one").await;
-    assert_eq!(ana.hears().await, 1);
+    assert_eq!(ana.recv().await, 0);
+    ana.send("one").await;
+    assert_eq!(ana.recv().await, 1);
     for path in ["/big-polls/lunch", "/big-polls/lunch/", "/big-polls/lunch/any/path"] {
         assert_eq!(server.api(Method::GET, path, "bo", "").await.json(), 1, "{path}");
     }
@@ -148,11 +148,11 @@ async fn a_newcomer_joins_a_room_with_a_small_send_limit() {
         for since in ["", "&since=1"] {
             let path = format!("{BASE}/rooms/lobby/ws?token=id-ana:ana{since}");
             let mut ana = server.connect(&path, &[]).await.unwrap();
-            let history = ana.hears_a("history").await;
+            let history = ana.recv_type("history").await;
             let shown = history["messages"].as_array().unwrap();
             assert!(shown.last().unwrap()["seq"].as_u64() >= Some(20), "{config}");
-            ana.chats("hello").await;
-            assert_eq!(ana.hears_content().await, "hello");
+            ana.send_chat("hello").await;
+            assert_eq!(ana.recv_content().await, "hello");
         }
     }
 }
@@ -161,9 +161,9 @@ async fn a_newcomer_joins_a_room_with_a_small_send_limit() {
 async fn rooms_are_found_by_their_decoded_names() {
     let server = Server::start().await;
     let mut ana = server.join("caf%C3%A9%20%F0%9F%90%AD", "ana").await;
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
     server.api(Method::POST, "/rooms/caf%c3%a9%20%f0%9f%90%ad/messages", "bo", r#"{"content":"found"}"#).await;
-    assert_eq!(ana.hears_content().await, "found");
+    assert_eq!(ana.recv_content().await, "found");
 }
 
 #[tokio::test]

@@ -9,12 +9,12 @@ use dormouse_bundle::{CALLER, UNRULY};
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
-use crate::harness::{BASE, Client, PATIENCE, Server};
+use crate::harness::{BASE, Client, Server, TEST_TIMEOUT};
 use crate::wat_components::Module;
 
 async fn welcome(server: &Server, room: &str, name: &str) -> Client {
     let mut client = server.join(room, name).await;
-    client.hears_exactly("welcome").await;
+    client.expect_text("welcome").await;
     client
 }
 
@@ -22,11 +22,11 @@ async fn welcome(server: &Server, room: &str, name: &str) -> Client {
 async fn fails_its_turn(deed: &str, cause: &str) {
     let server = Server::unruly("").await;
     let mut ana = welcome(&server, "bad", "ana").await;
-    ana.says(&format!("put lost yes; {deed}")).await;
-    assert_eq!(ana.hears().await["code"], "room_failed");
-    server.logs(cause).await;
+    ana.send(&format!("put lost yes; {deed}")).await;
+    assert_eq!(ana.recv().await["code"], "room_failed");
+    server.wait_for_log(cause).await;
     assert!(server.log().lines().any(|line| line.contains("ROOMS/bad") && line.contains(cause)), "{}", server.log());
-    ana.is_told("list; say alive", "alive").await;
+    ana.expect_reply("list; say alive", "alive").await;
 }
 
 #[tokio::test]
@@ -50,12 +50,12 @@ async fn endless_logging_does_not_fill_the_disk() {
     let began = Instant::now();
     let mut ana = welcome(&server, "bad", "ana").await;
     for _ in 0..10 {
-        ana.is_told("shout; print; say done", "done").await;
-        ana.says("panic").await;
-        assert_eq!(ana.hears().await["code"], "room_failed");
+        ana.expect_reply("shout; print; say done", "done").await;
+        ana.send("panic").await;
+        assert_eq!(ana.recv().await["code"], "room_failed");
     }
-    server.logs("too much was logged").await;
-    server.has_refused("log_lines_per_second").await;
+    server.wait_for_log("too much was logged").await;
+    server.wait_for_refusal("log_lines_per_second").await;
     let log = server.log();
     let lines = log.lines().filter(|line| line.contains("ROOMS/bad")).count() as u64;
     // Ten at once, and each second one and one that tells of those that were dropped.
@@ -68,7 +68,7 @@ async fn a_request_whose_turn_fails_gets_500() {
     let answer = server.api(hyper::Method::POST, "/rooms/bad/messages", "ana", "fail with a secret").await;
     answer.is_problem(500);
     assert!(!answer.json().to_string().contains("secret"));
-    server.logs("fail").await;
+    server.wait_for_log("fail").await;
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_failed_connect_gets_500_and_leaves_no_socket() {
     let path = format!("{}/rooms/bad/ws?token=1:ana&deed=panic", crate::harness::BASE);
     server.connect(&path, &[]).await.err().unwrap().is_problem(500);
     let mut bo = welcome(&server, "bad", "bo").await;
-    bo.is_told("count", "1").await;
+    bo.expect_reply("count", "1").await;
 }
 
 #[tokio::test]
@@ -88,19 +88,19 @@ async fn rooms_that_loop_do_not_stall_others() {
     for number in 0..4 {
         let mut client = welcome(&server, &format!("bad{number}"), "bo").await;
         // Two each: more work than there are threads for it, for seconds.
-        client.says("loop").await;
-        client.says("loop").await;
+        client.send("loop").await;
+        client.send("loop").await;
         bad.push(client);
     }
     // All of these are answered while the others loop: the last of eight seconds of work ends long after them.
     for number in 0..100 {
         let said = format!("still {number}");
-        good.is_told(&format!("say {said}"), &said).await;
+        good.expect_reply(&format!("say {said}"), &said).await;
     }
     let failures = server.log().matches("used its 1s of CPU").count();
     assert!(failures < 8, "the good room waited for all the bad ones");
     for client in &mut bad {
-        assert_eq!(client.hears().await["code"], "room_failed");
+        assert_eq!(client.recv().await["code"], "room_failed");
     }
 }
 
@@ -111,13 +111,13 @@ async fn a_long_turn_does_not_wait_for_looping_rooms() {
     let mut bad = Vec::new();
     for number in 0..8 {
         let mut client = welcome(&server, &format!("bad{number}"), "bo").await;
-        client.says("loop").await;
-        client.says("loop").await;
+        client.send("loop").await;
+        client.send("loop").await;
         bad.push(client);
     }
     // Many ticks of work, among eight rooms that want a second each, and then another one.
-    good.says("work 30; say done").await;
-    while good.hears_text().await != "done" {}
+    good.send("work 30; say done").await;
+    while good.recv_text().await != "done" {}
     let failures = server.log().matches("used its 1s of CPU").count();
     assert!(failures < 8, "the good room waited until {failures} bad turns had ended");
 }
@@ -146,7 +146,7 @@ async fn latency_during<T>(good: &mut Client, done: impl Future<Output = T>) -> 
     let mut took = Vec::new();
     loop {
         let began = Instant::now();
-        good.is_told("say alive", "alive").await;
+        good.expect_reply("say alive", "alive").await;
         took.push(began.elapsed());
         let pause = Duration::from_millis(10);
         if let Ok(done) = tokio::time::timeout(pause, &mut done).await {
@@ -181,22 +181,22 @@ async fn every_misbehaviour_is_logged_and_harms_no_other_room() {
     for _ in 0..2 {
         for (deed, reason, cause) in MISDEEDS {
             let misdeed = async {
-                bad.says(deed).await;
-                assert_eq!(bad.hears().await["code"], "room_failed", "{deed}");
+                bad.send(deed).await;
+                assert_eq!(bad.recv().await["code"], "room_failed", "{deed}");
             };
             let (latency, ()) = latency_during(&mut good, misdeed).await;
             assert!(
                 latency < calm * 10 + A_TICK,
                 "{deed}: a neighbour's answers took {latency:?}, and {calm:?} before"
             );
-            server.logs(reason).await;
+            server.wait_for_log(reason).await;
             let told = server.log().lines().any(|line| line.contains("ROOMS/bad") && line.contains(reason));
             assert!(told, "{deed}: {}", server.log());
             let failed = failures.entry(cause).or_insert(0);
             *failed += 1;
-            server.counts(&format!("failures_total{{cause=\"{cause}\"}}"), *failed).await;
+            server.wait_for_count(&format!("failures_total{{cause=\"{cause}\"}}"), *failed).await;
         }
-        bad.is_told("list; say alive", "alive").await;
+        bad.expect_reply("list; say alive", "alive").await;
     }
     let (after, most) = memory_mib(&server);
     // A turn may hold 64 MiB of memory, and 16 MiB of each kind of output and write.
@@ -213,12 +213,12 @@ async fn log_and_output_of_a_turn_are_truncated() {
     let server = Server::unruly("").await;
     let mut bad = welcome(&server, "bad", "bo").await;
     let before = server.log().len();
-    bad.is_told("shout; drip; print; say done", "done").await;
-    server.logs("too much was logged").await;
-    server.has_refused("turn_log_lines").await;
-    bad.says("excuse").await;
-    assert_eq!(bad.hears().await["code"], "room_failed");
-    server.logs("the room returned an error: xxxx").await;
+    bad.expect_reply("shout; drip; print; say done", "done").await;
+    server.wait_for_log("too much was logged").await;
+    server.wait_for_refusal("turn_log_lines").await;
+    bad.send("excuse").await;
+    assert_eq!(bad.recv().await["code"], "room_failed");
+    server.wait_for_log("the room returned an error: xxxx").await;
     let log = server.log();
     assert!(log.len() - before < 44 << 10, "{} B", log.len() - before);
 }
@@ -227,8 +227,8 @@ async fn log_and_output_of_a_turn_are_truncated() {
 async fn oversized_keys_harm_neither_the_room_nor_its_disk() {
     let server = Server::unruly("").await;
     let mut bad = welcome(&server, "bad", "bo").await;
-    bad.is_told("put a 1; put z 2; oversize", "false 1 0 true").await;
-    bad.is_told("list", "a,z").await;
+    bad.expect_reply("put a 1; put z 2; oversize", "false 1 0 true").await;
+    bad.expect_reply("list", "a,z").await;
 }
 
 #[tokio::test]
@@ -240,8 +240,8 @@ async fn twenty_thousand_broadcasts_in_one_turn_delay_no_other_room() {
     let mut members = join_all(joining).await;
     let (before, _) = memory_mib(&server);
     let spread = async {
-        members[0].says("spread 20000; all done").await;
-        join_all(members.iter_mut().map(async |member| while member.hears_text().await != "done" {})).await;
+        members[0].send("spread 20000; all done").await;
+        join_all(members.iter_mut().map(async |member| while member.recv_text().await != "done" {})).await;
     };
     let calm = idle_latency(&mut good).await;
     let (latency, _) = latency_during(&mut good, spread).await;
@@ -268,7 +268,7 @@ async fn an_endless_start_function_fails_only_its_own_rooms() {
     assert!(latency < calm * 10 + A_TICK, "a neighbour's answers took {latency:?}, and {calm:?} before");
     for scope in 0..2 {
         let room = format!("room{{address=PRESENCE/s{scope}}}: dormouse::room::life::turn");
-        server.logs(&format!("{room}: the turn failed and was undone: it used its 1s of CPU")).await;
+        server.wait_for_log(&format!("{room}: the turn failed and was undone: it used its 1s of CPU")).await;
     }
 }
 
@@ -282,7 +282,7 @@ async fn a_room_that_blocks_on_itself_is_cut_off() {
     let server = Server::in_directory(directory, config).await;
     let ask = async |command: &str| server.api(hyper::Method::POST, "/rooms/tied/messages", "ana", command).await;
     ask(r#"{"do":"wait-for-nobody"}"#).await.is_problem(500);
-    server.logs("it waited longer than any call may take").await;
+    server.wait_for_log("it waited longer than any call may take").await;
     let answer = ask(r#"{"do":"never-finish","authority":"127.0.0.1:9"}"#).await;
     assert!(answer.json()["error"].as_str().is_some_and(|error| error.contains("Timeout")), "{answer:?}");
     // As many requests as may be started, each with as much body as fits before it is sent.
@@ -298,11 +298,11 @@ async fn a_close_by_the_guest_gives_the_client_its_reason() {
     let server = Server::unruly("").await;
     let mut ana = welcome(&server, "lobby", "ana").await;
     let mut bo = welcome(&server, "lobby", "bo").await;
-    ana.says("note x; say before; leave good night").await;
-    ana.hears_exactly("before").await;
-    assert_eq!(ana.is_closed().await, (4000, "good night".into()));
-    ana.ends().await;
-    bo.hears_exactly("gone id-ana 4000 true x").await;
+    ana.send("note x; say before; leave good night").await;
+    ana.expect_text("before").await;
+    assert_eq!(ana.recv_close().await, (4000, "good night".into()));
+    ana.wait_for_end().await;
+    bo.expect_text("gone id-ana 4000 true x").await;
 }
 
 #[tokio::test]
@@ -311,7 +311,7 @@ async fn a_client_that_vanishes_is_noticed() {
     let ana = welcome(&server, "lobby", "ana").await;
     let mut bo = welcome(&server, "lobby", "bo").await;
     drop(ana);
-    bo.hears_exactly("gone id-ana 1006 false ").await;
+    bo.expect_text("gone id-ana 1006 false ").await;
 }
 
 #[tokio::test]
@@ -321,10 +321,10 @@ async fn a_silent_client_is_closed_with_4408() {
     let mut bo = welcome(&server, "lobby", "bo").await;
     // Its socket stays open and it answers nothing, because it does not read.
     let silent = welcome(&server, "lobby", "ana").await;
-    bo.hears_exactly("gone id-ana 4408 false ").await;
+    bo.expect_text("gone id-ana 4408 false ").await;
     drop(silent);
-    bo.is_told("say still here", "still here").await;
-    tokio::time::timeout(Duration::from_secs(1), bo.ends()).await.expect_err("who answers pings stays");
+    bo.expect_reply("say still here", "still here").await;
+    tokio::time::timeout(Duration::from_secs(1), bo.wait_for_end()).await.expect_err("who answers pings stays");
 }
 
 /// The operator of a faulty room learns which user and socket were affected.
@@ -338,18 +338,18 @@ async fn a_failed_turn_names_its_event_user_and_socket_in_the_log() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let found = tokio::time::timeout(PATIENCE, found).await;
+        let found = tokio::time::timeout(TEST_TIMEOUT, found).await;
         assert!(found.is_ok(), "no line says {words:?}:\n{}", server.log());
     };
     let mut ana = welcome(&server, "lobby", "ana").await;
-    ana.says("panic").await;
+    ana.send("panic").await;
     logs(&["event=\"message\"", "socket=", "user=\"id-ana\""]).await;
     server.api(hyper::Method::POST, "/rooms/lobby/messages", "bo", "panic").await.is_problem(500);
     logs(&["event=\"request\"", "user=\"id-bo\""]).await;
-    ana.says("timer 1 panic").await;
+    ana.send("timer 1 panic").await;
     logs(&["event=\"timer\"", "timer=\"t\""]).await;
-    ana.says("note on close panic; say noted").await;
-    while ana.hears_text().await != "noted" {}
+    ana.send("note on close panic; say noted").await;
+    while ana.recv_text().await != "noted" {}
     drop(ana);
     logs(&["event=\"close\"", "socket=", "user=\"id-ana\""]).await;
     let refused = server.connect(&format!("{BASE}/rooms/lobby/ws?token=id-eve:eve&deed=panic"), &[]).await;

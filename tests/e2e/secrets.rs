@@ -28,7 +28,7 @@ async fn no_credential_is_in_the_log_or_in_an_answer() {
     std::fs::write(directory.path().join("keys.json"), set.to_string()).unwrap();
     let config =
         with_secret("[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"admin.token\"\n") + "jwks = \"keys.json\"\n";
-    let server = Server::telling_all(directory, &config).await;
+    let server = Server::with_trace_log(directory, &config).await;
 
     // Tokens that differ in every part, one for each way to authenticate.
     let mut secrets = vec![SECRET.to_owned(), set_secret.into(), admin_token.into(), of_set.clone()];
@@ -68,10 +68,10 @@ async fn no_credential_is_in_the_log_or_in_an_answer() {
                     secrets.extend(traces(&authorization));
                     let mut client = server.connect(&socket, &[("authorization", &authorization)]).await.unwrap();
                     // However it is spelled, no room sees it.
-                    client.says(&format!(r#"{{"token":"{token}","type":"identity"}}"#)).await;
-                    client.says(&format!(r#"{{"type":"identity","token":"{token}"}}"#)).await;
+                    client.send(&format!(r#"{{"token":"{token}","type":"identity"}}"#)).await;
+                    client.send(&format!(r#"{{"type":"identity","token":"{token}"}}"#)).await;
                     for _ in 0..3 {
-                        answers += &client.hears_text().await;
+                        answers += &client.recv_text().await;
                     }
                     continue;
                 }
@@ -80,7 +80,7 @@ async fn no_credential_is_in_the_log_or_in_an_answer() {
             for path in [&list, &events, &tickets] {
                 let method = if path == &tickets { Method::POST } else { Method::GET };
                 if path == &events {
-                    if let Err(answer) = server.listen(&format!("{path}{query}"), &headers).await {
+                    if let Err(answer) = server.open_event_stream(&format!("{path}{query}"), &headers).await {
                         answers += &String::from_utf8_lossy(&answer.body);
                     }
                     continue;
@@ -92,7 +92,7 @@ async fn no_credential_is_in_the_log_or_in_an_answer() {
                 }
             }
             match server.connect(&format!("{socket}{query}"), &headers).await {
-                Ok(mut client) => answers += &client.hears_text().await,
+                Ok(mut client) => answers += &client.recv_text().await,
                 Err(answer) => answers += &String::from_utf8_lossy(&answer.body),
             }
             // A room that is asked for it with a body, and one that does not exist.
@@ -112,13 +112,13 @@ async fn no_credential_is_in_the_log_or_in_an_answer() {
     {
         let headers = [("authorization", authorization.as_str())];
         let body = r#"{"jti":"some-token"}"#;
-        let answer = harness::request(server.admin(), Method::POST, "/revocations", &headers, body).await;
+        let answer = harness::request(server.admin_address(), Method::POST, "/revocations", &headers, body).await;
         answers += &String::from_utf8_lossy(&answer.body);
     }
-    server.hang_up();
-    server.logs("reloaded").await;
-    server.terminate();
-    server.logs("shutting down").await;
+    server.send_sighup();
+    server.wait_for_log("reloaded").await;
+    server.send_sigterm();
+    server.wait_for_log("shutting down").await;
 
     let log = server.log();
     assert!(log.contains("DEBUG") && log.contains("INFO"), "it tells all:\n{}", &log[..log.len().min(5_000)]);

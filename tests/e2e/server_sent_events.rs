@@ -19,22 +19,22 @@ fn seq(event: &Event) -> Option<&str> {
 async fn an_event_stream_sends_the_history_and_then_new_messages() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.chats("before").await;
-    assert_eq!(ana.hears_content().await, "before");
+    ana.send_chat("before").await;
+    assert_eq!(ana.recv_content().await, "before");
 
-    let mut bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    let mut bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
     assert_eq!(bo.header("content-type"), "text/event-stream");
     assert_eq!(bo.header("cache-control"), "no-store");
-    let history = bo.hears().await;
+    let history = bo.recv().await;
     assert_eq!((history.json()["type"].as_str(), seq(&history)), (Some("history"), Some("1")));
     assert_eq!(history.json()["messages"][0]["content"], "before");
-    assert_eq!(ana.hears_a("user_joined").await["userId"], "id-bo");
+    assert_eq!(ana.recv_type("user_joined").await["userId"], "id-bo");
 
-    ana.chats("after").await;
-    let message = bo.hears().await;
+    ana.send_chat("after").await;
+    let message = bo.recv().await;
     assert_eq!((message.json()["message"]["content"].as_str(), seq(&message)), (Some("after"), Some("2")));
-    ana.says(r#"{"type":"typing"}"#).await;
-    let typing = bo.hears().await;
+    ana.send(r#"{"type":"typing"}"#).await;
+    let typing = bo.recv().await;
     assert_eq!((typing.json()["type"].as_str(), typing.id), (Some("typing"), None), "it has no place in the history");
 }
 
@@ -45,14 +45,16 @@ async fn a_resumed_event_stream_sends_only_missed_messages() {
         let body = json!({ "content": content }).to_string();
         assert_eq!(server.api(Method::POST, "/rooms/lobby/messages", "ana", &body).await.status, 200);
     }
-    let mut bo =
-        server.listen(&path("/rooms/lobby/events", "bo"), &[("last-event-id", "2")]).await.expect("it lets us in");
-    let history = bo.hears().await;
+    let mut bo = server
+        .open_event_stream(&path("/rooms/lobby/events", "bo"), &[("last-event-id", "2")])
+        .await
+        .expect("it lets us in");
+    let history = bo.recv().await;
     assert_eq!((history.json()["resumed"].as_bool(), seq(&history)), (Some(true), Some("3")));
     assert_eq!(history.json()["messages"].as_array().map(Vec::len), Some(1));
     let nothing_new = path("/rooms/lobby/events", "cy") + "&since=3";
-    let mut cy = server.listen(&nothing_new, &[]).await.expect("it lets us in");
-    let history = cy.hears().await;
+    let mut cy = server.open_event_stream(&nothing_new, &[]).await.expect("it lets us in");
+    let history = cy.recv().await;
     assert_eq!((history.json()["resumed"].as_bool(), history.id), (Some(true), None));
 }
 
@@ -63,16 +65,18 @@ async fn an_event_id_of_another_incarnation_starts_over() {
         let body = json!({ "content": content }).to_string();
         assert_eq!(server.api(Method::POST, "/rooms/lobby/messages", "ana", &body).await.status, 200);
     }
-    let mut bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
-    let history = bo.hears().await;
+    let mut bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    let history = bo.recv().await;
     let incarnation = history.json()["incarnation"].as_str().expect("a string").to_owned();
     assert_eq!(history.id, Some(format!("3.{incarnation}")));
     for (id, resumed, messages) in
         [(format!("2.{incarnation}"), true, 1), ("2.0f".into(), false, 3), ("2".into(), true, 1)]
     {
-        let mut bo =
-            server.listen(&path("/rooms/lobby/events", "bo"), &[("last-event-id", &id)]).await.expect("let in");
-        let history = bo.hears().await.json();
+        let mut bo = server
+            .open_event_stream(&path("/rooms/lobby/events", "bo"), &[("last-event-id", &id)])
+            .await
+            .expect("let in");
+        let history = bo.recv().await.json();
         assert_eq!(
             (history["resumed"].as_bool(), history["messages"].as_array().map(Vec::len)),
             (Some(resumed), Some(messages)),
@@ -85,21 +89,21 @@ async fn an_event_id_of_another_incarnation_starts_over() {
 async fn a_closed_event_stream_leaves_the_presence_list() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
-    let bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
-    ana.hears_a("user_joined").await;
+    let bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    ana.recv_type("user_joined").await;
     drop(bo);
-    assert_eq!(ana.hears_a("user_left").await["userId"], "id-bo");
+    assert_eq!(ana.recv_type("user_left").await["userId"], "id-bo");
 }
 
 #[tokio::test]
 async fn an_event_stream_survives_hibernation_and_stays_present() {
     let server = Server::with("hibernate_after = \"100ms\"").await;
-    let mut bo = server.listen(&path("/presence/events", "bo"), &[]).await.expect("it lets us in");
-    assert_eq!(bo.hears().await.json()["type"], "presence_list");
-    server.all_asleep().await;
+    let mut bo = server.open_event_stream(&path("/presence/events", "bo"), &[]).await.expect("it lets us in");
+    assert_eq!(bo.recv().await.json()["type"], "presence_list");
+    server.wait_until_all_hibernate().await;
     let busy = server.api(Method::POST, "/presence/update", "bo", r#"{"status":"busy"}"#).await;
     assert_eq!(busy.status, 200);
-    let update = bo.hears().await.json();
+    let update = bo.recv().await.json();
     assert_eq!((update["user"]["status"].as_str(), update["user"]["connections"].as_u64()), (Some("busy"), Some(1)));
 }
 
@@ -107,8 +111,8 @@ async fn an_event_stream_survives_hibernation_and_stays_present() {
 async fn a_message_resent_over_http_is_stored_once() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.says(r#"{"type":"message","content":"once","clientId":"c1"}"#).await;
-    let stored = ana.hears_a("message").await["message"].clone();
+    ana.send(r#"{"type":"message","content":"once","clientId":"c1"}"#).await;
+    let stored = ana.recv_type("message").await["message"].clone();
     let body = r#"{"content":"once","clientId":"c1"}"#;
     let again = server.api(Method::POST, "/rooms/lobby/messages", "ana", body).await.json();
     assert_eq!(again["message"], stored);
@@ -119,31 +123,31 @@ async fn a_message_resent_over_http_is_stored_once() {
 #[tokio::test]
 async fn a_quiet_event_stream_sends_keep_alives() {
     let server = Server::with("[limits]\nping_every = \"200ms\"").await;
-    let mut bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
-    assert_eq!(bo.hears().await.json()["type"], "history");
+    let mut bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    assert_eq!(bo.recv().await.json()["type"], "history");
     for _ in 0..3 {
-        assert_eq!(bo.hears_any().await.as_deref(), Some(": ping"));
+        assert_eq!(bo.recv_block().await.as_deref(), Some(": ping"));
     }
 }
 
 #[tokio::test]
 async fn a_shutdown_ends_event_streams_with_a_goodbye() {
     let mut server = Server::start().await;
-    let mut bo = server.listen(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
-    bo.hears().await;
-    server.terminate();
-    let Event { name, data, .. } = bo.hears().await;
+    let mut bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    bo.recv().await;
+    server.send_sigterm();
+    let Event { name, data, .. } = bo.recv().await;
     assert_eq!(name.as_deref(), Some("close"));
     assert!(data.starts_with(r#"{"code":1001,"reason":"server going away; retry-after="#), "{data}");
-    assert_eq!(bo.hears_any().await, None, "and the stream ends");
-    assert!(server.ended().await.success());
+    assert_eq!(bo.recv_block().await, None, "and the stream ends");
+    assert!(server.wait_for_exit().await.success());
 }
 
 #[tokio::test]
 async fn a_refused_event_stream_says_why() {
     let server = Server::start().await;
     server.get(&format!("{BASE}/rooms/lobby/events")).await.is_problem(401);
-    let refused = server.listen(&(path("/rooms/lobby/events", "bo") + "&since=many"), &[]).await.err();
+    let refused = server.open_event_stream(&(path("/rooms/lobby/events", "bo") + "&since=many"), &[]).await.err();
     refused.expect("the room turns it down").is_problem(400);
     let wrong = server.api(Method::POST, "/rooms/lobby/events", "bo", "").await;
     wrong.is_problem(405);

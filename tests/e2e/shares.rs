@@ -153,7 +153,7 @@ async fn one_user_cannot_take_all_places_of_a_busy_room() {
     let ask = elsewhere.ask();
     let busy = join_all((0..6).map(|_| post(&server, &ana, "a", &ask)));
     let meanwhile = async {
-        server.counts("refused_total{limit=\"requests_per_user\"}", 2).await;
+        server.wait_for_count("refused_total{limit=\"requests_per_user\"}", 2).await;
         let others = post(&server, &bo, "b", COUNT).await;
         elsewhere.lets_go();
         others
@@ -178,7 +178,7 @@ async fn one_address_cannot_take_all_request_places() {
     let ask = elsewhere.ask();
     let busy = join_all(users.iter().map(|user| from("192.0.2.1", user, "a", &ask)));
     let meanwhile = async {
-        server.has_refused("requests_per_address").await;
+        server.wait_for_refusal("requests_per_address").await;
         let other = from("192.0.2.2", &users[0], "b", COUNT).await;
         elsewhere.lets_go();
         other
@@ -199,7 +199,7 @@ async fn busy_rooms_and_namespaces_leave_places_to_others() {
         let ask = elsewhere.ask();
         let waiting = join_all(busy.map(|path| server.api(Method::POST, path, "ana", &ask)));
         let meanwhile = async {
-            server.has_refused(limit).await;
+            server.wait_for_refusal(limit).await;
             let free = if limit == "requests_per_room" { "/rooms/b/messages" } else { "/presence/update" };
             let other = server.api(Method::POST, free, "bo", COUNT).await;
             elsewhere.lets_go();
@@ -223,7 +223,7 @@ async fn bytes_of_request_bodies_are_limited_per_user_and_in_total() {
             streams.push(unfinished(&server, Some(&ana), 40_000, 30_000).await);
         }
         // Three of them fit.
-        server.counts(&format!("refused_total{{limit=\"{limit}\"}}"), 5).await;
+        server.wait_for_count(&format!("refused_total{{limit=\"{limit}\"}}"), 5).await;
         if limit == "request_bytes_per_user" {
             assert_eq!(post(&server, &bo, "b", &" ".repeat(90_000)).await.status, 200, "others are read");
         }
@@ -274,14 +274,14 @@ async fn unread_answers_are_limited_and_hold_their_places() {
     }
     assert_eq!((held.len(), refused.len()), (4, 5));
     assert!(refused.iter().all(|(status, answer)| *status == 429 && answer.headers().contains_key("retry-after")));
-    server.has_refused("answer_bytes_per_connection").await;
-    server.has_refused("answer_bytes_per_user").await;
+    server.wait_for_refusal("answer_bytes_per_connection").await;
+    server.wait_for_refusal("answer_bytes_per_user").await;
     // The rest of the total limit admits one more, of another user.
     let sender = http2::<Full<Bytes>>(&server, 1).await;
     held.push(long(&sender, &bo).await);
     assert_eq!(held[4].status(), 200);
     assert_eq!(long(&sender, &bo).await.status(), 503);
-    server.has_refused("answer_bytes").await;
+    server.wait_for_refusal("answer_bytes").await;
     // A request that ends gives all of it back.
     drop((held, refused, connections, sender));
     let again = async { while post(&server, &ana, "a", "get long").await.status != 200 {} };
@@ -301,7 +301,7 @@ async fn a_request_counts_until_its_answer_is_sent() {
         held.push(answer);
     }
     assert_eq!(post(&server, &ana, "a", "").await.status, 429);
-    server.has_refused("requests_per_user").await;
+    server.wait_for_refusal("requests_per_user").await;
     assert_eq!(post(&server, &bo, "a", "").await.status, 200);
     let taken = held.pop().unwrap().into_body().collect();
     within(taken).await.expect("it is whole");
@@ -334,7 +334,7 @@ async fn unread_answers_to_anonymous_clients_affect_no_user() {
     }
     let full = stranger(&sender, "192.0.2.5").await;
     assert!(full.status() == 503 && full.headers().contains_key("retry-after"), "{full:?}");
-    server.has_refused("anonymous_requests").await;
+    server.wait_for_refusal("anonymous_requests").await;
     assert_eq!(post(&server, &ana, "a", "").await.status, 200, "a request with a token needs none of these places");
     // The connection is cut in time, which frees the places.
     let again = http2(&server, 1 << 16).await;
@@ -348,14 +348,14 @@ async fn an_unread_event_stream_holds_at_most_two_queues() {
     let (ana, bo) = (bearer(&server, "ana"), bearer(&server, "bo"));
     let path = format!("{BASE}/rooms/a/ws");
     let mut talker = server.connect(&path, &[("authorization", &ana)]).await.unwrap();
-    talker.hears_exactly("welcome").await;
+    talker.expect_text("welcome").await;
     // The client reads nothing more than its window, at first.
     let sender = http2::<Empty<Bytes>>(&server, 1_024).await;
     let listener = ask(&sender, "/rooms/a/events", &bo).await;
     assert_eq!(listener.status(), 200);
     let text = "x".repeat(8_000);
     for _ in 0..60 {
-        talker.is_told(&format!("all {text}"), &text).await;
+        talker.expect_reply(&format!("all {text}"), &text).await;
     }
     // Now it reads: what was kept for it, and why there is no more.
     let kept = within(listener.into_body().collect()).await.expect("it ends in order").to_bytes();
@@ -381,7 +381,7 @@ async fn reset_joins_over_http2_count_for_the_rate_limit() {
         drop(answer);
     }
     assert!((5..=14).contains(&joined) && refused >= 26, "forty messages' worth come at once: {joined}, {refused}");
-    server.has_refused("messages_per_second_per_user").await;
+    server.wait_for_refusal("messages_per_second_per_user").await;
     assert_eq!(ask(&sender, "/presence/x/events", &bo).await.status(), 200);
     // Those who go before they are answered have paid as much.
     let cy = bearer(&server, "cy");
@@ -392,7 +392,7 @@ async fn reset_joins_over_http2_count_for_the_rate_limit() {
         stream.write_all(head.as_bytes()).await.unwrap();
     }
     for _ in 0..10 {
-        while !watcher.hears_text().await.starts_with("gone cy") {}
+        while !watcher.recv_text().await.starts_with("gone cy") {}
     }
     assert_eq!(ask(&sender, "/presence/x/events", &cy).await.status(), 429);
 }
@@ -423,7 +423,7 @@ async fn reads_count_for_their_user_and_their_address() {
         joined += 1;
     }
     assert!((5..=14).contains(&joined), "ten connects' worth come at once: {joined}");
-    server.has_refused("connects_per_second_per_address").await;
+    server.wait_for_refusal("connects_per_second_per_address").await;
     let reads = async { while from("192.0.2.1", &users[1], "/rooms/a/messages").await == 200 {} };
     within(reads).await;
     assert_eq!(from("192.0.2.2", &users[1], "/rooms/a/messages").await, 200, "another address has its own");
@@ -468,7 +468,7 @@ async fn queued_requests_are_refused_under_memory_pressure() {
     for number in 0..5 {
         let path = format!("{BASE}/hoarders/{number}/ws?token=ana");
         let mut client = server.connect(&path, &[]).await.expect("it lets us in");
-        client.hears_exactly("welcome").await;
+        client.expect_text("welcome").await;
         hoarders.push(client);
     }
     let ask = elsewhere.ask();
@@ -481,12 +481,12 @@ async fn queued_requests_are_refused_under_memory_pressure() {
             (pin!(server.api(Method::POST, path, "bo", COUNT)), pin!(server.api(Method::POST, path, "cy", COUNT)));
         let (refused, waits) = select(one, other).await.factor_first();
         refused.is_problem(503);
-        server.has_refused("events_per_room").await;
+        server.wait_for_refusal("events_per_room").await;
         // These hold their memory to the end, because their turns do not end.
         for room in &mut hoarders {
-            room.says("keep 56; loop").await;
+            room.send("keep 56; loop").await;
         }
-        server.logs("memory is above its limit").await;
+        server.wait_for_log("memory is above its limit").await;
         elsewhere.lets_go();
         let answer = waits.await;
         answer.is_problem(503);

@@ -12,27 +12,27 @@ async fn sigterm_closes_every_socket_and_loses_nothing() {
     let mut clients = Vec::new();
     for number in 0..20 {
         let mut client = server.join(&format!("r{}", number % 4), &format!("u{number}")).await;
-        client.hears_a("history").await;
+        client.recv_type("history").await;
         clients.push(client);
     }
     for client in &mut clients {
-        client.chats("last words").await;
+        client.send_chat("last words").await;
     }
     // All five of each room, its own included: a message that no client got may be lost.
     for client in &mut clients {
         for _ in 0..5 {
-            client.hears_content().await;
+            client.recv_content().await;
         }
     }
-    server.terminate();
+    server.send_sigterm();
     for client in &mut clients {
-        let (code, reason) = client.is_closed().await;
+        let (code, reason) = client.recv_close().await;
         assert_eq!(code, 1001);
         let retry_after = reason.rsplit_once("retry-after=").expect("a hint").1.parse::<u32>().unwrap();
         assert!((1..=3).contains(&retry_after));
     }
     drop(clients);
-    assert!(server.ended().await.success());
+    assert!(server.wait_for_exit().await.success());
 
     let server = Server::in_directory(server.directory.clone(), "").await;
     for room in 0..4 {
@@ -50,11 +50,11 @@ async fn clients_that_ignore_the_close_do_not_delay_shutdown() {
         stuck.push(server.join("lobby", &format!("u{number}")).await);
     }
     // And a room that is in the middle of something.
-    stuck[0].says("loop").await;
-    stuck[0].says("loop").await;
+    stuck[0].send("loop").await;
+    stuck[0].send("loop").await;
     let began = Instant::now();
-    server.terminate();
-    assert!(server.ended().await.success());
+    server.send_sigterm();
+    assert!(server.wait_for_exit().await.success());
     // A bound, and no measure: the promise is ten seconds.
     assert!(began.elapsed() < Duration::from_secs(10));
 }

@@ -78,7 +78,7 @@ async fn healthy_over_http2(stream: impl tokio::io::AsyncRead + tokio::io::Async
 #[tokio::test]
 async fn clients_chat_over_tls() {
     let (server, certificate) = tls_server().await;
-    server.logs("ready on https://").await;
+    server.wait_for_log("ready on https://").await;
     let mut sockets = Vec::new();
     for name in ["ana", "bo"] {
         let stream = connect(&server, &certificate, &["http/1.1"]).await.unwrap();
@@ -114,7 +114,7 @@ async fn plain_http2_is_served_only_if_it_is_turned_on() {
     let server = Server::with("h2c = true\n").await;
     healthy_over_http2(TcpStream::connect(server.address).await.unwrap()).await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
     let server = Server::start().await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut stream, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
@@ -130,8 +130,8 @@ async fn sighup_reloads_the_certificate_and_open_sockets_go_on() {
     let url = format!("wss://localhost{BASE}/rooms/lobby/ws?token=ana");
     let (mut socket, _) = within(tokio_tungstenite::client_async(url, stream)).await.unwrap();
     let after = certify(&server.directory);
-    hang_up(&server);
-    server.logs("dormouse: reloaded").await;
+    send_sighup(&server);
+    server.wait_for_log("dormouse: reloaded").await;
     assert!(connect(&server, &before, &[]).await.is_err(), "the old one is offered no more");
     connect(&server, &after, &[]).await.unwrap();
     within(futures_util::SinkExt::send(&mut socket, Message::text(r#"{"type":"ping"}"#))).await.unwrap();
@@ -146,12 +146,12 @@ async fn sighup_reloads_the_certificate_and_open_sockets_go_on() {
     assert!(pong.await, "the socket has gone on");
     // Files that do not work leave the certificate that does.
     std::fs::write(server.directory.path().join("cert.pem"), "nonsense").unwrap();
-    hang_up(&server);
-    server.logs("not reloaded; the old one stays in use").await;
+    send_sighup(&server);
+    server.wait_for_log("not reloaded; the old one stays in use").await;
     connect(&server, &after, &[]).await.unwrap();
 }
 
-fn hang_up(server: &Server) {
+fn send_sighup(server: &Server) {
     let sent = Command::new("kill").args(["-HUP", &server.pid().to_string()]).status().unwrap();
     assert!(sent.success());
 }

@@ -24,16 +24,16 @@ async fn a_renewed_socket_outlives_its_first_token() {
     let first_end = now_s() + 2;
     let mut ana = join(&server, "lobby", &token_with(&json!({ "exp": first_end }))).await;
     let second_end = now_s() + 6;
-    ana.says(&renew(&token_with(&json!({ "exp": second_end, "name": "another name" })))).await;
-    let answer = ana.hears_a("identity").await;
+    ana.send(&renew(&token_with(&json!({ "exp": second_end, "name": "another name" })))).await;
+    let answer = ana.recv_type("identity").await;
     assert_eq!(answer, json!({ "type": "identity", "expiresAt": second_end * 1_000 }));
     while now_s() <= first_end {
-        ana.chats("still here").await;
-        let message = ana.hears_a("message").await;
+        ana.send_chat("still here").await;
+        let message = ana.recv_type("message").await;
         assert_eq!(message["message"]["userName"], "ana", "the name is the one that it came in by");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    assert_eq!(ana.is_closed().await.0, 4401);
+    assert_eq!(ana.recv_close().await.0, 4401);
     assert!(now_s() >= second_end, "and no longer than the second");
 }
 
@@ -41,19 +41,19 @@ async fn a_renewed_socket_outlives_its_first_token() {
 async fn a_renewal_with_an_earlier_expiry_ends_the_socket_earlier() {
     let server = server_with_secret("").await;
     let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
-    ana.says(&renew(&token_with(&json!({ "exp": now_s() + 2 })))).await;
-    ana.hears_a("identity").await;
-    assert_eq!(ana.is_closed().await.0, 4401);
+    ana.send(&renew(&token_with(&json!({ "exp": now_s() + 2 })))).await;
+    ana.recv_type("identity").await;
+    assert_eq!(ana.recv_close().await.0, 4401);
 }
 
 #[tokio::test]
 async fn an_invalid_renewal_changes_nothing_and_is_not_quoted() {
     let server = server_with_secret("[admin]\nlisten = \"127.0.0.1:0\"\n").await;
     let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
     let expired = token_with(&json!({ "exp": now_s() - 1 }));
     let revoked = token_with(&json!({ "jti": "out" }));
-    let out = harness::request(server.admin(), Method::POST, "/revocations", &[], r#"{"jti":"out"}"#).await;
+    let out = harness::request(server.admin_address(), Method::POST, "/revocations", &[], r#"{"jti":"out"}"#).await;
     assert_eq!(out.json()["closed"], 0);
     let forged = format!("{}x", token_with(&json!({})));
     let bad = [
@@ -70,8 +70,8 @@ async fn an_invalid_renewal_changes_nothing_and_is_not_quoted() {
         r#"{"type":"identity""#.into(),
     ];
     for frame in bad {
-        ana.says(&frame).await;
-        let heard = ana.hears().await;
+        ana.send(&frame).await;
+        let heard = ana.recv().await;
         assert_eq!((&heard["type"], &heard["code"]), (&json!("error"), &json!("invalid_token")), "{frame}");
         let message = heard["message"].as_str().unwrap();
         let token =
@@ -79,16 +79,16 @@ async fn an_invalid_renewal_changes_nothing_and_is_not_quoted() {
         assert!(token.is_none_or(|token| token.is_empty() || !message.contains(&token)), "{message}");
         assert!(!message.contains("nonsense-nonsense"), "{message}");
     }
-    ana.chats("still here").await;
-    assert_eq!(ana.hears_content().await, "still here");
+    ana.send_chat("still here").await;
+    assert_eq!(ana.recv_content().await, "still here");
 }
 
 #[tokio::test]
 async fn a_renewal_for_another_user_ends_the_socket() {
     let server = server_with_secret("").await;
     let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
-    ana.says(&renew(&token_with(&json!({ "sub": "id-bo", "name": "ana" })))).await;
-    let (code, reason) = ana.is_closed().await;
+    ana.send(&renew(&token_with(&json!({ "sub": "id-bo", "name": "ana" })))).await;
+    let (code, reason) = ana.recv_close().await;
     assert_eq!((code, reason.as_str()), (4403, "this socket is another user's"));
 }
 
@@ -96,17 +96,18 @@ async fn a_renewal_for_another_user_ends_the_socket() {
 async fn a_socket_is_revoked_by_its_latest_token() {
     let server = server_with_secret("[admin]\nlisten = \"127.0.0.1:0\"\n").await;
     let mut ana = join(&server, "lobby", &token_with(&json!({ "jti": "one" }))).await;
-    ana.says(&renew(&token_with(&json!({ "jti": "two" })))).await;
-    ana.hears_a("identity").await;
+    ana.send(&renew(&token_with(&json!({ "jti": "two" })))).await;
+    ana.recv_type("identity").await;
     let revoke = async |jti: &str| {
         let body = json!({ "jti": jti }).to_string();
-        harness::request(server.admin(), Method::POST, "/revocations", &[], &body).await.json()["closed"].clone()
+        harness::request(server.admin_address(), Method::POST, "/revocations", &[], &body).await.json()["closed"]
+            .clone()
     };
     assert_eq!(revoke("one").await, 0);
-    ana.chats("still here").await;
-    assert_eq!(ana.hears_content().await, "still here");
+    ana.send_chat("still here").await;
+    assert_eq!(ana.recv_content().await, "still here");
     assert_eq!(revoke("two").await, 1);
-    assert_eq!(ana.is_closed().await.0, 4403);
+    assert_eq!(ana.recv_close().await.0, 4403);
 }
 
 #[tokio::test]
@@ -118,13 +119,13 @@ async fn a_renewal_counts_as_a_message_and_no_room_sees_it() {
     std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
     let server = Server::in_directory(directory, &crate::tokens::with_secret(config)).await;
     let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
-    ana.hears_exactly("welcome").await;
+    ana.expect_text("welcome").await;
     let long = renew(&token_with(&json!({ "rest": "x".repeat(10_000) })));
     assert!(long.len() > 10_000);
     let mut limited = false;
     for _ in 0..40 {
-        ana.says(&long).await;
-        let heard = ana.hears().await;
+        ana.send(&long).await;
+        let heard = ana.recv().await;
         match heard["type"].as_str() {
             Some("identity") => {}
             _ => limited = heard["code"] == "rate_limited",
@@ -137,26 +138,26 @@ async fn a_renewal_counts_as_a_message_and_no_room_sees_it() {
 
     // Another frame that is longer than the room accepts is still too long.
     let mut bo = join(&server, "lobby", &token_with(&json!({ "sub": "bo" }))).await;
-    bo.hears_exactly("welcome").await;
-    bo.says(&"x".repeat(101)).await;
-    assert_eq!(bo.is_closed().await.0, 1009);
+    bo.expect_text("welcome").await;
+    bo.send(&"x".repeat(101)).await;
+    assert_eq!(bo.recv_close().await.0, 1009);
 }
 
 #[tokio::test]
 async fn dev_auth_has_no_expiry_and_no_renewal() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
-    ana.says(&renew("id-ana:ana")).await;
-    assert_eq!(ana.hears_a("identity").await, json!({ "type": "identity" }));
-    ana.says(&renew("id-bo:bo")).await;
-    assert_eq!(ana.is_closed().await.0, 4403);
+    ana.send(&renew("id-ana:ana")).await;
+    assert_eq!(ana.recv_type("identity").await, json!({ "type": "identity" }));
+    ana.send(&renew("id-bo:bo")).await;
+    assert_eq!(ana.recv_close().await.0, 4403);
 }
 
 #[tokio::test]
 async fn an_identity_frame_is_recognised_in_every_json_spelling() {
     let server = server_with_secret("").await;
     let mut ana = join(&server, "lobby", &token_with(&json!({}))).await;
-    ana.hears_a("history").await;
+    ana.recv_type("history").await;
     let token = || token_with(&json!({}));
     let good = [
         format!(r#"{{"type": "identity", "token": "{}"}}"#, token()),
@@ -165,8 +166,8 @@ async fn an_identity_frame_is_recognised_in_every_json_spelling() {
         format!(r#"{{"\u0074ype":"\u0069dentit\u0079","\u0074oken":"{}"}}"#, token()),
     ];
     for frame in good {
-        ana.says(&frame).await;
-        assert_eq!(ana.hears().await["type"], "identity", "{frame}");
+        ana.send(&frame).await;
+        assert_eq!(ana.recv().await["type"], "identity", "{frame}");
     }
     let bad = [
         format!(r#"{{"type":"message","content":"x","token":"{}","type":"identity"}}"#, token()),
@@ -177,14 +178,14 @@ async fn an_identity_frame_is_recognised_in_every_json_spelling() {
         format!(r#"{{"token":"{}","type":"identity""#, token()),
     ];
     for frame in bad {
-        ana.says(&frame).await;
-        let heard = ana.hears().await;
+        ana.send(&frame).await;
+        let heard = ana.recv().await;
         assert_eq!((&heard["type"], &heard["code"]), (&json!("error"), &json!("invalid_token")), "{frame}");
     }
     let frame = renew(&token());
     ana.socket.send(Message::binary(frame.into_bytes())).await.unwrap();
-    assert_eq!(ana.hears().await["type"], "identity", "in bytes it means the same");
+    assert_eq!(ana.recv().await["type"], "identity", "in bytes it means the same");
     // A message that only mentions it goes to the room.
-    ana.chats(r#"{"type":"identity","token":"x"}"#).await;
-    assert_eq!(ana.hears_content().await, r#"{"type":"identity","token":"x"}"#);
+    ana.send_chat(r#"{"type":"identity","token":"x"}"#).await;
+    assert_eq!(ana.recv_content().await, r#"{"type":"identity","token":"x"}"#);
 }

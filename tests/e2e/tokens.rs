@@ -104,7 +104,7 @@ async fn each_key_of_a_set_verifies_with_its_own_algorithm() {
     let set = json!({ "keys": [keys[0], other, keys[1], keys[2], oct] });
     std::fs::write(directory.path().join("keys.json"), set.to_string()).unwrap();
     let server = Server::in_directory(directory, "[identity]\nauth = \"jwt\"\njwks = \"keys.json\"\n").await;
-    server.logs("a key of a set is not used").await;
+    server.wait_for_log("a key of a set is not used").await;
 
     for kind in ["rs256", "es256", "eddsa"] {
         let (key, algorithm) = private(kind);

@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::checker::{self, Account, Connection, Errands, Marks, Violation};
-use crate::harness::{BASE, PATIENCE};
+use crate::harness::{BASE, TEST_TIMEOUT};
 
 /// Messages of one client that wait for their echo.
 const WINDOW: usize = 4;
@@ -48,8 +48,8 @@ pub(crate) trait World {
 
 /// One connection to a chat room.
 pub(crate) trait Line {
-    async fn says(&mut self, text: String) -> Option<()>;
-    async fn hears(&mut self) -> Option<String>;
+    async fn send_text(&mut self, text: String) -> Option<()>;
+    async fn recv_text(&mut self) -> Option<String>;
 }
 
 /// Everybody who lives through the crashes of one server.
@@ -158,14 +158,14 @@ async fn converse(
     let in_history = |said: &String| connection.history.iter().any(|message| message["content"] == said.as_str());
     let mut waiting = account.unsettled().into_iter().filter(|said| !in_history(said)).collect::<VecDeque<_>>();
     for said in &waiting {
-        line.says(chat(said)).await?;
+        line.send_text(chat(said)).await?;
     }
     if waiting.is_empty()
         && let Some(last) = account.said.last()
         && rng.random_range(0..3) == 0
     {
         account.said_again.insert(last.clone());
-        line.says(chat(last)).await?;
+        line.send_text(chat(last)).await?;
     }
     let mut left = most;
     loop {
@@ -174,7 +174,7 @@ async fn converse(
             account.said.push(content.clone());
             waiting.push_back(content.clone());
             left -= 1;
-            line.says(chat(&content)).await?;
+            line.send_text(chat(&content)).await?;
         }
         if waiting.is_empty() {
             return Some(());
@@ -201,7 +201,8 @@ fn chat(content: &str) -> String {
 }
 
 async fn heard(line: &mut impl Line) -> Option<Value> {
-    let text = tokio::time::timeout(PATIENCE, line.hears()).await.expect("it is heard, or the connection ends")?;
+    let text =
+        tokio::time::timeout(TEST_TIMEOUT, line.recv_text()).await.expect("it is heard, or the connection ends")?;
     Some(serde_json::from_str(&text).expect("it is JSON"))
 }
 
@@ -274,7 +275,8 @@ impl Process {
             request.header("host", self.0.to_string()).header("authorization", format!("Bearer {user}:{user}"));
         let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
         let request = request.body(Full::new(Bytes::from(body))).expect("a good request");
-        let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await.expect("it answers, or ends");
+        let answer =
+            tokio::time::timeout(TEST_TIMEOUT, sender.send_request(request)).await.expect("it answers, or ends");
         let answer = answer.ok().filter(|answer| answer.status().is_success())?;
         let body = answer.into_body().collect().await.ok()?.to_bytes();
         Some(serde_json::from_slice(&body).expect("it is JSON"))
@@ -305,11 +307,11 @@ impl World for Process {
 }
 
 impl Line for WebSocketStream<TcpStream> {
-    async fn says(&mut self, text: String) -> Option<()> {
+    async fn send_text(&mut self, text: String) -> Option<()> {
         self.send(Message::text(text)).await.ok()
     }
 
-    async fn hears(&mut self) -> Option<String> {
+    async fn recv_text(&mut self) -> Option<String> {
         loop {
             match self.next().await?.ok()? {
                 tungstenite::Message::Text(text) => return Some(text.as_str().to_owned()),
@@ -350,16 +352,17 @@ impl World for Rooms {
 
 async fn answer(rooms: &Rooms, namespace: &str, room: &str, request: model::Request) -> Option<Value> {
     let address = Address::new(namespace, room).expect("a good name");
-    let answer = tokio::time::timeout(PATIENCE, rooms.request(&address, request)).await.expect("it answers, or fails");
+    let answer =
+        tokio::time::timeout(TEST_TIMEOUT, rooms.request(&address, request)).await.expect("it answers, or fails");
     answer.ok().filter(|answer| answer.status < 300)?.json().ok()
 }
 
 impl Line for LocalSocket {
-    async fn says(&mut self, text: String) -> Option<()> {
+    async fn send_text(&mut self, text: String) -> Option<()> {
         LocalSocket::send(self, model::Message::Text(text)).await.ok()
     }
 
-    async fn hears(&mut self) -> Option<String> {
+    async fn recv_text(&mut self) -> Option<String> {
         match LocalSocket::recv(self).await {
             Received::Message(model::Message::Text(text)) => Some(text),
             Received::Message(model::Message::Binary(_)) => panic!("the chat room speaks in text"),

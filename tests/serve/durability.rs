@@ -11,73 +11,73 @@ use crate::harness::{BASE, Wasmtime, request, within};
 #[tokio::test]
 async fn acknowledged_and_received_posts_survive_kill_9() {
     let mut wasmtime = Wasmtime::start().await;
-    let (mut acknowledged, mut heard) = (Vec::new(), Vec::new());
+    let (mut acknowledged, mut received) = (Vec::new(), Vec::new());
     for round in 1..=3 {
-        let mut reader = wasmtime.read("lobby", "ana").await;
-        reader.hears_a("history").await;
+        let mut reader = wasmtime.open_chat_events("lobby", "ana").await;
+        reader.recv_type("history").await;
         let listening = tokio::spawn(async move {
-            let mut heard = Vec::new();
+            let mut received = Vec::new();
             while let Some(event) = reader.next().await {
                 if event.data["type"] == "message" {
-                    heard.push(event.data["message"]["seq"].as_u64().unwrap());
+                    received.push(event.data["message"]["seq"].as_u64().unwrap());
                 }
             }
-            heard
+            received
         });
         let mut posts = JoinSet::new();
         let address = wasmtime.address;
         for number in 0..10 {
             posts.spawn(async move {
-                let mut told = Vec::new();
+                let mut seqs = Vec::new();
                 let authorization = format!("Bearer {number}:user");
                 let path = format!("{BASE}/rooms/lobby/messages");
                 let body = json!({ "content": format!("{round} {number}") }).to_string();
                 let headers = [("authorization", authorization.as_str())];
                 while let Some(answer) = request(address, Method::POST, &path, &headers, &body).await {
                     if answer.status == 200 {
-                        told.push(answer.json()["message"]["seq"].as_u64().unwrap());
+                        seqs.push(answer.json()["message"]["seq"].as_u64().unwrap());
                     } else {
                         answer.is_problem(503);
                     }
                 }
-                told
+                seqs
             });
         }
         // Amid posts: some are there, and some are on their way.
         within(async {
-            while wasmtime.numbers("lobby").await.len() < round * 40 {
+            while wasmtime.stored_seqs("lobby").await.len() < round * 40 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
         wasmtime.kill();
         acknowledged.extend(posts.join_all().await.concat());
-        heard.extend(listening.await.unwrap());
+        received.extend(listening.await.unwrap());
         wasmtime = wasmtime.crash_and_restart().await;
     }
-    let stored = wasmtime.numbers("lobby").await;
+    let stored = wasmtime.stored_seqs("lobby").await;
     assert_eq!(stored, (1..=stored.len() as u64).collect::<Vec<_>>(), "there is no gap");
-    assert!(acknowledged.len() > 60 && heard.len() > 60, "{} {}", acknowledged.len(), heard.len());
-    for number in acknowledged.iter().chain(&heard) {
+    assert!(acknowledged.len() > 60 && received.len() > 60, "{} {}", acknowledged.len(), received.len());
+    for number in acknowledged.iter().chain(&received) {
         assert!(stored.contains(number), "{number} is gone");
     }
-    let mut told = acknowledged.clone();
-    told.sort();
-    told.dedup();
-    assert_eq!(told.len(), acknowledged.len(), "no number was given twice");
+    let mut seqs = acknowledged.clone();
+    seqs.sort();
+    seqs.dedup();
+    assert_eq!(seqs.len(), acknowledged.len(), "no number was given twice");
 }
 
 #[tokio::test]
 async fn readers_of_a_killed_server_leave_no_ghosts() {
     let wasmtime = Wasmtime::start().await;
-    let mut ana = wasmtime.reader("/presence/events", "ana", &[]).await;
-    ana.hears_a("presence_list").await;
+    let mut ana = wasmtime.open_event_stream("/presence/events", "ana", &[]).await;
+    ana.recv_type("presence_list").await;
     let wasmtime = wasmtime.crash_and_restart().await;
-    let mut bo = wasmtime.reader("/presence/events", "bo", &[]).await;
+    let mut bo = wasmtime.open_event_stream("/presence/events", "bo", &[]).await;
     // On a busy machine the restart takes longer than a reader's lease: then she is off the list already.
-    let listed = bo.hears_a("presence_list").await;
+    let listed = bo.recv_type("presence_list").await;
     if listed["users"].as_array().unwrap().len() == 2 {
-        assert_eq!(bo.hears_a("presence_remove").await["userId"], "id-ana");
+        assert_eq!(bo.recv_type("presence_remove").await["userId"], "id-ana");
     }
     let listed = wasmtime.api(Method::GET, "/presence/list", "bo", "").await.json();
     assert_eq!(listed["users"].as_array().unwrap().len(), 1, "{listed}");

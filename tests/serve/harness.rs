@@ -1,4 +1,4 @@
-//! `wasmtime serve`, and who reads from it.
+//! Starts `wasmtime serve` as a process, and has the clients for it.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -16,11 +16,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-/// Nothing that is expected to happen takes longer, even on a busy machine: a room whose owner was killed waits for the
-/// end of a lease.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A test that waits so long has failed. It only stops a hang: a room whose owner was killed waits for the end of a
+/// lease.
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where the API is.
+/// The base path of the API.
 pub(crate) const BASE: &str = "/api/realtime";
 
 /// One `wasmtime serve`, with a folder that outlives it.
@@ -31,7 +31,7 @@ pub(crate) struct Wasmtime {
 }
 
 /// One `dormouse serve`, to compare with.
-pub(crate) struct Host {
+pub(crate) struct Dormouse {
     #[expect(dead_code, reason = "it runs as long as this lives")]
     process: Process,
     pub(crate) address: SocketAddr,
@@ -46,7 +46,7 @@ struct Process {
 }
 
 /// A binary that was built beside the tests.
-fn built(name: &str, how: &str) -> PathBuf {
+fn built_binary(name: &str, how: &str) -> PathBuf {
     let tests = std::env::current_exe().expect("it runs");
     let built = tests.ancestors().nth(2).expect("tests are in target/PROFILE/deps").join(name);
     assert!(built.exists(), "there is no {}: {how}", built.display());
@@ -54,7 +54,7 @@ fn built(name: &str, how: &str) -> PathBuf {
 }
 
 impl Process {
-    /// Start a server, and wait until it says where it listens.
+    /// Starts a server, and waits until it prints its address.
     async fn start(mut command: Command, says: &str) -> (Self, SocketAddr) {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("the binary starts");
         let log = Arc::new(Mutex::new(String::new()));
@@ -89,18 +89,18 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            eprintln!("what the server said:\n{}", self.log.lock().unwrap());
+            eprintln!("the server printed:\n{}", self.log.lock().unwrap());
         }
     }
 }
 
-impl Host {
+impl Dormouse {
     pub(crate) async fn start() -> Self {
         let folder = TempDir::new().expect("a temporary directory");
-        let mut command = Command::new(built("dormouse", "`cargo build` builds it"));
+        let mut command = Command::new(built_binary("dormouse", "`cargo build` builds it"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path()).current_dir(folder.path());
         let (process, address) = Process::start(command, "dormouse: ready on http://").await;
-        Host { process, address, folder }
+        Dormouse { process, address, folder }
     }
 }
 
@@ -145,8 +145,8 @@ impl Wasmtime {
         request(self.address, method, path, headers, body).await.expect("it answers")
     }
 
-    /// Somebody says something, and it is stored: its number. As a good client does, they try again where the room is
-    /// busy, under the same key.
+    /// Posts a chat message, and returns its number. While the room is busy, it tries again with the same key, as a
+    /// good client does.
     pub(crate) async fn post(&self, room: &str, name: &str, content: &str) -> u64 {
         let path = format!("{BASE}/rooms/{room}/messages");
         let body = serde_json::json!({ "content": content }).to_string();
@@ -163,19 +163,19 @@ impl Wasmtime {
     }
 
     /// The numbers of all messages of a room, oldest first.
-    pub(crate) async fn numbers(&self, room: &str) -> Vec<u64> {
+    pub(crate) async fn stored_seqs(&self, room: &str) -> Vec<u64> {
         let listed = self.api(Method::GET, &format!("/rooms/{room}/messages?limit=500"), "checker", "").await.json();
         let messages = listed["messages"].as_array().expect("messages").iter();
         messages.map(|message| message["seq"].as_u64().expect("a number")).collect()
     }
 
-    /// Read a chat room.
-    pub(crate) async fn read(&self, room: &str, name: &str) -> Reader {
-        self.reader(&format!("/rooms/{room}/events"), name, &[]).await
+    /// Opens the event stream of a chat room.
+    pub(crate) async fn open_chat_events(&self, room: &str, name: &str) -> EventStream {
+        self.open_event_stream(&format!("/rooms/{room}/events"), name, &[]).await
     }
 
-    /// Read a stream of events.
-    pub(crate) async fn reader(&self, path: &str, name: &str, headers: &[(&str, &str)]) -> Reader {
+    /// Opens an event stream.
+    pub(crate) async fn open_event_stream(&self, path: &str, name: &str, headers: &[(&str, &str)]) -> EventStream {
         let (connection, mut sender) = connect(self.address).await.expect("it listens");
         let mut request = Request::get(format!("{BASE}{path}"))
             .header("host", self.address.to_string())
@@ -187,13 +187,13 @@ impl Wasmtime {
         let response = within(sender.send_request(request)).await.expect("it answers");
         assert_eq!(response.status(), 200, "{response:?}");
         let (parts, body) = response.into_parts();
-        Reader { connection, headers: parts.headers, body, text: String::new(), ended: false }
+        EventStream { connection, headers: parts.headers, body, text: String::new(), ended: false }
     }
 }
 
 /// Waits for a future; fails the test after a long time.
 pub(crate) async fn within<T>(expected: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, expected).await.expect("it did not happen in time")
+    tokio::time::timeout(TEST_TIMEOUT, expected).await.expect("it did not happen in time")
 }
 
 /// An answer to an HTTP request.
@@ -213,7 +213,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
-    /// It is an error as RFC 9457 has it.
+    /// Checks that it is a problem document (RFC 9457) with this status.
     pub(crate) fn is_problem(&self, status: u16) {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
@@ -261,14 +261,14 @@ where
     let stream = TcpStream::connect(address).await.ok()?;
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
     let connection = tokio::spawn(async {
-        // An end in the middle is for whoever waits for an answer to judge.
+        // If it breaks off, the caller that waits for an answer notices.
         let _ = connection.await;
     });
     Some((Connection(connection), sender))
 }
 
-/// One reader of events, as `EventSource` is one.
-pub(crate) struct Reader {
+/// A reader of server-sent events, like `EventSource`.
+pub(crate) struct EventStream {
     #[expect(dead_code, reason = "the connection lasts as long as the reader")]
     connection: Connection,
     pub(crate) headers: HeaderMap,
@@ -285,7 +285,7 @@ pub(crate) struct Event {
     pub(crate) data: Value,
 }
 
-impl Reader {
+impl EventStream {
     /// The next event, or the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
@@ -304,32 +304,33 @@ impl Reader {
             match within(self.body.frame()).await {
                 Some(Ok(frame)) => {
                     let data = frame.into_data().unwrap_or_default();
-                    self.text.push_str(std::str::from_utf8(&data).expect("tests say what fits into a packet"));
+                    self.text
+                        .push_str(std::str::from_utf8(&data).expect("each packet of a test holds whole characters"));
                 }
                 _ => self.ended = true,
             }
         }
     }
 
-    /// The next message.
-    pub(crate) async fn hears(&mut self) -> Value {
+    /// Receives the next message.
+    pub(crate) async fn recv(&mut self) -> Value {
         let event = self.next().await.expect("the stream goes on");
         assert_eq!(event.kind, None, "{event:?}");
         event.data
     }
 
-    /// The next message of a type; others are passed over.
-    pub(crate) async fn hears_a(&mut self, kind: &str) -> Value {
+    /// Receives the next message of a type; skips all others.
+    pub(crate) async fn recv_type(&mut self, kind: &str) -> Value {
         loop {
-            let heard = self.hears().await;
-            if heard["type"] == kind {
-                return heard;
+            let received = self.recv().await;
+            if received["type"] == kind {
+                return received;
             }
         }
     }
 
-    /// The number of the next chat message.
-    pub(crate) async fn hears_number(&mut self) -> u64 {
-        self.hears_a("message").await["message"]["seq"].as_u64().expect("a number")
+    /// Receives the number of the next chat message.
+    pub(crate) async fn recv_seq(&mut self) -> u64 {
+        self.recv_type("message").await["message"]["seq"].as_u64().expect("a number")
     }
 }

@@ -1,6 +1,6 @@
 //! The shipped rooms under `wasmtime serve`: a real wasmtime, real HTTP, real files.
 //!
-//! In reading order: what everybody gets, what readers hear, what survives, what is refused.
+//! In reading order: routes, readers of events, durability, refusals.
 
 mod harness;
 

@@ -10,7 +10,7 @@ use crate::harness::Wasmtime;
 async fn a_reader_receives_the_history_and_then_new_messages() {
     let wasmtime = Wasmtime::start().await;
     wasmtime.post("lobby", "bo", "before").await;
-    let mut ana = wasmtime.read("lobby", "ana").await;
+    let mut ana = wasmtime.open_chat_events("lobby", "ana").await;
     assert_eq!(ana.headers["content-type"], "text/event-stream");
     assert_eq!(
         (&ana.headers["cache-control"], &ana.headers["x-accel-buffering"]),
@@ -22,36 +22,36 @@ async fn a_reader_receives_the_history_and_then_new_messages() {
     assert_eq!((&history.data["type"], &history.data["messages"][0]["content"]), (&json!("history"), &json!("before")));
     let body = json!({ "content": "now" }).to_string();
     let posted = wasmtime.api(Method::POST, "/rooms/lobby/messages", "bo", &body).await.json();
-    let heard = ana.next().await.unwrap();
-    assert_eq!(heard.id, Some(format!("2.{incarnation}")));
-    assert_eq!(heard.data, json!({ "type": "message", "message": posted["message"] }));
+    let received = ana.next().await.unwrap();
+    assert_eq!(received.id, Some(format!("2.{incarnation}")));
+    assert_eq!(received.data, json!({ "type": "message", "message": posted["message"] }));
 }
 
 #[tokio::test]
 async fn a_reader_that_reconnects_receives_only_missed_messages() {
     let wasmtime = Wasmtime::start().await;
     wasmtime.post("lobby", "bo", "1").await;
-    let mut ana = wasmtime.read("lobby", "ana").await;
-    let incarnation = ana.hears_a("history").await["incarnation"].as_str().unwrap().to_owned();
+    let mut ana = wasmtime.open_chat_events("lobby", "ana").await;
+    let incarnation = ana.recv_type("history").await["incarnation"].as_str().unwrap().to_owned();
     wasmtime.post("lobby", "bo", "2").await;
-    assert_eq!(ana.hears_number().await, 2);
+    assert_eq!(ana.recv_seq().await, 2);
     drop(ana);
     wasmtime.post("lobby", "bo", "3").await;
     wasmtime.post("lobby", "bo", "4").await;
     let other = ("last-event-id", "2.0f");
-    let mut began_anew = wasmtime.reader("/rooms/lobby/events", "ana", &[other]).await;
-    assert_eq!(began_anew.hears_a("history").await["resumed"], false);
+    let mut began_anew = wasmtime.open_event_stream("/rooms/lobby/events", "ana", &[other]).await;
+    assert_eq!(began_anew.recv_type("history").await["resumed"], false);
     drop(began_anew);
     let last = format!("2.{incarnation}");
-    let mut ana = wasmtime.reader("/rooms/lobby/events", "ana", &[("last-event-id", &last)]).await;
+    let mut ana = wasmtime.open_event_stream("/rooms/lobby/events", "ana", &[("last-event-id", &last)]).await;
     let missed = ana.next().await.unwrap();
     let numbers = missed.data["messages"].as_array().unwrap().iter().map(|message| message["seq"].as_u64().unwrap());
     assert_eq!((numbers.collect::<Vec<_>>(), &missed.data["resumed"]), (vec![3, 4], &json!(true)));
     assert_eq!(missed.id, Some(format!("4.{incarnation}")));
     wasmtime.post("lobby", "bo", "5").await;
-    assert_eq!(ana.hears_number().await, 5);
-    let mut again = wasmtime.reader("/rooms/lobby/events?since=4", "ana", &[]).await;
-    assert_eq!(again.hears_a("history").await["messages"].as_array().unwrap().len(), 1);
+    assert_eq!(ana.recv_seq().await, 5);
+    let mut again = wasmtime.open_event_stream("/rooms/lobby/events?since=4", "ana", &[]).await;
+    assert_eq!(again.recv_type("history").await["messages"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -59,8 +59,8 @@ async fn all_clients_receive_the_same_order_without_a_gap() {
     let wasmtime = std::sync::Arc::new(Wasmtime::start().await);
     let mut readers = Vec::new();
     for name in ["ana", "bo", "cy"] {
-        let mut reader = wasmtime.read("lobby", name).await;
-        reader.hears_a("history").await;
+        let mut reader = wasmtime.open_chat_events("lobby", name).await;
+        reader.recv_type("history").await;
         readers.push(reader);
     }
     let mut posts = JoinSet::new();
@@ -71,7 +71,7 @@ async fn all_clients_receive_the_same_order_without_a_gap() {
     posts.join_all().await;
     for reader in &mut readers {
         for expected in 1..=60 {
-            assert_eq!(reader.hears_number().await, expected);
+            assert_eq!(reader.recv_seq().await, expected);
         }
     }
 }
@@ -79,34 +79,34 @@ async fn all_clients_receive_the_same_order_without_a_gap() {
 #[tokio::test]
 async fn joins_and_leaves_are_announced_once_per_user() {
     let wasmtime = Wasmtime::start().await;
-    let mut ana = wasmtime.read("lobby", "ana").await;
-    ana.hears_a("history").await;
-    let mut tabs = [wasmtime.read("lobby", "bo").await, wasmtime.read("lobby", "bo").await];
+    let mut ana = wasmtime.open_chat_events("lobby", "ana").await;
+    ana.recv_type("history").await;
+    let mut tabs = [wasmtime.open_chat_events("lobby", "bo").await, wasmtime.open_chat_events("lobby", "bo").await];
     for tab in &mut tabs {
-        tab.hears_a("history").await;
+        tab.recv_type("history").await;
     }
-    assert_eq!(ana.hears_a("user_joined").await["userId"], "id-bo");
+    assert_eq!(ana.recv_type("user_joined").await["userId"], "id-bo");
     let [first, second] = tabs;
     drop(first);
     wasmtime.post("lobby", "cy", "one tab is left").await;
     drop(second);
-    let heard = [ana.hears().await, ana.hears().await].map(|heard| heard["type"].clone());
-    assert_eq!(heard, ["message", "user_left"]);
+    let received = [ana.recv().await, ana.recv().await].map(|received| received["type"].clone());
+    assert_eq!(received, ["message", "user_left"]);
 }
 
 #[tokio::test]
 async fn presence_lists_a_reader_until_it_leaves() {
     let wasmtime = Wasmtime::start().await;
-    let mut ana = wasmtime.reader("/presence/events", "ana", &[]).await;
+    let mut ana = wasmtime.open_event_stream("/presence/events", "ana", &[]).await;
     let list = ana.next().await.unwrap();
     assert_eq!((list.id, &list.data["type"]), (None, &json!("presence_list")));
-    let mut bo = wasmtime.reader("/presence/events", "bo", &[]).await;
-    bo.hears_a("presence_list").await;
-    assert_eq!(ana.hears_a("presence_update").await["user"]["userId"], "id-bo");
+    let mut bo = wasmtime.open_event_stream("/presence/events", "bo", &[]).await;
+    bo.recv_type("presence_list").await;
+    assert_eq!(ana.recv_type("presence_update").await["user"]["userId"], "id-bo");
     wasmtime.api(Method::POST, "/presence/update", "bo", r#"{"status":"busy"}"#).await;
-    assert_eq!(ana.hears_a("presence_update").await["user"]["status"], "busy");
+    assert_eq!(ana.recv_type("presence_update").await["user"]["status"], "busy");
     drop(bo);
-    assert_eq!(ana.hears_a("presence_remove").await["userId"], "id-bo");
+    assert_eq!(ana.recv_type("presence_remove").await["userId"], "id-bo");
     let listed = wasmtime.api(Method::GET, "/presence/list", "ana", "").await.json();
     assert_eq!(listed["users"].as_array().unwrap().len(), 1, "{listed}");
 }

@@ -30,10 +30,10 @@ async fn a_refused_reader_gets_a_reason_and_leaves_nothing() {
     wasmtime.api(Method::GET, "/rooms/a%00b/events", "ana", "").await.is_problem(400);
     let foreign = [("origin", "https://evil.example"), ("authorization", "Bearer 1:ana")];
     wasmtime.request(Method::GET, &format!("{BASE}/rooms/lobby/events"), &foreign, "").await.is_problem(403);
-    let mut bo = wasmtime.read("lobby", "bo").await;
-    bo.hears_a("history").await;
+    let mut bo = wasmtime.open_chat_events("lobby", "bo").await;
+    bo.recv_type("history").await;
     wasmtime.post("lobby", "cy", "only bo hears this").await;
-    assert_eq!(bo.hears().await["type"], "message");
+    assert_eq!(bo.recv().await["type"], "message");
 }
 
 #[tokio::test]

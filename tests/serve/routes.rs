@@ -4,7 +4,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::harness::{Answer, BASE, Host, Wasmtime, request};
+use crate::harness::{Answer, BASE, Dormouse, Wasmtime, request};
 
 /// The part of an answer that must be the same: times and ids differ, and texts of problems may.
 fn comparable(answer: &Answer) -> Value {
@@ -29,18 +29,18 @@ fn comparable(answer: &Answer) -> Value {
 }
 
 /// Method, path, headers and body of a request.
-type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
+type TestRequest<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
 
 #[tokio::test]
 async fn it_answers_like_the_host() {
-    let (host, wasmtime) = (Host::start().await, Wasmtime::start().await);
+    let (dormouse, wasmtime) = (Dormouse::start().await, Wasmtime::start().await);
     let ana = ("authorization", "Bearer 1:ana");
     let page = ("origin", "http://localhost:5173");
     let key = ("idempotency-key", "k1");
     let long = format!("/rooms/{}/messages", "x".repeat(129));
     let large = "x".repeat((1 << 20) + 1);
     let longest = json!({ "content": "🐭".repeat(1500) }).to_string();
-    let requests: &[Asked] = &[
+    let requests: &[TestRequest] = &[
         ("GET", "/rooms/lobby/messages", &[ana], ""),
         ("POST", "/rooms/lobby/messages", &[ana], r#"{"content":"one"}"#),
         ("POST", "/rooms/lobby/messages", &[("authorization", "Bearer 2:bø")], r#"{"content":"zwei"}"#),
@@ -82,13 +82,13 @@ async fn it_answers_like_the_host() {
         ("GET", "/presence/team/list", &[ana], ""),
     ];
     for (method, path, headers, body) in requests {
-        let ask = async |address| {
+        let send = async |address| {
             let method = Method::try_from(*method).unwrap();
             request(address, method, &format!("{BASE}{path}"), headers, body).await.expect("it answers")
         };
-        let (expected, found) = (ask(host.address).await, ask(wasmtime.address).await);
-        let what = format!("{method} {path} {}", body.get(..20).unwrap_or(body));
-        assert_eq!(comparable(&found), comparable(&expected), "{what}: {found:?} {expected:?}");
+        let (expected, found) = (send(dormouse.address).await, send(wasmtime.address).await);
+        let label = format!("{method} {path} {}", body.get(..20).unwrap_or(body));
+        assert_eq!(comparable(&found), comparable(&expected), "{label}: {found:?} {expected:?}");
     }
 }
 
@@ -103,6 +103,6 @@ async fn concurrent_posts_get_numbers_without_a_gap() {
     let mut numbers = posts.join_all().await;
     numbers.sort();
     let expected = (1..=100).collect::<Vec<_>>();
-    assert_eq!(numbers, expected, "what each was told");
-    assert_eq!(wasmtime.numbers("lobby").await, expected, "what is stored");
+    assert_eq!(numbers, expected, "the acknowledged numbers");
+    assert_eq!(wasmtime.stored_seqs("lobby").await, expected, "the stored numbers");
 }
