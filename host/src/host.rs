@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::code_cache_dir::CompiledCode;
 use crate::config::{Config, ConfigError, FileProblem};
 use crate::edge::{Admin, AdminTokenError, Edge, KeyError, Service, TlsError, Verifier};
 use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
+use crate::lock::Lock;
 use crate::metrics::Metrics;
 use crate::model::StorageFailed;
 use crate::outbound::{Allowed, BadAuthorities, HttpClient};
@@ -372,8 +373,8 @@ pub fn components(
         engine = engine.with_cache(cache);
     }
     let names = config.namespaces.values().map(|namespace| namespace.component.as_str()).collect::<BTreeSet<_>>();
-    let left = Mutex::new(names.into_iter());
-    let next = || left.lock().expect("no holder of this lock panics").next();
+    let left = Lock::new(names.into_iter());
+    let next = || left.lock().next();
     let compile = |name: &str| {
         let key = || {
             let named = config.namespaces.iter().find(|(_, namespace)| namespace.component == name);

@@ -42,6 +42,7 @@ pub mod edge;
 pub mod guest;
 mod limit_hits;
 pub mod limits;
+mod lock;
 pub mod log;
 pub mod log_filter;
 mod metrics;

@@ -10,13 +10,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{self, UnixMillis};
 use crate::limits::{REVOCATION_BYTES, REVOCATIONS};
+use crate::lock::{Lock, ReadWriteLock};
 
 /// The file's name, in the data directory.
 const FILE: &str = "revocations.json";
@@ -121,11 +121,11 @@ pub struct Revocations {
     /// Absent if nothing is kept on disk.
     directory: Option<PathBuf>,
     leeway: Duration,
-    list: RwLock<List>,
+    list: ReadWriteLock<List>,
     /// The number of entries, so that a check costs nothing while there are none.
     len: AtomicUsize,
     /// Held while the file is written, so that a later list is never overwritten by an earlier one.
-    writing: Mutex<()>,
+    writing: Lock<()>,
 }
 
 #[derive(Default)]
@@ -165,7 +165,7 @@ impl Revocations {
             Err(error) => return Err(bad(error.to_string())),
         };
         let kept = Revocations { directory: Some(directory.into()), ..Self::in_memory(leeway) };
-        kept.write_list().extend(entries);
+        kept.list.write().extend(entries);
         kept.forget_expired(clock::unix_millis());
         Ok(kept)
     }
@@ -175,7 +175,7 @@ impl Revocations {
         if self.len.load(Ordering::Acquire) == 0 {
             return false;
         }
-        let list = self.read_list();
+        let list = self.list.read();
         let of_user = list.users.get(user).is_some_and(|before| issued_at.is_none_or(|at| at / 1_000 <= *before));
         of_user || token.is_some_and(|token| list.tokens.contains_key(token))
     }
@@ -190,10 +190,10 @@ impl Revocations {
         if name.is_empty() || name.len() > REVOCATION_BYTES {
             return Err(RevokeError::Name);
         }
-        let writing = self.writing.lock().expect("no holder of this lock panics");
+        let writing = self.writing.lock();
         self.forget_expired(now);
         {
-            let mut list = self.write_list();
+            let mut list = self.list.write();
             if list.len() >= REVOCATIONS && !list.has(&revoked) {
                 return Err(RevokeError::Full);
             }
@@ -219,18 +219,18 @@ impl Revocations {
     /// Removes a revocation, so that its tokens are accepted from now on. False if it is not on the list. Blocks while
     /// the disk works; if that fails, the list stays as it was.
     pub fn remove(&self, revoked: &Revoked) -> Result<bool, io::Error> {
-        let _writing = self.writing.lock().expect("no holder of this lock panics");
+        let _writing = self.writing.lock();
         let removed = match revoked {
             Revoked::User(RevokedUser { user }) => {
-                self.write_list().users.remove_entry(user).map(|(user, before)| Entry::User { user, before })
+                self.list.write().users.remove_entry(user).map(|(user, before)| Entry::User { user, before })
             }
             Revoked::Token(RevokedToken { jti, .. }) => {
-                self.write_list().tokens.remove_entry(jti).map(|(jti, exp)| Entry::Token { jti, exp })
+                self.list.write().tokens.remove_entry(jti).map(|(jti, exp)| Entry::Token { jti, exp })
             }
         };
         let Some(removed) = removed else { return Ok(false) };
         let written = self.write();
-        let mut list = self.write_list();
+        let mut list = self.list.write();
         if written.is_err() {
             list.extend([removed]);
         }
@@ -241,14 +241,14 @@ impl Revocations {
     /// All revocations: users first, each kind sorted by name.
     pub fn list(&self) -> Vec<Entry> {
         self.forget_expired(clock::unix_millis());
-        self.read_list().entries()
+        self.list.read().entries()
     }
 
     /// Forgets expired tokens: they are refused anyway.
     fn forget_expired(&self, now: UnixMillis) {
         let leeway = self.leeway_ms();
         let is_over = |exp: u64| exp.saturating_mul(1_000).saturating_add(leeway) <= now;
-        let mut list = self.write_list();
+        let mut list = self.list.write();
         list.tokens.retain(|_, exp| !exp.is_some_and(is_over));
         self.len.store(list.len(), Ordering::Release);
     }
@@ -260,7 +260,7 @@ impl Revocations {
     /// Writes a new file to the disk and puts it in the place of the old one.
     fn write(&self) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let kept = Kept { version: VERSION, revocations: self.read_list().entries() };
+        let kept = Kept { version: VERSION, revocations: self.list.read().entries() };
         let json = serde_json::to_vec(&kept).expect("texts and numbers become JSON");
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let unfinished = directory.join(UNFINISHED);
@@ -270,14 +270,6 @@ impl Revocations {
         fs::rename(&unfinished, directory.join(FILE))?;
         // The rename is on disk only after its directory is synced.
         File::open(directory)?.sync_all()
-    }
-
-    fn read_list(&self) -> RwLockReadGuard<'_, List> {
-        self.list.read().expect("no holder of this lock panics")
-    }
-
-    fn write_list(&self) -> RwLockWriteGuard<'_, List> {
-        self.list.write().expect("no holder of this lock panics")
     }
 }
 
@@ -387,20 +379,20 @@ mod tests {
         revocations.add_at(token_until("a", NOW_S), NOW_S * 1_000).unwrap();
         revocations.add_at(token_until("b", NOW_S + 1), NOW_S * 1_000).unwrap();
         revocations.forget_expired((NOW_S + 30) * 1_000 - 1);
-        assert_eq!(revocations.read_list().len(), 2);
+        assert_eq!(revocations.list.read().len(), 2);
         revocations.forget_expired((NOW_S + 30) * 1_000);
-        assert_eq!(revocations.read_list().entries(), [Entry::Token { jti: "b".into(), exp: Some(NOW_S + 1) }]);
+        assert_eq!(revocations.list.read().entries(), [Entry::Token { jti: "b".into(), exp: Some(NOW_S + 1) }]);
         // The longer one counts, in either order.
         revocations.add_at(Revoked::token("b"), NOW_S * 1_000).unwrap();
         revocations.add_at(token_until("b", NOW_S + 2), NOW_S * 1_000).unwrap();
-        assert_eq!(revocations.read_list().entries(), [Entry::Token { jti: "b".into(), exp: None }]);
+        assert_eq!(revocations.list.read().entries(), [Entry::Token { jti: "b".into(), exp: None }]);
     }
 
     #[test]
     fn a_full_list_refuses_only_new_entries() {
         let revocations = Revocations::in_memory(LEEWAY);
         let all = (0..REVOCATIONS).map(|number| Entry::User { user: number.to_string(), before: 1 });
-        revocations.write_list().extend(all);
+        revocations.list.write().extend(all);
         assert!(matches!(revocations.add(Revoked::user("new")), Err(RevokeError::Full)));
         revocations.add(Revoked::user("7")).unwrap();
         revocations.remove(&Revoked::user("8")).unwrap();

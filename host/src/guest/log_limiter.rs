@@ -2,11 +2,11 @@
 //! it.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::limit_hits::{Limit, LimitHits};
+use crate::lock::Lock;
 use crate::token_bucket::TokenBucket;
 
 /// How often the number of dropped lines is reported.
@@ -14,7 +14,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// The log limit of one room or of the router. It covers their own lines, and lines about their failures.
 pub struct LogLimiter {
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     refusals: LimitHits,
 }
 
@@ -35,12 +35,12 @@ impl LogLimiter {
     /// Like [`new`](Self::new), but dropped lines are also counted in the metrics.
     pub(crate) fn counted(per_second: u32, refusals: LimitHits) -> Self {
         let bucket = (per_second > 0).then(|| TokenBucket::new(per_second, clock::monotonic()));
-        LogLimiter { inner: Mutex::new(Inner { bucket, dropped: 0, reported: None }), refusals }
+        LogLimiter { inner: Lock::new(Inner { bucket, dropped: 0, reported: None }), refusals }
     }
 
     /// Whether one more line may be logged. A refused line is counted.
     pub fn take(&self) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let may = inner.bucket.as_mut().is_none_or(|bucket| bucket.take(clock::monotonic()));
         if !may {
             self.drop_one(&mut inner, Limit::LogLines);
@@ -51,7 +51,7 @@ impl LogLimiter {
     /// The same for line `number` of a turn that may log `most` lines.
     pub(super) fn take_of_turn(&self, number: u32, most: u32) -> bool {
         if number > most {
-            self.drop_one(&mut self.lock(), Limit::TurnLogLines);
+            self.drop_one(&mut self.inner.lock(), Limit::TurnLogLines);
             return false;
         }
         self.take()
@@ -59,7 +59,7 @@ impl LogLimiter {
 
     /// Reports the number of dropped lines, once a second at most.
     pub fn report_dropped(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.dropped == 0 {
             return;
         }
@@ -75,10 +75,6 @@ impl LogLimiter {
     fn drop_one(&self, inner: &mut Inner, limit: Limit) {
         inner.dropped += 1;
         self.refusals.count(limit);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no holder of this lock panics")
     }
 }
 

@@ -7,8 +7,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use super::log_limiter::LogLimiter;
 use super::meter::{RANDOM_BYTES, WASI_RESOURCES};
 use super::moment::Moment;
 use super::state::StoreData;
+use crate::lock::Lock;
 
 /// Most bytes of output that are kept for the message about a trap.
 const LAST_WORDS_BYTES: usize = 2_048;
@@ -46,10 +47,10 @@ pub(super) struct Wasi {
 
 impl Wasi {
     pub(super) fn new(moment: &Moment, max_lines: u32, pace: Arc<LogLimiter>) -> Self {
-        let rng = TurnRng(Arc::new(Mutex::new(StdRng::from_seed(moment.seed))));
+        let rng = TurnRng(Arc::new(Lock::new(StdRng::from_seed(moment.seed))));
         let now = Arc::new(AtomicU64::new(moment.now));
         let output = Output { text: String::new(), lines: 0, max_lines, pace };
-        let output = LogStream(Arc::new(Mutex::new(output)));
+        let output = LogStream(Arc::new(Lock::new(output)));
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_RESOURCES);
         let mut builder = WasiCtxBuilder::new();
@@ -68,8 +69,8 @@ impl Wasi {
     /// A turn begins: sets its time and seed, and clears the kept output.
     pub(super) fn begin(&mut self, moment: &Moment) {
         self.now.store(moment.now, Ordering::Relaxed);
-        *self.rng.lock() = StdRng::from_seed(moment.seed);
-        let mut output = self.output.lock();
+        *self.rng.0.lock() = StdRng::from_seed(moment.seed);
+        let mut output = self.output.0.lock();
         output.text.clear();
         output.lines = 0;
     }
@@ -79,7 +80,7 @@ impl Wasi {
     }
 
     pub(super) fn last_words(&self) -> String {
-        self.output.lock().text.clone()
+        self.output.0.lock().text.clone()
     }
 }
 
@@ -149,34 +150,28 @@ impl HostMonotonicClock for TurnClock {
 
 /// The random numbers of the turn.
 #[derive(Clone)]
-struct TurnRng(Arc<Mutex<StdRng>>);
-
-impl TurnRng {
-    fn lock(&self) -> MutexGuard<'_, StdRng> {
-        self.0.lock().expect("no holder of this lock panics")
-    }
-}
+struct TurnRng(Arc<Lock<StdRng>>);
 
 impl TryRng for TurnRng {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(self.lock().next_u32())
+        Ok(self.0.lock().next_u32())
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(self.lock().next_u64())
+        Ok(self.0.lock().next_u64())
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        self.lock().fill_bytes(bytes);
+        self.0.lock().fill_bytes(bytes);
         Ok(())
     }
 }
 
 /// Standard output and error: log lines, whose text is also kept for a trap message.
 #[derive(Clone)]
-struct LogStream(Arc<Mutex<Output>>);
+struct LogStream(Arc<Lock<Output>>);
 
 /// The output of this turn.
 struct Output {
@@ -188,7 +183,7 @@ struct Output {
 
 impl LogStream {
     fn push(&self, bytes: &[u8]) {
-        let mut output = self.lock();
+        let mut output = self.0.lock();
         // Each turn may write only so much, so that a flood costs nothing.
         let space = LAST_WORDS_BYTES.saturating_sub(output.text.len());
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(space)]);
@@ -199,10 +194,6 @@ impl LogStream {
                 tracing::info!(target: "room", "{}", one_line(line));
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Output> {
-        self.0.lock().expect("no holder of this lock panics")
     }
 }
 

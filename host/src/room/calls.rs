@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,6 +16,7 @@ use super::{Namespace, RequestError, Rooms, Shared};
 use crate::clock;
 use crate::guest::{CallError, Outbound, PostError, Waited};
 use crate::limit_hits::Limit;
+use crate::lock::Lock;
 use crate::model::{Address, CALLER, Destination, POST_KEY, Request, Response, StorageFailed};
 use crate::outbound::FetchError;
 
@@ -26,13 +27,13 @@ pub(super) struct RoomCalls {
     shared: Weak<Shared>,
     mailbox: Weak<Mailbox>,
     /// The permit to wait, once the turn has asked for it.
-    waits: Mutex<Option<OwnedSemaphorePermit>>,
+    waits: Lock<Option<OwnedSemaphorePermit>>,
 }
 
 /// The wait graph: which room waits for which. A room waits for one other at a time, so following the edges finds a
 /// cycle.
 #[derive(Default)]
-pub(super) struct WaitGraph(Mutex<HashMap<Address, Address>>);
+pub(super) struct WaitGraph(Lock<HashMap<Address, Address>>);
 
 /// One edge of the graph; dropping it ends the wait.
 struct WaitEdge<'a> {
@@ -43,7 +44,7 @@ struct WaitEdge<'a> {
 impl WaitGraph {
     /// Adds an edge from `who` to `whom`; absent if it would close a cycle.
     fn begin(&self, who: &Address, whom: &Address) -> Option<WaitEdge<'_>> {
-        let mut waits = self.lock();
+        let mut waits = self.0.lock();
         let mut next = Some(whom);
         while let Some(room) = next {
             if room == who {
@@ -54,15 +55,11 @@ impl WaitGraph {
         waits.insert(who.clone(), whom.clone());
         Some(WaitEdge { waits: self, who: who.clone() })
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Address, Address>> {
-        self.0.lock().expect("no holder of this lock panics")
-    }
 }
 
 impl Drop for WaitEdge<'_> {
     fn drop(&mut self) {
-        self.waits.lock().remove(&self.who);
+        self.waits.0.lock().remove(&self.who);
     }
 }
 
@@ -74,7 +71,7 @@ impl RoomCalls {
         mailbox: &Arc<Mailbox>,
     ) -> Arc<Self> {
         let (shared, mailbox) = (Arc::downgrade(shared), Arc::downgrade(mailbox));
-        Arc::new(RoomCalls { address, namespace, shared, mailbox, waits: Mutex::default() })
+        Arc::new(RoomCalls { address, namespace, shared, mailbox, waits: Lock::default() })
     }
 
     /// The address of another room, if this room may call it.
@@ -179,7 +176,7 @@ impl Outbound for RoomCalls {
     }
 
     fn may_wait(&self) -> bool {
-        let mut waits = self.waits.lock().expect("no holder of this lock panics");
+        let mut waits = self.waits.lock();
         if waits.is_none()
             && let Some(shared) = self.shared.upgrade()
         {

@@ -6,11 +6,12 @@
 //! destination hold no slot of others (no head-of-line blocking). `posts` calls this.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{POSTS_AT_ONCE, POSTS_AT_ONCE_OF_A_ROOM, POSTS_AT_ONCE_TO_A_ROOM, POSTS_AT_ONCE_TO_A_SERVER};
+use crate::lock::Lock;
 use crate::model::Destination;
 
 /// The slots for all posts of a host.
@@ -23,7 +24,7 @@ struct Shares {
     to_rooms: Arc<Semaphore>,
     to_servers: Arc<Semaphore>,
     /// Destinations with posts that are being carried or wait.
-    lines: Mutex<HashMap<Destination, Arc<Semaphore>>>,
+    lines: Lock<HashMap<Destination, Arc<Semaphore>>>,
 }
 
 /// The slot of a post while it is carried.
@@ -48,7 +49,7 @@ impl Carriers {
         let shares = || Shares {
             to_rooms: Arc::new(Semaphore::new(share)),
             to_servers: Arc::new(Semaphore::new(share)),
-            lines: Mutex::default(),
+            lines: Lock::default(),
         };
         Carriers { namespaces: namespaces.map(|name| (name.clone(), Arc::new(shares()))).collect() }
     }
@@ -74,20 +75,16 @@ impl Shares {
             Destination::Room(_) => POSTS_AT_ONCE_TO_A_ROOM,
             Destination::Origin(_) => POSTS_AT_ONCE_TO_A_SERVER,
         };
-        let mut lines = self.lock();
+        let mut lines = self.lines.lock();
         let places = lines.entry(destination.clone()).or_insert_with(|| Arc::new(Semaphore::new(most))).clone();
         drop(lines);
         DestinationQueue { shares: self.clone(), destination: destination.clone(), places: Some(places) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Destination, Arc<Semaphore>>> {
-        self.lines.lock().expect("no holder of this lock panics")
     }
 }
 
 impl Drop for DestinationQueue {
     fn drop(&mut self) {
-        let mut lines = self.shares.lock();
+        let mut lines = self.shares.lines.lock();
         self.places = None;
         // No other post is in this queue; the next one makes a new queue.
         if lines.get(&self.destination).is_some_and(|places| Arc::strong_count(places) == 1) {
@@ -155,8 +152,8 @@ mod tests {
         let carriers = carriers();
         let held = (0..POSTS_AT_ONCE_TO_A_ROOM).map(|_| place(&carriers, "ROOMS", &room("a"))).collect::<Vec<_>>();
         assert!(place(&carriers, "ROOMS", &room("a")).is_none(), "it waits, and gives up");
-        assert_eq!(carriers.namespaces["ROOMS"].lock().len(), 1);
+        assert_eq!(carriers.namespaces["ROOMS"].lines.lock().len(), 1);
         drop(held);
-        assert_eq!(carriers.namespaces["ROOMS"].lock().len(), 0);
+        assert_eq!(carriers.namespaces["ROOMS"].lines.lock().len(), 0);
     }
 }

@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
 use super::{ConnectError, Delivered as Delivery, Rooms, Seat};
+use crate::lock::Lock;
 use crate::model::{Address, Client, Close, Message, OutboundMessage, Request, User};
 
 /// The close of a visitor that cannot keep up, as for any other slow consumer.
@@ -45,11 +46,11 @@ pub struct SocketClosed;
 
 /// All visitors of a host, for the goodbye at shutdown.
 #[derive(Default)]
-pub(super) struct LocalSockets(Mutex<Vec<Weak<LocalClient>>>);
+pub(super) struct LocalSockets(Lock<Vec<Weak<LocalClient>>>);
 
 impl LocalSockets {
     fn add(&self, ear: &Arc<LocalClient>) {
-        let mut visitors = self.0.lock().expect("no holder of this lock panics");
+        let mut visitors = self.0.lock();
         // Dead entries are removed when the list would grow, so it is never more than twice as long as needed.
         if visitors.len() == visitors.capacity() {
             visitors.retain(|visitor| visitor.strong_count() > 0);
@@ -59,7 +60,7 @@ impl LocalSockets {
 
     /// Closes all visitors.
     pub(super) fn say_goodbye(&self) {
-        let visitors = std::mem::take(&mut *self.0.lock().expect("no holder of this lock panics"));
+        let visitors = std::mem::take(&mut *self.0.lock());
         for visitor in visitors.iter().filter_map(Weak::upgrade) {
             visitor.close(GOING_AWAY.0, GOING_AWAY.1);
         }
@@ -101,7 +102,9 @@ impl LocalSocket {
             // Registers before the check, so that it misses no notification of free space.
             let mut resumed = pin!(self.ear.resumed.notified());
             resumed.as_mut().enable();
-            let Some(seat) = self.seat.as_ref().filter(|_| !self.ear.lock().closing) else { return Err(SocketClosed) };
+            let Some(seat) = self.seat.as_ref().filter(|_| !self.ear.inner.lock().closing) else {
+                return Err(SocketClosed);
+            };
             match seat.message(message) {
                 Delivery::Yes => return Ok(()),
                 Delivery::Never => return Err(SocketClosed),
@@ -134,7 +137,7 @@ impl LocalSocket {
     }
 
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
-        let mut inner = self.ear.lock();
+        let mut inner = self.ear.inner.lock();
         if let Some(said) = inner.queue.pop_front() {
             inner.bytes -= said.len();
             if inner.queue.is_empty() {
@@ -167,7 +170,7 @@ impl LocalSocket {
 impl Drop for LocalSocket {
     fn drop(&mut self) {
         {
-            let mut inner = self.ear.lock();
+            let mut inner = self.ear.inner.lock();
             inner.closing = true;
             inner.queue = VecDeque::new();
         }
@@ -177,7 +180,7 @@ impl Drop for LocalSocket {
 
 /// The client that the room writes to.
 pub(super) struct LocalClient {
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     max_bytes: usize,
     /// Notifies senders that the queue of the room has space, or that the connection has ended.
     resumed: Notify,
@@ -195,11 +198,7 @@ struct Inner {
 
 impl LocalClient {
     fn new(max_bytes: usize) -> Self {
-        LocalClient { inner: Mutex::default(), max_bytes, resumed: Notify::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no holder of this lock panics")
+        LocalClient { inner: Lock::default(), max_bytes, resumed: Notify::new() }
     }
 }
 
@@ -215,7 +214,7 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 impl Client for LocalClient {
     /// Never asks for a flush: the reader takes everything that waits.
     fn say(&self, said: &OutboundMessage) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.closing {
             return false;
         }
@@ -237,7 +236,7 @@ impl Client for LocalClient {
     fn flush(&self) {}
 
     fn close(&self, code: u16, reason: &str) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if !std::mem::replace(&mut inner.closing, true) {
             inner.close = Some((code, reason.to_owned()));
             wake(inner);
@@ -253,7 +252,7 @@ impl Client for LocalClient {
     }
 
     fn buffered(&self) -> usize {
-        self.lock().bytes
+        self.inner.lock().bytes
     }
 }
 

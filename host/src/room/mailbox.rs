@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::Handle;
@@ -17,6 +17,7 @@ use super::output_gate::OutputGate;
 use super::posts::{Outcome, PostId};
 use super::{ConnectError, RequestError, Seat, Shared};
 use crate::clock;
+use crate::lock::Lock;
 use crate::model::{AutoResponse, Client, Close, Message, PostNumber, Request, Response, SocketKey, User};
 use crate::panics::guard;
 use crate::store::{CommitError, CommitListener, Receipt};
@@ -76,7 +77,7 @@ pub(super) enum Next {
 }
 
 pub(super) struct Mailbox {
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     /// When the last turn of the instance ended, on the steady clock. It is 0 without an instance and during a turn.
     last_used: AtomicU64,
     /// Outputs of turns that have not left yet.
@@ -105,7 +106,7 @@ struct Inner {
 impl Mailbox {
     pub(super) fn new(life: Box<RoomState>, runtime: Handle) -> Self {
         Mailbox {
-            inner: Mutex::new(Inner {
+            inner: Lock::new(Inner {
                 events: VecDeque::new(),
                 asleep: Some(life),
                 waker: None,
@@ -125,7 +126,7 @@ impl Mailbox {
 
     /// Queues an event, and starts the room if it sleeps.
     pub(super) fn deliver(self: &Arc<Self>, shared: &Arc<Shared>, incoming: Incoming) -> Enqueued {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.forgotten {
             return Enqueued::Forgotten(incoming);
         }
@@ -155,7 +156,7 @@ impl Mailbox {
         wants_receipts: bool,
         max_events: usize,
     ) -> Poll<Next> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if let Some(error) = inner.broken.take() {
             return Poll::Ready(Next::Broken(error));
         }
@@ -184,12 +185,12 @@ impl Mailbox {
 
     /// Whether an event waits.
     pub(super) fn has_events(&self) -> bool {
-        !self.lock().events.is_empty()
+        !self.inner.lock().events.is_empty()
     }
 
     /// Puts a room to sleep. If an event or a receipt came meanwhile, it returns the room instead.
     pub(super) fn rest(&self, life: Box<RoomState>) -> Result<(), Box<RoomState>> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.has_work() {
             return Err(life);
         }
@@ -202,7 +203,7 @@ impl Mailbox {
     /// Refuses all deliveries from now on, unless an event or a receipt came meanwhile. The caller holds the lock of
     /// the registry.
     pub(super) fn forget(&self) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.has_work() {
             return false;
         }
@@ -212,7 +213,7 @@ impl Mailbox {
 
     /// Like [`forget`](Self::forget), but unconditional: waiting events get no answer.
     pub(super) fn abandon(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.forgotten = true;
         inner.asleep = None;
         let (events, paused) = (std::mem::take(&mut inner.events), std::mem::take(&mut inner.paused));
@@ -226,7 +227,7 @@ impl Mailbox {
 
     /// Calls [`Client::resume`] when the queue has space. Returns false if it has space already.
     pub(super) fn tell_when_free(&self, client: &Arc<dyn Client>) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         // Nothing is taken from an empty queue, so the client would never be resumed.
         if inner.events.is_empty() || inner.forgotten {
             return false;
@@ -236,7 +237,7 @@ impl Mailbox {
     }
 
     pub(super) fn hibernate(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.asleep.is_none() {
             inner.must_hibernate = true;
             wake(inner);
@@ -245,14 +246,14 @@ impl Mailbox {
 
     /// Wakes the task, so that it checks its state again.
     pub(super) fn nudge(&self) {
-        wake(self.lock());
+        wake(self.inner.lock());
     }
 
     /// Why a room with an instance is idle, and since when. Absent without an instance, with waiting events, and during
     /// a turn.
     pub(super) fn idle(&self) -> Option<(Idle, u64)> {
         let last_used = self.last_used.load(Ordering::Relaxed);
-        if last_used == 0 || !self.lock().events.is_empty() {
+        if last_used == 0 || !self.inner.lock().events.is_empty() {
             return None;
         }
         Some((if self.output_gate.is_empty() { Idle::Nothing } else { Idle::Disk }, last_used))
@@ -269,16 +270,12 @@ impl Mailbox {
     }
 
     pub(super) fn set_auto_response(&self, auto_response: Option<AutoResponse>) {
-        self.lock().auto_response = auto_response;
+        self.inner.lock().auto_response = auto_response;
     }
 
     pub(super) fn auto_response(&self, text: &str) -> Option<String> {
-        let inner = self.lock();
+        let inner = self.inner.lock();
         inner.auto_response.as_ref().filter(|auto| auto.request == text).map(|auto| auto.reply.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -302,7 +299,7 @@ impl CommitListener for Mailbox {
         {
             // Both in one step, and before anything is released: a room with an empty output gate may go to sleep, but
             // not before it has seen the receipt, which its posts wait for.
-            let mut inner = self.lock();
+            let mut inner = self.inner.lock();
             // Waiters outside of the task are told here, because the task may be waiting for them.
             self.output_gate.show(&receipt);
             if inner.durable.as_ref().is_none_or(|earlier| *earlier < receipt) {
@@ -313,14 +310,14 @@ impl CommitListener for Mailbox {
             // The shortest way from the disk to the wire: no task has to wake.
             self.output_gate.release(self, &self.runtime);
         }
-        let inner = self.lock();
+        let inner = self.inner.lock();
         if !few || inner.wants_receipts {
             wake(inner);
         }
     }
 
     fn failed(&self, error: &CommitError) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.broken = Some(error.clone());
         wake(inner);
         self.output_gate.fail();

@@ -5,7 +5,7 @@
 //! durable.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::life::CLOSE_BROKEN;
 use super::mailbox::Mailbox;
 use super::{ConnectError, RequestError, Seat};
+use crate::lock::Lock;
 use crate::model::{AutoResponse, Client, Except, Listener, Message, OutboundMessage, Response};
 use crate::panics::guard;
 use crate::store::Receipt;
@@ -47,7 +48,7 @@ pub(super) enum Reply {
 
 /// Outputs of a room that have not left yet.
 #[derive(Default)]
-pub(super) struct OutputGate(Mutex<Inner>);
+pub(super) struct OutputGate(Lock<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -63,17 +64,17 @@ struct Inner {
 impl OutputGate {
     /// The room is opened; its commits up to `durable` are on disk.
     pub(super) fn begin(&self, durable: u64) {
-        self.lock().durable = durable;
+        self.0.lock().durable = durable;
     }
 
     /// Holds the outputs of a turn until a commit is durable: its own, or the last one before it.
     pub(super) fn hold(&self, commit: u64, held: TurnOutput) {
-        self.lock().held.push_back((commit, held));
+        self.0.lock().held.push_back((commit, held));
     }
 
     /// A commit is durable.
     pub(super) fn show(&self, receipt: &Receipt) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         inner.durable = inner.durable.max(receipt.number());
         let durable = inner.durable;
         for (_, waiting) in inner.waiting.extract_if(.., |(commit, _)| *commit <= durable) {
@@ -84,13 +85,13 @@ impl OutputGate {
 
     /// The number of the last durable commit.
     pub(super) fn durable(&self) -> u64 {
-        self.lock().durable
+        self.0.lock().durable
     }
 
     /// Resolves when a commit is durable. The sender is dropped if it never will be.
     pub(super) fn until_durable(&self, commit: u64) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         if commit <= inner.durable {
             // Cannot fail: the receiver is still in this function.
             let _ = tell.send(());
@@ -102,19 +103,19 @@ impl OutputGate {
 
     /// No later commit will become durable.
     pub(super) fn fail(&self) {
-        self.lock().waiting.clear();
+        self.0.lock().waiting.clear();
     }
 
     /// Drops all held outputs.
     pub(super) fn clear(&self) {
         // Dropping a seat calls its room, so the lock is released first.
-        let held = std::mem::take(&mut self.lock().held);
+        let held = std::mem::take(&mut self.0.lock().held);
         drop(held);
     }
 
     /// How many turns wait.
     pub(super) fn len(&self) -> usize {
-        let inner = self.lock();
+        let inner = self.0.lock();
         inner.held.len() + usize::from(inner.releasing)
     }
 
@@ -124,7 +125,7 @@ impl OutputGate {
 
     /// Releases the outputs of durable commits, in order. `mailbox` is the mailbox of the room.
     pub(super) fn release(&self, mailbox: &Mailbox, runtime: &Handle) {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         if std::mem::replace(&mut inner.releasing, true) {
             return;
         }
@@ -149,14 +150,10 @@ impl OutputGate {
                 }
                 None => burst.say(&mut to_flush),
             }
-            inner = self.lock();
+            inner = self.0.lock();
         }
         drop(inner);
         flush(to_flush, runtime);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().expect("no holder of this lock panics")
     }
 }
 

@@ -2,17 +2,17 @@
 //! disk. It knows no guest and no commit order beyond numbers. The task of the room calls it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 
+use crate::lock::Lock;
 use crate::model::{Range, Storage, StorageFailed, Writes, Written, scan_over};
 use crate::store::{Receipt, RoomReader};
 
 /// The storage of one room. Turns run ahead of the disk, so their writes are read from here until they are durable.
 pub(super) struct StorageOverlay {
     disk: RoomReader,
-    pending: Mutex<Pending>,
+    pending: Lock<Pending>,
 }
 
 #[derive(Default)]
@@ -35,12 +35,12 @@ impl Written for Value {
 
 impl StorageOverlay {
     pub(super) fn new(disk: RoomReader) -> Self {
-        StorageOverlay { disk, pending: Mutex::default() }
+        StorageOverlay { disk, pending: Lock::default() }
     }
 
     /// Adds the writes of a turn, which belong to this commit.
     pub(super) fn add(&self, commit: u64, writes: &Writes) {
-        let mut pending = self.lock();
+        let mut pending = self.pending.lock();
         pending.commits.push_back((commit, writes.keys().cloned().collect()));
         let values = writes.iter().map(|(key, value)| (key.clone(), Value { commit, value: value.clone() }));
         pending.writes.extend(values);
@@ -48,7 +48,7 @@ impl StorageOverlay {
 
     /// Removes writes that can now be read from the disk: those of commits up to the receipt.
     pub(super) fn settle(&self, receipt: &Receipt) {
-        let mut pending = self.lock();
+        let mut pending = self.pending.lock();
         while pending.commits.front().is_some_and(|(commit, _)| *commit <= receipt.number()) {
             let (_, keys) = pending.commits.pop_front().expect("looked at above");
             for key in keys {
@@ -63,22 +63,18 @@ impl StorageOverlay {
             *pending = Pending::default();
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().expect("no holder of this lock panics")
-    }
 }
 
 impl Storage for StorageOverlay {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
-        if let Some(pending) = self.lock().writes.get(key) {
+        if let Some(pending) = self.pending.lock().writes.get(key) {
             return Ok(pending.value.clone());
         }
         self.disk.get(key)
     }
 
     fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
-        let pending = self.lock();
+        let pending = self.pending.lock();
         if pending.writes.is_empty() {
             drop(pending);
             return self.disk.scan(range, visit);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
@@ -11,13 +11,14 @@ use tokio::runtime::Handle;
 use super::Namespace;
 use super::life::RoomState;
 use super::mailbox::{Idle, Mailbox};
+use crate::lock::Lock;
 use crate::model::Address;
 
 /// Enough that two busy cores rarely want the same lock.
 const SHARDS: usize = 64;
 
 pub(super) struct Registry {
-    shards: Vec<Mutex<HashMap<Address, Arc<Mailbox>>>>,
+    shards: Vec<Lock<HashMap<Address, Arc<Mailbox>>>>,
     hasher: RandomState,
     /// The number of rooms.
     rooms: Gauge,
@@ -26,7 +27,7 @@ pub(super) struct Registry {
 impl Registry {
     /// `rooms` is the gauge that counts them.
     pub(super) fn new(rooms: Gauge) -> Self {
-        Registry { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new(), rooms }
+        Registry { shards: (0..SHARDS).map(|_| Lock::default()).collect(), hasher: RandomState::new(), rooms }
     }
 
     /// The number of rooms in memory.
@@ -77,7 +78,7 @@ impl Registry {
 
     pub(super) fn for_each(&self, mut visit: impl FnMut(&Mailbox)) {
         for shard in &self.shards {
-            let mailboxes = lock(shard).values().cloned().collect::<Vec<_>>();
+            let mailboxes = shard.lock().values().cloned().collect::<Vec<_>>();
             mailboxes.iter().for_each(|mailbox| visit(mailbox));
         }
     }
@@ -86,7 +87,7 @@ impl Registry {
     pub(super) fn names(&self, namespace: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
         for shard in &self.shards {
-            let shard = lock(shard);
+            let shard = shard.lock();
             let here = shard.keys().filter(|address| address.namespace() == namespace && wanted(address.name()));
             names.extend(here.map(|address| address.name().to_owned()));
         }
@@ -98,7 +99,7 @@ impl Registry {
     pub(super) fn idle(&self, wanted: impl Fn(Idle) -> bool) -> Vec<Arc<Mailbox>> {
         let mut idle = Vec::new();
         for shard in &self.shards {
-            let mailboxes = lock(shard).values().cloned().collect::<Vec<_>>();
+            let mailboxes = shard.lock().values().cloned().collect::<Vec<_>>();
             idle.extend(mailboxes.into_iter().filter_map(|mailbox| Some((mailbox.idle()?, mailbox))));
         }
         idle.retain(|((idle, _), _)| wanted(*idle));
@@ -108,10 +109,6 @@ impl Registry {
 
     fn shard(&self, address: &Address) -> MutexGuard<'_, HashMap<Address, Arc<Mailbox>>> {
         let hash = self.hasher.hash_one(address);
-        lock(&self.shards[(hash % SHARDS as u64) as usize])
+        self.shards[(hash % SHARDS as u64) as usize].lock()
     }
-}
-
-fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
-    shard.lock().expect("no holder of this lock panics")
 }

@@ -6,7 +6,7 @@
 //! clock.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -14,15 +14,16 @@ use tokio::sync::Notify;
 use super::Shared;
 use super::mailbox::{Enqueued, Incoming, Mailbox};
 use crate::clock;
+use crate::lock::Lock;
 use crate::model::Address;
 use crate::store::CommitError;
 
 #[derive(Default)]
 pub(super) struct TimerQueue {
-    due: Mutex<BTreeSet<(SteadyMillis, Address)>>,
+    due: Lock<BTreeSet<(SteadyMillis, Address)>>,
     /// Rooms whose stored times still use the old system clock, and the offset of that clock to the steady one. Empty
     /// unless the clock was set during this process; never longer than the timer queue was at that moment.
-    before: Mutex<HashMap<Address, i64>>,
+    before: Lock<HashMap<Address, i64>>,
     sooner: Notify,
 }
 
@@ -32,7 +33,7 @@ pub(super) type SteadyMillis = u64;
 impl TimerQueue {
     /// Sets the time at which a room wakes, in place of the time `before`.
     pub(super) fn set(&self, address: &Address, before: Option<SteadyMillis>, at: SteadyMillis) {
-        let mut due = self.lock();
+        let mut due = self.due.lock();
         if let Some(before) = before {
             due.remove(&(before, address.clone()));
         }
@@ -46,42 +47,34 @@ impl TimerQueue {
 
     /// The old clock offset of the stored times of a room; absent if they use the current one.
     pub(super) fn stored_by(&self, address: &Address) -> Option<i64> {
-        self.before().get(address).copied()
+        self.before.lock().get(address).copied()
     }
 
     /// The stored times of a room now use the current system clock.
     pub(super) fn followed(&self, address: &Address) {
-        self.before().remove(address);
+        self.before.lock().remove(address);
     }
 
     /// The system clock was set. `offset` is its offset before.
     fn clock_was_set(&self, offset: i64) {
-        let addresses = self.lock().iter().map(|(_, address)| address.clone()).collect::<Vec<_>>();
-        let mut before = self.before();
+        let addresses = self.due.lock().iter().map(|(_, address)| address.clone()).collect::<Vec<_>>();
+        let mut before = self.before.lock();
         for address in addresses {
             before.entry(address).or_insert(offset);
         }
     }
 
-    fn before(&self) -> MutexGuard<'_, HashMap<Address, i64>> {
-        self.before.lock().expect("no holder of this lock panics")
-    }
-
     fn first(&self) -> Option<SteadyMillis> {
-        self.lock().first().map(|(at, _)| *at)
+        self.due.lock().first().map(|(at, _)| *at)
     }
 
     fn take_due(&self, now: SteadyMillis) -> Vec<Address> {
-        let mut due = self.lock();
+        let mut due = self.due.lock();
         let mut taken = Vec::new();
         while due.first().is_some_and(|(at, _)| *at <= now) {
             taken.extend(due.pop_first().map(|(_, address)| address));
         }
         taken
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<(SteadyMillis, Address)>> {
-        self.due.lock().expect("no holder of this lock panics")
     }
 }
 

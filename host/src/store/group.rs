@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use super::mark::Mark;
 use super::metrics::Metrics;
 use super::{CommitError, DiskError, Owner, records};
 use crate::clock;
+use crate::lock::{Lock, NO_HOLDER_PANICS};
 use crate::panics::Panic;
 
 /// Up to this many commits in a sync count as few. On a quiet host the commit thread has time, and waking another
@@ -62,11 +63,11 @@ pub(super) struct Commit {
 /// The queue to the commit thread.
 pub(super) struct Group {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Lock<Option<JoinHandle<()>>>,
 }
 
 pub(super) struct Shared {
-    queue: Mutex<Queue>,
+    queue: Lock<Queue>,
     filled: Condvar,
     /// Bytes that were submitted and are not durable yet.
     bytes: AtomicUsize,
@@ -74,7 +75,7 @@ pub(super) struct Shared {
     emptied: Notify,
     no_space: AtomicBool,
     /// When the current sync began.
-    began: Mutex<Option<Instant>>,
+    began: Lock<Option<Instant>>,
     pub(super) metrics: Metrics,
 }
 
@@ -94,13 +95,13 @@ impl Group {
         max_bytes: usize,
     ) -> Self {
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            queue: Lock::default(),
             filled: Condvar::new(),
             bytes: AtomicUsize::new(0),
             max_bytes,
             emptied: Notify::new(),
             no_space: AtomicBool::new(false),
-            began: Mutex::new(None),
+            began: Lock::new(None),
             metrics: Metrics::default(),
         });
         let worker = Worker { shared: shared.clone(), disk, mark, witness, group: last_group };
@@ -108,11 +109,11 @@ impl Group {
             .name("dormouse-commit".into())
             .spawn(move || worker.run())
             .expect("a process that cannot start its first threads cannot run at all");
-        Group { shared, thread: Mutex::new(Some(thread)) }
+        Group { shared, thread: Lock::new(Some(thread)) }
     }
 
     pub(super) fn submit(&self, commit: Commit) -> Result<(), CommitError> {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         if let Some(error) = &queue.failed {
             return Err(error.clone());
         }
@@ -149,7 +150,7 @@ impl Group {
     }
 
     pub(super) fn failed(&self) -> Option<CommitError> {
-        self.shared.lock().failed.clone()
+        self.shared.queue.lock().failed.clone()
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
@@ -158,9 +159,9 @@ impl Group {
 
     /// Commits what waits, and ends the thread.
     pub(super) fn close(&self) {
-        self.shared.lock().closed = true;
+        self.shared.queue.lock().closed = true;
         self.shared.filled.notify_one();
-        let thread = self.thread.lock().expect("no holder of this lock panics").take();
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
@@ -176,21 +177,17 @@ impl Drop for Group {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().expect("no holder of this lock panics")
-    }
-
     pub(super) fn set_no_space(&self, no_space: bool) -> bool {
         self.no_space.swap(no_space, Ordering::Relaxed)
     }
 
     /// How long the current sync has been running.
     pub(super) fn running(&self) -> Option<std::time::Duration> {
-        self.began.lock().expect("no holder of this lock panics").map(|began| began.elapsed())
+        self.began.lock().map(|began| began.elapsed())
     }
 
     fn set_running(&self, running: bool) {
-        *self.began.lock().expect("no holder of this lock panics") = running.then(clock::monotonic);
+        *self.began.lock() = running.then(clock::monotonic);
     }
 }
 
@@ -230,12 +227,12 @@ impl Worker {
 
     /// Waits for commits; absent once the store is closed and the queue is empty.
     fn gather(&self) -> Option<Vec<Commit>> {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         while queue.commits.is_empty() {
             if queue.closed {
                 return None;
             }
-            queue = self.shared.filled.wait(queue).expect("no holder of this lock panics");
+            queue = self.shared.filled.wait(queue).expect(NO_HOLDER_PANICS);
         }
         Some(std::mem::take(&mut queue.commits))
     }
@@ -276,7 +273,7 @@ impl Worker {
     fn fail(&self, error: &CommitError, waiting: Waiters) {
         tracing::error!(%error, "a commit failed: no room can write until a restart");
         let left = {
-            let mut queue = self.shared.lock();
+            let mut queue = self.shared.queue.lock();
             queue.failed = Some(error.clone());
             std::mem::take(&mut queue.commits)
         };

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::RwLock;
 
 use bytes::Bytes;
 
 use super::DiskError;
 use super::engine::{Record, StorageEngine};
+use crate::lock::ReadWriteLock;
 
 /// All entries, in memory.
 #[derive(Debug, Default)]
-pub struct MemoryEngine(RwLock<BTreeMap<Bytes, Bytes>>);
+pub struct MemoryEngine(ReadWriteLock<BTreeMap<Bytes, Bytes>>);
 
 impl StorageEngine for MemoryEngine {
     fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
-        let mut entries = self.0.write().expect("no holder of this lock panics");
+        let mut entries = self.0.write();
         for (key, value) in batch {
             match value {
                 Some(value) => entries.insert(key, value),
@@ -30,7 +30,7 @@ impl StorageEngine for MemoryEngine {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
-        Ok(self.0.read().expect("no holder of this lock panics").get(key).cloned())
+        Ok(self.0.read().get(key).cloned())
     }
 
     fn scan(
@@ -39,7 +39,7 @@ impl StorageEngine for MemoryEngine {
         reverse: bool,
         visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
     ) -> Result<(), DiskError> {
-        let entries = self.0.read().expect("no holder of this lock panics");
+        let entries = self.0.read();
         let mut shown = entries.range(range).map(|(key, value)| (key.clone(), value.clone()));
         if reverse {
             let _ = shown.rev().all(|(key, value)| visit(key, value));

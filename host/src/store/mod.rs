@@ -24,8 +24,8 @@ mod room_log;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -33,6 +33,7 @@ use rand::Rng;
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
+use crate::lock::{Lock, ReadWriteLock};
 use crate::model::{Address, Post, PostNumber, Posts, StorageFailed, Timer, Timers, Writes};
 
 pub use engine::{Record, StorageEngine};
@@ -81,7 +82,7 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     /// Absent after the store was closed. So a clone that still exists does not keep the files open.
-    disk: RwLock<Option<Arc<dyn StorageEngine>>>,
+    disk: ReadWriteLock<Option<Arc<dyn StorageEngine>>>,
     group: Group,
     options: StoreOptions,
     epoch: u64,
@@ -89,7 +90,7 @@ struct Inner {
     secret: [u8; 32],
     next_room: AtomicU64,
     /// Rooms with an owner, or with commits on their way to the disk.
-    owned: Arc<Mutex<HashSet<Address>>>,
+    owned: Arc<Lock<HashSet<Address>>>,
 }
 
 /// The changes of one commit.
@@ -206,7 +207,7 @@ impl Store {
         let group = Group::start(disk.clone(), mark, witness, last_group, options.queue_bytes);
         disk_monitor::start(&disk, options.clone(), &group);
         Ok(Store(Arc::new(Inner {
-            disk: RwLock::new(Some(disk)),
+            disk: ReadWriteLock::new(Some(disk)),
             group,
             options,
             epoch,
@@ -306,14 +307,14 @@ impl Store {
     /// Commits what waits and closes the files, even if clones of the store still exist. Later reads and commits fail.
     pub fn close(&self) {
         self.0.group.close();
-        let disk = self.0.disk.write().expect("no holder of this lock panics").take();
+        let disk = self.0.disk.write().take();
         drop(disk);
     }
 }
 
 impl Inner {
     fn read<T>(&self, read: impl FnOnce(&dyn StorageEngine) -> Result<T, StorageFailed>) -> Result<T, StorageFailed> {
-        match &*self.disk.read().expect("no holder of this lock panics") {
+        match &*self.disk.read() {
             Some(disk) => read(&**disk),
             None => Err(StorageFailed("the store is closed".into())),
         }

@@ -1,0 +1,42 @@
+//! Locks that say once what happens if a holder panics: it is a bug, so the next holder panics too.
+//!
+//! A holder that may change the data calls no code of guests or embedders, so only a bug of the host can make it panic.
+//! The data may then be inconsistent. The panic of the next holder ends its room or its task, which `panics` reports;
+//! going on could break a promise silently.
+
+use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// The invariant of all locks, for those that wait in another way, such as on a condition variable.
+pub(crate) const NO_HOLDER_PANICS: &str = "no holder of this lock panics";
+
+/// A mutex.
+#[derive(Debug, Default)]
+pub(crate) struct Lock<T>(Mutex<T>);
+
+impl<T> Lock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Lock(Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().expect(NO_HOLDER_PANICS)
+    }
+}
+
+/// A lock that many may read at the same time.
+#[derive(Debug, Default)]
+pub(crate) struct ReadWriteLock<T>(RwLock<T>);
+
+impl<T> ReadWriteLock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        ReadWriteLock(RwLock::new(value))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().expect(NO_HOLDER_PANICS)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().expect(NO_HOLDER_PANICS)
+    }
+}
