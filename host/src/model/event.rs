@@ -40,3 +40,10 @@ pub struct Close {
     /// Both sides completed the close handshake.
     pub clean: bool,
 }
+
+impl Close {
+    /// The connection ended without a close.
+    pub fn lost() -> Self {
+        Close { code: 1006, reason: String::new(), clean: false }
+    }
+}

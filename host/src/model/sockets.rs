@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Close, OutboundMessage, User};
+use super::{OutboundMessage, User};
 
 /// The key of a socket in the table of its room. It is not reused while the room is in memory. A handle of a guest
 /// holds it.
@@ -338,13 +338,6 @@ fn unindex<'a>(index: &mut Option<Index>, key: SocketKey, terms: impl IntoIterat
                 index.remove(term);
             }
         }
-    }
-}
-
-impl Close {
-    /// The connection ended without a close.
-    pub fn lost() -> Self {
-        Close { code: 1006, reason: String::new(), clean: false }
     }
 }
 
