@@ -1,0 +1,195 @@
+//! The store as its callers see it: owners, commits, limits and failures.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::model::{Range, Storage};
+
+struct Told(Sender<Result<u64, CommitError>>);
+
+impl CommitListener for Told {
+    fn committed(&self, receipt: Receipt, _: bool) {
+        self.0.send(Ok(receipt.number())).unwrap();
+    }
+
+    fn failed(&self, error: &CommitError) {
+        self.0.send(Err(error.clone())).unwrap();
+    }
+}
+
+fn told() -> (Arc<Told>, Receiver<Result<u64, CommitError>>) {
+    let (tell, told) = channel();
+    (Arc::new(Told(tell)), told)
+}
+
+fn lobby() -> Address {
+    Address::new("ROOMS", "lobby").unwrap()
+}
+
+fn write(key: &str, value: &str) -> Changes {
+    let writes = Writes::from([(key.to_owned().into(), Some(value.to_owned().into()))]);
+    Changes { writes, ..Changes::default() }
+}
+
+#[test]
+fn a_room_has_one_owner_until_its_last_commit_is_done() {
+    let store = Store::in_memory();
+    let mut log = store.room(&lobby()).unwrap().log;
+    assert!(store.room(&lobby()).is_err(), "it has an owner");
+    let (tell, told) = told();
+    log.commit(1, write("a", "1"), tell).unwrap();
+    drop(log);
+    assert_eq!(told.recv().unwrap(), Ok(1));
+    let log = store.room(&lobby()).unwrap().log;
+    assert_eq!(log.number(), 1);
+    assert_eq!(log.reader().get(b"a").unwrap().unwrap(), "1");
+}
+
+#[test]
+fn a_commit_that_is_not_the_next_one_is_refused() {
+    let store = Store::in_memory();
+    let mut log = store.room(&lobby()).unwrap().log;
+    for wrong in [0, 2, 9] {
+        let refused = log.commit(wrong, write("a", "1"), told().0);
+        assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{wrong}");
+    }
+}
+
+#[test]
+fn rooms_have_separate_storage() {
+    let store = Store::in_memory();
+    let other = Address::new("ROOMS", "lobby2").unwrap();
+    let mut one = store.room(&lobby()).unwrap().log;
+    let two = store.room(&other).unwrap().log;
+    let (tell, told) = told();
+    one.commit(1, write("a", "1"), tell).unwrap();
+    told.recv().unwrap().unwrap();
+    let all = Range { start: std::ops::Bound::Unbounded, end: std::ops::Bound::Unbounded, reverse: false };
+    let count = |log: &RoomLog| {
+        let mut count = 0;
+        let mut visit = |_: &Bytes, _: &Bytes| {
+            count += 1;
+            true
+        };
+        log.reader().scan(&all, &mut visit).unwrap();
+        count
+    };
+    assert_eq!((count(&one), count(&two)), (1, 0));
+}
+
+/// A room that panics when it is told of its commit.
+struct Deaf(Told);
+
+impl CommitListener for Deaf {
+    fn committed(&self, _: Receipt, _: bool) {
+        panic!("a bug in the room");
+    }
+
+    fn failed(&self, error: &CommitError) {
+        self.0.failed(error);
+    }
+}
+
+#[test]
+fn a_panic_in_a_commit_callback_ends_only_its_room() {
+    let store = Store::in_memory();
+    let (tell, told_of_failure) = channel();
+    let (tell_other, told_other) = told();
+    let mut one = store.room(&lobby()).unwrap().log;
+    let mut other = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap().log;
+    for number in 1..=3 {
+        one.commit(number, write("a", "1"), Arc::new(Deaf(Told(tell.clone())))).unwrap();
+        assert_eq!(told_of_failure.recv().unwrap(), Err(CommitError::Untold));
+        other.commit(number, write("a", "1"), tell_other.clone()).unwrap();
+        assert_eq!(told_other.recv().unwrap(), Ok(number));
+    }
+    assert_eq!(store.refuses(), None);
+    drop(one);
+    assert_eq!(store.room(&lobby()).unwrap().log.number(), 3, "what it was not told of is durable");
+}
+
+#[test]
+fn removals_and_replacements_free_space_at_once() {
+    let options = StoreOptions { room_bytes: 100, ..StoreOptions::default() };
+    let store = Store::on_engine(Arc::new(MemoryEngine::default()), options).unwrap();
+    let mut log = store.room(&lobby()).unwrap().log;
+    let (tell, told) = told();
+    let mut number = 0;
+    let mut take = |key: &str, value: Option<usize>| {
+        let value = value.map(|length| "x".repeat(length).into());
+        let writes = Writes::from([(key.to_owned().into(), value)]);
+        log.reserve(&writes, &log.reader())?;
+        number += 1;
+        log.commit(number, Changes { writes, ..Changes::default() }, tell.clone())?;
+        told.recv().unwrap()
+    };
+    let full = Err(CommitError::RoomFull { room_bytes: 100 });
+    for _ in 0..3 {
+        assert!(take("a", Some(49)).is_ok() && take("b", Some(49)).is_ok());
+        assert_eq!(take("c", Some(1)), full);
+        assert!(take("a", Some(47)).is_ok(), "it replaces a longer one");
+        assert!(take("c", Some(1)).is_ok());
+        assert_eq!(take("d", Some(0)), full);
+        assert!(take("a", None).is_ok() && take("d", Some(40)).is_ok());
+        assert!(["b", "c", "d"].iter().all(|key| take(key, None).is_ok()));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_store_leaves_no_commit_waiting() {
+    let options = StoreOptions { queue_bytes: 0, ..StoreOptions::default() };
+    let store = Store::on_engine(Arc::<Panics>::default(), options).unwrap();
+    let mut one = store.room(&lobby()).unwrap().log;
+    let mut two = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap().log;
+    let (tell, told) = told();
+    let taken = one.commit(1, write("a", "1"), tell.clone()).is_ok();
+    // It is accepted or refused, depending on whether the failure of the first comes earlier.
+    let also_taken = two.commit(1, write("a", "1"), tell).is_ok();
+    for _ in 0..u8::from(taken) + u8::from(also_taken) {
+        assert!(told.recv().unwrap().is_err());
+    }
+    store.caught_up().await;
+}
+
+/// An engine that panics at every batch but the first, which holds the records of the start.
+#[derive(Default)]
+struct Panics {
+    started: std::sync::atomic::AtomicBool,
+}
+
+impl StorageEngine for Panics {
+    fn write(&self, _: Vec<Record>) -> Result<(), DiskError> {
+        if self.started.swap(true, Ordering::Relaxed) { panic!("a bug in the engine") } else { Ok(()) }
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn get(&self, _: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        Ok(None)
+    }
+
+    fn scan(
+        &self,
+        _: (std::ops::Bound<Bytes>, std::ops::Bound<Bytes>),
+        _: bool,
+        _: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), DiskError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_engine_that_panics_fails_its_commits_and_all_later_ones() {
+    let store = Store::on_engine(Arc::<Panics>::default(), StoreOptions::default()).unwrap();
+    let mut log = store.room(&lobby()).unwrap().log;
+    let (tell, told) = told();
+    log.commit(1, write("a", "1"), tell.clone()).unwrap();
+    assert!(matches!(told.recv().unwrap(), Err(CommitError::Failed(_))));
+    assert!(log.commit(2, write("a", "2"), tell).is_err());
+    drop(log);
+    assert!(store.room(&lobby()).is_err(), "what it would read may never have been durable");
+}
