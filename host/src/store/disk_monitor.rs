@@ -5,9 +5,9 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use super::StoreOptions;
 use super::engine::StorageEngine;
 use super::group::{Group, Shared};
+use super::options::StoreOptions;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::DiskError;
+use super::error::DiskError;
 
 /// A key and its new value; an absent value removes the key.
 pub type Record = (Bytes, Option<Bytes>);

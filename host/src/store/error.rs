@@ -1,8 +1,9 @@
 //! Errors of the store, sorted by who must act.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use crate::model::Address;
+use crate::model::{Address, StorageFailed};
 
 /// The reason why the store could not be opened. The operator must act.
 #[derive(Debug, thiserror::Error)]
@@ -79,4 +80,18 @@ pub enum CommitError {
         /// The number that the commit expected.
         expected: u64,
     },
+}
+
+/// An error for a record that cannot be read: it names the record and the room, and what to do.
+pub(super) fn unreadable(record: &str, of: &dyn fmt::Display, error: &DiskError) -> StorageFailed {
+    StorageFailed(format!(
+        "{record} of {of} cannot be read: {error}; check the disk, and restore the data directory from a backup if \
+         it is damaged"
+    ))
+}
+
+impl From<DiskError> for StorageFailed {
+    fn from(error: DiskError) -> Self {
+        StorageFailed(error.0)
+    }
 }

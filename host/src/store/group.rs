@@ -13,10 +13,12 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::engine::{Record, StorageEngine};
-use super::incarnation::Witness;
+use super::error::{CommitError, DiskError};
 use super::mark::Mark;
 use super::metrics::Metrics;
-use super::{CommitError, DiskError, Owner, records};
+use super::owner::Owner;
+use super::records;
+use super::witness::Witness;
 use crate::clock;
 use crate::lock::{Lock, NO_HOLDER_PANICS};
 use crate::panics::Panic;

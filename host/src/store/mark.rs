@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::DiskError;
+use super::error::DiskError;
 use crate::clock;
 
 const SYNC_EVERY: Duration = Duration::from_secs(1);

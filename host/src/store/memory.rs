@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::DiskError;
 use super::engine::{Record, StorageEngine};
+use super::error::DiskError;
 use crate::lock::ReadWriteLock;
 
 /// All entries, in memory.

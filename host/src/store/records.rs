@@ -20,8 +20,8 @@ use std::ops::Bound;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::DiskError;
 use super::engine::{Record, StorageEngine};
+use super::error::DiskError;
 use super::incarnation::{Evidence, Incarnation, Times};
 use crate::clock::UnixMillis;
 use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, Timer, User};

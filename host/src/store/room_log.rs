@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Changes;
 use super::engine::StorageEngine;
-use super::error::CommitError;
+use super::error::{CommitError, unreadable};
 use super::group::{Commit, CommitListener};
+use super::inner::Inner;
 use super::owner::Owner;
 use super::records::{self, RoomRecord};
-use super::{Changes, Store, unreadable};
 use crate::model::{Address, PostNumber, Range, Storage, StorageFailed, Writes};
 
 /// The commits of one room. There is one log for each room.
 pub struct RoomLog {
-    pub(super) store: Store,
+    pub(super) store: Arc<Inner>,
     pub(super) owner: Arc<Owner>,
     pub(super) record: RoomRecord,
     /// The name of the room is on disk.
@@ -32,7 +33,7 @@ impl RoomLog {
 
     /// A random number for this history of the storage of the room. It changes when the store is restored or recreated.
     pub fn incarnation(&self) -> u64 {
-        self.store.0.incarnation.of_room(&self.owner.address)
+        self.store.incarnation.of_room(&records::address_bytes(&self.owner.address))
     }
 
     /// The storage of the room on disk. It shows a submitted commit once that is applied.
@@ -47,8 +48,8 @@ impl RoomLog {
     /// counted. At the limit, everything is counted once. From then on the count is exact: replaced data is read and
     /// subtracted.
     pub fn reserve(&mut self, writes: &Writes, current: &dyn Storage) -> Result<(), CommitError> {
-        let options = &self.store.0.options;
-        if self.store.0.group.has_no_space() {
+        let options = &self.store.options;
+        if self.store.group.has_no_space() {
             return Err(CommitError::NoSpace { min_free_bytes: options.min_free_bytes });
         }
         let room_bytes = options.room_bytes;
@@ -91,7 +92,7 @@ impl RoomLog {
         if expected != self.record.number + 1 {
             return Err(CommitError::Fenced { address: self.owner.address.clone(), expected });
         }
-        let record = RoomRecord { number: expected, epoch: self.store.epoch(), ..self.record };
+        let record = RoomRecord { number: expected, epoch: self.store.epoch, ..self.record };
         let Changes { writes, timers, posts, taken } = changes;
         let mut records = Vec::with_capacity(writes.len() + timers.len() + posts.len() + taken.len() + 2);
         let address = &self.owner.address;
@@ -103,7 +104,7 @@ impl RoomLog {
         records.extend(timers.iter().map(|(name, timer)| records::timer(record.id, name, timer.as_ref())));
         records.extend(posts.into_iter().map(|(number, post)| records::post(record.id, number, post)));
         records.extend(taken.iter().map(|(sender, number)| records::taken(record.id, sender, *number)));
-        self.store.0.group.submit(Commit { records, number: expected, waiting, owner: self.owner.clone() })?;
+        self.store.group.submit(Commit { records, number: expected, waiting, owner: self.owner.clone() })?;
         self.record = record;
         self.named = true;
         Ok(())
@@ -129,7 +130,7 @@ fn replaced(writes: &Writes, current: &dyn Storage) -> u64 {
 
 /// Reads the storage of a room on disk.
 pub struct RoomReader {
-    store: Store,
+    store: Arc<Inner>,
     id: u64,
     address: Address,
 }
@@ -139,7 +140,7 @@ impl RoomReader {
     pub fn last_taken(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
         let what = || format!("the posts from {sender}");
         let read = |disk: &dyn StorageEngine| records::last_taken(disk, self.id, sender);
-        self.store.0.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
+        self.store.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
     }
 }
 
@@ -147,7 +148,7 @@ impl Storage for RoomReader {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
         let what = || format!("the entry `{}`", key.escape_ascii());
         let read = |disk: &dyn StorageEngine| disk.get(&records::entry_key(self.id, key));
-        self.store.0.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
+        self.store.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
     }
 
     fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
@@ -156,7 +157,7 @@ impl Storage for RoomReader {
             seen += 1;
             visit(key, value)
         };
-        let read = self.store.0.read(|disk| Ok(records::scan_entries(disk, self.id, range, &mut count)));
+        let read = self.store.read(|disk| Ok(records::scan_entries(disk, self.id, range, &mut count)));
         read?.map_err(|error| {
             let from = if range.reverse { &range.end } else { &range.start };
             let what = match from {

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use ::fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode};
 use bytes::Bytes;
 
-use super::DiskError;
 use super::engine::{Record, StorageEngine};
+use super::error::DiskError;
 
 /// An open directory of fjall.
 pub struct FjallEngine {

@@ -1,0 +1,44 @@
+//! The state of an open store. The store and the log of each room share it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::engine::StorageEngine;
+use super::group::Group;
+use super::incarnation::Incarnation;
+use super::options::StoreOptions;
+use crate::lock::{Lock, ReadWriteLock};
+use crate::model::{Address, StorageFailed};
+
+pub(super) struct Inner {
+    /// Absent after the store was closed. So a clone that still exists does not keep the files open.
+    pub(super) disk: ReadWriteLock<Option<Arc<dyn StorageEngine>>>,
+    pub(super) group: Group,
+    pub(super) options: StoreOptions,
+    pub(super) epoch: u64,
+    pub(super) incarnation: Incarnation,
+    pub(super) secret: [u8; 32],
+    pub(super) next_room: AtomicU64,
+    /// Rooms with an owner, or with commits on their way to the disk.
+    pub(super) owned: Arc<Lock<HashSet<Address>>>,
+}
+
+impl Inner {
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&dyn StorageEngine) -> Result<T, StorageFailed>,
+    ) -> Result<T, StorageFailed> {
+        match &*self.disk.read() {
+            Some(disk) => read(&**disk),
+            None => Err(StorageFailed("the store is closed".into())),
+        }
+    }
+
+    /// Commits what waits and closes the files. Later reads and commits fail.
+    pub(super) fn close(&self) {
+        self.group.close();
+        let disk = self.disk.write().take();
+        drop(disk);
+    }
+}

@@ -1,0 +1,117 @@
+//! Opens a store: it makes the directory, examines the files before the engine opens them, compares the mark, and
+//! writes the records of this start. The order matters: nothing is changed before everything was checked.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use rand::Rng;
+
+use super::engine::StorageEngine;
+use super::error::{DiskError, OpenError};
+use super::fjall::{self, FjallEngine, directory, examine};
+use super::group::Group;
+use super::incarnation::Incarnation;
+use super::inner::Inner;
+use super::mark::Mark;
+use super::memory::MemoryEngine;
+use super::options::StoreOptions;
+use super::witness::Witness;
+use super::{Store, disk_monitor, records};
+use crate::lock::ReadWriteLock;
+
+impl Store {
+    /// Opens the directory, or makes it. It replays all commits, and fails if an acknowledged commit is missing.
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        let wrap = |source| OpenError::Disk { path: path.to_owned(), source };
+        let failed = |error: std::io::Error| wrap(DiskError(error.to_string()));
+        let damaged = |problem| OpenError::Damaged { path: path.to_owned(), problem };
+        directory::make_private(path).map_err(failed)?;
+        let mark = Mark::open(path).map_err(wrap)?;
+        let durable = mark.read();
+        let behind = |found, problem| OpenError::Behind { path: path.to_owned(), durable, found, problem };
+        let files = path.join("store");
+        examine::examine(&files, durable).map_err(|refused| match refused {
+            examine::OpenProblem::InUse => OpenError::InUse(path.to_owned()),
+            examine::OpenProblem::Damaged(problem) => damaged(problem),
+            examine::OpenProblem::Behind(found, problem) => behind(found, problem),
+            examine::OpenProblem::Disk(error) => failed(error),
+        })?;
+        // Damage outside of the examined files shows when those are read.
+        let unreadable = |error: OpenError| match examine::damaged_tables(&files).unwrap_or_default().first() {
+            Some(table) => damaged(format!("the file {} is corrupt", table.display())),
+            None => error,
+        };
+        let disk = FjallEngine::open(path, options.cache_bytes).map_err(|error| match error {
+            fjall::OpenFailed::InUse => OpenError::InUse(path.to_owned()),
+            fjall::OpenFailed::Damaged(problem) => unreadable(damaged(problem)),
+            fjall::OpenFailed::Disk(source) => unreadable(wrap(source)),
+        })?;
+        directory::sync(path).map_err(failed)?;
+        let disk: Arc<dyn StorageEngine> = Arc::new(disk);
+        let found = records::last_group(&*disk).map_err(|error| unreadable(wrap(error)))?;
+        if found < durable {
+            return Err(behind(found, "a file was cut or replaced".into()));
+        }
+        Self::start(disk, Some(mark), Some(path), options).map_err(|error| unreadable(wrap(error)))
+    }
+
+    /// A store in memory, for tests and experiments. It has the same contract, but nothing survives the process.
+    pub fn in_memory() -> Self {
+        Self::on_engine(Arc::new(MemoryEngine::default()), StoreOptions::default()).expect("memory does not fail")
+    }
+
+    /// A store on another engine.
+    pub fn on_engine(disk: Arc<dyn StorageEngine>, options: StoreOptions) -> Result<Self, DiskError> {
+        Self::start(disk, None, None, options)
+    }
+
+    fn start(
+        disk: Arc<dyn StorageEngine>,
+        mark: Option<Mark>,
+        path: Option<&Path>,
+        options: StoreOptions,
+    ) -> Result<Self, DiskError> {
+        let epoch = records::epoch(&*disk)? + 1;
+        let next_room = AtomicU64::new(records::last_room(&*disk)? + 1);
+        let last_group = records::last_group(&*disk)?;
+        let known = records::incarnation(&*disk)?;
+        let secret = records::secret(&*disk)?;
+        // Everything is read before anything is changed. A custom engine has no directory, so it is never taken for a copy.
+        let mut witness = path.map(|path| Witness::open(path, known.clone()));
+        let known = known.map(|(incarnation, _)| incarnation);
+        let incarnation = match &witness {
+            Some(witness) => witness.incarnation(),
+            None => known.unwrap_or_else(Incarnation::random),
+        };
+        let incarnation_record = match &mut witness {
+            Some(witness) => witness.prepare()?,
+            None => records::incarnation_record(incarnation, &[]),
+        };
+        let mut batch = vec![records::epoch_record(epoch), incarnation_record];
+        let secret = secret.unwrap_or_else(|| {
+            let mut secret = [0; 32];
+            rand::rng().fill_bytes(&mut secret);
+            batch.push(records::secret_record(&secret));
+            secret
+        });
+        // One batch, because a batch may be written only after the previous one was synced.
+        disk.write(batch)?;
+        disk.sync()?;
+        if let Some(witness) = &mut witness {
+            witness.replace();
+        }
+        let group = Group::start(disk.clone(), mark, witness, last_group, options.queue_bytes);
+        disk_monitor::start(&disk, options.clone(), &group);
+        Ok(Store(Arc::new(Inner {
+            disk: ReadWriteLock::new(Some(disk)),
+            group,
+            options,
+            epoch,
+            incarnation,
+            secret,
+            next_room,
+            owned: Arc::default(),
+        })))
+    }
+}
