@@ -1,5 +1,10 @@
 //! The Rust bindings of the WIT contract, generated once for rooms and once for routers.
 
+/// A handle of the guest contains only the key of its socket.
+#[derive(Debug)]
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
+pub enum SocketHandle {}
+
 /// The world of a room.
 pub(super) mod room {
     wasmtime::component::bindgen!({
@@ -7,7 +12,7 @@ pub(super) mod room {
         world: "room-component",
         imports: { default: trappable },
         exports: { default: async },
-        with: { "dormouse:room/sockets.socket": crate::guest::state::SocketHandle },
+        with: { "dormouse:room/sockets.socket": crate::guest::bindings::SocketHandle },
     });
 }
 

@@ -109,6 +109,11 @@ pub(super) fn not_offered(component: &str, imports: &[String], cause: &str) -> O
     Some(LoadError::NoImport { name: component.into(), import: import.clone(), advice })
 }
 
+/// The error for an import or an export that has another type than in the contract.
+pub(super) fn mismatch(component: &str, error: &wasmtime::Error) -> LoadError {
+    LoadError::Contract { name: component.into(), contract: CONTRACT, cause: format!("{error:#}") }
+}
+
 fn parse(text: &str) -> Option<Version> {
     let mut numbers = text.split('.').map(|number| number.parse::<u64>().ok());
     let version = Version { major: numbers.next()??, minor: numbers.next()??, patch: numbers.next()?? };

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use wasmtime::Trap;
-
-use super::contract::CONTRACT;
-use super::meter::{Exceeded, LINE_BYTES};
-use super::state::StoreData;
+use super::log_limiter::one_line;
 use crate::config::Limits;
 use crate::limits::COMPONENT_BYTES;
 
@@ -54,32 +50,6 @@ fn last_words(output: &str) -> String {
     match output.trim() {
         "" => String::new(),
         output => format!("; last output: {}", one_line(output)),
-    }
-}
-
-/// The text of a guest as one line of the log, without control characters and with a maximum length.
-pub(super) fn one_line(text: &str) -> String {
-    let line = &text[..text.floor_char_boundary(LINE_BYTES)];
-    line.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
-}
-
-impl TurnFailure {
-    pub(super) fn trap(host: &StoreData, error: &wasmtime::Error) -> Self {
-        match host.meter.exceeded {
-            Some(Exceeded::Cpu) => TurnFailure::Cpu { limit: host.limits.turn_cpu },
-            Some(Exceeded::Memory) => TurnFailure::Memory { limit_bytes: host.limits.memory_bytes },
-            Some(Exceeded::Table) => TurnFailure::Tables { limit: host.limits.table_elements },
-            None => TurnFailure::Trap { cause: one_line(&error.root_cause().to_string()), output: host.last_words() },
-        }
-    }
-
-    /// Instantiation failed: because of the code of the component, or because the host had no resources.
-    pub(super) fn instantiate(host: &StoreData, error: &wasmtime::Error) -> Self {
-        if host.meter.exceeded.is_some() || error.is::<Trap>() {
-            Self::trap(host, error)
-        } else {
-            TurnFailure::Instantiate(format!("{error:#}"))
-        }
     }
 }
 
@@ -157,10 +127,12 @@ pub enum LoadError {
         advice: &'static str,
     },
     /// It imports or exports something that does not match the contract.
-    #[error("{name} does not fit the contract dormouse:room@{CONTRACT}: {cause}")]
+    #[error("{name} does not fit the contract dormouse:room@{contract}: {cause}")]
     Contract {
         /// The component.
         name: String,
+        /// The version of the contract.
+        contract: &'static str,
         /// The mismatch.
         cause: String,
     },
@@ -190,9 +162,5 @@ impl LoadError {
             Some((key, has, least)) => LoadError::Limit { name: name.into(), key, has, least },
             None => LoadError::Compile { name: name.into(), cause },
         }
-    }
-
-    pub(super) fn contract(name: &str, error: wasmtime::Error) -> Self {
-        LoadError::Contract { name: name.into(), cause: format!("{error:#}") }
     }
 }

@@ -11,16 +11,22 @@ use wasmtime::component::Resource;
 
 use super::bindings::room::RoomComponent;
 use super::bindings::room::dormouse::room::context::WakeReason;
+use super::convert;
 use super::failure::TurnFailure;
 use super::log_limiter::LogLimiter;
-use super::meter::{HANDLES, HOSTCALL_BYTES, Meter};
 use super::moment::Moment;
 use super::state::{StoreData, TurnResources};
 use super::stopwatch::{Epochs, watched};
-use super::{CompiledRoom, convert};
 use crate::config::Limits;
 use crate::model::{Answer, Event, Turn};
 use crate::panics::catch_panic;
+
+/// Most handles of one guest: three times the sockets of the largest room.
+const HANDLES: usize = 100_000;
+
+/// Most bytes that a guest passes to the host in one call, beside the limits of the interfaces. It protects host
+/// memory.
+const HOSTCALL_BYTES: usize = 24 << 20;
 
 /// An instance. Its memory is a cache of the state of its room, valid until a turn fails.
 pub struct Instance {
@@ -45,20 +51,6 @@ pub struct Ran {
 /// A running turn. Dropping it does not undo the turn, so it must be polled to its end.
 pub(super) type Run = Pin<Box<dyn Future<Output = Ran> + Send>>;
 
-impl CompiledRoom {
-    /// Makes an instance. Its first run calls `wake` before the event. Code that runs during instantiation, such as a
-    /// start function, may use the CPU of one turn. `log_limiter` limits the log of the room.
-    pub async fn instantiate(&self, lines: &Arc<LogLimiter>) -> Result<Box<Instance>, TurnFailure> {
-        let place = self.warm_places.clone().try_acquire_owned().ok();
-        let pre = if place.is_some() { &self.warm } else { &self.cold };
-        let mut store = new_store(pre.engine(), &self.limits, &self.epochs, lines);
-        let watch = store.data().meter.watch.clone();
-        let made = watched(watch, self.limits.turn_calls_timeout, None, pre.instantiate_async(&mut store)).await;
-        let room = made.map_err(|error| TurnFailure::instantiate(store.data(), &error))?;
-        Ok(Box::new(Instance { store, room, awake: false, limits: self.limits.clone(), _place: place }))
-    }
-}
-
 pub(super) fn new_store(
     engine: &wasmtime::Engine,
     limits: &Arc<Limits>,
@@ -67,7 +59,7 @@ pub(super) fn new_store(
 ) -> Store<StoreData> {
     let mut store = Store::new(engine, StoreData::new(limits.clone(), epochs, lines.clone()));
     store.limiter(|host| &mut host.meter);
-    store.epoch_deadline_callback(Meter::on_tick);
+    store.epoch_deadline_callback(|mut store| store.data_mut().meter.on_tick());
     store.set_epoch_deadline(2);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
     store.set_max_component_handles(HANDLES);
@@ -75,6 +67,15 @@ pub(super) fn new_store(
 }
 
 impl Instance {
+    pub(super) fn new(
+        store: Store<StoreData>,
+        room: RoomComponent,
+        limits: Arc<Limits>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Box<Self> {
+        Box::new(Instance { store, room, awake: false, limits, _place: place })
+    }
+
     /// Runs one event.
     pub fn run(mut self: Box<Self>, lent: Box<TurnResources>, event: Event, moment: Moment) -> Run {
         Box::pin(async move {
@@ -99,7 +100,7 @@ impl Instance {
                     return Ran { lent, turn: Ok(changes.into_turn(answer)), instance: Some(self) };
                 }
                 Ok(Ok(Err(said))) => Err(TurnFailure::Guest(said)),
-                Ok(Err(error)) => Err(TurnFailure::trap(host, &error)),
+                Ok(Err(error)) => Err(host.trapped(&error)),
                 Err(panic) => Err(TurnFailure::Host(panic.to_string())),
             };
             let lent = host.undo().expect("a room's turn gives back what was lent");

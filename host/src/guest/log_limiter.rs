@@ -12,6 +12,9 @@ use crate::token_bucket::TokenBucket;
 /// How often the number of dropped lines is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
+/// Most bytes of a log line, and of an error of a room.
+const LINE_BYTES: usize = 4_096;
+
 /// The log limit of one room or of the router. It covers their own lines, and lines about their failures.
 pub struct LogLimiter {
     inner: Lock<Inner>,
@@ -82,4 +85,10 @@ impl fmt::Debug for LogLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Lines")
     }
+}
+
+/// The text of a guest as one line of the log, without control characters and with a maximum length.
+pub(super) fn one_line(text: &str) -> String {
+    let line = &text[..text.floor_char_boundary(LINE_BYTES)];
+    line.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -10,12 +10,14 @@
 
 mod bindings;
 mod code_cache;
+mod compiled_room;
 mod contract;
 mod convert;
 mod declared;
 mod failure;
 mod imports;
 mod instance;
+mod linker;
 mod log_limiter;
 mod long_turns;
 mod meter;
@@ -30,14 +32,14 @@ use std::sync::Arc;
 use std::thread;
 
 use tokio::sync::Semaphore;
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig, WasmFeatures};
 
 use crate::config::Limits;
 use crate::limits::COMPONENT_BYTES;
-use crate::model::Declared;
 
 pub use code_cache::CodeCache;
+pub use compiled_room::CompiledRoom;
 pub use contract::CONTRACT;
 pub use failure::{LoadError, TurnFailure};
 pub use instance::Instance;
@@ -50,9 +52,9 @@ pub use state::TurnResources;
 
 use bindings::room::RoomComponentPre;
 use code_cache::CodeKey;
-use meter::TICK;
+use linker::{is_outbound, link, link_connected};
 use state::StoreData;
-use stopwatch::Epochs;
+use stopwatch::{Epochs, TICK};
 
 /// Compiles components and makes instances of them. Cheap to clone.
 #[derive(Clone)]
@@ -75,20 +77,6 @@ struct Pool {
     linker: Arc<Linker<StoreData>>,
     /// For components with outbound imports.
     connected: Arc<Linker<StoreData>>,
-}
-
-/// A compiled and linked component of a room. Cheap to clone.
-#[derive(Clone)]
-pub struct CompiledRoom {
-    warm: RoomComponentPre<StoreData>,
-    cold: RoomComponentPre<StoreData>,
-    warm_places: Arc<Semaphore>,
-    limits: Arc<Limits>,
-    epochs: Epochs,
-    /// The interfaces that it imports, for the operator.
-    imports: Arc<[String]>,
-    connected: bool,
-    declared: Option<Arc<Declared>>,
 }
 
 impl Engine {
@@ -116,10 +104,10 @@ impl Engine {
     pub fn room(&self, name: &str, wasm: &[u8]) -> Result<CompiledRoom, LoadError> {
         let component = self.compile(name, wasm, contract::Kind::Room)?;
         let imports = self.warm.imports(&component);
-        let connected = imports.iter().any(|import| is_way_out(import));
+        let connected = imports.iter().any(|import| is_outbound(import));
         let link = |pool: &Pool, component| {
             let pre = pool.link(name, &component, connected)?;
-            RoomComponentPre::new(pre).map_err(|error| LoadError::contract(name, error))
+            RoomComponentPre::new(pre).map_err(|error| contract::mismatch(name, &error))
         };
         let cold = self.cold.copy(&component).map_err(|error| LoadError::compile(name, &self.limits, error))?;
         Ok(CompiledRoom {
@@ -141,7 +129,7 @@ impl Engine {
         let imports = self.warm.imports(&component);
         let declared = declared::read(wasm).unwrap_or_default();
         let router = CompiledRouter::new(pre, self.limits.clone(), self.epochs.clone(), imports, declared);
-        router.map_err(|error| LoadError::contract(name, error))
+        router.map_err(|error| contract::mismatch(name, &error))
     }
 
     /// Compiles a component for the warm pool, and checks its contract.
@@ -182,7 +170,7 @@ impl Pool {
         let mut linker = Linker::new(&engine);
         link(&mut linker).map_err(LoadError::engine)?;
         let mut connected = linker.clone();
-        link_way_out(&mut connected).map_err(LoadError::engine)?;
+        link_connected(&mut connected).map_err(LoadError::engine)?;
         Ok(Pool { engine, linker: Arc::new(linker), connected: Arc::new(connected) })
     }
 
@@ -206,35 +194,13 @@ impl Pool {
         let linker = if connected { &self.connected } else { &self.linker };
         linker.instantiate_pre(component).map_err(|error| {
             let not_offered = contract::not_offered(name, &self.imports(component), &format!("{error:#}"));
-            not_offered.unwrap_or_else(|| LoadError::contract(name, error))
+            not_offered.unwrap_or_else(|| contract::mismatch(name, &error))
         })
     }
 
     fn imports(&self, component: &Component) -> Arc<[String]> {
         component.component_type().imports(&self.engine).map(|(name, _)| name.to_owned()).collect()
     }
-}
-
-impl CompiledRoom {
-    /// The interfaces that it imports: everything that it can read and do.
-    pub fn imports(&self) -> &[String] {
-        &self.imports
-    }
-
-    /// Its declarations about its configuration; absent if there are none.
-    pub fn declared(&self) -> Option<&Declared> {
-        self.declared.as_deref()
-    }
-
-    /// Whether it imports an outbound interface: other rooms, or servers.
-    pub fn is_connected(&self) -> bool {
-        self.connected
-    }
-}
-
-/// Whether an interface is outbound.
-fn is_way_out(import: &str) -> bool {
-    ["dormouse:room/rooms@", "dormouse:room/outbox@", "wasi:http/"].iter().any(|way| import.starts_with(way))
 }
 
 /// Bytes of a dropped instance that stay mapped for the next one.
@@ -296,25 +262,6 @@ fn config(limits: &Limits, components: u32, resident: Resident) -> Config {
         .async_stack_zeroing(!resident.stack)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16));
     config
-}
-
-fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
-    use bindings::room::dormouse::room::{context, sockets, storage, timers, types};
-    types::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    context::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    sockets::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    storage::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    timers::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    wasi::link(linker)
-}
-
-/// Links the outbound imports. A call may wait, so all calls of such an instance are asynchronous; they run on fibers
-/// in any case.
-fn link_way_out(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
-    use bindings::reach::dormouse::room::{outbox, rooms};
-    rooms::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    outbox::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    imports::web::link(linker)
 }
 
 /// Advances the epochs, so that long computations yield. The thread ends with the engines.

@@ -8,13 +8,14 @@ use wasmtime::component::InstancePre;
 use super::bindings::router::RouterComponentPre;
 use super::bindings::router::dormouse::room::types;
 use super::bindings::router::exports::dormouse::room::router as wit;
+use super::convert;
 use super::failure::TurnFailure;
 use super::instance::new_store;
 use super::log_limiter::LogLimiter;
+use super::long_turns::LongTurns;
 use super::moment::Moment;
 use super::state::StoreData;
 use super::stopwatch::{Epochs, watched};
-use super::{LongTurns, convert};
 use crate::config::Limits;
 use crate::model::{CALLER, Declared, Request, Response};
 
@@ -114,7 +115,7 @@ impl CompiledRouter {
         self.lines.report_dropped();
         match routed {
             Ok(decision) => Ok(decide(decision)),
-            Err(error) => Err(TurnFailure::trap(store.data(), &error)),
+            Err(error) => Err(store.data().trapped(&error)),
         }
     }
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use wasmtime::bail;
+use wasmtime::{Trap, bail};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::bindings::room::dormouse::room::context::WakeReason;
-use super::log_limiter::LogLimiter;
-use super::meter::Meter;
+use super::failure::TurnFailure;
+use super::log_limiter::{LogLimiter, one_line};
+use super::meter::{Exceeded, Meter};
 use super::moment::Moment;
 use super::outbound::{CallBudget, CallsMade, Outbound};
 use super::stopwatch::{CpuStopwatch, Epochs};
@@ -23,11 +24,6 @@ use crate::model::{
     Address, Answer, Destination, Output, Request, Socket, SocketChange, SocketKey, Sockets, Storage, Timer, Timers,
     Turn, Writes,
 };
-
-/// A handle of the guest contains only the key of its socket.
-#[derive(Debug)]
-#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
-pub enum SocketHandle {}
 
 /// The resources that a room lends to its instance for one turn.
 pub struct TurnResources {
@@ -200,6 +196,27 @@ fn restore(sockets: &mut Sockets, before: Vec<(SocketKey, SocketChange)>) {
         match change {
             SocketChange::Tags(tags) => sockets.set_tags(key, tags),
             SocketChange::Attachment(attachment) => sockets.set_attachment(key, attachment),
+        }
+    }
+}
+
+impl StoreData {
+    /// The failure of a turn whose guest trapped.
+    pub(super) fn trapped(&self, error: &wasmtime::Error) -> TurnFailure {
+        match self.meter.exceeded {
+            Some(Exceeded::Cpu) => TurnFailure::Cpu { limit: self.limits.turn_cpu },
+            Some(Exceeded::Memory) => TurnFailure::Memory { limit_bytes: self.limits.memory_bytes },
+            Some(Exceeded::Table) => TurnFailure::Tables { limit: self.limits.table_elements },
+            None => TurnFailure::Trap { cause: one_line(&error.root_cause().to_string()), output: self.last_words() },
+        }
+    }
+
+    /// The failure to make an instance: because of the code of the component, or because the host had no resources.
+    pub(super) fn not_instantiated(&self, error: &wasmtime::Error) -> TurnFailure {
+        if self.meter.exceeded.is_some() || error.is::<Trap>() {
+            self.trapped(error)
+        } else {
+            TurnFailure::Instantiate(format!("{error:#}"))
         }
     }
 }

@@ -15,9 +15,11 @@ use tokio::runtime::Handle;
 use tokio::time::Sleep;
 use wasmtime::format_err;
 
-use super::meter::TICK;
 use super::outbound::Outbound;
 use crate::clock;
+
+/// The interval at which a running guest is interrupted. It holds its thread for two of these at most.
+pub(super) const TICK: Duration = Duration::from_millis(5);
 
 /// Time for a wait beyond the longest call, because the answer of that call may be on its way.
 const GRACE: Duration = Duration::from_secs(2);

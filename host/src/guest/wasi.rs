@@ -16,30 +16,30 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng, TryRng};
 use tokio::io::AsyncWrite;
-use wasmtime::bail;
-use wasmtime::component::{Linker, ResourceTable};
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
-use wasmtime_wasi::p2::bindings::{cli, filesystem, random};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::random::WasiRandom;
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use super::failure::one_line;
-use super::log_limiter::LogLimiter;
-use super::meter::{RANDOM_BYTES, WASI_RESOURCES};
+use super::log_limiter::{LogLimiter, one_line};
 use super::moment::Moment;
-use super::state::StoreData;
 use crate::lock::Lock;
+
+/// Most resources of `wasi:*` of one guest: streams, requests to servers, their bodies. Each may hold bytes of the
+/// guest in host memory.
+const WASI_RESOURCES: usize = 256;
+
+/// Most random bytes in one call.
+const RANDOM_BYTES: u64 = 1 << 20;
 
 /// Most bytes of output that are kept for the message about a trap.
 const LAST_WORDS_BYTES: usize = 2_048;
 
 /// The WASI state of one instance.
 pub(super) struct Wasi {
-    context: WasiCtx,
-    table: ResourceTable,
+    pub(super) context: WasiCtx,
+    pub(super) table: ResourceTable,
     now: Arc<AtomicU64>,
     rng: TurnRng,
     output: LogStream,
@@ -75,48 +75,9 @@ impl Wasi {
         output.lines = 0;
     }
 
-    pub(super) fn table(&mut self) -> &mut ResourceTable {
-        &mut self.table
-    }
-
     pub(super) fn last_words(&self) -> String {
         self.output.0.lock().text.clone()
     }
-}
-
-impl WasiView for StoreData {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi();
-        WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table }
-    }
-}
-
-/// Links the functions that the standard library of Rust needs, and nothing else.
-pub(super) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
-    random::insecure::add_to_linker::<StoreData, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
-    random::insecure_seed::add_to_linker::<StoreData, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
-    cli::environment::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
-    cli::exit::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
-    cli::terminal_input::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
-    cli::terminal_output::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
-    cli::terminal_stdin::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
-    cli::terminal_stdout::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
-    cli::terminal_stderr::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
-    filesystem::preopens::add_to_linker::<StoreData, WasiFilesystem>(linker, StoreData::filesystem)?;
-    filesystem::types::add_to_linker::<StoreData, WasiFilesystem>(linker, StoreData::filesystem)?;
-    never_wait(linker)
-}
-
-/// A turn cannot wait for time to pass, because its time stands still.
-fn never_wait(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
-    linker.allow_shadowing(true);
-    let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
-    for name in ["subscribe-instant", "subscribe-duration"] {
-        clock.func_new(name, |_, _, _, _| bail!("a room cannot sleep: set a timer instead"))?;
-    }
-    linker.allow_shadowing(false);
-    Ok(())
 }
 
 /// The time of the turn, in milliseconds.

@@ -3,7 +3,7 @@
 use rand::Rng;
 
 use crate::guest::bindings::room::dormouse::room::context::{self, Level, WakeReason};
-use crate::guest::failure::one_line;
+use crate::guest::log_limiter::one_line;
 use crate::guest::state::StoreData;
 
 impl context::Host for StoreData {

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use wasmtime::component::Resource;
 
+use crate::guest::bindings::SocketHandle;
 use crate::guest::bindings::room::dormouse::room::sockets::{self, Except, Filter, HostSocket, SocketError};
 use crate::guest::bindings::room::dormouse::room::types::{Message, User};
 use crate::guest::convert;
-use crate::guest::state::{SocketHandle, StoreData};
+use crate::guest::state::StoreData;
 use crate::limits;
 use crate::model::{self, Audience, AutoResponse, OutboundMessage, Output, SocketChange, SocketKey};
 

@@ -5,10 +5,12 @@ use wasmtime::bail;
 
 use crate::guest::bindings::room::dormouse::room::timers::{self, Due, TimerError};
 use crate::guest::convert;
-use crate::guest::meter::TIMERS_CHANGED;
 use crate::guest::state::StoreData;
 use crate::limits;
 use crate::model::Timer;
+
+/// Most timers that one turn may set and cancel, even if they are cancelled again.
+const TIMERS_CHANGED: usize = 10 * limits::TIMERS;
 
 impl StoreData {
     fn timer(&mut self, name: &str) -> wasmtime::Result<Option<Timer>> {

@@ -38,7 +38,7 @@ impl WasiHttpView for StoreData {
             http.set_field_size_limit(FIELDS_BYTES);
             http
         });
-        WasiHttpCtxView { hooks: &mut self.call_budget, table: wasi.table(), ctx: http }
+        WasiHttpCtxView { hooks: &mut self.call_budget, table: &mut wasi.table, ctx: http }
     }
 }
 

@@ -1,0 +1,57 @@
+//! The component of a room, compiled and linked. It makes instances; it does not know how they run.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::bindings::room::RoomComponentPre;
+use super::failure::TurnFailure;
+use super::instance::{Instance, new_store};
+use super::log_limiter::LogLimiter;
+use super::state::StoreData;
+use super::stopwatch::{Epochs, watched};
+use crate::config::Limits;
+use crate::model::Declared;
+
+/// A compiled and linked component of a room. Cheap to clone.
+#[derive(Clone)]
+pub struct CompiledRoom {
+    pub(super) warm: RoomComponentPre<StoreData>,
+    pub(super) cold: RoomComponentPre<StoreData>,
+    pub(super) warm_places: Arc<Semaphore>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) epochs: Epochs,
+    /// The interfaces that it imports, for the operator.
+    pub(super) imports: Arc<[String]>,
+    pub(super) connected: bool,
+    pub(super) declared: Option<Arc<Declared>>,
+}
+
+impl CompiledRoom {
+    /// Makes an instance. Its first run calls `wake` before the event. Code that runs during instantiation, such as a
+    /// start function, may use the CPU of one turn. `log_limiter` limits the log of the room.
+    pub async fn instantiate(&self, lines: &Arc<LogLimiter>) -> Result<Box<Instance>, TurnFailure> {
+        let place = self.warm_places.clone().try_acquire_owned().ok();
+        let pre = if place.is_some() { &self.warm } else { &self.cold };
+        let mut store = new_store(pre.engine(), &self.limits, &self.epochs, lines);
+        let watch = store.data().meter.watch.clone();
+        let made = watched(watch, self.limits.turn_calls_timeout, None, pre.instantiate_async(&mut store)).await;
+        let room = made.map_err(|error| store.data().not_instantiated(&error))?;
+        Ok(Instance::new(store, room, self.limits.clone(), place))
+    }
+
+    /// The interfaces that it imports: everything that it can read and do.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    /// Its declarations about its configuration; absent if there are none.
+    pub fn declared(&self) -> Option<&Declared> {
+        self.declared.as_deref()
+    }
+
+    /// Whether it imports an outbound interface: other rooms, or servers.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+}
