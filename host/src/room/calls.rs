@@ -3,7 +3,6 @@
 //! A call leaves only after the earlier commits of the room are durable, like all its outputs. It runs on its own task,
 //! so that the threads for long turns never wait for the network. The guest calls it through [`Outbound`].
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -11,8 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
+use super::error::RequestError;
 use super::mailbox::Mailbox;
-use super::{Namespace, RequestError, Rooms, Shared};
+use super::namespace::Namespace;
+use super::shared::Shared;
 use crate::clock;
 use crate::guest::{CallError, Outbound, PostError, Waited};
 use crate::limit_hits::Limit;
@@ -21,7 +22,7 @@ use crate::model::{Address, CALLER, Destination, POST_KEY, Request, Response, St
 use crate::outbound::FetchError;
 
 /// The outbound interface of one room.
-pub(super) struct RoomCalls {
+struct RoomCalls {
     address: Address,
     namespace: Arc<Namespace>,
     shared: Weak<Shared>,
@@ -30,50 +31,25 @@ pub(super) struct RoomCalls {
     waits: Lock<Option<OwnedSemaphorePermit>>,
 }
 
-/// The wait graph: which room waits for which. A room waits for one other at a time, so following the edges finds a
-/// cycle.
-#[derive(Default)]
-pub(super) struct WaitGraph(Lock<HashMap<Address, Address>>);
-
-/// One edge of the graph; dropping it ends the wait.
-struct WaitEdge<'a> {
-    waits: &'a WaitGraph,
-    who: Address,
-}
-
-impl WaitGraph {
-    /// Adds an edge from `who` to `whom`; absent if it would close a cycle.
-    fn begin(&self, who: &Address, whom: &Address) -> Option<WaitEdge<'_>> {
-        let mut waits = self.0.lock();
-        let mut next = Some(whom);
-        while let Some(room) = next {
-            if room == who {
-                return None;
-            }
-            next = waits.get(room);
-        }
-        waits.insert(who.clone(), whom.clone());
-        Some(WaitEdge { waits: self, who: who.clone() })
-    }
-}
-
-impl Drop for WaitEdge<'_> {
-    fn drop(&mut self) {
-        self.waits.0.lock().remove(&self.who);
+impl Shared {
+    /// The outbound interface of a room.
+    pub(super) fn outbound_of(
+        self: &Arc<Self>,
+        address: &Address,
+        namespace: &Arc<Namespace>,
+        mailbox: &Arc<Mailbox>,
+    ) -> Arc<dyn Outbound> {
+        Arc::new(RoomCalls {
+            address: address.clone(),
+            namespace: namespace.clone(),
+            shared: Arc::downgrade(self),
+            mailbox: Arc::downgrade(mailbox),
+            waits: Lock::default(),
+        })
     }
 }
 
 impl RoomCalls {
-    pub(super) fn new(
-        address: Address,
-        namespace: Arc<Namespace>,
-        shared: &Arc<Shared>,
-        mailbox: &Arc<Mailbox>,
-    ) -> Arc<Self> {
-        let (shared, mailbox) = (Arc::downgrade(shared), Arc::downgrade(mailbox));
-        Arc::new(RoomCalls { address, namespace, shared, mailbox, waits: Lock::default() })
-    }
-
     /// The address of another room, if this room may call it.
     fn neighbour(&self, namespace: &str, name: &str) -> Result<Address, CallError> {
         if !self.namespace.calls.contains(namespace) {
@@ -120,7 +96,7 @@ impl AsyncFnOnceSend<Result<Response, CallError>> for Call {
     async fn run(self, shared: Arc<Shared>) -> Result<Response, CallError> {
         let Some(_wait) = shared.wait_graph.begin(&self.from, &self.to) else { return Err(CallError::Deadlock) };
         let request = from_room(self.request, &self.from, None);
-        Rooms(shared.clone()).request(&self.to, request).await.map_err(|no_answer| match no_answer {
+        shared.request(&self.to, request).await.map_err(|no_answer| match no_answer {
             RequestError::NoNamespace => CallError::NoSuchRoom,
             RequestError::Failed => CallError::Failed,
             RequestError::Overloaded
@@ -232,18 +208,6 @@ mod tests {
 
     fn room(name: &str) -> Address {
         Address::new("ROOMS", name).unwrap()
-    }
-
-    #[test]
-    fn waits_in_a_circle_are_refused() {
-        let waits = WaitGraph::default();
-        let (a, b, c) = (room("a"), room("b"), room("c"));
-        assert!(waits.begin(&a, &a).is_none());
-        let a_for_b = waits.begin(&a, &b).unwrap();
-        let _b_for_c = waits.begin(&b, &c).unwrap();
-        assert!(waits.begin(&c, &a).is_none(), "a circle of three");
-        drop(a_for_b);
-        assert!(waits.begin(&c, &a).is_some());
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use tokio::sync::oneshot;
 
-use super::mailbox::Incoming;
-use super::{ConnectError, LocalSocket, RequestError, Rooms};
+use super::Rooms;
+use super::error::{ConnectError, RequestError};
+use super::incoming::Incoming;
+use super::local_socket::LocalSocket;
 use crate::model::{Address, AddressError, Message, Request, Response, StorageFailed, User};
 
 /// Most names that [`Rooms::list`] returns in one call.
@@ -87,7 +89,7 @@ impl RoomHandle {
     /// see it. The message comes after all earlier outputs of the room; this returns when it is on its way.
     pub async fn broadcast(&self, message: Message) -> Result<(), RequestError> {
         let (answer, answered) = oneshot::channel();
-        self.rooms.deliver(&self.address, Incoming::Say { message, answer })?;
+        self.rooms.0.deliver(&self.address, Incoming::Say { message, answer })?;
         answered.await.unwrap_or(Err(RequestError::Broken))
     }
 

@@ -6,20 +6,15 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use tokio::sync::Notify;
-
-use super::{ConnectError, Delivered as Delivery, Rooms, Seat};
-use crate::lock::Lock;
+use super::Rooms;
+use super::error::ConnectError;
+use super::local_client::{GOING_AWAY, LocalClient};
+use super::seat::{Delivered as Delivery, Seat};
 use crate::model::{Address, Client, Close, Message, OutboundMessage, Request, User};
-
-/// The close of a visitor that cannot keep up, as for any other slow consumer.
-const TOO_SLOW: (u16, &str) = (1013, "too slow; come back and resume");
-/// The close of all visitors at shutdown.
-const GOING_AWAY: (u16, &str) = (1001, "server going away");
 
 /// A client of a room in this process. Dropping it leaves the room.
 pub struct LocalSocket {
@@ -43,29 +38,6 @@ pub enum Received {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the room has closed the connection")]
 pub struct SocketClosed;
-
-/// All visitors of a host, for the goodbye at shutdown.
-#[derive(Default)]
-pub(super) struct LocalSockets(Lock<Vec<Weak<LocalClient>>>);
-
-impl LocalSockets {
-    fn add(&self, ear: &Arc<LocalClient>) {
-        let mut visitors = self.0.lock();
-        // Dead entries are removed when the list would grow, so it is never more than twice as long as needed.
-        if visitors.len() == visitors.capacity() {
-            visitors.retain(|visitor| visitor.strong_count() > 0);
-        }
-        visitors.push(Arc::downgrade(ear));
-    }
-
-    /// Closes all visitors.
-    pub(super) fn say_goodbye(&self) {
-        let visitors = std::mem::take(&mut *self.0.lock());
-        for visitor in visitors.iter().filter_map(Weak::upgrade) {
-            visitor.close(GOING_AWAY.0, GOING_AWAY.1);
-        }
-    }
-}
 
 /// The next entry of the queue.
 pub(crate) enum Next {
@@ -175,84 +147,6 @@ impl Drop for LocalSocket {
             inner.queue = VecDeque::new();
         }
         self.end(Close::lost());
-    }
-}
-
-/// The client that the room writes to.
-pub(super) struct LocalClient {
-    inner: Lock<Inner>,
-    max_bytes: usize,
-    /// Notifies senders that the queue of the room has space, or that the connection has ended.
-    resumed: Notify,
-}
-
-#[derive(Default)]
-struct Inner {
-    queue: VecDeque<OutboundMessage>,
-    bytes: usize,
-    close: Option<(u16, String)>,
-    closing: bool,
-    /// The waker of the reader.
-    waker: Option<Waker>,
-}
-
-impl LocalClient {
-    fn new(max_bytes: usize) -> Self {
-        LocalClient { inner: Lock::default(), max_bytes, resumed: Notify::new() }
-    }
-}
-
-/// Releases the lock first, so that the woken task does not block on it.
-fn wake(mut inner: MutexGuard<'_, Inner>) {
-    let waker = inner.waker.take();
-    drop(inner);
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-}
-
-impl Client for LocalClient {
-    /// Never asks for a flush: the reader takes everything that waits.
-    fn say(&self, said: &OutboundMessage) -> bool {
-        let mut inner = self.inner.lock();
-        if inner.closing {
-            return false;
-        }
-        // One message always fits, however long: a history may be longer than the queue.
-        if inner.bytes > 0 && inner.bytes + said.len() > self.max_bytes {
-            inner.queue = VecDeque::new();
-            inner.bytes = 0;
-            inner.closing = true;
-            inner.close = Some((TOO_SLOW.0, TOO_SLOW.1.into()));
-            self.resumed.notify_waiters();
-        } else {
-            inner.bytes += said.len();
-            inner.queue.push_back(said.clone());
-        }
-        wake(inner);
-        false
-    }
-
-    fn flush(&self) {}
-
-    fn close(&self, code: u16, reason: &str) {
-        let mut inner = self.inner.lock();
-        if !std::mem::replace(&mut inner.closing, true) {
-            inner.close = Some((code, reason.to_owned()));
-            wake(inner);
-            self.resumed.notify_waiters();
-        }
-    }
-
-    /// Nothing to do: a sender waits only for the queue of the room, which is bounded.
-    fn turn_done(&self) {}
-
-    fn resume(&self) {
-        self.resumed.notify_waiters();
-    }
-
-    fn buffered(&self) -> usize {
-        self.inner.lock().bytes
     }
 }
 

@@ -10,46 +10,17 @@ use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
+use super::incoming::Incoming;
 use super::life::{RoomState, RoomTask};
 use super::output_gate::OutputGate;
-use super::posts::{Outcome, PostId};
-use super::{ConnectError, RequestError, Seat, Shared};
+use super::reply::Reply;
+use super::shared::Shared;
 use crate::clock;
 use crate::lock::Lock;
-use crate::model::{AutoResponse, Client, Close, Message, PostNumber, Request, Response, SocketKey, User};
+use crate::model::Client;
 use crate::panics::guard;
 use crate::store::{CommitError, CommitListener, Receipt};
-
-/// An event for a room, and where its answer goes.
-pub(super) enum Incoming {
-    Connect {
-        request: Request,
-        user: Arc<User>,
-        client: Arc<dyn Client>,
-        answer: oneshot::Sender<Result<Seat, ConnectError>>,
-    },
-    Message(SocketKey, Message),
-    Close(SocketKey, Close),
-    TimersDue,
-    Request {
-        request: Request,
-        /// Absent for a request that is not a post of a room.
-        post: Option<PostId>,
-        answer: oneshot::Sender<Result<Response, RequestError>>,
-    },
-    /// The host broadcasts a message.
-    Say {
-        message: Message,
-        answer: oneshot::Sender<Result<(), RequestError>>,
-    },
-    /// One of the posts of this room was tried.
-    Posted {
-        number: PostNumber,
-        outcome: Outcome,
-    },
-}
 
 /// The reason why a room with an instance does not use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,7 +52,7 @@ pub(super) struct Mailbox {
     /// When the last turn of the instance ended, on the steady clock. It is 0 without an instance and during a turn.
     last_used: AtomicU64,
     /// Outputs of turns that have not left yet.
-    pub(super) output_gate: OutputGate,
+    pub(super) output_gate: OutputGate<Reply>,
     runtime: Handle,
 }
 
@@ -98,7 +69,6 @@ struct Inner {
     must_hibernate: bool,
     /// It is no longer in the registry: a delivery must look for its successor.
     forgotten: bool,
-    auto_response: Option<AutoResponse>,
     /// Clients from which nothing is read until the queue has space.
     paused: Vec<Arc<dyn Client>>,
 }
@@ -115,7 +85,6 @@ impl Mailbox {
                 broken: None,
                 must_hibernate: false,
                 forgotten: false,
-                auto_response: None,
                 paused: Vec::new(),
             }),
             last_used: AtomicU64::new(0),
@@ -268,15 +237,6 @@ impl Mailbox {
     pub(super) fn unused(&self) {
         self.last_used.store(0, Ordering::Relaxed);
     }
-
-    pub(super) fn set_auto_response(&self, auto_response: Option<AutoResponse>) {
-        self.inner.lock().auto_response = auto_response;
-    }
-
-    pub(super) fn auto_response(&self, text: &str) -> Option<String> {
-        let inner = self.inner.lock();
-        inner.auto_response.as_ref().filter(|auto| auto.request == text).map(|auto| auto.reply.clone())
-    }
 }
 
 impl Inner {
@@ -308,7 +268,7 @@ impl CommitListener for Mailbox {
         }
         if few {
             // The shortest way from the disk to the wire: no task has to wake.
-            self.output_gate.release(self, &self.runtime);
+            self.output_gate.release(&self.runtime);
         }
         let inner = self.inner.lock();
         if !few || inner.wants_receipts {

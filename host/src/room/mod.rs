@@ -13,22 +13,33 @@
 mod batch;
 mod calls;
 mod carriers;
+mod error;
 mod handle;
+mod incoming;
 mod life;
+mod local_client;
 mod local_socket;
 mod mailbox;
+mod memory_watch;
 mod metrics;
+mod namespace;
 mod output_gate;
 mod overlay;
 mod policy;
+mod post_delivery;
 mod posts;
 mod queue;
 mod registry;
+mod reply;
+mod seat;
+mod shared;
 mod timer_queue;
+mod timer_task;
+mod wait_graph;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry as Registered;
@@ -37,147 +48,35 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::clock::{self, Timeline};
 use crate::config::Limits;
-use crate::guest::{CompiledRoom, LongTurns};
-use crate::limit_hits::{Limit, LimitHits};
+use crate::guest::LongTurns;
+use crate::limit_hits::LimitHits;
 use crate::limits::{INSTANCE_WITHIN, WAITING_ROOMS_PART};
-use crate::model::{Address, Client, Close, Message, Request, Response, SocketKey, StorageFailed, User};
-use crate::outbound::{Allowed, HttpClient};
-use crate::pressure::{self, Change, Pressure};
-use crate::store::{CommitError, Store};
+use crate::model::{Address, Client, Request, Response, StorageFailed, User};
+use crate::outbound::HttpClient;
+use crate::pressure::Pressure;
+use crate::store::Store;
 
+pub use error::{ConnectError, RequestError, Unhealthy};
 pub use handle::{KnownRoom, NAMES_A_LIST, RoomHandle, RoomLookupError};
 pub(crate) use local_socket::Next;
 pub use local_socket::{LocalSocket, Received, SocketClosed};
+pub use namespace::Namespace;
+pub use seat::{Delivered, Seat};
 
-use calls::WaitGraph;
 use carriers::Carriers;
-use local_socket::LocalSockets;
-use mailbox::{Enqueued, Idle, Incoming, Mailbox};
+use incoming::Incoming;
+use local_client::LocalSockets;
+use mailbox::Mailbox;
 use metrics::Metrics;
 use queue::Queue;
 use registry::Registry;
+use shared::Shared;
 use timer_queue::TimerQueue;
-
-/// One kind of room, and the settings for all rooms of a namespace.
-pub struct Namespace {
-    /// The component.
-    pub kind: CompiledRoom,
-    /// Configuration values for its rooms.
-    pub config: Arc<BTreeMap<String, String>>,
-    /// The longest message that its rooms accept, in bytes.
-    pub message_in_bytes: usize,
-    /// The longest message that its rooms may send, in bytes.
-    pub message_out_bytes: usize,
-    /// The namespaces that its rooms may call and post to.
-    pub calls: BTreeSet<String>,
-    /// The servers that its rooms may call.
-    pub outbound: Allowed,
-}
+use wait_graph::WaitGraph;
 
 /// All rooms of one host, asleep or awake. Cheap to clone.
 #[derive(Clone)]
 pub struct Rooms(Arc<Shared>);
-
-/// The state that all rooms of a host share.
-struct Shared {
-    namespaces: BTreeMap<String, Arc<Namespace>>,
-    store: Store,
-    limits: Arc<Limits>,
-    hibernate_after: Duration,
-    long_turns: LongTurns,
-    /// The runtime on which room tasks run.
-    runtime: Handle,
-    registry: Registry,
-    timeline: Timeline,
-    timer_queue: TimerQueue,
-    /// One permit for each instance that may exist.
-    instances: Arc<Semaphore>,
-    /// Rooms that wait for an instance, and since when.
-    queue: Queue,
-    /// One permit for each turn that may wait for other rooms and servers.
-    waiting: Arc<Semaphore>,
-    making_space: AtomicBool,
-    next_socket: AtomicU64,
-    draining: AtomicBool,
-    /// Rooms that have a running task.
-    running: AtomicUsize,
-    one_ended: Notify,
-    outbound: HttpClient,
-    wait_graph: WaitGraph,
-    local_sockets: LocalSockets,
-    carriers: Carriers,
-    pressure: Arc<Pressure>,
-    metrics: Metrics,
-}
-
-/// The reason why a room did not accept a client.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The room refused the client.
-    #[error("{1}")]
-    Refused(u16, String),
-    /// The room did not answer.
-    #[error(transparent)]
-    NoAnswer(#[from] RequestError),
-}
-
-/// The reason why a room did not answer. The client may retry, unless the case says otherwise.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum RequestError {
-    /// The configuration has no such namespace. The author of the router must act.
-    #[error("there is no namespace of that name")]
-    NoNamespace,
-    /// The turn failed; the log has the reason.
-    #[error("the room failed")]
-    Failed,
-    /// Too many events wait for the room.
-    #[error("the room is overloaded")]
-    Overloaded,
-    /// The process has too little memory for one more turn.
-    #[error("the server has too little memory now")]
-    NoMemory,
-    /// The host has as many rooms in memory as it may have.
-    #[error("there are too many rooms at once")]
-    TooManyRooms,
-    /// A commit of the room failed, or its storage cannot be read.
-    #[error("the room's storage is not available")]
-    Broken,
-    /// The data disk is full.
-    #[error("the server's disk is full")]
-    NoSpace,
-    /// The host is shutting down.
-    #[error("the server is going away")]
-    Draining,
-}
-
-impl RequestError {
-    /// The `code` of the error frame for a client that sent a message over a socket.
-    fn code(&self) -> &'static str {
-        match self {
-            RequestError::NoSpace => "storage_full",
-            RequestError::Overloaded | RequestError::NoMemory | RequestError::TooManyRooms => "overloaded",
-            RequestError::NoNamespace | RequestError::Failed | RequestError::Broken | RequestError::Draining => {
-                "room_failed"
-            }
-        }
-    }
-}
-
-/// The reason why a host cannot do its work. The operator must act.
-#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum Unhealthy {
-    /// Nothing can be written.
-    #[error(transparent)]
-    Disk(#[from] CommitError),
-    /// Rooms cannot wake.
-    #[error("a room has waited {seconds} s for one of the {awake_rooms} instances; raise `limits.awake_rooms`")]
-    NoInstance {
-        /// How long it has waited.
-        seconds: u64,
-        /// The limit.
-        awake_rooms: u32,
-    },
-}
 
 impl Rooms {
     /// Starts the rooms of `namespaces`, with their data in `store`. Call it in a tokio runtime.
@@ -228,8 +127,8 @@ impl Rooms {
                 tracing::warn!(room = %address, "a timer or a post waits in a room whose namespace is not configured");
             }
         }
-        tokio::spawn(timer_queue::run(Arc::downgrade(&shared)));
-        tokio::spawn(watch_memory(Arc::downgrade(&shared)));
+        tokio::spawn(timer_task::run(Arc::downgrade(&shared)));
+        tokio::spawn(memory_watch::watch_memory(Arc::downgrade(&shared)));
         Ok(Rooms(shared))
     }
 
@@ -248,15 +147,13 @@ impl Rooms {
         client: Arc<dyn Client>,
     ) -> Result<Seat, ConnectError> {
         let (answer, answered) = oneshot::channel();
-        self.deliver(address, Incoming::Connect { request, user, client, answer })?;
+        self.0.deliver(address, Incoming::Connect { request, user, client, answer })?;
         answered.await.unwrap_or(Err(ConnectError::NoAnswer(RequestError::Broken)))
     }
 
     /// Sends a request to a room. The answer comes when its turn is durable.
     pub async fn request(&self, address: &Address, request: Request) -> Result<Response, RequestError> {
-        let (answer, answered) = oneshot::channel();
-        self.deliver(address, Incoming::Request { request, post: None, answer })?;
-        answered.await.unwrap_or(Err(RequestError::Broken))
+        self.0.request(address, request).await
     }
 
     /// Drops the instance of a room as soon as its turn is over. Its sockets stay open.
@@ -330,118 +227,5 @@ impl Rooms {
             }
             _ => Ok(()),
         }
-    }
-
-    fn deliver(&self, address: &Address, incoming: Incoming) -> Result<(), RequestError> {
-        if self.0.draining.load(Ordering::Acquire) {
-            return Err(RequestError::Draining);
-        }
-        let namespace = self.0.namespaces.get(address.namespace()).ok_or(RequestError::NoNamespace)?;
-        // A full host refuses new clients and requests from outside. Posts, closes and timers of its rooms are still
-        // delivered.
-        let from_outside = matches!(incoming, Incoming::Connect { .. } | Incoming::Request { post: None, .. });
-        if from_outside && self.0.registry.len() >= self.0.limits.rooms && self.0.registry.get(address).is_none() {
-            self.0.metrics.limit_hits.count(Limit::Rooms);
-            return Err(RequestError::TooManyRooms);
-        }
-        let mut incoming = incoming;
-        loop {
-            let mailbox = self.0.registry.get_or_make(address, namespace, &self.0.runtime);
-            match Mailbox::deliver(&mailbox, &self.0, incoming) {
-                Enqueued::Yes => return Ok(()),
-                Enqueued::Full(_) => {
-                    self.0.metrics.limit_hits.count(Limit::EventsPerRoom);
-                    return Err(RequestError::Overloaded);
-                }
-                // The room was removed between look-up and delivery: try again with a new mailbox.
-                Enqueued::Forgotten(back) => incoming = back,
-            }
-        }
-    }
-}
-
-/// Under memory pressure, hibernates rooms that are idle.
-async fn watch_memory(shared: Weak<Shared>) {
-    loop {
-        clock::sleep(pressure::LOOK_EVERY).await;
-        let Some(shared) = shared.upgrade() else { return };
-        let (has_bytes, max_bytes) = (shared.pressure.has_bytes(), shared.pressure.max_bytes());
-        match shared.pressure.look() {
-            Change::None => continue,
-            Change::Ended => tracing::info!(has_bytes, max_bytes, "memory is below its limit again"),
-            Change::Began => {
-                tracing::error!(
-                    max_bytes,
-                    "memory is above its limit: new sockets and requests are told to come back later"
-                );
-                shared.registry.idle(|idle| idle == Idle::Nothing).iter().for_each(|mailbox| mailbox.hibernate());
-            }
-            Change::Goes => {
-                shared.registry.idle(|idle| idle == Idle::Nothing).iter().for_each(|mailbox| mailbox.hibernate())
-            }
-        }
-    }
-}
-
-/// The place of a client in its room. Its messages and its close enter the room here.
-pub struct Seat {
-    shared: Arc<Shared>,
-    mailbox: Arc<Mailbox>,
-    socket: SocketKey,
-    client: Arc<dyn Client>,
-    /// The room was told of the close.
-    closed: bool,
-}
-
-impl Drop for Seat {
-    /// Also closes a seat that was lost because its client left before it received the seat.
-    fn drop(&mut self) {
-        if !self.closed {
-            self.tell(Close::lost());
-        }
-    }
-}
-
-/// The result of delivering a message.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Delivered {
-    /// The message waits for its turn.
-    Yes,
-    /// The queue of the room is full. [`Client::resume`] is called when it has space again.
-    NotNow(Message),
-    /// The room is broken; the client will be closed.
-    Never,
-}
-
-impl Seat {
-    /// Delivers a message of the client.
-    pub fn message(&self, message: Message) -> Delivered {
-        match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Message(self.socket, message)) {
-            Enqueued::Yes => Delivered::Yes,
-            Enqueued::Full(Incoming::Message(_, message)) => {
-                if self.mailbox.tell_when_free(&self.client) {
-                    Delivered::NotNow(message)
-                } else {
-                    self.message(message)
-                }
-            }
-            Enqueued::Full(_) | Enqueued::Forgotten(_) => Delivered::Never,
-        }
-    }
-
-    /// Tells the room that the client has left.
-    pub fn close(mut self, close: Close) {
-        self.tell(close);
-    }
-
-    fn tell(&mut self, close: Close) {
-        self.closed = true;
-        // A room that was removed has lost its sockets too, so no one needs to be told.
-        let _ = Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Close(self.socket, close));
-    }
-
-    /// The auto-response of the room to this text, if it has set one.
-    pub fn auto_response(&self, text: &str) -> Option<String> {
-        self.mailbox.auto_response(text)
     }
 }

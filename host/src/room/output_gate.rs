@@ -1,8 +1,7 @@
 //! The output gate: it holds the outputs of turns, in order, until their commit is durable.
 //!
-//! The receivers of held outputs are already settled, so releasing them needs only the mailbox of the room, which keeps
-//! its auto-response. The task of the room or the commit thread releases them, whichever learns first that a commit is
-//! durable.
+//! The receivers of held outputs are already settled, so releasing them needs nothing of the room. The task of the room
+//! or the commit thread releases them, whichever learns first that a commit is durable.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,23 +9,28 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::life::CLOSE_BROKEN;
-use super::mailbox::Mailbox;
-use super::{ConnectError, RequestError, Seat};
 use crate::lock::Lock;
-use crate::model::{AutoResponse, Client, Except, Listener, Message, OutboundMessage, Response};
+use crate::model::{AutoResponse, Client, Except, Listener, Message, OutboundMessage};
 use crate::panics::guard;
 use crate::store::Receipt;
 
+/// Close code and reason for clients of a room whose storage is lost or failing.
+pub(super) const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
 /// How many clients one task writes to, about 200 µs of work. More clients are split among tasks.
 const CLIENTS_A_TASK: usize = 64;
 /// Broadcasts of several turns are merged up to this size: copying that much costs less than a system call.
 const BURST_BYTES: usize = 16 << 10;
 
 /// The outputs and the reply of one turn.
-pub(super) struct TurnOutput {
+pub(super) struct TurnOutput<R> {
     pub(super) words: Vec<Delivery>,
-    pub(super) reply: Reply,
+    pub(super) reply: R,
+}
+
+/// A reply that leaves with the outputs of its turn.
+pub(super) trait HeldReply {
+    /// Sends the reply. It is dropped if its receiver has gone.
+    fn send(self);
 }
 
 /// One output and its receivers.
@@ -37,38 +41,36 @@ pub(super) enum Delivery {
     AutoResponse(Option<AutoResponse>),
 }
 
-/// A reply, and the channel to its receiver.
-pub(super) enum Reply {
-    None,
-    Connect(Result<Seat, ConnectError>, oneshot::Sender<Result<Seat, ConnectError>>),
-    Request(Result<Response, RequestError>, oneshot::Sender<Result<Response, RequestError>>),
-    /// The broadcast of the host is on its way.
-    Broadcast(oneshot::Sender<Result<(), RequestError>>),
-}
+/// Outputs of a room that have not left yet, and its auto-response, which is the one output that waits for nothing.
+pub(super) struct OutputGate<R>(Lock<Inner<R>>);
 
-/// Outputs of a room that have not left yet.
-#[derive(Default)]
-pub(super) struct OutputGate(Lock<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    held: VecDeque<(u64, TurnOutput)>,
+struct Inner<R> {
+    held: VecDeque<(u64, TurnOutput<R>)>,
     /// The number of the last durable commit.
     durable: u64,
     /// Waiters for a commit, with its number.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
     /// One thread is releasing. Others leave their work to it, so that the order holds.
     releasing: bool,
+    /// The reply that the host gives without the room. It changes at its place among the outputs.
+    auto_response: Option<AutoResponse>,
 }
 
-impl OutputGate {
+impl<R> Default for OutputGate<R> {
+    fn default() -> Self {
+        let (held, durable, waiting, releasing, auto_response) = Default::default();
+        OutputGate(Lock::new(Inner { held, durable, waiting, releasing, auto_response }))
+    }
+}
+
+impl<R: HeldReply> OutputGate<R> {
     /// The room is opened; its commits up to `durable` are on disk.
     pub(super) fn begin(&self, durable: u64) {
         self.0.lock().durable = durable;
     }
 
     /// Holds the outputs of a turn until a commit is durable: its own, or the last one before it.
-    pub(super) fn hold(&self, commit: u64, held: TurnOutput) {
+    pub(super) fn hold(&self, commit: u64, held: TurnOutput<R>) {
         self.0.lock().held.push_back((commit, held));
     }
 
@@ -123,8 +125,14 @@ impl OutputGate {
         self.len() == 0
     }
 
-    /// Releases the outputs of durable commits, in order. `mailbox` is the mailbox of the room.
-    pub(super) fn release(&self, mailbox: &Mailbox, runtime: &Handle) {
+    /// The reply to this text, if the room has set one.
+    pub(super) fn auto_response(&self, text: &str) -> Option<String> {
+        let inner = self.0.lock();
+        inner.auto_response.as_ref().filter(|auto| auto.request == text).map(|auto| auto.reply.clone())
+    }
+
+    /// Releases the outputs of durable commits, in order.
+    pub(super) fn release(&self, runtime: &Handle) {
         let mut inner = self.0.lock();
         if std::mem::replace(&mut inner.releasing, true) {
             return;
@@ -143,10 +151,10 @@ impl OutputGate {
                     for words in held.words {
                         if let Some(words) = burst.add(words) {
                             burst.say(&mut to_flush);
-                            words.say(mailbox, &mut to_flush);
+                            self.deliver(words, &mut to_flush);
                         }
                     }
-                    held.reply.answer();
+                    held.reply.send();
                 }
                 None => burst.say(&mut to_flush),
             }
@@ -155,10 +163,28 @@ impl OutputGate {
         drop(inner);
         flush(to_flush, runtime);
     }
+
+    fn deliver(&self, delivery: Delivery, to_flush: &mut Vec<Arc<dyn Client>>) {
+        match delivery {
+            Delivery::ToEveryone(said, everyone, except) => {
+                let hears = |listener: &&Listener| match &except {
+                    Except::Nobody => true,
+                    Except::Socket(id) => listener.id != *id,
+                    Except::User(id) => listener.user.id != *id,
+                };
+                everyone.iter().filter(hears).for_each(|listener| say(&said, &listener.client, to_flush));
+            }
+            Delivery::To(said, clients) => clients.iter().for_each(|client| say(&said, client, to_flush)),
+            Delivery::Close(client, code, reason) => {
+                guard(|| client.close(code, &reason));
+            }
+            Delivery::AutoResponse(auto_response) => self.0.lock().auto_response = auto_response,
+        }
+    }
 }
 
-impl Inner {
-    fn next(&mut self) -> Option<TurnOutput> {
+impl<R> Inner<R> {
+    fn next(&mut self) -> Option<TurnOutput<R>> {
         let (commit, _) = self.held.front()?;
         if *commit > self.durable {
             return None;
@@ -222,45 +248,6 @@ fn let_go(client: &Arc<dyn Client>) {
 /// A client whose code panicked may have lost a message, so it is closed before the next one.
 fn lose(client: &Arc<dyn Client>) {
     guard(|| client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1));
-}
-
-impl Delivery {
-    fn say(self, mailbox: &Mailbox, to_flush: &mut Vec<Arc<dyn Client>>) {
-        match self {
-            Delivery::ToEveryone(said, everyone, except) => {
-                let hears = |listener: &&Listener| match &except {
-                    Except::Nobody => true,
-                    Except::Socket(id) => listener.id != *id,
-                    Except::User(id) => listener.user.id != *id,
-                };
-                everyone.iter().filter(hears).for_each(|listener| say(&said, &listener.client, to_flush));
-            }
-            Delivery::To(said, clients) => clients.iter().for_each(|client| say(&said, client, to_flush)),
-            Delivery::Close(client, code, reason) => {
-                guard(|| client.close(code, &reason));
-            }
-            Delivery::AutoResponse(auto_response) => mailbox.set_auto_response(auto_response),
-        }
-    }
-}
-
-impl Reply {
-    /// Sends the reply. It is dropped if its receiver has gone.
-    fn answer(self) {
-        match self {
-            Reply::None => {}
-            Reply::Connect(result, answer) => {
-                // A seat without a receiver is closed when it is dropped.
-                let _ = answer.send(result);
-            }
-            Reply::Request(result, answer) => {
-                let _ = answer.send(result);
-            }
-            Reply::Broadcast(answer) => {
-                let _ = answer.send(Ok(()));
-            }
-        }
-    }
 }
 
 /// Writes to a few clients at once. Many are split among tasks, so that one large room does not hold a thread.

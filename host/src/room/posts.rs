@@ -1,23 +1,16 @@
 //! The outbox of a room: posts are carried once their commit is durable, and tried again until they are accepted. The
 //! room that accepts one remembers its number, so that it ignores repeats.
 //!
-//! The task of the room asks here which posts to carry and which results to store. Carrying a post needs no state of
-//! the room, which may sleep meanwhile.
+//! The task of the room asks here which posts to carry and which results to store. `post_delivery` carries them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use tokio::sync::oneshot;
-use tracing::Instrument;
-
-use super::calls::from_room;
-use super::mailbox::Incoming;
-use super::{Namespace, RequestError, Rooms, Shared, policy};
+use super::error::RequestError;
+use super::policy;
 use crate::clock::UnixMillis;
 use crate::guest::LogLimiter;
 use crate::limits::POSTS_AT_ONCE_OF_A_ROOM;
-use crate::model::{Address, Destination, Post, PostNumber, Posts, Request};
-use crate::outbound::FetchError;
+use crate::model::{Address, Post, PostNumber, Posts};
 use crate::store::Changes;
 
 /// The result of a try.
@@ -169,72 +162,8 @@ impl Posting {
     }
 }
 
-impl Shared {
-    /// Tries a post and reports the result to its room. It needs no state of the room, which may sleep meanwhile.
-    pub(super) fn carry(self: &Arc<Self>, from: &Address, namespace: &Arc<Namespace>, number: PostNumber, post: Post) {
-        let (shared, from, namespace) = (self.clone(), from.clone(), namespace.clone());
-        let key = self.store.post_key(&from, number);
-        let (destination, request) = (post.destination, from_room(post.request, &from, Some(key)));
-        let carried = async move {
-            let place = shared.carriers.place(from.namespace(), &destination).await;
-            let outcome = match destination {
-                Destination::Room(to) => {
-                    shared.hand_to_room(&namespace, PostId { sender: from.clone(), number }, &to, request).await
-                }
-                Destination::Origin(origin) => shared.hand_to_server(&namespace, &origin, request).await,
-            };
-            drop(place);
-            let word = match &outcome {
-                Outcome::Taken => "taken",
-                Outcome::Refused(_) => "refused",
-                Outcome::NotNow(_) => "not_now",
-                Outcome::Later => "later",
-            };
-            shared.metrics.posts.get_or_create(&[("outcome", word)]).inc();
-            // If the result cannot be delivered, the room finds the post again after the restart.
-            let _ = Rooms(shared).deliver(&from, Incoming::Posted { number, outcome });
-        };
-        self.runtime.spawn(carried.in_current_span());
-    }
-
-    async fn hand_to_room(
-        self: &Arc<Self>,
-        namespace: &Namespace,
-        post: PostId,
-        to: &Address,
-        request: Request,
-    ) -> Outcome {
-        if !namespace.calls.contains(to.namespace()) {
-            return Outcome::NotNow("the configuration no longer allows it".into());
-        }
-        let (answer, answered) = oneshot::channel();
-        if let Err(error) = Rooms(self.clone()).deliver(to, Incoming::Request { request, post: Some(post), answer }) {
-            return unanswered(&error);
-        }
-        match tokio::time::timeout(self.limits.answer_timeout, answered).await {
-            Ok(Ok(Ok(response))) if response.status < 500 => Outcome::Taken,
-            Ok(Ok(Ok(response))) => Outcome::NotNow(format!("it answered {}", response.status)),
-            Ok(Ok(Err(error))) => unanswered(&error),
-            Ok(Err(_)) => unanswered(&RequestError::Broken),
-            Err(_) => Outcome::NotNow("it did not answer in time".into()),
-        }
-    }
-
-    async fn hand_to_server(&self, namespace: &Namespace, origin: &str, request: Request) -> Outcome {
-        match self.outbound.fetch(&namespace.outbound, origin, request, self.limits.answer_timeout).await {
-            Ok(response) => match response.status {
-                status @ (408 | 425 | 429 | 500..) => Outcome::NotNow(format!("it answered {status}")),
-                status @ 400..500 => Outcome::Refused(format!("it answered {status}")),
-                _ => Outcome::Taken,
-            },
-            Err(FetchError::Bad(problem)) => Outcome::Refused(problem.into()),
-            Err(error) => Outcome::NotNow(error.to_string()),
-        }
-    }
-}
-
 /// Whether the room or the host is the reason for a missing answer.
-fn unanswered(error: &RequestError) -> Outcome {
+pub(super) fn unanswered(error: &RequestError) -> Outcome {
     match error {
         RequestError::NoNamespace | RequestError::Failed => Outcome::NotNow(error.to_string()),
         RequestError::Overloaded
@@ -249,6 +178,7 @@ fn unanswered(error: &RequestError) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Destination, Request};
 
     #[test]
     fn an_attempt_that_the_host_could_not_make_does_not_count() {

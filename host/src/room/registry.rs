@@ -8,9 +8,9 @@ use std::sync::{Arc, MutexGuard};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::runtime::Handle;
 
-use super::Namespace;
 use super::life::RoomState;
 use super::mailbox::{Idle, Mailbox};
+use super::namespace::Namespace;
 use crate::lock::Lock;
 use crate::model::Address;
 

@@ -1,7 +1,7 @@
 //! One room, from its first event until nothing can wake it: it wakes, runs turns, hands their writes to the store, and
 //! holds their outputs until the commit is durable. It does not know who delivers events. [`Mailbox`] starts it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,17 +12,23 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tracing::Instrument;
 
+mod due;
+mod open;
 mod turn;
 
 use self::turn::Cause;
 use super::batch::Batch;
-use super::calls::RoomCalls;
-use super::mailbox::{Incoming, Mailbox, Next};
-use super::output_gate::Reply;
+use super::error::{ConnectError, RequestError};
+use super::incoming::Incoming;
+use super::mailbox::{Mailbox, Next};
+use super::namespace::Namespace;
+use super::output_gate::CLOSE_BROKEN;
 use super::overlay::StorageOverlay;
-use super::posts::{Outcome, PostId, Posting};
+use super::policy;
+use super::posts::Posting;
+use super::reply::Reply;
+use super::shared::Shared;
 use super::timer_queue::SteadyMillis;
-use super::{ConnectError, Namespace, RequestError, Shared, policy};
 use crate::clock::{self, UnixMillis};
 use crate::guest::{Instance, LogLimiter, Outbound, TurnResources};
 use crate::limit_hits::Limit;
@@ -32,9 +38,6 @@ use crate::model::{
 };
 use crate::panics::{catch_panic, guard};
 use crate::store::{Changes, CommitError, Receipt, RoomLog, Stored};
-
-/// Close code and reason for clients of a room whose storage is lost or failing.
-pub(super) const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
 
 /// A room that can sleep: in its mailbox while it sleeps, in its task while it runs.
 pub(super) struct RoomState {
@@ -200,59 +203,6 @@ impl RoomTask {
         }
     }
 
-    fn open(&mut self) -> Result<(), Broken> {
-        let life = self.life();
-        if life.opened.is_some() {
-            return Ok(());
-        }
-        let (address, namespace) = (life.address.clone(), life.namespace.clone());
-        // The order matters: if the clock is set in between, the first event follows it.
-        let offset_now = self.shared.timeline.offset();
-        let offset = self.shared.timer_queue.stored_by(&address).unwrap_or(offset_now);
-        let Stored { log, timers, posts } = self.shared.store.room(&address)?;
-        let ledger = Arc::new(StorageOverlay::new(log.reader()));
-        let now = clock::shifted(clock::steady_millis(), offset);
-        let posting = Posting::new(policy::posts_in_time(posts, now));
-        let timers = policy::timers_in_time(timers, now);
-        let first = timers.earliest().into_iter().chain(posting.next_at(log.number())).min();
-        let wakes_at = first.map(|at| clock::shifted(at, -offset));
-        if let Some(at) = wakes_at {
-            // The timer queue has this entry already, unless an earlier task was woken for it and broke.
-            self.shared.timer_queue.set(&address, Some(at), at);
-        }
-        self.mailbox.output_gate.begin(log.number());
-        let lent = TurnResources {
-            address,
-            incarnation: log.incarnation(),
-            config: namespace.config.clone(),
-            sockets: Default::default(),
-            timers,
-            storage: ledger.clone(),
-            message_out_bytes: namespace.message_out_bytes,
-            outbound: None,
-            commits_before: 0,
-            posts_waiting: 0,
-        };
-        let per_second = self.shared.limits.log_lines_per_second;
-        let lines = Arc::new(LogLimiter::counted(per_second, self.shared.metrics.limit_hits.clone()));
-        let (closes, closes_at) = (VecDeque::new(), None);
-        let lent = Some(Box::new(lent));
-        let opened = OpenRoom {
-            log,
-            overlay: ledger,
-            resources: lent,
-            now: 0,
-            offset,
-            wakes_at,
-            posting,
-            closes,
-            closes_at,
-            log_limiter: lines,
-        };
-        self.life().opened = Some(opened);
-        Ok(())
-    }
-
     async fn next(&mut self, mut idle: Pin<&mut Sleep>) -> Next {
         let max_events = self.shared.limits.events_per_room;
         std::future::poll_fn(|context| {
@@ -414,37 +364,6 @@ impl RoomTask {
         }
     }
 
-    /// If the system clock was set, moves all stored times by the same step.
-    fn follow_clock(&mut self) {
-        let offset = self.shared.timeline.offset();
-        let opened = self.opened();
-        let step = offset.saturating_sub(opened.offset);
-        if step == 0 {
-            return;
-        }
-        opened.offset = offset;
-        opened.posting.shift(step);
-        opened.closes_at = opened.closes_at.map(|at| clock::shifted(at, step));
-        let shift = |timer: &Timer| {
-            let moved = Timer { at: clock::shifted(timer.at, step), ..timer.clone() };
-            (timer.name.clone(), Some(moved))
-        };
-        let timers = opened.resources().timers.iter().map(shift).collect::<BTreeMap<_, _>>();
-        let address = self.life().address.clone();
-        if timers.is_empty() {
-            self.shared.timer_queue.followed(&address);
-            return;
-        }
-        match self.write(Changes { timers: timers.clone(), ..Changes::default() }) {
-            Ok(()) => {
-                self.shared.timer_queue.followed(&address);
-                self.hold(Vec::new(), Reply::None);
-            }
-            // In memory they have moved; on disk they have not, and the timer queue still remembers the old offset.
-            Err(_) => self.set_timers(timers),
-        }
-    }
-
     /// Adds the socket of a new client. Nothing is sent to it before its turn is durable.
     fn seat(&mut self, user: Arc<User>, client: Arc<dyn Client>) -> Result<SocketKey, ConnectError> {
         let most = self.shared.limits.sockets_per_room;
@@ -460,120 +379,6 @@ impl RoomTask {
         })
     }
 
-    /// A client has left. If closes are waiting, this one waits behind them, so that the room sees them in order.
-    async fn closed(&mut self, socket: SocketKey, close: Close) -> Result<(), Broken> {
-        let closes = &mut self.opened().closes;
-        if !closes.is_empty() {
-            closes.push_back((socket, close));
-            return Ok(());
-        }
-        self.turn(Event::Close(socket, close.clone()), Cause::Close(socket, close)).await
-    }
-
-    /// Delivers the waiting closes, in order, until the host lacks something again.
-    async fn closes_due(&mut self) -> Result<(), Broken> {
-        let now = self.opened().clock();
-        if self.opened().closes_at.take_if(|at| *at <= now).is_none() {
-            return Ok(());
-        }
-        while let Some((socket, close)) = self.opened().closes.pop_front() {
-            self.turn(Event::Close(socket, close.clone()), Cause::Close(socket, close)).await?;
-            if self.opened().closes_at.is_some() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs all timers that are due now, each in its own turn. A timer that is set to a past time during this waits for
-    /// the next round, behind the events that came meanwhile.
-    async fn timers_due(&mut self) -> Result<(), Broken> {
-        let opened = self.opened();
-        let now = opened.clock();
-        opened.wakes_at = None;
-        let mut due = opened.resources().timers.iter().filter(|timer| timer.at <= now).cloned().collect::<Vec<_>>();
-        due.sort_by_key(|timer| timer.at);
-        for timer in due {
-            // The turn of an earlier timer may have cancelled it or set it again.
-            if self.opened().resources().timers.get(&timer.name) == Some(&timer) {
-                self.turn(Event::Timer(timer.clone()), Cause::Timer(timer)).await?;
-            }
-        }
-        self.closes_due().await?;
-        self.carry_posts();
-        self.arm();
-        Ok(())
-    }
-
-    /// Carries the posts that are due and durable.
-    fn carry_posts(&mut self) {
-        let durable = self.mailbox.output_gate.durable();
-        let opened = self.opened();
-        let now = opened.clock();
-        let due = opened.posting.begin(now, durable);
-        self.posts_wait |= due.more_wait_for_the_disk;
-        let life = self.life.as_ref().expect("a running room has its life");
-        for (number, post) in due.posts {
-            self.shared.carry(&life.address, &life.namespace, number, post);
-        }
-    }
-
-    /// A post was tried: removes it, or schedules the next try.
-    fn posted(&mut self, number: PostNumber, outcome: Outcome) {
-        let now = self.opened().clock();
-        let OpenRoom { posting, log_limiter: lines, .. } = self.opened();
-        let tried = posting.tried(number, outcome, now, lines);
-        lines.report_dropped();
-        if let Some(changes) = tried {
-            let in_memory = Changes { posts: changes.posts.clone(), ..Changes::default() };
-            // Without disk space the result is kept only in memory. A restart would then carry the post again, and the
-            // receiver recognises it.
-            match self.write(changes) {
-                // No client waits for this commit, but the room must stay in memory until it is durable.
-                Ok(()) => self.hold(Vec::new(), Reply::None),
-                Err(_) => self.opened().posting.apply(&in_memory),
-            }
-        }
-        self.carry_posts();
-        self.arm();
-    }
-
-    /// Whether this post of another room was accepted before.
-    fn has_taken(&mut self, post: &PostId) -> Result<bool, StorageFailed> {
-        let opened = self.opened();
-        let last = match opened.posting.last_taken(&post.sender) {
-            Some(last) => Some(last),
-            None => opened.log.reader().last_taken(&post.sender)?,
-        };
-        Ok(last.is_some_and(|last| last >= post.number))
-    }
-
-    fn set_timers(&mut self, timers: impl IntoIterator<Item = (String, Option<Timer>)>) {
-        let opened = self.opened();
-        for (name, timer) in timers {
-            opened.resources().timers.apply(&name, timer);
-        }
-        self.arm();
-    }
-
-    /// Sets the time at which the timer queue wakes this room: when its first timer or post is due. If that time
-    /// becomes later, the old entry stays, because one needless wake is cheaper than tracking it.
-    fn arm(&mut self) {
-        let has_posts = self.opened().posting.waiting() > 0;
-        let durable = if has_posts { self.mailbox.output_gate.durable() } else { 0 };
-        let opened = self.opened();
-        let timer = opened.resources().timers.earliest();
-        let post = opened.posting.next_at(durable);
-        let Some(at) = timer.into_iter().chain(post).chain(opened.closes_at).min() else { return };
-        let at = opened.steady(at);
-        if opened.wakes_at.is_none_or(|set| at < set) {
-            let before = opened.wakes_at.replace(at);
-            let life = self.life();
-            let address = life.address.clone();
-            self.shared.timer_queue.set(&address, before, at);
-        }
-    }
-
     /// Commits are durable: releases the outputs that waited for them.
     fn show(&mut self, receipt: &Receipt) {
         self.mailbox.output_gate.show(receipt);
@@ -582,17 +387,14 @@ impl RoomTask {
     }
 
     fn release(&mut self) {
-        self.mailbox.output_gate.release(&self.mailbox, &self.shared.runtime);
+        self.mailbox.output_gate.release(&self.shared.runtime);
     }
 
     /// The outbound interface, for a kind of room that imports one.
     fn reach(&mut self) -> Option<Arc<dyn Outbound>> {
         let life = self.life.as_ref().expect("a running room has its life");
         let connected = life.namespace.kind.is_connected();
-        connected.then(|| {
-            RoomCalls::new(life.address.clone(), life.namespace.clone(), &self.shared, &self.mailbox)
-                as Arc<dyn Outbound>
-        })
+        connected.then(|| self.shared.outbound_of(&life.address, &life.namespace, &self.mailbox))
     }
 
     fn life(&mut self) -> &mut RoomState {
@@ -623,32 +425,5 @@ impl Drop for RoomTask {
         self.instance = None;
         self.shared.running.fetch_sub(1, Ordering::AcqRel);
         self.shared.one_ended.notify_waiters();
-    }
-}
-
-impl Shared {
-    /// All instances are in use: makes the longest idle rooms hibernate. One scan at a time serves all waiting rooms.
-    fn make_space(self: &Arc<Self>) {
-        if self.making_space.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let shared = self.clone();
-        tokio::spawn(async move {
-            loop {
-                while shared.instances.available_permits() == 0 {
-                    let idle = shared.registry.idle(|_| true);
-                    for mailbox in idle.iter().take(policy::rooms_to_hibernate(idle.len())) {
-                        mailbox.hibernate();
-                    }
-                    // They need a moment for it; if none is idle now, one will be.
-                    clock::sleep(std::time::Duration::from_millis(5)).await;
-                }
-                shared.making_space.store(false, Ordering::Release);
-                // Another room may have begun to wait just before the flag was cleared, and relied on this scan.
-                if shared.instances.available_permits() > 0 || shared.making_space.swap(true, Ordering::AcqRel) {
-                    return;
-                }
-            }
-        });
     }
 }

@@ -1,8 +1,6 @@
 //! One turn: wake the instance, run one event through the guest, put its writes into the next commit, and hold its outputs
 //! until that commit is durable. A turn that fails changes nothing.
 
-use std::collections::BTreeMap;
-
 use rand::Rng;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -12,9 +10,12 @@ use crate::model::{
     Answer, Audience, Close, Event, LOOKED_INTO_BYTES, Message, OutboundMessage, Output, Response, SocketKey, Sockets,
     Timer, Turn, error_frame,
 };
-use crate::room::output_gate::{Delivery, Reply, TurnOutput};
+use crate::room::error::{ConnectError, RequestError};
+use crate::room::output_gate::{Delivery, TurnOutput};
+use crate::room::policy;
 use crate::room::posts::PostId;
-use crate::room::{ConnectError, RequestError, Seat, policy};
+use crate::room::reply::Reply;
+use crate::room::seat::Seat;
 use crate::store::{Changes, CommitError};
 
 /// After an answer of more bytes, the room yields to other tasks.
@@ -283,13 +284,8 @@ impl RoomTask {
             }
             (Cause::Connect { socket, answer }, _) => {
                 let socket_data = self.opened().resources().sockets.get(socket).expect("seated before the turn");
-                let seat = Seat {
-                    client: socket_data.client.clone(),
-                    shared: self.shared.clone(),
-                    mailbox: self.mailbox.clone(),
-                    socket,
-                    closed: false,
-                };
+                let client = socket_data.client.clone();
+                let seat = Seat::new(self.shared.clone(), self.mailbox.clone(), socket, client);
                 Reply::Connect(Ok(seat), answer)
             }
             (Cause::Request { answer, .. }, Answer::Response(response)) => Reply::Request(Ok(response), answer),
@@ -310,23 +306,6 @@ impl RoomTask {
     pub(super) fn taken(&mut self, socket: SocketKey) {
         if let Some(socket) = self.opened().resources().sockets.get(socket) {
             socket.client.turn_done();
-        }
-    }
-
-    /// Schedules the retry of a failed timer, or gives it up.
-    pub(super) fn postpone(&mut self, timer: Timer) {
-        let failures = timer.attempt + 1;
-        let again = policy::timer_backoff(failures, rand::random());
-        if again.is_none() && self.opened().log_limiter.take() {
-            tracing::error!(timer = timer.name, failures, "the timer failed too often and is given up");
-        }
-        let now = self.opened().clock();
-        let name = timer.name.clone();
-        let next = again.map(|wait| Timer { at: now + wait.as_millis() as u64, attempt: failures, ..timer });
-        match self.write(Changes { timers: BTreeMap::from([(name.clone(), next.clone())]), ..Changes::default() }) {
-            Ok(()) => self.hold(Vec::new(), Reply::None),
-            // In memory the retry waits as well; only a restart would lose the count.
-            Err(_) => self.set_timers([(name, next)]),
         }
     }
 

@@ -1,0 +1,72 @@
+//! The errors of rooms, for clients, embedders and the operator.
+
+use crate::store::CommitError;
+
+/// The reason why a room did not accept a client.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The room refused the client.
+    #[error("{1}")]
+    Refused(u16, String),
+    /// The room did not answer.
+    #[error(transparent)]
+    NoAnswer(#[from] RequestError),
+}
+
+/// The reason why a room did not answer. The client may retry, unless the case says otherwise.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RequestError {
+    /// The configuration has no such namespace. The author of the router must act.
+    #[error("there is no namespace of that name")]
+    NoNamespace,
+    /// The turn failed; the log has the reason.
+    #[error("the room failed")]
+    Failed,
+    /// Too many events wait for the room.
+    #[error("the room is overloaded")]
+    Overloaded,
+    /// The process has too little memory for one more turn.
+    #[error("the server has too little memory now")]
+    NoMemory,
+    /// The host has as many rooms in memory as it may have.
+    #[error("there are too many rooms at once")]
+    TooManyRooms,
+    /// A commit of the room failed, or its storage cannot be read.
+    #[error("the room's storage is not available")]
+    Broken,
+    /// The data disk is full.
+    #[error("the server's disk is full")]
+    NoSpace,
+    /// The host is shutting down.
+    #[error("the server is going away")]
+    Draining,
+}
+
+impl RequestError {
+    /// The `code` of the error frame for a client that sent a message over a socket.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            RequestError::NoSpace => "storage_full",
+            RequestError::Overloaded | RequestError::NoMemory | RequestError::TooManyRooms => "overloaded",
+            RequestError::NoNamespace | RequestError::Failed | RequestError::Broken | RequestError::Draining => {
+                "room_failed"
+            }
+        }
+    }
+}
+
+/// The reason why a host cannot do its work. The operator must act.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum Unhealthy {
+    /// Nothing can be written.
+    #[error(transparent)]
+    Disk(#[from] CommitError),
+    /// Rooms cannot wake.
+    #[error("a room has waited {seconds} s for one of the {awake_rooms} instances; raise `limits.awake_rooms`")]
+    NoInstance {
+        /// How long it has waited.
+        seconds: u64,
+        /// The limit.
+        awake_rooms: u32,
+    },
+}

@@ -1,0 +1,39 @@
+//! The events that enter a room, each with the way back for its answer.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::error::{ConnectError, RequestError};
+use super::posts::{Outcome, PostId};
+use super::seat::Seat;
+use crate::model::{Client, Close, Message, PostNumber, Request, Response, SocketKey, User};
+
+/// An event for a room, and where its answer goes.
+pub(super) enum Incoming {
+    Connect {
+        request: Request,
+        user: Arc<User>,
+        client: Arc<dyn Client>,
+        answer: oneshot::Sender<Result<Seat, ConnectError>>,
+    },
+    Message(SocketKey, Message),
+    Close(SocketKey, Close),
+    TimersDue,
+    Request {
+        request: Request,
+        /// Absent for a request that is not a post of a room.
+        post: Option<PostId>,
+        answer: oneshot::Sender<Result<Response, RequestError>>,
+    },
+    /// The host broadcasts a message.
+    Say {
+        message: Message,
+        answer: oneshot::Sender<Result<(), RequestError>>,
+    },
+    /// One of the posts of this room was tried.
+    Posted {
+        number: PostNumber,
+        outcome: Outcome,
+    },
+}

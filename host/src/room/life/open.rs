@@ -1,0 +1,101 @@
+//! Opens a room: reads its timers and posts, and sets the time at which it must wake. Later it moves all stored times
+//! when the system clock is set.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::{Broken, OpenRoom, RoomTask};
+use crate::clock;
+use crate::guest::{LogLimiter, TurnResources};
+use crate::model::Timer;
+use crate::room::overlay::StorageOverlay;
+use crate::room::policy;
+use crate::room::posts::Posting;
+use crate::room::reply::Reply;
+use crate::store::{Changes, Stored};
+
+impl RoomTask {
+    pub(super) fn open(&mut self) -> Result<(), Broken> {
+        let life = self.life();
+        if life.opened.is_some() {
+            return Ok(());
+        }
+        let (address, namespace) = (life.address.clone(), life.namespace.clone());
+        // The order matters: if the clock is set in between, the first event follows it.
+        let offset_now = self.shared.timeline.offset();
+        let offset = self.shared.timer_queue.stored_by(&address).unwrap_or(offset_now);
+        let Stored { log, timers, posts } = self.shared.store.room(&address)?;
+        let ledger = Arc::new(StorageOverlay::new(log.reader()));
+        let now = clock::shifted(clock::steady_millis(), offset);
+        let posting = Posting::new(policy::posts_in_time(posts, now));
+        let timers = policy::timers_in_time(timers, now);
+        let first = timers.earliest().into_iter().chain(posting.next_at(log.number())).min();
+        let wakes_at = first.map(|at| clock::shifted(at, -offset));
+        if let Some(at) = wakes_at {
+            // The timer queue has this entry already, unless an earlier task was woken for it and broke.
+            self.shared.timer_queue.set(&address, Some(at), at);
+        }
+        self.mailbox.output_gate.begin(log.number());
+        let lent = TurnResources {
+            address,
+            incarnation: log.incarnation(),
+            config: namespace.config.clone(),
+            sockets: Default::default(),
+            timers,
+            storage: ledger.clone(),
+            message_out_bytes: namespace.message_out_bytes,
+            outbound: None,
+            commits_before: 0,
+            posts_waiting: 0,
+        };
+        let per_second = self.shared.limits.log_lines_per_second;
+        let lines = Arc::new(LogLimiter::counted(per_second, self.shared.metrics.limit_hits.clone()));
+        let (closes, closes_at) = (VecDeque::new(), None);
+        let lent = Some(Box::new(lent));
+        let opened = OpenRoom {
+            log,
+            overlay: ledger,
+            resources: lent,
+            now: 0,
+            offset,
+            wakes_at,
+            posting,
+            closes,
+            closes_at,
+            log_limiter: lines,
+        };
+        self.life().opened = Some(opened);
+        Ok(())
+    }
+
+    /// If the system clock was set, moves all stored times by the same step.
+    pub(super) fn follow_clock(&mut self) {
+        let offset = self.shared.timeline.offset();
+        let opened = self.opened();
+        let step = offset.saturating_sub(opened.offset);
+        if step == 0 {
+            return;
+        }
+        opened.offset = offset;
+        opened.posting.shift(step);
+        opened.closes_at = opened.closes_at.map(|at| clock::shifted(at, step));
+        let shift = |timer: &Timer| {
+            let moved = Timer { at: clock::shifted(timer.at, step), ..timer.clone() };
+            (timer.name.clone(), Some(moved))
+        };
+        let timers = opened.resources().timers.iter().map(shift).collect::<BTreeMap<_, _>>();
+        let address = self.life().address.clone();
+        if timers.is_empty() {
+            self.shared.timer_queue.followed(&address);
+            return;
+        }
+        match self.write(Changes { timers: timers.clone(), ..Changes::default() }) {
+            Ok(()) => {
+                self.shared.timer_queue.followed(&address);
+                self.hold(Vec::new(), Reply::None);
+            }
+            // In memory they have moved; on disk they have not, and the timer queue still remembers the old offset.
+            Err(_) => self.set_timers(timers),
+        }
+    }
+}

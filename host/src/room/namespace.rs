@@ -1,0 +1,23 @@
+//! A namespace: one kind of room, with the settings for all its rooms.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::guest::CompiledRoom;
+use crate::outbound::Allowed;
+
+/// One kind of room, and the settings for all rooms of a namespace.
+pub struct Namespace {
+    /// The component.
+    pub kind: CompiledRoom,
+    /// Configuration values for its rooms.
+    pub config: Arc<BTreeMap<String, String>>,
+    /// The longest message that its rooms accept, in bytes.
+    pub message_in_bytes: usize,
+    /// The longest message that its rooms may send, in bytes.
+    pub message_out_bytes: usize,
+    /// The namespaces that its rooms may call and post to.
+    pub calls: BTreeSet<String>,
+    /// The servers that its rooms may call.
+    pub outbound: Allowed,
+}

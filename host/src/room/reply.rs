@@ -1,0 +1,35 @@
+//! The reply of a turn to the cause of its event.
+
+use tokio::sync::oneshot;
+
+use super::error::{ConnectError, RequestError};
+use super::output_gate::HeldReply;
+use super::seat::Seat;
+use crate::model::Response;
+
+/// A reply, and the channel to its receiver.
+pub(super) enum Reply {
+    None,
+    Connect(Result<Seat, ConnectError>, oneshot::Sender<Result<Seat, ConnectError>>),
+    Request(Result<Response, RequestError>, oneshot::Sender<Result<Response, RequestError>>),
+    /// The broadcast of the host is on its way.
+    Broadcast(oneshot::Sender<Result<(), RequestError>>),
+}
+
+impl HeldReply for Reply {
+    fn send(self) {
+        match self {
+            Reply::None => {}
+            Reply::Connect(result, answer) => {
+                // A seat without a receiver is closed when it is dropped.
+                let _ = answer.send(result);
+            }
+            Reply::Request(result, answer) => {
+                let _ = answer.send(result);
+            }
+            Reply::Broadcast(answer) => {
+                let _ = answer.send(Ok(()));
+            }
+        }
+    }
+}
