@@ -17,11 +17,11 @@ use crate::code_cache_dir::CompiledCode;
 use crate::config::{Config, ConfigError, FileProblem};
 use crate::edge::{Admin, AdminTokenError, Edge, KeyError, Service, TlsError, Verifier};
 use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
+use crate::host_limits::HostLimits;
 use crate::lock::Lock;
 use crate::metrics::Metrics;
 use crate::model::StorageFailed;
 use crate::outbound::{Allowed, BadAuthorities, HttpClient};
-use crate::pressure::Pressure;
 use crate::revocations::{BadRevocations, Entry, Revocations, RevokeError, Revoked};
 use crate::room::{Namespace, Rooms};
 use crate::routes;
@@ -215,7 +215,7 @@ impl Builder {
         for warning in routes::warnings(&self.config).into_iter().chain(self.config.warnings()) {
             tracing::warn!("{warning}");
         }
-        let limits = Arc::new(self.config.limits.clone());
+        let limits = HostLimits::new(Arc::new(self.config.limits.clone()));
         // A host with its own store may have no data directory.
         let own_store = self.store.is_some();
         let cache = if own_store { None } else { compiled_code(&self.config) };
@@ -229,22 +229,22 @@ impl Builder {
             true => Revocations::in_memory(leeway),
             false => Revocations::open(&self.config.data, leeway)?,
         };
-        let lane = LongTurns::start().map_err(StartError::Threads)?;
+        let long_turns = LongTurns::start().map_err(StartError::Threads)?;
         let hibernate_after = self.config.hibernate_after;
-        let pressure = Arc::new(Pressure::above(limits.memory_total_bytes));
         let outbound = HttpClient::new(self.config.outbound_ca.as_deref())?;
-        let rooms = Rooms::start(
-            store,
-            loaded.namespaces,
-            limits.clone(),
-            hibernate_after,
-            lane.clone(),
-            outbound,
-            pressure.clone(),
-        )?;
+        let rooms =
+            Rooms::start(store, loaded.namespaces, limits.clone(), hibernate_after, long_turns.clone(), outbound)?;
         let revocations = Arc::new(revocations);
-        let edge = Edge::new(&self.config, limits, rooms.clone(), loaded.router, verifier.clone(), revocations, lane)?;
-        let metrics = Metrics::of(&rooms, &edge, pressure);
+        let edge = Edge::new(
+            &self.config,
+            limits.clone(),
+            rooms.clone(),
+            loaded.router,
+            verifier.clone(),
+            revocations,
+            long_turns,
+        )?;
+        let metrics = Metrics::of(&rooms, &edge, &limits);
         let drain_timeout = self.config.limits.drain_timeout;
         Ok(Host { address: None, rooms, edge, metrics, accepting: None, verifier, admin: None, drain_timeout })
     }

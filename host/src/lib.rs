@@ -58,5 +58,7 @@ mod token_bucket;
 mod web_origin;
 
 mod host;
+mod host_limits;
 
 pub use host::{Builder, Host, ReloadError, StartError, components, store_options};
+pub use host_limits::HostLimits;

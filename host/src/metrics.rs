@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::edge::Edge;
+use crate::host_limits::HostLimits;
 use crate::log;
 use crate::pressure::Pressure;
 use crate::room::Rooms;
@@ -22,14 +23,16 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Registers the metrics of all parts.
-    pub(crate) fn of(rooms: &Rooms, edge: &Edge, pressure: Arc<Pressure>) -> Arc<Self> {
+    pub(crate) fn of(rooms: &Rooms, edge: &Edge, limits: &HostLimits) -> Arc<Self> {
         let mut registry = Registry::with_prefix("dormouse");
+        let pressure = limits.pressure.clone();
         let memory = Gauge::default();
         let memory_most = <Gauge>::default();
         memory_most.set(i64::try_from(pressure.max_bytes()).unwrap_or(i64::MAX));
         registry.register("memory_bytes", "What the process has, but for what it has mapped of files", memory.clone());
         registry.register("memory_most_bytes", "What it may have before new work is refused", memory_most);
         registry.register("log_lines_lost", "Lines of the log that could not be written", log::lost());
+        limits.hits.register(&mut registry);
         rooms.register(&mut registry);
         edge.register(&mut registry);
         Arc::new(Metrics { registry, memory, rooms: rooms.clone(), pressure })

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dormouse::HostLimits;
 use dormouse::config::{self, Config, Limits};
 use dormouse::guest::LongTurns;
 use dormouse::outbound::{Allowed, HttpClient};
-use dormouse::pressure::Pressure;
 use dormouse::room::{Namespace, Rooms};
 use dormouse::store::{Store, StoreOptions};
 use rand::rngs::StdRng;
@@ -65,10 +65,10 @@ fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
         (name.clone(), namespace)
     };
     let namespaces = kinds.namespaces.iter().map(namespace).collect();
-    let (outbound, pressure) = (HttpClient::new(None).unwrap(), Arc::new(Pressure::above(0)));
+    let (outbound, limits) = (HttpClient::new(None).unwrap(), HostLimits::new(kinds.limits.clone()));
     // They fall asleep between two messages, too.
     let idle = Duration::from_millis(3);
-    Rooms::start(store, namespaces, kinds.limits.clone(), idle, kinds.lane.clone(), outbound, pressure).ok()
+    Rooms::start(store, namespaces, limits, idle, kinds.lane.clone(), outbound).ok()
 }
 
 #[derive(Debug, Default)]

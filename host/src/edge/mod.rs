@@ -53,6 +53,7 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::config::{Config, Limits};
 use crate::guest::{CompiledRouter, LongTurns};
+use crate::host_limits::HostLimits;
 use crate::limit_hits::Limit;
 use crate::limits::JOIN_COST;
 use crate::model::Address;
@@ -117,19 +118,19 @@ impl Edge {
     /// Makes the edge in front of `rooms`.
     pub(crate) fn new(
         config: &Config,
-        limits: Arc<Limits>,
+        host_limits: HostLimits,
         rooms: Rooms,
         router: CompiledRouter,
         verifier: Verifier,
         revocations: Arc<Revocations>,
-        lane: LongTurns,
+        long_turns: LongTurns,
     ) -> Result<Arc<Self>, TlsError> {
-        let metrics = Arc::new(Metrics::new(rooms.limit_hits()));
-        let pressure = rooms.pressure();
+        let HostLimits { limits, hits, pressure } = host_limits;
+        let metrics = Arc::new(Metrics::new(hits));
         let edge = Edge {
             rooms,
             router,
-            long_turns: lane,
+            long_turns,
             verifier,
             origins: Origins::new(&config.identity, config.tls.is_some()),
             tickets: Tickets::new(limits.tickets, if config.identity.is_dev() { 0 } else { limits.tickets_per_user }),

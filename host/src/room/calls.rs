@@ -158,7 +158,7 @@ impl Outbound for RoomCalls {
         {
             *waits = shared.waiting.clone().try_acquire_owned().ok();
             if waits.is_none() {
-                shared.metrics.limit_hits.count(Limit::AwakeRooms);
+                shared.limit_hits.count(Limit::AwakeRooms);
             }
         }
         waits.is_some()

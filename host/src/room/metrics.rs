@@ -6,8 +6,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::guest::TurnFailure;
-use crate::limit_hits::{Limit, LimitHits};
-use crate::store::CommitError;
 
 /// The metrics of all rooms of a host.
 #[derive(Default)]
@@ -21,7 +19,6 @@ pub(super) struct Metrics {
     pub(super) wakes: Counter,
     /// Tried posts, by outcome.
     pub(super) posts: Family<[(&'static str, &'static str); 1], Counter>,
-    pub(super) limit_hits: LimitHits,
     failures: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
@@ -32,7 +29,6 @@ impl Metrics {
         registry.register("turns", "Turns that succeeded", self.turns.clone());
         registry.register("wakes", "Instances that were made", self.wakes.clone());
         registry.register("posts", "Posts that were tried, by outcome", self.posts.clone());
-        self.limit_hits.register(registry);
         registry.register("failures", "Turns that failed and were undone, by cause", self.failures.clone());
     }
 
@@ -51,10 +47,7 @@ impl Metrics {
     }
 
     /// Counts a turn that failed because there was no space for its writes.
-    pub(super) fn found_no_space(&self, error: &CommitError) {
-        if matches!(error, CommitError::RoomFull { .. }) {
-            self.limit_hits.count(Limit::RoomBytes);
-        }
+    pub(super) fn found_no_space(&self) {
         self.failures.get_or_create(&[("cause", "space")]).inc();
     }
 }

@@ -47,13 +47,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::clock::{self, Timeline};
-use crate::config::Limits;
 use crate::guest::LongTurns;
-use crate::limit_hits::LimitHits;
+use crate::host_limits::HostLimits;
 use crate::limits::{INSTANCE_WITHIN, WAITING_ROOMS_PART};
 use crate::model::{Address, Client, Request, Response, StorageFailed, User};
 use crate::outbound::HttpClient;
-use crate::pressure::Pressure;
 use crate::store::Store;
 
 pub use error::{ConnectError, RequestError, Unhealthy};
@@ -85,12 +83,12 @@ impl Rooms {
     pub fn start(
         store: Store,
         namespaces: BTreeMap<String, Namespace>,
-        limits: Arc<Limits>,
+        host_limits: HostLimits,
         hibernate_after: Duration,
-        lane: LongTurns,
+        long_turns: LongTurns,
         outbound: HttpClient,
-        pressure: Arc<Pressure>,
     ) -> Result<Self, StorageFailed> {
+        let HostLimits { limits, hits: limit_hits, pressure } = host_limits;
         let metrics = Metrics::default();
         let to_wake = store.rooms_to_wake()?;
         let carriers = Carriers::new(namespaces.keys());
@@ -100,7 +98,7 @@ impl Rooms {
             next_socket: AtomicU64::new(store.epoch() << 40),
             store,
             hibernate_after,
-            long_turns: lane,
+            long_turns,
             runtime: Handle::current(),
             registry: Registry::new(metrics.rooms.clone()),
             timeline: Timeline::new(),
@@ -118,6 +116,7 @@ impl Rooms {
             local_sockets: LocalSockets::default(),
             carriers,
             pressure,
+            limit_hits,
             metrics,
         });
         for (address, at) in to_wake {
@@ -163,20 +162,10 @@ impl Rooms {
         }
     }
 
-    /// The memory pressure of the process.
-    pub(crate) fn pressure(&self) -> Arc<Pressure> {
-        self.0.pressure.clone()
-    }
-
     /// Registers the metrics of the rooms and of their store.
     pub fn register(&self, registry: &mut Registered) {
         self.0.metrics.register(registry);
         self.0.store.register(registry);
-    }
-
-    /// The counters of refusals, which the edge uses too.
-    pub(crate) fn limit_hits(&self) -> LimitHits {
-        self.0.metrics.limit_hits.clone()
     }
 
     /// Updates the gauges that are measured when the metrics are read.

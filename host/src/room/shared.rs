@@ -23,7 +23,7 @@ use super::wait_graph::WaitGraph;
 use crate::clock::{self, Timeline};
 use crate::config::Limits;
 use crate::guest::LongTurns;
-use crate::limit_hits::Limit;
+use crate::limit_hits::{Limit, LimitHits};
 use crate::model::{Address, Request, Response};
 use crate::outbound::HttpClient;
 use crate::pressure::Pressure;
@@ -58,6 +58,7 @@ pub(super) struct Shared {
     pub(super) local_sockets: LocalSockets,
     pub(super) carriers: Carriers,
     pub(super) pressure: Arc<Pressure>,
+    pub(super) limit_hits: LimitHits,
     pub(super) metrics: Metrics,
 }
 
@@ -83,13 +84,13 @@ impl Shared {
         // delivered.
         let from_outside = matches!(incoming, Incoming::Connect { .. } | Incoming::Request { post: None, .. });
         if from_outside && self.registry.len() >= self.limits.rooms && self.registry.get(address).is_none() {
-            self.metrics.limit_hits.count(Limit::Rooms);
+            self.limit_hits.count(Limit::Rooms);
             return Err(RequestError::TooManyRooms);
         }
         if self.enqueue(address, namespace, incoming) {
             Ok(())
         } else {
-            self.metrics.limit_hits.count(Limit::EventsPerRoom);
+            self.limit_hits.count(Limit::EventsPerRoom);
             Err(RequestError::Overloaded)
         }
     }

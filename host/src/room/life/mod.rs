@@ -304,12 +304,12 @@ impl RoomTask {
         match incoming {
             // The event may have been queued before memory became short, and each event may need as much again.
             Incoming::Connect { answer, .. } if self.shared.pressure.is_high() => {
-                self.shared.metrics.limit_hits.count(Limit::Memory);
+                self.shared.limit_hits.count(Limit::Memory);
                 let _ = answer.send(Err(RequestError::NoMemory.into()));
                 Ok(())
             }
             Incoming::Request { post: None, answer, .. } if self.shared.pressure.is_high() => {
-                self.shared.metrics.limit_hits.count(Limit::Memory);
+                self.shared.limit_hits.count(Limit::Memory);
                 let _ = answer.send(Err(RequestError::NoMemory));
                 Ok(())
             }
@@ -374,7 +374,7 @@ impl RoomTask {
         let socket = Socket { id, user, tags: Vec::new(), attachment: Default::default(), gone: false, client };
         let seat = if taken < most { opened.resources().sockets.insert(socket) } else { None };
         seat.ok_or_else(|| {
-            self.shared.metrics.limit_hits.count(Limit::SocketsPerRoom);
+            self.shared.limit_hits.count(Limit::SocketsPerRoom);
             ConnectError::Refused(503, "the room is full".into())
         })
     }

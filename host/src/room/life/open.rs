@@ -49,7 +49,7 @@ impl RoomTask {
             posts_waiting: 0,
         };
         let per_second = self.shared.limits.log_lines_per_second;
-        let lines = Arc::new(LogLimiter::counted(per_second, self.shared.metrics.limit_hits.clone()));
+        let lines = Arc::new(LogLimiter::counted(per_second, self.shared.limit_hits.clone()));
         let (closes, closes_at) = (VecDeque::new(), None);
         let lent = Some(Box::new(lent));
         let opened = OpenRoom {

@@ -6,6 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Broken, RoomTask};
 use crate::guest::{Instance, Moment, TurnFailure};
+use crate::limit_hits::Limit;
 use crate::model::{
     Answer, Audience, Close, Event, LOOKED_INTO_BYTES, Message, OutboundMessage, Output, Response, SocketKey, Sockets,
     Timer, Turn, error_frame,
@@ -197,7 +198,10 @@ impl RoomTask {
             turn.undo(&mut self.opened().resources().sockets);
             self.instance = None;
             self.mailbox.unused();
-            self.shared.metrics.found_no_space(&error);
+            self.shared.metrics.found_no_space();
+            if matches!(error, CommitError::RoomFull { .. }) {
+                self.shared.limit_hits.count(Limit::RoomBytes);
+            }
             return Err(Box::new((Lost::Space(error), cause)));
         }
         self.answered_at_length =
