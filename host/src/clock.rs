@@ -100,7 +100,7 @@ impl Timeline {
     }
 
     /// The new offset, if the system clock was set since the last call. Pass it to [`set`](Self::set).
-    pub fn look(&self) -> Option<i64> {
+    pub fn changed_offset(&self) -> Option<i64> {
         let offset = measure();
         (offset.abs_diff(self.offset()) > STEP_MS).then_some(offset)
     }
@@ -134,15 +134,15 @@ mod tests {
     #[test]
     fn time_stands_still_for_seconds_and_then_follows_the_clock_back() {
         let time = Timeline::new();
-        let told = [1_000_000, 999_000, 995_000, 1_000_001, 994_000, 994_500, 995_000].map(|clock| time.at(clock));
-        assert_eq!(told, [1_000_000, 1_000_000, 1_000_000, 1_000_001, 994_000, 994_500, 995_000]);
+        let returned = [1_000_000, 999_000, 995_000, 1_000_001, 994_000, 994_500, 995_000].map(|clock| time.at(clock));
+        assert_eq!(returned, [1_000_000, 1_000_000, 1_000_000, 1_000_001, 994_000, 994_500, 995_000]);
     }
 
     #[test]
     fn an_unset_clock_is_not_mistaken_for_a_set_one() {
         let time = Timeline::new();
-        assert_eq!(time.look(), None);
+        assert_eq!(time.changed_offset(), None);
         time.set(time.offset() - 7_200_000);
-        assert!(time.look().is_some());
+        assert!(time.changed_offset().is_some());
     }
 }

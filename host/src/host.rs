@@ -52,12 +52,12 @@ pub struct Host {
     accepting: Option<JoinHandle<()>>,
     verifier: Verifier,
     /// Absent if the configuration has no admin listener, and if the host is mounted.
-    admin: Option<Listening>,
+    admin: Option<AdminListener>,
     drain_timeout: Duration,
 }
 
 /// The admin listener.
-struct Listening {
+struct AdminListener {
     address: SocketAddr,
     admin: Arc<Admin>,
     accepting: JoinHandle<()>,
@@ -190,7 +190,7 @@ impl Builder {
             let metrics = host.metrics.clone();
             let admin = Admin::new(&admin, host.edge.clone(), move || metrics.to_text())?;
             let accepting = tokio::spawn(admin.clone().serve(listener));
-            host.admin = Some(Listening { address, admin, accepting });
+            host.admin = Some(AdminListener { address, admin, accepting });
         }
         host.accepting = Some(tokio::spawn(host.edge.clone().serve(listener)));
         Ok(host)
@@ -263,7 +263,7 @@ impl Host {
 
     /// The address of its admin listener, if it has one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(|listening| listening.address)
+        self.admin.as_ref().map(|listener| listener.address)
     }
 
     /// Reloads the keys of tokens, the token of the admin listener, and the certificate. Sockets stay open until their
@@ -271,7 +271,7 @@ impl Host {
     /// files.
     pub fn reload(&self) -> Vec<ReloadError> {
         let keys = self.verifier.reload().map_err(ReloadError::Keys);
-        let admin = self.admin.as_ref().map_or(Ok(()), |listening| listening.admin.reload());
+        let admin = self.admin.as_ref().map_or(Ok(()), |listener| listener.admin.reload());
         let certificate = self.edge.reload().map_err(ReloadError::Certificate);
         [keys, admin.map_err(ReloadError::AdminToken), certificate].into_iter().filter_map(Result::err).collect()
     }
@@ -280,7 +280,7 @@ impl Host {
     /// returns, the revocation is on disk beside the store and survives restarts; with a [store of your
     /// own](Builder::store) it is only in memory.
     ///
-    /// It does not close a visitor that your own code connected, because that code chose the user.
+    /// It does not close a local socket that your own code connected, because that code chose the user.
     pub async fn revoke(&self, revoked: Revoked) -> Result<usize, RevokeError> {
         self.edge.revoke(revoked).await
     }
@@ -321,8 +321,8 @@ impl Host {
         {
             tracing::error!("the task that accepts connections panicked");
         }
-        if let Some(listening) = self.admin.take()
-            && listening.accepting.await.is_err()
+        if let Some(listener) = self.admin.take()
+            && listener.accepting.await.is_err()
         {
             tracing::error!("the task that accepts connections to the admin listener panicked");
         }
@@ -373,8 +373,8 @@ pub fn components(
         engine = engine.with_cache(cache);
     }
     let names = config.namespaces.values().map(|namespace| namespace.component.as_str()).collect::<BTreeSet<_>>();
-    let left = Lock::new(names.into_iter());
-    let next = || left.lock().next();
+    let remaining = Lock::new(names.into_iter());
+    let next = || remaining.lock().next();
     let compile = |name: &str| {
         let key = || {
             let named = config.namespaces.iter().find(|(_, namespace)| namespace.component == name);
@@ -382,27 +382,27 @@ pub fn components(
         };
         Ok::<_, StartError>((name.to_owned(), engine.room(name, &read(key, name, extra)?)?))
     };
-    let (router, kinds) = thread::scope(|scope| {
+    let (router, compiled) = thread::scope(|scope| {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let worker = || std::iter::from_fn(next).map(compile).collect::<Vec<_>>();
         let workers = (1..cores).map(|_| scope.spawn(worker)).collect::<Vec<_>>();
         let router =
             read(|| "router".into(), &config.router, extra).and_then(|wasm| Ok(engine.router(&config.router, &wasm)?));
-        let mut kinds = worker();
+        let mut compiled = worker();
         for worker in workers {
-            kinds.extend(worker.join().expect("compiling reports its errors and does not panic"));
+            compiled.extend(worker.join().expect("compiling reports its errors and does not panic"));
         }
-        (router, kinds)
+        (router, compiled)
     });
-    let kinds = kinds.into_iter().collect::<Result<BTreeMap<String, CompiledRoom>, _>>()?;
+    let compiled = compiled.into_iter().collect::<Result<BTreeMap<String, CompiledRoom>, _>>()?;
     for (name, namespace) in &config.namespaces {
-        if let Some(declared) = kinds[&namespace.component].declared() {
+        if let Some(declared) = compiled[&namespace.component].declared() {
             namespace.check_declared(name, declared, &config.limits)?;
         }
     }
     let bind = |(name, namespace): (&String, &crate::config::Namespace)| {
         let bound = Namespace {
-            kind: kinds[&namespace.component].clone(),
+            component: compiled[&namespace.component].clone(),
             config: Arc::new(namespace.config.clone()),
             message_in_bytes: namespace.message_in_bytes,
             message_out_bytes: namespace.message_out_bytes,

@@ -54,7 +54,7 @@ pub const RESPONSE_HEADERS: usize = 64;
 ///
 /// They describe the body, how long it may be cached, and where to go on. Headers that affect the whole origin, such as
 /// `clear-site-data`, or a proxy, such as `x-accel-redirect`, are not among them.
-pub const FROM_ROOMS: [&str; 14] = [
+pub const ALLOWED_RESPONSE_HEADERS: [&str; 14] = [
     "accept-ranges",
     "allow",
     "cache-control",
@@ -73,7 +73,7 @@ pub const FROM_ROOMS: [&str; 14] = [
 
 /// Headers that the operator cannot add: they frame the answer, or the host sets them so that a room's answer cannot
 /// act for the whole origin.
-pub const NEVER_FROM_ROOMS: [&str; 14] = [
+pub const FORBIDDEN_RESPONSE_HEADERS: [&str; 14] = [
     "connection",
     "content-length",
     "content-security-policy",
@@ -107,7 +107,7 @@ pub const POSTS: usize = 1_000;
 pub const POST_TRIES: u32 = 100;
 
 /// The longest wait between two tries of a post, in seconds. The wait doubles from 2 s up to this.
-pub const POST_BACKOFF_MOST_S: u64 = 600;
+pub const MAX_POST_BACKOFF_S: u64 = 600;
 
 /// Posts of one room to rooms that are delivered at the same time, each to another room; and as many to servers.
 pub const POSTS_AT_ONCE_OF_A_ROOM: usize = 16;
@@ -163,7 +163,7 @@ pub const POSTS_AT_ONCE_TO_A_SERVER: usize = 64;
 pub const WAITING_ROOMS_PART: u32 = 2;
 
 /// A host reports itself as unhealthy when rooms wait longer than this for an instance.
-pub const INSTANCE_WITHIN: Duration = Duration::from_secs(5);
+pub const INSTANCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest component, in bytes: a JavaScript component has about 13 MB, and a larger one takes minutes to compile.
 pub const COMPONENT_BYTES: usize = 64 << 20;
@@ -189,7 +189,7 @@ pub const ADMIN_CONNECTIONS: usize = 32;
 pub const ADMIN_REFUSALS_PER_SECOND: u32 = 10;
 
 /// How long the body of a request is read that the admin listener refuses, so that its client sees the answer.
-pub const ADMIN_DISCARD_WITHIN: Duration = Duration::from_secs(1);
+pub const ADMIN_DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The most addresses whose rate at the admin listener is remembered.
 pub const ADMIN_ADDRESSES: usize = 1_024;

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Interval of the measurement. The process can grow by some hundred megabytes in between.
-pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub const MEASURE_EVERY: Duration = Duration::from_millis(100);
 /// How many times shorter queues are under pressure.
-const SHORTER: usize = 16;
+const SHORTENING: usize = 16;
 /// Default limit, in percent of the memory of the machine or of its control group. The rest is for kernel buffers of
 /// sockets and files.
-const PERCENT: u64 = 80;
+const MAX_PERCENT: u64 = 80;
 /// Files with the memory limit of a control group: version 2, then version 1.
 const GROUP_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 
@@ -32,7 +32,7 @@ pub enum Change {
     /// Memory is now above the limit.
     Began,
     /// Memory is still above the limit.
-    Goes,
+    Continues,
     /// Memory is no longer above the limit.
     Ended,
     /// Memory was and is below the limit.
@@ -42,12 +42,13 @@ pub enum Change {
 impl Pressure {
     /// Pressure begins above this many bytes; 0 means a share of the memory of the machine.
     pub fn above(max_bytes: u64) -> Self {
-        let max_bytes = if max_bytes > 0 { max_bytes } else { total().map_or(u64::MAX, |total| total / 100 * PERCENT) };
+        let max_bytes =
+            if max_bytes > 0 { max_bytes } else { total().map_or(u64::MAX, |total| total / 100 * MAX_PERCENT) };
         Pressure { max_bytes, has_bytes: AtomicU64::new(resident().unwrap_or(0)), is_high: AtomicBool::new(false) }
     }
 
     /// Measures the process.
-    pub fn look(&self) -> Change {
+    pub fn measure(&self) -> Change {
         match resident() {
             Some(bytes) => self.set(bytes),
             None => Change::None,
@@ -62,7 +63,7 @@ impl Pressure {
         self.is_high.store(is_high, Ordering::Relaxed);
         match (was_high, is_high) {
             (false, true) => Change::Began,
-            (true, true) => Change::Goes,
+            (true, true) => Change::Continues,
             (true, false) => Change::Ended,
             (false, false) => Change::None,
         }
@@ -74,8 +75,8 @@ impl Pressure {
     }
 
     /// The length of a queue under the current pressure; `most` is its length without pressure.
-    pub fn shorten(&self, most: usize) -> usize {
-        if self.is_high() { (most / SHORTER).max(1) } else { most }
+    pub fn shorten(&self, max_len: usize) -> usize {
+        if self.is_high() { (max_len / SHORTENING).max(1) } else { max_len }
     }
 
     /// Memory at the last measurement, in bytes.
@@ -115,8 +116,8 @@ mod tests {
     fn pressure_begins_above_the_limit_and_ends_a_little_below_it() {
         let pressure = Pressure::above(1_600);
         let changes = [1_600, 1_601, 1_600, 1_501, 1_500, 1_501].map(|bytes| pressure.set(bytes));
-        use Change::{Began, Ended, Goes, None};
-        assert_eq!(changes, [None, Began, Goes, Goes, Ended, None]);
+        use Change::{Began, Continues, Ended, None};
+        assert_eq!(changes, [None, Began, Continues, Continues, Ended, None]);
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn the_wit_documents_the_actual_limits() {
     documents(&format!("{} MiB of answers may be on their way", (4 * limits::RESPONSE_BYTES) >> 20));
     documents(&format!("The request is above {} KiB", limits::POST_BYTES >> 10));
     documents(&format!("{} posts of this room wait already", grouped(limits::POSTS)));
-    documents(&format!("every\n/// {} s, and given up", limits::POST_BACKOFF_MOST_S));
+    documents(&format!("every\n/// {} s, and given up", limits::MAX_POST_BACKOFF_S));
     documents(&format!("after {} tries", limits::POST_TRIES));
     let backoff = limits::TIMER_BACKOFF_S.map(|wait| wait.to_string());
     let (last, first) = backoff.split_last().unwrap();

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use dormouse::pressure::LOOK_EVERY;
+use dormouse::pressure::MEASURE_EVERY;
 use futures_util::future::{join_all, select};
 use futures_util::{SinkExt, StreamExt};
 use hyper::Method;
@@ -408,7 +408,7 @@ async fn rooms_that_become_idle_under_memory_pressure_hibernate() {
     ana.recv_text().await;
     let forgets = async {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(MEASURE_EVERY).await;
             ana.send("seen").await;
             if ana.recv_text().await == "1" {
                 return;

@@ -40,7 +40,7 @@ impl Odd {
 }
 
 impl Client for Odd {
-    fn say(&self, _: &OutboundMessage) -> bool {
+    fn enqueue(&self, _: &OutboundMessage) -> bool {
         self.at(SAY);
         true
     }

@@ -61,7 +61,7 @@ struct Holds {
 }
 
 impl Client for Holds {
-    fn say(&self, _: &OutboundMessage) -> bool {
+    fn enqueue(&self, _: &OutboundMessage) -> bool {
         true
     }
 

@@ -55,7 +55,7 @@ fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
     let namespace = |(name, of): (&String, &Namespace)| {
         let calls = if name == "ERRANDS" { ["ERRANDS".to_owned()].into() } else { BTreeSet::new() };
         let namespace = Namespace {
-            kind: of.kind.clone(),
+            component: of.component.clone(),
             config: of.config.clone(),
             message_in_bytes: of.message_in_bytes,
             message_out_bytes: of.message_out_bytes,

@@ -61,7 +61,7 @@ pub struct Config {
     pub identity: Identity,
     /// The kinds of rooms, by namespace.
     pub namespaces: BTreeMap<String, Namespace>,
-    /// Headers that the answers of rooms and of the router may have beside [the built-in list](crate::limits::FROM_ROOMS).
+    /// Headers that the answers of rooms and of the router may have beside [the built-in list](crate::limits::ALLOWED_RESPONSE_HEADERS).
     pub response_headers: Vec<String>,
     /// The component that maps requests to rooms: a file, or `builtin:router`.
     pub router: String,

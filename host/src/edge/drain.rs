@@ -46,7 +46,7 @@ impl Edge {
         }
         let silent = self.sockets.all();
         tracing::info!(clients = silent.len(), "some clients did not answer the close frame");
-        silent.iter().for_each(|client| client.cut());
+        silent.iter().for_each(|client| client.abort());
         self.all_gone_within(CUT_WITHIN).await;
     }
 

@@ -12,7 +12,7 @@ use hyper::header::{
 };
 
 use crate::config::Config;
-use crate::limits::FROM_ROOMS;
+use crate::limits::ALLOWED_RESPONSE_HEADERS;
 use crate::model::{CALLER, POST_KEY, header_text, is_header};
 
 /// Request headers that no component sees: credentials, and those that the host itself has handled. The names that only
@@ -68,7 +68,7 @@ impl ResponseHeaders {
     pub(super) fn new(config: &Config) -> Self {
         let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect::<BTreeSet<_>>();
         let mut everywhere = lower(&config.response_headers);
-        everywhere.extend(FROM_ROOMS.iter().map(|name| (*name).to_owned()));
+        everywhere.extend(ALLOWED_RESPONSE_HEADERS.iter().map(|name| (*name).to_owned()));
         let of_namespace = config.namespaces.iter();
         let of_namespace = of_namespace.map(|(name, namespace)| (name.clone(), lower(&namespace.response_headers)));
         let of_namespace = of_namespace.collect::<BTreeMap<_, _>>();

@@ -12,7 +12,7 @@ use sha2::digest::Output;
 use sha2::{Digest, Sha256};
 
 /// Change this text when components are compiled or sealed in another way.
-const FORM: &str = "dormouse code 1";
+const FORMAT: &str = "dormouse code 1";
 
 /// The length of a seal: a SHA-256 hash.
 const SEAL_BYTES: usize = 32;
@@ -31,7 +31,7 @@ pub(super) struct CodeKey(Output<Sha256>);
 
 impl CodeKey {
     pub(super) fn new(engine: &wasmtime::Engine, wasm: &[u8]) -> Self {
-        let mut digest = Digesting(Sha256::new_with_prefix(FORM));
+        let mut digest = DigestHasher(Sha256::new_with_prefix(FORMAT));
         engine.precompile_compatibility_hash().hash(&mut digest);
         digest.0.update(wasm);
         CodeKey(digest.0.finalize())
@@ -65,9 +65,9 @@ impl fmt::Display for CodeKey {
 }
 
 /// A `Hasher` that feeds a SHA-256 digest, which is the same at each start.
-struct Digesting(Sha256);
+struct DigestHasher(Sha256);
 
-impl Hasher for Digesting {
+impl Hasher for DigestHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -81,37 +81,37 @@ impl Hasher for Digesting {
 mod tests {
     use super::*;
 
-    fn origin(wasm: &[u8]) -> CodeKey {
+    fn key(wasm: &[u8]) -> CodeKey {
         CodeKey::new(&wasmtime::Engine::default(), wasm)
     }
 
     #[test]
     fn sealed_code_can_be_opened_again() {
-        let origin = origin(b"wasm");
-        assert_eq!(origin.unseal(&origin.seal(b"code")), Some(&b"code"[..]));
+        let key = key(b"wasm");
+        assert_eq!(key.unseal(&key.seal(b"code")), Some(&b"code"[..]));
     }
 
     #[test]
     fn any_flipped_bit_is_detected() {
-        let origin = origin(b"wasm");
-        let sealed = origin.seal(b"code");
+        let key = key(b"wasm");
+        let sealed = key.seal(b"code");
         for bit in 0..sealed.len() * 8 {
             let mut damaged = sealed.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(origin.unseal(&damaged), None, "bit {bit}");
+            assert_eq!(key.unseal(&damaged), None, "bit {bit}");
         }
         for length in 0..sealed.len() {
-            assert_eq!(origin.unseal(&sealed[..length]), None, "cut to {length}");
+            assert_eq!(key.unseal(&sealed[..length]), None, "cut to {length}");
         }
     }
 
     #[test]
     fn code_of_another_component_or_settings_is_refused() {
         let other = wasmtime::Engine::new(wasmtime::Config::new().epoch_interruption(true)).unwrap();
-        for other in [origin(b"other"), CodeKey::new(&other, b"wasm")] {
-            assert_eq!(origin(b"wasm").unseal(&other.seal(b"code")), None);
-            assert_ne!(origin(b"wasm").name(), other.name());
+        for other in [key(b"other"), CodeKey::new(&other, b"wasm")] {
+            assert_eq!(key(b"wasm").unseal(&other.seal(b"code")), None);
+            assert_ne!(key(b"wasm").name(), other.name());
         }
-        assert_eq!(origin(b"wasm").name(), origin(b"wasm").name());
+        assert_eq!(key(b"wasm").name(), key(b"wasm").name());
     }
 }

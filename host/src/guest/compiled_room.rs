@@ -9,7 +9,7 @@ use super::failure::TurnFailure;
 use super::instance::{Instance, new_store};
 use super::log_limiter::LogLimiter;
 use super::state::StoreData;
-use super::stopwatch::{Epochs, watched};
+use super::stopwatch::{Epochs, supervised};
 use crate::config::Limits;
 use crate::model::Declared;
 
@@ -18,7 +18,7 @@ use crate::model::Declared;
 pub struct CompiledRoom {
     pub(super) warm: RoomComponentPre<StoreData>,
     pub(super) cold: RoomComponentPre<StoreData>,
-    pub(super) warm_places: Arc<Semaphore>,
+    pub(super) warm_slots: Arc<Semaphore>,
     pub(super) limits: Arc<Limits>,
     pub(super) epochs: Epochs,
     /// The interfaces that it imports, for the operator.
@@ -30,14 +30,15 @@ pub struct CompiledRoom {
 impl CompiledRoom {
     /// Makes an instance. Its first run calls `wake` before the event. Code that runs during instantiation, such as a
     /// start function, may use the CPU of one turn. `log_limiter` limits the log of the room.
-    pub async fn instantiate(&self, lines: &Arc<LogLimiter>) -> Result<Box<Instance>, TurnFailure> {
-        let place = self.warm_places.clone().try_acquire_owned().ok();
-        let pre = if place.is_some() { &self.warm } else { &self.cold };
-        let mut store = new_store(pre.engine(), &self.limits, &self.epochs, lines);
-        let watch = store.data().meter.watch.clone();
-        let made = watched(watch, self.limits.turn_calls_timeout, None, pre.instantiate_async(&mut store)).await;
-        let room = made.map_err(|error| store.data().not_instantiated(&error))?;
-        Ok(Instance::new(store, room, self.limits.clone(), place))
+    pub async fn instantiate(&self, log_limiter: &Arc<LogLimiter>) -> Result<Box<Instance>, TurnFailure> {
+        let warm_slot = self.warm_slots.clone().try_acquire_owned().ok();
+        let pre = if warm_slot.is_some() { &self.warm } else { &self.cold };
+        let mut store = new_store(pre.engine(), &self.limits, &self.epochs, log_limiter);
+        let stopwatch = store.data().meter.stopwatch.clone();
+        let instantiated =
+            supervised(stopwatch, self.limits.turn_calls_timeout, None, pre.instantiate_async(&mut store)).await;
+        let room = instantiated.map_err(|error| store.data().not_instantiated(&error))?;
+        Ok(Instance::new(store, room, self.limits.clone(), warm_slot))
     }
 
     /// The interfaces that it imports: everything that it can read and do.

@@ -28,7 +28,7 @@ pub(super) fn check<'a>(component: &str, names: impl Iterator<Item = &'a str>) -
     let refuse = |built: &str, advice: &'static str| LoadError::Version {
         name: component.into(),
         built: built.into(),
-        spoken: CONTRACT,
+        supported: CONTRACT,
         advice,
     };
     for name in names.filter(|name| name.starts_with(PACKAGE)) {

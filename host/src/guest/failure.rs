@@ -31,7 +31,7 @@ pub enum TurnFailure {
         limit: usize,
     },
     /// It panicked, or did something that the contract forbids.
-    #[error("it trapped: {cause}{}", last_words(.output))]
+    #[error("it trapped: {cause}{}", last_output(.output))]
     Trap {
         /// The error of wasmtime.
         cause: String,
@@ -46,7 +46,7 @@ pub enum TurnFailure {
     Host(String),
 }
 
-fn last_words(output: &str) -> String {
+fn last_output(output: &str) -> String {
     match output.trim() {
         "" => String::new(),
         output => format!("; last output: {}", one_line(output)),
@@ -68,16 +68,16 @@ pub enum LoadError {
         cause: String,
     },
     /// It needs more at its start than an instance may have.
-    #[error("{key}: {has} is too little for {name}, which needs {least} at its start; write more than that")]
+    #[error("{key}: {value} is too little for {name}, which needs {needed} at its start; write more than that")]
     Limit {
         /// Which component.
         name: String,
         /// The limit.
         key: &'static str,
         /// The value of the limit.
-        has: usize,
+        value: usize,
         /// The amount that the component needs.
-        least: usize,
+        needed: usize,
     },
     /// It is too large to compile.
     #[error("{name} has {bytes} B, and a component may have {COMPONENT_BYTES} B; strip it, or split it into several")]
@@ -88,14 +88,14 @@ pub enum LoadError {
         bytes: usize,
     },
     /// It was built against a version of the contract that this host does not support.
-    #[error("{name} was built against dormouse:room@{built}, and this dormouse supports {spoken}: {advice}")]
+    #[error("{name} was built against dormouse:room@{built}, and this dormouse supports {supported}: {advice}")]
     Version {
         /// The component.
         name: String,
         /// The version that it was built against.
         built: String,
         /// The version of this host. Older versions that differ only in the last number work too.
-        spoken: &'static str,
+        supported: &'static str,
         /// Advice for the author.
         advice: &'static str,
     },
@@ -140,14 +140,14 @@ pub enum LoadError {
 
 /// The limit for which wasmtime's pool refused a component, its value, and what the component needs. wasmtime has no
 /// type for that, only words.
-fn beyond_limit(cause: &str, limits: &Limits) -> Option<(&'static str, usize, usize)> {
+fn exceeded_limit(cause: &str, limits: &Limits) -> Option<(&'static str, usize, usize)> {
     let number = |before: &str| {
         let (_, number) = cause.split_once(before)?;
         number.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
     };
-    let memory = number("minimum byte size of ").map(|least| ("limits.memory_bytes", limits.memory_bytes, least));
+    let memory = number("minimum byte size of ").map(|needed| ("limits.memory_bytes", limits.memory_bytes, needed));
     let table =
-        || number("minimum element size of ").map(|least| ("limits.table_elements", limits.table_elements, least));
+        || number("minimum element size of ").map(|needed| ("limits.table_elements", limits.table_elements, needed));
     memory.or_else(table)
 }
 
@@ -158,8 +158,8 @@ impl LoadError {
 
     pub(super) fn compile(name: &str, limits: &Limits, error: wasmtime::Error) -> Self {
         let cause = format!("{error:#}");
-        match beyond_limit(&cause, limits) {
-            Some((key, has, least)) => LoadError::Limit { name: name.into(), key, has, least },
+        match exceeded_limit(&cause, limits) {
+            Some((key, value, needed)) => LoadError::Limit { name: name.into(), key, value, needed },
             None => LoadError::Compile { name: name.into(), cause },
         }
     }

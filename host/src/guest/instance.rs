@@ -16,7 +16,7 @@ use super::failure::TurnFailure;
 use super::log_limiter::LogLimiter;
 use super::moment::Moment;
 use super::state::{StoreData, TurnResources};
-use super::stopwatch::{Epochs, watched};
+use super::stopwatch::{Epochs, supervised};
 use crate::config::Limits;
 use crate::model::{Answer, Event, Turn};
 use crate::panics::catch_panic;
@@ -35,13 +35,13 @@ pub struct Instance {
     awake: bool,
     limits: Arc<Limits>,
     /// Its place in the warm pool, if it has one. It must be dropped after the store, which returns the memory.
-    _place: Option<OwnedSemaphorePermit>,
+    _warm_slot: Option<OwnedSemaphorePermit>,
 }
 
 /// The result of a run.
-pub struct Ran {
+pub struct RunResult {
     /// The lent resources. If the turn failed, they are unchanged.
-    pub lent: Box<TurnResources>,
+    pub resources: Box<TurnResources>,
     /// The turn, or the reason why it failed.
     pub turn: Result<Turn, TurnFailure>,
     /// Usable for the next event; absent if its memory may be ahead of the storage of the room.
@@ -49,16 +49,16 @@ pub struct Ran {
 }
 
 /// A running turn. Dropping it does not undo the turn, so it must be polled to its end.
-pub(super) type Run = Pin<Box<dyn Future<Output = Ran> + Send>>;
+pub(super) type Run = Pin<Box<dyn Future<Output = RunResult> + Send>>;
 
 pub(super) fn new_store(
     engine: &wasmtime::Engine,
     limits: &Arc<Limits>,
     epochs: &Epochs,
-    lines: &Arc<LogLimiter>,
+    log_limiter: &Arc<LogLimiter>,
 ) -> Store<StoreData> {
-    let mut store = Store::new(engine, StoreData::new(limits.clone(), epochs, lines.clone()));
-    store.limiter(|host| &mut host.meter);
+    let mut store = Store::new(engine, StoreData::new(limits.clone(), epochs, log_limiter.clone()));
+    store.limiter(|data| &mut data.meter);
     store.epoch_deadline_callback(|mut store| store.data_mut().meter.on_tick());
     store.set_epoch_deadline(2);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
@@ -71,40 +71,40 @@ impl Instance {
         store: Store<StoreData>,
         room: RoomComponent,
         limits: Arc<Limits>,
-        place: Option<OwnedSemaphorePermit>,
+        warm_slot: Option<OwnedSemaphorePermit>,
     ) -> Box<Self> {
-        Box::new(Instance { store, room, awake: false, limits, _place: place })
+        Box::new(Instance { store, room, awake: false, limits, _warm_slot: warm_slot })
     }
 
     /// Runs one event.
-    pub fn run(mut self: Box<Self>, lent: Box<TurnResources>, event: Event, moment: Moment) -> Run {
+    pub fn run(mut self: Box<Self>, resources: Box<TurnResources>, event: Event, moment: Moment) -> Run {
         Box::pin(async move {
-            let outside = lent.outbound.clone();
-            self.store.data_mut().begin(moment, Some(lent));
+            let outbound = resources.outbound.clone();
+            self.store.data_mut().begin(moment, Some(resources));
             // Two ticks: the next one may be near, and a turn of a few microseconds must not yield for it.
             self.store.set_epoch_deadline(2);
-            let watch = self.store.data().meter.watch.clone();
-            let longest = self.limits.turn_calls_timeout;
+            let stopwatch = self.store.data().meter.stopwatch.clone();
+            let max_call = self.limits.turn_calls_timeout;
             // The lent resources must come back in any case, because they include the sockets of the room.
-            let called = catch_panic(watched(watch, longest, outside.as_deref(), self.call(event))).await;
-            let host = self.store.data_mut();
-            let cpu = host.meter.cpu();
-            if cpu >= self.limits.turn_cpu_slow && host.log_limiter.take() {
+            let outcome = catch_panic(supervised(stopwatch, max_call, outbound.as_deref(), self.call(event))).await;
+            let data = self.store.data_mut();
+            let cpu = data.meter.cpu();
+            if cpu >= self.limits.turn_cpu_slow && data.log_limiter.take() {
                 tracing::warn!(target: "room", ?cpu, "a turn used much CPU");
             }
-            let failed = match called {
+            let turn = match outcome {
                 Ok(Ok(Ok(answer @ Answer::Refuse(..)))) => Ok(Turn::refused(answer)),
                 Ok(Ok(Ok(answer))) => {
-                    let (lent, changes) = host.end();
-                    let lent = lent.expect("a room's turn gives back what was lent");
-                    return Ran { lent, turn: Ok(changes.into_turn(answer)), instance: Some(self) };
+                    let (resources, changes) = data.end();
+                    let resources = resources.expect("a room's turn gives back what was lent");
+                    return RunResult { resources, turn: Ok(changes.into_turn(answer)), instance: Some(self) };
                 }
-                Ok(Ok(Err(said))) => Err(TurnFailure::Guest(said)),
-                Ok(Err(error)) => Err(host.trapped(&error)),
+                Ok(Ok(Err(error))) => Err(TurnFailure::Guest(error)),
+                Ok(Err(error)) => Err(data.trapped(&error)),
                 Err(panic) => Err(TurnFailure::Host(panic.to_string())),
             };
-            let lent = host.undo().expect("a room's turn gives back what was lent");
-            Ran { lent, turn: failed, instance: None }
+            let resources = data.undo().expect("a room's turn gives back what was lent");
+            RunResult { resources, turn, instance: None }
         })
     }
 
@@ -113,12 +113,12 @@ impl Instance {
         let store = &mut self.store;
         if !self.awake {
             store.data_mut().woken_by = wake_reason(&event);
-            if let Err(said) = guest.call_wake(&mut *store).await? {
-                return Ok(Err(format!("wake: {said}")));
+            if let Err(error) = guest.call_wake(&mut *store).await? {
+                return Ok(Err(format!("wake: {error}")));
             }
             self.awake = true;
         }
-        let none = |said: Result<(), String>| said.map(|()| Answer::None);
+        let none = |error: Result<(), String>| error.map(|()| Answer::None);
         Ok(match event {
             Event::Connect(socket, request) => {
                 let request = convert::request(request);

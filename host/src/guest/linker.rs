@@ -15,11 +15,11 @@ use super::{bindings, imports};
 /// Links the imports that every room and every router may have.
 pub(super) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     use bindings::room::dormouse::room::{context, sockets, storage, timers, types};
-    types::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    context::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    sockets::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    storage::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    timers::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
+    types::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
+    context::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
+    sockets::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
+    storage::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
+    timers::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
     link_wasi(linker)
 }
 
@@ -27,14 +27,14 @@ pub(super) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
 /// in any case.
 pub(super) fn link_connected(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     use bindings::reach::dormouse::room::{outbox, rooms};
-    rooms::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
-    outbox::add_to_linker::<_, HasSelf<StoreData>>(linker, |host| host)?;
+    rooms::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
+    outbox::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
     imports::web::link(linker)
 }
 
 /// Whether an interface is outbound.
 pub(super) fn is_outbound(import: &str) -> bool {
-    ["dormouse:room/rooms@", "dormouse:room/outbox@", "wasi:http/"].iter().any(|way| import.starts_with(way))
+    ["dormouse:room/rooms@", "dormouse:room/outbox@", "wasi:http/"].iter().any(|prefix| import.starts_with(prefix))
 }
 
 impl WasiView for StoreData {
@@ -47,8 +47,8 @@ impl WasiView for StoreData {
 /// Links the functions that the standard library of Rust needs, and nothing else.
 fn link_wasi(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(linker)?;
-    random::insecure::add_to_linker::<StoreData, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
-    random::insecure_seed::add_to_linker::<StoreData, WasiRandom>(linker, |host| host.ctx().ctx.random())?;
+    random::insecure::add_to_linker::<StoreData, WasiRandom>(linker, |data| data.ctx().ctx.random())?;
+    random::insecure_seed::add_to_linker::<StoreData, WasiRandom>(linker, |data| data.ctx().ctx.random())?;
     cli::environment::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
     cli::exit::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
     cli::terminal_input::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
@@ -58,11 +58,11 @@ fn link_wasi(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     cli::terminal_stderr::add_to_linker::<StoreData, WasiCli>(linker, StoreData::cli)?;
     filesystem::preopens::add_to_linker::<StoreData, WasiFilesystem>(linker, StoreData::filesystem)?;
     filesystem::types::add_to_linker::<StoreData, WasiFilesystem>(linker, StoreData::filesystem)?;
-    never_wait(linker)
+    forbid_waiting(linker)
 }
 
 /// A turn cannot wait for time to pass, because its time stands still.
-fn never_wait(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
+fn forbid_waiting(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
     for name in ["subscribe-instant", "subscribe-duration"] {

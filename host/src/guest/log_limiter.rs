@@ -18,7 +18,7 @@ const LINE_BYTES: usize = 4_096;
 /// The log limit of one room or of the router. It covers their own lines, and lines about their failures.
 pub struct LogLimiter {
     inner: Lock<Inner>,
-    refusals: LimitHits,
+    limit_hits: LimitHits,
 }
 
 struct Inner {
@@ -36,25 +36,25 @@ impl LogLimiter {
     }
 
     /// Like [`new`](Self::new), but dropped lines are also counted in the metrics.
-    pub(crate) fn counted(per_second: u32, refusals: LimitHits) -> Self {
+    pub(crate) fn counted(per_second: u32, limit_hits: LimitHits) -> Self {
         let bucket = (per_second > 0).then(|| TokenBucket::new(per_second, clock::monotonic()));
-        LogLimiter { inner: Lock::new(Inner { bucket, dropped: 0, reported: None }), refusals }
+        LogLimiter { inner: Lock::new(Inner { bucket, dropped: 0, reported: None }), limit_hits }
     }
 
     /// Whether one more line may be logged. A refused line is counted.
     pub fn take(&self) -> bool {
         let mut inner = self.inner.lock();
-        let may = inner.bucket.as_mut().is_none_or(|bucket| bucket.take(clock::monotonic()));
-        if !may {
-            self.drop_one(&mut inner, Limit::LogLines);
+        let allowed = inner.bucket.as_mut().is_none_or(|bucket| bucket.take(clock::monotonic()));
+        if !allowed {
+            self.count_dropped(&mut inner, Limit::LogLines);
         }
-        may
+        allowed
     }
 
     /// The same for line `number` of a turn that may log `most` lines.
-    pub(super) fn take_of_turn(&self, number: u32, most: u32) -> bool {
-        if number > most {
-            self.drop_one(&mut self.inner.lock(), Limit::TurnLogLines);
+    pub(super) fn take_of_turn(&self, number: u32, max_lines: u32) -> bool {
+        if number > max_lines {
+            self.count_dropped(&mut self.inner.lock(), Limit::TurnLogLines);
             return false;
         }
         self.take()
@@ -75,15 +75,15 @@ impl LogLimiter {
         tracing::warn!(target: "room", dropped, "too much was logged; the rest was dropped");
     }
 
-    fn drop_one(&self, inner: &mut Inner, limit: Limit) {
+    fn count_dropped(&self, inner: &mut Inner, limit: Limit) {
         inner.dropped += 1;
-        self.refusals.count(limit);
+        self.limit_hits.count(limit);
     }
 }
 
 impl fmt::Debug for LogLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Lines")
+        f.write_str("LogLimiter")
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Meter {
     table_elements: usize,
     turn_cpu: Duration,
     cpu: Duration,
-    pub(super) watch: Arc<CpuStopwatch>,
+    pub(super) stopwatch: Arc<CpuStopwatch>,
     pub(super) exceeded: Option<Exceeded>,
 }
 
@@ -28,13 +28,13 @@ pub(super) enum Exceeded {
 }
 
 impl Meter {
-    pub(super) fn new(limits: &Limits, watch: Arc<CpuStopwatch>) -> Self {
+    pub(super) fn new(limits: &Limits, stopwatch: Arc<CpuStopwatch>) -> Self {
         Meter {
             memory_bytes: limits.memory_bytes,
             table_elements: limits.table_elements,
             turn_cpu: limits.turn_cpu,
             cpu: Duration::ZERO,
-            watch,
+            stopwatch,
             exceeded: None,
         }
     }
@@ -54,12 +54,12 @@ impl Meter {
     /// guest is suspended do not count: the next deadline is set when it resumes.
     pub(super) fn on_tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         // A host call cannot be interrupted, so its time is charged afterwards.
-        self.cpu += self.watch.lap().max(TICK);
+        self.cpu += self.stopwatch.lap().max(TICK);
         if self.cpu >= self.turn_cpu {
             self.exceeded = Some(Exceeded::Cpu);
             return Ok(UpdateDeadline::Interrupt);
         }
-        self.watch.yields();
+        self.stopwatch.note_yield();
         Ok(UpdateDeadline::Yield(1))
     }
 }

@@ -61,7 +61,7 @@ use stopwatch::{Epochs, TICK};
 pub struct Engine {
     warm: Pool,
     cold: Pool,
-    warm_places: Arc<Semaphore>,
+    warm_slots: Arc<Semaphore>,
     limits: Arc<Limits>,
     epochs: Epochs,
     /// The cache of compiled code.
@@ -91,8 +91,8 @@ impl Engine {
         let epochs = Epochs::default();
         tick([warm.engine.weak(), cold.engine.weak()], epochs.clone())
             .map_err(|error| LoadError::engine(error.into()))?;
-        let warm_places = Arc::new(Semaphore::new(warm_rooms as usize));
-        Ok(Engine { warm, cold, warm_places, limits, epochs, cache: None })
+        let warm_slots = Arc::new(Semaphore::new(warm_rooms as usize));
+        Ok(Engine { warm, cold, warm_slots, limits, epochs, cache: None })
     }
 
     /// Uses a cache of compiled code.
@@ -113,7 +113,7 @@ impl Engine {
         Ok(CompiledRoom {
             warm: link(&self.warm, component)?,
             cold: link(&self.cold, cold)?,
-            warm_places: self.warm_places.clone(),
+            warm_slots: self.warm_slots.clone(),
             limits: self.limits.clone(),
             epochs: self.epochs.clone(),
             imports,
@@ -138,10 +138,10 @@ impl Engine {
             return Err(LoadError::TooLarge { name: name.into(), bytes: wasm.len() });
         }
         let component = self.compiled(name, wasm)?;
-        let (its_type, engine) = (component.component_type(), &self.warm.engine);
-        let names = its_type.imports(engine).map(|(name, _)| name);
-        contract::check(name, names.chain(its_type.exports(engine).map(|(name, _)| name)))?;
-        contract::check_exports(name, kind, its_type.exports(engine).map(|(name, _)| name))?;
+        let (component_type, engine) = (component.component_type(), &self.warm.engine);
+        let names = component_type.imports(engine).map(|(name, _)| name);
+        contract::check(name, names.chain(component_type.exports(engine).map(|(name, _)| name)))?;
+        contract::check_exports(name, kind, component_type.exports(engine).map(|(name, _)| name))?;
         Ok(component)
     }
 
@@ -149,16 +149,16 @@ impl Engine {
     fn compiled(&self, name: &str, wasm: &[u8]) -> Result<Component, LoadError> {
         let compile = || self.warm.compile(wasm).map_err(|error| LoadError::compile(name, &self.limits, error));
         let Some(cache) = &self.cache else { return compile() };
-        let origin = CodeKey::new(&self.warm.engine, wasm);
-        if let Some(sealed) = cache.get(&origin.name())
-            && let Some(code) = origin.unseal(&sealed)
+        let key = CodeKey::new(&self.warm.engine, wasm);
+        if let Some(sealed) = cache.get(&key.name())
+            && let Some(code) = key.unseal(&sealed)
             && let Ok(component) = self.warm.load(code)
         {
             return Ok(component);
         }
         let component = compile()?;
         if let Ok(code) = component.serialize() {
-            cache.put(&origin.name(), &origin.seal(&code));
+            cache.put(&key.name(), &key.seal(&code));
         }
         Ok(component)
     }
@@ -217,7 +217,7 @@ const COLD: Resident = Resident { memory: 0, table: 0, stack: false };
 
 /// Features of wasm that are off, whatever wasmtime was built with. No toolchain for wasm32-wasip2 needs them, and some
 /// are young: bugs in code that never runs do no harm. Relaxed SIMD would also make results depend on the processor.
-const NOT_SPOKEN: WasmFeatures = WasmFeatures::GC
+const DISABLED_FEATURES: WasmFeatures = WasmFeatures::GC
     .union(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::FUNCTION_REFERENCES)
     .union(WasmFeatures::EXCEPTIONS)
@@ -250,7 +250,7 @@ fn config(limits: &Limits, components: u32, resident: Resident) -> Config {
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         // One event at a time needs no component-model async, which would triple the cost of a call.
         .concurrency_support(false)
-        .wasm_features(NOT_SPOKEN, false)
+        .wasm_features(DISABLED_FEATURES, false)
         .epoch_interruption(true)
         // The reservation equals the limit: 100,000 of these fit into an address space, 100,000 of 4 GiB would not.
         .memory_reservation(limits.memory_bytes as u64)

@@ -113,9 +113,9 @@ pub(super) struct CallBudget {
 }
 
 impl CallBudget {
-    pub(super) fn nowhere(limits: Arc<Limits>, lines: Arc<LogLimiter>) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, log_limiter: Arc<LogLimiter>) -> Self {
         let answers = Arc::new(Semaphore::new(ANSWERS_BYTES));
-        CallBudget { outbound: None, after: 0, calls: CallsMade::default(), answers, limits, log_limiter: lines }
+        CallBudget { outbound: None, after: 0, calls: CallsMade::default(), answers, limits, log_limiter }
     }
 }
 

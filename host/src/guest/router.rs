@@ -15,7 +15,7 @@ use super::log_limiter::LogLimiter;
 use super::long_turns::LongTurns;
 use super::moment::Moment;
 use super::state::StoreData;
-use super::stopwatch::{Epochs, watched};
+use super::stopwatch::{Epochs, supervised};
 use crate::config::Limits;
 use crate::model::{CALLER, Declared, Request, Response};
 
@@ -25,7 +25,7 @@ pub struct CompiledRouter {
     pre: RouterComponentPre<StoreData>,
     limits: Arc<Limits>,
     epochs: Epochs,
-    lines: Arc<LogLimiter>,
+    log_limiter: Arc<LogLimiter>,
     imports: Arc<[String]>,
     config: Arc<BTreeMap<String, String>>,
     declared: Arc<Declared>,
@@ -64,13 +64,13 @@ impl CompiledRouter {
         imports: Arc<[String]>,
         declared: Declared,
     ) -> wasmtime::Result<Self> {
-        let lines = Arc::new(LogLimiter::new(limits.log_lines_per_second));
+        let log_limiter = Arc::new(LogLimiter::new(limits.log_lines_per_second));
         let config = Arc::default();
         Ok(CompiledRouter {
             pre: RouterComponentPre::new(pre)?,
             limits,
             epochs,
-            lines,
+            log_limiter,
             imports,
             config,
             declared: Arc::new(declared),
@@ -97,22 +97,27 @@ impl CompiledRouter {
     }
 
     /// Asks it for a decision.
-    pub async fn route(&self, request: Request, moment: Moment, lane: &LongTurns) -> Result<Decision, TurnFailure> {
+    pub async fn route(
+        &self,
+        request: Request,
+        moment: Moment,
+        long_turns: &LongTurns,
+    ) -> Result<Decision, TurnFailure> {
         let router = self.clone();
-        lane.run(Box::pin(async move { router.call(request, moment).await }), || {}).await
+        long_turns.run(Box::pin(async move { router.call(request, moment).await }), || {}).await
     }
 
     async fn call(&self, request: Request, moment: Moment) -> Result<Decision, TurnFailure> {
-        let mut store = new_store(self.pre.engine(), &self.limits, &self.epochs, &self.lines);
+        let mut store = new_store(self.pre.engine(), &self.limits, &self.epochs, &self.log_limiter);
         store.data_mut().begin(moment, None);
         store.data_mut().config = self.config.clone();
-        let watch = store.data().meter.watch.clone();
+        let stopwatch = store.data().meter.stopwatch.clone();
         let routed = async {
             let instance = self.pre.instantiate_async(&mut store).await?;
             instance.dormouse_room_router().call_route(&mut store, &convert::request(request)).await
         };
-        let routed = watched(watch, self.limits.turn_calls_timeout, None, routed).await;
-        self.lines.report_dropped();
+        let routed = supervised(stopwatch, self.limits.turn_calls_timeout, None, routed).await;
+        self.log_limiter.report_dropped();
         match routed {
             Ok(decision) => Ok(decide(decision)),
             Err(error) => Err(store.data().trapped(&error)),

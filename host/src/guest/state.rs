@@ -51,7 +51,7 @@ pub struct TurnResources {
 
 impl fmt::Debug for TurnResources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lent({})", self.address)
+        write!(f, "TurnResources({})", self.address)
     }
 }
 
@@ -92,10 +92,10 @@ pub(super) struct Changes {
 }
 
 impl StoreData {
-    pub(super) fn new(limits: Arc<Limits>, epochs: &Epochs, lines: Arc<LogLimiter>) -> Self {
+    pub(super) fn new(limits: Arc<Limits>, epochs: &Epochs, log_limiter: Arc<LogLimiter>) -> Self {
         StoreData {
             meter: Meter::new(&limits, CpuStopwatch::new(epochs.clone())),
-            call_budget: CallBudget::nowhere(limits.clone(), lines.clone()),
+            call_budget: CallBudget::new(limits.clone(), log_limiter.clone()),
             limits,
             moment: Moment::default(),
             resources: None,
@@ -103,7 +103,7 @@ impl StoreData {
             changes: Changes::default(),
             woken_by: WakeReason::Request,
             rng: None,
-            log_limiter: lines,
+            log_limiter,
             log_lines: 0,
             wasi: None,
             http: None,
@@ -111,13 +111,13 @@ impl StoreData {
     }
 
     /// Begins a turn.
-    pub(super) fn begin(&mut self, moment: Moment, lent: Option<Box<TurnResources>>) {
+    pub(super) fn begin(&mut self, moment: Moment, resources: Option<Box<TurnResources>>) {
         self.meter.restart();
         self.moment = moment;
         self.call_budget.calls = CallsMade::default();
-        self.call_budget.outbound = lent.as_ref().and_then(|lent| lent.outbound.clone());
-        self.call_budget.after = lent.as_ref().map_or(0, |lent| lent.commits_before);
-        self.resources = lent;
+        self.call_budget.outbound = resources.as_ref().and_then(|resources| resources.outbound.clone());
+        self.call_budget.after = resources.as_ref().map_or(0, |resources| resources.commits_before);
+        self.resources = resources;
         self.rng = None;
         self.log_lines = 0;
         if let Some(wasi) = &mut self.wasi {
@@ -135,17 +135,17 @@ impl StoreData {
 
     /// Like [`end`](Self::end), but for a failed turn: restores the lent resources.
     pub(super) fn undo(&mut self) -> Option<Box<TurnResources>> {
-        let (mut lent, changes) = self.end();
-        if let Some(lent) = &mut lent {
-            restore(&mut lent.sockets, changes.sockets_before);
+        let (mut resources, changes) = self.end();
+        if let Some(resources) = &mut resources {
+            restore(&mut resources.sockets, changes.sockets_before);
         }
-        lent
+        resources
     }
 
     /// The lent resources. Traps in a component that is not a room.
     pub(super) fn resources(&mut self) -> wasmtime::Result<&mut TurnResources> {
         match &mut self.resources {
-            Some(lent) => Ok(lent),
+            Some(resources) => Ok(resources),
             None => bail!("sockets, storage and timers exist only in a room, during an event"),
         }
     }
@@ -179,8 +179,8 @@ impl StoreData {
     }
 
     /// The last output of the guest to standard error.
-    pub(super) fn last_words(&self) -> String {
-        self.wasi.as_ref().map(|wasi| wasi.last_words()).unwrap_or_default()
+    pub(super) fn last_output(&self) -> String {
+        self.wasi.as_ref().map(|wasi| wasi.last_output()).unwrap_or_default()
     }
 
     /// Whether this turn may log one more line.
@@ -207,7 +207,7 @@ impl StoreData {
             Some(Exceeded::Cpu) => TurnFailure::Cpu { limit: self.limits.turn_cpu },
             Some(Exceeded::Memory) => TurnFailure::Memory { limit_bytes: self.limits.memory_bytes },
             Some(Exceeded::Table) => TurnFailure::Tables { limit: self.limits.table_elements },
-            None => TurnFailure::Trap { cause: one_line(&error.root_cause().to_string()), output: self.last_words() },
+            None => TurnFailure::Trap { cause: one_line(&error.root_cause().to_string()), output: self.last_output() },
         }
     }
 

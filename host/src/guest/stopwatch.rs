@@ -70,18 +70,18 @@ impl CpuStopwatch {
     }
 
     /// The guest is suspended at a tick.
-    pub(super) fn yields(&self) {
+    pub(super) fn note_yield(&self) {
         self.yielded.store(true, Ordering::Relaxed);
     }
 
     /// The guest runs on a thread.
-    fn begins(&self, long: bool) {
+    fn start_poll(&self, long: bool) {
         self.long.store(long, Ordering::Relaxed);
         self.yielded.store(false, Ordering::Relaxed);
         self.since.store(self.now(), Ordering::Relaxed);
     }
 
-    fn waits(&self) -> bool {
+    fn is_waiting(&self) -> bool {
         !self.yielded.load(Ordering::Relaxed)
     }
 
@@ -107,7 +107,7 @@ impl Wait {
         Wait { until, alarm }
     }
 
-    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+    fn has_ended(&mut self, context: &mut Context<'_>) -> bool {
         match &mut self.alarm {
             Some(alarm) => alarm.as_mut().poll(context).is_ready(),
             None => self.until <= clock::monotonic(),
@@ -117,30 +117,30 @@ impl Wait {
 
 /// Polls a guest and checks its waits. A wait ends with an error if the turn may not wait, or if it exceeds `longest`,
 /// the time of the longest call, by more than the grace period.
-pub(super) async fn watched<T>(
-    watch: Arc<CpuStopwatch>,
-    longest: Duration,
-    outside: Option<&dyn Outbound>,
+pub(super) async fn supervised<T>(
+    stopwatch: Arc<CpuStopwatch>,
+    max_call: Duration,
+    outbound: Option<&dyn Outbound>,
     run: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
     let mut run = pin!(run);
     let mut long = false;
     let mut wait = None::<Wait>;
     poll_fn(|context| {
-        watch.begins(long);
+        stopwatch.start_poll(long);
         long = true;
         if let Poll::Ready(done) = run.as_mut().poll(context) {
             return Poll::Ready(done);
         }
-        if !watch.waits() {
+        if !stopwatch.is_waiting() {
             wait = None;
             return Poll::Pending;
         }
-        if outside.is_some_and(|outside| !outside.may_wait()) {
+        if outbound.is_some_and(|outbound| !outbound.may_wait()) {
             return Poll::Ready(Err(format_err!("it waits, but too many rooms are waiting already")));
         }
-        let wait = wait.get_or_insert_with(|| Wait::until(clock::monotonic() + longest + GRACE));
-        if wait.is_over(context) {
+        let wait = wait.get_or_insert_with(|| Wait::until(clock::monotonic() + max_call + GRACE));
+        if wait.has_ended(context) {
             return Poll::Ready(Err(format_err!("it waited longer than any call may take")));
         }
         Poll::Pending
@@ -155,33 +155,33 @@ mod tests {
     #[test]
     fn a_host_call_is_charged_for_all_ticks_during_it() {
         let epochs = Epochs::default();
-        let watch = CpuStopwatch::new(epochs.clone());
-        watch.begins(false);
+        let stopwatch = CpuStopwatch::new(epochs.clone());
+        stopwatch.start_poll(false);
         (0..10).for_each(|_| epochs.tick());
-        assert_eq!(watch.lap(), TICK * 9, "the first may have been just ahead");
-        assert_eq!(watch.lap(), Duration::ZERO, "it was charged");
+        assert_eq!(stopwatch.lap(), TICK * 9, "the first may have been just ahead");
+        assert_eq!(stopwatch.lap(), Duration::ZERO, "it was charged");
     }
 
     #[test]
     fn a_long_turn_is_charged_only_its_own_cpu_time() {
         let epochs = Epochs::default();
-        let watch = CpuStopwatch::new(epochs.clone());
-        watch.begins(true);
+        let stopwatch = CpuStopwatch::new(epochs.clone());
+        stopwatch.start_poll(true);
         (0..1_000).for_each(|_| epochs.tick());
-        assert!(watch.lap() < TICK, "others had the processor meanwhile");
+        assert!(stopwatch.lap() < TICK, "others had the processor meanwhile");
         let until = clock::thread_cpu() + TICK * 4;
         while clock::thread_cpu() < until {}
-        assert!(watch.lap() >= TICK * 4);
+        assert!(stopwatch.lap() >= TICK * 4);
     }
 
     #[test]
     fn a_yield_ends_the_wait() {
-        let watch = CpuStopwatch::new(Epochs::default());
-        watch.begins(true);
-        assert!(watch.waits());
-        watch.yields();
-        assert!(!watch.waits());
-        watch.begins(true);
-        assert!(watch.waits(), "that was the last time");
+        let stopwatch = CpuStopwatch::new(Epochs::default());
+        stopwatch.start_poll(true);
+        assert!(stopwatch.is_waiting());
+        stopwatch.note_yield();
+        assert!(!stopwatch.is_waiting());
+        stopwatch.start_poll(true);
+        assert!(stopwatch.is_waiting(), "that was the last time");
     }
 }

@@ -34,7 +34,7 @@ const WASI_RESOURCES: usize = 256;
 const RANDOM_BYTES: u64 = 1 << 20;
 
 /// Most bytes of output that are kept for the message about a trap.
-const LAST_WORDS_BYTES: usize = 2_048;
+const LAST_OUTPUT_BYTES: usize = 2_048;
 
 /// The WASI state of one instance.
 pub(super) struct Wasi {
@@ -46,10 +46,10 @@ pub(super) struct Wasi {
 }
 
 impl Wasi {
-    pub(super) fn new(moment: &Moment, max_lines: u32, pace: Arc<LogLimiter>) -> Self {
+    pub(super) fn new(moment: &Moment, max_lines: u32, log_limiter: Arc<LogLimiter>) -> Self {
         let rng = TurnRng(Arc::new(Lock::new(StdRng::from_seed(moment.seed))));
         let now = Arc::new(AtomicU64::new(moment.now));
-        let output = Output { text: String::new(), lines: 0, max_lines, pace };
+        let output = Output { text: String::new(), lines: 0, max_lines, log_limiter };
         let output = LogStream(Arc::new(Lock::new(output)));
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_RESOURCES);
@@ -75,7 +75,7 @@ impl Wasi {
         output.lines = 0;
     }
 
-    pub(super) fn last_words(&self) -> String {
+    pub(super) fn last_output(&self) -> String {
         self.output.0.lock().text.clone()
     }
 }
@@ -139,19 +139,19 @@ struct Output {
     text: String,
     lines: u32,
     max_lines: u32,
-    pace: Arc<LogLimiter>,
+    log_limiter: Arc<LogLimiter>,
 }
 
 impl LogStream {
     fn push(&self, bytes: &[u8]) {
         let mut output = self.0.lock();
         // Each turn may write only so much, so that a flood costs nothing.
-        let space = LAST_WORDS_BYTES.saturating_sub(output.text.len());
+        let space = LAST_OUTPUT_BYTES.saturating_sub(output.text.len());
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(space)]);
         output.text.push_str(&text);
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             output.lines = output.lines.saturating_add(1);
-            if output.pace.take_of_turn(output.lines, output.max_lines) {
+            if output.log_limiter.take_of_turn(output.lines, output.max_lines) {
                 tracing::info!(target: "room", "{}", one_line(line));
             }
         }

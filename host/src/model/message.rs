@@ -67,8 +67,8 @@ impl OutboundMessage {
     }
 
     /// Several messages for the same receivers, merged into one.
-    pub fn together(said: Vec<OutboundMessage>) -> Self {
-        Self::of(Content::Together(said))
+    pub fn together(messages: Vec<OutboundMessage>) -> Self {
+        Self::of(Content::Together(messages))
     }
 
     fn of(content: Content) -> Self {
@@ -87,7 +87,7 @@ impl OutboundMessage {
     pub fn parts(&self) -> Result<&Message, &[OutboundMessage]> {
         match &self.0.content {
             Content::One(message) => Ok(message),
-            Content::Together(said) => Err(said),
+            Content::Together(messages) => Err(messages),
         }
     }
 
@@ -95,7 +95,7 @@ impl OutboundMessage {
     pub fn len(&self) -> usize {
         match &self.0.content {
             Content::One(message) => message.len(),
-            Content::Together(said) => said.iter().map(OutboundMessage::len).sum(),
+            Content::Together(messages) => messages.iter().map(OutboundMessage::len).sum(),
         }
     }
 
@@ -112,9 +112,10 @@ impl OutboundMessage {
         };
         encoded.get_or_init(|| match &self.0.content {
             Content::One(message) => encode(message),
-            Content::Together(said) => {
-                let mut all = Vec::with_capacity(said.iter().map(|said| said.encoded(form, encode).len()).sum());
-                said.iter().for_each(|said| all.extend_from_slice(said.encoded(form, encode)));
+            Content::Together(messages) => {
+                let mut all =
+                    Vec::with_capacity(messages.iter().map(|message| message.encoded(form, encode).len()).sum());
+                messages.iter().for_each(|message| all.extend_from_slice(message.encoded(form, encode)));
                 all.into()
             }
         })

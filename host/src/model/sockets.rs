@@ -18,7 +18,7 @@ pub trait Client: Send + Sync {
     /// Queues a message behind the earlier ones. A client with a full queue is closed with 1013 by its connection.
     ///
     /// Returns true if the queue was empty: then the caller must [`flush`](Self::flush) it soon.
-    fn say(&self, said: &OutboundMessage) -> bool;
+    fn enqueue(&self, message: &OutboundMessage) -> bool;
 
     /// Writes queued messages, as far as the connection accepts them without waiting.
     fn flush(&self);
@@ -27,7 +27,7 @@ pub trait Client: Send + Sync {
     fn close(&self, code: u16, reason: &str);
 
     /// Ends the connection at once: the host is shutting down, and the client did not complete the close.
-    fn cut(&self) {}
+    fn abort(&self) {}
 
     /// The turn of one message of this client is over: it may send one more.
     fn turn_done(&self);
@@ -348,7 +348,7 @@ mod tests {
     struct Nobody;
 
     impl Client for Nobody {
-        fn say(&self, _: &OutboundMessage) -> bool {
+        fn enqueue(&self, _: &OutboundMessage) -> bool {
             false
         }
         fn flush(&self) {}

@@ -40,7 +40,7 @@ pub enum SocketChange {
 #[derive(Debug)]
 pub enum Output {
     /// A message to sockets.
-    Say(OutboundMessage, Audience),
+    Message(OutboundMessage, Audience),
     /// Closes a socket, after the earlier messages to it.
     Close {
         /// Its key.

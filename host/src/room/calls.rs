@@ -28,7 +28,7 @@ struct RoomCalls {
     shared: Weak<Shared>,
     mailbox: Weak<Mailbox>,
     /// The permit to wait, once the turn has asked for it.
-    waits: Lock<Option<OwnedSemaphorePermit>>,
+    wait_permit: Lock<Option<OwnedSemaphorePermit>>,
 }
 
 impl Shared {
@@ -44,14 +44,14 @@ impl Shared {
             namespace: namespace.clone(),
             shared: Arc::downgrade(self),
             mailbox: Arc::downgrade(mailbox),
-            waits: Lock::default(),
+            wait_permit: Lock::default(),
         })
     }
 }
 
 impl RoomCalls {
     /// The address of another room, if this room may call it.
-    fn neighbour(&self, namespace: &str, name: &str) -> Result<Address, CallError> {
+    fn callee(&self, namespace: &str, name: &str) -> Result<Address, CallError> {
         if !self.namespace.calls.contains(namespace) {
             return Err(CallError::Denied);
         }
@@ -63,8 +63,8 @@ impl RoomCalls {
         &self,
         commit: u64,
         until: Instant,
-        too_late: T,
-        then: impl AsyncFnOnceSend<T>,
+        timed_out: T,
+        call: impl AsyncFnOnceSend<T>,
     ) -> Waited<T> {
         let (Some(shared), Some(mailbox)) = (self.shared.upgrade(), self.mailbox.upgrade()) else {
             return Box::pin(async { Err(StorageFailed("the host is gone".into())) });
@@ -74,7 +74,7 @@ impl RoomCalls {
         let done = async move {
             durable.await.map_err(|_| StorageFailed("a commit before this call failed".into()))?;
             let left = until.saturating_duration_since(clock::monotonic());
-            Ok(tokio::time::timeout(left, then.run(shared)).await.unwrap_or(too_late))
+            Ok(tokio::time::timeout(left, call.run(shared)).await.unwrap_or(timed_out))
         };
         let task = runtime.spawn(done.in_current_span());
         Box::pin(async { task.await.unwrap_or_else(|_| Err(StorageFailed("the host is shutting down".into()))) })
@@ -95,8 +95,8 @@ struct Call {
 impl AsyncFnOnceSend<Result<Response, CallError>> for Call {
     async fn run(self, shared: Arc<Shared>) -> Result<Response, CallError> {
         let Some(_wait) = shared.wait_graph.begin(&self.from, &self.to) else { return Err(CallError::Deadlock) };
-        let request = from_room(self.request, &self.from, None);
-        shared.request(&self.to, request).await.map_err(|no_answer| match no_answer {
+        let request = request_from_room(self.request, &self.from, None);
+        shared.request(&self.to, request).await.map_err(|error| match error {
             RequestError::NoNamespace => CallError::NoSuchRoom,
             RequestError::Failed => CallError::Failed,
             RequestError::Overloaded
@@ -113,12 +113,12 @@ struct Fetch {
     namespace: Arc<Namespace>,
     origin: String,
     request: Request,
-    within: Duration,
+    timeout: Duration,
 }
 
 impl AsyncFnOnceSend<Result<Response, FetchError>> for Fetch {
     async fn run(self, shared: Arc<Shared>) -> Result<Response, FetchError> {
-        shared.outbound.fetch(&self.namespace.outbound, &self.origin, self.request, self.within).await
+        shared.outbound.fetch(&self.namespace.outbound, &self.origin, self.request, self.timeout).await
     }
 }
 
@@ -131,7 +131,7 @@ impl Outbound for RoomCalls {
         name: &str,
         request: Request,
     ) -> Waited<Result<Response, CallError>> {
-        let to = match self.neighbour(namespace, name) {
+        let to = match self.callee(namespace, name) {
             Ok(to) => to,
             Err(error) => return Box::pin(async move { Ok(Err(error)) }),
         };
@@ -145,23 +145,23 @@ impl Outbound for RoomCalls {
         origin: String,
         request: Request,
     ) -> Waited<Result<Response, FetchError>> {
-        let within = until.saturating_duration_since(clock::monotonic());
-        let request = without_ours(request);
-        let fetch = Fetch { namespace: self.namespace.clone(), origin, request, within };
+        let timeout = until.saturating_duration_since(clock::monotonic());
+        let request = without_host_headers(request);
+        let fetch = Fetch { namespace: self.namespace.clone(), origin, request, timeout };
         self.after(after, until, Err(FetchError::Timeout), fetch)
     }
 
     fn may_wait(&self) -> bool {
-        let mut waits = self.waits.lock();
-        if waits.is_none()
+        let mut wait_permit = self.wait_permit.lock();
+        if wait_permit.is_none()
             && let Some(shared) = self.shared.upgrade()
         {
-            *waits = shared.waiting.clone().try_acquire_owned().ok();
-            if waits.is_none() {
+            *wait_permit = shared.waiting.clone().try_acquire_owned().ok();
+            if wait_permit.is_none() {
                 shared.limit_hits.count(Limit::AwakeRooms);
             }
         }
-        waits.is_some()
+        wait_permit.is_some()
     }
 
     fn may_wait_for_rooms(&self) -> bool {
@@ -173,7 +173,7 @@ impl Outbound for RoomCalls {
     fn destination(&self, destination: Destination) -> Result<Destination, PostError> {
         match &destination {
             Destination::Room(address) => {
-                self.neighbour(address.namespace(), address.name()).map_err(|_| PostError::Denied)?;
+                self.callee(address.namespace(), address.name()).map_err(|_| PostError::Denied)?;
                 let known =
                     self.shared.upgrade().is_some_and(|shared| shared.namespaces.contains_key(address.namespace()));
                 if !known {
@@ -188,15 +188,15 @@ impl Outbound for RoomCalls {
 }
 
 /// The request as the receiver sees it: a called room, or the destination of a post with the key `post`.
-pub(super) fn from_room(request: Request, from: &Address, post: Option<String>) -> Request {
-    let mut request = without_ours(request);
+pub(super) fn request_from_room(request: Request, from: &Address, post: Option<String>) -> Request {
+    let mut request = without_host_headers(request);
     request.headers.push((CALLER.into(), from.to_string()));
     request.headers.extend(post.map(|key| (POST_KEY.into(), key)));
     request
 }
 
 /// Removes the headers that only the host may set: the caller, and the key of a post.
-fn without_ours(mut request: Request) -> Request {
+fn without_host_headers(mut request: Request) -> Request {
     request.remove_header(CALLER);
     request.remove_header(POST_KEY);
     request
@@ -217,9 +217,9 @@ mod tests {
         let forged = spellings.map(|name| (name.to_owned(), "ADMIN/root".to_owned()));
         let request = Request { headers: forged.to_vec(), ..Request::get("/") };
         let caller = (CALLER.to_owned(), "ROOMS/a".to_owned());
-        assert_eq!(from_room(request.clone(), &room("a"), None).headers, std::slice::from_ref(&caller));
-        let seen = from_room(request.clone(), &room("a"), Some("key".into())).headers;
+        assert_eq!(request_from_room(request.clone(), &room("a"), None).headers, std::slice::from_ref(&caller));
+        let seen = request_from_room(request.clone(), &room("a"), Some("key".into())).headers;
         assert_eq!(seen, [caller, (POST_KEY.into(), "key".into())]);
-        assert_eq!(without_ours(request).headers, []);
+        assert_eq!(without_host_headers(request).headers, []);
     }
 }

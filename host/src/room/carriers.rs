@@ -3,7 +3,7 @@
 //! A post holds a slot until it is answered, at most for `answer_timeout`. Rooms answer in milliseconds and servers may
 //! never answer, so posts to rooms and posts to servers have separate slots. Each namespace has a share of them, and
 //! each destination a smaller part of that. A post first waits in the queue of its destination, so that posts to a slow
-//! destination hold no slot of others (no head-of-line blocking). `posts` calls this.
+//! destination hold no slot of others (no head-of-line blocking). `post_delivery` calls this.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,14 +24,14 @@ struct Shares {
     to_rooms: Arc<Semaphore>,
     to_servers: Arc<Semaphore>,
     /// Destinations with posts that are being carried or wait.
-    lines: Lock<HashMap<Destination, Arc<Semaphore>>>,
+    queues: Lock<HashMap<Destination, Arc<Semaphore>>>,
 }
 
 /// The slot of a post while it is carried.
 pub(super) struct CarrierPermit {
-    /// Released before the line, which is removed with its last post.
-    _permits: [OwnedSemaphorePermit; 2],
-    _line: DestinationQueue,
+    /// Released before the queue, which is removed with its last post.
+    _slots: [OwnedSemaphorePermit; 2],
+    _queue: DestinationQueue,
 }
 
 /// The queue of a destination, held by each post in it.
@@ -39,7 +39,7 @@ struct DestinationQueue {
     shares: Arc<Shares>,
     destination: Destination,
     /// Present until this is dropped.
-    places: Option<Arc<Semaphore>>,
+    slots: Option<Arc<Semaphore>>,
 }
 
 impl Carriers {
@@ -49,46 +49,46 @@ impl Carriers {
         let shares = || Shares {
             to_rooms: Arc::new(Semaphore::new(share)),
             to_servers: Arc::new(Semaphore::new(share)),
-            lines: Lock::default(),
+            queues: Lock::default(),
         };
         Carriers { namespaces: namespaces.map(|name| (name.clone(), Arc::new(shares()))).collect() }
     }
 
     /// Waits for a slot for a post from this namespace; absent if the namespace is not configured.
-    pub(super) async fn place(&self, namespace: &str, destination: &Destination) -> Option<CarrierPermit> {
+    pub(super) async fn slot(&self, namespace: &str, destination: &Destination) -> Option<CarrierPermit> {
         let shares = self.namespaces.get(namespace)?;
-        let line = shares.line(destination);
-        let all = match destination {
+        let queue = shares.queue(destination);
+        let slots_of_namespace = match destination {
             Destination::Room(_) => &shares.to_rooms,
             Destination::Origin(_) => &shares.to_servers,
         };
-        let of_line = line.places.clone().expect("it was not left").acquire_owned().await;
-        let of_all = all.clone().acquire_owned().await;
-        let permits = [of_line, of_all].map(|permit| permit.expect("the semaphores are never closed"));
-        Some(CarrierPermit { _permits: permits, _line: line })
+        let of_destination = queue.slots.clone().expect("it was not left").acquire_owned().await;
+        let of_namespace = slots_of_namespace.clone().acquire_owned().await;
+        let slots = [of_destination, of_namespace].map(|permit| permit.expect("the semaphores are never closed"));
+        Some(CarrierPermit { _slots: slots, _queue: queue })
     }
 }
 
 impl Shares {
-    fn line(self: &Arc<Self>, destination: &Destination) -> DestinationQueue {
-        let most = match destination {
+    fn queue(self: &Arc<Self>, destination: &Destination) -> DestinationQueue {
+        let max_posts = match destination {
             Destination::Room(_) => POSTS_AT_ONCE_TO_A_ROOM,
             Destination::Origin(_) => POSTS_AT_ONCE_TO_A_SERVER,
         };
-        let mut lines = self.lines.lock();
-        let places = lines.entry(destination.clone()).or_insert_with(|| Arc::new(Semaphore::new(most))).clone();
-        drop(lines);
-        DestinationQueue { shares: self.clone(), destination: destination.clone(), places: Some(places) }
+        let mut queues = self.queues.lock();
+        let slots = queues.entry(destination.clone()).or_insert_with(|| Arc::new(Semaphore::new(max_posts))).clone();
+        drop(queues);
+        DestinationQueue { shares: self.clone(), destination: destination.clone(), slots: Some(slots) }
     }
 }
 
 impl Drop for DestinationQueue {
     fn drop(&mut self) {
-        let mut lines = self.shares.lines.lock();
-        self.places = None;
+        let mut queues = self.shares.queues.lock();
+        self.slots = None;
         // No other post is in this queue; the next one makes a new queue.
-        if lines.get(&self.destination).is_some_and(|places| Arc::strong_count(places) == 1) {
-            lines.remove(&self.destination);
+        if queues.get(&self.destination).is_some_and(|slots| Arc::strong_count(slots) == 1) {
+            queues.remove(&self.destination);
         }
     }
 }
@@ -110,9 +110,9 @@ mod tests {
     }
 
     /// A slot, if one is free now.
-    fn place(carriers: &Carriers, namespace: &str, destination: &Destination) -> Option<CarrierPermit> {
-        match pin!(carriers.place(namespace, destination)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(place) => place,
+    fn slot(carriers: &Carriers, namespace: &str, destination: &Destination) -> Option<CarrierPermit> {
+        match pin!(carriers.slot(namespace, destination)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(slot) => slot,
             Poll::Pending => None,
         }
     }
@@ -124,36 +124,36 @@ mod tests {
     #[test]
     fn a_slow_destination_does_not_delay_others() {
         let carriers = carriers();
-        let mut held = Vec::new();
-        while let Some(place) = place(&carriers, "ROOMS", &server("slow")) {
-            held.push(place);
+        let mut taken = Vec::new();
+        while let Some(slot) = slot(&carriers, "ROOMS", &server("slow")) {
+            taken.push(slot);
         }
-        assert_eq!(held.len(), POSTS_AT_ONCE_TO_A_SERVER);
-        assert!(place(&carriers, "ROOMS", &server("other")).is_some());
-        assert!(place(&carriers, "ROOMS", &room("a")).is_some());
-        assert!(place(&carriers, "GAMES", &server("slow")).is_some(), "another namespace has a line of its own");
-        held.pop();
-        assert!(place(&carriers, "ROOMS", &server("slow")).is_some());
+        assert_eq!(taken.len(), POSTS_AT_ONCE_TO_A_SERVER);
+        assert!(slot(&carriers, "ROOMS", &server("other")).is_some());
+        assert!(slot(&carriers, "ROOMS", &room("a")).is_some());
+        assert!(slot(&carriers, "GAMES", &server("slow")).is_some(), "another namespace has a queue of its own");
+        taken.pop();
+        assert!(slot(&carriers, "ROOMS", &server("slow")).is_some());
     }
 
     #[test]
     fn slow_servers_take_no_place_of_rooms_or_other_namespaces() {
         let carriers = carriers();
         let slow = |nth: usize| server(&format!("slow-{nth}"));
-        let held = (0..POSTS_AT_ONCE).map_while(|nth| place(&carriers, "ROOMS", &slow(nth))).collect::<Vec<_>>();
-        assert_eq!(held.len(), POSTS_AT_ONCE / 2);
-        assert!(place(&carriers, "ROOMS", &server("other")).is_none());
-        assert!(place(&carriers, "ROOMS", &room("a")).is_some());
-        assert!(place(&carriers, "GAMES", &server("other")).is_some());
+        let taken = (0..POSTS_AT_ONCE).map_while(|nth| slot(&carriers, "ROOMS", &slow(nth))).collect::<Vec<_>>();
+        assert_eq!(taken.len(), POSTS_AT_ONCE / 2);
+        assert!(slot(&carriers, "ROOMS", &server("other")).is_none());
+        assert!(slot(&carriers, "ROOMS", &room("a")).is_some());
+        assert!(slot(&carriers, "GAMES", &server("other")).is_some());
     }
 
     #[test]
     fn a_queue_ends_with_its_last_post_even_after_a_timeout() {
         let carriers = carriers();
-        let held = (0..POSTS_AT_ONCE_TO_A_ROOM).map(|_| place(&carriers, "ROOMS", &room("a"))).collect::<Vec<_>>();
-        assert!(place(&carriers, "ROOMS", &room("a")).is_none(), "it waits, and gives up");
-        assert_eq!(carriers.namespaces["ROOMS"].lines.lock().len(), 1);
-        drop(held);
-        assert_eq!(carriers.namespaces["ROOMS"].lines.lock().len(), 0);
+        let taken = (0..POSTS_AT_ONCE_TO_A_ROOM).map(|_| slot(&carriers, "ROOMS", &room("a"))).collect::<Vec<_>>();
+        assert!(slot(&carriers, "ROOMS", &room("a")).is_none(), "it waits, and gives up");
+        assert_eq!(carriers.namespaces["ROOMS"].queues.lock().len(), 1);
+        drop(taken);
+        assert_eq!(carriers.namespaces["ROOMS"].queues.lock().len(), 0);
     }
 }

@@ -9,7 +9,7 @@ use super::local_socket::LocalSocket;
 use crate::model::{Address, AddressError, Message, Request, Response, StorageFailed, User};
 
 /// Most names that [`Rooms::list`] returns in one call.
-pub const NAMES_A_LIST: usize = 1_000;
+pub const MAX_LISTED_NAMES: usize = 1_000;
 
 /// One room of a host. Cheap to clone; making a handle wakes nothing.
 #[derive(Clone)]
@@ -53,9 +53,9 @@ impl Rooms {
     /// Rooms of a namespace, ordered by name, beginning after `after`: rooms with stored data, and rooms in memory. The
     /// list is complete if it is shorter than `limit`.
     ///
-    /// Fails: if the disk cannot be read. Limit: [`NAMES_A_LIST`].
+    /// Fails: if the disk cannot be read. Limit: [`MAX_LISTED_NAMES`].
     pub fn list(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<Vec<KnownRoom>, StorageFailed> {
-        let limit = limit.min(NAMES_A_LIST);
+        let limit = limit.min(MAX_LISTED_NAMES);
         let stored = self.0.store.names(namespace, after, limit)?;
         let is_behind = |name: &str| after.is_none_or(|after| name > after);
         let in_memory = self.0.registry.names(namespace, is_behind);
@@ -89,7 +89,7 @@ impl RoomHandle {
     /// see it. The message comes after all earlier outputs of the room; this returns when it is on its way.
     pub async fn broadcast(&self, message: Message) -> Result<(), RequestError> {
         let (answer, answered) = oneshot::channel();
-        self.rooms.0.deliver(&self.address, Incoming::Say { message, answer })?;
+        self.rooms.0.deliver(&self.address, Incoming::Broadcast { message, answer })?;
         answered.await.unwrap_or(Err(RequestError::Broken))
     }
 

@@ -27,7 +27,7 @@ pub(super) enum Incoming {
         answer: oneshot::Sender<Result<Response, RequestError>>,
     },
     /// The host broadcasts a message.
-    Say {
+    Broadcast {
         message: Message,
         answer: oneshot::Sender<Result<(), RequestError>>,
     },

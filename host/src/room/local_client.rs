@@ -9,9 +9,9 @@ use tokio::sync::Notify;
 use crate::lock::Lock;
 use crate::model::{Client, OutboundMessage};
 
-/// The close of a visitor that cannot keep up, as for any other slow consumer.
+/// The close of a local socket that cannot keep up, as for any other slow consumer.
 const TOO_SLOW: (u16, &str) = (1013, "too slow; come back and resume");
-/// The close of all visitors at shutdown.
+/// The close of all local sockets at shutdown.
 pub(super) const GOING_AWAY: (u16, &str) = (1001, "server going away");
 
 /// The client that the room writes to.
@@ -49,21 +49,21 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 
 impl Client for LocalClient {
     /// Never asks for a flush: the reader takes everything that waits.
-    fn say(&self, said: &OutboundMessage) -> bool {
+    fn enqueue(&self, message: &OutboundMessage) -> bool {
         let mut inner = self.inner.lock();
         if inner.closing {
             return false;
         }
         // One message always fits, however long: a history may be longer than the queue.
-        if inner.bytes > 0 && inner.bytes + said.len() > self.max_bytes {
+        if inner.bytes > 0 && inner.bytes + message.len() > self.max_bytes {
             inner.queue = VecDeque::new();
             inner.bytes = 0;
             inner.closing = true;
             inner.close = Some((TOO_SLOW.0, TOO_SLOW.1.into()));
             self.resumed.notify_waiters();
         } else {
-            inner.bytes += said.len();
-            inner.queue.push_back(said.clone());
+            inner.bytes += message.len();
+            inner.queue.push_back(message.clone());
         }
         wake(inner);
         false
@@ -92,25 +92,25 @@ impl Client for LocalClient {
     }
 }
 
-/// All visitors of a host, for the goodbye at shutdown.
+/// All local sockets of a host, for the goodbye at shutdown.
 #[derive(Default)]
 pub(super) struct LocalSockets(Lock<Vec<Weak<LocalClient>>>);
 
 impl LocalSockets {
-    pub(super) fn add(&self, ear: &Arc<LocalClient>) {
-        let mut visitors = self.0.lock();
+    pub(super) fn add(&self, client: &Arc<LocalClient>) {
+        let mut clients = self.0.lock();
         // Dead entries are removed when the list would grow, so it is never more than twice as long as needed.
-        if visitors.len() == visitors.capacity() {
-            visitors.retain(|visitor| visitor.strong_count() > 0);
+        if clients.len() == clients.capacity() {
+            clients.retain(|client| client.strong_count() > 0);
         }
-        visitors.push(Arc::downgrade(ear));
+        clients.push(Arc::downgrade(client));
     }
 
-    /// Closes all visitors.
+    /// Closes all local sockets.
     pub(super) fn say_goodbye(&self) {
-        let visitors = std::mem::take(&mut *self.0.lock());
-        for visitor in visitors.iter().filter_map(Weak::upgrade) {
-            visitor.close(GOING_AWAY.0, GOING_AWAY.1);
+        let clients = std::mem::take(&mut *self.0.lock());
+        for client in clients.iter().filter_map(Weak::upgrade) {
+            client.close(GOING_AWAY.0, GOING_AWAY.1);
         }
     }
 }

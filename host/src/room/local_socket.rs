@@ -13,19 +13,19 @@ use std::task::{Context, Poll};
 use super::Rooms;
 use super::error::ConnectError;
 use super::local_client::{GOING_AWAY, LocalClient};
-use super::seat::{Delivered as Delivery, Seat};
+use super::seat::{Delivered, Seat};
 use crate::model::{Address, Client, Close, Message, OutboundMessage, Request, User};
 
 /// A client of a room in this process. Dropping it leaves the room.
 pub struct LocalSocket {
-    ear: Arc<LocalClient>,
-    /// Taken when the room is told of the close.
+    client: Arc<LocalClient>,
+    /// Absent once the room was notified of the close.
     seat: Option<Seat>,
     /// Parts of a merged message that were not returned yet.
-    rest: VecDeque<OutboundMessage>,
+    parts: VecDeque<OutboundMessage>,
 }
 
-/// An event for a visitor.
+/// An event for the reader of a local socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
     /// A message of the room.
@@ -41,14 +41,14 @@ pub struct SocketClosed;
 
 /// The next entry of the queue.
 pub(crate) enum Next {
-    Said(OutboundMessage),
+    Message(OutboundMessage),
     Closed(u16, String),
 }
 
 impl Rooms {
     /// Connects to a room from within this process, as `user`.
     ///
-    /// Limit: `limits.socket_queue_bytes` may wait to be read; beyond that the visitor is closed with 1013.
+    /// Limit: `limits.socket_queue_bytes` may wait to be read; beyond that the socket is closed with 1013.
     pub async fn connect_local(
         &self,
         address: &Address,
@@ -56,13 +56,13 @@ impl Rooms {
         user: User,
     ) -> Result<LocalSocket, ConnectError> {
         let max_bytes = self.0.limits.socket_queue_bytes;
-        let ear = Arc::new(LocalClient::new(max_bytes));
-        let seat = self.connect(address, request, Arc::new(user), ear.clone()).await?;
-        self.0.local_sockets.add(&ear);
+        let client = Arc::new(LocalClient::new(max_bytes));
+        let seat = self.connect(address, request, Arc::new(user), client.clone()).await?;
+        self.0.local_sockets.add(&client);
         if self.0.draining.load(Ordering::Acquire) {
-            ear.close(GOING_AWAY.0, GOING_AWAY.1);
+            client.close(GOING_AWAY.0, GOING_AWAY.1);
         }
-        Ok(LocalSocket { ear, seat: Some(seat), rest: VecDeque::new() })
+        Ok(LocalSocket { client, seat: Some(seat), parts: VecDeque::new() })
     }
 }
 
@@ -72,15 +72,15 @@ impl LocalSocket {
         let mut message = message;
         loop {
             // Registers before the check, so that it misses no notification of free space.
-            let mut resumed = pin!(self.ear.resumed.notified());
+            let mut resumed = pin!(self.client.resumed.notified());
             resumed.as_mut().enable();
-            let Some(seat) = self.seat.as_ref().filter(|_| !self.ear.inner.lock().closing) else {
+            let Some(seat) = self.seat.as_ref().filter(|_| !self.client.inner.lock().closing) else {
                 return Err(SocketClosed);
             };
             match seat.message(message) {
-                Delivery::Yes => return Ok(()),
-                Delivery::Never => return Err(SocketClosed),
-                Delivery::NotNow(back) => message = back,
+                Delivered::Yes => return Ok(()),
+                Delivered::Never => return Err(SocketClosed),
+                Delivered::NotNow(back) => message = back,
             }
             resumed.await;
         }
@@ -89,15 +89,15 @@ impl LocalSocket {
     /// The next message of the room, or its close.
     pub async fn recv(&mut self) -> Received {
         loop {
-            if let Some(said) = self.rest.pop_front() {
-                match said.parts() {
+            if let Some(message) = self.parts.pop_front() {
+                match message.parts() {
                     Ok(message) => return Received::Message(message.clone()),
-                    Err(several) => several.iter().rev().for_each(|said| self.rest.push_front(said.clone())),
+                    Err(several) => several.iter().rev().for_each(|message| self.parts.push_front(message.clone())),
                 }
                 continue;
             }
             match poll_fn(|context| self.poll_next(context)).await {
-                Next::Said(said) => self.rest.push_back(said),
+                Next::Message(message) => self.parts.push_back(message),
                 Next::Closed(code, reason) => return Received::Closed(code, reason),
             }
         }
@@ -109,14 +109,14 @@ impl LocalSocket {
     }
 
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
-        let mut inner = self.ear.inner.lock();
-        if let Some(said) = inner.queue.pop_front() {
-            inner.bytes -= said.len();
+        let mut inner = self.client.inner.lock();
+        if let Some(message) = inner.queue.pop_front() {
+            inner.bytes -= message.len();
             if inner.queue.is_empty() {
                 // A reader that has taken everything keeps no capacity.
                 inner.queue = VecDeque::new();
             }
-            return Poll::Ready(Next::Said(said));
+            return Poll::Ready(Next::Message(message));
         }
         if let Some((code, reason)) = inner.close.clone() {
             drop(inner);
@@ -127,9 +127,9 @@ impl LocalSocket {
         Poll::Pending
     }
 
-    /// The client side of this visitor, through which the host can close it.
+    /// The client side of this socket, through which the host can close it.
     pub(crate) fn client(&self) -> Arc<dyn Client> {
-        self.ear.clone()
+        self.client.clone()
     }
 
     fn end(&mut self, close: Close) {
@@ -142,7 +142,7 @@ impl LocalSocket {
 impl Drop for LocalSocket {
     fn drop(&mut self) {
         {
-            let mut inner = self.ear.inner.lock();
+            let mut inner = self.client.inner.lock();
             inner.closing = true;
             inner.queue = VecDeque::new();
         }
@@ -154,17 +154,17 @@ impl Drop for LocalSocket {
 mod tests {
     use super::*;
 
-    fn visitor(max_bytes: usize) -> LocalSocket {
-        let ear = Arc::new(LocalClient::new(max_bytes));
-        LocalSocket { ear, seat: None, rest: VecDeque::new() }
+    fn socket(max_bytes: usize) -> LocalSocket {
+        let client = Arc::new(LocalClient::new(max_bytes));
+        LocalSocket { client, seat: None, parts: VecDeque::new() }
     }
 
     fn text(text: &str) -> OutboundMessage {
         OutboundMessage::new(Message::Text(text.into()))
     }
 
-    async fn hears(visitor: &mut LocalSocket) -> String {
-        match visitor.recv().await {
+    async fn receive(socket: &mut LocalSocket) -> String {
+        match socket.recv().await {
             Received::Message(message) => String::from_utf8_lossy(message.as_bytes()).into_owned(),
             Received::Closed(code, _) => code.to_string(),
         }
@@ -172,35 +172,35 @@ mod tests {
 
     #[tokio::test]
     async fn merged_messages_are_received_one_by_one() {
-        let mut visitor = visitor(100);
-        visitor.ear.say(&OutboundMessage::together(vec![text("one"), text("two")]));
-        visitor.ear.say(&text("three"));
-        assert_eq!(visitor.ear.buffered(), 11);
+        let mut socket = socket(100);
+        socket.client.enqueue(&OutboundMessage::together(vec![text("one"), text("two")]));
+        socket.client.enqueue(&text("three"));
+        assert_eq!(socket.client.buffered(), 11);
         for expected in ["one", "two", "three"] {
-            assert_eq!(hears(&mut visitor).await, expected);
+            assert_eq!(receive(&mut socket).await, expected);
         }
-        assert_eq!(visitor.ear.buffered(), 0);
+        assert_eq!(socket.client.buffered(), 0);
     }
 
     #[tokio::test]
     async fn a_slow_local_socket_is_closed_and_its_queue_freed() {
-        let mut visitor = visitor(100);
-        visitor.ear.say(&text(&"x".repeat(500)));
-        assert_eq!(visitor.ear.buffered(), 500, "one message always fits");
-        visitor.ear.say(&text("one more"));
-        assert_eq!(visitor.ear.buffered(), 0);
-        visitor.ear.say(&text("after the end"));
-        assert_eq!(hears(&mut visitor).await, "1013");
-        assert_eq!(visitor.send(Message::Text("hello?".into())).await, Err(SocketClosed));
+        let mut socket = socket(100);
+        socket.client.enqueue(&text(&"x".repeat(500)));
+        assert_eq!(socket.client.buffered(), 500, "one message always fits");
+        socket.client.enqueue(&text("one more"));
+        assert_eq!(socket.client.buffered(), 0);
+        socket.client.enqueue(&text("after the end"));
+        assert_eq!(receive(&mut socket).await, "1013");
+        assert_eq!(socket.send(Message::Text("hello?".into())).await, Err(SocketClosed));
     }
 
     #[tokio::test]
     async fn messages_before_a_close_are_received_before_it() {
-        let mut visitor = visitor(100);
-        visitor.ear.say(&text("last words"));
-        visitor.ear.close(4403, "kicked");
-        assert_eq!(hears(&mut visitor).await, "last words");
-        assert_eq!(visitor.recv().await, Received::Closed(4403, "kicked".into()));
-        assert_eq!(visitor.recv().await, Received::Closed(4403, "kicked".into()), "and nothing follows");
+        let mut socket = socket(100);
+        socket.client.enqueue(&text("last words"));
+        socket.client.close(4403, "kicked");
+        assert_eq!(receive(&mut socket).await, "last words");
+        assert_eq!(socket.recv().await, Received::Closed(4403, "kicked".into()));
+        assert_eq!(socket.recv().await, Received::Closed(4403, "kicked".into()), "and nothing follows");
     }
 }

@@ -74,11 +74,11 @@ struct Inner {
 }
 
 impl Mailbox {
-    pub(super) fn new(life: Box<RoomState>, runtime: Handle) -> Self {
+    pub(super) fn new(state: Box<RoomState>, runtime: Handle) -> Self {
         Mailbox {
             inner: Lock::new(Inner {
                 events: VecDeque::new(),
-                asleep: Some(life),
+                asleep: Some(state),
                 waker: None,
                 durable: None,
                 wants_receipts: false,
@@ -107,9 +107,9 @@ impl Mailbox {
         }
         inner.events.push_back(incoming);
         match inner.asleep.take() {
-            Some(life) => {
+            Some(state) => {
                 drop(inner);
-                RoomTask::run(life, self.clone(), shared.clone());
+                RoomTask::run(state, self.clone(), shared.clone());
             }
             None => wake(inner),
         }
@@ -158,14 +158,14 @@ impl Mailbox {
     }
 
     /// Puts a room to sleep. If an event or a receipt came meanwhile, it returns the room instead.
-    pub(super) fn rest(&self, life: Box<RoomState>) -> Result<(), Box<RoomState>> {
+    pub(super) fn sleep(&self, state: Box<RoomState>) -> Result<(), Box<RoomState>> {
         let mut inner = self.inner.lock();
         if inner.has_work() {
-            return Err(life);
+            return Err(state);
         }
         inner.waker = None;
         inner.events = VecDeque::new();
-        inner.asleep = Some(life);
+        inner.asleep = Some(state);
         Ok(())
     }
 
@@ -195,7 +195,7 @@ impl Mailbox {
     }
 
     /// Calls [`Client::resume`] when the queue has space. Returns false if it has space already.
-    pub(super) fn tell_when_free(&self, client: &Arc<dyn Client>) -> bool {
+    pub(super) fn resume_when_free(&self, client: &Arc<dyn Client>) -> bool {
         let mut inner = self.inner.lock();
         // Nothing is taken from an empty queue, so the client would never be resumed.
         if inner.events.is_empty() || inner.forgotten {
@@ -214,7 +214,7 @@ impl Mailbox {
     }
 
     /// Wakes the task, so that it checks its state again.
-    pub(super) fn nudge(&self) {
+    pub(super) fn wake_task(&self) {
         wake(self.inner.lock());
     }
 
@@ -229,12 +229,12 @@ impl Mailbox {
     }
 
     /// The room has an instance, whose turn has just ended.
-    pub(super) fn used(&self) {
+    pub(super) fn turn_ended(&self) {
         self.last_used.store(clock::steady_millis().max(1), Ordering::Relaxed);
     }
 
     /// The room has no instance, or its turn is running.
-    pub(super) fn unused(&self) {
+    pub(super) fn not_idle(&self) {
         self.last_used.store(0, Ordering::Relaxed);
     }
 }
@@ -260,8 +260,8 @@ impl CommitListener for Mailbox {
             // Both in one step, and before anything is released: a room with an empty output gate may go to sleep, but
             // not before it has seen the receipt, which its posts wait for.
             let mut inner = self.inner.lock();
-            // Waiters outside of the task are told here, because the task may be waiting for them.
-            self.output_gate.show(&receipt);
+            // Waiters outside of the task are notified here, because the task may be waiting for them.
+            self.output_gate.open_up_to(&receipt);
             if inner.durable.as_ref().is_none_or(|earlier| *earlier < receipt) {
                 inner.durable = Some(receipt);
             }

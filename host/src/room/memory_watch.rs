@@ -10,10 +10,10 @@ use crate::pressure::{self, Change};
 /// Under memory pressure, hibernates rooms that are idle.
 pub(super) async fn watch_memory(shared: Weak<Shared>) {
     loop {
-        clock::sleep(pressure::LOOK_EVERY).await;
+        clock::sleep(pressure::MEASURE_EVERY).await;
         let Some(shared) = shared.upgrade() else { return };
         let (has_bytes, max_bytes) = (shared.pressure.has_bytes(), shared.pressure.max_bytes());
-        match shared.pressure.look() {
+        match shared.pressure.measure() {
             Change::None => continue,
             Change::Ended => tracing::info!(has_bytes, max_bytes, "memory is below its limit again"),
             Change::Began => {
@@ -23,7 +23,7 @@ pub(super) async fn watch_memory(shared: Weak<Shared>) {
                 );
                 shared.registry.idle(|idle| idle == Idle::Nothing).iter().for_each(|mailbox| mailbox.hibernate());
             }
-            Change::Goes => {
+            Change::Continues => {
                 shared.registry.idle(|idle| idle == Idle::Nothing).iter().for_each(|mailbox| mailbox.hibernate())
             }
         }

@@ -49,13 +49,13 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use crate::clock::{self, Timeline};
 use crate::guest::LongTurns;
 use crate::host_limits::HostLimits;
-use crate::limits::{INSTANCE_WITHIN, WAITING_ROOMS_PART};
+use crate::limits::{INSTANCE_TIMEOUT, WAITING_ROOMS_PART};
 use crate::model::{Address, Client, Request, Response, StorageFailed, User};
 use crate::outbound::HttpClient;
 use crate::store::Store;
 
 pub use error::{ConnectError, RequestError, Unhealthy};
-pub use handle::{KnownRoom, NAMES_A_LIST, RoomHandle, RoomLookupError};
+pub use handle::{KnownRoom, MAX_LISTED_NAMES, RoomHandle, RoomLookupError};
 pub(crate) use local_socket::Next;
 pub use local_socket::{LocalSocket, Received, SocketClosed};
 pub use namespace::Namespace;
@@ -184,7 +184,7 @@ impl Rooms {
     pub async fn drain(&self, at_most: Duration) {
         self.0.draining.store(true, Ordering::Release);
         self.0.local_sockets.say_goodbye();
-        self.0.registry.for_each(Mailbox::nudge);
+        self.0.registry.for_each(Mailbox::wake_task);
         let all_ended = async {
             loop {
                 let one_ended = self.0.one_ended.notified();
@@ -211,7 +211,7 @@ impl Rooms {
             return Err(refuses.into());
         }
         match self.0.queue.longest() {
-            Some(waited) if waited > INSTANCE_WITHIN => {
+            Some(waited) if waited > INSTANCE_TIMEOUT => {
                 Err(Unhealthy::NoInstance { seconds: waited.as_secs(), awake_rooms: self.0.limits.awake_rooms })
             }
             _ => Ok(()),

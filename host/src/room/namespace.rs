@@ -9,7 +9,7 @@ use crate::outbound::Allowed;
 /// One kind of room, and the settings for all rooms of a namespace.
 pub struct Namespace {
     /// The component.
-    pub kind: CompiledRoom,
+    pub component: CompiledRoom,
     /// Configuration values for its rooms.
     pub config: Arc<BTreeMap<String, String>>,
     /// The longest message that its rooms accept, in bytes.

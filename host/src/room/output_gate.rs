@@ -1,6 +1,6 @@
 //! The output gate: it holds the outputs of turns, in order, until their commit is durable.
 //!
-//! The receivers of held outputs are already settled, so releasing them needs nothing of the room. The task of the room
+//! The receivers of held outputs are already known, so releasing them needs nothing of the room. The task of the room
 //! or the commit thread releases them, whichever learns first that a commit is durable.
 
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ const BURST_BYTES: usize = 16 << 10;
 
 /// The outputs and the reply of one turn.
 pub(super) struct TurnOutput<R> {
-    pub(super) words: Vec<Delivery>,
+    pub(super) deliveries: Vec<Delivery>,
     pub(super) reply: R,
 }
 
@@ -65,7 +65,7 @@ impl<R> Default for OutputGate<R> {
 
 impl<R: HeldReply> OutputGate<R> {
     /// The room is opened; its commits up to `durable` are on disk.
-    pub(super) fn begin(&self, durable: u64) {
+    pub(super) fn start_at(&self, durable: u64) {
         self.0.lock().durable = durable;
     }
 
@@ -74,8 +74,8 @@ impl<R: HeldReply> OutputGate<R> {
         self.0.lock().held.push_back((commit, held));
     }
 
-    /// A commit is durable.
-    pub(super) fn show(&self, receipt: &Receipt) {
+    /// A commit is durable: its outputs may leave.
+    pub(super) fn open_up_to(&self, receipt: &Receipt) {
         let mut inner = self.0.lock();
         inner.durable = inner.durable.max(receipt.number());
         let durable = inner.durable;
@@ -92,15 +92,15 @@ impl<R: HeldReply> OutputGate<R> {
 
     /// Resolves when a commit is durable. The sender is dropped if it never will be.
     pub(super) fn until_durable(&self, commit: u64) -> oneshot::Receiver<()> {
-        let (tell, told) = oneshot::channel();
+        let (resolve, resolved) = oneshot::channel();
         let mut inner = self.0.lock();
         if commit <= inner.durable {
             // Cannot fail: the receiver is still in this function.
-            let _ = tell.send(());
+            let _ = resolve.send(());
         } else {
-            inner.waiting.push((commit, tell));
+            inner.waiting.push((commit, resolve));
         }
-        told
+        resolved
     }
 
     /// No later commit will become durable.
@@ -148,15 +148,15 @@ impl<R: HeldReply> OutputGate<R> {
             drop(inner);
             match next {
                 Some(held) => {
-                    for words in held.words {
-                        if let Some(words) = burst.add(words) {
-                            burst.say(&mut to_flush);
-                            self.deliver(words, &mut to_flush);
+                    for delivery in held.deliveries {
+                        if let Some(delivery) = burst.add(delivery) {
+                            burst.send(&mut to_flush);
+                            self.deliver(delivery, &mut to_flush);
                         }
                     }
                     held.reply.send();
                 }
-                None => burst.say(&mut to_flush),
+                None => burst.send(&mut to_flush),
             }
             inner = self.0.lock();
         }
@@ -166,15 +166,15 @@ impl<R: HeldReply> OutputGate<R> {
 
     fn deliver(&self, delivery: Delivery, to_flush: &mut Vec<Arc<dyn Client>>) {
         match delivery {
-            Delivery::ToEveryone(said, everyone, except) => {
-                let hears = |listener: &&Listener| match &except {
+            Delivery::ToEveryone(message, everyone, except) => {
+                let receives = |listener: &&Listener| match &except {
                     Except::Nobody => true,
                     Except::Socket(id) => listener.id != *id,
                     Except::User(id) => listener.user.id != *id,
                 };
-                everyone.iter().filter(hears).for_each(|listener| say(&said, &listener.client, to_flush));
+                everyone.iter().filter(receives).for_each(|listener| send(&message, &listener.client, to_flush));
             }
-            Delivery::To(said, clients) => clients.iter().for_each(|client| say(&said, client, to_flush)),
+            Delivery::To(message, clients) => clients.iter().for_each(|client| send(&message, client, to_flush)),
             Delivery::Close(client, code, reason) => {
                 guard(|| client.close(code, &reason));
             }
@@ -201,52 +201,52 @@ impl<R> Inner<R> {
 #[derive(Default)]
 struct Burst {
     everyone: Option<Arc<[Listener]>>,
-    said: Vec<OutboundMessage>,
+    messages: Vec<OutboundMessage>,
     bytes: usize,
 }
 
 impl Burst {
     fn is_empty(&self) -> bool {
-        self.said.is_empty()
+        self.messages.is_empty()
     }
 
     /// Adds a broadcast that can be merged; returns any other output.
-    fn add(&mut self, words: Delivery) -> Option<Delivery> {
-        let Delivery::ToEveryone(said, everyone, Except::Nobody) = words else { return Some(words) };
-        let bytes = self.bytes + said.message().map_or(0, Message::len);
+    fn add(&mut self, delivery: Delivery) -> Option<Delivery> {
+        let Delivery::ToEveryone(message, everyone, Except::Nobody) = delivery else { return Some(delivery) };
+        let bytes = self.bytes + message.message().map_or(0, Message::len);
         let same = self.everyone.as_ref().is_none_or(|before| Arc::ptr_eq(before, &everyone));
         if !same || bytes > BURST_BYTES {
-            return Some(Delivery::ToEveryone(said, everyone, Except::Nobody));
+            return Some(Delivery::ToEveryone(message, everyone, Except::Nobody));
         }
         self.everyone = Some(everyone);
         self.bytes = bytes;
-        self.said.push(said);
+        self.messages.push(message);
         None
     }
 
-    fn say(&mut self, to_flush: &mut Vec<Arc<dyn Client>>) {
-        let Burst { everyone: Some(everyone), mut said, .. } = std::mem::take(self) else { return };
-        let said = if said.len() == 1 { said.remove(0) } else { OutboundMessage::together(said) };
-        everyone.iter().for_each(|listener| say(&said, &listener.client, to_flush));
+    fn send(&mut self, to_flush: &mut Vec<Arc<dyn Client>>) {
+        let Burst { everyone: Some(everyone), mut messages, .. } = std::mem::take(self) else { return };
+        let message = if messages.len() == 1 { messages.remove(0) } else { OutboundMessage::together(messages) };
+        everyone.iter().for_each(|listener| send(&message, &listener.client, to_flush));
     }
 }
 
-fn say(said: &OutboundMessage, client: &Arc<dyn Client>, to_flush: &mut Vec<Arc<dyn Client>>) {
-    match guard(|| client.say(said)) {
+fn send(message: &OutboundMessage, client: &Arc<dyn Client>, to_flush: &mut Vec<Arc<dyn Client>>) {
+    match guard(|| client.enqueue(message)) {
         Some(true) => to_flush.push(client.clone()),
         Some(false) => {}
-        None => lose(client),
+        None => close_panicked(client),
     }
 }
 
-fn let_go(client: &Arc<dyn Client>) {
+fn flush_client(client: &Arc<dyn Client>) {
     if guard(|| client.flush()).is_none() {
-        lose(client);
+        close_panicked(client);
     }
 }
 
 /// A client whose code panicked may have lost a message, so it is closed before the next one.
-fn lose(client: &Arc<dyn Client>) {
+fn close_panicked(client: &Arc<dyn Client>) {
     guard(|| client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1));
 }
 
@@ -254,9 +254,9 @@ fn lose(client: &Arc<dyn Client>) {
 fn flush(mut clients: Vec<Arc<dyn Client>>, runtime: &Handle) {
     while clients.len() > CLIENTS_A_TASK {
         let some = clients.split_off(clients.len() - CLIENTS_A_TASK);
-        runtime.spawn(async move { some.iter().for_each(let_go) });
+        runtime.spawn(async move { some.iter().for_each(flush_client) });
     }
-    clients.iter().for_each(let_go);
+    clients.iter().for_each(flush_client);
 }
 
 #[cfg(test)]
@@ -265,11 +265,11 @@ mod tests {
     use crate::model::{Form, User};
 
     #[derive(Default)]
-    struct Ear(Mutex<Vec<OutboundMessage>>);
+    struct RecordingClient(Mutex<Vec<OutboundMessage>>);
 
-    impl Client for Ear {
-        fn say(&self, said: &OutboundMessage) -> bool {
-            self.0.lock().unwrap().push(said.clone());
+    impl Client for RecordingClient {
+        fn enqueue(&self, message: &OutboundMessage) -> bool {
+            self.0.lock().unwrap().push(message.clone());
             true
         }
         fn flush(&self) {}
@@ -281,9 +281,9 @@ mod tests {
         }
     }
 
-    fn list(ears: &[Arc<Ear>]) -> Arc<[Listener]> {
+    fn list(clients: &[Arc<RecordingClient>]) -> Arc<[Listener]> {
         let user = Arc::new(User { id: "1".into(), name: "ana".into() });
-        ears.iter().map(|ear| Listener { id: 1, user: user.clone(), client: ear.clone() }).collect()
+        clients.iter().map(|client| Listener { id: 1, user: user.clone(), client: client.clone() }).collect()
     }
 
     fn to(everyone: &Arc<[Listener]>, text: &str) -> Delivery {
@@ -292,25 +292,28 @@ mod tests {
 
     #[test]
     fn messages_to_the_same_sockets_are_merged() {
-        let ear = Arc::new(Ear::default());
-        let (everyone, mut burst, mut to_flush) = (list(std::slice::from_ref(&ear)), Burst::default(), Vec::new());
+        let client = Arc::new(RecordingClient::default());
+        let (everyone, mut burst, mut to_flush) = (list(std::slice::from_ref(&client)), Burst::default(), Vec::new());
         assert!(burst.add(to(&everyone, "one")).is_none() && burst.add(to(&everyone, "two")).is_none());
-        burst.say(&mut to_flush);
+        burst.send(&mut to_flush);
         assert!(burst.is_empty());
-        let heard = ear.0.lock().unwrap();
+        let received = client.0.lock().unwrap();
         let encode = |message: &Message| bytes::Bytes::copy_from_slice(message.as_bytes());
-        assert_eq!((heard.len(), &heard[0].encoded(Form::Frame, encode)[..], to_flush.len()), (1, &b"onetwo"[..], 1));
+        assert_eq!(
+            (received.len(), &received[0].encoded(Form::Frame, encode)[..], to_flush.len()),
+            (1, &b"onetwo"[..], 1)
+        );
     }
 
     #[test]
     fn messages_to_other_sockets_and_long_ones_are_not_merged() {
-        let (ana, bo) = (Arc::new(Ear::default()), Arc::new(Ear::default()));
+        let (ana, bo) = (Arc::new(RecordingClient::default()), Arc::new(RecordingClient::default()));
         let (before, after) = (list(std::slice::from_ref(&ana)), list(&[ana, bo]));
         let mut burst = Burst::default();
         assert!(burst.add(to(&before, "one")).is_none());
         assert!(burst.add(to(&after, "two")).is_some(), "bo came meanwhile");
         assert!(burst.add(to(&before, &"x".repeat(BURST_BYTES))).is_some());
-        let said = OutboundMessage::new(Message::Text("three".into()));
-        assert!(burst.add(Delivery::ToEveryone(said, before, Except::Socket(1))).is_some());
+        let message = OutboundMessage::new(Message::Text("three".into()));
+        assert!(burst.add(Delivery::ToEveryone(message, before, Except::Socket(1))).is_some());
     }
 }

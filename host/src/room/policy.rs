@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
-use crate::limits::{HOST_BACKOFF_S, POST_BACKOFF_MOST_S, POST_TRIES, POSTS_AT_ONCE_OF_A_ROOM, TIMER_BACKOFF_S};
+use crate::limits::{HOST_BACKOFF_S, MAX_POST_BACKOFF_S, POST_TRIES, POSTS_AT_ONCE_OF_A_ROOM, TIMER_BACKOFF_S};
 use crate::model::{Destination, Post, PostNumber, Posts, Timer, Timers};
 
 /// The wait before a timer runs again after its `failures`th failure in a row; absent if it is given up. `jitter`, from
@@ -21,14 +21,14 @@ pub(super) fn post_backoff(tries: u32, jitter: f64) -> Option<Duration> {
         return None;
     }
     let doubled = 1_u64.checked_shl(tries).unwrap_or(u64::MAX);
-    let backoff = Duration::from_secs(doubled.min(POST_BACKOFF_MOST_S));
+    let backoff = Duration::from_secs(doubled.min(MAX_POST_BACKOFF_S));
     Some(backoff + backoff.mul_f64(jitter.clamp(0.0, 1.0) / 4.0))
 }
 
 /// Limits the retry times of stored posts. They may have been stored while the clock was ahead; no post waits longer
 /// than the longest backoff.
 pub(super) fn posts_in_time(mut posts: Posts, now: UnixMillis) -> Posts {
-    posts.clamp(now + 1_000 * (POST_BACKOFF_MOST_S + POST_BACKOFF_MOST_S / 4));
+    posts.clamp(now + 1_000 * (MAX_POST_BACKOFF_S + MAX_POST_BACKOFF_S / 4));
     posts
 }
 

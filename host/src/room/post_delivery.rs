@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::calls::from_room;
+use super::calls::request_from_room;
 use super::error::RequestError;
 use super::incoming::Incoming;
 use super::namespace::Namespace;
@@ -20,30 +20,30 @@ impl Shared {
     pub(super) fn carry(self: &Arc<Self>, from: &Address, namespace: &Arc<Namespace>, number: PostNumber, post: Post) {
         let (shared, from, namespace) = (self.clone(), from.clone(), namespace.clone());
         let key = self.store.post_key(&from, number);
-        let (destination, request) = (post.destination, from_room(post.request, &from, Some(key)));
+        let (destination, request) = (post.destination, request_from_room(post.request, &from, Some(key)));
         let carried = async move {
-            let place = shared.carriers.place(from.namespace(), &destination).await;
+            let slot = shared.carriers.slot(from.namespace(), &destination).await;
             let outcome = match destination {
                 Destination::Room(to) => {
-                    shared.hand_to_room(&namespace, PostId { sender: from.clone(), number }, &to, request).await
+                    shared.post_to_room(&namespace, PostId { sender: from.clone(), number }, &to, request).await
                 }
-                Destination::Origin(origin) => shared.hand_to_server(&namespace, &origin, request).await,
+                Destination::Origin(origin) => shared.post_to_server(&namespace, &origin, request).await,
             };
-            drop(place);
-            let word = match &outcome {
-                Outcome::Taken => "taken",
+            drop(slot);
+            let label = match &outcome {
+                Outcome::Accepted => "taken",
                 Outcome::Refused(_) => "refused",
                 Outcome::NotNow(_) => "not_now",
-                Outcome::Later => "later",
+                Outcome::NotTried => "later",
             };
-            shared.metrics.posts.get_or_create(&[("outcome", word)]).inc();
+            shared.metrics.posts.get_or_create(&[("outcome", label)]).inc();
             // If the result cannot be delivered, the room finds the post again after the restart.
             let _ = shared.deliver(&from, Incoming::Posted { number, outcome });
         };
         self.runtime.spawn(carried.in_current_span());
     }
 
-    async fn hand_to_room(
+    async fn post_to_room(
         self: &Arc<Self>,
         namespace: &Namespace,
         post: PostId,
@@ -58,7 +58,7 @@ impl Shared {
             return unanswered(&error);
         }
         match tokio::time::timeout(self.limits.answer_timeout, answered).await {
-            Ok(Ok(Ok(response))) if response.status < 500 => Outcome::Taken,
+            Ok(Ok(Ok(response))) if response.status < 500 => Outcome::Accepted,
             Ok(Ok(Ok(response))) => Outcome::NotNow(format!("it answered {}", response.status)),
             Ok(Ok(Err(error))) => unanswered(&error),
             Ok(Err(_)) => unanswered(&RequestError::Broken),
@@ -66,12 +66,12 @@ impl Shared {
         }
     }
 
-    async fn hand_to_server(&self, namespace: &Namespace, origin: &str, request: Request) -> Outcome {
+    async fn post_to_server(&self, namespace: &Namespace, origin: &str, request: Request) -> Outcome {
         match self.outbound.fetch(&namespace.outbound, origin, request, self.limits.answer_timeout).await {
             Ok(response) => match response.status {
                 status @ (408 | 425 | 429 | 500..) => Outcome::NotNow(format!("it answered {status}")),
                 status @ 400..500 => Outcome::Refused(format!("it answered {status}")),
-                _ => Outcome::Taken,
+                _ => Outcome::Accepted,
             },
             Err(FetchError::Bad(problem)) => Outcome::Refused(problem.into()),
             Err(error) => Outcome::NotNow(error.to_string()),

@@ -17,13 +17,13 @@ use crate::store::Changes;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The destination accepted it.
-    Taken,
+    Accepted,
     /// The destination refused it permanently.
     Refused(String),
     /// The destination may accept it later.
     NotNow(String),
     /// The host had no slot or no space for it. This does not count as a try.
-    Later,
+    NotTried,
 }
 
 /// The sender and number of a request that is a post.
@@ -40,7 +40,7 @@ pub(super) struct Posting {
     /// Those of them that are being carried.
     carried: BTreeSet<PostNumber>,
     /// Highest post accepted per sender since wake; the stored value may lag.
-    taken: BTreeMap<Address, PostNumber>,
+    accepted: BTreeMap<Address, PostNumber>,
 }
 
 /// Posts to carry now.
@@ -53,7 +53,7 @@ pub(super) struct Due {
 
 impl Posting {
     pub(super) fn new(waiting: Posts) -> Self {
-        Posting { waiting, carried: BTreeSet::new(), taken: BTreeMap::new() }
+        Posting { waiting, carried: BTreeSet::new(), accepted: BTreeMap::new() }
     }
 
     /// Applies the changes of a turn.
@@ -62,7 +62,7 @@ impl Posting {
             self.waiting.apply(*number, post.clone());
         }
         for (sender, number) in &changes.taken {
-            self.taken.insert(sender.clone(), *number);
+            self.accepted.insert(sender.clone(), *number);
         }
     }
 
@@ -112,11 +112,11 @@ impl Posting {
         number: PostNumber,
         outcome: Outcome,
         now: UnixMillis,
-        lines: &LogLimiter,
+        log_limiter: &LogLimiter,
     ) -> Option<Changes> {
         self.carried.remove(&number);
         let post = self.waiting.get(number)?;
-        if outcome == Outcome::Later {
+        if outcome == Outcome::NotTried {
             // Nothing to store: after a restart the post is tried at once.
             let at = now + policy::host_backoff(rand::random()).as_millis() as u64;
             let later = Post { at, ..post.clone() };
@@ -126,23 +126,23 @@ impl Posting {
         let tries = post.attempt + 1;
         let to = &post.destination;
         let again = match outcome {
-            Outcome::Taken | Outcome::Later => None,
-            Outcome::Refused(why) => {
-                if lines.take() {
-                    tracing::error!(%to, why, "a post was refused and is given up");
+            Outcome::Accepted | Outcome::NotTried => None,
+            Outcome::Refused(reason) => {
+                if log_limiter.take() {
+                    tracing::error!(%to, reason, "a post was refused and is given up");
                 }
                 None
             }
-            Outcome::NotNow(why) => match policy::post_backoff(tries, rand::random()) {
+            Outcome::NotNow(reason) => match policy::post_backoff(tries, rand::random()) {
                 Some(wait) => {
-                    if lines.take() {
-                        tracing::warn!(%to, tries, why, "a post was not accepted; it is tried again");
+                    if log_limiter.take() {
+                        tracing::warn!(%to, tries, reason, "a post was not accepted; it is tried again");
                     }
                     Some(Post { at: now + wait.as_millis() as u64, attempt: tries, ..post.clone() })
                 }
                 None => {
-                    if lines.take() {
-                        tracing::error!(%to, tries, why, "a post was tried too often and is given up");
+                    if log_limiter.take() {
+                        tracing::error!(%to, tries, reason, "a post was tried too often and is given up");
                     }
                     None
                 }
@@ -152,13 +152,13 @@ impl Posting {
     }
 
     /// The highest post of a sender that was accepted since wake.
-    pub(super) fn last_taken(&self, sender: &Address) -> Option<PostNumber> {
-        self.taken.get(sender).copied()
+    pub(super) fn last_accepted(&self, sender: &Address) -> Option<PostNumber> {
+        self.accepted.get(sender).copied()
     }
 
     /// All accepted numbers are on disk now.
-    pub(super) fn forget_taken(&mut self) {
-        self.taken.clear();
+    pub(super) fn forget_accepted(&mut self) {
+        self.accepted.clear();
     }
 }
 
@@ -171,7 +171,7 @@ pub(super) fn unanswered(error: &RequestError) -> Outcome {
         | RequestError::TooManyRooms
         | RequestError::Broken
         | RequestError::NoSpace
-        | RequestError::Draining => Outcome::Later,
+        | RequestError::Draining => Outcome::NotTried,
     }
 }
 
@@ -188,8 +188,8 @@ mod tests {
         let mut posting = Posting::new([(number, post)].into_iter().collect());
         assert_eq!(posting.begin(5, 1).posts.len(), 1);
         assert!(posting.tried(number, unanswered(&RequestError::NoSpace), 5, &LogLimiter::new(0)).is_none());
-        let waits = posting.waiting.get(number).unwrap();
-        assert_eq!((waits.attempt, waits.at >= 5_005, posting.is_carrying()), (3, true, false));
+        let waiting_post = posting.waiting.get(number).unwrap();
+        assert_eq!((waiting_post.attempt, waiting_post.at >= 5_005, posting.is_carrying()), (3, true, false));
         let failed = posting.tried(number, unanswered(&RequestError::Failed), 5, &LogLimiter::new(0)).unwrap();
         assert_eq!(failed.posts[&number].as_ref().unwrap().attempt, 4);
     }

@@ -52,13 +52,13 @@ impl Registry {
 
     /// Removes a room that nothing keeps in memory. If an event came meanwhile, it returns the room instead. The room
     /// is dropped before the lock is released, so that a successor never finds the log of the room still owned.
-    pub(super) fn forget(&self, life: Box<RoomState>, mailbox: &Arc<Mailbox>) -> Result<(), Box<RoomState>> {
-        let address = life.address().clone();
+    pub(super) fn forget(&self, state: Box<RoomState>, mailbox: &Arc<Mailbox>) -> Result<(), Box<RoomState>> {
+        let address = state.address().clone();
         let mut shard = self.shard(&address);
         if !mailbox.forget() {
-            return Err(life);
+            return Err(state);
         }
-        drop(life);
+        drop(state);
         shard.remove(&address);
         self.rooms.dec();
         Ok(())

@@ -13,7 +13,7 @@ pub struct Seat {
     mailbox: Arc<Mailbox>,
     socket: SocketKey,
     client: Arc<dyn Client>,
-    /// The room was told of the close.
+    /// The room was notified of the close.
     closed: bool,
 }
 
@@ -21,7 +21,7 @@ impl Drop for Seat {
     /// Also closes a seat that was lost because its client left before it received the seat.
     fn drop(&mut self) {
         if !self.closed {
-            self.tell(Close::lost());
+            self.deliver_close(Close::lost());
         }
     }
 }
@@ -47,7 +47,7 @@ impl Seat {
         match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Message(self.socket, message)) {
             Enqueued::Yes => Delivered::Yes,
             Enqueued::Full(Incoming::Message(_, message)) => {
-                if self.mailbox.tell_when_free(&self.client) {
+                if self.mailbox.resume_when_free(&self.client) {
                     Delivered::NotNow(message)
                 } else {
                     self.message(message)
@@ -59,12 +59,12 @@ impl Seat {
 
     /// Tells the room that the client has left.
     pub fn close(mut self, close: Close) {
-        self.tell(close);
+        self.deliver_close(close);
     }
 
-    fn tell(&mut self, close: Close) {
+    fn deliver_close(&mut self, close: Close) {
         self.closed = true;
-        // A room that was removed has lost its sockets too, so no one needs to be told.
+        // A room that was removed has lost its sockets too, so there is nothing to notify.
         let _ = Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Close(self.socket, close));
     }
 

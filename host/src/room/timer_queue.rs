@@ -17,8 +17,8 @@ pub(super) struct TimerQueue {
     due: Lock<BTreeSet<(SteadyMillis, Address)>>,
     /// Rooms whose stored times still use the old system clock, and the offset of that clock to the steady one. Empty
     /// unless the clock was set during this process; never longer than the timer queue was at that moment.
-    before: Lock<HashMap<Address, i64>>,
-    pub(super) sooner: Notify,
+    old_offsets: Lock<HashMap<Address, i64>>,
+    pub(super) first_changed: Notify,
 }
 
 /// A time on the steady clock.
@@ -35,26 +35,26 @@ impl TimerQueue {
         due.insert((at, address.clone()));
         drop(due);
         if first {
-            self.sooner.notify_one();
+            self.first_changed.notify_one();
         }
     }
 
     /// The old clock offset of the stored times of a room; absent if they use the current one.
-    pub(super) fn stored_by(&self, address: &Address) -> Option<i64> {
-        self.before.lock().get(address).copied()
+    pub(super) fn old_offset(&self, address: &Address) -> Option<i64> {
+        self.old_offsets.lock().get(address).copied()
     }
 
     /// The stored times of a room now use the current system clock.
-    pub(super) fn followed(&self, address: &Address) {
-        self.before.lock().remove(address);
+    pub(super) fn clock_followed(&self, address: &Address) {
+        self.old_offsets.lock().remove(address);
     }
 
     /// The system clock was set. `offset` is its offset before.
     pub(super) fn clock_was_set(&self, offset: i64) {
         let addresses = self.due.lock().iter().map(|(_, address)| address.clone()).collect::<Vec<_>>();
-        let mut before = self.before.lock();
+        let mut old_offsets = self.old_offsets.lock();
         for address in addresses {
-            before.entry(address).or_insert(offset);
+            old_offsets.entry(address).or_insert(offset);
         }
     }
 

@@ -13,12 +13,12 @@ use crate::store::CommitError;
 pub(super) async fn run(shared: Weak<Shared>) {
     loop {
         let Some(alive) = shared.upgrade() else { return };
-        look_at_clock(&alive);
+        check_clock(&alive);
         // On a full disk no timer can be completed and no post accepted, so all wait until there is space.
         let has_space = !matches!(alive.store.refuses(), Some(CommitError::NoSpace { .. }));
         if has_space {
             for address in alive.timer_queue.take_due(clock::steady_millis()) {
-                fire(&alive, &address);
+                wake(&alive, &address);
             }
         }
         let until = alive.timer_queue.first().filter(|_| has_space);
@@ -28,15 +28,15 @@ pub(super) async fn run(shared: Weak<Shared>) {
         let wait = until.map_or(longest, |at| Duration::from_millis(at.saturating_sub(clock::steady_millis())));
         let Some(alive) = shared.upgrade() else { return };
         tokio::select! {
-            () = alive.timer_queue.sooner.notified() => {}
+            () = alive.timer_queue.first_changed.notified() => {}
             () = clock::sleep(wait.min(longest)) => {}
         }
     }
 }
 
 /// Passes a step of the system clock on to the rooms.
-fn look_at_clock(shared: &Shared) {
-    let Some(offset) = shared.timeline.look() else { return };
+fn check_clock(shared: &Shared) {
+    let Some(offset) = shared.timeline.changed_offset() else { return };
     let before = shared.timeline.offset();
     let (seconds, direction) = (before.abs_diff(offset) / 1_000, if offset < before { "back" } else { "forward" });
     tracing::warn!(
@@ -49,7 +49,7 @@ fn look_at_clock(shared: &Shared) {
     shared.timeline.set(offset);
 }
 
-fn fire(shared: &Arc<Shared>, address: &Address) {
+fn wake(shared: &Arc<Shared>, address: &Address) {
     if let Some(namespace) = shared.namespaces.get(address.namespace()) {
         // This event always fits: a room gets one at a time.
         shared.enqueue(address, namespace, Incoming::TimersDue);

@@ -12,29 +12,29 @@ pub(super) struct WaitGraph(Lock<HashMap<Address, Address>>);
 
 /// One edge of the graph; dropping it ends the wait.
 pub(super) struct WaitEdge<'a> {
-    waits: &'a WaitGraph,
-    who: Address,
+    graph: &'a WaitGraph,
+    waiter: Address,
 }
 
 impl WaitGraph {
-    /// Adds an edge from `who` to `whom`; absent if it would close a cycle.
-    pub(super) fn begin(&self, who: &Address, whom: &Address) -> Option<WaitEdge<'_>> {
-        let mut waits = self.0.lock();
-        let mut next = Some(whom);
+    /// Adds an edge from `waiter` to `target`; absent if it would close a cycle.
+    pub(super) fn begin(&self, waiter: &Address, target: &Address) -> Option<WaitEdge<'_>> {
+        let mut graph = self.0.lock();
+        let mut next = Some(target);
         while let Some(room) = next {
-            if room == who {
+            if room == waiter {
                 return None;
             }
-            next = waits.get(room);
+            next = graph.get(room);
         }
-        waits.insert(who.clone(), whom.clone());
-        Some(WaitEdge { waits: self, who: who.clone() })
+        graph.insert(waiter.clone(), target.clone());
+        Some(WaitEdge { graph: self, waiter: waiter.clone() })
     }
 }
 
 impl Drop for WaitEdge<'_> {
     fn drop(&mut self) {
-        self.waits.0.lock().remove(&self.who);
+        self.graph.0.lock().remove(&self.waiter);
     }
 }
 
@@ -48,13 +48,13 @@ mod tests {
 
     #[test]
     fn waits_in_a_circle_are_refused() {
-        let waits = WaitGraph::default();
+        let graph = WaitGraph::default();
         let (a, b, c) = (room("a"), room("b"), room("c"));
-        assert!(waits.begin(&a, &a).is_none());
-        let a_for_b = waits.begin(&a, &b).unwrap();
-        let _b_for_c = waits.begin(&b, &c).unwrap();
-        assert!(waits.begin(&c, &a).is_none(), "a circle of three");
+        assert!(graph.begin(&a, &a).is_none());
+        let a_for_b = graph.begin(&a, &b).unwrap();
+        let _b_for_c = graph.begin(&b, &c).unwrap();
+        assert!(graph.begin(&c, &a).is_none(), "a circle of three");
         drop(a_for_b);
-        assert!(waits.begin(&c, &a).is_some());
+        assert!(graph.begin(&c, &a).is_some());
     }
 }

@@ -9,26 +9,26 @@ use super::engine::StorageEngine;
 use super::group::{Group, Shared};
 use super::options::StoreOptions;
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts the monitor; it ends with the group.
 pub(super) fn start(disk: &Arc<dyn StorageEngine>, options: StoreOptions, group: &Group) {
-    look_at_space(&**disk, &options, group.shared());
+    check_space(&**disk, &options, group.shared());
     // The monitor must not keep the files of a closed store open.
     let (disk, shared) = (Arc::downgrade(disk), Arc::downgrade(group.shared()));
-    let watch = thread::Builder::new().name("dormouse-watch".into()).spawn(move || watch(&disk, &options, &shared));
-    if let Err(error) = watch {
+    let monitor = thread::Builder::new().name("dormouse-watch".into()).spawn(move || monitor(&disk, &options, &shared));
+    if let Err(error) = monitor {
         tracing::warn!(%error, "no thread to watch the disk: a full disk will be noticed only by a failing write");
     }
 }
 
-fn watch(disk: &Weak<dyn StorageEngine>, options: &StoreOptions, shared: &Weak<Shared>) {
+fn monitor(disk: &Weak<dyn StorageEngine>, options: &StoreOptions, shared: &Weak<Shared>) {
     let mut reported = Duration::ZERO;
     loop {
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(CHECK_EVERY);
         let Some(shared) = shared.upgrade() else { return };
         if let Some(disk) = disk.upgrade() {
-            look_at_space(&*disk, options, &shared);
+            check_space(&*disk, options, &shared);
         }
         match shared.running() {
             Some(running) if running >= reported + options.slow_sync => {
@@ -44,7 +44,7 @@ fn watch(disk: &Weak<dyn StorageEngine>, options: &StoreOptions, shared: &Weak<S
     }
 }
 
-fn look_at_space(disk: &dyn StorageEngine, options: &StoreOptions, shared: &Shared) {
+fn check_space(disk: &dyn StorageEngine, options: &StoreOptions, shared: &Shared) {
     let free = match disk.free_bytes() {
         Some(Ok(free)) => free,
         Some(Err(error)) => {

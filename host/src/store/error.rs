@@ -71,7 +71,7 @@ pub enum CommitError {
     Failed(String),
     /// The commit is durable, but the host panicked while it told the room. The room must be opened again.
     #[error("the commit is durable, and the host failed to tell the room; please report this")]
-    Untold,
+    NotNotified,
     /// Another owner has opened the room meanwhile.
     #[error("commit {expected} of {address} is not the next one: another owner has opened the room")]
     Fenced {

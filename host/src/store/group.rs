@@ -1,7 +1,7 @@
 //! Group commit: one batch and one sync carry the waiting commits of all rooms.
 //!
-//! The commit thread takes all commits that arrived during the last sync. It does not know rooms: it tells a
-//! [`CommitListener`] for each commit. The first failure ends all writing, because after a failed sync the state of the disk
+//! The commit thread takes all commits that arrived during the last sync. It does not know rooms: it notifies a
+//! [`CommitListener`] of each commit. The first failure ends all writing, because after a failed sync the state of the disk
 //! is unknown.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,15 +25,15 @@ use crate::panics::Panic;
 
 /// Up to this many commits in a sync count as few. On a quiet host the commit thread has time, and waking another
 /// thread would cost more than the work itself. On a busy host it must return to the disk.
-const FEW: usize = 2;
+const FEW_COMMITS: usize = 2;
 
 /// The proof that a commit of a room, and all commits before it, are durable.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[must_use = "what waits behind a receipt is said only when the receipt is shown"]
+#[must_use = "outputs that wait for a commit leave only when the output gate gets its receipt"]
 pub struct Receipt(u64);
 
-/// The waiting rooms, each with the number of its commit.
-type Waiters = Vec<(u64, Arc<dyn CommitListener>)>;
+/// The rooms that wait for their commits, each with the number of its commit.
+type Listeners = Vec<(u64, Arc<dyn CommitListener>)>;
 
 impl Receipt {
     /// The number of the last durable commit.
@@ -49,7 +49,7 @@ pub trait CommitListener: Send + Sync {
     /// threads must do it.
     fn committed(&self, receipt: Receipt, few: bool);
 
-    /// The commit will never be durable, nor any later one; or, with [`CommitError::Untold`], `committed` panicked.
+    /// The commit will never be durable, nor any later one; or, with [`CommitError::NotNotified`], `committed` panicked.
     fn failed(&self, error: &CommitError);
 }
 
@@ -57,7 +57,7 @@ pub trait CommitListener: Send + Sync {
 pub(super) struct Commit {
     pub(super) records: Vec<Record>,
     pub(super) number: u64,
-    pub(super) waiting: Arc<dyn CommitListener>,
+    pub(super) listener: Arc<dyn CommitListener>,
     /// Held until the commit is done.
     pub(super) owner: Arc<Owner>,
 }
@@ -205,19 +205,19 @@ impl Worker {
     fn run(mut self) {
         while let Some(commits) = self.gather() {
             let bytes = commits.iter().map(size).sum();
-            let (batch, waiting, owners) = self.batch(commits);
+            let (batch, listeners, owners) = self.batch(commits);
             self.shared.set_running(true);
             // A panic counts as a failed commit, in the engine or in this module. Otherwise rooms would wait for ever.
-            let done = catch_unwind(AssertUnwindSafe(|| self.make_durable(batch, waiting.len(), bytes)))
+            let done = catch_unwind(AssertUnwindSafe(|| self.make_durable(batch, listeners.len(), bytes)))
                 .unwrap_or_else(|payload| Err(DiskError(format!("it panicked: {}", Panic::from(payload)))));
             self.shared.set_running(false);
             drop(owners);
             self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.shared.emptied.notify_waiters();
             match done {
-                Ok(()) => tell(waiting),
+                Ok(()) => notify(listeners),
                 Err(error) => {
-                    self.fail(&CommitError::Failed(error.0), waiting);
+                    self.fail(&CommitError::Failed(error.0), listeners);
                     break;
                 }
             }
@@ -239,19 +239,19 @@ impl Worker {
         Some(std::mem::take(&mut queue.commits))
     }
 
-    /// Merges all commits into one batch, with their waiters and the owners of their rooms. The owners are held until
+    /// Merges all commits into one batch, with their listeners and the owners of their rooms. The owners are held until
     /// the batch is durable, so that nothing else can own these rooms.
-    fn batch(&self, commits: Vec<Commit>) -> (Vec<Record>, Waiters, Vec<Arc<Owner>>) {
+    fn batch(&self, commits: Vec<Commit>) -> (Vec<Record>, Listeners, Vec<Arc<Owner>>) {
         let mut batch = Vec::with_capacity(1 + commits.iter().map(|commit| commit.records.len()).sum::<usize>());
         batch.push(records::group_record(self.group + 1));
-        let mut waiting = Vec::with_capacity(commits.len());
+        let mut listeners = Vec::with_capacity(commits.len());
         let mut owners = Vec::with_capacity(commits.len());
         for commit in commits {
             batch.extend(commit.records);
-            waiting.push((commit.number, commit.waiting));
+            listeners.push((commit.number, commit.listener));
             owners.push(commit.owner);
         }
-        (batch, waiting, owners)
+        (batch, listeners, owners)
     }
 
     fn make_durable(&mut self, mut batch: Vec<Record>, commits: usize, bytes: usize) -> Result<(), DiskError> {
@@ -271,10 +271,11 @@ impl Worker {
         Ok(())
     }
 
-    /// Ends all writing and tells every waiter. The queue is closed first, so that no room that was told finds it open.
-    fn fail(&self, error: &CommitError, waiting: Waiters) {
+    /// Ends all writing and notifies every room that waits. The queue is closed first, so that no notified room finds it
+    /// open.
+    fn fail(&self, error: &CommitError, listeners: Listeners) {
         tracing::error!(%error, "a commit failed: no room can write until a restart");
-        let left = {
+        let queued = {
             let mut queue = self.shared.queue.lock();
             queue.failed = Some(error.clone());
             std::mem::take(&mut queue.commits)
@@ -282,27 +283,28 @@ impl Worker {
         // Nothing is on its way to the disk, so no room may wait for the queue to shrink.
         self.shared.bytes.store(0, Ordering::Relaxed);
         self.shared.emptied.notify_waiters();
-        let waiting = waiting.iter().map(|(_, waiting)| waiting).chain(left.iter().map(|commit| &commit.waiting));
-        waiting.for_each(|waiting| give_up(&**waiting, error));
+        let listeners =
+            listeners.iter().map(|(_, listener)| listener).chain(queued.iter().map(|commit| &commit.listener));
+        listeners.for_each(|listener| notify_failure(&**listener, error));
     }
 }
 
-/// Tells the waiters that their commits are durable. This runs code of rooms and connections on the commit thread. If
+/// Notifies rooms that their commits are durable. This runs code of rooms and connections on the commit thread. If
 /// it panics for one room, that room is given up, and the others are not affected.
-fn tell(waiting: Waiters) {
-    let few = waiting.len() <= FEW;
-    for (number, waiting) in waiting {
-        let told = catch_unwind(AssertUnwindSafe(|| waiting.committed(Receipt(number), few)));
-        if let Err(payload) = told {
+fn notify(listeners: Listeners) {
+    let few = listeners.len() <= FEW_COMMITS;
+    for (number, listener) in listeners {
+        let notified = catch_unwind(AssertUnwindSafe(|| listener.committed(Receipt(number), few)));
+        if let Err(payload) = notified {
             let panic = Panic::from(payload);
             tracing::error!(%panic, "the host's own code panicked while a room was told of its commit; the room is opened again");
-            give_up(&*waiting, &CommitError::Untold);
+            notify_failure(&*listener, &CommitError::NotNotified);
         }
     }
 }
 
-fn give_up(waiting: &dyn CommitListener, error: &CommitError) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waiting.failed(error))) {
+fn notify_failure(listener: &dyn CommitListener, error: &CommitError) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| listener.failed(error))) {
         tracing::error!(panic = %Panic::from(payload), "the host's own code panicked while a room was told of a failure");
     }
 }

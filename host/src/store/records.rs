@@ -312,17 +312,21 @@ fn read_post(key: &Bytes, mut value: Bytes) -> Option<(PostNumber, Post)> {
 }
 
 pub(super) fn taken(id: u64, sender: &Address, taken: PostNumber) -> Record {
-    (taken_key(id, sender), Some(number(taken.0)))
+    (accepted_key(id, sender), Some(number(taken.0)))
 }
 
-pub(super) fn last_taken(disk: &dyn StorageEngine, id: u64, sender: &Address) -> Result<Option<PostNumber>, DiskError> {
-    let key = taken_key(id, sender);
+pub(super) fn last_accepted(
+    disk: &dyn StorageEngine,
+    id: u64,
+    sender: &Address,
+) -> Result<Option<PostNumber>, DiskError> {
+    let key = accepted_key(id, sender);
     let Some(value) = disk.get(&key)? else { return Ok(None) };
     let number = value.as_ref().try_into().map_err(|_| damaged(&key))?;
     Ok(Some(PostNumber(u64::from_be_bytes(number))))
 }
 
-fn taken_key(id: u64, sender: &Address) -> Bytes {
+fn accepted_key(id: u64, sender: &Address) -> Bytes {
     id_key(TAKEN, id, &address_bytes(sender))
 }
 
@@ -500,7 +504,7 @@ mod fuzz {
                 let found = posts(&disk, id).unwrap();
                 assert_eq!(found.len(), its_posts.len());
                 assert!(its_posts.iter().all(|(number, it)| found.get(*number) == Some(it)));
-                assert_eq!(last_taken(&disk, id, &sender).unwrap(), Some(PostNumber(numbers.1)));
+                assert_eq!(last_accepted(&disk, id, &sender).unwrap(), Some(PostNumber(numbers.1)));
                 assert_eq!(Vec::from_iter(names(&disk, room_at.namespace(), None, 9).unwrap()), [room_at.name()]);
                 let due =
                     its_timers.iter().map(|it| it.at).min().into_iter().chain(its_posts.values().map(|it| it.at).min());
@@ -548,7 +552,7 @@ mod fuzz {
                 last_room(&disk),
                 room(&disk, &address),
             );
-            let _ = (names(&disk, "ROOMS", None, 100), rooms_to_wake(&disk), last_taken(&disk, 1, &address));
+            let _ = (names(&disk, "ROOMS", None, 100), rooms_to_wake(&disk), last_accepted(&disk, 1, &address));
             for id in [0, 1, u64::MAX] {
                 let everything = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
                 let _ = (timers(&disk, id).map(Iterator::count), posts(&disk, id));

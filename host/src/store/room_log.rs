@@ -79,7 +79,7 @@ impl RoomLog {
         Ok(())
     }
 
-    /// Submits the next commit, which must have the number `expected`. It does not wait: `waiting` is told when it is
+    /// Submits the next commit, which must have the number `expected`. It does not wait: `listener` is notified when it is
     /// durable. Check the space with [`reserve`](Self::reserve) before; a turn cannot be undone afterwards.
     ///
     /// Fails: if nothing was written; the number is still free.
@@ -87,7 +87,7 @@ impl RoomLog {
         &mut self,
         expected: u64,
         changes: Changes,
-        waiting: Arc<dyn CommitListener>,
+        listener: Arc<dyn CommitListener>,
     ) -> Result<(), CommitError> {
         if expected != self.record.number + 1 {
             return Err(CommitError::Fenced { address: self.owner.address.clone(), expected });
@@ -104,7 +104,7 @@ impl RoomLog {
         records.extend(timers.iter().map(|(name, timer)| records::timer(record.id, name, timer.as_ref())));
         records.extend(posts.into_iter().map(|(number, post)| records::post(record.id, number, post)));
         records.extend(taken.iter().map(|(sender, number)| records::taken(record.id, sender, *number)));
-        self.store.group.submit(Commit { records, number: expected, waiting, owner: self.owner.clone() })?;
+        self.store.group.submit(Commit { records, number: expected, listener, owner: self.owner.clone() })?;
         self.record = record;
         self.named = true;
         Ok(())
@@ -137,9 +137,9 @@ pub struct RoomReader {
 
 impl RoomReader {
     /// The last post of another room that this room accepted.
-    pub fn last_taken(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
+    pub fn last_accepted(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
         let what = || format!("the posts from {sender}");
-        let read = |disk: &dyn StorageEngine| records::last_taken(disk, self.id, sender);
+        let read = |disk: &dyn StorageEngine| records::last_accepted(disk, self.id, sender);
         self.store.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
     }
 }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::*;
 use crate::model::{Range, Storage};
 
-struct Told(Sender<Result<u64, CommitError>>);
+struct ChannelListener(Sender<Result<u64, CommitError>>);
 
-impl CommitListener for Told {
+impl CommitListener for ChannelListener {
     fn committed(&self, receipt: Receipt, _: bool) {
         self.0.send(Ok(receipt.number())).unwrap();
     }
@@ -19,9 +19,9 @@ impl CommitListener for Told {
     }
 }
 
-fn told() -> (Arc<Told>, Receiver<Result<u64, CommitError>>) {
-    let (tell, told) = channel();
-    (Arc::new(Told(tell)), told)
+fn channel_listener() -> (Arc<ChannelListener>, Receiver<Result<u64, CommitError>>) {
+    let (listener, outcomes) = channel();
+    (Arc::new(ChannelListener(listener)), outcomes)
 }
 
 fn lobby() -> Address {
@@ -38,10 +38,10 @@ fn a_room_has_one_owner_until_its_last_commit_is_done() {
     let store = Store::in_memory();
     let mut log = store.room(&lobby()).unwrap().log;
     assert!(store.room(&lobby()).is_err(), "it has an owner");
-    let (tell, told) = told();
-    log.commit(1, write("a", "1"), tell).unwrap();
+    let (listener, outcomes) = channel_listener();
+    log.commit(1, write("a", "1"), listener).unwrap();
     drop(log);
-    assert_eq!(told.recv().unwrap(), Ok(1));
+    assert_eq!(outcomes.recv().unwrap(), Ok(1));
     let log = store.room(&lobby()).unwrap().log;
     assert_eq!(log.number(), 1);
     assert_eq!(log.reader().get(b"a").unwrap().unwrap(), "1");
@@ -52,7 +52,7 @@ fn a_commit_that_is_not_the_next_one_is_refused() {
     let store = Store::in_memory();
     let mut log = store.room(&lobby()).unwrap().log;
     for wrong in [0, 2, 9] {
-        let refused = log.commit(wrong, write("a", "1"), told().0);
+        let refused = log.commit(wrong, write("a", "1"), channel_listener().0);
         assert!(matches!(refused, Err(CommitError::Fenced { .. })), "{wrong}");
     }
 }
@@ -63,9 +63,9 @@ fn rooms_have_separate_storage() {
     let other = Address::new("ROOMS", "lobby2").unwrap();
     let mut one = store.room(&lobby()).unwrap().log;
     let two = store.room(&other).unwrap().log;
-    let (tell, told) = told();
-    one.commit(1, write("a", "1"), tell).unwrap();
-    told.recv().unwrap().unwrap();
+    let (listener, outcomes) = channel_listener();
+    one.commit(1, write("a", "1"), listener).unwrap();
+    outcomes.recv().unwrap().unwrap();
     let all = Range { start: std::ops::Bound::Unbounded, end: std::ops::Bound::Unbounded, reverse: false };
     let count = |log: &RoomLog| {
         let mut count = 0;
@@ -79,10 +79,10 @@ fn rooms_have_separate_storage() {
     assert_eq!((count(&one), count(&two)), (1, 0));
 }
 
-/// A room that panics when it is told of its commit.
-struct Deaf(Told);
+/// A room that panics when it is notified of its commit.
+struct PanickingListener(ChannelListener);
 
-impl CommitListener for Deaf {
+impl CommitListener for PanickingListener {
     fn committed(&self, _: Receipt, _: bool) {
         panic!("a bug in the room");
     }
@@ -95,15 +95,15 @@ impl CommitListener for Deaf {
 #[test]
 fn a_panic_in_a_commit_callback_ends_only_its_room() {
     let store = Store::in_memory();
-    let (tell, told_of_failure) = channel();
-    let (tell_other, told_other) = told();
+    let (listener, failures) = channel();
+    let (other_listener, others) = channel_listener();
     let mut one = store.room(&lobby()).unwrap().log;
     let mut other = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap().log;
     for number in 1..=3 {
-        one.commit(number, write("a", "1"), Arc::new(Deaf(Told(tell.clone())))).unwrap();
-        assert_eq!(told_of_failure.recv().unwrap(), Err(CommitError::Untold));
-        other.commit(number, write("a", "1"), tell_other.clone()).unwrap();
-        assert_eq!(told_other.recv().unwrap(), Ok(number));
+        one.commit(number, write("a", "1"), Arc::new(PanickingListener(ChannelListener(listener.clone())))).unwrap();
+        assert_eq!(failures.recv().unwrap(), Err(CommitError::NotNotified));
+        other.commit(number, write("a", "1"), other_listener.clone()).unwrap();
+        assert_eq!(others.recv().unwrap(), Ok(number));
     }
     assert_eq!(store.refuses(), None);
     drop(one);
@@ -115,15 +115,15 @@ fn removals_and_replacements_free_space_at_once() {
     let options = StoreOptions { room_bytes: 100, ..StoreOptions::default() };
     let store = Store::on_engine(Arc::new(MemoryEngine::default()), options).unwrap();
     let mut log = store.room(&lobby()).unwrap().log;
-    let (tell, told) = told();
+    let (listener, outcomes) = channel_listener();
     let mut number = 0;
     let mut take = |key: &str, value: Option<usize>| {
         let value = value.map(|length| "x".repeat(length).into());
         let writes = Writes::from([(key.to_owned().into(), value)]);
         log.reserve(&writes, &log.reader())?;
         number += 1;
-        log.commit(number, Changes { writes, ..Changes::default() }, tell.clone())?;
-        told.recv().unwrap()
+        log.commit(number, Changes { writes, ..Changes::default() }, listener.clone())?;
+        outcomes.recv().unwrap()
     };
     let full = Err(CommitError::RoomFull { room_bytes: 100 });
     for _ in 0..3 {
@@ -140,26 +140,26 @@ fn removals_and_replacements_free_space_at_once() {
 #[tokio::test]
 async fn a_failed_store_leaves_no_commit_waiting() {
     let options = StoreOptions { queue_bytes: 0, ..StoreOptions::default() };
-    let store = Store::on_engine(Arc::<Panics>::default(), options).unwrap();
+    let store = Store::on_engine(Arc::<PanickingEngine>::default(), options).unwrap();
     let mut one = store.room(&lobby()).unwrap().log;
     let mut two = store.room(&Address::new("ROOMS", "other").unwrap()).unwrap().log;
-    let (tell, told) = told();
-    let taken = one.commit(1, write("a", "1"), tell.clone()).is_ok();
+    let (listener, outcomes) = channel_listener();
+    let accepted = one.commit(1, write("a", "1"), listener.clone()).is_ok();
     // It is accepted or refused, depending on whether the failure of the first comes earlier.
-    let also_taken = two.commit(1, write("a", "1"), tell).is_ok();
-    for _ in 0..u8::from(taken) + u8::from(also_taken) {
-        assert!(told.recv().unwrap().is_err());
+    let also_accepted = two.commit(1, write("a", "1"), listener).is_ok();
+    for _ in 0..u8::from(accepted) + u8::from(also_accepted) {
+        assert!(outcomes.recv().unwrap().is_err());
     }
     store.caught_up().await;
 }
 
 /// An engine that panics at every batch but the first, which holds the records of the start.
 #[derive(Default)]
-struct Panics {
+struct PanickingEngine {
     started: std::sync::atomic::AtomicBool,
 }
 
-impl StorageEngine for Panics {
+impl StorageEngine for PanickingEngine {
     fn write(&self, _: Vec<Record>) -> Result<(), DiskError> {
         if self.started.swap(true, Ordering::Relaxed) { panic!("a bug in the engine") } else { Ok(()) }
     }
@@ -184,12 +184,12 @@ impl StorageEngine for Panics {
 
 #[test]
 fn an_engine_that_panics_fails_its_commits_and_all_later_ones() {
-    let store = Store::on_engine(Arc::<Panics>::default(), StoreOptions::default()).unwrap();
+    let store = Store::on_engine(Arc::<PanickingEngine>::default(), StoreOptions::default()).unwrap();
     let mut log = store.room(&lobby()).unwrap().log;
-    let (tell, told) = told();
-    log.commit(1, write("a", "1"), tell.clone()).unwrap();
-    assert!(matches!(told.recv().unwrap(), Err(CommitError::Failed(_))));
-    assert!(log.commit(2, write("a", "2"), tell).is_err());
+    let (listener, outcomes) = channel_listener();
+    log.commit(1, write("a", "1"), listener.clone()).unwrap();
+    assert!(matches!(outcomes.recv().unwrap(), Err(CommitError::Failed(_))));
+    assert!(log.commit(2, write("a", "2"), listener).is_err());
     drop(log);
     assert!(store.room(&lobby()).is_err(), "what it would read may never have been durable");
 }

@@ -302,7 +302,7 @@ fn check(args: &Common) -> anyhow::Result<()> {
     let loaded = dormouse::components(&config, &Default::default(), None)?;
     for (name, namespace) in &loaded.namespaces {
         print::line(format_args!("namespace {name}: {}", config.namespaces[name].component))?;
-        print_imports(namespace.kind.imports())?;
+        print_imports(namespace.component.imports())?;
     }
     print::line(format_args!("router: {}", config.router))?;
     print_imports(loaded.router.imports())?;

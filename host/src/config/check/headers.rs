@@ -2,7 +2,7 @@
 
 use super::number;
 use crate::config::ConfigError;
-use crate::limits::{NEVER_FROM_ROOMS, RESPONSE_HEADERS};
+use crate::limits::{FORBIDDEN_RESPONSE_HEADERS, RESPONSE_HEADERS};
 
 /// Headers that reach beyond their answer: to all pages of the origin, to later requests of the browser, or to the
 /// proxy in front and its files. One room must not decide for those. Each stands beside its effect.
@@ -50,7 +50,7 @@ pub(super) fn check_response_headers(key: &str, names: &[String]) -> Result<(), 
             return invalid(format!("`{name}` would be a pattern, and there are none; write each header by its name"));
         }
         let lower = name.to_ascii_lowercase();
-        if NEVER_FROM_ROOMS.contains(&lower.as_str()) || lower.starts_with("access-control-") {
+        if FORBIDDEN_RESPONSE_HEADERS.contains(&lower.as_str()) || lower.starts_with("access-control-") {
             return invalid(format!("`{name}` is the host's to set, and no room may send it; remove it from the list"));
         }
         let beyond = BEYOND_THE_ANSWER.iter().find(|(name, _)| *name == lower).map(|(_, effect)| *effect);

@@ -100,7 +100,7 @@ impl TokenHash {
 /// the client may never see the answer.
 async fn last(request: Request<Incoming>, mut answer: Response<Body>) -> Response<Body> {
     let body = Limited::new(request.into_body(), BODY_BYTES).collect();
-    let _ = tokio::time::timeout(limits::ADMIN_DISCARD_WITHIN, body).await;
+    let _ = tokio::time::timeout(limits::ADMIN_DISCARD_TIMEOUT, body).await;
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }

@@ -136,7 +136,7 @@ impl EventStream {
         let mut all = BytesMut::new();
         while let Poll::Ready(next) = self.visitor.poll_next(context) {
             let events = match next {
-                Next::Said(said) => self.incarnation.mark(&said),
+                Next::Message(said) => self.incarnation.mark(&said),
                 Next::Closed(code, reason) => {
                     self.closed = true;
                     goodbye(code, &reason)

@@ -258,8 +258,8 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 }
 
 impl Client for Outgoing {
-    fn say(&self, said: &OutboundMessage) -> bool {
-        let frame = said.encoded(Form::Frame, frames::encode);
+    fn enqueue(&self, message: &OutboundMessage) -> bool {
+        let frame = message.encoded(Form::Frame, frames::encode);
         let mut inner = self.lock();
         if inner.closing {
             return false;
@@ -299,7 +299,7 @@ impl Client for Outgoing {
         }
     }
 
-    fn cut(&self) {
+    fn abort(&self) {
         let mut inner = self.lock();
         inner.closing = true;
         inner.cut = true;
@@ -334,7 +334,7 @@ mod tests {
     }
 
     fn say(outgoing: &Outgoing, bytes: usize) -> bool {
-        outgoing.say(&OutboundMessage::new(Message::Binary(vec![0; bytes])))
+        outgoing.enqueue(&OutboundMessage::new(Message::Binary(vec![0; bytes])))
     }
 
     fn close_code(outgoing: &Outgoing) -> Option<u16> {

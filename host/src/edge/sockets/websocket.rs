@@ -359,7 +359,7 @@ impl Connection {
 
     /// Sends a message of the host's own.
     fn tell(&self, text: String) {
-        self.outgoing.say(&OutboundMessage::new(Message::Text(text)));
+        self.outgoing.enqueue(&OutboundMessage::new(Message::Text(text)));
         self.outgoing.flush();
     }
 

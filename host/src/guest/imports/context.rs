@@ -8,11 +8,11 @@ use crate::guest::state::StoreData;
 
 impl context::Host for StoreData {
     fn namespace(&mut self) -> wasmtime::Result<String> {
-        Ok(self.resources.as_ref().map(|lent| lent.address.namespace().to_owned()).unwrap_or_default())
+        Ok(self.resources.as_ref().map(|resources| resources.address.namespace().to_owned()).unwrap_or_default())
     }
 
     fn name(&mut self) -> wasmtime::Result<String> {
-        Ok(self.resources.as_ref().map(|lent| lent.address.name().to_owned()).unwrap_or_default())
+        Ok(self.resources.as_ref().map(|resources| resources.address.name().to_owned()).unwrap_or_default())
     }
 
     fn now(&mut self) -> wasmtime::Result<u64> {
@@ -24,11 +24,11 @@ impl context::Host for StoreData {
     }
 
     fn incarnation(&mut self) -> wasmtime::Result<u64> {
-        Ok(self.resources.as_ref().map_or(0, |lent| lent.incarnation))
+        Ok(self.resources.as_ref().map_or(0, |resources| resources.incarnation))
     }
 
     fn config(&mut self, key: String) -> wasmtime::Result<Option<String>> {
-        let config = self.resources.as_ref().map_or(&self.config, |lent| &lent.config);
+        let config = self.resources.as_ref().map_or(&self.config, |resources| &resources.config);
         Ok(config.get(&key).cloned())
     }
 

@@ -20,8 +20,8 @@ impl outbox::Host for StoreData {
         if bytes > limits::POST_BYTES {
             return Ok(Err(PostError::TooLarge));
         }
-        let Some(outside) = &self.call_budget.outbound else { return Ok(Err(PostError::Denied)) };
-        let destination = match outside.destination(destination) {
+        let Some(outbound) = &self.call_budget.outbound else { return Ok(Err(PostError::Denied)) };
+        let destination = match outbound.destination(destination) {
             Ok(destination) => destination,
             Err(error) => return Ok(Err(to_wit(error))),
         };

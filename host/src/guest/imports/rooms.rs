@@ -21,11 +21,11 @@ impl rooms::Host for StoreData {
         if request.body.len() > limits::CALL_BYTES {
             return Ok(Err(CallError::TooLarge));
         }
-        let Some(outside) = &self.call_budget.outbound else { return Ok(Err(CallError::Denied)) };
-        if !outside.may_wait_for_rooms() {
+        let Some(outbound) = &self.call_budget.outbound else { return Ok(Err(CallError::Denied)) };
+        if !outbound.may_wait_for_rooms() {
             return Ok(Err(CallError::Overloaded));
         }
-        let call = outside.call(self.call_budget.after, until, &namespace, &name, convert::request_from(request));
+        let call = outbound.call(self.call_budget.after, until, &namespace, &name, convert::request_from(request));
         let answered = call.await.context("a call to another room")?;
         Ok(answered.map(convert::response_to).map_err(to_wit))
     }

@@ -13,20 +13,20 @@ use crate::model::{self, Audience, AutoResponse, OutboundMessage, Output, Socket
 
 impl StoreData {
     /// The key of a handle, if its client is still connected.
-    fn here(&mut self, handle: &Resource<SocketHandle>) -> wasmtime::Result<Result<SocketKey, SocketError>> {
+    fn connected_key(&mut self, handle: &Resource<SocketHandle>) -> wasmtime::Result<Result<SocketKey, SocketError>> {
         let key = handle.rep();
-        let here = self.resources()?.sockets.get(key).is_some_and(|socket| !socket.gone);
-        Ok(if here { Ok(key) } else { Err(SocketError::Gone) })
+        let is_connected = self.resources()?.sockets.get(key).is_some_and(|socket| !socket.gone);
+        Ok(if is_connected { Ok(key) } else { Err(SocketError::Gone) })
     }
 
-    fn say(&mut self, message: Message, audience: Audience) -> wasmtime::Result<Result<(), SocketError>> {
+    fn send_to(&mut self, message: Message, audience: Audience) -> wasmtime::Result<Result<(), SocketError>> {
         let message = convert::message_from(message);
-        let most = self.resources()?.message_out_bytes;
-        if message.len() > most {
-            return Ok(Err(too_large(most)));
+        let max_bytes = self.resources()?.message_out_bytes;
+        if message.len() > max_bytes {
+            return Ok(Err(too_large(max_bytes)));
         }
         self.count_output(message.len())?;
-        self.changes.outputs.push(Output::Say(OutboundMessage::new(message), audience));
+        self.changes.outputs.push(Output::Message(OutboundMessage::new(message), audience));
         Ok(Ok(()))
     }
 }
@@ -55,7 +55,7 @@ impl HostSocket for StoreData {
         if tags.iter().any(|tag| tag.len() > limits::TAG_BYTES) {
             return Ok(Err(too_large(limits::TAG_BYTES)));
         }
-        let key = match self.here(&handle)? {
+        let key = match self.connected_key(&handle)? {
             Ok(key) => key,
             Err(gone) => return Ok(Err(gone)),
         };
@@ -78,7 +78,7 @@ impl HostSocket for StoreData {
         if attachment.len() > limits::ATTACHMENT_BYTES {
             return Ok(Err(too_large(limits::ATTACHMENT_BYTES)));
         }
-        let key = match self.here(&handle)? {
+        let key = match self.connected_key(&handle)? {
             Ok(key) => key,
             Err(gone) => return Ok(Err(gone)),
         };
@@ -90,8 +90,8 @@ impl HostSocket for StoreData {
     }
 
     fn send(&mut self, handle: Resource<SocketHandle>, message: Message) -> wasmtime::Result<Result<(), SocketError>> {
-        match self.here(&handle)? {
-            Ok(key) => self.say(message, Audience::These(vec![key])),
+        match self.connected_key(&handle)? {
+            Ok(key) => self.send_to(message, Audience::These(vec![key])),
             Err(gone) => Ok(Err(gone)),
         }
     }
@@ -108,7 +108,7 @@ impl HostSocket for StoreData {
         if reason.len() > limits::CLOSE_REASON_BYTES {
             return Ok(Err(too_large(limits::CLOSE_REASON_BYTES)));
         }
-        let socket = match self.here(&handle)? {
+        let socket = match self.connected_key(&handle)? {
             Ok(key) => key,
             Err(gone) => return Ok(Err(gone)),
         };
@@ -153,14 +153,14 @@ impl sockets::Host for StoreData {
                 Audience::These(keys)
             }
         };
-        self.say(message, audience)
+        self.send_to(message, audience)
     }
 
     fn max_message_bytes(&mut self) -> wasmtime::Result<u32> {
         let limits = &self.limits;
         let of_turn = limits.turn_output_bytes.saturating_sub(limits::OUTPUT_BYTES);
-        let most = limits.socket_queue_bytes.min(of_turn).min(self.resources()?.message_out_bytes);
-        Ok(u32::try_from(most).unwrap_or(u32::MAX))
+        let max_bytes = limits.socket_queue_bytes.min(of_turn).min(self.resources()?.message_out_bytes);
+        Ok(u32::try_from(max_bytes).unwrap_or(u32::MAX))
     }
 
     fn set_auto_response(&mut self, request: String, reply: String) -> wasmtime::Result<Result<(), SocketError>> {

@@ -52,7 +52,7 @@ impl StoreData {
         reverse: bool,
         visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool,
     ) -> wasmtime::Result<()> {
-        let range = model::Range { start: from(start), end: end.map_or(Bound::Unbounded, before), reverse };
+        let range = model::Range { start: lower_bound(start), end: end.map_or(Bound::Unbounded, upper_bound), reverse };
         let storage = self.resources()?.storage.clone();
         Ok(scan_over(&self.changes.writes, &*storage, &range, visit)?)
     }
@@ -95,21 +95,21 @@ impl storage::Host for StoreData {
     }
 
     fn delete(&mut self, key: Vec<u8>) -> wasmtime::Result<bool> {
-        let was_there = self.read(&key)?.is_some();
-        if was_there {
+        let existed = self.read(&key)?.is_some();
+        if existed {
             self.remove(key)?;
         }
-        Ok(was_there)
+        Ok(existed)
     }
 
     fn delete_range(&mut self, start: Vec<u8>, end: Vec<u8>, limit: u32) -> wasmtime::Result<u32> {
-        let most = bounded(limit);
+        let max_entries = entry_limit(limit);
         let mut keys = Vec::new();
         self.scan(start, Some(end), false, &mut |key, _| {
-            if keys.len() < most {
+            if keys.len() < max_entries {
                 keys.push(key.to_vec());
             }
-            keys.len() < most
+            keys.len() < max_entries
         })?;
         let deleted = keys.len();
         for key in keys {
@@ -119,18 +119,18 @@ impl storage::Host for StoreData {
     }
 
     fn list(&mut self, range: storage::Range) -> wasmtime::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let most = bounded(range.limit);
+        let max_entries = entry_limit(range.limit);
         let mut entries = Vec::new();
         let mut bytes = 0;
         let reverse = range.reverse;
         let (start, end) = bounds(range);
         self.scan(start, end, reverse, &mut |key, value| {
             bytes += key.len() + value.len();
-            if entries.len() == most || bytes > limits::LIST_BYTES {
+            if entries.len() == max_entries || bytes > limits::LIST_BYTES {
                 return false;
             }
             entries.push((key.to_vec(), value.to_vec()));
-            entries.len() < most
+            entries.len() < max_entries
         })?;
         Ok(entries)
     }
@@ -151,7 +151,7 @@ fn is_key(key: &[u8]) -> bool {
     !key.is_empty() && key.len() <= limits::KEY_BYTES
 }
 
-fn bounded(limit: u32) -> usize {
+fn entry_limit(limit: u32) -> usize {
     usize::try_from(limit).map_or(limits::LIST_ENTRIES, |limit| limit.min(limits::LIST_ENTRIES))
 }
 
@@ -173,7 +173,7 @@ fn bounds(range: storage::Range) -> (Vec<u8>, Option<Vec<u8>>) {
 }
 
 /// A lower bound, included. A bound longer than a key is shortened: keys after it are the keys after its prefix.
-fn from(start: Vec<u8>) -> Bound<Bytes> {
+fn lower_bound(start: Vec<u8>) -> Bound<Bytes> {
     match shortened(start) {
         (whole, true) => Bound::Included(whole),
         (cut, false) => Bound::Excluded(cut),
@@ -181,7 +181,7 @@ fn from(start: Vec<u8>) -> Bound<Bytes> {
 }
 
 /// An upper bound, excluded; shortened in the same way.
-fn before(end: Vec<u8>) -> Bound<Bytes> {
+fn upper_bound(end: Vec<u8>) -> Bound<Bytes> {
     match shortened(end) {
         (whole, true) => Bound::Excluded(whole),
         (cut, false) => Bound::Included(cut),

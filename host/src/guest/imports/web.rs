@@ -31,8 +31,9 @@ type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error
 
 impl WasiHttpView for StoreData {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let lines = self.limits.turn_log_lines;
-        let wasi = self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment, lines, self.log_limiter.clone())));
+        let max_lines = self.limits.turn_log_lines;
+        let wasi =
+            self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment, max_lines, self.log_limiter.clone())));
         let http = self.http.get_or_insert_with(|| {
             let mut http = WasiHttpCtx::new();
             http.set_field_size_limit(FIELDS_BYTES);
@@ -50,26 +51,26 @@ impl WasiHttpHooks for CallBudget {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let until = self.calls.take(&self.limits);
-        let (outside, after, answers) = (self.outbound.clone(), self.after, self.answers.clone());
-        let lines = self.log_limiter.clone();
+        let (outbound, after, answers) = (self.outbound.clone(), self.after, self.answers.clone());
+        let log_limiter = self.log_limiter.clone();
         Box::new(async move {
             let until = until.map_err(|NoMoreCalls| Error::ConnectionLimitReached)?;
-            let outside = outside.ok_or(Error::HttpRequestDenied)?;
-            if !outside.may_wait() {
+            let outbound = outbound.ok_or(Error::HttpRequestDenied)?;
+            if !outbound.may_wait() {
                 return Err(Error::ConnectionLimitReached);
             }
             // The request is complete when the room has finished its body, which may never happen.
-            let whole = tokio::time::timeout_at(until.into(), from_wasi(request));
-            let (origin, request) = whole.await.map_err(|_| Error::ConnectionWriteTimeout)??;
+            let complete_body = tokio::time::timeout_at(until.into(), from_wasi(request));
+            let (origin, request) = complete_body.await.map_err(|_| Error::ConnectionWriteTimeout)??;
             let space =
                 tokio::time::timeout_at(until.into(), answers.acquire_many_owned(limits::RESPONSE_BYTES as u32));
             let space = space.await.map_err(|_| Error::ConnectionLimitReached)?.expect("it is never closed");
             // The storage of the room failed. The turn will be lost with its commit, whatever it is told here.
             let failed = |error: StorageFailed| Error::InternalError(Some(error.to_string()));
-            let fetched = outside.fetch(after, until, origin, request).await.map_err(failed)?;
-            let response = to_wasi(fetched.map_err(|error| error_to_wasi(error, &lines))?, space)?;
-            let nothing_left: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
-            Ok((response, nothing_left))
+            let result = outbound.fetch(after, until, origin, request).await.map_err(failed)?;
+            let response = to_wasi(result.map_err(|error| error_to_wasi(error, &log_limiter))?, space)?;
+            let no_io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
+            Ok((response, no_io))
         })
     }
 
@@ -92,19 +93,19 @@ async fn from_wasi(request: Request<WasiBody>) -> Result<(String, model::Request
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().map(str::to_owned),
         headers: parts.headers.iter().map(text).collect(),
-        body: whole(body).await?.into(),
+        body: complete_body(body).await?.into(),
         user: None,
     };
     Ok((format!("{scheme}://{authority}"), request))
 }
 
 /// The body of an answer. Its space is released when the last part of it is dropped.
-struct Held {
+struct BodyWithSpace {
     body: Vec<u8>,
     _space: Option<OwnedSemaphorePermit>,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for BodyWithSpace {
     fn as_ref(&self) -> &[u8] {
         &self.body
     }
@@ -116,12 +117,12 @@ fn to_wasi(response: model::Response, mut space: OwnedSemaphorePermit) -> Result
     for (name, value) in &response.headers {
         builder = builder.header(name, value);
     }
-    let held = Held { _space: space.split(response.body.len()), body: response.body };
-    let body = Full::new(Bytes::from_owner(held)).map_err(|never| match never {}).boxed_unsync();
+    let body = BodyWithSpace { _space: space.split(response.body.len()), body: response.body };
+    let body = Full::new(Bytes::from_owner(body)).map_err(|never| match never {}).boxed_unsync();
     builder.body(body).map_err(|error| Error::InternalError(Some(error.to_string())))
 }
 
-async fn whole(body: WasiBody) -> Result<Bytes, Error> {
+async fn complete_body(body: WasiBody) -> Result<Bytes, Error> {
     match Limited::new(body, limits::CALL_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -131,9 +132,9 @@ async fn whole(body: WasiBody) -> Result<Bytes, Error> {
     }
 }
 
-fn error_to_wasi(error: FetchError, lines: &LogLimiter) -> Error {
+fn error_to_wasi(error: FetchError, log_limiter: &LogLimiter) -> Error {
     // The room is told only the kind of failure. The operator, who may have to act, gets the details.
-    if lines.take() {
+    if log_limiter.take() {
         tracing::info!(target: "room", %error, "a request to a server got no answer");
     }
     match error {

@@ -14,9 +14,9 @@ use crate::store::Changes;
 impl RoomTask {
     /// A client has left. If closes are waiting, this one waits behind them, so that the room sees them in order.
     pub(super) async fn closed(&mut self, socket: SocketKey, close: Close) -> Result<(), Broken> {
-        let closes = &mut self.opened().closes;
-        if !closes.is_empty() {
-            closes.push_back((socket, close));
+        let waiting_closes = &mut self.opened().waiting_closes;
+        if !waiting_closes.is_empty() {
+            waiting_closes.push_back((socket, close));
             return Ok(());
         }
         self.turn(Event::Close(socket, close.clone()), Cause::Close(socket, close)).await
@@ -25,12 +25,12 @@ impl RoomTask {
     /// Delivers the waiting closes, in order, until the host lacks something again.
     pub(super) async fn closes_due(&mut self) -> Result<(), Broken> {
         let now = self.opened().clock();
-        if self.opened().closes_at.take_if(|at| *at <= now).is_none() {
+        if self.opened().closes_due_at.take_if(|at| *at <= now).is_none() {
             return Ok(());
         }
-        while let Some((socket, close)) = self.opened().closes.pop_front() {
+        while let Some((socket, close)) = self.opened().waiting_closes.pop_front() {
             self.turn(Event::Close(socket, close.clone()), Cause::Close(socket, close)).await?;
-            if self.opened().closes_at.is_some() {
+            if self.opened().closes_due_at.is_some() {
                 break;
             }
         }
@@ -53,7 +53,7 @@ impl RoomTask {
         }
         self.closes_due().await?;
         self.carry_posts();
-        self.arm();
+        self.schedule_wake();
         Ok(())
     }
 
@@ -63,19 +63,19 @@ impl RoomTask {
         let opened = self.opened();
         let now = opened.clock();
         let due = opened.posting.begin(now, durable);
-        self.posts_wait |= due.more_wait_for_the_disk;
-        let life = self.life.as_ref().expect("a running room has its life");
+        self.posts_wait_for_disk |= due.more_wait_for_the_disk;
+        let state = self.state.as_ref().expect("a running room has its state");
         for (number, post) in due.posts {
-            self.shared.carry(&life.address, &life.namespace, number, post);
+            self.shared.carry(&state.address, &state.namespace, number, post);
         }
     }
 
     /// A post was tried: removes it, or schedules the next try.
     pub(super) fn posted(&mut self, number: PostNumber, outcome: Outcome) {
         let now = self.opened().clock();
-        let OpenRoom { posting, log_limiter: lines, .. } = self.opened();
-        let tried = posting.tried(number, outcome, now, lines);
-        lines.report_dropped();
+        let OpenRoom { posting, log_limiter, .. } = self.opened();
+        let tried = posting.tried(number, outcome, now, log_limiter);
+        log_limiter.report_dropped();
         if let Some(changes) = tried {
             let in_memory = Changes { posts: changes.posts.clone(), ..Changes::default() };
             // Without disk space the result is kept only in memory. A restart would then carry the post again, and the
@@ -87,15 +87,15 @@ impl RoomTask {
             }
         }
         self.carry_posts();
-        self.arm();
+        self.schedule_wake();
     }
 
     /// Whether this post of another room was accepted before.
-    pub(super) fn has_taken(&mut self, post: &PostId) -> Result<bool, StorageFailed> {
+    pub(super) fn has_accepted(&mut self, post: &PostId) -> Result<bool, StorageFailed> {
         let opened = self.opened();
-        let last = match opened.posting.last_taken(&post.sender) {
+        let last = match opened.posting.last_accepted(&post.sender) {
             Some(last) => Some(last),
-            None => opened.log.reader().last_taken(&post.sender)?,
+            None => opened.log.reader().last_accepted(&post.sender)?,
         };
         Ok(last.is_some_and(|last| last >= post.number))
     }
@@ -105,29 +105,29 @@ impl RoomTask {
         for (name, timer) in timers {
             opened.resources().timers.apply(&name, timer);
         }
-        self.arm();
+        self.schedule_wake();
     }
 
     /// Sets the time at which the timer queue wakes this room: when its first timer or post is due. If that time
     /// becomes later, the old entry stays, because one needless wake is cheaper than tracking it.
-    pub(super) fn arm(&mut self) {
+    pub(super) fn schedule_wake(&mut self) {
         let has_posts = self.opened().posting.waiting() > 0;
         let durable = if has_posts { self.mailbox.output_gate.durable() } else { 0 };
         let opened = self.opened();
         let timer = opened.resources().timers.earliest();
         let post = opened.posting.next_at(durable);
-        let Some(at) = timer.into_iter().chain(post).chain(opened.closes_at).min() else { return };
+        let Some(at) = timer.into_iter().chain(post).chain(opened.closes_due_at).min() else { return };
         let at = opened.steady(at);
         if opened.wakes_at.is_none_or(|set| at < set) {
             let before = opened.wakes_at.replace(at);
-            let life = self.life();
-            let address = life.address.clone();
+            let state = self.state();
+            let address = state.address.clone();
             self.shared.timer_queue.set(&address, before, at);
         }
     }
 
     /// Schedules the retry of a failed timer, or gives it up.
-    pub(super) fn postpone(&mut self, timer: Timer) {
+    pub(super) fn retry_timer(&mut self, timer: Timer) {
         let failures = timer.attempt + 1;
         let again = policy::timer_backoff(failures, rand::random());
         if again.is_none() && self.opened().log_limiter.take() {

@@ -62,16 +62,16 @@ struct OpenRoom {
     posting: Posting,
     /// Closes that could not be delivered because the host lacked something, such as disk space; in order. Their
     /// sockets are still in the table, marked as gone, and count against `sockets_per_room`.
-    closes: VecDeque<(SocketKey, Close)>,
+    waiting_closes: VecDeque<(SocketKey, Close)>,
     /// When they are tried again.
-    closes_at: Option<UnixMillis>,
+    closes_due_at: Option<UnixMillis>,
     /// The rate limit of its log lines.
     log_limiter: Arc<LogLimiter>,
 }
 
 /// A running room.
 pub(super) struct RoomTask {
-    life: Option<Box<RoomState>>,
+    state: Option<Box<RoomState>>,
     mailbox: Arc<Mailbox>,
     shared: Arc<Shared>,
     instance: Option<(Box<Instance>, OwnedSemaphorePermit)>,
@@ -81,11 +81,11 @@ pub(super) struct RoomTask {
     /// It had nothing to do when it was last polled.
     woken: bool,
     /// It will sleep as soon as all its outputs have left.
-    wants_rest: bool,
+    wants_sleep: bool,
     /// Posts are due as soon as their commit is durable.
-    posts_wait: bool,
+    posts_wait_for_disk: bool,
     /// The last turn gave a long answer.
-    answered_at_length: bool,
+    gave_long_answer: bool,
 }
 
 /// The room cannot go on; its held outputs are dropped.
@@ -125,29 +125,29 @@ impl OpenRoom {
 
 impl RoomTask {
     /// Starts a task that runs a room until it sleeps.
-    pub(super) fn run(life: Box<RoomState>, mailbox: Arc<Mailbox>, shared: Arc<Shared>) {
+    pub(super) fn run(state: Box<RoomState>, mailbox: Arc<Mailbox>, shared: Arc<Shared>) {
         shared.running.fetch_add(1, Ordering::AcqRel);
-        let span = tracing::info_span!("room", address = %life.address);
+        let span = tracing::info_span!("room", address = %state.address);
         let last_event = clock::monotonic();
         let runtime = shared.runtime.clone();
         let room = RoomTask {
-            life: Some(life),
+            state: Some(state),
             mailbox,
             shared,
             instance: None,
             batch: Batch::default(),
             last_event,
             woken: true,
-            wants_rest: false,
-            posts_wait: false,
-            answered_at_length: false,
+            wants_sleep: false,
+            posts_wait_for_disk: false,
+            gave_long_answer: false,
         };
-        runtime.spawn(room.live().instrument(span));
+        runtime.spawn(room.run_to_end().instrument(span));
     }
 
-    async fn live(mut self) {
+    async fn run_to_end(mut self) {
         match catch_panic(self.events()).await {
-            Ok(Ok(())) => self.life = None,
+            Ok(Ok(())) => self.state = None,
             Ok(Err(broken)) => {
                 tracing::error!(error = %broken, "the room is broken; its clients are asked to come back");
                 self.retry_wake_later();
@@ -171,16 +171,16 @@ impl RoomTask {
             match self.next(idle.as_mut()).await {
                 Next::Event(event) => self.event(event).await?,
                 Next::Durable(receipt) => {
-                    self.show(&receipt);
-                    if std::mem::take(&mut self.posts_wait) {
+                    self.committed(&receipt);
+                    if std::mem::take(&mut self.posts_wait_for_disk) {
                         self.carry_posts();
-                        self.arm();
+                        self.schedule_wake();
                     }
                 }
                 Next::Broken(error) => return Err(error.into()),
                 Next::Hibernate => {
                     self.hibernate();
-                    if self.rest() {
+                    if self.sleep() {
                         return Ok(());
                     }
                 }
@@ -191,14 +191,14 @@ impl RoomTask {
     /// Schedules a retry: a broken room may have been woken for a timer or a post, and nothing else would wake it for
     /// that.
     fn retry_wake_later(&mut self) {
-        if self.life.is_none() {
+        if self.state.is_none() {
             return;
         }
         // A permanently failed store recovers only on restart, so no retry is scheduled then.
         if !matches!(self.shared.store.refuses(), Some(CommitError::Failed(_)))
             && let Some(wait) = policy::timer_backoff(1, rand::random())
         {
-            let address = self.life().address.clone();
+            let address = self.state().address.clone();
             self.shared.timer_queue.set(&address, None, clock::steady_millis() + wait.as_millis() as u64);
         }
     }
@@ -206,10 +206,10 @@ impl RoomTask {
     async fn next(&mut self, mut idle: Pin<&mut Sleep>) -> Next {
         let max_events = self.shared.limits.events_per_room;
         std::future::poll_fn(|context| {
-            let outbox = &self.mailbox.output_gate;
+            let output_gate = &self.mailbox.output_gate;
             let draining = self.shared.draining.load(Ordering::Acquire);
-            let ready = outbox.len() < self.shared.limits.uncommitted_turns;
-            let wants_receipts = !ready || draining || self.wants_rest || self.posts_wait;
+            let ready = output_gate.len() < self.shared.limits.uncommitted_turns;
+            let wants_receipts = !ready || draining || self.wants_sleep || self.posts_wait_for_disk;
             // The event that woke this task may be the first of several that are being delivered. Yield once, so that
             // other ready tasks deliver theirs and one commit serves them all. Without other tasks this takes no time.
             if self.woken && self.mailbox.has_events() {
@@ -220,7 +220,7 @@ impl RoomTask {
             if let Poll::Ready(next) = self.mailbox.poll_next(context, ready, wants_receipts, max_events) {
                 return Poll::Ready(next);
             }
-            if (draining || self.wants_rest) && outbox.is_empty() {
+            if (draining || self.wants_sleep) && output_gate.is_empty() {
                 return Poll::Ready(Next::Hibernate);
             }
             while idle.as_mut().poll(context).is_ready() {
@@ -246,44 +246,44 @@ impl RoomTask {
     /// Drops the instance. Sockets, attachments and timers stay.
     fn hibernate(&mut self) {
         self.instance = None;
-        self.mailbox.unused();
+        self.mailbox.not_idle();
         let nothing_on_its_way = self.batch.is_empty() && self.mailbox.output_gate.is_empty();
         let opened = self.opened();
         opened.resources().sockets.shrink();
         if nothing_on_its_way {
-            opened.posting.forget_taken();
+            opened.posting.forget_accepted();
         }
     }
 
     /// Ends the task if nothing waits. The room sleeps in its mailbox, or is removed if nothing needs it.
-    fn rest(&mut self) -> bool {
-        self.wants_rest = !self.mailbox.output_gate.is_empty();
-        if self.wants_rest {
+    fn sleep(&mut self) -> bool {
+        self.wants_sleep = !self.mailbox.output_gate.is_empty();
+        if self.wants_sleep {
             return false;
         }
-        // `posts_wait` is lost with this task. So posts that waited for the disk are carried now, or get an entry in
+        // `posts_wait_for_disk` is lost with this task. So posts that waited for the disk are carried now, or get an entry in
         // the timer queue.
         if self.opened().posting.waiting() > 0 && !self.shared.draining.load(Ordering::Acquire) {
-            self.posts_wait = false;
+            self.posts_wait_for_disk = false;
             self.carry_posts();
-            self.arm();
-            if self.posts_wait {
+            self.schedule_wake();
+            if self.posts_wait_for_disk {
                 return false;
             }
         }
-        let Some(mut life) = self.life.take() else { return true };
-        let opened = life.opened.as_mut().expect("opened before its first event");
+        let Some(mut state) = self.state.take() else { return true };
+        let opened = state.opened.as_mut().expect("opened before its first event");
         // A room with posts on their way stays in memory. Otherwise it would be opened again at once and would carry
         // them twice.
-        let rested = if opened.resources().sockets.is_empty() && !opened.posting.is_carrying() {
-            self.shared.registry.forget(life, &self.mailbox)
+        let slept = if opened.resources().sockets.is_empty() && !opened.posting.is_carrying() {
+            self.shared.registry.forget(state, &self.mailbox)
         } else {
-            self.mailbox.rest(life)
+            self.mailbox.sleep(state)
         };
-        match rested {
+        match slept {
             Ok(()) => true,
-            Err(life) => {
-                self.life = Some(life);
+            Err(state) => {
+                self.state = Some(state);
                 false
             }
         }
@@ -291,7 +291,7 @@ impl RoomTask {
 
     async fn event(&mut self, incoming: Incoming) -> Result<(), Broken> {
         self.last_event = clock::monotonic();
-        self.wants_rest = false;
+        self.wants_sleep = false;
         self.follow_clock();
         if self.shared.store.is_behind() {
             self.submit()?;
@@ -313,7 +313,7 @@ impl RoomTask {
                 let _ = answer.send(Err(RequestError::NoMemory));
                 Ok(())
             }
-            Incoming::Connect { request, user, client, answer } => match self.seat(user, client) {
+            Incoming::Connect { request, user, client, answer } => match self.add_socket(user, client) {
                 Ok(socket) => self.turn(Event::Connect(socket, request), Cause::Connect { socket, answer }).await,
                 Err(full) => {
                     // The caller may have gone.
@@ -330,7 +330,7 @@ impl RoomTask {
             }
             Incoming::Request { request, post, answer } => {
                 if let Some(post) = &post
-                    && self.has_taken(post)?
+                    && self.has_accepted(post)?
                 {
                     // The post arrived before, but its sender does not know that. The answer waits for the commit that
                     // recorded it.
@@ -343,7 +343,7 @@ impl RoomTask {
                 }
                 self.turn(Event::Request(request), Cause::Request { post, answer }).await?;
                 // Yield, so that the receiver of the long answer can count its bytes before many of them are in memory.
-                if std::mem::take(&mut self.answered_at_length) {
+                if std::mem::take(&mut self.gave_long_answer) {
                     tokio::task::yield_now().await;
                 }
                 Ok(())
@@ -352,8 +352,8 @@ impl RoomTask {
                 self.posted(number, outcome);
                 Ok(())
             }
-            Incoming::Say { message, answer } => {
-                let to_everyone = Output::Say(OutboundMessage::new(message), Audience::Everyone(Except::Nobody));
+            Incoming::Broadcast { message, answer } => {
+                let to_everyone = Output::Message(OutboundMessage::new(message), Audience::Everyone(Except::Nobody));
                 self.hold(vec![to_everyone], Reply::Broadcast(answer));
                 if self.batch.is_empty() {
                     self.release();
@@ -365,23 +365,23 @@ impl RoomTask {
     }
 
     /// Adds the socket of a new client. Nothing is sent to it before its turn is durable.
-    fn seat(&mut self, user: Arc<User>, client: Arc<dyn Client>) -> Result<SocketKey, ConnectError> {
-        let most = self.shared.limits.sockets_per_room;
+    fn add_socket(&mut self, user: Arc<User>, client: Arc<dyn Client>) -> Result<SocketKey, ConnectError> {
+        let max_sockets = self.shared.limits.sockets_per_room;
         let id = self.shared.next_socket.fetch_add(1, Ordering::Relaxed);
         let opened = self.opened();
         // Sockets whose closes wait count too, so that their number is bounded.
-        let taken = opened.resources().sockets.len() + opened.closes.len();
+        let occupied = opened.resources().sockets.len() + opened.waiting_closes.len();
         let socket = Socket { id, user, tags: Vec::new(), attachment: Default::default(), gone: false, client };
-        let seat = if taken < most { opened.resources().sockets.insert(socket) } else { None };
-        seat.ok_or_else(|| {
+        let key = if occupied < max_sockets { opened.resources().sockets.insert(socket) } else { None };
+        key.ok_or_else(|| {
             self.shared.limit_hits.count(Limit::SocketsPerRoom);
             ConnectError::Refused(503, "the room is full".into())
         })
     }
 
     /// Commits are durable: releases the outputs that waited for them.
-    fn show(&mut self, receipt: &Receipt) {
-        self.mailbox.output_gate.show(receipt);
+    fn committed(&mut self, receipt: &Receipt) {
+        self.mailbox.output_gate.open_up_to(receipt);
         self.opened().overlay.settle(receipt);
         self.release();
     }
@@ -391,31 +391,31 @@ impl RoomTask {
     }
 
     /// The outbound interface, for a kind of room that imports one.
-    fn reach(&mut self) -> Option<Arc<dyn Outbound>> {
-        let life = self.life.as_ref().expect("a running room has its life");
-        let connected = life.namespace.kind.is_connected();
-        connected.then(|| self.shared.outbound_of(&life.address, &life.namespace, &self.mailbox))
+    fn outbound_interface(&mut self) -> Option<Arc<dyn Outbound>> {
+        let state = self.state.as_ref().expect("a running room has its state");
+        let connected = state.namespace.component.is_connected();
+        connected.then(|| self.shared.outbound_of(&state.address, &state.namespace, &self.mailbox))
     }
 
-    fn life(&mut self) -> &mut RoomState {
-        self.life.as_mut().expect("a running room has its life")
+    fn state(&mut self) -> &mut RoomState {
+        self.state.as_mut().expect("a running room has its state")
     }
 
     fn opened(&mut self) -> &mut OpenRoom {
-        self.life().opened.as_mut().expect("opened before its first event")
+        self.state().opened.as_mut().expect("opened before its first event")
     }
 }
 
 impl Drop for RoomTask {
     fn drop(&mut self) {
         // A room that sleeps has given its state away. Otherwise it is broken, or its task was cut off.
-        if let Some(life) = self.life.take() {
-            let address = life.address.clone();
-            let lent = life.opened.as_ref().and_then(|opened| opened.resources.as_ref());
-            let sockets = lent.iter().flat_map(|lent| lent.sockets.iter());
+        if let Some(state) = self.state.take() {
+            let address = state.address.clone();
+            let resources = state.opened.as_ref().and_then(|opened| opened.resources.as_ref());
+            let sockets = resources.iter().flat_map(|resources| resources.sockets.iter());
             let clients = sockets.map(|(_, socket)| socket.client.clone()).collect::<Vec<_>>();
             // Dropped first, so that a successor does not find the log still owned.
-            drop(life);
+            drop(state);
             self.shared.registry.abandon(&address, &self.mailbox);
             for client in clients {
                 // A client whose code panics must not keep the others from being closed.

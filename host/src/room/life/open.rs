@@ -16,16 +16,16 @@ use crate::store::{Changes, Stored};
 
 impl RoomTask {
     pub(super) fn open(&mut self) -> Result<(), Broken> {
-        let life = self.life();
-        if life.opened.is_some() {
+        let state = self.state();
+        if state.opened.is_some() {
             return Ok(());
         }
-        let (address, namespace) = (life.address.clone(), life.namespace.clone());
+        let (address, namespace) = (state.address.clone(), state.namespace.clone());
         // The order matters: if the clock is set in between, the first event follows it.
         let offset_now = self.shared.timeline.offset();
-        let offset = self.shared.timer_queue.stored_by(&address).unwrap_or(offset_now);
+        let offset = self.shared.timer_queue.old_offset(&address).unwrap_or(offset_now);
         let Stored { log, timers, posts } = self.shared.store.room(&address)?;
-        let ledger = Arc::new(StorageOverlay::new(log.reader()));
+        let overlay = Arc::new(StorageOverlay::new(log.reader()));
         let now = clock::shifted(clock::steady_millis(), offset);
         let posting = Posting::new(policy::posts_in_time(posts, now));
         let timers = policy::timers_in_time(timers, now);
@@ -35,36 +35,36 @@ impl RoomTask {
             // The timer queue has this entry already, unless an earlier task was woken for it and broke.
             self.shared.timer_queue.set(&address, Some(at), at);
         }
-        self.mailbox.output_gate.begin(log.number());
-        let lent = TurnResources {
+        self.mailbox.output_gate.start_at(log.number());
+        let resources = TurnResources {
             address,
             incarnation: log.incarnation(),
             config: namespace.config.clone(),
             sockets: Default::default(),
             timers,
-            storage: ledger.clone(),
+            storage: overlay.clone(),
             message_out_bytes: namespace.message_out_bytes,
             outbound: None,
             commits_before: 0,
             posts_waiting: 0,
         };
         let per_second = self.shared.limits.log_lines_per_second;
-        let lines = Arc::new(LogLimiter::counted(per_second, self.shared.limit_hits.clone()));
-        let (closes, closes_at) = (VecDeque::new(), None);
-        let lent = Some(Box::new(lent));
+        let log_limiter = Arc::new(LogLimiter::counted(per_second, self.shared.limit_hits.clone()));
+        let (waiting_closes, closes_due_at) = (VecDeque::new(), None);
+        let resources = Some(Box::new(resources));
         let opened = OpenRoom {
             log,
-            overlay: ledger,
-            resources: lent,
+            overlay,
+            resources,
             now: 0,
             offset,
             wakes_at,
             posting,
-            closes,
-            closes_at,
-            log_limiter: lines,
+            waiting_closes,
+            closes_due_at,
+            log_limiter,
         };
-        self.life().opened = Some(opened);
+        self.state().opened = Some(opened);
         Ok(())
     }
 
@@ -78,20 +78,20 @@ impl RoomTask {
         }
         opened.offset = offset;
         opened.posting.shift(step);
-        opened.closes_at = opened.closes_at.map(|at| clock::shifted(at, step));
+        opened.closes_due_at = opened.closes_due_at.map(|at| clock::shifted(at, step));
         let shift = |timer: &Timer| {
             let moved = Timer { at: clock::shifted(timer.at, step), ..timer.clone() };
             (timer.name.clone(), Some(moved))
         };
         let timers = opened.resources().timers.iter().map(shift).collect::<BTreeMap<_, _>>();
-        let address = self.life().address.clone();
+        let address = self.state().address.clone();
         if timers.is_empty() {
-            self.shared.timer_queue.followed(&address);
+            self.shared.timer_queue.clock_followed(&address);
             return;
         }
         match self.write(Changes { timers: timers.clone(), ..Changes::default() }) {
             Ok(()) => {
-                self.shared.timer_queue.followed(&address);
+                self.shared.timer_queue.clock_followed(&address);
                 self.hold(Vec::new(), Reply::None);
             }
             // In memory they have moved; on disk they have not, and the timer queue still remembers the old offset.

@@ -33,43 +33,44 @@ pub(super) enum Cause {
 
 /// The reason why a turn did not happen.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Lost {
+pub(super) enum TurnError {
     #[error(transparent)]
     Guest(TurnFailure),
     #[error(transparent)]
     Space(CommitError),
 }
 
-impl Lost {
+impl TurnError {
     /// Whether the same turn may succeed later without a change in the room, because it lacked something that the host
     /// or its operator provides.
-    fn may_pass(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self {
-            Lost::Space(error) => matches!(error, CommitError::NoSpace { .. } | CommitError::RoomFull { .. }),
-            Lost::Guest(failure) => matches!(failure, TurnFailure::Instantiate(_)),
+            TurnError::Space(error) => matches!(error, CommitError::NoSpace { .. } | CommitError::RoomFull { .. }),
+            TurnError::Guest(failure) => matches!(failure, TurnFailure::Instantiate(_)),
         }
     }
 
-    /// The error for those who wait for an answer.
-    fn no_answer(&self) -> RequestError {
+    /// The error for the client that waits for an answer.
+    fn request_error(&self) -> RequestError {
         match self {
-            Lost::Space(CommitError::NoSpace { .. }) => RequestError::NoSpace,
-            Lost::Guest(TurnFailure::Instantiate(_)) => RequestError::Overloaded,
-            Lost::Space(_) | Lost::Guest(_) => RequestError::Failed,
+            TurnError::Space(CommitError::NoSpace { .. }) => RequestError::NoSpace,
+            TurnError::Guest(TurnFailure::Instantiate(_)) => RequestError::Overloaded,
+            TurnError::Space(_) | TurnError::Guest(_) => RequestError::Failed,
         }
     }
 }
+
 impl RoomTask {
     /// Runs one event: wake, run the guest, add its writes to the next commit, and hold its outputs until that is
     /// durable.
     pub(super) async fn turn(&mut self, event: Event, cause: Cause) -> Result<(), Broken> {
         let name = event.name();
         // Kept for the error that the sender gets if the turn fails.
-        let said = match &event {
+        let message_text = match &event {
             Event::Message(_, Message::Text(text)) if text.len() <= LOOKED_INTO_BYTES => Some(text.clone()),
             _ => None,
         };
-        let asking = match &event {
+        let user_id = match &event {
             Event::Request(request) => request.user.as_ref().map(|user| user.id.clone()),
             _ => None,
         };
@@ -77,11 +78,11 @@ impl RoomTask {
             Ok(turn) => self.keep(turn, cause),
             Err(failure) => {
                 self.shared.metrics.failed(&failure);
-                Err(Box::new((Lost::Guest(failure), cause)))
+                Err(Box::new((TurnError::Guest(failure), cause)))
             }
         };
         if let Err(failed) = outcome {
-            let (lost, cause) = *failed;
+            let (error, cause) = *failed;
             let opened = self.opened();
             if opened.log_limiter.take() {
                 let key = match &cause {
@@ -94,11 +95,11 @@ impl RoomTask {
                 };
                 let client = key.and_then(|key| opened.resources.as_ref()?.sockets.get(key));
                 let socket = client.map(|client| client.id);
-                let user = client.map(|client| client.user.id.as_str()).or(asking.as_deref());
-                tracing::error!(event = name, socket, user, timer, "the turn failed and was undone: {lost}");
+                let user = client.map(|client| client.user.id.as_str()).or(user_id.as_deref());
+                tracing::error!(event = name, socket, user, timer, "the turn failed and was undone: {error}");
             }
             opened.log_limiter.report_dropped();
-            self.forget(cause, said.as_deref(), &lost);
+            self.turn_failed(cause, message_text.as_deref(), &error);
         }
         if self.batch.is_empty() {
             self.release();
@@ -122,30 +123,30 @@ impl RoomTask {
                 Err(failure) => return Ok(Err(failure)),
             },
         };
-        self.mailbox.unused();
+        self.mailbox.not_idle();
         let opened = self.opened();
         let mut moment = Moment { now: opened.now, seed: [0; 32] };
         rand::rng().fill_bytes(&mut moment.seed);
         let commits_before = self.last_commit();
-        let reach = self.reach();
+        let outbound_interface = self.outbound_interface();
         let opened = self.opened();
-        let mut lent = opened.resources.take().expect("lent only while a turn runs");
-        lent.outbound = reach;
-        lent.commits_before = commits_before;
-        lent.posts_waiting = opened.posting.waiting();
-        let lane = self.shared.long_turns.clone();
+        let mut resources = opened.resources.take().expect("lent only while a turn runs");
+        resources.outbound = outbound_interface;
+        resources.commits_before = commits_before;
+        resources.posts_waiting = opened.posting.waiting();
+        let long_turns = self.shared.long_turns.clone();
         let mut submitted = Ok(());
         // Earlier turns do not wait for a long turn.
-        let ran = lane.run(instance.run(lent, event, moment), || submitted = self.submit()).await;
-        let mut lent = ran.lent;
+        let finished = long_turns.run(instance.run(resources, event, moment), || submitted = self.submit()).await;
+        let mut resources = finished.resources;
         // Gives back resources of the turn, such as its permit to wait.
-        lent.outbound = None;
-        self.opened().resources = Some(lent);
-        self.instance = ran.instance.map(|instance| (instance, permit));
+        resources.outbound = None;
+        self.opened().resources = Some(resources);
+        self.instance = finished.instance.map(|instance| (instance, permit));
         if self.instance.is_some() {
-            self.mailbox.used();
+            self.mailbox.turn_ended();
         }
-        submitted.map(|()| ran.turn)
+        submitted.map(|()| finished.turn)
     }
 
     /// Makes an instance. If all are in use, the longest idle rooms hibernate first.
@@ -160,18 +161,18 @@ impl RoomTask {
             }
         };
         self.shared.metrics.wakes.inc();
-        let kind = self.life().namespace.kind.clone();
-        let lines = self.opened().log_limiter.clone();
-        let lane = self.shared.long_turns.clone();
+        let component = self.state().namespace.component.clone();
+        let log_limiter = self.opened().log_limiter.clone();
+        let long_turns = self.shared.long_turns.clone();
         let mut submitted = Ok(());
         // Code that runs long when it is instantiated counts as a long turn.
-        let made = Box::pin(async move { kind.instantiate(&lines).await });
-        let made = lane.run(made, || submitted = self.submit()).await;
-        submitted.map(|()| made.map(|instance| (instance, permit)))
+        let instantiated = Box::pin(async move { component.instantiate(&log_limiter).await });
+        let instantiated = long_turns.run(instantiated, || submitted = self.submit()).await;
+        submitted.map(|()| instantiated.map(|instance| (instance, permit)))
     }
 
     /// Keeps a successful turn: its writes go into the next commit, and its outputs wait for that.
-    pub(super) fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<(), Box<(Lost, Cause)>> {
+    pub(super) fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<(), Box<(TurnError, Cause)>> {
         if let Cause::Timer(timer) = &cause {
             // The timer is done, unless the turn has set it again.
             turn.timers.entry(timer.name.clone()).or_insert(None);
@@ -197,18 +198,18 @@ impl RoomTask {
         {
             turn.undo(&mut self.opened().resources().sockets);
             self.instance = None;
-            self.mailbox.unused();
+            self.mailbox.not_idle();
             self.shared.metrics.found_no_space();
             if matches!(error, CommitError::RoomFull { .. }) {
                 self.shared.limit_hits.count(Limit::RoomBytes);
             }
-            return Err(Box::new((Lost::Space(error), cause)));
+            return Err(Box::new((TurnError::Space(error), cause)));
         }
-        self.answered_at_length =
+        self.gave_long_answer =
             matches!(&turn.answer, Answer::Response(answer) if answer.body.len() > LONG_ANSWER_BYTES);
-        self.posts_wait |= posts;
+        self.posts_wait_for_disk |= posts;
         self.shared.metrics.turns.inc();
-        let reply = self.settle(cause, turn.answer);
+        let reply = self.reply_for(cause, turn.answer);
         self.hold(turn.outputs, reply);
         Ok(())
     }
@@ -245,42 +246,43 @@ impl RoomTask {
         self.opened().log.number() + batched
     }
 
-    /// Undoes a turn. The cause is told; the room goes on.
-    pub(super) fn forget(&mut self, cause: Cause, said: Option<&str>, lost: &Lost) {
+    /// Undoes a turn that failed, and answers its cause. The room goes on.
+    pub(super) fn turn_failed(&mut self, cause: Cause, message_text: Option<&str>, error: &TurnError) {
         match cause {
             Cause::Connect { socket, answer } => {
                 self.opened().resources().sockets.remove(socket);
-                self.hold(Vec::new(), Reply::Connect(Err(lost.no_answer().into()), answer));
+                self.hold(Vec::new(), Reply::Connect(Err(error.request_error().into()), answer));
             }
             Cause::Message(socket) => {
-                self.taken(socket);
-                let no_answer = lost.no_answer();
-                let error = error_frame(no_answer.code(), &format!("{no_answer}; nothing was done"), said);
-                let said = OutboundMessage::new(Message::Text(error));
-                self.hold(vec![Output::Say(said, Audience::These(vec![socket]))], Reply::None);
+                self.message_done(socket);
+                let request_error = error.request_error();
+                let error =
+                    error_frame(request_error.code(), &format!("{request_error}; nothing was done"), message_text);
+                let message = OutboundMessage::new(Message::Text(error));
+                self.hold(vec![Output::Message(message, Audience::These(vec![socket]))], Reply::None);
             }
             // A close is not repeated, so it waits until the host has what was missing.
-            Cause::Close(socket, close) if lost.may_pass() => {
+            Cause::Close(socket, close) if error.is_transient() => {
                 let opened = self.opened();
-                opened.closes.push_front((socket, close));
-                opened.closes_at = Some(opened.clock() + policy::host_backoff(rand::random()).as_millis() as u64);
-                self.arm();
+                opened.waiting_closes.push_front((socket, close));
+                opened.closes_due_at = Some(opened.clock() + policy::host_backoff(rand::random()).as_millis() as u64);
+                self.schedule_wake();
             }
             Cause::Close(socket, _) => {
                 self.opened().resources().sockets.remove(socket);
             }
-            Cause::Request { answer, .. } => self.hold(Vec::new(), Reply::Request(Err(lost.no_answer()), answer)),
-            Cause::Timer(timer) if lost.may_pass() => {
+            Cause::Request { answer, .. } => self.hold(Vec::new(), Reply::Request(Err(error.request_error()), answer)),
+            Cause::Timer(timer) if error.is_transient() => {
                 // This does not count as an attempt: only the host can provide what was missing.
                 let at = self.opened().clock() + policy::host_backoff(rand::random()).as_millis() as u64;
                 self.set_timers([(timer.name.clone(), Some(Timer { at, ..timer }))]);
             }
-            Cause::Timer(timer) => self.postpone(timer),
+            Cause::Timer(timer) => self.retry_timer(timer),
         }
     }
 
     /// Converts the answer of a successful turn into a reply for its cause.
-    pub(super) fn settle(&mut self, cause: Cause, answer: Answer) -> Reply {
+    pub(super) fn reply_for(&mut self, cause: Cause, answer: Answer) -> Reply {
         match (cause, answer) {
             (Cause::Connect { socket, answer }, Answer::Refuse(status, reason)) => {
                 self.opened().resources().sockets.remove(socket);
@@ -295,7 +297,7 @@ impl RoomTask {
             (Cause::Request { answer, .. }, Answer::Response(response)) => Reply::Request(Ok(response), answer),
             (Cause::Request { answer, .. }, _) => Reply::Request(Err(RequestError::Failed), answer),
             (Cause::Message(socket), _) => {
-                self.taken(socket);
+                self.message_done(socket);
                 Reply::None
             }
             (Cause::Close(socket, _), _) => {
@@ -307,7 +309,7 @@ impl RoomTask {
     }
 
     /// Lets the client of a message send one more.
-    pub(super) fn taken(&mut self, socket: SocketKey) {
+    pub(super) fn message_done(&mut self, socket: SocketKey) {
         if let Some(socket) = self.opened().resources().sockets.get(socket) {
             socket.client.turn_done();
         }
@@ -316,20 +318,22 @@ impl RoomTask {
     pub(super) fn hold(&mut self, outputs: Vec<Output>, reply: Reply) {
         let commit = self.last_commit();
         let sockets = &mut self.opened().resources().sockets;
-        let words = outputs.into_iter().filter_map(|output| delivery(output, sockets)).collect::<Vec<_>>();
-        if !words.is_empty() || !matches!(reply, Reply::None) || commit > 0 {
-            self.mailbox.output_gate.hold(commit, TurnOutput { words, reply });
+        let deliveries = outputs.into_iter().filter_map(|output| with_receivers(output, sockets)).collect::<Vec<_>>();
+        if !deliveries.is_empty() || !matches!(reply, Reply::None) || commit > 0 {
+            self.mailbox.output_gate.hold(commit, TurnOutput { deliveries, reply });
         }
     }
 }
 
-/// Settles the receivers now: those who are in the room at the end of the turn.
-fn delivery(output: Output, sockets: &mut Sockets) -> Option<Delivery> {
+/// Adds the receivers to an output: the clients that are in the room at the end of the turn.
+fn with_receivers(output: Output, sockets: &mut Sockets) -> Option<Delivery> {
     Some(match output {
-        Output::Say(said, Audience::Everyone(except)) => Delivery::ToEveryone(said, sockets.everyone(), except),
-        Output::Say(said, Audience::These(keys)) => {
+        Output::Message(message, Audience::Everyone(except)) => {
+            Delivery::ToEveryone(message, sockets.everyone(), except)
+        }
+        Output::Message(message, Audience::These(keys)) => {
             let here = keys.iter().filter_map(|key| sockets.get(*key)).filter(|socket| !socket.gone);
-            Delivery::To(said, here.map(|socket| socket.client.clone()).collect())
+            Delivery::To(message, here.map(|socket| socket.client.clone()).collect())
         }
         Output::Close { socket, code, reason } => Delivery::Close(sockets.get(socket)?.client.clone(), code, reason),
         Output::AutoResponse(auto_response) => Delivery::AutoResponse(auto_response),

@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 /// The files of the server in its data directory. Other files may be there too; they are left alone.
-const OURS: [&str; 6] =
+const OUR_FILES: [&str; 6] =
     ["store", "mark", "incarnation", "incarnation.next", "revocations.json", "revocations.json.unfinished"];
 /// The server owns this directory too. `code_cache_dir` makes it private, and removes code that other users could have written,
 /// so its permissions must stay unchanged until then.
@@ -22,48 +22,48 @@ const OTHERS: u32 = 0o077;
 /// Fails: if it cannot be made or read, or belongs to another user.
 pub fn make_private(path: &Path) -> io::Result<()> {
     make(path)?;
-    let closed = close_all(path)?;
-    if closed > 0 {
+    let restricted = restrict_all(path)?;
+    if restricted > 0 {
         let path = path.display();
-        tracing::warn!(%path, closed, "other users could read the data; now what is Dormouse's there is closed to them");
+        tracing::warn!(%path, restricted, "other users could read the data; now what is Dormouse's there is closed to them");
     }
     Ok(())
 }
 
 /// Returns how many files and directories other users could access.
-fn close_all(path: &Path) -> io::Result<usize> {
+fn restrict_all(path: &Path) -> io::Result<usize> {
     let mut changed = 0;
     let mut is_all_ours = true;
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if OURS.iter().any(|ours| entry.file_name() == *ours) {
-            changed += close(&entry.path())?;
+        if OUR_FILES.iter().any(|ours| entry.file_name() == *ours) {
+            changed += restrict(&entry.path())?;
         } else if entry.file_name() != COMPILED {
             is_all_ours = false;
         }
     }
     // A directory with other files may be meant for other users too.
     if is_all_ours {
-        changed += close_one(path)?;
+        changed += restrict_one(path)?;
     }
     Ok(changed)
 }
 
-fn close(path: &Path) -> io::Result<usize> {
+fn restrict(path: &Path) -> io::Result<usize> {
     let found = fs::symlink_metadata(path)?;
     if found.is_symlink() {
         return Ok(0);
     }
-    let mut changed = close_one(path)?;
+    let mut changed = restrict_one(path)?;
     if found.is_dir() {
         for entry in fs::read_dir(path)? {
-            changed += close(&entry?.path())?;
+            changed += restrict(&entry?.path())?;
         }
     }
     Ok(changed)
 }
 
-fn close_one(path: &Path) -> io::Result<usize> {
+fn restrict_one(path: &Path) -> io::Result<usize> {
     let mode = fs::metadata(path)?.permissions().mode();
     if mode & OTHERS == 0 {
         return Ok(0);
@@ -122,11 +122,11 @@ mod tests {
             fs::set_permissions(data.join(path), Permissions::from_mode(open)).unwrap();
         }
         fs::set_permissions(&outside, Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(close_all(&data).unwrap(), 5);
+        assert_eq!(restrict_all(&data).unwrap(), 5);
         let modes = ["", "store", "store/rooms", "store/rooms/1.jnl", "mark"].map(|path| mode(&data.join(path)));
         assert_eq!(modes, [0o700, 0o700, 0o700, 0o600, 0o600]);
         assert_eq!(mode(&outside), 0o644, "a link is not followed");
-        assert_eq!(close_all(&data).unwrap(), 0);
+        assert_eq!(restrict_all(&data).unwrap(), 0);
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
             fs::write(directory.path().join(file), "x").unwrap();
             fs::set_permissions(directory.path().join(file), Permissions::from_mode(0o644)).unwrap();
         }
-        assert_eq!(close_all(directory.path()).unwrap(), 1);
+        assert_eq!(restrict_all(directory.path()).unwrap(), 1);
         let modes = ["", "mark", "page.html"].map(|path| mode(&directory.path().join(path)));
         assert_eq!(modes, [0o755, 0o600, 0o644]);
     }

@@ -189,11 +189,11 @@ fn journals(store: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn examine_journals(journals: &[PathBuf], durable: u64) -> Result<(), OpenProblem> {
-    let mut last = Last::default();
+    let mut last = LastNumbers::default();
     for (nth, path) in journals.iter().enumerate() {
         let mut journal = Journal::open(path)?;
         while journal.next_follows(&mut last)? {}
-        let end = journal.whole;
+        let end = journal.valid_end;
         if journal.rest_is_empty()? {
             continue;
         }
@@ -215,7 +215,7 @@ fn examine_journals(journals: &[PathBuf], durable: u64) -> Result<(), OpenProble
 
 /// The numbers of the last valid batch.
 #[derive(Default)]
-struct Last {
+struct LastNumbers {
     sequence: Option<u64>,
     group: Option<u64>,
 }
@@ -224,9 +224,9 @@ struct Journal {
     file: BufReader<File>,
     length: u64,
     /// Bytes that were not read yet.
-    left: u64,
+    remaining: u64,
     /// The end of the last valid batch.
-    whole: u64,
+    valid_end: u64,
     hash: Xxh3Default,
 }
 
@@ -238,18 +238,18 @@ impl Journal {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let file = BufReader::with_capacity(1 << 16, file);
-        Ok(Journal { file, length, left: length, whole: 0, hash: Xxh3Default::new() })
+        Ok(Journal { file, length, remaining: length, valid_end: 0, hash: Xxh3Default::new() })
     }
 
     /// Whether another complete batch follows, with numbers that continue the last one.
-    fn next_follows(&mut self, last: &mut Last) -> io::Result<bool> {
+    fn next_follows(&mut self, last: &mut LastNumbers) -> io::Result<bool> {
         let Ok((sequence, group)) = self.batch()? else { return Ok(false) };
         let follows = sequence < SEQUENCE_NUMBERS
             && last.sequence.is_none_or(|before| sequence > before)
             && group.is_none_or(|group| last.group.is_none_or(|before| group == before + 1));
         if follows {
-            *last = Last { sequence: Some(sequence), group: group.or(last.group) };
-            self.whole = self.length - self.left;
+            *last = LastNumbers { sequence: Some(sequence), group: group.or(last.group) };
+            self.valid_end = self.length - self.remaining;
         }
         Ok(follows)
     }
@@ -284,10 +284,10 @@ impl Journal {
                     if is_group && length == 8 && compression == 0 {
                         group = Some(u64::from_be_bytes(self.bytes()?));
                     } else {
-                        self.pass(u64::from(length))?;
+                        self.skip(u64::from(length))?;
                     }
                 }
-                [4] => self.pass(8)?,
+                [4] => self.skip(8)?,
                 _ => return Err(None),
             }
         }
@@ -308,7 +308,7 @@ impl Journal {
     /// Reads a key, and returns whether it is this one.
     fn is_next(&mut self, key: &[u8], length: u16) -> Result<bool, Option<io::Error>> {
         if usize::from(length) != key.len() {
-            self.pass(u64::from(length))?;
+            self.skip(u64::from(length))?;
             return Ok(false);
         }
         let mut same = true;
@@ -318,31 +318,31 @@ impl Journal {
         Ok(same)
     }
 
-    fn pass(&mut self, length: u64) -> Result<(), Option<io::Error>> {
+    fn skip(&mut self, length: u64) -> Result<(), Option<io::Error>> {
         self.take(length)?;
-        let mut left = length;
-        while left > 0 {
+        let mut remaining = length;
+        while remaining > 0 {
             let bytes = self.file.fill_buf().map_err(Some)?;
-            let some = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let some = bytes.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
             if some == 0 {
                 return Err(None);
             }
             self.hash.update(&bytes[..some]);
             self.file.consume(some);
-            left -= some as u64;
+            remaining -= some as u64;
         }
         Ok(())
     }
 
     /// Reserves bytes to read. Fails beyond the end of the file, so that a corrupt length causes no long read.
     fn take(&mut self, length: u64) -> Result<(), Option<io::Error>> {
-        self.left = self.left.checked_sub(length).ok_or(None)?;
+        self.remaining = self.remaining.checked_sub(length).ok_or(None)?;
         Ok(())
     }
 
     /// Whether nothing follows the last complete batch. Journals are allocated longer than needed.
     fn rest_is_empty(&mut self) -> io::Result<bool> {
-        let mut at = self.whole;
+        let mut at = self.valid_end;
         loop {
             // Holes in the file have no data.
             at = match rustix::fs::seek(self.file.get_ref(), rustix::fs::SeekFrom::Data(at)) {

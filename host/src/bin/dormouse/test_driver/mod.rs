@@ -98,13 +98,13 @@ impl Driver {
             Command::Open { component, name } => return self.open(&component, name).map(Ok),
             Command::OpenRouter { component, name } => return self.open_router(&component, name).map(Ok),
             Command::Namespaces { names } => {
-                let (router, lane) = self.router.take().context("open a router first")?;
-                self.router = Some((router.with_namespaces(names.iter().map(String::as_str)), lane));
+                let (router, long_turns) = self.router.take().context("open a router first")?;
+                self.router = Some((router.with_namespaces(names.iter().map(String::as_str)), long_turns));
                 return Ok(Ok(json!({})));
             }
             Command::Route { request } => {
-                let (router, lane) = self.router.as_ref().context("open a router first")?;
-                let routed = drive(router.route(request.into(), Moment::default(), lane));
+                let (router, long_turns) = self.router.as_ref().context("open a router first")?;
+                let routed = drive(router.route(request.into(), Moment::default(), long_turns));
                 return Ok(routed.map(protocol::decision).map_err(Ended::from));
             }
             _ => {}

@@ -91,7 +91,7 @@ pub(super) struct TestRoom {
 struct TestClient;
 
 impl Client for TestClient {
-    fn say(&self, _: &OutboundMessage) -> bool {
+    fn enqueue(&self, _: &OutboundMessage) -> bool {
         false
     }
 
@@ -362,8 +362,8 @@ impl TestRoom {
             _ => None,
         };
         let ran = drive(instance.run(Box::new(lent), event, moment));
-        self.sockets = ran.lent.sockets;
-        self.timers = ran.lent.timers;
+        self.sockets = ran.resources.sockets;
+        self.timers = ran.resources.timers;
         self.instance = ran.instance.filter(|_| !self.forgetful);
         let turn = ran.turn?;
         match self.fault.take() {
@@ -413,7 +413,7 @@ impl TestRoom {
         }
         for output in turn.outputs {
             match output {
-                Output::Say(said, audience) => self.say(&said, audience),
+                Output::Message(message, audience) => self.deliver(&message, audience),
                 Output::Close { socket, code, reason } => {
                     if let Some(socket) = self.sockets.get(socket) {
                         self.wire.say(&Reply::Closed { socket: socket.id, code, reason });
@@ -425,14 +425,14 @@ impl TestRoom {
         turn.answer
     }
 
-    fn say(&mut self, said: &OutboundMessage, audience: Audience) {
+    fn deliver(&mut self, message: &OutboundMessage, audience: Audience) {
         let keys = match audience {
             Audience::Everyone(except) => self.sockets.select(&Filter { except, ..Filter::default() }),
             Audience::These(keys) => keys,
         };
         let here = |key: &SocketKey| self.sockets.get(*key).filter(|socket| !socket.gone).map(|socket| socket.id);
         let to = keys.iter().filter_map(here).collect::<Vec<_>>();
-        if let Some(message) = said.message()
+        if let Some(message) = message.message()
             && !to.is_empty()
         {
             self.wire.say(&Reply::Said { to, message: message.into() });
