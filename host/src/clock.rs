@@ -48,8 +48,8 @@ pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// Longest time for which the time of rooms stands still after the system clock was set back. After a larger step it
-/// goes back.
+/// Longest time for which the time of rooms stands still after the system clock was set back: the steps of NTP are
+/// shorter. After a larger step it goes back.
 pub const STANDS_STILL_MS: u64 = 5_000;
 
 /// Smallest step of the system clock that counts as set. Smaller differences come from reading both clocks at different

@@ -1,20 +1,27 @@
-//! Limits that nobody can configure. Settings of an operator are in [`config`](crate::config).
+//! Limits that nobody can configure, each with its reason. Settings of an operator are in [`config`](crate::config);
+//! `wit/` names the limits that a guest meets, and a test compares the numbers.
 
 use std::time::Duration;
 
 /// The longest key of a room's storage, in bytes: as much as Durable Objects allow.
 pub const KEY_BYTES: usize = 2_048;
 
-/// The largest value of a room's storage, in bytes: a value is read and written as a whole.
+/// The largest value of a room's storage, in bytes: as large as in Durable Objects. A value is read and written as a
+/// whole.
 pub const VALUE_BYTES: usize = 2 << 20;
 
-/// The most that one turn may write, in bytes: it is held in memory until it is durable.
+/// The most that one turn may write, in bytes: it is held in memory until it is durable. It takes four such turns to
+/// fill the default of `commit_queue_bytes`.
 pub const TURN_WRITE_BYTES: usize = 16 << 20;
 
-/// The most entries or keys that one storage call returns.
+/// Overhead of a record, from the memory of the turn to the disk. It counts as written bytes, so that millions of tiny
+/// records cannot exhaust host memory.
+pub const RECORD_BYTES: usize = 64;
+
+/// The most entries or keys that one storage call returns: a call cannot be interrupted, so it must be short.
 pub const LIST_ENTRIES: usize = 1_000;
 
-/// The most bytes that one storage call returns: they are held in the host's memory.
+/// The most bytes that one storage call returns: they are held in the host's memory, as the writes of a turn are.
 pub const LIST_BYTES: usize = 16 << 20;
 
 /// The most tags of a socket: as many as Durable Objects allow.
@@ -23,7 +30,7 @@ pub const TAGS: usize = 10;
 /// The longest tag, in bytes: as in Durable Objects.
 pub const TAG_BYTES: usize = 256;
 
-/// The largest attachment of a socket, in bytes: it stays in memory while the room sleeps.
+/// The largest attachment of a socket, in bytes: as in Durable Objects. It stays in memory while the room sleeps.
 pub const ATTACHMENT_BYTES: usize = 16_384;
 
 /// The longest auto-response, and the longest text that it answers, in bytes: as in Durable Objects.
@@ -32,22 +39,35 @@ pub const AUTO_RESPONSE_BYTES: usize = 2_048;
 /// The longest reason of a close frame, in bytes: RFC 6455 allows control frames of 125 bytes, and the code takes 2.
 pub const CLOSE_REASON_BYTES: usize = 123;
 
-/// The most timers of a room.
+/// The most timers of a room: they are in memory while the room is, and the first that is due is found by looking at
+/// all of them, which takes microseconds for this many.
 pub const TIMERS: usize = 1_000;
 
-/// The longest name of a timer, in bytes.
+/// The most timers that one turn may set and cancel, even if they are cancelled again: they are held until its end. A
+/// turn can replace all timers of its room several times.
+pub const TIMERS_CHANGED: usize = 10 * TIMERS;
+
+/// The longest name of a timer, in bytes: as long as a tag.
 pub const TIMER_NAME_BYTES: usize = 256;
 
-/// The largest payload of a timer, in bytes.
+/// The largest payload of a timer, in bytes: as large as an attachment, so that all timers of a room have 16 MiB at
+/// most.
 pub const TIMER_PAYLOAD_BYTES: usize = 16_384;
 
-/// The largest body of a room's HTTP answer, in bytes: it is held in memory until it is sent.
+/// The largest body of a room's HTTP answer, in bytes: it is held in memory until it is sent. It is as much as a turn
+/// may send over sockets.
 pub const RESPONSE_BYTES: usize = 16 << 20;
 
-/// Overhead of an output of a turn, in bytes, so that a flood of empty outputs ends too.
+/// The most bytes of server answers in host memory for one instance. An answer that is on its way counts with the
+/// longest size, so four fit. A request without space for its answer waits, as long as a call may take.
+pub const ANSWERS_BYTES: usize = 4 * RESPONSE_BYTES;
+
+/// Overhead of an output of a turn, in bytes, so that a flood of empty outputs ends too: about the memory that an
+/// output takes beside its content.
 pub const OUTPUT_BYTES: usize = 64;
 
-/// The most headers of a room's HTTP answer.
+/// The most headers of a room's HTTP answer: the host adds its own, and some clients refuse an answer with more than
+/// 100.
 pub const RESPONSE_HEADERS: usize = 64;
 
 /// Headers of a component's HTTP answer that reach its client. The operator may add others with `response_headers`.
@@ -90,44 +110,51 @@ pub const FORBIDDEN_RESPONSE_HEADERS: [&str; 14] = [
     "x-content-type-options",
 ];
 
-/// The longest message that a room may send or receive, in bytes. A namespace can lower it.
+/// The longest message that a room may send or receive, in bytes: as many as may wait for a socket by default. A
+/// namespace can lower it.
 pub const MESSAGE_BYTES: usize = 1 << 20;
 
-/// The largest body of a request from a room to another room or to a server, in bytes: the caller and the callee hold
-/// it in memory.
+/// The largest body of a request from a room to another room or to a server, in bytes: as large as that of a client.
+/// The caller and the callee hold it in memory.
 pub const CALL_BYTES: usize = 1 << 20;
 
-/// The largest request that a room can post, in bytes: it is stored until it is accepted.
+/// The largest request that a room can post, in bytes: it is stored until it is accepted, and it is in memory while the
+/// room is. So it is a quarter of a call.
 pub const POST_BYTES: usize = 256 << 10;
 
-/// The most posts of a room that can wait for delivery.
+/// The most posts of a room that can wait for delivery: 250 MiB of the largest ones.
 pub const POSTS: usize = 1_000;
 
-/// How often a post is tried before it is dropped: the tries take 16 hours.
+/// How often a post is tried before it is dropped: the tries take 16 hours, so that a server may be repaired in the
+/// morning.
 pub const POST_TRIES: u32 = 100;
 
-/// The longest wait between two tries of a post, in seconds. The wait doubles from 2 s up to this.
+/// The longest wait between two tries of a post, in seconds. The wait doubles from 2 s up to this, so that a server
+/// that works again gets its posts within ten minutes.
 pub const MAX_POST_BACKOFF_S: u64 = 600;
 
-/// Posts of one room to rooms that are delivered at the same time, each to another room; and as many to servers.
+/// Posts of one room to rooms that are delivered at the same time, each to another room; and as many to servers. It
+/// takes 64 such rooms to fill [`POSTS_AT_ONCE`].
 pub const POSTS_AT_ONCE_OF_A_ROOM: usize = 16;
 
 /// Posts of all rooms to rooms that are delivered at the same time, and as many to servers: each holds a task and an
-/// answer. Namespaces have equal shares of them; the others wait in line.
+/// answer, as a request of a client does. Namespaces have equal shares of them; the others wait in line.
 pub const POSTS_AT_ONCE: usize = 1_024;
 
 /// The longest body of a request without an identity, in bytes: enough for a form or a login, and so small that all
 /// `anonymous_requests` together hold 4 MiB.
 pub const ANONYMOUS_BODY_BYTES: usize = 16 << 10;
 
-/// The share of `anonymous_requests` that one address may have: a quarter.
+/// The share of `anonymous_requests` that one address may have: a quarter, so that one address does not shut out the
+/// others.
 pub const ANONYMOUS_REQUESTS_AN_ADDRESS: u32 = 4;
 
 /// A join costs a user as much as this many messages: a commit, a history, a frame to each member, and the same again
 /// when the socket closes. A user with `sockets_per_user` sockets can still open all of them at once.
 pub const JOIN_COST: u32 = 4;
 
-/// A further request on an open connection costs its address this part of a connect.
+/// A further request on an open connection costs its address this part of a connect, which has a handshake, a task and
+/// buffers of its own.
 pub const REQUEST_COST: f64 = 0.1;
 
 /// Frames per second that the client of an HTTP/2 connection may send, and ten times as many in a burst, in addition to
@@ -143,13 +170,21 @@ pub const HTTP2_FRAMES_FOR_AN_ANSWER: u32 = 8;
 /// A DATA frame with fewer bytes costs the client a frame, and earns it none. Flow control limits longer ones.
 pub const HTTP2_SMALL_DATA_BYTES: usize = 256;
 
-/// The most lines of the process's log that wait to be written.
+/// The longest id and the longest name of a user, in bytes: an id is the `sub` of a token, which OpenID Connect limits to
+/// 255 characters. Both are in memory for each socket.
+pub const USER_BYTES: usize = 256;
+
+/// The longest line that a room may log, and the longest error of a room, in bytes: a stack trace fits.
+pub const LOG_LINE_BYTES: usize = 4_096;
+
+/// The most lines of the process's log that wait to be written: as many as fit into [`LOG_BYTES`] if they have 512 B.
 pub const LOG_LINES: usize = 16_384;
 
 /// The same in bytes: about 2,000 of the longest lines that a room may log.
 pub const LOG_BYTES: usize = 8 << 20;
 
-/// How long a thread that logs waits for space in the queue. After that, lines are lost until one is written.
+/// How long a thread that logs waits for space in the queue. After that, lines are lost until one is written. A reader
+/// that pauses for a moment loses none, and a turn that logs is not stopped for longer.
 pub const LOG_WAIT: Duration = Duration::from_millis(100);
 
 /// Of `POSTS_AT_ONCE`, how many of one namespace go to one room at the same time: as many turns share a commit.
@@ -162,7 +197,8 @@ pub const POSTS_AT_ONCE_TO_A_SERVER: usize = 64;
 /// instance, so the others are for the rooms that it waits for, and for rooms that do not wait.
 pub const WAITING_ROOMS_PART: u32 = 2;
 
-/// A host reports itself as unhealthy when rooms wait longer than this for an instance.
+/// A host reports itself as unhealthy when rooms wait longer than this for an instance: idle rooms give theirs back
+/// within milliseconds, and by default no turn computes for so long.
 pub const INSTANCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest component, in bytes: a JavaScript component has about 13 MB, and a larger one takes minutes to compile.
@@ -171,10 +207,11 @@ pub const COMPONENT_BYTES: usize = 64 << 20;
 /// The most bytes of compiled components that are kept for the next start: a JavaScript component takes about 10 MB.
 pub const COMPILED_BYTES: u64 = 256 << 20;
 
-/// How long a compiled component is kept after its last use.
+/// How long a compiled component is kept after its last use: one that is started once a month stays.
 pub const COMPILED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The most users and tokens that can be revoked at the same time. Each revocation writes the file of all of them.
+/// The most users and tokens that can be revoked at the same time. Each revocation writes the file of all of them,
+/// which then has some megabytes.
 pub const REVOCATIONS: usize = 100_000;
 
 /// The longest id of a revoked user or token, in bytes: no token has a longer one.
@@ -188,18 +225,21 @@ pub const ADMIN_CONNECTIONS: usize = 32;
 /// a load balancer that polls `/healthz` needs fewer.
 pub const ADMIN_REFUSALS_PER_SECOND: u32 = 10;
 
-/// How long the body of a request is read that the admin listener refuses, so that its client sees the answer.
+/// How long the body of a request is read that the admin listener refuses, so that its client sees the answer: enough
+/// for a body of a few kilobytes on a slow line.
 pub const ADMIN_DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The most addresses whose rate at the admin listener is remembered.
+/// The most addresses whose rate at the admin listener is remembered: together they take less than 100 KB.
 pub const ADMIN_ADDRESSES: usize = 1_024;
 
-/// The log reports refused clients of the admin listener at most this often.
+/// The log reports refused clients of the admin listener at most this often, so that a scan of ports does not fill it.
 pub const ADMIN_LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// The waits before a failed timer is tried again, in seconds; after the last it is dropped.
+/// The waits before a failed timer is tried again, in seconds; after the last it is dropped. Durable Objects retry an
+/// alarm six times as well, first after two seconds.
 pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
 
 /// The wait before a timer, a close or a post is tried again if it failed because the host lacked something, such as
-/// space on the disk, in seconds. Such a try is not counted, and none is made while the disk is full.
+/// space on the disk, in seconds. Such a try is not counted, and none is made while the disk is full. The operator sees
+/// within seconds that the repair worked.
 pub const HOST_BACKOFF_S: u64 = 5;

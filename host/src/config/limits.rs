@@ -149,38 +149,62 @@ impl Default for Limits {
         Limits {
             // A live instance takes four of the kernel's 65,530 memory maps: 10,000 of them leave enough for the rest.
             awake_rooms: 10_000,
+            // Their 90 KB each are 12 MB: enough for the rooms that wake again and again.
             warm_rooms: 128,
+            // Half of what Durable Objects get. 10,000 instances reserve 640 GB of the 128 TB of addresses of a process.
             memory_bytes: 64 << 20,
+            // Enough for a JavaScript engine, the largest program that the examples run.
             table_elements: 20_000,
+            // Other events of the room wait so long, which people begin to notice.
             turn_cpu_slow: Duration::from_millis(50),
+            // Twenty times that: a room that computes for longer does not answer its clients.
             turn_cpu: Duration::from_secs(1),
+            // 16 of the longest messages; they are in memory until the commit is durable.
             turn_output_bytes: 16 << 20,
+            // As many as the room may log in a second.
             turn_log_lines: 100,
             // At most 4 KiB each, so 35 GB a day if a room does nothing else.
             log_lines_per_second: 100,
+            // A call takes a millisecond on a quiet host, and the clients of the room wait for all of them.
             turn_calls: 32,
+            // A third of `answer_timeout`, so that the client of a room that calls still gets its answer.
             turn_calls_timeout: Duration::from_secs(10),
+            // A room on a disk that syncs in 100 ms can still run 10,000 turns a second.
             uncommitted_turns: 1_024,
             // They take 1 to 4 KB each.
             rooms: 1_000_000,
+            // A room at the limit is counted by reading all of it, which takes seconds.
             room_bytes: 1 << 30,
             memory_total_bytes: 0,
+            // A broadcast to so many takes 0.2 s of CPU, 5 µs each.
             sockets_per_room: 32_768,
+            // One of the longest messages; a client that is further behind gets a history faster than what it missed.
             socket_queue_bytes: 1 << 20,
+            // More than a second of messages at the rate below; a broadcast of their turns still goes out in order.
             events_per_socket: 64,
+            // 64 sockets with full queues of their own; with turns of 20 µs they wait 0.1 s.
             events_per_room: 4_096,
+            // Cursors and drawings send up to 60 a second for some seconds, people who type far fewer.
             messages_per_second: 50,
+            // Two sockets of a user at their full rate.
             messages_per_second_per_user: 100,
             // Enough for every tab of every device of a busy person.
             sockets_per_user: 200,
+            // Two sockets in each room, as with a chat and its presence.
             rooms_per_user: 100,
+            // Below the 30 s after which some networks forget a silent connection.
             ping_every: Duration::from_secs(25),
+            // Longer than any round trip; with the ping, a lost client is noticed after 35 s.
             pong_timeout: Duration::from_secs(10),
+            // A closing handshake is one round trip; half of `pong_timeout` is enough.
             close_timeout: Duration::from_secs(5),
+            // Idle ones take 3 KB each: 300 MB.
             connections: 100_000,
             // Enough for a company behind one address, but not for a machine that wants all places.
             connections_per_address: 4_096,
+            // All clients of a company come back within a minute of a restart, with ten seconds' worth at once.
             connects_per_second_per_address: 100,
+            // Each holds a task, and an instance of the router at its beginning.
             requests: 1_024,
             // It takes eight users to fill all places, since one may have an eighth.
             requests_per_user: 128,
@@ -188,6 +212,7 @@ impl Default for Limits {
             requests_per_address: 256,
             // A room that waits for a slow server leaves half of the places to the others.
             requests_per_room: 512,
+            // The same for a namespace, which leaves a quarter.
             requests_per_namespace: 768,
             // A router answers each of them in well under a millisecond.
             anonymous_requests: 256,
@@ -198,20 +223,31 @@ impl Default for Limits {
             answer_bytes: 256 << 20,
             answer_bytes_per_user: 32 << 20,
             answer_bytes_per_connection: 16 << 20,
+            // A head is one or two packets; a client that needs longer holds a connection for nothing.
             header_timeout: Duration::from_secs(10),
             // More than the 60 s of nginx, AWS's load balancers and many others.
             idle_timeout: Duration::from_secs(75),
+            // The longest body on a line of 300 kbit/s.
             body_timeout: Duration::from_secs(30),
+            // A phone that loses its network for a moment keeps its connection.
             write_timeout: Duration::from_secs(60),
+            // Below the 60 s after which nginx and many load balancers give up.
             answer_timeout: Duration::from_secs(30),
+            // As long as the longest message.
             body_bytes: 1 << 20,
+            // One for each connection.
             tickets: 100_000,
             // A ticket is used at once and expires after 30 s: so many tabs can connect at the same moment.
             tickets_per_user: 32,
+            // Below the 10 s after which `docker stop` kills.
             drain_timeout: Duration::from_secs(8),
+            // All commits of the queue below fit, so that a full disk is met before a write and not by it.
             min_free_bytes: 64 << 20,
+            // Four turns with the most that one may write; at 100 MB/s the disk needs less than a second for it.
             commit_queue_bytes: 64 << 20,
+            // A healthy disk takes milliseconds, a busy network disk a second or two.
             slow_sync: Duration::from_secs(10),
+            // The index blocks of some gigabytes of rooms.
             store_cache_bytes: 64 << 20,
         }
     }

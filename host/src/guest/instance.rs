@@ -25,7 +25,7 @@ use crate::panics::catch_panic;
 const HANDLES: usize = 100_000;
 
 /// Most bytes that a guest passes to the host in one call, beside the limits of the interfaces. It protects host
-/// memory.
+/// memory. The largest call that the interfaces allow, the writes of a turn with their keys, fits.
 const HOSTCALL_BYTES: usize = 24 << 20;
 
 /// An instance. Its memory is a cache of the state of its room, valid until a turn fails.

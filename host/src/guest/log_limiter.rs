@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::limit_hits::{Limit, LimitHits};
+use crate::limits::LOG_LINE_BYTES;
 use crate::lock::Lock;
 use crate::token_bucket::TokenBucket;
 
-/// How often the number of dropped lines is reported.
+/// How often the number of dropped lines is reported: once for all that a flood drops in a second.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-
-/// Most bytes of a log line, and of an error of a room.
-const LINE_BYTES: usize = 4_096;
 
 /// The log limit of one room or of the router. It covers their own lines, and lines about their failures.
 pub struct LogLimiter {
@@ -89,6 +87,6 @@ impl fmt::Debug for LogLimiter {
 
 /// The text of a guest as one line of the log, without control characters and with a maximum length.
 pub(super) fn one_line(text: &str) -> String {
-    let line = &text[..text.floor_char_boundary(LINE_BYTES)];
+    let line = &text[..text.floor_char_boundary(LOG_LINE_BYTES)];
     line.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

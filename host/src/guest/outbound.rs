@@ -10,13 +10,9 @@ use tokio::sync::Semaphore;
 use super::log_limiter::LogLimiter;
 use crate::clock;
 use crate::config::Limits;
-use crate::limits::RESPONSE_BYTES;
+use crate::limits::ANSWERS_BYTES;
 use crate::model::{Destination, Request, Response, StorageFailed};
 use crate::outbound::FetchError;
-
-/// Most bytes of server answers in host memory for one instance. An answer that is on its way counts with the longest
-/// size, so four fit. A request without space for its answer waits, as long as a call may take.
-const ANSWERS_BYTES: usize = 4 * RESPONSE_BYTES;
 
 /// A pending call. It fails if the storage of the room has failed; then the turn must not go on.
 pub type Waited<T> = Pin<Box<dyn Future<Output = Result<T, StorageFailed>> + Send>>;

@@ -26,14 +26,14 @@ use super::log_limiter::{LogLimiter, one_line};
 use super::moment::Moment;
 use crate::lock::Lock;
 
-/// Most resources of `wasi:*` of one guest: streams, requests to servers, their bodies. Each may hold bytes of the
-/// guest in host memory.
+/// Most resources of `wasi:*` of one guest: streams, requests to servers, their bodies. Each may hold 64 KiB of the
+/// guest in host memory, together 16 MiB; a request to a server takes several.
 const WASI_RESOURCES: usize = 256;
 
-/// Most random bytes in one call.
+/// Most random bytes in one call, which cannot be interrupted: they take about a millisecond.
 const RANDOM_BYTES: u64 = 1 << 20;
 
-/// Most bytes of output that are kept for the message about a trap.
+/// Most bytes of output that are kept for the message about a trap: a panic with its place and a few lines before it.
 const LAST_OUTPUT_BYTES: usize = 2_048;
 
 /// The WASI state of one instance.

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest name of a room, in bytes. A router may be stricter; the shipped router allows 128.
+/// The longest name of a room, in bytes: a key of the store has it, and each room in memory. A router may be stricter;
+/// the shipped router allows 128.
 pub const NAME_BYTES: usize = 512;
-/// The longest name of a namespace, in bytes.
+/// The longest name of a namespace, in bytes: operators write it in the configuration, and clients in paths.
 pub const NAMESPACE_BYTES: usize = 64;
 
 /// The address of a room, always valid: the namespace is 1 to 64 ASCII letters, digits, `-` and `_`; the name is 1 to

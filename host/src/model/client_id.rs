@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest `clientId` that is repeated, in bytes.
+/// The longest `clientId` that is repeated, in bytes: a UUID has 36.
 const CLIENT_ID_BYTES: usize = 128;
 
 /// The longest message that is searched for a `clientId`, in bytes. Messages of the shipped rooms are far shorter.

@@ -8,7 +8,7 @@ use super::incoming::Incoming;
 use super::local_socket::LocalSocket;
 use crate::model::{Address, AddressError, Message, Request, Response, StorageFailed, User};
 
-/// Most names that [`Rooms::list`] returns in one call.
+/// Most names that [`Rooms::list`] returns in one call, which blocks on the disk.
 pub const MAX_LISTED_NAMES: usize = 1_000;
 
 /// One room of a host. Cheap to clone; making a handle wakes nothing.

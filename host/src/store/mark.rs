@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::error::DiskError;
 use crate::clock;
 
+/// How old the mark may be after a power loss. A sync for each group would double the syncs of the disk.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Mark {

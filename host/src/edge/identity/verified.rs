@@ -3,10 +3,8 @@
 //! It knows no tokens: `verifier` and embedders make these from whatever proves an identity.
 
 use crate::clock::UnixMillis;
+use crate::limits::USER_BYTES;
 use crate::model::User;
-
-/// The longest `userId` and `userName`, in bytes.
-const NAME_BYTES: usize = 256;
 
 /// A user whose token was valid. A server that mounts the host and verifies users itself puts one into the request's
 /// extensions; then no token is looked for.
@@ -32,8 +30,8 @@ impl Verified {
     /// Checks the form of names, which rooms may rely on.
     pub(in crate::edge) fn check(self) -> Result<Self, Invalid> {
         for (what, text) in [("user id", &self.user.id), ("user name", &self.user.name)] {
-            if text.is_empty() || text.len() > NAME_BYTES || text.chars().any(char::is_control) {
-                return Err(Invalid(format!("the {what} must be 1 to {NAME_BYTES} bytes without control characters")));
+            if text.is_empty() || text.len() > USER_BYTES || text.chars().any(char::is_control) {
+                return Err(Invalid(format!("the {what} must be 1 to {USER_BYTES} bytes without control characters")));
             }
         }
         Ok(self)

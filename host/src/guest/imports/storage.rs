@@ -10,10 +10,6 @@ use crate::guest::state::StoreData;
 use crate::limits;
 use crate::model::{self, scan_over};
 
-/// Overhead of a record, from the memory of the turn to the disk. It counts as written bytes, so that millions of tiny
-/// records cannot exhaust host memory.
-const RECORD_BYTES: usize = 64;
-
 impl StoreData {
     fn read(&mut self, key: &[u8]) -> wasmtime::Result<Option<Bytes>> {
         // An invalid key was never written, and the engine has its own limit for keys.
@@ -27,7 +23,7 @@ impl StoreData {
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.changes.write_bytes += RECORD_BYTES + key.len() + value.as_ref().map_or(0, Vec::len);
+        self.changes.write_bytes += limits::RECORD_BYTES + key.len() + value.as_ref().map_or(0, Vec::len);
         self.changes.writes.insert(Bytes::from(key), value.map(Bytes::from));
     }
 
@@ -40,7 +36,7 @@ impl StoreData {
             if value.len() > limits::VALUE_BYTES {
                 return Err(StorageError::ValueTooLarge);
             }
-            bytes += RECORD_BYTES + key.len() + value.len();
+            bytes += limits::RECORD_BYTES + key.len() + value.len();
         }
         if bytes > limits::TURN_WRITE_BYTES { Err(StorageError::TurnTooLarge) } else { Ok(()) }
     }

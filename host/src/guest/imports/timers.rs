@@ -9,9 +9,6 @@ use crate::guest::state::StoreData;
 use crate::limits;
 use crate::model::Timer;
 
-/// Most timers that one turn may set and cancel, even if they are cancelled again.
-const TIMERS_CHANGED: usize = 10 * limits::TIMERS;
-
 impl StoreData {
     fn timer(&mut self, name: &str) -> wasmtime::Result<Option<Timer>> {
         if let Some(changed) = self.changes.timers.get(name) {
@@ -25,8 +22,8 @@ impl StoreData {
         let was_set = self.timer(&name)?.is_some();
         self.changes.timers_more += isize::from(timer.is_some()) - isize::from(was_set);
         self.changes.timers.insert(name, timer);
-        if self.changes.timers.len() > TIMERS_CHANGED {
-            bail!("the turn set and cancelled more than {TIMERS_CHANGED} timers");
+        if self.changes.timers.len() > limits::TIMERS_CHANGED {
+            bail!("the turn set and cancelled more than {} timers", limits::TIMERS_CHANGED);
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use crate::outbound::FetchError;
 /// Most buffered bytes of a body. It is small, because a room may begin many bodies that are never read.
 const AHEAD_BYTES: usize = 64 << 10;
 
-/// Most bytes of header names and values of one request or answer.
+/// Most bytes of header names and values of one request or answer: as many as the host accepts of a client.
 const FIELDS_BYTES: usize = 32 << 10;
 
 /// The result that wasmtime-wasi-http expects: an answer, and a future that drives its connection.

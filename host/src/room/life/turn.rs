@@ -19,7 +19,7 @@ use crate::room::reply::Reply;
 use crate::room::seat::Seat;
 use crate::store::{Changes, CommitError};
 
-/// After an answer of more bytes, the room yields to other tasks.
+/// After an answer of more bytes, the room yields to other tasks. Shorter ones cost less than the yield.
 pub(super) const LONG_ANSWER_BYTES: usize = 64 << 10;
 
 /// The cause of a turn, and where its answer goes.
