@@ -1,10 +1,12 @@
-//! The clocks: wall time, elapsed time, a steady clock for timers, and the CPU time of a thread. Code that
-//! needs the current time asks here; only `Instant::elapsed` and the timeouts of tokio are used directly elsewhere.
+//! The clocks: wall time, elapsed time, a steady clock for timers, and the CPU time of a thread. Code that needs the
+//! current time, a timer or a timeout asks here; `.clippy.toml` bans the clocks of the system elsewhere.
+#![expect(clippy::disallowed_methods, reason = "the clocks of the system are read here")]
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::{Sleep, Timeout};
 
 /// Unix time in milliseconds.
 pub type UnixMillis = u64;
@@ -43,9 +45,34 @@ pub fn thread_cpu() -> Duration {
     Duration::new(u64::try_from(used.tv_sec).unwrap_or(0), u32::try_from(used.tv_nsec).unwrap_or(0))
 }
 
+/// The time that has passed since a moment that [`monotonic`] returned.
+pub fn since(moment: Instant) -> Duration {
+    monotonic().saturating_duration_since(moment)
+}
+
 /// Waits for a duration.
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
+}
+
+/// A timer that can be reset.
+pub fn timer(duration: Duration) -> Sleep {
+    tokio::time::sleep(duration)
+}
+
+/// A timer that ends at a moment.
+pub fn timer_at(moment: Instant) -> Sleep {
+    tokio::time::sleep_until(moment.into())
+}
+
+/// Runs a future for a limited time.
+pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {
+    tokio::time::timeout(limit, future)
+}
+
+/// Runs a future until a moment.
+pub fn timeout_at<F: Future>(deadline: Instant, future: F) -> Timeout<F> {
+    tokio::time::timeout_at(deadline.into(), future)
 }
 
 /// Longest time for which the time of rooms stands still after the system clock was set back: the steps of NTP are

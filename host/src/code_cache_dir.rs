@@ -2,6 +2,7 @@
 //!
 //! It does not know the content: `guest` seals it and checks the seal. An error here costs only time and a log line.
 //! The cached code is executed, so no other user may write to the directory.
+#![expect(clippy::disallowed_methods, reason = "it owns the directory of compiled code")]
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};

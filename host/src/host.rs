@@ -326,7 +326,7 @@ impl Host {
         {
             tracing::error!("the task that accepts connections to the admin listener panicked");
         }
-        self.rooms.drain(self.drain_timeout.saturating_sub(began.elapsed())).await;
+        self.rooms.drain(self.drain_timeout.saturating_sub(clock::since(began))).await;
     }
 }
 
@@ -437,6 +437,7 @@ fn compiled_code(config: &Config) -> Option<Arc<dyn CodeCache>> {
 }
 
 /// The bytes of a component. `key` gives the setting that names it.
+#[expect(clippy::disallowed_methods, reason = "it reads the file of a component")]
 fn read(key: impl Fn() -> String, component: &str, extra: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, StartError> {
     match component.strip_prefix(BUILTIN) {
         Some(name) => {

@@ -50,6 +50,7 @@ pub mod model;
 pub mod outbound;
 mod panics;
 pub mod pressure;
+mod random;
 pub mod revocations;
 pub mod room;
 pub mod routes;

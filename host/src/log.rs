@@ -127,7 +127,7 @@ impl Log {
             if WRITES.get() || self.is_stuck.load(Ordering::Relaxed) {
                 return false;
             }
-            if began.elapsed() >= LOG_WAIT {
+            if clock::since(began) >= LOG_WAIT {
                 self.is_stuck.store(true, Ordering::Relaxed);
                 return false;
             }

@@ -92,6 +92,7 @@ impl Pressure {
 }
 
 /// Anonymous memory of this process. Memory-mapped files do not count.
+#[expect(clippy::disallowed_methods, reason = "the kernel answers in a file")]
 fn resident() -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "RssAnon:")
 }
@@ -103,6 +104,7 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
 }
 
 /// The memory of the machine, or of the control group of this process if that is less.
+#[expect(clippy::disallowed_methods, reason = "the kernel answers in files")]
 fn total() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kilobytes(&text, "MemTotal:"));
     let groups = GROUP_LIMITS.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());

@@ -3,6 +3,7 @@
 //! It knows neither the form of tokens nor connections; `edge` asks it for each identity. The file is replaced as a
 //! whole, so after a crash it is the old or the new list. If it cannot be read the host does not start, because a
 //! revoked user would get in again.
+#![expect(clippy::disallowed_methods, reason = "it owns the file of revocations")]
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};

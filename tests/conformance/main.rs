@@ -4,6 +4,7 @@
 //! `make conformance-setup` installs the suite. Every case must be passed, strictly, except those in [`EXCEPTIONS`]; and
 //! these must show what is said there, so that no exception outlives its reason. What was sent and heard in each case is in
 //! `target/tmp/conformance/index.html`.
+#![expect(clippy::disallowed_methods, reason = "tests measure time and make files")]
 
 #[expect(dead_code, reason = "the other end-to-end tests need more of it")]
 #[path = "../e2e/harness.rs"]

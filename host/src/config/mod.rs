@@ -131,6 +131,7 @@ impl Default for Config {
 
 impl Config {
     /// Reads a configuration file. Relative paths in it are relative to the file.
+    #[expect(clippy::disallowed_methods, reason = "it reads the configuration")]
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { path: path.into(), source: error.into() })?;

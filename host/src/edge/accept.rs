@@ -92,11 +92,11 @@ impl Edge {
     async fn connection(self: Arc<Self>, stream: TcpStream, place: Arc<ConnectionPermit>) {
         let within = self.limits.header_timeout;
         let Some(certificate) = &self.certificate else {
-            let begins = async || tokio::time::timeout(within, begins_with_http2(&stream)).await;
+            let begins = async || clock::timeout(within, begins_with_http2(&stream)).await;
             let is_http2 = self.h2c && begins().await.unwrap_or(false);
             return self.http(stream, is_http2, place).await;
         };
-        match tokio::time::timeout(within, certificate.acceptor().accept(stream)).await {
+        match clock::timeout(within, certificate.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(listener::tls::HTTP_2);
                 self.http(stream, is_http2, place).await;

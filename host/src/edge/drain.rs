@@ -10,6 +10,7 @@ use super::Edge;
 use super::sockets::close::CloseReason;
 use crate::clock;
 use crate::model::Client;
+use crate::random;
 
 /// Sockets closed in one stage of a shutdown, and the time between two stages: 100,000 clients get a close frame within
 /// two seconds.
@@ -56,7 +57,7 @@ impl Edge {
                 clock::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(within, all_gone).await.is_ok()
+        clock::timeout(within, all_gone).await.is_ok()
     }
 }
 
@@ -66,7 +67,7 @@ fn comes_back_within(sockets: usize) -> u32 {
 }
 
 fn goodbye(client: &dyn Client, longest_s: u32) {
-    end(client, CloseReason::GoingAway { retry_after_s: rand::random_range(1..=longest_s) });
+    end(client, CloseReason::GoingAway { retry_after_s: random::seconds(1..=longest_s) });
 }
 
 pub(super) fn end(client: &dyn Client, why: CloseReason) {

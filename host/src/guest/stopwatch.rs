@@ -103,7 +103,7 @@ struct Wait {
 
 impl Wait {
     fn until(until: Instant) -> Self {
-        let alarm = Handle::try_current().is_ok().then(|| Box::pin(tokio::time::sleep_until(until.into())));
+        let alarm = Handle::try_current().is_ok().then(|| Box::pin(clock::timer_at(until)));
         Wait { until, alarm }
     }
 

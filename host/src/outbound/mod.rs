@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::clock;
 use crate::limits;
 use crate::{config, model};
 
@@ -129,7 +130,7 @@ impl HttpClient {
         request: model::Request,
         within: Duration,
     ) -> Result<model::Response, FetchError> {
-        let fetched = tokio::time::timeout(within, self.fetch_once(allowed, origin, request)).await;
+        let fetched = clock::timeout(within, self.fetch_once(allowed, origin, request)).await;
         let (parts, body) = fetched.unwrap_or(Err(FetchError::Timeout))?.into_parts();
         let text = |(name, value): (&HeaderName, &HeaderValue)| {
             (name.as_str().to_owned(), model::header_text(value.as_bytes()).into_owned())

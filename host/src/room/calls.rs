@@ -74,7 +74,7 @@ impl RoomCalls {
         let done = async move {
             durable.await.map_err(|_| StorageFailed("a commit before this call failed".into()))?;
             let left = until.saturating_duration_since(clock::monotonic());
-            Ok(tokio::time::timeout(left, call.run(shared)).await.unwrap_or(timed_out))
+            Ok(clock::timeout(left, call.run(shared)).await.unwrap_or(timed_out))
         };
         let task = runtime.spawn(done.in_current_span());
         Box::pin(async { task.await.unwrap_or_else(|_| Err(StorageFailed("the host is shutting down".into()))) })

@@ -12,6 +12,7 @@ use super::incoming::Incoming;
 use super::namespace::Namespace;
 use super::posts::{Outcome, PostId, unanswered};
 use super::shared::Shared;
+use crate::clock;
 use crate::model::{Address, Destination, Post, PostNumber, Request};
 use crate::outbound::FetchError;
 
@@ -57,7 +58,7 @@ impl Shared {
         if let Err(error) = self.deliver(to, Incoming::Request { request, post: Some(post), answer }) {
             return unanswered(&error);
         }
-        match tokio::time::timeout(self.limits.answer_timeout, answered).await {
+        match clock::timeout(self.limits.answer_timeout, answered).await {
             Ok(Ok(Ok(response))) if response.status < 500 => Outcome::Accepted,
             Ok(Ok(Ok(response))) => Outcome::NotNow(format!("it answered {}", response.status)),
             Ok(Ok(Err(error))) => unanswered(&error),

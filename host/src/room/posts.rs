@@ -11,6 +11,7 @@ use crate::clock::UnixMillis;
 use crate::guest::LogLimiter;
 use crate::limits::POSTS_AT_ONCE_OF_A_ROOM;
 use crate::model::{Address, Post, PostNumber, Posts};
+use crate::random;
 use crate::store::Changes;
 
 /// The result of a try.
@@ -118,7 +119,7 @@ impl Posting {
         let post = self.waiting.get(number)?;
         if outcome == Outcome::NotTried {
             // Nothing to store: after a restart the post is tried at once.
-            let at = now + policy::host_backoff(rand::random()).as_millis() as u64;
+            let at = now + policy::host_backoff(random::jitter()).as_millis() as u64;
             let later = Post { at, ..post.clone() };
             self.waiting.apply(number, Some(later));
             return None;
@@ -133,7 +134,7 @@ impl Posting {
                 }
                 None
             }
-            Outcome::NotNow(reason) => match policy::post_backoff(tries, rand::random()) {
+            Outcome::NotNow(reason) => match policy::post_backoff(tries, random::jitter()) {
                 Some(wait) => {
                     if log_limiter.take() {
                         tracing::warn!(%to, tries, reason, "a post was not accepted; it is tried again");

@@ -185,7 +185,7 @@ impl Shared {
 
     /// How long the current sync has been running.
     pub(super) fn running(&self) -> Option<std::time::Duration> {
-        self.began.lock().map(|began| began.elapsed())
+        self.began.lock().map(|began| clock::since(began))
     }
 
     fn set_running(&self, running: bool) {
@@ -260,7 +260,7 @@ impl Worker {
         let began = clock::monotonic();
         self.disk.write(batch)?;
         self.disk.sync()?;
-        self.shared.metrics.synced(commits, bytes, began.elapsed());
+        self.shared.metrics.synced(commits, bytes, clock::since(began));
         self.group += 1;
         if let Some(mark) = &mut self.mark {
             mark.write(self.group);

@@ -24,6 +24,7 @@ pub(super) struct Mark {
 }
 
 impl Mark {
+    #[expect(clippy::disallowed_methods, reason = "it opens the file `mark`")]
     pub(super) fn open(directory: &Path) -> Result<Self, DiskError> {
         let mut options = OpenOptions::new();
         let open = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(directory.join("mark"));
@@ -59,7 +60,7 @@ impl Mark {
         bytes[8..].copy_from_slice(&(!group).to_be_bytes());
         let written = self.file.write_all_at(&bytes, 0);
         self.report(written);
-        if self.synced.elapsed() >= SYNC_EVERY {
+        if clock::since(self.synced) >= SYNC_EVERY {
             self.sync();
         }
     }

@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use rand::Rng;
-
 use super::engine::StorageEngine;
 use super::error::{DiskError, OpenError};
 use super::fjall::{self, FjallEngine, directory, examine};
@@ -19,6 +17,7 @@ use super::options::StoreOptions;
 use super::witness::Witness;
 use super::{Store, disk_monitor, records};
 use crate::lock::ReadWriteLock;
+use crate::random;
 
 impl Store {
     /// Opens the directory, or makes it. It replays all commits, and fails if an acknowledged commit is missing.
@@ -90,8 +89,7 @@ impl Store {
         };
         let mut batch = vec![records::epoch_record(epoch), incarnation_record];
         let secret = secret.unwrap_or_else(|| {
-            let mut secret = [0; 32];
-            rand::rng().fill_bytes(&mut secret);
+            let secret = random::bytes();
             batch.push(records::secret_record(&secret));
             secret
         });

@@ -17,6 +17,7 @@
 //!
 //! A snapshot of a whole volume restores all of this: after such a restore the operator must remove the file
 //! `incarnation`.
+#![expect(clippy::disallowed_methods, reason = "it makes the file `incarnation`")]
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -30,6 +31,7 @@ use super::fjall::directory;
 use super::incarnation::{Evidence, FILE, Incarnation, Times, born, changed};
 use super::records::incarnation_record;
 use crate::clock;
+use crate::random;
 
 /// The name of the file that will replace it.
 const NEXT_FILE: &str = "incarnation.next";
@@ -81,7 +83,7 @@ impl Witness {
 
     /// Whether the file is old enough to be replaced.
     pub(super) fn is_due(&self) -> bool {
-        self.is_replaceable() && self.replaced.elapsed() >= REPLACE_EVERY
+        self.is_replaceable() && clock::since(self.replaced) >= REPLACE_EVERY
     }
 
     /// A rename changes the ctime, so a file whose ctime was noted cannot take the place of another.
@@ -140,7 +142,7 @@ fn make_next(directory: &Path) -> io::Result<Evidence> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let nonce = rand::random::<u64>();
+    let nonce = random::number();
     let file = write(&path, nonce)?;
     if let Some(times) = born(&file, &mark) {
         return Ok(Evidence::of(nonce, &file, &mark, times));

@@ -3,9 +3,12 @@
 // Both panic if the stream cannot be written.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+#[expect(clippy::disallowed_methods, reason = "a load generator measures time, waits, and chooses at random")]
 mod bench;
+#[expect(clippy::disallowed_methods, reason = "it writes a new project")]
 mod new;
 mod print;
+#[expect(clippy::disallowed_methods, reason = "it reads the component under test")]
 mod test_driver;
 
 use std::net::SocketAddr;

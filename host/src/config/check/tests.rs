@@ -1,4 +1,5 @@
 //! Configurations that are refused, each with the words that tell why, and some that are good.
+#![expect(clippy::disallowed_methods, reason = "tests make files")]
 
 use std::path::PathBuf;
 

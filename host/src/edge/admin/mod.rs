@@ -78,6 +78,7 @@ impl TokenHash {
         TokenHash(Sha256::digest(token).into())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it reads the file of the token")]
     fn read(path: &Path) -> Result<Self, AdminTokenError> {
         let bad = |problem: String| AdminTokenError { path: path.into(), problem };
         let bytes = fs::read(path).map_err(|error| bad(config::FileProblem::from(error).to_string()))?;
@@ -100,7 +101,7 @@ impl TokenHash {
 /// the client may never see the answer.
 async fn last(request: Request<Incoming>, mut answer: Response<Body>) -> Response<Body> {
     let body = Limited::new(request.into_body(), BODY_BYTES).collect();
-    let _ = tokio::time::timeout(limits::ADMIN_DISCARD_TIMEOUT, body).await;
+    let _ = clock::timeout(limits::ADMIN_DISCARD_TIMEOUT, body).await;
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }
@@ -291,7 +292,7 @@ impl Admin {
     async fn revoked(&self, request: Request<Incoming>) -> Result<Revoked, Box<Response<Body>>> {
         let refuse = |status, detail: &str| Err(Box::new(problem(status, detail)));
         let body = Limited::new(request.into_body(), BODY_BYTES).collect();
-        let body = match tokio::time::timeout(self.edge.limits.body_timeout, body).await {
+        let body = match clock::timeout(self.edge.limits.body_timeout, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
@@ -347,6 +348,7 @@ impl Admin {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make files")]
 mod tests {
     use super::*;
 

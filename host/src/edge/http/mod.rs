@@ -13,7 +13,6 @@ use std::time::{Duration, UNIX_EPOCH};
 use hyper::body::Body as HttpBody;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
-use rand::Rng;
 use serde_json::json;
 
 use self::credential::{BEARER_PROTOCOL, Bearer, bearer_token, identify, without_credentials};
@@ -38,6 +37,7 @@ use crate::guest::{Decision, Moment};
 use crate::limit_hits::Limit;
 use crate::limits;
 use crate::model::{self, Address};
+use crate::random;
 
 /// Answers one request.
 pub(super) async fn answer<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
@@ -326,7 +326,7 @@ where
         return refuse(edge, refused);
     }
     if how == RoomEntry::Request {
-        let answered = tokio::time::timeout(edge.limits.answer_timeout, edge.rooms.request(&address, request));
+        let answered = clock::timeout(edge.limits.answer_timeout, edge.rooms.request(&address, request));
         return match answered.await {
             Ok(Ok(response)) => from_component(&edge.response_headers, Some(&namespace), response),
             Ok(Err(no_answer)) => unanswered(&no_answer),
@@ -371,8 +371,7 @@ enum RoomEntry {
 
 /// Asks the router where a request goes.
 async fn route(edge: &Edge, request: model::Request) -> Result<Decision, Box<Response<Body>>> {
-    let mut moment = Moment { now: clock::unix_millis(), seed: [0; 32] };
-    rand::rng().fill_bytes(&mut moment.seed);
+    let moment = Moment { now: clock::unix_millis(), seed: random::bytes() };
     edge.router.route(request, moment, &edge.long_turns).await.map_err(|failure| {
         tracing::error!(%failure, "the router failed");
         Box::new(problem(StatusCode::INTERNAL_SERVER_ERROR, "the router failed"))

@@ -9,6 +9,7 @@ use hyper::body::Body as HttpBody;
 use hyper::header::{self, HeaderMap};
 use hyper::{Response, StatusCode};
 
+use crate::clock;
 use crate::edge::Edge;
 use crate::edge::admission::budget::BodyBytes;
 use crate::edge::response::body::Body;
@@ -47,7 +48,7 @@ where
         }
         Ok(())
     };
-    match tokio::time::timeout(edge.limits.body_timeout, all).await {
+    match clock::timeout(edge.limits.body_timeout, all).await {
         Ok(read) => read.map(|()| whole),
         Err(_) => Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))),
     }

@@ -334,6 +334,7 @@ pub(in crate::edge) fn bad(key: &Key, path: &Path, problem: String) -> KeyError 
 }
 
 /// Reads a file that holds a secret or a key.
+#[expect(clippy::disallowed_methods, reason = "it reads the files of keys")]
 pub(in crate::edge) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, KeyError> {
     let cannot = |error: std::io::Error| KeyError::Read { setting, path: path.into(), source: error.into() };
     let mut bytes = Vec::new();
@@ -349,6 +350,7 @@ pub(in crate::edge) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8
 pub(in crate::edge) struct Stamp(Option<[u64; 5]>);
 
 impl Stamp {
+    #[expect(clippy::disallowed_methods, reason = "it looks at the files of keys")]
     pub(in crate::edge) fn of(path: &Path) -> Self {
         let stamp = |found: Metadata| {
             let [seconds, nanoseconds, changed] = [found.mtime(), found.mtime_nsec(), found.ctime_nsec()];
@@ -359,6 +361,7 @@ impl Stamp {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make files")]
 mod tests {
     use serde_json::{Value, json};
     use tempfile::TempDir;

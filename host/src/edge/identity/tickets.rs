@@ -7,11 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rand::Rng;
-
 use super::verified::Verified;
 use crate::clock::{self, UnixMillis};
 use crate::limit_hits::Limit;
+use crate::random;
 
 /// How long a ticket is valid.
 pub(in crate::edge) const VALID_FOR: Duration = Duration::from_secs(30);
@@ -41,8 +40,7 @@ impl Tickets {
 
     /// Issues a ticket for a user, or returns the limit that is met.
     pub(in crate::edge) fn issue(&self, verified: Verified) -> Result<String, Limit> {
-        let mut bytes = [0; 24];
-        rand::rng().fill_bytes(&mut bytes);
+        let bytes = random::bytes::<24>();
         let ticket = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let now = clock::monotonic();
         let mut inner = self.inner.lock().expect("no holder of this lock panics");

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jsonwebtoken::{Header, encode};
-use rand::Rng;
 use serde::Serialize;
 
 use super::keys::{self, KeyError, Keys, SignatureCheck, Stamp};
@@ -15,6 +14,7 @@ use super::verified::{Invalid, Verified};
 use crate::clock;
 use crate::config::{Auth, Identity};
 use crate::model::User;
+use crate::random;
 
 /// The longest token, in bytes. It is half of the longest request head, and more than cookies can carry.
 pub(in crate::edge) const TOKEN_BYTES: usize = 16 << 10;
@@ -137,7 +137,7 @@ impl Jwt {
     /// Reads the keys again if their file has changed since the last check, and that check is long enough ago.
     fn look(&self, set: &KeySet, patience: Duration) {
         let mut looked = set.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.at.elapsed() < patience {
+        if clock::since(looked.at) < patience {
             return;
         }
         looked.at = clock::monotonic();
@@ -191,8 +191,7 @@ pub fn mint(identity: &Identity, user: &User, valid_for: Duration) -> Result<Str
     for key in &identity.keys {
         let Some((algorithm, signing)) = keys::signing_key(key)? else { continue };
         let header = Header { kid: key.id.clone(), ..Header::new(algorithm) };
-        let mut id = [0; 16];
-        rand::rng().fill_bytes(&mut id);
+        let id = random::bytes::<16>();
         let iat = clock::unix_millis() / 1_000;
         let claims = Claims {
             sub: &user.id,

@@ -75,7 +75,7 @@ impl<S> Paced<S> {
         Paced {
             stream,
             preface: PREFACE_BYTES,
-            deadline: Some(Box::pin(tokio::time::sleep(preface_within))),
+            deadline: Some(Box::pin(clock::timer(preface_within))),
             read: Frames::default(),
             written: Frames::default(),
             bucket: TokenBucket::new(HTTP2_FRAMES_PER_SECOND, clock::monotonic()),

@@ -9,19 +9,20 @@ use super::body::Body;
 use super::problem::problem;
 use crate::edge::Edge;
 use crate::limit_hits::Limit;
+use crate::random;
 use crate::room::{ConnectError, RequestError};
 
 /// An answer with 503. The delay is random, so that clients do not return all at once.
 pub(in crate::edge) fn overloaded(detail: &str) -> Response<Body> {
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, detail);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(rand::random_range(1_u32..=5)));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(random::seconds(1..=5)));
     response
 }
 
 /// An answer with 429. The delay is random, as above.
 pub(in crate::edge) fn too_many(detail: &str) -> Response<Body> {
     let mut response = problem(StatusCode::TOO_MANY_REQUESTS, detail);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(rand::random_range(1_u32..=5)));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(random::seconds(1..=5)));
     response
 }
 

@@ -55,7 +55,7 @@ pub(in crate::edge) async fn connect(
     let token = TokenIdentity::of(&verified);
     let user = Arc::new(verified.user.clone());
     let visit = edge.rooms.connect_local(address, request, verified.user);
-    let visitor = match tokio::time::timeout(edge.limits.answer_timeout, visit).await {
+    let visitor = match clock::timeout(edge.limits.answer_timeout, visit).await {
         Ok(Ok(visitor)) => visitor,
         Ok(Err(error)) => return not_connected(&error),
         // The room takes the seat back, since it was never taken.
@@ -70,7 +70,7 @@ pub(in crate::edge) async fn connect(
         ping_every: edge.limits.ping_every,
         expires_at: verified.expires_at,
         said_at: clock::monotonic(),
-        alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        alarm: Box::pin(clock::timer(Duration::ZERO)),
     };
     let mut response = head();
     *response.body_mut() = Body::events(stream);
@@ -121,7 +121,7 @@ impl EventStream {
                 self.visitor.client().close(CloseReason::Expired.code(), &CloseReason::Expired.reason());
                 continue;
             }
-            let quiet = self.said_at.elapsed();
+            let quiet = clock::since(self.said_at);
             if quiet >= self.ping_every {
                 self.said_at = clock::monotonic();
                 return Poll::Ready(Some(Bytes::from_static(SIGN_OF_LIFE)));

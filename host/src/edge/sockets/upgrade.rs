@@ -13,6 +13,7 @@ use tungstenite::handshake::derive_accept_key;
 use super::outgoing::Outgoing;
 use super::registry::{Registration, TokenIdentity};
 use super::websocket::{Connection, ConnectionContext};
+use crate::clock;
 use crate::edge::admission::connection_limits::ConnectionPermit;
 use crate::edge::identity::verified::Verified;
 use crate::edge::response::body::Body;
@@ -123,7 +124,7 @@ pub(in crate::edge) async fn connect(
     let token = TokenIdentity::of(&verified);
     let user = Arc::new(verified.user);
     let connect = edge.rooms.connect(address, request, user.clone(), outgoing.clone());
-    let seat = match tokio::time::timeout(edge.limits.answer_timeout, connect).await {
+    let seat = match clock::timeout(edge.limits.answer_timeout, connect).await {
         Ok(Ok(seat)) => seat,
         Ok(Err(error)) => return not_connected(&error),
         // The room takes the seat back, since it was never taken.

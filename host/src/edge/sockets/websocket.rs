@@ -117,7 +117,7 @@ impl Connection {
             .max_message_size(Some(max_bytes))
             .max_frame_size(Some(max_bytes));
         let protocol = WebSocketContext::from_partially_read(read.into(), Role::Server, Some(config));
-        let alarm = Box::pin(tokio::time::sleep(first_alarm(&terms)));
+        let alarm = Box::pin(clock::timer(first_alarm(&terms)));
         outgoing.open(writer);
         Connection {
             reader,
@@ -410,10 +410,10 @@ impl Connection {
                     }
                     State::PingSent(_) => {
                         self.state = State::Open;
-                        self.set_alarm(limits.ping_every.saturating_sub(self.heard.elapsed()));
+                        self.set_alarm(limits.ping_every.saturating_sub(clock::since(self.heard)));
                     }
-                    State::Open if self.heard.elapsed() < limits.ping_every => {
-                        self.set_alarm(limits.ping_every - self.heard.elapsed());
+                    State::Open if clock::since(self.heard) < limits.ping_every => {
+                        self.set_alarm(limits.ping_every.saturating_sub(clock::since(self.heard)));
                     }
                     State::Open => {
                         self.ask();

@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
+use crate::clock;
 use crate::guest::LogLimiter;
 use crate::guest::outbound::{CallBudget, NoMoreCalls};
 use crate::guest::state::StoreData;
@@ -60,10 +61,9 @@ impl WasiHttpHooks for CallBudget {
                 return Err(Error::ConnectionLimitReached);
             }
             // The request is complete when the room has finished its body, which may never happen.
-            let complete_body = tokio::time::timeout_at(until.into(), from_wasi(request));
+            let complete_body = clock::timeout_at(until, from_wasi(request));
             let (origin, request) = complete_body.await.map_err(|_| Error::ConnectionWriteTimeout)??;
-            let space =
-                tokio::time::timeout_at(until.into(), answers.acquire_many_owned(limits::RESPONSE_BYTES as u32));
+            let space = clock::timeout_at(until, answers.acquire_many_owned(limits::RESPONSE_BYTES as u32));
             let space = space.await.map_err(|_| Error::ConnectionLimitReached)?.expect("it is never closed");
             // The storage of the room failed. The turn will be lost with its commit, whatever it is told here.
             let failed = |error: StorageFailed| Error::InternalError(Some(error.to_string()));

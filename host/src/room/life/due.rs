@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::turn::Cause;
 use super::{Broken, OpenRoom, RoomTask};
 use crate::model::{Close, Event, PostNumber, SocketKey, StorageFailed, Timer};
+use crate::random;
 use crate::room::policy;
 use crate::room::posts::{Outcome, PostId};
 use crate::room::reply::Reply;
@@ -129,7 +130,7 @@ impl RoomTask {
     /// Schedules the retry of a failed timer, or gives it up.
     pub(super) fn retry_timer(&mut self, timer: Timer) {
         let failures = timer.attempt + 1;
-        let again = policy::timer_backoff(failures, rand::random());
+        let again = policy::timer_backoff(failures, random::jitter());
         if again.is_none() && self.opened().log_limiter.take() {
             tracing::error!(timer = timer.name, failures, "the timer failed too often and is given up");
         }

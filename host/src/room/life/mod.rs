@@ -37,6 +37,7 @@ use crate::model::{
     StorageFailed, Timer, User,
 };
 use crate::panics::{catch_panic, guard};
+use crate::random;
 use crate::store::{Changes, CommitError, Receipt, RoomLog, Stored};
 
 /// A room that can sleep: in its mailbox while it sleeps, in its task while it runs.
@@ -163,7 +164,7 @@ impl RoomTask {
     /// Handles one event after the other, until the room can sleep.
     async fn events(&mut self) -> Result<(), Broken> {
         self.open()?;
-        let mut idle = pin!(tokio::time::sleep(self.shared.hibernate_after));
+        let mut idle = pin!(clock::timer(self.shared.hibernate_after));
         loop {
             if !self.batch.is_empty() && (self.batch.is_full() || !self.may_run_more()) {
                 self.submit()?;
@@ -196,7 +197,7 @@ impl RoomTask {
         }
         // A permanently failed store recovers only on restart, so no retry is scheduled then.
         if !matches!(self.shared.store.refuses(), Some(CommitError::Failed(_)))
-            && let Some(wait) = policy::timer_backoff(1, rand::random())
+            && let Some(wait) = policy::timer_backoff(1, random::jitter())
         {
             let address = self.state().address.clone();
             self.shared.timer_queue.set(&address, None, clock::steady_millis() + wait.as_millis() as u64);

@@ -1,7 +1,6 @@
 //! One turn: wake the instance, run one event through the guest, put its writes into the next commit, and hold its outputs
 //! until that commit is durable. A turn that fails changes nothing.
 
-use rand::Rng;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Broken, RoomTask};
@@ -11,6 +10,7 @@ use crate::model::{
     Answer, Audience, Close, Event, LOOKED_INTO_BYTES, Message, OutboundMessage, Output, Response, SocketKey, Sockets,
     Timer, Turn, error_frame,
 };
+use crate::random;
 use crate::room::error::{ConnectError, RequestError};
 use crate::room::output_gate::{Delivery, TurnOutput};
 use crate::room::policy;
@@ -125,8 +125,7 @@ impl RoomTask {
         };
         self.mailbox.not_idle();
         let opened = self.opened();
-        let mut moment = Moment { now: opened.now, seed: [0; 32] };
-        rand::rng().fill_bytes(&mut moment.seed);
+        let moment = Moment { now: opened.now, seed: random::bytes() };
         let commits_before = self.last_commit();
         let outbound_interface = self.outbound_interface();
         let opened = self.opened();
@@ -265,7 +264,7 @@ impl RoomTask {
             Cause::Close(socket, close) if error.is_transient() => {
                 let opened = self.opened();
                 opened.waiting_closes.push_front((socket, close));
-                opened.closes_due_at = Some(opened.clock() + policy::host_backoff(rand::random()).as_millis() as u64);
+                opened.closes_due_at = Some(opened.clock() + policy::host_backoff(random::jitter()).as_millis() as u64);
                 self.schedule_wake();
             }
             Cause::Close(socket, _) => {
@@ -274,7 +273,7 @@ impl RoomTask {
             Cause::Request { answer, .. } => self.hold(Vec::new(), Reply::Request(Err(error.request_error()), answer)),
             Cause::Timer(timer) if error.is_transient() => {
                 // This does not count as an attempt: only the host can provide what was missing.
-                let at = self.opened().clock() + policy::host_backoff(rand::random()).as_millis() as u64;
+                let at = self.opened().clock() + policy::host_backoff(random::jitter()).as_millis() as u64;
                 self.set_timers([(timer.name.clone(), Some(Timer { at, ..timer }))]);
             }
             Cause::Timer(timer) => self.retry_timer(timer),

@@ -1,6 +1,7 @@
 //! The data directory. It makes the directory, syncs it, because a new file survives a power loss only then, and takes
 //! all access from other users. It does not know the content of the files; the store and the cache of compiled code
 //! call it.
+#![expect(clippy::disallowed_methods, reason = "it opens the data directory")]
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;

@@ -8,6 +8,7 @@
 //! So this module reads the journals first. Valid data are complete batches with growing sequence numbers and
 //! consecutive group numbers. The rest behind them is cut off if the mark says that it was never durable, and refused
 //! otherwise. [`Store::open`](crate::store::Store::open) calls this; it changes nothing else.
+#![expect(clippy::disallowed_methods, reason = "it reads the files of the engine")]
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::Hasher;

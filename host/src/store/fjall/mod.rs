@@ -37,6 +37,7 @@ pub enum OpenFailed {
 
 impl FjallEngine {
     /// Opens the directory, or makes it.
+    #[expect(clippy::disallowed_methods, reason = "the engine opens its directory")]
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, OpenFailed> {
         let open = || -> Result<Self, Error> {
             // Two workers flush and compact in the background. More would take CPU from rooms.
