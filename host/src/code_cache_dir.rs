@@ -27,8 +27,8 @@ pub struct CompiledCode {
 }
 
 impl CompiledCode {
-    /// Opens the directory, or creates it; its parent must exist. Removes old files, files beyond the size limit, and files
-    /// that other users could have written. Makes the others private.
+    /// Opens the directory, or creates it; its parent must exist. Removes old files, files beyond the size limit, and
+    /// files that other users could have written. Makes the others private.
     ///
     /// Fails: if it cannot be created or read, if another user owns it, or if other users may write to it.
     pub fn open(directory: &Path) -> io::Result<Self> {
@@ -78,8 +78,8 @@ impl CodeCache for CompiledCode {
     }
 }
 
-/// Takes all permissions on the directory and its code from other users. They cannot write to the directory, but they could
-/// write to a file if its mode allowed it. The code in such a file may not be ours, so the file is removed.
+/// Takes all permissions on the directory and its code from other users. They cannot write to the directory, but they
+/// could write to a file if its mode allowed it. The code in such a file may not be ours, so the file is removed.
 ///
 /// A directory that also holds other files keeps its mode: it may be meant for other users.
 fn close(directory: &Path) -> io::Result<()> {

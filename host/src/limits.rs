@@ -163,15 +163,15 @@ pub const REQUEST_COST: f64 = 0.1;
 pub const HTTP2_FRAMES_PER_SECOND: u32 = 100;
 
 /// Further frames that the client may send for each HEADERS frame and each DATA frame of at least
-/// [`HTTP2_SMALL_DATA_BYTES`] that it is sent. A request takes one or two frames, and clients acknowledge 16 KiB of DATA in
-/// steps of 4 KiB or more, once for the stream and once for the connection.
+/// [`HTTP2_SMALL_DATA_BYTES`] that it is sent. A request takes one or two frames, and clients acknowledge 16 KiB of
+/// DATA in steps of 4 KiB or more, once for the stream and once for the connection.
 pub const HTTP2_FRAMES_FOR_AN_ANSWER: u32 = 8;
 
 /// A DATA frame with fewer bytes costs the client a frame, and earns it none. Flow control limits longer ones.
 pub const HTTP2_SMALL_DATA_BYTES: usize = 256;
 
-/// The longest id and the longest name of a user, in bytes: an id is the `sub` of a token, which OpenID Connect limits to
-/// 255 characters. Both are in memory for each socket.
+/// The longest id and the longest name of a user, in bytes: an id is the `sub` of a token, which OpenID Connect limits
+/// to 255 characters. Both are in memory for each socket.
 pub const USER_BYTES: usize = 256;
 
 /// The longest line that a room may log, and the longest error of a room, in bytes: a stack trace fits.

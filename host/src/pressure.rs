@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Interval of the measurement. The process can grow by some hundred megabytes in between.
 pub const MEASURE_EVERY: Duration = Duration::from_millis(100);
-/// How many times shorter queues are under pressure: short enough that full ones hold little, and long enough for clients
-/// that read.
+/// How many times shorter queues are under pressure: short enough that full ones hold little, and long enough for
+/// clients that read.
 const SHORTENING: usize = 16;
 /// Default limit, in percent of the memory of the machine or of its control group. The rest is for kernel buffers of
 /// sockets and files.

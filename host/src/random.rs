@@ -1,5 +1,5 @@
-//! Randomness. All code of the host that needs it asks here, except guests: their random numbers come from the seed of the
-//! turn, so that a turn can be repeated.
+//! Randomness. All code of the host that needs it asks here, except guests: their random numbers come from the seed of
+//! the turn, so that a turn can be repeated.
 #![expect(clippy::disallowed_methods, reason = "all randomness of the host is made here")]
 
 use std::ops::RangeInclusive;

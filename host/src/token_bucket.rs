@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-/// Seconds of the rate that may come as one burst: a page that was offline sends what waits, and a paste or a drag makes
-/// many messages at once.
+/// Seconds of the rate that may come as one burst: a page that was offline sends what waits, and a paste or a drag
+/// makes many messages at once.
 const BURST_S: f64 = 10.0;
 
 /// A bucket that time fills and that each action empties.

@@ -151,7 +151,8 @@ impl Default for Limits {
             awake_rooms: 10_000,
             // Their 90 KB each are 12 MB: enough for the rooms that wake again and again.
             warm_rooms: 128,
-            // Half of what Durable Objects get. 10,000 instances reserve 640 GB of the 128 TB of addresses of a process.
+            // Half of what Durable Objects get. 10,000 instances reserve 640 GB of the 128 TB of addresses of a
+            // process.
             memory_bytes: 64 << 20,
             // Enough for a JavaScript engine, the largest program that the examples run.
             table_elements: 20_000,

@@ -1,5 +1,5 @@
-//! All settings of an operator. Units are in the names. Values are checked once, at start. Limits that nobody can set are
-//! in [`limits`](crate::limits).
+//! All settings of an operator. Units are in the names. Values are checked once, at start. Limits that nobody can set
+//! are in [`limits`](crate::limits).
 //!
 //! It opens no file but the configuration itself, and knows no component: `host` checks the settings that components
 //! declare.
@@ -61,7 +61,8 @@ pub struct Config {
     pub identity: Identity,
     /// The kinds of rooms, by namespace.
     pub namespaces: BTreeMap<String, Namespace>,
-    /// Headers that the answers of rooms and of the router may have beside [the built-in list](crate::limits::ALLOWED_RESPONSE_HEADERS).
+    /// Headers that the answers of rooms and of the router may have beside [the built-in
+    /// list](crate::limits::ALLOWED_RESPONSE_HEADERS).
     pub response_headers: Vec<String>,
     /// The component that maps requests to rooms: a file, or `builtin:router`.
     pub router: String,

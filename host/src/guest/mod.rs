@@ -1,8 +1,9 @@
 //! The wasmtime layer: components, instances, and one event run through an instance. No other module names wasmtime.
 //!
-//! `room` lends an instance the resources of the room ([`TurnResources`]) together with an event. It gets them back with a
-//! [`Turn`](crate::model::Turn), or with the reason why the turn failed. Calls run on fibers: a guest that computes for
-//! long yields its thread at an epoch tick and continues on other threads (`long_turns`), so it delays only its own room.
+//! `room` lends an instance the resources of the room ([`TurnResources`]) together with an event. It gets them back
+//! with a [`Turn`](crate::model::Turn), or with the reason why the turn failed. Calls run on fibers: a guest that
+//! computes for long yields its thread at an epoch tick and continues on other threads (`long_turns`), so it delays
+//! only its own room.
 //!
 //! The imports of a guest are in `imports/`, one file for each WIT interface. They do not wait, sleep or open anything,
 //! except for the calls of connected rooms, whose component imports `rooms`, `outbox` or `wasi:http`. `room` implements

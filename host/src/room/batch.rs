@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::model::{Destination, Post, PostNumber, Request};
 use crate::store::Changes;
 
-/// Most turns in one commit: the outputs of the first one wait while the others run, less than a millisecond for so many
-/// turns of a few microseconds.
+/// Most turns in one commit: the outputs of the first one wait while the others run, less than a millisecond for so
+/// many turns of a few microseconds.
 const TURNS: usize = 32;
 /// Most bytes that they may have written together: a disk writes them in about a millisecond.
 const BYTES: usize = 256 << 10;

@@ -1,9 +1,9 @@
-//! When each room must wake: at most one entry for each room, at the time of its first timer or earlier. It does not know
-//! the timers themselves. `timer_task` wakes the rooms.
+//! When each room must wake: at most one entry for each room, at the time of its first timer or earlier. It does not
+//! know the timers themselves. `timer_task` wakes the rooms.
 //!
 //! It uses the steady clock, which cannot be set. Rooms store times of the system clock. When that clock is set, a room
-//! moves its timers at its next event. For rooms that are not in memory, the timer queue remembers the old offset of the
-//! clock.
+//! moves its timers at its next event. For rooms that are not in memory, the timer queue remembers the old offset of
+//! the clock.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -9,8 +9,8 @@ use super::engine::StorageEngine;
 use super::group::{Group, Shared};
 use super::options::StoreOptions;
 
-/// How often the disk is checked. In this time a disk writes less than the default of `min_free_bytes` allows for, unless
-/// other programs fill it.
+/// How often the disk is checked. In this time a disk writes less than the default of `min_free_bytes` allows for,
+/// unless other programs fill it.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts the monitor; it ends with the group.

@@ -1,8 +1,8 @@
 //! Group commit: one batch and one sync carry the waiting commits of all rooms.
 //!
 //! The commit thread takes all commits that arrived during the last sync. It does not know rooms: it notifies a
-//! [`CommitListener`] of each commit. The first failure ends all writing, because after a failed sync the state of the disk
-//! is unknown.
+//! [`CommitListener`] of each commit. The first failure ends all writing, because after a failed sync the state of the
+//! disk is unknown.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,7 +49,8 @@ pub trait CommitListener: Send + Sync {
     /// threads must do it.
     fn committed(&self, receipt: Receipt, few: bool);
 
-    /// The commit will never be durable, nor any later one; or, with [`CommitError::NotNotified`], `committed` panicked.
+    /// The commit will never be durable, nor any later one; or, with [`CommitError::NotNotified`], `committed`
+    /// panicked.
     fn failed(&self, error: &CommitError);
 }
 
@@ -271,8 +272,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Ends all writing and notifies every room that waits. The queue is closed first, so that no notified room finds it
-    /// open.
+    /// Ends all writing and notifies every room that waits. The queue is closed first, so that no notified room finds
+    /// it open.
     fn fail(&self, error: &CommitError, listeners: Listeners) {
         tracing::error!(%error, "a commit failed: no room can write until a restart");
         let queued = {

@@ -76,7 +76,8 @@ impl Store {
         let last_group = records::last_group(&*disk)?;
         let known = records::incarnation(&*disk)?;
         let secret = records::secret(&*disk)?;
-        // Everything is read before anything is changed. A custom engine has no directory, so it is never taken for a copy.
+        // Everything is read before anything is changed. A custom engine has no directory, so it is never taken for a
+        // copy.
         let mut witness = path.map(|path| Witness::open(path, known.clone()));
         let known = known.map(|(incarnation, _)| incarnation);
         let incarnation = match &witness {

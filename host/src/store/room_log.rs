@@ -79,8 +79,8 @@ impl RoomLog {
         Ok(())
     }
 
-    /// Submits the next commit, which must have the number `expected`. It does not wait: `listener` is notified when it is
-    /// durable. Check the space with [`reserve`](Self::reserve) before; a turn cannot be undone afterwards.
+    /// Submits the next commit, which must have the number `expected`. It does not wait: `listener` is notified when it
+    /// is durable. Check the space with [`reserve`](Self::reserve) before; a turn cannot be undone afterwards.
     ///
     /// Fails: if nothing was written; the number is still free.
     pub fn commit(

@@ -100,8 +100,8 @@ impl Witness {
         Ok(incarnation_record(self.incarnation, &evidence))
     }
 
-    /// As [`prepare`](Self::prepare), while the store runs. A failure does not fail the commit; it only makes it possible
-    /// that a copy is not recognised.
+    /// As [`prepare`](Self::prepare), while the store runs. A failure does not fail the commit; it only makes it
+    /// possible that a copy is not recognised.
     pub(super) fn try_prepare(&mut self) -> Option<Record> {
         let prepared = self.prepare();
         self.report(prepared)

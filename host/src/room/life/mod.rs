@@ -262,8 +262,8 @@ impl RoomTask {
         if self.wants_sleep {
             return false;
         }
-        // `posts_wait_for_disk` is lost with this task. So posts that waited for the disk are carried now, or get an entry in
-        // the timer queue.
+        // `posts_wait_for_disk` is lost with this task. So posts that waited for the disk are carried now, or get an
+        // entry in the timer queue.
         if self.opened().posting.waiting() > 0 && !self.shared.draining.load(Ordering::Acquire) {
             self.posts_wait_for_disk = false;
             self.carry_posts();

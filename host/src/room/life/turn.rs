@@ -1,5 +1,5 @@
-//! One turn: wake the instance, run one event through the guest, put its writes into the next commit, and hold its outputs
-//! until that commit is durable. A turn that fails changes nothing.
+//! One turn: wake the instance, run one event through the guest, put its writes into the next commit, and hold its
+//! outputs until that commit is durable. A turn that fails changes nothing.
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 

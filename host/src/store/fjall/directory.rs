@@ -11,8 +11,8 @@ use std::path::Path;
 /// The files of the server in its data directory. Other files may be there too; they are left alone.
 const OUR_FILES: [&str; 6] =
     ["store", "mark", "incarnation", "incarnation.next", "revocations.json", "revocations.json.unfinished"];
-/// The server owns this directory too. `code_cache_dir` makes it private, and removes code that other users could have written,
-/// so its permissions must stay unchanged until then.
+/// The server owns this directory too. `code_cache_dir` makes it private, and removes code that other users could have
+/// written, so its permissions must stay unchanged until then.
 const COMPILED: &str = "compiled";
 /// The permissions of users other than the owner.
 const OTHERS: u32 = 0o077;
