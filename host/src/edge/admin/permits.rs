@@ -9,18 +9,19 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use crate::clock;
 use crate::limits::{ADMIN_ADDRESSES, ADMIN_CONNECTIONS, ADMIN_LOG_EVERY, ADMIN_REFUSALS_PER_SECOND};
+use crate::lock::Lock;
 use crate::token_bucket::TokenBucket;
 
 /// All connections to the admin listener.
 #[derive(Default)]
-pub(super) struct Connections(Mutex<Inner>);
+pub(super) struct Connections(Lock<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -55,7 +56,7 @@ impl Connections {
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> AdminPermit {
         let address = address.to_canonical();
         let cut = Arc::new(Notify::new());
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         let number = inner.next;
         inner.next += 1;
         let must_go = (inner.strangers().count() >= ADMIN_CONNECTIONS).then(|| inner.longest_stranger()).flatten();
@@ -75,7 +76,7 @@ impl Connections {
     }
 
     fn may_be_refused_at(&self, address: IpAddr, now: Instant) -> bool {
-        let mut inner = self.lock();
+        let mut inner = self.0.lock();
         if inner.paces.len() >= ADMIN_ADDRESSES && !inner.paces.contains_key(&address) {
             inner.paces.retain(|_, bucket| !bucket.is_full(now));
             if inner.paces.len() >= ADMIN_ADDRESSES {
@@ -88,10 +89,6 @@ impl Connections {
             inner.report(address, now);
         }
         may
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -133,7 +130,7 @@ impl AdminPermit {
     /// Marks the connection as known, since a request showed the token. False if too many known connections are open
     /// already.
     pub(super) fn is_known(&self) -> bool {
-        let mut inner = self.connections.lock();
+        let mut inner = self.connections.0.lock();
         let known = inner.open.values().filter(|open| open.known).count();
         match inner.open.get_mut(&self.number) {
             Some(open) if open.known => true,
@@ -149,7 +146,7 @@ impl AdminPermit {
 
 impl Drop for AdminPermit {
     fn drop(&mut self) {
-        self.connections.lock().open.remove(&self.number);
+        self.connections.0.lock().open.remove(&self.number);
     }
 }
 
@@ -164,7 +161,7 @@ mod tests {
     }
 
     fn is_there(place: &AdminPermit) -> bool {
-        place.connections.lock().open.contains_key(&place.number)
+        place.connections.0.lock().open.contains_key(&place.number)
     }
 
     #[test]
@@ -206,6 +203,6 @@ mod tests {
         for number in 0..3 * ADMIN_ADDRESSES as u32 {
             connections.may_be_refused(IpAddr::V4((0xC000_0000 + number).into()));
         }
-        assert!(connections.lock().paces.len() <= ADMIN_ADDRESSES);
+        assert!(connections.0.lock().paces.len() <= ADMIN_ADDRESSES);
     }
 }

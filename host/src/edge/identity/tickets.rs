@@ -4,12 +4,12 @@
 //! limits how fast a user may ask for them, with the user's ordinary rate limit.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::verified::Verified;
 use crate::clock::{self, UnixMillis};
 use crate::limit_hits::Limit;
+use crate::lock::Lock;
 use crate::random;
 
 /// How long a ticket is valid.
@@ -17,7 +17,7 @@ pub(in crate::edge) const VALID_FOR: Duration = Duration::from_secs(30);
 
 /// Tickets that were issued and not used.
 pub(in crate::edge) struct Tickets {
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     most: usize,
     /// 0 for no limit.
     max_per_user: usize,
@@ -35,7 +35,7 @@ struct Inner {
 impl Tickets {
     /// At most `most` unused tickets in all, and `max_per_user` for each user; 0 for no limit of a user.
     pub(in crate::edge) fn new(most: usize, max_per_user: usize) -> Self {
-        Tickets { inner: Mutex::default(), most, max_per_user }
+        Tickets { inner: Lock::default(), most, max_per_user }
     }
 
     /// Issues a ticket for a user, or returns the limit that is met.
@@ -43,7 +43,7 @@ impl Tickets {
         let bytes = random::bytes::<24>();
         let ticket = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let now = clock::monotonic();
-        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        let mut inner = self.inner.lock();
         inner.forget_expired(now);
         let of_user = inner.of_users.get(&verified.user.id).copied().unwrap_or(0);
         if self.max_per_user > 0 && of_user >= self.max_per_user {
@@ -64,7 +64,7 @@ impl Tickets {
     }
 
     fn take_at(&self, ticket: &str, now: Instant, unix_now: UnixMillis) -> Option<Verified> {
-        let mut inner = self.inner.lock().expect("no holder of this lock panics");
+        let mut inner = self.inner.lock();
         inner.forget_expired(now);
         let (verified, expires) = inner.remove(ticket)?;
         inner.order.remove(&(expires, ticket.to_owned()));

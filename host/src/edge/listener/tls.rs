@@ -3,7 +3,7 @@
 //! It knows no requests. `edge` accepts connections with it, and `dormouse check` tests the files.
 
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject};
@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::{Tls, pem_problem};
+use crate::lock::ReadWriteLock;
 
 /// The protocols that clients may choose, in our order of preference.
 const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
@@ -20,7 +21,7 @@ pub(in crate::edge) const HTTP_2: &[u8] = b"h2";
 /// The certificate that new connections get.
 pub(in crate::edge) struct Certificate {
     files: Tls,
-    current: RwLock<Arc<ServerConfig>>,
+    current: ReadWriteLock<Arc<ServerConfig>>,
 }
 
 /// Why a certificate cannot be used. The operator must act.
@@ -50,18 +51,18 @@ pub enum TlsError {
 
 impl Certificate {
     pub(in crate::edge) fn load(files: &Tls) -> Result<Self, TlsError> {
-        Ok(Certificate { files: files.clone(), current: RwLock::new(read(files)?) })
+        Ok(Certificate { files: files.clone(), current: ReadWriteLock::new(read(files)?) })
     }
 
     /// Reads the files again for new connections. If they cannot be used, the certificate before stays.
     pub(in crate::edge) fn reload(&self) -> Result<(), TlsError> {
         let fresh = read(&self.files)?;
-        *self.current.write().expect("no holder of this lock panics") = fresh;
+        *self.current.write() = fresh;
         Ok(())
     }
 
     pub(in crate::edge) fn acceptor(&self) -> TlsAcceptor {
-        self.current.read().expect("no holder of this lock panics").clone().into()
+        self.current.read().clone().into()
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
@@ -16,6 +16,7 @@ use bytes::{Buf, Bytes};
 use super::close::CloseReason;
 use super::frames;
 use super::stream;
+use crate::lock::Lock;
 use crate::model::{Client, Form, OutboundMessage};
 use crate::pressure::Pressure;
 
@@ -24,7 +25,7 @@ const FRAMES_A_WRITE: usize = 64;
 
 /// The queue that the room and the host fill, and the stream that empties it.
 pub(in crate::edge) struct Outgoing {
-    inner: Mutex<Inner>,
+    inner: Lock<Inner>,
     /// Messages that were given to the room and whose turns have not ended.
     in_flight: AtomicUsize,
     max_waiting: usize,
@@ -81,17 +82,17 @@ pub(in crate::edge) struct Work {
 
 impl Outgoing {
     pub(in crate::edge) fn new(max_waiting: usize, max_in_flight: usize, pressure: Arc<Pressure>) -> Self {
-        Outgoing { inner: Mutex::default(), in_flight: AtomicUsize::new(0), max_waiting, max_in_flight, pressure }
+        Outgoing { inner: Lock::default(), in_flight: AtomicUsize::new(0), max_waiting, max_in_flight, pressure }
     }
 
     /// Sets the stream after the upgrade: waiting frames may be written.
     pub(in crate::edge) fn open(&self, stream: stream::Writer) {
-        self.lock().stream = Some(stream);
+        self.inner.lock().stream = Some(stream);
     }
 
     /// Ends the connection: nothing is sent any more, and waiting frames are dropped.
     pub(in crate::edge) fn hang_up(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.closing = true;
         inner.queue = Queue::default();
         inner.writer = Writer::Nobody;
@@ -102,7 +103,7 @@ impl Outgoing {
 
     /// Takes all requests to the task, and registers its waker for more.
     pub(in crate::edge) fn take(&self, context: &Context<'_>) -> Work {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             inner.waker = Some(context.waker().clone());
         }
@@ -111,14 +112,14 @@ impl Outgoing {
 
     /// Queues a frame of the host itself, such as an answer to a ping. Returns the number of waiting frames.
     pub(in crate::edge) fn reply(&self, frame: Bytes) -> usize {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.queue.push(frame);
         inner.queue.len()
     }
 
     /// Queues the last frame; later messages of the room are dropped. Returns the number of waiting frames.
     pub(in crate::edge) fn goodbye(&self, frame: Bytes) -> usize {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.closing = true;
         inner.queue.push(frame);
         inner.queue.len()
@@ -128,7 +129,7 @@ impl Outgoing {
     ///
     /// Fails: when the connection is gone.
     pub(in crate::edge) fn poll_end(&self, context: &mut Context<'_>) -> io::Result<()> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let Some(stream) = &mut inner.stream else { return Ok(()) };
         if let Poll::Ready(ended) = stream.poll_shutdown(context) {
             inner.stream = None;
@@ -142,7 +143,7 @@ impl Outgoing {
     ///
     /// Fails: when the connection is gone.
     pub(in crate::edge) fn poll_write(&self, context: &mut Context<'_>) -> io::Result<usize> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         while !inner.write(Some(context))? {
             let Some(stream) = &inner.stream else { break };
             match stream.poll_ready(context) {
@@ -164,10 +165,6 @@ impl Outgoing {
     /// Returns whether the client may send one more message.
     pub(in crate::edge) fn may_send(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) < self.max_in_flight
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -260,7 +257,7 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 impl Client for Outgoing {
     fn enqueue(&self, message: &OutboundMessage) -> bool {
         let frame = message.encoded(Form::Frame, frames::encode);
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.closing {
             return false;
         }
@@ -282,7 +279,7 @@ impl Client for Outgoing {
     }
 
     fn flush(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         // Before the upgrade all frames wait; the connection's task writes them first.
         if inner.stream.is_some() && inner.writer == Writer::Sayer && !inner.write(None).unwrap_or(false) {
             // The task handles the rest, or the error.
@@ -292,7 +289,7 @@ impl Client for Outgoing {
     }
 
     fn close(&self, code: u16, reason: &str) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if !std::mem::replace(&mut inner.closing, true) {
             inner.close = Some((code, reason.to_owned()));
             wake(inner);
@@ -300,7 +297,7 @@ impl Client for Outgoing {
     }
 
     fn abort(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.closing = true;
         inner.cut = true;
         wake(inner);
@@ -309,18 +306,18 @@ impl Client for Outgoing {
     fn turn_done(&self) {
         // Only a client at its limit is paused, so only then must its task be woken.
         if self.in_flight.fetch_sub(1, Ordering::AcqRel) == self.max_in_flight {
-            wake(self.lock());
+            wake(self.inner.lock());
         }
     }
 
     fn resume(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         inner.resumed = true;
         wake(inner);
     }
 
     fn buffered(&self) -> usize {
-        self.lock().queue.bytes
+        self.inner.lock().queue.bytes
     }
 }
 

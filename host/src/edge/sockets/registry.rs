@@ -5,21 +5,22 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::close::CloseReason;
 use crate::clock::UnixMillis;
 use crate::edge::Edge;
 use crate::edge::drain::end;
 use crate::edge::identity::verified::{Invalid, Verified};
+use crate::lock::Lock;
 use crate::model::{Client, User};
 use crate::revocations::{Entry, RevokeError, Revoked};
 
 /// All open sockets.
 #[derive(Default)]
 pub(in crate::edge) struct SocketRegistry {
-    open: Mutex<HashMap<u64, Open>>,
+    open: Lock<HashMap<u64, Open>>,
     next: AtomicU64,
 }
 
@@ -51,11 +52,11 @@ impl TokenIdentity {
 impl SocketRegistry {
     /// The clients of all open sockets.
     pub(in crate::edge) fn all(&self) -> Vec<Arc<dyn Client>> {
-        self.lock().values().map(|open| open.client.clone()).collect()
+        self.open.lock().values().map(|open| open.client.clone()).collect()
     }
 
     pub(in crate::edge) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.open.lock().is_empty()
     }
 
     fn of(&self, revoked: &Revoked) -> Vec<Arc<dyn Client>> {
@@ -63,11 +64,7 @@ impl SocketRegistry {
             Revoked::User(revoked) => open.user.id == revoked.user,
             Revoked::Token(revoked) => open.token.id.as_deref() == Some(&revoked.jti),
         };
-        self.lock().values().filter(is_meant).map(|open| open.client.clone()).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
-        self.open.lock().expect("no holder of this lock panics")
+        self.open.lock().values().filter(is_meant).map(|open| open.client.clone()).collect()
     }
 }
 
@@ -81,7 +78,7 @@ impl Registration {
         let number = edge.sockets.next.fetch_add(1, Ordering::Relaxed);
         let is_out = |token: &TokenIdentity| edge.revocations.hold(&user.id, token.issued_at, token.id.as_deref());
         let open = Open { client: client.clone(), user: user.clone(), token };
-        let mut sockets = edge.sockets.lock();
+        let mut sockets = edge.sockets.open.lock();
         let token = &sockets.entry(number).insert_entry(open).into_mut().token;
         if is_out(token) {
             end(&*client, CloseReason::Revoked);
@@ -106,7 +103,7 @@ impl Registration {
 
     /// The socket has another token from now on.
     pub(in crate::edge) fn set_token(&self, token: TokenIdentity) {
-        let mut sockets = self.edge.sockets.lock();
+        let mut sockets = self.edge.sockets.open.lock();
         let Some(open) = sockets.get_mut(&self.number) else { return };
         open.token = token;
         if self.edge.revocations.hold(&open.user.id, open.token.issued_at, open.token.id.as_deref()) {
@@ -117,7 +114,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.edge.sockets.lock().remove(&self.number);
+        self.edge.sockets.open.lock().remove(&self.number);
         self.edge.metrics.sockets.dec();
     }
 }
