@@ -40,3 +40,23 @@ impl<T> ReadWriteLock<T> {
         self.0.write().expect(NO_HOLDER_PANICS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn after_a_holder_that_panics_the_next_one_panics_too() {
+        let lock = Lock::new(());
+        let hold = |panics: bool| {
+            catch_unwind(AssertUnwindSafe(|| {
+                let _held = lock.lock();
+                assert!(!panics);
+            }))
+        };
+        assert!(hold(false).is_ok() && hold(true).is_err());
+        assert!(hold(false).is_err());
+    }
+}

@@ -281,6 +281,10 @@ mod tests {
         }
     }
 
+    impl HeldReply for () {
+        fn send(self) {}
+    }
+
     fn list(clients: &[Arc<RecordingClient>]) -> Arc<[Listener]> {
         let user = Arc::new(User { id: "1".into(), name: "ana".into() });
         clients.iter().map(|client| Listener { id: 1, user: user.clone(), client: client.clone() }).collect()
@@ -315,5 +319,18 @@ mod tests {
         assert!(burst.add(to(&before, &"x".repeat(BURST_BYTES))).is_some());
         let message = OutboundMessage::new(Message::Text("three".into()));
         assert!(burst.add(Delivery::ToEveryone(message, before, Except::Socket(1))).is_some());
+    }
+
+    #[tokio::test]
+    async fn an_auto_response_changes_when_its_commit_is_durable() {
+        let gate = OutputGate::default();
+        let auto_response = AutoResponse { request: "ping".into(), reply: "pong".into() };
+        gate.hold(1, TurnOutput { deliveries: vec![Delivery::AutoResponse(Some(auto_response))], reply: () });
+        gate.release(&Handle::current());
+        assert_eq!((gate.auto_response("ping"), gate.len()), (None, 1));
+        gate.start_at(1);
+        gate.release(&Handle::current());
+        assert_eq!((gate.auto_response("ping").as_deref(), gate.len()), (Some("pong"), 0));
+        assert_eq!(gate.auto_response("ping?"), None);
     }
 }
