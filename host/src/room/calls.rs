@@ -73,8 +73,8 @@ impl RoomCalls {
         let runtime = shared.runtime.clone();
         let done = async move {
             durable.await.map_err(|_| StorageFailed("a commit before this call failed".into()))?;
-            let left = until.saturating_duration_since(clock::monotonic());
-            Ok(clock::timeout(left, call.run(shared)).await.unwrap_or(timed_out))
+            let remaining = until.saturating_duration_since(clock::monotonic());
+            Ok(clock::timeout(remaining, call.run(shared)).await.unwrap_or(timed_out))
         };
         let task = runtime.spawn(done.in_current_span());
         Box::pin(async { task.await.unwrap_or_else(|_| Err(StorageFailed("the host is shutting down".into()))) })

@@ -88,8 +88,8 @@ impl Registry {
         let mut names = BTreeSet::new();
         for shard in &self.shards {
             let shard = shard.lock();
-            let here = shard.keys().filter(|address| address.namespace() == namespace && wanted(address.name()));
-            names.extend(here.map(|address| address.name().to_owned()));
+            let matching = shard.keys().filter(|address| address.namespace() == namespace && wanted(address.name()));
+            names.extend(matching.map(|address| address.name().to_owned()));
         }
         names
     }

@@ -138,17 +138,17 @@ pub struct RoomReader {
 impl RoomReader {
     /// The last post of another room that this room accepted.
     pub fn last_accepted(&self, sender: &Address) -> Result<Option<PostNumber>, StorageFailed> {
-        let what = || format!("the posts from {sender}");
+        let record = || format!("the posts from {sender}");
         let read = |disk: &dyn StorageEngine| records::last_accepted(disk, self.id, sender);
-        self.store.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
+        self.store.read(|disk| read(disk).map_err(|error| unreadable(&record(), &self.address, &error)))
     }
 }
 
 impl Storage for RoomReader {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageFailed> {
-        let what = || format!("the entry `{}`", key.escape_ascii());
+        let record = || format!("the entry `{}`", key.escape_ascii());
         let read = |disk: &dyn StorageEngine| disk.get(&records::entry_key(self.id, key));
-        self.store.read(|disk| read(disk).map_err(|error| unreadable(&what(), &self.address, &error)))
+        self.store.read(|disk| read(disk).map_err(|error| unreadable(&record(), &self.address, &error)))
     }
 
     fn scan(&self, range: &Range, visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool) -> Result<(), StorageFailed> {
@@ -160,13 +160,13 @@ impl Storage for RoomReader {
         let read = self.store.read(|disk| Ok(records::scan_entries(disk, self.id, range, &mut count)));
         read?.map_err(|error| {
             let from = if range.reverse { &range.end } else { &range.start };
-            let what = match from {
+            let record = match from {
                 Bound::Included(from) | Bound::Excluded(from) => {
                     format!("entry number {} from `{}` on", seen + 1, from.escape_ascii())
                 }
                 Bound::Unbounded => format!("entry number {}", seen + 1),
             };
-            unreadable(&what, &self.address, &error)
+            unreadable(&record, &self.address, &error)
         })
     }
 }

@@ -331,8 +331,8 @@ fn with_receivers(output: Output, sockets: &mut Sockets) -> Option<Delivery> {
             Delivery::ToEveryone(message, sockets.everyone(), except)
         }
         Output::Message(message, Audience::These(keys)) => {
-            let here = keys.iter().filter_map(|key| sockets.get(*key)).filter(|socket| !socket.gone);
-            Delivery::To(message, here.map(|socket| socket.client.clone()).collect())
+            let present = keys.iter().filter_map(|key| sockets.get(*key)).filter(|socket| !socket.gone);
+            Delivery::To(message, present.map(|socket| socket.client.clone()).collect())
         }
         Output::Close { socket, code, reason } => Delivery::Close(sockets.get(socket)?.client.clone(), code, reason),
         Output::AutoResponse(auto_response) => Delivery::AutoResponse(auto_response),

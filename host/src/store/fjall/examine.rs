@@ -198,12 +198,12 @@ fn examine_journals(journals: &[PathBuf], durable: u64) -> Result<(), OpenProble
         if journal.rest_is_empty()? {
             continue;
         }
-        let place = format!("the journal {} is corrupt after byte {end}", path.display());
+        let problem = format!("the journal {} is corrupt after byte {end}", path.display());
         let complete = nth + 1 < journals.len();
         match last.group {
-            Some(group) if group < durable => return Err(OpenProblem::Behind(group, place)),
-            None if durable > 0 => return Err(OpenProblem::Damaged(place)),
-            _ if complete => return Err(OpenProblem::Damaged(place)),
+            Some(group) if group < durable => return Err(OpenProblem::Behind(group, problem)),
+            None if durable > 0 => return Err(OpenProblem::Damaged(problem)),
+            _ if complete => return Err(OpenProblem::Damaged(problem)),
             _ => {}
         }
         tracing::info!(journal = %path.display(), end, "cut off the incomplete rest of a commit that was never durable");
