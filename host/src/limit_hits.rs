@@ -105,7 +105,7 @@ impl Limit {
 
 /// How often each limit of one host refused something.
 #[derive(Debug, Clone, Default)]
-pub struct LimitHits(Family<[(&'static str, &'static str); 1], Counter>);
+pub(crate) struct LimitHits(Family<[(&'static str, &'static str); 1], Counter>);
 
 impl LimitHits {
     pub(crate) fn register(&self, registry: &mut Registry) {

@@ -261,6 +261,8 @@ fn flush(mut clients: Vec<Arc<dyn Client>>, runtime: &Handle) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::model::{Form, User};
 

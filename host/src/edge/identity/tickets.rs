@@ -143,7 +143,7 @@ mod tests {
         // A used ticket frees its place, and so does one that expired.
         tickets.take(&first).unwrap();
         assert!(tickets.issue(ana()).is_ok());
-        let mut inner = tickets.inner.lock().unwrap();
+        let mut inner = tickets.inner.lock();
         inner.forget_expired(clock::monotonic() + VALID_FOR);
         assert!(inner.of_users.is_empty(), "users without tickets are forgotten");
     }

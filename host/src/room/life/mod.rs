@@ -33,12 +33,12 @@ use crate::clock::{self, UnixMillis};
 use crate::guest::{Instance, LogLimiter, Outbound, TurnResources};
 use crate::limit_hits::Limit;
 use crate::model::{
-    Address, Audience, Client, Close, Event, Except, OutboundMessage, Output, PostNumber, Response, Socket, SocketKey,
-    StorageFailed, Timer, User,
+    Address, Audience, Client, Close, Event, Except, OutboundMessage, Output, Response, Socket, SocketKey,
+    StorageFailed, User,
 };
 use crate::panics::{catch_panic, guard};
 use crate::random;
-use crate::store::{Changes, CommitError, Receipt, RoomLog, Stored};
+use crate::store::{CommitError, Receipt, RoomLog};
 
 /// A room that can sleep: in its mailbox while it sleeps, in its task while it runs.
 pub(super) struct RoomState {
