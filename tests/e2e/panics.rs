@@ -181,7 +181,7 @@ async fn a_room_whose_task_panics_closes_its_sockets_and_restarts() {
 async fn a_panic_in_a_host_call_fails_the_turn_and_no_socket() {
     let host = host(disk(), Limits::default()).await;
     let mut bo = connect(&host, "UNRULY", "lobby").await;
-    let hears = async |socket: &mut LocalSocket| match within(socket.recv()).await {
+    let recv_text = async |socket: &mut LocalSocket| match within(socket.recv()).await {
         Received::Message(Message::Text(text)) => text,
         other => panic!("expected a text, and got {other:?}"),
     };

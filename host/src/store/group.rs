@@ -186,7 +186,7 @@ impl Shared {
 
     /// How long the current sync has been running.
     pub(super) fn running(&self) -> Option<std::time::Duration> {
-        self.began.lock().map(|began| clock::since(began))
+        self.began.lock().map(clock::since)
     }
 
     fn set_running(&self, running: bool) {

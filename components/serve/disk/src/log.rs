@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn changes(value: u8) -> Vec<Change> {
-        vec![Change::Put(vec![value], vec![value; 50]), Change::Say("hi".into(), vec![1, 2])]
+        vec![Change::Put(vec![value], vec![value; 50]), Change::Send("hi".into(), vec![1, 2])]
     }
 
     fn two_records() -> (Vec<u8>, usize) {
