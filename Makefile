@@ -24,6 +24,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= $(shell date +%s)
 
 # For `make durability`.
+DURABILITY_TESTS = confirmed_messages changed_byte torn_commit
 ROUNDS ?= 100
 
 # For `make soak`.
@@ -91,7 +92,7 @@ fresh: ## Run both commands of the README in a fresh clone of this commit, with 
 
 durability: setup ## Crash servers and disks in ROUNDS=100 rounds, and check the messages that clients saw; SEED=1 repeats a run
 	DORMOUSE_TEST_ROUNDS=$(ROUNDS) $(if $(SEED),DORMOUSE_TEST_SEED=$(SEED)) \
-		cargo test --workspace --exclude unruly --test e2e -- --nocapture $(or $(ARGS),stays_true changed_byte power_loss)
+		cargo test --workspace --exclude unruly --test e2e -- --nocapture $(or $(ARGS),$(DURABILITY_TESTS))
 
 lint: setup client-setup ## Check format, lints and types; warnings are errors
 	cargo fmt --all --check
