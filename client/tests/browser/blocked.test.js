@@ -121,7 +121,7 @@ test("blocked WebSockets are not tried again, and another room opens at once", a
   expect(await stored("second")).toEqual(["here"]);
 });
 
-test("no message is lost, doubled or reordered when the server is killed again and again", async () => {
+test("no message is lost, doubled or reordered when the server is killed", async () => {
   const ana = await comes("Ana", "killed");
   const bo = await comes("Bo", "killed");
   /** @type {{ ana: string[], bo: string[] }} */
@@ -213,7 +213,7 @@ test("a chosen status is posted, and a heartbeat without one every twenty second
 /** The number of tabs below: with two streams each they would need more than a browser's six connections. */
 const TABS = 4;
 
-test("four tabs of one browser share two streams, and another tab leads when one closes", async () => {
+test("four tabs share two streams, and another tab leads when one closes", async () => {
   const ana = await comes("Ana", "tabs");
   const others = await Promise.all(
     Array.from({ length: TABS - 1 }, async () => new Person(ana.context, await ana.context.newPage())),

@@ -246,7 +246,7 @@ describe("a server in dev auth", () => {
     return messages.map(({ content }) => content);
   }
 
-  test("a page with a rebound DNS name gets nothing, although its origin is the same", async () => {
+  test("a page with a rebound DNS name gets nothing", async () => {
     context = await browser.newContext();
     const page = await context.newPage();
     const { port } = new URL(server.url);
@@ -267,7 +267,7 @@ describe("a server in dev auth", () => {
     expect(await said()).toEqual([]);
   });
 
-  test("a page of another host cannot even post blindly, and one of this machine can do everything", async () => {
+  test("pages of other hosts cannot post, pages of this machine can do everything", async () => {
     context = await browser.newContext();
     const page = await context.newPage();
     const port = await site();

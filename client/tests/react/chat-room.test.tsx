@@ -509,7 +509,7 @@ describe("the activity line", () => {
     expect(reader.activity).toBe("Bo came in");
   });
 
-  test("shows a join for four seconds and no longer, whatever renders meanwhile", async () => {
+  test("shows a join for four seconds, also if it renders again meanwhile", async () => {
     const { reader, socket } = await inRoom([], { labels: {} });
     await hears(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
     for (let second = 0; second < 5; second += 1) {
@@ -800,7 +800,7 @@ describe("around the list", () => {
     expect(reader.light).toBe("Connected");
   });
 
-  test("the list, the field and the light share one connection, which ends with them", async () => {
+  test("the list, the field and the status share one connection", async () => {
     const { reader } = await inRoom([message(1)]);
     expect(FakeSocket.all).toHaveLength(1);
     reader.leave();

@@ -29,7 +29,7 @@ test("there is no page here", () => {
   expect(typeof document).toBe("undefined");
 });
 
-test("a chat room can be rendered on a server, with and without a provider, and opens nothing", () => {
+test("a chat room rendered on a server opens no connection", () => {
   const credentials = vi.fn(() => ({ devToken: "1:Ana" }));
   const html = renderToString(
     <DormouseProvider baseUrl="/rt" credentials={credentials}>

@@ -117,7 +117,7 @@ test("nothing renders while nothing changes", async () => {
   expect(used.renders).toBe(renders + 1);
 });
 
-test("components of one scope share a socket, which ends with the last of them; another scope has its own", async () => {
+test("components of one scope share a socket, other scopes have their own", async () => {
   const seen: Record<string, PresenceState> = {};
   function User({ name, scope }: { name: string; scope?: string }) {
     seen[name] = usePresence(scope);

@@ -121,7 +121,7 @@ describe("useRoomSocket", () => {
     votes: number;
   }
 
-  test("opens the room of a namespace, on the server and with the credentials of the provider", async () => {
+  test("opens the room of a namespace with the provider's server and credentials", async () => {
     const heard: number[] = [];
     const used = use(
       () =>

@@ -188,7 +188,7 @@ describe("sharing", () => {
     return around(Object.entries(rooms).map(([name, roomId]) => <User key={name} name={name} roomId={roomId} />));
   }
 
-  test("two components in one room share one socket, which ends with the last of them", async () => {
+  test("two components in one room share a socket until the last unmounts", async () => {
     const seen: Record<string, Room> = {};
     const shown = show(inRooms({ one: "garden", two: "garden" }, seen));
     await tick();
@@ -427,7 +427,7 @@ describe("sending", () => {
     await expect(promise).resolves.toEqual(echo);
   });
 
-  test("a message that the server refuses has failed, can be tried again, and is stored then", async () => {
+  test("a refused message fails, can be retried, and is stored then", async () => {
     const onError = vi.fn();
     const { used, socket } = await entered({ onError });
     const { result: promise } = await doing(() => used.now.send("hello"));

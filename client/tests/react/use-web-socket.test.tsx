@@ -79,7 +79,7 @@ describe("connecting", () => {
     expect(FakeSocket.all.length).toBe(1);
   });
 
-  test("an address that is taken away closes the socket, and one that is given opens one", async () => {
+  test("a removed address closes the socket, and a new one opens one", async () => {
     const used = await opened();
     used.again({ url: null });
     await tick();
@@ -621,7 +621,7 @@ describe("callbacks run in the order of a browser", () => {
     ]);
   });
 
-  test("a token that has expired: close with its code, and open again with a fresh one", async () => {
+  test("an expired token: close with its code, and open again with a fresh one", async () => {
     const { told, ...callbacks } = diary();
     await opened({ credentials: ({ refused }) => ({ token: refused ? "fresh" : "stale" }), ...callbacks });
     FakeSocket.last.drop(4401, "expired");

@@ -114,7 +114,7 @@ describe("a message by POST", () => {
     expect(chat.pending[0]?.sentAt).toBeDefined();
   });
 
-  test("is settled by the answer, and shown once though the stream tells it too", async () => {
+  test("is settled by the answer, and shown once although its echo arrives too", async () => {
     const { chat, made, answer, hear, heard, stored } = await enter(messages(1, 2));
     const sent = chat.send("hello");
     await pass(0);
@@ -160,7 +160,7 @@ describe("a message by POST", () => {
     expect(said(server)).toEqual(["hello"]);
   });
 
-  test("that the stream never tells fails in the end, and does not wait for ever", async () => {
+  test("whose echo never arrives fails in the end", async () => {
     const { chat, server, made, answer } = await enter(messages(1, 2));
     const sent = chat.send("hello");
     await pass(0);
@@ -197,7 +197,7 @@ describe("a message by POST", () => {
     expect(chat.messages).toHaveLength(8);
   });
 
-  test("that a shaky network eats is sent again with the same name, and stored once", async () => {
+  test("that the network lost is sent again with the same clientId, and stored once", async () => {
     const { chat, server, made, answer } = await enter();
     chat.send("hello");
     await pass(0);

@@ -204,7 +204,7 @@ describe("a proxy that swallows frames", () => {
     expect(server.streams).toHaveLength(1);
   });
 
-  test("of the stream as well is no way: the next attempt is a WebSocket, and nothing is believed", async () => {
+  test("of the stream as well proves nothing: the next attempt is a WebSocket", async () => {
     const all = await opening();
     await all.refuse();
     await all.refuse();

@@ -118,7 +118,7 @@ describe("one stream", () => {
     expect([leader.state, follower.state]).toEqual(["open", "open"]);
   });
 
-  test("stays open while every tab gets signs of life; without them all tabs reconnect", async () => {
+  test("stays open while every tab gets keep-alives; without them all tabs reconnect", async () => {
     const { leader, follower, stream } = await two();
     for (let times = 0; times < 5; times += 1) {
       await pass(25_000);

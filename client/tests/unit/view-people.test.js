@@ -47,7 +47,7 @@ describe("the colours of a room", () => {
     expect(counts).toEqual(Array(8).fill(10));
   });
 
-  test("of the users who were not shown for longest are forgotten, so that the page does not grow", () => {
+  test("of the users who were not shown for longest are forgotten", () => {
     const palette = new Palette();
     palette.hueOf("ana");
     palette.hueOf("名前");
