@@ -28,8 +28,8 @@ const BODY_BYTES: usize = 64 << 10;
 const ROOM_NAME_BYTES: usize = 128;
 const USER_NAME_BYTES: usize = 256;
 /// Messages in an answer to GET /messages: where nothing is said, and at most.
-const IN_PAGE: usize = 100;
-const MAX_IN_PAGE: usize = 500;
+const DEFAULT_PAGE_LIMIT: usize = 100;
+const MAX_PAGE_LIMIT: usize = 500;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -94,9 +94,9 @@ fn parameter(request: &Request<Incoming>, name: &str) -> Option<String> {
 
 fn list(rooms: &Rooms, name: &str, request: &Request<Incoming>) -> Result<Answer, Box<Answer>> {
     let limit = match parameter(request, "limit").map(|text| text.parse()) {
-        None => IN_PAGE,
-        Some(Ok(limit @ 1..=MAX_IN_PAGE)) => limit,
-        Some(_) => return Err(problem(StatusCode::BAD_REQUEST, &format!("limit must be 1 to {MAX_IN_PAGE}"))),
+        None => DEFAULT_PAGE_LIMIT,
+        Some(Ok(limit @ 1..=MAX_PAGE_LIMIT)) => limit,
+        Some(_) => return Err(problem(StatusCode::BAD_REQUEST, &format!("limit must be 1 to {MAX_PAGE_LIMIT}"))),
     };
     // A read does not create a room.
     Ok(json_answer(rooms.find(name).unwrap_or_default().list(limit)))
@@ -110,7 +110,7 @@ async fn post(rooms: &Rooms, name: &str, user: &User, request: Request<Incoming>
         }
         Err(_) => return Err(problem(StatusCode::BAD_REQUEST, "the body broke off")),
     };
-    let content = protocol::posted(&body).map_err(|complaint| problem(StatusCode::BAD_REQUEST, complaint.message))?;
+    let content = protocol::posted(&body).map_err(|error| problem(StatusCode::BAD_REQUEST, error.message))?;
     let message = rooms.open(name).post(user, &content);
     Ok(json_answer(protocol::success(&message)))
 }

@@ -36,12 +36,12 @@ use crate::room::Rooms;
 /// Connections that the kernel holds until they are accepted: a crowd that comes at once.
 const BACKLOG: u32 = 4_096;
 /// The interval of TCP keepalive probes to a silent client. They cost a socket no memory of ours.
-const ASK_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// A client that misses this many TCP keepalive probes is disconnected.
-const ASK_TIMES: u32 = 2;
+const KEEPALIVE_PROBES: u32 = 2;
 /// The longest request head, in bytes, and how long it may take.
 const HEAD_BYTES: usize = 32 << 10;
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The chat room as a plain Rust server, in memory.
 #[derive(Parser)]
@@ -92,9 +92,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // Frames are written when they are whole; to wait for more would only delay them.
     socket.set_nodelay(true)?;
     socket.set_keepalive(true)?;
-    sockopt::set_tcp_keepidle(&socket, ASK_AFTER)?;
-    sockopt::set_tcp_keepintvl(&socket, ASK_AFTER)?;
-    sockopt::set_tcp_keepcnt(&socket, ASK_TIMES)?;
+    sockopt::set_tcp_keepidle(&socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -105,7 +105,7 @@ async fn http(stream: TcpStream, rooms: Arc<Rooms>) {
     // An error is a client that broke off or spoke no HTTP; nobody is left to be told.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES)
         .half_close(false)
         .serve_connection(TokioIo::new(stream), service)

@@ -14,12 +14,12 @@ use tungstenite::protocol::frame::coding::{Data, OpCode};
 const PING: &str = r#"{"type":"ping"}"#;
 const PONG: &str = r#"{"type":"pong"}"#;
 /// The most a message may hold, in UTF-16 code units: what JavaScript's `length` says.
-const CONTENT_UNITS: usize = 2_000;
+const MAX_CONTENT_UNITS: usize = 2_000;
 /// The most bytes of a `clientId`.
 const CLIENT_ID_BYTES: usize = 128;
 /// The text of a message frame before the ChatMessage, and after it.
-const BEFORE: &str = r#"{"type":"message","message":"#;
-const AFTER: &str = "}";
+const FRAME_START: &str = r#"{"type":"message","message":"#;
+const FRAME_END: &str = "}";
 
 /// The sender.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub(crate) struct User {
 }
 
 /// A command of a client to its room.
-pub(crate) enum Said<'a> {
+pub(crate) enum Command<'a> {
     Message { content: Cow<'a, str>, client_id: Option<Cow<'a, str>> },
     Typing,
     Ping,
@@ -38,7 +38,7 @@ pub(crate) enum Said<'a> {
 /// An error in a command of a client.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "error", rename_all = "camelCase")]
-pub(crate) struct Complaint {
+pub(crate) struct ClientError {
     code: &'static str,
     pub(crate) message: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub(crate) struct Complaint {
 /// A broadcast to all clients, or to the others.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
-pub(crate) enum Told<'a> {
+pub(crate) enum Broadcast<'a> {
     UserJoined { user_id: &'a str, user_name: &'a str, timestamp: u64 },
     UserLeft { user_id: &'a str, user_name: &'a str, timestamp: u64 },
     Typing { user_id: &'a str, user_name: &'a str },
@@ -69,82 +69,84 @@ struct Fields<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'a> Said<'a> {
+impl<'a> Command<'a> {
     /// Read what came over a socket.
-    pub(crate) fn read(message: &'a Message) -> Result<Self, Complaint> {
+    pub(crate) fn parse(message: &'a Message) -> Result<Self, ClientError> {
         let Message::Text(text) = message else {
-            return Err(Complaint::new("not_text", "send JSON in a text message, not in a binary one"));
+            return Err(ClientError::new("not_text", "send JSON in a text message, not in a binary one"));
         };
         if text.as_str() == PING {
-            return Ok(Said::Ping);
+            return Ok(Command::Ping);
         }
         let fields = Fields::read(text)?;
         match fields.kind.as_ref().map(|kind| &*kind.0) {
             Some("message") => {
                 let client_id = fields.client_id.map(|id| id.0);
                 if client_id.as_ref().is_some_and(|id| !(1..=CLIENT_ID_BYTES).contains(&id.len())) {
-                    return Err(Complaint::new("bad_message", "clientId must be a string of 1 to 128 bytes"));
+                    return Err(ClientError::new("bad_message", "clientId must be a string of 1 to 128 bytes"));
                 }
                 match content(fields.content) {
-                    Ok(content) => Ok(Said::Message { content, client_id }),
-                    Err(complaint) => Err(Complaint { client_id: client_id.map(Cow::into_owned), ..complaint }),
+                    Ok(content) => Ok(Command::Message { content, client_id }),
+                    Err(error) => Err(ClientError { client_id: client_id.map(Cow::into_owned), ..error }),
                 }
             }
-            Some("typing") => Ok(Said::Typing),
-            Some("ping") => Ok(Said::Ping),
-            Some(_) => Err(Complaint::new("unknown_type", "type must be message or typing")),
-            None => Err(Complaint::new("bad_message", "type must be a string: message or typing")),
+            Some("typing") => Ok(Command::Typing),
+            Some("ping") => Ok(Command::Ping),
+            Some(_) => Err(ClientError::new("unknown_type", "type must be message or typing")),
+            None => Err(ClientError::new("bad_message", "type must be a string: message or typing")),
         }
     }
 }
 
 impl<'a> Fields<'a> {
-    fn read(text: &'a str) -> Result<Self, Complaint> {
+    fn read(text: &'a str) -> Result<Self, ClientError> {
         // Without this look ahead, a derived `Deserialize` takes an array for an object's fields in order.
         if !text.trim_ascii_start().starts_with('{') {
-            return Err(Complaint::new("bad_json", "this is not a JSON object"));
+            return Err(ClientError::new("bad_json", "this is not a JSON object"));
         }
         serde_json::from_str(text).map_err(|error| match error.classify() {
-            Category::Data => Complaint::new("bad_message", "this has a field twice, or one of the wrong type"),
-            Category::Syntax | Category::Eof | Category::Io => Complaint::new("bad_json", "this is not a JSON object"),
+            Category::Data => ClientError::new("bad_message", "this has a field twice, or one of the wrong type"),
+            Category::Syntax | Category::Eof | Category::Io => {
+                ClientError::new("bad_json", "this is not a JSON object")
+            }
         })
     }
 }
 
-impl Complaint {
+impl ClientError {
     fn new(code: &'static str, message: &'static str) -> Self {
-        Complaint { code, message, client_id: None }
+        ClientError { code, message, client_id: None }
     }
 }
 
 /// The content of a POST.
-pub(crate) fn posted(body: &[u8]) -> Result<Cow<'_, str>, Complaint> {
-    let text = std::str::from_utf8(body).map_err(|_| Complaint::new("bad_json", "this is not UTF-8"))?;
+pub(crate) fn posted(body: &[u8]) -> Result<Cow<'_, str>, ClientError> {
+    let text = std::str::from_utf8(body).map_err(|_| ClientError::new("bad_json", "this is not UTF-8"))?;
     content(Fields::read(text)?.content)
 }
 
-fn content(text: Option<Text>) -> Result<Cow<str>, Complaint> {
+fn content(text: Option<Text>) -> Result<Cow<str>, ClientError> {
     let Some(Text(text)) = text else {
-        return Err(Complaint::new("bad_message", "content must be a string"));
+        return Err(ClientError::new("bad_message", "content must be a string"));
     };
     // Cut first: what is left of a long text may be nothing but blanks.
-    let text = cut(text);
+    let text = truncate(text);
     match text.trim().is_empty() {
         false => Ok(text),
-        true => Err(Complaint::new("empty_content", "content must not be empty")),
+        true => Err(ClientError::new("empty_content", "content must not be empty")),
     }
 }
 
 /// The beginning of a text, as much as a message may hold, never inside a surrogate pair.
-fn cut(text: Cow<'_, str>) -> Cow<'_, str> {
+fn truncate(text: Cow<'_, str>) -> Cow<'_, str> {
     // No character has more units than bytes, so most messages need no counting.
-    if text.len() <= CONTENT_UNITS {
+    if text.len() <= MAX_CONTENT_UNITS {
         return text;
     }
     let mut units = 0;
     let too_far = |(_, character): &(usize, char)| {
         units += character.len_utf16();
-        units > CONTENT_UNITS
+        units > MAX_CONTENT_UNITS
     };
     match (text.char_indices().find(too_far), text) {
         (None, text) => text,
@@ -171,14 +173,14 @@ struct ChatMessage<'a> {
 }
 
 /// A new message.
-pub(crate) struct Line {
+pub(crate) struct NewMessage {
     /// The frame that tells it.
     pub(crate) frame: Bytes,
     /// The ChatMessage alone: a piece of the frame.
     pub(crate) message: Bytes,
 }
 
-impl Line {
+impl NewMessage {
     pub(crate) fn new(user: &User, content: &str, seq: u64, client_id: Option<&str>) -> Self {
         #[derive(Serialize)]
         struct Frame<'a> {
@@ -199,15 +201,15 @@ impl Line {
         };
         let json = json(&Frame { r#type: "message", message });
         let frame = frame(&json);
-        let begin = frame.len() - json.len() + BEFORE.len();
-        let message = frame.slice(begin..frame.len() - AFTER.len());
-        Line { frame, message }
+        let begin = frame.len() - json.len() + FRAME_START.len();
+        let message = frame.slice(begin..frame.len() - FRAME_END.len());
+        NewMessage { frame, message }
     }
 }
 
 /// A frame to one socket, or to several.
-pub(crate) fn told(told: &impl Serialize) -> Bytes {
-    frame(&json(told))
+pub(crate) fn encode(value: &impl Serialize) -> Bytes {
+    frame(&json(value))
 }
 
 /// The answer to a ping.
@@ -269,9 +271,9 @@ mod tests {
     #[test]
     fn a_message_has_the_fields_of_the_protocol() {
         let user = User { id: "u\"1".into(), name: "Ana".into() };
-        let Line { frame, message } = Line::new(&user, "hi\n🐭", 7, Some("c1"));
-        assert_eq!((&frame[..2], &frame[4..4 + BEFORE.len()]), (&b"\x81\x7e"[..], BEFORE.as_bytes()));
-        assert_eq!(frame[4..], *[BEFORE.as_bytes(), &message, AFTER.as_bytes()].concat());
+        let NewMessage { frame, message } = NewMessage::new(&user, "hi\n🐭", 7, Some("c1"));
+        assert_eq!((&frame[..2], &frame[4..4 + FRAME_START.len()]), (&b"\x81\x7e"[..], FRAME_START.as_bytes()));
+        assert_eq!(frame[4..], *[FRAME_START.as_bytes(), &message, FRAME_END.as_bytes()].concat());
         let text = std::str::from_utf8(&message).unwrap();
         let (id, rest) = text.strip_prefix(r#"{"id":""#).unwrap().split_at(36);
         assert_eq!(&id[14..15], "4", "a random uuid");
@@ -282,7 +284,7 @@ mod tests {
 
     #[test]
     fn any_input_is_parsed_or_an_error() {
-        let code = |text: &str| Said::read(&Message::Text(text.into())).err().map(|complaint| complaint.code);
+        let code = |text: &str| Command::parse(&Message::Text(text.into())).err().map(|error| error.code);
         assert_eq!(code(r#"{"type":"message","content":"hi","userId":"eve"}"#), None);
         assert_eq!(code(r#"{ "type": "ping" }"#), None);
         assert_eq!(code("hello"), Some("bad_json"));
@@ -296,7 +298,7 @@ mod tests {
     #[test]
     fn truncation_never_splits_a_surrogate_pair() {
         let before = "é".repeat(1_999);
-        assert_eq!(cut(Cow::Owned(format!("{before}🐭tail"))), before);
-        assert_eq!(cut(Cow::Borrowed(&format!("{before}bc"))), format!("{before}b"));
+        assert_eq!(truncate(Cow::Owned(format!("{before}🐭tail"))), before);
+        assert_eq!(truncate(Cow::Borrowed(&format!("{before}bc"))), format!("{before}b"));
     }
 }

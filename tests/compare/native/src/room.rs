@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use tungstenite::Message;
 
-use crate::protocol::{self, Line, Said, Told, User};
+use crate::protocol::{self, Broadcast, Command, NewMessage, User};
 use crate::socket::Socket;
 
 /// Messages that a room keeps.
-const KEPT: usize = 10_000;
+const KEEP_MESSAGES: usize = 10_000;
 /// Messages in a `history`.
-const IN_HISTORY: usize = 50;
+const HISTORY_LIMIT: usize = 50;
 
 /// All rooms, by name.
 #[derive(Default)]
@@ -61,15 +61,15 @@ impl Room {
     /// A client comes in. The history is the first that it is told.
     pub(crate) fn join(&self, socket: &Arc<Socket>) {
         let mut state = self.lock();
-        socket.say(protocol::history(state.latest(IN_HISTORY)));
+        socket.send(protocol::history(state.latest(HISTORY_LIMIT)));
         state.sockets.push(socket.clone());
 
         let user = socket.user();
         let here = state.users.entry(user.id.clone()).or_default();
         *here += 1;
         if *here == 1 {
-            let joined = Told::UserJoined { user_id: &user.id, user_name: &user.name, timestamp: protocol::now() };
-            state.tell_others(user, &protocol::told(&joined));
+            let joined = Broadcast::UserJoined { user_id: &user.id, user_name: &user.name, timestamp: protocol::now() };
+            state.send_to_others(user, &protocol::encode(&joined));
         }
     }
 
@@ -84,41 +84,41 @@ impl Room {
         *here.get_mut() -= 1;
         if *here.get() == 0 {
             here.remove();
-            let left = Told::UserLeft { user_id: &user.id, user_name: &user.name, timestamp: protocol::now() };
-            state.tell_all(&protocol::told(&left));
+            let left = Broadcast::UserLeft { user_id: &user.id, user_name: &user.name, timestamp: protocol::now() };
+            state.send_to_all(&protocol::encode(&left));
         }
     }
 
     /// A client said something: all that could be read of it at once.
-    pub(crate) fn hear(&self, speaker: &Socket, messages: &[Message]) {
+    pub(crate) fn receive(&self, sender: &Socket, messages: &[Message]) {
         // Read first: it takes as long as all the rest, and needs no lock.
-        let said = messages.iter().map(Said::read).collect::<Vec<_>>();
+        let commands = messages.iter().map(Command::parse).collect::<Vec<_>>();
         let mut state = self.lock();
-        let mut lines = Vec::new();
-        for said in said {
-            match said {
-                Ok(Said::Message { content, client_id }) => {
-                    lines.push(state.keep(speaker.user(), &content, client_id.as_deref()));
+        let mut messages = Vec::new();
+        for command in commands {
+            match command {
+                Ok(Command::Message { content, client_id }) => {
+                    messages.push(state.keep(sender.user(), &content, client_id.as_deref()));
                 }
-                Ok(Said::Typing) => {
-                    let user = speaker.user();
-                    let typing = protocol::told(&Told::Typing { user_id: &user.id, user_name: &user.name });
-                    state.tell_lines(&mut lines);
-                    state.tell_others(user, &typing);
+                Ok(Command::Typing) => {
+                    let user = sender.user();
+                    let typing = protocol::encode(&Broadcast::Typing { user_id: &user.id, user_name: &user.name });
+                    state.send_messages(&mut messages);
+                    state.send_to_others(user, &typing);
                 }
-                Ok(Said::Ping) => speaker.say(protocol::pong()),
-                Err(complaint) => speaker.say(protocol::told(&complaint)),
+                Ok(Command::Ping) => sender.send(protocol::pong()),
+                Err(error) => sender.send(protocol::encode(&error)),
             }
         }
-        state.tell_lines(&mut lines);
+        state.send_messages(&mut messages);
     }
 
     /// POST /messages: the message, as everybody hears it.
     pub(crate) fn post(&self, user: &User, content: &str) -> Bytes {
         let mut state = self.lock();
-        let line = state.keep(user, content, None);
-        state.tell_all(&line.frame);
-        line.message
+        let message = state.keep(user, content, None);
+        state.send_to_all(&message.frame);
+        message.message
     }
 
     /// GET /messages: the answer.
@@ -133,38 +133,38 @@ impl Room {
 
 impl State {
     /// Give what `user` says its number, and keep it.
-    fn keep(&mut self, user: &User, content: &str, client_id: Option<&str>) -> Line {
+    fn keep(&mut self, user: &User, content: &str, client_id: Option<&str>) -> NewMessage {
         self.last_seq += 1;
-        let line = Line::new(user, content, self.last_seq, client_id);
-        if self.kept.len() == KEPT {
+        let message = NewMessage::new(user, content, self.last_seq, client_id);
+        if self.kept.len() == KEEP_MESSAGES {
             self.kept.pop_front();
         }
-        self.kept.push_back(line.message.clone());
-        line
+        self.kept.push_back(message.message.clone());
+        message
     }
 
     /// Tell everybody these lines, in one piece: each socket is locked, and most are woken, once for all of them.
-    fn tell_lines(&self, lines: &mut Vec<Line>) {
-        match lines.as_slice() {
+    fn send_messages(&self, messages: &mut Vec<NewMessage>) {
+        match messages.as_slice() {
             [] => {}
-            [line] => self.tell_all(&line.frame),
+            [message] => self.send_to_all(&message.frame),
             several => {
-                let frames = several.iter().map(|line| &*line.frame).collect::<Vec<_>>();
-                self.tell_all(&frames.concat().into());
+                let frames = several.iter().map(|message| &*message.frame).collect::<Vec<_>>();
+                self.send_to_all(&frames.concat().into());
             }
         }
-        lines.clear();
+        messages.clear();
     }
 
-    fn tell_all(&self, frames: &Bytes) {
+    fn send_to_all(&self, frames: &Bytes) {
         for socket in &self.sockets {
-            socket.say(frames.clone());
+            socket.send(frames.clone());
         }
     }
 
-    fn tell_others(&self, user: &User, frame: &Bytes) {
+    fn send_to_others(&self, user: &User, frame: &Bytes) {
         for socket in self.sockets.iter().filter(|socket| socket.user().id != user.id) {
-            socket.say(frame.clone());
+            socket.send(frame.clone());
         }
     }
 
@@ -179,19 +179,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_room_keeps_the_last_messages_and_numbers_them_without_a_gap() {
+    fn a_room_keeps_the_last_messages_numbered_without_gaps() {
         let user = User { id: "1".into(), name: "Ana".into() };
         let mut state = State::default();
-        for _ in 0..KEPT + 5 {
+        for _ in 0..KEEP_MESSAGES + 5 {
             state.keep(&user, "hi", None);
         }
         let seq = |message: &Bytes| serde_json::from_slice::<serde_json::Value>(message).unwrap()["seq"].as_u64();
-        assert_eq!(state.kept.len(), KEPT);
+        assert_eq!(state.kept.len(), KEEP_MESSAGES);
         assert_eq!(
             state.kept.iter().map(|message| seq(message).unwrap()).collect::<Vec<_>>(),
             Vec::from_iter(6..10_006)
         );
         assert_eq!(state.latest(1).map(seq).collect::<Vec<_>>(), [Some(10_005)]);
-        assert_eq!(state.latest(usize::MAX).count(), KEPT);
+        assert_eq!(state.latest(usize::MAX).count(), KEEP_MESSAGES);
     }
 }

@@ -24,7 +24,7 @@ use crate::protocol::User;
 use crate::room::Room;
 
 /// Bytes that may wait for a client. Above this the client is dropped; one frame may always wait.
-const MOST_WAITING: usize = 4 << 20;
+const MAX_QUEUE_BYTES: usize = 4 << 20;
 /// The longest message of a client, in bytes.
 const MESSAGE_BYTES: usize = 64 << 10;
 /// Size of the read buffer. It is held while the socket lives, so it is small; a longer message gets its own buffer.
@@ -76,14 +76,14 @@ pub(crate) struct Connection {
 }
 
 /// How far the client has taken what it is told.
-enum Wrote {
+enum WriteProgress {
     All,
     /// It will be woken when the client takes more.
     NotYet,
 }
 
 /// The connection is over.
-struct Over;
+struct ConnectionEnded;
 
 impl Socket {
     pub(crate) fn new(user: User) -> Arc<Self> {
@@ -96,9 +96,9 @@ impl Socket {
     }
 
     /// Tell the client: one frame, or several in one piece.
-    pub(crate) fn say(&self, frames: Bytes) {
+    pub(crate) fn send(&self, frames: Bytes) {
         let mut queue = self.lock();
-        let too_much = queue.waiting > 0 && queue.waiting + frames.len() > MOST_WAITING;
+        let too_much = queue.waiting > 0 && queue.waiting + frames.len() > MAX_QUEUE_BYTES;
         let before = queue.state;
         match before {
             State::TooSlow => return,
@@ -130,26 +130,26 @@ impl Socket {
     }
 
     /// The client takes no more for now. `written` is what it took since the queue was told.
-    fn wait(&self, written: usize) -> Result<(), Over> {
+    fn wait(&self, written: usize) -> Result<(), ConnectionEnded> {
         self.settle(written).map(drop)
     }
 
     /// Take all frames that wait. Where there are none, whoever comes with one wakes the task.
-    fn take(&self, written: usize, frames: &mut VecDeque<Bytes>) -> Result<Wrote, Over> {
+    fn take(&self, written: usize, frames: &mut VecDeque<Bytes>) -> Result<WriteProgress, ConnectionEnded> {
         let mut queue = self.settle(written)?;
         if queue.frames.is_empty() {
             queue.state = State::Asleep;
             queue.frames.shrink_to(FRAMES_KEPT);
-            return Ok(Wrote::All);
+            return Ok(WriteProgress::All);
         }
         mem::swap(&mut queue.frames, frames);
-        Ok(Wrote::NotYet)
+        Ok(WriteProgress::NotYet)
     }
 
-    fn settle(&self, written: usize) -> Result<MutexGuard<'_, Queue>, Over> {
+    fn settle(&self, written: usize) -> Result<MutexGuard<'_, Queue>, ConnectionEnded> {
         let mut queue = self.lock();
         queue.waiting -= written;
-        if queue.state == State::TooSlow { Err(Over) } else { Ok(queue) }
+        if queue.state == State::TooSlow { Err(ConnectionEnded) } else { Ok(queue) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -169,7 +169,7 @@ impl Connection {
         Connection { stream, protocol, socket, room, writing, written: 0, may_hold_more: true }
     }
 
-    fn drive(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+    fn drive(&mut self, context: &mut Context<'_>) -> Result<(), ConnectionEnded> {
         let read = self.read(context);
         // Also after the end of what was read: the answer to a goodbye is still to be written.
         self.write(context)?;
@@ -181,21 +181,21 @@ impl Connection {
     }
 
     /// Read what there is, up to a limit, and let the room hear it.
-    fn read(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+    fn read(&mut self, context: &mut Context<'_>) -> Result<(), ConnectionEnded> {
         // Most often it was woken to write. Then the stream still knows whom to wake when the client says something.
         if !self.may_hold_more && self.stream.try_io(Interest::READABLE, || Ok(())).is_err() {
             return Ok(());
         }
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         let mut replies = Vec::new();
         let mut wire = Wire { stream: &mut self.stream, context, replies: &mut replies };
         let over = loop {
-            if heard.len() == MESSAGES_AT_ONCE {
+            if received.len() == MESSAGES_AT_ONCE {
                 self.may_hold_more = true;
                 break false;
             }
             match self.protocol.read(&mut wire) {
-                Ok(message @ (Message::Text(_) | Message::Binary(_))) => heard.push(message),
+                Ok(message @ (Message::Text(_) | Message::Binary(_))) => received.push(message),
                 // tungstenite has answered pings, and goodbyes when it is asked once more.
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -212,34 +212,34 @@ impl Connection {
                 }
             }
         };
-        if !heard.is_empty() || !replies.is_empty() {
+        if !received.is_empty() || !replies.is_empty() {
             self.socket.stay_awake();
         }
-        if !heard.is_empty() {
-            self.room.hear(&self.socket, &heard);
+        if !received.is_empty() {
+            self.room.receive(&self.socket, &received);
         }
         if !replies.is_empty() {
-            self.socket.say(replies.into());
+            self.socket.send(replies.into());
         }
-        if over { Err(Over) } else { Ok(()) }
+        if over { Err(ConnectionEnded) } else { Ok(()) }
     }
 
     /// Write what waits, as far as the client takes it, many frames at a time.
-    fn write(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), ConnectionEnded> {
         loop {
             let wrote = self.write_taken(context)?;
             let written = mem::take(&mut self.written);
-            if let Wrote::NotYet = wrote {
+            if let WriteProgress::NotYet = wrote {
                 return self.socket.wait(written);
             }
-            if let Wrote::All = self.socket.take(written, &mut self.writing)? {
+            if let WriteProgress::All = self.socket.take(written, &mut self.writing)? {
                 self.writing.shrink_to(FRAMES_KEPT);
                 return Ok(());
             }
         }
     }
 
-    fn write_taken(&mut self, context: &mut Context<'_>) -> Result<Wrote, Over> {
+    fn write_taken(&mut self, context: &mut Context<'_>) -> Result<WriteProgress, ConnectionEnded> {
         while !self.writing.is_empty() {
             let stream = Pin::new(&mut self.stream);
             let wrote = match self.writing.len() {
@@ -255,11 +255,11 @@ impl Connection {
             };
             match wrote {
                 Poll::Ready(Ok(written)) => self.advance(written),
-                Poll::Ready(Err(_)) => return Err(Over),
-                Poll::Pending => return Ok(Wrote::NotYet),
+                Poll::Ready(Err(_)) => return Err(ConnectionEnded),
+                Poll::Pending => return Ok(WriteProgress::NotYet),
             }
         }
-        Ok(Wrote::All)
+        Ok(WriteProgress::All)
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -283,7 +283,7 @@ impl Future for Connection {
         self.socket.waker.get_or_init(|| context.waker().clone());
         match self.drive(context) {
             Ok(()) => Poll::Pending,
-            Err(Over) => Poll::Ready(()),
+            Err(ConnectionEnded) => Poll::Ready(()),
         }
     }
 }
@@ -343,19 +343,19 @@ mod tests {
         Socket::new(User { id: "1".into(), name: "Ana".into() })
     }
 
-    fn say(socket: &Socket, bytes: usize) {
-        socket.say(vec![0; bytes].into());
+    fn send(socket: &Socket, bytes: usize) {
+        socket.send(vec![0; bytes].into());
     }
 
     #[test]
     fn queued_output_is_bounded_until_it_is_written() {
         let (socket, mut writing) = (socket(), VecDeque::new());
-        say(&socket, MOST_WAITING + 1);
-        assert!(matches!(socket.take(0, &mut writing), Ok(Wrote::NotYet)));
-        assert!(socket.wait(MOST_WAITING).is_ok());
-        say(&socket, MOST_WAITING - 1);
+        send(&socket, MAX_QUEUE_BYTES + 1);
+        assert!(matches!(socket.take(0, &mut writing), Ok(WriteProgress::NotYet)));
+        assert!(socket.wait(MAX_QUEUE_BYTES).is_ok());
+        send(&socket, MAX_QUEUE_BYTES - 1);
         assert!(socket.wait(0).is_ok());
-        say(&socket, 1);
+        send(&socket, 1);
         assert!(socket.wait(0).is_err(), "one byte too many");
         assert!(socket.lock().frames.is_empty(), "nothing is held for who is dropped");
     }
@@ -363,11 +363,11 @@ mod tests {
     #[test]
     fn only_an_idle_socket_is_woken() {
         let (socket, mut writing) = (socket(), VecDeque::new());
-        assert!(matches!(socket.take(0, &mut writing), Ok(Wrote::All)));
+        assert!(matches!(socket.take(0, &mut writing), Ok(WriteProgress::All)));
         assert_eq!(socket.lock().state, State::Asleep);
         socket.stay_awake();
-        say(&socket, 1);
-        assert!(matches!(socket.take(0, &mut writing), Ok(Wrote::NotYet)));
+        send(&socket, 1);
+        assert!(matches!(socket.take(0, &mut writing), Ok(WriteProgress::NotYet)));
         assert_eq!((writing.len(), socket.lock().state), (1, State::Awake), "it looks once more before it sleeps");
     }
 }
