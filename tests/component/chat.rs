@@ -1,7 +1,6 @@
 //! The promises of the chat room, by the chat rows of the protocol.
 //!
-//! In reading order: joining and coming back, people, messages, errors, what is sent again, HTTP, what is kept, sleep
-//! and restart.
+//! In reading order: joins and resuming, users, messages, errors, retries, HTTP, trimming, hibernation and restart.
 
 #![deny(dead_code)]
 
@@ -93,50 +92,50 @@ const TYPING: &str = r#"{"type":"typing"}"#;
 const PING: &str = r#"{"type":"ping"}"#;
 const PONG: &str = r#"{"type":"pong"}"#;
 
-/// How long a message that is sent again is known, in milliseconds.
-const KNOWN_MS: u64 = 10 * 60 * 1000;
+/// How long a retry is recognised, in milliseconds.
+const RETRY_WINDOW_MS: u64 = 10 * 60 * 1000;
 
 fn message(content: &str) -> String {
     json!({ "type": "message", "content": content }).to_string()
 }
 
-fn named_message(content: &str, client_id: &str) -> String {
+fn message_with_id(content: &str, client_id: &str) -> String {
     json!({ "type": "message", "content": content, "clientId": client_id }).to_string()
 }
 
-/// A client joins, and hears the history and nothing else.
-fn enter(room: &mut TestRoom, name: &str, query: &str) -> (TestClient, Value) {
-    let client = room.connect(name, query).expect("a chat room lets everybody in");
-    let [mut history] = client.received().try_into().expect("who joins hears one frame");
+/// Connects a client, which receives the history and nothing else.
+fn join_with_history(room: &mut TestRoom, name: &str, query: &str) -> (TestClient, Value) {
+    let client = room.connect(name, query).expect("a chat room admits every client");
+    let [mut history] = client.received().try_into().expect("a client that joins receives one frame");
     assert_eq!(history["type"], "history");
     let incarnation = history.as_object_mut().and_then(|history| history.remove("incarnation"));
     assert_eq!(incarnation, Some(json!(room_incarnation(room))));
     (client, history)
 }
 
-/// The name of the room's numbering, as clients are told it.
+/// The incarnation of the room, as clients see it.
 fn room_incarnation(room: &TestRoom) -> String {
     format!("{:016x}", room.incarnation())
 }
 
-/// Clients of these names join, and have heard what there was to hear.
-fn gather<const N: usize>(room: &mut TestRoom, names: [&str; N]) -> [TestClient; N] {
+/// Connects clients with these names, and discards the messages of the joins.
+fn join_all<const N: usize>(room: &mut TestRoom, names: [&str; N]) -> [TestClient; N] {
     let clients = names.map(|name| room.join(name));
     discard_received(&clients);
     clients
 }
 
-/// The message in the only frame that a client hears.
-fn heard_message(client: &TestClient) -> Value {
+/// The message in the only frame that a client received.
+fn received_message(client: &TestClient) -> Value {
     let [frame] = client.received().try_into().expect("one frame");
     assert_eq!(frame, json!({ "type": "message", "message": frame["message"] }));
     frame["message"].clone()
 }
 
-/// A client says something, and hears it.
-fn say(room: &mut TestRoom, client: &TestClient, text: &str) -> Value {
+/// Sends a message as a client, and returns its echo.
+fn send_and_receive(room: &mut TestRoom, client: &TestClient, text: &str) -> Value {
     room.send(client, text);
-    heard_message(client)
+    received_message(client)
 }
 
 fn post(room: &mut TestRoom, name: &str, content: &str) -> Value {
@@ -145,10 +144,10 @@ fn post(room: &mut TestRoom, name: &str, content: &str) -> Value {
     answer["message"].clone()
 }
 
-/// This many messages of a user who is not in the room.
-fn fill(room: &mut TestRoom, count: u64) {
+/// Posts this many messages, as a user without a socket.
+fn post_many(room: &mut TestRoom, count: u64) {
     for _ in 0..count {
-        post(room, "eve", "as I said");
+        post(room, "eve", "a message");
     }
 }
 
@@ -157,8 +156,8 @@ fn list(room: &mut TestRoom, query: &str) -> Value {
 }
 
 /// The numbers of the messages in a history or an answer.
-fn seqs(told: &Value) -> Vec<u64> {
-    let messages = told["messages"].as_array().expect("an array of messages");
+fn seqs(messages: &Value) -> Vec<u64> {
+    let messages = messages["messages"].as_array().expect("an array of messages");
     messages.iter().map(|message| message["seq"].as_u64().expect("a number")).collect()
 }
 
@@ -167,63 +166,63 @@ fn millis(millis: u64) -> Duration {
 }
 
 fn the_first_frame_is_the_history(mut room: TestRoom) {
-    let (_, history) = enter(&mut room, "ana", "");
+    let (_, history) = join_with_history(&mut room, "ana", "");
     assert_eq!(history, json!({ "type": "history", "messages": [] }));
-    let said = [post(&mut room, "ana", "one"), post(&mut room, "bo", "two")];
-    let (_, history) = enter(&mut room, "cleo", "unknown=parameter");
-    assert_eq!(history, json!({ "type": "history", "messages": said }));
+    let sent = [post(&mut room, "ana", "one"), post(&mut room, "bo", "two")];
+    let (_, history) = join_with_history(&mut room, "cleo", "unknown=parameter");
+    assert_eq!(history, json!({ "type": "history", "messages": sent }));
 }
 
 fn the_history_is_the_last_fifty_messages_oldest_first(mut room: TestRoom) {
-    fill(&mut room, 50);
-    assert_eq!(seqs(&enter(&mut room, "ana", "").1), Vec::from_iter(1..=50));
-    fill(&mut room, 1);
-    assert_eq!(seqs(&enter(&mut room, "bo", "").1), Vec::from_iter(2..=51));
+    post_many(&mut room, 50);
+    assert_eq!(seqs(&join_with_history(&mut room, "ana", "").1), Vec::from_iter(1..=50));
+    post_many(&mut room, 1);
+    assert_eq!(seqs(&join_with_history(&mut room, "bo", "").1), Vec::from_iter(2..=51));
 }
 
 fn a_client_that_resumes_gets_the_missed_messages(mut room: TestRoom) {
-    let (_, history) = enter(&mut room, "ana", "since=0");
+    let (_, history) = join_with_history(&mut room, "ana", "since=0");
     assert_eq!(history, json!({ "type": "history", "messages": [], "resumed": true }));
-    fill(&mut room, 60);
+    post_many(&mut room, 60);
     for since in [0, 1, 57, 60] {
-        let (_, history) = enter(&mut room, "ana", &format!("since={since}"));
+        let (_, history) = join_with_history(&mut room, "ana", &format!("since={since}"));
         assert_eq!((seqs(&history), &history["resumed"]), (Vec::from_iter(since + 1..=60), &json!(true)));
     }
 }
 
 fn a_client_resumes_after_at_most_500_missed_messages(mut room: TestRoom) {
-    fill(&mut room, 501);
-    let (_, history) = enter(&mut room, "ana", "since=1");
+    post_many(&mut room, 501);
+    let (_, history) = join_with_history(&mut room, "ana", "since=1");
     assert_eq!((seqs(&history), &history["resumed"]), (Vec::from_iter(2..=501), &json!(true)));
-    let (_, history) = enter(&mut room, "ana", "since=0");
+    let (_, history) = join_with_history(&mut room, "ana", "since=0");
     assert_eq!((seqs(&history), &history["resumed"]), (Vec::from_iter(452..=501), &json!(false)));
 }
 
 fn a_client_ahead_of_the_room_starts_over(mut room: TestRoom) {
-    let (_, history) = enter(&mut room, "ana", "since=1");
+    let (_, history) = join_with_history(&mut room, "ana", "since=1");
     assert_eq!(history, json!({ "type": "history", "messages": [], "resumed": false }));
-    fill(&mut room, 5);
+    post_many(&mut room, 5);
     for since in [6, 1000, u64::MAX] {
-        let (_, history) = enter(&mut room, "ana", &format!("since={since}"));
+        let (_, history) = join_with_history(&mut room, "ana", &format!("since={since}"));
         assert_eq!((seqs(&history), &history["resumed"]), (vec![1, 2, 3, 4, 5], &json!(false)), "{since}");
     }
 }
 
 fn a_client_whose_gap_was_trimmed_starts_over(room: TestRoom) {
     let mut room = room.config("keep_messages", "5");
-    fill(&mut room, 10);
+    post_many(&mut room, 10);
     for (since, resumed) in [(5, true), (4, false), (0, false)] {
-        let (_, history) = enter(&mut room, "ana", &format!("since={since}"));
+        let (_, history) = join_with_history(&mut room, "ana", &format!("since={since}"));
         assert_eq!((seqs(&history), &history["resumed"]), (vec![6, 7, 8, 9, 10], &json!(resumed)), "{since}");
     }
 }
 
 fn a_client_of_another_incarnation_starts_over(mut room: TestRoom) {
-    fill(&mut room, 3);
+    post_many(&mut room, 3);
     let (backup, before) = (room.backup(), room_incarnation(&room));
-    fill(&mut room, 2);
+    post_many(&mut room, 2);
     room.restore(&backup);
-    fill(&mut room, 8);
+    post_many(&mut room, 8);
     let now = room_incarnation(&room);
     assert_ne!(before, now);
     for (query, expected, resumed) in [
@@ -234,19 +233,19 @@ fn a_client_of_another_incarnation_starts_over(mut room: TestRoom) {
         ("since=5".into(), 6..=11, json!(true)),
         (format!("incarnation={before}"), 1..=11, Value::Null),
     ] {
-        let (_, history) = enter(&mut room, "ana", &query);
+        let (_, history) = join_with_history(&mut room, "ana", &query);
         assert_eq!((seqs(&history), &history["resumed"]), (Vec::from_iter(expected), &resumed), "{query}");
     }
 }
 
 fn a_client_that_reconnects_is_announced_like_any_other(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
-    enter(&mut room, "bo", "since=0");
+    let [ana] = join_all(&mut room, ["ana"]);
+    join_with_history(&mut room, "bo", "since=0");
     assert_eq!(ana.received_types(), ["user_joined"]);
 }
 
 fn the_position_to_resume_from_must_be_a_number(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     for since in ["", "x", "-1", "+1", "1.5", "1e3", "18446744073709551616"] {
         let (status, reason) = room.connect("bo", &format!("since={since}")).err().expect(since);
         assert_eq!((status, reason.contains("since")), (400, true), "{since}: {reason}");
@@ -256,22 +255,22 @@ fn the_position_to_resume_from_must_be_a_number(mut room: TestRoom) {
 }
 
 fn a_join_is_announced_to_the_others(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     room.advance(millis(1_234));
-    enter(&mut room, "cleo", "");
+    join_with_history(&mut room, "cleo", "");
     let joined = json!({ "type": "user_joined", "userId": "id-cleo", "userName": "cleo", "timestamp": room.now() });
     assert_all_received([&ana, &bo], &joined);
 }
 
 fn a_user_with_many_tabs_joins_once(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
-    enter(&mut room, "bo", "");
-    enter(&mut room, "bo", "");
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
+    join_with_history(&mut room, "bo", "");
+    join_with_history(&mut room, "bo", "");
     assert_none_received([&ana, &bo]);
 }
 
 fn a_user_leaves_with_the_last_tab(mut room: TestRoom) {
-    let [ana, bo, tab, other_tab] = gather(&mut room, ["ana", "bo", "bo", "bo"]);
+    let [ana, bo, tab, other_tab] = join_all(&mut room, ["ana", "bo", "bo", "bo"]);
     room.leave(&bo);
     room.try_leave(&other_tab, Close::lost()).unwrap();
     assert_none_received([&ana, &tab]);
@@ -282,14 +281,14 @@ fn a_user_leaves_with_the_last_tab(mut room: TestRoom) {
 }
 
 fn a_user_who_left_can_join_again(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     room.leave(&bo);
-    enter(&mut room, "bo", "");
+    join_with_history(&mut room, "bo", "");
     assert_eq!(ana.received_types(), ["user_left", "user_joined"]);
 }
 
 fn typing_is_announced_to_others_and_not_to_own_tabs(mut room: TestRoom) {
-    let [ana, bo, tab, other_tab] = gather(&mut room, ["ana", "bo", "cleo", "cleo"]);
+    let [ana, bo, tab, other_tab] = join_all(&mut room, ["ana", "bo", "cleo", "cleo"]);
     room.send(&tab, TYPING);
     let typing = json!({ "type": "typing", "userId": "id-cleo", "userName": "cleo" });
     assert_all_received([&ana, &bo], &typing);
@@ -298,26 +297,26 @@ fn typing_is_announced_to_others_and_not_to_own_tabs(mut room: TestRoom) {
 }
 
 fn a_message_reaches_all_clients_and_its_sender(mut room: TestRoom) {
-    let clients = gather(&mut room, ["ana", "ana", "bo", "cleo"]);
-    let said = say(&mut room, &clients[0], &message("hello"));
-    assert_eq!(said["content"], "hello");
+    let clients = join_all(&mut room, ["ana", "ana", "bo", "cleo"]);
+    let sent = send_and_receive(&mut room, &clients[0], &message("hello"));
+    assert_eq!(sent["content"], "hello");
     for client in &clients[1..] {
-        assert_eq!(heard_message(client), said);
+        assert_eq!(received_message(client), sent);
     }
-    assert_eq!(list(&mut room, ""), json!({ "messages": [said] }));
+    assert_eq!(list(&mut room, ""), json!({ "messages": [sent] }));
 }
 
 fn a_message_has_the_fields_of_the_protocol(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     room.advance(millis(1_234));
-    let core = say(&mut room, &ana, &message("hello"));
+    let core = send_and_receive(&mut room, &ana, &message("hello"));
     let expected = json!({
         "id": core["id"], "userId": "id-ana", "userName": "ana", "content": "hello", "timestamp": room.now(), "seq": 1,
     });
     assert_eq!(core, expected);
 
     room.advance(millis(1_234));
-    let named = say(&mut room, &ana, &named_message("again", "c1"));
+    let named = send_and_receive(&mut room, &ana, &message_with_id("again", "c1"));
     let expected = json!({
         "id": named["id"], "userId": "id-ana", "userName": "ana", "content": "again", "timestamp": room.now(), "seq": 2,
         "clientId": "c1",
@@ -334,26 +333,28 @@ fn a_message_has_the_fields_of_the_protocol(mut room: TestRoom) {
 }
 
 fn a_client_cannot_choose_its_identity(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     let forged = json!({
         "type": "message", "content": "hi", "id": "mine", "userId": "id-bo", "userName": "bo", "timestamp": 5, "seq": 99,
     });
-    let said = say(&mut room, &ana, &forged.to_string());
-    heard_message(&bo);
-    assert_eq!((&said["userId"], &said["userName"]), (&json!("id-ana"), &json!("ana")));
-    assert_eq!((&said["timestamp"], &said["seq"]), (&json!(room.now()), &json!(1)));
-    assert_ne!(said["id"], "mine");
+    let sent = send_and_receive(&mut room, &ana, &forged.to_string());
+    received_message(&bo);
+    assert_eq!((&sent["userId"], &sent["userName"]), (&json!("id-ana"), &json!("ana")));
+    assert_eq!((&sent["timestamp"], &sent["seq"]), (&json!(room.now()), &json!(1)));
+    assert_ne!(sent["id"], "mine");
 
     room.send(&ana, r#"{"type":"typing","userId":"id-cleo","userName":"cleo"}"#);
     assert_eq!(bo.received(), [json!({ "type": "typing", "userId": "id-ana", "userName": "ana" })]);
 
     body(&room.post("ana", "/messages", &[], &forged.to_string()));
-    assert_eq!(heard_message(&bo)["userId"], "id-ana");
+    assert_eq!(received_message(&bo)["userId"], "id-ana");
 }
 
 fn messages_are_numbered_without_gaps(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
-    for text in [&message("one"), TYPING, &named_message("two", "c"), &named_message("two", "c"), "no", &message("")] {
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
+    for text in
+        [&message("one"), TYPING, &message_with_id("two", "c"), &message_with_id("two", "c"), "no", &message("")]
+    {
         room.send(&ana, text);
     }
     room.post("ana", "/messages", &[], "{}");
@@ -363,42 +364,42 @@ fn messages_are_numbered_without_gaps(mut room: TestRoom) {
 }
 
 fn content_is_kept_as_it_was_sent(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     for content in
         ["  indented\n\tand more  ", "\"quoted\\\"", "<b>&amp;</b>", "\u{0}\u{7f}\u{2028}", "🐭 漢 é e\u{301}"]
     {
-        assert_eq!(say(&mut room, &ana, &message(content))["content"], content);
+        assert_eq!(send_and_receive(&mut room, &ana, &message(content))["content"], content);
         assert_eq!(list(&mut room, "limit=1")["messages"][0]["content"], content);
     }
 }
 
 fn content_is_truncated_to_two_thousand_utf16_units(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     for (letter, kept) in [("a", 2_000), ("é", 2_000), ("漢", 2_000), ("\u{1}", 2_000), ("🐭", 1_000)] {
         for sent in [kept - 1, kept, kept + 1, 3 * kept] {
             let content = letter.repeat(kept.min(sent));
-            assert_eq!(say(&mut room, &ana, &message(&letter.repeat(sent)))["content"], content);
+            assert_eq!(send_and_receive(&mut room, &ana, &message(&letter.repeat(sent)))["content"], content);
             assert_eq!(post(&mut room, "ana", &letter.repeat(sent))["content"], content);
-            assert_eq!(heard_message(&ana)["content"], content);
+            assert_eq!(received_message(&ana)["content"], content);
             assert_eq!(list(&mut room, "limit=1")["messages"][0]["content"], content);
         }
     }
 }
 
 fn content_is_never_truncated_inside_a_surrogate_pair(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     let before = "a".repeat(1_999);
     for tail in ["🐭", "🐭b", "🐭🐭🐭"] {
-        assert_eq!(say(&mut room, &ana, &message(&format!("{before}{tail}")))["content"], before);
+        assert_eq!(send_and_receive(&mut room, &ana, &message(&format!("{before}{tail}")))["content"], before);
         assert_eq!(post(&mut room, "ana", &format!("{before}{tail}"))["content"], before);
         ana.received();
     }
     let fitting = format!("{}🐭", "a".repeat(1_998));
-    assert_eq!(say(&mut room, &ana, &message(&format!("{fitting}b")))["content"], fitting);
+    assert_eq!(send_and_receive(&mut room, &ana, &message(&format!("{fitting}b")))["content"], fitting);
 }
 
 fn a_lone_surrogate_is_stored_as_the_replacement_character(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     for (sent, kept) in [
         (r"cut \ud83d", "cut \u{fffd}"),
         (r"\udc2d\ud83d\udc2d", "\u{fffd}🐭"),
@@ -406,19 +407,19 @@ fn a_lone_surrogate_is_stored_as_the_replacement_character(mut room: TestRoom) {
         (r"\ud83d\n\u00e9", "\u{fffd}\né"),
     ] {
         let text = format!(r#"{{"type":"message","content":"{sent}","clientId":"{sent}"}}"#);
-        let said = say(&mut room, &ana, &text);
-        assert_eq!((&said["content"], &said["clientId"]), (&json!(kept), &json!(kept)), "{sent}");
-        assert_eq!(say(&mut room, &ana, &text), said, "a retry is known");
+        let sent = send_and_receive(&mut room, &ana, &text);
+        assert_eq!((&sent["content"], &sent["clientId"]), (&json!(kept), &json!(kept)), "{sent}");
+        assert_eq!(send_and_receive(&mut room, &ana, &text), sent, "a retry is known");
         let posted = body(&room.post("ana", "/messages", &[], &format!(r#"{{"content":"{sent}"}}"#)));
         assert_eq!(posted["message"]["content"], kept, "{sent}");
-        heard_message(&ana);
+        received_message(&ana);
     }
-    let said = say(&mut room, &ana, r#"{"type":"message","content":"hi","\ud83d":"\ud83d"}"#);
-    assert_eq!(said["content"], "hi");
+    let sent = send_and_receive(&mut room, &ana, r#"{"type":"message","content":"hi","\ud83d":"\ud83d"}"#);
+    assert_eq!(sent["content"], "hi");
 }
 
 fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
-    let [ana, tab, bo] = gather(&mut room, ["ana", "ana", "bo"]);
+    let [ana, tab, bo] = join_all(&mut room, ["ana", "ana", "bo"]);
     let with = |client_id: &str| format!(r#"{{"type":"message","content":"hi","clientId":{client_id}}}"#);
     let only_blanks_are_left = message(&format!("{}too late", " ".repeat(2_000)));
     for (text, code) in [
@@ -451,27 +452,27 @@ fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
         (&only_blanks_are_left, "empty_content"),
     ] {
         room.send(&ana, text);
-        receives_only_error(&ana, code, text);
+        assert_only_error(&ana, code, text);
     }
     room.try_send(&ana, Message::Binary(message("hi").into())).unwrap();
-    receives_only_error(&ana, "not_text", "binary");
+    assert_only_error(&ana, "not_text", "binary");
 
     assert_none_received([&tab, &bo]);
     assert_eq!(ana.closed(), None);
     assert!(room.storage().is_empty());
-    say(&mut room, &ana, &with(&format!("{:?}", "c".repeat(128))));
-    heard_message(&bo);
+    send_and_receive(&mut room, &ana, &with(&format!("{:?}", "c".repeat(128))));
+    received_message(&bo);
 }
 
-/// A client hears one error of this code, about nothing that it gave a name.
-fn receives_only_error(client: &TestClient, code: &str, about: &str) {
+/// Checks that a client received one error with this code and without a `clientId`.
+fn assert_only_error(client: &TestClient, code: &str, about: &str) {
     let [error] = client.received().try_into().expect("one frame");
     assert_eq!(error, json!({ "type": "error", "code": code, "message": error["message"] }), "{about:.80}");
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{about:.80}");
 }
 
 fn an_error_names_its_message(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     for (text, code) in [
         (r#"{"type":"message","clientId":"c1","content":""}"#, "empty_content"),
         (r#"{"type":"message","clientId":"c1","content":7}"#, "bad_message"),
@@ -490,58 +491,58 @@ fn an_error_names_its_message(mut room: TestRoom) {
             let body = text.replace(r#""content":"hi""#, r#""content":" ""#);
             let refused = room.post("ana", "/messages", &[], &body);
             assert_eq!(problem(&refused), 400, "{body}");
-            assert_eq!(refused_client_id(&refused), "c1", "{body}");
+            assert_eq!(client_id_of(&refused), "c1", "{body}");
         }
     }
-    room.try_send(&ana, Message::Binary(named_message("hi", "c1").into())).unwrap();
+    room.try_send(&ana, Message::Binary(message_with_id("hi", "c1").into())).unwrap();
     assert_eq!(ana.received()[0]["clientId"], "c1");
 }
 
 /// The `clientId` in the problem that a request was answered with.
-fn refused_client_id(refused: &dormouse_test::Response) -> Value {
+fn client_id_of(refused: &dormouse_test::Response) -> Value {
     serde_json::from_slice::<Value>(&refused.body).expect("a problem is JSON")["clientId"].clone()
 }
 
 fn a_resent_message_is_stored_once_and_echoed_to_its_sender(mut room: TestRoom) {
-    let [ana, tab, bo] = gather(&mut room, ["ana", "ana", "bo"]);
-    let first = say(&mut room, &ana, &named_message("hello", "c1"));
-    assert_eq!(heard_message(&tab), first);
-    assert_eq!(heard_message(&bo), first);
+    let [ana, tab, bo] = join_all(&mut room, ["ana", "ana", "bo"]);
+    let first = send_and_receive(&mut room, &ana, &message_with_id("hello", "c1"));
+    assert_eq!(received_message(&tab), first);
+    assert_eq!(received_message(&bo), first);
     let stored = room.storage();
 
     room.advance(millis(5_000));
-    assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), first);
+    assert_eq!(send_and_receive(&mut room, &ana, &message_with_id("hello", "c1")), first);
     assert!(tab.received().is_empty());
-    assert_eq!(say(&mut room, &tab, &named_message("hello", "c1")), first);
+    assert_eq!(send_and_receive(&mut room, &tab, &message_with_id("hello", "c1")), first);
     assert_none_received([&ana, &bo]);
     assert_eq!(room.storage(), stored);
-    assert_eq!(say(&mut room, &ana, &named_message("hello", "c2"))["seq"], 2);
+    assert_eq!(send_and_receive(&mut room, &ana, &message_with_id("hello", "c2"))["seq"], 2);
 }
 
 fn a_client_id_cannot_be_reused_for_other_content(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
-    let first = say(&mut room, &ana, &named_message("hello", "c1"));
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
+    let first = send_and_receive(&mut room, &ana, &message_with_id("hello", "c1"));
     discard_received([&bo]);
     let stored = room.storage();
     for other in ["other words", "hello ", "Hello"] {
-        room.send(&ana, &named_message(other, "c1"));
+        room.send(&ana, &message_with_id(other, "c1"));
         let error = &ana.received()[0];
         assert_eq!((&error["code"], &error["clientId"]), (&json!("key_reused"), &json!("c1")), "{other}");
         let posted = json!({ "content": other, "clientId": "c1" }).to_string();
         for key in [&[][..], &[("idempotency-key", "k1")]] {
             let refused = room.post("ana", "/messages", key, &posted);
-            assert_eq!((problem(&refused), refused_client_id(&refused)), (422, json!("c1")), "{other} {key:?}");
+            assert_eq!((problem(&refused), client_id_of(&refused)), (422, json!("c1")), "{other} {key:?}");
         }
     }
     assert_none_received([&ana, &bo]);
     assert_eq!(room.storage(), stored);
-    assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), first);
+    assert_eq!(send_and_receive(&mut room, &ana, &message_with_id("hello", "c1")), first);
     // Both of another sender are as free as ever.
-    assert_eq!(say(&mut room, &bo, &named_message("other words", "c1"))["seq"], 2);
+    assert_eq!(send_and_receive(&mut room, &bo, &message_with_id("other words", "c1"))["seq"], 2);
 }
 
 fn a_retry_of_truncated_content_is_recognised(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     let (long, blank) = ("a".repeat(2_000), "a".repeat(1_999));
     for (at, (content, kept)) in [
         (r"cut \ud83d".to_owned(), "cut \u{fffd}".to_owned()),
@@ -554,9 +555,9 @@ fn a_retry_of_truncated_content_is_recognised(mut room: TestRoom) {
     .enumerate()
     {
         let frame = format!(r#"{{"type":"message","content":"{content}","clientId":"c{at}"}}"#);
-        let first = say(&mut room, &ana, &frame);
+        let first = send_and_receive(&mut room, &ana, &frame);
         assert_eq!(first["content"], kept);
-        assert_eq!(say(&mut room, &ana, &frame), first, "{content}");
+        assert_eq!(send_and_receive(&mut room, &ana, &frame), first, "{content}");
         let posted = format!(r#"{{"clientId":"c{at}","content":"{content}"}}"#);
         assert_eq!(body(&room.post("ana", "/messages", &[], &posted))["message"], first, "{content}");
     }
@@ -564,79 +565,79 @@ fn a_retry_of_truncated_content_is_recognised(mut room: TestRoom) {
 }
 
 fn a_message_is_recognised_for_ten_minutes(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
-    let text = named_message("hello", "c1");
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
+    let text = message_with_id("hello", "c1");
     // The room may put ten minutes into one drawer: wherever in a drawer a message falls, it is known as long.
-    for offset in [0, 1, KNOWN_MS / 2, KNOWN_MS - 1] {
-        room.advance(millis(2 * KNOWN_MS - room.now() % KNOWN_MS + offset));
-        let first = say(&mut room, &ana, &text);
+    for offset in [0, 1, RETRY_WINDOW_MS / 2, RETRY_WINDOW_MS - 1] {
+        room.advance(millis(2 * RETRY_WINDOW_MS - room.now() % RETRY_WINDOW_MS + offset));
+        let first = send_and_receive(&mut room, &ana, &text);
         bo.received();
-        for wait in [0, KNOWN_MS / 2, KNOWN_MS / 2 - 1] {
+        for wait in [0, RETRY_WINDOW_MS / 2, RETRY_WINDOW_MS / 2 - 1] {
             room.advance(millis(wait));
-            assert_eq!(say(&mut room, &ana, &text), first, "{offset} {wait}");
+            assert_eq!(send_and_receive(&mut room, &ana, &text), first, "{offset} {wait}");
             assert!(bo.received().is_empty());
         }
         room.advance(millis(1));
-        let second = say(&mut room, &ana, &text);
+        let second = send_and_receive(&mut room, &ana, &text);
         assert_eq!(second["seq"].as_u64(), first["seq"].as_u64().map(|seq| seq + 1), "{offset}");
-        assert_eq!(heard_message(&bo), second);
-        assert_eq!(say(&mut room, &ana, &text), second, "{offset}");
+        assert_eq!(received_message(&bo), second);
+        assert_eq!(send_and_receive(&mut room, &ana, &text), second, "{offset}");
     }
 }
 
 fn a_client_id_belongs_to_its_user(mut room: TestRoom) {
-    let [ana, bo, anab] = gather(&mut room, ["ana", "bo", "anab"]);
-    assert_eq!(say(&mut room, &ana, &named_message("hello", "c1"))["userId"], "id-ana");
+    let [ana, bo, anab] = join_all(&mut room, ["ana", "bo", "anab"]);
+    assert_eq!(send_and_receive(&mut room, &ana, &message_with_id("hello", "c1"))["userId"], "id-ana");
     bo.received();
-    assert_eq!(say(&mut room, &bo, &named_message("hello", "c1"))["userId"], "id-bo");
+    assert_eq!(send_and_receive(&mut room, &bo, &message_with_id("hello", "c1"))["userId"], "id-bo");
     ana.received();
-    say(&mut room, &ana, &named_message("hello", "bo"));
+    send_and_receive(&mut room, &ana, &message_with_id("hello", "bo"));
     anab.received();
-    assert_eq!(say(&mut room, &anab, &named_message("hello", "o"))["seq"], 4);
+    assert_eq!(send_and_receive(&mut room, &anab, &message_with_id("hello", "o"))["seq"], 4);
     assert_eq!(seqs(&list(&mut room, "")), [1, 2, 3, 4]);
 }
 
 fn a_client_id_is_no_idempotency_key(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
-    say(&mut room, &ana, &named_message("hello", "k1"));
+    let [ana] = join_all(&mut room, ["ana"]);
+    send_and_receive(&mut room, &ana, &message_with_id("hello", "k1"));
     post_as(&mut room, "ana", "k1");
     assert_eq!(seqs(&list(&mut room, "")), [1, 2]);
 }
 
 fn a_retry_is_recognised_after_a_restart(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
-    let first = say(&mut room, &ana, &named_message("hello", "c1"));
+    let [ana] = join_all(&mut room, ["ana"]);
+    let first = send_and_receive(&mut room, &ana, &message_with_id("hello", "c1"));
     let posted = post_as(&mut room, "ana", "k1");
     room.restart();
-    let [ana] = gather(&mut room, ["ana"]);
-    assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), first);
+    let [ana] = join_all(&mut room, ["ana"]);
+    assert_eq!(send_and_receive(&mut room, &ana, &message_with_id("hello", "c1")), first);
     assert_eq!(post_as(&mut room, "ana", "k1"), posted);
 }
 
 fn expired_retry_keys_take_no_space(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     for count in 0..50 {
-        say(&mut room, &ana, &named_message("hello", &format!("old {count}")));
+        send_and_receive(&mut room, &ana, &message_with_id("hello", &format!("old {count}")));
     }
-    room.advance(millis(2 * KNOWN_MS));
+    room.advance(millis(2 * RETRY_WINDOW_MS));
     for count in 0..20 {
-        say(&mut room, &ana, &named_message("hello", &format!("new {count}")));
+        send_and_receive(&mut room, &ana, &message_with_id("hello", &format!("new {count}")));
     }
     assert_eq!(room.storage().len(), 50 + 20 + 20, "70 messages, and what is needed to know 20 of them again");
 }
 
 fn a_retry_is_recognised_after_the_clock_stepped_back(mut room: TestRoom) {
     // Four seconds over the edge of a drawer, ten minutes, hours, and once more.
-    for back in [4_000, KNOWN_MS, 2 * KNOWN_MS, 7_200_000] {
-        room.advance(millis(100 * KNOWN_MS - room.now() % KNOWN_MS + 2_000));
-        let [ana] = gather(&mut room, ["ana"]);
-        let first = say(&mut room, &ana, &named_message("hello", "c1"));
+    for back in [4_000, RETRY_WINDOW_MS, 2 * RETRY_WINDOW_MS, 7_200_000] {
+        room.advance(millis(100 * RETRY_WINDOW_MS - room.now() % RETRY_WINDOW_MS + 2_000));
+        let [ana] = join_all(&mut room, ["ana"]);
+        let first = send_and_receive(&mut room, &ana, &message_with_id("hello", "c1"));
         let posted = post_as(&mut room, "ana", "k1");
         for _ in 0..2 {
             room.restart();
             room.set_clock(room.now() - back);
-            let [ana] = gather(&mut room, ["ana"]);
-            assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), first, "{back}");
+            let [ana] = join_all(&mut room, ["ana"]);
+            assert_eq!(send_and_receive(&mut room, &ana, &message_with_id("hello", "c1")), first, "{back}");
             assert_eq!(post_as(&mut room, "ana", "k1"), posted, "{back}");
         }
         room.restart();
@@ -655,7 +656,7 @@ fn keys_from_a_clock_that_was_ahead_expire(mut room: TestRoom) {
         post_as(&mut room, "ana", &key);
     }
     assert_eq!(post_as(&mut room, "ana", "ahead 0")["message"]["seq"], 1);
-    room.advance(millis(2 * KNOWN_MS));
+    room.advance(millis(2 * RETRY_WINDOW_MS));
     for count in 0..10 {
         let key = format!("later {count}");
         post_as(&mut room, "ana", &key);
@@ -671,7 +672,7 @@ fn post_as(room: &mut TestRoom, name: &str, key: &str) -> Value {
 }
 
 fn a_posted_message_reaches_every_socket(mut room: TestRoom) {
-    let clients = gather(&mut room, ["ana", "ana", "bo"]);
+    let clients = join_all(&mut room, ["ana", "ana", "bo"]);
     room.advance(millis(1_234));
     let posted = post(&mut room, "ana", "hello");
     let expected = json!({
@@ -679,24 +680,24 @@ fn a_posted_message_reaches_every_socket(mut room: TestRoom) {
     });
     assert_eq!(posted, expected);
     for client in &clients {
-        assert_eq!(heard_message(client), posted);
+        assert_eq!(received_message(client), posted);
     }
     assert_eq!(list(&mut room, ""), json!({ "messages": [posted] }));
 }
 
 fn a_user_who_only_posts_does_not_join(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     post(&mut room, "bo", "hello");
     assert_eq!(ana.received_types(), ["message"]);
-    enter(&mut room, "bo", "");
+    join_with_history(&mut room, "bo", "");
     assert_eq!(ana.received_types(), ["user_joined"]);
 }
 
 fn a_post_with_the_same_idempotency_key_is_stored_once(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     let first = post_as(&mut room, "ana", "k1");
     assert_eq!(first["message"].get("clientId"), None);
-    assert_eq!(heard_message(&bo), first["message"]);
+    assert_eq!(received_message(&bo), first["message"]);
     ana.received();
 
     room.advance(millis(5_000));
@@ -708,14 +709,14 @@ fn a_post_with_the_same_idempotency_key_is_stored_once(mut room: TestRoom) {
 }
 
 fn an_idempotency_key_cannot_be_reused_for_other_content(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     let first = post_as(&mut room, "ana", "k1");
     let stored = room.storage();
     discard_received([&ana]);
     for other in [r#"{"content":"other words","clientId":"c1"}"#, r#"{"content":"hello ","clientId":"c1"}"#] {
         let refused = room.post("ana", "/messages", &[("idempotency-key", "k1")], other);
         assert_eq!(problem(&refused), 422, "{other}");
-        assert_eq!(refused_client_id(&refused), "c1");
+        assert_eq!(client_id_of(&refused), "c1");
     }
     assert_none_received([&ana]);
     assert_eq!(room.storage(), stored);
@@ -728,33 +729,33 @@ fn an_idempotency_key_cannot_be_reused_for_other_content(mut room: TestRoom) {
 }
 
 fn a_post_with_both_keys_is_stored_once_under_either(mut room: TestRoom) {
-    fn both(room: &mut TestRoom, key: Option<&str>, client_id: Option<&str>) -> Value {
+    fn post_with_keys(room: &mut TestRoom, key: Option<&str>, client_id: Option<&str>) -> Value {
         let headers = key.map(|key| ("idempotency-key", key)).into_iter().collect::<Vec<_>>();
         let posted = json!({ "content": "hello", "clientId": client_id });
         let posted = if client_id.is_some() { posted } else { json!({ "content": "hello" }) };
         body(&room.post("ana", "/messages", &headers, &posted.to_string()))
     }
-    let [ana] = gather(&mut room, ["ana"]);
-    let first = both(&mut room, Some("k1"), Some("c1"));
+    let [ana] = join_all(&mut room, ["ana"]);
+    let first = post_with_keys(&mut room, Some("k1"), Some("c1"));
     assert_eq!(first["message"]["clientId"], "c1");
     discard_received([&ana]);
     for (key, client_id) in [(Some("k1"), Some("c1")), (Some("k1"), None), (None, Some("c1")), (Some("k2"), Some("c1"))]
     {
-        assert_eq!(both(&mut room, key, client_id), first, "{key:?} {client_id:?}");
+        assert_eq!(post_with_keys(&mut room, key, client_id), first, "{key:?} {client_id:?}");
     }
-    assert_eq!(both(&mut room, Some("k2"), None), first, "it was the name of a retry");
-    assert_eq!(both(&mut room, Some("k1"), Some("c2")), first);
-    assert_eq!(both(&mut room, None, Some("c2")), first);
-    room.send(&ana, &named_message("hello", "c1"));
-    assert_eq!(heard_message(&ana), first["message"]);
+    assert_eq!(post_with_keys(&mut room, Some("k2"), None), first, "it was the name of a retry");
+    assert_eq!(post_with_keys(&mut room, Some("k1"), Some("c2")), first);
+    assert_eq!(post_with_keys(&mut room, None, Some("c2")), first);
+    room.send(&ana, &message_with_id("hello", "c1"));
+    assert_eq!(received_message(&ana), first["message"]);
     assert_eq!(seqs(&list(&mut room, "")), [1]);
 }
 
 fn an_idempotency_key_is_recognised_for_ten_minutes(mut room: TestRoom) {
-    for offset in [0, KNOWN_MS - 1] {
-        room.advance(millis(2 * KNOWN_MS - room.now() % KNOWN_MS + offset));
+    for offset in [0, RETRY_WINDOW_MS - 1] {
+        room.advance(millis(2 * RETRY_WINDOW_MS - room.now() % RETRY_WINDOW_MS + offset));
         let first = post_as(&mut room, "ana", "k1");
-        room.advance(millis(KNOWN_MS - 1));
+        room.advance(millis(RETRY_WINDOW_MS - 1));
         assert_eq!(post_as(&mut room, "ana", "k1"), first, "{offset}");
         room.advance(millis(1));
         assert_ne!(post_as(&mut room, "ana", "k1"), first, "{offset}");
@@ -762,7 +763,7 @@ fn an_idempotency_key_is_recognised_for_ten_minutes(mut room: TestRoom) {
 }
 
 fn a_post_without_content_is_refused(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     for bad in ["", "hello", "[\"hello\"]", "null", "{", "{}", r#"{"content":null}"#, r#"{"content":7}"#] {
         assert_eq!(problem(&room.post("ana", "/messages", &[], bad)), 400, "{bad}");
     }
@@ -789,9 +790,9 @@ fn a_post_without_content_is_refused(mut room: TestRoom) {
 
 fn the_last_hundred_messages_are_listed_oldest_first(mut room: TestRoom) {
     assert_eq!(list(&mut room, ""), json!({ "messages": [] }));
-    fill(&mut room, 100);
+    post_many(&mut room, 100);
     assert_eq!(seqs(&list(&mut room, "")), Vec::from_iter(1..=100));
-    fill(&mut room, 1);
+    post_many(&mut room, 1);
     let listed = list(&mut room, "unknown=parameter");
     assert_eq!(seqs(&listed), Vec::from_iter(2..=101));
     assert_eq!(listed.get("hasMore"), None, "a client of the core is told the core alone");
@@ -799,7 +800,7 @@ fn the_last_hundred_messages_are_listed_oldest_first(mut room: TestRoom) {
 
 fn a_page_matches_its_query(room: TestRoom) {
     let mut room = room.config("keep_messages", "10");
-    fill(&mut room, 12); // 1 and 2 are gone
+    post_many(&mut room, 12); // 1 and 2 are gone
     for (query, expected, has_more) in [
         ("limit=1", 12..13, true),
         ("limit=9", 4..13, true),
@@ -829,7 +830,7 @@ fn a_page_matches_its_query(room: TestRoom) {
 }
 
 fn a_page_holds_at_most_five_hundred_messages(mut room: TestRoom) {
-    fill(&mut room, 501);
+    post_many(&mut room, 501);
     for (query, expected, has_more) in [
         ("limit=500", 2..502, true),
         ("limit=500&after=0", 1..501, true),
@@ -843,7 +844,7 @@ fn a_page_holds_at_most_five_hundred_messages(mut room: TestRoom) {
 }
 
 fn the_history_can_be_paged_in_both_directions(mut room: TestRoom) {
-    fill(&mut room, 23);
+    post_many(&mut room, 23);
     let (mut read, mut more) = (Vec::new(), true);
     while more {
         let page = list(&mut room, &format!("limit=7&after={}", read.last().unwrap_or(&0)));
@@ -862,7 +863,7 @@ fn the_history_can_be_paged_in_both_directions(mut room: TestRoom) {
 }
 
 fn a_bad_number_in_a_query_is_refused(mut room: TestRoom) {
-    fill(&mut room, 3);
+    post_many(&mut room, 3);
     for bad in ["", "x", "-1", "+1", "%2B1", "1.5", "1e2", " 1", "0x1", "99999999999999999999", "١"] {
         for name in ["limit", "before", "after"] {
             let query = format!("{name}={bad}");
@@ -905,10 +906,10 @@ fn other_requests_are_not_found(mut room: TestRoom) {
 }
 
 fn each_message_is_one_key_and_none_is_written_twice(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     let mut before = room.storage();
     for count in 1..=120 {
-        say(&mut room, &ana, &message(&"x".repeat(2_000)));
+        send_and_receive(&mut room, &ana, &message(&"x".repeat(2_000)));
         let after = room.storage();
         assert_eq!(after.len(), count);
         assert!(before.iter().all(|(key, value)| after.get(key) == Some(value)), "message {count} changed another");
@@ -920,27 +921,27 @@ fn each_message_is_one_key_and_none_is_written_twice(mut room: TestRoom) {
 fn the_configured_number_of_newest_messages_is_kept(room: TestRoom) {
     let mut room = room.config("keep_messages", "5");
     for last in 1..=12 {
-        fill(&mut room, 1);
+        post_many(&mut room, 1);
         assert_eq!(seqs(&list(&mut room, "limit=500")), Vec::from_iter(last.max(5) - 4..=last), "after message {last}");
         assert_eq!(room.storage().len(), last.min(5) as usize);
     }
-    assert_eq!(seqs(&enter(&mut room, "ana", "").1), [8, 9, 10, 11, 12]);
+    assert_eq!(seqs(&join_with_history(&mut room, "ana", "").1), [8, 9, 10, 11, 12]);
 }
 
 fn ten_thousand_messages_are_kept_by_default(mut room: TestRoom) {
-    fill(&mut room, 10_000);
+    post_many(&mut room, 10_000);
     assert_eq!(room.storage().len(), 10_000);
-    fill(&mut room, 1);
+    post_many(&mut room, 1);
     assert_eq!(room.storage().len(), 10_000);
     assert_eq!(seqs(&list(&mut room, "after=0&limit=1")), [2]);
 }
 
 fn a_lowered_limit_is_reached_step_by_step(mut room: TestRoom) {
-    fill(&mut room, 20);
+    post_many(&mut room, 20);
     room.restart();
     let mut room = room.config("keep_messages", "5");
     for left in Vec::from_iter((5..20).rev()).into_iter().chain([5, 5, 5]) {
-        fill(&mut room, 1);
+        post_many(&mut room, 1);
         assert_eq!(room.storage().len(), left, "a message removes two, not the whole surplus");
         let kept = seqs(&list(&mut room, "limit=500"));
         assert!(kept.windows(2).all(|pair| pair[1] == pair[0] + 1), "{kept:?} has a hole");
@@ -950,25 +951,25 @@ fn a_lowered_limit_is_reached_step_by_step(mut room: TestRoom) {
 
 fn a_raised_limit_takes_effect(room: TestRoom) {
     let mut room = room.config("keep_messages", "5");
-    fill(&mut room, 20);
+    post_many(&mut room, 20);
     room.restart();
     let mut room = room.config("keep_messages", "8");
-    fill(&mut room, 2);
+    post_many(&mut room, 2);
     assert_eq!(seqs(&list(&mut room, "")), Vec::from_iter(16..=22));
-    fill(&mut room, 2);
+    post_many(&mut room, 2);
     assert_eq!(seqs(&list(&mut room, "")), Vec::from_iter(17..=24));
 }
 
 fn the_newest_message_is_always_kept(room: TestRoom) {
     let mut room = room.config("keep_messages", "0");
-    fill(&mut room, 3);
-    assert_eq!(seqs(&enter(&mut room, "ana", "").1), [3]);
+    post_many(&mut room, 3);
+    assert_eq!(seqs(&join_with_history(&mut room, "ana", "").1), [3]);
     assert_eq!(room.storage().len(), 1);
 }
 
 fn an_invalid_number_to_keep_is_a_configuration_error(room: TestRoom) {
     let mut room = room.config("keep_messages", "many");
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     let failure = room.try_send(&ana, Message::Text(message("hello"))).expect_err("there is no number to keep");
     assert!(failure.to_string().contains("keep_messages"), "{failure}");
     assert!(bo.received().is_empty());
@@ -977,12 +978,12 @@ fn an_invalid_number_to_keep_is_a_configuration_error(room: TestRoom) {
 
 fn a_resent_message_is_answered_even_after_trimming(room: TestRoom) {
     let mut room = room.config("keep_messages", "2");
-    let [ana] = gather(&mut room, ["ana"]);
-    let said = say(&mut room, &ana, &named_message("hello", "c1"));
+    let [ana] = join_all(&mut room, ["ana"]);
+    let sent = send_and_receive(&mut room, &ana, &message_with_id("hello", "c1"));
     let posted = post_as(&mut room, "bo", "k1");
-    fill(&mut room, 3);
+    post_many(&mut room, 3);
     ana.received();
-    assert_eq!(say(&mut room, &ana, &named_message("hello", "c1")), said);
+    assert_eq!(send_and_receive(&mut room, &ana, &message_with_id("hello", "c1")), sent);
     assert_eq!(post_as(&mut room, "bo", "k1"), posted);
     assert_eq!(seqs(&list(&mut room, "")), [4, 5]);
 }
@@ -999,9 +1000,9 @@ fn the_largest_history_fits_into_one_frame(mut room: TestRoom) {
     // Every character takes six bytes as JSON, and name and id are as long as the host lets them be.
     let name = "\u{1}".repeat(253);
     let (content, client_id) = ("\u{1}".repeat(2_000), "\u{1}".repeat(125));
-    let [ana] = gather(&mut room, [&name]);
+    let [ana] = join_all(&mut room, [&name]);
     for count in 100..200 {
-        say(&mut room, &ana, &named_message(&content, &format!("{client_id}{count}")));
+        send_and_receive(&mut room, &ana, &message_with_id(&content, &format!("{client_id}{count}")));
     }
     for (query, first, resumed) in [("", 51, None), ("since=45", 46, Some(true)), ("since=1", 51, Some(false))] {
         let client = room.connect("bo", query).unwrap();
@@ -1014,7 +1015,7 @@ fn the_largest_history_fits_into_one_frame(mut room: TestRoom) {
     }
 }
 
-/// A room that holds as many of the longest messages.
+/// Posts this many messages of the greatest length.
 fn fill_with_longest_messages(room: &mut TestRoom, count: u64) {
     let content = json!({ "content": "\u{1}".repeat(2_000) }).to_string();
     for _ in 0..count {
@@ -1069,29 +1070,29 @@ fn a_newcomer_joins_despite_a_small_send_limit(mut room: TestRoom) {
 
 fn a_message_too_large_to_send_is_refused_and_not_stored(room: TestRoom) {
     let mut room = room.message_out_bytes(4_096);
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     let long = "\u{1}".repeat(1_000);
-    room.send(&ana, &named_message(&long, "c1"));
+    room.send(&ana, &message_with_id(&long, "c1"));
     let [error] = ana.received().try_into().expect("one frame");
     assert_eq!((&error["code"], &error["clientId"]), (&json!("too_long"), &json!("c1")));
     assert_eq!(problem(&room.post("ana", "/messages", &[], &json!({ "content": long }).to_string())), 413);
     assert!(bo.received().is_empty() && room.storage().is_empty());
-    say(&mut room, &ana, &named_message("short", "c1"));
+    send_and_receive(&mut room, &ana, &message_with_id("short", "c1"));
     // One that was stored while more could be sent is not sent again.
-    heard_message(&bo);
+    received_message(&bo);
     room.restart();
     let mut room = room.message_out_bytes(1 << 20);
-    let [ana] = gather(&mut room, ["ana"]);
-    say(&mut room, &ana, &named_message(&long, "c2"));
+    let [ana] = join_all(&mut room, ["ana"]);
+    send_and_receive(&mut room, &ana, &message_with_id(&long, "c2"));
     room.restart();
     let mut room = room.message_out_bytes(4_096);
-    let [ana] = gather(&mut room, ["ana"]);
-    room.send(&ana, &named_message(&long, "c2"));
+    let [ana] = join_all(&mut room, ["ana"]);
+    room.send(&ana, &message_with_id(&long, "c2"));
     assert_eq!(ana.received()[0]["code"], "too_long");
 }
 
 fn a_ping_is_answered_without_the_room(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     assert_eq!(room.auto_response(PING), Some(PONG));
     // The host knows one spelling. Any other comes to the room, which knows the rest.
     for spelling in [PING, r#"{"type": "ping"}"#, r#" {"at":5,"type":"ping"}"#] {
@@ -1100,21 +1101,21 @@ fn a_ping_is_answered_without_the_room(mut room: TestRoom) {
     }
     assert!(bo.received().is_empty());
     room.restart();
-    gather(&mut room, ["ana"]);
+    join_all(&mut room, ["ana"]);
     assert_eq!(room.auto_response(PING), Some(PONG));
 }
 
 fn a_woken_room_knows_the_sender(mut room: TestRoom) {
-    let [ana, bo, tab] = gather(&mut room, ["ana", "bo", "bo"]);
-    say(&mut room, &ana, &named_message("before", "c1"));
+    let [ana, bo, tab] = join_all(&mut room, ["ana", "bo", "bo"]);
+    send_and_receive(&mut room, &ana, &message_with_id("before", "c1"));
     discard_received([&bo, &tab]);
     room.hibernate();
-    let said = say(&mut room, &bo, &message("still here?"));
-    assert_eq!((&said["userName"], &said["seq"]), (&json!("bo"), &json!(2)));
-    assert_eq!(heard_message(&ana), said);
-    assert_eq!(heard_message(&tab), said);
+    let sent = send_and_receive(&mut room, &bo, &message("still here?"));
+    assert_eq!((&sent["userName"], &sent["seq"]), (&json!("bo"), &json!(2)));
+    assert_eq!(received_message(&ana), sent);
+    assert_eq!(received_message(&tab), sent);
     room.hibernate();
-    assert_eq!(say(&mut room, &ana, &named_message("before", "c1"))["seq"], 1);
+    assert_eq!(send_and_receive(&mut room, &ana, &message_with_id("before", "c1"))["seq"], 1);
     room.hibernate();
     room.send(&ana, TYPING);
     assert_eq!(bo.received(), [json!({ "type": "typing", "userId": "id-ana", "userName": "ana" })]);
@@ -1127,21 +1128,21 @@ fn a_woken_room_knows_the_sender(mut room: TestRoom) {
 }
 
 fn a_user_who_returns_after_a_restart_is_announced_again(mut room: TestRoom) {
-    let [ana, ..] = gather(&mut room, ["ana", "bo", "cleo"]);
-    say(&mut room, &ana, &message("hello"));
+    let [ana, ..] = join_all(&mut room, ["ana", "bo", "cleo"]);
+    send_and_receive(&mut room, &ana, &message("hello"));
     room.restart();
-    let (bo, history) = enter(&mut room, "bo", "since=1");
+    let (bo, history) = join_with_history(&mut room, "bo", "since=1");
     assert_eq!(history, json!({ "type": "history", "messages": [], "resumed": true }));
-    let (ana, _) = enter(&mut room, "ana", "");
-    enter(&mut room, "ana", "");
+    let (ana, _) = join_with_history(&mut room, "ana", "");
+    join_with_history(&mut room, "ana", "");
     let [joined] = bo.received().try_into().expect("ana is announced, once; nobody says that cleo left");
     assert_eq!((&joined["type"], &joined["userId"]), (&json!("user_joined"), &json!("id-ana")));
-    assert_eq!(say(&mut room, &ana, &message("hello again"))["seq"], 2);
+    assert_eq!(send_and_receive(&mut room, &ana, &message("hello again"))["seq"], 2);
 }
 
 fn nothing_wakes_a_quiet_room(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
-    say(&mut room, &ana, &named_message("hello", "c1"));
+    let [ana] = join_all(&mut room, ["ana"]);
+    send_and_receive(&mut room, &ana, &message_with_id("hello", "c1"));
     post_as(&mut room, "bo", "k1");
     assert!(room.timers().is_empty());
 }

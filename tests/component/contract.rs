@@ -5,7 +5,7 @@ use std::time::Duration;
 use dormouse_bundle::UNRULY;
 use dormouse_test::{Close, Message, Request, TestClient, TestRoom};
 
-pub(crate) fn texts(client: &TestClient) -> Vec<String> {
+pub(crate) fn received_texts(client: &TestClient) -> Vec<String> {
     let text = |message| match message {
         Message::Text(text) => text,
         Message::Binary(bytes) => format!("{} bytes", bytes.len()),
@@ -13,14 +13,14 @@ pub(crate) fn texts(client: &TestClient) -> Vec<String> {
     client.received_raw().into_iter().map(text).collect()
 }
 
-fn tell(room: &mut TestRoom, client: &TestClient, deeds: &str) -> Vec<String> {
-    texts(client);
-    room.send(client, deeds);
-    texts(client)
+fn run(room: &mut TestRoom, client: &TestClient, commands: &str) -> Vec<String> {
+    received_texts(client);
+    room.send(client, commands);
+    received_texts(client)
 }
 
-fn refused(room: &mut TestRoom, client: &TestClient, deeds: &str) -> String {
-    let failure = room.try_send(client, Message::Text(deeds.into())).expect_err("the turn should fail");
+fn run_failing(room: &mut TestRoom, client: &TestClient, commands: &str) -> String {
+    let failure = room.try_send(client, Message::Text(commands.into())).expect_err("the turn should fail");
     failure.to_string()
 }
 
@@ -28,13 +28,17 @@ fn refused(room: &mut TestRoom, client: &TestClient, deeds: &str) -> String {
 fn a_failed_turn_writes_and_sends_nothing() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    texts(&ana);
+    received_texts(&ana);
     for end in ["fail on purpose", "panic"] {
-        refused(&mut room, &ana, &format!("put key value; say hello; timer 1000 x; note changed; tag changed; {end}"));
-        assert_eq!(texts(&ana), [""; 0], "{end}");
+        run_failing(
+            &mut room,
+            &ana,
+            &format!("put key value; say hello; timer 1000 x; note changed; tag changed; {end}"),
+        );
+        assert_eq!(received_texts(&ana), [""; 0], "{end}");
         assert!(room.storage().is_empty(), "{end}");
         assert!(room.timers().is_empty(), "{end}");
-        assert_eq!(tell(&mut room, &ana, "notes; tagged changed"), [""], "{end}");
+        assert_eq!(run(&mut room, &ana, "notes; tagged changed"), [""], "{end}");
     }
 }
 
@@ -43,9 +47,9 @@ fn a_turn_sees_its_own_writes_and_removals() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.send(&ana, "put a 1; put c 3");
-    let heard = tell(&mut room, &ana, "put b 2; delete a; put c 4; list; get c; get a");
-    assert_eq!(heard, ["b,c", "c=4", "a="]);
-    assert_eq!(tell(&mut room, &ana, "list"), ["b,c"]);
+    let received = run(&mut room, &ana, "put b 2; delete a; put c 4; list; get c; get a");
+    assert_eq!(received, ["b,c", "c=4", "a="]);
+    assert_eq!(run(&mut room, &ana, "list"), ["b,c"]);
 }
 
 #[test]
@@ -53,17 +57,17 @@ fn an_instance_is_a_cache_and_a_failed_turn_drops_it() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.send(&ana, "");
-    assert_eq!(tell(&mut room, &ana, "seen"), ["3"]);
-    refused(&mut room, &ana, "fail");
-    assert_eq!(tell(&mut room, &ana, "seen"), ["1"]);
+    assert_eq!(run(&mut room, &ana, "events"), ["3"]);
+    run_failing(&mut room, &ana, "fail");
+    assert_eq!(run(&mut room, &ana, "events"), ["1"]);
     room.hibernate();
-    assert_eq!(tell(&mut room, &ana, "seen"), ["1"]);
+    assert_eq!(run(&mut room, &ana, "events"), ["1"]);
 }
 
 #[test]
 fn a_refused_client_leaves_nothing_behind() {
     let mut room = TestRoom::new(UNRULY);
-    assert_eq!(room.connect("ana", "deed=refuse").err(), Some((418, "told to refuse".into())));
+    assert_eq!(room.connect("ana", "command=refuse").err(), Some((418, "told to refuse".into())));
     assert_eq!((room.sockets(), room.storage().len()), (0, 0));
 }
 
@@ -73,12 +77,12 @@ fn the_user_of_a_socket_is_known_after_hibernation() {
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.send(&ana, "note likes tea; tag tea");
     room.hibernate();
-    assert_eq!(tell(&mut room, &ana, "who; notes"), ["ana", "likes tea"]);
+    assert_eq!(run(&mut room, &ana, "who; notes"), ["ana", "likes tea"]);
     room.hibernate();
-    texts(&bo);
+    received_texts(&bo);
     room.send(&bo, "tagged tea; count");
-    assert_eq!(texts(&ana), ["tagged tea"]);
-    assert_eq!(texts(&bo), ["2"]);
+    assert_eq!(received_texts(&ana), ["tagged tea"]);
+    assert_eq!(received_texts(&bo), ["2"]);
 }
 
 #[test]
@@ -86,23 +90,23 @@ fn a_closed_socket_is_known_only_in_its_close_event() {
     let mut room = TestRoom::new(UNRULY);
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.send(&ana, "note was here");
-    texts(&bo);
+    received_texts(&bo);
     room.try_leave(&ana, Close::lost()).unwrap();
-    assert_eq!(texts(&bo), ["gone id-ana 1006 false was here"]);
-    assert_eq!(tell(&mut room, &bo, "count"), ["1"]);
+    assert_eq!(received_texts(&bo), ["gone id-ana 1006 false was here"]);
+    assert_eq!(run(&mut room, &bo, "count"), ["1"]);
 }
 
 #[test]
 fn a_timer_fires_once_with_its_payload() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    assert_eq!(tell(&mut room, &ana, "timer 5000 put a b; timers"), ["1"]);
+    assert_eq!(run(&mut room, &ana, "timer 5000 put a b; timers"), ["1"]);
     room.advance(Duration::from_millis(4_999));
-    assert!(texts(&ana).is_empty());
+    assert!(received_texts(&ana).is_empty());
     room.hibernate();
     room.advance(Duration::from_millis(1));
-    assert_eq!(texts(&ana), ["timer t put a b 0"]);
-    assert_eq!(tell(&mut room, &ana, "timers; get a"), ["0", "a=b"]);
+    assert_eq!(received_texts(&ana), ["timer t put a b 0"]);
+    assert_eq!(run(&mut room, &ana, "timers; get a"), ["0", "a=b"]);
 }
 
 #[test]
@@ -120,9 +124,9 @@ fn a_cancelled_timer_does_not_fire() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.send(&ana, "timer 1000 say never; cancel");
-    texts(&ana);
+    received_texts(&ana);
     room.advance(Duration::from_secs(2));
-    assert!(texts(&ana).is_empty());
+    assert!(received_texts(&ana).is_empty());
 }
 
 #[test]
@@ -144,7 +148,7 @@ fn a_restart_ends_sockets_and_keeps_storage_and_timers() {
     room.restart();
     room.advance(Duration::from_secs(1));
     let bo = room.join("bo");
-    assert_eq!(tell(&mut room, &bo, "count; get a; get b"), ["1", "a=1", "b=2"]);
+    assert_eq!(run(&mut room, &bo, "count; get a; get b"), ["1", "a=1", "b=2"]);
 }
 
 #[test]
@@ -153,15 +157,15 @@ fn an_incarnation_stays_until_a_backup_is_restored() {
     let ana = room.join("ana");
     room.send(&ana, "put a 1; timer 1000 say rings");
     let backup = room.backup();
-    let first = tell(&mut room, &ana, "put a 2; cancel; incarnation");
+    let first = run(&mut room, &ana, "put a 2; cancel; incarnation");
     room.hibernate();
-    assert_eq!(tell(&mut room, &ana, "incarnation"), first);
+    assert_eq!(run(&mut room, &ana, "incarnation"), first);
     room.restart();
     let ana = room.join("ana");
-    assert_eq!(tell(&mut room, &ana, "incarnation; get a; timers"), [&first[0], "a=2", "0"]);
+    assert_eq!(run(&mut room, &ana, "incarnation; get a; timers"), [&first[0], "a=2", "0"]);
     room.restore(&backup);
     let ana = room.join("ana");
-    let restored = tell(&mut room, &ana, "get a; timers; incarnation");
+    let restored = run(&mut room, &ana, "get a; timers; incarnation");
     assert_eq!(restored[..2], ["a=1", "1"]);
     assert_ne!(restored[2], first[0]);
     assert_eq!(restored[2], room.incarnation().to_string());
@@ -189,7 +193,7 @@ fn a_room_whose_wake_fails_stores_nothing_and_can_wake_later() {
     let ana = room.join("ana");
     room.send(&ana, "put fail-wake yes");
     room.hibernate();
-    assert!(refused(&mut room, &ana, "put more 1").contains("told to fail on wake"));
+    assert!(run_failing(&mut room, &ana, "put more 1").contains("told to fail on wake"));
     assert_eq!(room.storage().len(), 1);
 }
 

@@ -11,34 +11,35 @@ use dormouse_test::TestRoom;
 use wit_parser::{Docs, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId};
 
 /// The first version. Later versions add to it.
-const FIRST: &str = include_str!("contract-0.1.0.wit");
+const FIRST_VERSION: &str = include_str!("contract-0.1.0.wit");
 
-fn today() -> Resolve {
+fn current_contract() -> Resolve {
     let mut resolve = Resolve::default();
     resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).expect("wit/ is valid");
     resolve
 }
 
-fn first() -> Resolve {
+fn first_contract() -> Resolve {
     let mut resolve = Resolve::default();
-    resolve.push_str("contract-0.1.0.wit", FIRST).expect("it was valid");
+    resolve.push_str("contract-0.1.0.wit", FIRST_VERSION).expect("it was valid");
     resolve
 }
 
 /// A type in words that mean the same in every version: structures, not names, but for resources.
-fn words(resolve: &Resolve, ty: &Type) -> String {
+fn describe_type(resolve: &Resolve, ty: &Type) -> String {
     match ty {
-        Type::Id(id) => words_of(resolve, *id),
+        Type::Id(id) => describe_definition(resolve, *id),
         simple => format!("{simple:?}"),
     }
 }
 
-fn words_of(resolve: &Resolve, id: TypeId) -> String {
+fn describe_definition(resolve: &Resolve, id: TypeId) -> String {
     let ty = &resolve.types[id];
-    let maybe = |ty: &Option<Type>| ty.as_ref().map_or("_".into(), |ty| words(resolve, ty));
+    let maybe = |ty: &Option<Type>| ty.as_ref().map_or("_".into(), |ty| describe_type(resolve, ty));
     match &ty.kind {
         TypeDefKind::Record(record) => {
-            let fields = record.fields.iter().map(|field| format!("{}: {}", field.name, words(resolve, &field.ty)));
+            let fields =
+                record.fields.iter().map(|field| format!("{}: {}", field.name, describe_type(resolve, &field.ty)));
             format!("record {{{}}}", fields.collect::<Vec<_>>().join(", "))
         }
         TypeDefKind::Variant(variant) => {
@@ -50,16 +51,16 @@ fn words_of(resolve: &Resolve, id: TypeId) -> String {
             format!("enum {{{}}}", cases.collect::<Vec<_>>().join(", "))
         }
         TypeDefKind::Tuple(tuple) => {
-            let types = tuple.types.iter().map(|ty| words(resolve, ty));
+            let types = tuple.types.iter().map(|ty| describe_type(resolve, ty));
             format!("tuple<{}>", types.collect::<Vec<_>>().join(", "))
         }
         TypeDefKind::Resource => format!("resource {}", ty.name.as_deref().expect("a resource has a name")),
-        TypeDefKind::Handle(Handle::Own(id)) => format!("own<{}>", words_of(resolve, *id)),
-        TypeDefKind::Handle(Handle::Borrow(id)) => format!("borrow<{}>", words_of(resolve, *id)),
-        TypeDefKind::Option(ty) => format!("option<{}>", words(resolve, ty)),
+        TypeDefKind::Handle(Handle::Own(id)) => format!("own<{}>", describe_definition(resolve, *id)),
+        TypeDefKind::Handle(Handle::Borrow(id)) => format!("borrow<{}>", describe_definition(resolve, *id)),
+        TypeDefKind::Option(ty) => format!("option<{}>", describe_type(resolve, ty)),
         TypeDefKind::Result(result) => format!("result<{}, {}>", maybe(&result.ok), maybe(&result.err)),
-        TypeDefKind::List(ty) => format!("list<{}>", words(resolve, ty)),
-        TypeDefKind::Type(ty) => words(resolve, ty),
+        TypeDefKind::List(ty) => format!("list<{}>", describe_type(resolve, ty)),
+        TypeDefKind::Type(ty) => describe_type(resolve, ty),
         other => panic!("a kind of type that the contract has not used yet: {other:?}"),
     }
 }
@@ -74,12 +75,13 @@ fn items(resolve: &Resolve) -> BTreeMap<String, String> {
     for (name, id) in interfaces(resolve) {
         let interface = &resolve.interfaces[id];
         for (function, does) in &interface.functions {
-            let parameters = does.params.iter().map(|param| words(resolve, &param.ty)).collect::<Vec<_>>().join(", ");
-            let result = does.result.as_ref().map_or("_".into(), |ty| words(resolve, ty));
+            let parameters =
+                does.params.iter().map(|param| describe_type(resolve, &param.ty)).collect::<Vec<_>>().join(", ");
+            let result = does.result.as_ref().map_or("_".into(), |ty| describe_type(resolve, ty));
             items.insert(format!("{name}.{function}"), format!("({parameters}) -> {result}"));
         }
         for (ty, id) in &interface.types {
-            items.insert(format!("{name}.{ty}"), words_of(resolve, *id));
+            items.insert(format!("{name}.{ty}"), describe_definition(resolve, *id));
         }
     }
     items
@@ -87,7 +89,7 @@ fn items(resolve: &Resolve) -> BTreeMap<String, String> {
 
 #[test]
 fn the_contract_only_grows_since_its_first_version() {
-    let (first, today) = (items(&first()), items(&today()));
+    let (first, today) = (items(&first_contract()), items(&current_contract()));
     assert!(first.len() > 50, "{}", first.len());
     for (item, was) in first {
         assert_eq!(
@@ -100,7 +102,7 @@ fn the_contract_only_grows_since_its_first_version() {
 
 #[test]
 fn the_version_in_the_wit_is_the_supported_one() {
-    let resolve = today();
+    let resolve = current_contract();
     let versions = resolve.packages.iter().map(|(_, package)| package.name.version.as_ref().unwrap().to_string());
     assert_eq!(versions.collect::<Vec<_>>(), [CONTRACT]);
     let changelog = include_str!("../../wit/CHANGELOG.md");
@@ -109,7 +111,7 @@ fn the_version_in_the_wit_is_the_supported_one() {
 
 #[test]
 fn every_item_of_the_contract_is_documented() {
-    let resolve = today();
+    let resolve = current_contract();
     let mut silent = Vec::new();
     let mut ask = |item: String, docs: &Docs| {
         if docs.contents.as_deref().is_none_or(|docs| docs.trim().is_empty()) {
@@ -148,7 +150,7 @@ fn every_item_of_the_contract_is_documented() {
 }
 
 /// A component as if it had been built against another version: the version is part of the names in it.
-fn built_against(version: &str, wasm: &[u8]) -> Vec<u8> {
+fn with_contract_version(version: &str, wasm: &[u8]) -> Vec<u8> {
     let (ours, other) = (format!("@{CONTRACT}"), format!("@{version}"));
     assert_eq!(ours.len(), other.len(), "names keep their length");
     let mut wasm = wasm.to_vec();
@@ -165,12 +167,12 @@ fn built_against(version: &str, wasm: &[u8]) -> Vec<u8> {
 
 fn load(version: &str) -> Result<CompiledRoom, String> {
     let engine = Engine::new(Limits { awake_rooms: 10, requests: 5, ..Limits::default() }.into()).unwrap();
-    engine.room("poll.wasm", &built_against(version, COUNTER)).map_err(|error| error.to_string())
+    engine.room("poll.wasm", &with_contract_version(version, COUNTER)).map_err(|error| error.to_string())
 }
 
 #[test]
 fn a_room_of_an_older_minor_version_still_works() {
-    let old = built_against("0.1.0", COUNTER);
+    let old = with_contract_version("0.1.0", COUNTER);
     let mut room = TestRoom::new(Box::leak(old.into_boxed_slice()));
     let (ana, bo) = (room.join("ana"), room.join("bo"));
     room.send(&ana, "one");
@@ -181,7 +183,7 @@ fn a_room_of_an_older_minor_version_still_works() {
 #[test]
 fn a_router_of_an_older_minor_version_still_works() {
     let engine = Engine::new(Limits { awake_rooms: 10, requests: 5, ..Limits::default() }.into()).unwrap();
-    engine.router("router.wasm", &built_against("0.1.0", ROUTER)).expect("it is spoken");
+    engine.router("router.wasm", &with_contract_version("0.1.0", ROUTER)).expect("it is spoken");
 }
 
 #[test]

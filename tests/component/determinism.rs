@@ -3,19 +3,19 @@
 use dormouse_bundle::UNRULY;
 use dormouse_test::TestRoom;
 
-use crate::contract::texts;
+use crate::contract::received_texts;
 
-fn told(deeds: &str) -> Vec<String> {
+fn run_turn(commands: &str) -> Vec<String> {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    texts(&ana);
-    room.send(&ana, deeds);
-    texts(&ana)
+    received_texts(&ana);
+    room.send(&ana, commands);
+    received_texts(&ana)
 }
 
 #[test]
 fn the_same_event_time_and_seed_give_the_same_turn() {
-    let (first, second) = (told("random; now"), told("random; now"));
+    let (first, second) = (run_turn("random; now"), run_turn("random; now"));
     assert_eq!(first, second);
     let (one, other) = first[0].split_once(' ').expect("two numbers");
     assert_ne!(one, other, "within a turn randomness goes on");
@@ -25,22 +25,22 @@ fn the_same_event_time_and_seed_give_the_same_turn() {
 fn each_turn_has_its_own_randomness() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    texts(&ana);
+    received_texts(&ana);
     room.send(&ana, "random");
     room.send(&ana, "random");
-    let heard = texts(&ana);
-    assert_ne!(heard[0], heard[1]);
+    let received = received_texts(&ana);
+    assert_ne!(received[0], received[1]);
 }
 
 #[test]
 fn time_stands_still_during_a_turn() {
-    let heard = told("now; work 20; now");
-    assert_eq!(heard[0], heard[2]);
+    let received = run_turn("now; work 20; now");
+    assert_eq!(received[0], received[2]);
 }
 
 #[test]
 fn a_room_has_no_files_and_no_environment() {
-    let heard = told("files; env");
-    assert!(heard[0].starts_with("Err("), "{heard:?}");
-    assert_eq!(heard[1], "0");
+    let received = run_turn("files; env");
+    assert!(received[0].starts_with("Err("), "{received:?}");
+    assert_eq!(received[1], "0");
 }

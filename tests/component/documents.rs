@@ -121,15 +121,15 @@ fn architecture_and_contributing_cite_existing_items() {
         collect(&repository().join(folder), &mut files);
     }
     let sources = files.iter().map(|(_, text)| text.as_str());
-    let items = sources.flat_map(|text| text.split(|letter| !is_of_a_name(letter))).collect::<HashSet<_>>();
+    let items = sources.flat_map(|text| text.split(|letter| !is_name_character(letter))).collect::<HashSet<_>>();
     let (mut paths, mut names) = (0, 0);
     for (document, text) in [("ARCHITECTURE.md", ARCHITECTURE), ("CONTRIBUTING.md", CONTRIBUTING)] {
         // Every second piece is a block of code.
         let prose = text.split("```").step_by(2).collect::<String>();
         for code in prose.split('`').skip(1).step_by(2) {
             let is_path =
-                code.contains('/') && code.chars().all(|letter| is_of_a_name(letter) || "/.-".contains(letter));
-            let is_item = code.chars().all(|letter| is_of_a_name(letter) || letter == ':')
+                code.contains('/') && code.chars().all(|letter| is_name_character(letter) || "/.-".contains(letter));
+            let is_item = code.chars().all(|letter| is_name_character(letter) || letter == ':')
                 && (code.contains('_')
                     || code.contains("::")
                     || code.starts_with(|letter: char| letter.is_uppercase()));
@@ -147,7 +147,7 @@ fn architecture_and_contributing_cite_existing_items() {
     assert!(paths > 40 && names > 20, "{paths} paths and {names} items are named");
 }
 
-fn is_of_a_name(letter: char) -> bool {
+fn is_name_character(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
 }
 

@@ -6,7 +6,7 @@ use dormouse_bundle::{CURSORS, GAME, POLL};
 use dormouse_test::{Message, TestClient, TestRoom, body, problem};
 use serde_json::{Value, json};
 
-fn last(client: &TestClient) -> Value {
+fn last_received(client: &TestClient) -> Value {
     client.received().pop().unwrap_or_default()
 }
 
@@ -23,10 +23,10 @@ fn a_poll_counts_one_changeable_vote_per_user() {
     room.send(&ana, "tea");
     room.send(&ana, "tea");
     room.send(&bo, "tea");
-    assert_eq!(last(&ana)["votes"], json!({ "tea": 2, "milk": 0 }));
+    assert_eq!(last_received(&ana)["votes"], json!({ "tea": 2, "milk": 0 }));
     room.hibernate();
     room.send(&bo, "milk");
-    assert_eq!(last(&ana), json!({ "question": "What shall we drink?", "votes": { "tea": 1, "milk": 1 } }));
+    assert_eq!(last_received(&ana), json!({ "question": "What shall we drink?", "votes": { "tea": 1, "milk": 1 } }));
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn poll_votes_survive_a_restart_and_newcomers_see_them() {
     let ana = room.join("ana");
     room.send(&ana, "milk");
     room.restart();
-    assert_eq!(last(&room.join("bo"))["votes"], json!({ "tea": 0, "milk": 1 }));
+    assert_eq!(last_received(&room.join("bo"))["votes"], json!({ "tea": 0, "milk": 1 }));
     assert_eq!(body(&room.get("bo", "/", ""))["votes"], json!({ "tea": 0, "milk": 1 }));
 }
 
@@ -45,16 +45,16 @@ fn a_poll_refuses_invalid_votes() {
     let ana = room.join("ana");
     for text in ["beer", "", "tea "] {
         room.send(&ana, text);
-        assert_eq!(last(&ana)["code"], "no_such_option", "{text}");
+        assert_eq!(last_received(&ana)["code"], "no_such_option", "{text}");
     }
     room.try_send(&ana, Message::Binary(b"tea".to_vec())).expect("a complaint is no failure");
-    assert_eq!(last(&ana)["code"], "no_such_option");
+    assert_eq!(last_received(&ana)["code"], "no_such_option");
     assert_eq!(body(&room.get("ana", "/", ""))["votes"], json!({ "tea": 0, "milk": 0 }));
     assert_eq!(problem(&room.post("ana", "/", &[], "what?")), 400);
 }
 
 #[test]
-fn a_poll_that_is_asked_again_keeps_its_votes() {
+fn a_second_question_keeps_the_votes_of_a_poll() {
     let mut room = poll();
     let ana = room.join("ana");
     room.send(&ana, "tea");
@@ -76,19 +76,19 @@ fn players_alternate_and_a_row_wins() {
         [(&bo, "0", "not_your_move"), (&eve, "0", "not_your_move"), (&ana, "9", "no_field"), (&ana, "x", "no_field")]
     {
         room.send(player, field);
-        assert_eq!(last(player)["code"], code);
+        assert_eq!(last_received(player)["code"], code);
     }
     for (player, field) in [(&ana, "0"), (&bo, "3"), (&ana, "1"), (&bo, "4")] {
         room.send(player, field);
         room.hibernate();
     }
     room.send(&ana, "4");
-    assert_eq!(last(&ana)["code"], "no_field");
+    assert_eq!(last_received(&ana)["code"], "no_field");
     room.send(&ana, "2");
-    assert_eq!(last(&eve), json!({ "players": ["id-ana", "id-bo"], "moves": [0, 3, 1, 4, 2], "winner": 0 }));
+    assert_eq!(last_received(&eve), json!({ "players": ["id-ana", "id-bo"], "moves": [0, 3, 1, 4, 2], "winner": 0 }));
     assert!(room.timers().is_empty());
     room.send(&bo, "5");
-    assert_eq!(last(&bo)["code"], "not_your_move");
+    assert_eq!(last_received(&bo)["code"], "not_your_move");
 }
 
 #[test]
@@ -96,10 +96,10 @@ fn a_slow_player_loses_even_across_a_restart() {
     let (mut room, ana, _bo) = game();
     room.send(&ana, "4");
     room.advance(Duration::from_secs(29));
-    assert_eq!(last(&ana)["winner"], Value::Null);
+    assert_eq!(last_received(&ana)["winner"], Value::Null);
     room.restart();
     room.advance(Duration::from_secs(1));
-    assert_eq!(last(&room.join("ana"))["winner"], 0);
+    assert_eq!(last_received(&room.join("ana"))["winner"], 0);
 }
 
 #[test]
@@ -110,17 +110,17 @@ fn every_move_restarts_the_clock() {
     room.send(&bo, "0");
     room.advance(Duration::from_secs(20));
     room.send(&ana, "8");
-    assert_eq!(last(&bo)["winner"], Value::Null);
+    assert_eq!(last_received(&bo)["winner"], Value::Null);
     room.advance(Duration::from_secs(30));
-    assert_eq!(last(&bo)["winner"], 0);
+    assert_eq!(last_received(&bo)["winner"], 0);
 }
 
-fn place(room: &mut TestRoom, client: &TestClient, x: u8, y: u8) {
+fn send_position(room: &mut TestRoom, client: &TestClient, x: u8, y: u8) {
     room.try_send(client, Message::Binary(vec![0, x, 0, y])).expect("four bytes are a place");
 }
 
-fn cursor(id: u8, place: &[u8]) -> Message {
-    Message::Binary([&[0, 0, 0, 0, 0, 0, 0, id], place].concat())
+fn cursor(id: u8, position: &[u8]) -> Message {
+    Message::Binary([&[0, 0, 0, 0, 0, 0, 0, id], position].concat())
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn cursors_are_sent_only_to_the_same_page() {
     let ana = room.connect("ana", "page=1").unwrap();
     let bo = room.connect("bo", "page=1").unwrap();
     let eve = room.connect("eve", "page=2").unwrap();
-    place(&mut room, &ana, 3, 4);
+    send_position(&mut room, &ana, 3, 4);
     assert_eq!(bo.received_raw(), [cursor(1, &[0, 3, 0, 4])]);
     assert!(ana.received_raw().is_empty() && eve.received_raw().is_empty());
 }
@@ -138,7 +138,7 @@ fn cursors_are_sent_only_to_the_same_page() {
 fn a_cursor_lasts_while_its_socket_is_open() {
     let mut room = TestRoom::new(CURSORS);
     let ana = room.connect("ana", "page=1").unwrap();
-    place(&mut room, &ana, 3, 4);
+    send_position(&mut room, &ana, 3, 4);
     room.hibernate();
     let bo = room.connect("bo", "page=1").unwrap();
     assert_eq!(bo.received_raw(), [cursor(1, &[0, 3, 0, 4])]);

@@ -7,7 +7,7 @@ use dormouse_bundle::{CHAT_ROOM, PRESENCE_TRACKER, ROUTER, UNRULY};
 use dormouse_fuzz::proptest::collection::vec;
 use dormouse_fuzz::proptest::option;
 use dormouse_fuzz::proptest::prelude::*;
-use dormouse_fuzz::{fuzz, spoiled};
+use dormouse_fuzz::{fuzz, mutated};
 use dormouse_test::{Message, Request, TestRoom, TestRouter, User};
 
 #[path = "../guests/unruly/src/operation.rs"]
@@ -29,7 +29,7 @@ const CHAT: [&[u8]; 9] = [
 
 /// Every room continues after any message of a client; only the room's own code may refuse one, without failing.
 fn fuzz_room(room: impl Fn() -> TestRoom, examples: &'static [&'static [u8]]) {
-    let said = (spoiled(examples), any::<bool>());
+    let said = (mutated(examples), any::<bool>());
     fuzz(vec(said, 1..12), |said| {
         let mut room = room();
         let (ana, bo) = (room.join("ana"), room.join("bo"));
@@ -41,10 +41,10 @@ fn fuzz_room(room: impl Fn() -> TestRoom, examples: &'static [&'static [u8]]) {
             };
             room.try_send(&ana, message).unwrap_or_else(|failure| panic!("{failure}"));
             // Whatever it was, others hear of it in JSON or not at all.
-            for heard in bo.received_raw().into_iter().chain(ana.received_raw()) {
-                let Message::Text(text) = heard else { panic!("bytes were said") };
-                let heard = serde_json::from_str::<serde_json::Value>(&text).expect("it is JSON");
-                assert!(heard["type"].is_string(), "{text}");
+            for received in bo.received_raw().into_iter().chain(ana.received_raw()) {
+                let Message::Text(text) = received else { panic!("a binary message was sent") };
+                let received = serde_json::from_str::<serde_json::Value>(&text).expect("it is JSON");
+                assert!(received["type"].is_string(), "{text}");
             }
         }
         room.leave(&ana);
@@ -67,14 +67,14 @@ fn fuzzed_messages_do_not_fail_a_presence_room() {
 #[test]
 fn rooms_and_their_router_answer_every_request() {
     let paths =
-        spoiled(&[b"/rooms/a/ws", b"/rooms/a/messages", b"/rooms/%F0%9F%98%80/events", b"/presence/list", b"/"]);
+        mutated(&[b"/rooms/a/ws", b"/rooms/a/messages", b"/rooms/%F0%9F%98%80/events", b"/presence/list", b"/"]);
     let queries =
-        option::of(spoiled(&[b"since=4&limit=10", b"before=18446744073709551615", b"token=%zz&x=+%2B", b"&&=&="]));
+        option::of(mutated(&[b"since=4&limit=10", b"before=18446744073709551615", b"token=%zz&x=+%2B", b"&&=&="]));
     let headers = (
         prop_oneof![Just("last-event-id"), Just("accept"), Just("upgrade"), Just("idempotency-key")],
-        spoiled(&[b"7", b"text/event-stream", b"websocket", b"\xf0\x9f\x98\x80"]),
+        mutated(&[b"7", b"text/event-stream", b"websocket", b"\xf0\x9f\x98\x80"]),
     );
-    let bodies = spoiled(&[br#"{"content":"hello"}"#, br#"{"status":"busy"}"#, b""]);
+    let bodies = mutated(&[br#"{"content":"hello"}"#, br#"{"status":"busy"}"#, b""]);
     let methods = prop_oneof![Just("GET"), Just("POST"), Just("DELETE"), Just("")];
     let router = TestRouter::new(ROUTER);
     fuzz(
@@ -111,13 +111,13 @@ struct Model {
 }
 
 const KEY: std::ops::RangeInclusive<usize> = 1..=2_048;
-const MOST: usize = 16 << 20;
+const MAX_TURN_BYTES: usize = 16 << 20;
 /// The bytes that a record counts in addition to its own.
-const RECORD: usize = 64;
+const RECORD_OVERHEAD: usize = 64;
 
 impl Model {
     /// The expected answer of the host to an operation; absent if this model does not know it.
-    fn expects(&mut self, operation: &Operation) -> Option<String> {
+    fn expected_result(&mut self, operation: &Operation) -> Option<String> {
         let done = |done: bool| Some(if done { "done" } else { "refused" }.to_owned());
         match operation {
             Operation::Get { key } => {
@@ -125,8 +125,8 @@ impl Model {
             }
             Operation::Put { key, value } => {
                 let (key, value) = (key.all(), value.all());
-                let written = self.written + RECORD + key.len() + value.len();
-                let taken = KEY.contains(&key.len()) && value.len() <= 2 << 20 && written <= MOST;
+                let written = self.written + RECORD_OVERHEAD + key.len() + value.len();
+                let taken = KEY.contains(&key.len()) && value.len() <= 2 << 20 && written <= MAX_TURN_BYTES;
                 if taken {
                     self.written = written;
                     self.entries.insert(key, value);
@@ -156,7 +156,7 @@ impl Model {
                 let mut bytes = 0;
                 let fits = |(_, entry): &&(usize, usize)| {
                     bytes += entry;
-                    bytes <= MOST
+                    bytes <= MAX_TURN_BYTES
                 };
                 let listed = found.iter().take(most).take_while(fits).count();
                 Some(format!("{listed} from {:?}", found.first().filter(|_| listed > 0).map(|(key, _)| key)))
@@ -203,11 +203,11 @@ impl Model {
 
     fn remove(&mut self, key: &[u8]) -> bool {
         let was_there = self.entries.remove(key).is_some();
-        self.written += if was_there { RECORD + key.len() } else { 0 };
+        self.written += if was_there { RECORD_OVERHEAD + key.len() } else { 0 };
         was_there
     }
 
-    fn is_what_is_left_of(&self, room: &TestRoom) {
+    fn assert_matches(&self, room: &TestRoom) {
         let entries = room.storage().into_iter().map(|(key, value)| (key.to_vec(), value.to_vec()));
         assert_eq!(entries.collect::<BTreeMap<_, _>>(), self.entries);
         let timers = room.timers().into_iter().map(|timer| (timer.name, (timer.at, timer.payload.to_vec())));
@@ -266,8 +266,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 /// The errors that may end a turn of allowed operations: there were too many, or the room ended it.
-const ENDINGS: [&str; 3] =
-    ["the room returned an error: as it was told", "the turn sent more than", "the turn wrote and removed more"];
+const ALLOWED_FAILURES: [&str; 3] =
+    ["the room returned an error: told to fail", "the turn sent more than", "the turn wrote and removed more"];
 
 /// Turn after turn of calls with whatever arguments. A model says what the host should answer to each; a turn that ends
 /// is as if it had never begun; and what is kept is what the model kept.
@@ -279,7 +279,7 @@ fn fuzzed_host_calls_follow_the_contract() {
         let mut kept = Model { sockets: vec![Default::default(); 2], ..Model::default() };
         for operations in turns {
             let mut model = Model { written: 0, ..kept.clone() };
-            let expected = operations.iter().map(|operation| model.expects(operation)).collect::<Vec<_>>();
+            let expected = operations.iter().map(|operation| model.expected_result(operation)).collect::<Vec<_>>();
             let body = serde_json::to_vec(&operations).unwrap();
             match room.try_request(Request { path: "/operations".into(), body, ..Request::default() }) {
                 Ok(answer) => {
@@ -294,10 +294,10 @@ fn fuzzed_host_calls_follow_the_contract() {
                 }
                 Err(failure) => {
                     let failure = failure.to_string();
-                    assert!(ENDINGS.iter().any(|ending| failure.contains(ending)), "{failure}");
+                    assert!(ALLOWED_FAILURES.iter().any(|ending| failure.contains(ending)), "{failure}");
                 }
             }
-            kept.is_what_is_left_of(&room);
+            kept.assert_matches(&room);
         }
     });
 }

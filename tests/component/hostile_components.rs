@@ -10,7 +10,7 @@ use crate::wat_components::Module;
 
 impl Module {
     /// Its request fails for this reason, again and again, and no other event does.
-    fn fails_with(self, reason: &str) {
+    fn assert_fails_with(self, reason: &str) {
         let mut room = TestRoom::new(self.component());
         let ana = room.join("ana");
         for _ in 0..3 {
@@ -21,7 +21,7 @@ impl Module {
     }
 
     /// It is not taken at all.
-    fn is_refused_with(&self, reason: &str) {
+    fn assert_refused(&self, reason: &str) {
         let refused = load(self.component()).expect_err("it should be refused").to_string();
         assert!(refused.contains(reason), "{refused}");
     }
@@ -31,14 +31,14 @@ fn load(wasm: &[u8]) -> Result<(), LoadError> {
     crate::engine().room("hostile.wasm", wasm).map(drop)
 }
 
-fn asks(request: &'static str) -> Module {
+fn module_with_request(request: &'static str) -> Module {
     Module { request, ..Module::default() }
 }
 
 #[test]
 fn a_component_in_text_format_can_be_a_room() {
     // The base from which all others here differ: an answer with the status 200 and an empty body.
-    let mut room = TestRoom::new(asks("(i32.store16 (i32.const 1028) (i32.const 200))").component());
+    let mut room = TestRoom::new(module_with_request("(i32.store16 (i32.const 1028) (i32.const 200))").component());
     let ana = room.join("ana");
     room.send(&ana, "hello");
     assert_eq!(room.request(Request::default()).status, 200);
@@ -57,7 +57,7 @@ fn an_invalid_list_or_pointer_ends_the_turn() {
         "(call $get (i32.const 0) (i32.const 1) (i32.const 0xfffffffc))",
         "(call $get (i32.const 0) (i32.const 1) (i32.const 65))",
     ] {
-        asks(claim).fails_with("pointer");
+        module_with_request(claim).assert_fails_with("pointer");
     }
 }
 
@@ -77,15 +77,17 @@ fn nested_lists_cannot_exhaust_the_memory_of_the_host() {
         fields: "(memory (export \"memory\") 32)",
         ..Module::default()
     }
-    .fails_with("too much data");
+    .assert_fails_with("too much data");
 }
 
 #[test]
 fn text_that_is_not_utf8_ends_the_turn() {
-    asks("(i32.store (i32.const 0) (i32.const -1)) (call $log (i32.const 1) (i32.const 0) (i32.const 4))")
-        .fails_with("utf-8");
-    asks("(call $log (i32.const 1) (i32.const 0) (i32.const 0x40000000))").fails_with("pointer");
-    asks("(call $log (i32.const 77) (i32.const 0) (i32.const 0))").fails_with("discriminant");
+    module_with_request(
+        "(i32.store (i32.const 0) (i32.const -1)) (call $log (i32.const 1) (i32.const 0) (i32.const 4))",
+    )
+    .assert_fails_with("utf-8");
+    module_with_request("(call $log (i32.const 1) (i32.const 0) (i32.const 0x40000000))").assert_fails_with("pointer");
+    module_with_request("(call $log (i32.const 77) (i32.const 0) (i32.const 0))").assert_fails_with("discriminant");
 }
 
 #[test]
@@ -100,7 +102,7 @@ fn a_malformed_result_ends_the_turn() {
         "(return (i32.const 0xfffffff0))",
         "(return (i32.const 1025))",
     ] {
-        asks(lie).fails_with("it trapped");
+        module_with_request(lie).assert_fails_with("it trapped");
     }
 }
 
@@ -133,7 +135,7 @@ fn an_invalid_handle_ends_the_turn() {
         "(drop (call $id (i32.const -1)))",
         "(call $drop (i32.const 3))",
     ] {
-        asks(forged).fails_with("handle");
+        module_with_request(forged).assert_fails_with("handle");
     }
     // Given once, and let go twice; then used after that.
     let given = r#"
@@ -145,7 +147,7 @@ fn an_invalid_handle_ends_the_turn() {
     for (again, reason) in
         [("(call $drop (local.get $handle))", "handle"), ("(drop (call $id (local.get $handle)))", "handle")]
     {
-        asks(format!("{given} {again}").leak()).fails_with(reason);
+        module_with_request(format!("{given} {again}").leak()).assert_fails_with(reason);
     }
 }
 
@@ -175,7 +177,7 @@ fn tables_grow_up_to_their_limit() {
             unreachable"#,
         ..Module::default()
     }
-    .fails_with("it used its 20000 elements of tables");
+    .assert_fails_with("it used its 20000 elements of tables");
 }
 
 #[test]
@@ -184,17 +186,17 @@ fn memory_grows_up_to_its_limit_and_the_room_may_go_on() {
         (loop $grow (br_if $grow (i32.ge_s (memory.grow (i32.const 16)) (i32.const 0))))
         (if (i32.ne (memory.size) (i32.const 1024)) (then unreachable))
         (i32.store16 (i32.const 1028) (i32.const 200))"#;
-    let mut room = TestRoom::new(asks(request).component());
+    let mut room = TestRoom::new(module_with_request(request).component());
     assert_eq!(room.request(Request::default()).status, 200);
 }
 
 #[test]
 fn memories_and_tables_above_the_limits_are_refused_at_load() {
     let fields = |fields| Module { fields, ..Module::default() };
-    fields("(memory (export \"memory\") 1025)").is_refused_with("memory");
-    fields("(memory (export \"memory\") 16) (table 20001 funcref)").is_refused_with("table");
+    fields("(memory (export \"memory\") 1025)").assert_refused("memory");
+    fields("(memory (export \"memory\") 16) (table 20001 funcref)").assert_refused("table");
     let tables = "(table 1 funcref)".repeat(5);
-    fields(format!("(memory (export \"memory\") 16) {tables}").leak()).is_refused_with("table");
+    fields(format!("(memory (export \"memory\") 16) {tables}").leak()).assert_refused("table");
 }
 
 #[test]
@@ -226,8 +228,8 @@ fn a_component_too_large_to_compile_is_refused() {
 
 #[test]
 fn a_call_for_randomness_is_limited_in_size() {
-    asks("(call $random (i64.const -1) (i32.const 64))").fails_with("exceeds limit");
-    asks("(call $random (i64.const 1048577) (i32.const 64))").fails_with("exceeds limit");
+    module_with_request("(call $random (i64.const -1) (i32.const 64))").assert_fails_with("exceeds limit");
+    module_with_request("(call $random (i64.const 1048577) (i32.const 64))").assert_fails_with("exceeds limit");
 }
 
 /// 90,000 entries with keys of three bytes, again and again, until the host says that it is too much. What a record

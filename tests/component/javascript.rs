@@ -24,60 +24,60 @@ fn room() -> TestRoom {
     TestRoom::of_file(AUCTION)
 }
 
-fn begin(room: &mut TestRoom) -> (TestClient, TestClient) {
+fn start_auction(room: &mut TestRoom) -> (TestClient, TestClient) {
     assert_eq!(body(&room.post("host", "/messages", &[], r#"{"thing":"a lamp"}"#))["thing"], "a lamp");
     let clients = (room.join("ana"), room.join("bo"));
     discard_received([&clients.0, &clients.1]);
     clients
 }
 
-fn last(client: &TestClient) -> Value {
+fn last_received(client: &TestClient) -> Value {
     client.received().pop().unwrap_or_default()
 }
 
 fn the_highest_bid_at_the_end_wins(mut room: TestRoom) {
-    let (ana, bo) = begin(&mut room);
+    let (ana, bo) = start_auction(&mut room);
     room.send(&ana, "5");
     room.send(&bo, "7.5");
     assert_eq!(ana.received().len(), 2);
     room.advance(Duration::from_secs(10));
-    assert_eq!(last(&ana), json!({ "thing": "a lamp", "bid": 7.5, "bidder": "bo", "sold": true }));
+    assert_eq!(last_received(&ana), json!({ "thing": "a lamp", "bid": 7.5, "bidder": "bo", "sold": true }));
     room.send(&ana, "100");
-    assert_eq!(last(&ana)["code"], "no_bid");
+    assert_eq!(last_received(&ana)["code"], "no_bid");
     room.leave(&ana);
 }
 
 fn a_bid_restarts_the_countdown_of_ten_seconds(mut room: TestRoom) {
-    let (ana, bo) = begin(&mut room);
+    let (ana, bo) = start_auction(&mut room);
     room.send(&ana, "5");
     room.advance(Duration::from_secs(9));
     room.send(&bo, "6");
     room.advance(Duration::from_secs(9));
-    assert_eq!(last(&bo)["sold"], false);
+    assert_eq!(last_received(&bo)["sold"], false);
     room.advance(Duration::from_secs(1));
-    assert_eq!(last(&bo)["sold"], true);
+    assert_eq!(last_received(&bo)["sold"], true);
 }
 
 fn an_invalid_bid_gets_an_error_only_for_its_bidder(mut room: TestRoom) {
-    let (ana, bo) = begin(&mut room);
+    let (ana, bo) = start_auction(&mut room);
     room.send(&bo, "5");
     discard_received([&ana, &bo]);
     for bid in ["5", "-1", "much", "", "{}", "NaN"] {
         room.send(&ana, bid);
-        assert_eq!(last(&ana)["code"], "no_bid", "{bid}");
+        assert_eq!(last_received(&ana)["code"], "no_bid", "{bid}");
     }
     room.try_send(&ana, Message::Binary(vec![9])).unwrap();
     assert!(bo.received().is_empty());
 }
 
 fn an_auction_goes_on_after_a_restart(mut room: TestRoom) {
-    let (ana, _) = begin(&mut room);
+    let (ana, _) = start_auction(&mut room);
     room.send(&ana, "5");
     room.restart();
     let bo = room.join("bo");
-    assert_eq!(last(&bo)["bid"], 5);
+    assert_eq!(last_received(&bo)["bid"], 5);
     room.advance(Duration::from_secs(10));
-    assert_eq!(last(&bo)["sold"], true);
+    assert_eq!(last_received(&bo)["sold"], true);
     assert_eq!(body(&room.get("bo", "/messages", ""))["bidder"], "ana");
 }
 
@@ -85,21 +85,21 @@ fn an_invalid_item_starts_no_auction(mut room: TestRoom) {
     for text in ["", "a lamp", "{}", r#"{"thing":7}"#, "null"] {
         assert_eq!(problem(&room.post("host", "/messages", &[], text)), 400, "{text}");
     }
-    begin(&mut room);
+    start_auction(&mut room);
     assert_eq!(problem(&room.post("host", "/messages", &[], r#"{"thing":"another"}"#)), 400);
 }
 
 fn a_lost_turn_leaves_no_trace(mut room: TestRoom) {
-    let (ana, bo) = begin(&mut room);
+    let (ana, bo) = start_auction(&mut room);
     room.fail_next_turn(Fault::OutOfCpu);
     room.try_send(&ana, Message::Text("5".into())).expect_err("it is lost");
     assert!(bo.received().is_empty() && room.timers().is_empty());
     room.send(&ana, "4");
-    assert_eq!(last(&bo)["bid"], 4);
+    assert_eq!(last_received(&bo)["bid"], 4);
 }
 
 fn unicode_text_survives_storage(mut room: TestRoom) {
     let thing = "лампа 🛋️ «é» \u{0}";
     room.post("host", "/messages", &[], &json!({ "thing": thing }).to_string());
-    assert_eq!(last(&room.join("ana"))["thing"], thing);
+    assert_eq!(last_received(&room.join("ana"))["thing"], thing);
 }

@@ -6,47 +6,47 @@ use dormouse_bundle::{CALLER, COUNTER};
 use dormouse_test::{Address, CallError, Destination, FetchError, Request, Response, TestRoom, body};
 use serde_json::{Value, json};
 
-fn tell(room: &mut TestRoom, command: Value) -> Value {
+fn run_command(room: &mut TestRoom, command: Value) -> Value {
     body(&room.post("ana", "/", &[], &command.to_string()))
 }
 
-fn answer(status: u16, body: Value) -> Response {
+fn response(status: u16, body: Value) -> Response {
     Response { status, headers: Vec::new(), body: body.to_string().into_bytes() }
 }
 
-fn call(say: Value) -> Value {
-    json!({ "do": "call", "namespace": "SCORES", "name": "today", "say": say })
+fn call(command: Value) -> Value {
+    json!({ "do": "call", "namespace": "SCORES", "name": "today", "command": command })
 }
 
 #[test]
-fn a_test_can_play_other_rooms() {
+fn a_test_can_answer_for_other_rooms() {
     let play = |to: &Address, request: Request| {
         assert_eq!((to.to_string().as_str(), request.path.as_str()), ("SCORES/today", "/"));
         assert!(request.headers.contains(&("content-type".into(), "application/json".into())));
-        Ok(answer(200, serde_json::from_slice(&request.body).unwrap()))
+        Ok(response(200, serde_json::from_slice(&request.body).unwrap()))
     };
     let mut room = TestRoom::new(CALLER).with_rooms(play);
-    assert_eq!(tell(&mut room, call(json!([1, 2]))), json!({ "status": 200, "answer": [1, 2] }));
+    assert_eq!(run_command(&mut room, call(json!([1, 2]))), json!({ "status": 200, "answer": [1, 2] }));
 }
 
 #[test]
 fn a_test_can_make_other_rooms_fail() {
     let mut room = TestRoom::new(CALLER).with_rooms(|_, _| Err(CallError::Timeout));
-    assert_eq!(tell(&mut room, call(json!(1)))["error"], "CallError::Timeout");
+    assert_eq!(run_command(&mut room, call(json!(1)))["error"], "CallError::Timeout");
 }
 
 #[test]
-fn calls_without_a_played_target_are_denied() {
+fn calls_that_the_test_does_not_answer_are_denied() {
     let mut room = TestRoom::new(CALLER);
-    assert_eq!(tell(&mut room, call(json!(1)))["error"], "CallError::Denied");
+    assert_eq!(run_command(&mut room, call(json!(1)))["error"], "CallError::Denied");
     let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/" });
-    assert!(tell(&mut room, fetch)["error"].as_str().is_some_and(|said| said.contains("HttpRequestDenied")));
+    assert!(run_command(&mut room, fetch)["error"].as_str().is_some_and(|said| said.contains("HttpRequestDenied")));
     let post = json!({ "do": "post-out", "origin": "https://api.example", "path": "/", "body": "" });
-    assert_eq!(tell(&mut room, post)["error"], "PostError::Denied");
+    assert_eq!(run_command(&mut room, post)["error"], "PostError::Denied");
 }
 
 #[test]
-fn a_test_can_play_servers_and_sees_the_whole_request() {
+fn a_test_can_answer_for_servers_and_sees_the_request() {
     let count = AtomicU32::new(0);
     let play = move |origin: &str, request: Request| match count.fetch_add(1, Ordering::Relaxed) {
         0 => {
@@ -60,10 +60,10 @@ fn a_test_can_play_servers_and_sees_the_whole_request() {
     let mut room = TestRoom::new(CALLER).with_servers(play);
     let body = "x".repeat(300_000);
     let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/things?x=1", "body": body });
-    let made = tell(&mut room, fetch.clone());
+    let made = run_command(&mut room, fetch.clone());
     assert_eq!((made["status"].as_u64(), made["body"].as_str().map(str::len)), (Some(201), Some(200_000)));
     assert_eq!(made["headers"], json!([["x-made", "yes"]]));
-    assert!(tell(&mut room, fetch)["error"].as_str().is_some_and(|said| said.contains("HttpResponseTimeout")));
+    assert!(run_command(&mut room, fetch)["error"].as_str().is_some_and(|said| said.contains("HttpResponseTimeout")));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_request_body_above_one_mebibyte_is_refused() {
     let mut room = TestRoom::new(CALLER).with_servers(|_, _| panic!("it left"));
     let body = "x".repeat((1 << 20) + 1);
     let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/", "body": body });
-    let error = tell(&mut room, fetch)["error"].clone();
+    let error = run_command(&mut room, fetch)["error"].clone();
     assert!(error.as_str().is_some_and(|said| said.contains("HttpRequestBodySize")), "{error}");
 }
 
@@ -80,19 +80,19 @@ fn only_successful_turns_post() {
     for hibernating in [false, true] {
         let mut room = TestRoom::new(CALLER).with_rooms(|_, _| unreachable!()).hibernate_after_each_event(hibernating);
         let post = |fail| {
-            let say = json!({ "do": "count" });
-            json!({ "do": "post", "namespace": "SCORES", "name": "today", "say": say, "times": 2, "fail": fail })
+            let command = json!({ "do": "count" });
+            json!({ "do": "post", "namespace": "SCORES", "name": "today", "command": command, "times": 2, "fail": fail })
         };
         let failing = Request::post_json("/", &post(true));
         room.try_request(failing).expect_err("it fails");
         assert!(room.posted().is_empty());
-        tell(&mut room, post(false));
-        assert_eq!(tell(&mut room, json!({ "do": "waiting" }))["waiting"], 2);
+        run_command(&mut room, post(false));
+        assert_eq!(run_command(&mut room, json!({ "do": "waiting" }))["waiting"], 2);
         let posted = room.posted();
         let to = Destination::Room(Address::new("SCORES", "today").unwrap());
         assert!(posted.iter().all(|(destination, request)| *destination == to && request.method == "POST"));
         assert_eq!(posted.len(), 2);
-        assert_eq!(tell(&mut room, json!({ "do": "waiting" }))["waiting"], 0, "the test took them");
+        assert_eq!(run_command(&mut room, json!({ "do": "waiting" }))["waiting"], 0, "the test took them");
     }
 }
 

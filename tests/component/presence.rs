@@ -1,6 +1,6 @@
 //! The promises of the presence tracker, by the presence rows of the protocol.
 //!
-//! In reading order: coming and going, tabs, status, heartbeats, who stays, restart, clocks, HTTP, what is kept.
+//! In reading order: joins and leaves, tabs, status, heartbeats, missing users, restart, clocks, HTTP, storage.
 
 #![deny(dead_code)]
 
@@ -68,15 +68,15 @@ const HEARTBEAT: &str = r#"{"type":"heartbeat"}"#;
 const PING: &str = r#"{"type":"ping"}"#;
 const PONG: &str = r#"{"type":"pong"}"#;
 
-/// How often the room looks who did not come back, and how long it waits for them from then on, in milliseconds.
-const LOOK_EVERY_MS: u64 = 60_000;
-const PATIENCE_MS: u64 = 90_000;
+/// How often the room checks for missing users, and how long it waits for them, in milliseconds.
+const CHECK_INTERVAL_MS: u64 = 60_000;
+const GRACE_PERIOD_MS: u64 = 90_000;
 
 fn status(status: &str) -> String {
     json!({ "type": "status", "status": status }).to_string()
 }
 
-/// A user, as the protocol tells them.
+/// A user in the form of the protocol.
 fn user(name: &str, status: &str, last_seen: u64, connections: u32) -> Value {
     json!({
         "userId": format!("id-{name}"), "userName": name, "status": status, "lastSeen": last_seen,
@@ -92,27 +92,27 @@ fn removed(name: &str) -> Value {
     json!({ "type": "presence_remove", "userId": format!("id-{name}") })
 }
 
-/// A client joins, and hears the list and nothing else.
-fn enter(room: &mut TestRoom, name: &str) -> (TestClient, Vec<Value>) {
+/// Connects a client, which receives the list and nothing else.
+fn join_with_list(room: &mut TestRoom, name: &str) -> (TestClient, Vec<Value>) {
     let client = room.join(name);
     let [frame] = client.received().try_into().expect("who joins hears one frame");
     assert_eq!(frame, json!({ "type": "presence_list", "users": frame["users"] }));
     (client, by_id(&frame["users"]))
 }
 
-/// Clients of these names join, and have heard what there was to hear.
-fn gather<const N: usize>(room: &mut TestRoom, names: [&str; N]) -> [TestClient; N] {
+/// Connects clients with these names, and discards the messages of the joins.
+fn join_all<const N: usize>(room: &mut TestRoom, names: [&str; N]) -> [TestClient; N] {
     let clients = names.map(|name| room.join(name));
     discard_received(&clients);
     clients
 }
 
 fn list(room: &mut TestRoom) -> Vec<Value> {
-    list_behind(room, None)
+    list_after(room, None)
 }
 
-/// Page by page, from where a list ended.
-fn list_behind(room: &mut TestRoom, mut next: Option<Value>) -> Vec<Value> {
+/// The rest of a list, page by page, from its cursor on.
+fn list_after(room: &mut TestRoom, mut next: Option<Value>) -> Vec<Value> {
     let mut users = Vec::new();
     loop {
         let encoded = |id: &Value| id.as_str().unwrap().bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
@@ -149,23 +149,23 @@ fn millis(millis: u64) -> Duration {
 
 fn the_first_frame_is_the_list(mut room: TestRoom) {
     let start = room.now();
-    let (_, users) = enter(&mut room, "ana");
+    let (_, users) = join_with_list(&mut room, "ana");
     assert_eq!(users, [user("ana", "online", start, 1)]);
     room.advance(millis(1_234));
-    let (_, users) = enter(&mut room, "bo");
+    let (_, users) = join_with_list(&mut room, "bo");
     assert_eq!(users, [user("ana", "online", start, 1), user("bo", "online", start + 1_234, 1)]);
 }
 
 fn a_user_who_comes_online_is_announced_to_the_others(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     room.advance(millis(1_234));
-    enter(&mut room, "cleo");
+    join_with_list(&mut room, "cleo");
     let online = updated(user("cleo", "online", room.now(), 1));
     assert_all_received([&ana, &bo], &online);
 }
 
 fn a_user_who_leaves_is_announced_to_the_others(mut room: TestRoom) {
-    let [ana, bo, cleo] = gather(&mut room, ["ana", "bo", "cleo"]);
+    let [ana, bo, cleo] = join_all(&mut room, ["ana", "bo", "cleo"]);
     room.leave(&bo);
     assert_eq!(ana.received(), [removed("bo")]);
     room.try_leave(&cleo, Close::lost()).unwrap();
@@ -174,45 +174,45 @@ fn a_user_who_leaves_is_announced_to_the_others(mut room: TestRoom) {
 }
 
 fn a_user_who_left_comes_back_online(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     room.send(&bo, &status("busy"));
     room.leave(&bo);
     ana.received();
-    enter(&mut room, "bo");
+    join_with_list(&mut room, "bo");
     assert_eq!(ana.received(), [updated(user("bo", "online", room.now(), 1))]);
 }
 
 fn a_user_keeps_the_status_after_a_lost_connection(mut room: TestRoom) {
-    let [ana, mut bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, mut bo] = join_all(&mut room, ["ana", "bo"]);
     room.send(&bo, &status("busy"));
     // The network went away, and then the server: neither says what the user wants.
     for close in [Close::lost(), Close { code: 1001, reason: String::new(), clean: true }] {
         room.try_leave(&bo, close).unwrap();
         ana.received();
-        bo = enter(&mut room, "bo").0;
+        bo = join_with_list(&mut room, "bo").0;
         assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 1))]);
     }
     room.leave(&bo);
-    enter(&mut room, "bo");
+    join_with_list(&mut room, "bo");
     assert_eq!(ana.received(), [removed("bo"), updated(user("bo", "online", room.now(), 1))]);
 }
 
 fn the_status_of_a_lost_user_expires_after_an_hour(mut room: TestRoom) {
     const HOUR_MS: u64 = 60 * 60 * 1000;
-    let [bo] = gather(&mut room, ["bo"]);
+    let [bo] = join_all(&mut room, ["bo"]);
     room.send(&bo, &status("busy"));
     room.try_leave(&bo, Close::lost()).unwrap();
     room.advance(millis(HOUR_MS - 1));
     assert_eq!(room.storage().len(), 1);
     room.advance(millis(1));
     assert!(room.storage().is_empty() && room.timers().is_empty());
-    let (_, users) = enter(&mut room, "bo");
+    let (_, users) = join_with_list(&mut room, "bo");
     assert_eq!(users, [user("bo", "online", room.now(), 1)]);
 }
 
 fn users_whose_ids_share_a_prefix_are_separate(mut room: TestRoom) {
     let start = room.now();
-    let [a, ab, odd] = gather(&mut room, ["a", "ab", "a\u{1f42d} \"\\"]);
+    let [a, ab, odd] = join_all(&mut room, ["a", "ab", "a\u{1f42d} \"\\"]);
     room.advance(millis(1_000));
     room.send(&ab, &status("busy"));
     let busy = user("ab", "busy", start + 1_000, 1);
@@ -225,9 +225,9 @@ fn users_whose_ids_share_a_prefix_are_separate(mut room: TestRoom) {
 
 fn the_number_of_connections_of_a_user_is_announced(mut room: TestRoom) {
     let start = room.now();
-    let [ana, tab] = gather(&mut room, ["ana", "bo"]);
+    let [ana, tab] = join_all(&mut room, ["ana", "bo"]);
     for connections in [2, 3] {
-        let (newest, users) = enter(&mut room, "bo");
+        let (newest, users) = join_with_list(&mut room, "bo");
         let bo = user("bo", "online", start, connections);
         assert_eq!(users, [user("ana", "online", start, 1), bo.clone()]);
         assert_all_received([&ana, &tab], &updated(bo));
@@ -245,7 +245,7 @@ fn the_newest_tab_sets_the_name_for_all(mut room: TestRoom) {
             "userId": "id-bo", "userName": name, "status": status, "lastSeen": last_seen, "connections": connections,
         })
     };
-    let [ana, tab] = gather(&mut room, ["ana", "bo"]);
+    let [ana, tab] = join_all(&mut room, ["ana", "bo"]);
     let renamed = room.connect_as(as_bo("Bo Li"), "").unwrap();
     discard_received([&renamed]);
     assert_all_received([&ana, &tab], &updated(named("Bo Li", "online", start, 2)));
@@ -264,7 +264,7 @@ fn the_newest_tab_sets_the_name_for_all(mut room: TestRoom) {
 
 fn a_user_is_present_until_the_last_tab_closes(mut room: TestRoom) {
     let start = room.now();
-    let [ana, tab, other_tab] = gather(&mut room, ["ana", "bo", "bo"]);
+    let [ana, tab, other_tab] = join_all(&mut room, ["ana", "bo", "bo"]);
     room.leave(&tab);
     assert_all_received([&ana, &other_tab], &updated(user("bo", "online", start, 1)));
     assert_eq!(list(&mut room)[1], user("bo", "online", start, 1));
@@ -274,7 +274,7 @@ fn a_user_is_present_until_the_last_tab_closes(mut room: TestRoom) {
 }
 
 fn a_changed_status_is_broadcast(mut room: TestRoom) {
-    let clients = gather(&mut room, ["ana", "ana", "bo"]);
+    let clients = join_all(&mut room, ["ana", "ana", "bo"]);
     for changed in ["away", "busy", "online"] {
         room.advance(millis(1_000));
         room.send(&clients[0], &status(changed));
@@ -284,7 +284,7 @@ fn a_changed_status_is_broadcast(mut room: TestRoom) {
 }
 
 fn an_unchanged_status_is_not_broadcast(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     for same in ["online", "away"] {
         room.send(&ana, &status(same));
         discard_received([&ana, &bo]);
@@ -296,10 +296,10 @@ fn an_unchanged_status_is_not_broadcast(mut room: TestRoom) {
 }
 
 fn a_status_holds_for_all_tabs(mut room: TestRoom) {
-    let [ana, tab, other_tab] = gather(&mut room, ["ana", "bo", "bo"]);
+    let [ana, tab, other_tab] = join_all(&mut room, ["ana", "bo", "bo"]);
     room.send(&tab, &status("busy"));
     ana.received();
-    let (third_tab, users) = enter(&mut room, "bo");
+    let (third_tab, users) = join_with_list(&mut room, "bo");
     assert_eq!(users[1], user("bo", "busy", room.now(), 3));
     room.leave(&tab);
     discard_received([&ana]);
@@ -310,7 +310,7 @@ fn a_status_holds_for_all_tabs(mut room: TestRoom) {
 }
 
 fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
-    let [ana, tab, bo] = gather(&mut room, ["ana", "ana", "bo"]);
+    let [ana, tab, bo] = join_all(&mut room, ["ana", "ana", "bo"]);
     let before = room.storage();
     room.advance(millis(1_000));
     for (text, code) in [
@@ -333,10 +333,10 @@ fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
         (r#"{"type":"presence_update"}"#, "unknown_type"),
     ] {
         room.send(&ana, text);
-        receives_only_error(&ana, code, text);
+        assert_only_error(&ana, code, text);
     }
     room.try_send(&ana, Message::Binary(HEARTBEAT.into())).unwrap();
-    receives_only_error(&ana, "not_text", "binary");
+    assert_only_error(&ana, "not_text", "binary");
 
     assert_none_received([&tab, &bo]);
     assert_eq!(room.storage(), before);
@@ -346,7 +346,7 @@ fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
 }
 
 fn an_error_names_its_message(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     for (text, code) in [
         (r#"{"type":"status","status":"invisible","clientId":"c1"}"#, "bad_status"),
         (r#"{"type":"shout","clientId":"c1"}"#, "unknown_type"),
@@ -358,23 +358,23 @@ fn an_error_names_its_message(mut room: TestRoom) {
         assert_eq!(error, expected, "{text}");
         let refused = room.post("ana", "/update", &[], text);
         assert_eq!(problem(&refused), 400, "{text}");
-        assert_eq!(refused_client_id(&refused), "c1", "{text}");
+        assert_eq!(client_id_of(&refused), "c1", "{text}");
     }
 }
 
-fn refused_client_id(refused: &dormouse_test::Response) -> Value {
+fn client_id_of(refused: &dormouse_test::Response) -> Value {
     serde_json::from_slice::<Value>(&refused.body).expect("a problem is JSON")["clientId"].clone()
 }
 
-/// A client hears one error of this code.
-fn receives_only_error(client: &TestClient, code: &str, about: &str) {
+/// Checks that a client received one error with this code.
+fn assert_only_error(client: &TestClient, code: &str, about: &str) {
     let [error] = client.received().try_into().expect("one frame");
     assert_eq!(error, json!({ "type": "error", "code": code, "message": error["message"] }), "{about:.80}");
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{about:.80}");
 }
 
 fn a_client_cannot_choose_its_identity(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     let forged = json!({
         "type": "status", "status": "away", "userId": "id-bo", "userName": "bo", "lastSeen": 5, "connections": 9,
     });
@@ -388,7 +388,7 @@ fn a_client_cannot_choose_its_identity(mut room: TestRoom) {
 
 fn a_heartbeat_moves_last_seen_and_sends_nothing(mut room: TestRoom) {
     let start = room.now();
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     room.send(&ana, &status("away"));
     discard_received([&ana, &bo]);
     room.advance(millis(20_000));
@@ -398,7 +398,7 @@ fn a_heartbeat_moves_last_seen_and_sends_nothing(mut room: TestRoom) {
 }
 
 fn a_ping_is_answered_without_the_room(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     assert_eq!(room.auto_response(PING), Some(PONG));
     // The host knows one spelling. Any other comes to the room, which knows the rest.
     for spelling in [PING, r#"{"type": "ping"}"#, r#" {"at":5,"type":"ping"}"#] {
@@ -407,12 +407,12 @@ fn a_ping_is_answered_without_the_room(mut room: TestRoom) {
     }
     assert!(bo.received().is_empty());
     room.restart();
-    gather(&mut room, ["ana"]);
+    join_all(&mut room, ["ana"]);
     assert_eq!(room.auto_response(PING), Some(PONG));
 }
 
 fn a_silent_user_with_a_socket_stays(mut room: TestRoom) {
-    let [ana, hidden] = gather(&mut room, ["ana", "bo"]);
+    let [ana, hidden] = join_all(&mut room, ["ana", "bo"]);
     // A browser lets the timers of a hidden page fire once a minute, and later not at all: the host asks for pongs.
     for minute in 0..20 {
         room.advance(millis(60_000));
@@ -428,33 +428,33 @@ fn a_silent_user_with_a_socket_stays(mut room: TestRoom) {
 
 fn one_timer_serves_all_users(mut room: TestRoom) {
     let start = room.now();
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     let set = room.timers();
-    assert_eq!((set.len(), set[0].at), (1, start + LOOK_EVERY_MS));
+    assert_eq!((set.len(), set[0].at), (1, start + CHECK_INTERVAL_MS));
     room.advance(millis(1_000));
     room.send(&bo, HEARTBEAT);
     room.send(&bo, &status("busy"));
     update(&mut room, "bo", "away");
-    let (cleo, _) = enter(&mut room, "cleo");
+    let (cleo, _) = join_with_list(&mut room, "cleo");
     room.leave(&cleo);
     assert_eq!(room.timers(), set, "staying and coming set no timer");
 
-    room.advance(millis(LOOK_EVERY_MS));
+    room.advance(millis(CHECK_INTERVAL_MS));
     let set = room.timers();
-    assert_eq!((set.len(), set[0].at), (1, start + 2 * LOOK_EVERY_MS));
+    assert_eq!((set.len(), set[0].at), (1, start + 2 * CHECK_INTERVAL_MS));
     room.send(&ana, HEARTBEAT);
     assert_eq!(room.timers(), set);
 }
 
 fn nothing_wakes_an_empty_room(mut room: TestRoom) {
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     room.leave(&ana);
     room.leave(&bo);
     assert!(room.storage().is_empty());
-    room.advance(millis(2 * LOOK_EVERY_MS));
+    room.advance(millis(2 * CHECK_INTERVAL_MS));
     assert!(room.timers().is_empty());
 
-    gather(&mut room, ["ana"]);
+    join_all(&mut room, ["ana"]);
     assert_eq!(room.timers().len(), 1, "it watches again as soon as somebody comes");
 }
 
@@ -463,8 +463,8 @@ fn many_missing_users_are_removed_in_batches(mut room: TestRoom) {
         room.join(&number.to_string());
     }
     room.restart();
-    room.advance(millis(LOOK_EVERY_MS + PATIENCE_MS - 1));
-    let [ana] = gather(&mut room, ["ana"]);
+    room.advance(millis(CHECK_INTERVAL_MS + GRACE_PERIOD_MS - 1));
+    let [ana] = join_all(&mut room, ["ana"]);
     room.advance(millis(1));
     assert_eq!(ana.received().len(), 500, "more at once would be more than may wait for a socket");
     room.advance(millis(1_000));
@@ -474,66 +474,66 @@ fn many_missing_users_are_removed_in_batches(mut room: TestRoom) {
 
 fn present_users_are_listed_after_a_restart(mut room: TestRoom) {
     let start = room.now();
-    gather(&mut room, ["ana", "bo"]);
+    join_all(&mut room, ["ana", "bo"]);
     room.restart();
     assert_eq!(list(&mut room), [user("ana", "online", start, 0), user("bo", "online", start, 0)]);
     room.advance(millis(1_000));
-    let (_, users) = enter(&mut room, "ana");
+    let (_, users) = join_with_list(&mut room, "ana");
     assert_eq!(users, [user("ana", "online", start + 1_000, 1), user("bo", "online", start, 0)]);
 }
 
 fn a_user_who_returns_after_a_restart_keeps_the_status(mut room: TestRoom) {
-    let [_, bo] = gather(&mut room, ["ana", "bo"]);
+    let [_, bo] = join_all(&mut room, ["ana", "bo"]);
     room.send(&bo, &status("busy"));
     room.restart();
-    let (ana, users) = enter(&mut room, "ana");
+    let (ana, users) = join_with_list(&mut room, "ana");
     assert_eq!(users[1], user("bo", "busy", room.now(), 0));
     room.advance(millis(1_000));
-    let (bo, users) = enter(&mut room, "bo");
+    let (bo, users) = join_with_list(&mut room, "bo");
     assert_eq!(users[1], user("bo", "busy", room.now(), 1));
     assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 1))]);
-    enter(&mut room, "bo");
+    join_with_list(&mut room, "bo");
     assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 2))]);
     room.leave(&bo);
     assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 1))]);
 }
 
 fn a_user_who_does_not_return_is_removed(mut room: TestRoom) {
-    gather(&mut room, ["ana", "bo", "cleo"]);
+    join_all(&mut room, ["ana", "bo", "cleo"]);
     room.restart();
     room.advance(millis(10_000));
-    let (ana, _) = enter(&mut room, "ana");
-    room.advance(millis(LOOK_EVERY_MS - 10_000 + PATIENCE_MS - 1));
+    let (ana, _) = join_with_list(&mut room, "ana");
+    room.advance(millis(CHECK_INTERVAL_MS - 10_000 + GRACE_PERIOD_MS - 1));
     assert!(ana.received().is_empty());
     room.advance(millis(1));
     assert_eq!(ana.received(), [removed("bo"), removed("cleo")]);
     room.restart();
-    room.advance(millis(LOOK_EVERY_MS + PATIENCE_MS));
+    room.advance(millis(CHECK_INTERVAL_MS + GRACE_PERIOD_MS));
     assert!(room.storage().is_empty(), "ghosts go even if nobody is there to see it");
     assert!(room.timers().is_empty());
 }
 
 fn a_user_who_returns_after_a_throttled_minute_never_left(mut room: TestRoom) {
-    let [_, bo] = gather(&mut room, ["ana", "bo"]);
+    let [_, bo] = join_all(&mut room, ["ana", "bo"]);
     room.send(&bo, &status("busy"));
     // The host is down until just before the look is due, so that the time to come back is the shortest.
     room.restart();
-    room.advance(millis(LOOK_EVERY_MS - 1));
-    let (ana, _) = enter(&mut room, "ana");
+    room.advance(millis(CHECK_INTERVAL_MS - 1));
+    let (ana, _) = join_with_list(&mut room, "ana");
     room.advance(millis(65_000));
     assert!(ana.received().is_empty());
-    enter(&mut room, "bo");
+    join_with_list(&mut room, "bo");
     assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 1))]);
-    room.advance(millis(10 * PATIENCE_MS));
+    room.advance(millis(10 * GRACE_PERIOD_MS));
     assert!(ana.received().is_empty());
     // Being missing once is forgotten: after another restart there is as much time again.
     room.restart();
-    room.advance(millis(PATIENCE_MS));
+    room.advance(millis(GRACE_PERIOD_MS));
     assert_eq!(names(&list(&mut room)), ["ana", "bo"]);
 }
 
 fn a_woken_room_knows_who_is_present(mut room: TestRoom) {
-    let [ana, bo, tab] = gather(&mut room, ["ana", "bo", "bo"]);
+    let [ana, bo, tab] = join_all(&mut room, ["ana", "bo", "bo"]);
     room.hibernate();
     room.send(&bo, &status("busy"));
     let busy = updated(user("bo", "busy", room.now(), 2));
@@ -542,57 +542,57 @@ fn a_woken_room_knows_who_is_present(mut room: TestRoom) {
     room.leave(&bo);
     assert_eq!(ana.received(), [updated(user("bo", "busy", room.now(), 1))]);
     room.hibernate();
-    room.advance(millis(10 * PATIENCE_MS));
+    room.advance(millis(10 * GRACE_PERIOD_MS));
     assert!(ana.received().is_empty());
     room.hibernate();
     room.leave(&tab);
     assert_eq!(ana.received(), [removed("bo")]);
 }
 
-/// The clock was two hours ahead while people came, and now it is right: to a room that is the same as a host that was
-/// started at another time.
-fn after_two_hours_ahead(room: &mut TestRoom) -> u64 {
+/// Lets users join while the clock is two hours ahead, and then sets it right. For a room this is the same as a host
+/// that is started at another time.
+fn set_clock_back_two_hours(room: &mut TestRoom) -> u64 {
     const AHEAD_MS: u64 = 2 * 60 * 60 * 1000;
-    gather(room, ["ana", "bo"]);
+    join_all(room, ["ana", "bo"]);
     room.restart();
     room.set_clock(room.now() - AHEAD_MS);
     room.now()
 }
 
 fn entries_from_a_clock_that_was_ahead_expire_in_time(mut room: TestRoom) {
-    after_two_hours_ahead(&mut room);
+    set_clock_back_two_hours(&mut room);
     assert_eq!(names(&list(&mut room)), ["ana", "bo"], "they have time to come back, as after every restart");
-    room.advance(millis(LOOK_EVERY_MS + PATIENCE_MS));
+    room.advance(millis(CHECK_INTERVAL_MS + GRACE_PERIOD_MS));
     assert!(list(&mut room).is_empty());
     assert!(room.storage().is_empty() && room.timers().is_empty());
 
     // The same, where the clock steps back once more after they were found missing.
-    gather(&mut room, ["ana", "bo"]);
+    join_all(&mut room, ["ana", "bo"]);
     room.restart();
-    room.advance(millis(LOOK_EVERY_MS + 1));
+    room.advance(millis(CHECK_INTERVAL_MS + 1));
     room.set_clock(room.now() - 7_200_000);
-    let (eve, _) = enter(&mut room, "eve");
-    room.advance(millis(LOOK_EVERY_MS + PATIENCE_MS));
+    let (eve, _) = join_with_list(&mut room, "eve");
+    room.advance(millis(CHECK_INTERVAL_MS + GRACE_PERIOD_MS));
     assert_eq!(eve.received(), [removed("ana"), removed("bo")]);
 }
 
 fn no_time_in_the_future_is_sent(mut room: TestRoom) {
-    let now = after_two_hours_ahead(&mut room);
+    let now = set_clock_back_two_hours(&mut room);
     assert_eq!(list(&mut room), [user("ana", "online", now, 0), user("bo", "online", now, 0)]);
-    let (_, users) = enter(&mut room, "eve");
+    let (_, users) = join_with_list(&mut room, "eve");
     assert_eq!(users[0], user("ana", "online", now, 0));
 }
 
 fn the_list_can_be_requested(mut room: TestRoom) {
     let start = room.now();
     assert!(list(&mut room).is_empty());
-    let [ana, _bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, _bo] = join_all(&mut room, ["ana", "bo"]);
     assert_eq!(list(&mut room), [user("ana", "online", start, 1), user("bo", "online", start, 1)]);
     assert!(ana.received().is_empty(), "who asks is not here");
 }
 
 fn a_posted_update_is_broadcast_like_a_status(mut room: TestRoom) {
-    let clients = gather(&mut room, ["ana", "ana", "bo"]);
+    let clients = join_all(&mut room, ["ana", "ana", "bo"]);
     room.advance(millis(1_000));
     for _ in 0..2 {
         update(&mut room, "ana", "away");
@@ -606,7 +606,7 @@ fn a_posted_update_is_broadcast_like_a_status(mut room: TestRoom) {
 
 fn a_heartbeat_can_be_posted_and_carries_no_status(mut room: TestRoom) {
     let start = room.now();
-    let [ana, bo] = gather(&mut room, ["ana", "bo"]);
+    let [ana, bo] = join_all(&mut room, ["ana", "bo"]);
     room.send(&bo, &status("busy"));
     discard_received([&ana, &bo]);
     room.advance(millis(5_000));
@@ -621,7 +621,7 @@ fn a_heartbeat_can_be_posted_and_carries_no_status(mut room: TestRoom) {
 }
 
 fn an_update_by_an_unlisted_user_changes_nothing(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     let before = (room.storage(), room.timers());
     update(&mut room, "cleo", "busy");
     assert_none_received([&ana]);
@@ -630,7 +630,7 @@ fn an_update_by_an_unlisted_user_changes_nothing(mut room: TestRoom) {
 }
 
 fn an_invalid_status_update_is_refused(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     let before = room.storage();
     room.advance(millis(1_000));
     for bad in ["", "away", "[\"away\"]", "null", "{", "{}", r#"{"status":null}"#, r#"{"status":1}"#] {
@@ -665,7 +665,7 @@ fn other_requests_are_not_found(mut room: TestRoom) {
 }
 
 fn each_user_is_one_key(mut room: TestRoom) {
-    let [ana, ..] = gather(&mut room, ["ana", "bo", "cleo", "ana"]);
+    let [ana, ..] = join_all(&mut room, ["ana", "bo", "cleo", "ana"]);
     let before = room.storage();
     assert_eq!(before.len(), 3);
     room.advance(millis(1_000));
@@ -685,9 +685,9 @@ fn the_largest_list_and_its_reader_fit_into_one_frame(mut room: TestRoom) {
     let last = room.join("zoe");
     let [Message::Text(frame)] = &last.received_raw()[..] else { panic!("not one frame of text") };
     assert!((512 << 10..1 << 20).contains(&frame.len()), "{} B", frame.len());
-    let told: Value = serde_json::from_str(frame).unwrap();
-    assert!(names(told["users"].as_array().unwrap()).contains(&"zoe"));
-    assert!((200..401).contains(&told["users"].as_array().unwrap().len()));
+    let listed: Value = serde_json::from_str(frame).unwrap();
+    assert!(names(listed["users"].as_array().unwrap()).contains(&"zoe"));
+    assert!((200..401).contains(&listed["users"].as_array().unwrap().len()));
     assert_eq!(list(&mut room).len(), 401, "page by page");
 
     room.send(&last, &status("busy"));
@@ -706,13 +706,13 @@ fn a_newcomer_joins_despite_a_small_send_limit(room: TestRoom) {
     let zoe = room.join("zoe");
     let [Message::Text(frame)] = &zoe.received_raw()[..] else { panic!("not one frame of text") };
     assert!((2_048..4_096).contains(&frame.len()), "{} B", frame.len());
-    let told: Value = serde_json::from_str(frame).unwrap();
-    assert!(names(told["users"].as_array().unwrap()).contains(&"zoe"));
-    assert_eq!(list(&mut room).len(), 101, "over HTTP all are told");
+    let listed: Value = serde_json::from_str(frame).unwrap();
+    assert!(names(listed["users"].as_array().unwrap()).contains(&"zoe"));
+    assert_eq!(list(&mut room).len(), 101, "over HTTP all are listed");
 
     // The frame says where it ends, and the rest is there.
-    let mut all = by_id(&told["users"]);
-    let mut rest = list_behind(&mut room, told.get("next").cloned());
+    let mut all = by_id(&listed["users"]);
+    let mut rest = list_after(&mut room, listed.get("next").cloned());
     rest.retain(|user| user["userName"] != "zoe"); // She came first, and comes again in her place.
     assert!((20..100).contains(&rest.len()), "{} users", rest.len());
     all.extend(rest);
@@ -722,10 +722,10 @@ fn a_newcomer_joins_despite_a_small_send_limit(room: TestRoom) {
 }
 
 fn a_list_continues_after_a_user_who_left(mut room: TestRoom) {
-    let [_ana, bo, _cy] = gather(&mut room, ["ana", "bo", "cy"]);
-    assert_eq!(names(&list_behind(&mut room, Some("id-ana".into()))), ["bo", "cy"]);
+    let [_ana, bo, _cy] = join_all(&mut room, ["ana", "bo", "cy"]);
+    assert_eq!(names(&list_after(&mut room, Some("id-ana".into()))), ["bo", "cy"]);
     room.leave(&bo);
     for (after, listed) in [("id-b", &["cy"][..]), ("id-bo", &["cy"]), ("id-cy", &[]), ("", &["ana", "cy"])] {
-        assert_eq!(names(&list_behind(&mut room, Some(after.into()))), listed, "{after}");
+        assert_eq!(names(&list_after(&mut room, Some(after.into()))), listed, "{after}");
     }
 }

@@ -8,7 +8,7 @@ use dormouse_test::{Decision, Request, Response, TestRouter, User, header, probl
 
 /// A client that stays, or a request with an answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum How {
+enum RouteKind {
     Connect,
     Request,
 }
@@ -17,7 +17,7 @@ enum How {
 struct Row {
     path: &'static str,
     methods: &'static [&'static str],
-    how: How,
+    kind: RouteKind,
     namespace: &'static str,
     name: &'static str,
     seen: &'static str,
@@ -26,28 +26,28 @@ struct Row {
 const fn row(
     path: &'static str,
     methods: &'static [&'static str],
-    how: How,
+    kind: RouteKind,
     namespace: &'static str,
     name: &'static str,
     seen: &'static str,
 ) -> Row {
-    Row { path, methods, how, namespace, name, seen }
+    Row { path, methods, kind, namespace, name, seen }
 }
 
 /// All that there is.
-const TABLE: [Row; 8] = [
-    row("/rooms/lobby/ws", &["GET"], How::Connect, "ROOMS", "lobby", "/ws"),
-    row("/rooms/lobby/messages", &["GET", "POST"], How::Request, "ROOMS", "lobby", "/messages"),
-    row("/presence/ws", &["GET"], How::Connect, "PRESENCE", "global", "/ws"),
-    row("/presence/list", &["GET"], How::Request, "PRESENCE", "global", "/list"),
-    row("/presence/update", &["POST"], How::Request, "PRESENCE", "global", "/update"),
-    row("/presence/team/ws", &["GET"], How::Connect, "PRESENCE", "team", "/ws"),
-    row("/presence/team/list", &["GET"], How::Request, "PRESENCE", "team", "/list"),
-    row("/presence/team/update", &["POST"], How::Request, "PRESENCE", "team", "/update"),
+const ROUTE_TABLE: [Row; 8] = [
+    row("/rooms/lobby/ws", &["GET"], RouteKind::Connect, "ROOMS", "lobby", "/ws"),
+    row("/rooms/lobby/messages", &["GET", "POST"], RouteKind::Request, "ROOMS", "lobby", "/messages"),
+    row("/presence/ws", &["GET"], RouteKind::Connect, "PRESENCE", "global", "/ws"),
+    row("/presence/list", &["GET"], RouteKind::Request, "PRESENCE", "global", "/list"),
+    row("/presence/update", &["POST"], RouteKind::Request, "PRESENCE", "global", "/update"),
+    row("/presence/team/ws", &["GET"], RouteKind::Connect, "PRESENCE", "team", "/ws"),
+    row("/presence/team/list", &["GET"], RouteKind::Request, "PRESENCE", "team", "/list"),
+    row("/presence/team/update", &["POST"], RouteKind::Request, "PRESENCE", "team", "/update"),
 ];
 
 /// Where the name of a room stands in a path.
-const NAMED: [(&str, &str); 5] = [
+const PATHS_WITH_NAME: [(&str, &str); 5] = [
     ("/rooms/NAME/ws", "GET"),
     ("/rooms/NAME/messages", "POST"),
     ("/presence/NAME/ws", "GET"),
@@ -78,11 +78,11 @@ fn answer(request: Request) -> Response {
 }
 
 /// Where a request goes, and how. Fails the test where the router answers it.
-fn destination(asked: Request) -> (How, String, String, Request) {
-    let what = format!("{} {}", asked.method, asked.path);
-    match ROUTES.route(asked) {
-        Decision::Connect { namespace, name, request } => (How::Connect, namespace, name, request),
-        Decision::Request { namespace, name, request } => (How::Request, namespace, name, request),
+fn destination(request: Request) -> (RouteKind, String, String, Request) {
+    let what = format!("{} {}", request.method, request.path);
+    match ROUTES.route(request) {
+        Decision::Connect { namespace, name, request } => (RouteKind::Connect, namespace, name, request),
+        Decision::Request { namespace, name, request } => (RouteKind::Request, namespace, name, request),
         Decision::Respond(response) => panic!("{what}: {response:?}"),
     }
 }
@@ -94,10 +94,10 @@ fn path(pattern: &str, name: &str) -> String {
 
 #[test]
 fn every_route_leads_to_its_room() {
-    for row in TABLE {
+    for row in ROUTE_TABLE {
         for method in row.methods {
-            let (how, namespace, name, seen) = destination(request(method, row.path));
-            assert_eq!((how, &*namespace, &*name), (row.how, row.namespace, row.name), "{method} {}", row.path);
+            let (kind, namespace, name, seen) = destination(request(method, row.path));
+            assert_eq!((kind, &*namespace, &*name), (row.kind, row.namespace, row.name), "{method} {}", row.path);
             assert_eq!(seen, Request { path: row.seen.into(), ..request(method, row.path) });
         }
     }
@@ -105,7 +105,7 @@ fn every_route_leads_to_its_room() {
 
 #[test]
 fn a_wrong_method_gets_the_allowed_ones() {
-    for row in TABLE {
+    for row in ROUTE_TABLE {
         for method in METHODS.into_iter().filter(|method| !row.methods.contains(method)) {
             let response = answer(request(method, row.path));
             assert_eq!(problem(&response), 405, "{method} {}", row.path);
@@ -116,7 +116,7 @@ fn a_wrong_method_gets_the_allowed_ones() {
 
 #[test]
 fn rooms_require_an_identity() {
-    for row in TABLE {
+    for row in ROUTE_TABLE {
         for method in row.methods {
             let response = answer(Request { user: None, ..request(method, row.path) });
             assert_eq!(problem(&response), 401, "{method} {}", row.path);
@@ -156,19 +156,19 @@ fn any_other_path_is_not_found() {
 
 #[test]
 fn any_path_below_a_room_name_goes_to_the_room() {
-    for (method, path, how, namespace, name, seen) in [
-        ("GET", "/big-polls/lunch", How::Request, "BIG_POLLS", "lunch", "/"),
-        ("PUT", "/big-polls/a%20b/", How::Request, "BIG_POLLS", "a b", "/"),
-        ("DELETE", "/big-polls/lunch/votes/%2F//7", How::Request, "BIG_POLLS", "lunch", "/votes/%2F//7"),
-        ("GET", "/big-polls/lunch/ws", How::Connect, "BIG_POLLS", "lunch", "/ws"),
-        ("POST", "/big-polls/lunch/ws/", How::Request, "BIG_POLLS", "lunch", "/ws/"),
-        ("PATCH", "/rooms/lobby", How::Request, "ROOMS", "lobby", "/"),
-        ("GET", "/rooms/a/b/ws", How::Request, "ROOMS", "a", "/b/ws"),
-        ("POST", "/presence/team/list/x", How::Request, "PRESENCE", "team", "/list/x"),
-        ("GET", "/presence/messages", How::Request, "PRESENCE", "messages", "/"),
+    for (method, path, kind, namespace, name, seen) in [
+        ("GET", "/big-polls/lunch", RouteKind::Request, "BIG_POLLS", "lunch", "/"),
+        ("PUT", "/big-polls/a%20b/", RouteKind::Request, "BIG_POLLS", "a b", "/"),
+        ("DELETE", "/big-polls/lunch/votes/%2F//7", RouteKind::Request, "BIG_POLLS", "lunch", "/votes/%2F//7"),
+        ("GET", "/big-polls/lunch/ws", RouteKind::Connect, "BIG_POLLS", "lunch", "/ws"),
+        ("POST", "/big-polls/lunch/ws/", RouteKind::Request, "BIG_POLLS", "lunch", "/ws/"),
+        ("PATCH", "/rooms/lobby", RouteKind::Request, "ROOMS", "lobby", "/"),
+        ("GET", "/rooms/a/b/ws", RouteKind::Request, "ROOMS", "a", "/b/ws"),
+        ("POST", "/presence/team/list/x", RouteKind::Request, "PRESENCE", "team", "/list/x"),
+        ("GET", "/presence/messages", RouteKind::Request, "PRESENCE", "messages", "/"),
     ] {
         let (found, space, room, request) = destination(request(method, path));
-        assert_eq!((found, &*space, &*room, &*request.path), (how, namespace, name, seen), "{method} {path}");
+        assert_eq!((found, &*space, &*room, &*request.path), (kind, namespace, name, seen), "{method} {path}");
     }
     let (_, _, _, listens) = destination(request("GET", "/big-polls/lunch/events"));
     assert!(listens.headers.contains(&("accept".into(), "text/event-stream".into())));
@@ -206,7 +206,7 @@ fn a_name_is_percent_decoded() {
         ("~id-7_x.y:z@w", "~id-7_x.y:z@w"),
         ("%C2%A0", "\u{a0}"),
     ] {
-        for (pattern, method) in NAMED {
+        for (pattern, method) in PATHS_WITH_NAME {
             assert_eq!(destination(request(method, &path(pattern, encoded))).2, decoded, "{pattern}");
         }
     }
@@ -235,13 +235,13 @@ fn a_room_may_be_named_like_a_route() {
 fn a_decoded_name_has_1_to_128_bytes() {
     for (name, bytes) in [("a".repeat(128), 128), ("é".repeat(64), 128), ("%C3%A9".repeat(64), 128), ("%61".into(), 1)]
     {
-        for (pattern, method) in NAMED {
+        for (pattern, method) in PATHS_WITH_NAME {
             assert_eq!(destination(request(method, &path(pattern, &name))).2.len(), bytes, "{name} in {pattern}");
         }
     }
     let long = ["a".repeat(129), "é".repeat(64) + "a", "%C3%A9".repeat(65), "%61".repeat(129), "a".repeat(100_000)];
     for name in long.iter().map(String::as_str).chain([""]) {
-        for (pattern, method) in NAMED {
+        for (pattern, method) in PATHS_WITH_NAME {
             assert_eq!(problem(&answer(request(method, &path(pattern, name)))), 400, "{name:.80} in {pattern}");
         }
     }
@@ -254,7 +254,7 @@ fn slashes_controls_and_broken_escapes_in_names_are_refused() {
     let broken = ["%", "%4", "a%", "%zz", "%4g", "%-1", "%+1", "% 1", "%é"];
     let no_utf8 = ["%FF", "%C3", "%A9", "%C3%28", "%C0%AF", "%ED%A0%80", "%F4%90%80%80"];
     for name in [&slashes[..], &controls, &broken, &no_utf8].concat() {
-        for (pattern, method) in NAMED {
+        for (pattern, method) in PATHS_WITH_NAME {
             assert_eq!(problem(&answer(request(method, &path(pattern, name)))), 400, "{name:?} in {pattern}");
         }
     }

@@ -30,8 +30,8 @@ fn a_turn_that_meets_a_fault_leaves_no_trace() {
         room.send(&ana, "put key before; note before; tag before");
         discard_received([&ana, &bo]);
         room.fail_next_turn(fault);
-        let deeds = "put key after; note after; tag after; timer 1000 x; all hello";
-        let failure = room.try_send(&ana, text(deeds)).expect_err("it should fail").to_string();
+        let commands = "put key after; note after; tag after; timer 1000 x; all hello";
+        let failure = room.try_send(&ana, text(commands)).expect_err("it should fail").to_string();
         assert!(failure.contains(says), "{failure}");
         assert!(bo.received_raw().is_empty() && room.timers().is_empty(), "{fault:?}");
         assert_eq!(room.storage()[&b"key"[..]], "before", "{fault:?}");
@@ -44,7 +44,7 @@ fn a_turn_that_meets_a_fault_leaves_no_trace() {
         assert_eq!(room.open_sockets()[0].attachment, "before", "{fault:?}");
         assert_eq!(room.open_sockets()[0].tags, ["before"], "{fault:?}");
         // Once only, and the instance is a new one.
-        room.send(&ana, "seen");
+        room.send(&ana, "events");
         assert_eq!(ana.received_raw(), [text("1")], "{fault:?}");
     }
 }
@@ -84,7 +84,7 @@ fn a_timer_that_fires_twice_ends_a_game_once() {
 }
 
 #[test]
-fn a_client_has_the_identity_that_the_test_gives_it() {
+fn a_client_has_the_user_that_the_test_chose() {
     let mut room = TestRoom::new(UNRULY);
     let user = User { id: "7".into(), name: "Bo".into() };
     let bo = room.connect_as(user.clone(), "since=3").unwrap();
@@ -143,7 +143,7 @@ fn a_test_can_read_the_log_and_output_of_a_room() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     room.log();
-    room.send(&ana, "shout");
+    room.send(&ana, "log");
     let log = room.log();
     assert_eq!(log.first().map(String::as_str), Some("INFO line 0"), "{log:?}");
     assert_eq!(room.log(), [""; 0]);
@@ -157,7 +157,7 @@ thread_local! {
 }
 
 /// The file and line of the panic in `fails`.
-fn place_of_panic(fails: impl FnOnce()) -> (String, u32) {
+fn panic_location(fails: impl FnOnce()) -> (String, u32) {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = panic::take_hook();
@@ -172,11 +172,11 @@ fn place_of_panic(fails: impl FnOnce()) -> (String, u32) {
 }
 
 /// Each of these fails, at a line of this list.
-macro_rules! fail_here {
+macro_rules! each_fails_here {
     ($($fails:expr;)+) => {
         let first = line!();
         $(
-            let (file, at) = place_of_panic(|| {
+            let (file, at) = panic_location(|| {
                 let _ = $fails;
             });
             let here = file.ends_with("test_kit.rs") && (first..first + 40).contains(&at);
@@ -205,12 +205,12 @@ fn a_failed_test_reports_its_own_line() {
         (room, client)
     };
     let answer = |status, body: &str| Response { status, headers: Vec::new(), body: body.into() };
-    let heard = |text: &str| {
+    let client_after = |text: &str| {
         let (mut room, client) = joined();
         room.send(&client, text);
         client
     };
-    fail_here! {
+    each_fails_here! {
         TestRoom::new(b"no component");
         TestRoom::from(&b"no component"[..]);
         TestRoom::of_file("nowhere.wasm");
@@ -219,7 +219,7 @@ fn a_failed_test_reports_its_own_line() {
         TestRouter::of_file("nowhere.wasm");
         TestRoom::new(ROUTER);
         lost().0.join("bo");
-        room().connect("bo", "deed=panic");
+        room().connect("bo", "command=panic");
         left().0.send(&left().1, "say hello");
         lost().0.send(&lost().1, "say hello");
         lost().0.leave(&lost().1);
@@ -230,16 +230,16 @@ fn a_failed_test_reports_its_own_line() {
         lost().0.post("ana", "/", &[], "");
         lost().0.advance(Duration::MAX);
         room().replay();
-        heard("say no JSON").received();
-        heard("say no JSON").received_types();
-        assert_none_received([&heard("say 1")]);
-        assert_all_received([&heard("say 1")], &json!(2));
+        client_after("say no JSON").received();
+        client_after("say no JSON").received_types();
+        assert_none_received([&client_after("say 1")]);
+        assert_all_received([&client_after("say 1")], &json!(2));
         body(&answer(500, ""));
         body(&answer(200, "no JSON"));
         problem(&answer(500, "no JSON"));
     }
     let twice = Response { headers: vec![("x".into(), "1".into()), ("x".into(), "2".into())], ..answer(200, "") };
-    fail_here! {
+    each_fails_here! {
         header(&twice, "x");
     }
 }
@@ -248,7 +248,7 @@ fn a_failed_test_reports_its_own_line() {
 fn a_panic_in_a_test_closure_does_not_affect_the_next_room() {
     let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/" }).to_string();
     let mut room = TestRoom::new(CALLER).with_servers(|_, _| panic!("the test's own closure fails"));
-    place_of_panic(|| drop(room.post("ana", "/", &[], &fetch)));
+    panic_location(|| drop(room.post("ana", "/", &[], &fetch)));
     drop(room);
     let mut next =
         TestRoom::new(CALLER).with_servers(|_, _| Ok(Response { status: 204, headers: Vec::new(), body: Vec::new() }));
@@ -256,10 +256,10 @@ fn a_panic_in_a_test_closure_does_not_affect_the_next_room() {
 }
 
 /// The error of a room that does this.
-fn failure_of(deed: &str) -> String {
+fn failure_of(command: &str) -> String {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
-    room.try_send(&ana, text(deed)).expect_err("the turn should fail").to_string()
+    room.try_send(&ana, text(command)).expect_err("the turn should fail").to_string()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::harness::{self, BASE, Client, Server, within};
 
 /// The answer of a server to these bytes, until it closes.
-async fn raw(server: &Server, bytes: &[u8]) -> Vec<u8> {
+async fn exchange_raw(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
@@ -18,7 +18,7 @@ async fn raw(server: &Server, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The close code with which a server answers these bytes on an open WebSocket.
-async fn closed_for(server: &Server, bytes: &[u8]) -> u16 {
+async fn close_code_for(server: &Server, bytes: &[u8]) -> u16 {
     let mut client = server.join("lobby", "bad").await;
     client.recv_type("history").await;
     client.socket.get_mut().write_all(bytes).await.unwrap();
@@ -31,7 +31,7 @@ async fn ana(server: &Server) -> Client {
     ana
 }
 
-async fn still_works(server: &Server, ana: &mut Client) {
+async fn assert_still_works(server: &Server, ana: &mut Client) {
     ana.send_chat("still here").await;
     assert_eq!(ana.recv_content().await, "still here");
     assert_eq!(server.get("/healthz").await.status, 200);
@@ -69,7 +69,7 @@ async fn malformed_messages_get_an_error_and_the_socket_stays_open() {
     }
     within(futures_util::SinkExt::send(&mut ana.socket, Message::binary(vec![0xff; 10]))).await.unwrap();
     assert_eq!(ana.recv().await["type"], "error");
-    still_works(&server, &mut ana).await;
+    assert_still_works(&server, &mut ana).await;
 }
 
 #[tokio::test]
@@ -89,20 +89,20 @@ async fn invalid_frames_are_closed_with_the_right_code() {
     let mut ana = ana(&server).await;
     // Not masked; reserved bit; reserved opcode; a ping in fragments; a fragment of nothing.
     for bad in [&b"\x81\x02hi"[..], b"\xc1\x80aaaa", b"\x83\x80aaaa", b"\x09\x80aaaa", b"\x80\x80aaaa"] {
-        assert_eq!(closed_for(&server, bad).await, 1002, "{bad:?}");
+        assert_eq!(close_code_for(&server, bad).await, 1002, "{bad:?}");
     }
     // No UTF-8, under a mask of zeros.
-    assert_eq!(closed_for(&server, b"\x81\x82\0\0\0\0\xff\xff").await, 1007);
+    assert_eq!(close_code_for(&server, b"\x81\x82\0\0\0\0\xff\xff").await, 1007);
     // A frame that claims to have 2^62 bytes.
-    assert_eq!(closed_for(&server, b"\x82\xff\x40\0\0\0\0\0\0\0\0\0\0\0").await, 1009);
+    assert_eq!(close_code_for(&server, b"\x82\xff\x40\0\0\0\0\0\0\0\0\0\0\0").await, 1009);
     // Fragments that are too large together: 17 of 4 KiB each.
     let fragment = [&b"\xfe\x10\x00\0\0\0\0"[..], &[b'x'; 4096]].concat();
     let mut fragments = [&b"\x02"[..], &fragment].concat();
     for _ in 0..16 {
         fragments.extend([&b"\x00"[..], &fragment].concat());
     }
-    assert_eq!(closed_for(&server, &fragments).await, 1009);
-    still_works(&server, &mut ana).await;
+    assert_eq!(close_code_for(&server, &fragments).await, 1009);
+    assert_still_works(&server, &mut ana).await;
 }
 
 #[tokio::test]
@@ -179,14 +179,14 @@ async fn malformed_requests_get_400() {
     let smuggled = format!("POST {path} HTTP/1.1\r\n{host}content-length: 5\r\ncontent-length: 6\r\n\r\nhello");
     let bad = ["nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\0\0\0\0\0\0\r\n\r\n", &smuggled];
     for request in bad {
-        let answer = raw(&server, request.as_bytes()).await;
+        let answer = exchange_raw(&server, request.as_bytes()).await;
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{request:?}: {}", answer.escape_ascii());
     }
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000));
-    let answer = raw(&server, long.as_bytes()).await;
+    let answer = exchange_raw(&server, long.as_bytes()).await;
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", answer.escape_ascii());
     let mut ana = ana(&server).await;
-    still_works(&server, &mut ana).await;
+    assert_still_works(&server, &mut ana).await;
 }
 
 /// Bytes that a proxy could read as one request and we as two are refused, and nothing behind them is read.
@@ -198,7 +198,8 @@ async fn ambiguous_request_framing_is_refused_and_ends_the_connection() {
     // Read as one of both would have it, each of them says something that the room takes.
     let plain = r#"{"content":"x"}"#;
     let chunked = &*format!("f\r\n{plain}\r\n0\r\n\r\n");
-    let sound = raw(&server, format!("{head}content-length: 15\r\nconnection: close\r\n\r\n{plain}").as_bytes()).await;
+    let sound =
+        exchange_raw(&server, format!("{head}content-length: 15\r\nconnection: close\r\n\r\n{plain}").as_bytes()).await;
     assert!(sound.starts_with(b"HTTP/1.1 200"), "{}", sound.escape_ascii());
     let doubtful = [
         ("content-length: 15\r\ncontent-length: 16\r\n", plain),
@@ -223,7 +224,7 @@ async fn ambiguous_request_framing_is_refused_and_ends_the_connection() {
     ];
     for (headers, body) in doubtful {
         let request = format!("{head}{headers}\r\n{body}{hidden}");
-        let answer = String::from_utf8(raw(&server, request.as_bytes()).await).unwrap();
+        let answer = String::from_utf8(exchange_raw(&server, request.as_bytes()).await).unwrap();
         assert!(answer.starts_with("HTTP/1.1 400"), "{headers:?} {body:?}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{headers:?} {body:?}: {answer}");
     }
@@ -231,16 +232,16 @@ async fn ambiguous_request_framing_is_refused_and_ends_the_connection() {
     for headers in
         ["content-length: 15\r\ntransfer-encoding: chunked\r\n", "transfer-encoding: chunked\r\ncontent-length: 15\r\n"]
     {
-        let answer = raw(&server, format!("{head}{headers}\r\n{chunked}{hidden}").as_bytes()).await;
+        let answer = exchange_raw(&server, format!("{head}{headers}\r\n{chunked}{hidden}").as_bytes()).await;
         assert_eq!(String::from_utf8(answer).unwrap().matches("HTTP/1.1").count(), 1, "{headers:?}");
     }
-    let nameless = raw(&server, b"GET /healthz HTTP/1.1\r\n\r\n").await;
+    let nameless = exchange_raw(&server, b"GET /healthz HTTP/1.1\r\n\r\n").await;
     assert!(nameless.starts_with(b"HTTP/1.1 400"), "{}", nameless.escape_ascii());
     let old = format!("{}transfer-encoding: chunked\r\n\r\n{chunked}", head.replace("HTTP/1.1", "HTTP/1.0"));
-    let answer = raw(&server, old.as_bytes()).await;
+    let answer = exchange_raw(&server, old.as_bytes()).await;
     assert!(answer.starts_with(b"HTTP/1.0 400") || answer.starts_with(b"HTTP/1.1 400"), "{}", answer.escape_ascii());
     let mut ana = ana(&server).await;
-    still_works(&server, &mut ana).await;
+    assert_still_works(&server, &mut ana).await;
 }
 
 #[tokio::test]
@@ -308,7 +309,7 @@ async fn an_upgrade_over_http_1_0_or_with_a_body_is_refused() {
         upgrade("1.1", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
     ];
     for request in wrong {
-        let answer = String::from_utf8(raw(&server, request.as_bytes()).await).unwrap();
+        let answer = String::from_utf8(exchange_raw(&server, request.as_bytes()).await).unwrap();
         assert!(answer[8..].starts_with(" 400") && answer.contains("an upgrade "), "{request}: {answer}");
     }
     let mut stream = TcpStream::connect(server.address).await.unwrap();
@@ -411,10 +412,10 @@ async fn endless_heads_and_bodies_are_cut_off() {
     let head = format!(
         "POST {BASE}/rooms/a/messages HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer 1:ana\r\ncontent-length: 50\r\n\r\n{{"
     );
-    let answer = raw(&server, head.as_bytes()).await;
+    let answer = exchange_raw(&server, head.as_bytes()).await;
     assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", answer.escape_ascii());
     // It is closed without hearing the end of it.
-    raw(&server, b"GET / HTTP/1.1\r\nhost: ").await;
+    exchange_raw(&server, b"GET / HTTP/1.1\r\nhost: ").await;
 }
 
 #[tokio::test]
@@ -425,7 +426,7 @@ async fn half_open_connections_do_no_harm() {
     for _ in 0..50 {
         half_open.push(TcpStream::connect(server.address).await.unwrap());
     }
-    still_works(&server, &mut ana).await;
+    assert_still_works(&server, &mut ana).await;
 }
 
 #[tokio::test]

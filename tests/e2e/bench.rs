@@ -8,7 +8,7 @@ use crate::command_line::run;
 use crate::harness::Server;
 
 /// Runs a scenario on a new server, and returns its report.
-async fn bench(config: &str, scenario: &[&str]) -> Value {
+async fn run_bench(config: &str, scenario: &[&str]) -> Value {
     let server = Server::with(config).await;
     let (url, pid) = (format!("http://{}", server.address), server.pid().to_string());
     let arguments = [&["bench"], scenario, &["--url", &url, "--pid", &pid, "--json", "-"]].concat();
@@ -19,11 +19,11 @@ async fn bench(config: &str, scenario: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("one JSON object")
 }
 
-fn count(report: &Value, what: &str) -> u64 {
-    report["counts"][what].as_u64().expect("a number")
+fn count(report: &Value, key: &str) -> u64 {
+    report["counts"][key].as_u64().expect("a number")
 }
 
-fn has_no_faults(report: &Value) {
+fn assert_no_faults(report: &Value) {
     for fault in ["lost", "duplicated", "outOfOrder", "failed"] {
         assert_eq!(count(report, fault), 0, "{fault}: {report}");
     }
@@ -32,14 +32,15 @@ fn has_no_faults(report: &Value) {
 #[tokio::test]
 async fn rooms_count_every_delivery_and_find_no_faults() {
     let quick = ["--duration", "500ms", "--warmup", "100ms"];
-    let report = bench("", &[&["rooms", "--rooms", "3", "--members", "4", "--window", "4"], &quick[..]].concat()).await;
-    has_no_faults(&report);
+    let report =
+        run_bench("", &[&["rooms", "--rooms", "3", "--members", "4", "--window", "4"], &quick[..]].concat()).await;
+    assert_no_faults(&report);
     assert!(count(&report, "sends") > 0 && count(&report, "deliveries") > count(&report, "sends"), "{report}");
     assert!(report["latency"]["delivery"]["count"].as_u64().is_some_and(|measured| measured > 0), "{report}");
     assert!(report["server"]["residentBytes"].as_u64().unwrap() > 1 << 20, "{report}");
 
-    let report = bench("", &[&["fanout", "--members", "5", "--rate", "50"], &quick[..]].concat()).await;
-    has_no_faults(&report);
+    let report = run_bench("", &[&["fanout", "--members", "5", "--rate", "50"], &quick[..]].concat()).await;
+    assert_no_faults(&report);
     assert!(count(&report, "sends") <= 60, "a rate is held: {report}");
 }
 
@@ -62,25 +63,25 @@ async fn a_server_that_dies_during_a_bench_fails_the_command() {
 #[tokio::test]
 async fn every_other_scenario_completes() {
     let asleep_soon = "hibernate_after = \"200ms\"";
-    let report = bench(asleep_soon, &["wake", "--rooms", "3", "--asleep-after", "1s"]).await;
+    let report = run_bench(asleep_soon, &["wake", "--rooms", "3", "--asleep-after", "1s"]).await;
     assert_eq!(
         (report["latency"]["asleep"]["count"].as_u64(), report["latency"]["awake"]["count"].as_u64()),
         (Some(3), Some(6))
     );
-    let report = bench("", &["idle", "--sockets", "20", "--rooms", "4", "--settle", "100ms"]).await;
-    has_no_faults(&report);
+    let report = run_bench("", &["idle", "--sockets", "20", "--rooms", "4", "--settle", "100ms"]).await;
+    assert_no_faults(&report);
     assert!(report["server"]["bytesPerSocket"].is_number(), "{report}");
-    let report = bench("", &["http", "--rooms", "2", "--duration", "300ms"]).await;
-    has_no_faults(&report);
+    let report = run_bench("", &["http", "--rooms", "2", "--duration", "300ms"]).await;
+    assert_no_faults(&report);
     assert!(count(&report, "deliveries") > 0, "{report}");
-    let report = bench("", &["connect", "--rooms", "5"]).await;
+    let report = run_bench("", &["connect", "--rooms", "5"]).await;
     assert_eq!(report["latency"]["connect"]["count"], 5);
-    let report = bench("", &["storm", "--sockets", "30", "--rooms", "3"]).await;
-    has_no_faults(&report);
+    let report = run_bench("", &["storm", "--sockets", "30", "--rooms", "3"]).await;
+    assert_no_faults(&report);
     assert_eq!(report["latency"]["reconnect"]["count"], 30);
     // Its figures would depend on the load of this machine: it is a benchmark, not a timed test.
-    let report = bench("", &["flood", "--sockets", "1", "--duration", "300ms", "--at-most", "1000000"]).await;
-    has_no_faults(&report);
+    let report = run_bench("", &["flood", "--sockets", "1", "--duration", "300ms", "--at-most", "1000000"]).await;
+    assert_no_faults(&report);
     for phase in ["quiet", "flooded"] {
         assert!(report["latency"][phase]["count"].as_u64() > Some(0), "{report}");
     }

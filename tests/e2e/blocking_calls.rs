@@ -7,74 +7,78 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::harness::{Server, within};
-use crate::outbound::{callers, tell};
+use crate::outbound::{caller_server, run_command};
 
 /// So many instances, and a call may take longer than the test.
-const FEW: &str = "[limits]\nawake_rooms = 8\nwarm_rooms = 2\nturn_calls_timeout = \"1h\"\nanswer_timeout = \"1h\"\n";
+const FEW_INSTANCES: &str =
+    "[limits]\nawake_rooms = 8\nwarm_rooms = 2\nturn_calls_timeout = \"1h\"\nanswer_timeout = \"1h\"\n";
 
-fn call(name: &str, say: Value) -> Value {
-    json!({ "do": "call", "namespace": "OTHERS", "name": name, "say": say })
+fn call(name: &str, command: Value) -> Value {
+    json!({ "do": "call", "namespace": "OTHERS", "name": name, "command": command })
 }
 
 /// The call was answered, or there was no place for it.
-fn is_settled(answer: &Value) -> bool {
+fn is_answered_or_refused(answer: &Value) -> bool {
     answer["status"] == 200 || answer["error"].as_str().is_some_and(|said| said.contains("Overloaded"))
 }
 
-async fn is_healthy(server: &Server) {
+async fn assert_healthy(server: &Server) {
     assert_eq!(server.get("/healthz").await.status, 200);
 }
 
 #[tokio::test]
 async fn calls_to_hibernating_rooms_all_get_an_answer() {
-    let server = callers(FEW, "").await;
+    let server = caller_server(FEW_INSTANCES, "").await;
     for round in 0..3 {
         let (called, caller) = (|room: i32| format!("c{round}-{room}"), |room: i32| format!("r{round}-{room}"));
         let calls = (0..40).map(|room| {
             let (server, command) = (&server, call(&called(room), json!({ "do": "count" })));
-            async move { tell(server, &caller(room), command).await }
+            async move { run_command(server, &caller(room), command).await }
         });
-        let bystander = tell(&server, "bystander", json!({ "do": "look" }));
+        let bystander = run_command(&server, "bystander", json!({ "do": "get-count" }));
         let (answers, seen) = within(async { tokio::join!(join_all(calls), bystander) }).await;
         assert_eq!(seen["count"], 0);
-        assert!(answers.iter().all(is_settled), "{answers:?}");
+        assert!(answers.iter().all(is_answered_or_refused), "{answers:?}");
         assert!(answers.iter().any(|answer| answer["status"] == 200), "{answers:?}");
-        is_healthy(&server).await;
+        assert_healthy(&server).await;
     }
 }
 
 #[tokio::test]
 async fn chains_of_calls_all_get_an_answer() {
-    let server = callers(FEW, "").await;
+    let server = caller_server(FEW_INSTANCES, "").await;
     let chains = (0..30).map(|room| {
         let last =
-            json!({ "do": "call", "namespace": "ROOMS", "name": format!("last-{room}"), "say": { "do": "count" } });
+            json!({ "do": "call", "namespace": "ROOMS", "name": format!("last-{room}"), "command": { "do": "count" } });
         let (server, command) = (&server, call(&format!("middle-{room}"), last));
-        async move { tell(server, &format!("first-{room}"), command).await }
+        async move { run_command(server, &format!("first-{room}"), command).await }
     });
     let answers = within(join_all(chains)).await;
-    assert!(answers.iter().all(is_settled), "{answers:?}");
-    is_healthy(&server).await;
+    assert!(answers.iter().all(is_answered_or_refused), "{answers:?}");
+    assert_healthy(&server).await;
 }
 
 #[tokio::test]
 async fn rooms_that_wait_for_a_server_leave_instances_to_others() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
-    let server = callers(FEW, &format!("outbound_private = [\"{origin}\"]")).await;
+    let server = caller_server(FEW_INSTANCES, &format!("outbound_private = [\"{origin}\"]")).await;
     let fetch = json!({ "do": "fetch", "origin": origin, "path": "/" });
     let waiting = join_all((0..40).map(|room| {
         let (server, command) = (&server, &fetch);
-        async move { tell(server, &format!("r{room}"), command.clone()).await }
+        async move { run_command(server, &format!("r{room}"), command.clone()).await }
     }));
     let others = async {
         // As many wait as may. The backlog of the listener accepts them, and none gets an answer.
         server.wait_for_refusal("awake_rooms").await;
         let began = Instant::now();
         for round in 0..20 {
-            assert_eq!(within(tell(&server, &format!("other-{round}"), json!({ "do": "look" }))).await["count"], 0);
+            assert_eq!(
+                within(run_command(&server, &format!("other-{round}"), json!({ "do": "get-count" }))).await["count"],
+                0
+            );
         }
-        is_healthy(&server).await;
+        assert_healthy(&server).await;
         began.elapsed()
     };
     tokio::select! {
@@ -86,11 +90,12 @@ async fn rooms_that_wait_for_a_server_leave_instances_to_others() {
 #[tokio::test]
 async fn a_host_without_free_instances_is_unhealthy() {
     let server =
-        callers("[limits]\nawake_rooms = 1\nwarm_rooms = 1\nturn_cpu = \"1h\"\nanswer_timeout = \"1h\"\n", "").await;
-    let spins = tell(&server, "spins", json!({ "do": "spin" }));
+        caller_server("[limits]\nawake_rooms = 1\nwarm_rooms = 1\nturn_cpu = \"1h\"\nanswer_timeout = \"1h\"\n", "")
+            .await;
+    let spins = run_command(&server, "spins", json!({ "do": "spin" }));
     let waits = async {
         server.wait_for_count("wakes_total", 1).await;
-        let waits = tell(&server, "waits", json!({ "do": "look" }));
+        let waits = run_command(&server, "waits", json!({ "do": "get-count" }));
         let sick = async {
             loop {
                 let health = server.get("/healthz").await;
@@ -109,7 +114,7 @@ async fn a_host_without_free_instances_is_unhealthy() {
 
 #[tokio::test]
 async fn with_one_instance_a_call_is_refused_at_once() {
-    let server = callers("[limits]\nawake_rooms = 1\nwarm_rooms = 1\n", "").await;
-    let answer = within(tell(&server, "a", call("b", json!({ "do": "count" })))).await;
+    let server = caller_server("[limits]\nawake_rooms = 1\nwarm_rooms = 1\n", "").await;
+    let answer = within(run_command(&server, "a", call("b", json!({ "do": "count" })))).await;
     assert!(answer["error"].as_str().is_some_and(|said| said.contains("Overloaded")), "{answer}");
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::harness::Server;
 
 /// A configuration that does not exist, so that a server whose other arguments are accepted ends too.
-const NOWHERE: &str = "/nowhere/dormouse.toml";
+const MISSING_CONFIG: &str = "/nowhere/dormouse.toml";
 
 /// Run the binary to its end.
 pub(crate) fn run(args: &[&str]) -> Output {
@@ -250,7 +250,7 @@ fn a_log_filter_without_a_known_target_is_refused() {
     for (filter, expected) in
         [("dormouse::stoer=debug", "did you mean `dormouse::store`?"), ("[span]=info", "there is no span `span`")]
     {
-        let output = run(&["serve", "--config", NOWHERE, "--log", filter]);
+        let output = run(&["serve", "--config", MISSING_CONFIG, "--log", filter]);
         assert!(!output.status.success() && output_text(&output).contains(expected), "{}", output_text(&output));
     }
 }
@@ -259,7 +259,7 @@ fn a_log_filter_without_a_known_target_is_refused() {
 fn an_error_names_the_variable_or_the_flag_that_was_set() {
     let serve = |variable: (&str, &str), args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
-        command.args(["serve", "--config", NOWHERE]).args(args).env(variable.0, variable.1);
+        command.args(["serve", "--config", MISSING_CONFIG]).args(args).env(variable.0, variable.1);
         let output = command.output().unwrap();
         assert!(!output.status.success(), "{variable:?}");
         output_text(&output)
@@ -286,7 +286,7 @@ fn an_error_names_the_variable_or_the_flag_that_was_set() {
 #[test]
 fn an_unknown_log_level_is_refused_with_the_list_of_levels() {
     for word in ["warning", "verbose", "infos", "info,dormouse::store=loud"] {
-        let output = run(&["serve", "--config", NOWHERE, "--log", word]);
+        let output = run(&["serve", "--config", MISSING_CONFIG, "--log", word]);
         let said = output_text(&output);
         assert!(!output.status.success(), "{word}");
         assert!(said.contains("off, error, warn, info, debug and trace"), "{said}");
@@ -303,44 +303,44 @@ fn an_invalid_allowed_origin_is_refused_by_name() {
     }
 }
 
-/// A server that is started by hand. What it said on stderr up to the line that it is ready, and its end.
-struct ByHand {
+/// A server that the test starts itself, with the lines of its stderr.
+struct StartedServer {
     child: std::process::Child,
     lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
-    said: Vec<String>,
+    stderr: Vec<String>,
 }
 
-impl ByHand {
+impl StartedServer {
     fn start(directory: &Path, args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
         command.arg("serve").args(args).envs(environment.iter().copied()).current_dir(directory);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
         let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
-        ByHand { child, lines, said: Vec::new() }
+        StartedServer { child, lines, stderr: Vec::new() }
     }
 
-    fn is_ready(&mut self) -> String {
+    fn wait_until_ready(&mut self) -> String {
         for line in self.lines.by_ref() {
             let line = line.expect("it is text");
-            self.said.push(line.clone());
+            self.stderr.push(line.clone());
             if line.contains("ready") {
                 return line;
             }
         }
-        panic!("it was never ready: {:?}", self.said)
+        panic!("it was never ready: {:?}", self.stderr)
     }
 
-    /// SIGTERM, and all that it said.
+    /// Sends SIGTERM, and returns its whole stderr.
     fn stop(mut self) -> Vec<String> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-        self.said.extend(self.lines.by_ref().map(|line| line.expect("it is text")));
-        assert!(self.child.wait().expect("it was started here").success(), "{:?}", self.said);
-        std::mem::take(&mut self.said)
+        self.stderr.extend(self.lines.by_ref().map(|line| line.expect("it is text")));
+        assert!(self.child.wait().expect("it was started here").success(), "{:?}", self.stderr);
+        std::mem::take(&mut self.stderr)
     }
 }
 
-impl Drop for ByHand {
+impl Drop for StartedServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -358,8 +358,8 @@ fn data_is_relative_to_the_configuration_and_a_flag_to_the_cwd() {
     let config = etc.join("dormouse.toml");
     let config = config.to_str().unwrap();
     for from in [&etc, &elsewhere] {
-        let mut server = ByHand::start(from, &["--config", config], &[]);
-        let ready = server.is_ready();
+        let mut server = StartedServer::start(from, &["--config", config], &[]);
+        let ready = server.wait_until_ready();
         assert!(ready.contains(&format!("(data in {}/kept,", etc.display())), "{ready}");
         server.stop();
     }
@@ -367,15 +367,15 @@ fn data_is_relative_to_the_configuration_and_a_flag_to_the_cwd() {
     let flag: &[&str] = &["--config", config, "--data", "kept"];
     let variable: &[&str] = &["--config", config];
     for (args, environment) in [(flag, &[][..]), (variable, &[("DORMOUSE_DATA", "kept")][..])] {
-        let mut server = ByHand::start(&elsewhere, args, environment);
-        let ready = server.is_ready();
+        let mut server = StartedServer::start(&elsewhere, args, environment);
+        let ready = server.wait_until_ready();
         assert!(ready.contains(&format!("(data in {}/kept,", elsewhere.display())), "{ready}");
         server.stop();
     }
     assert!(elsewhere.join("kept/mark").exists());
     // A path with detours is shown without them.
-    let mut server = ByHand::start(&elsewhere, &["--config", "../elsewhere/../etc/dormouse.toml"], &[]);
-    let ready = server.is_ready();
+    let mut server = StartedServer::start(&elsewhere, &["--config", "../elsewhere/../etc/dormouse.toml"], &[]);
+    let ready = server.wait_until_ready();
     assert!(ready.contains(&format!("(data in {}/kept,", etc.display())), "{ready}");
     server.stop();
 }
@@ -395,8 +395,8 @@ fn an_empty_variable_counts_as_unset_and_a_name_is_resolved() {
         "DORMOUSE_LOG_FORMAT",
     ]
     .map(|name| (name, ""));
-    let mut server = ByHand::start(directory.path(), &["--listen", "localhost:0"], &empty);
-    let ready = server.is_ready();
+    let mut server = StartedServer::start(directory.path(), &["--listen", "localhost:0"], &empty);
+    let ready = server.wait_until_ready();
     assert!(ready.contains("ready on http://127.0.0.1:") && ready.contains("dormouse-data, auth dev"), "{ready}");
     server.stop();
     let output = run(&["serve", "--listen", "localhost"]);
@@ -409,8 +409,8 @@ fn a_json_log_has_only_json_lines() {
     std::fs::write(directory.path().join("dormouse.toml"), "admin.listen = \"localhost:0\"\n").unwrap();
     for level in ["info", "error"] {
         let args = ["--listen", "127.0.0.1:0", "--log-format", "json", "--log", level];
-        let mut server = ByHand::start(directory.path(), &args, &[]);
-        let ready = serde_json::from_str::<serde_json::Value>(&server.is_ready()).expect("it is JSON");
+        let mut server = StartedServer::start(directory.path(), &args, &[]);
+        let ready = serde_json::from_str::<serde_json::Value>(&server.wait_until_ready()).expect("it is JSON");
         assert_eq!(ready["fields"]["message"], "ready");
         for address in ["url", "admin"] {
             assert!(ready["fields"][address].as_str().is_some_and(|it| it.starts_with("http://127.0.0.1:")), "{ready}");
@@ -445,8 +445,8 @@ fn readable_by_others(path: &Path) -> Vec<String> {
 async fn data_is_private_and_an_open_store_is_closed_at_start() {
     let directory = TempDir::new().unwrap();
     let data = directory.path().join("data");
-    let mut server = ByHand::start(directory.path(), &["--listen", "127.0.0.1:0", "--data", "data"], &[]);
-    server.is_ready();
+    let mut server = StartedServer::start(directory.path(), &["--listen", "127.0.0.1:0", "--data", "data"], &[]);
+    server.wait_until_ready();
     assert_eq!(readable_by_others(&data), Vec::<String>::new());
     server.stop();
     let code = std::fs::read_dir(data.join("compiled")).unwrap().next().expect("compiled code").unwrap().path();

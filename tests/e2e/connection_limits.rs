@@ -13,12 +13,12 @@ use tokio::net::TcpStream;
 
 use crate::command_line::run;
 use crate::harness::{Answer, BASE, Client, Server, within};
-use crate::outbound::callers;
+use crate::outbound::caller_server;
 
 const JWT: &str = "identity.auth = \"jwt\"\nidentity.keys = [{ algorithm = \"HS256\", file = \"secret\" }]\n";
 
 /// A server that does not believe everybody, so that it counts, and a token for it.
-pub(crate) async fn strict(config: &str) -> (Server, String) {
+pub(crate) async fn jwt_server(config: &str) -> (Server, String) {
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), "a secret of at least thirty-two bytes").unwrap();
     let server = Server::in_directory(directory, &format!("{JWT}{config}")).await;
@@ -34,7 +34,7 @@ async fn join(server: &Server, authorization: &str, behind: &str) -> Result<Clie
 }
 
 /// The answer of a server to a connection that sends nothing.
-async fn greeting(mut stream: TcpStream) -> String {
+async fn read_unprompted(mut stream: TcpStream) -> String {
     let mut answer = String::new();
     let _ = within(stream.read_to_string(&mut answer)).await;
     answer
@@ -46,25 +46,26 @@ async fn connect(server: &Server) -> TcpStream {
 
 #[tokio::test]
 async fn connections_of_an_address_are_limited() {
-    let (server, authorization) = strict("limits.connections_per_address = 2\n").await;
+    let (server, authorization) = jwt_server("limits.connections_per_address = 2\n").await;
     let ana = join(&server, &authorization, "").await.unwrap();
     let _bo = join(&server, &authorization, "").await.unwrap();
-    let answer = greeting(connect(&server).await).await;
+    let answer = read_unprompted(connect(&server).await).await;
     assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("retry-after: 1"), "{answer}");
     server.wait_for_log("if this is a proxy of yours, name it in trusted_proxies").await;
     server.wait_for_refusal("connections_per_address").await;
     ana.close().await;
-    within(async { while greeting(connect(&server).await).await.starts_with("HTTP/1.1 429") {} }).await;
+    within(async { while read_unprompted(connect(&server).await).await.starts_with("HTTP/1.1 429") {} }).await;
 }
 
 #[tokio::test]
 async fn connections_above_the_rate_are_turned_away() {
-    let (server, _) = strict("limits.connects_per_second_per_address = 1\nlimits.header_timeout = \"100ms\"\n").await;
+    let (server, _) =
+        jwt_server("limits.connects_per_second_per_address = 1\nlimits.header_timeout = \"100ms\"\n").await;
     let mut streams = Vec::new();
     for _ in 0..20 {
         streams.push(connect(&server).await);
     }
-    let answers = futures_util::future::join_all(streams.into_iter().map(greeting)).await;
+    let answers = futures_util::future::join_all(streams.into_iter().map(read_unprompted)).await;
     let turned_away = answers.iter().filter(|answer| answer.starts_with("HTTP/1.1 429")).count();
     assert!((5..=10).contains(&turned_away), "ten come at once, and one more a second: {turned_away}");
     server.wait_for_refusal("connects_per_second_per_address").await;
@@ -74,7 +75,7 @@ async fn connections_above_the_rate_are_turned_away() {
 async fn sockets_behind_a_proxy_count_for_the_forwarded_address() {
     let config = "trusted_proxies = [\"127.0.0.0/8\"]\nlimits.connections_per_address = 1\n";
     // Keys of the top level come before tables.
-    let (server, authorization) = strict(config).await;
+    let (server, authorization) = jwt_server(config).await;
     let _ana = join(&server, &authorization, "192.0.2.1").await.unwrap();
     let refused = join(&server, &authorization, "6.6.6.6, 192.0.2.1").await.err().unwrap();
     refused.is_problem(429);
@@ -88,7 +89,7 @@ async fn sockets_behind_a_proxy_count_for_the_forwarded_address() {
 #[tokio::test]
 async fn no_spelling_of_an_address_behind_a_proxy_escapes_the_limits() {
     let config = "trusted_proxies = [\"127.0.0.0/8\"]\nlimits.connections_per_address = 1\n";
-    let (server, authorization) = strict(config).await;
+    let (server, authorization) = jwt_server(config).await;
     let join = async |header: &'static str, value: &str| {
         let headers = [("authorization", &*authorization), (header, value)];
         server.connect(&format!("{BASE}/rooms/lobby/ws"), &headers).await
@@ -116,7 +117,7 @@ async fn no_spelling_of_an_address_behind_a_proxy_escapes_the_limits() {
 #[tokio::test]
 async fn clients_that_a_proxy_does_not_name_count_as_the_proxy() {
     let config = "trusted_proxies = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\nlimits.connections_per_address = 2\n";
-    let (server, authorization) = strict(config).await;
+    let (server, authorization) = jwt_server(config).await;
     let path = format!("{BASE}/rooms/lobby/ws");
     let join = async |header: Option<(&'static str, &str)>| {
         let headers = [Some(("authorization", &*authorization)), header].into_iter().flatten().collect::<Vec<_>>();
@@ -139,7 +140,7 @@ async fn clients_that_a_proxy_does_not_name_count_as_the_proxy() {
 #[tokio::test]
 async fn requests_of_a_proxy_that_names_no_client_are_rate_limited() {
     let config = "trusted_proxies = [\"127.0.0.0/8\"]\nlimits.connects_per_second_per_address = 1\n";
-    let (server, authorization) = strict(config).await;
+    let (server, authorization) = jwt_server(config).await;
     let path = format!("{BASE}/rooms/lobby/messages");
     let ask = async || server.request(Method::GET, &path, &[("authorization", &*authorization)], "").await.status;
     // A hundred requests come at once, and ten more a second.
@@ -154,9 +155,9 @@ async fn a_room_learns_the_client_address_only_from_a_trusted_proxy() {
     let path = format!("{BASE}/rooms/a/messages");
     let headers = [("authorization", "Bearer 1:ana"), ("x-forwarded-for", "192.0.2.1")];
     let count = async |server: &Server| server.request(Method::POST, &path, &headers, r#"{"do":"count"}"#).await.json();
-    let server = callers("", "").await;
+    let server = caller_server("", "").await;
     assert_eq!(count(&server).await["behind"], serde_json::Value::Null);
-    let server = callers("trusted_proxies = [\"127.0.0.1/32\"]", "").await;
+    let server = caller_server("trusted_proxies = [\"127.0.0.1/32\"]", "").await;
     assert_eq!(count(&server).await["behind"], "192.0.2.1");
 }
 
@@ -180,7 +181,7 @@ async fn a_client_that_reads_nothing_is_cut_off() {
 
 /// A server whose clients have three seconds to take what was sent, and a room with so much to tell that one answer
 /// does not fit into what HTTP/2 lets on its way.
-async fn talkative() -> Server {
+async fn server_with_long_answers() -> Server {
     let limits = "h2c = true\n[limits]\nwrite_timeout = \"3s\"\nping_every = \"1h\"\n";
     let server = Server::with_trace_log(Arc::new(TempDir::new().unwrap()), limits).await;
     let said = serde_json::json!({ "content": "x".repeat(2_000) }).to_string();
@@ -190,12 +191,12 @@ async fn talkative() -> Server {
     server
 }
 
-const CUT: &str = "its client did not read in time";
+const CUT_OFF_IN_TIME: &str = "its client did not read in time";
 const CUT_BY_THE_KERNEL: &str = "an HTTP connection ended early";
 
 #[tokio::test]
 async fn a_client_that_reads_too_slowly_is_cut_off() {
-    let server = talkative().await;
+    let server = server_with_long_answers().await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = format!("GET {BASE}/rooms/lobby/messages?limit=100&token=bo HTTP/1.1\r\nhost: localhost\r\n\r\n");
     // More than the buffers of two sockets take.
@@ -211,7 +212,7 @@ async fn a_client_that_reads_too_slowly_is_cut_off() {
     };
     // The kernel has the same time limit for a client that takes nothing. It comes first where this test hardly runs.
     tokio::select! {
-        () = server.wait_for_any_log(&[CUT, CUT_BY_THE_KERNEL]) => {}
+        () = server.wait_for_any_log(&[CUT_OFF_IN_TIME, CUT_BY_THE_KERNEL]) => {}
         () = reads => {}
     }
     let mut rest = Vec::new();
@@ -221,7 +222,7 @@ async fn a_client_that_reads_too_slowly_is_cut_off() {
 
 #[tokio::test]
 async fn a_stalled_http2_stream_ends_its_connection() {
-    let server = talkative().await;
+    let server = server_with_long_answers().await;
     let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
     let mut client = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
     let (sender, connection) = client.initial_stream_window_size(1_000).handshake(stream).await.unwrap();
@@ -242,7 +243,7 @@ async fn a_stalled_http2_stream_ends_its_connection() {
     };
     within(takes).await;
     assert!(heard > 1, "it goes on until then");
-    server.wait_for_log(CUT).await;
+    server.wait_for_log(CUT_OFF_IN_TIME).await;
     within(connection).await.unwrap().unwrap_err();
     drop(held);
 }

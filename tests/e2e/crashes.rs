@@ -11,10 +11,10 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use tempfile::TempDir;
 
-use crate::damage::tear;
+use crate::damage::tear_journal;
 use crate::harness::{Server, TEST_TIMEOUT};
-use crate::seeds::{Progress, choices, rounds, seed};
-use crate::workload::{Cast, Process};
+use crate::seeds::{Progress, random_choices, rounds, seed};
+use crate::workload::{Process, Workload};
 
 /// Crashes of one data directory.
 const CRASHES: usize = 4;
@@ -29,16 +29,16 @@ calls = ["PRESENCE"]
 "#;
 
 #[derive(Debug, Default)]
-struct Figures {
+struct Stats {
     rounds: u64,
     kills: u64,
     torn: u64,
     messages: usize,
-    errands: usize,
+    commands: usize,
 }
 
 /// A server in a directory that other servers may have used.
-async fn serve(directory: &Arc<TempDir>) -> Server {
+async fn start_server(directory: &Arc<TempDir>) -> Server {
     fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).expect("a file");
     Server::in_directory(directory.clone(), CONFIG).await
 }
@@ -46,35 +46,35 @@ async fn serve(directory: &Arc<TempDir>) -> Server {
 #[tokio::test(flavor = "multi_thread")]
 async fn confirmed_messages_survive_a_power_loss_at_any_moment() {
     let (seed, rounds) = (seed(), rounds(2));
-    let (mut figures, mut progress) = (Figures::default(), Progress::new());
+    let (mut stats, mut progress) = (Stats::default(), Progress::new());
     for round in 0..rounds {
-        let mut rng = choices(seed, round);
+        let mut rng = random_choices(seed, round);
         let directory = Arc::new(TempDir::new().expect("a temporary directory"));
-        let mut cast = Cast::new(3, 3, rng.next_u64());
+        let mut workload = Workload::new(3, 3, rng.next_u64());
         for _ in 0..CRASHES {
-            let mut server = serve(&directory).await;
-            let world = Process(server.address);
+            let mut server = start_server(&directory).await;
+            let process = Process(server.address);
             let until = Duration::from_millis(rng.random_range(5..400));
             // No client waits for more than the server can do until then.
-            let (_, ()) = tokio::join!(cast.live(&world, usize::MAX >> 1), async {
+            let (_, ()) = tokio::join!(workload.run(&process, usize::MAX >> 1), async {
                 tokio::time::sleep(until).await;
                 server.kill();
             });
-            figures.kills += 1;
-            figures.torn += u64::from(tear(&directory.path().join("data"), &mut rng));
+            stats.kills += 1;
+            stats.torn += u64::from(tear_journal(&directory.path().join("data"), &mut rng));
         }
-        let server = serve(&directory).await;
-        let found = cast.settle(&Process(server.address), TEST_TIMEOUT).await;
+        let server = start_server(&directory).await;
+        let found = workload.settle_and_check(&Process(server.address), TEST_TIMEOUT).await;
         assert_eq!(found, [], "in round {round} of the seed {seed}; the server's log:\n{}", server.log());
-        let (messages, errands) = cast.told();
-        figures = Figures {
-            rounds: figures.rounds + 1,
-            messages: figures.messages + messages,
-            errands: figures.errands + errands,
-            ..figures
+        let (messages, commands) = workload.totals();
+        stats = Stats {
+            rounds: stats.rounds + 1,
+            messages: stats.messages + messages,
+            commands: stats.commands + commands,
+            ..stats
         };
-        progress.say(&figures);
+        progress.print(&stats);
     }
-    println!("{figures:?}");
-    assert!(figures.messages as u64 > 10 * rounds, "too little happened: {figures:?}");
+    println!("{stats:?}");
+    assert!(stats.messages as u64 > 10 * rounds, "too little happened: {stats:?}");
 }

@@ -16,16 +16,16 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::harness::{Server, within};
-use crate::seeds::{choices, rounds, seed};
+use crate::seeds::{random_choices, rounds, seed};
 
 /// The bytes with which fjall ends each batch.
 const TRAILER: &[u8] = b"FJL\x03";
 
 /// All that a store holds, room by room.
-type Everything = BTreeMap<(String, Vec<u8>), Vec<u8>>;
+type StoreContent = BTreeMap<(String, Vec<u8>), Vec<u8>>;
 
 /// A data directory with tables, and a journal that two servers wrote to before they were killed.
-async fn data() -> Arc<TempDir> {
+async fn prepare_data() -> Arc<TempDir> {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     for part in ["first", "second", "third"] {
         let mut server = Server::in_directory(directory.clone(), "").await;
@@ -39,22 +39,22 @@ async fn data() -> Arc<TempDir> {
         }
         server.kill();
         if part == "first" {
-            flush(&directory.path().join("data/store"));
+            flush_journal(&directory.path().join("data/store"));
         }
     }
     directory
 }
 
 /// Have the engine move what is in its journal into a table, as it does when there is enough.
-fn flush(store: &Path) {
+fn flush_journal(store: &Path) {
     let options = || fjall::KeyspaceCreateOptions::default().manual_journal_persist(true);
     let database = fjall::Database::builder(store).manual_journal_persist(true).open().expect("nobody has it open");
     let rooms = database.keyspace("rooms", options).expect("it is there");
     rooms.rotate_memtable_and_wait().expect("the disk works");
 }
 
-fn read(store: &Store) -> Result<Everything, String> {
-    let mut everything = Everything::new();
+fn read_store(store: &Store) -> Result<StoreContent, String> {
+    let mut everything = StoreContent::new();
     let all = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
     for name in store.names("ROOMS", None, 100).map_err(|error| error.to_string())? {
         let room = store.room(&Address::new("ROOMS", &name).expect("it was one")).map_err(|error| error.to_string())?;
@@ -87,7 +87,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// A copy of a data directory, with other bytes in one file.
-fn copy(from: &BTreeMap<PathBuf, Vec<u8>>, root: &Path, changed: &Path, bytes: &[u8]) -> TempDir {
+fn copy_with_change(from: &BTreeMap<PathBuf, Vec<u8>>, root: &Path, changed: &Path, bytes: &[u8]) -> TempDir {
     let copy = TempDir::new().expect("a temporary directory");
     for (path, original) in from {
         let target = copy.path().join(path.strip_prefix(root).expect("it is below"));
@@ -108,7 +108,7 @@ enum Outcome {
     Intact,
 }
 
-fn outcome(root: &Path, changed: &Path, truth: &Everything) -> Outcome {
+fn open_changed(root: &Path, changed: &Path, truth: &StoreContent) -> Outcome {
     let before = files(root);
     let name = changed.to_str().expect("it is text");
     match Store::open(root, StoreOptions { cache_bytes: 1 << 20, ..StoreOptions::default() }) {
@@ -120,7 +120,7 @@ fn outcome(root: &Path, changed: &Path, truth: &Everything) -> Outcome {
         }
         Err(error) => panic!("{name}: {error}: {:?}", std::error::Error::source(&error)),
         Ok(store) => {
-            let read = read(&store);
+            let read = read_store(&store);
             store.close();
             match read {
                 Ok(found) => {
@@ -146,17 +146,17 @@ fn sequence_numbers(journal: &[u8]) -> Vec<usize> {
 #[tokio::test]
 async fn a_changed_byte_is_refused_by_file_name_or_changes_nothing() {
     let (seed, rounds) = (seed(), rounds(12));
-    let mut rng = choices(seed, 0);
-    let directory = data().await;
+    let mut rng = random_choices(seed, 0);
+    let directory = prepare_data().await;
     let root = directory.path().join("data");
     let mut original = files(&root);
     // Compiled code guards itself (`code_cache.rs`), and there is nothing in the lock.
     original.retain(|path, bytes| {
         !path.starts_with(root.join("compiled")) && (!bytes.is_empty() || path.ends_with("lock"))
     });
-    let whole = copy(&original, &root, Path::new(""), &[]);
+    let whole = copy_with_change(&original, &root, Path::new(""), &[]);
     let store = Store::open(whole.path(), StoreOptions::default()).unwrap();
-    let truth = read(&store).unwrap();
+    let truth = read_store(&store).unwrap();
     store.close();
     assert!(truth.len() > 72, "{}", truth.len());
 
@@ -171,11 +171,11 @@ async fn a_changed_byte_is_refused_by_file_name_or_changes_nothing() {
         }
         for at in places {
             let mut changed = bytes.clone();
-            changed[at] ^= change(&mut rng);
-            let copy = copy(&original, &root, path, &changed);
+            changed[at] ^= random_change(&mut rng);
+            let copy = copy_with_change(&original, &root, path, &changed);
             let name = path.strip_prefix(&root).expect("it is below");
             println!("byte {at} of {}", name.display());
-            let outcome = outcome(copy.path(), name, &truth);
+            let outcome = open_changed(copy.path(), name, &truth);
             *outcomes.entry((name.display().to_string(), outcome)).or_default() += 1;
         }
     }
@@ -185,20 +185,20 @@ async fn a_changed_byte_is_refused_by_file_name_or_changes_nothing() {
 #[tokio::test]
 async fn only_a_torn_commit_is_cut_off_after_a_power_loss() {
     let (seed, rounds) = (seed(), rounds(30));
-    let directory = data().await;
+    let directory = prepare_data().await;
     let root = directory.path().join("data");
     let original = files(&root);
     let open = |root: &Path| Store::open(root, StoreOptions { cache_bytes: 1 << 20, ..StoreOptions::default() });
     let read_and_close = |store: Store| {
-        let found = read(&store).unwrap();
+        let found = read_store(&store).unwrap();
         store.close();
         found
     };
-    let whole = copy(&original, &root, Path::new(""), &[]);
+    let whole = copy_with_change(&original, &root, Path::new(""), &[]);
     let truth = read_and_close(open(whole.path()).unwrap());
     for round in 0..rounds {
-        let copy = copy(&original, &root, Path::new(""), &[]);
-        assert!(tear(copy.path(), &mut choices(seed, round)), "there is a journal");
+        let copy = copy_with_change(&original, &root, Path::new(""), &[]);
+        assert!(tear_journal(copy.path(), &mut random_choices(seed, round)), "there is a journal");
         // Writes behind the cut are found too: the second start sees those of the first.
         for start in 1..=2 {
             let store =
@@ -210,7 +210,7 @@ async fn only_a_torn_commit_is_cut_off_after_a_power_loss() {
 
 #[tokio::test]
 async fn a_table_with_billions_of_sections_is_refused_by_name() {
-    let directory = data().await;
+    let directory = prepare_data().await;
     let root = directory.path().join("data");
     let tables = files(&root.join("store/keyspaces")).into_iter();
     let tables = tables.filter(|(path, _)| path.parent().is_some_and(|parent| parent.ends_with("tables")));
@@ -230,13 +230,13 @@ async fn a_table_with_billions_of_sections_is_refused_by_name() {
 }
 
 /// One bit, or several.
-fn change(rng: &mut StdRng) -> u8 {
+fn random_change(rng: &mut StdRng) -> u8 {
     if rng.random_range(0..2) == 0 { 1 << rng.random_range(0..8) } else { rng.random_range(1..=255) }
 }
 
 #[tokio::test]
 async fn an_unreadable_record_is_named_and_other_rooms_go_on() {
-    let directory = data().await;
+    let directory = prepare_data().await;
     let root = directory.path().join("data");
     let (path, bytes) = files(&root.join("store/keyspaces/1/tables")).pop_first().expect("there is a table");
     // A byte of a message in a part of the table that is not read when the store is opened, as its beginning and its
@@ -276,7 +276,7 @@ async fn an_unreadable_record_is_named_and_other_rooms_go_on() {
 
 /// Do to a journal what a power loss may do behind the last durable commit: cut it, or leave some pages of the next
 /// batch as they were, or as they never were. False where nothing was written yet.
-pub(crate) fn tear(data: &Path, rng: &mut StdRng) -> bool {
+pub(crate) fn tear_journal(data: &Path, rng: &mut StdRng) -> bool {
     let Some((journal, durable, end)) = newest_journal(data) else { return false };
     let mut file = OpenOptions::new().read(true).write(true).open(journal).expect("a journal");
     // Where the crash came between two commits, the power may have gone in the middle of the next one: it looks as the

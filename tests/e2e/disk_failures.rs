@@ -16,7 +16,7 @@ use futures_util::future::{Either, select};
 use serde_json::json;
 
 use crate::harness::{self, BASE};
-use crate::outbound::{Elsewhere, answer};
+use crate::outbound::{RemoteServer, response};
 
 /// Fails at its nth sync, and forever after. What was written since the last good sync is lost with it.
 struct DyingDisk {
@@ -80,22 +80,22 @@ impl StorageEngine for DyingDisk {
 
 /// Each sync waits until it may be done.
 #[derive(Default)]
-struct HeldDisk {
+struct PausedDisk {
     disk: MemoryEngine,
     /// How many may be done, and how many wait.
     syncs: Mutex<(usize, usize)>,
     changed: Condvar,
 }
 
-impl HeldDisk {
+impl PausedDisk {
     /// Let so many syncs be done.
-    fn let_go(&self, syncs: usize) {
+    fn release(&self, syncs: usize) {
         self.syncs.lock().unwrap().0 += syncs;
         self.changed.notify_all();
     }
 
     /// Wait until a sync waits.
-    async fn holds(self: &Arc<Self>) {
+    async fn wait_until_blocked(self: &Arc<Self>) {
         let disk = self.clone();
         let waiting = move || {
             let mut syncs = disk.syncs.lock().unwrap();
@@ -107,7 +107,7 @@ impl HeldDisk {
     }
 }
 
-impl StorageEngine for HeldDisk {
+impl StorageEngine for PausedDisk {
     fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
         self.disk.write(batch)
     }
@@ -138,11 +138,11 @@ impl StorageEngine for HeldDisk {
 }
 
 /// Lets go of everything when the test is over, even if it failed: the host's thread must come to its end.
-struct AtLast(Arc<HeldDisk>);
+struct ReleaseOnDrop(Arc<PausedDisk>);
 
-impl Drop for AtLast {
+impl Drop for ReleaseOnDrop {
     fn drop(&mut self) {
-        self.0.let_go(1_000);
+        self.0.release(1_000);
     }
 }
 
@@ -157,8 +157,8 @@ async fn start(disk: Arc<dyn StorageEngine>, mut config: Config) -> Host {
     Host::builder(config).component("caller", dormouse_bundle::CALLER).store(store).start().await.unwrap()
 }
 
-/// A host with rooms that reach for each other, and for a server, as they are told.
-async fn callers(disk: Arc<dyn StorageEngine>, origin: &str) -> Host {
+/// A host with rooms that call each other, and a server, on command (`tests/guests/caller`).
+async fn caller_host(disk: Arc<dyn StorageEngine>, origin: &str) -> Host {
     let callers = Namespace {
         calls: ["ROOMS".to_owned()].into(),
         outbound_private: vec![origin.into()],
@@ -167,8 +167,8 @@ async fn callers(disk: Arc<dyn StorageEngine>, origin: &str) -> Host {
     start(disk, Config { namespaces: [("ROOMS".to_owned(), callers)].into(), ..Config::default() }).await
 }
 
-/// Tell a room what to do; absent where it gives no answer.
-async fn tell(host: &Host, name: &str, command: serde_json::Value) -> Option<serde_json::Value> {
+/// Runs a command in a room; `None` if there is no answer.
+async fn run_command(host: &Host, name: &str, command: serde_json::Value) -> Option<serde_json::Value> {
     let room = host.rooms().get("ROOMS", name).unwrap();
     let answer = harness::within(room.request(model::Request::post_json("/", &command))).await.ok()?;
     answer.json().ok()
@@ -214,25 +214,25 @@ async fn received_messages_survive_a_disk_that_dies_at_any_sync() {
 #[tokio::test(flavor = "multi_thread")]
 async fn outputs_of_each_turn_wait_for_its_own_commit() {
     const PING: &str = r#"{"type":"ping"}"#;
-    let disk = Arc::new(HeldDisk::default());
-    disk.let_go(1);
+    let disk = Arc::new(PausedDisk::default());
+    disk.release(1);
     let host = host(disk.clone()).await;
-    let at_last = AtLast(disk.clone());
+    let at_last = ReleaseOnDrop(disk.clone());
     let mut ana = join(&host, "lobby").await;
     ana.recv_type("history").await;
 
     ana.send_chat("one").await;
-    disk.holds().await;
+    disk.wait_until_blocked().await;
     // Both run while the disk works on the first; the answer to the ping overtakes all, and says that they were read.
     ana.send_chat("two").await;
     ana.send_chat("three").await;
     ana.send(PING).await;
     assert_eq!(ana.recv().await["type"], "pong");
 
-    disk.let_go(1);
+    disk.release(1);
     assert_eq!(ana.recv_content().await, "one");
     // The next sync has begun: whatever the last one made durable has been said.
-    disk.holds().await;
+    disk.wait_until_blocked().await;
     ana.send(PING).await;
     assert_eq!(ana.recv().await["type"], "pong", "nothing else was said before it is durable");
 
@@ -245,17 +245,17 @@ async fn outputs_of_each_turn_wait_for_its_own_commit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stuck_disk_holds_only_outputs_that_depend_on_it() {
     const PING: &str = r#"{"type":"ping"}"#;
-    let disk = Arc::new(HeldDisk::default());
-    disk.let_go(1);
+    let disk = Arc::new(PausedDisk::default());
+    disk.release(1);
     let host = host(disk.clone()).await;
-    let at_last = AtLast(disk.clone());
+    let at_last = ReleaseOnDrop(disk.clone());
     let address = host.address().unwrap();
     let (mut ana, mut bo) = (join(&host, "lobby").await, join(&host, "garden").await);
     for client in [&mut ana, &mut bo] {
         client.recv_type("history").await;
     }
     ana.send_chat("one").await;
-    disk.holds().await;
+    disk.wait_until_blocked().await;
     bo.send_chat("two").await;
     // Others come, ask and are answered; rooms that have written say nothing.
     let mut cy = join(&host, "elsewhere").await;
@@ -276,30 +276,30 @@ async fn a_stuck_disk_holds_only_outputs_that_depend_on_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_stays_while_the_result_of_its_post_is_committed() {
     /// For what must not happen to happen.
-    const TIME: Duration = Duration::from_millis(50);
-    let disk = Arc::new(HeldDisk::default());
-    disk.let_go(1);
-    let host = callers(disk.clone(), "http://localhost").await;
-    let at_last = AtLast(disk.clone());
+    const GRACE_PERIOD: Duration = Duration::from_millis(50);
+    let disk = Arc::new(PausedDisk::default());
+    disk.release(1);
+    let host = caller_host(disk.clone(), "http://localhost").await;
+    let at_last = ReleaseOnDrop(disk.clone());
     let poster = host.rooms().get("ROOMS", "poster").unwrap();
-    let post = json!({ "do": "post", "namespace": "ROOMS", "name": "sum", "say": { "do": "count" } });
-    let posting = tell(&host, "poster", post);
+    let post = json!({ "do": "post", "namespace": "ROOMS", "name": "sum", "command": { "do": "count" } });
+    let posting = run_command(&host, "poster", post);
     let syncs = async {
         // The post itself, and that it was taken.
         for _ in 0..2 {
-            disk.holds().await;
-            disk.let_go(1);
+            disk.wait_until_blocked().await;
+            disk.release(1);
         }
-        disk.holds().await;
+        disk.wait_until_blocked().await;
     };
     let (posted, ()) = tokio::join!(posting, syncs);
     assert_eq!(posted.unwrap()["posted"], true);
     // That it is done with is on its way. The room has nothing to do, and is asked to go.
     poster.hibernate();
-    tokio::time::sleep(TIME).await;
+    tokio::time::sleep(GRACE_PERIOD).await;
     let answer = {
-        let asked = pin!(tell(&host, "poster", json!({ "do": "waiting" })));
-        let asked = match select(asked, pin!(tokio::time::sleep(TIME))).await {
+        let asked = pin!(run_command(&host, "poster", json!({ "do": "waiting" })));
+        let asked = match select(asked, pin!(tokio::time::sleep(GRACE_PERIOD))).await {
             Either::Left((answer, _)) => panic!("it answers before what it has seen is durable: {answer:?}"),
             Either::Right(((), asked)) => asked,
         };
@@ -328,34 +328,36 @@ async fn a_request_whose_commit_fails_gets_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_output_leaves_a_room_before_its_writes_are_durable() {
-    let elsewhere = Elsewhere::start(|_| answer(200, "heard")).await;
-    let disk = Arc::new(HeldDisk::default());
-    disk.let_go(1);
-    let host = Arc::new(callers(disk.clone(), &elsewhere.origin).await);
-    let at_last = AtLast(disk.clone());
-    let told = |name: &'static str, command: serde_json::Value| {
+    let remote = RemoteServer::start(|_| response(200, "heard")).await;
+    let disk = Arc::new(PausedDisk::default());
+    disk.release(1);
+    let host = Arc::new(caller_host(disk.clone(), &remote.origin).await);
+    let at_last = ReleaseOnDrop(disk.clone());
+    let spawn_command = |name: &'static str, command: serde_json::Value| {
         let host = host.clone();
-        tokio::spawn(async move { tell(&host, name, command).await })
+        tokio::spawn(async move { run_command(&host, name, command).await })
     };
-    let fetch = |path: &str| json!({ "do": "fetch", "origin": elsewhere.origin, "path": path });
-    let written = told("writer", json!({ "do": "count" }));
-    disk.holds().await;
-    let fetched = told("writer", fetch("/after-a-write"));
-    let called =
-        told("writer", json!({ "do": "call", "namespace": "ROOMS", "name": "called", "say": { "do": "look" } }));
-    let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/posted", "body": "" });
-    let posted = told("poster", post);
+    let fetch = |path: &str| json!({ "do": "fetch", "origin": remote.origin, "path": path });
+    let written = spawn_command("writer", json!({ "do": "count" }));
+    disk.wait_until_blocked().await;
+    let fetched = spawn_command("writer", fetch("/after-a-write"));
+    let called = spawn_command(
+        "writer",
+        json!({ "do": "call", "namespace": "ROOMS", "name": "called", "command": { "do": "get-count" } }),
+    );
+    let post = json!({ "do": "post-out", "origin": remote.origin, "path": "/posted", "body": "" });
+    let posted = spawn_command("poster", post);
     // One that wrote nothing may ask at once; when it was heard, the others have had their time.
     for nth in 1..=20 {
-        told("reader", fetch("/at-once")).await.unwrap();
-        assert!(elsewhere.seen().iter().all(|seen| seen.path == "/at-once"), "the {nth}th time");
+        spawn_command("reader", fetch("/at-once")).await.unwrap();
+        assert!(remote.requests().iter().all(|seen| seen.path == "/at-once"), "the {nth}th time");
     }
     drop(at_last);
     assert_eq!(written.await.unwrap().unwrap()["count"], 1);
     assert_eq!(fetched.await.unwrap().unwrap()["body"], "heard");
     assert_eq!(called.await.unwrap().unwrap()["status"], 200);
     assert_eq!(posted.await.unwrap().unwrap()["posted"], true);
-    let seen = elsewhere.has_seen(22).await;
+    let seen = remote.wait_for_requests(22).await;
     for path in ["/after-a-write", "/posted"] {
         assert!(seen[20..].iter().any(|seen| seen.path == path), "{path} came in the end");
     }
@@ -367,20 +369,24 @@ async fn posts_arrive_exactly_once_if_the_disk_dies_at_any_sync() {
     // The first sync is the start's own.
     for syncs in 1..12 {
         let disk = DyingDisk::new(syncs);
-        let first = callers(disk.clone(), "http://localhost").await;
-        let post = json!({ "do": "post", "namespace": "ROOMS", "name": "sum", "say": { "do": "count" }, "times": 2 });
+        let first = caller_host(disk.clone(), "http://localhost").await;
+        let post =
+            json!({ "do": "post", "namespace": "ROOMS", "name": "sum", "command": { "do": "count" }, "times": 2 });
         let mut acknowledged = 0;
-        while tell(&first, "poster", post.clone()).await.is_some_and(|answer| answer["posted"] == true) {
+        while run_command(&first, "poster", post.clone()).await.is_some_and(|answer| answer["posted"] == true) {
             acknowledged += 2;
             assert!(acknowledged < 100, "the disk never failed");
         }
         first.shutdown().await;
 
-        let second = callers(disk.after_power_loss(), "http://localhost").await;
+        let second = caller_host(disk.after_power_loss(), "http://localhost").await;
         let waiting = json!({ "do": "waiting" });
-        harness::within(async { while tell(&second, "poster", waiting.clone()).await.unwrap()["waiting"] != 0 {} })
-            .await;
-        let arrived = tell(&second, "sum", json!({ "do": "look" })).await.unwrap()["count"].as_i64().unwrap();
+        harness::within(async {
+            while run_command(&second, "poster", waiting.clone()).await.unwrap()["waiting"] != 0 {}
+        })
+        .await;
+        let arrived =
+            run_command(&second, "sum", json!({ "do": "get-count" })).await.unwrap()["count"].as_i64().unwrap();
         // The last ones may have been durable when their answer was lost.
         assert!(
             (acknowledged..=acknowledged + 2).contains(&arrived),

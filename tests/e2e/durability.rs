@@ -11,16 +11,16 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::harness::{Client, Server};
-use crate::seeds::{choices, seed};
+use crate::seeds::{random_choices, seed};
 
 /// The messages that one client saw before the crash, by number.
-type Seen = Vec<(u64, Value)>;
+type ReceivedMessages = Vec<(u64, Value)>;
 
 /// Chat until the connection breaks.
-async fn chat(mut client: Client, name: String) -> Seen {
+async fn chat_until_disconnected(mut client: Client, name: String) -> ReceivedMessages {
     use futures_util::{SinkExt, StreamExt};
     use tokio_tungstenite::tungstenite::Message;
-    let mut seen = Seen::new();
+    let mut seen = ReceivedMessages::new();
     for number in 0.. {
         let message = json!({ "type": "message", "content": format!("{name} {number}") }).to_string();
         if client.socket.send(Message::text(message)).await.is_err() {
@@ -53,7 +53,7 @@ async fn all_messages(server: &Server, room: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn received_messages_survive_kill_9_at_any_moment() {
-    let mut rng = choices(seed(), 0);
+    let mut rng = random_choices(seed(), 0);
     let mut server = Server::start().await;
     let rooms = ["a", "b", "c"];
     let mut checked = 0;
@@ -63,7 +63,7 @@ async fn received_messages_survive_kill_9_at_any_moment() {
             for number in 0..3 {
                 let name = format!("r{round}u{number}");
                 let client = server.join(room, &name).await;
-                chats.spawn(async move { (room, chat(client, name).await) });
+                chats.spawn(async move { (room, chat_until_disconnected(client, name).await) });
             }
         }
         tokio::time::sleep(Duration::from_millis(50 + rng.next_u64() % 400)).await;
@@ -119,9 +119,10 @@ async fn turns_in_one_group_commit_are_each_atomic() {
     }
     // While the room works the rest gathers, and its turns follow each other at once.
     ana.send("work 20").await;
-    for deeds in ["put a 1; all a", "put b 1; panic", "put c 1; get a; all c", "put a 2; fail", "put d 1; get a; all d"]
+    for commands in
+        ["put a 1; all a", "put b 1; panic", "put c 1; get a; all c", "put a 2; fail", "put d 1; get a; all d"]
     {
-        ana.send(deeds).await;
+        ana.send(commands).await;
     }
     assert!(ana.recv_text().await.starts_with("worked"));
     for expected in ["a", "failed", "a=1", "c", "failed", "a=1", "d"] {
@@ -138,7 +139,7 @@ async fn turns_in_one_group_commit_are_each_atomic() {
 }
 
 #[tokio::test]
-async fn a_presence_status_survives_a_crash_and_ghosts_leave() {
+async fn a_presence_status_survives_a_crash_and_lost_users_leave() {
     let server = Server::start().await;
     let mut ana = server.join_presence("global", "ana").await;
     ana.send(r#"{"type":"status","status":"busy"}"#).await;

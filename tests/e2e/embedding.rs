@@ -43,7 +43,7 @@ async fn host_in(directory: &Path) -> Host {
     Host::builder(config).start().await.unwrap()
 }
 
-fn heard(heard: Received) -> Value {
+fn received_json(heard: Received) -> Value {
     match heard {
         Received::Message(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
         other => panic!("expected a text, and heard {other:?}"),
@@ -61,7 +61,7 @@ async fn a_mounted_host_authenticates_before_it_reads_the_body() {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let head = format!("POST {ROOM}/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
-        assert_eq!(crate::shares::status(&mut stream).await, 401);
+        assert_eq!(crate::shares::read_status(&mut stream).await, 401);
         streams.push(stream);
     }
     let ana = [("cookie", "session=ana")];
@@ -87,7 +87,7 @@ async fn a_mounted_host_authenticates_before_it_reads_the_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_axum_server_has_rooms_with_its_own_login() {
+async fn an_axum_server_mounts_rooms_behind_its_own_login() {
     let directory = TempDir::new().unwrap();
     let host = axum_edge::host(directory.path(), few_rooms()).await.unwrap();
     let address = axum_server(&host).await;
@@ -178,12 +178,12 @@ async fn embedding_code_can_request_connect_and_send_as_the_system() {
     bo.recv_type("history").await;
 
     let mut ana = lobby.connect(Request::get("/ws"), User::new("1", "ana")).await.unwrap();
-    assert_eq!(heard(within(ana.recv()).await)["type"], "history");
+    assert_eq!(received_json(within(ana.recv()).await)["type"], "history");
     ana.send(Message::Text(json!({ "type": "message", "content": "from inside" }).to_string())).await.unwrap();
     assert_eq!(bo.recv_content().await, "from inside");
-    assert_eq!(heard(within(ana.recv()).await)["message"]["content"], "from inside");
+    assert_eq!(received_json(within(ana.recv()).await)["message"]["content"], "from inside");
     lobby.broadcast(Message::Text(r#""to all""#.into())).await.unwrap();
-    assert_eq!(heard(within(ana.recv()).await), "to all");
+    assert_eq!(received_json(within(ana.recv()).await), "to all");
     bo.expect_text(r#""to all""#).await;
 
     ana.close(1000, "bye");

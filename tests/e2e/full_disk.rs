@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 
 use crate::faulty_disk::FaultDisk;
 use crate::harness::within;
-use crate::panics::{connect, disk, host, until};
+use crate::panics::{connect, disk, host, wait_until};
 
 /// Longer than it takes until something is tried again that failed for the first time.
-const A_TRY: Duration = Duration::from_millis(2_600);
+const LONGER_THAN_A_RETRY: Duration = Duration::from_millis(2_600);
 
-async fn fill(disk: &FaultDisk, host: &Host, full: bool) {
+async fn set_full(disk: &FaultDisk, host: &Host, full: bool) {
     disk.fill(full);
-    until(|| host.rooms().health().is_err() == full).await;
+    wait_until(|| host.rooms().health().is_err() == full).await;
 }
 
-async fn send_text(socket: &LocalSocket, deeds: &str) {
-    within(socket.send(Message::Text(deeds.into()))).await.unwrap();
+async fn send_text(socket: &LocalSocket, commands: &str) {
+    within(socket.send(Message::Text(commands.into()))).await.unwrap();
 }
 
 async fn recv_text(socket: &mut LocalSocket) -> String {
@@ -46,11 +46,11 @@ async fn a_timer_due_on_a_full_disk_fires_once_there_is_space() {
     let due = Duration::from_secs(4);
     send_text(&bo, &format!("timer {} say rang; say set", due.as_millis())).await;
     assert_eq!(recv_text(&mut bo).await, "set");
-    fill(&disk, &host, true).await;
-    tokio::time::sleep(due + A_TRY).await;
+    set_full(&disk, &host, true).await;
+    tokio::time::sleep(due + LONGER_THAN_A_RETRY).await;
     send_text(&bo, "timers").await;
     assert_eq!(recv_text(&mut bo).await, "1", "it waits");
-    fill(&disk, &host, false).await;
+    set_full(&disk, &host, false).await;
     assert_eq!(recv_text(&mut bo).await, "timer t say rang 0", "no attempt was used up");
     host.shutdown().await;
 }
@@ -67,14 +67,14 @@ async fn closes_on_a_full_disk_are_delivered_later_in_order() {
         assert_eq!(recv_text(&mut leaver).await, "noted");
         leavers.push(leaver);
     }
-    fill(&disk, &host, true).await;
+    set_full(&disk, &host, true).await;
     leavers.into_iter().for_each(|leaver| leaver.close(4_000, "bye"));
     send_text(&bo, "count").await;
     assert_eq!(recv_text(&mut bo).await, "1", "they are here no longer");
     let room = host.rooms().get("UNRULY", "lobby").unwrap();
     room.hibernate();
-    tokio::time::sleep(A_TRY).await;
-    fill(&disk, &host, false).await;
+    tokio::time::sleep(LONGER_THAN_A_RETRY).await;
+    set_full(&disk, &host, false).await;
     for number in 0..3 {
         assert_eq!(recv_text(&mut bo).await, format!("gone bo 4000 true on close put {number} left"));
     }
@@ -87,11 +87,11 @@ async fn closes_on_a_full_disk_are_delivered_later_in_order() {
 async fn clients_on_a_full_disk_get_a_server_error() {
     let disk = disk();
     let host = host(disk.clone(), Default::default()).await;
-    fill(&disk, &host, true).await;
-    let room = host.rooms().get("ERRANDS", "desk").unwrap();
+    set_full(&disk, &host, true).await;
+    let room = host.rooms().get("CALLERS", "desk").unwrap();
     let count = Request::post_json("/", &json!({ "do": "count" }));
     assert_eq!(within(room.request(count.clone())).await, Err(dormouse::room::RequestError::NoSpace));
-    fill(&disk, &host, false).await;
+    set_full(&disk, &host, false).await;
     assert_eq!(within(room.request(count)).await.unwrap().json::<Value>().unwrap()["count"], 1);
     host.shutdown().await;
 }
@@ -101,19 +101,19 @@ async fn a_post_on_a_full_disk_is_delivered_once_there_is_space() {
     let disk = disk();
     let host = host(disk.clone(), Default::default()).await;
     let rooms = host.rooms();
-    let tell = async |name: &str, command: Value| {
-        let room = rooms.get("ERRANDS", name).unwrap();
+    let run_command = async |name: &str, command: Value| {
+        let room = rooms.get("CALLERS", name).unwrap();
         within(room.request(Request::post_json("/", &command))).await.unwrap().json::<Value>().unwrap()
     };
     // The first try is not taken, so that the next one comes while the disk is full.
-    let say = json!({ "do": "flaky", "times": 1 });
-    tell("desk", json!({ "do": "post", "namespace": "ERRANDS", "name": "b", "say": say })).await;
-    within(async { while tell("b", json!({ "do": "look" })).await["count"] != 1 {} }).await;
-    fill(&disk, &host, true).await;
-    tokio::time::sleep(A_TRY).await;
-    fill(&disk, &host, false).await;
-    within(async { while tell("b", json!({ "do": "look" })).await["count"] != 2 {} }).await;
-    within(async { while tell("desk", json!({ "do": "waiting" })).await["waiting"] != 0 {} }).await;
+    let command = json!({ "do": "flaky", "times": 1 });
+    run_command("desk", json!({ "do": "post", "namespace": "CALLERS", "name": "b", "command": command })).await;
+    within(async { while run_command("b", json!({ "do": "get-count" })).await["count"] != 1 {} }).await;
+    set_full(&disk, &host, true).await;
+    tokio::time::sleep(LONGER_THAN_A_RETRY).await;
+    set_full(&disk, &host, false).await;
+    within(async { while run_command("b", json!({ "do": "get-count" })).await["count"] != 2 {} }).await;
+    within(async { while run_command("desk", json!({ "do": "waiting" })).await["waiting"] != 0 {} }).await;
     host.shutdown().await;
 }
 
@@ -127,13 +127,13 @@ async fn a_place_stays_taken_until_its_close_is_delivered() {
     assert_eq!(recv_text(&mut bo).await, "here");
     let leaver = enter(&host).await;
     send_text(&leaver, "note on close put left yes").await;
-    fill(&disk, &host, true).await;
+    set_full(&disk, &host, true).await;
     leaver.close(4_000, "bye");
     let room = host.rooms().get("UNRULY", "lobby").unwrap();
     let again = async || within(room.connect(Request::get("/ws"), dormouse::model::User::new("cy", "cy"))).await;
     within(async { while again().await.is_ok() {} }).await;
     assert!(again().await.is_err(), "the closes that wait are bounded");
-    fill(&disk, &host, false).await;
+    set_full(&disk, &host, false).await;
     assert!(recv_text(&mut bo).await.starts_with("gone bo 4000"));
     again().await.unwrap();
     host.shutdown().await;

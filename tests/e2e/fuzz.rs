@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse_fuzz::proptest::collection::vec;
-use dormouse_fuzz::{fuzz, spoiled};
+use dormouse_fuzz::{fuzz, mutated};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use crate::harness::{BASE, Server, within};
 
 /// How long a server may be silent before nothing more is expected of it.
-const SILENCE: Duration = Duration::from_millis(20);
+const QUIET_PERIOD: Duration = Duration::from_millis(20);
 
 /// Send the bytes, hear what there is to hear, and go.
 async fn exchange(server: &Server, bytes: &[u8]) -> Vec<u8> {
@@ -19,7 +19,7 @@ async fn exchange(server: &Server, bytes: &[u8]) -> Vec<u8> {
     // It may have had enough before it has got everything.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
-    while let Ok(Ok(1..)) = tokio::time::timeout(SILENCE, stream.read_buf(&mut answer)).await {}
+    while let Ok(Ok(1..)) = tokio::time::timeout(QUIET_PERIOD, stream.read_buf(&mut answer)).await {}
     answer
 }
 
@@ -46,7 +46,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Other clients are still served.
-async fn still_works(server: &Server) {
+async fn assert_others_are_served(server: &Server) {
     assert_eq!(server.get("/healthz").await.status, 200);
     let mut ana = server.join("lobby", "ana").await;
     ana.recv_type("history").await;
@@ -75,10 +75,10 @@ fn fuzzed_websocket_input_harms_no_other_client() {
         "GET {BASE}/rooms/fuzz/ws?token=id-x:x HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     );
-    fuzz(vec(spoiled(&frames), 0..6), |parts| {
+    fuzz(vec(mutated(&frames), 0..6), |parts| {
         runtime.block_on(send_over_a_websocket(&server, &upgrade, &parts.concat()));
     });
-    runtime.block_on(still_works(&server));
+    runtime.block_on(assert_others_are_served(&server));
 }
 
 #[test]
@@ -105,11 +105,11 @@ fn fuzzed_http_input_harms_no_other_client() {
         format!("POST {BASE}/presence/update HTTP/1.1\r\n{host}content-length: 17\r\n\r\n{{\"status\":\"busy\"}}"),
     ];
     let requests = requests.each_ref().map(|request| request.as_bytes());
-    fuzz(spoiled(&requests), |request| {
+    fuzz(mutated(&requests), |request| {
         let answer = runtime.block_on(exchange(&server, &request));
         // A server that falls over its own feet answers with a 500.
         let good = [&b"HTTP/1.1 2"[..], b"HTTP/1.1 4", b"HTTP/1.1 1", b"HTTP/1.0 2", b"HTTP/1.0 4"];
         assert!(answer.is_empty() || good.iter().any(|good| answer.starts_with(good)), "{}", answer.escape_ascii());
     });
-    runtime.block_on(still_works(&server));
+    runtime.block_on(assert_others_are_served(&server));
 }

@@ -21,8 +21,8 @@ async fn asleep(server: &Server) -> Client {
     // it has slept.
     within(async {
         loop {
-            ana.send("seen").await;
-            ana.send("seen").await;
+            ana.send("events").await;
+            ana.send("events").await;
             ana.recv_text().await;
             if ana.recv_text().await != "1" {
                 return;
@@ -38,7 +38,7 @@ async fn asleep(server: &Server) -> Client {
 async fn a_message_wakes_the_room_and_names_its_sender() {
     let server = Server::unruly(SLEEPY).await;
     let mut ana = asleep(&server).await;
-    ana.send("seen; who; notes").await;
+    ana.send("events; who; notes").await;
     ana.expect_text("1").await;
     ana.expect_text("ana").await;
     ana.expect_text("tea").await;
@@ -80,7 +80,7 @@ async fn a_close_wakes_the_room() {
 async fn a_connect_wakes_the_room() {
     let server = Server::unruly(SLEEPY).await;
     let mut ana = asleep(&server).await;
-    server.connect(&format!("{BASE}/rooms/lobby/ws?token=2:bo&deed=all%20bo%20is%20here"), &[]).await.unwrap();
+    server.connect(&format!("{BASE}/rooms/lobby/ws?token=2:bo&command=all%20bo%20is%20here"), &[]).await.unwrap();
     ana.expect_text("bo is here").await;
 }
 
@@ -90,7 +90,7 @@ async fn the_auto_response_does_not_wake_the_room() {
     let mut ana = asleep(&server).await;
     assert_eq!(told(&mut ana, "ping").await, "pong");
     assert_eq!(server.rooms_running().await, 0);
-    assert_eq!(told(&mut ana, "seen").await, "1", "the ping was no event");
+    assert_eq!(told(&mut ana, "events").await, "1", "the ping was no event");
 }
 
 #[tokio::test]

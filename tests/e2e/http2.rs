@@ -5,7 +5,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::{BASE, Server, TEST_TIMEOUT, within};
-use crate::shares::{bearer, http2, long, strict_and_unruly, with_a_long_answer};
+use crate::shares::{bearer, connect_http2, prepare_long_answer, request_long_answer, unruly_jwt_server};
 use crate::tls::{connect, tls_server, tls_server_with};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -55,7 +55,7 @@ fn floods() -> Vec<Flood> {
 }
 
 /// Sends a flood. Fails the test unless the server ends the connection.
-async fn is_ended(stream: impl AsyncRead + AsyncWrite + Unpin, (name, before, frames): &Flood) {
+async fn assert_flood_ends_connection(stream: impl AsyncRead + AsyncWrite + Unpin, (name, before, frames): &Flood) {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let sends = async {
         let first = [PREFACE, &frame(4, 0, 0, b""), before].concat();
@@ -81,7 +81,7 @@ async fn floods_of_http2_frames_end_the_connection_and_log_nothing() {
     let server = Server::with("h2c = true\n").await;
     let before = server.log();
     for flood in floods() {
-        is_ended(TcpStream::connect(server.address).await.unwrap(), &flood).await;
+        assert_flood_ends_connection(TcpStream::connect(server.address).await.unwrap(), &flood).await;
     }
     assert_eq!(server.get("/healthz").await.status, 200);
     let log = server.log();
@@ -95,7 +95,7 @@ async fn floods_of_http2_frames_end_the_connection_and_log_nothing() {
 async fn floods_of_http2_frames_end_the_connection_over_tls() {
     let (server, certificate) = tls_server().await;
     for flood in floods() {
-        is_ended(connect(&server, &certificate, &["h2"]).await.unwrap(), &flood).await;
+        assert_flood_ends_connection(connect(&server, &certificate, &["h2"]).await.unwrap(), &flood).await;
     }
     server.wait_for_refusal(LIMIT).await;
 }
@@ -151,13 +151,13 @@ async fn too_many_http2_frames_get_enhance_your_calm() {
 
 #[tokio::test]
 async fn a_long_answer_may_be_acknowledged_in_many_steps() {
-    let server = strict_and_unruly("", "").await;
+    let server = unruly_jwt_server("", "").await;
     let ana = bearer(&server, "ana");
-    with_a_long_answer(&server, &ana).await;
+    prepare_long_answer(&server, &ana).await;
     // The client sends a WINDOW_UPDATE for each kilobyte or less, at least 900 for each answer.
-    let sender = http2::<Full<bytes::Bytes>>(&server, 1_024).await;
+    let sender = connect_http2::<Full<bytes::Bytes>>(&server, 1_024).await;
     for _ in 0..5 {
-        let answer = long(&sender, &ana).await;
+        let answer = request_long_answer(&sender, &ana).await;
         let body = within(answer.into_body().collect()).await.expect("it is whole").to_bytes();
         assert!(body.len() >= 900_000);
     }

@@ -33,7 +33,7 @@ fn token(server: &Server, valid_for: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn ws(room: &str) -> String {
+fn ws_path(room: &str) -> String {
     format!("{BASE}/rooms/{room}/ws")
 }
 
@@ -45,7 +45,7 @@ async fn routes_of_rooms_need_an_identity() {
         answer.is_problem(401);
         assert_eq!(answer.header("www-authenticate"), "Bearer");
     }
-    assert_eq!(server.connect(&ws("a"), &[]).await.err().unwrap().status, StatusCode::UNAUTHORIZED);
+    assert_eq!(server.connect(&ws_path("a"), &[]).await.err().unwrap().status, StatusCode::UNAUTHORIZED);
     server.request(Method::POST, &format!("{BASE}/tickets"), &[], "").await.is_problem(401);
 }
 
@@ -54,22 +54,22 @@ async fn a_token_works_as_header_subprotocol_cookie_and_ticket() {
     let server = jwt_server().await;
     let token = token(&server, "1h");
     let bearer = format!("Bearer {token}");
-    let mut client = server.connect(&ws("a"), &[("authorization", &bearer)]).await.unwrap();
+    let mut client = server.connect(&ws_path("a"), &[("authorization", &bearer)]).await.unwrap();
     client.recv_type("history").await;
 
     let protocols = format!("dormouse, bearer.{token}");
-    let client = server.connect(&ws("a"), &[("sec-websocket-protocol", &protocols)]).await.unwrap();
+    let client = server.connect(&ws_path("a"), &[("sec-websocket-protocol", &protocols)]).await.unwrap();
     assert_eq!(client.response.headers()["sec-websocket-protocol"], "dormouse");
 
     let cookie = format!("other=1; dormouse_token={token}");
-    server.connect(&ws("a"), &[("cookie", &cookie)]).await.unwrap();
+    server.connect(&ws_path("a"), &[("cookie", &cookie)]).await.unwrap();
     let own = format!("http://{}", server.address);
-    server.connect(&ws("a"), &[("cookie", &cookie), ("origin", &own)]).await.unwrap();
-    server.connect(&ws("a"), &[("cookie", &cookie), ("origin", "https://app.example")]).await.unwrap();
+    server.connect(&ws_path("a"), &[("cookie", &cookie), ("origin", &own)]).await.unwrap();
+    server.connect(&ws_path("a"), &[("cookie", &cookie), ("origin", "https://app.example")]).await.unwrap();
 
     let answer = server.request(Method::POST, &format!("{BASE}/tickets"), &[("authorization", &bearer)], "").await;
     assert_eq!(answer.json()["expiresIn"], 30);
-    let path = format!("{}?ticket={}", ws("a"), answer.json()["ticket"].as_str().unwrap());
+    let path = format!("{}?ticket={}", ws_path("a"), answer.json()["ticket"].as_str().unwrap());
     server.connect(&path, &[]).await.unwrap();
     server.connect(&path, &[]).await.err().unwrap().is_problem(401);
 }
@@ -81,7 +81,7 @@ async fn one_ticket_lets_in_one_of_fifty_concurrent_clients() {
     for round in 0..4 {
         let path = format!("{BASE}/tickets");
         let answer = server.request(Method::POST, &path, &[("authorization", &bearer)], "").await;
-        let path = format!("{}?ticket={}", ws("a"), answer.json()["ticket"].as_str().unwrap());
+        let path = format!("{}?ticket={}", ws_path("a"), answer.json()["ticket"].as_str().unwrap());
         let all = futures_util::future::join_all((0..50).map(|_| server.connect(&path, &[]))).await;
         let (won, lost) = all.into_iter().partition::<Vec<_>, _>(Result::is_ok);
         assert_eq!((won.len(), lost.len()), (1, 49), "round {round}");
@@ -100,11 +100,11 @@ async fn a_ticket_expires_with_its_token_and_buys_no_ticket() {
     };
     let (first, second, third) = (ticket().await, ticket().await, ticket().await);
     server.request(Method::POST, &format!("{tickets}?ticket={first}"), &[], "").await.is_problem(401);
-    let mut client = server.connect(&format!("{}?ticket={second}", ws("a")), &[]).await.unwrap();
+    let mut client = server.connect(&format!("{}?ticket={second}", ws_path("a")), &[]).await.unwrap();
     assert_eq!(client.recv_close().await.0, 4401, "its token's end is its own");
     // Half a minute is not over, but the token's time is.
     server.get(&format!("{BASE}/rooms/a/messages?ticket={third}")).await.is_problem(401);
-    server.connect(&format!("{}?ticket={}", ws("a"), "0".repeat(48)), &[]).await.err().unwrap().is_problem(401);
+    server.connect(&format!("{}?ticket={}", ws_path("a"), "0".repeat(48)), &[]).await.err().unwrap().is_problem(401);
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_cookie_from_a_foreign_origin_is_refused() {
     let server = jwt_server().await;
     let cookie = format!("dormouse_token={}", token(&server, "1h"));
     let evil = [("cookie", cookie.as_str()), ("origin", "https://evil.example")];
-    server.connect(&ws("a"), &evil).await.err().unwrap().is_problem(403);
+    server.connect(&ws_path("a"), &evil).await.err().unwrap().is_problem(403);
     server.request(Method::GET, &format!("{BASE}/rooms/a/messages"), &evil, "").await.is_problem(401);
     let post = server.request(Method::POST, &format!("{BASE}/rooms/a/messages"), &evil, r#"{"content":"x"}"#).await;
     post.is_problem(401);
@@ -129,7 +129,7 @@ async fn a_cookie_from_a_foreign_origin_is_refused() {
         ["null", "file://", "https://evil.app.example", "http://app.example", &format!("http://localhost:{port}")]
     {
         let headers = [("cookie", cookie.as_str()), ("origin", origin)];
-        server.connect(&ws("a"), &headers).await.err().unwrap().is_problem(403);
+        server.connect(&ws_path("a"), &headers).await.err().unwrap().is_problem(403);
         server.open_event_stream(&format!("{BASE}/rooms/a/events"), &headers).await.err().unwrap().is_problem(401);
     }
 }
@@ -145,7 +145,7 @@ async fn status_of(server: &Server, request: &[u8]) -> u16 {
 }
 
 #[tokio::test]
-async fn foreign_schemes_and_odd_bytes_hide_no_credential() {
+async fn other_schemes_and_invalid_bytes_hide_no_credential() {
     let server = jwt_server().await;
     let token = token(&server, "1h");
     let list = format!("{BASE}/rooms/a/messages");
@@ -180,7 +180,7 @@ async fn foreign_schemes_and_odd_bytes_hide_no_credential() {
     let tickets = format!("{BASE}/tickets");
     let bearer = format!("Bearer {token}");
     let ticket = server.request(Method::POST, &tickets, &[("authorization", &bearer)], "").await.json();
-    let path = format!("{}?ticket={}", ws("a"), ticket["ticket"].as_str().unwrap());
+    let path = format!("{}?ticket={}", ws_path("a"), ticket["ticket"].as_str().unwrap());
     server.connect(&path, &[("authorization", "Basic dXNlcjpwYXNz")]).await.expect("the ticket counts");
 }
 
@@ -190,7 +190,7 @@ async fn an_origin_is_equal_with_and_without_its_default_port() {
     let cookie = format!("dormouse_token={}", token(&server, "1h"));
     let list = format!("{BASE}/rooms/a/messages");
     let from = async |host: &str, origin: &str| {
-        by_name(&server, host, Method::GET, &list, &[("cookie", &cookie), ("origin", origin)]).await
+        status_by_host(&server, host, Method::GET, &list, &[("cookie", &cookie), ("origin", origin)]).await
     };
     for (host, origin) in [
         ("rooms.example:443", "https://rooms.example"),
@@ -223,16 +223,16 @@ async fn a_secret_is_raw_bytes_or_base64() {
     for key in ["file = \"raw\"", "file = \"base64\", encoding = \"base64\""] {
         let config = format!("[identity]\nauth = \"jwt\"\nkeys = [{{ algorithm = \"HS256\", {key} }}]\n");
         let server = Server::in_directory(directory.clone(), &config).await;
-        assert_eq!(crate::tokens::ask(&server, &token).await.status, StatusCode::OK, "{key}");
+        assert_eq!(crate::tokens::request_with_token(&server, &token).await.status, StatusCode::OK, "{key}");
     }
     file("raw", &[&secret[..], b"\n"].concat());
     let config = "[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"HS256\", file = \"raw\" }]\n";
     let server = Server::in_directory(directory.clone(), config).await;
-    assert_eq!(crate::tokens::ask(&server, &token).await.status, StatusCode::OK, "without one line end");
+    assert_eq!(crate::tokens::request_with_token(&server, &token).await.status, StatusCode::OK, "without one line end");
 }
 
 /// Any request, by a name that leads to the server.
-async fn by_name(server: &Server, name: &str, method: Method, path: &str, headers: &[(&str, &str)]) -> u16 {
+async fn status_by_host(server: &Server, name: &str, method: Method, path: &str, headers: &[(&str, &str)]) -> u16 {
     let head = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect::<String>();
     let request =
         format!("{method} {path} HTTP/1.1\r\nhost: {name}\r\nconnection: close\r\n{head}content-length: 0\r\n\r\n");
@@ -247,36 +247,44 @@ async fn dev_auth_refuses_dns_rebinding() {
     let of_evil = format!("http://{evil}");
     let post = format!("{BASE}/rooms/a/messages?token=1:ana");
     for headers in [&[][..], &[("origin", of_evil.as_str())]] {
-        assert_eq!(by_name(&server, &evil, Method::POST, &post, headers).await, 421);
-        assert_eq!(by_name(&server, &evil, Method::GET, &post, headers).await, 421);
-        assert_eq!(by_name(&server, &evil, Method::GET, "/", headers).await, 421);
+        assert_eq!(status_by_host(&server, &evil, Method::POST, &post, headers).await, 421);
+        assert_eq!(status_by_host(&server, &evil, Method::GET, &post, headers).await, 421);
+        assert_eq!(status_by_host(&server, &evil, Method::GET, "/", headers).await, 421);
     }
-    assert_eq!(by_name(&server, &own, Method::GET, &post, &[]).await, 200);
-    assert_eq!(by_name(&server, &evil, Method::GET, "/healthz", &[]).await, 200);
+    assert_eq!(status_by_host(&server, &own, Method::GET, &post, &[]).await, 200);
+    assert_eq!(status_by_host(&server, &evil, Method::GET, "/healthz", &[]).await, 200);
     // A page of any other name may not write under a name of its choice either: it need not read the answer.
-    assert_eq!(by_name(&server, &own, Method::POST, &post, &[("origin", &of_evil)]).await, 403);
+    assert_eq!(status_by_host(&server, &own, Method::POST, &post, &[("origin", &of_evil)]).await, 403);
     drop(server);
 
     let server = Server::with("[identity]\nhosts = [\"evil.example\"]\n").await;
-    assert_eq!(by_name(&server, "evil.example", Method::GET, &post, &[]).await, 200, "where the operator says so");
+    assert_eq!(
+        status_by_host(&server, "evil.example", Method::GET, &post, &[]).await,
+        200,
+        "where the operator says so"
+    );
 }
 
 #[tokio::test]
 async fn a_server_with_tokens_answers_only_to_its_configured_names() {
     let server = jwt_server().await;
     let list = format!("{BASE}/rooms/a/messages");
-    assert_eq!(by_name(&server, "any.example", Method::GET, &list, &[]).await, 401, "none were given");
+    assert_eq!(status_by_host(&server, "any.example", Method::GET, &list, &[]).await, 401, "none were given");
     let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), SECRET).unwrap();
     let named = JWT.replace("leeway", "hosts = [\"rooms.example\"]\nleeway");
     let server = Server::in_directory(directory, &named).await;
     let bearer = format!("Bearer {}", token(&server, "1h"));
     let bearer = [("authorization", bearer.as_str())];
-    assert_eq!(by_name(&server, "rooms.example:8443", Method::GET, &list, &bearer).await, 200);
-    assert_eq!(by_name(&server, "rooms.example.", Method::GET, &list, &bearer).await, 200, "DNS knows it as the same");
-    assert_eq!(by_name(&server, "Rooms.Example.:8443", Method::GET, &list, &bearer).await, 200);
-    assert_eq!(by_name(&server, "any.example", Method::GET, &list, &bearer).await, 421);
-    assert_eq!(by_name(&server, "localhost", Method::GET, &list, &bearer).await, 421);
+    assert_eq!(status_by_host(&server, "rooms.example:8443", Method::GET, &list, &bearer).await, 200);
+    assert_eq!(
+        status_by_host(&server, "rooms.example.", Method::GET, &list, &bearer).await,
+        200,
+        "DNS knows it as the same"
+    );
+    assert_eq!(status_by_host(&server, "Rooms.Example.:8443", Method::GET, &list, &bearer).await, 200);
+    assert_eq!(status_by_host(&server, "any.example", Method::GET, &list, &bearer).await, 421);
+    assert_eq!(status_by_host(&server, "localhost", Method::GET, &list, &bearer).await, 421);
     // The harness calls it by its address.
     let refused = server.get(&list).await;
     refused.is_problem(421);
@@ -308,7 +316,7 @@ async fn only_allowed_origins_may_read_responses() {
 async fn a_socket_is_closed_with_4401_when_its_identity_expires() {
     let server = jwt_server().await;
     let authorization = format!("Bearer {}", token(&server, "2s"));
-    let mut client = server.connect(&ws("a"), &[("authorization", &authorization)]).await.unwrap();
+    let mut client = server.connect(&ws_path("a"), &[("authorization", &authorization)]).await.unwrap();
     assert_eq!(client.recv_close().await.0, 4401);
 }
 

@@ -10,7 +10,7 @@ fn contents(history: &Value) -> Vec<&str> {
     history["messages"].as_array().unwrap().iter().map(|message| message["content"].as_str().unwrap()).collect()
 }
 
-async fn since(server: &Server, seq: u64) -> Client {
+async fn join_since(server: &Server, seq: u64) -> Client {
     server.connect(&format!("{BASE}/rooms/lobby/ws?since={seq}&token=1:ana"), &[]).await.unwrap()
 }
 
@@ -40,11 +40,11 @@ async fn a_client_that_reconnects_receives_only_missed_messages() {
         ana.send_chat(content).await;
         ana.recv_content().await;
     }
-    let history = since(&server, 1).await.recv().await;
+    let history = join_since(&server, 1).await.recv().await;
     assert_eq!((contents(&history), &history["resumed"]), (vec!["two", "three"], &json!(true)));
-    let history = since(&server, 3).await.recv().await;
+    let history = join_since(&server, 3).await.recv().await;
     assert_eq!((contents(&history), &history["resumed"]), (vec![], &json!(true)));
-    let history = since(&server, 9).await.recv().await;
+    let history = join_since(&server, 9).await.recv().await;
     assert_eq!((contents(&history), &history["resumed"]), (vec!["one", "two", "three"], &json!(false)));
     for bad in ["x", "%zz", "", "-1"] {
         let refused = server.connect(&format!("{BASE}/rooms/lobby/ws?since={bad}&token=1:ana"), &[]).await;
@@ -97,7 +97,7 @@ async fn presence_is_per_user_and_ends_with_the_last_tab() {
 }
 
 #[tokio::test]
-async fn a_ghost_leaves_the_list_and_a_live_user_stays() {
+async fn a_missing_user_is_removed_and_a_connected_one_stays() {
     let config = "[limits]\nping_every = \"500ms\"\npong_timeout = \"5s\"\nclose_timeout = \"200ms\"\n";
     let server = Server::with(config).await;
     let mut ana = server.join_presence("team", "ana").await;

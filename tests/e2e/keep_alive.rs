@@ -8,15 +8,15 @@ use tokio::net::TcpStream;
 
 use crate::harness::{BASE, Server, within};
 
-const ASK: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+const HEALTH_REQUEST: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.address).await.unwrap()
 }
 
 /// Ask, and read the answer to its end.
-async fn ask(stream: &mut TcpStream) -> String {
-    stream.write_all(ASK.as_bytes()).await.unwrap();
+async fn request_health(stream: &mut TcpStream) -> String {
+    stream.write_all(HEALTH_REQUEST.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     within(async {
         while !answer.ends_with(b"}") {
@@ -28,7 +28,7 @@ async fn ask(stream: &mut TcpStream) -> String {
 }
 
 /// The bytes that arrive until the server ends the connection.
-async fn rest(mut stream: TcpStream) -> String {
+async fn read_to_end(mut stream: TcpStream) -> String {
     let mut rest = Vec::new();
     within(stream.read_to_end(&mut rest)).await.expect("it ends in order");
     String::from_utf8(rest).unwrap()
@@ -39,15 +39,15 @@ async fn idle_connections_outlive_the_head_timeout() {
     let server = Server::with("[limits]\nheader_timeout = \"1s\"\n").await;
     let mut stream = connect(&server).await;
     for _ in 0..3 {
-        assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
+        assert!(request_health(&mut stream).await.starts_with("HTTP/1.1 200"));
         // The pause is what is tested.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
-    assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
+    assert!(request_health(&mut stream).await.starts_with("HTTP/1.1 200"));
     // A head that has begun has as little time as the first one.
     stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").await.unwrap();
-    assert_eq!(rest(stream).await, "");
-    assert_eq!(rest(connect(&server).await).await, "", "and so has the first head before it begins");
+    assert_eq!(read_to_end(stream).await, "");
+    assert_eq!(read_to_end(connect(&server).await).await, "", "and so has the first head before it begins");
 }
 
 #[tokio::test]
@@ -55,8 +55,8 @@ async fn idle_connections_end_after_the_idle_timeout() {
     let server = Server::with("[limits]\nidle_timeout = \"300ms\"\n").await;
     let mut stream = connect(&server).await;
     let began = Instant::now();
-    ask(&mut stream).await;
-    assert_eq!(rest(stream).await, "");
+    request_health(&mut stream).await;
+    assert_eq!(read_to_end(stream).await, "");
     assert!(began.elapsed() >= Duration::from_millis(300));
 }
 
@@ -70,10 +70,10 @@ async fn an_answer_may_take_longer_than_both_timeouts() {
     assert_eq!(answer.status, 500, "its turn was cut off after two seconds");
 }
 
-fn post(body: &str, promised: usize) -> String {
+fn post_request(body: &str, content_length: usize) -> String {
     format!(
         "POST {BASE}/rooms/lobby/messages HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer id-ana:ana\r\n\
-         content-length: {promised}\r\n\r\n{body}"
+         content-length: {content_length}\r\n\r\n{body}"
     )
 }
 
@@ -82,15 +82,15 @@ async fn a_half_closed_connection_gets_its_answer() {
     let server = Server::start().await;
     let body = r#"{"content":"stored"}"#;
     let mut stream = connect(&server).await;
-    stream.write_all(post(body, body.len()).as_bytes()).await.unwrap();
+    stream.write_all(post_request(body, body.len()).as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
-    let answer = rest(stream).await;
+    let answer = read_to_end(stream).await;
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("stored"), "{answer}");
     // Several at once are answered in order, and then the connection ends.
     let mut stream = connect(&server).await;
-    stream.write_all(post(body, body.len()).repeat(3).as_bytes()).await.unwrap();
+    stream.write_all(post_request(body, body.len()).repeat(3).as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
-    let answer = rest(stream).await;
+    let answer = read_to_end(stream).await;
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 3, "{answer}");
     let all = server.api(Method::GET, "/rooms/lobby/messages", "ana", "").await.json();
     assert_eq!(all["messages"].as_array().map(Vec::len), Some(4));
@@ -103,9 +103,9 @@ async fn a_half_close_while_a_room_is_busy_keeps_the_answer() {
     ana.expect_text("welcome").await;
     ana.send("loop").await;
     let mut stream = connect(&server).await;
-    stream.write_all(post("put a b", 7).as_bytes()).await.unwrap();
+    stream.write_all(post_request("put a b", 7).as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
-    let answer = rest(stream).await;
+    let answer = read_to_end(stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(ana.recv().await["code"], "room_failed");
     ana.expect_reply("get a", "a=b").await;
@@ -115,9 +115,9 @@ async fn a_half_close_while_a_room_is_busy_keeps_the_answer() {
 async fn a_half_close_within_a_body_is_refused_at_once() {
     let server = Server::start().await;
     let mut stream = connect(&server).await;
-    stream.write_all(post("{", 50).as_bytes()).await.unwrap();
+    stream.write_all(post_request("{", 50).as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
-    let answer = rest(stream).await;
+    let answer = read_to_end(stream).await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("broke off"), "{answer}");
 }
 
@@ -127,7 +127,7 @@ async fn a_closed_event_stream_of_a_quiet_room_is_noticed_at_once() {
     let server = Server::unruly("[limits]\nping_every = \"1h\"\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.expect_text("welcome").await;
-    for further in ["", ASK] {
+    for further in ["", HEALTH_REQUEST] {
         let mut bo = connect(&server).await;
         let ask = format!("GET {BASE}/rooms/lobby/events?token=id-bo:bo HTTP/1.1\r\nhost: localhost\r\n\r\n{further}");
         bo.write_all(ask.as_bytes()).await.unwrap();

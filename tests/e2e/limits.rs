@@ -10,9 +10,9 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::connection_limits::strict;
+use crate::connection_limits::jwt_server;
 use crate::harness::{Answer, BASE, Client, Server, within};
-use crate::outbound::Held;
+use crate::outbound::PausedServer;
 
 async fn join(server: &Server, authorization: &str, room: &str) -> Result<Client, Answer> {
     server.connect(&format!("{BASE}/rooms/{room}/ws"), &[("authorization", authorization)]).await
@@ -130,20 +130,20 @@ async fn a_client_at_its_limit_is_read_again_after_its_turns() {
 
 #[tokio::test]
 async fn a_request_to_an_overloaded_room_gets_retry_after() {
-    let elsewhere = Held::start().await;
-    let server = elsewhere.server("events_per_room = 1").await;
+    let remote = PausedServer::start().await;
+    let server = remote.server("events_per_room = 1").await;
     let ask = async |user: &str, command: &str| server.api(Method::POST, "/rooms/lobby/messages", user, command).await;
-    let wait = elsewhere.ask();
+    let wait = remote.fetch_command();
     let busy = ask("ana", &wait);
     let others = async {
-        elsewhere.is_asked(1).await;
+        remote.wait_for_requests(1).await;
         // One of them takes the one place in the queue, and is answered when the room works again.
         let (one, other) = (pin!(ask("bo", r#"{"do":"count"}"#)), pin!(ask("cy", r#"{"do":"count"}"#)));
         let (refused, waits) = select(one, other).await.factor_first();
         refused.is_problem(503);
         assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
         server.wait_for_refusal("events_per_room").await;
-        elsewhere.lets_go();
+        remote.release();
         assert_eq!(waits.await.json()["count"], 1);
     };
     let (answer, ()) = tokio::join!(busy, others);
@@ -153,7 +153,7 @@ async fn a_request_to_an_overloaded_room_gets_retry_after() {
 
 #[tokio::test]
 async fn a_flood_gets_rate_limit_errors_and_the_socket_stays_open() {
-    let (server, authorization) = strict("limits.messages_per_second = 1\n").await;
+    let (server, authorization) = jwt_server("limits.messages_per_second = 1\n").await;
     let mut ana = join(&server, &authorization, "lobby").await.unwrap();
     for number in 0..15 {
         ana.send(&json!({ "type": "message", "content": "hi", "clientId": format!("c{number}") }).to_string()).await;
@@ -167,7 +167,7 @@ async fn a_flood_gets_rate_limit_errors_and_the_socket_stays_open() {
 
 #[tokio::test]
 async fn a_flood_that_goes_on_is_closed_with_4429() {
-    let (server, authorization) = strict("limits.messages_per_second = 2\n").await;
+    let (server, authorization) = jwt_server("limits.messages_per_second = 2\n").await;
     let mut bo = join(&server, &authorization, "lobby").await.unwrap();
     for flood in [Message::text(r#"{"type":"ping"}"#), Message::text("x"), Message::Ping("x".into())] {
         let mut ana = join(&server, &authorization, "lobby").await.unwrap();
@@ -189,7 +189,7 @@ async fn a_flood_that_goes_on_is_closed_with_4429() {
 
 #[tokio::test]
 async fn empty_fragments_count_for_the_rate_limit() {
-    let (server, authorization) = strict("limits.messages_per_second = 1\n").await;
+    let (server, authorization) = jwt_server("limits.messages_per_second = 1\n").await;
     let mut ana = join(&server, &authorization, "lobby").await.unwrap();
     ana.recv_type("history").await;
     let fragment = b"\x00\x80\0\0\0\0".repeat(1 << 10);
@@ -206,7 +206,7 @@ async fn empty_fragments_count_for_the_rate_limit() {
 
 #[tokio::test]
 async fn endless_empty_fragments_are_closed_with_4429() {
-    let (server, authorization) = strict("limits.messages_per_second = 2\n").await;
+    let (server, authorization) = jwt_server("limits.messages_per_second = 2\n").await;
     let mut ana = join(&server, &authorization, "lobby").await.unwrap();
     ana.recv_type("history").await;
     // A message in a few fragments is read as ever.
@@ -224,7 +224,7 @@ async fn endless_empty_fragments_are_closed_with_4429() {
 
 #[tokio::test]
 async fn a_user_has_one_rate_limit_for_all_sockets_and_requests() {
-    let (server, authorization) = strict("limits.messages_per_second_per_user = 1\n").await;
+    let (server, authorization) = jwt_server("limits.messages_per_second_per_user = 1\n").await;
     let path = format!("{BASE}/rooms/lobby/messages");
     let headers = [("authorization", &*authorization)];
     let mut posted = 0;
@@ -261,7 +261,7 @@ async fn a_user_has_one_rate_limit_for_all_sockets_and_requests() {
 
 #[tokio::test]
 async fn sockets_and_rooms_of_a_user_are_limited() {
-    let (server, authorization) = strict("limits.sockets_per_user = 3\nlimits.rooms_per_user = 2\n").await;
+    let (server, authorization) = jwt_server("limits.sockets_per_user = 3\nlimits.rooms_per_user = 2\n").await;
     let a = join(&server, &authorization, "a").await.unwrap();
     let _b = join(&server, &authorization, "b").await.unwrap();
     join(&server, &authorization, "c").await.err().unwrap().is_problem(429);
@@ -353,8 +353,8 @@ async fn a_full_room_may_write_right_after_a_removal() {
         assert_eq!(ana.recv().await["code"], "room_failed", "and no more than that");
         ana.expect_reply(&format!("delete b; put e {text}; say exchanged"), "exchanged").await;
         // Behind each other, before any of it is on the disk.
-        for deeds in ["put c small", "delete d", "delete e", &format!("put f {text}"), &format!("put g {text}")] {
-            ana.send(deeds).await;
+        for commands in ["put c small", "delete d", "delete e", &format!("put f {text}"), &format!("put g {text}")] {
+            ana.send(commands).await;
         }
         ana.expect_reply("list", "c,f,g").await;
         ana.expect_reply("delete c; delete f; delete g; say empty", "empty").await;
@@ -375,14 +375,14 @@ async fn memory_pressure_refuses_newcomers_and_hibernates_idle_rooms() {
     }
     // Together more than there is; each of them is within its own bounds.
     for hoarder in &mut hoarders {
-        hoarder.expect_reply("keep 48", "kept").await;
+        hoarder.expect_reply("allocate 48", "kept").await;
     }
     server.wait_for_log("memory is above its limit").await;
     server.wait_for_log("memory is below its limit again").await;
     ana.expect_reply("say here", "here").await;
     let mut forgot = 0;
     for hoarder in &mut hoarders {
-        hoarder.send("seen").await;
+        hoarder.send("events").await;
         forgot += usize::from(hoarder.recv_text().await == "1");
     }
     assert!(forgot > 0, "whoever hibernates has forgotten what it kept");
@@ -401,15 +401,15 @@ async fn rooms_that_become_idle_under_memory_pressure_hibernate() {
     }
     // Those that hold the memory have something to do.
     for room in &mut busy {
-        room.send("keep 48; loop").await;
+        room.send("allocate 48; loop").await;
     }
     server.wait_for_log("memory is above its limit").await;
-    ana.send("seen").await;
+    ana.send("events").await;
     ana.recv_text().await;
     let forgets = async {
         loop {
             tokio::time::sleep(MEASURE_EVERY).await;
-            ana.send("seen").await;
+            ana.send("events").await;
             if ana.recv_text().await == "1" {
                 return;
             }
@@ -447,18 +447,18 @@ async fn connections_above_the_limit_are_turned_away() {
 
 #[tokio::test]
 async fn concurrent_requests_are_limited() {
-    let elsewhere = Held::start().await;
-    let server = elsewhere.server("requests = 1").await;
+    let remote = PausedServer::start().await;
+    let server = remote.server("requests = 1").await;
     let path = "/rooms/lobby/messages";
-    let ask = elsewhere.ask();
-    let busy = server.api(Method::POST, path, "ana", &ask);
+    let fetch = remote.fetch_command();
+    let busy = server.api(Method::POST, path, "ana", &fetch);
     let one_more = async {
-        elsewhere.is_asked(1).await;
+        remote.wait_for_requests(1).await;
         let refused = server.api(Method::POST, "/rooms/other/messages", "bo", r#"{"do":"count"}"#).await;
         refused.is_problem(503);
         assert!(refused.header("retry-after").parse::<u32>().unwrap() > 0);
         server.wait_for_refusal("requests").await;
-        elsewhere.lets_go();
+        remote.release();
     };
     let (answer, ()) = tokio::join!(busy, one_more);
     assert_eq!(answer.status, 200, "{answer:?}");

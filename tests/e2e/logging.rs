@@ -15,7 +15,7 @@ use crate::command_line::run;
 use crate::harness::{self, BASE, within};
 
 /// A server whose stderr this test reads, or does not.
-struct Unread {
+struct UnreadServer {
     child: Child,
     address: SocketAddr,
     admin: SocketAddr,
@@ -23,7 +23,7 @@ struct Unread {
     _directory: TempDir,
 }
 
-impl Unread {
+impl UnreadServer {
     /// A server with rooms that do what they are told, read until it is ready.
     fn start(limits: &str, args: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
@@ -39,7 +39,13 @@ impl Unread {
             admin = line.strip_prefix("dormouse: admin on http://").map(first).or(admin);
             address = line.strip_prefix("dormouse: ready on http://").map(first);
         }
-        Unread { child, address: address.unwrap(), admin: admin.unwrap(), stderr: Some(stderr), _directory: directory }
+        UnreadServer {
+            child,
+            address: address.unwrap(),
+            admin: admin.unwrap(),
+            stderr: Some(stderr),
+            _directory: directory,
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -51,16 +57,16 @@ impl Unread {
         assert_eq!(answer.status, 200);
     }
 
-    async fn lost(&self) -> u64 {
+    async fn lost_lines(&self) -> u64 {
         let metrics = harness::request(self.admin, Method::GET, "/metrics", &[], "").await;
         let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
         let line = metrics.lines().find_map(|line| line.strip_prefix("dormouse_log_lines_lost_total ")).unwrap();
         line.parse().unwrap()
     }
 
-    async fn waits_for_lost_lines(&self, at_least: u64) {
+    async fn wait_for_lost_lines(&self, at_least: u64) {
         within(async {
-            while self.lost().await < at_least {
+            while self.lost_lines().await < at_least {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
@@ -85,18 +91,18 @@ impl Unread {
         let mut ana = harness::connect(self.address, &path, &[]).await.expect("it lets us in");
         ana.expect_text("welcome").await;
         self.signal(Signal::HUP);
-        self.waits_for_lost_lines(1).await;
+        self.wait_for_lost_lines(1).await;
         // A failed turn is logged, and the room continues.
         ana.send("fail told to").await;
         assert_eq!(ana.recv().await["code"], "room_failed");
         ana.expect_reply("say here", "here").await;
-        self.waits_for_lost_lines(2).await;
+        self.wait_for_lost_lines(2).await;
         // So is a full door, under its lock.
         let mut others = Vec::new();
         for _ in 0..4 {
             others.push(TcpStream::connect(self.address).await.unwrap());
         }
-        self.waits_for_lost_lines(3).await;
+        self.wait_for_lost_lines(3).await;
         drop(others);
         let again = async { while harness::try_get(self.address, "/healthz").await != Some(200) {} };
         within(again).await;
@@ -108,7 +114,7 @@ impl Unread {
     }
 }
 
-impl Drop for Unread {
+impl Drop for UnreadServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -117,7 +123,7 @@ impl Drop for Unread {
 
 #[tokio::test]
 async fn a_closed_log_pipe_stops_nothing() {
-    let mut server = Unread::start("connections = 3", &[]);
+    let mut server = UnreadServer::start("connections = 3", &[]);
     server.stderr = None;
     server.causes_every_kind_of_log_line().await;
 }
@@ -127,12 +133,12 @@ async fn a_full_log_pipe_stops_nothing() {
     // A few thousand lines more than the queue and the pipe hold; to lose many more only takes time.
     let lines = LOG_LINES + 10_000;
     let limits = format!("turn_cpu = \"1h\"\nturn_log_lines = {lines}\nlog_lines_per_second = 0");
-    let mut server = Unread::start(&limits, &[]);
+    let mut server = UnreadServer::start(&limits, &[]);
     let path = format!("{BASE}/rooms/lobby/ws?token=ana");
     let mut ana = harness::connect(server.address, &path, &[]).await.expect("it lets us in");
     ana.expect_text("welcome").await;
-    ana.expect_reply("shout; say shouted", "shouted").await;
-    server.waits_for_lost_lines(1_000).await;
+    ana.expect_reply("log; say shouted", "shouted").await;
+    server.wait_for_lost_lines(1_000).await;
     server.is_healthy().await;
     // Once it is read again, the log continues and reports what it lost.
     let mut stderr = server.stderr.take().unwrap();
@@ -172,7 +178,7 @@ async fn a_log_on_a_full_disk_stops_nothing() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let mut server = Unread { child, address, admin, stderr: None, _directory: directory };
+    let mut server = UnreadServer { child, address, admin, stderr: None, _directory: directory };
     within(async {
         while harness::try_get(address, "/healthz").await != Some(200) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -183,7 +189,7 @@ async fn a_log_on_a_full_disk_stops_nothing() {
 }
 
 /// The stderr of a command whose stdout is not read, and whether it succeeds.
-fn unread(args: &[&str]) -> (bool, String) {
+fn run_with_unread_stdout(args: &[&str]) -> (bool, String) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let output = Command::new(env!("CARGO_BIN_EXE_dormouse")).args(args).stdout(writer).output().unwrap();
@@ -198,7 +204,7 @@ fn a_command_with_a_closed_output_pipe_exits_cleanly() {
     for args in
         [&["check"][..], &["token", "ana"], &["new", "room", room.to_str().unwrap(), "--kit", source], &["--help"]]
     {
-        assert_eq!(unread(args), (true, String::new()), "{args:?}");
+        assert_eq!(run_with_unread_stdout(args), (true, String::new()), "{args:?}");
     }
 }
 

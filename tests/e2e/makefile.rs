@@ -20,14 +20,14 @@ impl Machine {
             symlink(which(tool), machine.0.path().join(tool)).unwrap();
         }
         machine
-            .has("cargo", "echo cargo 1.95.0")
-            .has("rustc", "case $1 in --print) echo / ;; *) echo rustc 1.95.0 ;; esac")
-            .has("cc", "true")
-            .has("npm", "true")
-            .has("node", "echo v20.19.0")
+            .with_command("cargo", "echo cargo 1.95.0")
+            .with_command("rustc", "case $1 in --print) echo / ;; *) echo rustc 1.95.0 ;; esac")
+            .with_command("cc", "true")
+            .with_command("npm", "true")
+            .with_command("node", "echo v20.19.0")
     }
 
-    fn has(self, name: &str, script: &str) -> Self {
+    fn with_command(self, name: &str, script: &str) -> Self {
         let file = self.0.path().join(name);
         let _ = fs::remove_file(&file);
         fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -35,7 +35,7 @@ impl Machine {
         self
     }
 
-    fn lacks(self, name: &str) -> Self {
+    fn without_command(self, name: &str) -> Self {
         fs::remove_file(self.0.path().join(name)).unwrap();
         self
     }
@@ -71,13 +71,13 @@ fn setup_succeeds_with_all_tools_present() {
 
 #[test]
 fn setup_fails_without_rust_or_a_part_of_it() {
-    Machine::new().lacks("cargo").fails_with_advice("setup", "install it from rustup.rs");
-    Machine::new().lacks("rustc").fails_with_advice("setup", "its compiler rustc is not");
-    Machine::new().lacks("cc").fails_with_advice("setup", "install gcc or clang");
+    Machine::new().without_command("cargo").fails_with_advice("setup", "install it from rustup.rs");
+    Machine::new().without_command("rustc").fails_with_advice("setup", "its compiler rustc is not");
+    Machine::new().without_command("cc").fails_with_advice("setup", "install gcc or clang");
     let no_toolchain = "echo \"error: toolchain '1.95.0' is not installed\" >&2; exit 1";
-    Machine::new().has("rustc", no_toolchain).fails_with_advice("setup", "rustup toolchain install");
-    Machine::new().has("cargo", no_toolchain).fails_with_advice("setup", "rustup toolchain install");
-    let old = Machine::new().has("rustc", "echo rustc 1.75.0");
+    Machine::new().with_command("rustc", no_toolchain).fails_with_advice("setup", "rustup toolchain install");
+    Machine::new().with_command("cargo", no_toolchain).fails_with_advice("setup", "rustup toolchain install");
+    let old = Machine::new().with_command("rustc", "echo rustc 1.75.0");
     old.fails_with_advice("setup", "or newer is needed");
 }
 
@@ -85,9 +85,9 @@ fn setup_fails_without_rust_or_a_part_of_it() {
 fn setup_fails_if_the_wasm_target_cannot_be_added() {
     for folder in ["/nowhere", ""] {
         let rustc = format!("case $1 in --print) echo {folder} ;; *) echo rustc 1.95.0 ;; esac");
-        let without = Machine::new().has("rustc", &rustc);
+        let without = Machine::new().with_command("rustc", &rustc);
         without.fails_with_advice("setup", "The target wasm32-wasip2 is missing");
-        let with_rustup = without.has("rustup", "test \"$*\" = 'target add wasm32-wasip2'");
+        let with_rustup = without.with_command("rustup", "test \"$*\" = 'target add wasm32-wasip2'");
         let output = with_rustup.make("setup");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -95,14 +95,14 @@ fn setup_fails_if_the_wasm_target_cannot_be_added() {
 
 #[test]
 fn setup_names_the_node_version_it_needs() {
-    Machine::new().lacks("node").fails_with_advice("node", "install Node.js 20.19 or newer");
-    Machine::new().lacks("npm").fails_with_advice("node", "install Node.js 20.19 or newer");
+    Machine::new().without_command("node").fails_with_advice("node", "install Node.js 20.19 or newer");
+    Machine::new().without_command("npm").fails_with_advice("node", "install Node.js 20.19 or newer");
     for version in ["20.18.9", "18.20.1", "9.99.9"] {
-        let machine = Machine::new().has("node", &format!("echo v{version}"));
+        let machine = Machine::new().with_command("node", &format!("echo v{version}"));
         machine.fails_with_advice("node", &format!("is v{version}"));
     }
     for version in ["20.19.0", "20.20.0", "22.0.0", "100.1.0"] {
-        let output = Machine::new().has("node", &format!("echo v{version}")).make("node");
+        let output = Machine::new().with_command("node", &format!("echo v{version}")).make("node");
         assert!(output.status.success(), "{version}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -118,5 +118,19 @@ fn help_lists_every_target_with_its_purpose() {
     for target in targets {
         let listed = said.lines().find(|line| line.split_whitespace().next() == Some(target));
         assert!(listed.is_some_and(|line| line.split_whitespace().count() > 2), "{target} is not in\n{said}");
+    }
+}
+
+#[test]
+fn every_filter_of_make_durability_matches_a_test() {
+    let makefile = fs::read_to_string(format!("{SOURCE}/Makefile")).unwrap();
+    let filters = makefile.lines().find_map(|line| line.strip_prefix("DURABILITY_TESTS = ")).expect("it has filters");
+    let folder = fs::read_dir(format!("{SOURCE}/tests/e2e")).unwrap().map(|entry| entry.unwrap().path());
+    let files = folder.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let code = files.map(|path| fs::read_to_string(path).unwrap()).collect::<String>();
+    let functions = code.lines().filter_map(|line| line.trim_start().split_once("fn ")).map(|(_, rest)| rest);
+    let names = functions.filter_map(|rest| rest.split_once('(')).map(|(name, _)| name).collect::<Vec<_>>();
+    for filter in filters.split_whitespace() {
+        assert!(names.iter().any(|name| name.contains(filter)), "no test of tests/e2e is named like {filter}");
     }
 }

@@ -19,7 +19,7 @@ fn new_room(program: &Path, folder: &Path, args: &[&str]) -> Output {
     Command::new(program).current_dir(folder).args(["new", "room"]).args(args).output().expect("the binary starts")
 }
 
-fn dormouse(folder: &Path, args: &[&str]) -> Output {
+fn run_dormouse(folder: &Path, args: &[&str]) -> Output {
     new_room(Path::new(env!("CARGO_BIN_EXE_dormouse")), folder, args)
 }
 
@@ -34,7 +34,7 @@ fn read(file: &Path) -> String {
 #[test]
 fn a_new_room_has_all_its_files_and_its_name_in_them() {
     let directory = TempDir::new().unwrap();
-    let output = dormouse(directory.path(), &["rooms/my-room", "--kit", SOURCE]);
+    let output = run_dormouse(directory.path(), &["rooms/my-room", "--kit", SOURCE]);
     assert!(output.status.success(), "{}", output_text(&output));
     assert!(output_text(&output).contains("cd rooms/my-room"), "{}", output_text(&output));
     let room = directory.path().join("rooms/my-room");
@@ -123,7 +123,7 @@ fn an_invalid_crate_name_is_refused_with_a_suggestion() {
         ("dormouse-room", "such as dormouse-room-room"),
         (&"a".repeat(65), "at most 64 are allowed"),
     ] {
-        let output = dormouse(directory.path(), &[name]);
+        let output = run_dormouse(directory.path(), &[name]);
         assert!(!output.status.success(), "{name}");
         assert!(output_text(&output).contains(better), "{name}: {}", output_text(&output));
     }
@@ -137,7 +137,7 @@ fn existing_files_are_not_overwritten() {
     fs::write(directory.path().join("quiz/Cargo.toml"), "mine").unwrap();
     std::os::unix::fs::symlink("nowhere", directory.path().join("link")).unwrap();
     for name in ["quiz", "link"] {
-        let output = dormouse(directory.path(), &[name]);
+        let output = run_dormouse(directory.path(), &[name]);
         assert!(!output.status.success());
         assert!(output_text(&output).contains("exists already"), "{}", output_text(&output));
     }
@@ -184,7 +184,7 @@ async fn a_new_room_builds_and_is_served_with_its_own_configuration() {
     let directory = Arc::new(TempDir::new().unwrap());
     // Inside another workspace, to which it does not belong.
     fs::write(directory.path().join("Cargo.toml"), "[workspace]\nmembers = []\n").unwrap();
-    assert!(dormouse(directory.path(), &["my-room", "--kit", SOURCE]).status.success());
+    assert!(run_dormouse(directory.path(), &["my-room", "--kit", SOURCE]).status.success());
     let room = directory.path().join("my-room");
     let guests = Path::new(env!("CARGO_BIN_EXE_dormouse")).ancestors().nth(2).expect("it is in target").join("guests");
     let mut cargo = Command::new(env!("CARGO"));
@@ -207,7 +207,7 @@ async fn a_new_room_builds_and_is_served_with_its_own_configuration() {
 
 /// The tests of a new room, compiled: the file, and the folder of the room.
 fn tests_of_a_new_room(directory: &Path) -> (PathBuf, PathBuf) {
-    assert!(dormouse(directory, &["quiz", "--kit", SOURCE]).status.success());
+    assert!(run_dormouse(directory, &["quiz", "--kit", SOURCE]).status.success());
     let room = directory.join("quiz");
     let mut test = read(&room.join("tests/room.rs"));
     test.push_str(
@@ -279,7 +279,7 @@ fn tests_of_a_new_room_run_in_the_installed_dormouse() {
 #[test]
 fn a_new_room_compiles_no_engine_and_documents_its_test_kit() {
     let directory = TempDir::new().unwrap();
-    assert!(dormouse(directory.path(), &["quiz", "--kit", SOURCE]).status.success());
+    assert!(run_dormouse(directory.path(), &["quiz", "--kit", SOURCE]).status.success());
     let tree = |args: &[&str]| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(directory.path().join("quiz")).args(["tree", "--prefix", "none"]).args(args);

@@ -1,4 +1,4 @@
-//! Rooms that reach beyond themselves: other rooms, servers elsewhere, and posts that must not be lost.
+//! Outbound requests of rooms: calls to other rooms, requests to servers, and posts that must not be lost.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,16 +33,16 @@ calls = ["ROOMS"]
 component = "caller.wasm"
 "#;
 
-/// A server with rooms that reach for others as they are told. `more` goes into the namespace `ROOMS`, `first` before
-/// all.
-pub(crate) async fn callers(first: &str, more: &str) -> Server {
+/// A server with rooms that call others on command (`tests/guests/caller`). `more` goes into the namespace `ROOMS`,
+/// `first` before everything.
+pub(crate) async fn caller_server(first: &str, more: &str) -> Server {
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).expect("a file");
     Server::in_directory(directory, &format!("{first}\n{}", NAMESPACES.replace("ROOMS_MORE", more))).await
 }
 
-/// Tell a room of ROOMS what to do.
-pub(crate) async fn tell(server: &Server, room: &str, command: Value) -> Value {
+/// Runs a command in a room of ROOMS.
+pub(crate) async fn run_command(server: &Server, room: &str, command: Value) -> Value {
     let answer = server.api(Method::POST, &format!("/rooms/{room}/messages"), "ana", &command.to_string()).await;
     if answer.status == 500 {
         return json!({ "failed": true });
@@ -50,17 +50,17 @@ pub(crate) async fn tell(server: &Server, room: &str, command: Value) -> Value {
     answer.json()
 }
 
-/// The answer that a room gets from a room of a namespace, as text.
-async fn ask(server: &Server, namespace: &str, name: &str, say: Value) -> Value {
-    let call = json!({ "do": "call", "namespace": namespace, "name": name, "say": say });
-    tell(server, "asker", call).await["answer"].clone()
+/// Runs a command in a room of a namespace, through a call of another room.
+async fn call_room(server: &Server, namespace: &str, name: &str, command: Value) -> Value {
+    let call = json!({ "do": "call", "namespace": namespace, "name": name, "command": command });
+    run_command(server, "asker", call).await["answer"].clone()
 }
 
-/// Wait until a room has counted so far.
-async fn counted(server: &Server, namespace: &str, name: &str, count: i64) -> Value {
+/// Waits until the count of a room is at least `count`.
+async fn wait_for_count(server: &Server, namespace: &str, name: &str, count: i64) -> Value {
     within(async {
         loop {
-            let seen = ask(server, namespace, name, json!({ "do": "look" })).await;
+            let seen = call_room(server, namespace, name, json!({ "do": "get-count" })).await;
             if seen["count"].as_i64() >= Some(count) {
                 return seen;
             }
@@ -70,33 +70,33 @@ async fn counted(server: &Server, namespace: &str, name: &str, count: i64) -> Va
     .await
 }
 
-/// A server elsewhere that answers only when the test says so. A room that asks it is busy until then, however fast or
-/// slow the machine is.
-pub(crate) struct Held {
+/// A remote server that answers only after [`release`](Self::release). A room that sends it a request is busy until
+/// then, however fast or slow the machine is.
+pub(crate) struct PausedServer {
     pub(crate) origin: String,
-    asked: watch::Receiver<usize>,
-    let_go: watch::Sender<bool>,
+    requests_seen: watch::Receiver<usize>,
+    release_sender: watch::Sender<bool>,
 }
 
-impl Held {
-    /// For the configuration of a server whose rooms ask it: they wait as long as the test does.
+impl PausedServer {
+    /// Limits with which rooms wait for it as long as the test does.
     pub(crate) const LIMITS: &str = "turn_calls_timeout = \"1h\"\nanswer_timeout = \"1h\"\n";
 
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let origin = format!("http://{}", listener.local_addr().expect("it has an address"));
-        let (asks, asked) = watch::channel(0);
-        let (let_go, may_go) = watch::channel(false);
+        let (request_count, requests_seen) = watch::channel(0);
+        let (release_sender, released) = watch::channel(false);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let (asks, mut may_go) = (asks.clone(), may_go.clone());
+                let (request_count, mut released) = (request_count.clone(), released.clone());
                 tokio::spawn(async move {
                     let mut head = Vec::new();
                     while !head.ends_with(b"\r\n\r\n") {
                         head.push(stream.read_u8().await?);
                     }
-                    asks.send_modify(|asked| *asked += 1);
-                    if may_go.wait_for(|may_go| *may_go).await.is_ok() {
+                    request_count.send_modify(|requests_seen| *requests_seen += 1);
+                    if released.wait_for(|released| *released).await.is_ok() {
                         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
                         stream.write_all(answer).await?;
                     }
@@ -104,10 +104,10 @@ impl Held {
                 });
             }
         });
-        Held { origin, asked, let_go }
+        PausedServer { origin, requests_seen, release_sender }
     }
 
-    /// The namespaces `ROOMS` and `PRESENCE`, with rooms that may ask it.
+    /// The namespaces `ROOMS` and `PRESENCE`, with rooms that may send it requests.
     pub(crate) fn namespaces(&self) -> String {
         let namespace = |name| {
             format!("[namespaces.{name}]\ncomponent = \"caller.wasm\"\noutbound_private = [\"{}\"]\n", self.origin)
@@ -123,37 +123,37 @@ impl Held {
         Server::in_directory(directory, &config).await
     }
 
-    /// The command for a room to ask it.
-    pub(crate) fn ask(&self) -> String {
+    /// The command with which a room sends it a request.
+    pub(crate) fn fetch_command(&self) -> String {
         json!({ "do": "fetch", "origin": self.origin, "path": "/" }).to_string()
     }
 
-    /// Wait until it was asked so often.
-    pub(crate) async fn is_asked(&self, times: usize) {
-        let mut asked = self.asked.clone();
-        within(asked.wait_for(|asked| *asked >= times)).await.expect("it listens");
+    /// Waits until it has received this many requests.
+    pub(crate) async fn wait_for_requests(&self, times: usize) {
+        let mut requests_seen = self.requests_seen.clone();
+        within(requests_seen.wait_for(|requests_seen| *requests_seen >= times)).await.expect("it listens");
     }
 
-    /// Answer all that ask, now and later.
-    pub(crate) fn lets_go(&self) {
-        self.let_go.send_replace(true);
+    /// Answers all requests, now and later.
+    pub(crate) fn release(&self) {
+        self.release_sender.send_replace(true);
     }
 }
 
-/// A server elsewhere. It answers what `answer` says to its nth request, and keeps what it was sent.
-pub(crate) struct Elsewhere {
+/// A remote server. `answer` gives the response to its nth request, and it records all requests.
+pub(crate) struct RemoteServer {
     pub(crate) origin: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct RecordedRequest {
     pub(crate) path: String,
     headers: hyper::HeaderMap,
     body: Bytes,
 }
 
-impl Elsewhere {
+impl RemoteServer {
     pub(crate) async fn start(answer: impl Fn(usize) -> Response<Full<Bytes>> + Clone + Send + 'static) -> Self {
         Self::serve(answer, None).await
     }
@@ -186,24 +186,28 @@ impl Elsewhere {
             Some(_) => format!("https://localhost:{}", address.port()),
             None => format!("http://{address}"),
         };
-        let seen = Arc::<Mutex<Vec<Seen>>>::default();
-        let (kept, count) = (seen.clone(), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::<Mutex<Vec<RecordedRequest>>>::default();
+        let (recorded, count) = (seen.clone(), Arc::new(AtomicUsize::new(0)));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (kept, count, answer) = (kept.clone(), count.clone(), answer.clone());
+                let (recorded, count, answer) = (recorded.clone(), count.clone(), answer.clone());
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let (kept, count, answer) = (kept.clone(), count.clone(), answer.clone());
+                    let (recorded, count, answer) = (recorded.clone(), count.clone(), answer.clone());
                     async move {
                         let (parts, body) = request.into_parts();
                         let body = body.collect().await?.to_bytes();
-                        kept.lock().unwrap().push(Seen { path: parts.uri.to_string(), headers: parts.headers, body });
+                        recorded.lock().unwrap().push(RecordedRequest {
+                            path: parts.uri.to_string(),
+                            headers: parts.headers,
+                            body,
+                        });
                         Ok::<_, hyper::Error>(answer(count.fetch_add(1, Ordering::SeqCst)))
                     }
                 });
                 let http = hyper::server::conn::http1::Builder::new();
                 let tls = tls.clone();
                 tokio::spawn(async move {
-                    // A client that goes away, or does not trust us, is no matter of this server's.
+                    // A client that disconnects, or does not trust the certificate, is not an error of this server.
                     let _ = match tls {
                         Some(tls) => match tls.accept(stream).await {
                             Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
@@ -214,37 +218,37 @@ impl Elsewhere {
                 });
             }
         });
-        Elsewhere { origin, seen }
+        RemoteServer { origin, seen }
     }
 
     fn port(&self) -> &str {
         self.origin.rsplit_once(':').expect("it has a port").1
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn requests(&self) -> Vec<RecordedRequest> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub(crate) async fn has_seen(&self, count: usize) -> Vec<Seen> {
+    pub(crate) async fn wait_for_requests(&self, count: usize) -> Vec<RecordedRequest> {
         within(async {
-            while self.seen().len() < count {
+            while self.requests().len() < count {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await;
-        self.seen()
+        self.requests()
     }
 }
 
-pub(crate) fn answer(status: u16, body: &str) -> Response<Full<Bytes>> {
+pub(crate) fn response(status: u16, body: &str) -> Response<Full<Bytes>> {
     Response::builder().status(status).body(Full::new(Bytes::from(body.to_owned()))).expect("a good answer")
 }
 
 #[tokio::test]
 async fn a_room_calls_another_and_is_identified_to_it() {
-    let server = callers("", "").await;
-    let call = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "user": "u7" });
-    let answered = tell(&server, "a", call).await;
+    let server = caller_server("", "").await;
+    let call = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "command": { "do": "count" }, "user": "u7" });
+    let answered = run_command(&server, "a", call).await;
     assert_eq!(answered["status"], 200);
     assert_eq!(
         answered["answer"],
@@ -254,7 +258,7 @@ async fn a_room_calls_another_and_is_identified_to_it() {
 
 #[tokio::test]
 async fn a_client_cannot_impersonate_a_room() {
-    let server = callers("", "").await;
+    let server = caller_server("", "").await;
     let headers = [("authorization", "Bearer 1:ana"), ("dormouse-caller", "OTHERS/admin")];
     let path = format!("{}/rooms/a/messages", crate::harness::BASE);
     let counted = server.request(Method::POST, &path, &headers, r#"{"do":"count"}"#).await.json();
@@ -263,58 +267,59 @@ async fn a_client_cannot_impersonate_a_room() {
 
 #[tokio::test]
 async fn a_room_calls_only_what_the_operator_allows() {
-    let server = callers("", "").await;
+    let server = caller_server("", "").await;
     for (namespace, name, error) in
         [("LONERS", "a", "Denied"), ("NOWHERE", "a", "Denied"), ("OTHERS", "", "NoSuchRoom")]
     {
-        let call = json!({ "do": "call", "namespace": namespace, "name": name, "say": { "do": "count" } });
-        let denied = tell(&server, "a", call).await["error"].clone();
+        let call = json!({ "do": "call", "namespace": namespace, "name": name, "command": { "do": "count" } });
+        let denied = run_command(&server, "a", call).await["error"].clone();
         assert!(denied.as_str().is_some_and(|said| said.contains(error)), "{namespace}/{name}: {denied}");
     }
-    let post = json!({ "do": "post", "namespace": "LONERS", "name": "a", "say": { "do": "count" } });
-    assert!(tell(&server, "a", post).await["error"].as_str().is_some_and(|said| said.contains("Denied")));
+    let post = json!({ "do": "post", "namespace": "LONERS", "name": "a", "command": { "do": "count" } });
+    assert!(run_command(&server, "a", post).await["error"].as_str().is_some_and(|said| said.contains("Denied")));
     // OTHERS may call ROOMS, and not itself.
-    let through = json!({ "do": "call", "namespace": "OTHERS", "name": "c", "say": { "do": "count" } });
-    let inner = ask(&server, "OTHERS", "b", through).await;
+    let through = json!({ "do": "call", "namespace": "OTHERS", "name": "c", "command": { "do": "count" } });
+    let inner = call_room(&server, "OTHERS", "b", through).await;
     assert!(inner["error"].as_str().is_some_and(|said| said.contains("Denied")), "{inner}");
 }
 
 #[tokio::test]
 async fn a_callee_keeps_its_commit_if_the_callers_turn_fails() {
-    let server = callers("", "").await;
-    let call = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "fail": true });
-    assert_eq!(tell(&server, "a", call).await, json!({ "failed": true }));
-    assert_eq!(ask(&server, "OTHERS", "b", json!({ "do": "look" })).await["count"], 1);
-    assert_eq!(tell(&server, "a", json!({ "do": "look" })).await["count"], 0);
+    let server = caller_server("", "").await;
+    let call = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "command": { "do": "count" }, "fail": true });
+    assert_eq!(run_command(&server, "a", call).await, json!({ "failed": true }));
+    assert_eq!(call_room(&server, "OTHERS", "b", json!({ "do": "get-count" })).await["count"], 1);
+    assert_eq!(run_command(&server, "a", json!({ "do": "get-count" })).await["count"], 0);
 }
 
 #[tokio::test]
 async fn a_failed_callee_fails_only_the_call() {
-    let server = callers("", "").await;
-    let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "say": { "do": "fail" } });
-    let failed = tell(&server, "a", call).await["error"].clone();
+    let server = caller_server("", "").await;
+    let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "command": { "do": "fail" } });
+    let failed = run_command(&server, "a", call).await["error"].clone();
     assert!(failed.as_str().is_some_and(|said| said.contains("Failed")), "{failed}");
-    assert_eq!(tell(&server, "a", json!({ "do": "look" })).await["count"], 1);
+    assert_eq!(run_command(&server, "a", json!({ "do": "get-count" })).await["count"], 1);
 }
 
 #[tokio::test]
 async fn a_call_that_would_deadlock_fails_at_once() {
-    let server = callers("", "").await;
+    let server = caller_server("", "").await;
     let deadlock = |said: &Value| said["error"].as_str().is_some_and(|said| said.contains("Deadlock"));
-    let itself = json!({ "do": "call", "namespace": "ROOMS", "name": "a", "say": { "do": "count" } });
-    assert!(deadlock(&tell(&server, "a", itself.clone()).await));
-    let circle = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "say": itself });
-    let answered = tell(&server, "a", circle).await;
+    let itself = json!({ "do": "call", "namespace": "ROOMS", "name": "a", "command": { "do": "count" } });
+    assert!(deadlock(&run_command(&server, "a", itself.clone()).await));
+    let circle = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "command": itself });
+    let answered = run_command(&server, "a", circle).await;
     assert!(deadlock(&answered["answer"]), "{answered}");
 }
 
 #[tokio::test]
 async fn rooms_that_call_each_other_concurrently_all_go_on() {
-    let server = callers("[limits]\nturn_calls_timeout = \"5s\"", "").await;
-    let call = |to: &str| json!({ "do": "call", "namespace": "ROOMS", "name": to, "say": { "do": "count" } });
+    let server = caller_server("[limits]\nturn_calls_timeout = \"5s\"", "").await;
+    let call = |to: &str| json!({ "do": "call", "namespace": "ROOMS", "name": to, "command": { "do": "count" } });
     let (to_b, to_a) = (call("b"), call("a"));
     for _ in 0..50 {
-        let (one, other) = tokio::join!(tell(&server, "a", to_b.clone()), tell(&server, "b", to_a.clone()));
+        let (one, other) =
+            tokio::join!(run_command(&server, "a", to_b.clone()), run_command(&server, "b", to_a.clone()));
         for answered in [one, other] {
             let fine = answered["status"] == 200;
             let told = answered["error"].as_str().is_some_and(|said| said.contains("Deadlock"));
@@ -325,9 +330,9 @@ async fn rooms_that_call_each_other_concurrently_all_go_on() {
 
 #[tokio::test]
 async fn calls_of_a_turn_are_limited() {
-    let server = callers("", "").await;
+    let server = caller_server("", "").await;
     let call = json!({ "do": "call-often", "namespace": "OTHERS", "name": "b", "times": 34 });
-    let answers = tell(&server, "a", call).await;
+    let answers = run_command(&server, "a", call).await;
     let answers = answers.as_array().expect("a list");
     assert!(answers[..32].iter().all(|answer| answer["status"] == 200), "{answers:?}");
     assert!(answers[32..].iter().all(|answer| answer["error"].as_str().is_some_and(|said| said.contains("TooMany"))));
@@ -335,37 +340,37 @@ async fn calls_of_a_turn_are_limited() {
 
 #[tokio::test]
 async fn a_post_arrives_once_and_only_after_its_turn_commits() {
-    let server = callers("", "").await;
+    let server = caller_server("", "").await;
     let post =
-        |fail| json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "fail": fail });
-    assert_eq!(tell(&server, "a", post(true)).await, json!({ "failed": true }));
-    assert_eq!(tell(&server, "a", post(false)).await, json!({ "posted": true }));
-    counted(&server, "OTHERS", "b", 1).await;
+        |fail| json!({ "do": "post", "namespace": "OTHERS", "name": "b", "command": { "do": "count" }, "fail": fail });
+    assert_eq!(run_command(&server, "a", post(true)).await, json!({ "failed": true }));
+    assert_eq!(run_command(&server, "a", post(false)).await, json!({ "posted": true }));
+    wait_for_count(&server, "OTHERS", "b", 1).await;
     let waiting = json!({ "do": "waiting" });
-    within(async { while tell(&server, "a", waiting.clone()).await["waiting"] != 0 {} }).await;
-    assert_eq!(ask(&server, "OTHERS", "b", json!({ "do": "look" })).await["count"], 1);
+    within(async { while run_command(&server, "a", waiting.clone()).await["waiting"] != 0 {} }).await;
+    assert_eq!(call_room(&server, "OTHERS", "b", json!({ "do": "get-count" })).await["count"], 1);
 }
 
 #[tokio::test]
 async fn a_refused_post_is_retried() {
-    let server = callers("", "").await;
-    let say = json!({ "do": "flaky", "times": 1 });
-    tell(&server, "a", json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": say })).await;
+    let server = caller_server("", "").await;
+    let command = json!({ "do": "flaky", "times": 1 });
+    run_command(&server, "a", json!({ "do": "post", "namespace": "OTHERS", "name": "b", "command": command })).await;
     server.wait_for_log("it is tried again").await;
-    counted(&server, "OTHERS", "b", 2).await;
+    wait_for_count(&server, "OTHERS", "b", 2).await;
     let waiting = json!({ "do": "waiting" });
-    within(async { while tell(&server, "a", waiting.clone()).await["waiting"] != 0 {} }).await;
+    within(async { while run_command(&server, "a", waiting.clone()).await["waiting"] != 0 {} }).await;
 }
 
 #[tokio::test]
 async fn posts_that_always_fail_do_not_fill_the_log() {
-    let server = callers("limits.log_lines_per_second = 1", "").await;
+    let server = caller_server("limits.log_lines_per_second = 1", "").await;
     let began = Instant::now();
-    let say = json!({ "do": "flaky", "times": 1_000_000 });
+    let command = json!({ "do": "flaky", "times": 1_000_000 });
     // Those to one room go one after the other, and would be slow enough.
     for room in 0..100 {
-        let post = json!({ "do": "post", "namespace": "OTHERS", "name": format!("b{room}"), "say": say });
-        assert_eq!(tell(&server, "a", post).await["posted"], true);
+        let post = json!({ "do": "post", "namespace": "OTHERS", "name": format!("b{room}"), "command": command });
+        assert_eq!(run_command(&server, "a", post).await["posted"], true);
     }
     server.wait_for_log("the rest was dropped").await;
     let log = server.log();
@@ -375,13 +380,14 @@ async fn posts_that_always_fail_do_not_fill_the_log() {
 
 #[tokio::test]
 async fn acknowledged_posts_arrive_exactly_once_across_kills() {
-    let mut server = callers("", "").await;
+    let mut server = caller_server("", "").await;
     let mut acknowledged = 0;
     for round in 0..5 {
         // Ten rooms post three times each, all to one; the server dies somewhere in between.
-        let post = json!({ "do": "post", "namespace": "OTHERS", "name": "sum", "say": { "do": "count" }, "times": 3 });
+        let post =
+            json!({ "do": "post", "namespace": "OTHERS", "name": "sum", "command": { "do": "count" }, "times": 3 });
         for room in 0..10 {
-            assert_eq!(tell(&server, &format!("r{room}"), post.clone()).await["posted"], true);
+            assert_eq!(run_command(&server, &format!("r{room}"), post.clone()).await["posted"], true);
             acknowledged += 3;
             if room == 2 * round {
                 server = server.crash_and_restart().await;
@@ -389,58 +395,59 @@ async fn acknowledged_posts_arrive_exactly_once_across_kills() {
         }
         server = server.crash_and_restart().await;
     }
-    counted(&server, "OTHERS", "sum", acknowledged).await;
+    wait_for_count(&server, "OTHERS", "sum", acknowledged).await;
     for room in 0..10 {
         let waiting = json!({ "do": "waiting" });
-        within(async { while tell(&server, &format!("r{room}"), waiting.clone()).await["waiting"] != 0 {} }).await;
+        within(async { while run_command(&server, &format!("r{room}"), waiting.clone()).await["waiting"] != 0 {} })
+            .await;
     }
-    assert_eq!(ask(&server, "OTHERS", "sum", json!({ "do": "look" })).await["count"], acknowledged);
+    assert_eq!(call_room(&server, "OTHERS", "sum", json!({ "do": "get-count" })).await["count"], acknowledged);
 }
 
 #[tokio::test]
 async fn invalid_posts_are_refused_and_not_stored() {
-    let server = callers("", "").await;
+    let server = caller_server("", "").await;
     let much = |bytes| json!({ "do": "post-much", "namespace": "OTHERS", "name": "b", "bytes": bytes });
     let refused = |said: &Value, why: &str| said["error"].as_str().is_some_and(|said| said.contains(why));
-    assert!(refused(&tell(&server, "a", much(256 << 10)).await, "TooLarge"));
+    assert!(refused(&run_command(&server, "a", much(256 << 10)).await, "TooLarge"));
     // Its destination answers 503 for ever, so they wait.
-    let say = json!({ "do": "flaky", "times": 1_000_000 });
-    let many = json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": say, "times": 1_001 });
-    assert!(refused(&tell(&server, "a", many).await, "TooMany"));
-    assert_eq!(tell(&server, "a", json!({ "do": "waiting" })).await["waiting"], 1_000);
+    let command = json!({ "do": "flaky", "times": 1_000_000 });
+    let many = json!({ "do": "post", "namespace": "OTHERS", "name": "b", "command": command, "times": 1_001 });
+    assert!(refused(&run_command(&server, "a", many).await, "TooMany"));
+    assert_eq!(run_command(&server, "a", json!({ "do": "waiting" })).await["waiting"], 1_000);
     // The room can still do everything else.
-    assert_eq!(tell(&server, "a", json!({ "do": "count" })).await["count"], 1);
+    assert_eq!(run_command(&server, "a", json!({ "do": "count" })).await["count"], 1);
 }
 
 #[tokio::test]
 async fn a_room_calls_a_server_that_the_operator_allows() {
-    let elsewhere = Elsewhere::start(|_| answer(201, "made")).await;
-    let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
-    let fetch =
-        json!({ "do": "fetch", "origin": elsewhere.origin, "path": "/things?x=1", "body": "x".repeat(100_000) });
-    let answered = tell(&server, "a", fetch).await;
+    let remote = RemoteServer::start(|_| response(201, "made")).await;
+    let server = caller_server("", &format!("outbound_private = [\"{}\"]", remote.origin)).await;
+    let fetch = json!({ "do": "fetch", "origin": remote.origin, "path": "/things?x=1", "body": "x".repeat(100_000) });
+    let answered = run_command(&server, "a", fetch).await;
     assert_eq!((answered["status"].as_u64(), answered["body"].as_str()), (Some(201), Some("made")), "{answered}");
-    let seen = elsewhere.seen();
+    let seen = remote.requests();
     assert_eq!((seen.len(), seen[0].path.as_str(), seen[0].body.len()), (1, "/things?x=1", 100_000));
-    assert_eq!(seen[0].headers["host"], elsewhere.origin.trim_start_matches("http://"));
+    assert_eq!(seen[0].headers["host"], remote.origin.trim_start_matches("http://"));
 }
 
 #[tokio::test]
 async fn requests_to_unlisted_servers_and_private_addresses_fail() {
-    let elsewhere = Elsewhere::start(|_| answer(200, "secret")).await;
-    let port = elsewhere.port();
-    let public = format!("outbound = [\"{}\", \"http://localhost:{port}\"]", elsewhere.origin);
-    let server = callers("", &public).await;
+    let remote = RemoteServer::start(|_| response(200, "secret")).await;
+    let port = remote.port();
+    let public = format!("outbound = [\"{}\", \"http://localhost:{port}\"]", remote.origin);
+    let server = caller_server("", &public).await;
     for (origin, why) in [
-        (elsewhere.origin.clone(), "DestinationIpProhibited"),
+        (remote.origin.clone(), "DestinationIpProhibited"),
         (format!("http://localhost:{port}"), "DestinationIpProhibited"),
         (format!("http://127.0.0.2:{port}"), "HttpRequestDenied"),
         (format!("https://127.0.0.1:{port}"), "HttpRequestDenied"),
     ] {
-        let said = tell(&server, "a", json!({ "do": "fetch", "origin": origin, "path": "/" })).await["error"].clone();
+        let said =
+            run_command(&server, "a", json!({ "do": "fetch", "origin": origin, "path": "/" })).await["error"].clone();
         assert!(said.as_str().is_some_and(|said| said.contains(why)), "{origin}: {said}");
     }
-    assert!(elsewhere.seen().is_empty());
+    assert!(remote.requests().is_empty());
 }
 
 #[tokio::test]
@@ -449,49 +456,49 @@ async fn a_call_to_an_unresponsive_server_times_out() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", silent.local_addr().unwrap());
     let limits = "[limits]\nturn_calls_timeout = \"300ms\"";
-    let server = callers(limits, &format!("outbound_private = [\"{origin}\"]")).await;
+    let server = caller_server(limits, &format!("outbound_private = [\"{origin}\"]")).await;
     let fetch = json!({ "do": "fetch", "origin": origin, "path": "/" });
-    let said = tell(&server, "a", fetch).await;
+    let said = run_command(&server, "a", fetch).await;
     assert!(said["error"].as_str().is_some_and(|said| said.contains("HttpResponseTimeout")), "{said}");
 }
 
 #[tokio::test]
 async fn a_room_that_answers_too_late_fails_only_the_call() {
-    let server = callers("[limits]\nturn_calls_timeout = \"200ms\"", "").await;
-    let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "say": { "do": "spin" } });
-    let said = tell(&server, "a", call).await;
+    let server = caller_server("[limits]\nturn_calls_timeout = \"200ms\"", "").await;
+    let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "command": { "do": "spin" } });
+    let said = run_command(&server, "a", call).await;
     assert!(said["error"].as_str().is_some_and(|said| said.contains("Timeout")), "{said}");
-    assert_eq!(tell(&server, "a", json!({ "do": "look" })).await["count"], 1);
+    assert_eq!(run_command(&server, "a", json!({ "do": "get-count" })).await["count"], 1);
 }
 
 #[tokio::test]
 async fn an_oversized_answer_fails_the_call() {
-    let elsewhere = Elsewhere::start(|_| answer(200, &"x".repeat((16 << 20) + 1))).await;
-    let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
-    let fetch = json!({ "do": "fetch", "origin": elsewhere.origin, "path": "/" });
-    let said = tell(&server, "a", fetch).await;
+    let remote = RemoteServer::start(|_| response(200, &"x".repeat((16 << 20) + 1))).await;
+    let server = caller_server("", &format!("outbound_private = [\"{}\"]", remote.origin)).await;
+    let fetch = json!({ "do": "fetch", "origin": remote.origin, "path": "/" });
+    let said = run_command(&server, "a", fetch).await;
     assert!(said["error"].as_str().is_some_and(|said| said.contains("HttpResponseBodySize")), "{said}");
 }
 
 #[tokio::test]
 async fn a_post_to_a_server_is_retried_with_one_idempotency_key() {
-    let elsewhere = Elsewhere::start(|nth| answer(if nth == 0 { 503 } else { 200 }, "")).await;
-    let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
-    let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/hook", "body": "won" });
-    assert_eq!(tell(&server, "a", post).await, json!({ "posted": true }));
-    let seen = elsewhere.has_seen(2).await;
+    let remote = RemoteServer::start(|nth| response(if nth == 0 { 503 } else { 200 }, "")).await;
+    let server = caller_server("", &format!("outbound_private = [\"{}\"]", remote.origin)).await;
+    let post = json!({ "do": "post-out", "origin": remote.origin, "path": "/hook", "body": "won" });
+    assert_eq!(run_command(&server, "a", post).await, json!({ "posted": true }));
+    let seen = remote.wait_for_requests(2).await;
     let key = |nth: usize| seen[nth].headers["idempotency-key"].to_str().unwrap().to_owned();
     assert_eq!(key(0), key(1));
     assert!(key(0).len() >= 32 && !key(0).contains("ROOMS"), "it can be guessed: {}", key(0));
     assert_eq!((seen[1].path.as_str(), &seen[1].body[..]), ("/hook", &b"won"[..]));
     let denied = json!({ "do": "post-out", "origin": "https://other.example", "path": "/", "body": "" });
-    assert_eq!(tell(&server, "a", denied).await, json!({ "error": "PostError::Denied" }));
+    assert_eq!(run_command(&server, "a", denied).await, json!({ "error": "PostError::Denied" }));
 }
 
 #[tokio::test]
 async fn a_room_cannot_impersonate_another_room_or_its_posts() {
-    let elsewhere = Elsewhere::start(|_| answer(200, "")).await;
-    let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
+    let remote = RemoteServer::start(|_| response(200, "")).await;
+    let server = caller_server("", &format!("outbound_private = [\"{}\"]", remote.origin)).await;
     let forged = json!([
         ["dormouse-caller", "OTHERS/admin"],
         ["Dormouse_Caller", "OTHERS/admin"],
@@ -500,19 +507,19 @@ async fn a_room_cannot_impersonate_another_room_or_its_posts() {
         ["x-other", "kept"]
     ]);
     let call = json!({
-        "do": "call", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "headers": forged
+        "do": "call", "namespace": "OTHERS", "name": "b", "command": { "do": "count" }, "headers": forged
     });
-    let called = tell(&server, "a", call).await["answer"].clone();
+    let called = run_command(&server, "a", call).await["answer"].clone();
     assert_eq!((&called["caller"], &called["key"]), (&json!("ROOMS/a"), &Value::Null));
 
-    let fetch = json!({ "do": "fetch", "origin": elsewhere.origin, "path": "/fetch", "headers": forged });
-    assert_eq!(tell(&server, "a", fetch).await["status"], 200);
-    let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/post", "body": "", "headers": forged });
+    let fetch = json!({ "do": "fetch", "origin": remote.origin, "path": "/fetch", "headers": forged });
+    assert_eq!(run_command(&server, "a", fetch).await["status"], 200);
+    let post = json!({ "do": "post-out", "origin": remote.origin, "path": "/post", "body": "", "headers": forged });
     for number in 2..4 {
-        assert_eq!(tell(&server, "a", post.clone()).await, json!({ "posted": true }));
-        elsewhere.has_seen(number).await;
+        assert_eq!(run_command(&server, "a", post.clone()).await, json!({ "posted": true }));
+        remote.wait_for_requests(number).await;
     }
-    let seen = elsewhere.has_seen(3).await;
+    let seen = remote.wait_for_requests(3).await;
     let said = |nth: usize, name: &str| {
         seen[nth].headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -529,13 +536,13 @@ async fn a_room_cannot_impersonate_another_room_or_its_posts() {
 
 #[tokio::test]
 async fn an_undelivered_post_to_a_server_survives_kill_9() {
-    let elsewhere = Elsewhere::start(|nth| answer(if nth == 0 { 503 } else { 200 }, "")).await;
-    let server = callers("", &format!("outbound_private = [\"{}\"]", elsewhere.origin)).await;
-    let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/hook", "body": "won" });
-    tell(&server, "a", post).await;
-    elsewhere.has_seen(1).await;
+    let remote = RemoteServer::start(|nth| response(if nth == 0 { 503 } else { 200 }, "")).await;
+    let server = caller_server("", &format!("outbound_private = [\"{}\"]", remote.origin)).await;
+    let post = json!({ "do": "post-out", "origin": remote.origin, "path": "/hook", "body": "won" });
+    run_command(&server, "a", post).await;
+    remote.wait_for_requests(1).await;
     let _server = server.crash_and_restart().await;
-    let seen = elsewhere.has_seen(2).await;
+    let seen = remote.wait_for_requests(2).await;
     assert_eq!(seen[1].path, "/hook");
     assert_eq!(seen[0].headers["idempotency-key"], seen[1].headers["idempotency-key"], "it is the same post");
 }
@@ -543,8 +550,8 @@ async fn an_undelivered_post_to_a_server_survives_kill_9() {
 #[tokio::test]
 async fn only_listed_response_headers_of_a_room_reach_a_client() {
     let added = "response_headers = [\"X-Of-Namespace\"]";
-    let server = callers("response_headers = [\"x-everywhere\"]", added).await;
-    let kept = ["content-type", "content-language", "etag", "retry-after", "x-everywhere", "x-of-namespace"];
+    let server = caller_server("response_headers = [\"x-everywhere\"]", added).await;
+    let recorded = ["content-type", "content-language", "etag", "retry-after", "x-everywhere", "x-of-namespace"];
     let dropped = [
         "clear-site-data",
         "alt-svc",
@@ -570,11 +577,11 @@ async fn only_listed_response_headers_of_a_room_reach_a_client() {
         "date",
         "server",
     ];
-    let headers = kept.iter().chain(&dropped).map(|name| json!([name, "of-room"])).collect::<Vec<_>>();
+    let headers = recorded.iter().chain(&dropped).map(|name| json!([name, "of-room"])).collect::<Vec<_>>();
     let told = json!({ "do": "answer", "headers": headers }).to_string();
     let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &told).await;
     assert_eq!(answer.status, 200);
-    for name in kept {
+    for name in recorded {
         assert_eq!(answer.header(name), "of-room", "{name}");
     }
     for name in dropped {
@@ -598,7 +605,7 @@ async fn only_listed_response_headers_of_a_room_reach_a_client() {
     assert_eq!((all("content-type"), all("location")), (vec!["text/plain"], vec!["/a"]));
     assert_eq!(all("content-language"), ["de", "sv"]);
 
-    // Only the host asks for a password.
+    // Only the host request_count for a password.
     let told = json!({ "do": "answer", "status": 401, "headers": [["www-authenticate", "Basic realm=\"x\""]] });
     let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &told.to_string()).await;
     assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"));
@@ -606,11 +613,11 @@ async fn only_listed_response_headers_of_a_room_reach_a_client() {
 
 #[tokio::test]
 async fn a_server_needs_a_valid_certificate() {
-    let (elsewhere, authority) = Elsewhere::start_tls(|_| answer(200, "trusted")).await;
-    let allow = format!("outbound_private = [\"https://*:{0}\", \"{1}\"]", elsewhere.port(), elsewhere.origin);
-    let fetch = json!({ "do": "fetch", "origin": elsewhere.origin, "path": "/" });
-    let server = callers("", &allow).await;
-    let said = tell(&server, "a", fetch.clone()).await;
+    let (remote, authority) = RemoteServer::start_tls(|_| response(200, "trusted")).await;
+    let allow = format!("outbound_private = [\"https://*:{0}\", \"{1}\"]", remote.port(), remote.origin);
+    let fetch = json!({ "do": "fetch", "origin": remote.origin, "path": "/" });
+    let server = caller_server("", &allow).await;
+    let said = run_command(&server, "a", fetch.clone()).await;
     assert!(said["error"].as_str().is_some_and(|said| said.contains("TlsCertificateError")), "{said}");
 
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
@@ -618,11 +625,11 @@ async fn a_server_needs_a_valid_certificate() {
     std::fs::write(directory.path().join("authority.pem"), authority).expect("a file");
     let config = format!("outbound_ca = \"authority.pem\"\n{}", NAMESPACES.replace("ROOMS_MORE", &allow));
     let server = Server::in_directory(directory, &config).await;
-    let said = tell(&server, "a", fetch).await;
+    let said = run_command(&server, "a", fetch).await;
     assert_eq!(said["body"], "trusted", "{said} {}", server.log());
     // The same server, under a name that its certificate does not have.
-    let other = format!("https://127.0.0.1:{}", elsewhere.port());
-    let said = tell(&server, "a", json!({ "do": "fetch", "origin": other, "path": "/" })).await;
+    let other = format!("https://127.0.0.1:{}", remote.port());
+    let said = run_command(&server, "a", json!({ "do": "fetch", "origin": other, "path": "/" })).await;
     assert!(said["error"].as_str().is_some_and(|said| said.contains("TlsCertificateError")), "{said}");
 }
 

@@ -17,36 +17,36 @@ use crate::harness::within;
 
 /// A client whose code panics where it is told to.
 #[derive(Default)]
-struct Odd {
+struct PanickingClient {
     panics: AtomicU8,
     closed: Mutex<Option<u16>>,
 }
 
-const SAY: u8 = 1;
-const FLUSH: u8 = 2;
-const TAKEN: u8 = 3;
-const BUFFERED: u8 = 4;
+const AT_ENQUEUE: u8 = 1;
+const AT_FLUSH: u8 = 2;
+const AT_TURN_DONE: u8 = 3;
+const AT_BUFFERED: u8 = 4;
 
-impl Odd {
-    fn panics(&self, at: u8) {
+impl PanickingClient {
+    fn panic_at(&self, at: u8) {
         self.panics.store(at, Ordering::SeqCst);
     }
 
-    fn at(&self, here: u8) {
+    fn panic_if(&self, here: u8) {
         if self.panics.load(Ordering::SeqCst) == here {
             panic!("as the test wanted");
         }
     }
 }
 
-impl Client for Odd {
+impl Client for PanickingClient {
     fn enqueue(&self, _: &OutboundMessage) -> bool {
-        self.at(SAY);
+        self.panic_if(AT_ENQUEUE);
         true
     }
 
     fn flush(&self) {
-        self.at(FLUSH);
+        self.panic_if(AT_FLUSH);
     }
 
     fn close(&self, code: u16, _: &str) {
@@ -54,22 +54,22 @@ impl Client for Odd {
     }
 
     fn turn_done(&self) {
-        self.at(TAKEN);
+        self.panic_if(AT_TURN_DONE);
     }
 
     fn resume(&self) {}
 
     fn buffered(&self) -> usize {
-        self.at(BUFFERED);
+        self.panic_if(AT_BUFFERED);
         0
     }
 }
 
 pub(crate) async fn host(disk: Arc<FaultDisk>, limits: Limits) -> Host {
-    let of = |component: &str| Namespace { calls: ["ERRANDS".to_owned()].into(), ..Namespace::of(component) };
+    let of = |component: &str| Namespace { calls: ["CALLERS".to_owned()].into(), ..Namespace::of(component) };
     let namespaces = BTreeMap::from([
         ("ROOMS".into(), Namespace::of("builtin:chat-room")),
-        ("ERRANDS".into(), of("builtin:caller")),
+        ("CALLERS".into(), of("builtin:caller")),
         ("UNRULY".into(), Namespace::of("builtin:unruly")),
     ]);
     let limits = Limits { awake_rooms: 50, warm_rooms: 10, requests: 20, ..limits };
@@ -92,8 +92,8 @@ pub(crate) async fn connect(host: &Host, namespace: &str, name: &str) -> LocalSo
     within(room.connect(Request::get("/ws"), User::new("bo", "bo"))).await.unwrap()
 }
 
-async fn connect_odd_client(host: &Host, namespace: &str, name: &str) -> (Arc<Odd>, Seat) {
-    let (address, client) = (Address::new(namespace, name).unwrap(), Arc::new(Odd::default()));
+async fn connect_panicking_client(host: &Host, namespace: &str, name: &str) -> (Arc<PanickingClient>, Seat) {
+    let (address, client) = (Address::new(namespace, name).unwrap(), Arc::new(PanickingClient::default()));
     let user = Arc::new(User::new("odd", "odd"));
     let seat = within(host.rooms().connect(&address, Request::get("/ws"), user, client.clone())).await.unwrap();
     (client, seat)
@@ -118,7 +118,7 @@ async fn send_chat(socket: &LocalSocket, content: &str) {
     within(socket.send(Message::Text(message))).await.unwrap();
 }
 
-pub(crate) async fn until(condition: impl Fn() -> bool) {
+pub(crate) async fn wait_until(condition: impl Fn() -> bool) {
     within(async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -129,11 +129,11 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_a_commit_callback_closes_only_its_client() {
-    for at in [SAY, FLUSH] {
+    for at in [AT_ENQUEUE, AT_FLUSH] {
         let host = host(disk(), Limits::default()).await;
         let (mut bo, mut other) = (connect(&host, "ROOMS", "lobby").await, connect(&host, "ROOMS", "garden").await);
-        let (odd, _seat) = connect_odd_client(&host, "ROOMS", "lobby").await;
-        odd.panics(at);
+        let (panicking, _seat) = connect_panicking_client(&host, "ROOMS", "lobby").await;
+        panicking.panic_at(at);
         // The commit thread itself says what few have committed.
         for content in ["one", "two", "three"] {
             send_chat(&bo, content).await;
@@ -141,7 +141,7 @@ async fn a_panic_in_a_commit_callback_closes_only_its_client() {
             send_chat(&other, content).await;
             assert_eq!(recv_type(&mut other, "message").await["message"]["content"], content);
         }
-        assert_eq!(*odd.closed.lock().unwrap(), Some(1011));
+        assert_eq!(*panicking.closed.lock().unwrap(), Some(1011));
         assert!(host.rooms().health().is_ok());
         host.shutdown().await;
     }
@@ -152,11 +152,11 @@ async fn a_room_whose_task_panics_closes_its_sockets_and_restarts() {
     let disk = disk();
     let host = host(disk.clone(), Limits { turn_cpu: Duration::from_secs(60), ..Limits::default() }).await;
     let mut bo = connect(&host, "UNRULY", "desk").await;
-    let (odd, seat) = connect_odd_client(&host, "UNRULY", "desk").await;
+    let (panicking, seat) = connect_panicking_client(&host, "UNRULY", "desk").await;
     assert_eq!(within(bo.recv()).await, Received::Message(Message::Text("welcome".into())));
     within(bo.send(Message::Text("timer 100 put rang yes; say set".into()))).await.unwrap();
     assert_eq!(within(bo.recv()).await, Received::Message(Message::Text("set".into())));
-    odd.panics(TAKEN);
+    panicking.panic_at(AT_TURN_DONE);
     // The timer falls due while this runs, and waits in the room's mailbox when that is lost.
     seat.message(Message::Text("work 500".into()));
     let closed = loop {
@@ -167,7 +167,7 @@ async fn a_room_whose_task_panics_closes_its_sockets_and_restarts() {
     };
     assert_eq!(closed, Received::Closed(1011, "the room failed; come back".into()));
     // No client visits the room: the disk shows that its timer fired.
-    until(|| disk.found().keys().any(|key| key.ends_with(b"rang"))).await;
+    wait_until(|| disk.found().keys().any(|key| key.ends_with(b"rang"))).await;
     let mut again = connect(&host, "UNRULY", "desk").await;
     assert_eq!(within(again.recv()).await, Received::Message(Message::Text("welcome".into())));
     within(again.send(Message::Text("get rang; count".into()))).await.unwrap();
@@ -186,16 +186,16 @@ async fn a_panic_in_a_host_call_fails_the_turn_and_no_socket() {
         other => panic!("expected a text, and got {other:?}"),
     };
     assert_eq!(recv_text(&mut bo).await, "welcome");
-    let (odd, _seat) = connect_odd_client(&host, "UNRULY", "lobby").await;
-    odd.panics(BUFFERED);
+    let (panicking, _seat) = connect_panicking_client(&host, "UNRULY", "lobby").await;
+    panicking.panic_at(AT_BUFFERED);
     within(bo.send(Message::Text("put a 1; buffered".into()))).await.unwrap();
     assert!(recv_text(&mut bo).await.contains("room_failed"));
-    odd.panics(0);
+    panicking.panic_at(0);
     within(bo.send(Message::Text("get a; count; buffered".into()))).await.unwrap();
     for expected in ["a=", "2", "0"] {
         assert_eq!(recv_text(&mut bo).await, expected);
     }
-    assert_eq!(*odd.closed.lock().unwrap(), None);
+    assert_eq!(*panicking.closed.lock().unwrap(), None);
     host.shutdown().await;
 }
 
@@ -208,7 +208,7 @@ async fn tasks_that_share_a_local_socket_can_all_send() {
         let bo = bo.clone();
         tokio::spawn(async move {
             for _ in 0..100 {
-                bo.send(Message::Text("seen".into())).await.unwrap();
+                bo.send(Message::Text("events".into())).await.unwrap();
             }
         })
     });

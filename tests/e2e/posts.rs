@@ -13,12 +13,12 @@ use dormouse::store::Store;
 use serde_json::{Value, json};
 
 use crate::harness::within;
-use crate::outbound::{Elsewhere, answer, callers, tell};
+use crate::outbound::{RemoteServer, caller_server, response, run_command};
 
 /// Rooms that rest as soon as they have nothing to do.
 async fn host_that_hibernates_at_once(origins: &[&str]) -> Host {
     let limits = Limits { awake_rooms: 300, warm_rooms: 10, requests: 20, ..Limits::default() };
-    let callers = Namespace {
+    let caller_server = Namespace {
         calls: ["ROOMS".to_owned()].into(),
         outbound_private: origins.iter().map(|origin| (*origin).to_owned()).collect(),
         ..Namespace::of("builtin:caller")
@@ -26,7 +26,7 @@ async fn host_that_hibernates_at_once(origins: &[&str]) -> Host {
     let config = Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         hibernate_after: Duration::from_millis(1),
-        namespaces: [("ROOMS".to_owned(), callers)].into(),
+        namespaces: [("ROOMS".to_owned(), caller_server)].into(),
         limits,
         ..Config::default()
     };
@@ -34,19 +34,19 @@ async fn host_that_hibernates_at_once(origins: &[&str]) -> Host {
     Host::builder(config).component("caller", dormouse_bundle::CALLER).store(store).start().await.unwrap()
 }
 
-async fn ask(rooms: &Rooms, room: &str, command: &Value) -> Value {
+async fn run_in_room(rooms: &Rooms, room: &str, command: &Value) -> Value {
     let room = rooms.get("ROOMS", room).unwrap();
     within(room.request(Request::post_json("/", command))).await.unwrap().json().unwrap()
 }
 
 fn post_to(name: &str) -> Value {
-    json!({ "do": "post", "namespace": "ROOMS", "name": name, "say": { "do": "count" } })
+    json!({ "do": "post", "namespace": "ROOMS", "name": name, "command": { "do": "count" } })
 }
 
 /// Wait until a room has counted so far.
-async fn counted(rooms: &Rooms, room: &str, count: i64) {
+async fn wait_for_count(rooms: &Rooms, room: &str, count: i64) {
     within(async {
-        while ask(rooms, room, &json!({ "do": "look" })).await["count"] != count {
+        while run_in_room(rooms, room, &json!({ "do": "get-count" })).await["count"] != count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -55,12 +55,12 @@ async fn counted(rooms: &Rooms, room: &str, count: i64) {
 
 /// A client that blocks the thread that flushes it, which is the commit thread, until its room sleeps.
 #[derive(Default)]
-struct Holds {
+struct BlockingClient {
     rooms: OnceLock<Rooms>,
     held: AtomicBool,
 }
 
-impl Client for Holds {
+impl Client for BlockingClient {
     fn enqueue(&self, _: &OutboundMessage) -> bool {
         true
     }
@@ -86,7 +86,7 @@ impl Client for Holds {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_post_is_delivered_although_its_room_hibernates_at_commit() {
     let host = host_that_hibernates_at_once(&[]).await;
-    let client = Arc::new(Holds::default());
+    let client = Arc::new(BlockingClient::default());
     client.rooms.set(host.rooms().clone()).ok().expect("once");
     let address = Address::new("ROOMS", "poster").unwrap();
     let user = Arc::new(User::new("1", "ana"));
@@ -98,7 +98,7 @@ async fn a_post_is_delivered_although_its_room_hibernates_at_commit() {
         }
     })
     .await;
-    counted(host.rooms(), "sum", 1).await;
+    wait_for_count(host.rooms(), "sum", 1).await;
     host.shutdown().await;
 }
 
@@ -108,12 +108,12 @@ async fn posts_of_rooms_that_hibernate_at_once_are_all_delivered() {
     for round in 1..=5 {
         let posts = (0..100).map(|room| {
             let rooms = host.rooms().clone();
-            tokio::spawn(async move { ask(&rooms, &format!("r{room}"), &post_to("sum")).await })
+            tokio::spawn(async move { run_in_room(&rooms, &format!("r{room}"), &post_to("sum")).await })
         });
         for posted in posts.collect::<Vec<_>>() {
             assert_eq!(posted.await.unwrap()["posted"], true);
         }
-        counted(host.rooms(), "sum", round * 100).await;
+        wait_for_count(host.rooms(), "sum", round * 100).await;
     }
     host.shutdown().await;
 }
@@ -121,19 +121,20 @@ async fn posts_of_rooms_that_hibernate_at_once_are_all_delivered() {
 #[tokio::test]
 async fn failed_turns_use_up_no_post_numbers() {
     // More than any disk has free: every turn that posts fails.
-    let server = callers("[limits]\nmin_free_bytes = 9000000000000000000\n", "").await;
+    let server = caller_server("[limits]\nmin_free_bytes = 9000000000000000000\n", "").await;
     let mut ana = server.join("a", "ana").await;
-    let many = json!({ "do": "post", "namespace": "OTHERS", "name": "b", "say": { "do": "count" }, "times": 1_000 });
+    let many =
+        json!({ "do": "post", "namespace": "OTHERS", "name": "b", "command": { "do": "count" }, "times": 1_000 });
     // A commit has 65,536 numbers for posts.
     for _ in 0..70 {
-        assert_ne!(tell(&server, "a", many.clone()).await["posted"], true);
+        assert_ne!(run_command(&server, "a", many.clone()).await["posted"], true);
     }
-    ana.send(r#"{"do":"look"}"#).await;
+    ana.send(r#"{"do":"get-count"}"#).await;
     assert_eq!(ana.recv().await["count"], 0);
 }
 
 /// A server that accepts connections and never answers.
-async fn silent() -> String {
+async fn start_silent_server() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -147,21 +148,21 @@ async fn silent() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unresponsive_servers_delay_no_other_posts() {
-    let (silent, elsewhere) = (silent().await, Elsewhere::start(|_| answer(200, "heard")).await);
-    let host = host_that_hibernates_at_once(&[&silent, &elsewhere.origin]).await;
+    let (silent, remote) = (start_silent_server().await, RemoteServer::start(|_| response(200, "heard")).await);
+    let host = host_that_hibernates_at_once(&[&silent, &remote.origin]).await;
     // More than can be carried at once in all.
     let posts = (0..POSTS_AT_ONCE + 50).map(|room| {
         let (rooms, origin) = (host.rooms().clone(), silent.clone());
         let post = json!({ "do": "post-out", "origin": origin, "path": "/", "body": "" });
-        tokio::spawn(async move { ask(&rooms, &format!("r{room}"), &post).await })
+        tokio::spawn(async move { run_in_room(&rooms, &format!("r{room}"), &post).await })
     });
     for posted in posts.collect::<Vec<_>>() {
         assert_eq!(posted.await.unwrap()["posted"], true);
     }
-    ask(host.rooms(), "another", &post_to("sum")).await;
-    counted(host.rooms(), "sum", 1).await;
-    let post = json!({ "do": "post-out", "origin": elsewhere.origin, "path": "/heard", "body": "" });
-    ask(host.rooms(), "another", &post).await;
-    assert_eq!(elsewhere.has_seen(1).await[0].path, "/heard");
+    run_in_room(host.rooms(), "another", &post_to("sum")).await;
+    wait_for_count(host.rooms(), "sum", 1).await;
+    let post = json!({ "do": "post-out", "origin": remote.origin, "path": "/heard", "body": "" });
+    run_in_room(host.rooms(), "another", &post).await;
+    assert_eq!(remote.wait_for_requests(1).await[0].path, "/heard");
     host.shutdown().await;
 }

@@ -14,13 +14,13 @@ async fn incarnation(server: &Server) -> u64 {
 }
 
 /// Copy a directory: into files that are there already, or new ones.
-fn copy(from: &Path, to: &Path) {
+fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory");
     for entry in fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {
-            copy(&entry.path(), &target);
+            copy_dir(&entry.path(), &target);
         } else {
             fs::copy(entry.path(), target).expect("a file");
         }
@@ -51,7 +51,7 @@ async fn a_restored_store_has_another_incarnation() {
     for in_place in [true, false, true] {
         let (data, backup) = (server.directory.path().join("data"), server.directory.path().join("backup"));
         server.kill();
-        copy(&data, &backup);
+        copy_dir(&data, &backup);
         server = server.crash_and_restart().await;
         let mut ana = server.join("lobby", "ana").await;
         ana.expect_reply("put since the backup; say kept", "kept").await;
@@ -62,7 +62,7 @@ async fn a_restored_store_has_another_incarnation() {
         } else {
             fs::remove_dir_all(&data).expect("it is there");
         }
-        copy(&backup, &data);
+        copy_dir(&backup, &data);
         fs::remove_dir_all(&backup).expect("it is there");
         server = server.crash_and_restart().await;
         let mut ana = server.join("lobby", "ana").await;
@@ -77,7 +77,7 @@ async fn a_restored_store_has_another_incarnation() {
 }
 
 /// Run a command of the shell in the directory of a server.
-fn run(server: &Server, command: &str) {
+fn run_shell(server: &Server, command: &str) {
     let done = Command::new("sh").args(["-ec", command]).current_dir(server.directory.path()).status();
     assert!(done.expect("a shell").success(), "{command}");
 }
@@ -93,7 +93,7 @@ async fn chmod_chown_touch_and_a_move_keep_the_incarnation() {
         "mv data elsewhere; mv elsewhere data",
     ] {
         server.kill();
-        run(&server, command);
+        run_shell(&server, command);
         server = server.crash_and_restart().await;
         assert_eq!(incarnation(&server).await, first, "{command}");
     }
@@ -110,12 +110,12 @@ async fn a_store_restored_by_common_tools_has_another_incarnation() {
         let mut server = Server::unruly("").await;
         let first = incarnation(&server).await;
         server.kill();
-        run(&server, back_up);
+        run_shell(&server, back_up);
         server = server.crash_and_restart().await;
         let mut ana = server.join("lobby", "ana").await;
         ana.expect_reply("put since the backup; say kept", "kept").await;
         server.kill();
-        run(&server, restore);
+        run_shell(&server, restore);
         server = server.crash_and_restart().await;
         let mut ana = server.join("lobby", "ana").await;
         ana.expect_reply("get since", "since=").await;

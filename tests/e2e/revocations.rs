@@ -10,16 +10,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::{self, Answer, BASE, Client, EventStream, Server, within};
-use crate::tokens::{SECRET, ask, now_s, server_with_secret, token_with, with_secret};
+use crate::tokens::{SECRET, now_s, request_with_token, server_with_secret, token_with, with_secret};
 
 const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n";
 
-async fn admin(server: &Server, method: Method, body: &str) -> Answer {
+async fn admin_request(server: &Server, method: Method, body: &str) -> Answer {
     harness::request(server.admin_address(), method, "/revocations", &[], body).await
 }
 
-async fn revoke(server: &Server, what: Value) -> Value {
-    let answer = admin(server, Method::POST, &what.to_string()).await;
+async fn revoke(server: &Server, revocation: Value) -> Value {
+    let answer = admin_request(server, Method::POST, &revocation.to_string()).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     answer.json()
 }
@@ -41,7 +41,7 @@ async fn ticket(server: &Server, token: &str) -> String {
     answer.json()["ticket"].as_str().expect("a ticket").to_owned()
 }
 
-fn is_out(answer: &Answer) {
+fn assert_revoked(answer: &Answer) {
     answer.is_problem(401);
     assert_eq!(answer.json()["detail"], "the token was revoked");
 }
@@ -77,21 +77,21 @@ async fn a_revoked_user_is_disconnected_and_older_tokens_are_refused() {
         }
     }
     for token in [&ana, &undated] {
-        is_out(&ask(&server, token).await);
-        is_out(&join(&server, token).await.err().unwrap());
-        is_out(&open_event_stream(&server, token).await.err().unwrap());
+        assert_revoked(&request_with_token(&server, token).await);
+        assert_revoked(&join(&server, token).await.err().unwrap());
+        assert_revoked(&open_event_stream(&server, token).await.err().unwrap());
     }
-    is_out(&server.get(&format!("{BASE}/rooms/a/messages?ticket={kept}")).await);
+    assert_revoked(&server.get(&format!("{BASE}/rooms/a/messages?ticket={kept}")).await);
     other.send_chat("still here").await;
     assert_eq!(other.recv_content().await, "still here");
 
     // A token from after is good. A second is the finest that tokens tell.
-    let revoked_at = admin(&server, Method::GET, "").await.json()["revocations"][0]["before"].as_u64().unwrap();
+    let revoked_at = admin_request(&server, Method::GET, "").await.json()["revocations"][0]["before"].as_u64().unwrap();
     while now_s() <= revoked_at {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert_eq!(ask(&server, &of_tomorrow(json!({ "iat": now_s() }))).await.status, StatusCode::OK);
-    is_out(&ask(&server, &of_tomorrow(json!({ "iat": revoked_at }))).await);
+    assert_eq!(request_with_token(&server, &of_tomorrow(json!({ "iat": now_s() }))).await.status, StatusCode::OK);
+    assert_revoked(&request_with_token(&server, &of_tomorrow(json!({ "iat": revoked_at }))).await);
 }
 
 #[tokio::test]
@@ -102,18 +102,18 @@ async fn one_token_can_be_revoked_and_unrevoked() {
     let exp = now_s() + 3_600;
     assert_eq!(revoke(&server, json!({ "jti": "one", "exp": exp })).await["closed"], 1);
     assert_eq!(first.recv_close().await.0, 4403);
-    is_out(&ask(&server, &one).await);
-    assert_eq!(ask(&server, &two).await.status, StatusCode::OK);
+    assert_revoked(&request_with_token(&server, &one).await);
+    assert_eq!(request_with_token(&server, &two).await.status, StatusCode::OK);
     second.send_chat("still here").await;
     assert_eq!(second.recv_content().await, "still here");
 
-    let listed = admin(&server, Method::GET, "").await.json();
+    let listed = admin_request(&server, Method::GET, "").await.json();
     assert_eq!(listed, json!({ "revocations": [{ "jti": "one", "exp": exp }] }));
     let body = json!({ "jti": "one" }).to_string();
-    assert_eq!(admin(&server, Method::DELETE, &body).await.json(), json!({ "restored": { "jti": "one" } }));
-    assert_eq!(ask(&server, &one).await.status, StatusCode::OK);
-    admin(&server, Method::DELETE, &body).await.is_problem(404);
-    assert_eq!(admin(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
+    assert_eq!(admin_request(&server, Method::DELETE, &body).await.json(), json!({ "restored": { "jti": "one" } }));
+    assert_eq!(request_with_token(&server, &one).await.status, StatusCode::OK);
+    admin_request(&server, Method::DELETE, &body).await.is_problem(404);
+    assert_eq!(admin_request(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
 }
 
 #[tokio::test]
@@ -123,14 +123,14 @@ async fn revocations_survive_kill_9() {
     for (round, what) in [json!({ "user": "ana" }), json!({ "jti": "b" })].into_iter().enumerate() {
         revoke(&server, what).await;
         server = server.crash_and_restart().await;
-        is_out(&ask(&server, &ana).await);
+        assert_revoked(&request_with_token(&server, &ana).await);
         let expected = [StatusCode::OK, StatusCode::UNAUTHORIZED][round];
-        assert_eq!(ask(&server, &bo).await.status, expected);
+        assert_eq!(request_with_token(&server, &bo).await.status, expected);
     }
-    admin(&server, Method::DELETE, r#"{"user":"ana"}"#).await;
+    admin_request(&server, Method::DELETE, r#"{"user":"ana"}"#).await;
     let server = server.crash_and_restart().await;
-    assert_eq!(ask(&server, &ana).await.status, StatusCode::OK);
-    is_out(&ask(&server, &bo).await);
+    assert_eq!(request_with_token(&server, &ana).await.status, StatusCode::OK);
+    assert_revoked(&request_with_token(&server, &bo).await);
 
     let file = server.directory.path().join("data/revocations.json");
     let directory = server.directory.clone();
@@ -151,7 +151,7 @@ async fn no_connect_races_past_a_revocation() {
         for joined in joined {
             match joined {
                 Ok(mut client) => assert_eq!(client.recv_close().await.0, 4403),
-                Err(answer) => is_out(&answer),
+                Err(answer) => assert_revoked(&answer),
             }
         }
     }
@@ -163,7 +163,7 @@ async fn users_of_dev_auth_can_be_revoked_too() {
     let mut ana = server.join("lobby", "ana").await;
     revoke(&server, json!({ "user": "id-ana" })).await;
     assert_eq!(ana.recv_close().await.0, 4403);
-    is_out(&server.api(Method::GET, "/rooms/a/messages", "ana", "").await);
+    assert_revoked(&server.api(Method::GET, "/rooms/a/messages", "ana", "").await);
 }
 
 #[tokio::test]
@@ -187,13 +187,13 @@ async fn a_revocation_without_a_user_or_token_is_refused() {
         r#"{"jti":"b","exp":-1}"#,
     ];
     for body in bad {
-        admin(&server, Method::POST, body).await.is_problem(400);
+        admin_request(&server, Method::POST, body).await.is_problem(400);
         if !body.contains("xxx") && !body.contains("\"\"") {
-            admin(&server, Method::DELETE, body).await.is_problem(400);
+            admin_request(&server, Method::DELETE, body).await.is_problem(400);
         }
     }
-    admin(&server, Method::POST, &"x".repeat(5_000)).await.is_problem(413);
-    let wrong = admin(&server, Method::PUT, "{}").await;
+    admin_request(&server, Method::POST, &"x".repeat(5_000)).await.is_problem(413);
+    let wrong = admin_request(&server, Method::PUT, "{}").await;
     wrong.is_problem(405);
     assert_eq!(wrong.header("allow"), "GET, HEAD, POST, DELETE");
     let wrong = harness::request(server.admin_address(), Method::POST, "/metrics", &[], "").await;
@@ -206,7 +206,7 @@ async fn a_revocation_without_a_user_or_token_is_refused() {
     assert_eq!(at("/healthz").await.json()["status"], "ok");
     at("/").await.is_problem(404);
     at("/api/realtime/rooms/a/messages").await.is_problem(404);
-    assert_eq!(admin(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
+    assert_eq!(admin_request(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
     server.get("/revocations").await.is_problem(404);
 }
 
@@ -231,12 +231,12 @@ async fn web_pages_cannot_use_the_admin_api() {
     }
     let head =
         "POST /revocations HTTP/1.1\r\nhost: evil.example:8788\r\ncontent-length: 14\r\nconnection: close\r\n\r\n";
-    let answer = raw(address, head, body).await;
+    let answer = raw_request(address, head, body).await;
     assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
-    assert_eq!(admin(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
+    assert_eq!(admin_request(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));
 }
 
-async fn raw(address: SocketAddr, head: &str, body: &str) -> String {
+async fn raw_request(address: SocketAddr, head: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -271,8 +271,8 @@ async fn the_admin_token_is_required_and_sighup_reloads_it() {
     for authorization in bad {
         as_one(authorization).await.is_problem(401);
     }
-    admin(&server, Method::GET, "").await.is_problem(401);
-    admin(&server, Method::POST, r#"{"user":"ana"}"#).await.is_problem(401);
+    admin_request(&server, Method::GET, "").await.is_problem(401);
+    admin_request(&server, Method::POST, r#"{"user":"ana"}"#).await.is_problem(401);
     assert_eq!(as_one(&good).await.status, StatusCode::OK);
     let health = harness::request(server.admin_address(), Method::GET, "/healthz", &[], "").await;
     assert_eq!(health.status, StatusCode::OK);
@@ -353,7 +353,7 @@ async fn server_with_admin_token(config: &str) -> Server {
     Server::in_directory(directory, &with_secret(&config)).await
 }
 
-async fn as_operator(server: &Server) -> Answer {
+async fn revoke_as_operator(server: &Server) -> Answer {
     let authorization = format!("Bearer {ADMIN_TOKEN}");
     let headers = [("authorization", authorization.as_str())];
     harness::request(server.admin_address(), Method::GET, "/revocations", &headers, "").await
@@ -396,7 +396,7 @@ async fn the_operator_gets_in_despite_many_idle_admin_connections() {
         }
         held.push(stream);
         if number % 40 == 39 {
-            assert_eq!(as_operator(&server).await.status, StatusCode::OK, "beside {number}");
+            assert_eq!(revoke_as_operator(&server).await.status, StatusCode::OK, "beside {number}");
         }
     }
     // One line for all of them, and not one for each.
@@ -423,7 +423,7 @@ async fn wrong_admin_tokens_are_rate_limited_and_the_right_one_is_not() {
     let paced = within(paced).await;
     assert!(paced.header("retry-after").parse::<u32>().unwrap() > 0);
     for _ in 0..150 {
-        assert_eq!(as_operator(&server).await.status, StatusCode::OK);
+        assert_eq!(revoke_as_operator(&server).await.status, StatusCode::OK);
     }
     assert_eq!(server.log().matches("the admin listener turns away").count(), 1, "{}", server.log());
 }
@@ -435,7 +435,7 @@ async fn a_log_line_of_a_revocation_names_its_user_or_token() {
     server.wait_for_log("revoked kind=\"user\" id=\"ana\" closed=0").await;
     revoke(&server, json!({ "jti": "one" })).await;
     server.wait_for_log("revoked kind=\"jti\" id=\"one\" closed=0").await;
-    admin(&server, Method::DELETE, &json!({ "user": "ana" }).to_string()).await;
+    admin_request(&server, Method::DELETE, &json!({ "user": "ana" }).to_string()).await;
     server.wait_for_log("no longer revoked kind=\"user\" id=\"ana\"").await;
     assert!(!server.log().contains("RevokedUser"), "{}", server.log());
 }
@@ -452,19 +452,22 @@ async fn revocation_covers_tokens_of_issuers_whose_clock_is_ahead() {
     let kept = ticket(&server, &ahead).await;
     revoke(&server, json!({ "user": "ana" })).await;
     assert_eq!(ana.recv_close().await.0, 4403);
-    let before = admin(&server, Method::GET, "").await.json()["revocations"][0]["before"].as_u64().unwrap();
-    is_out(&server.get(&format!("{BASE}/rooms/a/messages?ticket={kept}")).await);
+    let before = admin_request(&server, Method::GET, "").await.json()["revocations"][0]["before"].as_u64().unwrap();
+    assert_revoked(&server.get(&format!("{BASE}/rooms/a/messages?ticket={kept}")).await);
     while now_s() <= before {
         for token in [&ahead, &unused] {
-            is_out(&ask(&server, token).await);
-            is_out(&join(&server, token).await.err().unwrap());
-            is_out(&open_event_stream(&server, token).await.err().unwrap());
+            assert_revoked(&request_with_token(&server, token).await);
+            assert_revoked(&join(&server, token).await.err().unwrap());
+            assert_revoked(&open_event_stream(&server, token).await.err().unwrap());
         }
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     // Once the leeway is over, a new token is good, and those from before are not.
-    assert_eq!(ask(&server, &token_of("ana", json!({ "iat": before + 1 }))).await.status, StatusCode::OK);
+    assert_eq!(
+        request_with_token(&server, &token_of("ana", json!({ "iat": before + 1 }))).await.status,
+        StatusCode::OK
+    );
     let server = server.crash_and_restart().await;
-    is_out(&ask(&server, &ahead).await);
-    is_out(&ask(&server, &unused).await);
+    assert_revoked(&request_with_token(&server, &ahead).await);
+    assert_revoked(&request_with_token(&server, &unused).await);
 }

@@ -12,17 +12,17 @@ use tempfile::TempDir;
 use crate::harness::{BASE, Client, Server, TEST_TIMEOUT};
 use crate::wat_components::Module;
 
-async fn welcome(server: &Server, room: &str, name: &str) -> Client {
+async fn join_and_expect_welcome(server: &Server, room: &str, name: &str) -> Client {
     let mut client = server.join(room, name).await;
     client.expect_text("welcome").await;
     client
 }
 
-/// The misdeed ends its turn; the sender is told, the socket stays open, and the log names room and cause.
-async fn fails_its_turn(deed: &str, cause: &str) {
+/// The misbehaviour ends its turn; the sender is told, the socket stays open, and the log names room and cause.
+async fn assert_turn_fails(command: &str, cause: &str) {
     let server = Server::unruly("").await;
-    let mut ana = welcome(&server, "bad", "ana").await;
-    ana.send(&format!("put lost yes; {deed}")).await;
+    let mut ana = join_and_expect_welcome(&server, "bad", "ana").await;
+    ana.send(&format!("put lost yes; {command}")).await;
     assert_eq!(ana.recv().await["code"], "room_failed");
     server.wait_for_log(cause).await;
     assert!(server.log().lines().any(|line| line.contains("ROOMS/bad") && line.contains(cause)), "{}", server.log());
@@ -31,26 +31,26 @@ async fn fails_its_turn(deed: &str, cause: &str) {
 
 #[tokio::test]
 async fn a_panic_fails_the_turn() {
-    fails_its_turn("panic", "told to panic").await;
+    assert_turn_fails("panic", "told to panic").await;
 }
 
 #[tokio::test]
 async fn an_endless_loop_fails_the_turn() {
-    fails_its_turn("loop", "used its 1s of CPU").await;
+    assert_turn_fails("loop", "used its 1s of CPU").await;
 }
 
 #[tokio::test]
 async fn endless_allocation_fails_the_turn() {
-    fails_its_turn("hoard", "used its 67108864 B of memory").await;
+    assert_turn_fails("leak", "used its 67108864 B of memory").await;
 }
 
 #[tokio::test]
 async fn endless_logging_does_not_fill_the_disk() {
     let server = Server::unruly("[limits]\nlog_lines_per_second = 1\n").await;
     let began = Instant::now();
-    let mut ana = welcome(&server, "bad", "ana").await;
+    let mut ana = join_and_expect_welcome(&server, "bad", "ana").await;
     for _ in 0..10 {
-        ana.expect_reply("shout; print; say done", "done").await;
+        ana.expect_reply("log; print; say done", "done").await;
         ana.send("panic").await;
         assert_eq!(ana.recv().await["code"], "room_failed");
     }
@@ -74,19 +74,19 @@ async fn a_request_whose_turn_fails_gets_500() {
 #[tokio::test]
 async fn a_failed_connect_gets_500_and_leaves_no_socket() {
     let server = Server::unruly("").await;
-    let path = format!("{}/rooms/bad/ws?token=1:ana&deed=panic", crate::harness::BASE);
+    let path = format!("{}/rooms/bad/ws?token=1:ana&command=panic", crate::harness::BASE);
     server.connect(&path, &[]).await.err().unwrap().is_problem(500);
-    let mut bo = welcome(&server, "bad", "bo").await;
+    let mut bo = join_and_expect_welcome(&server, "bad", "bo").await;
     bo.expect_reply("count", "1").await;
 }
 
 #[tokio::test]
 async fn rooms_that_loop_do_not_stall_others() {
     let server = Server::unruly("").await;
-    let mut good = welcome(&server, "good", "ana").await;
+    let mut good = join_and_expect_welcome(&server, "good", "ana").await;
     let mut bad = Vec::new();
     for number in 0..4 {
-        let mut client = welcome(&server, &format!("bad{number}"), "bo").await;
+        let mut client = join_and_expect_welcome(&server, &format!("bad{number}"), "bo").await;
         // Two each: more work than there are threads for it, for seconds.
         client.send("loop").await;
         client.send("loop").await;
@@ -107,10 +107,10 @@ async fn rooms_that_loop_do_not_stall_others() {
 #[tokio::test]
 async fn a_long_turn_does_not_wait_for_looping_rooms() {
     let server = Server::unruly("").await;
-    let mut good = welcome(&server, "good", "ana").await;
+    let mut good = join_and_expect_welcome(&server, "good", "ana").await;
     let mut bad = Vec::new();
     for number in 0..8 {
-        let mut client = welcome(&server, &format!("bad{number}"), "bo").await;
+        let mut client = join_and_expect_welcome(&server, &format!("bad{number}"), "bo").await;
         client.send("loop").await;
         client.send("loop").await;
         bad.push(client);
@@ -133,7 +133,7 @@ fn memory_mib(server: &Server) -> (u64, u64) {
 }
 
 /// A busy machine may run something else for so long before it runs what is due.
-const A_TICK: Duration = Duration::from_millis(100);
+const SCHEDULING_TOLERANCE: Duration = Duration::from_millis(100);
 
 /// How long a room takes to answer while nothing else is done.
 async fn idle_latency(good: &mut Client) -> Duration {
@@ -159,39 +159,39 @@ async fn latency_during<T>(good: &mut Client, done: impl Future<Output = T>) -> 
 /// Everything that a room can do to the host at once or piece by piece, one after the other, several times.
 #[tokio::test]
 async fn every_misbehaviour_is_logged_and_harms_no_other_room() {
-    const MISDEEDS: [(&str, &str, &str); 11] = [
+    const MISBEHAVIOUR: [(&str, &str, &str); 11] = [
         ("panic", "told to panic", "trap"),
         ("loop", "used its 1s of CPU", "cpu"),
-        ("survey", "used its 1s of CPU", "cpu"),
-        ("hoard", "used its 67108864 B of memory", "memory"),
+        ("list-loop", "used its 1s of CPU", "cpu"),
+        ("leak", "used its 67108864 B of memory", "memory"),
         ("recurse", "call stack exhausted", "trap"),
-        ("descend", "call stack exhausted", "trap"),
+        ("recurse-calls", "call stack exhausted", "trap"),
         ("flood", "sent more than 16777216 B", "trap"),
-        ("retag", "sent more than 16777216 B", "trap"),
+        ("tag-loop", "sent more than 16777216 B", "trap"),
         ("fill", "the turn writes more than 16777216 B", "guest"),
-        ("clocks", "is one too many: a room has 1000 at most", "guest"),
-        ("waver", "set and cancelled more than 10000 timers", "trap"),
+        ("many-timers", "is one too many: a room has 1000 at most", "guest"),
+        ("timer-loop", "set and cancelled more than 10000 timers", "trap"),
     ];
     let server = Server::unruly("").await;
-    let mut good = welcome(&server, "good", "ana").await;
-    let mut bad = welcome(&server, "bad", "bo").await;
+    let mut good = join_and_expect_welcome(&server, "good", "ana").await;
+    let mut bad = join_and_expect_welcome(&server, "bad", "bo").await;
     let calm = idle_latency(&mut good).await;
     let (before, _) = memory_mib(&server);
     let mut failures = BTreeMap::new();
     for _ in 0..2 {
-        for (deed, reason, cause) in MISDEEDS {
-            let misdeed = async {
-                bad.send(deed).await;
-                assert_eq!(bad.recv().await["code"], "room_failed", "{deed}");
+        for (command, reason, cause) in MISBEHAVIOUR {
+            let misbehaviour = async {
+                bad.send(command).await;
+                assert_eq!(bad.recv().await["code"], "room_failed", "{command}");
             };
-            let (latency, ()) = latency_during(&mut good, misdeed).await;
+            let (latency, ()) = latency_during(&mut good, misbehaviour).await;
             assert!(
-                latency < calm * 10 + A_TICK,
-                "{deed}: a neighbour's answers took {latency:?}, and {calm:?} before"
+                latency < calm * 10 + SCHEDULING_TOLERANCE,
+                "{command}: a neighbour's answers took {latency:?}, and {calm:?} before"
             );
             server.wait_for_log(reason).await;
             let told = server.log().lines().any(|line| line.contains("ROOMS/bad") && line.contains(reason));
-            assert!(told, "{deed}: {}", server.log());
+            assert!(told, "{command}: {}", server.log());
             let failed = failures.entry(cause).or_insert(0);
             *failed += 1;
             server.wait_for_count(&format!("failures_total{{cause=\"{cause}\"}}"), *failed).await;
@@ -211,12 +211,12 @@ async fn every_misbehaviour_is_logged_and_harms_no_other_room() {
 #[tokio::test]
 async fn log_and_output_of_a_turn_are_truncated() {
     let server = Server::unruly("").await;
-    let mut bad = welcome(&server, "bad", "bo").await;
+    let mut bad = join_and_expect_welcome(&server, "bad", "bo").await;
     let before = server.log().len();
-    bad.expect_reply("shout; drip; print; say done", "done").await;
+    bad.expect_reply("log; stderr; print; say done", "done").await;
     server.wait_for_log("too much was logged").await;
     server.wait_for_refusal("turn_log_lines").await;
-    bad.send("excuse").await;
+    bad.send("long-error").await;
     assert_eq!(bad.recv().await["code"], "room_failed");
     server.wait_for_log("the room returned an error: xxxx").await;
     let log = server.log();
@@ -226,7 +226,7 @@ async fn log_and_output_of_a_turn_are_truncated() {
 #[tokio::test]
 async fn oversized_keys_harm_neither_the_room_nor_its_disk() {
     let server = Server::unruly("").await;
-    let mut bad = welcome(&server, "bad", "bo").await;
+    let mut bad = join_and_expect_welcome(&server, "bad", "bo").await;
     bad.expect_reply("put a 1; put z 2; oversize", "false 1 0 true").await;
     bad.expect_reply("list", "a,z").await;
 }
@@ -235,17 +235,17 @@ async fn oversized_keys_harm_neither_the_room_nor_its_disk() {
 async fn twenty_thousand_broadcasts_in_one_turn_delay_no_other_room() {
     const MEMBERS: usize = 50;
     let server = Server::unruly("").await;
-    let mut good = welcome(&server, "good", "ana").await;
-    let joining = (0..MEMBERS).map(async |member| welcome(&server, "bad", &format!("m{member}")).await);
+    let mut good = join_and_expect_welcome(&server, "good", "ana").await;
+    let joining = (0..MEMBERS).map(async |member| join_and_expect_welcome(&server, "bad", &format!("m{member}")).await);
     let mut members = join_all(joining).await;
     let (before, _) = memory_mib(&server);
     let spread = async {
-        members[0].send("spread 20000; all done").await;
+        members[0].send("broadcast 20000; all done").await;
         join_all(members.iter_mut().map(async |member| while member.recv_text().await != "done" {})).await;
     };
     let calm = idle_latency(&mut good).await;
     let (latency, _) = latency_during(&mut good, spread).await;
-    assert!(latency < calm * 20 + A_TICK, "a neighbour's answers took {latency:?}, and {calm:?} before");
+    assert!(latency < calm * 20 + SCHEDULING_TOLERANCE, "a neighbour's answers took {latency:?}, and {calm:?} before");
     let (_, most) = memory_mib(&server);
     assert!(most < before + 512, "it held {before} MiB, and {most} MiB at most");
 }
@@ -259,13 +259,13 @@ async fn an_endless_start_function_fails_only_its_own_rooms() {
     fs::write(directory.path().join("unruly.wasm"), UNRULY).unwrap();
     let config = "[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n[namespaces.PRESENCE]\ncomponent = \"spin.wasm\"\n";
     let server = Server::in_directory(directory, config).await;
-    let mut good = welcome(&server, "good", "ana").await;
+    let mut good = join_and_expect_welcome(&server, "good", "ana").await;
     let asked = join_all((0..2).map(async |scope| {
         server.api(hyper::Method::GET, &format!("/presence/s{scope}/list"), "bo", "").await.is_problem(500);
     }));
     let calm = idle_latency(&mut good).await;
     let (latency, _) = latency_during(&mut good, asked).await;
-    assert!(latency < calm * 10 + A_TICK, "a neighbour's answers took {latency:?}, and {calm:?} before");
+    assert!(latency < calm * 10 + SCHEDULING_TOLERANCE, "a neighbour's answers took {latency:?}, and {calm:?} before");
     for scope in 0..2 {
         let room = format!("room{{address=PRESENCE/s{scope}}}: dormouse::room::life::turn");
         server.wait_for_log(&format!("{room}: the turn failed and was undone: it used its 1s of CPU")).await;
@@ -281,7 +281,7 @@ async fn a_room_that_blocks_on_itself_is_cut_off() {
                   outbound_private = [\"http://127.0.0.1:9\"]\n";
     let server = Server::in_directory(directory, config).await;
     let ask = async |command: &str| server.api(hyper::Method::POST, "/rooms/tied/messages", "ana", command).await;
-    ask(r#"{"do":"wait-for-nobody"}"#).await.is_problem(500);
+    ask(r#"{"do":"wait-forever"}"#).await.is_problem(500);
     server.wait_for_log("it waited longer than any call may take").await;
     let answer = ask(r#"{"do":"never-finish","authority":"127.0.0.1:9"}"#).await;
     assert!(answer.json()["error"].as_str().is_some_and(|error| error.contains("Timeout")), "{answer:?}");
@@ -296,8 +296,8 @@ async fn a_room_that_blocks_on_itself_is_cut_off() {
 #[tokio::test]
 async fn a_close_by_the_guest_gives_the_client_its_reason() {
     let server = Server::unruly("").await;
-    let mut ana = welcome(&server, "lobby", "ana").await;
-    let mut bo = welcome(&server, "lobby", "bo").await;
+    let mut ana = join_and_expect_welcome(&server, "lobby", "ana").await;
+    let mut bo = join_and_expect_welcome(&server, "lobby", "bo").await;
     ana.send("note x; say before; leave good night").await;
     ana.expect_text("before").await;
     assert_eq!(ana.recv_close().await, (4000, "good night".into()));
@@ -308,8 +308,8 @@ async fn a_close_by_the_guest_gives_the_client_its_reason() {
 #[tokio::test]
 async fn a_client_that_vanishes_is_noticed() {
     let server = Server::unruly("").await;
-    let ana = welcome(&server, "lobby", "ana").await;
-    let mut bo = welcome(&server, "lobby", "bo").await;
+    let ana = join_and_expect_welcome(&server, "lobby", "ana").await;
+    let mut bo = join_and_expect_welcome(&server, "lobby", "bo").await;
     drop(ana);
     bo.expect_text("gone id-ana 1006 false ").await;
 }
@@ -318,9 +318,9 @@ async fn a_client_that_vanishes_is_noticed() {
 async fn a_silent_client_is_closed_with_4408() {
     let server =
         Server::unruly("[limits]\nping_every = \"500ms\"\npong_timeout = \"5s\"\nclose_timeout = \"200ms\"\n").await;
-    let mut bo = welcome(&server, "lobby", "bo").await;
+    let mut bo = join_and_expect_welcome(&server, "lobby", "bo").await;
     // Its socket stays open and it answers nothing, because it does not read.
-    let silent = welcome(&server, "lobby", "ana").await;
+    let silent = join_and_expect_welcome(&server, "lobby", "ana").await;
     bo.expect_text("gone id-ana 4408 false ").await;
     drop(silent);
     bo.expect_reply("say still here", "still here").await;
@@ -341,7 +341,7 @@ async fn a_failed_turn_names_its_event_user_and_socket_in_the_log() {
         let found = tokio::time::timeout(TEST_TIMEOUT, found).await;
         assert!(found.is_ok(), "no line says {words:?}:\n{}", server.log());
     };
-    let mut ana = welcome(&server, "lobby", "ana").await;
+    let mut ana = join_and_expect_welcome(&server, "lobby", "ana").await;
     ana.send("panic").await;
     logs(&["event=\"message\"", "socket=", "user=\"id-ana\""]).await;
     server.api(hyper::Method::POST, "/rooms/lobby/messages", "bo", "panic").await.is_problem(500);
@@ -352,7 +352,7 @@ async fn a_failed_turn_names_its_event_user_and_socket_in_the_log() {
     while ana.recv_text().await != "noted" {}
     drop(ana);
     logs(&["event=\"close\"", "socket=", "user=\"id-ana\""]).await;
-    let refused = server.connect(&format!("{BASE}/rooms/lobby/ws?token=id-eve:eve&deed=panic"), &[]).await;
+    let refused = server.connect(&format!("{BASE}/rooms/lobby/ws?token=id-eve:eve&command=panic"), &[]).await;
     assert!(refused.is_err(), "the turn should fail");
     logs(&["event=\"connect\"", "socket=", "user=\"id-eve\""]).await;
 }

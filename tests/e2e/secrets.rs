@@ -12,7 +12,7 @@ use crate::harness::{self, BASE, Server};
 use crate::tokens::{SECRET, token_with, with_secret};
 
 /// All that could give a token away, however it is cut: its parts, since a log may quote one of them.
-fn traces(token: &str) -> Vec<String> {
+fn token_fragments(token: &str) -> Vec<String> {
     token.split('.').filter(|part| part.len() > 20).map(str::to_owned).collect()
 }
 
@@ -55,7 +55,7 @@ async fn no_credential_is_in_the_log_or_in_an_answer() {
                 "forged" => format!("{}A", fresh(json!({}))),
                 _ => format!("nonsense-by-the-way-{way}-{}", fresh(json!({})).len()),
             };
-            secrets.extend(if kind == "none" { vec![token.clone()] } else { traces(&token) });
+            secrets.extend(if kind == "none" { vec![token.clone()] } else { token_fragments(&token) });
             let (name, value, query) = match way {
                 "bearer" => ("authorization", format!("Bearer {token}"), String::new()),
                 "basic" => ("authorization", format!("Basic {token}"), String::new()),
@@ -65,7 +65,7 @@ async fn no_credential_is_in_the_log_or_in_an_answer() {
                 "ticket-query" => ("x-way", way.into(), format!("?ticket={token}")),
                 _ => {
                     let authorization = format!("Bearer {}", fresh(json!({})));
-                    secrets.extend(traces(&authorization));
+                    secrets.extend(token_fragments(&authorization));
                     let mut client = server.connect(&socket, &[("authorization", &authorization)]).await.unwrap();
                     // However it is spelled, no room sees it.
                     client.send(&format!(r#"{{"token":"{token}","type":"identity"}}"#)).await;

@@ -18,7 +18,7 @@ pub(crate) fn rounds(usually: u64) -> u64 {
 }
 
 /// The random choices of one round.
-pub(crate) fn choices(seed: u64, round: u64) -> StdRng {
+pub(crate) fn random_choices(seed: u64, round: u64) -> StdRng {
     StdRng::seed_from_u64(seed.wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
 }
 
@@ -31,7 +31,7 @@ impl Progress {
     }
 
     /// Every ten seconds.
-    pub(crate) fn say(&mut self, figures: &impl std::fmt::Debug) {
+    pub(crate) fn print(&mut self, figures: &impl std::fmt::Debug) {
         if self.0.elapsed() > Duration::from_secs(10) {
             self.0 = Instant::now();
             println!("{figures:?}");

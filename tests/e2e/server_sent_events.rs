@@ -6,7 +6,7 @@ use crate::harness::{BASE, Event, Server};
 use hyper::Method;
 
 /// An address in the API, as a user of dev auth.
-fn path(path: &str, name: &str) -> String {
+fn api_path(path: &str, name: &str) -> String {
     format!("{BASE}{path}?token=id-{name}:{name}")
 }
 
@@ -22,7 +22,7 @@ async fn an_event_stream_sends_the_history_and_then_new_messages() {
     ana.send_chat("before").await;
     assert_eq!(ana.recv_content().await, "before");
 
-    let mut bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    let mut bo = server.open_event_stream(&api_path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
     assert_eq!(bo.header("content-type"), "text/event-stream");
     assert_eq!(bo.header("cache-control"), "no-store");
     let history = bo.recv().await;
@@ -46,13 +46,13 @@ async fn a_resumed_event_stream_sends_only_missed_messages() {
         assert_eq!(server.api(Method::POST, "/rooms/lobby/messages", "ana", &body).await.status, 200);
     }
     let mut bo = server
-        .open_event_stream(&path("/rooms/lobby/events", "bo"), &[("last-event-id", "2")])
+        .open_event_stream(&api_path("/rooms/lobby/events", "bo"), &[("last-event-id", "2")])
         .await
         .expect("it lets us in");
     let history = bo.recv().await;
     assert_eq!((history.json()["resumed"].as_bool(), seq(&history)), (Some(true), Some("3")));
     assert_eq!(history.json()["messages"].as_array().map(Vec::len), Some(1));
-    let nothing_new = path("/rooms/lobby/events", "cy") + "&since=3";
+    let nothing_new = api_path("/rooms/lobby/events", "cy") + "&since=3";
     let mut cy = server.open_event_stream(&nothing_new, &[]).await.expect("it lets us in");
     let history = cy.recv().await;
     assert_eq!((history.json()["resumed"].as_bool(), history.id), (Some(true), None));
@@ -65,7 +65,7 @@ async fn an_event_id_of_another_incarnation_starts_over() {
         let body = json!({ "content": content }).to_string();
         assert_eq!(server.api(Method::POST, "/rooms/lobby/messages", "ana", &body).await.status, 200);
     }
-    let mut bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    let mut bo = server.open_event_stream(&api_path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
     let history = bo.recv().await;
     let incarnation = history.json()["incarnation"].as_str().expect("a string").to_owned();
     assert_eq!(history.id, Some(format!("3.{incarnation}")));
@@ -73,7 +73,7 @@ async fn an_event_id_of_another_incarnation_starts_over() {
         [(format!("2.{incarnation}"), true, 1), ("2.0f".into(), false, 3), ("2".into(), true, 1)]
     {
         let mut bo = server
-            .open_event_stream(&path("/rooms/lobby/events", "bo"), &[("last-event-id", &id)])
+            .open_event_stream(&api_path("/rooms/lobby/events", "bo"), &[("last-event-id", &id)])
             .await
             .expect("let in");
         let history = bo.recv().await.json();
@@ -89,7 +89,7 @@ async fn an_event_id_of_another_incarnation_starts_over() {
 async fn a_closed_event_stream_leaves_the_presence_list() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;
-    let bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    let bo = server.open_event_stream(&api_path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
     ana.recv_type("user_joined").await;
     drop(bo);
     assert_eq!(ana.recv_type("user_left").await["userId"], "id-bo");
@@ -98,7 +98,7 @@ async fn a_closed_event_stream_leaves_the_presence_list() {
 #[tokio::test]
 async fn an_event_stream_survives_hibernation_and_stays_present() {
     let server = Server::with("hibernate_after = \"100ms\"").await;
-    let mut bo = server.open_event_stream(&path("/presence/events", "bo"), &[]).await.expect("it lets us in");
+    let mut bo = server.open_event_stream(&api_path("/presence/events", "bo"), &[]).await.expect("it lets us in");
     assert_eq!(bo.recv().await.json()["type"], "presence_list");
     server.wait_until_all_hibernate().await;
     let busy = server.api(Method::POST, "/presence/update", "bo", r#"{"status":"busy"}"#).await;
@@ -123,7 +123,7 @@ async fn a_message_resent_over_http_is_stored_once() {
 #[tokio::test]
 async fn a_quiet_event_stream_sends_keep_alives() {
     let server = Server::with("[limits]\nping_every = \"200ms\"").await;
-    let mut bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    let mut bo = server.open_event_stream(&api_path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
     assert_eq!(bo.recv().await.json()["type"], "history");
     for _ in 0..3 {
         assert_eq!(bo.recv_block().await.as_deref(), Some(": ping"));
@@ -133,7 +133,7 @@ async fn a_quiet_event_stream_sends_keep_alives() {
 #[tokio::test]
 async fn a_shutdown_ends_event_streams_with_a_goodbye() {
     let mut server = Server::start().await;
-    let mut bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    let mut bo = server.open_event_stream(&api_path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
     bo.recv().await;
     server.send_sigterm();
     let Event { name, data, .. } = bo.recv().await;
@@ -147,7 +147,7 @@ async fn a_shutdown_ends_event_streams_with_a_goodbye() {
 async fn a_refused_event_stream_says_why() {
     let server = Server::start().await;
     server.get(&format!("{BASE}/rooms/lobby/events")).await.is_problem(401);
-    let refused = server.open_event_stream(&(path("/rooms/lobby/events", "bo") + "&since=many"), &[]).await.err();
+    let refused = server.open_event_stream(&(api_path("/rooms/lobby/events", "bo") + "&since=many"), &[]).await.err();
     refused.expect("the room turns it down").is_problem(400);
     let wrong = server.api(Method::POST, "/rooms/lobby/events", "bo", "").await;
     wrong.is_problem(405);

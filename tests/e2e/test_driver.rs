@@ -12,7 +12,7 @@ use tempfile::TempDir;
 const PAGE: &str = include_str!("../../docs/test-driver.md");
 
 /// All answers of the driver to this input.
-fn answers(folder: &Path, input: &[u8]) -> (Vec<Value>, Output) {
+fn run_driver(folder: &Path, input: &[u8]) -> (Vec<Value>, Output) {
     let mut driver = Command::new(env!("CARGO_BIN_EXE_dormouse"))
         .arg("test-driver")
         .current_dir(folder)
@@ -50,7 +50,7 @@ fn the_documented_example_runs() {
     let block = |language: &str| PAGE.split_once(language).unwrap().1.split_once("\n```").unwrap().0;
     let commands = block("```sh\n").split('\'').filter(|piece| piece.starts_with("{\"do\"")).collect::<Vec<_>>();
     assert_eq!(commands.len(), 3);
-    let (answered, output) = answers(folder().path(), commands.join("\n").as_bytes());
+    let (answered, output) = run_driver(folder().path(), commands.join("\n").as_bytes());
     assert!(output.status.success());
     let shown = block("```json\n").lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
     assert_eq!(answered.len(), shown.len(), "{answered:?}");
@@ -65,7 +65,7 @@ fn the_documented_example_runs() {
 
 #[test]
 fn every_command_is_documented() {
-    let (answered, _) = answers(folder().path(), b"{\"do\":\"dance\"}");
+    let (answered, _) = run_driver(folder().path(), b"{\"do\":\"dance\"}");
     let refused = answered[1]["error"].as_str().unwrap();
     let commands = refused.split_once("expected one of").expect("it lists them").1.split('`').skip(1).step_by(2);
     let missing = commands.filter(|command| !PAGE.contains(&format!("| `{{\"do\":\"{command}\""))).collect::<Vec<_>>();
@@ -89,7 +89,7 @@ fn an_invalid_command_gets_an_error_and_changes_nothing() {
         json!({ "do": "open", "component": "counter.wasm" }),
         json!({ "do": "connect", "user": { "id": "1", "name": "ana" } }),
     ]));
-    let (answered, output) = answers(folder().path(), &input);
+    let (answered, output) = run_driver(folder().path(), &input);
     assert!(output.status.success());
     let expected = [
         "not a JSON object",
@@ -114,7 +114,7 @@ fn an_invalid_command_gets_an_error_and_changes_nothing() {
 
 #[test]
 fn an_unanswered_outbound_call_fails_the_call_not_the_driver() {
-    let call = json!({ "do": "call", "namespace": "SCORES", "name": "today", "say": 1 });
+    let call = json!({ "do": "call", "namespace": "SCORES", "name": "today", "command": 1 });
     let ask = |call: &Value| json!({ "do": "request", "request": { "method": "POST", "path": "/", "body": call.to_string() } });
     let opened = [
         json!({ "do": "open", "component": "caller.wasm" }),
@@ -122,7 +122,7 @@ fn an_unanswered_outbound_call_fails_the_call_not_the_driver() {
         ask(&call),
     ];
     // The input ends before the answer.
-    let (answered, output) = answers(folder().path(), &lines(&opened));
+    let (answered, output) = run_driver(folder().path(), &lines(&opened));
     assert!(output.status.success());
     assert_eq!(answered[3]["ask"]["to"], json!({ "room": { "namespace": "SCORES", "name": "today" } }));
     let response = &answered[4]["done"]["response"];

@@ -22,7 +22,7 @@ use crate::harness::{BASE, Server, within};
 const TLS: &str = "tls = { cert = \"cert.pem\", key = \"key.pem\" }\n";
 
 /// Put a fresh certificate for `localhost` beside the configuration.
-fn certify(directory: &TempDir) -> CertificateDer<'static> {
+fn write_certificate(directory: &TempDir) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(directory.path().join("cert.pem"), cert.pem()).unwrap();
     std::fs::write(directory.path().join("key.pem"), signing_key.serialize_pem()).unwrap();
@@ -35,7 +35,7 @@ pub(crate) async fn tls_server() -> (Server, CertificateDer<'static>) {
 
 pub(crate) async fn tls_server_with(config: &str) -> (Server, CertificateDer<'static>) {
     let directory = Arc::new(TempDir::new().unwrap());
-    let certificate = certify(&directory);
+    let certificate = write_certificate(&directory);
     (Server::in_directory(directory, &format!("{TLS}{config}")).await, certificate)
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn connect(
     within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
-async fn healthy_over_http2(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static) {
+async fn assert_healthy_over_http2(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static) {
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -106,13 +106,13 @@ async fn http2_is_negotiated_over_tls() {
     let (server, certificate) = tls_server().await;
     let stream = connect(&server, &certificate, &["h2", "http/1.1"]).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-    healthy_over_http2(stream).await;
+    assert_healthy_over_http2(stream).await;
 }
 
 #[tokio::test]
 async fn plain_http2_is_served_only_if_it_is_turned_on() {
     let server = Server::with("h2c = true\n").await;
-    healthy_over_http2(TcpStream::connect(server.address).await.unwrap()).await;
+    assert_healthy_over_http2(TcpStream::connect(server.address).await.unwrap()).await;
     let mut ana = server.join("lobby", "ana").await;
     ana.recv_type("history").await;
     let server = Server::start().await;
@@ -129,7 +129,7 @@ async fn sighup_reloads_the_certificate_and_open_sockets_go_on() {
     let stream = connect(&server, &before, &["http/1.1"]).await.unwrap();
     let url = format!("wss://localhost{BASE}/rooms/lobby/ws?token=ana");
     let (mut socket, _) = within(tokio_tungstenite::client_async(url, stream)).await.unwrap();
-    let after = certify(&server.directory);
+    let after = write_certificate(&server.directory);
     send_sighup(&server);
     server.wait_for_log("dormouse: reloaded").await;
     assert!(connect(&server, &before, &[]).await.is_err(), "the old one is offered no more");
@@ -162,22 +162,22 @@ async fn an_invalid_certificate_prevents_the_start() {
     let refused = async || Server::try_in_directory(directory.clone(), TLS).await.err().expect("it does not start");
     let log = refused().await;
     assert!(log.contains("cert.pem cannot be read"), "{log}");
-    certify(&directory);
+    write_certificate(&directory);
     std::fs::write(directory.path().join("key.pem"), "nonsense").unwrap();
     let log = refused().await;
     assert!(log.contains("key.pem cannot be read"), "{log}");
-    certify(&directory);
+    write_certificate(&directory);
     let cert = std::fs::read(directory.path().join("cert.pem")).unwrap();
-    certify(&directory);
+    write_certificate(&directory);
     std::fs::write(directory.path().join("cert.pem"), cert).unwrap();
     let log = refused().await;
     assert!(log.contains("does not work with the key"), "{log}");
 }
 
 #[tokio::test]
-async fn a_stalled_tls_handshake_is_cut_off_and_delays_no_one() {
+async fn a_stalled_tls_handshake_is_cut_off_and_delays_no_client() {
     let directory = Arc::new(TempDir::new().unwrap());
-    let certificate = certify(&directory);
+    let certificate = write_certificate(&directory);
     let server = Server::in_directory(directory, &format!("{TLS}limits.header_timeout = \"5s\"\n")).await;
     let mut silent = Vec::new();
     for _ in 0..50 {

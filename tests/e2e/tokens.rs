@@ -56,7 +56,7 @@ pub(crate) fn with_secret(config: &str) -> String {
 }
 
 /// The result of a request with a token.
-pub(crate) async fn ask(server: &Server, token: &str) -> Answer {
+pub(crate) async fn request_with_token(server: &Server, token: &str) -> Answer {
     let authorization = format!("Bearer {token}");
     let path = format!("{BASE}/rooms/a/messages");
     server.request(Method::GET, &path, &[("authorization", &authorization)], "").await
@@ -110,16 +110,16 @@ async fn each_key_of_a_set_verifies_with_its_own_algorithm() {
         let (key, algorithm) = private(kind);
         let token =
             |kid: &str| signed(&json!({ "alg": algorithm, "kid": kid }).to_string(), &claims(), &key, algorithm);
-        assert_eq!(ask(&server, &token(kind)).await.status, StatusCode::OK, "{kind}");
+        assert_eq!(request_with_token(&server, &token(kind)).await.status, StatusCode::OK, "{kind}");
         for other in ["rs256", "es256", "eddsa", "new", ""].iter().filter(|other| **other != kind) {
-            ask(&server, &token(other)).await.is_problem(401);
+            request_with_token(&server, &token(other)).await.is_problem(401);
         }
     }
     // The one without a name is for tokens of any.
     for head in [json!({ "alg": "HS256" }), json!({ "alg": "HS256", "kid": "whatever" })] {
         let token =
             signed(&head.to_string(), &claims(), &EncodingKey::from_secret(SECRET.as_bytes()), Algorithm::HS256);
-        assert_eq!(ask(&server, &token).await.status, StatusCode::OK, "{head}");
+        assert_eq!(request_with_token(&server, &token).await.status, StatusCode::OK, "{head}");
     }
 }
 
@@ -132,7 +132,7 @@ async fn a_token_with_another_algorithm_than_its_keys_is_refused() {
     let server = Server::with(&format!("[identity]\nauth = \"jwt\"\nkeys = [{keys}]\n")).await;
     let (rsa, _) = private("rs256");
     let good = signed(r#"{"alg":"RS256","kid":"rs256"}"#, &claims(), &rsa, Algorithm::RS256);
-    assert_eq!(ask(&server, &good).await.status, StatusCode::OK);
+    assert_eq!(request_with_token(&server, &good).await.status, StatusCode::OK);
     let (message, signature) = good.rsplit_once('.').unwrap();
 
     // Public keys, as texts and as numbers, for secrets.
@@ -146,7 +146,7 @@ async fn a_token_with_another_algorithm_than_its_keys_is_refused() {
         for secret in [&pem[..], pem.trim_ascii_end(), decoded(kind).unwrap().try_get_as_bytes().unwrap(), b""] {
             for kid in [json!(kind), json!(null)] {
                 let head = json!({ "alg": "HS256", "kid": kid });
-                ask(&server, &signed_with(&head, &serde_json::from_str(&claims()).unwrap(), secret))
+                request_with_token(&server, &signed_with(&head, &serde_json::from_str(&claims()).unwrap(), secret))
                     .await
                     .is_problem(401);
             }
@@ -160,20 +160,20 @@ async fn a_token_with_another_algorithm_than_its_keys_is_refused() {
         for kid in ["rs256", "es256", "eddsa"] {
             let head = BASE64_URL_SAFE_NO_PAD.encode(json!({ "alg": algorithm, "kid": kid }).to_string());
             for signature in ["", signature] {
-                ask(&server, &format!("{head}.{claims_part}.{signature}")).await.is_problem(401);
+                request_with_token(&server, &format!("{head}.{claims_part}.{signature}")).await.is_problem(401);
             }
         }
     }
     // A signature that is true, under the name of another algorithm.
     for algorithm in ["none", "", "RS512", "PS256", "HS256", "ES256", "EdDSA", "rs256"] {
         let head = json!({ "alg": algorithm, "kid": "rs256" }).to_string();
-        ask(&server, &signed(&head, &claims(), &rsa, Algorithm::RS256)).await.is_problem(401);
+        request_with_token(&server, &signed(&head, &claims(), &rsa, Algorithm::RS256)).await.is_problem(401);
     }
     // A key for another algorithm of the same kind.
     let pss = signed(r#"{"alg":"PS256","kid":"rs256"}"#, &claims(), &rsa, Algorithm::PS256);
-    ask(&server, &pss).await.is_problem(401);
+    request_with_token(&server, &pss).await.is_problem(401);
     let stronger = signed(r#"{"alg":"RS512","kid":"rs256"}"#, &claims(), &rsa, Algorithm::RS512);
-    ask(&server, &stronger).await.is_problem(401);
+    request_with_token(&server, &stronger).await.is_problem(401);
 }
 
 #[tokio::test]
@@ -188,20 +188,24 @@ async fn a_token_header_cannot_supply_its_own_key() {
         json!({ "alg": "HS256", "x5u": "https://evil.example/cert.pem", "x5c": ["AA=="] }),
     ];
     for head in heads {
-        ask(&server, &signed_with(&head, &claims, own.as_bytes())).await.is_problem(401);
+        request_with_token(&server, &signed_with(&head, &claims, own.as_bytes())).await.is_problem(401);
         assert_eq!(
-            ask(&server, &signed_with(&head, &claims, SECRET.as_bytes())).await.status,
+            request_with_token(&server, &signed_with(&head, &claims, SECRET.as_bytes())).await.status,
             StatusCode::OK,
             "{head}"
         );
     }
     let critical = json!({ "alg": "HS256", "crit": ["exp"] });
-    ask(&server, &signed_with(&critical, &claims, SECRET.as_bytes())).await.is_problem(401);
+    request_with_token(&server, &signed_with(&critical, &claims, SECRET.as_bytes())).await.is_problem(401);
     // A name is compared and nothing else: it is no path, no query and no address. For a key without one all are alike.
     for kid in ["../../../dev/null", "/dev/null", "' OR 1=1 --", "https://evil.example", "\u{0}", &"k".repeat(8_000)] {
         let head = json!({ "alg": "HS256", "kid": kid });
-        assert_eq!(ask(&server, &signed_with(&head, &claims, SECRET.as_bytes())).await.status, StatusCode::OK, "{kid}");
-        ask(&server, &signed_with(&head, &claims, b"")).await.is_problem(401);
+        assert_eq!(
+            request_with_token(&server, &signed_with(&head, &claims, SECRET.as_bytes())).await.status,
+            StatusCode::OK,
+            "{kid}"
+        );
+        request_with_token(&server, &signed_with(&head, &claims, b"")).await.is_problem(401);
     }
 }
 
@@ -209,7 +213,7 @@ async fn a_token_header_cannot_supply_its_own_key() {
 async fn tokens_have_one_form_and_a_maximum_length() {
     let server = server_with_secret("").await;
     let good = token_with(&json!({}));
-    assert_eq!(ask(&server, &good).await.status, StatusCode::OK);
+    assert_eq!(request_with_token(&server, &good).await.status, StatusCode::OK);
     let parts = good.split('.').collect::<Vec<_>>();
     let signature = BASE64_URL_SAFE_NO_PAD.decode(parts[2]).unwrap();
     let with_signature = |signature: &str| format!("{}.{}.{signature}", parts[0], parts[1]);
@@ -223,7 +227,7 @@ async fn tokens_have_one_form_and_a_maximum_length() {
         let token = token_with(&json!({ "number": number }));
         let (message, signature) = token.rsplit_once('.').unwrap();
         if signature.contains(['-', '_']) {
-            assert_eq!(ask(&server, &token).await.status, StatusCode::OK);
+            assert_eq!(request_with_token(&server, &token).await.status, StatusCode::OK);
             let bytes = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
             signature_of_other_alphabet = Some(format!("{message}.{}", BASE64_STANDARD_NO_PAD.encode(bytes)));
             break;
@@ -243,15 +247,15 @@ async fn tokens_have_one_form_and_a_maximum_length() {
         format!("{}=.{}.{}", parts[0], parts[1], parts[2]),
     ];
     for form in forms {
-        ask(&server, &form).await.is_problem(401);
+        request_with_token(&server, &form).await.is_problem(401);
     }
 
     let long = |bytes: usize| token_with(&json!({ "rest": "x".repeat(bytes) }));
-    assert_eq!(ask(&server, &long(11_000)).await.status, StatusCode::OK, "longer than any cookie");
-    let too_long = ask(&server, &long(12_500)).await;
+    assert_eq!(request_with_token(&server, &long(11_000)).await.status, StatusCode::OK, "longer than any cookie");
+    let too_long = request_with_token(&server, &long(12_500)).await;
     too_long.is_problem(401);
     assert!(too_long.json()["detail"].as_str().unwrap().contains("longer than 16384 bytes"), "{too_long:?}");
-    assert_eq!(ask(&server, &good).await.status, StatusCode::OK);
+    assert_eq!(request_with_token(&server, &good).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -273,10 +277,13 @@ async fn incomplete_or_ambiguous_token_claims_are_refused() {
         json!({ "sub": "1", "exp": exp, "iat": exp }),
     ];
     for claims in bad {
-        ask(&server, &with(claims)).await.is_problem(401);
+        request_with_token(&server, &with(claims)).await.is_problem(401);
     }
-    assert_eq!(ask(&server, &with(json!({ "sub": "1", "exp": exp, "nbf": now_s() }))).await.status, StatusCode::OK);
+    assert_eq!(
+        request_with_token(&server, &with(json!({ "sub": "1", "exp": exp, "nbf": now_s() }))).await.status,
+        StatusCode::OK
+    );
     let twice = format!(r#"{{"sub":"1","sub":"2","exp":{exp}}}"#);
     let key = EncodingKey::from_secret(SECRET.as_bytes());
-    ask(&server, &signed(r#"{"alg":"HS256"}"#, &twice, &key, Algorithm::HS256)).await.is_problem(401);
+    request_with_token(&server, &signed(r#"{"alg":"HS256"}"#, &twice, &key, Algorithm::HS256)).await.is_problem(401);
 }

@@ -1,4 +1,5 @@
-//! Clients who talk and run errands until the server goes away, come back to the next one, and write down all of it.
+//! A workload of chat clients and room commands. It runs until the server dies, continues with the next server, and
+//! records everything that it sent and received.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,175 +21,198 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use crate::checker::{self, Account, Connection, Errands, Marks, Violation};
+use crate::checker::{self, ClientRecord, Connection, Counts, RoomCommands, Violation};
 use crate::harness::{BASE, TEST_TIMEOUT};
 
-/// Messages of one client that wait for their echo.
+/// The most messages of one client that wait for their echo.
 const WINDOW: usize = 4;
 
-/// Errands in one life: a room lists a thousand counts at most.
-const ERRANDS: usize = 100;
+/// The most commands for one server: a room lists at most a thousand counts.
+const MAX_COMMANDS: usize = 100;
 
-/// A server, as clients find it. Absent answers mean that it went away or refuses clients.
-pub(crate) trait World {
-    type Line: Line;
+/// A server as clients use it. `None` means that it died or refuses clients.
+pub(crate) trait ServerUnderTest {
+    type ChatSocket: ChatSocket;
 
-    /// A connection to a chat room.
-    async fn enter(&self, room: &str, user: &str, since: u64) -> Option<Self::Line>;
+    /// Connects to a chat room.
+    async fn open_chat(&self, room: &str, user: &str, since: u64) -> Option<Self::ChatSocket>;
 
-    /// A request to a chat room. `key` makes it one that may be repeated.
-    async fn ask(&self, room: &str, user: &str, path: &str, post: Option<(&Value, &str)>) -> Option<Value>;
+    /// Sends a request to a chat room. A post has a body and an idempotency key.
+    async fn send_request(&self, room: &str, user: &str, path: &str, post: Option<(&Value, &str)>) -> Option<Value>;
 
-    /// A command to a room that runs errands (`tests/guests/caller`).
-    async fn tell(&self, room: &str, command: &Value) -> Option<Value>;
+    /// Runs a command in a room of `tests/guests/caller`.
+    async fn run_command(&self, room: &str, command: &Value) -> Option<Value>;
 
     /// The namespace of such rooms.
-    fn errands(&self) -> &'static str;
+    fn caller_namespace(&self) -> &'static str;
 }
 
 /// One connection to a chat room.
-pub(crate) trait Line {
+pub(crate) trait ChatSocket {
     async fn send_text(&mut self, text: String) -> Option<()>;
     async fn recv_text(&mut self) -> Option<String>;
 }
 
-/// Everybody who lives through the crashes of one server.
-pub(crate) struct Cast {
-    rooms: Vec<Place>,
-    errands: Errands,
+/// All clients of the rooms of one server, across its crashes.
+pub(crate) struct Workload {
+    rooms: Vec<RoomClients>,
+    commands: RoomCommands,
     rng: StdRng,
 }
 
-struct Place {
+struct RoomClients {
     name: String,
-    talkers: Vec<Account>,
-    posters: Vec<Account>,
+    socket_clients: Vec<ClientRecord>,
+    http_clients: Vec<ClientRecord>,
 }
 
-impl Cast {
-    pub(crate) fn new(rooms: usize, talkers: usize, seed: u64) -> Self {
-        let place = |room: usize| Place {
+impl Workload {
+    pub(crate) fn new(rooms: usize, socket_clients: usize, seed: u64) -> Self {
+        let clients_of_room = |room: usize| RoomClients {
             name: format!("r{room}"),
-            talkers: (0..talkers).map(|nth| Account::of(&format!("t{room}-{nth}"))).collect(),
-            posters: vec![Account::of(&format!("p{room}"))],
+            socket_clients: (0..socket_clients).map(|nth| ClientRecord::of(&format!("t{room}-{nth}"))).collect(),
+            http_clients: vec![ClientRecord::of(&format!("p{room}"))],
         };
-        Cast { rooms: (0..rooms).map(place).collect(), errands: Errands::default(), rng: StdRng::seed_from_u64(seed) }
+        Workload {
+            rooms: (0..rooms).map(clients_of_room).collect(),
+            commands: RoomCommands::default(),
+            rng: StdRng::seed_from_u64(seed),
+        }
     }
 
-    /// All do so many things each, or as many as they can before the server goes away.
-    pub(crate) async fn live(&mut self, world: &impl World, most: usize) {
+    /// Each client sends `count` messages or commands, or as many as it can before the server dies.
+    pub(crate) async fn run(&mut self, server: &impl ServerUnderTest, count: usize) {
         let rng = &mut self.rng;
-        let in_rooms = self.rooms.iter_mut().map(|Place { name, talkers, posters }| {
+        let in_all_rooms = self.rooms.iter_mut().map(|RoomClients { name, socket_clients, http_clients }| {
             let name = &*name;
-            let with_rng = talkers.iter_mut().map(|account| (account, StdRng::seed_from_u64(rng.next_u64())));
+            let with_rng = socket_clients.iter_mut().map(|client| (client, StdRng::seed_from_u64(rng.next_u64())));
             let with_rng = with_rng.collect::<Vec<_>>().into_iter();
-            let talking =
-                with_rng.map(|(account, mut rng)| async move { talk(world, name, account, &mut rng, most).await });
-            let posting = posters.iter_mut().map(|account| post(world, name, account, most));
+            let talking = with_rng
+                .map(|(client, mut rng)| async move { chat_over_socket(server, name, client, &mut rng, count).await });
+            let posting = http_clients.iter_mut().map(|client| post_over_http(server, name, client, count));
             let (talking, posting) = (join_all(talking), join_all(posting));
             async move { tokio::join!(talking, posting) }
         });
-        let in_rooms = join_all(in_rooms.collect::<Vec<_>>());
+        let in_all_rooms = join_all(in_all_rooms.collect::<Vec<_>>());
         let mut rng = StdRng::seed_from_u64(self.rng.next_u64());
-        tokio::join!(in_rooms, run_errands(world, &mut self.errands, &mut rng, most.min(ERRANDS)));
+        tokio::join!(in_all_rooms, run_commands(server, &mut self.commands, &mut rng, count.min(MAX_COMMANDS)));
     }
 
-    /// With a server that stays: all is said until it is stored, and what shall happen later has happened. Then it is
-    /// held against what the server has. Timers may take as long as `patience`.
-    pub(crate) async fn settle(&mut self, world: &impl World, patience: Duration) -> Vec<Violation> {
-        self.live(world, 0).await;
+    /// With a server that stays up: sends everything until it is stored, waits for timers and posts, and compares the
+    /// records with the data of the server. Timers may take as long as `patience`.
+    pub(crate) async fn settle_and_check(
+        &mut self,
+        server: &impl ServerUnderTest,
+        patience: Duration,
+    ) -> Vec<Violation> {
+        self.run(server, 0).await;
         let deadline = tokio::time::Instant::now() + patience;
         let mut found = loop {
-            let (own, others) = (marks(world, "desk").await, marks(world, "sum").await);
-            let found = checker::check_errands(&self.errands, &own, &others);
-            let waiting = world.tell("desk", &json!({ "do": "waiting" })).await.expect("it stays");
+            let (own, others) = (counts(server, "desk").await, counts(server, "sum").await);
+            let found = checker::check_commands(&self.commands, &own, &others);
+            let waiting = server.run_command("desk", &json!({ "do": "waiting" })).await.expect("it stays");
             if (found.is_empty() && waiting["waiting"] == 0) || tokio::time::Instant::now() > deadline {
                 break found;
             }
-            // A doubled message does not disappear later.
-            if found.iter().any(|one| matches!(one, Violation::Twice(_))) {
+            // A duplicate does not disappear later.
+            if found.iter().any(|one| matches!(one, Violation::Duplicated(_))) {
                 break found;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
-        for place in &self.rooms {
-            let stored = stored(world, &place.name).await;
-            let accounts = place.talkers.iter().chain(&place.posters).cloned().collect::<Vec<_>>();
-            for unsettled in accounts.iter().flat_map(Account::unsettled) {
-                found.push(Violation::Lost(format!("{unsettled} was said again and again, and nobody heard it")));
+        for clients_of_room in &self.rooms {
+            let stored = stored(server, &clients_of_room.name).await;
+            let clients =
+                clients_of_room.socket_clients.iter().chain(&clients_of_room.http_clients).cloned().collect::<Vec<_>>();
+            for unacknowledged in clients.iter().flat_map(ClientRecord::unacknowledged) {
+                found.push(Violation::Lost(format!(
+                    "{unacknowledged} was sent again and again, and never acknowledged"
+                )));
             }
-            found.extend(checker::check_room(&accounts, &stored));
+            found.extend(checker::check_room(&clients, &stored));
         }
         found
     }
 
-    /// How many times a client was shown a message, and how many errands were acknowledged.
-    pub(crate) fn told(&self) -> (usize, usize) {
-        let accounts = self.rooms.iter().flat_map(|place| place.talkers.iter().chain(&place.posters));
-        let errands = self.errands.posts.values().chain(self.errands.timers.values());
-        (accounts.map(|account| account.shown().count()).sum(), errands.filter(|acknowledged| **acknowledged).count())
+    /// How many messages clients received, and how many commands were acknowledged.
+    pub(crate) fn totals(&self) -> (usize, usize) {
+        let clients = self
+            .rooms
+            .iter()
+            .flat_map(|clients_of_room| clients_of_room.socket_clients.iter().chain(&clients_of_room.http_clients));
+        let commands = self.commands.posts.values().chain(self.commands.timers.values());
+        (
+            clients.map(|client| client.seen_messages().count()).sum(),
+            commands.filter(|acknowledged| **acknowledged).count(),
+        )
     }
 }
 
-/// Say so many new things, and what was not stored before; hear all.
-async fn talk(world: &impl World, room: &str, account: &mut Account, rng: &mut StdRng, most: usize) -> Option<()> {
-    let since = account.heard_until();
-    let mut line = world.enter(room, &account.user, since).await?;
+/// Sends `count` new messages and all unacknowledged ones, and receives everything.
+async fn chat_over_socket(
+    server: &impl ServerUnderTest,
+    room: &str,
+    client: &mut ClientRecord,
+    rng: &mut StdRng,
+    count: usize,
+) -> Option<()> {
+    let since = client.received_until();
+    let mut socket = server.open_chat(room, &client.user, since).await?;
     let mut connection = Connection { since, ..Connection::default() };
-    let went = converse(&mut line, account, &mut connection, rng, most).await;
-    account.connections.push(connection);
-    went
+    let result = exchange_messages(&mut socket, client, &mut connection, rng, count).await;
+    client.connections.push(connection);
+    result
 }
 
-async fn converse(
-    line: &mut impl Line,
-    account: &mut Account,
+async fn exchange_messages(
+    socket: &mut impl ChatSocket,
+    client: &mut ClientRecord,
     connection: &mut Connection,
     rng: &mut StdRng,
-    most: usize,
+    count: usize,
 ) -> Option<()> {
     let mut history = loop {
-        let heard = heard(line).await?;
-        if heard["type"] == "history" {
-            break heard;
+        let received = recv_json(socket).await?;
+        if received["type"] == "history" {
+            break received;
         }
     };
     connection.resumed = history["resumed"].as_bool();
     connection.history = history["messages"].as_array_mut().map(std::mem::take).unwrap_or_default();
-    let in_history = |said: &String| connection.history.iter().any(|message| message["content"] == said.as_str());
-    let mut waiting = account.unsettled().into_iter().filter(|said| !in_history(said)).collect::<VecDeque<_>>();
-    for said in &waiting {
-        line.send_text(chat(said)).await?;
+    let is_in_history = |sent: &String| connection.history.iter().any(|message| message["content"] == sent.as_str());
+    let mut waiting = client.unacknowledged().into_iter().filter(|sent| !is_in_history(sent)).collect::<VecDeque<_>>();
+    for sent in &waiting {
+        socket.send_text(chat(sent)).await?;
     }
     if waiting.is_empty()
-        && let Some(last) = account.said.last()
+        && let Some(last) = client.sent.last()
         && rng.random_range(0..3) == 0
     {
-        account.said_again.insert(last.clone());
-        line.send_text(chat(last)).await?;
+        client.resent.insert(last.clone());
+        socket.send_text(chat(last)).await?;
     }
-    let mut left = most;
+    let mut left = count;
     loop {
         while waiting.len() < WINDOW && left > 0 {
-            let content = format!("{} {}", account.user, account.said.len());
-            account.said.push(content.clone());
+            let content = format!("{} {}", client.user, client.sent.len());
+            client.sent.push(content.clone());
             waiting.push_back(content.clone());
             left -= 1;
-            line.send_text(chat(&content)).await?;
+            socket.send_text(chat(&content)).await?;
         }
         if waiting.is_empty() {
             return Some(());
         }
-        let mut heard = heard(line).await?;
-        match heard["type"].as_str() {
+        let mut received = recv_json(socket).await?;
+        match received["type"].as_str() {
             Some("message") => {
-                let message = heard["message"].take();
-                waiting.retain(|said| message["content"] != said.as_str());
-                connection.heard.push(message);
+                let message = received["message"].take();
+                waiting.retain(|sent| message["content"] != sent.as_str());
+                connection.received.push(message);
             }
-            // A turn failed, and those behind it may not have.
+            // A turn failed, and later ones may have succeeded.
             Some("error") => {
-                account.turns_failed = true;
+                client.turns_failed = true;
                 return None;
             }
             _ => {}
@@ -200,59 +224,70 @@ fn chat(content: &str) -> String {
     json!({ "type": "message", "content": content, "clientId": content }).to_string()
 }
 
-async fn heard(line: &mut impl Line) -> Option<Value> {
-    let text =
-        tokio::time::timeout(TEST_TIMEOUT, line.recv_text()).await.expect("it is heard, or the connection ends")?;
+async fn recv_json(socket: &mut impl ChatSocket) -> Option<Value> {
+    let text = tokio::time::timeout(TEST_TIMEOUT, socket.recv_text())
+        .await
+        .expect("a message arrives, or the connection ends")?;
     Some(serde_json::from_str(&text).expect("it is JSON"))
 }
 
-/// Say so many things over HTTP, each until it is answered.
-async fn post(world: &impl World, room: &str, account: &mut Account, most: usize) -> Option<()> {
-    let unanswered = account.unanswered.iter().len();
-    for _ in 0..most + unanswered {
-        let next = || format!("{} {}", account.user, account.answers.len());
-        let content = account.unanswered.clone().unwrap_or_else(next);
-        account.unanswered = Some(content.clone());
+/// Posts `count` messages over HTTP, each until it is answered.
+async fn post_over_http(
+    server: &impl ServerUnderTest,
+    room: &str,
+    client: &mut ClientRecord,
+    count: usize,
+) -> Option<()> {
+    let unanswered = client.unanswered.iter().len();
+    for _ in 0..count + unanswered {
+        let next = || format!("{} {}", client.user, client.answers.len());
+        let content = client.unanswered.clone().unwrap_or_else(next);
+        client.unanswered = Some(content.clone());
         let body = json!({ "content": content });
-        let mut answer = world.ask(room, &account.user, "/messages", Some((&body, &content))).await?;
-        account.answers.push(answer["message"].take());
-        account.unanswered = None;
+        let mut answer = server.send_request(room, &client.user, "/messages", Some((&body, &content))).await?;
+        client.answers.push(answer["message"].take());
+        client.unanswered = None;
     }
     Some(())
 }
 
-async fn run_errands(world: &impl World, errands: &mut Errands, rng: &mut StdRng, most: usize) -> Option<()> {
-    for _ in 0..most {
-        let nth = errands.posts.len() + errands.timers.len();
+async fn run_commands(
+    server: &impl ServerUnderTest,
+    commands: &mut RoomCommands,
+    rng: &mut StdRng,
+    count: usize,
+) -> Option<()> {
+    for _ in 0..count {
+        let nth = commands.posts.len() + commands.timers.len();
         if rng.random_range(0..2) == 0 {
-            let (name, namespace) = (format!("post {nth}"), world.errands());
-            errands.posts.insert(name.clone(), false);
+            let (name, namespace) = (format!("post {nth}"), server.caller_namespace());
+            commands.posts.insert(name.clone(), false);
             let post = json!({ "do": "mark-and-post", "name": name, "namespace": namespace, "room": "sum" });
-            let posted = world.tell("desk", &post).await?["posted"] == true;
-            errands.posts.insert(name, posted);
+            let posted = server.run_command("desk", &post).await?["posted"] == true;
+            commands.posts.insert(name, posted);
         } else {
             let (name, after) = (format!("timer {nth}"), rng.random_range(0..40));
-            errands.timers.insert(name.clone(), false);
+            commands.timers.insert(name.clone(), false);
             let set = json!({ "do": "mark-later", "name": name, "after": after });
-            let set = world.tell("desk", &set).await?["set"] == true;
-            errands.timers.insert(name, set);
+            let set = server.run_command("desk", &set).await?["set"] == true;
+            commands.timers.insert(name, set);
         }
     }
     Some(())
 }
 
-async fn marks(world: &impl World, room: &str) -> Marks {
-    let marks = world.tell(room, &json!({ "do": "marks" })).await.expect("it stays");
-    serde_json::from_value(marks).expect("counts by their names")
+async fn counts(server: &impl ServerUnderTest, room: &str) -> Counts {
+    let counts = server.run_command(room, &json!({ "do": "marks" })).await.expect("it stays");
+    serde_json::from_value(counts).expect("counts by their names")
 }
 
 /// All messages of a chat room.
-async fn stored(world: &impl World, room: &str) -> Vec<Value> {
+async fn stored(server: &impl ServerUnderTest, room: &str) -> Vec<Value> {
     let mut all = Vec::new();
     loop {
         let after = all.last().map_or(0, checker::number);
         let path = format!("/messages?limit=500&after={after}");
-        let mut page = world.ask(room, "checker", &path, None).await.expect("it stays");
+        let mut page = server.send_request(room, "checker", &path, None).await.expect("it stays");
         all.append(page["messages"].as_array_mut().expect("a list"));
         if page["hasMore"] == false {
             return all;
@@ -260,7 +295,7 @@ async fn stored(world: &impl World, room: &str) -> Vec<Value> {
     }
 }
 
-/// A process, at its address. Its presence rooms run errands.
+/// The server in another process, by its address. Its namespace `PRESENCE` has the component `caller`.
 pub(crate) struct Process(pub(crate) SocketAddr);
 
 impl Process {
@@ -283,30 +318,30 @@ impl Process {
     }
 }
 
-impl World for Process {
-    type Line = WebSocketStream<TcpStream>;
+impl ServerUnderTest for Process {
+    type ChatSocket = WebSocketStream<TcpStream>;
 
-    async fn enter(&self, room: &str, user: &str, since: u64) -> Option<Self::Line> {
+    async fn open_chat(&self, room: &str, user: &str, since: u64) -> Option<Self::ChatSocket> {
         let url = format!("ws://{}{BASE}/rooms/{room}/ws?since={since}&token={user}:{user}", self.0);
         let stream = TcpStream::connect(self.0).await.ok()?;
         let request = url.into_client_request().expect("a good URL");
-        tokio_tungstenite::client_async(request, stream).await.ok().map(|(line, _)| line)
+        tokio_tungstenite::client_async(request, stream).await.ok().map(|(socket, _)| socket)
     }
 
-    async fn ask(&self, room: &str, user: &str, path: &str, post: Option<(&Value, &str)>) -> Option<Value> {
+    async fn send_request(&self, room: &str, user: &str, path: &str, post: Option<(&Value, &str)>) -> Option<Value> {
         self.send(user, &format!("/rooms/{room}{path}"), post).await
     }
 
-    async fn tell(&self, room: &str, command: &Value) -> Option<Value> {
+    async fn run_command(&self, room: &str, command: &Value) -> Option<Value> {
         self.send("boss", &format!("/presence/{room}/update"), Some((command, "unused"))).await
     }
 
-    fn errands(&self) -> &'static str {
+    fn caller_namespace(&self) -> &'static str {
         "PRESENCE"
     }
 }
 
-impl Line for WebSocketStream<TcpStream> {
+impl ChatSocket for WebSocketStream<TcpStream> {
     async fn send_text(&mut self, text: String) -> Option<()> {
         self.send(Message::text(text)).await.ok()
     }
@@ -323,16 +358,16 @@ impl Line for WebSocketStream<TcpStream> {
 }
 
 /// The rooms of a host in this process, without a network.
-impl World for Rooms {
-    type Line = LocalSocket;
+impl ServerUnderTest for Rooms {
+    type ChatSocket = LocalSocket;
 
-    async fn enter(&self, room: &str, user: &str, since: u64) -> Option<LocalSocket> {
+    async fn open_chat(&self, room: &str, user: &str, since: u64) -> Option<LocalSocket> {
         let request = model::Request::get(&format!("/ws?since={since}"));
         let address = Address::new("ROOMS", room).expect("a good name");
         self.connect_local(&address, request, User::new(user, user)).await.ok()
     }
 
-    async fn ask(&self, room: &str, user: &str, path: &str, post: Option<(&Value, &str)>) -> Option<Value> {
+    async fn send_request(&self, room: &str, user: &str, path: &str, post: Option<(&Value, &str)>) -> Option<Value> {
         let mut request = match post {
             Some((body, _)) => model::Request::post_json(path, body),
             None => model::Request::get(path),
@@ -341,12 +376,12 @@ impl World for Rooms {
         answer(self, "ROOMS", room, request.by(User::new(user, user))).await
     }
 
-    async fn tell(&self, room: &str, command: &Value) -> Option<Value> {
-        answer(self, "ERRANDS", room, model::Request::post_json("/", command)).await
+    async fn run_command(&self, room: &str, command: &Value) -> Option<Value> {
+        answer(self, "CALLERS", room, model::Request::post_json("/", command)).await
     }
 
-    fn errands(&self) -> &'static str {
-        "ERRANDS"
+    fn caller_namespace(&self) -> &'static str {
+        "CALLERS"
     }
 }
 
@@ -357,7 +392,7 @@ async fn answer(rooms: &Rooms, namespace: &str, room: &str, request: model::Requ
     answer.ok().filter(|answer| answer.status < 300)?.json().ok()
 }
 
-impl Line for LocalSocket {
+impl ChatSocket for LocalSocket {
     async fn send_text(&mut self, text: String) -> Option<()> {
         LocalSocket::send(self, model::Message::Text(text)).await.ok()
     }

@@ -68,7 +68,7 @@ async fn acknowledged_and_received_posts_survive_kill_9() {
 }
 
 #[tokio::test]
-async fn readers_of_a_killed_server_leave_no_ghosts() {
+async fn readers_of_a_killed_server_leave_the_presence_list() {
     let wasmtime = Wasmtime::start().await;
     let mut ana = wasmtime.open_event_stream("/presence/events", "ana", &[]).await;
     ana.recv_type("presence_list").await;

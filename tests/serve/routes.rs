@@ -32,7 +32,7 @@ fn comparable(answer: &Answer) -> Value {
 type TestRequest<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str);
 
 #[tokio::test]
-async fn it_answers_like_the_host() {
+async fn answers_equal_those_of_dormouse() {
     let (dormouse, wasmtime) = (Dormouse::start().await, Wasmtime::start().await);
     let ana = ("authorization", "Bearer 1:ana");
     let page = ("origin", "http://localhost:5173");

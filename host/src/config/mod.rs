@@ -238,7 +238,7 @@ mod tests {
 
 #[cfg(test)]
 mod fuzz {
-    use dormouse_fuzz::{fuzz, spoiled};
+    use dormouse_fuzz::{fuzz, mutated};
 
     use super::*;
 
@@ -250,7 +250,7 @@ mod fuzz {
             b"[namespaces.ROOMS]\ncomponent = \"a.wasm\"\ncalls = [\"ROOMS\"]\noutbound = [\"https://*.example:1\"]\nconfig.x = \"y\"\n",
             b"[limits]\nawake_rooms = 10_000\nmemory_bytes = 67_108_864\nturn_cpu = \"1m 30s\"\nping_every = \"25s\"\n",
         ];
-        fuzz(spoiled(&EXAMPLES), |bytes| {
+        fuzz(mutated(&EXAMPLES), |bytes| {
             let Ok(text) = String::from_utf8(bytes) else { return };
             match Config::parse(&text) {
                 Ok(config) => drop(config.check()),

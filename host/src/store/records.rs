@@ -419,7 +419,7 @@ mod fuzz {
     use dormouse_fuzz::proptest::collection::vec;
     use dormouse_fuzz::proptest::option;
     use dormouse_fuzz::proptest::prelude::*;
-    use dormouse_fuzz::{fuzz, spoiled};
+    use dormouse_fuzz::{fuzz, mutated};
 
     use super::*;
     use crate::store::MemoryEngine;
@@ -539,8 +539,8 @@ mod fuzz {
         };
         let keys = examples().map(|(key, _)| key);
         let values = examples().map(|(_, value)| value.unwrap());
-        let keys = spoiled(&keys.each_ref().map(|key| &key[..]));
-        let values = spoiled(&values.each_ref().map(|value| &value[..]));
+        let keys = mutated(&keys.each_ref().map(|key| &key[..]));
+        let values = mutated(&values.each_ref().map(|value| &value[..]));
         fuzz(vec((keys, values), 1..8), |records| {
             let disk = MemoryEngine::default();
             disk.write(records.into_iter().map(|(key, value)| (key.into(), Some(value.into()))).collect()).unwrap();

@@ -9,7 +9,7 @@
 //!
 //! proptest makes and shrinks the inputs, so no other compiler and no instrumented build is needed. Unlike
 //! coverage-guided fuzzers it does not see which path an input takes, so a fuzzer of bytes starts with valid examples
-//! and mutates them: [`spoiled`].
+//! and mutates them: [`mutated`].
 
 use std::cell::Cell;
 use std::env;
@@ -31,8 +31,8 @@ const CASES: u32 = 16;
 pub fn fuzz<S: Strategy>(inputs: S, property: impl Fn(S::Value)) {
     let seconds = variable("FUZZ_SECONDS").unwrap_or(1.0);
     let seed = variable("FUZZ_SEED").unwrap_or(0.0) as u64;
-    let tried = Cell::new(0_u64);
-    let began = Instant::now();
+    let count = Cell::new(0_u64);
+    let started_at = Instant::now();
     for seed in seed.. {
         let config = Config {
             cases: CASES,
@@ -42,7 +42,7 @@ pub fn fuzz<S: Strategy>(inputs: S, property: impl Fn(S::Value)) {
             ..Config::default()
         };
         let result = TestRunner::new(config).run(&inputs, |input| {
-            tried.set(tried.get() + 1);
+            count.set(count.get() + 1);
             property(input);
             Ok(())
         });
@@ -53,11 +53,11 @@ pub fn fuzz<S: Strategy>(inputs: S, property: impl Fn(S::Value)) {
             }
             Err(TestError::Abort(why)) => panic!("no inputs can be made: {why}"),
         }
-        if began.elapsed() >= Duration::from_secs_f64(seconds) {
+        if started_at.elapsed() >= Duration::from_secs_f64(seconds) {
             break;
         }
     }
-    println!("{} inputs in {:.1?}, from FUZZ_SEED={seed} on", tried.get(), began.elapsed());
+    println!("{} inputs in {:.1?}, from FUZZ_SEED={seed} on", count.get(), started_at.elapsed());
 }
 
 fn variable(name: &str) -> Option<f64> {
@@ -67,68 +67,68 @@ fn variable(name: &str) -> Option<f64> {
 
 /// A mutation of a valid example.
 #[derive(Debug, Clone)]
-enum Spoil {
+enum Mutation {
     Flip(Index, u8),
     Set(Index, u8),
     Insert(Index, Vec<u8>),
     Cut(Index, Index),
     Repeat(Index, Index, u8),
     /// Inserts a part of another example.
-    Graft(Index, Index, Index),
+    InsertFrom(Index, Index, Index),
 }
 
 /// Valid examples with mutations: changed, removed and repeated bytes, and bytes of other examples.
-pub fn spoiled(examples: &[&[u8]]) -> impl Strategy<Value = Vec<u8>> + use<> {
+pub fn mutated(examples: &[&[u8]]) -> impl Strategy<Value = Vec<u8>> + use<> {
     let examples = examples.iter().map(|example| example.to_vec()).collect::<Vec<_>>();
-    let spoil = prop_oneof![
-        (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Spoil::Flip(at, bit)),
+    let mutation = prop_oneof![
+        (any::<Index>(), 0..8_u8).prop_map(|(at, bit)| Mutation::Flip(at, bit)),
         (any::<Index>(), prop_oneof![any::<u8>(), Just(0), Just(0xff), Just(b'"'), Just(b'\\')])
-            .prop_map(|(at, byte)| Spoil::Set(at, byte)),
-        (any::<Index>(), vec(any::<u8>(), 1..8)).prop_map(|(at, bytes)| Spoil::Insert(at, bytes)),
-        any::<(Index, Index)>().prop_map(|(from, to)| Spoil::Cut(from, to)),
-        (any::<Index>(), any::<Index>(), 1..64_u8).prop_map(|(from, to, times)| Spoil::Repeat(from, to, times)),
-        any::<(Index, Index, Index)>().prop_map(|(example, from, to)| Spoil::Graft(example, from, to)),
+            .prop_map(|(at, byte)| Mutation::Set(at, byte)),
+        (any::<Index>(), vec(any::<u8>(), 1..8)).prop_map(|(at, bytes)| Mutation::Insert(at, bytes)),
+        any::<(Index, Index)>().prop_map(|(from, to)| Mutation::Cut(from, to)),
+        (any::<Index>(), any::<Index>(), 1..64_u8).prop_map(|(from, to, times)| Mutation::Repeat(from, to, times)),
+        any::<(Index, Index, Index)>().prop_map(|(example, from, to)| Mutation::InsertFrom(example, from, to)),
     ];
-    (any::<Index>(), vec(spoil, 0..8)).prop_map(move |(example, spoils)| {
+    (any::<Index>(), vec(mutation, 0..8)).prop_map(move |(example, mutations)| {
         let mut bytes = example.get(&examples).clone();
-        spoils.into_iter().for_each(|spoil| apply(&mut bytes, &examples, spoil));
+        mutations.into_iter().for_each(|mutation| apply(&mut bytes, &examples, mutation));
         bytes
     })
 }
 
-fn apply(bytes: &mut Vec<u8>, examples: &[Vec<u8>], spoil: Spoil) {
-    const MOST_BYTES: usize = 64 << 10;
-    match spoil {
-        Spoil::Flip(at, bit) if !bytes.is_empty() => {
+fn apply(bytes: &mut Vec<u8>, examples: &[Vec<u8>], mutation: Mutation) {
+    const MAX_BYTES: usize = 64 << 10;
+    match mutation {
+        Mutation::Flip(at, bit) if !bytes.is_empty() => {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
         }
-        Spoil::Set(at, byte) if !bytes.is_empty() => {
+        Mutation::Set(at, byte) if !bytes.is_empty() => {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        Spoil::Insert(at, more) => {
+        Mutation::Insert(at, more) => {
             let at = at.index(bytes.len() + 1);
             bytes.splice(at..at, more);
         }
-        Spoil::Cut(from, to) => {
+        Mutation::Cut(from, to) => {
             let range = between(bytes.len(), from, to);
             bytes.drain(range);
         }
-        Spoil::Repeat(from, to, times) => {
+        Mutation::Repeat(from, to, times) => {
             let range = between(bytes.len(), from, to);
             let part = bytes[range.clone()].repeat(usize::from(times));
-            if bytes.len() + part.len() <= MOST_BYTES {
+            if bytes.len() + part.len() <= MAX_BYTES {
                 bytes.splice(range.end..range.end, part);
             }
         }
-        Spoil::Graft(example, from, to) => {
+        Mutation::InsertFrom(example, from, to) => {
             let other = example.get(examples);
             let part = other[between(other.len(), from, to)].to_vec();
             let at = from.index(bytes.len() + 1);
             bytes.splice(at..at, part);
         }
-        Spoil::Flip(..) | Spoil::Set(..) => {}
+        Mutation::Flip(..) | Mutation::Set(..) => {}
     }
 }
 
@@ -145,15 +145,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_hold_is_found_and_shown_as_small_as_it_gets() {
+    fn a_failing_input_is_found_and_minimized() {
         let hostile = |bytes: Vec<u8>| assert!(!bytes.contains(&0xff), "there it is");
-        let found = catch_unwind(|| fuzz(spoiled(&[b"a good example"]), hostile)).unwrap_err();
-        let said = found.downcast_ref::<String>().unwrap();
-        assert!(said.contains("there it is") && said.contains("FUZZ_SEED="), "{said}");
+        let found = catch_unwind(|| fuzz(mutated(&[b"a good example"]), hostile)).unwrap_err();
+        let message = found.downcast_ref::<String>().unwrap();
+        assert!(message.contains("there it is") && message.contains("FUZZ_SEED="), "{message}");
     }
 
     #[test]
-    fn it_goes_on_with_other_inputs_until_its_time_is_over() {
+    fn new_inputs_are_tried_until_the_time_is_over() {
         let seen = Cell::new(BTreeSet::new());
         fuzz(any::<u64>(), |number| {
             let mut numbers = seen.take();
@@ -164,10 +164,10 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_themselves_are_tried() {
+    fn unchanged_examples_are_tried_too() {
         let seen = Cell::new(false);
         let look = |bytes: Vec<u8>| seen.set(seen.get() || bytes == b"a good example");
-        catch_unwind(AssertUnwindSafe(|| fuzz(spoiled(&[b"a good example"]), look))).unwrap();
+        catch_unwind(AssertUnwindSafe(|| fuzz(mutated(&[b"a good example"]), look))).unwrap();
         assert!(seen.get());
     }
 }

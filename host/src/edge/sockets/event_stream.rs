@@ -322,7 +322,7 @@ mod tests {
 
 #[cfg(test)]
 mod fuzz {
-    use dormouse_fuzz::{fuzz, spoiled};
+    use dormouse_fuzz::{fuzz, mutated};
 
     use super::*;
 
@@ -352,7 +352,7 @@ mod fuzz {
             b"a\nid: 9\r\nevent: close\rdata: x\n\n: \n",
             b"",
         ];
-        fuzz(spoiled(&EXAMPLES), |bytes| {
+        fuzz(mutated(&EXAMPLES), |bytes| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let event = String::from_utf8(encode(&Message::Text(text.clone())).to_vec()).unwrap();
             let heard = read(&event);

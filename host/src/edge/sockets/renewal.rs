@@ -208,7 +208,7 @@ mod tests {
 
 #[cfg(test)]
 mod fuzz {
-    use dormouse_fuzz::{fuzz, spoiled};
+    use dormouse_fuzz::{fuzz, mutated};
     use serde_json::Value;
 
     use super::*;
@@ -222,7 +222,7 @@ mod fuzz {
             br#"{"a":["}",{"type":"message"}],"type":"identity","type":"identity"}"#,
             br#"{"type":"message","content":"\"type\":\"identity\" caf\u00e9 \ud83d\ude00"}"#,
         ];
-        fuzz(spoiled(&EXAMPLES), |bytes| {
+        fuzz(mutated(&EXAMPLES), |bytes| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let asked = is_asked(&text);
             assert_eq!(is_asked_in(text.as_bytes()).is_some(), asked);

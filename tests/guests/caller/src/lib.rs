@@ -1,9 +1,9 @@
 //! A room that calls other rooms and servers on command, for tests.
 //!
 //! The body of a request is a command, `{"do": …}`. A message is a command too, and its answer goes to the sender.
-//! `say` is the command for the other room.
+//! Its field `command` is the command for the other room.
 
-mod stuck;
+mod blocking;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,25 +35,25 @@ enum Command {
     /// Computes until the turn is cut off.
     Spin,
     /// Returns the count.
-    Look,
+    GetCount,
     /// Answers with these headers and this status.
     Answer { status: Option<u16>, headers: Vec<(String, String)> },
     /// Calls another room, as `user` if given; then fails, if `fail` is true.
     Call {
         namespace: String,
         name: String,
-        say: Value,
+        command: Value,
         user: Option<String>,
         fail: Option<bool>,
         #[serde(default)]
         headers: Vec<(String, String)>,
     },
     /// Counts, then calls another room.
-    CountAndCall { namespace: String, name: String, say: Value },
+    CountAndCall { namespace: String, name: String, command: Value },
     /// Calls another room this many times.
     CallOften { namespace: String, name: String, times: u32 },
     /// Posts to another room this many times; then fails, if `fail` is true.
-    Post { namespace: String, name: String, say: Value, times: Option<u32>, fail: Option<bool> },
+    Post { namespace: String, name: String, command: Value, times: Option<u32>, fail: Option<bool> },
     /// Posts to a server.
     PostOut {
         origin: String,
@@ -75,7 +75,7 @@ enum Command {
     /// Returns all named counts.
     Marks,
     /// Fills the body of a request that is never sent, and waits for more space in it.
-    WaitForNobody,
+    WaitForever,
     /// Sends a request whose body is never finished, and waits for its answer.
     NeverFinish { authority: String },
     /// Fills the bodies of as many requests as the host allows.
@@ -102,7 +102,7 @@ impl Room for Caller {
             Message::Text(text) => serde_json::from_str(text)?,
             Message::Binary(_) => return Err(Error::new("commands are text")),
         };
-        let (_, answer) = obey(command, None)?;
+        let (_, answer) = execute(command, None)?;
         sender.send_json(&answer)?;
         sockets::everyone().except(sender).broadcast_json(&answer)
     }
@@ -116,14 +116,14 @@ impl Room for Caller {
         if let Command::Answer { status, headers } = command {
             return Ok(Response { status: status.unwrap_or(200), headers, body: b"{}".to_vec() });
         }
-        let (status, answer) = obey(command, Some(&request))?;
+        let (status, answer) = execute(command, Some(&request))?;
         let mut response = Response::json(&answer)?;
         response.status = status;
         Ok(response)
     }
 }
 
-fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
+fn execute(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
     let answer = match command {
         Command::Count => {
             let count = COUNT.add(1)?;
@@ -138,28 +138,28 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
             return Ok((if count > times { 200 } else { 503 }, json!({ "count": count })));
         }
         Command::Answer { .. } => return Err(Error::new("only a request is answered with headers")),
-        Command::Fail => return Err(Error::new("as it was told")),
+        Command::Fail => return Err(Error::new("told to fail")),
         Command::Spin => loop {
             std::hint::black_box(());
         },
-        Command::Look => json!({ "count": COUNT.get()? }),
-        Command::Call { namespace, name, say, user, fail, headers } => {
-            let answer = call(&namespace, &name, &say, user, headers)?;
+        Command::GetCount => json!({ "count": COUNT.get()? }),
+        Command::Call { namespace, name, command, user, fail, headers } => {
+            let answer = call(&namespace, &name, &command, user, headers)?;
             fail_if(fail)?;
             answer
         }
-        Command::CountAndCall { namespace, name, say } => {
+        Command::CountAndCall { namespace, name, command } => {
             COUNT.add(1)?;
-            call(&namespace, &name, &say, None, Vec::new())?
+            call(&namespace, &name, &command, None, Vec::new())?
         }
         Command::CallOften { namespace, name, times } => {
             let answers = (0..times).map(|_| call(&namespace, &name, &json!({ "do": "count" }), None, Vec::new()));
             Value::Array(answers.collect::<Result<_>>()?)
         }
-        Command::Post { namespace, name, say, times, fail } => {
+        Command::Post { namespace, name, command, times, fail } => {
             let room = outbox::to_room(&namespace, &name);
             let posted = (0..times.unwrap_or(1))
-                .try_for_each(|_| room.post(Request::post("/").with_json(&say)?).map_err(Error::from));
+                .try_for_each(|_| room.post(Request::post("/").with_json(&command)?).map_err(Error::from));
             fail_if(fail)?;
             match posted {
                 Ok(()) => json!({ "posted": true }),
@@ -189,8 +189,8 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
         }
         Command::MarkAndPost { name, namespace, room } => {
             mark(&name)?;
-            let say = json!({ "do": "mark", "name": name });
-            outbox::to_room(&namespace, &room).post(Request::post("/").with_json(&say)?)?;
+            let command = json!({ "do": "mark", "name": name });
+            outbox::to_room(&namespace, &room).post(Request::post("/").with_json(&command)?)?;
             json!({ "posted": true })
         }
         Command::MarkLater { name, after } => {
@@ -204,10 +204,10 @@ fn obey(command: Command, request: Option<&Request>) -> Result<(u16, Value)> {
             });
             json!(marks.collect::<Result<BTreeMap<_, _>>>()?)
         }
-        Command::WaitForNobody => stuck::wait_for_nobody(),
-        Command::NeverFinish { authority } => stuck::never_finish(&authority),
-        Command::HoldAnswers { authority } => stuck::hold_answers(&authority),
-        Command::FillBodies => stuck::fill_bodies(),
+        Command::WaitForever => blocking::wait_forever(),
+        Command::NeverFinish { authority } => blocking::never_finish(&authority),
+        Command::HoldAnswers { authority } => blocking::hold_answers(&authority),
+        Command::FillBodies => blocking::fill_bodies(),
         Command::Waiting => json!({ "waiting": outbox::waiting() }),
         Command::Fetch { origin, path, body, headers } => {
             let mut request = match body {
@@ -237,11 +237,11 @@ fn mark(name: &str) -> Result<()> {
 fn call(
     namespace: &str,
     name: &str,
-    say: &Value,
+    command: &Value,
     user: Option<String>,
     headers: Vec<(String, String)>,
 ) -> Result<Value> {
-    let mut request = Request::post("/").with_json(say)?;
+    let mut request = Request::post("/").with_json(command)?;
     request.headers.extend(headers);
     request.user = user.map(|id| User { name: id.clone(), id });
     Ok(match rooms::get(namespace, name).call(request) {
@@ -252,7 +252,7 @@ fn call(
 
 fn fail_if(fail: Option<bool>) -> Result<()> {
     match fail {
-        Some(true) => Err(Error::new("as it was told")),
+        Some(true) => Err(Error::new("told to fail")),
         _ => Ok(()),
     }
 }

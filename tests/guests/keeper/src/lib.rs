@@ -18,32 +18,32 @@ impl Room for Keeper {
     }
 
     fn message(&mut self, sender: &Socket, message: Message) -> Result<()> {
-        let Message::Text(deed) = message else { return Err(Error::new("a deed is text")) };
-        Ok(sender.send(&Message::Text(perform(&deed)?))?)
+        let Message::Text(command) = message else { return Err(Error::new("a command is text")) };
+        Ok(sender.send(&Message::Text(execute(&command)?))?)
     }
 }
 
-fn perform(deed: &str) -> Result<String> {
-    let (deed, about) = deed.split_once(' ').unwrap_or((deed, ""));
-    let number = || about.parse::<u64>().unwrap_or(0);
-    Ok(match deed {
+fn execute(command: &str) -> Result<String> {
+    let (command, argument) = command.split_once(' ').unwrap_or((command, ""));
+    let number = || argument.parse::<u64>().unwrap_or(0);
+    Ok(match command {
         "note" => {
-            NOTE.put(&about.into())?;
+            NOTE.put(&argument.into())?;
             "noted".into()
         }
         "noted" => NOTE.get()?.unwrap_or_else(|| "nothing".into()),
         "forget" => NOTE.delete().to_string(),
-        "step" => STEPS.add(about.parse()?)?.to_string(),
+        "step" => STEPS.add(argument.parse()?)?.to_string(),
         "steps" => STEPS.get()?.to_string(),
-        "push" => LINES.push(&about.into())?.to_string(),
-        "push-other" => OTHERS.push(&about.into())?.to_string(),
+        "push" => LINES.push(&argument.into())?.to_string(),
+        "push-other" => OTHERS.push(&argument.into())?.to_string(),
         "last" => LINES.last_number().to_string(),
         "get" => LINES.get(number())?.unwrap_or_else(|| "nothing".into()),
         "newest" => page(LINES.newest(3)?),
         "before" => page(LINES.before(number(), 3)?),
         "after" => page(LINES.after(number(), 3)?),
         "trim" => LINES.remove_before(number()).to_string(),
-        other => return Err(Error::new(format!("no such deed: {other}"))),
+        other => return Err(Error::new(format!("no such command: {other}"))),
     })
 }
 

@@ -22,7 +22,7 @@ fn fill(stream: &OutputStream) -> u64 {
     written
 }
 
-pub(crate) fn wait_for_nobody() -> Value {
+pub(crate) fn wait_forever() -> Value {
     let (_request, body) = request();
     let stream = body.write().expect("it is asked for once");
     fill(&stream);

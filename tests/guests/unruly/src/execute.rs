@@ -5,7 +5,7 @@ use dormouse_room::{Error, Message, Result, context, sockets, storage, timers};
 use crate::operation::{Operation, Text};
 
 /// Performs all operations, and returns the result of each.
-pub(crate) fn obey(operations: Vec<Operation>) -> Result<Vec<String>> {
+pub(crate) fn execute_all(operations: Vec<Operation>) -> Result<Vec<String>> {
     operations.into_iter().map(perform).collect()
 }
 
@@ -51,7 +51,7 @@ fn perform(operation: Operation) -> Result<String> {
             "done".into()
         }
         Operation::Config { key } => format!("{:?}", context::config(&key.all())),
-        Operation::Fail => return Err(Error::new("as it was told")),
+        Operation::Fail => return Err(Error::new("told to fail")),
     })
 }
 
