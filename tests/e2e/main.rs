@@ -25,6 +25,7 @@ mod durability;
 mod embedding;
 mod full_disk;
 mod fuzz;
+mod half_close;
 mod hibernation;
 mod http2;
 mod identity;

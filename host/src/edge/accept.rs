@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use super::admission::connection_limits::{ConnectionPermit, TurnedAway};
 use super::drain::begun;
 use super::listener::activity::{Activity, TrackedStream};
+use super::listener::reset::WatchReset;
 use super::listener::write_timeout::WriteDeadline;
 use super::{Edge, by_address, http, listener, response};
 use crate::clock;
@@ -108,7 +109,7 @@ impl Edge {
 
     async fn http<S>(self: Arc<Self>, stream: S, is_http2: bool, place: Arc<ConnectionPermit>)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + WatchReset + Unpin + Send + 'static,
     {
         let draining = self.draining.subscribe();
         let edge = self.clone();
@@ -156,6 +157,8 @@ impl Edge {
             let connection = conn::http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
+                // All of them may break off when the client ends its half of the connection.
+                .max_pending_accept_reset_streams(STREAMS as usize)
                 .max_header_list_size(HEAD_BYTES as u32)
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

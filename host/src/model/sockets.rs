@@ -35,6 +35,9 @@ pub trait Client: Send + Sync {
     /// The mailbox of the room has space again.
     fn resume(&self);
 
+    /// The room was told that this client has left: all messages to it are queued, and none follows.
+    fn nothing_follows(&self) {}
+
     /// Bytes that are queued for this client.
     fn buffered(&self) -> usize;
 }

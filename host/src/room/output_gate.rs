@@ -38,6 +38,8 @@ pub(super) enum Delivery {
     ToEveryone(OutboundMessage, Arc<[Listener]>, Except),
     To(OutboundMessage, Vec<Arc<dyn Client>>),
     Close(Arc<dyn Client>, u16, String),
+    /// The client has left, and the outputs of all turns before that were released.
+    Left(Arc<dyn Client>),
     AutoResponse(Option<AutoResponse>),
 }
 
@@ -177,6 +179,9 @@ impl<R: HeldReply> OutputGate<R> {
             Delivery::To(message, clients) => clients.iter().for_each(|client| send(&message, client, to_flush)),
             Delivery::Close(client, code, reason) => {
                 guard(|| client.close(code, &reason));
+            }
+            Delivery::Left(client) => {
+                guard(|| client.nothing_follows());
             }
             Delivery::AutoResponse(auto_response) => self.0.lock().auto_response = auto_response,
         }

@@ -182,7 +182,8 @@ impl Admin {
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
             .max_buf_size(HEAD_BYTES)
-            .half_close(false)
+            // A client may end its half of the connection as soon as it has sent its request.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {

@@ -351,14 +351,14 @@ where
         Ok(admitted) => admitted,
         Err(refused) => return refuse(edge, refused),
     };
-    if let Some(activity) = activity {
+    if let Some(activity) = &activity {
         activity.listen();
     }
     match handshake {
         upgrade::Handshake::Good(upgrade) => {
             upgrade::connect(edge, upgrade, &address, request, verified, admitted).await
         }
-        _ => event_stream::connect(edge, &address, request, verified, admitted).await,
+        _ => event_stream::connect(edge, &address, request, verified, admitted, activity).await,
     }
 }
 

@@ -24,7 +24,8 @@ use crate::edge::response::body::Body;
 ///
 /// Users are verified as configured, unless you put a [`Verified`](crate::edge::Verified) into the request's extensions. Your
 /// server must support HTTP/1.1 upgrades for WebSockets (axum's does). It must itself limit connections, request heads
-/// and times.
+/// and times, and keep a connection open whose client has ended its half (hyper: `half_close`), or such a client gets no
+/// answer.
 #[derive(Clone)]
 pub struct Service(Arc<Edge>);
 

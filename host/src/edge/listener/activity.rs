@@ -1,10 +1,11 @@
 //! The state of an HTTP/1.1 connection: it waits for a request's head, for the next request, or for an answer of the
 //! host.
 //!
-//! Heads must come quickly, but the time between two requests may be long, so each has its own deadline. A client that
-//! has ended its half of the connection still gets its answer. A client that only receives (SSE) has disconnected when
-//! its half ends. But nothing reads the connection while the room is asked or is silent, so that end would go
-//! unnoticed. Therefore the connection is read ahead meanwhile.
+//! Heads must come quickly, but the time between two requests may be long, so each has its own deadline.
+//!
+//! A client that has ended its half of the connection still gets its answer. A client that only receives (SSE) may also
+//! have closed the connection, and nothing reads the connection while the room is asked or is silent. Therefore the
+//! connection is read ahead meanwhile. At its end the stream sends a comment, and a closed connection is reset then.
 //!
 //! A request may be refused before its body has arrived. Closing a socket with unread data resets it, and the client
 //! may never see the answer. So our half ends first, and incoming data is discarded for a while.
@@ -17,7 +18,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
+use super::reset::{Reset, WatchReset};
 use crate::clock;
 use crate::config::Limits;
 
@@ -41,6 +44,8 @@ pub(in crate::edge) struct Activity {
     idle_timeout: Duration,
     /// The client must end its half within this time after we have ended ours.
     close_timeout: Duration,
+    /// Tells the stream that the client receives that its client has ended its half.
+    input_ended: Notify,
 }
 
 struct State {
@@ -69,6 +74,7 @@ impl Activity {
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
             close_timeout: limits.close_timeout,
+            input_ended: Notify::new(),
         })
     }
 
@@ -83,6 +89,11 @@ impl Activity {
     /// Records that the client of the current request only receives from now on.
     pub(in crate::edge) fn listen(&self) {
         self.state().listens = true;
+    }
+
+    /// Waits until a client that only receives has ended its half. It may still receive, or be gone.
+    pub(in crate::edge) async fn input_ended(&self) {
+        self.input_ended.notified().await;
     }
 
     /// Waits until the client misses a deadline.
@@ -148,13 +159,15 @@ pub(in crate::edge) struct TrackedStream<S> {
     activity: Arc<Activity>,
     /// Bytes that were read ahead.
     ahead: Vec<u8>,
+    /// Present once the end of the client's half was read ahead.
+    reset: Option<Reset>,
     /// Our half has ended.
     is_ended: bool,
 }
 
 impl<S> TrackedStream<S> {
     pub(in crate::edge) fn new(stream: S, activity: Arc<Activity>) -> Self {
-        TrackedStream { stream, activity, ahead: Vec::new(), is_ended: false }
+        TrackedStream { stream, activity, ahead: Vec::new(), reset: None, is_ended: false }
     }
 
     /// The connection, and the bytes that were read ahead of it.
@@ -163,17 +176,23 @@ impl<S> TrackedStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> TrackedStream<S> {
-    /// Reads ahead what is there. Fails at the client's end.
+impl<S: AsyncRead + WatchReset + Unpin> TrackedStream<S> {
+    /// Reads ahead what is there. Fails if the connection is reset.
     fn read_ahead(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        while self.ahead.len() < AHEAD_BYTES {
+        while self.reset.is_none() && self.ahead.len() < AHEAD_BYTES {
             let mut bytes = [0; AHEAD_BYTES];
             let mut buffer = ReadBuf::new(&mut bytes[self.ahead.len()..]);
             match Pin::new(&mut self.stream).poll_read(context, &mut buffer)? {
-                Poll::Ready(()) if buffer.filled().is_empty() => return Err(io::ErrorKind::ConnectionAborted.into()),
+                Poll::Ready(()) if buffer.filled().is_empty() => {
+                    self.reset = Some(self.stream.watch_reset());
+                    self.activity.input_ended.notify_one();
+                }
                 Poll::Ready(()) => self.ahead.extend_from_slice(buffer.filled()),
                 Poll::Pending => return Ok(()),
             }
+        }
+        if self.reset.as_mut().is_some_and(|reset| reset.has_come(context)) {
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
     }
@@ -224,7 +243,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TrackedStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TrackedStream<S> {
+impl<S: AsyncRead + AsyncWrite + WatchReset + Unpin> AsyncWrite for TrackedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -292,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_read_ahead_come_first_and_eof_is_noticed() {
+    async fn bytes_read_ahead_come_first_and_eof_is_reported() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (ours, mut theirs) = tokio::io::duplex(64);
         let (activity, _) = begun();
@@ -309,7 +328,8 @@ mod tests {
         noticed.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"abc");
         drop(theirs);
-        assert_eq!(noticed.flush().await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        noticed.flush().await.expect("the client may still receive");
+        activity.input_ended().await;
     }
 
     #[tokio::test]

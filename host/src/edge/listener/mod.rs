@@ -3,5 +3,6 @@
 
 pub(in crate::edge) mod activity;
 pub(in crate::edge) mod http2;
+pub(in crate::edge) mod reset;
 pub(in crate::edge) mod tls;
 pub(in crate::edge) mod write_timeout;

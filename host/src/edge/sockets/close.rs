@@ -5,6 +5,8 @@
 /// Why the host ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::edge) enum CloseReason {
+    /// The client ended its half of the connection without a close frame, and has everything that it asked for.
+    InputEnded,
     /// The server shuts down; the client should come back after this many seconds.
     GoingAway { retry_after_s: u32 },
     /// A frame violated RFC 6455.
@@ -31,6 +33,7 @@ impl CloseReason {
     /// The WebSocket close code.
     pub(in crate::edge) fn code(self) -> u16 {
         match self {
+            CloseReason::InputEnded => 1000,
             CloseReason::GoingAway { .. } => 1001,
             CloseReason::Protocol => 1002,
             CloseReason::NotUtf8 => 1007,
@@ -46,6 +49,7 @@ impl CloseReason {
     /// The reason in the close frame.
     pub(in crate::edge) fn reason(self) -> String {
         match self {
+            CloseReason::InputEnded => "no more input".into(),
             CloseReason::GoingAway { retry_after_s } => format!("server going away; retry-after={retry_after_s}"),
             CloseReason::Protocol => "bad frame".into(),
             CloseReason::NotUtf8 => "text is not UTF-8".into(),

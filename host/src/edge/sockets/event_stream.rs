@@ -24,6 +24,7 @@ use super::registry::{Registration, TokenIdentity};
 use super::upgrade::lists;
 use crate::clock::{self, UnixMillis};
 use crate::edge::identity::verified::Verified;
+use crate::edge::listener::activity::Activity;
 use crate::edge::response::body::Body;
 use crate::edge::response::refusals::{not_connected, overloaded};
 use crate::edge::{Edge, SocketPermits};
@@ -51,6 +52,7 @@ pub(in crate::edge) async fn connect(
     request: model::Request,
     verified: Verified,
     admitted: SocketPermits,
+    activity: Option<Arc<Activity>>,
 ) -> Response<Body> {
     let token = TokenIdentity::of(&verified);
     let user = Arc::new(verified.user.clone());
@@ -67,6 +69,7 @@ pub(in crate::edge) async fn connect(
         visitor,
         incarnation: Incarnation::Unknown,
         closed: false,
+        input_ended: activity.map(|activity| Box::pin(async move { activity.input_ended().await }) as InputEnded),
         ping_every: edge.limits.ping_every,
         expires_at: verified.expires_at,
         said_at: clock::monotonic(),
@@ -95,6 +98,8 @@ pub(in crate::edge) struct EventStream {
     incarnation: Incarnation,
     /// The last event was sent.
     closed: bool,
+    /// Resolves when the client has ended its half of an HTTP/1.1 connection; absent afterwards.
+    input_ended: Option<InputEnded>,
     ping_every: Duration,
     /// When the identity that let it in expires.
     expires_at: Option<UnixMillis>,
@@ -103,6 +108,8 @@ pub(in crate::edge) struct EventStream {
     _listed: Registration,
     _admitted: SocketPermits,
 }
+
+type InputEnded = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl EventStream {
     /// The next piece to send; `None` after the close event.
@@ -115,6 +122,11 @@ impl EventStream {
             if !events.is_empty() {
                 self.said_at = clock::monotonic();
                 return Poll::Ready(Some(events));
+            }
+            // The client may have closed the connection. Then it is reset as soon as something is sent.
+            if self.input_ended.take_if(|ended| ended.as_mut().poll(context).is_ready()).is_some() {
+                self.said_at = clock::monotonic();
+                return Poll::Ready(Some(Bytes::from_static(SIGN_OF_LIFE)));
             }
             ready!(self.alarm.as_mut().poll(context));
             if self.expires_at.is_some_and(|at| at <= clock::unix_millis()) {

@@ -5,8 +5,8 @@
 //! `rate` counts fragments here.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
 
 use crate::model::Message;
 
@@ -23,6 +23,13 @@ pub fn encode(message: &Message) -> Bytes {
     let mut frame = frame.into_inner();
     frame.put_slice(message.as_bytes());
     frame.freeze()
+}
+
+/// Encodes a close frame.
+pub(in crate::edge) fn close(close: CloseFrame) -> Bytes {
+    let mut frame = BytesMut::new().writer();
+    Frame::close(Some(close)).format(&mut frame).expect("a buffer that grows takes all bytes");
+    frame.into_inner().freeze()
 }
 
 /// The longest frame header: two bytes, eight bytes of length, and the mask.
@@ -83,6 +90,8 @@ fn payload_length(header: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use tungstenite::protocol::frame::coding::CloseCode;
+
     use super::*;
 
     #[test]
@@ -90,6 +99,13 @@ mod tests {
         assert_eq!(&encode(&Message::Text("hi".into()))[..], b"\x81\x02hi");
         assert_eq!(&encode(&Message::Binary(vec![7; 126]))[..4], b"\x82\x7e\x00\x7e");
         assert_eq!(&encode(&Message::Binary(vec![7; 65_536]))[..10], b"\x82\x7f\0\0\0\0\0\x01\0\0");
+    }
+
+    #[test]
+    fn a_close_frame_has_a_code_and_a_reason() {
+        let normal = |reason: &'static str| CloseFrame { code: CloseCode::Normal, reason: reason.into() };
+        assert_eq!(&close(normal("bye"))[..], b"\x88\x05\x03\xe8bye");
+        assert_eq!(&close(normal(""))[..], b"\x88\x02\x03\xe8");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 
@@ -43,6 +43,7 @@ struct Inner {
     closing: bool,
     cut: bool,
     resumed: bool,
+    nothing_follows: bool,
     waker: Option<Waker>,
 }
 
@@ -78,6 +79,8 @@ pub(in crate::edge) struct Work {
     pub(in crate::edge) cut: bool,
     /// The room's mailbox has space again.
     pub(in crate::edge) resumed: bool,
+    /// The room knows that the client has left, and all its messages to the client are queued.
+    pub(in crate::edge) nothing_follows: bool,
 }
 
 impl Outgoing {
@@ -107,7 +110,12 @@ impl Outgoing {
         if !inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             inner.waker = Some(context.waker().clone());
         }
-        Work { close: inner.close.take(), cut: inner.cut, resumed: std::mem::take(&mut inner.resumed) }
+        Work {
+            close: inner.close.take(),
+            cut: inner.cut,
+            resumed: std::mem::take(&mut inner.resumed),
+            nothing_follows: inner.nothing_follows,
+        }
     }
 
     /// Queues a frame of the host itself, such as an answer to a ping. Returns the number of waiting frames.
@@ -128,14 +136,12 @@ impl Outgoing {
     /// Ends our half of the connection after the last frame is written. The client can still send.
     ///
     /// Fails: when the connection is gone.
-    pub(in crate::edge) fn poll_end(&self, context: &mut Context<'_>) -> io::Result<()> {
+    pub(in crate::edge) fn poll_end(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.inner.lock();
-        let Some(stream) = &mut inner.stream else { return Ok(()) };
-        if let Poll::Ready(ended) = stream.poll_shutdown(context) {
-            inner.stream = None;
-            return ended;
-        }
-        Ok(())
+        let Some(stream) = &mut inner.stream else { return Poll::Ready(Ok(())) };
+        let ended = ready!(stream.poll_shutdown(context));
+        inner.stream = None;
+        Poll::Ready(ended)
     }
 
     /// Writes waiting frames, as far as the connection takes them, and registers the waker for the rest. Returns the
@@ -313,6 +319,12 @@ impl Client for Outgoing {
     fn resume(&self) {
         let mut inner = self.inner.lock();
         inner.resumed = true;
+        wake(inner);
+    }
+
+    fn nothing_follows(&self) {
+        let mut inner = self.inner.lock();
+        inner.nothing_follows = true;
         wake(inner);
     }
 

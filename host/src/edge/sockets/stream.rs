@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::edge::listener::activity::TrackedStream;
+use crate::edge::listener::reset::{Reset, WatchReset};
 
 type Other = TokioIo<Upgraded>;
 
@@ -54,6 +55,14 @@ pub(in crate::edge) fn split(upgraded: Upgraded) -> (Reader, Writer, Bytes) {
 }
 
 impl Reader {
+    /// Watches a connection of which nothing more can be read. Of another stream nothing can be learned.
+    pub(in crate::edge) fn watch_reset(&self) -> Reset {
+        match self {
+            Reader::Tcp(reader) => reader.as_ref().watch_reset(),
+            Reader::Other(_) => Reset::unknown(),
+        }
+    }
+
     pub(in crate::edge) fn poll_read(
         &mut self,
         context: &mut Context<'_>,

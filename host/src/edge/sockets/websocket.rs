@@ -22,6 +22,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext};
 
 use super::close::CloseReason;
+use super::frames;
 use super::outgoing::Outgoing;
 use super::registry::Registration;
 use super::renewal::{self, Renewal};
@@ -29,6 +30,7 @@ use super::stream::{self, Reader};
 use crate::clock::{self, UnixMillis};
 use crate::config::Limits;
 use crate::edge::admission::users::UserUsage;
+use crate::edge::listener::reset::Reset;
 use crate::edge::metrics::Metrics;
 use crate::edge::sockets::rate::{RateDecision, SocketRateLimit};
 use crate::model::{Client, Close, Message, OutboundMessage, error_frame};
@@ -77,6 +79,10 @@ pub(in crate::edge) struct Connection {
     state: State,
     /// The ending that the room is told.
     ending: Option<Close>,
+    /// The answer to the client's close frame. It is sent behind the outputs of the turns of earlier messages.
+    farewell: Option<Bytes>,
+    /// Present once the client has ended its half of the connection.
+    reset: Option<Reset>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,11 +91,16 @@ enum State {
     Open,
     /// A ping was sent; the alarm closes the connection unless a frame came since.
     PingSent(Instant),
-    /// A close frame was sent or received; the alarm cuts the connection.
+    /// The client sent a close frame, or ended its half of the connection, and the room was told. The outputs of the
+    /// turns of earlier messages are awaited; the alarm ends that.
+    Leaving,
+    /// A close frame was sent, and that of the client is awaited; the alarm cuts the connection.
     Closing,
     /// The client violated the protocol and was told. Its further data is discarded until it ends the connection; the
     /// alarm cuts it.
     Discarding,
+    /// All frames are queued. The connection ends when they are written; the alarm cuts it.
+    Finishing,
 }
 
 /// The connection is over.
@@ -132,6 +143,8 @@ impl Connection {
             alarm,
             state: State::Open,
             ending: None,
+            farewell: None,
+            reset: None,
         }
     }
 
@@ -143,15 +156,19 @@ impl Connection {
             return Poll::Ready(Over);
         }
         if self.read(context).is_err() {
-            // tungstenite's answer to a close frame is still to be written, as far as the client reads it.
+            // Frames may wait that the client can still read.
             let _ = self.write(context);
             return Poll::Ready(Over);
         }
         if self.waiting > 0 && self.write(context).is_err() {
             return Poll::Ready(Over);
         }
-        if self.state == State::Discarding && self.waiting == 0 && self.outgoing.poll_end(context).is_err() {
-            return Poll::Ready(Over);
+        if self.waiting == 0 && matches!(self.state, State::Discarding | State::Finishing) {
+            match self.outgoing.poll_end(context) {
+                Poll::Ready(Ok(())) if self.state == State::Discarding => {}
+                Poll::Ready(_) => return Poll::Ready(Over),
+                Poll::Pending => {}
+            }
         }
         self.ring(context)
     }
@@ -165,6 +182,9 @@ impl Connection {
         if let Some((code, reason)) = work.close {
             self.say_goodbye(code, &reason);
         }
+        if work.nothing_follows && self.state == State::Leaving {
+            self.say_goodbye(CloseReason::InputEnded.code(), &CloseReason::InputEnded.reason());
+        }
         if work.resumed
             && let Some(message) = self.refused.take()
         {
@@ -173,20 +193,43 @@ impl Connection {
         Ok(())
     }
 
+    /// Queues the close frame: an answer to that of the client, or one with this code and reason.
     fn say_goodbye(&mut self, code: u16, reason: &str) {
-        if self.is_ending() {
-            return;
-        }
-        self.ending = Some(Close { code, reason: reason.into(), clean: false });
+        self.state = match self.state {
+            State::Closing | State::Discarding | State::Finishing => return,
+            State::Leaving => State::Finishing,
+            State::Open | State::PingSent(_) => {
+                self.ending = Some(Close { code, reason: reason.into(), clean: false });
+                State::Closing
+            }
+        };
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         let mut replies = Vec::new();
         let mut wire = TungsteniteIo { reader: None, replies: &mut replies, pace: None };
-        // It fails only if the client has sent a close frame already.
-        let _ = self.protocol.close(&mut wire, Some(frame));
+        // tungstenite writes the frame unless the client has sent one or can send no more.
+        let _ = self.protocol.close(&mut wire, Some(frame.clone()));
         let _ = self.protocol.flush(&mut wire);
-        self.waiting = self.outgoing.goodbye(replies.into());
-        self.state = State::Closing;
+        let last = match self.farewell.take() {
+            Some(answer) => answer,
+            None if replies.is_empty() => frames::close(frame),
+            None => replies.into(),
+        };
+        self.waiting = self.outgoing.goodbye(last);
         self.set_alarm(self.terms.limits.close_timeout);
+    }
+
+    /// Tells the room that the client has left. The client may still read the outputs of earlier turns.
+    fn leave(&mut self, ending: Close, within: Duration) {
+        self.state = State::Leaving;
+        self.set_alarm(within);
+        self.tell_room(ending);
+    }
+
+    fn tell_room(&mut self, ending: Close) {
+        if let Some(seat) = self.seat.take() {
+            self.terms.metrics.closed(ending.code);
+            seat.close(ending);
+        }
     }
 
     fn reply(&mut self, replies: Vec<u8>) {
@@ -201,9 +244,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Returns whether either side has sent a close frame.
+    /// Returns whether either side has sent a close frame, or the client can send no more.
     fn is_ending(&self) -> bool {
-        matches!(self.state, State::Closing | State::Discarding)
+        !matches!(self.state, State::Open | State::PingSent(_))
     }
 
     /// Returns whether reading is paused, because the room has no space for more messages (backpressure).
@@ -212,7 +255,7 @@ impl Connection {
     }
 
     fn read(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
-        if self.state == State::Discarding {
+        if matches!(self.state, State::Leaving | State::Discarding | State::Finishing) {
             return self.discard(context);
         }
         for _ in 0..MESSAGES_A_POLL {
@@ -226,9 +269,7 @@ impl Connection {
             let flushed = self.protocol.flush(&mut wire);
             match read {
                 // The answer to a close frame is a close frame as well.
-                Ok(tungstenite::Message::Close(_)) if !replies.is_empty() => {
-                    self.waiting = self.outgoing.goodbye(replies.into());
-                }
+                Ok(tungstenite::Message::Close(_)) if !replies.is_empty() => self.farewell = Some(replies.into()),
                 _ => self.reply(replies),
             }
             if self.pace.as_mut().is_some_and(|pace| !pace.pay(clock::monotonic())) {
@@ -237,8 +278,8 @@ impl Connection {
             match read {
                 Ok(message) => {
                     self.heard(message);
-                    // tungstenite returns this once both close frames are on their way.
-                    if matches!(flushed, Err(Error::ConnectionClosed)) {
+                    // tungstenite returns this once it has seen both close frames.
+                    if self.state != State::Leaving && matches!(flushed, Err(Error::ConnectionClosed)) {
                         self.finish(true);
                         return Err(Over);
                     }
@@ -248,12 +289,13 @@ impl Connection {
                     self.finish(true);
                     return Err(Over);
                 }
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return self.input_ended(context),
                 Err(error) => match fault(&error) {
                     Some(why) => self.start_discarding(why),
                     None => return Err(Over),
                 },
             }
-            if self.state == State::Discarding {
+            if matches!(self.state, State::Leaving | State::Discarding) {
                 return self.discard(context);
             }
         }
@@ -268,15 +310,31 @@ impl Connection {
         self.state = State::Discarding;
     }
 
-    /// Discards incoming data until the client ends the connection. Closing a socket with unread data resets it, and
-    /// then the client may never see the reason.
+    /// The client has ended its half of the connection, and may still read. What it is owed is written in time: the
+    /// outputs of its messages within `answer_timeout`, and a close frame within `close_timeout`.
+    fn input_ended(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        self.reset = Some(self.reader.watch_reset());
+        match self.state {
+            State::Open | State::PingSent(_) => self.leave(Close::lost(), self.terms.limits.answer_timeout),
+            State::Closing | State::Discarding => self.state = State::Finishing,
+            State::Leaving | State::Finishing => {}
+        }
+        self.discard(context)
+    }
+
+    /// Discards incoming data until the client ends its half of the connection. Closing a socket with unread data
+    /// resets it, and then the client may never see the last frames.
     fn discard(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
+        if let Some(reset) = &mut self.reset {
+            return if reset.has_come(context) { Err(Over) } else { Ok(()) };
+        }
         for _ in 0..MESSAGES_A_POLL {
             let mut bytes = [const { MaybeUninit::uninit() }; DISCARDED_BYTES];
             let mut buffer = ReadBuf::uninit(&mut bytes);
             match self.reader.poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                Poll::Ready(_) => return Err(Over),
+                Poll::Ready(Ok(())) => return self.input_ended(context),
+                Poll::Ready(Err(_)) => return Err(Over),
                 Poll::Pending => return Ok(()),
             }
         }
@@ -306,9 +364,7 @@ impl Connection {
                 let (code, reason) = frame
                     .map_or((1005, String::new()), |frame| (u16::from(frame.code), frame.reason.as_str().to_owned()));
                 if !self.is_ending() {
-                    self.ending = Some(Close { code, reason, clean: true });
-                    self.state = State::Closing;
-                    self.set_alarm(self.terms.limits.close_timeout);
+                    self.leave(Close { code, reason, clean: true }, self.terms.limits.close_timeout);
                 }
             }
             // tungstenite has answered the ping; a pong only shows that the client is alive.
@@ -398,7 +454,12 @@ impl Connection {
                 self.say_goodbye(CloseReason::Expired.code(), &CloseReason::Expired.reason());
             } else {
                 match self.state {
-                    State::Closing | State::Discarding => return Poll::Ready(Over),
+                    State::Closing | State::Discarding | State::Finishing => return Poll::Ready(Over),
+                    State::Leaving => {
+                        self.say_goodbye(CloseReason::InputEnded.code(), &CloseReason::InputEnded.reason());
+                        // Our half ends at the next poll, behind the close frame.
+                        context.waker().wake_by_ref();
+                    }
                     State::Open | State::PingSent(_) if self.is_paused() => {
                         // Reading is paused, so silence says nothing about the client.
                         self.heard = clock::monotonic();
@@ -461,11 +522,8 @@ impl Future for Connection {
 impl Drop for Connection {
     /// Tells the room of the end, once, however the connection ended.
     fn drop(&mut self) {
-        if let Some(seat) = self.seat.take() {
-            let ending = self.ending.take().unwrap_or_else(Close::lost);
-            self.terms.metrics.closed(ending.code);
-            seat.close(ending);
-        }
+        let ending = self.ending.take().unwrap_or_else(Close::lost);
+        self.tell_room(ending);
         // After that: the client must not see the end before the room was told.
         self.outgoing.hang_up();
     }
@@ -484,7 +542,6 @@ fn fault(error: &Error) -> Option<CloseReason> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(CloseReason::TooBig),
         Error::Utf8(_) => Some(CloseReason::NotUtf8),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
         Error::Protocol(_) | Error::Capacity(_) => Some(CloseReason::Protocol),
         _ => None,
     }

@@ -22,7 +22,7 @@ use super::error::{ConnectError, RequestError};
 use super::incoming::Incoming;
 use super::mailbox::{Mailbox, Next};
 use super::namespace::Namespace;
-use super::output_gate::CLOSE_BROKEN;
+use super::output_gate::{CLOSE_BROKEN, Delivery, TurnOutput};
 use super::overlay::StorageOverlay;
 use super::policy;
 use super::posts::Posting;
@@ -326,7 +326,7 @@ impl RoomTask {
                 self.turn(Event::Message(socket, message), Cause::Message(socket)).await
             }
             Incoming::Close(socket, close) => {
-                self.opened().resources().sockets.mark_gone(socket);
+                self.left(socket);
                 self.closed(socket, close).await
             }
             Incoming::Request { request, post, answer } => {
@@ -378,6 +378,20 @@ impl RoomTask {
             self.shared.limit_hits.count(Limit::SocketsPerRoom);
             ConnectError::Refused(503, "the room is full".into())
         })
+    }
+
+    /// A client has left: it gets no output of later turns. It may still receive those of earlier ones, and is told when
+    /// the last has been released.
+    fn left(&mut self, socket: SocketKey) {
+        let sockets = &mut self.opened().resources().sockets;
+        sockets.mark_gone(socket);
+        let Some(client) = sockets.get(socket).map(|socket| socket.client.clone()) else { return };
+        let commit = self.last_commit();
+        let left = TurnOutput { deliveries: vec![Delivery::Left(client)], reply: Reply::None };
+        self.mailbox.output_gate.hold(commit, left);
+        if self.batch.is_empty() {
+            self.release();
+        }
     }
 
     /// Commits are durable: releases the outputs that waited for them.
