@@ -47,6 +47,7 @@ dormouse_test::with_and_without_hibernation! { CHAT_ROOM;
     a_client_id_belongs_to_its_user,
     a_client_id_cannot_be_reused_for_other_content,
     a_retry_of_truncated_content_is_recognised,
+    a_client_id_with_half_a_pair_is_no_other_one,
     a_client_id_is_no_idempotency_key,
     a_retry_is_recognised_after_a_restart,
     expired_retry_keys_take_no_space,
@@ -406,10 +407,11 @@ fn a_lone_surrogate_is_stored_as_the_replacement_character(mut room: TestRoom) {
         (r"\\ud83d", r"\ud83d"),
         (r"\ud83d\n\u00e9", "\u{fffd}\né"),
     ] {
-        let text = format!(r#"{{"type":"message","content":"{sent}","clientId":"{sent}"}}"#);
-        let sent = send_and_receive(&mut room, &ana, &text);
-        assert_eq!((&sent["content"], &sent["clientId"]), (&json!(kept), &json!(kept)), "{sent}");
-        assert_eq!(send_and_receive(&mut room, &ana, &text), sent, "a retry is known");
+        let client_id = format!("c{}", sent.len());
+        let text = format!(r#"{{"type":"message","content":"{sent}","clientId":"{client_id}"}}"#);
+        let received = send_and_receive(&mut room, &ana, &text);
+        assert_eq!((&received["content"], &received["clientId"]), (&json!(kept), &json!(client_id)), "{sent}");
+        assert_eq!(send_and_receive(&mut room, &ana, &text), received, "a retry is known");
         let posted = body(&room.post("ana", "/messages", &[], &format!(r#"{{"content":"{sent}"}}"#)));
         assert_eq!(posted["message"]["content"], kept, "{sent}");
         received_message(&ana);
@@ -443,6 +445,8 @@ fn errors_are_sent_only_to_the_sender(mut room: TestRoom) {
         (&with("7"), "bad_message"),
         (&with("null"), "bad_message"),
         (&with("\"\""), "bad_message"),
+        (&with(r#""\ud83d""#), "bad_message"),
+        (&with(r#""a\udc00""#), "bad_message"),
         (&with(&format!("{:?}", "c".repeat(129))), "bad_message"),
         (r#"{"type":""}"#, "unknown_type"),
         (r#"{"type":"Message","content":"hi"}"#, "unknown_type"),
@@ -597,6 +601,27 @@ fn a_client_id_belongs_to_its_user(mut room: TestRoom) {
     assert_eq!(seqs(&list(&mut room, "")), [1, 2, 3, 4]);
 }
 
+fn a_client_id_with_half_a_pair_is_no_other_one(mut room: TestRoom) {
+    let [ana] = join_all(&mut room, ["ana"]);
+    let fields = |id: &str| format!(r#""content":"hello","clientId":"{id}""#);
+    for id in [r"\ud83d", r"\udc00", r"\udc00\ud83d", r"c\uD83D"] {
+        room.send(&ana, &format!(r#"{{"type":"message",{}}}"#, fields(id)));
+        assert_only_error(&ana, "bad_message", id);
+        let refused = room.post("ana", "/messages", &[], &format!("{{{}}}", fields(id)));
+        assert_eq!(problem(&refused), 400, "{id}");
+    }
+    assert!(room.storage().is_empty());
+    for (seq, id) in ["\u{fffd}", r"\ud83d\udc2d"].into_iter().enumerate() {
+        let received = send_and_receive(&mut room, &ana, &format!(r#"{{"type":"message",{}}}"#, fields(id)));
+        assert_eq!(received["seq"], seq + 1);
+        assert_eq!(
+            body(&room.post("ana", "/messages", &[], &format!("{{{}}}", fields(id))))["message"],
+            received,
+            "a retry"
+        );
+    }
+}
+
 fn a_client_id_is_no_idempotency_key(mut room: TestRoom) {
     let [ana] = join_all(&mut room, ["ana"]);
     send_and_receive(&mut room, &ana, &message_with_id("hello", "k1"));
@@ -701,7 +726,9 @@ fn a_post_with_the_same_idempotency_key_is_stored_once(mut room: TestRoom) {
     ana.received();
 
     room.advance(millis(5_000));
-    assert_eq!(post_as(&mut room, "ana", "k1"), first);
+    for same in ["k1", "\"k1\"", "\"k1\";v=1"] {
+        assert_eq!(post_as(&mut room, "ana", same), first, "{same}");
+    }
     assert_none_received([&ana, &bo]);
 
     assert_eq!(post_as(&mut room, "ana", "k2")["message"]["seq"], 2);

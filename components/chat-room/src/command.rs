@@ -60,7 +60,7 @@ impl<'a> Command<'a> {
 pub(crate) struct PostedMessage<'a> {
     pub(crate) content: Cow<'a, str>,
     /// The header `Idempotency-Key`, the usual way over HTTP.
-    idempotency_key: Option<&'a str>,
+    idempotency_key: Option<Cow<'a, str>>,
     /// As over a socket: a client that lost its socket can send its remaining messages by POST.
     client_id: Option<Cow<'a, str>>,
 }
@@ -71,10 +71,7 @@ impl<'a> PostedMessage<'a> {
     }
 
     fn from_request(request: &'a Request) -> Result<Self, ClientError> {
-        let idempotency_key = request.header("idempotency-key");
-        if !idempotency_key.is_none_or(is_valid_key) {
-            return Err(ClientError::new("bad_message", "Idempotency-Key must have 1 to 128 bytes"));
-        }
+        let idempotency_key = request.header("idempotency-key").map(idempotency_key).transpose()?;
         let fields: Fields = json::from_body(request)?;
         let client_id = client_id(fields.client_id)?;
         Ok(PostedMessage { content: content(fields.content)?, idempotency_key, client_id })
@@ -82,7 +79,7 @@ impl<'a> PostedMessage<'a> {
 
     /// The keys that identify a retry. One of them is enough.
     pub(crate) fn keys(&self) -> MessageKeys<'_> {
-        MessageKeys { client_id: self.client_id.as_deref(), idempotency_key: self.idempotency_key }
+        MessageKeys { client_id: self.client_id.as_deref(), idempotency_key: self.idempotency_key.as_deref() }
     }
 }
 
@@ -106,6 +103,36 @@ fn client_id(text: TextField) -> Result<Option<Cow<str>>, ClientError> {
             Err(ClientError::new("bad_message", "clientId must be a string of 1 to 128 bytes"))
         }
     }
+}
+
+/// The key in a value of the header. The draft of the IETF has a string in quotes (RFC 9651, 3.3.3); most clients leave the
+/// quotes out, which means the same.
+fn idempotency_key(value: &str) -> Result<Cow<'_, str>, ClientError> {
+    let key = match value.strip_prefix('"') {
+        Some(string) => unquoted(string).map(Cow::Owned),
+        None => Some(Cow::Borrowed(value)),
+    };
+    // The host puts U+FFFD in the place of bytes that are no UTF-8, so different keys could become the same.
+    key.filter(|key| is_valid_key(key) && !key.contains(char::REPLACEMENT_CHARACTER)).ok_or_else(|| {
+        let problem = "Idempotency-Key must be a string in quotes, or a text without them, of 1 to 128 bytes";
+        ClientError::new("bad_message", problem)
+    })
+}
+
+/// The text of a string whose first quote is taken off; absent if it is malformed. Parameters behind it have no meaning.
+fn unquoted(string: &str) -> Option<String> {
+    let mut chars = string.chars();
+    let mut text = String::new();
+    loop {
+        match chars.next()? {
+            '"' => break,
+            '\\' => text.push(chars.next().filter(|char| matches!(char, '"' | '\\'))?),
+            char @ ' '..='~' => text.push(char),
+            _ => return None,
+        }
+    }
+    let rest = chars.as_str().trim_start();
+    (rest.is_empty() || rest.starts_with(';')).then_some(text)
 }
 
 fn is_valid_key(text: &str) -> bool {
@@ -195,7 +222,7 @@ mod tests {
             |id: &str| Message::Text(format!(r#"{{"type":"message","content":"hi","clientId":{id}}}"#));
         let quoted = |bytes: usize| format!("\"{}\"", "é".repeat(bytes / 2));
         assert!(Command::parse(&message_with_id(&quoted(128))).is_ok());
-        for id in ["7", "null", "[]", "\"\"", &quoted(130)] {
+        for id in ["7", "null", "[]", "\"\"", r#""\ud83d""#, r#""\udc00""#, &quoted(130)] {
             let error = Command::parse(&message_with_id(id)).unwrap_err();
             assert_eq!((error.code, error.client_id), ("bad_message", None), "{id}");
         }
@@ -215,6 +242,29 @@ mod tests {
         assert_eq!(keys_of(Some("k1"), plain), (None, Some("k1".into())));
         assert_eq!(keys_of(None, with_id), (Some("c1".into()), None));
         assert_eq!(keys_of(Some("k1"), with_id), (Some("c1".into()), Some("k1".into())));
+    }
+
+    #[test]
+    fn an_idempotency_key_may_be_a_string_in_quotes() {
+        let key_of = |value: &str| {
+            let request = post(Some(value), br#"{"content":"hi"}"#);
+            PostedMessage::parse(&request).map(|posted| posted.keys().idempotency_key.map(str::to_owned))
+        };
+        for (value, key) in [
+            ("k1", "k1"),
+            (r#""k1""#, "k1"),
+            (r#""k1";a=1"#, "k1"),
+            (r#""a \"b\" \\""#, r#"a "b" \"#),
+            ("a\"b", "a\"b"),
+            ("clé", "clé"),
+            (&format!("\"{}\"", "k".repeat(128)), &"k".repeat(128)),
+        ] {
+            assert_eq!(key_of(value).unwrap().as_deref(), Some(key), "{value}");
+        }
+        let long = format!("\"{}\"", "k".repeat(129));
+        for value in [r#"""#, r#""""#, r#""k1"#, r#""k1"x"#, r#""k\1""#, r#""k1\"#, "\"clé\"", "k\u{fffd}", &long] {
+            assert_eq!(key_of(value).unwrap_err().code, "bad_message", "{value}");
+        }
     }
 
     #[test]

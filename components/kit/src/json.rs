@@ -92,6 +92,8 @@ impl From<ClientError> for Response {
 /// not a JSON object, or has a field twice. A lone half of a surrogate pair, which JSON allows and UTF-8 does not, is
 /// read as U+FFFD.
 ///
+/// A `clientId` with such a half is refused: with U+FFFD in its place, different ids would be equal.
+///
 /// Codes: `not_text`, `bad_json`; `unknown_type` if `T` is an enum and no variant has this `type`; `bad_message` if the
 /// object is not a `T` for another reason.
 pub fn from_message<'a, T: Deserialize<'a>>(message: &'a Message) -> Result<T, ClientError> {
@@ -116,17 +118,16 @@ fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ClientError> {
     if !text.trim_ascii_start().starts_with('{') {
         return Err(ClientError::new("bad_json", "this is not a JSON object"));
     }
-    parse(text).map_err(|error| match error.classify() {
+    let refused = |error: serde_json::Error| match error.classify() {
         Category::Data => data_error(text, &error.to_string()),
         Category::Syntax | Category::Eof | Category::Io => ClientError::new("bad_json", "this is not a JSON object"),
-    })
-}
-
-/// Like `serde_json::from_str`, but reads a lone half of a surrogate pair as U+FFFD.
-fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
+    };
     serde_json::from_str(text).or_else(|error| match surrogates::replaced(text) {
-        Some(text) => parse_owned(&text),
-        None => Err(error),
+        Some(_) if client_id::has_lone_surrogate(text.as_bytes()) => {
+            Err(ClientError::new("bad_message", "clientId must not have half of a surrogate pair"))
+        }
+        Some(replaced) => parse_owned(&replaced).map_err(refused),
+        None => Err(refused(error)),
     })
 }
 
@@ -174,8 +175,8 @@ fn data_error(text: &str, serde_error: &str) -> ClientError {
     let problem = serde_error.rsplit_once(" at line ").map_or(serde_error, |(problem, _)| problem);
     if let Some((unknown, known)) =
         problem.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected "))
-        && let Ok(Tagged { kind: TextField::Text(kind) }) = parse(text)
-        && kind == unknown
+        && let Ok(tagged) = parse_owned::<Tagged>(surrogates::replaced(text).as_deref().unwrap_or(text))
+        && tagged.kind.as_str() == Some(unknown)
     {
         let known = known.split('`').skip(1).step_by(2).collect::<Vec<_>>();
         return ClientError::unknown_type(unknown, &known);
@@ -349,6 +350,26 @@ mod tests {
             (r#"{"b":["\udc2d"],"a":"x"}"#, "x"),
         ] {
             assert_eq!(a(text).unwrap(), format!("Text({expected:?})"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_client_id_with_a_lone_surrogate_is_refused() {
+        #[derive(Debug, Deserialize)]
+        struct Named {
+            #[serde(rename = "clientId")]
+            client_id: String,
+        }
+        let named = |id: &str| from_message::<Named>(&Message::Text(format!(r#"{{"a":"\ud83d","clientId":"{id}"}}"#)));
+        for id in [r"\ud83d", r"\udc00", r"a\uD83Db"] {
+            let error = named(id).unwrap_err();
+            assert_eq!((error.code, error.client_id), ("bad_message", None), "{id}");
+            assert!(error.message.contains("clientId must not have half of a surrogate pair"), "{}", error.message);
+        }
+        for (id, read) in
+            [("\u{fffd}", "\u{fffd}"), (r"\ufffd", "\u{fffd}"), (r"\ud83d\udc2d", "🐭"), (r"\\ud83d", r"\ud83d")]
+        {
+            assert_eq!(named(id).unwrap().client_id, read, "{id}");
         }
     }
 

@@ -7,6 +7,17 @@ const FIELD: &str = "clientId";
 
 /// The first `clientId` of the outermost object, if it is valid.
 pub(super) fn find(bytes: &[u8]) -> Option<String> {
+    decoded(find_raw(bytes)?).filter(|id| (1..=MAX_CLIENT_ID_BYTES).contains(&id.len()))
+}
+
+/// Whether that `clientId` has a lone half of a surrogate pair. With U+FFFD in its place, different ids would be equal.
+pub(super) fn has_lone_surrogate(bytes: &[u8]) -> bool {
+    let text = find_raw(bytes).and_then(|id| std::str::from_utf8(id).ok());
+    text.is_some_and(|text| surrogates::replaced(text).is_some())
+}
+
+/// The text of the first `clientId` between its quotes, not decoded.
+fn find_raw(bytes: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader { bytes, at: 0 };
     reader.skip_blanks();
     reader.take(b'{')?;
@@ -26,7 +37,7 @@ pub(super) fn find(bytes: &[u8]) -> Option<String> {
         if reader.peek()? != b'"' {
             return None;
         }
-        return decoded(reader.string()?).filter(|id| (1..=MAX_CLIENT_ID_BYTES).contains(&id.len()));
+        return reader.string();
     }
 }
 
@@ -93,8 +104,7 @@ impl<'a> Reader<'a> {
 
 fn decoded(string: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(string).ok()?;
-    let quoted = format!("\"{text}\"");
-    serde_json::from_str(surrogates::replaced(&quoted).as_deref().unwrap_or(&quoted)).ok()
+    serde_json::from_str(&format!("\"{text}\"")).ok()
 }
 
 #[cfg(test)]
@@ -121,7 +131,7 @@ mod tests {
             assert_eq!(find(text.as_bytes()).as_deref(), Some("c1"), "{text}");
         }
         assert_eq!(find(b"{\"content\":\"\xff\",\"clientId\":\"c1\"}").as_deref(), Some("c1"));
-        assert_eq!(find(br#"{"clientId":"\ud83d"}"#).as_deref(), Some("\u{fffd}"));
+        assert_eq!(find(br#"{"\ud83d":1,"clientId":"\ud83d\udc2d"}"#).as_deref(), Some("🐭"));
     }
 
     #[test]
@@ -142,6 +152,7 @@ mod tests {
             r#"{"clientId":"c1"#,
             r#"{"a":"clientId","b":"c1"}"#,
             r#"{"clientId"}"#,
+            r#"{"clientId":"\ud83d"}"#,
             &long,
             &deep,
         ] {
