@@ -264,6 +264,7 @@ async fn duplicates_of_single_headers_are_refused() {
         assert!(answer.json()["detail"].as_str().unwrap().contains(&format!("`{name}`")), "{answer:?}");
     }
     post(&[ana, ("authorization", "Bearer 2:bo")]).await.is_problem(400);
+    post(&[("authorization", "Bearer 1:ana, Bearer 2:bo")]).await.is_problem(400);
     post(&[("sec-websocket-protocol", "bearer.1"), ("sec-websocket-protocol", "bearer.2")]).await.is_problem(400);
     let key = ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==");
     let upgrade = [ana, ("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"), key];

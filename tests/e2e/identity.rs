@@ -38,6 +38,49 @@ fn ws_path(room: &str) -> String {
 }
 
 #[tokio::test]
+async fn an_empty_credential_hides_no_other() {
+    let server = jwt_server().await;
+    let token = token(&server, "1h");
+    let cookie = format!("dormouse_token={token}");
+    let two_cookies = format!("dormouse_token=; {cookie}");
+    let bearer = format!("Bearer {token}");
+    let path = format!("{BASE}/rooms/a/messages");
+    for headers in [
+        &[("authorization", "Bearer "), ("cookie", cookie.as_str())][..],
+        &[("authorization", "Bearer"), ("cookie", &cookie)],
+        &[("authorization", "Bearer "), ("authorization", &bearer)],
+        &[("authorization", &bearer), ("cookie", "dormouse_token=")],
+        &[("sec-websocket-protocol", "bearer."), ("cookie", &cookie)],
+        &[("cookie", &two_cookies)],
+    ] {
+        assert_eq!(server.request(Method::GET, &path, headers, "").await.status, 200, "{headers:?}");
+        server.connect(&format!("{}?ticket=&token=", ws_path("a")), headers).await.expect("it lets us in");
+    }
+    for headers in [&[("authorization", "Bearer ")][..], &[("cookie", "dormouse_token=\"\"")]] {
+        server.request(Method::GET, &path, headers, "").await.is_problem(401);
+    }
+}
+
+#[tokio::test]
+async fn credentials_in_one_line_are_read_like_several_lines() {
+    let server = jwt_server().await;
+    let token = token(&server, "1h");
+    let path = format!("{BASE}/rooms/a/messages");
+    for line in [
+        format!("Basic eDp5, Bearer {token}"),
+        format!("Bearer {token}, Basic eDp5"),
+        format!("Bearer {token},ApiKey k"),
+        format!("Digest username=\"x, Bearer y\", realm=\"z\", Bearer {token}"),
+    ] {
+        let headers = [("authorization", line.as_str())];
+        assert_eq!(server.request(Method::GET, &path, &headers, "").await.status, 200, "{line}");
+        server.connect(&ws_path("a"), &headers).await.expect("it lets us in");
+    }
+    let headers = [("authorization", "Basic eDp5, Bearer wrong")];
+    server.request(Method::GET, &path, &headers, "").await.is_problem(401);
+}
+
+#[tokio::test]
 async fn routes_of_rooms_need_an_identity() {
     let server = Server::start().await;
     for path in ["/rooms/a/messages", "/presence/list", "/presence/team/list", "/rooms/a/ws"] {

@@ -138,11 +138,11 @@ pub(super) fn items(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIt
     values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// The value of a cookie, as it was sent.
-pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+/// The values of all cookies with a name, as they were sent.
+pub(super) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let cookies = headers.get_all(hyper::header::COOKIE).into_iter().map(HeaderValue::as_bytes);
-    let mut pairs = cookies.flat_map(|cookies| cookies.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
-    pairs.find_map(|pair| {
+    let pairs = cookies.flat_map(|cookies| cookies.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    pairs.filter_map(move |pair| {
         let at = pair.iter().position(|byte| *byte == b'=')?;
         (pair[..at].trim_ascii_end() == name.as_bytes()).then(|| pair[at + 1..].trim_ascii_start())
     })
@@ -162,6 +162,10 @@ mod tests {
         headers
     }
 
+    fn cookie(headers: &HeaderMap, name: &str) -> Option<Vec<u8>> {
+        cookies(headers, name).next().map(Into::into)
+    }
+
     #[test]
     fn an_invalid_byte_hides_no_other_cookie() {
         for cookies in [
@@ -170,10 +174,10 @@ mod tests {
             &[b"\xff", b"a=\xfe", b"token=abc; x=\x80"],
             &[b"city=Malm\xf6;token = abc"],
         ] {
-            assert_eq!(cookie(&headers(COOKIE, cookies), "token"), Some(&b"abc"[..]), "{cookies:?}");
+            assert_eq!(cookie(&headers(COOKIE, cookies), "token").as_deref(), Some(&b"abc"[..]), "{cookies:?}");
         }
         assert_eq!(cookie(&headers(COOKIE, &[b"tokens=abc; token"]), "token"), None);
-        assert_eq!(cookie(&headers(COOKIE, &[b"token=caf\xe9"]), "token"), Some(&b"caf\xe9"[..]));
+        assert_eq!(cookie(&headers(COOKIE, &[b"token=caf\xe9"]), "token").as_deref(), Some(&b"caf\xe9"[..]));
     }
 
     #[test]

@@ -53,14 +53,9 @@ pub fn origin(headers: &Headers, authority: &str) -> Origin {
     }
 }
 
-/// The id and the name of the user. The first credential in the request counts, valid or not.
+/// The id and the name of the user. The first credential in the request counts, valid or not. An empty one is none.
 pub fn identify(headers: &Headers, query: &str, origin: &Origin) -> Result<Option<(String, String)>, String> {
-    // Another scheme is for another server, such as the password for a proxy in front.
-    let authorizations = headers.iter().filter(|(name, _)| name == "authorization");
-    let mut tokens = authorizations.filter_map(|(_, value)| {
-        let (scheme, token) = value.split_at_checked(BEARER.len())?;
-        scheme.eq_ignore_ascii_case(BEARER).then(|| token.trim())
-    });
+    let mut tokens = headers.iter().filter(|(name, _)| name == "authorization").filter_map(|(_, value)| bearer(value));
     if let Some(token) = tokens.next() {
         return user(token).map(Some);
     }
@@ -74,6 +69,15 @@ pub fn identify(headers: &Headers, query: &str, origin: &Origin) -> Result<Optio
         return Err("tickets need Dormouse itself: this server has none".into());
     }
     parameter(query, "token").map(|token| user(&token)).transpose()
+}
+
+/// The token in a value of `authorization`, unless it is empty. Another scheme is for another server, such as the password
+/// for a proxy in front; it may stand in the same value, before a comma.
+fn bearer(value: &str) -> Option<&str> {
+    match value.trim_start().split_at_checked(BEARER.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => Some(token.trim()).filter(|it| !it.is_empty()),
+        _ => bearer(value.split_once(',')?.1),
+    }
 }
 
 /// The query without credentials, which no component may see.
@@ -97,13 +101,14 @@ fn user(token: &str) -> Result<(String, String), String> {
 
 fn cookie(headers: &Headers) -> Option<String> {
     let cookies = headers.iter().filter(|(name, _)| name == "cookie").map(|(_, value)| value);
-    let mut pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE_NAME).and_then(|(_, value)| percent_decode(value.trim_matches('"')))
+    let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut values = pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value.trim_matches('"'));
+    percent_decode(values.find(|value| !value.is_empty())?)
 }
 
 fn parameter(query: &str, name: &str) -> Option<String> {
-    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let (_, value) = pairs.into_iter().find(|(key, _)| *key == name)?;
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, value)| *key == name && !value.is_empty())?;
     percent_decode(&value.replace('+', " "))
 }
 
@@ -167,9 +172,30 @@ mod tests {
         let both = [("authorization", "Basic eA=="), ("authorization", "Bearer 1:ana")];
         assert_eq!(identified(&both, ""), ana);
         assert_eq!(identified(&[("authorization", "é")], ""), Ok(None));
-        for (pairs, query) in [(&[("authorization", "Bearer ")][..], ""), (&[], "token="), (&[], "ticket=x")] {
+        for line in ["Basic eA==, Bearer 1:ana", "Basic eA==,bearer 1:ana", ", Bearer 1:ana"] {
+            assert_eq!(identified(&[("authorization", line)], ""), ana, "{line}");
+        }
+        for (pairs, query) in [(&[("authorization", "Bearer :x")][..], ""), (&[], "token=:x"), (&[], "ticket=x")] {
             assert!(identified(pairs, query).is_err(), "{pairs:?} {query}");
         }
+    }
+
+    #[test]
+    fn an_empty_credential_hides_no_other() {
+        let ana = Ok(Some("1/ana".to_owned()));
+        for (authorization, cookie, query) in [
+            ("Bearer ", "dormouse_token=1:ana", ""),
+            ("Bearer", "dormouse_token=; dormouse_token=1:ana", ""),
+            ("Bearer ", "dormouse_token=", "token=1:ana"),
+            ("Bearer ", "dormouse_token=\"\"", "ticket=&token=&token=1:ana"),
+        ] {
+            assert_eq!(
+                identified(&[("authorization", authorization), ("cookie", cookie)], query),
+                ana,
+                "{cookie} {query}"
+            );
+        }
+        assert_eq!(identified(&[("authorization", "Bearer ")], "token=&ticket="), Ok(None));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use super::drain::begun;
 use crate::clock;
 use crate::config;
 use crate::edge::admission::origin::Origins;
-use crate::edge::http::credential::BEARER;
+use crate::edge::http::authorization::bearer_tokens;
 use crate::edge::http::{dated, health};
 use crate::edge::response::body::Body;
 use crate::edge::response::json::json_response;
@@ -280,13 +280,9 @@ impl Admin {
 
     fn knows(&self, headers: &HeaderMap) -> bool {
         let Some(token) = self.token.read().unwrap_or_else(PoisonError::into_inner).clone() else { return true };
-        let shows = |shown: &HeaderValue| {
-            let (scheme, shown) = shown.as_bytes().split_at_checked(BEARER.len()).unwrap_or_default();
-            scheme.eq_ignore_ascii_case(BEARER.as_bytes()) && token.is(&TokenHash::of(shown.trim_ascii()))
-        };
-        // A proxy may ask for its own password beside it. All values are compared, so that timing does not tell which
-        // one matched.
-        headers.get_all(header::AUTHORIZATION).iter().filter(|shown| shows(shown)).count() > 0
+        // A proxy may ask for its own password beside it. All tokens are compared, so that timing does not tell which one
+        // matched.
+        bearer_tokens(headers).filter(|shown| token.is(&TokenHash::of(shown))).count() > 0
     }
 
     /// Reads the revocation that a body names.

@@ -1,18 +1,16 @@
 //! The credential of a request: where a token or a ticket may stand, and which of several counts.
 
 use hyper::Request;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::HeaderMap;
 
+use super::authorization::bearer_tokens;
 use crate::edge::admission::origin::Origin;
 use crate::edge::identity::verified::{Invalid, Verified};
 use crate::edge::sockets::upgrade;
 use crate::edge::{Edge, headers};
 
-/// The prefix of a token in `Authorization`.
-pub(in crate::edge) const BEARER: &str = "bearer ";
-
 /// The prefix of a token in `Sec-WebSocket-Protocol`.
-pub(in crate::edge) const BEARER_PROTOCOL: &[u8] = b"bearer.";
+const BEARER_PROTOCOL: &[u8] = b"bearer.";
 
 /// A verified user, and the kind of credential.
 pub(in crate::edge) struct Bearer {
@@ -34,7 +32,8 @@ pub(in crate::edge) fn identify(
     Ok(bearer)
 }
 
-/// Verifies the first credential that is present; a later one is not tried if this one is invalid.
+/// Verifies the first credential that is present; a later one is not tried if this one is invalid. An empty credential is
+/// none.
 pub(in crate::edge) fn credential(
     edge: &Edge,
     request: &Request<()>,
@@ -57,13 +56,8 @@ pub(in crate::edge) fn credential(
         ));
     }
     let verify = |token: &str| edge.verifier.verify(token).map(by_token);
-    // Skip other schemes: a proxy in front may ask for its own password.
-    if let Some(token) = headers.get_all(header::AUTHORIZATION).iter().find_map(bearer_token) {
+    if let Some(token) = bearer_tokens(headers).chain(protocol_tokens(headers)).next() {
         // A name in a dev token may be any UTF-8, but `to_str` accepts only ASCII.
-        let token = std::str::from_utf8(token).map_err(|_| Invalid("the token is not UTF-8".into()))?;
-        return verify(token);
-    }
-    if let Some(token) = upgrade::protocols(headers).find_map(|protocol| protocol.strip_prefix(BEARER_PROTOCOL)) {
         let token = std::str::from_utf8(token).map_err(|_| Invalid("the token is not UTF-8".into()))?;
         return verify(token);
     }
@@ -82,23 +76,32 @@ pub(in crate::edge) fn credential(
     in_url.map_or(Ok(None), |token| verify(&token))
 }
 
-/// The token of an `authorization` header; absent if its scheme is not `Bearer`.
-pub(in crate::edge) fn bearer_token(authorization: &HeaderValue) -> Option<&[u8]> {
-    let bytes = authorization.as_bytes().trim_ascii();
-    let end = bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len());
-    let (scheme, token) = bytes.split_at(end);
-    scheme.eq_ignore_ascii_case(BEARER.trim_ascii_end().as_bytes()).then(|| token.trim_ascii())
+/// All tokens in `Sec-WebSocket-Protocol` but empty ones.
+fn protocol_tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let tokens = upgrade::protocols(headers).filter_map(|protocol| protocol.strip_prefix(BEARER_PROTOCOL));
+    tokens.filter(|token| !token.is_empty())
 }
 
-/// The token of a cookie, which may be quoted and percent-encoded.
+/// Whether a request has several tokens, of which a proxy and the host could each use another one.
+pub(in crate::edge) fn has_two(headers: &HeaderMap) -> bool {
+    bearer_tokens(headers).nth(1).is_some() || protocol_tokens(headers).nth(1).is_some()
+}
+
+/// The token of a cookie, which may be quoted and percent-encoded. An empty one is skipped.
 pub(in crate::edge) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let value = headers::cookie(headers, name)?;
-    let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-    percent_encoding::percent_decode(unquoted).decode_utf8().ok().map(Into::into)
+    let mut values = headers::cookies(headers, name).map(unquoted);
+    let value = values.find(|value| !value.is_empty())?;
+    percent_encoding::percent_decode(value).decode_utf8().ok().map(Into::into)
 }
 
+fn unquoted(value: &[u8]) -> &[u8] {
+    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
+}
+
+/// The first value of a parameter that is not empty.
 pub(in crate::edge) fn parameter(query: &str, name: &str) -> Option<String> {
-    let (_, value) = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, value)| *key == name && !value.is_empty())?;
     percent_decode(&value.replace('+', " "))
 }
 

@@ -1,6 +1,7 @@
 //! Answers one HTTP request: the page, health, tickets, or a room through the router. It knows the order of the checks,
 //! which `edge/mod.rs` lists. It does not know connections or frames: `edge` and `service` call it.
 
+pub(in crate::edge) mod authorization;
 pub(in crate::edge) mod credential;
 pub(in crate::edge) mod page;
 pub(in crate::edge) mod request_body;
@@ -15,7 +16,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
 use serde_json::json;
 
-use self::credential::{BEARER_PROTOCOL, Bearer, bearer_token, identify, without_credentials};
+use self::credential::{Bearer, has_two, identify, without_credentials};
 use self::request_body::{BoxError, read, unreadable};
 use super::Edge;
 use super::headers::{self, ONLY_FROM_PROXIES};
@@ -138,10 +139,8 @@ fn ambiguous(headers: &HeaderMap) -> Option<Response<Body>> {
         let detail = format!("the header `{name}` must not be repeated");
         return Some(problem(StatusCode::BAD_REQUEST, &detail));
     }
-    let bearers = headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer_token);
-    let named = upgrade::protocols(headers).filter(|protocol| protocol.starts_with(BEARER_PROTOCOL));
-    let has_two = bearers.count() > 1 || named.count() > 1;
-    has_two.then(|| problem(StatusCode::BAD_REQUEST, "a request must have one bearer token, and this one has several"))
+    has_two(headers)
+        .then(|| problem(StatusCode::BAD_REQUEST, "a request must have one bearer token, and this one has several"))
 }
 
 /// The path below the base path, with its leading slash.
