@@ -1,10 +1,11 @@
 //! Rebuilds the binary when a file is added to the page or the client. The macro that embeds them sees changes of
 //! files, but not new files.
 //!
-//! It also lists the modules that log, so that a filter of the log that names none of them can be refused.
+//! It also lists the modules and the dependencies that log, and the fields of spans, so that a filter of the log that
+//! names none of them can be refused.
 #![expect(clippy::disallowed_methods, reason = "a build script reads sources and writes its result")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -12,23 +13,69 @@ fn main() {
     println!("cargo:rerun-if-changed=web");
     println!("cargo:rerun-if-changed=../client/src");
     println!("cargo:rerun-if-changed=src");
-    let mut modules = BTreeSet::new();
-    collect(Path::new("src"), &mut modules);
-    let list = modules.iter().map(|module| format!("    {module:?},\n")).collect::<String>();
-    let file = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("modules_that_log.rs");
+    println!("cargo:rerun-if-changed=../Cargo.lock");
+    let (mut modules, mut fields) = (BTreeSet::new(), BTreeSet::new());
+    collect(Path::new("src"), &mut |path, source| {
+        if logs(source) {
+            modules.insert(module(path));
+        }
+        fields.extend(span_fields(source));
+    });
+    write("modules_that_log.rs", &modules);
+    write("fields_of_spans.rs", &fields);
+    write("crates_that_log.rs", &crates_that_log());
+}
+
+/// Writes a list of texts as Rust.
+fn write(name: &str, texts: &BTreeSet<String>) {
+    let list = texts.iter().map(|text| format!("    {text:?},\n")).collect::<String>();
+    let file = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join(name);
     fs::write(file, format!("&[\n{list}]\n")).expect("cargo made the directory");
 }
 
-fn collect(path: &Path, modules: &mut BTreeSet<String>) {
+fn collect(path: &Path, visit: &mut impl FnMut(&Path, &str)) {
     if path.is_dir() {
         for entry in fs::read_dir(path).expect("a directory of sources") {
-            collect(&entry.expect("an entry of it").path(), modules);
+            collect(&entry.expect("an entry of it").path(), visit);
         }
-    } else if path.extension().is_some_and(|extension| extension == "rs")
-        && logs(&fs::read_to_string(path).expect("a source"))
-    {
-        modules.insert(module(path));
+    } else if path.extension().is_some_and(|extension| extension == "rs") {
+        visit(path, &fs::read_to_string(path).expect("a source"));
     }
+}
+
+/// The names of the fields of spans, such as `address` in `info_span!("room", address = %address)`.
+fn span_fields(source: &str) -> Vec<String> {
+    let spans = source.split("_span!(").skip(1).filter_map(|span| span.split_once(')'));
+    let fields = spans.flat_map(|(arguments, _)| arguments.split(',').skip(1));
+    fields.filter_map(|field| Some(field.split_once('=')?.0.trim().to_owned())).collect()
+}
+
+/// The names, as targets have them, of all dependencies that depend on `tracing`. What others log through `log` is not
+/// written. Empty if there is no lock file.
+fn crates_that_log() -> BTreeSet<String> {
+    let lock = fs::read_to_string("../Cargo.lock").unwrap_or_default();
+    let mut packages = BTreeMap::<&str, Vec<&str>>::new();
+    for package in lock.split("[[package]]").skip(1) {
+        let mut lines = package.lines().map(str::trim);
+        let name = lines.find_map(|line| line.strip_prefix("name = ")).map(|name| name.trim_matches('"'));
+        // A dependency is `"name"`, or `"name version"` if there are several versions.
+        let needs = lines.skip_while(|line| *line != "dependencies = [").skip(1).take_while(|line| *line != "]");
+        let needs = needs.filter_map(|line| line.trim_matches(['"', ',']).split(' ').next());
+        packages.entry(name.unwrap_or_default()).or_default().extend(needs);
+    }
+    let manifest = fs::read_to_string("Cargo.toml").expect("the manifest of this crate");
+    let section = manifest.split("\n[").find_map(|section| section.strip_prefix("dependencies]")).unwrap_or_default();
+    let mut left = section.lines().filter_map(|line| line.split(['.', ' ']).next()).collect::<Vec<_>>();
+    let mut reached = BTreeSet::new();
+    while let Some(name) = left.pop() {
+        if let Some(needs) = packages.get(name)
+            && reached.insert(name)
+        {
+            left.extend(needs);
+        }
+    }
+    let logs = |name: &&str| packages[name].contains(&"tracing");
+    reached.into_iter().filter(logs).map(|name| name.replace('-', "_")).collect()
 }
 
 /// Whether a source has an event of the log without a target of its own.

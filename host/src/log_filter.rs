@@ -1,5 +1,5 @@
 //! Reads a filter for the log, and refuses one that would log nothing: with a word that is not a level, a part of the
-//! program that does not exist or does not log, or a span that does not exist. Dependencies are not checked.
+//! program or a dependency that does not exist or does not log, or a span or a field that does not exist.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,20 @@ use tracing_subscriber::EnvFilter;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Modules of this program that log under their own names; `build.rs` lists them.
 const MODULES: &[&str] = include!(concat!(env!("OUT_DIR"), "/modules_that_log.rs"));
+/// Dependencies that log under their own names; `build.rs` lists them.
+const CRATES: &[&str] = include!(concat!(env!("OUT_DIR"), "/crates_that_log.rs"));
+/// The fields of spans; `build.rs` lists them.
+const FIELDS: &[&str] = include!(concat!(env!("OUT_DIR"), "/fields_of_spans.rs"));
+/// The targets without a module: what rooms log, and the announcements of the server in JSON.
+const NAMED: [&str; 2] = [ROOM, "server"];
+/// Dependencies whose lines are off by default, whether they are built with a log or not.
+const LISTED: [&str; 2] = ["h2", "hyper"];
 /// The target of what rooms log.
 const ROOM: &str = "room";
 /// The spans of this program: one for each turn of a room.
 const SPANS: [&str; 1] = ["room"];
-/// A first part of a target that is so similar to `dormouse` is a misspelt one.
-const SIMILAR: f64 = 0.9;
+/// A name that is so similar to a known one is a misspelt one.
+const SIMILAR: f64 = 0.8;
 
 /// Checks a filter; the error says what to write instead.
 pub fn read(text: &str) -> Result<String, String> {
@@ -48,13 +56,28 @@ fn check(directive: &str) -> Result<(), String> {
         ));
     }
     check_target(target)?;
-    let name = span.map(|span| span.split('{').next().unwrap_or(span)).filter(|name| !name.is_empty());
-    match name {
-        Some(name) if !SPANS.contains(&name) => Err(format!(
+    span.map_or(Ok(()), check_span)
+}
+
+/// Checks a span and its fields, such as `room{address=ROOMS/lobby}`.
+fn check_span(span: &str) -> Result<(), String> {
+    let (name, fields) = span.split_once('{').unwrap_or((span, ""));
+    if !name.is_empty() && !SPANS.contains(&name) {
+        return Err(format!(
             "there is no span `{name}`, so this logs nothing; write `[room]=LEVEL` or `[room{{address=ROOM}}]=LEVEL`"
-        )),
-        _ => Ok(()),
+        ));
     }
+    for field in split(fields.trim_end_matches('}')) {
+        let (key, value) = field.split_once('=').map_or((field, None), |(key, value)| (key, Some(value)));
+        let key = key.trim();
+        // Without a span and a value it may be the field of any event.
+        let is_of_span = !name.is_empty() || value.is_some();
+        if is_of_span && !key.is_empty() && !FIELDS.contains(&key) {
+            let known = FIELDS.join("`, `");
+            return Err(format!("no span has a field `{key}`, so this logs nothing; the fields are `{known}`"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a module is this one or below it.
@@ -77,14 +100,7 @@ fn check_target(target: &str) -> Result<(), String> {
         if target != ROOM && !target.is_empty() && MODULES.iter().any(|module| is_within(module, &ours)) {
             return Err(format!("`{target}` logs nothing; did you mean `{ours}`?"));
         }
-        // Underscores and case differ easily.
-        return match strsim::jaro_winkler(&first.to_ascii_lowercase(), "dormouse") {
-            similar if similar >= SIMILAR => Err(format!(
-                "`{target}` names no part of this program; did you mean `dormouse{}`?",
-                &target[first.len()..]
-            )),
-            _ => Ok(()),
-        };
+        return check_dependency(target, first);
     }
     if MODULES.iter().any(|module| module.starts_with(target)) {
         return Ok(());
@@ -98,6 +114,28 @@ fn check_target(target: &str) -> Result<(), String> {
     let nearest = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
     let parts = parts.iter().filter(|part| part.matches("::").count() == 1).copied().collect::<Vec<_>>().join(", ");
     Err(format!("`{target}` logs nothing{nearest} The parts that log are {parts}, and {ROOM} for what rooms log"))
+}
+
+/// Checks a target outside of this program. A filter also applies to all names that begin with its target.
+fn check_dependency(target: &str, first: &str) -> Result<(), String> {
+    let known = || NAMED.iter().chain(CRATES).chain(&LISTED).copied();
+    if target.is_empty() || known().any(|known| known == first || known.starts_with(target)) {
+        return Ok(());
+    }
+    // Underscores and case differ easily.
+    let lower = first.to_ascii_lowercase().replace('-', "_");
+    let similarity = |known: &str| strsim::jaro_winkler(&lower, known);
+    let nearest = known().chain(["dormouse"]).max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    let nearest = nearest.filter(|nearest| similarity(nearest) >= SIMILAR);
+    let advice = nearest.map(|nearest| {
+        let rest = if nearest == "dormouse" { &target[first.len()..] } else { "" };
+        format!("; did you mean `{nearest}{rest}`?")
+    });
+    let advice = advice.unwrap_or_else(|| {
+        let all = known().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
+        format!("; besides dormouse, these log: {all}")
+    });
+    Err(format!("`{target}` names no part of this program and no dependency that logs{advice}"))
 }
 
 /// Splits at the commas that are not inside of a span's brackets or a field's quotes.
@@ -139,11 +177,13 @@ mod tests {
         for good in [
             "dormouse::edge=debug,dormouse::store::group=trace",
             "dormouse::sto=debug",
-            "wasmtime::runtime=debug,h2=info",
+            "wasmtime_wasi=debug,h2=info",
             "server=info,room=debug",
             "info,[room{address=\"ROOMS/a\"}]=debug",
             "dormouse::room[room]=debug",
             "[{address=\"ROOMS/lobby\"}]=debug",
+            "[{user}]=debug",
+            "hyper=debug,h2::codec=debug,wasmtime_wasi::p2=info,wasmtime=warn",
         ] {
             assert_eq!(read(good).as_deref(), Ok(good));
         }
@@ -159,6 +199,14 @@ mod tests {
             ("trace=info", "`trace` is a level and not a target"),
             ("store=debug", "did you mean `dormouse::store`?"),
             ("info,edge::admin=debug", "did you mean `dormouse::edge::admin`?"),
+            ("hyperr=debug", "did you mean `hyper`?"),
+            ("wasmtime-wasi::p2=debug", "did you mean `wasmtime_wasi`?"),
+            ("fjall=debug", "besides dormouse, these log: "),
+            ("zzz=debug", "besides dormouse, these log: "),
+            ("[room{adress=x}]=debug", "no span has a field `adress`, so this logs nothing; the fields are `address`"),
+            ("[room{adress}]=debug", "no span has a field `adress`"),
+            ("[{adress=\"ROOMS/a,b\"}]=debug", "no span has a field `adress`"),
+            ("info,dormouse[room{address=a,user=b}]=debug", "no span has a field `user`"),
             ("[span]=info", "there is no span `span`"),
             ("info,[turn{address=\"x\"}]=debug", "there is no span `turn`"),
             ("[room]=loud", "`loud` is not a level"),
