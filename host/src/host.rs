@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::clock;
 use crate::code_cache_dir::CompiledCode;
 use crate::config::{Config, ConfigError, FileProblem};
-use crate::edge::{Admin, AdminTokenError, Edge, KeyError, Service, TlsError, Verifier};
+use crate::edge::{Admin, AdminTokenError, Edge, KeyError, Service, TlsError, Verifier, check_certificate};
 use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
 use crate::host_limits::HostLimits;
 use crate::lock::Lock;
@@ -115,8 +115,16 @@ pub enum StartError {
         name: String,
     },
     /// A component cannot be used.
+    #[error("{key}: the component cannot be used")]
+    Load {
+        /// The setting that names it.
+        key: String,
+        /// The problem.
+        source: LoadError,
+    },
+    /// The limits leave too little for a component, or this machine too little for the limits.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Limits(LoadError),
     /// The store cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -147,6 +155,16 @@ pub enum StartError {
     },
 }
 
+impl StartError {
+    /// `key` is the setting that names the component. A problem with a limit names that limit itself.
+    fn load(key: String, problem: LoadError) -> Self {
+        match problem {
+            LoadError::Engine(_) | LoadError::Limit { .. } => StartError::Limits(problem),
+            source => StartError::Load { key, source },
+        }
+    }
+}
+
 impl Builder {
     /// Keeps rooms in the given store instead of the directory `data`.
     pub fn store(mut self, store: Store) -> Self {
@@ -175,6 +193,7 @@ impl Builder {
     /// Opens the store, compiles the components, listens and serves. Call it in a multi-threaded tokio runtime.
     pub async fn start(mut self) -> Result<Host, StartError> {
         self.config.check()?;
+        self.config.admin.as_ref().map_or(Ok(()), Admin::check)?;
         let listen = self.config.listen;
         let on_listen = |source| StartError::Listen { address: listen, source };
         let listener = match self.listener.take() {
@@ -212,6 +231,9 @@ impl Builder {
         if self.store.is_none() {
             self.config.check_data()?;
         }
+        // Small files come first: a wrong one is reported before components are compiled.
+        self.config.tls.as_ref().map_or(Ok(()), check_certificate)?;
+        let outbound = HttpClient::new(self.config.outbound_ca.as_deref())?;
         for warning in routes::warnings(&self.config).into_iter().chain(self.config.warnings()) {
             tracing::warn!("{warning}");
         }
@@ -231,7 +253,6 @@ impl Builder {
         };
         let long_turns = LongTurns::start().map_err(StartError::Threads)?;
         let hibernate_after = self.config.hibernate_after;
-        let outbound = HttpClient::new(self.config.outbound_ca.as_deref())?;
         let rooms =
             Rooms::start(store, loaded.namespaces, limits.clone(), hibernate_after, long_turns.clone(), outbound)?;
         let revocations = Arc::new(revocations);
@@ -310,11 +331,11 @@ impl Host {
         self.metrics.to_text()
     }
 
-    /// Says goodbye to every client, lets every room finish, and closes the store, within `limits.drain_timeout`.
-    /// Acknowledged messages are on disk in any case.
+    /// Says goodbye to every client, lets every room finish within `limits.drain_timeout`, and closes the store, which
+    /// takes a sync of the disk. Acknowledged messages are on disk in any case.
     pub async fn shutdown(mut self) {
         let began = clock::monotonic();
-        self.edge.drain().await;
+        self.edge.drain(self.drain_timeout).await;
         // This task sees the drain too, so it ends by itself.
         if let Some(accepting) = self.accepting.take()
             && accepting.await.is_err()
@@ -368,7 +389,7 @@ pub fn components(
     extra: &BTreeMap<String, Vec<u8>>,
     cache: Option<Arc<dyn CodeCache>>,
 ) -> Result<Loaded, StartError> {
-    let mut engine = Engine::new(Arc::new(config.limits.clone()))?;
+    let mut engine = Engine::new(Arc::new(config.limits.clone())).map_err(StartError::Limits)?;
     if let Some(cache) = cache {
         engine = engine.with_cache(cache);
     }
@@ -380,14 +401,16 @@ pub fn components(
             let named = config.namespaces.iter().find(|(_, namespace)| namespace.component == name);
             format!("namespaces.{}.component", named.map_or("", |(name, _)| name.as_str()))
         };
-        Ok::<_, StartError>((name.to_owned(), engine.room(name, &read(key, name, extra)?)?))
+        let compiled = engine.room(name, &read(key, name, extra)?);
+        Ok::<_, StartError>((name.to_owned(), compiled.map_err(|problem| StartError::load(key(), problem))?))
     };
     let (router, compiled) = thread::scope(|scope| {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let worker = || std::iter::from_fn(next).map(compile).collect::<Vec<_>>();
         let workers = (1..cores).map(|_| scope.spawn(worker)).collect::<Vec<_>>();
-        let router =
-            read(|| "router".into(), &config.router, extra).and_then(|wasm| Ok(engine.router(&config.router, &wasm)?));
+        let router = read(|| "router".into(), &config.router, extra).and_then(|wasm| {
+            engine.router(&config.router, &wasm).map_err(|problem| StartError::load("router".into(), problem))
+        });
         let mut compiled = worker();
         for worker in workers {
             compiled.extend(worker.join().expect("compiling reports its errors and does not panic"));

@@ -15,7 +15,7 @@ pub const MEASURE_EVERY: Duration = Duration::from_millis(100);
 const SHORTENING: usize = 16;
 /// Default limit, in percent of the memory of the machine or of its control group. The rest is for kernel buffers of
 /// sockets and files.
-const MAX_PERCENT: u64 = 80;
+pub(crate) const MAX_PERCENT: u64 = 80;
 /// Files with the memory limit of a control group: version 2, then version 1.
 const GROUP_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 
@@ -44,7 +44,7 @@ impl Pressure {
     /// Pressure begins above this many bytes; 0 means a share of the memory of the machine.
     pub fn above(max_bytes: u64) -> Self {
         let max_bytes =
-            if max_bytes > 0 { max_bytes } else { total().map_or(u64::MAX, |total| total / 100 * MAX_PERCENT) };
+            if max_bytes > 0 { max_bytes } else { machine_bytes().map_or(u64::MAX, |total| total / 100 * MAX_PERCENT) };
         Pressure { max_bytes, has_bytes: AtomicU64::new(resident().unwrap_or(0)), is_high: AtomicBool::new(false) }
     }
 
@@ -105,7 +105,7 @@ fn kilobytes(text: &str, name: &str) -> Option<u64> {
 
 /// The memory of the machine, or of the control group of this process if that is less.
 #[expect(clippy::disallowed_methods, reason = "the kernel answers in files")]
-fn total() -> Option<u64> {
+pub(crate) fn machine_bytes() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kilobytes(&text, "MemTotal:"));
     let groups = GROUP_LIMITS.iter().filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
     groups.chain(machine).min()
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn the_process_reads_its_own_and_the_total_memory() {
-        let (has, all) = (resident().unwrap(), total().unwrap());
+        let (has, all) = (resident().unwrap(), machine_bytes().unwrap());
         assert!(has > 1 << 20 && has < all, "{has} of {all}");
     }
 }

@@ -103,6 +103,18 @@ fn check_prints_the_routes_and_warns_of_a_namespace_without_one() {
     }
     let output = check(&namespaces(&["rooms"]));
     assert!(output.status.success() && !output_text(&output).contains("warning"), "{}", output_text(&output));
+    let at_the_root = format!("base_path = \"/\"\n{}", namespaces(&["ROOMS", "CLIENT"]));
+    assert!(
+        output_text(&check(&at_the_root)).contains("route /client/{name}: rooms of CLIENT"),
+        "without the page it answers"
+    );
+    let said = output_text(&check(&at_the_root.replace("page = false", "page = true")));
+    assert!(said.contains("warning: the namespace CLIENT has no route: the demo page answers"), "{said}");
+    assert!(!said.contains("route /client/"), "{said}");
+    let swapped = "[namespaces.ROOMS]\ncomponent = \"builtin:presence-tracker\"\n\
+                   [namespaces.PRESENCE]\ncomponent = \"builtin:presence-tracker\"\n";
+    let said = output_text(&check(swapped));
+    assert!(said.contains("warning: namespaces.ROOMS.component: the demo page expects builtin:chat-room"), "{said}");
     let output = check(&namespaces(&["ROOMS"]).replace("page = false", "page = true"));
     assert!(
         output_text(&output).contains("warning: the demo page needs the namespace PRESENCE"),
@@ -124,6 +136,16 @@ fn a_configuration_that_would_fail_later_is_refused() {
         (format!("{chat}message_out_bytes = 100"), "builtin:chat-room, which needs 4096"),
         (format!("{presence}message_out_bytes = 100"), "builtin:presence-tracker, which needs 4096"),
         (format!("{chat}[limits]\nturn_output_bytes = 0"), "limits.turn_output_bytes: must not be 0"),
+        (format!("{chat}message_in_bytes = 1"), "builtin:chat-room, whose clients send 256; write at least 256"),
+        (format!("{presence}message_in_bytes = 1"), "builtin:presence-tracker, whose clients send 64"),
+        (
+            format!("{chat}[limits]\nmemory_bytes = 1_179_648"),
+            "limits.memory_bytes: 1179648 is too little for builtin:",
+        ),
+        (format!("{chat}[limits]\nmemory_total_bytes = 33554432"), "limits.memory_total_bytes: 33554432 is less than"),
+        (format!("{chat}[limits]\nmin_free_bytes = 9000000000000000000"), "is not less than the whole disk"),
+        (format!("{chat}[limits]\nanswer_timeout = \"1ms\""), "limits.answer_timeout: 1ms is too short"),
+        (format!("{chat}[limits]\nrequests = 1000000000"), "lower `limits.awake_rooms`, `limits.requests`"),
     ] {
         let output = check(&config);
         let said = output_text(&output);
@@ -144,10 +166,19 @@ fn errors_of_the_operator_end_in_a_next_step() {
         ("tls = { cert = \"gone.pem\", key = \"gone.pem\" }", "gone.pem cannot be read"),
         ("[namespaces.A]\ncomponent = \"builtin:gone\"", "builtin:chat-room"),
         ("[namespaces.A]\ncomponent = \"dormouse.toml\"", "is not a WebAssembly component"),
-        ("[namespaces.A]\ncomponent = \"builtin:router\"", "this one is a router: configure it as `router`"),
-        ("router = \"builtin:chat-room\"", "this one is a room: configure it as a namespace's `component`"),
+        (
+            "[namespaces.A]\ncomponent = \"builtin:router\"",
+            "namespaces.A.component: the component cannot be used: builtin:router is a router, and a room is needed here; configure it as `router`",
+        ),
+        (
+            "router = \"builtin:chat-room\"",
+            "router: the component cannot be used: builtin:chat-room is a room, and a router is needed here; configure it",
+        ),
         ("[identity]\nauth = \"jwt\"", "[[identity.keys]]"),
-        ("[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"none\", file = \"x\" }]", "HS256, RS256, ES256 or EdDSA"),
+        (
+            "[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"none\", file = \"x\" }]",
+            "identity.keys.algorithm: no token is signed with `none`, as the key in ",
+        ),
         ("[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"HS256\", file = \"gone\" }]", "cannot be read"),
         ("[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"RS256\", file = \"dormouse.toml\" }]", "holds no key"),
     ];
@@ -209,7 +240,7 @@ fn an_unusable_file_is_reported_with_its_setting_and_reason() {
         ),
         (
             "limits.memory_bytes = 65536",
-            &["limits.memory_bytes: 65536 is too little for builtin:", "write more than that"],
+            &["limits.memory_bytes: 65536 is too little for builtin:", "; write at least "],
         ),
         ("limits.table_elements = 1", &["limits.table_elements: 1 is too little for builtin:"]),
         ("limits.socket_queue_bytes = 2000", &["limits.socket_queue_bytes: 2000 is too little", "write at least 4096"]),
@@ -247,9 +278,12 @@ fn a_cause_is_printed_once() {
 
 #[test]
 fn a_log_filter_without_a_known_target_is_refused() {
-    for (filter, expected) in
-        [("dormouse::stoer=debug", "did you mean `dormouse::store`?"), ("[span]=info", "there is no span `span`")]
-    {
+    for (filter, expected) in [
+        ("dormouse::stoer=debug", "did you mean `dormouse::store`?"),
+        ("[span]=info", "there is no span `span`"),
+        ("hyperr=debug", "did you mean `hyper`?"),
+        ("[room{adress=x}]=debug", "the fields are `address`"),
+    ] {
         let output = run(&["serve", "--config", MISSING_CONFIG, "--log", filter]);
         assert!(!output.status.success() && output_text(&output).contains(expected), "{}", output_text(&output));
     }

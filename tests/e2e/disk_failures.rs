@@ -399,8 +399,7 @@ async fn posts_arrive_exactly_once_if_the_disk_dies_at_any_sync() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_writes_with_errors_and_reads_go_on() {
-    // More than any disk has free.
-    let server = harness::Server::unruly("[limits]\nmin_free_bytes = 9000000000000000000\n").await;
+    let server = harness::Server::unruly(&harness::more_than_is_free()).await;
     let mut ana = server.join("lobby", "ana").await;
     ana.expect_text("welcome").await;
     ana.send("put a 1; say done").await;
@@ -412,8 +411,7 @@ async fn a_full_disk_refuses_writes_with_errors_and_reads_go_on() {
 
 #[tokio::test]
 async fn senders_by_socket_and_by_post_learn_of_a_full_disk() {
-    // More than any disk has free.
-    let server = harness::Server::with("[limits]\nmin_free_bytes = 9000000000000000000\n").await;
+    let server = harness::Server::with(&harness::more_than_is_free()).await;
     let mut ana = server.join("lobby", "ana").await;
     ana.recv_type("history").await;
     ana.send(&json!({ "type": "message", "content": "hello", "clientId": "c1" }).to_string()).await;

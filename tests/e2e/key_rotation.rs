@@ -106,7 +106,7 @@ async fn sighup_reloads_keys_and_a_broken_file_changes_nothing() {
     std::fs::write(&file, "short").unwrap();
     write_key_set(server.directory.path(), &["b"]);
     server.send_sighup();
-    server.wait_for_log("not reloaded; the old one stays in use: the key file").await;
+    server.wait_for_log("not reloaded; the old one stays in use: identity.keys.file").await;
     assert_eq!(request_with_token(&server, &second).await.status, StatusCode::OK);
     assert_eq!(request_with_token(&server, &of_set).await.status, StatusCode::OK);
     std::fs::remove_file(&file).unwrap();

@@ -421,7 +421,16 @@ async fn rooms_that_become_idle_under_memory_pressure_hibernate() {
 
 #[tokio::test]
 async fn a_server_without_memory_answers_503_and_health_checks() {
-    let server = Server::with("[limits]\nmemory_total_bytes = 4_194_304\n").await;
+    // Little more than the least that is accepted.
+    let server = Server::unruly("[limits]\nmemory_total_bytes = 130_000_000\nturn_cpu = \"1h\"\n").await;
+    let mut hoarders = Vec::new();
+    for number in 0..3 {
+        hoarders.push(server.join(&number.to_string(), "bo").await);
+    }
+    // These hold their memory to the end, because their turns do not end.
+    for room in &mut hoarders {
+        room.send("keep 48; loop").await;
+    }
     server.wait_for_log("memory is above its limit").await;
     let refused = server.connect(&format!("{BASE}/rooms/a/ws?token=ana"), &[]).await.err().unwrap();
     refused.is_problem(503);

@@ -12,7 +12,7 @@ use dormouse::room::Rooms;
 use dormouse::store::Store;
 use serde_json::{Value, json};
 
-use crate::harness::within;
+use crate::harness::{more_than_is_free, within};
 use crate::outbound::{RemoteServer, caller_server, response, run_command};
 
 /// Rooms that rest as soon as they have nothing to do.
@@ -120,8 +120,8 @@ async fn posts_of_rooms_that_hibernate_at_once_are_all_delivered() {
 
 #[tokio::test]
 async fn failed_turns_use_up_no_post_numbers() {
-    // More than any disk has free: every turn that posts fails.
-    let server = caller_server("[limits]\nmin_free_bytes = 9000000000000000000\n", "").await;
+    // Every turn that posts fails.
+    let server = caller_server(&more_than_is_free(), "").await;
     let mut ana = server.join("a", "ana").await;
     let many =
         json!({ "do": "post", "namespace": "OTHERS", "name": "b", "command": { "do": "count" }, "times": 1_000 });

@@ -39,6 +39,8 @@ dormouse_room::export!(Chat);
 dormouse_room::settings! {
     // The longest frame about one user has the longest name, with every character escaped.
     message_out_bytes >= 4096;
+    // A short message with its `clientId`.
+    message_in_bytes >= 256;
     "keep_messages": number 1..=1_000_000_000,
 }
 

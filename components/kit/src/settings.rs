@@ -11,12 +11,18 @@
 /// }
 /// ```
 ///
-/// With `message_out_bytes >= 4096;` before them, the host also refuses a namespace that limits messages to less.
+/// With `message_out_bytes >= 4096;` before them, the host also refuses a namespace that limits the messages of its rooms
+/// to less. `message_in_bytes >= 256;` after that is the same for messages of clients.
 #[macro_export]
 macro_rules! settings {
-    ($(message_out_bytes >= $bytes:literal;)? $($name:literal: $kind:ident $($from:literal..=$to:literal)?),* $(,)?) => {
+    (
+        $(message_out_bytes >= $out_bytes:literal;)?
+        $(message_in_bytes >= $in_bytes:literal;)?
+        $($name:literal: $kind:ident $($from:literal..=$to:literal)?),* $(,)?
+    ) => {
         $crate::declare! {
-            $("message_out_bytes least ", $bytes, "\n",)?
+            $("message_out_bytes least ", $out_bytes, "\n",)?
+            $("message_in_bytes least ", $in_bytes, "\n",)?
             $($name, " ", stringify!($kind), $(" ", $from, " ", $to,)? "\n",)*
         }
     };

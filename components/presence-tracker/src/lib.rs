@@ -39,6 +39,8 @@ dormouse_room::export!(Presence);
 dormouse_room::settings! {
     // The longest frame about one user has the longest name, with every character escaped.
     message_out_bytes >= 4096;
+    // A status, or a heartbeat.
+    message_in_bytes >= 64;
 }
 
 impl Room for Presence {

@@ -45,7 +45,8 @@ pub struct Limits {
     /// The most that a room may store, in bytes of its keys and values. 0 for no limit.
     pub room_bytes: u64,
     /// Memory of the process, in bytes. Above it, new sockets and requests get 503, idle rooms hibernate, and queues
-    /// are a sixteenth as long. 0 for four fifths of the memory of the machine or its control group.
+    /// are a sixteenth as long. 0 for four fifths of the memory of the machine or its control group. It must hold an idle
+    /// process, `store_cache_bytes` and a first room.
     pub memory_total_bytes: u64,
     /// The most sockets of a room.
     pub sockets_per_room: usize,
@@ -130,7 +131,8 @@ pub struct Limits {
     pub tickets: usize,
     /// Of these, tickets of one user. 0 for no limit; with `auth = "dev"` there is none.
     pub tickets_per_user: usize,
-    /// A shutdown may take this long.
+    /// A shutdown may take this long, and then as long as a sync of the disk. Supervisors must wait for it before they
+    /// kill the process.
     #[serde(with = "duration")]
     pub drain_timeout: Duration,
     /// With fewer free bytes on the data disk, turns may not write.

@@ -31,24 +31,26 @@ impl Edge {
     }
 
     /// Accepts no more connections, closes every socket in stages, waits a moment for the answers, and then cuts the
-    /// connections that did not answer.
-    pub async fn drain(&self) {
+    /// connections that did not answer. It takes no longer than `at_most`; if there is less time, clients get less.
+    pub async fn drain(&self, at_most: Duration) {
+        let until = clock::monotonic() + at_most;
+        let left = || until.saturating_duration_since(clock::monotonic());
         self.draining.send_replace(true);
         let sockets = self.sockets.all();
         let longest = comes_back_within(sockets.len());
         for stage in sockets.chunks(GOODBYES_A_STAGE) {
             stage.iter().for_each(|socket| goodbye(&**socket, longest));
             // Meanwhile answers are read, and turns go on.
-            clock::sleep(STAGE).await;
+            clock::sleep(STAGE.min(left())).await;
         }
         drop(sockets);
-        if self.all_gone_within(GOODBYE_WITHIN).await {
+        if self.all_gone_within(GOODBYE_WITHIN.min(left())).await {
             return;
         }
         let silent = self.sockets.all();
         tracing::info!(clients = silent.len(), "some clients did not answer the close frame");
         silent.iter().for_each(|client| client.abort());
-        self.all_gone_within(CUT_WITHIN).await;
+        self.all_gone_within(CUT_WITHIN.min(left())).await;
     }
 
     async fn all_gone_within(&self, within: Duration) -> bool {

@@ -67,22 +67,26 @@ pub(super) fn check_exports<'a>(
         is_room |= export.starts_with("dormouse:room/room@");
         is_router |= export.starts_with("dormouse:room/router@");
     }
-    let (kind, macro_name, hint) = match kind {
+    let other = |is, needed, advice| Err(LoadError::OtherKind { name: component.into(), is, needed, advice });
+    let (kind, macro_name) = match kind {
         Kind::Room if is_room => return Ok(()),
         Kind::Router if is_router => return Ok(()),
         Kind::Room if is_router => {
-            ("room", "`dormouse_room::export!(…)`", "; this one is a router: configure it as `router`")
+            return other(
+                "router",
+                "room",
+                "configure it as `router`, and name a room such as `builtin:chat-room` here",
+            );
         }
-        Kind::Router if is_room => (
-            "router",
-            "`dormouse_room::export_router!(…)`",
-            "; this one is a room: configure it as a namespace's `component`",
-        ),
-        Kind::Room => ("room", "`dormouse_room::export!(…)`", ""),
-        Kind::Router => ("router", "`dormouse_room::export_router!(…)`", ""),
+        Kind::Router if is_room => {
+            let advice = "configure it as a namespace's `component`, and name a router such as `builtin:router` here";
+            return other("room", "router", advice);
+        }
+        Kind::Room => ("room", "`dormouse_room::export!(…)`"),
+        Kind::Router => ("router", "`dormouse_room::export_router!(…)`"),
     };
     let interface = format!("{PACKAGE}{kind}@{CONTRACT}");
-    Err(LoadError::NoExport { name: component.into(), kind, macro_name, interface, hint })
+    Err(LoadError::NoExport { name: component.into(), kind, macro_name, interface })
 }
 
 /// Interfaces that a component cannot import, with advice for its author.

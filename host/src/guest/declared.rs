@@ -35,6 +35,7 @@ fn parse(text: &str) -> Option<Declared> {
                 declared.as_mut()?.settings.push(Setting { name: name.into(), kind });
             }
             ["message_out_bytes", "least", bytes] => declared.as_mut()?.message_out_bytes = bytes.parse().ok()?,
+            ["message_in_bytes", "least", bytes] => declared.as_mut()?.message_in_bytes = bytes.parse().ok()?,
             [name, "routed"] => declared.as_mut()?.namespaces.push(name.into()),
             _ => return None,
         }
@@ -92,6 +93,7 @@ mod tests {
         let presence_tracker = read(dormouse_bundle::PRESENCE_TRACKER).unwrap();
         assert_eq!(presence_tracker.settings, []);
         assert_eq!((chat_room.message_out_bytes, presence_tracker.message_out_bytes), (4_096, 4_096));
+        assert_eq!((chat_room.message_in_bytes, presence_tracker.message_in_bytes), (256, 64));
     }
 
     #[test]

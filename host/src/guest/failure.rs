@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::log_limiter::one_line;
 use crate::config::Limits;
-use crate::limits::COMPONENT_BYTES;
+use crate::limits::{COMPONENT_BYTES, MESSAGE_BYTES};
 
 /// The reason why a turn failed. The author of the room must act; the room goes on with its next event.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,10 @@ fn last_output(output: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// This machine does not have the resources that the limits require.
-    #[error("wasmtime cannot start: {0}; lower `limits.awake_rooms`, `limits.memory_bytes` or `limits.table_elements`")]
+    #[error(
+        "limits: wasmtime cannot start with these: {0}; lower `limits.awake_rooms`, `limits.requests`, \
+         `limits.memory_bytes` or `limits.table_elements`"
+    )]
     Engine(String),
     /// It is not a valid component.
     #[error("{name} is not a WebAssembly component for wasm32-wasip2: {cause}")]
@@ -67,8 +70,8 @@ pub enum LoadError {
         /// The error.
         cause: String,
     },
-    /// It needs more at its start than an instance may have.
-    #[error("{key}: {value} is too little for {name}, which needs {needed} at its start; write more than that")]
+    /// It needs more than an instance may have.
+    #[error("{key}: {value} is too little for {name}, which needs {needed}; write at least {needed}")]
     Limit {
         /// Which component.
         name: String,
@@ -99,10 +102,22 @@ pub enum LoadError {
         /// Advice for the author.
         advice: &'static str,
     },
+    /// It is a room where a router is needed, or the reverse.
+    #[error("{name} is a {is}, and a {needed} is needed here; {advice}")]
+    OtherKind {
+        /// The component.
+        name: String,
+        /// `room` or `router`.
+        is: &'static str,
+        /// The other one.
+        needed: &'static str,
+        /// What to write.
+        advice: &'static str,
+    },
     /// It exports nothing that the host can call.
     #[error(
         "{name} exports no {kind}: a crate in Rust names its type in {macro_name}, once, in its lib.rs; in other languages \
-         the component exports the interface {interface}{hint}"
+         the component exports the interface {interface}"
     )]
     NoExport {
         /// The component.
@@ -113,8 +128,6 @@ pub enum LoadError {
         macro_name: &'static str,
         /// The missing interface.
         interface: String,
-        /// Additional advice if the component is of the other kind.
-        hint: &'static str,
     },
     /// It imports an interface that the host does not offer.
     #[error("{name} imports {import}, which this dormouse does not offer: {advice}")]
@@ -138,6 +151,9 @@ pub enum LoadError {
     },
 }
 
+/// Memory that an instance needs beside what it has at its start, in bytes: to hold one of the longest messages.
+const WORKING_BYTES: usize = MESSAGE_BYTES;
+
 /// The limit for which wasmtime's pool refused a component, its value, and what the component needs. wasmtime has no
 /// type for that, only words.
 fn exceeded_limit(cause: &str, limits: &Limits) -> Option<(&'static str, usize, usize)> {
@@ -145,7 +161,8 @@ fn exceeded_limit(cause: &str, limits: &Limits) -> Option<(&'static str, usize, 
         let (_, number) = cause.split_once(before)?;
         number.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
     };
-    let memory = number("minimum byte size of ").map(|needed| ("limits.memory_bytes", limits.memory_bytes, needed));
+    let memory = number("minimum byte size of ");
+    let memory = memory.map(|least: usize| ("limits.memory_bytes", limits.memory_bytes, least + WORKING_BYTES));
     let table =
         || number("minimum element size of ").map(|needed| ("limits.table_elements", limits.table_elements, needed));
     memory.or_else(table)
@@ -161,6 +178,15 @@ impl LoadError {
         match exceeded_limit(&cause, limits) {
             Some((key, value, needed)) => LoadError::Limit { name: name.into(), key, value, needed },
             None => LoadError::Compile { name: name.into(), cause },
+        }
+    }
+
+    /// Refuses a component that would have no memory left to work with. `initial_bytes` is its memory at its start.
+    pub(super) fn check_memory(name: &str, limits: &Limits, initial_bytes: usize) -> Result<(), Self> {
+        let (value, needed) = (limits.memory_bytes, initial_bytes + WORKING_BYTES);
+        match value < needed {
+            true => Err(LoadError::Limit { name: name.into(), key: "limits.memory_bytes", value, needed }),
+            false => Ok(()),
         }
     }
 }

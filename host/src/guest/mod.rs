@@ -139,6 +139,9 @@ impl Engine {
             return Err(LoadError::TooLarge { name: name.into(), bytes: wasm.len() });
         }
         let component = self.compiled(name, wasm)?;
+        let initial = component.resources_required().and_then(|required| required.max_initial_memory_size);
+        let initial_bytes = initial.unwrap_or_default().saturating_mul(PAGE_BYTES);
+        LoadError::check_memory(name, &self.limits, usize::try_from(initial_bytes).unwrap_or(usize::MAX / 2))?;
         let (component_type, engine) = (component.component_type(), &self.warm.engine);
         let names = component_type.imports(engine).map(|(name, _)| name);
         contract::check(name, names.chain(component_type.exports(engine).map(|(name, _)| name)))?;
@@ -203,6 +206,9 @@ impl Pool {
         component.component_type().imports(&self.engine).map(|(name, _)| name.to_owned()).collect()
     }
 }
+
+/// A page of wasm's memory, in bytes.
+const PAGE_BYTES: u64 = 64 << 10;
 
 /// Bytes of a dropped instance that stay mapped for the next one.
 #[derive(Clone, Copy)]

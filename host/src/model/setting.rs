@@ -7,6 +7,8 @@ pub struct Declared {
     pub settings: Vec<Setting>,
     /// The lowest `message_out_bytes` with which its first messages fit.
     pub message_out_bytes: usize,
+    /// The lowest `message_in_bytes` with which a message of a client fits.
+    pub message_in_bytes: usize,
     /// For a router: the namespaces that it names.
     pub namespaces: Vec<String>,
 }

@@ -1,10 +1,24 @@
 //! Refuses limits with which nothing would work, or which do not fit each other.
 
-use super::{MOST_BYTES, MOST_THINGS, bytes, duration, number};
+use std::time::Duration;
+
+use super::{MOST_BYTES, MOST_THINGS, SHORTEST, bytes, duration_at_least, number};
 use crate::config::{ConfigError, Limits};
 
-/// The least memory of the process: the program alone needs more, so every request would be refused.
-const LEAST_PROCESS_BYTES: u64 = 4 << 20;
+/// Memory of a process without rooms, in bytes, besides the cache of the store.
+const IDLE_BYTES: u64 = 48 << 20;
+
+/// Memory for a first room with its clients, in bytes. With less, each connect would begin a shortage.
+const FIRST_ROOM_BYTES: u64 = 8 << 20;
+
+/// The shortest longest body, in bytes: a short message with its `clientId` fits into it.
+const LEAST_BODY_BYTES: u64 = 256;
+
+/// The least CPU time of a turn: the time is measured this often.
+const LEAST_CPU: Duration = Duration::from_millis(5);
+
+/// The shortest wait for a client, a room, another server or the disk: a round trip or a sync may take that long.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
 
 /// The least that a turn may send, that may wait for a socket, and that a room may store, in bytes. An error frame, and
 /// the state of the smallest room, fit into it.
@@ -63,7 +77,7 @@ impl Limits {
             tickets,
             tickets_per_user,
             drain_timeout,
-            // Any number means something: 0 turns it off, and above the size of the disk no turn writes.
+            // `check_data` compares it with the size of the disk.
             min_free_bytes: _,
             commit_queue_bytes,
             slow_sync,
@@ -119,7 +133,7 @@ impl Limits {
             ("limits.socket_queue_bytes", *socket_queue_bytes as u64, LEAST_BYTES, MOST_BYTES),
             ("limits.request_bytes", *request_bytes as u64, 1, MOST_BYTES),
             ("limits.answer_bytes", *answer_bytes as u64, 1, MOST_BYTES),
-            ("limits.body_bytes", *body_bytes as u64, 1, 1 << 20),
+            ("limits.body_bytes", *body_bytes as u64, LEAST_BODY_BYTES, 1 << 20),
             ("limits.commit_queue_bytes", *commit_queue_bytes as u64, 1, MOST_BYTES),
             ("limits.store_cache_bytes", *store_cache_bytes, 1, MOST_BYTES),
         ] {
@@ -127,7 +141,7 @@ impl Limits {
         }
         for (key, value, least) in [
             ("limits.room_bytes", *room_bytes, LEAST_BYTES),
-            ("limits.memory_total_bytes", *memory_total_bytes, LEAST_PROCESS_BYTES),
+            ("limits.memory_total_bytes", *memory_total_bytes, 1),
             ("limits.request_bytes_per_user", *request_bytes_per_user as u64, 1),
             ("limits.answer_bytes_per_user", *answer_bytes_per_user as u64, 1),
             ("limits.answer_bytes_per_connection", *answer_bytes_per_connection as u64, 1),
@@ -136,25 +150,46 @@ impl Limits {
                 bytes(key, value, least, MOST_BYTES)?;
             }
         }
-        for (key, value) in [
-            ("limits.turn_cpu_slow", turn_cpu_slow),
-            ("limits.turn_cpu", turn_cpu),
-            ("limits.turn_calls_timeout", turn_calls_timeout),
-            ("limits.ping_every", ping_every),
-            ("limits.pong_timeout", pong_timeout),
-            ("limits.close_timeout", close_timeout),
-            ("limits.header_timeout", header_timeout),
-            ("limits.idle_timeout", idle_timeout),
-            ("limits.body_timeout", body_timeout),
-            ("limits.write_timeout", write_timeout),
-            ("limits.answer_timeout", answer_timeout),
-            ("limits.drain_timeout", drain_timeout),
-            ("limits.slow_sync", slow_sync),
+        for (key, value, least) in [
+            ("limits.turn_cpu_slow", turn_cpu_slow, SHORTEST),
+            ("limits.turn_cpu", turn_cpu, LEAST_CPU),
+            ("limits.turn_calls_timeout", turn_calls_timeout, LEAST_WAIT),
+            ("limits.ping_every", ping_every, LEAST_WAIT),
+            ("limits.pong_timeout", pong_timeout, LEAST_WAIT),
+            ("limits.close_timeout", close_timeout, LEAST_WAIT),
+            ("limits.header_timeout", header_timeout, LEAST_WAIT),
+            ("limits.idle_timeout", idle_timeout, LEAST_WAIT),
+            ("limits.body_timeout", body_timeout, LEAST_WAIT),
+            ("limits.write_timeout", write_timeout, LEAST_WAIT),
+            ("limits.answer_timeout", answer_timeout, LEAST_WAIT),
+            ("limits.drain_timeout", drain_timeout, LEAST_WAIT),
+            ("limits.slow_sync", slow_sync, SHORTEST),
         ] {
-            duration(key, *value)?;
+            duration_at_least(key, *value, least)?;
         }
+        self.check_memory()?;
         self.check_bodies()?;
         self.check_shares()
+    }
+
+    /// Below this much memory of the process, every request is refused: an idle process has it already, or has it as
+    /// soon as the cache of the store is full.
+    pub(super) fn least_memory(&self) -> u64 {
+        IDLE_BYTES.saturating_add(self.store_cache_bytes).saturating_add(FIRST_ROOM_BYTES)
+    }
+
+    fn check_memory(&self) -> Result<(), ConfigError> {
+        let (has, least) = (self.memory_total_bytes, self.least_memory());
+        if has == 0 || has >= least {
+            return Ok(());
+        }
+        let problem = format!(
+            "{has} is less than the process needs to serve anything: {IDLE_BYTES} when it is idle, {} for \
+             limits.store_cache_bytes, and {FIRST_ROOM_BYTES} for a first room; write at least {least}, or lower \
+             limits.store_cache_bytes",
+            self.store_cache_bytes
+        );
+        Err(ConfigError::invalid("limits.memory_total_bytes", problem))
     }
 
     /// The longest body that is allowed must also fit.

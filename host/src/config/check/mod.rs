@@ -1,7 +1,7 @@
 //! Refuses a configuration that cannot work: each key alone, and keys that must fit each other. Each refusal names the
 //! key, the value, the reason, and what to write instead.
 //!
-//! Except for the directory of the data, nothing is opened here. `dormouse check` and each start call it.
+//! Except for the directory of the data and its disk, nothing is opened here. `dormouse check` and each start call it.
 
 mod headers;
 mod identity;
@@ -12,11 +12,11 @@ mod paths;
 mod shares;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 use std::time::Duration;
 
 use super::{Config, ConfigError};
-use crate::outbound::is_private_origin;
 use headers::check_response_headers;
 
 pub use paths::full_path;
@@ -51,20 +51,6 @@ impl Config {
         }
         self.identity.check(self.listen)
     }
-
-    /// Settings that work, and that the operator may not have meant.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.limits.shares_above_their_total(self.identity.is_dev());
-        for (name, namespace) in &self.namespaces {
-            for origin in namespace.outbound.iter().filter(|origin| is_private_origin(origin)) {
-                warnings.push(format!(
-                    "namespaces.{name}.outbound: `{origin}` is at a private address, which `outbound` never reaches; \
-                     write it in `outbound_private`"
-                ));
-            }
-        }
-        warnings
-    }
 }
 
 /// A limit that counts things.
@@ -94,12 +80,17 @@ fn within(key: &str, value: u64, least: u64, most: u64, unit: &str) -> Result<()
     Err(ConfigError::invalid(key, problem))
 }
 
+/// A duration of at least [`SHORTEST`].
 fn duration(key: &str, value: Duration) -> Result<(), ConfigError> {
-    let least = text(SHORTEST);
+    duration_at_least(key, value, SHORTEST)
+}
+
+fn duration_at_least(key: &str, value: Duration, shortest: Duration) -> Result<(), ConfigError> {
+    let least = text(shortest);
     let problem = if value.is_zero() {
         format!("must not be 0: it cannot be turned off; write at least \"{least}\", or leave it out for the default")
-    } else if value < SHORTEST {
-        format!("{} is less than the shortest time that works; write at least \"{least}\"", text(value))
+    } else if value < shortest {
+        format!("{} is too short for anything to work; write at least \"{least}\"", text(value))
     } else if value > LONGEST {
         format!("{} is more than the longest time that works; write at most \"365d\"", text(value))
     } else {

@@ -62,6 +62,12 @@ impl Namespace {
                 None => return Err(invalid(self.unknown_setting(key, declared))),
             }
         }
+        if self.message_in_bytes < declared.message_in_bytes {
+            let (component, has, least) = (&self.component, self.message_in_bytes, declared.message_in_bytes);
+            let problem =
+                format!("{has} is too little for {component}, whose clients send {least}; write at least {least}");
+            return Err(ConfigError::invalid(format!("namespaces.{name}.message_in_bytes"), problem));
+        }
         let (most, limit) = self.longest_message(limits);
         if most < declared.message_out_bytes {
             let (component, least) = (&self.component, declared.message_out_bytes);

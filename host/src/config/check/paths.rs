@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Limits};
 
 impl Config {
     /// Checks that the data can be stored in the configured directory. A host that is given a store needs no directory.
@@ -30,6 +30,17 @@ impl Config {
                 "{} is a file, so {shown} cannot be a directory; name another one",
                 there.display()
             ));
+        }
+        if let Some(disk) = Disk::of(there)
+            && self.limits.min_free_bytes >= disk.total_bytes
+        {
+            let problem = format!(
+                "{} is not less than the whole disk of {shown}, {}, so no turn could ever write; write less, such as {}",
+                self.limits.min_free_bytes,
+                disk.total_bytes,
+                Limits::default().min_free_bytes
+            );
+            return Err(ConfigError::invalid("limits.min_free_bytes", problem));
         }
         use rustix::fs::{Access, access};
         if access(there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
@@ -70,6 +81,34 @@ impl Config {
             Some("client" | "config.json") if self.page => invalid("begins with a path of the demo page"),
             _ => Ok(()),
         }
+    }
+}
+
+/// The disk of a path.
+pub(super) struct Disk {
+    total_bytes: u64,
+    free_bytes: u64,
+}
+
+impl Disk {
+    /// The disk of a path, or of the directory in which it would be made; absent if its size is unknown.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let path = std::path::absolute(path).ok()?;
+        let stat = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok())?;
+        let total_bytes = stat.f_blocks.saturating_mul(stat.f_frsize);
+        let free_bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+        (total_bytes > 0).then_some(Disk { total_bytes, free_bytes })
+    }
+
+    /// A warning if no turn may write now.
+    pub(super) fn warning(&self, min_free_bytes: u64) -> Option<String> {
+        let free = self.free_bytes;
+        (free < min_free_bytes).then(|| {
+            format!(
+                "limits.min_free_bytes: the disk of the data has {free} bytes free, which is less than {min_free_bytes}, \
+                 so no turn may write; free some space, or write less"
+            )
+        })
     }
 }
 

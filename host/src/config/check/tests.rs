@@ -62,7 +62,20 @@ fn an_invalid_value_is_refused_with_its_key_and_a_better_one() {
         ("limits.turn_output_bytes = 1", "limits.turn_output_bytes: 1 bytes", "write at least 1024"),
         ("limits.socket_queue_bytes = 1", "limits.socket_queue_bytes: 1 bytes", "write at least 1024"),
         ("limits.room_bytes = 1", "limits.room_bytes: 1 bytes", "write at least 1024"),
-        ("limits.memory_total_bytes = 1", "limits.memory_total_bytes: 1 bytes", "write at least 4194304"),
+        (
+            "limits.memory_total_bytes = 33554432",
+            "limits.memory_total_bytes: 33554432 is less than the process needs to serve anything",
+            "write at least 125829120, or lower limits.store_cache_bytes",
+        ),
+        (
+            "limits.memory_total_bytes = 125829120\nlimits.store_cache_bytes = 67108865",
+            "limits.memory_total_bytes: 125829120 is less than",
+            "67108865 for limits.store_cache_bytes",
+        ),
+        ("limits.body_bytes = 1", "limits.body_bytes: 1 bytes is too little", "write at least 256"),
+        ("limits.turn_cpu = \"1ms\"", "limits.turn_cpu: 1ms is too short", "write at least \"5ms\""),
+        ("limits.answer_timeout = \"1ms\"", "limits.answer_timeout: 1ms is too short", "write at least \"100ms\""),
+        ("limits.drain_timeout = \"99ms\"", "limits.drain_timeout: 99ms is too short", "write at least \"100ms\""),
         ("limits.body_bytes = 1048577", "limits.body_bytes: 1048577 is more than 1048576", "that or less"),
         (
             "limits.request_bytes = 1000",
@@ -99,6 +112,9 @@ fn an_invalid_value_is_refused_with_its_key_and_a_better_one() {
         // A limit that a namespace leaves out becomes as much as fits.
         "limits.socket_queue_bytes = 4096\nlimits.turn_output_bytes = 8192",
         "limits.turn_cpu = \"10ms\"",
+        "limits.turn_cpu = \"5ms\"\nlimits.answer_timeout = \"100ms\"\nlimits.body_bytes = 256",
+        "limits.memory_total_bytes = 125829120",
+        "limits.memory_total_bytes = 60000000\nlimits.store_cache_bytes = 1000000",
         jwt,
     ] {
         assert_eq!(check(good), Ok(()), "{good}");
@@ -208,8 +224,8 @@ fn a_share_above_its_total_fails_or_warns_if_defaulted() {
         assert_eq!(check(&format!("[limits]\n{total} = 5")), Ok(()), "it is enough to lower the total");
     }
     assert_eq!(check("limits.requests = 5\nlimits.requests_per_user = 0"), Ok(()), "0 is no limit");
-    let bodies = "[limits]\nbody_bytes = 5\nrequest_bytes = 5\nrequest_bytes_per_user = 6";
-    assert!(check(bodies).unwrap_err().starts_with("limits.request_bytes_per_user: 6 is more than"));
+    let bodies = "[limits]\nbody_bytes = 500\nrequest_bytes = 500\nrequest_bytes_per_user = 501";
+    assert!(check(bodies).unwrap_err().starts_with("limits.request_bytes_per_user: 501 is more than"));
     let warned = |text: &str| Config::parse(text).unwrap().warnings();
     assert_eq!(warned(""), Vec::<String>::new());
     let warnings = warned("identity.auth = \"jwt\"\nlimits.requests = 100").join("\n");
@@ -263,6 +279,77 @@ fn an_address_that_outbound_never_reaches_is_a_warning() {
     for public in ["https://api.example", "https://*.example", "https://1.1.1.1"] {
         assert_eq!(outbound(public), "", "{public}");
     }
+}
+
+#[test]
+fn a_wait_in_which_no_client_can_be_served_is_refused() {
+    let waits = limits().into_iter().filter(|(key, value)| value.is_str() && key.ends_with("_timeout"));
+    let waits = waits.map(|(key, _)| key).chain(["ping_every".into()]).collect::<Vec<_>>();
+    assert!(waits.len() > 8, "{waits:?}");
+    for key in waits {
+        let problem = check(&format!("limits.{key} = \"1ms\"")).expect_err(&key);
+        assert!(problem.starts_with(&format!("limits.{key}: 1ms is too short")), "{problem}");
+        assert!(problem.ends_with("write at least \"100ms\""), "{problem}");
+        assert_eq!(check(&format!("limits.{key} = \"100ms\"")), Ok(()), "{key}");
+    }
+}
+
+#[test]
+fn a_doubtful_value_is_a_warning_with_a_better_one() {
+    let calls = "namespaces.A = { component = \"x\", calls = [\"A\"] }\n";
+    let jwt = "identity.auth = \"jwt\"\nidentity.keys = [{ algorithm = \"HS256\", file = \"x\" }]\n";
+    let keys_in_dev = jwt.replace("\"jwt\"", "\"dev\"");
+    for (text, key, says) in [
+        ("trusted_proxies = [\"0.0.0.0/0\"]", "trusted_proxies: 0.0.0.0/0 is every address", "list the proxies alone"),
+        (&keys_in_dev, "identity.keys: auth = \"dev\" ", "write auth = \"jwt\""),
+        ("identity.jwks = \"x\"", "identity.jwks: auth = \"dev\" ", "or remove the keys"),
+        (&format!("{calls}limits.awake_rooms = 1"), "limits.awake_rooms: a room of A that calls", "write at least 2"),
+        (&format!("{jwt}limits.sockets_per_user = 1"), "limits.sockets_per_user: 1 is too little", "write at least 2"),
+        (&format!("{jwt}limits.rooms_per_user = 1"), "limits.rooms_per_user: 1 is too little", "`page = false`"),
+        ("limits.rooms = 1", "limits.rooms: 1 is less than the number of namespaces, 2", "or 0 for no limit"),
+        ("limits.connections = 1", "limits.connections: with 1 no two clients can meet", "write at least 2"),
+        ("limits.sockets_per_room = 1", "limits.sockets_per_room: with 1 no two", "write at least 2"),
+        ("limits.room_bytes = 2000", "limits.room_bytes: a room is full after a few", "write at least 65536"),
+        ("limits.ping_every = \"1h\"", "limits.ping_every: proxies end connections", "write at most \"1m\""),
+        ("limits.drain_timeout = \"1h\"", "limits.drain_timeout: a shutdown may take 1h", "write at most \"1m\""),
+    ] {
+        assert_eq!(check(text), Ok(()), "{text}");
+        let warnings = Config::parse(text).unwrap().warnings();
+        let found = warnings.iter().find(|warning| warning.starts_with(key));
+        assert!(found.is_some_and(|warning| warning.contains(says)), "{text}: {warnings:?}");
+    }
+}
+
+#[test]
+fn a_machine_without_enough_memory_is_a_warning() {
+    const MEGABYTE: u64 = 1_000_000;
+    let warning = |text: &str, machine| Config::parse(text).unwrap().limits.memory_warning(machine).unwrap_or_default();
+    assert_eq!(warning("", 1_000 * MEGABYTE), "");
+    assert!(warning("", 100 * MEGABYTE).contains("are 80000000, and the process needs 125829120"));
+    assert_eq!(warning("limits.store_cache_bytes = 1000000", 100 * MEGABYTE), "");
+    let total = "limits.memory_total_bytes = 500000000";
+    assert!(warning(total, 400 * MEGABYTE).contains("500000000 is more than this machine or its control group has"));
+    assert_eq!(warning(total, 600 * MEGABYTE), "");
+}
+
+#[test]
+fn a_reserve_of_the_whole_disk_is_refused() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let with = |min_free_bytes| {
+        let limits = crate::config::Limits { min_free_bytes, ..Default::default() };
+        Config { data: directory.path().join("new"), limits, ..Config::default() }
+    };
+    let stat = rustix::fs::statvfs(directory.path()).unwrap();
+    let total = stat.f_blocks * stat.f_frsize;
+    for too_much in [total, u64::MAX] {
+        let problem = with(too_much).check_data().unwrap_err().to_string();
+        assert!(problem.starts_with(&format!("limits.min_free_bytes: {too_much} is not less than")), "{problem}");
+        assert!(problem.ends_with("write less, such as 67108864"), "{problem}");
+    }
+    assert!(with(total - 1).check_data().is_ok());
+    let warnings = with(total - 1).machine_warnings().join("\n");
+    assert!(warnings.contains("so no turn may write; free some space, or write less"), "{warnings}");
+    assert!(with(0).check_data().is_ok());
 }
 
 #[test]

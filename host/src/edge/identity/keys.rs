@@ -45,8 +45,10 @@ pub enum KeyError {
         source: FileProblem,
     },
     /// Its file holds no key for the configured algorithm.
-    #[error("the key file {path} holds no key for {algorithm}: {problem}")]
+    #[error("{setting}: {path} holds no key for {algorithm}: {problem}; name a file with such a key")]
     Bad {
+        /// The setting that names it.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// The configured algorithm.
@@ -55,7 +57,7 @@ pub enum KeyError {
         problem: String,
     },
     /// A set holds no key that can be used.
-    #[error("identity.jwks: the key set {path} cannot be used: {problem}")]
+    #[error("identity.jwks: the key set {path} cannot be used: {problem}; name a file with a key set of RFC 7517")]
     Set {
         /// The file.
         path: PathBuf,
@@ -63,10 +65,20 @@ pub enum KeyError {
         problem: String,
     },
     /// The algorithm is not supported.
-    #[error("tokens cannot be signed with `{0}`; use HS256, RS256, ES256 or EdDSA")]
-    Algorithm(String),
+    #[error(
+        "identity.keys.algorithm: no token is signed with `{algorithm}`, as the key in {path} has it; write HS256, RS256, \
+         ES256 or EdDSA"
+    )]
+    Algorithm {
+        /// The file of the key.
+        path: PathBuf,
+        /// The configured algorithm.
+        algorithm: String,
+    },
     /// No key can sign.
-    #[error("no key that can sign: HS256 signs with `file`, the others need `private_file`; a key set never signs")]
+    #[error(
+        "identity.keys: no key that can sign: HS256 signs with `file`, the others need `private_file`; a key set never signs"
+    )]
     NothingToSign,
 }
 
@@ -123,7 +135,7 @@ impl Keys {
 
 impl VerifyKey {
     fn load(key: &Key) -> Result<Self, KeyError> {
-        let algorithm = algorithm(&key.algorithm).ok_or_else(|| KeyError::Algorithm(key.algorithm.clone()))?;
+        let algorithm = algorithm_of(key)?;
         let bytes = read("identity.keys.file", &key.file)?;
         let decoding = match algorithm {
             Algorithm::HS256 => Ok(DecodingKey::from_secret(&secret(key, &bytes)?)),
@@ -135,6 +147,11 @@ impl VerifyKey {
         let decoding = works.map_err(|problem| bad(key, &key.file, problem))?;
         Ok(VerifyKey { id: key.id.clone(), algorithm, key: decoding })
     }
+}
+
+fn algorithm_of(key: &Key) -> Result<Algorithm, KeyError> {
+    let unknown = || KeyError::Algorithm { path: key.file.clone(), algorithm: key.algorithm.clone() };
+    algorithm(&key.algorithm).ok_or_else(unknown)
 }
 
 /// Finds an algorithm by its name in tokens, key sets and configurations. RFC 9864 has a new name for EdDSA.
@@ -287,7 +304,7 @@ fn octets(k: Option<&str>) -> Result<DecodingKey, String> {
 
 /// The signing key that belongs to a verification key, if there is one.
 pub(in crate::edge) fn signing_key(key: &Key) -> Result<Option<(Algorithm, EncodingKey)>, KeyError> {
-    let algorithm = algorithm(&key.algorithm).ok_or_else(|| KeyError::Algorithm(key.algorithm.clone()))?;
+    let algorithm = algorithm_of(key)?;
     let (setting, file) = match algorithm {
         Algorithm::HS256 => ("identity.keys.file", Some(&key.file)),
         _ => ("identity.keys.private_file", key.private_file.as_ref()),
@@ -330,7 +347,9 @@ fn from_base64(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 pub(in crate::edge) fn bad(key: &Key, path: &Path, problem: String) -> KeyError {
-    KeyError::Bad { path: path.into(), algorithm: key.algorithm.clone(), problem }
+    let is_private = key.private_file.as_deref() == Some(path);
+    let setting = if is_private { "identity.keys.private_file" } else { "identity.keys.file" };
+    KeyError::Bad { setting, path: path.into(), algorithm: key.algorithm.clone(), problem }
 }
 
 /// Reads a file that holds a secret or a key.
