@@ -18,6 +18,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::clock;
 use crate::limits::{LOG_BYTES, LOG_LINES, LOG_WAIT};
 
+/// How long the process waits at its end for the last lines.
+const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
+
 /// How often a waiting logger looks for space.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
@@ -27,6 +30,8 @@ static LOG: OnceLock<Option<Log>> = OnceLock::new();
 thread_local! {
     /// True in the writing thread, which must not wait for itself.
     static WRITES: Cell<bool> = const { Cell::new(false) };
+    /// True in a thread that writes its lines itself.
+    static DIRECT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The queue of one process.
@@ -71,6 +76,16 @@ pub fn line(text: &str) {
     put(format!("{text}\n").as_bytes());
 }
 
+/// Writes the last lines of the process, such as the reason why it ends: `write` logs them, and this thread writes them to
+/// stderr itself, behind all earlier lines. So none is lost if the writing thread gets no CPU time. Lines are dropped if
+/// stderr takes none for a second, so that an unread stderr does not keep the process.
+pub fn at_end(write: impl FnOnce()) {
+    flush(LAST_LINES_WITHIN);
+    DIRECT.set(true);
+    write();
+    DIRECT.set(false);
+}
+
 /// Waits until all earlier lines are written, or until the time is over.
 pub fn flush(within: Duration) {
     let Some(log) = log() else { return };
@@ -93,10 +108,29 @@ pub(crate) fn lost() -> Counter {
 }
 
 fn put(line: &[u8]) {
-    let kept = log().is_some_and(|log| log.put(line));
+    let kept = match DIRECT.get() {
+        true => write_directly(line),
+        false => log().is_some_and(|log| log.put(line)),
+    };
     if !kept {
         LOST.inc();
     }
+}
+
+/// Returns whether the line was written. It is not tried while stderr is full: a write would wait for its reader.
+fn write_directly(line: &[u8]) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stderr = io::stderr();
+    let until = clock::monotonic() + LAST_LINES_WITHIN;
+    let ready = loop {
+        let left = until.saturating_duration_since(clock::monotonic());
+        let timeout = Timespec::try_from(left).ok();
+        match poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            ready => break ready,
+        }
+    };
+    ready.is_ok_and(|ready| ready > 0) && stderr.lock().write_all(line).is_ok()
 }
 
 /// The queue; absent if the thread could not be started.

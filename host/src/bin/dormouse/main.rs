@@ -31,9 +31,6 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// How long the process waits at its end for the last lines of the log.
-const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
-
 /// Durable rooms: sandboxed programs with their own WebSockets, timers and storage, found by name.
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
@@ -121,11 +118,7 @@ fn main() -> ExitCode {
     let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = cli.unwrap_or_else(|error| naming_variables(error, &command).exit());
     let done = match cli.command {
-        Command::Serve(args) => {
-            let code = serve(args);
-            log::flush(LAST_LINES_WITHIN);
-            return code;
-        }
+        Command::Serve(args) => return serve(args),
         Command::Token(args) => token(args),
         Command::Check(args) => check(&args),
         Command::New(args) => new::run(&args),
@@ -135,15 +128,19 @@ fn main() -> ExitCode {
             bench::run(args)
         }
     };
-    let code = match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::line(&format!("dormouse: {error:#}"));
-            ExitCode::FAILURE
+    match done {
+        Ok(()) => {
+            log::at_end(|| {});
+            ExitCode::SUCCESS
         }
-    };
-    log::flush(LAST_LINES_WITHIN);
-    code
+        Err(error) => failed(&error),
+    }
+}
+
+/// Says why the process ends.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    log::at_end(|| log::line(&format!("dormouse: {error:#}")));
+    ExitCode::FAILURE
 }
 
 /// An empty variable counts as unset: scripts and container files leave one out that way.
@@ -195,16 +192,17 @@ fn load(common: &Common) -> anyhow::Result<Config> {
 fn serve(args: Serve) -> ExitCode {
     let format = args.log_format;
     if let Err(error) = start_log(&args.log, format) {
-        log::line(&format!("dormouse: {error:#}"));
-        return ExitCode::FAILURE;
+        return failed(&error);
     }
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            match format {
-                LogFormat::Text => log::line(&format!("dormouse: {error:#}")),
-                LogFormat::Json => tracing::error!(target: ANNOUNCED, error = format!("{error:#}"), "the server stops"),
-            }
+    match (run(args), format) {
+        (Ok(()), _) => {
+            log::at_end(|| {});
+            ExitCode::SUCCESS
+        }
+        (Err(error), LogFormat::Text) => failed(&error),
+        (Err(error), LogFormat::Json) => {
+            let error = format!("{error:#}");
+            log::at_end(|| tracing::error!(target: ANNOUNCED, error, "the server stops"));
             ExitCode::FAILURE
         }
     }
@@ -314,7 +312,8 @@ fn check(args: &Common) -> anyhow::Result<()> {
             print::line(format_args!("route {path}: rooms of {}", route.namespace))?;
         }
     }
-    for warning in dormouse::routes::warnings(&config).into_iter().chain(config.warnings()) {
+    let warnings = dormouse::routes::warnings(&config).into_iter();
+    for warning in warnings.chain(config.warnings()).chain(config.machine_warnings()) {
         print::line(format_args!("warning: {warning}"))?;
     }
     print::line("the configuration is good")
