@@ -24,6 +24,17 @@ async fn a_posted_message_reaches_every_socket_and_is_listed() {
 }
 
 #[tokio::test]
+async fn a_path_of_the_page_is_a_room_if_there_is_no_page() {
+    for (page, status) in [(false, StatusCode::OK), (true, StatusCode::NOT_FOUND)] {
+        let namespaces = "[namespaces.CLIENT]\ncomponent = \"builtin:chat-room\"\n";
+        let server = Server::with(&format!("base_path = \"/\"\npage = {page}\n{namespaces}")).await;
+        let headers = [("authorization", "Bearer 1:ana")];
+        let answer = server.request(Method::GET, "/client/lobby/messages", &headers, "").await;
+        assert_eq!(answer.status, status, "page = {page}");
+    }
+}
+
+#[tokio::test]
 async fn messages_are_paged_in_both_directions() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;

@@ -91,7 +91,7 @@ where
     if !edge.origins.serve(request.uri(), request.headers()) && request.extensions().get::<Verified>().is_none() {
         return problem(StatusCode::MISDIRECTED_REQUEST, edge.origins.wrong_name());
     }
-    let Some(relative) = relative(path, &edge.base_path) else {
+    let Some(relative) = relative(path, &edge.base_path, edge.page) else {
         return page(&edge, &request);
     };
     let relative = relative.to_owned();
@@ -144,7 +144,10 @@ fn ambiguous(headers: &HeaderMap) -> Option<Response<Body>> {
 }
 
 /// The path below the base path, with its leading slash.
-fn relative<'a>(path: &'a str, base: &str) -> Option<&'a str> {
+fn relative<'a>(path: &'a str, base: &str, has_page: bool) -> Option<&'a str> {
+    if base == "/" && !has_page {
+        return Some(path);
+    }
     if base == "/" {
         // The page's own paths are not the API's.
         return (path != "/" && !path.starts_with("/client/")).then_some(path).filter(|path| !is_page(path));
@@ -430,11 +433,16 @@ mod tests {
 
     #[test]
     fn paths_are_relative_to_the_base_path() {
-        assert_eq!(relative("/api/realtime/rooms/a/ws", "/api/realtime"), Some("/rooms/a/ws"));
-        assert_eq!(relative("/api/realtimes/rooms", "/api/realtime"), None);
-        assert_eq!(relative("/api/realtime", "/api/realtime"), None);
-        assert_eq!(relative("/rooms/a/ws", "/"), Some("/rooms/a/ws"));
-        assert_eq!(relative("/", "/"), None);
+        for has_page in [true, false] {
+            let relative = |path, base| relative(path, base, has_page);
+            assert_eq!(relative("/api/realtime/rooms/a/ws", "/api/realtime"), Some("/rooms/a/ws"));
+            assert_eq!(relative("/api/realtimes/rooms", "/api/realtime"), None);
+            assert_eq!(relative("/api/realtime", "/api/realtime"), None);
+            assert_eq!(relative("/rooms/a/ws", "/"), Some("/rooms/a/ws"));
+            for path in ["/", "/client/a/ws", "/config.json"] {
+                assert_eq!(relative(path, "/").is_none(), has_page, "{path}");
+            }
+        }
     }
 }
 
