@@ -23,8 +23,8 @@ impl Router for BuiltinRouter {
 
 // The checks on the path come before the check of the identity: no login helps with a path or a room name that cannot
 // exist. The answers reveal nothing about the rooms.
-fn route(request: Request, namespaces: &[String]) -> Decision {
-    let path = request.path.clone();
+fn route(mut request: Request, namespaces: &[String]) -> Decision {
+    let path = std::mem::take(&mut request.path);
     let Some(Route { namespace, name, endpoint }) = routes::find_route(&path, namespaces) else {
         return Response::problem(404, "there is nothing at this path").into();
     };
@@ -39,7 +39,7 @@ fn route(request: Request, namespaces: &[String]) -> Decision {
     if request.user.is_none() {
         return Response::problem(401, "this needs a valid identity").header("www-authenticate", "Bearer").into();
     }
-    let request = Request { path: endpoint.path, ..request };
+    request.path = endpoint.path.into();
     let destination = |request| Destination { namespace: namespace.into(), name, request };
     match endpoint.kind {
         RouteKind::WebSocket => Decision::Connect(destination(event_stream::for_websocket(request))),

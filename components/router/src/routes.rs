@@ -12,14 +12,14 @@ pub(crate) struct Route<'a> {
     pub(crate) namespace: &'a str,
     /// The name, as the path spells it. [`room_name`] decodes it.
     pub(crate) name: &'a str,
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint<'a>,
 }
 
 /// One endpoint of a room.
 #[derive(Debug)]
-pub(crate) struct Endpoint {
-    /// The path that the room sees.
-    pub(crate) path: String,
+pub(crate) struct Endpoint<'a> {
+    /// The path that the room sees: the end of the whole path, from a slash on.
+    pub(crate) path: &'a str,
     /// The allowed methods. `None` if the room itself decides.
     pub(crate) methods: Option<&'static [&'static str]>,
     pub(crate) kind: RouteKind,
@@ -47,30 +47,31 @@ const MAX_NAME_BYTES: usize = 128;
 /// route of `global`, and `/presence/ws/ws` the same route of the room `ws`.
 pub(crate) fn find_route<'a>(path: &'a str, namespaces: &'a [String]) -> Option<Route<'a>> {
     let (spelled, rest) = path.strip_prefix('/')?.split_once('/')?;
-    let namespace = namespaces.iter().find(|namespace| path_spelling(namespace) == spelled)?;
+    let namespace = namespaces.iter().find(|namespace| is_spelling(spelled, namespace))?;
     let (name, path) = match (spelled, rest) {
-        (PRESENCE, "ws" | "events" | "list" | "update") => (GLOBAL, rest),
-        _ => rest.split_once('/').unwrap_or((rest, "")),
+        (PRESENCE, "ws" | "events" | "list" | "update") => (GLOBAL, &path[path.len() - "/".len() - rest.len()..]),
+        _ => rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash)),
     };
     Some(Route { namespace, name, endpoint: endpoint(spelled, path) })
 }
 
-/// The spelling of a namespace in a path. If two namespaces have the same spelling, the first one gets the route.
-fn path_spelling(namespace: &str) -> String {
-    namespace.to_ascii_lowercase().replace('_', "-")
+/// Whether a path spells this namespace so. If two namespaces have the same spelling, the first one gets the route.
+fn is_spelling(spelled: &str, namespace: &str) -> bool {
+    let letter = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    spelled.bytes().eq(namespace.bytes().map(letter))
 }
 
-fn endpoint(namespace: &str, path: &str) -> Endpoint {
+fn endpoint<'a>(namespace: &str, path: &'a str) -> Endpoint<'a> {
     use RouteKind::{EventStream, Request, WebSocket};
     let (methods, kind): (Option<&[&str]>, _) = match (namespace, path) {
-        (_, "ws") => (Some(&["GET"]), WebSocket),
-        (_, "events") => (Some(&["GET"]), EventStream),
-        (ROOMS, "messages") => (Some(&["GET", "POST"]), Request),
-        (PRESENCE, "list") => (Some(&["GET"]), Request),
-        (PRESENCE, "update") => (Some(&["POST"]), Request),
+        (_, "/ws") => (Some(&["GET"]), WebSocket),
+        (_, "/events") => (Some(&["GET"]), EventStream),
+        (ROOMS, "/messages") => (Some(&["GET", "POST"]), Request),
+        (PRESENCE, "/list") => (Some(&["GET"]), Request),
+        (PRESENCE, "/update") => (Some(&["POST"]), Request),
         _ => (None, Request),
     };
-    Endpoint { path: format!("/{path}"), methods, kind }
+    Endpoint { path, methods, kind }
 }
 
 /// Decodes the name of a room from a path. `None` if no room may have it.
@@ -93,7 +94,7 @@ mod tests {
             ("big-polls", "big-polls"),
             ("A1", "a1"),
         ] {
-            assert_eq!(path_spelling(namespace), expected);
+            assert!(is_spelling(expected, namespace), "{namespace}");
         }
     }
 
