@@ -6,7 +6,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
 /// The message of a panic.
@@ -27,8 +27,9 @@ impl From<Box<dyn Any + Send>> for Panic {
 }
 
 /// Runs a future to its end or to its panic. After a panic, its data may be inconsistent and must not be used.
-pub(crate) async fn catch_panic<T>(run: impl Future<Output = T>) -> Result<T, Panic> {
-    let mut run = pin!(run);
+///
+/// The caller pins the future. A future that is passed by value is stored twice, and copied each time.
+pub(crate) async fn catch_panic<T>(mut run: Pin<&mut impl Future<Output = T>>) -> Result<T, Panic> {
     poll_fn(move |context| match catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),

@@ -1,5 +1,6 @@
 //! The component of a room, compiled and linked. It makes instances; it does not know how they run.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -35,8 +36,10 @@ impl CompiledRoom {
         let pre = if warm_slot.is_some() { &self.warm } else { &self.cold };
         let mut store = new_store(pre.engine(), &self.limits, &self.epochs, log_limiter);
         let stopwatch = store.data().meter.stopwatch.clone();
-        let instantiated =
-            supervised(stopwatch, self.limits.turn_calls_timeout, None, pre.instantiate_async(&mut store)).await;
+        let instantiated = {
+            let instantiate = pin!(pre.instantiate_async(&mut store));
+            supervised(stopwatch, self.limits.turn_calls_timeout, None, instantiate).await
+        };
         let room = instantiated.map_err(|error| store.data().not_instantiated(&error))?;
         Ok(Instance::new(store, room, self.limits.clone(), warm_slot))
     }

@@ -2,7 +2,7 @@
 //! lends it for each turn.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -86,7 +86,10 @@ impl Instance {
             let stopwatch = self.store.data().meter.stopwatch.clone();
             let max_call = self.limits.turn_calls_timeout;
             // The lent resources must come back in any case, because they include the sockets of the room.
-            let outcome = catch_panic(supervised(stopwatch, max_call, outbound.as_deref(), self.call(event))).await;
+            let outcome = {
+                let call = pin!(self.call(event));
+                catch_panic(pin!(supervised(stopwatch, max_call, outbound.as_deref(), call))).await
+            };
             let data = self.store.data_mut();
             let cpu = data.meter.cpu();
             if cpu >= self.limits.turn_cpu_slow && data.log_limiter.take() {

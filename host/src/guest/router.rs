@@ -1,6 +1,7 @@
 //! A router: it maps a request to a room. Each request runs in its own instance. The edge calls it.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use wasmtime::component::InstancePre;
@@ -112,11 +113,13 @@ impl CompiledRouter {
         store.data_mut().begin(moment, None);
         store.data_mut().config = self.config.clone();
         let stopwatch = store.data().meter.stopwatch.clone();
-        let routed = async {
-            let instance = self.pre.instantiate_async(&mut store).await?;
-            instance.dormouse_room_router().call_route(&mut store, &convert::request(request)).await
+        let routed = {
+            let route = pin!(async {
+                let instance = self.pre.instantiate_async(&mut store).await?;
+                instance.dormouse_room_router().call_route(&mut store, &convert::request(request)).await
+            });
+            supervised(stopwatch, self.limits.turn_calls_timeout, None, route).await
         };
-        let routed = supervised(stopwatch, self.limits.turn_calls_timeout, None, routed).await;
         self.log_limiter.report_dropped();
         match routed {
             Ok(decision) => Ok(decide(decision)),

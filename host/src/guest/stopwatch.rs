@@ -5,7 +5,7 @@
 //! may block on something that only it can complete, so waits are cut off after a timeout.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -115,15 +115,16 @@ impl Wait {
     }
 }
 
-/// Polls a guest and checks its waits. A wait ends with an error if the turn may not wait, or if it exceeds `longest`,
+/// Polls a guest and checks its waits. A wait ends with an error if the turn may not wait, or if it exceeds `max_call`,
 /// the time of the longest call, by more than the grace period.
+///
+/// The caller pins the future. A future that is passed by value is stored twice, and copied each time.
 pub(super) async fn supervised<T>(
     stopwatch: Arc<CpuStopwatch>,
     max_call: Duration,
     outbound: Option<&dyn Outbound>,
-    run: impl Future<Output = wasmtime::Result<T>>,
+    mut run: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
 ) -> wasmtime::Result<T> {
-    let mut run = pin!(run);
     let mut long = false;
     let mut wait = None::<Wait>;
     poll_fn(|context| {

@@ -147,7 +147,11 @@ impl RoomTask {
     }
 
     async fn run_to_end(mut self) {
-        match catch_panic(self.events()).await {
+        let ended = {
+            let events = pin!(self.events());
+            catch_panic(events).await
+        };
+        match ended {
             Ok(Ok(())) => self.state = None,
             Ok(Err(broken)) => {
                 tracing::error!(error = %broken, "the room is broken; its clients are asked to come back");
