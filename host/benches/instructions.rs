@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use fixture::{Room, Router, chat_line};
 
 /// The name of each piece, and its instructions.
-const PIECES: [(&str, u64); 4] = [("encode", 369), ("turn", 44_800), ("wake", 159_100), ("route", 125_600)];
+const PIECES: [(&str, u64); 4] = [("encode", 369), ("turn", 34_500), ("wake", 149_400), ("route", 117_600)];
 /// Runs differ by less than half a percent. A patch release of a library may change more.
 const TOLERANCE: f64 = 0.05;
 /// How often a run of callgrind is tried.
