@@ -69,11 +69,7 @@ fn comes_back_within(sockets: usize) -> u32 {
 }
 
 fn goodbye(client: &dyn Client, longest_s: u32) {
-    end(client, CloseReason::GoingAway { retry_after_s: random::seconds(1..=longest_s) });
-}
-
-pub(super) fn end(client: &dyn Client, why: CloseReason) {
-    client.close(why.code(), &why.reason());
+    CloseReason::GoingAway { retry_after_s: random::seconds(1..=longest_s) }.end(client);
 }
 
 /// Waits until draining has begun.

@@ -42,6 +42,7 @@ mod identity;
 mod listener;
 mod metrics;
 mod response;
+mod revocation;
 mod sockets;
 
 use std::net::IpAddr;
@@ -101,7 +102,7 @@ pub struct Edge {
     /// Absent where connections are plain.
     certificate: Option<Certificate>,
     h2c: bool,
-    sockets: SocketRegistry,
+    sockets: Arc<SocketRegistry>,
     revocations: Arc<Revocations>,
     draining: watch::Sender<bool>,
 }
@@ -127,6 +128,8 @@ impl Edge {
     ) -> Result<Arc<Self>, TlsError> {
         let HostLimits { limits, hits, pressure } = host_limits;
         let metrics = Arc::new(Metrics::new(hits));
+        let draining = watch::Sender::new(false);
+        let sockets = SocketRegistry::new(revocations.clone(), draining.subscribe(), metrics.sockets.clone());
         let edge = Edge {
             rooms,
             router,
@@ -146,9 +149,9 @@ impl Edge {
             certificate: config.tls.as_ref().map(Certificate::load).transpose()?,
             h2c: config.h2c,
             limits,
-            sockets: SocketRegistry::default(),
+            sockets,
             revocations,
-            draining: watch::Sender::new(false),
+            draining,
         };
         Ok(Arc::new(edge))
     }

@@ -27,7 +27,7 @@ pub(in crate::edge) fn identify(
 ) -> Result<Option<Bearer>, Invalid> {
     let bearer = credential(edge, request, origin)?;
     if let Some(Bearer { verified, .. }) = &bearer {
-        edge.check_revoked(verified)?;
+        verified.check_revoked(&edge.revocations)?;
     }
     Ok(bearer)
 }

@@ -5,6 +5,7 @@
 use crate::clock::UnixMillis;
 use crate::limits::USER_BYTES;
 use crate::model::User;
+use crate::revocations::Revocations;
 
 /// A user whose token was valid. A server that mounts the host and verifies users itself puts one into the request's
 /// extensions; then no token is looked for.
@@ -35,6 +36,14 @@ impl Verified {
             }
         }
         Ok(self)
+    }
+
+    /// Refuses a user or a token that was revoked.
+    pub(in crate::edge) fn check_revoked(&self, revocations: &Revocations) -> Result<(), Invalid> {
+        if revocations.hold(&self.user.id, self.issued_at, self.token_id.as_deref()) {
+            return Err(Invalid("the token was revoked".into()));
+        }
+        Ok(())
     }
 }
 

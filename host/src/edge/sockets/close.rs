@@ -2,6 +2,8 @@
 //!
 //! It knows no sockets; all modules of the edge close them with these codes.
 
+use crate::model::Client;
+
 /// Why the host ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::edge) enum CloseReason {
@@ -61,5 +63,10 @@ impl CloseReason {
             CloseReason::Idle => "no sign of life".into(),
             CloseReason::Flood => "too many messages; slow down".into(),
         }
+    }
+
+    /// Closes a client's connection behind the frames that wait.
+    pub(in crate::edge) fn end(self, client: &dyn Client) {
+        client.close(self.code(), &self.reason());
     }
 }

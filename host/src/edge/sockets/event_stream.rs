@@ -64,7 +64,7 @@ pub(in crate::edge) async fn connect(
         Err(_) => return overloaded("the room did not answer in time"),
     };
     let stream = EventStream {
-        _listed: Registration::new(edge, visitor.client(), user, token),
+        _registration: edge.sockets.register(visitor.client(), user, token),
         _admitted: admitted,
         visitor,
         incarnation: Incarnation::Unknown,
@@ -105,7 +105,7 @@ pub(in crate::edge) struct EventStream {
     expires_at: Option<UnixMillis>,
     said_at: Instant,
     alarm: Pin<Box<Sleep>>,
-    _listed: Registration,
+    _registration: Registration,
     _admitted: SocketPermits,
 }
 

@@ -4,24 +4,28 @@
 //! later one finds the socket in the list. So no socket slips through in between.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::watch;
+
 use super::close::CloseReason;
 use crate::clock::UnixMillis;
-use crate::edge::Edge;
-use crate::edge::drain::end;
-use crate::edge::identity::verified::{Invalid, Verified};
+use crate::edge::identity::verified::Verified;
 use crate::lock::Lock;
 use crate::model::{Client, User};
-use crate::revocations::{Entry, RevokeError, Revoked};
+use crate::revocations::{Revocations, Revoked};
 
 /// All open sockets.
-#[derive(Default)]
 pub(in crate::edge) struct SocketRegistry {
     open: Lock<HashMap<u64, Open>>,
     next: AtomicU64,
+    revocations: Arc<Revocations>,
+    /// True once a shutdown has begun to close the registered sockets.
+    draining: watch::Receiver<bool>,
+    /// The metric of open sockets.
+    count: Gauge,
 }
 
 struct Open {
@@ -38,7 +42,7 @@ pub(in crate::edge) struct TokenIdentity {
 
 /// A socket in the list; dropping it removes the socket.
 pub(in crate::edge) struct Registration {
-    edge: Arc<Edge>,
+    registry: Arc<SocketRegistry>,
     user: Arc<User>,
     number: u64,
 }
@@ -50,6 +54,36 @@ impl TokenIdentity {
 }
 
 impl SocketRegistry {
+    /// Makes an empty registry. `count` is the metric of open sockets.
+    pub(in crate::edge) fn new(
+        revocations: Arc<Revocations>,
+        draining: watch::Receiver<bool>,
+        count: Gauge,
+    ) -> Arc<Self> {
+        Arc::new(SocketRegistry { open: Lock::default(), next: AtomicU64::new(0), revocations, draining, count })
+    }
+
+    /// Registers a socket. It is closed at once if its token is revoked, or if a shutdown has begun.
+    pub(in crate::edge) fn register(
+        self: &Arc<Self>,
+        client: Arc<dyn Client>,
+        user: Arc<User>,
+        token: TokenIdentity,
+    ) -> Registration {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let open = Open { client: client.clone(), user: user.clone(), token };
+        let mut sockets = self.open.lock();
+        let open = sockets.entry(number).insert_entry(open).into_mut();
+        self.close_if_revoked(open);
+        drop(sockets);
+        self.count.inc();
+        // It may have been accepted after the shutdown closed all registered sockets.
+        if *self.draining.borrow() {
+            CloseReason::GoingAway { retry_after_s: 1 }.end(&*client);
+        }
+        Registration { registry: self.clone(), user, number }
+    }
+
     /// The clients of all open sockets.
     pub(in crate::edge) fn all(&self) -> Vec<Arc<dyn Client>> {
         self.open.lock().values().map(|open| open.client.clone()).collect()
@@ -59,99 +93,45 @@ impl SocketRegistry {
         self.open.lock().is_empty()
     }
 
-    fn of(&self, revoked: &Revoked) -> Vec<Arc<dyn Client>> {
+    /// The clients that a revocation concerns.
+    pub(in crate::edge) fn of(&self, revoked: &Revoked) -> Vec<Arc<dyn Client>> {
         let is_meant = |open: &&Open| match revoked {
             Revoked::User(revoked) => open.user.id == revoked.user,
             Revoked::Token(revoked) => open.token.id.as_deref() == Some(&revoked.jti),
         };
         self.open.lock().values().filter(is_meant).map(|open| open.client.clone()).collect()
     }
+
+    fn close_if_revoked(&self, open: &Open) {
+        if self.revocations.hold(&open.user.id, open.token.issued_at, open.token.id.as_deref()) {
+            CloseReason::Revoked.end(&*open.client);
+        }
+    }
 }
 
 impl Registration {
-    pub(in crate::edge) fn new(
-        edge: &Arc<Edge>,
-        client: Arc<dyn Client>,
-        user: Arc<User>,
-        token: TokenIdentity,
-    ) -> Self {
-        let number = edge.sockets.next.fetch_add(1, Ordering::Relaxed);
-        let is_out = |token: &TokenIdentity| edge.revocations.hold(&user.id, token.issued_at, token.id.as_deref());
-        let open = Open { client: client.clone(), user: user.clone(), token };
-        let mut sockets = edge.sockets.open.lock();
-        let token = &sockets.entry(number).insert_entry(open).into_mut().token;
-        if is_out(token) {
-            end(&*client, CloseReason::Revoked);
-        }
-        drop(sockets);
-        edge.metrics.sockets.inc();
-        // It may have been accepted after the shutdown closed all listed sockets.
-        if *edge.draining.borrow() {
-            end(&*client, CloseReason::GoingAway { retry_after_s: 1 });
-        }
-        Registration { edge: edge.clone(), user, number }
-    }
-
     /// The socket's user.
     pub(in crate::edge) fn user(&self) -> &User {
         &self.user
     }
 
-    pub(in crate::edge) fn edge(&self) -> &Edge {
-        &self.edge
+    /// The list that the socket was checked against.
+    pub(in crate::edge) fn revocations(&self) -> &Revocations {
+        &self.registry.revocations
     }
 
     /// The socket has another token from now on.
     pub(in crate::edge) fn set_token(&self, token: TokenIdentity) {
-        let mut sockets = self.edge.sockets.open.lock();
+        let mut sockets = self.registry.open.lock();
         let Some(open) = sockets.get_mut(&self.number) else { return };
         open.token = token;
-        if self.edge.revocations.hold(&open.user.id, open.token.issued_at, open.token.id.as_deref()) {
-            end(&*open.client, CloseReason::Revoked);
-        }
+        self.registry.close_if_revoked(open);
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.edge.sockets.open.lock().remove(&self.number);
-        self.edge.metrics.sockets.dec();
-    }
-}
-
-impl Edge {
-    /// Refuses a user or a token from now on, and closes their sockets. When it returns, the revocation is on disk and
-    /// the close frames are queued. Returns the number of closed sockets.
-    pub async fn revoke(&self, revoked: Revoked) -> Result<usize, RevokeError> {
-        let (revocations, meant) = (self.revocations.clone(), revoked.clone());
-        let added = tokio::task::spawn_blocking(move || revocations.add(meant)).await;
-        let added = added.expect("adding to a list does not panic");
-        // A revocation that could not be written is in force in memory, so sockets must be closed as well.
-        if let Err(RevokeError::Name | RevokeError::Full) = added {
-            return added.map(|()| 0);
-        }
-        let sockets = self.sockets.of(&revoked);
-        sockets.iter().for_each(|client| end(&**client, CloseReason::Revoked));
-        added.map(|()| sockets.len())
-    }
-
-    /// Removes a revocation. False if there is none.
-    pub async fn unrevoke(&self, revoked: Revoked) -> io::Result<bool> {
-        let revocations = self.revocations.clone();
-        let removed = tokio::task::spawn_blocking(move || revocations.remove(&revoked)).await;
-        removed.expect("removing from a list does not panic")
-    }
-
-    /// All revocations.
-    pub fn revocations(&self) -> Vec<Entry> {
-        self.revocations.list()
-    }
-
-    pub(in crate::edge) fn check_revoked(&self, verified: &Verified) -> Result<(), Invalid> {
-        let Verified { user, issued_at, token_id, .. } = verified;
-        if self.revocations.hold(&user.id, *issued_at, token_id.as_deref()) {
-            return Err(Invalid("the token was revoked".into()));
-        }
-        Ok(())
+        self.registry.open.lock().remove(&self.number);
+        self.registry.count.dec();
     }
 }

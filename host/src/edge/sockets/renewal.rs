@@ -11,7 +11,7 @@ use super::close::CloseReason;
 use super::registry::{Registration, TokenIdentity};
 use crate::clock::UnixMillis;
 use crate::edge::identity::verified::Invalid;
-use crate::edge::identity::verifier::TOKEN_BYTES;
+use crate::edge::identity::verifier::{TOKEN_BYTES, Verifier};
 
 /// The member that holds a frame's type, and the type of these frames.
 const TYPE: &[u8] = b"type";
@@ -124,17 +124,16 @@ fn code_point(digits: &[u8]) -> Option<u32> {
 }
 
 /// Judges such a frame for the socket that sent it.
-pub(in crate::edge) fn renew(listed: &Registration, text: &str) -> Renewal {
+pub(in crate::edge) fn renew(verifier: &Verifier, registration: &Registration, text: &str) -> Renewal {
     // serde's own error might quote the token.
     let frame = serde_json::from_str::<Frame>(text)
         .map_err(|_| Invalid(r#"say {"type":"identity","token":"TOKEN"} and nothing else"#.into()));
-    let edge = listed.edge();
-    let verified = frame.and_then(|frame| edge.verifier.verify(&frame.token));
-    let verified = verified.and_then(|verified| edge.check_revoked(&verified).map(|()| verified));
+    let verified = frame.and_then(|frame| verifier.verify(&frame.token));
+    let verified = verified.and_then(|verified| verified.check_revoked(registration.revocations()).map(|()| verified));
     match verified {
-        Ok(verified) if verified.user.id != listed.user().id => Renewal::Never(CloseReason::SomebodyElse),
+        Ok(verified) if verified.user.id != registration.user().id => Renewal::Never(CloseReason::SomebodyElse),
         Ok(verified) => {
-            listed.set_token(TokenIdentity::of(&verified));
+            registration.set_token(TokenIdentity::of(&verified));
             let until = verified.expires_at.map(|at| format!(r#","expiresAt":{at}"#)).unwrap_or_default();
             Renewal::Until(verified.expires_at, format!(r#"{{"type":"identity"{until}}}"#))
         }

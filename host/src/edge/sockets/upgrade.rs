@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
 use super::outgoing::Outgoing;
-use super::registry::{Registration, TokenIdentity};
+use super::registry::TokenIdentity;
 use super::websocket::{Connection, ConnectionContext};
 use crate::clock;
 use crate::edge::admission::connection_limits::ConnectionPermit;
@@ -136,7 +136,8 @@ pub(in crate::edge) async fn connect(
         expires_at: verified.expires_at,
         user: (!edge.verifier.is_dev()).then(|| admitted.user.clone()),
         metrics: edge.metrics.clone(),
-        listed: Registration::new(edge, outgoing.clone(), user, token),
+        verifier: edge.verifier.clone(),
+        registration: edge.sockets.register(outgoing.clone(), user, token),
     };
     // A task of its own: that of the HTTP connection ends with the upgrade and frees its buffers.
     tokio::spawn(async move {

@@ -30,6 +30,7 @@ use super::stream::{self, Reader};
 use crate::clock::{self, UnixMillis};
 use crate::config::Limits;
 use crate::edge::admission::users::UserUsage;
+use crate::edge::identity::verifier::Verifier;
 use crate::edge::listener::reset::Reset;
 use crate::edge::metrics::Metrics;
 use crate::edge::sockets::rate::{RateDecision, SocketRateLimit};
@@ -57,8 +58,10 @@ pub(in crate::edge) struct ConnectionContext {
     /// The user whose rate limit counts; absent in dev auth.
     pub(in crate::edge) user: Option<Arc<UserUsage>>,
     pub(in crate::edge) metrics: Arc<Metrics>,
-    /// The socket's place in the list; it is removed after the room was told of the end.
-    pub(in crate::edge) listed: Registration,
+    /// Verifies the token of a renewal.
+    pub(in crate::edge) verifier: Verifier,
+    /// The socket's place in the registry; it is removed after the room was told of the end.
+    pub(in crate::edge) registration: Registration,
 }
 
 /// The task of one WebSocket.
@@ -424,7 +427,7 @@ impl Connection {
         if !self.may_say(None) {
             return;
         }
-        match renewal::renew(&self.terms.listed, text) {
+        match renewal::renew(&self.terms.verifier, &self.terms.registration, text) {
             Renewal::Until(expires_at, answer) => {
                 self.terms.expires_at = expires_at;
                 // The new expiry may come before the alarm. This frame also shows that the client is alive.
