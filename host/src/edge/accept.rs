@@ -24,7 +24,7 @@ use super::drain::begun;
 use super::listener::activity::{Activity, TrackedStream};
 use super::listener::reset::WatchReset;
 use super::listener::write_timeout::WriteDeadline;
-use super::{Edge, by_address, http, listener, response};
+use super::{Edge, http, listener, response};
 use crate::clock;
 
 /// The longest request head, in bytes: enough for a token of 8 KB and a page's cookies.
@@ -72,7 +72,7 @@ impl Edge {
         let place = match self.connection_limits.enter(peer.ip()) {
             Ok(place) => place,
             Err(full) => {
-                self.metrics.refused(by_address(full));
+                self.metrics.refused(full.into());
                 // Write only what fits into the socket's buffer: the server does not wait for a client that it turns
                 // away. With TLS there is no plain answer to send.
                 if self.certificate.is_none() {

@@ -138,6 +138,15 @@ pub(super) fn items(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIt
     values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
+/// Returns whether a word is in one of a header's comma-separated lists.
+pub(super) fn has_item<'a>(mut values: impl Iterator<Item = &'a [u8]>, word: &str) -> bool {
+    let is_word = |item: &[u8]| {
+        let word_of_item = item.split(|byte| *byte == b';').next().unwrap_or_default();
+        word_of_item.trim_ascii().eq_ignore_ascii_case(word.as_bytes())
+    };
+    values.any(|value| value.split(|byte| *byte == b',').any(is_word))
+}
+
 /// The values of all cookies with a name, as they were sent.
 pub(super) fn cookies<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let cookies = headers.get_all(hyper::header::COOKIE).into_iter().map(HeaderValue::as_bytes);

@@ -45,19 +45,14 @@ mod response;
 mod revocation;
 mod sockets;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use crate::clock;
 use crate::config::{Config, Limits};
 use crate::guest::{CompiledRouter, LongTurns};
 use crate::host_limits::HostLimits;
-use crate::limit_hits::Limit;
-use crate::limits::JOIN_COST;
-use crate::model::Address;
 use crate::pressure::Pressure;
 use crate::revocations::Revocations;
 use crate::room::Rooms;
@@ -72,9 +67,9 @@ pub use response::body::Body;
 pub use sockets::frames::encode;
 
 use admission::budget::Budget;
-use admission::connection_limits::{AddressPermit, ConnectionLimits, ConnectionPermit, TurnedAway};
+use admission::connection_limits::ConnectionLimits;
 use admission::origin::Origins;
-use admission::users::{TooMany, UserUsage, Users};
+use admission::users::Users;
 use headers::ResponseHeaders;
 use identity::tickets::Tickets;
 use listener::tls::Certificate;
@@ -105,14 +100,6 @@ pub struct Edge {
     sockets: Arc<SocketRegistry>,
     revocations: Arc<Revocations>,
     draining: watch::Sender<bool>,
-}
-
-/// The permits for one client's socket; dropping them returns the places.
-struct SocketPermits {
-    user: Arc<UserUsage>,
-    _socket: admission::users::SocketPermit,
-    /// Present if the client came through a proxy.
-    _at_door: Option<AddressPermit>,
 }
 
 impl Edge {
@@ -169,39 +156,5 @@ impl Edge {
     /// The edge as a service, for a server of the embedder that accepts the connections.
     pub fn service(self: &Arc<Self>) -> Service {
         Service::new(self.clone())
-    }
-
-    /// Decides whether a user may have one more socket in a room, over this connection. `behind` is the user's address,
-    /// if a proxy names it. The cost is spent even if the socket is refused later.
-    fn admit(
-        &self,
-        user: &str,
-        room: &Address,
-        place: Option<&ConnectionPermit>,
-        behind: Option<IpAddr>,
-    ) -> Result<SocketPermits, Limit> {
-        let user = self.users.of(user);
-        let by_user = |too_many| match too_many {
-            TooMany::Sockets => Limit::SocketsPerUser,
-            TooMany::Rooms => Limit::RoomsPerUser,
-        };
-        // The request itself already cost one message.
-        if !user.may_do(JOIN_COST.saturating_sub(1), clock::monotonic()) {
-            return Err(Limit::MessagesPerUser);
-        }
-        place.map_or(Ok(()), |place| self.connection_limits.may_join(place)).map_err(by_address)?;
-        let socket = self.users.enter(&user, room).map_err(by_user)?;
-        let at_door =
-            behind.map(|behind| self.connection_limits.enter_behind(behind)).transpose().map_err(by_address)?;
-        Ok(SocketPermits { user, _socket: socket, _at_door: at_door })
-    }
-}
-
-/// The limit that the connection limits met.
-fn by_address(full: TurnedAway) -> Limit {
-    match full {
-        TurnedAway::Everywhere => Limit::Connections,
-        TurnedAway::Address => Limit::ConnectionsPerAddress,
-        TurnedAway::TooFast => Limit::ConnectsPerAddress,
     }
 }

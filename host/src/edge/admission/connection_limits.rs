@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::forwarded::{self, ForwardedClient};
 use crate::clock;
 use crate::config::Config;
+use crate::limit_hits::Limit;
 use crate::limits::REQUEST_COST;
 use crate::token_bucket::TokenBucket;
 
@@ -89,6 +90,16 @@ pub(in crate::edge) enum TurnedAway {
     Address,
     /// Too many connects, requests or joins per second from this address.
     TooFast,
+}
+
+impl From<TurnedAway> for Limit {
+    fn from(turned_away: TurnedAway) -> Self {
+        match turned_away {
+            TurnedAway::Everywhere => Limit::Connections,
+            TurnedAway::Address => Limit::ConnectionsPerAddress,
+            TurnedAway::TooFast => Limit::ConnectsPerAddress,
+        }
+    }
 }
 
 impl ConnectionLimits {

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::clock;
 use crate::config::Config;
+use crate::limit_hits::Limit;
 use crate::model::Address;
 use crate::token_bucket::TokenBucket;
 
@@ -57,6 +58,15 @@ pub(in crate::edge) struct SocketPermit {
 pub(in crate::edge) enum TooMany {
     Sockets,
     Rooms,
+}
+
+impl From<TooMany> for Limit {
+    fn from(too_many: TooMany) -> Self {
+        match too_many {
+            TooMany::Sockets => Limit::SocketsPerUser,
+            TooMany::Rooms => Limit::RoomsPerUser,
+        }
+    }
 }
 
 impl Users {

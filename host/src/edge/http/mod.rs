@@ -24,6 +24,7 @@ use crate::clock;
 use crate::edge::admission::budget::{Permit, Requester, RequesterId};
 use crate::edge::admission::connection_limits::{ConnectionPermit, network};
 use crate::edge::admission::origin::Origin;
+use crate::edge::admission::socket_permits::SocketPermits;
 use crate::edge::identity::tickets;
 use crate::edge::identity::verified::Verified;
 use crate::edge::listener::activity::Activity;
@@ -214,7 +215,7 @@ where
     if let Some(place) = &place
         && edge.connection_limits.may_ask(place, behind).is_err()
     {
-        return refuse(edge, Limit::ConnectsPerAddress);
+        return refuse(&edge.metrics, Limit::ConnectsPerAddress);
     }
     let bearer = match identify(edge, &request, origin) {
         Ok(bearer) => bearer,
@@ -226,7 +227,7 @@ where
     if let Some(bearer) = &bearer
         && !edge.users.of(&bearer.verified.user.id).may_say(clock::monotonic())
     {
-        return refuse(edge, Limit::MessagesPerUser);
+        return refuse(&edge.metrics, Limit::MessagesPerUser);
     }
     if path == "/tickets" {
         return ticket(edge, request.method(), bearer);
@@ -235,7 +236,7 @@ where
     let asker = asker(place.as_deref(), behind, verified.as_ref());
     let mut permit = match edge.budget.request(&asker) {
         Ok(permit) => permit,
-        Err(refused) => return refuse(edge, refused),
+        Err(refused) => return refuse(&edge.metrics, refused),
     };
     let asked =
         ResolvedRequest { place, behind, activity: request.extensions().get::<Arc<Activity>>().cloned(), verified };
@@ -245,7 +246,7 @@ where
     match edge.budget.answer(&asker, bytes) {
         Ok(bytes) => response.map(|body| body.holding((permit, bytes))),
         // The room has already acted, but a lost answer must not look like success.
-        Err(refused) => refuse(edge, refused),
+        Err(refused) => refuse(&edge.metrics, refused),
     }
 }
 
@@ -306,7 +307,7 @@ where
     // The bytes stay counted until the component is done with them.
     let mut bytes = match edge.budget.body(asker) {
         Ok(bytes) => bytes,
-        Err(refused) => return refuse(edge, refused),
+        Err(refused) => return refuse(&edge.metrics, refused),
     };
     if has_body {
         seen.body = match read(edge, body, most, &mut bytes).await {
@@ -325,7 +326,7 @@ where
         Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     if let Err(refused) = edge.budget.enter(permit, &address) {
-        return refuse(edge, refused);
+        return refuse(&edge.metrics, refused);
     }
     if how == RoomEntry::Request {
         let answered = clock::timeout(edge.limits.answer_timeout, edge.rooms.request(&address, request));
@@ -349,9 +350,11 @@ where
         upgrade::Handshake::Bad(detail) => return upgrade::wrong(detail),
         handshake => handshake,
     };
-    let admitted = match edge.admit(&verified.user.id, &address, place.as_deref(), behind) {
+    let user = &verified.user.id;
+    let permits = SocketPermits::take(&edge.users, &edge.connection_limits, user, &address, place.as_deref(), behind);
+    let admitted = match permits {
         Ok(admitted) => admitted,
-        Err(refused) => return refuse(edge, refused),
+        Err(refused) => return refuse(&edge.metrics, refused),
     };
     if let Some(activity) = &activity {
         activity.listen();

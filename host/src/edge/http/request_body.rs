@@ -43,7 +43,7 @@ where
             if whole.len() + more > most {
                 return Err(Box::new(too_large()));
             }
-            bytes.grow(more).map_err(|refused| Box::new(refuse(edge, refused)))?;
+            bytes.grow(more).map_err(|refused| Box::new(refuse(&edge.metrics, refused)))?;
             whole.put(data);
         }
         Ok(())

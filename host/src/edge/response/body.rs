@@ -1,4 +1,4 @@
-//! The body of an answer: whole, or an SSE stream.
+//! The body of an answer: whole, or a stream.
 //!
 //! It knows nothing of HTTP's versions. `http` makes the bodies, and hyper or an embedder's server reads them.
 
@@ -9,8 +9,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::edge::sockets::event_stream::EventStream;
-
 /// The body of a host's answers.
 #[derive(Default)]
 pub struct Body(Kind);
@@ -18,8 +16,11 @@ pub struct Body(Kind);
 enum Kind {
     /// Empty after it was handed over.
     Whole(Bytes),
-    Events(Box<EventStream>),
+    /// Its length is not known before its end.
+    Stream(Pin<Box<Stream>>),
 }
+
+type Stream = dyn HttpBody<Data = Bytes, Error = Infallible> + Send + Sync;
 
 impl Default for Kind {
     fn default() -> Self {
@@ -44,19 +45,21 @@ impl Body {
         Body(Kind::Whole(bytes.into()))
     }
 
-    pub(in crate::edge) fn events(stream: EventStream) -> Self {
-        Body(Kind::Events(Box::new(stream)))
+    pub(in crate::edge) fn stream(
+        stream: impl HttpBody<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+    ) -> Self {
+        Body(Kind::Stream(Box::pin(stream)))
     }
 
-    /// Its length in bytes; absent for an SSE stream.
+    /// Its length in bytes; absent for a stream.
     pub(in crate::edge) fn len(&self) -> Option<usize> {
         match &self.0 {
             Kind::Whole(bytes) => Some(bytes.len()),
-            Kind::Events(_) => None,
+            Kind::Stream(_) => None,
         }
     }
 
-    /// The same bytes, holding a value until all of them are sent or dropped. An SSE stream holds nothing.
+    /// The same bytes, holding a value until all of them are sent or dropped. A stream holds nothing.
     pub(in crate::edge) fn holding(self, held: impl Send + Sync + 'static) -> Self {
         match self.0 {
             Kind::Whole(bytes) if !bytes.is_empty() => Body::whole(Bytes::from_owner(Holding { bytes, _held: held })),
@@ -73,21 +76,21 @@ impl HttpBody for Body {
         match &mut self.get_mut().0 {
             Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Events(events) => events.poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Stream(stream) => stream.as_mut().poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(bytes) => bytes.is_empty(),
-            Kind::Events(_) => false,
+            Kind::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Events(_) => SizeHint::default(),
+            Kind::Stream(stream) => stream.size_hint(),
         }
     }
 }

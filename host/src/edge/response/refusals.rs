@@ -7,7 +7,7 @@ use hyper::{Response, StatusCode};
 
 use super::body::Body;
 use super::problem::problem;
-use crate::edge::Edge;
+use crate::edge::metrics::Metrics;
 use crate::limit_hits::Limit;
 use crate::random;
 use crate::room::{ConnectError, RequestError};
@@ -28,8 +28,8 @@ pub(in crate::edge) fn too_many(detail: &str) -> Response<Body> {
 
 /// Counts a limit that was met, and answers: 429 for a limit of one user, address or connection, and 503 for a limit of
 /// all.
-pub(in crate::edge) fn refuse(edge: &Edge, refused: Limit) -> Response<Body> {
-    edge.metrics.refused(refused);
+pub(in crate::edge) fn refuse(metrics: &Metrics, refused: Limit) -> Response<Body> {
+    metrics.refused(refused);
     match refused {
         Limit::MessagesPerUser => too_many("too many messages, requests or joins of one user; slow down"),
         Limit::ConnectsPerAddress => too_many("too many connects, requests or joins from one address; slow down"),

@@ -4,6 +4,7 @@
 //! end. On the wire each message is one event with the same text. If the message has a number, the event's `id` carries
 //! it, so that a browser can resume. The client sends its own messages in separate requests.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use hyper::Response;
+use hyper::body::{Body as HttpBody, Frame};
 use hyper::header::{self, HeaderValue};
 use serde::Deserialize;
 use serde_json::json;
@@ -21,13 +23,13 @@ use tokio::time::Sleep;
 
 use super::close::CloseReason;
 use super::registry::{Registration, TokenIdentity};
-use super::upgrade::lists;
 use crate::clock::{self, UnixMillis};
+use crate::edge::admission::socket_permits::SocketPermits;
 use crate::edge::identity::verified::Verified;
 use crate::edge::listener::activity::Activity;
 use crate::edge::response::body::Body;
 use crate::edge::response::refusals::{not_connected, overloaded};
-use crate::edge::{Edge, SocketPermits};
+use crate::edge::{Edge, headers};
 use crate::model::{self, Address, Form, Message, OutboundMessage};
 use crate::room::{LocalSocket, Next};
 
@@ -42,7 +44,7 @@ const SIGN_OF_LIFE: &[u8] = b": ping\n\n";
 /// Returns whether the router's request to the room asks for events, with the header that an `EventSource` sends.
 pub(in crate::edge) fn are_asked(request: &model::Request) -> bool {
     let accepted = request.headers.iter().filter(|(name, _)| name == "accept").map(|(_, value)| value.as_bytes());
-    lists(accepted, CONTENT_TYPE)
+    headers::has_item(accepted, CONTENT_TYPE)
 }
 
 /// Connects to the room, and answers with a stream of its messages.
@@ -76,7 +78,7 @@ pub(in crate::edge) async fn connect(
         alarm: Box::pin(clock::timer(Duration::ZERO)),
     };
     let mut response = head();
-    *response.body_mut() = Body::events(stream);
+    *response.body_mut() = Body::stream(stream);
     response
 }
 
@@ -111,9 +113,18 @@ pub(in crate::edge) struct EventStream {
 
 type InputEnded = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
+impl HttpBody for EventStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.get_mut().poll_next(context).map(|next| next.map(|events| Ok(Frame::data(events))))
+    }
+}
+
 impl EventStream {
     /// The next piece to send; `None` after the close event.
-    pub(in crate::edge) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.closed {
             return Poll::Ready(None);
         }

@@ -15,11 +15,12 @@ use super::registry::TokenIdentity;
 use super::websocket::{Connection, ConnectionContext};
 use crate::clock;
 use crate::edge::admission::connection_limits::ConnectionPermit;
+use crate::edge::admission::socket_permits::SocketPermits;
 use crate::edge::identity::verified::Verified;
 use crate::edge::response::body::Body;
 use crate::edge::response::problem::problem_with;
 use crate::edge::response::refusals::{not_connected, overloaded};
-use crate::edge::{Edge, SocketPermits};
+use crate::edge::{Edge, headers};
 use crate::model::{self, Address};
 
 /// The subprotocol that the server speaks, for clients that name some.
@@ -47,25 +48,16 @@ pub(in crate::edge) struct Upgrade {
 
 /// Returns whether a request asks to become a WebSocket.
 pub(in crate::edge) fn is_asked(headers: &HeaderMap) -> bool {
-    lists(values(headers, header::UPGRADE), "websocket")
+    headers::has_item(values(headers, header::UPGRADE), "websocket")
 }
 
 /// The subprotocols that a client offers.
 pub(in crate::edge) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    crate::edge::headers::items(headers, header::SEC_WEBSOCKET_PROTOCOL)
+    headers::items(headers, header::SEC_WEBSOCKET_PROTOCOL)
 }
 
 fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &[u8]> {
     headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
-}
-
-/// Returns whether a word is in one of a header's comma-separated lists.
-pub(in crate::edge) fn lists<'a>(mut values: impl Iterator<Item = &'a [u8]>, word: &str) -> bool {
-    let is_word = |item: &[u8]| {
-        let word_of_item = item.split(|byte| *byte == b';').next().unwrap_or_default();
-        word_of_item.trim_ascii().eq_ignore_ascii_case(word.as_bytes())
-    };
-    values.any(|value| value.split(|byte| *byte == b',').any(is_word))
 }
 
 impl Handshake {
@@ -82,7 +74,7 @@ impl Handshake {
         if has_body || headers.contains_key(header::TRANSFER_ENCODING) {
             return Handshake::Bad("an upgrade has no body");
         }
-        if request.method() != Method::GET || !lists(values(headers, header::CONNECTION), "upgrade") {
+        if request.method() != Method::GET || !headers::has_item(values(headers, header::CONNECTION), "upgrade") {
             return Handshake::Bad("an upgrade is a GET with `Connection: Upgrade`");
         }
         if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
