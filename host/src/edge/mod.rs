@@ -1,32 +1,7 @@
 //! The HTTP and WebSocket side of a host: it accepts connections, identifies users, routes requests and drains at
 //! shutdown. It knows no wasm, and nothing of how a room works inside.
 //!
-//! A request passes these checks in this order, over HTTP/1.1 and HTTP/2. A mounted host does the ones that it has data
-//! for. Each check costs less than those after it, and no body is read before its sender is known:
-//!
-//! 1. the connection: a place among all and for its address, and the address's rate (`admission::connection_limits`);
-//!    503 or 429. Over HTTP/2 also the rate of frames (`http2`), or the connection ends
-//! 2. the head: complete in time, not too long, exactly one host (400), a served host name (421), and no duplicate of a
-//!    header that must be single (400)
-//! 3. answers without an identity: the page, preflights, and `/healthz`, which is answered under any name
-//! 4. the origin: a foreign one gets no socket (403)
-//! 5. memory: refused while memory is short (503)
-//! 6. the address's rate: each request costs tokens (429)
-//! 7. the identity: the credential is valid, and the user is not revoked (401)
-//! 8. the user's rate: each request costs tokens (429)
-//! 9. `/tickets`: the request ends here
-//! 10. unsent answers: few bytes for the connection, for the user, and in all (`budget`; 429, 503)
-//! 11. a place among `requests`: for the user, for the address, and in all (`budget`; 429, 503). Requests without an
-//!     identity have a few places of their own, and the router must accept them before any of the body is read
-//! 12. the body: no content coding (415), not too long (413), complete in time (408), and its bytes for the user and in
-//!     all (`budget`; 429, 503)
-//! 13. the router
-//! 14. a place among the requests to the room and to its namespace (`budget`; 503)
-//! 15. for a socket: an identity (401), the rates again, the user's sockets and rooms (429), the address's places (429)
-//! 16. the room: a place in its mailbox, memory once more (503), its turn
-//! 17. the answer: its bytes for the connection, the user and in all (`budget`; 429, 503)
-//!
-//! The places of 11 and 14 and the bytes of 17 are returned when the answer is sent.
+//! A request passes the checks that are listed, in their order, at the head of `http/mod.rs`.
 //!
 //! A frame enters in `websocket` and becomes an event through the room's [`Seat`](crate::room::Seat). The room's output
 //! comes back through `outgoing`, which writes it; `websocket` writes what the socket did not accept at once. All close
@@ -151,10 +126,5 @@ impl Edge {
     /// Registers the edge's metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.metrics.register(registry);
-    }
-
-    /// The edge as a service, for a server of the embedder that accepts the connections.
-    pub fn service(self: &Arc<Self>) -> Service {
-        Service::new(self.clone())
     }
 }

@@ -35,11 +35,12 @@ use crate::clock;
 use crate::config;
 use crate::edge::admission::origin::Origins;
 use crate::edge::http::authorization::bearer_tokens;
-use crate::edge::http::{dated, health};
+use crate::edge::http::health;
 use crate::edge::response::body::Body;
+use crate::edge::response::finish::dated;
 use crate::edge::response::json::json_response;
 use crate::edge::response::problem::{problem, problem_with};
-use crate::edge::response::refusals::{overloaded, too_many};
+use crate::edge::response::refusals::{Refusal, overloaded, too_many, unauthorized};
 use crate::limits;
 use crate::revocations::{RevokeError, Revoked};
 
@@ -213,26 +214,22 @@ impl Admin {
             return Some(too_many("too many requests without the token from this address"));
         }
         if let Err(refusal) = self.let_in(request) {
-            return Some(*refusal);
+            return Some(refusal.into_response());
         }
         // A load balancer has no token, and the edge shows the same health to everyone.
         if !known && request.uri().path() == "/healthz" {
             return Some(self.health(request.method()));
         }
         if !known {
-            return Some(problem_with(
-                StatusCode::UNAUTHORIZED,
-                "show the token of the file `admin.token_file` as `authorization: Bearer TOKEN`",
-                header::WWW_AUTHENTICATE,
-                "Bearer",
-            ));
+            let detail = "show the token of the file `admin.token_file` as `authorization: Bearer TOKEN`";
+            return Some(unauthorized(detail));
         }
         (!place.is_known()).then(|| overloaded("too many connections to the admin listener"))
     }
 
     fn health(&self, method: &Method) -> Response<Body> {
         match *method {
-            Method::GET | Method::HEAD => health(&self.edge),
+            Method::GET | Method::HEAD => health::answer(&self.edge),
             _ => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD"),
         }
     }
@@ -249,11 +246,11 @@ impl Admin {
             ("/revocations", &Method::GET) => json_response(&json!({ "revocations": self.edge.revocations() })),
             ("/revocations", &Method::POST) => match self.revoked(request).await {
                 Ok(revoked) => self.revoke(revoked).await,
-                Err(refusal) => *refusal,
+                Err(refusal) => refusal.into_response(),
             },
             ("/revocations", &Method::DELETE) => match self.revoked(request).await {
                 Ok(revoked) => self.unrevoke(revoked).await,
-                Err(refusal) => *refusal,
+                Err(refusal) => refusal.into_response(),
             },
             ("/revocations", _) => {
                 let allow = "GET, HEAD, POST, DELETE";
@@ -265,15 +262,15 @@ impl Admin {
 
     /// Without a token, any program on this machine may ask. A page in a browser there could too (CSRF, DNS rebinding),
     /// so it is stopped here.
-    fn let_in(&self, request: &Request<Incoming>) -> Result<(), Box<Response<Body>>> {
+    fn let_in(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
         let headers = request.headers();
         if headers.contains_key(header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(|site| site != "none") {
-            return Err(Box::new(problem(StatusCode::FORBIDDEN, "pages may not use the admin listener")));
+            return Err(problem(StatusCode::FORBIDDEN, "pages may not use the admin listener").into());
         }
         let asks_for_token = self.token.read().unwrap_or_else(PoisonError::into_inner).is_some();
         if !asks_for_token && !Origins::of_this_machine().serve(request.uri(), headers) {
             let detail = "without a token only names of this machine are served here, such as 127.0.0.1";
-            return Err(Box::new(problem(StatusCode::MISDIRECTED_REQUEST, detail)));
+            return Err(problem(StatusCode::MISDIRECTED_REQUEST, detail).into());
         }
         Ok(())
     }
@@ -286,8 +283,8 @@ impl Admin {
     }
 
     /// Reads the revocation that a body names.
-    async fn revoked(&self, request: Request<Incoming>) -> Result<Revoked, Box<Response<Body>>> {
-        let refuse = |status, detail: &str| Err(Box::new(problem(status, detail)));
+    async fn revoked(&self, request: Request<Incoming>) -> Result<Revoked, Refusal> {
+        let refuse = |status, detail: &str| Err(Refusal::from(problem(status, detail)));
         let body = Limited::new(request.into_body(), BODY_BYTES).collect();
         let body = match clock::timeout(self.edge.limits.body_timeout, body).await {
             Ok(Ok(body)) => body.to_bytes(),

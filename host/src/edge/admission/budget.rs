@@ -8,7 +8,7 @@
 //! Event streams are not counted here. A user has at most `sockets_per_user` of them, and each holds at most twice
 //! `socket_queue_bytes`: the room's queue for it, and the piece that is being sent.
 //!
-//! It knows no HTTP. `http` takes the shares in the order that `edge/mod.rs` lists.
+//! It knows no HTTP. `http` takes the shares in the order that its head lists.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,45 +1,81 @@
-//! Answers one HTTP request: the page, health, tickets, or a room through the router. It knows the order of the checks,
-//! which `edge/mod.rs` lists. It does not know connections or frames: `edge` and `service` call it.
+//! Answers one HTTP request: [`steps`] reads in the order in which it decides.
+//!
+//! Invariant: this is the order of the checks, over HTTP/1.1 and HTTP/2, and the code has the same numbers. Each check
+//! costs less than those after it, and no body is read before its sender is known. A mounted host does the checks that
+//! it has data for.
+//!
+//! 1. the connection: a place among all and for its address, and the address's rate (`connection_limits`); 503 or 429.
+//!    Over HTTP/2 also the rate of frames (`http2`), or the connection ends. `accept` does this, once a connection
+//! 2. the head: complete in time, not too long (`accept`), and exactly one host (400)
+//! 3. `/healthz`: the request ends here, under any host name
+//! 4. the host name: one that is served (421)
+//! 5. the page and its files: the request ends here, and so does one that leads nowhere (404)
+//! 6. headers that must be single: no duplicate (400)
+//! 7. preflights: the request ends here
+//! 8. the origin: a foreign one gets no socket (403)
+//! 9. memory: refused while memory is short (503)
+//! 10. the origin again: with dev auth a foreign one gets nothing (403)
+//! 11. the address's rate: each request costs tokens (429)
+//! 12. the identity: the credential is valid, and the user is not revoked (401)
+//! 13. the user's rate: each request costs tokens (429)
+//! 14. `/tickets`: the request ends here
+//! 15. unsent answers: few bytes for the connection, for the user, and in all (`budget`; 429, 503)
+//! 16. a place among `requests`: for the user, for the address, and in all (`budget`; 429, 503). Requests without an
+//!     identity have a few places of their own
+//! 17. the body: without an identity, the router must accept the request before any of it is read; no content coding
+//!     (415), not too long (413), complete in time (408), and its bytes for the user and in all (`budget`; 429, 503)
+//! 18. the router
+//! 19. a place among the requests to the room and to its namespace (`budget`; 503)
+//! 20. for a socket: an identity (401), an upgrade or a stream of events (400, 426), the rates again, the user's sockets
+//!     and rooms (429), the address's places (429)
+//! 21. the room: a place in its mailbox, memory once more (503), its turn
+//! 22. the answer: its bytes for the connection, the user and in all (`budget`; 429, 503)
+//!
+//! The places of 16 and 19 and the bytes of 22 are returned when the answer is sent.
+//!
+//! It does not know connections or frames: `accept` and `service` call it.
 
 pub(in crate::edge) mod authorization;
+mod cors;
 pub(in crate::edge) mod credential;
-pub(in crate::edge) mod page;
-pub(in crate::edge) mod request_body;
+pub(in crate::edge) mod health;
+mod page;
+mod peer;
+mod request_body;
+mod route;
+mod router;
 pub(in crate::edge) mod service;
+mod ticket;
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::body::Body as HttpBody;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
-use serde_json::json;
 
-use self::credential::{Bearer, has_two, identify, without_credentials};
-use self::request_body::{BoxError, read, unreadable};
-use super::Edge;
-use super::headers::{self, ONLY_FROM_PROXIES};
+use self::credential::{has_two, identify};
+use self::peer::Peer;
+use self::request_body::BoxError;
+use self::route::Route;
+use super::{Edge, headers};
 use crate::clock;
-use crate::edge::admission::budget::{Permit, Requester, RequesterId};
-use crate::edge::admission::connection_limits::{ConnectionPermit, network};
+use crate::edge::admission::budget::{Permit, Requester};
+use crate::edge::admission::connection_limits::ConnectionPermit;
 use crate::edge::admission::origin::Origin;
 use crate::edge::admission::socket_permits::SocketPermits;
-use crate::edge::identity::tickets;
 use crate::edge::identity::verified::Verified;
 use crate::edge::listener::activity::Activity;
 use crate::edge::response::body::Body;
 use crate::edge::response::component::from_component;
-use crate::edge::response::json::{json_response, without_body};
-use crate::edge::response::problem::{problem, problem_with};
-use crate::edge::response::refusals::{overloaded, refuse, too_many, unanswered};
+use crate::edge::response::finish::{dated, without_body};
+use crate::edge::response::problem::problem;
+use crate::edge::response::refusals::{Refusal, overloaded, refuse, unanswered, unauthorized};
 use crate::edge::sockets::event_stream;
-use crate::edge::sockets::upgrade;
-use crate::guest::{Decision, Moment};
+use crate::edge::sockets::upgrade::{self, Handshake};
+use crate::guest::Decision;
 use crate::limit_hits::Limit;
 use crate::limits;
 use crate::model::{self, Address};
-use crate::random;
 
 /// Answers one request.
 pub(super) async fn answer<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
@@ -48,323 +84,155 @@ where
     B::Error: Into<BoxError>,
 {
     let is_head = request.method() == Method::HEAD;
-    let response = dated(answer_whole(edge, request).await);
+    let mut context = AnswerContext::default();
+    let answered = steps(&edge, request, &mut context).await;
+    let response = context.complete(&edge, answered.unwrap_or_else(Refusal::into_response));
+    let response = dated(response);
     if is_head { without_body(response) } else { response }
 }
 
-/// Sets the `date` header. hyper would set it from a cache, which stands still after the system clock was set back.
-pub(super) fn dated(mut response: Response<Body>) -> Response<Body> {
-    let now = UNIX_EPOCH + Duration::from_millis(clock::unix_millis());
-    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(now)) {
-        response.headers_mut().insert(header::DATE, date);
-    }
-    response
-}
-
-async fn answer_whole<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
+/// Runs the checks from 2 on, and answers. A refusal ends it; `context` keeps what each answer needs, a refusal too.
+async fn steps<B>(edge: &Arc<Edge>, request: Request<B>, context: &mut AnswerContext) -> Result<Response<Body>, Refusal>
 where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    let (mut parts, body) = request.into_parts();
-    // HTTP/2 has the host in `:authority`, and in HTTP/1.1 an absolute target overrides the header.
-    if let Some(host) = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
-        parts.headers.insert(header::HOST, host);
-    }
-    let hosts = parts.headers.get_all(header::HOST).iter().count();
-    // A server that mounts the host checks this itself.
-    if parts.extensions.get::<Arc<ConnectionPermit>>().is_some()
-        && (hosts > 1 || (hosts == 0 && parts.version != Version::HTTP_10))
-    {
-        let mut response = problem(StatusCode::BAD_REQUEST, "a request must name exactly one host");
-        // HTTP/2 has no such header, and its requests have clear bounds.
-        if parts.version < Version::HTTP_2 {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        return response;
-    }
-    let request = Request::from_parts(parts, ());
-    let path = request.uri().path();
-    if path == "/healthz" {
-        return health(&edge);
-    }
-    // An embedder that has verified the user knows its own host names as well.
-    if !edge.origins.serve(request.uri(), request.headers()) && request.extensions().get::<Verified>().is_none() {
-        return problem(StatusCode::MISDIRECTED_REQUEST, edge.origins.wrong_name());
-    }
-    let Some(relative) = relative(path, &edge.base_path, edge.page) else {
-        return page(&edge, &request);
-    };
-    let relative = relative.to_owned();
-    if let Some(refusal) = ambiguous(request.headers()) {
-        return refusal;
-    }
-    let origin = edge.origins.of(request.uri(), request.headers());
-    let allowed = match &origin {
-        Origin::Allowed(origin) => HeaderValue::from_str(origin).ok(),
-        _ => None,
-    };
-    let mut response = match (request.method() == Method::OPTIONS, &origin) {
-        (true, _) => preflight(&origin),
-        (false, Origin::Foreign) if upgrade::is_asked(request.headers()) => {
-            problem(StatusCode::FORBIDDEN, "this origin may not open sockets here")
-        }
-        (false, _) if edge.pressure.is_high() => {
-            edge.metrics.refused(Limit::Memory);
-            overloaded("the server has too little memory now")
-        }
-        // In dev auth any page could POST as any user without reading the response (CSRF), so foreign origins are
-        // refused entirely.
-        (false, Origin::Foreign) if edge.verifier.is_dev() => {
-            problem(StatusCode::FORBIDDEN, "this origin is not allowed")
-        }
-        (false, _) => api(&edge, request, body, relative, &origin).await,
-    };
-    edge.metrics.answered(response.status().as_u16());
-    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        headers::complete_allow(response.headers_mut());
-    }
-    let headers = response.headers_mut();
-    headers.append(header::VARY, HeaderValue::from_static("origin"));
-    if let Some(origin) = allowed {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, edge.response_headers.exposed());
-    }
-    response
-}
+    let over_limit = |limit: Limit| refuse(&edge.metrics, limit);
+    let (parts, body) = request.into_parts();
+    let mut request = Request::from_parts(parts, ());
 
-/// Refuses a head that a proxy and the host could read differently.
-fn ambiguous(headers: &HeaderMap) -> Option<Response<Body>> {
-    if let Some(name) = headers::duplicate(headers) {
-        let detail = format!("the header `{name}` must not be repeated");
-        return Some(problem(StatusCode::BAD_REQUEST, &detail));
-    }
-    has_two(headers)
-        .then(|| problem(StatusCode::BAD_REQUEST, "a request must have one bearer token, and this one has several"))
-}
+    // 2. The head.
+    check_one_host(&mut request)?;
 
-/// The path below the base path, with its leading slash.
-fn relative<'a>(path: &'a str, base: &str, has_page: bool) -> Option<&'a str> {
-    if base == "/" && !has_page {
-        return Some(path);
+    // 3. Health.
+    let route = Route::of(request.uri().path(), &edge.base_path, edge.page);
+    if route == Route::Health {
+        return Ok(health::answer(edge));
     }
-    if base == "/" {
-        // The page's own paths are not the API's.
-        return (path != "/" && !path.starts_with("/client/")).then_some(path).filter(|path| !is_page(path));
-    }
-    path.strip_prefix(base).filter(|rest| rest.starts_with('/'))
-}
 
-fn is_page(path: &str) -> bool {
-    path == "/config.json" || page::file(path, &HeaderMap::new()).is_some()
-}
-
-fn page(edge: &Edge, request: &Request<()>) -> Response<Body> {
-    let path = request.uri().path();
-    let found = match path {
-        _ if !edge.page => None,
-        "/config.json" => Some(page::config(&edge.base_path, edge.verifier.is_dev())),
-        _ => page::file(path, request.headers()),
-    };
-    match found {
-        Some(response) if matches!(*request.method(), Method::GET | Method::HEAD) => response,
-        Some(_) => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD"),
-        None => problem(StatusCode::NOT_FOUND, "nothing here"),
+    // 4. The host name. An embedder that has verified the user knows its own host names as well.
+    let is_verified = request.extensions().get::<Verified>().is_some();
+    if !is_verified && !edge.origins.serve(request.uri(), request.headers()) {
+        return Err(problem(StatusCode::MISDIRECTED_REQUEST, edge.origins.wrong_name()).into());
     }
-}
 
-pub(super) fn health(edge: &Edge) -> Response<Body> {
-    match edge.rooms.health() {
-        Ok(()) => json_response(&json!({ "status": "ok", "roomsRunning": edge.rooms.running() })),
-        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    // 5. The page.
+    match &route {
+        Route::Page(asset) => return page::answer(edge, asset, &request),
+        Route::Nowhere => return Err(problem(StatusCode::NOT_FOUND, "nothing here").into()),
+        Route::Health | Route::Ticket | Route::Room(_) => {}
     }
-}
 
-fn preflight(origin: &Origin) -> Response<Body> {
-    if *origin == Origin::Foreign {
-        return problem(StatusCode::FORBIDDEN, "this origin is not allowed");
-    }
-    let mut response = Response::new(Body::default());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE"));
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type, idempotency-key"),
-    );
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-    response
-}
+    // 6. Headers that must be single.
+    check_single_headers(request.headers())?;
 
-async fn api<B>(edge: &Arc<Edge>, mut request: Request<()>, body: B, path: String, origin: &Origin) -> Response<Body>
-where
-    B: HttpBody,
-    B::Error: Into<BoxError>,
-{
-    let place = request.extensions().get::<Arc<ConnectionPermit>>().cloned();
-    let behind = match &place {
-        Some(place) if place.is_proxy() => edge.connection_limits.behind(place, request.headers()),
-        Some(_) => {
-            ONLY_FROM_PROXIES.iter().for_each(|name| drop(request.headers_mut().remove(*name)));
-            None
-        }
-        // A server that mounts the host has its own rules for proxies.
-        None => None,
-    };
-    if let Some(place) = &place
-        && edge.connection_limits.may_ask(place, behind).is_err()
-    {
-        return refuse(&edge.metrics, Limit::ConnectsPerAddress);
+    // 7. Preflights.
+    let origin = &*context.origin.insert(edge.origins.of(request.uri(), request.headers()));
+    if request.method() == Method::OPTIONS {
+        return cors::preflight(origin);
     }
-    let bearer = match identify(edge, &request, origin) {
-        Ok(bearer) => bearer,
-        Err(invalid) => {
-            return problem_with(StatusCode::UNAUTHORIZED, &invalid.0, header::WWW_AUTHENTICATE, "Bearer");
-        }
-    };
-    // A request over HTTP costs the user as much as a message: it costs the server the same.
+
+    // 8. The origin.
+    if *origin == Origin::Foreign && upgrade::is_asked(request.headers()) {
+        return Err(problem(StatusCode::FORBIDDEN, "this origin may not open sockets here").into());
+    }
+
+    // 9. Memory.
+    if edge.pressure.is_high() {
+        edge.metrics.refused(Limit::Memory);
+        return Err(overloaded("the server has too little memory now").into());
+    }
+
+    // 10. The origin in dev auth, where any page could POST as any user without reading the response (CSRF).
+    if *origin == Origin::Foreign && edge.verifier.is_dev() {
+        return Err(problem(StatusCode::FORBIDDEN, "this origin is not allowed").into());
+    }
+
+    // 11. The address's rate.
+    let peer = Peer::of(&edge.connection_limits, &mut request);
+    if let Some(connection) = &peer.connection {
+        let within_rate = edge.connection_limits.may_ask(connection, peer.client);
+        within_rate.map_err(|turned_away| over_limit(turned_away.into()))?;
+    }
+
+    // 12. The identity.
+    let bearer = identify(edge, &request, origin).map_err(|invalid| unauthorized(&invalid.0))?;
+
+    // 13. The user's rate. A request over HTTP costs the user as much as a message: it costs the server the same.
     if let Some(bearer) = &bearer
         && !edge.users.of(&bearer.verified.user.id).may_say(clock::monotonic())
     {
-        return refuse(&edge.metrics, Limit::MessagesPerUser);
+        return Err(over_limit(Limit::MessagesPerUser).into());
     }
-    if path == "/tickets" {
-        return ticket(edge, request.method(), bearer);
-    }
+
+    // 14. Tickets.
+    let Route::Room(path) = route else { return ticket::answer(edge, request.method(), bearer) };
+
+    // 15. and 16. Unsent answers, and a place among the requests.
     let verified = bearer.map(|bearer| bearer.verified);
-    let asker = asker(place.as_deref(), behind, verified.as_ref());
-    let mut permit = match edge.budget.request(&asker) {
-        Ok(permit) => permit,
-        Err(refused) => return refuse(&edge.metrics, refused),
-    };
-    let asked =
-        ResolvedRequest { place, behind, activity: request.extensions().get::<Arc<Activity>>().cloned(), verified };
-    let response = resolve(edge, request, body, path, &asker, asked, &mut permit).await;
-    // An SSE stream counts as a socket, and is bounded by `socket_queue_bytes`.
-    let Some(bytes) = response.body().len() else { return response };
-    match edge.budget.answer(&asker, bytes) {
-        Ok(bytes) => response.map(|body| body.holding((permit, bytes))),
-        // The room has already acted, but a lost answer must not look like success.
-        Err(refused) => refuse(&edge.metrics, refused),
-    }
-}
+    let requester = peer.requester(verified.as_ref());
+    let permit = edge.budget.request(&requester).map_err(over_limit)?;
+    let (requester, permit) = context.place.insert((requester, permit));
 
-/// The holders of the shares that a request counts against.
-fn asker(place: Option<&ConnectionPermit>, behind: Option<IpAddr>, verified: Option<&Verified>) -> Requester {
-    let address = behind.map(network).or_else(|| place.and_then(ConnectionPermit::address));
-    let who = match (verified, address) {
-        (Some(verified), _) => RequesterId::User(verified.user.id.clone()),
-        (None, Some(address)) => RequesterId::Address(address),
-        (None, None) => RequesterId::Unknown,
-    };
-    Requester { who, address, connection: place.map(ConnectionPermit::number) }
-}
-
-/// The facts about a request that components do not see.
-struct ResolvedRequest {
-    place: Option<Arc<ConnectionPermit>>,
-    /// The client's address, if a proxy names it.
-    behind: Option<IpAddr>,
-    activity: Option<Arc<Activity>>,
-    verified: Option<Verified>,
-}
-
-/// Asks the router, and then the room that it names.
-async fn resolve<B>(
-    edge: &Arc<Edge>,
-    mut request: Request<()>,
-    body: B,
-    path: String,
-    asker: &Requester,
-    asked: ResolvedRequest,
-    permit: &mut Permit,
-) -> Response<Body>
-where
-    B: HttpBody,
-    B::Error: Into<BoxError>,
-{
-    let ResolvedRequest { place, behind, activity, verified } = asked;
+    // 17. The body.
     let is_head = request.method() == Method::HEAD;
-    let handshake = upgrade::Handshake::take(&mut request, !body.is_end_stream());
     let has_body = !body.is_end_stream();
-    let unreadable = if has_body { unreadable(request.headers()) } else { None };
-    let mut seen = see(request, path, &verified);
-    let mut most = edge.limits.body_bytes;
+    let handshake = Handshake::take(&mut request, has_body);
+    let activity = request.extensions().get::<Arc<Activity>>().cloned();
+    let coding = if has_body { request_body::check_coding(request.headers()) } else { Ok(()) };
+    let mut request = router::component_request(request, path, verified.as_ref());
+    let mut max_bytes = edge.limits.body_bytes;
     if verified.is_none() && has_body {
-        // Read nothing of the body if the router refuses the request anyway.
-        match route(edge, seen.clone()).await {
-            Ok(Decision::Respond(answer)) if is_refusal(answer.status) => {
-                return from_component(&edge.response_headers, None, answer);
-            }
-            Ok(_) => most = most.min(limits::ANONYMOUS_BODY_BYTES),
-            Err(response) => return *response,
-        }
+        router::check_unread(edge, request.clone()).await?;
+        max_bytes = max_bytes.min(limits::ANONYMOUS_BODY_BYTES);
     }
-    if let Some(refusal) = unreadable {
-        return refusal;
-    }
+    coding?;
     // The bytes stay counted until the component is done with them.
-    let mut bytes = match edge.budget.body(asker) {
-        Ok(bytes) => bytes,
-        Err(refused) => return refuse(&edge.metrics, refused),
-    };
+    let mut body_bytes = edge.budget.body(requester).map_err(over_limit)?;
     if has_body {
-        seen.body = match read(edge, body, most, &mut bytes).await {
-            Ok(body) => body,
-            Err(response) => return *response,
-        };
+        request.body = request_body::read(edge, body, max_bytes, &mut body_bytes).await?;
     }
-    let (how, namespace, name, request) = match route(edge, seen).await {
-        Ok(Decision::Respond(answer)) => return from_component(&edge.response_headers, None, answer),
-        Ok(Decision::Request { namespace, name, request }) => (RoomEntry::Request, namespace, name, request),
-        Ok(Decision::Connect { namespace, name, request }) => (RoomEntry::Connect, namespace, name, request),
-        Err(response) => return *response,
+
+    // 18. The router.
+    let (entry, namespace, name, request) = match router::ask(edge, request).await? {
+        Decision::Respond(answer) => return Ok(from_component(&edge.response_headers, None, answer)),
+        Decision::Request { namespace, name, request } => (RoomEntry::Request, namespace, name, request),
+        Decision::Connect { namespace, name, request } => (RoomEntry::Connect, namespace, name, request),
     };
-    let address = match Address::new(&namespace, &name) {
-        Ok(address) => address,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
-    };
-    if let Err(refused) = edge.budget.enter(permit, &address) {
-        return refuse(&edge.metrics, refused);
+    let address =
+        Address::new(&namespace, &name).map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))?;
+
+    // 19. A place among the requests to the room.
+    edge.budget.enter(permit, &address).map_err(over_limit)?;
+    if entry == RoomEntry::Request {
+        // 21. The room.
+        return request_room(edge, &address, request).await;
     }
-    if how == RoomEntry::Request {
-        let answered = clock::timeout(edge.limits.answer_timeout, edge.rooms.request(&address, request));
-        return match answered.await {
-            Ok(Ok(response)) => from_component(&edge.response_headers, Some(&namespace), response),
-            Ok(Err(no_answer)) => unanswered(&no_answer),
-            Err(_) => overloaded("the room did not answer in time; it may still process the request"),
-        };
-    }
-    let Some(verified) = verified else {
-        let detail = "a socket needs an identity";
-        return problem_with(StatusCode::UNAUTHORIZED, detail, header::WWW_AUTHENTICATE, "Bearer");
+
+    // 20. A socket. A request that cannot become one is refused before it pays for a join.
+    let verified = verified.ok_or_else(|| unauthorized("a socket needs an identity"))?;
+    let upgrade = match handshake {
+        Handshake::Good(upgrade) => Some(upgrade),
+        Handshake::Bad(detail) => return Err(upgrade::wrong(detail).into()),
+        Handshake::None if event_stream::are_asked(&request) => None,
+        Handshake::None => return Err(upgrade::required().into()),
     };
-    let listens = matches!(handshake, upgrade::Handshake::None) && event_stream::are_asked(&request);
-    if listens && is_head {
-        return event_stream::head();
+    if upgrade.is_none() && is_head {
+        return Ok(event_stream::head());
     }
-    // Refuse a request that cannot become a socket before it pays for a join.
-    let handshake = match handshake {
-        upgrade::Handshake::None if !listens => return upgrade::required(),
-        upgrade::Handshake::Bad(detail) => return upgrade::wrong(detail),
-        handshake => handshake,
-    };
     let user = &verified.user.id;
-    let permits = SocketPermits::take(&edge.users, &edge.connection_limits, user, &address, place.as_deref(), behind);
-    let admitted = match permits {
-        Ok(admitted) => admitted,
-        Err(refused) => return refuse(&edge.metrics, refused),
-    };
+    let connection = peer.connection.as_deref();
+    let permits = SocketPermits::take(&edge.users, &edge.connection_limits, user, &address, connection, peer.client);
+    let permits = permits.map_err(over_limit)?;
     if let Some(activity) = &activity {
         activity.listen();
     }
-    match handshake {
-        upgrade::Handshake::Good(upgrade) => {
-            upgrade::connect(edge, upgrade, &address, request, verified, admitted).await
-        }
-        _ => event_stream::connect(edge, &address, request, verified, admitted, activity).await,
-    }
+
+    // 21. The room.
+    Ok(match upgrade {
+        Some(upgrade) => upgrade::connect(edge, upgrade, &address, request, verified, permits).await,
+        None => event_stream::connect(edge, &address, request, verified, permits, activity).await,
+    })
 }
 
 /// How a request goes to its room.
@@ -374,78 +242,86 @@ enum RoomEntry {
     Connect,
 }
 
-/// Asks the router where a request goes.
-async fn route(edge: &Edge, request: model::Request) -> Result<Decision, Box<Response<Body>>> {
-    let moment = Moment { now: clock::unix_millis(), seed: random::bytes() };
-    edge.router.route(request, moment, &edge.long_turns).await.map_err(|failure| {
-        tracing::error!(%failure, "the router failed");
-        Box::new(problem(StatusCode::INTERNAL_SERVER_ERROR, "the router failed"))
-    })
+/// The facts about a request that its answer needs, whatever the answer is.
+#[derive(Default)]
+struct AnswerContext {
+    /// Present once the request is known to be for the API.
+    origin: Option<Origin>,
+    /// Present once the request has its place.
+    place: Option<(Requester, Permit)>,
 }
 
-/// Returns whether a router's answer depends only on the user and the path, so that it would be the same with a body.
-fn is_refusal(status: u16) -> bool {
-    matches!(status, 401 | 403 | 404 | 405 | 410 | 429)
-}
-
-fn ticket(edge: &Edge, method: &Method, bearer: Option<Bearer>) -> Response<Body> {
-    if method != Method::POST {
-        return problem_with(StatusCode::METHOD_NOT_ALLOWED, "only POST here", header::ALLOW, "POST");
-    }
-    let refuse = |detail| problem_with(StatusCode::UNAUTHORIZED, detail, header::WWW_AUTHENTICATE, "Bearer");
-    let Some(bearer) = bearer else { return refuse("a ticket needs an identity") };
-    if bearer.by_ticket {
-        // Otherwise a ticket could be renewed without end.
-        return refuse("a ticket is not given for a ticket");
-    }
-    match edge.tickets.issue(bearer.verified) {
-        Ok(ticket) => json_response(&json!({ "ticket": ticket, "expiresIn": tickets::VALID_FOR.as_secs() })),
-        Err(limit) => {
-            edge.metrics.refused(limit);
-            match limit {
-                Limit::TicketsPerUser => too_many("too many unused tickets of this user"),
-                _ => overloaded("too many unused tickets in all"),
-            }
+impl AnswerContext {
+    /// Counts the answer, and adds the headers that tell a page whether it may read it.
+    fn complete(self, edge: &Edge, mut response: Response<Body>) -> Response<Body> {
+        // 22. The answer. A stream of events counts as a socket, and is bounded by `socket_queue_bytes`.
+        if let (Some((requester, permit)), Some(bytes)) = (self.place, response.body().len()) {
+            response = match edge.budget.answer(&requester, bytes) {
+                Ok(bytes) => response.map(|body| body.holding((permit, bytes))),
+                // The room has already acted, but a lost answer must not look like success.
+                Err(limit) => refuse(&edge.metrics, limit),
+            };
         }
+        let Some(origin) = self.origin else { return response };
+        edge.metrics.answered(response.status().as_u16());
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            headers::complete_allow(response.headers_mut());
+        }
+        cors::allow(&origin, &edge.response_headers, response.headers_mut());
+        response
     }
 }
 
-/// The request as components see it: without credentials, and still without its body. They see a HEAD as a GET.
-fn see(request: Request<()>, path: String, verified: &Option<Verified>) -> model::Request {
-    let (parts, ()) = request.into_parts();
-    let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
-    model::Request {
-        method: method.as_str().to_owned(),
-        path,
-        query: parts.uri.query().and_then(without_credentials),
-        headers: headers::for_rooms(&parts.headers),
-        body: Vec::new(),
-        user: verified.as_ref().map(|verified| verified.user.clone()),
+/// Refuses a request that names no host, or several. HTTP/2 has the host in `:authority`, and in HTTP/1.1 an absolute
+/// target overrides the header.
+fn check_one_host(request: &mut Request<()>) -> Result<(), Refusal> {
+    if let Some(host) = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
+        request.headers_mut().insert(header::HOST, host);
     }
+    // A server that mounts the host checks this itself.
+    let is_mounted = request.extensions().get::<Arc<ConnectionPermit>>().is_none();
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if is_mounted || hosts == 1 || (hosts == 0 && request.version() == Version::HTTP_10) {
+        return Ok(());
+    }
+    let mut response = problem(StatusCode::BAD_REQUEST, "a request must name exactly one host");
+    // HTTP/2 has no such header, and its requests have clear bounds.
+    if request.version() < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Err(response.into())
+}
+
+/// Refuses a head that a proxy and the host could read differently.
+fn check_single_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+    if let Some(name) = headers::duplicate(headers) {
+        let detail = format!("the header `{name}` must not be repeated");
+        return Err(problem(StatusCode::BAD_REQUEST, &detail).into());
+    }
+    if has_two(headers) {
+        let detail = "a request must have one bearer token, and this one has several";
+        return Err(problem(StatusCode::BAD_REQUEST, detail).into());
+    }
+    Ok(())
+}
+
+/// Hands a request to its room, and waits for the answer.
+async fn request_room(edge: &Edge, address: &Address, request: model::Request) -> Result<Response<Body>, Refusal> {
+    let answered = clock::timeout(edge.limits.answer_timeout, edge.rooms.request(address, request)).await;
+    let answered =
+        answered.map_err(|_| overloaded("the room did not answer in time; it may still process the request"))?;
+    let response = answered.map_err(|error| unanswered(&error))?;
+    Ok(from_component(&edge.response_headers, Some(address.namespace()), response))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::credential::without_credentials;
 
     #[test]
     fn no_component_sees_a_token_or_a_ticket() {
         assert_eq!(without_credentials("since=4&token=a:b&x=1"), Some("since=4&x=1".into()));
         assert_eq!(without_credentials("ticket=abc"), None);
-    }
-
-    #[test]
-    fn paths_are_relative_to_the_base_path() {
-        for has_page in [true, false] {
-            let relative = |path, base| relative(path, base, has_page);
-            assert_eq!(relative("/api/realtime/rooms/a/ws", "/api/realtime"), Some("/rooms/a/ws"));
-            assert_eq!(relative("/api/realtimes/rooms", "/api/realtime"), None);
-            assert_eq!(relative("/api/realtime", "/api/realtime"), None);
-            assert_eq!(relative("/rooms/a/ws", "/"), Some("/rooms/a/ws"));
-            for path in ["/", "/client/a/ws", "/config.json"] {
-                assert_eq!(relative(path, "/").is_none(), has_page, "{path}");
-            }
-        }
     }
 }
 
@@ -455,7 +331,7 @@ mod fuzz {
     use dormouse_fuzz::proptest::prelude::any;
     use dormouse_fuzz::{fuzz, mutated};
 
-    use super::credential::parameter;
+    use super::credential::{parameter, without_credentials};
     use super::*;
     use crate::config::Config;
     use crate::edge::headers::ResponseHeaders;

@@ -14,7 +14,7 @@ use crate::edge::Edge;
 use crate::edge::admission::budget::BodyBytes;
 use crate::edge::response::body::Body;
 use crate::edge::response::problem::{problem, problem_with};
-use crate::edge::response::refusals::refuse;
+use crate::edge::response::refusals::{Refusal, refuse};
 
 /// The error of a request's body.
 pub(in crate::edge) type BoxError = Box<dyn Error + Send + Sync>;
@@ -23,47 +23,47 @@ pub(in crate::edge) type BoxError = Box<dyn Error + Send + Sync>;
 pub(in crate::edge) async fn read<B>(
     edge: &Edge,
     body: B,
-    most: usize,
+    max_bytes: usize,
     bytes: &mut BodyBytes,
-) -> Result<Vec<u8>, Box<Response<Body>>>
+) -> Result<Vec<u8>, Refusal>
 where
     B: HttpBody,
     B::Error: Into<BoxError>,
 {
-    if body.size_hint().lower() > most as u64 {
-        return Err(Box::new(too_large()));
+    if body.size_hint().lower() > max_bytes as u64 {
+        return Err(too_large().into());
     }
     let mut body = pin!(body);
     let mut whole = Vec::new();
     let all = async {
         while let Some(frame) = body.as_mut().frame().await {
-            let broke_off = |_| Box::new(problem(StatusCode::BAD_REQUEST, "the body broke off"));
+            let broke_off = |_| problem(StatusCode::BAD_REQUEST, "the body broke off");
             let Ok(data) = frame.map_err(broke_off)?.into_data() else { continue };
             let more = bytes::Buf::remaining(&data);
-            if whole.len() + more > most {
-                return Err(Box::new(too_large()));
+            if whole.len() + more > max_bytes {
+                return Err(too_large().into());
             }
-            bytes.grow(more).map_err(|refused| Box::new(refuse(&edge.metrics, refused)))?;
+            bytes.grow(more).map_err(|limit| refuse(&edge.metrics, limit))?;
             whole.put(data);
         }
-        Ok(())
+        Ok::<_, Refusal>(())
     };
     match clock::timeout(edge.limits.body_timeout, all).await {
         Ok(read) => read.map(|()| whole),
-        Err(_) => Err(Box::new(problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))),
+        Err(_) => Err(problem(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time").into()),
     }
 }
 
 /// Refuses a body with a content coding, before any of it is read.
-pub(in crate::edge) fn unreadable(headers: &HeaderMap) -> Option<Response<Body>> {
+pub(in crate::edge) fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
     let codings = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut codings = codings.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    let coding = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))?;
-    let coding = coding.escape_ascii();
+    let coding = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
+    let Some(coding) = coding.map(<[u8]>::escape_ascii) else { return Ok(()) };
     let detail = format!("the body has the content-encoding `{coding}`, which is not supported; send it uncompressed");
-    Some(problem_with(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail, header::ACCEPT_ENCODING, "identity"))
+    Err(problem_with(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail, header::ACCEPT_ENCODING, "identity").into())
 }
 
-pub(in crate::edge) fn too_large() -> Response<Body> {
+fn too_large() -> Response<Body> {
     problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
 }

@@ -12,8 +12,8 @@ use hyper::body::Body as HttpBody;
 use hyper::{Request, Response};
 
 use crate::edge::Edge;
+use crate::edge::http;
 use crate::edge::http::request_body::BoxError;
-use crate::edge::http::{self};
 use crate::edge::response::body::Body;
 
 /// A host that you mount into your own server: a `tower::Service`, for axum and similar frameworks, and a
@@ -29,9 +29,10 @@ use crate::edge::response::body::Body;
 #[derive(Clone)]
 pub struct Service(Arc<Edge>);
 
-impl Service {
-    pub(in crate::edge) fn new(edge: Arc<Edge>) -> Self {
-        Service(edge)
+impl Edge {
+    /// The edge as a service, for a server of the embedder that accepts the connections.
+    pub fn service(self: &Arc<Self>) -> Service {
+        Service(self.clone())
     }
 }
 

@@ -6,11 +6,31 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
-use super::problem::problem;
+use super::problem::{problem, problem_with};
 use crate::edge::metrics::Metrics;
 use crate::limit_hits::Limit;
 use crate::random;
 use crate::room::{ConnectError, RequestError};
+
+/// The answer to a request that is not served, as an error that ends the request's checks.
+pub(in crate::edge) struct Refusal(Box<Response<Body>>);
+
+impl From<Response<Body>> for Refusal {
+    fn from(response: Response<Body>) -> Self {
+        Refusal(Box::new(response))
+    }
+}
+
+impl Refusal {
+    pub(in crate::edge) fn into_response(self) -> Response<Body> {
+        *self.0
+    }
+}
+
+/// An answer with 401: a valid token would help.
+pub(in crate::edge) fn unauthorized(detail: &str) -> Response<Body> {
+    problem_with(StatusCode::UNAUTHORIZED, detail, header::WWW_AUTHENTICATE, "Bearer")
+}
 
 /// An answer with 503. The delay is random, so that clients do not return all at once.
 pub(in crate::edge) fn overloaded(detail: &str) -> Response<Body> {
@@ -36,11 +56,13 @@ pub(in crate::edge) fn refuse(metrics: &Metrics, refused: Limit) -> Response<Bod
         Limit::SocketsPerUser | Limit::RoomsPerUser | Limit::ConnectionsPerAddress => {
             too_many("too many sockets of one user, or from one address")
         }
+        Limit::TicketsPerUser => too_many("too many unused tickets of this user"),
         Limit::RequestsPerUser => too_many("too many requests of one user at once"),
         Limit::RequestsPerAddress => too_many("too many requests from one address at once"),
         Limit::RequestBytesPerUser => too_many("too many bytes in the bodies of this user's requests"),
         Limit::AnswerBytesPerUser => too_many("too many unread answers of this user"),
         Limit::AnswerBytesPerConnection => too_many("too many unread answers on this connection"),
+        Limit::Tickets => overloaded("too many unused tickets in all"),
         Limit::RequestsPerRoom => overloaded("too many requests to one room at once"),
         Limit::RequestsPerNamespace => overloaded("too many requests to rooms of one kind at once"),
         Limit::RequestBytes => overloaded("too many bytes in the bodies of all requests"),
