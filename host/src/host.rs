@@ -14,8 +14,9 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::code_cache_dir::CompiledCode;
-use crate::config::{Config, ConfigError, FileProblem};
+use crate::config::{Config, ConfigError};
 use crate::edge::{Admin, AdminTokenError, Edge, KeyError, Service, TlsError, Verifier, check_certificate};
+use crate::file_problem::FileProblem;
 use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
 use crate::host_limits::HostLimits;
 use crate::lock::Lock;
@@ -430,8 +431,7 @@ pub fn components(
             message_in_bytes: namespace.message_in_bytes,
             message_out_bytes: namespace.message_out_bytes,
             calls: namespace.calls.clone(),
-            outbound: Allowed::new(&namespace.outbound, &namespace.outbound_private)
-                .expect("the configuration was checked"),
+            outbound: Allowed { public: namespace.outbound.clone(), private: namespace.outbound_private.clone() },
         };
         (name.clone(), bound)
     };

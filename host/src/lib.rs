@@ -39,6 +39,7 @@ pub mod clock;
 pub mod code_cache_dir;
 pub mod config;
 pub mod edge;
+mod file_problem;
 pub mod guest;
 mod limit_hits;
 pub mod limits;

@@ -161,7 +161,7 @@ async fn start(disk: Arc<dyn StorageEngine>, mut config: Config) -> Host {
 async fn caller_host(disk: Arc<dyn StorageEngine>, origin: &str) -> Host {
     let callers = Namespace {
         calls: ["ROOMS".to_owned()].into(),
-        outbound_private: vec![origin.into()],
+        outbound_private: vec![origin.parse().unwrap()],
         ..Namespace::of("builtin:caller")
     };
     start(disk, Config { namespaces: [("ROOMS".to_owned(), callers)].into(), ..Config::default() }).await

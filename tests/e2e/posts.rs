@@ -20,7 +20,7 @@ async fn host_that_hibernates_at_once(origins: &[&str]) -> Host {
     let limits = Limits { awake_rooms: 300, warm_rooms: 10, requests: 20, ..Limits::default() };
     let caller_server = Namespace {
         calls: ["ROOMS".to_owned()].into(),
-        outbound_private: origins.iter().map(|origin| (*origin).to_owned()).collect(),
+        outbound_private: origins.iter().map(|origin| origin.parse().unwrap()).collect(),
         ..Namespace::of("builtin:caller")
     };
     let config = Config {

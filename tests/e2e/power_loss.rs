@@ -66,7 +66,7 @@ fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
             message_in_bytes: of.message_in_bytes,
             message_out_bytes: of.message_out_bytes,
             calls,
-            outbound: Allowed::new(&[], &[]).unwrap(),
+            outbound: Allowed::default(),
         };
         (name.clone(), namespace)
     };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::FileProblem;
+use crate::file_problem::FileProblem;
 
 /// Why a configuration cannot be used. The operator must act.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,6 @@ mod address;
 mod check;
 mod duration;
 mod error;
-mod file_problem;
 mod identity;
 mod limits;
 mod namespace;
@@ -29,11 +28,11 @@ pub use address::resolve_address;
 pub use check::full_path;
 pub use duration::read_duration;
 pub use error::ConfigError;
-pub use file_problem::FileProblem;
-pub(crate) use file_problem::pem_problem;
 pub use identity::{Auth, Encoding, Identity, Key};
 pub use limits::Limits;
 pub use namespace::Namespace;
+
+pub use crate::file_problem::FileProblem;
 
 /// How Dormouse runs: the content of `dormouse.toml`, with defaults for the rest.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

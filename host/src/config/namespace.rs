@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use crate::limits::MESSAGE_BYTES;
+use crate::outbound::OriginPattern;
 
 /// One kind of room.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -27,10 +28,10 @@ pub struct Namespace {
     /// Servers that its rooms may reach, at public addresses: origins such as `https://api.example`, or
     /// `https://*.example` for all subdomains.
     #[serde(default)]
-    pub outbound: Vec<String>,
+    pub outbound: Vec<OriginPattern>,
     /// The same, at private and loopback addresses too.
     #[serde(default)]
-    pub outbound_private: Vec<String>,
+    pub outbound_private: Vec<OriginPattern>,
     /// Headers that its rooms' answers may have beside those that all rooms may send.
     #[serde(default)]
     pub response_headers: Vec<String>,

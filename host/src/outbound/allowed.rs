@@ -2,7 +2,11 @@
 //!
 //! It parses and compares names, and knows no addresses: those are checked by `address`.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::Deserialize;
 
 use super::address::is_public;
 use crate::web_origin;
@@ -11,9 +15,9 @@ use crate::web_origin;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// Only at public addresses.
-    public: Vec<Pattern>,
+    pub public: Vec<OriginPattern>,
     /// At private addresses too.
-    private: Vec<Pattern>,
+    pub private: Vec<OriginPattern>,
 }
 
 /// The addresses that an origin may be reached at.
@@ -23,20 +27,23 @@ pub(super) enum AddressScope {
     Anywhere,
 }
 
+/// One allowed origin, such as `https://api.example`, or all subdomains, such as `https://*.example`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct OriginPattern {
+    /// As it was written.
+    text: String,
+    tls: bool,
+    host: Host,
+    port: u16,
+}
+
 /// A text is not an origin. The operator must act.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "`{0}` is not an origin: write a scheme, a host, and a port unless it is the default, such as `https://api.example` or `https://*.example`"
 )]
 pub struct BadOrigin(String);
-
-/// One allowed origin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Pattern {
-    tls: bool,
-    host: Host,
-    port: u16,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Host {
@@ -47,21 +54,14 @@ enum Host {
 }
 
 impl Allowed {
-    /// Parses a namespace's `outbound` and `outbound_private`.
-    pub fn new(public: &[String], private: &[String]) -> Result<Self, BadOrigin> {
-        let parse =
-            |origins: &[String]| origins.iter().map(|origin| Pattern::parse(origin)).collect::<Result<Vec<_>, _>>();
-        Ok(Allowed { public: parse(public)?, private: parse(private)? })
-    }
-
     /// Returns whether an origin's name is allowed. Its addresses are checked when it is reached.
     pub fn allows(&self, origin: &str) -> bool {
         self.reach(origin).is_some()
     }
 
     pub(super) fn reach(&self, origin: &str) -> Option<AddressScope> {
-        let wanted = Pattern::parse(origin).ok()?;
-        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&wanted));
+        let wanted = origin.parse::<OriginPattern>().ok()?;
+        let any = |patterns: &[OriginPattern]| patterns.iter().any(|pattern| pattern.matches(&wanted));
         match (any(&self.private), any(&self.public)) {
             (true, _) => Some(AddressScope::Anywhere),
             (_, true) => Some(AddressScope::Public),
@@ -70,16 +70,24 @@ impl Allowed {
     }
 }
 
-/// Whether an origin names an address, or this machine, that `outbound` can never reach. A name may stand for any.
-pub(crate) fn is_private_origin(origin: &str) -> bool {
-    match Pattern::parse(origin).map(|pattern| pattern.host) {
-        Ok(Host::Is(name)) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| !is_public(address)),
-        _ => false,
+impl fmt::Display for OriginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
-impl Pattern {
-    fn parse(text: &str) -> Result<Self, BadOrigin> {
+impl TryFrom<String> for OriginPattern {
+    type Error = BadOrigin;
+
+    fn try_from(text: String) -> Result<Self, BadOrigin> {
+        text.parse()
+    }
+}
+
+impl FromStr for OriginPattern {
+    type Err = BadOrigin;
+
+    fn from_str(text: &str) -> Result<Self, BadOrigin> {
         let bad = || BadOrigin(text.into());
         let (scheme, authority) = text.split_once("://").ok_or_else(bad)?;
         let tls = match scheme.to_ascii_lowercase().as_str() {
@@ -111,10 +119,20 @@ impl Pattern {
             None if named(&host) => Host::Is(normal(&host)?),
             _ => return Err(bad()),
         };
-        Ok(Pattern { tls, host, port })
+        Ok(OriginPattern { text: text.into(), tls, host, port })
+    }
+}
+
+impl OriginPattern {
+    /// Returns whether it names an address, or this machine, that `outbound` can never reach. A name may stand for any.
+    pub(crate) fn is_private(&self) -> bool {
+        match &self.host {
+            Host::Is(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| !is_public(address)),
+            _ => false,
+        }
     }
 
-    fn matches(&self, wanted: &Pattern) -> bool {
+    fn matches(&self, wanted: &OriginPattern) -> bool {
         let Host::Is(name) = &wanted.host else { return false };
         let host = match &self.host {
             Host::Any => true,
@@ -137,8 +155,8 @@ mod tests {
     use super::*;
 
     fn reach(public: &str, private: &str, origin: &str) -> Option<AddressScope> {
-        let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        Allowed::new(&list(public), &list(private)).unwrap().reach(origin)
+        let list = |text: &str| text.split_whitespace().map(|origin| origin.parse().unwrap()).collect();
+        Allowed { public: list(public), private: list(private) }.reach(origin)
     }
 
     #[test]
@@ -193,7 +211,7 @@ mod tests {
     fn an_invalid_origin_is_refused() {
         for bad in ["api.example", "ftp://a", "https://", "https://a/b", "https://a:port", "https://a*b", "https://a b"]
         {
-            assert_eq!(Allowed::new(&[bad.into()], &[]), Err(BadOrigin(bad.into())), "{bad}");
+            assert_eq!(bad.parse::<OriginPattern>(), Err(BadOrigin(bad.into())), "{bad}");
         }
     }
 }

@@ -26,12 +26,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::clock;
-use crate::limits;
-use crate::{config, model};
+use crate::file_problem::pem_problem;
+use crate::{clock, limits, model};
 
-pub(crate) use allowed::is_private_origin;
-pub use allowed::{Allowed, BadOrigin};
+pub use allowed::{Allowed, BadOrigin, OriginPattern};
 
 /// Request headers that belong to the connection; the host sets them.
 const OURS: [&str; 10] = [
@@ -103,9 +101,9 @@ impl HttpClient {
         if let Some(path) = authorities {
             let bad = |problem: String| BadAuthorities { path: path.into(), problem };
             let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-            let certificates = read.map_err(|error| bad(config::pem_problem(error, "certificate")))?;
+            let certificates = read.map_err(|error| bad(pem_problem(error, "certificate")))?;
             if certificates.is_empty() {
-                return Err(bad(config::pem_problem(pem::Error::NoItemsFound, "certificate")));
+                return Err(bad(pem_problem(pem::Error::NoItemsFound, "certificate")));
             }
             for (index, certificate) in certificates.into_iter().enumerate() {
                 let refuse = |error: rustls::Error| bad(format!("its certificate {} is damaged: {error}", index + 1));

@@ -6,7 +6,6 @@ use crate::config::nearest::nearest;
 use crate::config::{Config, ConfigError, Limits, Namespace};
 use crate::limits::{MESSAGE_BYTES, OUTPUT_BYTES};
 use crate::model::{Address, Declared};
-use crate::outbound::Allowed;
 
 impl Namespace {
     pub(super) fn check(&self, name: &str, config: &Config) -> Result<(), ConfigError> {
@@ -21,9 +20,6 @@ impl Namespace {
             let problem = format!("there is no namespace `{unknown}`; name one that is configured");
             return Err(ConfigError::invalid(key("calls"), problem));
         }
-        Allowed::new(&self.outbound, &[]).map_err(|error| ConfigError::invalid(key("outbound"), error.to_string()))?;
-        Allowed::new(&[], &self.outbound_private)
-            .map_err(|error| ConfigError::invalid(key("outbound_private"), error.to_string()))?;
         check_response_headers(&key("response_headers"), &self.response_headers)?;
         bytes(&key("message_in_bytes"), self.message_in_bytes as u64, 1, MESSAGE_BYTES as u64)?;
         bytes(&key("message_out_bytes"), self.message_out_bytes as u64, 1, MESSAGE_BYTES as u64)?;

@@ -50,8 +50,6 @@ fn an_invalid_value_is_refused_with_its_key_and_a_better_one() {
         ),
         ("identity.allowed_origins = [\"https://a<b\"]", "identity.allowed_origins: ", "its host is neither"),
         ("namespaces.A.component = \"\"", "namespaces.A.component: ", "builtin:chat-room"),
-        ("namespaces.A = { component = \"x\", outbound = [\"https://a.example:0\"] }", "namespaces.A.outbound: ", ":0"),
-        ("namespaces.A = { component = \"x\", outbound_private = [\"x\"] }", "namespaces.A.outbound_private: ", "`x`"),
         (
             "namespaces.A = { component = \"x\", message_in_bytes = 1048577 }",
             "namespaces.A.message_in_bytes: ",
@@ -262,6 +260,18 @@ fn a_header_that_reaches_beyond_its_answer_is_refused() {
             let problem = problem.expect_err(name);
             assert!(problem.starts_with(&format!("{key}: `{name}` ")), "{problem}");
             assert!(problem.contains("no room may send it; remove it from the list"), "{problem}");
+        }
+    }
+}
+
+#[test]
+fn an_outbound_origin_is_refused_with_its_line() {
+    for key in ["outbound", "outbound_private"] {
+        for bad in ["https://a.example:0", "x"] {
+            let problem = check(&format!("[namespaces.A]\ncomponent = \"x\"\n{key} = [\"https://b\", \"{bad}\"]"));
+            let problem = problem.expect_err(bad);
+            let line = format!("3 | {key} = ");
+            assert!(problem.contains(&line) && problem.contains(&format!("`{bad}` is not an origin")), "{problem}");
         }
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::paths::Disk;
 use super::text;
 use crate::config::{Config, Limits};
-use crate::outbound::is_private_origin;
 use crate::pressure::machine_bytes;
 
 /// Proxies and routers often end a connection that is quiet for longer.
@@ -42,7 +41,7 @@ impl Config {
 
     fn private_outbound(&self) -> impl Iterator<Item = String> {
         self.namespaces.iter().flat_map(|(name, namespace)| {
-            namespace.outbound.iter().filter(|origin| is_private_origin(origin)).map(move |origin| {
+            namespace.outbound.iter().filter(|origin| origin.is_private()).map(move |origin| {
                 format!(
                     "namespaces.{name}.outbound: `{origin}` is at a private address, which `outbound` never reaches; \
                      write it in `outbound_private`"

@@ -41,6 +41,7 @@ use crate::edge::response::finish::dated;
 use crate::edge::response::json::json_response;
 use crate::edge::response::problem::{problem, problem_with};
 use crate::edge::response::refusals::{Refusal, overloaded, too_many, unauthorized};
+use crate::file_problem::FileProblem;
 use crate::limits;
 use crate::revocations::{RevokeError, Revoked};
 
@@ -82,7 +83,7 @@ impl TokenHash {
     #[expect(clippy::disallowed_methods, reason = "it reads the file of the token")]
     fn read(path: &Path) -> Result<Self, AdminTokenError> {
         let bad = |problem: String| AdminTokenError { path: path.into(), problem };
-        let bytes = fs::read(path).map_err(|error| bad(config::FileProblem::from(error).to_string()))?;
+        let bytes = fs::read(path).map_err(|error| bad(FileProblem::from(error).to_string()))?;
         let token = bytes.trim_ascii();
         if token.len() < TOKEN_BYTES || !token.iter().all(u8::is_ascii_graphic) {
             return Err(bad(format!(

@@ -17,7 +17,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::Deserialize;
 
 use super::token::Signed;
-use crate::config::{Encoding, FileProblem, Identity, Key};
+use crate::config::{Encoding, Identity, Key};
+use crate::file_problem::FileProblem;
 
 /// The shortest secret for HS256, in bytes: as long as its hash, as RFC 7518 requires.
 pub(in crate::edge) const SECRET_BYTES: usize = 32;

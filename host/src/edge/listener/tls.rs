@@ -10,7 +10,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Tls, pem_problem};
+use crate::config::Tls;
+use crate::file_problem::pem_problem;
 use crate::lock::ReadWriteLock;
 
 /// The protocols that clients may choose, in our order of preference.
