@@ -1,7 +1,7 @@
 //! Refuses headers that a room's answer must not have, and names that are no header.
 
 use super::number;
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
 use crate::limits::{FORBIDDEN_RESPONSE_HEADERS, RESPONSE_HEADERS};
 
 /// Headers that reach beyond their answer: to all pages of the origin, to later requests of the browser, or to the
@@ -38,6 +38,12 @@ const BEYOND_THE_ANSWER: [(&str, &str); 27] = [
 
 /// The beginnings of names of headers that proxies obey, whatever follows.
 const TO_PROXIES: [&str; 6] = ["cdn-", "surrogate-", "x-accel-", "x-lighttpd-", "x-litespeed-", "x-reproxy-"];
+
+impl Config {
+    pub(super) fn check_response_headers(&self) -> Result<(), ConfigError> {
+        check_response_headers("response_headers", &self.response_headers)
+    }
+}
 
 /// The operator may let rooms send more headers, but none that frame the answer, and none that reach beyond it.
 pub(super) fn check_response_headers(key: &str, names: &[String]) -> Result<(), ConfigError> {

@@ -17,7 +17,6 @@ mod warnings;
 use std::time::Duration;
 
 use super::{Config, ConfigError};
-use headers::check_response_headers;
 
 pub use paths::full_path;
 
@@ -45,7 +44,7 @@ impl Config {
         if self.router.is_empty() {
             return Err(ConfigError::invalid("router", "must not be empty; write `builtin:router` or name a file"));
         }
-        check_response_headers("response_headers", &self.response_headers)?;
+        self.check_response_headers()?;
         if let Some(admin) = &self.admin {
             admin.check(self.listen)?;
         }

@@ -13,10 +13,7 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::protocol::{Answer, Command, Destination, Reply, Request};
-
-/// The longest line in either direction, in bytes. The longest answer of a server, 16 MiB, fits as base64.
-pub(super) const LINE_BYTES: usize = 32 << 20;
+use super::protocol::{Answer, Command, Destination, LINE_BYTES, Reply, Request};
 
 /// The most commands that wait. A test kit waits for the end of a command before it writes the next.
 const WAITING: usize = 16;
