@@ -69,7 +69,7 @@ impl Edge {
     }
 
     fn accept(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let place = match self.connection_limits.enter(peer.ip()) {
+        let place = match self.connection_limits.acquire(peer.ip()) {
             Ok(place) => place,
             Err(full) => {
                 self.metrics.refused(full.into());

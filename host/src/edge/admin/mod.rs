@@ -28,7 +28,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 
-use self::permits::{AdminPermit, Connections};
+use self::permits::{AdminConnections, AdminPermit};
 use super::Edge;
 use super::drain::begun;
 use crate::clock;
@@ -58,7 +58,7 @@ pub struct Admin {
     token_file: Option<PathBuf>,
     /// Absent if no token is required.
     token: RwLock<Option<TokenHash>>,
-    connections: Arc<Connections>,
+    connections: Arc<AdminConnections>,
     /// All metrics of the host, as text.
     metrics: Box<dyn Fn() -> String + Send + Sync>,
 }
@@ -101,7 +101,7 @@ impl TokenHash {
 
 /// Ends the connection with this answer. A short body is read first: closing a socket with unread data resets it, and
 /// the client may never see the answer.
-async fn last(request: Request<Incoming>, mut answer: Response<Body>) -> Response<Body> {
+async fn answer_and_close(request: Request<Incoming>, mut answer: Response<Body>) -> Response<Body> {
     let body = Limited::new(request.into_body(), BODY_BYTES).collect();
     let _ = clock::timeout(limits::ADMIN_DISCARD_TIMEOUT, body).await;
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -163,22 +163,22 @@ impl Admin {
     }
 
     fn accept(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let place = Arc::new(self.connections.enter(peer.ip()));
+        let permit = Arc::new(self.connections.acquire(peer.ip()));
         tokio::spawn(async move {
-            let connection = self.http(stream, place.clone());
+            let connection = self.http(stream, permit.clone());
             tokio::select! {
                 () = connection => {}
-                () = place.cut() => tracing::debug!(%peer, "a connection to the admin listener made room for another"),
+                () = permit.evicted() => tracing::debug!(%peer, "a connection to the admin listener made room for another"),
             }
         });
     }
 
-    async fn http(self: Arc<Self>, stream: TcpStream, place: Arc<AdminPermit>) {
+    async fn http(self: Arc<Self>, stream: TcpStream, permit: Arc<AdminPermit>) {
         let mut draining = self.edge.draining.subscribe();
         let header_timeout = self.edge.limits.header_timeout;
         let service = service_fn(move |request| {
-            let (admin, place) = (self.clone(), place.clone());
-            async move { Ok::<_, Infallible>(dated(admin.answer(request, &place).await)) }
+            let (admin, permit) = (self.clone(), permit.clone());
+            async move { Ok::<_, Infallible>(dated(admin.answer(request, &permit).await)) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -201,31 +201,31 @@ impl Admin {
     }
 
     /// Answers a request. A connection that did not show the token ends with its first answer.
-    async fn answer(&self, request: Request<Incoming>, place: &AdminPermit) -> Response<Body> {
-        match self.turn_away(&request, place) {
-            Some(answer) => last(request, answer).await,
-            None => self.answer_known(request).await,
+    async fn answer(&self, request: Request<Incoming>, permit: &AdminPermit) -> Response<Body> {
+        match self.refuse(&request, permit) {
+            Some(answer) => answer_and_close(request, answer).await,
+            None => self.answer_authenticated(request).await,
         }
     }
 
     /// The answer to a request without the token, or one that is not allowed at all.
-    fn turn_away(&self, request: &Request<Incoming>, place: &AdminPermit) -> Option<Response<Body>> {
-        let known = self.knows(request.headers());
-        if !known && !self.connections.may_be_refused(place.address) {
+    fn refuse(&self, request: &Request<Incoming>, permit: &AdminPermit) -> Option<Response<Body>> {
+        let is_authenticated = self.shows_token(request.headers());
+        if !is_authenticated && !self.connections.spend_refusal(permit.address) {
             return Some(too_many("too many requests without the token from this address"));
         }
-        if let Err(refusal) = self.let_in(request) {
+        if let Err(refusal) = self.check_page_and_host(request) {
             return Some(refusal.into_response());
         }
         // A load balancer has no token, and the edge shows the same health to everyone.
-        if !known && request.uri().path() == "/healthz" {
+        if !is_authenticated && request.uri().path() == "/healthz" {
             return Some(self.health(request.method()));
         }
-        if !known {
+        if !is_authenticated {
             let detail = "show the token of the file `admin.token_file` as `authorization: Bearer TOKEN`";
             return Some(unauthorized(detail));
         }
-        (!place.is_known()).then(|| overloaded("too many connections to the admin listener"))
+        (!permit.authenticate()).then(|| overloaded("too many connections to the admin listener"))
     }
 
     fn health(&self, method: &Method) -> Response<Body> {
@@ -235,7 +235,7 @@ impl Admin {
         }
     }
 
-    async fn answer_known(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer_authenticated(&self, request: Request<Incoming>) -> Response<Body> {
         // hyper leaves the body out of the answer to a HEAD.
         let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
         match (request.uri().path(), method) {
@@ -263,7 +263,7 @@ impl Admin {
 
     /// Without a token, any program on this machine may ask. A page in a browser there could too (CSRF, DNS rebinding),
     /// so it is stopped here.
-    fn let_in(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
+    fn check_page_and_host(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
         let headers = request.headers();
         if headers.contains_key(header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(|site| site != "none") {
             return Err(problem(StatusCode::FORBIDDEN, "pages may not use the admin listener").into());
@@ -276,7 +276,7 @@ impl Admin {
         Ok(())
     }
 
-    fn knows(&self, headers: &HeaderMap) -> bool {
+    fn shows_token(&self, headers: &HeaderMap) -> bool {
         let Some(token) = self.token.read().unwrap_or_else(PoisonError::into_inner).clone() else { return true };
         // A proxy may ask for its own password beside it. All tokens are compared, so that timing does not tell which one
         // matched.

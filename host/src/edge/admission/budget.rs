@@ -84,55 +84,56 @@ impl Budget {
     /// Reads the limits. With dev auth neither users nor addresses are counted.
     pub(in crate::edge) fn new(config: &Config) -> Self {
         let limits = &config.limits;
-        let counts = !config.identity.is_dev();
-        let one = |most: usize| if counts { most } else { 0 };
+        let is_limited = !config.identity.is_dev();
+        let per_holder = |max: usize| if is_limited { max } else { 0 };
         Budget {
             requests: Shares::of(limits.requests as usize),
-            of_users: Shares::of(one(limits.requests_per_user as usize)),
-            of_addresses: Shares::of(one(limits.requests_per_address as usize)),
+            of_users: Shares::of(per_holder(limits.requests_per_user as usize)),
+            of_addresses: Shares::of(per_holder(limits.requests_per_address as usize)),
             of_rooms: Shares::of(limits.requests_per_room as usize),
             of_namespaces: Shares::of(limits.requests_per_namespace as usize),
             anonymous: Shares::of(limits.anonymous_requests as usize),
-            anonymous_of_addresses: Shares::of(one(
-                (limits.anonymous_requests / ANONYMOUS_REQUESTS_AN_ADDRESS).max(1) as usize
+            anonymous_of_addresses: Shares::of(per_holder(
+                (limits.anonymous_requests / ANONYMOUS_REQUESTS_AN_ADDRESS).max(1) as usize,
             )),
             bodies: Shares::of(limits.request_bytes),
-            bodies_of_users: Shares::of(one(limits.request_bytes_per_user)),
+            bodies_of_users: Shares::of(per_holder(limits.request_bytes_per_user)),
             answers: Shares::of(limits.answer_bytes),
-            answers_of_users: Shares::of(one(limits.answer_bytes_per_user)),
+            answers_of_users: Shares::of(per_holder(limits.answer_bytes_per_user)),
             answers_of_connections: Shares::of(limits.answer_bytes_per_connection),
         }
     }
 
     /// Takes a place for one more request, or returns the limit that it meets. A client that has not read its earlier
     /// answers gets no place.
-    pub(in crate::edge) fn request(&self, asker: &Requester) -> Result<Permit, Limit> {
-        if asker.connection.is_some_and(|connection| self.answers_of_connections.is_full(&connection)) {
+    pub(in crate::edge) fn request(&self, requester: &Requester) -> Result<Permit, Limit> {
+        if requester.connection.is_some_and(|connection| self.answers_of_connections.is_full(&connection)) {
             return Err(Limit::AnswerBytesPerConnection);
         }
-        if self.answers_of_users.is_full(&asker.who) {
+        if self.answers_of_users.is_full(&requester.who) {
             return Err(Limit::AnswerBytesPerUser);
         }
         if self.answers.is_full(&()) {
             return Err(Limit::AnswerBytes);
         }
-        let RequesterId::User(_) = asker.who else { return self.anonymous_request(asker) };
-        let user = self.of_users.take(&asker.who, 1).ok_or(Limit::RequestsPerUser)?;
-        let address = asker.address.map(|address| self.of_addresses.take(&address, 1).ok_or(Limit::RequestsPerAddress));
+        let RequesterId::User(_) = requester.who else { return self.anonymous_request(requester) };
+        let user = self.of_users.take(&requester.who, 1).ok_or(Limit::RequestsPerUser)?;
+        let address =
+            requester.address.map(|address| self.of_addresses.take(&address, 1).ok_or(Limit::RequestsPerAddress));
         let address = address.transpose()?;
         let all = self.requests.take(&(), 1).ok_or(Limit::Requests)?;
         Ok(Permit { _all: all, _user: Some(user), _address: address, room: None })
     }
 
-    fn anonymous_request(&self, asker: &Requester) -> Result<Permit, Limit> {
+    fn anonymous_request(&self, requester: &Requester) -> Result<Permit, Limit> {
         let take = |address| self.anonymous_of_addresses.take(&address, 1).ok_or(Limit::AnonymousRequests);
-        let address = asker.address.map(take).transpose()?;
+        let address = requester.address.map(take).transpose()?;
         let all = self.anonymous.take(&(), 1).ok_or(Limit::AnonymousRequests)?;
         Ok(Permit { _all: all, _user: None, _address: address, room: None })
     }
 
     /// Takes a place in a room for a request that has a permit, or returns the limit that it meets.
-    pub(in crate::edge) fn enter(&self, permit: &mut Permit, room: &Address) -> Result<(), Limit> {
+    pub(in crate::edge) fn enter_room(&self, permit: &mut Permit, room: &Address) -> Result<(), Limit> {
         let of_room = self.of_rooms.take(room, 1).ok_or(Limit::RequestsPerRoom)?;
         let namespace = room.namespace().to_owned();
         let of_namespace = self.of_namespaces.take(&namespace, 1).ok_or(Limit::RequestsPerNamespace)?;
@@ -141,20 +142,20 @@ impl Budget {
     }
 
     /// Starts counting the bytes of a body.
-    pub(in crate::edge) fn body(&self, asker: &Requester) -> Result<BodyBytes, Limit> {
-        let user = self.bodies_of_users.take(&asker.who, 0).ok_or(Limit::RequestBytesPerUser)?;
+    pub(in crate::edge) fn body(&self, requester: &Requester) -> Result<BodyBytes, Limit> {
+        let user = self.bodies_of_users.take(&requester.who, 0).ok_or(Limit::RequestBytesPerUser)?;
         let all = self.bodies.take(&(), 0).ok_or(Limit::RequestBytes)?;
         Ok(BodyBytes { all, user })
     }
 
     /// Counts the bytes of an answer that wait for its client, or returns the limit that they meet.
-    pub(in crate::edge) fn answer(&self, asker: &Requester, bytes: usize) -> Result<AnswerBytes, Limit> {
-        let connection = asker.connection.map(|connection| {
+    pub(in crate::edge) fn answer(&self, requester: &Requester, bytes: usize) -> Result<AnswerBytes, Limit> {
+        let connection = requester.connection.map(|connection| {
             let part = self.answers_of_connections.take_one_at_least(&connection, bytes);
             part.ok_or(Limit::AnswerBytesPerConnection)
         });
         let connection = connection.transpose()?;
-        let user = self.answers_of_users.take_one_at_least(&asker.who, bytes).ok_or(Limit::AnswerBytesPerUser)?;
+        let user = self.answers_of_users.take_one_at_least(&requester.who, bytes).ok_or(Limit::AnswerBytesPerUser)?;
         let all = self.answers.take_one_at_least(&(), bytes).ok_or(Limit::AnswerBytes)?;
         Ok(AnswerBytes { _all: all, _user: user, _connection: connection })
     }
@@ -196,13 +197,13 @@ mod tests {
         Address::new("ROOMS", name).unwrap()
     }
 
-    /// How many requests of an asker get a place, and the limit that the next one meets.
-    fn places(budget: &Budget, asker: &Requester) -> (Vec<Permit>, Limit) {
+    /// The permits that a requester gets, and the limit that the next one meets.
+    fn take_all(budget: &Budget, requester: &Requester) -> (Vec<Permit>, Limit) {
         let mut permits = Vec::new();
         loop {
-            match budget.request(asker) {
+            match budget.request(requester) {
                 Ok(permit) => permits.push(permit),
-                Err(refused) => return (permits, refused),
+                Err(limit) => return (permits, limit),
             }
         }
     }
@@ -211,9 +212,9 @@ mod tests {
     fn users_and_addresses_leave_places_to_others() {
         let limits = Limits { requests: 10, requests_per_user: 2, requests_per_address: 3, ..Limits::default() };
         let budget = budget(Auth::Jwt, limits);
-        let (ana, met) = places(&budget, &user("ana", "192.0.2.1", 1));
+        let (ana, met) = take_all(&budget, &user("ana", "192.0.2.1", 1));
         assert_eq!((ana.len(), met), (2, Limit::RequestsPerUser));
-        let (bo, met) = places(&budget, &user("bo", "192.0.2.1", 2));
+        let (bo, met) = take_all(&budget, &user("bo", "192.0.2.1", 2));
         assert_eq!((bo.len(), met), (1, Limit::RequestsPerAddress));
         assert!(budget.request(&user("cy", "192.0.2.2", 3)).is_ok());
         drop(ana);
@@ -224,7 +225,7 @@ mod tests {
     fn anonymous_requests_take_no_place_of_a_user() {
         let limits = Limits { requests: 1, anonymous_requests: 8, ..Limits::default() };
         let budget = budget(Auth::Jwt, limits);
-        let (permits, met) = places(&budget, &anonymous("192.0.2.1"));
+        let (permits, met) = take_all(&budget, &anonymous("192.0.2.1"));
         assert_eq!((permits.len(), met), (2, Limit::AnonymousRequests), "a quarter for each address");
         assert!(budget.request(&anonymous("192.0.2.2")).is_ok());
         assert!(budget.request(&user("ana", "192.0.2.1", 1)).is_ok());
@@ -236,12 +237,12 @@ mod tests {
         let budget = budget(Auth::Dev, limits);
         let permits = std::array::from_fn::<_, 4, _>(|_| budget.request(&user("ana", "127.0.0.1", 1)).unwrap());
         let [mut one, mut two, mut three, mut four] = permits;
-        assert_eq!(budget.enter(&mut one, &room("a")), Ok(()));
-        assert_eq!(budget.enter(&mut two, &room("a")), Err(Limit::RequestsPerRoom));
-        assert_eq!(budget.enter(&mut two, &room("b")), Ok(()));
-        assert_eq!(budget.enter(&mut three, &room("c")), Err(Limit::RequestsPerNamespace));
+        assert_eq!(budget.enter_room(&mut one, &room("a")), Ok(()));
+        assert_eq!(budget.enter_room(&mut two, &room("a")), Err(Limit::RequestsPerRoom));
+        assert_eq!(budget.enter_room(&mut two, &room("b")), Ok(()));
+        assert_eq!(budget.enter_room(&mut three, &room("c")), Err(Limit::RequestsPerNamespace));
         drop(one);
-        assert_eq!(budget.enter(&mut four, &room("a")), Ok(()));
+        assert_eq!(budget.enter_room(&mut four, &room("a")), Ok(()));
     }
 
     #[test]
@@ -293,7 +294,7 @@ mod tests {
         };
         let budget = budget(Auth::Dev, limits);
         let ana = user("ana", "127.0.0.1", 1);
-        assert_eq!(places(&budget, &ana).0.len(), 4, "but there is a limit for all");
+        assert_eq!(take_all(&budget, &ana).0.len(), 4, "but there is a limit for all");
         assert_eq!(budget.body(&ana).unwrap().grow(2), Ok(()));
     }
 }

@@ -34,9 +34,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// Counts the open connections.
 pub(in crate::edge) struct ConnectionLimits {
-    places: Arc<Semaphore>,
+    total: Arc<Semaphore>,
     /// 0 for no limit.
-    places_of_address: usize,
+    max_per_address: usize,
     /// 0 for no limit.
     connects_per_second: u32,
     proxies: Vec<IpNet>,
@@ -48,15 +48,15 @@ pub(in crate::edge) struct ConnectionLimits {
 
 #[derive(Default)]
 struct Inner {
-    inside: HashMap<IpAddr, AddressUsage>,
+    connected: HashMap<IpAddr, AddressUsage>,
     /// The buckets of addresses without a connection that are not full again.
-    gone: HashMap<IpAddr, TokenBucket>,
+    disconnected: HashMap<IpAddr, TokenBucket>,
     reported: HashMap<TurnedAway, Instant>,
 }
 
 /// The connections of one address.
 struct AddressUsage {
-    places: usize,
+    connections: usize,
     bucket: TokenBucket,
 }
 
@@ -65,19 +65,19 @@ pub(in crate::edge) struct ConnectionPermit {
     /// Unique among the connections of this process.
     number: u64,
     connections: Gauge,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
     /// The address of the other end.
     peer: IpAddr,
     /// Absent for a proxy: the clients behind it are counted separately.
-    of_address: Option<AddressPermit>,
+    address_permit: Option<AddressPermit>,
     /// The connection has used its first request, and its first socket, which it paid for at its start.
-    asked: AtomicBool,
-    joined: AtomicBool,
+    has_requested: AtomicBool,
+    has_joined: AtomicBool,
 }
 
 /// One place of an address.
 pub(in crate::edge) struct AddressPermit {
-    door: Arc<ConnectionLimits>,
+    limits: Arc<ConnectionLimits>,
     address: IpAddr,
 }
 
@@ -106,11 +106,11 @@ impl ConnectionLimits {
     /// `connections` is the metric of open connections.
     pub(in crate::edge) fn new(config: &Config, connections: Gauge) -> Arc<Self> {
         let limits = &config.limits;
-        let counts = !config.identity.is_dev();
+        let is_limited = !config.identity.is_dev();
         Arc::new(ConnectionLimits {
-            places: Arc::new(Semaphore::new(limits.connections)),
-            places_of_address: if counts { limits.connections_per_address } else { 0 },
-            connects_per_second: if counts { limits.connects_per_second_per_address } else { 0 },
+            total: Arc::new(Semaphore::new(limits.connections)),
+            max_per_address: if is_limited { limits.connections_per_address } else { 0 },
+            connects_per_second: if is_limited { limits.connects_per_second_per_address } else { 0 },
             proxies: config.trusted_proxies.clone(),
             connections,
             next: AtomicU64::new(0),
@@ -119,57 +119,61 @@ impl ConnectionLimits {
     }
 
     /// Takes a place for a new connection.
-    pub(in crate::edge) fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, TurnedAway> {
+    pub(in crate::edge) fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, TurnedAway> {
         let peer = peer.to_canonical();
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
+        let Ok(permit) = self.total.clone().try_acquire_owned() else {
             self.report(peer, TurnedAway::Everywhere, clock::monotonic());
             return Err(TurnedAway::Everywhere);
         };
-        let of_address = if self.is_proxy(peer) { None } else { Some(self.count(peer)?) };
+        let address_permit = if self.is_proxy(peer) { None } else { Some(self.acquire_for_address(peer)?) };
         self.connections.inc();
         Ok(ConnectionPermit {
             number: self.next.fetch_add(1, Ordering::Relaxed),
             connections: self.connections.clone(),
             peer,
-            of_address,
-            _place: place,
-            asked: AtomicBool::new(false),
-            joined: AtomicBool::new(false),
+            address_permit,
+            _permit: permit,
+            has_requested: AtomicBool::new(false),
+            has_joined: AtomicBool::new(false),
         })
     }
 
-    /// Spends one request of a connection's address, or of the client `behind` it if it is a proxy.
-    pub(in crate::edge) fn may_ask(&self, place: &ConnectionPermit, behind: Option<IpAddr>) -> Result<(), TurnedAway> {
-        match &place.of_address {
-            Some(_) if !place.asked.swap(true, Ordering::Relaxed) => Ok(()),
-            Some(counted) => self.spend(counted.address, REQUEST_COST),
-            None => behind.map_or(Ok(()), |behind| self.spend(network(behind), REQUEST_COST)),
+    /// Spends one request of a connection's address, or of the `client` behind it if it is a proxy.
+    pub(in crate::edge) fn spend_request(
+        &self,
+        connection: &ConnectionPermit,
+        client: Option<IpAddr>,
+    ) -> Result<(), TurnedAway> {
+        match &connection.address_permit {
+            Some(_) if !connection.has_requested.swap(true, Ordering::Relaxed) => Ok(()),
+            Some(permit) => self.spend(permit.address, REQUEST_COST),
+            None => client.map_or(Ok(()), |client| self.spend(network(client), REQUEST_COST)),
         }
     }
 
-    /// Spends one socket of a connection's address. Clients behind a proxy are counted by `enter_behind`.
-    pub(in crate::edge) fn may_join(&self, place: &ConnectionPermit) -> Result<(), TurnedAway> {
-        match &place.of_address {
-            Some(counted) if place.joined.swap(true, Ordering::Relaxed) => self.spend(counted.address, 1.0),
+    /// Spends one socket of a connection's address. Clients behind a proxy are counted by `acquire_for_client`.
+    pub(in crate::edge) fn spend_join(&self, connection: &ConnectionPermit) -> Result<(), TurnedAway> {
+        match &connection.address_permit {
+            Some(permit) if connection.has_joined.swap(true, Ordering::Relaxed) => self.spend(permit.address, 1.0),
             _ => Ok(()),
         }
     }
 
     /// The client of a request that came over a proxy's connection: the proxy itself where it names no client. Absent
     /// for a connection that is no proxy's.
-    pub(in crate::edge) fn behind(&self, place: &ConnectionPermit, headers: &HeaderMap) -> Option<IpAddr> {
-        if !place.is_proxy() {
+    pub(in crate::edge) fn client_of(&self, connection: &ConnectionPermit, headers: &HeaderMap) -> Option<IpAddr> {
+        if !connection.is_proxy() {
             return None;
         }
         match forwarded::client(headers, |address| self.is_proxy(address)) {
             ForwardedClient::Address(address) => Some(address),
-            ForwardedClient::Unclear => Some(place.peer),
+            ForwardedClient::Unclear => Some(connection.peer),
         }
     }
 
-    /// Takes a place for a socket of a client [behind](Self::behind) a proxy.
-    pub(in crate::edge) fn enter_behind(self: &Arc<Self>, address: IpAddr) -> Result<AddressPermit, TurnedAway> {
-        self.count(address)
+    /// Takes a place for a socket of a [client](Self::client_of) behind a proxy.
+    pub(in crate::edge) fn acquire_for_client(self: &Arc<Self>, client: IpAddr) -> Result<AddressPermit, TurnedAway> {
+        self.acquire_for_address(client)
     }
 
     fn is_proxy(&self, peer: IpAddr) -> bool {
@@ -183,9 +187,9 @@ impl ConnectionLimits {
         }
         let now = clock::monotonic();
         let mut inner = self.lock();
-        let mut inside = inner.take(address).unwrap_or_else(|| self.nobody_inside(now));
-        let enough = inside.bucket.take_many(connects, now);
-        inner.put_back(address, inside, now);
+        let mut usage = inner.take(address).unwrap_or_else(|| self.fresh_usage(now));
+        let enough = usage.bucket.take_many(connects, now);
+        inner.put_back(address, usage, now);
         drop(inner);
         if enough {
             return Ok(());
@@ -194,49 +198,49 @@ impl ConnectionLimits {
         Err(TurnedAway::TooFast)
     }
 
-    fn nobody_inside(&self, now: Instant) -> AddressUsage {
-        AddressUsage { places: 0, bucket: TokenBucket::new(self.connects_per_second, now) }
+    fn fresh_usage(&self, now: Instant) -> AddressUsage {
+        AddressUsage { connections: 0, bucket: TokenBucket::new(self.connects_per_second, now) }
     }
 
-    fn count(self: &Arc<Self>, address: IpAddr) -> Result<AddressPermit, TurnedAway> {
+    fn acquire_for_address(self: &Arc<Self>, address: IpAddr) -> Result<AddressPermit, TurnedAway> {
         let address = network(address);
         let now = clock::monotonic();
         let mut inner = self.lock();
-        let mut inside = inner.take(address).unwrap_or_else(|| self.nobody_inside(now));
-        let entered = if self.connects_per_second > 0 && !inside.bucket.take(now) {
+        let mut usage = inner.take(address).unwrap_or_else(|| self.fresh_usage(now));
+        let acquired = if self.connects_per_second > 0 && !usage.bucket.take(now) {
             Err(TurnedAway::TooFast)
-        } else if self.places_of_address > 0 && inside.places >= self.places_of_address {
+        } else if self.max_per_address > 0 && usage.connections >= self.max_per_address {
             Err(TurnedAway::Address)
         } else {
-            inside.places += 1;
-            Ok(AddressPermit { door: self.clone(), address })
+            usage.connections += 1;
+            Ok(AddressPermit { limits: self.clone(), address })
         };
-        inner.put_back(address, inside, now);
+        inner.put_back(address, usage, now);
         drop(inner);
-        if let Err(full) = &entered {
-            self.report(address, *full, now);
+        if let Err(turned_away) = &acquired {
+            self.report(address, *turned_away, now);
         }
-        entered
+        acquired
     }
 
     /// Logs that clients are turned away, and by which limit.
-    fn report(&self, address: IpAddr, full: TurnedAway, now: Instant) {
-        if !self.lock().is_to_report(full, now) {
+    fn report(&self, address: IpAddr, turned_away: TurnedAway, now: Instant) {
+        if !self.lock().is_to_report(turned_away, now) {
             return;
         }
-        match full {
+        match turned_away {
             TurnedAway::Everywhere => tracing::warn!(
                 %address, limit = "connections", connections = self.connections.get(),
                 "connections are turned away: the server has reached limits.connections; raise it"
             ),
             TurnedAway::Address | TurnedAway::TooFast => {
-                let limit = match full {
+                let limit = match turned_away {
                     TurnedAway::Address => "connections_per_address",
                     _ => "connects_per_second_per_address",
                 };
                 // An IPv6 address is cut to its /64 here, and the proxy is one address of it.
-                let is_proxys = |proxy: &IpNet| proxy.contains(&address) || network(proxy.addr()) == address;
-                let advice = if self.proxies.iter().any(is_proxys) {
+                let is_of_proxy = |proxy: &IpNet| proxy.contains(&address) || network(proxy.addr()) == address;
+                let advice = if self.proxies.iter().any(is_of_proxy) {
                     "this trusted proxy names no client; have it set X-Forwarded-For or Forwarded"
                 } else {
                     "if this is a proxy of yours, name it in trusted_proxies"
@@ -254,30 +258,30 @@ impl ConnectionLimits {
 
 impl Inner {
     fn take(&mut self, address: IpAddr) -> Option<AddressUsage> {
-        let gone = |bucket| AddressUsage { places: 0, bucket };
-        self.inside.remove(&address).or_else(|| self.gone.remove(&address).map(gone))
+        let unconnected = |bucket| AddressUsage { connections: 0, bucket };
+        self.connected.remove(&address).or_else(|| self.disconnected.remove(&address).map(unconnected))
     }
 
-    fn put_back(&mut self, address: IpAddr, inside: AddressUsage, now: Instant) {
-        if inside.places > 0 {
-            self.inside.insert(address, inside);
-        } else if !inside.bucket.is_full(now) {
-            if self.gone.len() >= ADDRESSES {
-                self.gone.retain(|_, bucket| !bucket.is_full(now));
+    fn put_back(&mut self, address: IpAddr, usage: AddressUsage, now: Instant) {
+        if usage.connections > 0 {
+            self.connected.insert(address, usage);
+        } else if !usage.bucket.is_full(now) {
+            if self.disconnected.len() >= ADDRESSES {
+                self.disconnected.retain(|_, bucket| !bucket.is_full(now));
             }
-            if self.gone.len() >= ADDRESSES {
-                self.gone.clear();
+            if self.disconnected.len() >= ADDRESSES {
+                self.disconnected.clear();
             }
-            self.gone.insert(address, inside.bucket);
+            self.disconnected.insert(address, usage.bucket);
         }
     }
 
     /// Returns whether a limit is due for a report, and marks it as reported.
-    fn is_to_report(&mut self, full: TurnedAway, now: Instant) -> bool {
-        let reported = self.reported.get(&full);
+    fn is_to_report(&mut self, turned_away: TurnedAway, now: Instant) -> bool {
+        let reported = self.reported.get(&turned_away);
         let is_due = reported.is_none_or(|reported| now.saturating_duration_since(*reported) >= REPORT_EVERY);
         if is_due {
-            self.reported.insert(full, now);
+            self.reported.insert(turned_away, now);
         }
         is_due
     }
@@ -285,10 +289,10 @@ impl Inner {
 
 impl Drop for AddressPermit {
     fn drop(&mut self) {
-        let mut inner = self.door.lock();
-        if let Some(mut inside) = inner.take(self.address) {
-            inside.places = inside.places.saturating_sub(1);
-            inner.put_back(self.address, inside, clock::monotonic());
+        let mut inner = self.limits.lock();
+        if let Some(mut usage) = inner.take(self.address) {
+            usage.connections = usage.connections.saturating_sub(1);
+            inner.put_back(self.address, usage, clock::monotonic());
         }
     }
 }
@@ -296,12 +300,12 @@ impl Drop for AddressPermit {
 impl ConnectionPermit {
     /// Returns whether the other end is a trusted proxy.
     pub(in crate::edge) fn is_proxy(&self) -> bool {
-        self.of_address.is_none()
+        self.address_permit.is_none()
     }
 
     /// The address or network that it counts for; absent for a proxy.
     pub(in crate::edge) fn address(&self) -> Option<IpAddr> {
-        self.of_address.as_ref().map(|counted| counted.address)
+        self.address_permit.as_ref().map(|permit| permit.address)
     }
 
     /// The number of the connection, unique in this process.
@@ -329,7 +333,7 @@ mod tests {
     use super::*;
     use crate::config::{Auth, Identity, Limits};
 
-    fn door(limits: Limits) -> Arc<ConnectionLimits> {
+    fn limited(limits: Limits) -> Arc<ConnectionLimits> {
         let identity = Identity { auth: Auth::Jwt, ..Identity::default() };
         let trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
         ConnectionLimits::new(&Config { identity, limits, trusted_proxies, ..Config::default() }, Gauge::default())
@@ -349,24 +353,24 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_connection_limit() {
-        let door = door(Limits { connections_per_address: 2, ..Limits::default() });
+        let limits = limited(Limits { connections_per_address: 2, ..Limits::default() });
         let ana = address("192.0.2.1");
-        let places = [door.enter(ana), door.enter(ana)].map(Result::unwrap);
-        assert_eq!(door.enter(ana).err(), Some(TurnedAway::Address));
-        assert!(door.enter(address("192.0.2.2")).is_ok());
-        drop(places);
-        assert!(door.enter(ana).is_ok());
+        let permits = [limits.acquire(ana), limits.acquire(ana)].map(Result::unwrap);
+        assert_eq!(limits.acquire(ana).err(), Some(TurnedAway::Address));
+        assert!(limits.acquire(address("192.0.2.2")).is_ok());
+        drop(permits);
+        assert!(limits.acquire(ana).is_ok());
     }
 
     #[test]
     fn an_ipv6_customer_network_counts_as_one_address() {
-        let door = door(Limits { connections_per_address: 1, ..Limits::default() });
-        let _place = door.enter(address("2001:db8:1:2::3")).unwrap();
-        assert_eq!(door.enter(address("2001:db8:1:2:ffff::1")).err(), Some(TurnedAway::Address));
-        assert!(door.enter(address("2001:db8:1:3::3")).is_ok());
-        let _place = door.enter(address("192.0.2.1")).unwrap();
+        let limits = limited(Limits { connections_per_address: 1, ..Limits::default() });
+        let _permit = limits.acquire(address("2001:db8:1:2::3")).unwrap();
+        assert_eq!(limits.acquire(address("2001:db8:1:2:ffff::1")).err(), Some(TurnedAway::Address));
+        assert!(limits.acquire(address("2001:db8:1:3::3")).is_ok());
+        let _permit = limits.acquire(address("192.0.2.1")).unwrap();
         assert_eq!(
-            door.enter(address("::ffff:192.0.2.1")).err(),
+            limits.acquire(address("::ffff:192.0.2.1")).err(),
             Some(TurnedAway::Address),
             "the same address in IPv6 form"
         );
@@ -374,39 +378,39 @@ mod tests {
 
     #[test]
     fn connects_above_the_rate_are_turned_away_even_if_they_end_at_once() {
-        let door = door(Limits { connects_per_second_per_address: 3, ..Limits::default() });
+        let limits = limited(Limits { connects_per_second_per_address: 3, ..Limits::default() });
         let ana = address("192.0.2.1");
-        assert_eq!((0..100).filter(|_| door.enter(ana).is_ok()).count(), 30);
-        assert_eq!(door.enter(ana).err(), Some(TurnedAway::TooFast));
+        assert_eq!((0..100).filter(|_| limits.acquire(ana).is_ok()).count(), 30);
+        assert_eq!(limits.acquire(ana).err(), Some(TurnedAway::TooFast));
     }
 
     #[test]
     fn a_connection_pays_for_its_first_request_and_socket_only() {
-        let door = door(Limits { connects_per_second_per_address: 1, ..Limits::default() });
-        let place = door.enter(address("192.0.2.1")).unwrap();
-        assert_eq!((door.may_ask(&place, None), door.may_join(&place)), (Ok(()), Ok(())));
-        let joins = (0..20).filter(|_| door.may_join(&place).is_ok()).count();
+        let limits = limited(Limits { connects_per_second_per_address: 1, ..Limits::default() });
+        let connection = limits.acquire(address("192.0.2.1")).unwrap();
+        assert_eq!((limits.spend_request(&connection, None), limits.spend_join(&connection)), (Ok(()), Ok(())));
+        let joins = (0..20).filter(|_| limits.spend_join(&connection).is_ok()).count();
         assert_eq!(joins, 9, "ten seconds' worth, of which one was the connection");
-        assert_eq!(door.may_ask(&place, None), Err(TurnedAway::TooFast));
-        assert_eq!(door.enter(address("192.0.2.1")).err(), Some(TurnedAway::TooFast), "it is one bucket");
-        let other = door.enter(address("192.0.2.2")).unwrap();
-        assert!((0..50).all(|_| door.may_ask(&other, None).is_ok()), "a request costs a tenth");
+        assert_eq!(limits.spend_request(&connection, None), Err(TurnedAway::TooFast));
+        assert_eq!(limits.acquire(address("192.0.2.1")).err(), Some(TurnedAway::TooFast), "it is one bucket");
+        let other = limits.acquire(address("192.0.2.2")).unwrap();
+        assert!((0..50).all(|_| limits.spend_request(&other, None).is_ok()), "a request costs a tenth");
     }
 
     #[test]
     fn proxied_requests_are_charged_to_the_forwarded_address() {
-        let door = door(Limits { connects_per_second_per_address: 1, ..Limits::default() });
-        let proxy = door.enter(address("10.0.0.1")).unwrap();
+        let limits = limited(Limits { connects_per_second_per_address: 1, ..Limits::default() });
+        let proxy = limits.acquire(address("10.0.0.1")).unwrap();
         let (ana, bo) = (Some(address("192.0.2.1")), Some(address("192.0.2.2")));
-        assert!((99..=101).contains(&(0..200).filter(|_| door.may_ask(&proxy, ana).is_ok()).count()));
-        assert_eq!(door.may_ask(&proxy, bo), Ok(()));
+        assert!((99..=101).contains(&(0..200).filter(|_| limits.spend_request(&proxy, ana).is_ok()).count()));
+        assert_eq!(limits.spend_request(&proxy, bo), Ok(()));
     }
 
     #[test]
     fn each_limit_is_reported_separately() {
         let mut inner = Inner::default();
         let now = clock::monotonic();
-        let mut is_to_report = |full, at| inner.is_to_report(full, at);
+        let mut is_to_report = |turned_away, at| inner.is_to_report(turned_away, at);
         assert!(is_to_report(TurnedAway::Address, now) && !is_to_report(TurnedAway::Address, now));
         assert!(is_to_report(TurnedAway::Everywhere, now), "one limit does not hide another");
         assert!(is_to_report(TurnedAway::Address, now + REPORT_EVERY));
@@ -414,45 +418,45 @@ mod tests {
 
     #[test]
     fn the_total_of_connections_is_limited() {
-        let door = door(Limits { connections: 2, ..Limits::default() });
-        let _places = [door.enter(address("192.0.2.1")), door.enter(address("10.0.0.1"))].map(Result::unwrap);
-        assert_eq!(door.enter(address("192.0.2.3")).err(), Some(TurnedAway::Everywhere));
+        let limits = limited(Limits { connections: 2, ..Limits::default() });
+        let _permits = [limits.acquire(address("192.0.2.1")), limits.acquire(address("10.0.0.1"))].map(Result::unwrap);
+        assert_eq!(limits.acquire(address("192.0.2.3")).err(), Some(TurnedAway::Everywhere));
     }
 
     #[test]
     fn proxied_connections_count_for_the_forwarded_address() {
-        let door = door(Limits { connections_per_address: 1, ..Limits::default() });
-        let proxy = door.enter(address("10.0.0.1")).unwrap();
-        let _other = door.enter(address("10.0.0.1")).expect("a proxy has as many connections as it likes");
-        let behind = |place, lists: &[&str]| door.behind(place, &forwarded(lists));
-        let ana = behind(&proxy, &["6.6.6.6, 192.0.2.1, 10.9.9.9"]);
+        let limits = limited(Limits { connections_per_address: 1, ..Limits::default() });
+        let proxy = limits.acquire(address("10.0.0.1")).unwrap();
+        let _other = limits.acquire(address("10.0.0.1")).expect("a proxy has as many connections as it likes");
+        let client_of = |connection, lists: &[&str]| limits.client_of(connection, &forwarded(lists));
+        let ana = client_of(&proxy, &["6.6.6.6, 192.0.2.1, 10.9.9.9"]);
         assert_eq!(ana, Some(address("192.0.2.1")), "our own proxies do not count, and earlier entries may be forged");
-        assert_eq!(behind(&proxy, &["6.6.6.6", "192.0.2.1"]), ana);
+        assert_eq!(client_of(&proxy, &["6.6.6.6", "192.0.2.1"]), ana);
         assert_eq!(
-            behind(&proxy, &["6.6.6.6, no address"]),
+            client_of(&proxy, &["6.6.6.6, no address"]),
             Some(address("10.0.0.1")),
             "it is the proxy's to answer for"
         );
         let own = Some(address("10.0.0.1"));
-        assert_eq!(behind(&proxy, &[]), own, "a proxy that names no client counts itself");
+        assert_eq!(client_of(&proxy, &[]), own, "a proxy that names no client counts itself");
         assert_eq!(
-            behind(&proxy, &["10.0.0.7, 10.0.0.8"]),
+            client_of(&proxy, &["10.0.0.7, 10.0.0.8"]),
             Some(address("10.0.0.7")),
             "a client inside a trusted network"
         );
-        let _place = door.enter_behind(ana.unwrap()).unwrap();
-        assert_eq!(door.enter_behind(ana.unwrap()).err(), Some(TurnedAway::Address));
-        let himself = door.enter(address("192.0.2.8")).unwrap();
-        assert_eq!(behind(&himself, &["192.0.2.9"]), None, "it is not a trusted proxy");
+        let _permit = limits.acquire_for_client(ana.unwrap()).unwrap();
+        assert_eq!(limits.acquire_for_client(ana.unwrap()).err(), Some(TurnedAway::Address));
+        let direct = limits.acquire(address("192.0.2.8")).unwrap();
+        assert_eq!(client_of(&direct, &["192.0.2.9"]), None, "it is not a trusted proxy");
     }
 
     #[test]
     fn unused_addresses_are_dropped_above_a_bound() {
-        let door = door(Limits::default());
+        let limits = limited(Limits::default());
         for number in 0..(ADDRESSES + 10) as u32 {
-            drop(door.enter(IpAddr::V4((0xC000_0000 + number).into())).unwrap());
+            drop(limits.acquire(IpAddr::V4((0xC000_0000 + number).into())).unwrap());
         }
-        let inner = door.lock();
-        assert!(inner.inside.is_empty() && inner.gone.len() <= ADDRESSES, "{}", inner.gone.len());
+        let inner = limits.lock();
+        assert!(inner.connected.is_empty() && inner.disconnected.len() <= ADDRESSES, "{}", inner.disconnected.len());
     }
 }

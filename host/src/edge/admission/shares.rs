@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(in crate::edge) struct Shares<K> {
     /// The limit for each holder. 0 for no limit.
-    most: usize,
-    held: Mutex<HashMap<K, usize>>,
+    max: usize,
+    amounts: Mutex<HashMap<K, usize>>,
 }
 
 /// A part that a holder has; dropping it returns it.
@@ -26,28 +26,28 @@ pub(in crate::edge) struct Share<K: Eq + Hash> {
 }
 
 impl<K: Eq + Hash + Clone> Shares<K> {
-    /// Shares of at most `most` for each holder; 0 for no limit.
-    pub(in crate::edge) fn of(most: usize) -> Arc<Self> {
-        Arc::new(Shares { most, held: Mutex::default() })
+    /// Shares of at most `max` for each holder; 0 for no limit.
+    pub(in crate::edge) fn of(max: usize) -> Arc<Self> {
+        Arc::new(Shares { max, amounts: Mutex::default() })
     }
 
     /// Takes `amount` for a holder; absent if that exceeds the limit.
     pub(in crate::edge) fn take(self: &Arc<Self>, holder: &K, amount: usize) -> Option<Share<K>> {
-        self.part(holder, amount, |held| amount <= self.most.saturating_sub(held))
+        self.part(holder, amount, |held| amount <= self.max.saturating_sub(held))
     }
 
     /// As [`take`](Self::take), but a holder that has nothing yet may take any amount at once.
     pub(in crate::edge) fn take_one_at_least(self: &Arc<Self>, holder: &K, amount: usize) -> Option<Share<K>> {
-        self.part(holder, amount, |held| held == 0 || amount <= self.most.saturating_sub(held))
+        self.part(holder, amount, |held| held == 0 || amount <= self.max.saturating_sub(held))
     }
 
     /// Returns whether a holder can take nothing more.
     pub(in crate::edge) fn is_full(&self, holder: &K) -> bool {
-        self.most > 0 && self.lock().get(holder).is_some_and(|held| *held >= self.most)
+        self.max > 0 && self.lock().get(holder).is_some_and(|held| *held >= self.max)
     }
 
     fn part(self: &Arc<Self>, holder: &K, amount: usize, fits: impl FnOnce(usize) -> bool) -> Option<Share<K>> {
-        if self.most == 0 {
+        if self.max == 0 {
             return Some(Share { of: None, amount });
         }
         let mut all = self.lock();
@@ -65,7 +65,7 @@ impl<K: Eq + Hash + Clone> Shares<K> {
 
 impl<K> Shares<K> {
     fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.amounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -31,16 +31,16 @@ impl SocketPermits {
         connection: Option<&ConnectionPermit>,
         client: Option<IpAddr>,
     ) -> Result<Self, Limit> {
-        let user = users.of(user);
+        let user = users.usage_of(user);
         // The request itself already cost one message.
-        if !user.may_do(JOIN_COST.saturating_sub(1), clock::monotonic()) {
+        if !user.spend_messages(JOIN_COST.saturating_sub(1), clock::monotonic()) {
             return Err(Limit::MessagesPerUser);
         }
         if let Some(connection) = connection {
-            limits.may_join(connection)?;
+            limits.spend_join(connection)?;
         }
-        let socket = users.enter(&user, room)?;
-        let address = client.map(|client| limits.enter_behind(client)).transpose()?;
+        let socket = users.acquire_socket(&user, room)?;
+        let address = client.map(|client| limits.acquire_for_client(client)).transpose()?;
         Ok(SocketPermits { user, _socket: socket, _address: address })
     }
 }

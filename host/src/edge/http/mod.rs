@@ -151,7 +151,7 @@ where
     // 11. The address's rate.
     let peer = Peer::of(&edge.connection_limits, &mut request);
     if let Some(connection) = &peer.connection {
-        let within_rate = edge.connection_limits.may_ask(connection, peer.client);
+        let within_rate = edge.connection_limits.spend_request(connection, peer.client);
         within_rate.map_err(|turned_away| over_limit(turned_away.into()))?;
     }
 
@@ -160,7 +160,7 @@ where
 
     // 13. The user's rate. A request over HTTP costs the user as much as a message: it costs the server the same.
     if let Some(bearer) = &bearer
-        && !edge.users.of(&bearer.verified.user.id).may_say(clock::monotonic())
+        && !edge.users.usage_of(&bearer.verified.user.id).spend_message(clock::monotonic())
     {
         return Err(over_limit(Limit::MessagesPerUser).into());
     }
@@ -203,7 +203,7 @@ where
         Address::new(&namespace, &name).map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))?;
 
     // 19. A place among the requests to the room.
-    edge.budget.enter(permit, &address).map_err(over_limit)?;
+    edge.budget.enter_room(permit, &address).map_err(over_limit)?;
     if entry == RoomEntry::Request {
         // 21. The room.
         return request_room(edge, &address, request).await;

@@ -23,7 +23,7 @@ impl Peer {
     pub(super) fn of(limits: &ConnectionLimits, request: &mut Request<()>) -> Self {
         let connection = request.extensions().get::<Arc<ConnectionPermit>>().cloned();
         let client = match &connection {
-            Some(connection) if connection.is_proxy() => limits.behind(connection, request.headers()),
+            Some(connection) if connection.is_proxy() => limits.client_of(connection, request.headers()),
             Some(_) => {
                 ONLY_FROM_PROXIES.iter().for_each(|name| drop(request.headers_mut().remove(*name)));
                 None

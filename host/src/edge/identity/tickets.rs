@@ -18,7 +18,7 @@ pub(in crate::edge) const VALID_FOR: Duration = Duration::from_secs(30);
 /// Tickets that were issued and not used.
 pub(in crate::edge) struct Tickets {
     inner: Lock<Inner>,
-    most: usize,
+    max: usize,
     /// 0 for no limit.
     max_per_user: usize,
 }
@@ -33,9 +33,9 @@ struct Inner {
 }
 
 impl Tickets {
-    /// At most `most` unused tickets in all, and `max_per_user` for each user; 0 for no limit of a user.
-    pub(in crate::edge) fn new(most: usize, max_per_user: usize) -> Self {
-        Tickets { inner: Lock::default(), most, max_per_user }
+    /// Allows `max` unused tickets in all, and `max_per_user` for each user; 0 for no limit of a user.
+    pub(in crate::edge) fn new(max: usize, max_per_user: usize) -> Self {
+        Tickets { inner: Lock::default(), max, max_per_user }
     }
 
     /// Issues a ticket for a user, or returns the limit that is met.
@@ -49,7 +49,7 @@ impl Tickets {
         if self.max_per_user > 0 && of_user >= self.max_per_user {
             return Err(Limit::TicketsPerUser);
         }
-        if inner.valid.len() >= self.most {
+        if inner.valid.len() >= self.max {
             return Err(Limit::Tickets);
         }
         *inner.of_users.entry(verified.user.id.clone()).or_default() += 1;

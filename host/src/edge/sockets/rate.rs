@@ -65,7 +65,7 @@ impl SocketRateLimit {
     pub(in crate::edge) fn message(&mut self, now: Instant) -> RateDecision {
         let refused = if self.own.as_mut().is_some_and(|own| !own.messages.take(now)) {
             Limit::Messages
-        } else if !self.user.may_say(now) {
+        } else if !self.user.spend_message(now) {
             Limit::MessagesPerUser
         } else {
             return RateDecision::Yes;
@@ -110,7 +110,7 @@ mod tests {
         let identity = Identity { auth: Auth::Jwt, ..Identity::default() };
         let users = Users::new(&Config { identity, limits: limits.clone(), ..Config::default() });
         let now = clock::monotonic();
-        (SocketRateLimit::new(&limits, 1_000, users.of("ana"), now), now)
+        (SocketRateLimit::new(&limits, 1_000, users.usage_of("ana"), now), now)
     }
 
     fn verdicts(pace: &mut SocketRateLimit, now: Instant, count: usize) -> [usize; 3] {
