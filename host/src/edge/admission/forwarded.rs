@@ -30,9 +30,9 @@ enum Node {
     Unclear,
 }
 
-/// Returns the last address that is not one of our proxies. If all are, the first one: each trusted address vouches for the one
-/// before it, so the first is a client inside a trusted network. If both headers are present, they must name the same
-/// client: a proxy that sets only one of them passes the other on as the client wrote it.
+/// Returns the last address that is not one of our proxies. If all are, the first one: each trusted address vouches for
+/// the one before it, so the first is a client inside a trusted network. If both headers are present, they must name the
+/// same client: a proxy that sets only one of them passes the other on as the client wrote it.
 pub(in crate::edge) fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> ForwardedClient {
     let list = headers.contains_key(FORWARDED_FOR).then(|| last(items(headers, FORWARDED_FOR).map(node), &is_proxy));
     let standard = headers.contains_key(FORWARDED).then(|| {
@@ -41,7 +41,7 @@ pub(in crate::edge) fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> 
     });
     match (list, standard) {
         (None, None) => ForwardedClient::Unclear,
-        (Some(told), None) | (None, Some(told)) => told,
+        (Some(client), None) | (None, Some(client)) => client,
         (Some(one), Some(other)) if one == other => one,
         (Some(_), Some(_)) => ForwardedClient::Unclear,
     }
@@ -49,15 +49,15 @@ pub(in crate::edge) fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> 
 
 fn last(nodes: impl DoubleEndedIterator<Item = Node>, is_proxy: impl Fn(IpAddr) -> bool) -> ForwardedClient {
     // An empty header names no client.
-    let mut told = ForwardedClient::Unclear;
+    let mut client = ForwardedClient::Unclear;
     for node in nodes.rev().filter(|node| *node != Node::Empty) {
         let Node::Address(address) = node else { return ForwardedClient::Unclear };
-        told = ForwardedClient::Address(address);
+        client = ForwardedClient::Address(address);
         if !is_proxy(address) {
             break;
         }
     }
-    told
+    client
 }
 
 /// Parses an address with or without a port: `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    fn told(of: &[(HeaderName, &[u8])]) -> ForwardedClient {
+    fn named_by(of: &[(HeaderName, &[u8])]) -> ForwardedClient {
         let mut headers = HeaderMap::new();
         for (name, value) in of {
             headers.append(name, HeaderValue::from_bytes(value).unwrap());
@@ -167,12 +167,12 @@ mod tests {
         client(&headers, |address| "10.0.0.0/8".parse::<ipnet::IpNet>().unwrap().contains(&address))
     }
 
-    fn listed(lists: &[&[u8]]) -> ForwardedClient {
-        told(&lists.iter().map(|list| (FORWARDED_FOR, *list)).collect::<Vec<_>>())
+    fn of_list(lists: &[&[u8]]) -> ForwardedClient {
+        named_by(&lists.iter().map(|list| (FORWARDED_FOR, *list)).collect::<Vec<_>>())
     }
 
     fn forwarded(values: &[&str]) -> ForwardedClient {
-        told(&values.iter().map(|value| (FORWARDED, value.as_bytes())).collect::<Vec<_>>())
+        named_by(&values.iter().map(|value| (FORWARDED, value.as_bytes())).collect::<Vec<_>>())
     }
 
     fn is(address: &str) -> ForwardedClient {
@@ -192,10 +192,10 @@ mod tests {
             ("6.6.6.6, 203.0.113.5:1 ,", "203.0.113.5"),
             (" , ,203.0.113.5, , 10.0.0.9:80 ,,", "203.0.113.5"),
         ] {
-            assert_eq!(listed(&[list.as_bytes()]), is(address), "{list}");
+            assert_eq!(of_list(&[list.as_bytes()]), is(address), "{list}");
         }
-        assert_eq!(listed(&[b"6.6.6.6", b"203.0.113.5"]), is("203.0.113.5"), "the last header is the nearest");
-        assert_eq!(listed(&[b"203.0.113.5", b", ,"]), is("203.0.113.5"));
+        assert_eq!(of_list(&[b"6.6.6.6", b"203.0.113.5"]), is("203.0.113.5"), "the last header is the nearest");
+        assert_eq!(of_list(&[b"203.0.113.5", b", ,"]), is("203.0.113.5"));
     }
 
     #[test]
@@ -217,12 +217,12 @@ mod tests {
             b"6.6.6.6, not an address",
             b"6.6.6.6, unknown, 10.0.0.1",
         ] {
-            assert_eq!(listed(&[list]), ForwardedClient::Unclear, "{}", list.escape_ascii());
+            assert_eq!(of_list(&[list]), ForwardedClient::Unclear, "{}", list.escape_ascii());
         }
-        assert_eq!(listed(&[b"\xe9, 9.9.9.9"]), is("9.9.9.9"));
-        assert_eq!(listed(&[b"10.0.0.2, 10.0.0.1"]), is("10.0.0.2"), "a client inside a trusted network");
-        assert_eq!(listed(&[b"unknown, 10.0.0.1"]), ForwardedClient::Unclear);
-        assert_eq!(listed(&[]), ForwardedClient::Unclear, "an absent header names as few clients as an empty one");
+        assert_eq!(of_list(&[b"\xe9, 9.9.9.9"]), is("9.9.9.9"));
+        assert_eq!(of_list(&[b"10.0.0.2, 10.0.0.1"]), is("10.0.0.2"), "a client inside a trusted network");
+        assert_eq!(of_list(&[b"unknown, 10.0.0.1"]), ForwardedClient::Unclear);
+        assert_eq!(of_list(&[]), ForwardedClient::Unclear, "an absent header names as few clients as an empty one");
     }
 
     #[test]
@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn headers_that_name_different_clients_are_unclear() {
-        let both = |list: &str, value: &str| told(&[(FORWARDED_FOR, list.as_bytes()), (FORWARDED, value.as_bytes())]);
+        let both =
+            |list: &str, value: &str| named_by(&[(FORWARDED_FOR, list.as_bytes()), (FORWARDED, value.as_bytes())]);
         assert_eq!(both("192.0.2.60", "for=192.0.2.60"), is("192.0.2.60"));
         assert_eq!(both("192.0.2.60", "for=6.6.6.6"), ForwardedClient::Unclear);
         assert_eq!(both("192.0.2.60", "for=10.0.0.1"), ForwardedClient::Unclear);
@@ -289,8 +290,8 @@ mod fuzz {
             assert_eq!(client(&headers, |_| false), ForwardedClient::Address(ours));
             // After an unterminated quote, no reading is reliable.
             let Ok(value) = HeaderValue::from_bytes(&[&bytes[..], b", for=192.0.2.60"].concat()) else { return };
-            let told = client(&HeaderMap::from_iter([(FORWARDED, value)]), |_| false);
-            assert!(told == ForwardedClient::Address(ours) || told == ForwardedClient::Unclear, "{told:?}");
+            let named = client(&HeaderMap::from_iter([(FORWARDED, value)]), |_| false);
+            assert!(named == ForwardedClient::Address(ours) || named == ForwardedClient::Unclear, "{named:?}");
         });
     }
 }

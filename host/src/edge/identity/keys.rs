@@ -86,15 +86,15 @@ pub enum KeyError {
 /// All verification keys of a server.
 pub(in crate::edge) struct Keys(Vec<VerifyKey>);
 
-/// The verdict on a token's signature.
+/// The result of checking a token's signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::edge) enum SignatureCheck {
     /// One of the keys signed it.
-    Ours,
+    Valid,
     /// None of the keys that fit the token signed it.
-    Forged,
+    Invalid,
     /// No key fits the token.
-    NoKey,
+    UnknownKey,
 }
 
 struct VerifyKey {
@@ -114,23 +114,23 @@ impl Keys {
     }
 
     /// Returns whether a token names a key that is not here.
-    pub(in crate::edge) fn miss(&self, signed: &Signed<'_>) -> bool {
+    pub(in crate::edge) fn lacks_key_of(&self, signed: &Signed<'_>) -> bool {
         signed.key_id.is_some() && !self.0.iter().any(|key| key.id == signed.key_id)
     }
 
     /// Checks a token's signature. A key is used only with its own algorithm, whatever the token's head asks for
     /// (algorithm confusion). A key with an id is used only for tokens that name it.
-    pub(in crate::edge) fn judge(&self, signed: &Signed<'_>) -> SignatureCheck {
+    pub(in crate::edge) fn check_signature(&self, signed: &Signed<'_>) -> SignatureCheck {
         let named = algorithm(&signed.algorithm);
         let fits = |key: &&VerifyKey| Some(key.algorithm) == named && (key.id.is_none() || key.id == signed.key_id);
-        let mut verdict = SignatureCheck::NoKey;
+        let mut check = SignatureCheck::UnknownKey;
         for key in self.0.iter().filter(fits) {
             match crypto::verify(signed.signature, signed.message.as_bytes(), &key.key, key.algorithm) {
-                Ok(true) => return SignatureCheck::Ours,
-                Ok(false) | Err(_) => verdict = SignatureCheck::Forged,
+                Ok(true) => return SignatureCheck::Valid,
+                Ok(false) | Err(_) => check = SignatureCheck::Invalid,
             }
         }
-        verdict
+        check
     }
 }
 

@@ -90,9 +90,9 @@ impl<'a> Signed<'a> {
     }
 
     /// Returns the user. Call it only after the signature was verified.
-    pub(in crate::edge) fn stands_for(&self, expected: &Expected, now: UnixMillis) -> Result<Verified, Invalid> {
+    pub(in crate::edge) fn verify_claims(&self, expected: &Expected, now: UnixMillis) -> Result<Verified, Invalid> {
         let claims = object::<Claims>(self.claims).ok_or_else(|| invalid("its claims cannot be read"))?;
-        expected.judge(claims, now)
+        expected.check(claims, now)
     }
 }
 
@@ -105,7 +105,7 @@ impl Expected {
         }
     }
 
-    fn judge(&self, claims: Claims, now: UnixMillis) -> Result<Verified, Invalid> {
+    fn check(&self, claims: Claims, now: UnixMillis) -> Result<Verified, Invalid> {
         let latest = now.saturating_add(self.leeway_ms);
         let expires_at = time("exp", claims.exp)?
             .ok_or_else(|| invalid("the claim `exp` is missing"))?
@@ -194,7 +194,7 @@ mod tests {
     fn judge_at(now: UnixMillis, claims: &str) -> Result<Verified, String> {
         let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
         let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
-        signed.stands_for(&expected(), now).map_err(|error| error.0)
+        signed.verify_claims(&expected(), now).map_err(|error| error.0)
     }
 
     /// Valid claims with one of them changed; `null` leaves it out.
@@ -291,7 +291,7 @@ mod tests {
         let endless = Expected { leeway_ms: u64::MAX, ..expected() };
         let claims = BASE64_URL_SAFE_NO_PAD.encode(r#"{"sub":"1","aud":"chat","iss":"login","exp":1}"#);
         let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
-        assert!(signed.stands_for(&endless, NOW_S * 1_000).is_ok());
+        assert!(signed.verify_claims(&endless, NOW_S * 1_000).is_ok());
     }
 
     #[test]

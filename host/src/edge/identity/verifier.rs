@@ -19,9 +19,9 @@ use crate::random;
 /// The longest token, in bytes. It is half of the longest request head, and more than cookies can carry.
 pub(in crate::edge) const TOKEN_BYTES: usize = 16 << 10;
 /// How often the key set's file is checked for changes, while tokens arrive.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// The same if a token names a key that we do not have: most likely the file has it by now.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL_FOR_UNKNOWN_KEY: Duration = Duration::from_secs(1);
 
 /// Turns tokens into users.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ struct Jwt {
 struct KeySet {
     path: PathBuf,
     /// Held while the keys are read, so that other requests wait for the new keys.
-    looked: Mutex<FileCheck>,
+    last_check: Mutex<FileCheck>,
 }
 
 struct FileCheck {
@@ -109,7 +109,7 @@ impl Jwt {
         // The stamp is taken before the file is read, so that a write in between is noticed later.
         let set = identity.jwks.clone().map(|path| {
             let stamp = Stamp::of(&path);
-            KeySet { path, looked: Mutex::new(FileCheck { at: clock::monotonic(), stamp }) }
+            KeySet { path, last_check: Mutex::new(FileCheck { at: clock::monotonic(), stamp }) }
         });
         let keys = RwLock::new(Arc::new(Keys::load(identity)?));
         Ok(Jwt { identity: identity.clone(), expected: Expected::new(identity), keys, set })
@@ -119,14 +119,16 @@ impl Jwt {
         let signed = Signed::read(token)?;
         let mut keys = self.keys();
         if let Some(set) = &self.set {
-            let patience = if keys.miss(&signed) { LOOK_AGAIN_AFTER } else { LOOK_EVERY };
-            self.look(set, patience);
+            let interval = if keys.lacks_key_of(&signed) { CHECK_INTERVAL_FOR_UNKNOWN_KEY } else { CHECK_INTERVAL };
+            self.reload_if_changed(set, interval);
             keys = self.keys();
         }
-        match keys.judge(&signed) {
-            SignatureCheck::Ours => signed.stands_for(&self.expected, clock::unix_millis()),
-            SignatureCheck::Forged => Err(Invalid("the token is not valid: its signature is wrong".into())),
-            SignatureCheck::NoKey => Err(Invalid("the token is not signed with a key that this server knows".into())),
+        match keys.check_signature(&signed) {
+            SignatureCheck::Valid => signed.verify_claims(&self.expected, clock::unix_millis()),
+            SignatureCheck::Invalid => Err(Invalid("the token is not valid: its signature is wrong".into())),
+            SignatureCheck::UnknownKey => {
+                Err(Invalid("the token is not signed with a key that this server knows".into()))
+            }
         }
     }
 
@@ -135,17 +137,17 @@ impl Jwt {
     }
 
     /// Reads the keys again if their file has changed since the last check, and that check is long enough ago.
-    fn look(&self, set: &KeySet, patience: Duration) {
-        let mut looked = set.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if clock::since(looked.at) < patience {
+    fn reload_if_changed(&self, set: &KeySet, interval: Duration) {
+        let mut last_check = set.last_check.lock().unwrap_or_else(PoisonError::into_inner);
+        if clock::since(last_check.at) < interval {
             return;
         }
-        looked.at = clock::monotonic();
+        last_check.at = clock::monotonic();
         let stamp = Stamp::of(&set.path);
-        if stamp == looked.stamp {
+        if stamp == last_check.stamp {
             return;
         }
-        looked.stamp = stamp;
+        last_check.stamp = stamp;
         match self.read_keys() {
             Ok(()) => tracing::info!(path = %set.path.display(), "the key set's file has changed; its keys are in use"),
             Err(error) => tracing::error!(
@@ -157,8 +159,8 @@ impl Jwt {
 
     fn reload(&self) -> Result<(), KeyError> {
         let Some(set) = &self.set else { return self.read_keys() };
-        let mut looked = set.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        *looked = FileCheck { at: clock::monotonic(), stamp: Stamp::of(&set.path) };
+        let mut last_check = set.last_check.lock().unwrap_or_else(PoisonError::into_inner);
+        *last_check = FileCheck { at: clock::monotonic(), stamp: Stamp::of(&set.path) };
         self.read_keys()
     }
 
