@@ -273,7 +273,7 @@ impl Server {
 
 /// The limit `min_free_bytes`, so high that no turn may write: the disk has so much, and never all of it free.
 pub(crate) fn more_than_is_free() -> String {
-    let stat = rustix::fs::statvfs(&std::env::temp_dir()).expect("temporary directories are on a disk");
+    let stat = rustix::fs::statvfs(std::env::temp_dir()).expect("temporary directories are on a disk");
     format!("[limits]\nmin_free_bytes = {}\n", stat.f_blocks * stat.f_frsize - 1)
 }
 
