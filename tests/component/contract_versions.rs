@@ -8,7 +8,7 @@ use dormouse::config::Limits;
 use dormouse::guest::{CONTRACT, CompiledRoom, Engine};
 use dormouse_bundle::{COUNTER, ROUTER};
 use dormouse_test::TestRoom;
-use wit_parser::{Docs, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId};
+use wit_parser::{Docs, Handle, InterfaceId, Resolve, Stability, Type, TypeDefKind, TypeId};
 
 /// The first version. Later versions add to it.
 const FIRST_VERSION: &str = include_str!("contract-0.1.0.wit");
@@ -100,13 +100,80 @@ fn the_contract_only_grows_since_its_first_version() {
     }
 }
 
+/// The version in `@since(version = …)` of each interface, world, function and type that has one. A gate on an interface
+/// is one on everything in it.
+fn gates(resolve: &Resolve) -> BTreeMap<String, Option<String>> {
+    let since = |stability: &Stability| match stability {
+        Stability::Stable { since, .. } => Some(since.to_string()),
+        Stability::Unknown => None,
+        Stability::Unstable { .. } => panic!("the contract has no unstable items"),
+    };
+    let mut gates = BTreeMap::new();
+    for (_, world) in resolve.worlds.iter() {
+        gates.insert(format!("world {}", world.name), since(&world.stability));
+    }
+    for (name, id) in interfaces(resolve) {
+        let interface = &resolve.interfaces[id];
+        let of_all = since(&interface.stability);
+        for (function, does) in &interface.functions {
+            gates.insert(format!("{name}.{function}"), since(&does.stability).or(of_all.clone()));
+        }
+        for (ty, id) in &interface.types {
+            gates.insert(format!("{name}.{ty}"), since(&resolve.types[*id].stability).or(of_all.clone()));
+        }
+        gates.insert(name, of_all);
+    }
+    gates
+}
+
+#[test]
+fn every_item_after_the_first_version_says_since_when() {
+    let (first, today) = (gates(&first_contract()), gates(&current_contract()));
+    assert!(first.values().all(Option::is_none) && today.len() > first.len());
+    let changelog = include_str!("../../wit/CHANGELOG.md");
+    for (item, since) in today {
+        match since {
+            None => assert!(first.contains_key(&item), "{item} has no `@since`, and 0.1.0 does not have it"),
+            Some(since) => {
+                assert!(!first.contains_key(&item), "{item} has `@since`, and 0.1.0 has it already");
+                assert!(changelog.contains(&format!("## {since}\n")), "{item}: wit/CHANGELOG.md does not know {since}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_version_in_the_wit_is_the_supported_one() {
     let resolve = current_contract();
     let versions = resolve.packages.iter().map(|(_, package)| package.name.version.as_ref().unwrap().to_string());
     assert_eq!(versions.collect::<Vec<_>>(), [CONTRACT]);
     let changelog = include_str!("../../wit/CHANGELOG.md");
-    assert!(changelog.contains(&format!("## {CONTRACT}")), "wit/CHANGELOG.md says nothing of {CONTRACT}");
+    assert!(changelog.contains(&format!("## {CONTRACT}\n")), "wit/CHANGELOG.md says nothing of {CONTRACT}");
+}
+
+/// Files that must name the version in full, because their formats have no other way.
+const WITH_VERSION: [(&str, &str); 4] = [
+    ("components/serve/wit/serve.wit", include_str!("../../components/serve/wit/serve.wit")),
+    ("components/examples/javascript/kit.js", include_str!("../../components/examples/javascript/kit.js")),
+    ("components/examples/javascript/room.js", include_str!("../../components/examples/javascript/room.js")),
+    ("docs/test-driver.md", include_str!("../../docs/test-driver.md")),
+];
+
+#[test]
+fn files_that_repeat_the_version_of_the_contract_name_the_current_one() {
+    for (file, text) in WITH_VERSION {
+        let names = text.split("dormouse:room/").skip(1).filter_map(|name| name.split_once('@'));
+        let names =
+            names.filter(|(interface, _)| interface.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
+        let mut found = 0;
+        for (interface, rest) in names {
+            let is_current =
+                rest.strip_prefix(CONTRACT).is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()));
+            assert!(is_current, "{file} names another version of {interface} than {CONTRACT}");
+            found += 1;
+        }
+        assert!(found > 0, "{file} names no interface of the contract");
+    }
 }
 
 #[test]

@@ -5,28 +5,18 @@
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 pub enum SocketHandle {}
 
-/// The world of a room.
+/// The world of a room, with all imports that the host has. A room that is not connected imports fewer, and exports the
+/// same.
 pub(super) mod room {
     wasmtime::component::bindgen!({
         path: "../wit",
-        world: "room-component",
-        imports: { default: trappable },
-        exports: { default: async },
-        with: { "dormouse:room/sockets.socket": crate::guest::bindings::SocketHandle },
-    });
-}
-
-/// The additional imports of a connected room.
-pub(super) mod reach {
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        inline: "package dormouse:host; world reach { import dormouse:room/rooms@0.1.2; import dormouse:room/outbox@0.1.2; }",
-        world: "dormouse:host/reach",
+        world: "connected-room-component",
         imports: {
             "dormouse:room/rooms.call": async | trappable,
             default: trappable,
         },
-        with: { "dormouse:room/types": crate::guest::bindings::room::dormouse::room::types },
+        exports: { default: async },
+        with: { "dormouse:room/sockets.socket": crate::guest::bindings::SocketHandle },
     });
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::bindings::room::RoomComponentPre;
+use super::bindings::room::ConnectedRoomComponentPre as RoomPre;
 use super::failure::TurnFailure;
 use super::instance::{Instance, new_store};
 use super::log_limiter::LogLimiter;
@@ -17,8 +17,8 @@ use crate::model::Declared;
 /// A compiled and linked component of a room. Cheap to clone.
 #[derive(Clone)]
 pub struct CompiledRoom {
-    pub(super) warm: RoomComponentPre<StoreData>,
-    pub(super) cold: RoomComponentPre<StoreData>,
+    pub(super) warm: RoomPre<StoreData>,
+    pub(super) cold: RoomPre<StoreData>,
     pub(super) warm_slots: Arc<Semaphore>,
     pub(super) limits: Arc<Limits>,
     pub(super) epochs: Epochs,

@@ -17,11 +17,8 @@ struct Version {
     patch: u64,
 }
 
-/// The version in `wit/`, which this host supports.
-const OURS: Version = Version { major: 0, minor: 1, patch: 2 };
-
-/// The same version as text.
-pub const CONTRACT: &str = "0.1.2";
+/// The version of the contract in `wit/`, which this host supports.
+pub const CONTRACT: &str = version_of(include_str!("../../../wit/worlds.wit"));
 
 /// Checks a component by the names of its imports and exports.
 pub(super) fn check<'a>(component: &str, names: impl Iterator<Item = &'a str>) -> Result<(), LoadError> {
@@ -31,15 +28,16 @@ pub(super) fn check<'a>(component: &str, names: impl Iterator<Item = &'a str>) -
         supported: CONTRACT,
         advice,
     };
+    let ours = parse(CONTRACT).expect("a test parses it too");
     for name in names.filter(|name| name.starts_with(PACKAGE)) {
         let version = name.split_once('@').map_or("no version", |(_, version)| version);
         let Some(built) = parse(version) else {
             return Err(refuse(version, "build it against the files in wit/ of this dormouse"));
         };
-        if built > OURS {
+        if built > ours {
             return Err(refuse(version, "run a newer dormouse, or build it against the files in wit/ of this one"));
         }
-        if (built.major, built.minor) != (OURS.major, OURS.minor) {
+        if (built.major, built.minor) != (ours.major, ours.minor) {
             return Err(refuse(
                 version,
                 "build it again, against the files in wit/ of this dormouse; wit/CHANGELOG.md says what has changed",
@@ -118,6 +116,16 @@ pub(super) fn mismatch(component: &str, error: &wasmtime::Error) -> LoadError {
     LoadError::Contract { name: component.into(), contract: CONTRACT, cause: format!("{error:#}") }
 }
 
+/// The version in the first line of a WIT file, `package dormouse:room@…;`.
+const fn version_of(wit: &'static str) -> &'static str {
+    let (_, version) = wit.split_at("package dormouse:room@".len());
+    let mut end = 0;
+    while version.as_bytes()[end] != b';' {
+        end += 1;
+    }
+    version.split_at(end).0
+}
+
 fn parse(text: &str) -> Option<Version> {
     let mut numbers = text.split('.').map(|number| number.parse::<u64>().ok());
     let version = Version { major: numbers.next()??, minor: numbers.next()??, patch: numbers.next()?? };
@@ -133,22 +141,21 @@ mod tests {
     }
 
     #[test]
-    fn both_constants_of_our_version_agree() {
-        assert_eq!(parse(CONTRACT), Some(OURS));
-    }
-
-    #[test]
     fn older_minor_versions_are_supported() {
-        assert_eq!(judge("dormouse:room/storage@0.1.0"), Ok(()));
-        assert_eq!(judge("dormouse:room/storage@0.1.1"), Ok(()));
-        assert_eq!(judge("dormouse:room/storage@0.1.2"), Ok(()));
+        let ours = parse(CONTRACT).unwrap();
+        for patch in 0..=ours.patch {
+            let name = format!("dormouse:room/storage@{}.{}.{patch}", ours.major, ours.minor);
+            assert_eq!(judge(&name), Ok(()), "{name}");
+        }
         assert_eq!(judge("wasi:cli/stdout@0.2.6"), Ok(()), "no matter of ours");
     }
 
     #[test]
     fn other_versions_are_refused_with_advice() {
+        let ours = parse(CONTRACT).unwrap();
+        let next = format!("dormouse:room/storage@{}.{}.{}", ours.major, ours.minor, ours.patch + 1);
         for (name, advice) in [
-            ("dormouse:room/storage@0.1.3", "run a newer dormouse"),
+            (next.as_str(), "run a newer dormouse"),
             ("dormouse:room/storage@0.2.0", "run a newer dormouse"),
             ("dormouse:room/room@1.0.0", "run a newer dormouse"),
             ("dormouse:room/room@0.0.9", "build it again"),

@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 use wasmtime::component::Resource;
 
-use super::bindings::room::RoomComponent;
+use super::bindings::room::ConnectedRoomComponent;
 use super::bindings::room::dormouse::room::context::WakeReason;
 use super::convert;
 use super::failure::TurnFailure;
@@ -31,7 +31,7 @@ const HOSTCALL_BYTES: usize = 24 << 20;
 /// An instance. Its memory is a cache of the state of its room, valid until a turn fails.
 pub struct Instance {
     store: Store<StoreData>,
-    room: RoomComponent,
+    room: ConnectedRoomComponent,
     awake: bool,
     limits: Arc<Limits>,
     /// Its place in the warm pool, if it has one. It must be dropped after the store, which returns the memory.
@@ -69,7 +69,7 @@ pub(super) fn new_store(
 impl Instance {
     pub(super) fn new(
         store: Store<StoreData>,
-        room: RoomComponent,
+        room: ConnectedRoomComponent,
         limits: Arc<Limits>,
         warm_slot: Option<OwnedSemaphorePermit>,
     ) -> Box<Self> {

@@ -26,7 +26,7 @@ pub(super) fn link(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
 /// Links the outbound imports. A call may wait, so all calls of such an instance are asynchronous; they run on fibers
 /// in any case.
 pub(super) fn link_connected(linker: &mut Linker<StoreData>) -> wasmtime::Result<()> {
-    use bindings::reach::dormouse::room::{outbox, rooms};
+    use bindings::room::dormouse::room::{outbox, rooms};
     rooms::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
     outbox::add_to_linker::<_, HasSelf<StoreData>>(linker, |data| data)?;
     imports::web::link(linker)

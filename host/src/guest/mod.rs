@@ -51,7 +51,7 @@ pub use outbound::{CallError, Outbound, PostError, Waited};
 pub use router::{CompiledRouter, Decision};
 pub use state::TurnResources;
 
-use bindings::room::RoomComponentPre;
+use bindings::room::ConnectedRoomComponentPre as RoomPre;
 use code_cache::CodeKey;
 use linker::{is_outbound, link, link_connected};
 use state::StoreData;
@@ -108,7 +108,7 @@ impl Engine {
         let connected = imports.iter().any(|import| is_outbound(import));
         let link = |pool: &Pool, component| {
             let pre = pool.link(name, &component, connected)?;
-            RoomComponentPre::new(pre).map_err(|error| contract::mismatch(name, &error))
+            RoomPre::new(pre).map_err(|error| contract::mismatch(name, &error))
         };
         let cold = self.cold.copy(&component).map_err(|error| LoadError::compile(name, &self.limits, error))?;
         Ok(CompiledRoom {

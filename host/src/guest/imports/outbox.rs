@@ -1,6 +1,6 @@
 //! `outbox`: requests that are sent after the turn has committed.
 
-use crate::guest::bindings::reach::dormouse::room::outbox::{self, Destination, PostError, Request};
+use crate::guest::bindings::room::dormouse::room::outbox::{self, Destination, PostError, Request};
 use crate::guest::state::StoreData;
 use crate::guest::{convert, outbound};
 use crate::limits;

@@ -2,7 +2,7 @@
 
 use wasmtime::error::Context as _;
 
-use crate::guest::bindings::reach::dormouse::room::rooms::{self, CallError, Request, Response};
+use crate::guest::bindings::room::dormouse::room::rooms::{self, CallError, Request, Response};
 use crate::guest::state::StoreData;
 use crate::guest::{convert, outbound};
 use crate::limits;
