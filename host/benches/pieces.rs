@@ -9,8 +9,8 @@ use std::sync::mpsc::{Sender, channel};
 
 use bytes::Bytes;
 use divan::Bencher;
-use dormouse::model::{Address, Writes};
-use dormouse::store::{Changes, CommitError, CommitListener, Receipt, Store, StoreOptions};
+use dormouse::model::{Address, Changes, Writes};
+use dormouse::store::{CommitError, CommitListener, Receipt, Store, StoreOptions};
 
 use fixture::{Room, Router, chat_line};
 

@@ -96,11 +96,12 @@ impl Instance {
                 tracing::warn!(target: "room", ?cpu, "a turn used much CPU");
             }
             let turn = match outcome {
-                Ok(Ok(Ok(answer @ Answer::Refuse(..)))) => Ok(Turn::refused(answer)),
+                // Only the answer of a refused connect is kept.
+                Ok(Ok(Ok(answer @ Answer::Refuse(..)))) => Ok(Turn { answer, ..Turn::default() }),
                 Ok(Ok(Ok(answer))) => {
-                    let (resources, changes) = data.end();
+                    let (resources, turn) = data.end();
                     let resources = resources.expect("a room's turn gives back what was lent");
-                    return RunResult { resources, turn: Ok(changes.into_turn(answer)), instance: Some(self) };
+                    return RunResult { resources, turn: Ok(Turn { answer, ..turn }), instance: Some(self) };
                 }
                 Ok(Ok(Err(error))) => Err(TurnFailure::Guest(error)),
                 Ok(Err(error)) => Err(data.trapped(&error)),

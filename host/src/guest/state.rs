@@ -20,10 +20,7 @@ use super::stopwatch::{CpuStopwatch, Epochs};
 use super::wasi::Wasi;
 use crate::config::Limits;
 use crate::limits;
-use crate::model::{
-    Address, Answer, Destination, Output, Request, Socket, SocketChange, SocketKey, Sockets, Storage, Timer, Timers,
-    Turn, Writes,
-};
+use crate::model::{Address, Socket, SocketKey, Sockets, Storage, Timers, Turn};
 
 /// The resources that a room lends to its instance for one turn.
 pub struct TurnResources {
@@ -64,7 +61,9 @@ pub(super) struct StoreData {
     pub(super) resources: Option<Box<TurnResources>>,
     /// Configuration values of a router, which gets no lent resources.
     pub(super) config: Arc<BTreeMap<String, String>>,
-    pub(super) changes: Changes,
+    /// The effects of the turn so far.
+    pub(super) turn: Turn,
+    pub(super) usage: Usage,
     pub(super) woken_by: WakeReason,
     rng: Option<StdRng>,
     /// The log limit of the room, over all turns.
@@ -76,19 +75,15 @@ pub(super) struct StoreData {
     pub(super) call_budget: CallBudget,
 }
 
-/// The changes of a turn so far.
+/// Sums over the turn so far, for its limits.
 #[derive(Default)]
-pub(super) struct Changes {
-    pub(super) writes: Writes,
+pub(super) struct Usage {
+    /// Bytes of writes, removals and posts.
     pub(super) write_bytes: usize,
-    pub(super) timers: BTreeMap<String, Option<Timer>>,
+    /// Bytes of outputs, and of old tags and attachments.
+    pub(super) output_bytes: usize,
     /// The change of the number of timers.
     pub(super) timers_more: isize,
-    /// The old tags and attachments of changed sockets, in the order of the changes.
-    pub(super) sockets_before: Vec<(SocketKey, SocketChange)>,
-    pub(super) posts: Vec<(Destination, Request)>,
-    pub(super) outputs: Vec<Output>,
-    pub(super) output_bytes: usize,
 }
 
 impl StoreData {
@@ -100,7 +95,8 @@ impl StoreData {
             moment: Moment::default(),
             resources: None,
             config: Arc::default(),
-            changes: Changes::default(),
+            turn: Turn::default(),
+            usage: Usage::default(),
             woken_by: WakeReason::Request,
             rng: None,
             log_limiter,
@@ -125,19 +121,20 @@ impl StoreData {
         }
     }
 
-    /// Ends a turn: returns the lent resources and the changes.
-    pub(super) fn end(&mut self) -> (Option<Box<TurnResources>>, Changes) {
+    /// Ends a turn: returns the lent resources, and the turn without its answer.
+    pub(super) fn end(&mut self) -> (Option<Box<TurnResources>>, Turn) {
         self.log_limiter.report_dropped();
         // Gives back resources of the turn, such as its permit to wait.
         self.call_budget.outbound = None;
-        (self.resources.take(), std::mem::take(&mut self.changes))
+        self.usage = Usage::default();
+        (self.resources.take(), std::mem::take(&mut self.turn))
     }
 
     /// Like [`end`](Self::end), but for a failed turn: restores the lent resources.
     pub(super) fn undo(&mut self) -> Option<Box<TurnResources>> {
-        let (mut resources, changes) = self.end();
+        let (mut resources, turn) = self.end();
         if let Some(resources) = &mut resources {
-            restore(&mut resources.sockets, changes.sockets_before);
+            turn.undo(&mut resources.sockets);
         }
         resources
     }
@@ -160,8 +157,8 @@ impl StoreData {
 
     /// Counts an output. Traps above the limit, which protects host memory.
     pub(super) fn count_output(&mut self, bytes: usize) -> wasmtime::Result<()> {
-        self.changes.output_bytes += bytes + limits::OUTPUT_BYTES;
-        if self.changes.output_bytes > self.limits.turn_output_bytes {
+        self.usage.output_bytes += bytes + limits::OUTPUT_BYTES;
+        if self.usage.output_bytes > self.limits.turn_output_bytes {
             bail!("the turn sent more than {} B", self.limits.turn_output_bytes);
         }
         Ok(())
@@ -190,16 +187,6 @@ impl StoreData {
     }
 }
 
-/// Restores changed tags and attachments, the last change first.
-fn restore(sockets: &mut Sockets, before: Vec<(SocketKey, SocketChange)>) {
-    for (key, change) in before.into_iter().rev() {
-        match change {
-            SocketChange::Tags(tags) => sockets.set_tags(key, tags),
-            SocketChange::Attachment(attachment) => sockets.set_attachment(key, attachment),
-        }
-    }
-}
-
 impl StoreData {
     /// The failure of a turn whose guest trapped.
     pub(super) fn trapped(&self, error: &wasmtime::Error) -> TurnFailure {
@@ -218,30 +205,5 @@ impl StoreData {
         } else {
             TurnFailure::Instantiate(format!("{error:#}"))
         }
-    }
-}
-
-impl Changes {
-    pub(super) fn into_turn(self, answer: Answer) -> Turn {
-        Turn {
-            writes: self.writes,
-            timers: self.timers,
-            posts: self.posts,
-            sockets_before: self.sockets_before,
-            outputs: self.outputs,
-            answer,
-        }
-    }
-}
-
-impl Turn {
-    /// A refused connect: only its answer is kept.
-    pub(super) fn refused(answer: Answer) -> Self {
-        Changes::default().into_turn(answer)
-    }
-
-    /// Undoes the changes to tags and attachments, because the turn succeeded but cannot be committed.
-    pub fn undo(self, sockets: &mut Sockets) {
-        restore(sockets, self.sockets_before);
     }
 }

@@ -25,4 +25,4 @@ pub use setting::{Declared, Setting, SettingKind};
 pub use sockets::{AutoResponse, Client, Except, Filter, Listener, Socket, SocketKey, Sockets};
 pub use storage::{Range, Storage, StorageFailed, Written, scan_over};
 pub use timers::{Timer, Timers};
-pub use turn::{Answer, Audience, Output, SocketChange, Turn, Writes};
+pub use turn::{Answer, Audience, Changes, Output, SocketChange, Turn, Writes};

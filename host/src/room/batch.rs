@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::model::{Destination, Post, PostNumber, Request};
-use crate::store::Changes;
+use crate::model::{Changes, Destination, Post, PostNumber, Request};
 
 /// Most turns in one commit: the outputs of the first one wait while the others run, less than a millisecond for so
 /// many turns of a few microseconds.
@@ -34,15 +33,8 @@ impl Batch {
         self.bytes += changes.writes.iter().map(bytes).sum::<usize>();
         self.bytes += changes.posts.values().flatten().map(|post| post.request.body.len()).sum::<usize>();
         self.turns += 1;
-        if self.changes.writes.is_empty() {
-            self.changes.writes = changes.writes;
-        } else {
-            self.changes.writes.extend(changes.writes);
-        }
-        self.changes.timers.extend(changes.timers);
         self.posts += changes.posts.keys().filter(|number| number.commit() == commit).count();
-        self.changes.posts.extend(changes.posts);
-        self.changes.taken.extend(changes.taken);
+        self.changes.extend(changes);
     }
 
     /// Numbers the posts of a turn behind the posts in this batch. A turn that fails afterwards uses up no number.

@@ -10,9 +10,8 @@ use super::policy;
 use crate::clock::UnixMillis;
 use crate::guest::LogLimiter;
 use crate::limits::POSTS_AT_ONCE_OF_A_ROOM;
-use crate::model::{Address, Post, PostNumber, Posts};
+use crate::model::{Address, Changes, Post, PostNumber, Posts};
 use crate::random;
-use crate::store::Changes;
 
 /// The result of a try.
 #[derive(Debug, Clone, PartialEq, Eq)]

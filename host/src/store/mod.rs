@@ -25,7 +25,7 @@ mod records;
 mod room_log;
 mod witness;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -33,7 +33,7 @@ use prometheus_client::registry::Registry;
 use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMillis;
-use crate::model::{Address, Post, PostNumber, Posts, StorageFailed, Timer, Timers, Writes};
+use crate::model::{Address, PostNumber, Posts, StorageFailed, Timers};
 
 pub use engine::{Record, StorageEngine};
 pub use error::{CommitError, DiskError, OpenError};
@@ -52,26 +52,6 @@ use records::RoomRecord;
 /// The storage of all rooms. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
-
-/// The changes of one commit.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Entries of the storage of the room.
-    pub writes: Writes,
-    /// Timers that were set and removed.
-    pub timers: BTreeMap<String, Option<Timer>>,
-    /// Posts that were added, retried and removed.
-    pub posts: BTreeMap<PostNumber, Option<Post>>,
-    /// The highest post that was accepted from each other room.
-    pub taken: BTreeMap<Address, PostNumber>,
-}
-
-impl Changes {
-    /// Whether nothing changes.
-    pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && self.timers.is_empty() && self.posts.is_empty() && self.taken.is_empty()
-    }
-}
 
 /// A room as it is on disk.
 pub struct Stored {

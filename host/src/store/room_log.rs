@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Changes;
 use super::engine::StorageEngine;
 use super::error::{CommitError, unreadable};
 use super::group::{Commit, CommitListener};
 use super::inner::Inner;
 use super::owner::Owner;
 use super::records::{self, RoomRecord};
-use crate::model::{Address, PostNumber, Range, Storage, StorageFailed, Writes};
+use crate::model::{Address, Changes, PostNumber, Range, Storage, StorageFailed, Writes};
 
 /// The commits of one room. There is one log for each room.
 pub struct RoomLog {

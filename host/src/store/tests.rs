@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use bytes::Bytes;
 
 use super::*;
-use crate::model::{Range, Storage};
+use crate::model::{Changes, Range, Storage, Writes};
 
 struct ChannelListener(Sender<Result<u64, CommitError>>);
 

@@ -25,17 +25,17 @@ impl outbox::Host for StoreData {
             Ok(destination) => destination,
             Err(error) => return Ok(Err(to_wit(error))),
         };
-        let waiting = self.resources()?.posts_waiting + self.changes.posts.len();
-        if waiting >= limits::POSTS || self.changes.write_bytes + bytes > limits::TURN_WRITE_BYTES {
+        let waiting = self.resources()?.posts_waiting + self.turn.posts.len();
+        if waiting >= limits::POSTS || self.usage.write_bytes + bytes > limits::TURN_WRITE_BYTES {
             return Ok(Err(PostError::TooMany));
         }
-        self.changes.write_bytes += bytes;
-        self.changes.posts.push((destination, request));
+        self.usage.write_bytes += bytes;
+        self.turn.posts.push((destination, request));
         Ok(Ok(()))
     }
 
     fn waiting(&mut self) -> wasmtime::Result<u32> {
-        let waiting = self.resources()?.posts_waiting + self.changes.posts.len();
+        let waiting = self.resources()?.posts_waiting + self.turn.posts.len();
         Ok(u32::try_from(waiting).unwrap_or(u32::MAX))
     }
 }

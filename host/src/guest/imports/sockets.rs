@@ -26,7 +26,7 @@ impl StoreData {
             return Ok(Err(too_large(max_bytes)));
         }
         self.count_output(message.len())?;
-        self.changes.outputs.push(Output::Message(OutboundMessage::new(message), audience));
+        self.turn.outputs.push(Output::Message(OutboundMessage::new(message), audience));
         Ok(Ok(()))
     }
 }
@@ -61,7 +61,7 @@ impl HostSocket for StoreData {
         };
         let before = self.socket(key)?.tags.clone();
         self.count_output(before.iter().map(|tag| size_of::<String>() + tag.len()).sum())?;
-        self.changes.sockets_before.push((key, SocketChange::Tags(before)));
+        self.turn.sockets_before.push((key, SocketChange::Tags(before)));
         self.resources()?.sockets.set_tags(key, tags);
         Ok(Ok(()))
     }
@@ -84,7 +84,7 @@ impl HostSocket for StoreData {
         };
         self.count_output(attachment.len())?;
         let before = self.socket(key)?.attachment.clone();
-        self.changes.sockets_before.push((key, SocketChange::Attachment(before)));
+        self.turn.sockets_before.push((key, SocketChange::Attachment(before)));
         self.resources()?.sockets.set_attachment(key, Bytes::from(attachment));
         Ok(Ok(()))
     }
@@ -113,7 +113,7 @@ impl HostSocket for StoreData {
             Err(gone) => return Ok(Err(gone)),
         };
         self.count_output(reason.len())?;
-        self.changes.outputs.push(Output::Close { socket, code, reason });
+        self.turn.outputs.push(Output::Close { socket, code, reason });
         Ok(Ok(()))
     }
 
@@ -168,13 +168,13 @@ impl sockets::Host for StoreData {
             return Ok(Err(too_large(limits::AUTO_RESPONSE_BYTES)));
         }
         self.count_output(request.len() + reply.len())?;
-        self.changes.outputs.push(Output::AutoResponse(Some(AutoResponse { request, reply })));
+        self.turn.outputs.push(Output::AutoResponse(Some(AutoResponse { request, reply })));
         Ok(Ok(()))
     }
 
     fn clear_auto_response(&mut self) -> wasmtime::Result<()> {
         self.count_output(0)?;
-        self.changes.outputs.push(Output::AutoResponse(None));
+        self.turn.outputs.push(Output::AutoResponse(None));
         Ok(())
     }
 }

@@ -16,19 +16,19 @@ impl StoreData {
         if !is_key(key) {
             return Ok(None);
         }
-        if let Some(written) = self.changes.writes.get(key) {
+        if let Some(written) = self.turn.changes.writes.get(key) {
             return Ok(written.clone());
         }
         Ok(self.resources()?.storage.get(key)?)
     }
 
     fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.changes.write_bytes += limits::RECORD_BYTES + key.len() + value.as_ref().map_or(0, Vec::len);
-        self.changes.writes.insert(Bytes::from(key), value.map(Bytes::from));
+        self.usage.write_bytes += limits::RECORD_BYTES + key.len() + value.as_ref().map_or(0, Vec::len);
+        self.turn.changes.writes.insert(Bytes::from(key), value.map(Bytes::from));
     }
 
     fn check(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StorageError> {
-        let mut bytes = self.changes.write_bytes;
+        let mut bytes = self.usage.write_bytes;
         for (key, value) in entries {
             if !is_key(key) {
                 return Err(StorageError::BadKey);
@@ -50,7 +50,7 @@ impl StoreData {
     ) -> wasmtime::Result<()> {
         let range = model::Range { start: lower_bound(start), end: end.map_or(Bound::Unbounded, upper_bound), reverse };
         let storage = self.resources()?.storage.clone();
-        Ok(scan_over(&self.changes.writes, &*storage, &range, visit)?)
+        Ok(scan_over(&self.turn.changes.writes, &*storage, &range, visit)?)
     }
 }
 
@@ -136,7 +136,7 @@ impl StoreData {
     /// Removals count as writes: they are held until the end of the turn and go to the disk.
     fn remove(&mut self, key: Vec<u8>) -> wasmtime::Result<()> {
         self.write(key, None);
-        if self.changes.write_bytes > limits::TURN_WRITE_BYTES {
+        if self.usage.write_bytes > limits::TURN_WRITE_BYTES {
             bail!("the turn wrote and removed more than {} B", limits::TURN_WRITE_BYTES);
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::model::Timer;
 
 impl StoreData {
     fn timer(&mut self, name: &str) -> wasmtime::Result<Option<Timer>> {
-        if let Some(changed) = self.changes.timers.get(name) {
+        if let Some(changed) = self.turn.changes.timers.get(name) {
             return Ok(changed.clone());
         }
         Ok(self.resources()?.timers.get(name).cloned())
@@ -20,9 +20,9 @@ impl StoreData {
     /// Changed timers are held until the end of the turn, even if they are cancelled again. So too many changes trap.
     fn change(&mut self, name: String, timer: Option<Timer>) -> wasmtime::Result<()> {
         let was_set = self.timer(&name)?.is_some();
-        self.changes.timers_more += isize::from(timer.is_some()) - isize::from(was_set);
-        self.changes.timers.insert(name, timer);
-        if self.changes.timers.len() > limits::TIMERS_CHANGED {
+        self.usage.timers_more += isize::from(timer.is_some()) - isize::from(was_set);
+        self.turn.changes.timers.insert(name, timer);
+        if self.turn.changes.timers.len() > limits::TIMERS_CHANGED {
             bail!("the turn set and cancelled more than {} timers", limits::TIMERS_CHANGED);
         }
         Ok(())
@@ -30,11 +30,11 @@ impl StoreData {
 
     /// All timers as this turn sees them, ordered by name.
     fn all_timers(&mut self) -> wasmtime::Result<Vec<Timer>> {
-        let changed = std::mem::take(&mut self.changes.timers);
+        let changed = std::mem::take(&mut self.turn.changes.timers);
         let before = self.resources()?.timers.iter().filter(|timer| !changed.contains_key(&timer.name)).cloned();
         let mut all = before.chain(changed.values().flatten().cloned()).collect::<Vec<_>>();
         all.sort_by(|a, b| a.name.cmp(&b.name));
-        self.changes.timers = changed;
+        self.turn.changes.timers = changed;
         Ok(all)
     }
 }
@@ -47,7 +47,7 @@ impl timers::Host for StoreData {
         if payload.len() > limits::TIMER_PAYLOAD_BYTES {
             return Ok(Err(TimerError::PayloadTooLarge));
         }
-        let set = self.resources()?.timers.len().saturating_add_signed(self.changes.timers_more);
+        let set = self.resources()?.timers.len().saturating_add_signed(self.usage.timers_more);
         if set >= limits::TIMERS && self.timer(&name)?.is_none() {
             return Ok(Err(TimerError::TooMany));
         }

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 
 use super::turn::Cause;
 use super::{Broken, OpenRoom, RoomTask};
-use crate::model::{Close, Event, PostNumber, SocketKey, StorageFailed, Timer};
+use crate::model::{Changes, Close, Event, PostNumber, SocketKey, StorageFailed, Timer};
 use crate::random;
 use crate::room::policy;
 use crate::room::posts::{Outcome, PostId};
 use crate::room::reply::Reply;
-use crate::store::Changes;
 
 impl RoomTask {
     /// A client has left. If closes are waiting, this one waits behind them, so that the room sees them in order.

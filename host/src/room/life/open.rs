@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::{Broken, OpenRoom, RoomTask};
 use crate::clock;
 use crate::guest::{LogLimiter, TurnResources};
-use crate::model::Timer;
+use crate::model::{Changes, Timer};
 use crate::room::overlay::StorageOverlay;
 use crate::room::policy;
 use crate::room::posts::Posting;
 use crate::room::reply::Reply;
-use crate::store::{Changes, Stored};
+use crate::store::Stored;
 
 impl RoomTask {
     pub(super) fn open(&mut self) -> Result<(), Broken> {

@@ -7,8 +7,8 @@ use super::{Broken, RoomTask};
 use crate::guest::{Instance, Moment, TurnFailure};
 use crate::limit_hits::Limit;
 use crate::model::{
-    Answer, Audience, Close, Event, LOOKED_INTO_BYTES, Message, OutboundMessage, Output, Response, SocketKey, Sockets,
-    Timer, Turn, error_frame,
+    Answer, Audience, Changes, Close, Event, LOOKED_INTO_BYTES, Message, OutboundMessage, Output, Response, SocketKey,
+    Sockets, Timer, Turn, error_frame,
 };
 use crate::random;
 use crate::room::error::{ConnectError, RequestError};
@@ -17,7 +17,7 @@ use crate::room::policy;
 use crate::room::posts::PostId;
 use crate::room::reply::Reply;
 use crate::room::seat::Seat;
-use crate::store::{Changes, CommitError};
+use crate::store::CommitError;
 
 /// After an answer of more bytes, the room yields to other tasks. Shorter ones cost less than the yield.
 pub(super) const LONG_ANSWER_BYTES: usize = 64 << 10;
@@ -172,15 +172,11 @@ impl RoomTask {
 
     /// Keeps a successful turn: its writes go into the next commit, and its outputs wait for that.
     pub(super) fn keep(&mut self, mut turn: Turn, cause: Cause) -> Result<(), Box<(TurnError, Cause)>> {
+        let mut changes = std::mem::take(&mut turn.changes);
         if let Cause::Timer(timer) = &cause {
             // The timer is done, unless the turn has set it again.
-            turn.timers.entry(timer.name.clone()).or_insert(None);
+            changes.timers.entry(timer.name.clone()).or_insert(None);
         }
-        let mut changes = Changes {
-            writes: std::mem::take(&mut turn.writes),
-            timers: std::mem::take(&mut turn.timers),
-            ..Changes::default()
-        };
         if !turn.posts.is_empty() {
             let opened = self.opened();
             let (commit, now) = (opened.log.number() + 1, opened.clock());

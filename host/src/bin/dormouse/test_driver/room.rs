@@ -11,7 +11,7 @@ use dormouse::guest::{CompiledRoom, Instance, LogLimiter, Moment, TurnFailure, T
 use dormouse::limits::MESSAGE_BYTES;
 use dormouse::model::{
     Address, Answer, Audience, Client, Close, Destination, Event, Filter, Message, OutboundMessage, Output, Request,
-    Socket, SocketChange, SocketKey, Sockets, Timer, Timers, Turn, User,
+    Socket, SocketKey, Sockets, Timer, Timers, Turn, User,
 };
 use serde_json::{Value, json};
 
@@ -375,12 +375,7 @@ impl TestRoom {
     /// Undoes a turn that ran but was not committed.
     fn lose(&mut self, turn: Turn, fault: Fault) -> TurnFailure {
         self.hibernate();
-        for (key, before) in turn.sockets_before.into_iter().rev() {
-            match before {
-                SocketChange::Tags(tags) => self.sockets.set_tags(key, tags),
-                SocketChange::Attachment(attachment) => self.sockets.set_attachment(key, attachment),
-            }
-        }
+        turn.undo(&mut self.sockets);
         let limits = Limits::default();
         match fault {
             Fault::OutOfCpu => TurnFailure::Cpu { limit: limits.turn_cpu },
@@ -404,11 +399,11 @@ impl TestRoom {
     /// Applies a turn at once, since there is no disk to wait for.
     fn apply(&mut self, mut turn: Turn, fired: Option<String>) -> Answer {
         if let Some(name) = fired {
-            turn.timers.entry(name).or_insert(None);
+            turn.changes.timers.entry(name).or_insert(None);
         }
-        self.storage.apply(turn.writes);
+        self.storage.apply(turn.changes.writes);
         self.posted.extend(turn.posts);
-        for (name, timer) in turn.timers {
+        for (name, timer) in turn.changes.timers {
             self.timers.apply(&name, timer);
         }
         for output in turn.outputs {
