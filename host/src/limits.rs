@@ -36,6 +36,10 @@ pub const ATTACHMENT_BYTES: usize = 16_384;
 /// The longest auto-response, and the longest text that it answers, in bytes: as in Durable Objects.
 pub const AUTO_RESPONSE_BYTES: usize = 2_048;
 
+/// The longest id of a message, in bytes: it has space for a number and an incarnation several times over, and a client
+/// sends it back in a header.
+pub const EVENT_ID_BYTES: usize = 128;
+
 /// The longest reason of a close frame, in bytes: RFC 6455 allows control frames of 125 bytes, and the code takes 2.
 pub const CLOSE_REASON_BYTES: usize = 123;
 

@@ -21,6 +21,7 @@ dormouse_test::with_and_without_hibernation! { CHAT_ROOM;
     a_client_ahead_of_the_room_starts_over,
     a_client_whose_gap_was_trimmed_starts_over,
     a_client_of_another_incarnation_starts_over,
+    only_histories_and_messages_have_event_ids,
     a_client_that_reconnects_is_announced_like_any_other,
     the_position_to_resume_from_must_be_a_number,
 
@@ -237,6 +238,24 @@ fn a_client_of_another_incarnation_starts_over(mut room: TestRoom) {
         let (_, history) = join_with_history(&mut room, "ana", &query);
         assert_eq!((seqs(&history), &history["resumed"]), (Vec::from_iter(expected), &resumed), "{query}");
     }
+}
+
+fn only_histories_and_messages_have_event_ids(mut room: TestRoom) {
+    let incarnation = room_incarnation(&room);
+    let ids = |client: &TestClient| client.received_with_ids().into_iter().map(|(_, id)| id).collect::<Vec<_>>();
+    let id = |seq: u64| Some(format!("{seq}.{incarnation}"));
+    let ana = room.join("ana");
+    assert_eq!(ids(&ana), [None], "an empty history is no place to resume from");
+    post_many(&mut room, 2);
+    assert_eq!(ids(&ana), [id(1), id(2)]);
+    let (bo, resumed) = (room.join("bo"), room.connect("cleo", "since=1").unwrap());
+    let missed_nothing = room.connect("dan", "since=2").unwrap();
+    assert_eq!((ids(&bo)[0].clone(), ids(&resumed)[0].clone(), ids(&missed_nothing)), (id(2), id(2), vec![None]));
+    discard_received([&ana]);
+    room.send(&bo, TYPING);
+    room.send(&bo, &message("three"));
+    room.leave(&bo);
+    assert_eq!(ids(&ana), [None, id(3), None]);
 }
 
 fn a_client_that_reconnects_is_announced_like_any_other(mut room: TestRoom) {

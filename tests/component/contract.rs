@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse_bundle::UNRULY;
-use dormouse_test::{Close, Message, Request, TestClient, TestRoom};
+use dormouse_test::{Close, Message, Request, TestClient, TestRoom, discard_received};
 
 pub(crate) fn received_texts(client: &TestClient) -> Vec<String> {
     let text = |message| match message {
@@ -169,6 +169,34 @@ fn an_incarnation_stays_until_a_backup_is_restored() {
     assert_eq!(restored[..2], ["a=1", "1"]);
     assert_ne!(restored[2], first[0]);
     assert_eq!(restored[2], room.incarnation().to_string());
+}
+
+#[test]
+fn a_message_keeps_the_id_that_its_room_gave_it() {
+    let mut room = TestRoom::new(UNRULY);
+    let (ana, bo) = (room.join("ana"), room.join("bo"));
+    discard_received([&ana, &bo]);
+    room.send(&ana, "say-with-id 7.0f seven; say plain; all-with-id ~!x eight");
+    let message = |text: &str, id: Option<&str>| (Message::Text(text.into()), id.map(str::to_owned));
+    let eight = message("eight", Some("~!x"));
+    assert_eq!(ana.received_with_ids(), [message("seven", Some("7.0f")), message("plain", None), eight.clone()]);
+    assert_eq!(bo.received_with_ids(), [eight]);
+}
+
+#[test]
+fn an_event_id_that_fits_no_header_is_run_failing() {
+    let mut room = TestRoom::new(UNRULY);
+    let ana = room.join("ana");
+    discard_received([&ana]);
+    for id in ["", "a\tb", "a\nb", "a\0b", "é", &"x".repeat(129)] {
+        for command in ["say-with-id", "all-with-id"] {
+            run_failing(&mut room, &ana, &format!("{command} {id} hello"));
+            assert_eq!(received_texts(&ana), [""; 0], "{command} {id:?}");
+        }
+    }
+    let longest = "x".repeat(128);
+    room.send(&ana, &format!("say-with-id {longest} hello"));
+    assert_eq!(ana.received_with_ids(), [(Message::Text("hello".into()), Some(longest))]);
 }
 
 #[test]

@@ -54,6 +54,8 @@ fn the_wit_documents_the_actual_limits() {
         "`too-large` above {} B for either text",
         with_thousands_separators(limits::AUTO_RESPONSE_BYTES)
     ));
+    assert_documented(&format!("1 to {} B of id", limits::EVENT_ID_BYTES));
+    assert_documented(&format!("The id is empty, above {} B, or", limits::EVENT_ID_BYTES));
     assert_documented(&format!("`reason` is above {} B", limits::CLOSE_REASON_BYTES));
     assert_documented(&format!(
         "{} timers a room, name 1 to {} B",

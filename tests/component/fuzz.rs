@@ -180,7 +180,9 @@ impl Model {
                 let note = note.all();
                 done(note.len() <= 16_384 && self.sockets.get_mut(*socket).map(|socket| socket.1 = note).is_some())
             }
-            Operation::Send { socket, text } => done(text.all().len() <= 1 << 20 && *socket < self.sockets.len()),
+            Operation::Send { socket, id, text } => {
+                done(is_event_id(id) && text.all().len() <= 1 << 20 && *socket < self.sockets.len())
+            }
             Operation::Close { socket, code, reason } => {
                 let may = matches!(code, 1000 | 1008 | 1009 | 1011..=1013 | 3000..=4999);
                 done(may && reason.all().len() <= 123 && *socket < self.sockets.len())
@@ -195,9 +197,8 @@ impl Model {
             }
             Operation::Log { .. } => done(true),
             Operation::Config { .. } => Some("None".into()),
-            Operation::Broadcast { .. } | Operation::Find { .. } | Operation::AutoResponse { .. } | Operation::Fail => {
-                None
-            }
+            Operation::Broadcast { id, text, .. } => done(is_event_id(id) && text.all().len() <= 1 << 20),
+            Operation::Find { .. } | Operation::AutoResponse { .. } | Operation::Fail => None,
         }
     }
 
@@ -217,6 +218,12 @@ impl Model {
     }
 }
 
+/// Whether a message may have this id, or none.
+fn is_event_id(id: &Option<Text>) -> bool {
+    let id = id.as_ref().map(Text::all);
+    id.is_none_or(|id| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
 fn bytes(lengths: &'static [u32]) -> impl Strategy<Value = Bytes> {
     // Few different ones, so that they meet, and lengths at the limits and beyond them.
     let piece = vec(prop_oneof![Just(0), Just(b'a'), Just(b'b'), Just(0xff)], 0..3);
@@ -234,6 +241,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     let key = || bytes(&[0, 1_024, 2_048, 2_049, 70_000]);
     let value = || bytes(&[0, 1_000, 2_097_152, 2_097_153]);
     let name = || text(&[0, 128, 256, 257]);
+    let id = || option::of(text(&[0, 64, 128, 129]));
     let number = || prop_oneof![Just(0), Just(1), Just(u64::MAX), any::<u64>()];
     let limit = || prop_oneof![Just(0), Just(1), Just(1_000), any::<u32>()];
     prop_oneof![
@@ -251,11 +259,15 @@ fn operation() -> impl Strategy<Value = Operation> {
         name().prop_map(|name| Operation::GetTimer { name }),
         (0..3_usize, vec(name(), 0..12)).prop_map(|(socket, tags)| Operation::Tags { socket, tags }),
         (0..3_usize, bytes(&[0, 8_192, 16_385])).prop_map(|(socket, note)| Operation::Attach { socket, note }),
-        (0..3_usize, text(&[0, 1_048_576, 1_048_577])).prop_map(|(socket, text)| Operation::Send { socket, text }),
+        (0..3_usize, id(), text(&[0, 1_048_576, 1_048_577])).prop_map(|(socket, id, text)| Operation::Send {
+            socket,
+            id,
+            text
+        }),
         (0..3_usize, any::<u16>(), text(&[0, 61, 123, 124]))
             .prop_map(|(socket, code, reason)| { Operation::Close { socket, code, reason } }),
-        (option::of(name()), option::of(name()), text(&[0, 1_048_577]))
-            .prop_map(|(tag, user, text)| { Operation::Broadcast { tag, user, text } }),
+        (option::of(name()), option::of(name()), id(), text(&[0, 1_048_577]))
+            .prop_map(|(tag, user, id, text)| { Operation::Broadcast { tag, user, id, text } }),
         (option::of(name()), option::of(name())).prop_map(|(tag, user)| Operation::Count { tag, user }),
         number().prop_map(|id| Operation::Find { id }),
         (name(), text(&[0, 2_048, 2_049])).prop_map(|(request, reply)| Operation::AutoResponse { request, reply }),

@@ -86,6 +86,37 @@ async fn an_event_id_of_another_incarnation_starts_over() {
 }
 
 #[tokio::test]
+async fn the_id_of_an_event_returns_when_its_reader_reconnects() {
+    let server = Server::unruly("").await;
+    let events = path("/rooms/lobby/events", "bo") + "&command=resume";
+    let mut bo = server.open_event_stream(&events, &[]).await.expect("it lets us in");
+    let first = bo.recv().await;
+    assert_eq!((first.data.as_str(), first.id.as_deref()), ("after nothing", Some("first")));
+    let mut ana = server.join("lobby", "ana").await;
+    assert_eq!(ana.recv_text().await, "welcome");
+    ana.send("all-with-id draft~2!x hello").await;
+    assert_eq!(ana.recv_text().await, "hello", "a WebSocket does not carry the id");
+    let hello = bo.recv().await;
+    assert_eq!((hello.data.as_str(), hello.id.as_deref()), ("hello", Some("draft~2!x")));
+    drop(bo);
+    let mut bo = server.open_event_stream(&events, &[("last-event-id", "draft~2!x")]).await.expect("it lets us in");
+    assert_eq!(bo.recv().await.data, "after draft~2!x");
+}
+
+#[tokio::test]
+async fn the_host_takes_no_event_id_from_the_text_of_a_message() {
+    let server = Server::unruly("").await;
+    let mut bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    assert_eq!(bo.recv().await.data, "welcome");
+    for text in [r#"{"type":"message","message":{"seq":7}}"#, r#"{"messages":[{"seq":7}],"incarnation":"0f"}"#] {
+        let answer = server.api(Method::POST, "/rooms/lobby/messages", "ana", &format!("all {text}")).await;
+        assert_eq!(answer.status, 200);
+        let event = bo.recv().await;
+        assert_eq!((event.data.as_str(), event.id), (text, None));
+    }
+}
+
+#[tokio::test]
 async fn a_closed_event_stream_leaves_the_presence_list() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;

@@ -59,6 +59,14 @@ impl SizeLimit {
 }
 
 impl History {
+    /// The newest number; 0 in an empty room.
+    pub(crate) fn last(&mut self) -> u64 {
+        *self.last.get_or_insert_with(|| {
+            let newest = storage::prefix([PREFIX]).reverse().limit(1).list();
+            newest.first().map_or(0, |(key, _)| seq_of(key))
+        })
+    }
+
     /// The number of the next message.
     pub(crate) fn next_seq(&mut self) -> u64 {
         self.last() + 1
@@ -116,13 +124,6 @@ impl History {
             messages.reverse();
         }
         PageContent { messages, has_more }
-    }
-
-    fn last(&mut self) -> u64 {
-        *self.last.get_or_insert_with(|| {
-            let newest = storage::prefix([PREFIX]).reverse().limit(1).list();
-            newest.first().map_or(0, |(key, _)| seq_of(key))
-        })
     }
 
     fn trim(&mut self, last: u64) -> Result<()> {

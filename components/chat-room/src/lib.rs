@@ -32,6 +32,9 @@ use crate::paging::Page;
 struct Chat {
     history: History,
     records: IdempotencyRecords,
+    /// Names the numbering of the messages for clients, in hexadecimal digits. Numbers are comparable only within one
+    /// incarnation.
+    incarnation: String,
 }
 
 dormouse_room::export!(Chat);
@@ -51,14 +54,14 @@ const ALWAYS_FITS_BYTES: usize = 4096;
 impl Room for Chat {
     fn wake() -> Result<Self> {
         sockets::set_auto_response(PING, PONG)?;
-        Ok(Chat { history: History::default(), records: IdempotencyRecords::default() })
+        let incarnation = format!("{:016x}", context::incarnation());
+        Ok(Chat { history: History::default(), records: IdempotencyRecords::default(), incarnation })
     }
 
     fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
         let query = request.query();
         let since = paging::since(&query).map_err(|reason| Refusal { status: 400, reason })?;
-        let history = self.history_frame(since, query.get("incarnation"))?;
-        socket.send_if_open(&Message::Text(history))?;
+        self.send_history(socket, since, query.get("incarnation"))?;
 
         let user = socket.user();
         if sockets_of(&user).count() == 1 {
@@ -73,7 +76,7 @@ impl Room for Chat {
             Ok(Command::Message { content, client_id }) => {
                 let keys = MessageKeys { client_id: client_id.as_deref(), idempotency_key: None };
                 match self.store(&sender.user(), &content, keys)? {
-                    Outcome::Stored(message) => sockets::everyone().broadcast(&message.into_frame()),
+                    Outcome::Stored(seq, message) => self.broadcast(seq, message),
                     Outcome::Duplicate(message) => sender.send_if_open(&message.into_frame()),
                     Outcome::Refused(_, error) => sender.send_error(&error.for_message(&message)),
                 }
@@ -110,7 +113,8 @@ impl Room for Chat {
 
 /// The result of storing a message.
 enum Outcome {
-    Stored(ChatMessage),
+    /// Under this number.
+    Stored(u64, ChatMessage),
     /// A retry of this message, which was stored before.
     Duplicate(ChatMessage),
     /// Nothing was stored. The status is for a request over HTTP.
@@ -118,21 +122,33 @@ enum Outcome {
 }
 
 impl Chat {
-    /// The first frame for a socket: the messages after `since`, or the newest of the history. It is cut to the longest
-    /// frame, so that no history keeps a client from connecting.
+    /// Sends the first frame to a socket: the messages after `since`, or the newest of the history. It is cut to the
+    /// longest frame, so that no history keeps a client from connecting. Its id is that of its last message.
     ///
-    /// Numbers are comparable only within one incarnation: a client that knows another one starts over.
-    fn history_frame(&mut self, since: Option<u64>, known_incarnation: Option<String>) -> Result<String> {
-        let incarnation = format!("{:016x}", context::incarnation());
+    /// A client that knows another incarnation starts over.
+    fn send_history(&mut self, socket: &Socket, since: Option<u64>, known_incarnation: Option<String>) -> Result<()> {
         let size_limit = SizeLimit::AtMost(frames::history_bytes(sockets::max_message_bytes()));
-        if let Some(seq) = since
-            && known_incarnation.is_none_or(|known| known == incarnation)
-            && let Some(missed) = self.history.since(seq, size_limit)
-        {
-            return frames::history(&missed, Some(true), &incarnation);
+        let since_here = since.filter(|_| known_incarnation.is_none_or(|known| known == self.incarnation));
+        let missed = since_here.and_then(|seq| self.history.since(seq, size_limit));
+        let resumed = since.map(|_| missed.is_some());
+        let messages =
+            missed.unwrap_or_else(|| self.history.page(Page::latest(paging::HISTORY_LIMIT), size_limit).messages);
+        let frame = Message::Text(frames::history(&messages, resumed, &self.incarnation)?);
+        if messages.is_empty() {
+            return socket.send_if_open(&frame);
         }
-        let latest = self.history.page(Page::latest(paging::HISTORY_LIMIT), size_limit).messages;
-        frames::history(&latest, since.map(|_| false), &incarnation)
+        let last = self.history.last();
+        socket.send_with_id_if_open(&frame, &self.event_id(last))
+    }
+
+    /// Sends a new message to all clients.
+    fn broadcast(&self, seq: u64, message: ChatMessage) -> Result<()> {
+        sockets::everyone().broadcast_with_id(&message.into_frame(), &self.event_id(seq))
+    }
+
+    /// The id of the event with this message: a client that knows it can resume.
+    fn event_id(&self, seq: u64) -> String {
+        format!("{seq}.{}", self.incarnation)
     }
 
     /// Stores a message of `user`, unless the user sent it before with one of its keys.
@@ -167,7 +183,7 @@ impl Chat {
         for key in keys.iter() {
             self.records.record(user, key, now, message.json())?;
         }
-        Ok(Outcome::Stored(message))
+        Ok(Outcome::Stored(seq, message))
     }
 
     /// The message that was stored before with one of these keys.
@@ -218,9 +234,9 @@ impl Chat {
             Err(error) => return Ok(error.into()),
         };
         match self.store(user, &posted.content, posted.keys())? {
-            Outcome::Stored(message) => {
+            Outcome::Stored(seq, message) => {
                 let response = Response::json_text(frames::posted(&message));
-                sockets::everyone().broadcast(&message.into_frame())?;
+                self.broadcast(seq, message)?;
                 Ok(response)
             }
             Outcome::Duplicate(message) => Ok(Response::json_text(frames::posted(&message))),

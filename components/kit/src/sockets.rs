@@ -6,7 +6,7 @@ use crate::bindings::room::dormouse::room::sockets as wit;
 use crate::json::ClientError;
 use crate::{Error, Message, Result};
 
-pub use wit::{Except, Filter, Socket, SocketError, get};
+pub use wit::{EventError, Except, Filter, Socket, SocketError, get};
 
 /// Every socket of the room. Narrow the selection, then use it: `everyone().except(&me).broadcast(&message)`.
 pub fn everyone() -> Selection {
@@ -76,6 +76,13 @@ impl Selection {
         wit::broadcast(message, &self.0).map_err(|error| socket_error(&error, "the message", message.len()))
     }
 
+    /// Sends a message with an id to all of them. Clients of server-sent events get the id: a browser that reconnects
+    /// names the last one in the header `last-event-id` of its request, so that the room can send only the messages
+    /// after it. The id has 1 to 128 visible ASCII characters.
+    pub fn broadcast_with_id(&self, message: &Message, id: &str) -> Result<()> {
+        wit::broadcast_with_id(message, id, &self.0).map_err(|error| event_error(&error, message, id))
+    }
+
     /// Sends a JSON text message to all of them.
     pub fn broadcast_json(&self, value: &impl Serialize) -> Result<()> {
         self.broadcast(&Message::json(value)?)
@@ -97,6 +104,15 @@ impl Socket {
         }
     }
 
+    /// Like [`send_with_id`](Socket::send_with_id), but succeeds if the client has left. For the id see
+    /// [`Selection::broadcast_with_id`].
+    pub fn send_with_id_if_open(&self, message: &Message, id: &str) -> Result<()> {
+        match self.send_with_id(message, id) {
+            Err(EventError::NotSent(SocketError::Gone)) => Ok(()),
+            other => other.map_err(|error| event_error(&error, message, id)),
+        }
+    }
+
     /// Sends this client, and no other, an error about its message. The turn goes on and its writes are kept, so check
     /// the message before you write.
     pub fn send_error(&self, error: &ClientError) -> Result<()> {
@@ -113,6 +129,13 @@ fn socket_error(error: &SocketError, subject: &str, bytes: usize) -> Error {
         SocketError::BadCloseCode => {
             Error::new("a room may close with 1000, 1008, 1009, 1011 to 1013, or 3000 to 4999")
         }
+    }
+}
+
+fn event_error(error: &EventError, message: &Message, id: &str) -> Error {
+    match error {
+        EventError::BadId => Error::new(format!("an event's id has 1 to 128 visible ASCII characters, unlike {id:?}")),
+        EventError::NotSent(error) => socket_error(error, "the message", message.len()),
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::limits::EVENT_ID_BYTES;
+
 /// A complete WebSocket message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -33,6 +35,24 @@ impl Message {
     }
 }
 
+/// The id of a message: a client of server-sent events gets it, and names the last one when it reconnects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventId(Box<str>);
+
+impl EventId {
+    /// An id of 1 to 128 visible ASCII characters. Absent for any other text: a line break would end the field of the
+    /// event, and spaces at the ends would not come back in a header.
+    pub fn new(id: String) -> Option<Self> {
+        let good = (1..=EVENT_ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        good.then(|| EventId(id.into_boxed_str()))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// An outgoing message, shared by all its receivers. The first one encodes it for the wire; the others reuse that.
 #[derive(Debug, Clone)]
 pub struct OutboundMessage(Arc<Inner>);
@@ -55,7 +75,7 @@ struct Inner {
 
 #[derive(Debug)]
 enum Content {
-    One(Message),
+    One(Message, Option<EventId>),
     /// Several messages in order.
     Together(Vec<OutboundMessage>),
 }
@@ -63,7 +83,12 @@ enum Content {
 impl OutboundMessage {
     /// An outgoing message.
     pub fn new(message: Message) -> Self {
-        Self::of(Content::One(message))
+        Self::of(Content::One(message, None))
+    }
+
+    /// An outgoing message with an id.
+    pub fn with_id(message: Message, id: EventId) -> Self {
+        Self::of(Content::One(message, Some(id)))
     }
 
     /// Several messages for the same receivers, merged into one.
@@ -78,7 +103,15 @@ impl OutboundMessage {
     /// The message; absent if several were merged.
     pub fn message(&self) -> Option<&Message> {
         match &self.0.content {
-            Content::One(message) => Some(message),
+            Content::One(message, _) => Some(message),
+            Content::Together(_) => None,
+        }
+    }
+
+    /// The id of the message; absent if it has none, or if several were merged.
+    pub fn event_id(&self) -> Option<&EventId> {
+        match &self.0.content {
+            Content::One(_, id) => id.as_ref(),
             Content::Together(_) => None,
         }
     }
@@ -86,7 +119,7 @@ impl OutboundMessage {
     /// The message, or the merged messages.
     pub fn parts(&self) -> Result<&Message, &[OutboundMessage]> {
         match &self.0.content {
-            Content::One(message) => Ok(message),
+            Content::One(message, _) => Ok(message),
             Content::Together(messages) => Err(messages),
         }
     }
@@ -94,7 +127,7 @@ impl OutboundMessage {
     /// The length of all its messages, in bytes.
     pub fn len(&self) -> usize {
         match &self.0.content {
-            Content::One(message) => message.len(),
+            Content::One(message, _) => message.len(),
             Content::Together(messages) => messages.iter().map(OutboundMessage::len).sum(),
         }
     }
@@ -105,13 +138,13 @@ impl OutboundMessage {
     }
 
     /// Its bytes on the wire. `encode` runs only at the first call for this form.
-    pub fn encoded(&self, form: Form, encode: fn(&Message) -> Bytes) -> &Bytes {
+    pub fn encoded(&self, form: Form, encode: fn(&Message, Option<&EventId>) -> Bytes) -> &Bytes {
         let encoded = match form {
             Form::Frame => &self.0.frame,
             Form::Event => &self.0.event,
         };
         encoded.get_or_init(|| match &self.0.content {
-            Content::One(message) => encode(message),
+            Content::One(message, id) => encode(message, id.as_ref()),
             Content::Together(messages) => {
                 let mut all =
                     Vec::with_capacity(messages.iter().map(|message| message.encoded(form, encode).len()).sum());
@@ -119,5 +152,20 @@ impl OutboundMessage {
                 all.into()
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_id_has_1_to_128_visible_ascii_characters() {
+        for id in ["7", "7.0f", "!~", &"x".repeat(128)] {
+            assert_eq!(EventId::new(id.into()).expect(id).as_str(), id);
+        }
+        for id in ["", " ", "a b", " a", "a ", "\t", "a\nid: 9", "\r", "\0", "\u{7f}", "é", &"x".repeat(129)] {
+            assert_eq!(EventId::new(id.into()), None, "{id:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ pub use address::{Address, AddressError, NAME_BYTES, NAMESPACE_BYTES};
 pub use client_id::{LOOKED_INTO_BYTES, error_frame};
 pub use event::{Close, Event};
 pub use http::{CALLER, POST_KEY, Request, Response, User, header_text, is_header};
-pub use message::{Form, Message, OutboundMessage};
+pub use message::{EventId, Form, Message, OutboundMessage};
 pub use post::{Destination, Post, PostNumber, Posts};
 pub use setting::{Declared, Setting, SettingKind};
 pub use sockets::{AutoResponse, Client, Except, Filter, Listener, Socket, SocketKey, Sockets};

@@ -309,7 +309,7 @@ mod tests {
         burst.send(&mut to_flush);
         assert!(burst.is_empty());
         let received = client.0.lock().unwrap();
-        let encode = |message: &Message| bytes::Bytes::copy_from_slice(message.as_bytes());
+        let encode = |message: &Message, _: Option<&_>| bytes::Bytes::copy_from_slice(message.as_bytes());
         assert_eq!(
             (received.len(), &received[0].encoded(Form::Frame, encode)[..], to_flush.len()),
             (1, &b"onetwo"[..], 1)

@@ -21,7 +21,8 @@ pub(crate) struct Inbox(Mutex<Received>);
 
 #[derive(Default)]
 pub(crate) struct Received {
-    pub(crate) messages: Vec<Message>,
+    /// Each with the id that the room gave it.
+    pub(crate) messages: Vec<(Message, Option<String>)>,
     pub(crate) closed: Option<(u16, String)>,
 }
 
@@ -52,6 +53,12 @@ impl TestClient {
 
     /// The messages since the last call.
     pub fn received_raw(&self) -> Vec<Message> {
+        self.received_with_ids().into_iter().map(|(message, _)| message).collect()
+    }
+
+    /// The messages since the last call, each with the id that the room gave it. On a real host only clients of
+    /// server-sent events get the id.
+    pub fn received_with_ids(&self) -> Vec<(Message, Option<String>)> {
         std::mem::take(&mut self.inbox.lock().messages)
     }
 

@@ -118,8 +118,9 @@ impl Environment {
             "said" => {
                 let mut sent = Fields::of(value)?;
                 let message = sent.message()?;
+                let id = sent.take("event_id").map(|id| id.as_str().unwrap_or_default().to_owned());
                 for socket in sent.read::<Vec<u64>>("to")? {
-                    self.with_inbox(socket, |inbox| inbox.lock().messages.push(message.clone()));
+                    self.with_inbox(socket, |inbox| inbox.lock().messages.push((message.clone(), id.clone())));
                 }
             }
             "closed" => {

@@ -356,7 +356,7 @@ pub mod dormouse {
                     };
                     let ptr15 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/rooms@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/rooms@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "call"]
                         fn wit_import16(_: *mut u8, _: *mut u8);
@@ -751,7 +751,7 @@ pub mod dormouse {
                     };
                     let ptr17 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "post"]
                         fn wit_import18(_: *mut u8, _: *mut u8);
@@ -794,7 +794,7 @@ pub mod dormouse {
             pub fn waiting() -> u32 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "waiting"]
                         fn wit_import0() -> i32;
@@ -925,7 +925,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "namespace"]
                         fn wit_import1(_: *mut u8);
@@ -963,7 +963,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "name"]
                         fn wit_import1(_: *mut u8);
@@ -989,7 +989,7 @@ pub mod dormouse {
             pub fn now() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "now"]
                         fn wit_import0() -> i64;
@@ -1008,7 +1008,7 @@ pub mod dormouse {
             pub fn woken_by() -> WakeReason {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "woken-by"]
                         fn wit_import0() -> i32;
@@ -1031,7 +1031,7 @@ pub mod dormouse {
             pub fn incarnation() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "incarnation"]
                         fn wit_import0() -> i64;
@@ -1066,7 +1066,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "config"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -1108,7 +1108,7 @@ pub mod dormouse {
             pub fn random() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "random"]
                         fn wit_import0() -> i64;
@@ -1134,7 +1134,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "log"]
                         fn wit_import1(_: i32, _: *mut u8, _: usize);
@@ -1199,6 +1199,37 @@ pub mod dormouse {
                 }
             }
             impl ::core::error::Error for SocketError {}
+            /// Why a message with an id was not queued.
+            #[derive(Clone, Copy)]
+            pub enum EventError {
+                /// The id is empty, above 128 B, or has a character other than visible ASCII (`!` to `~`): no space, no line
+                /// break. The room's author must choose another one.
+                BadId,
+                /// The message was not queued, for the same reasons as without an id.
+                NotSent(SocketError),
+            }
+            impl ::core::fmt::Debug for EventError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    match self {
+                        EventError::BadId => f.debug_tuple("EventError::BadId").finish(),
+                        EventError::NotSent(e) => {
+                            f.debug_tuple("EventError::NotSent").field(e).finish()
+                        }
+                    }
+                }
+            }
+            impl ::core::fmt::Display for EventError {
+                fn fmt(
+                    &self,
+                    f: &mut ::core::fmt::Formatter<'_>,
+                ) -> ::core::fmt::Result {
+                    write!(f, "{:?}", self)
+                }
+            }
+            impl ::core::error::Error for EventError {}
             /// One client's connection. A handle may be kept between turns of one instance. Once the client has left, functions
             /// that change the socket or send to it return `gone`.
             ///
@@ -1228,7 +1259,7 @@ pub mod dormouse {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]socket"]
                         fn drop(_: i32);
@@ -1297,7 +1328,7 @@ pub mod dormouse {
                 pub fn id(&self) -> u64 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.id"]
                             fn wit_import0(_: i32) -> i64;
@@ -1330,7 +1361,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.user"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1381,7 +1412,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.tags"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1467,7 +1498,7 @@ pub mod dormouse {
                         }
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.set-tags"]
                             fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -1541,7 +1572,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.attachment"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1585,7 +1616,7 @@ pub mod dormouse {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.set-attachment"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -1676,7 +1707,7 @@ pub mod dormouse {
                         };
                         let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.send"]
                             fn wit_import5(
@@ -1746,6 +1777,135 @@ pub mod dormouse {
             }
             impl Socket {
                 #[allow(unused_unsafe, clippy::all)]
+                /// Queue a message for this client, with an id that tells where it stands among the room's messages.
+                ///
+                /// A client that reads server-sent events gets the id in the field `id` of the event. When it reconnects, a
+                /// browser names the last id that it got, in the header `last-event-id` of the request for `on-connect`, so
+                /// that the room can send only what the client missed. A WebSocket does not carry the id.
+                ///
+                /// Seen: as with `send`.
+                /// Fails: `bad-id`; `not-sent` as with `send`.
+                /// Traps: as with `send`; the id counts too.
+                /// Limit: 1 to 128 B of id.
+                #[allow(async_fn_in_trait)]
+                pub fn send_with_id(
+                    &self,
+                    message: &Message,
+                    id: &str,
+                ) -> ::core::result::Result<(), EventError> {
+                    unsafe {
+                        #[repr(align(4))]
+                        struct RetArea([::core::mem::MaybeUninit<u8>; 16]);
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 16],
+                        );
+                        use super::super::super::dormouse::room::types::Message as V2;
+                        let (result3_0, result3_1, result3_2) = match message {
+                            V2::Text(e) => {
+                                let vec0 = e;
+                                let ptr0 = vec0.as_ptr().cast::<u8>();
+                                let len0 = vec0.len();
+                                (0i32, ptr0.cast_mut(), len0)
+                            }
+                            V2::Binary(e) => {
+                                let vec1 = e;
+                                let ptr1 = vec1.as_ptr().cast::<u8>();
+                                let len1 = vec1.len();
+                                (1i32, ptr1.cast_mut(), len1)
+                            }
+                        };
+                        let vec4 = id;
+                        let ptr4 = vec4.as_ptr().cast::<u8>();
+                        let len4 = vec4.len();
+                        let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]socket.send-with-id"]
+                            fn wit_import6(
+                                _: i32,
+                                _: i32,
+                                _: *mut u8,
+                                _: usize,
+                                _: *mut u8,
+                                _: usize,
+                                _: *mut u8,
+                            );
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import6(
+                            _: i32,
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        ) {
+                            unreachable!()
+                        }
+                        wit_import6(
+                            (self).handle() as i32,
+                            result3_0,
+                            result3_1,
+                            result3_2,
+                            ptr4.cast_mut(),
+                            len4,
+                            ptr5,
+                        );
+                        let l7 = i32::from(*ptr5.add(0).cast::<u8>());
+                        let result14 = match l7 {
+                            0 => {
+                                let e = ();
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l8 = i32::from(*ptr5.add(4).cast::<u8>());
+                                    let v13 = match l8 {
+                                        0 => EventError::BadId,
+                                        n => {
+                                            debug_assert_eq!(n, 1, "invalid enum discriminant");
+                                            let e13 = {
+                                                let l9 = i32::from(*ptr5.add(8).cast::<u8>());
+                                                let v12 = match l9 {
+                                                    0 => SocketError::Gone,
+                                                    1 => {
+                                                        let e12 = {
+                                                            let l10 = *ptr5.add(12).cast::<i32>();
+                                                            l10 as u32
+                                                        };
+                                                        SocketError::TooLarge(e12)
+                                                    }
+                                                    2 => {
+                                                        let e12 = {
+                                                            let l11 = *ptr5.add(12).cast::<i32>();
+                                                            l11 as u32
+                                                        };
+                                                        SocketError::TooMany(e12)
+                                                    }
+                                                    n => {
+                                                        debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                                        SocketError::BadCloseCode
+                                                    }
+                                                };
+                                                v12
+                                            };
+                                            EventError::NotSent(e13)
+                                        }
+                                    };
+                                    v13
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result14
+                    }
+                }
+            }
+            impl Socket {
+                #[allow(unused_unsafe, clippy::all)]
                 /// Close this connection after the messages sent before. Its `on-close` follows.
                 ///
                 /// Fails: `bad-close-code`; `too-large` where `reason` is above 123 B; `gone`.
@@ -1766,7 +1926,7 @@ pub mod dormouse {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.close"]
                             fn wit_import2(
@@ -1841,7 +2001,7 @@ pub mod dormouse {
                 pub fn buffered(&self) -> u64 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.buffered"]
                             fn wit_import0(_: i32) -> i64;
@@ -1920,7 +2080,7 @@ pub mod dormouse {
                     };
                     let ptr7 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "all"]
                         fn wit_import8(
@@ -2034,7 +2194,7 @@ pub mod dormouse {
                         }
                     };
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "count"]
                         fn wit_import7(
@@ -2087,7 +2247,7 @@ pub mod dormouse {
                     let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 8]);
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import1(_: i64, _: *mut u8);
@@ -2188,7 +2348,7 @@ pub mod dormouse {
                     };
                     let ptr11 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "broadcast"]
                         fn wit_import12(
@@ -2280,6 +2440,195 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Queue one message for all matching sockets, with an id as with `send-with-id`. Both are passed to the host and
+            /// encoded once.
+            ///
+            /// Seen: as with `broadcast`.
+            /// Fails: `bad-id`; `not-sent` as with `broadcast`.
+            #[allow(async_fn_in_trait)]
+            pub fn broadcast_with_id(
+                message: &Message,
+                id: &str,
+                filter: &Filter,
+            ) -> ::core::result::Result<(), EventError> {
+                unsafe {
+                    #[repr(align(4))]
+                    struct RetArea([::core::mem::MaybeUninit<u8>; 16]);
+                    let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 16]);
+                    use super::super::super::dormouse::room::types::Message as V2;
+                    let (result3_0, result3_1, result3_2) = match message {
+                        V2::Text(e) => {
+                            let vec0 = e;
+                            let ptr0 = vec0.as_ptr().cast::<u8>();
+                            let len0 = vec0.len();
+                            (0i32, ptr0.cast_mut(), len0)
+                        }
+                        V2::Binary(e) => {
+                            let vec1 = e;
+                            let ptr1 = vec1.as_ptr().cast::<u8>();
+                            let len1 = vec1.len();
+                            (1i32, ptr1.cast_mut(), len1)
+                        }
+                    };
+                    let vec4 = id;
+                    let ptr4 = vec4.as_ptr().cast::<u8>();
+                    let len4 = vec4.len();
+                    let Filter { tag: tag5, user: user5, except: except5 } = filter;
+                    let (result7_0, result7_1, result7_2) = match tag5 {
+                        Some(e) => {
+                            let vec6 = e;
+                            let ptr6 = vec6.as_ptr().cast::<u8>();
+                            let len6 = vec6.len();
+                            (1i32, ptr6.cast_mut(), len6)
+                        }
+                        None => (0i32, ::core::ptr::null_mut(), 0usize),
+                    };
+                    let (result9_0, result9_1, result9_2) = match user5 {
+                        Some(e) => {
+                            let vec8 = e;
+                            let ptr8 = vec8.as_ptr().cast::<u8>();
+                            let len8 = vec8.len();
+                            (1i32, ptr8.cast_mut(), len8)
+                        }
+                        None => (0i32, ::core::ptr::null_mut(), 0usize),
+                    };
+                    let (result11_0, result11_1, result11_2) = match except5 {
+                        Except::Nobody => {
+                            (0i32, ::core::mem::MaybeUninit::<u64>::zeroed(), 0usize)
+                        }
+                        Except::Socket(e) => {
+                            (
+                                1i32,
+                                ::core::mem::MaybeUninit::new(_rt::as_i64(e) as u64),
+                                0usize,
+                            )
+                        }
+                        Except::User(e) => {
+                            let vec10 = e;
+                            let ptr10 = vec10.as_ptr().cast::<u8>();
+                            let len10 = vec10.len();
+                            (
+                                2i32,
+                                {
+                                    let mut t = ::core::mem::MaybeUninit::<u64>::uninit();
+                                    t.as_mut_ptr().cast::<*mut u8>().write(ptr10.cast_mut());
+                                    t
+                                },
+                                len10,
+                            )
+                        }
+                    };
+                    let ptr12 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                    unsafe extern "C" {
+                        #[link_name = "broadcast-with-id"]
+                        fn wit_import13(
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: ::core::mem::MaybeUninit<u64>,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import13(
+                        _: i32,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: *mut u8,
+                        _: usize,
+                        _: i32,
+                        _: ::core::mem::MaybeUninit<u64>,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import13(
+                        result3_0,
+                        result3_1,
+                        result3_2,
+                        ptr4.cast_mut(),
+                        len4,
+                        result7_0,
+                        result7_1,
+                        result7_2,
+                        result9_0,
+                        result9_1,
+                        result9_2,
+                        result11_0,
+                        result11_1,
+                        result11_2,
+                        ptr12,
+                    );
+                    let l14 = i32::from(*ptr12.add(0).cast::<u8>());
+                    let result21 = match l14 {
+                        0 => {
+                            let e = ();
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l15 = i32::from(*ptr12.add(4).cast::<u8>());
+                                let v20 = match l15 {
+                                    0 => EventError::BadId,
+                                    n => {
+                                        debug_assert_eq!(n, 1, "invalid enum discriminant");
+                                        let e20 = {
+                                            let l16 = i32::from(*ptr12.add(8).cast::<u8>());
+                                            let v19 = match l16 {
+                                                0 => SocketError::Gone,
+                                                1 => {
+                                                    let e19 = {
+                                                        let l17 = *ptr12.add(12).cast::<i32>();
+                                                        l17 as u32
+                                                    };
+                                                    SocketError::TooLarge(e19)
+                                                }
+                                                2 => {
+                                                    let e19 = {
+                                                        let l18 = *ptr12.add(12).cast::<i32>();
+                                                        l18 as u32
+                                                    };
+                                                    SocketError::TooMany(e19)
+                                                }
+                                                n => {
+                                                    debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                                    SocketError::BadCloseCode
+                                                }
+                                            };
+                                            v19
+                                        };
+                                        EventError::NotSent(e20)
+                                    }
+                                };
+                                v20
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result21
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
             /// The longest message, in bytes, that every socket can be sent: the lowest of the operator's limit for messages of
             /// this namespace, of the bytes that may wait for a socket, and of those that a turn may send. Cut messages that
             /// may be long, such as a history, to this length: a client to which `on-connect` sends more can never connect.
@@ -2287,7 +2636,7 @@ pub mod dormouse {
             pub fn max_message_bytes() -> u32 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "max-message-bytes"]
                         fn wit_import0() -> i32;
@@ -2323,7 +2672,7 @@ pub mod dormouse {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "set-auto-response"]
                         fn wit_import3(
@@ -2390,7 +2739,7 @@ pub mod dormouse {
             pub fn clear_auto_response() -> () {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "clear-auto-response"]
                         fn wit_import0();
@@ -2506,7 +2855,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -2580,7 +2929,7 @@ pub mod dormouse {
                     }
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "get-many"]
                         fn wit_import3(_: *mut u8, _: usize, _: *mut u8);
@@ -2654,7 +3003,7 @@ pub mod dormouse {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "put"]
                         fn wit_import3(
@@ -2745,7 +3094,7 @@ pub mod dormouse {
                     }
                     let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "put-many"]
                         fn wit_import5(_: *mut u8, _: usize, _: *mut u8);
@@ -2790,7 +3139,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "delete"]
                         fn wit_import1(_: *mut u8, _: usize) -> i32;
@@ -2818,7 +3167,7 @@ pub mod dormouse {
                     let ptr1 = vec1.as_ptr().cast::<u8>();
                     let len1 = vec1.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "delete-range"]
                         fn wit_import2(
@@ -2903,7 +3252,7 @@ pub mod dormouse {
                     };
                     let ptr7 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "list"]
                         fn wit_import8(
@@ -3118,7 +3467,7 @@ pub mod dormouse {
                     let len2 = vec2.len();
                     let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "set"]
                         fn wit_import4(
@@ -3198,7 +3547,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -3261,7 +3610,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "cancel"]
                         fn wit_import1(_: *mut u8, _: usize) -> i32;
@@ -3292,7 +3641,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.2")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.3")]
                     unsafe extern "C" {
                         #[link_name = "list"]
                         fn wit_import1(_: *mut u8);
@@ -4231,48 +4580,48 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_dormouse_room_room_0_1_2_cabi {
+                macro_rules! __export_dormouse_room_room_0_1_3_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "dormouse:room/room@0.1.2#wake")] unsafe extern "C" fn
+                        "dormouse:room/room@0.1.3#wake")] unsafe extern "C" fn
                         export_wake() -> * mut u8 { unsafe { $($path_to_types)*::
                         _export_wake_cabi::<$ty > () } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.2#wake")] unsafe extern "C" fn
+                        "cabi_post_dormouse:room/room@0.1.3#wake")] unsafe extern "C" fn
                         _post_return_wake(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_wake::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.2#on-connect")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.3#on-connect")]
                         unsafe extern "C" fn export_on_connect(arg0 : * mut u8,) -> * mut
                         u8 { unsafe { $($path_to_types)*:: _export_on_connect_cabi::<$ty
                         > (arg0) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.2#on-connect")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.3#on-connect")] unsafe extern
                         "C" fn _post_return_on_connect(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_connect::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.2#on-message")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.3#on-message")]
                         unsafe extern "C" fn export_on_message(arg0 : i32, arg1 : i32,
                         arg2 : * mut u8, arg3 : usize,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_on_message_cabi::<$ty > (arg0, arg1,
                         arg2, arg3) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.2#on-message")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.3#on-message")] unsafe extern
                         "C" fn _post_return_on_message(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_message::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.2#on-close")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.3#on-close")]
                         unsafe extern "C" fn export_on_close(arg0 : i32, arg1 : i32, arg2
                         : * mut u8, arg3 : usize, arg4 : i32,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_on_close_cabi::<$ty > (arg0, arg1,
                         arg2, arg3, arg4) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.2#on-close")] unsafe extern "C"
+                        "cabi_post_dormouse:room/room@0.1.3#on-close")] unsafe extern "C"
                         fn _post_return_on_close(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_close::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.2#on-timer")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.3#on-timer")]
                         unsafe extern "C" fn export_on_timer(arg0 : * mut u8, arg1 :
                         usize, arg2 : i64, arg3 : * mut u8, arg4 : usize, arg5 : i32,) ->
                         * mut u8 { unsafe { $($path_to_types)*::
                         _export_on_timer_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4,
                         arg5) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.2#on-timer")] unsafe extern "C"
+                        "cabi_post_dormouse:room/room@0.1.3#on-timer")] unsafe extern "C"
                         fn _post_return_on_timer(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_timer::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.2#on-request")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.3#on-request")]
                         unsafe extern "C" fn export_on_request(arg0 : * mut u8, arg1 :
                         usize, arg2 : * mut u8, arg3 : usize, arg4 : i32, arg5 : * mut
                         u8, arg6 : usize, arg7 : * mut u8, arg8 : usize, arg9 : * mut u8,
@@ -4281,14 +4630,14 @@ pub mod exports {
                         $($path_to_types)*:: _export_on_request_cabi::<$ty > (arg0, arg1,
                         arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9, arg10, arg11,
                         arg12, arg13, arg14, arg15) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.2#on-request")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.3#on-request")] unsafe extern
                         "C" fn _post_return_on_request(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_request::<$ty > (arg0) } }
                         };
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_dormouse_room_room_0_1_2_cabi;
+                pub use __export_dormouse_room_room_0_1_3_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -4532,85 +4881,88 @@ macro_rules! __export_connected_room_component_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::dormouse::room::room::__export_dormouse_room_room_0_1_2_cabi!($ty
+        exports::dormouse::room::room::__export_dormouse_room_room_0_1_3_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::dormouse::room::room); const _ :
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
-        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.2:connected-room-component:imports and exports")]
+        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.3:connected-room-component:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3027] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3177] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xc4\x16\x01A\x02\x01\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xda\x17\x01A\x02\x01\
 A\x16\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04\
 text\x01s\0\x06binary\x01\x02\0\x04\0\x07message\x03\0\x03\x01ks\x01o\x02ss\x01p\
 \x06\x01k\x01\x01r\x06\x06methods\x04paths\x05query\x05\x07headers\x07\x04body\x02\
 \x04user\x08\x04\0\x07request\x03\0\x09\x01r\x03\x06status{\x07headers\x07\x04bo\
-dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.2\x05\0\x02\x03\
+dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.3\x05\0\x02\x03\
 \0\0\x07request\x02\x03\0\0\x08response\x01B\x09\x02\x03\x02\x01\x01\x04\0\x07re\
 quest\x03\0\0\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x02\x01q\x08\x06denied\
 \0\0\x0cno-such-room\0\0\x08deadlock\0\0\x09too-large\0\0\x08too-many\0\0\x06fai\
 led\0\0\x0aoverloaded\0\0\x07timeout\0\0\x04\0\x0acall-error\x03\0\x04\x01j\x01\x03\
 \x01\x05\x01@\x03\x09namespaces\x04names\x07request\x01\0\x06\x04\0\x04call\x01\x07\
-\x03\0\x19dormouse:room/rooms@0.1.2\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
+\x03\0\x19dormouse:room/rooms@0.1.3\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
 request\x03\0\0\x01r\x02\x09namespaces\x04names\x04\0\x04room\x03\0\x02\x01q\x02\
 \x04room\x01\x03\0\x06origin\x01s\0\x04\0\x0bdestination\x03\0\x04\x01q\x04\x06d\
 enied\0\0\x0fbad-destination\0\0\x09too-large\0\0\x08too-many\0\0\x04\0\x0apost-\
 error\x03\0\x06\x01j\0\x01\x07\x01@\x02\x0bdestination\x05\x07request\x01\0\x08\x04\
 \0\x04post\x01\x09\x01@\0\0y\x04\0\x07waiting\x01\x0a\x03\0\x1adormouse:room/out\
-box@0.1.2\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
+box@0.1.3\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
 equest\x04\0\x0bwake-reason\x03\0\0\x01m\x04\x05debug\x04info\x04warn\x05error\x04\
 \0\x05level\x03\0\x02\x01@\0\0s\x04\0\x09namespace\x01\x04\x04\0\x04name\x01\x04\
 \x01@\0\0w\x04\0\x03now\x01\x05\x01@\0\0\x01\x04\0\x08woken-by\x01\x06\x04\0\x0b\
 incarnation\x01\x05\x01ks\x01@\x01\x03keys\0\x07\x04\0\x06config\x01\x08\x04\0\x06\
 random\x01\x05\x01@\x02\x05level\x03\x04lines\x01\0\x04\0\x03log\x01\x09\x03\0\x1b\
-dormouse:room/context@0.1.2\x05\x05\x02\x03\0\0\x07message\x02\x03\0\0\x04user\x01\
-B2\x02\x03\x02\x01\x06\x04\0\x07message\x03\0\0\x02\x03\x02\x01\x07\x04\0\x04use\
+dormouse:room/context@0.1.3\x05\x05\x02\x03\0\0\x07message\x02\x03\0\0\x04user\x01\
+B9\x02\x03\x02\x01\x06\x04\0\x07message\x03\0\0\x02\x03\x02\x01\x07\x04\0\x04use\
 r\x03\0\x02\x01q\x04\x04gone\0\0\x09too-large\x01y\0\x08too-many\x01y\0\x0ebad-c\
-lose-code\0\0\x04\0\x0csocket-error\x03\0\x04\x04\0\x06socket\x03\x01\x01q\x03\x06\
-nobody\0\0\x06socket\x01w\0\x04user\x01s\0\x04\0\x06except\x03\0\x07\x01ks\x01r\x03\
-\x03tag\x09\x04user\x09\x06except\x08\x04\0\x06filter\x03\0\x0a\x01h\x06\x01@\x01\
-\x04self\x0c\0w\x04\0\x11[method]socket.id\x01\x0d\x01@\x01\x04self\x0c\0\x03\x04\
-\0\x13[method]socket.user\x01\x0e\x01ps\x01@\x01\x04self\x0c\0\x0f\x04\0\x13[met\
-hod]socket.tags\x01\x10\x01j\0\x01\x05\x01@\x02\x04self\x0c\x04tags\x0f\0\x11\x04\
-\0\x17[method]socket.set-tags\x01\x12\x01p}\x01@\x01\x04self\x0c\0\x13\x04\0\x19\
-[method]socket.attachment\x01\x14\x01@\x02\x04self\x0c\x0aattachment\x13\0\x11\x04\
-\0\x1d[method]socket.set-attachment\x01\x15\x01@\x02\x04self\x0c\x07message\x01\0\
-\x11\x04\0\x13[method]socket.send\x01\x16\x01@\x03\x04self\x0c\x04code{\x06reaso\
-ns\0\x11\x04\0\x14[method]socket.close\x01\x17\x04\0\x17[method]socket.buffered\x01\
-\x0d\x01i\x06\x01p\x18\x01@\x01\x06filter\x0b\0\x19\x04\0\x03all\x01\x1a\x01@\x01\
-\x06filter\x0b\0y\x04\0\x05count\x01\x1b\x01k\x18\x01@\x01\x02idw\0\x1c\x04\0\x03\
-get\x01\x1d\x01@\x02\x07message\x01\x06filter\x0b\0\x11\x04\0\x09broadcast\x01\x1e\
-\x01@\0\0y\x04\0\x11max-message-bytes\x01\x1f\x01@\x02\x07requests\x05replys\0\x11\
-\x04\0\x11set-auto-response\x01\x20\x01@\0\x01\0\x04\0\x13clear-auto-response\x01\
-!\x03\0\x1bdormouse:room/sockets@0.1.2\x05\x08\x01B\x1d\x01q\x03\x07bad-key\0\0\x0f\
-value-too-large\0\0\x0eturn-too-large\0\0\x04\0\x0dstorage-error\x03\0\0\x01p}\x04\
-\0\x03key\x03\0\x02\x01p}\x04\0\x05value\x03\0\x04\x01k\x03\x01r\x05\x06prefix\x06\
-\x05start\x06\x03end\x06\x07reverse\x7f\x05limity\x04\0\x05range\x03\0\x07\x01k\x05\
-\x01@\x01\x03key\x03\0\x09\x04\0\x03get\x01\x0a\x01p\x03\x01p\x09\x01@\x01\x04ke\
-ys\x0b\0\x0c\x04\0\x08get-many\x01\x0d\x01j\0\x01\x01\x01@\x02\x03key\x03\x05val\
-ue\x05\0\x0e\x04\0\x03put\x01\x0f\x01o\x02\x03\x05\x01p\x10\x01@\x01\x07entries\x11\
-\0\x0e\x04\0\x08put-many\x01\x12\x01@\x01\x03key\x03\0\x7f\x04\0\x06delete\x01\x13\
-\x01@\x03\x05start\x03\x03end\x03\x05limity\0y\x04\0\x0cdelete-range\x01\x14\x01\
-@\x01\x05range\x08\0\x11\x04\0\x04list\x01\x15\x03\0\x1bdormouse:room/storage@0.\
-1.2\x05\x09\x01B\x12\x01q\x03\x08bad-name\0\0\x11payload-too-large\0\0\x08too-ma\
-ny\0\0\x04\0\x0btimer-error\x03\0\0\x01p}\x01r\x04\x04names\x02atw\x07payload\x02\
-\x07attempty\x04\0\x05timer\x03\0\x03\x01q\x02\x02at\x01w\0\x05after\x01w\0\x04\0\
-\x03due\x03\0\x05\x01j\0\x01\x01\x01@\x03\x04names\x03due\x06\x07payload\x02\0\x07\
-\x04\0\x03set\x01\x08\x01k\x04\x01@\x01\x04names\0\x09\x04\0\x03get\x01\x0a\x01@\
-\x01\x04names\0\x7f\x04\0\x06cancel\x01\x0b\x01p\x04\x01@\0\0\x0c\x04\0\x04list\x01\
-\x0d\x03\0\x1adormouse:room/timers@0.1.2\x05\x0a\x02\x03\0\x04\x06socket\x02\x03\
-\0\x06\x05timer\x01B\x1c\x02\x03\x02\x01\x06\x04\0\x07message\x03\0\0\x02\x03\x02\
-\x01\x01\x04\0\x07request\x03\0\x02\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x04\
-\x02\x03\x02\x01\x0b\x04\0\x06socket\x03\0\x06\x02\x03\x02\x01\x0c\x04\0\x05time\
-r\x03\0\x08\x01r\x02\x06status{\x06reasons\x04\0\x07refusal\x03\0\x0a\x01j\0\x01\
-s\x01@\0\0\x0c\x04\0\x04wake\x01\x0d\x01h\x07\x01j\0\x01\x0b\x01@\x02\x07request\
-\x03\x06socket\x0e\0\x0f\x04\0\x0aon-connect\x01\x10\x01@\x02\x06sender\x0e\x07m\
-essage\x01\0\x0c\x04\0\x0aon-message\x01\x11\x01@\x04\x06socket\x0e\x04code{\x06\
-reasons\x05clean\x7f\0\x0c\x04\0\x08on-close\x01\x12\x01@\x01\x05timer\x09\0\x0c\
-\x04\0\x08on-timer\x01\x13\x01j\x01\x05\x01s\x01@\x01\x07request\x03\0\x14\x04\0\
-\x0aon-request\x01\x15\x04\0\x18dormouse:room/room@0.1.2\x05\x0d\x04\0,dormouse:\
-room/connected-room-component@0.1.2\x04\0\x0b\x1e\x01\0\x18connected-room-compon\
-ent\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10\
-wit-bindgen-rust\x060.61.1";
+lose-code\0\0\x04\0\x0csocket-error\x03\0\x04\x01q\x02\x06bad-id\0\0\x08not-sent\
+\x01\x05\0\x04\0\x0bevent-error\x03\0\x06\x04\0\x06socket\x03\x01\x01q\x03\x06no\
+body\0\0\x06socket\x01w\0\x04user\x01s\0\x04\0\x06except\x03\0\x09\x01ks\x01r\x03\
+\x03tag\x0b\x04user\x0b\x06except\x0a\x04\0\x06filter\x03\0\x0c\x01h\x08\x01@\x01\
+\x04self\x0e\0w\x04\0\x11[method]socket.id\x01\x0f\x01@\x01\x04self\x0e\0\x03\x04\
+\0\x13[method]socket.user\x01\x10\x01ps\x01@\x01\x04self\x0e\0\x11\x04\0\x13[met\
+hod]socket.tags\x01\x12\x01j\0\x01\x05\x01@\x02\x04self\x0e\x04tags\x11\0\x13\x04\
+\0\x17[method]socket.set-tags\x01\x14\x01p}\x01@\x01\x04self\x0e\0\x15\x04\0\x19\
+[method]socket.attachment\x01\x16\x01@\x02\x04self\x0e\x0aattachment\x15\0\x13\x04\
+\0\x1d[method]socket.set-attachment\x01\x17\x01@\x02\x04self\x0e\x07message\x01\0\
+\x13\x04\0\x13[method]socket.send\x01\x18\x01j\0\x01\x07\x01@\x03\x04self\x0e\x07\
+message\x01\x02ids\0\x19\x04\0\x1b[method]socket.send-with-id\x01\x1a\x01@\x03\x04\
+self\x0e\x04code{\x06reasons\0\x13\x04\0\x14[method]socket.close\x01\x1b\x04\0\x17\
+[method]socket.buffered\x01\x0f\x01i\x08\x01p\x1c\x01@\x01\x06filter\x0d\0\x1d\x04\
+\0\x03all\x01\x1e\x01@\x01\x06filter\x0d\0y\x04\0\x05count\x01\x1f\x01k\x1c\x01@\
+\x01\x02idw\0\x20\x04\0\x03get\x01!\x01@\x02\x07message\x01\x06filter\x0d\0\x13\x04\
+\0\x09broadcast\x01\"\x01@\x03\x07message\x01\x02ids\x06filter\x0d\0\x19\x04\0\x11\
+broadcast-with-id\x01#\x01@\0\0y\x04\0\x11max-message-bytes\x01$\x01@\x02\x07req\
+uests\x05replys\0\x13\x04\0\x11set-auto-response\x01%\x01@\0\x01\0\x04\0\x13clea\
+r-auto-response\x01&\x03\0\x1bdormouse:room/sockets@0.1.3\x05\x08\x01B\x1d\x01q\x03\
+\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-large\0\0\x04\0\x0dstorage-er\
+ror\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05value\x03\0\x04\x01k\x03\
+\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07reverse\x7f\x05limity\x04\0\x05\
+range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04\0\x03get\x01\x0a\x01p\x03\
+\x01p\x09\x01@\x01\x04keys\x0b\0\x0c\x04\0\x08get-many\x01\x0d\x01j\0\x01\x01\x01\
+@\x02\x03key\x03\x05value\x05\0\x0e\x04\0\x03put\x01\x0f\x01o\x02\x03\x05\x01p\x10\
+\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\x01@\x01\x03key\x03\0\x7f\
+\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\x05limity\0y\x04\0\x0c\
+delete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04list\x01\x15\x03\0\x1b\
+dormouse:room/storage@0.1.3\x05\x09\x01B\x12\x01q\x03\x08bad-name\0\0\x11payload\
+-too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\x01p}\x01r\x04\x04na\
+mes\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\x01q\x02\x02at\x01\
+w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01@\x03\x04names\x03d\
+ue\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01@\x01\x04names\0\x09\
+\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cancel\x01\x0b\x01p\x04\x01\
+@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/timers@0.1.3\x05\x0a\x02\x03\
+\0\x04\x06socket\x02\x03\0\x06\x05timer\x01B\x1c\x02\x03\x02\x01\x06\x04\0\x07me\
+ssage\x03\0\0\x02\x03\x02\x01\x01\x04\0\x07request\x03\0\x02\x02\x03\x02\x01\x02\
+\x04\0\x08response\x03\0\x04\x02\x03\x02\x01\x0b\x04\0\x06socket\x03\0\x06\x02\x03\
+\x02\x01\x0c\x04\0\x05timer\x03\0\x08\x01r\x02\x06status{\x06reasons\x04\0\x07re\
+fusal\x03\0\x0a\x01j\0\x01s\x01@\0\0\x0c\x04\0\x04wake\x01\x0d\x01h\x07\x01j\0\x01\
+\x0b\x01@\x02\x07request\x03\x06socket\x0e\0\x0f\x04\0\x0aon-connect\x01\x10\x01\
+@\x02\x06sender\x0e\x07message\x01\0\x0c\x04\0\x0aon-message\x01\x11\x01@\x04\x06\
+socket\x0e\x04code{\x06reasons\x05clean\x7f\0\x0c\x04\0\x08on-close\x01\x12\x01@\
+\x01\x05timer\x09\0\x0c\x04\0\x08on-timer\x01\x13\x01j\x01\x05\x01s\x01@\x01\x07\
+request\x03\0\x14\x04\0\x0aon-request\x01\x15\x04\0\x18dormouse:room/room@0.1.3\x05\
+\x0d\x04\0,dormouse:room/connected-room-component@0.1.3\x04\0\x0b\x1e\x01\0\x18c\
+onnected-room-component\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-c\
+omponent\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -4619,73 +4971,77 @@ pub use __export_connected_room_component_impl as export_room;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.2:connected-room-component-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.3:connected-room-component-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2710] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe7\x13\x01A\x02\x01\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2860] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfd\x14\x01A\x02\x01\
 A\x12\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04\
 text\x01s\0\x06binary\x01\x02\0\x04\0\x07message\x03\0\x03\x01ks\x01o\x02ss\x01p\
 \x06\x01k\x01\x01r\x06\x06methods\x04paths\x05query\x05\x07headers\x07\x04body\x02\
 \x04user\x08\x04\0\x07request\x03\0\x09\x01r\x03\x06status{\x07headers\x07\x04bo\
-dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.2\x05\0\x02\x03\
+dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.3\x05\0\x02\x03\
 \0\0\x07request\x02\x03\0\0\x08response\x01B\x09\x02\x03\x02\x01\x01\x04\0\x07re\
 quest\x03\0\0\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x02\x01q\x08\x06denied\
 \0\0\x0cno-such-room\0\0\x08deadlock\0\0\x09too-large\0\0\x08too-many\0\0\x06fai\
 led\0\0\x0aoverloaded\0\0\x07timeout\0\0\x04\0\x0acall-error\x03\0\x04\x01j\x01\x03\
 \x01\x05\x01@\x03\x09namespaces\x04names\x07request\x01\0\x06\x04\0\x04call\x01\x07\
-\x03\0\x19dormouse:room/rooms@0.1.2\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
+\x03\0\x19dormouse:room/rooms@0.1.3\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
 request\x03\0\0\x01r\x02\x09namespaces\x04names\x04\0\x04room\x03\0\x02\x01q\x02\
 \x04room\x01\x03\0\x06origin\x01s\0\x04\0\x0bdestination\x03\0\x04\x01q\x04\x06d\
 enied\0\0\x0fbad-destination\0\0\x09too-large\0\0\x08too-many\0\0\x04\0\x0apost-\
 error\x03\0\x06\x01j\0\x01\x07\x01@\x02\x0bdestination\x05\x07request\x01\0\x08\x04\
 \0\x04post\x01\x09\x01@\0\0y\x04\0\x07waiting\x01\x0a\x03\0\x1adormouse:room/out\
-box@0.1.2\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
+box@0.1.3\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
 equest\x04\0\x0bwake-reason\x03\0\0\x01m\x04\x05debug\x04info\x04warn\x05error\x04\
 \0\x05level\x03\0\x02\x01@\0\0s\x04\0\x09namespace\x01\x04\x04\0\x04name\x01\x04\
 \x01@\0\0w\x04\0\x03now\x01\x05\x01@\0\0\x01\x04\0\x08woken-by\x01\x06\x04\0\x0b\
 incarnation\x01\x05\x01ks\x01@\x01\x03keys\0\x07\x04\0\x06config\x01\x08\x04\0\x06\
 random\x01\x05\x01@\x02\x05level\x03\x04lines\x01\0\x04\0\x03log\x01\x09\x03\0\x1b\
-dormouse:room/context@0.1.2\x05\x05\x02\x03\0\0\x07message\x02\x03\0\0\x04user\x01\
-B2\x02\x03\x02\x01\x06\x04\0\x07message\x03\0\0\x02\x03\x02\x01\x07\x04\0\x04use\
+dormouse:room/context@0.1.3\x05\x05\x02\x03\0\0\x07message\x02\x03\0\0\x04user\x01\
+B9\x02\x03\x02\x01\x06\x04\0\x07message\x03\0\0\x02\x03\x02\x01\x07\x04\0\x04use\
 r\x03\0\x02\x01q\x04\x04gone\0\0\x09too-large\x01y\0\x08too-many\x01y\0\x0ebad-c\
-lose-code\0\0\x04\0\x0csocket-error\x03\0\x04\x04\0\x06socket\x03\x01\x01q\x03\x06\
-nobody\0\0\x06socket\x01w\0\x04user\x01s\0\x04\0\x06except\x03\0\x07\x01ks\x01r\x03\
-\x03tag\x09\x04user\x09\x06except\x08\x04\0\x06filter\x03\0\x0a\x01h\x06\x01@\x01\
-\x04self\x0c\0w\x04\0\x11[method]socket.id\x01\x0d\x01@\x01\x04self\x0c\0\x03\x04\
-\0\x13[method]socket.user\x01\x0e\x01ps\x01@\x01\x04self\x0c\0\x0f\x04\0\x13[met\
-hod]socket.tags\x01\x10\x01j\0\x01\x05\x01@\x02\x04self\x0c\x04tags\x0f\0\x11\x04\
-\0\x17[method]socket.set-tags\x01\x12\x01p}\x01@\x01\x04self\x0c\0\x13\x04\0\x19\
-[method]socket.attachment\x01\x14\x01@\x02\x04self\x0c\x0aattachment\x13\0\x11\x04\
-\0\x1d[method]socket.set-attachment\x01\x15\x01@\x02\x04self\x0c\x07message\x01\0\
-\x11\x04\0\x13[method]socket.send\x01\x16\x01@\x03\x04self\x0c\x04code{\x06reaso\
-ns\0\x11\x04\0\x14[method]socket.close\x01\x17\x04\0\x17[method]socket.buffered\x01\
-\x0d\x01i\x06\x01p\x18\x01@\x01\x06filter\x0b\0\x19\x04\0\x03all\x01\x1a\x01@\x01\
-\x06filter\x0b\0y\x04\0\x05count\x01\x1b\x01k\x18\x01@\x01\x02idw\0\x1c\x04\0\x03\
-get\x01\x1d\x01@\x02\x07message\x01\x06filter\x0b\0\x11\x04\0\x09broadcast\x01\x1e\
-\x01@\0\0y\x04\0\x11max-message-bytes\x01\x1f\x01@\x02\x07requests\x05replys\0\x11\
-\x04\0\x11set-auto-response\x01\x20\x01@\0\x01\0\x04\0\x13clear-auto-response\x01\
-!\x03\0\x1bdormouse:room/sockets@0.1.2\x05\x08\x01B\x1d\x01q\x03\x07bad-key\0\0\x0f\
-value-too-large\0\0\x0eturn-too-large\0\0\x04\0\x0dstorage-error\x03\0\0\x01p}\x04\
-\0\x03key\x03\0\x02\x01p}\x04\0\x05value\x03\0\x04\x01k\x03\x01r\x05\x06prefix\x06\
-\x05start\x06\x03end\x06\x07reverse\x7f\x05limity\x04\0\x05range\x03\0\x07\x01k\x05\
-\x01@\x01\x03key\x03\0\x09\x04\0\x03get\x01\x0a\x01p\x03\x01p\x09\x01@\x01\x04ke\
-ys\x0b\0\x0c\x04\0\x08get-many\x01\x0d\x01j\0\x01\x01\x01@\x02\x03key\x03\x05val\
-ue\x05\0\x0e\x04\0\x03put\x01\x0f\x01o\x02\x03\x05\x01p\x10\x01@\x01\x07entries\x11\
-\0\x0e\x04\0\x08put-many\x01\x12\x01@\x01\x03key\x03\0\x7f\x04\0\x06delete\x01\x13\
-\x01@\x03\x05start\x03\x03end\x03\x05limity\0y\x04\0\x0cdelete-range\x01\x14\x01\
-@\x01\x05range\x08\0\x11\x04\0\x04list\x01\x15\x03\0\x1bdormouse:room/storage@0.\
-1.2\x05\x09\x01B\x12\x01q\x03\x08bad-name\0\0\x11payload-too-large\0\0\x08too-ma\
-ny\0\0\x04\0\x0btimer-error\x03\0\0\x01p}\x01r\x04\x04names\x02atw\x07payload\x02\
-\x07attempty\x04\0\x05timer\x03\0\x03\x01q\x02\x02at\x01w\0\x05after\x01w\0\x04\0\
-\x03due\x03\0\x05\x01j\0\x01\x01\x01@\x03\x04names\x03due\x06\x07payload\x02\0\x07\
-\x04\0\x03set\x01\x08\x01k\x04\x01@\x01\x04names\0\x09\x04\0\x03get\x01\x0a\x01@\
-\x01\x04names\0\x7f\x04\0\x06cancel\x01\x0b\x01p\x04\x01@\0\0\x0c\x04\0\x04list\x01\
-\x0d\x03\0\x1adormouse:room/timers@0.1.2\x05\x0a\x04\0Ldormouse:room/connected-r\
-oom-component-with-all-of-its-exports-removed@0.1.2\x04\0\x0b>\x01\08connected-r\
-oom-component-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cpro\
-cessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+lose-code\0\0\x04\0\x0csocket-error\x03\0\x04\x01q\x02\x06bad-id\0\0\x08not-sent\
+\x01\x05\0\x04\0\x0bevent-error\x03\0\x06\x04\0\x06socket\x03\x01\x01q\x03\x06no\
+body\0\0\x06socket\x01w\0\x04user\x01s\0\x04\0\x06except\x03\0\x09\x01ks\x01r\x03\
+\x03tag\x0b\x04user\x0b\x06except\x0a\x04\0\x06filter\x03\0\x0c\x01h\x08\x01@\x01\
+\x04self\x0e\0w\x04\0\x11[method]socket.id\x01\x0f\x01@\x01\x04self\x0e\0\x03\x04\
+\0\x13[method]socket.user\x01\x10\x01ps\x01@\x01\x04self\x0e\0\x11\x04\0\x13[met\
+hod]socket.tags\x01\x12\x01j\0\x01\x05\x01@\x02\x04self\x0e\x04tags\x11\0\x13\x04\
+\0\x17[method]socket.set-tags\x01\x14\x01p}\x01@\x01\x04self\x0e\0\x15\x04\0\x19\
+[method]socket.attachment\x01\x16\x01@\x02\x04self\x0e\x0aattachment\x15\0\x13\x04\
+\0\x1d[method]socket.set-attachment\x01\x17\x01@\x02\x04self\x0e\x07message\x01\0\
+\x13\x04\0\x13[method]socket.send\x01\x18\x01j\0\x01\x07\x01@\x03\x04self\x0e\x07\
+message\x01\x02ids\0\x19\x04\0\x1b[method]socket.send-with-id\x01\x1a\x01@\x03\x04\
+self\x0e\x04code{\x06reasons\0\x13\x04\0\x14[method]socket.close\x01\x1b\x04\0\x17\
+[method]socket.buffered\x01\x0f\x01i\x08\x01p\x1c\x01@\x01\x06filter\x0d\0\x1d\x04\
+\0\x03all\x01\x1e\x01@\x01\x06filter\x0d\0y\x04\0\x05count\x01\x1f\x01k\x1c\x01@\
+\x01\x02idw\0\x20\x04\0\x03get\x01!\x01@\x02\x07message\x01\x06filter\x0d\0\x13\x04\
+\0\x09broadcast\x01\"\x01@\x03\x07message\x01\x02ids\x06filter\x0d\0\x19\x04\0\x11\
+broadcast-with-id\x01#\x01@\0\0y\x04\0\x11max-message-bytes\x01$\x01@\x02\x07req\
+uests\x05replys\0\x13\x04\0\x11set-auto-response\x01%\x01@\0\x01\0\x04\0\x13clea\
+r-auto-response\x01&\x03\0\x1bdormouse:room/sockets@0.1.3\x05\x08\x01B\x1d\x01q\x03\
+\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-large\0\0\x04\0\x0dstorage-er\
+ror\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05value\x03\0\x04\x01k\x03\
+\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07reverse\x7f\x05limity\x04\0\x05\
+range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04\0\x03get\x01\x0a\x01p\x03\
+\x01p\x09\x01@\x01\x04keys\x0b\0\x0c\x04\0\x08get-many\x01\x0d\x01j\0\x01\x01\x01\
+@\x02\x03key\x03\x05value\x05\0\x0e\x04\0\x03put\x01\x0f\x01o\x02\x03\x05\x01p\x10\
+\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\x01@\x01\x03key\x03\0\x7f\
+\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\x05limity\0y\x04\0\x0c\
+delete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04list\x01\x15\x03\0\x1b\
+dormouse:room/storage@0.1.3\x05\x09\x01B\x12\x01q\x03\x08bad-name\0\0\x11payload\
+-too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\x01p}\x01r\x04\x04na\
+mes\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\x01q\x02\x02at\x01\
+w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01@\x03\x04names\x03d\
+ue\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01@\x01\x04names\0\x09\
+\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cancel\x01\x0b\x01p\x04\x01\
+@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/timers@0.1.3\x05\x0a\x04\0\
+Ldormouse:room/connected-room-component-with-all-of-its-exports-removed@0.1.3\x04\
+\0\x0b>\x01\08connected-room-component-with-all-of-its-exports-removed\x03\0\0\0\
+G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindge\
+n-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -15,8 +15,13 @@ use crate::state::Change;
 /// An event for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received {
-    /// A message.
-    Message(String),
+    /// A message, and the id that the room gave it.
+    Message {
+        /// Absent if it has none.
+        id: Option<String>,
+        /// Its text.
+        text: String,
+    },
     /// The room closes the socket, with a code and a reason.
     Closed(u16, String),
 }
@@ -116,7 +121,12 @@ impl LogReader {
         self.position = position;
         for change in changes {
             match change {
-                Change::Send(text, to) if to.contains(&self.socket) => received.push(Received::Message(text)),
+                Change::Send(text, to) if to.contains(&self.socket) => {
+                    received.push(Received::Message { id: None, text });
+                }
+                Change::SendWithId(id, text, to) if to.contains(&self.socket) => {
+                    received.push(Received::Message { id: Some(id), text });
+                }
                 Change::Close(id, code, reason) if id == self.socket => received.push(Received::Closed(code, reason)),
                 Change::Join(socket) => drop(self.readers.insert(socket.id)),
                 Change::Leave(id) if id == self.socket => {
@@ -187,7 +197,7 @@ mod tests {
     }
 
     fn messages(texts: &[&str]) -> Vec<Received> {
-        texts.iter().map(|text| Received::Message((*text).into())).collect()
+        texts.iter().map(|text| Received::Message { id: None, text: (*text).into() }).collect()
     }
 
     #[test]
@@ -201,6 +211,20 @@ mod tests {
         send(data.path(), "b");
         send(data.path(), "c");
         assert_eq!(reader.poll().unwrap(), messages(&["b", "c"]));
+    }
+
+    #[test]
+    fn a_reader_receives_the_id_of_a_message() {
+        let data = tempfile::tempdir().unwrap();
+        let mut reader = join(data.path());
+        reader.poll().unwrap();
+        let mut session = open(data.path());
+        session.begin_turn();
+        session.change(Change::SendWithId("7.0f".into(), "hello".into(), vec![reader.socket]));
+        session.change(Change::SendWithId("8.0f".into(), "not for this one".into(), vec![reader.socket + 1]));
+        session.keep_turn();
+        session.finish().unwrap();
+        assert_eq!(reader.poll().unwrap(), [Received::Message { id: Some("7.0f".into()), text: "hello".into() }]);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Change {
     Close(u64, u16, String),
     /// Sets the lowest id that no socket has had yet.
     NextSocket(u64),
+    /// Sends a message with an event id, which comes first, to these sockets.
+    SendWithId(String, String, Vec<u64>),
 }
 
 /// One named timer.
@@ -94,7 +96,7 @@ impl State {
                 }
             }
             Change::NextSocket(next) => self.next_socket = self.next_socket.max(next),
-            Change::Send(..) | Change::Close(..) => {}
+            Change::Send(..) | Change::SendWithId(..) | Change::Close(..) => {}
         }
     }
 
@@ -132,6 +134,7 @@ mod tests {
             Change::Join(Socket { id: 8, ..socket }),
             Change::Leave(8),
             Change::Send("said".into(), vec![7]),
+            Change::SendWithId("1".into(), "said".into(), vec![7]),
         ] {
             state.apply(change);
         }

@@ -62,7 +62,6 @@ pub(crate) fn serve(room: &Room, socket: u64, out: ResponseOutparam, headers: &[
 
 fn send_events(room: &Room, socket: u64, stream: &EventStream, queue: &mut Queue) -> StreamEnd {
     let mut read_errors = 0;
-    let mut incarnation = None;
     let started_at = monotonic_clock::now();
     let (mut last_renewal, mut last_catch_up, mut last_write) = (started_at, started_at, started_at);
     if log_reader::start(socket).is_err() {
@@ -74,11 +73,7 @@ fn send_events(room: &Room, socket: u64, stream: &EventStream, queue: &mut Queue
                 read_errors = 0;
                 for received in received {
                     match received {
-                        Received::Message(text) => {
-                            // The history is the first message to a reader.
-                            incarnation = incarnation.or_else(|| events::incarnation(&text));
-                            queue.push(events::message(&text, incarnation.as_deref()));
-                        }
+                        Received::Message(event) => queue.push(events::message(&event.text, event.id.as_deref())),
                         Received::Closed((code, reason)) => {
                             while !queue.is_empty() && monotonic_clock::now() < last_write + CLOSE_TIMEOUT {
                                 if queue.write(stream) == WriteProgress::Closed {

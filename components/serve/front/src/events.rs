@@ -2,19 +2,17 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Keeps an idle connection open.
 pub const PING: &str = ": ping\n\n";
 
-/// One message as an event. A message of the history has its number as the event's id: a reader that reconnects sends
-/// the id, and gets the missed messages. `incarnation` comes from the history of this stream, and the number belongs to
-/// it.
-pub fn message(text: &str, incarnation: Option<&str>) -> String {
+/// One message as an event, with the id that the room gave it: a reader that reconnects sends the id, and gets the
+/// missed messages.
+pub fn message(text: &str, id: Option<&str>) -> String {
     let mut event = String::with_capacity(text.len() + 64);
-    if let Some(id) = seq_of(text) {
-        let incarnation = incarnation.map(|incarnation| format!(".{incarnation}")).unwrap_or_default();
-        writeln!(event, "id: {id}{incarnation}").expect("a string takes what is written to it");
+    if let Some(id) = id {
+        writeln!(event, "id: {id}").expect("a string takes what is written to it");
     }
     for line in text.split(['\n', '\r']) {
         event.push_str("data: ");
@@ -30,41 +28,15 @@ pub fn close(code: u16, reason: &str) -> String {
     format!("event: close\ndata: {}\n\n", json!({ "code": code, "reason": reason }))
 }
 
-/// The incarnation in a `history`.
-pub fn incarnation(text: &str) -> Option<String> {
-    let message_json: Value = serde_json::from_str(text).ok()?;
-    Some(message_json["incarnation"].as_str().filter(|_| message_json["type"] == "history")?.to_owned())
-}
-
-fn seq_of(text: &str) -> Option<u64> {
-    let message_json: Value = serde_json::from_str(text).ok()?;
-    match message_json["type"].as_str()? {
-        "message" => message_json["message"]["seq"].as_u64(),
-        "history" => message_json["messages"].as_array()?.last()?["seq"].as_u64(),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_message_of_the_history_has_its_number_as_event_id() {
-        for (text, id) in [
-            (r#"{"type":"message","message":{"seq":7}}"#, "id: 7\n"),
-            (r#"{"type":"history","messages":[{"seq":3},{"seq":4}]}"#, "id: 4\n"),
-            (r#"{"type":"history","messages":[]}"#, ""),
-            (r#"{"type":"user_joined","seq":5}"#, ""),
-            (r#"{"type":"message"}"#, ""),
-            ("no JSON", ""),
-        ] {
-            assert_eq!(message(text, None), format!("{id}data: {text}\n\n"));
-        }
-        let history = r#"{"type":"history","messages":[{"seq":3}],"incarnation":"0f"}"#;
-        assert_eq!(incarnation(history).as_deref(), Some("0f"));
-        assert_eq!(message(history, Some("0f")), format!("id: 3.0f\ndata: {history}\n\n"));
-        assert_eq!(incarnation(r#"{"type":"message","incarnation":"0f"}"#), None);
+    fn an_event_has_the_id_of_its_message() {
+        let text = r#"{"type":"message","message":{"seq":7}}"#;
+        assert_eq!(message(text, Some("7.0f")), format!("id: 7.0f\ndata: {text}\n\n"));
+        assert_eq!(message(text, None), format!("data: {text}\n\n"));
     }
 
     #[test]

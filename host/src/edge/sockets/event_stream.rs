@@ -1,8 +1,8 @@
 //! Server-sent events (SSE): a socket that only receives, for networks that block WebSockets.
 //!
 //! To its room it is a socket like any other: it has a seat, receives the same messages, and the room learns of its
-//! end. On the wire each message is one event with the same text. If the message has a number, the event's `id` carries
-//! it, so that a browser can resume. The client sends its own messages in separate requests.
+//! end. On the wire each message is one event with the same text. If the room gave the message an id, it is the event's
+//! `id`, so that a browser can resume. The client sends its own messages in separate requests.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,7 +17,6 @@ use bytes::{Bytes, BytesMut};
 use hyper::Response;
 use hyper::body::{Body as HttpBody, Frame};
 use hyper::header::{self, HeaderValue};
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::Sleep;
 
@@ -30,14 +29,10 @@ use crate::edge::listener::activity::Activity;
 use crate::edge::response::body::Body;
 use crate::edge::response::refusals::{not_connected, overloaded};
 use crate::edge::{Edge, headers};
-use crate::model::{self, Address, Form, Message, OutboundMessage};
+use crate::model::{self, Address, EventId, Form, Message};
 use crate::room::{LocalSocket, Next};
 
 const CONTENT_TYPE: &str = "text/event-stream";
-/// The start of an event that a client can resume after.
-const ID: &[u8] = b"id: ";
-/// The longest name of an incarnation that is repeated in each event, in bytes.
-const INCARNATION_BYTES: usize = 64;
 /// A comment line: it shows proxies and clients that the connection is alive.
 const SIGN_OF_LIFE: &[u8] = b": ping\n\n";
 
@@ -69,7 +64,6 @@ pub(in crate::edge) async fn connect(
         _registration: edge.sockets.register(visitor.client(), user, token),
         _admitted: admitted,
         visitor,
-        incarnation: Incarnation::Unknown,
         closed: false,
         input_ended: activity.map(|activity| Box::pin(async move { activity.input_ended().await }) as InputEnded),
         ping_every: edge.limits.ping_every,
@@ -97,7 +91,6 @@ pub(in crate::edge) fn head() -> Response<Body> {
 /// The body of an SSE answer, until the client disconnects or the host closes it.
 pub(in crate::edge) struct EventStream {
     visitor: LocalSocket,
-    incarnation: Incarnation,
     /// The last event was sent.
     closed: bool,
     /// Resolves when the client has ended its half of an HTTP/1.1 connection; absent afterwards.
@@ -159,7 +152,7 @@ impl EventStream {
         let mut all = BytesMut::new();
         while let Poll::Ready(next) = self.visitor.poll_next(context) {
             let events = match next {
-                Next::Message(said) => self.incarnation.mark(&said),
+                Next::Message(message) => message.encoded(Form::Event, encode).clone(),
                 Next::Closed(code, reason) => {
                     self.closed = true;
                     goodbye(code, &reason)
@@ -189,157 +182,76 @@ impl EventStream {
     }
 }
 
-/// The incarnation of the room's numbering that the events of one stream belong to. The first message of a chat tells
-/// it. Each `id` repeats it, so that a browser that reconnects sends it beside the number.
-enum Incarnation {
-    /// No message was sent yet.
-    Unknown,
-    /// The room does not tell one.
-    None,
-    /// The text that follows the number.
-    Is(String),
-}
-
-impl Incarnation {
-    /// Encodes a message as one event, with the incarnation in its `id`.
-    fn mark(&mut self, said: &OutboundMessage) -> Bytes {
-        let message = match said.parts() {
-            Ok(message) => message,
-            Err(several) => {
-                let marked = several.iter().map(|said| self.mark(said)).collect::<Vec<_>>();
-                return marked.concat().into();
-            }
-        };
-        if matches!(self, Incarnation::Unknown) {
-            *self = Self::told_by(message);
-        }
-        let event = said.encoded(Form::Event, encode);
-        match self {
-            Incarnation::Is(name) if event.starts_with(ID) => {
-                let end = event.iter().position(|byte| *byte == b'\n').unwrap_or(event.len());
-                let mut marked = BytesMut::with_capacity(event.len() + 1 + name.len());
-                marked.extend_from_slice(&event[..end]);
-                marked.extend_from_slice(b".");
-                marked.extend_from_slice(name.as_bytes());
-                marked.extend_from_slice(&event[end..]);
-                marked.freeze()
-            }
-            _ => event.clone(),
-        }
-    }
-
-    fn told_by(message: &Message) -> Self {
-        #[derive(Deserialize)]
-        struct History {
-            incarnation: Option<String>,
-        }
-
-        let Message::Text(text) = message else { return Incarnation::None };
-        let told = serde_json::from_str::<History>(text).ok().and_then(|history| history.incarnation);
-        let is_name = |name: &String| {
-            (1..=INCARNATION_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        };
-        told.filter(is_name).map_or(Incarnation::None, Incarnation::Is)
-    }
-}
-
 fn goodbye(code: u16, reason: &str) -> Bytes {
     format!("event: close\ndata: {}\n\n", json!({ "code": code, "reason": reason })).into()
 }
 
 /// Encodes a message as one event. Events cannot carry bytes, so a binary message becomes an event `binary` in base64.
-fn encode(message: &Message) -> Bytes {
-    let text = match message {
-        Message::Text(text) => text,
-        Message::Binary(bytes) => return format!("event: binary\ndata: {}\n\n", BASE64_STANDARD.encode(bytes)).into(),
-    };
-    let mut event = String::with_capacity(text.len() + 32);
-    if let Some(seq) = place(text) {
-        event.push_str(&format!("id: {seq}\n"));
-    }
-    // Any kind of line break ends a line of an event; the reader joins the lines again.
-    for line in text.replace("\r\n", "\n").split(['\n', '\r']) {
-        event.push_str("data: ");
-        event.push_str(line);
+fn encode(message: &Message, id: Option<&EventId>) -> Bytes {
+    let mut event = String::with_capacity(message.len() + 64);
+    if let Some(id) = id {
+        event.push_str("id: ");
+        event.push_str(id.as_str());
         event.push('\n');
+    }
+    match message {
+        Message::Text(text) => {
+            // Any kind of line break ends a line of an event; the reader joins the lines again.
+            for line in text.replace("\r\n", "\n").split(['\n', '\r']) {
+                event.push_str("data: ");
+                event.push_str(line);
+                event.push('\n');
+            }
+        }
+        Message::Binary(bytes) => {
+            event.push_str("event: binary\ndata: ");
+            BASE64_STANDARD.encode_string(bytes, &mut event);
+            event.push('\n');
+        }
     }
     event.push('\n');
     event.into()
 }
 
-/// The message's number in its room's history, which `since` understands. The chat's `message` and `history` have it,
-/// and so does any room that writes `seq` in the same places.
-fn place(text: &str) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Numbered {
-        seq: Option<u64>,
-    }
-
-    #[derive(Deserialize)]
-    struct Placed {
-        message: Option<Numbered>,
-        messages: Option<Vec<Numbered>>,
-    }
-
-    let placed = serde_json::from_str::<Placed>(text).ok()?;
-    let last = || placed.messages.and_then(|messages| messages.into_iter().next_back());
-    placed.message.or_else(last)?.seq
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::OutboundMessage;
 
-    fn event(text: &str) -> String {
-        String::from_utf8(encode(&Message::Text(text.into())).to_vec()).unwrap()
+    fn event(text: &str, id: Option<&str>) -> String {
+        let id = id.map(|id| EventId::new(id.into()).unwrap());
+        String::from_utf8(encode(&Message::Text(text.into()), id.as_ref()).to_vec()).unwrap()
     }
 
     #[test]
-    fn a_numbered_message_has_an_event_id_to_resume_from() {
-        let message = r#"{"type":"message","message":{"id":"a","seq":7}}"#;
-        assert_eq!(event(message), format!("id: 7\ndata: {message}\n\n"));
-        let history = r#"{"type":"history","messages":[{"seq":5},{"seq":6}]}"#;
-        assert_eq!(event(history), format!("id: 6\ndata: {history}\n\n"));
+    fn an_event_has_the_id_of_its_message() {
+        assert_eq!(event("hello", Some("7.0f")), "id: 7.0f\ndata: hello\n\n");
+        let bytes = encode(&Message::Binary(vec![0, 255]), EventId::new("a~b".into()).as_ref());
+        assert_eq!(&bytes[..], b"id: a~b\nevent: binary\ndata: AP8=\n\n");
     }
 
     #[test]
-    fn a_message_without_a_number_has_no_event_id() {
-        for text in [
-            r#"{"type":"history","messages":[]}"#,
-            r#"{"type":"error","message":"no"}"#,
-            r#"{"type":"message","message":{"seq":-1}}"#,
-            "hello",
-            "",
-        ] {
-            assert_eq!(event(text), format!("data: {text}\n\n"));
+    fn a_message_without_an_id_is_sent_as_it_is() {
+        for text in [r#"{"type":"message","message":{"seq":7}}"#, r#"{"messages":[{"seq":7}]}"#, "id: 7", ""] {
+            assert_eq!(event(text, None), format!("data: {text}\n\n"));
         }
     }
 
     #[test]
-    fn an_event_id_names_the_incarnation_of_the_history() {
-        let said = |text: &str| OutboundMessage::new(Message::Text(text.into()));
-        let mark = |incarnation: &mut Incarnation, said: &OutboundMessage| {
-            String::from_utf8(incarnation.mark(said).to_vec()).unwrap()
+    fn merged_messages_keep_their_ids() {
+        let with_id = |text: &str, id: &str| {
+            OutboundMessage::with_id(Message::Text(text.into()), EventId::new(id.into()).unwrap())
         };
-        let history = r#"{"type":"history","messages":[{"seq":5}],"incarnation":"0f"}"#;
-        let message = r#"{"type":"message","message":{"seq":6}}"#;
-        let mut incarnation = Incarnation::Unknown;
-        assert_eq!(mark(&mut incarnation, &said(history)), format!("id: 5.0f\ndata: {history}\n\n"));
-        let together = OutboundMessage::together(vec![said(message), said("hello"), said(message)]);
-        let one = format!("id: 6.0f\ndata: {message}\n\n");
-        assert_eq!(mark(&mut incarnation, &together), format!("{one}data: hello\n\n{one}"));
-        for first in ["hello", r#"{"incarnation":7}"#, r#"{"incarnation":"a b"}"#, r#"{"incarnation":""}"#] {
-            let mut incarnation = Incarnation::Unknown;
-            mark(&mut incarnation, &said(first));
-            mark(&mut incarnation, &said(history));
-            assert_eq!(mark(&mut incarnation, &said(message)), format!("id: 6\ndata: {message}\n\n"), "{first}");
-        }
+        let plain = OutboundMessage::new(Message::Text("two".into()));
+        let together = OutboundMessage::together(vec![with_id("one", "1"), plain, with_id("three", "3")]);
+        let events = together.encoded(Form::Event, encode);
+        assert_eq!(&events[..], b"id: 1\ndata: one\n\ndata: two\n\nid: 3\ndata: three\n\n");
     }
 
     #[test]
     fn line_breaks_and_bytes_cannot_break_an_event() {
-        assert_eq!(event("a\nid: 9\r\nb\rc"), "data: a\ndata: id: 9\ndata: b\ndata: c\n\n");
-        assert_eq!(&encode(&Message::Binary(vec![0, 255]))[..], b"event: binary\ndata: AP8=\n\n");
+        assert_eq!(event("a\nid: 9\r\nb\rc", None), "data: a\ndata: id: 9\ndata: b\ndata: c\n\n");
+        assert_eq!(&encode(&Message::Binary(vec![0, 255]), None)[..], b"event: binary\ndata: AP8=\n\n");
     }
 }
 
@@ -349,7 +261,7 @@ mod fuzz {
 
     use super::*;
 
-    /// The events that a browser reads from a stream by the HTML standard: the data of each event, and the last number.
+    /// The events that a browser reads from a stream by the HTML standard: the data of each event, and its id.
     fn read(stream: &str) -> Vec<(Option<String>, String)> {
         let mut events = Vec::new();
         let (mut data, mut id) = (None::<String>, None);
@@ -360,7 +272,7 @@ mod fuzz {
                     let value = value.strip_prefix(' ').unwrap_or(value);
                     data = Some(data.map_or(value.to_owned(), |data| data + "\n" + value));
                 }
-                ("id", value) => id = Some(value.trim_start().to_owned()),
+                ("id", value) => id = Some(value.strip_prefix(' ').unwrap_or(value).to_owned()),
                 _ => {}
             }
         }
@@ -369,19 +281,17 @@ mod fuzz {
 
     #[test]
     fn any_message_becomes_one_event_with_the_same_text() {
-        const EXAMPLES: [&[u8]; 4] = [
-            br#"{"type":"message","message":{"id":"a","seq":7}}"#,
-            br#"{"type":"history","messages":[{"seq":5},{"seq":18446744073709551615}]}"#,
-            b"a\nid: 9\r\nevent: close\rdata: x\n\n: \n",
-            b"",
-        ];
-        fuzz(mutated(&EXAMPLES), |bytes| {
+        const EXAMPLES: [&[u8]; 3] =
+            [br#"{"type":"message","message":{"id":"a","seq":7}}"#, b"a\nid: 9\r\nevent: close\rdata: x\n\n: \n", b""];
+        const IDS: [&[u8]; 3] = [b"7.0f", b"a b", b"\r\ndata: x"];
+        fuzz((mutated(&EXAMPLES), mutated(&IDS)), |(bytes, id)| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            let event = String::from_utf8(encode(&Message::Text(text.clone())).to_vec()).unwrap();
+            let id = EventId::new(String::from_utf8_lossy(&id).into_owned());
+            let event = String::from_utf8(encode(&Message::Text(text.clone()), id.as_ref()).to_vec()).unwrap();
             let heard = read(&event);
-            let [(id, data)] = &heard[..] else { panic!("{} events", heard.len()) };
+            let [(told, data)] = &heard[..] else { panic!("{} events", heard.len()) };
             assert_eq!(*data, text.replace("\r\n", "\n").replace('\r', "\n"));
-            assert_eq!(id.as_ref().map(|id| id.parse::<u64>().unwrap()), place(&text));
+            assert_eq!(told.as_deref(), id.as_ref().map(EventId::as_str));
         });
     }
 }

@@ -262,7 +262,7 @@ fn wake(mut inner: MutexGuard<'_, Inner>) {
 
 impl Client for Outgoing {
     fn enqueue(&self, message: &OutboundMessage) -> bool {
-        let frame = message.encoded(Form::Frame, frames::encode);
+        let frame = message.encoded(Form::Frame, |message, _| frames::encode(message));
         let mut inner = self.inner.lock();
         if inner.closing {
             return false;

@@ -4,12 +4,14 @@ use bytes::Bytes;
 use wasmtime::component::Resource;
 
 use crate::guest::bindings::SocketHandle;
-use crate::guest::bindings::room::dormouse::room::sockets::{self, Except, Filter, HostSocket, SocketError};
+use crate::guest::bindings::room::dormouse::room::sockets::{
+    self, EventError, Except, Filter, HostSocket, SocketError,
+};
 use crate::guest::bindings::room::dormouse::room::types::{Message, User};
 use crate::guest::convert;
 use crate::guest::state::StoreData;
 use crate::limits;
-use crate::model::{self, Audience, AutoResponse, OutboundMessage, Output, SocketChange, SocketKey};
+use crate::model::{self, Audience, AutoResponse, EventId, OutboundMessage, Output, SocketChange, SocketKey};
 
 impl StoreData {
     /// The key of a handle, if its client is still connected.
@@ -19,15 +21,36 @@ impl StoreData {
         Ok(if is_connected { Ok(key) } else { Err(SocketError::Gone) })
     }
 
-    fn send_to(&mut self, message: Message, audience: Audience) -> wasmtime::Result<Result<(), SocketError>> {
+    fn send_to(
+        &mut self,
+        message: Message,
+        id: Option<EventId>,
+        audience: Audience,
+    ) -> wasmtime::Result<Result<(), SocketError>> {
         let message = convert::message_from(message);
         let max_bytes = self.resources()?.message_out_bytes;
         if message.len() > max_bytes {
             return Ok(Err(too_large(max_bytes)));
         }
-        self.count_output(message.len())?;
-        self.turn.outputs.push(Output::Message(OutboundMessage::new(message), audience));
+        self.count_output(message.len() + id.as_ref().map_or(0, |id| id.as_str().len()))?;
+        let message = match id {
+            Some(id) => OutboundMessage::with_id(message, id),
+            None => OutboundMessage::new(message),
+        };
+        self.turn.outputs.push(Output::Message(message, audience));
         Ok(Ok(()))
+    }
+
+    /// The receivers that match a filter now.
+    fn audience(&mut self, filter: Filter) -> wasmtime::Result<Audience> {
+        Ok(match from_wit(filter) {
+            model::Filter { tag: None, user: None, except } => Audience::Everyone(except),
+            narrow => {
+                let keys = self.resources()?.sockets.select(&narrow);
+                self.count_output(size_of_val(keys.as_slice()))?;
+                Audience::These(keys)
+            }
+        })
     }
 }
 
@@ -91,9 +114,23 @@ impl HostSocket for StoreData {
 
     fn send(&mut self, handle: Resource<SocketHandle>, message: Message) -> wasmtime::Result<Result<(), SocketError>> {
         match self.connected_key(&handle)? {
-            Ok(key) => self.send_to(message, Audience::These(vec![key])),
+            Ok(key) => self.send_to(message, None, Audience::These(vec![key])),
             Err(gone) => Ok(Err(gone)),
         }
+    }
+
+    fn send_with_id(
+        &mut self,
+        handle: Resource<SocketHandle>,
+        message: Message,
+        id: String,
+    ) -> wasmtime::Result<Result<(), EventError>> {
+        let Some(id) = EventId::new(id) else { return Ok(Err(EventError::BadId)) };
+        let sent = match self.connected_key(&handle)? {
+            Ok(key) => self.send_to(message, Some(id), Audience::These(vec![key]))?,
+            Err(gone) => Err(gone),
+        };
+        Ok(sent.map_err(EventError::NotSent))
     }
 
     fn close(
@@ -144,16 +181,19 @@ impl sockets::Host for StoreData {
     }
 
     fn broadcast(&mut self, message: Message, filter: Filter) -> wasmtime::Result<Result<(), SocketError>> {
-        let filter = from_wit(filter);
-        let audience = match filter {
-            model::Filter { tag: None, user: None, except } => Audience::Everyone(except),
-            narrow => {
-                let keys = self.resources()?.sockets.select(&narrow);
-                self.count_output(size_of_val(keys.as_slice()))?;
-                Audience::These(keys)
-            }
-        };
-        self.send_to(message, audience)
+        let audience = self.audience(filter)?;
+        self.send_to(message, None, audience)
+    }
+
+    fn broadcast_with_id(
+        &mut self,
+        message: Message,
+        id: String,
+        filter: Filter,
+    ) -> wasmtime::Result<Result<(), EventError>> {
+        let Some(id) = EventId::new(id) else { return Ok(Err(EventError::BadId)) };
+        let audience = self.audience(filter)?;
+        Ok(self.send_to(message, Some(id), audience)?.map_err(EventError::NotSent))
     }
 
     fn max_message_bytes(&mut self) -> wasmtime::Result<u32> {

@@ -34,12 +34,22 @@ fn perform(operation: Operation) -> Result<String> {
             done(nth(socket, |socket| socket.set_tags(&tags).is_ok()))
         }
         Operation::Attach { socket, note } => done(nth(socket, |socket| socket.set_attachment(&note.all()).is_ok())),
-        Operation::Send { socket, text } => done(nth(socket, |socket| socket.send(&Message::Text(text.all())).is_ok())),
+        Operation::Send { socket, id, text } => {
+            let message = Message::Text(text.all());
+            done(nth(socket, |socket| match id {
+                Some(id) => socket.send_with_id(&message, &id.all()).is_ok(),
+                None => socket.send(&message).is_ok(),
+            }))
+        }
         Operation::Close { socket, code, reason } => {
             done(nth(socket, |socket| socket.close(code, &reason.all()).is_ok()))
         }
-        Operation::Broadcast { tag, user, text } => {
-            done(selection(tag, user).broadcast(&Message::Text(text.all())).is_ok())
+        Operation::Broadcast { tag, user, id, text } => {
+            let message = Message::Text(text.all());
+            done(match id {
+                Some(id) => selection(tag, user).broadcast_with_id(&message, &id.all()).is_ok(),
+                None => selection(tag, user).broadcast(&message).is_ok(),
+            })
         }
         Operation::Count { tag, user } => selection(tag, user).count().to_string(),
         Operation::Find { id } => format!("{:?}", sockets::get(id).map(|socket| socket.user().id)),

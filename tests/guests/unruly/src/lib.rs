@@ -41,6 +41,10 @@ impl Room for Unruly {
                 storage::put("refused", "kept")?;
                 Err(Refusal { status: 418, reason: "told to refuse".into() })
             }
+            Some("resume") => {
+                let last = request.header("last-event-id").unwrap_or("nothing");
+                Ok(socket.send_with_id(&Message::Text(format!("after {last}")), "first").map_err(Error::from)?)
+            }
             Some(command) => Ok(self.perform(Some(socket), command)?),
             None => Ok(socket.send(&Message::Text("welcome".into())).map_err(Error::from)?),
         }
@@ -108,6 +112,14 @@ impl Unruly {
             "" => Ok(()),
             "say" => reply(argument.into()),
             "all" => sockets::everyone().broadcast(&Message::Text(argument.into())),
+            "say-with-id" => {
+                let (id, text) = argument.split_once(' ').unwrap_or((argument, ""));
+                Ok(sender.map_or(Ok(()), |sender| sender.send_with_id(&Message::Text(text.into()), id))?)
+            }
+            "all-with-id" => {
+                let (id, text) = argument.split_once(' ').unwrap_or((argument, ""));
+                sockets::everyone().broadcast_with_id(&Message::Text(text.into()), id)
+            }
             "put" => {
                 let (key, value) = argument.split_once(' ').unwrap_or((argument, ""));
                 storage::put(key, value)

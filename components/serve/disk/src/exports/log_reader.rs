@@ -1,6 +1,6 @@
 //! The interface `log-reader`, for the front.
 
-use super::serve::log_reader::{Guest, Received};
+use super::serve::log_reader::{Event, Guest, Received};
 use super::serve::sessions::Error;
 use super::{Disk, LOG_READER, SESSION_END, to_wit_error};
 use crate::log_reader::{self, LogReader};
@@ -20,7 +20,7 @@ impl Guest for Disk {
 
     fn poll() -> Result<Vec<Received>, Error> {
         let to_wit = |received| match received {
-            log_reader::Received::Message(text) => Received::Message(text),
+            log_reader::Received::Message { id, text } => Received::Message(Event { id, text }),
             log_reader::Received::Closed(code, reason) => Received::Closed((code, reason)),
         };
         // A later session of this reader leaves data that it does not need.

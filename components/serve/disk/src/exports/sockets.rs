@@ -1,12 +1,13 @@
 //! The interface `sockets`. A socket is a reader of server-sent events, and its own instance serves it.
 
-use super::room::sockets::{Except, Filter, Guest, GuestSocket, Message, Socket, SocketError, User};
+use super::room::sockets::{EventError, Except, Filter, Guest, GuestSocket, Message, Socket, SocketError, User};
 use super::{Disk, with_session};
 use crate::session::Session;
 use crate::state::{self, Change};
 
 const MESSAGE_BYTES: usize = 1 << 20;
 const TURN_OUTPUT_BYTES: usize = 16 << 20;
+const EVENT_ID_BYTES: usize = 128;
 const MAX_TAGS: usize = 10;
 const TAG_BYTES: usize = 256;
 const ATTACHMENT_BYTES: usize = 16_384;
@@ -25,6 +26,14 @@ impl Handle {
         with_session(|session| {
             look(session.socket(self.0).expect("a room may not read a socket after the turn of its close"))
         })
+    }
+
+    fn send_event(&self, message: Message, id: Option<String>) -> Result<(), SocketError> {
+        let is_connected = with_session(|session| session.state().sockets.contains_key(&self.0));
+        if !is_connected {
+            return Err(SocketError::Gone);
+        }
+        send_to(message, id, |_| vec![self.0])
     }
 
     /// Adds a change, if the client is connected.
@@ -71,11 +80,12 @@ impl GuestSocket for Handle {
     }
 
     fn send(&self, message: Message) -> Result<(), SocketError> {
-        let is_connected = with_session(|session| session.state().sockets.contains_key(&self.0));
-        if !is_connected {
-            return Err(SocketError::Gone);
-        }
-        send_to(message, |_| vec![self.0])
+        self.send_event(message, None)
+    }
+
+    fn send_with_id(&self, message: Message, id: String) -> Result<(), EventError> {
+        let id = check_event_id(id)?;
+        self.send_event(message, Some(id)).map_err(EventError::NotSent)
     }
 
     fn close(&self, code: u16, reason: String) -> Result<(), SocketError> {
@@ -110,7 +120,12 @@ impl Guest for Disk {
     }
 
     fn broadcast(message: Message, filter: Filter) -> Result<(), SocketError> {
-        send_to(message, |session| matching(session, &filter))
+        send_to(message, None, |session| matching(session, &filter))
+    }
+
+    fn broadcast_with_id(message: Message, id: String, filter: Filter) -> Result<(), EventError> {
+        let id = check_event_id(id)?;
+        send_to(message, Some(id), |session| matching(session, &filter)).map_err(EventError::NotSent)
     }
 
     fn max_message_bytes() -> u32 {
@@ -125,7 +140,12 @@ impl Guest for Disk {
     fn clear_auto_response() {}
 }
 
-fn send_to(message: Message, to: impl FnOnce(&Session) -> Vec<u64>) -> Result<(), SocketError> {
+fn check_event_id(id: String) -> Result<String, EventError> {
+    let is_valid = (1..=EVENT_ID_BYTES).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_valid { Ok(id) } else { Err(EventError::BadId) }
+}
+
+fn send_to(message: Message, id: Option<String>, to: impl FnOnce(&Session) -> Vec<u64>) -> Result<(), SocketError> {
     let bytes = match &message {
         Message::Text(text) => text.len(),
         Message::Binary(bytes) => bytes.len(),
@@ -136,14 +156,17 @@ fn send_to(message: Message, to: impl FnOnce(&Session) -> Vec<u64>) -> Result<()
     // Server-sent events are text.
     let Message::Text(text) = message else { return Ok(()) };
     with_session(|session| {
-        session.turn().sent += bytes;
+        session.turn().sent += bytes + id.as_ref().map_or(0, String::len);
         assert!(
             session.turn().sent <= TURN_OUTPUT_BYTES,
             "a room sent more than {TURN_OUTPUT_BYTES} bytes in one turn"
         );
         let to = to(session);
         if !to.is_empty() {
-            session.change(Change::Send(text, to));
+            session.change(match id {
+                Some(id) => Change::SendWithId(id, text, to),
+                None => Change::Send(text, to),
+            });
         }
     });
     Ok(())

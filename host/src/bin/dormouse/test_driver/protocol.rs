@@ -118,18 +118,51 @@ pub(super) enum Fault {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reply {
-    Hello { protocol: u32, version: &'static str, line_bytes: usize },
+    Hello {
+        protocol: u32,
+        version: &'static str,
+        line_bytes: usize,
+    },
     Log(String),
-    Said { to: Vec<u64>, message: Message },
-    Closed { socket: u64, code: u16, reason: String },
+    Said {
+        to: Vec<u64>,
+        message: Message,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        event_id: Option<String>,
+    },
+    Closed {
+        socket: u64,
+        code: u16,
+        reason: String,
+    },
     AutoResponse(Option<AutoResponse>),
-    Entry { key: Bytes, value: Bytes },
+    Entry {
+        key: Bytes,
+        value: Bytes,
+    },
     Timer(Timer),
-    Socket { id: u64, user: User, tags: Vec<String>, attachment: Bytes },
-    Post { to: Destination, request: Request },
-    Ask { ask: u64, to: Destination, request: Request },
+    Socket {
+        id: u64,
+        user: User,
+        tags: Vec<String>,
+        attachment: Bytes,
+    },
+    Post {
+        to: Destination,
+        request: Request,
+    },
+    Ask {
+        ask: u64,
+        to: Destination,
+        request: Request,
+    },
     Done(Value),
-    Failed { kind: &'static str, message: String, cpu_us: u64, timer: Option<String> },
+    Failed {
+        kind: &'static str,
+        message: String,
+        cpu_us: u64,
+        timer: Option<String>,
+    },
     Error(String),
 }
 

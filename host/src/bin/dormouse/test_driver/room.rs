@@ -427,10 +427,11 @@ impl TestRoom {
         };
         let here = |key: &SocketKey| self.sockets.get(*key).filter(|socket| !socket.gone).map(|socket| socket.id);
         let to = keys.iter().filter_map(here).collect::<Vec<_>>();
-        if let Some(message) = message.message()
+        if let Some(content) = message.message()
             && !to.is_empty()
         {
-            self.wire.say(&Reply::Said { to, message: message.into() });
+            let event_id = message.event_id().map(|id| id.as_str().to_owned());
+            self.wire.say(&Reply::Said { to, message: content.into(), event_id });
         }
     }
 }
