@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::limits::EVENT_ID_BYTES;
+use crate::limits::{EVENT_ID_BYTES, OUTPUT_BYTES};
 
 /// A complete WebSocket message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +129,15 @@ impl OutboundMessage {
         match &self.0.content {
             Content::One(message, _) => message.len(),
             Content::Together(messages) => messages.iter().map(OutboundMessage::len).sum(),
+        }
+    }
+
+    /// The bytes that it counts in a queue: its own, those of its id, and an overhead for each message, so that a flood
+    /// of empty messages is bounded too.
+    pub fn queue_bytes(&self) -> usize {
+        match &self.0.content {
+            Content::One(message, id) => message.len() + id.as_ref().map_or(0, |id| id.as_str().len()) + OUTPUT_BYTES,
+            Content::Together(messages) => messages.iter().map(OutboundMessage::queue_bytes).sum(),
         }
     }
 

@@ -55,14 +55,14 @@ impl Client for LocalClient {
             return false;
         }
         // One message always fits, however long: a history may be longer than the queue.
-        if inner.bytes > 0 && inner.bytes + message.len() > self.max_bytes {
+        if inner.bytes > 0 && inner.bytes + message.queue_bytes() > self.max_bytes {
             inner.queue = VecDeque::new();
             inner.bytes = 0;
             inner.closing = true;
             inner.close = Some((TOO_SLOW.0, TOO_SLOW.1.into()));
             self.resumed.notify_waiters();
         } else {
-            inner.bytes += message.len();
+            inner.bytes += message.queue_bytes();
             inner.queue.push_back(message.clone());
         }
         wake(inner);

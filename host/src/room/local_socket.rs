@@ -48,7 +48,8 @@ pub(crate) enum Next {
 impl Rooms {
     /// Connects to a room from within this process, as `user`.
     ///
-    /// Limit: `limits.socket_queue_bytes` may wait to be read; beyond that the socket is closed with 1013.
+    /// Limit: `limits.socket_queue_bytes` may wait to be read, 64 B more counted for each message; beyond that the
+    /// socket is closed with 1013.
     pub async fn connect_local(
         &self,
         address: &Address,
@@ -111,7 +112,7 @@ impl LocalSocket {
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         let mut inner = self.client.inner.lock();
         if let Some(message) = inner.queue.pop_front() {
-            inner.bytes -= message.len();
+            inner.bytes -= message.queue_bytes();
             if inner.queue.is_empty() {
                 // A reader that has taken everything keeps no capacity.
                 inner.queue = VecDeque::new();
@@ -153,6 +154,7 @@ impl Drop for LocalSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::OUTPUT_BYTES;
 
     fn socket(max_bytes: usize) -> LocalSocket {
         let client = Arc::new(LocalClient::new(max_bytes));
@@ -172,10 +174,10 @@ mod tests {
 
     #[tokio::test]
     async fn merged_messages_are_received_one_by_one() {
-        let mut socket = socket(100);
+        let mut socket = socket(1_000);
         socket.client.enqueue(&OutboundMessage::together(vec![text("one"), text("two")]));
         socket.client.enqueue(&text("three"));
-        assert_eq!(socket.client.buffered(), 11);
+        assert_eq!(socket.client.buffered(), 11 + 3 * OUTPUT_BYTES);
         for expected in ["one", "two", "three"] {
             assert_eq!(receive(&mut socket).await, expected);
         }
@@ -186,12 +188,21 @@ mod tests {
     async fn a_slow_local_socket_is_closed_and_its_queue_freed() {
         let mut socket = socket(100);
         socket.client.enqueue(&text(&"x".repeat(500)));
-        assert_eq!(socket.client.buffered(), 500, "one message always fits");
+        assert_eq!(socket.client.buffered(), 500 + OUTPUT_BYTES, "one message always fits");
         socket.client.enqueue(&text("one more"));
         assert_eq!(socket.client.buffered(), 0);
         socket.client.enqueue(&text("after the end"));
         assert_eq!(receive(&mut socket).await, "1013");
         assert_eq!(socket.send(Message::Text("hello?".into())).await, Err(SocketClosed));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_empty_messages_is_bounded() {
+        let mut socket = socket(1_000);
+        for _ in 0..100 {
+            socket.client.enqueue(&text(""));
+        }
+        assert_eq!(receive(&mut socket).await, "1013");
     }
 
     #[tokio::test]
