@@ -184,7 +184,7 @@ fn a_message_keeps_the_id_that_its_room_gave_it() {
 }
 
 #[test]
-fn an_event_id_that_fits_no_header_is_run_failing() {
+fn an_event_id_that_fits_no_header_is_refused() {
     let mut room = TestRoom::new(UNRULY);
     let ana = room.join("ana");
     discard_received([&ana]);

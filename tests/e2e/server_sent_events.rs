@@ -88,7 +88,7 @@ async fn an_event_id_of_another_incarnation_starts_over() {
 #[tokio::test]
 async fn the_id_of_an_event_returns_when_its_reader_reconnects() {
     let server = Server::unruly("").await;
-    let events = path("/rooms/lobby/events", "bo") + "&command=resume";
+    let events = api_path("/rooms/lobby/events", "bo") + "&command=resume";
     let mut bo = server.open_event_stream(&events, &[]).await.expect("it lets us in");
     let first = bo.recv().await;
     assert_eq!((first.data.as_str(), first.id.as_deref()), ("after nothing", Some("first")));
@@ -106,7 +106,7 @@ async fn the_id_of_an_event_returns_when_its_reader_reconnects() {
 #[tokio::test]
 async fn the_host_takes_no_event_id_from_the_text_of_a_message() {
     let server = Server::unruly("").await;
-    let mut bo = server.open_event_stream(&path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
+    let mut bo = server.open_event_stream(&api_path("/rooms/lobby/events", "bo"), &[]).await.expect("it lets us in");
     assert_eq!(bo.recv().await.data, "welcome");
     for text in [r#"{"type":"message","message":{"seq":7}}"#, r#"{"messages":[{"seq":7}],"incarnation":"0f"}"#] {
         let answer = server.api(Method::POST, "/rooms/lobby/messages", "ana", &format!("all {text}")).await;
