@@ -69,14 +69,14 @@ impl Edge {
     }
 
     fn accept(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let place = match self.connection_limits.acquire(peer.ip()) {
-            Ok(place) => place,
-            Err(full) => {
-                self.metrics.refused(full.into());
+        let permit = match self.connection_limits.acquire(peer.ip()) {
+            Ok(permit) => permit,
+            Err(turned_away_by) => {
+                self.metrics.refused(turned_away_by.into());
                 // Write only what fits into the socket's buffer: the server does not wait for a client that it turns
                 // away. With TLS there is no plain answer to send.
                 if self.certificate.is_none() {
-                    let _ = stream.try_write(turned_away(full).as_bytes());
+                    let _ = stream.try_write(turned_away(turned_away_by).as_bytes());
                 }
                 return;
             }
@@ -86,49 +86,49 @@ impl Edge {
             tracing::debug!(%peer, %error, "the connection ended before it began");
             return;
         }
-        tokio::spawn(self.connection(stream, Arc::new(place)));
+        tokio::spawn(self.connection(stream, Arc::new(permit)));
     }
 
     /// Serves one connection until it ends or becomes a WebSocket.
-    async fn connection(self: Arc<Self>, stream: TcpStream, place: Arc<ConnectionPermit>) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, permit: Arc<ConnectionPermit>) {
         let within = self.limits.header_timeout;
         let Some(certificate) = &self.certificate else {
             let begins = async || clock::timeout(within, begins_with_http2(&stream)).await;
             let is_http2 = self.h2c && begins().await.unwrap_or(false);
-            return self.http(stream, is_http2, place).await;
+            return self.http(stream, is_http2, permit).await;
         };
         match clock::timeout(within, certificate.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => {
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(listener::tls::HTTP_2);
-                self.http(stream, is_http2, place).await;
+                self.http(stream, is_http2, permit).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake did not end in time"),
         }
     }
 
-    async fn http<S>(self: Arc<Self>, stream: S, is_http2: bool, place: Arc<ConnectionPermit>)
+    async fn http<S>(self: Arc<Self>, stream: S, is_http2: bool, permit: Arc<ConnectionPermit>)
     where
         S: AsyncRead + AsyncWrite + WatchReset + Unpin + Send + 'static,
     {
         let draining = self.draining.subscribe();
         let edge = self.clone();
-        let unsent = Arc::new(WriteDeadline::default());
-        let watching = unsent.clone();
+        let deadline = Arc::new(WriteDeadline::default());
+        let watching = deadline.clone();
         // HTTP/2 has its own keep-alive pings, and its streams end one by one.
         let activity = (!is_http2).then(|| Activity::new(&self.limits));
         let noticing = activity.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(place.clone());
+            request.extensions_mut().insert(permit.clone());
             let answering = noticing.as_ref().map(|activity| {
                 request.extensions_mut().insert(activity.clone());
                 Arc::new(activity.answer())
             });
             let answer = http::answer(edge.clone(), request);
-            let unsent = watching.clone();
-            async move { Ok::<_, Infallible>(answer.await.map(|body| unsent.watch(body, answering))) }
+            let deadline = watching.clone();
+            async move { Ok::<_, Infallible>(answer.await.map(|body| deadline.watch(body, answering))) }
         });
-        let not_taken = unsent.overdue(self.limits.write_timeout);
+        let not_taken = deadline.overdue(self.limits.write_timeout);
         let overdue = async {
             match &activity {
                 Some(activity) => tokio::select! {
@@ -242,8 +242,8 @@ fn give_up_after(stream: &TcpStream, within: Duration) -> io::Result<()> {
 }
 
 /// The answer to a connection that is over a limit.
-fn turned_away(full: TurnedAway) -> String {
-    let status = match full {
+fn turned_away(turned_away_by: TurnedAway) -> String {
+    let status = match turned_away_by {
         TurnedAway::Everywhere => "503 Service Unavailable",
         TurnedAway::Address | TurnedAway::TooFast => "429 Too Many Requests",
     };

@@ -54,16 +54,16 @@ pub(in crate::edge) async fn connect(
     let token = TokenIdentity::of(&verified);
     let user = Arc::new(verified.user.clone());
     let visit = edge.rooms.connect_local(address, request, verified.user);
-    let visitor = match clock::timeout(edge.limits.answer_timeout, visit).await {
-        Ok(Ok(visitor)) => visitor,
+    let local_socket = match clock::timeout(edge.limits.answer_timeout, visit).await {
+        Ok(Ok(local_socket)) => local_socket,
         Ok(Err(error)) => return not_connected(&error),
         // The room takes the seat back, since it was never taken.
         Err(_) => return overloaded("the room did not answer in time"),
     };
     let stream = EventStream {
-        _registration: edge.sockets.register(visitor.client(), user, token),
+        _registration: edge.sockets.register(local_socket.client(), user, token),
         _admitted: admitted,
-        visitor,
+        local_socket,
         closed: false,
         input_ended: activity.map(|activity| Box::pin(async move { activity.input_ended().await }) as InputEnded),
         ping_every: edge.limits.ping_every,
@@ -90,7 +90,7 @@ pub(in crate::edge) fn head() -> Response<Body> {
 
 /// The body of an SSE answer, until the client disconnects or the host closes it.
 pub(in crate::edge) struct EventStream {
-    visitor: LocalSocket,
+    local_socket: LocalSocket,
     /// The last event was sent.
     closed: bool,
     /// Resolves when the client has ended its half of an HTTP/1.1 connection; absent afterwards.
@@ -134,7 +134,7 @@ impl EventStream {
             }
             ready!(self.alarm.as_mut().poll(context));
             if self.expires_at.is_some_and(|at| at <= clock::unix_millis()) {
-                self.visitor.client().close(CloseReason::Expired.code(), &CloseReason::Expired.reason());
+                self.local_socket.client().close(CloseReason::Expired.code(), &CloseReason::Expired.reason());
                 continue;
             }
             let quiet = clock::since(self.said_at);
@@ -150,7 +150,7 @@ impl EventStream {
     fn take(&mut self, context: &mut Context<'_>) -> Bytes {
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
-        while let Poll::Ready(next) = self.visitor.poll_next(context) {
+        while let Poll::Ready(next) = self.local_socket.poll_next(context) {
             let events = match next {
                 Next::Message(message) => message.encoded(Form::Event, encode).clone(),
                 Next::Closed(code, reason) => {
@@ -288,10 +288,10 @@ mod fuzz {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let id = EventId::new(String::from_utf8_lossy(&id).into_owned());
             let event = String::from_utf8(encode(&Message::Text(text.clone()), id.as_ref()).to_vec()).unwrap();
-            let heard = read(&event);
-            let [(told, data)] = &heard[..] else { panic!("{} events", heard.len()) };
+            let events = read(&event);
+            let [(sent_id, data)] = &events[..] else { panic!("{} events", events.len()) };
             assert_eq!(*data, text.replace("\r\n", "\n").replace('\r', "\n"));
-            assert_eq!(told.as_deref(), id.as_ref().map(EventId::as_str));
+            assert_eq!(sent_id.as_deref(), id.as_ref().map(EventId::as_str));
         });
     }
 }

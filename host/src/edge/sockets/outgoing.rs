@@ -417,9 +417,9 @@ mod tests {
         outgoing.open(ours);
         outgoing.flush();
         assert_eq!(outgoing.buffered(), 0);
-        let mut heard = [0; 12];
-        theirs.read_exact(&mut heard).await.unwrap();
-        assert_eq!(heard, [0x82, 1, 0, 0x82, 2, 0, 0, 0x82, 3, 0, 0, 0]);
+        let mut received = [0; 12];
+        theirs.read_exact(&mut received).await.unwrap();
+        assert_eq!(received, [0x82, 1, 0, 0x82, 2, 0, 0, 0x82, 3, 0, 0, 0]);
         assert!(say(&outgoing, 1), "and the next one asks for a flush again");
     }
 
@@ -440,8 +440,8 @@ mod tests {
         assert_eq!(close_code(&outgoing), Some(1013));
         assert_eq!(outgoing.buffered(), left, "the begun frame stays, the frames behind it are dropped");
         let reader = tokio::spawn(async move {
-            let mut heard = vec![0; long + 10];
-            theirs.read_exact(&mut heard).await.unwrap();
+            let mut received = vec![0; long + 10];
+            theirs.read_exact(&mut received).await.unwrap();
         });
         let all = std::future::poll_fn(|context| match outgoing.poll_write(context).unwrap() {
             0 => Poll::Ready(()),

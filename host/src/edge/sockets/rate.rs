@@ -105,7 +105,7 @@ mod tests {
     use crate::config::{Auth, Config, Identity};
     use crate::edge::admission::users::Users;
 
-    fn pace(messages_per_second: u32, messages_per_second_per_user: u32) -> (SocketRateLimit, Instant) {
+    fn limit(messages_per_second: u32, messages_per_second_per_user: u32) -> (SocketRateLimit, Instant) {
         let limits = Limits { messages_per_second, messages_per_second_per_user, ..Limits::default() };
         let identity = Identity { auth: Auth::Jwt, ..Identity::default() };
         let users = Users::new(&Config { identity, limits: limits.clone(), ..Config::default() });
@@ -113,9 +113,9 @@ mod tests {
         (SocketRateLimit::new(&limits, 1_000, users.usage_of("ana"), now), now)
     }
 
-    fn verdicts(pace: &mut SocketRateLimit, now: Instant, count: usize) -> [usize; 3] {
-        let verdicts = (0..count).map(|_| pace.message(now)).collect::<Vec<_>>();
-        let count = |is: fn(&RateDecision) -> bool| verdicts.iter().filter(|verdict| is(verdict)).count();
+    fn decisions(limit: &mut SocketRateLimit, now: Instant, count: usize) -> [usize; 3] {
+        let decisions = (0..count).map(|_| limit.message(now)).collect::<Vec<_>>();
+        let count = |is: fn(&RateDecision) -> bool| decisions.iter().filter(|verdict| is(verdict)).count();
         [
             count(|verdict| *verdict == RateDecision::Yes),
             count(|verdict| matches!(verdict, RateDecision::NotNow(_))),
@@ -125,39 +125,39 @@ mod tests {
 
     #[test]
     fn excess_messages_are_refused_and_more_are_a_flood() {
-        let (mut pace, now) = pace(5, 0);
-        assert_eq!(verdicts(&mut pace, now, 150), [50, 50, 50]);
+        let (mut limit, now) = limit(5, 0);
+        assert_eq!(decisions(&mut limit, now, 150), [50, 50, 50]);
     }
 
     #[test]
     fn a_user_has_one_rate_limit_for_all_sockets() {
-        let (mut pace, now) = pace(5, 2);
-        assert_eq!(verdicts(&mut pace, now, 30), [20, 10, 0]);
-        assert_eq!(pace.message(now), RateDecision::NotNow(Limit::MessagesPerUser));
+        let (mut limit, now) = limit(5, 2);
+        assert_eq!(decisions(&mut limit, now, 30), [20, 10, 0]);
+        assert_eq!(limit.message(now), RateDecision::NotNow(Limit::MessagesPerUser));
     }
 
     #[test]
     fn pings_and_bytes_are_counted_as_well() {
-        let (mut pace, now) = pace(5, 0);
-        assert_eq!((0..150).filter(|_| pace.control(now)).count(), 100);
-        pace.received(&text(true, 49_996));
-        assert!(pace.pay(now));
-        pace.received(&text(true, 0));
-        assert!(!pace.pay(now));
+        let (mut limit, now) = limit(5, 0);
+        assert_eq!((0..150).filter(|_| limit.control(now)).count(), 100);
+        limit.received(&text(true, 49_996));
+        assert!(limit.pay(now));
+        limit.received(&text(true, 0));
+        assert!(!limit.pay(now));
     }
 
     #[test]
     fn each_fragment_costs_a_message_and_a_whole_message_costs_once() {
-        let (mut pace, now) = pace(5, 0);
+        let (mut limit, now) = limit(5, 0);
         for _ in 0..99 {
-            pace.received(&text(false, 1));
+            limit.received(&text(false, 1));
         }
-        assert!(pace.pay(now));
+        assert!(limit.pay(now));
         // The last frame of a message pays as the message.
-        pace.received(&text(true, 1).repeat(10));
-        assert!(pace.pay(now) && pace.control(now) && !pace.control(now));
-        pace.received(&text(false, 1));
-        assert!(!pace.pay(now));
+        limit.received(&text(true, 1).repeat(10));
+        assert!(limit.pay(now) && limit.control(now) && !limit.control(now));
+        limit.received(&text(false, 1));
+        assert!(!limit.pay(now));
     }
 
     /// An unmasked frame.
@@ -170,9 +170,9 @@ mod tests {
 
     #[test]
     fn a_limit_of_zero_limits_nothing() {
-        let (mut pace, now) = pace(0, 0);
-        assert_eq!(verdicts(&mut pace, now, 1_000), [1_000, 0, 0]);
-        pace.received(&text(false, 0).repeat(1_000));
-        assert!(pace.control(now) && pace.pay(now));
+        let (mut limit, now) = limit(0, 0);
+        assert_eq!(decisions(&mut limit, now, 1_000), [1_000, 0, 0]);
+        limit.received(&text(false, 0).repeat(1_000));
+        assert!(limit.control(now) && limit.pay(now));
     }
 }

@@ -43,7 +43,7 @@ pub(in crate::edge) struct Upgrade {
     /// The client offered our subprotocol.
     named: bool,
     /// Keeps the connection's place until the WebSocket ends.
-    place: Option<Arc<ConnectionPermit>>,
+    connection_permit: Option<Arc<ConnectionPermit>>,
 }
 
 /// Returns whether a request asks to become a WebSocket.
@@ -85,8 +85,8 @@ impl Handshake {
         };
         let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("base64 is a header's text");
         let named = protocols(headers).any(|protocol| protocol == PROTOCOL.as_bytes());
-        let place = request.extensions_mut().remove();
-        Handshake::Good(Upgrade { on_upgrade: hyper::upgrade::on(request), accept, named, place })
+        let connection_permit = request.extensions_mut().remove();
+        Handshake::Good(Upgrade { on_upgrade: hyper::upgrade::on(request), accept, named, connection_permit })
     }
 }
 
@@ -110,7 +110,7 @@ pub(in crate::edge) async fn connect(
     verified: Verified,
     admitted: SocketPermits,
 ) -> Response<Body> {
-    let Upgrade { on_upgrade, accept, named, place } = upgrade;
+    let Upgrade { on_upgrade, accept, named, connection_permit } = upgrade;
     let (max_waiting, max_in_flight) = (edge.limits.socket_queue_bytes, edge.limits.events_per_socket);
     let outgoing = Arc::new(Outgoing::new(max_waiting, max_in_flight, edge.pressure.clone()));
     let token = TokenIdentity::of(&verified);
@@ -122,7 +122,7 @@ pub(in crate::edge) async fn connect(
         // The room takes the seat back, since it was never taken.
         Err(_) => return overloaded("the room did not answer in time"),
     };
-    let terms = ConnectionContext {
+    let shared = ConnectionContext {
         limits: edge.limits.clone(),
         message_bytes: edge.rooms.namespace(address.namespace()).map_or(0, |namespace| namespace.message_in_bytes),
         expires_at: verified.expires_at,
@@ -137,10 +137,10 @@ pub(in crate::edge) async fn connect(
             seat.close(model::Close::lost());
             return;
         };
-        let connection = Box::new(Connection::new(upgraded, outgoing, seat, terms));
+        let connection = Box::new(Connection::new(upgraded, outgoing, seat, shared));
         tokio::spawn(async move {
             connection.await;
-            drop((place, admitted));
+            drop((connection_permit, admitted));
         });
     });
     let mut response = Response::new(Body::default());

@@ -71,13 +71,13 @@ pub(in crate::edge) struct Connection {
     outgoing: Arc<Outgoing>,
     /// Dropped when the room is told of the end.
     seat: Option<Seat>,
-    terms: ConnectionContext,
-    pace: Option<Box<SocketRateLimit>>,
+    shared: ConnectionContext,
+    rate_limit: Option<Box<SocketRateLimit>>,
     /// The number of waiting frames at the last write.
     waiting: usize,
     /// A message that the room's mailbox had no space for.
     refused: Option<Message>,
-    heard: Instant,
+    last_received_at: Instant,
     alarm: Pin<Box<Sleep>>,
     state: State,
     /// The ending that the room is told.
@@ -115,34 +115,34 @@ impl Connection {
         upgraded: Upgraded,
         outgoing: Arc<Outgoing>,
         seat: Seat,
-        terms: ConnectionContext,
+        shared: ConnectionContext,
     ) -> Self {
         let (reader, writer, read) = stream::split(upgraded);
-        let max_bytes = terms.message_bytes.max(renewal::FRAME_BYTES);
-        let heard = clock::monotonic();
-        let pace =
-            |user: &Arc<UserUsage>| Box::new(SocketRateLimit::new(&terms.limits, max_bytes, user.clone(), heard));
-        let mut pace = terms.user.as_ref().map(pace);
-        if let Some(pace) = &mut pace {
-            pace.received(&read);
+        let max_bytes = shared.message_bytes.max(renewal::FRAME_BYTES);
+        let last_received_at = clock::monotonic();
+        let rate_limit =
+            |user: &Arc<UserUsage>| Box::new(SocketRateLimit::new(&shared.limits, max_bytes, user.clone(), last_received_at));
+        let mut rate_limit = shared.user.as_ref().map(rate_limit);
+        if let Some(rate_limit) = &mut rate_limit {
+            rate_limit.received(&read);
         }
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .max_message_size(Some(max_bytes))
             .max_frame_size(Some(max_bytes));
         let protocol = WebSocketContext::from_partially_read(read.into(), Role::Server, Some(config));
-        let alarm = Box::pin(clock::timer(first_alarm(&terms)));
+        let alarm = Box::pin(clock::timer(first_alarm(&shared)));
         outgoing.open(writer);
         Connection {
             reader,
             protocol,
             outgoing,
             seat: Some(seat),
-            terms,
-            pace,
+            shared,
+            rate_limit,
             waiting: 0,
             refused: None,
-            heard,
+            last_received_at,
             alarm,
             state: State::Open,
             ending: None,
@@ -208,17 +208,17 @@ impl Connection {
         };
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         let mut replies = Vec::new();
-        let mut wire = TungsteniteIo { reader: None, replies: &mut replies, pace: None };
+        let mut io = TungsteniteIo { reader: None, replies: &mut replies, rate_limit: None };
         // tungstenite writes the frame unless the client has sent one or can send no more.
-        let _ = self.protocol.close(&mut wire, Some(frame.clone()));
-        let _ = self.protocol.flush(&mut wire);
+        let _ = self.protocol.close(&mut io, Some(frame.clone()));
+        let _ = self.protocol.flush(&mut io);
         let last = match self.farewell.take() {
             Some(answer) => answer,
             None if replies.is_empty() => frames::close(frame),
             None => replies.into(),
         };
         self.waiting = self.outgoing.goodbye(last);
-        self.set_alarm(self.terms.limits.close_timeout);
+        self.set_alarm(self.shared.limits.close_timeout);
     }
 
     /// Tells the room that the client has left. The client may still read the outputs of earlier turns.
@@ -230,7 +230,7 @@ impl Connection {
 
     fn tell_room(&mut self, ending: Close) {
         if let Some(seat) = self.seat.take() {
-            self.terms.metrics.closed(ending.code);
+            self.shared.metrics.closed(ending.code);
             seat.close(ending);
         }
     }
@@ -266,21 +266,21 @@ impl Connection {
                 return Ok(());
             }
             let mut replies = Vec::new();
-            let pace = self.pace.as_deref_mut();
-            let mut wire = TungsteniteIo { reader: Some((&mut self.reader, context)), replies: &mut replies, pace };
-            let read = self.protocol.read(&mut wire);
-            let flushed = self.protocol.flush(&mut wire);
+            let rate_limit = self.rate_limit.as_deref_mut();
+            let mut io = TungsteniteIo { reader: Some((&mut self.reader, context)), replies: &mut replies, rate_limit };
+            let read = self.protocol.read(&mut io);
+            let flushed = self.protocol.flush(&mut io);
             match read {
                 // The answer to a close frame is a close frame as well.
                 Ok(tungstenite::Message::Close(_)) if !replies.is_empty() => self.farewell = Some(replies.into()),
                 _ => self.reply(replies),
             }
-            if self.pace.as_mut().is_some_and(|pace| !pace.pay(clock::monotonic())) {
+            if self.rate_limit.as_mut().is_some_and(|rate_limit| !rate_limit.pay(clock::monotonic())) {
                 self.start_discarding(CloseReason::Flood);
             }
             match read {
                 Ok(message) => {
-                    self.heard(message);
+                    self.handle_frame(message);
                     // tungstenite returns this once it has seen both close frames.
                     if self.state != State::Leaving && matches!(flushed, Err(Error::ConnectionClosed)) {
                         self.finish(true);
@@ -318,7 +318,7 @@ impl Connection {
     fn input_ended(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
         self.reset = Some(self.reader.watch_reset());
         match self.state {
-            State::Open | State::PingSent(_) => self.leave(Close::lost(), self.terms.limits.answer_timeout),
+            State::Open | State::PingSent(_) => self.leave(Close::lost(), self.shared.limits.answer_timeout),
             State::Closing | State::Discarding => self.state = State::Finishing,
             State::Leaving | State::Finishing => {}
         }
@@ -345,8 +345,8 @@ impl Connection {
         Ok(())
     }
 
-    fn heard(&mut self, message: tungstenite::Message) {
-        self.heard = clock::monotonic();
+    fn handle_frame(&mut self, message: tungstenite::Message) {
+        self.last_received_at = clock::monotonic();
         match message {
             // After a close frame, messages are ignored and not answered.
             tungstenite::Message::Text(_) | tungstenite::Message::Binary(_) if self.is_ending() => {}
@@ -357,17 +357,17 @@ impl Connection {
                     self.waiting = self.outgoing.reply(super::frames::encode(&Message::Text(reply)));
                     self.control();
                 }
-                None => self.said(Message::Text(text.as_str().to_owned())),
+                None => self.pass_to_room(Message::Text(text.as_str().to_owned())),
             },
             tungstenite::Message::Binary(bytes) => match renewal::is_asked_in(&bytes) {
                 Some(text) => self.renew(text),
-                None => self.said(Message::Binary(bytes.into())),
+                None => self.pass_to_room(Message::Binary(bytes.into())),
             },
             tungstenite::Message::Close(frame) => {
                 let (code, reason) = frame
                     .map_or((1005, String::new()), |frame| (u16::from(frame.code), frame.reason.as_str().to_owned()));
                 if !self.is_ending() {
-                    self.leave(Close { code, reason, clean: true }, self.terms.limits.close_timeout);
+                    self.leave(Close { code, reason, clean: true }, self.shared.limits.close_timeout);
                 }
             }
             // tungstenite has answered the ping; a pong only shows that the client is alive.
@@ -379,41 +379,41 @@ impl Connection {
 
     /// Counts a frame that the room does not see.
     fn control(&mut self) {
-        if self.pace.as_mut().is_some_and(|pace| !pace.control(self.heard)) {
+        if self.rate_limit.as_mut().is_some_and(|rate_limit| !rate_limit.control(self.last_received_at)) {
             self.start_discarding(CloseReason::Flood);
         }
     }
 
     /// Handles a message for the room.
-    fn said(&mut self, message: Message) {
+    fn pass_to_room(&mut self, message: Message) {
         let text = match &message {
             Message::Text(text) => Some(text.as_str()),
             Message::Binary(_) => None,
         };
-        if !self.may_say(text) {
+        if !self.may_send(text) {
             return;
         }
         // Longer messages are read only because a renewal frame may be longer than the room's messages.
-        if message.len() > self.terms.message_bytes {
+        if message.len() > self.shared.message_bytes {
             return self.start_discarding(CloseReason::TooBig);
         }
-        self.terms.metrics.messages.inc();
+        self.shared.metrics.messages.inc();
         self.outgoing.sent();
         self.hand_over(message);
     }
 
     /// Returns whether one more message is within the rate limits; if not, the client is told.
-    fn may_say(&mut self, said: Option<&str>) -> bool {
-        let verdict = self.pace.as_mut().map_or(RateDecision::Yes, |pace| pace.message(self.heard));
-        match verdict {
+    fn may_send(&mut self, text: Option<&str>) -> bool {
+        let decision = self.rate_limit.as_mut().map_or(RateDecision::Yes, |rate_limit| rate_limit.message(self.last_received_at));
+        match decision {
             RateDecision::Yes => {}
             RateDecision::NotNow(refused) => {
-                self.terms.metrics.refused(refused);
-                self.tell(error_frame("rate_limited", "too many messages; slow down", said));
+                self.shared.metrics.refused(refused);
+                self.tell(error_frame("rate_limited", "too many messages; slow down", text));
             }
             RateDecision::Flood => self.start_discarding(CloseReason::Flood),
         }
-        verdict == RateDecision::Yes
+        decision == RateDecision::Yes
     }
 
     /// Sends a message of the host's own.
@@ -424,15 +424,15 @@ impl Connection {
 
     /// Handles a new token of the client.
     fn renew(&mut self, text: &str) {
-        if !self.may_say(None) {
+        if !self.may_send(None) {
             return;
         }
-        match renewal::renew(&self.terms.verifier, &self.terms.registration, text) {
+        match renewal::renew(&self.shared.verifier, &self.shared.registration, text) {
             Renewal::Until(expires_at, answer) => {
-                self.terms.expires_at = expires_at;
+                self.shared.expires_at = expires_at;
                 // The new expiry may come before the alarm. This frame also shows that the client is alive.
                 self.state = State::Open;
-                self.set_alarm(self.terms.limits.ping_every);
+                self.set_alarm(self.shared.limits.ping_every);
                 self.tell(answer);
             }
             Renewal::Refused(error) => self.tell(error),
@@ -452,8 +452,8 @@ impl Connection {
     fn ring(&mut self, context: &mut Context<'_>) -> Poll<Over> {
         loop {
             ready!(self.alarm.as_mut().poll(context));
-            let limits = self.terms.limits.clone();
-            if self.terms.expires_at.is_some_and(|at| at <= clock::unix_millis()) && !self.is_ending() {
+            let limits = self.shared.limits.clone();
+            if self.shared.expires_at.is_some_and(|at| at <= clock::unix_millis()) && !self.is_ending() {
                 self.say_goodbye(CloseReason::Expired.code(), &CloseReason::Expired.reason());
             } else {
                 match self.state {
@@ -465,19 +465,19 @@ impl Connection {
                     }
                     State::Open | State::PingSent(_) if self.is_paused() => {
                         // Reading is paused, so silence says nothing about the client.
-                        self.heard = clock::monotonic();
+                        self.last_received_at = clock::monotonic();
                         self.state = State::Open;
                         self.set_alarm(limits.ping_every);
                     }
-                    State::PingSent(at) if self.heard < at => {
+                    State::PingSent(at) if self.last_received_at < at => {
                         self.say_goodbye(CloseReason::Idle.code(), &CloseReason::Idle.reason());
                     }
                     State::PingSent(_) => {
                         self.state = State::Open;
-                        self.set_alarm(limits.ping_every.saturating_sub(clock::since(self.heard)));
+                        self.set_alarm(limits.ping_every.saturating_sub(clock::since(self.last_received_at)));
                     }
-                    State::Open if clock::since(self.heard) < limits.ping_every => {
-                        self.set_alarm(limits.ping_every.saturating_sub(clock::since(self.heard)));
+                    State::Open if clock::since(self.last_received_at) < limits.ping_every => {
+                        self.set_alarm(limits.ping_every.saturating_sub(clock::since(self.last_received_at)));
                     }
                     State::Open => {
                         self.ask();
@@ -493,17 +493,17 @@ impl Connection {
 
     fn ask(&mut self) {
         let mut replies = Vec::new();
-        let mut wire = TungsteniteIo { reader: None, replies: &mut replies, pace: None };
+        let mut io = TungsteniteIo { reader: None, replies: &mut replies, rate_limit: None };
         let ping = tungstenite::Message::Ping(Bytes::new());
         // It fails only after a close frame, and then no ping is needed.
-        let _ = self.protocol.write(&mut wire, ping).and_then(|()| self.protocol.flush(&mut wire));
+        let _ = self.protocol.write(&mut io, ping).and_then(|()| self.protocol.flush(&mut io));
         self.reply(replies);
         self.state = State::PingSent(clock::monotonic());
     }
 
     /// Sets the alarm to a while from now, or to the identity's expiry if that is earlier.
     fn set_alarm(&mut self, after: Duration) {
-        let until_expiry = self.terms.expires_at.filter(|_| !self.is_ending()).map(until);
+        let until_expiry = self.shared.expires_at.filter(|_| !self.is_ending()).map(until);
         let after = until_expiry.map_or(after, |expiry| after.min(expiry));
         self.alarm.as_mut().reset((clock::monotonic() + after).into());
     }
@@ -532,8 +532,8 @@ impl Drop for Connection {
     }
 }
 
-fn first_alarm(terms: &ConnectionContext) -> Duration {
-    terms.expires_at.map_or(terms.limits.ping_every, |at| until(at).min(terms.limits.ping_every))
+fn first_alarm(shared: &ConnectionContext) -> Duration {
+    shared.expires_at.map_or(shared.limits.ping_every, |at| until(at).min(shared.limits.ping_every))
 }
 
 fn until(at: UnixMillis) -> Duration {
@@ -556,7 +556,7 @@ struct TungsteniteIo<'a, 'b> {
     reader: Option<(&'a mut Reader, &'a mut Context<'b>)>,
     replies: &'a mut Vec<u8>,
     /// Counts the bytes that are read; absent where no limit holds.
-    pace: Option<&'a mut SocketRateLimit>,
+    rate_limit: Option<&'a mut SocketRateLimit>,
 }
 
 impl Read for TungsteniteIo<'_, '_> {
@@ -567,8 +567,8 @@ impl Read for TungsteniteIo<'_, '_> {
         match reader.poll_read(context, &mut buffer) {
             Poll::Ready(read) => {
                 read?;
-                if let Some(pace) = &mut self.pace {
-                    pace.received(buffer.filled());
+                if let Some(rate_limit) = &mut self.rate_limit {
+                    rate_limit.received(buffer.filled());
                 }
                 Ok(buffer.filled().len())
             }
