@@ -50,7 +50,7 @@ async fn an_empty_credential_hides_no_other() {
         &[("authorization", "Bearer"), ("cookie", &cookie)],
         &[("authorization", "Bearer "), ("authorization", &bearer)],
         &[("authorization", &bearer), ("cookie", "dormouse_token=")],
-        &[("sec-websocket-protocol", "bearer."), ("cookie", &cookie)],
+        &[("sec-websocket-protocol", "dormouse, bearer."), ("cookie", &cookie)],
         &[("cookie", &two_cookies)],
     ] {
         assert_eq!(server.request(Method::GET, &path, headers, "").await.status, 200, "{headers:?}");
@@ -215,7 +215,6 @@ async fn other_schemes_and_invalid_bytes_hide_no_credential() {
         b"authorization: \xe9\r\n",
         b"authorization: Bearer \xe9\r\n",
         b"cookie: dormouse_token=\xe9\r\n",
-        format!("authorization: Bearer\r\ncookie: {cookie}\r\n").as_bytes(),
         format!("authorization: Bearer nonsense\r\ncookie: {cookie}\r\n").as_bytes(),
     ] {
         assert_eq!(get(bad).await, 401, "{}", bad.escape_ascii());

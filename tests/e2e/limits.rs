@@ -429,7 +429,7 @@ async fn a_server_without_memory_answers_503_and_health_checks() {
     }
     // These hold their memory to the end, because their turns do not end.
     for room in &mut hoarders {
-        room.send("keep 48; loop").await;
+        room.send("allocate 48; loop").await;
     }
     server.wait_for_log("memory is above its limit").await;
     let refused = server.connect(&format!("{BASE}/rooms/a/ws?token=ana"), &[]).await.err().unwrap();
