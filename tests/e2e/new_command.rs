@@ -212,7 +212,7 @@ fn tests_of_a_new_room(directory: &Path) -> (PathBuf, PathBuf) {
     let mut test = read(&room.join("tests/room.rs"));
     test.push_str(
         "\n#[test]\nfn somebody_who_left_says_something() {\n    let mut room = room();\n    let ana = room.join(\"ana\");\n    \
-         room.leave(&ana);\n    room.say(&ana, \"{}\"); // the line to blame\n}\n",
+         room.leave(&ana);\n    room.send(&ana, \"{}\"); // the line to blame\n}\n",
     );
     fs::write(room.join("tests/room.rs"), test).unwrap();
     // Kept from run to run, or it would take half a minute each time.
