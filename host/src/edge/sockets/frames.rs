@@ -5,8 +5,8 @@
 //! `rate` counts fragments here.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tungstenite::protocol::frame::coding::{Data, OpCode};
-use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tungstenite::protocol::frame::{CloseFrame, FrameHeader};
 
 use crate::model::Message;
 
@@ -16,20 +16,23 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Text(_) => OpCode::Data(Data::Text),
         Message::Binary(_) => OpCode::Data(Data::Binary),
     };
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
-    let length = message.len() as u64;
-    let mut frame = BytesMut::with_capacity(header.len(length) + message.len()).writer();
-    header.format(length, &mut frame).expect("a buffer that grows takes all bytes");
-    let mut frame = frame.into_inner();
-    frame.put_slice(message.as_bytes());
-    frame.freeze()
+    frame(opcode, message.as_bytes())
 }
 
 /// Encodes a close frame.
-pub(in crate::edge) fn close(close: CloseFrame) -> Bytes {
-    let mut frame = BytesMut::new().writer();
-    Frame::close(Some(close)).format(&mut frame).expect("a buffer that grows takes all bytes");
-    frame.into_inner().freeze()
+pub(in crate::edge) fn close(close: &CloseFrame) -> Bytes {
+    let code = u16::from(close.code).to_be_bytes();
+    frame(OpCode::Control(Control::Close), &[&code, close.reason.as_bytes()].concat())
+}
+
+fn frame(opcode: OpCode, payload: &[u8]) -> Bytes {
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    let length = payload.len() as u64;
+    let mut frame = BytesMut::with_capacity(header.len(length) + payload.len()).writer();
+    header.format(length, &mut frame).expect("a buffer that grows takes all bytes");
+    let mut frame = frame.into_inner();
+    frame.put_slice(payload);
+    frame.freeze()
 }
 
 /// The longest frame header: two bytes, eight bytes of length, and the mask.
@@ -104,8 +107,8 @@ mod tests {
     #[test]
     fn a_close_frame_has_a_code_and_a_reason() {
         let normal = |reason: &'static str| CloseFrame { code: CloseCode::Normal, reason: reason.into() };
-        assert_eq!(&close(normal("bye"))[..], b"\x88\x05\x03\xe8bye");
-        assert_eq!(&close(normal(""))[..], b"\x88\x02\x03\xe8");
+        assert_eq!(&close(&normal("bye"))[..], b"\x88\x05\x03\xe8bye");
+        assert_eq!(&close(&normal(""))[..], b"\x88\x02\x03\xe8");
     }
 
     #[test]

@@ -120,8 +120,9 @@ impl Connection {
         let (reader, writer, read) = stream::split(upgraded);
         let max_bytes = shared.message_bytes.max(renewal::FRAME_BYTES);
         let last_received_at = clock::monotonic();
-        let rate_limit =
-            |user: &Arc<UserUsage>| Box::new(SocketRateLimit::new(&shared.limits, max_bytes, user.clone(), last_received_at));
+        let rate_limit = |user: &Arc<UserUsage>| {
+            Box::new(SocketRateLimit::new(&shared.limits, max_bytes, user.clone(), last_received_at))
+        };
         let mut rate_limit = shared.user.as_ref().map(rate_limit);
         if let Some(rate_limit) = &mut rate_limit {
             rate_limit.received(&read);
@@ -214,7 +215,7 @@ impl Connection {
         let _ = self.protocol.flush(&mut io);
         let last = match self.farewell.take() {
             Some(answer) => answer,
-            None if replies.is_empty() => frames::close(frame),
+            None if replies.is_empty() => frames::close(&frame),
             None => replies.into(),
         };
         self.waiting = self.outgoing.goodbye(last);
@@ -404,7 +405,8 @@ impl Connection {
 
     /// Returns whether one more message is within the rate limits; if not, the client is told.
     fn may_send(&mut self, text: Option<&str>) -> bool {
-        let decision = self.rate_limit.as_mut().map_or(RateDecision::Yes, |rate_limit| rate_limit.message(self.last_received_at));
+        let decision =
+            self.rate_limit.as_mut().map_or(RateDecision::Yes, |rate_limit| rate_limit.message(self.last_received_at));
         match decision {
             RateDecision::Yes => {}
             RateDecision::NotNow(refused) => {
