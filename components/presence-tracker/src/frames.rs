@@ -4,25 +4,7 @@ use dormouse_room::Result;
 use serde::Serialize;
 
 use crate::listing::Listing;
-use crate::roster::Entry;
-use crate::status::Status;
-
-/// One user, in the form of the protocol.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct UserPresence<'a> {
-    user_id: &'a str,
-    user_name: &'a str,
-    status: Status,
-    last_seen: u64,
-    connections: u32,
-}
-
-impl<'a> UserPresence<'a> {
-    pub(crate) fn new(user_id: &'a str, entry: &'a Entry, connections: u32) -> Self {
-        UserPresence { user_id, user_name: &entry.name, status: entry.status, last_seen: entry.last_seen, connections }
-    }
-}
+use crate::user_presence::UserPresence;
 
 /// Frames about one user on the list.
 #[derive(Serialize)]
@@ -45,6 +27,8 @@ pub(crate) fn list(users: &Listing) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roster::Entry;
+    use crate::status::Status;
 
     #[test]
     fn the_frames_have_the_fields_of_the_protocol() {

@@ -4,8 +4,9 @@
 //! ```text
 //! command.rs       the input of clients            roster.rs        the listed users, one key each
 //! status.rs        online, away or busy            expiry.rs        removes users who did not come back
-//! frames.rs        the output of the room          listing.rs       the list of users, as one message
-//! audience.rs      the audience of a change        saved_status.rs  the status of users whose connection was lost
+//! frames.rs        the output of the room          user_presence.rs one user as clients see it
+//! listing.rs       the list of users, one message  audience.rs      the audience of a change
+//! saved_status.rs  the status of users whose connection was lost
 //! ```
 //!
 //! The host knows the connected users; storage holds the listed users. After a restart of the host the two differ on
@@ -20,6 +21,7 @@ mod listing;
 mod roster;
 mod saved_status;
 mod status;
+mod user_presence;
 
 use dormouse_room::json::{PING, PONG};
 use dormouse_room::sockets::{self, Selection};
@@ -27,10 +29,11 @@ use dormouse_room::{Close, Error, Message, Refusal, Request, Response, Result, R
 
 use crate::audience::{Audience, audience_of};
 use crate::command::Command;
-use crate::frames::{Frame, UserPresence};
+use crate::frames::Frame;
 use crate::listing::Listing;
 use crate::roster::Entry;
 use crate::status::Status;
+use crate::user_presence::UserPresence;
 
 struct Presence;
 

@@ -2,8 +2,8 @@
 
 use dormouse_room::Result;
 
-use crate::frames::UserPresence;
 use crate::roster::{self, Entry};
+use crate::user_presence::UserPresence;
 
 /// The most users in one list: a longer one would take the time of a whole turn.
 const MAX_USERS: usize = 4_000;
