@@ -34,9 +34,10 @@ pub(in crate::edge) fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item 
 }
 
 fn bearer_token(credentials: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = split_scheme(credentials.trim_ascii());
-    let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case(BEARER) && !token.is_empty()).then_some(token)
+    let (scheme, rest) = split_scheme(credentials.trim_ascii());
+    let token = rest.trim_ascii();
+    let is_bearer = scheme.eq_ignore_ascii_case(BEARER) && rest.first().is_some_and(u8::is_ascii_whitespace);
+    (is_bearer && !token.is_empty()).then_some(token)
 }
 
 /// The rest of a line, as an iterator over its credentials.
@@ -50,15 +51,21 @@ impl<'a> Iterator for Credentials<'a> {
         if line.is_empty() {
             return None;
         }
-        let (mut is_quoted, mut is_escaped) = (false, false);
+        // A `token68` has no comma, so only the first comma can end whole credentials. A look at what precedes each comma
+        // would take quadratic time, before the sender is known.
+        let (mut is_quoted, mut is_escaped, mut is_first) = (false, false, true);
         for (at, byte) in line.iter().enumerate() {
             match byte {
                 _ if is_escaped => is_escaped = false,
                 b'\\' if is_quoted => is_escaped = true,
                 b'"' => is_quoted = !is_quoted,
-                b',' if !is_quoted && begins_credentials(&line[..at], &line[at + 1..]) => {
-                    self.0 = &line[at + 1..];
-                    return Some(&line[..at]);
+                b',' if !is_quoted => {
+                    let is_behind_whole = is_first && is_whole(&line[..at]);
+                    if begins_credentials(is_behind_whole, &line[at + 1..]) {
+                        self.0 = &line[at + 1..];
+                        return Some(&line[..at]);
+                    }
+                    is_first = false;
                 }
                 _ => {}
             }
@@ -69,13 +76,15 @@ impl<'a> Iterator for Credentials<'a> {
 }
 
 /// Whether new credentials begin behind a comma. Otherwise a parameter does, as Digest has several, or the comma belongs
-/// to a name of dev auth. A scheme that is not known counts behind credentials that are whole.
-fn begins_credentials(before: &[u8], behind: &[u8]) -> bool {
+/// to a name of dev auth, unless a known scheme follows. A scheme that is not known counts behind credentials that are
+/// whole.
+fn begins_credentials(is_behind_whole: bool, behind: &[u8]) -> bool {
     let (scheme, rest) = split_scheme(behind.trim_ascii_start());
     let ends = rest.first().is_none_or(|byte| byte.is_ascii_whitespace() || *byte == b',');
     let is_known = SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()));
-    let is_like_one = !scheme.is_empty() && !rest.trim_ascii().is_empty() && !rest.trim_ascii().starts_with(b"=");
-    ends && (is_known || (is_like_one && is_whole(before)))
+    let parameter = rest.trim_ascii_start();
+    let is_like_one = !scheme.is_empty() && !parameter.is_empty() && !parameter.starts_with(b"=");
+    ends && (is_known || (is_like_one && is_behind_whole))
 }
 
 /// Whether credentials are a scheme and a `token68`.
@@ -131,10 +140,28 @@ mod tests {
 
     #[test]
     fn an_empty_token_and_other_schemes_are_skipped() {
-        for lines in
-            [&[][..], &[""], &["Bearer"], &["Bearer "], &["Bearer , Basic eDp5"], &["Basic eDp5"], &["Bearers x"]]
-        {
+        for lines in [
+            &[][..],
+            &[""],
+            &["Bearer"],
+            &["Bearer "],
+            &["Bearer , Basic eDp5"],
+            &["Basic eDp5"],
+            &["Bearers x"],
+            &["Bearer:x"],
+            &["Bearer=x"],
+            &["Bearer\"x\""],
+        ] {
             assert_eq!(tokens(lines), Vec::<String>::new(), "{lines:?}");
+        }
+    }
+
+    /// In quadratic time it would take hours.
+    #[test]
+    fn a_long_line_takes_linear_time() {
+        for line in [",a".repeat(1 << 20), ", ".repeat(1 << 20), format!("{}, a", " ".repeat(1 << 20))] {
+            let line = format!("{}{line}", "A".repeat(1 << 20));
+            assert_eq!(tokens(&[&line]), Vec::<String>::new());
         }
     }
 

@@ -33,6 +33,8 @@ impl Route {
         // The page's own paths are not the API's.
         match page(path) {
             Some(asset) => Route::Page(asset),
+            // `OPTIONS *`, and CONNECT, which names no path.
+            None if !path.starts_with('/') => Route::Nowhere,
             None if has_page && (path == "/" || path.starts_with("/client/")) => Route::Nowhere,
             None => Route::below(path),
         }
@@ -78,7 +80,9 @@ mod tests {
         assert_eq!(of("/rooms/a/ws"), room("/rooms/a/ws"));
         assert_eq!(of("/tickets"), Route::Ticket);
         assert_eq!(of("/healthz"), Route::Health);
-        assert_eq!(of("/client/none.js"), Route::Nowhere);
+        for nowhere in ["/client/none.js", "*", ""] {
+            assert_eq!(of(nowhere), Route::Nowhere, "{nowhere}");
+        }
         for page in ["/", "/index.html", "/config.json", "/client/room-socket.js"] {
             assert!(is_page(&of(page)), "{page}");
         }
