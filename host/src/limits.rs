@@ -70,6 +70,9 @@ pub const ANSWERS_BYTES: usize = 4 * RESPONSE_BYTES;
 /// output takes beside its content.
 pub const OUTPUT_BYTES: usize = 64;
 
+/// The most bytes that a message counts beside its own: those of an output, and those of its event id.
+pub const MESSAGE_OVERHEAD_BYTES: usize = OUTPUT_BYTES + EVENT_ID_BYTES;
+
 /// The most headers of a room's HTTP answer: the host adds its own, and some clients refuse an answer with more than
 /// 100.
 pub const RESPONSE_HEADERS: usize = 64;
@@ -205,10 +208,11 @@ pub const WAITING_ROOMS_PART: u32 = 2;
 /// within milliseconds, and by default no turn computes for so long.
 pub const INSTANCE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The largest component, in bytes: a JavaScript component has about 13 MB, and a larger one takes minutes to compile.
+/// The largest component, in bytes: a JavaScript component has about 12 MB, and a larger one takes minutes to compile.
 pub const COMPONENT_BYTES: usize = 64 << 20;
 
-/// The most bytes of compiled components that are kept for the next start: a JavaScript component takes about 10 MB.
+/// The most bytes of compiled components that are kept for the next start: a JavaScript component takes
+/// about 46 MB, a Rust component about 1 MB.
 pub const COMPILED_BYTES: u64 = 256 << 20;
 
 /// How long a compiled component is kept after its last use: one that is started once a month stays.

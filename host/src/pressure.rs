@@ -75,7 +75,7 @@ impl Pressure {
         self.is_high.load(Ordering::Relaxed)
     }
 
-    /// The length of a queue under the current pressure; `most` is its length without pressure.
+    /// The length of a queue under the current pressure; `max_len` is its length without pressure.
     pub fn shorten(&self, max_len: usize) -> usize {
         if self.is_high() { (max_len / SHORTENING).max(1) } else { max_len }
     }

@@ -245,7 +245,7 @@ fn an_unusable_file_is_reported_with_its_setting_and_reason() {
         ),
         ("limits.table_elements = 1", &["limits.table_elements: 1 is too little for builtin:"]),
         ("limits.socket_queue_bytes = 2000", &["limits.socket_queue_bytes: 2000 is too little", "write at least 4096"]),
-        ("limits.turn_output_bytes = 4096", &["limits.turn_output_bytes: 4096 is too little", "write at least 4160"]),
+        ("limits.turn_output_bytes = 4096", &["limits.turn_output_bytes: 4096 is too little", "write at least 4288"]),
         ("data = \"empty\"", &["data: ", "empty is a file; name a directory"]),
         ("data = \"\"", &["data: must not be empty"]),
     ] {

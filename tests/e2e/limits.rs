@@ -56,6 +56,25 @@ async fn a_slow_reader_is_closed_with_1013_and_others_miss_nothing() {
 }
 
 #[tokio::test]
+async fn a_message_that_its_id_lifts_above_the_limit_is_refused() {
+    let server = Server::with("[limits]\nturn_output_bytes = 4288\n").await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.recv_type("history").await;
+    let (mut sent, mut refused) = (0, 0);
+    // The frames have about 3,900 to 4,200 B, and 4,096 are allowed.
+    for number in 0..80 {
+        ana.send_chat(&format!("{}{}", "\u{20ac}".repeat(1_250), "x".repeat(4 * number))).await;
+        let answer = ana.recv().await;
+        match (answer["type"].as_str(), answer["code"].as_str()) {
+            (Some("message"), None) => sent += 1,
+            (Some("error"), Some("too_long")) => refused += 1,
+            _ => panic!("{number}: {answer}"),
+        }
+    }
+    assert!(sent > 0 && refused > 0, "{sent} sent, {refused} refused");
+}
+
+#[tokio::test]
 async fn a_message_above_the_limit_is_closed_with_1009() {
     let server = Server::start().await;
     let mut ana = server.join("lobby", "ana").await;

@@ -47,8 +47,8 @@ dormouse_room::settings! {
     "keep_messages": number 1..=1_000_000_000,
 }
 
-/// Every namespace lets frames of this length through: the settings above demand it. So the turn of most messages does
-/// not ask the host.
+/// A namespace that the host has checked lets frames of this length through: the settings above demand it. So the turn
+/// of most messages does not ask the host.
 const ALWAYS_FITS_BYTES: usize = 4096;
 
 impl Room for Chat {

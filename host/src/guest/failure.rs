@@ -111,7 +111,7 @@ pub enum LoadError {
         is: &'static str,
         /// The other one.
         needed: &'static str,
-        /// What to write.
+        /// Advice: the setting to write instead.
         advice: &'static str,
     },
     /// It exports nothing that the host can call.

@@ -49,7 +49,7 @@ impl LogLimiter {
         allowed
     }
 
-    /// The same for line `number` of a turn that may log `most` lines.
+    /// The same for line `number` of a turn that may log `max_lines` lines.
     pub(super) fn take_of_turn(&self, number: u32, max_lines: u32) -> bool {
         if number > max_lines {
             self.count_dropped(&mut self.inner.lock(), Limit::TurnLogLines);

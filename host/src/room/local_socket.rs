@@ -48,7 +48,7 @@ pub(crate) enum Next {
 impl Rooms {
     /// Connects to a room from within this process, as `user`.
     ///
-    /// Limit: `limits.socket_queue_bytes` may wait to be read, 64 B more counted for each message; beyond that the
+    /// Limit: `limits.socket_queue_bytes` may wait to be read, 64 B and its id more counted for each message; beyond that the
     /// socket is closed with 1013.
     pub async fn connect_local(
         &self,

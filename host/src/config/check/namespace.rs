@@ -4,7 +4,7 @@ use super::bytes;
 use super::headers::check_response_headers;
 use crate::config::nearest::nearest;
 use crate::config::{Config, ConfigError, Limits, Namespace};
-use crate::limits::{MESSAGE_BYTES, OUTPUT_BYTES};
+use crate::limits::{MESSAGE_BYTES, MESSAGE_OVERHEAD_BYTES};
 use crate::model::{Address, Declared};
 
 impl Namespace {
@@ -38,7 +38,7 @@ impl Namespace {
 
     /// The longest message that rooms of this namespace can send, and the limit that decides it.
     fn longest_message(&self, limits: &Limits) -> (usize, &'static str) {
-        let of_turn = limits.turn_output_bytes.saturating_sub(OUTPUT_BYTES);
+        let of_turn = limits.turn_output_bytes.saturating_sub(MESSAGE_OVERHEAD_BYTES);
         [
             (self.message_out_bytes, "message_out_bytes"),
             (limits.socket_queue_bytes, "limits.socket_queue_bytes"),
@@ -69,7 +69,9 @@ impl Namespace {
             let (component, least) = (&self.component, declared.message_out_bytes);
             let (key, has, least) = match limit {
                 "message_out_bytes" => (format!("namespaces.{name}.{limit}"), most, least),
-                "limits.turn_output_bytes" => (limit.to_owned(), limits.turn_output_bytes, least + OUTPUT_BYTES),
+                "limits.turn_output_bytes" => {
+                    (limit.to_owned(), limits.turn_output_bytes, least + MESSAGE_OVERHEAD_BYTES)
+                }
                 _ => (limit.to_owned(), most, least),
             };
             let problem = format!("{has} is too little for {component}, which needs {least}; write at least {least}");

@@ -90,7 +90,7 @@ fn an_invalid_value_is_refused_with_its_key_and_a_better_one() {
         (
             "namespaces.A = { component = \"x\", message_out_bytes = 5000 }\nlimits.turn_output_bytes = 4096",
             "namespaces.A.message_out_bytes: 5000 is more than limits.turn_output_bytes",
-            "write at most 4032",
+            "write at most 3904",
         ),
         ("admin.listen = \"127.0.0.1:8787\"", "admin.listen: 127.0.0.1:8787 takes the port", "127.0.0.1:8788"),
         ("admin = { listen = \"0.0.0.0:8787\", token_file = \"x\" }", "admin.listen: ", "`listen`, 127.0.0.1:8787"),

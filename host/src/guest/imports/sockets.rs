@@ -198,7 +198,7 @@ impl sockets::Host for StoreData {
 
     fn max_message_bytes(&mut self) -> wasmtime::Result<u32> {
         let limits = &self.limits;
-        let of_turn = limits.turn_output_bytes.saturating_sub(limits::OUTPUT_BYTES);
+        let of_turn = limits.turn_output_bytes.saturating_sub(limits::MESSAGE_OVERHEAD_BYTES);
         let max_bytes = limits.socket_queue_bytes.min(of_turn).min(self.resources()?.message_out_bytes);
         Ok(u32::try_from(max_bytes).unwrap_or(u32::MAX))
     }
