@@ -122,7 +122,7 @@ soak: setup ## Run chats and reconnects for MINUTES=60, and check that memory an
 	cargo build --release --package dormouse
 	tests/compare/soak.sh target/release/dormouse $(MINUTES)
 
-compare: compare-setup ## Compare with native Rust, Node and workerd; takes 40 minutes, less with ARGS="--quick". Needs Node 20
+compare: compare-setup ## Compare with native Rust, Node and workerd; takes 40 minutes, less with ARGS="--quick". Needs Node 20.19
 	cd tests/compare && npm run compare -- $(ARGS)
 
 curves: compare-setup ## Measure how cost grows with load; takes an hour

@@ -21,7 +21,7 @@ function codeOf(status) {
     case 400:
       return "bad_message";
     case 413:
-      return "too_large";
+      return "too_long";
     case 422:
       return "key_reused";
     case 429:

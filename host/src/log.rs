@@ -20,6 +20,8 @@ use crate::limits::{LOG_BYTES, LOG_LINES, LOG_WAIT};
 
 /// How long the process waits at its end for the last lines.
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
+/// A pipe that is ready takes so many bytes at once: PIPE_BUF of Linux.
+const PIPE_BYTES: usize = 4_096;
 
 /// How often a waiting logger looks for space.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -122,15 +124,15 @@ fn write_directly(line: &[u8]) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let stderr = io::stderr();
     let until = clock::monotonic() + LAST_LINES_WITHIN;
-    let ready = loop {
+    let is_ready = || loop {
         let left = until.saturating_duration_since(clock::monotonic());
         let timeout = Timespec::try_from(left).ok();
         match poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => {}
-            ready => break ready,
+            ready => break ready.is_ok_and(|ready| ready > 0),
         }
     };
-    ready.is_ok_and(|ready| ready > 0) && stderr.lock().write_all(line).is_ok()
+    line.chunks(PIPE_BYTES).all(|piece| is_ready() && stderr.lock().write_all(piece).is_ok())
 }
 
 /// The queue; absent if the thread could not be started.

@@ -47,7 +47,7 @@ fn a_poll_refuses_invalid_votes() {
         room.send(&ana, text);
         assert_eq!(last_received(&ana)["code"], "no_such_option", "{text}");
     }
-    room.try_send(&ana, Message::Binary(b"tea".to_vec())).expect("a complaint is no failure");
+    room.try_send(&ana, Message::Binary(b"tea".to_vec())).expect("an error frame is no failure");
     assert_eq!(last_received(&ana)["code"], "no_such_option");
     assert_eq!(body(&room.get("ana", "/", ""))["votes"], json!({ "tea": 0, "milk": 0 }));
     assert_eq!(problem(&room.post("ana", "/", &[], "what?")), 400);

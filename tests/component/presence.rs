@@ -95,7 +95,7 @@ fn removed(name: &str) -> Value {
 /// Connects a client, which receives the list and nothing else.
 fn join_with_list(room: &mut TestRoom, name: &str) -> (TestClient, Vec<Value>) {
     let client = room.join(name);
-    let [frame] = client.received().try_into().expect("who joins hears one frame");
+    let [frame] = client.received().try_into().expect("a client that joins receives one frame");
     assert_eq!(frame, json!({ "type": "presence_list", "users": frame["users"] }));
     (client, by_id(&frame["users"]))
 }

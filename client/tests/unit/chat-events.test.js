@@ -214,7 +214,7 @@ describe("a message by POST", () => {
 describe("a message that is refused", () => {
   test.each([
     [400, { detail: "content must not be empty" }, "bad_message", "content must not be empty"],
-    [413, { title: "Content Too Large" }, "too_large", "Content Too Large"],
+    [413, { title: "Content Too Large" }, "too_long", "Content Too Large"],
     [422, { detail: "this clientId was used" }, "key_reused", "this clientId was used"],
     [429, undefined, "rate_limited", "the server answered 429"],
     [500, {}, "room_failed", "the server answered 500"],
