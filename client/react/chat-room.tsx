@@ -64,7 +64,7 @@ function OneRoom({
       return true;
     } catch (error) {
       const { code, message } = error as SendError;
-      if (code !== "too-many" && code !== "not-connected") return true;
+      if (code !== "too-many" && code !== "not-connected" && code !== "read-only") return true;
       announce(words.notSent(message));
       return false;
     }
@@ -88,6 +88,7 @@ function OneRoom({
         title={title}
         words={words}
         autoFocus={autoFocus}
+        isReadOnly={!room.canWrite}
       />
       <Announcer handle={announcer} />
     </section>

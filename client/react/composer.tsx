@@ -18,9 +18,11 @@ interface ComposerProps {
   title: string;
   words: ChatRoomLabels;
   autoFocus: boolean;
+  /** The user may not write: there is no field. What was written returns with it. */
+  isReadOnly: boolean;
 }
 
-export function Composer({ send, typing, announce, title, words, autoFocus }: ComposerProps) {
+export function Composer({ send, typing, announce, title, words, autoFocus, isReadOnly }: ComposerProps) {
   const [text, setText] = useState("");
   /** How much too long the text is. Negative: how much is left. */
   const excess = text.length - MAX_CONTENT_UNITS;
@@ -35,7 +37,7 @@ export function Composer({ send, typing, announce, title, words, autoFocus }: Co
     if (!field.current) return;
     field.current.style.height = "auto";
     field.current.style.height = `${field.current.scrollHeight}px`;
-  }, [text]);
+  }, [text, isReadOnly]);
 
   const submit = async (event?: SyntheticEvent) => {
     event?.preventDefault();
@@ -52,6 +54,13 @@ export function Composer({ send, typing, announce, title, words, autoFocus }: Co
     void submit(event);
   };
 
+  if (isReadOnly) {
+    return (
+      <p className="dormouse-read-only" role="status">
+        {words.readOnly}
+      </p>
+    );
+  }
   return (
     <form className="dormouse-composer" onSubmit={submit}>
       <label className="dormouse-visually-hidden" htmlFor={fieldId}>

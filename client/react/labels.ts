@@ -37,6 +37,7 @@ export interface ChatRoomLabels {
   discard: string;
   message: string;
   placeholder: (title: string) => string;
+  readOnly: string;
   send: string;
   unitsLeft: (count: number) => string;
   unitsOver: (count: number) => string;
@@ -75,6 +76,7 @@ export const LABELS: Readonly<ChatRoomLabels> = Object.freeze({
   discard: "Discard",
   message: "Message",
   placeholder: (title: string) => `Message ${title}`,
+  readOnly: "You may read this room, and not write in it.",
   send: "Send",
   unitsLeft: (count: number) => `${count} left`,
   unitsOver: (count: number) => `${count} too many`,

@@ -1,7 +1,7 @@
 /** The users who are present, as state. */
 
 import { useMemo } from "react";
-import type { Close, State, Status, Transport, UserPresence } from "../src/index.js";
+import type { Close, Permissions, State, Status, Transport, UserPresence } from "../src/index.js";
 import { useRefCounted, useEmitterState } from "./hooks.js";
 import { useConnections } from "./provider.js";
 
@@ -23,6 +23,8 @@ export interface PresenceState {
   close: Close | undefined;
   /** The user's own id, if it is known. */
   userId: string | undefined;
+  /** What the user may do. `undefined`: the server asks for no grants. Without `presence` the user is not listed. */
+  permissions: Permissions;
   /** Connects now: it ends a wait, and tries again after a refusal. */
   reconnect: () => void;
 }
@@ -50,6 +52,7 @@ export function usePresence(scope: string = GLOBAL): PresenceState {
       isUnshared,
       close,
       userId: presence.userId,
+      permissions: presence.permissions,
     };
   });
   const actions = useMemo(

@@ -7,6 +7,7 @@ import {
   type Close,
   type ErrorFrame,
   type PendingMessage,
+  type Permissions,
   SendError,
   type State,
   type Transport,
@@ -50,13 +51,17 @@ export interface Room extends RoomActions {
   hasOlder: boolean;
   /** The user's own id, if it is known. */
   userId: string | undefined;
+  /** What the user may do in the room. `undefined`: the server asks for no grants, so the user may read and write. */
+  permissions: Permissions;
+  /** Whether the user may send messages, as far as it is known. */
+  canWrite: boolean;
 }
 
 export interface RoomActions {
   /**
    * The message is in `pending` at once, and stays there until the server has stored it, over any number of reconnects.
    * The promise may be ignored: it resolves with the stored message, or rejects with a `SendError` that `pending` shows
-   * as well. Only `empty`, `too-many` and `not-connected` mean that the message was not accepted.
+   * as well. Only `empty`, `too-many`, `not-connected` and `read-only` mean that the message was not accepted.
    */
   send: (content: string) => Promise<ChatMessage>;
   /** Of a failed message. */
@@ -70,7 +75,7 @@ export interface RoomActions {
   reconnect: () => void;
 }
 
-const EVENTS = ["state", "messages", "pending", "stored", "resync", "typing"] as const;
+const EVENTS = ["state", "messages", "pending", "stored", "resync", "typing", "permissions"] as const;
 const EMPTY: readonly never[] = Object.freeze([]);
 
 /**
@@ -128,6 +133,8 @@ function read(chat: Chat | undefined): Omit<Room, keyof RoomActions> {
     hasHistory: chat?.hasHistory ?? false,
     hasOlder: chat?.hasOlder ?? false,
     userId: chat?.userId,
+    permissions: chat?.permissions,
+    canWrite: chat?.canWrite ?? true,
   };
 }
 

@@ -14,6 +14,7 @@ import { chatEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal, getJson } from "./http.js";
 import { PendingMessages, SendError } from "./pending-messages.js";
+import { FORBIDDEN, may, without } from "./permissions.js";
 import { errorOfAnswer } from "./post-errors.js";
 import { ProtocolError, parseFrame, readChatFrame, readMessagesPage, readPosted } from "./protocol.js";
 import { afterHistory } from "./resend.js";
@@ -60,6 +61,7 @@ const HISTORY = 50;
  * @property {TypingUser} joined
  * @property {TypingUser} left
  * @property {ErrorFrame} error The server refused a command of ours.
+ * @property {{}} permissions What the user may do in the room has changed.
  */
 
 /** @extends {Emitter<{ [Type in keyof ChatEvents]: ChatEvents[Type] }>} */
@@ -80,6 +82,8 @@ export class Chat extends Emitter {
   /** When a history last left a gap, Unix milliseconds. A message sent before that may have been stored unseen. */
   #lastGapAt = -Infinity;
   #hasOlder = false;
+  /** @type {import("./permissions.js").Permissions} */
+  #permissions;
   /** @type {Promise<number> | undefined} */
   #loading;
   #typingSentAt = -Infinity;
@@ -162,6 +166,19 @@ export class Chat extends Emitter {
     return this.#hasHistory;
   }
 
+  /**
+   * What the user may do in the room, such as `read`, `write` and `moderate`. `undefined` if the server has not told
+   * it, because it asks for no grants: then the user may read and write.
+   */
+  get permissions() {
+    return this.#permissions;
+  }
+
+  /** Whether the user may send messages, as far as it is known. */
+  get canWrite() {
+    return may(this.#permissions, "write");
+  }
+
   open() {
     this.#socket.open();
   }
@@ -178,12 +195,13 @@ export class Chat extends Emitter {
   /**
    * @param {string} content Cut to 2,000 UTF-16 code units, as the server does.
    * @returns {Promise<ChatMessage>} Resolves when the server has stored it, rejects with a `SendError`. The codes
-   *   `empty`, `too-many` and `not-connected` mean that the message was not accepted; after any other it stays in
-   *   `pending`.
+   *   `empty`, `too-many`, `not-connected` and `read-only` mean that the message was not accepted; after any other it
+   *   stays in `pending`.
    */
   send(content) {
     return withHandledRejection(() => {
       if (content.trim() === "") throw new SendError("empty", "the message is empty");
+      if (!this.canWrite) throw new SendError("read-only", "you may read this room, and not write in it");
       if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
       const { clientId, stored } = this.#pending.add(fitContent(content, MAX_CONTENT_UNITS));
       this.#typingSentAt = -Infinity;
@@ -214,7 +232,7 @@ export class Chat extends Emitter {
   /** Call it on every keystroke: the others are told at most every 2 s. */
   notifyTyping() {
     const now = performance.now();
-    if (this.state !== "open" || now - this.#typingSentAt < TYPING_EVERY_MS) return;
+    if (this.state !== "open" || !this.canWrite || now - this.#typingSentAt < TYPING_EVERY_MS) return;
     this.#typingSentAt = now;
     this.#sendCommand({ type: "typing" });
   }
@@ -288,7 +306,10 @@ export class Chat extends Emitter {
       case "user_left":
         this.#typing.remove(frame.userId);
         return this.emit("left", frame);
+      case "permissions":
+        return this.#setPermissions(frame.permissions);
       case "error":
+        if (frame.code === FORBIDDEN) this.#setPermissions(without(this.#permissions, "write"));
         if (frame.clientId) this.#pending.fail(frame.clientId, new SendError(frame.code, frame.message));
         return this.emit("error", frame);
     }
@@ -307,8 +328,16 @@ export class Chat extends Emitter {
     throw new ProtocolError(`message ${seq} came after message ${last}`);
   }
 
+  /** @param {import("./permissions.js").Permissions} permissions */
+  #setPermissions(permissions) {
+    this.#permissions = permissions;
+    this.emit("permissions", {});
+  }
+
   /** @param {HistoryFrame} history */
   #applyHistory(history) {
+    // A server that asks for grants tells them behind this frame.
+    this.#permissions = undefined;
     const isComplete = !this.#hasHistory || this.#isGapless(history);
     const storesOnce = history.resumed !== undefined || history.messages.some(({ seq }) => seq !== undefined);
     const now = Date.now();

@@ -42,6 +42,8 @@ export { parseFrame } from "./protocol.js";
  * @typedef {import("./chat.js").ChatEvents} ChatEvents
  * @typedef {import("./pending-messages.js").PendingMessage} PendingMessage
  * @typedef {import("./typing.js").TypingUser} TypingUser
+ * @typedef {import("./permissions.js").Permission} Permission
+ * @typedef {import("./permissions.js").Permissions} Permissions
  * @typedef {import("./presence.js").PresenceOptions} PresenceOptions
  * @typedef {import("./presence.js").PresenceEvents} PresenceEvents
  *
@@ -55,6 +57,7 @@ export { parseFrame } from "./protocol.js";
  * @typedef {import("./protocol.js").UserLeftFrame} UserLeftFrame
  * @typedef {import("./protocol.js").TypingFrame} TypingFrame
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
+ * @typedef {import("./protocol.js").PermissionsFrame} PermissionsFrame
  * @typedef {import("./protocol.js").ChatCommand} ChatCommand
  * @typedef {import("./protocol.js").MessageCommand} MessageCommand
  * @typedef {import("./protocol.js").TypingCommand} TypingCommand

@@ -11,7 +11,7 @@ import { randomId } from "./uuid.js";
 const STORED_TIMEOUT_MS = 30_000;
 
 /**
- * `code` of a message that was not accepted: `empty`, `too-many`, `not-connected`. Of one that failed: `closed`,
+ * `code` of a message that was not accepted: `empty`, `too-many`, `not-connected`, `read-only`. Of one that failed: `closed`,
  * `timeout`, `overflow` (too much was unsent), `unsure` (it may have been stored), `discarded`, or the code from the
  * server.
  */

@@ -1,6 +1,7 @@
 // @ts-check
 /** Turns a refused request into the error frame that a WebSocket would have received. */
 
+import { FORBIDDEN } from "./permissions.js";
 import { problemText } from "./protocol.js";
 
 /** @typedef {import("./protocol.js").ErrorFrame} ErrorFrame */
@@ -12,7 +13,22 @@ import { problemText } from "./protocol.js";
  */
 export function errorOfAnswer({ status, body }, clientId) {
   const message = problemText(body) ?? `the server answered ${status}`;
-  return { type: "error", code: codeOf(status), message, ...(clientId !== undefined && { clientId }) };
+  return {
+    type: "error",
+    code: isForbidden(status, body) ? FORBIDDEN : codeOf(status),
+    message,
+    ...(clientId !== undefined && { clientId }),
+  };
+}
+
+/**
+ * Whether the user lacks a permission. A proxy may answer 403 for reasons of its own.
+ *
+ * @param {number} status
+ * @param {unknown} body
+ */
+function isForbidden(status, body) {
+  return status === 403 && typeof Object(body).permission === "string";
 }
 
 /** @param {number} status */

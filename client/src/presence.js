@@ -10,6 +10,7 @@ import { listenerOf, userOf } from "./credentials.js";
 import { presenceEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
 import { explainRefusal, getJson } from "./http.js";
+import { FORBIDDEN, may, without } from "./permissions.js";
 import { errorOfAnswer } from "./post-errors.js";
 import { ProtocolError, parseFrame, readPresenceFrame, readPresenceList } from "./protocol.js";
 import { RoomSocket, TIMING } from "./room-socket.js";
@@ -76,6 +77,8 @@ export class Presence extends Emitter {
   #acknowledged;
   /** Over events: the server has only the core protocol and accepts no heartbeat without a status. */
   #needsStatus = false;
+  /** @type {import("./permissions.js").Permissions} */
+  #permissions;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #heartbeat;
   #disputedAt = -Infinity;
@@ -140,6 +143,11 @@ export class Presence extends Emitter {
     return this.#hasList && this.#next === undefined;
   }
 
+  /** What the user may do here. `undefined` if the server has not told it: then the user may be listed. */
+  get permissions() {
+    return this.#permissions;
+  }
+
   /** The user's own status. */
   get status() {
     return this.#choice ?? this.#own?.status ?? this.#acknowledged ?? "online";
@@ -199,7 +207,12 @@ export class Presence extends Emitter {
   /** @param {PresenceFrame} frame */
   #receive(frame) {
     switch (frame.type) {
+      case "permissions":
+        this.#permissions = frame.permissions;
+        return this.emit("users", {});
       case "presence_list":
+        // A server that asks for grants tells them behind this frame.
+        this.#permissions = undefined;
         this.#users = new Map(frame.users.map((user) => [user.userId, user]));
         this.#snapshot = undefined;
         this.#hasList = true;
@@ -220,6 +233,7 @@ export class Presence extends Emitter {
         this.#snapshot = undefined;
         return this.emit("users", {});
       case "error":
+        if (frame.code === FORBIDDEN) this.#permissions = without(this.#permissions, "presence");
         return this.emit("error", frame);
     }
   }
@@ -331,9 +345,13 @@ export class Presence extends Emitter {
     if (this.#choice !== undefined) this.#sendCommand({ type: "status", status: this.#choice });
   }
 
-  /** @param {PresenceCommand} command */
+  /**
+   * Every command is about the user's own place on the list, so a user who may not be listed sends none.
+   *
+   * @param {PresenceCommand} command
+   */
   #sendCommand(command) {
-    this.#socket.send(JSON.stringify(command));
+    if (may(this.#permissions, "presence")) this.#socket.send(JSON.stringify(command));
   }
 }
 

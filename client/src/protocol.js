@@ -32,7 +32,10 @@ export { ProtocolError };
  * @typedef {{ type: "typing", userId: string, userName: string }} TypingFrame
  * @typedef {{ type: "error", code: string, message: string, clientId?: string }} ErrorFrame To the client that caused
  *   it.
- * @typedef {HistoryFrame | MessageFrame | UserJoinedFrame | UserLeftFrame | TypingFrame | ErrorFrame} ChatFrame
+ * @typedef {{ type: "permissions", permissions: string[] }} PermissionsFrame Behind the first frame, and after a new
+ *   token has changed them. Only from a server that asks for grants.
+ * @typedef {HistoryFrame | MessageFrame | UserJoinedFrame | UserLeftFrame | TypingFrame | ErrorFrame | PermissionsFrame}
+ *   ChatFrame
  *
  * From a client to a chat room:
  *
@@ -53,7 +56,7 @@ export { ProtocolError };
  *   whole, and goes on at GET `/presence/list?after=NEXT`.
  * @typedef {{ type: "presence_update", user: UserPresence }} PresenceUpdateFrame
  * @typedef {{ type: "presence_remove", userId: string }} PresenceRemoveFrame
- * @typedef {PresenceListFrame | PresenceUpdateFrame | PresenceRemoveFrame | ErrorFrame} PresenceFrame
+ * @typedef {PresenceListFrame | PresenceUpdateFrame | PresenceRemoveFrame | ErrorFrame | PermissionsFrame} PresenceFrame
  *
  * From a client to a presence room:
  *
@@ -99,6 +102,9 @@ const userPresence = record({
 /** @type {import("./shape.js").Read<ErrorFrame>} */
 const errorFrame = record({ type: oneOf(["error"]), code: text, message: text, clientId: optional(text) });
 
+/** @type {import("./shape.js").Read<PermissionsFrame>} */
+const permissionsFrame = record({ type: oneOf(["permissions"]), permissions: listOf(text) });
+
 /** @type {{ [Type in ChatFrame["type"]]: import("./shape.js").Read<Extract<ChatFrame, { type: Type }>> }} */
 const CHAT_FRAMES = {
   history: record({
@@ -112,6 +118,7 @@ const CHAT_FRAMES = {
   user_left: record({ type: oneOf(["user_left"]), userId: text, userName: text, timestamp: moment }),
   typing: record({ type: oneOf(["typing"]), userId: text, userName: text }),
   error: errorFrame,
+  permissions: permissionsFrame,
 };
 
 /** @type {{ [Type in PresenceFrame["type"]]: import("./shape.js").Read<Extract<PresenceFrame, { type: Type }>> }} */
@@ -120,6 +127,7 @@ const PRESENCE_FRAMES = {
   presence_update: record({ type: oneOf(["presence_update"]), user: userPresence }),
   presence_remove: record({ type: oneOf(["presence_remove"]), userId: text }),
   error: errorFrame,
+  permissions: permissionsFrame,
 };
 
 /**

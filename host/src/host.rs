@@ -227,7 +227,7 @@ impl Builder {
         self.config.limits = self.config.limits.with_zeros_off();
         let verifier = match self.verifier {
             Some(verifier) => verifier,
-            None => Verifier::new(&self.config.identity)?,
+            None => Verifier::new(&self.config)?,
         };
         if self.store.is_none() {
             self.config.check_data()?;
@@ -430,6 +430,7 @@ pub fn components(
             config: Arc::new(namespace.config.clone()),
             message_in_bytes: namespace.message_in_bytes,
             message_out_bytes: namespace.message_out_bytes,
+            to_send: namespace.to_send(),
             calls: namespace.calls.clone(),
             outbound: Allowed { public: namespace.outbound.clone(), private: namespace.outbound_private.clone() },
         };

@@ -100,12 +100,13 @@ pub const ALLOWED_RESPONSE_HEADERS: [&str; 14] = [
 
 /// Headers that the operator cannot add: they frame the answer, or the host sets them so that a room's answer cannot
 /// act for the whole origin.
-pub const FORBIDDEN_RESPONSE_HEADERS: [&str; 14] = [
+pub const FORBIDDEN_RESPONSE_HEADERS: [&str; 15] = [
     "connection",
     "content-length",
     "content-security-policy",
     "date",
     "dormouse-caller",
+    "dormouse-permissions",
     "keep-alive",
     "proxy-authenticate",
     "proxy-connection",
@@ -155,6 +156,12 @@ pub const ANONYMOUS_BODY_BYTES: usize = 16 << 10;
 /// The share of `anonymous_requests` that one address may have: a quarter, so that one address does not shut out the
 /// others.
 pub const ANONYMOUS_REQUESTS_AN_ADDRESS: u32 = 4;
+
+/// The most patterns in the grants of one token. A token with more should use wildcards.
+pub const GRANTS: usize = 100;
+
+/// The most bytes of patterns and permissions in the grants of one token: unused tickets hold them in memory.
+pub const GRANTS_BYTES: usize = 4 << 10;
 
 /// A join costs a user as much as this many messages: a commit, a history, a frame to each member, and the same again
 /// when the socket closes. A user with `sockets_per_user` sockets can still open all of them at once.

@@ -91,7 +91,7 @@ fn of_the_page(config: &Config) -> Vec<String> {
 }
 
 /// The spelling of a namespace in a path: lower case, with `-` for `_`.
-fn spelling(namespace: &str) -> String {
+pub(crate) fn spelling(namespace: &str) -> String {
     namespace.to_ascii_lowercase().replace('_', "-")
 }
 

@@ -142,6 +142,7 @@ function openRoom(roomId) {
     showMe();
     people?.show();
   });
+  room.on("permissions", () => chat === room && composer.setReadOnly(!room.canWrite));
   room.on("typing", () => chat === room && activity.typing(room.typing));
   room.on("joined", ({ userName }) => activity.joinLeave(`${userName} came in`));
   room.on("left", ({ userName }) => activity.joinLeave(`${userName} left`));
@@ -171,7 +172,7 @@ function refusal() {
 function send(text) {
   chat?.send(text).catch((error) => {
     // The list shows the state of an accepted message; any other returns to the text field.
-    if (error.code !== "too-many" && error.code !== "not-connected") return;
+    if (!["too-many", "not-connected", "read-only"].includes(error.code)) return;
     composer.restore(text);
     announce(`Not sent: ${error.message}`);
   });

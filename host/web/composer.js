@@ -14,6 +14,7 @@ export class Composer {
   #form = byId("composer", HTMLFormElement);
   #text = byId("text", HTMLTextAreaElement);
   #left = byId("text-left");
+  #readOnly = byId("read-only");
 
   /** @param {{ send: (text: string) => void, typing: () => void, tooLong: (count: number) => void }} does */
   constructor({ send, typing, tooLong }) {
@@ -43,8 +44,20 @@ export class Composer {
   /** @param {string} roomId */
   enter(roomId) {
     this.#text.placeholder = `Message ${roomId}`;
+    this.setReadOnly(false);
     // On a phone the focus would open the keyboard over the messages.
     if (matchMedia("(hover: hover)").matches) this.#text.focus({ preventScroll: true });
+  }
+
+  /**
+   * Shows a sentence in the place of the field. What was written returns with the field.
+   *
+   * @param {boolean} isReadOnly
+   */
+  setReadOnly(isReadOnly) {
+    this.#form.hidden = isReadOnly;
+    this.#readOnly.hidden = !isReadOnly;
+    if (!isReadOnly) this.#measure();
   }
 
   /** @param {string} text */

@@ -222,7 +222,7 @@ fn absolute(module: &str, path: &str, modules: &BTreeMap<String, String>) -> Opt
 #[test]
 fn each_folder_of_the_edge_knows_only_its_own_part() {
     let others = |known: &[&str]| {
-        ["accept", "admin", "admission", "drain", "http", "identity", "listener", "response", "sockets"]
+        ["accept", "access", "admin", "admission", "drain", "http", "identity", "listener", "response", "sockets"]
             .into_iter()
             .filter(|folder| !known.contains(folder))
             .map(|folder| format!("crate::edge::{folder}"))
@@ -230,7 +230,7 @@ fn each_folder_of_the_edge_knows_only_its_own_part() {
     };
     // The edge as a whole is the state of all requests: its parts below the pipeline do without.
     let edge = ["crate::edge::Edge", "crate::edge::{Edge"];
-    for folder in ["edge/identity", "edge/admission", "edge/listener", "edge/response"] {
+    for folder in ["edge/access", "edge/identity", "edge/admission", "edge/listener", "edge/response"] {
         never(folder, &edge);
     }
     for (path, code) in code("edge/sockets") {
@@ -238,8 +238,10 @@ fn each_folder_of_the_edge_knows_only_its_own_part() {
         assert!(opens || !edge.iter().any(|word| code.contains(word)), "{} must not know the edge", path.display());
     }
     for (folder, known, never_named) in [
+        // Who may do what is decided without a connection, a credential and a room.
+        ("edge/access", &["access"][..], &["crate::room", "crate::guest", "crate::store", "tokio::", "hyper::"][..]),
         // A credential is judged without a room and without a socket.
-        ("edge/identity", &["identity"][..], &["crate::room", "crate::guest", "crate::store", "tokio::net"][..]),
+        ("edge/identity", &["identity", "access"], &["crate::room", "crate::guest", "crate::store", "tokio::net"]),
         // Limits are counted without knowledge of what is limited.
         ("edge/admission", &["admission"], &["crate::room", "crate::guest", "crate::store", "tokio::net"]),
         ("edge/listener", &["listener", "response"], &["crate::room", "crate::guest", "crate::store"]),
@@ -247,12 +249,12 @@ fn each_folder_of_the_edge_knows_only_its_own_part() {
         ("edge/response", &["response"], &["crate::guest", "crate::store", "tungstenite"]),
         (
             "edge/sockets",
-            &["sockets", "admission", "identity", "listener", "response"],
+            &["sockets", "access", "admission", "identity", "listener", "response"],
             &["crate::guest", "crate::store"],
         ),
         (
             "edge/http",
-            &["http", "admission", "identity", "listener", "response", "sockets"],
+            &["http", "access", "admission", "identity", "listener", "response", "sockets"],
             &["crate::store", "tungstenite"],
         ),
     ] {

@@ -26,6 +26,10 @@ dormouse_test::with_and_without_hibernation! { PRESENCE_TRACKER;
     the_newest_tab_sets_the_name_for_all,
     a_user_is_present_until_the_last_tab_closes,
 
+    a_user_without_the_permission_hears_and_is_not_listed,
+    a_socket_without_the_permission_does_not_count_as_a_connection,
+    a_message_lists_a_user_who_got_the_permission_later,
+
     a_changed_status_is_broadcast,
     an_unchanged_status_is_not_broadcast,
     a_status_holds_for_all_tabs,
@@ -271,6 +275,47 @@ fn a_user_is_present_until_the_last_tab_closes(mut room: TestRoom) {
     room.leave(&other_tab);
     assert_eq!(ana.received(), [removed("bo")]);
     assert_eq!(names(&list(&mut room)), ["ana"]);
+}
+
+/// A client that may read and not be listed joins, and hears the list.
+fn listen(room: &mut TestRoom, name: &str) -> (TestClient, Vec<Value>) {
+    let client = room.connect_with(name, &["read"]).expect("it may read");
+    let [frame] = client.received().try_into().expect("who joins hears one frame");
+    (client, by_id(&frame["users"]))
+}
+
+fn a_user_without_the_permission_hears_and_is_not_listed(mut room: TestRoom) {
+    let [ana] = gather(&mut room, ["ana"]);
+    let (guest, users) = listen(&mut room, "bo");
+    assert_eq!(names(&users), ["ana"]);
+    assert_none_received([&ana]);
+    let (cy, _) = enter(&mut room, "cy");
+    assert_all_received([&ana, &guest], &updated(user("cy", "online", room.now(), 1)));
+    assert_eq!(names(&list(&mut room)), ["ana", "cy"]);
+    room.leave(&guest);
+    assert_none_received([&ana, &cy]);
+    assert_eq!(names(&list(&mut room)), ["ana", "cy"]);
+}
+
+fn a_socket_without_the_permission_does_not_count_as_a_connection(mut room: TestRoom) {
+    let [ana, listed] = gather(&mut room, ["ana", "bo"]);
+    let (guest, users) = listen(&mut room, "bo");
+    assert_eq!(users[1], user("bo", "online", room.now(), 1));
+    assert_none_received([&ana, &listed]);
+    room.leave(&listed);
+    assert_all_received([&ana, &guest], &removed("bo"));
+    assert_eq!(names(&list(&mut room)), ["ana"]);
+}
+
+fn a_message_lists_a_user_who_got_the_permission_later(mut room: TestRoom) {
+    let [ana] = gather(&mut room, ["ana"]);
+    let (bo, _) = listen(&mut room, "bo");
+    // The host passes a message on only with the permission.
+    room.send(&bo, HEARTBEAT);
+    assert_all_received([&ana], &updated(user("bo", "online", room.now(), 1)));
+    assert_eq!(names(&list(&mut room)), ["ana", "bo"]);
+    room.leave(&bo);
+    assert_eq!(ana.received(), [removed("bo")]);
 }
 
 fn a_changed_status_is_broadcast(mut room: TestRoom) {

@@ -124,6 +124,130 @@ fn check_prints_the_routes_and_warns_of_a_namespace_without_one() {
     );
 }
 
+/// A directory with a configuration that takes tokens, and its path.
+fn with_tokens(namespaces: &str) -> (TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("secret"), crate::tokens::SECRET).unwrap();
+    let identity = "[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"HS256\", file = \"secret\" }]\n";
+    let file = directory.path().join("dormouse.toml");
+    std::fs::write(&file, format!("{identity}{namespaces}")).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (directory, file)
+}
+
+const CHAT_AND_LOUNGE: &str = "[namespaces.ROOMS]\ncomponent = \"builtin:chat-room\"\n\
+                               [namespaces.LOUNGE]\ncomponent = \"builtin:chat-room\"\naccess = \"open\"\n";
+
+#[test]
+fn check_prints_the_access_of_each_namespace() {
+    let (_directory, file) = with_tokens(CHAT_AND_LOUNGE);
+    let text = output_text(&run(&["check", "--config", &file]));
+    assert!(text.contains("namespace ROOMS: builtin:chat-room\n  access granted\n"), "{text}");
+    assert!(text.contains("namespace LOUNGE: builtin:chat-room\n  access open\n"), "{text}");
+    let text = output_text(&check(""));
+    assert!(text.contains("namespace ROOMS: builtin:chat-room\n  access open\n"), "{text}");
+    let text = output_text(&check("identity.access = \"granted\""));
+    assert!(text.contains("warning: namespaces.ROOMS: its access is `granted`, and a name of dev auth"), "{text}");
+}
+
+#[test]
+fn a_namespace_that_grants_cannot_name_is_refused() {
+    let twins = "[namespaces.A_B]\ncomponent = \"builtin:chat-room\"\n\
+                 [namespaces.a-b]\ncomponent = \"builtin:chat-room\"\n";
+    let (_directory, file) = with_tokens(twins);
+    let output = run(&["check", "--config", &file]);
+    let text = output_text(&output);
+    assert!(!output.status.success(), "{text}");
+    assert!(
+        text.contains("namespaces.A_B: grants cannot tell it from `a-b`, because both are `a-b` in a path"),
+        "{text}"
+    );
+    let (_directory, file) = with_tokens(&twins.replace("-room\"\n", "-room\"\naccess = \"open\"\n"));
+    let output = run(&["check", "--config", &file]);
+    assert!(output.status.success(), "{}", output_text(&output));
+    let text = output_text(&check("identity.grants_claim = \"\""));
+    assert!(text.contains("identity.grants_claim: must not be empty"), "{text}");
+}
+
+#[test]
+fn check_says_what_a_token_may_do_in_a_room_and_why() {
+    let (_directory, file) = with_tokens(CHAT_AND_LOUNGE);
+    let print = |args: &[&str]| {
+        let output = run(&[args, &["--config", &file]].concat());
+        (output.status.success(), output_text(&output).trim().to_owned())
+    };
+    let token = |args: &[&str]| {
+        let (is_good, token) = print(&[&["token", "ana"], args].concat());
+        assert!(is_good, "{token}");
+        token
+    };
+    let grants = ["--grant", "rooms/team-*=read,write", "--grant", "rooms/lo*=read", "--grant", "rooms/*by=read,admin"];
+    let some = token(&grants);
+    let none = token(&[]);
+    for (token, room, lines) in [
+        (
+            &some,
+            "rooms/team-7",
+            ["ana in rooms/team-7", "may: read, write", "may not: presence", "`rooms/team-*` decides"],
+        ),
+        (
+            &some,
+            "ROOMS/team-7",
+            ["ana in rooms/team-7", "may: read, write", "may not: presence", "`rooms/team-*` decides"],
+        ),
+        (&some, "rooms/lobby", ["may: read\n", "may not: write", "`rooms/*by`, `rooms/lo*`", "equally specific"]),
+        (&some, "rooms/x", ["may: nothing", "may not: read, write", "no grant of the token matches", "`rooms/lo*`"]),
+        (&none, "rooms/x", ["may: nothing", "may not: read, write", "the token has no grants", "its claim `rooms`"]),
+        (&none, "lounge/x", ["may: read, write, presence\n", "may not: moderate, admin", "because", "is open"]),
+    ] {
+        let (is_good, text) = print(&["check", "--as", token, room]);
+        assert!(is_good, "{room}: {text}");
+        for line in lines {
+            assert!(text.contains(line), "{room}: {line}:\n{text}");
+        }
+    }
+    for (args, says) in [
+        (&["check", "--as", &none, "polls/x"][..], "there is no namespace `polls`"),
+        (&["check", "--as", &none, "rooms"], "`rooms` is not a room"),
+        (&["check", "--as", "nonsense", "rooms/x"], "--as: the token is not valid"),
+        (&["check", "--as", &none], "ROOM"),
+        (&["check", "rooms/x"], "--as"),
+    ] {
+        let (is_good, text) = print(args);
+        assert!(!is_good && text.contains(says), "{says}:\n{text}");
+    }
+}
+
+#[test]
+fn a_printed_token_has_the_grants_and_claims_that_it_was_asked_for() {
+    let (_directory, file) = with_tokens("");
+    let token = |args: &[&str]| run(&[&["token", "ana", "--config", &file], args].concat());
+    let args =
+        ["--grant", "rooms/team-7=read,write", "--grant", "ROOMS/secret=", "--claim", "role=host", "--claim", "n=[1]"];
+    let output = token(&args);
+    let text = output_text(&output);
+    assert!(output.status.success(), "{text}");
+    let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, text.split('.').nth(1).unwrap());
+    let claims = serde_json::from_slice::<serde_json::Value>(&claims.unwrap()).unwrap();
+    assert_eq!(claims["rooms"], serde_json::json!({ "rooms/team-7": ["read", "write"], "rooms/secret": [] }));
+    assert_eq!(
+        (&claims["role"], &claims["n"], &claims["sub"]),
+        (&"host".into(), &serde_json::json!([1]), &"ana".into())
+    );
+    for (args, says) in [
+        (&["--grant", "rooms/a"][..], "--grant: \"rooms/a\" is not a grant; write"),
+        (&["--grant", "rooms/a=reed"], "\"reed\" is not a permission"),
+        (&["--claim", "role"], "write NAME=VALUE"),
+        (&["--claim", "sub=bo"], "`sub` has a meaning of its own"),
+        (&["--claim", "rooms={}"], "use --grant"),
+        (&["--claim", "a=1", "--claim", "a=2"], "`a` is given twice"),
+        (&["--auth", "dev", "--grant", "rooms/a=read"], "carries no grants"),
+    ] {
+        let output = token(args);
+        assert!(!output.status.success() && output_text(&output).contains(says), "{says}:\n{}", output_text(&output));
+    }
+}
+
 #[test]
 fn a_configuration_that_would_fail_later_is_refused() {
     let chat = "[namespaces.ROOMS]\ncomponent = \"builtin:chat-room\"\n";
@@ -433,6 +557,7 @@ fn an_empty_variable_counts_as_unset_and_a_name_is_resolved() {
     let mut server = StartedServer::start(directory.path(), &["--listen", "localhost:0"], &empty);
     let ready = server.wait_until_ready();
     assert!(ready.contains("ready on http://127.0.0.1:") && ready.contains("dormouse-data, auth dev"), "{ready}");
+    assert!(ready.contains(", access open)"), "{ready}");
     server.stop();
     let output = run(&["serve", "--listen", "localhost"]);
     assert!(output_text(&output).contains("it has no port"), "{}", output_text(&output));

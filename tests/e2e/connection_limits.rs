@@ -15,7 +15,8 @@ use crate::command_line::run;
 use crate::harness::{Answer, BASE, Client, Server, within};
 use crate::outbound::caller_server;
 
-const JWT: &str = "identity.auth = \"jwt\"\nidentity.keys = [{ algorithm = \"HS256\", file = \"secret\" }]\n";
+const JWT: &str = "identity.auth = \"jwt\"\nidentity.access = \"open\"\n\
+                   identity.keys = [{ algorithm = \"HS256\", file = \"secret\" }]\n";
 
 /// A server that does not believe everybody, so that it counts, and a token for it.
 pub(crate) async fn jwt_server(config: &str) -> (Server, String) {

@@ -11,12 +11,16 @@ const SECRET: &str = "a secret of at least thirty-two bytes";
 const JWT: &str = r#"
 [identity]
 auth = "jwt"
+access = "open"
 audience = "chat"
 issuer = "tests"
 allowed_origins = ["https://app.example"]
 leeway = "0s"
 keys = [{ algorithm = "HS256", file = "secret" }]
 "#;
+
+/// Tokens that grant nothing let their user in.
+const OPEN: &str = "[identity]\nauth = \"jwt\"\naccess = \"open\"\n";
 
 async fn jwt_server() -> Server {
     let directory = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
@@ -263,13 +267,13 @@ async fn a_secret_is_raw_bytes_or_base64() {
     let claims = json!({ "sub": "1", "exp": crate::tokens::now_s() + 3_600 });
     let token = crate::tokens::signed_with(&json!({ "alg": "HS256" }), &claims, &secret);
     for key in ["file = \"raw\"", "file = \"base64\", encoding = \"base64\""] {
-        let config = format!("[identity]\nauth = \"jwt\"\nkeys = [{{ algorithm = \"HS256\", {key} }}]\n");
+        let config = format!("{OPEN}keys = [{{ algorithm = \"HS256\", {key} }}]\n");
         let server = Server::in_directory(directory.clone(), &config).await;
         assert_eq!(crate::tokens::request_with_token(&server, &token).await.status, StatusCode::OK, "{key}");
     }
     file("raw", &[&secret[..], b"\n"].concat());
-    let config = "[identity]\nauth = \"jwt\"\nkeys = [{ algorithm = \"HS256\", file = \"raw\" }]\n";
-    let server = Server::in_directory(directory.clone(), config).await;
+    let config = format!("{OPEN}keys = [{{ algorithm = \"HS256\", file = \"raw\" }}]\n");
+    let server = Server::in_directory(directory.clone(), &config).await;
     assert_eq!(crate::tokens::request_with_token(&server, &token).await.status, StatusCode::OK, "without one line end");
 }
 
@@ -447,7 +451,7 @@ fn keys_of_each_kind() -> String {
 #[tokio::test]
 async fn each_kind_of_key_verifies_only_its_own_signatures() {
     let all = keys_of_each_kind();
-    let config = |keys: &str| format!("[identity]\nauth = \"jwt\"\nkeys = [{keys}]\n");
+    let config = |keys: &str| format!("{OPEN}keys = [{keys}]\n");
     let server = Server::with(&config(&all)).await;
     let directory = tempfile::TempDir::new().unwrap();
     let file = directory.path().join("one.toml");
@@ -478,15 +482,12 @@ async fn each_kind_of_key_verifies_only_its_own_signatures() {
 async fn a_public_key_is_not_accepted_as_an_hmac_secret() {
     // The old trick: a token signed by HS256 with the public key's text, which the server must not take for its key.
     let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/e2e/keys");
-    let server = Server::with(&format!(
-        "[identity]\nauth = \"jwt\"\nkeys = [{{ algorithm = \"RS256\", file = \"{keys}/rs256.public.pem\" }}]\n"
-    ))
-    .await;
+    let server =
+        Server::with(&format!("{OPEN}keys = [{{ algorithm = \"RS256\", file = \"{keys}/rs256.public.pem\" }}]\n"))
+            .await;
     let directory = tempfile::TempDir::new().unwrap();
     let file = directory.path().join("forger.toml");
-    let forger = format!(
-        "[identity]\nauth = \"jwt\"\nkeys = [{{ algorithm = \"HS256\", file = \"{keys}/rs256.public.pem\" }}]\n"
-    );
+    let forger = format!("{OPEN}keys = [{{ algorithm = \"HS256\", file = \"{keys}/rs256.public.pem\" }}]\n");
     std::fs::write(&file, forger).unwrap();
     let output = run(&["token", "1", "--config", file.to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");

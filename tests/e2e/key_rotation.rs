@@ -13,7 +13,7 @@ use crate::command_line::run;
 use crate::harness::{BASE, Server, TEST_TIMEOUT};
 use crate::tokens::{SECRET, now_s, request_with_token, signed_with};
 
-const KEY_SET: &str = "[identity]\nauth = \"jwt\"\nleeway = \"0s\"\njwks = \"keys.json\"\n";
+const KEY_SET: &str = "[identity]\nauth = \"jwt\"\naccess = \"open\"\nleeway = \"0s\"\njwks = \"keys.json\"\n";
 
 fn secret(name: &str) -> String {
     format!("the secret of the key {name}, which is long enough")

@@ -11,6 +11,7 @@ mod seeds;
 mod wat_components;
 mod workload;
 
+mod access;
 mod bad_input;
 mod bench;
 mod blocking_calls;

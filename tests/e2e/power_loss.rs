@@ -65,6 +65,7 @@ fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
             config: of.config.clone(),
             message_in_bytes: of.message_in_bytes,
             message_out_bytes: of.message_out_bytes,
+            to_send: of.to_send,
             calls,
             outbound: Allowed::default(),
         };

@@ -30,7 +30,8 @@ pub(crate) async fn unruly_jwt_server(first: &str, limits: &str) -> Server {
     std::fs::write(directory.path().join("secret"), "a secret of at least thirty-two bytes").unwrap();
     std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
     let config = format!(
-        "{first}\nh2c = true\nidentity.auth = \"jwt\"\nidentity.keys = [{{ algorithm = \"HS256\", file = \"secret\" }}]\n\
+        "{first}\nh2c = true\nidentity.auth = \"jwt\"\nidentity.access = \"open\"\n\
+         identity.keys = [{{ algorithm = \"HS256\", file = \"secret\" }}]\n\
          [limits]\n{limits}\n[namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n[namespaces.PRESENCE]\n\
          component = \"unruly.wasm\"\n"
     );
@@ -43,7 +44,8 @@ async fn paused_jwt_server(remote: &PausedServer, first: &str, limits: &str) -> 
     std::fs::write(directory.path().join("secret"), "a secret of at least thirty-two bytes").unwrap();
     std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).unwrap();
     let config = format!(
-        "{first}\nidentity.auth = \"jwt\"\nidentity.keys = [{{ algorithm = \"HS256\", file = \"secret\" }}]\n\
+        "{first}\nidentity.auth = \"jwt\"\nidentity.access = \"open\"\n\
+         identity.keys = [{{ algorithm = \"HS256\", file = \"secret\" }}]\n\
          [limits]\n{}{limits}\n{}",
         PausedServer::LIMITS,
         remote.namespaces()

@@ -50,7 +50,7 @@ pub(crate) async fn server_with_secret(config: &str) -> Server {
 /// Its configuration.
 pub(crate) fn with_secret(config: &str) -> String {
     format!(
-        "{config}\n[identity]\nauth = \"jwt\"\nleeway = \"0s\"\n\
+        "{config}\n[identity]\nauth = \"jwt\"\naccess = \"open\"\nleeway = \"0s\"\n\
          keys = [{{ algorithm = \"HS256\", file = \"secret\" }}]\n"
     )
 }
@@ -103,7 +103,8 @@ async fn each_key_of_a_set_verifies_with_its_own_algorithm() {
     let other = json!({ "kty": "EC", "crv": "P-521", "kid": "new", "x": "AA", "y": "AA" });
     let set = json!({ "keys": [keys[0], other, keys[1], keys[2], oct] });
     std::fs::write(directory.path().join("keys.json"), set.to_string()).unwrap();
-    let server = Server::in_directory(directory, "[identity]\nauth = \"jwt\"\njwks = \"keys.json\"\n").await;
+    let server =
+        Server::in_directory(directory, "[identity]\nauth = \"jwt\"\naccess = \"open\"\njwks = \"keys.json\"\n").await;
     server.wait_for_log("a key of a set is not used").await;
 
     for kind in ["rs256", "es256", "eddsa"] {
@@ -129,7 +130,7 @@ async fn a_token_with_another_algorithm_than_its_keys_is_refused() {
         format!("{{ algorithm = \"{name}\", id = \"{kind}\", file = \"{KEYS}/{kind}.public.pem\" }}")
     };
     let keys = [key("RS256", "rs256"), key("ES256", "es256"), key("EdDSA", "eddsa")].join(", ");
-    let server = Server::with(&format!("[identity]\nauth = \"jwt\"\nkeys = [{keys}]\n")).await;
+    let server = Server::with(&format!("[identity]\nauth = \"jwt\"\naccess = \"open\"\nkeys = [{keys}]\n")).await;
     let (rsa, _) = private("rs256");
     let good = signed(r#"{"alg":"RS256","kid":"rs256"}"#, &claims(), &rsa, Algorithm::RS256);
     assert_eq!(request_with_token(&server, &good).await.status, StatusCode::OK);

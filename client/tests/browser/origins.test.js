@@ -141,7 +141,8 @@ describe("a server with tokens and cookies", () => {
     [allowed, evil] = await Promise.all([site(), site()]);
     const origins = `["http://app.dorm.example:${allowed}", "http://127.0.0.1:${allowed}"]`;
     server = await Server.start(
-      `[identity]\nauth = "jwt"\nallowed_origins = ${origins}\nkeys = [{ algorithm = "HS256", file = "secret" }]\n`,
+      `[identity]\nauth = "jwt"\naccess = "open"\nallowed_origins = ${origins}\n` +
+        'keys = [{ algorithm = "HS256", file = "secret" }]\n',
     );
   });
 

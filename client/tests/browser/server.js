@@ -40,7 +40,8 @@ export class Server {
 
   /** @returns {Promise<Server>} A server that accepts tokens signed with `SECRET`. */
   static withTokens() {
-    return Server.start('[identity]\nauth = "jwt"\nleeway = "0s"\nkeys = [{ algorithm = "HS256", file = "secret" }]\n');
+    const keys = 'keys = [{ algorithm = "HS256", file = "secret" }]\n';
+    return Server.start(`[identity]\nauth = "jwt"\naccess = "open"\nleeway = "0s"\n${keys}`);
   }
 
   get url() {

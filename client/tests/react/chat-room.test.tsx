@@ -809,3 +809,22 @@ describe("around the list", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 });
+
+describe("a reader who may not write", () => {
+  test("sees a sentence in the place of the text field, and the field again with a new token", async () => {
+    const { reader, socket } = await inRoom([message(1)]);
+    await reader.type("half a sentence");
+    await hears(socket, { type: "permissions", permissions: ["read"] });
+    expect(reader.all("textarea, .dormouse-send")).toEqual([]);
+    expect(reader.one(".dormouse-read-only").textContent).toBe("You may read this room, and not write in it.");
+    await hears(socket, { type: "permissions", permissions: ["read", "write"] });
+    expect(reader.all(".dormouse-read-only")).toEqual([]);
+    expect(reader.field.value).toBe("half a sentence");
+  });
+
+  test("reads it in another language", async () => {
+    const { reader, socket } = await inRoom([], { labels: { readOnly: "Nur lesen." } });
+    await hears(socket, { type: "permissions", permissions: ["read"] });
+    expect(reader.one(".dormouse-read-only").textContent).toBe("Nur lesen.");
+  });
+});

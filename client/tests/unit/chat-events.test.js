@@ -219,6 +219,7 @@ describe("a message that is refused", () => {
     [429, undefined, "rate_limited", "the server answered 429"],
     [500, {}, "room_failed", "the server answered 500"],
     [403, null, "http_403", "the server answered 403"],
+    [403, { detail: "no write here", permission: "write" }, "forbidden", "no write here"],
   ])("with %i fails by its name, and the next one goes on", async (status, problem, code, text) => {
     const { chat, server, answer, made, errors } = await enter();
     const first = chat.send("one");

@@ -25,6 +25,7 @@
 
 mod bindings;
 mod http;
+mod permissions;
 mod room;
 mod router;
 mod settings;
@@ -41,6 +42,7 @@ pub mod web;
 
 pub use bindings::room::dormouse::room::types::{Message, Request, Response, User};
 pub use http::{Query, percent_decode};
+pub use permissions::Permission;
 pub use room::{Close, Error, Refusal, Result, Room};
 pub use router::{Decision, Destination, Router};
 pub use sockets::Socket;

@@ -7,6 +7,7 @@
 //! frames.rs        the output of the room          user_presence.rs one user as clients see it
 //! listing.rs       the list of users, one message  audience.rs      the audience of a change
 //! saved_status.rs  the status of users whose connection was lost
+//! unlisted.rs      sockets of users who may not be listed
 //! ```
 //!
 //! The host knows the connected users; storage holds the listed users. After a restart of the host the two differ on
@@ -21,11 +22,14 @@ mod listing;
 mod roster;
 mod saved_status;
 mod status;
+mod unlisted;
 mod user_presence;
 
 use dormouse_room::json::{PING, PONG};
 use dormouse_room::sockets::{self, Selection};
-use dormouse_room::{Close, Error, Message, Refusal, Request, Response, Result, Room, Socket, Timer, context};
+use dormouse_room::{
+    Close, Error, Message, Permission, Refusal, Request, Response, Result, Room, Socket, Timer, context,
+};
 
 use crate::audience::{Audience, audience_of};
 use crate::command::Command;
@@ -53,7 +57,13 @@ impl Room for Presence {
         Ok(Presence)
     }
 
-    fn connect(&mut self, _: Request, socket: &Socket) -> Result<(), Refusal> {
+    fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
+        let max_bytes = listing::frame_bytes(sockets::max_message_bytes());
+        if !request.may(Permission::Presence) {
+            unlisted::mark(socket)?;
+            let list = Listing::page(None, max_bytes)?;
+            return Ok(socket.send_if_open(&Message::Text(frames::presence_list(&list)?))?);
+        }
         let user = socket.user();
         let saved = saved_status::take(&user.id)?;
         let listed = roster::get(&user.id)?.map(|listed| listed.status);
@@ -63,7 +73,6 @@ impl Room for Presence {
         roster::put(&user.id, &entry)?;
         expiry::schedule_check()?;
 
-        let max_bytes = listing::frame_bytes(sockets::max_message_bytes());
         let list = Listing::starting_with(&user.id, &entry, max_bytes)?;
         socket.send_if_open(&Message::Text(frames::presence_list(&list)?))?;
         // Sent also if the user was listed already: the number of connections changed, and the name may have changed.
@@ -80,6 +89,9 @@ impl Room for Presence {
     }
 
     fn close(&mut self, socket: &Socket, close: Close) -> Result<()> {
+        if unlisted::is_marked(socket) {
+            return Ok(());
+        }
         let user_id = &socket.user().id;
         let Some(entry) = roster::get(user_id)? else { return Ok(()) };
         if roster::connections(user_id) > 0 {
@@ -122,6 +134,7 @@ impl Room for Presence {
 
 /// A heartbeat from a socket, perhaps with a new status. It adds the user to the list.
 fn heartbeat(sender: &Socket, chosen: Option<Status>) -> Result<()> {
+    unlisted::unmark(sender)?;
     let user = sender.user();
     let listed = roster::get(&user.id)?;
     let before = listed.as_ref().map(|entry| entry.status);

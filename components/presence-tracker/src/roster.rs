@@ -6,6 +6,7 @@ use dormouse_room::{Result, context, sockets, storage};
 use serde::{Deserialize, Serialize};
 
 use crate::status::Status;
+use crate::unlisted;
 
 const PREFIX: u8 = b'u';
 
@@ -48,9 +49,12 @@ pub(crate) fn remove(user_id: &str) -> bool {
     storage::delete(key(user_id))
 }
 
-/// The number of a user's sockets. The user need not be listed.
+/// The number of a user's sockets, without those that only hear. The user need not be listed.
 pub(crate) fn connections(user_id: &str) -> u32 {
-    sockets::everyone().of_user(user_id).count()
+    match sockets::everyone().of_user(user_id).count() {
+        0 => 0,
+        all => all - unlisted::of_user(user_id).count(),
+    }
 }
 
 /// All listed users, sorted by id. Users may be removed during the iteration.

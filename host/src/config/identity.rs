@@ -31,6 +31,11 @@ pub struct Identity {
     /// always allowed, and others only if they are given: a page could otherwise reach the server under its own name
     /// (DNS rebinding).
     pub hosts: Vec<String>,
+    /// Who may enter rooms. Absent: `open` with `auth = "dev"`, whose names carry no grants, and `granted` with
+    /// `auth = "jwt"`.
+    pub access: Option<AccessMode>,
+    /// The claim of a token that holds its grants: an object of patterns of rooms, each with a list of permissions.
+    pub grants_claim: String,
     /// How far clocks may differ when a token's `exp`, `nbf` and `iat` are checked.
     #[serde(with = "duration")]
     pub leeway: Duration,
@@ -44,6 +49,16 @@ pub enum Auth {
     Dev,
     /// Signed JSON Web Tokens.
     Jwt,
+}
+
+/// Who may enter the rooms of a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessMode {
+    /// Everybody with an identity may enter every room, read and write.
+    Open,
+    /// A user may do in a room what the grants of the token say, and nothing else.
+    Granted,
 }
 
 /// A key that tokens may be signed with.
@@ -85,12 +100,32 @@ impl Default for Identity {
             cookie: "dormouse_token".into(),
             allowed_origins: Vec::new(),
             hosts: Vec::new(),
+            access: None,
+            grants_claim: "rooms".into(),
             leeway: Duration::from_secs(30),
         }
     }
 }
 
+impl AccessMode {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            AccessMode::Open => "open",
+            AccessMode::Granted => "granted",
+        }
+    }
+}
+
 impl Identity {
+    /// Who may enter the rooms of namespaces that do not say it themselves.
+    pub fn access(&self) -> AccessMode {
+        self.access.unwrap_or(match self.auth {
+            Auth::Dev => AccessMode::Open,
+            Auth::Jwt => AccessMode::Granted,
+        })
+    }
+
     /// Whether tokens are accepted without proof.
     pub(crate) fn is_dev(&self) -> bool {
         self.auth == Auth::Dev

@@ -28,7 +28,7 @@ pub use address::resolve_address;
 pub use check::full_path;
 pub use duration::read_duration;
 pub use error::ConfigError;
-pub use identity::{Auth, Encoding, Identity, Key};
+pub use identity::{AccessMode, Auth, Encoding, Identity, Key};
 pub use limits::Limits;
 pub use namespace::Namespace;
 
@@ -151,6 +151,25 @@ impl Config {
                 None => message.trim_end().to_owned(),
             }
         })
+    }
+
+    /// Who may enter the rooms of a namespace.
+    pub fn access(&self, namespace: &str) -> AccessMode {
+        let own = self.namespaces.get(namespace).and_then(|namespace| namespace.access);
+        own.unwrap_or_else(|| self.identity.access())
+    }
+
+    /// The access of all namespaces in a few words, such as `granted` or `granted, but open: POLLS`.
+    pub fn access_summary(&self) -> String {
+        let usual = self.identity.access();
+        let others = self.namespaces.keys().filter(|name| self.access(name) != usual).map(String::as_str);
+        let others = others.collect::<Vec<_>>();
+        let other = if usual == AccessMode::Open { AccessMode::Granted } else { AccessMode::Open };
+        match &others[..] {
+            [] => usual.name().to_owned(),
+            all if all.len() == self.namespaces.len() => other.name().to_owned(),
+            some => format!("{}, but {}: {}", usual.name(), other.name(), some.join(", ")),
+        }
     }
 
     fn resolve(&mut self, directory: &Path) {

@@ -4,8 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::AccessMode;
 use crate::limits::MESSAGE_BYTES;
+use crate::model::Permission;
 use crate::outbound::OriginPattern;
+
+/// The component whose clients send only about their own entry on its list.
+const PRESENCE_TRACKER: &str = "builtin:presence-tracker";
+/// The other component whose clients speak the documented protocol.
+const CHAT_ROOM: &str = "builtin:chat-room";
 
 /// One kind of room.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -13,6 +20,9 @@ use crate::outbound::OriginPattern;
 pub struct Namespace {
     /// A component file, or `builtin:chat-room` or `builtin:presence-tracker`.
     pub component: String,
+    /// Who may enter its rooms. Absent: as `identity.access` says.
+    #[serde(default)]
+    pub access: Option<AccessMode>,
     /// Settings for its rooms.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
@@ -42,6 +52,7 @@ impl Namespace {
     pub fn of(component: &str) -> Self {
         Namespace {
             component: component.into(),
+            access: None,
             config: BTreeMap::new(),
             message_in_bytes: MESSAGE_BYTES,
             message_out_bytes: MESSAGE_BYTES,
@@ -50,6 +61,18 @@ impl Namespace {
             outbound_private: Vec::new(),
             response_headers: Vec::new(),
         }
+    }
+
+    /// The permission that sending to its rooms takes. A client of the presence tracker sends only about its own entry
+    /// on the list, and being listed takes `presence`.
+    pub(crate) fn to_send(&self) -> Permission {
+        if self.component == PRESENCE_TRACKER { Permission::Presence } else { Permission::Write }
+    }
+
+    /// Whether the clients of its rooms ignore frames that they do not know, as the protocol of the shipped rooms says.
+    /// Clients of other rooms may not expect a frame that their room did not send.
+    pub(crate) fn ignores_unknown_frames(&self) -> bool {
+        [PRESENCE_TRACKER, CHAT_ROOM].contains(&self.component.as_str())
     }
 }
 

@@ -13,7 +13,7 @@ use hyper::header::{
 
 use crate::config::Config;
 use crate::limits::ALLOWED_RESPONSE_HEADERS;
-use crate::model::{CALLER, POST_KEY, header_text, is_header};
+use crate::model::{CALLER, PERMISSIONS, POST_KEY, header_text, is_header};
 
 /// Request headers that no component sees: credentials, and those that the host itself has handled. The names that only
 /// the host may set come on top of these.
@@ -93,7 +93,7 @@ impl ResponseHeaders {
 
 /// The headers of a request that a component sees.
 pub(super) fn for_rooms(headers: &HeaderMap) -> Vec<(String, String)> {
-    let is_ours = |name: &str| NOT_FOR_ROOMS.contains(&name) || is_header(name, CALLER);
+    let is_ours = |name: &str| NOT_FOR_ROOMS.contains(&name) || is_header(name, CALLER) || is_header(name, PERMISSIONS);
     let seen = headers.iter().filter(|(name, _)| !is_ours(name.as_str()));
     seen.map(|(name, value)| (name.as_str().to_owned(), header_text(value.as_bytes()).into_owned())).collect()
 }

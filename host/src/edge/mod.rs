@@ -8,6 +8,7 @@
 //! codes are in `close`.
 
 mod accept;
+mod access;
 mod admin;
 mod admission;
 mod drain;
@@ -32,15 +33,19 @@ use crate::pressure::Pressure;
 use crate::revocations::Revocations;
 use crate::room::Rooms;
 
+pub use access::grants::{Deciding, Grants, GrantsError};
+pub use access::pattern::{Pattern, PatternError};
+pub use access::policy::{Access, Denied, Reason, Standing};
 pub use admin::{Admin, AdminTokenError};
 pub use http::service::Service;
 pub use identity::keys::KeyError;
 pub use identity::verified::{Invalid, Verified};
-pub use identity::verifier::{Verifier, mint};
+pub use identity::verifier::{MINTED_CLAIMS, Verifier, mint};
 pub use listener::tls::{TlsError, check_certificate};
 pub use response::body::Body;
 pub use sockets::frames::encode;
 
+use access::control::AccessControl;
 use admission::budget::Budget;
 use admission::connection_limits::ConnectionLimits;
 use admission::origin::Origins;
@@ -57,6 +62,7 @@ pub struct Edge {
     router: CompiledRouter,
     long_turns: LongTurns,
     verifier: Verifier,
+    access: Arc<AccessControl>,
     origins: Origins,
     tickets: Tickets,
     cookie: String,
@@ -97,6 +103,7 @@ impl Edge {
             router,
             long_turns,
             verifier,
+            access: AccessControl::new(config),
             origins: Origins::new(&config.identity, config.tls.is_some()),
             tickets: Tickets::new(limits.tickets, if config.identity.is_dev() { 0 } else { limits.tickets_per_user }),
             cookie: config.identity.cookie.clone(),
@@ -126,5 +133,6 @@ impl Edge {
     /// Registers the edge's metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.metrics.register(registry);
+        self.access.register(registry);
     }
 }

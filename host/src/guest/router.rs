@@ -18,7 +18,7 @@ use super::moment::Moment;
 use super::state::StoreData;
 use super::stopwatch::{Epochs, supervised};
 use crate::config::Limits;
-use crate::model::{CALLER, Declared, Request, Response};
+use crate::model::{CALLER, Declared, PERMISSIONS, Request, Response};
 
 /// A compiled and linked component of a router. Cheap to clone.
 #[derive(Clone)]
@@ -140,9 +140,11 @@ fn decide(decision: wit::Decision) -> Decision {
     }
 }
 
-/// The request that a router passes to a room. A router is not a room, so it must not set the caller.
+/// The request that a router passes to a room. A router is not a room, so it must not set the caller, and
+/// it does not decide what a user may do.
 fn routed(request: types::Request) -> Request {
     let mut request = convert::request_from(request);
     request.remove_header(CALLER);
+    request.remove_header(PERMISSIONS);
     request
 }

@@ -5,11 +5,22 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Message, Permission};
+
 /// The longest `clientId` that is repeated, in bytes: a UUID has 36.
 const CLIENT_ID_BYTES: usize = 128;
 
 /// The longest message that is searched for a `clientId`, in bytes. Messages of the shipped rooms are far shorter.
 pub const LOOKED_INTO_BYTES: usize = 64 << 10;
+
+/// The error for a message whose sender lacks a permission.
+pub fn forbidden_frame(missing: Permission, about: &Message) -> String {
+    let about = match about {
+        Message::Text(text) => Some(text.as_str()),
+        Message::Binary(_) => None,
+    };
+    error_frame("forbidden", &format!("sending here needs the permission `{missing}`"), about)
+}
 
 /// An error of the host as a text message to the client. `about` is the message that it concerns.
 pub fn error_frame(code: &str, message: &str, about: Option<&str>) -> String {

@@ -2,8 +2,12 @@
 
 use std::borrow::Cow;
 
+use super::Permissions;
+
 /// The header with the calling room. Only the host sets it: clients and components cannot.
 pub const CALLER: &str = "dormouse-caller";
+/// The header with the permissions of the user, in rooms that ask for grants. Only the host sets it.
+pub const PERMISSIONS: &str = "dormouse-permissions";
 /// The header with the key of a post, which is the same for each try. In requests of rooms only the host sets it.
 pub const POST_KEY: &str = "idempotency-key";
 
@@ -72,6 +76,12 @@ impl Request {
     /// Removes a header, however it is spelled.
     pub fn remove_header(&mut self, name: &str) {
         self.headers.retain(|(spelled, _)| !is_header(spelled, name));
+    }
+
+    /// Tells the room the permissions of the user. Nothing else in the request can have told it others.
+    pub fn set_permissions(&mut self, permissions: Permissions) {
+        self.remove_header(PERMISSIONS);
+        self.headers.push((PERMISSIONS.into(), permissions.to_string()));
     }
 
     /// The same request, sent by this user.

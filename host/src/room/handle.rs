@@ -6,7 +6,7 @@ use super::Rooms;
 use super::error::{ConnectError, RequestError};
 use super::incoming::Incoming;
 use super::local_socket::LocalSocket;
-use crate::model::{Address, AddressError, Message, Request, Response, StorageFailed, User};
+use crate::model::{Address, AddressError, Message, Permission, Permissions, Request, Response, StorageFailed, User};
 
 /// Most names that [`Rooms::list`] returns in one call, which blocks on the disk.
 pub const MAX_LISTED_NAMES: usize = 1_000;
@@ -16,6 +16,15 @@ pub const MAX_LISTED_NAMES: usize = 1_000;
 pub struct RoomHandle {
     rooms: Rooms,
     address: Address,
+}
+
+/// A room for a caller who may not do everything in it: the same checks as for clients from the network. Cheap to clone.
+#[derive(Clone)]
+pub struct RestrictedRoom {
+    room: RoomHandle,
+    permissions: Permissions,
+    /// The permission that sending takes.
+    to_send: Permission,
 }
 
 /// The reason why there is no such room.
@@ -85,6 +94,13 @@ impl RoomHandle {
         self.rooms.connect_local(&self.address, request, user).await
     }
 
+    /// The same room for a caller with only these permissions. A handle itself may do everything.
+    pub fn restricted_to(&self, permissions: Permissions) -> RestrictedRoom {
+        let namespace = self.rooms.namespace(self.address.namespace());
+        let to_send = namespace.map_or(Permission::Write, |namespace| namespace.to_send);
+        RestrictedRoom { room: self.clone(), permissions, to_send }
+    }
+
     /// Broadcasts a message to all connected clients, as the system. The code of the room is not called and does not
     /// see it. The message comes after all earlier outputs of the room; this returns when it is on its way.
     pub async fn broadcast(&self, message: Message) -> Result<(), RequestError> {
@@ -97,4 +113,46 @@ impl RoomHandle {
     pub fn hibernate(&self) {
         self.rooms.hibernate(&self.address);
     }
+}
+
+impl RestrictedRoom {
+    /// Sends it a request as `request.user`, and tells it the permissions. GET and HEAD take `read`, other methods
+    /// `write`; without it the answer is a 403 with the name of the permission, and the room does not see the request.
+    pub async fn request(&self, mut request: Request) -> Result<Response, RequestError> {
+        let is_read = matches!(request.method.as_str(), "GET" | "HEAD");
+        let needed = if is_read { Permission::Read } else { self.to_send };
+        if !self.permissions.has(needed) {
+            return Ok(forbidden(needed));
+        }
+        request.set_permissions(self.permissions);
+        self.room.request(request).await
+    }
+
+    /// Connects to it from within this process, as `user`. Refused with 403 without `read`. Without `write` the socket
+    /// only receives: the answer to each message is an error with the code `forbidden`, and the room does not see it.
+    pub async fn connect(&self, mut request: Request, user: User) -> Result<LocalSocket, ConnectError> {
+        if !self.permissions.has(Permission::Read) {
+            return Err(ConnectError::Refused(403, needs(Permission::Read)));
+        }
+        request.set_permissions(self.permissions);
+        let socket = self.room.connect(request, user).await?;
+        Ok(if self.permissions.has(self.to_send) { socket } else { socket.without(self.to_send) })
+    }
+}
+
+/// The answer to a request without a permission.
+fn forbidden(missing: Permission) -> Response {
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": "Forbidden",
+        "status": 403,
+        "detail": needs(missing),
+        "permission": missing.name(),
+    });
+    let headers = vec![("content-type".to_owned(), "application/problem+json".to_owned())];
+    Response { status: 403, headers, body: body.to_string().into_bytes() }
+}
+
+fn needs(missing: Permission) -> String {
+    format!("this needs the permission `{missing}` in this room")
 }

@@ -14,7 +14,7 @@ use super::Rooms;
 use super::error::ConnectError;
 use super::local_client::{GOING_AWAY, LocalClient};
 use super::seat::{Delivered, Seat};
-use crate::model::{Address, Client, Close, Message, OutboundMessage, Request, User};
+use crate::model::{Address, Client, Close, Message, OutboundMessage, Permission, Request, User, forbidden_frame};
 
 /// A client of a room in this process. Dropping it leaves the room.
 pub struct LocalSocket {
@@ -23,6 +23,8 @@ pub struct LocalSocket {
     seat: Option<Seat>,
     /// Parts of a merged message that were not returned yet.
     parts: VecDeque<OutboundMessage>,
+    /// The permission to send, if the client lacks it.
+    missing: Option<Permission>,
 }
 
 /// An event for the reader of a local socket.
@@ -63,13 +65,16 @@ impl Rooms {
         if self.0.draining.load(Ordering::Acquire) {
             client.close(GOING_AWAY.0, GOING_AWAY.1);
         }
-        Ok(LocalSocket { client, seat: Some(seat), parts: VecDeque::new() })
+        Ok(LocalSocket { client, seat: Some(seat), parts: VecDeque::new(), missing: None })
     }
 }
 
 impl LocalSocket {
     /// Sends a message to the room. Waits while the queue of the room is full.
     pub async fn send(&self, message: Message) -> Result<(), SocketClosed> {
+        if let Some(missing) = self.missing {
+            return self.refuse(missing, &message);
+        }
         let mut message = message;
         loop {
             // Registers before the check, so that it misses no notification of free space.
@@ -133,6 +138,21 @@ impl LocalSocket {
         self.client.clone()
     }
 
+    /// The same socket for a client without the permission to send.
+    pub(super) fn without(mut self, to_send: Permission) -> Self {
+        self.missing = Some(to_send);
+        self
+    }
+
+    /// Answers a message with an error, as a WebSocket would. The room does not see it.
+    fn refuse(&self, missing: Permission, message: &Message) -> Result<(), SocketClosed> {
+        if self.seat.is_none() || self.client.inner.lock().closing {
+            return Err(SocketClosed);
+        }
+        self.client.say(&OutboundMessage::new(Message::Text(forbidden_frame(missing, message))));
+        Ok(())
+    }
+
     fn end(&mut self, close: Close) {
         if let Some(seat) = self.seat.take() {
             seat.close(close);
@@ -158,7 +178,7 @@ mod tests {
 
     fn socket(max_bytes: usize) -> LocalSocket {
         let client = Arc::new(LocalClient::new(max_bytes));
-        LocalSocket { client, seat: None, parts: VecDeque::new() }
+        LocalSocket { client, seat: None, parts: VecDeque::new(), missing: None }
     }
 
     fn text(text: &str) -> OutboundMessage {

@@ -55,7 +55,7 @@ use crate::outbound::HttpClient;
 use crate::store::Store;
 
 pub use error::{ConnectError, RequestError, Unhealthy};
-pub use handle::{KnownRoom, MAX_LISTED_NAMES, RoomHandle, RoomLookupError};
+pub use handle::{KnownRoom, MAX_LISTED_NAMES, RestrictedRoom, RoomHandle, RoomLookupError};
 pub(crate) use local_socket::Next;
 pub use local_socket::{LocalSocket, Received, SocketClosed};
 pub use namespace::Namespace;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::guest::CompiledRoom;
+use crate::model::Permission;
 use crate::outbound::Allowed;
 
 /// One kind of room, and the settings for all rooms of a namespace.
@@ -16,6 +17,8 @@ pub struct Namespace {
     pub message_in_bytes: usize,
     /// The longest message that its rooms may send, in bytes.
     pub message_out_bytes: usize,
+    /// The permission that sending to its rooms takes, for users whose permissions are restricted.
+    pub to_send: Permission,
     /// The namespaces that its rooms may call and post to.
     pub calls: BTreeSet<String>,
     /// The servers that its rooms may call.

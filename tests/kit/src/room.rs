@@ -174,7 +174,17 @@ impl TestRoom {
     /// Like [`connect`](Self::connect), with any user.
     #[track_caller]
     pub fn connect_as(&mut self, user: User, query: &str) -> Result<TestClient, (u16, String)> {
-        match self.connect_user(user, query) {
+        match self.connect_user(user, query, None) {
+            Ok(answer) => answer,
+            Err(failure) => panic!("connecting failed: {failure}"),
+        }
+    }
+
+    /// Connects a client with these permissions and no others, as in a namespace with `access = "granted"`. The host
+    /// checks `read` and `write` itself, before a room is asked.
+    #[track_caller]
+    pub fn connect_with(&mut self, name: &str, permissions: &[&str]) -> Result<TestClient, (u16, String)> {
+        match self.connect_user(user(name), "", Some(permissions)) {
             Ok(answer) => answer,
             Err(failure) => panic!("connecting failed: {failure}"),
         }
@@ -183,13 +193,21 @@ impl TestRoom {
     /// Like [`connect`](Self::connect), but the turn may fail.
     #[track_caller]
     pub fn try_connect(&mut self, name: &str, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
-        self.connect_user(user(name), query)
+        self.connect_user(user(name), query, None)
     }
 
     #[track_caller]
-    fn connect_user(&mut self, user: User, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
+    fn connect_user(
+        &mut self,
+        user: User,
+        query: &str,
+        permissions: Option<&[&str]>,
+    ) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
         let query = Some(query).filter(|query| !query.is_empty());
-        let result = self.turn(&json!({ "do": "connect", "user": protocol::user(&user), "query": query }));
+        let command = json!({
+            "do": "connect", "user": protocol::user(&user), "query": query, "permissions": permissions,
+        });
+        let result = self.turn(&command);
         let session = self.session_mut();
         let mut reply = match result {
             Ok(reply) => reply,

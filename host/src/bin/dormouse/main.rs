@@ -8,8 +8,10 @@ mod bench;
 #[expect(clippy::disallowed_methods, reason = "it writes a new project")]
 mod new;
 mod print;
+mod standing;
 #[expect(clippy::disallowed_methods, reason = "it reads the component under test")]
 mod test_driver;
+mod token;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +24,6 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use dormouse::Host;
 use dormouse::config::{Auth, Config, Tls, full_path, read_duration, resolve_address};
-use dormouse::model::User;
 use dormouse::{log, log_filter};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -44,9 +45,9 @@ enum Command {
     /// Run the server
     Serve(Serve),
     /// Print a token that the configured server accepts, for trying things out
-    Token(Token),
-    /// Check a configuration and its components, and print the imports of each
-    Check(Common),
+    Token(token::Token),
+    /// Check a configuration and its components, and print the access and the imports of each
+    Check(Check),
     New(new::New),
     Bench(bench::Bench),
     TestDriver(test_driver::TestDriver),
@@ -99,17 +100,15 @@ enum LogFormat {
 }
 
 #[derive(Args)]
-struct Token {
+struct Check {
     #[command(flatten)]
     common: Common,
-    /// The userId
-    user: String,
-    /// The userName [default: the userId]
-    #[arg(long)]
-    name: Option<String>,
-    /// How long the token is valid
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = read_duration)]
-    valid_for: Duration,
+    /// Say instead what the user of this token may do in ROOM, and why
+    #[arg(long = "as", value_name = "TOKEN", requires = "room")]
+    token: Option<String>,
+    /// The room for --as, such as rooms/team-7
+    #[arg(value_name = "ROOM", requires = "token")]
+    room: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -119,7 +118,7 @@ fn main() -> ExitCode {
     let cli = cli.unwrap_or_else(|error| naming_variables(error, &command).exit());
     let done = match cli.command {
         Command::Serve(args) => return serve(args),
-        Command::Token(args) => token(args),
+        Command::Token(args) => token::run(args),
         Command::Check(args) => check(&args),
         Command::New(args) => new::run(&args),
         Command::TestDriver(args) => test_driver::run(&args),
@@ -247,6 +246,7 @@ async fn run_host(config: Config, format: LogFormat) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let (auth, data) = (config.identity.auth, config.data.display().to_string());
+    let access = config.access_summary();
     let host = Host::builder(config).start().await?;
     let auth = if auth == Auth::Dev { "dev: names are accepted without proof" } else { "jwt" };
     let address = host.address().expect("a host that was started listens");
@@ -257,9 +257,9 @@ async fn run_host(config: Config, format: LogFormat) -> anyhow::Result<()> {
             if let Some(admin) = admin {
                 log::line(&format!("dormouse: admin on {admin}"));
             }
-            log::line(&format!("dormouse: ready on {url} (data in {data}, auth {auth})"));
+            log::line(&format!("dormouse: ready on {url} (data in {data}, auth {auth}, access {access})"));
         }
-        LogFormat::Json => tracing::info!(target: ANNOUNCED, url, admin, data, auth, "ready"),
+        LogFormat::Json => tracing::info!(target: ANNOUNCED, url, admin, data, auth, access, "ready"),
     }
     loop {
         tokio::select! {
@@ -284,25 +284,21 @@ fn reload(host: &Host) {
     }
 }
 
-fn token(args: Token) -> anyhow::Result<()> {
+fn check(args: &Check) -> anyhow::Result<()> {
     let config = load(&args.common)?;
     config.check()?;
-    let name = args.name.unwrap_or_else(|| args.user.clone());
-    let user = User { id: args.user, name };
-    print::line(dormouse::edge::mint(&config.identity, &user, args.valid_for)?)
-}
-
-fn check(args: &Common) -> anyhow::Result<()> {
-    let config = load(args)?;
-    config.check()?;
+    if let (Some(token), Some(room)) = (&args.token, &args.room) {
+        return standing::print(&config, token, room);
+    }
     config.check_data()?;
-    dormouse::edge::Verifier::new(&config.identity)?;
+    dormouse::edge::Verifier::new(&config)?;
     config.admin.as_ref().map_or(Ok(()), dormouse::edge::Admin::check)?;
     config.tls.as_ref().map_or(Ok(()), dormouse::edge::check_certificate)?;
     dormouse::outbound::HttpClient::new(config.outbound_ca.as_deref())?;
     let loaded = dormouse::components(&config, &Default::default(), None)?;
     for (name, namespace) in &loaded.namespaces {
         print::line(format_args!("namespace {name}: {}", config.namespaces[name].component))?;
+        print::line(format_args!("  access {}", config.access(name).name()))?;
         print_imports(namespace.component.imports())?;
     }
     print::line(format_args!("router: {}", config.router))?;

@@ -20,6 +20,9 @@ impl Identity {
                 return Err(ConfigError::invalid(key, "must not be empty; leave it out to accept tokens with any"));
             }
         }
+        if self.grants_claim.is_empty() {
+            return Err(ConfigError::invalid("identity.grants_claim", "must not be empty; write one such as `rooms`"));
+        }
         match self.auth {
             Auth::Dev if !listen.ip().is_loopback() => Err(ConfigError::invalid(
                 "identity.auth",

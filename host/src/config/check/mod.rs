@@ -16,7 +16,8 @@ mod warnings;
 
 use std::time::Duration;
 
-use super::{Config, ConfigError};
+use super::{AccessMode, Config, ConfigError};
+use crate::routes::spelling;
 
 pub use paths::full_path;
 
@@ -40,6 +41,7 @@ impl Config {
         self.limits.check()?;
         for (name, namespace) in &self.namespaces {
             namespace.check(name, self)?;
+            self.check_spelling(name)?;
         }
         if self.router.is_empty() {
             return Err(ConfigError::invalid("router", "must not be empty; write `builtin:router` or name a file"));
@@ -49,6 +51,18 @@ impl Config {
             admin.check(self.listen)?;
         }
         self.identity.check(self.listen)
+    }
+
+    /// A grant names a namespace as a path does, so it must not mean two of them.
+    fn check_spelling(&self, name: &str) -> Result<(), ConfigError> {
+        let twin = self.namespaces.keys().find(|other| *other != name && spelling(other) == spelling(name));
+        let Some(twin) = twin.filter(|_| self.access(name) == AccessMode::Granted) else { return Ok(()) };
+        let problem = format!(
+            "grants cannot tell it from `{twin}`, because both are `{}` in a path; rename one, or write \
+             `access = \"open\"` for both",
+            spelling(name)
+        );
+        Err(ConfigError::invalid(format!("namespaces.{name}"), problem))
     }
 }
 

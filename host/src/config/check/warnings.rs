@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::paths::Disk;
 use super::text;
-use crate::config::{Config, Limits};
+use crate::config::{AccessMode, Config, Limits};
 use crate::pressure::machine_bytes;
 
 /// Proxies and routers often end a connection that is quiet for longer.
@@ -25,6 +25,7 @@ impl Config {
         warnings.extend(self.private_outbound());
         warnings.extend(self.unused_keys());
         warnings.extend(self.trusts_everyone());
+        warnings.extend(self.grants_without_claims());
         warnings.extend(self.calls_with_one_instance());
         warnings.extend(self.page_with_one_socket());
         warnings.extend(self.fewer_rooms_than_namespaces());
@@ -47,6 +48,16 @@ impl Config {
                      write it in `outbound_private`"
                 )
             })
+        })
+    }
+
+    fn grants_without_claims(&self) -> impl Iterator<Item = String> {
+        let granted = self.namespaces.keys().filter(|name| self.access(name) == AccessMode::Granted);
+        granted.filter(|_| self.identity.is_dev()).map(|name| {
+            format!(
+                "namespaces.{name}: its access is `granted`, and a name of dev auth carries no grants, so nobody may \
+                 enter; use auth = \"jwt\", unless your own code gives the grants"
+            )
         })
     }
 

@@ -25,13 +25,14 @@
 //! 17. the body: without an identity, the router must accept the request before any of it is read; no content coding
 //!     (415), not too long (413), complete in time (408), and its bytes for the user and in all (`budget`; 429, 503)
 //! 18. the router
-//! 19. a place among the requests to the room and to its namespace (`budget`; 503)
-//! 20. for a socket: an identity (401), an upgrade or a stream of events (400, 426), the rates again, the user's sockets
+//! 19. the permission: the user may do this in the room (`access`; 403, or 401 without an identity)
+//! 20. a place among the requests to the room and to its namespace (`budget`; 503)
+//! 21. for a socket: an identity (401), an upgrade or a stream of events (400, 426), the rates again, the user's sockets
 //!     and rooms (429), the address's places (429)
-//! 21. the room: a place in its mailbox, memory once more (503), its turn
-//! 22. the answer: its bytes for the connection, the user and in all (`budget`; 429, 503)
+//! 22. the room: a place in its mailbox, memory once more (503), its turn
+//! 23. the answer: its bytes for the connection, the user and in all (`budget`; 429, 503)
 //!
-//! The places of 16 and 19 and the bytes of 22 are returned when the answer is sent.
+//! The places of 16 and 20 and the bytes of 23 are returned when the answer is sent.
 //!
 //! It does not know connections or frames: `accept` and `service` call it.
 
@@ -59,6 +60,8 @@ use self::request_body::BoxError;
 use self::route::Route;
 use super::{Edge, headers};
 use crate::clock;
+use crate::edge::access::control::SocketAccess;
+use crate::edge::access::policy::Reason;
 use crate::edge::admission::budget::{Permit, Requester};
 use crate::edge::admission::connection_limits::ConnectionPermit;
 use crate::edge::admission::origin::Origin;
@@ -69,13 +72,13 @@ use crate::edge::response::body::Body;
 use crate::edge::response::component::from_component;
 use crate::edge::response::finish::{dated, without_body};
 use crate::edge::response::problem::problem;
-use crate::edge::response::refusals::{Refusal, overloaded, refuse, unanswered, unauthorized};
+use crate::edge::response::refusals::{Refusal, forbidden, overloaded, refuse, unanswered, unauthorized};
 use crate::edge::sockets::event_stream;
 use crate::edge::sockets::upgrade::{self, Handshake};
 use crate::guest::Decision;
 use crate::limit_hits::Limit;
 use crate::limits;
-use crate::model::{self, Address};
+use crate::model::{self, Address, Permission, Permissions};
 
 /// Answers one request.
 pub(super) async fn answer<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
@@ -194,7 +197,7 @@ where
     }
 
     // 18. The router.
-    let (entry, namespace, name, request) = match router::ask(edge, request).await? {
+    let (entry, namespace, name, mut request) = match router::ask(edge, request).await? {
         Decision::Respond(answer) => return Ok(from_component(&edge.response_headers, None, answer)),
         Decision::Request { namespace, name, request } => (RoomEntry::Request, namespace, name, request),
         Decision::Connect { namespace, name, request } => (RoomEntry::Connect, namespace, name, request),
@@ -202,14 +205,17 @@ where
     let address =
         Address::new(&namespace, &name).map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))?;
 
-    // 19. A place among the requests to the room.
+    // 19. The permission.
+    let permissions = check_permission(edge, verified.as_ref(), &address, entry, &mut request)?;
+
+    // 20. A place among the requests to the room.
     edge.budget.enter_room(permit, &address).map_err(over_limit)?;
     if entry == RoomEntry::Request {
-        // 21. The room.
+        // 22. The room.
         return request_room(edge, &address, request).await;
     }
 
-    // 20. A socket. A request that cannot become one is refused before it pays for a join.
+    // 21. A socket. A request that cannot become one is refused before it pays for a join.
     let verified = verified.ok_or_else(|| unauthorized("a socket needs an identity"))?;
     let upgrade = match handshake {
         Handshake::Good(upgrade) => Some(upgrade),
@@ -228,10 +234,11 @@ where
         activity.listen();
     }
 
-    // 21. The room.
+    // 22. The room.
+    let access = SocketAccess::new(edge.access.clone(), address.clone(), permissions);
     Ok(match upgrade {
-        Some(upgrade) => upgrade::connect(edge, upgrade, &address, request, verified, permits).await,
-        None => event_stream::connect(edge, &address, request, verified, permits, activity).await,
+        Some(upgrade) => upgrade::connect(edge, upgrade, &address, request, verified, access, permits).await,
+        None => event_stream::connect(edge, &address, request, verified, &access, permits, activity).await,
     })
 }
 
@@ -254,7 +261,7 @@ struct AnswerContext {
 impl AnswerContext {
     /// Counts the answer, and adds the headers that tell a page whether it may read it.
     fn complete(self, edge: &Edge, mut response: Response<Body>) -> Response<Body> {
-        // 22. The answer. A stream of events counts as a socket, and is bounded by `socket_queue_bytes`.
+        // 23. The answer. A stream of events counts as a socket, and is bounded by `socket_queue_bytes`.
         if let (Some((requester, permit)), Some(bytes)) = (self.place, response.body().len()) {
             response = match edge.budget.answer(&requester, bytes) {
                 Ok(bytes) => response.map(|body| body.holding((permit, bytes))),
@@ -303,6 +310,31 @@ fn check_single_headers(headers: &HeaderMap) -> Result<(), Refusal> {
         return Err(problem(StatusCode::BAD_REQUEST, detail).into());
     }
     Ok(())
+}
+
+/// Checks whether the user may do in the room what the request does there, and tells the room all permissions. The
+/// router's request counts, because the room sees that one: its method may be another than the client's.
+fn check_permission(
+    edge: &Edge,
+    verified: Option<&Verified>,
+    address: &Address,
+    entry: RoomEntry,
+    request: &mut model::Request,
+) -> Result<Permissions, Refusal> {
+    let policy = edge.access.policy();
+    let needed = match entry {
+        RoomEntry::Connect => Permission::Read,
+        RoomEntry::Request => policy.for_method(address.namespace(), &request.method),
+    };
+    let user = verified.map(|verified| (verified.user.id.as_str(), &verified.grants));
+    let permissions = edge.access.check(address, user, needed).map_err(|denied| match denied.reason {
+        Reason::NoIdentity => unauthorized("this room needs an identity"),
+        _ => forbidden(denied.missing, &policy.spelled(address)),
+    })?;
+    if policy.is_granted(address.namespace()) {
+        request.set_permissions(permissions);
+    }
+    Ok(permissions)
 }
 
 /// Hands a request to its room, and waits for the answer.

@@ -13,6 +13,7 @@ use serde_json::{Number, Value};
 use super::verified::{Invalid, Verified};
 use crate::clock::UnixMillis;
 use crate::config::Identity;
+use crate::edge::access::grants::Grants;
 use crate::model::User;
 
 /// The last second of the year 9999. A later time was meant in milliseconds: such a token would never expire.
@@ -38,6 +39,8 @@ pub(in crate::edge) struct Expected {
     audience: Option<String>,
     issuer: Option<String>,
     leeway_ms: u64,
+    /// The claim with the grants; absent where no room asks for them: it may then hold anything.
+    grants_claim: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -91,18 +94,28 @@ impl<'a> Signed<'a> {
 
     /// Returns the user. Call it only after the signature was verified.
     pub(in crate::edge) fn verify_claims(&self, expected: &Expected, now: UnixMillis) -> Result<Verified, Invalid> {
-        let claims = object::<Claims>(self.claims).ok_or_else(|| invalid("its claims cannot be read"))?;
-        expected.check(claims, now)
+        let json = json_object(self.claims).ok_or_else(|| invalid("its claims cannot be read"))?;
+        let claims = serde_json::from_slice(&json).map_err(|_| invalid("its claims cannot be read"))?;
+        let verified = expected.check(claims, now)?;
+        Ok(verified.with_grants(expected.grants(&json)?))
     }
 }
 
 impl Expected {
-    pub(in crate::edge) fn new(identity: &Identity) -> Self {
+    pub(in crate::edge) fn new(identity: &Identity, reads_grants: bool) -> Self {
         Expected {
+            grants_claim: reads_grants.then(|| identity.grants_claim.clone()),
             audience: identity.audience.clone(),
             issuer: identity.issuer.clone(),
             leeway_ms: u64::try_from(identity.leeway.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// The grants of a token. An error quotes a pattern of the claim: its holder can read it anyway, and the issuer
+    /// must find it.
+    fn grants(&self, claims: &[u8]) -> Result<Grants, Invalid> {
+        let Some(name) = &self.grants_claim else { return Ok(Grants::default()) };
+        Grants::of_claims(claims, name).map_err(|error| invalid(&format!("its grants, the claim `{name}`: {error}")))
     }
 
     fn check(&self, claims: Claims, now: UnixMillis) -> Result<Verified, Invalid> {
@@ -136,16 +149,19 @@ impl Expected {
         if token_id.as_ref().is_some_and(|id| id.len() > TOKEN_ID_BYTES) {
             return Err(invalid("the claim `jti` is too long"));
         }
-        Ok(Verified { user: User { id, name }, expires_at: Some(expires_at), issued_at, token_id })
+        Ok(Verified { expires_at: Some(expires_at), issued_at, token_id, ..Verified::new(User { id, name }) })
     }
 }
 
 /// Parses a part of a token: a JSON object in base64url, without padding and without stray trailing bits.
 fn object<T: for<'de> Deserialize<'de>>(part: &str) -> Option<T> {
+    serde_json::from_slice(&json_object(part)?).ok()
+}
+
+/// The bytes of a part of a token, if they begin like an object: serde would accept an array in its place.
+fn json_object(part: &str) -> Option<Vec<u8>> {
     let json = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
-    // serde would accept an array in the place of an object.
-    let is_object = json.trim_ascii_start().starts_with(b"{");
-    serde_json::from_slice(&json).ok().filter(|_| is_object)
+    json.trim_ascii_start().starts_with(b"{").then_some(json)
 }
 
 fn text(name: &str, claim: Option<Value>) -> Result<Option<String>, Invalid> {
@@ -187,7 +203,7 @@ mod tests {
 
     fn expected() -> Expected {
         let leeway_ms = LEEWAY_S * 1_000;
-        Expected { audience: Some("chat".into()), issuer: Some("login".into()), leeway_ms }
+        Expected { audience: Some("chat".into()), issuer: Some("login".into()), leeway_ms, grants_claim: None }
     }
 
     /// The verdict on claims at the last millisecond of a second.
@@ -318,6 +334,23 @@ mod tests {
         assert_eq!(judge("jti", "\"a\"").unwrap().token_id.as_deref(), Some("a"));
         let long = format!("\"{}\"", "j".repeat(TOKEN_ID_BYTES + 1));
         assert!(judge("jti", &long).unwrap_err().contains("too long"));
+    }
+
+    #[test]
+    fn grants_are_read_from_their_claim_where_rooms_ask_for_them() {
+        let judge = |grants_claim: Option<&str>, rooms: &str| {
+            let claims = format!(r#"{{"sub":"1","aud":"chat","iss":"login","exp":1900000000,"rooms":{rooms}}}"#);
+            let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
+            let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
+            let expected = Expected { grants_claim: grants_claim.map(str::to_owned), ..expected() };
+            signed.verify_claims(&expected, NOW_S * 1_000).map(|verified| verified.grants).map_err(|error| error.0)
+        };
+        let granted = Grants::from_texts(["rooms/a=read"]).unwrap();
+        assert_eq!(judge(Some("rooms"), r#"{"rooms/a":["read"]}"#), Ok(granted));
+        assert_eq!(judge(Some("other"), r#"{"rooms/a":["read"]}"#), Ok(Grants::default()));
+        assert_eq!(judge(None, "5"), Ok(Grants::default()), "the claim may mean something else to others");
+        let problem = judge(Some("rooms"), r#"{"rooms/a":["reed"]}"#).unwrap_err();
+        assert!(problem.contains("its grants, the claim `rooms`: \"rooms/a\": \"reed\" is not a perm"), "{problem}");
     }
 
     #[test]

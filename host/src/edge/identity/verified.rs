@@ -3,6 +3,7 @@
 //! It knows no tokens: `verifier` and embedders make these from whatever proves an identity.
 
 use crate::clock::UnixMillis;
+use crate::edge::access::grants::Grants;
 use crate::limits::USER_BYTES;
 use crate::model::User;
 use crate::revocations::Revocations;
@@ -20,12 +21,20 @@ pub struct Verified {
     pub issued_at: Option<UnixMillis>,
     /// The token's `jti`, to revoke it alone.
     pub token_id: Option<String>,
+    /// What the user may do in which rooms, where they ask for grants.
+    pub grants: Grants,
 }
 
 impl Verified {
-    /// A user with a token that says nothing else.
+    /// A user with a token that says nothing else, and grants nothing.
     pub fn new(user: User) -> Self {
-        Verified { user, expires_at: None, issued_at: None, token_id: None }
+        Verified { user, expires_at: None, issued_at: None, token_id: None, grants: Grants::default() }
+    }
+
+    /// The same user, with these grants.
+    #[must_use]
+    pub fn with_grants(self, grants: Grants) -> Self {
+        Verified { grants, ..self }
     }
 
     /// Checks the form of names, which rooms may rely on.

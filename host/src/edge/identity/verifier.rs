@@ -12,7 +12,7 @@ use super::keys::{self, KeyError, Keys, SignatureCheck, Stamp};
 use super::token::{Expected, Signed};
 use super::verified::{Invalid, Verified};
 use crate::clock;
-use crate::config::{Auth, Identity};
+use crate::config::{AccessMode, Auth, Config, Identity};
 use crate::model::User;
 use crate::random;
 
@@ -58,10 +58,10 @@ struct FileCheck {
 
 impl Verifier {
     /// Makes the verifier that the configuration describes. It reads the key files.
-    pub fn new(identity: &Identity) -> Result<Self, KeyError> {
-        match identity.auth {
+    pub fn new(config: &Config) -> Result<Self, KeyError> {
+        match config.identity.auth {
             Auth::Dev => Ok(Verifier(Kind::Dev)),
-            Auth::Jwt => Ok(Verifier(Kind::Jwt(Arc::new(Jwt::new(identity)?)))),
+            Auth::Jwt => Ok(Verifier(Kind::Jwt(Arc::new(Jwt::new(config)?)))),
         }
     }
 
@@ -105,14 +105,16 @@ fn dev(token: &str) -> Result<Verified, Invalid> {
 }
 
 impl Jwt {
-    fn new(identity: &Identity) -> Result<Self, KeyError> {
+    fn new(config: &Config) -> Result<Self, KeyError> {
+        let identity = &config.identity;
+        let asks_for_grants = config.namespaces.keys().any(|name| config.access(name) == AccessMode::Granted);
         // The stamp is taken before the file is read, so that a write in between is noticed later.
         let set = identity.jwks.clone().map(|path| {
             let stamp = Stamp::of(&path);
             KeySet { path, last_check: Mutex::new(FileCheck { at: clock::monotonic(), stamp }) }
         });
         let keys = RwLock::new(Arc::new(Keys::load(identity)?));
-        Ok(Jwt { identity: identity.clone(), expected: Expected::new(identity), keys, set })
+        Ok(Jwt { identity: identity.clone(), expected: Expected::new(identity, asks_for_grants), keys, set })
     }
 
     fn verify(&self, token: &str) -> Result<Verified, Invalid> {
@@ -171,6 +173,9 @@ impl Jwt {
     }
 }
 
+/// The claims that `mint` sets itself, so that nobody else may.
+pub const MINTED_CLAIMS: [&str; 8] = ["sub", "name", "iat", "exp", "nbf", "jti", "aud", "iss"];
+
 /// The claims of a token that `mint` makes.
 #[derive(Serialize)]
 struct Claims<'a> {
@@ -183,10 +188,18 @@ struct Claims<'a> {
     aud: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<&'a str>,
+    #[serde(flatten)]
+    more: &'a serde_json::Map<String, serde_json::Value>,
 }
 
-/// Makes a token that the configured server accepts, for trying things out.
-pub fn mint(identity: &Identity, user: &User, valid_for: Duration) -> Result<String, KeyError> {
+/// Makes a token that the configured server accepts, for trying things out. `more` has further claims, and none of
+/// [`MINTED_CLAIMS`]. A token of dev auth has no claims.
+pub fn mint(
+    identity: &Identity,
+    user: &User,
+    valid_for: Duration,
+    more: &serde_json::Map<String, serde_json::Value>,
+) -> Result<String, KeyError> {
     if identity.auth == Auth::Dev {
         return Ok(format!("{}:{}", user.id, user.name));
     }
@@ -203,6 +216,7 @@ pub fn mint(identity: &Identity, user: &User, valid_for: Duration) -> Result<Str
             jti: id.iter().map(|byte| format!("{byte:02x}")).collect(),
             aud: identity.audience.as_deref(),
             iss: identity.issuer.as_deref(),
+            more,
         };
         return encode(&header, &claims, &signing).map_err(|error| keys::bad(key, &key.file, error.to_string()));
     }

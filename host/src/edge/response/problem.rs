@@ -10,8 +10,20 @@ use super::body::Body;
 
 /// An error answer.
 pub(in crate::edge) fn problem(status: StatusCode, detail: &str) -> Response<Body> {
+    problem_of(status, detail, None)
+}
+
+/// An error answer with one more member.
+pub(in crate::edge) fn problem_naming(status: StatusCode, detail: &str, member: &str, value: &str) -> Response<Body> {
+    problem_of(status, detail, Some((member, value)))
+}
+
+fn problem_of(status: StatusCode, detail: &str, member: Option<(&str, &str)>) -> Response<Body> {
     let title = status.canonical_reason().unwrap_or("Error");
-    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    let mut body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    if let Some((name, value)) = member {
+        body[name] = value.into();
+    }
     let mut response = Response::new(Body::whole(body.to_string()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

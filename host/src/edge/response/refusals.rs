@@ -6,9 +6,10 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::body::Body;
-use super::problem::{problem, problem_with};
+use super::problem::{problem, problem_naming, problem_with};
 use crate::edge::metrics::Metrics;
 use crate::limit_hits::Limit;
+use crate::model::Permission;
 use crate::random;
 use crate::room::{ConnectError, RequestError};
 
@@ -30,6 +31,12 @@ impl Refusal {
 /// An answer with 401: a valid token would help.
 pub(in crate::edge) fn unauthorized(detail: &str) -> Response<Body> {
     problem_with(StatusCode::UNAUTHORIZED, detail, header::WWW_AUTHENTICATE, "Bearer")
+}
+
+/// An answer with 403 that names the permission that the user lacks in a room.
+pub(in crate::edge) fn forbidden(missing: Permission, room: &str) -> Response<Body> {
+    let detail = format!("this needs the permission `{missing}` in {room}, which the token does not grant");
+    problem_naming(StatusCode::FORBIDDEN, &detail, "permission", missing.name())
 }
 
 /// An answer with 503. The delay is random, so that clients do not return all at once.

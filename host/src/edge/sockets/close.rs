@@ -23,6 +23,10 @@ pub(in crate::edge) enum CloseReason {
     Expired,
     /// The token or its user was revoked.
     Revoked,
+    /// The latest token does not let its user read in this room.
+    MayNotRead,
+    /// The latest token does not let its user be listed. The client may come back and read.
+    MayNotBeListed,
     /// The client sent a token of another user.
     SomebodyElse,
     /// The client did not answer a ping.
@@ -42,7 +46,8 @@ impl CloseReason {
             CloseReason::TooBig => 1009,
             CloseReason::TooSlow => 1013,
             CloseReason::Expired => 4401,
-            CloseReason::Revoked | CloseReason::SomebodyElse => 4403,
+            CloseReason::MayNotBeListed => 1008,
+            CloseReason::Revoked | CloseReason::MayNotRead | CloseReason::SomebodyElse => 4403,
             CloseReason::Idle => 4408,
             CloseReason::Flood => 4429,
         }
@@ -59,6 +64,8 @@ impl CloseReason {
             CloseReason::TooSlow => "too slow; come back and resume".into(),
             CloseReason::Expired => "identity expired".into(),
             CloseReason::Revoked => "identity revoked".into(),
+            CloseReason::MayNotRead => "the new token does not grant read here".into(),
+            CloseReason::MayNotBeListed => "the new token does not grant presence here; come back to read".into(),
             CloseReason::SomebodyElse => "this socket is another user's".into(),
             CloseReason::Idle => "no sign of life".into(),
             CloseReason::Flood => "too many messages; slow down".into(),

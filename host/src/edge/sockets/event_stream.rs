@@ -23,6 +23,7 @@ use tokio::time::Sleep;
 use super::close::CloseReason;
 use super::registry::{Registration, TokenIdentity};
 use crate::clock::{self, UnixMillis};
+use crate::edge::access::control::SocketAccess;
 use crate::edge::admission::socket_permits::SocketPermits;
 use crate::edge::identity::verified::Verified;
 use crate::edge::listener::activity::Activity;
@@ -48,6 +49,7 @@ pub(in crate::edge) async fn connect(
     address: &Address,
     request: model::Request,
     verified: Verified,
+    access: &SocketAccess,
     admitted: SocketPermits,
     activity: Option<Arc<Activity>>,
 ) -> Response<Body> {
@@ -62,6 +64,7 @@ pub(in crate::edge) async fn connect(
     };
     let stream = EventStream {
         _registration: edge.sockets.register(local_socket.client(), user, token),
+        permissions: access.frame().map(|frame| encode(&Message::Text(frame))),
         _admitted: admitted,
         local_socket,
         closed: false,
@@ -91,6 +94,8 @@ pub(in crate::edge) fn head() -> Response<Body> {
 /// The body of an SSE answer, until the client disconnects or the host closes it.
 pub(in crate::edge) struct EventStream {
     local_socket: LocalSocket,
+    /// The event that tells the client its permissions; it is sent after the room's first messages.
+    permissions: Option<Bytes>,
     /// The last event was sent.
     closed: bool,
     /// Resolves when the client has ended its half of an HTTP/1.1 connection; absent afterwards.
@@ -122,7 +127,10 @@ impl EventStream {
             return Poll::Ready(None);
         }
         loop {
-            let events = self.take(context);
+            let mut events = self.take(context);
+            if let Some(permissions) = self.permissions.take().filter(|_| !self.closed) {
+                events = [events, permissions].concat().into();
+            }
             if !events.is_empty() {
                 self.said_at = clock::monotonic();
                 return Poll::Ready(Some(events));

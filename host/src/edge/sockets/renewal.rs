@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::close::CloseReason;
 use super::registry::{Registration, TokenIdentity};
 use crate::clock::UnixMillis;
+use crate::edge::access::grants::Grants;
 use crate::edge::identity::verified::Invalid;
 use crate::edge::identity::verifier::{TOKEN_BYTES, Verifier};
 
@@ -23,8 +24,15 @@ pub(in crate::edge) const FRAME_BYTES: usize = TOKEN_BYTES + 256;
 
 /// The outcome of a renewal.
 pub(in crate::edge) enum Renewal {
-    /// The new token is accepted until that time; the text is the answer.
-    Until(Option<UnixMillis>, String),
+    /// The new token is accepted.
+    Accepted {
+        /// The time at which it expires.
+        expires_at: Option<UnixMillis>,
+        /// Its grants.
+        grants: Grants,
+        /// The answer.
+        answer: String,
+    },
     /// The token is refused and nothing changes; the text is the error frame.
     Refused(String),
     /// The connection must be closed.
@@ -135,7 +143,8 @@ pub(in crate::edge) fn renew(verifier: &Verifier, registration: &Registration, t
         Ok(verified) => {
             registration.set_token(TokenIdentity::of(&verified));
             let until = verified.expires_at.map(|at| format!(r#","expiresAt":{at}"#)).unwrap_or_default();
-            Renewal::Until(verified.expires_at, format!(r#"{{"type":"identity"{until}}}"#))
+            let answer = format!(r#"{{"type":"identity"{until}}}"#);
+            Renewal::Accepted { expires_at: verified.expires_at, grants: verified.grants, answer }
         }
         Err(Invalid(problem)) => {
             let problem = serde_json::Value::from(problem);

@@ -10,10 +10,12 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
+use super::frames;
 use super::outgoing::Outgoing;
 use super::registry::TokenIdentity;
 use super::websocket::{Connection, ConnectionContext};
 use crate::clock;
+use crate::edge::access::control::SocketAccess;
 use crate::edge::admission::connection_limits::ConnectionPermit;
 use crate::edge::admission::socket_permits::SocketPermits;
 use crate::edge::identity::verified::Verified;
@@ -21,7 +23,7 @@ use crate::edge::response::body::Body;
 use crate::edge::response::problem::problem_with;
 use crate::edge::response::refusals::{not_connected, overloaded};
 use crate::edge::{Edge, headers};
-use crate::model::{self, Address};
+use crate::model::{self, Address, Message};
 
 /// The subprotocol that the server speaks, for clients that name some.
 const PROTOCOL: &str = "dormouse";
@@ -108,6 +110,7 @@ pub(in crate::edge) async fn connect(
     address: &Address,
     request: model::Request,
     verified: Verified,
+    access: SocketAccess,
     admitted: SocketPermits,
 ) -> Response<Body> {
     let Upgrade { on_upgrade, accept, named, connection_permit } = upgrade;
@@ -122,6 +125,11 @@ pub(in crate::edge) async fn connect(
         // The room takes the seat back, since it was never taken.
         Err(_) => return overloaded("the room did not answer in time"),
     };
+    let registration = edge.sockets.register(outgoing.clone(), user, token);
+    // Behind the first messages of the room, which a client may expect first. They may fill the queue.
+    if let Some(frame) = access.frame() {
+        outgoing.reply(frames::encode(&Message::Text(frame)));
+    }
     let shared = ConnectionContext {
         limits: edge.limits.clone(),
         message_bytes: edge.rooms.namespace(address.namespace()).map_or(0, |namespace| namespace.message_in_bytes),
@@ -129,7 +137,8 @@ pub(in crate::edge) async fn connect(
         user: (!edge.verifier.is_dev()).then(|| admitted.user.clone()),
         metrics: edge.metrics.clone(),
         verifier: edge.verifier.clone(),
-        registration: edge.sockets.register(outgoing.clone(), user, token),
+        access,
+        registration,
     };
     // A task of its own: that of the HTTP connection ends with the upgrade and frees its buffers.
     tokio::spawn(async move {

@@ -29,12 +29,14 @@ use super::renewal::{self, Renewal};
 use super::stream::{self, Reader};
 use crate::clock::{self, UnixMillis};
 use crate::config::Limits;
+use crate::edge::access::control::{Renewed, SocketAccess};
+use crate::edge::access::grants::Grants;
 use crate::edge::admission::users::UserUsage;
 use crate::edge::identity::verifier::Verifier;
 use crate::edge::listener::reset::Reset;
 use crate::edge::metrics::Metrics;
 use crate::edge::sockets::rate::{RateDecision, SocketRateLimit};
-use crate::model::{Client, Close, Message, OutboundMessage, error_frame};
+use crate::model::{Client, Close, Message, OutboundMessage, error_frame, forbidden_frame};
 use crate::room::{self, Seat};
 
 /// The most replies that may wait before the client is read no further: the answers to its pings wait in the same
@@ -60,6 +62,8 @@ pub(in crate::edge) struct ConnectionContext {
     pub(in crate::edge) metrics: Arc<Metrics>,
     /// Verifies the token of a renewal.
     pub(in crate::edge) verifier: Verifier,
+    /// What the user may do in the room.
+    pub(in crate::edge) access: SocketAccess,
     /// The socket's place in the registry; it is removed after the room was told of the end.
     pub(in crate::edge) registration: Registration,
 }
@@ -398,6 +402,9 @@ impl Connection {
         if message.len() > self.shared.message_bytes {
             return self.start_discarding(CloseReason::TooBig);
         }
+        if let Err(missing) = self.shared.access.check_message(&self.shared.registration.user().id) {
+            return self.tell(forbidden_frame(missing, &message));
+        }
         self.shared.metrics.messages.inc();
         self.outgoing.sent();
         self.hand_over(message);
@@ -430,16 +437,28 @@ impl Connection {
             return;
         }
         match renewal::renew(&self.shared.verifier, &self.shared.registration, text) {
-            Renewal::Until(expires_at, answer) => {
+            Renewal::Accepted { expires_at, grants, answer } => {
                 self.shared.expires_at = expires_at;
                 // The new expiry may come before the alarm. This frame also shows that the client is alive.
                 self.state = State::Open;
                 self.set_alarm(self.shared.limits.ping_every);
                 self.tell(answer);
+                self.renew_access(&grants);
             }
             Renewal::Refused(error) => self.tell(error),
             Renewal::Never(why) => self.outgoing.close(why.code(), &why.reason()),
         }
+    }
+
+    /// Applies the grants of a new token: to the next message already, or by closing the socket.
+    fn renew_access(&mut self, grants: &Grants) {
+        let why = match self.shared.access.renew(&self.shared.registration.user().id, grants) {
+            Renewed::Same => return,
+            Renewed::Changed => return self.shared.access.frame().into_iter().for_each(|frame| self.tell(frame)),
+            Renewed::MayNotRead => CloseReason::MayNotRead,
+            Renewed::MayNotBeListed => CloseReason::MayNotBeListed,
+        };
+        self.outgoing.close(why.code(), &why.reason());
     }
 
     fn hand_over(&mut self, message: Message) {

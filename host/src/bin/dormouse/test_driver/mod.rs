@@ -111,7 +111,7 @@ impl Driver {
         }
         let room = self.room.as_mut().context("open a component first")?;
         match command {
-            Command::Connect { user, query } => return room.connect(user.into(), query),
+            Command::Connect { user, query, permissions } => return room.connect(user.into(), query, permissions),
             Command::Message { socket, message } => return room.message(socket, message.into()),
             Command::Close { socket, close } => return room.close(socket, close.into()),
             Command::Request { request } => return Ok(room.request(request.into())),

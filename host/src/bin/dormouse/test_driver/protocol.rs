@@ -50,6 +50,7 @@ pub(super) enum Command {
     Connect {
         user: User,
         query: Option<String>,
+        permissions: Option<Vec<String>>,
     },
     Message {
         socket: u64,

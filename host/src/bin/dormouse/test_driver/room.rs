@@ -167,8 +167,15 @@ impl TestRoom {
         self.storage.apply([(key.into(), Some(value.into()))].into());
     }
 
-    /// A client connects to `/ws`.
-    pub(super) fn connect(&mut self, user: User, query: Option<String>) -> CommandResult {
+    /// A client connects to `/ws`; with `permissions`, as if the namespace asked for grants.
+    pub(super) fn connect(
+        &mut self,
+        user: User,
+        query: Option<String>,
+        permissions: Option<Vec<String>>,
+    ) -> CommandResult {
+        let permissions = permissions.map(|names| names.iter().map(|name| name.parse()).collect::<Result<_, _>>());
+        let permissions = permissions.transpose()?;
         let id = self.next_id;
         self.next_id += 1;
         let socket = Socket {
@@ -182,7 +189,10 @@ impl TestRoom {
         let key = self.sockets.insert(socket).context("a room has had 4 billion sockets")?;
         self.keys.insert(id, key);
         let path = "/ws".into();
-        let request = Request { method: "GET".into(), path, query, user: Some(user), ..Request::default() };
+        let mut request = Request { method: "GET".into(), path, query, user: Some(user), ..Request::default() };
+        if let Some(permissions) = permissions {
+            request.set_permissions(permissions);
+        }
         let answer = self.turn(Event::Connect(key, request));
         if !matches!(answer, Ok(Answer::Accept)) {
             self.sockets.remove(key);

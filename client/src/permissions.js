@@ -1,0 +1,35 @@
+// @ts-check
+/**
+ * What the user may do in a room, as far as the server has told it. A server that does not ask for grants tells
+ * nothing: then every user may read, write and be listed.
+ */
+
+/**
+ * @typedef {"read" | "write" | "presence" | "moderate" | "admin"} Permission Later servers may add others.
+ * @typedef {readonly string[] | undefined} Permissions `undefined`: the server has told nothing.
+ */
+
+/** @type {readonly Permission[]} */
+const OPEN = Object.freeze(/** @type {Permission[]} */ (["read", "write", "presence"]));
+
+/** The code of the server's error for a command that the user may not send. */
+export const FORBIDDEN = "forbidden";
+
+/**
+ * @param {Permissions} permissions
+ * @param {Permission} permission
+ */
+export function may(permissions, permission) {
+  return (permissions ?? OPEN).includes(permission);
+}
+
+/**
+ * The permissions after the server has refused something for want of one of them.
+ *
+ * @param {Permissions} permissions
+ * @param {Permission} missing
+ * @returns {Permissions}
+ */
+export function without(permissions, missing) {
+  return may(permissions, missing) ? (permissions ?? OPEN).filter((some) => some !== missing) : permissions;
+}

@@ -1,0 +1,66 @@
+//! `dormouse check --as TOKEN ROOM`: says what the user of a token may do in a room, and why.
+//!
+//! It asks the same policy that the server asks, and prints the answer.
+
+use anyhow::{Context, bail};
+use dormouse::config::{AccessMode, Config};
+use dormouse::edge::{Access, Pattern, Verifier};
+use dormouse::model::{Address, Permission, Permissions};
+
+use crate::print;
+
+/// Prints what the user of `token` may do in `room`, such as `rooms/team-7`.
+pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<()> {
+    let verified = Verifier::new(config)?.verify(token).context("--as")?;
+    let access = Access::new(config);
+    let room = find(config, &access, room)?;
+    let standing = access.standing(&room, &verified.grants);
+    let (user, name) = (&verified.user.id, access.spelled(&room));
+    print::line(format_args!("{user} in {name}"))?;
+    print::line(format_args!("  may: {}", or_nothing(standing.permissions)))?;
+    let missing = Permission::ALL.into_iter().filter(|permission| !standing.permissions.has(*permission));
+    print::line(format_args!("  may not: {}", or_nothing(missing.collect())))?;
+    let decides = |patterns: &[&Pattern]| {
+        let quoted = patterns.iter().map(|pattern| format!("`{pattern}`")).collect::<Vec<_>>();
+        match &quoted[..] {
+            [one] => format!("the grant {one} decides: it is the most specific one that matches"),
+            several => {
+                format!("the grants {} are equally specific, so what all of them give counts", several.join(", "))
+            }
+        }
+    };
+    let reason = match (standing.mode, &standing.deciding) {
+        (AccessMode::Open, None) => "the access of the namespace is open".to_owned(),
+        (AccessMode::Open, Some(deciding)) => {
+            format!("the access of the namespace is open; beyond that, {}", decides(&deciding.patterns))
+        }
+        (AccessMode::Granted, Some(deciding)) => decides(&deciding.patterns),
+        (AccessMode::Granted, None) if verified.grants.is_empty() => {
+            let claim = &config.identity.grants_claim;
+            format!("the token has no grants: they are expected in its claim `{claim}`")
+        }
+        (AccessMode::Granted, None) => {
+            let patterns = verified.grants.iter().map(|(pattern, _)| format!("`{pattern}`")).collect::<Vec<_>>();
+            format!("no grant of the token matches: it has {}", patterns.join(", "))
+        }
+    };
+    print::line(format_args!("  because {reason}"))
+}
+
+/// The room of an address as tokens write it: the namespace as in a path, and the name decoded.
+fn find(config: &Config, access: &Access, room: &str) -> anyhow::Result<Address> {
+    let (namespace, name) =
+        room.split_once('/').with_context(|| format!("`{room}` is not a room; write one such as rooms/team-7"))?;
+    let candidates = config.namespaces.keys().map(|namespace| Address::new(namespace, name));
+    let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
+    let spelled = candidates.iter().map(|candidate| access.spelled(candidate)).collect::<Vec<_>>();
+    let is_it = |(candidate, spelled): &(&Address, &String)| candidate.namespace() == namespace || **spelled == room;
+    match candidates.iter().zip(&spelled).find(is_it) {
+        Some((found, _)) => Ok(found.clone()),
+        None => bail!("there is no namespace `{namespace}`; such a room would be one of {}", spelled.join(", ")),
+    }
+}
+
+fn or_nothing(permissions: Permissions) -> String {
+    if permissions == Permissions::NONE { "nothing".into() } else { permissions.to_string() }
+}

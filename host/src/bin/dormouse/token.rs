@@ -1,0 +1,79 @@
+//! `dormouse token`: prints a token that the configured server accepts, for trying things out.
+//!
+//! It turns arguments into claims. `dormouse::edge::mint` signs them.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use dormouse::config::{Auth, read_duration};
+use dormouse::edge::{Grants, MINTED_CLAIMS, Pattern};
+use dormouse::model::{Permission, Permissions, User};
+use serde_json::{Map, Value, json};
+
+use crate::{Common, load, print};
+
+/// The arguments of `dormouse token`.
+#[derive(Args)]
+pub(crate) struct Token {
+    #[command(flatten)]
+    common: Common,
+    /// The userId
+    user: String,
+    /// The userName [default: the userId]
+    #[arg(long)]
+    name: Option<String>,
+    /// How long the token is valid
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = read_duration)]
+    valid_for: Duration,
+    /// The permissions in some rooms, such as `rooms/team-*=read,write`; may be repeated. There are read, write,
+    /// presence, moderate and admin
+    #[arg(long = "grant", value_name = "PATTERN=PERMISSIONS")]
+    grants: Vec<String>,
+    /// A further claim, such as `role=host`; may be repeated. A value that is JSON is taken as JSON
+    #[arg(long = "claim", value_name = "NAME=VALUE")]
+    claims: Vec<String>,
+}
+
+/// Prints the token.
+pub(crate) fn run(args: Token) -> anyhow::Result<()> {
+    let config = load(&args.common)?;
+    config.check()?;
+    let name = args.name.clone().unwrap_or_else(|| args.user.clone());
+    let user = User { id: args.user.clone(), name };
+    let claims = args.further_claims(&config.identity.grants_claim)?;
+    if config.identity.auth == Auth::Dev && !claims.is_empty() {
+        bail!("a token of dev auth is only a name and carries no grants and no claims; use --auth jwt with a key");
+    }
+    print::line(dormouse::edge::mint(&config.identity, &user, args.valid_for, &claims)?)
+}
+
+impl Token {
+    /// The claims beside those that say who the user is, with the grants in the claim `grants_claim`.
+    fn further_claims(&self, grants_claim: &str) -> anyhow::Result<Map<String, Value>> {
+        let mut claims = Map::new();
+        for claim in &self.claims {
+            let (name, value) = claim
+                .split_once('=')
+                .with_context(|| format!("--claim {claim}: write NAME=VALUE, such as role=host"))?;
+            if MINTED_CLAIMS.contains(&name) {
+                bail!("--claim {claim}: `{name}` has a meaning of its own; it is set from the other arguments");
+            }
+            if name == grants_claim {
+                bail!("--claim {claim}: `{name}` holds the grants; use --grant");
+            }
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+            if claims.insert(name.to_owned(), value).is_some() {
+                bail!("--claim {claim}: `{name}` is given twice");
+            }
+        }
+        let grants = Grants::from_texts(self.grants.iter().map(String::as_str)).context("--grant")?;
+        if !grants.is_empty() {
+            let of_pattern = |(pattern, permissions): (&Pattern, Permissions)| {
+                (pattern.to_string(), json!(permissions.iter().map(Permission::name).collect::<Vec<_>>()))
+            };
+            claims.insert(grants_claim.to_owned(), Value::Object(grants.iter().map(of_pattern).collect()));
+        }
+        Ok(claims)
+    }
+}

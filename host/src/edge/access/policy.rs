@@ -1,0 +1,227 @@
+//! The policy of who may do what in which room: pure functions over a room's address and a user's grants.
+//!
+//! It knows the access of each namespace, and neither a clock nor a connection. `http` and `sockets`
+//! ask it through `control`, and `dormouse check` directly.
+
+use std::collections::BTreeMap;
+
+use super::grants::{Deciding, Grants};
+use crate::config::{AccessMode, Config};
+use crate::model::{Address, Permission, Permissions};
+use crate::routes::spelling;
+
+/// Who may do what in the rooms of a host.
+#[derive(Debug)]
+pub struct Access(BTreeMap<String, NamespaceAccess>);
+
+/// Who may do what in the rooms of one namespace.
+#[derive(Debug)]
+struct NamespaceAccess {
+    mode: AccessMode,
+    /// Its name as a path spells it, and as patterns are compared with it.
+    spelled: String,
+    /// The permission that sending takes.
+    to_send: Permission,
+    /// The host tells clients their permissions.
+    tells_clients: bool,
+}
+
+/// The permissions of a user in a room, and their reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing<'a> {
+    /// The access of the namespace.
+    pub mode: AccessMode,
+    /// The grant that decides, if one matches.
+    pub deciding: Option<Deciding<'a>>,
+    /// The permissions.
+    pub permissions: Permissions,
+}
+
+/// A decision, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The namespace is open.
+    Open,
+    /// A grant gives the permission.
+    Granted,
+    /// The request has no identity.
+    NoIdentity,
+    /// No grant of the user matches the room.
+    NoGrant,
+    /// The grant that decides in the room does not give the permission.
+    NotInGrant,
+}
+
+/// A decision against a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denied {
+    /// The permission that is missing.
+    pub missing: Permission,
+    /// The reason.
+    pub reason: Reason,
+}
+
+impl Access {
+    /// The policy of a configuration.
+    pub fn new(config: &Config) -> Self {
+        let of_namespace = |name: &String| {
+            let (mode, namespace) = (config.access(name), &config.namespaces[name]);
+            NamespaceAccess {
+                mode,
+                spelled: spelling(name),
+                to_send: namespace.to_send(),
+                tells_clients: mode == AccessMode::Granted && namespace.ignores_unknown_frames(),
+            }
+        };
+        Access(config.namespaces.keys().map(|name| (name.clone(), of_namespace(name))).collect())
+    }
+
+    /// Whether the rooms of a namespace ask for grants. A namespace that does not exist has no rooms to protect.
+    pub fn is_granted(&self, namespace: &str) -> bool {
+        self.0.get(namespace).is_some_and(|namespace| namespace.mode == AccessMode::Granted)
+    }
+
+    /// Whether the host tells the clients of a namespace their permissions. A room of your own may do so itself.
+    pub(super) fn tells_clients(&self, namespace: &str) -> bool {
+        self.0.get(namespace).is_some_and(|namespace| namespace.tells_clients)
+    }
+
+    /// The permission that a message to a room, or a request with a method other than GET and HEAD, takes.
+    pub fn to_send(&self, namespace: &str) -> Permission {
+        self.0.get(namespace).map_or(Permission::Write, |namespace| namespace.to_send)
+    }
+
+    /// The permission that a request to a room takes.
+    pub fn for_method(&self, namespace: &str, method: &str) -> Permission {
+        if matches!(method, "GET" | "HEAD") { Permission::Read } else { self.to_send(namespace) }
+    }
+
+    /// A room's address as tokens, logs and answers write it, such as `rooms/lobby`.
+    pub fn spelled(&self, room: &Address) -> String {
+        format!("{}/{}", self.spelling(room), room.name())
+    }
+
+    /// The permissions of a user with these grants in a room.
+    ///
+    /// An open namespace gives everybody read, write and presence, and a grant adds to them. Otherwise the grant that
+    /// decides gives all there is.
+    pub fn standing<'a>(&self, room: &Address, grants: &'a Grants) -> Standing<'a> {
+        let deciding = grants.deciding(&self.spelling(room), room.name());
+        let granted = deciding.as_ref().map_or(Permissions::NONE, |deciding| deciding.permissions);
+        let (mode, permissions) = match self.is_granted(room.namespace()) {
+            true => (AccessMode::Granted, granted),
+            false => (AccessMode::Open, granted.or(Permissions::OPEN)),
+        };
+        Standing { mode, deciding, permissions }
+    }
+
+    /// Decides whether a user may do something in a room; `grants` is absent without an identity. Returns all the
+    /// permissions of the user there, and why the one that is needed is among them.
+    pub fn decide(
+        &self,
+        room: &Address,
+        grants: Option<&Grants>,
+        needed: Permission,
+    ) -> Result<(Permissions, Reason), Denied> {
+        let Some(grants) = grants else {
+            return match self.is_granted(room.namespace()) {
+                true => Err(Denied { missing: needed, reason: Reason::NoIdentity }),
+                false => Ok((Permissions::OPEN, Reason::Open)),
+            };
+        };
+        let standing = self.standing(room, grants);
+        let reason = match (standing.mode, &standing.deciding) {
+            (AccessMode::Open, _) => Reason::Open,
+            (AccessMode::Granted, Some(_)) if standing.permissions.has(needed) => Reason::Granted,
+            (AccessMode::Granted, Some(_)) => return Err(Denied { missing: needed, reason: Reason::NotInGrant }),
+            (AccessMode::Granted, None) => return Err(Denied { missing: needed, reason: Reason::NoGrant }),
+        };
+        Ok((standing.permissions, reason))
+    }
+
+    fn spelling(&self, room: &Address) -> String {
+        self.0.get(room.namespace()).map_or_else(|| spelling(room.namespace()), |namespace| namespace.spelled.clone())
+    }
+}
+
+impl Reason {
+    /// Its name in the metrics and in the log.
+    pub(in crate::edge) fn name(self) -> &'static str {
+        match self {
+            Reason::Open => "open",
+            Reason::Granted => "granted",
+            Reason::NoIdentity => "no_identity",
+            Reason::NoGrant => "no_grant",
+            Reason::NotInGrant => "not_in_grant",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `ROOMS` and `PRESENCE` ask for grants, `POLLS` is open.
+    fn access() -> Access {
+        let text = "[identity]\nauth = \"jwt\"\n[namespaces.ROOMS]\ncomponent = \"builtin:chat-room\"\n\
+                    [namespaces.PRESENCE]\ncomponent = \"builtin:presence-tracker\"\n\
+                    [namespaces.BIG_POLLS]\ncomponent = \"poll.wasm\"\naccess = \"open\"\n";
+        Access::new(&Config::parse(text).unwrap())
+    }
+
+    fn decided(namespace: &str, grants: Option<&[&str]>, needed: Permission) -> Result<(String, Reason), Denied> {
+        let grants = grants.map(|texts| Grants::from_texts(texts.iter().copied()).unwrap());
+        let room = Address::new(namespace, "lobby").unwrap();
+        let decided = access().decide(&room, grants.as_ref(), needed);
+        decided.map(|(permissions, reason)| (permissions.to_string(), reason))
+    }
+
+    #[test]
+    fn a_granted_namespace_gives_what_the_deciding_grant_gives() {
+        use Permission::{Read, Write};
+        use Reason::{Granted, NoGrant, NoIdentity, NotInGrant};
+        let denied = |missing, reason| Err(Denied { missing, reason });
+        for (grants, needed, decision) in [
+            (Some(&["rooms/lobby=read,moderate"][..]), Read, Ok(("read, moderate".into(), Granted))),
+            (Some(&["rooms/lobby=read"]), Write, denied(Write, NotInGrant)),
+            (Some(&["rooms/lobby="]), Read, denied(Read, NotInGrant)),
+            (Some(&["rooms/*=read,write", "rooms/lobby=write"]), Read, denied(Read, NotInGrant)),
+            (Some(&["rooms/other=read", "presence/**=read"]), Read, denied(Read, NoGrant)),
+            (Some(&[]), Read, denied(Read, NoGrant)),
+            (None, Read, denied(Read, NoIdentity)),
+        ] {
+            assert_eq!(decided("ROOMS", grants, needed), decision, "{grants:?} {needed}");
+        }
+    }
+
+    #[test]
+    fn an_open_namespace_gives_everybody_read_write_and_presence() {
+        let open = "read, write, presence".to_owned();
+        for (grants, permissions) in [
+            (None, open.clone()),
+            (Some(&[][..]), open.clone()),
+            (Some(&["big-polls/lobby="]), open.clone()),
+            (Some(&["BIG_POLLS/*=moderate"]), format!("{open}, moderate")),
+        ] {
+            let decision = decided("BIG_POLLS", grants, Permission::Write);
+            assert_eq!(decision, Ok((permissions, Reason::Open)), "{grants:?}");
+        }
+    }
+
+    #[test]
+    fn sending_takes_write_and_in_the_presence_tracker_presence() {
+        let access = access();
+        for (namespace, method, permission) in [
+            ("ROOMS", "GET", Permission::Read),
+            ("ROOMS", "HEAD", Permission::Read),
+            ("ROOMS", "POST", Permission::Write),
+            ("ROOMS", "DELETE", Permission::Write),
+            ("ROOMS", "get", Permission::Write),
+            ("ROOMS", "", Permission::Write),
+            ("PRESENCE", "GET", Permission::Read),
+            ("PRESENCE", "POST", Permission::Presence),
+        ] {
+            assert_eq!(access.for_method(namespace, method), permission, "{namespace} {method}");
+        }
+    }
+}
