@@ -5,7 +5,8 @@
 //! revoked user would get in again.
 #![expect(clippy::disallowed_methods, reason = "it owns the file of revocations")]
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -23,6 +24,8 @@ use crate::lock::{Lock, ReadWriteLock};
 const FILE: &str = "revocations.json";
 /// The file's name while it is written.
 const UNFINISHED: &str = "revocations.json.unfinished";
+/// The longest address of a room, in bytes. Every address that a room can have is shorter.
+const ROOM_BYTES: usize = 1_024;
 /// The version of the file's format.
 const VERSION: u32 = 1;
 
@@ -39,6 +42,8 @@ pub enum Revoked {
     User(RevokedUser),
     /// One token.
     Token(RevokedToken),
+    /// A user in one room, with any token, until the revocation is removed.
+    Member(RevokedMember),
 }
 
 /// A user, by the `sub` of tokens.
@@ -60,6 +65,16 @@ pub struct RevokedToken {
     pub exp: Option<u64>,
 }
 
+/// A user in one room.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedMember {
+    /// The user's id.
+    pub user: String,
+    /// The room, such as `rooms/team-7`: the namespace as in a path, and the name as it is, not encoded.
+    pub room: String,
+}
+
 impl Revoked {
     /// All tokens of a user that were issued up to now, and those without an issue time.
     pub fn user(id: impl Into<String>) -> Self {
@@ -69,6 +84,11 @@ impl Revoked {
     /// One token, for ever.
     pub fn token(id: impl Into<String>) -> Self {
         Revoked::Token(RevokedToken { jti: id.into(), exp: None })
+    }
+
+    /// A user in one room, such as `rooms/team-7`.
+    pub fn member(user: impl Into<String>, room: impl Into<String>) -> Self {
+        Revoked::Member(RevokedMember { user: user.into(), room: room.into() })
     }
 }
 
@@ -91,14 +111,24 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exp: Option<u64>,
     },
+    /// A user in one room.
+    Member {
+        /// The user's id.
+        user: String,
+        /// The room.
+        room: String,
+    },
 }
 
 /// Why a revocation failed, or is weaker than requested.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
     /// No token can have such a name.
-    #[error("the id of a user or token must have 1 to {REVOCATION_BYTES} bytes")]
+    #[error("the id of a user or token must have 1 to {REVOCATION_BYTES} bytes, and a room 1 to {ROOM_BYTES}")]
     Name,
+    /// There is no such room.
+    #[error("there is no such room: {0}")]
+    Room(String),
     /// The list is full.
     #[error(
         "there are {REVOCATIONS} revocations already; remove those that are not needed, and give each token its `exp`"
@@ -135,6 +165,8 @@ struct List {
     users: HashMap<String, u64>,
     /// The expiry of each token.
     tokens: HashMap<String, Option<u64>>,
+    /// The rooms of each user who was sent out of some.
+    members: HashMap<String, BTreeSet<String>>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -173,12 +205,25 @@ impl Revocations {
 
     /// Returns whether a token is refused, by its user, its issue time and its name, as far as they are known.
     pub fn hold(&self, user: &str, issued_at: Option<UnixMillis>, token: Option<&str>) -> bool {
-        if self.len.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return false;
         }
         let list = self.list.read();
         let of_user = list.users.get(user).is_some_and(|before| issued_at.is_none_or(|at| at / 1_000 <= *before));
         of_user || token.is_some_and(|token| list.tokens.contains_key(token))
+    }
+
+    /// Returns whether the list is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len.load(Ordering::Acquire) == 0
+    }
+
+    /// Returns whether a user was sent out of a room.
+    pub fn hold_member(&self, user: &str, room: &str) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        self.list.read().members.get(user).is_some_and(|rooms| rooms.contains(room))
     }
 
     /// Adds a revocation. It is in force and on disk when this returns. Blocks while the disk works.
@@ -187,8 +232,7 @@ impl Revocations {
     }
 
     fn add_at(&self, revoked: Revoked, now: UnixMillis) -> Result<(), RevokeError> {
-        let name = revoked.name();
-        if name.is_empty() || name.len() > REVOCATION_BYTES {
+        if !revoked.may_be_kept() {
             return Err(RevokeError::Name);
         }
         let writing = self.writing.lock();
@@ -209,6 +253,9 @@ impl Revocations {
                     let longest = |old: &mut Option<u64>| *old = old.zip(exp).map(|(old, new)| old.max(new));
                     list.tokens.entry(jti).and_modify(longest).or_insert(exp);
                 }
+                Revoked::Member(RevokedMember { user, room }) => {
+                    list.members.entry(user).or_default().insert(room);
+                }
             }
             self.len.store(list.len(), Ordering::Release);
         }
@@ -228,6 +275,7 @@ impl Revocations {
             Revoked::Token(RevokedToken { jti, .. }) => {
                 self.list.write().tokens.remove_entry(jti).map(|(jti, exp)| Entry::Token { jti, exp })
             }
+            Revoked::Member(RevokedMember { user, room }) => self.list.write().remove_member(user, room),
         };
         let Some(removed) = removed else { return Ok(false) };
         let written = self.write();
@@ -275,31 +323,47 @@ impl Revocations {
 }
 
 impl Revoked {
-    /// The kind of a revocation, `user` or `jti`, and its id: for the log.
-    pub(crate) fn parts(&self) -> (&'static str, &str) {
+    /// The kind of a revocation, `user`, `jti` or `member`, and its id: for the log.
+    pub(crate) fn parts(&self) -> (&'static str, Cow<'_, str>) {
         match self {
-            Revoked::User(_) => ("user", self.name()),
-            Revoked::Token(_) => ("jti", self.name()),
+            Revoked::User(RevokedUser { user }) => ("user", user.into()),
+            Revoked::Token(RevokedToken { jti, .. }) => ("jti", jti.into()),
+            Revoked::Member(RevokedMember { user, room }) => ("member", format!("{user} in {room}").into()),
         }
     }
 
-    fn name(&self) -> &str {
+    /// Whether its names have a length that the list takes.
+    fn may_be_kept(&self) -> bool {
+        let is_id = |id: &str| (1..=REVOCATION_BYTES).contains(&id.len());
         match self {
-            Revoked::User(RevokedUser { user }) => user,
-            Revoked::Token(RevokedToken { jti, .. }) => jti,
+            Revoked::User(RevokedUser { user }) => is_id(user),
+            Revoked::Token(RevokedToken { jti, .. }) => is_id(jti),
+            Revoked::Member(RevokedMember { user, room }) => is_id(user) && (1..=ROOM_BYTES).contains(&room.len()),
         }
     }
 }
 
 impl List {
     fn len(&self) -> usize {
-        self.users.len() + self.tokens.len()
+        self.users.len() + self.tokens.len() + self.members.values().map(BTreeSet::len).sum::<usize>()
+    }
+
+    fn remove_member(&mut self, user: &str, room: &str) -> Option<Entry> {
+        let rooms = self.members.get_mut(user)?;
+        let room = rooms.take(room)?;
+        if rooms.is_empty() {
+            self.members.remove(user);
+        }
+        Some(Entry::Member { user: user.to_owned(), room })
     }
 
     fn has(&self, revoked: &Revoked) -> bool {
         match revoked {
             Revoked::User(RevokedUser { user }) => self.users.contains_key(user),
             Revoked::Token(RevokedToken { jti, .. }) => self.tokens.contains_key(jti),
+            Revoked::Member(RevokedMember { user, room }) => {
+                self.members.get(user).is_some_and(|rooms| rooms.contains(room))
+            }
         }
     }
 
@@ -308,6 +372,7 @@ impl List {
             match entry {
                 Entry::User { user, before } => drop(self.users.insert(user, before)),
                 Entry::Token { jti, exp } => drop(self.tokens.insert(jti, exp)),
+                Entry::Member { user, room } => drop(self.members.entry(user).or_default().insert(room)),
             }
         }
     }
@@ -315,11 +380,15 @@ impl List {
     fn entries(&self) -> Vec<Entry> {
         let mut users = self.users.iter().collect::<Vec<_>>();
         let mut tokens = self.tokens.iter().collect::<Vec<_>>();
+        let mut members = self.members.iter().collect::<Vec<_>>();
         users.sort_unstable();
         tokens.sort_unstable();
+        members.sort_unstable();
         let users = users.into_iter().map(|(user, before)| Entry::User { user: user.clone(), before: *before });
         let tokens = tokens.into_iter().map(|(jti, exp)| Entry::Token { jti: jti.clone(), exp: *exp });
-        users.chain(tokens).collect()
+        let members = members.into_iter().flat_map(|(user, rooms)| rooms.iter().map(move |room| (user, room)));
+        let members = members.map(|(user, room)| Entry::Member { user: user.clone(), room: room.clone() });
+        users.chain(tokens).chain(members).collect()
     }
 }
 
@@ -372,6 +441,26 @@ mod tests {
         assert!(revocations.remove(&Revoked::token("a")).unwrap());
         assert!(!revocations.hold("1", None, Some("a")));
         assert!(!revocations.remove(&Revoked::token("a")).unwrap());
+    }
+
+    #[test]
+    fn a_user_is_sent_out_of_one_room_until_the_revocation_is_removed() {
+        let directory = TempDir::new().unwrap();
+        let revocations = Revocations::open(directory.path(), LEEWAY).unwrap();
+        let team = Revoked::member("1", "rooms/team-7");
+        for revoked in [team.clone(), Revoked::member("1", "rooms/b"), Revoked::member("2", "rooms/b"), team.clone()] {
+            revocations.add(revoked).unwrap();
+        }
+        let again = Revocations::open(directory.path(), LEEWAY).unwrap();
+        assert_eq!(again.list(), revocations.list());
+        assert_eq!((again.list().len(), again.list.read().len()), (3, 3));
+        assert!(again.hold_member("1", "rooms/team-7") && again.hold_member("1", "rooms/b"));
+        assert!(!again.hold_member("2", "rooms/team-7") && !again.hold_member("rooms/team-7", "1"));
+        assert!(!again.hold("1", None, None), "everywhere else the user may stay");
+        assert!(again.remove(&team).unwrap());
+        assert!(!again.hold_member("1", "rooms/team-7") && again.hold_member("1", "rooms/b"));
+        assert!(!again.remove(&team).unwrap());
+        assert!(matches!(again.add(Revoked::member("1", "")), Err(RevokeError::Name)));
     }
 
     #[test]

@@ -285,11 +285,11 @@ fn listen(room: &mut TestRoom, name: &str) -> (TestClient, Vec<Value>) {
 }
 
 fn a_user_without_the_permission_hears_and_is_not_listed(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     let (guest, users) = listen(&mut room, "bo");
     assert_eq!(names(&users), ["ana"]);
     assert_none_received([&ana]);
-    let (cy, _) = enter(&mut room, "cy");
+    let (cy, _) = join_with_list(&mut room, "cy");
     assert_all_received([&ana, &guest], &updated(user("cy", "online", room.now(), 1)));
     assert_eq!(names(&list(&mut room)), ["ana", "cy"]);
     room.leave(&guest);
@@ -298,7 +298,7 @@ fn a_user_without_the_permission_hears_and_is_not_listed(mut room: TestRoom) {
 }
 
 fn a_socket_without_the_permission_does_not_count_as_a_connection(mut room: TestRoom) {
-    let [ana, listed] = gather(&mut room, ["ana", "bo"]);
+    let [ana, listed] = join_all(&mut room, ["ana", "bo"]);
     let (guest, users) = listen(&mut room, "bo");
     assert_eq!(users[1], user("bo", "online", room.now(), 1));
     assert_none_received([&ana, &listed]);
@@ -308,7 +308,7 @@ fn a_socket_without_the_permission_does_not_count_as_a_connection(mut room: Test
 }
 
 fn a_message_lists_a_user_who_got_the_permission_later(mut room: TestRoom) {
-    let [ana] = gather(&mut room, ["ana"]);
+    let [ana] = join_all(&mut room, ["ana"]);
     let (bo, _) = listen(&mut room, "bo");
     // The host passes a message on only with the permission.
     room.send(&bo, HEARTBEAT);

@@ -207,7 +207,7 @@ fn check_says_what_a_token_may_do_in_a_room_and_why() {
         }
     }
     for (args, says) in [
-        (&["check", "--as", &none, "polls/x"][..], "there is no namespace `polls`"),
+        (&["check", "--as", &none, "polls/x"][..], "the configuration has no namespace `polls`"),
         (&["check", "--as", &none, "rooms"], "`rooms` is not a room"),
         (&["check", "--as", "nonsense", "rooms/x"], "--as: the token is not valid"),
         (&["check", "--as", &none], "ROOM"),

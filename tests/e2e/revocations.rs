@@ -95,6 +95,48 @@ async fn a_revoked_user_is_disconnected_and_older_tokens_are_refused() {
 }
 
 #[tokio::test]
+async fn a_user_is_sent_out_of_one_room_also_after_a_crash_and_let_in_again() {
+    let mut server = server_with_secret(ADMIN).await;
+    let (ana, bo) = (token_of("ana", json!({})), token_of("bo", json!({})));
+    let connect = async |server: &Server, room: &str, token: &str| {
+        let authorization = format!("Bearer {token}");
+        server.connect(&format!("{BASE}/{room}/ws"), &[("authorization", &authorization)]).await
+    };
+    let post = async |server: &Server, room: &str, token: &str| {
+        let authorization = [("authorization", format!("Bearer {token}"))];
+        let authorization = authorization.each_ref().map(|(name, value)| (*name, value.as_str()));
+        server.request(Method::POST, &format!("{BASE}/{room}/messages"), &authorization, r#"{"content":"x"}"#).await
+    };
+    let mut out = connect(&server, "rooms/team-7", &ana).await.unwrap();
+    let mut stays = connect(&server, "rooms/team-8", &ana).await.unwrap();
+    let mut other = connect(&server, "rooms/team-7", &bo).await.unwrap();
+    let answer = revoke(&server, json!({ "user": "ana", "room": "ROOMS/team-7" })).await;
+    assert_eq!(answer["closed"], 1);
+    assert_eq!(out.recv_close().await, (4403, "you may not be in this room any more".into()));
+    stays.send_chat("still here").await;
+    assert_eq!(stays.recv_content().await, "still here");
+    other.send_chat("still here").await;
+    assert_eq!(other.recv_content().await, "still here");
+    for _ in 0..2 {
+        connect(&server, "rooms/team-7", &ana).await.err().expect("it is refused").is_problem(403);
+        post(&server, "rooms/team-7", &ana).await.is_problem(403);
+        assert_eq!(post(&server, "rooms/team-8", &ana).await.status, 200);
+        assert_eq!(post(&server, "rooms/team-7", &bo).await.status, 200);
+        let list = admin_request(&server, Method::GET, "").await.json();
+        assert_eq!(list["revocations"], json!([{ "user": "ana", "room": "rooms/team-7" }]));
+        server = server.crash_and_restart().await;
+    }
+    let again =
+        admin_request(&server, Method::DELETE, &json!({ "user": "ana", "room": "rooms/team-7" }).to_string()).await;
+    assert_eq!(again.status, 200, "{again:?}");
+    assert_eq!(post(&server, "rooms/team-7", &ana).await.status, 200);
+    for nowhere in ["polls/x", "rooms", "rooms/", ""] {
+        let body = json!({ "user": "ana", "room": nowhere }).to_string();
+        admin_request(&server, Method::POST, &body).await.is_problem(400);
+    }
+}
+
+#[tokio::test]
 async fn one_token_can_be_revoked_and_unrevoked() {
     let server = server_with_secret(ADMIN).await;
     let (one, two) = (token_of("ana", json!({ "jti": "one" })), token_of("ana", json!({ "jti": "two" })));
@@ -192,7 +234,7 @@ async fn a_revocation_without_a_user_or_token_is_refused() {
             admin_request(&server, Method::DELETE, body).await.is_problem(400);
         }
     }
-    admin_request(&server, Method::POST, &"x".repeat(5_000)).await.is_problem(413);
+    admin_request(&server, Method::POST, &"x".repeat(9_000)).await.is_problem(413);
     let wrong = admin_request(&server, Method::PUT, "{}").await;
     wrong.is_problem(405);
     assert_eq!(wrong.header("allow"), "GET, HEAD, POST, DELETE");

@@ -103,7 +103,7 @@ impl Edge {
             router,
             long_turns,
             verifier,
-            access: AccessControl::new(config),
+            access: AccessControl::new(config, revocations.clone()),
             origins: Origins::new(&config.identity, config.tls.is_some()),
             tickets: Tickets::new(limits.tickets, if config.identity.is_dev() { 0 } else { limits.tickets_per_user }),
             cookie: config.identity.cookie.clone(),

@@ -149,7 +149,7 @@ impl LocalSocket {
         if self.seat.is_none() || self.client.inner.lock().closing {
             return Err(SocketClosed);
         }
-        self.client.say(&OutboundMessage::new(Message::Text(forbidden_frame(missing, message))));
+        self.client.enqueue(&OutboundMessage::new(Message::Text(forbidden_frame(missing, message))));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! It asks the same policy that the server asks, and prints the answer.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use dormouse::config::{AccessMode, Config};
 use dormouse::edge::{Access, Pattern, Verifier};
 use dormouse::model::{Address, Permission, Permissions};
@@ -13,7 +13,7 @@ use crate::print;
 pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<()> {
     let verified = Verifier::new(config)?.verify(token).context("--as")?;
     let access = Access::new(config);
-    let room = find(config, &access, room)?;
+    let room = find(&access, room)?;
     let standing = access.standing(&room, &verified.grants);
     let (user, name) = (&verified.user.id, access.spelled(&room));
     print::line(format_args!("{user} in {name}"))?;
@@ -48,17 +48,14 @@ pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<
 }
 
 /// The room of an address as tokens write it: the namespace as in a path, and the name decoded.
-fn find(config: &Config, access: &Access, room: &str) -> anyhow::Result<Address> {
-    let (namespace, name) =
+fn find(access: &Access, room: &str) -> anyhow::Result<Address> {
+    let (namespace, _) =
         room.split_once('/').with_context(|| format!("`{room}` is not a room; write one such as rooms/team-7"))?;
-    let candidates = config.namespaces.keys().map(|namespace| Address::new(namespace, name));
-    let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
-    let spelled = candidates.iter().map(|candidate| access.spelled(candidate)).collect::<Vec<_>>();
-    let is_it = |(candidate, spelled): &(&Address, &String)| candidate.namespace() == namespace || **spelled == room;
-    match candidates.iter().zip(&spelled).find(is_it) {
-        Some((found, _)) => Ok(found.clone()),
-        None => bail!("there is no namespace `{namespace}`; such a room would be one of {}", spelled.join(", ")),
-    }
+    access.find(room).with_context(|| {
+        format!(
+            "there is no room `{room}`: the configuration has no namespace `{namespace}`, or no room can have this name"
+        )
+    })
 }
 
 fn or_nothing(permissions: Permissions) -> String {

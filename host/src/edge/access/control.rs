@@ -13,10 +13,12 @@ use super::journal::AccessJournal;
 use super::policy::{Access, Denied, Reason};
 use crate::config::Config;
 use crate::model::{Address, Permission, Permissions};
+use crate::revocations::Revocations;
 
 /// Who may do what in the rooms of a host.
 pub(in crate::edge) struct AccessControl {
     policy: Access,
+    revocations: Arc<Revocations>,
     journal: AccessJournal,
 }
 
@@ -41,8 +43,8 @@ pub(in crate::edge) enum Renewed {
 }
 
 impl AccessControl {
-    pub(in crate::edge) fn new(config: &Config) -> Arc<Self> {
-        Arc::new(AccessControl { policy: Access::new(config), journal: AccessJournal::new() })
+    pub(in crate::edge) fn new(config: &Config, revocations: Arc<Revocations>) -> Arc<Self> {
+        Arc::new(AccessControl { policy: Access::new(config), revocations, journal: AccessJournal::new() })
     }
 
     /// Registers the metric of the decisions.
@@ -63,7 +65,13 @@ impl AccessControl {
         user: Option<(&str, &Grants)>,
         needed: Permission,
     ) -> Result<Permissions, Denied> {
-        match self.policy.decide(room, user.map(|(_, grants)| grants), needed) {
+        let is_out = !self.revocations.is_empty()
+            && user.is_some_and(|(id, _)| self.revocations.hold_member(id, &self.policy.spelled(room)));
+        let decided = match is_out {
+            true => Err(Denied { missing: needed, reason: Reason::SentOut }),
+            false => self.policy.decide(room, user.map(|(_, grants)| grants), needed),
+        };
+        match decided {
             Ok((permissions, reason)) => {
                 self.journal.allowed(reason);
                 Ok(permissions)
@@ -80,6 +88,11 @@ impl SocketAccess {
     /// The access of a socket that was let in with these permissions.
     pub(in crate::edge) fn new(control: Arc<AccessControl>, room: Address, permissions: Permissions) -> Self {
         SocketAccess { control, room, permissions }
+    }
+
+    /// The room as revocations name it.
+    pub(in crate::edge) fn room(&self) -> String {
+        self.control.policy.spelled(&self.room)
     }
 
     /// The frame that tells the client its permissions; absent where clients do not expect it.
@@ -118,10 +131,16 @@ impl SocketAccess {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
+    fn control(config: &Config) -> Arc<AccessControl> {
+        AccessControl::new(config, Arc::new(Revocations::in_memory(Duration::ZERO)))
+    }
+
     fn socket(namespace: &str, grants: &str) -> SocketAccess {
-        let control = AccessControl::new(&Config::parse("[identity]\nauth = \"jwt\"").unwrap());
+        let control = control(&Config::parse("[identity]\nauth = \"jwt\"").unwrap());
         let room = Address::new(namespace, "lobby").unwrap();
         let grants = Grants::from_texts([grants]).unwrap();
         let permissions = control.check(&room, Some(("ana", &grants)), Permission::Read).unwrap();
@@ -161,7 +180,7 @@ mod tests {
         let own = "identity.auth = \"jwt\"\n[namespaces.ROOMS]\ncomponent = \"mine.wasm\"";
         for config in [Config::default(), Config::parse(own).unwrap()] {
             let room = Address::new("ROOMS", "lobby").unwrap();
-            assert_eq!(SocketAccess::new(AccessControl::new(&config), room, Permissions::OPEN).frame(), None);
+            assert_eq!(SocketAccess::new(control(&config), room, Permissions::OPEN).frame(), None);
         }
     }
 }

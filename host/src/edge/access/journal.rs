@@ -1,14 +1,13 @@
 //! Counts the decisions about access, and logs the refusals. A client decides how often it is refused, so only so many
 //! lines a second are written; the counter has all of them.
 
-use std::sync::{Mutex, PoisonError};
-
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::policy::{Denied, Reason};
 use crate::clock;
+use crate::lock::Lock;
 use crate::token_bucket::TokenBucket;
 
 /// Lines about refusals a second, and ten times as many in a burst.
@@ -17,13 +16,13 @@ const LINES_PER_SECOND: u32 = 1;
 /// The decisions of one host about access.
 pub(super) struct AccessJournal {
     decisions: Family<[(&'static str, &'static str); 2], Counter>,
-    lines: Mutex<TokenBucket>,
+    lines: Lock<TokenBucket>,
 }
 
 impl AccessJournal {
     pub(super) fn new() -> Self {
         let lines = TokenBucket::new(LINES_PER_SECOND, clock::monotonic());
-        AccessJournal { decisions: Family::default(), lines: Mutex::new(lines) }
+        AccessJournal { decisions: Family::default(), lines: Lock::new(lines) }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
@@ -42,7 +41,7 @@ impl AccessJournal {
     /// A user may not do something in a room; `user` is absent without an identity.
     pub(super) fn denied(&self, user: Option<&str>, room: &str, denied: Denied) {
         self.count("refused", denied.reason);
-        if self.lines.lock().unwrap_or_else(PoisonError::into_inner).take(clock::monotonic()) {
+        if self.lines.lock().take(clock::monotonic()) {
             let (permission, reason) = (denied.missing.name(), denied.reason.name());
             tracing::info!(user, room, permission, reason, "a user was refused for want of a permission");
         }

@@ -245,7 +245,7 @@ mod tests {
 
 #[cfg(test)]
 mod fuzz {
-    use dormouse_fuzz::{fuzz, spoiled};
+    use dormouse_fuzz::{fuzz, mutated};
 
     use super::*;
 
@@ -276,7 +276,7 @@ mod fuzz {
             b"rooms/*a*aa*\0aaaa",
             b"**\0x",
         ];
-        fuzz(spoiled(&EXAMPLES), |bytes| {
+        fuzz(mutated(&EXAMPLES), |bytes| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let (pattern, name) = text.split_once('\0').unwrap_or((&text, "a"));
             // The slow way takes a time that grows with the power of the number of its `*`.

@@ -50,6 +50,8 @@ pub enum Reason {
     NoGrant,
     /// The grant that decides in the room does not give the permission.
     NotInGrant,
+    /// The operator has sent the user out of the room.
+    SentOut,
 }
 
 /// A decision against a user.
@@ -99,6 +101,14 @@ impl Access {
     /// A room's address as tokens, logs and answers write it, such as `rooms/lobby`.
     pub fn spelled(&self, room: &Address) -> String {
         format!("{}/{}", self.spelling(room), room.name())
+    }
+
+    /// The room of such an address; absent if no namespace is spelled so, or no room can have the name.
+    pub fn find(&self, spelled: &str) -> Option<Address> {
+        let (namespace, name) = spelled.split_once('/')?;
+        let namespace = spelling(namespace);
+        let found = self.0.iter().find(|(_, known)| known.spelled == namespace)?;
+        Address::new(found.0, name).ok()
     }
 
     /// The permissions of a user with these grants in a room.
@@ -153,6 +163,7 @@ impl Reason {
             Reason::NoIdentity => "no_identity",
             Reason::NoGrant => "no_grant",
             Reason::NotInGrant => "not_in_grant",
+            Reason::SentOut => "sent_out",
         }
     }
 }

@@ -5,7 +5,7 @@
 //! | GET `/healthz` | 200 while writes are possible |
 //! | GET `/metrics` | all metrics, in the text format of OpenMetrics |
 //! | GET `/revocations` | all revocations |
-//! | POST `/revocations` `{"user":"ID"}` or `{"jti":"ID","exp":SECONDS}` | revokes, and closes the sockets |
+//! | POST `/revocations` `{"user":"ID"}`, `{"jti":"ID","exp":SECONDS}` or `{"user":"ID","room":"rooms/NAME"}` | revokes, and closes the sockets |
 //! | DELETE `/revocations` with the same body | removes a revocation |
 
 mod permits;
@@ -47,8 +47,8 @@ use crate::revocations::{RevokeError, Revoked};
 
 /// The longest request head, in bytes; the least that hyper allows.
 const HEAD_BYTES: usize = 8 << 10;
-/// The longest body, in bytes: a name with every character escaped.
-const BODY_BYTES: usize = 4 << 10;
+/// The longest body, in bytes: the names of a user and of a room, with every character escaped.
+const BODY_BYTES: usize = 8 << 10;
 /// The shortest token, in bytes.
 const TOKEN_BYTES: usize = 32;
 
@@ -299,7 +299,7 @@ impl Admin {
             Ok(revoked) => Ok(revoked),
             Err(_) => refuse(
                 StatusCode::BAD_REQUEST,
-                r#"the body is {"user":"ID"}, or {"jti":"ID"} with "exp" in Unix seconds where it is known"#,
+                r#"the body is {"user":"ID"}, {"user":"ID","room":"rooms/NAME"}, or {"jti":"ID"} with "exp" in Unix seconds where it is known"#,
             ),
         }
     }
@@ -308,12 +308,12 @@ impl Admin {
         match self.edge.revoke(revoked.clone()).await {
             Ok(closed) => {
                 let (kind, id) = revoked.parts();
-                tracing::info!(kind, id, closed, "revoked");
+                tracing::info!(kind, id = &*id, closed, "revoked");
                 json_response(&json!({ "revoked": revoked, "closed": closed }))
             }
             Err(error) => {
                 let status = match error {
-                    RevokeError::Name => StatusCode::BAD_REQUEST,
+                    RevokeError::Name | RevokeError::Room(_) => StatusCode::BAD_REQUEST,
                     RevokeError::Full => StatusCode::INSUFFICIENT_STORAGE,
                     RevokeError::NotKept(_) => {
                         tracing::error!(%error, "a revocation is not on disk");
@@ -329,7 +329,7 @@ impl Admin {
         match self.edge.unrevoke(revoked.clone()).await {
             Ok(true) => {
                 let (kind, id) = revoked.parts();
-                tracing::info!(kind, id, "no longer revoked");
+                tracing::info!(kind, id = &*id, "no longer revoked");
                 json_response(&json!({ "restored": revoked }))
             }
             Ok(false) => problem(StatusCode::NOT_FOUND, "that is not revoked"),

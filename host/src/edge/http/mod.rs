@@ -329,6 +329,7 @@ fn check_permission(
     let user = verified.map(|verified| (verified.user.id.as_str(), &verified.grants));
     let permissions = edge.access.check(address, user, needed).map_err(|denied| match denied.reason {
         Reason::NoIdentity => unauthorized("this room needs an identity"),
+        Reason::SentOut => problem(StatusCode::FORBIDDEN, "you may not be in this room any more"),
         _ => forbidden(denied.missing, &policy.spelled(address)),
     })?;
     if policy.is_granted(address.namespace()) {

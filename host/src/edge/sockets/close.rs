@@ -23,6 +23,8 @@ pub(in crate::edge) enum CloseReason {
     Expired,
     /// The token or its user was revoked.
     Revoked,
+    /// The user was sent out of this room.
+    SentOut,
     /// The latest token does not let its user read in this room.
     MayNotRead,
     /// The latest token does not let its user be listed. The client may come back and read.
@@ -47,7 +49,7 @@ impl CloseReason {
             CloseReason::TooSlow => 1013,
             CloseReason::Expired => 4401,
             CloseReason::MayNotBeListed => 1008,
-            CloseReason::Revoked | CloseReason::MayNotRead | CloseReason::SomebodyElse => 4403,
+            CloseReason::Revoked | CloseReason::SentOut | CloseReason::MayNotRead | CloseReason::SomebodyElse => 4403,
             CloseReason::Idle => 4408,
             CloseReason::Flood => 4429,
         }
@@ -64,6 +66,7 @@ impl CloseReason {
             CloseReason::TooSlow => "too slow; come back and resume".into(),
             CloseReason::Expired => "identity expired".into(),
             CloseReason::Revoked => "identity revoked".into(),
+            CloseReason::SentOut => "you may not be in this room any more".into(),
             CloseReason::MayNotRead => "the new token does not grant read here".into(),
             CloseReason::MayNotBeListed => "the new token does not grant presence here; come back to read".into(),
             CloseReason::SomebodyElse => "this socket is another user's".into(),

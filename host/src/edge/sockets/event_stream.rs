@@ -63,8 +63,8 @@ pub(in crate::edge) async fn connect(
         Err(_) => return overloaded("the room did not answer in time"),
     };
     let stream = EventStream {
-        _registration: edge.sockets.register(local_socket.client(), user, token),
-        permissions: access.frame().map(|frame| encode(&Message::Text(frame))),
+        _registration: edge.sockets.register(local_socket.client(), user, token, access.room()),
+        permissions: access.frame().map(|frame| encode(&Message::Text(frame), None)),
         _admitted: admitted,
         local_socket,
         closed: false,

@@ -32,6 +32,8 @@ struct Open {
     client: Arc<dyn Client>,
     user: Arc<User>,
     token: TokenIdentity,
+    /// As revocations name it.
+    room: Box<str>,
 }
 
 /// The part of a socket's token that revocation needs.
@@ -63,15 +65,17 @@ impl SocketRegistry {
         Arc::new(SocketRegistry { open: Lock::default(), next: AtomicU64::new(0), revocations, draining, count })
     }
 
-    /// Registers a socket. It is closed at once if its token is revoked, or if a shutdown has begun.
+    /// Registers a socket in a room. It is closed at once if its token is revoked, if its user was sent out of the room,
+    /// or if a shutdown has begun.
     pub(in crate::edge) fn register(
         self: &Arc<Self>,
         client: Arc<dyn Client>,
         user: Arc<User>,
         token: TokenIdentity,
+        room: String,
     ) -> Registration {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let open = Open { client: client.clone(), user: user.clone(), token };
+        let open = Open { client: client.clone(), user: user.clone(), token, room: room.into() };
         let mut sockets = self.open.lock();
         let open = sockets.entry(number).insert_entry(open).into_mut();
         self.close_if_revoked(open);
@@ -98,6 +102,7 @@ impl SocketRegistry {
         let is_meant = |open: &&Open| match revoked {
             Revoked::User(revoked) => open.user.id == revoked.user,
             Revoked::Token(revoked) => open.token.id.as_deref() == Some(&revoked.jti),
+            Revoked::Member(revoked) => open.user.id == revoked.user && *open.room == *revoked.room,
         };
         self.open.lock().values().filter(is_meant).map(|open| open.client.clone()).collect()
     }
@@ -105,6 +110,8 @@ impl SocketRegistry {
     fn close_if_revoked(&self, open: &Open) {
         if self.revocations.hold(&open.user.id, open.token.issued_at, open.token.id.as_deref()) {
             CloseReason::Revoked.end(&*open.client);
+        } else if self.revocations.hold_member(&open.user.id, &open.room) {
+            CloseReason::SentOut.end(&*open.client);
         }
     }
 }
