@@ -258,3 +258,7 @@ pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
 /// space on the disk, in seconds. Such a try is not counted, and none is made while the disk is full. The operator sees
 /// within seconds that the repair worked.
 pub const HOST_BACKOFF_S: u64 = 5;
+
+/// The most bytes of a token's claims that rooms get, as compact JSON: each open socket and each unused ticket holds them
+/// in memory.
+pub const CLAIMS_BYTES: usize = 4 << 10;

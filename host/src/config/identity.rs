@@ -36,6 +36,8 @@ pub struct Identity {
     pub access: Option<AccessMode>,
     /// The claim of a token that holds its grants: an object of patterns of rooms, each with a list of permissions.
     pub grants_claim: String,
+    /// The claims of a token that rooms get; absent for all but the registered ones of RFC 7519 and the grants.
+    pub claims: Option<Vec<String>>,
     /// How far clocks may differ when a token's `exp`, `nbf` and `iat` are checked.
     #[serde(with = "duration")]
     pub leeway: Duration,
@@ -102,6 +104,7 @@ impl Default for Identity {
             hosts: Vec::new(),
             access: None,
             grants_claim: "rooms".into(),
+            claims: None,
             leeway: Duration::from_secs(30),
         }
     }

@@ -4,6 +4,7 @@
 //! reads them and produces turns, `store` keeps those that must last.
 
 mod address;
+mod claims;
 mod client_id;
 mod event;
 mod http;
@@ -17,6 +18,7 @@ mod timers;
 mod turn;
 
 pub use address::{Address, AddressError, NAME_BYTES, NAMESPACE_BYTES};
+pub use claims::{Claims, ClaimsTooLong, UserAccess};
 pub use client_id::{LOOKED_INTO_BYTES, error_frame, forbidden_frame};
 pub use event::{Close, Event};
 pub use http::{CALLER, PERMISSIONS, POST_KEY, Request, Response, User, header_text, is_header};

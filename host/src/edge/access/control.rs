@@ -8,10 +8,10 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 
-use super::grants::Grants;
 use super::journal::AccessJournal;
 use super::policy::{Access, Denied, Reason};
 use crate::config::Config;
+use crate::edge::identity::verified::Verified;
 use crate::model::{Address, Permission, Permissions};
 use crate::revocations::Revocations;
 
@@ -57,19 +57,19 @@ impl AccessControl {
         &self.policy
     }
 
-    /// Decides whether a user may do something in a room. `user` is the id and the grants; absent without an identity.
-    /// Returns all the permissions of the user there.
+    /// Decides whether a user may do something in a room; `user` is absent without an identity. Returns all the
+    /// permissions of the user there.
     pub(in crate::edge) fn check(
         &self,
         room: &Address,
-        user: Option<(&str, &Grants)>,
+        user: Option<&Verified>,
         needed: Permission,
     ) -> Result<Permissions, Denied> {
         let is_out = !self.revocations.is_empty()
-            && user.is_some_and(|(id, _)| self.revocations.hold_member(id, &self.policy.spelled(room)));
+            && user.is_some_and(|user| self.revocations.hold_member(&user.user.id, &self.policy.spelled(room)));
         let decided = match is_out {
             true => Err(Denied { missing: needed, reason: Reason::SentOut }),
-            false => self.policy.decide(room, user.map(|(_, grants)| grants), needed),
+            false => self.policy.decide(room, user.map(|user| &user.grants), needed),
         };
         match decided {
             Ok((permissions, reason)) => {
@@ -77,7 +77,7 @@ impl AccessControl {
                 Ok(permissions)
             }
             Err(denied) => {
-                self.journal.denied(user.map(|(id, _)| id), &self.policy.spelled(room), denied);
+                self.journal.denied(user.map(|user| user.user.id.as_str()), &self.policy.spelled(room), denied);
                 Err(denied)
             }
         }
@@ -114,9 +114,9 @@ impl SocketAccess {
         Err(missing)
     }
 
-    /// The user has shown a new token with these grants, which hold from now on.
-    pub(in crate::edge) fn renew(&mut self, user: &str, grants: &Grants) -> Renewed {
-        let Ok(permissions) = self.control.check(&self.room, Some((user, grants)), Permission::Read) else {
+    /// The user has shown a new token, and what it says holds from now on.
+    pub(in crate::edge) fn renew(&mut self, user: &Verified) -> Renewed {
+        let Ok(permissions) = self.control.check(&self.room, Some(user), Permission::Read) else {
             self.permissions = Permissions::NONE;
             return Renewed::MayNotRead;
         };
@@ -134,6 +134,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::edge::access::grants::Grants;
+    use crate::model::User;
+
+    fn ana(grants: &str) -> Verified {
+        Verified::new(User::new("ana", "ana")).with_grants(Grants::from_texts([grants]).unwrap())
+    }
 
     fn control(config: &Config) -> Arc<AccessControl> {
         AccessControl::new(config, Arc::new(Revocations::in_memory(Duration::ZERO)))
@@ -142,8 +148,7 @@ mod tests {
     fn socket(namespace: &str, grants: &str) -> SocketAccess {
         let control = control(&Config::parse("[identity]\nauth = \"jwt\"").unwrap());
         let room = Address::new(namespace, "lobby").unwrap();
-        let grants = Grants::from_texts([grants]).unwrap();
-        let permissions = control.check(&room, Some(("ana", &grants)), Permission::Read).unwrap();
+        let permissions = control.check(&room, Some(&ana(grants)), Permission::Read).unwrap();
         SocketAccess::new(control, room, permissions)
     }
 
@@ -158,7 +163,7 @@ mod tests {
             ("rooms/lobby=write", Renewed::MayNotRead, Err(Permission::Write)),
             ("rooms/other=read,write", Renewed::MayNotRead, Err(Permission::Write)),
         ] {
-            assert_eq!(access.renew("ana", &Grants::from_texts([grant]).unwrap()), renewed, "{grant}");
+            assert_eq!(access.renew(&ana(grant)), renewed, "{grant}");
             assert_eq!(access.check_message("ana"), may_send, "{grant}");
         }
     }
@@ -167,10 +172,9 @@ mod tests {
     fn a_user_who_may_not_be_listed_any_more_cannot_stay_on_the_list() {
         let mut access = socket("PRESENCE", "presence/lobby=read,presence");
         assert_eq!(access.check_message("ana"), Ok(()));
-        let grants = |text| Grants::from_texts([text]).unwrap();
-        assert_eq!(access.renew("ana", &grants("presence/lobby=read,write")), Renewed::MayNotBeListed);
+        assert_eq!(access.renew(&ana("presence/lobby=read,write")), Renewed::MayNotBeListed);
         assert_eq!(access.check_message("ana"), Err(Permission::Presence));
-        assert_eq!(access.renew("ana", &grants("presence/lobby=read,presence")), Renewed::Changed);
+        assert_eq!(access.renew(&ana("presence/lobby=read,presence")), Renewed::Changed);
     }
 
     #[test]

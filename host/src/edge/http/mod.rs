@@ -326,8 +326,7 @@ fn check_permission(
         RoomEntry::Connect => Permission::Read,
         RoomEntry::Request => policy.for_method(address.namespace(), &request.method),
     };
-    let user = verified.map(|verified| (verified.user.id.as_str(), &verified.grants));
-    let permissions = edge.access.check(address, user, needed).map_err(|denied| match denied.reason {
+    let permissions = edge.access.check(address, verified, needed).map_err(|denied| match denied.reason {
         Reason::NoIdentity => unauthorized("this room needs an identity"),
         Reason::SentOut => problem(StatusCode::FORBIDDEN, "you may not be in this room any more"),
         _ => forbidden(denied.missing, &policy.spelled(address)),

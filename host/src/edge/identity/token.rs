@@ -14,12 +14,15 @@ use super::verified::{Invalid, Verified};
 use crate::clock::UnixMillis;
 use crate::config::Identity;
 use crate::edge::access::grants::Grants;
-use crate::model::User;
+use crate::model::{self, User};
 
 /// The last second of the year 9999. A later time was meant in milliseconds: such a token would never expire.
 const LATEST_S: u64 = 253_402_300_799;
 /// The longest `jti`, in bytes: it is kept as long as its socket is open.
 pub(crate) const TOKEN_ID_BYTES: usize = 256;
+
+/// The registered claims of RFC 7519. Rooms do not get them: they are about the token, and `sub` is the user's id.
+const REGISTERED_CLAIMS: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
 
 /// A parsed token. Its signature is not checked yet.
 pub(in crate::edge) struct Signed<'a> {
@@ -41,6 +44,10 @@ pub(in crate::edge) struct Expected {
     leeway_ms: u64,
     /// The claim with the grants; absent where no room asks for them: it may then hold anything.
     grants_claim: Option<String>,
+    /// Not for rooms: the registered claims, and the one with the grants.
+    held_back: Vec<String>,
+    /// The claims for rooms; absent for all others.
+    room_claims: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -97,7 +104,7 @@ impl<'a> Signed<'a> {
         let json = json_object(self.claims).ok_or_else(|| invalid("its claims cannot be read"))?;
         let claims = serde_json::from_slice(&json).map_err(|_| invalid("its claims cannot be read"))?;
         let verified = expected.check(claims, now)?;
-        Ok(verified.with_grants(expected.grants(&json)?))
+        Ok(verified.with_grants(expected.grants(&json)?).with_claims(expected.room_claims(&json)?))
     }
 }
 
@@ -105,6 +112,12 @@ impl Expected {
     pub(in crate::edge) fn new(identity: &Identity, reads_grants: bool) -> Self {
         Expected {
             grants_claim: reads_grants.then(|| identity.grants_claim.clone()),
+            held_back: [&REGISTERED_CLAIMS[..], &[&identity.grants_claim]]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            room_claims: identity.claims.clone(),
             audience: identity.audience.clone(),
             issuer: identity.issuer.clone(),
             leeway_ms: u64::try_from(identity.leeway.as_millis()).unwrap_or(u64::MAX),
@@ -116,6 +129,17 @@ impl Expected {
     fn grants(&self, claims: &[u8]) -> Result<Grants, Invalid> {
         let Some(name) = &self.grants_claim else { return Ok(Grants::default()) };
         Grants::of_claims(claims, name).map_err(|error| invalid(&format!("its grants, the claim `{name}`: {error}")))
+    }
+
+    /// The claims of a token that rooms get.
+    fn room_claims(&self, claims: &[u8]) -> Result<model::Claims, Invalid> {
+        let mut claims = serde_json::from_slice::<serde_json::Map<String, Value>>(claims)
+            .map_err(|_| invalid("its claims cannot be read"))?;
+        claims.retain(|name, _| {
+            !self.held_back.contains(name) && self.room_claims.as_ref().is_none_or(|wanted| wanted.contains(name))
+        });
+        model::Claims::new(&claims)
+            .map_err(|error| invalid(&format!("{error}; the operator can choose some of them with `identity.claims`")))
     }
 
     fn check(&self, claims: Claims, now: UnixMillis) -> Result<Verified, Invalid> {
@@ -203,7 +227,12 @@ mod tests {
 
     fn expected() -> Expected {
         let leeway_ms = LEEWAY_S * 1_000;
-        Expected { audience: Some("chat".into()), issuer: Some("login".into()), leeway_ms, grants_claim: None }
+        Expected {
+            audience: Some("chat".into()),
+            issuer: Some("login".into()),
+            leeway_ms,
+            ..Expected::new(&Identity::default(), false)
+        }
     }
 
     /// The verdict on claims at the last millisecond of a second.
@@ -334,6 +363,29 @@ mod tests {
         assert_eq!(judge("jti", "\"a\"").unwrap().token_id.as_deref(), Some("a"));
         let long = format!("\"{}\"", "j".repeat(TOKEN_ID_BYTES + 1));
         assert!(judge("jti", &long).unwrap_err().contains("too long"));
+    }
+
+    #[test]
+    fn rooms_get_the_claims_that_are_not_about_the_token() {
+        let judge = |chosen: Option<&[&str]>, more: &str| {
+            let claims = format!(
+                r#"{{"iss":"login","sub":"1","aud":"chat","exp":1900000000,"nbf":1,"iat":1,"jti":"a","name":"ana",
+                     "rooms":{{}},{more}}}"#
+            );
+            let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
+            let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
+            let room_claims = chosen.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            let expected = Expected { room_claims, ..expected() };
+            let verified = signed.verify_claims(&expected, NOW_S * 1_000).map_err(|error| error.0)?;
+            Ok::<_, String>(verified.claims.as_json().to_owned())
+        };
+        let role = r#""role":"host""#;
+        assert_eq!(judge(None, role).as_deref(), Ok(r#"{"name":"ana","role":"host"}"#));
+        assert_eq!(judge(Some(&["role", "sub"]), role).as_deref(), Ok(r#"{"role":"host"}"#));
+        assert_eq!(judge(Some(&[]), role).as_deref(), Ok("{}"));
+        let long = format!("\"groups\":\"{}\"", "g".repeat(crate::limits::CLAIMS_BYTES));
+        assert!(judge(None, &long).unwrap_err().contains("`identity.claims`"));
+        assert!(judge(Some(&["role"]), &long).is_ok());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use crate::clock::UnixMillis;
 use crate::edge::access::grants::Grants;
 use crate::limits::USER_BYTES;
-use crate::model::User;
+use crate::model::{Claims, User};
 use crate::revocations::Revocations;
 
 /// A user whose token was valid. A server that mounts the host and verifies users itself puts one into the request's
@@ -23,18 +23,33 @@ pub struct Verified {
     pub token_id: Option<String>,
     /// What the user may do in which rooms, where they ask for grants.
     pub grants: Grants,
+    /// The claims that rooms get.
+    pub claims: Claims,
 }
 
 impl Verified {
     /// A user with a token that says nothing else, and grants nothing.
     pub fn new(user: User) -> Self {
-        Verified { user, expires_at: None, issued_at: None, token_id: None, grants: Grants::default() }
+        Verified {
+            user,
+            expires_at: None,
+            issued_at: None,
+            token_id: None,
+            grants: Grants::default(),
+            claims: Claims::default(),
+        }
     }
 
     /// The same user, with these grants.
     #[must_use]
     pub fn with_grants(self, grants: Grants) -> Self {
         Verified { grants, ..self }
+    }
+
+    /// The same user, with these claims.
+    #[must_use]
+    pub fn with_claims(self, claims: Claims) -> Self {
+        Verified { claims, ..self }
     }
 
     /// Checks the form of names, which rooms may rely on.

@@ -9,9 +9,7 @@ use serde::Deserialize;
 
 use super::close::CloseReason;
 use super::registry::{Registration, TokenIdentity};
-use crate::clock::UnixMillis;
-use crate::edge::access::grants::Grants;
-use crate::edge::identity::verified::Invalid;
+use crate::edge::identity::verified::{Invalid, Verified};
 use crate::edge::identity::verifier::{TOKEN_BYTES, Verifier};
 
 /// The member that holds a frame's type, and the type of these frames.
@@ -26,10 +24,8 @@ pub(in crate::edge) const FRAME_BYTES: usize = TOKEN_BYTES + 256;
 pub(in crate::edge) enum Renewal {
     /// The new token is accepted.
     Accepted {
-        /// The time at which it expires.
-        expires_at: Option<UnixMillis>,
-        /// Its grants.
-        grants: Grants,
+        /// Its user, with all that it says.
+        verified: Verified,
         /// The answer.
         answer: String,
     },
@@ -144,7 +140,7 @@ pub(in crate::edge) fn renew(verifier: &Verifier, registration: &Registration, t
             registration.set_token(TokenIdentity::of(&verified));
             let until = verified.expires_at.map(|at| format!(r#","expiresAt":{at}"#)).unwrap_or_default();
             let answer = format!(r#"{{"type":"identity"{until}}}"#);
-            Renewal::Accepted { expires_at: verified.expires_at, grants: verified.grants, answer }
+            Renewal::Accepted { verified, answer }
         }
         Err(Invalid(problem)) => {
             let problem = serde_json::Value::from(problem);

@@ -30,8 +30,8 @@ use super::stream::{self, Reader};
 use crate::clock::{self, UnixMillis};
 use crate::config::Limits;
 use crate::edge::access::control::{Renewed, SocketAccess};
-use crate::edge::access::grants::Grants;
 use crate::edge::admission::users::UserUsage;
+use crate::edge::identity::verified::Verified;
 use crate::edge::identity::verifier::Verifier;
 use crate::edge::listener::reset::Reset;
 use crate::edge::metrics::Metrics;
@@ -437,22 +437,22 @@ impl Connection {
             return;
         }
         match renewal::renew(&self.shared.verifier, &self.shared.registration, text) {
-            Renewal::Accepted { expires_at, grants, answer } => {
-                self.shared.expires_at = expires_at;
+            Renewal::Accepted { verified, answer } => {
+                self.shared.expires_at = verified.expires_at;
                 // The new expiry may come before the alarm. This frame also shows that the client is alive.
                 self.state = State::Open;
                 self.set_alarm(self.shared.limits.ping_every);
                 self.tell(answer);
-                self.renew_access(&grants);
+                self.renew_access(&verified);
             }
             Renewal::Refused(error) => self.tell(error),
             Renewal::Never(why) => self.outgoing.close(why.code(), &why.reason()),
         }
     }
 
-    /// Applies the grants of a new token: to the next message already, or by closing the socket.
-    fn renew_access(&mut self, grants: &Grants) {
-        let why = match self.shared.access.renew(&self.shared.registration.user().id, grants) {
+    /// Applies what a new token grants: to the next message already, or by closing the socket.
+    fn renew_access(&mut self, verified: &Verified) {
+        let why = match self.shared.access.renew(verified) {
             Renewed::Same => return,
             Renewed::Changed => return self.shared.access.frame().into_iter().for_each(|frame| self.tell(frame)),
             Renewed::MayNotRead => CloseReason::MayNotRead,
