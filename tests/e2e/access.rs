@@ -313,7 +313,7 @@ component = "caller.wasm"
     let server = server_with_grants(namespaces).await;
     let caller = token(&json!({ "rooms/asker": ["write"] }));
     for ask_for in ["call", "post"] {
-        let command = json!({ "do": ask_for, "namespace": "OTHERS", "name": "b", "say": { "do": "count" } });
+        let command = json!({ "do": ask_for, "namespace": "OTHERS", "name": "b", "command": { "do": "count" } });
         let answer = ask(&server, Method::POST, "/rooms/asker/messages", &caller, &command.to_string()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
