@@ -238,8 +238,12 @@ fn each_folder_of_the_edge_knows_only_its_own_part() {
         assert!(opens || !edge.iter().any(|word| code.contains(word)), "{} must not know the edge", path.display());
     }
     for (folder, known, never_named) in [
-        // Who may do what is decided without a connection, a credential and a room.
-        ("edge/access", &["access"][..], &["crate::room", "crate::guest", "crate::store", "tokio::", "hyper::"][..]),
+        // Access is decided for a verified user, without a connection and without a room.
+        (
+            "edge/access",
+            &["access", "identity"][..],
+            &["crate::room", "crate::guest", "crate::store", "tokio::net", "hyper::"][..],
+        ),
         // A credential is judged without a room and without a socket.
         ("edge/identity", &["identity", "access"], &["crate::room", "crate::guest", "crate::store", "tokio::net"]),
         // Limits are counted without knowledge of what is limited.

@@ -320,7 +320,7 @@ component = "caller.wasm"
     let reader = token(&json!({ "others/b": ["write"] }));
     let both = async {
         loop {
-            let seen = ask(&server, Method::POST, "/others/b/look", &reader, r#"{"do":"look"}"#).await.json();
+            let seen = ask(&server, Method::POST, "/others/b/count", &reader, r#"{"do":"get-count"}"#).await.json();
             if seen["count"] == 2 {
                 return;
             }
