@@ -23,6 +23,16 @@ pub(crate) enum Limit {
     Messages,
     /// A message: `limits.messages_per_second_per_user`.
     MessagesPerUser,
+    /// A message, a request or a socket of a service: `limits.service_messages_per_second`.
+    ServiceMessages,
+    /// A socket or a ticket of a service: `limits.service_sockets`.
+    ServiceSockets,
+    /// A request of a service: `limits.service_requests`.
+    ServiceRequests,
+    /// A request of a service: `limits.service_request_bytes`.
+    ServiceRequestBytes,
+    /// An answer to a service: `limits.service_answer_bytes`.
+    ServiceAnswerBytes,
     /// A request: `limits.requests`.
     Requests,
     /// A request: `limits.requests_per_user`.
@@ -78,6 +88,11 @@ impl Limit {
             Limit::RoomsPerUser => "rooms_per_user",
             Limit::Messages => "messages_per_second",
             Limit::MessagesPerUser => "messages_per_second_per_user",
+            Limit::ServiceMessages => "service_messages_per_second",
+            Limit::ServiceSockets => "service_sockets",
+            Limit::ServiceRequests => "service_requests",
+            Limit::ServiceRequestBytes => "service_request_bytes",
+            Limit::ServiceAnswerBytes => "service_answer_bytes",
             Limit::Requests => "requests",
             Limit::RequestsPerUser => "requests_per_user",
             Limit::RequestsPerAddress => "requests_per_address",

@@ -187,6 +187,9 @@ pub const HTTP2_SMALL_DATA_BYTES: usize = 256;
 /// The longest id and the longest name of a user, in bytes: an id is the `sub` of a token, which OpenID Connect limits
 /// to 255 characters. Both are in memory for each socket.
 pub const USER_BYTES: usize = 256;
+/// The longest text that names the user for whom a service acts, in bytes: an id and a name with every byte escaped as
+/// `\u0061`, and the JSON around them.
+pub const ACT_BYTES: usize = 2 * 6 * USER_BYTES + 64;
 
 /// The longest line that a room may log, and the longest error of a room, in bytes: a stack trace fits.
 pub const LOG_LINE_BYTES: usize = 4_096;

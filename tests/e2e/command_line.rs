@@ -218,6 +218,69 @@ fn check_says_what_a_token_may_do_in_a_room_and_why() {
     }
 }
 
+/// The claims of a printed token.
+fn claims_of(token: &str) -> serde_json::Value {
+    let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, token.split('.').nth(1).unwrap());
+    serde_json::from_slice(&claims.unwrap()).unwrap()
+}
+
+#[test]
+fn a_token_of_a_service_is_signed_with_the_key_of_services() {
+    let (directory, file) = with_tokens("");
+    std::fs::write(directory.path().join("service.secret"), "the secret of the back ends, which no user sees").unwrap();
+    let print = |args: &[&str]| {
+        let output = run(&[args, &["--config", &file]].concat());
+        (output.status.success(), output_text(&output).trim().to_owned())
+    };
+    let configure = |keys: &[&str]| {
+        let keys = keys.iter().map(|key| format!("{{ algorithm = \"HS256\", {key} }}")).collect::<Vec<_>>().join(", ");
+        std::fs::write(&file, format!("[identity]\nauth = \"jwt\"\nkeys = [{keys}]\n{CHAT_AND_LOUNGE}")).unwrap();
+    };
+    let users = "file = \"secret\"";
+    let services = "file = \"service.secret\", id = \"s\", service = true";
+
+    configure(&[users]);
+    let (is_good, text) = print(&["token", "backend", "--service"]);
+    assert!(!is_good && text.contains("no key with `service = true` that can sign"), "{text}");
+
+    // The server tells by the key that signed: an ordinary key could not have signed the role.
+    configure(&[services, users]);
+    let args = ["token", "backend", "--service", "--act", "ana", "--grant", "rooms/*=write"];
+    let (is_good, of_service) = print(&args);
+    assert!(is_good, "{of_service}");
+    let claims = claims_of(&of_service);
+    assert_eq!(claims["act"], serde_json::json!({ "sub": "ana", "name": "ana" }));
+    let (is_good, text) = print(&["check", "--as", &of_service, "rooms/team-7"]);
+    for says in ["ana in rooms/team-7", "backend is a service, which acts for ana", "may: write\n"] {
+        assert!(is_good && text.contains(says), "{says}: {text}");
+    }
+    let (_, own) = print(&["token", "backend", "--service"]);
+    let (is_good, text) = print(&["check", "--as", &own, "rooms/team-7"]);
+    assert!(is_good && text.contains("backend is a service, which acts for itself"), "{text}");
+    let (is_good, text) = print(&["check"]);
+    assert!(is_good && text.contains("service.secret (HS256) for tokens with the kid \"s\": may sign"), "{text}");
+
+    // A user's token is signed with a key of services only if there is no other.
+    let (_, of_user) = print(&["token", "ana"]);
+    configure(&[services]);
+    let (is_good, text) = print(&["check", "--as", &of_user, "rooms/team-7"]);
+    assert!(!is_good && text.contains("not signed with a key that this server knows"), "{text}");
+    let (_, of_user) = print(&["token", "ana"]);
+    let (is_good, text) = print(&["check", "--as", &of_user, "rooms/team-7"]);
+    assert!(is_good && text.contains("ana in rooms/team-7") && !text.contains("is a service"), "{text}");
+
+    for (args, says) in [
+        (&["token", "ana", "--claim", "role=service"][..], "use --service alone"),
+        (&["token", "ana", "--service", "--claim", "role=host"], "use --service alone"),
+        (&["token", "ana", "--service", "--claim", "act=bo"], "`act` has a meaning of its own"),
+        (&["token", "ana", "--act", "bo"], "--service"),
+        (&["token", "ana", "--service", "--auth", "dev"], "never a service's"),
+    ] {
+        let (is_good, text) = print(args);
+        assert!(!is_good && text.contains(says), "{says}: {text}");
+    }
+}
+
 #[test]
 fn a_printed_token_has_the_grants_and_claims_that_it_was_asked_for() {
     let (_directory, file) = with_tokens("");
@@ -227,8 +290,7 @@ fn a_printed_token_has_the_grants_and_claims_that_it_was_asked_for() {
     let output = token(&args);
     let text = output_text(&output);
     assert!(output.status.success(), "{text}");
-    let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, text.split('.').nth(1).unwrap());
-    let claims = serde_json::from_slice::<serde_json::Value>(&claims.unwrap()).unwrap();
+    let claims = claims_of(&text);
     assert_eq!(claims["rooms"], serde_json::json!({ "rooms/team-7": ["read", "write"], "rooms/secret": [] }));
     assert_eq!(
         (&claims["role"], &claims["n"], &claims["sub"]),

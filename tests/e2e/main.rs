@@ -49,6 +49,7 @@ mod routes;
 mod sandbox;
 mod secrets;
 mod server_sent_events;
+mod services;
 mod shares;
 mod shutdown;
 mod test_driver;

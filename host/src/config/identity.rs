@@ -78,6 +78,9 @@ pub struct Key {
     pub encoding: Encoding,
     /// A file with the private key in PEM, for `dormouse token`; not used by the server.
     pub private_file: Option<PathBuf>,
+    /// Whether a token that it signed may have the claim `role` with the value `service`: such a token is a back end's.
+    #[serde(default)]
+    pub service: bool,
 }
 
 /// How a secret is encoded in its file.
@@ -127,6 +130,11 @@ impl Identity {
             Auth::Dev => AccessMode::Open,
             Auth::Jwt => AccessMode::Granted,
         })
+    }
+
+    /// Whether tokens may be those of services.
+    pub(crate) fn has_services(&self) -> bool {
+        self.keys.iter().any(|key| key.service)
     }
 
     /// Whether tokens are accepted without proof.

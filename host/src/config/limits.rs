@@ -66,6 +66,19 @@ pub struct Limits {
     pub sockets_per_user: usize,
     /// The most rooms that one user has sockets in at the same time. 0 for no limit; with `auth = "dev"` there is none.
     pub rooms_per_user: usize,
+    /// Messages a second of one service over all sockets and requests, and ten times as many in a burst. It counts as for
+    /// a user, and it is the limit of each of its sockets too. 0 for no limit; with `auth = "dev"` there is none, and the
+    /// same holds for the other limits of a service. They take the place of those of a user.
+    pub service_messages_per_second: u32,
+    /// The most sockets of one service, and its most unused tickets. 0 for no limit.
+    pub service_sockets: usize,
+    /// The most HTTP requests of one service at the same time, of all `requests`. 0 for no limit.
+    pub service_requests: u32,
+    /// The most bytes in the bodies of one service's requests, of all `request_bytes`. 0 for no limit.
+    pub service_request_bytes: usize,
+    /// The most bytes of answers that one service has not read yet, of all `answer_bytes`; a single answer may have any
+    /// length. 0 for no limit.
+    pub service_answer_bytes: usize,
     /// A silent socket gets a ping this often.
     #[serde(with = "duration")]
     pub ping_every: Duration,
@@ -195,6 +208,15 @@ impl Default for Limits {
             sockets_per_user: 200,
             // Two sockets in each room, as with a chat and its presence.
             rooms_per_user: 100,
+            // A core runs about ten times as many turns a second, so a back end leaves nine tenths to users.
+            service_messages_per_second: 2_000,
+            // A hundredth of all connections.
+            service_sockets: 1_000,
+            // Twice as many as a user, and a quarter of all.
+            service_requests: 256,
+            // A quarter of all bytes, as of requests; 16 of the longest bodies.
+            service_request_bytes: 16 << 20,
+            service_answer_bytes: 64 << 20,
             // Below the 30 s after which some networks forget a silent connection.
             ping_every: Duration::from_secs(25),
             // Longer than any round trip; with the ping, a lost client is noticed after 35 s.

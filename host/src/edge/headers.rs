@@ -13,7 +13,7 @@ use hyper::header::{
 
 use crate::config::Config;
 use crate::limits::ALLOWED_RESPONSE_HEADERS;
-use crate::model::{CALLER, PERMISSIONS, POST_KEY, header_text, is_header};
+use crate::model::{ACT, CALLER, PERMISSIONS, POST_KEY, header_text, is_header};
 
 /// Request headers that no component sees: credentials, and those that the host itself has handled. The names that only
 /// the host may set come on top of these.
@@ -31,11 +31,12 @@ const NOT_FOR_ROOMS: [&str; 9] = [
 
 /// Headers that a request may have once. Given two, a proxy, the host and a room could each use a different one.
 /// hyper checks `content-length`; tokens are checked in `http`.
-static ONCE: [HeaderName; 7] = [
+static ONCE: [HeaderName; 8] = [
     CONTENT_TYPE,
     ORIGIN,
     SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION,
+    HeaderName::from_static(ACT),
     HeaderName::from_static(POST_KEY),
     HeaderName::from_static("last-event-id"),
     HeaderName::from_static("sec-fetch-site"),
@@ -93,7 +94,9 @@ impl ResponseHeaders {
 
 /// The headers of a request that a component sees.
 pub(super) fn for_rooms(headers: &HeaderMap) -> Vec<(String, String)> {
-    let is_ours = |name: &str| NOT_FOR_ROOMS.contains(&name) || is_header(name, CALLER) || is_header(name, PERMISSIONS);
+    let of_the_host = [ACT, CALLER, PERMISSIONS];
+    let is_ours =
+        |name: &str| NOT_FOR_ROOMS.contains(&name) || of_the_host.iter().any(|header| is_header(name, header));
     let seen = headers.iter().filter(|(name, _)| !is_ours(name.as_str()));
     seen.map(|(name, value)| (name.as_str().to_owned(), header_text(value.as_bytes()).into_owned())).collect()
 }

@@ -39,7 +39,7 @@ pub use access::policy::{Access, Denied, Reason, Standing};
 pub use admin::{Admin, AdminTokenError};
 pub use http::service::Service;
 pub use identity::keys::KeyError;
-pub use identity::verified::{Invalid, Verified};
+pub use identity::verified::{Invalid, Role, Verified};
 pub use identity::verifier::{MINTED_CLAIMS, Verifier, mint};
 pub use listener::tls::{TlsError, check_certificate};
 pub use response::body::Body;
@@ -105,7 +105,7 @@ impl Edge {
             verifier,
             access: AccessControl::new(config, revocations.clone()),
             origins: Origins::new(&config.identity, config.tls.is_some()),
-            tickets: Tickets::new(limits.tickets, if config.identity.is_dev() { 0 } else { limits.tickets_per_user }),
+            tickets: Tickets::new(config),
             cookie: config.identity.cookie.clone(),
             response_headers: ResponseHeaders::new(config),
             base_path: config.base_path.clone(),

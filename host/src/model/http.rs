@@ -8,6 +8,8 @@ use super::Permissions;
 pub const CALLER: &str = "dormouse-caller";
 /// The header with the permissions of the user, in rooms that ask for grants. Only the host sets it.
 pub const PERMISSIONS: &str = "dormouse-permissions";
+/// The request header in which a service names the user for whom it acts. No component sees it.
+pub const ACT: &str = "dormouse-act";
 /// The header with the key of a post, which is the same for each try. In requests of rooms only the host sets it.
 pub const POST_KEY: &str = "idempotency-key";
 

@@ -301,6 +301,11 @@ fn check(args: &Check) -> anyhow::Result<()> {
         print::line(format_args!("  access {}", config.access(name).name()))?;
         print_imports(namespace.component.imports())?;
     }
+    for key in config.identity.keys.iter().filter(|key| key.service) {
+        let id = key.id.as_ref().map(|id| format!(" for tokens with the kid {id:?}")).unwrap_or_default();
+        let file = key.file.display();
+        print::line(format_args!("key {file} ({}){id}: may sign tokens of services", key.algorithm))?;
+    }
     print::line(format_args!("router: {}", config.router))?;
     print_imports(loaded.router.imports())?;
     for route in dormouse::routes::routes(&config) {

@@ -4,7 +4,7 @@
 
 use anyhow::Context;
 use dormouse::config::{AccessMode, Config};
-use dormouse::edge::{Access, Pattern, Verifier};
+use dormouse::edge::{Access, Pattern, Role, Verifier};
 use dormouse::model::{Address, Permission, Permissions};
 
 use crate::print;
@@ -15,8 +15,13 @@ pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<
     let access = Access::new(config);
     let room = find(&access, room)?;
     let standing = access.standing(&room, &verified.grants);
-    let (user, name) = (&verified.user.id, access.spelled(&room));
+    let (user, name) = (&verified.room_user().id, access.spelled(&room));
     print::line(format_args!("{user} in {name}"))?;
+    if let Role::Service { acts_for } = &verified.role {
+        let acts_for = acts_for.as_ref().map_or("itself", |user| &user.id);
+        let service = &verified.user.id;
+        print::line(format_args!("  {service} is a service, which acts for {acts_for}; its own grants count"))?;
+    }
     print::line(format_args!("  may: {}", or_nothing(standing.permissions)))?;
     let missing = Permission::ALL.into_iter().filter(|permission| !standing.permissions.has(*permission));
     print::line(format_args!("  may not: {}", or_nothing(missing.collect())))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use dormouse::config::{Auth, read_duration};
-use dormouse::edge::{Grants, MINTED_CLAIMS, Pattern};
+use dormouse::edge::{Grants, MINTED_CLAIMS, Pattern, Role};
 use dormouse::model::{Permission, Permissions, User};
 use serde_json::{Map, Value, json};
 
@@ -18,7 +18,7 @@ use crate::{Common, load, print};
 pub(crate) struct Token {
     #[command(flatten)]
     common: Common,
-    /// The userId
+    /// The userId, or the name of the service
     user: String,
     /// The userName [default: the userId]
     #[arg(long)]
@@ -30,6 +30,12 @@ pub(crate) struct Token {
     /// presence, moderate and admin
     #[arg(long = "grant", value_name = "PATTERN=PERMISSIONS")]
     grants: Vec<String>,
+    /// A token of a service, signed with the first key that has `service = true`
+    #[arg(long)]
+    service: bool,
+    /// The userId of the user for whom the service acts
+    #[arg(long, value_name = "USER", requires = "service")]
+    act: Option<String>,
     /// A further claim, such as `role=host`; may be repeated. A value that is JSON is taken as JSON
     #[arg(long = "claim", value_name = "NAME=VALUE")]
     claims: Vec<String>,
@@ -42,13 +48,22 @@ pub(crate) fn run(args: Token) -> anyhow::Result<()> {
     let name = args.name.clone().unwrap_or_else(|| args.user.clone());
     let user = User { id: args.user.clone(), name };
     let claims = args.further_claims(&config.identity.grants_claim)?;
+    let role = args.role();
+    if config.identity.auth == Auth::Dev && role != Role::User {
+        bail!("a token of dev auth is only a name, and never a service's; use --auth jwt with a key that is one");
+    }
     if config.identity.auth == Auth::Dev && !claims.is_empty() {
         bail!("a token of dev auth is only a name and carries no grants and no claims; use --auth jwt with a key");
     }
-    print::line(dormouse::edge::mint(&config.identity, &user, args.valid_for, &claims)?)
+    print::line(dormouse::edge::mint(&config.identity, &user, &role, args.valid_for, &claims)?)
 }
 
 impl Token {
+    fn role(&self) -> Role {
+        let acts_for = self.act.as_ref().map(|user| User::new(user, user));
+        if self.service { Role::Service { acts_for } } else { Role::User }
+    }
+
     /// The claims beside those that say who the user is, with the grants in the claim `grants_claim`.
     fn further_claims(&self, grants_claim: &str) -> anyhow::Result<Map<String, Value>> {
         let mut claims = Map::new();
@@ -61,6 +76,9 @@ impl Token {
             }
             if name == grants_claim {
                 bail!("--claim {claim}: `{name}` holds the grants; use --grant");
+            }
+            if name == "role" && (self.service || value == "service") {
+                bail!("--claim {claim}: this role is a service's; use --service alone");
             }
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
             if claims.insert(name.to_owned(), value).is_some() {

@@ -52,6 +52,11 @@ impl Limits {
             messages_per_second_per_user,
             sockets_per_user,
             rooms_per_user,
+            service_messages_per_second,
+            service_sockets,
+            service_requests,
+            service_request_bytes,
+            service_answer_bytes,
             ping_every,
             pong_timeout,
             close_timeout,
@@ -110,6 +115,9 @@ impl Limits {
             ("limits.messages_per_second_per_user", u64::from(*messages_per_second_per_user)),
             ("limits.sockets_per_user", *sockets_per_user as u64),
             ("limits.rooms_per_user", *rooms_per_user as u64),
+            ("limits.service_messages_per_second", u64::from(*service_messages_per_second)),
+            ("limits.service_sockets", *service_sockets as u64),
+            ("limits.service_requests", u64::from(*service_requests)),
             ("limits.connections_per_address", *connections_per_address as u64),
             ("limits.connects_per_second_per_address", u64::from(*connects_per_second_per_address)),
             ("limits.requests_per_user", u64::from(*requests_per_user)),
@@ -144,6 +152,8 @@ impl Limits {
             ("limits.room_bytes", *room_bytes, LEAST_BYTES),
             ("limits.memory_total_bytes", *memory_total_bytes, 1),
             ("limits.request_bytes_per_user", *request_bytes_per_user as u64, 1),
+            ("limits.service_request_bytes", *service_request_bytes as u64, 1),
+            ("limits.service_answer_bytes", *service_answer_bytes as u64, 1),
             ("limits.answer_bytes_per_user", *answer_bytes_per_user as u64, 1),
             ("limits.answer_bytes_per_connection", *answer_bytes_per_connection as u64, 1),
         ] {
@@ -198,6 +208,7 @@ impl Limits {
         let all = [
             ("limits.request_bytes", self.request_bytes),
             ("limits.request_bytes_per_user", self.request_bytes_per_user),
+            ("limits.service_request_bytes", self.service_request_bytes),
         ];
         if let Some((key, value)) = all.into_iter().find(|(_, value)| (1..self.body_bytes).contains(value)) {
             let body_bytes = self.body_bytes;

@@ -26,8 +26,13 @@ impl Limits {
         }
     }
 
-    pub(super) fn shares_above_their_total(&self, is_dev: bool) -> Vec<String> {
-        let counts = |share: &Share| share.is_above() && share.takes_all.is_some() && !(is_dev && share.off_in_dev);
+    pub(super) fn shares_above_their_total(&self, is_dev: bool, has_services: bool) -> Vec<String> {
+        let holds = |share: &Share| match share.takes_all {
+            Some("service") => has_services && !is_dev,
+            Some(_) => !(is_dev && share.off_in_dev),
+            None => false,
+        };
+        let counts = |share: &Share| share.is_above() && holds(share);
         let shares = self.shares().into_iter().filter(counts);
         shares
             .map(|Share { key, value, total_key, total, takes_all, .. }| {
@@ -82,6 +87,11 @@ impl Limits {
                 true,
             ),
             of_one(
+                share("service_requests", |limits| limits.service_requests.into(), "requests", requests),
+                "service",
+                true,
+            ),
+            of_one(
                 share("requests_per_address", |limits| limits.requests_per_address.into(), "requests", requests),
                 "address",
                 true,
@@ -104,6 +114,21 @@ impl Limits {
                     |limits| limits.request_bytes as u64,
                 ),
                 "user",
+                true,
+            ),
+            of_one(
+                share(
+                    "service_request_bytes",
+                    |limits| limits.service_request_bytes as u64,
+                    "request_bytes",
+                    |limits| limits.request_bytes as u64,
+                ),
+                "service",
+                true,
+            ),
+            of_one(
+                share("service_answer_bytes", |limits| limits.service_answer_bytes as u64, "answer_bytes", answers),
+                "service",
                 true,
             ),
             of_one(

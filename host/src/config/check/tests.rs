@@ -150,7 +150,7 @@ fn limits() -> toml::Table {
 
 #[test]
 fn zero_is_refused_or_means_no_limit() {
-    const OFF: [&str; 19] = [
+    const OFF: [&str; 24] = [
         "answer_bytes_per_connection",
         "answer_bytes_per_user",
         "connections_per_address",
@@ -168,6 +168,11 @@ fn zero_is_refused_or_means_no_limit() {
         "room_bytes",
         "rooms",
         "rooms_per_user",
+        "service_answer_bytes",
+        "service_messages_per_second",
+        "service_request_bytes",
+        "service_requests",
+        "service_sockets",
         "sockets_per_user",
         "tickets_per_user",
     ];
@@ -214,6 +219,8 @@ fn a_share_above_its_total_fails_or_warns_if_defaulted() {
         ("answer_bytes_per_user", "answer_bytes"),
         ("answer_bytes_per_connection", "answer_bytes"),
         ("tickets_per_user", "tickets"),
+        ("service_requests", "requests"),
+        ("service_answer_bytes", "answer_bytes"),
     ];
     for (share, total) in shares {
         let problem = check(&format!("[limits]\n{total} = 5\n{share} = 6")).expect_err(share);
@@ -229,6 +236,11 @@ fn a_share_above_its_total_fails_or_warns_if_defaulted() {
     let warnings = warned("identity.auth = \"jwt\"\nlimits.requests = 100").join("\n");
     assert!(warnings.contains("limits.requests_per_user: 128 is more than limits.requests, 100"), "{warnings}");
     assert!(warnings.contains("one user may take all of them"), "{warnings}");
+    assert!(!warnings.contains("service"), "no key is a service's: {warnings}");
+    let services =
+        "identity.auth = \"jwt\"\nidentity.keys = [{ algorithm = \"HS256\", file = \"key\", service = true }]";
+    let warnings = warned(&format!("{services}\nlimits.requests = 100")).join("\n");
+    assert!(warnings.contains("limits.service_requests: 256 is more than limits.requests, 100"), "{warnings}");
     assert_eq!(warned("limits.connections = 100"), Vec::<String>::new(), "\"dev\" has no such share");
 }
 

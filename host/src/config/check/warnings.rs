@@ -21,7 +21,7 @@ const FEW_MESSAGES_BYTES: u64 = 64 << 10;
 impl Config {
     /// Settings that work, and that the operator may not have meant.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.limits.shares_above_their_total(self.identity.is_dev());
+        let mut warnings = self.limits.shares_above_their_total(self.identity.is_dev(), self.identity.has_services());
         warnings.extend(self.private_outbound());
         warnings.extend(self.unused_keys());
         warnings.extend(self.trusts_everyone());

@@ -66,7 +66,7 @@ impl AccessControl {
         needed: Permission,
     ) -> Result<Permissions, Denied> {
         let is_out = !self.revocations.is_empty()
-            && user.is_some_and(|user| self.revocations.hold_member(&user.user.id, &self.policy.spelled(room)));
+            && user.is_some_and(|user| user.is_sent_out(&self.revocations, &self.policy.spelled(room)));
         let decided = match is_out {
             true => Err(Denied { missing: needed, reason: Reason::SentOut }),
             false => self.policy.decide(room, user.map(|user| &user.grants), needed),
@@ -77,7 +77,9 @@ impl AccessControl {
                 Ok(permissions)
             }
             Err(denied) => {
-                self.journal.denied(user.map(|user| user.user.id.as_str()), &self.policy.spelled(room), denied);
+                let service = user.filter(|user| user.is_service()).map(|service| service.user.id.as_str());
+                let user = user.map(|user| user.room_user().id.as_str());
+                self.journal.denied(user, service, &self.policy.spelled(room), denied);
                 Err(denied)
             }
         }
@@ -103,14 +105,14 @@ impl SocketAccess {
     }
 
     /// Decides whether the user may send one more message. This runs for each message, so that it only counts and logs
-    /// refusals.
-    pub(in crate::edge) fn check_message(&self, user: &str) -> Result<(), Permission> {
+    /// refusals. `service` acts for the user, if it is one.
+    pub(in crate::edge) fn check_message(&self, user: &str, service: Option<&str>) -> Result<(), Permission> {
         let missing = self.control.policy.to_send(self.room.namespace());
         if self.permissions.has(missing) {
             return Ok(());
         }
         let denied = Denied { missing, reason: Reason::NotInGrant };
-        self.control.journal.denied(Some(user), &self.control.policy.spelled(&self.room), denied);
+        self.control.journal.denied(Some(user), service, &self.control.policy.spelled(&self.room), denied);
         Err(missing)
     }
 
@@ -155,7 +157,7 @@ mod tests {
     #[test]
     fn a_new_token_changes_what_an_open_socket_may_do_at_once() {
         let mut access = socket("ROOMS", "rooms/*=read,write");
-        assert_eq!(access.check_message("ana"), Ok(()));
+        assert_eq!(access.check_message("ana", None), Ok(()));
         for (grant, renewed, may_send) in [
             ("rooms/lobby=read,write", Renewed::Same, Ok(())),
             ("rooms/lobby=read", Renewed::Changed, Err(Permission::Write)),
@@ -164,16 +166,16 @@ mod tests {
             ("rooms/other=read,write", Renewed::MayNotRead, Err(Permission::Write)),
         ] {
             assert_eq!(access.renew(&ana(grant)), renewed, "{grant}");
-            assert_eq!(access.check_message("ana"), may_send, "{grant}");
+            assert_eq!(access.check_message("ana", None), may_send, "{grant}");
         }
     }
 
     #[test]
     fn a_user_who_may_not_be_listed_any_more_cannot_stay_on_the_list() {
         let mut access = socket("PRESENCE", "presence/lobby=read,presence");
-        assert_eq!(access.check_message("ana"), Ok(()));
+        assert_eq!(access.check_message("ana", None), Ok(()));
         assert_eq!(access.renew(&ana("presence/lobby=read,write")), Renewed::MayNotBeListed);
-        assert_eq!(access.check_message("ana"), Err(Permission::Presence));
+        assert_eq!(access.check_message("ana", None), Err(Permission::Presence));
         assert_eq!(access.renew(&ana("presence/lobby=read,presence")), Renewed::Changed);
     }
 

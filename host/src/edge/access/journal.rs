@@ -38,12 +38,13 @@ impl AccessJournal {
         self.count("allowed", reason);
     }
 
-    /// A user may not do something in a room; `user` is absent without an identity.
-    pub(super) fn denied(&self, user: Option<&str>, room: &str, denied: Denied) {
+    /// A user may not do something in a room; `user` is absent without an identity, and `service` is the one that acts,
+    /// if it is one.
+    pub(super) fn denied(&self, user: Option<&str>, service: Option<&str>, room: &str, denied: Denied) {
         self.count("refused", denied.reason);
         if self.lines.lock().take(clock::monotonic()) {
             let (permission, reason) = (denied.missing.name(), denied.reason.name());
-            tracing::info!(user, room, permission, reason, "a user was refused for want of a permission");
+            tracing::info!(user, service, room, permission, reason, "a user was refused for want of a permission");
         }
     }
 

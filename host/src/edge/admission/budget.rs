@@ -5,6 +5,8 @@
 //! cannot take the places of all others. Requests without an identity have a few places of their own: one address can
 //! take a quarter of those, and a request with a token needs none.
 //!
+//! A service has larger shares than a user, and its requests do not count for its address.
+//!
 //! Event streams are not counted here. A user has at most `sockets_per_user` of them, and each holds at most twice
 //! `socket_queue_bytes`: the room's queue for it, and the piece that is being sent.
 //!
@@ -15,6 +17,7 @@ use std::sync::Arc;
 
 use super::shares::{Share, Shares};
 use crate::config::Config;
+use crate::edge::identity::verified::Subject;
 use crate::limit_hits::Limit;
 use crate::limits::ANONYMOUS_REQUESTS_AN_ADDRESS;
 use crate::model::Address;
@@ -22,24 +25,31 @@ use crate::model::Address;
 /// All shares of one host.
 pub(in crate::edge) struct Budget {
     requests: Arc<Shares<()>>,
-    of_users: Arc<Shares<RequesterId>>,
+    of_subjects: SubjectShares,
     of_addresses: Arc<Shares<IpAddr>>,
     of_rooms: Arc<Shares<Address>>,
     of_namespaces: Arc<Shares<String>>,
     anonymous: Arc<Shares<()>>,
     anonymous_of_addresses: Arc<Shares<IpAddr>>,
     bodies: Arc<Shares<()>>,
-    bodies_of_users: Arc<Shares<RequesterId>>,
+    bodies_of_subjects: SubjectShares,
     answers: Arc<Shares<()>>,
-    answers_of_users: Arc<Shares<RequesterId>>,
+    answers_of_subjects: SubjectShares,
     answers_of_connections: Arc<Shares<u64>>,
+}
+
+/// Shares of users, and larger ones of services.
+#[derive(Debug)]
+struct SubjectShares {
+    of_users: (Arc<Shares<RequesterId>>, Limit),
+    of_services: (Arc<Shares<RequesterId>>, Limit),
 }
 
 /// The holder of a share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::edge) enum RequesterId {
-    /// A user, by id.
-    User(String),
+    /// A user or a service.
+    Subject(Subject),
     /// A client without an identity, by address.
     Address(IpAddr),
     /// A client without an identity, through a server that mounts the host.
@@ -70,6 +80,8 @@ pub(in crate::edge) struct Permit {
 pub(in crate::edge) struct BodyBytes {
     all: Share<()>,
     user: Share<RequesterId>,
+    /// The limit of the user's share.
+    limit: Limit,
 }
 
 /// The bytes of one answer until it is sent.
@@ -88,7 +100,10 @@ impl Budget {
         let per_holder = |max: usize| if is_limited { max } else { 0 };
         Budget {
             requests: Shares::of(limits.requests as usize),
-            of_users: Shares::of(per_holder(limits.requests_per_user as usize)),
+            of_subjects: SubjectShares {
+                of_users: (Shares::of(per_holder(limits.requests_per_user as usize)), Limit::RequestsPerUser),
+                of_services: (Shares::of(per_holder(limits.service_requests as usize)), Limit::ServiceRequests),
+            },
             of_addresses: Shares::of(per_holder(limits.requests_per_address as usize)),
             of_rooms: Shares::of(limits.requests_per_room as usize),
             of_namespaces: Shares::of(limits.requests_per_namespace as usize),
@@ -97,9 +112,15 @@ impl Budget {
                 (limits.anonymous_requests / ANONYMOUS_REQUESTS_AN_ADDRESS).max(1) as usize,
             )),
             bodies: Shares::of(limits.request_bytes),
-            bodies_of_users: Shares::of(per_holder(limits.request_bytes_per_user)),
+            bodies_of_subjects: SubjectShares {
+                of_users: (Shares::of(per_holder(limits.request_bytes_per_user)), Limit::RequestBytesPerUser),
+                of_services: (Shares::of(per_holder(limits.service_request_bytes)), Limit::ServiceRequestBytes),
+            },
             answers: Shares::of(limits.answer_bytes),
-            answers_of_users: Shares::of(per_holder(limits.answer_bytes_per_user)),
+            answers_of_subjects: SubjectShares {
+                of_users: (Shares::of(per_holder(limits.answer_bytes_per_user)), Limit::AnswerBytesPerUser),
+                of_services: (Shares::of(per_holder(limits.service_answer_bytes)), Limit::ServiceAnswerBytes),
+            },
             answers_of_connections: Shares::of(limits.answer_bytes_per_connection),
         }
     }
@@ -110,16 +131,18 @@ impl Budget {
         if requester.connection.is_some_and(|connection| self.answers_of_connections.is_full(&connection)) {
             return Err(Limit::AnswerBytesPerConnection);
         }
-        if self.answers_of_users.is_full(&requester.who) {
-            return Err(Limit::AnswerBytesPerUser);
+        let (answers_of_subject, limit) = self.answers_of_subjects.of(&requester.who);
+        if answers_of_subject.is_full(&requester.who) {
+            return Err(limit);
         }
         if self.answers.is_full(&()) {
             return Err(Limit::AnswerBytes);
         }
-        let RequesterId::User(_) = requester.who else { return self.anonymous_request(requester) };
-        let user = self.of_users.take(&requester.who, 1).ok_or(Limit::RequestsPerUser)?;
-        let address =
-            requester.address.map(|address| self.of_addresses.take(&address, 1).ok_or(Limit::RequestsPerAddress));
+        let RequesterId::Subject(subject) = &requester.who else { return self.anonymous_request(requester) };
+        let (of_subject, limit) = self.of_subjects.of(&requester.who);
+        let user = of_subject.take(&requester.who, 1).ok_or(limit)?;
+        let address = requester.address.filter(|_| matches!(subject, Subject::User(_)));
+        let address = address.map(|address| self.of_addresses.take(&address, 1).ok_or(Limit::RequestsPerAddress));
         let address = address.transpose()?;
         let all = self.requests.take(&(), 1).ok_or(Limit::Requests)?;
         Ok(Permit { _all: all, _user: Some(user), _address: address, room: None })
@@ -143,9 +166,10 @@ impl Budget {
 
     /// Starts counting the bytes of a body.
     pub(in crate::edge) fn body(&self, requester: &Requester) -> Result<BodyBytes, Limit> {
-        let user = self.bodies_of_users.take(&requester.who, 0).ok_or(Limit::RequestBytesPerUser)?;
+        let (of_subject, limit) = self.bodies_of_subjects.of(&requester.who);
+        let user = of_subject.take(&requester.who, 0).ok_or(limit)?;
         let all = self.bodies.take(&(), 0).ok_or(Limit::RequestBytes)?;
-        Ok(BodyBytes { all, user })
+        Ok(BodyBytes { all, user, limit })
     }
 
     /// Counts the bytes of an answer that wait for its client, or returns the limit that they meet.
@@ -155,9 +179,21 @@ impl Budget {
             part.ok_or(Limit::AnswerBytesPerConnection)
         });
         let connection = connection.transpose()?;
-        let user = self.answers_of_users.take_one_at_least(&requester.who, bytes).ok_or(Limit::AnswerBytesPerUser)?;
+        let (of_subject, limit) = self.answers_of_subjects.of(&requester.who);
+        let user = of_subject.take_one_at_least(&requester.who, bytes).ok_or(limit)?;
         let all = self.answers.take_one_at_least(&(), bytes).ok_or(Limit::AnswerBytes)?;
         Ok(AnswerBytes { _all: all, _user: user, _connection: connection })
+    }
+}
+
+impl SubjectShares {
+    /// The shares that a requester takes from, and the limit of each. Clients without an identity have those of users.
+    fn of(&self, who: &RequesterId) -> (&Arc<Shares<RequesterId>>, Limit) {
+        let (shares, limit) = match who {
+            RequesterId::Subject(Subject::Service(_)) => &self.of_services,
+            RequesterId::Subject(Subject::User(_)) | RequesterId::Address(_) | RequesterId::Unknown => &self.of_users,
+        };
+        (shares, *limit)
     }
 }
 
@@ -165,7 +201,7 @@ impl BodyBytes {
     /// Counts bytes that were read, or returns the limit that they meet.
     pub(in crate::edge) fn grow(&mut self, bytes: usize) -> Result<(), Limit> {
         if !self.user.grow(bytes) {
-            return Err(Limit::RequestBytesPerUser);
+            return Err(self.limit);
         }
         if !self.all.grow(bytes) {
             return Err(Limit::RequestBytes);
@@ -184,7 +220,7 @@ mod tests {
     }
 
     fn user(id: &str, address: &str, connection: u64) -> Requester {
-        let who = RequesterId::User(id.into());
+        let who = RequesterId::Subject(Subject::User(id.into()));
         Requester { who, address: Some(address.parse().unwrap()), connection: Some(connection) }
     }
 
@@ -296,5 +332,34 @@ mod tests {
         let ana = user("ana", "127.0.0.1", 1);
         assert_eq!(take_all(&budget, &ana).0.len(), 4, "but there is a limit for all");
         assert_eq!(budget.body(&ana).unwrap().grow(2), Ok(()));
+    }
+
+    #[test]
+    fn a_service_has_shares_of_its_own_and_does_not_count_for_its_address() {
+        let limits = Limits {
+            requests: 10,
+            requests_per_user: 1,
+            requests_per_address: 1,
+            service_requests: 3,
+            request_bytes_per_user: 1,
+            service_request_bytes: 4,
+            answer_bytes_per_user: 1,
+            service_answer_bytes: 4,
+            ..Limits::default()
+        };
+        let budget = budget(Auth::Jwt, limits);
+        let ana = user("ana", "192.0.2.1", 1);
+        let service = Requester { who: RequesterId::Subject(Subject::Service("ana".into())), ..ana.clone() };
+        let (permits, met) = take_all(&budget, &service);
+        assert_eq!((permits.len(), met), (3, Limit::ServiceRequests));
+        assert!(budget.request(&ana).is_ok(), "a user with its id and its address");
+        let mut body = budget.body(&service).unwrap();
+        assert_eq!((body.grow(4), body.grow(1)), (Ok(()), Err(Limit::ServiceRequestBytes)));
+        let _first = budget.answer(&service, 3).unwrap();
+        assert_eq!(budget.answer(&service, 2).err(), Some(Limit::ServiceAnswerBytes));
+        let _second = budget.answer(&service, 1).unwrap();
+        drop(permits);
+        assert_eq!(budget.request(&service).err(), Some(Limit::ServiceAnswerBytes));
+        assert!(budget.request(&ana).is_ok());
     }
 }

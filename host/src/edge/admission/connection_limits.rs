@@ -138,16 +138,28 @@ impl ConnectionLimits {
         })
     }
 
-    /// Spends one request of a connection's address, or of the `client` behind it if it is a proxy.
+    /// Spends one request of a connection's address, or of the `client` behind it if it is a proxy. Returns the address
+    /// that paid; the first request of a connection is paid with the connect.
     pub(in crate::edge) fn spend_request(
         &self,
         connection: &ConnectionPermit,
         client: Option<IpAddr>,
-    ) -> Result<(), TurnedAway> {
-        match &connection.address_permit {
-            Some(_) if !connection.has_requested.swap(true, Ordering::Relaxed) => Ok(()),
-            Some(permit) => self.spend(permit.address, REQUEST_COST),
-            None => client.map_or(Ok(()), |client| self.spend(network(client), REQUEST_COST)),
+    ) -> Result<Option<IpAddr>, TurnedAway> {
+        let address = match &connection.address_permit {
+            Some(_) if !connection.has_requested.swap(true, Ordering::Relaxed) => None,
+            Some(permit) => Some(permit.address),
+            None => client.map(network),
+        };
+        address.map(|address| self.spend(address, REQUEST_COST).map(|()| address)).transpose()
+    }
+
+    /// Gives back what a request cost an address: it is a service's, which has limits of its own.
+    pub(in crate::edge) fn refund_request(&self, address: IpAddr) {
+        let now = clock::monotonic();
+        let mut inner = self.lock();
+        if let Some(mut usage) = inner.take(address) {
+            usage.bucket.fill(REQUEST_COST);
+            inner.put_back(address, usage, now);
         }
     }
 
@@ -388,7 +400,7 @@ mod tests {
     fn a_connection_pays_for_its_first_request_and_socket_only() {
         let limits = limited(Limits { connects_per_second_per_address: 1, ..Limits::default() });
         let connection = limits.acquire(address("192.0.2.1")).unwrap();
-        assert_eq!((limits.spend_request(&connection, None), limits.spend_join(&connection)), (Ok(()), Ok(())));
+        assert_eq!((limits.spend_request(&connection, None), limits.spend_join(&connection)), (Ok(None), Ok(())));
         let joins = (0..20).filter(|_| limits.spend_join(&connection).is_ok()).count();
         assert_eq!(joins, 9, "ten seconds' worth, of which one was the connection");
         assert_eq!(limits.spend_request(&connection, None), Err(TurnedAway::TooFast));
@@ -403,7 +415,21 @@ mod tests {
         let proxy = limits.acquire(address("10.0.0.1")).unwrap();
         let (ana, bo) = (Some(address("192.0.2.1")), Some(address("192.0.2.2")));
         assert!((99..=101).contains(&(0..200).filter(|_| limits.spend_request(&proxy, ana).is_ok()).count()));
-        assert_eq!(limits.spend_request(&proxy, bo), Ok(()));
+        assert_eq!(limits.spend_request(&proxy, bo), Ok(bo));
+    }
+
+    #[test]
+    fn a_refunded_request_costs_its_address_nothing() {
+        let limits = limited(Limits { connects_per_second_per_address: 1, ..Limits::default() });
+        let connection = limits.acquire(address("192.0.2.1")).unwrap();
+        let ana = Some(address("192.0.2.1"));
+        assert_eq!(limits.spend_request(&connection, None), Ok(None), "the connect has paid for it");
+        for _ in 0..1_000 {
+            assert_eq!(limits.spend_request(&connection, None), Ok(ana));
+            limits.refund_request(address("192.0.2.1"));
+        }
+        let spent = (0..200).filter(|_| limits.spend_request(&connection, None).is_ok()).count();
+        assert!((89..=91).contains(&spent), "ten seconds' worth without the connect: {spent}");
     }
 
     #[test]

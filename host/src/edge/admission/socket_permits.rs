@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::connection_limits::{AddressPermit, ConnectionLimits, ConnectionPermit};
 use super::users::{SocketPermit, UserUsage, Users};
 use crate::clock;
+use crate::edge::identity::verified::Subject;
 use crate::limit_hits::Limit;
 use crate::limits::JOIN_COST;
 use crate::model::Address;
@@ -23,23 +24,26 @@ pub(in crate::edge) struct SocketPermits {
 impl SocketPermits {
     /// Takes the permits for one more socket of a user in a room, over `connection`, which is absent in a mounted host.
     /// `client` is the user's address, if a proxy names it. The cost is spent even if the socket is refused later.
+    /// Sockets of a service cost its address nothing: it may have many from one.
     pub(in crate::edge) fn take(
         users: &Users,
         limits: &Arc<ConnectionLimits>,
-        user: &str,
+        subject: &Subject,
         room: &Address,
         connection: Option<&ConnectionPermit>,
         client: Option<IpAddr>,
     ) -> Result<Self, Limit> {
-        let user = users.usage_of(user);
+        let user = users.usage_of(subject);
+        let is_service = user.is_service();
         // The request itself already cost one message.
         if !user.spend_messages(JOIN_COST.saturating_sub(1), clock::monotonic()) {
-            return Err(Limit::MessagesPerUser);
+            return Err(user.rate_limit());
         }
-        if let Some(connection) = connection {
+        if let Some(connection) = connection.filter(|_| !is_service) {
             limits.spend_join(connection)?;
         }
-        let socket = users.acquire_socket(&user, room)?;
+        let socket = user.acquire_socket(room)?;
+        let client = client.filter(|_| !is_service);
         let address = client.map(|client| limits.acquire_for_client(client)).transpose()?;
         Ok(SocketPermits { user, _socket: socket, _address: address })
     }

@@ -15,13 +15,14 @@
 //! 8. the origin: a foreign one gets no socket (403)
 //! 9. memory: refused while memory is short (503)
 //! 10. the origin again: with dev auth a foreign one gets nothing (403)
-//! 11. the address's rate: each request costs tokens (429)
-//! 12. the identity: the credential is valid, and the user is not revoked (401)
-//! 13. the user's rate: each request costs tokens (429)
+//! 11. the address's rate: each request costs tokens (429). A service gets them back at 12: then its own rate holds
+//! 12. the identity: the credential is valid, and the user is not revoked (401); only a service may name a user for
+//!     whom it acts (403, or 401 without an identity)
+//! 13. the rate of the user or the service: each request costs tokens (429)
 //! 14. `/tickets`: the request ends here
 //! 15. unsent answers: few bytes for the connection, for the user, and in all (`budget`; 429, 503)
-//! 16. a place among `requests`: for the user, for the address, and in all (`budget`; 429, 503). Requests without an
-//!     identity have a few places of their own
+//! 16. a place among `requests`: for the user, for the address, and in all (`budget`; 429, 503). A service has a share
+//!     of its own and none of the address's. Requests without an identity have a few places of their own
 //! 17. the body: without an identity, the router must accept the request before any of it is read; no content coding
 //!     (415), not too long (413), complete in time (408), and its bytes for the user and in all (`budget`; 429, 503)
 //! 18. the router
@@ -36,6 +37,7 @@
 //!
 //! It does not know connections or frames: `accept` and `service` call it.
 
+mod acting;
 pub(in crate::edge) mod authorization;
 mod cors;
 pub(in crate::edge) mod credential;
@@ -153,19 +155,25 @@ where
 
     // 11. The address's rate.
     let peer = Peer::of(&edge.connection_limits, &mut request);
-    if let Some(connection) = &peer.connection {
-        let within_rate = edge.connection_limits.spend_request(connection, peer.client);
-        within_rate.map_err(|turned_away| over_limit(turned_away.into()))?;
-    }
+    let spend = |connection| edge.connection_limits.spend_request(connection, peer.client);
+    let paid = peer.connection.as_deref().map_or(Ok(None), spend);
+    let paid = paid.map_err(|turned_away| over_limit(turned_away.into()))?;
 
     // 12. The identity.
     let bearer = identify(edge, &request, origin).map_err(|invalid| unauthorized(&invalid.0))?;
+    let bearer = acting::apply(request.headers(), bearer)?;
+    if let (Some(bearer), Some(address)) = (&bearer, paid)
+        && bearer.verified.is_service()
+    {
+        edge.connection_limits.refund_request(address);
+    }
 
     // 13. The user's rate. A request over HTTP costs the user as much as a message: it costs the server the same.
-    if let Some(bearer) = &bearer
-        && !edge.users.usage_of(&bearer.verified.user.id).spend_message(clock::monotonic())
-    {
-        return Err(over_limit(Limit::MessagesPerUser).into());
+    if let Some(bearer) = &bearer {
+        let user = edge.users.usage_of(&bearer.verified.subject());
+        if !user.spend_message(clock::monotonic()) {
+            return Err(over_limit(user.rate_limit()).into());
+        }
     }
 
     // 14. Tickets.
@@ -226,9 +234,10 @@ where
     if upgrade.is_none() && is_head {
         return Ok(event_stream::head());
     }
-    let user = &verified.user.id;
+    let subject = verified.subject();
     let connection = peer.connection.as_deref();
-    let permits = SocketPermits::take(&edge.users, &edge.connection_limits, user, &address, connection, peer.client);
+    let permits =
+        SocketPermits::take(&edge.users, &edge.connection_limits, &subject, &address, connection, peer.client);
     let permits = permits.map_err(over_limit)?;
     if let Some(activity) = &activity {
         activity.listen();

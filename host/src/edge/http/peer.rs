@@ -39,7 +39,7 @@ impl Peer {
         let connection = self.connection.as_deref();
         let address = self.client.map(network).or_else(|| connection.and_then(ConnectionPermit::address));
         let who = match (verified, address) {
-            (Some(verified), _) => RequesterId::User(verified.user.id.clone()),
+            (Some(verified), _) => RequesterId::Subject(verified.subject()),
             (None, Some(address)) => RequesterId::Address(address),
             (None, None) => RequesterId::Unknown,
         };

@@ -24,7 +24,7 @@ pub(super) fn component_request(request: Request<()>, path: String, verified: Op
         query: parts.uri.query().and_then(without_credentials),
         headers: headers::for_rooms(&parts.headers),
         body: Vec::new(),
-        user: verified.map(|verified| verified.user.clone()),
+        user: verified.map(|verified| verified.room_user().clone()),
     }
 }
 

@@ -13,7 +13,7 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
 use serde::Deserialize;
 
 use super::token::Signed;
@@ -76,6 +76,24 @@ pub enum KeyError {
         /// The configured algorithm.
         algorithm: String,
     },
+    /// A key for services is also an ordinary one, so that its ordinary tokens could claim to be a service's.
+    #[error(
+        "identity.keys.service: the key in {path} is marked `service = true`, and the same key is here without the \
+         mark ({other}); give services a key of their own"
+    )]
+    SharedByServices {
+        /// The file of the key for services.
+        path: PathBuf,
+        /// The setting and the file of the other one.
+        other: String,
+    },
+    /// No key for services can sign.
+    #[error(
+        "identity.keys: no key with `service = true` that can sign: HS256 signs with `file`, the others need \
+         `private_file`; mark a key that only your back end has, such as\n\n[[identity.keys]]\nalgorithm = \
+         \"HS256\"\nfile = \"service.secret\"\nservice = true"
+    )]
+    NothingToSignForServices,
     /// No key can sign.
     #[error(
         "identity.keys: no key that can sign: HS256 signs with `file`, the others need `private_file`; a key set never signs"
@@ -90,17 +108,29 @@ pub(in crate::edge) struct Keys(Vec<VerifyKey>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::edge) enum SignatureCheck {
     /// One of the keys signed it.
-    Valid,
+    Valid(KeyUse),
     /// None of the keys that fit the token signed it.
     Invalid,
     /// No key fits the token.
     UnknownKey,
 }
 
+/// The tokens that a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::edge) enum KeyUse {
+    /// Tokens of users.
+    Users,
+    /// Tokens of services too.
+    Services,
+}
+
 struct VerifyKey {
     id: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
+    usage: KeyUse,
+    /// The setting that names its file, and the file.
+    source: (&'static str, PathBuf),
 }
 
 impl Keys {
@@ -110,6 +140,7 @@ impl Keys {
         if let Some(path) = &identity.jwks {
             keys.extend(load_set(path)?);
         }
+        check_services_have_own_keys(&keys)?;
         Ok(Keys(keys))
     }
 
@@ -119,14 +150,15 @@ impl Keys {
     }
 
     /// Checks a token's signature. A key is used only with its own algorithm, whatever the token's head asks for
-    /// (algorithm confusion). A key with an id is used only for tokens that name it.
+    /// (algorithm confusion). A key with an id is used only for tokens that name it. If several fit, the one that
+    /// signed the token says whether it may be a service's.
     pub(in crate::edge) fn check_signature(&self, signed: &Signed<'_>) -> SignatureCheck {
         let named = algorithm(&signed.algorithm);
         let fits = |key: &&VerifyKey| Some(key.algorithm) == named && (key.id.is_none() || key.id == signed.key_id);
         let mut check = SignatureCheck::UnknownKey;
         for key in self.0.iter().filter(fits) {
             match crypto::verify(signed.signature, signed.message.as_bytes(), &key.key, key.algorithm) {
-                Ok(true) => return SignatureCheck::Valid,
+                Ok(true) => return SignatureCheck::Valid(key.usage),
                 Ok(false) | Err(_) => check = SignatureCheck::Invalid,
             }
         }
@@ -146,8 +178,62 @@ impl VerifyKey {
         };
         let works = decoding.map_err(|error| error.to_string()).and_then(|key| try_out(algorithm, key));
         let decoding = works.map_err(|problem| bad(key, &key.file, problem))?;
-        Ok(VerifyKey { id: key.id.clone(), algorithm, key: decoding })
+        let usage = if key.service { KeyUse::Services } else { KeyUse::Users };
+        Ok(VerifyKey {
+            id: key.id.clone(),
+            algorithm,
+            key: decoding,
+            usage,
+            source: ("identity.keys.file", key.file.clone()),
+        })
     }
+}
+
+/// Refuses a key for services that is here as an ordinary key too. The id in a token's head does not tell the two
+/// apart, because the signer chooses it.
+fn check_services_have_own_keys(keys: &[VerifyKey]) -> Result<(), KeyError> {
+    for service in keys.iter().filter(|key| key.usage == KeyUse::Services) {
+        let same = keys.iter().find(|key| key.usage == KeyUse::Users && key.is_same_as(service));
+        if let Some(VerifyKey { source: (setting, other), .. }) = same {
+            let other = format!("{setting}: {}", other.display());
+            return Err(KeyError::SharedByServices { path: service.source.1.clone(), other });
+        }
+    }
+    Ok(())
+}
+
+impl VerifyKey {
+    /// Returns whether both verify the same signatures.
+    fn is_same_as(&self, other: &VerifyKey) -> bool {
+        if self.algorithm != other.algorithm {
+            return false;
+        }
+        match (self.key.kind(), other.key.kind()) {
+            // HMAC takes some secrets of different lengths for the same one, so that comparing bytes is not enough.
+            (DecodingKeyKind::SecretOrDer(one), DecodingKeyKind::SecretOrDer(two))
+                if self.algorithm == Algorithm::HS256 =>
+            {
+                let sign = |secret: &[u8]| crypto::sign(b"", &EncodingKey::from_secret(secret), Algorithm::HS256).ok();
+                sign(one) == sign(two)
+            }
+            (DecodingKeyKind::SecretOrDer(one), DecodingKeyKind::SecretOrDer(two)) => one == two,
+            (
+                DecodingKeyKind::RsaModulusExponent { n: one, .. },
+                DecodingKeyKind::RsaModulusExponent { n: two, .. },
+            ) => significant(one) == significant(two),
+            // A key of a set has its modulus, and one in PEM holds the same bytes.
+            (DecodingKeyKind::RsaModulusExponent { n, .. }, DecodingKeyKind::SecretOrDer(der))
+            | (DecodingKeyKind::SecretOrDer(der), DecodingKeyKind::RsaModulusExponent { n, .. }) => {
+                let n = significant(n);
+                der.windows(n.len()).any(|part| part == n)
+            }
+        }
+    }
+}
+
+/// A number's bytes without leading zeros.
+fn significant(number: &[u8]) -> &[u8] {
+    number.iter().position(|byte| *byte != 0).map_or(&[], |first| &number[first..])
 }
 
 fn algorithm_of(key: &Key) -> Result<Algorithm, KeyError> {
@@ -227,7 +313,7 @@ fn load_set(path: &Path) -> Result<Vec<VerifyKey>, KeyError> {
     for (index, jwk) in set.keys.into_iter().enumerate() {
         let kid = jwk.get("kid").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
         let jwk = serde_json::from_value::<Jwk>(jwk).map_err(|_| "it is not a key of RFC 7517".to_owned());
-        match jwk.and_then(VerifyKey::from_jwk) {
+        match jwk.and_then(|jwk| VerifyKey::from_jwk(jwk, path)) {
             Ok(key) => keys.push(key),
             Err(problem) => problems.push((index, kid, problem)),
         }
@@ -245,7 +331,7 @@ fn load_set(path: &Path) -> Result<Vec<VerifyKey>, KeyError> {
 }
 
 impl VerifyKey {
-    fn from_jwk(jwk: Jwk) -> Result<Self, String> {
+    fn from_jwk(jwk: Jwk, path: &Path) -> Result<Self, String> {
         if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
             return Err("its `use` is not `sig`".into());
         }
@@ -263,7 +349,9 @@ impl VerifyKey {
         if jwk.alg.as_deref().is_some_and(|name| self::algorithm(name) != Some(algorithm)) {
             return Err(format!("its `alg` is not {algorithm:?}"));
         }
-        Ok(VerifyKey { id: jwk.kid, algorithm, key: try_out(algorithm, key)? })
+        let (key, source) = (try_out(algorithm, key)?, ("identity.jwks", path.to_owned()));
+        // A set is often an identity provider's, whose tokens are for users.
+        Ok(VerifyKey { id: jwk.kid, algorithm, key, usage: KeyUse::Users, source })
     }
 }
 
@@ -274,7 +362,7 @@ fn part(name: &str, value: Option<&str>) -> Result<Vec<u8>, String> {
 
 fn rsa(n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, String> {
     let (n, e) = (part("n", n)?, part("e", e)?);
-    let significant = n.iter().position(|byte| *byte != 0).map_or(&[][..], |first| &n[first..]);
+    let significant = significant(&n);
     let bits = significant.first().map_or(0, |first| significant.len() * 8 - first.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
         return Err(wrong_rsa());
@@ -402,7 +490,7 @@ mod tests {
 
     fn use_it(jwk: Value) -> Result<Algorithm, String> {
         let jwk = serde_json::from_value::<Jwk>(jwk).map_err(|error| error.to_string())?;
-        VerifyKey::from_jwk(jwk).map(|key| key.algorithm)
+        VerifyKey::from_jwk(jwk, Path::new("keys.json")).map(|key| key.algorithm)
     }
 
     /// A valid key with one member changed.
@@ -514,7 +602,14 @@ mod tests {
     }
 
     fn secret_of(encoding: Encoding, bytes: &[u8]) -> Result<Vec<u8>, String> {
-        let key = Key { algorithm: "HS256".into(), id: None, file: "secret".into(), private_file: None, encoding };
+        let key = Key {
+            algorithm: "HS256".into(),
+            id: None,
+            file: "secret".into(),
+            private_file: None,
+            encoding,
+            service: false,
+        };
         secret(&key, bytes).map_err(|error| error.to_string())
     }
 
@@ -558,5 +653,64 @@ mod tests {
     fn errors_do_not_quote_a_broken_key_set() {
         let error = load(r#"{"keys":"a-secret-that-stands-in-the-wrong-place"}"#).unwrap_err();
         assert!(!error.contains("a-secret"), "{error}");
+    }
+
+    /// Loads a key for services with one setting for users: a secret in a file, or a set.
+    fn load_with_service(service: &[u8], ordinary: &str, bytes: &[u8]) -> Result<usize, String> {
+        let directory = TempDir::new().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("service"), service).unwrap();
+        fs::write(path("ordinary"), bytes).unwrap();
+        let text = format!(
+            "auth = \"jwt\"\n{}\n[[keys]]\nalgorithm = \"HS256\"\nid = \"s\"\nfile = {:?}\nservice = true",
+            ordinary.replace("PATH", &format!("{:?}", path("ordinary"))),
+            path("service")
+        );
+        let identity = toml::from_str::<Identity>(&text).unwrap();
+        Keys::load(&identity).map(|keys| keys.0.len()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_key_for_services_is_nobody_elses_too() {
+        let secret = [7; 32];
+        let set = |secret: &[u8]| json!({ "keys": [{ "kty": "oct", "k": BASE64_URL_SAFE_NO_PAD.encode(secret) }] });
+        assert_eq!(load_with_service(&secret, "jwks = PATH", set(&[8; 32]).to_string().as_bytes()), Ok(2));
+        // HMAC fills a short secret up with zeros.
+        for same in [&secret[..], &[&secret[..], &[0]].concat()] {
+            let problem = load_with_service(&secret, "jwks = PATH", set(same).to_string().as_bytes()).unwrap_err();
+            assert!(problem.contains("identity.keys.service") && problem.contains("identity.jwks: /"), "{problem}");
+        }
+    }
+
+    /// A public key in PEM, as a set has it.
+    fn jwk_of(kind: &str, pem: &[u8]) -> Jwk {
+        let key = match kind {
+            "rs256" => DecodingKey::from_rsa_pem(pem),
+            "es256" => DecodingKey::from_ec_pem(pem),
+            _ => DecodingKey::from_ed_pem(pem),
+        };
+        let jwk = jsonwebtoken::jwk::Jwk::from_decoding_key(&key.unwrap(), None).unwrap();
+        serde_json::from_value(serde_json::to_value(jwk).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn keys_are_the_same_in_a_set_and_in_a_file() {
+        const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/e2e/keys");
+        for (kind, algorithm) in [("rs256", "RS256"), ("es256", "ES256"), ("eddsa", "EdDSA")] {
+            let load = |kind: &str, algorithm: &str| {
+                let file = PathBuf::from(format!("{KEYS}/{kind}.public.pem"));
+                let (id, private_file, encoding) = Default::default();
+                VerifyKey::load(&Key { algorithm: algorithm.into(), id, file, encoding, private_file, service: true })
+            };
+            let in_file = load(kind, algorithm).unwrap();
+            let pem = fs::read(&in_file.source.1).unwrap();
+            let set = VerifyKey::from_jwk(jwk_of(kind, &pem), Path::new("keys.json")).unwrap();
+            assert!(in_file.is_same_as(&set) && set.is_same_as(&in_file) && set.is_same_as(&set), "{kind}");
+        }
+        let [(rsa, _), ..] = good();
+        let other = VerifyKey::from_jwk(serde_json::from_value(rsa).unwrap(), Path::new("keys.json")).unwrap();
+        let pem = fs::read(format!("{KEYS}/rs256.public.pem")).unwrap();
+        let set = VerifyKey::from_jwk(jwk_of("rs256", &pem), Path::new("keys.json")).unwrap();
+        assert!(!set.is_same_as(&other));
     }
 }

@@ -1,5 +1,6 @@
 //! Identity: verifies tokens and tickets against the configured keys. Knows no room and no socket.
 
+pub(in crate::edge) mod act;
 pub(in crate::edge) mod keys;
 pub(in crate::edge) mod tickets;
 pub(in crate::edge) mod token;

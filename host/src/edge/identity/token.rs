@@ -10,7 +10,9 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value};
 
-use super::verified::{Invalid, Verified};
+use super::act;
+use super::keys::KeyUse;
+use super::verified::{Invalid, Role, Verified};
 use crate::clock::UnixMillis;
 use crate::config::Identity;
 use crate::edge::access::grants::Grants;
@@ -23,6 +25,11 @@ pub(crate) const TOKEN_ID_BYTES: usize = 256;
 
 /// The registered claims of RFC 7519. Rooms do not get them: they are about the token, and `sub` is the user's id.
 const REGISTERED_CLAIMS: [&str; 7] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
+
+/// The claim that names the user for whom a service acts. Rooms do not get it: they see that user.
+const ACT: &str = "act";
+/// The value of the claim `role` in the token of a service.
+pub(super) const SERVICE: &str = "service";
 
 /// A parsed token. Its signature is not checked yet.
 pub(in crate::edge) struct Signed<'a> {
@@ -42,9 +49,11 @@ pub(in crate::edge) struct Expected {
     audience: Option<String>,
     issuer: Option<String>,
     leeway_ms: u64,
-    /// The claim with the grants; absent where no room asks for them: it may then hold anything.
-    grants_claim: Option<String>,
-    /// Not for rooms: the registered claims, and the one with the grants.
+    /// The claim with the grants.
+    grants_claim: String,
+    /// False where no room asks for grants: the claim of a user may then hold anything.
+    reads_grants: bool,
+    /// Not for rooms: the registered claims, `act`, and the one with the grants.
     held_back: Vec<String>,
     /// The claims for rooms; absent for all others.
     room_claims: Option<Vec<String>>,
@@ -69,6 +78,8 @@ struct Claims {
     jti: Option<Value>,
     aud: Option<Value>,
     iss: Option<Value>,
+    role: Option<Value>,
+    act: Option<Value>,
 }
 
 fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -99,20 +110,30 @@ impl<'a> Signed<'a> {
         })
     }
 
-    /// Returns the user. Call it only after the signature was verified.
-    pub(in crate::edge) fn verify_claims(&self, expected: &Expected, now: UnixMillis) -> Result<Verified, Invalid> {
+    /// Returns the user or the service. Call it only after the signature was verified; `key` is the use of the key that
+    /// signed it.
+    pub(in crate::edge) fn verify_claims(
+        &self,
+        expected: &Expected,
+        key: KeyUse,
+        now: UnixMillis,
+    ) -> Result<Verified, Invalid> {
         let json = json_object(self.claims).ok_or_else(|| invalid("its claims cannot be read"))?;
-        let claims = serde_json::from_slice(&json).map_err(|_| invalid("its claims cannot be read"))?;
+        let mut claims = serde_json::from_slice::<Claims>(&json).map_err(|_| invalid("its claims cannot be read"))?;
+        let (role, act) = (claims.role.take(), claims.act.take());
         let verified = expected.check(claims, now)?;
-        Ok(verified.with_grants(expected.grants(&json)?).with_claims(expected.room_claims(&json)?))
+        let verified = Verified { role: role_of(role, act, key)?, ..verified };
+        let grants = expected.grants(&json, verified.is_service())?;
+        Ok(verified.with_grants(grants).with_claims(expected.room_claims(&json)?))
     }
 }
 
 impl Expected {
     pub(in crate::edge) fn new(identity: &Identity, reads_grants: bool) -> Self {
         Expected {
-            grants_claim: reads_grants.then(|| identity.grants_claim.clone()),
-            held_back: [&REGISTERED_CLAIMS[..], &[&identity.grants_claim]]
+            grants_claim: identity.grants_claim.clone(),
+            reads_grants,
+            held_back: [&REGISTERED_CLAIMS[..], &[ACT, &identity.grants_claim]]
                 .concat()
                 .into_iter()
                 .map(str::to_owned)
@@ -124,10 +145,13 @@ impl Expected {
         }
     }
 
-    /// The grants of a token. An error quotes a pattern of the claim: its holder can read it anyway, and the issuer
-    /// must find it.
-    fn grants(&self, claims: &[u8]) -> Result<Grants, Invalid> {
-        let Some(name) = &self.grants_claim else { return Ok(Grants::default()) };
+    /// The grants of a token. A service's count in open rooms as well. An error quotes a pattern of the claim: its
+    /// holder can read it anyway, and the issuer must find it.
+    fn grants(&self, claims: &[u8], is_service: bool) -> Result<Grants, Invalid> {
+        if !self.reads_grants && !is_service {
+            return Ok(Grants::default());
+        }
+        let name = &self.grants_claim;
         Grants::of_claims(claims, name).map_err(|error| invalid(&format!("its grants, the claim `{name}`: {error}")))
     }
 
@@ -175,6 +199,22 @@ impl Expected {
         }
         Ok(Verified { expires_at: Some(expires_at), issued_at, token_id, ..Verified::new(User { id, name }) })
     }
+}
+
+/// The role of a token that a key of this use has signed.
+fn role_of(role: Option<Value>, act: Option<Value>, key: KeyUse) -> Result<Role, Invalid> {
+    if role.as_ref().and_then(Value::as_str) != Some(SERVICE) {
+        return Ok(Role::User);
+    }
+    if key != KeyUse::Services {
+        return Err(invalid(
+            "its claim `role` is `service`, and its key may not sign such a token: that takes a key of \
+             `identity.keys` with `service = true`",
+        ));
+    }
+    let user = act.map(|act| act::read(act.to_string().as_bytes())).transpose();
+    let acts_for = user.map_err(|problem| invalid(&format!("its claim `act`: {problem}")))?;
+    Ok(Role::Service { acts_for })
 }
 
 /// Parses a part of a token: a JSON object in base64url, without padding and without stray trailing bits.
@@ -239,7 +279,7 @@ mod tests {
     fn judge_at(now: UnixMillis, claims: &str) -> Result<Verified, String> {
         let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
         let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
-        signed.verify_claims(&expected(), now).map_err(|error| error.0)
+        signed.verify_claims(&expected(), KeyUse::Users, now).map_err(|error| error.0)
     }
 
     /// Valid claims with one of them changed; `null` leaves it out.
@@ -336,7 +376,7 @@ mod tests {
         let endless = Expected { leeway_ms: u64::MAX, ..expected() };
         let claims = BASE64_URL_SAFE_NO_PAD.encode(r#"{"sub":"1","aud":"chat","iss":"login","exp":1}"#);
         let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
-        assert!(signed.verify_claims(&endless, NOW_S * 1_000).is_ok());
+        assert!(signed.verify_claims(&endless, KeyUse::Users, NOW_S * 1_000).is_ok());
     }
 
     #[test]
@@ -376,7 +416,7 @@ mod tests {
             let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
             let room_claims = chosen.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
             let expected = Expected { room_claims, ..expected() };
-            let verified = signed.verify_claims(&expected, NOW_S * 1_000).map_err(|error| error.0)?;
+            let verified = signed.verify_claims(&expected, KeyUse::Users, NOW_S * 1_000).map_err(|error| error.0)?;
             Ok::<_, String>(verified.claims.as_json().to_owned())
         };
         let role = r#""role":"host""#;
@@ -394,8 +434,11 @@ mod tests {
             let claims = format!(r#"{{"sub":"1","aud":"chat","iss":"login","exp":1900000000,"rooms":{rooms}}}"#);
             let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
             let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
-            let expected = Expected { grants_claim: grants_claim.map(str::to_owned), ..expected() };
-            signed.verify_claims(&expected, NOW_S * 1_000).map(|verified| verified.grants).map_err(|error| error.0)
+            let reads_grants = grants_claim.is_some();
+            let grants_claim = grants_claim.unwrap_or("rooms").to_owned();
+            let expected = Expected { grants_claim, reads_grants, ..expected() };
+            let verified = signed.verify_claims(&expected, KeyUse::Users, NOW_S * 1_000);
+            verified.map(|verified| verified.grants).map_err(|error| error.0)
         };
         let granted = Grants::from_texts(["rooms/a=read"]).unwrap();
         assert_eq!(judge(Some("rooms"), r#"{"rooms/a":["read"]}"#), Ok(granted));
@@ -403,6 +446,48 @@ mod tests {
         assert_eq!(judge(None, "5"), Ok(Grants::default()), "the claim may mean something else to others");
         let problem = judge(Some("rooms"), r#"{"rooms/a":["reed"]}"#).unwrap_err();
         assert!(problem.contains("its grants, the claim `rooms`: \"rooms/a\": \"reed\" is not a perm"), "{problem}");
+    }
+
+    /// The verdict on a token with these claims beside, that a key of this use has signed.
+    fn judge_role(key: KeyUse, more: &str) -> Result<Verified, String> {
+        let claims = format!(r#"{{"sub":"backend","aud":"chat","iss":"login","exp":1900000000{more}}}"#);
+        let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
+        let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
+        signed.verify_claims(&expected(), key, NOW_S * 1_000).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn only_the_role_and_a_key_for_it_make_a_service() {
+        let service = r#","role":"service","act":{"sub":"ana","name":"Ana"}"#;
+        let verified = judge_role(KeyUse::Services, service).unwrap();
+        assert_eq!(verified.role, Role::Service { acts_for: Some(User::new("ana", "Ana")) });
+        assert_eq!((verified.user.id.as_str(), verified.room_user().id.as_str()), ("backend", "ana"));
+        assert_eq!(verified.claims.as_json(), r#"{"role":"service"}"#, "rooms see the role");
+        let problem = judge_role(KeyUse::Users, service).unwrap_err();
+        assert!(problem.contains("`identity.keys` with `service = true`"), "{problem}");
+
+        for ordinary in ["", r#","role":"Service""#, r#","role":["service"]"#, r#","role":null"#] {
+            for key in [KeyUse::Users, KeyUse::Services] {
+                let verified = judge_role(key, &format!(r#"{ordinary},"act":{{"sub":"ana"}}"#)).unwrap();
+                assert_eq!((&verified.role, verified.room_user().id.as_str()), (&Role::User, "backend"), "{ordinary}");
+                assert!(!verified.claims.as_json().contains("act"), "{ordinary}");
+            }
+        }
+        for twice in [r#","role":"service","role":"host""#, r#","role":"service","act":{"sub":"a"},"act":{"sub":"b"}"#]
+        {
+            assert!(judge_role(KeyUse::Services, twice).unwrap_err().contains("cannot be read"), "{twice}");
+        }
+        for bad in [r#""ana""#, "7", "{}", r#"["ana"]"#, r#"{"sub":""}"#, r#"{"sub":"a","iss":"x"}"#] {
+            let problem = judge_role(KeyUse::Services, &format!(r#","role":"service","act":{bad}"#)).unwrap_err();
+            assert!(problem.contains("its claim `act`"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn grants_of_a_service_count_where_no_room_asks_for_them() {
+        let rooms = r#","role":"service","rooms":{"rooms/a":["moderate"]}"#;
+        let grants = judge_role(KeyUse::Services, rooms).unwrap().grants;
+        assert_eq!(grants, Grants::from_texts(["rooms/a=moderate"]).unwrap());
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! A user whose identity is proved, and the reason why an identity is not.
+//! A user or a service whose identity is proved, and the reason why an identity is not.
+//!
+//! A service is a back end. It has limits of its own, and may act for users: then the room sees the user, while grants,
+//! limits and revocations are those of the service.
 //!
 //! It knows no tokens: `verifier` and embedders make these from whatever proves an identity.
 
@@ -12,8 +15,11 @@ use crate::revocations::Revocations;
 /// extensions; then no token is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// The user.
+    /// The user, or the service itself: the `sub` and the `name` of the token. A room may see another user, for whom a
+    /// service acts.
     pub user: User,
+    /// Whether it is a service, and for whom that acts.
+    pub role: Role,
     /// The token is refused from this time on, and sockets that it opened are closed.
     pub expires_at: Option<UnixMillis>,
     /// When the token was issued, if it says so. A token that does not say so is revoked with its user for as long as
@@ -27,11 +33,34 @@ pub struct Verified {
     pub claims: Claims,
 }
 
+/// The kind of an identity.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Role {
+    /// A user.
+    #[default]
+    User,
+    /// A back end.
+    Service {
+        /// The user that rooms see in its place. Absent if it acts for itself.
+        acts_for: Option<User>,
+    },
+}
+
+/// An identity as limits count it: a user and a service with the same id share none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::edge) enum Subject {
+    /// A user, by id.
+    User(String),
+    /// A service, by id.
+    Service(String),
+}
+
 impl Verified {
     /// A user with a token that says nothing else, and grants nothing.
     pub fn new(user: User) -> Self {
         Verified {
             user,
+            role: Role::User,
             expires_at: None,
             issued_at: None,
             token_id: None,
@@ -52,14 +81,51 @@ impl Verified {
         Verified { claims, ..self }
     }
 
+    /// A service, which acts for itself.
+    pub fn service(service: User) -> Self {
+        Verified { role: Role::Service { acts_for: None }, ..Verified::new(service) }
+    }
+
+    /// The same service, acting for a user. A user acts for nobody and stays as it is.
+    #[must_use]
+    pub fn acting_for(mut self, user: User) -> Self {
+        if let Role::Service { acts_for } = &mut self.role {
+            *acts_for = Some(user);
+        }
+        self
+    }
+
+    /// Whether it is a service.
+    pub fn is_service(&self) -> bool {
+        matches!(self.role, Role::Service { .. })
+    }
+
+    /// The user that rooms see.
+    pub fn room_user(&self) -> &User {
+        match &self.role {
+            Role::Service { acts_for: Some(user) } => user,
+            Role::Service { acts_for: None } | Role::User => &self.user,
+        }
+    }
+
+    /// The identity whose limits count.
+    pub(in crate::edge) fn subject(&self) -> Subject {
+        let id = self.user.id.clone();
+        if self.is_service() { Subject::Service(id) } else { Subject::User(id) }
+    }
+
     /// Checks the form of names, which rooms may rely on.
     pub(in crate::edge) fn check(self) -> Result<Self, Invalid> {
-        for (what, text) in [("user id", &self.user.id), ("user name", &self.user.name)] {
-            if text.is_empty() || text.len() > USER_BYTES || text.chars().any(char::is_control) {
-                return Err(Invalid(format!("the {what} must be 1 to {USER_BYTES} bytes without control characters")));
-            }
-        }
+        check_names(&self.user)?;
+        check_names(self.room_user())?;
         Ok(self)
+    }
+
+    /// Returns whether the operator has sent the user out of a room. A service stays out for itself, and for a user who
+    /// was sent out.
+    pub(in crate::edge) fn is_sent_out(&self, revocations: &Revocations, room: &str) -> bool {
+        let is_out = |user: &User| revocations.hold_member(&user.id, room);
+        is_out(&self.user) || is_out(self.room_user())
     }
 
     /// Refuses a user or a token that was revoked.
@@ -69,6 +135,33 @@ impl Verified {
         }
         Ok(())
     }
+}
+
+impl Subject {
+    /// The id, as revocations name it.
+    pub(in crate::edge) fn id(&self) -> &str {
+        match self {
+            Subject::User(id) | Subject::Service(id) => id,
+        }
+    }
+
+    /// The service's id, for the log; absent for a user.
+    pub(in crate::edge) fn service(&self) -> Option<&str> {
+        match self {
+            Subject::Service(id) => Some(id),
+            Subject::User(_) => None,
+        }
+    }
+}
+
+/// Checks the form of a user's id and name.
+pub(in crate::edge) fn check_names(user: &User) -> Result<(), Invalid> {
+    for (what, text) in [("user id", &user.id), ("user name", &user.name)] {
+        if text.is_empty() || text.len() > USER_BYTES || text.chars().any(char::is_control) {
+            return Err(Invalid(format!("the {what} must be 1 to {USER_BYTES} bytes without control characters")));
+        }
+    }
+    Ok(())
 }
 
 /// Why a token is not valid, in words for the client. It never quotes the token.

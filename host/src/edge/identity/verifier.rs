@@ -9,10 +9,10 @@ use jsonwebtoken::{Header, encode};
 use serde::Serialize;
 
 use super::keys::{self, KeyError, Keys, SignatureCheck, Stamp};
-use super::token::{Expected, Signed};
-use super::verified::{Invalid, Verified};
+use super::token::{Expected, SERVICE, Signed};
+use super::verified::{Invalid, Role, Verified};
 use crate::clock;
-use crate::config::{AccessMode, Auth, Config, Identity};
+use crate::config::{AccessMode, Auth, Config, Identity, Key};
 use crate::model::User;
 use crate::random;
 
@@ -126,7 +126,7 @@ impl Jwt {
             keys = self.keys();
         }
         match keys.check_signature(&signed) {
-            SignatureCheck::Valid => signed.verify_claims(&self.expected, clock::unix_millis()),
+            SignatureCheck::Valid(key) => signed.verify_claims(&self.expected, key, clock::unix_millis()),
             SignatureCheck::Invalid => Err(Invalid("the token is not valid: its signature is wrong".into())),
             SignatureCheck::UnknownKey => {
                 Err(Invalid("the token is not signed with a key that this server knows".into()))
@@ -174,7 +174,7 @@ impl Jwt {
 }
 
 /// The claims that `mint` sets itself, so that nobody else may.
-pub const MINTED_CLAIMS: [&str; 8] = ["sub", "name", "iat", "exp", "nbf", "jti", "aud", "iss"];
+pub const MINTED_CLAIMS: [&str; 9] = ["sub", "name", "iat", "exp", "nbf", "jti", "aud", "iss", "act"];
 
 /// The claims of a token that `mint` makes.
 #[derive(Serialize)]
@@ -188,22 +188,37 @@ struct Claims<'a> {
     aud: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     iss: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<Act<'a>>,
     #[serde(flatten)]
     more: &'a serde_json::Map<String, serde_json::Value>,
 }
 
-/// Makes a token that the configured server accepts, for trying things out. `more` has further claims, and none of
-/// [`MINTED_CLAIMS`]. A token of dev auth has no claims.
+/// The user for whom a service acts, in its token.
+#[derive(Serialize)]
+struct Act<'a> {
+    sub: &'a str,
+    name: &'a str,
+}
+
+/// Makes a token that the configured server accepts, for trying things out: of a user, or of a service and the user for
+/// whom it acts. `more` has further claims, and none of [`MINTED_CLAIMS`]. A token of dev auth has no claims.
 pub fn mint(
     identity: &Identity,
     user: &User,
+    role: &Role,
     valid_for: Duration,
     more: &serde_json::Map<String, serde_json::Value>,
 ) -> Result<String, KeyError> {
     if identity.auth == Auth::Dev {
         return Ok(format!("{}:{}", user.id, user.name));
     }
-    for key in &identity.keys {
+    let is_service = matches!(role, Role::Service { .. });
+    // A user's token is signed with a key of services only if there is no other.
+    let signs = |key: &&Key| key.service == is_service || (!is_service && identity.keys.iter().all(|key| key.service));
+    for key in identity.keys.iter().filter(signs) {
         let Some((algorithm, signing)) = keys::signing_key(key)? else { continue };
         let header = Header { kid: key.id.clone(), ..Header::new(algorithm) };
         let id = random::bytes::<16>();
@@ -216,9 +231,14 @@ pub fn mint(
             jti: id.iter().map(|byte| format!("{byte:02x}")).collect(),
             aud: identity.audience.as_deref(),
             iss: identity.issuer.as_deref(),
+            role: is_service.then_some(SERVICE),
+            act: match role {
+                Role::Service { acts_for: Some(user) } => Some(Act { sub: &user.id, name: &user.name }),
+                Role::Service { acts_for: None } | Role::User => None,
+            },
             more,
         };
         return encode(&header, &claims, &signing).map_err(|error| keys::bad(key, &key.file, error.to_string()));
     }
-    Err(KeyError::NothingToSign)
+    Err(if is_service { KeyError::NothingToSignForServices } else { KeyError::NothingToSign })
 }

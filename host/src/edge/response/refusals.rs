@@ -53,7 +53,7 @@ pub(in crate::edge) fn too_many(detail: &str) -> Response<Body> {
     response
 }
 
-/// Counts a limit that was met, and answers: 429 for a limit of one user, address or connection, and 503 for a limit of
+/// Counts a limit that was met, and answers: 429 for a limit of one user, service, address or connection, and 503 for a limit of
 /// all.
 pub(in crate::edge) fn refuse(metrics: &Metrics, refused: Limit) -> Response<Body> {
     metrics.refused(refused);
@@ -69,6 +69,11 @@ pub(in crate::edge) fn refuse(metrics: &Metrics, refused: Limit) -> Response<Bod
         Limit::RequestBytesPerUser => too_many("too many bytes in the bodies of this user's requests"),
         Limit::AnswerBytesPerUser => too_many("too many unread answers of this user"),
         Limit::AnswerBytesPerConnection => too_many("too many unread answers on this connection"),
+        Limit::ServiceMessages => too_many("too many messages, requests or joins of one service; slow down"),
+        Limit::ServiceSockets => too_many("too many sockets or unused tickets of one service"),
+        Limit::ServiceRequests => too_many("too many requests of one service at once"),
+        Limit::ServiceRequestBytes => too_many("too many bytes in the bodies of this service's requests"),
+        Limit::ServiceAnswerBytes => too_many("too many unread answers of this service"),
         Limit::Tickets => overloaded("too many unused tickets in all"),
         Limit::RequestsPerRoom => overloaded("too many requests to one room at once"),
         Limit::RequestsPerNamespace => overloaded("too many requests to rooms of one kind at once"),

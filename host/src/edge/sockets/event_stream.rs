@@ -54,8 +54,8 @@ pub(in crate::edge) async fn connect(
     activity: Option<Arc<Activity>>,
 ) -> Response<Body> {
     let token = TokenIdentity::of(&verified);
-    let user = Arc::new(verified.user.clone());
-    let visit = edge.rooms.connect_local(address, request, verified.user);
+    let user = verified.room_user().clone();
+    let visit = edge.rooms.connect_local(address, request, user.clone());
     let local_socket = match clock::timeout(edge.limits.answer_timeout, visit).await {
         Ok(Ok(local_socket)) => local_socket,
         Ok(Err(error)) => return not_connected(&error),
@@ -63,7 +63,7 @@ pub(in crate::edge) async fn connect(
         Err(_) => return overloaded("the room did not answer in time"),
     };
     let stream = EventStream {
-        _registration: edge.sockets.register(local_socket.client(), user, token, access.room()),
+        _registration: edge.sockets.register(local_socket.client(), Arc::new(user), token, access.room()),
         permissions: access.frame().map(|frame| encode(&Message::Text(frame), None)),
         _admitted: admitted,
         local_socket,

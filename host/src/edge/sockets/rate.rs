@@ -7,6 +7,8 @@
 //! A client that is a little too fast gets an error for each refused message. A client that goes on at twice the rate
 //! is flooding and is closed, because more errors would only cost more.
 //!
+//! A socket of a service may send as fast as the whole service.
+//!
 //! It knows no sockets: `websocket` asks it for each frame and closes by its verdict.
 
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use crate::token_bucket::TokenBucket;
 
 /// The rate limits of one socket and of its user.
 pub(in crate::edge) struct SocketRateLimit {
-    /// Absent if `messages_per_second` is 0.
+    /// Absent if `messages_per_second` is 0, or for a service `service_messages_per_second`.
     own: Option<Own>,
     user: Arc<UserUsage>,
 }
@@ -49,7 +51,8 @@ pub(in crate::edge) enum RateDecision {
 impl SocketRateLimit {
     /// Starts with full buckets, for messages of up to `message_bytes`.
     pub(in crate::edge) fn new(limits: &Limits, message_bytes: usize, user: Arc<UserUsage>, now: Instant) -> Self {
-        let per_second = limits.messages_per_second;
+        let per_second =
+            if user.is_service() { limits.service_messages_per_second } else { limits.messages_per_second };
         let bytes = u32::try_from(message_bytes).unwrap_or(u32::MAX).saturating_mul(per_second);
         let own = (per_second > 0).then(|| Own {
             messages: TokenBucket::new(per_second, now),
@@ -64,9 +67,9 @@ impl SocketRateLimit {
     /// Judges a message of the client.
     pub(in crate::edge) fn message(&mut self, now: Instant) -> RateDecision {
         let refused = if self.own.as_mut().is_some_and(|own| !own.messages.take(now)) {
-            Limit::Messages
+            if self.user.is_service() { Limit::ServiceMessages } else { Limit::Messages }
         } else if !self.user.spend_message(now) {
-            Limit::MessagesPerUser
+            self.user.rate_limit()
         } else {
             return RateDecision::Yes;
         };
@@ -104,13 +107,18 @@ mod tests {
     use crate::clock;
     use crate::config::{Auth, Config, Identity};
     use crate::edge::admission::users::Users;
+    use crate::edge::identity::verified::Subject;
 
     fn limit(messages_per_second: u32, messages_per_second_per_user: u32) -> (SocketRateLimit, Instant) {
         let limits = Limits { messages_per_second, messages_per_second_per_user, ..Limits::default() };
+        limit_of(&Subject::User("ana".into()), &limits)
+    }
+
+    fn limit_of(subject: &Subject, limits: &Limits) -> (SocketRateLimit, Instant) {
         let identity = Identity { auth: Auth::Jwt, ..Identity::default() };
         let users = Users::new(&Config { identity, limits: limits.clone(), ..Config::default() });
         let now = clock::monotonic();
-        (SocketRateLimit::new(&limits, 1_000, users.usage_of("ana"), now), now)
+        (SocketRateLimit::new(limits, 1_000, users.usage_of(subject), now), now)
     }
 
     fn decisions(limit: &mut SocketRateLimit, now: Instant, count: usize) -> [usize; 3] {
@@ -174,5 +182,13 @@ mod tests {
         assert_eq!(decisions(&mut limit, now, 1_000), [1_000, 0, 0]);
         limit.received(&text(false, 0).repeat(1_000));
         assert!(limit.control(now) && limit.pay(now));
+    }
+
+    #[test]
+    fn a_socket_of_a_service_is_as_fast_as_the_service() {
+        let limits = Limits { messages_per_second: 1, service_messages_per_second: 20, ..Limits::default() };
+        let (mut limit, now) = limit_of(&Subject::Service("backend".into()), &limits);
+        assert_eq!(decisions(&mut limit, now, 300), [200, 100, 0]);
+        assert_eq!(limit.message(now), RateDecision::NotNow(Limit::ServiceMessages));
     }
 }

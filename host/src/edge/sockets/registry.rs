@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::close::CloseReason;
 use crate::clock::UnixMillis;
-use crate::edge::identity::verified::Verified;
+use crate::edge::identity::verified::{Role, Subject, Verified};
 use crate::lock::Lock;
 use crate::model::{Client, User};
 use crate::revocations::{Revocations, Revoked};
@@ -30,14 +30,17 @@ pub(in crate::edge) struct SocketRegistry {
 
 struct Open {
     client: Arc<dyn Client>,
+    /// As the room sees it.
     user: Arc<User>,
     token: TokenIdentity,
     /// As revocations name it.
     room: Box<str>,
 }
 
-/// The part of a socket's token that revocation needs.
+/// The part of a socket's token that revocation and renewal need.
 pub(in crate::edge) struct TokenIdentity {
+    /// The user or the service of the token. A service may act for another user, whom the room sees.
+    subject: Subject,
     issued_at: Option<UnixMillis>,
     id: Option<Box<str>>,
 }
@@ -46,12 +49,17 @@ pub(in crate::edge) struct TokenIdentity {
 pub(in crate::edge) struct Registration {
     registry: Arc<SocketRegistry>,
     user: Arc<User>,
+    subject: Subject,
     number: u64,
 }
 
 impl TokenIdentity {
     pub(in crate::edge) fn of(verified: &Verified) -> Self {
-        TokenIdentity { issued_at: verified.issued_at, id: verified.token_id.as_deref().map(Into::into) }
+        TokenIdentity {
+            subject: verified.subject(),
+            issued_at: verified.issued_at,
+            id: verified.token_id.as_deref().map(Into::into),
+        }
     }
 }
 
@@ -75,6 +83,7 @@ impl SocketRegistry {
         room: String,
     ) -> Registration {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let subject = token.subject.clone();
         let open = Open { client: client.clone(), user: user.clone(), token, room: room.into() };
         let mut sockets = self.open.lock();
         let open = sockets.entry(number).insert_entry(open).into_mut();
@@ -85,7 +94,7 @@ impl SocketRegistry {
         if *self.draining.borrow() {
             CloseReason::GoingAway { retry_after_s: 1 }.end(&*client);
         }
-        Registration { registry: self.clone(), user, number }
+        Registration { registry: self.clone(), user, subject, number }
     }
 
     /// The clients of all open sockets.
@@ -100,17 +109,20 @@ impl SocketRegistry {
     /// The clients that a revocation concerns.
     pub(in crate::edge) fn of(&self, revoked: &Revoked) -> Vec<Arc<dyn Client>> {
         let is_meant = |open: &&Open| match revoked {
-            Revoked::User(revoked) => open.user.id == revoked.user,
+            Revoked::User(revoked) => open.token.subject.id() == revoked.user,
             Revoked::Token(revoked) => open.token.id.as_deref() == Some(&revoked.jti),
-            Revoked::Member(revoked) => open.user.id == revoked.user && *open.room == *revoked.room,
+            Revoked::Member(revoked) => {
+                [&*open.user.id, open.token.subject.id()].contains(&&*revoked.user) && *open.room == *revoked.room
+            }
         };
         self.open.lock().values().filter(is_meant).map(|open| open.client.clone()).collect()
     }
 
     fn close_if_revoked(&self, open: &Open) {
-        if self.revocations.hold(&open.user.id, open.token.issued_at, open.token.id.as_deref()) {
+        let id = open.token.subject.id();
+        if self.revocations.hold(id, open.token.issued_at, open.token.id.as_deref()) {
             CloseReason::Revoked.end(&*open.client);
-        } else if self.revocations.hold_member(&open.user.id, &open.room) {
+        } else if [&*open.user.id, id].iter().any(|id| self.revocations.hold_member(id, &open.room)) {
             CloseReason::SentOut.end(&*open.client);
         }
     }
@@ -120,6 +132,24 @@ impl Registration {
     /// The socket's user.
     pub(in crate::edge) fn user(&self) -> &User {
         &self.user
+    }
+
+    /// The service that opened it; absent if a user did.
+    pub(in crate::edge) fn service(&self) -> Option<&str> {
+        self.subject.service()
+    }
+
+    /// The identity that a new token gives the socket; absent if the token is somebody else's. A service's token need not
+    /// name the user again for whom the socket acts.
+    pub(in crate::edge) fn renewed(&self, verified: Verified) -> Option<Verified> {
+        if verified.subject() != self.subject {
+            return None;
+        }
+        let verified = match &verified.role {
+            Role::Service { acts_for: None } => verified.acting_for(User::clone(&self.user)),
+            Role::Service { acts_for: Some(_) } | Role::User => verified,
+        };
+        (verified.room_user().id == self.user.id).then_some(verified)
     }
 
     /// The list that the socket was checked against.

@@ -135,8 +135,10 @@ pub(in crate::edge) fn renew(verifier: &Verifier, registration: &Registration, t
     let verified = frame.and_then(|frame| verifier.verify(&frame.token));
     let verified = verified.and_then(|verified| verified.check_revoked(registration.revocations()).map(|()| verified));
     match verified {
-        Ok(verified) if verified.user.id != registration.user().id => Renewal::Never(CloseReason::SomebodyElse),
         Ok(verified) => {
+            let Some(verified) = registration.renewed(verified) else {
+                return Renewal::Never(CloseReason::SomebodyElse);
+            };
             registration.set_token(TokenIdentity::of(&verified));
             let until = verified.expires_at.map(|at| format!(r#","expiresAt":{at}"#)).unwrap_or_default();
             let answer = format!(r#"{{"type":"identity"{until}}}"#);

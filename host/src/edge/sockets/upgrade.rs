@@ -117,7 +117,7 @@ pub(in crate::edge) async fn connect(
     let (max_waiting, max_in_flight) = (edge.limits.socket_queue_bytes, edge.limits.events_per_socket);
     let outgoing = Arc::new(Outgoing::new(max_waiting, max_in_flight, edge.pressure.clone()));
     let token = TokenIdentity::of(&verified);
-    let user = Arc::new(verified.user);
+    let user = Arc::new(verified.room_user().clone());
     let connect = edge.rooms.connect(address, request, user.clone(), outgoing.clone());
     let seat = match clock::timeout(edge.limits.answer_timeout, connect).await {
         Ok(Ok(seat)) => seat,

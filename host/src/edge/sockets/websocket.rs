@@ -402,7 +402,8 @@ impl Connection {
         if message.len() > self.shared.message_bytes {
             return self.start_discarding(CloseReason::TooBig);
         }
-        if let Err(missing) = self.shared.access.check_message(&self.shared.registration.user().id) {
+        let registration = &self.shared.registration;
+        if let Err(missing) = self.shared.access.check_message(&registration.user().id, registration.service()) {
             return self.tell(forbidden_frame(missing, &message));
         }
         self.shared.metrics.messages.inc();

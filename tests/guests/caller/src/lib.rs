@@ -131,7 +131,8 @@ fn execute(command: Command, request: Option<&Request>) -> Result<(u16, Value)> 
             let key = request.and_then(|request| request.header("idempotency-key"));
             let user = request.and_then(|request| request.user.as_ref()).map(|user| &user.id);
             let behind = request.and_then(|request| request.header("x-forwarded-for"));
-            json!({ "count": count, "caller": caller, "key": key, "user": user, "behind": behind })
+            let act = request.and_then(|request| request.header("dormouse-act"));
+            json!({ "count": count, "caller": caller, "key": key, "user": user, "behind": behind, "act": act })
         }
         Command::Flaky { times } => {
             let count = COUNT.add(1)?;
