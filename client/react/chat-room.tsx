@@ -12,7 +12,7 @@ import { Composer } from "./composer.js";
 import { ConnectionLight } from "./connection-light.js";
 import { LABELS, type ChatRoomLabels } from "./labels.js";
 import { MessageList, type MessageListHandle } from "./message-list.js";
-import { useChat, useRoom } from "./use-room.js";
+import { type Room, useChat, useRoom } from "./use-room.js";
 import { ActivityLine } from "./activity-line.js";
 
 export interface ChatRoomProps {
@@ -88,11 +88,17 @@ function OneRoom({
         title={title}
         words={words}
         autoFocus={autoFocus}
-        isReadOnly={!room.canWrite}
+        refusal={refusalOf(room, words)}
       />
       <Announcer handle={announcer} />
     </section>
   );
+}
+
+/** Why the user may not write. */
+function refusalOf({ mutedUntil, canWrite }: Room, words: ChatRoomLabels): string | undefined {
+  if (mutedUntil !== undefined) return words.mutedUntil(mutedUntil, words.locale);
+  return canWrite ? undefined : words.readOnly;
 }
 
 /** Announces messages of others, and what the server refuses. */
@@ -106,6 +112,7 @@ function useAnnouncements(chat: Chat | undefined, words: ChatRoomLabels, announc
       }),
       chat?.on("error", ({ message, clientId }) => announce(clientId === undefined ? message : words.notSent(message))),
       chat?.on("resync", () => announce(words.resync)),
+      chat?.on("deleted", ({ message }) => announce(words.deletedBy(message.userName))),
     ];
     return () => ends.forEach((end) => end?.());
   }, [chat, words, announce]);

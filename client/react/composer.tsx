@@ -18,11 +18,11 @@ interface ComposerProps {
   title: string;
   words: ChatRoomLabels;
   autoFocus: boolean;
-  /** The user may not write: there is no field. What was written returns with it. */
-  isReadOnly: boolean;
+  /** Why the user may not write: it is shown in the place of the field. What was written returns with the field. */
+  refusal: string | undefined;
 }
 
-export function Composer({ send, typing, announce, title, words, autoFocus, isReadOnly }: ComposerProps) {
+export function Composer({ send, typing, announce, title, words, autoFocus, refusal }: ComposerProps) {
   const [text, setText] = useState("");
   /** How much too long the text is. Negative: how much is left. */
   const excess = text.length - MAX_CONTENT_UNITS;
@@ -37,7 +37,7 @@ export function Composer({ send, typing, announce, title, words, autoFocus, isRe
     if (!field.current) return;
     field.current.style.height = "auto";
     field.current.style.height = `${field.current.scrollHeight}px`;
-  }, [text, isReadOnly]);
+  }, [text, refusal]);
 
   const submit = async (event?: SyntheticEvent) => {
     event?.preventDefault();
@@ -54,10 +54,10 @@ export function Composer({ send, typing, announce, title, words, autoFocus, isRe
     void submit(event);
   };
 
-  if (isReadOnly) {
+  if (refusal !== undefined) {
     return (
       <p className="dormouse-read-only" role="status">
-        {words.readOnly}
+        {refusal}
       </p>
     );
   }

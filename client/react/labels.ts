@@ -1,6 +1,6 @@
 /** Every text of `<ChatRoom>`, so that it can speak another language. */
 
-import { CONNECTION_TEXTS, type ConnectionStatus, typingText } from "../src/view/words.js";
+import { CONNECTION_TEXTS, MUTE_CHOICES, type ConnectionStatus, mutedText, typingText } from "../src/view/words.js";
 
 export interface ChatRoomLabels {
   /** For the names of days, such as `de`. `en` by default. */
@@ -38,6 +38,20 @@ export interface ChatRoomLabels {
   message: string;
   placeholder: (title: string) => string;
   readOnly: string;
+  /** In the place of the text field of a muted user. */
+  mutedUntil: (until: number, locale: string | undefined) => string;
+  /** In the place of a deleted message. */
+  deleted: string;
+  /** Announced when a message is deleted. */
+  deletedBy: (userName: string) => string;
+  delete: string;
+  deleteMessageOf: (userName: string) => string;
+  notDeleted: string;
+  mute: string;
+  muteUser: (userName: string) => string;
+  muteChoices: readonly { seconds: number; text: string }[];
+  mutedUser: (userName: string, seconds: number) => string;
+  notMuted: string;
   send: string;
   unitsLeft: (count: number) => string;
   unitsOver: (count: number) => string;
@@ -77,6 +91,18 @@ export const LABELS: Readonly<ChatRoomLabels> = Object.freeze({
   message: "Message",
   placeholder: (title: string) => `Message ${title}`,
   readOnly: "You may read this room, and not write in it.",
+  mutedUntil: mutedText,
+  deleted: "Message deleted",
+  deletedBy: (userName: string) => `A message of ${userName} was deleted`,
+  delete: "Delete",
+  deleteMessageOf: (userName: string) => `Delete the message of ${userName}`,
+  notDeleted: "Not deleted",
+  mute: "Mute",
+  muteUser: (userName: string) => `Mute ${userName}`,
+  muteChoices: MUTE_CHOICES,
+  mutedUser: (userName: string, seconds: number) =>
+    seconds === 0 ? `${userName} may send messages again` : `${userName} is muted`,
+  notMuted: "Not muted",
   send: "Send",
   unitsLeft: (count: number) => `${count} left`,
   unitsOver: (count: number) => `${count} too many`,

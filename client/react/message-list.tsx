@@ -76,6 +76,9 @@ export const MessageList = memo(function MessageList({ handle, chat, room, words
               palette={palette}
               retry={room.retry}
               discard={room.discard}
+              canModerate={room.canModerate}
+              deleteMessage={room.deleteMessage}
+              mute={room.mute}
               announce={announce}
             />
           ))}
@@ -97,6 +100,9 @@ interface BlockProps {
   palette: Palette;
   retry: (clientId: string) => Promise<ChatMessage>;
   discard: (clientId: string) => void;
+  canModerate: boolean;
+  deleteMessage: (id: string) => Promise<void>;
+  mute: (userId: string, seconds: number) => Promise<void>;
   announce: (text: string) => void;
 }
 

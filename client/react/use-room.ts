@@ -53,8 +53,12 @@ export interface Room extends RoomActions {
   userId: string | undefined;
   /** What the user may do in the room. `undefined`: the server asks for no grants, so the user may read and write. */
   permissions: Permissions;
-  /** Whether the user may send messages, as far as it is known. */
+  /** Whether the user may send messages now, as far as it is known. */
   canWrite: boolean;
+  /** When a muted user may send again, in Unix milliseconds. `undefined`: not muted. */
+  mutedUntil: number | undefined;
+  /** Whether the user may delete messages and mute users. */
+  canModerate: boolean;
 }
 
 export interface RoomActions {
@@ -67,6 +71,10 @@ export interface RoomActions {
   /** Of a failed message. */
   retry: (clientId: string) => Promise<ChatMessage>;
   discard: (clientId: string) => void;
+  /** Deletes a message of any user, for good. Only for moderators. Rejects with an `HttpError`. */
+  deleteMessage: (id: string) => Promise<void>;
+  /** Keeps a user from sending, for at most 30 days; 0 ends the mute. Only for moderators. Rejects with an `HttpError`. */
+  mute: (userId: string, seconds: number) => Promise<void>;
   /** Call it on every keystroke: the others are told at most every 2 s. */
   notifyTyping: () => void;
   /** Resolves with the number of older messages that were added. */
@@ -75,7 +83,17 @@ export interface RoomActions {
   reconnect: () => void;
 }
 
-const EVENTS = ["state", "messages", "pending", "stored", "resync", "typing", "permissions"] as const;
+const EVENTS = [
+  "state",
+  "messages",
+  "pending",
+  "stored",
+  "resync",
+  "typing",
+  "permissions",
+  "deleted",
+  "muted",
+] as const;
 const EMPTY: readonly never[] = Object.freeze([]);
 
 /**
@@ -135,6 +153,8 @@ function read(chat: Chat | undefined): Omit<Room, keyof RoomActions> {
     userId: chat?.userId,
     permissions: chat?.permissions,
     canWrite: chat?.canWrite ?? true,
+    mutedUntil: chat?.mutedUntil,
+    canModerate: chat?.canModerate ?? false,
   };
 }
 
@@ -144,6 +164,8 @@ function actionsOf(shared: RefCounted<Chat> | undefined): RoomActions {
     send: (content) => chat?.send(content) ?? rejectWithoutRoom(),
     retry: (clientId) => chat?.retry(clientId) ?? rejectWithoutRoom(),
     discard: (clientId) => chat?.discard(clientId),
+    deleteMessage: (id) => chat?.deleteMessage(id) ?? rejectWithoutRoom(),
+    mute: (userId, seconds) => chat?.mute(userId, seconds) ?? rejectWithoutRoom(),
     notifyTyping: () => chat?.notifyTyping(),
     loadOlder: () => chat?.loadOlder() ?? Promise.resolve(0),
     reconnect: () => {

@@ -12,11 +12,12 @@ import { MAX_CONTENT_UNITS, fitContent } from "./content.js";
 import { listenerOf, userOf } from "./credentials.js";
 import { chatEndpoints } from "./endpoints.js";
 import { Emitter } from "./emitter.js";
-import { explainRefusal, getJson } from "./http.js";
+import { explainRefusal, getJson, sendJson } from "./http.js";
+import { MuteClock } from "./mute-clock.js";
 import { PendingMessages, SendError } from "./pending-messages.js";
-import { FORBIDDEN, may, without } from "./permissions.js";
+import { FORBIDDEN, MUTED, may, without } from "./permissions.js";
 import { errorOfAnswer } from "./post-errors.js";
-import { ProtocolError, parseFrame, readChatFrame, readMessagesPage, readPosted } from "./protocol.js";
+import { ProtocolError, parseFrame, readChatFrame, readDeleted, readMessagesPage, readPosted } from "./protocol.js";
 import { afterHistory } from "./resend.js";
 import { RoomSocket, TIMING } from "./room-socket.js";
 import { Timeline } from "./timeline.js";
@@ -31,6 +32,8 @@ const HISTORY = 50;
 /**
  * @typedef {import("./protocol.js").ChatMessage} ChatMessage
  * @typedef {import("./protocol.js").ChatFrame} ChatFrame
+ * @typedef {import("./protocol.js").Deletion} Deletion
+ * @typedef {import("./protocol.js").PostMuteBody} PostMuteBody
  * @typedef {import("./protocol.js").ChatCommand} ChatCommand
  * @typedef {import("./protocol.js").PostMessageBody} PostMessageBody
  * @typedef {import("./protocol.js").HistoryFrame} HistoryFrame
@@ -62,6 +65,8 @@ const HISTORY = 50;
  * @property {TypingUser} left
  * @property {ErrorFrame} error The server refused a command of ours.
  * @property {{}} permissions What the user may do in the room has changed.
+ * @property {{ message: ChatMessage }} deleted A moderator has deleted a message of the list. Its content is empty now.
+ * @property {{}} muted The user's own mute has begun, changed or ended.
  */
 
 /** @extends {Emitter<{ [Type in keyof ChatEvents]: ChatEvents[Type] }>} */
@@ -72,7 +77,15 @@ export class Chat extends Emitter {
   #timeline = new Timeline();
   #pending;
   #typing;
+  #mute = new MuteClock(() => this.emit("muted", {}));
   #userId;
+  /**
+   * All deletions before this message are known: it came in a frame of a connection. A message in the answer to a POST
+   * may overtake a deletion.
+   *
+   * @type {number | undefined}
+   */
+  #heardSeq;
   /** This connection has received its history, so a message sent from now on cannot be in it. */
   #historyArrived = false;
   /** A history was received on some connection, so there is something to resume. */
@@ -174,9 +187,20 @@ export class Chat extends Emitter {
     return this.#permissions;
   }
 
-  /** Whether the user may send messages, as far as it is known. */
+  /** Whether the user may send messages now, as far as it is known. */
   get canWrite() {
-    return may(this.#permissions, "write");
+    return may(this.#permissions, "write") && this.mutedUntil === undefined;
+  }
+
+  /** Whether the user may delete messages and mute users. */
+  get canModerate() {
+    return may(this.#permissions, "moderate");
+  }
+
+  /** When the user may send again, in Unix milliseconds of this machine; `undefined` if nobody has muted the user. */
+  get mutedUntil() {
+    // A mute does not bind a moderator.
+    return this.canModerate ? undefined : this.#mute.until;
   }
 
   open() {
@@ -201,6 +225,7 @@ export class Chat extends Emitter {
   send(content) {
     return withHandledRejection(() => {
       if (content.trim() === "") throw new SendError("empty", "the message is empty");
+      if (this.mutedUntil !== undefined) throw new SendError("read-only", "you are muted in this room");
       if (!this.canWrite) throw new SendError("read-only", "you may read this room, and not write in it");
       if (this.state === "closed") throw new SendError("not-connected", "not connected to the room");
       const { clientId, stored } = this.#pending.add(fitContent(content, MAX_CONTENT_UNITS));
@@ -227,6 +252,34 @@ export class Chat extends Emitter {
   /** @param {string} clientId */
   discard(clientId) {
     this.#pending.discard(clientId);
+  }
+
+  /**
+   * Deletes a message of any user, for good. Only for moderators.
+   *
+   * @param {string} id
+   * @returns {Promise<void>} Rejects with an `HttpError`: 403 without `moderate`, 404 for an unknown message.
+   */
+  async deleteMessage(id) {
+    const url = new URL(this.#endpoints.message(id));
+    const seq = this.messages.find((message) => message.id === id)?.seq;
+    // With it the room need not search.
+    if (seq !== undefined) url.search = `seq=${seq}`;
+    const credentials = await this.#options.credentials?.({ refused: false });
+    this.#delete(readDeleted(await sendJson("DELETE", url, credentials)));
+  }
+
+  /**
+   * Keeps a user from sending, in this room. Only for moderators.
+   *
+   * @param {string} userId
+   * @param {number} seconds From now on, at most 30 days. 0 ends the mute.
+   * @returns {Promise<void>} Rejects with an `HttpError`: 403 without `moderate`.
+   */
+  async mute(userId, seconds) {
+    const credentials = await this.#options.credentials?.({ refused: false });
+    const body = /** @type {PostMuteBody} */ ({ user: userId, seconds });
+    await sendJson("POST", this.#endpoints.mutes, credentials, body);
   }
 
   /** Call it on every keystroke: the others are told at most every 2 s. */
@@ -267,9 +320,8 @@ export class Chat extends Emitter {
   /** @param {string} endpoint */
   #resuming(endpoint) {
     const url = new URL(endpoint);
-    const since = this.#timeline.size === 0 ? 0 : this.#timeline.lastSeq;
-    if (this.#hasHistory && since !== undefined) {
-      url.searchParams.set("since", String(since));
+    if (this.#hasHistory && this.#heardSeq !== undefined) {
+      url.searchParams.set("since", String(this.#heardSeq));
       if (this.#incarnation !== undefined) url.searchParams.set("incarnation", this.#incarnation);
     }
     return url;
@@ -283,6 +335,7 @@ export class Chat extends Emitter {
       this.#typing.clear();
     }
     if (event.state === "closed") {
+      this.#mute.set(0);
       for (const { clientId } of this.pending) {
         this.#pending.fail(clientId, new SendError("closed", "the connection was closed"));
       }
@@ -298,7 +351,10 @@ export class Chat extends Emitter {
       case "message":
         this.#checkNoGap(frame.message);
         this.#typing.remove(frame.message.userId);
-        return this.#addMessages([frame.message], "live");
+        this.#addMessages([frame.message], "live");
+        // A listener may have left the room.
+        if (frame.message.seq !== undefined) this.#heardSeq = Math.max(this.#heardSeq ?? 0, frame.message.seq);
+        return;
       case "typing":
         return this.#typing.add(frame);
       case "user_joined":
@@ -308,8 +364,15 @@ export class Chat extends Emitter {
         return this.emit("left", frame);
       case "permissions":
         return this.#setPermissions(frame.permissions);
+      case "deleted":
+        return this.#delete(frame);
+      case "muted":
+        this.#typing.remove(frame.user);
+        if (frame.user === this.#userId) this.#mute.set(frame.seconds);
+        return;
       case "error":
-        if (frame.code === FORBIDDEN) this.#setPermissions(without(this.#permissions, "write"));
+        if (frame.code === FORBIDDEN) this.#setPermissions(without(this.#permissions, frame.permission ?? "write"));
+        if (frame.code === MUTED && frame.seconds !== undefined) this.#mute.set(frame.seconds);
         if (frame.clientId) this.#pending.fail(frame.clientId, new SendError(frame.code, frame.message));
         return this.emit("error", frame);
     }
@@ -334,6 +397,12 @@ export class Chat extends Emitter {
     this.emit("permissions", {});
   }
 
+  /** @param {Deletion} deletion */
+  #delete(deletion) {
+    const message = this.#timeline.delete(deletion);
+    if (message) this.emit("deleted", { message });
+  }
+
   /** @param {HistoryFrame} history */
   #applyHistory(history) {
     // A server that asks for grants tells them behind this frame.
@@ -349,7 +418,10 @@ export class Chat extends Emitter {
     if (!this.#hasHistory || !isComplete) this.#hasOlder = mayHaveOlder(history.messages);
     this.#hasHistory = true;
     this.#incarnation = history.incarnation;
+    for (const deletion of history.deleted ?? []) this.#delete(deletion);
     this.#addMessages(history.messages, "history");
+    this.#heardSeq = this.#timeline.size === 0 ? 0 : this.#timeline.lastSeq;
+    this.#mute.set(history.muted?.seconds ?? 0);
 
     // Not earlier: what a listener sends must follow the messages that wait. A listener may also have left the room.
     this.#historyArrived = this.state === "open";
@@ -384,11 +456,13 @@ export class Chat extends Emitter {
    */
   #addMessages(messages, from) {
     const { firstSeq } = this.#timeline;
-    const added = messages.filter((message) => this.#timeline.add(message));
+    for (const { id, deleted } of messages) if (deleted) this.#delete({ id, ...deleted });
+    const current = messages.map((message) => this.#timeline.current(message));
+    const added = current.filter((message) => this.#timeline.add(message));
     const isNew = new Set(added);
     if (firstSeq !== undefined && this.#timeline.firstSeq !== firstSeq) this.#hasOlder = true; // oldest dropped
     // Known messages too: the echo of a retry may be a message that we have already.
-    for (const message of messages) this.#settle(message, isNew.has(message));
+    for (const message of current) this.#settle(message, isNew.has(message));
     if (added.length > 0 || from === "history") this.emit("messages", { added, from });
   }
 

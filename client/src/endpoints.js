@@ -93,6 +93,15 @@ class Endpoints {
     return this.#at("/messages");
   }
 
+  get mutes() {
+    return this.#at("/mutes");
+  }
+
+  /** @param {string} id */
+  message(id) {
+    return this.#at(`/messages/${encodeURIComponent(id)}`);
+  }
+
   get list() {
     return this.#at("/list");
   }

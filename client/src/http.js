@@ -30,6 +30,23 @@ export async function getJson(url, credentials) {
 }
 
 /**
+ * Sends a request that changes something, and that may be repeated.
+ *
+ * @param {"POST" | "DELETE"} method
+ * @param {string | URL} url
+ * @param {Credentials} credentials
+ * @param {unknown} [body] Sent as JSON.
+ * @returns {Promise<unknown>} Not checked yet.
+ */
+export async function sendJson(method, url, credentials, body) {
+  const request = forRequest(url, credentials);
+  const headers = new Headers({ Accept: "application/json", ...request.headers });
+  if (body !== undefined) headers.set("Content-Type", "application/json");
+  const content = body === undefined ? {} : { body: JSON.stringify(body) };
+  return read(await fetch(request.url, { method, headers, ...content, credentials: "include", cache: "no-store" }));
+}
+
+/**
  * A ticket for one connection or request. For a page that the server knows by a cookie of another origin, or whose
  * token must not be a subprotocol. Call it from a `credentials` function.
  *

@@ -58,6 +58,15 @@ export { parseFrame } from "./protocol.js";
  * @typedef {import("./protocol.js").TypingFrame} TypingFrame
  * @typedef {import("./protocol.js").ErrorFrame} ErrorFrame
  * @typedef {import("./protocol.js").PermissionsFrame} PermissionsFrame
+ * @typedef {import("./protocol.js").DeletedFrame} DeletedFrame
+ * @typedef {import("./protocol.js").MutedFrame} MutedFrame
+ * @typedef {import("./protocol.js").Deletion} Deletion
+ * @typedef {import("./protocol.js").Mute} Mute
+ * @typedef {import("./protocol.js").DeleteCommand} DeleteCommand
+ * @typedef {import("./protocol.js").MuteCommand} MuteCommand
+ * @typedef {import("./protocol.js").DeleteMessageAnswer} DeleteMessageAnswer
+ * @typedef {import("./protocol.js").PostMuteBody} PostMuteBody
+ * @typedef {import("./protocol.js").PostMuteAnswer} PostMuteAnswer
  * @typedef {import("./protocol.js").ChatCommand} ChatCommand
  * @typedef {import("./protocol.js").MessageCommand} MessageCommand
  * @typedef {import("./protocol.js").TypingCommand} TypingCommand

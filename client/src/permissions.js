@@ -15,19 +15,22 @@ const OPEN = Object.freeze(/** @type {Permission[]} */ (["read", "write", "prese
 /** The code of the server's error for a command that the user may not send. */
 export const FORBIDDEN = "forbidden";
 
+/** The code of the server's error for the message of a muted user. */
+export const MUTED = "muted";
+
 /**
  * @param {Permissions} permissions
- * @param {Permission} permission
+ * @param {string} permission
  */
 export function may(permissions, permission) {
-  return (permissions ?? OPEN).includes(permission);
+  return (permissions ?? OPEN).some((some) => some === permission);
 }
 
 /**
  * The permissions after the server has refused something for want of one of them.
  *
  * @param {Permissions} permissions
- * @param {Permission} missing
+ * @param {string} missing
  * @returns {Permissions}
  */
 export function without(permissions, missing) {

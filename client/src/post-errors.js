@@ -1,7 +1,7 @@
 // @ts-check
 /** Turns a refused request into the error frame that a WebSocket would have received. */
 
-import { FORBIDDEN } from "./permissions.js";
+import { FORBIDDEN, MUTED } from "./permissions.js";
 import { problemText } from "./protocol.js";
 
 /** @typedef {import("./protocol.js").ErrorFrame} ErrorFrame */
@@ -13,12 +13,10 @@ import { problemText } from "./protocol.js";
  */
 export function errorOfAnswer({ status, body }, clientId) {
   const message = problemText(body) ?? `the server answered ${status}`;
-  return {
-    type: "error",
-    code: isForbidden(status, body) ? FORBIDDEN : codeOf(status),
-    message,
-    ...(clientId !== undefined && { clientId }),
-  };
+  const named = clientId === undefined ? {} : { clientId };
+  const seconds = secondsMuted(status, body);
+  if (seconds !== undefined) return { type: "error", code: MUTED, message, seconds, ...named };
+  return { type: "error", code: isForbidden(status, body) ? FORBIDDEN : codeOf(status), message, ...named };
 }
 
 /**
@@ -29,6 +27,16 @@ export function errorOfAnswer({ status, body }, clientId) {
  */
 function isForbidden(status, body) {
   return status === 403 && typeof Object(body).permission === "string";
+}
+
+/**
+ * @param {number} status
+ * @param {unknown} body
+ * @returns {number | undefined} `undefined` if this is no answer to a muted user.
+ */
+function secondsMuted(status, body) {
+  const { code, seconds } = Object(body);
+  return status === 403 && code === MUTED && Number.isSafeInteger(seconds) && seconds > 0 ? seconds : undefined;
 }
 
 /** @param {number} status */

@@ -20,28 +20,60 @@ export { ProtocolError };
  * @property {number} timestamp Unix milliseconds.
  * @property {number} [seq] 1, 2, 3 … per room, without gaps.
  * @property {string} [clientId] Chosen by the sender.
+ * @property {{ by: string, at: number }} [deleted] A moderator has deleted it: `content` is empty. `by` is the id of
+ *   the moderator, `at` in Unix milliseconds.
+ *
+ * @typedef {{ id: string, seq?: number, by: string, at: number }} Deletion Of the message with this id.
+ * @typedef {{ user: string, until: number, seconds: number, by: string }} Mute `user` and `by` are ids of users.
+ *   `until` in Unix milliseconds of the server; `seconds`: the time left, 0 if it has ended.
  *
  * From a chat room to its clients:
  *
- * @typedef {{ type: "history", messages: ChatMessage[], resumed?: boolean, incarnation?: string }} HistoryFrame The
- *   first frame. `resumed`: these are all messages after the requested `since`; otherwise they are the latest ones.
- *   `incarnation`: names the numbering of the room. It changes when the numbers start again or return to a backup.
+ * @typedef {Object} HistoryFrame The first frame.
+ * @property {"history"} type
+ * @property {ChatMessage[]} messages
+ * @property {boolean} [resumed] These are all messages after the requested `since`; otherwise they are the latest ones.
+ * @property {Deletion[]} [deleted] Of a resumed room: messages that may have been deleted since.
+ * @property {Mute} [muted] The user's own mute.
+ * @property {string} [incarnation] Names the numbering of the room. It changes when the numbers start again or return
+ *   to a backup.
+ *
  * @typedef {{ type: "message", message: ChatMessage }} MessageFrame To all sockets in the room, once it is durable.
  * @typedef {{ type: "user_joined", userId: string, userName: string, timestamp: number }} UserJoinedFrame
  * @typedef {{ type: "user_left", userId: string, userName: string, timestamp: number }} UserLeftFrame
  * @typedef {{ type: "typing", userId: string, userName: string }} TypingFrame
- * @typedef {{ type: "error", code: string, message: string, clientId?: string }} ErrorFrame To the client that caused
- *   it.
+ * @typedef {{ type: "deleted" } & Deletion} DeletedFrame To all sockets in the room, once it is durable.
+ * @typedef {{ type: "muted" } & Mute} MutedFrame To all sockets in the room.
+ *
+ * @typedef {Object} ErrorFrame To the client that caused it.
+ * @property {"error"} type
+ * @property {string} code
+ * @property {string} message
+ * @property {string} [clientId]
+ * @property {string} [permission] Of `forbidden`: the missing one, if it is another than `write`.
+ * @property {number} [until] Of `muted`, as in a `Mute`.
+ * @property {number} [seconds]
+ *
  * @typedef {{ type: "permissions", permissions: string[] }} PermissionsFrame Behind the first frame, and after a new
  *   token has changed them. Only from a server that asks for grants.
- * @typedef {HistoryFrame | MessageFrame | UserJoinedFrame | UserLeftFrame | TypingFrame | ErrorFrame | PermissionsFrame}
- *   ChatFrame
+ * @typedef {HistoryFrame
+ *   | MessageFrame
+ *   | UserJoinedFrame
+ *   | UserLeftFrame
+ *   | TypingFrame
+ *   | DeletedFrame
+ *   | MutedFrame
+ *   | ErrorFrame
+ *   | PermissionsFrame} ChatFrame
  *
  * From a client to a chat room:
  *
  * @typedef {{ type: "message", content: string, clientId?: string }} MessageCommand The same `clientId` is stored once.
  * @typedef {{ type: "typing" }} TypingCommand
- * @typedef {MessageCommand | TypingCommand} ChatCommand
+ * @typedef {{ type: "delete", id: string, seq?: number, clientId?: string }} DeleteCommand Takes `moderate`, as does the
+ *   next. This client sends both over HTTP, where each has an answer.
+ * @typedef {{ type: "mute", user: string, seconds: number, clientId?: string }} MuteCommand 0 seconds end a mute.
+ * @typedef {MessageCommand | TypingCommand | DeleteCommand | MuteCommand} ChatCommand
  *
  * @typedef {"online" | "away" | "busy"} Status
  *
@@ -69,6 +101,9 @@ export { ProtocolError };
  * @typedef {{ messages: ChatMessage[], hasMore?: boolean }} MessagesPage GET `/rooms/{roomId}/messages`
  * @typedef {{ content: string, clientId?: string }} PostMessageBody POST `/rooms/{roomId}/messages`
  * @typedef {{ success: true, message?: ChatMessage }} PostMessageAnswer Answer to it.
+ * @typedef {{ success: true, deleted: Deletion }} DeleteMessageAnswer DELETE `/rooms/{roomId}/messages/{id}`
+ * @typedef {{ user: string, seconds: number }} PostMuteBody POST `/rooms/{roomId}/mutes`
+ * @typedef {{ success: true, mute: Mute }} PostMuteAnswer Answer to it.
  * @typedef {{ users: UserPresence[], next?: string }} PresenceList GET `/presence/list`
  * @typedef {{ status: Status }} PostStatusBody POST `/presence/update`. A `HeartbeatCommand` there changes no status.
  * @typedef {{ success: true }} PostStatusAnswer Answer to it.
@@ -79,6 +114,9 @@ export { ProtocolError };
 /** @type {readonly Status[]} */
 export const STATUSES = Object.freeze(/** @type {Status[]} */ (["online", "away", "busy"]));
 
+/** @type {import("./shape.js").Read<{ by: string, at: number }>} */
+const deletedBy = record({ by: text, at: moment });
+
 /** @type {import("./shape.js").Read<ChatMessage>} */
 const chatMessage = record({
   id: text,
@@ -88,7 +126,14 @@ const chatMessage = record({
   timestamp: moment,
   seq: optional(wholeFrom(1)),
   clientId: optional(text),
+  deleted: optional(deletedBy),
 });
+
+/** @type {import("./shape.js").Read<Deletion>} */
+const deletion = record({ id: text, seq: optional(wholeFrom(1)), by: text, at: moment });
+
+/** @type {import("./shape.js").Read<Mute>} */
+const mute = record({ user: text, until: moment, seconds: wholeFrom(0), by: text });
 
 /** @type {import("./shape.js").Read<UserPresence>} */
 const userPresence = record({
@@ -100,7 +145,15 @@ const userPresence = record({
 });
 
 /** @type {import("./shape.js").Read<ErrorFrame>} */
-const errorFrame = record({ type: oneOf(["error"]), code: text, message: text, clientId: optional(text) });
+const errorFrame = record({
+  type: oneOf(["error"]),
+  code: text,
+  message: text,
+  clientId: optional(text),
+  permission: optional(text),
+  until: optional(moment),
+  seconds: optional(wholeFrom(0)),
+});
 
 /** @type {import("./shape.js").Read<PermissionsFrame>} */
 const permissionsFrame = record({ type: oneOf(["permissions"]), permissions: listOf(text) });
@@ -111,12 +164,16 @@ const CHAT_FRAMES = {
     type: oneOf(["history"]),
     messages: listOf(chatMessage),
     resumed: optional(flag),
+    deleted: optional(listOf(deletion)),
+    muted: optional(mute),
     incarnation: optional(text),
   }),
   message: record({ type: oneOf(["message"]), message: chatMessage }),
   user_joined: record({ type: oneOf(["user_joined"]), userId: text, userName: text, timestamp: moment }),
   user_left: record({ type: oneOf(["user_left"]), userId: text, userName: text, timestamp: moment }),
   typing: record({ type: oneOf(["typing"]), userId: text, userName: text }),
+  deleted: record({ type: oneOf(["deleted"]), id: text, seq: optional(wholeFrom(1)), by: text, at: moment }),
+  muted: record({ type: oneOf(["muted"]), user: text, until: moment, seconds: wholeFrom(0), by: text }),
   error: errorFrame,
   permissions: permissionsFrame,
 };
@@ -180,6 +237,17 @@ const posted = record({ message: optional(chatMessage) });
  */
 export function readPosted(body) {
   return body == null ? undefined : posted(body, "").message;
+}
+
+/** @type {import("./shape.js").Read<Pick<DeleteMessageAnswer, "deleted">>} */
+const deletedAnswer = record({ deleted: deletion });
+
+/**
+ * @param {unknown} body
+ * @throws {ProtocolError}
+ */
+export function readDeleted(body) {
+  return deletedAnswer(body, "").deleted;
 }
 
 /** @type {import("./shape.js").Read<Ticket>} */

@@ -7,6 +7,7 @@
  */
 
 import { Chat, CloseCode, Presence, STATUSES, isRoomName } from "/client/index.js";
+import { mutedText } from "/client/view/words.js";
 import { resetColours, renderAvatar } from "./avatar.js";
 import { Composer } from "./composer.js";
 import { ConnectionLight } from "./connection-light.js";
@@ -142,7 +143,8 @@ function openRoom(roomId) {
     showMe();
     people?.show();
   });
-  room.on("permissions", () => chat === room && composer.setReadOnly(!room.canWrite));
+  room.on("permissions", () => chat === room && composer.setRefusal(refusalOf(room)));
+  room.on("muted", () => chat === room && composer.setRefusal(refusalOf(room)));
   room.on("typing", () => chat === room && activity.typing(room.typing));
   room.on("joined", ({ userName }) => activity.joinLeave(`${userName} came in`));
   room.on("left", ({ userName }) => activity.joinLeave(`${userName} left`));
@@ -160,6 +162,16 @@ function openRoom(roomId) {
   byId("room-title").textContent = roomId;
   composer.enter(roomId);
   room.open();
+}
+
+/**
+ * Why the reader may not write.
+ *
+ * @param {Chat} room
+ */
+function refusalOf({ mutedUntil, canWrite }) {
+  if (mutedUntil !== undefined) return mutedText(mutedUntil);
+  return canWrite ? undefined : "You may read this room, and not write in it.";
 }
 
 function refusal() {

@@ -44,7 +44,7 @@ export class Composer {
   /** @param {string} roomId */
   enter(roomId) {
     this.#text.placeholder = `Message ${roomId}`;
-    this.setReadOnly(false);
+    this.setRefusal(undefined);
     // On a phone the focus would open the keyboard over the messages.
     if (matchMedia("(hover: hover)").matches) this.#text.focus({ preventScroll: true });
   }
@@ -52,11 +52,13 @@ export class Composer {
   /**
    * Shows a sentence in the place of the field. What was written returns with the field.
    *
-   * @param {boolean} isReadOnly
+   * @param {string | undefined} refusal Why the reader may not write.
    */
-  setReadOnly(isReadOnly) {
+  setRefusal(refusal) {
+    const isReadOnly = refusal !== undefined;
     this.#form.hidden = isReadOnly;
     this.#readOnly.hidden = !isReadOnly;
+    this.#readOnly.textContent = refusal ?? "";
     if (!isReadOnly) this.#measure();
   }
 

@@ -8,7 +8,7 @@ import { dayName } from "/client/view/days.js";
 import { linesOf } from "/client/view/lines.js";
 import { ScrollKeeper } from "/client/view/scroll-keeper.js";
 import { byId, make } from "./dom.js";
-import { makeRow, markRow, placeRow } from "./message-row.js";
+import { makeRow, markDeleted, markRow, moderateRow, placeRow } from "./message-row.js";
 
 /**
  * @typedef {import("/client/index.js").Chat} Chat
@@ -36,6 +36,11 @@ export class MessageList {
   #unread = 0;
   #frame = 0;
   #holdsAnchor = false;
+  /** @type {import("./message-row.js").ModeratorActions} */
+  #moderatorActions = {
+    remove: ({ id = "" }) => void this.#chat.deleteMessage(id).catch(() => this.#announce("Not deleted")),
+    mute: (message, seconds) => void this.#mute(message, seconds),
+  };
 
   /**
    * @param {Chat} chat
@@ -58,6 +63,8 @@ export class MessageList {
       chat.on("stored", ({ clientId, message }) => this.#clientIdByMessageId.set(message.id, clientId)),
       chat.on("messages", ({ added, from }) => this.#took(added, from)),
       chat.on("resync", () => this.#beganAnew()),
+      chat.on("permissions", () => this.refresh()),
+      chat.on("deleted", ({ message }) => this.#lost(message)),
     ];
     signal.addEventListener("abort", () => ended.forEach((end) => end()));
     this.#render();
@@ -89,6 +96,12 @@ export class MessageList {
     if (from !== "older" && !this.#scroll.follows) this.#unread += others.length;
     if (from === "live") for (const { userName, content } of others) this.#announce(`${userName}: ${content}`);
     if (from === "older") this.#holdsAnchor = true;
+    this.refresh();
+  }
+
+  /** @param {ChatMessage} message */
+  #lost({ userName }) {
+    this.#announce(`A message of ${userName} was deleted`);
     this.refresh();
   }
 
@@ -154,6 +167,8 @@ export class MessageList {
     this.#rows.set(line.key, row);
     if (line.kind === "message") {
       placeRow(row, line);
+      markDeleted(row, line.message);
+      moderateRow(row, line, this.#chat.canModerate ? this.#moderatorActions : undefined);
       markRow(row, line.pending, {
         retry: (clientId) => this.#retry(clientId),
         discard: (clientId) => this.#chat.discard(clientId),
@@ -167,6 +182,19 @@ export class MessageList {
   /** @param {string} clientId */
   #retry(clientId) {
     this.#chat.retry(clientId).catch(() => this.#announce("Still not sent"));
+  }
+
+  /**
+   * @param {import("/client/view/lines.js").ShownMessage} message
+   * @param {number} seconds
+   */
+  async #mute({ userId, userName }, seconds) {
+    try {
+      await this.#chat.mute(userId, seconds);
+      this.#announce(seconds === 0 ? `${userName} may send messages again` : `${userName} is muted`);
+    } catch {
+      this.#announce("Not muted");
+    }
   }
 
   #showEmpty() {

@@ -13,7 +13,14 @@ const GROUP_WITHIN_MS = 5 * 60_000;
  * @typedef {import("../protocol.js").ChatMessage} ChatMessage
  * @typedef {import("../pending-messages.js").PendingMessage} PendingMessage
  * @typedef {{ userId: string | undefined, userName: string | undefined }} Me
- * @typedef {{ userId: string, userName: string, content: string, timestamp: number, seq?: number }} ShownMessage
+ * @typedef {Object} ShownMessage
+ * @property {string} [id] Absent while it is pending.
+ * @property {string} userId
+ * @property {string} userName
+ * @property {string} content
+ * @property {number} timestamp
+ * @property {number} [seq]
+ * @property {ChatMessage["deleted"]} [deleted]
  *
  * @typedef {{ kind: "day", key: string, day: number }} DayLine
  *

@@ -52,6 +52,27 @@ export function canRetryNow({ state, retryAt }, now) {
   return state === "closed" || (state === "waiting" && retryAt !== undefined && retryAt - now > MIN_COUNTDOWN_MS);
 }
 
+/**
+ * How long a moderator may mute a user with one click, in seconds. 0 ends a mute.
+ *
+ * @type {readonly { seconds: number, text: string }[]}
+ */
+export const MUTE_CHOICES = Object.freeze([
+  { seconds: 10 * 60, text: "10 minutes" },
+  { seconds: 60 * 60, text: "1 hour" },
+  { seconds: 24 * 60 * 60, text: "1 day" },
+  { seconds: 0, text: "End the mute" },
+]);
+
+/**
+ * @param {number} until Unix milliseconds.
+ * @param {string} [locale]
+ */
+export function mutedText(until, locale) {
+  const end = new Date(until).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
+  return `A moderator has muted you until ${end}. You can go on reading.`;
+}
+
 /** @param {readonly string[]} names */
 export function typingText(names) {
   if (names.length > 3) return "Several people are typing";

@@ -38,10 +38,13 @@ export class Server {
     return server;
   }
 
-  /** @returns {Promise<Server>} A server that accepts tokens signed with `SECRET`. */
-  static withTokens() {
+  /**
+   * @param {"open" | "granted"} [access]
+   * @returns {Promise<Server>} A server that accepts tokens signed with `SECRET`.
+   */
+  static withTokens(access = "open") {
     const keys = 'keys = [{ algorithm = "HS256", file = "secret" }]\n';
-    return Server.start(`[identity]\nauth = "jwt"\naccess = "open"\nleeway = "0s"\n${keys}`);
+    return Server.start(`[identity]\nauth = "jwt"\naccess = "${access}"\nleeway = "0s"\n${keys}`);
   }
 
   get url() {

@@ -828,3 +828,95 @@ describe("a reader who may not write", () => {
     expect(reader.one(".dormouse-read-only").textContent).toBe("Nur lesen.");
   });
 });
+
+describe("a moderator", () => {
+  const MODERATOR = { type: "permissions", permissions: ["read", "write", "moderate"] };
+  const at = NOON;
+
+  test("has tools at each message, and nobody else has them", async () => {
+    const { reader, socket } = await inRoom([message(1), message(2, { userId: "1", userName: "Ana" })]);
+    expect(reader.all(".dormouse-moderation, summary")).toEqual([]);
+    await hears(socket, MODERATOR);
+    expect(reader.all(".dormouse-link").map((tool) => tool.getAttribute("aria-label") ?? tool.textContent)).toEqual([
+      "Delete the message of Bo",
+      "Mute Bo",
+      "10 minutes",
+      "1 hour",
+      "1 day",
+      "End the mute",
+      "Delete the message of Ana",
+    ]);
+    await hears(socket, { type: "permissions", permissions: ["read", "write"] });
+    expect(reader.all(".dormouse-moderation")).toEqual([]);
+  });
+
+  test("deletes a message, and the focus stays in its row", async () => {
+    const { reader, socket } = await inRoom([message(1, { content: "rude" }), message(2)]);
+    await hears(socket, MODERATOR);
+    const deleted = { id: "id 1", seq: 1, by: "1", at };
+    http.mockImplementation(async () => Response.json({ success: true, deleted }));
+    reader.button("Delete the message of Bo")?.focus();
+    await reader.press("Delete the message of Bo");
+    const [url, init] = http.mock.lastCall ?? [];
+    expect([new URL(url ?? "").pathname, init?.method]).toEqual([
+      "/api/realtime/rooms/garden/messages/id%201",
+      "DELETE",
+    ]);
+    expect(reader.lines).toEqual(["Today", "Message deleted", "words 2"]);
+    expect(reader.page.innerHTML).not.toContain("rude");
+    expect(reader.rows[0]?.contains(document.activeElement)).toBe(true);
+    expect(reader.announced).toContain("A message of Bo was deleted");
+    await hears(socket, { type: "deleted", ...deleted });
+    expect(reader.announced.filter((text) => text.includes("deleted"))).toHaveLength(1);
+    expect(reader.all("summary")).toHaveLength(2);
+  });
+
+  test("hears that a message could not be deleted", async () => {
+    const { reader, socket } = await inRoom([message(1)]);
+    await hears(socket, MODERATOR);
+    http.mockImplementation(async () => Response.json({ detail: "no" }, { status: 403 }));
+    await reader.press("Delete the message of Bo");
+    expect(reader.announced).toContain("Not deleted");
+    expect(reader.lines).toEqual(["Today", "words 1"]);
+  });
+
+  test("mutes a user for a time", async () => {
+    const { reader, socket } = await inRoom([message(1)]);
+    await hears(socket, MODERATOR);
+    const mute = { user: "2", until: NOON + 3_600_000, seconds: 3_600, by: "1" };
+    http.mockImplementation(async () => Response.json({ success: true, mute }));
+    const choice = reader.one("details") as HTMLDetailsElement;
+    choice.open = true;
+    await reader.press("1 hour");
+    expect(http.mock.lastCall?.[1].body).toBe('{"user":"2","seconds":3600}');
+    expect(reader.announced).toContain("Bo is muted");
+    expect([choice.open, document.activeElement?.textContent]).toEqual([false, "Mute"]);
+    await reader.press("End the mute");
+    expect(reader.announced).toContain("Bo may send messages again");
+  });
+});
+
+describe("a muted user", () => {
+  test("sees until when in the place of the text field, and the field again after it", async () => {
+    const { reader, socket } = await inRoom([message(1)]);
+    await reader.type("half a sentence");
+    await hears(socket, { type: "muted", user: "1", until: 5, seconds: 60, by: "9" });
+    expect(reader.all("textarea, .dormouse-send")).toEqual([]);
+    expect(reader.one(".dormouse-read-only").textContent).toMatch(/^A moderator has muted you until .*12:01/);
+    await tick(60_000);
+    await frame();
+    expect(reader.all(".dormouse-read-only")).toEqual([]);
+    expect(reader.field.value).toBe("half a sentence");
+  });
+
+  test("sees a message that was deleted while the page was away", async () => {
+    const { reader, socket } = await inRoom([message(1, { content: "rude" }), message(2)]);
+    socket.drop(1001, "retry-after=1");
+    await tick(1_000);
+    FakeSocket.last.accept();
+    const deleted = [{ id: "id 1", seq: 1, by: "9", at: NOON }];
+    FakeSocket.last.hear({ type: "history", messages: [], resumed: true, deleted });
+    await frame();
+    expect(reader.lines).toEqual(["Today", "Message deleted", "words 2"]);
+  });
+});

@@ -24,8 +24,10 @@ test("every close code that a server sends is in it", () => {
 
 test("every example is one that the client understands", () => {
   const blocks = Array.from(DOCUMENT.matchAll(/^```json\n([^]*?)^```/gm), ([, block = ""]) => block.trim().split("\n"));
-  const [message, ...frames] = blocks.flat();
-  expect(readMessagesPage({ messages: [JSON.parse(message ?? "")] }).messages).toHaveLength(1);
+  const isFrame = (/** @type {string} */ line) => "type" in JSON.parse(line);
+  const [frames, messages] = [blocks.flat().filter(isFrame), blocks.flat().filter((line) => !isFrame(line))];
+  expect(messages).toHaveLength(1);
+  expect(readMessagesPage({ messages: messages.map((line) => JSON.parse(line)) }).messages).toHaveLength(1);
   expect(frames.length).toBeGreaterThan(8);
   for (const frame of frames)
     expect(readChatFrame(frame) ?? readPresenceFrame(frame), frame).toEqual(JSON.parse(frame));
