@@ -20,6 +20,7 @@ mod wat_components;
 mod chat;
 mod examples;
 mod javascript;
+mod moderation;
 mod presence;
 mod router;
 mod test_kit;

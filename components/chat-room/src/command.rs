@@ -6,9 +6,11 @@ use std::borrow::Cow;
 
 use dormouse_room::json::{self, ClientError, TextField};
 use dormouse_room::{Message, Request};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::idempotency::MessageKeys;
+use crate::mutes::MAX_SECONDS;
 use crate::truncate::truncate;
 
 /// The most bytes of a `clientId` or an `Idempotency-Key`. It bounds the storage keys that contain them.
@@ -22,8 +24,26 @@ pub(crate) enum Command<'a> {
         client_id: Option<Cow<'a, str>>,
     },
     Typing,
+    /// Only for moderators.
+    Delete(Target<'a>),
+    Mute(MuteOrder<'a>),
     /// The host itself answers the usual spelling. This is another spelling, for example with a space.
     Ping,
+}
+
+/// A message to delete.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Target<'a> {
+    pub(crate) id: Cow<'a, str>,
+    /// Its number, if the client knows it: the room then need not search.
+    pub(crate) seq: Option<u64>,
+}
+
+/// A user to mute from now on, for this time. No time ends a mute.
+#[derive(Debug, PartialEq)]
+pub(crate) struct MuteOrder<'a> {
+    pub(crate) user: Cow<'a, str>,
+    pub(crate) seconds: u64,
 }
 
 #[derive(Deserialize)]
@@ -38,20 +58,94 @@ struct Fields<'a> {
 
 impl<'a> Command<'a> {
     pub(crate) fn parse(message: &'a Message) -> Result<Self, ClientError> {
-        Self::from_fields(json::from_message(message)?).map_err(|error| error.for_message(message))
+        Self::from_fields(json::from_message(message)?, message).map_err(|error| error.for_message(message))
     }
 
-    fn from_fields(fields: Fields<'a>) -> Result<Self, ClientError> {
+    fn from_fields(fields: Fields<'a>, message: &'a Message) -> Result<Self, ClientError> {
         match fields.kind.as_str() {
             Some("message") => {
                 let client_id = client_id(fields.client_id)?;
                 Ok(Command::Message { content: content(fields.content)?, client_id })
             }
             Some("typing") => Ok(Command::Typing),
+            Some("delete") => json::from_message::<OrderFields>(message)?.target().map(Command::Delete),
+            Some("mute") => json::from_message::<OrderFields>(message)?.mute().map(Command::Mute),
             Some("ping") => Ok(Command::Ping),
-            Some(other) => Err(ClientError::unknown_type(other, &["message", "typing", "ping"])),
+            Some(other) => Err(ClientError::unknown_type(other, &["message", "typing", "delete", "mute", "ping"])),
             None => Err(ClientError::new("bad_message", "type must be a string: message or typing")),
         }
+    }
+}
+
+/// The fields of the commands for moderators, which are rare: other messages are not searched for them.
+#[derive(Deserialize)]
+struct OrderFields<'a> {
+    #[serde(borrow, default)]
+    id: TextField<'a>,
+    #[serde(default)]
+    seq: NumberField,
+    #[serde(borrow, default)]
+    user: TextField<'a>,
+    #[serde(default)]
+    seconds: NumberField,
+}
+
+impl<'a> OrderFields<'a> {
+    fn target(self) -> Result<Target<'a>, ClientError> {
+        let TextField::Text(id) = self.id else {
+            return Err(ClientError::new("bad_message", "id must be a string"));
+        };
+        match self.seq {
+            NumberField::Missing => Ok(Target { id, seq: None }),
+            NumberField::Number(seq) => Ok(Target { id, seq: Some(seq) }),
+            NumberField::NotNumber => Err(ClientError::new("bad_message", "seq must be a whole number")),
+        }
+    }
+
+    fn mute(self) -> Result<MuteOrder<'a>, ClientError> {
+        let user = match self.user {
+            TextField::Text(user) if is_user_id(&user) => user,
+            _ => return Err(ClientError::new("bad_message", "user must be the id of a user, of 1 to 256 bytes")),
+        };
+        match self.seconds {
+            NumberField::Number(seconds @ 0..=MAX_SECONDS) => Ok(MuteOrder { user, seconds }),
+            _ => Err(ClientError::new("bad_message", format!("seconds must be 0 to {MAX_SECONDS}"))),
+        }
+    }
+}
+
+/// The body of POST /mutes.
+pub(crate) fn posted_mute(request: &Request) -> Result<MuteOrder<'_>, ClientError> {
+    json::from_body::<OrderFields>(request)?.mute().map_err(|error| error.for_body(request))
+}
+
+/// The longest id that the host gives a user, in bytes.
+const MAX_USER_BYTES: usize = 256;
+
+/// Whether a user can have this id. It bounds the storage keys and the frames that contain it.
+pub(crate) fn is_user_id(text: &str) -> bool {
+    (1..=MAX_USER_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// Whether a message of this room can have this id.
+pub(crate) fn is_message_id(text: &str) -> bool {
+    let is_uuid_byte = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    text.len() == 36 && text.bytes().all(is_uuid_byte)
+}
+
+/// A field that should be a whole number. Reading it never fails, as with [`TextField`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum NumberField {
+    #[default]
+    Missing,
+    Number(u64),
+    NotNumber,
+}
+
+impl<'de> Deserialize<'de> for NumberField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Ok(value.as_u64().map_or(NumberField::NotNumber, NumberField::Number))
     }
 }
 
@@ -177,6 +271,55 @@ mod tests {
         assert_eq!(error_of(r#"{"type":["message"],"content":"hi"}"#).code, "bad_message");
         assert_eq!(error_of("hello").code, "bad_json");
         assert_eq!(Command::parse(&Message::Binary(b"{}".into())).unwrap_err().code, "not_text");
+    }
+
+    #[test]
+    fn a_moderator_names_a_message_or_a_user() {
+        let id = "0b9d6e5c-0000-4000-8000-00000000000a";
+        for (text, command) in [
+            (format!(r#"{{"type":"delete","id":"{id}"}}"#), Command::Delete(Target { id: id.into(), seq: None })),
+            (
+                format!(r#"{{"type":"delete","id":"{id}","seq":7}}"#),
+                Command::Delete(Target { id: id.into(), seq: Some(7) }),
+            ),
+            (
+                r#"{"type":"mute","user":"u1","seconds":0}"#.into(),
+                Command::Mute(MuteOrder { user: "u1".into(), seconds: 0 }),
+            ),
+            (
+                r#"{"seconds":2592000,"user":"a\"b","type":"mute"}"#.into(),
+                Command::Mute(MuteOrder { user: "a\"b".into(), seconds: MAX_SECONDS }),
+            ),
+        ] {
+            assert_eq!(Command::parse(&Message::Text(text.clone())).unwrap(), command, "{text}");
+        }
+        let long = format!(r#"{{"type":"mute","user":"{}","seconds":1}}"#, "u".repeat(257));
+        for text in [
+            r#"{"type":"delete"}"#,
+            r#"{"type":"delete","id":7}"#,
+            r#"{"type":"delete","id":"i","seq":"7"}"#,
+            r#"{"type":"delete","id":"i","seq":-1}"#,
+            r#"{"type":"delete","id":"i","seq":1.5}"#,
+            r#"{"type":"mute","seconds":1}"#,
+            r#"{"type":"mute","user":"","seconds":1}"#,
+            r#"{"type":"mute","user":"a\nb","seconds":1}"#,
+            r#"{"type":"mute","user":"u1"}"#,
+            r#"{"type":"mute","user":"u1","seconds":"60"}"#,
+            r#"{"type":"mute","user":"u1","seconds":-1}"#,
+            r#"{"type":"mute","user":"u1","seconds":2592001}"#,
+            &long,
+        ] {
+            assert_eq!(error_of(text).code, "bad_message", "{text:.80}");
+        }
+        assert_eq!(error_of(r#"{"type":"delete","clientId":"c1"}"#).client_id.as_deref(), Some("c1"));
+    }
+
+    #[test]
+    fn an_id_of_a_message_is_a_uuid() {
+        assert!(is_message_id("0b9d6e5c-0000-4000-8000-00000000000a"));
+        for id in ["", "i", "0b9d6e5c-0000-4000-8000-00000000000", "0b9d6e5c-0000-4000-8000-00000000000\""] {
+            assert!(!is_message_id(id), "{id}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use dormouse_room::{Result, context, storage};
 
+use crate::chat_message;
 use crate::paging::{self, Page, Start};
 
 const PREFIX: u8 = b'm';
@@ -22,6 +23,12 @@ const REMOVED_AT_ONCE: u64 = 2;
 /// Messages read at once: more than most pages have, so that a page takes one read, and few enough that reading too
 /// many costs little.
 const READ_AT_ONCE: u64 = 128;
+
+/// The newest messages that are searched for an id alone: as many as a room keeps by default, and as many bytes as take a
+/// third of the second that a turn may take. A request with the number of the message reads one key, in a history of any
+/// length.
+const SEARCHED_BY_ID: u64 = 10_000;
+const SEARCHED_BYTES: usize = 24 << 20;
 
 /// Access to the messages, with cached facts about them.
 #[derive(Default)]
@@ -77,6 +84,34 @@ impl History {
         storage::put(key(seq), message)?;
         self.last = Some(seq);
         self.trim(seq)
+    }
+
+    /// Finds a message by its id, and its number. `seq` is the number that the client says it has.
+    pub(crate) fn find(&self, id: &str, seq: Option<u64>) -> Option<(u64, Vec<u8>)> {
+        if let Some(seq) = seq {
+            return storage::get(key(seq))
+                .filter(|message| chat_message::has_id(message, id))
+                .map(|found| (seq, found));
+        }
+        let (mut range, mut bytes) = (storage::prefix([PREFIX]).reverse().limit(READ_AT_ONCE as u32), 0);
+        for _ in 0..SEARCHED_BY_ID.div_ceil(READ_AT_ONCE) {
+            let entries = range.list();
+            let before = entries.last()?.0.clone();
+            bytes += entries.iter().map(|(_, message)| message.len()).sum::<usize>();
+            if let Some((key, message)) = entries.into_iter().find(|(_, message)| chat_message::has_id(message, id)) {
+                return Some((seq_of(&key), message));
+            }
+            if bytes > SEARCHED_BYTES {
+                break;
+            }
+            range = range.before(before);
+        }
+        None
+    }
+
+    /// Puts a tombstone into the place of a message.
+    pub(crate) fn replace(&self, seq: u64, tombstone: &str) -> Result<()> {
+        storage::put(key(seq), tombstone)
     }
 
     /// The messages after `seq`. `None` if a client that has seen `seq` must start over.

@@ -1,7 +1,8 @@
 //! Idempotency of messages: a message that the same user sends again with the same key within ten minutes is stored
 //! once.
 //!
-//! A record keeps the whole message, so that a retry is answered even after the history removed it. Its key begins with
+//! A record keeps the whole message, so that a retry is answered even after the history removed it. A deleted message is
+//! replaced by its tombstone here as well: a retry is still recognised, and the content is gone. Its key begins with
 //! its *generation*, the ten minutes in which it was made: a lookup takes two reads, and expired records are the first
 //! keys, so they need no index. Each new record removes a few expired ones. A room that gets no more messages with a
 //! key keeps the records of its last ten minutes.
@@ -15,6 +16,9 @@ use std::borrow::Cow;
 use dormouse_room::json::ClientError;
 use dormouse_room::{Result, User, storage};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::chat_message;
 
 /// How long a record is valid, in milliseconds.
 const WINDOW_MS: u64 = 10 * 60 * 1000;
@@ -26,6 +30,9 @@ const CLEANED_PER_RECORD: u32 = 4;
 /// Future generations that a lookup reads, newest first. While the clock was ahead only the last two were kept, so this
 /// is enough for a clock that was set back several times in a row.
 const FUTURE_GENERATIONS: usize = 8;
+
+/// Records of one user that are read at once to delete a message.
+const READ_AT_ONCE: u32 = 128;
 
 const PREFIX: u8 = b'r';
 
@@ -104,6 +111,27 @@ impl IdempotencyRecords {
         Ok(())
     }
 
+    /// Puts the tombstone of a deleted message into each record of it. All generations are searched: a quiet room keeps
+    /// expired records, and these have the content too.
+    pub(crate) fn erase(&self, user_id: &str, id: &str, tombstone: &str) -> Result<()> {
+        let mut next = newest_generation_before(u64::MAX);
+        while let Some(generation) = next {
+            for kind in [CLIENT_ID, IDEMPOTENCY_KEY] {
+                let mut range = storage::prefix(key_start(generation, kind, user_id)).limit(READ_AT_ONCE);
+                loop {
+                    let entries = range.list();
+                    for (key, _) in entries.iter().filter(|(_, message)| chat_message::has_id(message, id)) {
+                        storage::put(key, tombstone)?;
+                    }
+                    let Some((last, _)) = entries.last() else { break };
+                    range = range.from([&last[..], &[0]].concat());
+                }
+            }
+            next = newest_generation_before(generation);
+        }
+        Ok(())
+    }
+
     fn newest_generation(&mut self) -> u64 {
         *self.newest_generation.get_or_insert_with(|| newest_generation_before(u64::MAX).unwrap_or(0))
     }
@@ -143,14 +171,16 @@ impl IdempotencyRecords {
     }
 }
 
-/// Whether a stored message has this content.
+/// Whether a stored message has this content. That of a deleted message is not known any more, so each retry counts.
 pub(crate) fn has_content(message: &[u8], content: &str) -> Result<bool> {
     #[derive(Deserialize)]
     struct Stored<'a> {
         #[serde(borrow)]
         content: Cow<'a, str>,
+        deleted: Option<IgnoredAny>,
     }
-    Ok(serde_json::from_slice::<Stored>(message)?.content == content)
+    let stored = serde_json::from_slice::<Stored>(message)?;
+    Ok(stored.deleted.is_some() || stored.content == content)
 }
 
 fn find_in_generation(generation: u64, user: &User, message_key: MessageKey, now: u64) -> Result<Option<Vec<u8>>> {
@@ -201,14 +231,26 @@ fn generation_of(key: &[u8]) -> u64 {
 /// The length of a key's prefix and generation together.
 const GENERATION_BYTES: usize = 9;
 
-/// The storage key of a record. It holds the length of the user's id, so that `ab` + `c` and `a` + `bc` differ.
+/// The kinds of keys, in the key of a record.
+const CLIENT_ID: u8 = b'c';
+const IDEMPOTENCY_KEY: u8 = b'k';
+
+/// The storage key of a record.
 fn key(generation: u64, user_id: &str, message_key: MessageKey) -> Vec<u8> {
     let (kind, text) = match message_key {
-        MessageKey::ClientId(id) => (b'c', id),
-        MessageKey::IdempotencyKey(key) => (b'k', key),
+        MessageKey::ClientId(id) => (CLIENT_ID, id),
+        MessageKey::IdempotencyKey(key) => (IDEMPOTENCY_KEY, key),
     };
+    let mut key = key_start(generation, kind, user_id);
+    key.extend_from_slice(text.as_bytes());
+    key
+}
+
+/// The part of a key that all records of one user have in common. It holds the length of the user's id, so that `ab` +
+/// `c` and `a` + `bc` differ.
+fn key_start(generation: u64, kind: u8, user_id: &str) -> Vec<u8> {
     let user_length = (user_id.len() as u32).to_be_bytes();
-    [&first_key(generation)[..], &[kind], &user_length, user_id.as_bytes(), text.as_bytes()].concat()
+    [&first_key(generation)[..], &[kind], &user_length, user_id.as_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -276,6 +318,8 @@ mod tests {
         let stored = r#"{"id":"i","content":"a\n\"🐭","timestamp":5,"seq":7}"#.as_bytes();
         assert!(has_content(stored, "a\n\"🐭").unwrap());
         assert!(!has_content(stored, "a\n\"").unwrap());
+        let tombstone = br#"{"id":"i","content":"","timestamp":5,"seq":7,"deleted":{"by":"mo","at":9}}"#;
+        assert!(has_content(tombstone, "a\n\"").unwrap());
     }
 
     #[test]

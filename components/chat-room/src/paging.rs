@@ -71,6 +71,11 @@ pub(crate) fn missed(since: u64, last: u64) -> Option<u64> {
     last.checked_sub(since).filter(|missed| *missed <= MAX_MISSED)
 }
 
+/// The number of the message that a client wants to delete, if the query says it. The error text is for the client.
+pub(crate) fn seq(query: &Query) -> Result<Option<u64>, String> {
+    number(query, "seq")
+}
+
 fn number(query: &Query, name: &str) -> Result<Option<u64>, String> {
     let Some(text) = query.get(name) else { return Ok(None) };
     // `parse` alone would accept a plus sign.
