@@ -251,7 +251,7 @@ async fn tokens_have_one_form_and_a_maximum_length() {
         request_with_token(&server, &form).await.is_problem(401);
     }
 
-    let long = |bytes: usize| token_with(&json!({ "rest": "x".repeat(bytes) }));
+    let long = |bytes: usize| token_with(&json!({ "aud": "x".repeat(bytes) }));
     assert_eq!(request_with_token(&server, &long(11_000)).await.status, StatusCode::OK, "longer than any cookie");
     let too_long = request_with_token(&server, &long(12_500)).await;
     too_long.is_problem(401);

@@ -48,3 +48,35 @@ impl SocketPermits {
         Ok(SocketPermits { user, _socket: socket, _address: address })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::gauge::Gauge;
+
+    use super::*;
+    use crate::config::{Auth, Config, Identity, Limits};
+
+    #[test]
+    fn sockets_of_a_service_do_not_count_for_its_address() {
+        let limits = Limits { connections_per_address: 1, connects_per_second_per_address: 1, ..Limits::default() };
+        let identity = Identity { auth: Auth::Jwt, ..Identity::default() };
+        let trusted_proxies = vec!["10.0.0.1/32".parse().unwrap()];
+        let config = Config { limits, identity, trusted_proxies, ..Config::default() };
+        let (users, limits) = (Users::new(&config), ConnectionLimits::new(&config, Gauge::default()));
+        let proxy = limits.acquire([10, 0, 0, 1].into()).unwrap();
+        let direct = limits.acquire([192, 0, 2, 1].into()).unwrap();
+        let room = Address::new("ROOMS", "a").unwrap();
+        let take = |subject: &Subject, connection, client: Option<IpAddr>| {
+            SocketPermits::take(&users, &limits, subject, &room, Some(connection), client)
+        };
+        let behind_proxy = Some([192, 0, 2, 2].into());
+        let (service, user) = (Subject::Service("a".into()), Subject::User("a".into()));
+        let sockets =
+            (0..20).map(|_| take(&service, &proxy, behind_proxy)).chain((0..20).map(|_| take(&service, &direct, None)));
+        assert!(sockets.collect::<Result<Vec<_>, _>>().is_ok());
+        let _first = take(&user, &proxy, behind_proxy).unwrap();
+        assert_eq!(take(&user, &proxy, behind_proxy).err(), Some(Limit::ConnectionsPerAddress));
+        let joins = (0..20).filter(|_| take(&user, &direct, None).is_ok()).count();
+        assert_eq!(joins, 10, "the first with the connect, and the nine that are left of ten seconds' worth");
+    }
+}
