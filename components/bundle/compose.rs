@@ -4,7 +4,7 @@
 //! ```text
 //! wasi:http/incoming-handler ◀── front ──▶ router
 //!                                 │  ├──▶ chat-room ────────┐
-//!                                 │  └──▶ presence-tracker ─┤  sockets, storage, timers, context
+//!                                 │  └──▶ presence-tracker ─┤  sockets, storage, timers, context, access
 //!                                 └──────▶ disk ◀───────────┘
 //! ```
 

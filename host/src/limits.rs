@@ -100,13 +100,12 @@ pub const ALLOWED_RESPONSE_HEADERS: [&str; 14] = [
 
 /// Headers that the operator cannot add: they frame the answer, or the host sets them so that a room's answer cannot
 /// act for the whole origin.
-pub const FORBIDDEN_RESPONSE_HEADERS: [&str; 15] = [
+pub const FORBIDDEN_RESPONSE_HEADERS: [&str; 14] = [
     "connection",
     "content-length",
     "content-security-policy",
     "date",
     "dormouse-caller",
-    "dormouse-permissions",
     "keep-alive",
     "proxy-authenticate",
     "proxy-connection",

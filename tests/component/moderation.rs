@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dormouse_bundle::CHAT_ROOM;
 use dormouse_test::{
-    Message, Request, Response, TestClient, TestRoom, User, assert_all_received, assert_none_received, body,
-    discard_received, header, problem,
+    Message, Permission, Request, Response, TestClient, TestRoom, TestUser, assert_all_received, assert_none_received,
+    body, discard_received, header, problem,
 };
 use serde_json::{Value, json};
 
@@ -51,15 +51,15 @@ dormouse_test::with_and_without_hibernation! { CHAT_ROOM;
 }
 
 const TYPING: &str = r#"{"type":"typing"}"#;
-const MODERATOR: &[&str] = &["read", "write", "moderate"];
+const MODERATOR: &[Permission] = &[Permission::Read, Permission::Write, Permission::Moderate];
 
 /// Connects a user who may read and write.
 fn join(room: &mut TestRoom, name: &str) -> TestClient {
-    join_with(room, name, &["read", "write"])
+    join_with(room, name, &[Permission::Read, Permission::Write])
 }
 
-fn join_with(room: &mut TestRoom, name: &str, permissions: &[&str]) -> TestClient {
-    let client = room.connect_with(name, permissions).expect("a chat room admits every client");
+fn join_with(room: &mut TestRoom, name: &str, permissions: &[Permission]) -> TestClient {
+    let client = room.join_as(TestUser::new(name).may_only(permissions.iter().copied()));
     discard_received([&client]);
     client
 }
@@ -119,16 +119,17 @@ fn assert_not_stored(room: &TestRoom, text: &str) {
     }
 }
 
-fn request_as(room: &mut TestRoom, name: &str, permissions: &[&str], method: &str, path: &str, body: &str) -> Response {
+fn request_as(
+    room: &mut TestRoom,
+    name: &str,
+    permissions: &[Permission],
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Response {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_owned())));
-    room.request(Request {
-        method: method.into(),
-        path: path.into(),
-        query,
-        headers: vec![("dormouse-permissions".into(), permissions.join(","))],
-        body: body.into(),
-        user: Some(User::new(format!("id-{name}"), name)),
-    })
+    let request = Request { method: method.into(), path: path.into(), query, body: body.into(), ..Request::default() };
+    room.request_as(TestUser::new(name).may_only(permissions.iter().copied()), request)
 }
 
 fn list(room: &mut TestRoom, query: &str) -> Vec<Value> {
@@ -213,7 +214,8 @@ fn a_deletion_is_told_only_when_it_is_durable(mut room: TestRoom) {
 }
 
 fn only_moderators_delete(mut room: TestRoom) {
-    let (ana, bo) = (join(&mut room, "ana"), join_with(&mut room, "bo", &["read", "write", "admin"]));
+    let (ana, bo) =
+        (join(&mut room, "ana"), join_with(&mut room, "bo", &[Permission::Read, Permission::Write, Permission::Admin]));
     let open = room.join("open");
     discard_received([&ana, &open]);
     let message = say(&mut room, &ana, "hello", "c1");
@@ -229,7 +231,7 @@ fn only_moderators_delete(mut room: TestRoom) {
         assert_eq!(error, expected);
     }
     let path = format!("/messages/{}", id_of(&message));
-    let refused = request_as(&mut room, "ana", &["read", "write"], "DELETE", &path, "");
+    let refused = request_as(&mut room, "ana", &[Permission::Read, Permission::Write], "DELETE", &path, "");
     assert_eq!(problem(&refused), 403);
     assert_eq!(refused.json::<Value>().unwrap()["permission"], "moderate");
     assert_none_received([&ana, &bo, &open]);
@@ -586,7 +588,14 @@ fn a_moderator_is_not_held_by_a_mute(mut room: TestRoom) {
     let posted = request_as(&mut room, "max", MODERATOR, "POST", "/messages", r#"{"content":"hello"}"#);
     assert_eq!(body(&posted)["success"], true);
     // It holds as soon as the user moderates no longer.
-    let refused = request_as(&mut room, "max", &["read", "write"], "POST", "/messages", r#"{"content":"hello"}"#);
+    let refused = request_as(
+        &mut room,
+        "max",
+        &[Permission::Read, Permission::Write],
+        "POST",
+        "/messages",
+        r#"{"content":"hello"}"#,
+    );
     assert_eq!(problem(&refused), 403);
 }
 
@@ -603,7 +612,8 @@ fn only_moderators_mute(mut room: TestRoom) {
     for (method, path, body) in
         [("POST", "/mutes", order), ("POST", "/mutes", ""), ("DELETE", "/mutes/id-bo", ""), ("GET", "/mutes", "")]
     {
-        let refused = request_as(&mut room, "ana", &["read", "write", "admin"], method, path, body);
+        let refused =
+            request_as(&mut room, "ana", &[Permission::Read, Permission::Write, Permission::Admin], method, path, body);
         assert_eq!(problem(&refused), 403, "{method} {path}");
         assert_eq!(refused.json::<Value>().unwrap()["permission"], "moderate", "{method} {path}");
     }

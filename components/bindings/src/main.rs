@@ -40,7 +40,7 @@ fn generated() -> anyhow::Result<[(PathBuf, String); 2]> {
     let router = Opts {
         export_macro_name: Some("export_router".into()),
         default_bindings_module: Some("dormouse_room::export::router".into()),
-        with: vec![shared("types"), shared("context")],
+        with: vec![shared("types"), shared("context"), shared("access")],
         ..Opts::default()
     };
     let file = |name| components.join("kit/src/bindings").join(name);

@@ -24,7 +24,8 @@ mod truncate;
 use dormouse_room::json::{ClientError, PING, PONG};
 use dormouse_room::sockets::{self, Selection};
 use dormouse_room::{
-    Close, Error, Message, Permission, Refusal, Request, Response, Result, Room, Socket, User, context, percent_decode,
+    Close, Error, Message, Permission, Refusal, Request, Response, Result, Room, Socket, User, access, context,
+    percent_decode,
 };
 
 use crate::chat_message::{ChatMessage, Deleted, Stored};
@@ -70,7 +71,7 @@ impl Room for Chat {
     fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
         let query = request.query();
         let since = paging::since(&query).map_err(|reason| Refusal { status: 400, reason })?;
-        if request.may(Permission::Moderate) {
+        if socket.may(Permission::Moderate) {
             socket.set_attachment(MODERATOR).map_err(Error::from)?;
         }
         self.send_history(socket, since, query.get("incarnation"))?;
@@ -135,7 +136,7 @@ impl Room for Chat {
             ("GET", Route::Messages) => self.list(&request),
             ("POST", Route::Messages) => self.post(user, &request),
             ("DELETE", Route::Message(_)) | ("GET" | "POST", Route::Mutes) | ("DELETE", Route::MuteOf(_))
-                if !request.may(Permission::Moderate) =>
+                if !access::may(Permission::Moderate) =>
             {
                 ForbiddenError::new().into_response()
             }
@@ -341,7 +342,7 @@ impl Chat {
             Ok(posted) => posted,
             Err(error) => return Ok(error.into()),
         };
-        match self.store(user, &posted.content, posted.keys(), || request.may(Permission::Moderate))? {
+        match self.store(user, &posted.content, posted.keys(), || access::may(Permission::Moderate))? {
             Outcome::Stored(seq, message) => {
                 let response = Response::json_text(frames::posted(&message));
                 self.broadcast(seq, message)?;

@@ -25,11 +25,11 @@
 
 mod bindings;
 mod http;
-mod permissions;
 mod room;
 mod router;
 mod settings;
 
+pub mod access;
 pub mod context;
 pub mod json;
 pub mod outbox;
@@ -40,9 +40,9 @@ pub mod timers;
 #[cfg(feature = "web")]
 pub mod web;
 
+pub use access::{Permission, Permissions};
 pub use bindings::room::dormouse::room::types::{Message, Request, Response, User};
 pub use http::{Query, percent_decode};
-pub use permissions::Permission;
 pub use room::{Close, Error, Refusal, Result, Room};
 pub use router::{Decision, Destination, Router};
 pub use sockets::Socket;

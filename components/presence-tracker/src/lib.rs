@@ -57,9 +57,9 @@ impl Room for Presence {
         Ok(Presence)
     }
 
-    fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
+    fn connect(&mut self, _: Request, socket: &Socket) -> Result<(), Refusal> {
         let max_bytes = listing::frame_bytes(sockets::max_message_bytes());
-        if !request.may(Permission::Presence) {
+        if !socket.may(Permission::Presence) {
             unlisted::mark(socket)?;
             let list = Listing::page(None, max_bytes)?;
             return Ok(socket.send_if_open(&Message::Text(frames::presence_list(&list)?))?);

@@ -13,7 +13,7 @@ use hyper::header::{
 
 use crate::config::Config;
 use crate::limits::ALLOWED_RESPONSE_HEADERS;
-use crate::model::{ACT, CALLER, PERMISSIONS, POST_KEY, header_text, is_header};
+use crate::model::{ACT, CALLER, POST_KEY, header_text, is_header};
 
 /// Request headers that no component sees: credentials, and those that the host itself has handled. The names that only
 /// the host may set come on top of these.
@@ -94,7 +94,7 @@ impl ResponseHeaders {
 
 /// The headers of a request that a component sees.
 pub(super) fn for_rooms(headers: &HeaderMap) -> Vec<(String, String)> {
-    let of_the_host = [ACT, CALLER, PERMISSIONS];
+    let of_the_host = [ACT, CALLER];
     let is_ours =
         |name: &str| NOT_FOR_ROOMS.contains(&name) || of_the_host.iter().any(|header| is_header(name, header));
     let seen = headers.iter().filter(|(name, _)| !is_ours(name.as_str()));

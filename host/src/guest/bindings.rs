@@ -30,6 +30,7 @@ pub(super) mod router {
         with: {
             "dormouse:room/types": crate::guest::bindings::room::dormouse::room::types,
             "dormouse:room/context": crate::guest::bindings::room::dormouse::room::context,
+            "dormouse:room/access": crate::guest::bindings::room::dormouse::room::access,
         },
     });
 }

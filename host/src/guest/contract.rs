@@ -88,13 +88,14 @@ pub(super) fn check_exports<'a>(
 }
 
 /// Interfaces that a component cannot import, with advice for its author.
-const NOT_OFFERED: [(&str, &str); 4] = [
+const NOT_OFFERED: [(&str, &str); 5] = [
     (
         "wasi:sockets/",
         "a room has no network, so std::net and what is built on it do not work; ask servers with `dormouse_room::web` \
          (its feature `web`) and `outbound` in the configuration, and let clients connect to the room itself",
     ),
     ("wasi:http/", "only rooms ask servers, and requests come to them as an event"),
+    ("dormouse:room/grants@", "only a router chooses among rooms; a room asks `access` for what its own users may do"),
     ("dormouse:room/", "a router sees the request and nothing else; let a room do what needs more"),
     (
         "wasi:",

@@ -1,7 +1,8 @@
 //! Conversions between the types of the model and those of the contract.
 
+use super::bindings::room::dormouse::room::access::PermissionSet;
 use super::bindings::room::dormouse::room::{timers, types};
-use crate::model::{Message, Request, Response, Timer, User};
+use crate::model::{Message, Permission, Permissions, Request, Response, Timer, User, UserAccess};
 
 pub(super) fn user(user: &User) -> types::User {
     types::User { id: user.id.clone(), name: user.name.clone() }
@@ -40,7 +41,19 @@ pub(super) fn request_from(request: types::Request) -> Request {
         headers: request.headers,
         body: request.body,
         user: request.user.map(|user| User { id: user.id, name: user.name }),
+        access: UserAccess::default(),
     }
+}
+
+pub(super) fn permissions(permissions: Permissions) -> PermissionSet {
+    let flag = |permission| match permission {
+        Permission::Read => PermissionSet::READ,
+        Permission::Write => PermissionSet::WRITE,
+        Permission::Presence => PermissionSet::PRESENCE,
+        Permission::Moderate => PermissionSet::MODERATE,
+        Permission::Admin => PermissionSet::ADMIN,
+    };
+    permissions.iter().fold(PermissionSet::empty(), |set, permission| set | flag(permission))
 }
 
 pub(super) fn response(response: types::Response) -> Response {

@@ -15,7 +15,7 @@ use super::convert;
 use super::failure::TurnFailure;
 use super::log_limiter::LogLimiter;
 use super::moment::Moment;
-use super::state::{StoreData, TurnResources};
+use super::state::{StoreData, TurnResources, TurnUser};
 use super::stopwatch::{Epochs, supervised};
 use crate::config::Limits;
 use crate::model::{Answer, Event, Turn};
@@ -112,9 +112,16 @@ impl Instance {
         })
     }
 
-    async fn call(&mut self, event: Event) -> wasmtime::Result<Result<Answer, String>> {
+    async fn call(&mut self, mut event: Event) -> wasmtime::Result<Result<Answer, String>> {
         let guest = self.room.dormouse_room_room();
         let store = &mut self.store;
+        store.data_mut().turn_user = match &mut event {
+            Event::Connect(socket, _) | Event::Message(socket, _) | Event::Close(socket, _) => {
+                TurnUser::OfSocket(*socket)
+            }
+            Event::Request(request) => TurnUser::OfRequest(std::mem::take(&mut request.access)),
+            Event::Timer(_) => TurnUser::Nobody,
+        };
         if !self.awake {
             store.data_mut().woken_by = wake_reason(&event);
             if let Err(error) = guest.call_wake(&mut *store).await? {

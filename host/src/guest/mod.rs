@@ -16,6 +16,7 @@ mod contract;
 mod convert;
 mod declared;
 mod failure;
+mod grants;
 mod imports;
 mod instance;
 mod linker;
@@ -43,6 +44,7 @@ pub use code_cache::CodeCache;
 pub use compiled_room::CompiledRoom;
 pub use contract::CONTRACT;
 pub use failure::{LoadError, TurnFailure};
+pub use grants::RouterGrants;
 pub use instance::Instance;
 pub use log_limiter::LogLimiter;
 pub use long_turns::LongTurns;
@@ -53,7 +55,7 @@ pub use state::TurnResources;
 
 use bindings::room::ConnectedRoomComponentPre as RoomPre;
 use code_cache::CodeKey;
-use linker::{is_outbound, link, link_connected};
+use linker::{is_outbound, link, link_connected, link_router};
 use state::StoreData;
 use stopwatch::{Epochs, TICK};
 
@@ -78,6 +80,7 @@ struct Pool {
     linker: Arc<Linker<StoreData>>,
     /// For components with outbound imports.
     connected: Arc<Linker<StoreData>>,
+    routers: Arc<Linker<StoreData>>,
 }
 
 impl Engine {
@@ -107,7 +110,8 @@ impl Engine {
         let imports = self.warm.imports(&component);
         let connected = imports.iter().any(|import| is_outbound(import));
         let link = |pool: &Pool, component| {
-            let pre = pool.link(name, &component, connected)?;
+            let linker = if connected { &pool.connected } else { &pool.linker };
+            let pre = pool.link(name, &component, linker)?;
             RoomPre::new(pre).map_err(|error| contract::mismatch(name, &error))
         };
         let cold = self.cold.copy(&component).map_err(|error| LoadError::compile(name, &self.limits, error))?;
@@ -126,7 +130,7 @@ impl Engine {
     /// Compiles the component of a router. `name` is for messages.
     pub fn router(&self, name: &str, wasm: &[u8]) -> Result<CompiledRouter, LoadError> {
         let component = self.compile(name, wasm, contract::Kind::Router)?;
-        let pre = self.warm.link(name, &component, false)?;
+        let pre = self.warm.link(name, &component, &self.warm.routers)?;
         let imports = self.warm.imports(&component);
         let declared = declared::read(wasm).unwrap_or_default();
         let router = CompiledRouter::new(pre, self.limits.clone(), self.epochs.clone(), imports, declared);
@@ -175,7 +179,9 @@ impl Pool {
         link(&mut linker).map_err(LoadError::engine)?;
         let mut connected = linker.clone();
         link_connected(&mut connected).map_err(LoadError::engine)?;
-        Ok(Pool { engine, linker: Arc::new(linker), connected: Arc::new(connected) })
+        let mut routers = linker.clone();
+        link_router(&mut routers).map_err(LoadError::engine)?;
+        Ok(Pool { engine, linker: Arc::new(linker), connected: Arc::new(connected), routers: Arc::new(routers) })
     }
 
     fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
@@ -194,8 +200,12 @@ impl Pool {
         component
     }
 
-    fn link(&self, name: &str, component: &Component, connected: bool) -> Result<InstancePre<StoreData>, LoadError> {
-        let linker = if connected { &self.connected } else { &self.linker };
+    fn link(
+        &self,
+        name: &str,
+        component: &Component,
+        linker: &Linker<StoreData>,
+    ) -> Result<InstancePre<StoreData>, LoadError> {
         linker.instantiate_pre(component).map_err(|error| {
             let not_offered = contract::not_offered(name, &self.imports(component), &format!("{error:#}"));
             not_offered.unwrap_or_else(|| contract::mismatch(name, &error))

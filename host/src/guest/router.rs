@@ -11,14 +11,15 @@ use super::bindings::router::dormouse::room::types;
 use super::bindings::router::exports::dormouse::room::router as wit;
 use super::convert;
 use super::failure::TurnFailure;
+use super::grants::RouterGrants;
 use super::instance::new_store;
 use super::log_limiter::LogLimiter;
 use super::long_turns::LongTurns;
 use super::moment::Moment;
-use super::state::StoreData;
+use super::state::{StoreData, TurnUser};
 use super::stopwatch::{Epochs, supervised};
 use crate::config::Limits;
-use crate::model::{CALLER, Declared, PERMISSIONS, Request, Response};
+use crate::model::{CALLER, Declared, Request, Response};
 
 /// A compiled and linked component of a router. Cheap to clone.
 #[derive(Clone)]
@@ -97,21 +98,34 @@ impl CompiledRouter {
         &self.imports
     }
 
-    /// Asks it for a decision.
+    /// Whether it asks for the permissions in rooms. Only then [`route`](Self::route) needs grants.
+    pub fn asks_for_grants(&self) -> bool {
+        self.imports.iter().any(|import| import.starts_with("dormouse:room/grants@"))
+    }
+
+    /// Asks it for a decision. Of `request.access` it sees the claims. Without `grants` it sees no permission in any
+    /// room.
     pub async fn route(
         &self,
         request: Request,
+        grants: Option<Arc<dyn RouterGrants>>,
         moment: Moment,
         long_turns: &LongTurns,
     ) -> Result<Decision, TurnFailure> {
         let router = self.clone();
-        long_turns.run(Box::pin(async move { router.call(request, moment).await }), || {}).await
+        long_turns.run(Box::pin(async move { router.call(request, grants, moment).await }), || {}).await
     }
 
-    async fn call(&self, request: Request, moment: Moment) -> Result<Decision, TurnFailure> {
+    async fn call(
+        &self,
+        mut request: Request,
+        grants: Option<Arc<dyn RouterGrants>>,
+        moment: Moment,
+    ) -> Result<Decision, TurnFailure> {
         let mut store = new_store(self.pre.engine(), &self.limits, &self.epochs, &self.log_limiter);
         store.data_mut().begin(moment, None);
         store.data_mut().config = self.config.clone();
+        store.data_mut().turn_user = TurnUser::OfRouted(std::mem::take(&mut request.access), grants);
         let stopwatch = store.data().meter.stopwatch.clone();
         let routed = {
             let route = pin!(async {
@@ -140,11 +154,10 @@ fn decide(decision: wit::Decision) -> Decision {
     }
 }
 
-/// The request that a router passes to a room. A router is not a room, so it must not set the caller, and
-/// it does not decide what a user may do.
+/// The request that a router passes to a room. A router is not a room, so it must not set the caller. The edge adds the
+/// user's access in the room.
 fn routed(request: types::Request) -> Request {
     let mut request = convert::request_from(request);
     request.remove_header(CALLER);
-    request.remove_header(PERMISSIONS);
     request
 }

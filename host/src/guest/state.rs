@@ -12,6 +12,7 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::bindings::room::dormouse::room::context::WakeReason;
 use super::failure::TurnFailure;
+use super::grants::RouterGrants;
 use super::log_limiter::{LogLimiter, one_line};
 use super::meter::{Exceeded, Meter};
 use super::moment::Moment;
@@ -20,7 +21,7 @@ use super::stopwatch::{CpuStopwatch, Epochs};
 use super::wasi::Wasi;
 use crate::config::Limits;
 use crate::limits;
-use crate::model::{Address, Socket, SocketKey, Sockets, Storage, Timers, Turn};
+use crate::model::{Address, Socket, SocketKey, Sockets, Storage, Timers, Turn, UserAccess};
 
 /// The resources that a room lends to its instance for one turn.
 pub struct TurnResources {
@@ -65,6 +66,7 @@ pub(super) struct StoreData {
     pub(super) turn: Turn,
     pub(super) usage: Usage,
     pub(super) woken_by: WakeReason,
+    pub(super) turn_user: TurnUser,
     rng: Option<StdRng>,
     /// The log limit of the room, over all turns.
     pub(super) log_limiter: Arc<LogLimiter>,
@@ -73,6 +75,18 @@ pub(super) struct StoreData {
     /// Present once the room has used `wasi:http`.
     pub(super) http: Option<WasiHttpCtx>,
     pub(super) call_budget: CallBudget,
+}
+
+/// The user whom the event of the turn is about.
+pub(super) enum TurnUser {
+    /// A timer's turn.
+    Nobody,
+    /// The user of a socket, which the table of the room knows.
+    OfSocket(SocketKey),
+    /// The user of a request, or the room that sent it.
+    OfRequest(UserAccess),
+    /// The user of a request that has no room yet. Only the claims count.
+    OfRouted(UserAccess, Option<Arc<dyn RouterGrants>>),
 }
 
 /// Sums over the turn so far, for its limits.
@@ -98,6 +112,7 @@ impl StoreData {
             turn: Turn::default(),
             usage: Usage::default(),
             woken_by: WakeReason::Request,
+            turn_user: TurnUser::Nobody,
             rng: None,
             log_limiter,
             log_lines: 0,
@@ -127,6 +142,7 @@ impl StoreData {
         // Gives back resources of the turn, such as its permit to wait.
         self.call_budget.outbound = None;
         self.usage = Usage::default();
+        self.turn_user = TurnUser::Nobody;
         (self.resources.take(), std::mem::take(&mut self.turn))
     }
 

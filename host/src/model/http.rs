@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::Permissions;
+use super::UserAccess;
 
 /// The header with the calling room. Only the host sets it: clients and components cannot.
 pub const CALLER: &str = "dormouse-caller";
-/// The header with the permissions of the user, in rooms that ask for grants. Only the host sets it.
-pub const PERMISSIONS: &str = "dormouse-permissions";
 /// The request header in which a service names the user for whom it acts. No component sees it.
 pub const ACT: &str = "dormouse-act";
 /// The header with the key of a post, which is the same for each try. In requests of rooms only the host sets it.
@@ -53,6 +51,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The user, if the host could verify one.
     pub user: Option<User>,
+    /// The claims and permissions of the user. No header tells them, so that no client and no component can set them.
+    pub access: UserAccess,
 }
 
 impl User {
@@ -78,12 +78,6 @@ impl Request {
     /// Removes a header, however it is spelled.
     pub fn remove_header(&mut self, name: &str) {
         self.headers.retain(|(spelled, _)| !is_header(spelled, name));
-    }
-
-    /// Tells the room the permissions of the user. Nothing else in the request can have told it others.
-    pub fn set_permissions(&mut self, permissions: Permissions) {
-        self.remove_header(PERMISSIONS);
-        self.headers.push((PERMISSIONS.into(), permissions.to_string()));
     }
 
     /// The same request, sent by this user.

@@ -21,7 +21,7 @@ pub use address::{Address, AddressError, NAME_BYTES, NAMESPACE_BYTES};
 pub use claims::{Claims, ClaimsTooLong, UserAccess};
 pub use client_id::{LOOKED_INTO_BYTES, error_frame, forbidden_frame};
 pub use event::{Close, Event};
-pub use http::{ACT, CALLER, PERMISSIONS, POST_KEY, Request, Response, User, header_text, is_header};
+pub use http::{ACT, CALLER, POST_KEY, Request, Response, User, header_text, is_header};
 pub use message::{EventId, Form, Message, OutboundMessage};
 pub use permissions::{Permission, Permissions, UnknownPermission};
 pub use post::{Destination, Post, PostNumber, Posts};

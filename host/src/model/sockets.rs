@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{OutboundMessage, User};
+use super::{OutboundMessage, User, UserAccess};
 
 /// The key of a socket in the table of its room. It is not reused while the room is in memory. A handle of a guest
 /// holds it.
@@ -49,6 +49,8 @@ pub struct Socket {
     pub id: u64,
     /// Its user.
     pub user: Arc<User>,
+    /// The user's claims and permissions, as of the last event that the room saw.
+    pub access: UserAccess,
     /// Labels that the room sets.
     pub tags: Vec<String>,
     /// Data that the room sets.
@@ -260,6 +262,13 @@ impl Sockets {
         }
     }
 
+    /// Replaces the claims and permissions of the user of a socket.
+    pub fn set_access(&mut self, key: SocketKey, access: UserAccess) {
+        if let Some(socket) = self.table.get_mut(key) {
+            socket.access = access;
+        }
+    }
+
     /// The connected sockets, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (SocketKey, &Socket)> {
         self.table.iter().filter(|(_, socket)| !socket.gone)
@@ -365,7 +374,8 @@ mod tests {
 
     fn socket(id: u64) -> Socket {
         let user = Arc::new(User { id: id.to_string(), name: String::new() });
-        Socket { id, user, tags: Vec::new(), attachment: Bytes::new(), gone: false, client: Arc::new(Nobody) }
+        let access = UserAccess::default();
+        Socket { id, user, access, tags: Vec::new(), attachment: Bytes::new(), gone: false, client: Arc::new(Nobody) }
     }
 
     fn ids(sockets: &Sockets) -> Vec<u64> {

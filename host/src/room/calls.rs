@@ -18,7 +18,7 @@ use crate::clock;
 use crate::guest::{CallError, Outbound, PostError, Waited};
 use crate::limit_hits::Limit;
 use crate::lock::Lock;
-use crate::model::{Address, CALLER, Destination, PERMISSIONS, POST_KEY, Request, Response, StorageFailed};
+use crate::model::{Address, CALLER, Destination, POST_KEY, Request, Response, StorageFailed};
 use crate::outbound::FetchError;
 
 /// The outbound interface of one room.
@@ -195,10 +195,9 @@ pub(super) fn request_from_room(request: Request, from: &Address, post: Option<S
     request
 }
 
-/// Removes the headers that only the host may set: the caller, the permissions of a user, and the key of a post.
+/// Removes the headers that only the host may set: the caller, and the key of a post.
 fn without_host_headers(mut request: Request) -> Request {
     request.remove_header(CALLER);
-    request.remove_header(PERMISSIONS);
     request.remove_header(POST_KEY);
     request
 }
@@ -213,14 +212,8 @@ mod tests {
 
     #[test]
     fn a_room_cannot_set_headers_of_the_host() {
-        let spellings = [
-            "Dormouse-Caller",
-            "dormouse_caller",
-            "Dormouse_Permissions",
-            "idempotency-key",
-            "Idempotency_Key",
-            " IDEMPOTENCY-KEY",
-        ];
+        let spellings =
+            ["Dormouse-Caller", "dormouse_caller", "idempotency-key", "Idempotency_Key", " IDEMPOTENCY-KEY"];
         let forged = spellings.map(|name| (name.to_owned(), "ADMIN/root".to_owned()));
         let request = Request { headers: forged.to_vec(), ..Request::get("/") };
         let caller = (CALLER.to_owned(), "ROOMS/a".to_owned());

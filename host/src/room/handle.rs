@@ -6,7 +6,9 @@ use super::Rooms;
 use super::error::{ConnectError, RequestError};
 use super::incoming::Incoming;
 use super::local_socket::LocalSocket;
-use crate::model::{Address, AddressError, Message, Permission, Permissions, Request, Response, StorageFailed, User};
+use crate::model::{
+    Address, AddressError, Claims, Message, Permission, Permissions, Request, Response, StorageFailed, User, UserAccess,
+};
 
 /// Most names that [`Rooms::list`] returns in one call, which blocks on the disk.
 pub const MAX_LISTED_NAMES: usize = 1_000;
@@ -23,6 +25,7 @@ pub struct RoomHandle {
 pub struct RestrictedRoom {
     room: RoomHandle,
     permissions: Permissions,
+    claims: Claims,
     /// The permission that sending takes.
     to_send: Permission,
 }
@@ -84,12 +87,13 @@ impl RoomHandle {
         &self.address
     }
 
-    /// Sends it a request as `request.user`. The answer comes when its turn is durable.
+    /// Sends it a request as `request.user`, with the claims and permissions in `request.access`. The answer comes when
+    /// its turn is durable.
     pub async fn request(&self, request: Request) -> Result<Response, RequestError> {
         self.rooms.request(&self.address, request).await
     }
 
-    /// Connects to it from within this process, as `user`.
+    /// Connects to it from within this process, as `user`, with the claims and permissions in `request.access`.
     pub async fn connect(&self, request: Request, user: User) -> Result<LocalSocket, ConnectError> {
         self.rooms.connect_local(&self.address, request, user).await
     }
@@ -98,7 +102,7 @@ impl RoomHandle {
     pub fn restricted_to(&self, permissions: Permissions) -> RestrictedRoom {
         let namespace = self.rooms.namespace(self.address.namespace());
         let to_send = namespace.map_or(Permission::Write, |namespace| namespace.to_send);
-        RestrictedRoom { room: self.clone(), permissions, to_send }
+        RestrictedRoom { room: self.clone(), permissions, claims: Claims::default(), to_send }
     }
 
     /// Broadcasts a message to all connected clients, as the system. The code of the room is not called and does not
@@ -116,7 +120,24 @@ impl RoomHandle {
 }
 
 impl RestrictedRoom {
-    /// Sends it a request as `request.user`, and tells it the permissions. GET and HEAD take `read`, other methods
+    /// The same room for a user with these claims: those of a token that you have verified yourself, for example.
+    ///
+    /// ```
+    /// # use dormouse::model::{Claims, Permission, Permissions};
+    /// # use dormouse::room::{RestrictedRoom, RoomHandle};
+    /// fn for_host(room: &RoomHandle) -> RestrictedRoom {
+    ///     let claims = serde_json::json!({ "role": "host" });
+    ///     let claims = Claims::new(claims.as_object().expect("an object")).expect("it is short");
+    ///     let permissions = Permissions::from_iter([Permission::Read, Permission::Write, Permission::Moderate]);
+    ///     room.restricted_to(permissions).with_claims(claims)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn with_claims(self, claims: Claims) -> Self {
+        RestrictedRoom { claims, ..self }
+    }
+
+    /// Sends it a request as `request.user`, and tells it the claims and permissions. GET and HEAD take `read`, other methods
     /// `write`; without it the answer is a 403 with the name of the permission, and the room does not see the request.
     pub async fn request(&self, mut request: Request) -> Result<Response, RequestError> {
         let is_read = matches!(request.method.as_str(), "GET" | "HEAD");
@@ -124,7 +145,7 @@ impl RestrictedRoom {
         if !self.permissions.has(needed) {
             return Ok(forbidden(needed));
         }
-        request.set_permissions(self.permissions);
+        request.access = self.access();
         self.room.request(request).await
     }
 
@@ -134,9 +155,12 @@ impl RestrictedRoom {
         if !self.permissions.has(Permission::Read) {
             return Err(ConnectError::Refused(403, needs(Permission::Read)));
         }
-        request.set_permissions(self.permissions);
-        let socket = self.room.connect(request, user).await?;
-        Ok(if self.permissions.has(self.to_send) { socket } else { socket.without(self.to_send) })
+        request.access = self.access();
+        Ok(self.room.connect(request, user).await?.restricted_to(self.permissions))
+    }
+
+    fn access(&self) -> UserAccess {
+        UserAccess::new(self.claims.clone(), self.permissions)
     }
 }
 

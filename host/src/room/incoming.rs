@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::error::{ConnectError, RequestError};
 use super::posts::{Outcome, PostId};
 use super::seat::Seat;
-use crate::model::{Client, Close, Message, PostNumber, Request, Response, SocketKey, User};
+use crate::model::{Client, Close, Message, PostNumber, Request, Response, SocketKey, User, UserAccess};
 
 /// An event for a room, and where its answer goes.
 pub(super) enum Incoming {
@@ -18,6 +18,8 @@ pub(super) enum Incoming {
         answer: oneshot::Sender<Result<Seat, ConnectError>>,
     },
     Message(SocketKey, Message),
+    /// A client has shown a new token. The guest is not called.
+    Access(SocketKey, UserAccess),
     Close(SocketKey, Close),
     TimersDue,
     Request {

@@ -14,7 +14,10 @@ use super::Rooms;
 use super::error::ConnectError;
 use super::local_client::{GOING_AWAY, LocalClient};
 use super::seat::{Delivered, Seat};
-use crate::model::{Address, Client, Close, Message, OutboundMessage, Permission, Request, User, forbidden_frame};
+use crate::model::{
+    Address, Client, Close, Message, OutboundMessage, Permission, Permissions, Request, User, UserAccess,
+    forbidden_frame,
+};
 
 /// A client of a room in this process. Dropping it leaves the room.
 pub struct LocalSocket {
@@ -23,9 +26,13 @@ pub struct LocalSocket {
     seat: Option<Seat>,
     /// Parts of a merged message that were not returned yet.
     parts: VecDeque<OutboundMessage>,
-    /// The permission to send, if the client lacks it.
-    missing: Option<Permission>,
+    /// The permission that sending takes.
+    to_send: Permission,
+    may_send: bool,
 }
+
+/// The close of a socket whose user may not read any more, as for a WebSocket.
+const MAY_NOT_READ: (u16, &str) = (4403, "the new token does not grant read here");
 
 /// An event for the reader of a local socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,17 +72,54 @@ impl Rooms {
         if self.0.draining.load(Ordering::Acquire) {
             client.close(GOING_AWAY.0, GOING_AWAY.1);
         }
-        Ok(LocalSocket { client, seat: Some(seat), parts: VecDeque::new(), missing: None })
+        let to_send = self.namespace(address.namespace()).map_or(Permission::Write, |namespace| namespace.to_send);
+        Ok(LocalSocket { client, seat: Some(seat), parts: VecDeque::new(), to_send, may_send: true })
     }
 }
 
 impl LocalSocket {
     /// Sends a message to the room. Waits while the queue of the room is full.
     pub async fn send(&self, message: Message) -> Result<(), SocketClosed> {
-        if let Some(missing) = self.missing {
-            return self.refuse(missing, &message);
+        if !self.may_send {
+            return self.refuse(&message);
         }
-        let mut message = message;
+        let mut unsent = Some(message);
+        self.when_free(|seat| match seat.message(unsent.take().expect("it comes back if there is no space")) {
+            Delivered::Yes => Poll::Ready(Ok(())),
+            Delivered::Never => Poll::Ready(Err(SocketClosed)),
+            Delivered::NotNow(back) => {
+                unsent = Some(back);
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// Replaces the claims and permissions of its user, as a new token does on a WebSocket: the messages that were sent
+    /// before run with the old ones, and the permission to send changes now. Without `read` the socket is closed with
+    /// 4403. Waits while the queue of the room is full.
+    pub async fn set_access(&mut self, access: UserAccess) -> Result<(), SocketClosed> {
+        self.may_send = access.permissions().has(self.to_send);
+        if !access.permissions().has(Permission::Read) {
+            self.client.close(MAY_NOT_READ.0, MAY_NOT_READ.1);
+            return Ok(());
+        }
+        let mut untold = Some(access);
+        self.when_free(|seat| match seat.set_access(untold.take().expect("it comes back if there is no space")) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(back) => {
+                untold = Some(back);
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// Tries to deliver something, again and again while the queue of the room is full.
+    async fn when_free(
+        &self,
+        mut deliver: impl FnMut(&Seat) -> Poll<Result<(), SocketClosed>>,
+    ) -> Result<(), SocketClosed> {
         loop {
             // Registers before the check, so that it misses no notification of free space.
             let mut resumed = pin!(self.client.resumed.notified());
@@ -83,10 +127,8 @@ impl LocalSocket {
             let Some(seat) = self.seat.as_ref().filter(|_| !self.client.inner.lock().closing) else {
                 return Err(SocketClosed);
             };
-            match seat.message(message) {
-                Delivered::Yes => return Ok(()),
-                Delivered::Never => return Err(SocketClosed),
-                Delivered::NotNow(back) => message = back,
+            if let Poll::Ready(delivered) = deliver(seat) {
+                return delivered;
             }
             resumed.await;
         }
@@ -138,18 +180,18 @@ impl LocalSocket {
         self.client.clone()
     }
 
-    /// The same socket for a client without the permission to send.
-    pub(super) fn without(mut self, to_send: Permission) -> Self {
-        self.missing = Some(to_send);
+    /// The same socket for a client with these permissions.
+    pub(super) fn restricted_to(mut self, permissions: Permissions) -> Self {
+        self.may_send = permissions.has(self.to_send);
         self
     }
 
     /// Answers a message with an error, as a WebSocket would. The room does not see it.
-    fn refuse(&self, missing: Permission, message: &Message) -> Result<(), SocketClosed> {
+    fn refuse(&self, message: &Message) -> Result<(), SocketClosed> {
         if self.seat.is_none() || self.client.inner.lock().closing {
             return Err(SocketClosed);
         }
-        self.client.enqueue(&OutboundMessage::new(Message::Text(forbidden_frame(missing, message))));
+        self.client.enqueue(&OutboundMessage::new(Message::Text(forbidden_frame(self.to_send, message))));
         Ok(())
     }
 
@@ -178,7 +220,7 @@ mod tests {
 
     fn socket(max_bytes: usize) -> LocalSocket {
         let client = Arc::new(LocalClient::new(max_bytes));
-        LocalSocket { client, seat: None, parts: VecDeque::new(), missing: None }
+        LocalSocket { client, seat: None, parts: VecDeque::new(), to_send: Permission::Write, may_send: true }
     }
 
     fn text(text: &str) -> OutboundMessage {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::incoming::Incoming;
 use super::mailbox::{Enqueued, Mailbox};
 use super::shared::Shared;
-use crate::model::{Client, Close, Message, SocketKey};
+use crate::model::{Client, Close, Message, SocketKey, UserAccess};
 
 /// The place of a client in its room. Its messages and its close enter the room here.
 pub struct Seat {
@@ -54,6 +54,24 @@ impl Seat {
                 }
             }
             Enqueued::Full(_) | Enqueued::Forgotten(_) => Delivered::Never,
+        }
+    }
+
+    /// Replaces the claims and permissions of the client's user: the room sees the new ones from the next event on. No
+    /// turn runs for it, and no instance wakes.
+    ///
+    /// Fails: with the access, while the queue of the room is full. [`Client::resume`] is called when it has space again.
+    pub fn set_access(&self, access: UserAccess) -> Result<(), UserAccess> {
+        match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Access(self.socket, access)) {
+            Enqueued::Full(Incoming::Access(_, access)) => {
+                if self.mailbox.resume_when_free(&self.client) {
+                    Err(access)
+                } else {
+                    self.set_access(access)
+                }
+            }
+            // A room that was removed has lost its sockets too.
+            Enqueued::Yes | Enqueued::Full(_) | Enqueued::Forgotten(_) => Ok(()),
         }
     }
 

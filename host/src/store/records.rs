@@ -24,7 +24,7 @@ use super::engine::{Record, StorageEngine};
 use super::error::DiskError;
 use super::incarnation::{Evidence, Incarnation, Times};
 use crate::clock::UnixMillis;
-use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, Timer, User};
+use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, Timer, User, UserAccess};
 
 const EPOCH_KEY: &[u8] = b"\0epoch";
 const SECRET_KEY: &[u8] = b"\0secret";
@@ -307,6 +307,7 @@ fn read_post(key: &Bytes, mut value: Bytes) -> Option<(PostNumber, Post)> {
         headers: head.headers,
         body: value.slice(length..).into(),
         user: head.user.map(|(id, name)| User { id, name }),
+        access: UserAccess::default(),
     };
     Some((number, Post { destination, request, at, attempt }))
 }
@@ -448,7 +449,8 @@ mod fuzz {
         let head = (text(), text(), option::of(text()), vec((text(), text()), 0..4), user);
         (destination, head, vec(any::<u8>(), 0..50), any::<u64>(), any::<u32>()).prop_map(
             |(destination, (method, path, query, headers, user), body, at, attempt)| {
-                let request = Request { method, path, query, headers, body, user };
+                let access = UserAccess::default();
+                let request = Request { method, path, query, headers, body, user, access };
                 Post { destination, request, at, attempt }
             },
         )

@@ -33,6 +33,17 @@
 //! assert_eq!(body(&room.get("bo", "/messages", "limit=1"))["messages"], dormouse_test::json!([]));
 //! ```
 //!
+//! **Claims and permissions** are those that a token would give. A user may renew its token on an open socket.
+//!
+//! ```no_run
+//! # let mut room = dormouse_test::TestRoom::new(b"");
+//! # use dormouse_test::{Permission, Request, TestUser};
+//! let mo = TestUser::new("mo").may([Permission::Moderate]).with_claim("role", "host");
+//! let client = room.join_as(mo.clone());
+//! room.request_as(mo, Request::get("/mutes"));
+//! room.renew(&client, TestUser::new("mo").may_only([Permission::Read]));
+//! ```
+//!
 //! **Time** stands still until the test advances it. Timers fire on the way.
 //!
 //! ```no_run
@@ -87,6 +98,7 @@ mod room;
 mod router;
 mod session;
 mod types;
+mod user;
 
 pub use client::{TestClient, assert_all_received, assert_none_received, discard_received};
 pub use response::{body, header, problem};
@@ -96,6 +108,7 @@ pub use types::{
     Address, AddressError, CallError, Close, Decision, Destination, FailureKind, FetchError, Message, Request,
     Response, Timer, TurnFailure, User,
 };
+pub use user::{Permission, TestUser};
 
 /// A value as JSON, to compare with a message.
 pub use serde_json::json;

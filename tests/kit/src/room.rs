@@ -16,6 +16,7 @@ use crate::session::Session;
 use crate::types::{
     Address, CallError, Close, Destination, FetchError, Message, Request, Response, Timer, TurnFailure, User,
 };
+use crate::user::TestUser;
 
 /// A fault of a turn after the code of the room has run. In each case all its effects are undone, and the instance is
 /// dropped.
@@ -165,16 +166,27 @@ impl TestRoom {
         }
     }
 
+    /// Like [`join`](Self::join), with any user, and with claims and permissions.
+    #[track_caller]
+    pub fn join_as(&mut self, user: impl Into<TestUser>) -> TestClient {
+        let user = user.into();
+        let name = user.user.name.clone();
+        match self.connect_as(user, "") {
+            Ok(client) => client,
+            Err((status, reason)) => panic!("{name} was refused: {status} {reason}"),
+        }
+    }
+
     /// Connects a client to `/ws` with a query. The room may refuse with a status and a reason.
     #[track_caller]
     pub fn connect(&mut self, name: &str, query: &str) -> Result<TestClient, (u16, String)> {
-        self.connect_as(user(name), query)
+        self.connect_as(name, query)
     }
 
-    /// Like [`connect`](Self::connect), with any user.
+    /// Like [`connect`](Self::connect), with any user, and with claims and permissions.
     #[track_caller]
-    pub fn connect_as(&mut self, user: User, query: &str) -> Result<TestClient, (u16, String)> {
-        match self.connect_user(user, query, None) {
+    pub fn connect_as(&mut self, user: impl Into<TestUser>, query: &str) -> Result<TestClient, (u16, String)> {
+        match self.connect_user(user.into(), query) {
             Ok(answer) => answer,
             Err(failure) => panic!("connecting failed: {failure}"),
         }
@@ -184,28 +196,20 @@ impl TestRoom {
     /// checks `read` and `write` itself, before a room is asked.
     #[track_caller]
     pub fn connect_with(&mut self, name: &str, permissions: &[&str]) -> Result<TestClient, (u16, String)> {
-        match self.connect_user(user(name), "", Some(permissions)) {
-            Ok(answer) => answer,
-            Err(failure) => panic!("connecting failed: {failure}"),
-        }
+        self.connect_as(TestUser::with_names(name, permissions), "")
     }
 
     /// Like [`connect`](Self::connect), but the turn may fail.
     #[track_caller]
     pub fn try_connect(&mut self, name: &str, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
-        self.connect_user(user(name), query, None)
+        self.connect_user(name.into(), query)
     }
 
     #[track_caller]
-    fn connect_user(
-        &mut self,
-        user: User,
-        query: &str,
-        permissions: Option<&[&str]>,
-    ) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
+    fn connect_user(&mut self, user: TestUser, query: &str) -> Result<Result<TestClient, (u16, String)>, TurnFailure> {
         let query = Some(query).filter(|query| !query.is_empty());
         let command = json!({
-            "do": "connect", "user": protocol::user(&user), "query": query, "permissions": permissions,
+            "do": "connect", "user": protocol::user(&user.user), "query": query, "access": user.access(),
         });
         let result = self.turn(&command);
         let session = self.session_mut();
@@ -225,9 +229,18 @@ impl TestRoom {
             None => {
                 let (socket, inbox) = (or_fail(reply.number("socket")), Arc::new(Inbox::default()));
                 session.add_client(socket, inbox.clone());
-                Ok(Ok(TestClient { socket, inbox, user }))
+                Ok(Ok(TestClient { socket, inbox, user: user.user }))
             }
         }
+    }
+
+    /// Shows a new token of the client's user: the room sees its claims and permissions from the next event on. No turn
+    /// runs for it. Fails the test if `user` is another user.
+    #[track_caller]
+    pub fn renew(&mut self, client: &TestClient, user: impl Into<TestUser>) {
+        let user = user.into();
+        assert_eq!(user.user.id, client.user.id, "a new token must be of the same user");
+        self.command(&json!({ "do": "renew", "socket": client.socket, "access": user.access() }));
     }
 
     /// Sends a text as a client. Fails the test if the turn fails.
@@ -270,10 +283,28 @@ impl TestRoom {
         }
     }
 
+    /// Sends an HTTP request as any user, with claims and permissions. Fails the test if the turn fails.
+    #[track_caller]
+    pub fn request_as(&mut self, user: impl Into<TestUser>, request: Request) -> Response {
+        match self.try_request_as(user, request) {
+            Ok(response) => response,
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+
     /// Sends an HTTP request; the turn may fail.
     #[track_caller]
     pub fn try_request(&mut self, request: Request) -> Result<Response, TurnFailure> {
         let mut reply = self.turn(&json!({ "do": "request", "request": protocol::request(&request) }))?;
+        Ok(or_fail(reply.response("response")))
+    }
+
+    /// Like [`request_as`](Self::request_as), but the turn may fail.
+    #[track_caller]
+    pub fn try_request_as(&mut self, user: impl Into<TestUser>, request: Request) -> Result<Response, TurnFailure> {
+        let user = user.into();
+        let request = protocol::request(&request.by(user.user.clone()));
+        let mut reply = self.turn(&json!({ "do": "request", "request": request, "access": user.access() }))?;
         Ok(or_fail(reply.response("response")))
     }
 

@@ -2,12 +2,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::component::Source;
 use crate::protocol::{self, Fields};
 use crate::session::Session;
 use crate::types::{Decision, Request, TurnFailure};
+use crate::user::TestUser;
 
 /// A router under test.
 pub struct TestRouter {
@@ -64,8 +65,24 @@ impl TestRouter {
     /// Asks it for a decision.
     #[track_caller]
     pub fn try_route(&self, request: Request) -> Result<Decision, TurnFailure> {
-        let command = json!({ "do": "route", "request": protocol::request(&request) });
-        let result = self.session.lock().unwrap_or_else(PoisonError::into_inner).turn(&command);
+        self.decide(&json!({ "do": "route", "request": protocol::request(&request) }))
+    }
+
+    /// Asks it for a decision about a request of any user, with claims, and with permissions in rooms.
+    #[track_caller]
+    pub fn route_as(&self, user: impl Into<TestUser>, request: Request) -> Decision {
+        let user = user.into();
+        let request = protocol::request(&request.by(user.user.clone()));
+        let (claims, grants) = (user.claims(), user.grants());
+        match self.decide(&json!({ "do": "route", "request": request, "claims": claims, "grants": grants })) {
+            Ok(decision) => decision,
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+
+    #[track_caller]
+    fn decide(&self, command: &Value) -> Result<Decision, TurnFailure> {
+        let result = self.session.lock().unwrap_or_else(PoisonError::into_inner).turn(command);
         match result.map(|result| result.map(Fields::decision)) {
             Ok(Ok(Ok(decision))) => Ok(decision),
             Ok(Err(failure)) => Err(failure),

@@ -356,7 +356,7 @@ pub mod dormouse {
                     };
                     let ptr15 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/rooms@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/rooms@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "call"]
                         fn wit_import16(_: *mut u8, _: *mut u8);
@@ -751,7 +751,7 @@ pub mod dormouse {
                     };
                     let ptr17 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "post"]
                         fn wit_import18(_: *mut u8, _: *mut u8);
@@ -794,7 +794,7 @@ pub mod dormouse {
             pub fn waiting() -> u32 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/outbox@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "waiting"]
                         fn wit_import0() -> i32;
@@ -925,7 +925,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "namespace"]
                         fn wit_import1(_: *mut u8);
@@ -963,7 +963,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "name"]
                         fn wit_import1(_: *mut u8);
@@ -989,7 +989,7 @@ pub mod dormouse {
             pub fn now() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "now"]
                         fn wit_import0() -> i64;
@@ -1008,7 +1008,7 @@ pub mod dormouse {
             pub fn woken_by() -> WakeReason {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "woken-by"]
                         fn wit_import0() -> i32;
@@ -1031,7 +1031,7 @@ pub mod dormouse {
             pub fn incarnation() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "incarnation"]
                         fn wit_import0() -> i64;
@@ -1066,7 +1066,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "config"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -1108,7 +1108,7 @@ pub mod dormouse {
             pub fn random() -> u64 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "random"]
                         fn wit_import0() -> i64;
@@ -1134,7 +1134,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/context@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/context@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "log"]
                         fn wit_import1(_: i32, _: *mut u8, _: usize);
@@ -1144,6 +1144,98 @@ pub mod dormouse {
                         unreachable!()
                     }
                     wit_import1(level.clone() as i32, ptr0.cast_mut(), len0);
+                }
+            }
+        }
+        /// The claims and permissions of the user whom the event of this turn is about: the one who connects, sends a message or
+        /// a request, or has left. For a socket that is not the subject of the turn, ask the socket.
+        ///
+        /// The host enforces `read` and `write`, and in rooms of the presence tracker `presence`, before a room is asked. A room
+        /// checks all other permissions itself.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod access {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            wit_bindgen::rt::bitflags::bitflags! {
+                #[doc = " A set of permissions. No permission includes another one."]
+                #[derive(PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Clone, Copy)] pub
+                struct PermissionSet : u8 { #[doc =
+                " Enter the room, receive its messages, and send it GET and HEAD."] const
+                READ = 1 << 0; #[doc =
+                " Send it messages, and requests with other methods."] const WRITE = 1 <<
+                1; #[doc = " Be on the list of those who are present."] const PRESENCE =
+                1 << 2; #[doc =
+                " Moderate other users. The room decides what that means."] const
+                MODERATE = 1 << 3; #[doc =
+                " Administer the room. The room decides what that means."] const ADMIN =
+                1 << 4; }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// The claims of the user's token, as a JSON object: all but the registered ones (`iss`, `sub`, `aud`, `exp`, `nbf`,
+            /// `iat`, `jti`), the grants, and `act`; or those that the operator has chosen. `{}` if there are none, without an
+            /// identity, in a timer's turn, and for a request or a post of another room. In a router these are the claims of the
+            /// request's user.
+            ///
+            /// Limit: 4,096 B; the host refuses a token with more.
+            #[allow(async_fn_in_trait)]
+            pub fn claims_json() -> _rt::String {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 2
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "dormouse:room/access@0.1.4")]
+                    unsafe extern "C" {
+                        #[link_name = "claims-json"]
+                        fn wit_import1(_: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import1(ptr0);
+                    let l2 = *ptr0.add(0).cast::<*mut u8>();
+                    let l3 = *ptr0
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let len4 = l3;
+                    let bytes4 = _rt::Vec::from_raw_parts(l2.cast(), len4, len4);
+                    let result5 = _rt::string_lift(bytes4);
+                    result5
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// The permissions of the user in this room. In a namespace with `access = "open"` everybody has `read`, `write` and
+            /// `presence`, and a grant adds to them (the host reads grants if any of its namespaces asks for them). So has another
+            /// room that sends a request or a post: the operator's `calls` trusts it. None in a timer's turn, and none in a
+            /// router, which has no room yet.
+            #[allow(async_fn_in_trait)]
+            pub fn permissions() -> PermissionSet {
+                unsafe {
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "dormouse:room/access@0.1.4")]
+                    unsafe extern "C" {
+                        #[link_name = "permissions"]
+                        fn wit_import0() -> i32;
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import0() -> i32 {
+                        unreachable!()
+                    }
+                    let ret = wit_import0();
+                    PermissionSet::empty()
+                        | PermissionSet::from_bits_retain(((ret as u8) << 0) as _)
                 }
             }
         }
@@ -1157,6 +1249,7 @@ pub mod dormouse {
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
+            pub type PermissionSet = super::super::super::dormouse::room::access::PermissionSet;
             pub type Message = super::super::super::dormouse::room::types::Message;
             pub type User = super::super::super::dormouse::room::types::User;
             /// Why a call on a socket did nothing.
@@ -1259,7 +1352,7 @@ pub mod dormouse {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]socket"]
                         fn drop(_: i32);
@@ -1328,7 +1421,7 @@ pub mod dormouse {
                 pub fn id(&self) -> u64 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.id"]
                             fn wit_import0(_: i32) -> i64;
@@ -1361,7 +1454,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.user"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1395,6 +1488,77 @@ pub mod dormouse {
             }
             impl Socket {
                 #[allow(unused_unsafe, clippy::all)]
+                /// The claims of the client's token, as a JSON object; see `access.claims-json`.
+                ///
+                /// Seen: as of the last event that the room saw. A client may show a new token on an open socket: its earlier
+                /// messages run with the old claims, its later ones with the new ones.
+                /// Restart: they survive hibernation with the socket.
+                #[allow(async_fn_in_trait)]
+                pub fn claims_json(&self) -> _rt::String {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]socket.claims-json"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let len4 = l3;
+                        let bytes4 = _rt::Vec::from_raw_parts(l2.cast(), len4, len4);
+                        let result5 = _rt::string_lift(bytes4);
+                        result5
+                    }
+                }
+            }
+            impl Socket {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The permissions of the client's user in this room; see `access.permissions`.
+                ///
+                /// Seen: as with `claims-json`.
+                /// Restart: as with `claims-json`.
+                #[allow(async_fn_in_trait)]
+                pub fn permissions(&self) -> PermissionSet {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]socket.permissions"]
+                            fn wit_import0(_: i32) -> i32;
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0(_: i32) -> i32 {
+                            unreachable!()
+                        }
+                        let ret = wit_import0((self).handle() as i32);
+                        super::super::super::dormouse::room::access::PermissionSet::empty()
+                            | super::super::super::dormouse::room::access::PermissionSet::from_bits_retain(
+                                ((ret as u8) << 0) as _,
+                            )
+                    }
+                }
+            }
+            impl Socket {
+                #[allow(unused_unsafe, clippy::all)]
                 /// The room's labels of this socket, by which `filter` finds it.
                 #[allow(async_fn_in_trait)]
                 pub fn tags(&self) -> _rt::Vec<_rt::String> {
@@ -1412,7 +1576,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.tags"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1498,7 +1662,7 @@ pub mod dormouse {
                         }
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.set-tags"]
                             fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -1572,7 +1736,7 @@ pub mod dormouse {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.attachment"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1616,7 +1780,7 @@ pub mod dormouse {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.set-attachment"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -1707,7 +1871,7 @@ pub mod dormouse {
                         };
                         let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.send"]
                             fn wit_import5(
@@ -1819,7 +1983,7 @@ pub mod dormouse {
                         let len4 = vec4.len();
                         let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.send-with-id"]
                             fn wit_import6(
@@ -1926,7 +2090,7 @@ pub mod dormouse {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.close"]
                             fn wit_import2(
@@ -2001,7 +2165,7 @@ pub mod dormouse {
                 pub fn buffered(&self) -> u64 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                        #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                         unsafe extern "C" {
                             #[link_name = "[method]socket.buffered"]
                             fn wit_import0(_: i32) -> i64;
@@ -2080,7 +2244,7 @@ pub mod dormouse {
                     };
                     let ptr7 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "all"]
                         fn wit_import8(
@@ -2194,7 +2358,7 @@ pub mod dormouse {
                         }
                     };
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "count"]
                         fn wit_import7(
@@ -2247,7 +2411,7 @@ pub mod dormouse {
                     let mut ret_area = RetArea([::core::mem::MaybeUninit::uninit(); 8]);
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import1(_: i64, _: *mut u8);
@@ -2348,7 +2512,7 @@ pub mod dormouse {
                     };
                     let ptr11 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "broadcast"]
                         fn wit_import12(
@@ -2520,7 +2684,7 @@ pub mod dormouse {
                     };
                     let ptr12 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "broadcast-with-id"]
                         fn wit_import13(
@@ -2636,7 +2800,7 @@ pub mod dormouse {
             pub fn max_message_bytes() -> u32 {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "max-message-bytes"]
                         fn wit_import0() -> i32;
@@ -2672,7 +2836,7 @@ pub mod dormouse {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "set-auto-response"]
                         fn wit_import3(
@@ -2739,7 +2903,7 @@ pub mod dormouse {
             pub fn clear_auto_response() -> () {
                 unsafe {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/sockets@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "clear-auto-response"]
                         fn wit_import0();
@@ -2855,7 +3019,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -2929,7 +3093,7 @@ pub mod dormouse {
                     }
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "get-many"]
                         fn wit_import3(_: *mut u8, _: usize, _: *mut u8);
@@ -3003,7 +3167,7 @@ pub mod dormouse {
                     let len1 = vec1.len();
                     let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "put"]
                         fn wit_import3(
@@ -3094,7 +3258,7 @@ pub mod dormouse {
                     }
                     let ptr4 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "put-many"]
                         fn wit_import5(_: *mut u8, _: usize, _: *mut u8);
@@ -3139,7 +3303,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "delete"]
                         fn wit_import1(_: *mut u8, _: usize) -> i32;
@@ -3167,7 +3331,7 @@ pub mod dormouse {
                     let ptr1 = vec1.as_ptr().cast::<u8>();
                     let len1 = vec1.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "delete-range"]
                         fn wit_import2(
@@ -3252,7 +3416,7 @@ pub mod dormouse {
                     };
                     let ptr7 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/storage@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/storage@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "list"]
                         fn wit_import8(
@@ -3467,7 +3631,7 @@ pub mod dormouse {
                     let len2 = vec2.len();
                     let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "set"]
                         fn wit_import4(
@@ -3547,7 +3711,7 @@ pub mod dormouse {
                     let len0 = vec0.len();
                     let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "get"]
                         fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -3610,7 +3774,7 @@ pub mod dormouse {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "cancel"]
                         fn wit_import1(_: *mut u8, _: usize) -> i32;
@@ -3641,7 +3805,7 @@ pub mod dormouse {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "dormouse:room/timers@0.1.3")]
+                    #[link(wasm_import_module = "dormouse:room/timers@0.1.4")]
                     unsafe extern "C" {
                         #[link_name = "list"]
                         fn wit_import1(_: *mut u8);
@@ -4580,48 +4744,48 @@ pub mod exports {
                 }
                 #[doc(hidden)]
                 #[macro_export]
-                macro_rules! __export_dormouse_room_room_0_1_3_cabi {
+                macro_rules! __export_dormouse_room_room_0_1_4_cabi {
                     ($ty:ident with_types_in $($path_to_types:tt)*) => {
                         const _ : () = { #[unsafe (export_name =
-                        "dormouse:room/room@0.1.3#wake")] unsafe extern "C" fn
+                        "dormouse:room/room@0.1.4#wake")] unsafe extern "C" fn
                         export_wake() -> * mut u8 { unsafe { $($path_to_types)*::
                         _export_wake_cabi::<$ty > () } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.3#wake")] unsafe extern "C" fn
+                        "cabi_post_dormouse:room/room@0.1.4#wake")] unsafe extern "C" fn
                         _post_return_wake(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_wake::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.3#on-connect")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.4#on-connect")]
                         unsafe extern "C" fn export_on_connect(arg0 : * mut u8,) -> * mut
                         u8 { unsafe { $($path_to_types)*:: _export_on_connect_cabi::<$ty
                         > (arg0) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.3#on-connect")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.4#on-connect")] unsafe extern
                         "C" fn _post_return_on_connect(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_connect::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.3#on-message")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.4#on-message")]
                         unsafe extern "C" fn export_on_message(arg0 : i32, arg1 : i32,
                         arg2 : * mut u8, arg3 : usize,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_on_message_cabi::<$ty > (arg0, arg1,
                         arg2, arg3) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.3#on-message")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.4#on-message")] unsafe extern
                         "C" fn _post_return_on_message(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_message::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.3#on-close")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.4#on-close")]
                         unsafe extern "C" fn export_on_close(arg0 : i32, arg1 : i32, arg2
                         : * mut u8, arg3 : usize, arg4 : i32,) -> * mut u8 { unsafe {
                         $($path_to_types)*:: _export_on_close_cabi::<$ty > (arg0, arg1,
                         arg2, arg3, arg4) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.3#on-close")] unsafe extern "C"
+                        "cabi_post_dormouse:room/room@0.1.4#on-close")] unsafe extern "C"
                         fn _post_return_on_close(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_close::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.3#on-timer")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.4#on-timer")]
                         unsafe extern "C" fn export_on_timer(arg0 : * mut u8, arg1 :
                         usize, arg2 : i64, arg3 : * mut u8, arg4 : usize, arg5 : i32,) ->
                         * mut u8 { unsafe { $($path_to_types)*::
                         _export_on_timer_cabi::<$ty > (arg0, arg1, arg2, arg3, arg4,
                         arg5) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.3#on-timer")] unsafe extern "C"
+                        "cabi_post_dormouse:room/room@0.1.4#on-timer")] unsafe extern "C"
                         fn _post_return_on_timer(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_timer::<$ty > (arg0) } }
-                        #[unsafe (export_name = "dormouse:room/room@0.1.3#on-request")]
+                        #[unsafe (export_name = "dormouse:room/room@0.1.4#on-request")]
                         unsafe extern "C" fn export_on_request(arg0 : * mut u8, arg1 :
                         usize, arg2 : * mut u8, arg3 : usize, arg4 : i32, arg5 : * mut
                         u8, arg6 : usize, arg7 : * mut u8, arg8 : usize, arg9 : * mut u8,
@@ -4630,14 +4794,14 @@ pub mod exports {
                         $($path_to_types)*:: _export_on_request_cabi::<$ty > (arg0, arg1,
                         arg2, arg3, arg4, arg5, arg6, arg7, arg8, arg9, arg10, arg11,
                         arg12, arg13, arg14, arg15) } } #[unsafe (export_name =
-                        "cabi_post_dormouse:room/room@0.1.3#on-request")] unsafe extern
+                        "cabi_post_dormouse:room/room@0.1.4#on-request")] unsafe extern
                         "C" fn _post_return_on_request(arg0 : * mut u8,) { unsafe {
                         $($path_to_types)*:: __post_return_on_request::<$ty > (arg0) } }
                         };
                     };
                 }
                 #[doc(hidden)]
-                pub use __export_dormouse_room_room_0_1_3_cabi;
+                pub use __export_dormouse_room_room_0_1_4_cabi;
                 #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
                 #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
                 struct _RetArea(
@@ -4881,88 +5045,93 @@ macro_rules! __export_connected_room_component_impl {
     };
     ($ty:ident with_types_in $($path_to_types_root:tt)*) => {
         $($path_to_types_root)*::
-        exports::dormouse::room::room::__export_dormouse_room_room_0_1_3_cabi!($ty
+        exports::dormouse::room::room::__export_dormouse_room_room_0_1_4_cabi!($ty
         with_types_in $($path_to_types_root)*:: exports::dormouse::room::room); const _ :
         () = { #[rustfmt::skip] #[cfg(target_arch = "wasm32")] #[unsafe (link_section =
-        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.3:connected-room-component:imports and exports")]
+        "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.4:connected-room-component:imports and exports")]
         #[doc(hidden)] #[allow(clippy::octal_escapes)] pub static
-        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3177] = *
+        __WIT_BINDGEN_COMPONENT_TYPE : [u8; 3439] = *
         b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xda\x17\x01A\x02\x01\
-A\x16\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xe0\x19\x01A\x02\x01\
+A\x19\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04\
 text\x01s\0\x06binary\x01\x02\0\x04\0\x07message\x03\0\x03\x01ks\x01o\x02ss\x01p\
 \x06\x01k\x01\x01r\x06\x06methods\x04paths\x05query\x05\x07headers\x07\x04body\x02\
 \x04user\x08\x04\0\x07request\x03\0\x09\x01r\x03\x06status{\x07headers\x07\x04bo\
-dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.3\x05\0\x02\x03\
+dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.4\x05\0\x02\x03\
 \0\0\x07request\x02\x03\0\0\x08response\x01B\x09\x02\x03\x02\x01\x01\x04\0\x07re\
 quest\x03\0\0\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x02\x01q\x08\x06denied\
 \0\0\x0cno-such-room\0\0\x08deadlock\0\0\x09too-large\0\0\x08too-many\0\0\x06fai\
 led\0\0\x0aoverloaded\0\0\x07timeout\0\0\x04\0\x0acall-error\x03\0\x04\x01j\x01\x03\
 \x01\x05\x01@\x03\x09namespaces\x04names\x07request\x01\0\x06\x04\0\x04call\x01\x07\
-\x03\0\x19dormouse:room/rooms@0.1.3\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
+\x03\0\x19dormouse:room/rooms@0.1.4\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
 request\x03\0\0\x01r\x02\x09namespaces\x04names\x04\0\x04room\x03\0\x02\x01q\x02\
 \x04room\x01\x03\0\x06origin\x01s\0\x04\0\x0bdestination\x03\0\x04\x01q\x04\x06d\
 enied\0\0\x0fbad-destination\0\0\x09too-large\0\0\x08too-many\0\0\x04\0\x0apost-\
 error\x03\0\x06\x01j\0\x01\x07\x01@\x02\x0bdestination\x05\x07request\x01\0\x08\x04\
 \0\x04post\x01\x09\x01@\0\0y\x04\0\x07waiting\x01\x0a\x03\0\x1adormouse:room/out\
-box@0.1.3\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
+box@0.1.4\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
 equest\x04\0\x0bwake-reason\x03\0\0\x01m\x04\x05debug\x04info\x04warn\x05error\x04\
 \0\x05level\x03\0\x02\x01@\0\0s\x04\0\x09namespace\x01\x04\x04\0\x04name\x01\x04\
 \x01@\0\0w\x04\0\x03now\x01\x05\x01@\0\0\x01\x04\0\x08woken-by\x01\x06\x04\0\x0b\
 incarnation\x01\x05\x01ks\x01@\x01\x03keys\0\x07\x04\0\x06config\x01\x08\x04\0\x06\
 random\x01\x05\x01@\x02\x05level\x03\x04lines\x01\0\x04\0\x03log\x01\x09\x03\0\x1b\
-dormouse:room/context@0.1.3\x05\x05\x02\x03\0\0\x07message\x02\x03\0\0\x04user\x01\
-B9\x02\x03\x02\x01\x06\x04\0\x07message\x03\0\0\x02\x03\x02\x01\x07\x04\0\x04use\
-r\x03\0\x02\x01q\x04\x04gone\0\0\x09too-large\x01y\0\x08too-many\x01y\0\x0ebad-c\
-lose-code\0\0\x04\0\x0csocket-error\x03\0\x04\x01q\x02\x06bad-id\0\0\x08not-sent\
-\x01\x05\0\x04\0\x0bevent-error\x03\0\x06\x04\0\x06socket\x03\x01\x01q\x03\x06no\
-body\0\0\x06socket\x01w\0\x04user\x01s\0\x04\0\x06except\x03\0\x09\x01ks\x01r\x03\
-\x03tag\x0b\x04user\x0b\x06except\x0a\x04\0\x06filter\x03\0\x0c\x01h\x08\x01@\x01\
-\x04self\x0e\0w\x04\0\x11[method]socket.id\x01\x0f\x01@\x01\x04self\x0e\0\x03\x04\
-\0\x13[method]socket.user\x01\x10\x01ps\x01@\x01\x04self\x0e\0\x11\x04\0\x13[met\
-hod]socket.tags\x01\x12\x01j\0\x01\x05\x01@\x02\x04self\x0e\x04tags\x11\0\x13\x04\
-\0\x17[method]socket.set-tags\x01\x14\x01p}\x01@\x01\x04self\x0e\0\x15\x04\0\x19\
-[method]socket.attachment\x01\x16\x01@\x02\x04self\x0e\x0aattachment\x15\0\x13\x04\
-\0\x1d[method]socket.set-attachment\x01\x17\x01@\x02\x04self\x0e\x07message\x01\0\
-\x13\x04\0\x13[method]socket.send\x01\x18\x01j\0\x01\x07\x01@\x03\x04self\x0e\x07\
-message\x01\x02ids\0\x19\x04\0\x1b[method]socket.send-with-id\x01\x1a\x01@\x03\x04\
-self\x0e\x04code{\x06reasons\0\x13\x04\0\x14[method]socket.close\x01\x1b\x04\0\x17\
-[method]socket.buffered\x01\x0f\x01i\x08\x01p\x1c\x01@\x01\x06filter\x0d\0\x1d\x04\
-\0\x03all\x01\x1e\x01@\x01\x06filter\x0d\0y\x04\0\x05count\x01\x1f\x01k\x1c\x01@\
-\x01\x02idw\0\x20\x04\0\x03get\x01!\x01@\x02\x07message\x01\x06filter\x0d\0\x13\x04\
-\0\x09broadcast\x01\"\x01@\x03\x07message\x01\x02ids\x06filter\x0d\0\x19\x04\0\x11\
-broadcast-with-id\x01#\x01@\0\0y\x04\0\x11max-message-bytes\x01$\x01@\x02\x07req\
-uests\x05replys\0\x13\x04\0\x11set-auto-response\x01%\x01@\0\x01\0\x04\0\x13clea\
-r-auto-response\x01&\x03\0\x1bdormouse:room/sockets@0.1.3\x05\x08\x01B\x1d\x01q\x03\
-\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-large\0\0\x04\0\x0dstorage-er\
-ror\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05value\x03\0\x04\x01k\x03\
-\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07reverse\x7f\x05limity\x04\0\x05\
-range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04\0\x03get\x01\x0a\x01p\x03\
-\x01p\x09\x01@\x01\x04keys\x0b\0\x0c\x04\0\x08get-many\x01\x0d\x01j\0\x01\x01\x01\
-@\x02\x03key\x03\x05value\x05\0\x0e\x04\0\x03put\x01\x0f\x01o\x02\x03\x05\x01p\x10\
-\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\x01@\x01\x03key\x03\0\x7f\
-\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\x05limity\0y\x04\0\x0c\
-delete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04list\x01\x15\x03\0\x1b\
-dormouse:room/storage@0.1.3\x05\x09\x01B\x12\x01q\x03\x08bad-name\0\0\x11payload\
--too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\x01p}\x01r\x04\x04na\
-mes\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\x01q\x02\x02at\x01\
-w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01@\x03\x04names\x03d\
-ue\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01@\x01\x04names\0\x09\
-\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cancel\x01\x0b\x01p\x04\x01\
-@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/timers@0.1.3\x05\x0a\x02\x03\
-\0\x04\x06socket\x02\x03\0\x06\x05timer\x01B\x1c\x02\x03\x02\x01\x06\x04\0\x07me\
-ssage\x03\0\0\x02\x03\x02\x01\x01\x04\0\x07request\x03\0\x02\x02\x03\x02\x01\x02\
-\x04\0\x08response\x03\0\x04\x02\x03\x02\x01\x0b\x04\0\x06socket\x03\0\x06\x02\x03\
-\x02\x01\x0c\x04\0\x05timer\x03\0\x08\x01r\x02\x06status{\x06reasons\x04\0\x07re\
-fusal\x03\0\x0a\x01j\0\x01s\x01@\0\0\x0c\x04\0\x04wake\x01\x0d\x01h\x07\x01j\0\x01\
-\x0b\x01@\x02\x07request\x03\x06socket\x0e\0\x0f\x04\0\x0aon-connect\x01\x10\x01\
-@\x02\x06sender\x0e\x07message\x01\0\x0c\x04\0\x0aon-message\x01\x11\x01@\x04\x06\
-socket\x0e\x04code{\x06reasons\x05clean\x7f\0\x0c\x04\0\x08on-close\x01\x12\x01@\
-\x01\x05timer\x09\0\x0c\x04\0\x08on-timer\x01\x13\x01j\x01\x05\x01s\x01@\x01\x07\
-request\x03\0\x14\x04\0\x0aon-request\x01\x15\x04\0\x18dormouse:room/room@0.1.3\x05\
-\x0d\x04\0,dormouse:room/connected-room-component@0.1.3\x04\0\x0b\x1e\x01\0\x18c\
-onnected-room-component\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-c\
-omponent\x070.258.3\x10wit-bindgen-rust\x060.61.1";
+dormouse:room/context@0.1.4\x05\x05\x01B\x06\x01n\x05\x04read\x05write\x08presen\
+ce\x08moderate\x05admin\x04\0\x0epermission-set\x03\0\0\x01@\0\0s\x04\0\x0bclaim\
+s-json\x01\x02\x01@\0\0\x01\x04\0\x0bpermissions\x01\x03\x03\0\x1adormouse:room/\
+access@0.1.4\x05\x06\x02\x03\0\x04\x0epermission-set\x02\x03\0\0\x07message\x02\x03\
+\0\0\x04user\x01B?\x02\x03\x02\x01\x07\x04\0\x0epermission-set\x03\0\0\x02\x03\x02\
+\x01\x08\x04\0\x07message\x03\0\x02\x02\x03\x02\x01\x09\x04\0\x04user\x03\0\x04\x01\
+q\x04\x04gone\0\0\x09too-large\x01y\0\x08too-many\x01y\0\x0ebad-close-code\0\0\x04\
+\0\x0csocket-error\x03\0\x06\x01q\x02\x06bad-id\0\0\x08not-sent\x01\x07\0\x04\0\x0b\
+event-error\x03\0\x08\x04\0\x06socket\x03\x01\x01q\x03\x06nobody\0\0\x06socket\x01\
+w\0\x04user\x01s\0\x04\0\x06except\x03\0\x0b\x01ks\x01r\x03\x03tag\x0d\x04user\x0d\
+\x06except\x0c\x04\0\x06filter\x03\0\x0e\x01h\x0a\x01@\x01\x04self\x10\0w\x04\0\x11\
+[method]socket.id\x01\x11\x01@\x01\x04self\x10\0\x05\x04\0\x13[method]socket.use\
+r\x01\x12\x01@\x01\x04self\x10\0s\x04\0\x1a[method]socket.claims-json\x01\x13\x01\
+@\x01\x04self\x10\0\x01\x04\0\x1a[method]socket.permissions\x01\x14\x01ps\x01@\x01\
+\x04self\x10\0\x15\x04\0\x13[method]socket.tags\x01\x16\x01j\0\x01\x07\x01@\x02\x04\
+self\x10\x04tags\x15\0\x17\x04\0\x17[method]socket.set-tags\x01\x18\x01p}\x01@\x01\
+\x04self\x10\0\x19\x04\0\x19[method]socket.attachment\x01\x1a\x01@\x02\x04self\x10\
+\x0aattachment\x19\0\x17\x04\0\x1d[method]socket.set-attachment\x01\x1b\x01@\x02\
+\x04self\x10\x07message\x03\0\x17\x04\0\x13[method]socket.send\x01\x1c\x01j\0\x01\
+\x09\x01@\x03\x04self\x10\x07message\x03\x02ids\0\x1d\x04\0\x1b[method]socket.se\
+nd-with-id\x01\x1e\x01@\x03\x04self\x10\x04code{\x06reasons\0\x17\x04\0\x14[meth\
+od]socket.close\x01\x1f\x04\0\x17[method]socket.buffered\x01\x11\x01i\x0a\x01p\x20\
+\x01@\x01\x06filter\x0f\0!\x04\0\x03all\x01\"\x01@\x01\x06filter\x0f\0y\x04\0\x05\
+count\x01#\x01k\x20\x01@\x01\x02idw\0$\x04\0\x03get\x01%\x01@\x02\x07message\x03\
+\x06filter\x0f\0\x17\x04\0\x09broadcast\x01&\x01@\x03\x07message\x03\x02ids\x06f\
+ilter\x0f\0\x1d\x04\0\x11broadcast-with-id\x01'\x01@\0\0y\x04\0\x11max-message-b\
+ytes\x01(\x01@\x02\x07requests\x05replys\0\x17\x04\0\x11set-auto-response\x01)\x01\
+@\0\x01\0\x04\0\x13clear-auto-response\x01*\x03\0\x1bdormouse:room/sockets@0.1.4\
+\x05\x0a\x01B\x1d\x01q\x03\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-lar\
+ge\0\0\x04\0\x0dstorage-error\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05\
+value\x03\0\x04\x01k\x03\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07rever\
+se\x7f\x05limity\x04\0\x05range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04\
+\0\x03get\x01\x0a\x01p\x03\x01p\x09\x01@\x01\x04keys\x0b\0\x0c\x04\0\x08get-many\
+\x01\x0d\x01j\0\x01\x01\x01@\x02\x03key\x03\x05value\x05\0\x0e\x04\0\x03put\x01\x0f\
+\x01o\x02\x03\x05\x01p\x10\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\
+\x01@\x01\x03key\x03\0\x7f\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\
+\x05limity\0y\x04\0\x0cdelete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04\
+list\x01\x15\x03\0\x1bdormouse:room/storage@0.1.4\x05\x0b\x01B\x12\x01q\x03\x08b\
+ad-name\0\0\x11payload-too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\
+\x01p}\x01r\x04\x04names\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\
+\x01q\x02\x02at\x01w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01\
+@\x03\x04names\x03due\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01\
+@\x01\x04names\0\x09\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cance\
+l\x01\x0b\x01p\x04\x01@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/tim\
+ers@0.1.4\x05\x0c\x02\x03\0\x05\x06socket\x02\x03\0\x07\x05timer\x01B\x1c\x02\x03\
+\x02\x01\x08\x04\0\x07message\x03\0\0\x02\x03\x02\x01\x01\x04\0\x07request\x03\0\
+\x02\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x04\x02\x03\x02\x01\x0d\x04\0\x06\
+socket\x03\0\x06\x02\x03\x02\x01\x0e\x04\0\x05timer\x03\0\x08\x01r\x02\x06status\
+{\x06reasons\x04\0\x07refusal\x03\0\x0a\x01j\0\x01s\x01@\0\0\x0c\x04\0\x04wake\x01\
+\x0d\x01h\x07\x01j\0\x01\x0b\x01@\x02\x07request\x03\x06socket\x0e\0\x0f\x04\0\x0a\
+on-connect\x01\x10\x01@\x02\x06sender\x0e\x07message\x01\0\x0c\x04\0\x0aon-messa\
+ge\x01\x11\x01@\x04\x06socket\x0e\x04code{\x06reasons\x05clean\x7f\0\x0c\x04\0\x08\
+on-close\x01\x12\x01@\x01\x05timer\x09\0\x0c\x04\0\x08on-timer\x01\x13\x01j\x01\x05\
+\x01s\x01@\x01\x07request\x03\0\x14\x04\0\x0aon-request\x01\x15\x04\0\x18dormous\
+e:room/room@0.1.4\x05\x0f\x04\0,dormouse:room/connected-room-component@0.1.4\x04\
+\0\x0b\x1e\x01\0\x18connected-room-component\x03\0\0\0G\x09producers\x01\x0cproc\
+essed-by\x02\x0dwit-component\x070.258.3\x10wit-bindgen-rust\x060.61.1";
         };
     };
 }
@@ -4971,77 +5140,82 @@ pub use __export_connected_room_component_impl as export_room;
 #[rustfmt::skip]
 #[cfg(target_arch = "wasm32")]
 #[unsafe(
-    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.3:connected-room-component-with-all-of-its-exports-removed:encoded world"
+    link_section = "component-type:wit-bindgen:0.61.1:dormouse:room@0.1.4:connected-room-component-with-all-of-its-exports-removed:encoded world"
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 2860] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfd\x14\x01A\x02\x01\
-A\x12\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 3122] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\x83\x17\x01A\x02\x01\
+A\x15\x01B\x0d\x01r\x02\x02ids\x04names\x04\0\x04user\x03\0\0\x01p}\x01q\x02\x04\
 text\x01s\0\x06binary\x01\x02\0\x04\0\x07message\x03\0\x03\x01ks\x01o\x02ss\x01p\
 \x06\x01k\x01\x01r\x06\x06methods\x04paths\x05query\x05\x07headers\x07\x04body\x02\
 \x04user\x08\x04\0\x07request\x03\0\x09\x01r\x03\x06status{\x07headers\x07\x04bo\
-dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.3\x05\0\x02\x03\
+dy\x02\x04\0\x08response\x03\0\x0b\x03\0\x19dormouse:room/types@0.1.4\x05\0\x02\x03\
 \0\0\x07request\x02\x03\0\0\x08response\x01B\x09\x02\x03\x02\x01\x01\x04\0\x07re\
 quest\x03\0\0\x02\x03\x02\x01\x02\x04\0\x08response\x03\0\x02\x01q\x08\x06denied\
 \0\0\x0cno-such-room\0\0\x08deadlock\0\0\x09too-large\0\0\x08too-many\0\0\x06fai\
 led\0\0\x0aoverloaded\0\0\x07timeout\0\0\x04\0\x0acall-error\x03\0\x04\x01j\x01\x03\
 \x01\x05\x01@\x03\x09namespaces\x04names\x07request\x01\0\x06\x04\0\x04call\x01\x07\
-\x03\0\x19dormouse:room/rooms@0.1.3\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
+\x03\0\x19dormouse:room/rooms@0.1.4\x05\x03\x01B\x0d\x02\x03\x02\x01\x01\x04\0\x07\
 request\x03\0\0\x01r\x02\x09namespaces\x04names\x04\0\x04room\x03\0\x02\x01q\x02\
 \x04room\x01\x03\0\x06origin\x01s\0\x04\0\x0bdestination\x03\0\x04\x01q\x04\x06d\
 enied\0\0\x0fbad-destination\0\0\x09too-large\0\0\x08too-many\0\0\x04\0\x0apost-\
 error\x03\0\x06\x01j\0\x01\x07\x01@\x02\x0bdestination\x05\x07request\x01\0\x08\x04\
 \0\x04post\x01\x09\x01@\0\0y\x04\0\x07waiting\x01\x0a\x03\0\x1adormouse:room/out\
-box@0.1.3\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
+box@0.1.4\x05\x04\x01B\x12\x01m\x05\x07connect\x07message\x05close\x05timer\x07r\
 equest\x04\0\x0bwake-reason\x03\0\0\x01m\x04\x05debug\x04info\x04warn\x05error\x04\
 \0\x05level\x03\0\x02\x01@\0\0s\x04\0\x09namespace\x01\x04\x04\0\x04name\x01\x04\
 \x01@\0\0w\x04\0\x03now\x01\x05\x01@\0\0\x01\x04\0\x08woken-by\x01\x06\x04\0\x0b\
 incarnation\x01\x05\x01ks\x01@\x01\x03keys\0\x07\x04\0\x06config\x01\x08\x04\0\x06\
 random\x01\x05\x01@\x02\x05level\x03\x04lines\x01\0\x04\0\x03log\x01\x09\x03\0\x1b\
-dormouse:room/context@0.1.3\x05\x05\x02\x03\0\0\x07message\x02\x03\0\0\x04user\x01\
-B9\x02\x03\x02\x01\x06\x04\0\x07message\x03\0\0\x02\x03\x02\x01\x07\x04\0\x04use\
-r\x03\0\x02\x01q\x04\x04gone\0\0\x09too-large\x01y\0\x08too-many\x01y\0\x0ebad-c\
-lose-code\0\0\x04\0\x0csocket-error\x03\0\x04\x01q\x02\x06bad-id\0\0\x08not-sent\
-\x01\x05\0\x04\0\x0bevent-error\x03\0\x06\x04\0\x06socket\x03\x01\x01q\x03\x06no\
-body\0\0\x06socket\x01w\0\x04user\x01s\0\x04\0\x06except\x03\0\x09\x01ks\x01r\x03\
-\x03tag\x0b\x04user\x0b\x06except\x0a\x04\0\x06filter\x03\0\x0c\x01h\x08\x01@\x01\
-\x04self\x0e\0w\x04\0\x11[method]socket.id\x01\x0f\x01@\x01\x04self\x0e\0\x03\x04\
-\0\x13[method]socket.user\x01\x10\x01ps\x01@\x01\x04self\x0e\0\x11\x04\0\x13[met\
-hod]socket.tags\x01\x12\x01j\0\x01\x05\x01@\x02\x04self\x0e\x04tags\x11\0\x13\x04\
-\0\x17[method]socket.set-tags\x01\x14\x01p}\x01@\x01\x04self\x0e\0\x15\x04\0\x19\
-[method]socket.attachment\x01\x16\x01@\x02\x04self\x0e\x0aattachment\x15\0\x13\x04\
-\0\x1d[method]socket.set-attachment\x01\x17\x01@\x02\x04self\x0e\x07message\x01\0\
-\x13\x04\0\x13[method]socket.send\x01\x18\x01j\0\x01\x07\x01@\x03\x04self\x0e\x07\
-message\x01\x02ids\0\x19\x04\0\x1b[method]socket.send-with-id\x01\x1a\x01@\x03\x04\
-self\x0e\x04code{\x06reasons\0\x13\x04\0\x14[method]socket.close\x01\x1b\x04\0\x17\
-[method]socket.buffered\x01\x0f\x01i\x08\x01p\x1c\x01@\x01\x06filter\x0d\0\x1d\x04\
-\0\x03all\x01\x1e\x01@\x01\x06filter\x0d\0y\x04\0\x05count\x01\x1f\x01k\x1c\x01@\
-\x01\x02idw\0\x20\x04\0\x03get\x01!\x01@\x02\x07message\x01\x06filter\x0d\0\x13\x04\
-\0\x09broadcast\x01\"\x01@\x03\x07message\x01\x02ids\x06filter\x0d\0\x19\x04\0\x11\
-broadcast-with-id\x01#\x01@\0\0y\x04\0\x11max-message-bytes\x01$\x01@\x02\x07req\
-uests\x05replys\0\x13\x04\0\x11set-auto-response\x01%\x01@\0\x01\0\x04\0\x13clea\
-r-auto-response\x01&\x03\0\x1bdormouse:room/sockets@0.1.3\x05\x08\x01B\x1d\x01q\x03\
-\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-large\0\0\x04\0\x0dstorage-er\
-ror\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05value\x03\0\x04\x01k\x03\
-\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07reverse\x7f\x05limity\x04\0\x05\
-range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04\0\x03get\x01\x0a\x01p\x03\
-\x01p\x09\x01@\x01\x04keys\x0b\0\x0c\x04\0\x08get-many\x01\x0d\x01j\0\x01\x01\x01\
-@\x02\x03key\x03\x05value\x05\0\x0e\x04\0\x03put\x01\x0f\x01o\x02\x03\x05\x01p\x10\
-\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\x01@\x01\x03key\x03\0\x7f\
-\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\x05limity\0y\x04\0\x0c\
-delete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04list\x01\x15\x03\0\x1b\
-dormouse:room/storage@0.1.3\x05\x09\x01B\x12\x01q\x03\x08bad-name\0\0\x11payload\
--too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\x01p}\x01r\x04\x04na\
-mes\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\x01q\x02\x02at\x01\
-w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01@\x03\x04names\x03d\
-ue\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01@\x01\x04names\0\x09\
-\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cancel\x01\x0b\x01p\x04\x01\
-@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/timers@0.1.3\x05\x0a\x04\0\
-Ldormouse:room/connected-room-component-with-all-of-its-exports-removed@0.1.3\x04\
-\0\x0b>\x01\08connected-room-component-with-all-of-its-exports-removed\x03\0\0\0\
-G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.258.3\x10wit-bindge\
-n-rust\x060.61.1";
+dormouse:room/context@0.1.4\x05\x05\x01B\x06\x01n\x05\x04read\x05write\x08presen\
+ce\x08moderate\x05admin\x04\0\x0epermission-set\x03\0\0\x01@\0\0s\x04\0\x0bclaim\
+s-json\x01\x02\x01@\0\0\x01\x04\0\x0bpermissions\x01\x03\x03\0\x1adormouse:room/\
+access@0.1.4\x05\x06\x02\x03\0\x04\x0epermission-set\x02\x03\0\0\x07message\x02\x03\
+\0\0\x04user\x01B?\x02\x03\x02\x01\x07\x04\0\x0epermission-set\x03\0\0\x02\x03\x02\
+\x01\x08\x04\0\x07message\x03\0\x02\x02\x03\x02\x01\x09\x04\0\x04user\x03\0\x04\x01\
+q\x04\x04gone\0\0\x09too-large\x01y\0\x08too-many\x01y\0\x0ebad-close-code\0\0\x04\
+\0\x0csocket-error\x03\0\x06\x01q\x02\x06bad-id\0\0\x08not-sent\x01\x07\0\x04\0\x0b\
+event-error\x03\0\x08\x04\0\x06socket\x03\x01\x01q\x03\x06nobody\0\0\x06socket\x01\
+w\0\x04user\x01s\0\x04\0\x06except\x03\0\x0b\x01ks\x01r\x03\x03tag\x0d\x04user\x0d\
+\x06except\x0c\x04\0\x06filter\x03\0\x0e\x01h\x0a\x01@\x01\x04self\x10\0w\x04\0\x11\
+[method]socket.id\x01\x11\x01@\x01\x04self\x10\0\x05\x04\0\x13[method]socket.use\
+r\x01\x12\x01@\x01\x04self\x10\0s\x04\0\x1a[method]socket.claims-json\x01\x13\x01\
+@\x01\x04self\x10\0\x01\x04\0\x1a[method]socket.permissions\x01\x14\x01ps\x01@\x01\
+\x04self\x10\0\x15\x04\0\x13[method]socket.tags\x01\x16\x01j\0\x01\x07\x01@\x02\x04\
+self\x10\x04tags\x15\0\x17\x04\0\x17[method]socket.set-tags\x01\x18\x01p}\x01@\x01\
+\x04self\x10\0\x19\x04\0\x19[method]socket.attachment\x01\x1a\x01@\x02\x04self\x10\
+\x0aattachment\x19\0\x17\x04\0\x1d[method]socket.set-attachment\x01\x1b\x01@\x02\
+\x04self\x10\x07message\x03\0\x17\x04\0\x13[method]socket.send\x01\x1c\x01j\0\x01\
+\x09\x01@\x03\x04self\x10\x07message\x03\x02ids\0\x1d\x04\0\x1b[method]socket.se\
+nd-with-id\x01\x1e\x01@\x03\x04self\x10\x04code{\x06reasons\0\x17\x04\0\x14[meth\
+od]socket.close\x01\x1f\x04\0\x17[method]socket.buffered\x01\x11\x01i\x0a\x01p\x20\
+\x01@\x01\x06filter\x0f\0!\x04\0\x03all\x01\"\x01@\x01\x06filter\x0f\0y\x04\0\x05\
+count\x01#\x01k\x20\x01@\x01\x02idw\0$\x04\0\x03get\x01%\x01@\x02\x07message\x03\
+\x06filter\x0f\0\x17\x04\0\x09broadcast\x01&\x01@\x03\x07message\x03\x02ids\x06f\
+ilter\x0f\0\x1d\x04\0\x11broadcast-with-id\x01'\x01@\0\0y\x04\0\x11max-message-b\
+ytes\x01(\x01@\x02\x07requests\x05replys\0\x17\x04\0\x11set-auto-response\x01)\x01\
+@\0\x01\0\x04\0\x13clear-auto-response\x01*\x03\0\x1bdormouse:room/sockets@0.1.4\
+\x05\x0a\x01B\x1d\x01q\x03\x07bad-key\0\0\x0fvalue-too-large\0\0\x0eturn-too-lar\
+ge\0\0\x04\0\x0dstorage-error\x03\0\0\x01p}\x04\0\x03key\x03\0\x02\x01p}\x04\0\x05\
+value\x03\0\x04\x01k\x03\x01r\x05\x06prefix\x06\x05start\x06\x03end\x06\x07rever\
+se\x7f\x05limity\x04\0\x05range\x03\0\x07\x01k\x05\x01@\x01\x03key\x03\0\x09\x04\
+\0\x03get\x01\x0a\x01p\x03\x01p\x09\x01@\x01\x04keys\x0b\0\x0c\x04\0\x08get-many\
+\x01\x0d\x01j\0\x01\x01\x01@\x02\x03key\x03\x05value\x05\0\x0e\x04\0\x03put\x01\x0f\
+\x01o\x02\x03\x05\x01p\x10\x01@\x01\x07entries\x11\0\x0e\x04\0\x08put-many\x01\x12\
+\x01@\x01\x03key\x03\0\x7f\x04\0\x06delete\x01\x13\x01@\x03\x05start\x03\x03end\x03\
+\x05limity\0y\x04\0\x0cdelete-range\x01\x14\x01@\x01\x05range\x08\0\x11\x04\0\x04\
+list\x01\x15\x03\0\x1bdormouse:room/storage@0.1.4\x05\x0b\x01B\x12\x01q\x03\x08b\
+ad-name\0\0\x11payload-too-large\0\0\x08too-many\0\0\x04\0\x0btimer-error\x03\0\0\
+\x01p}\x01r\x04\x04names\x02atw\x07payload\x02\x07attempty\x04\0\x05timer\x03\0\x03\
+\x01q\x02\x02at\x01w\0\x05after\x01w\0\x04\0\x03due\x03\0\x05\x01j\0\x01\x01\x01\
+@\x03\x04names\x03due\x06\x07payload\x02\0\x07\x04\0\x03set\x01\x08\x01k\x04\x01\
+@\x01\x04names\0\x09\x04\0\x03get\x01\x0a\x01@\x01\x04names\0\x7f\x04\0\x06cance\
+l\x01\x0b\x01p\x04\x01@\0\0\x0c\x04\0\x04list\x01\x0d\x03\0\x1adormouse:room/tim\
+ers@0.1.4\x05\x0c\x04\0Ldormouse:room/connected-room-component-with-all-of-its-e\
+xports-removed@0.1.4\x04\0\x0b>\x01\08connected-room-component-with-all-of-its-e\
+xports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x07\
+0.258.3\x10wit-bindgen-rust\x060.61.1";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

@@ -12,7 +12,7 @@ use super::journal::AccessJournal;
 use super::policy::{Access, Denied, Reason};
 use crate::config::Config;
 use crate::edge::identity::verified::Verified;
-use crate::model::{Address, Permission, Permissions};
+use crate::model::{Address, Claims, Permission, Permissions, UserAccess};
 use crate::revocations::Revocations;
 
 /// Who may do what in the rooms of a host.
@@ -27,13 +27,17 @@ pub(in crate::edge) struct SocketAccess {
     control: Arc<AccessControl>,
     room: Address,
     permissions: Permissions,
+    /// As the room knows them.
+    claims: Claims,
 }
 
 /// The effect of a new token on an open socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::edge) enum Renewed {
-    /// The user may do what was allowed before.
+    /// The user may do what was allowed before, and has the same claims.
     Same,
+    /// The user may do what was allowed before, and has other claims.
+    OtherClaims,
     /// The user may stay, with other permissions.
     Changed,
     /// The user may not read any more.
@@ -84,12 +88,29 @@ impl AccessControl {
             }
         }
     }
+
+    /// All permissions of a user in a room; `user` is absent without an identity. It decides nothing, so it is neither
+    /// counted nor logged.
+    pub(in crate::edge) fn permissions_in(&self, room: &Address, user: Option<&Verified>) -> Permissions {
+        let is_out = user.is_some_and(|user| user.is_sent_out(&self.revocations, &self.policy.spelled(room)));
+        if is_out { Permissions::NONE } else { self.policy.permissions_in(room, user.map(|user| &user.grants)) }
+    }
 }
 
 impl SocketAccess {
-    /// The access of a socket that was let in with these permissions.
-    pub(in crate::edge) fn new(control: Arc<AccessControl>, room: Address, permissions: Permissions) -> Self {
-        SocketAccess { control, room, permissions }
+    /// The access of a socket that was let in with these permissions and claims.
+    pub(in crate::edge) fn new(
+        control: Arc<AccessControl>,
+        room: Address,
+        permissions: Permissions,
+        claims: Claims,
+    ) -> Self {
+        SocketAccess { control, room, permissions, claims }
+    }
+
+    /// The claims and permissions, for the room.
+    pub(in crate::edge) fn of_user(&self) -> UserAccess {
+        UserAccess::new(self.claims.clone(), self.permissions)
     }
 
     /// The room as revocations name it.
@@ -118,6 +139,7 @@ impl SocketAccess {
 
     /// The user has shown a new token, and what it says holds from now on.
     pub(in crate::edge) fn renew(&mut self, user: &Verified) -> Renewed {
+        let claims_before = std::mem::replace(&mut self.claims, user.claims.clone());
         let Ok(permissions) = self.control.check(&self.room, Some(user), Permission::Read) else {
             self.permissions = Permissions::NONE;
             return Renewed::MayNotRead;
@@ -127,7 +149,11 @@ impl SocketAccess {
         if is_list && before.has(Permission::Presence) && !permissions.has(Permission::Presence) {
             return Renewed::MayNotBeListed;
         }
-        if before == permissions { Renewed::Same } else { Renewed::Changed }
+        match (before == permissions, claims_before == self.claims) {
+            (true, true) => Renewed::Same,
+            (true, false) => Renewed::OtherClaims,
+            (false, _) => Renewed::Changed,
+        }
     }
 }
 
@@ -151,7 +177,7 @@ mod tests {
         let control = control(&Config::parse("[identity]\nauth = \"jwt\"").unwrap());
         let room = Address::new(namespace, "lobby").unwrap();
         let permissions = control.check(&room, Some(&ana(grants)), Permission::Read).unwrap();
-        SocketAccess::new(control, room, permissions)
+        SocketAccess::new(control, room, permissions, Claims::default())
     }
 
     #[test]
@@ -186,7 +212,7 @@ mod tests {
         let own = "identity.auth = \"jwt\"\n[namespaces.ROOMS]\ncomponent = \"mine.wasm\"";
         for config in [Config::default(), Config::parse(own).unwrap()] {
             let room = Address::new("ROOMS", "lobby").unwrap();
-            assert_eq!(SocketAccess::new(control(&config), room, Permissions::OPEN).frame(), None);
+            assert_eq!(SocketAccess::new(control(&config), room, Permissions::OPEN, Claims::default()).frame(), None);
         }
     }
 }

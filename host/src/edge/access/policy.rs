@@ -149,6 +149,17 @@ impl Access {
         Ok((standing.permissions, reason))
     }
 
+    /// All permissions of a user in a room; `grants` is absent without an identity. None in a namespace that does not
+    /// exist.
+    pub fn permissions_in(&self, room: &Address, grants: Option<&Grants>) -> Permissions {
+        match grants {
+            _ if !self.0.contains_key(room.namespace()) => Permissions::NONE,
+            Some(grants) => self.standing(room, grants).permissions,
+            None if self.is_granted(room.namespace()) => Permissions::NONE,
+            None => Permissions::OPEN,
+        }
+    }
+
     fn spelling(&self, room: &Address) -> String {
         self.0.get(room.namespace()).map_or_else(|| spelling(room.namespace()), |namespace| namespace.spelled.clone())
     }

@@ -80,7 +80,7 @@ use crate::edge::sockets::upgrade::{self, Handshake};
 use crate::guest::Decision;
 use crate::limit_hits::Limit;
 use crate::limits;
-use crate::model::{self, Address, Permission, Permissions};
+use crate::model::{self, Address, Permission, Permissions, UserAccess};
 
 /// Answers one request.
 pub(super) async fn answer<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
@@ -205,7 +205,7 @@ where
     }
 
     // 18. The router.
-    let (entry, namespace, name, mut request) = match router::ask(edge, request).await? {
+    let (entry, namespace, name, mut request) = match router::ask(edge, request, verified.as_ref()).await? {
         Decision::Respond(answer) => return Ok(from_component(&edge.response_headers, None, answer)),
         Decision::Request { namespace, name, request } => (RoomEntry::Request, namespace, name, request),
         Decision::Connect { namespace, name, request } => (RoomEntry::Connect, namespace, name, request),
@@ -244,7 +244,7 @@ where
     }
 
     // 22. The room.
-    let access = SocketAccess::new(edge.access.clone(), address.clone(), permissions);
+    let access = SocketAccess::new(edge.access.clone(), address.clone(), permissions, verified.claims.clone());
     Ok(match upgrade {
         Some(upgrade) => upgrade::connect(edge, upgrade, &address, request, verified, access, permits).await,
         None => event_stream::connect(edge, &address, request, verified, &access, permits, activity).await,
@@ -321,7 +321,7 @@ fn check_single_headers(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks whether the user may do in the room what the request does there, and tells the room all permissions. The
+/// Checks whether the user may do in the room what the request does there, and tells the room the claims and all permissions. The
 /// router's request counts, because the room sees that one: its method may be another than the client's.
 fn check_permission(
     edge: &Edge,
@@ -340,9 +340,8 @@ fn check_permission(
         Reason::SentOut => problem(StatusCode::FORBIDDEN, "you may not be in this room any more"),
         _ => forbidden(denied.missing, &policy.spelled(address)),
     })?;
-    if policy.is_granted(address.namespace()) {
-        request.set_permissions(permissions);
-    }
+    let claims = verified.map(|verified| verified.claims.clone()).unwrap_or_default();
+    request.access = UserAccess::new(claims, permissions);
     Ok(permissions)
 }
 

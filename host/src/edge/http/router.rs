@@ -2,19 +2,24 @@
 //!
 //! It alone runs the router; the rooms' own guests run in `room`.
 
+use std::sync::Arc;
+
 use hyper::{Method, Request, StatusCode};
 
 use super::credential::without_credentials;
 use crate::clock;
+use crate::edge::access::control::AccessControl;
 use crate::edge::identity::verified::Verified;
 use crate::edge::response::component::from_component;
 use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::Refusal;
 use crate::edge::{Edge, headers};
-use crate::guest::{Decision, Moment};
+use crate::guest::{Decision, Moment, RouterGrants};
+use crate::model::{Address, Permissions, UserAccess};
 use crate::{model, random};
 
-/// The request as components see it: without credentials, and still without its body. They see a HEAD as a GET.
+/// The request as components see it: without credentials, and still without its body. They see a HEAD as a GET. A router
+/// sees the claims, and no permissions: there is no room yet.
 pub(super) fn component_request(request: Request<()>, path: String, verified: Option<&Verified>) -> model::Request {
     let (parts, ()) = request.into_parts();
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
@@ -25,21 +30,43 @@ pub(super) fn component_request(request: Request<()>, path: String, verified: Op
         headers: headers::for_rooms(&parts.headers),
         body: Vec::new(),
         user: verified.map(|verified| verified.room_user().clone()),
+        access: verified
+            .map_or_else(UserAccess::default, |user| UserAccess::new(user.claims.clone(), Permissions::OPEN)),
     }
 }
 
 /// Asks the router where a request goes.
-pub(super) async fn ask(edge: &Edge, request: model::Request) -> Result<Decision, Refusal> {
+pub(super) async fn ask(
+    edge: &Edge,
+    request: model::Request,
+    verified: Option<&Verified>,
+) -> Result<Decision, Refusal> {
     let moment = Moment { now: clock::unix_millis(), seed: random::bytes() };
-    edge.router.route(request, moment, &edge.long_turns).await.map_err(|failure| {
+    let grants = edge.router.asks_for_grants().then(|| {
+        let grants = Grants { control: edge.access.clone(), user: verified.cloned() };
+        Arc::new(grants) as Arc<dyn RouterGrants>
+    });
+    edge.router.route(request, grants, moment, &edge.long_turns).await.map_err(|failure| {
         tracing::error!(%failure, "the router failed");
         problem(StatusCode::INTERNAL_SERVER_ERROR, "the router failed").into()
     })
 }
 
-/// Refuses a request whose body is not read yet, if the router would refuse it with any body.
+/// The permissions of the user of one request, for a router that asks before it chooses a room.
+struct Grants {
+    control: Arc<AccessControl>,
+    user: Option<Verified>,
+}
+
+impl RouterGrants for Grants {
+    fn permissions_in(&self, room: &Address) -> Permissions {
+        self.control.permissions_in(room, self.user.as_ref())
+    }
+}
+
+/// Refuses a request without an identity whose body is not read yet, if the router would refuse it with any body.
 pub(super) async fn check_unread(edge: &Edge, request: model::Request) -> Result<(), Refusal> {
-    match ask(edge, request).await? {
+    match ask(edge, request, None).await? {
         Decision::Respond(answer) if is_refusal(answer.status) => {
             Err(from_component(&edge.response_headers, None, answer).into())
         }

@@ -36,7 +36,7 @@ use crate::edge::identity::verifier::Verifier;
 use crate::edge::listener::reset::Reset;
 use crate::edge::metrics::Metrics;
 use crate::edge::sockets::rate::{RateDecision, SocketRateLimit};
-use crate::model::{Client, Close, Message, OutboundMessage, error_frame, forbidden_frame};
+use crate::model::{Client, Close, Message, OutboundMessage, UserAccess, error_frame, forbidden_frame};
 use crate::room::{self, Seat};
 
 /// The most replies that may wait before the client is read no further: the answers to its pings wait in the same
@@ -81,6 +81,8 @@ pub(in crate::edge) struct Connection {
     waiting: usize,
     /// A message that the room's mailbox had no space for.
     refused: Option<Message>,
+    /// The user's newest access, which the room's mailbox had no space for. It follows `refused`, which was sent before.
+    late_access: Option<UserAccess>,
     last_received_at: Instant,
     alarm: Pin<Box<Sleep>>,
     state: State,
@@ -147,6 +149,7 @@ impl Connection {
             rate_limit,
             waiting: 0,
             refused: None,
+            late_access: None,
             last_received_at,
             alarm,
             state: State::Open,
@@ -193,10 +196,13 @@ impl Connection {
         if work.nothing_follows && self.state == State::Leaving {
             self.say_goodbye(CloseReason::InputEnded.code(), &CloseReason::InputEnded.reason());
         }
-        if work.resumed
-            && let Some(message) = self.refused.take()
-        {
-            self.hand_over(message);
+        if work.resumed {
+            if let Some(message) = self.refused.take() {
+                self.hand_over(message);
+            }
+            if let Some(access) = self.late_access.take() {
+                self.tell_access(access);
+            }
         }
         Ok(())
     }
@@ -259,7 +265,7 @@ impl Connection {
 
     /// Returns whether reading is paused, because the room has no space for more messages (backpressure).
     fn is_paused(&self) -> bool {
-        !self.is_ending() && (self.refused.is_some() || !self.outgoing.may_send())
+        !self.is_ending() && (self.refused.is_some() || self.late_access.is_some() || !self.outgoing.may_send())
     }
 
     fn read(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
@@ -453,13 +459,27 @@ impl Connection {
 
     /// Applies what a new token grants: to the next message already, or by closing the socket.
     fn renew_access(&mut self, verified: &Verified) {
-        let why = match self.shared.access.renew(verified) {
-            Renewed::Same => return,
+        let renewed = self.shared.access.renew(verified);
+        if renewed != Renewed::Same {
+            self.tell_access(self.shared.access.of_user());
+        }
+        let why = match renewed {
+            Renewed::Same | Renewed::OtherClaims => return,
             Renewed::Changed => return self.shared.access.frame().into_iter().for_each(|frame| self.tell(frame)),
             Renewed::MayNotRead => CloseReason::MayNotRead,
             Renewed::MayNotBeListed => CloseReason::MayNotBeListed,
         };
         self.outgoing.close(why.code(), &why.reason());
+    }
+
+    /// Tells the room the user's new access, behind the messages that the client has sent. The client is read no further
+    /// until the room has space for it.
+    fn tell_access(&mut self, access: UserAccess) {
+        let Some(seat) = &self.seat else { return };
+        self.late_access = match &self.refused {
+            Some(_) => Some(access),
+            None => seat.set_access(access).err(),
+        };
     }
 
     fn hand_over(&mut self, message: Message) {

@@ -1,6 +1,7 @@
 //! The imports of a guest, one file for each WIT interface. Only `rooms` and `web` wait, and only connected rooms have
 //! them.
 
+mod access;
 mod context;
 mod outbox;
 mod rooms;

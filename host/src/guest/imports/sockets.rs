@@ -4,6 +4,7 @@ use bytes::Bytes;
 use wasmtime::component::Resource;
 
 use crate::guest::bindings::SocketHandle;
+use crate::guest::bindings::room::dormouse::room::access::PermissionSet;
 use crate::guest::bindings::room::dormouse::room::sockets::{
     self, EventError, Except, Filter, HostSocket, SocketError,
 };
@@ -61,6 +62,14 @@ impl HostSocket for StoreData {
 
     fn user(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<User> {
         Ok(convert::user(&self.socket(handle.rep())?.user))
+    }
+
+    fn claims_json(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<String> {
+        Ok(self.socket(handle.rep())?.access.claims_json().to_owned())
+    }
+
+    fn permissions(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<PermissionSet> {
+        Ok(convert::permissions(self.socket(handle.rep())?.access.permissions()))
     }
 
     fn tags(&mut self, handle: Resource<SocketHandle>) -> wasmtime::Result<Vec<String>> {

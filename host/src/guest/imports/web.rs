@@ -95,6 +95,7 @@ async fn from_wasi(request: Request<WasiBody>) -> Result<(String, model::Request
         headers: parts.headers.iter().map(text).collect(),
         body: complete_body(body).await?.into(),
         user: None,
+        access: model::UserAccess::default(),
     };
     Ok((format!("{scheme}://{authority}"), request))
 }

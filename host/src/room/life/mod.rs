@@ -33,7 +33,7 @@ use crate::clock::{self, UnixMillis};
 use crate::guest::{Instance, LogLimiter, Outbound, TurnResources};
 use crate::limit_hits::Limit;
 use crate::model::{
-    Address, Audience, Client, Close, Event, Except, OutboundMessage, Output, Response, Socket, SocketKey,
+    Address, Audience, Client, Close, Event, Except, OutboundMessage, Output, Request, Response, Socket, SocketKey,
     StorageFailed, User,
 };
 use crate::panics::{catch_panic, guard};
@@ -318,7 +318,7 @@ impl RoomTask {
                 let _ = answer.send(Err(RequestError::NoMemory));
                 Ok(())
             }
-            Incoming::Connect { request, user, client, answer } => match self.add_socket(user, client) {
+            Incoming::Connect { request, user, client, answer } => match self.add_socket(user, &request, client) {
                 Ok(socket) => self.turn(Event::Connect(socket, request), Cause::Connect { socket, answer }).await,
                 Err(full) => {
                     // The caller may have gone.
@@ -328,6 +328,10 @@ impl RoomTask {
             },
             Incoming::Message(socket, message) => {
                 self.turn(Event::Message(socket, message), Cause::Message(socket)).await
+            }
+            Incoming::Access(socket, access) => {
+                self.opened().resources().sockets.set_access(socket, access);
+                Ok(())
             }
             Incoming::Close(socket, close) => {
                 self.left(socket);
@@ -370,13 +374,19 @@ impl RoomTask {
     }
 
     /// Adds the socket of a new client. Nothing is sent to it before its turn is durable.
-    fn add_socket(&mut self, user: Arc<User>, client: Arc<dyn Client>) -> Result<SocketKey, ConnectError> {
+    fn add_socket(
+        &mut self,
+        user: Arc<User>,
+        request: &Request,
+        client: Arc<dyn Client>,
+    ) -> Result<SocketKey, ConnectError> {
         let max_sockets = self.shared.limits.sockets_per_room;
         let id = self.shared.next_socket.fetch_add(1, Ordering::Relaxed);
         let opened = self.opened();
         // Sockets whose closes wait count too, so that their number is bounded.
         let occupied = opened.resources().sockets.len() + opened.waiting_closes.len();
-        let socket = Socket { id, user, tags: Vec::new(), attachment: Default::default(), gone: false, client };
+        let access = request.access.clone();
+        let socket = Socket { id, user, access, tags: Vec::new(), attachment: Default::default(), gone: false, client };
         let key = if occupied < max_sockets { opened.resources().sockets.insert(socket) } else { None };
         key.ok_or_else(|| {
             self.shared.limit_hits.count(Limit::SocketsPerRoom);

@@ -2,6 +2,7 @@
 //!
 //! An instance serves one request, so it has one session at a time, and one reader.
 
+mod access;
 mod context;
 mod log_reader;
 mod sessions;

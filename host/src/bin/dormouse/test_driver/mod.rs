@@ -12,7 +12,7 @@ mod room;
 mod storage;
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -25,8 +25,9 @@ use anyhow::{Context as _, anyhow, ensure};
 use clap::Parser;
 use dormouse::code_cache_dir::CompiledCode;
 use dormouse::config::Limits;
-use dormouse::guest::{CompiledRoom, CompiledRouter, Engine, LongTurns, Moment};
+use dormouse::guest::{CompiledRoom, CompiledRouter, Engine, LongTurns, Moment, RouterGrants};
 use dormouse::limits::COMPONENT_BYTES;
+use dormouse::model::{self, Address, Permissions, UserAccess};
 use serde_json::{Value, json};
 
 use channel::{Commands, Incoming, LineChannel};
@@ -61,6 +62,25 @@ pub(crate) fn run(args: &TestDriver) -> anyhow::Result<()> {
     wire.say(&Reply::hello());
     Driver { engine, wire, rooms: HashMap::new(), room: None, router: None }.obey(&commands);
     Ok(())
+}
+
+/// The permissions in rooms, as the test names them for a router.
+struct Grants(BTreeMap<Address, Permissions>);
+
+impl Grants {
+    fn read(grants: BTreeMap<String, Vec<String>>) -> anyhow::Result<Self> {
+        let grant = |(room, names): (String, Vec<String>)| {
+            let (namespace, name) = room.split_once('/').context("a room is NAMESPACE/NAME")?;
+            Ok((Address::new(namespace, name)?, protocol::permissions(&names)?))
+        };
+        Ok(Grants(grants.into_iter().map(grant).collect::<anyhow::Result<_>>()?))
+    }
+}
+
+impl RouterGrants for Grants {
+    fn permissions_in(&self, room: &Address) -> Permissions {
+        self.0.get(room).copied().unwrap_or_default()
+    }
 }
 
 struct Driver {
@@ -102,19 +122,25 @@ impl Driver {
                 self.router = Some((router.with_namespaces(names.iter().map(String::as_str)), long_turns));
                 return Ok(Ok(json!({})));
             }
-            Command::Route { request } => {
+            Command::Route { request, claims, grants } => {
                 let (router, long_turns) = self.router.as_ref().context("open a router first")?;
-                let routed = drive(router.route(request.into(), Moment::default(), long_turns));
+                let mut request = model::Request::from(request);
+                request.access = UserAccess::new(protocol::claims(claims)?, Permissions::OPEN);
+                let grants = Arc::new(Grants::read(grants)?);
+                let routed = drive(router.route(request, Some(grants), Moment::default(), long_turns));
                 return Ok(routed.map(protocol::decision).map_err(Ended::from));
             }
             _ => {}
         }
         let room = self.room.as_mut().context("open a component first")?;
         match command {
-            Command::Connect { user, query, permissions } => return room.connect(user.into(), query, permissions),
+            Command::Connect { user, query, access } => return room.connect(user.into(), query, access.read()?),
+            Command::Renew { socket, access } => room.renew(socket, access.read()?)?,
             Command::Message { socket, message } => return room.message(socket, message.into()),
             Command::Close { socket, close } => return room.close(socket, close.into()),
-            Command::Request { request } => return Ok(room.request(request.into())),
+            Command::Request { request, access } => {
+                return Ok(room.request(model::Request { access: access.read()?, ..request.into() }));
+            }
             Command::Advance { ms } => return room.advance(ms),
             Command::Fire { timer } => return Ok(room.fire(timer.into())),
             Command::Replay => return room.replay(),

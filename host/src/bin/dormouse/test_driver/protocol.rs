@@ -1,13 +1,15 @@
 //! The lines of the protocol: commands, answers and events, as docs/test-driver.md describes them.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use dormouse::guest::{CallError, Decision, TurnFailure};
-use dormouse::model;
+use dormouse::model::{self, Claims, Permission, Permissions, UserAccess};
 use dormouse::outbound::FetchError;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The longest line in either direction, in bytes. The longest answer of a server, 16 MiB, fits as base64.
 pub(super) const LINE_BYTES: usize = 32 << 20;
@@ -50,7 +52,13 @@ pub(super) enum Command {
     Connect {
         user: User,
         query: Option<String>,
-        permissions: Option<Vec<String>>,
+        #[serde(default)]
+        access: Access,
+    },
+    Renew {
+        socket: u64,
+        #[serde(default)]
+        access: Access,
     },
     Message {
         socket: u64,
@@ -63,6 +71,8 @@ pub(super) enum Command {
     },
     Request {
         request: Request,
+        #[serde(default)]
+        access: Access,
     },
     Advance {
         ms: u64,
@@ -90,7 +100,36 @@ pub(super) enum Command {
     Posted,
     Route {
         request: Request,
+        claims: Option<Map<String, Value>>,
+        /// Permissions by room, such as `ROOMS/lobby`. None in other rooms.
+        #[serde(default)]
+        grants: BTreeMap<String, Vec<String>>,
     },
+}
+
+/// The claims and permissions of a user. By default the user has no claims, and the permissions of everybody in an open
+/// namespace.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Access {
+    permissions: Option<Vec<String>>,
+    claims: Option<Map<String, Value>>,
+}
+
+impl Access {
+    pub(super) fn read(self) -> anyhow::Result<UserAccess> {
+        let permissions = self.permissions.as_deref().map_or(Ok(Permissions::OPEN), permissions)?;
+        Ok(UserAccess::new(claims(self.claims)?, permissions))
+    }
+}
+
+/// Permissions by their names.
+pub(super) fn permissions(names: &[String]) -> anyhow::Result<Permissions> {
+    Ok(names.iter().map(|name| name.parse::<Permission>()).collect::<Result<_, _>>()?)
+}
+
+pub(super) fn claims(claims: Option<Map<String, Value>>) -> anyhow::Result<Claims> {
+    Ok(Claims::new(&claims.unwrap_or_default())?)
 }
 
 /// The answer of a room or server that the test kit plays.
@@ -381,13 +420,14 @@ impl From<model::User> for User {
 impl From<Request> for model::Request {
     fn from(request: Request) -> Self {
         let Request { method, path, query, headers, body, user } = request;
-        model::Request { method, path, query, headers, body: body.0, user: user.map(Into::into) }
+        let access = UserAccess::default();
+        model::Request { method, path, query, headers, body: body.0, user: user.map(Into::into), access }
     }
 }
 
 impl From<model::Request> for Request {
     fn from(request: model::Request) -> Self {
-        let model::Request { method, path, query, headers, body, user } = request;
+        let model::Request { method, path, query, headers, body, user, access: _ } = request;
         Request { method, path, query, headers, body: Bytes(body), user: user.map(Into::into) }
     }
 }

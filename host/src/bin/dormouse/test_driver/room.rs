@@ -11,7 +11,7 @@ use dormouse::guest::{CompiledRoom, Instance, LogLimiter, Moment, TurnFailure, T
 use dormouse::limits::MESSAGE_BYTES;
 use dormouse::model::{
     Address, Answer, Audience, Client, Close, Destination, Event, Filter, Message, OutboundMessage, Output, Request,
-    Socket, SocketKey, Sockets, Timer, Timers, Turn, User,
+    Socket, SocketKey, Sockets, Timer, Timers, Turn, User, UserAccess,
 };
 use serde_json::{Value, json};
 
@@ -167,20 +167,14 @@ impl TestRoom {
         self.storage.apply([(key.into(), Some(value.into()))].into());
     }
 
-    /// A client connects to `/ws`; with `permissions`, as if the namespace asked for grants.
-    pub(super) fn connect(
-        &mut self,
-        user: User,
-        query: Option<String>,
-        permissions: Option<Vec<String>>,
-    ) -> CommandResult {
-        let permissions = permissions.map(|names| names.iter().map(|name| name.parse()).collect::<Result<_, _>>());
-        let permissions = permissions.transpose()?;
+    /// A client connects to `/ws`.
+    pub(super) fn connect(&mut self, user: User, query: Option<String>, access: UserAccess) -> CommandResult {
         let id = self.next_id;
         self.next_id += 1;
         let socket = Socket {
             id,
             user: Arc::new(user.clone()),
+            access: access.clone(),
             tags: Vec::new(),
             attachment: Vec::new().into(),
             gone: false,
@@ -189,10 +183,7 @@ impl TestRoom {
         let key = self.sockets.insert(socket).context("a room has had 4 billion sockets")?;
         self.keys.insert(id, key);
         let path = "/ws".into();
-        let mut request = Request { method: "GET".into(), path, query, user: Some(user), ..Request::default() };
-        if let Some(permissions) = permissions {
-            request.set_permissions(permissions);
-        }
+        let request = Request { method: "GET".into(), path, query, user: Some(user), access, ..Request::default() };
         let answer = self.turn(Event::Connect(key, request));
         if !matches!(answer, Ok(Answer::Accept)) {
             self.sockets.remove(key);
@@ -202,6 +193,13 @@ impl TestRoom {
             Answer::Refuse(status, reason) => self.done(json!({ "refused": { "status": status, "reason": reason } })),
             _ => self.done(json!({ "socket": id })),
         }))
+    }
+
+    /// A client shows a new token. The room is not called.
+    pub(super) fn renew(&mut self, socket: u64, access: UserAccess) -> anyhow::Result<()> {
+        let key = self.key(socket)?;
+        self.sockets.set_access(key, access);
+        Ok(())
     }
 
     /// A client sends a message.
