@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::clock;
 use crate::code_cache_dir::CompiledCode;
 use crate::config::{Config, ConfigError};
-use crate::edge::{Admin, AdminTokenError, Edge, KeyError, Service, TlsError, Verifier, check_certificate};
+use crate::edge::{Admin, AdminTokenError, Authorizer, Edge, KeyError, Service, TlsError, Verifier, check_certificate};
 use crate::file_problem::FileProblem;
 use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
 use crate::host_limits::HostLimits;
@@ -235,6 +235,7 @@ impl Builder {
         // Small files come first: a wrong one is reported before components are compiled.
         self.config.tls.as_ref().map_or(Ok(()), check_certificate)?;
         let outbound = HttpClient::new(self.config.outbound_ca.as_deref())?;
+        let authorizer = Authorizer::new(&self.config, &outbound)?;
         for warning in routes::warnings(&self.config).into_iter().chain(self.config.warnings()) {
             tracing::warn!("{warning}");
         }
@@ -263,6 +264,7 @@ impl Builder {
             rooms.clone(),
             loaded.router,
             verifier.clone(),
+            authorizer,
             revocations,
             long_turns,
         )?;

@@ -264,3 +264,21 @@ pub const HOST_BACKOFF_S: u64 = 5;
 /// The most bytes of a token's claims that rooms get, as compact JSON: each open socket and each unused ticket holds them
 /// in memory.
 pub const CLAIMS_BYTES: usize = 4 << 10;
+
+/// The most answers of the operator's own server about access that are kept. A key and its answer take about 300 B
+/// without claims. With more users at once, answers that nothing uses make room, and are asked for again.
+pub const AUTHORIZER_ANSWERS: usize = 100_000;
+
+/// The most questions that the operator's own server gets at once: as many as one process answers without a queue of its
+/// own.
+pub const AUTHORIZER_CALLS: usize = 64;
+
+/// The most different questions that wait for their answer. With `AUTHORIZER_CALLS` at once and 10 ms each, this many
+/// take a second and a half.
+pub const AUTHORIZER_QUESTIONS: usize = 10_000;
+
+/// The longest answer of the operator's own server about access, in bytes. Five permissions need 100.
+pub const AUTHORIZER_ANSWER_BYTES: usize = 16 << 10;
+
+/// The longest time in seconds that such an answer counts. A change of mind takes effect after it at the latest.
+pub const AUTHORIZER_ANSWER_SECONDS: u64 = 300;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::authorize::AuthorizeUrl;
 use super::duration;
 
 /// How users are identified, and which pages may act for them.
@@ -38,6 +39,14 @@ pub struct Identity {
     pub grants_claim: String,
     /// The claims of a token that rooms get; absent for all but the registered ones of RFC 7519 and the grants.
     pub claims: Option<Vec<String>>,
+    /// Your own server, which decides who may enter which room, in place of the grants of users' tokens. Absent: the
+    /// grants decide.
+    pub authorize: Option<AuthorizeUrl>,
+    /// A file with the secret that signs the questions to it, at least 32 bytes.
+    pub authorize_secret: Option<PathBuf>,
+    /// How long a request waits for its decision.
+    #[serde(with = "duration")]
+    pub authorize_timeout: Duration,
     /// How far clocks may differ when a token's `exp`, `nbf` and `iat` are checked.
     #[serde(with = "duration")]
     pub leeway: Duration,
@@ -108,6 +117,9 @@ impl Default for Identity {
             access: None,
             grants_claim: "rooms".into(),
             claims: None,
+            authorize: None,
+            authorize_secret: None,
+            authorize_timeout: Duration::from_secs(3),
             leeway: Duration::from_secs(30),
         }
     }

@@ -5,6 +5,7 @@
 //! declare.
 
 mod address;
+mod authorize;
 mod check;
 mod duration;
 mod error;
@@ -25,6 +26,7 @@ use address::{address, networks, with_numbers_for_names};
 use nearest::nearest_key;
 
 pub use address::resolve_address;
+pub use authorize::{AuthorizeUrl, BadAuthorizeUrl};
 pub use check::full_path;
 pub use duration::read_duration;
 pub use error::ConfigError;
@@ -189,6 +191,7 @@ impl Config {
             tls.key = directory.join(&tls.key);
         }
         self.identity.jwks = self.identity.jwks.take().map(|file| directory.join(file));
+        self.identity.authorize_secret = self.identity.authorize_secret.take().map(|file| directory.join(file));
         if let Some(admin) = &mut self.admin {
             admin.token_file = admin.token_file.take().map(|file| directory.join(file));
         }

@@ -20,6 +20,7 @@ mod metrics;
 mod response;
 mod revocation;
 mod sockets;
+mod subject;
 
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ pub use listener::tls::{TlsError, check_certificate};
 pub use response::body::Body;
 pub use sockets::frames::encode;
 
+pub use access::authorizer::Authorizer;
 use access::control::AccessControl;
 use admission::budget::Budget;
 use admission::connection_limits::ConnectionLimits;
@@ -91,6 +93,7 @@ impl Edge {
         rooms: Rooms,
         router: CompiledRouter,
         verifier: Verifier,
+        authorizer: Option<Arc<Authorizer>>,
         revocations: Arc<Revocations>,
         long_turns: LongTurns,
     ) -> Result<Arc<Self>, TlsError> {
@@ -103,7 +106,7 @@ impl Edge {
             router,
             long_turns,
             verifier,
-            access: AccessControl::new(config, revocations.clone()),
+            access: AccessControl::new(config, authorizer, revocations.clone()),
             origins: Origins::new(&config.identity, config.tls.is_some()),
             tickets: Tickets::new(config),
             cookie: config.identity.cookie.clone(),

@@ -87,7 +87,7 @@ pub enum FetchError {
     #[error("the answer broke off: {0}")]
     Body(String),
     /// The answer is longer than the limit.
-    #[error("the answer is longer than {} B", limits::RESPONSE_BYTES)]
+    #[error("the answer is longer than the limit")]
     TooLarge,
     /// No answer in time.
     #[error("no answer in time")]
@@ -128,7 +128,19 @@ impl HttpClient {
         request: model::Request,
         within: Duration,
     ) -> Result<model::Response, FetchError> {
-        let fetched = clock::timeout(within, self.fetch_once(allowed, origin, request)).await;
+        self.fetch_up_to(allowed, origin, request, within, limits::RESPONSE_BYTES).await
+    }
+
+    /// The same with an answer of at most `max_bytes`.
+    pub async fn fetch_up_to(
+        &self,
+        allowed: &Allowed,
+        origin: &str,
+        request: model::Request,
+        within: Duration,
+        max_bytes: usize,
+    ) -> Result<model::Response, FetchError> {
+        let fetched = clock::timeout(within, self.fetch_once(allowed, origin, request, max_bytes)).await;
         let (parts, body) = fetched.unwrap_or(Err(FetchError::Timeout))?.into_parts();
         let text = |(name, value): (&HeaderName, &HeaderValue)| {
             (name.as_str().to_owned(), model::header_text(value.as_bytes()).into_owned())
@@ -142,6 +154,7 @@ impl HttpClient {
         allowed: &Allowed,
         origin: &str,
         request: model::Request,
+        max_bytes: usize,
     ) -> Result<Response<Bytes>, FetchError> {
         let request = to_http(origin, request)?;
         let target = Target::of(request.uri())?;
@@ -155,9 +168,9 @@ impl HttpClient {
                 .map_err(|_| FetchError::Bad("its host cannot be the name of a certificate"))?;
             let connected = TlsConnector::from(self.tls.clone()).connect(name, stream).await;
             let stream = connected.map_err(|error| FetchError::Tls(target.origin(), error))?;
-            exchange(stream, &target, request).await
+            exchange(stream, &target, request, max_bytes).await
         } else {
-            exchange(stream, &target, request).await
+            exchange(stream, &target, request, max_bytes).await
         }
     }
 }
@@ -225,7 +238,12 @@ async fn connect(target: &Target, may_be_private: bool) -> Result<TcpStream, Fet
     Err(last)
 }
 
-async fn exchange<S>(stream: S, target: &Target, request: Request<Bytes>) -> Result<Response<Bytes>, FetchError>
+async fn exchange<S>(
+    stream: S,
+    target: &Target,
+    request: Request<Bytes>,
+    max_bytes: usize,
+) -> Result<Response<Bytes>, FetchError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -243,7 +261,7 @@ where
     let exchanged = async {
         let response = sender.send_request(Request::from_parts(parts, Full::new(body))).await?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, limits::RESPONSE_BYTES).collect().await.map_err(|error| {
+        let body = Limited::new(body, max_bytes).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() { FetchError::TooLarge } else { FetchError::Body(error.to_string()) }
         })?;
         Ok(Response::from_parts(parts, body.to_bytes()))

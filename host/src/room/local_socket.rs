@@ -156,6 +156,12 @@ impl LocalSocket {
         self.end(Close { code, reason: reason.into(), clean: true });
     }
 
+    /// The user of this socket has another access from now on. Fails: with the access, while the queue of the room is
+    /// full; the caller tries again.
+    pub(crate) fn try_set_access(&self, access: UserAccess) -> Result<(), UserAccess> {
+        self.seat.as_ref().map_or(Ok(()), |seat| seat.set_access(access))
+    }
+
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         let mut inner = self.client.inner.lock();
         if let Some(message) = inner.queue.pop_front() {

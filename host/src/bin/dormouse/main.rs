@@ -294,7 +294,8 @@ fn check(args: &Check) -> anyhow::Result<()> {
     dormouse::edge::Verifier::new(&config)?;
     config.admin.as_ref().map_or(Ok(()), dormouse::edge::Admin::check)?;
     config.tls.as_ref().map_or(Ok(()), dormouse::edge::check_certificate)?;
-    dormouse::outbound::HttpClient::new(config.outbound_ca.as_deref())?;
+    let outbound = dormouse::outbound::HttpClient::new(config.outbound_ca.as_deref())?;
+    dormouse::edge::Authorizer::new(&config, &outbound)?;
     let loaded = dormouse::components(&config, &Default::default(), None)?;
     for (name, namespace) in &loaded.namespaces {
         print::line(format_args!("namespace {name}: {}", config.namespaces[name].component))?;

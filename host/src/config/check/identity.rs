@@ -11,6 +11,11 @@ use crate::web_origin;
 /// The highest leeway. Clocks that differ by more are wrong, and an expired token would be accepted for that long.
 const MOST_LEEWAY: Duration = Duration::from_secs(5 * 60);
 
+/// The shortest time for a decision: shorter ones would refuse users because a machine was busy.
+const LEAST_AUTHORIZE_TIMEOUT: Duration = Duration::from_millis(100);
+/// The longest time for a decision. Browsers and proxies give up at about that time.
+const MOST_AUTHORIZE_TIMEOUT: Duration = Duration::from_secs(30);
+
 impl Identity {
     pub(super) fn check(&self, listen: SocketAddr) -> Result<(), ConfigError> {
         self.check_leeway()?;
@@ -23,6 +28,7 @@ impl Identity {
         if self.grants_claim.is_empty() {
             return Err(ConfigError::invalid("identity.grants_claim", "must not be empty; write one such as `rooms`"));
         }
+        self.check_authorize()?;
         match self.auth {
             Auth::Dev if !listen.ip().is_loopback() => Err(ConfigError::invalid(
                 "identity.auth",
@@ -38,6 +44,29 @@ impl Identity {
                  algorithm = \"HS256\"\nfile = \"jwt.secret\"",
             )),
             _ => self.check_keys().and_then(|()| self.check_origins()).and_then(|()| self.check_hosts()),
+        }
+    }
+
+    fn check_authorize(&self) -> Result<(), ConfigError> {
+        match (&self.authorize, &self.authorize_secret) {
+            (Some(_), None) => Err(ConfigError::invalid(
+                "identity.authorize_secret",
+                "is missing: `authorize` needs a file with a secret of at least 32 bytes, which signs the questions; \
+                 make one with: openssl rand -hex 32 > authorize.secret",
+            )),
+            (None, Some(_)) => Err(ConfigError::invalid(
+                "identity.authorize",
+                "is missing, and `authorize_secret` is for it; write the address of your server, or leave both out",
+            )),
+            (Some(_), Some(_)) if self.authorize_timeout < LEAST_AUTHORIZE_TIMEOUT => Err(ConfigError::invalid(
+                "identity.authorize_timeout",
+                format!("{} is too short for an answer; write at least \"100ms\"", text(self.authorize_timeout)),
+            )),
+            (Some(_), Some(_)) if self.authorize_timeout > MOST_AUTHORIZE_TIMEOUT => Err(ConfigError::invalid(
+                "identity.authorize_timeout",
+                format!("{} would hold a request that long; write at most \"30s\"", text(self.authorize_timeout)),
+            )),
+            _ => Ok(()),
         }
     }
 

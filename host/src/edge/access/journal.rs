@@ -41,11 +41,16 @@ impl AccessJournal {
     /// A user may not do something in a room; `user` is absent without an identity, and `service` is the one that acts,
     /// if it is one.
     pub(super) fn denied(&self, user: Option<&str>, service: Option<&str>, room: &str, denied: Denied) {
-        self.count("refused", denied.reason);
+        self.refused(denied.reason);
         if self.lines.lock().take(clock::monotonic()) {
             let (permission, reason) = (denied.missing.name(), denied.reason.name());
             tracing::info!(user, service, room, permission, reason, "a user was refused for want of a permission");
         }
+    }
+
+    /// Counts a refusal without a line.
+    pub(super) fn refused(&self, reason: Reason) {
+        self.count("refused", reason);
     }
 
     fn count(&self, decision: &'static str, reason: Reason) {

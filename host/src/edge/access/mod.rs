@@ -1,16 +1,19 @@
 //! Who may do what in which room: the grants of a token, and the decision for a room.
 //!
 //! ```text
-//! pattern.rs   which rooms a pattern matches      control.rs   decides for http and sockets
-//! grants.rs    the claim of a token               journal.rs   counts decisions and logs refusals
-//! policy.rs    what a user may do in a room
+//! pattern.rs     which rooms a pattern matches      control.rs         decides for http
+//! grants.rs      the claim of a token               socket_access.rs   decides for one open socket
+//! policy.rs      what a user may do in a room       journal.rs         counts decisions and logs refusals
+//! authorizer/    asks the operator's own server
 //! ```
 //!
-//! The first three are pure. None of them knows HTTP, frames or a room: `identity` reads the grants of a token, `http`
+//! `pattern`, `grants` and `policy` are pure. None of them knows HTTP, frames or a room: `identity` reads the grants of a token, `http`
 //! asks before a request or a connect reaches its room, and `sockets` asks again for each message and each new token.
 
+pub(in crate::edge) mod authorizer;
 pub(in crate::edge) mod control;
 pub(in crate::edge) mod grants;
 mod journal;
 pub(in crate::edge) mod pattern;
 pub(in crate::edge) mod policy;
+pub(in crate::edge) mod socket_access;

@@ -52,6 +52,12 @@ pub enum Reason {
     NotInGrant,
     /// The operator has sent the user out of the room.
     SentOut,
+    /// The operator's server gives the permission.
+    Authorized,
+    /// The operator's server does not give the permission.
+    NotAuthorized,
+    /// The operator's server gave no decision.
+    AuthorizerFailed,
 }
 
 /// A decision against a user.
@@ -160,8 +166,21 @@ impl Access {
         }
     }
 
+    /// The namespace of a room as paths spell it.
+    pub(super) fn spelled_namespace(&self, room: &Address) -> String {
+        self.spelling(room)
+    }
+
     fn spelling(&self, room: &Address) -> String {
         self.0.get(room.namespace()).map_or_else(|| spelling(room.namespace()), |namespace| namespace.spelled.clone())
+    }
+}
+
+/// Decides by the permissions that the operator's server gave.
+pub(super) fn decide_answered(permissions: Permissions, needed: Permission) -> Result<(Permissions, Reason), Denied> {
+    match permissions.has(needed) {
+        true => Ok((permissions, Reason::Authorized)),
+        false => Err(Denied { missing: needed, reason: Reason::NotAuthorized }),
     }
 }
 
@@ -175,6 +194,9 @@ impl Reason {
             Reason::NoGrant => "no_grant",
             Reason::NotInGrant => "not_in_grant",
             Reason::SentOut => "sent_out",
+            Reason::Authorized => "authorized",
+            Reason::NotAuthorized => "not_authorized",
+            Reason::AuthorizerFailed => "authorizer_failed",
         }
     }
 }

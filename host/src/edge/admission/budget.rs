@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use super::shares::{Share, Shares};
 use crate::config::Config;
-use crate::edge::identity::verified::Subject;
+use crate::edge::subject::Subject;
 use crate::limit_hits::Limit;
 use crate::limits::ANONYMOUS_REQUESTS_AN_ADDRESS;
 use crate::model::Address;

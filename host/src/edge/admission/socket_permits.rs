@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::connection_limits::{AddressPermit, ConnectionLimits, ConnectionPermit};
 use super::users::{SocketPermit, UserUsage, Users};
 use crate::clock;
-use crate::edge::identity::verified::Subject;
+use crate::edge::subject::Subject;
 use crate::limit_hits::Limit;
 use crate::limits::JOIN_COST;
 use crate::model::Address;

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::clock;
 use crate::config::Config;
-use crate::edge::identity::verified::Subject;
+use crate::edge::subject::Subject;
 use crate::limit_hits::Limit;
 use crate::model::Address;
 use crate::token_bucket::TokenBucket;

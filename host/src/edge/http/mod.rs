@@ -26,7 +26,8 @@
 //! 17. the body: without an identity, the router must accept the request before any of it is read; no content coding
 //!     (415), not too long (413), complete in time (408), and its bytes for the user and in all (`budget`; 429, 503)
 //! 18. the router
-//! 19. the permission: the user may do this in the room (`access`; 403, or 401 without an identity)
+//! 19. the permission: the user may do this in the room (`access`; 403, 401 without an identity, or 503 if
+//!     the operator's server decides and gives no answer)
 //! 20. a place among the requests to the room and to its namespace (`budget`; 503)
 //! 21. for a socket: an identity (401), an upgrade or a stream of events (400, 426), the rates again, the user's sockets
 //!     and rooms (429), the address's places (429)
@@ -62,8 +63,9 @@ use self::request_body::BoxError;
 use self::route::Route;
 use super::{Edge, headers};
 use crate::clock;
-use crate::edge::access::control::SocketAccess;
+use crate::edge::access::control::Admitted;
 use crate::edge::access::policy::Reason;
+use crate::edge::access::socket_access::SocketAccess;
 use crate::edge::admission::budget::{Permit, Requester};
 use crate::edge::admission::connection_limits::ConnectionPermit;
 use crate::edge::admission::origin::Origin;
@@ -80,7 +82,7 @@ use crate::edge::sockets::upgrade::{self, Handshake};
 use crate::guest::Decision;
 use crate::limit_hits::Limit;
 use crate::limits;
-use crate::model::{self, Address, Permission, Permissions, UserAccess};
+use crate::model::{self, Address, Permission, UserAccess};
 
 /// Answers one request.
 pub(super) async fn answer<B>(edge: Arc<Edge>, request: Request<B>) -> Response<Body>
@@ -214,7 +216,7 @@ where
         Address::new(&namespace, &name).map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))?;
 
     // 19. The permission.
-    let permissions = check_permission(edge, verified.as_ref(), &address, entry, &mut request)?;
+    let admission = check_permission(edge, verified.as_ref(), &address, entry, &mut request).await?;
 
     // 20. A place among the requests to the room.
     edge.budget.enter_room(permit, &address).map_err(over_limit)?;
@@ -244,10 +246,10 @@ where
     }
 
     // 22. The room.
-    let access = SocketAccess::new(edge.access.clone(), address.clone(), permissions, verified.claims.clone());
+    let access = SocketAccess::new(edge.access.clone(), address.clone(), &verified, &admission);
     Ok(match upgrade {
         Some(upgrade) => upgrade::connect(edge, upgrade, &address, request, verified, access, permits).await,
-        None => event_stream::connect(edge, &address, request, verified, &access, permits, activity).await,
+        None => event_stream::connect(edge, &address, request, verified, access, permits, activity).await,
     })
 }
 
@@ -321,28 +323,30 @@ fn check_single_headers(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks whether the user may do in the room what the request does there, and tells the room the claims and all permissions. The
-/// router's request counts, because the room sees that one: its method may be another than the client's.
-fn check_permission(
+/// Checks whether the user may do in the room what the request does there, and tells the room the claims and all
+/// permissions. The router's request counts, because the room sees that one: its method may be another than the
+/// client's.
+async fn check_permission(
     edge: &Edge,
     verified: Option<&Verified>,
     address: &Address,
     entry: RoomEntry,
     request: &mut model::Request,
-) -> Result<Permissions, Refusal> {
+) -> Result<Admitted, Refusal> {
     let policy = edge.access.policy();
     let needed = match entry {
         RoomEntry::Connect => Permission::Read,
         RoomEntry::Request => policy.for_method(address.namespace(), &request.method),
     };
-    let permissions = edge.access.check(address, verified, needed).map_err(|denied| match denied.reason {
+    let admitted = edge.access.check(address, verified, needed).await.map_err(|denied| match denied.reason {
         Reason::NoIdentity => unauthorized("this room needs an identity"),
         Reason::SentOut => problem(StatusCode::FORBIDDEN, "you may not be in this room any more"),
+        Reason::AuthorizerFailed => overloaded("it cannot be decided now who may enter this room; try again"),
         _ => forbidden(denied.missing, &policy.spelled(address)),
     })?;
     let claims = verified.map(|verified| verified.claims.clone()).unwrap_or_default();
-    request.access = UserAccess::new(claims, permissions);
-    Ok(permissions)
+    request.access = UserAccess::new(claims, admitted.permissions);
+    Ok(admitted)
 }
 
 /// Hands a request to its room, and waits for the answer.

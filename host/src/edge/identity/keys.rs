@@ -16,7 +16,7 @@ use jsonwebtoken::crypto;
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, EncodingKey};
 use serde::Deserialize;
 
-use super::token::Signed;
+use super::token::{KeyUse, Signed};
 use crate::config::{Encoding, Identity, Key};
 use crate::file_problem::FileProblem;
 
@@ -113,15 +113,6 @@ pub(in crate::edge) enum SignatureCheck {
     Invalid,
     /// No key fits the token.
     UnknownKey,
-}
-
-/// The tokens that a key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::edge) enum KeyUse {
-    /// Tokens of users.
-    Users,
-    /// Tokens of services too.
-    Services,
 }
 
 struct VerifyKey {

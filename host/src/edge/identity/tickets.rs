@@ -7,9 +7,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::verified::{Subject, Verified};
+use super::verified::Verified;
 use crate::clock::{self, UnixMillis};
 use crate::config::Config;
+use crate::edge::subject::Subject;
 use crate::limit_hits::Limit;
 use crate::lock::Lock;
 use crate::random;

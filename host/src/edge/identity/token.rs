@@ -11,7 +11,6 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value};
 
 use super::act;
-use super::keys::KeyUse;
 use super::verified::{Invalid, Role, Verified};
 use crate::clock::UnixMillis;
 use crate::config::Identity;
@@ -44,6 +43,15 @@ pub(in crate::edge) struct Signed<'a> {
     claims: &'a str,
 }
 
+/// The tokens that a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::edge) enum KeyUse {
+    /// Tokens of users.
+    Users,
+    /// Tokens of services too.
+    Services,
+}
+
 /// The claims that a token must have.
 pub(in crate::edge) struct Expected {
     audience: Option<String>,
@@ -52,7 +60,7 @@ pub(in crate::edge) struct Expected {
     /// The claim with the grants.
     grants_claim: String,
     /// False where no room asks for grants: the claim of a user may then hold anything.
-    reads_grants: bool,
+    needs_grants: bool,
     /// Not for rooms: the registered claims, `act`, and the one with the grants.
     held_back: Vec<String>,
     /// The claims for rooms; absent for all others.
@@ -129,10 +137,10 @@ impl<'a> Signed<'a> {
 }
 
 impl Expected {
-    pub(in crate::edge) fn new(identity: &Identity, reads_grants: bool) -> Self {
+    pub(in crate::edge) fn new(identity: &Identity, needs_grants: bool) -> Self {
         Expected {
             grants_claim: identity.grants_claim.clone(),
-            reads_grants,
+            needs_grants,
             held_back: [&REGISTERED_CLAIMS[..], &[ACT, &identity.grants_claim]]
                 .concat()
                 .into_iter()
@@ -145,14 +153,16 @@ impl Expected {
         }
     }
 
-    /// The grants of a token. A service's count in open rooms as well. An error quotes a pattern of the claim: its
+    /// The grants of a token. Where no room needs them, they only add to what everybody may do, and the claim may hold
+    /// anything else. An error quotes a pattern of the claim: its
     /// holder can read it anyway, and the issuer must find it.
     fn grants(&self, claims: &[u8], is_service: bool) -> Result<Grants, Invalid> {
-        if !self.reads_grants && !is_service {
-            return Ok(Grants::default());
-        }
         let name = &self.grants_claim;
-        Grants::of_claims(claims, name).map_err(|error| invalid(&format!("its grants, the claim `{name}`: {error}")))
+        let grants = Grants::of_claims(claims, name);
+        if !self.needs_grants && !is_service {
+            return Ok(grants.unwrap_or_default());
+        }
+        grants.map_err(|error| invalid(&format!("its grants, the claim `{name}`: {error}")))
     }
 
     /// The claims of a token that rooms get.
@@ -434,9 +444,9 @@ mod tests {
             let claims = format!(r#"{{"sub":"1","aud":"chat","iss":"login","exp":1900000000,"rooms":{rooms}}}"#);
             let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
             let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
-            let reads_grants = grants_claim.is_some();
+            let needs_grants = grants_claim.is_some();
             let grants_claim = grants_claim.unwrap_or("rooms").to_owned();
-            let expected = Expected { grants_claim, reads_grants, ..expected() };
+            let expected = Expected { grants_claim, needs_grants, ..expected() };
             let verified = signed.verify_claims(&expected, KeyUse::Users, NOW_S * 1_000);
             verified.map(|verified| verified.grants).map_err(|error| error.0)
         };

@@ -7,6 +7,7 @@
 
 use crate::clock::UnixMillis;
 use crate::edge::access::grants::Grants;
+use crate::edge::subject::Subject;
 use crate::limits::USER_BYTES;
 use crate::model::{Claims, User};
 use crate::revocations::Revocations;
@@ -44,15 +45,6 @@ pub enum Role {
         /// The user that rooms see in its place. Absent if it acts for itself.
         acts_for: Option<User>,
     },
-}
-
-/// An identity as limits count it: a user and a service with the same id share none.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::edge) enum Subject {
-    /// A user, by id.
-    User(String),
-    /// A service, by id.
-    Service(String),
 }
 
 impl Verified {
@@ -134,23 +126,6 @@ impl Verified {
             return Err(Invalid("the token was revoked".into()));
         }
         Ok(())
-    }
-}
-
-impl Subject {
-    /// The id, as revocations name it.
-    pub(in crate::edge) fn id(&self) -> &str {
-        match self {
-            Subject::User(id) | Subject::Service(id) => id,
-        }
-    }
-
-    /// The service's id, for the log; absent for a user.
-    pub(in crate::edge) fn service(&self) -> Option<&str> {
-        match self {
-            Subject::Service(id) => Some(id),
-            Subject::User(_) => None,
-        }
     }
 }
 

@@ -107,14 +107,15 @@ fn dev(token: &str) -> Result<Verified, Invalid> {
 impl Jwt {
     fn new(config: &Config) -> Result<Self, KeyError> {
         let identity = &config.identity;
-        let asks_for_grants = config.namespaces.keys().any(|name| config.access(name) == AccessMode::Granted);
+        let is_granted = config.namespaces.keys().any(|name| config.access(name) == AccessMode::Granted);
+        let needs_grants = is_granted && identity.authorize.is_none();
         // The stamp is taken before the file is read, so that a write in between is noticed later.
         let set = identity.jwks.clone().map(|path| {
             let stamp = Stamp::of(&path);
             KeySet { path, last_check: Mutex::new(FileCheck { at: clock::monotonic(), stamp }) }
         });
         let keys = RwLock::new(Arc::new(Keys::load(identity)?));
-        Ok(Jwt { identity: identity.clone(), expected: Expected::new(identity, asks_for_grants), keys, set })
+        Ok(Jwt { identity: identity.clone(), expected: Expected::new(identity, needs_grants), keys, set })
     }
 
     fn verify(&self, token: &str) -> Result<Verified, Invalid> {

@@ -2,6 +2,7 @@
 //!
 //! It knows no sockets; all modules of the edge close them with these codes.
 
+use crate::edge::access::socket_access::Renewed;
 use crate::model::Client;
 
 /// Why the host ends a connection.
@@ -25,10 +26,12 @@ pub(in crate::edge) enum CloseReason {
     Revoked,
     /// The user was sent out of this room.
     SentOut,
-    /// The latest token does not let its user read in this room.
+    /// The latest token or answer does not let its user read in this room.
     MayNotRead,
-    /// The latest token does not let its user be listed. The client may come back and read.
+    /// The latest token or answer does not let its user be listed. The client may come back and read.
     MayNotBeListed,
+    /// The operator's server did not say in time whether the user may stay.
+    AccessUnknown,
     /// The client sent a token of another user.
     SomebodyElse,
     /// The client did not answer a ping.
@@ -38,6 +41,16 @@ pub(in crate::edge) enum CloseReason {
 }
 
 impl CloseReason {
+    /// Why a socket is closed after a change of what its user may do; absent if it stays open.
+    pub(in crate::edge) fn after(renewed: Renewed) -> Option<Self> {
+        match renewed {
+            Renewed::Same | Renewed::OtherClaims | Renewed::Changed => None,
+            Renewed::MayNotRead => Some(CloseReason::MayNotRead),
+            Renewed::MayNotBeListed => Some(CloseReason::MayNotBeListed),
+            Renewed::Unknown => Some(CloseReason::AccessUnknown),
+        }
+    }
+
     /// The WebSocket close code.
     pub(in crate::edge) fn code(self) -> u16 {
         match self {
@@ -46,7 +59,7 @@ impl CloseReason {
             CloseReason::Protocol => 1002,
             CloseReason::NotUtf8 => 1007,
             CloseReason::TooBig => 1009,
-            CloseReason::TooSlow => 1013,
+            CloseReason::TooSlow | CloseReason::AccessUnknown => 1013,
             CloseReason::Expired => 4401,
             CloseReason::MayNotBeListed => 1008,
             CloseReason::Revoked | CloseReason::SentOut | CloseReason::MayNotRead | CloseReason::SomebodyElse => 4403,
@@ -67,8 +80,9 @@ impl CloseReason {
             CloseReason::Expired => "identity expired".into(),
             CloseReason::Revoked => "identity revoked".into(),
             CloseReason::SentOut => "you may not be in this room any more".into(),
-            CloseReason::MayNotRead => "the new token does not grant read here".into(),
-            CloseReason::MayNotBeListed => "the new token does not grant presence here; come back to read".into(),
+            CloseReason::MayNotRead => "you may not read here any more".into(),
+            CloseReason::AccessUnknown => "it cannot be decided now who may be here; come back".into(),
+            CloseReason::MayNotBeListed => "you may not be listed here any more; come back to read".into(),
             CloseReason::SomebodyElse => "this socket is another user's".into(),
             CloseReason::Idle => "no sign of life".into(),
             CloseReason::Flood => "too many messages; slow down".into(),

@@ -23,19 +23,22 @@ use tokio::time::Sleep;
 use super::close::CloseReason;
 use super::registry::{Registration, TokenIdentity};
 use crate::clock::{self, UnixMillis};
-use crate::edge::access::control::SocketAccess;
+use crate::edge::access::socket_access::{Renewed, SocketAccess};
 use crate::edge::admission::socket_permits::SocketPermits;
 use crate::edge::identity::verified::Verified;
 use crate::edge::listener::activity::Activity;
 use crate::edge::response::body::Body;
 use crate::edge::response::refusals::{not_connected, overloaded};
 use crate::edge::{Edge, headers};
-use crate::model::{self, Address, EventId, Form, Message};
+use crate::model::{self, Address, EventId, Form, Message, UserAccess};
 use crate::room::{LocalSocket, Next};
 
 const CONTENT_TYPE: &str = "text/event-stream";
 /// A comment line: it shows proxies and clients that the connection is alive.
 const SIGN_OF_LIFE: &[u8] = b": ping\n\n";
+
+/// The pause before a room is told again that had no space for a new access.
+const LATE_ACCESS_PAUSE: Duration = Duration::from_millis(100);
 
 /// Returns whether the router's request to the room asks for events, with the header that an `EventSource` sends.
 pub(in crate::edge) fn are_asked(request: &model::Request) -> bool {
@@ -49,7 +52,7 @@ pub(in crate::edge) async fn connect(
     address: &Address,
     request: model::Request,
     verified: Verified,
-    access: &SocketAccess,
+    access: SocketAccess,
     admitted: SocketPermits,
     activity: Option<Arc<Activity>>,
 ) -> Response<Body> {
@@ -65,6 +68,8 @@ pub(in crate::edge) async fn connect(
     let stream = EventStream {
         _registration: edge.sockets.register(local_socket.client(), Arc::new(user), token, access.room()),
         permissions: access.frame().map(|frame| encode(&Message::Text(frame), None)),
+        access,
+        late_access: None,
         _admitted: admitted,
         local_socket,
         closed: false,
@@ -96,6 +101,9 @@ pub(in crate::edge) struct EventStream {
     local_socket: LocalSocket,
     /// The event that tells the client its permissions; it is sent after the room's first messages.
     permissions: Option<Bytes>,
+    access: SocketAccess,
+    /// A new access that the room had no space for.
+    late_access: Option<UserAccess>,
     /// The last event was sent.
     closed: bool,
     /// Resolves when the client has ended its half of an HTTP/1.1 connection; absent afterwards.
@@ -135,12 +143,18 @@ impl EventStream {
                 self.said_at = clock::monotonic();
                 return Poll::Ready(Some(events));
             }
+            if let Poll::Ready(renewed) = self.access.poll(context) {
+                self.renewed(renewed);
+                self.set_alarm(self.ping_every);
+                continue;
+            }
             // The client may have closed the connection. Then it is reset as soon as something is sent.
             if self.input_ended.take_if(|ended| ended.as_mut().poll(context).is_ready()).is_some() {
                 self.said_at = clock::monotonic();
                 return Poll::Ready(Some(Bytes::from_static(SIGN_OF_LIFE)));
             }
             ready!(self.alarm.as_mut().poll(context));
+            self.tell_access();
             if self.expires_at.is_some_and(|at| at <= clock::unix_millis()) {
                 self.local_socket.client().close(CloseReason::Expired.code(), &CloseReason::Expired.reason());
                 continue;
@@ -151,6 +165,28 @@ impl EventStream {
                 return Poll::Ready(Some(Bytes::from_static(SIGN_OF_LIFE)));
             }
             self.set_alarm(self.ping_every - quiet);
+        }
+    }
+
+    /// Applies what a new answer of the operator's server allows.
+    fn renewed(&mut self, renewed: Renewed) {
+        if renewed != Renewed::Same {
+            self.late_access = Some(self.access.of_user());
+            self.tell_access();
+        }
+        match CloseReason::after(renewed) {
+            Some(why) => why.end(&*self.local_socket.client()),
+            None if renewed == Renewed::Changed => {
+                self.permissions = self.access.frame().map(|frame| encode(&Message::Text(frame), None));
+            }
+            None => {}
+        }
+    }
+
+    /// Tells the room the user's new access. A room with a full queue is told a little later.
+    fn tell_access(&mut self) {
+        if let Some(access) = self.late_access.take() {
+            self.late_access = self.local_socket.try_set_access(access).err();
         }
     }
 
@@ -186,6 +222,7 @@ impl EventStream {
     fn set_alarm(&mut self, after: Duration) {
         let until_expiry = |at: UnixMillis| Duration::from_millis(at.saturating_sub(clock::unix_millis()));
         let after = self.expires_at.map_or(after, |at| after.min(until_expiry(at)));
+        let after = if self.late_access.is_some() { after.min(LATE_ACCESS_PAUSE) } else { after };
         self.alarm.as_mut().reset((clock::monotonic() + after).into());
     }
 }

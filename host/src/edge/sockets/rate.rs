@@ -107,7 +107,7 @@ mod tests {
     use crate::clock;
     use crate::config::{Auth, Config, Identity};
     use crate::edge::admission::users::Users;
-    use crate::edge::identity::verified::Subject;
+    use crate::edge::subject::Subject;
 
     fn limit(messages_per_second: u32, messages_per_second_per_user: u32) -> (SocketRateLimit, Instant) {
         let limits = Limits { messages_per_second, messages_per_second_per_user, ..Limits::default() };

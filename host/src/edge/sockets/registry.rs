@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use super::close::CloseReason;
 use crate::clock::UnixMillis;
-use crate::edge::identity::verified::{Role, Subject, Verified};
+use crate::edge::identity::verified::{Role, Verified};
+use crate::edge::subject::Subject;
 use crate::lock::Lock;
 use crate::model::{Client, User};
 use crate::revocations::{Revocations, Revoked};

@@ -15,7 +15,7 @@ use super::outgoing::Outgoing;
 use super::registry::TokenIdentity;
 use super::websocket::{Connection, ConnectionContext};
 use crate::clock;
-use crate::edge::access::control::SocketAccess;
+use crate::edge::access::socket_access::SocketAccess;
 use crate::edge::admission::connection_limits::ConnectionPermit;
 use crate::edge::admission::socket_permits::SocketPermits;
 use crate::edge::identity::verified::Verified;

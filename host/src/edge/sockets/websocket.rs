@@ -29,7 +29,7 @@ use super::renewal::{self, Renewal};
 use super::stream::{self, Reader};
 use crate::clock::{self, UnixMillis};
 use crate::config::Limits;
-use crate::edge::access::control::{Renewed, SocketAccess};
+use crate::edge::access::socket_access::{Renewed, SocketAccess};
 use crate::edge::admission::users::UserUsage;
 use crate::edge::identity::verified::Verified;
 use crate::edge::identity::verifier::Verifier;
@@ -160,6 +160,12 @@ impl Connection {
     }
 
     fn drive(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+        // Before the work is taken, which may be the close that it asks for.
+        while !self.is_ending()
+            && let Poll::Ready(renewed) = self.shared.access.poll(context)
+        {
+            self.apply(renewed);
+        }
         if self.take_work(context).is_err() {
             return Poll::Ready(Over);
         }
@@ -460,16 +466,20 @@ impl Connection {
     /// Applies what a new token grants: to the next message already, or by closing the socket.
     fn renew_access(&mut self, verified: &Verified) {
         let renewed = self.shared.access.renew(verified);
+        self.apply(renewed);
+    }
+
+    fn apply(&mut self, renewed: Renewed) {
         if renewed != Renewed::Same {
             self.tell_access(self.shared.access.of_user());
         }
-        let why = match renewed {
-            Renewed::Same | Renewed::OtherClaims => return,
-            Renewed::Changed => return self.shared.access.frame().into_iter().for_each(|frame| self.tell(frame)),
-            Renewed::MayNotRead => CloseReason::MayNotRead,
-            Renewed::MayNotBeListed => CloseReason::MayNotBeListed,
-        };
-        self.outgoing.close(why.code(), &why.reason());
+        match CloseReason::after(renewed) {
+            Some(why) => self.outgoing.close(why.code(), &why.reason()),
+            None if renewed == Renewed::Changed => {
+                self.shared.access.frame().into_iter().for_each(|frame| self.tell(frame));
+            }
+            None => {}
+        }
     }
 
     /// Tells the room the user's new access, behind the messages that the client has sent. The client is read no further
