@@ -7,8 +7,10 @@ use std::path::Path;
 use dormouse::config::Limits;
 use dormouse::guest::{CONTRACT, CompiledRoom, Engine};
 use dormouse_bundle::{COUNTER, ROUTER};
-use dormouse_test::TestRoom;
-use wit_parser::{Docs, Handle, InterfaceId, Resolve, Stability, Type, TypeDefKind, TypeId};
+use dormouse_test::{Permission, Request, TestRoom, TestUser};
+use wit_parser::{Docs, Handle, InterfaceId, PackageId, Resolve, Stability, Type, TypeDefKind, TypeId};
+
+use crate::wat_components::Module;
 
 /// The first version. Later versions add to it.
 const FIRST_VERSION: &str = include_str!("contract-0.1.0.wit");
@@ -19,10 +21,10 @@ fn current_contract() -> Resolve {
     resolve
 }
 
-fn first_contract() -> Resolve {
+fn first_contract() -> (Resolve, PackageId) {
     let mut resolve = Resolve::default();
-    resolve.push_str("contract-0.1.0.wit", FIRST_VERSION).expect("it was valid");
-    resolve
+    let package = resolve.push_str("contract-0.1.0.wit", FIRST_VERSION).expect("it was valid");
+    (resolve, package)
 }
 
 /// A type in words that mean the same in every version: structures, not names, but for resources.
@@ -49,6 +51,10 @@ fn describe_definition(resolve: &Resolve, id: TypeId) -> String {
         TypeDefKind::Enum(cases) => {
             let cases = cases.cases.iter().map(|case| case.name.as_str());
             format!("enum {{{}}}", cases.collect::<Vec<_>>().join(", "))
+        }
+        TypeDefKind::Flags(flags) => {
+            let flags = flags.flags.iter().map(|flag| flag.name.as_str());
+            format!("flags {{{}}}", flags.collect::<Vec<_>>().join(", "))
         }
         TypeDefKind::Tuple(tuple) => {
             let types = tuple.types.iter().map(|ty| describe_type(resolve, ty));
@@ -89,7 +95,7 @@ fn items(resolve: &Resolve) -> BTreeMap<String, String> {
 
 #[test]
 fn the_contract_only_grows_since_its_first_version() {
-    let (first, today) = (items(&first_contract()), items(&current_contract()));
+    let (first, today) = (items(&first_contract().0), items(&current_contract()));
     assert!(first.len() > 50, "{}", first.len());
     for (item, was) in first {
         assert_eq!(
@@ -128,7 +134,7 @@ fn gates(resolve: &Resolve) -> BTreeMap<String, Option<String>> {
 
 #[test]
 fn every_item_after_the_first_version_says_since_when() {
-    let (first, today) = (gates(&first_contract()), gates(&current_contract()));
+    let (first, today) = (gates(&first_contract().0), gates(&current_contract()));
     assert!(first.values().all(Option::is_none) && today.len() > first.len());
     let changelog = include_str!("../../wit/CHANGELOG.md");
     for (item, since) in today {
@@ -208,6 +214,9 @@ fn every_item_of_the_contract_is_documented() {
                 TypeDefKind::Enum(cases) => {
                     cases.cases.iter().for_each(|case| ask(format!("{name}.{ty}.{}", case.name), &case.docs));
                 }
+                TypeDefKind::Flags(flags) => {
+                    flags.flags.iter().for_each(|flag| ask(format!("{name}.{ty}.{}", flag.name), &flag.docs));
+                }
                 _ => {}
             }
             ask(format!("{name}.{ty}"), &definition.docs);
@@ -245,6 +254,22 @@ fn a_room_of_an_older_minor_version_still_works() {
     room.send(&ana, "one");
     room.hibernate();
     assert_eq!(bo.received(), [0, 1]);
+}
+
+/// A component that was built against the first version: it knows no interface and no function of a later one.
+#[test]
+fn a_room_that_knows_only_the_first_version_still_works() {
+    let (resolve, package) = first_contract();
+    let mut room = TestRoom::new(Module::default().build("0.1.0", resolve, package));
+    let imports = room.imports().iter().filter(|import| import.starts_with("dormouse:room/"));
+    assert!(imports.clone().all(|import| import.ends_with("@0.1.0") && !import.contains("access")), "{imports:?}");
+    let host = TestUser::new("ana").may([Permission::Moderate]).with_claim("role", "host");
+    let ana = room.join_as(host.clone());
+    room.send(&ana, "hello");
+    room.renew(&ana, TestUser::new("ana").with_claim("role", "guest"));
+    room.send(&ana, "hello");
+    room.try_request_as(host, Request::get("/")).expect("its turn succeeds");
+    room.leave(&ana);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! In reading order: what the contract promises to every room, then the shipped components and the examples.
 #![expect(clippy::disallowed_methods, reason = "tests read documents and make files")]
 
+mod access;
 mod contract;
 mod contract_limits;
 mod contract_versions;

@@ -2,7 +2,7 @@
 
 use dormouse::guest::CONTRACT;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{PackageId, Resolve};
 
 /// Interfaces of WASI that such a room misuses: as much of them as is needed here.
 const WASI: &str = "
@@ -43,6 +43,14 @@ impl Default for Module {
 
 impl Module {
     pub(crate) fn component(&self) -> &'static [u8] {
+        let mut resolve = Resolve::default();
+        let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).unwrap();
+        self.build(CONTRACT, resolve, package)
+    }
+
+    /// The same, built against this version of the contract.
+    pub(crate) fn build(&self, version: &str, mut resolve: Resolve, contract: PackageId) -> &'static [u8] {
+        let with_version = |text: &str| text.replace("@CONTRACT", &format!("@{version}"));
         let Module { fields, realloc, request } = self;
         let text = format!(
             r#"(module {IMPORTS} {fields}
@@ -61,21 +69,15 @@ impl Module {
                     {request} (i32.const 1024)))"#
         );
         let mut module = wat::parse_str(with_version(&text)).unwrap_or_else(|error| panic!("{error}"));
-        let mut resolve = Resolve::default();
-        let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).unwrap();
         resolve.push_str("wasi.wit", WASI).unwrap();
         let hostile = "package test:hostile;
             world hostile { include dormouse:room/room-component@CONTRACT; import wasi:random/random@0.2.0; }";
         let world = resolve.push_str("hostile.wit", &with_version(hostile)).unwrap();
-        let world = resolve.select_world(&[world, package], Some("test:hostile/hostile")).unwrap();
+        let world = resolve.select_world(&[world, contract], Some("test:hostile/hostile")).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
         let mut encoder = ComponentEncoder::default();
         // Some of them are not valid, and it is for the host to say so.
         let encoded = encoder.validate(false).module(&module).and_then(|encoder| encoder.encode());
         encoded.unwrap_or_else(|error| panic!("{error:?}")).leak()
     }
-}
-
-fn with_version(text: &str) -> String {
-    text.replace("@CONTRACT", &format!("@{CONTRACT}"))
 }

@@ -69,7 +69,7 @@ fn missing(answer: &Answer) -> Option<String> {
 }
 
 /// One metric of the server.
-async fn metric(server: &Server, name: &str) -> u64 {
+pub(crate) async fn metric(server: &Server, name: &str) -> u64 {
     let metrics = harness::request(server.admin_address(), Method::GET, "/metrics", &[], "").await;
     let metrics = String::from_utf8(metrics.body.into()).unwrap();
     let value =

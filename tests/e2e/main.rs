@@ -16,6 +16,7 @@ mod authorizer;
 mod bad_input;
 mod bench;
 mod blocking_calls;
+mod claims;
 mod clocks;
 mod code_cache;
 mod command_line;

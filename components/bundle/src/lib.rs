@@ -21,6 +21,14 @@ pub const UNRULY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/unruly.wasm"
 #[cfg(feature = "test-guests")]
 pub const CALLER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/caller.wasm"));
 
+/// A test room that tells the claims and permissions of its users.
+#[cfg(feature = "test-guests")]
+pub const BADGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/badge.wasm"));
+
+/// A test router that tells the claims and permissions of its users.
+#[cfg(feature = "test-guests")]
+pub const GATEKEEPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/gatekeeper.wasm"));
+
 /// A test room that stores values, numbers and lists as it is told.
 #[cfg(feature = "test-guests")]
 pub const KEEPER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/keeper.wasm"));

@@ -83,8 +83,8 @@ pub fn claims<T: DeserializeOwned>() -> Result<T> {
     read(&wit::claims_json())
 }
 
-/// Only in a router: whether the user of the request may do this in a room. If a back end decides about access, only the
-/// token's grants are known here; the host asks the back end once the router has chosen the room.
+/// Only in a router: whether the user of the request may do this in a room, by the token's grants. False where the
+/// operator's server decides about access: the host asks it only about the room that the router chooses.
 pub fn may_in(namespace: &str, name: &str, permission: Permission) -> bool {
     grants::permissions_in(namespace, name).has(permission)
 }

@@ -1147,11 +1147,11 @@ pub mod dormouse {
                 }
             }
         }
-        /// The claims and permissions of the user whom the event of this turn is about: the one who connects, sends a message or
-        /// a request, or has left. For a socket that is not the subject of the turn, ask the socket.
+        /// The claims and permissions of the user whom the event of this turn is about: the one who connects, sends a message
+        /// or a request, or has left. Each socket tells those of its own user.
         ///
-        /// The host enforces `read` and `write`, and in rooms of the presence tracker `presence`, before a room is asked. A room
-        /// checks all other permissions itself.
+        /// The host enforces `read` and `write`, and in rooms of the presence tracker `presence`, before a room is asked. A
+        /// room checks all other permissions itself.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod access {
             #[used]
@@ -1173,10 +1173,10 @@ pub mod dormouse {
                 1 << 4; }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The claims of the user's token, as a JSON object: all but the registered ones (`iss`, `sub`, `aud`, `exp`, `nbf`,
-            /// `iat`, `jti`), the grants, and `act`; or those that the operator has chosen. `{}` if there are none, without an
-            /// identity, in a timer's turn, and for a request or a post of another room. In a router these are the claims of the
-            /// request's user.
+            /// The claims of the user's token, as a JSON object: all but the registered ones (`iss`, `sub`, `aud`, `exp`,
+            /// `nbf`, `iat`, `jti`), the grants, and `act`; or those that the operator has chosen. `{}` if there are none,
+            /// without an identity, in a timer's turn, and for a request or a post of another room. In a router these are the
+            /// claims of the request's user.
             ///
             /// Limit: 4,096 B; the host refuses a token with more.
             #[allow(async_fn_in_trait)]
@@ -1216,10 +1216,10 @@ pub mod dormouse {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The permissions of the user in this room. In a namespace with `access = "open"` everybody has `read`, `write` and
-            /// `presence`, and a grant adds to them (the host reads grants if any of its namespaces asks for them). So has another
-            /// room that sends a request or a post: the operator's `calls` trusts it. None in a timer's turn, and none in a
-            /// router, which has no room yet.
+            /// The permissions of the user in this room. In a namespace with `access = "open"` everybody has `read`, `write`
+            /// and `presence`, and a grant adds to them (the host reads grants if any of its namespaces asks for them). A
+            /// request or a post of another room has the same three: the operator's `calls` trusts it. None in a timer's turn,
+            /// and none in a router, which has no room yet.
             #[allow(async_fn_in_trait)]
             pub fn permissions() -> PermissionSet {
                 unsafe {

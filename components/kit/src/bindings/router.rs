@@ -16,8 +16,8 @@ use crate::bindings::room::dormouse::room::access as __with_name2;
 #[allow(dead_code, clippy::all)]
 pub mod dormouse {
     pub mod room {
-        /// The rooms that the user of a request may enter. Only in a router: the host checks the permission for the room that the
-        /// router chooses, so a router needs this only where its choice depends on it.
+        /// The rooms that the user of a request may enter. Only in a router: the host checks the permission for the room that
+        /// the router chooses, so a router needs this only where its choice depends on it.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod grants {
             #[used]
@@ -25,10 +25,10 @@ pub mod dormouse {
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             pub type PermissionSet = super::super::super::__with_name2::PermissionSet;
             #[allow(unused_unsafe, clippy::all)]
-            /// The permissions that the request's user has in a room, by the user's token and the operator's configuration. None
-            /// without an identity in a namespace that asks for grants, and none if the host has no such namespace or the name
-            /// is no name of a room. If a back end decides about access, its answers are not known here: then these are the
-            /// permissions that the token grants.
+            /// The permissions that the request's user has in a room, by the user's token and the operator's configuration.
+            /// None without an identity in a namespace that asks for grants, and none if the host has no such namespace or the
+            /// name is no name of a room. None either where the operator's server decides about access (`authorize`): the host
+            /// asks it only about the room that the router chooses.
             #[allow(async_fn_in_trait)]
             pub fn permissions_in(namespace: &str, name: &str) -> PermissionSet {
                 unsafe {
