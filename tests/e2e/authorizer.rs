@@ -431,3 +431,41 @@ async fn a_user_who_was_sent_out_of_a_room_stays_out_whatever_the_back_end_says(
     assert_eq!(crate::harness::request(admin, Method::DELETE, "/revocations", &[], &revoked).await.status, 200);
     assert_eq!(statuses(&server, "rooms/a", &ana).await, [101, 200, 200, 200]);
 }
+
+#[tokio::test]
+async fn check_asks_the_back_end_what_a_token_may_do_and_prints_who_decides() {
+    let back_end = BackEnd::start(allow(&["read", "moderate"], 60.0)).await;
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("secret"), SECRET).unwrap();
+    std::fs::write(directory.path().join("authorize.secret"), QUESTION_SECRET).unwrap();
+    let file = directory.path().join("dormouse.toml");
+    let config = format!(
+        "[identity]\nauth = \"jwt\"\nkeys = [{{ algorithm = \"HS256\", file = \"secret\" }}]\n\
+         authorize = \"http://{}/rooms/authorize\"\nauthorize_secret = \"authorize.secret\"\n",
+        back_end.address
+    );
+    std::fs::write(&file, config).unwrap();
+    let token = token("ana");
+    let run = |args: Vec<String>| {
+        let file = file.to_str().unwrap().to_owned();
+        tokio::task::spawn_blocking(move || {
+            let args = args.iter().map(String::as_str).chain(["--config", &file]).collect::<Vec<_>>();
+            let output = crate::command_line::run(&args);
+            let text = [output.stdout, output.stderr].concat();
+            (output.status.success(), String::from_utf8(text).unwrap())
+        })
+    };
+    let check = |room: &str| run(["check", "--as", &token, room].map(str::to_owned).to_vec());
+    let (is_good, text) = check("rooms/team-7").await.unwrap();
+    assert!(is_good, "{text}");
+    for line in ["ana in rooms/team-7", "may: read, moderate", "may not: write, presence, admin", "said so just now"] {
+        assert!(text.contains(line), "{line}:\n{text}");
+    }
+    assert_eq!(back_end.questions()[0]["room"], "team-7");
+    back_end.set(Mode::Status(500));
+    let (is_good, text) = check("rooms/team-7").await.unwrap();
+    assert!(!is_good && text.contains("gave no decision") && text.contains("status 500"), "{text}");
+    let (is_good, text) = run(vec!["check".into()]).await.unwrap();
+    let decided = format!("access granted, decided by http://{}/rooms/authorize", back_end.address);
+    assert!(is_good && text.contains(&decided), "{text}");
+}

@@ -23,7 +23,7 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use dormouse::Host;
-use dormouse::config::{Auth, Config, Tls, full_path, read_duration, resolve_address};
+use dormouse::config::{AccessMode, Auth, Config, Tls, full_path, read_duration, resolve_address};
 use dormouse::{log, log_filter};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -299,7 +299,9 @@ fn check(args: &Check) -> anyhow::Result<()> {
     let loaded = dormouse::components(&config, &Default::default(), None)?;
     for (name, namespace) in &loaded.namespaces {
         print::line(format_args!("namespace {name}: {}", config.namespaces[name].component))?;
-        print::line(format_args!("  access {}", config.access(name).name()))?;
+        let decides = config.identity.authorize.as_ref().filter(|_| config.access(name) == AccessMode::Granted);
+        let decides = decides.map(|url| format!(", decided by {}{}", url.origin(), url.path())).unwrap_or_default();
+        print::line(format_args!("  access {}{decides}", config.access(name).name()))?;
         print_imports(namespace.component.imports())?;
     }
     for key in config.identity.keys.iter().filter(|key| key.service) {

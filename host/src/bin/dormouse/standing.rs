@@ -1,11 +1,12 @@
 //! `dormouse check --as TOKEN ROOM`: says what the user of a token may do in a room, and why.
 //!
-//! It asks the same policy that the server asks, and prints the answer.
+//! It asks the same policy, or the same server of the operator, that the host asks, and prints the answer.
 
 use anyhow::Context;
 use dormouse::config::{AccessMode, Config};
-use dormouse::edge::{Access, Pattern, Role, Verifier};
+use dormouse::edge::{Access, Authorizer, Pattern, Role, Verifier};
 use dormouse::model::{Address, Permission, Permissions};
+use dormouse::outbound::HttpClient;
 
 use crate::print;
 
@@ -22,9 +23,22 @@ pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<
         let service = &verified.user.id;
         print::line(format_args!("  {service} is a service, which acts for {acts_for}; its own grants count"))?;
     }
-    print::line(format_args!("  may: {}", or_nothing(standing.permissions)))?;
-    let missing = Permission::ALL.into_iter().filter(|permission| !standing.permissions.has(*permission));
-    print::line(format_args!("  may not: {}", or_nothing(missing.collect())))?;
+    if let Some(url) = &config.identity.authorize
+        && standing.mode == AccessMode::Granted
+        && !verified.is_service()
+    {
+        let outbound = HttpClient::new(config.outbound_ca.as_deref())?;
+        let authorizer = Authorizer::new(config, &outbound)?.context("identity.authorize is set")?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let namespace = name.split_once('/').map_or("", |(namespace, _)| namespace);
+        let asked = runtime.block_on(authorizer.ask_once(&verified, &room, namespace));
+        let permissions = asked
+            .map_err(anyhow::Error::msg)
+            .with_context(|| format!("{}{} gave no decision; users get 503 meanwhile", url.origin(), url.path()))?;
+        print_permissions(permissions)?;
+        return print::line(format_args!("  because {}{} said so just now", url.origin(), url.path()));
+    }
+    print_permissions(standing.permissions)?;
     let decides = |patterns: &[&Pattern]| {
         let quoted = patterns.iter().map(|pattern| format!("`{pattern}`")).collect::<Vec<_>>();
         match &quoted[..] {
@@ -61,6 +75,12 @@ fn find(access: &Access, room: &str) -> anyhow::Result<Address> {
             "there is no room `{room}`: the configuration has no namespace `{namespace}`, or no room can have this name"
         )
     })
+}
+
+fn print_permissions(permissions: Permissions) -> anyhow::Result<()> {
+    print::line(format_args!("  may: {}", or_nothing(permissions)))?;
+    let missing = Permission::ALL.into_iter().filter(|permission| !permissions.has(*permission));
+    print::line(format_args!("  may not: {}", or_nothing(missing.collect())))
 }
 
 fn or_nothing(permissions: Permissions) -> String {

@@ -26,10 +26,11 @@ pub(in crate::edge) use self::question::Question;
 use crate::clock;
 use crate::config::Config;
 use crate::edge::identity::keys::{self, KeyError, SECRET_BYTES};
+use crate::edge::identity::verified::Verified;
 use crate::file_problem::FileProblem;
 use crate::limits::{AUTHORIZER_ANSWER_BYTES, AUTHORIZER_ANSWERS, AUTHORIZER_CALLS, AUTHORIZER_QUESTIONS};
 use crate::lock::Lock;
-use crate::model::{Permission, Permissions};
+use crate::model::{Address, Permission, Permissions};
 use crate::outbound::{Allowed, HttpClient};
 use crate::token_bucket::TokenBucket;
 
@@ -103,6 +104,15 @@ impl Authorizer {
             counts: Family::default(),
             lines: Lock::new(TokenBucket::new(LINES_PER_SECOND, clock::monotonic())),
         })))
+    }
+
+    /// Asks once what a user may do in a room, and keeps no answer: for a tool that explains a decision. `namespace` is
+    /// spelled as in a path. Fails: with the reason in words, if there is no decision.
+    pub async fn ask_once(&self, user: &Verified, room: &Address, namespace: &str) -> Result<Permissions, String> {
+        let question = Question::new(user.room_user(), user.claims.clone(), room.clone());
+        let called = clock::timeout(self.timeout, self.call(&question, namespace, Permission::Read)).await;
+        let decision = called.unwrap_or_else(|_| Err("no answer in time".into()))?;
+        Ok(decision.permissions)
     }
 
     /// Registers the metric of the calls.
