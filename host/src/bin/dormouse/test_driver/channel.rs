@@ -35,7 +35,7 @@ struct Inner {
 
 /// One line of input.
 pub(super) enum Incoming {
-    Command(Command),
+    Command(Box<Command>),
     /// A line that cannot be obeyed, with the reason.
     Bad(String),
 }
@@ -144,7 +144,7 @@ fn read(input: &mut impl BufRead, answered: impl Fn(Answer)) -> Option<Incoming>
         }
         match parse(&line) {
             Ok(Parsed::Answer(answer)) => answered(answer),
-            Ok(Parsed::Command(command)) => return Some(Incoming::Command(command)),
+            Ok(Parsed::Command(command)) => return Some(Incoming::Command(Box::new(command))),
             Err(error) => return Some(Incoming::Bad(error)),
         }
     }

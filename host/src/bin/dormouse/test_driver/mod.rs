@@ -102,7 +102,7 @@ impl Driver {
     fn obey(&mut self, commands: &Commands) {
         while let Some(incoming) = commands.next() {
             let ended = match incoming {
-                Incoming::Command(command) => self.command(command),
+                Incoming::Command(command) => self.command(*command),
                 Incoming::Bad(problem) => Err(anyhow!(problem)),
             };
             self.wire.say(&match ended {
