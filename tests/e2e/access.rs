@@ -272,6 +272,26 @@ async fn a_new_token_changes_what_an_open_socket_may_do_at_once() {
 }
 
 #[tokio::test]
+async fn a_moderator_of_an_open_room_has_the_tools_until_a_new_token_takes_them() {
+    let server = server_with_grants(NAMESPACES).await;
+    let moderator = token(&json!({ "lounge/bar": ["moderate"] }));
+    let mut socket = connect(&server, "/lounge/bar/ws", &moderator).await.unwrap();
+    let told = socket.recv_type("permissions").await;
+    assert_eq!(told["permissions"], json!(["read", "write", "presence", "moderate"]));
+    let mute = json!({ "type": "mute", "user": "bo", "seconds": 60 }).to_string();
+    socket.send(&mute).await;
+    assert_eq!(socket.recv_type("muted").await["user"], "bo");
+
+    // The room learns the new token in order with the messages, also asleep.
+    server.wait_until_all_hibernate().await;
+    socket.send(&json!({ "type": "identity", "token": token(&json!({})) }).to_string()).await;
+    let told = socket.recv_type("permissions").await;
+    assert_eq!(told["permissions"], json!(["read", "write", "presence"]));
+    socket.send(&mute).await;
+    assert_eq!(socket.recv_type("error").await["code"], "forbidden");
+}
+
+#[tokio::test]
 async fn a_user_without_presence_hears_and_is_not_listed() {
     let server = server_with_grants(NAMESPACES).await;
     let of = |user: &str, permissions: Value| {

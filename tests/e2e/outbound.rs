@@ -252,7 +252,7 @@ async fn a_room_calls_another_and_is_identified_to_it() {
     assert_eq!(answered["status"], 200);
     assert_eq!(
         answered["answer"],
-        json!({ "count": 1, "caller": "ROOMS/a", "key": null, "user": "u7", "behind": null })
+        json!({ "count": 1, "caller": "ROOMS/a", "key": null, "user": "u7", "act": null, "behind": null })
     );
 }
 

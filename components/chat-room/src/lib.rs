@@ -71,9 +71,6 @@ impl Room for Chat {
     fn connect(&mut self, request: Request, socket: &Socket) -> Result<(), Refusal> {
         let query = request.query();
         let since = paging::since(&query).map_err(|reason| Refusal { status: 400, reason })?;
-        if socket.may(Permission::Moderate) {
-            socket.set_attachment(MODERATOR).map_err(Error::from)?;
-        }
         self.send_history(socket, since, query.get("incarnation"))?;
 
         let user = socket.user();
@@ -415,11 +412,8 @@ impl Chat {
     }
 }
 
-/// The attachment of a socket whose user may moderate.
-const MODERATOR: &[u8] = b"moderate";
-
 fn moderates(socket: &Socket) -> bool {
-    socket.attachment() == MODERATOR
+    socket.may(Permission::Moderate)
 }
 
 fn no_such_message() -> ClientError {

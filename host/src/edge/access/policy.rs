@@ -78,7 +78,7 @@ impl Access {
                 mode,
                 spelled: spelling(name),
                 to_send: namespace.to_send(),
-                tells_clients: mode == AccessMode::Granted && namespace.ignores_unknown_frames(),
+                tells_clients: namespace.ignores_unknown_frames(),
             }
         };
         Access(config.namespaces.keys().map(|name| (name.clone(), of_namespace(name))).collect())

@@ -89,7 +89,15 @@ impl SocketAccess {
         self.control.policy().spelled(&self.room)
     }
 
-    /// The frame that tells the client its permissions; absent where clients do not expect it.
+    /// The frame that tells a new client its permissions. Absent where clients do not expect it, and in an open room for
+    /// a user without further permissions.
+    pub(in crate::edge) fn first_frame(&self) -> Option<String> {
+        let is_usual =
+            self.permissions == Permissions::OPEN && !self.control.policy().is_granted(self.room.namespace());
+        if is_usual { None } else { self.frame() }
+    }
+
+    /// The frame that tells the client its permissions after they changed; absent where clients do not expect it.
     pub(in crate::edge) fn frame(&self) -> Option<String> {
         let names = self.permissions.iter().map(Permission::name).collect::<Vec<_>>();
         let tells_clients = self.control.policy().tells_clients(self.room.namespace());
@@ -267,18 +275,19 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_the_shipped_rooms_are_told_their_permissions_where_rooms_ask_for_grants() {
-        let told = socket("ROOMS", "rooms/*=read,moderate").frame();
+    fn clients_of_the_shipped_rooms_are_told_unusual_permissions() {
+        let told = socket("ROOMS", "rooms/*=read,moderate").first_frame();
         assert_eq!(told.as_deref(), Some(r#"{"permissions":["read","moderate"],"type":"permissions"}"#));
-        let own = "identity.auth = \"jwt\"\n[namespaces.ROOMS]\ncomponent = \"mine.wasm\"";
-        for config in [Config::default(), Config::parse(own).unwrap()] {
+        let first_frame = |config: &Config, permissions: Permissions| {
             let room = Address::new("ROOMS", "lobby").unwrap();
-            assert_eq!(
-                SocketAccess::new(control(&config), room, &ana("**=read"), &Admitted::by_grants(Permissions::OPEN))
-                    .frame(),
-                None
-            );
-        }
+            let admitted = Admitted::by_grants(permissions);
+            SocketAccess::new(control(config), room, &ana("**=read"), &admitted).first_frame()
+        };
+        // In an open room only further permissions are unusual. A room of your own tells its clients itself.
+        assert_eq!(first_frame(&Config::default(), Permissions::OPEN), None);
+        assert!(first_frame(&Config::default(), Permissions::ALL).is_some());
+        let own = Config::parse("identity.auth = \"jwt\"\n[namespaces.ROOMS]\ncomponent = \"mine.wasm\"").unwrap();
+        assert_eq!(first_frame(&own, Permissions::ALL), None);
     }
 
     #[test]

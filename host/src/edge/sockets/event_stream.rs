@@ -67,7 +67,7 @@ pub(in crate::edge) async fn connect(
     };
     let stream = EventStream {
         _registration: edge.sockets.register(local_socket.client(), Arc::new(user), token, access.room()),
-        permissions: access.frame().map(|frame| encode(&Message::Text(frame), None)),
+        permissions: access.first_frame().map(|frame| encode(&Message::Text(frame), None)),
         access,
         late_access: None,
         _admitted: admitted,

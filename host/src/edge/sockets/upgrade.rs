@@ -127,7 +127,7 @@ pub(in crate::edge) async fn connect(
     };
     let registration = edge.sockets.register(outgoing.clone(), user, token, access.room());
     // Behind the first messages of the room, which a client may expect first. They may fill the queue.
-    if let Some(frame) = access.frame() {
+    if let Some(frame) = access.first_frame() {
         outgoing.reply(frames::encode(&Message::Text(frame)));
     }
     let shared = ConnectionContext {
