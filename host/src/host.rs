@@ -15,7 +15,9 @@ use tokio::task::JoinHandle;
 use crate::clock;
 use crate::code_cache_dir::CompiledCode;
 use crate::config::{Config, ConfigError};
-use crate::edge::{Admin, AdminTokenError, Authorizer, Edge, KeyError, Service, TlsError, Verifier, check_certificate};
+use crate::edge::{
+    AccessControl, Admin, AdminTokenError, Authorizer, Edge, KeyError, Service, TlsError, Verifier, check_certificate,
+};
 use crate::file_problem::FileProblem;
 use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
 use crate::host_limits::HostLimits;
@@ -257,15 +259,14 @@ impl Builder {
         let hibernate_after = self.config.hibernate_after;
         let rooms =
             Rooms::start(store, loaded.namespaces, limits.clone(), hibernate_after, long_turns.clone(), outbound)?;
-        let revocations = Arc::new(revocations);
+        let access = AccessControl::new(&self.config, authorizer, Arc::new(revocations));
         let edge = Edge::new(
             &self.config,
             limits.clone(),
             rooms.clone(),
             loaded.router,
             verifier.clone(),
-            authorizer,
-            revocations,
+            access,
             long_turns,
         )?;
         let metrics = Metrics::of(&rooms, &edge, &limits);

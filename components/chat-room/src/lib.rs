@@ -24,8 +24,7 @@ mod truncate;
 use dormouse_room::json::{ClientError, PING, PONG};
 use dormouse_room::sockets::{self, Selection};
 use dormouse_room::{
-    Close, Error, Message, Permission, Refusal, Request, Response, Result, Room, Socket, User, access, context,
-    percent_decode,
+    Close, Message, Permission, Refusal, Request, Response, Result, Room, Socket, User, access, context, percent_decode,
 };
 
 use crate::chat_message::{ChatMessage, Deleted, Stored};

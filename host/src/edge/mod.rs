@@ -34,6 +34,7 @@ use crate::pressure::Pressure;
 use crate::revocations::Revocations;
 use crate::room::Rooms;
 
+pub use access::authorizer::Authorizer;
 pub use access::grants::{Deciding, Grants, GrantsError};
 pub use access::pattern::{Pattern, PatternError};
 pub use access::policy::{Access, Denied, Reason, Standing};
@@ -46,8 +47,7 @@ pub use listener::tls::{TlsError, check_certificate};
 pub use response::body::Body;
 pub use sockets::frames::encode;
 
-pub use access::authorizer::Authorizer;
-use access::control::AccessControl;
+pub(crate) use access::control::AccessControl;
 use admission::budget::Budget;
 use admission::connection_limits::ConnectionLimits;
 use admission::origin::Origins;
@@ -93,11 +93,11 @@ impl Edge {
         rooms: Rooms,
         router: CompiledRouter,
         verifier: Verifier,
-        authorizer: Option<Arc<Authorizer>>,
-        revocations: Arc<Revocations>,
+        access: Arc<AccessControl>,
         long_turns: LongTurns,
     ) -> Result<Arc<Self>, TlsError> {
         let HostLimits { limits, hits, pressure } = host_limits;
+        let revocations = access.revocations().clone();
         let metrics = Arc::new(Metrics::new(hits));
         let draining = watch::Sender::new(false);
         let sockets = SocketRegistry::new(revocations.clone(), draining.subscribe(), metrics.sockets.clone());
@@ -106,7 +106,7 @@ impl Edge {
             router,
             long_turns,
             verifier,
-            access: AccessControl::new(config, authorizer, revocations.clone()),
+            access,
             origins: Origins::new(&config.identity, config.tls.is_some()),
             tickets: Tickets::new(config),
             cookie: config.identity.cookie.clone(),

@@ -15,7 +15,7 @@ use crate::model::{Address, Permission, Permissions};
 use crate::revocations::Revocations;
 
 /// Who may do what in the rooms of a host.
-pub(in crate::edge) struct AccessControl {
+pub(crate) struct AccessControl {
     policy: Access,
     /// Decides in place of the grants of users, where it is present.
     authorizer: Option<Arc<Authorizer>>,
@@ -45,7 +45,7 @@ impl Admitted {
 }
 
 impl AccessControl {
-    pub(in crate::edge) fn new(
+    pub(crate) fn new(
         config: &Config,
         authorizer: Option<Arc<Authorizer>>,
         revocations: Arc<Revocations>,
@@ -60,6 +60,11 @@ impl AccessControl {
         if let Some(authorizer) = &self.authorizer {
             authorizer.register(registry);
         }
+    }
+
+    /// The users and tokens that were revoked.
+    pub(in crate::edge) fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
     }
 
     /// The policy behind the decisions.

@@ -46,8 +46,7 @@ impl Decision {
         let permissions = permissions
             .collect::<Result<Permissions, UnknownPermission>>()
             .map_err(|unknown| format!("`permissions` of the answer: {unknown}"))?;
-        // The comparison is also false for what is not a number.
-        if !(answer.expires_in >= 0.0) {
+        if answer.expires_in < 0.0 {
             return Err("`expiresIn` of the answer must be a number of seconds from 0 on".into());
         }
         let seconds = answer.expires_in.min(AUTHORIZER_ANSWER_SECONDS as f64);
