@@ -1217,7 +1217,7 @@ pub mod dormouse {
             }
             #[allow(unused_unsafe, clippy::all)]
             /// The permissions of the user in this room. In a namespace with `access = "open"` everybody has `read`, `write`
-            /// and `presence`, and a grant adds to them (the host reads grants if any of its namespaces asks for them). A
+            /// and `presence`, and a grant adds to them. A
             /// request or a post of another room has the same three: the operator's `calls` trusts it. None in a timer's turn,
             /// and none in a router, which has no room yet.
             #[allow(async_fn_in_trait)]
