@@ -1,5 +1,5 @@
-//! Counts the instructions of the hot path. Threads that wake by the clock are counted as well, so a busy machine counts
-//! more: run it on a quiet one.
+//! Counts the instructions of the hot path. Threads that wake by the clock are counted as well, so a busy machine
+//! counts more: run it on a quiet one.
 //!
 //! `make instructions` builds the host as for a release, with the dependencies of the tests. It runs each piece under
 //! callgrind with two counts; the difference is the piece without its setup. If a result differs from the figure in the

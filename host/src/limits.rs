@@ -261,16 +261,16 @@ pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];
 /// within seconds that the repair worked.
 pub const HOST_BACKOFF_S: u64 = 5;
 
-/// The most bytes of a token's claims that rooms get, as compact JSON: each open socket and each unused ticket holds them
-/// in memory.
+/// The most bytes of a token's claims that rooms get, as compact JSON: each open socket and each unused ticket holds
+/// them in memory.
 pub const CLAIMS_BYTES: usize = 4 << 10;
 
 /// The most answers of the operator's own server about access that are kept. A key and its answer take about 300 B
 /// without claims. With more users at once, answers that nothing uses make room, and are asked for again.
 pub const AUTHORIZER_ANSWERS: usize = 100_000;
 
-/// The most questions that the operator's own server gets at once: as many as one process answers without a queue of its
-/// own.
+/// The most questions that the operator's own server gets at once: as many as one process answers without a queue of
+/// its own.
 pub const AUTHORIZER_CALLS: usize = 64;
 
 /// The most different questions that wait for their answer. With `AUTHORIZER_CALLS` at once and 10 ms each, this many

@@ -1,9 +1,8 @@
 //! Locks that say once what happens if a holder panics: it is a bug, so the next holder panics too.
 //!
-//! A holder calls no code of guests, and of embedders only a storage engine's scan (`room/overlay.rs`), so only a bug of
-//! the host or of that engine can make it panic.
-//! The data may then be inconsistent. The panic of the next holder ends its room or its task, which `panics` reports;
-//! going on could break a promise silently.
+//! A holder calls no code of guests, and of embedders only a storage engine's scan (`room/overlay.rs`), so only a bug
+//! of the host or of that engine can make it panic. The data may then be inconsistent. The panic of the next holder
+//! ends its room or its task, which `panics` reports; going on could break a promise silently.
 
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -78,9 +78,9 @@ pub fn line(text: &str) {
     put(format!("{text}\n").as_bytes());
 }
 
-/// Writes the last lines of the process, such as the reason why it ends: `write` logs them, and this thread writes them to
-/// stderr itself, behind all earlier lines. So none is lost if the writing thread gets no CPU time. Lines are dropped if
-/// stderr takes none for a second, so that an unread stderr does not keep the process.
+/// Writes the last lines of the process, such as the reason why it ends: `write` logs them, and this thread writes them
+/// to stderr itself, behind all earlier lines. So none is lost if the writing thread gets no CPU time. Lines are
+/// dropped if stderr takes none for a second, so that an unread stderr does not keep the process.
 pub fn at_end(write: impl FnOnce()) {
     flush(LAST_LINES_WITHIN);
     DIRECT.set(true);

@@ -1,4 +1,5 @@
-//! The promises of the contract about claims and permissions: of the user of each turn, of each socket, and in a router.
+//! The promises of the contract about claims and permissions: of the user of each turn, of each socket, and in a
+//! router.
 
 #![deny(dead_code)]
 

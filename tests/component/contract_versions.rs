@@ -106,8 +106,8 @@ fn the_contract_only_grows_since_its_first_version() {
     }
 }
 
-/// The version in `@since(version = …)` of each interface, world, function and type that has one. A gate on an interface
-/// is one on everything in it.
+/// The version in `@since(version = …)` of each interface, world, function and type that has one. A gate on an
+/// interface is one on everything in it.
 fn gates(resolve: &Resolve) -> BTreeMap<String, Option<String>> {
     let since = |stability: &Stability| match stability {
         Stability::Stable { since, .. } => Some(since.to_string()),

@@ -114,7 +114,7 @@ async fn the_claims_and_permissions_of_a_token_reach_the_room() {
 }
 
 #[tokio::test]
-async fn in_an_open_room_everybody_has_the_same_permissions_and_a_grant_adds_to_them() {
+async fn a_grant_adds_to_what_everybody_may_do_in_an_open_room() {
     let server = server("").await;
     let mut socket = connect(&server, "others/lobby", &guest()).await;
     let permissions = json!(["read", "write", "presence", "moderate"]);
@@ -123,7 +123,7 @@ async fn in_an_open_room_everybody_has_the_same_permissions_and_a_grant_adds_to_
 }
 
 #[tokio::test]
-async fn a_request_of_another_room_has_no_claims_and_the_permissions_of_an_open_room() {
+async fn a_request_of_another_room_has_no_claims() {
     let server = server("").await;
     let anybody = json!({ "claims": {}, "permissions": ["read", "write", "presence"] });
     let called = ask(&server, Method::POST, "/rooms/lobby/messages", &host(), r#"{"call":"called"}"#).await;

@@ -199,8 +199,8 @@ fn client_id(text: TextField) -> Result<Option<Cow<str>>, ClientError> {
     }
 }
 
-/// The key in a value of the header. The draft of the IETF has a string in quotes (RFC 9651, 3.3.3); most clients leave the
-/// quotes out, which means the same.
+/// The key in a value of the header. The draft of the IETF has a string in quotes (RFC 9651, 3.3.3); most clients leave
+/// the quotes out, which means the same.
 fn idempotency_key(value: &str) -> Result<Cow<'_, str>, ClientError> {
     let key = match value.strip_prefix('"') {
         Some(string) => unquoted(string).map(Cow::Owned),
@@ -213,7 +213,8 @@ fn idempotency_key(value: &str) -> Result<Cow<'_, str>, ClientError> {
     })
 }
 
-/// The text of a string whose first quote is taken off; absent if it is malformed. Parameters behind it have no meaning.
+/// The text of a string whose first quote is taken off; absent if it is malformed. Parameters behind it have no
+/// meaning.
 fn unquoted(string: &str) -> Option<String> {
     let mut chars = string.chars();
     let mut text = String::new();

@@ -24,9 +24,9 @@ const REMOVED_AT_ONCE: u64 = 2;
 /// many costs little.
 const READ_AT_ONCE: u64 = 128;
 
-/// The newest messages that are searched for an id alone: as many as a room keeps by default, and as many bytes as take a
-/// third of the second that a turn may take. A request with the number of the message reads one key, in a history of any
-/// length.
+/// The newest messages that are searched for an id alone: as many as a room keeps by default, and as many bytes as take
+/// a third of the second that a turn may take. A request with the number of the message reads one key, in a history of
+/// any length.
 const SEARCHED_BY_ID: u64 = 10_000;
 const SEARCHED_BYTES: usize = 24 << 20;
 

@@ -1,8 +1,8 @@
 //! Idempotency of messages: a message that the same user sends again with the same key within ten minutes is stored
 //! once.
 //!
-//! A record keeps the whole message, so that a retry is answered even after the history removed it. A deleted message is
-//! replaced by its tombstone here as well: a retry is still recognised, and the content is gone. Its key begins with
+//! A record keeps the whole message, so that a retry is answered even after the history removed it. A deleted message
+//! is replaced by its tombstone here as well: a retry is still recognised, and the content is gone. Its key begins with
 //! its *generation*, the ten minutes in which it was made: a lookup takes two reads, and expired records are the first
 //! keys, so they need no index. Each new record removes a few expired ones. A room that gets no more messages with a
 //! key keeps the records of its last ten minutes.

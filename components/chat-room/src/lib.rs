@@ -242,8 +242,8 @@ impl Chat {
         format!("{seq}.{}", self.incarnation)
     }
 
-    /// Stores a message of `user`, unless the user sent it before with one of its keys, or is muted. A mute does not bind
-    /// a moderator.
+    /// Stores a message of `user`, unless the user sent it before with one of its keys, or is muted. A mute does not
+    /// bind a moderator.
     fn store(
         &mut self,
         user: &User,

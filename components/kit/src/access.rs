@@ -90,8 +90,8 @@ pub fn may_in(namespace: &str, name: &str, permission: Permission) -> bool {
 }
 
 impl Socket {
-    /// Whether the client's user may do this in this room, as of the last event that the room saw. A client may renew its
-    /// token: the messages that it sent before run with the old permissions.
+    /// Whether the client's user may do this in this room, as of the last event that the room saw. A client may renew
+    /// its token: the messages that it sent before run with the old permissions.
     ///
     /// In a namespace with `access = "open"` these are read, write and presence.
     pub fn may(&self, permission: Permission) -> bool {

@@ -11,8 +11,8 @@
 /// }
 /// ```
 ///
-/// With `message_out_bytes >= 4096;` before them, the host also refuses a namespace that limits the messages of its rooms
-/// to less. `message_in_bytes >= 256;` after that is the same for messages of clients.
+/// With `message_out_bytes >= 4096;` before them, the host also refuses a namespace that limits the messages of its
+/// rooms to less. `message_in_bytes >= 256;` after that is the same for messages of clients.
 #[macro_export]
 macro_rules! settings {
     (

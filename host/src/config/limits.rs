@@ -45,8 +45,8 @@ pub struct Limits {
     /// The most that a room may store, in bytes of its keys and values. 0 for no limit.
     pub room_bytes: u64,
     /// Memory of the process, in bytes. Above it, new sockets and requests get 503, idle rooms hibernate, and queues
-    /// are a sixteenth as long. 0 for four fifths of the memory of the machine or its control group. It must hold an idle
-    /// process, `store_cache_bytes` and a first room.
+    /// are a sixteenth as long. 0 for four fifths of the memory of the machine or its control group. It must hold an
+    /// idle process, `store_cache_bytes` and a first room.
     pub memory_total_bytes: u64,
     /// The most sockets of a room.
     pub sockets_per_room: usize,
@@ -66,9 +66,9 @@ pub struct Limits {
     pub sockets_per_user: usize,
     /// The most rooms that one user has sockets in at the same time. 0 for no limit; with `auth = "dev"` there is none.
     pub rooms_per_user: usize,
-    /// Messages a second of one service over all sockets and requests, and ten times as many in a burst. It counts as for
-    /// a user, and it is the limit of each of its sockets too. 0 for no limit; with `auth = "dev"` there is none, and the
-    /// same holds for the other limits of a service. They take the place of those of a user.
+    /// Messages a second of one service over all sockets and requests, and ten times as many in a burst. It counts as
+    /// for a user, and it is the limit of each of its sockets too. 0 for no limit; with `auth = "dev"` there is none,
+    /// and the same holds for the other limits of a service. They take the place of those of a user.
     pub service_messages_per_second: u32,
     /// The most sockets of one service, and its most unused tickets. 0 for no limit.
     pub service_sockets: usize,

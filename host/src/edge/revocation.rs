@@ -9,8 +9,8 @@ use super::sockets::close::CloseReason;
 use crate::revocations::{Entry, RevokeError, Revoked, RevokedMember};
 
 impl Edge {
-    /// Refuses a user, a token, or a user in a room from now on, and closes their sockets. When it returns, the revocation is on disk and
-    /// the close frames are queued. Returns the number of closed sockets.
+    /// Refuses a user, a token, or a user in a room from now on, and closes their sockets. When it returns, the
+    /// revocation is on disk and the close frames are queued. Returns the number of closed sockets.
     pub async fn revoke(&self, revoked: Revoked) -> Result<usize, RevokeError> {
         let revoked = self.with_known_room(revoked).map_err(RevokeError::Room)?;
         let (revocations, meant) = (self.revocations.clone(), revoked.clone());

@@ -1,4 +1,5 @@
-//! The moment of a turn: its time and the seed of its randomness. A replay of the same event in the same moment gives the same turn.
+//! The moment of a turn: its time and the seed of its randomness. A replay of the same event in the same moment gives
+//! the same turn.
 
 use crate::clock::UnixMillis;
 

@@ -20,7 +20,8 @@ pub struct RoomHandle {
     address: Address,
 }
 
-/// A room for a caller who may not do everything in it: the same checks as for clients from the network. Cheap to clone.
+/// A room for a caller who may not do everything in it: the same checks as for clients from the network. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct RestrictedRoom {
     room: RoomHandle,
@@ -137,8 +138,9 @@ impl RestrictedRoom {
         RestrictedRoom { claims, ..self }
     }
 
-    /// Sends it a request as `request.user`, and tells it the claims and permissions. GET and HEAD take `read`, other methods
-    /// `write`; without it the answer is a 403 with the name of the permission, and the room does not see the request.
+    /// Sends it a request as `request.user`, and tells it the claims and permissions. GET and HEAD take `read`, other
+    /// methods `write`; without it the answer is a 403 with the name of the permission, and the room does not see the
+    /// request.
     pub async fn request(&self, mut request: Request) -> Result<Response, RequestError> {
         let is_read = matches!(request.method.as_str(), "GET" | "HEAD");
         let needed = if is_read { Permission::Read } else { self.to_send };

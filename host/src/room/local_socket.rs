@@ -57,8 +57,8 @@ pub(crate) enum Next {
 impl Rooms {
     /// Connects to a room from within this process, as `user`.
     ///
-    /// Limit: `limits.socket_queue_bytes` may wait to be read, 64 B and its id more counted for each message; beyond that the
-    /// socket is closed with 1013.
+    /// Limit: `limits.socket_queue_bytes` may wait to be read, 64 B and its id more counted for each message; beyond
+    /// that the socket is closed with 1013.
     pub async fn connect_local(
         &self,
         address: &Address,

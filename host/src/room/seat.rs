@@ -60,7 +60,8 @@ impl Seat {
     /// Replaces the claims and permissions of the client's user: the room sees the new ones from the next event on. No
     /// turn runs for it, and no instance wakes.
     ///
-    /// Fails: with the access, while the queue of the room is full. [`Client::resume`] is called when it has space again.
+    /// Fails: with the access, while the queue of the room is full. [`Client::resume`] is called when it has space
+    /// again.
     pub fn set_access(&self, access: UserAccess) -> Result<(), UserAccess> {
         match Mailbox::deliver(&self.mailbox, &self.shared, Incoming::Access(self.socket, access)) {
             Enqueued::Full(Incoming::Access(_, access)) => {

@@ -355,8 +355,8 @@ impl TestRoom {
         self.turn(&json!({ "do": "replay" })).map(drop)
     }
 
-    /// CPU of the last turn, including the time to make its instance. The limit is 1 s. Zero after `advance`, which may run
-    /// many turns.
+    /// CPU of the last turn, including the time to make its instance. The limit is 1 s. Zero after `advance`, which may
+    /// run many turns.
     pub fn cpu_of_last_turn(&self) -> Duration {
         self.cpu
     }

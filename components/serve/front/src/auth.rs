@@ -71,8 +71,8 @@ pub fn identify(headers: &Headers, query: &str, origin: &Origin) -> Result<Optio
     parameter(query, "token").map(|token| user(&token)).transpose()
 }
 
-/// The token in a value of `authorization`, unless it is empty. Another scheme is for another server, such as the password
-/// for a proxy in front; it may stand in the same value, before a comma.
+/// The token in a value of `authorization`, unless it is empty. Another scheme is for another server, such as the
+/// password for a proxy in front; it may stand in the same value, before a comma.
 fn bearer(value: &str) -> Option<&str> {
     match value.trim_start().split_at_checked(BEARER.len()) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(BEARER) => Some(token.trim()).filter(|it| !it.is_empty()),

@@ -7,8 +7,9 @@
 //! authorizer/    asks the operator's own server
 //! ```
 //!
-//! `pattern`, `grants` and `policy` are pure. None of them knows HTTP, frames or a room: `identity` reads the grants of a token, `http`
-//! asks before a request or a connect reaches its room, and `sockets` asks again for each message and each new token.
+//! `pattern`, `grants` and `policy` are pure. None of them knows HTTP, frames or a room: `identity` reads the grants of
+//! a token, `http` asks before a request or a connect reaches its room, and `sockets` asks again for each message and
+//! each new token.
 
 pub(in crate::edge) mod authorizer;
 pub(in crate::edge) mod control;

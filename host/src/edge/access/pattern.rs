@@ -5,8 +5,9 @@
 //! A pattern and an address are compared segment by segment; the segments are separated by `/`, and the first one is
 //! the namespace as a path spells it. `*` stands for any characters of one segment, also for none. `**` stands for all
 //! segments that are left, at least one. Everything else stands for itself alone: nothing in a pattern is decoded or
-//! folded, and an address arrives decoded. So `rooms/Lobby`, `rooms/lobby` and `rooms/%6Cobby` are three patterns, and a
-//! letter with its accent in one code point is not the same letter with a combining accent: they name different rooms.
+//! folded, and an address arrives decoded. So `rooms/Lobby`, `rooms/lobby` and `rooms/%6Cobby` are three patterns, and
+//! a letter with its accent in one code point is not the same letter with a combining accent: they name different
+//! rooms.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -119,8 +120,9 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// Whether a segment's `*` can stand for the rest of `part`. It takes time in proportion to the texts, because the parts
-/// between two `*` can be searched from left to right: the leftmost place always leaves the most for those that follow.
+/// Whether a segment's `*` can stand for the rest of `part`. It takes time in proportion to the texts, because the
+/// parts between two `*` can be searched from left to right: the leftmost place always leaves the most for those that
+/// follow.
 fn segment_matches(segment: &str, part: &str) -> bool {
     let Some((first, rest)) = segment.split_once('*') else { return segment == part };
     let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));

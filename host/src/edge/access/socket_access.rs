@@ -89,8 +89,8 @@ impl SocketAccess {
         self.control.policy().spelled(&self.room)
     }
 
-    /// The frame that tells a new client its permissions. Absent where clients do not expect it, and in an open room for
-    /// a user without further permissions.
+    /// The frame that tells a new client its permissions. Absent where clients do not expect it, and in an open room
+    /// for a user without further permissions.
     pub(in crate::edge) fn first_frame(&self) -> Option<String> {
         let is_usual =
             self.permissions == Permissions::OPEN && !self.control.policy().is_granted(self.room.namespace());

@@ -278,8 +278,8 @@ impl Admin {
 
     fn shows_token(&self, headers: &HeaderMap) -> bool {
         let Some(token) = self.token.read().unwrap_or_else(PoisonError::into_inner).clone() else { return true };
-        // A proxy may ask for its own password beside it. All tokens are compared, so that timing does not tell which one
-        // matched.
+        // A proxy may ask for its own password beside it. All tokens are compared, so that timing does not tell which
+        // one matched.
         bearer_tokens(headers).filter(|shown| token.is(&TokenHash::of(shown))).count() > 0
     }
 

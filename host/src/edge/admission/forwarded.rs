@@ -31,8 +31,8 @@ enum Node {
 }
 
 /// Returns the last address that is not one of our proxies. If all are, the first one: each trusted address vouches for
-/// the one before it, so the first is a client inside a trusted network. If both headers are present, they must name the
-/// same client: a proxy that sets only one of them passes the other on as the client wrote it.
+/// the one before it, so the first is a client inside a trusted network. If both headers are present, they must name
+/// the same client: a proxy that sets only one of them passes the other on as the client wrote it.
 pub(in crate::edge) fn client(headers: &HeaderMap, is_proxy: impl Fn(IpAddr) -> bool) -> ForwardedClient {
     let list = headers.contains_key(FORWARDED_FOR).then(|| last(items(headers, FORWARDED_FOR).map(node), &is_proxy));
     let standard = headers.contains_key(FORWARDED).then(|| {

@@ -51,8 +51,8 @@ impl<'a> Iterator for Credentials<'a> {
         if line.is_empty() {
             return None;
         }
-        // A `token68` has no comma, so only the first comma can end whole credentials. A look at what precedes each comma
-        // would take quadratic time, before the sender is known.
+        // A `token68` has no comma, so only the first comma can end whole credentials. A look at what precedes each
+        // comma would take quadratic time, before the sender is known.
         let (mut is_quoted, mut is_escaped, mut is_first) = (false, false, true);
         for (at, byte) in line.iter().enumerate() {
             match byte {
@@ -75,9 +75,9 @@ impl<'a> Iterator for Credentials<'a> {
     }
 }
 
-/// Whether new credentials begin behind a comma. Otherwise a parameter does, as Digest has several, or the comma belongs
-/// to a name of dev auth, unless a known scheme follows. A scheme that is not known counts behind credentials that are
-/// whole.
+/// Whether new credentials begin behind a comma. Otherwise a parameter does, as Digest has several, or the comma
+/// belongs to a name of dev auth, unless a known scheme follows. A scheme that is not known counts behind credentials
+/// that are whole.
 fn begins_credentials(is_behind_whole: bool, behind: &[u8]) -> bool {
     let (scheme, rest) = split_scheme(behind.trim_ascii_start());
     let ends = rest.first().is_none_or(|byte| byte.is_ascii_whitespace() || *byte == b',');

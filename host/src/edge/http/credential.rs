@@ -32,8 +32,8 @@ pub(in crate::edge) fn identify(
     Ok(bearer)
 }
 
-/// Verifies the first credential that is present; a later one is not tried if this one is invalid. An empty credential is
-/// none.
+/// Verifies the first credential that is present; a later one is not tried if this one is invalid. An empty credential
+/// is none.
 pub(in crate::edge) fn credential(
     edge: &Edge,
     request: &Request<()>,

@@ -29,8 +29,8 @@
 //! 19. the permission: the user may do this in the room (`access`; 403, 401 without an identity, or 503 if
 //!     the operator's server decides and gives no answer)
 //! 20. a place among the requests to the room and to its namespace (`budget`; 503)
-//! 21. for a socket: an identity (401), an upgrade or a stream of events (400, 426), the rates again, the user's sockets
-//!     and rooms (429), the address's places (429)
+//! 21. for a socket: an identity (401), an upgrade or a stream of events (400, 426), the rates again, the user's
+//!     sockets and rooms (429), the address's places (429)
 //! 22. the room: a place in its mailbox, memory once more (503), its turn
 //! 23. the answer: its bytes for the connection, the user and in all (`budget`; 429, 503)
 //!

@@ -18,8 +18,8 @@ use crate::guest::{Decision, Moment, RouterGrants};
 use crate::model::{Address, Permissions, UserAccess};
 use crate::{model, random};
 
-/// The request as components see it: without credentials, and still without its body. They see a HEAD as a GET. A router
-/// sees the claims, and no permissions: there is no room yet.
+/// The request as components see it: without credentials, and still without its body. They see a HEAD as a GET. A
+/// router sees the claims, and no permissions: there is no room yet.
 pub(super) fn component_request(request: Request<()>, path: String, verified: Option<&Verified>) -> model::Request {
     let (parts, ()) = request.into_parts();
     let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };

@@ -22,11 +22,11 @@ use crate::edge::response::body::Body;
 /// It answers paths below `base_path`, `/healthz`, and the demo page if `page` is on. If your server strips a prefix
 /// off the path (`Router::nest_service` does), set `base_path` to `/`; if not, to the prefix.
 ///
-/// Users are verified as configured, unless you put a [`Verified`](crate::edge::Verified) into the request's extensions. If
-/// that is a service, the header `dormouse-act` of the request names the user for whom it acts. Your
+/// Users are verified as configured, unless you put a [`Verified`](crate::edge::Verified) into the request's
+/// extensions. If that is a service, the header `dormouse-act` of the request names the user for whom it acts. Your
 /// server must support HTTP/1.1 upgrades for WebSockets (axum's does). It must itself limit connections, request heads
-/// and times, and keep a connection open whose client has ended its half (hyper: `half_close`), or such a client gets no
-/// answer.
+/// and times, and keep a connection open whose client has ended its half (hyper: `half_close`), or such a client gets
+/// no answer.
 #[derive(Clone)]
 pub struct Service(Arc<Edge>);
 

@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_has_as_many_tickets_as_sockets_and_shares_none_with_a_user_of_its_id() {
+    fn a_service_shares_no_tickets_with_a_user_of_its_id() {
         let tickets = tickets(10, 1);
         let service = || Verified::service(ana().user).acting_for(User::new("2", "bo"));
         let first = tickets.issue(service()).unwrap();

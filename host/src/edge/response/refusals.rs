@@ -53,8 +53,8 @@ pub(in crate::edge) fn too_many(detail: &str) -> Response<Body> {
     response
 }
 
-/// Counts a limit that was met, and answers: 429 for a limit of one user, service, address or connection, and 503 for a limit of
-/// all.
+/// Counts a limit that was met, and answers: 429 for a limit of one user, service, address or connection, and 503 for a
+/// limit of all.
 pub(in crate::edge) fn refuse(metrics: &Metrics, refused: Limit) -> Response<Body> {
     metrics.refused(refused);
     match refused {

@@ -74,8 +74,8 @@ impl SocketRegistry {
         Arc::new(SocketRegistry { open: Lock::default(), next: AtomicU64::new(0), revocations, draining, count })
     }
 
-    /// Registers a socket in a room. It is closed at once if its token is revoked, if its user was sent out of the room,
-    /// or if a shutdown has begun.
+    /// Registers a socket in a room. It is closed at once if its token is revoked, if its user was sent out of the
+    /// room, or if a shutdown has begun.
     pub(in crate::edge) fn register(
         self: &Arc<Self>,
         client: Arc<dyn Client>,
@@ -140,8 +140,8 @@ impl Registration {
         self.subject.service()
     }
 
-    /// The identity that a new token gives the socket; absent if the token is somebody else's. A service's token need not
-    /// name the user again for whom the socket acts.
+    /// The identity that a new token gives the socket; absent if the token is somebody else's. A service's token need
+    /// not name the user again for whom the socket acts.
     pub(in crate::edge) fn renewed(&self, verified: Verified) -> Option<Verified> {
         if verified.subject() != self.subject {
             return None;

@@ -81,7 +81,8 @@ pub(in crate::edge) struct Connection {
     waiting: usize,
     /// A message that the room's mailbox had no space for.
     refused: Option<Message>,
-    /// The user's newest access, which the room's mailbox had no space for. It follows `refused`, which was sent before.
+    /// The user's newest access, which the room's mailbox had no space for. It follows `refused`, which was sent
+    /// before.
     late_access: Option<UserAccess>,
     last_received_at: Instant,
     alarm: Pin<Box<Sleep>>,
@@ -482,8 +483,8 @@ impl Connection {
         }
     }
 
-    /// Tells the room the user's new access, behind the messages that the client has sent. The client is read no further
-    /// until the room has space for it.
+    /// Tells the room the user's new access, behind the messages that the client has sent. The client is read no
+    /// further until the room has space for it.
     fn tell_access(&mut self, access: UserAccess) {
         let Some(seat) = &self.seat else { return };
         self.late_access = match &self.refused {

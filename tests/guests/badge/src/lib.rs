@@ -1,5 +1,5 @@
-//! A room that tells the claims and permissions of its users: of the user of each turn, and of the socket that the event
-//! is about. It sends them to everybody in the room, and answers requests with them.
+//! A room that tells the claims and permissions of its users: of the user of each turn, and of the socket that the
+//! event is about. It sends them to everybody in the room, and answers requests with them.
 
 use dormouse_room::{
     Close, Message, Permission, Permissions, Refusal, Request, Response, Result, Room, Socket, Timer, access, outbox,
@@ -50,8 +50,8 @@ impl Room for Badge {
         self.tell("timer", None)
     }
 
-    /// A POST with `{"call": ROOM}` or `{"post": ROOM}` asks that room of `OTHERS`. Every POST notes its user, and a GET
-    /// tells it with that note.
+    /// A POST with `{"call": ROOM}` or `{"post": ROOM}` asks that room of `OTHERS`. Every POST notes its user, and a
+    /// GET tells it with that note.
     fn request(&mut self, request: Request) -> Result<Response> {
         if request.method != "POST" {
             let note = storage::get_json::<Value>(NOTE)?;

@@ -1,7 +1,7 @@
 //! A question for the operator's own server, and its signature.
 //!
-//! Pure: it makes text. The signature covers the time and the body, so that a question cannot be changed, and an old one
-//! can be recognised.
+//! Pure: it makes text. The signature covers the time and the body, so that a question cannot be changed, and an old
+//! one can be recognised.
 
 use hmac::{Hmac, Mac};
 use serde::Serialize;
