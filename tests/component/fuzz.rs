@@ -40,7 +40,7 @@ fn fuzz_room(room: impl Fn() -> TestRoom, examples: &'static [&'static [u8]]) {
                 Err(error) => Message::Binary(error.into_bytes()),
             };
             room.try_send(&ana, message).unwrap_or_else(|failure| panic!("{failure}"));
-            // Whatever it was, others hear of it in JSON or not at all.
+            // Whatever it was, others receive of it in JSON or not at all.
             for received in bo.received_raw().into_iter().chain(ana.received_raw()) {
                 let Message::Text(text) = received else { panic!("a binary message was sent") };
                 let received = serde_json::from_str::<serde_json::Value>(&text).expect("it is JSON");

@@ -26,7 +26,7 @@ dormouse_test::with_and_without_hibernation! { PRESENCE_TRACKER;
     the_newest_tab_sets_the_name_for_all,
     a_user_is_present_until_the_last_tab_closes,
 
-    a_user_without_the_permission_hears_and_is_not_listed,
+    a_user_without_the_permission_reads_and_is_not_listed,
     a_socket_without_the_permission_does_not_count_as_a_connection,
     a_message_lists_a_user_who_got_the_permission_later,
 
@@ -277,14 +277,14 @@ fn a_user_is_present_until_the_last_tab_closes(mut room: TestRoom) {
     assert_eq!(names(&list(&mut room)), ["ana"]);
 }
 
-/// A client that may read and not be listed joins, and hears the list.
+/// A client that may read and not be listed joins, and receives the list.
 fn listen(room: &mut TestRoom, name: &str) -> (TestClient, Vec<Value>) {
     let client = room.connect_with(name, &["read"]).expect("it may read");
-    let [frame] = client.received().try_into().expect("who joins hears one frame");
+    let [frame] = client.received().try_into().expect("who joins receives one frame");
     (client, by_id(&frame["users"]))
 }
 
-fn a_user_without_the_permission_hears_and_is_not_listed(mut room: TestRoom) {
+fn a_user_without_the_permission_reads_and_is_not_listed(mut room: TestRoom) {
     let [ana] = join_all(&mut room, ["ana"]);
     let (guest, users) = listen(&mut room, "bo");
     assert_eq!(names(&users), ["ana"]);

@@ -1,4 +1,4 @@
-//! Who may enter which room: the grants of a token, over every transport, and for an embedder.
+//! Access to rooms: the grants of a token, over every transport, and for an embedder.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -292,7 +292,7 @@ async fn a_moderator_of_an_open_room_has_the_tools_until_a_new_token_takes_them(
 }
 
 #[tokio::test]
-async fn a_user_without_presence_hears_and_is_not_listed() {
+async fn a_user_without_presence_reads_and_is_not_listed() {
     let server = server_with_grants(NAMESPACES).await;
     let of = |user: &str, permissions: Value| {
         token_with(&json!({ "sub": user, "name": user, "rooms": { "presence/team": permissions } }))
@@ -477,7 +477,7 @@ async fn a_restricted_handle_of_an_embedder_does_only_what_it_may() {
         };
         let message = json!({ "type": "message", "content": "hello", "clientId": "c-1" });
         socket.send(Message::Text(message.to_string())).await.unwrap();
-        let heard = async {
+        let received = async {
             loop {
                 let frame = text(socket.recv().await);
                 if matches!(frame["type"].as_str(), Some("message" | "error")) {
@@ -485,10 +485,10 @@ async fn a_restricted_handle_of_an_embedder_does_only_what_it_may() {
                 }
             }
         };
-        let heard = within(heard).await;
-        assert_eq!(heard["type"] == "message", may_write, "{names:?}: {heard}");
+        let received = within(received).await;
+        assert_eq!(received["type"] == "message", may_write, "{names:?}: {received}");
         if !may_write {
-            assert_eq!((&heard["code"], &heard["clientId"]), (&json!("forbidden"), &json!("c-1")));
+            assert_eq!((&received["code"], &received["clientId"]), (&json!("forbidden"), &json!("c-1")));
         }
     }
     assert_eq!(lobby.request(post()).await.unwrap().status, 200, "the handle itself may do everything");

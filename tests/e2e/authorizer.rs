@@ -202,7 +202,7 @@ async fn the_back_end_decides_over_every_transport() {
         back_end.set(allow(permissions, 0.0));
         assert_eq!(statuses(&server, "rooms/team-7", &token("ana")).await, expected, "{permissions:?}");
     }
-    // What the token itself grants does not count, and open rooms do not ask.
+    // The grants of the token itself do not count, and open rooms do not ask.
     let granted = token_with(&json!({ "sub": "ana", "rooms": { "rooms/**": ["read", "write"] } }));
     assert_eq!(statuses(&server, "rooms/team-7", &granted).await, [403; 4]);
     let before = back_end.questions().len();

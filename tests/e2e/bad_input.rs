@@ -63,9 +63,9 @@ async fn malformed_messages_get_an_error_and_the_socket_stays_open() {
     ];
     for text in bad {
         ana.send(text).await;
-        let heard = ana.recv().await;
-        assert_eq!(heard["type"], "error", "{text}: {heard}");
-        assert!(heard["code"].is_string() && heard["message"].is_string(), "{text}: {heard}");
+        let received = ana.recv().await;
+        assert_eq!(received["type"], "error", "{text}: {received}");
+        assert!(received["code"].is_string() && received["message"].is_string(), "{text}: {received}");
     }
     within(futures_util::SinkExt::send(&mut ana.socket, Message::binary(vec![0xff; 10]))).await.unwrap();
     assert_eq!(ana.recv().await["type"], "error");
@@ -139,9 +139,9 @@ async fn nothing_is_sent_after_a_close_frame() {
     assert_eq!(ana.recv_close().await.0, 4000);
     // A text with an auto-response, a ping, and the expected goodbye.
     ana.socket.get_mut().write_all(b"\x81\x84\0\0\0\0ping\x89\x80\0\0\0\0\x88\x80\0\0\0\0").await.unwrap();
-    let mut heard = Vec::new();
-    within(ana.socket.get_mut().read_to_end(&mut heard)).await.unwrap();
-    assert_eq!(heard.escape_ascii().to_string(), "");
+    let mut received = Vec::new();
+    within(ana.socket.get_mut().read_to_end(&mut received)).await.unwrap();
+    assert_eq!(received.escape_ascii().to_string(), "");
 }
 
 #[tokio::test]
@@ -153,9 +153,9 @@ async fn a_protocol_error_after_the_close_frame_gets_eof() {
     assert_eq!(ana.recv_close().await.0, 4000);
     let too_long = [&b"\x81\xff"[..], &(16_u64 << 20).to_be_bytes(), &[0; 4], &vec![b'x'; 16 << 20]].concat();
     within(ana.socket.get_mut().write_all(&too_long)).await.unwrap();
-    let mut heard = Vec::new();
-    within(ana.socket.get_mut().read_to_end(&mut heard)).await.unwrap();
-    assert_eq!(heard.escape_ascii().to_string(), "");
+    let mut received = Vec::new();
+    within(ana.socket.get_mut().read_to_end(&mut received)).await.unwrap();
+    assert_eq!(received.escape_ascii().to_string(), "");
 }
 
 #[tokio::test]
@@ -449,11 +449,11 @@ async fn clients_that_vanish_while_they_join_leave_the_room() {
     let alone = async {
         loop {
             ana.send("count").await;
-            let mut heard = ana.recv_text().await;
-            while heard.starts_with("gone") {
-                heard = ana.recv_text().await;
+            let mut received = ana.recv_text().await;
+            while received.starts_with("gone") {
+                received = ana.recv_text().await;
             }
-            if heard == "1" {
+            if received == "1" {
                 return;
             }
         }

@@ -200,7 +200,7 @@ mod tests {
         json!({ "seq": seq, "userId": user, "content": content, "clientId": content })
     }
 
-    /// Two clients who heard everything over two connections, and a room that has it.
+    /// Two clients who received everything over two connections, and a room that has it.
     fn correct_history() -> (Vec<ClientRecord>, Vec<Value>) {
         let stored = (1..=6).map(|seq| message(seq, ["ana", "bo"][seq as usize % 2], &format!("m{seq}")));
         let stored = stored.collect::<Vec<_>>();

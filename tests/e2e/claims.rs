@@ -218,7 +218,7 @@ async fn a_router_sees_the_claims_and_asks_for_permissions_in_rooms() {
 }
 
 /// The next frame of a local socket about an event of the room.
-async fn heard(socket: &mut LocalSocket, event: &str) -> Value {
+async fn received(socket: &mut LocalSocket, event: &str) -> Value {
     let frame = async {
         loop {
             let Received::Message(Message::Text(text)) = socket.recv().await else { panic!("expected a text") };
@@ -249,7 +249,7 @@ async fn an_embedder_gives_claims_and_permissions_and_changes_them() {
     assert_eq!(answer.json::<Value>().unwrap()["turn"], seen);
 
     let mut socket = restricted.connect(model::Request::get("/ws"), User::new("1", "ana")).await.unwrap();
-    assert_eq!(heard(&mut socket, "connect").await["socket"], seen);
+    assert_eq!(received(&mut socket, "connect").await["socket"], seen);
     let text = |text: &str| Message::Text(text.into());
     for _ in 0..10 {
         socket.send(text("before")).await.unwrap();
@@ -258,14 +258,14 @@ async fn an_embedder_gives_claims_and_permissions_and_changes_them() {
     socket.set_access(UserAccess::new(claims("guest"), writer)).await.unwrap();
     socket.send(text("behind")).await.unwrap();
     for _ in 0..10 {
-        assert_eq!(heard(&mut socket, "before").await["socket"], seen);
+        assert_eq!(received(&mut socket, "before").await["socket"], seen);
     }
     let guest = json!({ "claims": { "role": "guest" }, "permissions": ["read", "write"] });
-    assert_eq!(heard(&mut socket, "behind").await["socket"], guest);
+    assert_eq!(received(&mut socket, "behind").await["socket"], guest);
 
     socket.set_access(UserAccess::new(claims("guest"), permissions(&[Permission::Read]))).await.unwrap();
     socket.send(text("lost")).await.unwrap();
-    heard(&mut socket, "forbidden").await;
+    received(&mut socket, "forbidden").await;
     socket.set_access(UserAccess::new(claims("guest"), Permissions::NONE)).await.unwrap();
     assert!(matches!(within(socket.recv()).await, Received::Closed(4403, _)));
 

@@ -235,15 +235,15 @@ async fn a_stalled_http2_stream_ends_its_connection() {
     };
     let mut taken = ask("/rooms/others/events").await.into_body();
     let held = ask("/rooms/lobby/messages?limit=100").await.into_body();
-    let mut heard = 0;
+    let mut received = 0;
     let takes = async {
         while let Some(Ok(_)) = taken.frame().await {
-            heard += 1;
+            received += 1;
             server.api(Method::POST, "/rooms/others/messages", "ana", r#"{"content":"on it goes"}"#).await;
         }
     };
     within(takes).await;
-    assert!(heard > 1, "it goes on until then");
+    assert!(received > 1, "it goes on until then");
     server.wait_for_log(CUT_OFF_IN_TIME).await;
     within(connection).await.unwrap().unwrap_err();
     drop(held);

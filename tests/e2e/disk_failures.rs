@@ -192,7 +192,7 @@ async fn received_messages_survive_a_disk_that_dies_at_any_sync() {
             assert!(seen.len() < 20, "the disk never failed");
             ana.send_chat(&format!("message {}", seen.len())).await;
             match ana.recv_or_close().await {
-                Ok(heard) => seen.push(heard["message"].clone()),
+                Ok(received) => seen.push(received["message"].clone()),
                 Err((code, _)) => break code,
             }
         };
@@ -328,7 +328,7 @@ async fn a_request_whose_commit_fails_gets_an_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_output_leaves_a_room_before_its_writes_are_durable() {
-    let remote = RemoteServer::start(|_| response(200, "heard")).await;
+    let remote = RemoteServer::start(|_| response(200, "received")).await;
     let disk = Arc::new(PausedDisk::default());
     disk.release(1);
     let host = Arc::new(caller_host(disk.clone(), &remote.origin).await);
@@ -347,14 +347,14 @@ async fn no_output_leaves_a_room_before_its_writes_are_durable() {
     );
     let post = json!({ "do": "post-out", "origin": remote.origin, "path": "/posted", "body": "" });
     let posted = spawn_command("poster", post);
-    // One that wrote nothing may ask at once; when it was heard, the others have had their time.
+    // One that wrote nothing may ask at once; when it was received, the others have had their time.
     for nth in 1..=20 {
         spawn_command("reader", fetch("/at-once")).await.unwrap();
         assert!(remote.requests().iter().all(|seen| seen.path == "/at-once"), "the {nth}th time");
     }
     drop(at_last);
     assert_eq!(written.await.unwrap().unwrap()["count"], 1);
-    assert_eq!(fetched.await.unwrap().unwrap()["body"], "heard");
+    assert_eq!(fetched.await.unwrap().unwrap()["body"], "received");
     assert_eq!(called.await.unwrap().unwrap()["status"], 200);
     assert_eq!(posted.await.unwrap().unwrap()["posted"], true);
     let seen = remote.wait_for_requests(22).await;

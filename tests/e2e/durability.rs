@@ -27,11 +27,11 @@ async fn chat_until_disconnected(mut client: Client, name: String) -> ReceivedMe
             break;
         }
         // Several are on their way at once, so that the crash finds turns before, in and behind their commits.
-        while let Ok(heard) = tokio::time::timeout(Duration::from_millis(1), client.socket.next()).await {
-            let Some(Ok(Message::Text(text))) = heard else { return seen };
-            let heard = serde_json::from_str::<Value>(&text).unwrap();
-            if heard["type"] == "message" {
-                seen.push((heard["message"]["seq"].as_u64().unwrap(), heard["message"].clone()));
+        while let Ok(received) = tokio::time::timeout(Duration::from_millis(1), client.socket.next()).await {
+            let Some(Ok(Message::Text(text))) = received else { return seen };
+            let received = serde_json::from_str::<Value>(&text).unwrap();
+            if received["type"] == "message" {
+                seen.push((received["message"]["seq"].as_u64().unwrap(), received["message"].clone()));
             }
         }
     }
@@ -74,8 +74,8 @@ async fn received_messages_survive_kill_9_at_any_moment() {
             for (index, message) in stored.iter().enumerate() {
                 assert_eq!(message["seq"], index as u64 + 1, "{room}: numbers are dense");
             }
-            for (_, heard) in seen.iter().filter(|(of, _)| *of == room) {
-                for (seq, message) in heard {
+            for (_, received) in seen.iter().filter(|(of, _)| *of == room) {
+                for (seq, message) in received {
                     assert_eq!(stored.get(*seq as usize - 1), Some(message), "{room}: what was seen is stored");
                     checked += 1;
                 }
@@ -126,11 +126,11 @@ async fn turns_in_one_group_commit_are_each_atomic() {
     }
     assert!(ana.recv_text().await.starts_with("worked"));
     for expected in ["a", "failed", "a=1", "c", "failed", "a=1", "d"] {
-        let heard = ana.recv_text().await;
-        assert_eq!(if heard.contains("room_failed") { "failed" } else { &heard }, expected);
+        let received = ana.recv_text().await;
+        assert_eq!(if received.contains("room_failed") { "failed" } else { &received }, expected);
     }
-    for heard in ["a", "c", "d"] {
-        bo.expect_text(heard).await;
+    for received in ["a", "c", "d"] {
+        bo.expect_text(received).await;
     }
     let server = server.crash_and_restart().await;
     let mut ana = server.join("lobby", "ana").await;

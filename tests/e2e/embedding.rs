@@ -43,10 +43,10 @@ async fn host_in(directory: &Path) -> Host {
     Host::builder(config).start().await.unwrap()
 }
 
-fn received_json(heard: Received) -> Value {
-    match heard {
+fn received_json(received: Received) -> Value {
+    match received {
         Received::Message(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
-        other => panic!("expected a text, and heard {other:?}"),
+        other => panic!("expected a text, and received {other:?}"),
     }
 }
 
@@ -158,7 +158,7 @@ async fn two_hosts_in_one_process_are_independent() {
     first.shutdown().await;
     assert_eq!(here.recv_close().await.0, 1001);
     there.send_chat("there").await;
-    assert_eq!(there.recv_content().await, "there", "and it heard nothing of the other's");
+    assert_eq!(there.recv_content().await, "there", "and it received nothing of the other's");
 
     let again = host_in(first_directory.path()).await;
     let messages = again.rooms().get("ROOMS", "lobby").unwrap();

@@ -13,7 +13,7 @@ use crate::harness::{BASE, Server, within};
 /// How long a server may be silent before nothing more is expected of it.
 const QUIET_PERIOD: Duration = Duration::from_millis(20);
 
-/// Send the bytes, hear what there is to hear, and go.
+/// Send the bytes, receive what there is to receive, and go.
 async fn exchange(server: &Server, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(server.address).await.expect("it listens");
     // It may have had enough before it has got everything.

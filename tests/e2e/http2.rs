@@ -68,11 +68,11 @@ async fn assert_flood_ends_connection(stream: impl AsyncRead + AsyncWrite + Unpi
             }
         }
     };
-    let hears = async {
-        let mut heard = [0; 8_192];
-        while let Ok(1..) = reader.read(&mut heard).await {}
+    let receives = async {
+        let mut received = [0; 8_192];
+        while let Ok(1..) = reader.read(&mut received).await {}
     };
-    let both = async { tokio::join!(sends, hears) };
+    let both = async { tokio::join!(sends, receives) };
     assert!(tokio::time::timeout(TEST_TIMEOUT, both).await.is_ok(), "{name}: the connection goes on");
 }
 
@@ -114,10 +114,10 @@ async fn a_missing_http2_preface_ends_the_connection() {
     let _ = within(unfinished.read_to_end(&mut Vec::new())).await;
     // The connection that began earlier may be silent for longer.
     begun.write_all(&frame(6, 0, 0, b"how long")).await.unwrap();
-    let (answer, mut heard) = (frame(6, 1, 0, b"how long"), Vec::new());
+    let (answer, mut received) = (frame(6, 1, 0, b"how long"), Vec::new());
     let answered = async {
-        while !heard.windows(answer.len()).any(|heard| heard == answer) {
-            assert_ne!(begun.read_buf(&mut heard).await.unwrap(), 0, "it was cut off");
+        while !received.windows(answer.len()).any(|received| received == answer) {
+            assert_ne!(begun.read_buf(&mut received).await.unwrap(), 0, "it was cut off");
         }
     };
     within(answered).await;
@@ -129,24 +129,24 @@ async fn too_many_http2_frames_get_enhance_your_calm() {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(&[PREFACE, &frame(4, 0, 0, b"")].concat()).await.unwrap();
     let (ping, answer) = (frame(6, 0, 0, b"how long"), frame(6, 1, 0, b"how long"));
-    let (mut heard, mut pings) = (Vec::new(), 0);
+    let (mut received, mut pings) = (Vec::new(), 0);
     // One at a time: a connection that is closed with unread bytes is reset, and the GOAWAY could get lost.
     let to_the_end = async {
         loop {
             stream.write_all(&ping).await.unwrap();
             pings += 1;
-            while !heard.windows(answer.len()).any(|heard| heard == answer) {
-                if stream.read_buf(&mut heard).await.unwrap() == 0 {
+            while !received.windows(answer.len()).any(|received| received == answer) {
+                if stream.read_buf(&mut received).await.unwrap() == 0 {
                     return;
                 }
             }
-            heard.clear();
+            received.clear();
         }
     };
     within(to_the_end).await;
     assert!(pings >= 990, "a thousand come at once: {pings}");
     let enhance_your_calm = frame(7, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 11]);
-    assert_eq!(heard.escape_ascii().to_string(), enhance_your_calm.escape_ascii().to_string());
+    assert_eq!(received.escape_ascii().to_string(), enhance_your_calm.escape_ascii().to_string());
 }
 
 #[tokio::test]

@@ -52,10 +52,10 @@ async fn a_javascript_room_is_served_like_any_other() {
     let server = server.crash_and_restart().await;
     let mut bo = server.join("lamp", "bo").await;
     // The auction ends ten seconds after the bid. The restart has taken some of them, and perhaps all.
-    let mut heard = bo.recv().await;
-    assert_eq!(heard["bid"], 5);
-    while heard["sold"] != true {
-        heard = bo.recv().await;
+    let mut received = bo.recv().await;
+    assert_eq!(received["bid"], 5);
+    while received["sold"] != true {
+        received = bo.recv().await;
     }
-    assert_eq!(heard["bidder"], "ana");
+    assert_eq!(received["bidder"], "ana");
 }

@@ -1,4 +1,4 @@
-//! How a client gets into a room, and what it hears first.
+//! How a client gets into a room, and what it receives first.
 
 use futures_util::future::join_all;
 use hyper::Method;
@@ -62,7 +62,7 @@ async fn a_join_is_announced_once_for_each_user_and_not_for_each_tab() {
     assert_eq!((&joined["userId"], &joined["userName"]), (&json!("id-bo"), &json!("bo")));
     bo.close().await;
     bo_again.close().await;
-    // The next thing she hears is that bo left: neither the second tab's coming nor the first one's going.
+    // The next thing she receives is that bo left: neither the second tab's coming nor the first one's going.
     assert_eq!(ana.recv().await["type"], "user_left");
 }
 

@@ -131,10 +131,10 @@ async fn a_closed_event_stream_of_a_quiet_room_is_noticed_at_once() {
         let mut bo = connect(&server).await;
         let ask = format!("GET {BASE}/rooms/lobby/events?token=id-bo:bo HTTP/1.1\r\nhost: localhost\r\n\r\n{further}");
         bo.write_all(ask.as_bytes()).await.unwrap();
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         within(async {
-            while !heard.ends_with(b"welcome\n\n\r\n") {
-                heard.push(bo.read_u8().await.unwrap());
+            while !received.ends_with(b"welcome\n\n\r\n") {
+                received.push(bo.read_u8().await.unwrap());
             }
         })
         .await;

@@ -45,11 +45,11 @@ async fn a_slow_reader_is_closed_with_1013_and_others_miss_nothing() {
     let text = "x".repeat(50_000);
     for number in 0.. {
         ana.send(&format!("all {number} {text}")).await;
-        let heard = ana.recv_text().await;
-        if heard == "gone id-slow 1013 false " {
+        let received = ana.recv_text().await;
+        if received == "gone id-slow 1013 false " {
             break;
         }
-        assert!(heard.starts_with(&format!("{number} ")), "out of order: {}", &heard[..20]);
+        assert!(received.starts_with(&format!("{number} ")), "out of order: {}", &received[..20]);
     }
     drop(slow);
     server.wait_for_count("closes_total{code=\"1013\"}", 1).await;
@@ -118,19 +118,19 @@ async fn a_client_that_sends_faster_than_its_room_works_loses_nothing() {
         clients.push(client);
     }
     let talk = clients.into_iter().map(async |client| {
-        let (mut says, hears) = client.socket.split();
+        let (mut says, receives) = client.socket.split();
         let all_said = async {
             for number in 0..MESSAGES {
                 says.send(Message::text(format!("work 1; say {number}"))).await.unwrap();
             }
         };
-        let all_heard = hears.filter_map(async |heard| match heard.unwrap() {
+        let all_heard = receives.filter_map(async |received| match received.unwrap() {
             Message::Text(text) if !text.starts_with(['w', 'g']) => Some(text.as_str().to_owned()),
             _ => None,
         });
         let all_heard = all_heard.take(MESSAGES).collect::<Vec<_>>();
-        let (heard, ()) = within(async { tokio::join!(all_heard, all_said) }).await;
-        assert_eq!(heard, (0..MESSAGES).map(|number| number.to_string()).collect::<Vec<_>>());
+        let (received, ()) = within(async { tokio::join!(all_heard, all_said) }).await;
+        assert_eq!(received, (0..MESSAGES).map(|number| number.to_string()).collect::<Vec<_>>());
     });
     join_all(talk).await;
 }

@@ -1,6 +1,6 @@
 //! A real process, real sockets, a real disk: every promise, kept by the binary that users run.
 //!
-//! In reading order: how a client gets in, what it hears, what survives, what cannot do harm, how it ends.
+//! In reading order: how a client gets in, what it receives, what survives, what cannot do harm, how it ends.
 #![expect(clippy::disallowed_methods, reason = "tests measure time, make files and choose at random")]
 
 mod checker;

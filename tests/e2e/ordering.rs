@@ -10,17 +10,17 @@ use crate::harness::{Client, Server};
 const SENDERS: usize = 5;
 const MESSAGES: usize = 100;
 
-/// Say many things without waiting, and hear what everybody says.
+/// Say many things without waiting, and receive what everybody says.
 async fn chat(mut client: Client, name: String) -> Vec<(u64, String)> {
     for number in 0..MESSAGES {
         client.send_chat(&format!("{name} {number}")).await;
     }
-    let mut heard = Vec::new();
-    while heard.len() < SENDERS * MESSAGES {
+    let mut received = Vec::new();
+    while received.len() < SENDERS * MESSAGES {
         let message = client.recv_type("message").await["message"].take();
-        heard.push((message["seq"].as_u64().unwrap(), message["content"].as_str().unwrap().to_owned()));
+        received.push((message["seq"].as_u64().unwrap(), message["content"].as_str().unwrap().to_owned()));
     }
-    heard
+    received
 }
 
 #[tokio::test]
@@ -28,16 +28,16 @@ async fn all_clients_receive_the_same_order_without_a_gap() {
     let server = Server::start().await;
     let names = (0..SENDERS).map(|number| format!("u{number}"));
     let clients = join_all(names.map(async |name| (server.join("lobby", &name).await, name))).await;
-    let heard = join_all(clients.into_iter().map(|(client, name)| chat(client, name))).await;
-    for each in &heard {
-        assert_eq!(each, &heard[0]);
+    let received = join_all(clients.into_iter().map(|(client, name)| chat(client, name))).await;
+    for each in &received {
+        assert_eq!(each, &received[0]);
         assert_eq!(each.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (1..=500).collect::<Vec<_>>());
     }
     let mut spoken = BTreeMap::<&str, usize>::new();
-    for (_, content) in &heard[0] {
+    for (_, content) in &received[0] {
         let (name, number) = content.split_once(' ').unwrap();
         let next = spoken.entry(name).or_default();
-        assert_eq!(number, next.to_string(), "{name} was heard out of order");
+        assert_eq!(number, next.to_string(), "{name} was received out of order");
         *next += 1;
     }
 }

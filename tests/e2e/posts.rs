@@ -148,7 +148,7 @@ async fn start_silent_server() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unresponsive_servers_delay_no_other_posts() {
-    let (silent, remote) = (start_silent_server().await, RemoteServer::start(|_| response(200, "heard")).await);
+    let (silent, remote) = (start_silent_server().await, RemoteServer::start(|_| response(200, "received")).await);
     let host = host_that_hibernates_at_once(&[&silent, &remote.origin]).await;
     // More than can be carried at once in all.
     let posts = (0..POSTS_AT_ONCE + 50).map(|room| {
@@ -161,8 +161,8 @@ async fn unresponsive_servers_delay_no_other_posts() {
     }
     run_in_room(host.rooms(), "another", &post_to("sum")).await;
     wait_for_count(host.rooms(), "sum", 1).await;
-    let post = json!({ "do": "post-out", "origin": remote.origin, "path": "/heard", "body": "" });
+    let post = json!({ "do": "post-out", "origin": remote.origin, "path": "/received", "body": "" });
     run_in_room(host.rooms(), "another", &post).await;
-    assert_eq!(remote.wait_for_requests(1).await[0].path, "/heard");
+    assert_eq!(remote.wait_for_requests(1).await[0].path, "/received");
     host.shutdown().await;
 }

@@ -16,11 +16,11 @@ async fn a_posted_message_reaches_every_socket_and_is_listed() {
     let answer = server.api(Method::POST, "/rooms/lobby/messages", "bo", r#"{"content":"hi"}"#).await;
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.json()["success"], true);
-    let heard = ana.recv_type("message").await;
-    assert_eq!(heard["message"], answer.json()["message"]);
-    assert_eq!((&heard["message"]["userId"], &heard["message"]["userName"]), (&json!("id-bo"), &json!("bo")));
+    let received = ana.recv_type("message").await;
+    assert_eq!(received["message"], answer.json()["message"]);
+    assert_eq!((&received["message"]["userId"], &received["message"]["userName"]), (&json!("id-bo"), &json!("bo")));
     let listed = server.api(Method::GET, "/rooms/lobby/messages", "ana", "").await;
-    assert_eq!(listed.json()["messages"], json!([heard["message"]]));
+    assert_eq!(listed.json()["messages"], json!([received["message"]]));
 }
 
 #[tokio::test]

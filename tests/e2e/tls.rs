@@ -89,15 +89,15 @@ async fn clients_chat_over_tls() {
     let said = r#"{"type":"message","content":"in private"}"#;
     within(futures_util::SinkExt::send(&mut sockets[0], Message::text(said))).await.unwrap();
     for socket in &mut sockets {
-        let heard = within(async {
+        let received = within(async {
             loop {
-                let heard = futures_util::StreamExt::next(socket).await.unwrap().unwrap();
-                if heard.to_text().unwrap().contains("in private") {
-                    return heard;
+                let received = futures_util::StreamExt::next(socket).await.unwrap().unwrap();
+                if received.to_text().unwrap().contains("in private") {
+                    return received;
                 }
             }
         });
-        assert!(heard.await.to_text().unwrap().contains(r#""seq":1"#));
+        assert!(received.await.to_text().unwrap().contains(r#""seq":1"#));
     }
 }
 
@@ -136,8 +136,8 @@ async fn sighup_reloads_the_certificate_and_open_sockets_go_on() {
     connect(&server, &after, &[]).await.unwrap();
     within(futures_util::SinkExt::send(&mut socket, Message::text(r#"{"type":"ping"}"#))).await.unwrap();
     let pong = within(async {
-        while let Some(Ok(heard)) = futures_util::StreamExt::next(&mut socket).await {
-            if heard.to_text().unwrap().contains("pong") {
+        while let Some(Ok(received)) = futures_util::StreamExt::next(&mut socket).await {
+            if received.to_text().unwrap().contains("pong") {
                 return true;
             }
         }

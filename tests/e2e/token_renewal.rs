@@ -71,9 +71,9 @@ async fn an_invalid_renewal_changes_nothing_and_is_not_quoted() {
     ];
     for frame in bad {
         ana.send(&frame).await;
-        let heard = ana.recv().await;
-        assert_eq!((&heard["type"], &heard["code"]), (&json!("error"), &json!("invalid_token")), "{frame}");
-        let message = heard["message"].as_str().unwrap();
+        let received = ana.recv().await;
+        assert_eq!((&received["type"], &received["code"]), (&json!("error"), &json!("invalid_token")), "{frame}");
+        let message = received["message"].as_str().unwrap();
         let token =
             serde_json::from_str::<Value>(&frame).ok().and_then(|frame| frame["token"].as_str().map(str::to_owned));
         assert!(token.is_none_or(|token| token.is_empty() || !message.contains(&token)), "{message}");
@@ -125,10 +125,10 @@ async fn a_renewal_counts_as_a_message_and_no_room_sees_it() {
     let mut limited = false;
     for _ in 0..40 {
         ana.send(&long).await;
-        let heard = ana.recv().await;
-        match heard["type"].as_str() {
+        let received = ana.recv().await;
+        match received["type"].as_str() {
             Some("identity") => {}
-            _ => limited = heard["code"] == "rate_limited",
+            _ => limited = received["code"] == "rate_limited",
         }
         if limited {
             break;
@@ -179,8 +179,8 @@ async fn an_identity_frame_is_recognised_in_every_json_spelling() {
     ];
     for frame in bad {
         ana.send(&frame).await;
-        let heard = ana.recv().await;
-        assert_eq!((&heard["type"], &heard["code"]), (&json!("error"), &json!("invalid_token")), "{frame}");
+        let received = ana.recv().await;
+        assert_eq!((&received["type"], &received["code"]), (&json!("error"), &json!("invalid_token")), "{frame}");
     }
     let frame = renew(&token());
     ana.socket.send(Message::binary(frame.into_bytes())).await.unwrap();

@@ -1,4 +1,4 @@
-//! Who is asking: the claims and permissions of the user whom this turn is about.
+//! The user behind an event: the claims and permissions of the user whom this turn is about.
 //!
 //! The user is the one who connects, sends a message or a request, or has left. A [`Socket`] tells its own: of the
 //! sender, or of anybody else in the room. A request has no socket, so ask [`may`] and [`claims`]. No client, no router

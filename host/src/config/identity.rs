@@ -32,7 +32,7 @@ pub struct Identity {
     /// always allowed, and others only if they are given: a page could otherwise reach the server under its own name
     /// (DNS rebinding).
     pub hosts: Vec<String>,
-    /// Who may enter rooms. Absent: `open` with `auth = "dev"`, whose names carry no grants, and `granted` with
+    /// The access to rooms. Absent: `open` with `auth = "dev"`, whose names carry no grants, and `granted` with
     /// `auth = "jwt"`.
     pub access: Option<AccessMode>,
     /// The claim of a token that holds its grants: an object of patterns of rooms, each with a list of permissions.
@@ -62,7 +62,7 @@ pub enum Auth {
     Jwt,
 }
 
-/// Who may enter the rooms of a namespace.
+/// The access to the rooms of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccessMode {
@@ -136,7 +136,7 @@ impl AccessMode {
 }
 
 impl Identity {
-    /// Who may enter the rooms of namespaces that do not say it themselves.
+    /// The access to the rooms of namespaces that do not say it themselves.
     pub fn access(&self) -> AccessMode {
         self.access.unwrap_or(match self.auth {
             Auth::Dev => AccessMode::Open,

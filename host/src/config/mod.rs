@@ -155,7 +155,7 @@ impl Config {
         })
     }
 
-    /// Who may enter the rooms of a namespace.
+    /// The access to the rooms of a namespace.
     pub fn access(&self, namespace: &str) -> AccessMode {
         let own = self.namespaces.get(namespace).and_then(|namespace| namespace.access);
         own.unwrap_or_else(|| self.identity.access())

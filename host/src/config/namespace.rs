@@ -20,7 +20,7 @@ const CHAT_ROOM: &str = "builtin:chat-room";
 pub struct Namespace {
     /// A component file, or `builtin:chat-room` or `builtin:presence-tracker`.
     pub component: String,
-    /// Who may enter its rooms. Absent: as `identity.access` says.
+    /// The access to its rooms. Absent: as `identity.access` says.
     #[serde(default)]
     pub access: Option<AccessMode>,
     /// Settings for its rooms.

@@ -14,7 +14,7 @@ use crate::edge::identity::verified::Verified;
 use crate::model::{Address, Permission, Permissions};
 use crate::revocations::Revocations;
 
-/// Who may do what in the rooms of a host.
+/// The access to the rooms of a host.
 pub(crate) struct AccessControl {
     policy: Access,
     /// Decides in place of the grants of users, where it is present.

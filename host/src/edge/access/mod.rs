@@ -1,4 +1,4 @@
-//! Who may do what in which room: the grants of a token, and the decision for a room.
+//! Access to rooms: the grants of a token, and the decision for a room.
 //!
 //! ```text
 //! pattern.rs     which rooms a pattern matches      control.rs         decides for http

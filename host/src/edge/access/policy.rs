@@ -10,11 +10,11 @@ use crate::config::{AccessMode, Config};
 use crate::model::{Address, Permission, Permissions};
 use crate::routes::spelling;
 
-/// Who may do what in the rooms of a host.
+/// The access to the rooms of a host.
 #[derive(Debug)]
 pub struct Access(BTreeMap<String, NamespaceAccess>);
 
-/// Who may do what in the rooms of one namespace.
+/// The access to the rooms of one namespace.
 #[derive(Debug)]
 struct NamespaceAccess {
     mode: AccessMode,

@@ -1,4 +1,4 @@
-//! What the user of one open socket may do in its room: asked for each message, renewed with each new token, and asked
+//! The access of one open socket to its room: asked for each message, renewed with each new token, and asked
 //! for again before an answer of the operator's server ends.
 //!
 //! It knows no frames: `websocket` and `event_stream` poll it, and close or tell the client.
@@ -22,7 +22,7 @@ use crate::{clock, random};
 /// The shortest and the longest pause before the server is asked again that gave no decision.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
-/// What the user of an open socket may do in its room.
+/// The access of an open socket to its room.
 pub(in crate::edge) struct SocketAccess {
     control: Arc<AccessControl>,
     room: Address,

@@ -27,7 +27,7 @@ pub(in crate::edge) struct Users {
     inner: Mutex<Inner>,
 }
 
-/// What one user or service may have; 0 for no limit.
+/// The most that one user or service may have; 0 for no limit.
 #[derive(Debug, Clone, Copy)]
 struct Maxima {
     sockets: usize,

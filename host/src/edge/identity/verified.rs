@@ -28,7 +28,7 @@ pub struct Verified {
     pub issued_at: Option<UnixMillis>,
     /// The token's `jti`, to revoke it alone.
     pub token_id: Option<String>,
-    /// What the user may do in which rooms, where they ask for grants.
+    /// The permissions of the user, by pattern of rooms, where they ask for grants.
     pub grants: Grants,
     /// The claims that rooms get.
     pub claims: Claims,

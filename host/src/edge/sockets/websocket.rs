@@ -62,7 +62,7 @@ pub(in crate::edge) struct ConnectionContext {
     pub(in crate::edge) metrics: Arc<Metrics>,
     /// Verifies the token of a renewal.
     pub(in crate::edge) verifier: Verifier,
-    /// What the user may do in the room.
+    /// The permissions of the user in the room.
     pub(in crate::edge) access: SocketAccess,
     /// The socket's place in the registry; it is removed after the room was told of the end.
     pub(in crate::edge) registration: Registration,

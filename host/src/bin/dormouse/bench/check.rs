@@ -30,7 +30,7 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn hear(&mut self, number: u64) {
+    pub(super) fn receive(&mut self, number: u64) {
         if number == self.last + 1 {
             self.last = number;
         } else if number > self.last {
@@ -54,9 +54,9 @@ impl Sequence {
 mod tests {
     use super::*;
 
-    fn heard(numbers: &[u64]) -> Sequence {
+    fn received(numbers: &[u64]) -> Sequence {
         let mut sequence = Sequence::default();
-        numbers.iter().for_each(|number| sequence.hear(*number));
+        numbers.iter().for_each(|number| sequence.receive(*number));
         sequence
     }
 
@@ -66,17 +66,17 @@ mod tests {
 
     #[test]
     fn complete_and_ordered_deliveries_have_no_faults() {
-        assert_eq!(faults(&heard(&[1, 2, 3]), 3), (0, 0, 0));
+        assert_eq!(faults(&received(&[1, 2, 3]), 3), (0, 0, 0));
     }
 
     #[test]
     fn a_gap_and_a_missing_end_are_losses() {
-        assert_eq!(faults(&heard(&[1, 4]), 6), (4, 0, 0));
+        assert_eq!(faults(&received(&[1, 4]), 6), (4, 0, 0));
     }
 
     #[test]
     fn duplicates_and_late_lines_are_told_apart() {
-        assert_eq!(faults(&heard(&[1, 2, 2, 4, 3]), 4), (0, 1, 1));
+        assert_eq!(faults(&received(&[1, 2, 2, 4, 3]), 4), (0, 1, 1));
     }
 
     #[test]

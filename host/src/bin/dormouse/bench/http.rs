@@ -49,7 +49,7 @@ pub(super) async fn run(target: &Target, args: &Http) -> anyhow::Result<Report> 
                         measured.delivered.fetch_add(1, Ordering::Relaxed);
                     }
                 };
-                if socket.hear(&mut visit).await.is_err() {
+                if socket.receive(&mut visit).await.is_err() {
                     return;
                 }
             }

@@ -50,11 +50,11 @@ impl Socket {
         let mut socket = tokio::time::timeout(PATIENCE, Self::upgrade(target, room, user))
             .await
             .unwrap_or_else(|_| Err(Ended::Lost(format!("no upgrade within {PATIENCE:?}"))))?;
-        let mut heard = false;
+        let mut received = false;
         let first = std::future::poll_fn(|context| {
             loop {
-                match socket.poll_hear(context, &mut |_| heard = true) {
-                    Poll::Ready(Ok(())) if heard => return Poll::Ready(Ok(())),
+                match socket.poll_receive(context, &mut |_| received = true) {
+                    Poll::Ready(Ok(())) if received => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(ended)) => return Poll::Ready(Err(ended)),
                     Poll::Pending => return Poll::Pending,
@@ -86,7 +86,7 @@ impl Socket {
     }
 
     /// Passes every received text to `visit`; ready once at least one read returned data.
-    pub(super) fn poll_hear(
+    pub(super) fn poll_receive(
         &mut self,
         context: &mut Context<'_>,
         visit: &mut dyn FnMut(&str),
@@ -114,15 +114,15 @@ impl Socket {
     }
 
     /// Waits for the next texts and passes them to `visit`.
-    pub(super) async fn hear(&mut self, mut visit: impl FnMut(&str)) -> Result<(), Ended> {
-        std::future::poll_fn(|context| self.poll_hear(context, &mut visit)).await
+    pub(super) async fn receive(&mut self, mut visit: impl FnMut(&str)) -> Result<(), Ended> {
+        std::future::poll_fn(|context| self.poll_receive(context, &mut visit)).await
     }
 
     /// Reads the frames that have arrived, without waiting.
     pub(super) fn hear_what_is_there(&mut self) -> Result<(), Ended> {
         let mut context = Context::from_waker(Waker::noop());
-        while let Poll::Ready(heard) = self.poll_hear(&mut context, &mut |_| {}) {
-            heard?;
+        while let Poll::Ready(received) = self.poll_receive(&mut context, &mut |_| {}) {
+            received?;
         }
         Ok(())
     }
@@ -189,8 +189,9 @@ impl Socket {
         self.say(format!(r#"{{"type":"message","content":"{}"}}"#, check::line(0, number, 0, 64))).await?;
         let mut came_back = false;
         while !came_back {
-            let visit = |frame: &str| came_back |= check::parts(frame).is_some_and(|(_, heard, _)| heard == number);
-            tokio::time::timeout(PATIENCE, self.hear(visit)).await.context("no echo came")??;
+            let visit =
+                |frame: &str| came_back |= check::parts(frame).is_some_and(|(_, received, _)| received == number);
+            tokio::time::timeout(PATIENCE, self.receive(visit)).await.context("no echo came")??;
         }
         Ok(began.elapsed())
     }
@@ -198,7 +199,7 @@ impl Socket {
     /// Keeps the socket open and reads it until it ends.
     pub(super) async fn listen(mut self) -> Ended {
         loop {
-            if let Err(ended) = self.hear(|_| {}).await {
+            if let Err(ended) = self.receive(|_| {}).await {
                 return ended;
             }
             // The answers to pings are in the queue.

@@ -71,7 +71,7 @@ struct Member {
     said: u64,
     on_their_way: u32,
     next: Option<Pin<Box<tokio::time::Sleep>>>,
-    heard: Vec<Sequence>,
+    received: Vec<Sequence>,
     listed: bool,
     delays: Vec<u64>,
 }
@@ -81,7 +81,7 @@ struct Outcome {
     room: usize,
     sender: Option<usize>,
     said: u64,
-    heard: Vec<Sequence>,
+    received: Vec<Sequence>,
     ended: Option<Ended>,
 }
 
@@ -173,7 +173,7 @@ fn faults(settings: &Settings, outcomes: Vec<Outcome>) -> (Counts, Option<String
     let mut counts = Counts::default();
     let mut example = None;
     for outcome in outcomes {
-        for (sequence, said) in outcome.heard.iter().zip(&said[outcome.room]) {
+        for (sequence, said) in outcome.received.iter().zip(&said[outcome.room]) {
             counts.lost += sequence.lost(*said);
             counts.duplicated += sequence.duplicated;
             counts.out_of_order += sequence.out_of_order;
@@ -252,14 +252,14 @@ impl Run {
 
 impl Member {
     fn new(run: Arc<Run>, socket: Socket, number: usize, sender: Option<usize>) -> Self {
-        let heard = vec![Sequence::default(); run.senders];
+        let received = vec![Sequence::default(); run.senders];
         let (said, on_their_way, listed) = (0, 0, false);
-        Member { run, socket, number, sender, said, on_their_way, next: None, heard, listed, delays: Vec::new() }
+        Member { run, socket, number, sender, said, on_their_way, next: None, received, listed, delays: Vec::new() }
     }
 
     async fn live(mut self, room: usize) -> Outcome {
         let ended = std::future::poll_fn(|context| self.poll(context)).await;
-        Outcome { room, sender: self.sender, said: self.said, heard: self.heard, ended: ended.err() }
+        Outcome { room, sender: self.sender, said: self.said, received: self.received, ended: ended.err() }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
@@ -272,8 +272,8 @@ impl Member {
             }
             self.speak(context)?;
             self.socket.poll_flush(context)?;
-            match self.hear(context) {
-                Poll::Ready(heard) => heard?,
+            match self.receive(context) {
+                Poll::Ready(received) => received?,
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -312,18 +312,18 @@ impl Member {
     }
 
     /// Handles the frames of one read.
-    fn hear(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        let (run, heard, delays) = (&self.run, &mut self.heard, &mut self.delays);
+    fn receive(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        let (run, received, delays) = (&self.run, &mut self.received, &mut self.delays);
         let (sender, on_their_way) = (self.sender, &mut self.on_their_way);
         let now = run.nanos();
         let mut frames = 0;
         let mut deliveries = 0;
-        let polled = self.socket.poll_hear(context, &mut |frame| {
+        let polled = self.socket.poll_receive(context, &mut |frame| {
             frames += 1;
             let Some((from, number, said_at)) = check::parts(frame) else { return };
-            let Some(sequence) = heard.get_mut(from) else { return };
+            let Some(sequence) = received.get_mut(from) else { return };
             deliveries += 1;
-            sequence.hear(number);
+            sequence.receive(number);
             delays.push(now.saturating_sub(said_at));
             if sender == Some(from) {
                 *on_their_way = on_their_way.saturating_sub(1);

@@ -15,7 +15,7 @@ const LEAST_FOR_A_SOCKET: Duration = Duration::from_secs(1);
 /// A decision of the operator's own server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decision {
-    /// What the user may do in the room.
+    /// The permissions of the user in the room.
     pub(super) permissions: Permissions,
     /// How long others may use it. Zero: only those who wait for it.
     pub(super) shared_for: Duration,

@@ -59,7 +59,7 @@ pub struct Authorizer {
 /// An answer, and when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::edge) struct Answer {
-    /// What the user may do in the room.
+    /// The permissions of the user in the room.
     pub(in crate::edge) permissions: Permissions,
     /// From this time on it does not count any more.
     pub(in crate::edge) ends_at: Instant,

@@ -15,7 +15,7 @@ const TIMESTAMP: &str = "dormouse-timestamp";
 /// The header with the signature: `v1=`, and in hexadecimal HMAC-SHA256 of the time, a dot and the body.
 const SIGNATURE: &str = "dormouse-signature";
 
-/// What a user may do in a room. Equal questions have one answer.
+/// The question about a user's permissions in a room. Equal questions have one answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::edge) struct Question {
     pub(super) user_id: Box<str>,
