@@ -13,12 +13,14 @@ const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
 const THREATS: &str = include_str!("../../docs/threats.md");
 
 /// The documents by their paths, relative to the repository.
-const DOCUMENTS: [(&str, &str); 10] = [
+const DOCUMENTS: [(&str, &str); 12] = [
     ("README.md", README),
     ("ARCHITECTURE.md", ARCHITECTURE),
     ("CHANGELOG.md", include_str!("../../CHANGELOG.md")),
     ("CONTRIBUTING.md", CONTRIBUTING),
     ("SECURITY.md", include_str!("../../SECURITY.md")),
+    ("docs/access.md", include_str!("../../docs/access.md")),
+    ("docs/authorizer.md", include_str!("../../docs/authorizer.md")),
     ("docs/backups.md", include_str!("../../docs/backups.md")),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
     ("docs/performance.md", include_str!("../../docs/performance.md")),
