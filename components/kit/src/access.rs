@@ -65,7 +65,8 @@ pub enum Permission {
 
 /// Whether the user of this turn may do this in this room. False in a timer's turn.
 ///
-/// In a namespace with `access = "open"`, and for a request of another room, these are read, write and presence.
+/// In a namespace with `access = "open"`, and for a request of another room, these are read, write and presence; in the
+/// former a grant adds to them.
 pub fn may(permission: Permission) -> bool {
     permissions().has(permission)
 }
@@ -93,7 +94,7 @@ impl Socket {
     /// Whether the client's user may do this in this room, as of the last event that the room saw. A client may renew
     /// its token: the messages that it sent before run with the old permissions.
     ///
-    /// In a namespace with `access = "open"` these are read, write and presence.
+    /// In a namespace with `access = "open"` these are read, write and presence, and what a grant adds.
     pub fn may(&self, permission: Permission) -> bool {
         self.permissions().has(permission)
     }

@@ -19,21 +19,28 @@ pub fn forbidden_frame(missing: Permission, about: &Message) -> String {
         Message::Text(text) => Some(text.as_str()),
         Message::Binary(_) => None,
     };
-    error_frame("forbidden", &format!("sending here needs the permission `{missing}`"), about)
+    let text = format!("sending here needs the permission `{missing}`");
+    frame("forbidden", &text, Some(missing.name()), about)
 }
 
 /// An error of the host as a text message to the client. `about` is the message that it concerns.
 pub fn error_frame(code: &str, message: &str, about: Option<&str>) -> String {
+    frame(code, message, None, about)
+}
+
+fn frame(code: &str, message: &str, permission: Option<&str>, about: Option<&str>) -> String {
     #[derive(Serialize)]
     #[serde(tag = "type", rename = "error")]
     struct Frame<'a> {
         code: &'a str,
         message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        permission: Option<&'a str>,
         #[serde(rename = "clientId", skip_serializing_if = "Option::is_none")]
         client_id: Option<String>,
     }
 
-    let frame = Frame { code, message, client_id: about.and_then(client_id) };
+    let frame = Frame { code, message, permission, client_id: about.and_then(client_id) };
     serde_json::to_string(&frame).expect("a struct of strings is JSON")
 }
 

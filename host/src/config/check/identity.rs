@@ -11,6 +11,8 @@ use crate::web_origin;
 /// The highest leeway. Clocks that differ by more are wrong, and an expired token would be accepted for that long.
 const MOST_LEEWAY: Duration = Duration::from_secs(5 * 60);
 
+/// Claims that have a meaning of their own, so that they cannot hold grants.
+const TAKEN_CLAIMS: [&str; 10] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "name", "role", "act"];
 /// The shortest time for a decision: shorter ones would refuse users because a machine was busy.
 const LEAST_AUTHORIZE_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest time for a decision. Browsers and proxies give up at about that time.
@@ -27,6 +29,10 @@ impl Identity {
         }
         if self.grants_claim.is_empty() {
             return Err(ConfigError::invalid("identity.grants_claim", "must not be empty; write one such as `rooms`"));
+        }
+        if TAKEN_CLAIMS.contains(&self.grants_claim.as_str()) {
+            let problem = format!("`{}` has another meaning in a token; write one such as `rooms`", self.grants_claim);
+            return Err(ConfigError::invalid("identity.grants_claim", problem));
         }
         self.check_authorize()?;
         match self.auth {

@@ -324,6 +324,16 @@ fn a_doubtful_value_is_a_warning_with_a_better_one() {
     for (text, key, says) in [
         ("trusted_proxies = [\"0.0.0.0/0\"]", "trusted_proxies: 0.0.0.0/0 is every address", "list the proxies alone"),
         (&keys_in_dev, "identity.keys: auth = \"dev\" ", "write auth = \"jwt\""),
+        (
+            "identity.auth = \"jwt\"\nidentity.jwks = \"x\"",
+            "identity.jwks: without `issuer` and `audience`",
+            "write the issuer or the audience",
+        ),
+        (
+            "[identity]\nauthorize = \"http://127.0.0.1:1/a\"\nauthorize_secret = \"x\"",
+            "identity.authorize: http://127.0.0.1:1/a is never asked",
+            "write access = \"granted\"",
+        ),
         ("identity.jwks = \"x\"", "identity.jwks: auth = \"dev\" ", "or remove the keys"),
         (&format!("{calls}limits.awake_rooms = 1"), "limits.awake_rooms: a room of A that calls", "write at least 2"),
         (&format!("{jwt}limits.sockets_per_user = 1"), "limits.sockets_per_user: 1 is too little", "write at least 2"),

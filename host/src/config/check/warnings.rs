@@ -26,6 +26,8 @@ impl Config {
         warnings.extend(self.unused_keys());
         warnings.extend(self.trusts_everyone());
         warnings.extend(self.grants_without_claims());
+        warnings.extend(self.authorizer_without_rooms());
+        warnings.extend(self.tokens_of_any_issuer());
         warnings.extend(self.calls_with_one_instance());
         warnings.extend(self.page_with_one_socket());
         warnings.extend(self.fewer_rooms_than_namespaces());
@@ -58,6 +60,29 @@ impl Config {
                 "namespaces.{name}: its access is `granted`, and a name of dev auth carries no grants, so nobody may \
                  enter; use auth = \"jwt\", unless your own code gives the grants"
             )
+        })
+    }
+
+    fn authorizer_without_rooms(&self) -> Option<String> {
+        let url = self.identity.authorize.as_ref()?;
+        let is_asked = self.namespaces.keys().any(|name| self.access(name) == AccessMode::Granted);
+        (!is_asked).then(|| {
+            format!(
+                "identity.authorize: {}{} is never asked, because the access of every namespace is `open`; write \
+                 access = \"granted\", or remove it",
+                url.origin(),
+                url.path()
+            )
+        })
+    }
+
+    fn tokens_of_any_issuer(&self) -> Option<String> {
+        let identity = &self.identity;
+        let any = identity.jwks.is_some() && identity.issuer.is_none() && identity.audience.is_none();
+        (any && !identity.is_dev()).then(|| {
+            "identity.jwks: without `issuer` and `audience` every token counts that these keys sign, and some identity \
+             providers sign the tokens of all their customers with the same keys; write the issuer or the audience of yours"
+                .to_owned()
         })
     }
 

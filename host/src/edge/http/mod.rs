@@ -26,15 +26,15 @@
 //! 17. the body: without an identity, the router must accept the request before any of it is read; no content coding
 //!     (415), not too long (413), complete in time (408), and its bytes for the user and in all (`budget`; 429, 503)
 //! 18. the router
-//! 19. the permission: the user may do this in the room (`access`; 403, 401 without an identity, or 503 if
+//! 19. a place among the requests to the room and to its namespace (`budget`; 503)
+//! 20. the permission: the user may do this in the room (`access`; 403, 401 without an identity, or 503 if
 //!     the operator's server decides and gives no answer)
-//! 20. a place among the requests to the room and to its namespace (`budget`; 503)
 //! 21. for a socket: an identity (401), an upgrade or a stream of events (400, 426), the rates again, the user's
 //!     sockets and rooms (429), the address's places (429)
 //! 22. the room: a place in its mailbox, memory once more (503), its turn
 //! 23. the answer: its bytes for the connection, the user and in all (`budget`; 429, 503)
 //!
-//! The places of 16 and 20 and the bytes of 23 are returned when the answer is sent.
+//! The places of 16 and 19 and the bytes of 23 are returned when the answer is sent.
 //!
 //! It does not know connections or frames: `accept` and `service` call it.
 
@@ -215,11 +215,12 @@ where
     let address =
         Address::new(&namespace, &name).map_err(|error| problem(StatusCode::BAD_REQUEST, &error.to_string()))?;
 
-    // 19. The permission.
+    // 19. A place among the requests to the room. A slow authorizer then holds no more places than a slow room.
+    edge.budget.enter_room(permit, &address).map_err(over_limit)?;
+
+    // 20. The permission.
     let admission = check_permission(edge, verified.as_ref(), &address, entry, &mut request).await?;
 
-    // 20. A place among the requests to the room.
-    edge.budget.enter_room(permit, &address).map_err(over_limit)?;
     if entry == RoomEntry::Request {
         // 22. The room.
         return request_room(edge, &address, request).await;

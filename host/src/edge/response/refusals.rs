@@ -35,7 +35,7 @@ pub(in crate::edge) fn unauthorized(detail: &str) -> Response<Body> {
 
 /// An answer with 403 that names the permission that the user lacks in a room.
 pub(in crate::edge) fn forbidden(missing: Permission, room: &str) -> Response<Body> {
-    let detail = format!("this needs the permission `{missing}` in {room}, which the token does not grant");
+    let detail = format!("this needs the permission `{missing}` in {room}, which you do not have");
     problem_naming(StatusCode::FORBIDDEN, &detail, "permission", missing.name())
 }
 

@@ -135,6 +135,14 @@ impl EventStream {
             return Poll::Ready(None);
         }
         loop {
+            // Before the waiting events, which a busy room never lets run out.
+            while let Poll::Ready(renewed) = self.access.poll(context) {
+                self.renewed(renewed);
+                self.set_alarm(self.ping_every);
+            }
+            if self.expires_at.take_if(|at| *at <= clock::unix_millis()).is_some() {
+                self.local_socket.client().close(CloseReason::Expired.code(), &CloseReason::Expired.reason());
+            }
             let mut events = self.take(context);
             if let Some(permissions) = self.permissions.take().filter(|_| !self.closed) {
                 events = [events, permissions].concat().into();
@@ -142,11 +150,6 @@ impl EventStream {
             if !events.is_empty() {
                 self.said_at = clock::monotonic();
                 return Poll::Ready(Some(events));
-            }
-            if let Poll::Ready(renewed) = self.access.poll(context) {
-                self.renewed(renewed);
-                self.set_alarm(self.ping_every);
-                continue;
             }
             // The client may have closed the connection. Then it is reset as soon as something is sent.
             if self.input_ended.take_if(|ended| ended.as_mut().poll(context).is_ready()).is_some() {
@@ -156,7 +159,6 @@ impl EventStream {
             ready!(self.alarm.as_mut().poll(context));
             self.tell_access();
             if self.expires_at.is_some_and(|at| at <= clock::unix_millis()) {
-                self.local_socket.client().close(CloseReason::Expired.code(), &CloseReason::Expired.reason());
                 continue;
             }
             let quiet = clock::since(self.said_at);
