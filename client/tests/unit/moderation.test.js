@@ -1,7 +1,6 @@
 // @ts-check
 import { describe, expect, test, vi } from "vitest";
 import { HttpError } from "../../src/http.js";
-import { MuteClock } from "../../src/mute-clock.js";
 import { errorOfAnswer } from "../../src/post-errors.js";
 import { Timeline } from "../../src/timeline.js";
 import { BASE_URL, codeOf, enter, history, knock, live, message, messages, seqs, storedAs } from "./chat-helpers.js";
@@ -9,8 +8,6 @@ import { FakeServer } from "./fake-server.js";
 import { eventsOf, fakeFetch, pass, useFakeTime } from "./helpers.js";
 
 useFakeTime();
-
-const DAY = 24 * 60 * 60;
 
 /** @param {number} seq */
 const deletion = (seq) => ({ id: `id ${seq}`, seq, by: "mo", at: 9_000 });
@@ -223,18 +220,5 @@ describe("a muted user", () => {
     network.last.say({ type: "typing", userId: "bo", userName: "Bo" });
     network.last.say({ type: "muted", ...mute("bo", 600) });
     expect(chat.typing).toEqual([]);
-  });
-
-  test("of thirty days is no shorter, although a timer holds less", async () => {
-    // Those of the chats of other tests would fire a million times.
-    vi.clearAllTimers();
-    const ended = vi.fn();
-    const clock = new MuteClock(ended);
-    clock.set(30 * DAY);
-    ended.mockClear();
-    await vi.advanceTimersByTimeAsync(30 * DAY * 1_000 - 1);
-    expect(ended).not.toHaveBeenCalled();
-    await vi.advanceTimersByTimeAsync(1);
-    expect([ended.mock.calls.length, clock.until]).toEqual([1, undefined]);
   });
 });
