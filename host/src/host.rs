@@ -57,6 +57,8 @@ pub struct Host {
     /// Absent if the configuration has no admin listener, and if the host is mounted.
     admin: Option<AdminListener>,
     drain_timeout: Duration,
+    /// Absent if the host keeps its rooms in a store of its own.
+    data: Option<PathBuf>,
 }
 
 /// The admin listener.
@@ -210,7 +212,8 @@ impl Builder {
         host.address = Some(address);
         if let (Some(admin), Some((listener, address))) = (admin, admin_listener) {
             let metrics = host.metrics.clone();
-            let admin = Admin::new(&admin, host.edge.clone(), move || metrics.to_text())?;
+            let data = host.data.clone();
+            let admin = Admin::new(&admin, host.edge.clone(), data.as_deref(), move || metrics.to_text())?;
             let accepting = tokio::spawn(admin.clone().serve(listener));
             host.admin = Some(AdminListener { address, admin, accepting });
         }
@@ -271,7 +274,8 @@ impl Builder {
         )?;
         let metrics = Metrics::of(&rooms, &edge, &limits);
         let drain_timeout = self.config.limits.drain_timeout;
-        Ok(Host { address: None, rooms, edge, metrics, accepting: None, verifier, admin: None, drain_timeout })
+        let data = (!own_store).then_some(self.config.data);
+        Ok(Host { address: None, rooms, edge, metrics, accepting: None, verifier, admin: None, drain_timeout, data })
     }
 }
 

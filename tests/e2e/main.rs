@@ -12,6 +12,7 @@ mod wat_components;
 mod workload;
 
 mod access;
+mod admin;
 mod authorizer;
 mod bad_input;
 mod bench;

@@ -3,6 +3,8 @@
 // Both panic if the stream cannot be written.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+#[expect(clippy::disallowed_methods, reason = "a command may wait")]
+mod admin;
 #[expect(clippy::disallowed_methods, reason = "a load generator measures time, waits, and chooses at random")]
 mod bench;
 #[expect(clippy::disallowed_methods, reason = "it writes a new project")]
@@ -48,6 +50,8 @@ enum Command {
     Token(token::Token),
     /// Check a configuration and its components, and print the access and the imports of each
     Check(Check),
+    /// Print the last actions of operators
+    Audit(admin::audit::Audit),
     New(new::New),
     Bench(bench::Bench),
     TestDriver(test_driver::TestDriver),
@@ -120,6 +124,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => return serve(args),
         Command::Token(args) => token::run(args),
         Command::Check(args) => check(&args),
+        Command::Audit(args) => admin::audit::run(&args),
         Command::New(args) => new::run(&args),
         Command::TestDriver(args) => test_driver::run(&args),
         Command::Bench(args) => {

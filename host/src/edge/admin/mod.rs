@@ -1,54 +1,52 @@
-//! A listener for the operator: health, metrics and revocations. It is meant for programs and refuses every web page.
+//! A listener for the operator: health, metrics, and everything that an operator looks at or does. It is meant for
+//! programs and refuses every web page.
 //!
-//! | method, path | does |
-//! |---|---|
-//! | GET `/healthz` | 200 while writes are possible |
-//! | GET `/metrics` | all metrics, in the text format of OpenMetrics |
-//! | GET `/revocations` | all revocations |
-//! | POST `/revocations` `{"user":"ID"}`, `{"jti":"ID","exp":SECONDS}` or `{"user":"ID","room":"rooms/NAME"}` | revokes, and closes the sockets |
-//! | DELETE `/revocations` with the same body | removes a revocation |
+//! This file accepts connections and checks who asks. `routes` has the table of all paths, and a file beside it has the
+//! answers of each area. `openapi.json` describes them for programs.
 
+mod audit;
 mod permits;
+mod request;
+mod revocations;
+mod routes;
 
 use std::convert::Infallible;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 
+use self::audit::AuditLog;
 use self::permits::{AdminConnections, AdminPermit};
+use self::request::AdminRequest;
 use super::Edge;
 use super::drain::begun;
 use crate::clock;
 use crate::config;
 use crate::edge::admission::origin::Origins;
 use crate::edge::http::authorization::bearer_tokens;
-use crate::edge::http::health;
 use crate::edge::response::body::Body;
 use crate::edge::response::finish::dated;
-use crate::edge::response::json::json_response;
-use crate::edge::response::problem::{problem, problem_with};
+use crate::edge::response::problem::problem;
 use crate::edge::response::refusals::{Refusal, overloaded, too_many, unauthorized};
 use crate::file_problem::FileProblem;
 use crate::limits;
-use crate::revocations::{RevokeError, Revoked};
 
 /// The longest request head, in bytes; the least that hyper allows.
 const HEAD_BYTES: usize = 8 << 10;
-/// The longest body, in bytes: the names of a user and of a room, with every character escaped.
-const BODY_BYTES: usize = 8 << 10;
+/// The longest body that is read of a refused request, in bytes.
+const REFUSED_BODY_BYTES: usize = 8 << 10;
 /// The shortest token, in bytes.
 const TOKEN_BYTES: usize = 32;
 
@@ -61,6 +59,7 @@ pub struct Admin {
     connections: Arc<AdminConnections>,
     /// All metrics of the host, as text.
     metrics: Box<dyn Fn() -> String + Send + Sync>,
+    audit: Arc<AuditLog>,
 }
 
 /// The hash of a token. Comparing hashes leaks nothing about the token by its timing.
@@ -102,17 +101,10 @@ impl TokenHash {
 /// Ends the connection with this answer. A short body is read first: closing a socket with unread data resets it, and
 /// the client may never see the answer.
 async fn answer_and_close(request: Request<Incoming>, mut answer: Response<Body>) -> Response<Body> {
-    let body = Limited::new(request.into_body(), BODY_BYTES).collect();
+    let body = Limited::new(request.into_body(), REFUSED_BODY_BYTES).collect();
     let _ = clock::timeout(limits::ADMIN_DISCARD_TIMEOUT, body).await;
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
-}
-
-fn metrics(text: String) -> Response<Body> {
-    let mut response = Response::new(Body::whole(text));
-    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }
 
 impl Admin {
@@ -121,10 +113,12 @@ impl Admin {
         config.token_file.as_deref().map_or(Ok(()), |file| TokenHash::read(file).map(drop))
     }
 
-    /// Makes the listener, and reads the token if the configuration names one.
+    /// Makes the listener, and reads the token if the configuration names one. The audit log is in the data directory;
+    /// without one, actions are only logged.
     pub(crate) fn new(
         config: &config::Admin,
         edge: Arc<Edge>,
+        data: Option<&Path>,
         metrics: impl Fn() -> String + Send + Sync + 'static,
     ) -> Result<Arc<Self>, AdminTokenError> {
         let token = config.token_file.as_deref().map(TokenHash::read).transpose()?;
@@ -134,6 +128,7 @@ impl Admin {
             token: RwLock::new(token),
             connections: Arc::default(),
             metrics: Box::new(metrics),
+            audit: Arc::new(AuditLog::new(data)),
         }))
     }
 
@@ -201,10 +196,10 @@ impl Admin {
     }
 
     /// Answers a request. A connection that did not show the token ends with its first answer.
-    async fn answer(&self, request: Request<Incoming>, permit: &AdminPermit) -> Response<Body> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, permit: &AdminPermit) -> Response<Body> {
         match self.refuse(&request, permit) {
             Some(answer) => answer_and_close(request, answer).await,
-            None => self.answer_authenticated(request).await,
+            None => self.answer_authenticated(request, permit.address).await,
         }
     }
 
@@ -228,37 +223,12 @@ impl Admin {
         (!permit.authenticate()).then(|| overloaded("too many connections to the admin listener"))
     }
 
-    fn health(&self, method: &Method) -> Response<Body> {
-        match *method {
-            Method::GET | Method::HEAD => health::answer(&self.edge),
-            _ => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD"),
-        }
-    }
-
-    async fn answer_authenticated(&self, request: Request<Incoming>) -> Response<Body> {
-        // hyper leaves the body out of the answer to a HEAD.
-        let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-        match (request.uri().path(), method) {
-            ("/healthz", method) => self.health(method),
-            ("/metrics", &Method::GET) => metrics((self.metrics)()),
-            ("/metrics", _) => {
-                problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD")
-            }
-            ("/revocations", &Method::GET) => json_response(&json!({ "revocations": self.edge.revocations() })),
-            ("/revocations", &Method::POST) => match self.revoked(request).await {
-                Ok(revoked) => self.revoke(revoked).await,
-                Err(refusal) => refusal.into_response(),
-            },
-            ("/revocations", &Method::DELETE) => match self.revoked(request).await {
-                Ok(revoked) => self.unrevoke(revoked).await,
-                Err(refusal) => refusal.into_response(),
-            },
-            ("/revocations", _) => {
-                let allow = "GET, HEAD, POST, DELETE";
-                problem_with(StatusCode::METHOD_NOT_ALLOWED, "GET, POST and DELETE here", header::ALLOW, allow)
-            }
-            _ => problem(StatusCode::NOT_FOUND, "nothing here"),
-        }
+    async fn answer_authenticated(self: Arc<Self>, request: Request<Incoming>, from: IpAddr) -> Response<Body> {
+        let answer = match AdminRequest::new(request, from, self.edge.limits.body_timeout) {
+            Ok(request) => self.route(request).await,
+            Err(refusal) => Err(refusal),
+        };
+        answer.unwrap_or_else(Refusal::into_response)
     }
 
     /// Without a token, any program on this machine may ask. A page in a browser there could too (CSRF, DNS rebinding),
@@ -281,64 +251,6 @@ impl Admin {
         // A proxy may ask for its own password beside it. All tokens are compared, so that timing does not tell which
         // one matched.
         bearer_tokens(headers).filter(|shown| token.is(&TokenHash::of(shown))).count() > 0
-    }
-
-    /// Reads the revocation that a body names.
-    async fn revoked(&self, request: Request<Incoming>) -> Result<Revoked, Refusal> {
-        let refuse = |status, detail: &str| Err(Refusal::from(problem(status, detail)));
-        let body = Limited::new(request.into_body(), BODY_BYTES).collect();
-        let body = match clock::timeout(self.edge.limits.body_timeout, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
-            }
-            Ok(Err(_)) => return refuse(StatusCode::BAD_REQUEST, "the body broke off"),
-            Err(_) => return refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
-        };
-        match serde_json::from_slice(&body) {
-            Ok(revoked) => Ok(revoked),
-            Err(_) => refuse(
-                StatusCode::BAD_REQUEST,
-                r#"the body is {"user":"ID"}, {"user":"ID","room":"rooms/NAME"}, or {"jti":"ID"} with "exp" in Unix seconds where it is known"#,
-            ),
-        }
-    }
-
-    async fn revoke(&self, revoked: Revoked) -> Response<Body> {
-        match self.edge.revoke(revoked.clone()).await {
-            Ok(closed) => {
-                let (kind, id) = revoked.parts();
-                tracing::info!(kind, id = &*id, closed, "revoked");
-                json_response(&json!({ "revoked": revoked, "closed": closed }))
-            }
-            Err(error) => {
-                let status = match error {
-                    RevokeError::Name | RevokeError::Room(_) => StatusCode::BAD_REQUEST,
-                    RevokeError::Full => StatusCode::INSUFFICIENT_STORAGE,
-                    RevokeError::NotKept(_) => {
-                        tracing::error!(%error, "a revocation is not on disk");
-                        StatusCode::INTERNAL_SERVER_ERROR
-                    }
-                };
-                problem(status, &error.to_string())
-            }
-        }
-    }
-
-    async fn unrevoke(&self, revoked: Revoked) -> Response<Body> {
-        match self.edge.unrevoke(revoked.clone()).await {
-            Ok(true) => {
-                let (kind, id) = revoked.parts();
-                tracing::info!(kind, id = &*id, "no longer revoked");
-                json_response(&json!({ "restored": revoked }))
-            }
-            Ok(false) => problem(StatusCode::NOT_FOUND, "that is not revoked"),
-            Err(error) => {
-                tracing::error!(%error, "a revocation could not be removed");
-                let detail = format!("it stays revoked: the list cannot be written: {error}");
-                problem(StatusCode::INTERNAL_SERVER_ERROR, &detail)
-            }
-        }
     }
 }
 

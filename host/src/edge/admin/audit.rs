@@ -1,0 +1,132 @@
+//! The audit log: who did what through the admin listener, and when.
+//!
+//! It is the file `audit.log` in the data directory, with one JSON object a line. An entry is on disk before its action
+//! begins, so an action that failed has one too; an action whose entry cannot be written is refused.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::request::AdminRequest;
+use crate::clock;
+use crate::edge::response::body::Body;
+use crate::edge::response::json::json_response;
+use crate::edge::response::problem::problem;
+use crate::edge::response::refusals::Refusal;
+use crate::lock::Lock;
+
+const FILE: &str = "audit.log";
+/// The log before the last rotation.
+const OLDER_FILE: &str = "audit.log.1";
+/// The size at which the log is rotated, in bytes. With the older one it holds about 100,000 actions.
+const FILE_BYTES: u64 = 16 << 20;
+/// The entries of an answer that does not say how many.
+const DEFAULT_ENTRIES: usize = 100;
+/// The most entries of an answer: with the longest names, a few megabytes.
+const MAX_ENTRIES: usize = 1_000;
+
+/// Appends to the audit log. One action at a time, because each is synced.
+pub(super) struct AuditLog {
+    /// Absent without a data directory: actions then are only in the server's log.
+    directory: Option<PathBuf>,
+    writing: Lock<()>,
+}
+
+impl AuditLog {
+    pub(super) fn new(directory: Option<&Path>) -> Self {
+        AuditLog { directory: directory.map(Path::to_owned), writing: Lock::new(()) }
+    }
+
+    /// Records that the sender of a request does something to a target, such as `delete` to `room rooms/lobby`.
+    pub(super) async fn record(
+        self: &Arc<Self>,
+        request: &AdminRequest,
+        action: &'static str,
+        target: &str,
+        detail: Option<Value>,
+    ) -> Result<(), Refusal> {
+        let operator = request.operator();
+        tracing::info!(action, target, operator, from = %request.from, "an operator acts");
+        if self.directory.is_none() {
+            return Ok(());
+        }
+        let time = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(clock::unix_millis()));
+        let entry = json!({
+            "time": time.to_string(),
+            "from": request.from.to_string(),
+            "operator": operator,
+            "action": action,
+            "target": target,
+            "detail": detail,
+        });
+        let log = self.clone();
+        let written = tokio::task::spawn_blocking(move || log.append(&entry)).await;
+        written.expect("writing a line does not panic").map_err(|error| {
+            tracing::error!(%error, "the audit log cannot be written");
+            let detail = format!("nothing was done: the audit log cannot be written: {error}");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, &detail).into()
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it owns the file")]
+    fn append(&self, entry: &Value) -> io::Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let _one = self.writing.lock();
+        let path = directory.join(FILE);
+        if fs::metadata(&path).is_ok_and(|file| file.len() >= FILE_BYTES) {
+            fs::rename(&path, directory.join(OLDER_FILE))?;
+        }
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
+        let length = file.metadata()?.len();
+        let is_new = length == 0;
+        let mut last = *b"\n";
+        file.read_exact_at(&mut last[..usize::from(!is_new)], length.saturating_sub(1))?;
+        // A crash may have cut off the last line.
+        let begin = if last == *b"\n" { "" } else { "\n" };
+        file.write_all(format!("{begin}{entry}\n").as_bytes())?;
+        file.sync_data()?;
+        // The name of a new file is on disk only after its directory is synced.
+        if is_new { File::open(directory)?.sync_all() } else { Ok(()) }
+    }
+
+    /// The last entries, the oldest of them first. Lines that are no JSON, such as one that a crash cut off, are left out.
+    #[expect(clippy::disallowed_methods, reason = "it owns the file")]
+    fn last(&self, count: usize) -> io::Result<Vec<Value>> {
+        let Some(directory) = &self.directory else { return Ok(Vec::new()) };
+        let mut last = VecDeque::new();
+        for name in [OLDER_FILE, FILE] {
+            let file = match File::open(directory.join(name)) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            for line in BufReader::new(file).split(b'\n') {
+                if last.len() == count {
+                    last.pop_front();
+                }
+                last.push_back(line?);
+            }
+        }
+        Ok(last.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+}
+
+/// `GET /audit`: the last actions.
+pub(super) async fn audit_entries(log: &Arc<AuditLog>, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
+    let limit = request.limit(DEFAULT_ENTRIES, MAX_ENTRIES)?;
+    request.no_more_parameters()?;
+    let log = log.clone();
+    let read = tokio::task::spawn_blocking(move || log.last(limit)).await.expect("reading lines does not panic");
+    let entries = read.map_err(|error| {
+        let detail = format!("the audit log cannot be read: {error}");
+        Refusal::from(problem(StatusCode::INTERNAL_SERVER_ERROR, &detail))
+    })?;
+    Ok(json_response(&json!({ "entries": entries })))
+}

@@ -1,0 +1,128 @@
+//! A request to the admin listener, taken apart: the segments of its path, its query, and its body.
+//!
+//! It knows no route and no room. A name in a path is one segment, percent-encoded.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderName};
+use hyper::{Method, Request, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use crate::clock;
+use crate::edge::response::problem::problem;
+use crate::edge::response::refusals::Refusal;
+
+/// The longest body in JSON, in bytes: the names of a user and of a room, with every character escaped.
+const JSON_BYTES: usize = 8 << 10;
+/// The header in which an operator's program names the person who acts, for the audit log.
+const OPERATOR: HeaderName = HeaderName::from_static("dormouse-operator");
+/// The longest name of an operator that is kept, in characters.
+const OPERATOR_CHARS: usize = 128;
+
+/// A request whose sender showed the token.
+pub(super) struct AdminRequest {
+    /// HEAD is read as GET: hyper leaves the body out of the answer.
+    pub(super) method: Method,
+    /// The decoded segments of the path; none for `/`.
+    pub(super) segments: Vec<String>,
+    /// The decoded parameters that no handler has taken yet.
+    query: Vec<(String, String)>,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Incoming,
+    /// The address of the client.
+    pub(super) from: IpAddr,
+    body_timeout: Duration,
+}
+
+/// A 400 that says what is wrong.
+pub(super) fn bad(detail: impl Display) -> Refusal {
+    problem(StatusCode::BAD_REQUEST, &detail.to_string()).into()
+}
+
+fn decoded(text: &str) -> Result<String, Refusal> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    Ok(decoded.map_err(|_| bad("the path is not percent-encoded UTF-8"))?.into_owned())
+}
+
+impl AdminRequest {
+    pub(super) fn new(request: Request<Incoming>, from: IpAddr, body_timeout: Duration) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path().strip_prefix('/').unwrap_or_default();
+        let segments = path.split('/').filter(|_| !path.is_empty());
+        let segments = segments.map(decoded).collect::<Result<_, _>>()?;
+        let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        let query = query.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+        let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };
+        Ok(AdminRequest { method, segments, query, headers: parts.headers, body, from, body_timeout })
+    }
+
+    /// Takes a parameter of the query.
+    pub(super) fn parameter(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        let Some(at) = self.query.iter().position(|(other, _)| other == name) else { return Ok(None) };
+        let (_, value) = self.query.swap_remove(at);
+        if self.query.iter().any(|(other, _)| other == name) {
+            return Err(bad(format_args!("the parameter `{name}` is given twice")));
+        }
+        Ok(Some(value))
+    }
+
+    /// Takes a parameter and reads it. `expected` says what it may be, such as `true or false`.
+    pub(super) fn parsed<T: FromStr>(&mut self, name: &str, expected: &str) -> Result<Option<T>, Refusal> {
+        let Some(value) = self.parameter(name)? else { return Ok(None) };
+        let parsed = value.parse().map_err(|_| bad(format_args!("the parameter `{name}` is {expected}")))?;
+        Ok(Some(parsed))
+    }
+
+    /// Takes the parameter `limit`: the most items of an answer, at most `most`.
+    pub(super) fn limit(&mut self, default: usize, most: usize) -> Result<usize, Refusal> {
+        let expected = format!("a number from 1 to {most}");
+        match self.parsed("limit", &expected)? {
+            None => Ok(default),
+            Some(limit) if (1..=most).contains(&limit) => Ok(limit),
+            Some(_) => Err(bad(format_args!("the parameter `limit` is {expected}"))),
+        }
+    }
+
+    /// Refuses parameters that no handler has taken: a misspelled filter must not show everything. Call it when all
+    /// known ones are taken.
+    pub(super) fn no_more_parameters(&self) -> Result<(), Refusal> {
+        match self.query.first() {
+            Some((name, _)) => Err(bad(format_args!("the parameter `{name}` is unknown here"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Who acts: the name that the request's header `dormouse-operator` gives, without control characters.
+    pub(super) fn operator(&self) -> Option<String> {
+        let name = String::from_utf8_lossy(self.headers.get(OPERATOR)?.as_bytes());
+        let name = name.chars().filter(|char| !char.is_control()).take(OPERATOR_CHARS).collect::<String>();
+        (!name.is_empty()).then_some(name)
+    }
+
+    /// Reads a whole body of at most `most` bytes.
+    pub(super) async fn bytes(&mut self, most: usize) -> Result<Bytes, Refusal> {
+        let refuse = |status, detail: &str| Err(Refusal::from(problem(status, detail)));
+        let body = Limited::new(&mut self.body, most).collect();
+        match clock::timeout(self.body_timeout, body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+            }
+            Ok(Err(_)) => refuse(StatusCode::BAD_REQUEST, "the body broke off"),
+            Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+        }
+    }
+
+    /// Reads a body in JSON. `shape` says what it may be.
+    pub(super) async fn json<T: DeserializeOwned>(&mut self, shape: &str) -> Result<T, Refusal> {
+        let body = self.bytes(JSON_BYTES).await?;
+        serde_json::from_slice(&body).map_err(|_| bad(format_args!("the body is {shape}")))
+    }
+}

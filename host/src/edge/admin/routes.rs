@@ -1,0 +1,110 @@
+//! The paths of the admin listener, and which function answers each.
+
+use std::sync::Arc;
+
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+
+use super::Admin;
+use super::audit::audit_entries;
+use super::request::AdminRequest;
+use crate::edge::http::health;
+use crate::edge::response::body::Body;
+use crate::edge::response::problem::{problem, problem_with};
+use crate::edge::response::refusals::Refusal;
+
+/// Every path, with the methods that it has. A segment in braces is a parameter: any one segment matches it.
+const ROUTES: &[(&str, &str)] = &[
+    ("/audit", "GET, HEAD"),
+    ("/healthz", "GET, HEAD"),
+    ("/metrics", "GET, HEAD"),
+    ("/openapi.json", "GET, HEAD"),
+    ("/revocations", "GET, HEAD, POST, DELETE"),
+];
+
+/// The description of all routes, in OpenAPI 3.1.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// The segments that a pattern's parameters stand for, if it matches.
+fn matched(pattern: &str, segments: &[String]) -> Option<Vec<String>> {
+    let mut parameters = Vec::new();
+    let mut rest = segments.iter();
+    for expected in pattern.split('/').skip(1) {
+        let segment = rest.next()?;
+        if expected.starts_with('{') {
+            parameters.push(segment.clone());
+        } else if expected != segment {
+            return None;
+        }
+    }
+    rest.next().is_none().then_some(parameters)
+}
+
+fn text(body: impl Into<String>, kind: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::whole(body.into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+impl Admin {
+    /// Answers a request whose sender showed the token.
+    pub(super) async fn route(self: Arc<Self>, request: AdminRequest) -> Result<Response<Body>, Refusal> {
+        let mut found =
+            ROUTES.iter().filter_map(|(path, allow)| Some((*path, *allow, matched(path, &request.segments)?)));
+        let (path, allow, parameters) = found.next().ok_or_else(|| problem(StatusCode::NOT_FOUND, "nothing here"))?;
+        match (path, request.method.as_str(), &parameters[..]) {
+            ("/audit", "GET", []) => audit_entries(&self.audit, request).await,
+            ("/healthz", "GET", []) => Ok(health::answer(&self.edge)),
+            ("/metrics", "GET", []) => {
+                Ok(text((self.metrics)(), "application/openmetrics-text; version=1.0.0; charset=utf-8"))
+            }
+            ("/openapi.json", "GET", []) => Ok(text(OPENAPI, "application/json")),
+            ("/revocations", "GET", []) => Ok(self.revocations()),
+            ("/revocations", "POST", []) => self.revoke(request).await,
+            ("/revocations", "DELETE", []) => self.unrevoke(request).await,
+            _ => {
+                let detail = format!("only {} here", allow.replace(", HEAD", ""));
+                Err(problem_with(StatusCode::METHOD_NOT_ALLOWED, &detail, header::ALLOW, allow).into())
+            }
+        }
+    }
+
+    /// The health without the token, for a load balancer. The edge shows the same to everyone.
+    pub(super) fn health(&self, method: &Method) -> Response<Body> {
+        match *method {
+            Method::GET | Method::HEAD => health::answer(&self.edge),
+            _ => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn openapi_describes_each_route() {
+        let described: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let described = described["paths"].as_object().unwrap().iter();
+        let described = described.flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().keys().filter(|key| *key != "parameters");
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        });
+        let routed = ROUTES.iter().flat_map(|(path, methods)| {
+            methods.split(", ").filter(|method| *method != "HEAD").map(move |method| format!("{method} {path}"))
+        });
+        assert_eq!(described.collect::<BTreeSet<_>>(), routed.collect::<BTreeSet<_>>());
+    }
+
+    #[test]
+    fn a_parameter_of_a_path_is_one_segment() {
+        let segments = |path: &str| path.split('/').map(String::from).collect::<Vec<_>>();
+        assert_eq!(matched("/a/{b}", &segments("a/x")), Some(vec!["x".into()]));
+        assert_eq!(matched("/a/{b}/c", &segments("a/x/c")), Some(vec!["x".into()]));
+        for other in ["a", "a/x/y", "b/x", "a/x/y/z"] {
+            assert_eq!(matched("/a/{b}", &segments(other)), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The admin listener: its description, its audit log, and what every path has in common.
+
+use std::fs;
+use std::process::Output;
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::command_line;
+use crate::harness::{self, Answer, Server};
+
+const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n";
+
+/// Sends a request to the admin listener.
+pub(crate) async fn admin(server: &Server, method: Method, path: &str, body: &str) -> Answer {
+    harness::request(server.admin_address(), method, path, &[], body).await
+}
+
+/// Runs a command that asks the admin listener of a server.
+pub(crate) async fn command(server: &Server, args: &[&str]) -> Output {
+    let url = format!("http://{}", server.admin_address());
+    let args = args.iter().copied().chain(["--admin", &url]).map(String::from).collect::<Vec<_>>();
+    let run = move || command_line::run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(run).await.expect("the command runs")
+}
+
+/// What a command printed on stdout, if it succeeded.
+pub(crate) fn printed(output: &Output) -> String {
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}{stderr}");
+    stdout.into_owned()
+}
+
+/// Why a command failed.
+pub(crate) fn failure(output: &Output) -> String {
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+async fn revoke(server: &Server, user: &str, operator: &str) {
+    let body = json!({ "user": user }).to_string();
+    let headers = [("dormouse-operator", operator)];
+    let answer = harness::request(server.admin_address(), Method::POST, "/revocations", &headers, &body).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+fn entries(answer: &Value) -> Vec<[String; 4]> {
+    let entry = |entry: &Value| {
+        ["operator", "action", "target", "from"].map(|key| entry[key].as_str().unwrap_or_default().to_owned())
+    };
+    answer["entries"].as_array().expect("there are entries").iter().map(entry).collect()
+}
+
+#[tokio::test]
+async fn each_action_is_in_the_audit_log_and_survives_kill_9() {
+    let server = Server::with(ADMIN).await;
+    revoke(&server, "ana", "Robin").await;
+    let server = server.crash_and_restart().await;
+    revoke(&server, "bo", "B\to").await;
+    let asked = admin(&server, Method::GET, "/audit", "").await.json();
+    let expected = [["Robin", "revoke", "user ana", "127.0.0.1"], ["Bo", "revoke", "user bo", "127.0.0.1"]];
+    assert_eq!(entries(&asked), expected);
+    let last = admin(&server, Method::GET, "/audit?limit=1", "").await.json();
+    assert_eq!(entries(&last), expected[1..]);
+
+    let table = printed(&command(&server, &["audit"]).await);
+    assert!(table.lines().nth(1).is_some_and(|line| line.contains("Robin") && line.contains("user ana")), "{table}");
+    let shown: Value = serde_json::from_str(&printed(&command(&server, &["audit", "--json"]).await)).unwrap();
+    assert_eq!(entries(&shown), expected);
+}
+
+#[tokio::test]
+async fn an_audit_log_that_was_cut_off_goes_on() {
+    let server = Server::with(ADMIN).await;
+    revoke(&server, "ana", "Robin").await;
+    let path = server.data().join("audit.log");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, [&whole[..], &whole[..whole.len() / 2]].concat()).unwrap();
+    revoke(&server, "bo", "Robin").await;
+    let targets = entries(&admin(&server, Method::GET, "/audit", "").await.json());
+    assert_eq!(targets.iter().map(|entry| &entry[2]).collect::<Vec<_>>(), ["user ana", "user bo"]);
+}
+
+#[tokio::test]
+async fn nothing_is_done_that_the_audit_log_cannot_hold() {
+    let server = Server::with(ADMIN).await;
+    fs::create_dir(server.data().join("audit.log")).unwrap();
+    let answer = admin(&server, Method::POST, "/revocations", r#"{"user":"ana"}"#).await;
+    answer.is_problem(500);
+    assert!(answer.json()["detail"].as_str().unwrap().starts_with("nothing was done"), "{answer:?}");
+    assert_eq!(admin(&server, Method::GET, "/revocations", "").await.json(), json!({ "revocations": [] }));
+}
+
+#[tokio::test]
+async fn an_unknown_path_parameter_or_method_is_named() {
+    let server = Server::with(ADMIN).await;
+    for (method, path, status, detail) in [
+        (Method::GET, "/nothing", 404, "nothing here"),
+        (Method::GET, "/audit/", 404, "nothing here"),
+        (Method::GET, "/", 404, "nothing here"),
+        (Method::GET, "/audit?limits=5", 400, "the parameter `limits` is unknown here"),
+        (Method::GET, "/audit?limit=0", 400, "the parameter `limit` is a number from 1 to 1000"),
+        (Method::GET, "/audit?limit=5&limit=6", 400, "the parameter `limit` is given twice"),
+        (Method::GET, "/%ff", 400, "the path is not percent-encoded UTF-8"),
+        (Method::PUT, "/revocations", 405, "only GET, POST, DELETE here"),
+        (Method::POST, "/metrics", 405, "only GET here"),
+    ] {
+        let answer = admin(&server, method.clone(), path, "").await;
+        answer.is_problem(status);
+        assert_eq!(answer.json()["detail"], detail, "{method} {path}");
+    }
+    let description = admin(&server, Method::GET, "/openapi.json", "").await.json();
+    assert_eq!(description["openapi"], "3.1.0");
+}
+
+#[tokio::test]
+async fn a_command_says_what_it_needs_to_reach_the_server() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("dormouse.toml");
+    let config = file.to_str().unwrap();
+    let run = |content: &str, args: &[&str]| {
+        fs::write(&file, content).unwrap();
+        failure(&command_line::run(&[&["audit", "--config", config], args].concat()))
+    };
+    for (content, args, part) in [
+        ("", &[][..], "add the section [admin]"),
+        ("[admin]\nlisten = \"127.0.0.1:0\"\n", &[], "has port 0"),
+        ("[admin]\nlisten = \"127.0.0.1:1\"\n", &[], "http://127.0.0.1:1 cannot be reached"),
+        ("", &["--admin", "https://127.0.0.1:1"], "must begin with http://"),
+        ("", &["--admin", "http://127.0.0.1:1/admin"], "write only the address"),
+        ("", &["--admin", "http://127.0.0.1:1", "--token-file", "/nowhere"], "the token in /nowhere cannot be read"),
+    ] {
+        let said = run(content, args);
+        assert!(said.contains(part), "{said}");
+    }
+
+    let token = "0123456789abcdef0123456789abcdef";
+    fs::write(directory.path().join("admin.token"), token).unwrap();
+    let token_file = directory.path().join("admin.token").display().to_string();
+    let server = Server::with(&format!("{ADMIN}token_file = {token_file:?}\n")).await;
+    assert!(failure(&command(&server, &["audit"]).await).contains("show the token of the file"));
+    printed(&command(&server, &["audit", "--token-file", &token_file]).await);
+}
