@@ -21,7 +21,7 @@ export interface ConnectionsOptions {
    * the open connection is about to expire.
    */
   credentials?: ((asked: CredentialsRequest) => Promise<Credentials> | Credentials) | undefined;
-  /** The user's own id, if the credentials do not tell it (a cookie, a ticket). */
+  /** The user's own id, if the credentials do not contain it (a cookie, a ticket). */
   userId?: string | undefined;
   transport?: TransportChoice | undefined;
   timing?: Partial<Timing> | undefined;

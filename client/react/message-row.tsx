@@ -27,7 +27,7 @@ interface MessageRowProps {
 export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
   const { message, pending, isOwn, opensGroup, words, palette, canModerate } = props;
   const hue = palette.hueOf(message.userId);
-  const said = new Date(message.timestamp);
+  const sentAt = new Date(message.timestamp);
   return (
     <div
       className="dormouse-message"
@@ -43,7 +43,7 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
         <bdi className="dormouse-name" data-hue={hue}>
           {message.userName}
         </bdi>{" "}
-        <time dateTime={said.toISOString()} title={said.toLocaleString(words.locale)}>
+        <time dateTime={sentAt.toISOString()} title={sentAt.toLocaleString(words.locale)}>
           {timeOf(message.timestamp)}
         </time>
       </p>

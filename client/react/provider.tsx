@@ -17,8 +17,8 @@ export interface DormouseProviderProps {
    */
   credentials?: (asked: CredentialsRequest) => Promise<Credentials> | Credentials;
   /**
-   * The user's own id. Needed only if the credentials do not tell it (a cookie, a ticket), to recognise the user's own
-   * messages. A change reconnects.
+   * The user's own id. Needed only if the credentials do not contain it (a cookie, a ticket), to recognise the user's
+   * own messages. A change reconnects.
    */
   userId?: string;
   /**

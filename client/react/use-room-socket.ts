@@ -14,7 +14,7 @@ export interface UseRoomSocketOptions<Incoming> {
   onOpen?: () => void;
   /** Called after every connection and every failed attempt. Not after unmounting. */
   onClose?: (close: Close) => void;
-  /** Called before `onClose` if the connection was lost or never opened, and when the server has said why. */
+  /** Called before `onClose` if the connection was lost or never opened, and when the server has given a reason. */
   onError?: (error: Error) => void;
   /** False: a lost connection is not opened again. Default: true. */
   reconnect?: boolean;

@@ -73,9 +73,9 @@ export interface RoomActions {
   discard: (clientId: string) => void;
   /** Deletes a message of any user, for good. Only for moderators. Rejects with an `HttpError`. */
   deleteMessage: (id: string) => Promise<void>;
-  /** Keeps a user from sending, for at most 30 days; 0 ends the mute. Only for moderators. Rejects with an `HttpError`. */
+  /** Mutes a user for at most 30 days; 0 ends the mute. Only for moderators. Rejects with an `HttpError`. */
   mute: (userId: string, seconds: number) => Promise<void>;
-  /** Call it on every keystroke: the others are told at most every 2 s. */
+  /** Call it on every keystroke: the others are notified at most every 2 s. */
   notifyTyping: () => void;
   /** Resolves with the number of older messages that were added. */
   loadOlder: () => Promise<number>;

@@ -51,7 +51,7 @@ export interface UseWebSocketResult {
   state: State;
   /**
    * While waiting or closed: why the last connection ended. `reason` says why it does not connect, such as
-   * `HTTP 404; there is nothing at this path`, if the server tells.
+   * `HTTP 404; there is nothing at this path`, if the server gives one.
    */
   close: Close | undefined;
   /**

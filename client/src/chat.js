@@ -45,7 +45,7 @@ const HISTORY = 50;
  * @typedef {Object} ChatOptions
  * @property {string | URL} baseUrl Such as `/api/realtime`.
  * @property {string} roomId
- * @property {string} [userId] The user's own id, if the credentials do not tell it. Otherwise it is learned from the
+ * @property {string} [userId] The user's own id, if the credentials do not contain it. Otherwise it is learned from the
  *   first message that is sent.
  * @property {RoomSocketOptions["credentials"]} [credentials]
  * @property {RoomSocketOptions["transport"]} [transport]
@@ -85,7 +85,7 @@ export class Chat extends Emitter {
    *
    * @type {number | undefined}
    */
-  #heardSeq;
+  #receivedSeq;
   /** This connection has received its history, so a message sent from now on cannot be in it. */
   #historyArrived = false;
   /** A history was received on some connection, so there is something to resume. */
@@ -180,8 +180,8 @@ export class Chat extends Emitter {
   }
 
   /**
-   * What the user may do in the room, such as `read`, `write` and `moderate`. `undefined` if the server has not told
-   * it, because it asks for no grants: then the user may read and write.
+   * What the user may do in the room, such as `read`, `write` and `moderate`. `undefined` if the server has not sent
+   * it, because it requires no grants: then the user may read and write.
    */
   get permissions() {
     return this.#permissions;
@@ -282,7 +282,7 @@ export class Chat extends Emitter {
     await sendJson("POST", this.#endpoints.mutes, credentials, body);
   }
 
-  /** Call it on every keystroke: the others are told at most every 2 s. */
+  /** Call it on every keystroke: the others are notified at most every 2 s. */
   notifyTyping() {
     const now = performance.now();
     if (this.state !== "open" || !this.canWrite || now - this.#typingSentAt < TYPING_EVERY_MS) return;
@@ -320,8 +320,8 @@ export class Chat extends Emitter {
   /** @param {string} endpoint */
   #resuming(endpoint) {
     const url = new URL(endpoint);
-    if (this.#hasHistory && this.#heardSeq !== undefined) {
-      url.searchParams.set("since", String(this.#heardSeq));
+    if (this.#hasHistory && this.#receivedSeq !== undefined) {
+      url.searchParams.set("since", String(this.#receivedSeq));
       if (this.#incarnation !== undefined) url.searchParams.set("incarnation", this.#incarnation);
     }
     return url;
@@ -353,7 +353,7 @@ export class Chat extends Emitter {
         this.#typing.remove(frame.message.userId);
         this.#addMessages([frame.message], "live");
         // A listener may have left the room.
-        if (frame.message.seq !== undefined) this.#heardSeq = Math.max(this.#heardSeq ?? 0, frame.message.seq);
+        if (frame.message.seq !== undefined) this.#receivedSeq = Math.max(this.#receivedSeq ?? 0, frame.message.seq);
         return;
       case "typing":
         return this.#typing.add(frame);
@@ -405,7 +405,7 @@ export class Chat extends Emitter {
 
   /** @param {HistoryFrame} history */
   #applyHistory(history) {
-    // A server that asks for grants tells them behind this frame.
+    // A server that requires grants sends the permissions after this frame.
     this.#permissions = undefined;
     const isComplete = !this.#hasHistory || this.#isGapless(history);
     const storesOnce = history.resumed !== undefined || history.messages.some(({ seq }) => seq !== undefined);
@@ -420,7 +420,7 @@ export class Chat extends Emitter {
     this.#incarnation = history.incarnation;
     for (const deletion of history.deleted ?? []) this.#delete(deletion);
     this.#addMessages(history.messages, "history");
-    this.#heardSeq = this.#timeline.size === 0 ? 0 : this.#timeline.lastSeq;
+    this.#receivedSeq = this.#timeline.size === 0 ? 0 : this.#timeline.lastSeq;
     this.#mute.set(history.muted?.seconds ?? 0);
 
     // Not earlier: what a listener sends must follow the messages that wait. A listener may also have left the room.

@@ -19,7 +19,7 @@ const PONG = '{"type":"pong"}';
  * @property {number} code
  * @property {string} reason
  * @property {boolean} opened It was open.
- * @property {boolean} heard Something was received.
+ * @property {boolean} received Something was received.
  * @property {"closed" | "late" | "mute" | "silent" | "absent"} cause `late`: it did not open in time. `mute`: it
  *   opened, and nothing was ever received. `silent`: no answer to a ping, or an event stream without a byte for too
  *   long. `absent`: the server has no event stream here.
@@ -36,7 +36,7 @@ const PONG = '{"type":"pong"}';
  *
  * @typedef {Object} ConnectionListener
  * @property {() => void} open
- * @property {() => void} heard The first data of any kind has come. Called before it is passed on.
+ * @property {() => void} firstData The first data of any kind has come. Called before it is passed on.
  * @property {(data: string | ArrayBuffer) => void} message
  * @property {() => void} pong
  * @property {() => void} [alive] An event stream received a sign of life without an event.
@@ -49,9 +49,9 @@ export class Connection {
   #listener;
   #peer;
   #opened = false;
-  #heard = false;
+  #received = false;
   #asked = false;
-  #heardAt = 0;
+  #receivedAt = 0;
   /** The current deadline: to open, to receive, or to get a pong. @type {ReturnType<typeof setTimeout> | undefined} */
   #deadline;
 
@@ -114,7 +114,7 @@ export class Connection {
 
   #open() {
     this.#opened = true;
-    this.#heardAt = performance.now();
+    this.#receivedAt = performance.now();
     if (this.#peer.speaksFirst) this.#awaitFirstFrame();
     else this.#watchSilence(this.#timing.pingAfterMs);
     this.#listener.open();
@@ -122,14 +122,14 @@ export class Connection {
 
   /** @param {string | ArrayBuffer} data */
   #receive(data) {
-    this.#heardAt = performance.now();
-    if (this.#asked || (this.#peer.speaksFirst && !this.#heard)) {
+    this.#receivedAt = performance.now();
+    if (this.#asked || (this.#peer.speaksFirst && !this.#received)) {
       this.#asked = false;
       this.#watchSilence(this.#timing.pingAfterMs);
     }
-    if (!this.#heard) {
-      this.#heard = true;
-      this.#listener.heard();
+    if (!this.#received) {
+      this.#received = true;
+      this.#listener.firstData();
     }
     if (data === PONG) this.#listener.pong();
     else this.#listener.message(data);
@@ -148,7 +148,7 @@ export class Connection {
    */
   #watchSilence(ms) {
     this.#arm(ms, () => {
-      const left = this.#timing.pingAfterMs - (performance.now() - this.#heardAt);
+      const left = this.#timing.pingAfterMs - (performance.now() - this.#receivedAt);
       if (left > 0) this.#watchSilence(left);
       else this.probe();
     });
@@ -157,7 +157,7 @@ export class Connection {
   /** @param {Pick<Ending, "code" | "reason" | "cause">} ending */
   #end(ending) {
     this.close();
-    this.#listener.end({ ...ending, opened: this.#opened, heard: this.#heard });
+    this.#listener.end({ ...ending, opened: this.#opened, received: this.#received });
   }
 
   /**

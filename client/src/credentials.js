@@ -6,7 +6,7 @@
 
 /**
  * `token`: a bearer token, such as a JWT. `ticket`: from `fetchTicket`, valid for one connection or request.
- * `devToken`: `USERID:USERNAME`, only for a server in dev auth. Nothing: the cookie tells who the user is.
+ * `devToken`: `USERID:USERNAME`, only for a server in dev auth. Nothing: the cookie identifies the user.
  * @typedef {{ token: string } | { ticket: string } | { devToken: string } | Record<string, never> | null | undefined}
  *   Credentials
  */
@@ -106,7 +106,7 @@ export function listenerOf(credentials, userId) {
 }
 
 /**
- * A short hash that tells tokens apart and reveals none. It only decides which tabs share a stream.
+ * A short hash that distinguishes tokens and reveals none. It only decides which tabs share a stream.
  *
  * @param {string} token
  */

@@ -44,11 +44,11 @@ export class EventStream {
   #asking = new AbortController();
   #parser = new EventParser();
   #opened = false;
-  #heard = false;
+  #received = false;
   #isOver = false;
   #isAsking = false;
   /** Unix milliseconds: that clock goes on while a laptop sleeps. */
-  #heardAt = 0;
+  #receivedAt = 0;
   /** The current deadline: to open, or to receive something. @type {ReturnType<typeof setTimeout> | undefined} */
   #deadline;
 
@@ -82,7 +82,7 @@ export class EventStream {
    */
   probe() {
     if (!this.#opened || this.#isOver) return;
-    if (Date.now() - this.#heardAt >= this.#timing.streamTimeoutMs) this.#lose("silent for too long", "silent");
+    if (Date.now() - this.#receivedAt >= this.#timing.streamTimeoutMs) this.#lose("silent for too long", "silent");
     else if (!this.#isAsking) void this.#ask();
   }
 
@@ -136,7 +136,7 @@ export class EventStream {
 
   #open() {
     this.#opened = true;
-    this.#heardAt = Date.now();
+    this.#receivedAt = Date.now();
     // Some proxies let a stream open but hold back its data.
     this.#arm(this.#timing.answerTimeoutMs, () => this.#lose("no first frame in time", "mute"));
     this.#listener.open();
@@ -144,11 +144,11 @@ export class EventStream {
 
   /** @param {Uint8Array} bytes */
   #receive(bytes) {
-    this.#heardAt = Date.now();
-    if (!this.#heard) {
-      this.#heard = true;
+    this.#receivedAt = Date.now();
+    if (!this.#received) {
+      this.#received = true;
       this.#watchSilence(this.#timing.streamTimeoutMs);
-      this.#listener.heard();
+      this.#listener.firstData();
     }
     const events = this.#parse(bytes);
     if (events.length === 0 && !this.#isOver) this.#listener.alive?.();
@@ -176,7 +176,7 @@ export class EventStream {
    */
   #watchSilence(ms) {
     this.#arm(ms, () => {
-      const left = this.#timing.streamTimeoutMs - (Date.now() - this.#heardAt);
+      const left = this.#timing.streamTimeoutMs - (Date.now() - this.#receivedAt);
       if (left > 0) this.#watchSilence(left);
       else this.#lose("silent for too long", "silent");
     });
@@ -195,7 +195,7 @@ export class EventStream {
   /** @param {Pick<Ending, "code" | "reason" | "cause">} ending */
   #end(ending) {
     this.close();
-    this.#listener.end({ ...ending, opened: this.#opened, heard: this.#heard });
+    this.#listener.end({ ...ending, opened: this.#opened, received: this.#received });
   }
 
   /**

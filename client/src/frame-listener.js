@@ -2,7 +2,7 @@
 /**
  * Reads a room's frames from a socket for Chat and Presence. It checks each frame before they see it, and requires the
  * first frame in time. A connection that breaks either rule is closed, and another one is opened after the backoff. So
- * the state "open" means that the room is heard. It knows no particular frame.
+ * the state "open" means that frames of the room arrive. It knows no particular frame.
  */
 
 import { ProtocolError } from "./shape.js";

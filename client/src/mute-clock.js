@@ -22,7 +22,7 @@ export class MuteClock {
   }
 
   /**
-   * The server tells the time that is left, so that a wrong clock here does not matter.
+   * The server sends the time that is left, so that a wrong clock here does not matter.
    *
    * @param {number} seconds 0 or less: the mute has ended.
    */

@@ -8,7 +8,7 @@
  * `back`: the network or the reader has returned. `doubt`: the browser says that it is offline. That is not certain: a
  * server on the same machine stays reachable.
  *
- * @param {{ back: () => void, doubt: () => void }} heard
+ * @param {{ back: () => void, doubt: () => void }} signals
  * @returns {() => void} Stops watching.
  */
 export function watchPage({ back, doubt }) {

@@ -11,9 +11,9 @@ import { randomId } from "./uuid.js";
 const STORED_TIMEOUT_MS = 30_000;
 
 /**
- * `code` of a message that was not accepted: `empty`, `too-many`, `not-connected`, `read-only`. Of one that failed: `closed`,
- * `timeout`, `overflow` (too much was unsent), `unsure` (it may have been stored), `discarded`, or the code from the
- * server.
+ * `code` of a message that was not accepted: `empty`, `too-many`, `not-connected`, `read-only`. Of one that failed:
+ * `closed`, `timeout`, `overflow` (too much was unsent), `unsure` (it may have been stored), `discarded`, or the code
+ * from the server.
  */
 export class SendError extends Error {
   /**

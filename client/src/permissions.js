@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * What the user may do in a room, as far as the server has told it. A server that does not ask for grants tells
- * nothing: then every user may read, write and be listed.
+ * The permissions of the user in a room, as the server has sent them. A server that requires no grants sends none: then
+ * every user may read, write and be listed.
  */
 
 /**
  * @typedef {"read" | "write" | "presence" | "moderate" | "admin"} Permission Later servers may add others.
- * @typedef {readonly string[] | undefined} Permissions `undefined`: the server has told nothing.
+ * @typedef {readonly string[] | undefined} Permissions `undefined`: the server has sent none.
  */
 
 /** @type {readonly Permission[]} */

@@ -39,8 +39,8 @@ const DISPUTE_EVERY_MS = 60_000;
  * @typedef {Object} PresenceOptions
  * @property {string | URL} baseUrl Such as `/api/realtime`.
  * @property {string} [scope]
- * @property {string} [userId] The user's own id, if the credentials do not tell it. The status of the user's other tabs
- *   is recognised by it.
+ * @property {string} [userId] The user's own id, if the credentials do not contain it. The status of the user's other
+ *   tabs is recognised by it.
  * @property {Status} [status] The first status, unless the user is already present in another tab or on another device:
  *   then the status that the server remembers is used.
  * @property {RoomSocketOptions["credentials"]} [credentials]
@@ -143,7 +143,7 @@ export class Presence extends Emitter {
     return this.#hasList && this.#next === undefined;
   }
 
-  /** What the user may do here. `undefined` if the server has not told it: then the user may be listed. */
+  /** What the user may do here. `undefined` if the server has not sent it: then the user may be listed. */
   get permissions() {
     return this.#permissions;
   }
@@ -211,7 +211,7 @@ export class Presence extends Emitter {
         this.#permissions = frame.permissions;
         return this.emit("users", {});
       case "presence_list":
-        // A server that asks for grants tells them behind this frame.
+        // A server that requires grants sends the permissions after this frame.
         this.#permissions = undefined;
         this.#users = new Map(frame.users.map((user) => [user.userId, user]));
         this.#snapshot = undefined;
@@ -238,7 +238,7 @@ export class Presence extends Emitter {
     }
   }
 
-  /** Loads the part of the list that did not fit into the frame. An update that comes meanwhile is newer than a page. */
+  /** Loads the rest of a list that did not fit into the frame. An update that comes meanwhile is newer than a page. */
   async #loadRest() {
     if (this.#next === undefined || this.#leftMeanwhile !== undefined) return;
     const left = (this.#leftMeanwhile = new Set());

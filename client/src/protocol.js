@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Every frame and body of the two rooms that ship with Dormouse, as types; `type` tells frames apart. Optional fields
+ * Every frame and body of the two rooms that ship with Dormouse, as types; `type` distinguishes frames. Optional fields
  * are unknown to a server that has only the core protocol, so nothing here may rely on them.
  *
  * The checks follow the types. The compiler ties them together: a field without a check does not compile. Everything
@@ -70,8 +70,8 @@ export { ProtocolError };
  *
  * @typedef {{ type: "message", content: string, clientId?: string }} MessageCommand The same `clientId` is stored once.
  * @typedef {{ type: "typing" }} TypingCommand
- * @typedef {{ type: "delete", id: string, seq?: number, clientId?: string }} DeleteCommand Takes `moderate`, as does the
- *   next. This client sends both over HTTP, where each has an answer.
+ * @typedef {{ type: "delete", id: string, seq?: number, clientId?: string }} DeleteCommand Takes `moderate`, as does
+ *   the next. This client sends both over HTTP, where each has an answer.
  * @typedef {{ type: "mute", user: string, seconds: number, clientId?: string }} MuteCommand 0 seconds end a mute.
  * @typedef {MessageCommand | TypingCommand | DeleteCommand | MuteCommand} ChatCommand
  *

@@ -317,7 +317,7 @@ export class RoomSocket extends Emitter {
     /** @type {import("./connection.js").ConnectionListener} */
     const listener = {
       open: () => this.#opened(),
-      heard: () => this.#transportWorks(),
+      firstData: () => this.#transportWorks(),
       message: (data) => this.#renewal.handles(data) || this.emit("message", data),
       pong: () => (this.#answersPings = "yes"),
       end: (ending) => this.#ended(attempt, ending, this.#credentials),

@@ -70,12 +70,12 @@ export class SharedStream {
   #backlogLength = 0;
   #wasUsed = false;
   #opened = false;
-  #heard = false;
+  #received = false;
   #isOver = false;
   /** The leader was asked whether it is alive. */
   #isAsking = false;
   /** When the leader last sent something, Unix milliseconds: that clock goes on while a laptop sleeps. */
-  #heardAt = 0;
+  #receivedAt = 0;
   #leaving = new AbortController();
   /** Releases the leader's lock and the stream slot. @type {(() => void)[]} */
   #releases = [];
@@ -119,7 +119,7 @@ export class SharedStream {
   probe() {
     if (this.#isOver || !this.#opened) return;
     if (this.#source) return this.#source.probe();
-    if (Date.now() - this.#heardAt >= this.#timing.streamTimeoutMs) return this.#lose("silent for too long");
+    if (Date.now() - this.#receivedAt >= this.#timing.streamTimeoutMs) return this.#lose("silent for too long");
     this.#isAsking = true;
     this.#broadcast({ is: "asking", isDoubt: true });
     this.#arm(this.#timing.answerTimeoutMs, () => this.#lose("the leading tab does not answer"));
@@ -239,7 +239,7 @@ export class SharedStream {
    * @param {string} [data]
    */
   #follow(epoch, data) {
-    this.#heardAt = Date.now();
+    this.#receivedAt = Date.now();
     if (epoch !== this.#epoch) {
       this.#epoch = epoch;
       this.#backlog = [];
@@ -323,9 +323,9 @@ export class SharedStream {
 
   /**
    * @param {StreamRequest} request
-   * @param {(data: string) => void} heard
+   * @param {(data: string) => void} onMessage
    */
-  #stream(request, heard) {
+  #stream(request, onMessage) {
     const { ask } = this.#context;
     // It sends nothing itself: POSTs outlive this stream.
     const silent = { post: () => undefined, answered: () => {}, credentials: async () => undefined, ask };
@@ -335,15 +335,15 @@ export class SharedStream {
         this.#opened = true;
         this.#listener.open();
       },
-      heard: () => {
-        if (this.#heard) return;
-        this.#heard = true;
-        this.#listener.heard();
+      firstData: () => {
+        if (this.#received) return;
+        this.#received = true;
+        this.#listener.firstData();
       },
       alive: () => {
         if (this.#isLeading) this.#broadcast({ is: "alive", epoch: /** @type {string} */ (this.#epoch) });
       },
-      message: (data) => heard(/** @type {string} */ (data)),
+      message: (data) => onMessage(/** @type {string} */ (data)),
       pong: () => {},
       end: (ending) => this.#end(ending),
     });
@@ -370,7 +370,7 @@ export class SharedStream {
     const { code, reason, cause } = ending;
     if (this.#isLeader) this.#broadcast({ is: "end", epoch: /** @type {string} */ (this.#epoch), code, reason });
     this.close();
-    this.#listener.end({ code, reason, cause, opened: this.#opened, heard: this.#heard });
+    this.#listener.end({ code, reason, cause, opened: this.#opened, received: this.#received });
   }
 
   /** @param {TabMessage} message */
@@ -385,7 +385,7 @@ export class SharedStream {
    */
   #watchSilence(ms) {
     this.#arm(ms, () => {
-      const left = this.#timing.streamTimeoutMs - (Date.now() - this.#heardAt);
+      const left = this.#timing.streamTimeoutMs - (Date.now() - this.#receivedAt);
       if (left > 0) this.#watchSilence(left);
       else this.#lose("silent for too long");
     });

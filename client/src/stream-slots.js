@@ -77,7 +77,7 @@ function count(origin) {
 }
 
 /**
- * Whether the browser uses HTTP/2 or HTTP/3 to a server, if it tells.
+ * Whether the browser uses HTTP/2 or HTTP/3 to a server, if it reveals it.
  *
  * @param {string} origin
  */

@@ -19,8 +19,8 @@ const MAX_MESSAGES = 2_000;
 const TRIM_COUNT = 200;
 
 /**
- * How many deletions are remembered. A page or an answer that the server made before a deletion may arrive after it, and
- * still has the content.
+ * How many deletions are remembered. A page or an answer that the server made before a deletion may arrive after it,
+ * and still has the content.
  */
 const MAX_DELETIONS = 500;
 

@@ -45,13 +45,13 @@ export function nextTransport({ wanted, hasWebSocket, events, isTrial, blockedUn
  * Whether to ask over HTTP why a WebSocket failed. A first failure is usually a lost network, unless it ended in a
  * timeout, as behind a proxy that swallows frames.
  *
- * @param {Pick<import("./connection.js").Ending, "code" | "opened" | "heard" | "cause">} ending
+ * @param {Pick<import("./connection.js").Ending, "code" | "opened" | "received" | "cause">} ending
  * @param {number} failures How many failed before it.
  * @param {boolean} canFallBack
  */
-export function shouldExplain({ code, opened, heard, cause }, failures, canFallBack) {
+export function shouldExplain({ code, opened, received, cause }, failures, canFallBack) {
   if (!canFallBack) return !opened && failures > 0;
-  return !heard && code === CloseCode.lost && (failures > 0 || cause !== "closed");
+  return !received && code === CloseCode.lost && (failures > 0 || cause !== "closed");
 }
 
 /**

@@ -108,7 +108,7 @@ test("a room opens behind a proxy that swallows frames", async () => {
   await ana.sees(["hello", "hello yourself"]);
 });
 
-test("blocked WebSockets are not tried again, and another room opens at once", async () => {
+test("blocked WebSockets are not tried again, also by another room", async () => {
   const ana = await comes("Ana", "first");
   const { upgradesAsked } = wire;
   expect(upgradesAsked).toBeGreaterThan(0);
@@ -121,16 +121,16 @@ test("blocked WebSockets are not tried again, and another room opens at once", a
   expect(await stored("second")).toEqual(["here"]);
 });
 
-test("no message is lost, doubled or reordered when the server is killed", async () => {
+test("killing the server loses, doubles and reorders no message", async () => {
   const ana = await comes("Ana", "killed");
   const bo = await comes("Bo", "killed");
   /** @type {{ ana: string[], bo: string[] }} */
-  const said = { ana: [], bo: [] };
+  const sent = { ana: [], bo: [] };
   /** @param {Person} person @param {"ana" | "bo"} name */
   const talk = async (person, name) => {
     for (let count = 0; count < 12; count += 1) {
-      said[name].push(`${name} ${said[name].length + 1}`);
-      await person.says(/** @type {string} */ (said[name].at(-1)));
+      sent[name].push(`${name} ${sent[name].length + 1}`);
+      await person.says(/** @type {string} */ (sent[name].at(-1)));
       await person.field.pressSequentially("and");
     }
   };
@@ -138,7 +138,7 @@ test("no message is lost, doubled or reordered when the server is killed", async
   const resumed = () =>
     ana.streams.filter((request) => Number(new URL(request.url()).searchParams.get("since")) >= 5).length;
   for (let round = 1; round <= 3; round += 1) {
-    const before = said.ana.length + said.bo.length;
+    const before = sent.ana.length + sent.bo.length;
     const talks = Promise.all([talk(ana, "ana"), talk(bo, "bo")]);
     await until(
       () => stored("killed"),
@@ -164,10 +164,10 @@ test("no message is lost, doubled or reordered when the server is killed", async
   }
   const everything = await until(
     () => stored("killed"),
-    ({ length }) => length >= said.ana.length + said.bo.length,
+    ({ length }) => length >= sent.ana.length + sent.bo.length,
   );
-  expect(everything.filter((content) => content.startsWith("ana"))).toEqual(said.ana);
-  expect(everything.filter((content) => content.startsWith("bo"))).toEqual(said.bo);
+  expect(everything.filter((content) => content.startsWith("ana"))).toEqual(sent.ana);
+  expect(everything.filter((content) => content.startsWith("bo"))).toEqual(sent.bo);
   await Promise.all([ana.sees(everything), bo.sees(everything)]);
   expect(await ana.page.locator(".message[data-state=failed], .message[data-state=queued]").count()).toBe(0);
   expect(ana.openSockets).toEqual([]);
@@ -193,7 +193,7 @@ test("missed messages arrive, even more than a history shows", async () => {
   expect(await stored("offline")).toEqual(["one", ...meanwhile, "two"]);
 });
 
-test("a chosen status is posted, and a heartbeat without one every twenty seconds", async () => {
+test("a chosen status is posted, and a heartbeat every 20 s", async () => {
   const bo = await comes("Bo", "status", server.url);
   const ana = await comes("Ana", "status");
   await ana.page.locator("#statuses").getByText("Busy").click();
@@ -213,7 +213,7 @@ test("a chosen status is posted, and a heartbeat without one every twenty second
 /** The number of tabs below: with two streams each they would need more than a browser's six connections. */
 const TABS = 4;
 
-test("four tabs share two streams, and another tab leads when one closes", async () => {
+test("four tabs share two streams, and any tab may close", async () => {
   const ana = await comes("Ana", "tabs");
   const others = await Promise.all(
     Array.from({ length: TABS - 1 }, async () => new Person(ana.context, await ana.context.newPage())),
@@ -226,27 +226,27 @@ test("four tabs share two streams, and another tab leads when one closes", async
     (streams) => streams === 2,
   );
   /** @type {string[]} */
-  const said = [];
+  const sent = [];
   for (const [index, tab] of tabs.entries()) {
-    said.push(`from tab ${index + 1}`);
-    await tab.says(/** @type {string} */ (said.at(-1)));
-    await Promise.all(tabs.map((each) => each.sees(said)));
+    sent.push(`from tab ${index + 1}`);
+    await tab.says(/** @type {string} */ (sent.at(-1)));
+    await Promise.all(tabs.map((each) => each.sees(sent)));
   }
-  expect(await stored("tabs")).toEqual(said);
+  expect(await stored("tabs")).toEqual(sent);
   const bo = await comes("Bo", "tabs", server.url);
   // The leading tab closes. A message sent at that moment is not lost either.
   while (tabs.length > 1) {
     const [leaving] = tabs.splice(0, 1);
     const gone = leaving?.page.close();
     for (const word of ["while", "and after"]) {
-      said.push(`${word} one of ${tabs.length + 1} goes`);
-      await bo.says(/** @type {string} */ (said.at(-1)));
+      sent.push(`${word} one of ${tabs.length + 1} goes`);
+      await bo.says(/** @type {string} */ (sent.at(-1)));
       await gone;
     }
-    await Promise.all(tabs.map((each) => each.sees(said)));
-    said.push(`one of ${tabs.length}`);
-    await tabs[0]?.says(/** @type {string} */ (said.at(-1)));
-    await bo.sees(said);
+    await Promise.all(tabs.map((each) => each.sees(sent)));
+    sent.push(`one of ${tabs.length}`);
+    await tabs[0]?.says(/** @type {string} */ (sent.at(-1)));
+    await bo.sees(sent);
     await until(
       () => wire.streams,
       (streams) => streams === 2,

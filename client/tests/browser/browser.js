@@ -58,7 +58,11 @@ export class Visitor {
     return this.page.locator(".dormouse-bubble, .bubble").allTextContents();
   }
 
-  /** @returns {Promise<{ id: string, impact: string | null | undefined, nodes: string[] }[]>} Violations of WCAG 2.2 AA. */
+  /**
+   * Violations of WCAG 2.2 AA.
+   *
+   * @returns {Promise<{ id: string, impact: string | null | undefined, nodes: string[] }[]>}
+   */
   async barriers() {
     await this.page.evaluate(AXE);
     return this.page.evaluate(async () => {

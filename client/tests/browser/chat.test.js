@@ -75,19 +75,19 @@ test("two users chat, and see each other type, join and leave", async () => {
   expect(await ana.page.locator("[data-own] .dormouse-bubble").allTextContents()).toEqual(["hello"]);
 });
 
-test("no message is lost, doubled or reordered when the server is killed", async () => {
+test("killing the server loses, doubles and reorders no message", async () => {
   const ana = await comes("Ana", "killed");
   const bo = await comes("Bo", "killed");
   let isOver = false;
   /** @param {Person} person @param {string} name */
   const talk = async (person, name) => {
-    const said = [];
+    const sent = [];
     while (!isOver) {
-      said.push(`${name} ${said.length + 1}`);
-      await person.says(/** @type {string} */ (said.at(-1)));
+      sent.push(`${name} ${sent.length + 1}`);
+      await person.says(/** @type {string} */ (sent.at(-1)));
       await person.field.pressSequentially("and");
     }
-    return said;
+    return sent;
   };
   const talks = Promise.all([talk(ana, "ana"), talk(bo, "bo")]);
   for (let round = 1; round <= 3; round += 1) {
@@ -101,18 +101,18 @@ test("no message is lost, doubled or reordered when the server is killed", async
     await Promise.all([ana.isConnected(), bo.isConnected()]);
   }
   isOver = true;
-  const [saidByAna, saidByBo] = await talks;
+  const [sentByAna, sentByBo] = await talks;
   const everything = await until(
     () => stored("killed"),
-    ({ length }) => length >= saidByAna.length + saidByBo.length,
+    ({ length }) => length >= sentByAna.length + sentByBo.length,
   );
-  expect(everything.filter((content) => content.startsWith("ana"))).toEqual(saidByAna);
-  expect(everything.filter((content) => content.startsWith("bo"))).toEqual(saidByBo);
+  expect(everything.filter((content) => content.startsWith("ana"))).toEqual(sentByAna);
+  expect(everything.filter((content) => content.startsWith("bo"))).toEqual(sentByBo);
   await Promise.all([ana.sees(everything), bo.sees(everything)]);
   expect(await ana.page.locator(".dormouse-message[data-state]").count()).toBe(0);
 });
 
-test("a client waits for a restarting server, and the chat continues", async () => {
+test("a chat continues after the server has restarted", async () => {
   const ana = await comes("Ana", "goodbye");
   await ana.says("before");
   await ana.sees(["before"]);
@@ -131,7 +131,7 @@ test("a client waits for a restarting server, and the chat continues", async () 
   await ana.sees(["before", "meanwhile"]);
 });
 
-test("messages written offline are sent later, and missed ones arrive", async () => {
+test("after an offline time all messages are sent and received", async () => {
   const ana = await comes("Ana", "offline");
   await ana.says("one");
   await ana.sees(["one"]);
@@ -195,7 +195,7 @@ test("StrictMode and hot reload keep one socket for each room", async () => {
   expect(ana.openSockets.length).toBe(2);
 });
 
-test("leaving a room closes its socket, and returning shows its messages", async () => {
+test("a room that was left shows its messages on return", async () => {
   const ana = await comes("Ana", "left");
   await ana.says("in the first");
   await ana.sees(["in the first"]);
@@ -275,7 +275,7 @@ test("new messages do not move a reader who scrolled up", async () => {
   await until(fromEnd, (distance) => distance < 2);
 });
 
-test("5,000 messages can be read from the newest to the oldest, without a jump", async () => {
+test("5,000 messages can be read back to the oldest without a jump", async () => {
   for (let done = 0; done < 5_000; done += 100) {
     // Posted in parallel, so the order is read back from the server.
     await Promise.all(Array.from({ length: 100 }, (_, index) => server.post("long", `message ${done + index}`)));

@@ -151,8 +151,8 @@ describe("a server with tokens and cookies", () => {
   });
 
   /**
-   * A user whose browser has a cookie for the server by this name. It sends the cookie for pages of the same site, which
-   * includes sibling hosts and other ports.
+   * A user whose browser has a cookie for the server by this name. It sends the cookie for pages of the same site,
+   * which includes sibling hosts and other ports.
    *
    * @param {string} name
    */
@@ -166,7 +166,7 @@ describe("a server with tokens and cookies", () => {
   /** @param {string} name */
   const baseAt = (name) => `http://${name}:${new URL(server.url).port}/api/realtime`;
 
-  async function said() {
+  async function stored() {
     const response = await fetch(`${server.url}/api/realtime/rooms/lobby/messages`, {
       headers: { Authorization: `Bearer ${tokenFor("observer")}` },
     });
@@ -179,7 +179,7 @@ describe("a server with tokens and cookies", () => {
     ["another name", "rooms.dorm.example", "app.dorm.example"],
   ])("a page at %s that is allowed gets everything", async (_, name, page) => {
     const ana = await victim(name);
-    const before = await said();
+    const before = await stored();
     await ana.goto(`http://${page}:${allowed}/`);
     expect(await tryEverything(ana, baseAt(name))).toEqual({
       socket: "history",
@@ -190,7 +190,7 @@ describe("a server with tokens and cookies", () => {
       ticket: "ticket",
     });
     const own = `from http://${page}:${allowed}`;
-    expect(await said()).toEqual([...before, own, own]);
+    expect(await stored()).toEqual([...before, own, own]);
   });
 
   test.each([
@@ -200,9 +200,9 @@ describe("a server with tokens and cookies", () => {
     ["an allowed name and another port", "rooms.dorm.example", "app.dorm.example"],
     ["another name of this machine", "127.0.0.1", "localhost"],
     ["another site", "rooms.dorm.example", "evil.example"],
-  ])("a page at %s that is not allowed gets nothing and posts nothing", async (_, name, page) => {
+  ])("a page at %s that is not allowed gets and posts nothing", async (_, name, page) => {
     const ana = await victim(name);
-    const before = await said();
+    const before = await stored();
     await ana.goto(`http://${page}:${evil}/`);
     expect(await tryEverything(ana, baseAt(name))).toEqual({
       socket: "closed 1006",
@@ -212,12 +212,12 @@ describe("a server with tokens and cookies", () => {
       blind: "opaque",
       ticket: "TypeError",
     });
-    expect(await said()).toEqual(before);
+    expect(await stored()).toEqual(before);
   });
 
-  test("a page with an opaque origin in a frame of an allowed page gets nothing", async () => {
+  test("a page with an opaque origin in an allowed page gets nothing", async () => {
     const page = await victim("127.0.0.1");
-    const before = await said();
+    const before = await stored();
     await page.goto(`http://127.0.0.1:${allowed}/`);
     await page.setContent('<iframe sandbox="allow-scripts" srcdoc="<title>A frame</title>"></iframe>');
     const frame = page.frames()[1];
@@ -225,7 +225,7 @@ describe("a server with tokens and cookies", () => {
     expect(await frame.evaluate(() => self.origin)).toBe("null");
     const loot = await tryEverything(/** @type {any} */ (frame), baseAt("127.0.0.1"));
     expect(loot).toMatchObject({ socket: "closed 1006", events: "error", history: "TypeError", post: "TypeError" });
-    expect(await said()).toEqual(before);
+    expect(await stored()).toEqual(before);
   });
 });
 
@@ -241,7 +241,7 @@ describe("a server in dev auth", () => {
     await server?.dispose();
   });
 
-  async function said() {
+  async function stored() {
     const response = await fetch(`${server.url}/api/realtime/rooms/lobby/messages?token=observer`);
     const { messages } = /** @type {{ messages: { content: string }[] }} */ (await response.json());
     return messages.map(({ content }) => content);
@@ -265,10 +265,10 @@ describe("a server in dev auth", () => {
       blind: "basic",
       ticket: "HTTP 421",
     });
-    expect(await said()).toEqual([]);
+    expect(await stored()).toEqual([]);
   });
 
-  test("pages of other hosts cannot post, pages of this machine can do everything", async () => {
+  test("only pages of this machine can read and post", async () => {
     context = await browser.newContext();
     const page = await context.newPage();
     const port = await site();
@@ -278,10 +278,10 @@ describe("a server in dev auth", () => {
       socket: "closed 1006",
       history: "TypeError",
     });
-    expect(await said()).toEqual([]);
+    expect(await stored()).toEqual([]);
     await page.goto(`http://localhost:${port}/`);
     const loot = await tryEverything(page, base, "?token=1:ana");
     expect(loot).toMatchObject({ socket: "history", events: "history", history: "messages", post: "HTTP 200" });
-    expect(await said()).toEqual([`from http://localhost:${port}`, `from http://localhost:${port}`]);
+    expect(await stored()).toEqual([`from http://localhost:${port}`, `from http://localhost:${port}`]);
   });
 });

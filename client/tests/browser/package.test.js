@@ -66,7 +66,7 @@ function serveBuilt() {
   });
 }
 
-test("an app installs the package and builds all examples of the README", async () => {
+test("an app with the package builds all examples of the README", async () => {
   const [packed] = JSON.parse(npm(["pack", "--json", "--pack-destination", FOLDER], CLIENT));
   const files = packed.files.map((/** @type {{ path: string }} */ { path }) => path);
   expect(files).toEqual(

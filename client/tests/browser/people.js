@@ -4,7 +4,10 @@
 import { Visitor, until } from "./browser.js";
 
 export class Person extends Visitor {
-  /** The room sockets that the page has opened, and those that have closed. @type {import("playwright-core").WebSocket[]} */
+  /**
+   * The room sockets that the page has opened, and those that have closed.
+   * @type {import("playwright-core").WebSocket[]}
+   */
   sockets = [];
   /** The event streams that it has requested. @type {import("playwright-core").Request[]} */
   streams = [];

@@ -33,7 +33,7 @@ async function comes() {
   return ana;
 }
 
-test("inline callbacks never reconnect, and the newest one is called", async () => {
+test("inline callbacks do not reconnect; the newest is called", async () => {
   const ana = await comes();
   for (let renders = 0; renders < 3; renders += 1) await ana.page.getByRole("button", { name: "Render" }).click();
   await ana.page.getByRole("button", { name: "Say hello" }).click();

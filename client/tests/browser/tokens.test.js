@@ -62,16 +62,16 @@ test("a token is renewed on the open socket, again and again", async () => {
   });
   await ana.isConnected();
   /** @type {string[]} */
-  const said = [];
+  const sent = [];
   // The first two tokens have expired by then.
   while (renewed < 4) {
-    said.push(`while it lasts ${said.length}`);
-    await ana.says(/** @type {string} */ (said.at(-1)));
+    sent.push(`while it lasts ${sent.length}`);
+    await ana.says(/** @type {string} */ (sent.at(-1)));
     await ana.field.pressSequentially("and so on");
   }
   await until(
-    async () => (await ana.contents()).slice(-said.length),
-    (contents) => JSON.stringify(contents) === JSON.stringify(said),
+    async () => (await ana.contents()).slice(-sent.length),
+    (contents) => JSON.stringify(contents) === JSON.stringify(sent),
   );
   expect(refused).toBe(0);
   expect(ana.sockets.length).toBe(1);
@@ -122,18 +122,18 @@ test("an expired token is renewed over events", async () => {
   });
   await ana.isConnected();
   /** @type {string[]} */
-  const said = [];
+  const sent = [];
   while (!asked.includes(true)) {
-    said.push(`message ${said.length + 1}`);
-    await ana.says(`message ${said.length}`);
+    sent.push(`message ${sent.length + 1}`);
+    await ana.says(`message ${sent.length}`);
     await ana.field.pressSequentially("and so on");
   }
   await ana.isConnected();
   await ana.says("and on");
   // The room still has the messages of the test before.
   await until(
-    async () => (await ana.contents()).slice(-said.length - 1),
-    (contents) => JSON.stringify(contents) === JSON.stringify([...said, "and on"]),
+    async () => (await ana.contents()).slice(-sent.length - 1),
+    (contents) => JSON.stringify(contents) === JSON.stringify([...sent, "and on"]),
   );
   expect(asked.filter(Boolean).length).toBe(1);
   expect(ana.streams.length).toBeGreaterThan(1);
@@ -142,7 +142,7 @@ test("an expired token is renewed over events", async () => {
   await ana.context.close();
 });
 
-test("a token that is not replaced closes the room, with a button to return", async () => {
+test("a token that is not replaced closes the room, until a click", async () => {
   /** @type {string | undefined} */
   let token;
   const ana = await comes(() => (token ??= tokenFor(10)));

@@ -104,12 +104,12 @@ async function inRoom(messages: ChatMessage[] = [], props: Partial<ChatRoomProps
 }
 
 /** The messages that were sent, without typing notices. */
-function said(socket: FakeSocket) {
+function sent(socket: FakeSocket) {
   return socket.frames.filter(({ type }) => type === "message");
 }
 
-async function hears(socket: FakeSocket, ...frames: unknown[]) {
-  for (const heard of frames) socket.hear(heard);
+async function receives(socket: FakeSocket, ...frames: unknown[]) {
+  for (const received of frames) socket.receive(received);
   await frame();
 }
 
@@ -168,7 +168,7 @@ describe("the list", () => {
     const socket = enter();
     await frame();
     expect(reader.one(".dormouse-empty").textContent).toBe("Nobody has said anything yet.");
-    await hears(socket, { type: "message", message: message(1) });
+    await receives(socket, { type: "message", message: message(1) });
     expect(reader.all(".dormouse-empty")).toEqual([]);
   });
 
@@ -181,23 +181,23 @@ describe("the list", () => {
     expect(reader.one(".dormouse-empty").textContent).toBe("Not in the room.");
   });
 
-  test("shows both of two messages for which different users chose the same clientId", async () => {
+  test("shows messages of two users who chose the same clientId", async () => {
     const { reader, socket } = await inRoom();
     await reader.say("mine");
     const echo = stored(socket, 1);
     const theirs = message(2, { content: "theirs", clientId: echo.clientId ?? "" });
     const others = message(3, { content: "others", userId: "3", clientId: echo.clientId ?? "" });
-    await hears(socket, ...[echo, theirs, others].map((one) => ({ type: "message", message: one })));
+    await receives(socket, ...[echo, theirs, others].map((one) => ({ type: "message", message: one })));
     expect(reader.lines).toEqual(["Today", "mine", "theirs", "others"]);
   });
 
-  test("keeps rows that have not changed as they are when others come in", async () => {
+  test("keeps unchanged rows when others come in", async () => {
     const { reader, socket } = await inRoom([message(1)]);
     const [first] = reader.rows;
     let touched = 0;
     const observer = new MutationObserver((changes) => (touched += changes.length));
     observer.observe(first as HTMLElement, { attributes: true, childList: true, subtree: true, characterData: true });
-    await hears(socket, { type: "message", message: message(2) }, { type: "typing", userId: "2", userName: "Bo" });
+    await receives(socket, { type: "message", message: message(2) }, { type: "typing", userId: "2", userName: "Bo" });
     expect(reader.rows[0]).toBe(first);
     expect(touched + observer.takeRecords().length).toBe(0);
   });
@@ -233,7 +233,7 @@ describe("our own messages", () => {
     const row = reader.rows[1];
     expect(row?.dataset).toMatchObject({ own: "true", state: "sending" });
     expect(row?.textContent).toContain("Sending…");
-    await hears(socket, { type: "message", message: stored(socket, 2) });
+    await receives(socket, { type: "message", message: stored(socket, 2) });
     expect(reader.lines).toEqual(["Today", "words 1", "mine"]);
     expect(reader.rows[1]).toBe(row);
     expect(row?.dataset.state).toBeUndefined();
@@ -244,7 +244,7 @@ describe("our own messages", () => {
     const { reader, socket } = await inRoom(Array.from({ length: 5 }, (_, index) => message(seq - 5 + index)));
     await reader.say("mine");
     const row = reader.rows.at(-1);
-    await hears(socket, { type: "message", message: stored(socket, seq) });
+    await receives(socket, { type: "message", message: stored(socket, seq) });
     expect(reader.lines.at(-1)).toBe("mine");
     expect(reader.rows.at(-1)).toBe(row);
   });
@@ -278,8 +278,8 @@ describe("our own messages", () => {
   async function refused() {
     const { reader, socket } = await inRoom();
     await reader.say("hello");
-    const [{ clientId }] = said(socket);
-    await hears(socket, { type: "error", code: "rate-limited", message: "too fast", clientId });
+    const [{ clientId }] = sent(socket);
+    await receives(socket, { type: "error", code: "rate-limited", message: "too fast", clientId });
     return { reader, socket };
   }
 
@@ -288,10 +288,10 @@ describe("our own messages", () => {
     expect(reader.rows[0]?.dataset.state).toBe("failed");
     expect(reader.rows[0]?.textContent).toContain("Not sent: too fast");
     await reader.press("Try again");
-    expect(said(socket)).toHaveLength(2);
+    expect(sent(socket)).toHaveLength(2);
     expect(reader.rows[0]?.textContent).toContain("Sending…");
     expect(reader.button("Try again")).toBeUndefined();
-    await hears(socket, { type: "message", message: stored(socket, 1) });
+    await receives(socket, { type: "message", message: stored(socket, 1) });
     expect(reader.rows[0]?.dataset.state).toBeUndefined();
   });
 
@@ -299,7 +299,7 @@ describe("our own messages", () => {
     const { reader, socket } = await refused();
     await reader.press("Discard");
     expect(reader.rows).toEqual([]);
-    expect(said(socket)).toHaveLength(1);
+    expect(sent(socket)).toHaveLength(1);
   });
 
   test("that fail once more are announced", async () => {
@@ -328,7 +328,7 @@ describe("the field", () => {
     const { reader, socket } = await inRoom();
     await reader.type("hello");
     expect(await reader.key("Enter")).toBe(false);
-    expect(said(socket)).toMatchObject([{ content: "hello" }]);
+    expect(sent(socket)).toMatchObject([{ content: "hello" }]);
     expect(reader.field.value).toBe("");
     expect(document.activeElement).toBe(reader.field);
   });
@@ -337,7 +337,7 @@ describe("the field", () => {
     const { reader, socket } = await inRoom();
     await reader.type("hello");
     await reader.press("Send");
-    expect(said(socket)).toMatchObject([{ content: "hello" }]);
+    expect(sent(socket)).toMatchObject([{ content: "hello" }]);
     expect(reader.field.value).toBe("");
   });
 
@@ -350,14 +350,14 @@ describe("the field", () => {
     await reader.type("hello");
     expect(await reader.key("Enter", more)).toBe(true);
     expect(reader.field.value).toBe("hello");
-    expect(said(socket)).toEqual([]);
+    expect(sent(socket)).toEqual([]);
   });
 
   test("other keys send nothing", async () => {
     const { reader, socket } = await inRoom();
     await reader.type("hello");
     expect(await reader.key("a")).toBe(true);
-    expect(said(socket)).toEqual([]);
+    expect(sent(socket)).toEqual([]);
   });
 
   test("blank text is not sent, and is not typing", async () => {
@@ -417,11 +417,11 @@ describe("the field", () => {
   test("stays empty if an accepted message fails later", async () => {
     const { reader, socket } = await inRoom();
     await reader.say("hello");
-    await hears(socket, {
+    await receives(socket, {
       type: "error",
       code: "rate-limited",
       message: "too fast",
-      clientId: said(socket)[0].clientId,
+      clientId: sent(socket)[0].clientId,
     });
     expect(reader.field.value).toBe("");
   });
@@ -436,12 +436,12 @@ describe("the field", () => {
     await reader.key("Enter");
     await frame();
     expect(reader.field.value).toBe(pasted);
-    expect(said(socket)).toEqual([]);
+    expect(sent(socket)).toEqual([]);
     expect(reader.announced).toContain("Not sent: 340 characters too many");
     await reader.type("x".repeat(2_000));
     expect([left(), reader.field.getAttribute("aria-invalid")]).toEqual(["0 left", null]);
     await reader.key("Enter");
-    expect(said(socket)).toMatchObject([{ content: "x".repeat(2_000) }]);
+    expect(sent(socket)).toMatchObject([{ content: "x".repeat(2_000) }]);
   });
 
   test("shows how much is left near the limit", async () => {
@@ -453,7 +453,7 @@ describe("the field", () => {
     expect(left()).toBe("199 left");
   });
 
-  test("has a label and a placeholder, and the focus only with autoFocus", async () => {
+  test("has a label, a placeholder, and the focus with autoFocus", async () => {
     const { reader } = await inRoom([], { title: "The garden" });
     expect(reader.field.labels?.[0]?.textContent).toBe("Message");
     expect(reader.field.placeholder).toBe("Message The garden");
@@ -476,22 +476,22 @@ describe("the field", () => {
 describe("the activity line", () => {
   test("shows who is typing, by name", async () => {
     const { reader, socket } = await inRoom();
-    await hears(socket, { type: "typing", userId: "2", userName: "Bo" });
+    await receives(socket, { type: "typing", userId: "2", userName: "Bo" });
     expect(reader.activity).toBe("Bo is typing");
-    await hears(socket, { type: "typing", userId: "3", userName: "Cleo" });
+    await receives(socket, { type: "typing", userId: "3", userName: "Cleo" });
     expect(reader.activity).toBe("Bo and Cleo are typing");
     await tick(3_000);
     expect(reader.activity).toBe("");
   });
 
-  test("shows who joins and leaves for four seconds, unless somebody is typing", async () => {
+  test("shows joins and leaves for four seconds, behind typing", async () => {
     const { reader, socket } = await inRoom();
-    await hears(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
+    await receives(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
     expect(reader.activity).toBe("Bo came in");
     await tick(2_000);
-    await hears(socket, { type: "user_left", userId: "2", userName: "Bo", timestamp: 1 });
+    await receives(socket, { type: "user_left", userId: "2", userName: "Bo", timestamp: 1 });
     expect(reader.activity).toBe("Bo left");
-    await hears(socket, { type: "typing", userId: "3", userName: "Cleo" });
+    await receives(socket, { type: "typing", userId: "3", userName: "Cleo" });
     expect(reader.activity).toBe("Cleo is typing");
     await tick(3_000);
     expect(reader.activity).toBe("Bo left");
@@ -502,16 +502,16 @@ describe("the activity line", () => {
   test("shows the same text for another four seconds", async () => {
     const { reader, socket } = await inRoom();
     const joined = { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 };
-    await hears(socket, joined);
+    await receives(socket, joined);
     await tick(3_000);
-    await hears(socket, joined);
+    await receives(socket, joined);
     await tick(3_000);
     expect(reader.activity).toBe("Bo came in");
   });
 
-  test("shows a join for four seconds, also if it renders again meanwhile", async () => {
+  test("shows a join for four seconds, also after another render", async () => {
     const { reader, socket } = await inRoom([], { labels: {} });
-    await hears(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
+    await receives(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
     for (let second = 0; second < 5; second += 1) {
       reader.again({ labels: {} });
       await tick(1_000);
@@ -523,7 +523,7 @@ describe("the activity line", () => {
     const old = vi.fn(() => "old");
     const { reader, socket } = await inRoom([], { labels: { joined: old } });
     reader.again({ labels: { joined: (userName) => `Hello ${userName}` } });
-    await hears(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
+    await receives(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
     expect(reader.activity).toBe("Hello Bo");
     expect(old).not.toHaveBeenCalled();
   });
@@ -534,7 +534,7 @@ describe("the activity line", () => {
     const shown = show(draw("visible"));
     await tick();
     const socket = enter();
-    await hears(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
+    await receives(socket, { type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
     shown.show(draw("hidden"));
     shown.show(draw("visible"));
     await tick(10_000);
@@ -613,9 +613,9 @@ describe("the announcements", () => {
   test("are new messages of others", async () => {
     const { reader, socket } = await inRoom([message(1)]);
     expect(reader.announced).toEqual([]);
-    await hears(socket, { type: "message", message: message(2) });
+    await receives(socket, { type: "message", message: message(2) });
     await reader.say("mine");
-    await hears(socket, { type: "message", message: stored(socket, 3) });
+    await receives(socket, { type: "message", message: stored(socket, 3) });
     expect(reader.announced).toEqual(["Bo: words 2"]);
     socket.drop();
     await tick(500);
@@ -626,10 +626,13 @@ describe("the announcements", () => {
 
   test("are five at most, and removed after ten seconds", async () => {
     const { reader, socket } = await inRoom();
-    await hears(socket, ...Array.from({ length: 7 }, (_, index) => ({ type: "message", message: message(index + 1) })));
+    await receives(
+      socket,
+      ...Array.from({ length: 7 }, (_, index) => ({ type: "message", message: message(index + 1) })),
+    );
     expect(reader.announced).toEqual([3, 4, 5, 6, 7].map((seq) => `Bo: words ${seq}`));
     await tick(5_000);
-    await hears(socket, { type: "message", message: message(8) });
+    await receives(socket, { type: "message", message: message(8) });
     await tick(5_000);
     expect(reader.announced).toHaveLength(5);
     await tick(5_000);
@@ -638,8 +641,8 @@ describe("the announcements", () => {
 
   test("include refusals of the server", async () => {
     const { reader, socket } = await inRoom();
-    await hears(socket, { type: "error", code: "bad", message: "no such type" });
-    await hears(socket, { type: "error", code: "rate-limited", message: "too fast", clientId: "some" });
+    await receives(socket, { type: "error", code: "bad", message: "no such type" });
+    await receives(socket, { type: "error", code: "rate-limited", message: "too fast", clientId: "some" });
     expect(reader.announced).toEqual(["no such type", "Not sent: too fast"]);
   });
 
@@ -655,7 +658,7 @@ describe("the announcements", () => {
 });
 
 describe("older messages", () => {
-  test("are loaded on demand, and the button goes when there are no more", async () => {
+  test("are loaded on demand, until there are no more", async () => {
     const { reader } = await inRoom([message(3)]);
     let answer = (_: Response) => {};
     http.mockReturnValueOnce(new Promise((resolve) => (answer = resolve)));
@@ -697,19 +700,19 @@ describe("scrolling", () => {
       scrollHeight: { value: 1_000, configurable: true },
       clientHeight: { value: 100 },
     });
-    await hears(socket, { type: "message", message: message(first + 1) });
+    await receives(socket, { type: "message", message: message(first + 1) });
     expect(scroller.scrollTop).toBe(1_000);
     scroller.scrollTop = 500;
     await doing(() => scroller.dispatchEvent(new Event("scroll")));
     return { reader, socket, scroller };
   }
 
-  test("a reader who scrolled up stays there and sees the number of new messages", async () => {
+  test("a reader who scrolled up sees the number of new messages", async () => {
     const { reader, socket, scroller } = await wentUp();
     expect(reader.button("To the latest")).toBeDefined();
-    await hears(socket, { type: "message", message: message(3) });
+    await receives(socket, { type: "message", message: message(3) });
     expect(reader.button("1 new message")).toBeDefined();
-    await hears(socket, { type: "message", message: message(4) }, { type: "message", message: message(5) });
+    await receives(socket, { type: "message", message: message(4) }, { type: "message", message: message(5) });
     expect(scroller.scrollTop).toBe(500);
     await reader.press("3 new messages");
     expect(scroller.scrollTop).toBe(1_000);
@@ -718,7 +721,7 @@ describe("scrolling", () => {
 
   test("scrolling down resets the number of new messages", async () => {
     const { reader, socket, scroller } = await wentUp();
-    await hears(socket, { type: "message", message: message(3) });
+    await receives(socket, { type: "message", message: message(3) });
     scroller.scrollTop = 880;
     await doing(() => scroller.dispatchEvent(new Event("scroll")));
     expect(reader.all(".dormouse-newer")).toEqual([]);
@@ -734,13 +737,13 @@ describe("scrolling", () => {
     expect(reader.all(".dormouse-newer")).toEqual([]);
     scroller.scrollTop = 500;
     await doing(() => scroller.dispatchEvent(new Event("scroll")));
-    await hears(socket, { type: "message", message: stored(socket, 3) });
+    await receives(socket, { type: "message", message: stored(socket, 3) });
     expect(reader.button("To the latest")).toBeDefined();
   });
 
   test("a list after a resync is shown from its end", async () => {
     const { reader, socket, scroller } = await wentUp();
-    await hears(socket, { type: "message", message: message(3) });
+    await receives(socket, { type: "message", message: message(3) });
     socket.drop();
     await tick(500);
     enter([message(900)], { resumed: false });
@@ -749,7 +752,7 @@ describe("scrolling", () => {
     expect(reader.all(".dormouse-newer")).toEqual([]);
   });
 
-  test("the visible messages stay in place while older ones are added above", async () => {
+  test("visible messages stay in place as older ones are added", async () => {
     const { reader, scroller } = await wentUp(1_001);
     const heights = vi.spyOn(Element.prototype, "getBoundingClientRect");
     // The first message stood at 10 and stands at 210 once two others are above it.
@@ -793,9 +796,9 @@ describe("around the list", () => {
     expect(reader.lines).toEqual(["Freitag, 2. Januar", "words 1", "Heute", "words 2"]);
     expect(reader.button("Senden")).toBeDefined();
     expect(reader.field.placeholder).toBe("Nachricht an garden");
-    await hears(socket, { type: "typing", userId: "2", userName: "Bo" });
+    await receives(socket, { type: "typing", userId: "2", userName: "Bo" });
     expect(reader.activity).toBe("Bo schreibt");
-    await hears(socket, { type: "message", message: message(3) });
+    await receives(socket, { type: "message", message: message(3) });
     expect(reader.announced).toEqual(["Bo sagt words 3"]);
     expect(reader.light).toBe("Connected");
   });
@@ -811,20 +814,20 @@ describe("around the list", () => {
 });
 
 describe("a reader who may not write", () => {
-  test("sees a sentence in the place of the text field, and the field again with a new token", async () => {
+  test("sees a sentence instead of the field, until a new token", async () => {
     const { reader, socket } = await inRoom([message(1)]);
     await reader.type("half a sentence");
-    await hears(socket, { type: "permissions", permissions: ["read"] });
+    await receives(socket, { type: "permissions", permissions: ["read"] });
     expect(reader.all("textarea, .dormouse-send")).toEqual([]);
     expect(reader.one(".dormouse-read-only").textContent).toBe("You may read this room, and not write in it.");
-    await hears(socket, { type: "permissions", permissions: ["read", "write"] });
+    await receives(socket, { type: "permissions", permissions: ["read", "write"] });
     expect(reader.all(".dormouse-read-only")).toEqual([]);
     expect(reader.field.value).toBe("half a sentence");
   });
 
   test("reads it in another language", async () => {
     const { reader, socket } = await inRoom([], { labels: { readOnly: "Nur lesen." } });
-    await hears(socket, { type: "permissions", permissions: ["read"] });
+    await receives(socket, { type: "permissions", permissions: ["read"] });
     expect(reader.one(".dormouse-read-only").textContent).toBe("Nur lesen.");
   });
 });
@@ -836,7 +839,7 @@ describe("a moderator", () => {
   test("has tools at each message, and nobody else has them", async () => {
     const { reader, socket } = await inRoom([message(1), message(2, { userId: "1", userName: "Ana" })]);
     expect(reader.all(".dormouse-moderation, summary")).toEqual([]);
-    await hears(socket, MODERATOR);
+    await receives(socket, MODERATOR);
     expect(reader.all(".dormouse-link").map((tool) => tool.getAttribute("aria-label") ?? tool.textContent)).toEqual([
       "Delete the message of Bo",
       "Mute Bo",
@@ -846,13 +849,13 @@ describe("a moderator", () => {
       "End the mute",
       "Delete the message of Ana",
     ]);
-    await hears(socket, { type: "permissions", permissions: ["read", "write"] });
+    await receives(socket, { type: "permissions", permissions: ["read", "write"] });
     expect(reader.all(".dormouse-moderation")).toEqual([]);
   });
 
   test("deletes a message, and the focus stays in its row", async () => {
     const { reader, socket } = await inRoom([message(1, { content: "rude" }), message(2)]);
-    await hears(socket, MODERATOR);
+    await receives(socket, MODERATOR);
     const deleted = { id: "id 1", seq: 1, by: "1", at };
     http.mockImplementation(async () => Response.json({ success: true, deleted }));
     reader.button("Delete the message of Bo")?.focus();
@@ -866,14 +869,14 @@ describe("a moderator", () => {
     expect(reader.page.innerHTML).not.toContain("rude");
     expect(reader.rows[0]?.contains(document.activeElement)).toBe(true);
     expect(reader.announced).toContain("A message of Bo was deleted");
-    await hears(socket, { type: "deleted", ...deleted });
+    await receives(socket, { type: "deleted", ...deleted });
     expect(reader.announced.filter((text) => text.includes("deleted"))).toHaveLength(1);
     expect(reader.all("summary")).toHaveLength(2);
   });
 
-  test("hears that a message could not be deleted", async () => {
+  test("reads that a message could not be deleted", async () => {
     const { reader, socket } = await inRoom([message(1)]);
-    await hears(socket, MODERATOR);
+    await receives(socket, MODERATOR);
     http.mockImplementation(async () => Response.json({ detail: "no" }, { status: 403 }));
     await reader.press("Delete the message of Bo");
     expect(reader.announced).toContain("Not deleted");
@@ -882,7 +885,7 @@ describe("a moderator", () => {
 
   test("mutes a user for a time", async () => {
     const { reader, socket } = await inRoom([message(1)]);
-    await hears(socket, MODERATOR);
+    await receives(socket, MODERATOR);
     const mute = { user: "2", until: NOON + 3_600_000, seconds: 3_600, by: "1" };
     http.mockImplementation(async () => Response.json({ success: true, mute }));
     const choice = reader.one("details") as HTMLDetailsElement;
@@ -897,10 +900,10 @@ describe("a moderator", () => {
 });
 
 describe("a muted user", () => {
-  test("sees until when in the place of the text field, and the field again after it", async () => {
+  test("sees the end of the mute instead of the field until then", async () => {
     const { reader, socket } = await inRoom([message(1)]);
     await reader.type("half a sentence");
-    await hears(socket, { type: "muted", user: "1", until: 5, seconds: 60, by: "9" });
+    await receives(socket, { type: "muted", user: "1", until: 5, seconds: 60, by: "9" });
     expect(reader.all("textarea, .dormouse-send")).toEqual([]);
     expect(reader.one(".dormouse-read-only").textContent).toMatch(/^A moderator has muted you until .*12:01/);
     await tick(60_000);
@@ -915,7 +918,7 @@ describe("a muted user", () => {
     await tick(1_000);
     FakeSocket.last.accept();
     const deleted = [{ id: "id 1", seq: 1, by: "9", at: NOON }];
-    FakeSocket.last.hear({ type: "history", messages: [], resumed: true, deleted });
+    FakeSocket.last.receive({ type: "history", messages: [], resumed: true, deleted });
     await frame();
     expect(reader.lines).toEqual(["Today", "Message deleted", "words 2"]);
   });

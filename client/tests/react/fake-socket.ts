@@ -1,6 +1,6 @@
 /**
  * A WebSocket that behaves as a browser's does, without a network: the test is its server. The page's half is the
- * standard interface; the server's half is `accept`, `hear` and `drop`. React has rendered when they return.
+ * standard interface; the server's half is `accept`, `receive` and `drop`. React has rendered when they return.
  */
 
 import { act } from "react";
@@ -65,13 +65,13 @@ export class FakeSocket {
   }
 
   accept(): void {
-    if (this.readyState !== 0) throw new Error("nobody waits for this connection any more");
+    if (this.readyState !== 0) throw new Error("the page does not wait for this connection");
     this.readyState = 1;
     act(() => this.onopen?.({}));
   }
 
   /** Text and bytes as they are, anything else as JSON. */
-  hear(frame: unknown): void {
+  receive(frame: unknown): void {
     if (this.readyState !== 1) return;
     const data = typeof frame === "string" || frame instanceof ArrayBuffer ? frame : JSON.stringify(frame);
     act(() => this.onmessage?.({ data }));

@@ -61,7 +61,7 @@ describe("the server", () => {
 });
 
 describe("the credentials", () => {
-  test("inline credentials do not reconnect, and the newest are asked at each attempt", async () => {
+  test("inline credentials do not reconnect; the newest are called", async () => {
     const { again } = await provided({ credentials: () => ({ token: "first" }) });
     expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.first"]);
     enter();
@@ -103,7 +103,7 @@ describe("the credentials", () => {
     expect(room.userId).toBe("8");
   });
 
-  test("credentials that are given for the first time, or taken away, reconnect", async () => {
+  test("credentials that are given first or taken away reconnect", async () => {
     const { again } = await provided({});
     again({ credentials: () => ({ token: "mine" }) });
     await tick();

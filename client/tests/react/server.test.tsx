@@ -45,7 +45,7 @@ test("a chat room rendered on a server opens no connection", () => {
   expect(renderToString(<ChatRoom roomId="garden" />)).toContain("garden");
 });
 
-test("the hooks can be rendered on a server, and show that nothing is known yet", () => {
+test("hooks rendered on a server show that nothing is known yet", () => {
   function Hooks() {
     const socket = useWebSocket({ url: "/live" });
     const room = useRoom("garden");

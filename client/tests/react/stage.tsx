@@ -15,7 +15,10 @@ declare global {
 
 export const NOON = new Date(2026, 4, 20, 12).getTime();
 
-/** Longer than anything that may outlive its component: closing is put off to the next task, a render that came to nothing is forgotten after a second. */
+/**
+ * Longer than anything that may outlive its component: a connection closes in the next task, and a render that was
+ * thrown away is forgotten after a second.
+ */
 const ALL_OVER_MS = 1_100;
 
 const roots = new Set<Root>();
@@ -49,11 +52,11 @@ afterEach(async () => {
   document.body.replaceChildren();
   await tick(ALL_OVER_MS);
   const left = { sockets: FakeSocket.living.length, timers: vi.getTimerCount() };
-  const said = complaints.flatMap(({ mock }) => mock.calls.map((words) => words.map(String).join(" ")));
+  const logged = complaints.flatMap(({ mock }) => mock.calls.map((words) => words.map(String).join(" ")));
   vi.useRealTimers();
   vi.restoreAllMocks();
   vi.unstubAllGlobals();
-  expect(said, "what the console was told").toEqual([]);
+  expect(logged, "the output on the console").toEqual([]);
   expect(left, "what was left behind").toEqual({ sockets: 0, timers: 0 });
 });
 
@@ -62,7 +65,7 @@ export async function tick(ms = 0): Promise<void> {
   await act(() => vi.advanceTimersByTimeAsync(ms));
 }
 
-/** Long enough for every component to be told of a change, and to be told of the next one at once. */
+/** Long enough for every component to be notified of a change, and of the next one at once. */
 export async function frame(): Promise<void> {
   await tick(40);
 }
@@ -140,7 +143,7 @@ export async function doing<Result>(what: () => Result): Promise<{ result: Resul
 export function enter(messages: readonly ChatMessage[] = [], more: { resumed?: boolean } = {}): FakeSocket {
   const socket = FakeSocket.last;
   socket.accept();
-  socket.hear({ type: "history", messages, ...more });
+  socket.receive({ type: "history", messages, ...more });
   return socket;
 }
 

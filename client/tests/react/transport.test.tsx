@@ -75,7 +75,7 @@ test("a room behind a proxy that refuses upgrades uses events", async () => {
   expect(room.messages.map(({ seq }) => seq)).toEqual([1, 2]);
 });
 
-test("the next room does not try blocked WebSockets, and unmounting closes the stream", async () => {
+test("the next room does not try blocked WebSockets again", async () => {
   const baseUrl = newServer();
   const shown = show(draw({ baseUrl }));
   await tick();
@@ -112,7 +112,7 @@ test("`websocket` tries no stream", async () => {
   expect(server.streams).toEqual([]);
 });
 
-test("another transport reconnects, with nothing left of the old one", async () => {
+test("another transport reconnects without traces of the old one", async () => {
   const baseUrl = newServer();
   const shown = show(draw({ baseUrl, transport: "events" }));
   await tick();

@@ -27,7 +27,7 @@ async function present(...users: UserPresence[]) {
   await tick();
   const socket = FakeSocket.last;
   socket.accept();
-  socket.hear({ type: "presence_list", users });
+  socket.receive({ type: "presence_list", users });
   await frame();
   return { used, socket };
 }
@@ -36,15 +36,15 @@ test("users are listed by name, and follow joins and leaves", async () => {
   const { used, socket } = await present(CLEO, ANA);
   expect(socket.path).toBe("/api/realtime/presence/ws?token=1%3AAna");
   expect(used.now).toMatchObject({ state: "open", isConnected: true, userId: "1", users: [ANA, CLEO], isWhole: true });
-  socket.hear({ type: "presence_update", user: BO });
+  socket.receive({ type: "presence_update", user: BO });
   await frame();
   expect(used.now.users).toEqual([ANA, BO, CLEO]);
-  socket.hear({ type: "presence_remove", userId: "3" });
+  socket.receive({ type: "presence_remove", userId: "3" });
   await frame();
   expect(used.now.users).toEqual([ANA, BO]);
 });
 
-test("our own status is online until another one is chosen and sent at once", async () => {
+test("our status is online until another is chosen and sent", async () => {
   const { used, socket } = await present(ANA);
   expect(used.now.status).toBe("online");
   await doing(() => used.now.setStatus("busy"));
@@ -54,7 +54,7 @@ test("our own status is online until another one is chosen and sent at once", as
   expect(socket.frames).toEqual([{ type: "status", status: "busy" }]);
 });
 
-test("a status chosen before the connection is sent when there is one", async () => {
+test("a status chosen before the connection opens is sent then", async () => {
   const used = use(usePresence, undefined as string | undefined, { around });
   await tick();
   await doing(() => used.now.setStatus("away"));
@@ -62,7 +62,7 @@ test("a status chosen before the connection is sent when there is one", async ()
   expect(used.now.status).toBe("away");
   for (let connection = 0; connection < 2; connection += 1) {
     FakeSocket.last.accept();
-    FakeSocket.last.hear({ type: "presence_list", users: [ANA] });
+    FakeSocket.last.receive({ type: "presence_list", users: [ANA] });
     expect(FakeSocket.last.frames).toEqual([{ type: "status", status: "away" }]);
     FakeSocket.last.drop();
     await tick(1_000);
@@ -71,7 +71,7 @@ test("a status chosen before the connection is sent when there is one", async ()
 
 test("a status that our other tab chooses is shown", async () => {
   const { used, socket } = await present(ANA);
-  socket.hear({ type: "presence_update", user: { ...ANA, status: "away" } });
+  socket.receive({ type: "presence_update", user: { ...ANA, status: "away" } });
   await frame();
   expect(used.now.status).toBe("away");
 });
@@ -117,7 +117,7 @@ test("nothing renders while nothing changes", async () => {
   expect(used.renders).toBe(renders + 1);
 });
 
-test("components of one scope share a socket, other scopes have their own", async () => {
+test("components share one socket in each scope", async () => {
   const seen: Record<string, PresenceState> = {};
   function User({ name, scope }: { name: string; scope?: string }) {
     seen[name] = usePresence(scope);
@@ -137,7 +137,7 @@ test("components of one scope share a socket, other scopes have their own", asyn
   ]);
   const [shared, own] = FakeSocket.all;
   shared?.accept();
-  shared?.hear({ type: "presence_list", users: [BO] });
+  shared?.receive({ type: "presence_list", users: [BO] });
   await frame();
   expect(seen.one?.users).toEqual([BO]);
   expect(seen.two?.users).toBe(seen.one?.users);

@@ -71,7 +71,7 @@ describe("useWebSocket under a provider", () => {
     expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.fresh"]);
   });
 
-  test("another render of the provider, with another function, does not reconnect", async () => {
+  test("a new function in the provider does not reconnect", async () => {
     const used = use(useWebSocket, { url: `${ROOMS}/polls/x/ws` }, provided({ baseUrl: ROOMS }));
     await tick();
     FakeSocket.last.accept();
@@ -82,7 +82,7 @@ describe("useWebSocket under a provider", () => {
 });
 
 describe("why it does not connect", () => {
-  test("a missing identity closes it for good, with the server's text", async () => {
+  test("a missing identity closes it, with the server's text", async () => {
     const { used, errors } = await refused(401, "this needs a valid identity");
     expect(used.now).toMatchObject({
       state: "closed",
@@ -121,14 +121,14 @@ describe("useRoomSocket", () => {
     votes: number;
   }
 
-  test("opens the room of a namespace with the provider's server and credentials", async () => {
-    const heard: number[] = [];
+  test("opens a room of a namespace at the provider's server", async () => {
+    const received: number[] = [];
     const used = use(
       () =>
         useRoomSocket<Tally, { vote: string }>({
           namespace: "BIG_POLLS",
           name: "lunch today",
-          onMessage: ({ votes }) => heard.push(votes),
+          onMessage: ({ votes }) => received.push(votes),
         }),
       {},
       provided({ baseUrl: ROOMS, credentials: () => ({ token: "abc" }) }),
@@ -137,9 +137,9 @@ describe("useRoomSocket", () => {
     expect(FakeSocket.last.url).toBe("wss://rooms.example/rt/big-polls/lunch%20today/ws");
     expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.abc"]);
     FakeSocket.last.accept();
-    FakeSocket.last.hear({ votes: 3 });
+    FakeSocket.last.receive({ votes: 3 });
     await frame();
-    expect(heard).toEqual([3]);
+    expect(received).toEqual([3]);
     expect(used.now.send({ vote: "soup" })).toBe("sent");
     expect(FakeSocket.last.frames).toEqual([{ vote: "soup" }]);
     // @ts-expect-error: only what the room understands.
@@ -153,7 +153,7 @@ describe("useRoomSocket", () => {
     expect(FakeSocket.last.url).toBe(`${location.origin.replace("http", "ws")}/api/realtime/polls/x/ws`);
   });
 
-  test("without a name there is no room, and another name is another room", async () => {
+  test("opens no room without a name, and another for another name", async () => {
     const used = use(({ name }: { name: string | null }) => useRoomSocket({ namespace: "polls", name }), {
       name: null as string | null,
     });

@@ -49,12 +49,12 @@ describe("entering", () => {
       hasOlder: false,
       userId: "1",
     });
-    socket.hear({ type: "message", message: message(3) });
+    socket.receive({ type: "message", message: message(3) });
     await frame();
     expect(used.now.messages.map(({ seq }) => seq)).toEqual([1, 2, 3]);
   });
 
-  test.each([null, undefined])("without a room (%s) there is no connection, and nothing is taken", async (roomId) => {
+  test.each([null, undefined])("without a room (%s) there is no connection", async (roomId) => {
     const used = use(useIn, { roomId });
     await tick(60_000);
     expect(FakeSocket.all).toEqual([]);
@@ -153,7 +153,7 @@ describe("entering", () => {
     expect(FakeSocket.last.path).not.toContain("since");
   });
 
-  test("the state has the close reason and the time of the next attempt", async () => {
+  test("the state has the close reason and the next attempt's time", async () => {
     const { used, socket } = await entered();
     socket.drop(1001, "retry-after=30");
     expect(used.now).toMatchObject({
@@ -188,7 +188,7 @@ describe("sharing", () => {
     return around(Object.entries(rooms).map(([name, roomId]) => <User key={name} name={name} roomId={roomId} />));
   }
 
-  test("two components in one room share a socket until the last unmounts", async () => {
+  test("two components share a socket until the last unmounts", async () => {
     const seen: Record<string, Room> = {};
     const shown = show(inRooms({ one: "garden", two: "garden" }, seen));
     await tick();
@@ -215,7 +215,7 @@ describe("sharing", () => {
     ]);
   });
 
-  test("a component that mounts later shows the known state, and shares the socket", async () => {
+  test("a component that mounts later shares socket and state", async () => {
     const seen: Record<string, Room> = {};
     const shown = show(inRooms({ one: "garden" }, seen));
     await tick();
@@ -227,7 +227,7 @@ describe("sharing", () => {
     expect(FakeSocket.living.length).toBe(1);
   });
 
-  test("a component that mounts as another unmounts takes over the connection", async () => {
+  test("a component takes over from one that unmounts", async () => {
     const shown = show(inRooms({ one: "garden" }));
     await tick();
     const socket = enter();
@@ -243,7 +243,7 @@ describe("sharing", () => {
     expect(FakeSocket.living.length).toBe(2);
   });
 
-  /** One who can be hidden, and a second who may be here. */
+  /** A component that can be hidden, and a second one that may be mounted. */
   function hideable() {
     const seen: Record<string, Room> = {};
     function User({ name }: { name: string }) {
@@ -276,7 +276,7 @@ describe("sharing", () => {
     expect(FakeSocket.last.path).toContain("since=1");
   });
 
-  test("a hidden component that is shown again shares with later ones", async () => {
+  test("a hidden component shown again shares with later ones", async () => {
     const { seen, draw } = hideable();
     await tick();
     enter([message(1)]);
@@ -291,7 +291,7 @@ describe("sharing", () => {
     expect(seen.two?.messages).toBe(seen.one?.messages);
   });
 
-  test("a hidden component that is shown again shares with ones mounted meanwhile", async () => {
+  test("a hidden component shown again shares with earlier ones", async () => {
     const { seen, draw } = hideable();
     await tick();
     enter([message(1)]);
@@ -324,7 +324,7 @@ describe("rendering", () => {
   test("all that is shown is the same object while nothing changes", async () => {
     const { used, socket } = await entered({ messages: [message(1)] });
     await doing(() => void used.now.send("mine"));
-    socket.hear({ type: "typing", userId: "2", userName: "Bo" });
+    socket.receive({ type: "typing", userId: "2", userName: "Bo" });
     await frame();
     const before = used.now;
     used.again({ roomId: "garden" });
@@ -337,7 +337,7 @@ describe("rendering", () => {
   test("unchanged fields stay the same objects", async () => {
     const { used, socket } = await entered({ messages: [message(1)] });
     const before = used.now;
-    socket.hear({ type: "typing", userId: "2", userName: "Bo" });
+    socket.receive({ type: "typing", userId: "2", userName: "Bo" });
     await frame();
     expect(used.now).not.toBe(before);
     expect(used.now.typingUsers).toEqual([{ userId: "2", userName: "Bo" }]);
@@ -358,11 +358,11 @@ describe("rendering", () => {
   test("an event without a visible change does not render", async () => {
     const { used, socket } = await entered({ messages: [message(1)] });
     const before = used.renders;
-    socket.hear({ type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
-    socket.hear({ type: "message", message: message(1) });
-    socket.hear({ type: "of the future" });
-    socket.hear({ type: "another" });
-    socket.hear({ type: "error", code: "rate-limited", message: "too fast" });
+    socket.receive({ type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
+    socket.receive({ type: "message", message: message(1) });
+    socket.receive({ type: "of the future" });
+    socket.receive({ type: "another" });
+    socket.receive({ type: "error", code: "rate-limited", message: "too fast" });
     await frame();
     expect(used.renders).toBe(before);
   });
@@ -370,16 +370,16 @@ describe("rendering", () => {
   test("the first message renders at once", async () => {
     const { used, socket } = await entered();
     await tick(100);
-    socket.hear({ type: "message", message: message(1) });
+    socket.receive({ type: "message", message: message(1) });
     expect(used.now.messages).toHaveLength(1);
   });
 
-  test("a thousand messages within one frame render a few times, with the last one", async () => {
+  test("a thousand messages in one frame render a few times", async () => {
     const { used, socket } = await entered();
     await tick(100);
     const before = used.renders;
     const timers = vi.getTimerCount();
-    for (let seq = 1; seq <= 1_000; seq += 1) socket.hear({ type: "message", message: message(seq) });
+    for (let seq = 1; seq <= 1_000; seq += 1) socket.receive({ type: "message", message: message(seq) });
     expect(used.renders - before).toBeLessThanOrEqual(2);
     expect(vi.getTimerCount() - timers).toBe(1);
     await frame();
@@ -392,7 +392,7 @@ describe("rendering", () => {
     await tick(100);
     const before = used.renders;
     for (let seq = 1; seq <= 160; seq += 1) {
-      socket.hear({ type: "message", message: message(seq) });
+      socket.receive({ type: "message", message: message(seq) });
       await tick(1);
     }
     expect(used.renders - before).toBeGreaterThan(5);
@@ -401,8 +401,8 @@ describe("rendering", () => {
 
   test("a delayed change is dropped after unmounting", async () => {
     const { used, socket } = await entered();
-    socket.hear({ type: "message", message: message(1) });
-    socket.hear({ type: "message", message: message(2) });
+    socket.receive({ type: "message", message: message(1) });
+    socket.receive({ type: "message", message: message(2) });
     used.unmount();
     const before = used.renders;
     await tick(12); // the socket is closed by now, and the frame not over
@@ -413,14 +413,14 @@ describe("rendering", () => {
 });
 
 describe("sending", () => {
-  test("our own message is pending at once, then stored, and its promise resolves", async () => {
+  test("our message is pending at once, and its promise resolves", async () => {
     const { used, socket } = await entered();
     const { result: promise } = await doing(() => used.now.send("hello"));
     expect(used.now.pending).toMatchObject([{ content: "hello", state: "pending", sentAt: Date.now() }]);
     expect(used.now.messages).toEqual([]);
     expect(socket.frames).toEqual([{ type: "message", content: "hello", clientId: used.now.pending[0]?.clientId }]);
     const echo = stored(socket, 1);
-    socket.hear({ type: "message", message: echo });
+    socket.receive({ type: "message", message: echo });
     await frame();
     expect(used.now.pending).toEqual([]);
     expect(used.now.messages).toEqual([echo]);
@@ -433,7 +433,7 @@ describe("sending", () => {
     const { result: promise } = await doing(() => used.now.send("hello"));
     const clientId = used.now.pending[0]?.clientId ?? "";
     const error = { type: "error", code: "rate-limited", message: "too fast", clientId };
-    socket.hear(error);
+    socket.receive(error);
     await frame();
     await expect(promise).rejects.toMatchObject({ name: "SendError", code: "rate-limited" });
     expect(used.now.pending).toMatchObject([{ clientId, state: "failed", error: { message: "too fast" } }]);
@@ -444,7 +444,7 @@ describe("sending", () => {
     expect(used.now.pending).toMatchObject([{ clientId, state: "pending" }]);
     expect(socket.frames).toHaveLength(2);
     expect(socket.frames[1]).toEqual(socket.frames[0]);
-    socket.hear({ type: "message", message: stored(socket, 1) });
+    socket.receive({ type: "message", message: stored(socket, 1) });
     await expect(second).resolves.toMatchObject({ content: "hello" });
   });
 
@@ -452,7 +452,7 @@ describe("sending", () => {
     const { used, socket } = await entered();
     await doing(() => void used.now.send("hello"));
     const clientId = used.now.pending[0]?.clientId ?? "";
-    socket.hear({ type: "error", code: "refused", message: "no", clientId });
+    socket.receive({ type: "error", code: "refused", message: "no", clientId });
     await frame();
     await doing(() => used.now.discard(clientId));
     await frame();
@@ -460,7 +460,7 @@ describe("sending", () => {
     await expect(used.now.retry(clientId)).rejects.toMatchObject({ code: "discarded" });
   });
 
-  test("a message written offline is sent exactly once after the reconnect", async () => {
+  test("a message written offline is sent exactly once", async () => {
     const { used, socket } = await entered({ messages: [message(1)] });
     socket.drop();
     const { result: promise } = await doing(() => used.now.send("from the tunnel"));
@@ -470,9 +470,9 @@ describe("sending", () => {
     await tick(500);
     FakeSocket.last.accept();
     expect(FakeSocket.last.frames).toEqual([]); // not before the history has shown what is stored
-    FakeSocket.last.hear({ type: "history", messages: [], resumed: true });
+    FakeSocket.last.receive({ type: "history", messages: [], resumed: true });
     expect(FakeSocket.last.frames).toMatchObject([{ content: "from the tunnel" }]);
-    FakeSocket.last.hear({ type: "message", message: stored(FakeSocket.last, 2) });
+    FakeSocket.last.receive({ type: "message", message: stored(FakeSocket.last, 2) });
     await expect(promise).resolves.toMatchObject({ seq: 2 });
     const again = await returned();
     expect(again.frames).toEqual([]);
@@ -516,33 +516,33 @@ describe("sending", () => {
 
 describe("callbacks", () => {
   test("each gets its own events, and always the newest is called", async () => {
-    const told: string[] = [];
+    const called: string[] = [];
     const callbacks = (render: number): In => ({
       roomId: "garden",
-      onMessage: ({ content }) => void told.push(`${render} ${content}`),
-      onJoined: ({ userName }) => void told.push(`${render} ${userName} joined`),
-      onLeft: ({ userName }) => void told.push(`${render} ${userName} left`),
-      onError: ({ message }) => void told.push(`${render} ${message}`),
-      onResync: () => void told.push(`${render} resync`),
+      onMessage: ({ content }) => void called.push(`${render} ${content}`),
+      onJoined: ({ userName }) => void called.push(`${render} ${userName} joined`),
+      onLeft: ({ userName }) => void called.push(`${render} ${userName} left`),
+      onError: ({ message }) => void called.push(`${render} ${message}`),
+      onResync: () => void called.push(`${render} resync`),
     });
     const used = use(useIn, callbacks(0), { around });
     await tick();
     const socket = enter([message(1)]);
-    expect(told).toEqual([]);
+    expect(called).toEqual([]);
     used.again(callbacks(1));
-    socket.hear({ type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
+    socket.receive({ type: "user_joined", userId: "2", userName: "Bo", timestamp: 1 });
     used.again(callbacks(2));
-    socket.hear({ type: "message", message: message(2) });
+    socket.receive({ type: "message", message: message(2) });
     used.again(callbacks(3));
-    socket.hear({ type: "error", code: "bad", message: "no such type" });
+    socket.receive({ type: "error", code: "bad", message: "no such type" });
     used.again(callbacks(4));
-    socket.hear({ type: "user_left", userId: "2", userName: "Bo", timestamp: 1 });
+    socket.receive({ type: "user_left", userId: "2", userName: "Bo", timestamp: 1 });
     used.again(callbacks(5));
     socket.drop();
     await tick(500);
     enter([message(900)], { resumed: false });
     await frame();
-    expect(told).toEqual(["1 Bo joined", "2 words 2", "3 no such type", "4 Bo left", "5 resync"]);
+    expect(called).toEqual(["1 Bo joined", "2 words 2", "3 no such type", "4 Bo left", "5 resync"]);
     expect(used.now.messages.map(({ seq }) => seq)).toEqual([900]);
     expect(FakeSocket.all.length).toBe(2);
   });
@@ -560,20 +560,20 @@ describe("callbacks", () => {
     const { used, socket } = await entered({ onMessage });
     await doing(() => void used.now.send("hello"));
     const echo = stored(socket, 1);
-    socket.hear({ type: "message", message: echo });
-    socket.hear({ type: "message", message: echo });
+    socket.receive({ type: "message", message: echo });
+    socket.receive({ type: "message", message: echo });
     expect(onMessage.mock.calls).toEqual([[echo]]);
   });
 
-  test("no callback runs after unmounting or for a room that was left", async () => {
+  test("no callback runs after unmounting or leaving the room", async () => {
     const onMessage = vi.fn();
     const { used, socket } = await entered({ onMessage });
     used.again({ roomId: "kitchen", onMessage });
-    socket.hear({ type: "message", message: message(1) });
+    socket.receive({ type: "message", message: message(1) });
     await tick();
     const kitchen = enter();
     used.unmount();
-    kitchen.hear({ type: "message", message: message(1) });
+    kitchen.receive({ type: "message", message: message(1) });
     expect(onMessage).not.toHaveBeenCalled();
   });
 });
@@ -581,7 +581,7 @@ describe("callbacks", () => {
 describe("older messages", () => {
   const page = (messages: unknown, more = {}) => Response.json({ messages, ...more });
 
-  test("are requested with the credentials, and precede known messages", async () => {
+  test("are requested with the credentials and come first", async () => {
     const { used } = await entered({ messages: [message(51), message(52)] });
     expect(used.now.hasOlder).toBe(true);
     http.mockResolvedValueOnce(page([message(49), message(50)], { hasMore: true }));
@@ -618,11 +618,11 @@ describe("older messages", () => {
 describe("the users who are typing", () => {
   test("are shown for three seconds, or until they send a message", async () => {
     const { used, socket } = await entered();
-    socket.hear({ type: "typing", userId: "2", userName: "Bo" });
-    socket.hear({ type: "typing", userId: "3", userName: "Cleo" });
+    socket.receive({ type: "typing", userId: "2", userName: "Bo" });
+    socket.receive({ type: "typing", userId: "3", userName: "Cleo" });
     await frame();
     expect(used.now.typingUsers.map(({ userName }) => userName)).toEqual(["Bo", "Cleo"]);
-    socket.hear({ type: "message", message: message(1) });
+    socket.receive({ type: "message", message: message(1) });
     await frame();
     expect(used.now.typingUsers.map(({ userName }) => userName)).toEqual(["Cleo"]);
     await tick(3_000);

@@ -15,15 +15,15 @@ async function opened(options: Partial<UseWebSocketOptions> = {}) {
   return used;
 }
 
-/** Callbacks that write down what they are told, in order. */
+/** Callbacks that write down their calls, in order. */
 function diary() {
-  const told: unknown[] = [];
+  const calls: unknown[] = [];
   return {
-    told,
-    onOpen: () => void told.push("open"),
-    onClose: (close: unknown) => void told.push({ close }),
-    onError: (error: Error) => void told.push({ error: error.message }),
-    onMessage: (data: unknown) => void told.push({ message: data }),
+    calls,
+    onOpen: () => void calls.push("open"),
+    onClose: (close: unknown) => void calls.push({ close }),
+    onError: (error: Error) => void calls.push({ error: error.message }),
+    onMessage: (data: unknown) => void calls.push({ message: data }),
   };
 }
 
@@ -91,11 +91,11 @@ describe("connecting", () => {
   });
 
   test("an invalid URL is closed for good, with an error", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     const used = use(useWebSocket, { url: "ftp://example.test", ...callbacks });
     await tick(60_000);
     expect(used.now.state).toBe("closed");
-    expect(told).toEqual([
+    expect(calls).toEqual([
       { error: expect.stringContaining("ftp://example.test") },
       { close: { code: 1008, reason: expect.stringContaining("ftp://example.test") } },
     ]);
@@ -103,16 +103,16 @@ describe("connecting", () => {
 });
 
 describe("rendering again", () => {
-  test("inline callbacks never reconnect, and the newest one is called", async () => {
-    const heard: string[] = [];
+  test("inline callbacks do not reconnect; the newest is called", async () => {
+    const received: string[] = [];
     const callbacks = (render: number) => ({
       url: URL,
-      onOpen: () => void heard.push(`open ${render}`),
-      onMessage: (data: unknown) => void heard.push(`message ${data} ${render}`),
-      onError: () => void heard.push(`error ${render}`),
-      onClose: () => void heard.push(`close ${render}`),
+      onOpen: () => void received.push(`open ${render}`),
+      onMessage: (data: unknown) => void received.push(`message ${data} ${render}`),
+      onError: () => void received.push(`error ${render}`),
+      onClose: () => void received.push(`close ${render}`),
       credentials: () => {
-        heard.push(`credentials ${render}`);
+        received.push(`credentials ${render}`);
         return {};
       },
     });
@@ -121,17 +121,17 @@ describe("rendering again", () => {
     used.again(callbacks(1));
     FakeSocket.last.accept();
     used.again(callbacks(2));
-    FakeSocket.last.hear("1");
+    FakeSocket.last.receive("1");
     for (let render = 3; render < 50; render += 1) used.again(callbacks(render));
     await tick();
     expect(FakeSocket.all.length).toBe(1);
     FakeSocket.last.drop();
     used.again(callbacks(50));
     await tick(500);
-    expect(heard).toEqual(["credentials 0", "open 1", "message 1 2", "error 49", "close 49", "credentials 50"]);
+    expect(received).toEqual(["credentials 0", "open 1", "message 1 2", "error 49", "close 49", "credentials 50"]);
   });
 
-  test("send, connect and disconnect are the same functions in every render", async () => {
+  test("send, connect and disconnect are the same in every render", async () => {
     const used = await opened();
     const { send, connect, disconnect } = used.now;
     used.again({ url: URL });
@@ -142,18 +142,18 @@ describe("rendering again", () => {
   test("a message does not render", async () => {
     const used = await opened({ onMessage: () => {} });
     const before = used.renders;
-    for (let count = 0; count < 10; count += 1) FakeSocket.last.hear("{}");
+    for (let count = 0; count < 10; count += 1) FakeSocket.last.receive("{}");
     await tick(100);
     expect(used.renders).toBe(before);
   });
 });
 
 describe("unmounting", () => {
-  test("an open socket is closed, nothing is left, and no callback runs", async () => {
-    const { told, ...callbacks } = diary();
+  test("an open socket is closed without a callback", async () => {
+    const { calls, ...callbacks } = diary();
     const used = await opened(callbacks);
     const socket = FakeSocket.last;
-    told.length = 0;
+    calls.length = 0;
     used.unmount();
     expect(socket.readyState).toBe(1); // it may be mounted again within this task
     await tick();
@@ -162,11 +162,11 @@ describe("unmounting", () => {
     expect(vi.getTimerCount()).toBe(0);
     await tick(120_000);
     expect(FakeSocket.all.length).toBe(1);
-    expect(told).toEqual([]);
+    expect(calls).toEqual([]);
   });
 
   test("an attempt is given up, and no callback runs", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     const used = use(useWebSocket, { url: URL, ...callbacks });
     await tick();
     used.unmount();
@@ -176,7 +176,7 @@ describe("unmounting", () => {
     expect(vi.getTimerCount()).toBe(0);
     await tick(120_000);
     expect(FakeSocket.all.length).toBe(1);
-    expect(told).toEqual([]);
+    expect(calls).toEqual([]);
   });
 
   test("late credentials open no socket", async () => {
@@ -191,28 +191,28 @@ describe("unmounting", () => {
   });
 
   test("a waiting socket does not reconnect, and calls nothing", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     const used = await opened(callbacks);
     FakeSocket.last.drop();
     expect(used.now.state).toBe("waiting");
-    told.length = 0;
+    calls.length = 0;
     used.unmount();
     await tick();
     expect(vi.getTimerCount()).toBe(0);
     await tick(120_000);
     expect(FakeSocket.all.length).toBe(1);
-    expect(told).toEqual([]);
+    expect(calls).toEqual([]);
   });
 
   test("messages between unmounting and close are ignored", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     const used = await opened(callbacks);
-    told.length = 0;
+    calls.length = 0;
     used.unmount();
-    FakeSocket.last.hear("1");
+    FakeSocket.last.receive("1");
     FakeSocket.last.drop(1011);
     await tick(120_000);
-    expect(told).toEqual([]);
+    expect(calls).toEqual([]);
     expect(FakeSocket.all.length).toBe(1);
   });
 
@@ -230,16 +230,16 @@ describe("unmounting", () => {
 
 describe("effects that run twice", () => {
   test("StrictMode dials once, and the socket stays open", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     const used = use(useWebSocket, { url: URL, ...callbacks }, { strict: true });
     await tick();
     FakeSocket.last.accept();
-    FakeSocket.last.hear("1");
+    FakeSocket.last.receive("1");
     await tick(5_000);
     expect(FakeSocket.all.length).toBe(1);
     expect(FakeSocket.last.readyState).toBe(1);
     expect(used.now.state).toBe("open");
-    expect(told).toEqual(["open", { message: 1 }]);
+    expect(calls).toEqual(["open", { message: 1 }]);
   });
 
   test("another address in StrictMode dials once more", async () => {
@@ -274,17 +274,17 @@ describe("effects that run twice", () => {
   }
 
   test("hot reload keeps the socket and its messages", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     const user = hideable(callbacks);
     await tick();
     FakeSocket.last.accept();
     user.hide();
     user.bringBack();
     await tick(1_000);
-    FakeSocket.last.hear("1");
+    FakeSocket.last.receive("1");
     expect(FakeSocket.all.length).toBe(1);
     expect(FakeSocket.last.readyState).toBe(1);
-    expect(told).toEqual(["open", { message: 1 }]);
+    expect(calls).toEqual(["open", { message: 1 }]);
     FakeSocket.last.drop();
     expect(user.now.state).toBe("waiting");
   });
@@ -314,7 +314,7 @@ describe("effects that run twice", () => {
     expect(FakeSocket.living.length).toBe(1);
   });
 
-  test("a hidden component has no connection, and has one when it is shown again", async () => {
+  test("a hidden component has no connection until shown again", async () => {
     const user = hideable();
     await tick();
     FakeSocket.last.accept();
@@ -328,7 +328,7 @@ describe("effects that run twice", () => {
     expect(user.now.state).toBe("open");
   });
 
-  test("a component that is hidden at first connects when it is shown", async () => {
+  test("a component hidden at first connects when it is shown", async () => {
     const user = hideable();
     user.hide();
     await tick(10_000);
@@ -340,7 +340,7 @@ describe("effects that run twice", () => {
 });
 
 describe("reconnecting", () => {
-  test("a lost connection is tried again after at most half a second, then a second", async () => {
+  test("reconnects after at most half a second, then a second", async () => {
     const used = await opened();
     FakeSocket.last.drop();
     expect(used.now.state).toBe("waiting");
@@ -356,7 +356,7 @@ describe("reconnecting", () => {
     expect(used.now.state).toBe("connecting");
   });
 
-  test("reconnectInterval is the longest first wait, and each failure doubles it", async () => {
+  test("reconnectInterval is the first wait; each failure doubles it", async () => {
     await opened({ reconnectInterval: 3_000 });
     FakeSocket.last.drop();
     await tick(2_999);
@@ -380,19 +380,19 @@ describe("reconnecting", () => {
     expect(FakeSocket.all.length).toBe(2);
   });
 
-  test("reconnect={false} leaves a lost connection lost, until connect", async () => {
-    const { told, ...callbacks } = diary();
+  test("with reconnect={false} a lost connection waits for connect", async () => {
+    const { calls, ...callbacks } = diary();
     const used = await opened({ reconnect: false, ...callbacks });
     FakeSocket.last.drop();
     await tick(120_000);
     expect(FakeSocket.all.length).toBe(1);
     expect(used.now.state).toBe("closed");
-    expect(told).toEqual(["open", { error: "the connection was lost" }, { close: { code: 1006, reason: "" } }]);
+    expect(calls).toEqual(["open", { error: "the connection was lost" }, { close: { code: 1006, reason: "" } }]);
     await doing(() => used.now.connect());
     expect(FakeSocket.all.length).toBe(2);
   });
 
-  test("a change of reconnect, reconnectInterval or probe holds from then on", async () => {
+  test("changes of reconnect, reconnectInterval and probe apply", async () => {
     const used = await opened({ reconnect: false });
     used.again({ url: URL });
     await tick();
@@ -414,7 +414,7 @@ describe("reconnecting", () => {
     expect(FakeSocket.all.length).toBe(length + 1);
   });
 
-  test("credentials are called before each attempt, and a token is never in the URL", async () => {
+  test("credentials are called for each attempt, never in the URL", async () => {
     const credentials = vi.fn(({ refused }: { refused: boolean }) => ({ token: refused ? "fresh" : "stale" }));
     await opened({ credentials });
     expect(FakeSocket.last.url).toBe(URL);
@@ -425,7 +425,7 @@ describe("reconnecting", () => {
     expect(FakeSocket.last.protocols).toEqual(["dormouse", "bearer.fresh"]);
   });
 
-  test("credentials that are given for the first time reconnect with them", async () => {
+  test("credentials that are given first reconnect", async () => {
     const used = await opened();
     used.again({ url: URL, credentials: () => ({ token: "mine" }) });
     await tick();
@@ -447,7 +447,7 @@ describe("reconnecting", () => {
 });
 
 describe("sending", () => {
-  test("text and bytes leave as they are, and everything else as JSON", async () => {
+  test("text and bytes are sent unchanged, the rest as JSON", async () => {
     const used = await opened();
     const bytes = new ArrayBuffer(3);
     for (const data of ["text", bytes, { a: [1] }, 7, null, [true]]) expect(used.now.send(data)).toBe("sent");
@@ -455,7 +455,7 @@ describe("sending", () => {
     expect(FakeSocket.last.sent[1]).toBe(bytes);
   });
 
-  test("messages sent while connecting leave in order, before those of onOpen", async () => {
+  test("messages from before the opening precede those of onOpen", async () => {
     const used = use(useWebSocket, { url: URL, onOpen: () => void used.now.send("on open") });
     await tick();
     expect([1, 2, 3].map((word) => used.now.send({ word }))).toEqual(["queued", "queued", "queued"]);
@@ -463,7 +463,7 @@ describe("sending", () => {
     expect(FakeSocket.last.sent).toEqual(['{"word":1}', '{"word":2}', '{"word":3}', "on open"]);
   });
 
-  test("messages sent while waiting leave once, on the next connection", async () => {
+  test("messages sent while waiting leave once, after reconnecting", async () => {
     const used = await opened();
     FakeSocket.last.drop();
     expect(used.now.send("kept")).toBe("queued");
@@ -482,7 +482,7 @@ describe("sending", () => {
     expect(FakeSocket.last.sent.length).toBe(100);
   });
 
-  test("messages after disconnecting are rejected, and queued ones are dropped", async () => {
+  test("disconnecting rejects later messages and drops queued ones", async () => {
     const used = use(useWebSocket, { url: URL });
     await tick();
     used.now.send("too early");
@@ -507,7 +507,7 @@ describe("sending", () => {
 
 describe("disconnecting", () => {
   test("disconnect closes for good, and connect comes back", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     const used = await opened(callbacks);
     await doing(() => used.now.disconnect());
     expect(used.now).toMatchObject({ state: "closed", isConnected: false });
@@ -519,7 +519,7 @@ describe("disconnecting", () => {
     await frame();
     expect(used.now.state).toBe("open");
     expect(FakeSocket.all.length).toBe(2);
-    expect(told).toEqual(["open", { close: { code: 1000, reason: "" } }, "open"]);
+    expect(calls).toEqual(["open", { close: { code: 1000, reason: "" } }, "open"]);
   });
 
   test("a disconnect survives any number of renders", async () => {
@@ -532,7 +532,7 @@ describe("disconnecting", () => {
   });
 
   test("a disconnect during an attempt ends it, without an error", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     const used = use(useWebSocket, { url: URL, ...callbacks });
     await tick();
     await doing(() => used.now.disconnect());
@@ -540,17 +540,17 @@ describe("disconnecting", () => {
     expect(FakeSocket.last.readyState).toBe(2);
     await tick(120_000);
     expect(FakeSocket.all.length).toBe(1);
-    expect(told).toEqual([{ close: { code: 1000, reason: "" } }]);
+    expect(calls).toEqual([{ close: { code: 1000, reason: "" } }]);
   });
 
   test("a disconnect while waiting calls nothing", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     const used = await opened(callbacks);
     FakeSocket.last.drop(1001);
-    told.length = 0;
+    calls.length = 0;
     await doing(() => used.now.disconnect());
     await tick(120_000);
-    expect(told).toEqual([]);
+    expect(calls).toEqual([]);
     expect(FakeSocket.all.length).toBe(1);
   });
 
@@ -562,7 +562,7 @@ describe("disconnecting", () => {
     expect(used.now.state).toBe("open");
   });
 
-  test("a connect from a layout effect, before the first attempt, leads to one attempt", async () => {
+  test("connect in a layout effect makes no second attempt", async () => {
     function Eager() {
       const { connect } = useWebSocket({ url: URL });
       useLayoutEffect(() => connect(), [connect]);
@@ -586,81 +586,81 @@ describe("disconnecting", () => {
 
 describe("callbacks run in the order of a browser", () => {
   test("a server that closes: close alone, with its words", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     await opened(callbacks);
     FakeSocket.last.drop(1011, "the room failed");
-    expect(told).toEqual(["open", { close: { code: 1011, reason: "the room failed" } }]);
+    expect(calls).toEqual(["open", { close: { code: 1011, reason: "the room failed" } }]);
   });
 
   test("a connection that breaks: error, then close", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     await opened(callbacks);
     FakeSocket.last.drop();
-    expect(told).toEqual(["open", { error: "the connection was lost" }, { close: { code: 1006, reason: "" } }]);
+    expect(calls).toEqual(["open", { error: "the connection was lost" }, { close: { code: 1006, reason: "" } }]);
   });
 
   test("an attempt that fails: error, then close, and no open", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     use(useWebSocket, { url: URL, ...callbacks });
     await tick();
     FakeSocket.last.drop();
     await tick(500);
     FakeSocket.last.drop();
     const failure = [{ error: "the connection was lost" }, { close: { code: 1006, reason: "" } }];
-    expect(told).toEqual([...failure, ...failure]);
+    expect(calls).toEqual([...failure, ...failure]);
     expect(http).not.toHaveBeenCalled();
   });
 
-  test("an attempt that is too slow: error with the reason, then close", async () => {
-    const { told, ...callbacks } = diary();
+  test("a slow attempt: error with the reason, then close", async () => {
+    const { calls, ...callbacks } = diary();
     use(useWebSocket, { url: URL, ...callbacks });
     await tick(10_000);
-    expect(told).toEqual([
+    expect(calls).toEqual([
       { error: "did not open in time" },
       { close: { code: 1006, reason: "did not open in time" } },
     ]);
   });
 
-  test("an expired token: close with its code, and open again with a fresh one", async () => {
-    const { told, ...callbacks } = diary();
+  test("an expired token: close with its code, then open again", async () => {
+    const { calls, ...callbacks } = diary();
     await opened({ credentials: ({ refused }) => ({ token: refused ? "fresh" : "stale" }), ...callbacks });
     FakeSocket.last.drop(4401, "expired");
     await tick();
     FakeSocket.last.accept();
-    expect(told).toEqual(["open", { close: expect.objectContaining({ code: 4401 }) }, "open"]);
+    expect(calls).toEqual(["open", { close: expect.objectContaining({ code: 4401 }) }, "open"]);
   });
 
-  test("a forbidden client: close with that code, once, and no other attempt", async () => {
-    const { told, ...callbacks } = diary();
+  test("a forbidden client: close with that code, once", async () => {
+    const { calls, ...callbacks } = diary();
     const used = await opened(callbacks);
     FakeSocket.last.drop(4403, "kicked");
     await tick(120_000);
-    expect(told).toEqual(["open", { close: { code: 4403, reason: "kicked" } }]);
+    expect(calls).toEqual(["open", { close: { code: 4403, reason: "kicked" } }]);
     expect(used.now.state).toBe("closed");
     expect(FakeSocket.all.length).toBe(1);
   });
 
   test("JSON is parsed, and other text and bytes come as they are", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     await opened(callbacks);
     const bytes = new ArrayBuffer(2);
-    for (const data of ['{"a":[1]}', "7", "null", "no { JSON", "", bytes]) FakeSocket.last.hear(data);
+    for (const data of ['{"a":[1]}', "7", "null", "no { JSON", "", bytes]) FakeSocket.last.receive(data);
     const messages = [{ a: [1] }, 7, null, "no { JSON", "", bytes];
-    expect(told).toEqual(["open", ...messages.map((data) => ({ message: data }))]);
-    expect((told.at(-1) as { message: unknown }).message).toBe(bytes);
+    expect(calls).toEqual(["open", ...messages.map((data) => ({ message: data }))]);
+    expect((calls.at(-1) as { message: unknown }).message).toBe(bytes);
   });
 
   test("a pong is not a message", async () => {
-    const { told, ...callbacks } = diary();
+    const { calls, ...callbacks } = diary();
     await opened(callbacks);
     await tick(20_000);
-    FakeSocket.last.hear('{"type":"pong"}');
-    expect(told).toEqual(["open"]);
+    FakeSocket.last.receive('{"type":"pong"}');
+    expect(calls).toEqual(["open"]);
   });
 
   test("callbacks may be missing", async () => {
     await opened();
-    FakeSocket.last.hear("1");
+    FakeSocket.last.receive("1");
     FakeSocket.last.drop();
     await tick(500);
     act(() => FakeSocket.last.onclose?.({ code: 4403, reason: "" }));

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { backoffDelay } from "../../src/backoff.js";
 
-test("the longest wait doubles with each failure, from half a second to half a minute", () => {
+test("the longest wait doubles with each failure up to 30 s", () => {
   const waits = [0, 1, 2, 3, 4, 5, 6, 7, 50, 5_000].map((failures) => backoffDelay(failures, 1));
   expect(waits).toEqual([500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000, 30_000]);
 });

@@ -68,7 +68,7 @@ export function live(message) {
 export async function knock(options) {
   const network = fakeNetwork();
   const chat = new Chat({ baseUrl: BASE_URL, roomId: "lobby", WebSocket: network.WebSocket, ...options });
-  const heard = eventsOf(chat, "messages");
+  const received = eventsOf(chat, "messages");
   const resyncs = eventsOf(chat, "resync");
   const errors = eventsOf(chat, "error");
   chat.open();
@@ -76,7 +76,7 @@ export async function knock(options) {
   return {
     chat,
     network,
-    heard,
+    received,
     resyncs,
     errors,
     /** @param {unknown} [frame] Its first. */

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * A random model of the network, other users and server restarts. At the end of each run the reader must see the room as
- * it is, and each of their own messages must be stored once or have failed as unsure.
+ * A random model of the network, other users and server restarts. At the end of each run the reader must see the room
+ * as it is, and each of their own messages must be stored once or have failed as unsure.
  */
 
 import { expect, test, vi } from "vitest";
@@ -17,7 +17,7 @@ const RUNS = 200;
 const STEPS = 40;
 
 test(
-  "whatever happens on the way, nothing is lost unseen, shown twice, out of order, or stored twice",
+  "no message is lost unseen, doubled or reordered",
   { timeout: 180_000 }, // takes a second, and longer on a machine that is busy with a build
   async () => {
     const seen = { resyncs: 0, kept: 0, unsure: 0, older: 0 };
@@ -57,7 +57,10 @@ function chanceFrom(seed) {
 class Life {
   /** @type {string[]} */
   steps = [];
-  /** Stored messages by `clientId`, from the resolved promises. @type {Map<string, import("../../src/protocol.js").ChatMessage>} */
+  /**
+   * Stored messages by `clientId`, from the resolved promises.
+   * @type {Map<string, import("../../src/protocol.js").ChatMessage>}
+   */
   kept = new Map();
   /** @type {string[]} */
   failures = [];
@@ -157,7 +160,7 @@ class Life {
   #fate() {
     const chance = this.#chance();
     if (chance < 0.1) return "lost";
-    if (chance < 0.2) return "unheard";
+    if (chance < 0.2) return "unanswered";
     return chance < 0.25 ? "late" : "stored";
   }
 
@@ -183,7 +186,7 @@ class Life {
 
   /** @param {number} count */
   #others(count) {
-    for (let number = 0; number < count; number += 1) this.#room.tell(this.#room.store("bo", "from another"));
+    for (let number = 0; number < count; number += 1) this.#room.broadcast(this.#room.store("bo", "from another"));
   }
 
   /** The network works from now on, until nothing is pending. */

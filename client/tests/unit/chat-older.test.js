@@ -20,11 +20,11 @@ function serverWith(count) {
 
 test("older messages come page by page, until there are none", async () => {
   const fetch = serverWith(170);
-  const { chat, heard } = await enter(messages(121, 170));
+  const { chat, received } = await enter(messages(121, 170));
   expect(chat.hasOlder).toBe(true);
   expect(await chat.loadOlder()).toBe(50);
   expect(fetch.mock.lastCall?.[0]).toBe(`${BASE_URL}/rooms/lobby/messages?before=121&limit=50`);
-  expect(heard.at(-1)).toEqual({ from: "older", added: messages(71, 120) });
+  expect(received.at(-1)).toEqual({ from: "older", added: messages(71, 120) });
   expect(await chat.loadOlder()).toBe(50);
   expect(chat.hasOlder).toBe(true);
   expect(await chat.loadOlder()).toBe(20);
@@ -65,7 +65,7 @@ test("each page is requested with fresh credentials", async () => {
   expect(fetch.mock.lastCall?.[1]?.headers).toMatchObject({ Authorization: "Bearer abc" });
 });
 
-test("an error rejects, changes nothing, and the next call may succeed", async () => {
+test("an error rejects, and the next call may succeed", async () => {
   const { chat } = await enter(messages(91, 100));
   fakeFetch(() => Response.json({ detail: "slow down" }, { status: 429 }));
   await expect(chat.loadOlder()).rejects.toMatchObject({ name: "HttpError", status: 429, message: "slow down" });
@@ -75,7 +75,7 @@ test("an error rejects, changes nothing, and the next call may succeed", async (
   expect(await chat.loadOlder()).toBe(50);
 });
 
-test("messages that arrive during the request do not disturb the page", async () => {
+test("messages that arrive meanwhile do not disturb the page", async () => {
   serverWith(100);
   const { chat, network } = await enter(messages(91, 100));
   const loading = chat.loadOlder();
@@ -84,20 +84,20 @@ test("messages that arrive during the request do not disturb the page", async ()
   expect(seqs(chat)).toEqual(messages(41, 101).map(({ seq }) => seq));
 });
 
-test("a page that a resync has overtaken is dropped: it would precede a gap", async () => {
+test("a page is dropped after a resync: it would precede a gap", async () => {
   /** @type {(response: Response) => void} */
   let answer = () => {};
   fakeFetch(() => new Promise((resolve) => (answer = resolve)));
-  const { chat, heard, lose, greet } = await enter(messages(91, 100));
+  const { chat, received, lose, greet } = await enter(messages(91, 100));
   const loading = chat.loadOlder();
   await lose();
   greet(history(messages(700, 749), false));
-  const told = heard.length;
+  const before = received.length;
   answer(Response.json({ messages: messages(41, 90), hasMore: false }));
   expect(await loading).toBe(0);
   expect(seqs(chat)).toEqual(messages(700, 749).map(({ seq }) => seq));
   expect(chat.hasOlder).toBe(true);
-  expect(heard).toHaveLength(told);
+  expect(received).toHaveLength(before);
 });
 
 test("a loaded page stays while new messages arrive", async () => {
@@ -109,7 +109,7 @@ test("a loaded page stays while new messages arrive", async () => {
 });
 
 test("a page settles an unsure message of ours", async () => {
-  const { chat, network, heard, greet } = await enter(messages(1, 2));
+  const { chat, network, received, greet } = await enter(messages(1, 2));
   void chat.send("hello");
   const own = chat.pending[0];
   network.last.drop(1013, "retry-after=600");
@@ -119,16 +119,16 @@ test("a page settles an unsure message of ours", async () => {
 
   const stored = storedAs(own, 3);
   fakeFetch(() => Response.json({ messages: [stored, ...messages(4, 50)], hasMore: true }));
-  chat.on("stored", ({ clientId }) => heard.push(clientId));
+  chat.on("stored", ({ clientId }) => received.push(clientId));
   await chat.loadOlder();
   expect(chat.pending).toEqual([]);
   expect(chat.messages[0]).toEqual(stored);
-  expect(heard.slice(-2)).toEqual([own?.clientId, { from: "older", added: [stored, ...messages(4, 50)] }]);
+  expect(received.slice(-2)).toEqual([own?.clientId, { from: "older", added: [stored, ...messages(4, 50)] }]);
 });
 
 test("a page settles nothing by its text alone", async () => {
-  const said = coreMessage(1, { userId: "ana", content: "hello" });
-  fakeFetch(() => Response.json({ messages: [said, ...messages(2, 51, coreMessage)] }));
+  const stored = coreMessage(1, { userId: "ana", content: "hello" });
+  fakeFetch(() => Response.json({ messages: [stored, ...messages(2, 51, coreMessage)] }));
   const { chat } = await enter(messages(2, 51, coreMessage), { userId: "ana" });
   void chat.send("hello");
   expect(await chat.loadOlder()).toBe(1);

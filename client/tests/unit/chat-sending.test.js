@@ -25,11 +25,11 @@ const UNSURE_AFTER_MS = 9 * 60_000;
 const contents = (chat) => chat.pending.map(({ content }) => content);
 
 /** @param {{ frames: any[] }} socket */
-const said = ({ frames }) => frames.filter(({ type }) => type === "message").map(({ content }) => content);
+const sent = ({ frames }) => frames.filter(({ type }) => type === "message").map(({ content }) => content);
 
 describe("sending", () => {
-  test("a message is sent at once, is pending, and its promise resolves with the stored one", async () => {
-    const { chat, network, heard } = await enter(messages(1, 2));
+  test("a promise resolves with the stored message", async () => {
+    const { chat, network, received } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     const [own] = chat.pending;
     expect(own).toEqual({
@@ -45,7 +45,7 @@ describe("sending", () => {
     expect(await kept).toEqual(stored);
     expect(chat.pending).toEqual([]);
     expect(seqs(chat)).toEqual([1, 2, 3]);
-    expect(heard.at(-1)).toEqual({ from: "live", added: [stored] });
+    expect(received.at(-1)).toEqual({ from: "live", added: [stored] });
   });
 
   test("stored is emitted before messages", async () => {
@@ -53,14 +53,14 @@ describe("sending", () => {
     void chat.send("hello");
     const [own] = chat.pending;
     /** @type {unknown[]} */
-    const told = [];
-    chat.on("stored", ({ clientId, message }) => told.push([clientId, message.id]));
-    chat.on("messages", ({ added }) => told.push(added.length));
+    const emitted = [];
+    chat.on("stored", ({ clientId, message }) => emitted.push([clientId, message.id]));
+    chat.on("messages", ({ added }) => emitted.push(added.length));
     network.last.say(live(storedAs(own, 1)));
-    expect(told).toEqual([[own?.clientId, "id 1"], 1]);
+    expect(emitted).toEqual([[own?.clientId, "id 1"], 1]);
   });
 
-  test("each message has its own clientId, and every change is emitted", async () => {
+  test("each message has its own clientId; every change is emitted", async () => {
     const { chat } = await enter();
     const changes = eventsOf(chat, "pending");
     void chat.send("same");
@@ -78,14 +78,14 @@ describe("sending", () => {
     void chat.send("two");
     const [one, two] = chat.pending;
     /** @type {string[][]} */
-    const told = [];
-    chat.on("pending", () => told.push(contents(chat)));
+    const emitted = [];
+    chat.on("pending", () => emitted.push(contents(chat)));
     network.last.say(live(storedAs(one, 1)));
     chat.discard(two?.clientId ?? "");
-    expect(told).toEqual([["two"], []]);
+    expect(emitted).toEqual([["two"], []]);
   });
 
-  test("a message of another user settles nothing, even with the same text", async () => {
+  test("a message of another user settles nothing by its text", async () => {
     const { chat, network } = await enter();
     void chat.send("hello");
     network.last.say(live(message(1, { content: "hello" })));
@@ -100,11 +100,11 @@ describe("sending", () => {
     expect(network.last.sent).toEqual([]);
   });
 
-  test("content is cut to 2,000 UTF-16 code units and never in a surrogate pair", async () => {
+  test("content is cut to 2,000 UTF-16 units, never within a pair", async () => {
     const { chat, network } = await enter();
     void chat.send("x".repeat(2_001));
     void chat.send(`${"x".repeat(1_999)}😀`);
-    expect(said(network.last)).toEqual(["x".repeat(2_000), "x".repeat(1_999)]);
+    expect(sent(network.last)).toEqual(["x".repeat(2_000), "x".repeat(1_999)]);
     expect(contents(chat)).toEqual(["x".repeat(2_000), "x".repeat(1_999)]);
   });
 
@@ -158,7 +158,7 @@ describe("a message that waits for the connection", () => {
     void chat.send("three");
     expect(network.last.sent).toEqual([]);
     greet();
-    expect(said(network.last)).toEqual(["one", "two", "three"]);
+    expect(sent(network.last)).toEqual(["one", "two", "three"]);
     expect(new Set(network.last.frames.map(({ clientId }) => clientId)).size).toBe(3);
   });
 
@@ -169,30 +169,30 @@ describe("a message that waits for the connection", () => {
     await pass(3_600_000);
     expect(chat.pending[0]?.state).toBe("pending");
     greet();
-    expect(said(network.last)).toEqual(["patient"]);
+    expect(sent(network.last)).toEqual(["patient"]);
   });
 
-  test("is sent once and in order, although a listener sends during the history", async () => {
+  test("is sent once and in order, also if a listener sends too", async () => {
     const { chat, network, greet } = await knock();
     void chat.send("waited");
     const take = chat.on("messages", () => (take(), void chat.send("by the listener")));
     greet(history(messages(1, 2)));
-    expect(said(network.last)).toEqual(["waited", "by the listener"]);
+    expect(sent(network.last)).toEqual(["waited", "by the listener"]);
   });
 
-  test("is sent over the next connection if a listener closes this one", async () => {
+  test("is sent on the next connection if a listener closes this", async () => {
     const { chat, network, greet } = await knock();
     void chat.send("waited");
     const take = chat.on("messages", () => (take(), chat.reconnect()));
     greet(history(messages(1, 2)));
     await pass(0);
     greet(history([], true));
-    expect(network.sockets.map(said)).toEqual([[], ["waited"]]);
+    expect(network.sockets.map(sent)).toEqual([[], ["waited"]]);
   });
 });
 
 describe("a message whose echo was lost", () => {
-  test("is settled by the history if it was stored, and not sent again", async () => {
+  test("is settled by the history if it was stored", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     const stored = storedAs(chat.pending[0], 3);
@@ -205,7 +205,7 @@ describe("a message whose echo was lost", () => {
     expect(seqs(chat)).toEqual([1, 2, 3, 4]);
   });
 
-  test("is sent again once, with the same clientId, if it was not stored", async () => {
+  test("is sent again with the same clientId if it was not stored", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     const [own] = chat.pending;
@@ -217,7 +217,7 @@ describe("a message whose echo was lost", () => {
     expect(seqs(chat)).toEqual([1, 2, 3, 4]);
   });
 
-  test("is settled by the echo of a retry, although it is older than all shown messages", async () => {
+  test("is settled by the echo of a retry, however old", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     const stored = storedAs(chat.pending[0], 3);
@@ -236,20 +236,20 @@ describe("a message whose echo was lost", () => {
     for (let times = 0; times < 3; times += 1) {
       await lose();
       greet(history([], true));
-      expect(said(network.last)).toEqual(["one", "two"]);
+      expect(sent(network.last)).toEqual(["one", "two"]);
     }
   });
 
-  test("is sent again after a gap while the server still knows its clientId", async () => {
+  test("is sent again after a gap while its clientId is known", async () => {
     const { chat, network, greet } = await enter(messages(1, 2));
     void chat.send("hello");
     network.last.drop(1013, "retry-after=539");
     await pass(UNSURE_AFTER_MS - 1_000);
     greet(history(messages(700, 749), false));
-    expect(said(network.last)).toEqual(["hello"]);
+    expect(sent(network.last)).toEqual(["hello"]);
   });
 
-  test("fails as unsure after a gap if the server may have forgotten its clientId", async () => {
+  test("is unsure after a gap if its clientId may be forgotten", async () => {
     const { chat, network, greet } = await enter(messages(1, 2));
     const kept = chat.send("hello");
     network.last.drop(1013, "retry-after=540");
@@ -260,13 +260,13 @@ describe("a message whose echo was lost", () => {
     expect(network.last.sent).toEqual([]);
   });
 
-  test("is sent again after any time if nothing was missed and it is not there", async () => {
+  test("is sent again after any time if the history is complete", async () => {
     const { chat, network, greet } = await enter(messages(1, 2));
     void chat.send("hello");
     network.last.drop(1013, "retry-after=3600");
     await pass(3_600_000);
     greet(history([], true));
-    expect(said(network.last)).toEqual(["hello"]);
+    expect(sent(network.last)).toEqual(["hello"]);
   });
 
   test("is not sent again after a later complete history", async () => {
@@ -275,7 +275,7 @@ describe("a message whose echo was lost", () => {
     chat.reconnect();
     await pass(0);
     greet(history(messages(700, 749), false));
-    expect(said(network.last)).toEqual(["hello"]);
+    expect(sent(network.last)).toEqual(["hello"]);
     network.last.drop(1013, "retry-after=600");
     await pass(600_000);
     greet(history([], true));
@@ -288,7 +288,7 @@ describe("a message whose echo was lost", () => {
     void chat.send("hello");
     await lose();
     greet(history(messages(700, 749)));
-    expect(said(network.last)).toEqual(["hello"]);
+    expect(sent(network.last)).toEqual(["hello"]);
   });
 
   test("that was never sent is sent, whatever was missed", async () => {
@@ -297,7 +297,7 @@ describe("a message whose echo was lost", () => {
     void chat.send("hello");
     await pass(3_600_000);
     greet(history(messages(700, 749), false));
-    expect(said(network.last)).toEqual(["hello"]);
+    expect(sent(network.last)).toEqual(["hello"]);
   });
 });
 
@@ -327,7 +327,7 @@ describe("a message fails", () => {
     expect(stored).toHaveLength(1);
   });
 
-  test("not while there is no connection; the time starts again with the next one", async () => {
+  test("only while connected; the next connection restarts the time", async () => {
     const { chat, network, greet } = await enter();
     void chat.send("hello");
     await pass(10_000);
@@ -442,14 +442,14 @@ describe("a failed message", () => {
     expect(network.last.sent).toEqual([]);
   });
 
-  test("that is retried without a connection is sent with the next one", async () => {
+  test("that is retried offline is sent on the next connection", async () => {
     const { chat, network, clientId, greet } = await failed();
     network.last.drop();
     void chat.retry(clientId);
     expect(network.sockets).toHaveLength(1);
     await pass(500);
     greet(history([], true));
-    expect(said(network.last)).toEqual(["hello"]);
+    expect(sent(network.last)).toEqual(["hello"]);
   });
 
   test("that is retried in a closed room stays failed", async () => {
@@ -459,7 +459,7 @@ describe("a failed message", () => {
     expect(chat.pending[0]?.state).toBe("failed");
   });
 
-  test("of a room that was left can be retried after entering it again", async () => {
+  test("of a room that was left can be retried on return", async () => {
     const { chat, network, greet } = await enter();
     void chat.send("hello");
     chat.close();
@@ -468,7 +468,7 @@ describe("a failed message", () => {
     greet(history([], true));
     expect(network.last.sent).toEqual([]);
     void chat.retry(chat.pending[0]?.clientId ?? "");
-    expect(said(network.last)).toEqual(["hello"]);
+    expect(sent(network.last)).toEqual(["hello"]);
   });
 
   test("can be discarded", async () => {
@@ -480,12 +480,12 @@ describe("a failed message", () => {
   });
 });
 
-test("a pending message cannot be retried, and rejects if it is discarded", async () => {
+test("a pending message cannot be retried; a discard rejects it", async () => {
   const { chat, network } = await enter();
   const kept = chat.send("hello");
   const clientId = chat.pending[0]?.clientId ?? "";
   expect(await codeOf(chat.retry(clientId))).toBe("discarded");
-  expect(said(network.last)).toEqual(["hello"]);
+  expect(sent(network.last)).toEqual(["hello"]);
   chat.discard(clientId);
   expect(await codeOf(kept)).toBe("discarded");
   await pass(60_000);
@@ -498,7 +498,7 @@ test("a discarded message is never sent later", async () => {
   void chat.send("two");
   chat.discard(chat.pending[0]?.clientId ?? "");
   greet();
-  expect(said(network.last)).toEqual(["two"]);
+  expect(sent(network.last)).toEqual(["two"]);
 });
 
 describe("a server with only the core", () => {
@@ -528,7 +528,7 @@ describe("a server with only the core", () => {
     const { chat, network, greet } = await knock({ userId: "ana" });
     void chat.send("same");
     greet(history([echo(1, "same")]));
-    expect(said(network.last)).toEqual(["same"]);
+    expect(sent(network.last)).toEqual(["same"]);
   });
 
   test("reveals our own user id by the first echo", async () => {
@@ -540,13 +540,13 @@ describe("a server with only the core", () => {
     expect(chat.userId).toBe("ana");
   });
 
-  test("settles stored messages by its history, and receives the rest again", async () => {
+  test("settles stored messages by its history, and gets the rest", async () => {
     const { chat, network, lose, greet } = await enter(messages(1, 2, coreMessage), { userId: "ana" });
     const [one, two] = [chat.send("one"), chat.send("two")];
     await lose();
     greet(history([coreMessage(2), echo(3, "one")]));
     expect(await codeOf(one)).toBe("kept");
-    expect(said(network.last)).toEqual(["two"]);
+    expect(sent(network.last)).toEqual(["two"]);
     network.last.say(live(echo(4, "two")));
     expect(await codeOf(two)).toBe("kept");
   });
@@ -554,7 +554,7 @@ describe("a server with only the core", () => {
   test.each([
     ["has moved on too far", messages(100, 149, coreMessage)],
     ["has forgotten all", []],
-  ])("is said nothing twice where it %s, since it would store it twice", async (_, latest) => {
+  ])("gets nothing twice if it %s, since it would store it twice", async (_, latest) => {
     const { chat, network, lose, greet } = await enter(messages(1, 2, coreMessage), { userId: "ana" });
     const kept = chat.send("hello");
     await lose();
@@ -564,7 +564,7 @@ describe("a server with only the core", () => {
   });
 });
 
-test("messages that are stored, discarded or failed leave no timer behind", async () => {
+test("stored, discarded and failed messages leave no timer", async () => {
   const { chat, network } = await enter();
   for (const content of ["one", "two", "three"]) void chat.send(content);
   network.last.say(live(storedAs(chat.pending[0], 1)));

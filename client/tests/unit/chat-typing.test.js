@@ -12,7 +12,7 @@ const typing = (name) => ({ type: "typing", userId: name.toLowerCase(), userName
 const names = (chat) => chat.typing.map(({ userName }) => userName);
 
 describe("typing notices of others", () => {
-  test("are shown in the order of their start, and expire after three seconds", async () => {
+  test("are shown in order of their start, for three seconds", async () => {
     const { chat, network } = await enter();
     network.last.say(typing("Bo"));
     await pass(1_000);

@@ -8,7 +8,7 @@ useFakeTime();
 
 describe("entering a room", () => {
   test("begins with its history, in order", async () => {
-    const { chat, network, heard } = await knock();
+    const { chat, network, received } = await knock();
     expect(network.last.url).toBe("wss://rooms.example/api/realtime/rooms/lobby/ws");
     expect([chat.roomId, chat.hasHistory, chat.messages]).toEqual(["lobby", false, []]);
     network.last.accept();
@@ -16,13 +16,13 @@ describe("entering a room", () => {
     network.last.say(history(messages(1, 3)));
     expect(chat.hasHistory).toBe(true);
     expect(seqs(chat)).toEqual([1, 2, 3]);
-    expect(heard).toEqual([{ from: "history", added: messages(1, 3) }]);
+    expect(received).toEqual([{ from: "history", added: messages(1, 3) }]);
   });
 
   test("is emitted even if the room is empty", async () => {
-    const { chat, heard, resyncs } = await enter([]);
+    const { chat, received, resyncs } = await enter([]);
     expect(chat.hasHistory).toBe(true);
-    expect(heard).toEqual([{ from: "history", added: [] }]);
+    expect(received).toEqual([{ from: "history", added: [] }]);
     expect(resyncs).toEqual([]);
   });
 
@@ -57,10 +57,10 @@ describe("entering a room", () => {
 
 describe("messages", () => {
   test("arrive live, each once and sorted by `seq`", async () => {
-    const { chat, network, heard } = await enter(messages(1, 2));
+    const { chat, network, received } = await enter(messages(1, 2));
     for (const seq of [3, 3, 4, 2, 5]) network.last.say(live(message(seq)));
     expect(seqs(chat)).toEqual([1, 2, 3, 4, 5]);
-    expect(heard.slice(1)).toEqual([3, 4, 5].map((seq) => ({ from: "live", added: [message(seq)] })));
+    expect(received.slice(1)).toEqual([3, 4, 5].map((seq) => ({ from: "live", added: [message(seq)] })));
   });
 
   test("are the same array until they change", async () => {
@@ -85,13 +85,13 @@ describe("messages", () => {
 
 describe("resuming", () => {
   test("the client requests the messages after its last one", async () => {
-    const { chat, network, heard, resyncs, lose, greet } = await enter(messages(1, 3));
+    const { chat, network, received, resyncs, lose, greet } = await enter(messages(1, 3));
     network.last.say(live(message(4)));
     await lose();
     expect(network.last.url).toBe("wss://rooms.example/api/realtime/rooms/lobby/ws?since=4");
     greet(history(messages(5, 7), true));
     expect(seqs(chat)).toEqual([1, 2, 3, 4, 5, 6, 7]);
-    expect(heard.at(-1)).toEqual({ from: "history", added: messages(5, 7) });
+    expect(received.at(-1)).toEqual({ from: "history", added: messages(5, 7) });
     expect(resyncs).toEqual([]);
   });
 
@@ -109,22 +109,22 @@ describe("resuming", () => {
   });
 
   test("with nothing missed, the reader learns that too", async () => {
-    const { chat, heard, lose, greet } = await enter(messages(1, 3));
+    const { chat, received, lose, greet } = await enter(messages(1, 3));
     await lose();
     greet(history([], true));
     expect(seqs(chat)).toEqual([1, 2, 3]);
-    expect(heard.at(-1)).toEqual({ from: "history", added: [] });
+    expect(received.at(-1)).toEqual({ from: "history", added: [] });
   });
 
-  test("with more missed than the server can show, the list starts again after a resync", async () => {
+  test("too many missed messages start the list again", async () => {
     const { chat, lose, greet } = await enter(messages(1, 3));
     /** @type {unknown[]} */
-    const told = [];
-    chat.on("resync", () => told.push(["resync", seqs(chat)]));
-    chat.on("messages", () => told.push(["messages", seqs(chat)]));
+    const emitted = [];
+    chat.on("resync", () => emitted.push(["resync", seqs(chat)]));
+    chat.on("messages", () => emitted.push(["messages", seqs(chat)]));
     await lose();
     greet(history(messages(700, 702), false));
-    expect(told).toEqual([
+    expect(emitted).toEqual([
       ["resync", []],
       ["messages", [700, 701, 702]],
     ]);
@@ -151,7 +151,7 @@ describe("resuming", () => {
     expect(seqs(chat)).toEqual([1, 2, 3, 4]);
   });
 
-  test("older messages are known to be there from the second message on", async () => {
+  test("older messages are known from the second message on", async () => {
     expect((await enter(messages(1, 8))).chat.hasOlder).toBe(false);
     expect((await enter(messages(2, 8))).chat.hasOlder).toBe(true);
   });
@@ -173,11 +173,11 @@ describe("a server with only the core", () => {
   });
 
   test("shows missed messages among its latest ones", async () => {
-    const { chat, resyncs, heard, lose, greet } = await enter(messages(1, 3, coreMessage));
+    const { chat, resyncs, received, lose, greet } = await enter(messages(1, 3, coreMessage));
     await lose();
     greet(history(messages(2, 5, coreMessage)));
     expect(chat.messages).toEqual(messages(1, 5, coreMessage));
-    expect(heard.at(-1)).toEqual({ from: "history", added: messages(4, 5, coreMessage) });
+    expect(received.at(-1)).toEqual({ from: "history", added: messages(4, 5, coreMessage) });
     expect(resyncs).toEqual([]);
   });
 
@@ -209,11 +209,11 @@ describe("a server with only the core", () => {
 describe("frames", () => {
   test("of an unknown type are ignored, and so are unknown fields", async () => {
     const errors = reportedErrors();
-    const { chat, network, heard } = await enter(messages(1, 2));
+    const { chat, network, received } = await enter(messages(1, 2));
     for (const type of ["poll", "", "constructor", "__proto__"]) network.last.say({ type, message: {} });
     network.last.say(live({ ...message(3), .../** @type {{}} */ ({ reactions: ["👍"] }) }));
     expect(seqs(chat)).toEqual([1, 2, 3]);
-    expect(heard).toHaveLength(2);
+    expect(received).toHaveLength(2);
     expect(errors).toEqual([]);
   });
 

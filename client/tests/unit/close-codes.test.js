@@ -8,7 +8,7 @@ describe("the step after a close", () => {
     expect(afterClose(4403, true)).toBe("stop");
   });
 
-  test("refused credentials are refreshed once, and a second refusal is final", () => {
+  test("refused credentials are refreshed once", () => {
     expect(afterClose(4401, false)).toBe("refresh-credentials");
     expect(afterClose(4401, true)).toBe("stop");
   });
@@ -21,7 +21,7 @@ describe("the step after a close", () => {
     },
   );
 
-  test("the codes are those of the protocol, and two that are never sent", () => {
+  test("the codes are those of the protocol and two local ones", () => {
     expect(Object.values(CloseCode)).toEqual([1001, 1002, 1006, 1008, 1009, 1011, 1013, 4400, 4401, 4403, 4408, 4429]);
     expect(Object.isFrozen(CloseCode)).toBe(true);
   });

@@ -62,7 +62,7 @@ describe("on a request", () => {
     expect(forRequest(url, { ticket: "t&1" })).toEqual({ url: `${url}&ticket=t%261`, headers: {} });
   });
 
-  test("a dev token is in Authorization if a header can carry it, or else in the query", () => {
+  test("a dev token that no header can carry is in the query", () => {
     expect(forRequest(url, { devToken: "ana:Ana Li" })).toEqual({
       url,
       headers: { Authorization: "Bearer ana:Ana Li" },
@@ -92,7 +92,7 @@ describe("the same credentials again", () => {
     expect(isSameToken(undefined, { token: "a" })).toBe(false);
   });
 
-  test("prove nothing with a cookie, which may have been renewed unseen", () => {
+  test("prove nothing with a cookie, which may be a new one", () => {
     expect(isSameToken(undefined, undefined)).toBe(false);
     expect(isSameToken({}, null)).toBe(false);
     expect(isSameToken({ token: "a" }, undefined)).toBe(false);

@@ -16,12 +16,12 @@ afterEach(() => vi.unstubAllGlobals());
 test("listeners receive their events, in the order of adding", () => {
   const radio = new Radio();
   /** @type {string[]} */
-  const heard = [];
-  radio.on("news", (number) => heard.push(`first ${number}`));
-  radio.on("news", (number) => heard.push(`second ${number}`));
-  radio.on("weather", (number) => heard.push(`weather ${number}`));
+  const received = [];
+  radio.on("news", (number) => received.push(`first ${number}`));
+  radio.on("news", (number) => received.push(`second ${number}`));
+  radio.on("weather", (number) => received.push(`weather ${number}`));
   radio.say(1);
-  expect(heard).toEqual(["first 1", "second 1"]);
+  expect(received).toEqual(["first 1", "second 1"]);
 });
 
 test("a removed listener receives nothing, and the others do", () => {
@@ -46,7 +46,7 @@ test("a listener added during an event receives the next one", () => {
   expect(late).toHaveBeenCalledExactlyOnceWith(2);
 });
 
-test("a listener that throws is reported, and the others are still called", () => {
+test("a listener that throws is reported; the others are called", () => {
   const errors = reportedErrors();
   const radio = new Radio();
   const other = vi.fn();

@@ -46,7 +46,7 @@ describe("an event", () => {
     expect(read("event: close\ndata: a\n\ndata: b\n\n")).toEqual([event("a", "", "close"), event("b")]);
   });
 
-  test("has the latest id; an empty one clears it, and one with NUL is ignored", () => {
+  test("has the latest id; an empty one clears it, NUL is ignored", () => {
     expect(read("id: 1\ndata: a\n\ndata: b\n\nid: 2\0\ndata: c\n\nid\ndata: d\n\n")).toEqual([
       event("a", "1"),
       event("b", "1"),

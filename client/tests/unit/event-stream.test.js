@@ -34,7 +34,7 @@ async function asking(listen = () => {}, ask = async () => {}) {
   };
   const stream = new EventStream({ url: URL, headers: { Authorization: "Bearer a" } }, TIMING, poster, {
     open: () => happened.push("open"),
-    heard: () => happened.push("heard"),
+    firstData: () => happened.push("first data"),
     message: (data) => {
       happened.push(data);
       listen(data);
@@ -62,7 +62,7 @@ describe("an event stream", () => {
     await asking();
     vi.stubGlobal("fetch", fetch);
     new EventStream({ url: URL, headers: { Authorization: "Bearer a" } }, TIMING, /** @type {any} */ ({}), {
-      ...{ open() {}, heard() {}, message() {}, pong() {}, end() {} },
+      ...{ open() {}, firstData() {}, message() {}, pong() {}, end() {} },
     }).close();
     expect(fetch).toHaveBeenCalledExactlyOnceWith(URL, {
       headers: { Accept: "text/event-stream", Authorization: "Bearer a" },
@@ -72,7 +72,7 @@ describe("an event stream", () => {
     });
   });
 
-  test("opens when the server answers, and passes events on unchanged", async () => {
+  test("opens with the answer, and passes events on unchanged", async () => {
     const { server, happened } = await asking();
     server.stream.accept();
     await pass(0);
@@ -80,10 +80,10 @@ describe("an event stream", () => {
     server.stream.write('id: 3\ndata: {"type":"history"}\n\n: ping\n\ndata: one\nda');
     server.stream.write("ta: two\n\nevent: other\ndata: not for us\n\n");
     await pass(0);
-    expect(happened).toEqual(["open", "heard", '{"type":"history"}', "one\ntwo"]);
+    expect(happened).toEqual(["open", "first data", '{"type":"history"}', "one\ntwo"]);
   });
 
-  test("that is left tells nothing more, and the server learns of it", async () => {
+  test("that is left emits nothing more, and its request is aborted", async () => {
     const { server, stream, happened } = await greeted();
     server.stream.say("one");
     stream.close();
@@ -107,7 +107,7 @@ describe("an event stream", () => {
     server.stream.accept();
     server.stream.write("data: one\n\ndata: two\n\n");
     await pass(0);
-    expect(happened).toEqual(["open", "heard", "one"]);
+    expect(happened).toEqual(["open", "first data", "one"]);
   });
 });
 
@@ -127,7 +127,7 @@ describe("it ends", () => {
     const { server, happened } = await asking();
     server.stream.answer({ status });
     await pass(60_000);
-    expect(happened).toEqual([{ code, reason: `HTTP ${status}`, opened: false, heard: false, cause }]);
+    expect(happened).toEqual([{ code, reason: `HTTP ${status}`, opened: false, received: false, cause }]);
   });
 
   test("with the hint that the server gives", async () => {
@@ -149,7 +149,7 @@ describe("it ends", () => {
     const { server, happened } = await asking();
     server.stream.fail(new TypeError("no network"));
     await pass(0);
-    expect(happened).toMatchObject([{ code: 1006, opened: false, heard: false, cause: "closed" }]);
+    expect(happened).toMatchObject([{ code: 1006, opened: false, received: false, cause: "closed" }]);
     expect(vi.getTimerCount()).toBe(0);
   });
 
@@ -168,7 +168,7 @@ describe("it ends", () => {
     await pass(9_999);
     expect(happened).toEqual(["open"]);
     await pass(1);
-    expect(happened.at(-1)).toMatchObject({ code: 1006, opened: true, heard: false, cause: "mute" });
+    expect(happened.at(-1)).toMatchObject({ code: 1006, opened: true, received: false, cause: "mute" });
   });
 
   test("after 45 s without a byte; a comment counts", async () => {
@@ -183,7 +183,7 @@ describe("it ends", () => {
     await pass(44_999);
     expect(happened).toEqual([]);
     await pass(1);
-    expect(happened).toMatchObject([{ code: 1006, opened: true, heard: true, cause: "silent" }]);
+    expect(happened).toMatchObject([{ code: 1006, opened: true, received: true, cause: "silent" }]);
     expect(server.stream.isAborted).toBe(true);
   });
 
@@ -201,7 +201,7 @@ describe("it ends", () => {
   test.each([
     ["breaks", () => Promise.reject(new Error("no network")), 1],
     ["does not answer within ten seconds", () => new Promise(() => {}), 10_000],
-  ])("where there is a doubt, and the question whether the server is there %s", async (_, ask, ms) => {
+  ])("after a doubt, if a probe of the server %s", async (_, ask, ms) => {
     const question = vi.fn(ask);
     const { server, stream, happened } = await greeted(question);
     stream.probe();
@@ -227,7 +227,7 @@ describe("it ends", () => {
     expect(happened).toEqual([]);
   });
 
-  test("not by a probe that the server answers; the next probe asks again", async () => {
+  test("not by a probe that is answered; the next one asks again", async () => {
     const question = vi.fn(async () => {});
     const { stream, happened } = await greeted(question);
     for (let doubts = 0; doubts < 3; doubts += 1) {
@@ -252,14 +252,14 @@ describe("it ends", () => {
     expect(happened).toEqual(["open"]);
   });
 
-  test("with the code and reason of a close event, and emits nothing after it", async () => {
+  test("with the code and reason of a close event", async () => {
     const { server, happened } = await greeted();
     server.stream.write('data: last\n\nevent: close\ndata: {"code":1001,"reason":"retry-after=2"}\n\ndata: more\n\n');
     server.stream.end();
     await pass(0);
     expect(happened).toEqual([
       "last",
-      { code: 1001, reason: "retry-after=2", opened: true, heard: true, cause: "closed" },
+      { code: 1001, reason: "retry-after=2", opened: true, received: true, cause: "closed" },
     ]);
   });
 
@@ -273,13 +273,13 @@ describe("it ends", () => {
     },
   );
 
-  test("as lost without a close event, with the stream's retry time as hint", async () => {
+  test("as lost without a close event, with its retry time as hint", async () => {
     const { server, happened } = await greeted();
     server.stream.write("retry: 2500\n\n");
     server.stream.end();
     await pass(0);
     expect(happened).toEqual([
-      { code: 1006, reason: "the stream ended retry-after=2.5", opened: true, heard: true, cause: "closed" },
+      { code: 1006, reason: "the stream ended retry-after=2.5", opened: true, received: true, cause: "closed" },
     ]);
   });
 

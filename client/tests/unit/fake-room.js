@@ -1,5 +1,5 @@
 // @ts-check
-/** The server's side of one chat room: `seq` without gaps, each `clientId` stored once, and a history for each connection. */
+/** The server of one chat room: `seq` without gaps, each `clientId` stored once, and a history for each connection. */
 
 /** @typedef {import("../../src/protocol.js").ChatMessage} ChatMessage */
 /** @typedef {import("./fake-socket.js").FakeSocket} FakeSocket */
@@ -13,7 +13,7 @@ export class FakeRoom {
   messages = [];
   /** The server was restarted, so it cannot resume the next connection. */
   forgetsSeen = false;
-  /** The treatment of the next message. @type {() => "stored" | "lost" | "unheard" | "late"} */
+  /** The treatment of the next message. @type {() => "stored" | "lost" | "unanswered" | "late"} */
   fate = () => "stored";
   /** @type {Set<FakeSocket>} */
   #sockets = new Set();
@@ -21,7 +21,7 @@ export class FakeRoom {
   /** @param {FakeSocket} socket */
   join(socket) {
     socket.accept();
-    socket.hears = (data) => setTimeout(() => this.#hear(socket, JSON.parse(data)), 0);
+    socket.onSend = (data) => setTimeout(() => this.#receive(socket, JSON.parse(data)), 0);
     this.#sockets.add(socket);
     socket.say(this.#historyFor(new URL(socket.url).searchParams.get("since")));
   }
@@ -49,7 +49,7 @@ export class FakeRoom {
   }
 
   /** @param {ChatMessage} message */
-  tell(message) {
+  broadcast(message) {
     for (const socket of this.#sockets) socket.say({ type: "message", message });
   }
 
@@ -74,22 +74,22 @@ export class FakeRoom {
    * @param {FakeSocket} socket
    * @param {any} frame
    */
-  #hear(socket, frame) {
+  #receive(socket, frame) {
     if (socket.readyState === 3) return; // lost with the connection
     if (frame.type === "ping") return socket.say('{"type":"pong"}');
     if (frame.type !== "message") return;
     const store = () => this.store("ana", frame.content, frame.clientId);
     switch (this.fate()) {
       case "stored":
-        return this.tell(store());
+        return this.broadcast(store());
       case "lost":
         return socket.drop();
-      case "unheard":
+      case "unanswered":
         store();
         return socket.drop();
       case "late":
         // It was in transit when the connection broke, and arrives after the next connection opens.
-        setTimeout(() => this.tell(store()), 5_000);
+        setTimeout(() => this.broadcast(store()), 5_000);
         return socket.drop();
     }
   }

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * A WebSocket that behaves as a browser's does, without a network: the test is its server. The page's half is the
- * standard one; the server's half is `accept`, `say`, `drop` and `hears`.
+ * standard one; the server's half is `accept`, `say`, `drop` and `onSend`.
  */
 
 export class FakeSocket {
@@ -22,7 +22,7 @@ export class FakeSocket {
   /** The arguments of the page's `close`. @type {{ code?: number, reason?: string } | undefined} */
   closedWith;
   /** The server's reaction to a frame. @type {(data: string) => unknown} */
-  hears = () => {};
+  onSend = () => {};
 
   /**
    * @param {string | URL} url
@@ -39,7 +39,7 @@ export class FakeSocket {
     if (this.readyState === 0) throw new DOMException("still connecting", "InvalidStateError");
     if (this.readyState !== 1) return;
     this.sent.push(data);
-    this.hears(data);
+    this.onSend(data);
   }
 
   /**
@@ -81,7 +81,7 @@ export class FakeSocket {
     if (this.readyState === 3) return;
     this.readyState = 3;
     if (code === 1006) {
-      if (!this.onerror) throw new Error("an error that nobody listens for");
+      if (!this.onerror) throw new Error("an error without a listener");
       this.onerror({});
     }
     this.onclose?.({ code, reason });

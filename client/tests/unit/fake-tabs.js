@@ -3,7 +3,13 @@
 
 import { vi } from "vitest";
 
-/** @typedef {{ name: string, run: (lock: object | null) => unknown, done: (value: unknown) => void, fail: (error: unknown) => void }} Waiting */
+/**
+ * @typedef {Object} Waiting
+ * @property {string} name
+ * @property {(lock: object | null) => unknown} run
+ * @property {(value: unknown) => void} done
+ * @property {(error: unknown) => void} fail
+ */
 
 export class FakeLocks {
   /** @type {Map<string, { owner: object, fail: (error: unknown) => void }>} */

@@ -34,7 +34,7 @@ async function opening({ origin = newServer(), ...options } = {}) {
     ...options,
   });
   const states = eventsOf(room, "state");
-  const heard = eventsOf(room, "message");
+  const received = eventsOf(room, "message");
   room.open();
   await pass(0);
   return {
@@ -43,7 +43,7 @@ async function opening({ origin = newServer(), ...options } = {}) {
     network,
     explain,
     states,
-    heard,
+    received,
     origin,
     /** Refuses the WebSocket and lets the wait pass. Returns whether another one is tried. */
     async refuse() {
@@ -83,8 +83,8 @@ async function blocked(options) {
 }
 
 describe("upgrades are refused although the server answers over HTTP", () => {
-  test("the second refusal is followed by an event stream, without a wait", async () => {
-    const { room, network, server, refuse, heard, states, greet } = await opening();
+  test("the second refusal leads to an event stream at once", async () => {
+    const { room, network, server, refuse, received, states, greet } = await opening();
     expect(await refuse()).toBe(true);
     expect(server.streams).toHaveLength(0);
     expect(await refuse()).toBe(false);
@@ -92,7 +92,7 @@ describe("upgrades are refused although the server answers over HTTP", () => {
     expect(room.state).toBe("connecting");
     await greet();
     expect(room).toMatchObject({ state: "open", transport: "events" });
-    expect(heard).toEqual(["hello"]);
+    expect(received).toEqual(["hello"]);
     expect(states.map(({ state }) => state)).toEqual([
       "connecting",
       "waiting",
@@ -124,7 +124,7 @@ describe("upgrades are refused although the server answers over HTTP", () => {
     expect(room.send("x")).toBe("rejected");
   });
 
-  test("no upgrade is tried for five minutes, neither on reconnect nor by other rooms", async () => {
+  test("no room tries an upgrade for five minutes", async () => {
     const { room, origin, server, network } = await blocked();
     server.stream.bye(1001);
     await pass(0);
@@ -184,7 +184,7 @@ describe("a proxy that swallows frames", () => {
     expect(network.last.closedWith).toBeDefined();
   });
 
-  test("behind the upgrade: ten seconds after it opened, since a room speaks first", async () => {
+  test("after the upgrade: no first frame within ten seconds", async () => {
     const { room, server, network } = await opening();
     network.last.accept();
     await pass(9_999);
@@ -204,7 +204,7 @@ describe("a proxy that swallows frames", () => {
     expect(server.streams).toHaveLength(1);
   });
 
-  test("of the stream as well proves nothing: the next attempt is a WebSocket", async () => {
+  test("of the stream too proves nothing: WebSocket comes next", async () => {
     const all = await opening();
     await all.refuse();
     await all.refuse();
@@ -255,7 +255,7 @@ describe("it keeps using WebSockets", () => {
     expect(server.streams).toHaveLength(0);
   });
 
-  test("if a working connection is lost and the server restarts slowly", async () => {
+  test("if the server of a working connection restarts slowly", async () => {
     const { server, network, explain, refuse, greet, room } = await opening();
     await greet();
     network.last.drop();
@@ -312,7 +312,7 @@ describe("it keeps using WebSockets", () => {
   });
 });
 
-test("a laptop moved behind a proxy falls back after three refusals", async () => {
+test("behind a new proxy it falls back after three refusals", async () => {
   const { room, server, network, refuse, greet } = await opening();
   await greet();
   network.last.drop();
@@ -400,19 +400,19 @@ describe("never two connections at once:", () => {
 
   test("the next upgrade waits for the answer over HTTP", async () => {
     /** @type {(close: undefined) => void} */
-    let tell = () => {};
-    const all = await opening({ explain: () => new Promise((resolve) => (tell = resolve)) });
+    let answer = () => {};
+    const all = await opening({ explain: () => new Promise((resolve) => (answer = resolve)) });
     await all.refuse();
     all.network.last.drop();
     await pass(9_999);
     expect(all.open).toBe(0);
-    tell(undefined);
+    answer(undefined);
     await pass(0);
     expect(all.server.streams).toHaveLength(1);
     expect(all.open).toBe(1);
   });
 
-  test("and no answer within ten seconds means that the server is down", async () => {
+  test("no answer within ten seconds means that the server is down", async () => {
     const all = await opening({ explain: () => new Promise(() => {}) });
     await all.refuse();
     all.network.last.drop();
@@ -423,12 +423,12 @@ describe("never two connections at once:", () => {
 
   test("an answer after a manual reconnect is ignored", async () => {
     /** @type {(close: undefined) => void} */
-    let tell = () => {};
-    const all = await opening({ explain: () => new Promise((resolve) => (tell = resolve)) });
+    let answer = () => {};
+    const all = await opening({ explain: () => new Promise((resolve) => (answer = resolve)) });
     await all.refuse();
     all.network.last.drop();
     all.room.reconnect();
-    tell(undefined);
+    answer(undefined);
     await pass(0);
     expect(all.server.streams).toHaveLength(0);
     expect(all.open).toBe(1);
@@ -436,7 +436,7 @@ describe("never two connections at once:", () => {
 });
 
 describe("a stream", () => {
-  test("is asked for with a token in its header, a ticket in its address", async () => {
+  test("is requested with a token in a header or a ticket in the URL", async () => {
     const { server } = await blocked({ credentials: () => ({ token: "abc" }) });
     expect(server.stream.headers).toMatchObject({ Authorization: "Bearer abc" });
     expect(server.stream.url.search).toBe("");
@@ -459,7 +459,7 @@ describe("a stream", () => {
     expect(other.server.post.url.search).toBe("?ticket=t4");
   });
 
-  test("that is refused with 401 asks for fresh credentials, and stays a stream", async () => {
+  test("refused with 401 asks for fresh credentials", async () => {
     const credentials = vi.fn((/** @type {{ refused: boolean }} */ { refused }) => ({
       token: refused ? "new" : "old",
     }));
@@ -483,7 +483,7 @@ describe("a stream", () => {
     expect(room.snapshot).toMatchObject({ state: "closed", close: { code: 4403 } });
   });
 
-  test("whose request is refused with 401 likewise asks for fresh credentials", async () => {
+  test("whose POST is refused with 401 asks for fresh credentials", async () => {
     const credentials = vi.fn((/** @type {{ refused: boolean }} */ { refused }) => ({
       token: refused ? "new" : "old",
     }));
@@ -521,7 +521,7 @@ describe("a stream", () => {
     expect(room.state).toBe("waiting");
   });
 
-  test("is lost at once if the browser is offline and the server does not answer", async () => {
+  test("is lost at once if offline and without an answer", async () => {
     const page = fakePage();
     const { room, explain } = await blocked({ credentials: () => ({ token: "abc" }) });
     explain.mockRejectedValue(new TypeError("no network"));

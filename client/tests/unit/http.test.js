@@ -22,7 +22,7 @@ describe("a request", () => {
     expect(await getJson(ADDRESS, undefined)).toEqual({ messages: [] });
   });
 
-  test("asks for JSON, past every cache, as the user of the credentials", async () => {
+  test("asks for JSON, past every cache, with the credentials", async () => {
     const fetch = fakeFetch(() => Response.json({}));
     await getJson(ADDRESS, { token: "abc" });
     expect(fetch).toHaveBeenCalledExactlyOnceWith(ADDRESS, expect.objectContaining({ cache: "no-store" }));
@@ -47,7 +47,7 @@ describe("a request", () => {
     await expect(getJson(ADDRESS, undefined)).rejects.toThrow("Too Many Requests");
   });
 
-  test("that fails without a problem body has the status in its message", async () => {
+  test("that fails without a problem body: the error has the status", async () => {
     fakeFetch(() => new Response("<html>Bad Gateway", { status: 502 }));
     await expect(getJson(ADDRESS, undefined)).rejects.toMatchObject({
       status: 502,
@@ -86,7 +86,7 @@ describe("why an upgrade was refused", () => {
     [403, 4403],
     [429, 4429],
     [503, 1013],
-  ])("HTTP %i tells it as %i", async (status, code) => {
+  ])("HTTP %i becomes %i", async (status, code) => {
     answersWith(status);
     expect(await explainRefusal(ADDRESS, undefined)).toEqual({ code, reason: `HTTP ${status}` });
   });
@@ -136,7 +136,7 @@ describe("why an upgrade is refused, asked of its own address", () => {
     [403, 4403, "HTTP 403; this needs a valid identity"],
     [404, 1006, "HTTP 404; this needs a valid identity"],
     [400, 1006, "HTTP 400; this needs a valid identity"],
-  ])("%i is told as %i, with the words of the server", async (status, code, reason) => {
+  ])("%i becomes %i, with the words of the server", async (status, code, reason) => {
     fakeFetch(() => Response.json({ detail: "this needs a valid identity" }, { status }));
     expect(await explainUpgrade(SOCKET, undefined)).toEqual({ code, reason });
   });

@@ -22,7 +22,7 @@ test("after twenty seconds of silence exactly one ping is sent", async () => {
   expect(network.last.sent).toEqual(['{"type":"ping"}']);
 });
 
-test("after a pong the next ping follows twenty more seconds of silence", async () => {
+test("a ping follows a pong after twenty seconds of silence", async () => {
   const { room, network } = await connected();
   for (let pings = 1; pings <= 3; pings += 1) {
     await pass(20_000);
@@ -33,7 +33,7 @@ test("after a pong the next ping follows twenty more seconds of silence", async 
   expect(network.sockets).toHaveLength(1);
 });
 
-test("a server that does not answer within ten seconds is lost, and its socket closed", async () => {
+test("a connection without a pong for ten seconds is lost", async () => {
   const { room, network, states } = await connected();
   await pass(29_999);
   expect(room.state).toBe("open");
@@ -43,12 +43,12 @@ test("a server that does not answer within ten seconds is lost, and its socket c
 });
 
 test("any frame counts as an answer", async () => {
-  const { room, network, heard } = await connected();
+  const { room, network, received } = await connected();
   await pass(29_999);
   network.last.say("something else");
   await pass(10_000);
   expect(room.state).toBe("open");
-  expect(heard).toEqual(["something else"]);
+  expect(received).toEqual(["something else"]);
   await pass(10_000);
   expect(network.last.pings).toBe(2);
 });
@@ -108,7 +108,7 @@ test("a server that has answered once always gets pings", async () => {
   expect(all.network.last.pings).toBe(1);
 });
 
-test("connections that are lost in other ways prove nothing about pings", async () => {
+test("connections lost in other ways prove nothing about pings", async () => {
   const all = await connected();
   for (let times = 0; times < 4; times += 1) {
     await pass(20_000);

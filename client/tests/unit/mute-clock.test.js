@@ -5,9 +5,9 @@ const DAY_S = 24 * 60 * 60;
 
 afterEach(() => void vi.useRealTimers());
 
-// All of it in one go of the event loop: chats that earlier tests left in this process would otherwise set timers on the
-// fake clock too, and tick through the thirty days.
-test("a mute of thirty days is no shorter, although a timer holds less", () => {
+// All of it in one go of the event loop: chats that earlier tests left in this process would otherwise set timers on
+// the fake clock too, and tick through the thirty days.
+test("a mute of thirty days outlasts the longest timer", () => {
   vi.useFakeTimers();
   const ended = vi.fn();
   const clock = new MuteClock(ended);

@@ -9,10 +9,10 @@ import { eventsOf, pass, useFakeTime } from "./helpers.js";
 useFakeTime();
 
 /** @param {...string} permissions */
-const told = (...permissions) => ({ type: "permissions", permissions });
+const permissionsFrame = (...permissions) => ({ type: "permissions", permissions });
 
 describe("permissions", () => {
-  test("that the server does not tell are those of an open room", () => {
+  test("that the server does not send are those of an open room", () => {
     const all = /** @type {const} */ (["read", "write", "presence", "moderate", "admin"]);
     expect(all.filter((some) => may(undefined, some))).toEqual(["read", "write", "presence"]);
     expect(without(undefined, "write")).toEqual(["read", "presence"]);
@@ -25,7 +25,7 @@ describe("a chat", () => {
     const { chat, network } = await enter([message(1)]);
     expect([chat.permissions, chat.canWrite]).toEqual([undefined, true]);
     const changes = eventsOf(chat, "permissions");
-    network.last.say(told("read", "moderate"));
+    network.last.say(permissionsFrame("read", "moderate"));
     expect([chat.permissions, chat.canWrite]).toEqual([["read", "moderate"], false]);
     expect(changes).toHaveLength(1);
     const before = network.last.frames.length;
@@ -33,7 +33,7 @@ describe("a chat", () => {
     chat.notifyTyping();
     expect(chat.pending).toEqual([]);
     expect(network.last.frames).toHaveLength(before);
-    network.last.say(told("read", "write"));
+    network.last.say(permissionsFrame("read", "write"));
     void chat.send("hello");
     expect(network.last.frames).toHaveLength(before + 1);
   });
@@ -49,7 +49,7 @@ describe("a chat", () => {
 
   test("forgets the permissions of the connection before", async () => {
     const { chat, network, lose, greet } = await enter();
-    network.last.say(told("read"));
+    network.last.say(permissionsFrame("read"));
     await lose();
     greet(history([]));
     expect(chat.permissions).toBeUndefined();
@@ -57,7 +57,7 @@ describe("a chat", () => {
 });
 
 describe("presence", () => {
-  test("of a user who may not be listed sends no heartbeat and no status", async () => {
+  test("of a user who may not be listed sends nothing", async () => {
     const network = fakeNetwork();
     const baseUrl = "https://rooms.example/api/realtime";
     const credentials = () => ({ devToken: "ana:Ana" });
@@ -66,7 +66,7 @@ describe("presence", () => {
     await pass(0);
     network.last.accept();
     network.last.say({ type: "presence_list", users: [] });
-    network.last.say(told("read"));
+    network.last.say(permissionsFrame("read"));
     expect(presence.permissions).toEqual(["read"]);
     const before = network.last.frames.length;
     presence.setStatus("busy");

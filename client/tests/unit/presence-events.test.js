@@ -49,7 +49,7 @@ async function arrive(users = [user("ana"), user("bo")], options) {
   };
 }
 
-test("the list comes over the stream of the global room or of the named one", async () => {
+test("the list comes over the stream of its scope's room", async () => {
   const { presence, server } = await arrive();
   expect(server.stream.url.href).toBe(`${BASE_URL}/presence/events`);
   expect(presence).toMatchObject({ state: "open", transport: "events" });
@@ -69,7 +69,7 @@ test("a heartbeat without a status is posted every twenty seconds", async () => 
   expect(server.streams).toHaveLength(1);
 });
 
-test("a chosen status is posted at once, and heartbeats do not repeat it", async () => {
+test("a status is posted at once, and not by heartbeats", async () => {
   const { presence, server, stays } = await arrive();
   presence.setStatus("busy");
   await stays(20_000);
@@ -77,7 +77,7 @@ test("a chosen status is posted at once, and heartbeats do not repeat it", async
   expect(presence.status).toBe("busy");
 });
 
-test("a status whose POST was answered is not posted again after a reconnect", async () => {
+test("a status that was answered is not posted again", async () => {
   const { presence, server, stays } = await arrive();
   presence.setStatus("busy");
   await stays(1_000);
@@ -103,7 +103,7 @@ test("a status whose POST failed is posted again after a reconnect", async () =>
   expect(server.posts.map(({ body }) => body)).toEqual([{ status: "busy" }, { status: "busy" }]);
 });
 
-test("a server without heartbeats over HTTP receives its last status", async () => {
+test("a server without HTTP heartbeats receives the last status", async () => {
   const { presence, server } = await arrive();
   const errors = eventsOf(presence, "error");
   presence.setStatus("busy");
@@ -155,7 +155,7 @@ test("closing ends the stream and the heartbeats", async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test("a proxy that refuses upgrades is detected by a request for the list", async () => {
+test("a request for the list detects a proxy without upgrades", async () => {
   const network = fakeNetwork();
   const server = new FakeServer();
   vi.stubGlobal("fetch", server.fetch);

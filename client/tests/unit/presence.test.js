@@ -58,7 +58,7 @@ describe("the users", () => {
     expect(changes).toHaveLength(1);
   });
 
-  test("has an order that does not depend on who came first, where names are the same", async () => {
+  test("have a fixed order if their names are the same", async () => {
     const [one, two] = [
       { ...user("Ana"), userId: "1" },
       { ...user("Ana"), userId: "2" },
@@ -97,7 +97,7 @@ describe("the users", () => {
     expect(presence.users).not.toBe(before);
   });
 
-  test("stays as last heard without a connection, and is replaced by the next list", async () => {
+  test("stay as last received until the next list", async () => {
     const { presence, network, comeBack } = await arrive();
     network.last.say(list(user("Ana"), user("Bo")));
     await comeBack();
@@ -164,7 +164,7 @@ describe("a list that is too long for one frame", () => {
     ]);
   });
 
-  test("is tried again with the next heartbeat where a page does not come", async () => {
+  test("is requested again with the next heartbeat after an error", async () => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const answers = [new Response("", { status: 503 }), Response.json({ users: [user("Bo")] })];
     const asked = fakeFetch(() => /** @type {Response} */ (answers.shift()));
@@ -181,7 +181,7 @@ describe("a list that is too long for one frame", () => {
     expect(asked).toHaveBeenCalledTimes(2);
   });
 
-  test("is not asked for again and again by a server that answers with the same page", async () => {
+  test("ends at a page that the server sends twice", async () => {
     vi.spyOn(console, "error").mockImplementation(() => {});
     const asked = fakeFetch(() => Response.json({ users: [user("Bo")], next: "bo" }));
     const { presence, network } = await arrive();
@@ -191,7 +191,7 @@ describe("a list that is too long for one frame", () => {
     expect(presence.isWhole).toBe(false);
   });
 
-  test("is another one after a reconnect: what was on its way belongs to the last", async () => {
+  test("is a new one after a reconnect: a late page is dropped", async () => {
     /** @type {(response: Response) => void} */
     let answer = () => {};
     fakeFetch(() => new Promise((resolve) => (answer = resolve)));
@@ -285,7 +285,7 @@ describe("our own status", () => {
     expect(presence.status).toBe("away");
   });
 
-  test("that was acknowledged does not undo a later one of another tab", async () => {
+  test("that was acknowledged does not undo one of another tab", async () => {
     const { presence, network, comeBack } = await arrive();
     network.last.say(list(user("Ana")));
     presence.setStatus("busy");

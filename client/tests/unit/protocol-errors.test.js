@@ -153,7 +153,7 @@ describe("a malformed frame", () => {
     ]);
   });
 
-  test("that comes again and again is met with longer and longer waits", async () => {
+  test("that comes again leads to longer and longer waits", async () => {
     const { chat, network } = await knock();
     const waits = [];
     for (let times = 0; times < 8; times += 1) {
@@ -175,7 +175,7 @@ test("an optional field that is null counts as absent", async () => {
 });
 
 describe("a gap", () => {
-  test("in the numbers of live messages is filled by the next connection", async () => {
+  test("in live messages is filled by the next connection", async () => {
     const { chat, network, resyncs } = await enter(messages(1, 2));
     network.last.say(live(message(5)));
     expect(chat.snapshot).toMatchObject({ state: "waiting", close: { code: 1002 } });
@@ -218,7 +218,7 @@ describe("a gap", () => {
 });
 
 describe("a room that sends no first frame", () => {
-  test("is left after ten seconds, and messages wait for the next connection", async () => {
+  test("is left after ten seconds; messages wait", async () => {
     const { chat, network } = await knock();
     network.last.accept();
     const stored = chat.send("hello");
@@ -290,7 +290,7 @@ describe("answers over HTTP", () => {
   });
 
   test.each([7, "text", { message: 7 }, { message: { seq: 3 } }])(
-    "the answer to a message, %j: its echo is awaited, and not for ever",
+    "the answer to a message, %j: its echo is awaited for a time",
     async (body) => {
       const { chat, server } = await listen();
       const stored = chat.send("hello");
@@ -305,7 +305,7 @@ describe("answers over HTTP", () => {
   );
 
   test.each([null, 7, { detail: 7 }, { detail: { a: 1 }, title: [] }, []])(
-    "a refusal, %j, is told in words",
+    "a refusal, %j, is logged in words",
     async (body) => {
       const { chat, server } = await listen();
       const errors = eventsOf(chat, "error");
@@ -347,7 +347,7 @@ describe("fuzz", () => {
   }
 
   test(
-    `a chat stays open and hears, or comes back, over either transport (seed ${seed})`,
+    `a chat survives any frames on either transport (seed ${seed})`,
     async () => {
       const errors = reportedErrors();
       const random = chance(seed);
@@ -358,13 +358,13 @@ describe("fuzz", () => {
         const { chat } = over;
         const stored = chat.send("kept");
         await pass(0);
-        const heard = log.mock.calls.length;
+        const logged = log.mock.calls.length;
         if ("network" in over) over.network.last.say(text);
         else over.server.stream.say(text.replaceAll(/[\r\n]/g, " "));
         await pass(0);
         draw(chat);
         expect(["open", "waiting"], text).toContain(chat.state);
-        if (chat.state === "waiting") expect(log.mock.calls.length, text).toBe(heard + 1);
+        if (chat.state === "waiting") expect(log.mock.calls.length, text).toBe(logged + 1);
         // Within the timeouts of a send and of a connection it is stored, or its author learns that it failed.
         chat.reconnect();
         await pass(0);
@@ -398,11 +398,11 @@ describe("fuzz", () => {
         network.last.accept();
         network.last.say({ type: "presence_list", users: [ana] });
         const text = spoil(PRESENCE[round % PRESENCE.length], random);
-        const heard = log.mock.calls.length;
+        const logged = log.mock.calls.length;
         network.last.say(text);
         // The removal of our own user is disputed by a new connection at once.
         expect(["open", "waiting", "connecting"], text).toContain(presence.state);
-        if (presence.state === "waiting") expect(log.mock.calls.length, text).toBe(heard + 1);
+        if (presence.state === "waiting") expect(log.mock.calls.length, text).toBe(logged + 1);
         for (const user of presence.users) {
           expect([typeof user.userName, timeOf(user.lastSeen) === ""], text).toEqual(["string", false]);
         }

@@ -93,7 +93,7 @@ describe("a room socket", () => {
     expect(network.last.sent).toEqual([]);
   });
 
-  test("queues messages while it connects or waits, and sends them in order", async () => {
+  test("queues messages while it connects, and keeps their order", async () => {
     const { room, network } = await connecting();
     expect(room.send("one")).toBe("queued");
     network.last.drop();
@@ -106,7 +106,7 @@ describe("a room socket", () => {
     expect(room.bufferedAmount).toBe(0);
   });
 
-  test("sends queued messages before those of a listener of the open state", async () => {
+  test("sends queued messages before those of an open listener", async () => {
     const { room, network } = await connecting();
     room.on("state", ({ state }) => state === "open" && room.send("by the listener"));
     room.send("waited");
@@ -133,7 +133,7 @@ describe("a room socket", () => {
     expect(network.last.sent[0]).toBe("0");
   });
 
-  test("keeps as many as configured, and drops the oldest if configured", async () => {
+  test("keeps as many as configured, or drops the oldest", async () => {
     const { room, network } = await connecting({ queueLimit: 2, queuePolicy: "drop-oldest" });
     expect(["a", "b", "c"].map((data) => room.send(data))).toEqual(["queued", "queued", "queued"]);
     network.last.accept();
@@ -163,7 +163,7 @@ describe("a room socket", () => {
     expect(network.last.sent).toEqual([]);
   });
 
-  test("refuses more than 1 MiB of what the browser could not yet send", async () => {
+  test("refuses more than 1 MiB that the browser has not sent yet", async () => {
     const { room, network } = await connected();
     network.last.bufferedAmount = MIB - 2;
     expect(room.bufferedAmount).toBe(MIB - 2);

@@ -6,7 +6,7 @@ import { connected, connecting, fail, waitAfterDrop } from "./room-socket-helper
 useFakeTime();
 
 describe("the backoff", () => {
-  test("doubles from half a second to half a minute while attempts fail", async () => {
+  test("doubles from half a second to half a minute", async () => {
     const all = await connecting();
     const waits = [];
     for (let failures = 0; failures < 8; failures += 1) waits.push(await fail(all));
@@ -95,7 +95,7 @@ describe("failures", () => {
     expect(waitAfterDrop(all)).toBe(500);
   });
 
-  test("still count during the next attempt, however long ago the last connection was", async () => {
+  test("still count during the next attempt", async () => {
     const all = await connecting();
     await fail(all);
     all.network.last.accept();
@@ -114,7 +114,7 @@ describe("failures", () => {
 });
 
 describe("an attempt", () => {
-  test("that does not open within ten seconds fails, and its socket is closed", async () => {
+  test("that does not open within ten seconds fails", async () => {
     const { room, network } = await connecting();
     await pass(9_999);
     expect(room.state).toBe("connecting");
@@ -197,7 +197,7 @@ describe("the page", () => {
     expect(room.state).toBe("open");
   });
 
-  test("is offline and gets no pong: the connection is lost after ten seconds", async () => {
+  test("is offline: without a pong the connection is lost", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     page.offline();
@@ -216,7 +216,7 @@ describe("the page", () => {
     expect(states.map(({ state }) => state)).toEqual(["connecting", "open", "waiting"]);
   });
 
-  test("is visible again: a waiting socket connects, an open one sends a ping", async () => {
+  test("is visible again: it connects at once, or sends a ping", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     page.becomes("hidden");
@@ -230,7 +230,7 @@ describe("the page", () => {
     expect(room.state).toBe("connecting");
   });
 
-  test("is restored from the cache: a waiting socket connects, an open one sends a ping", async () => {
+  test("is restored: it connects at once, or sends a ping", async () => {
     const page = fakePage();
     const { room, network } = await connected();
     page.show(false);
@@ -244,7 +244,7 @@ describe("the page", () => {
     expect(room.state).toBe("connecting");
   });
 
-  test("does not exist, as in a worker or in Node: the socket works without it", async () => {
+  test("does not exist, as in a worker: the socket works", async () => {
     const { room, network } = await connected();
     network.last.drop();
     await pass(500);

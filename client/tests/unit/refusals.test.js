@@ -13,7 +13,7 @@ function credentialsThat(...answers) {
 }
 
 describe("credentials", () => {
-  test("are asked for before each attempt, and each goes with its own", async () => {
+  test("are requested before each attempt, and used for that one", async () => {
     const credentials = credentialsThat({ token: "one" }, { token: "two" });
     const { network } = await connecting({ credentials });
     network.last.drop();
@@ -65,7 +65,7 @@ describe("credentials", () => {
     expect(waits).toEqual([500, 1_000, 2_000]);
   });
 
-  test("a function that never answers is a failed attempt after ten seconds", async () => {
+  test("that never come fail the attempt after ten seconds", async () => {
     const credentials = vi.fn(() => new Promise(() => {}));
     const { room } = await connecting({ credentials });
     await pass(9_999);
@@ -124,7 +124,7 @@ describe("4403", () => {
 });
 
 describe("4401", () => {
-  test("asks for fresh credentials once and at once, and says that the last were refused", async () => {
+  test("asks at once, and once, for fresh credentials", async () => {
     const credentials = credentialsThat({ token: "old" }, { token: "new" });
     const { room, network, states } = await connected({ credentials });
     network.last.drop(4401);
@@ -166,7 +166,7 @@ describe("4401", () => {
     expect(room.snapshot).toMatchObject({ state: "closed", close: { code: 4401, reason: "no" } });
   });
 
-  test("with a cookie leads to another attempt, because the cookie may be new", async () => {
+  test("with a cookie is tried again: the cookie may be new", async () => {
     const { network } = await connected({ credentials: () => undefined });
     network.last.drop(4401);
     await pass(0);
@@ -176,7 +176,7 @@ describe("4401", () => {
     expect(network.sockets).toHaveLength(2);
   });
 
-  test("is forgotten after a stable connection: tokens expire more than once", async () => {
+  test("is forgotten after a stable connection", async () => {
     const credentials = credentialsThat({ token: "a" }, { token: "b" }, { token: "c" });
     const { network } = await connected({ credentials });
     network.last.drop(4401);
@@ -189,7 +189,7 @@ describe("4401", () => {
     expect(credentials.mock.calls.map(([asked]) => asked.refused)).toEqual([false, true, true]);
   });
 
-  test("is remembered while the fresh credentials have not been tried", async () => {
+  test("is remembered until the fresh credentials were tried", async () => {
     const credentials = credentialsThat({ token: "a" }, { token: "b" }, { token: "a" });
     const { room, network } = await connected({ credentials });
     network.last.drop(4401);
@@ -203,7 +203,7 @@ describe("4401", () => {
 });
 
 describe("an upgrade that is refused", () => {
-  test("is not explained the first time: a lost network looks the same", async () => {
+  test("is not explained at first: a lost network looks the same", async () => {
     const explain = vi.fn(async () => undefined);
     const { network } = await connecting({ explain });
     network.last.drop();
@@ -211,7 +211,7 @@ describe("an upgrade that is refused", () => {
     expect(explain).not.toHaveBeenCalled();
   });
 
-  test("is explained the second time, with the credentials of the attempt", async () => {
+  test("is explained the second time, with the same credentials", async () => {
     const explain = vi.fn(async () => undefined);
     const { network } = await connecting({ explain, credentials: credentialsThat({ token: "one" }, { token: "two" }) });
     network.last.drop();
@@ -265,7 +265,7 @@ describe("an upgrade that is refused", () => {
     expect(network.sockets).toHaveLength(3);
   });
 
-  test("with 429 and no hint waits as after a second failure, and emits the wait again", async () => {
+  test("with 429 and no hint waits as after a second failure", async () => {
     const all = await refusedWith({ code: 4429, reason: "HTTP 429" });
     expect((all.room.snapshot.retryAt ?? NaN) - Date.now()).toBe(1_000);
     expect(all.states.slice(-2)).toMatchObject([
@@ -287,15 +287,15 @@ describe("an upgrade that is refused", () => {
     }
   });
 
-  test("and is explained too late, which does not disturb the next attempt", async () => {
+  test("and is explained late does not disturb the next attempt", async () => {
     /** @type {(close: import("../../src/close-codes.js").Close) => void} */
-    let tell = () => {};
-    const { room, network } = await connecting({ explain: () => new Promise((resolve) => (tell = resolve)) });
+    let answer = () => {};
+    const { room, network } = await connecting({ explain: () => new Promise((resolve) => (answer = resolve)) });
     network.last.drop();
     await pass(500);
     network.last.drop();
     await pass(1_000);
-    const late = tell;
+    const late = answer;
     network.last.drop();
     late({ code: 4403, reason: "too late" });
     await pass(0);
@@ -304,14 +304,14 @@ describe("an upgrade that is refused", () => {
 
   test("and is explained during the next attempt, which continues", async () => {
     /** @type {(close: import("../../src/close-codes.js").Close) => void} */
-    let tell = () => {};
-    const { room, network } = await connecting({ explain: () => new Promise((resolve) => (tell = resolve)) });
+    let answer = () => {};
+    const { room, network } = await connecting({ explain: () => new Promise((resolve) => (answer = resolve)) });
     network.last.drop();
     await pass(500);
     network.last.drop();
     await pass(1_000);
     network.last.accept();
-    tell({ code: 4403, reason: "too late" });
+    answer({ code: 4403, reason: "too late" });
     await pass(0);
     expect(room.state).toBe("open");
   });

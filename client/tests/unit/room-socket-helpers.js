@@ -14,10 +14,10 @@ export async function connecting(options = {}) {
   const network = fakeNetwork();
   const room = new RoomSocket({ url: "wss://rooms.example/lobby/ws", WebSocket: network.WebSocket, ...options });
   const states = eventsOf(room, "state");
-  const heard = eventsOf(room, "message");
+  const received = eventsOf(room, "message");
   room.open();
   await pass(0);
-  return { room, network, states, heard };
+  return { room, network, states, received };
 }
 
 /** @param {Partial<RoomSocketOptions>} [options] */

@@ -19,7 +19,7 @@ describe("opening", () => {
     expect(network.sockets).toEqual([]);
   });
 
-  test("it is connecting, then open, and each is told with what was before", async () => {
+  test("connecting, then open: each is emitted with the one before", async () => {
     const { room, network, states } = await connecting();
     expect(room.state).toBe("connecting");
     network.last.accept();
@@ -75,7 +75,7 @@ describe("opening", () => {
     expect(names(states)).toEqual(["connecting", "closed"]);
   });
 
-  test("an environment without a WebSocket is told what to pass", async () => {
+  test("without a WebSocket the error names the option", async () => {
     vi.stubGlobal("WebSocket", undefined);
     const { room, states } = await connecting({ WebSocket: undefined });
     expect(room.snapshot).toMatchObject({
@@ -93,13 +93,13 @@ describe("opening", () => {
   });
 });
 
-describe("hearing", () => {
+describe("receiving", () => {
   test("text and bytes are passed on unchanged", async () => {
-    const { network, heard } = await connected();
+    const { network, received } = await connected();
     const bytes = new Uint8Array([1, 2]).buffer;
     network.last.say("hello");
     network.last.say(bytes);
-    expect(heard).toEqual(["hello", bytes]);
+    expect(received).toEqual(["hello", bytes]);
     expect(network.last.binaryType).toBe("arraybuffer");
   });
 
@@ -112,15 +112,15 @@ describe("hearing", () => {
   });
 
   test("a pong is not a message", async () => {
-    const { network, heard } = await connected();
+    const { network, received } = await connected();
     network.last.say('{"type":"pong"}');
     network.last.say('{"type": "pong"}');
-    expect(heard).toEqual(['{"type": "pong"}']);
+    expect(received).toEqual(['{"type": "pong"}']);
   });
 
-  test("a listener that throws stops neither the others nor the socket", async () => {
+  test("a listener that throws stops no other and no socket", async () => {
     const errors = reportedErrors();
-    const { room, network, states, heard } = await connecting();
+    const { room, network, states, received } = await connecting();
     const bad = () => {
       throw new Error("bad listener");
     };
@@ -133,7 +133,7 @@ describe("hearing", () => {
     await pass(500);
     expect(network.sockets).toHaveLength(2);
     expect(late).toHaveBeenCalledOnce();
-    expect(heard).toEqual(["hello"]);
+    expect(received).toEqual(["hello"]);
     expect(names(states)).toEqual(["connecting", "open", "waiting", "connecting"]);
     expect(errors).toHaveLength(4);
     bads.forEach((take) => take());
@@ -161,13 +161,13 @@ describe("closing", () => {
     expect(room.state).toBe("closed");
   });
 
-  test("while open, the server gets the code and the reason, and later frames are ignored", async () => {
-    const { room, network, states, heard } = await connected();
+  test("an open socket sends the code and ignores later frames", async () => {
+    const { room, network, states, received } = await connected();
     room.close(4000, "bye");
     network.last.say("too late");
     await pass(60_000);
     expect(network.last.closedWith).toEqual({ code: 4000, reason: "bye" });
-    expect(heard).toEqual([]);
+    expect(received).toEqual([]);
     expect(network.sockets).toHaveLength(1);
     expect(states.at(-1)).toEqual({ state: "closed", previous: "open" });
   });
@@ -188,7 +188,7 @@ describe("closing", () => {
   });
 
   test.each([5000, 999, 1001, 1006, 2999, 1000.5, NaN, Infinity, -1, /** @type {any} */ ("1000"), null])(
-    "a code that no page may use, %s, is refused, and the socket is what it was",
+    "a code that no page may use, %s, changes nothing",
     async (code) => {
       const { room, network, states } = await connected();
       expect(() => room.close(code)).toThrow(RangeError);
@@ -207,7 +207,7 @@ describe("closing", () => {
     ["\ud83d", "\ufffd"],
     ["\ufeffbye", "\ufeffbye"],
     ["x".repeat(1_000_000), "x".repeat(123)],
-  ])("a reason is cut to what a close can carry, between two characters", async (reason, cut) => {
+  ])("a reason is cut to what a close can carry, after a character", async (reason, cut) => {
     const { room, network, states } = await connected();
     room.close(3000, reason);
     expect(network.last.closedWith).toEqual({ code: 3000, reason: cut });
@@ -258,7 +258,7 @@ describe("closing", () => {
     },
   );
 
-  test("opened again it starts with the first backoff and no memory of refusals", async () => {
+  test("opened again it starts with the first backoff", async () => {
     const credentials = vi.fn(() => ({ token: "same" }));
     const all = await connecting({ credentials });
     const { room, network } = all;
@@ -280,7 +280,7 @@ describe("closing", () => {
     expect((room.snapshot.retryAt ?? NaN) - Date.now()).toBe(500);
   });
 
-  test("opened again at once, it ignores the end of the old connection", async () => {
+  test("opened again at once it ignores the old connection's end", async () => {
     const { room, network } = await connected();
     room.close();
     room.open();
@@ -342,7 +342,7 @@ describe("reconnecting by hand", () => {
 });
 
 describe("with `reconnect: false`", () => {
-  test("a lost connection is not opened again, and its close is emitted", async () => {
+  test("a lost connection is not opened again", async () => {
     const { room, network, states } = await connected({ reconnect: false });
     network.last.drop(1011, "the room failed");
     await pass(60_000);

@@ -51,7 +51,7 @@ async function two() {
 }
 
 describe("one stream", () => {
-  test("serves all tabs of a user, and each fetches its own first message", async () => {
+  test("serves all tabs of a user", async () => {
     const { leader, follower, stream } = await two();
     expect(server.streams).toHaveLength(2);
     expect(open()).toEqual([stream]);
@@ -79,7 +79,7 @@ describe("one stream", () => {
     for (const chat of chats) expect(seqs(chat)).toEqual([1, 2, 3]);
   });
 
-  test("is not shared with another user, another room, or another server", async () => {
+  test("is not shared with another user, room or server", async () => {
     tab();
     await greet(history([]));
     for (const other of [{ userId: "bo" }, { roomId: "kitchen" }, { baseUrl: "https://other.example/api" }]) {
@@ -118,7 +118,7 @@ describe("one stream", () => {
     expect([leader.state, follower.state]).toEqual(["open", "open"]);
   });
 
-  test("stays open while every tab gets keep-alives; without them all tabs reconnect", async () => {
+  test("stays open only while every tab gets keep-alives", async () => {
     const { leader, follower, stream } = await two();
     for (let times = 0; times < 5; times += 1) {
       await pass(25_000);
@@ -165,7 +165,7 @@ describe("one stream", () => {
 });
 
 describe("when the leading tab", () => {
-  test("closes, the next one continues where it stopped, and the others miss nothing", async () => {
+  test("closes, the next one continues, and no tab misses a message", async () => {
     const { leader, follower } = await two();
     const third = tab();
     await greet(history(messages(1, 2)));
@@ -192,7 +192,7 @@ describe("when the leading tab", () => {
     expect(states).toEqual([[], []]);
   });
 
-  test("closes while the next one fetches its first message, that one leads", async () => {
+  test("closes while the next one opens, that one leads", async () => {
     const leader = tab();
     await greet(history(messages(1, 2)));
     const follower = tab();
@@ -207,7 +207,7 @@ describe("when the leading tab", () => {
     expect(third.state).toBe("open");
   });
 
-  test("receives a close, all tabs wait as hinted, and one of them leads then", async () => {
+  test("receives a close, all tabs wait as hinted", async () => {
     const { leader, follower, stream } = await two();
     stream.bye(1001, "retry-after=2");
     await pass(0);
@@ -275,7 +275,7 @@ describe("a page that is visible again", () => {
     expect([leader.state, follower.state]).toEqual(["waiting", "waiting"]);
   });
 
-  test("reconnects if the leading tab does not answer within ten seconds", async () => {
+  test("reconnects if the leading tab gives no answer in ten seconds", async () => {
     const page = fakePage();
     const { follower } = await two();
     vi.spyOn(BroadcastChannel.prototype, "postMessage").mockImplementation(() => {});
@@ -317,7 +317,7 @@ describe("connections", () => {
     }
   });
 
-  test("are released by a stream that ends, and by one that is closed while it opens", async () => {
+  test("are released by a stream that ends or closes early", async () => {
     for (let times = 0; times < 9; times += 1) {
       const chat = tab({ roomId: `room ${times}` });
       await pass(0);
@@ -346,7 +346,7 @@ describe("a browser without", () => {
     expect(open()).toHaveLength(2);
   });
 
-  test("a room that sends tabs different messages has one stream for each", async () => {
+  test("a room that sends tabs different messages has a stream each", async () => {
     for (let count = 0; count < 2; count += 1) {
       const room = new RoomSocket({
         url: `${BASE_URL}/own/ws`,
@@ -362,7 +362,7 @@ describe("a browser without", () => {
 });
 
 // The last test: this process uses no locks from then on.
-test("a page without permission for locks has its own stream, and the state says so", async () => {
+test("a page that may not use locks has its own stream", async () => {
   vi.resetModules();
   const fresh = await import("../../src/chat.js");
   tabs.locks.areRefused = true;

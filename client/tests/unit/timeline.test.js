@@ -13,7 +13,7 @@ function timelineOf(all) {
 /** @param {Timeline} timeline */
 const seqs = (timeline) => timeline.messages.map(({ seq }) => seq);
 
-test("messages stand in the order of their `seq`, however they come", () => {
+test("messages are in the order of `seq`, however they come", () => {
   expect(seqs(timelineOf([3, 5, 4, 9, 7, 8].map((seq) => message(seq))))).toEqual([3, 4, 5, 7, 8, 9]);
 });
 
@@ -24,7 +24,7 @@ test("each message stands there once", () => {
   expect(timeline.size).toBe(4);
 });
 
-test("a message older than all others is not added: it would precede a gap", () => {
+test("a message before all others is not added, as after a gap", () => {
   const timeline = timelineOf(messages(10, 12));
   expect(timeline.add(message(9))).toBe(false);
   expect(seqs(timeline)).toEqual([10, 11, 12]);
@@ -81,7 +81,7 @@ test("of an overlapping page only older messages are added", () => {
   expect(timeline.prepend(messages(8, 9))).toBe(0);
 });
 
-test("it is bounded: beyond 2,000 and 200 the oldest 200 go together", () => {
+test("beyond 2,200 messages the oldest 200 are dropped together", () => {
   const timeline = timelineOf(messages(1, 2_200));
   expect(timeline.size).toBe(2_200);
   timeline.add(message(2_201));

@@ -19,7 +19,7 @@ describe("the next connection", () => {
     expect(next()).toBe("websocket");
   });
 
-  test("is a stream in a trial, and while WebSockets are known to be blocked", () => {
+  test("is a stream in a trial and while WebSockets are blocked", () => {
     expect(next({ isTrial: true })).toBe("events");
     expect(next({ blockedUntil: 1_001 })).toBe("events");
     expect(next({ blockedUntil: 1_000 })).toBe("websocket");
@@ -40,7 +40,7 @@ describe("the next connection", () => {
     }
   });
 
-  test("is a WebSocket where the server has no streams, unless there is nothing else", () => {
+  test("is a WebSocket if there are no streams", () => {
     expect(next({ events: "absent", isTrial: true, blockedUntil: 2_000 })).toBe("websocket");
     expect(next({ events: "absent", hasWebSocket: false })).toBe("events");
     expect(next({ events: "absent", wanted: "events" })).toBe("events");
@@ -49,13 +49,13 @@ describe("the next connection", () => {
 
 /** @typedef {import("../../src/connection.js").Ending} Ending */
 
-const NEVER_OPEN = /** @type {const} */ ({ code: 1006, opened: false, heard: false, cause: "closed" });
+const NEVER_OPEN = /** @type {const} */ ({ code: 1006, opened: false, received: false, cause: "closed" });
 
 describe("with events", () => {
   /** @param {Partial<Ending>} ending @param {number} failures */
   const asks = (ending, failures) => shouldExplain({ ...NEVER_OPEN, ...ending }, failures, true);
 
-  test("it asks after the second failure, and after a first one that timed out", () => {
+  test("it asks after a second failure or a first timeout", () => {
     expect(asks({}, 0)).toBe(false);
     expect(asks({}, 1)).toBe(true);
     expect(asks({ cause: "late" }, 0)).toBe(true);
@@ -66,9 +66,9 @@ describe("with events", () => {
     expect(asks({ opened: true }, 1)).toBe(true);
   });
 
-  test("it does not ask after a connection with frames, or that the server closed", () => {
-    expect(asks({ opened: true, heard: true }, 3)).toBe(false);
-    expect(asks({ opened: true, heard: true, cause: "silent" }, 3)).toBe(false);
+  test("it does not ask after frames, or a close by the server", () => {
+    expect(asks({ opened: true, received: true }, 3)).toBe(false);
+    expect(asks({ opened: true, received: true, cause: "silent" }, 3)).toBe(false);
     expect(asks({ opened: true, code: 1013 }, 3)).toBe(false);
     expect(asks({ opened: true, code: 4401 }, 3)).toBe(false);
   });
@@ -86,7 +86,7 @@ describe("without events", () => {
   });
 });
 
-test("one blocked attempt is enough, or three if a WebSocket has worked", () => {
+test("one blocked attempt is enough, three after a working one", () => {
   expect([0, 1].map((signs) => isBlocked(signs, false))).toEqual([false, true]);
   expect([1, 2, 3].map((signs) => isBlocked(signs, true))).toEqual([false, false, true]);
 });
