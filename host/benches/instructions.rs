@@ -81,7 +81,7 @@ fn instructions(piece: &str, count: u64) -> u64 {
     for _ in 0..TRIES {
         match counted(piece, count) {
             Ok(collected) => return collected,
-            Err(said) => last = said,
+            Err(error) => last = error,
         }
     }
     panic!("callgrind did not count {piece}:\n{last}")
@@ -98,10 +98,10 @@ fn counted(piece: &str, count: u64) -> Result<u64, String> {
         .env("RAYON_NUM_THREADS", "1")
         .output()
         .expect("valgrind runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    let collected = said.lines().find_map(|line| line.split_once("Collected :")).map(|(_, number)| number.trim());
+    let text = String::from_utf8_lossy(&output.stderr);
+    let collected = text.lines().find_map(|line| line.split_once("Collected :")).map(|(_, number)| number.trim());
     match collected.and_then(|number| number.parse().ok()) {
         Some(collected) if output.status.success() => Ok(collected),
-        _ => Err(said.into_owned()),
+        _ => Err(text.into_owned()),
     }
 }

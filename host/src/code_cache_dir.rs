@@ -94,7 +94,7 @@ fn close(directory: &Path) -> io::Result<()> {
         if !is_ours(&entry) {
             is_all_ours = false;
         } else if found.is_file() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0 {
-            // An error means that the file is gone: then nobody reads it.
+            // An error means that the file is gone: then it cannot be read.
             closed += usize::from(make_private(&entry.path(), 0o600).unwrap_or(false));
         } else {
             // If it cannot be removed, the directory is not used.

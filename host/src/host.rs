@@ -221,8 +221,8 @@ impl Builder {
         Ok(host)
     }
 
-    /// Like [`start`](Self::start), but without a listener: your own server calls [`Host::service`]. Dev auth believes
-    /// every client, so such a server must listen on a loopback address only.
+    /// Like [`start`](Self::start), but without a listener: your own server calls [`Host::service`]. Dev auth accepts
+    /// every name, so such a server must listen on a loopback address only.
     pub async fn mount(self) -> Result<Host, StartError> {
         self.config.check()?;
         self.open()

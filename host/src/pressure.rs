@@ -1,8 +1,8 @@
 //! Compares the memory of this process with the memory that it may use.
 //!
 //! Each queue and each instance has its own bound, but all of them together could exceed the memory of the machine. So
-//! the process measures itself. Under pressure, new sockets and requests are told to come back later, idle rooms
-//! hibernate, and queues are 16 times shorter. Existing sockets stay open.
+//! the process measures itself. Under pressure, new sockets and requests get 503 and may come back later, idle
+//! rooms hibernate, and queues are 16 times shorter. Existing sockets stay open.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

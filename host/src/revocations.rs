@@ -32,9 +32,9 @@ const VERSION: u32 = 1;
 /// The tokens that a revocation refuses.
 ///
 /// An issuer's clock may be ahead of ours by at most the leeway; otherwise its tokens are refused anyway. So a token
-/// from before a user's revocation can carry an issue time up to the leeway after it. No clock can tell it from a token
-/// that was really issued then, so both are refused. A user who is let in again needs a token with a later issue time.
-/// If the clocks are known to agree, a short leeway makes that time short.
+/// from before a user's revocation can carry an issue time up to the leeway after it. No clock can distinguish it from
+/// a token that was really issued then, so both are refused. A user who is let in again needs a token with a later
+/// issue time. If the clocks are known to agree, a short leeway makes that time short.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Revoked {
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_is_sent_out_of_one_room_until_the_revocation_is_removed() {
+    fn a_revocation_for_one_room_ends_when_it_is_removed() {
         let directory = TempDir::new().unwrap();
         let revocations = Revocations::open(directory.path(), LEEWAY).unwrap();
         let team = Revoked::member("1", "rooms/team-7");
@@ -532,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn unsaved_revocations_apply_and_failed_unrevokes_change_nothing() {
+    fn unsaved_revocations_apply_and_failed_removals_do_not() {
         let directory = TempDir::new().unwrap();
         let revocations = Revocations::open(directory.path(), LEEWAY).unwrap();
         revocations.add(Revoked::user("1")).unwrap();

@@ -13,7 +13,7 @@ dormouse_test::with_and_without_hibernation! { BADGE;
     each_event_of_a_socket_has_its_claims_and_permissions,
     a_request_has_the_claims_and_permissions_of_its_user,
     a_timer_has_no_user,
-    a_user_without_a_token_has_no_claims_and_the_permissions_of_an_open_room,
+    a_user_without_a_token_has_an_open_rooms_permissions,
     a_new_token_changes_the_messages_behind_it,
     a_room_sees_the_permissions_of_every_socket,
     a_room_refuses_a_client_without_a_permission,
@@ -76,11 +76,11 @@ fn a_timer_has_no_user(mut room: TestRoom) {
     room.send(&ana, "later");
     room.hibernate();
     room.advance(Duration::from_secs(1));
-    let told = ana.received().pop().expect("a frame");
-    assert_eq!(told, json!({ "event": "timer", "turn": nobody(), "socket": null, "woken_for": nobody() }));
+    let frame = ana.received().pop().expect("a frame");
+    assert_eq!(frame, json!({ "event": "timer", "turn": nobody(), "socket": null, "woken_for": nobody() }));
 }
 
-fn a_user_without_a_token_has_no_claims_and_the_permissions_of_an_open_room(mut room: TestRoom) {
+fn a_user_without_a_token_has_an_open_rooms_permissions(mut room: TestRoom) {
     assert_eq!(body(&room.request(Request::get("/")))["turn"], anybody());
     let ana = room.join("ana");
     assert_eq!(newest(&ana)["socket"], anybody());
@@ -94,8 +94,8 @@ fn a_new_token_changes_the_messages_behind_it(mut room: TestRoom) {
     assert!(ana.received().is_empty(), "no turn runs for it");
     let guest = json!({ "claims": { "role": "guest" }, "permissions": ["read"] });
     room.send(&ana, "behind");
-    let told = newest(&ana);
-    assert_eq!((&told["socket"], &told["turn"]), (&guest, &guest));
+    let frame = newest(&ana);
+    assert_eq!((&frame["socket"], &frame["turn"]), (&guest, &guest));
     room.hibernate();
     room.send(&ana, "and after hibernation");
     assert_eq!(newest(&ana)["socket"], guest);
@@ -148,7 +148,7 @@ fn asked(user: impl Into<TestUser>, room: &str) -> Value {
 }
 
 #[test]
-fn a_router_sees_the_claims_and_asks_for_the_permissions_in_rooms() {
+fn a_router_sees_claims_and_asks_for_permissions() {
     let user = || host().may_in("ROOMS/lobby", [Permission::Read, Permission::Admin]);
     let claims = host_as_seen()["claims"].clone();
     for (room, there) in [

@@ -841,7 +841,7 @@ fn the_last_hundred_messages_are_listed_oldest_first(mut room: TestRoom) {
     post_many(&mut room, 1);
     let listed = list(&mut room, "unknown=parameter");
     assert_eq!(seqs(&listed), Vec::from_iter(2..=101));
-    assert_eq!(listed.get("hasMore"), None, "a client of the core is told the core alone");
+    assert_eq!(listed.get("hasMore"), None, "a client of the core gets the core alone");
 }
 
 fn a_page_matches_its_query(room: TestRoom) {
@@ -924,8 +924,8 @@ fn a_bad_number_in_a_query_is_refused(mut room: TestRoom) {
 fn requests_need_an_identity(mut room: TestRoom) {
     for method in ["GET", "POST"] {
         let (method, path) = (method.to_owned(), "/messages".into());
-        let nobody = Request { method, path, body: br#"{"content":"hello"}"#.into(), ..Request::default() };
-        let answer = room.request(nobody);
+        let anonymous = Request { method, path, body: br#"{"content":"hello"}"#.into(), ..Request::default() };
+        let answer = room.request(anonymous);
         assert_eq!(problem(&answer), 401);
         assert_eq!(header(&answer, "www-authenticate"), Some("Bearer"));
     }

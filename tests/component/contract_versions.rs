@@ -166,7 +166,7 @@ const WITH_VERSION: [(&str, &str); 4] = [
 ];
 
 #[test]
-fn files_that_repeat_the_version_of_the_contract_name_the_current_one() {
+fn files_that_repeat_the_contracts_version_are_current() {
     for (file, text) in WITH_VERSION {
         let names = text.split("dormouse:room/").skip(1).filter_map(|name| name.split_once('@'));
         let names =

@@ -29,11 +29,11 @@ const CHAT: [&[u8]; 9] = [
 
 /// Every room continues after any message of a client; only the room's own code may refuse one, without failing.
 fn fuzz_room(room: impl Fn() -> TestRoom, examples: &'static [&'static [u8]]) {
-    let said = (mutated(examples), any::<bool>());
-    fuzz(vec(said, 1..12), |said| {
+    let input = (mutated(examples), any::<bool>());
+    fuzz(vec(input, 1..12), |inputs| {
         let mut room = room();
         let (ana, bo) = (room.join("ana"), room.join("bo"));
-        for (bytes, binary) in said {
+        for (bytes, binary) in inputs {
             let message = match String::from_utf8(bytes) {
                 Ok(text) if !binary => Message::Text(text),
                 Ok(text) => Message::Binary(text.into_bytes()),
@@ -99,7 +99,7 @@ fn rooms_and_their_router_answer_every_request() {
     );
 }
 
-/// The room's storage, timers and sockets as they should be, after what it was told to do.
+/// The room's storage, timers and sockets as they should be after its commands.
 #[derive(Clone, Default)]
 struct Model {
     entries: BTreeMap<Vec<u8>, Vec<u8>>,

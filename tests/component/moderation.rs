@@ -18,7 +18,7 @@ dormouse_test::with_and_without_hibernation! { CHAT_ROOM;
     a_deleted_message_keeps_its_place,
     the_content_of_a_deleted_message_is_not_stored_any_more,
     expired_retry_keys_lose_the_content_too,
-    a_deletion_is_told_only_when_it_is_durable,
+    a_deletion_is_sent_only_when_it_is_durable,
     only_moderators_delete,
     a_message_is_deleted_once,
     a_message_that_is_not_there_cannot_be_deleted,
@@ -27,7 +27,7 @@ dormouse_test::with_and_without_hibernation! { CHAT_ROOM;
     a_message_is_found_by_its_id_among_ten_thousand,
 
     a_client_that_resumes_learns_of_deletions,
-    a_client_that_saw_the_deletion_in_order_is_not_told_again,
+    a_client_that_saw_the_deletion_does_not_get_it_again,
     a_client_that_starts_over_gets_tombstones,
     a_page_has_tombstones,
     a_client_that_missed_too_many_deletions_starts_over,
@@ -202,7 +202,7 @@ fn expired_retry_keys_lose_the_content_too(mut room: TestRoom) {
     discard_received([&ana]);
 }
 
-fn a_deletion_is_told_only_when_it_is_durable(mut room: TestRoom) {
+fn a_deletion_is_sent_only_when_it_is_durable(mut room: TestRoom) {
     let (ana, mo) = (join(&mut room, "ana"), join_with(&mut room, "mo", MODERATOR));
     let message = say(&mut room, &ana, "stays", "c1");
     discard_received([&mo]);
@@ -346,7 +346,7 @@ fn a_client_that_resumes_learns_of_deletions(mut room: TestRoom) {
     let history = first_frame(&mut room, "eve", "since=3");
     assert_eq!((&history["messages"], &history["resumed"]), (&json!([]), &json!(true)));
     assert_eq!(history["deleted"], json!([first]));
-    // More was said and deleted meanwhile.
+    // More was sent and deleted meanwhile.
     discard_received([&ana]);
     let four = say(&mut room, &ana, "four", "four");
     room.advance(Duration::from_secs(5));
@@ -364,7 +364,7 @@ fn a_client_that_resumes_learns_of_deletions(mut room: TestRoom) {
     );
 }
 
-fn a_client_that_saw_the_deletion_in_order_is_not_told_again(mut room: TestRoom) {
+fn a_client_that_saw_the_deletion_does_not_get_it_again(mut room: TestRoom) {
     let (ana, mo) = (join(&mut room, "ana"), join_with(&mut room, "mo", MODERATOR));
     let messages = ["one", "two"].map(|content| say(&mut room, &ana, content, content));
     delete(&mut room, &mo, &messages[0]);
@@ -479,8 +479,8 @@ fn a_muted_user_cannot_send(mut room: TestRoom) {
     discard_received([&ana, &bo]);
     mute(&mut room, &mo, "id-ana", 600);
     let until = room.now() + 600_000;
-    let told = json!({ "type": "muted", "user": "id-ana", "until": until, "seconds": 600, "by": "id-mo" });
-    assert_all_received([&ana, &bo, &mo], &told);
+    let muted = json!({ "type": "muted", "user": "id-ana", "until": until, "seconds": 600, "by": "id-mo" });
+    assert_all_received([&ana, &bo, &mo], &muted);
     let stored = room.storage();
     room.advance(Duration::from_millis(1_500));
 
@@ -524,8 +524,8 @@ fn a_mute_can_be_ended(mut room: TestRoom) {
     discard_received([&ana, &mo]);
     room.advance(Duration::from_secs(5));
     mute(&mut room, &mo, "id-ana", 0);
-    let told = json!({ "type": "muted", "user": "id-ana", "until": room.now(), "seconds": 0, "by": "id-mo" });
-    assert_all_received([&ana, &mo], &told);
+    let muted = json!({ "type": "muted", "user": "id-ana", "until": room.now(), "seconds": 0, "by": "id-mo" });
+    assert_all_received([&ana, &mo], &muted);
     assert!(room.storage().is_empty());
     say(&mut room, &ana, "hello", "c1");
     mute(&mut room, &mo, "id-ana", 0); // harmless
@@ -652,9 +652,9 @@ fn mutes_are_made_listed_and_ended_over_http(mut room: TestRoom) {
     let until = room.now() + 60_000;
     let mute = json!({ "user": "id a/é", "until": until, "seconds": 60, "by": "id-mo" });
     assert_eq!(answer, json!({ "success": true, "mute": mute }));
-    let mut told = mute.clone();
-    told["type"] = json!("muted");
-    assert_all_received([&ana], &told);
+    let mut muted = mute.clone();
+    muted["type"] = json!("muted");
+    assert_all_received([&ana], &muted);
     request_as(&mut room, "mo", MODERATOR, "POST", "/mutes", r#"{"user":"id-bo","seconds":30}"#);
     room.advance(Duration::from_secs(30));
     let listed = body(&request_as(&mut room, "mo", MODERATOR, "GET", "/mutes", ""));

@@ -40,7 +40,7 @@ fn calls_that_the_test_does_not_answer_are_denied() {
     let mut room = TestRoom::new(CALLER);
     assert_eq!(run_command(&mut room, call(json!(1)))["error"], "CallError::Denied");
     let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/" });
-    assert!(run_command(&mut room, fetch)["error"].as_str().is_some_and(|said| said.contains("HttpRequestDenied")));
+    assert!(run_command(&mut room, fetch)["error"].as_str().is_some_and(|text| text.contains("HttpRequestDenied")));
     let post = json!({ "do": "post-out", "origin": "https://api.example", "path": "/", "body": "" });
     assert_eq!(run_command(&mut room, post)["error"], "PostError::Denied");
 }
@@ -63,7 +63,7 @@ fn a_test_can_answer_for_servers_and_sees_the_request() {
     let made = run_command(&mut room, fetch.clone());
     assert_eq!((made["status"].as_u64(), made["body"].as_str().map(str::len)), (Some(201), Some(200_000)));
     assert_eq!(made["headers"], json!([["x-made", "yes"]]));
-    assert!(run_command(&mut room, fetch)["error"].as_str().is_some_and(|said| said.contains("HttpResponseTimeout")));
+    assert!(run_command(&mut room, fetch)["error"].as_str().is_some_and(|text| text.contains("HttpResponseTimeout")));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_request_body_above_one_mebibyte_is_refused() {
     let body = "x".repeat((1 << 20) + 1);
     let fetch = json!({ "do": "fetch", "origin": "https://api.example", "path": "/", "body": body });
     let error = run_command(&mut room, fetch)["error"].clone();
-    assert!(error.as_str().is_some_and(|said| said.contains("HttpRequestBodySize")), "{error}");
+    assert!(error.as_str().is_some_and(|text| text.contains("HttpRequestBodySize")), "{error}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ dormouse_test::with_and_without_hibernation! { PRESENCE_TRACKER;
     a_user_is_present_until_the_last_tab_closes,
 
     a_user_without_the_permission_reads_and_is_not_listed,
-    a_socket_without_the_permission_does_not_count_as_a_connection,
+    a_socket_without_presence_is_not_a_connection,
     a_message_lists_a_user_who_got_the_permission_later,
 
     a_changed_status_is_broadcast,
@@ -297,7 +297,7 @@ fn a_user_without_the_permission_reads_and_is_not_listed(mut room: TestRoom) {
     assert_eq!(names(&list(&mut room)), ["ana", "cy"]);
 }
 
-fn a_socket_without_the_permission_does_not_count_as_a_connection(mut room: TestRoom) {
+fn a_socket_without_presence_is_not_a_connection(mut room: TestRoom) {
     let [ana, listed] = join_all(&mut room, ["ana", "bo"]);
     let (guest, users) = listen(&mut room, "bo");
     assert_eq!(users[1], user("bo", "online", room.now(), 1));

@@ -262,7 +262,7 @@ fn slashes_controls_and_broken_escapes_in_names_are_refused() {
 
 #[test]
 fn a_wrong_address_is_reported_before_a_missing_identity() {
-    let nobody = |method, path| Request { user: None, ..request(method, path) };
+    let anonymous = |method, path| Request { user: None, ..request(method, path) };
     for (method, path, status) in [
         ("GET", "/other", 404),
         ("DELETE", "/other", 404),
@@ -274,7 +274,7 @@ fn a_wrong_address_is_reported_before_a_missing_identity() {
         ("GET", "/presence//list", 400),
         ("GET", "/rooms/lobby/ws", 401),
     ] {
-        assert_eq!(problem(&answer(nobody(method, path))), status, "{method} {path}");
+        assert_eq!(problem(&answer(anonymous(method, path))), status, "{method} {path}");
     }
 }
 

@@ -87,7 +87,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Where the compiler is told to trust us, and how often. A new place needs a reason beside it, and a line here.
+/// The files with `unsafe` code, and how much each has. A new one needs a reason beside the code, and a line here.
 #[test]
 fn unsafe_code_is_only_in_listed_files_with_a_reason() {
     let known = [

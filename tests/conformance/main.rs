@@ -1,9 +1,9 @@
 //! WebSockets as RFC 6455 has them, judged by a suite that is not ours: all of Autobahn's cases, which `kosoku` runs
-//! against the real binary and a room that says back what it hears.
+//! against the real binary and a room that echoes its messages.
 //!
 //! `make conformance-setup` installs the suite. Every case must be passed, strictly, except those in [`EXCEPTIONS`];
-//! and these must show what is said there, so that no exception outlives its reason. What was sent and heard in each
-//! case is in `target/tmp/conformance/index.html`.
+//! and these must behave as it says, so that no exception outlives its reason. The frames of each case, sent and
+//! received, are in `target/tmp/conformance/index.html`.
 #![expect(clippy::disallowed_methods, reason = "tests measure time and make files")]
 
 #[expect(dead_code, reason = "the other end-to-end tests need more of it")]

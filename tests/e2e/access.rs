@@ -155,7 +155,7 @@ async fn every_way_into_a_room_takes_just_the_permission_of_the_table() {
 }
 
 #[tokio::test]
-async fn a_request_without_an_identity_gets_401_where_rooms_ask_for_grants() {
+async fn rooms_with_grants_answer_401_without_an_identity() {
     let server = server_with_grants(NAMESPACES).await;
     let answer = server.get(&format!("{BASE}/rooms/lobby/messages")).await;
     answer.is_problem(401);
@@ -196,8 +196,8 @@ async fn no_spelling_of_a_name_reaches_a_room_beside_the_granted_one() {
 async fn a_message_without_write_is_refused_and_wakes_nothing() {
     let server = server_with_grants(NAMESPACES).await;
     let mut reader = connect(&server, "/rooms/lobby/ws", &token(&json!({ "rooms/*": ["read"] }))).await.unwrap();
-    let told = reader.recv_type("permissions").await;
-    assert_eq!(told, json!({ "type": "permissions", "permissions": ["read"] }));
+    let frame = reader.recv_type("permissions").await;
+    assert_eq!(frame, json!({ "type": "permissions", "permissions": ["read"] }));
     server.wait_until_all_hibernate().await;
     let (turns, wakes) = (metric(&server, "turns_total").await, metric(&server, "wakes_total").await);
     for frame in [json!({ "type": "message", "content": "hello" }), json!({ "type": "typing" })] {
@@ -212,7 +212,7 @@ async fn a_message_without_write_is_refused_and_wakes_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_is_told_its_permissions_behind_the_first_frame_of_the_room() {
+async fn permissions_are_sent_behind_the_rooms_first_frame() {
     let server = server_with_grants(NAMESPACES).await;
     let token = token(&json!({ "rooms/*": ["read", "moderate"], "lounge/*": ["admin"] }));
     let mut socket = connect(&server, "/rooms/lobby/ws", &token).await.unwrap();
@@ -235,7 +235,7 @@ async fn a_client_is_told_its_permissions_behind_the_first_frame_of_the_room() {
 async fn a_new_token_changes_what_an_open_socket_may_do_at_once() {
     let server = server_with_grants(NAMESPACES).await;
     let forbidden = |frame: &Value| frame["type"] == "error" && frame["code"] == "forbidden";
-    for (renewed, told, close, may_write) in [
+    for (renewed, expected, close, may_write) in [
         (json!({ "rooms/*": ["read", "write"] }), None, None, true),
         (json!({ "rooms/*": ["read"] }), Some(json!(["read"])), None, false),
         (json!({ "rooms/*": ["read", "write", "admin"] }), Some(json!(["read", "write", "admin"])), None, true),
@@ -265,7 +265,7 @@ async fn a_new_token_changes_what_an_open_socket_may_do_at_once() {
         assert_eq!(end.is_some_and(|frame| frame["type"] == "message"), may_write, "{renewed}");
         assert!(frames.iter().any(|frame| frame["type"] == "identity"), "{renewed}: {frames:?}");
         let permissions = frames.iter().find(|frame| frame["type"] == "permissions");
-        assert_eq!(permissions.map(|frame| frame["permissions"].clone()), told, "{renewed}");
+        assert_eq!(permissions.map(|frame| frame["permissions"].clone()), expected, "{renewed}");
     }
     let mut reader = connect(&server, "/rooms/lobby/ws", &token(&json!({ "rooms/*": ["read"] }))).await.unwrap();
     let stored = reader.recv_type("history").await;
@@ -273,12 +273,12 @@ async fn a_new_token_changes_what_an_open_socket_may_do_at_once() {
 }
 
 #[tokio::test]
-async fn a_moderator_of_an_open_room_has_the_tools_until_a_new_token_takes_them() {
+async fn a_moderator_of_an_open_room_may_lose_the_permission() {
     let server = server_with_grants(NAMESPACES).await;
     let moderator = token(&json!({ "lounge/bar": ["moderate"] }));
     let mut socket = connect(&server, "/lounge/bar/ws", &moderator).await.unwrap();
-    let told = socket.recv_type("permissions").await;
-    assert_eq!(told["permissions"], json!(["read", "write", "presence", "moderate"]));
+    let frame = socket.recv_type("permissions").await;
+    assert_eq!(frame["permissions"], json!(["read", "write", "presence", "moderate"]));
     let mute = json!({ "type": "mute", "user": "bo", "seconds": 60 }).to_string();
     socket.send(&mute).await;
     assert_eq!(socket.recv_type("muted").await["user"], "bo");
@@ -286,8 +286,8 @@ async fn a_moderator_of_an_open_room_has_the_tools_until_a_new_token_takes_them(
     // The room learns the new token in order with the messages, also asleep.
     server.wait_until_all_hibernate().await;
     socket.send(&json!({ "type": "identity", "token": token(&json!({})) }).to_string()).await;
-    let told = socket.recv_type("permissions").await;
-    assert_eq!(told["permissions"], json!(["read", "write", "presence"]));
+    let frame = socket.recv_type("permissions").await;
+    assert_eq!(frame["permissions"], json!(["read", "write", "presence"]));
     socket.send(&mute).await;
     assert_eq!(socket.recv_type("error").await["code"], "forbidden");
 }

@@ -233,7 +233,7 @@ async fn a_question_names_the_user_the_claims_the_room_and_the_action() {
 }
 
 #[tokio::test]
-async fn without_a_valid_answer_a_user_is_refused_with_503_and_may_come_back() {
+async fn users_are_refused_with_503_without_a_valid_answer() {
     let back_end = BackEnd::start(allow(&["read", "write"], 0.0)).await;
     let server = server_of(&back_end, "authorize_timeout = \"500ms\"").await;
     let body = |text: &str| Mode::Body(text.to_owned());
@@ -414,7 +414,7 @@ async fn a_new_token_with_other_claims_is_asked_about() {
 }
 
 #[tokio::test]
-async fn a_user_who_was_sent_out_of_a_room_stays_out_whatever_the_back_end_says() {
+async fn a_revoked_user_stays_out_despite_the_back_end() {
     let back_end = BackEnd::start(allow(&["read", "write"], 60.0)).await;
     let server = server_of(&back_end, "").await;
     let ana = token("ana");
@@ -433,7 +433,7 @@ async fn a_user_who_was_sent_out_of_a_room_stays_out_whatever_the_back_end_says(
 }
 
 #[tokio::test]
-async fn check_asks_the_back_end_what_a_token_may_do_and_prints_who_decides() {
+async fn check_asks_the_back_end_and_prints_who_decides() {
     let back_end = BackEnd::start(allow(&["read", "moderate"], 60.0)).await;
     let directory = TempDir::new().unwrap();
     std::fs::write(directory.path().join("secret"), SECRET).unwrap();
@@ -458,7 +458,8 @@ async fn check_asks_the_back_end_what_a_token_may_do_and_prints_who_decides() {
     let check = |room: &str| run(["check", "--as", &token, room].map(str::to_owned).to_vec());
     let (is_good, text) = check("rooms/team-7").await.unwrap();
     assert!(is_good, "{text}");
-    for line in ["ana in rooms/team-7", "may: read, moderate", "may not: write, presence, admin", "said so just now"] {
+    for line in ["ana in rooms/team-7", "may: read, moderate", "may not: write, presence, admin", "decided so just now"]
+    {
         assert!(text.contains(line), "{line}:\n{text}");
     }
     assert_eq!(back_end.questions()[0]["room"], "team-7");

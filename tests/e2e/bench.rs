@@ -56,8 +56,8 @@ async fn a_server_that_dies_during_a_bench_fails_the_command() {
     }
     server.kill();
     let output = running.await.unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && said.contains("dormouse: "), "{said}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("dormouse: "), "{text}");
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ fn call(name: &str, command: Value) -> Value {
 
 /// The call was answered, or there was no place for it.
 fn is_answered_or_refused(answer: &Value) -> bool {
-    answer["status"] == 200 || answer["error"].as_str().is_some_and(|said| said.contains("Overloaded"))
+    answer["status"] == 200 || answer["error"].as_str().is_some_and(|text| text.contains("Overloaded"))
 }
 
 async fn assert_healthy(server: &Server) {
@@ -82,7 +82,7 @@ async fn rooms_that_wait_for_a_server_leave_instances_to_others() {
         began.elapsed()
     };
     tokio::select! {
-        _ = waiting => panic!("nobody answers them"),
+        _ = waiting => panic!("no room answers them"),
         took = others => println!("{took:?}"),
     }
 }
@@ -116,5 +116,5 @@ async fn a_host_without_free_instances_is_unhealthy() {
 async fn with_one_instance_a_call_is_refused_at_once() {
     let server = caller_server("[limits]\nawake_rooms = 1\nwarm_rooms = 1\n", "").await;
     let answer = within(run_command(&server, "a", call("b", json!({ "do": "count" })))).await;
-    assert!(answer["error"].as_str().is_some_and(|said| said.contains("Overloaded")), "{answer}");
+    assert!(answer["error"].as_str().is_some_and(|text| text.contains("Overloaded")), "{answer}");
 }

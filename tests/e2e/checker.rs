@@ -48,7 +48,7 @@ pub(crate) struct ClientRecord {
 pub(crate) struct Connection {
     /// The client had received all messages up to this number before.
     pub(crate) since: u64,
-    /// Whether the room said that `history` is complete; `None` if the connection ended before.
+    /// Whether the room reported a complete `history`; `None` if the connection ended before.
     pub(crate) resumed: Option<bool>,
     pub(crate) history: Vec<Value>,
     /// The messages after the history, in order.
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn lost_repeated_and_partial_commands_are_detected() {
         let commands = RoomCommands {
-            posts: [("kept", true), ("unheard", false)].map(|(name, acknowledged)| (name.into(), acknowledged)).into(),
+            posts: [("kept", true), ("unsure", false)].map(|(name, acknowledged)| (name.into(), acknowledged)).into(),
             timers: [("rings", true), ("unset", false)].map(|(name, acknowledged)| (name.into(), acknowledged)).into(),
         };
         let check = |own: &[(&str, u64)], others: &[(&str, u64)]| {
@@ -322,12 +322,12 @@ mod tests {
             check_commands(&commands, &counts(own), &counts(others))
         };
         assert_eq!(check(&[("kept", 1), ("rings", 2)], &[("kept", 1)]), []);
-        assert_eq!(check(&[("kept", 1), ("unheard", 1), ("rings", 1)], &[("kept", 1), ("unheard", 1)]), []);
+        assert_eq!(check(&[("kept", 1), ("unsure", 1), ("rings", 1)], &[("kept", 1), ("unsure", 1)]), []);
         assert!(matches!(check(&[("rings", 1)], &[])[..], [Violation::Lost(_)]), "a post is lost");
         assert!(matches!(check(&[("kept", 1)], &[("kept", 1)])[..], [Violation::Lost(_)]), "a timer is lost");
         assert!(matches!(check(&[("kept", 1), ("rings", 1)], &[("kept", 2)])[..], [Violation::Duplicated(_)]));
         assert!(matches!(check(&[("kept", 1), ("rings", 1)], &[])[..], [Violation::Partial(_)]));
-        let half = check(&[("kept", 1), ("rings", 1)], &[("kept", 1), ("unheard", 1)]);
+        let half = check(&[("kept", 1), ("rings", 1)], &[("kept", 1), ("unsure", 1)]);
         assert!(matches!(half[..], [Violation::Partial(_)]), "also without an acknowledgement, a turn is atomic");
     }
 }

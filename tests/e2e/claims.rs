@@ -94,12 +94,12 @@ async fn next(socket: &mut Client, event: &str) -> Value {
 async fn the_claims_and_permissions_of_a_token_reach_the_room() {
     let server = server("").await;
     let mut socket = connect(&server, "rooms/lobby", &host()).await;
-    let told = next(&mut socket, "connect").await;
-    assert_eq!((&told["socket"], &told["turn"]), (&host_as_seen(), &host_as_seen()));
+    let frame = next(&mut socket, "connect").await;
+    assert_eq!((&frame["socket"], &frame["turn"]), (&host_as_seen(), &host_as_seen()));
     server.wait_until_all_hibernate().await;
     socket.send("hello").await;
-    let told = next(&mut socket, "hello").await;
-    assert_eq!((&told["socket"], &told["turn"]), (&host_as_seen(), &host_as_seen()), "after hibernation");
+    let frame = next(&mut socket, "hello").await;
+    assert_eq!((&frame["socket"], &frame["turn"]), (&host_as_seen(), &host_as_seen()), "after hibernation");
     socket.send("later").await;
     assert_eq!(next(&mut socket, "timer").await["turn"], json!({ "claims": {}, "permissions": [] }));
 
@@ -142,7 +142,7 @@ async fn a_request_of_another_room_has_no_claims() {
 }
 
 #[tokio::test]
-async fn no_header_of_a_client_tells_a_room_claims_or_permissions() {
+async fn no_header_of_a_client_gives_claims_or_permissions() {
     let server = server("").await;
     let authorization = format!("Bearer {}", guest());
     let headers = [
@@ -157,7 +157,7 @@ async fn no_header_of_a_client_tells_a_room_claims_or_permissions() {
 
 /// With space for one event in the mailbox, the new token often has to wait there.
 #[tokio::test]
-async fn a_new_token_changes_claims_and_permissions_between_two_messages() {
+async fn a_new_token_changes_access_between_two_messages() {
     for config in ["", "[limits]\nevents_per_room = 1\n"] {
         let server = server(config).await;
         let mut socket = connect(&server, "rooms/lobby", &host()).await;
@@ -171,8 +171,8 @@ async fn a_new_token_changes_claims_and_permissions_between_two_messages() {
             socket.send(&renewal(&token)).await;
             socket.send("behind").await;
             for (event, user) in [("before", &before), ("before", &before), ("behind", &seen)] {
-                let told = next(&mut socket, event).await;
-                assert_eq!((&told["socket"], &told["turn"]), (user, user), "round {round}");
+                let frame = next(&mut socket, event).await;
+                assert_eq!((&frame["socket"], &frame["turn"]), (user, user), "round {round}");
             }
         }
         server.wait_until_all_hibernate().await;

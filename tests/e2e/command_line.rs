@@ -77,13 +77,13 @@ fn the_documented_configurations_pass_the_check() {
 #[test]
 fn check_lists_the_capabilities_of_each_component() {
     let output = check("");
-    let said = output_text(&output);
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("namespace ROOMS: builtin:chat-room"), "{said}");
+    let text = output_text(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("namespace ROOMS: builtin:chat-room"), "{text}");
     let storage = format!("imports dormouse:room/storage@{}", dormouse::guest::CONTRACT);
-    assert!(said.contains(&storage), "{said}");
-    let router = said.split("router:").nth(1).unwrap();
-    assert!(!router.contains("dormouse:room/storage"), "a router has no storage:\n{said}");
+    assert!(text.contains(&storage), "{text}");
+    let router = text.split("router:").nth(1).unwrap();
+    assert!(!router.contains("dormouse:room/storage"), "a router has no storage:\n{text}");
 }
 
 #[test]
@@ -93,14 +93,14 @@ fn check_prints_the_routes_and_warns_of_a_namespace_without_one() {
         format!("page = false\n{}", tables.collect::<String>())
     };
     let output = check(&namespaces(&["ROOMS", "BIG_POLLS", "big-polls"]));
-    let said = output_text(&output);
-    assert!(output.status.success(), "{said}");
+    let text = output_text(&output);
+    assert!(output.status.success(), "{text}");
     for line in [
         "route /api/realtime/rooms/{name}: rooms of ROOMS",
         "route /api/realtime/big-polls/{name}: rooms of BIG_POLLS",
         "warning: the namespace big-polls has no route",
     ] {
-        assert!(said.contains(line), "{line}:\n{said}");
+        assert!(text.contains(line), "{line}:\n{text}");
     }
     let output = check(&namespaces(&["rooms"]));
     assert!(output.status.success() && !output_text(&output).contains("warning"), "{}", output_text(&output));
@@ -109,13 +109,13 @@ fn check_prints_the_routes_and_warns_of_a_namespace_without_one() {
         output_text(&check(&at_the_root)).contains("route /client/{name}: rooms of CLIENT"),
         "without the page it answers"
     );
-    let said = output_text(&check(&at_the_root.replace("page = false", "page = true")));
-    assert!(said.contains("warning: the namespace CLIENT has no route: the demo page answers"), "{said}");
-    assert!(!said.contains("route /client/"), "{said}");
+    let text = output_text(&check(&at_the_root.replace("page = false", "page = true")));
+    assert!(text.contains("warning: the namespace CLIENT has no route: the demo page answers"), "{text}");
+    assert!(!text.contains("route /client/"), "{text}");
     let swapped = "[namespaces.ROOMS]\ncomponent = \"builtin:presence-tracker\"\n\
                    [namespaces.PRESENCE]\ncomponent = \"builtin:presence-tracker\"\n";
-    let said = output_text(&check(swapped));
-    assert!(said.contains("warning: namespaces.ROOMS.component: the demo page expects builtin:chat-room"), "{said}");
+    let text = output_text(&check(swapped));
+    assert!(text.contains("warning: namespaces.ROOMS.component: the demo page expects builtin:chat-room"), "{text}");
     let output = check(&namespaces(&["ROOMS"]).replace("page = false", "page = true"));
     assert!(
         output_text(&output).contains("warning: the demo page needs the namespace PRESENCE"),
@@ -282,7 +282,7 @@ fn a_token_of_a_service_is_signed_with_the_key_of_services() {
 }
 
 #[test]
-fn a_printed_token_has_the_grants_and_claims_that_it_was_asked_for() {
+fn a_printed_token_has_its_grants_and_claims() {
     let (_directory, file) = with_tokens("");
     let token = |args: &[&str]| run(&[&["token", "ana", "--config", &file], args].concat());
     let args =
@@ -335,9 +335,9 @@ fn a_configuration_that_would_fail_later_is_refused() {
         (format!("{chat}[limits]\nrequests = 1000000000"), "lower `limits.awake_rooms`, `limits.requests`"),
     ] {
         let output = check(&config);
-        let said = output_text(&output);
-        assert!(!output.status.success(), "{config}:\n{said}");
-        assert!(said.contains(expected), "{config}:\n{said}");
+        let text = output_text(&output);
+        assert!(!output.status.success(), "{config}:\n{text}");
+        assert!(text.contains(expected), "{config}:\n{text}");
     }
     let output = check(&format!("{chat}config.keep_messages = \"5\"\nmessage_out_bytes = 4096"));
     assert!(output.status.success(), "{}", output_text(&output));
@@ -371,9 +371,9 @@ fn errors_of_the_operator_end_in_a_next_step() {
     ];
     for (config, expected) in wrong {
         let output = check(config);
-        let said = output_text(&output);
-        assert!(!output.status.success(), "{config}:\n{said}");
-        assert!(said.contains(expected), "{config}:\n{said}");
+        let text = output_text(&output);
+        assert!(!output.status.success(), "{config}:\n{text}");
+        assert!(text.contains(expected), "{config}:\n{text}");
     }
 }
 
@@ -439,12 +439,12 @@ fn an_unusable_file_is_reported_with_its_setting_and_reason() {
         file("dormouse.toml", &config);
         for command in [&["check"][..], &["serve", "--listen", "127.0.0.1:0"]] {
             let output = run(&[command, &["--config", path("dormouse.toml").to_str().unwrap()]].concat());
-            let said = output_text(&output);
-            assert!(!output.status.success(), "{command:?} {config}:\n{said}");
+            let text = output_text(&output);
+            assert!(!output.status.success(), "{command:?} {config}:\n{text}");
             for part in expected {
-                assert!(said.contains(part), "{command:?} {config}, without {part}:\n{said}");
+                assert!(text.contains(part), "{command:?} {config}, without {part}:\n{text}");
             }
-            assert!(!said.contains("os error"), "{command:?} {config}:\n{said}");
+            assert!(!text.contains("os error"), "{command:?} {config}:\n{text}");
         }
     }
 }
@@ -455,12 +455,12 @@ fn a_cause_is_printed_once() {
     for config in
         [keys, "[namespaces.A]\ncomponent = \"gone.wasm\"", "tls = { cert = \"gone.pem\", key = \"gone.pem\" }"]
     {
-        let said = output_text(&check(config));
-        assert_eq!(said.matches("it does not exist").count(), 1, "{said}");
-        assert!(!said.contains("os error"), "{said}");
+        let text = output_text(&check(config));
+        assert_eq!(text.matches("it does not exist").count(), 1, "{text}");
+        assert!(!text.contains("os error"), "{text}");
     }
-    let said = output_text(&run(&["check", "--config", "/nowhere/dormouse.toml"]));
-    assert_eq!(said.matches("it does not exist").count(), 1, "{said}");
+    let text = output_text(&run(&["check", "--config", "/nowhere/dormouse.toml"]));
+    assert_eq!(text.matches("it does not exist").count(), 1, "{text}");
 }
 
 #[test]
@@ -492,12 +492,12 @@ fn an_error_names_the_variable_or_the_flag_that_was_set() {
         ("DORMOUSE_AUTH", "none", "--auth"),
         ("DORMOUSE_LOG_FORMAT", "xml", "--log-format"),
     ] {
-        let said = serve((name, value), &[]);
-        assert!(said.contains(&format!("invalid value '{value}' for '{name}'")), "{said}");
-        assert!(!said.contains(&format!("{flag} <")), "{said}");
+        let text = serve((name, value), &[]);
+        assert!(text.contains(&format!("invalid value '{value}' for '{name}'")), "{text}");
+        assert!(!text.contains(&format!("{flag} <")), "{text}");
         for passed in [&[flag, value][..], &[&format!("{flag}={value}")]] {
-            let said = serve((name, "ignored"), passed);
-            assert!(said.contains(&format!("invalid value '{value}' for '{flag} <")), "{said}");
+            let text = serve((name, "ignored"), passed);
+            assert!(text.contains(&format!("invalid value '{value}' for '{flag} <")), "{text}");
         }
     }
     assert!(serve(("DORMOUSE_TLS_CERT", "cert.pem"), &[]).contains("set DORMOUSE_TLS_KEY as well"));
@@ -508,9 +508,9 @@ fn an_error_names_the_variable_or_the_flag_that_was_set() {
 fn an_unknown_log_level_is_refused_with_the_list_of_levels() {
     for word in ["warning", "verbose", "infos", "info,dormouse::store=loud"] {
         let output = run(&["serve", "--config", MISSING_CONFIG, "--log", word]);
-        let said = output_text(&output);
+        let text = output_text(&output);
         assert!(!output.status.success(), "{word}");
-        assert!(said.contains("off, error, warn, info, debug and trace"), "{said}");
+        assert!(text.contains("off, error, warn, info, debug and trace"), "{text}");
     }
 }
 
@@ -519,8 +519,8 @@ fn an_invalid_allowed_origin_is_refused_by_name() {
     let good = check("identity.allowed_origins = [\"https://App.Example\", \"https://two.example:443\"]");
     assert!(good.status.success(), "{}", output_text(&good));
     for bad in ["https://app.example/chat", "app.example", "null"] {
-        let said = output_text(&check(&format!("identity.allowed_origins = [\"https://app.example\", \"{bad}\"]")));
-        assert!(said.contains(&format!("no browser sends `{bad}`")), "{said}");
+        let text = output_text(&check(&format!("identity.allowed_origins = [\"https://app.example\", \"{bad}\"]")));
+        assert!(text.contains(&format!("no browser sends `{bad}`")), "{text}");
     }
 }
 
@@ -645,9 +645,9 @@ fn a_json_log_has_only_json_lines() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
     let output = command.args(["serve", "--log-format", "json"]).current_dir(directory.path()).output().unwrap();
     assert!(!output.status.success());
-    let said = String::from_utf8(output.stderr).unwrap();
-    let said = serde_json::from_str::<serde_json::Value>(said.trim()).expect("the reason is one line of JSON");
-    assert!(said["fields"]["error"].as_str().unwrap().contains("nonsense"), "{said}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    let entry = serde_json::from_str::<serde_json::Value>(text.trim()).expect("the reason is one line of JSON");
+    assert!(entry["fields"]["error"].as_str().unwrap().contains("nonsense"), "{entry}");
 }
 
 /// Everything in a directory that others than its owner may read, write or enter.

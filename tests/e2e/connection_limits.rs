@@ -18,7 +18,7 @@ use crate::outbound::caller_server;
 const JWT: &str = "identity.auth = \"jwt\"\nidentity.access = \"open\"\n\
                    identity.keys = [{ algorithm = \"HS256\", file = \"secret\" }]\n";
 
-/// A server that does not believe everybody, so that it counts, and a token for it.
+/// A server that verifies tokens and therefore has limits, and a token for it.
 pub(crate) async fn jwt_server(config: &str) -> (Server, String) {
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), "a secret of at least thirty-two bytes").unwrap();
@@ -97,7 +97,7 @@ async fn no_spelling_of_an_address_behind_a_proxy_escapes_the_limits() {
     };
     let _ana = join("x-forwarded-for", "203.0.113.5:4711").await.expect("the first of its address");
     let _bo = join("forwarded", "for=\"[2001:db8::1]:4711\";proto=https").await.expect("the first of its address");
-    let _unclear = join("x-forwarded-for", "unknown").await.expect("the first of those whom nobody can tell apart");
+    let _unclear = join("x-forwarded-for", "unknown").await.expect("the first with an unreadable address");
     for (header, value) in [
         ("x-forwarded-for", "203.0.113.5"),
         ("x-forwarded-for", "203.0.113.5:1"),
@@ -180,14 +180,14 @@ async fn a_client_that_reads_nothing_is_cut_off() {
     drop(deaf);
 }
 
-/// A server whose clients have three seconds to take what was sent, and a room with so much to tell that one answer
-/// does not fit into what HTTP/2 lets on its way.
+/// A server whose clients have three seconds to read, and a room whose history is larger than the flow-control window
+/// of HTTP/2.
 async fn server_with_long_answers() -> Server {
     let limits = "h2c = true\n[limits]\nwrite_timeout = \"3s\"\nping_every = \"1h\"\n";
     let server = Server::with_trace_log(Arc::new(TempDir::new().unwrap()), limits).await;
-    let said = serde_json::json!({ "content": "x".repeat(2_000) }).to_string();
+    let message = serde_json::json!({ "content": "x".repeat(2_000) }).to_string();
     for _ in 0..100 {
-        server.api(Method::POST, "/rooms/lobby/messages", "ana", &said).await;
+        server.api(Method::POST, "/rooms/lobby/messages", "ana", &message).await;
     }
     server
 }

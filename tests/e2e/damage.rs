@@ -48,7 +48,8 @@ async fn prepare_data() -> Arc<TempDir> {
 /// Have the engine move what is in its journal into a table, as it does when there is enough.
 fn flush_journal(store: &Path) {
     let options = || fjall::KeyspaceCreateOptions::default().manual_journal_persist(true);
-    let database = fjall::Database::builder(store).manual_journal_persist(true).open().expect("nobody has it open");
+    let database =
+        fjall::Database::builder(store).manual_journal_persist(true).open().expect("it is not open elsewhere");
     let rooms = database.keyspace("rooms", options).expect("it is there");
     rooms.rotate_memtable_and_wait().expect("the disk works");
 }
@@ -58,7 +59,7 @@ fn read_store(store: &Store) -> Result<StoreContent, String> {
     let all = Range { start: Bound::Unbounded, end: Bound::Unbounded, reverse: false };
     for name in store.names("ROOMS", None, 100).map_err(|error| error.to_string())? {
         let room = store.room(&Address::new("ROOMS", &name).expect("it was one")).map_err(|error| error.to_string())?;
-        // The number of its last commit tells of those that left nothing else.
+        // The number of its last commit shows commits that left nothing else.
         everything.insert((name.clone(), b"commits".into()), room.log.number().to_be_bytes().into());
         let reader = room.log.reader();
         let mut visit = |key: &_, value: &_| {
@@ -113,8 +114,8 @@ fn open_changed(root: &Path, changed: &Path, truth: &StoreContent) -> Outcome {
     let name = changed.to_str().expect("it is text");
     match Store::open(root, StoreOptions { cache_bytes: 1 << 20, ..StoreOptions::default() }) {
         Err(error @ (OpenError::Damaged { .. } | OpenError::Behind { .. })) => {
-            let said = error.to_string();
-            assert!(said.contains(name) || (name == "store/version" && said.contains("Version")), "{name}: {said}");
+            let text = error.to_string();
+            assert!(text.contains(name) || (name == "store/version" && text.contains("Version")), "{name}: {text}");
             assert!(files(root) == before, "{name} is refused, and something was changed");
             Outcome::Refused
         }
@@ -127,8 +128,8 @@ fn open_changed(root: &Path, changed: &Path, truth: &StoreContent) -> Outcome {
                     assert!(found == *truth, "{name} has a changed byte, and something else is read without a word");
                     Outcome::Intact
                 }
-                Err(said) => {
-                    assert!(said.contains("ROOMS") && said.contains("backup"), "{name}: {said}");
+                Err(text) => {
+                    assert!(text.contains("ROOMS") && text.contains("backup"), "{name}: {text}");
                     Outcome::RefusedInPart
                 }
             }
@@ -220,8 +221,8 @@ async fn a_table_with_billions_of_sections_is_refused_by_name() {
         let list = changed.windows(4).rposition(|bytes| bytes == b"TOC!").expect("each table has one");
         changed[list + 7] = 0xff;
         fs::write(&path, changed).unwrap();
-        let said = Store::open(&root, StoreOptions::default()).err().expect("it is refused").to_string();
-        assert!(said.contains(path.to_str().expect("it is text")), "{said}");
+        let text = Store::open(&root, StoreOptions::default()).err().expect("it is refused").to_string();
+        assert!(text.contains(path.to_str().expect("it is text")), "{text}");
         fs::write(&path, original).unwrap();
         refused += 1;
     }

@@ -1,6 +1,6 @@
-//! A failing disk: rooms that needed it break with an error, and no client was told something untrue.
+//! A failing disk: rooms that needed it break with an error, and no client received anything untrue.
 //!
-//! These run the host in this process, on a disk that fails when it is told to.
+//! These run the host in this process, on a disk that fails on request.
 
 use std::ops::Bound;
 use std::pin::pin;
@@ -231,10 +231,10 @@ async fn outputs_of_each_turn_wait_for_its_own_commit() {
 
     disk.release(1);
     assert_eq!(ana.recv_content().await, "one");
-    // The next sync has begun: whatever the last one made durable has been said.
+    // The next sync has begun: everything that the last one made durable has been sent.
     disk.wait_until_blocked().await;
     ana.send(PING).await;
-    assert_eq!(ana.recv().await["type"], "pong", "nothing else was said before it is durable");
+    assert_eq!(ana.recv().await["type"], "pong", "nothing else was sent before it is durable");
 
     drop(at_last);
     assert_eq!(ana.recv_content().await, "two");

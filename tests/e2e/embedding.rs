@@ -276,13 +276,13 @@ async fn a_host_exposes_its_metrics() {
     assert!(number("dormouse_memory_bytes") > 0.0);
     assert!(metrics.ends_with("# EOF\n"));
     ana.close().await;
-    let told = async {
+    let closed = async {
         // It left without a code.
         while !host.metrics().contains("dormouse_closes_total{code=\"1005\"} 1") {
             tokio::task::yield_now().await;
         }
     };
-    within(told).await;
+    within(closed).await;
     host.shutdown().await;
 }
 

@@ -50,7 +50,7 @@ impl Fault {
 
 type Contents = BTreeMap<Bytes, Bytes>;
 
-/// Fails once, as it was told to; with everything, forever after.
+/// Fails once as its fault says, and then with every operation.
 pub(crate) struct FaultDisk {
     fault: Fault,
     /// Which of its writes, syncs or reads the fault meets; the first is 1.

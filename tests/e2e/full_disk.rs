@@ -30,7 +30,7 @@ async fn recv_text(socket: &mut LocalSocket) -> String {
     }
 }
 
-/// A socket in the room that does what it is told.
+/// A socket in a room that follows its commands.
 async fn enter(host: &Host) -> LocalSocket {
     let mut socket = connect(host, "UNRULY", "lobby").await;
     assert_eq!(recv_text(&mut socket).await, "welcome");

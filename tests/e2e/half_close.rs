@@ -349,7 +349,7 @@ async fn a_half_closed_websocket_gets_the_outputs_of_its_messages() {
 }
 
 #[tokio::test]
-async fn a_half_closed_websocket_over_tls_gets_the_outputs_of_its_messages() {
+async fn a_half_closed_tls_websocket_gets_its_outputs() {
     let (server, certificate) = tls_server().await;
     let command = ws(TEXT, br#"{"type":"message","content":"stored"}"#);
     for (last, code) in [(vec![], 1000), (ws(CLOSE, &1001_u16.to_be_bytes()), 1001)] {
@@ -384,7 +384,7 @@ async fn a_half_close_loses_no_frame_that_waits_for_the_client() {
         let mut bo = bo.connect(server.address).await.unwrap();
         let long = ws(BINARY, &vec![7; LONG]).repeat(12);
         within(bo.write_all(&[upgrade(), long, ws(TEXT, before.as_bytes())].concat())).await.unwrap();
-        // Everything is said by now, and more than the kernel takes.
+        // Everything is sent by now, and it is more than the kernel takes.
         ana.expect_text("left").await;
         send_all(&mut bo, after).await;
         let read = read_all(&mut bo).await;

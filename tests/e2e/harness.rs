@@ -195,7 +195,7 @@ impl Server {
             }
         };
         if tokio::time::timeout(TEST_TIMEOUT, found).await.is_err() {
-            panic!("the log never said {texts:?}:\n{}", self.log());
+            panic!("the log never contained {texts:?}:\n{}", self.log());
         }
     }
 

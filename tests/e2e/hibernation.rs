@@ -7,7 +7,7 @@ use crate::harness::{BASE, Client, Server, within};
 /// Rooms that fall asleep as soon as nothing happens.
 const SLEEPY: &str = "hibernate_after = \"20ms\"\n";
 
-async fn told(client: &mut Client, ask: &str) -> String {
+async fn reply_to(client: &mut Client, ask: &str) -> String {
     client.send(ask).await;
     client.recv_text().await
 }
@@ -88,9 +88,9 @@ async fn a_connect_wakes_the_room() {
 async fn the_auto_response_does_not_wake_the_room() {
     let server = Server::unruly(SLEEPY).await;
     let mut ana = asleep(&server).await;
-    assert_eq!(told(&mut ana, "ping").await, "pong");
+    assert_eq!(reply_to(&mut ana, "ping").await, "pong");
     assert_eq!(server.rooms_running().await, 0);
-    assert_eq!(told(&mut ana, "events").await, "1", "the ping was no event");
+    assert_eq!(reply_to(&mut ana, "events").await, "1", "the ping was no event");
 }
 
 #[tokio::test]

@@ -515,6 +515,6 @@ async fn dev_auth_does_not_start_on_a_public_address() {
     let data = directory.path().join("data2");
     let output = run(&["serve", "--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]);
     assert!(!output.status.success());
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("loopback"), "{said}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("loopback"), "{text}");
 }

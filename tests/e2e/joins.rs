@@ -107,7 +107,7 @@ async fn a_missing_user_is_removed_and_a_connected_one_stays() {
     assert_eq!(ana.recv_type("presence_update").await["user"]["userId"], "id-bo");
     assert_eq!(ana.recv_type("presence_remove").await["userId"], "id-bo");
     drop(ghost);
-    // Ana has said nothing since she came, and her client has answered.
+    // Ana has sent nothing since she came, and her client has answered.
     let listed = server.api(Method::GET, "/presence/team/list", "eve", "").await.json();
     let users = listed["users"].as_array().unwrap().iter().map(|user| user["userId"].as_str().unwrap());
     assert_eq!(users.collect::<Vec<_>>(), ["id-ana"]);

@@ -113,8 +113,8 @@ async fn sighup_reloads_keys_and_a_broken_file_changes_nothing() {
     server.send_sighup();
     server.wait_for_log("cannot be read").await;
     assert_eq!(request_with_token(&server, &second).await.status, StatusCode::OK);
-    let said = server.log();
-    assert!(said.contains("ERROR"), "loudly: {said}");
+    let log = server.log();
+    assert!(log.contains("ERROR"), "loudly: {log}");
 }
 
 #[tokio::test]
@@ -146,8 +146,8 @@ async fn the_server_does_not_start_without_a_valid_key() {
         if set != "gone" {
             std::fs::write(directory.path().join("keys.json"), set).unwrap();
         }
-        let said = Server::try_in_directory(directory.clone(), KEY_SET).await.err().expect("it does not start");
-        assert!(said.contains(says), "{set}: {said}");
+        let text = Server::try_in_directory(directory.clone(), KEY_SET).await.err().expect("it does not start");
+        assert!(text.contains(says), "{set}: {text}");
         let output = run(&["check", "--config", directory.path().join("dormouse.toml").to_str().unwrap()]);
         assert!(!output.status.success());
     }

@@ -1,4 +1,4 @@
-//! Everything has a limit, and a client that reaches it is told.
+//! Everything has a limit, and a client that reaches it is notified.
 
 use std::pin::pin;
 
@@ -119,17 +119,17 @@ async fn a_client_that_sends_faster_than_its_room_works_loses_nothing() {
     }
     let talk = clients.into_iter().map(async |client| {
         let (mut says, receives) = client.socket.split();
-        let all_said = async {
+        let all_sent = async {
             for number in 0..MESSAGES {
                 says.send(Message::text(format!("work 1; say {number}"))).await.unwrap();
             }
         };
-        let all_heard = receives.filter_map(async |received| match received.unwrap() {
+        let all_received = receives.filter_map(async |received| match received.unwrap() {
             Message::Text(text) if !text.starts_with(['w', 'g']) => Some(text.as_str().to_owned()),
             _ => None,
         });
-        let all_heard = all_heard.take(MESSAGES).collect::<Vec<_>>();
-        let (received, ()) = within(async { tokio::join!(all_heard, all_said) }).await;
+        let all_received = all_received.take(MESSAGES).collect::<Vec<_>>();
+        let (received, ()) = within(async { tokio::join!(all_received, all_sent) }).await;
         assert_eq!(received, (0..MESSAGES).map(|number| number.to_string()).collect::<Vec<_>>());
     });
     join_all(talk).await;
@@ -140,7 +140,7 @@ async fn a_client_at_its_limit_is_read_again_after_its_turns() {
     let server = Server::unruly("[limits]\nevents_per_socket = 1\n").await;
     let mut ana = server.join("lobby", "ana").await;
     ana.expect_text("welcome").await;
-    // Turns that say nothing: nothing but their end tells that there is space for the next.
+    // Turns without outputs: only their end shows that there is space for the next.
     for number in 0..50 {
         ana.send(&format!("put a {number}")).await;
     }
@@ -404,7 +404,7 @@ async fn memory_pressure_refuses_newcomers_and_hibernates_idle_rooms() {
         hoarder.send("events").await;
         forgot += usize::from(hoarder.recv_text().await == "1");
     }
-    assert!(forgot > 0, "whoever hibernates has forgotten what it kept");
+    assert!(forgot > 0, "a room that hibernates forgets its memory");
     server.join("newcomer", "cy").await.expect_text("welcome").await;
 }
 

@@ -24,7 +24,7 @@ struct UnreadServer {
 }
 
 impl UnreadServer {
-    /// A server with rooms that do what they are told, read until it is ready.
+    /// A server with rooms that follow commands, read until it is ready.
     fn start(limits: &str, args: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
         std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
@@ -109,7 +109,7 @@ impl UnreadServer {
         self.is_healthy().await;
         ana.expect_reply("say still here", "still here").await;
         self.signal(Signal::TERM);
-        assert_eq!(ana.recv_close().await.0, 1001, "goodbye is said");
+        assert_eq!(ana.recv_close().await.0, 1001, "the room says goodbye");
         assert!(self.wait_for_exit().await.success());
     }
 }
@@ -161,7 +161,7 @@ async fn a_log_on_a_full_disk_stops_nothing() {
     let directory = TempDir::new().unwrap();
     std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    // Nothing tells where it listens, so two ports are chosen before.
+    // The log cannot name the addresses, so two ports are chosen before.
     let (address, admin) = (free(), free());
     let file = directory.path().join("dormouse.toml");
     let config = format!(
@@ -213,9 +213,9 @@ fn a_command_with_a_closed_output_pipe_exits_cleanly() {
 fn a_command_that_cannot_write_its_output_fails_with_a_reason() {
     let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_dormouse")).args(["token", "ana"]).stdout(full()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.starts_with("dormouse: stdout cannot be written"), "{said}");
-    // Where nothing at all can be said, there is still the code.
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.starts_with("dormouse: stdout cannot be written"), "{text}");
+    // If nothing can be written, the exit code still says it.
     let status = Command::new(env!("CARGO_BIN_EXE_dormouse")).arg("nonsense").stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(2));
     let wrong = ["serve", "--config", "/nowhere/dormouse.toml"];

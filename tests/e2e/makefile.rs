@@ -49,9 +49,9 @@ impl Machine {
     /// `make` says what is missing, and fails.
     fn fails_with_advice(&self, target: &str, advice: &str) {
         let output = self.make(target);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "make {target} should fail: {said}");
-        assert!(said.contains(advice), "{said}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "make {target} should fail: {text}");
+        assert!(text.contains(advice), "{text}");
     }
 }
 
@@ -110,14 +110,14 @@ fn setup_names_the_node_version_it_needs() {
 #[test]
 fn help_lists_every_target_with_its_purpose() {
     let output = Machine::new().make("help");
-    let said = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout);
     let makefile = fs::read_to_string(Path::new(SOURCE).join("Makefile")).unwrap();
     let named = makefile.lines().filter_map(|line| line.strip_prefix(".PHONY: "));
     let targets = named.flat_map(str::split_whitespace).filter(|target| !target.contains('/')).collect::<Vec<_>>();
     assert!(targets.len() > 20, "{targets:?}");
     for target in targets {
-        let listed = said.lines().find(|line| line.split_whitespace().next() == Some(target));
-        assert!(listed.is_some_and(|line| line.split_whitespace().count() > 2), "{target} is not in\n{said}");
+        let listed = text.lines().find(|line| line.split_whitespace().next() == Some(target));
+        assert!(listed.is_some_and(|line| line.split_whitespace().count() > 2), "{target} is not in\n{text}");
     }
 }
 

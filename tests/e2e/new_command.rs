@@ -173,8 +173,8 @@ fn a_program_outside_its_source_tree_asks_for_it() {
     let wrong = new_room(&program, directory.path(), &["quiz", "--kit", "."]);
     assert!(output_text(&wrong).contains("is not the folder of Dormouse's source"), "{}", output_text(&wrong));
     assert!(!directory.path().join("quiz").exists());
-    let told = new_room(&program, directory.path(), &["quiz", "--kit", SOURCE]);
-    assert!(told.status.success(), "{}", output_text(&told));
+    let output = new_room(&program, directory.path(), &["quiz", "--kit", SOURCE]);
+    assert!(output.status.success(), "{}", output_text(&output));
     assert!(read(&directory.path().join("quiz/Cargo.toml")).contains("components/kit"));
 }
 
@@ -243,7 +243,7 @@ fn tests_of_a_new_room_run_in_the_installed_dormouse() {
     };
     let line = read(&room.join("tests/room.rs")).lines().position(|line| line.contains("to blame")).unwrap() + 1;
 
-    // Two pass, and the third is told its own line.
+    // Two pass, and the third fails with its own line.
     let ran = output_text(&run("DORMOUSE_BIN", Path::new(env!("CARGO_BIN_EXE_dormouse"))));
     assert!(ran.contains("2 passed; 1 failed"), "{ran}");
     assert!(ran.contains(&format!("tests/room.rs:{line}:")) && ran.contains("socket 1 is not in the room"), "{ran}");

@@ -1,4 +1,4 @@
-//! Frames to one socket keep the order in which the room said them, and numbers are dense.
+//! Frames to one socket keep the order in which the room sent them, and numbers are dense.
 
 use std::collections::BTreeMap;
 

@@ -273,14 +273,14 @@ async fn a_room_calls_only_what_the_operator_allows() {
     {
         let call = json!({ "do": "call", "namespace": namespace, "name": name, "command": { "do": "count" } });
         let denied = run_command(&server, "a", call).await["error"].clone();
-        assert!(denied.as_str().is_some_and(|said| said.contains(error)), "{namespace}/{name}: {denied}");
+        assert!(denied.as_str().is_some_and(|text| text.contains(error)), "{namespace}/{name}: {denied}");
     }
     let post = json!({ "do": "post", "namespace": "LONERS", "name": "a", "command": { "do": "count" } });
-    assert!(run_command(&server, "a", post).await["error"].as_str().is_some_and(|said| said.contains("Denied")));
+    assert!(run_command(&server, "a", post).await["error"].as_str().is_some_and(|text| text.contains("Denied")));
     // OTHERS may call ROOMS, and not itself.
     let through = json!({ "do": "call", "namespace": "OTHERS", "name": "c", "command": { "do": "count" } });
     let inner = call_room(&server, "OTHERS", "b", through).await;
-    assert!(inner["error"].as_str().is_some_and(|said| said.contains("Denied")), "{inner}");
+    assert!(inner["error"].as_str().is_some_and(|text| text.contains("Denied")), "{inner}");
 }
 
 #[tokio::test]
@@ -297,14 +297,14 @@ async fn a_failed_callee_fails_only_the_call() {
     let server = caller_server("", "").await;
     let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "command": { "do": "fail" } });
     let failed = run_command(&server, "a", call).await["error"].clone();
-    assert!(failed.as_str().is_some_and(|said| said.contains("Failed")), "{failed}");
+    assert!(failed.as_str().is_some_and(|text| text.contains("Failed")), "{failed}");
     assert_eq!(run_command(&server, "a", json!({ "do": "get-count" })).await["count"], 1);
 }
 
 #[tokio::test]
 async fn a_call_that_would_deadlock_fails_at_once() {
     let server = caller_server("", "").await;
-    let deadlock = |said: &Value| said["error"].as_str().is_some_and(|said| said.contains("Deadlock"));
+    let deadlock = |answer: &Value| answer["error"].as_str().is_some_and(|text| text.contains("Deadlock"));
     let itself = json!({ "do": "call", "namespace": "ROOMS", "name": "a", "command": { "do": "count" } });
     assert!(deadlock(&run_command(&server, "a", itself.clone()).await));
     let circle = json!({ "do": "call", "namespace": "OTHERS", "name": "b", "command": itself });
@@ -322,8 +322,8 @@ async fn rooms_that_call_each_other_concurrently_all_go_on() {
             tokio::join!(run_command(&server, "a", to_b.clone()), run_command(&server, "b", to_a.clone()));
         for answered in [one, other] {
             let fine = answered["status"] == 200;
-            let told = answered["error"].as_str().is_some_and(|said| said.contains("Deadlock"));
-            assert!(fine || told, "{answered}");
+            let is_deadlock = answered["error"].as_str().is_some_and(|text| text.contains("Deadlock"));
+            assert!(fine || is_deadlock, "{answered}");
         }
     }
 }
@@ -335,7 +335,7 @@ async fn calls_of_a_turn_are_limited() {
     let answers = run_command(&server, "a", call).await;
     let answers = answers.as_array().expect("a list");
     assert!(answers[..32].iter().all(|answer| answer["status"] == 200), "{answers:?}");
-    assert!(answers[32..].iter().all(|answer| answer["error"].as_str().is_some_and(|said| said.contains("TooMany"))));
+    assert!(answers[32..].iter().all(|answer| answer["error"].as_str().is_some_and(|text| text.contains("TooMany"))));
 }
 
 #[tokio::test]
@@ -374,8 +374,8 @@ async fn posts_that_always_fail_do_not_fill_the_log() {
     }
     server.wait_for_log("the rest was dropped").await;
     let log = server.log();
-    let told = log.lines().filter(|line| line.contains("a post was not accepted")).count() as u64;
-    assert!(told > 0 && told <= 11 + began.elapsed().as_secs(), "{told} in {:?}: {log}", began.elapsed());
+    let logged = log.lines().filter(|line| line.contains("a post was not accepted")).count() as u64;
+    assert!(logged > 0 && logged <= 11 + began.elapsed().as_secs(), "{logged} in {:?}: {log}", began.elapsed());
 }
 
 #[tokio::test]
@@ -408,7 +408,7 @@ async fn acknowledged_posts_arrive_exactly_once_across_kills() {
 async fn invalid_posts_are_refused_and_not_stored() {
     let server = caller_server("", "").await;
     let much = |bytes| json!({ "do": "post-much", "namespace": "OTHERS", "name": "b", "bytes": bytes });
-    let refused = |said: &Value, why: &str| said["error"].as_str().is_some_and(|said| said.contains(why));
+    let refused = |answer: &Value, why: &str| answer["error"].as_str().is_some_and(|text| text.contains(why));
     assert!(refused(&run_command(&server, "a", much(256 << 10)).await, "TooLarge"));
     // Its destination answers 503 for ever, so they wait.
     let command = json!({ "do": "flaky", "times": 1_000_000 });
@@ -443,9 +443,9 @@ async fn requests_to_unlisted_servers_and_private_addresses_fail() {
         (format!("http://127.0.0.2:{port}"), "HttpRequestDenied"),
         (format!("https://127.0.0.1:{port}"), "HttpRequestDenied"),
     ] {
-        let said =
+        let error =
             run_command(&server, "a", json!({ "do": "fetch", "origin": origin, "path": "/" })).await["error"].clone();
-        assert!(said.as_str().is_some_and(|said| said.contains(why)), "{origin}: {said}");
+        assert!(error.as_str().is_some_and(|text| text.contains(why)), "{origin}: {error}");
     }
     assert!(remote.requests().is_empty());
 }
@@ -458,16 +458,16 @@ async fn a_call_to_an_unresponsive_server_times_out() {
     let limits = "[limits]\nturn_calls_timeout = \"300ms\"";
     let server = caller_server(limits, &format!("outbound_private = [\"{origin}\"]")).await;
     let fetch = json!({ "do": "fetch", "origin": origin, "path": "/" });
-    let said = run_command(&server, "a", fetch).await;
-    assert!(said["error"].as_str().is_some_and(|said| said.contains("HttpResponseTimeout")), "{said}");
+    let answer = run_command(&server, "a", fetch).await;
+    assert!(answer["error"].as_str().is_some_and(|text| text.contains("HttpResponseTimeout")), "{answer}");
 }
 
 #[tokio::test]
 async fn a_room_that_answers_too_late_fails_only_the_call() {
     let server = caller_server("[limits]\nturn_calls_timeout = \"200ms\"", "").await;
     let call = json!({ "do": "count-and-call", "namespace": "OTHERS", "name": "b", "command": { "do": "spin" } });
-    let said = run_command(&server, "a", call).await;
-    assert!(said["error"].as_str().is_some_and(|said| said.contains("Timeout")), "{said}");
+    let answer = run_command(&server, "a", call).await;
+    assert!(answer["error"].as_str().is_some_and(|text| text.contains("Timeout")), "{answer}");
     assert_eq!(run_command(&server, "a", json!({ "do": "get-count" })).await["count"], 1);
 }
 
@@ -476,8 +476,8 @@ async fn an_oversized_answer_fails_the_call() {
     let remote = RemoteServer::start(|_| response(200, &"x".repeat((16 << 20) + 1))).await;
     let server = caller_server("", &format!("outbound_private = [\"{}\"]", remote.origin)).await;
     let fetch = json!({ "do": "fetch", "origin": remote.origin, "path": "/" });
-    let said = run_command(&server, "a", fetch).await;
-    assert!(said["error"].as_str().is_some_and(|said| said.contains("HttpResponseBodySize")), "{said}");
+    let answer = run_command(&server, "a", fetch).await;
+    assert!(answer["error"].as_str().is_some_and(|text| text.contains("HttpResponseBodySize")), "{answer}");
 }
 
 #[tokio::test]
@@ -520,16 +520,16 @@ async fn a_room_cannot_impersonate_another_room_or_its_posts() {
         remote.wait_for_requests(number).await;
     }
     let seen = remote.wait_for_requests(3).await;
-    let said = |nth: usize, name: &str| {
+    let header = |nth: usize, name: &str| {
         seen[nth].headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     for nth in 0..3 {
-        assert_eq!(said(nth, "x-other"), ["kept"]);
-        assert!(said(nth, "dormouse_caller").is_empty() && said(nth, "idempotency_key").is_empty());
+        assert_eq!(header(nth, "x-other"), ["kept"]);
+        assert!(header(nth, "dormouse_caller").is_empty() && header(nth, "idempotency_key").is_empty());
     }
-    assert!(said(0, "dormouse-caller").is_empty() && said(0, "idempotency-key").is_empty());
-    assert_eq!(said(1, "dormouse-caller"), ["ROOMS/a"]);
-    let keys = [said(1, "idempotency-key"), said(2, "idempotency-key")];
+    assert!(header(0, "dormouse-caller").is_empty() && header(0, "idempotency-key").is_empty());
+    assert_eq!(header(1, "dormouse-caller"), ["ROOMS/a"]);
+    let keys = [header(1, "idempotency-key"), header(2, "idempotency-key")];
     assert!(keys.iter().all(|keys| keys.len() == 1 && keys[0] != "forged"), "{keys:?}");
     assert_ne!(keys[0], keys[1], "each post has its own");
 }
@@ -578,8 +578,8 @@ async fn only_listed_response_headers_of_a_room_reach_a_client() {
         "server",
     ];
     let headers = recorded.iter().chain(&dropped).map(|name| json!([name, "of-room"])).collect::<Vec<_>>();
-    let told = json!({ "do": "answer", "headers": headers }).to_string();
-    let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &told).await;
+    let command = json!({ "do": "answer", "headers": headers }).to_string();
+    let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &command).await;
     assert_eq!(answer.status, 200);
     for name in recorded {
         assert_eq!(answer.header(name), "of-room", "{name}");
@@ -598,16 +598,16 @@ async fn only_listed_response_headers_of_a_room_reach_a_client() {
         ["content-language", "de"],
         ["content-language", "sv"]
     ]);
-    let told = json!({ "do": "answer", "headers": twice }).to_string();
-    let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &told).await;
+    let command = json!({ "do": "answer", "headers": twice }).to_string();
+    let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &command).await;
     let all =
         |name: &str| answer.headers.get_all(name).into_iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>();
     assert_eq!((all("content-type"), all("location")), (vec!["text/plain"], vec!["/a"]));
     assert_eq!(all("content-language"), ["de", "sv"]);
 
     // Only the host request_count for a password.
-    let told = json!({ "do": "answer", "status": 401, "headers": [["www-authenticate", "Basic realm=\"x\""]] });
-    let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &told.to_string()).await;
+    let command = json!({ "do": "answer", "status": 401, "headers": [["www-authenticate", "Basic realm=\"x\""]] });
+    let answer = server.api(Method::POST, "/rooms/a/messages", "ana", &command.to_string()).await;
     assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"));
 }
 
@@ -617,20 +617,20 @@ async fn a_server_needs_a_valid_certificate() {
     let allow = format!("outbound_private = [\"https://*:{0}\", \"{1}\"]", remote.port(), remote.origin);
     let fetch = json!({ "do": "fetch", "origin": remote.origin, "path": "/" });
     let server = caller_server("", &allow).await;
-    let said = run_command(&server, "a", fetch.clone()).await;
-    assert!(said["error"].as_str().is_some_and(|said| said.contains("TlsCertificateError")), "{said}");
+    let answer = run_command(&server, "a", fetch.clone()).await;
+    assert!(answer["error"].as_str().is_some_and(|text| text.contains("TlsCertificateError")), "{answer}");
 
     let directory = Arc::new(TempDir::new().expect("a temporary directory"));
     std::fs::write(directory.path().join("caller.wasm"), dormouse_bundle::CALLER).expect("a file");
     std::fs::write(directory.path().join("authority.pem"), authority).expect("a file");
     let config = format!("outbound_ca = \"authority.pem\"\n{}", NAMESPACES.replace("ROOMS_MORE", &allow));
     let server = Server::in_directory(directory, &config).await;
-    let said = run_command(&server, "a", fetch).await;
-    assert_eq!(said["body"], "trusted", "{said} {}", server.log());
+    let answer = run_command(&server, "a", fetch).await;
+    assert_eq!(answer["body"], "trusted", "{answer} {}", server.log());
     // The same server, under a name that its certificate does not have.
     let other = format!("https://127.0.0.1:{}", remote.port());
-    let said = run_command(&server, "a", json!({ "do": "fetch", "origin": other, "path": "/" })).await;
-    assert!(said["error"].as_str().is_some_and(|said| said.contains("TlsCertificateError")), "{said}");
+    let answer = run_command(&server, "a", json!({ "do": "fetch", "origin": other, "path": "/" })).await;
+    assert!(answer["error"].as_str().is_some_and(|text| text.contains("TlsCertificateError")), "{answer}");
 }
 
 #[tokio::test]
@@ -640,11 +640,11 @@ async fn check_lists_rooms_with_outbound_imports() {
     let config = directory.path().join("dormouse.toml");
     std::fs::write(&config, NAMESPACES.replace("ROOMS_MORE", "")).unwrap();
     let output = crate::command_line::run(&["check", "--config", config.to_str().unwrap()]);
-    let said = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
     for way in ["dormouse:room/rooms@", "dormouse:room/outbox@", "wasi:http/outgoing-handler@"] {
-        assert!(said.contains(way), "{said}");
+        assert!(text.contains(way), "{text}");
     }
     let shipped = crate::command_line::run(&["check"]);
-    let said = String::from_utf8(shipped.stdout).unwrap();
-    assert!(!said.contains("wasi:http") && !said.contains("room/rooms") && !said.contains("room/outbox"), "{said}");
+    let text = String::from_utf8(shipped.stdout).unwrap();
+    assert!(!text.contains("wasi:http") && !text.contains("room/rooms") && !text.contains("room/outbox"), "{text}");
 }

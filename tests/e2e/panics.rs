@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::faulty_disk::{Fault, FaultDisk};
 use crate::harness::within;
 
-/// A client whose code panics where it is told to.
+/// A client whose code panics on request.
 #[derive(Default)]
 struct PanickingClient {
     panics: AtomicU8,

@@ -1,4 +1,4 @@
-//! Rooms on a disk that fails again and again: everything that clients were told is true of the rooms afterwards.
+//! Rooms on a disk that fails again and again: everything that clients received is true of the rooms afterwards.
 //!
 //! Whole lives of a host pass in milliseconds here, in this process and on disks that are made of memory. `crashes.rs`
 //! does the same to a real process, with real files.

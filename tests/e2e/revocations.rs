@@ -85,7 +85,7 @@ async fn a_revoked_user_is_disconnected_and_older_tokens_are_refused() {
     other.send_chat("still here").await;
     assert_eq!(other.recv_content().await, "still here");
 
-    // A token from after is good. A second is the finest that tokens tell.
+    // A later token is good. Tokens count in whole seconds.
     let revoked_at = admin_request(&server, Method::GET, "").await.json()["revocations"][0]["before"].as_u64().unwrap();
     while now_s() <= revoked_at {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -95,7 +95,7 @@ async fn a_revoked_user_is_disconnected_and_older_tokens_are_refused() {
 }
 
 #[tokio::test]
-async fn a_user_is_sent_out_of_one_room_also_after_a_crash_and_let_in_again() {
+async fn a_revocation_for_one_room_survives_a_crash() {
     let mut server = server_with_secret(ADMIN).await;
     let (ana, bo) = (token_of("ana", json!({})), token_of("bo", json!({})));
     let connect = async |server: &Server, room: &str, token: &str| {
@@ -178,8 +178,8 @@ async fn revocations_survive_kill_9() {
     let directory = server.directory.clone();
     drop(server);
     std::fs::write(&file, "{\"version\":1,\"revocat").unwrap();
-    let said = Server::try_in_directory(directory, &with_secret(ADMIN)).await.err().expect("it does not start");
-    assert!(said.contains("revocations.json cannot be read") && said.contains("remove the file"), "{said}");
+    let text = Server::try_in_directory(directory, &with_secret(ADMIN)).await.err().expect("it does not start");
+    assert!(text.contains("revocations.json cannot be read") && text.contains("remove the file"), "{text}");
 }
 
 #[tokio::test]
@@ -339,8 +339,8 @@ async fn a_public_admin_listener_needs_a_long_token() {
             .err()
             .unwrap_or_else(|| panic!("it starts with {config}"))
     };
-    let said = refusal("[admin]\nlisten = \"0.0.0.0:0\"\n").await;
-    assert!(said.contains("admin.token_file") && said.contains("can be reached from other machines"), "{said}");
+    let text = refusal("[admin]\nlisten = \"0.0.0.0:0\"\n").await;
+    assert!(text.contains("admin.token_file") && text.contains("can be reached from other machines"), "{text}");
     let with_file = "[admin]\nlisten = \"0.0.0.0:0\"\ntoken_file = \"admin.token\"\n";
     assert!(refusal(with_file).await.contains("admin.token cannot be used"));
     std::fs::write(directory.path().join("admin.token"), "0123456789abcdef0123456789abcde").unwrap();
@@ -432,7 +432,7 @@ async fn the_operator_gets_in_despite_many_idle_admin_connections() {
     let mut held = Vec::new();
     for number in 0..200 {
         let mut stream = TcpStream::connect(server.admin_address()).await.unwrap();
-        // Some say nothing, and some have not said all.
+        // Some send nothing, and some send half a request.
         if number % 2 == 0 {
             let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: ").await;
         }

@@ -18,7 +18,7 @@ async fn join_and_expect_welcome(server: &Server, room: &str, name: &str) -> Cli
     client
 }
 
-/// The misbehaviour ends its turn; the sender is told, the socket stays open, and the log names room and cause.
+/// The misbehaviour ends its turn; the sender gets an error, the socket stays open, and the log names room and cause.
 async fn assert_turn_fails(command: &str, cause: &str) {
     let server = Server::unruly("").await;
     let mut ana = join_and_expect_welcome(&server, "bad", "ana").await;
@@ -58,7 +58,7 @@ async fn endless_logging_does_not_fill_the_disk() {
     server.wait_for_refusal("log_lines_per_second").await;
     let log = server.log();
     let lines = log.lines().filter(|line| line.contains("ROOMS/bad")).count() as u64;
-    // Ten at once, and each second one and one that tells of those that were dropped.
+    // Ten at once, then one each second, and one each second that counts the dropped ones.
     assert!(lines > 10 && lines <= 12 + 2 * began.elapsed().as_secs(), "{lines} in {:?}: {log}", began.elapsed());
 }
 
@@ -94,8 +94,8 @@ async fn rooms_that_loop_do_not_stall_others() {
     }
     // All of these are answered while the others loop: the last of eight seconds of work ends long after them.
     for number in 0..100 {
-        let said = format!("still {number}");
-        good.expect_reply(&format!("say {said}"), &said).await;
+        let text = format!("still {number}");
+        good.expect_reply(&format!("say {text}"), &text).await;
     }
     let failures = server.log().matches("used its 1s of CPU").count();
     assert!(failures < 8, "the good room waited for all the bad ones");
@@ -190,8 +190,8 @@ async fn every_misbehaviour_is_logged_and_harms_no_other_room() {
                 "{command}: a neighbour's answers took {latency:?}, and {calm:?} before"
             );
             server.wait_for_log(reason).await;
-            let told = server.log().lines().any(|line| line.contains("ROOMS/bad") && line.contains(reason));
-            assert!(told, "{command}: {}", server.log());
+            let logged = server.log().lines().any(|line| line.contains("ROOMS/bad") && line.contains(reason));
+            assert!(logged, "{command}: {}", server.log());
             let failed = failures.entry(cause).or_insert(0);
             *failed += 1;
             server.wait_for_count(&format!("failures_total{{cause=\"{cause}\"}}"), *failed).await;

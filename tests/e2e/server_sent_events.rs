@@ -10,9 +10,9 @@ fn api_path(path: &str, name: &str) -> String {
     format!("{BASE}{path}?token=id-{name}:{name}")
 }
 
-/// The number in the id of an event; behind a dot it says the incarnation that the history told.
+/// The number in the id of an event. The incarnation of the history follows behind a dot.
 fn seq(event: &Event) -> Option<&str> {
-    event.id.as_deref().map(|id| id.split_once('.').expect("a chat room tells its incarnation").0)
+    event.id.as_deref().map(|id| id.split_once('.').expect("a chat room names its incarnation").0)
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_refused_event_stream_says_why() {
     let wrong = server.api(Method::POST, "/rooms/lobby/events", "bo", "").await;
     wrong.is_problem(405);
     assert_eq!(wrong.header("allow"), "GET, HEAD, OPTIONS");
-    // A request for a WebSocket that is no upgrade is still told so, whatever it accepts.
+    // A request for a WebSocket without an upgrade still gets 426, whatever it accepts.
     let headers = [("accept", "text/event-stream"), ("authorization", "Bearer id-bo:bo")];
     server.request(Method::GET, &format!("{BASE}/rooms/lobby/ws"), &headers, "").await.is_problem(426);
 }

@@ -92,7 +92,7 @@ async fn history(server: &Server) -> Vec<(String, String, String)> {
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     let messages = answer.json()["messages"].as_array().unwrap().clone();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    messages.iter().map(|said| (text(&said["userId"]), text(&said["userName"]), text(&said["content"]))).collect()
+    messages.iter().map(|one| (text(&one["userId"]), text(&one["userName"]), text(&one["content"]))).collect()
 }
 
 async fn join(server: &Server, token: &str, act: Option<&str>) -> Result<Client, Answer> {
@@ -125,8 +125,8 @@ async fn a_service_posts_reads_and_connects_as_itself_and_as_a_user() {
 
         let mut socket = join(&server, &token, act).await.unwrap();
         socket.send_chat(&content).await;
-        let said = socket.recv_type("message").await["message"].clone();
-        assert_eq!((&said["userId"], &said["userName"]), (&json!(user.0), &json!(user.1)));
+        let message = socket.recv_type("message").await["message"].clone();
+        assert_eq!((&message["userId"], &message["userName"]), (&json!(user.0), &json!(user.1)));
 
         let authorization = format!("Bearer {token}");
         let mut headers = vec![("authorization", authorization.as_str())];
@@ -144,7 +144,7 @@ async fn a_service_posts_reads_and_connects_as_itself_and_as_a_user() {
 }
 
 #[tokio::test]
-async fn only_a_service_may_act_for_a_user_and_nothing_else_reaches_the_room() {
+async fn only_a_service_may_act_for_a_user() {
     let server = server_with_services("").await;
     let ordinary_of_service_key = service_with(&json!({ "role": "host" }));
     let anonymous = format!("{BASE}/rooms/lobby/messages");
@@ -170,7 +170,7 @@ async fn only_a_service_may_act_for_a_user_and_nothing_else_reaches_the_room() {
     let delegated = user_with(&json!({ "act": { "sub": "bo" } }));
     assert_eq!(post(&server, &delegated, None, "as myself").await.status, StatusCode::OK);
     assert_eq!(post(&server, &ordinary_of_service_key, None, "as a user").await.status, StatusCode::OK);
-    let users = history(&server).await.into_iter().map(|said| said.0).collect::<Vec<_>>();
+    let users = history(&server).await.into_iter().map(|message| message.0).collect::<Vec<_>>();
     assert_eq!(users, ["id-ana", "backend"]);
 }
 
@@ -220,7 +220,7 @@ async fn no_component_sees_the_header() {
 }
 
 #[tokio::test]
-async fn a_service_is_stopped_at_its_own_limits_and_not_at_those_of_users() {
+async fn a_service_has_its_own_limits_not_those_of_users() {
     let limits = "[limits]\nmessages_per_second_per_user = 1\nservice_messages_per_second = 2\n";
     let server = server_with_services(limits).await;
     // A user with the same id shares nothing with the service, whatever user that acts for.
@@ -386,7 +386,7 @@ async fn a_service_does_only_what_its_own_grants_say() {
 }
 
 #[tokio::test]
-async fn a_socket_of_a_service_is_renewed_by_that_service_for_the_same_user() {
+async fn a_socket_is_renewed_by_its_service_for_its_user() {
     let server = server_with_services("").await;
     let act = |user: &str| service_with(&json!({ "act": { "sub": user } }));
     let other_service = service_with(&json!({ "sub": "other", "act": { "sub": "id-ana" } }));

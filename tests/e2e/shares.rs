@@ -24,7 +24,7 @@ use crate::command_line::run;
 use crate::harness::{Answer, BASE, Server, within};
 use crate::outbound::PausedServer;
 
-/// A server that does not believe everybody, with rooms that do what they are told.
+/// A server that verifies tokens, with rooms that follow commands.
 pub(crate) async fn unruly_jwt_server(first: &str, limits: &str) -> Server {
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), "a secret of at least thirty-two bytes").unwrap();

@@ -106,7 +106,7 @@ fn an_invalid_command_gets_an_error_and_changes_nothing() {
     for (answer, expected) in answered[1..].iter().zip(expected) {
         match expected {
             "" => assert!(answer["done"].is_object(), "{answer}"),
-            says => assert!(answer["error"].as_str().is_some_and(|said| said.contains(says)), "{answer} not {says}"),
+            says => assert!(answer["error"].as_str().is_some_and(|error| error.contains(says)), "{answer} not {says}"),
         }
     }
     assert_eq!(answered.last().unwrap()["done"]["socket"], 1, "{answered:?}");

@@ -86,8 +86,8 @@ async fn clients_chat_over_tls() {
         let (socket, _) = within(tokio_tungstenite::client_async(url, stream)).await.unwrap();
         sockets.push(socket);
     }
-    let said = r#"{"type":"message","content":"in private"}"#;
-    within(futures_util::SinkExt::send(&mut sockets[0], Message::text(said))).await.unwrap();
+    let message = r#"{"type":"message","content":"in private"}"#;
+    within(futures_util::SinkExt::send(&mut sockets[0], Message::text(message))).await.unwrap();
     for socket in &mut sockets {
         let received = within(async {
             loop {

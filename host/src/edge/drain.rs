@@ -18,7 +18,7 @@ const GOODBYES_A_STAGE: usize = 500;
 const STAGE: Duration = Duration::from_millis(10);
 /// How long clients may take to answer the close frames.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
-/// How long connection tasks may take to end after they are told to.
+/// How long connection tasks may take to end after the signal.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 
 impl Edge {

@@ -62,7 +62,7 @@ impl Metrics {
         self.requests.get_or_create(&[("status", class)]).inc();
     }
 
-    /// Counts a closed socket by the code that its room was told. Codes that rooms choose are counted as 0.
+    /// Counts a closed socket by the code that its room got. Codes that rooms choose are counted as 0.
     pub(super) fn closed(&self, code: u16) {
         let code = if code < 3_000 || (4_400..4_500).contains(&code) { code } else { 0 };
         self.closes.get_or_create(&[("code", code)]).inc();

@@ -105,7 +105,7 @@ const NOT_OFFERED: [(&str, &str); 5] = [
 ];
 
 /// Explains why a component cannot be linked, from the names of its imports and the error of wasmtime. Absent if these
-/// do not tell.
+/// do not show the cause.
 pub(super) fn not_offered(component: &str, imports: &[String], cause: &str) -> Option<LoadError> {
     let import = imports.iter().find(|import| cause.contains(&format!("`{import}`")))?;
     let (_, advice) = NOT_OFFERED.iter().find(|(prefix, _)| import.starts_with(prefix))?;

@@ -51,7 +51,7 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The user, if the host could verify one.
     pub user: Option<User>,
-    /// The claims and permissions of the user. No header tells them, so that no client and no component can set them.
+    /// The claims and permissions of the user. No header carries them, so that no client and no component can set them.
     pub access: UserAccess,
 }
 

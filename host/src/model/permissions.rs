@@ -69,7 +69,7 @@ impl FromStr for Permission {
 impl Permissions {
     /// No permission.
     pub const NONE: Permissions = Permissions(0);
-    /// The permissions of everybody in a room with `access = "open"`.
+    /// The permissions of every user in a room with `access = "open"`.
     pub const OPEN: Permissions =
         Permissions(Permission::Read.bit() | Permission::Write.bit() | Permission::Presence.bit());
     /// Every permission.

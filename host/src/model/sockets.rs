@@ -35,7 +35,7 @@ pub trait Client: Send + Sync {
     /// The mailbox of the room has space again.
     fn resume(&self);
 
-    /// The room was told that this client has left: all messages to it are queued, and none follows.
+    /// The room was notified that this client has left: all messages to it are queued, and none follows.
     fn nothing_follows(&self) {}
 
     /// Bytes that are queued for this client.
@@ -55,7 +55,7 @@ pub struct Socket {
     pub tags: Vec<String>,
     /// Data that the room sets.
     pub attachment: Bytes,
-    /// Its client has left. It stays in the table until the room was told.
+    /// Its client has left. It stays in the table until the room was notified.
     pub gone: bool,
     /// Its client.
     pub client: Arc<dyn Client>,
@@ -357,9 +357,9 @@ fn unindex<'a>(index: &mut Option<Index>, key: SocketKey, terms: impl IntoIterat
 mod tests {
     use super::*;
 
-    struct Nobody;
+    struct NoClient;
 
-    impl Client for Nobody {
+    impl Client for NoClient {
         fn enqueue(&self, _: &OutboundMessage) -> bool {
             false
         }
@@ -375,7 +375,7 @@ mod tests {
     fn socket(id: u64) -> Socket {
         let user = Arc::new(User { id: id.to_string(), name: String::new() });
         let access = UserAccess::default();
-        Socket { id, user, access, tags: Vec::new(), attachment: Bytes::new(), gone: false, client: Arc::new(Nobody) }
+        Socket { id, user, access, tags: Vec::new(), attachment: Bytes::new(), gone: false, client: Arc::new(NoClient) }
     }
 
     fn ids(sockets: &Sockets) -> Vec<u64> {
@@ -405,7 +405,7 @@ mod tests {
         let before = sockets.everyone();
         sockets.insert(socket(1)).unwrap();
         assert_eq!((before.len(), sockets.everyone().len()), (1, 2));
-        assert!(Arc::ptr_eq(&sockets.everyone(), &sockets.everyone()), "one list until somebody comes or goes");
+        assert!(Arc::ptr_eq(&sockets.everyone(), &sockets.everyone()), "one list until a socket comes or goes");
         sockets.mark_gone(first);
         assert_eq!(sockets.everyone().iter().map(|listener| listener.id).collect::<Vec<_>>(), [1]);
     }

@@ -161,10 +161,10 @@ mod tests {
 
     #[test]
     fn only_listed_origins_are_allowed() {
-        let said = "https://api.example http://plain.example:8080";
-        assert_eq!(reach(said, "", "https://api.example"), Some(AddressScope::Public));
-        assert_eq!(reach(said, "", "https://API.example:443/"), Some(AddressScope::Public));
-        assert_eq!(reach(said, "", "http://plain.example:8080"), Some(AddressScope::Public));
+        let listed = "https://api.example http://plain.example:8080";
+        assert_eq!(reach(listed, "", "https://api.example"), Some(AddressScope::Public));
+        assert_eq!(reach(listed, "", "https://API.example:443/"), Some(AddressScope::Public));
+        assert_eq!(reach(listed, "", "http://plain.example:8080"), Some(AddressScope::Public));
         for other in [
             "http://api.example",
             "https://api.example:8443",
@@ -175,18 +175,18 @@ mod tests {
             "https://*",
             "nonsense",
         ] {
-            assert_eq!(reach(said, "", other), None, "{other}");
+            assert_eq!(reach(listed, "", other), None, "{other}");
         }
         assert_eq!(reach("", "", "https://api.example"), None);
     }
 
     #[test]
     fn a_star_matches_every_subdomain() {
-        let said = "https://*.example";
-        assert_eq!(reach(said, "", "https://a.example"), Some(AddressScope::Public));
-        assert_eq!(reach(said, "", "https://a.b.example"), Some(AddressScope::Public));
+        let listed = "https://*.example";
+        assert_eq!(reach(listed, "", "https://a.example"), Some(AddressScope::Public));
+        assert_eq!(reach(listed, "", "https://a.b.example"), Some(AddressScope::Public));
         for other in ["https://example", "https://.example", "https://badexample", "https://a.example.evil"] {
-            assert_eq!(reach(said, "", other), None, "{other}");
+            assert_eq!(reach(listed, "", other), None, "{other}");
         }
         assert_eq!(reach("https://*", "", "https://anything"), Some(AddressScope::Public));
         assert_eq!(reach("https://*", "", "http://anything"), None);
@@ -200,10 +200,10 @@ mod tests {
 
     #[test]
     fn hosts_are_compared_in_canonical_form() {
-        let said = "https://Bücher.example https://*.Käse.example http://[0:0::1]:9000";
-        assert_eq!(reach(said, "", "https://xn--bcher-kva.example"), Some(AddressScope::Public));
-        assert_eq!(reach(said, "", "https://a.xn--kse-qla.example"), Some(AddressScope::Public));
-        assert_eq!(reach(said, "", "http://[::1]:9000"), Some(AddressScope::Public));
+        let listed = "https://Bücher.example https://*.Käse.example http://[0:0::1]:9000";
+        assert_eq!(reach(listed, "", "https://xn--bcher-kva.example"), Some(AddressScope::Public));
+        assert_eq!(reach(listed, "", "https://a.xn--kse-qla.example"), Some(AddressScope::Public));
+        assert_eq!(reach(listed, "", "http://[::1]:9000"), Some(AddressScope::Public));
         assert_eq!(reach("http://127.0.0.1", "", "http://127.1"), Some(AddressScope::Public));
     }
 

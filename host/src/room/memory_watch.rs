@@ -19,7 +19,7 @@ pub(super) async fn watch_memory(shared: Weak<Shared>) {
             Change::Began => {
                 tracing::error!(
                     max_bytes,
-                    "memory is above its limit: new sockets and requests are told to come back later"
+                    "memory is above its limit: new sockets and requests are asked to come back later"
                 );
                 shared.registry.idle(|idle| idle == Idle::Nothing).iter().for_each(|mailbox| mailbox.hibernate());
             }

@@ -69,7 +69,7 @@ pub enum CommitError {
     /// A write or a sync failed. Nothing more is written until a restart.
     #[error("the data disk failed: {0}; repair it and restart")]
     Failed(String),
-    /// The commit is durable, but the host panicked while it told the room. The room must be opened again.
+    /// The commit is durable, but the host panicked while it notified the room. The room must be opened again.
     #[error("the commit is durable, and the host failed to tell the room; please report this")]
     NotNotified,
     /// Another owner has opened the room meanwhile.

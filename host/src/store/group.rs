@@ -298,7 +298,7 @@ fn notify(listeners: Listeners) {
         let notified = catch_unwind(AssertUnwindSafe(|| listener.committed(Receipt(number), few)));
         if let Err(payload) = notified {
             let panic = Panic::from(payload);
-            tracing::error!(%panic, "the host's own code panicked while a room was told of its commit; the room is opened again");
+            tracing::error!(%panic, "the host's own code panicked as it notified a room of its commit; the room is opened again");
             notify_failure(&*listener, &CommitError::NotNotified);
         }
     }
@@ -306,7 +306,7 @@ fn notify(listeners: Listeners) {
 
 fn notify_failure(listener: &dyn CommitListener, error: &CommitError) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| listener.failed(error))) {
-        tracing::error!(panic = %Panic::from(payload), "the host's own code panicked while a room was told of a failure");
+        tracing::error!(panic = %Panic::from(payload), "the host's own code panicked as it notified a room of a failure");
     }
 }
 

@@ -23,7 +23,7 @@ impl Incarnation {
         Incarnation(random::number())
     }
 
-    /// The incarnation of one room, given by its unique bytes: it tells nothing about those of others.
+    /// The incarnation of one room, given by its unique bytes: it reveals nothing about those of others.
     pub(super) fn of_room(self, address: &[u8]) -> u64 {
         let digest = Sha256::new_with_prefix(self.0.to_be_bytes()).chain_update(address).finalize();
         u64::from_be_bytes(*digest.first_chunk().expect("a digest is longer"))

@@ -107,7 +107,7 @@ fn a_panic_in_a_commit_callback_ends_only_its_room() {
     }
     assert_eq!(store.refuses(), None);
     drop(one);
-    assert_eq!(store.room(&lobby()).unwrap().log.number(), 3, "what it was not told of is durable");
+    assert_eq!(store.room(&lobby()).unwrap().log.number(), 3, "the commit without a receipt is durable");
 }
 
 #[test]

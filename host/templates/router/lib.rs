@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn other_paths_get_404_and_anonymous_requests_401() {
         assert!(matches!(route("/other"), Decision::Respond(Response { status: 404, .. })));
-        let nobody = Routes::route(Request::get("/chat/lobby/ws"));
-        assert!(matches!(nobody, Decision::Respond(Response { status: 401, .. })));
+        let anonymous = Routes::route(Request::get("/chat/lobby/ws"));
+        assert!(matches!(anonymous, Decision::Respond(Response { status: 401, .. })));
     }
 }

@@ -27,10 +27,10 @@ pub enum Fault {
     /// The turn has needed too much memory.
     OutOfMemory,
     /// The disk fails during the commit. The room is broken, all its sockets are closed with 1011, and it wakes with
-    /// the data of earlier commits. The room is not told. A timer that was firing is still set and fires again.
+    /// the data of earlier commits. The room is not notified. A timer that was firing is still set and fires again.
     CommitFails,
-    /// The host dies before the commit and restarts. All sockets are gone, and the room is not told. A timer that was
-    /// firing is still set and fires again.
+    /// The host dies before the commit and restarts. All sockets are gone, and the room is not notified. A timer that
+    /// was firing is still set and fires again.
     Crash,
 }
 
@@ -372,7 +372,7 @@ impl TestRoom {
         self.command(&json!({ "do": "hibernate" }));
     }
 
-    /// Restarts the host: all sockets are gone, and the room is not told. Storage and timers stay.
+    /// Restarts the host: all sockets are gone, and the room is not notified. Storage and timers stay.
     #[track_caller]
     pub fn restart(&mut self) {
         self.command(&json!({ "do": "restart" }));

@@ -36,7 +36,7 @@ pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("{}{} gave no decision; users get 503 meanwhile", url.origin(), url.path()))?;
         print_permissions(permissions)?;
-        return print::line(format_args!("  because {}{} said so just now", url.origin(), url.path()));
+        return print::line(format_args!("  because {}{} decided so just now", url.origin(), url.path()));
     }
     print_permissions(standing.permissions)?;
     let decides = |patterns: &[&Pattern]| {

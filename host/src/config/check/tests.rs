@@ -1,4 +1,4 @@
-//! Configurations that are refused, each with the words that tell why, and some that are good.
+//! Configurations that are refused, each with its reason, and some that are good.
 #![expect(clippy::disallowed_methods, reason = "tests make files")]
 
 use std::path::PathBuf;

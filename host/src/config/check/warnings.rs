@@ -12,7 +12,7 @@ use crate::pressure::machine_bytes;
 const QUIET_FOR: Duration = Duration::from_secs(60);
 
 /// Supervisors kill a process that takes longer to stop: Docker after 10 s, Kubernetes after 30 s, systemd after 90 s,
-/// unless they are told to wait.
+/// unless they are configured to wait.
 const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A few of the longest chat messages with their records of retries.

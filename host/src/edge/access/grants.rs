@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_pattern_decides_and_gives_no_more_than_it_says() {
+    fn the_most_specific_pattern_decides_alone() {
         let grants = r#"{
             "rooms/**": ["read", "write", "moderate"],
             "rooms/public-*": ["read"],
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_could_be_misunderstood_is_refused_with_its_reason() {
+    fn an_ambiguous_claim_is_refused_with_its_reason() {
         for (claim, says) in [
             (r#""rooms/a""#, "not an object"),
             (r#"["rooms/a"]"#, "not an object"),
@@ -365,7 +365,7 @@ mod fuzz {
 
     /// Any claims give grants or an error, and grants give nothing in a room that none of their patterns matches.
     #[test]
-    fn any_claim_gives_grants_or_an_error_and_never_more_than_a_pattern_says() {
+    fn any_claim_gives_no_more_than_its_patterns_or_an_error() {
         const EXAMPLES: [&[u8]; 4] = [
             br#"{"rooms":{"rooms/team-7":["read","write"],"rooms/public-*":["read"],"**":[]}}"#,
             br#"{"sub":"1","rooms":{"rooms/lo*":["read"],"rooms/*by":["write"],"presence/**":["presence"]},"exp":1}"#,

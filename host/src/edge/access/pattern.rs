@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_more_specific_of_two_patterns_is_decided_from_left_to_right() {
+    fn two_patterns_are_compared_from_left_to_right() {
         let ranked = [
             "**",
             "*/**",

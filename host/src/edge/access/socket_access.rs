@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_may_not_be_listed_any_more_cannot_stay_on_the_list() {
+    fn a_user_without_presence_cannot_stay_on_the_list() {
         let mut access = socket("PRESENCE", "presence/lobby=read,presence");
         assert_eq!(access.check_message("ana", None), Ok(()));
         assert_eq!(access.renew(&ana("presence/lobby=read,write")), Renewed::MayNotBeListed);
@@ -275,9 +275,9 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_the_shipped_rooms_are_told_unusual_permissions() {
-        let told = socket("ROOMS", "rooms/*=read,moderate").first_frame();
-        assert_eq!(told.as_deref(), Some(r#"{"permissions":["read","moderate"],"type":"permissions"}"#));
+    fn clients_of_shipped_rooms_get_unusual_permissions() {
+        let frame = socket("ROOMS", "rooms/*=read,moderate").first_frame();
+        assert_eq!(frame.as_deref(), Some(r#"{"permissions":["read","moderate"],"type":"permissions"}"#));
         let first_frame = |config: &Config, permissions: Permissions| {
             let room = Address::new("ROOMS", "lobby").unwrap();
             let admitted = Admitted::by_grants(permissions);

@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_has_shares_of_its_own_and_does_not_count_for_its_address() {
+    fn a_service_has_its_own_shares_apart_from_its_address() {
         let limits = Limits {
             requests: 10,
             requests_per_user: 1,

@@ -153,7 +153,7 @@ impl ConnectionLimits {
         address.map(|address| self.spend(address, REQUEST_COST).map(|()| address)).transpose()
     }
 
-    /// Gives back what a request cost an address: it is a service's, which has limits of its own.
+    /// Gives the cost of a request back to its address: it is from a service, which has its own limits.
     pub(in crate::edge) fn refund_request(&self, address: IpAddr) {
         let now = clock::monotonic();
         let mut inner = self.lock();
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn connects_above_the_rate_are_turned_away_even_if_they_end_at_once() {
+    fn connects_above_the_rate_are_refused_even_if_short() {
         let limits = limited(Limits { connects_per_second_per_address: 3, ..Limits::default() });
         let ana = address("192.0.2.1");
         assert_eq!((0..100).filter(|_| limits.acquire(ana).is_ok()).count(), 30);

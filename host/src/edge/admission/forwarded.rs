@@ -1,4 +1,4 @@
-//! The client's address as a proxy tells it: `X-Forwarded-For`, and `Forwarded` of RFC 7239. Pure functions;
+//! The client's address as a proxy reports it: `X-Forwarded-For`, and `Forwarded` of RFC 7239. Pure functions;
 //! `connection_limits` knows the trusted proxies.
 //!
 //! Each proxy appends the address that it was called from. A client can write anything before that, so the list is read

@@ -16,7 +16,7 @@ use crate::web_origin;
 /// The kind of page that a request came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::edge) enum Origin {
-    /// Not from a page, or the origin is not told: browsers always tell it for sockets and cross-site POSTs.
+    /// Not from a page, or without an origin: browsers always send it for sockets and cross-site POSTs.
     None,
     /// From the server's own page.
     Same,
@@ -57,7 +57,7 @@ impl Origins {
     ///
     /// An attacker can let `evil.example` resolve to this machine for a moment. To the browser, the attacker's page
     /// then has the same origin as this server. If the server asks for tokens or cookies, that page has none. In dev
-    /// auth the server accepts any name as a user, so only the host name can tell such a page.
+    /// auth the server accepts any name as a user, so only the host name reveals such a page.
     pub(in crate::edge) fn serve(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         // A browser always sends a host name.
         let Some(host) = called(uri, headers) else { return true };

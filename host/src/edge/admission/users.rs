@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_has_limits_of_its_own_and_shares_none_with_a_user_of_its_id() {
+    fn a_service_shares_no_limit_with_a_user_of_the_same_id() {
         let limits = Limits {
             sockets_per_user: 1,
             rooms_per_user: 1,

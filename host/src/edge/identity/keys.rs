@@ -180,8 +180,8 @@ impl VerifyKey {
     }
 }
 
-/// Refuses a key for services that is here as an ordinary key too. The id in a token's head does not tell the two
-/// apart, because the signer chooses it.
+/// Refuses a key for services that is here as an ordinary key too. The id in a token's head cannot distinguish
+/// the two, because the signer chooses it.
 fn check_services_have_own_keys(keys: &[VerifyKey]) -> Result<(), KeyError> {
     for service in keys.iter().filter(|key| key.usage == KeyUse::Services) {
         let same = keys.iter().find(|key| key.usage == KeyUse::Users && key.is_same_as(service));
@@ -662,7 +662,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_for_services_is_nobody_elses_too() {
+    fn a_key_for_services_is_no_key_of_users() {
         let secret = [7; 32];
         let set = |secret: &[u8]| json!({ "keys": [{ "kty": "oct", "k": BASE64_URL_SAFE_NO_PAD.encode(secret) }] });
         assert_eq!(load_with_service(&secret, "jwks = PATH", set(&[8; 32]).to_string().as_bytes()), Ok(2));

@@ -3,7 +3,7 @@
 //! A service is a back end. It has limits of its own, and may act for users: then the room sees the user, while grants,
 //! limits and revocations are those of the service.
 //!
-//! It knows no tokens: `verifier` and embedders make these from whatever proves an identity.
+//! It knows no tokens: `verifier` and embedders make these from any proof of an identity.
 
 use crate::clock::UnixMillis;
 use crate::edge::access::grants::Grants;
@@ -23,8 +23,8 @@ pub struct Verified {
     pub role: Role,
     /// The token is refused from this time on, and sockets that it opened are closed.
     pub expires_at: Option<UnixMillis>,
-    /// When the token was issued, if it says so. A token that does not say so is revoked with its user for as long as
-    /// the revocation exists.
+    /// When the token was issued. A token without this time is revoked with its user for as long as the revocation
+    /// exists.
     pub issued_at: Option<UnixMillis>,
     /// The token's `jti`, to revoke it alone.
     pub token_id: Option<String>,
@@ -48,7 +48,7 @@ pub enum Role {
 }
 
 impl Verified {
-    /// A user with a token that says nothing else, and grants nothing.
+    /// A user without an expiry, without grants and without claims.
     pub fn new(user: User) -> Self {
         Verified {
             user,

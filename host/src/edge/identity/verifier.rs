@@ -174,7 +174,7 @@ impl Jwt {
     }
 }
 
-/// The claims that `mint` sets itself, so that nobody else may.
+/// The claims that only `mint` itself may set.
 pub const MINTED_CLAIMS: [&str; 9] = ["sub", "name", "iat", "exp", "nbf", "jti", "aud", "iss", "act"];
 
 /// The claims of a token that `mint` makes.

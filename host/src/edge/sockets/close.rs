@@ -36,7 +36,7 @@ pub(in crate::edge) enum CloseReason {
     SomebodyElse,
     /// The client did not answer a ping.
     Idle,
-    /// The client stayed above the rate limit although it was told.
+    /// The client stayed above the rate limit although it was notified.
     Flood,
 }
 

@@ -37,7 +37,7 @@ const CONTENT_TYPE: &str = "text/event-stream";
 /// A comment line: it shows proxies and clients that the connection is alive.
 const SIGN_OF_LIFE: &[u8] = b": ping\n\n";
 
-/// The pause before a room is told again that had no space for a new access.
+/// The pause before a new access is passed again to a room that had no space for it.
 const LATE_ACCESS_PAUSE: Duration = Duration::from_millis(100);
 
 /// Returns whether the router's request to the room asks for events, with the header that an `EventSource` sends.
@@ -58,8 +58,8 @@ pub(in crate::edge) async fn connect(
 ) -> Response<Body> {
     let token = TokenIdentity::of(&verified);
     let user = verified.room_user().clone();
-    let visit = edge.rooms.connect_local(address, request, user.clone());
-    let local_socket = match clock::timeout(edge.limits.answer_timeout, visit).await {
+    let connect = edge.rooms.connect_local(address, request, user.clone());
+    let local_socket = match clock::timeout(edge.limits.answer_timeout, connect).await {
         Ok(Ok(local_socket)) => local_socket,
         Ok(Err(error)) => return not_connected(&error),
         // The room takes the seat back, since it was never taken.
@@ -99,7 +99,7 @@ pub(in crate::edge) fn head() -> Response<Body> {
 /// The body of an SSE answer, until the client disconnects or the host closes it.
 pub(in crate::edge) struct EventStream {
     local_socket: LocalSocket,
-    /// The event that tells the client its permissions; it is sent after the room's first messages.
+    /// The event with the client's permissions; it is sent after the room's first messages.
     permissions: Option<Bytes>,
     access: SocketAccess,
     /// A new access that the room had no space for.
@@ -157,7 +157,7 @@ impl EventStream {
                 return Poll::Ready(Some(Bytes::from_static(SIGN_OF_LIFE)));
             }
             ready!(self.alarm.as_mut().poll(context));
-            self.tell_access();
+            self.pass_access();
             if self.expires_at.is_some_and(|at| at <= clock::unix_millis()) {
                 continue;
             }
@@ -174,7 +174,7 @@ impl EventStream {
     fn renewed(&mut self, renewed: Renewed) {
         if renewed != Renewed::Same {
             self.late_access = Some(self.access.of_user());
-            self.tell_access();
+            self.pass_access();
         }
         match CloseReason::after(renewed) {
             Some(why) => why.end(&*self.local_socket.client()),
@@ -185,8 +185,8 @@ impl EventStream {
         }
     }
 
-    /// Tells the room the user's new access. A room with a full queue is told a little later.
-    fn tell_access(&mut self) {
+    /// Passes the user's new access to the room. A room with a full queue gets it a little later.
+    fn pass_access(&mut self) {
         if let Some(access) = self.late_access.take() {
             self.late_access = self.local_socket.try_set_access(access).err();
         }

@@ -63,9 +63,9 @@ struct Queue {
 enum Writer {
     /// None: no frame waits.
     #[default]
-    Nobody,
+    Idle,
     /// The caller that queued the first waiting frame.
-    Sayer,
+    Caller,
     /// The connection's task, when the connection takes more.
     Task,
 }
@@ -98,7 +98,7 @@ impl Outgoing {
         let mut inner = self.inner.lock();
         inner.closing = true;
         inner.queue = Queue::default();
-        inner.writer = Writer::Nobody;
+        inner.writer = Writer::Idle;
         let stream = inner.stream.take();
         drop(inner);
         drop(stream);
@@ -200,7 +200,7 @@ impl Inner {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         }
-        self.writer = Writer::Nobody;
+        self.writer = Writer::Idle;
         Ok(true)
     }
 }
@@ -277,9 +277,9 @@ impl Client for Outgoing {
             return false;
         }
         inner.queue.push(frame.clone());
-        let first = inner.writer == Writer::Nobody;
+        let first = inner.writer == Writer::Idle;
         if first {
-            inner.writer = Writer::Sayer;
+            inner.writer = Writer::Caller;
         }
         first
     }
@@ -287,7 +287,7 @@ impl Client for Outgoing {
     fn flush(&self) {
         let mut inner = self.inner.lock();
         // Before the upgrade all frames wait; the connection's task writes them first.
-        if inner.stream.is_some() && inner.writer == Writer::Sayer && !inner.write(None).unwrap_or(false) {
+        if inner.stream.is_some() && inner.writer == Writer::Caller && !inner.write(None).unwrap_or(false) {
             // The task handles the rest, or the error.
             inner.writer = Writer::Task;
             wake(inner);
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_partly_written_frame_is_completed_after_the_rest_is_dropped() {
+    async fn a_partly_written_frame_is_completed_after_a_drop() {
         use tokio::io::AsyncReadExt;
         let (ours, mut theirs) = connection().await;
         let outgoing = outgoing(32 << 20, 1);

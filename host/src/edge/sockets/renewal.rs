@@ -24,7 +24,7 @@ pub(in crate::edge) const FRAME_BYTES: usize = TOKEN_BYTES + 256;
 pub(in crate::edge) enum Renewal {
     /// The new token is accepted.
     Accepted {
-        /// Its user, with all that it says.
+        /// The user of the token, with its claims and grants.
         verified: Verified,
         /// The answer.
         answer: String,

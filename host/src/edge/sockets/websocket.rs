@@ -64,7 +64,7 @@ pub(in crate::edge) struct ConnectionContext {
     pub(in crate::edge) verifier: Verifier,
     /// The permissions of the user in the room.
     pub(in crate::edge) access: SocketAccess,
-    /// The socket's place in the registry; it is removed after the room was told of the end.
+    /// The socket's place in the registry; it is removed after the room was notified of the end.
     pub(in crate::edge) registration: Registration,
 }
 
@@ -73,7 +73,7 @@ pub(in crate::edge) struct Connection {
     reader: Reader,
     protocol: WebSocketContext,
     outgoing: Arc<Outgoing>,
-    /// Dropped when the room is told of the end.
+    /// Dropped when the room is notified of the end.
     seat: Option<Seat>,
     shared: ConnectionContext,
     rate_limit: Option<Box<SocketRateLimit>>,
@@ -87,7 +87,7 @@ pub(in crate::edge) struct Connection {
     last_received_at: Instant,
     alarm: Pin<Box<Sleep>>,
     state: State,
-    /// The ending that the room is told.
+    /// The ending that the room gets.
     ending: Option<Close>,
     /// The answer to the client's close frame. It is sent behind the outputs of the turns of earlier messages.
     farewell: Option<Bytes>,
@@ -101,13 +101,13 @@ enum State {
     Open,
     /// A ping was sent; the alarm closes the connection unless a frame came since.
     PingSent(Instant),
-    /// The client sent a close frame, or ended its half of the connection, and the room was told. The outputs of the
-    /// turns of earlier messages are awaited; the alarm ends that.
+    /// The client sent a close frame, or ended its half of the connection, and the room was notified. The outputs
+    /// of the turns of earlier messages are awaited; the alarm ends that.
     Leaving,
     /// A close frame was sent, and that of the client is awaited; the alarm cuts the connection.
     Closing,
-    /// The client violated the protocol and was told. Its further data is discarded until it ends the connection; the
-    /// alarm cuts it.
+    /// The client violated the protocol and got a close frame. Its further data is discarded until it ends the
+    /// connection; the alarm cuts it.
     Discarding,
     /// All frames are queued. The connection ends when they are written; the alarm cuts it.
     Finishing,
@@ -208,7 +208,7 @@ impl Connection {
                 self.hand_over(message);
             }
             if let Some(access) = self.late_access.take() {
-                self.tell_access(access);
+                self.pass_access(access);
             }
         }
         Ok(())
@@ -243,10 +243,10 @@ impl Connection {
     fn leave(&mut self, ending: Close, within: Duration) {
         self.state = State::Leaving;
         self.set_alarm(within);
-        self.tell_room(ending);
+        self.notify_room(ending);
     }
 
-    fn tell_room(&mut self, ending: Close) {
+    fn notify_room(&mut self, ending: Close) {
         if let Some(seat) = self.seat.take() {
             self.shared.metrics.closed(ending.code);
             seat.close(ending);
@@ -331,8 +331,8 @@ impl Connection {
         self.state = State::Discarding;
     }
 
-    /// The client has ended its half of the connection, and may still read. What it is owed is written in time: the
-    /// outputs of its messages within `answer_timeout`, and a close frame within `close_timeout`.
+    /// The client has ended its half of the connection, and may still read. It gets the outputs of its messages within
+    /// `answer_timeout`, and a close frame within `close_timeout`.
     fn input_ended(&mut self, context: &mut Context<'_>) -> Result<(), Over> {
         self.reset = Some(self.reader.watch_reset());
         match self.state {
@@ -417,14 +417,14 @@ impl Connection {
         }
         let registration = &self.shared.registration;
         if let Err(missing) = self.shared.access.check_message(&registration.user().id, registration.service()) {
-            return self.tell(forbidden_frame(missing, &message));
+            return self.send_own(forbidden_frame(missing, &message));
         }
         self.shared.metrics.messages.inc();
         self.outgoing.sent();
         self.hand_over(message);
     }
 
-    /// Returns whether one more message is within the rate limits; if not, the client is told.
+    /// Returns whether one more message is within the rate limits; if not, the client is notified.
     fn may_send(&mut self, text: Option<&str>) -> bool {
         let decision =
             self.rate_limit.as_mut().map_or(RateDecision::Yes, |rate_limit| rate_limit.message(self.last_received_at));
@@ -432,7 +432,7 @@ impl Connection {
             RateDecision::Yes => {}
             RateDecision::NotNow(refused) => {
                 self.shared.metrics.refused(refused);
-                self.tell(error_frame("rate_limited", "too many messages; slow down", text));
+                self.send_own(error_frame("rate_limited", "too many messages; slow down", text));
             }
             RateDecision::Flood => self.start_discarding(CloseReason::Flood),
         }
@@ -440,7 +440,7 @@ impl Connection {
     }
 
     /// Sends a message of the host's own.
-    fn tell(&self, text: String) {
+    fn send_own(&self, text: String) {
         self.outgoing.enqueue(&OutboundMessage::new(Message::Text(text)));
         self.outgoing.flush();
     }
@@ -456,10 +456,10 @@ impl Connection {
                 // The new expiry may come before the alarm. This frame also shows that the client is alive.
                 self.state = State::Open;
                 self.set_alarm(self.shared.limits.ping_every);
-                self.tell(answer);
+                self.send_own(answer);
                 self.renew_access(&verified);
             }
-            Renewal::Refused(error) => self.tell(error),
+            Renewal::Refused(error) => self.send_own(error),
             Renewal::Never(why) => self.outgoing.close(why.code(), &why.reason()),
         }
     }
@@ -472,20 +472,20 @@ impl Connection {
 
     fn apply(&mut self, renewed: Renewed) {
         if renewed != Renewed::Same {
-            self.tell_access(self.shared.access.of_user());
+            self.pass_access(self.shared.access.of_user());
         }
         match CloseReason::after(renewed) {
             Some(why) => self.outgoing.close(why.code(), &why.reason()),
             None if renewed == Renewed::Changed => {
-                self.shared.access.frame().into_iter().for_each(|frame| self.tell(frame));
+                self.shared.access.frame().into_iter().for_each(|frame| self.send_own(frame));
             }
             None => {}
         }
     }
 
-    /// Tells the room the user's new access, behind the messages that the client has sent. The client is read no
+    /// Passes the user's new access to the room, behind the messages that the client has sent. The client is read no
     /// further until the room has space for it.
-    fn tell_access(&mut self, access: UserAccess) {
+    fn pass_access(&mut self, access: UserAccess) {
         let Some(seat) = &self.seat else { return };
         self.late_access = match &self.refused {
             Some(_) => Some(access),
@@ -576,11 +576,11 @@ impl Future for Connection {
 }
 
 impl Drop for Connection {
-    /// Tells the room of the end, once, however the connection ended.
+    /// Notifies the room of the end, once, however the connection ended.
     fn drop(&mut self) {
         let ending = self.ending.take().unwrap_or_else(Close::lost);
-        self.tell_room(ending);
-        // After that: the client must not see the end before the room was told.
+        self.notify_room(ending);
+        // After that: the client must not see the end before the room was notified.
         self.outgoing.hang_up();
     }
 }

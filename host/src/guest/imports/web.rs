@@ -65,7 +65,7 @@ impl WasiHttpHooks for CallBudget {
             let (origin, request) = complete_body.await.map_err(|_| Error::ConnectionWriteTimeout)??;
             let space = clock::timeout_at(until, answers.acquire_many_owned(limits::RESPONSE_BYTES as u32));
             let space = space.await.map_err(|_| Error::ConnectionLimitReached)?.expect("it is never closed");
-            // The storage of the room failed. The turn will be lost with its commit, whatever it is told here.
+            // The storage of the room failed. The turn will be lost with its commit, whatever it gets here.
             let failed = |error: StorageFailed| Error::InternalError(Some(error.to_string()));
             let result = outbound.fetch(after, until, origin, request).await.map_err(failed)?;
             let response = to_wasi(result.map_err(|error| error_to_wasi(error, &log_limiter))?, space)?;
@@ -134,7 +134,7 @@ async fn complete_body(body: WasiBody) -> Result<Bytes, Error> {
 }
 
 fn error_to_wasi(error: FetchError, log_limiter: &LogLimiter) -> Error {
-    // The room is told only the kind of failure. The operator, who may have to act, gets the details.
+    // The room learns only the kind of failure. The operator, who may have to act, gets the details.
     if log_limiter.take() {
         tracing::info!(target: "room", %error, "a request to a server got no answer");
     }

@@ -394,8 +394,8 @@ impl RoomTask {
         })
     }
 
-    /// A client has left: it gets no output of later turns. It may still receive those of earlier ones, and is told
-    /// when the last has been released.
+    /// A client has left: it gets no output of later turns. It may still receive those of earlier ones, and is
+    /// notified when the last has been released.
     fn left(&mut self, socket: SocketKey) {
         let sockets = &mut self.opened().resources().sockets;
         sockets.mark_gone(socket);

@@ -44,9 +44,9 @@ impl Sequence {
         }
     }
 
-    /// How many of `said` messages were never received.
-    pub(super) fn lost(&self, said: u64) -> u64 {
-        self.missing.len() as u64 + said.saturating_sub(self.last)
+    /// How many of `sent` messages were never received.
+    pub(super) fn lost(&self, sent: u64) -> u64 {
+        self.missing.len() as u64 + sent.saturating_sub(self.last)
     }
 }
 
@@ -60,8 +60,8 @@ mod tests {
         sequence
     }
 
-    fn faults(sequence: &Sequence, said: u64) -> (u64, u64, u64) {
-        (sequence.lost(said), sequence.duplicated, sequence.out_of_order)
+    fn faults(sequence: &Sequence, sent: u64) -> (u64, u64, u64) {
+        (sequence.lost(sent), sequence.duplicated, sequence.out_of_order)
     }
 
     #[test]
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_and_late_lines_are_told_apart() {
+    fn duplicates_and_late_lines_are_distinguished() {
         assert_eq!(faults(&received(&[1, 2, 2, 4, 3]), 4), (0, 1, 1));
     }
 

@@ -88,7 +88,7 @@ async fn pour_into(mut socket: Socket) -> anyhow::Result<()> {
         }
         socket.say(r#"{"type":"typing"}"#.into()).await?;
         // Incoming frames are read, so that the flood ends this connection and not our slow reading.
-        socket.hear_what_is_there()?;
+        socket.receive_available()?;
         // If the server takes everything at once, nothing above ever waits, and other tasks of this program would not
         // run.
         clock::sleep(BREATH).await;

@@ -96,14 +96,14 @@ async fn requests(
         let room = target.room(number % args.rooms.max(1));
         let mut sender = target.http().await?;
         connections.spawn(async move {
-            let mut said = 0;
+            let mut sent = 0;
             while clock::monotonic() < until {
                 let began = clock::monotonic();
                 let request = match start {
                     Some(start) => {
-                        said += 1;
+                        sent += 1;
                         let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                        let body = json!({ "content": check::line(number, said, nanos, 64) }).to_string();
+                        let body = json!({ "content": check::line(number, sent, nanos, 64) }).to_string();
                         target.messages("POST", &room, "poster", body.into())?
                     }
                     None => target.messages("GET", &room, "poster", Bytes::new())?,

@@ -1,5 +1,4 @@
-//! The resources that a process has used, from Linux's /proc. On other systems, or for a process that is gone, there
-//! are none.
+//! The resources that a process has used, from Linux's /proc. Absent on other systems, and after the process has ended.
 
 use std::fs;
 

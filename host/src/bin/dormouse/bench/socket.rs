@@ -119,7 +119,7 @@ impl Socket {
     }
 
     /// Reads the frames that have arrived, without waiting.
-    pub(super) fn hear_what_is_there(&mut self) -> Result<(), Ended> {
+    pub(super) fn receive_available(&mut self) -> Result<(), Ended> {
         let mut context = Context::from_waker(Waker::noop());
         while let Poll::Ready(received) = self.poll_receive(&mut context, &mut |_| {}) {
             received?;

@@ -68,7 +68,7 @@ struct Member {
     number: usize,
     /// The number among the room's senders, if it is a sender.
     sender: Option<usize>,
-    said: u64,
+    sent: u64,
     on_their_way: u32,
     next: Option<Pin<Box<tokio::time::Sleep>>>,
     received: Vec<Sequence>,
@@ -80,7 +80,7 @@ struct Member {
 struct Outcome {
     room: usize,
     sender: Option<usize>,
-    said: u64,
+    sent: u64,
     received: Vec<Sequence>,
     ended: Option<Ended>,
 }
@@ -111,7 +111,7 @@ pub(super) async fn run(target: &Target, settings: &Settings, load: &Load) -> an
     run.enter(Phase::Ending);
     let (to, sends, deliveries) = (process::usage(target.pid()), run.sent() - sends, run.delivered() - deliveries);
     let seconds = began.elapsed().as_secs_f64();
-    run.hear_the_rest(settings.members as u64).await;
+    run.receive_the_rest(settings.members as u64).await;
     run.enter(Phase::Over);
 
     let mut report = Report::new(
@@ -164,17 +164,17 @@ async fn join(target: &Target, settings: &Settings, run: &Arc<Run>) -> anyhow::R
 
 /// Compares sent with received messages, over all rooms.
 fn faults(settings: &Settings, outcomes: Vec<Outcome>) -> (Counts, Option<String>) {
-    let mut said = vec![vec![0; settings.senders]; settings.rooms];
+    let mut sent = vec![vec![0; settings.senders]; settings.rooms];
     for outcome in &outcomes {
         if let Some(sender) = outcome.sender {
-            said[outcome.room][sender] = outcome.said;
+            sent[outcome.room][sender] = outcome.sent;
         }
     }
     let mut counts = Counts::default();
     let mut example = None;
     for outcome in outcomes {
-        for (sequence, said) in outcome.received.iter().zip(&said[outcome.room]) {
-            counts.lost += sequence.lost(*said);
+        for (sequence, sent) in outcome.received.iter().zip(&sent[outcome.room]) {
+            counts.lost += sequence.lost(*sent);
             counts.duplicated += sequence.duplicated;
             counts.out_of_order += sequence.out_of_order;
         }
@@ -233,7 +233,7 @@ impl Run {
         }
     }
 
-    async fn hear_the_rest(&self, members: u64) {
+    async fn receive_the_rest(&self, members: u64) {
         let mut progressed = clock::monotonic();
         let mut delivered = self.delivered();
         while delivered < self.sent() * members && progressed.elapsed() < NOTHING_MORE_AFTER {
@@ -253,13 +253,13 @@ impl Run {
 impl Member {
     fn new(run: Arc<Run>, socket: Socket, number: usize, sender: Option<usize>) -> Self {
         let received = vec![Sequence::default(); run.senders];
-        let (said, on_their_way, listed) = (0, 0, false);
-        Member { run, socket, number, sender, said, on_their_way, next: None, received, listed, delays: Vec::new() }
+        let (sent, on_their_way, listed) = (0, 0, false);
+        Member { run, socket, number, sender, sent, on_their_way, next: None, received, listed, delays: Vec::new() }
     }
 
     async fn live(mut self, room: usize) -> Outcome {
         let ended = std::future::poll_fn(|context| self.poll(context)).await;
-        Outcome { room, sender: self.sender, said: self.said, received: self.received, ended: ended.err() }
+        Outcome { room, sender: self.sender, sent: self.sent, received: self.received, ended: ended.err() }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
@@ -304,9 +304,9 @@ impl Member {
     }
 
     fn say(&mut self, sender: usize) -> Result<(), Ended> {
-        self.said += 1;
+        self.sent += 1;
         self.on_their_way += 1;
-        let line = check::line(sender, self.said, self.run.nanos(), self.run.load.bytes);
+        let line = check::line(sender, self.sent, self.run.nanos(), self.run.load.bytes);
         self.run.sends.fetch_add(1, Ordering::Relaxed);
         self.socket.queue(format!(r#"{{"type":"message","content":"{line}"}}"#))
     }

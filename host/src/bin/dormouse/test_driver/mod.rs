@@ -155,10 +155,10 @@ impl Driver {
             Command::Hibernate => room.hibernate(),
             Command::Restart => room.restart(),
             Command::Put { key, value } => room.put(key.0, value.0),
-            Command::Storage => room.tell_storage(),
-            Command::Timers => room.tell_timers(),
-            Command::Sockets => room.tell_sockets(),
-            Command::Posted => room.tell_posted(),
+            Command::Storage => room.report_storage(),
+            Command::Timers => room.report_timers(),
+            Command::Sockets => room.report_sockets(),
+            Command::Posted => room.report_posted(),
             Command::Open { .. } | Command::OpenRouter { .. } | Command::Namespaces { .. } | Command::Route { .. } => {
                 unreachable!("done above")
             }

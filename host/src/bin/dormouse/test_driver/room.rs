@@ -87,7 +87,7 @@ pub(super) struct TestRoom {
     cpu: Duration,
 }
 
-/// A client that the test kit plays. It receives nothing here: `TestRoom::apply` tells the test kit.
+/// A client that the test kit plays. It receives nothing here: `TestRoom::apply` reports to the test kit.
 struct TestClient;
 
 impl Client for TestClient {
@@ -261,7 +261,7 @@ impl TestRoom {
         self.instance = None;
     }
 
-    /// Restarts the host: all sockets are gone, and the room is not told. Storage and timers stay.
+    /// Restarts the host: all sockets are gone, and the room is not notified. Storage and timers stay.
     pub(super) fn restart(&mut self) {
         self.hibernate();
         self.sockets = Sockets::default();
@@ -286,20 +286,20 @@ impl TestRoom {
         Ok(Ok(json!({ "incarnation": self.incarnation })))
     }
 
-    pub(super) fn tell_storage(&self) {
+    pub(super) fn report_storage(&self) {
         for (key, value) in self.storage.entries() {
             self.wire.say(&Reply::Entry { key: Bytes(key.to_vec()), value: Bytes(value.to_vec()) });
         }
     }
 
-    pub(super) fn tell_timers(&self) {
+    pub(super) fn report_timers(&self) {
         for timer in self.timers.iter() {
             self.wire.say(&Reply::Timer(timer.into()));
         }
     }
 
     /// Lists the open sockets, oldest first.
-    pub(super) fn tell_sockets(&self) {
+    pub(super) fn report_sockets(&self) {
         let mut open = self.sockets.iter().map(|(_, socket)| socket).collect::<Vec<_>>();
         open.sort_by_key(|socket| socket.id);
         for socket in open {
@@ -313,7 +313,7 @@ impl TestRoom {
     }
 
     /// Lists the posts, and removes them.
-    pub(super) fn tell_posted(&mut self) {
+    pub(super) fn report_posted(&mut self) {
         for (to, request) in std::mem::take(&mut self.posted) {
             self.wire.say(&Reply::Post { to: to.into(), request: request.into() });
         }

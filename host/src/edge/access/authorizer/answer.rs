@@ -21,7 +21,7 @@ pub(super) struct Decision {
     pub(super) shared_for: Duration,
 }
 
-/// Other members may be there: the server may tell itself more.
+/// Other members are ignored: the server may add some for itself.
 #[derive(Deserialize)]
 struct Answer {
     permissions: Vec<String>,

@@ -198,7 +198,7 @@ impl Authorizer {
     }
 }
 
-/// One call, which tells all who wait for it.
+/// One call, whose answer goes to all who wait for it.
 struct Call {
     authorizer: Arc<Authorizer>,
     question: Question,
@@ -225,7 +225,7 @@ impl Call {
                 Err(NoAnswer)
             }
         };
-        // Nobody may wait any more.
+        // Perhaps no request waits any more.
         let _ = self.sender.send(Some(outcome));
     }
 }

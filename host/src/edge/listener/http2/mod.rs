@@ -325,13 +325,13 @@ mod tests {
         paced.write_all(last).await.unwrap();
         assert!(matches!(read(&mut paced), Poll::Ready(Ok(0))));
         drop(paced);
-        let mut heard = Vec::new();
-        theirs.read_to_end(&mut heard).await.unwrap();
-        assert_eq!(heard, [PROBE, &answer].concat());
+        let mut received = Vec::new();
+        theirs.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, [PROBE, &answer].concat());
     }
 
     #[tokio::test]
-    async fn the_end_of_the_input_is_not_held_back_without_a_whole_request() {
+    async fn an_end_without_a_whole_request_is_not_held_back() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         for sent in [encode(4, 0, 0, b""), encode(HEADERS, 4, 1, b"post"), encode(HEADERS, END_STREAM, 1, b"get")] {
             let (mut paced, mut theirs) = begun().await;
