@@ -14,7 +14,7 @@ const WITHIN_MS = 5_000;
 /** Long enough for a room to hibernate, with workerd and Dormouse both after 10 s. */
 const ASLEEP_AFTER_MS = 12_000;
 
-/** A client that hears frames one after the other. */
+/** A client that receives frames one after the other. */
 class Client {
   #frames = [];
   #waiting = [];
@@ -31,10 +31,10 @@ class Client {
     this.failed.catch(() => {});
   }
 
-  async hears(type) {
+  async receives(type) {
     const next = this.#frames.shift() ?? new Promise((resolve) => this.#waiting.push(resolve));
     const late = after(WITHIN_MS);
-    const frame = await Promise.race([next, this.failed, late.then(() => assert.fail(`no ${type} was heard`))]);
+    const frame = await Promise.race([next, this.failed, late.then(() => assert.fail(`no ${type} was received`))]);
     late.cancel();
     assert.equal(frame.type, type, JSON.stringify(frame));
     return frame;
@@ -53,15 +53,15 @@ class Client {
 const PROMISES = {
   async 'history comes first, and a message reaches everybody with the next number'({ url }) {
     const ana = new Client(url, 'a', '1:ana');
-    assert.deepEqual((await ana.hears('history')).messages, []);
+    assert.deepEqual((await ana.receives('history')).messages, []);
     const bo = new Client(url, 'a', '2:bo');
-    await bo.hears('history');
-    const joined = await ana.hears('user_joined');
+    await bo.receives('history');
+    const joined = await ana.receives('user_joined');
     assert.deepEqual([joined.userId, joined.userName], ['2', 'bo']);
 
     for (let seq = 1; seq <= 60; seq += 1) {
       (seq % 2 ? ana : bo).says({ type: 'message', content: `number ${seq}`, userId: '3' });
-      const [one, other] = [await ana.hears('message'), await bo.hears('message')];
+      const [one, other] = [await ana.receives('message'), await bo.receives('message')];
       assert.deepEqual(one, other);
       const { id, timestamp, ...rest } = one.message;
       const [userId, userName] = seq % 2 ? ['1', 'ana'] : ['2', 'bo'];
@@ -70,47 +70,47 @@ const PROMISES = {
       assert.ok(Math.abs(timestamp - Date.now()) < 10_000);
     }
     const late = new Client(url, 'a', '3:cy');
-    const { messages } = await late.hears('history');
+    const { messages } = await late.receives('history');
     assert.deepEqual(messages.map(({ seq }) => seq), Array.from({ length: 50 }, (_, at) => at + 11));
   },
 
-  async 'who joins and leaves is told to the others, once for a user'({ url }) {
+  async 'joins and leaves are sent to the others, once for a user'({ url }) {
     const ana = new Client(url, 'b', '1:ana');
-    await ana.hears('history');
+    await ana.receives('history');
     const tabs = [new Client(url, 'b', '2:bo'), new Client(url, 'b', '2:bo')];
-    for (const tab of tabs) await tab.hears('history');
+    for (const tab of tabs) await tab.receives('history');
     await tabs[0].leaves();
     await tabs[1].leaves();
-    await ana.hears('user_joined');
-    assert.equal((await ana.hears('user_left')).userId, '2');
+    await ana.receives('user_joined');
+    assert.equal((await ana.receives('user_left')).userId, '2');
   },
 
   async 'typing goes to the others alone, ping is answered, nonsense is complained of'({ url }) {
     const ana = new Client(url, 'c', '1:ana');
-    await ana.hears('history');
+    await ana.receives('history');
     const bo = new Client(url, 'c', '2:bo');
-    await bo.hears('history');
-    await ana.hears('user_joined');
+    await bo.receives('history');
+    await ana.receives('user_joined');
     ana.says({ type: 'typing' });
     ana.says({ type: 'ping' });
     ana.says({ type: 'shout' });
     ana.says({ type: 'message', content: ' ' });
     ana.socket.send('{');
-    await ana.hears('pong');
-    for (let complaints = 0; complaints < 3; complaints += 1) await ana.hears('error');
-    assert.equal((await bo.hears('typing')).userId, '1');
+    await ana.receives('pong');
+    for (let complaints = 0; complaints < 3; complaints += 1) await ana.receives('error');
+    assert.equal((await bo.receives('typing')).userId, '1');
   },
 
   async 'what is posted reaches the sockets, and is listed'({ url }) {
     const ana = new Client(url, 'd', '1:ana');
-    await ana.hears('history');
+    await ana.receives('history');
     const path = `${url}/api/realtime/rooms/d/messages`;
     const headers = { authorization: 'Bearer 2:bo' };
     const body = JSON.stringify({ content: '🐭'.repeat(1500) });
     const posted = await (await fetch(path, { method: 'POST', headers, body })).json();
     assert.equal(posted.success, true);
     assert.equal(posted.message.content, '🐭'.repeat(1000));
-    assert.deepEqual((await ana.hears('message')).message, posted.message);
+    assert.deepEqual((await ana.receives('message')).message, posted.message);
     assert.deepEqual((await (await fetch(path, { headers })).json()).messages, [posted.message]);
     assert.equal((await fetch(path)).status, 401);
     assert.equal((await fetch(path, { method: 'POST', headers, body: '{}' })).status, 400);
@@ -119,26 +119,26 @@ const PROMISES = {
 
   async 'a room that slept knows its sockets'({ url }) {
     const [ana, bo] = [new Client(url, 'e', '1:ana'), new Client(url, 'e', '1:ana')];
-    await Promise.all([ana.hears('history'), bo.hears('history')]);
+    await Promise.all([ana.receives('history'), bo.receives('history')]);
     ana.says({ type: 'message', content: 'before' });
-    await Promise.all([ana.hears('message'), bo.hears('message')]);
+    await Promise.all([ana.receives('message'), bo.receives('message')]);
     await after(ASLEEP_AFTER_MS);
     bo.says({ type: 'message', content: 'after' });
-    const heard = await Promise.all([ana.hears('message'), bo.hears('message')]);
-    for (const { message } of heard) assert.deepEqual([message.seq, message.userName], [2, 'ana']);
+    const received = await Promise.all([ana.receives('message'), bo.receives('message')]);
+    for (const { message } of received) assert.deepEqual([message.seq, message.userName], [2, 'ana']);
   },
 
-  async 'what was heard is there after kill -9'(server, again) {
+  async 'a received message is there after kill -9'(server, again) {
     const ana = new Client(server.url, 'f', '1:ana');
-    await ana.hears('history');
+    await ana.receives('history');
     ana.says({ type: 'message', content: 'to be kept' });
-    const { message } = await ana.hears('message');
+    const { message } = await ana.receives('message');
     ana.socket.on('error', () => {});
     const { url } = await again();
     const back = new Client(url, 'f', '1:ana');
-    assert.deepEqual((await back.hears('history')).messages, [message]);
+    assert.deepEqual((await back.receives('history')).messages, [message]);
     back.says({ type: 'message', content: 'the next' });
-    assert.equal((await back.hears('message')).message.seq, 2);
+    assert.equal((await back.receives('message')).message.seq, 2);
   },
 };
 

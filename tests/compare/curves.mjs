@@ -54,20 +54,24 @@ const CURVES = [
   {
     name: 'members',
     title: 'Members of one room',
-    note: 'One of them speaks, with one message on its way. All are sockets of one user, so that joining makes no news for the others; delivering is the same.',
+    note:
+      'One of them speaks, with one message on its way. All are sockets of one user, so that joining makes no news for ' +
+      'the others; delivering is the same.',
     of: 'members',
     points: [10, 30, 100, 300, 1_000, 3_000, 10_000],
     quick: 5,
     async measure(members) {
-      const said = ['--members', members, '--senders', 1, '--window', 1, '--token', 'u:u', ...TRAFFIC];
-      return withServer(async (server) => columns(DELIVERY, await figures(server, 'fanout', said)));
+      const args = ['--members', members, '--senders', 1, '--window', 1, '--token', 'u:u', ...TRAFFIC];
+      return withServer(async (server) => columns(DELIVERY, await figures(server, 'fanout', args)));
     },
     plots: [DELIVERY_PLOT],
   },
   {
     name: 'rooms',
     title: 'Rooms that sleep',
-    note: 'Each with one socket; and without sockets, each with one message that was posted. The last column is a start after kill -9, with these rooms on disk.',
+    note:
+      'Each with one socket; and without sockets, each with one message that was posted. The last column is a start ' +
+      'after kill -9, with these rooms on disk.',
     of: 'rooms',
     points: [
       ...[1, 10, 100, 1_000, 10_000, MOST_SOCKETS].map((rooms) => ({ rooms, kind: 'with a socket' })),
@@ -81,7 +85,9 @@ const CURVES = [
   {
     name: 'messages',
     title: 'Messages kept in one room',
-    note: 'Joining is from TCP connect to the first frame, which holds the last 50 messages; then the same after kill -9 and a new start. Sending is one socket that hears its own messages, one at a time.',
+    note:
+      'Joining is from TCP connect to the first frame, which holds the last 50 messages; then the same after kill -9 ' +
+      'and a new start. Sending is one socket that hears its own messages, one at a time.',
     of: 'messages',
     points: [0, 1_000, 10_000, 100_000, 1_000_000],
     quick: 3,
@@ -96,13 +102,16 @@ const CURVES = [
   {
     name: 'payload',
     title: 'Length of a message',
-    note: 'One room of 100, one sender. Content is cut to 2,000 UTF-16 units, so beyond that only what comes in grows, up to the 64 KiB that a frame may have; what goes out has 2,000 bytes. The check that nothing is lost takes some 30 bytes of each message.',
+    note:
+      'One room of 100, one sender. Content is cut to 2,000 UTF-16 units, so beyond that only what comes in grows, up ' +
+      'to the 64 KiB that a frame may have; what goes out has 2,000 bytes. The check that nothing is lost takes some ' +
+      '30 bytes of each message.',
     of: 'bytes',
     points: [40, 100, 300, 1_000, 2_000, 4_000, 16_000, 65_000],
     quick: 8,
     async measure(bytes) {
-      const said = ['--members', 100, '--senders', 1, '--window', 1, '--bytes', bytes, ...TRAFFIC];
-      return withServer(async (server) => columns(DELIVERY, await figures(server, 'fanout', said)));
+      const args = ['--members', 100, '--senders', 1, '--window', 1, '--bytes', bytes, ...TRAFFIC];
+      return withServer(async (server) => columns(DELIVERY, await figures(server, 'fanout', args)));
     },
     plots: [DELIVERY_PLOT],
   },
@@ -203,8 +212,8 @@ async function fill(server, room, messages) {
     if (missing <= 5_000) return sayInEach(server.url, Array(missing).fill(room));
     // Some runs, each of them too short to say more than is missing.
     const duration = `${Math.ceil((1_000 * missing) / MOST_PER_SECOND)}ms`;
-    const said = ['--members', 1, '--senders', 1, '--window', 256, '--duration', duration, '--warmup', '0s'];
-    await figures(server, 'fanout', [...said, ...into(room)]);
+    const args = ['--members', 1, '--senders', 1, '--window', 256, '--duration', duration, '--warmup', '0s'];
+    await figures(server, 'fanout', [...args, ...into(room)]);
   }
 }
 

@@ -1,11 +1,11 @@
-// Fills rooms over HTTP, before something is measured: the speed of this is nobody's business.
+// Fills rooms over HTTP before a measurement. Its own speed is not measured.
 
 import http from 'node:http';
 
 const IN_FLIGHT = 64;
 const CONTENT = 'something that somebody said a while ago, of the usual length';
 
-/** Says one thing in each of these rooms. A room that is named twice hears two. */
+/** Posts one message to each of these rooms. A room that is named twice gets two. */
 export async function sayInEach(url, rooms) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: IN_FLIGHT });
   const names = rooms[Symbol.iterator]();

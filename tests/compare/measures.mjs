@@ -1,4 +1,4 @@
-// What is read from a run, and how runs are summed up: medians of the figures, and medians of the ratios of each round.
+// The figures of a run, and how runs are summed up: medians of the figures, and medians of the ratios of each round.
 // A ratio is made from two runs that were neighbours in time; what slows the machine for a while slows both.
 
 /** The median; of an even number, the mean of the middle two. Undefined of none. */
@@ -38,7 +38,7 @@ export const MEASURES = [
     of: (report) => (report.scenario === 'idle' ? { '': report.server?.bytesPerSocket / 1e3 } : {}),
   },
   {
-    // What a server grew by flatters one that gives back what it took to start; this flatters nobody.
+    // The growth alone would favour a server that gives back the memory of its start, so all memory counts.
     title: 'Memory of the whole server with these sockets',
     unit: 'MB',
     better: 'less',

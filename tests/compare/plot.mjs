@@ -68,7 +68,7 @@ export function bars({ title, subtitle, axis, series, colours, values }) {
   });
 }
 
-/** Lines with both axes logarithmic. `values` are { x, y, series }; what is not above zero has no place and is left out. */
+/** Lines with both axes logarithmic. `values` are { x, y, series }; those that are not above zero are left out. */
 export function lines({ title, subtitle, xAxis, yAxis, series, colours, values }) {
   const there = values.filter(({ x, y }) => x > 0 && y > 0);
   const log = (field, title) => {
@@ -98,7 +98,7 @@ function logScale(domain) {
     // As text first: 10 ** -1 * 2 is not quite 0.2.
     values.push(...within.map((digit) => Number(`${digit}e${power}`)).filter((at) => at >= domain[0] && at <= domain[1]));
   }
-  // The format has prefixes: k is welcome, but nobody reads 100m as a tenth.
+  // The format has SI prefixes: k is good, but 100m is hard to read as a tenth.
   const labelExpr = "datum.value < 1 ? toString(datum.value) : format(datum.value, '~s')";
   return { scale: { type: 'log', domain, nice: false }, axis: { values, labelExpr } };
 }

@@ -1,4 +1,4 @@
-// What people read: Markdown tables and the plot, made from the runs of results.json and nothing else.
+// The report: Markdown tables and the plot, made only from the runs in results.json.
 
 import { machineInWords } from './machine.mjs';
 import { MEASURES, START_MEASURES, median, rowsOf, unique } from './measures.mjs';

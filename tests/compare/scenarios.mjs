@@ -1,4 +1,4 @@
-// What is measured: a table, and nothing else. Each scenario is a row's name and what `dormouse bench` is told.
+// The table of scenarios. Each is the name of a row and the arguments of `dormouse bench`.
 //
 // `quick` replaces options by name, for a look that takes a few minutes. A server that is known not to finish a row is
 // still asked: the reason is in the table, and a newer version may do it.

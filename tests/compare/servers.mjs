@@ -20,9 +20,9 @@ const WORKERD = join(
 );
 
 const READY_WITHIN_MS = 20_000;
-/** What a server does beside listening when it starts is not what is measured, nor is the memory that it takes for it. */
+/** A pause after the start, so that the rest of its work and memory is not measured. */
 const REST_MS = 500;
-/** The end of what a server prints, for the reason why it fell over. */
+/** The end of a server's output is kept, for the reason of a failure. */
 const KEPT_OUTPUT = 20_000;
 
 /** In the order of every table and plot. */
@@ -103,10 +103,10 @@ class Server {
     });
   }
 
-  /** Reads the address from what the server says. */
+  /** Reads the address from the output of the server. */
   async listening() {
     const [, , stderr, control] = this.#process.stdio;
-    const said = new Promise((resolve) => {
+    const address = new Promise((resolve) => {
       stderr.on('data', () => {
         // With what follows the address: a line may come in pieces.
         const [, url] = /ready on (http:\/\/127\.0\.0\.1:\d+)\s/.exec(this.#output) ?? [];
@@ -121,7 +121,7 @@ class Server {
       control.on('error', () => {}); // the others close it, or leave it alone
     });
     const late = after(READY_WITHIN_MS, 'it does not say that it listens');
-    this.url = await Promise.race([said, this.ended.then(fail), late.then(fail)]).catch((error) => {
+    this.url = await Promise.race([address, this.ended.then(fail), late.then(fail)]).catch((error) => {
       throw new Error(`${error.message}: ${this.lastWords()}`);
     });
     late.cancel();
@@ -134,7 +134,7 @@ class Server {
   }
 
   /**
-   * Whether it ran out of files, as far as that can be told afterwards and for nothing: the kernel doubles a process's
+   * Whether it ran out of files, as far as that can be seen afterwards at no cost: the kernel doubles a process's
    * table of files when it is full, and never makes it smaller.
    */
   filesWereShort() {
@@ -155,7 +155,7 @@ class Server {
 
 const running = new Set();
 
-/** Spawns with as many open files as we may have: a server needs one for each socket, and workerd three for each room. */
+/** Spawns with as many open files as we may have: a server needs one for a socket, and workerd three for a room. */
 export function spawnWithFiles(command, stdio) {
   const raised = ['/bin/sh', '-c', 'ulimit -n "$(ulimit -Hn)" && exec "$@"', 'sh', ...command];
   const child = spawn(raised[0], raised.slice(1), { stdio });

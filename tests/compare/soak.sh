@@ -52,7 +52,7 @@ for ((from = 0; from < minutes; from += 15)); do
         END { printf "%8d %12.0f %12.0f %12d %10.0f\n", to, sum / NR / 1024, most / 1024, files, data / 1024 }
     ' "$directory/samples"
 done
-awk '$1 == "sends" { sent += $2 } $1 == "deliveries" { heard += $2 } END { print sent " messages, " heard " deliveries" }' "$directory/bench"
+awk '$1 == "sends" { sent += $2 } $1 == "deliveries" { received += $2 } END { print sent " messages, " received " deliveries" }' "$directory/bench"
 kill -TERM $server
 wait $server
 echo "$rounds rounds, nothing lost, and the server ended in order"

@@ -4,7 +4,7 @@
 //     node server.mjs --listen 127.0.0.1:8080
 //
 // Chosen to be fair to Node:
-// - one process, one thread: rooms are in its memory, so a cluster would need a router and a broker between its workers;
+// - one process, one thread: rooms are in its memory, so a cluster would need a router and a broker between workers;
 // - no compression (it costs memory for each socket, and messages of a chat are short);
 // - a frame is serialized once, and the same buffer goes to every socket;
 // - a message is kept as the JSON that is sent, so that history is joined and never serialized again;
@@ -34,7 +34,7 @@ const TEXT = { binary: false };
 
 class Room {
   #sockets = new Set();
-  /** How many sockets each user has: who joins or leaves is told once, not for each tab. */
+  /** How many sockets each user has: a join or a leave is sent once, not for each tab. */
   #tabs = new Map();
   #messages = [];
   #seq = 0;
@@ -97,7 +97,7 @@ function send(socket, frame) {
   if (socket.readyState !== socket.OPEN) return;
   if (socket.bufferedAmount > MAX_WAITING) {
     socket.close(1013, 'too slow');
-    // The close frame would wait behind a megabyte that nobody reads.
+    // The close frame would wait behind a megabyte that is not read.
     socket.terminate();
     return;
   }
@@ -119,19 +119,19 @@ function roomOf(name) {
   return room;
 }
 
-function heard(socket, room, data, isBinary) {
+function receive(socket, room, data, isBinary) {
   const complain = (code, message, clientId) =>
     socket.send(JSON.stringify({ type: 'error', code, message, clientId }));
   if (isBinary) return complain('not_text', 'frames must be text');
-  let said;
+  let command;
   try {
-    said = JSON.parse(data);
+    command = JSON.parse(data);
   } catch {
     return complain('bad_json', 'frames must be JSON');
   }
-  switch (said?.type) {
+  switch (command?.type) {
     case 'message': {
-      const { content, clientId } = said;
+      const { content, clientId } = command;
       if (typeof content !== 'string') return complain('bad_message', 'content must be a string', clientId);
       if (content.trim() === '') return complain('empty_content', 'content must not be empty', clientId);
       return room.say(socket.user, content, clientId);
@@ -238,7 +238,7 @@ server.on('upgrade', (request, stream, head) => {
     socket.user = user;
     socket.isAlive = true;
     all.add(socket);
-    socket.on('message', (data, isBinary) => heard(socket, room, data, isBinary));
+    socket.on('message', (data, isBinary) => receive(socket, room, data, isBinary));
     socket.on('pong', alive);
     socket.on('error', () => {}); // 'close' follows
     socket.on('close', () => {

@@ -2,9 +2,9 @@
 // would write.
 //
 // Chosen to be fair to workerd:
-// - the hibernation API, so that an idle room costs its sockets only, and pings are answered without running JavaScript;
+// - the hibernation API, so that an idle room costs only its sockets, and pings are answered without running any code;
 // - the SQLite storage, one short row a message: the JSON that is sent, so that history is joined and never serialized;
-// - no await between the write and the broadcast: writes coalesce, and the default output gate alone holds what is said
+// - no await between the write and the broadcast: writes coalesce, and the default output gate alone holds messages
 //   until they are durable, so that the object goes on with the next message meanwhile;
 // - `seq` is read from the rows once after waking, and counted in memory from there;
 // - sockets and users are cached in memory: `getWebSockets` and `deserializeAttachment` make new objects at each call;
@@ -28,7 +28,7 @@ export class ChatRoom extends DurableObject {
   #seq;
   /** Each socket and its user. A cache of the attachments: it is built again when the room wakes. */
   #users = new Map();
-  /** How many sockets each user has: who joins or leaves is told once, not for each tab. */
+  /** How many sockets each user has: a join or a leave is sent once, not for each tab. */
   #tabs = new Map();
 
   constructor(state, env) {
@@ -65,15 +65,15 @@ export class ChatRoom extends DurableObject {
     const complain = (code, message, clientId) =>
       socket.send(JSON.stringify({ type: 'error', code, message, clientId }));
     if (typeof data !== 'string') return complain('not_text', 'frames must be text');
-    let said;
+    let command;
     try {
-      said = JSON.parse(data);
+      command = JSON.parse(data);
     } catch {
       return complain('bad_json', 'frames must be JSON');
     }
-    switch (said?.type) {
+    switch (command?.type) {
       case 'message': {
-        const { content, clientId } = said;
+        const { content, clientId } = command;
         if (typeof content !== 'string') return complain('bad_message', 'content must be a string', clientId);
         if (content.trim() === '') return complain('empty_content', 'content must not be empty', clientId);
         this.#say(this.#users.get(socket), content, clientId);

@@ -27,7 +27,7 @@ const BODY_BYTES: usize = 64 << 10;
 /// The most bytes in the name of a room, and in a user's id and name.
 const ROOM_NAME_BYTES: usize = 128;
 const USER_NAME_BYTES: usize = 256;
-/// Messages in an answer to GET /messages: where nothing is said, and at most.
+/// Messages in an answer to GET /messages: by default, and at most.
 const DEFAULT_PAGE_LIMIT: usize = 100;
 const MAX_PAGE_LIMIT: usize = 500;
 
@@ -71,7 +71,7 @@ fn room_name(encoded: &str) -> Option<String> {
     ((1..=ROOM_NAME_BYTES).contains(&name.len()) && name.chars().all(is_allowed)).then(|| name.into_owned())
 }
 
-/// The user of a request. Every token is believed.
+/// The user of a request. Every token is accepted.
 fn identify(request: &Request<Incoming>) -> Option<User> {
     let token = match request.headers().get(header::AUTHORIZATION) {
         Some(value) => {

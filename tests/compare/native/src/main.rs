@@ -6,7 +6,7 @@
 //! tickets, cookies, origins, and goodbyes when it ends.
 //!
 //! ```text
-//! http.rs    requests, identity, the upgrade      room.rs      who is here, what is said to whom, the history
+//! http.rs    requests, identity, the upgrade      room.rs      members, delivery of messages, the history
 //! socket.rs  one WebSocket: its queue, its task   protocol.rs  the JSON and the frames
 //! ```
 //!
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
 
 async fn serve(address: SocketAddr) -> io::Result<()> {
     if !address.ip().is_loopback() {
-        let problem = format!("everybody is believed here, so {address} must be a loopback address; pass --listen");
+        let problem = format!("every token is accepted here, so {address} must be a loopback address; pass --listen");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
     let listener = listen(address)?;
@@ -77,7 +77,7 @@ async fn serve(address: SocketAddr) -> io::Result<()> {
         match listener.accept().await {
             Ok((stream, _)) => drop(tokio::spawn(http(stream, rooms.clone()))),
             Err(error) => {
-                // Out of descriptors, most likely: live on with those who are here.
+                // Out of descriptors, most likely: go on with the open connections.
                 eprintln!("a connection cannot be accepted: {error}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -102,7 +102,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// One HTTP connection, until it ends or becomes a WebSocket.
 async fn http(stream: TcpStream, rooms: Arc<Rooms>) {
     let service = service_fn(move |request| http::answer(rooms.clone(), request));
-    // An error is a client that broke off or spoke no HTTP; nobody is left to be told.
+    // An error is a client that broke off or spoke no HTTP; no answer is possible.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

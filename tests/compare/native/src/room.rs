@@ -1,8 +1,8 @@
-//! The rooms: who is in them, what they have said, and who hears what.
+//! The rooms: their members, their messages, and the delivery of frames.
 //!
-//! A room is a lock around its state. Whoever brings an event runs it, so a message costs its room no wakeup, and the
-//! lock is also what gives everybody the same messages in the same order. A room stays once somebody was in it: what
-//! was said there is kept nowhere else.
+//! A room is a lock around its state. The task that brings an event also runs it, so a message wakes no task of the
+//! room. The lock also gives all members the same messages in the same order. A room stays in memory once a user was in
+//! it, because its messages are kept nowhere else.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
@@ -38,7 +38,7 @@ struct State {
 }
 
 impl Rooms {
-    /// The room of this name, for somebody who comes or says something.
+    /// The room of this name, for a user who joins or sends.
     pub(crate) fn open(&self, name: &str) -> Arc<Room> {
         let mut rooms = self.lock();
         match rooms.get(name) {
@@ -47,7 +47,7 @@ impl Rooms {
         }
     }
 
-    /// The room of this name, where anybody has been there.
+    /// The room of this name, if it was ever used.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Room>> {
         self.lock().get(name).cloned()
     }
@@ -58,7 +58,7 @@ impl Rooms {
 }
 
 impl Room {
-    /// A client comes in. The history is the first that it is told.
+    /// A client joins. The history is its first frame.
     pub(crate) fn join(&self, socket: &Arc<Socket>) {
         let mut state = self.lock();
         socket.send(protocol::history(state.latest(HISTORY_LIMIT)));
@@ -89,7 +89,7 @@ impl Room {
         }
     }
 
-    /// A client said something: all that could be read of it at once.
+    /// Handles all messages of a client that could be read at once.
     pub(crate) fn receive(&self, sender: &Socket, messages: &[Message]) {
         // Read first: it takes as long as all the rest, and needs no lock.
         let commands = messages.iter().map(Command::parse).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! One WebSocket: the queue of what it is told, and the task that reads from it and writes to it.
+//! One WebSocket: the queue of its frames, and the task that reads from it and writes to it.
 //!
 //! tungstenite reads and judges what comes in; what it answers to pings and goodbyes goes into the same queue as what
 //! the room says. The buffers of an idle socket are small: a thousand bytes to read into, and space for a few frames.
@@ -53,7 +53,7 @@ struct Queue {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The task sleeps; who tells it something must wake it.
+    /// The task sleeps; the sender of a frame must wake it.
     Asleep,
     /// The task will look into the queue without being woken.
     Awake,
@@ -69,13 +69,13 @@ pub(crate) struct Connection {
     room: Arc<Room>,
     /// Frames on their way; the first may be written in part.
     writing: VecDeque<Bytes>,
-    /// Bytes written since the queue was told.
+    /// Bytes written since the queue was last updated.
     written: usize,
-    /// There may be more to read, of which nobody will tell us: tungstenite holds it, or we were not the one to wait.
+    /// There may be more to read without a wakeup: tungstenite holds it, or the stream did not register this task.
     may_hold_more: bool,
 }
 
-/// How far the client has taken what it is told.
+/// How far the client has taken its frames.
 enum WriteProgress {
     All,
     /// It will be woken when the client takes more.
@@ -129,12 +129,12 @@ impl Socket {
         }
     }
 
-    /// The client takes no more for now. `written` is what it took since the queue was told.
+    /// The client takes no more for now. `written` is what it took since the queue was last updated.
     fn wait(&self, written: usize) -> Result<(), ConnectionEnded> {
         self.settle(written).map(drop)
     }
 
-    /// Take all frames that wait. Where there are none, whoever comes with one wakes the task.
+    /// Take all frames that wait. If there are none, the next sender wakes the task.
     fn take(&self, written: usize, frames: &mut VecDeque<Bytes>) -> Result<WriteProgress, ConnectionEnded> {
         let mut queue = self.settle(written)?;
         if queue.frames.is_empty() {
@@ -180,9 +180,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Read what there is, up to a limit, and let the room hear it.
+    /// Reads the available messages, up to a limit, and passes them to the room.
     fn read(&mut self, context: &mut Context<'_>) -> Result<(), ConnectionEnded> {
-        // Most often it was woken to write. Then the stream still knows whom to wake when the client says something.
+        // Most often it was woken to write. Then the stream still wakes this task when the client sends something.
         if !self.may_hold_more && self.stream.try_io(Interest::READABLE, || Ok(())).is_err() {
             return Ok(());
         }
@@ -199,13 +199,13 @@ impl Connection {
                 // tungstenite has answered pings, and goodbyes when it is asked once more.
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Where tokio refused because we had our share of this turn, the stream knows nobody to wake.
+                    // If tokio refused because this task had used its budget, the stream wakes no task.
                     self.may_hold_more = !coop::has_budget_remaining();
                     break false;
                 }
                 Err(error) => {
                     if let Some((code, reason)) = fault(&error) {
-                        // It only fails where both have said goodbye already.
+                        // It only fails if both sides have sent a close frame already.
                         let _ = self.protocol.close(&mut wire, Some(CloseFrame { code, reason: reason.into() }));
                     }
                     break true;
@@ -289,7 +289,7 @@ impl Future for Connection {
 }
 
 impl Drop for Connection {
-    /// However it ended, the room is told once.
+    /// However it ended, the room is notified once.
     fn drop(&mut self) {
         self.room.leave(&self.socket);
     }
@@ -357,7 +357,7 @@ mod tests {
         assert!(socket.wait(0).is_ok());
         send(&socket, 1);
         assert!(socket.wait(0).is_err(), "one byte too many");
-        assert!(socket.lock().frames.is_empty(), "nothing is held for who is dropped");
+        assert!(socket.lock().frames.is_empty(), "nothing is held for a dropped client");
     }
 
     #[test]
