@@ -127,7 +127,7 @@ pub enum RevokeError {
     #[error("the id of a user or token must have 1 to {REVOCATION_BYTES} bytes, and a room 1 to {ROOM_BYTES}")]
     Name,
     /// There is no such room.
-    #[error("there is no such room: {0}")]
+    #[error("there is no such room: {0}; a revocation names one room, and a `*` in its name is written `\\*`")]
     Room(String),
     /// The list is full.
     #[error(

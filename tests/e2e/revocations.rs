@@ -513,3 +513,68 @@ async fn revocation_covers_tokens_of_issuers_whose_clock_is_ahead() {
     assert_revoked(&request_with_token(&server, &ahead).await);
     assert_revoked(&request_with_token(&server, &unused).await);
 }
+
+/// Begins a POST to the lobby, and returns when the server reads its body: the identity was checked before.
+async fn begin_post(server: &Server, token: &str, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = format!(
+        "POST {BASE}/rooms/lobby/messages HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+         expect: 100-continue\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 25];
+    within(stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[tokio::test]
+async fn a_body_that_ends_after_the_revocation_has_no_effect() {
+    let server = server_with_secret(ADMIN).await;
+    let body = json!({ "content": "late" }).to_string();
+    let finish = async |mut stream: TcpStream| {
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        within(stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    };
+    for revocation in [json!({ "user": "ana" }), json!({ "jti": "leaked" })] {
+        let id = revocation["user"].as_str().unwrap_or("bo");
+        let stream = begin_post(&server, &token_of(id, json!({ "jti": "leaked" })), &body).await;
+        revoke(&server, revocation).await;
+        finish(stream).await;
+    }
+    let expiring = token_of("cleo", json!({ "exp": now_s() + 2 }));
+    let stream = begin_post(&server, &expiring, &body).await;
+    while request_with_token(&server, &expiring).await.status != StatusCode::UNAUTHORIZED {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    finish(stream).await;
+    let history = request_to_lobby(&server, &token_of("dora", json!({}))).await.json();
+    assert_eq!(history["messages"], json!([]));
+}
+
+async fn request_to_lobby(server: &Server, token: &str) -> Answer {
+    let authorization = format!("Bearer {token}");
+    let path = format!("{BASE}/rooms/lobby/messages");
+    server.request(Method::GET, &path, &[("authorization", &authorization)], "").await
+}
+
+#[tokio::test]
+async fn a_revocation_names_one_room_and_no_pattern() {
+    let server = server_with_secret(ADMIN).await;
+    for room in ["rooms/*", "rooms/a*b", "rooms/**"] {
+        let answer = admin_request(&server, Method::POST, &json!({ "user": "ana", "room": room }).to_string()).await;
+        answer.is_problem(400);
+        assert!(answer.json()["detail"].as_str().unwrap().contains("names one room"), "{answer:?}");
+    }
+    let escaped = json!({ "user": "ana", "room": "rooms/a\\*b" });
+    revoke(&server, escaped.clone()).await;
+    let path = format!("{BASE}/rooms/a*b/messages");
+    let authorization = format!("Bearer {}", token_of("ana", json!({})));
+    let asked = async || server.request(Method::GET, &path, &[("authorization", &authorization)], "").await;
+    asked().await.is_problem(403);
+    assert_eq!(admin_request(&server, Method::DELETE, &escaped.to_string()).await.status, StatusCode::OK);
+    assert_eq!(asked().await.status, StatusCode::OK);
+}

@@ -175,6 +175,19 @@ async fn only_a_service_may_act_for_a_user() {
 }
 
 #[tokio::test]
+async fn a_ticket_for_one_user_acts_for_no_other() {
+    let server = server_with_services("").await;
+    let with_ticket = async |header: &str| {
+        let ticket = ask(&server, Method::POST, "/tickets", &service(), Some(FOR_ANA), "").await.json();
+        let path = format!("{BASE}/rooms/lobby/messages?ticket={}", ticket["ticket"].as_str().unwrap());
+        server.request(Method::POST, &path, &[("dormouse-act", header)], r#"{"content":"hello"}"#).await
+    };
+    with_ticket(r#"{"sub":"boss"}"#).await.is_problem(403);
+    assert_eq!(with_ticket(FOR_ANA).await.status, StatusCode::OK);
+    assert_eq!(history(&server).await, [("id-ana".into(), "Ana".into(), "hello".into())]);
+}
+
+#[tokio::test]
 async fn a_page_of_an_allowed_origin_cannot_send_the_header() {
     let server = server_with_services("").await;
     let origin = format!("http://{}", server.address);

@@ -25,5 +25,10 @@ pub(super) fn apply(headers: &HeaderMap, bearer: Option<Bearer>) -> Result<Optio
     let user = act::read(value.as_bytes()).map_err(|invalid| {
         problem(StatusCode::BAD_REQUEST, &format!("the header `dormouse-act` cannot be used: {}", invalid.0))
     })?;
+    // A back end gives the ticket to its user, whose page must not become another user with it.
+    if bearer.by_ticket && bearer.verified.acts_for().is_some_and(|asked_for| asked_for.id != user.id) {
+        let detail = "the ticket was asked for another user than the header `dormouse-act` names";
+        return Err(problem(StatusCode::FORBIDDEN, detail).into());
+    }
     Ok(Some(Bearer { verified: bearer.verified.acting_for(user), ..bearer }))
 }

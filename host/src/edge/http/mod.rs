@@ -28,7 +28,8 @@
 //! 18. the router
 //! 19. a place among the requests to the room and to its namespace (`budget`; 503)
 //! 20. the permission: the user may do this in the room (`access`; 403, 401 without an identity, or 503 if
-//!     the operator's server decides and gives no answer)
+//!     the operator's server decides and gives no answer). The body and that answer may take long, so the identity is
+//!     checked again: it is not revoked and has not expired (401)
 //! 21. for a socket: an identity (401), an upgrade or a stream of events (400, 426), the rates again, the user's
 //!     sockets and rooms (429), the address's places (429)
 //! 22. the room: a place in its mailbox, memory once more (503), its turn
@@ -345,6 +346,8 @@ async fn check_permission(
         Reason::AuthorizerFailed => overloaded("it cannot be decided now who may enter this room; try again"),
         _ => forbidden(denied.missing, &policy.spelled(address)),
     })?;
+    let is_current = verified.map_or(Ok(()), |verified| verified.check_current(&edge.revocations));
+    is_current.map_err(|invalid| unauthorized(&invalid.0))?;
     let claims = verified.map(|verified| verified.claims.clone()).unwrap_or_default();
     request.access = UserAccess::new(claims, admitted.permissions);
     Ok(admitted)

@@ -5,7 +5,7 @@
 //!
 //! It knows no tokens: `verifier` and embedders make these from any proof of an identity.
 
-use crate::clock::UnixMillis;
+use crate::clock::{self, UnixMillis};
 use crate::edge::access::grants::Grants;
 use crate::edge::subject::Subject;
 use crate::limits::USER_BYTES;
@@ -87,6 +87,14 @@ impl Verified {
         self
     }
 
+    /// The user for whom a service acts.
+    pub(in crate::edge) fn acts_for(&self) -> Option<&User> {
+        match &self.role {
+            Role::Service { acts_for } => acts_for.as_ref(),
+            Role::User => None,
+        }
+    }
+
     /// Whether it is a service.
     pub fn is_service(&self) -> bool {
         matches!(self.role, Role::Service { .. })
@@ -118,6 +126,14 @@ impl Verified {
     pub(in crate::edge) fn is_sent_out(&self, revocations: &Revocations, room: &str) -> bool {
         let is_out = |user: &User| revocations.hold_member(&user.id, room);
         is_out(&self.user) || is_out(self.room_user())
+    }
+
+    /// Refuses an identity that has expired or was revoked since it was verified.
+    pub(in crate::edge) fn check_current(&self, revocations: &Revocations) -> Result<(), Invalid> {
+        if self.expires_at.is_some_and(|at| at <= clock::unix_millis()) {
+            return Err(Invalid("the token has expired".into()));
+        }
+        self.check_revoked(revocations)
     }
 
     /// Refuses a user or a token that was revoked.
