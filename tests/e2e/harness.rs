@@ -333,7 +333,7 @@ pub(crate) async fn open_event_stream(
         return Err(Answer::of(response).await);
     }
     let (parts, body) = response.into_parts();
-    Ok(EventStream { headers: parts.headers, body, read: String::new() })
+    Ok(EventStream { headers: parts.headers, body, read: Vec::new() })
 }
 
 impl Drop for Server {
@@ -597,7 +597,7 @@ pub(crate) async fn send_protocol_violation(client: &mut Client, bytes: &[&[u8]]
 pub(crate) struct EventStream {
     headers: hyper::HeaderMap,
     body: Incoming,
-    read: String,
+    read: Vec<u8>,
 }
 
 /// One server-sent event.
@@ -622,14 +622,14 @@ impl EventStream {
     /// Receives the text up to the next empty line; `None` at the end of the stream.
     pub(crate) async fn recv_block(&mut self) -> Option<String> {
         loop {
-            if let Some((block, rest)) = self.read.split_once("\n\n") {
-                let block = block.to_owned();
-                self.read = rest.to_owned();
-                return Some(block);
+            if let Some(end) = self.read.windows(2).position(|pair| pair == b"\n\n") {
+                let rest = self.read.split_off(end + 2);
+                let block = std::mem::replace(&mut self.read, rest);
+                return Some(String::from_utf8(block[..end].to_vec()).expect("events are text"));
             }
             let frame = within(self.body.frame()).await?.expect("the stream does not break off");
             let bytes = frame.into_data().expect("no trailers");
-            self.read.push_str(std::str::from_utf8(&bytes).expect("events end where frames do"));
+            self.read.extend_from_slice(&bytes);
         }
     }
 

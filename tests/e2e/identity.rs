@@ -1,11 +1,14 @@
 //! Credentials: which ones are accepted, and for how long.
 
+use std::time::Duration;
+
 use hyper::{Method, StatusCode};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::command_line::run;
 use crate::harness::{BASE, Server};
+use crate::tokens::{now_s, request_with_token, server_with_secret, token_with};
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
 const JWT: &str = r#"
@@ -376,6 +379,42 @@ async fn an_event_stream_ends_with_4401_when_its_identity_expires() {
     let goodbye = listener.recv().await;
     assert_eq!((goodbye.name.as_deref(), goodbye.json()["code"].as_u64()), (Some("close"), Some(4401)));
     assert_eq!(listener.recv_block().await, None);
+}
+
+/// A stream whose client does not read is not polled, so it cannot notice the time itself.
+#[tokio::test]
+async fn an_event_stream_that_is_not_read_gets_nothing_later() {
+    let limits = "[limits]\nsocket_queue_bytes = 67_108_864\nmessages_per_second_per_user = 0\n";
+    let server = server_with_secret(limits).await;
+    let (bo, ana) = (token_with(&json!({ "sub": "bo" })), token_with(&json!({ "exp": now_s() + 6 })));
+    let authorization = format!("Bearer {ana}");
+    let path = format!("{BASE}/rooms/a/events");
+    let mut listener = server.open_event_stream(&path, &[("authorization", &authorization)]).await.unwrap();
+    assert_eq!(listener.recv().await.json()["type"], "history");
+    let authorization_of_bo = format!("Bearer {bo}");
+    let post = async |content: &str| {
+        let path = format!("{BASE}/rooms/a/messages");
+        let body = json!({ "content": content }).to_string();
+        let answer = server.request(Method::POST, &path, &[("authorization", &authorization_of_bo)], &body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    };
+    // More than the kernel keeps for a connection.
+    let long = "日".repeat(4_000);
+    for _ in 0..700 {
+        post(&long).await;
+    }
+    while request_with_token(&server, &ana).await.status != StatusCode::UNAUTHORIZED {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    post("later").await;
+    loop {
+        let event = listener.recv().await;
+        assert!(!event.data.contains("later"), "{event:?}");
+        if event.name.as_deref() == Some("close") {
+            assert_eq!(event.json()["code"], 4401);
+            break;
+        }
+    }
 }
 
 #[tokio::test]

@@ -84,6 +84,11 @@ impl SocketAccess {
         UserAccess::new(self.claims.clone(), self.permissions)
     }
 
+    /// When the answer of the operator's server ends; absent where the grants of a token decide.
+    pub(in crate::edge) fn ends_at(&self) -> Option<Instant> {
+        self.answered.as_ref().map(|answered| answered.answer.ends_at)
+    }
+
     /// The room as revocations name it.
     pub(in crate::edge) fn room(&self) -> String {
         self.control.policy().spelled(&self.room)

@@ -18,6 +18,7 @@ use hyper::Response;
 use hyper::body::{Body as HttpBody, Frame};
 use hyper::header::{self, HeaderValue};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::close::CloseReason;
@@ -65,8 +66,13 @@ pub(in crate::edge) async fn connect(
         // The room takes the seat back, since it was never taken.
         Err(_) => return overloaded("the room did not answer in time"),
     };
+    let (answer_ends, ends) = watch::channel(access.ends_at());
+    if verified.expires_at.is_some() || access.ends_at().is_some() {
+        tokio::spawn(close_in_time(local_socket.client(), verified.expires_at, ends));
+    }
     let stream = EventStream {
         _registration: edge.sockets.register(local_socket.client(), Arc::new(user), token, access.room()),
+        answer_ends,
         permissions: access.first_frame().map(|frame| encode(&Message::Text(frame), None)),
         access,
         late_access: None,
@@ -82,6 +88,32 @@ pub(in crate::edge) async fn connect(
     let mut response = head();
     *response.body_mut() = Body::stream(stream);
     response
+}
+
+/// Closes a stream when its token expires, or when an answer of the operator's server ends without a new one. The stream
+/// does this itself, but is not polled while its client does not read: without this, the client would get all messages
+/// that were sent meanwhile.
+async fn close_in_time(
+    client: Arc<dyn model::Client>,
+    expires_at: Option<UnixMillis>,
+    mut answer_ends: watch::Receiver<Option<Instant>>,
+) {
+    loop {
+        let left = expires_at.map(|at| Duration::from_millis(at.saturating_sub(clock::unix_millis())));
+        let ends_at = *answer_ends.borrow_and_update();
+        let answer_left = ends_at.map(|at| at.saturating_duration_since(clock::monotonic()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return CloseReason::Expired.end(&*client);
+        }
+        if answer_left.is_some_and(|left| left.is_zero()) {
+            return CloseReason::AccessUnknown.end(&*client);
+        }
+        let Some(left) = left.into_iter().chain(answer_left).min() else { return };
+        tokio::select! {
+            () = clock::sleep(left) => {}
+            changed = answer_ends.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 /// The answer's head, with an empty body.
@@ -102,6 +134,8 @@ pub(in crate::edge) struct EventStream {
     /// The event with the client's permissions; it is sent after the room's first messages.
     permissions: Option<Bytes>,
     access: SocketAccess,
+    /// When the answer of the operator's server ends. Dropping it ends [`close_in_time`].
+    answer_ends: watch::Sender<Option<Instant>>,
     /// A new access that the room had no space for.
     late_access: Option<UserAccess>,
     /// The last event was sent.
@@ -172,6 +206,7 @@ impl EventStream {
 
     /// Applies what a new answer of the operator's server allows.
     fn renewed(&mut self, renewed: Renewed) {
+        self.answer_ends.send_replace(self.access.ends_at());
         if renewed != Renewed::Same {
             self.late_access = Some(self.access.of_user());
             self.pass_access();
