@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dormouse_bundle::PRESENCE_TRACKER;
 use dormouse_test::{
-    Close, Message, Request, TestClient, TestRoom, User, assert_all_received, assert_none_received, body,
-    discard_received, header, problem,
+    Close, Message, Permission, Request, TestClient, TestRoom, TestUser, User, assert_all_received,
+    assert_none_received, body, discard_received, header, problem,
 };
 use serde_json::{Value, json};
 
@@ -29,6 +29,7 @@ dormouse_test::with_and_without_hibernation! { PRESENCE_TRACKER;
     a_user_without_the_permission_reads_and_is_not_listed,
     a_socket_without_presence_is_not_a_connection,
     a_message_lists_a_user_who_got_the_permission_later,
+    an_update_lists_a_reader_who_got_the_permission_later,
 
     a_changed_status_is_broadcast,
     an_unchanged_status_is_not_broadcast,
@@ -313,6 +314,20 @@ fn a_message_lists_a_user_who_got_the_permission_later(mut room: TestRoom) {
     // The host passes a message on only with the permission.
     room.send(&bo, HEARTBEAT);
     assert_all_received([&ana], &updated(user("bo", "online", room.now(), 1)));
+    assert_eq!(names(&list(&mut room)), ["ana", "bo"]);
+    room.leave(&bo);
+    assert_eq!(ana.received(), [removed("bo")]);
+}
+
+fn an_update_lists_a_reader_who_got_the_permission_later(mut room: TestRoom) {
+    let [ana] = join_all(&mut room, ["ana"]);
+    let (bo, _) = listen(&mut room, "bo");
+    update(&mut room, "bo", "busy");
+    assert_none_received([&ana, &bo]);
+    // An event stream cannot send a message.
+    room.renew(&bo, TestUser::new("bo").may_only([Permission::Read, Permission::Presence]));
+    update(&mut room, "bo", "busy");
+    assert_all_received([&ana, &bo], &updated(user("bo", "busy", room.now(), 1)));
     assert_eq!(names(&list(&mut room)), ["ana", "bo"]);
     room.leave(&bo);
     assert_eq!(ana.received(), [removed("bo")]);

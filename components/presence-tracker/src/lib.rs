@@ -152,8 +152,14 @@ fn heartbeat(sender: &Socket, chosen: Option<Status>) -> Result<()> {
     }
 }
 
-/// POST /update: like a message from a socket, but it adds no user to the list.
+/// POST /update: like a message from a socket, but it adds no user to the list who is not here. An event stream cannot
+/// send a heartbeat: its user may have got the permission after it was opened.
 fn update(user_id: &str, chosen: Option<Status>) -> Result<Response> {
+    for socket in unlisted::of_user(user_id).list() {
+        if socket.may(Permission::Presence) {
+            heartbeat(&socket, chosen)?;
+        }
+    }
     if let Some(listed) = roster::get(user_id)? {
         let (before, status) = (listed.status, chosen.unwrap_or(listed.status));
         let entry = Entry { status, last_seen: context::now(), ..listed };
