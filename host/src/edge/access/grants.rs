@@ -297,7 +297,7 @@ mod tests {
         let grants = read(grants).unwrap();
         let deciding = grants.deciding("rooms", "lobby").unwrap();
         assert_eq!(
-            deciding.patterns.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>(),
+            deciding.patterns.iter().map(|pattern| pattern.to_string()).collect::<Vec<_>>(),
             ["rooms/lo*", "rooms/*by"]
         );
     }
@@ -378,7 +378,7 @@ mod fuzz {
             let most = matching.fold(Permissions::NONE, |most, (_, permissions)| most.or(permissions));
             let given = grants.deciding("rooms", "lobby").map_or(Permissions::NONE, |deciding| deciding.permissions);
             assert_eq!(given.and(most), given, "{grants:?}");
-            for (pattern, permissions) in grants.iter().filter(|(pattern, _)| pattern.as_str() == "rooms/lobby") {
+            for (pattern, permissions) in grants.iter().filter(|(pattern, _)| pattern.to_string() == "rooms/lobby") {
                 assert_eq!(given, permissions, "{pattern} is the most specific");
             }
         });

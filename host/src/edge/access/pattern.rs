@@ -4,19 +4,22 @@
 //!
 //! A pattern and an address are compared segment by segment; the segments are separated by `/`, and the first one is
 //! the namespace as a path spells it. `*` stands for any characters of one segment, also for none. `**` stands for all
-//! segments that are left, at least one. Everything else stands for itself alone: nothing in a pattern is decoded or
-//! folded, and an address arrives decoded. So `rooms/Lobby`, `rooms/lobby` and `rooms/%6Cobby` are three patterns, and
-//! a letter with its accent in one code point is not the same letter with a combining accent: they name different
-//! rooms.
+//! segments that are left, at least one. `\*` is a `*` and `\\` a `\` of a name; a `\` before anything else is an error.
+//! Everything else stands for itself alone: nothing in a pattern is decoded or folded, and an address arrives decoded.
+//! So `rooms/Lobby`, `rooms/lobby` and `rooms/%6Cobby` are three patterns, and a letter with its accent in one code
+//! point is not the same letter with a combining accent: they name different rooms.
 
 use std::cmp::Ordering;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::iter;
 
 use crate::routes::spelling;
 
+/// Stands for any characters of one segment, in place of the `*` of the text: a `*` is then one of a name. No pattern
+/// and no name has control characters.
+const WILDCARD: char = '\0';
 /// The segment that stands for all segments that are left.
-const REST: &str = "**";
+const REST: &str = "\0\0";
 
 /// A pattern for the addresses of rooms.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -37,6 +40,9 @@ pub enum PatternError {
     /// No name of a room has control characters.
     #[error("it has a control character")]
     Control,
+    /// A `\` is before something that it does not escape.
+    #[error("a `\\` in it must be followed by `*` or `\\`: `\\*` is a `*` of the name, and `\\\\` a `\\`")]
+    Escape,
 }
 
 /// How specific one segment is. A later case is more specific.
@@ -56,6 +62,7 @@ impl Pattern {
         if text.chars().any(char::is_control) {
             return Err(PatternError::Control);
         }
+        let text = unescaped(text)?;
         let mut segments = text.split('/').rev();
         let last = segments.next().unwrap_or_default();
         if segments.any(|segment| segment.contains(REST)) || (last.contains(REST) && last != REST) {
@@ -68,15 +75,10 @@ impl Pattern {
         if namespace.is_empty() || name.is_empty() {
             return Err(PatternError::NoName);
         }
-        if !namespace.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_*".contains(&byte)) {
+        if !namespace.chars().all(|char| char.is_ascii_alphanumeric() || ['-', '_', WILDCARD].contains(&char)) {
             return Err(PatternError::Namespace);
         }
         Ok(Pattern(format!("{}/{name}", spelling(namespace)).into()))
-    }
-
-    /// The pattern as text, with its namespace as a path spells it.
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 
     /// Whether a room has this pattern; `namespace` is spelled as in a path.
@@ -102,32 +104,54 @@ impl Pattern {
     fn ranks(&self) -> impl Iterator<Item = Rank> {
         self.0.split('/').map(|segment| match segment {
             REST => Rank::Rest,
-            _ if segment.contains('*') => Rank::Wildcard(segment.chars().filter(|char| *char != '*').count()),
+            _ if segment.contains(WILDCARD) => Rank::Wildcard(segment.chars().filter(|char| *char != WILDCARD).count()),
             _ => Rank::Exact,
         })
     }
 }
 
+/// The text of the pattern, with its namespace as a path spells it.
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        for char in self.0.chars() {
+            match char {
+                WILDCARD => f.write_char('*')?,
+                '*' | '\\' => write!(f, "\\{char}")?,
+                other => f.write_char(other)?,
+            }
+        }
+        Ok(())
     }
 }
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.to_string(), f)
     }
 }
 
-/// Whether a segment's `*` can stand for the rest of `part`. It takes time in proportion to the texts, because the
-/// parts between two `*` can be searched from left to right: the leftmost place always leaves the most for those that
-/// follow.
+/// The text with a [`WILDCARD`] for each `*` that is not escaped, and without the `\` of those that are.
+fn unescaped(text: &str) -> Result<String, PatternError> {
+    let mut chars = text.chars();
+    let mut read = String::with_capacity(text.len());
+    while let Some(char) = chars.next() {
+        read.push(match char {
+            '*' => WILDCARD,
+            '\\' => chars.next().filter(|escaped| ['*', '\\'].contains(escaped)).ok_or(PatternError::Escape)?,
+            other => other,
+        });
+    }
+    Ok(read)
+}
+
+/// Whether a segment's wildcards can stand for the rest of `part`. It takes time in proportion to the texts, because
+/// the parts between two of them can be searched from left to right: the leftmost place always leaves the most for
+/// those that follow.
 fn segment_matches(segment: &str, part: &str) -> bool {
-    let Some((first, rest)) = segment.split_once('*') else { return segment == part };
-    let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some((first, rest)) = segment.split_once(WILDCARD) else { return segment == part };
+    let (middle, last) = rest.rsplit_once(WILDCARD).unwrap_or(("", rest));
     let Some(mut left) = part.strip_prefix(first).and_then(|part| part.strip_suffix(last)) else { return false };
-    middle.split('*').all(|text| match left.find(text) {
+    middle.split(WILDCARD).all(|text| match left.find(text) {
         Some(at) => {
             left = &left[at + text.len()..];
             true
@@ -163,6 +187,13 @@ mod tests {
             ("rooms/100%", &["rooms/100%"]),
             ("rooms/café", &["rooms/café"]),
             ("rooms/../x", &["rooms/../x"]),
+            (r"rooms/a\*b", &["rooms/a*b"]),
+            (r"rooms/\**", &["rooms/*", "rooms/*a", "rooms/**"]),
+            (r"rooms/*\*", &["rooms/*", "rooms/a*", "rooms/**"]),
+            (r"rooms/\*\*", &["rooms/**"]),
+            (r"rooms/a\\b", &[r"rooms/a\b"]),
+            (r"rooms/\\*", &[r"rooms/\", r"rooms/\a"]),
+            (r"rooms/\\\*", &[r"rooms/\*"]),
         ] {
             for room in rooms {
                 assert!(matches(pattern, room), "{pattern} {room}");
@@ -191,6 +222,14 @@ mod tests {
             ("rooms/\u{430}", "rooms/a"),
             ("rooms/[a-z]", "rooms/a"),
             ("rooms/?", "rooms/a"),
+            (r"rooms/a\*b", "rooms/ab"),
+            (r"rooms/a\*b", "rooms/axb"),
+            (r"rooms/a\*b", r"rooms/a\*b"),
+            (r"rooms/\*\*", "rooms/a"),
+            (r"rooms/\*\*", "rooms/*a*"),
+            (r"rooms/\**", "rooms/a"),
+            (r"rooms/\\*", "rooms/*"),
+            (r"rooms/a\\b", "rooms/ab"),
         ] {
             assert!(!matches(pattern, room), "{pattern} {room}");
         }
@@ -209,7 +248,8 @@ mod tests {
             "rooms/l*",
             "rooms/l*y",
             "rooms/lob*",
-            "rooms/lobby",
+            r"rooms/lob\**",
+            r"rooms/lob\*",
         ];
         for (index, less) in ranked.iter().enumerate() {
             for more in &ranked[index + 1..] {
@@ -220,6 +260,8 @@ mod tests {
         }
         let [one, other] = ["rooms/lo*", "rooms/*by"].map(|text| Pattern::read(text).unwrap());
         assert_eq!(one.compare(&other), Ordering::Equal);
+        let [one, other] = [r"rooms/\*", "rooms/a"].map(|text| Pattern::read(text).unwrap());
+        assert_eq!(one.compare(&other), Ordering::Equal, "no wildcard in either");
     }
 
     #[test]
@@ -239,9 +281,29 @@ mod tests {
             ("**/x", PatternError::Rest),
             ("rooms/a\nb", PatternError::Control),
             ("rooms/\u{85}", PatternError::Control),
+            ("rooms/\0", PatternError::Control),
+            (r"rooms/a\b", PatternError::Escape),
+            (r"rooms/a\", PatternError::Escape),
+            (r"rooms/a\\\", PatternError::Escape),
+            (r"rooms\/a", PatternError::Escape),
+            (r"rooms/a\/**", PatternError::Escape),
+            (r"r\*/a", PatternError::Namespace),
+            (r"r\\/a", PatternError::Namespace),
+            (r"\*\*", PatternError::NoName),
+            (r"rooms/\***", PatternError::Rest),
         ] {
             assert_eq!(Pattern::read(text).unwrap_err(), error, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_pattern_is_shown_as_it_is_written() {
+        for text in ["**", "rooms/a*b", r"rooms/a\*b", r"*/\\/\**", "rooms/**"] {
+            let pattern = Pattern::read(text).unwrap();
+            assert_eq!(pattern.to_string(), text);
+            assert_eq!(Pattern::read(&pattern.to_string()), Ok(pattern));
+        }
+        assert_eq!(Pattern::read(r"BIG_POLLS/\*").unwrap().to_string(), r"big-polls/\*");
     }
 }
 
@@ -251,10 +313,12 @@ mod fuzz {
 
     use super::*;
 
-    /// Matches by trying every length of every `*`: slow, and so short that it is easy to believe.
+    /// Matches the text of a pattern by trying every length of every `*`: slow, and so short that it is easy to believe.
     fn tried(pattern: &[char], address: &[char]) -> bool {
         match (pattern, address) {
             ([], []) => true,
+            (['\\', one, more @ ..], [other, left @ ..]) => one == other && tried(more, left),
+            (['\\', ..], []) => false,
             (['*', '*'], _) => true,
             (['*', more @ ..], _) => {
                 let longest = address.iter().position(|char| *char == '/').unwrap_or(address.len());
@@ -265,10 +329,15 @@ mod fuzz {
         }
     }
 
+    /// The pattern that matches this name and no other.
+    fn escaped(name: &str) -> String {
+        name.replace('\\', r"\\").replace('*', r"\*")
+    }
+
     /// However a pattern and a room's name are spelled, the pattern matches if its text says so, and never otherwise.
     #[test]
     fn a_pattern_never_matches_more_than_its_text_says() {
-        const EXAMPLES: [&[u8]; 8] = [
+        const EXAMPLES: [&[u8]; 11] = [
             b"rooms/team-*\0team-7",
             b"rooms/**\0a/b/../c",
             b"rooms/a*a*b/*\0aXaYb/c",
@@ -277,22 +346,32 @@ mod fuzz {
             b"*/a/**\0a/",
             b"rooms/*a*aa*\0aaaa",
             b"**\0x",
+            br"rooms/a\*b*\\",
+            b"rooms/a\\*b\0a*b",
+            b"rooms/\\\\*\\*\0\\a*",
         ];
         fuzz(mutated(&EXAMPLES), |bytes| {
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            let (pattern, name) = text.split_once('\0').unwrap_or((&text, "a"));
+            let (text, name) = text.split_once('\0').unwrap_or((&text, "a"));
             // The slow way takes a time that grows with the power of the number of its `*`.
-            if pattern.matches('*').count() > 6 || name.is_empty() {
+            if text.matches('*').count() > 6 || name.is_empty() || name.chars().any(char::is_control) {
                 return;
             }
-            let Ok(pattern) = Pattern::read(pattern) else { return };
-            let address = format!("rooms/{name}");
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
-            let matches = pattern.matches("rooms", name);
-            assert_eq!(matches, tried(&chars(pattern.as_str()), &chars(&address)), "{pattern} {address}");
-            if matches && !pattern.as_str().contains('*') {
-                assert_eq!(pattern.as_str(), address);
+            let exact = Pattern::read(&format!("rooms/{}", escaped(name))).expect("every name has a pattern");
+            assert!(exact.matches("rooms", name), "{exact} {name}");
+            let Ok(pattern) = Pattern::read(text) else { return };
+            let address = format!("rooms/{name}");
+            let (shown, matches) = (pattern.to_string(), pattern.matches("rooms", name));
+            assert_eq!(matches, tried(&chars(&shown), &chars(&address)), "{pattern} {address}");
+            assert_eq!(Pattern::read(&shown).as_ref(), Ok(&pattern));
+            // A pattern without a wildcard matches one room.
+            if matches && !shown.replace(r"\\", "").replace(r"\*", "").contains('*') {
+                assert_eq!(shown, exact.to_string());
             }
+            // The pattern of the name matches no text but that.
+            let other = format!("rooms/{text}");
+            assert_eq!(exact.matches("rooms", text), other == address, "{exact} {other}");
         });
     }
 }
