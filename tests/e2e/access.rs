@@ -390,6 +390,8 @@ async fn a_token_with_malformed_grants_is_refused_with_the_reason() {
         (json!("rooms/*"), "the claim `rooms`: it is not an object"),
         (json!({ "rooms/*": ["reed"] }), "\"reed\" is not a permission"),
         (json!({ "rooms": ["read"] }), "\"rooms\" is not a pattern of rooms"),
+        (json!({ r"rooms/a\b": ["read"] }), "must be followed by `*`"),
+        (json!(["rooms/*:read", "Task.Read"]), "\"Task.Read\" is not a grant"),
     ] {
         for room in ["rooms/lobby", "lounge/lobby"] {
             let answer = ask(&server, Method::GET, &format!("/{room}/messages"), &token(&grants), "").await;

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::pattern::{Pattern, PatternError};
@@ -19,7 +19,11 @@ const QUOTED_CHARS: usize = 64;
 
 /// The grants of one user. Cheap to clone.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Grants(Arc<[Grant]>);
+pub struct Grants {
+    list: Arc<[Grant]>,
+    /// A token was read that does not have the claim.
+    no_claim: bool,
+}
 
 /// One pattern, and the permissions in rooms where it decides.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,6 +53,9 @@ pub enum GrantsError {
     /// The permissions of a pattern are not a list of texts.
     #[error("{0:?} must have a list of permissions, such as [\"read\", \"write\"]")]
     NoList(String),
+    /// A member of a list is not a pattern with permissions.
+    #[error("{0:?} is not a grant; a list has texts such as \"rooms/team-*:read,write\"")]
+    NoText(String),
     /// The same pattern is given twice.
     #[error("{0:?} is given twice")]
     Twice(String),
@@ -58,9 +65,12 @@ pub enum GrantsError {
     /// The patterns and permissions are too long.
     #[error("its patterns and permissions are longer than {GRANTS_BYTES} bytes together")]
     TooLong,
-    /// It is not an object.
-    #[error("it is not an object of patterns, such as {{\"rooms/team-*\": [\"read\", \"write\"]}}")]
-    NoObject,
+    /// It has no form of grants.
+    #[error(
+        "it is not an object of patterns, such as {{\"rooms/team-*\": [\"read\", \"write\"]}}, and not a list of texts, \
+         such as [\"rooms/team-*:read,write\"]"
+    )]
+    NoGrants,
     /// A text of the command line is no grant.
     #[error("{0:?} is not a grant; write `namespace/name=permission,permission`, such as `rooms/team-*=read,write`")]
     NoGrant(String),
@@ -83,47 +93,67 @@ impl Grants {
         for text in texts {
             // The name of a room may contain `=`, and the name of a permission does not.
             let (pattern, permissions) = text.rsplit_once('=').ok_or_else(|| GrantsError::NoGrant(quoted(text)))?;
-            list.add(pattern, permissions.split(',').filter(|name| !name.is_empty()))?;
+            list.add(pattern, listed(permissions))?;
         }
         Ok(list.finish())
     }
 
-    /// Reads the claim `name` out of a token's claims, a JSON object. A token without the claim grants nothing.
+    /// Reads the claim `name` out of a token's claims, a JSON object: an object of patterns with their permissions, or a
+    /// list of texts such as `rooms/team-*:read,write`. A token without the claim grants nothing.
     pub(in crate::edge) fn of_claims(claims: &[u8], name: &str) -> Result<Self, GrantsError> {
         let mut json = serde_json::Deserializer::from_slice(claims);
         let mut twice = false;
         let found = json.deserialize_map(FindClaim { name, twice: &mut twice });
         // All of it is JSON, as the other claims were read: so nothing else than the claim's own form can be wrong.
-        let Entries(entries) = match found {
-            Ok(found) => found.unwrap_or_default(),
+        let claim = match found {
+            Ok(Some(claim)) => claim,
+            Ok(None) => return Ok(Grants { no_claim: true, ..Grants::default() }),
             Err(_) if twice => return Err(GrantsError::Twice(quoted(name))),
-            Err(_) => return Err(GrantsError::NoObject),
+            Err(_) => return Err(GrantsError::NoGrants),
         };
         let mut list = GrantList::default();
-        for (pattern, permissions) in entries {
-            let no_list = || GrantsError::NoList(quoted(&pattern));
-            let names = permissions.as_array().ok_or_else(no_list)?.iter().map(Value::as_str);
-            let names = names.collect::<Option<Vec<_>>>().ok_or_else(no_list)?;
-            list.add(&pattern, names.into_iter())?;
+        match claim {
+            Claim::Object(entries) => {
+                for (pattern, permissions) in entries {
+                    let no_list = || GrantsError::NoList(quoted(&pattern));
+                    let names = permissions.as_array().ok_or_else(no_list)?.iter().map(Value::as_str);
+                    let names = names.collect::<Option<Vec<_>>>().ok_or_else(no_list)?;
+                    list.add(&pattern, names.into_iter())?;
+                }
+            }
+            Claim::List(texts) => {
+                for text in texts {
+                    let no_text = || GrantsError::NoText(quoted(text.as_str().unwrap_or(&text.to_string())));
+                    // As above, the name of a room may contain `:`.
+                    let grant = text.as_str().and_then(|text| text.rsplit_once(':'));
+                    let (pattern, permissions) = grant.ok_or_else(no_text)?;
+                    list.add(pattern, listed(permissions))?;
+                }
+            }
         }
         Ok(list.finish())
     }
 
+    /// Whether these are the grants of a token that has no claim for them.
+    pub fn has_no_claim(&self) -> bool {
+        self.no_claim
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     /// All patterns with their permissions, in the order of the token.
     pub fn iter(&self) -> impl Iterator<Item = (&Pattern, Permissions)> {
-        self.0.iter().map(|grant| (&grant.pattern, grant.permissions))
+        self.list.iter().map(|grant| (&grant.pattern, grant.permissions))
     }
 
     /// The grant that decides in a room: the most specific one that matches. If several are equally specific, only the
     /// permissions that all of them give count. `namespace` is spelled as in a path.
     pub(super) fn deciding(&self, namespace: &str, name: &str) -> Option<Deciding<'_>> {
         let mut deciding = None::<Deciding<'_>>;
-        for Grant { pattern, permissions } in self.0.iter().filter(|grant| grant.pattern.matches(namespace, name)) {
+        for Grant { pattern, permissions } in self.list.iter().filter(|grant| grant.pattern.matches(namespace, name)) {
             let only = Deciding { patterns: vec![pattern], permissions: *permissions };
             match &mut deciding {
                 None => deciding = Some(only),
@@ -174,8 +204,13 @@ impl GrantList {
     }
 
     fn finish(self) -> Grants {
-        Grants(self.grants.into())
+        Grants { list: self.grants.into(), no_claim: false }
     }
+}
+
+/// The permissions of a text such as `read,write`.
+fn listed(permissions: &str) -> impl Iterator<Item = &str> + Clone {
+    permissions.split(',').filter(|name| !name.is_empty())
 }
 
 fn quoted(text: &str) -> String {
@@ -190,7 +225,7 @@ struct FindClaim<'a> {
 }
 
 impl<'de> Visitor<'de> for FindClaim<'_> {
-    type Value = Option<Entries>;
+    type Value = Option<Claim>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -205,43 +240,55 @@ impl<'de> Visitor<'de> for FindClaim<'_> {
                 *self.twice = true;
                 return Err(A::Error::custom("a claim appears twice"));
             } else {
-                found = Some(claims.next_value::<Entries>()?);
+                found = Some(claims.next_value::<Claim>()?);
             }
         }
         Ok(found)
     }
 }
 
-/// The members of an object in their order, also those that appear twice. `null` is an empty object: templates of
-/// identity providers write it for a user without a value.
-#[derive(Default)]
-struct Entries(Vec<(String, Value)>);
+/// The claim as it is written.
+enum Claim {
+    /// The members of an object in their order, also those that appear twice.
+    Object(Vec<(String, Value)>),
+    /// Some identity providers cannot write objects.
+    List(Vec<Value>),
+}
 
-impl<'de> Deserialize<'de> for Entries {
+impl<'de> Deserialize<'de> for Claim {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ReadEntries)
+        deserializer.deserialize_any(ReadClaim)
     }
 }
 
-struct ReadEntries;
+struct ReadClaim;
 
-impl<'de> Visitor<'de> for ReadEntries {
-    type Value = Entries;
+impl<'de> Visitor<'de> for ReadClaim {
+    type Value = Claim;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+        f.write_str("an object or a list")
     }
 
-    fn visit_unit<E>(self) -> Result<Entries, E> {
-        Ok(Entries::default())
+    /// `null` is an empty object: templates of identity providers write it for a user without a value.
+    fn visit_unit<E>(self) -> Result<Claim, E> {
+        Ok(Claim::Object(Vec::new()))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Entries, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Claim, A::Error> {
         let mut entries = Vec::new();
         while let Some(entry) = members.next_entry()? {
             entries.push(entry);
         }
-        Ok(Entries(entries))
+        Ok(Claim::Object(entries))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Claim, A::Error> {
+        let mut list = Vec::new();
+        while let Some(member) = members.next_element()? {
+            list.push(member);
+        }
+        Ok(Claim::List(list))
     }
 }
 
@@ -260,8 +307,16 @@ mod tests {
 
     #[test]
     fn a_token_without_the_claim_grants_nothing() {
-        for claims in ["{}", r#"{"sub":"1"}"#, r#"{"rooms":{}}"#, r#"{"rooms":null}"#, r#"{"Rooms":{"**":["read"]}}"#] {
-            assert_eq!(Grants::of_claims(claims.as_bytes(), "rooms"), Ok(Grants::default()), "{claims}");
+        for (claims, no_claim) in [
+            ("{}", true),
+            (r#"{"sub":"1"}"#, true),
+            (r#"{"Rooms":{"**":["read"]}}"#, true),
+            (r#"{"rooms":{}}"#, false),
+            (r#"{"rooms":[]}"#, false),
+            (r#"{"rooms":null}"#, false),
+        ] {
+            let grants = Grants::of_claims(claims.as_bytes(), "rooms").unwrap();
+            assert_eq!((grants.is_empty(), grants.has_no_claim()), (true, no_claim), "{claims}");
         }
         let named = r#"{"https://app.example/rooms":{"rooms/a":["read"]}}"#;
         assert!(!Grants::of_claims(named.as_bytes(), "https://app.example/rooms").unwrap().is_empty());
@@ -305,8 +360,7 @@ mod tests {
     #[test]
     fn an_ambiguous_claim_is_refused_with_its_reason() {
         for (claim, says) in [
-            (r#""rooms/a""#, "not an object"),
-            (r#"["rooms/a"]"#, "not an object"),
+            (r#""rooms/a:read""#, "not an object"),
             ("7", "not an object"),
             ("true", "not an object"),
             (r#"{"rooms/a": "read"}"#, "must have a list of permissions"),
@@ -320,10 +374,33 @@ mod tests {
             (r#"{"rooms/a": ["read"], "ROOMS/a": []}"#, "\"ROOMS/a\" is given twice"),
             (r#"{"rooms/a": ["read"], "rooms/\u0061": []}"#, "given twice"),
             (r#"{}, "rooms": {"**": ["read"]}"#, "\"rooms\" is given twice"),
+            (r#"["rooms/a:read"], "rooms": []"#, "\"rooms\" is given twice"),
+            (r#"["rooms/a"]"#, "\"rooms/a\" is not a grant; a list has texts such as \"rooms/team-*:read,write\""),
+            (r#"["rooms/a:read", "Task.Read"]"#, "\"Task.Read\" is not a grant"),
+            (r#"["rooms/a:read", 7]"#, "\"7\" is not a grant"),
+            (r#"[["rooms/a:read"]]"#, "is not a grant"),
+            (r#"[{"rooms/a":["read"]}]"#, "is not a grant"),
+            (r#"["rooms/a:reed"]"#, "\"rooms/a\": \"reed\" is not a permission"),
+            (r#"["rooms/a:read, write"]"#, "\"rooms/a\": \" write\" is not a permission"),
+            (r#"["rooms:read"]"#, "\"rooms\" is not a pattern of rooms"),
+            (r#"["rooms/a:read", "ROOMS/a:"]"#, "\"ROOMS/a\" is given twice"),
         ] {
             let problem = read(claim).unwrap_err().to_string();
             assert!(problem.contains(says), "{claim}: {problem}");
         }
+    }
+
+    #[test]
+    fn grants_may_be_a_list_of_texts() {
+        let list =
+            read(r#"["rooms/team-*:read,write", "rooms/a:b:read", "rooms/secret:", "presence/**:read,presence"]"#);
+        let object = r#"{
+            "rooms/team-*": ["read", "write"],
+            "rooms/a:b": ["read"],
+            "rooms/secret": [],
+            "presence/**": ["read", "presence"]
+        }"#;
+        assert_eq!(list, read(object));
     }
 
     #[test]
@@ -338,6 +415,13 @@ mod tests {
         assert_eq!(of(2, GRANTS_BYTES / 2 - "rooms/".len() + 1), Err(GrantsError::TooLong));
         let named = format!(r#"{{"rooms/a":[{}"read"]}}"#, r#""read","#.repeat(GRANTS_BYTES / 4));
         assert_eq!(read(&named), Err(GrantsError::TooLong));
+        let listed = |patterns: usize, length: usize| {
+            let texts = (0..patterns).map(|number| format!("\"rooms/{number:0length$}:\"")).collect::<Vec<_>>();
+            read(&format!("[{}]", texts.join(",")))
+        };
+        assert_eq!(listed(GRANTS, 3), of(GRANTS, 3));
+        assert_eq!(listed(GRANTS + 1, 3), Err(GrantsError::TooMany));
+        assert_eq!(listed(2, GRANTS_BYTES / 2 - "rooms/".len() + 1), Err(GrantsError::TooLong));
     }
 
     #[test]
@@ -366,7 +450,9 @@ mod fuzz {
     /// Any claims give grants or an error, and grants give nothing in a room that none of their patterns matches.
     #[test]
     fn any_claim_gives_no_more_than_its_patterns_or_an_error() {
-        const EXAMPLES: [&[u8]; 4] = [
+        const EXAMPLES: [&[u8]; 6] = [
+            br#"{"rooms":["rooms/lobby:read,write","rooms/lo*:read","**:"],"sub":"1"}"#,
+            br#"{"rooms":{"rooms/lobb\\*":["read"],"rooms/lo\\\\*":["write"],"rooms/lob*":["presence"]}}"#,
             br#"{"rooms":{"rooms/team-7":["read","write"],"rooms/public-*":["read"],"**":[]}}"#,
             br#"{"sub":"1","rooms":{"rooms/lo*":["read"],"rooms/*by":["write"],"presence/**":["presence"]},"exp":1}"#,
             br#"{"rooms":null,"rooms":{"a":["b"]}}"#,
