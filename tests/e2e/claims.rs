@@ -25,13 +25,19 @@ access = "open"
 "#;
 
 async fn server(config: &str) -> Server {
+    server_with_identity(config, "").await
+}
+
+/// A server with more settings below `[identity]`.
+async fn server_with_identity(config: &str, more: &str) -> Server {
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), SECRET).unwrap();
     std::fs::write(directory.path().join("badge.wasm"), dormouse_bundle::BADGE).unwrap();
     std::fs::write(directory.path().join("gatekeeper.wasm"), dormouse_bundle::GATEKEEPER).unwrap();
     let identity = "[identity]\nauth = \"jwt\"\naudience = \"chat\"\nissuer = \"login\"\n\
                     keys = [{ algorithm = \"HS256\", file = \"secret\" }]\n";
-    Server::in_directory(directory, &format!("hibernate_after = \"10ms\"\n{config}{identity}{NAMESPACES}")).await
+    let config = format!("hibernate_after = \"10ms\"\n{config}{identity}{more}{NAMESPACES}");
+    Server::in_directory(directory, &config).await
 }
 
 /// A token with every registered claim, grants for the room `lobby` and `OTHERS`, and these claims beside.
@@ -111,6 +117,41 @@ async fn the_claims_and_permissions_of_a_token_reach_the_room() {
     assert_eq!(stream.recv().await.json()["socket"], guest_as_seen());
     drop(stream);
     assert_eq!(next(&mut socket, "close").await["socket"], guest_as_seen());
+}
+
+/// As many providers write them, with all groups of the user.
+fn with_long_claims() -> String {
+    token(&json!(["read", "write"]), &json!({ "role": "host", "groups": "g".repeat(4_096) }))
+}
+
+#[tokio::test]
+async fn rooms_get_none_of_the_long_claims_of_a_token() {
+    let server = server("").await;
+    let long = with_long_claims();
+    let seen = json!({ "claims": {}, "permissions": ["read", "write"] });
+    for _ in 0..3 {
+        let answer = ask(&server, Method::GET, "/rooms/lobby/messages", &long, "").await;
+        assert_eq!(answer.json()["turn"], seen, "{answer:?}");
+    }
+    let mut socket = connect(&server, "rooms/lobby", &guest()).await;
+    assert_eq!(next(&mut socket, "connect").await["socket"], guest_as_seen());
+    socket.send(&renewal(&long)).await;
+    socket.send("behind").await;
+    assert_eq!(next(&mut socket, "behind").await["socket"], seen, "no claim of the earlier token is left");
+    server.wait_for_log("choose those that they need with identity.claims").await;
+    assert_eq!(server.log().matches("rooms get none of them").count(), 1, "{}", server.log());
+}
+
+#[tokio::test]
+async fn chosen_claims_that_are_too_long_make_a_token_invalid() {
+    let chosen = server_with_identity("", "claims = [\"role\"]\n").await;
+    let answer = ask(&chosen, Method::GET, "/rooms/lobby/messages", &with_long_claims(), "").await;
+    assert_eq!(answer.json()["turn"]["claims"], json!({ "role": "host" }), "{answer:?}");
+    let too_many = server_with_identity("", "claims = [\"role\", \"groups\"]\n").await;
+    let answer = ask(&too_many, Method::GET, "/rooms/lobby/messages", &with_long_claims(), "").await;
+    answer.is_problem(401);
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("longer than 4096 bytes") && detail.contains("`identity.claims`"), "{detail}");
 }
 
 #[tokio::test]

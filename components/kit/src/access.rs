@@ -77,7 +77,7 @@ pub fn permissions() -> Permissions {
 }
 
 /// The claims of the user of this turn, as your type; in a router those of the request's user. Without a token they are
-/// an empty object, so give your fields defaults.
+/// an empty object, and also if they are too long and the operator has chosen none; so give your fields defaults.
 ///
 /// Fails: if the claims do not fit the type.
 pub fn claims<T: DeserializeOwned>() -> Result<T> {
@@ -100,7 +100,7 @@ impl Socket {
     }
 
     /// The claims of the client's token, as your type, as of the last event that the room saw. Without a token they are
-    /// an empty object, so give your fields defaults.
+    /// an empty object, and also if they are too long and the operator has chosen none; so give your fields defaults.
     ///
     /// Fails: if the claims do not fit the type.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T> {

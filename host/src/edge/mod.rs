@@ -41,6 +41,7 @@ pub use access::policy::{Access, Denied, Reason, Standing};
 pub use admin::{Admin, AdminTokenError};
 pub use http::service::Service;
 pub use identity::keys::KeyError;
+pub use identity::token::ClaimsFit;
 pub use identity::verified::{Invalid, Role, Verified};
 pub use identity::verifier::{MINTED_CLAIMS, Verifier, mint};
 pub use listener::tls::{TlsError, check_certificate};

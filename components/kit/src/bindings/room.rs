@@ -1178,7 +1178,8 @@ pub mod dormouse {
             /// without an identity, in a timer's turn, and for a request or a post of another room. In a router these are the
             /// claims of the request's user.
             ///
-            /// Limit: 4,096 B; the host refuses a token with more.
+            /// Limit: 4,096 B. Longer ones are `{}`, if the operator has chosen none; a token with more of the chosen ones is
+            /// refused.
             #[allow(async_fn_in_trait)]
             pub fn claims_json() -> _rt::String {
                 unsafe {

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use dormouse::config::{Auth, read_duration};
-use dormouse::edge::{Grants, MINTED_CLAIMS, Pattern, Role};
+use dormouse::config::{Auth, Identity, read_duration};
+use dormouse::edge::{ClaimsFit, Grants, MINTED_CLAIMS, Pattern, Role};
+use dormouse::limits::CLAIMS_BYTES;
+use dormouse::log;
 use dormouse::model::{Permission, Permissions, User};
 use serde_json::{Map, Value, json};
 
@@ -55,7 +57,31 @@ pub(crate) fn run(args: Token) -> anyhow::Result<()> {
     if config.identity.auth == Auth::Dev && !claims.is_empty() {
         bail!("a token of dev auth is only a name and carries no grants and no claims; use --auth jwt with a key");
     }
+    if config.identity.auth == Auth::Jwt {
+        check_length(&config.identity, &user, &role, &claims)?;
+    }
     print::line(dormouse::edge::mint(&config.identity, &user, &role, args.valid_for, &claims)?)
+}
+
+/// Refuses claims with which the server would refuse the token, and warns of claims that no room would get.
+fn check_length(identity: &Identity, user: &User, role: &Role, claims: &Map<String, Value>) -> anyhow::Result<()> {
+    let mut all = claims.clone();
+    all.insert("name".into(), user.name.as_str().into());
+    if let Role::Service { .. } = role {
+        all.insert("role".into(), "service".into());
+    }
+    match ClaimsFit::of(identity, all) {
+        ClaimsFit::Yes => {}
+        ClaimsFit::LeftOut => log::line(&format!(
+            "dormouse: warning: the claims are longer than {CLAIMS_BYTES} bytes, so rooms get none of them; choose those \
+             that they need with identity.claims"
+        )),
+        ClaimsFit::Refused => bail!(
+            "--claim: the claims that identity.claims chooses are longer than {CLAIMS_BYTES} bytes, so the server would \
+             refuse the token; use shorter ones, or choose fewer"
+        ),
+    }
+    Ok(())
 }
 
 impl Token {

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 use super::act;
 use super::verified::{Invalid, Role, Verified};
@@ -50,6 +50,33 @@ pub(in crate::edge) enum KeyUse {
     Users,
     /// Tokens of services too.
     Services,
+}
+
+/// The identity that a token proves.
+#[derive(Debug)]
+pub(in crate::edge) struct Judged {
+    pub(in crate::edge) verified: Verified,
+    /// The claims are too long, so that rooms get none of them.
+    pub(in crate::edge) has_long_claims: bool,
+}
+
+/// The claims of a token that rooms get.
+#[derive(Debug, PartialEq, Eq)]
+enum RoomClaims {
+    These(model::Claims),
+    /// None, because they are too long and the operator has chosen none.
+    TooLong,
+}
+
+/// Whether rooms get the claims of a token, for a tool that makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimsFit {
+    /// They do.
+    Yes,
+    /// They are too long, so that rooms get none of them.
+    LeftOut,
+    /// Those that `identity.claims` chooses are too long: the server refuses the token.
+    Refused,
 }
 
 /// The claims that a token must have.
@@ -125,14 +152,29 @@ impl<'a> Signed<'a> {
         expected: &Expected,
         key: KeyUse,
         now: UnixMillis,
-    ) -> Result<Verified, Invalid> {
+    ) -> Result<Judged, Invalid> {
         let json = json_object(self.claims).ok_or_else(|| invalid("its claims cannot be read"))?;
         let mut claims = serde_json::from_slice::<Claims>(&json).map_err(|_| invalid("its claims cannot be read"))?;
         let (role, act) = (claims.role.take(), claims.act.take());
         let verified = expected.check(claims, now)?;
         let verified = Verified { role: role_of(role, act, key)?, ..verified };
         let grants = expected.grants(&json, verified.is_service())?;
-        Ok(verified.with_grants(grants).with_claims(expected.room_claims(&json)?))
+        let verified = verified.with_grants(grants);
+        Ok(match expected.room_claims(&json)? {
+            RoomClaims::These(claims) => Judged { verified: verified.with_claims(claims), has_long_claims: false },
+            RoomClaims::TooLong => Judged { verified, has_long_claims: true },
+        })
+    }
+}
+
+impl ClaimsFit {
+    /// Whether rooms of a server with these settings get the claims of a token.
+    pub fn of(identity: &Identity, claims: Map<String, Value>) -> Self {
+        match Expected::new(identity, false).chosen_for_rooms(claims) {
+            Ok(RoomClaims::These(_)) => ClaimsFit::Yes,
+            Ok(RoomClaims::TooLong) => ClaimsFit::LeftOut,
+            Err(_) => ClaimsFit::Refused,
+        }
     }
 }
 
@@ -166,14 +208,22 @@ impl Expected {
     }
 
     /// The claims of a token that rooms get.
-    fn room_claims(&self, claims: &[u8]) -> Result<model::Claims, Invalid> {
-        let mut claims = serde_json::from_slice::<serde_json::Map<String, Value>>(claims)
-            .map_err(|_| invalid("its claims cannot be read"))?;
+    fn room_claims(&self, claims: &[u8]) -> Result<RoomClaims, Invalid> {
+        let claims = serde_json::from_slice(claims).map_err(|_| invalid("its claims cannot be read"))?;
+        self.chosen_for_rooms(claims)
+    }
+
+    /// Of all claims those that rooms get. Without a choice of the operator most rooms need none of them, and a
+    /// provider may write long ones: then the token is good, and rooms get none.
+    fn chosen_for_rooms(&self, mut claims: Map<String, Value>) -> Result<RoomClaims, Invalid> {
         claims.retain(|name, _| {
             !self.held_back.contains(name) && self.room_claims.as_ref().is_none_or(|wanted| wanted.contains(name))
         });
-        model::Claims::new(&claims)
-            .map_err(|error| invalid(&format!("{error}; the operator can choose some of them with `identity.claims`")))
+        match model::Claims::new(&claims) {
+            Ok(claims) => Ok(RoomClaims::These(claims)),
+            Err(_) if self.room_claims.is_none() => Ok(RoomClaims::TooLong),
+            Err(error) => Err(invalid(&format!("{error}; `identity.claims` of the server must choose fewer of them"))),
+        }
     }
 
     fn check(&self, claims: Claims, now: UnixMillis) -> Result<Verified, Invalid> {
@@ -271,6 +321,7 @@ fn holds(claim: Option<&Value>, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::CLAIMS_BYTES;
 
     const NOW_S: u64 = 1_800_000_000;
     const LEEWAY_S: u64 = 30;
@@ -289,7 +340,7 @@ mod tests {
     fn judge_at(now: UnixMillis, claims: &str) -> Result<Verified, String> {
         let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
         let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
-        signed.verify_claims(&expected(), KeyUse::Users, now).map_err(|error| error.0)
+        signed.verify_claims(&expected(), KeyUse::Users, now).map(|judged| judged.verified).map_err(|error| error.0)
     }
 
     /// Valid claims with one of them changed; `null` leaves it out.
@@ -426,16 +477,36 @@ mod tests {
             let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
             let room_claims = chosen.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
             let expected = Expected { room_claims, ..expected() };
-            let verified = signed.verify_claims(&expected, KeyUse::Users, NOW_S * 1_000).map_err(|error| error.0)?;
-            Ok::<_, String>(verified.claims.as_json().to_owned())
+            let judged = signed.verify_claims(&expected, KeyUse::Users, NOW_S * 1_000).map_err(|error| error.0)?;
+            assert!(!judged.has_long_claims || judged.verified.claims.is_empty());
+            Ok::<_, String>((judged.verified.claims.as_json().to_owned(), judged.has_long_claims))
         };
+        let claims = |json: &str| Ok((json.to_owned(), false));
         let role = r#""role":"host""#;
-        assert_eq!(judge(None, role).as_deref(), Ok(r#"{"name":"ana","role":"host"}"#));
-        assert_eq!(judge(Some(&["role", "sub"]), role).as_deref(), Ok(r#"{"role":"host"}"#));
-        assert_eq!(judge(Some(&[]), role).as_deref(), Ok("{}"));
-        let long = format!("\"groups\":\"{}\"", "g".repeat(crate::limits::CLAIMS_BYTES));
-        assert!(judge(None, &long).unwrap_err().contains("`identity.claims`"));
-        assert!(judge(Some(&["role"]), &long).is_ok());
+        assert_eq!(judge(None, role), claims(r#"{"name":"ana","role":"host"}"#));
+        assert_eq!(judge(Some(&["role", "sub"]), role), claims(r#"{"role":"host"}"#));
+        assert_eq!(judge(Some(&[]), role), claims("{}"));
+        let long = format!("\"role\":\"host\",\"groups\":\"{}\"", "g".repeat(CLAIMS_BYTES));
+        assert_eq!(judge(None, &long), Ok(("{}".to_owned(), true)), "the token is good");
+        assert_eq!(judge(Some(&["role"]), &long), claims(r#"{"role":"host"}"#));
+        let problem = judge(Some(&["role", "groups"]), &long).unwrap_err();
+        assert!(problem.contains("longer than 4096 bytes") && problem.contains("`identity.claims`"), "{problem}");
+    }
+
+    #[test]
+    fn a_tool_learns_whether_claims_fit() {
+        let of = |chosen: Option<&[&str]>, bytes: usize| {
+            let chosen = chosen.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            let identity = Identity { claims: chosen, ..Identity::default() };
+            // Grants and registered claims do not count.
+            let long = "x".repeat(CLAIMS_BYTES);
+            let claims = serde_json::json!({ "groups": "g".repeat(bytes), "rooms": long, "jti": long });
+            ClaimsFit::of(&identity, claims.as_object().unwrap().clone())
+        };
+        assert_eq!(of(None, CLAIMS_BYTES - r#"{"groups":""}"#.len()), ClaimsFit::Yes);
+        assert_eq!(of(None, CLAIMS_BYTES), ClaimsFit::LeftOut);
+        assert_eq!(of(Some(&["role"]), CLAIMS_BYTES), ClaimsFit::Yes);
+        assert_eq!(of(Some(&["groups"]), CLAIMS_BYTES), ClaimsFit::Refused);
     }
 
     #[test]
@@ -448,11 +519,12 @@ mod tests {
             let grants_claim = grants_claim.unwrap_or("rooms").to_owned();
             let expected = Expected { grants_claim, needs_grants, ..expected() };
             let verified = signed.verify_claims(&expected, KeyUse::Users, NOW_S * 1_000);
-            verified.map(|verified| verified.grants).map_err(|error| error.0)
+            verified.map(|judged| judged.verified.grants).map_err(|error| error.0)
         };
         let granted = Grants::from_texts(["rooms/a=read"]).unwrap();
         assert_eq!(judge(Some("rooms"), r#"{"rooms/a":["read"]}"#), Ok(granted));
-        assert_eq!(judge(Some("other"), r#"{"rooms/a":["read"]}"#), Ok(Grants::default()));
+        let without_claim = Grants::of_claims(b"{}", "rooms").unwrap();
+        assert_eq!(judge(Some("other"), r#"{"rooms/a":["read"]}"#), Ok(without_claim));
         assert_eq!(judge(None, "5"), Ok(Grants::default()), "the claim may mean something else to others");
         let problem = judge(Some("rooms"), r#"{"rooms/a":["reed"]}"#).unwrap_err();
         assert!(problem.contains("its grants, the claim `rooms`: \"rooms/a\": \"reed\" is not a perm"), "{problem}");
@@ -463,7 +535,7 @@ mod tests {
         let claims = format!(r#"{{"sub":"backend","aud":"chat","iss":"login","exp":1900000000{more}}}"#);
         let claims = BASE64_URL_SAFE_NO_PAD.encode(claims);
         let signed = Signed { message: "", signature: "", algorithm: String::new(), key_id: None, claims: &claims };
-        signed.verify_claims(&expected(), key, NOW_S * 1_000).map_err(|error| error.0)
+        signed.verify_claims(&expected(), key, NOW_S * 1_000).map(|judged| judged.verified).map_err(|error| error.0)
     }
 
     #[test]

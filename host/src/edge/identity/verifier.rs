@@ -9,10 +9,12 @@ use jsonwebtoken::{Header, encode};
 use serde::Serialize;
 
 use super::keys::{self, KeyError, Keys, SignatureCheck, Stamp};
-use super::token::{Expected, SERVICE, Signed};
+use super::token::{Expected, Judged, SERVICE, Signed};
 use super::verified::{Invalid, Role, Verified};
 use crate::clock;
 use crate::config::{AccessMode, Auth, Config, Identity, Key};
+use crate::limits::CLAIMS_BYTES;
+use crate::lock::Lock;
 use crate::model::User;
 use crate::random;
 
@@ -22,6 +24,9 @@ pub(in crate::edge) const TOKEN_BYTES: usize = 16 << 10;
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// The same if a token names a key that we do not have: most likely the file has it by now.
 const CHECK_INTERVAL_FOR_UNKNOWN_KEY: Duration = Duration::from_secs(1);
+
+/// How often the operator is warned of tokens with long claims: every user may have one.
+const LONG_CLAIMS_WARNED_EVERY: Duration = Duration::from_secs(60);
 
 /// Turns tokens into users.
 #[derive(Clone)]
@@ -42,6 +47,8 @@ struct Jwt {
     expected: Expected,
     keys: RwLock<Arc<Keys>>,
     set: Option<KeySet>,
+    /// When the operator was last warned of long claims.
+    long_claims_warned: Lock<Option<Instant>>,
 }
 
 /// The file of a key set, which may be replaced at any time.
@@ -115,7 +122,8 @@ impl Jwt {
             KeySet { path, last_check: Mutex::new(FileCheck { at: clock::monotonic(), stamp }) }
         });
         let keys = RwLock::new(Arc::new(Keys::load(identity)?));
-        Ok(Jwt { identity: identity.clone(), expected: Expected::new(identity, needs_grants), keys, set })
+        let expected = Expected::new(identity, needs_grants);
+        Ok(Jwt { identity: identity.clone(), expected, keys, set, long_claims_warned: Lock::default() })
     }
 
     fn verify(&self, token: &str) -> Result<Verified, Invalid> {
@@ -127,12 +135,34 @@ impl Jwt {
             keys = self.keys();
         }
         match keys.check_signature(&signed) {
-            SignatureCheck::Valid(key) => signed.verify_claims(&self.expected, key, clock::unix_millis()),
+            SignatureCheck::Valid(key) => {
+                let Judged { verified, has_long_claims } =
+                    signed.verify_claims(&self.expected, key, clock::unix_millis())?;
+                if has_long_claims {
+                    self.warn_of_long_claims(&verified.user.id);
+                }
+                Ok(verified)
+            }
             SignatureCheck::Invalid => Err(Invalid("the token is not valid: its signature is wrong".into())),
             SignatureCheck::UnknownKey => {
                 Err(Invalid("the token is not signed with a key that this server knows".into()))
             }
         }
+    }
+
+    fn warn_of_long_claims(&self, user: &str) {
+        let now = clock::monotonic();
+        let mut warned = self.long_claims_warned.lock();
+        if warned.is_some_and(|at| now.saturating_duration_since(at) < LONG_CLAIMS_WARNED_EVERY) {
+            return;
+        }
+        *warned = Some(now);
+        drop(warned);
+        tracing::warn!(
+            user,
+            "the claims of a token are longer than {CLAIMS_BYTES} bytes, so rooms get none of them; choose those that \
+             they need with identity.claims, or write identity.claims = []"
+        );
     }
 
     fn keys(&self) -> Arc<Keys> {
