@@ -265,13 +265,20 @@ pub const HOST_BACKOFF_S: u64 = 5;
 /// them in memory.
 pub const CLAIMS_BYTES: usize = 4 << 10;
 
-/// The most answers of the operator's own server about access that are kept. A key and its answer take about 300 B
-/// without claims. With more users at once, answers that nothing uses make room, and are asked for again.
+/// The most answers of the operator's own server about access that are kept. With more users at once, answers that
+/// nothing uses make room, and are asked for again.
 pub const AUTHORIZER_ANSWERS: usize = 100_000;
+
+/// The same in bytes of questions and answers. Without claims both take about 300 B, and so 100,000 fit; the longest
+/// claims take fourteen times as much.
+pub const AUTHORIZER_ANSWERS_BYTES: usize = 32 << 20;
 
 /// The most questions that the operator's own server gets at once: as many as one process answers without a queue of
 /// its own.
 pub const AUTHORIZER_CALLS: usize = 64;
+
+/// Of these, how many may be about one user: a quarter, so that a user who joins many rooms keeps nobody waiting.
+pub const AUTHORIZER_CALLS_OF_A_USER: usize = 16;
 
 /// The most different questions that wait for their answer. With `AUTHORIZER_CALLS` at once and 10 ms each, this many
 /// take a second and a half.
@@ -282,3 +289,8 @@ pub const AUTHORIZER_ANSWER_BYTES: usize = 16 << 10;
 
 /// The longest time in seconds that such an answer counts. A change of mind takes effect after it at the latest.
 pub const AUTHORIZER_ANSWER_SECONDS: u64 = 300;
+
+/// The shortest time in seconds that such an answer counts for an open socket, however short it says. The socket asks
+/// again in the last quarter, so at least 10 s pass between two answers, and 10,000 sockets ask 1,000 questions a
+/// second at most.
+pub const AUTHORIZER_SOCKET_SECONDS: u64 = 14;

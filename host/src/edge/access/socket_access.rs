@@ -235,6 +235,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::edge::access::grants::Grants;
+    use crate::limits::AUTHORIZER_SOCKET_SECONDS;
     use crate::model::User;
     use crate::revocations::Revocations;
 
@@ -296,10 +297,18 @@ mod tests {
     }
 
     #[test]
+    fn at_least_ten_seconds_pass_between_two_answers_for_a_socket() {
+        let life = Duration::from_secs(AUTHORIZER_SOCKET_SECONDS);
+        let now = clock::monotonic();
+        let answer = Answer::new(Permissions::OPEN, now + life, life);
+        assert!(ask_at(answer, 1.0) - now >= Duration::from_secs(10));
+    }
+
+    #[test]
     fn sockets_ask_again_in_the_last_quarter_of_an_answer() {
         let life = Duration::from_secs(60);
         let ends_at = clock::monotonic() + life;
-        let answer = Answer { permissions: Permissions::OPEN, ends_at, life };
+        let answer = Answer::new(Permissions::OPEN, ends_at, life);
         for (part, before_the_end) in [(0.0, 6_000), (0.5, 10_500), (1.0, 15_000)] {
             assert_eq!(ends_at - ask_at(answer, part), Duration::from_millis(before_the_end));
         }

@@ -172,7 +172,8 @@ impl EventStream {
             // Before the waiting events, which a busy room never lets run out.
             while let Poll::Ready(renewed) = self.access.poll(context) {
                 self.renewed(renewed);
-                self.set_alarm(self.ping_every);
+                // Not the whole time again: answers that come more often would keep the stream silent for ever.
+                self.set_alarm(self.ping_every.saturating_sub(clock::since(self.said_at)));
             }
             if self.expires_at.take_if(|at| *at <= clock::unix_millis()).is_some() {
                 self.local_socket.client().close(CloseReason::Expired.code(), &CloseReason::Expired.reason());

@@ -6,18 +6,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::limits::{AUTHORIZER_ANSWER_BYTES, AUTHORIZER_ANSWER_SECONDS};
+use crate::limits::{AUTHORIZER_ANSWER_BYTES, AUTHORIZER_ANSWER_SECONDS, AUTHORIZER_SOCKET_SECONDS};
 use crate::model::{Permissions, UnknownPermission};
-
-/// The shortest time that an answer counts for a socket. A socket that asked without a pause would never rest.
-const LEAST_FOR_A_SOCKET: Duration = Duration::from_secs(1);
 
 /// A decision of the operator's own server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decision {
     /// The permissions of the user in the room.
     pub(super) permissions: Permissions,
-    /// How long others may use it. Zero: only those who wait for it.
+    /// How long others may use it. Zero: only those who wait for it, and their sockets.
     pub(super) shared_for: Duration,
 }
 
@@ -55,7 +52,7 @@ impl Decision {
 
     /// How long it counts for an open socket.
     pub(super) fn counts_for(self) -> Duration {
-        self.shared_for.max(LEAST_FOR_A_SOCKET)
+        self.shared_for.max(Duration::from_secs(AUTHORIZER_SOCKET_SECONDS))
     }
 }
 
@@ -78,6 +75,15 @@ mod tests {
             (r#"{"permissions":["admin"],"expiresIn":1e300}"#, "admin", 300_000),
         ] {
             assert_eq!(read(body), Ok((permissions.to_owned(), millis)), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_short_answer_counts_longer_for_an_open_socket() {
+        for (expires_in, seconds) in [("0", 14), ("1", 14), ("13.9", 14), ("15", 15), ("60", 60), ("1e9", 300)] {
+            let body = format!(r#"{{"permissions":["read"],"expiresIn":{expires_in}}}"#);
+            let decision = Decision::read(200, body.as_bytes()).unwrap();
+            assert_eq!(decision.counts_for(), Duration::from_secs(seconds), "{expires_in}");
         }
     }
 

@@ -2,13 +2,16 @@
 //! answers that are kept for as long as they say.
 //!
 //! ```text
-//! question.rs   the question and its signature      answer.rs   the answer, read strictly
+//! question.rs   the question and its signature      answer.rs    the answer, read strictly
+//! places.rs     how many calls are made at once     answers.rs   the answers that are kept
 //! ```
 //!
 //! Without an answer there is no decision: the caller refuses the user for now. It knows no connections and no policy;
 //! `control` asks it.
 
 mod answer;
+mod answers;
+mod places;
 mod question;
 
 use std::collections::HashMap;
@@ -18,17 +21,19 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
-use quick_cache::sync::Cache;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use self::answer::Decision;
+pub(in crate::edge) use self::answers::Answer;
+use self::answers::Answers;
+use self::places::Places;
 pub(in crate::edge) use self::question::Question;
 use crate::clock;
 use crate::config::Config;
 use crate::edge::identity::keys::{self, KeyError, SECRET_BYTES};
 use crate::edge::identity::verified::Verified;
 use crate::file_problem::FileProblem;
-use crate::limits::{AUTHORIZER_ANSWER_BYTES, AUTHORIZER_ANSWERS, AUTHORIZER_CALLS, AUTHORIZER_QUESTIONS};
+use crate::limits::{AUTHORIZER_ANSWER_BYTES, AUTHORIZER_QUESTIONS};
 use crate::lock::Lock;
 use crate::model::{Address, Permission, Permissions};
 use crate::outbound::{Allowed, HttpClient};
@@ -47,24 +52,13 @@ pub struct Authorizer {
     query: Option<String>,
     secret: Vec<u8>,
     timeout: Duration,
-    answers: Cache<Question, Answer>,
+    answers: Answers,
     /// The questions that wait for their answer.
     asked: Lock<HashMap<Question, watch::Receiver<Option<Outcome>>>>,
-    calls: Semaphore,
+    places: Places,
     /// Calls by their result.
     counts: Family<[(&'static str, &'static str); 1], Counter>,
     lines: Lock<TokenBucket>,
-}
-
-/// An answer, and when it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::edge) struct Answer {
-    /// The permissions of the user in the room.
-    pub(in crate::edge) permissions: Permissions,
-    /// From this time on it does not count any more.
-    pub(in crate::edge) ends_at: Instant,
-    /// How long it counted when it came.
-    pub(in crate::edge) life: Duration,
 }
 
 /// There is no answer. The reason is in the log of the operator.
@@ -98,9 +92,9 @@ impl Authorizer {
             query: url.query().map(str::to_owned),
             secret,
             timeout: identity.authorize_timeout,
-            answers: Cache::new(AUTHORIZER_ANSWERS),
+            answers: Answers::new(),
             asked: Lock::default(),
-            calls: Semaphore::new(AUTHORIZER_CALLS),
+            places: Places::new(),
             counts: Family::default(),
             lines: Lock::new(TokenBucket::new(LINES_PER_SECOND, clock::monotonic())),
         })))
@@ -122,7 +116,7 @@ impl Authorizer {
 
     /// Asks what a user may do in a room. `namespace` is the room's, spelled as in a path, and `action` what the user
     /// wants to do now: the answer counts for all that the user may do. An answer that is known counts only if it ends
-    /// after `newer_than`.
+    /// after `newer_than` for an open socket.
     pub(super) async fn ask(
         self: &Arc<Self>,
         question: Question,
@@ -154,8 +148,9 @@ impl Authorizer {
             return Err(Ok(outcome.clone()));
         }
         // Under the lock: an answer is kept before its question leaves the list.
-        let counts_from = newer_than.map_or_else(clock::monotonic, |end| end.max(clock::monotonic()));
-        if let Some(answer) = self.answers.get(&question).filter(|answer| answer.ends_at > counts_from) {
+        let now = clock::monotonic();
+        let is_newer = |answer: &Answer| newer_than.is_none_or(|end| answer.ends_at > end);
+        if let Some(answer) = self.answers.get(&question, now).filter(is_newer) {
             return Ok(answer);
         }
         if asked.len() >= AUTHORIZER_QUESTIONS {
@@ -171,14 +166,12 @@ impl Authorizer {
     }
 
     async fn call(&self, question: &Question, namespace: &str, action: Permission) -> Result<Decision, String> {
-        let place = self.calls.acquire().await.map_err(|_| "the server shuts down")?;
         let body = question.body(namespace, action);
         let now = clock::unix_millis() / 1_000;
         let request = question::signed(&self.secret, now, &self.path, self.query.as_deref(), body);
         let fetched =
             self.client.fetch_up_to(&self.allowed, &self.origin, request, self.timeout, AUTHORIZER_ANSWER_BYTES);
         let response = fetched.await.map_err(|error| error.to_string())?;
-        drop(place);
         Decision::read(response.status, &response.body)
     }
 
@@ -208,25 +201,32 @@ struct Call {
 impl Call {
     async fn run(self, namespace: &str, action: Permission) {
         let authorizer = &self.authorizer;
-        let called = clock::timeout(authorizer.timeout, authorizer.call(&self.question, namespace, action)).await;
-        let outcome = match called.unwrap_or_else(|_| Err("no answer in time".into())) {
+        let outcome = match self.decision(namespace, action).await {
             Ok(decision) => {
                 authorizer.count("answered");
-                let (now, life) = (clock::monotonic(), decision.counts_for());
-                let answer = Answer { permissions: decision.permissions, ends_at: now + life, life };
+                let answer = Answer::of(decision, clock::monotonic());
                 if !decision.shared_for.is_zero() {
-                    let shared = Answer { ends_at: now + decision.shared_for, ..answer };
-                    authorizer.answers.insert(self.question.clone(), shared);
+                    authorizer.answers.keep(self.question.clone(), answer);
                 }
                 Ok(answer)
             }
-            Err(problem) => {
-                authorizer.failed("failed", &problem);
+            Err((result, problem)) => {
+                authorizer.failed(result, &problem);
                 Err(NoAnswer)
             }
         };
         // Perhaps no request waits any more.
         let _ = self.sender.send(Some(outcome));
+    }
+
+    /// The decision, or the result of the call as it is counted, and the problem in words.
+    async fn decision(&self, namespace: &str, action: Permission) -> Result<Decision, (&'static str, String)> {
+        let authorizer = &self.authorizer;
+        let deadline = clock::monotonic() + authorizer.timeout;
+        let place = clock::timeout_at(deadline, authorizer.places.take(&self.question.user_id)).await;
+        let _place = place.map_err(|_| ("full", "too many questions at once, in all or of one user".to_owned()))?;
+        let called = clock::timeout_at(deadline, authorizer.call(&self.question, namespace, action)).await;
+        called.unwrap_or_else(|_| Err("no answer in time".into())).map_err(|problem| ("failed", problem))
     }
 }
 

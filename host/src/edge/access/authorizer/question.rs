@@ -18,7 +18,7 @@ const SIGNATURE: &str = "dormouse-signature";
 /// The question about a user's permissions in a room. Equal questions have one answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::edge) struct Question {
-    pub(super) user_id: Box<str>,
+    pub(in crate::edge::access) user_id: Box<str>,
     pub(super) user_name: Box<str>,
     pub(super) claims: Claims,
     pub(super) room: Address,
@@ -42,6 +42,12 @@ struct UserBody<'a> {
 impl Question {
     pub(in crate::edge) fn new(user: &User, claims: Claims, room: Address) -> Self {
         Question { user_id: user.id.as_str().into(), user_name: user.name.as_str().into(), claims, room }
+    }
+
+    /// The length of its texts, in bytes.
+    pub(super) fn text_bytes(&self) -> usize {
+        let room = self.room.namespace().len() + self.room.name().len();
+        self.user_id.len() + self.user_name.len() + self.claims.as_json().len() + room
     }
 
     /// The text of the question. `namespace` is spelled as in a path, and `action` is what the user wants to do now.
