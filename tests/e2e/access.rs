@@ -384,6 +384,53 @@ async fn refusals_are_counted_all_and_logged_a_few() {
 }
 
 #[tokio::test]
+async fn a_refusal_names_the_missing_claim_of_grants() {
+    let server = server_with_grants(NAMESPACES).await;
+    let without = token_with(&json!({}));
+    let get = ask(&server, Method::GET, "/rooms/lobby/messages", &without, "").await;
+    let join = connect(&server, "/rooms/lobby/ws", &without).await.err().expect("it is refused");
+    for answer in [get, join] {
+        assert_eq!(missing(&answer).as_deref(), Some("read"));
+        assert_eq!(answer.json()["claim"], "rooms", "{answer:?}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains("it has no claim `rooms`"), "{answer:?}");
+    }
+    for grants in [json!({}), json!(null), json!([])] {
+        let answer = ask(&server, Method::GET, "/rooms/lobby/messages", &token(&grants), "").await;
+        assert_eq!((missing(&answer).as_deref(), &answer.json()["claim"]), (Some("read"), &json!(null)), "{grants}");
+    }
+    for (reason, count) in [("no_claim", 2), ("no_grant", 3)] {
+        let name = format!("access_total{{decision=\"refused\",reason=\"{reason}\"}}");
+        assert_eq!(metric(&server, &name).await, count, "{name}");
+    }
+    server.wait_for_log("whose token does not have the claim with the grants").await;
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("no_claim")).unwrap();
+    for part in ["id-ana", "rooms/lobby", "claim=\"rooms\""] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}
+
+#[tokio::test]
+async fn grants_may_be_a_list_of_texts() {
+    let server = server_with_grants(NAMESPACES).await;
+    let token = token(&json!(["rooms/team-*:read,write", "rooms/team-secret:", r"rooms/a\*b:read"]));
+    for (room, get, post) in [
+        ("team-7", 200, 200),
+        ("team-secret", 403, 403),
+        ("a*b", 200, 403),
+        ("a%2Ab", 200, 403),
+        ("axb", 403, 403),
+        (r"a%5C*b", 403, 403),
+        ("lobby", 403, 403),
+    ] {
+        let path = format!("/rooms/{room}/messages");
+        let got = ask(&server, Method::GET, &path, &token, "").await;
+        let posted = ask(&server, Method::POST, &path, &token, r#"{"content":"x"}"#).await;
+        assert_eq!((got.status.as_u16(), posted.status.as_u16()), (get, post), "{room}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_with_malformed_grants_is_refused_with_the_reason() {
     let server = server_with_grants(NAMESPACES).await;
     for (grants, says) in [

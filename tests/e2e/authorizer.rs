@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -16,7 +17,8 @@ use sha2::Sha256;
 use tempfile::TempDir;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::harness::{Answer, BASE, Client, Server, within};
+use crate::access::metric;
+use crate::harness::{Answer, BASE, Client, EventStream, Server, within};
 use crate::tokens::{SECRET, token_with};
 
 /// Signs the questions.
@@ -24,7 +26,7 @@ const QUESTION_SECRET: &str = "a secret between the host and the back end";
 
 /// How the back end answers.
 #[derive(Debug, Clone)]
-enum Mode {
+pub(crate) enum Mode {
     /// With 200 and this body.
     Body(String),
     /// With this status and a body that would let everybody in.
@@ -35,31 +37,36 @@ enum Mode {
     Silent,
     /// With these permissions, once the test lets it.
     Held(String),
+    /// As the first one, then as the second, and so on.
+    Turns(Box<[Mode; 2]>),
 }
 
 /// A back end that decides.
 #[derive(Clone)]
-struct BackEnd {
+pub(crate) struct BackEnd {
     address: std::net::SocketAddr,
     mode: Arc<Mutex<Mode>>,
-    /// The questions so far.
-    questions: Arc<Mutex<Vec<Value>>>,
+    /// In rooms with these names, in place of `mode`.
+    modes: Arc<Mutex<HashMap<String, Mode>>>,
+    /// The questions so far, and when each came.
+    questions: Arc<Mutex<Vec<(Value, Instant)>>>,
     /// Tells that one more question has come.
     asked: Arc<Notify>,
     /// Lets answers go that are held.
     release: Arc<Semaphore>,
 }
 
-fn allow(permissions: &[&str], expires_in: f64) -> Mode {
+pub(crate) fn allow(permissions: &[&str], expires_in: f64) -> Mode {
     Mode::Body(json!({ "permissions": permissions, "expiresIn": expires_in }).to_string())
 }
 
 impl BackEnd {
-    async fn start(mode: Mode) -> Self {
+    pub(crate) async fn start(mode: Mode) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let back_end = BackEnd {
             address: listener.local_addr().unwrap(),
             mode: Arc::new(Mutex::new(mode)),
+            modes: Arc::default(),
             questions: Arc::default(),
             asked: Arc::default(),
             release: Arc::new(Semaphore::new(0)),
@@ -72,11 +79,18 @@ impl BackEnd {
         back_end
     }
 
+    /// Where no back end is any more.
+    pub(crate) async fn gone() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        BackEnd { address: listener.local_addr().unwrap(), ..BackEnd::start(Mode::Silent).await }
+    }
+
     async fn answer(State(back_end): State<BackEnd>, headers: HeaderMap, body: Bytes) -> Response {
         check_signature(&headers, &body);
-        back_end.questions.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+        let question = serde_json::from_slice::<Value>(&body).unwrap();
+        let mode = back_end.mode_of(&question);
+        back_end.questions.lock().unwrap().push((question, Instant::now()));
         back_end.asked.notify_waiters();
-        let mode = back_end.mode.lock().unwrap().clone();
         let with = |status: u16, body: String| Response::builder().status(status).body(Body::from(body)).unwrap();
         match mode {
             Mode::Body(body) => with(200, body),
@@ -87,23 +101,60 @@ impl BackEnd {
                 back_end.release.acquire().await.unwrap().forget();
                 with(200, body)
             }
+            Mode::Turns(_) => unreachable!("one of them was chosen"),
         }
     }
 
-    fn set(&self, mode: Mode) {
+    /// How it answers this question. The user `writer` may always write.
+    fn mode_of(&self, question: &Value) -> Mode {
+        if question["user"]["id"] == "writer" {
+            return allow(&["write"], 0.0);
+        }
+        let room = question["room"].as_str().unwrap();
+        let mode = self.modes.lock().unwrap().get(room).cloned();
+        let asked = self.questions().iter().filter(|earlier| earlier["room"] == room).count();
+        match mode.unwrap_or_else(|| self.mode.lock().unwrap().clone()) {
+            Mode::Turns(modes) => modes[asked % 2].clone(),
+            mode => mode,
+        }
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
     }
 
-    fn questions(&self) -> Vec<Value> {
-        self.questions.lock().unwrap().clone()
+    /// Answers so in one room, whatever it answers in others.
+    pub(crate) fn set_in(&self, room: &str, mode: Mode) {
+        self.modes.lock().unwrap().insert(room.to_owned(), mode);
+    }
+
+    pub(crate) fn questions(&self) -> Vec<Value> {
+        self.questions.lock().unwrap().iter().map(|(question, _)| question.clone()).collect()
+    }
+
+    /// How often it was asked about a user in a room.
+    pub(crate) fn asked_of(&self, user: &str, room: &str) -> usize {
+        let is_meant = |question: &&Value| question["user"]["id"] == user && question["room"] == room;
+        self.questions().iter().filter(is_meant).count()
+    }
+
+    /// When it was asked about a room.
+    fn asked_about(&self, room: &str) -> Vec<Instant> {
+        let questions = self.questions.lock().unwrap();
+        questions.iter().filter(|(question, _)| question["room"] == room).map(|(_, at)| *at).collect()
     }
 
     /// Waits until so many questions have come.
     async fn wait_for_questions(&self, count: usize) {
+        self.wait_until(|| self.questions().len() >= count).await;
+    }
+
+    /// Waits for a question with which something becomes true.
+    pub(crate) async fn wait_until(&self, is_true: impl Fn() -> bool) {
         let enough = async {
             loop {
                 let asked = self.asked.notified();
-                if self.questions().len() >= count {
+                if is_true() {
                     return;
                 }
                 asked.await;
@@ -133,7 +184,8 @@ fn check_signature(headers: &HeaderMap, body: &[u8]) {
     assert_eq!(header("content-type"), "application/json");
 }
 
-async fn server_of(back_end: &BackEnd, more: &str) -> Server {
+/// A server that asks a back end, and has open rooms in `LOUNGE`.
+pub(crate) async fn server_of(back_end: &BackEnd, more: &str) -> Server {
     let directory = Arc::new(TempDir::new().unwrap());
     std::fs::write(directory.path().join("secret"), SECRET).unwrap();
     std::fs::write(directory.path().join("authorize.secret"), format!("{QUESTION_SECRET}\n")).unwrap();
@@ -263,18 +315,58 @@ async fn users_are_refused_with_503_without_a_valid_answer() {
         back_end.set(allow(&["read", "write"], 0.0));
         assert_eq!(statuses(&server, "rooms/team-7", &token("ana")).await, [101, 200, 200, 200], "{shown}");
     }
-    server.wait_for_log("gave no decision").await;
-    assert!(!server.log().contains(QUESTION_SECRET));
+    server.wait_for_log("gave no decision; users are refused").await;
+    let reason = "because the server of identity.authorize gave no decision";
+    wait_for_line(&server, &["a user was refused", reason, "\"ana\"", "rooms/team-7", "authorizer_failed"], 1).await;
+    let log = server.log();
+    assert!(!log.contains(QUESTION_SECRET));
+    assert!(!log.contains("for want of a permission"), "nobody decided that");
+}
+
+/// Waits until so many lines of the log have all these parts.
+async fn wait_for_line(server: &Server, parts: &[&str], count: usize) {
+    let is_meant = |line: &&str| parts.iter().all(|part| line.contains(part));
+    let found = async {
+        while server.log().lines().filter(is_meant).count() < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(found).await;
+}
+
+#[tokio::test]
+async fn one_user_takes_a_part_of_the_questions_at_once() {
+    let answer = json!({ "permissions": ["read"], "expiresIn": 60 }).to_string();
+    let back_end = BackEnd::start(Mode::Held(answer)).await;
+    let more = "authorize_timeout = \"30s\"\n[limits]\nrequests_per_user = 0\nrequests_per_address = 0\n\
+                messages_per_second_per_user = 0\nconnects_per_second_per_address = 0\nconnections_per_address = 0";
+    let server = server_of(&back_end, more).await;
+    let (ana, bo) = (token("ana"), token("bo"));
+    let get = async |token: &str, room: usize| {
+        ask(&server, Method::GET, &format!("/rooms/r{room}/messages"), token, "").await.status
+    };
+    let of_ana = futures_util::future::join_all((0..100).map(|room| get(&ana, room)));
+    let of_bo = async {
+        back_end.wait_for_questions(16).await;
+        let answered = get(&bo, 0);
+        let asked = async {
+            back_end.wait_for_questions(17).await;
+            let users = back_end.questions().iter().map(|question| question["user"]["id"].clone()).collect::<Vec<_>>();
+            assert_eq!(users[..17].iter().filter(|user| **user == "ana").count(), 16, "{users:?}");
+            assert_eq!(users[16], "bo", "the others of ana wait for their turn");
+            back_end.release.add_permits(101);
+        };
+        tokio::join!(answered, asked).0
+    };
+    let (of_ana, of_bo) = within(async { tokio::join!(of_ana, of_bo) }).await;
+    assert_eq!(of_bo, 200);
+    assert!(of_ana.iter().all(|status| *status == 200), "{of_ana:?}");
+    assert_eq!(back_end.questions().len(), 101);
 }
 
 #[tokio::test]
 async fn a_back_end_that_is_down_lets_nobody_in() {
-    let back_end = BackEnd::start(Mode::Silent).await;
-    // Nothing listens there any more.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let gone = BackEnd { address: listener.local_addr().unwrap(), ..back_end };
-    drop(listener);
-    let server = server_of(&gone, "").await;
+    let server = server_of(&BackEnd::gone().await, "").await;
     assert_eq!(statuses(&server, "rooms/team-7", &token("ana")).await, [503; 4]);
 }
 
@@ -327,74 +419,105 @@ async fn joins_at_once_cost_one_question_for_each_user_and_room() {
     assert!(of_each.values().all(|count| *count == 1), "{of_each:?}");
 }
 
+/// The next event of a stream with this type, or its close event as `{"code":…}`.
+async fn event_of(stream: &mut EventStream, kind: &str) -> Value {
+    let found = async {
+        loop {
+            let event = stream.recv().await;
+            let json = event.json();
+            if event.name.as_deref() == Some("close") || json["type"] == kind {
+                return json;
+            }
+        }
+    };
+    within(found).await
+}
+
+async fn open_stream(server: &Server, room: &str, token: &str) -> EventStream {
+    let authorization = format!("Bearer {token}");
+    let path = format!("{BASE}/{room}/events");
+    server.open_event_stream(&path, &[("authorization", &authorization)]).await.expect("the back end lets in")
+}
+
+/// An open socket asks after ten seconds at the earliest, so these tests wait that long.
 #[tokio::test]
 async fn an_open_socket_asks_again_before_its_answer_ends() {
     let back_end = BackEnd::start(allow(&["read", "write"], 1.0)).await;
+    back_end.set_in("use-once", allow(&["read", "write"], 0.0));
     let server = server_of(&back_end, "").await;
     let (ana, bo) = (token("ana"), token("bo"));
-    let mut socket = connect(&server, "/rooms/a/ws", &ana).await.unwrap();
-    socket.recv_type("history").await;
-    assert_eq!(socket.recv_type("permissions").await["permissions"], json!(["read", "write"]));
-    socket.send_chat("one").await;
-    socket.recv_type("message").await;
-    let headers = [("authorization", format!("Bearer {bo}"))];
-    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let mut stream = server.open_event_stream(&format!("{BASE}/rooms/a/events"), &headers).await.unwrap();
+    let mut once = connect(&server, "/rooms/use-once/ws", &ana).await.unwrap();
+    let (mut sockets, mut streams) = (Vec::new(), Vec::new());
+    for room in ["less", "out"] {
+        sockets.push(connect(&server, &format!("/rooms/{room}/ws"), &ana).await.unwrap());
+        streams.push(open_stream(&server, &format!("rooms/{room}"), &bo).await);
+    }
+    for socket in &mut sockets {
+        assert_eq!(socket.recv_type("permissions").await["permissions"], json!(["read", "write"]));
+        socket.send_chat("one").await;
+        socket.recv_type("message").await;
+    }
+    for stream in &mut streams {
+        assert_eq!(event_of(stream, "permissions").await["permissions"], json!(["read", "write"]));
+    }
+    back_end.set_in("less", allow(&["read"], 1.0));
+    back_end.set_in("use-once", allow(&["read"], 0.0));
+    back_end.set_in("out", allow(&[], 1.0));
 
     // Without `write` the next message is refused.
-    back_end.set(allow(&["read"], 1.0));
-    assert_eq!(socket.recv_type("permissions").await["permissions"], json!(["read"]));
-    socket.send_chat("two").await;
-    assert_eq!(socket.recv_type("error").await["code"], "forbidden");
-    let of_stream = async {
-        loop {
-            let event = stream.recv().await.json();
-            if event["type"] == "permissions" && event["permissions"] == json!(["read"]) {
-                return;
-            }
-        }
-    };
-    within(of_stream).await;
-
+    assert_eq!(sockets[0].recv_type("permissions").await["permissions"], json!(["read"]));
+    sockets[0].send_chat("two").await;
+    assert_eq!(sockets[0].recv_type("error").await["code"], "forbidden");
+    assert_eq!(event_of(&mut streams[0], "permissions").await["permissions"], json!(["read"]));
     // Without `read` the sockets are closed.
-    back_end.set(allow(&[], 1.0));
-    assert_eq!(socket.recv_close().await.0, 4403);
-    let closed = async {
-        loop {
-            let event = stream.recv().await;
-            if event.name.as_deref() == Some("close") {
-                return event.json();
-            }
-        }
-    };
-    assert_eq!(within(closed).await["code"], 4403);
+    assert_eq!(sockets[1].recv_close().await.0, 4403);
+    assert_eq!(event_of(&mut streams[1], "none").await["code"], 4403);
+    once.recv_type("permissions").await;
+    assert_eq!(once.recv_type("permissions").await["permissions"], json!(["read"]));
+
+    let asked = back_end.asked_about("use-once");
+    assert_eq!(asked.len(), 2);
+    assert!(asked[1] - asked[0] >= Duration::from_secs(10), "{:?}", asked[1] - asked[0]);
+    for user in ["user=\"ana\"", "user=\"bo\""] {
+        wait_for_line(&server, &["for want of a permission", "rooms/out", user, "not_authorized"], 1).await;
+    }
 }
 
 #[tokio::test]
 async fn an_answer_that_ends_without_a_new_one_closes_open_sockets() {
     let back_end = BackEnd::start(allow(&["read", "write"], 1.0)).await;
     let server = server_of(&back_end, "authorize_timeout = \"200ms\"").await;
-    let mut socket = connect(&server, "/rooms/a/ws", &token("ana")).await.unwrap();
-    let mut other = connect(&server, "/rooms/a/ws", &token("bo")).await.unwrap();
-    back_end.wait_for_questions(2).await;
+    let mut socket = connect(&server, "/rooms/fails/ws", &token("ana")).await.unwrap();
+    let mut stream = open_stream(&server, "rooms/fails", &token("bo")).await;
+    let mut lucky = connect(&server, "/rooms/recovers/ws", &token("ana")).await.unwrap();
+    lucky.recv_type("permissions").await;
     back_end.set(Mode::Status(500));
-    assert_eq!(socket.recv_close().await.0, 1013);
-    assert_eq!(other.recv_close().await.0, 1013);
     // A back end that fails now and then ends no socket: it is asked again until the answer ends.
-    back_end.set(allow(&["read", "write"], 2.0));
-    let mut socket = connect(&server, "/rooms/a/ws", &token("ana")).await.unwrap();
-    let asked = back_end.questions().len();
-    back_end.set(Mode::Status(503));
-    back_end.wait_for_questions(asked + 1).await;
-    back_end.set(allow(&["read"], 60.0));
-    let changed = async {
-        loop {
-            if socket.recv_type("permissions").await["permissions"] == json!(["read"]) {
-                return;
-            }
-        }
+    let recovers = async {
+        back_end.wait_until(|| back_end.asked_about("recovers").len() >= 2).await;
+        back_end.set_in("recovers", allow(&["read"], 60.0));
+        assert_eq!(lucky.recv_type("permissions").await["permissions"], json!(["read"]));
     };
-    within(changed).await;
+    let fails = async {
+        assert_eq!(socket.recv_close().await.0, 1013);
+        assert_eq!(event_of(&mut stream, "none").await["code"], 1013);
+    };
+    within(async { tokio::join!(recovers, fails) }).await;
+    let name = r#"access_total{decision="refused",reason="authorizer_failed"}"#;
+    assert_eq!(metric(&server, name).await, 2, "two sockets were closed");
+    wait_for_line(&server, &["because the server of identity.authorize", "rooms/fails", "authorizer_failed"], 2).await;
+    assert!(!server.log().contains("for want of a permission"), "{}", server.log());
+}
+
+/// Each answer comes before the next sign of life is due.
+#[tokio::test]
+async fn a_stream_with_short_answers_still_sends_signs_of_life() {
+    let back_end = BackEnd::start(allow(&["read"], 0.0)).await;
+    let server = server_of(&back_end, "[limits]\nping_every = \"14s\"").await;
+    let mut stream = open_stream(&server, "rooms/a", &token("ana")).await;
+    let pinged = async { while !stream.recv_block().await.expect("the stream goes on").starts_with(": ping") {} };
+    within(pinged).await;
+    assert!(back_end.questions().len() >= 2, "it was asked meanwhile");
 }
 
 #[tokio::test]

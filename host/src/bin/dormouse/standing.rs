@@ -56,7 +56,10 @@ pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<
         (AccessMode::Granted, Some(deciding)) => decides(&deciding.patterns),
         (AccessMode::Granted, None) if verified.grants.is_empty() => {
             let claim = &config.identity.grants_claim;
-            format!("the token has no grants: they are expected in its claim `{claim}`")
+            match verified.grants.has_no_claim() {
+                true => format!("the token has no claim `{claim}`, where its grants are expected"),
+                false => format!("the claim `{claim}` of the token grants nothing"),
+            }
         }
         (AccessMode::Granted, None) => {
             let patterns = verified.grants.iter().map(|(pattern, _)| format!("`{pattern}`")).collect::<Vec<_>>();

@@ -145,15 +145,13 @@ impl AccessControl {
         denied
     }
 
-    /// Counts the decision about a user whose socket is open.
-    pub(super) fn count(&self, decided: Result<Reason, Denied>) {
-        match decided {
-            Ok(reason) => self.journal.allowed(reason),
-            Err(denied) => self.journal.refused(denied.reason),
-        }
+    /// Counts that a user whose socket is open may stay.
+    pub(super) fn journal_allowed(&self, reason: Reason) {
+        self.journal.allowed(reason);
     }
 
+    /// Counts and logs that a user may not do something in a room; `service` acts for the user, if it is one.
     pub(super) fn journal_denied(&self, user: Option<&str>, service: Option<&str>, room: &Address, denied: Denied) {
-        self.journal.denied(user, service, &self.policy.spelled(room), denied);
+        self.journal.denied(user, service, &self.policy.spelled(room), denied, self.policy.grants_claim());
     }
 }

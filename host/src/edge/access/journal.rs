@@ -38,19 +38,43 @@ impl AccessJournal {
         self.count("allowed", reason);
     }
 
-    /// A user may not do something in a room; `user` is absent without an identity, and `service` is the one that acts,
-    /// if it is one.
-    pub(super) fn denied(&self, user: Option<&str>, service: Option<&str>, room: &str, denied: Denied) {
-        self.refused(denied.reason);
-        if self.lines.lock().take(clock::monotonic()) {
-            let (permission, reason) = (denied.missing.name(), denied.reason.name());
-            tracing::info!(user, service, room, permission, reason, "a user was refused for want of a permission");
+    /// A user may not do something in a room; `user` is absent without an identity, `service` is the one that acts, if
+    /// it is one, and `claim` is the one that holds the grants of tokens.
+    pub(super) fn denied(&self, user: Option<&str>, service: Option<&str>, room: &str, denied: Denied, claim: &str) {
+        self.count("refused", denied.reason);
+        if !self.lines.lock().take(clock::monotonic()) {
+            return;
         }
-    }
-
-    /// Counts a refusal without a line.
-    pub(super) fn refused(&self, reason: Reason) {
-        self.count("refused", reason);
+        let (permission, reason) = (denied.missing.name(), denied.reason.name());
+        match denied.reason {
+            Reason::NoClaim => tracing::info!(
+                user,
+                service,
+                room,
+                permission,
+                reason,
+                claim,
+                "a user was refused whose token does not have the claim with the grants"
+            ),
+            Reason::AuthorizerFailed => tracing::info!(
+                user,
+                room,
+                permission,
+                reason,
+                "a user was refused for now, because the server of identity.authorize gave no decision"
+            ),
+            Reason::SentOut => {
+                tracing::info!(
+                    user,
+                    service,
+                    room,
+                    permission,
+                    reason,
+                    "a user was refused who was sent out of the room"
+                );
+            }
+            _ => tracing::info!(user, service, room, permission, reason, "a user was refused for want of a permission"),
+        }
     }
 
     fn count(&self, decision: &'static str, reason: Reason) {

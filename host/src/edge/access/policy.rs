@@ -12,7 +12,11 @@ use crate::routes::spelling;
 
 /// The access to the rooms of a host.
 #[derive(Debug)]
-pub struct Access(BTreeMap<String, NamespaceAccess>);
+pub struct Access {
+    namespaces: BTreeMap<String, NamespaceAccess>,
+    /// The claim of a token that holds its grants.
+    grants_claim: Box<str>,
+}
 
 /// The access to the rooms of one namespace.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub enum Reason {
     Granted,
     /// The request has no identity.
     NoIdentity,
+    /// The user's token does not have the claim with the grants.
+    NoClaim,
     /// No grant of the user matches the room.
     NoGrant,
     /// The grant that decides in the room does not give the permission.
@@ -81,22 +87,30 @@ impl Access {
                 tells_clients: namespace.ignores_unknown_frames(),
             }
         };
-        Access(config.namespaces.keys().map(|name| (name.clone(), of_namespace(name))).collect())
+        Access {
+            namespaces: config.namespaces.keys().map(|name| (name.clone(), of_namespace(name))).collect(),
+            grants_claim: config.identity.grants_claim.as_str().into(),
+        }
+    }
+
+    /// The claim of a token that holds its grants.
+    pub(in crate::edge) fn grants_claim(&self) -> &str {
+        &self.grants_claim
     }
 
     /// Whether the rooms of a namespace ask for grants. A namespace that does not exist has no rooms to protect.
     pub fn is_granted(&self, namespace: &str) -> bool {
-        self.0.get(namespace).is_some_and(|namespace| namespace.mode == AccessMode::Granted)
+        self.namespaces.get(namespace).is_some_and(|namespace| namespace.mode == AccessMode::Granted)
     }
 
     /// Whether the host tells the clients of a namespace their permissions. A room of your own may do so itself.
     pub(super) fn tells_clients(&self, namespace: &str) -> bool {
-        self.0.get(namespace).is_some_and(|namespace| namespace.tells_clients)
+        self.namespaces.get(namespace).is_some_and(|namespace| namespace.tells_clients)
     }
 
     /// The permission that a message to a room, or a request with a method other than GET and HEAD, takes.
     pub fn to_send(&self, namespace: &str) -> Permission {
-        self.0.get(namespace).map_or(Permission::Write, |namespace| namespace.to_send)
+        self.namespaces.get(namespace).map_or(Permission::Write, |namespace| namespace.to_send)
     }
 
     /// The permission that a request to a room takes.
@@ -113,7 +127,7 @@ impl Access {
     pub fn find(&self, spelled: &str) -> Option<Address> {
         let (namespace, name) = spelled.split_once('/')?;
         let namespace = spelling(namespace);
-        let found = self.0.iter().find(|(_, known)| known.spelled == namespace)?;
+        let found = self.namespaces.iter().find(|(_, known)| known.spelled == namespace)?;
         Address::new(found.0, name).ok()
     }
 
@@ -150,6 +164,9 @@ impl Access {
             (AccessMode::Open, _) => Reason::Open,
             (AccessMode::Granted, Some(_)) if standing.permissions.has(needed) => Reason::Granted,
             (AccessMode::Granted, Some(_)) => return Err(Denied { missing: needed, reason: Reason::NotInGrant }),
+            (AccessMode::Granted, None) if grants.has_no_claim() => {
+                return Err(Denied { missing: needed, reason: Reason::NoClaim });
+            }
             (AccessMode::Granted, None) => return Err(Denied { missing: needed, reason: Reason::NoGrant }),
         };
         Ok((standing.permissions, reason))
@@ -159,7 +176,7 @@ impl Access {
     /// exist.
     pub fn permissions_in(&self, room: &Address, grants: Option<&Grants>) -> Permissions {
         match grants {
-            _ if !self.0.contains_key(room.namespace()) => Permissions::NONE,
+            _ if !self.namespaces.contains_key(room.namespace()) => Permissions::NONE,
             Some(grants) => self.standing(room, grants).permissions,
             None if self.is_granted(room.namespace()) => Permissions::NONE,
             None => Permissions::OPEN,
@@ -172,7 +189,9 @@ impl Access {
     }
 
     fn spelling(&self, room: &Address) -> String {
-        self.0.get(room.namespace()).map_or_else(|| spelling(room.namespace()), |namespace| namespace.spelled.clone())
+        self.namespaces
+            .get(room.namespace())
+            .map_or_else(|| spelling(room.namespace()), |namespace| namespace.spelled.clone())
     }
 }
 
@@ -191,6 +210,7 @@ impl Reason {
             Reason::Open => "open",
             Reason::Granted => "granted",
             Reason::NoIdentity => "no_identity",
+            Reason::NoClaim => "no_claim",
             Reason::NoGrant => "no_grant",
             Reason::NotInGrant => "not_in_grant",
             Reason::SentOut => "sent_out",
@@ -235,6 +255,18 @@ mod tests {
             (None, Read, denied(Read, NoIdentity)),
         ] {
             assert_eq!(decided("ROOMS", grants, needed), decision, "{grants:?} {needed}");
+        }
+    }
+
+    #[test]
+    fn a_token_without_the_claim_of_grants_is_told_apart() {
+        for (claims, reason) in [("{}", Reason::NoClaim), (r#"{"rooms":{}}"#, Reason::NoGrant)] {
+            let grants = Grants::of_claims(claims.as_bytes(), "rooms").unwrap();
+            let room = |namespace| Address::new(namespace, "lobby").unwrap();
+            let decided = access().decide(&room("ROOMS"), Some(&grants), Permission::Read);
+            assert_eq!(decided, Err(Denied { missing: Permission::Read, reason }), "{claims}");
+            let open = access().decide(&room("BIG_POLLS"), Some(&grants), Permission::Read);
+            assert_eq!(open, Ok((Permissions::OPEN, Reason::Open)), "{claims}");
         }
     }
 

@@ -117,7 +117,7 @@ impl SocketAccess {
             return Ok(());
         }
         let reason = if self.answered.is_some() { Reason::NotAuthorized } else { Reason::NotInGrant };
-        self.control.journal_denied(Some(user), service, &self.room, Denied { missing, reason });
+        self.deny(user, service, missing, reason);
         Err(missing)
     }
 
@@ -137,6 +137,11 @@ impl SocketAccess {
         match self.control.check_grants(&self.room, Some(user), Permission::Read) {
             Ok(permissions) => match self.change(permissions) {
                 Renewed::Same => same,
+                Renewed::MayNotBeListed => {
+                    let service = user.is_service().then_some(&*user.user.id);
+                    self.deny(&user.room_user().id, service, Permission::Presence, Reason::NotInGrant);
+                    Renewed::MayNotBeListed
+                }
                 other => other,
             },
             Err(_) => self.end(Renewed::MayNotRead),
@@ -159,8 +164,13 @@ impl SocketAccess {
                     }
                 }
             }
-            ready!(answered.alarm.as_mut().poll(context));
+            // The clock decides about the end, because another task may close a stream at the same moment.
+            if answered.answer.ends_at > clock::monotonic() {
+                ready!(answered.alarm.as_mut().poll(context));
+            }
             if answered.answer.ends_at <= clock::monotonic() {
+                let user = answered.question.user_id.clone();
+                self.deny(&user, None, Permission::Read, Reason::AuthorizerFailed);
                 return Poll::Ready(self.end(Renewed::Unknown));
             }
             if answered.asking.is_none() {
@@ -172,13 +182,29 @@ impl SocketAccess {
     }
 
     fn answer(&mut self, answer: Answer) -> Renewed {
-        if let Some(answered) = &mut self.answered {
-            answered.answer = answer;
-            answered.set_alarm(ask_at(answer, random::jitter()));
+        let Some(answered) = &mut self.answered else { return Renewed::Same };
+        answered.answer = answer;
+        answered.set_alarm(ask_at(answer, random::jitter()));
+        let user = answered.question.user_id.clone();
+        match policy::decide_answered(answer.permissions, Permission::Read) {
+            Ok((permissions, reason)) => {
+                self.control.journal_allowed(reason);
+                let renewed = self.change(permissions);
+                if renewed == Renewed::MayNotBeListed {
+                    self.deny(&user, None, Permission::Presence, Reason::NotAuthorized);
+                }
+                renewed
+            }
+            Err(Denied { missing, reason }) => {
+                self.deny(&user, None, missing, reason);
+                self.end(Renewed::MayNotRead)
+            }
         }
-        let decided = policy::decide_answered(answer.permissions, Permission::Read);
-        self.control.count(decided.map(|(_, reason)| reason));
-        if decided.is_ok() { self.change(answer.permissions) } else { self.end(Renewed::MayNotRead) }
+    }
+
+    /// Counts and logs a refusal. The authorizer is not asked about services.
+    fn deny(&self, user: &str, service: Option<&str>, missing: Permission, reason: Reason) {
+        self.control.journal_denied(Some(user), service, &self.room, Denied { missing, reason });
     }
 
     fn change(&mut self, permissions: Permissions) -> Renewed {

@@ -77,7 +77,9 @@ use crate::edge::response::body::Body;
 use crate::edge::response::component::from_component;
 use crate::edge::response::finish::{dated, without_body};
 use crate::edge::response::problem::problem;
-use crate::edge::response::refusals::{Refusal, forbidden, overloaded, refuse, unanswered, unauthorized};
+use crate::edge::response::refusals::{
+    Refusal, forbidden, forbidden_without_claim, overloaded, refuse, unanswered, unauthorized,
+};
 use crate::edge::sockets::event_stream;
 use crate::edge::sockets::upgrade::{self, Handshake};
 use crate::guest::Decision;
@@ -344,6 +346,7 @@ async fn check_permission(
         Reason::NoIdentity => unauthorized("this room needs an identity"),
         Reason::SentOut => problem(StatusCode::FORBIDDEN, "you may not be in this room any more"),
         Reason::AuthorizerFailed => overloaded("it cannot be decided now who may enter this room; try again"),
+        Reason::NoClaim => forbidden_without_claim(denied.missing, &policy.spelled(address), policy.grants_claim()),
         _ => forbidden(denied.missing, &policy.spelled(address)),
     })?;
     let is_current = verified.map_or(Ok(()), |verified| verified.check_current(&edge.revocations));

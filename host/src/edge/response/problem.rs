@@ -10,19 +10,15 @@ use super::body::Body;
 
 /// An error answer.
 pub(in crate::edge) fn problem(status: StatusCode, detail: &str) -> Response<Body> {
-    problem_of(status, detail, None)
+    problem_naming(status, detail, &[])
 }
 
-/// An error answer with one more member.
-pub(in crate::edge) fn problem_naming(status: StatusCode, detail: &str, member: &str, value: &str) -> Response<Body> {
-    problem_of(status, detail, Some((member, value)))
-}
-
-fn problem_of(status: StatusCode, detail: &str, member: Option<(&str, &str)>) -> Response<Body> {
+/// An error answer with further members.
+pub(in crate::edge) fn problem_naming(status: StatusCode, detail: &str, members: &[(&str, &str)]) -> Response<Body> {
     let title = status.canonical_reason().unwrap_or("Error");
     let mut body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-    if let Some((name, value)) = member {
-        body[name] = value.into();
+    for (name, value) in members {
+        body[*name] = (*value).into();
     }
     let mut response = Response::new(Body::whole(body.to_string()));
     *response.status_mut() = status;

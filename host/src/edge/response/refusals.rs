@@ -36,7 +36,15 @@ pub(in crate::edge) fn unauthorized(detail: &str) -> Response<Body> {
 /// An answer with 403 that names the permission that the user lacks in a room.
 pub(in crate::edge) fn forbidden(missing: Permission, room: &str) -> Response<Body> {
     let detail = format!("this needs the permission `{missing}` in {room}, which you do not have");
-    problem_naming(StatusCode::FORBIDDEN, &detail, "permission", missing.name())
+    problem_naming(StatusCode::FORBIDDEN, &detail, &[("permission", missing.name())])
+}
+
+/// The same for a token without the claim that grants permissions. Its issuer has most likely forgotten it.
+pub(in crate::edge) fn forbidden_without_claim(missing: Permission, room: &str, claim: &str) -> Response<Body> {
+    let detail = format!(
+        "this needs the permission `{missing}` in {room}, and your token grants nothing: it has no claim `{claim}`"
+    );
+    problem_naming(StatusCode::FORBIDDEN, &detail, &[("permission", missing.name()), ("claim", claim)])
 }
 
 /// An answer with 503. The delay is random, so that clients do not return all at once.
