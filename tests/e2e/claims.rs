@@ -260,11 +260,19 @@ async fn a_router_sees_the_claims_and_asks_for_permissions_in_rooms() {
 
 /// The next frame of a local socket about an event of the room.
 async fn received(socket: &mut LocalSocket, event: &str) -> Value {
+    received_with(socket, &["event", "code"], event).await
+}
+
+async fn received_type(socket: &mut LocalSocket, kind: &str) -> Value {
+    received_with(socket, &["type"], kind).await
+}
+
+async fn received_with(socket: &mut LocalSocket, members: &[&str], value: &str) -> Value {
     let frame = async {
         loop {
             let Received::Message(Message::Text(text)) = socket.recv().await else { panic!("expected a text") };
             let frame = serde_json::from_str::<Value>(&text).unwrap();
-            if frame["event"] == event || frame["code"] == event {
+            if members.iter().any(|member| frame[*member] == value) {
                 return frame;
             }
         }
@@ -277,7 +285,8 @@ async fn an_embedder_gives_claims_and_permissions_and_changes_them() {
     let directory = TempDir::new().unwrap();
     let data = directory.path().join("data");
     let limits = Limits { awake_rooms: 100, warm_rooms: 10, requests: 50, events_per_room: 1, ..Limits::default() };
-    let text = "[namespaces.ROOMS]\ncomponent = \"builtin:badge\"\n";
+    let text = "[namespaces.ROOMS]\ncomponent = \"builtin:badge\"\n\
+                [namespaces.PRESENCE]\ncomponent = \"builtin:presence-tracker\"\n";
     let config = Config { data, limits, ..Config::parse(text).unwrap() };
     let host = Host::builder(config).component("badge", dormouse_bundle::BADGE).mount().await.unwrap();
     let claims = |role: &str| Claims::new(json!({ "role": role }).as_object().unwrap()).unwrap();
@@ -309,6 +318,30 @@ async fn an_embedder_gives_claims_and_permissions_and_changes_them() {
     received(&mut socket, "forbidden").await;
     socket.set_access(UserAccess::new(claims("guest"), Permissions::NONE)).await.unwrap();
     assert!(matches!(within(socket.recv()).await, Received::Closed(4403, _)));
+
+    // A user on the list of a presence room leaves it.
+    let presence = host.rooms().get("PRESENCE", "team").unwrap();
+    let reader = permissions(&[Permission::Read]);
+    let listed = permissions(&[Permission::Read, Permission::Presence]);
+    let mut other = presence.restricted_to(reader).connect(model::Request::get("/ws"), User::new("2", "bo")).await;
+    let other = other.as_mut().unwrap();
+    let mut socket =
+        presence.restricted_to(listed).connect(model::Request::get("/ws"), User::new("1", "ana")).await.unwrap();
+    assert_eq!(received_type(other, "presence_update").await["user"]["userId"], "1");
+    socket.set_access(UserAccess::new(claims("guest"), reader)).await.unwrap();
+    assert_eq!(received_type(other, "presence_remove").await["userId"], "1", "also if nobody reads the socket");
+    let end = async {
+        loop {
+            if let Received::Closed(code, _) = socket.recv().await {
+                return code;
+            }
+        }
+    };
+    assert_eq!(within(end).await, 1008);
+    // A reader stays.
+    other.set_access(UserAccess::new(claims("guest"), reader)).await.unwrap();
+    assert!(other.send(text("{}")).await.is_ok());
+    received(other, "forbidden").await;
 
     // A handle without limits says what its request says.
     let access = UserAccess::new(claims("system"), Permissions::ALL);

@@ -33,6 +33,8 @@ pub struct LocalSocket {
 
 /// The close of a socket whose user may not read any more, as for a WebSocket.
 const MAY_NOT_READ: (u16, &str) = (4403, "the new token does not grant read here");
+/// The close of a socket whose user may not be listed any more, as for a WebSocket.
+const MAY_NOT_BE_LISTED: (u16, &str) = (1008, "you may not be listed here any more; come back to read");
 
 /// An event for the reader of a local socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,12 +98,19 @@ impl LocalSocket {
     }
 
     /// Replaces the claims and permissions of its user, as a new token does on a WebSocket: the messages that were sent
-    /// before run with the old ones, and the permission to send changes now. Without `read` the socket is closed with
-    /// 4403. Waits while the queue of the room is full.
+    /// before run with the old ones, and the permission to send changes now. Waits while the queue of the room is full.
+    ///
+    /// Without `read` the socket is closed with 4403. In a presence room it is closed with 1008 if its user had
+    /// `presence` and has it no more: a user on the list cannot stay there, and may come back to read.
     pub async fn set_access(&mut self, access: UserAccess) -> Result<(), SocketClosed> {
-        self.may_send = access.permissions().has(self.to_send);
-        if !access.permissions().has(Permission::Read) {
-            self.client.close(MAY_NOT_READ.0, MAY_NOT_READ.1);
+        let (permissions, could_send) = (access.permissions(), self.may_send);
+        self.may_send = permissions.has(self.to_send);
+        if !permissions.has(Permission::Read) {
+            self.close_now(MAY_NOT_READ);
+            return Ok(());
+        }
+        if self.to_send == Permission::Presence && could_send && !self.may_send {
+            self.close_now(MAY_NOT_BE_LISTED);
             return Ok(());
         }
         let mut untold = Some(access);
@@ -199,6 +208,12 @@ impl LocalSocket {
         }
         self.client.enqueue(&OutboundMessage::new(Message::Text(forbidden_frame(self.to_send, message))));
         Ok(())
+    }
+
+    /// Closes the socket and tells the room at once, although nobody may read here any more.
+    fn close_now(&mut self, (code, reason): (u16, &str)) {
+        self.client.close(code, reason);
+        self.end(Close { code, reason: reason.into(), clean: true });
     }
 
     fn end(&mut self, close: Close) {
