@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
@@ -197,7 +197,7 @@ fn check_says_what_a_token_may_do_in_a_room_and_why() {
         ),
         (&some, "rooms/lobby", ["may: read\n", "may not: write", "`rooms/*by`, `rooms/lo*`", "equally specific"]),
         (&some, "rooms/x", ["may: nothing", "may not: read, write", "no grant of the token matches", "`rooms/lo*`"]),
-        (&none, "rooms/x", ["may: nothing", "may not: read, write", "the token has no grants", "its claim `rooms`"]),
+        (&none, "rooms/x", ["may: nothing", "may not: read, write", "the token has no claim `rooms`", "not looked at"]),
         (&none, "lounge/x", ["may: read, write, presence\n", "may not: moderate, admin", "because", "is open"]),
     ] {
         let (is_good, text) = print(&["check", "--as", token, room]);
@@ -215,6 +215,100 @@ fn check_says_what_a_token_may_do_in_a_room_and_why() {
     ] {
         let (is_good, text) = print(args);
         assert!(!is_good && text.contains(says), "{says}:\n{text}");
+    }
+}
+
+/// Runs the binary with a text on stdin.
+fn run_with_stdin(args: &[&str], stdin: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dormouse"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // It may end before it has read everything.
+    let _ = child.stdin.take().expect("stdin is piped").write_all(stdin.as_bytes());
+    child.wait_with_output().expect("it ends")
+}
+
+#[test]
+fn check_reads_a_token_from_stdin() {
+    let (_directory, file) = with_tokens(CHAT_AND_LOUNGE);
+    let token = output_text(&run(&["token", "ana", "--grant", "rooms/a=read", "--config", &file]));
+    let check = |stdin: &str| {
+        let output = run_with_stdin(&["check", "--as", "-", "rooms/a", "--config", &file], stdin);
+        (output.status.success(), output_text(&output))
+    };
+    for stdin in [token.clone(), format!("  {}\r\n\n", token.trim())] {
+        let (is_good, text) = check(&stdin);
+        assert!(is_good && text.contains("ana in rooms/a") && text.contains("may: read\n"), "{text}");
+    }
+    for (stdin, says) in [
+        ("", "stdin is empty"),
+        (" \n", "stdin is empty"),
+        ("nonsense", "--as: the token is not valid"),
+        (&"x".repeat(1 << 20), "--as: the token is longer than"),
+    ] {
+        let (is_good, text) = check(stdin);
+        assert!(!is_good && text.contains(says), "{says}: {text}");
+    }
+}
+
+#[test]
+fn check_knows_who_was_revoked_or_sent_out() {
+    let (directory, file) = with_tokens(CHAT_AND_LOUNGE);
+    let token = |user: &str| {
+        let output = run(&["token", user, "--grant", "rooms/*=read,write", "--config", &file]);
+        output_text(&output).trim().to_owned()
+    };
+    let [ana, bo] = ["ana", "bo"].map(token);
+    let check = |token: &str, room: &str| {
+        let output = run(&["check", "--as", token, room, "--config", &file]);
+        assert!(output.status.success(), "{}", output_text(&output));
+        output_text(&output)
+    };
+    let says = |token: &str, room: &str, lines: &[&str]| {
+        let text = check(token, room);
+        lines.iter().for_each(|line| assert!(text.contains(line), "{line}:\n{text}"));
+    };
+    let data = directory.path().join("dormouse-data");
+    says(&ana, "rooms/a", &["may: read, write\n", "revocations were not looked at: there is no data directory"]);
+    std::fs::create_dir(&data).unwrap();
+    says(&ana, "rooms/a", &["may: read, write\n", "no revocation in", "dormouse-data concerns this token here"]);
+    let revocations = data.join("revocations.json");
+    let list = r#"{"version":1,"revocations":[
+        {"user":"ana","room":"rooms/a"},{"user":"ana","room":"lounge/a"},{"user":"bo","before":9999999999}]}"#;
+    std::fs::write(&revocations, list).unwrap();
+    for room in ["rooms/a", "ROOMS/a", "lounge/a"] {
+        says(&ana, room, &["may: nothing\n", "because the user was sent out of this room"]);
+    }
+    says(&ana, "rooms/b", &["may: read, write\n", "no revocation in"]);
+    says(&bo, "rooms/b", &["may: nothing\n", "because the token or its user was revoked"]);
+    std::fs::write(&revocations, "{").unwrap();
+    says(&ana, "rooms/b", &["may: read, write\n", "revocations were not looked at", "cannot be read"]);
+}
+
+#[test]
+fn token_warns_of_long_claims_or_refuses_them() {
+    let long = format!("groups={}", "g".repeat(4_096));
+    let token = |identity: &str, args: &[&str]| {
+        let (directory, file) = with_tokens("");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}{identity}")).unwrap();
+        let output = run(&[&["token", "ana", "--config", &file], args].concat());
+        drop(directory);
+        (output.status.success(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (is_good, printed, warned) = token("", &["--claim", &long]);
+    assert!(is_good && claims_of(printed.trim())["groups"].is_string(), "{warned}");
+    assert!(warned.contains("warning: the claims are longer than 4096 bytes, so rooms get none of them"), "{warned}");
+    let (is_good, printed, warned) = token("claims = [\"groups\"]", &["--claim", &long]);
+    assert!(!is_good && printed.is_empty(), "{printed}");
+    assert!(warned.contains("identity.claims chooses are longer than 4096 bytes"), "{warned}");
+    for (identity, claim) in [("claims = [\"role\"]", long.as_str()), ("claims = []", &long), ("", "role=host")] {
+        let (is_good, _, warned) = token(identity, &["--claim", claim]);
+        assert!(is_good && warned.is_empty(), "{identity}: {warned}");
     }
 }
 

@@ -107,7 +107,8 @@ enum LogFormat {
 struct Check {
     #[command(flatten)]
     common: Common,
-    /// Say instead what the user of this token may do in ROOM, and why
+    /// Say instead what the user of this token may do in ROOM, and why. With `-` the token is read from stdin, so that it
+    /// is not in the list of processes
     #[arg(long = "as", value_name = "TOKEN", requires = "room")]
     token: Option<String>,
     /// The room for --as, such as rooms/team-7

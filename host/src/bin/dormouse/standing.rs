@@ -1,18 +1,26 @@
 //! `dormouse check --as TOKEN ROOM`: says what the user of a token may do in a room, and why.
 //!
-//! It asks the same policy, or the same server of the operator, that the host asks, and prints the answer.
+//! It asks the same policy, or the same server of the operator, that the host asks, looks at the revocations in the data
+//! directory, and prints the answer.
 
-use anyhow::Context;
+use std::io::Read;
+
+use anyhow::{Context, bail};
 use dormouse::config::{AccessMode, Config};
-use dormouse::edge::{Access, Authorizer, Pattern, Role, Verifier};
+use dormouse::edge::{Access, Authorizer, Pattern, Role, Verified, Verifier};
 use dormouse::model::{Address, Permission, Permissions};
 use dormouse::outbound::HttpClient;
+use dormouse::revocations::Revocations;
 
 use crate::print;
 
-/// Prints what the user of `token` may do in `room`, such as `rooms/team-7`.
+/// The most that is read from stdin, in bytes: more than the longest token with the line breaks around it.
+const STDIN_BYTES: u64 = 64 << 10;
+
+/// Prints what the user of `token` may do in `room`, such as `rooms/team-7`. The token `-` is read from stdin.
 pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<()> {
-    let verified = Verifier::new(config)?.verify(token).context("--as")?;
+    let token = if token == "-" { read_stdin()? } else { token.to_owned() };
+    let verified = Verifier::new(config)?.verify(&token).context("--as")?;
     let access = Access::new(config);
     let room = find(&access, room)?;
     let standing = access.standing(&room, &verified.grants);
@@ -22,6 +30,13 @@ pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<
         let acts_for = acts_for.as_ref().map_or("itself", |user| &user.id);
         let service = &verified.user.id;
         print::line(format_args!("  {service} is a service, which acts for {acts_for}; its own grants count"))?;
+    }
+    let revocations = known_revocations(config);
+    if let Ok(known) = &revocations
+        && let Some(reason) = revoked(&verified, known, &name)
+    {
+        print_permissions(Permissions::NONE)?;
+        return print::line(format_args!("  because {reason}, says {}", config.data.display()));
     }
     if let Some(url) = &config.identity.authorize
         && standing.mode == AccessMode::Granted
@@ -36,7 +51,8 @@ pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("{}{} gave no decision; users get 503 meanwhile", url.origin(), url.path()))?;
         print_permissions(permissions)?;
-        return print::line(format_args!("  because {}{} decided so just now", url.origin(), url.path()));
+        print::line(format_args!("  because {}{} decided so just now", url.origin(), url.path()))?;
+        return print_revocations(config, &revocations);
     }
     print_permissions(standing.permissions)?;
     let decides = |patterns: &[&Pattern]| {
@@ -66,7 +82,43 @@ pub(crate) fn print(config: &Config, token: &str, room: &str) -> anyhow::Result<
             format!("no grant of the token matches: it has {}", patterns.join(", "))
         }
     };
-    print::line(format_args!("  because {reason}"))
+    print::line(format_args!("  because {reason}"))?;
+    print_revocations(config, &revocations)
+}
+
+/// A token from stdin, without the white space around it.
+fn read_stdin() -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().take(STDIN_BYTES).read_to_string(&mut text).context("--as -: stdin cannot be read as text")?;
+    let token = text.trim();
+    if token.is_empty() {
+        bail!("--as -: stdin is empty; write the token to it, as in: dormouse check --as - rooms/team-7 < token");
+    }
+    Ok(token.to_owned())
+}
+
+/// The revocations in the data directory, or the reason why they are not known.
+fn known_revocations(config: &Config) -> Result<Revocations, String> {
+    let data = &config.data;
+    if !data.is_dir() {
+        return Err(format!("there is no data directory {}", data.display()));
+    }
+    Revocations::open(data, config.identity.leeway).map_err(|error| error.to_string())
+}
+
+/// The reason why a revocation refuses the token, or keeps its user out of the room.
+fn revoked(verified: &Verified, revocations: &Revocations, room: &str) -> Option<&'static str> {
+    if verified.check_revoked(revocations).is_err() {
+        return Some("the token or its user was revoked");
+    }
+    verified.is_sent_out(revocations, room).then_some("the user was sent out of this room")
+}
+
+fn print_revocations(config: &Config, known: &Result<Revocations, String>) -> anyhow::Result<()> {
+    match known {
+        Ok(_) => print::line(format_args!("  no revocation in {} concerns this token here", config.data.display())),
+        Err(problem) => print::line(format_args!("  revocations were not looked at: {problem}")),
+    }
 }
 
 /// The room of an address as tokens write it: the namespace as in a path, and the name decoded.

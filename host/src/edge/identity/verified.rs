@@ -122,8 +122,8 @@ impl Verified {
     }
 
     /// Returns whether the operator has sent the user out of a room. A service stays out for itself, and for a user who
-    /// was sent out.
-    pub(in crate::edge) fn is_sent_out(&self, revocations: &Revocations, room: &str) -> bool {
+    /// was sent out. The room is written as revocations name it, such as `rooms/team-7`.
+    pub fn is_sent_out(&self, revocations: &Revocations, room: &str) -> bool {
         let is_out = |user: &User| revocations.hold_member(&user.id, room);
         is_out(&self.user) || is_out(self.room_user())
     }
@@ -137,7 +137,7 @@ impl Verified {
     }
 
     /// Refuses a user or a token that was revoked.
-    pub(in crate::edge) fn check_revoked(&self, revocations: &Revocations) -> Result<(), Invalid> {
+    pub fn check_revoked(&self, revocations: &Revocations) -> Result<(), Invalid> {
         if revocations.hold(&self.user.id, self.issued_at, self.token_id.as_deref()) {
             return Err(Invalid("the token was revoked".into()));
         }
