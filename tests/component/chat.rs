@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dormouse_bundle::CHAT_ROOM;
 use dormouse_test::{
-    Close, Message, Request, TestClient, TestRoom, User, assert_all_received, assert_none_received, body,
-    discard_received, header, problem,
+    Close, Message, Permission, Request, TestClient, TestRoom, TestUser, User, assert_all_received,
+    assert_none_received, body, discard_received, header, problem,
 };
 use serde_json::{Value, json};
 
@@ -29,6 +29,9 @@ dormouse_test::with_and_without_hibernation! { CHAT_ROOM;
     a_user_with_many_tabs_joins_once,
     a_user_leaves_with_the_last_tab,
     a_user_who_left_can_join_again,
+    users_without_presence_come_and_go_unannounced,
+    a_user_is_announced_by_the_sockets_with_presence,
+    presence_counts_as_it_was_when_the_socket_opened,
     typing_is_announced_to_others_and_not_to_own_tabs,
 
     a_message_reaches_all_clients_and_its_sender,
@@ -305,6 +308,50 @@ fn a_user_who_left_can_join_again(mut room: TestRoom) {
     room.leave(&bo);
     join_with_history(&mut room, "bo", "");
     assert_eq!(ana.received_types(), ["user_left", "user_joined"]);
+}
+
+/// A user who may not be listed.
+fn without_presence(name: &str) -> TestUser {
+    TestUser::new(name).may_only([Permission::Read, Permission::Write])
+}
+
+fn users_without_presence_come_and_go_unannounced(mut room: TestRoom) {
+    let [ana] = join_all(&mut room, ["ana"]);
+    let bo = room.join_as(without_presence("bo"));
+    assert_eq!(bo.received_types(), ["history"]);
+    assert_none_received([&ana]);
+    room.send(&bo, &message("hello"));
+    assert_eq!(ana.received_types(), ["message"], "what the user sends is seen");
+    room.leave(&bo);
+    assert_none_received([&ana]);
+}
+
+fn a_user_is_announced_by_the_sockets_with_presence(mut room: TestRoom) {
+    let [ana] = join_all(&mut room, ["ana"]);
+    let quiet = room.join_as(without_presence("bo"));
+    let (tab, _) = join_with_history(&mut room, "bo", "");
+    assert_eq!(ana.received_types(), ["user_joined"]);
+    let (other_tab, _) = join_with_history(&mut room, "bo", "");
+    room.leave(&tab);
+    assert_none_received([&ana]);
+    room.leave(&other_tab);
+    assert_eq!(ana.received_types(), ["user_left"]);
+    discard_received([&quiet]);
+    room.leave(&quiet);
+    assert_none_received([&ana]);
+}
+
+fn presence_counts_as_it_was_when_the_socket_opened(mut room: TestRoom) {
+    let [ana] = join_all(&mut room, ["ana"]);
+    let (bo, _) = join_with_history(&mut room, "bo", "");
+    let cleo = room.join_as(without_presence("cleo"));
+    assert_eq!(ana.received_types(), ["user_joined"]);
+    room.renew(&bo, without_presence("bo"));
+    room.renew(&cleo, TestUser::new("cleo"));
+    room.leave(&cleo);
+    assert_none_received([&ana]);
+    room.leave(&bo);
+    assert_eq!(ana.received_types(), ["user_left"], "others have seen this user join");
 }
 
 fn typing_is_announced_to_others_and_not_to_own_tabs(mut room: TestRoom) {

@@ -6,6 +6,7 @@
 //! truncate.rs      the longest message                    frames.rs   the output of the room
 //! idempotency.rs   messages that were sent before         mutes.rs    users who may not send for a time
 //! deletions.rs     deletions, for clients that were away
+//! unannounced.rs   users who come and go without a word to the others
 //! ```
 //!
 //! Memory is only a cache: the instance may be dropped after any event, and the next instance reads all it needs from
@@ -20,6 +21,7 @@ mod idempotency;
 mod mutes;
 mod paging;
 mod truncate;
+mod unannounced;
 
 use dormouse_room::json::{ClientError, PING, PONG};
 use dormouse_room::sockets::{self, Selection};
@@ -72,8 +74,11 @@ impl Room for Chat {
         let since = paging::since(&query).map_err(|reason| Refusal { status: 400, reason })?;
         self.send_history(socket, since, query.get("incarnation"))?;
 
+        if !socket.may(Permission::Presence) {
+            return Ok(unannounced::mark(socket)?);
+        }
         let user = socket.user();
-        if sockets_of(&user).count() == 1 {
+        if unannounced::count_of_others(&user) == 1 {
             let (user_id, user_name) = (&user.id, &user.name);
             others(&user).broadcast_json(&Frame::UserJoined { user_id, user_name, timestamp: context::now() })?;
         }
@@ -117,11 +122,11 @@ impl Room for Chat {
 
     fn close(&mut self, socket: &Socket, _: Close) -> Result<()> {
         let user = socket.user();
-        if sockets_of(&user).count() > 0 {
+        if unannounced::is_marked(socket) || unannounced::count_of_others(&user) > 0 {
             return Ok(());
         }
         let (user_id, user_name) = (&user.id, &user.name);
-        sockets::everyone().broadcast_json(&Frame::UserLeft { user_id, user_name, timestamp: context::now() })
+        others(&user).broadcast_json(&Frame::UserLeft { user_id, user_name, timestamp: context::now() })
     }
 
     fn request(&mut self, request: Request) -> Result<Response> {
@@ -429,10 +434,6 @@ fn check_length(message: &ChatMessage) -> Option<Outcome> {
     let bytes = message.frame_bytes();
     let fits = bytes <= ALWAYS_FITS_BYTES || bytes <= sockets::max_message_bytes();
     (!fits).then(|| Outcome::Refused(413, error()))
-}
-
-fn sockets_of(user: &User) -> Selection {
-    sockets::everyone().of_user(&user.id)
 }
 
 fn others(user: &User) -> Selection {
