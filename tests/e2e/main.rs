@@ -12,6 +12,7 @@ mod wat_components;
 mod workload;
 
 mod access;
+mod access_table;
 mod admin;
 mod authorizer;
 mod bad_input;
