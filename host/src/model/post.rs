@@ -98,6 +98,11 @@ impl Posts {
         self.0.is_empty()
     }
 
+    /// All posts, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (PostNumber, &Post)> {
+        self.0.iter().map(|(number, post)| (*number, post))
+    }
+
     /// The oldest post for each destination. Only these may be carried, so that each destination gets its posts in
     /// order.
     pub fn next(&self) -> impl Iterator<Item = (PostNumber, &Post)> {

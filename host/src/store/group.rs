@@ -59,8 +59,8 @@ pub(super) struct Commit {
     pub(super) records: Vec<Record>,
     pub(super) number: u64,
     pub(super) listener: Arc<dyn CommitListener>,
-    /// Held until the commit is done.
-    pub(super) owner: Arc<Owner>,
+    /// Held until the commit is done. Absent for a commit of the store itself.
+    pub(super) owner: Option<Arc<Owner>>,
 }
 
 /// The queue to the commit thread.
@@ -250,7 +250,7 @@ impl Worker {
         for commit in commits {
             batch.extend(commit.records);
             listeners.push((commit.number, commit.listener));
-            owners.push(commit.owner);
+            owners.extend(commit.owner);
         }
         (batch, listeners, owners)
     }

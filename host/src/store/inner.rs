@@ -8,6 +8,7 @@ use super::engine::StorageEngine;
 use super::group::Group;
 use super::incarnation::Incarnation;
 use super::options::StoreOptions;
+use super::records::{self, Deletions};
 use crate::lock::{Lock, ReadWriteLock};
 use crate::model::{Address, StorageFailed};
 
@@ -22,6 +23,8 @@ pub(super) struct Inner {
     pub(super) next_room: AtomicU64,
     /// Rooms with an owner, or with commits on their way to the disk.
     pub(super) owned: Arc<Lock<HashSet<Address>>>,
+    /// Held while a deletion is submitted, so that their records are written in order.
+    pub(super) deletions: Lock<Deletions>,
 }
 
 impl Inner {
@@ -32,6 +35,16 @@ impl Inner {
         match &*self.disk.read() {
             Some(disk) => read(&**disk),
             None => Err(StorageFailed("the store is closed".into())),
+        }
+    }
+
+    /// The incarnation of a room that was made after this many deletions.
+    pub(super) fn incarnation_of(&self, address: &Address, generation: u64) -> u64 {
+        let address = records::address_bytes(address);
+        match generation {
+            0 => self.incarnation.of_room(&address),
+            // No name contains a zero byte, so this is the address of no room.
+            generation => self.incarnation.of_room(&[&address[..], &[0], &generation.to_be_bytes()].concat()),
         }
     }
 

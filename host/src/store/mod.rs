@@ -5,9 +5,10 @@
 //! waiting rooms share one sync (`group`). A [`Receipt`] is the proof that a commit and all earlier commits of that
 //! room are durable; only this module can make one.
 //!
-//! The commits of a room are numbered 1, 2, 3 … without gaps, and each commit names the number that it expects. This
+//! The commits of a room are numbered without gaps, and each commit names the number that it expects. This
 //! fences off an outdated owner.
 
+mod deletion;
 mod disk_monitor;
 mod engine;
 mod error;
@@ -15,6 +16,7 @@ mod fjall;
 mod group;
 mod incarnation;
 mod inner;
+mod look;
 mod mark;
 mod memory;
 mod metrics;
@@ -40,6 +42,7 @@ pub use error::{CommitError, DiskError, OpenError};
 pub use fjall::FjallEngine;
 pub use fjall::directory::make_private;
 pub use group::{CommitListener, Receipt};
+pub use look::{EntriesPage, EntriesQuery, StoredRecord, StoredRoom, StoredRooms};
 pub use memory::MemoryEngine;
 pub use options::StoreOptions;
 pub use room_log::{RoomLog, RoomReader};
@@ -103,11 +106,15 @@ impl Store {
             store: self.0.clone(),
             owner: Arc::new(owner),
             named: record.is_some(),
-            record: record.unwrap_or_else(|| RoomRecord {
-                id: self.0.next_room.fetch_add(1, Ordering::Relaxed),
-                epoch: self.0.epoch,
-                number: 0,
-                bytes: 0,
+            record: record.unwrap_or_else(|| {
+                let deletions = *self.0.deletions.lock();
+                RoomRecord {
+                    id: self.0.next_room.fetch_add(1, Ordering::Relaxed),
+                    epoch: self.0.epoch,
+                    number: deletions.highest,
+                    bytes: 0,
+                    generation: deletions.count,
+                }
             }),
             exact: false,
         };

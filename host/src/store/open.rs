@@ -16,7 +16,7 @@ use super::memory::MemoryEngine;
 use super::options::StoreOptions;
 use super::witness::Witness;
 use super::{Store, disk_monitor, records};
-use crate::lock::ReadWriteLock;
+use crate::lock::{Lock, ReadWriteLock};
 use crate::random;
 
 impl Store {
@@ -76,6 +76,7 @@ impl Store {
         let last_group = records::last_group(&*disk)?;
         let known = records::incarnation(&*disk)?;
         let secret = records::secret(&*disk)?;
+        let deletions = records::deletions(&*disk)?;
         // Everything is read before anything is changed. A custom engine has no directory, so it is never taken for a
         // copy.
         let mut witness = path.map(|path| Witness::open(path, known.clone()));
@@ -111,6 +112,7 @@ impl Store {
             secret,
             next_room,
             owned: Arc::default(),
+            deletions: Lock::new(deletions),
         })))
     }
 }

@@ -7,12 +7,14 @@
 //! | 0 `group` | number of the last group commit |
 //! | 0 `incarnation` | the incarnation of the store, and up to two pieces of evidence; one holds unless the store is a copy |
 //! | 0 `secret` | 32 random bytes from which the keys of posts are derived |
-//! | 1 namespace 0 name | id of the room, epoch and number of its last commit, counted bytes of its storage |
+//! | 0 `deletions` | how many rooms were deleted, and the highest number of a commit among them |
+//! | 1 namespace 0 name | id of the room, epoch and number of its last commit, counted bytes of its storage, and how many rooms had been deleted before it was made, unless 0 |
 //! | 2 id key | one entry of the storage of the room |
 //! | 3 id name | one timer: due, attempt, payload |
 //! | 4 id | namespace 0 name |
 //! | 5 id number | one post: due, attempt, length of its head, head as JSON, body |
 //! | 6 id namespace 0 name | number of the last post of that room that this room accepted |
+//! | 7 id | nothing: the room with this id was deleted, and its other records are being removed |
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -32,6 +34,7 @@ const SECRET_KEY: &[u8] = b"\0secret";
 pub(super) const GROUP_KEY: &[u8] = b"\0group";
 
 const INCARNATION_KEY: &[u8] = b"\0incarnation";
+const DELETIONS_KEY: &[u8] = b"\0deletions";
 
 const ROOM: u8 = 1;
 const ENTRY: u8 = 2;
@@ -39,6 +42,10 @@ const TIMER: u8 = 3;
 const NAME: u8 = 4;
 const POST: u8 = 5;
 const TAKEN: u8 = 6;
+const DELETED: u8 = 7;
+
+/// The kinds of records of a room that are removed after its deletion, beside its name.
+const REMOVED: [u8; 4] = [ENTRY, TIMER, POST, TAKEN];
 
 /// The record of a room, beside its entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,15 +58,32 @@ pub(super) struct RoomRecord {
     pub(super) number: u64,
     /// Bytes of its keys and values. Overwritten and removed data stays counted until the next exact count.
     pub(super) bytes: u64,
+    /// How many rooms had been deleted before this one was made. It distinguishes a room from deleted rooms with the
+    /// same address.
+    pub(super) generation: u64,
+}
+
+/// Counts over all deleted rooms.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deletions {
+    /// How many rooms were deleted.
+    pub(super) count: u64,
+    /// The highest number of a commit of a deleted room. A new room begins behind it: other rooms remember the numbers
+    /// of posts by address, and would take lower ones for repeats.
+    pub(super) highest: u64,
 }
 
 impl RoomRecord {
     pub(super) fn to_record(self, address: &Address) -> Record {
-        let mut value = BytesMut::with_capacity(32);
+        let mut value = BytesMut::with_capacity(40);
         value.put_u64(self.id);
         value.put_u64(self.epoch);
         value.put_u64(self.number);
         value.put_u64(self.bytes);
+        // Absent in a store without deletions, which older versions can read.
+        if self.generation > 0 {
+            value.put_u64(self.generation);
+        }
         (room_key(address), Some(value.freeze()))
     }
 
@@ -160,13 +184,106 @@ pub(super) fn last_room(disk: &dyn StorageEngine) -> Result<u64, DiskError> {
 }
 
 pub(super) fn room(disk: &dyn StorageEngine, address: &Address) -> Result<Option<RoomRecord>, DiskError> {
-    let Some(mut value) = disk.get(&room_key(address))? else { return Ok(None) };
+    let key = room_key(address);
+    disk.get(&key)?.map(|value| read_room(value).ok_or_else(|| damaged(&key))).transpose()
+}
+
+fn read_room(mut value: Bytes) -> Option<RoomRecord> {
     // Older records have no byte count.
-    if ![24, 32].contains(&value.len()) {
-        return Err(damaged(&room_key(address)));
+    if ![24, 32, 40].contains(&value.len()) {
+        return None;
     }
     let (id, epoch, number) = (value.get_u64(), value.get_u64(), value.get_u64());
-    Ok(Some(RoomRecord { id, epoch, number, bytes: value.try_get_u64().unwrap_or(0) }))
+    let (bytes, generation) = (value.try_get_u64().unwrap_or(0), value.try_get_u64().unwrap_or(0));
+    Some(RoomRecord { id, epoch, number, bytes, generation })
+}
+
+/// Passes the rooms of a namespace whose names begin with `prefix` to `visit`, ordered by name, beginning after
+/// `after`, until it returns false.
+pub(super) fn rooms(
+    disk: &dyn StorageEngine,
+    namespace: &str,
+    prefix: &str,
+    after: Option<&str>,
+    visit: &mut dyn FnMut(String, RoomRecord) -> bool,
+) -> Result<(), DiskError> {
+    // Behind all names with this prefix.
+    if after.is_some_and(|after| after > prefix && !after.starts_with(prefix)) {
+        return Ok(());
+    }
+    let key = |name: &str| Bytes::from([&[ROOM], namespace.as_bytes(), &[0], name.as_bytes()].concat());
+    let first = Bound::Included(key(prefix));
+    let start = after.filter(|after| *after >= prefix).map_or(first, |after| Bound::Excluded(key(after)));
+    let begin = key("").len();
+    let mut damage = None;
+    // The name of a room is valid UTF-8, which has no byte 0xff, so all names with the prefix are before this one.
+    let end = Bytes::from([&key(prefix)[..], &[0xff]].concat());
+    disk.scan((start, Bound::Excluded(end)), false, &mut |key, value| match (
+        String::from_utf8(key.slice(begin..).into()),
+        read_room(value),
+    ) {
+        (Ok(name), Some(record)) => visit(name, record),
+        _ => {
+            damage = Some(damaged(&key));
+            false
+        }
+    })?;
+    damage.map_or(Ok(()), Err)
+}
+
+pub(super) fn deletions(disk: &dyn StorageEngine) -> Result<Deletions, DiskError> {
+    let Some(mut value) = disk.get(DELETIONS_KEY)? else { return Ok(Deletions::default()) };
+    if value.len() != 16 {
+        return Err(damaged(DELETIONS_KEY));
+    }
+    Ok(Deletions { count: value.get_u64(), highest: value.get_u64() })
+}
+
+pub(super) fn deletions_record(deletions: Deletions) -> Record {
+    let value = [deletions.count.to_be_bytes(), deletions.highest.to_be_bytes()].concat();
+    (Bytes::from_static(DELETIONS_KEY), Some(value.into()))
+}
+
+/// The records that delete a room: its address means another room from now on, and its id means a deleted one.
+pub(super) fn deleted(id: u64, address: &Address) -> [Record; 2] {
+    [(room_key(address), None), (id_key(DELETED, id, b""), Some(Bytes::new()))]
+}
+
+/// The id of a deleted room that still has records.
+pub(super) fn first_deleted(disk: &dyn StorageEngine) -> Result<Option<u64>, DiskError> {
+    let mut first = None;
+    disk.scan(kind(DELETED), false, &mut |key, _| {
+        first = Some(id_of(&key));
+        false
+    })?;
+    first.transpose()
+}
+
+/// Removals of records of a deleted room: about `max_records`, for which about `max_bytes` are read. The last ones are
+/// those that say that it was deleted.
+pub(super) fn removals(
+    disk: &dyn StorageEngine,
+    id: u64,
+    max_records: usize,
+    max_bytes: usize,
+) -> Result<Vec<Record>, DiskError> {
+    let (mut removals, mut bytes) = (Vec::new(), 0);
+    for kind in REMOVED {
+        let range = (Bound::Included(id_key(kind, id, b"")), Bound::Excluded(behind(kind, id)));
+        let mut is_full = false;
+        disk.scan(range, false, &mut |key, value| {
+            bytes += key.len() + value.len();
+            removals.push((key, None));
+            is_full = removals.len() >= max_records || bytes >= max_bytes;
+            !is_full
+        })?;
+        if is_full {
+            return Ok(removals);
+        }
+    }
+    // Its name stays until now: as long as it has records, no other room gets its id.
+    removals.extend([NAME, DELETED].map(|kind| (id_key(kind, id, b""), None)));
+    Ok(removals)
 }
 
 /// The names of the rooms of a namespace, beginning after `after`.
@@ -345,11 +462,16 @@ pub(super) fn rooms_to_wake(disk: &dyn StorageEngine) -> Result<Vec<(Address, Un
             true
         })?;
     }
-    let rooms = found.into_iter().map(|found| {
-        let (id, at) = found?;
-        let key = id_key(NAME, id, b"");
-        let name = disk.get(&key)?.ok_or_else(|| damaged(&key))?;
-        Ok((read_address(&name).ok_or_else(|| damaged(&key))?, at))
+    let rooms = found.into_iter().filter_map(|found| {
+        let read = |(id, at): (u64, UnixMillis)| {
+            if disk.get(&id_key(DELETED, id, b""))?.is_some() {
+                return Ok(None);
+            }
+            let key = id_key(NAME, id, b"");
+            let name = disk.get(&key)?.ok_or_else(|| damaged(&key))?;
+            Ok(Some((read_address(&name).ok_or_else(|| damaged(&key))?, at)))
+        };
+        found.and_then(read).transpose()
     });
     rooms.collect()
 }
@@ -488,7 +610,8 @@ mod fuzz {
             (any::<u64>(), address(), address(), written),
             |(id, room_at, sender, (its_timers, its_posts, numbers))| {
                 let disk = MemoryEngine::default();
-                let record = RoomRecord { id, epoch: numbers.0, number: numbers.1, bytes: numbers.2 };
+                let generation = numbers.0 % 3;
+                let record = RoomRecord { id, epoch: numbers.0, number: numbers.1, bytes: numbers.2, generation };
                 let mut records = vec![record.to_record(&room_at), record.name_record(&room_at)];
                 let its_timers = its_timers.into_iter().map(|timer| (timer.name.clone(), timer));
                 let its_timers =
@@ -508,6 +631,13 @@ mod fuzz {
                 assert!(its_posts.iter().all(|(number, it)| found.get(*number) == Some(it)));
                 assert_eq!(last_accepted(&disk, id, &sender).unwrap(), Some(PostNumber(numbers.1)));
                 assert_eq!(Vec::from_iter(names(&disk, room_at.namespace(), None, 9).unwrap()), [room_at.name()]);
+                let mut listed = Vec::new();
+                let mut list = |name, record| {
+                    listed.push((name, record));
+                    true
+                };
+                rooms(&disk, room_at.namespace(), room_at.name(), None, &mut list).unwrap();
+                assert_eq!(listed, [(room_at.name().to_owned(), record)]);
                 let due =
                     its_timers.iter().map(|it| it.at).min().into_iter().chain(its_posts.values().map(|it| it.at).min());
                 let woken = rooms_to_wake(&disk).unwrap();
@@ -528,8 +658,10 @@ mod fuzz {
             let it = Post { destination: to, request, at: 7, attempt: 1 };
             let timed = Timer { name: "t".into(), at: 1, attempt: 0, payload: b"note".to_vec().into() };
             [
-                RoomRecord { id: 1, epoch: 1, number: 1, bytes: 1 }.to_record(&address),
-                RoomRecord { id: 1, epoch: 1, number: 1, bytes: 1 }.name_record(&address),
+                RoomRecord { id: 1, epoch: 1, number: 1, bytes: 1, generation: 1 }.to_record(&address),
+                RoomRecord { id: 1, epoch: 1, number: 1, bytes: 1, generation: 0 }.name_record(&address),
+                deletions_record(Deletions { count: 1, highest: 1 }),
+                (id_key(DELETED, 1, b""), Some(Bytes::new())),
                 timer(1, "t", Some(&timed)),
                 post(1, PostNumber(3), Some(it)),
                 taken(1, &address, PostNumber(3)),
@@ -553,6 +685,10 @@ mod fuzz {
                 last_group(&disk),
                 last_room(&disk),
                 room(&disk, &address),
+                deletions(&disk),
+                first_deleted(&disk),
+                removals(&disk, 1, 2, 100),
+                rooms(&disk, "ROOMS", "", None, &mut |_, _| true),
             );
             let _ = (names(&disk, "ROOMS", None, 100), rooms_to_wake(&disk), last_accepted(&disk, 1, &address));
             for id in [0, 1, u64::MAX] {

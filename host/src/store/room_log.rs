@@ -10,7 +10,7 @@ use super::error::{CommitError, unreadable};
 use super::group::{Commit, CommitListener};
 use super::inner::Inner;
 use super::owner::Owner;
-use super::records::{self, RoomRecord};
+use super::records::{self, Deletions, RoomRecord};
 use crate::model::{Address, Changes, PostNumber, Range, Storage, StorageFailed, Writes};
 
 /// The commits of one room. There is one log for each room.
@@ -30,9 +30,15 @@ impl RoomLog {
         self.record.number
     }
 
-    /// A random number for this history of the storage of the room. It changes when the store is restored or recreated.
+    /// A random number for this history of the storage of the room. It changes when the room is deleted, and when the
+    /// store is restored or recreated.
     pub fn incarnation(&self) -> u64 {
-        self.store.incarnation.of_room(&records::address_bytes(&self.owner.address))
+        self.store.incarnation_of(&self.owner.address, self.record.generation)
+    }
+
+    /// Counted bytes of its storage.
+    pub fn bytes(&self) -> u64 {
+        self.record.bytes
     }
 
     /// The storage of the room on disk. It shows a submitted commit once that is applied.
@@ -103,10 +109,32 @@ impl RoomLog {
         records.extend(timers.iter().map(|(name, timer)| records::timer(record.id, name, timer.as_ref())));
         records.extend(posts.into_iter().map(|(number, post)| records::post(record.id, number, post)));
         records.extend(taken.iter().map(|(sender, number)| records::taken(record.id, sender, *number)));
-        self.store.group.submit(Commit { records, number: expected, listener, owner: self.owner.clone() })?;
+        self.store.group.submit(Commit { records, number: expected, listener, owner: Some(self.owner.clone()) })?;
         self.record = record;
         self.named = true;
         Ok(())
+    }
+}
+
+impl RoomLog {
+    /// Submits the deletion of the room: its storage, timers and posts, with what it has accepted from other rooms. It
+    /// takes one small commit, however large the room is: afterwards its address means a new, empty room with another
+    /// incarnation. [`Store::clean_deleted`](super::Store::clean_deleted) removes its records later.
+    ///
+    /// It needs no free space. Returns the number of the commit; drop the log when that is durable.
+    pub fn delete(&mut self, listener: Arc<dyn CommitListener>) -> Result<u64, CommitError> {
+        let number = self.record.number + 1;
+        let mut deletions = self.store.deletions.lock();
+        let next = Deletions { count: deletions.count + 1, highest: deletions.highest.max(number) };
+        let mut records = vec![records::deletions_record(next)];
+        if self.named {
+            records.extend(records::deleted(self.record.id, &self.owner.address));
+        }
+        self.store.group.submit(Commit { records, number, listener, owner: Some(self.owner.clone()) })?;
+        *deletions = next;
+        self.record.number = number;
+        self.named = false;
+        Ok(number)
     }
 }
 

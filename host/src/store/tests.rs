@@ -47,6 +47,50 @@ fn a_room_has_one_owner_until_its_last_commit_is_done() {
     assert_eq!(log.reader().get(b"a").unwrap().unwrap(), "1");
 }
 
+#[tokio::test]
+async fn a_deleted_room_leaves_no_records_and_comes_back_as_another_one() {
+    let disk = Arc::new(MemoryEngine::default());
+    let open = || Store::on_engine(disk.clone(), StoreOptions::default()).unwrap();
+    let store = open();
+    let count = |disk: &MemoryEngine| {
+        let mut records = 0;
+        let all = (std::ops::Bound::Included(vec![1].into()), std::ops::Bound::Unbounded);
+        disk.scan(all, false, &mut |_, _| {
+            records += 1;
+            true
+        })
+        .unwrap();
+        records
+    };
+    let mut log = store.room(&lobby()).unwrap().log;
+    let before = log.incarnation();
+    let (listener, outcomes) = channel_listener();
+    let timer = crate::model::Timer { name: "t".into(), at: 1, payload: Bytes::new(), attempt: 0 };
+    let timers = [("t".to_owned(), Some(timer))].into();
+    // More than one commit removes.
+    let writes = (0..2_500).map(|number: u32| (number.to_be_bytes().to_vec().into(), Some(Bytes::from_static(b"x"))));
+    log.commit(1, Changes { timers, writes: writes.collect(), ..Changes::default() }, listener.clone()).unwrap();
+    assert_eq!(log.delete(listener).unwrap(), 2);
+    assert_eq!([outcomes.recv().unwrap(), outcomes.recv().unwrap()], [Ok(1), Ok(2)]);
+    drop(log);
+    assert!(store.record(&lobby()).unwrap().is_none());
+    // The process ends here, before the records are removed.
+    drop(store);
+    let store = open();
+    assert_eq!(store.rooms_to_wake().unwrap(), [], "its timer wakes no room");
+    let mut log = store.room(&lobby()).unwrap().log;
+    assert_eq!((log.number(), log.reader().get(&[0; 4]).unwrap()), (2, None));
+    assert_ne!(log.incarnation(), before);
+    let (listener, outcomes) = channel_listener();
+    log.commit(3, write("a", "1"), listener).unwrap();
+    assert_eq!(outcomes.recv().unwrap(), Ok(3));
+    assert!(count(&disk) > 2_500);
+    while store.clean_deleted().await.unwrap() {}
+    assert_eq!(count(&disk), 3, "the new room has an entry, a record and a name");
+    assert_eq!(log.reader().get(b"a").unwrap().unwrap(), "1");
+    assert_eq!(store.record(&lobby()).unwrap().unwrap().incarnation, log.incarnation());
+}
+
 #[test]
 fn a_commit_that_is_not_the_next_one_is_refused() {
     let store = Store::in_memory();
