@@ -16,14 +16,15 @@ use crate::clock;
 use crate::code_cache_dir::CompiledCode;
 use crate::config::{Config, ConfigError};
 use crate::edge::{
-    AccessControl, Admin, AdminTokenError, Authorizer, Edge, KeyError, Service, TlsError, Verifier, check_certificate,
+    AccessControl, Admin, AdminTokenError, Authorizer, Edge, KeyError, Service, TlsError, UserSocket, UsersPage,
+    Verifier, check_certificate,
 };
 use crate::file_problem::FileProblem;
 use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
 use crate::host_limits::HostLimits;
 use crate::lock::Lock;
 use crate::metrics::Metrics;
-use crate::model::StorageFailed;
+use crate::model::{Address, StorageFailed};
 use crate::outbound::{Allowed, BadAuthorities, HttpClient};
 use crate::revocations::{BadRevocations, Entry, Revocations, RevokeError, Revoked};
 use crate::room::{Namespace, Rooms};
@@ -322,6 +323,23 @@ impl Host {
     /// All revocations.
     pub fn revocations(&self) -> Vec<Entry> {
         self.edge.revocations()
+    }
+
+    /// Users with sockets, ordered by id: those whose ids begin with `prefix`, after the page with `after` as its
+    /// `next`. Local sockets of your own code are not counted.
+    pub fn users(&self, prefix: &str, after: Option<&str>, limit: usize) -> UsersPage {
+        self.edge.users(prefix, after, limit)
+    }
+
+    /// The sockets of a user, at most 1,000, and how many there are.
+    pub fn sockets_of(&self, user: &str) -> (Vec<UserSocket>, usize) {
+        self.edge.sockets_of(user)
+    }
+
+    /// Closes the sockets of a user with 4410, in one room or everywhere, and returns their number. The user may come
+    /// back: to prevent that, [revoke](Self::revoke).
+    pub fn disconnect(&self, user: &str, room: Option<&Address>) -> usize {
+        self.edge.disconnect(user, room)
     }
 
     /// The HTTP service, for a server of your own.

@@ -252,6 +252,28 @@ pub const ADMIN_ADDRESSES: usize = 1_024;
 /// The log reports refused clients of the admin listener at most this often, so that a scan of ports does not fill it.
 pub const ADMIN_LOG_EVERY: Duration = Duration::from_secs(60);
 
+/// The most sockets of a room that an operator is shown at once: with long names, a megabyte.
+pub const LISTED_SOCKETS: usize = 1_000;
+
+/// The most timers of a room that an operator is shown at once.
+pub const LISTED_TIMERS: usize = 100;
+
+/// The most posts of a room that an operator is shown at once.
+pub const LISTED_POSTS: usize = 100;
+
+/// The most entries of a room's storage that are counted for an operator: reading them takes some milliseconds.
+pub const LISTED_ENTRIES: usize = 10_000;
+
+/// The most names that are read from the disk for one page of rooms, of which a filter may leave few: some
+/// milliseconds.
+pub const ROOMS_READ_A_PAGE: usize = 10_000;
+
+/// The most lines that wait for one reader of a live tail. A line has some hundred bytes, and a few kilobytes at most.
+pub const TAIL_LINES: usize = 1_024;
+
+/// The most readers of live tails. Each line of a room is compared with each of them.
+pub const TAIL_READERS: usize = 16;
+
 /// The waits before a failed timer is tried again, in seconds; after the last it is dropped. Durable Objects retry an
 /// alarm six times as well, first after two seconds.
 pub const TIMER_BACKOFF_S: [u64; 6] = [2, 4, 8, 16, 32, 64];

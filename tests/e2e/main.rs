@@ -42,6 +42,7 @@ mod limits;
 mod logging;
 mod makefile;
 mod new_command;
+mod operate;
 mod ordering;
 mod outbound;
 mod panics;

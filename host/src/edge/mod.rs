@@ -17,6 +17,7 @@ mod http;
 mod identity;
 mod listener;
 mod metrics;
+mod online;
 mod response;
 mod revocation;
 mod sockets;
@@ -45,8 +46,10 @@ pub use identity::token::ClaimsFit;
 pub use identity::verified::{Invalid, Role, Verified};
 pub use identity::verifier::{MINTED_CLAIMS, Verifier, mint};
 pub use listener::tls::{TlsError, check_certificate};
+pub use online::UsersPage;
 pub use response::body::Body;
 pub use sockets::frames::encode;
+pub use sockets::registry::{OnlineUser, UserSocket};
 
 pub(crate) use access::control::AccessControl;
 use admission::budget::Budget;

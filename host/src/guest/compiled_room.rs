@@ -24,6 +24,10 @@ pub struct CompiledRoom {
     pub(super) epochs: Epochs,
     /// The interfaces that it imports, for the operator.
     pub(super) imports: Arc<[String]>,
+    /// As the configuration names it.
+    pub(super) name: Arc<str>,
+    /// The version of the contract that it was built against.
+    pub(super) contract: Arc<str>,
     pub(super) connected: bool,
     pub(super) declared: Option<Arc<Declared>>,
 }
@@ -47,6 +51,16 @@ impl CompiledRoom {
     /// The interfaces that it imports: everything that it can read and do.
     pub fn imports(&self) -> &[String] {
         &self.imports
+    }
+
+    /// Its name or its file, as the configuration has it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version of the contract that it was built against, such as `0.1.4`.
+    pub fn contract(&self) -> &str {
+        &self.contract
     }
 
     /// Its declarations about its configuration; absent if there are none.

@@ -47,6 +47,12 @@ pub(super) fn check<'a>(component: &str, names: impl Iterator<Item = &'a str>) -
     Ok(())
 }
 
+/// The newest version of the contract that a component names; empty if it names none. Its names were checked.
+pub(super) fn built_against<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let versions = names.filter_map(|name| parse(name.strip_prefix(PACKAGE)?.split_once('@')?.1));
+    versions.max().map(|Version { major, minor, patch }| format!("{major}.{minor}.{patch}")).unwrap_or_default()
+}
+
 /// A kind of component, by the interface that it must export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

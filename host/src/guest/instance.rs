@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
@@ -46,6 +47,11 @@ pub struct RunResult {
     pub turn: Result<Turn, TurnFailure>,
     /// Usable for the next event; absent if its memory may be ahead of the storage of the room.
     pub instance: Option<Box<Instance>>,
+    /// The CPU of this turn, and of making the instance if it is its first one. Time in the guest alone, if the turn
+    /// never yielded.
+    pub cpu: Duration,
+    /// Bytes of memory of the instance at the end of the turn.
+    pub memory_bytes: usize,
 }
 
 /// A running turn. Dropping it does not undo the turn, so it must be polled to its end.
@@ -91,6 +97,7 @@ impl Instance {
                 catch_panic(pin!(supervised(stopwatch, max_call, outbound.as_deref(), call))).await
             };
             let data = self.store.data_mut();
+            let (used, memory_bytes) = (data.meter.stopwatch.take_used(), data.meter.memory_now());
             let cpu = data.meter.cpu();
             if cpu >= self.limits.turn_cpu_slow && data.log_limiter.take() {
                 tracing::warn!(target: "room", ?cpu, "a turn used much CPU");
@@ -101,14 +108,15 @@ impl Instance {
                 Ok(Ok(Ok(answer))) => {
                     let (resources, turn) = data.end();
                     let resources = resources.expect("a room's turn gives back what was lent");
-                    return RunResult { resources, turn: Ok(Turn { answer, ..turn }), instance: Some(self) };
+                    let turn = Ok(Turn { answer, ..turn });
+                    return RunResult { resources, turn, instance: Some(self), cpu: used, memory_bytes };
                 }
                 Ok(Ok(Err(error))) => Err(TurnFailure::Guest(error)),
                 Ok(Err(error)) => Err(data.trapped(&error)),
                 Err(panic) => Err(TurnFailure::Host(panic.to_string())),
             };
             let resources = data.undo().expect("a room's turn gives back what was lent");
-            RunResult { resources, turn, instance: None }
+            RunResult { resources, turn, instance: None, cpu: used, memory_bytes }
         })
     }
 

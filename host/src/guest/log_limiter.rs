@@ -17,7 +17,12 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 pub struct LogLimiter {
     inner: Lock<Inner>,
     limit_hits: LimitHits,
+    /// Gets the lines of the guest beside the log.
+    tap: Option<LogTap>,
 }
+
+/// Gets each line of a guest that was logged, with the name of its level. It must not block.
+pub type LogTap = Box<dyn Fn(&str, &str) + Send + Sync>;
 
 struct Inner {
     /// Absent if there is no limit.
@@ -36,7 +41,19 @@ impl LogLimiter {
     /// Like [`new`](Self::new), but dropped lines are also counted in the metrics.
     pub(crate) fn counted(per_second: u32, limit_hits: LimitHits) -> Self {
         let bucket = (per_second > 0).then(|| TokenBucket::new(per_second, clock::monotonic()));
-        LogLimiter { inner: Lock::new(Inner { bucket, dropped: 0, reported: None }), limit_hits }
+        LogLimiter { inner: Lock::new(Inner { bucket, dropped: 0, reported: None }), limit_hits, tap: None }
+    }
+
+    /// Passes the lines of the guest to `tap` as well.
+    pub(crate) fn with_tap(self, tap: LogTap) -> Self {
+        LogLimiter { tap: Some(tap), ..self }
+    }
+
+    /// A line of the guest was logged.
+    pub(super) fn tap(&self, level: &str, line: &str) {
+        if let Some(tap) = &self.tap {
+            tap(level, line);
+        }
     }
 
     /// Whether one more line may be logged. A refused line is counted.

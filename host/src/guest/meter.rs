@@ -12,6 +12,8 @@ use crate::config::Limits;
 #[derive(Debug)]
 pub(super) struct Meter {
     memory_bytes: usize,
+    /// Bytes of the memories that the instance has.
+    memory_now: usize,
     table_elements: usize,
     turn_cpu: Duration,
     cpu: Duration,
@@ -31,6 +33,7 @@ impl Meter {
     pub(super) fn new(limits: &Limits, stopwatch: Arc<CpuStopwatch>) -> Self {
         Meter {
             memory_bytes: limits.memory_bytes,
+            memory_now: 0,
             table_elements: limits.table_elements,
             turn_cpu: limits.turn_cpu,
             cpu: Duration::ZERO,
@@ -50,6 +53,11 @@ impl Meter {
         self.cpu
     }
 
+    /// Bytes of memory that the instance has now. Memory never shrinks.
+    pub(super) fn memory_now(&self) -> usize {
+        self.memory_now
+    }
+
     /// Called at an epoch tick while the guest runs, and after a host call during which ticks passed. Ticks while the
     /// guest is suspended do not count: the next deadline is set when it resumes.
     pub(super) fn on_tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
@@ -65,9 +73,11 @@ impl Meter {
 }
 
 impl ResourceLimiter for Meter {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let fits = desired <= self.memory_bytes;
-        if !fits {
+        if fits {
+            self.memory_now += desired.saturating_sub(current);
+        } else {
             self.exceeded = Some(Exceeded::Memory);
         }
         Ok(fits)

@@ -46,7 +46,7 @@ pub use contract::CONTRACT;
 pub use failure::{LoadError, TurnFailure};
 pub use grants::RouterGrants;
 pub use instance::Instance;
-pub use log_limiter::LogLimiter;
+pub use log_limiter::{LogLimiter, LogTap};
 pub use long_turns::LongTurns;
 pub use moment::Moment;
 pub use outbound::{CallError, Outbound, PostError, Waited};
@@ -109,6 +109,9 @@ impl Engine {
         let component = self.compile(name, wasm, contract::Kind::Room)?;
         let imports = self.warm.imports(&component);
         let connected = imports.iter().any(|import| is_outbound(import));
+        let component_type = component.component_type();
+        let exports = component_type.exports(&self.warm.engine).map(|(name, _)| name);
+        let contract = contract::built_against(imports.iter().map(String::as_str).chain(exports));
         let link = |pool: &Pool, component| {
             let linker = if connected { &pool.connected } else { &pool.linker };
             let pre = pool.link(name, &component, linker)?;
@@ -122,6 +125,8 @@ impl Engine {
             limits: self.limits.clone(),
             epochs: self.epochs.clone(),
             imports,
+            name: name.into(),
+            contract: contract.into(),
             connected,
             declared: declared::read(wasm).map(Arc::new),
         })

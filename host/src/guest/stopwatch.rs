@@ -50,12 +50,14 @@ pub(super) struct CpuStopwatch {
     long: AtomicBool,
     /// It was suspended at a tick, so it does not wait for anything.
     yielded: AtomicBool,
+    /// CPU for the operator, in nanoseconds: more exact than the ticks that limits count.
+    used: AtomicU64,
 }
 
 impl CpuStopwatch {
     pub(super) fn new(epochs: Epochs) -> Arc<Self> {
-        let (since, long, yielded) = Default::default();
-        Arc::new(CpuStopwatch { epochs, since, long, yielded })
+        let (since, long, yielded, used) = Default::default();
+        Arc::new(CpuStopwatch { epochs, since, long, yielded, used })
     }
 
     /// The time since the last call.
@@ -79,6 +81,17 @@ impl CpuStopwatch {
         self.long.store(long, Ordering::Relaxed);
         self.yielded.store(false, Ordering::Relaxed);
         self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The CPU of all polls since the last call. For a turn that never yielded, it is the time that passed, which is far
+    /// cheaper to read.
+    pub(super) fn take_used(&self) -> Duration {
+        Duration::from_nanos(self.used.swap(0, Ordering::Relaxed))
+    }
+
+    fn add_used(&self, used: Duration) {
+        let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
+        self.used.fetch_add(used, Ordering::Relaxed);
     }
 
     fn is_waiting(&self) -> bool {
@@ -129,8 +142,11 @@ pub(super) async fn supervised<T>(
     let mut wait = None::<Wait>;
     poll_fn(|context| {
         stopwatch.start_poll(long);
+        let (began, cpu) = (clock::monotonic(), long.then(clock::thread_cpu));
+        let polled = run.as_mut().poll(context);
+        stopwatch.add_used(cpu.map_or_else(|| clock::since(began), |cpu| clock::thread_cpu().saturating_sub(cpu)));
         long = true;
-        if let Poll::Ready(done) = run.as_mut().poll(context) {
+        if let Poll::Ready(done) = polled {
             return Poll::Ready(done);
         }
         if !stopwatch.is_waiting() {

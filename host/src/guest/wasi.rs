@@ -152,7 +152,9 @@ impl LogStream {
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             output.lines = output.lines.saturating_add(1);
             if output.log_limiter.take_of_turn(output.lines, output.max_lines) {
-                tracing::info!(target: "room", "{}", one_line(line));
+                let line = one_line(line);
+                tracing::info!(target: "room", "{line}");
+                output.log_limiter.tap("info", &line);
             }
         }
     }

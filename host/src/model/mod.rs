@@ -26,7 +26,9 @@ pub use message::{EventId, Form, Message, OutboundMessage};
 pub use permissions::{Permission, Permissions, UnknownPermission};
 pub use post::{Destination, Post, PostNumber, Posts};
 pub use setting::{Declared, Setting, SettingKind};
-pub use sockets::{AutoResponse, Client, Except, Filter, Listener, Socket, SocketKey, Sockets};
+pub use sockets::{
+    AutoResponse, CLOSED_BY_OPERATOR, Client, ClientKind, Except, Filter, Listener, Socket, SocketKey, Sockets,
+};
 pub use storage::{Range, Storage, StorageFailed, Written, scan_over};
 pub use timers::{Timer, Timers};
 pub use turn::{Answer, Audience, Changes, Output, SocketChange, Turn, Writes};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{OutboundMessage, User, UserAccess};
+use crate::clock::UnixMillis;
 
 /// The key of a socket in the table of its room. It is not reused while the room is in memory. A handle of a guest
 /// holds it.
@@ -40,7 +41,37 @@ pub trait Client: Send + Sync {
 
     /// Bytes that are queued for this client.
     fn buffered(&self) -> usize;
+
+    /// How it is connected, for the operator.
+    fn kind(&self) -> ClientKind {
+        ClientKind::Local
+    }
 }
+
+/// How a client is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientKind {
+    /// A WebSocket.
+    WebSocket,
+    /// A stream of server-sent events.
+    EventStream,
+    /// Code in this process.
+    Local,
+}
+
+impl ClientKind {
+    /// Its name for the operator.
+    pub fn name(self) -> &'static str {
+        match self {
+            ClientKind::WebSocket => "websocket",
+            ClientKind::EventStream => "event-stream",
+            ClientKind::Local => "local",
+        }
+    }
+}
+
+/// The close code of a socket that the operator closed. The client may come back.
+pub const CLOSED_BY_OPERATOR: u16 = 4410;
 
 /// The connection of one client.
 #[derive(Clone)]
@@ -55,6 +86,8 @@ pub struct Socket {
     pub tags: Vec<String>,
     /// Data that the room sets.
     pub attachment: Bytes,
+    /// When it connected.
+    pub since: UnixMillis,
     /// Its client has left. It stays in the table until the room was notified.
     pub gone: bool,
     /// Its client.
@@ -375,7 +408,8 @@ mod tests {
     fn socket(id: u64) -> Socket {
         let user = Arc::new(User { id: id.to_string(), name: String::new() });
         let access = UserAccess::default();
-        Socket { id, user, access, tags: Vec::new(), attachment: Bytes::new(), gone: false, client: Arc::new(NoClient) }
+        let (tags, attachment, client) = (Vec::new(), Bytes::new(), Arc::new(NoClient));
+        Socket { id, user, access, tags, attachment, since: 0, gone: false, client }
     }
 
     fn ids(sockets: &Sockets) -> Vec<u64> {

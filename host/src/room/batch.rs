@@ -37,6 +37,11 @@ impl Batch {
         self.changes.extend(changes);
     }
 
+    /// How many turns it has.
+    pub(super) fn turns(&self) -> usize {
+        self.turns
+    }
+
     /// Numbers the posts of a turn behind the posts in this batch. A turn that fails afterwards uses up no number.
     /// `commit` is the number that the commit of this batch will have.
     pub(super) fn number(

@@ -6,6 +6,7 @@ use super::Rooms;
 use super::error::{ConnectError, RequestError};
 use super::incoming::Incoming;
 use super::local_socket::LocalSocket;
+use super::operator_request::{DeleteError, Deleted};
 use crate::model::{
     Address, AddressError, Claims, Message, Permission, Permissions, Request, Response, StorageFailed, User, UserAccess,
 };
@@ -112,6 +113,11 @@ impl RoomHandle {
         let (answer, answered) = oneshot::channel();
         self.rooms.0.deliver(&self.address, Incoming::Broadcast { message, answer })?;
         answered.await.unwrap_or(Err(RequestError::Broken))
+    }
+
+    /// Deletes it: see [`Rooms::delete`].
+    pub async fn delete(&self, force: bool) -> Result<Deleted, DeleteError> {
+        self.rooms.delete(&self.address, force).await
     }
 
     /// Drops its instance as soon as its turn is over. Its sockets stay open.

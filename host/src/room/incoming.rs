@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::error::{ConnectError, RequestError};
+use super::operator_request::OperatorRequest;
 use super::posts::{Outcome, PostId};
 use super::seat::Seat;
 use crate::model::{Client, Close, Message, PostNumber, Request, Response, SocketKey, User, UserAccess};
@@ -33,6 +34,8 @@ pub(super) enum Incoming {
         message: Message,
         answer: oneshot::Sender<Result<(), RequestError>>,
     },
+    /// An operator asks something of the room. No turn runs for it.
+    Operator(OperatorRequest),
     /// One of the posts of this room was tried.
     Posted {
         number: PostNumber,

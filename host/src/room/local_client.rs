@@ -7,7 +7,7 @@ use std::task::Waker;
 use tokio::sync::Notify;
 
 use crate::lock::Lock;
-use crate::model::{Client, OutboundMessage};
+use crate::model::{Client, ClientKind, OutboundMessage};
 
 /// The close of a local socket that cannot keep up, as for any other slow consumer.
 const TOO_SLOW: (u16, &str) = (1013, "too slow; come back and resume");
@@ -18,6 +18,7 @@ pub(super) const GOING_AWAY: (u16, &str) = (1001, "server going away");
 pub(super) struct LocalClient {
     pub(super) inner: Lock<Inner>,
     max_bytes: usize,
+    kind: ClientKind,
     /// Notifies senders that the queue of the room has space, or that the connection has ended.
     pub(super) resumed: Notify,
 }
@@ -33,8 +34,8 @@ pub(super) struct Inner {
 }
 
 impl LocalClient {
-    pub(super) fn new(max_bytes: usize) -> Self {
-        LocalClient { inner: Lock::default(), max_bytes, resumed: Notify::new() }
+    pub(super) fn new(max_bytes: usize, kind: ClientKind) -> Self {
+        LocalClient { inner: Lock::default(), max_bytes, kind, resumed: Notify::new() }
     }
 }
 
@@ -89,6 +90,10 @@ impl Client for LocalClient {
 
     fn buffered(&self) -> usize {
         self.inner.lock().bytes
+    }
+
+    fn kind(&self) -> ClientKind {
+        self.kind
     }
 }
 

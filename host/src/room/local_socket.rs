@@ -15,7 +15,7 @@ use super::error::ConnectError;
 use super::local_client::{GOING_AWAY, LocalClient};
 use super::seat::{Delivered, Seat};
 use crate::model::{
-    Address, Client, Close, Message, OutboundMessage, Permission, Permissions, Request, User, UserAccess,
+    Address, Client, ClientKind, Close, Message, OutboundMessage, Permission, Permissions, Request, User, UserAccess,
     forbidden_frame,
 };
 
@@ -67,8 +67,28 @@ impl Rooms {
         request: Request,
         user: User,
     ) -> Result<LocalSocket, ConnectError> {
+        self.connect_as(ClientKind::Local, address, request, user).await
+    }
+
+    /// As [`connect_local`](Self::connect_local), for the client of a stream of server-sent events.
+    pub(crate) async fn connect_event_stream(
+        &self,
+        address: &Address,
+        request: Request,
+        user: User,
+    ) -> Result<LocalSocket, ConnectError> {
+        self.connect_as(ClientKind::EventStream, address, request, user).await
+    }
+
+    async fn connect_as(
+        &self,
+        kind: ClientKind,
+        address: &Address,
+        request: Request,
+        user: User,
+    ) -> Result<LocalSocket, ConnectError> {
         let max_bytes = self.0.limits.socket_queue_bytes;
-        let client = Arc::new(LocalClient::new(max_bytes));
+        let client = Arc::new(LocalClient::new(max_bytes, kind));
         let seat = self.connect(address, request, Arc::new(user), client.clone()).await?;
         self.0.local_sockets.add(&client);
         if self.0.draining.load(Ordering::Acquire) {
@@ -240,7 +260,7 @@ mod tests {
     use crate::limits::OUTPUT_BYTES;
 
     fn socket(max_bytes: usize) -> LocalSocket {
-        let client = Arc::new(LocalClient::new(max_bytes));
+        let client = Arc::new(LocalClient::new(max_bytes, ClientKind::Local));
         LocalSocket { client, seat: None, parts: VecDeque::new(), to_send: Permission::Write, may_send: true }
     }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::Handle;
 
+use super::activity::Activity;
 use super::incoming::Incoming;
 use super::life::{RoomState, RoomTask};
 use super::output_gate::OutputGate;
@@ -51,6 +52,8 @@ pub(super) struct Mailbox {
     inner: Lock<Inner>,
     /// When the last turn of the instance ended, on the steady clock. It is 0 without an instance and during a turn.
     last_used: AtomicU64,
+    /// Its numbers for the operator.
+    pub(super) activity: Activity,
     /// Outputs of turns that have not left yet.
     pub(super) output_gate: OutputGate<Reply>,
     runtime: Handle,
@@ -88,6 +91,7 @@ impl Mailbox {
                 paused: Vec::new(),
             }),
             last_used: AtomicU64::new(0),
+            activity: Activity::default(),
             output_gate: OutputGate::default(),
             runtime,
         }
@@ -101,11 +105,18 @@ impl Mailbox {
         }
         // Each socket sends one close, each room one due event, and each post one result. They are never refused,
         // because nothing repeats them.
-        let may_wait = matches!(incoming, Incoming::Close(..) | Incoming::TimersDue | Incoming::Posted { .. });
+        // Operators are few, and a full room is one that they want to see.
+        let may_wait = matches!(
+            incoming,
+            Incoming::Close(..) | Incoming::TimersDue | Incoming::Posted { .. } | Incoming::Operator(_)
+        );
         if inner.events.len() >= shared.pressure.shorten(shared.limits.events_per_room) && !may_wait {
             return Enqueued::Full(incoming);
         }
-        inner.events.push_back(incoming);
+        match incoming {
+            Incoming::Operator(_) => inner.events.push_front(incoming),
+            _ => inner.events.push_back(incoming),
+        }
         match inner.asleep.take() {
             Some(state) => {
                 drop(inner);
@@ -155,6 +166,16 @@ impl Mailbox {
     /// Whether an event waits.
     pub(super) fn has_events(&self) -> bool {
         !self.inner.lock().events.is_empty()
+    }
+
+    /// How many events wait.
+    pub(super) fn events_waiting(&self) -> usize {
+        self.inner.lock().events.len()
+    }
+
+    /// Looks at a room that has no task. Absent if it has one. The room cannot start meanwhile, so it must be quick.
+    pub(super) fn with_sleeping<T>(&self, look: impl FnOnce(&RoomState) -> T) -> Option<T> {
+        self.inner.lock().asleep.as_deref().map(look)
     }
 
     /// Puts a room to sleep. If an event or a receipt came meanwhile, it returns the room instead.

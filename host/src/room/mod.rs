@@ -10,19 +10,25 @@
 //! frames and no files: it reaches clients through [`Client`], the disk through `store`, and the guest through `guest`.
 //! The edge and embedders call [`Rooms`].
 
+mod activity;
 mod batch;
 mod calls;
 mod carriers;
+mod cleaner;
+mod details;
 mod error;
 mod handle;
 mod incoming;
 mod life;
 mod local_client;
 mod local_socket;
+mod look;
 mod mailbox;
 mod memory_watch;
 mod metrics;
 mod namespace;
+mod operator;
+mod operator_request;
 mod output_gate;
 mod overlay;
 mod policy;
@@ -33,9 +39,11 @@ mod registry;
 mod reply;
 mod seat;
 mod shared;
+mod tail;
 mod timer_queue;
 mod timer_task;
 mod wait_graph;
+mod wakefulness;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,12 +62,18 @@ use crate::model::{Address, Client, Request, Response, StorageFailed, User};
 use crate::outbound::HttpClient;
 use crate::store::Store;
 
+pub use activity::{Failure, Numbers};
+pub use details::{PostDetails, RoomDetails, SocketDetails, TimerDetails};
 pub use error::{ConnectError, RequestError, Unhealthy};
 pub use handle::{KnownRoom, MAX_LISTED_NAMES, RestrictedRoom, RoomHandle, RoomLookupError};
 pub(crate) use local_socket::Next;
 pub use local_socket::{LocalSocket, Received, SocketClosed};
+pub use look::{ListedRoom, LookError, RoomOrder, RoomsPage, RoomsQuery};
 pub use namespace::Namespace;
+pub use operator_request::{DeleteError, Deleted, Slept};
 pub use seat::{Delivered, Seat};
+pub use tail::{Tail, TailLine, TailOf, TooManyTails};
+pub use wakefulness::AwakeBecause;
 
 use carriers::Carriers;
 use incoming::Incoming;
@@ -111,6 +125,8 @@ impl Rooms {
             draining: AtomicBool::new(false),
             running: AtomicUsize::new(0),
             one_ended: Notify::new(),
+            one_deleted: Arc::default(),
+            tails: Arc::default(),
             outbound,
             wait_graph: WaitGraph::default(),
             local_sockets: LocalSockets::default(),
@@ -127,6 +143,7 @@ impl Rooms {
             }
         }
         tokio::spawn(timer_task::run(Arc::downgrade(&shared)));
+        tokio::spawn(cleaner::run(Arc::downgrade(&shared)));
         tokio::spawn(memory_watch::watch_memory(Arc::downgrade(&shared)));
         Ok(Rooms(shared))
     }
@@ -134,6 +151,11 @@ impl Rooms {
     /// The namespace with this name.
     pub fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.0.namespaces.get(name).map(|namespace| &**namespace)
+    }
+
+    /// The names of all namespaces, in order.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.0.namespaces.keys().map(String::as_str)
     }
 
     /// Asks a room to accept a client. The answer comes when its turn is durable. Messages to the client that come

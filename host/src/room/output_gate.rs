@@ -10,12 +10,14 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::lock::Lock;
-use crate::model::{AutoResponse, Client, Except, Listener, Message, OutboundMessage};
+use crate::model::{AutoResponse, CLOSED_BY_OPERATOR, Client, Except, Listener, Message, OutboundMessage};
 use crate::panics::guard;
 use crate::store::Receipt;
 
 /// Close code and reason for clients of a room whose storage is lost or failing.
 pub(super) const CLOSE_BROKEN: (u16, &str) = (1011, "the room failed; come back");
+/// Close code and reason for clients of a room that was deleted.
+pub(super) const CLOSE_DELETED: (u16, &str) = (CLOSED_BY_OPERATOR, "the room was deleted");
 /// How many clients one task writes to, about 200 µs of work. More clients are split among tasks.
 const CLIENTS_A_TASK: usize = 64;
 /// Broadcasts of several turns are merged up to this size: copying that much costs less than a system call.

@@ -71,6 +71,11 @@ impl Posting {
         self.waiting.shift(step);
     }
 
+    /// The posts that are not accepted yet.
+    pub(super) fn posts(&self) -> &Posts {
+        &self.waiting
+    }
+
     /// How many posts are not accepted yet.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()

@@ -83,6 +83,13 @@ impl Registry {
         }
     }
 
+    /// Calls `visit` for each room in memory, in no order. It must be quick: a part of the registry is locked meanwhile.
+    pub(super) fn visit(&self, mut visit: impl FnMut(&Address, &Mailbox)) {
+        for shard in &self.shards {
+            shard.lock().iter().for_each(|(address, mailbox)| visit(address, mailbox));
+        }
+    }
+
     /// The names of the rooms of a namespace that are in memory and `wanted`.
     pub(super) fn names(&self, namespace: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let mut names = BTreeSet::new();

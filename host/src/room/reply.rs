@@ -14,6 +14,8 @@ pub(super) enum Reply {
     Request(Result<Response, RequestError>, oneshot::Sender<Result<Response, RequestError>>),
     /// The broadcast of the host is on its way.
     Broadcast(oneshot::Sender<Result<(), RequestError>>),
+    /// The closes of so many sockets are on their way.
+    Closed(usize, oneshot::Sender<usize>),
 }
 
 impl HeldReply for Reply {
@@ -29,6 +31,9 @@ impl HeldReply for Reply {
             }
             Reply::Broadcast(answer) => {
                 let _ = answer.send(Ok(()));
+            }
+            Reply::Closed(sockets, answer) => {
+                let _ = answer.send(sockets);
             }
         }
     }

@@ -18,6 +18,7 @@ use super::namespace::Namespace;
 use super::policy;
 use super::queue::Queue;
 use super::registry::Registry;
+use super::tail::Tails;
 use super::timer_queue::TimerQueue;
 use super::wait_graph::WaitGraph;
 use crate::clock::{self, Timeline};
@@ -53,6 +54,9 @@ pub(super) struct Shared {
     /// Rooms that have a running task.
     pub(super) running: AtomicUsize,
     pub(super) one_ended: Notify,
+    /// A room was deleted, so there are records to remove.
+    pub(super) one_deleted: Arc<Notify>,
+    pub(super) tails: Arc<Tails>,
     pub(super) outbound: HttpClient,
     pub(super) wait_graph: WaitGraph,
     pub(super) local_sockets: LocalSockets,
@@ -74,9 +78,14 @@ impl Shared {
         answered.await.unwrap_or(Err(RequestError::Broken))
     }
 
+    /// Whether the host is shutting down.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
     /// Delivers an event to a room, unless the host is shutting down or a limit is reached.
     pub(super) fn deliver(self: &Arc<Self>, address: &Address, incoming: Incoming) -> Result<(), RequestError> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.is_draining() {
             return Err(RequestError::Draining);
         }
         let namespace = self.namespaces.get(address.namespace()).ok_or(RequestError::NoNamespace)?;

@@ -39,6 +39,12 @@ impl TimerQueue {
         }
     }
 
+    /// Removes the entry of a room at this time.
+    pub(super) fn remove(&self, address: &Address, at: SteadyMillis) {
+        self.due.lock().remove(&(at, address.clone()));
+        self.old_offsets.lock().remove(address);
+    }
+
     /// The old clock offset of the stored times of a room; absent if they use the current one.
     pub(super) fn old_offset(&self, address: &Address) -> Option<i64> {
         self.old_offsets.lock().get(address).copied()

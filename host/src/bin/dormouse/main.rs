@@ -50,6 +50,12 @@ enum Command {
     Token(token::Token),
     /// Check a configuration and its components, and print the access and the imports of each
     Check(Check),
+    /// List rooms, show one, and act on one
+    Rooms(admin::rooms::Rooms),
+    /// List connected users, show one, and disconnect one
+    Users(admin::users::Users),
+    /// Follow what happens in rooms, as it happens
+    Tail(admin::tail::Tail),
     /// Print the last actions of operators
     Audit(admin::audit::Audit),
     New(new::New),
@@ -125,6 +131,9 @@ fn main() -> ExitCode {
         Command::Serve(args) => return serve(args),
         Command::Token(args) => token::run(args),
         Command::Check(args) => check(&args),
+        Command::Rooms(args) => admin::rooms::run(&args),
+        Command::Users(args) => admin::users::run(&args),
+        Command::Tail(args) => admin::tail::run(&args),
         Command::Audit(args) => admin::audit::run(&args),
         Command::New(args) => new::run(&args),
         Command::TestDriver(args) => test_driver::run(&args),

@@ -8,7 +8,10 @@ mod audit;
 mod permits;
 mod request;
 mod revocations;
+mod rooms;
 mod routes;
+mod tail;
+mod users;
 
 use std::convert::Infallible;
 use std::fs;

@@ -120,6 +120,15 @@ impl AdminRequest {
         }
     }
 
+    /// As [`json`](Self::json), for a body that may be empty.
+    pub(super) async fn optional_json<T: DeserializeOwned>(&mut self, shape: &str) -> Result<Option<T>, Refusal> {
+        let body = self.bytes(JSON_BYTES).await?;
+        if body.is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_slice(&body).map(Some).map_err(|_| bad(format_args!("the body is {shape}")))
+    }
+
     /// Reads a body in JSON. `shape` says what it may be.
     pub(super) async fn json<T: DeserializeOwned>(&mut self, shape: &str) -> Result<T, Refusal> {
         let body = self.bytes(JSON_BYTES).await?;

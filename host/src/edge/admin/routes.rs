@@ -20,6 +20,16 @@ const ROUTES: &[(&str, &str)] = &[
     ("/metrics", "GET, HEAD"),
     ("/openapi.json", "GET, HEAD"),
     ("/revocations", "GET, HEAD, POST, DELETE"),
+    ("/rooms", "GET, HEAD"),
+    ("/rooms/{namespace}/{name}", "GET, HEAD, DELETE"),
+    ("/rooms/{namespace}/{name}/broadcast", "POST"),
+    ("/rooms/{namespace}/{name}/close", "POST"),
+    ("/rooms/{namespace}/{name}/sleep", "POST"),
+    ("/rooms/{namespace}/{name}/storage", "GET, HEAD"),
+    ("/tail", "GET, HEAD"),
+    ("/users", "GET, HEAD"),
+    ("/users/{user}", "GET, HEAD"),
+    ("/users/{user}/disconnect", "POST"),
 ];
 
 /// The description of all routes, in OpenAPI 3.1.
@@ -62,6 +72,29 @@ impl Admin {
             ("/revocations", "GET", []) => Ok(self.revocations()),
             ("/revocations", "POST", []) => self.revoke(request).await,
             ("/revocations", "DELETE", []) => self.unrevoke(request).await,
+            ("/rooms", "GET", []) => self.list_rooms(request).await,
+            ("/rooms/{namespace}/{name}", "GET", [namespace, name]) => {
+                self.show_room(&self.room(namespace, name)?, request).await
+            }
+            ("/rooms/{namespace}/{name}", "DELETE", [namespace, name]) => {
+                self.delete_room(&self.room(namespace, name)?, request).await
+            }
+            ("/rooms/{namespace}/{name}/broadcast", "POST", [namespace, name]) => {
+                self.broadcast(&self.room(namespace, name)?, request).await
+            }
+            ("/rooms/{namespace}/{name}/close", "POST", [namespace, name]) => {
+                self.close_room(&self.room(namespace, name)?, request).await
+            }
+            ("/rooms/{namespace}/{name}/sleep", "POST", [namespace, name]) => {
+                self.sleep_room(&self.room(namespace, name)?, request).await
+            }
+            ("/rooms/{namespace}/{name}/storage", "GET", [namespace, name]) => {
+                self.show_storage(&self.room(namespace, name)?, request).await
+            }
+            ("/tail", "GET", []) => self.tail(request),
+            ("/users", "GET", []) => self.list_users(request),
+            ("/users/{user}", "GET", [user]) => self.show_user(user, request),
+            ("/users/{user}/disconnect", "POST", [user]) => self.disconnect_user(user, request).await,
             _ => {
                 let detail = format!("only {} here", allow.replace(", HEAD", ""));
                 Err(problem_with(StatusCode::METHOD_NOT_ALLOWED, &detail, header::ALLOW, allow).into())

@@ -3,7 +3,7 @@
 //! It knows no sockets; all modules of the edge close them with these codes.
 
 use crate::edge::access::socket_access::Renewed;
-use crate::model::Client;
+use crate::model::{CLOSED_BY_OPERATOR, Client};
 
 /// Why the host ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(in crate::edge) enum CloseReason {
     Revoked,
     /// The user was sent out of this room.
     SentOut,
+    /// An operator disconnected the user, who may come back.
+    Disconnected,
     /// The latest token or answer does not let its user read in this room.
     MayNotRead,
     /// The latest token or answer does not let its user be listed. The client may come back and read.
@@ -64,6 +66,7 @@ impl CloseReason {
             CloseReason::MayNotBeListed => 1008,
             CloseReason::Revoked | CloseReason::SentOut | CloseReason::MayNotRead | CloseReason::SomebodyElse => 4403,
             CloseReason::Idle => 4408,
+            CloseReason::Disconnected => CLOSED_BY_OPERATOR,
             CloseReason::Flood => 4429,
         }
     }
@@ -80,6 +83,7 @@ impl CloseReason {
             CloseReason::Expired => "identity expired".into(),
             CloseReason::Revoked => "identity revoked".into(),
             CloseReason::SentOut => "you may not be in this room any more".into(),
+            CloseReason::Disconnected => "disconnected by the operator".into(),
             CloseReason::MayNotRead => "you may not read here any more".into(),
             CloseReason::AccessUnknown => "it cannot be decided now who may be here; come back".into(),
             CloseReason::MayNotBeListed => "you may not be listed here any more; come back to read".into(),

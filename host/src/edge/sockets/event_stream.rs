@@ -59,7 +59,7 @@ pub(in crate::edge) async fn connect(
 ) -> Response<Body> {
     let token = TokenIdentity::of(&verified);
     let user = verified.room_user().clone();
-    let connect = edge.rooms.connect_local(address, request, user.clone());
+    let connect = edge.rooms.connect_event_stream(address, request, user.clone());
     let local_socket = match clock::timeout(edge.limits.answer_timeout, connect).await {
         Ok(Ok(local_socket)) => local_socket,
         Ok(Err(error)) => return not_connected(&error),
@@ -71,7 +71,7 @@ pub(in crate::edge) async fn connect(
         tokio::spawn(close_in_time(local_socket.client(), verified.expires_at, ends));
     }
     let stream = EventStream {
-        _registration: edge.sockets.register(local_socket.client(), Arc::new(user), token, access.room()),
+        _registration: edge.sockets.register(local_socket.client(), Arc::new(user), token, access.room(), address),
         answer_ends,
         permissions: access.first_frame().map(|frame| encode(&Message::Text(frame), None)),
         access,

@@ -17,7 +17,7 @@ use super::close::CloseReason;
 use super::frames;
 use super::stream;
 use crate::lock::Lock;
-use crate::model::{Client, Form, OutboundMessage};
+use crate::model::{Client, ClientKind, Form, OutboundMessage};
 use crate::pressure::Pressure;
 
 /// Frames written with one system call.
@@ -330,6 +330,10 @@ impl Client for Outgoing {
 
     fn buffered(&self) -> usize {
         self.inner.lock().queue.bytes
+    }
+
+    fn kind(&self) -> ClientKind {
+        ClientKind::WebSocket
     }
 }
 

@@ -3,7 +3,7 @@
 //! A socket is listed before its revocation is checked. A revocation before that moment is found by the check, and a
 //! later one finds the socket in the list. So no socket slips through in between.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,11 +11,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::watch;
 
 use super::close::CloseReason;
-use crate::clock::UnixMillis;
+use crate::clock::{self, UnixMillis};
 use crate::edge::identity::verified::{Role, Verified};
 use crate::edge::subject::Subject;
 use crate::lock::Lock;
-use crate::model::{Client, User};
+use crate::model::{Address, Client, ClientKind, User};
 use crate::revocations::{Revocations, Revoked};
 
 /// All open sockets.
@@ -36,6 +36,40 @@ struct Open {
     token: TokenIdentity,
     /// As revocations name it.
     room: Box<str>,
+    address: Address,
+    since: UnixMillis,
+}
+
+/// A user with sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnlineUser {
+    /// The id.
+    pub id: String,
+    /// The name for display, as one of the sockets has it.
+    pub name: String,
+    /// How many sockets.
+    pub sockets: usize,
+    /// In how many rooms.
+    pub rooms: usize,
+}
+
+/// A socket of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserSocket {
+    /// Its room.
+    pub room: Address,
+    /// The id of its user, as the room sees it.
+    pub user: String,
+    /// The name of its user.
+    pub user_name: String,
+    /// The service that acts for the user; absent if the user opened it.
+    pub service: Option<String>,
+    /// How it is connected.
+    pub kind: ClientKind,
+    /// When it connected.
+    pub since: UnixMillis,
+    /// Bytes that wait to be sent to it.
+    pub queued_bytes: usize,
 }
 
 /// The part of a socket's token that revocation and renewal need.
@@ -74,7 +108,7 @@ impl SocketRegistry {
         Arc::new(SocketRegistry { open: Lock::default(), next: AtomicU64::new(0), revocations, draining, count })
     }
 
-    /// Registers a socket in a room. It is closed at once if its token is revoked, if its user was sent out of the
+    /// Registers a socket in a room, which `room` names as revocations do. It is closed at once if its token is revoked, if its user was sent out of the
     /// room, or if a shutdown has begun.
     pub(in crate::edge) fn register(
         self: &Arc<Self>,
@@ -82,10 +116,12 @@ impl SocketRegistry {
         user: Arc<User>,
         token: TokenIdentity,
         room: String,
+        address: &Address,
     ) -> Registration {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let subject = token.subject.clone();
-        let open = Open { client: client.clone(), user: user.clone(), token, room: room.into() };
+        let (address, since) = (address.clone(), clock::unix_millis());
+        let open = Open { client: client.clone(), user: user.clone(), token, room: room.into(), address, since };
         let mut sockets = self.open.lock();
         let open = sockets.entry(number).insert_entry(open).into_mut();
         self.close_if_revoked(open);
@@ -119,6 +155,64 @@ impl SocketRegistry {
         self.open.lock().values().filter(is_meant).map(|open| open.client.clone()).collect()
     }
 
+    /// The users with sockets whose ids begin with `prefix` and come after `after`, ordered by id: at most `limit`, and
+    /// whether more follow.
+    pub(in crate::edge) fn users(&self, prefix: &str, after: Option<&str>, limit: usize) -> (Vec<OnlineUser>, bool) {
+        // One more than is asked for, to know whether another one follows.
+        let mut first = BTreeMap::<String, (String, usize, HashSet<Address>)>::new();
+        for open in self.open.lock().values() {
+            let id = open.user.id.as_str();
+            let is_meant = id.starts_with(prefix) && after.is_none_or(|after| id > after);
+            let has_space = first.len() <= limit || first.last_key_value().is_some_and(|(last, _)| id <= last.as_str());
+            if !is_meant || !has_space {
+                continue;
+            }
+            let user = match first.get_mut(id) {
+                Some(user) => user,
+                None => first.entry(id.to_owned()).or_insert((open.user.name.clone(), 0, HashSet::new())),
+            };
+            user.1 += 1;
+            user.2.insert(open.address.clone());
+            // A user that is removed here has no place later either, so all sockets of the others are counted.
+            if first.len() > limit + 1 {
+                first.pop_last();
+            }
+        }
+        let has_more = first.len() > limit;
+        let online = |(id, (name, sockets, rooms)): (String, (String, usize, HashSet<Address>))| OnlineUser {
+            id,
+            name,
+            sockets,
+            rooms: rooms.len(),
+        };
+        (first.into_iter().take(limit).map(online).collect(), has_more)
+    }
+
+    /// The sockets of a user, the oldest first: at most `limit`, and how many there are. A service is found by its own
+    /// id and by those of the users for whom it acts.
+    pub(in crate::edge) fn sockets_of(&self, user: &str, limit: usize) -> (Vec<UserSocket>, usize) {
+        let sockets = self.open.lock();
+        let mut found = sockets.iter().filter(|(_, open)| open.is_of(user)).collect::<Vec<_>>();
+        found.sort_by_key(|(number, _)| **number);
+        let count = found.len();
+        let socket = |(_, open): (&u64, &Open)| UserSocket {
+            room: open.address.clone(),
+            user: open.user.id.clone(),
+            user_name: open.user.name.clone(),
+            service: open.token.subject.service().map(str::to_owned),
+            kind: open.client.kind(),
+            since: open.since,
+            queued_bytes: open.client.buffered(),
+        };
+        (found.into_iter().take(limit).map(socket).collect(), count)
+    }
+
+    /// The clients of a user, in all rooms or in one.
+    pub(in crate::edge) fn clients_of(&self, user: &str, room: Option<&Address>) -> Vec<Arc<dyn Client>> {
+        let is_meant = |open: &&Open| open.is_of(user) && room.is_none_or(|room| *room == open.address);
+        self.open.lock().values().filter(is_meant).map(|open| open.client.clone()).collect()
+    }
+
     fn close_if_revoked(&self, open: &Open) {
         let id = open.token.subject.id();
         if self.revocations.hold(id, open.token.issued_at, open.token.id.as_deref()) {
@@ -126,6 +220,12 @@ impl SocketRegistry {
         } else if [&*open.user.id, id].iter().any(|id| self.revocations.hold_member(id, &open.room)) {
             CloseReason::SentOut.end(&*open.client);
         }
+    }
+}
+
+impl Open {
+    fn is_of(&self, user: &str) -> bool {
+        self.user.id == user || self.token.subject.id() == user
     }
 }
 

@@ -125,7 +125,7 @@ pub(in crate::edge) async fn connect(
         // The room takes the seat back, since it was never taken.
         Err(_) => return overloaded("the room did not answer in time"),
     };
-    let registration = edge.sockets.register(outgoing.clone(), user, token, access.room());
+    let registration = edge.sockets.register(outgoing.clone(), user, token, access.room(), address);
     // Behind the first messages of the room, which a client may expect first. They may fill the queue.
     if let Some(frame) = access.first_frame() {
         outgoing.reply(frames::encode(&Message::Text(frame)));

@@ -41,12 +41,25 @@ impl context::Host for StoreData {
             return Ok(());
         }
         let line = one_line(&line);
-        match level {
-            Level::Debug => tracing::debug!(target: "room", "{line}"),
-            Level::Info => tracing::info!(target: "room", "{line}"),
-            Level::Warn => tracing::warn!(target: "room", "{line}"),
-            Level::Error => tracing::error!(target: "room", "{line}"),
-        }
+        let level = match level {
+            Level::Debug => {
+                tracing::debug!(target: "room", "{line}");
+                "debug"
+            }
+            Level::Info => {
+                tracing::info!(target: "room", "{line}");
+                "info"
+            }
+            Level::Warn => {
+                tracing::warn!(target: "room", "{line}");
+                "warn"
+            }
+            Level::Error => {
+                tracing::error!(target: "room", "{line}");
+                "error"
+            }
+        };
+        self.log_limiter.tap(level, &line);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
@@ -14,6 +14,8 @@ use tracing::Instrument;
 
 mod due;
 mod open;
+mod operated;
+mod tailed;
 mod turn;
 
 use self::turn::Cause;
@@ -22,7 +24,8 @@ use super::error::{ConnectError, RequestError};
 use super::incoming::Incoming;
 use super::mailbox::{Mailbox, Next};
 use super::namespace::Namespace;
-use super::output_gate::{CLOSE_BROKEN, Delivery, TurnOutput};
+use super::operator_request::Deletion;
+use super::output_gate::{CLOSE_BROKEN, CLOSE_DELETED, Delivery, TurnOutput};
 use super::overlay::StorageOverlay;
 use super::policy;
 use super::posts::Posting;
@@ -87,6 +90,10 @@ pub(super) struct RoomTask {
     posts_wait_for_disk: bool,
     /// The last turn gave a long answer.
     gave_long_answer: bool,
+    /// CPU of the last turn.
+    turn_cpu: Duration,
+    /// The room was deleted, and this task ends.
+    deletion: Option<Deletion>,
 }
 
 /// The room cannot go on; its held outputs are dropped.
@@ -96,6 +103,9 @@ enum Broken {
     Commit(#[from] CommitError),
     #[error(transparent)]
     Storage(#[from] StorageFailed),
+    /// Nothing is broken: the room was deleted.
+    #[error("the room was deleted")]
+    Deleted,
 }
 
 impl RoomState {
@@ -142,6 +152,8 @@ impl RoomTask {
             wants_sleep: false,
             posts_wait_for_disk: false,
             gave_long_answer: false,
+            turn_cpu: Duration::ZERO,
+            deletion: None,
         };
         runtime.spawn(room.run_to_end().instrument(span));
     }
@@ -153,6 +165,7 @@ impl RoomTask {
         };
         match ended {
             Ok(Ok(())) => self.state = None,
+            Ok(Err(Broken::Deleted)) => {}
             Ok(Err(broken)) => {
                 tracing::error!(error = %broken, "the room is broken; its clients are asked to come back");
                 self.retry_wake_later();
@@ -168,13 +181,17 @@ impl RoomTask {
     /// Handles one event after the other, until the room can sleep.
     async fn events(&mut self) -> Result<(), Broken> {
         self.open()?;
+        self.publish();
         let mut idle = pin!(clock::timer(self.shared.hibernate_after));
         loop {
             if !self.batch.is_empty() && (self.batch.is_full() || !self.may_run_more()) {
                 self.submit()?;
             }
             match self.next(idle.as_mut()).await {
-                Next::Event(event) => self.event(event).await?,
+                Next::Event(event) => {
+                    self.event(event).await?;
+                    self.publish();
+                }
                 Next::Durable(receipt) => {
                     self.committed(&receipt);
                     if std::mem::take(&mut self.posts_wait_for_disk) {
@@ -250,7 +267,9 @@ impl RoomTask {
 
     /// Drops the instance. Sockets, attachments and timers stay.
     fn hibernate(&mut self) {
-        self.instance = None;
+        if self.instance.take().is_some() {
+            self.fell_asleep();
+        }
         self.mailbox.not_idle();
         let nothing_on_its_way = self.batch.is_empty() && self.mailbox.output_gate.is_empty();
         let opened = self.opened();
@@ -295,6 +314,10 @@ impl RoomTask {
     }
 
     async fn event(&mut self, incoming: Incoming) -> Result<(), Broken> {
+        // Nothing that an operator does keeps the room awake.
+        if let Incoming::Operator(request) = incoming {
+            return self.operated(request).await;
+        }
         self.last_event = clock::monotonic();
         self.wants_sleep = false;
         self.follow_clock();
@@ -370,6 +393,7 @@ impl RoomTask {
                 Ok(())
             }
             Incoming::TimersDue => self.timers_due().await,
+            Incoming::Operator(request) => self.operated(request).await,
         }
     }
 
@@ -386,7 +410,8 @@ impl RoomTask {
         // Sockets whose closes wait count too, so that their number is bounded.
         let occupied = opened.resources().sockets.len() + opened.waiting_closes.len();
         let access = request.access.clone();
-        let socket = Socket { id, user, access, tags: Vec::new(), attachment: Default::default(), gone: false, client };
+        let (tags, attachment, since) = (Vec::new(), Default::default(), clock::unix_millis());
+        let socket = Socket { id, user, access, tags, attachment, since, gone: false, client };
         let key = if occupied < max_sockets { opened.resources().sockets.insert(socket) } else { None };
         key.ok_or_else(|| {
             self.shared.limit_hits.count(Limit::SocketsPerRoom);
@@ -446,12 +471,16 @@ impl Drop for RoomTask {
             // Dropped first, so that a successor does not find the log still owned.
             drop(state);
             self.shared.registry.abandon(&address, &self.mailbox);
+            let (code, reason) = if self.deletion.is_some() { CLOSE_DELETED } else { CLOSE_BROKEN };
             for client in clients {
                 // A client whose code panics must not keep the others from being closed.
-                guard(|| client.close(CLOSE_BROKEN.0, CLOSE_BROKEN.1));
+                guard(|| client.close(code, reason));
             }
         }
         self.instance = None;
+        if let Some(deletion) = self.deletion.take() {
+            deletion.done();
+        }
         self.shared.running.fetch_sub(1, Ordering::AcqRel);
         self.shared.one_ended.notify_waiters();
     }

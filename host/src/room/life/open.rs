@@ -49,7 +49,10 @@ impl RoomTask {
             posts_waiting: 0,
         };
         let per_second = self.shared.limits.log_lines_per_second;
-        let log_limiter = Arc::new(LogLimiter::counted(per_second, self.shared.limit_hits.clone()));
+        let (tails, room) = (self.shared.tails.clone(), resources.address.clone());
+        let tap = Box::new(move |level: &str, line: &str| tails.tell_log(&room, level, line));
+        let log_limiter = LogLimiter::counted(per_second, self.shared.limit_hits.clone()).with_tap(tap);
+        let log_limiter = Arc::new(log_limiter);
         let (waiting_closes, closes_due_at) = (VecDeque::new(), None);
         let resources = Some(Box::new(resources));
         let opened = OpenRoom {

@@ -1,6 +1,8 @@
 //! One turn: wake the instance, run one event through the guest, put its writes into the next commit, and hold its
 //! outputs until that commit is durable. A turn that fails changes nothing.
 
+use std::time::Duration;
+
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Broken, RoomTask};
@@ -17,6 +19,7 @@ use crate::room::policy;
 use crate::room::posts::PostId;
 use crate::room::reply::Reply;
 use crate::room::seat::Seat;
+use crate::room::tail::refusal;
 use crate::store::CommitError;
 
 /// After an answer of more bytes, the room yields to other tasks. Shorter ones cost less than the yield.
@@ -65,6 +68,7 @@ impl RoomTask {
     /// durable.
     pub(super) async fn turn(&mut self, event: Event, cause: Cause) -> Result<(), Broken> {
         let name = event.name();
+        let observed = self.observe(&event);
         // Kept for the error that the sender gets if the turn fails.
         let message_text = match &event {
             Event::Message(_, Message::Text(text)) if text.len() <= LOOKED_INTO_BYTES => Some(text.clone()),
@@ -75,7 +79,14 @@ impl RoomTask {
             _ => None,
         };
         let outcome = match self.run_guest(event).await? {
-            Ok(turn) => self.keep(turn, cause),
+            Ok(turn) => {
+                let observed = observed.map(|of| (of, turn.outputs.len(), refusal(&turn.answer)));
+                let kept = self.keep(turn, cause);
+                if let (Ok(()), Some((of, outputs, refused))) = (&kept, observed) {
+                    self.tell_turn(name, of, outputs, refused);
+                }
+                kept
+            }
             Err(failure) => {
                 self.shared.metrics.failed(&failure);
                 Err(Box::new((TurnError::Guest(failure), cause)))
@@ -84,21 +95,23 @@ impl RoomTask {
         if let Err(failed) = outcome {
             let (error, cause) = *failed;
             let opened = self.opened();
+            let key = match &cause {
+                Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket, _) => Some(*socket),
+                Cause::Timer(_) | Cause::Request { .. } => None,
+            };
+            let client = key.and_then(|key| opened.resources.as_ref()?.sockets.get(key));
+            let socket = client.map(|client| client.id);
+            let user = client.map(|client| client.user.id.clone()).or(user_id);
             if opened.log_limiter.take() {
-                let key = match &cause {
-                    Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket, _) => Some(*socket),
-                    Cause::Timer(_) | Cause::Request { .. } => None,
-                };
                 let timer = match &cause {
                     Cause::Timer(timer) => Some(timer.name.as_str()),
                     _ => None,
                 };
-                let client = key.and_then(|key| opened.resources.as_ref()?.sockets.get(key));
-                let socket = client.map(|client| client.id);
-                let user = client.map(|client| client.user.id.as_str()).or(user_id.as_deref());
+                let user = user.as_deref();
                 tracing::error!(event = name, socket, user, timer, "the turn failed and was undone: {error}");
             }
             opened.log_limiter.report_dropped();
+            self.failed(name, user, error.to_string());
             self.turn_failed(cause, message_text.as_deref(), &error);
         }
         if self.batch.is_empty() {
@@ -109,11 +122,13 @@ impl RoomTask {
 
     /// Runs the guest. If that fails, the room is as it was before, without its instance.
     pub(super) async fn run_guest(&mut self, event: Event) -> Result<Result<Turn, TurnFailure>, Broken> {
+        self.turn_cpu = Duration::ZERO;
         let now = self.shared.timeline.now();
         if now < self.opened().now {
             // The system clock was set back by more than the time for which the clock of rooms stands still. An
             // instance never sees time go back, so it is dropped.
             self.instance = None;
+            self.fell_asleep();
         }
         self.opened().now = now;
         let (instance, permit) = match self.instance.take() {
@@ -124,6 +139,7 @@ impl RoomTask {
             },
         };
         self.mailbox.not_idle();
+        self.mailbox.activity.begin_turn(now, matches!(event, Event::Message(..)));
         let opened = self.opened();
         let moment = Moment { now: opened.now, seed: random::bytes() };
         let commits_before = self.last_commit();
@@ -142,6 +158,9 @@ impl RoomTask {
         resources.outbound = None;
         self.opened().resources = Some(resources);
         self.instance = finished.instance.map(|instance| (instance, permit));
+        self.turn_cpu = finished.cpu;
+        let memory_bytes = if self.instance.is_some() { finished.memory_bytes } else { 0 };
+        self.mailbox.activity.end_turn(now, finished.cpu, memory_bytes);
         if self.instance.is_some() {
             self.mailbox.turn_ended();
         }
@@ -193,6 +212,7 @@ impl RoomTask {
         {
             turn.undo(&mut self.opened().resources().sockets);
             self.instance = None;
+            self.fell_asleep();
             self.mailbox.not_idle();
             self.shared.metrics.found_no_space();
             if matches!(error, CommitError::RoomFull { .. }) {
@@ -229,10 +249,10 @@ impl RoomTask {
             return Ok(());
         }
         let batch = std::mem::take(&mut self.batch);
-        let mailbox = self.mailbox.clone();
+        let listener = self.commit_listener(batch.turns());
         let opened = self.opened();
         let number = opened.log.number() + 1;
-        Ok(opened.log.commit(number, batch.changes, mailbox)?)
+        Ok(opened.log.commit(number, batch.changes, listener)?)
     }
 
     /// The number of the commit that makes all turns up to now durable.

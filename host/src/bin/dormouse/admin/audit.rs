@@ -20,13 +20,8 @@ pub(crate) fn run(args: &Audit) -> anyhow::Result<()> {
     args.admin.run(async |client| {
         let answer = client.get(&path(&["audit"], &[("limit", Some(args.limit.to_string()))])).await?;
         args.admin.print(&answer, |answer| {
-            let text = |entry: &Value, key: &str| match &entry[key] {
-                Value::Null => String::new(),
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
             let row = |entry: &Value| {
-                ["time", "operator", "from", "action", "target", "detail"].map(|key| text(entry, key)).to_vec()
+                ["time", "operator", "from", "action", "target", "detail"].map(|key| table::text(entry, key)).to_vec()
             };
             let rows = answer["entries"].as_array().into_iter().flatten().map(row).collect::<Vec<_>>();
             table::print_table(&["TIME", "OPERATOR", "FROM", "ACTION", "TARGET", "DETAIL"], &rows)

@@ -4,7 +4,10 @@
 //! for people. Each command is a file beside it.
 
 pub(crate) mod audit;
+pub(crate) mod rooms;
 mod table;
+pub(crate) mod tail;
+pub(crate) mod users;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -72,7 +75,7 @@ impl AdminArgs {
         answer: &Value,
         people: impl FnOnce(&Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        if self.json { print::line(serde_json::to_string_pretty(answer)?) } else { people(answer) }
+        if self.json { print::line(table::shown_json(&serde_json::to_string_pretty(answer)?)) } else { people(answer) }
     }
 }
 

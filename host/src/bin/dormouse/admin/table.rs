@@ -1,18 +1,97 @@
 //! Prints for people: columns, and names that cannot harm a terminal.
 
+use std::time::{Duration, UNIX_EPOCH};
+
+use dormouse::clock;
+use serde_json::Value;
+
 use crate::print;
 
-/// A name as a terminal may show it. Control characters could be commands, and characters that change the direction of
-/// text or take no place could make it look like another name: they are escaped.
+/// Control characters could be commands, and characters that change the direction of text or take no place could make
+/// it look like another one.
+fn may_mislead(char: char) -> bool {
+    let is_invisible = matches!(char,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    char.is_control() || is_invisible
+}
+
+/// A name as a terminal may show it: characters that could mislead are escaped.
 pub(crate) fn shown(text: &str) -> String {
-    let may_mislead = |char: char| {
-        let is_invisible = matches!(char,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-        char.is_control() || is_invisible
-    };
     let escaped = |char: char| if may_mislead(char) { char.escape_unicode().collect() } else { char.to_string() };
     text.chars().map(escaped).collect()
+}
+
+/// JSON as a terminal may show it, with the same meaning.
+pub(super) fn shown_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for char in json.chars() {
+        // In ASCII, only the spaces between values are control characters; strings have them escaped.
+        if char.is_ascii() || !may_mislead(char) {
+            shown.push(char);
+        } else {
+            char.encode_utf16(&mut [0; 2]).iter().for_each(|unit| shown.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    shown
+}
+
+/// A member of an object as text; empty if it is absent.
+pub(super) fn text(object: &Value, key: &str) -> String {
+    match &object[key] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A number of bytes.
+pub(super) fn size(bytes: &Value) -> String {
+    let Some(bytes) = bytes.as_u64() else { return String::new() };
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// A number of microseconds.
+pub(super) fn micros(micros: &Value) -> String {
+    format!("{:.3} ms", micros.as_u64().unwrap_or_default() as f64 / 1e3)
+}
+
+/// A time as a duration in its two largest units.
+fn rough(millis: u64) -> String {
+    let seconds = millis / 1_000;
+    // Below a minute to the second, below a day to the minute, and to the hour beyond.
+    let unit = [(60, 1), (86_400, 60)].iter().find(|(below, _)| seconds < *below).map_or(3_600, |(_, unit)| *unit);
+    humantime::format_duration(Duration::from_secs(seconds / unit * unit)).to_string()
+}
+
+/// The time since a moment in Unix milliseconds.
+pub(super) fn since(time: &Value) -> String {
+    time.as_u64().map(|time| rough(clock::unix_millis().saturating_sub(time))).unwrap_or_else(|| "ever".into())
+}
+
+/// How long ago a moment was, in Unix milliseconds.
+pub(super) fn ago(time: &Value) -> String {
+    time.as_u64().map(|_| format!("{} ago", since(time))).unwrap_or_default()
+}
+
+/// When a moment will be, in Unix milliseconds.
+pub(super) fn until(time: &Value) -> String {
+    let Some(time) = time.as_u64() else { return "now".into() };
+    match time.saturating_sub(clock::unix_millis()) {
+        0 => "now".into(),
+        millis => format!("in {}", rough(millis)),
+    }
+}
+
+/// A moment in Unix milliseconds as a time of the day in UTC.
+pub(super) fn clock_time(time: &Value) -> String {
+    let time = UNIX_EPOCH + Duration::from_millis(time.as_u64().unwrap_or_default());
+    let full = humantime::format_rfc3339_millis(time).to_string();
+    full.split_once('T').map_or(full.clone(), |(_, time)| time.into())
 }
 
 /// Prints rows below a heading, each column as wide as its widest text.
@@ -47,6 +126,9 @@ mod tests {
             ("a\u{200b}", "a\\u{200b}"),
         ] {
             assert_eq!(shown(name), text);
+            let json = shown_json(&Value::from(name).to_string());
+            assert!(!json.chars().any(may_mislead), "{json}");
+            assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), name);
         }
     }
 }

@@ -177,6 +177,7 @@ impl TestRoom {
             access: access.clone(),
             tags: Vec::new(),
             attachment: Vec::new().into(),
+            since: 0,
             gone: false,
             client: Arc::new(TestClient),
         };

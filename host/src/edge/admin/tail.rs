@@ -1,0 +1,101 @@
+//! `/tail`: what happens in rooms, as JSON lines, until the client goes.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Response;
+use hyper::body::{Body as HttpBody, Frame};
+use hyper::header::{self, HeaderValue};
+use tokio::time::Sleep;
+
+use super::Admin;
+use super::request::{AdminRequest, bad};
+use crate::clock;
+use crate::edge::drain::begun;
+use crate::edge::response::body::Body;
+use crate::edge::response::refusals::{Refusal, overloaded};
+use crate::room::{Tail, TailLine, TailOf};
+
+/// A line comes at least this often, so that the end of a client that says nothing is seen.
+const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(10);
+const SIGN_OF_LIFE: &[u8] = b"{\"type\":\"alive\"}\n";
+/// Lines are sent together up to about so many bytes.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// The body of a tail.
+struct TailBody {
+    tail: Tail,
+    alarm: Pin<Box<Sleep>>,
+    /// Resolves when the server shuts down.
+    draining: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+}
+
+impl Admin {
+    /// `GET /tail`
+    pub(super) fn tail(&self, mut request: AdminRequest) -> Result<Response<Body>, Refusal> {
+        let (room, namespace) = (request.parameter("room")?, request.parameter("namespace")?);
+        let user = request.parameter("user")?;
+        request.no_more_parameters()?;
+        let of = match (room, namespace, user) {
+            (None, None, None) => TailOf::Everything,
+            (Some(room), None, None) => TailOf::Room(self.room_of(&room)?),
+            (None, Some(namespace), None) => TailOf::Namespace(self.namespace(&namespace)?.to_owned()),
+            (None, None, Some(user)) => TailOf::User(user),
+            _ => return Err(bad("give one of `room`, `namespace` and `user`")),
+        };
+        let tail = self.edge.rooms.tail(of).map_err(|error| overloaded(&error.to_string()))?;
+        let mut draining = self.edge.draining.subscribe();
+        let body = TailBody {
+            tail,
+            alarm: Box::pin(clock::timer(SIGN_OF_LIFE_EVERY)),
+            draining: Box::pin(async move { begun(&mut draining).await }),
+        };
+        let mut response = Response::new(Body::stream(body));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(response)
+    }
+}
+
+impl TailBody {
+    fn lines(&mut self, context: &mut Context<'_>) -> Vec<u8> {
+        let mut piece = Vec::new();
+        while piece.len() < PIECE_BYTES
+            && let Poll::Ready(line) = self.tail.poll_next(context)
+        {
+            write_line(&mut piece, &line);
+        }
+        piece
+    }
+}
+
+fn write_line(piece: &mut Vec<u8>, line: &TailLine) {
+    serde_json::to_writer(&mut *piece, line).expect("it has texts and numbers, and goes to memory");
+    piece.push(b'\n');
+}
+
+impl HttpBody for TailBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        if this.draining.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        let mut piece = this.lines(context);
+        if piece.is_empty() {
+            if this.alarm.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            piece = SIGN_OF_LIFE.to_vec();
+        }
+        this.alarm.as_mut().reset((clock::monotonic() + SIGN_OF_LIFE_EVERY).into());
+        Poll::Ready(Some(Ok(Frame::data(piece.into()))))
+    }
+}
