@@ -41,6 +41,7 @@ pub mod config;
 pub mod edge;
 mod file_problem;
 pub mod guest;
+mod histogram;
 mod limit_hits;
 pub mod limits;
 mod lock;

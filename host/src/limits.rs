@@ -316,3 +316,17 @@ pub const AUTHORIZER_ANSWER_SECONDS: u64 = 300;
 /// again in the last quarter, so at least 10 s pass between two answers, and 10,000 sockets ask 1,000 questions a
 /// second at most.
 pub const AUTHORIZER_SOCKET_SECONDS: u64 = 14;
+
+/// The most rooms, and the most users, of one hour whose use is stored one by one; the rest of the hour is stored
+/// together. A record takes about 80 B on the disk, so a full hour of both takes 8 MB, and 35 days of them 7 GB.
+pub const USAGE_NAMES_AN_HOUR: usize = 50_000;
+
+/// The most rows of a page of usage: a page reads at most so many records of each of its hours.
+pub const USAGE_ROWS: usize = 1_000;
+
+/// How long a room keeps its counters before it reports them.
+pub const USAGE_REPORT_EVERY: Duration = Duration::from_secs(30);
+
+/// How often reports are written to the disk. With [`USAGE_REPORT_EVERY`] and the time of the write, a process that is
+/// killed loses the use of its last minute at most.
+pub const USAGE_WRITE_EVERY: Duration = Duration::from_secs(15);

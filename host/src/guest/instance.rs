@@ -45,13 +45,21 @@ pub struct RunResult {
     pub resources: Box<TurnResources>,
     /// The turn, or the reason why it failed.
     pub turn: Result<Turn, TurnFailure>,
+    /// What the turn cost, also if it failed.
+    pub cost: TurnCost,
     /// Usable for the next event; absent if its memory may be ahead of the storage of the room.
     pub instance: Option<Box<Instance>>,
-    /// The CPU of this turn, and of making the instance if it is its first one. Time in the guest alone, if the turn
-    /// never yielded.
-    pub cpu: Duration,
     /// Bytes of memory of the instance at the end of the turn.
     pub memory_bytes: usize,
+}
+
+/// What a turn cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TurnCost {
+    /// Its CPU time. The first 10 ms count as they pass on the clock, so a busy machine counts more of them.
+    pub cpu: Duration,
+    /// Calls to other rooms and servers.
+    pub calls: u32,
 }
 
 /// A running turn. Dropping it does not undo the turn, so it must be polled to its end.
@@ -97,8 +105,9 @@ impl Instance {
                 catch_panic(pin!(supervised(stopwatch, max_call, outbound.as_deref(), call))).await
             };
             let data = self.store.data_mut();
-            let (used, memory_bytes) = (data.meter.stopwatch.take_used(), data.meter.memory_now());
+            let memory_bytes = data.meter.memory_now();
             let cpu = data.meter.cpu();
+            let cost = TurnCost { cpu: data.meter.stopwatch.used(), calls: data.call_budget.calls.made };
             if cpu >= self.limits.turn_cpu_slow && data.log_limiter.take() {
                 tracing::warn!(target: "room", ?cpu, "a turn used much CPU");
             }
@@ -109,14 +118,14 @@ impl Instance {
                     let (resources, turn) = data.end();
                     let resources = resources.expect("a room's turn gives back what was lent");
                     let turn = Ok(Turn { answer, ..turn });
-                    return RunResult { resources, turn, instance: Some(self), cpu: used, memory_bytes };
+                    return RunResult { resources, turn, cost, instance: Some(self), memory_bytes };
                 }
                 Ok(Ok(Err(error))) => Err(TurnFailure::Guest(error)),
                 Ok(Err(error)) => Err(data.trapped(&error)),
                 Err(panic) => Err(TurnFailure::Host(panic.to_string())),
             };
             let resources = data.undo().expect("a room's turn gives back what was lent");
-            RunResult { resources, turn, instance: None, cpu: used, memory_bytes }
+            RunResult { resources, turn, cost, instance: None, memory_bytes }
         })
     }
 

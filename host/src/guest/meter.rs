@@ -46,6 +46,7 @@ impl Meter {
     pub(super) fn restart(&mut self) {
         self.cpu = Duration::ZERO;
         self.exceeded = None;
+        self.stopwatch.restart();
     }
 
     /// CPU used by this turn so far, to the tick.

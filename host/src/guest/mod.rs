@@ -45,7 +45,7 @@ pub use compiled_room::CompiledRoom;
 pub use contract::CONTRACT;
 pub use failure::{LoadError, TurnFailure};
 pub use grants::RouterGrants;
-pub use instance::Instance;
+pub use instance::{Instance, TurnCost};
 pub use log_limiter::{LogLimiter, LogTap};
 pub use long_turns::LongTurns;
 pub use moment::Moment;

@@ -90,7 +90,7 @@ pub enum PostError {
 /// The calls that a turn has used.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CallsMade {
-    made: u32,
+    pub(super) made: u32,
     /// When the first call began.
     began: Option<Instant>,
 }

@@ -50,8 +50,15 @@ pub(super) struct CpuStopwatch {
     long: AtomicBool,
     /// It was suspended at a tick, so it does not wait for anything.
     yielded: AtomicBool,
-    /// CPU for the operator, in nanoseconds: more exact than the ticks that limits count.
+    /// The CPU of this turn in nanoseconds, up to the last time that the guest was suspended. Before it moves to the
+    /// threads for long turns, elapsed time counts.
     used: AtomicU64,
+}
+
+/// The start of a time on a thread.
+enum Started {
+    Elapsed(Instant),
+    Cpu(Duration),
 }
 
 impl CpuStopwatch {
@@ -76,22 +83,33 @@ impl CpuStopwatch {
         self.yielded.store(true, Ordering::Relaxed);
     }
 
+    /// A new turn begins.
+    pub(super) fn restart(&self) {
+        self.used.store(0, Ordering::Relaxed);
+    }
+
+    /// The CPU of this turn. Unlike the time that the limit counts, it is exact for short turns too.
+    pub(super) fn used(&self) -> Duration {
+        Duration::from_nanos(self.used.load(Ordering::Relaxed))
+    }
+
     /// The guest runs on a thread.
-    fn start_poll(&self, long: bool) {
+    fn start_poll(&self, long: bool) -> Started {
         self.long.store(long, Ordering::Relaxed);
         self.yielded.store(false, Ordering::Relaxed);
         self.since.store(self.now(), Ordering::Relaxed);
+        if long { Started::Cpu(clock::thread_cpu()) } else { Started::Elapsed(clock::monotonic()) }
     }
 
-    /// The CPU of all polls since the last call. For a turn that never yielded, it is the time that passed, which is far
-    /// cheaper to read.
-    pub(super) fn take_used(&self) -> Duration {
-        Duration::from_nanos(self.used.swap(0, Ordering::Relaxed))
-    }
-
-    fn add_used(&self, used: Duration) {
+    /// The guest is suspended, or has returned.
+    fn end_poll(&self, started: &Started) {
+        let used = match started {
+            Started::Elapsed(at) => clock::since(*at),
+            Started::Cpu(before) => clock::thread_cpu().saturating_sub(*before),
+        };
         let used = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
-        self.used.fetch_add(used, Ordering::Relaxed);
+        // One thread at a time polls a guest.
+        self.used.store(self.used.load(Ordering::Relaxed).saturating_add(used), Ordering::Relaxed);
     }
 
     fn is_waiting(&self) -> bool {
@@ -141,11 +159,10 @@ pub(super) async fn supervised<T>(
     let mut long = false;
     let mut wait = None::<Wait>;
     poll_fn(|context| {
-        stopwatch.start_poll(long);
-        let (began, cpu) = (clock::monotonic(), long.then(clock::thread_cpu));
-        let polled = run.as_mut().poll(context);
-        stopwatch.add_used(cpu.map_or_else(|| clock::since(began), |cpu| clock::thread_cpu().saturating_sub(cpu)));
+        let started = stopwatch.start_poll(long);
         long = true;
+        let polled = run.as_mut().poll(context);
+        stopwatch.end_poll(&started);
         if let Poll::Ready(done) = polled {
             return Poll::Ready(done);
         }
@@ -189,6 +206,21 @@ mod tests {
         let until = clock::thread_cpu() + TICK * 4;
         while clock::thread_cpu() < until {}
         assert!(stopwatch.lap() >= TICK * 4);
+    }
+
+    #[test]
+    fn the_used_cpu_adds_up_until_the_next_turn() {
+        let stopwatch = CpuStopwatch::new(Epochs::default());
+        for long in [false, true] {
+            let before = stopwatch.used();
+            let started = stopwatch.start_poll(long);
+            let until = clock::thread_cpu() + TICK;
+            while clock::thread_cpu() < until {}
+            stopwatch.end_poll(&started);
+            assert!(stopwatch.used() >= before + TICK);
+        }
+        stopwatch.restart();
+        assert_eq!(stopwatch.used(), Duration::ZERO);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod sockets;
 mod storage;
 mod timers;
 mod turn;
+mod usage;
 
 pub use address::{Address, AddressError, NAME_BYTES, NAMESPACE_BYTES};
 pub use claims::{Claims, ClaimsTooLong, UserAccess};
@@ -27,8 +28,12 @@ pub use permissions::{Permission, Permissions, UnknownPermission};
 pub use post::{Destination, Post, PostNumber, Posts};
 pub use setting::{Declared, Setting, SettingKind};
 pub use sockets::{
-    AutoResponse, CLOSED_BY_OPERATOR, Client, ClientKind, Except, Filter, Listener, Socket, SocketKey, Sockets,
+    AutoResponse, CLOSED_BY_OPERATOR, Client, ClientKind, Except, Filter, Listener, Socket, SocketKey, SocketUsage,
+    Sockets,
 };
 pub use storage::{Range, Storage, StorageFailed, Written, scan_over};
 pub use timers::{Timer, Timers};
 pub use turn::{Answer, Audience, Changes, Output, SocketChange, Turn, Writes};
+pub use usage::{
+    HOUR_MS, Hour, LevelChange, RoomReport, Usage, UsageBy, UsagePage, UsageQuery, UsageSubject, UserReport, hour_of,
+};

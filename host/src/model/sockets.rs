@@ -100,9 +100,37 @@ impl fmt::Debug for Socket {
     }
 }
 
+/// What happened for one socket since its room last reported it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SocketUsage {
+    /// Its events, also those whose turns failed.
+    pub events: u32,
+    /// Its turns that succeeded.
+    pub turns: u32,
+    /// Calls and posts of its turns.
+    pub calls: u32,
+    /// CPU time of its turns, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Bytes of its messages.
+    pub bytes_in: u64,
+    /// Messages to it. Inside the table, broadcasts are counted apart, so this may be below 0 there.
+    pub deliveries: i64,
+    /// Bytes of them.
+    pub bytes_out: i64,
+}
+
+/// Messages to every socket since the last report.
+#[derive(Debug, Clone, Copy, Default)]
+struct Broadcasts {
+    messages: i64,
+    bytes: i64,
+}
+
 /// A receiver of broadcasts.
 #[derive(Clone)]
 pub struct Listener {
+    /// The key of the socket.
+    pub key: SocketKey,
     /// The id of the socket.
     pub id: u64,
     /// Its user.
@@ -171,6 +199,8 @@ pub struct Sockets {
     by_tag: Option<HashMap<String, BTreeSet<SocketKey>>>,
     /// All receivers of broadcasts; built at the first use, dropped when a socket comes or goes.
     everyone: Option<Everyone>,
+    /// A socket that comes later does not get these, and one that leaves gets no more: both correct its own count.
+    broadcasts: Broadcasts,
 }
 
 /// Sockets by key, oldest first. Each new key is the highest, so a sorted list suffices. It is fast to iterate, and in
@@ -178,14 +208,20 @@ pub struct Sockets {
 #[derive(Debug, Default)]
 struct Table {
     /// A removed socket is absent. Removed rows are dropped when they make up half of the list.
-    rows: Vec<(SocketKey, Option<Socket>)>,
+    rows: Vec<(SocketKey, Option<Row>)>,
     removed: usize,
 }
 
+#[derive(Debug)]
+struct Row {
+    socket: Socket,
+    usage: SocketUsage,
+}
+
 impl Table {
-    fn push(&mut self, key: SocketKey, socket: Socket) {
+    fn push(&mut self, key: SocketKey, row: Row) {
         debug_assert!(self.rows.last().is_none_or(|(last, _)| *last < key), "keys only grow");
-        self.rows.push((key, Some(socket)));
+        self.rows.push((key, Some(row)));
     }
 
     fn position(&self, key: SocketKey) -> Option<usize> {
@@ -193,17 +229,21 @@ impl Table {
     }
 
     fn get(&self, key: SocketKey) -> Option<&Socket> {
-        self.rows[self.position(key)?].1.as_ref()
+        self.rows[self.position(key)?].1.as_ref().map(|row| &row.socket)
     }
 
     fn get_mut(&mut self, key: SocketKey) -> Option<&mut Socket> {
+        self.row_mut(key).map(|row| &mut row.socket)
+    }
+
+    fn row_mut(&mut self, key: SocketKey) -> Option<&mut Row> {
         let position = self.position(key)?;
         self.rows[position].1.as_mut()
     }
 
     fn remove(&mut self, key: SocketKey) -> Option<Socket> {
         let position = self.position(key)?;
-        let socket = self.rows[position].1.take()?;
+        let Row { socket, .. } = self.rows[position].1.take()?;
         self.removed += 1;
         if self.removed * 2 >= self.rows.len() {
             self.compact();
@@ -212,7 +252,7 @@ impl Table {
     }
 
     fn compact(&mut self) {
-        self.rows.retain(|(_, socket)| socket.is_some());
+        self.rows.retain(|(_, row)| row.is_some());
         self.removed = 0;
     }
 
@@ -221,7 +261,7 @@ impl Table {
     }
 
     fn iter(&self) -> impl Iterator<Item = (SocketKey, &Socket)> {
-        self.rows.iter().filter_map(|(key, socket)| Some((*key, socket.as_ref()?)))
+        self.rows.iter().filter_map(|(key, row)| Some((*key, &row.as_ref()?.socket)))
     }
 }
 
@@ -244,7 +284,11 @@ impl Sockets {
         index(&mut self.by_tag, key, &socket.tags);
         self.present += usize::from(!socket.gone);
         self.everyone = None;
-        self.table.push(key, socket);
+        let mut usage = SocketUsage::default();
+        if !socket.gone {
+            usage.joined(self.broadcasts);
+        }
+        self.table.push(key, Row { socket, usage });
         Some(key)
     }
 
@@ -262,8 +306,9 @@ impl Sockets {
 
     /// Its client has left: it is no longer counted or listed, and gets no more messages.
     pub fn mark_gone(&mut self, key: SocketKey) {
-        if let Some(socket) = self.table.get_mut(key).filter(|socket| !socket.gone) {
-            socket.gone = true;
+        if let Some(row) = self.table.row_mut(key).filter(|row| !row.socket.gone) {
+            row.socket.gone = true;
+            row.usage.left(self.broadcasts);
             self.present -= 1;
             self.everyone = None;
         }
@@ -310,7 +355,8 @@ impl Sockets {
     /// All receivers of broadcasts, as a list that many turns share.
     pub fn everyone(&mut self) -> Arc<[Listener]> {
         if self.everyone.is_none() {
-            let listener = |(_, socket): (SocketKey, &Socket)| Listener {
+            let listener = |(key, socket): (SocketKey, &Socket)| Listener {
+                key,
                 id: socket.id,
                 user: socket.user.clone(),
                 client: socket.client.clone(),
@@ -318,6 +364,69 @@ impl Sockets {
             self.everyone = Some(Everyone(self.iter().map(listener).collect()));
         }
         self.everyone.as_ref().expect("made above").0.clone()
+    }
+
+    /// Counts a message of so many bytes to every socket, and returns how many get it.
+    pub fn count_broadcast(&mut self, bytes: usize, except: &Except) -> usize {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let everyone = self.everyone();
+        let excepted = match except {
+            Except::Nobody => 0,
+            // Newer sockets have higher ids.
+            Except::Socket(id) => match everyone.binary_search_by_key(id, |listener| listener.id) {
+                Ok(place) => self.count_message(everyone[place].key, -1, -bytes),
+                Err(_) => 0,
+            },
+            Except::User(id) => {
+                let of_user = everyone.iter().filter(|listener| listener.user.id == *id);
+                of_user.map(|listener| self.count_message(listener.key, -1, -bytes)).sum()
+            }
+        };
+        self.broadcasts.messages += 1;
+        self.broadcasts.bytes += bytes;
+        everyone.len() - excepted
+    }
+
+    /// Counts a message of so many bytes to one socket. Returns false if its client has left.
+    pub fn count_sent(&mut self, key: SocketKey, bytes: usize) -> bool {
+        let is_present = self.table.get(key).is_some_and(|socket| !socket.gone);
+        is_present && self.count_message(key, 1, i64::try_from(bytes).unwrap_or(i64::MAX)) > 0
+    }
+
+    /// Returns how many sockets were counted.
+    fn count_message(&mut self, key: SocketKey, messages: i64, bytes: i64) -> usize {
+        let Some(row) = self.table.row_mut(key) else { return 0 };
+        row.usage.deliveries += messages;
+        row.usage.bytes_out += bytes;
+        1
+    }
+
+    /// The counters of a socket, for what its own events cause.
+    pub fn usage_mut(&mut self, key: SocketKey) -> Option<&mut SocketUsage> {
+        self.table.row_mut(key).map(|row| &mut row.usage)
+    }
+
+    /// Takes the counters of a socket, which is removed next.
+    pub fn take_usage(&mut self, key: SocketKey) -> SocketUsage {
+        let broadcasts = self.broadcasts;
+        self.table.row_mut(key).map(|row| row.take_usage(broadcasts)).unwrap_or_default()
+    }
+
+    /// Takes the counters of all sockets for which something happened, also of those whose clients have left.
+    pub fn take_usages(&mut self) -> Vec<(Arc<User>, SocketUsage)> {
+        let broadcasts = std::mem::take(&mut self.broadcasts);
+        let rows = self.table.rows.iter_mut().filter_map(|(_, row)| row.as_mut());
+        let used = rows.filter_map(|row| {
+            let usage = row.take_usage(broadcasts);
+            row.usage = SocketUsage::default();
+            (usage != SocketUsage::default()).then(|| (row.socket.user.clone(), usage))
+        });
+        used.collect()
+    }
+
+    /// The user of each socket in the table, also of those whose clients have left.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
+        self.table.iter().map(|(_, socket)| &socket.user)
     }
 
     /// How many clients are connected.
@@ -352,6 +461,32 @@ impl Sockets {
         self.everyone = None;
         self.table.compact();
         self.table.rows.shrink_to_fit();
+    }
+}
+
+impl SocketUsage {
+    /// The socket gets only later broadcasts.
+    fn joined(&mut self, before: Broadcasts) {
+        self.deliveries -= before.messages;
+        self.bytes_out -= before.bytes;
+    }
+
+    /// The socket got the broadcasts up to now.
+    fn left(&mut self, before: Broadcasts) {
+        self.deliveries += before.messages;
+        self.bytes_out += before.bytes;
+    }
+}
+
+impl Row {
+    /// The counters, with the broadcasts; they begin again.
+    fn take_usage(&mut self, broadcasts: Broadcasts) -> SocketUsage {
+        let mut usage = std::mem::take(&mut self.usage);
+        if !self.socket.gone {
+            usage.left(broadcasts);
+            self.usage.joined(broadcasts);
+        }
+        usage
     }
 }
 
@@ -442,5 +577,27 @@ mod tests {
         assert!(Arc::ptr_eq(&sockets.everyone(), &sockets.everyone()), "one list until a socket comes or goes");
         sockets.mark_gone(first);
         assert_eq!(sockets.everyone().iter().map(|listener| listener.id).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn each_socket_counts_the_messages_that_it_gets() {
+        let mut sockets = Sockets::default();
+        let [ana, bo] = [0, 1].map(|id| sockets.insert(socket(id)).unwrap());
+        assert_eq!(sockets.count_broadcast(10, &Except::Nobody), 2);
+        let late = sockets.insert(socket(2)).unwrap();
+        assert_eq!(sockets.count_broadcast(1, &Except::Socket(1)), 2);
+        assert_eq!(sockets.count_broadcast(1, &Except::User("0".into())), 2);
+        assert_eq!(sockets.count_broadcast(1, &Except::Socket(9)), 3);
+        sockets.mark_gone(bo);
+        assert!(sockets.count_sent(late, 100) && !sockets.count_sent(bo, 100));
+        assert_eq!(sockets.count_broadcast(1, &Except::Nobody), 2);
+        let got = |usage: SocketUsage| (usage.deliveries, usage.bytes_out);
+        assert_eq!(got(sockets.take_usage(ana)), (4, 13), "all but the one that left the user out");
+        assert_eq!(got(sockets.take_usage(ana)), (0, 0), "it was taken");
+        let all = sockets.take_usages().into_iter().map(|(user, usage)| (user.id.clone(), got(usage)));
+        assert_eq!(all.collect::<Vec<_>>(), [("1".into(), (3, 12)), ("2".into(), (5, 104))]);
+        sockets.count_broadcast(7, &Except::Nobody);
+        assert_eq!(got(sockets.take_usage(late)), (1, 7));
+        assert_eq!(got(sockets.take_usage(bo)), (0, 0), "its client has left");
     }
 }

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use super::activity::Activity;
 use super::incoming::Incoming;
 use super::life::{RoomState, RoomTask};
+use super::metrics::Times;
 use super::output_gate::OutputGate;
 use super::reply::Reply;
 use super::shared::Shared;
@@ -45,6 +46,8 @@ pub(super) enum Next {
     /// Commits are durable. Their outputs may have left already.
     Durable(Receipt),
     Broken(CommitError),
+    /// Its counters of usage are due.
+    Report,
     Hibernate,
 }
 
@@ -56,6 +59,8 @@ pub(super) struct Mailbox {
     pub(super) activity: Activity,
     /// Outputs of turns that have not left yet.
     pub(super) output_gate: OutputGate<Reply>,
+    /// The histograms of its namespace.
+    pub(super) times: Arc<Times>,
     runtime: Handle,
 }
 
@@ -77,7 +82,7 @@ struct Inner {
 }
 
 impl Mailbox {
-    pub(super) fn new(state: Box<RoomState>, runtime: Handle) -> Self {
+    pub(super) fn new(state: Box<RoomState>, runtime: Handle, times: Arc<Times>) -> Self {
         Mailbox {
             inner: Lock::new(Inner {
                 events: VecDeque::new(),
@@ -93,6 +98,7 @@ impl Mailbox {
             last_used: AtomicU64::new(0),
             activity: Activity::default(),
             output_gate: OutputGate::default(),
+            times,
             runtime,
         }
     }
@@ -289,7 +295,7 @@ impl CommitListener for Mailbox {
         }
         if few {
             // The shortest way from the disk to the wire: no task has to wake.
-            self.output_gate.release(&self.runtime);
+            self.output_gate.release(&self.runtime, &self.times.delivery);
         }
         let inner = self.inner.lock();
         if !few || inner.wants_receipts {

@@ -1,11 +1,15 @@
 //! The metrics of rooms.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::guest::TurnFailure;
+use crate::histogram::{ByNamespace, Histogram};
 
 /// The metrics of all rooms of a host.
 #[derive(Default)]
@@ -20,9 +24,31 @@ pub(super) struct Metrics {
     /// Tried posts, by outcome.
     pub(super) posts: Family<[(&'static str, &'static str); 1], Counter>,
     failures: Family<[(&'static str, &'static str); 1], Counter>,
+    /// By namespace.
+    pub(super) times: BTreeMap<String, Arc<Times>>,
 }
 
+/// Durations of one namespace.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    /// The CPU of turns, also of failed ones.
+    pub(super) turn_cpu: Histogram,
+    /// From the need of an instance until it is there.
+    pub(super) wake: Histogram,
+    /// From the moment when a room takes an event until the messages of its turn were written, or left to the task of
+    /// a slow connection.
+    pub(super) delivery: Histogram,
+}
+
+/// The name and the help text of a histogram, and where it is.
+type Measured = (&'static str, &'static str, fn(&Times) -> &Histogram);
+
 impl Metrics {
+    pub(super) fn new<'a>(namespaces: impl Iterator<Item = &'a String>) -> Self {
+        let times = namespaces.map(|name| (name.clone(), Arc::default())).collect();
+        Metrics { times, ..Metrics::default() }
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("rooms", "Rooms in memory, awake or asleep", self.rooms.clone());
         registry.register("instances", "Rooms with an instance", self.instances.clone());
@@ -30,6 +56,19 @@ impl Metrics {
         registry.register("wakes", "Instances that were made", self.wakes.clone());
         registry.register("posts", "Posts that were tried, by outcome", self.posts.clone());
         registry.register("failures", "Turns that failed and were undone, by cause", self.failures.clone());
+        let histograms: [Measured; 3] = [
+            ("turn_cpu_seconds", "CPU time of turns, also of failed ones.", |times| &times.turn_cpu),
+            ("wake_seconds", "How long it took to make an instance, with the wait for its place.", |times| &times.wake),
+            (
+                "delivery_seconds",
+                "From the moment when a room takes an event until the messages of its turn are written.",
+                |times| &times.delivery,
+            ),
+        ];
+        for (name, help, histogram) in histograms {
+            let namespaces = self.times.iter().map(|(name, times)| (name.clone(), times.clone())).collect();
+            registry.register_collector(Box::new(ByNamespace { name, help, namespaces, histogram }));
+        }
     }
 
     /// Counts a failed turn.

@@ -25,6 +25,8 @@ mod local_socket;
 mod look;
 mod mailbox;
 mod memory_watch;
+mod meter;
+mod meter_task;
 mod metrics;
 mod namespace;
 mod operator;
@@ -42,6 +44,7 @@ mod shared;
 mod tail;
 mod timer_queue;
 mod timer_task;
+mod usage;
 mod wait_graph;
 mod wakefulness;
 
@@ -58,10 +61,11 @@ use crate::clock::{self, Timeline};
 use crate::guest::LongTurns;
 use crate::host_limits::HostLimits;
 use crate::limits::{INSTANCE_TIMEOUT, WAITING_ROOMS_PART};
-use crate::model::{Address, Client, Request, Response, StorageFailed, User};
+use crate::model::{Address, Client, Request, Response, StorageFailed, UsagePage, UsageQuery, User};
 use crate::outbound::HttpClient;
 use crate::store::Store;
 
+pub use crate::store::KEPT_HOURS as USAGE_KEPT_HOURS;
 pub use activity::{Failure, Numbers};
 pub use details::{PostDetails, RoomDetails, SocketDetails, TimerDetails};
 pub use error::{ConnectError, RequestError, Unhealthy};
@@ -79,6 +83,7 @@ use carriers::Carriers;
 use incoming::Incoming;
 use local_client::LocalSockets;
 use mailbox::Mailbox;
+use meter::Meter;
 use metrics::Metrics;
 use queue::Queue;
 use registry::Registry;
@@ -103,18 +108,19 @@ impl Rooms {
         outbound: HttpClient,
     ) -> Result<Self, StorageFailed> {
         let HostLimits { limits, hits: limit_hits, pressure } = host_limits;
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(namespaces.keys());
         let to_wake = store.rooms_to_wake()?;
         let carriers = Carriers::new(namespaces.keys());
         let shared = Arc::new(Shared {
             namespaces: namespaces.into_iter().map(|(name, namespace)| (name, Arc::new(namespace))).collect(),
             // The number of the start is in the high bits, so that no two sockets ever share an id.
             next_socket: AtomicU64::new(store.epoch() << 40),
+            meter: Meter::new(&store),
             store,
             hibernate_after,
             long_turns,
             runtime: Handle::current(),
-            registry: Registry::new(metrics.rooms.clone()),
+            registry: Registry::new(metrics.rooms.clone(), metrics.times.clone()),
             timeline: Timeline::new(),
             timer_queue: TimerQueue::default(),
             instances: Arc::new(Semaphore::new(limits.awake_rooms as usize)),
@@ -145,6 +151,7 @@ impl Rooms {
         tokio::spawn(timer_task::run(Arc::downgrade(&shared)));
         tokio::spawn(cleaner::run(Arc::downgrade(&shared)));
         tokio::spawn(memory_watch::watch_memory(Arc::downgrade(&shared)));
+        tokio::spawn(meter_task::run(Arc::downgrade(&shared)));
         Ok(Rooms(shared))
     }
 
@@ -177,6 +184,12 @@ impl Rooms {
         self.0.request(address, request).await
     }
 
+    /// What rooms, namespaces or users have used, as far as rooms have reported it: each does so twice a minute, and
+    /// before it sleeps.
+    pub async fn usage(&self, query: UsageQuery) -> Result<UsagePage, StorageFailed> {
+        self.0.usage(query).await
+    }
+
     /// Drops the instance of a room as soon as its turn is over. Its sockets stay open.
     pub fn hibernate(&self, address: &Address) {
         if let Some(mailbox) = self.0.registry.get(address) {
@@ -187,6 +200,7 @@ impl Rooms {
     /// Registers the metrics of the rooms and of their store.
     pub fn register(&self, registry: &mut Registered) {
         self.0.metrics.register(registry);
+        self.0.meter.register(registry);
         self.0.store.register(registry);
     }
 
@@ -222,8 +236,12 @@ impl Rooms {
                 tracing::warn!(rooms = self.running(), "shutting down before all rooms have finished");
             }
         }
-        let store = self.0.store.clone();
-        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        let shared = self.0.clone();
+        let close = move || {
+            shared.meter.write(&shared.store);
+            shared.store.close();
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
         closed.expect("closing the store does not panic");
     }
 

@@ -5,10 +5,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::clock;
+use crate::histogram::Histogram;
 use crate::lock::Lock;
 use crate::model::{AutoResponse, CLOSED_BY_OPERATOR, Client, Except, Listener, Message, OutboundMessage};
 use crate::panics::guard;
@@ -27,6 +30,8 @@ const BURST_BYTES: usize = 16 << 10;
 pub(super) struct TurnOutput<R> {
     pub(super) deliveries: Vec<Delivery>,
     pub(super) reply: R,
+    /// When the room took the event of the turn; absent if the time until its deliveries is not measured.
+    pub(super) taken_at: Option<Instant>,
 }
 
 /// A reply that leaves with the outputs of its turn.
@@ -135,14 +140,15 @@ impl<R: HeldReply> OutputGate<R> {
         inner.auto_response.as_ref().filter(|auto| auto.request == text).map(|auto| auto.reply.clone())
     }
 
-    /// Releases the outputs of durable commits, in order.
-    pub(super) fn release(&self, runtime: &Handle) {
+    /// Releases the outputs of durable commits, in order, and measures how long each turn took until then.
+    pub(super) fn release(&self, runtime: &Handle, times: &Histogram) {
         let mut inner = self.0.lock();
         if std::mem::replace(&mut inner.releasing, true) {
             return;
         }
         let mut to_flush = Vec::new();
         let mut burst = Burst::default();
+        let mut taken = Taken { at: [None; MEASURED], count: 0 };
         loop {
             let next = inner.next();
             if next.is_none() && burst.is_empty() {
@@ -152,6 +158,7 @@ impl<R: HeldReply> OutputGate<R> {
             drop(inner);
             match next {
                 Some(held) => {
+                    taken.add(held.taken_at);
                     for delivery in held.deliveries {
                         if let Some(delivery) = burst.add(delivery) {
                             burst.send(&mut to_flush);
@@ -166,6 +173,7 @@ impl<R: HeldReply> OutputGate<R> {
         }
         drop(inner);
         flush(to_flush, runtime);
+        taken.measure(times);
     }
 
     fn deliver(&self, delivery: Delivery, to_flush: &mut Vec<Arc<dyn Client>>) {
@@ -201,6 +209,32 @@ impl<R> Inner<R> {
             self.held = VecDeque::new();
         }
         next
+    }
+}
+
+/// The turns of one release that are measured: as many as share a commit. More are not.
+const MEASURED: usize = 32;
+
+/// When the events of released turns were taken.
+struct Taken {
+    at: [Option<Instant>; MEASURED],
+    count: usize,
+}
+
+impl Taken {
+    fn add(&mut self, at: Option<Instant>) {
+        if at.is_some() && self.count < MEASURED {
+            self.at[self.count] = at;
+            self.count += 1;
+        }
+    }
+
+    /// Their messages are written, as far as that needs no other thread.
+    fn measure(&self, times: &Histogram) {
+        if self.count > 0 {
+            let now = clock::monotonic();
+            self.at.iter().flatten().for_each(|at| times.observe(now.saturating_duration_since(*at)));
+        }
     }
 }
 
@@ -296,7 +330,7 @@ mod tests {
 
     fn list(clients: &[Arc<RecordingClient>]) -> Arc<[Listener]> {
         let user = Arc::new(User { id: "1".into(), name: "ana".into() });
-        clients.iter().map(|client| Listener { id: 1, user: user.clone(), client: client.clone() }).collect()
+        clients.iter().map(|client| Listener { key: 0, id: 1, user: user.clone(), client: client.clone() }).collect()
     }
 
     fn to(everyone: &Arc<[Listener]>, text: &str) -> Delivery {
@@ -334,11 +368,13 @@ mod tests {
     async fn an_auto_response_changes_when_its_commit_is_durable() {
         let gate = OutputGate::default();
         let auto_response = AutoResponse { request: "ping".into(), reply: "pong".into() };
-        gate.hold(1, TurnOutput { deliveries: vec![Delivery::AutoResponse(Some(auto_response))], reply: () });
-        gate.release(&Handle::current());
+        let deliveries = vec![Delivery::AutoResponse(Some(auto_response))];
+        let times = Histogram::default();
+        gate.hold(1, TurnOutput { deliveries, reply: (), taken_at: None });
+        gate.release(&Handle::current(), &times);
         assert_eq!((gate.auto_response("ping"), gate.len()), (None, 1));
         gate.start_at(1);
-        gate.release(&Handle::current());
+        gate.release(&Handle::current(), &times);
         assert_eq!((gate.auto_response("ping").as_deref(), gate.len()), (Some("pong"), 0));
         assert_eq!(gate.auto_response("ping?"), None);
     }

@@ -1,7 +1,7 @@
 //! Finds rooms by address. It holds at most one mailbox for each address, so there is at most one instance. It does not
 //! know the content of a mailbox. [`Rooms`](super::Rooms), the timer queue and room tasks call it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, MutexGuard};
 
@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use super::life::RoomState;
 use super::mailbox::{Idle, Mailbox};
+use super::metrics::Times;
 use super::namespace::Namespace;
 use crate::lock::Lock;
 use crate::model::Address;
@@ -22,12 +23,15 @@ pub(super) struct Registry {
     hasher: RandomState,
     /// The number of rooms.
     rooms: Gauge,
+    /// The histograms of each namespace.
+    times: BTreeMap<String, Arc<Times>>,
 }
 
 impl Registry {
-    /// `rooms` is the gauge that counts them.
-    pub(super) fn new(rooms: Gauge) -> Self {
-        Registry { shards: (0..SHARDS).map(|_| Lock::default()).collect(), hasher: RandomState::new(), rooms }
+    /// `rooms` is the gauge that counts them, and `times` has the histograms of their namespaces.
+    pub(super) fn new(rooms: Gauge, times: BTreeMap<String, Arc<Times>>) -> Self {
+        let shards = (0..SHARDS).map(|_| Lock::default()).collect();
+        Registry { shards, hasher: RandomState::new(), rooms, times }
     }
 
     /// The number of rooms in memory.
@@ -44,7 +48,9 @@ impl Registry {
         if let Some(mailbox) = shard.get(address) {
             return mailbox.clone();
         }
-        let mailbox = Arc::new(Mailbox::new(RoomState::new(address.clone(), namespace.clone()), runtime.clone()));
+        let times = self.times.get(address.namespace()).cloned().unwrap_or_default();
+        let state = RoomState::new(address.clone(), namespace.clone());
+        let mailbox = Arc::new(Mailbox::new(state, runtime.clone(), times));
         shard.insert(address.clone(), mailbox.clone());
         self.rooms.inc();
         mailbox

@@ -13,6 +13,7 @@ use super::error::RequestError;
 use super::incoming::Incoming;
 use super::local_client::LocalSockets;
 use super::mailbox::{Enqueued, Mailbox};
+use super::meter::Meter;
 use super::metrics::Metrics;
 use super::namespace::Namespace;
 use super::policy;
@@ -64,6 +65,7 @@ pub(super) struct Shared {
     pub(super) pressure: Arc<Pressure>,
     pub(super) limit_hits: LimitHits,
     pub(super) metrics: Metrics,
+    pub(super) meter: Meter,
 }
 
 impl Shared {

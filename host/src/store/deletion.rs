@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::error::{CommitError, unreadable};
 use super::group::{Commit, CommitListener, Receipt};
 use super::{Store, records};
+use crate::clock;
 use crate::lock::Lock;
 use crate::model::StorageFailed;
 
@@ -60,7 +61,8 @@ impl Store {
         };
         let (done, is_done) = oneshot::channel();
         let listener = Arc::new(Waiter(Lock::new(Some(done))));
-        let submitted = self.0.group.submit(Commit { records, number: 0, listener, owner: None });
+        let submitted =
+            self.0.group.submit(Commit { records, number: 0, listener, owner: None, at: clock::monotonic() });
         submitted.map_err(|error| StorageFailed(error.to_string()))?;
         match is_done.await {
             Ok(Ok(())) => Ok(true),

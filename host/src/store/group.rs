@@ -54,13 +54,15 @@ pub trait CommitListener: Send + Sync {
     fn failed(&self, error: &CommitError);
 }
 
-/// A commit of one room on its way to the disk.
+/// A commit on its way to the disk: of one room, or of what all rooms used.
 pub(super) struct Commit {
     pub(super) records: Vec<Record>,
     pub(super) number: u64,
     pub(super) listener: Arc<dyn CommitListener>,
     /// Held until the commit is done. Absent for a commit of the store itself.
     pub(super) owner: Option<Arc<Owner>>,
+    /// When it was submitted.
+    pub(super) at: Instant,
 }
 
 /// The queue to the commit thread.
@@ -206,17 +208,23 @@ impl Worker {
     fn run(mut self) {
         while let Some(commits) = self.gather() {
             let bytes = commits.iter().map(size).sum();
+            let submitted = commits.iter().filter(|commit| commit.owner.is_some()).map(|commit| commit.at);
+            let submitted = submitted.collect::<Vec<_>>();
             let (batch, listeners, owners) = self.batch(commits);
+            let of_rooms = owners.len();
             self.shared.set_running(true);
             // A panic counts as a failed commit, in the engine or in this module. Otherwise rooms would wait for ever.
-            let done = catch_unwind(AssertUnwindSafe(|| self.make_durable(batch, listeners.len(), bytes)))
+            let done = catch_unwind(AssertUnwindSafe(|| self.make_durable(batch, of_rooms, bytes)))
                 .unwrap_or_else(|payload| Err(DiskError(format!("it panicked: {}", Panic::from(payload)))));
             self.shared.set_running(false);
             drop(owners);
             self.shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.shared.emptied.notify_waiters();
             match done {
-                Ok(()) => notify(listeners),
+                Ok(()) => {
+                    self.shared.metrics.committed(&submitted);
+                    notify(listeners);
+                }
                 Err(error) => {
                     self.fail(&CommitError::Failed(error.0), listeners);
                     break;

@@ -25,6 +25,7 @@ mod options;
 mod owner;
 mod records;
 mod room_log;
+mod usage;
 mod witness;
 
 use std::collections::BTreeSet;
@@ -34,8 +35,8 @@ use std::sync::atomic::Ordering;
 use prometheus_client::registry::Registry;
 use sha2::{Digest, Sha256};
 
-use crate::clock::UnixMillis;
-use crate::model::{Address, PostNumber, Posts, StorageFailed, Timers};
+use crate::clock::{self, UnixMillis};
+use crate::model::{Address, PostNumber, Posts, StorageFailed, Timers, UsagePage, UsageQuery};
 
 pub use engine::{Record, StorageEngine};
 pub use error::{CommitError, DiskError, OpenError};
@@ -46,6 +47,7 @@ pub use look::{EntriesPage, EntriesQuery, StoredRecord, StoredRoom, StoredRooms}
 pub use memory::MemoryEngine;
 pub use options::StoreOptions;
 pub use room_log::{RoomLog, RoomReader};
+pub use usage::{KEPT_HOURS, NotWritten, UsageWriter};
 
 use error::unreadable;
 use inner::Inner;
@@ -132,6 +134,17 @@ impl Store {
     pub fn names(&self, namespace: &str, after: Option<&str>, limit: usize) -> Result<BTreeSet<String>, StorageFailed> {
         let read = |disk: &dyn StorageEngine| records::names(disk, namespace, after, limit);
         self.0.read(|disk| read(disk).map_err(|error| unreadable("the names", &namespace, &error)))
+    }
+
+    /// The writer of usage. There may be only one.
+    pub fn usage_writer(&self) -> UsageWriter {
+        UsageWriter::new(self.clone())
+    }
+
+    /// What rooms, namespaces or users have used, as far as it was reported. Reads from the disk.
+    pub fn usage(&self, query: &UsageQuery) -> Result<UsagePage, StorageFailed> {
+        let read = |disk: &dyn StorageEngine| usage::page(disk, query, clock::unix_millis(), self.epoch());
+        self.0.read(|disk| read(disk).map_err(|error| unreadable("the usage", &query.by.name(), &error)))
     }
 
     /// Registers the metrics of the store.

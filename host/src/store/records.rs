@@ -15,6 +15,7 @@
 //! | 5 id number | one post: due, attempt, length of its head, head as JSON, body |
 //! | 6 id namespace 0 name | number of the last post of that room that this room accepted |
 //! | 7 id | nothing: the room with this id was deleted, and its other records are being removed |
+//! | 8 … | what rooms and users used, in `usage` |
 
 use std::collections::BTreeSet;
 use std::ops::Bound;

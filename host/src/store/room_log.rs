@@ -11,6 +11,7 @@ use super::group::{Commit, CommitListener};
 use super::inner::Inner;
 use super::owner::Owner;
 use super::records::{self, Deletions, RoomRecord};
+use crate::clock;
 use crate::model::{Address, Changes, PostNumber, Range, Storage, StorageFailed, Writes};
 
 /// The commits of one room. There is one log for each room.
@@ -109,7 +110,8 @@ impl RoomLog {
         records.extend(timers.iter().map(|(name, timer)| records::timer(record.id, name, timer.as_ref())));
         records.extend(posts.into_iter().map(|(number, post)| records::post(record.id, number, post)));
         records.extend(taken.iter().map(|(sender, number)| records::taken(record.id, sender, *number)));
-        self.store.group.submit(Commit { records, number: expected, listener, owner: Some(self.owner.clone()) })?;
+        let (owner, at) = (Some(self.owner.clone()), clock::monotonic());
+        self.store.group.submit(Commit { records, number: expected, listener, owner, at })?;
         self.record = record;
         self.named = true;
         Ok(())
@@ -130,7 +132,8 @@ impl RoomLog {
         if self.named {
             records.extend(records::deleted(self.record.id, &self.owner.address));
         }
-        self.store.group.submit(Commit { records, number, listener, owner: Some(self.owner.clone()) })?;
+        let (owner, at) = (Some(self.owner.clone()), clock::monotonic());
+        self.store.group.submit(Commit { records, number, listener, owner, at })?;
         *deletions = next;
         self.record.number = number;
         self.named = false;

@@ -17,6 +17,7 @@ mod open;
 mod operated;
 mod tailed;
 mod turn;
+mod usage;
 
 use self::turn::Cause;
 use super::batch::Batch;
@@ -32,9 +33,11 @@ use super::posts::Posting;
 use super::reply::Reply;
 use super::shared::Shared;
 use super::timer_queue::SteadyMillis;
+use super::usage::RoomUsage;
 use crate::clock::{self, UnixMillis};
 use crate::guest::{Instance, LogLimiter, Outbound, TurnResources};
 use crate::limit_hits::Limit;
+use crate::limits::USAGE_REPORT_EVERY;
 use crate::model::{
     Address, Audience, Client, Close, Event, Except, OutboundMessage, Output, Request, Response, Socket, SocketKey,
     StorageFailed, User,
@@ -71,6 +74,8 @@ struct OpenRoom {
     closes_due_at: Option<UnixMillis>,
     /// The rate limit of its log lines.
     log_limiter: Arc<LogLimiter>,
+    /// It is counted as asleep with sockets.
+    counted_asleep: bool,
 }
 
 /// A running room.
@@ -94,6 +99,7 @@ pub(super) struct RoomTask {
     turn_cpu: Duration,
     /// The room was deleted, and this task ends.
     deletion: Option<Deletion>,
+    usage: RoomUsage,
 }
 
 /// The room cannot go on; its held outputs are dropped.
@@ -154,6 +160,7 @@ impl RoomTask {
             gave_long_answer: false,
             turn_cpu: Duration::ZERO,
             deletion: None,
+            usage: RoomUsage::new(last_event),
         };
         runtime.spawn(room.run_to_end().instrument(span));
     }
@@ -182,7 +189,7 @@ impl RoomTask {
     async fn events(&mut self) -> Result<(), Broken> {
         self.open()?;
         self.publish();
-        let mut idle = pin!(clock::timer(self.shared.hibernate_after));
+        let mut idle = pin!(clock::timer(self.shared.hibernate_after.min(USAGE_REPORT_EVERY)));
         loop {
             if !self.batch.is_empty() && (self.batch.is_full() || !self.may_run_more()) {
                 self.submit()?;
@@ -200,6 +207,7 @@ impl RoomTask {
                     }
                 }
                 Next::Broken(error) => return Err(error.into()),
+                Next::Report => self.report_usage(),
                 Next::Hibernate => {
                     self.hibernate();
                     if self.sleep() {
@@ -246,13 +254,17 @@ impl RoomTask {
                 return Poll::Ready(Next::Hibernate);
             }
             while idle.as_mut().poll(context).is_ready() {
-                let deadline = self.last_event + self.shared.hibernate_after;
+                let (now, deadline) = (clock::monotonic(), self.last_event + self.shared.hibernate_after);
                 // Checking here is cheaper than a reset of the timer at each event.
-                if deadline <= clock::monotonic() {
-                    idle.as_mut().reset((clock::monotonic() + self.shared.hibernate_after).into());
+                if deadline <= now {
+                    idle.as_mut().reset((now + self.shared.hibernate_after.min(USAGE_REPORT_EVERY)).into());
                     return Poll::Ready(Next::Hibernate);
                 }
-                idle.as_mut().reset(deadline.into());
+                if self.usage.is_due(now) {
+                    idle.as_mut().reset(deadline.min(now + USAGE_REPORT_EVERY).into());
+                    return Poll::Ready(Next::Report);
+                }
+                idle.as_mut().reset(deadline.min(now + self.usage.due_in(now)).into());
             }
             self.woken = true;
             Poll::Pending
@@ -267,9 +279,7 @@ impl RoomTask {
 
     /// Drops the instance. Sockets, attachments and timers stay.
     fn hibernate(&mut self) {
-        if self.instance.take().is_some() {
-            self.fell_asleep();
-        }
+        self.drop_instance();
         self.mailbox.not_idle();
         let nothing_on_its_way = self.batch.is_empty() && self.mailbox.output_gate.is_empty();
         let opened = self.opened();
@@ -295,6 +305,7 @@ impl RoomTask {
                 return false;
             }
         }
+        self.report_usage();
         let Some(mut state) = self.state.take() else { return true };
         let opened = state.opened.as_mut().expect("opened before its first event");
         // A room with posts on their way stays in memory. Otherwise it would be opened again at once and would carry
@@ -320,6 +331,9 @@ impl RoomTask {
         }
         self.last_event = clock::monotonic();
         self.wants_sleep = false;
+        if self.usage.is_due(self.last_event) {
+            self.report_usage();
+        }
         self.follow_clock();
         if self.shared.store.is_behind() {
             self.submit()?;
@@ -410,13 +424,16 @@ impl RoomTask {
         // Sockets whose closes wait count too, so that their number is bounded.
         let occupied = opened.resources().sockets.len() + opened.waiting_closes.len();
         let access = request.access.clone();
+        let user_id = user.id.clone();
         let (tags, attachment, since) = (Vec::new(), Default::default(), clock::unix_millis());
         let socket = Socket { id, user, access, tags, attachment, since, gone: false, client };
         let key = if occupied < max_sockets { opened.resources().sockets.insert(socket) } else { None };
-        key.ok_or_else(|| {
+        let key = key.ok_or_else(|| {
             self.shared.limit_hits.count(Limit::SocketsPerRoom);
             ConnectError::Refused(503, "the room is full".into())
-        })
+        })?;
+        self.usage.user(&user_id).sockets.step(1, clock::steady_millis());
+        Ok(key)
     }
 
     /// A client has left: it gets no output of later turns. It may still receive those of earlier ones, and is
@@ -426,7 +443,7 @@ impl RoomTask {
         sockets.mark_gone(socket);
         let Some(client) = sockets.get(socket).map(|socket| socket.client.clone()) else { return };
         let commit = self.last_commit();
-        let left = TurnOutput { deliveries: vec![Delivery::Left(client)], reply: Reply::None };
+        let left = TurnOutput { deliveries: vec![Delivery::Left(client)], reply: Reply::None, taken_at: None };
         self.mailbox.output_gate.hold(commit, left);
         if self.batch.is_empty() {
             self.release();
@@ -441,7 +458,7 @@ impl RoomTask {
     }
 
     fn release(&mut self) {
-        self.mailbox.output_gate.release(&self.shared.runtime);
+        self.mailbox.output_gate.release(&self.shared.runtime, &self.mailbox.times.delivery);
     }
 
     /// The outbound interface, for a kind of room that imports one.
@@ -463,6 +480,7 @@ impl RoomTask {
 impl Drop for RoomTask {
     fn drop(&mut self) {
         // A room that sleeps has given its state away. Otherwise it is broken, or its task was cut off.
+        self.report_broken();
         if let Some(state) = self.state.take() {
             let address = state.address.clone();
             let resources = state.opened.as_ref().and_then(|opened| opened.resources.as_ref());

@@ -66,6 +66,7 @@ impl RoomTask {
             waiting_closes,
             closes_due_at,
             log_limiter,
+            counted_asleep: false,
         };
         self.state().opened = Some(opened);
         Ok(())

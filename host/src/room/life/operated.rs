@@ -4,7 +4,6 @@
 use tokio::sync::oneshot;
 
 use super::{Broken, OpenRoom, RoomState, RoomTask};
-use crate::clock;
 use crate::model::Output;
 use crate::room::details::{Parts, post_details, socket_details, timer_details};
 use crate::room::operator_request::{DeleteError, Deleted, Deletion, OperatorRequest, Slept};
@@ -93,7 +92,7 @@ impl RoomTask {
             let address = self.state().address.clone();
             self.shared.timer_queue.remove(&address, at);
         }
-        self.instance = None;
+        self.drop_instance();
         tracing::info!(closed, "the room was deleted");
         self.shared.one_deleted.notify_one();
         self.deletion = Some(Deletion { answer, closed });
@@ -107,10 +106,5 @@ impl RoomTask {
         let resources = opened.resources();
         let (sockets, timers) = (resources.sockets.len(), resources.timers.len());
         self.mailbox.activity.set_counts(sockets, timers, posts, bytes);
-    }
-
-    /// The instance was dropped.
-    pub(super) fn fell_asleep(&self) {
-        self.mailbox.activity.asleep(clock::unix_millis());
     }
 }

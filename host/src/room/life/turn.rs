@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Broken, RoomTask};
-use crate::guest::{Instance, Moment, TurnFailure};
+use crate::clock;
+use crate::guest::{Instance, Moment, TurnCost, TurnFailure};
 use crate::limit_hits::Limit;
 use crate::model::{
     Answer, Audience, Changes, Close, Event, LOOKED_INTO_BYTES, Message, OutboundMessage, Output, Response, SocketKey,
@@ -32,6 +33,26 @@ pub(super) enum Cause {
     Close(SocketKey, Close),
     Timer(Timer),
     Request { post: Option<PostId>, answer: oneshot::Sender<Result<Response, RequestError>> },
+}
+
+/// What a turn is counted for, known before it runs.
+pub(super) struct Counted {
+    pub(super) socket: Option<SocketKey>,
+    pub(super) is_timer: bool,
+    pub(super) bytes_in: u64,
+    /// The user of a request.
+    pub(super) user: Option<String>,
+}
+
+impl Counted {
+    /// `bytes_in` is the length of the message or the body.
+    pub(super) fn of(cause: &Cause, bytes_in: usize, user: Option<String>) -> Self {
+        let socket = match cause {
+            Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket, _) => Some(*socket),
+            Cause::Timer(_) | Cause::Request { .. } => None,
+        };
+        Counted { socket, is_timer: matches!(cause, Cause::Timer(_)), bytes_in: bytes_in as u64, user }
+    }
 }
 
 /// The reason why a turn did not happen.
@@ -78,7 +99,15 @@ impl RoomTask {
             Event::Request(request) => request.user.as_ref().map(|user| user.id.clone()),
             _ => None,
         };
-        let outcome = match self.run_guest(event).await? {
+        let bytes_in = match &event {
+            Event::Message(_, message) => message.len(),
+            Event::Request(request) => request.body.len(),
+            Event::Connect(..) | Event::Close(..) | Event::Timer(_) => 0,
+        };
+        let counted = Counted::of(&cause, bytes_in, user_id);
+        let (ran, cost) = self.run_guest(event).await?;
+        self.count_turn(&counted, cost, ran.as_ref().ok());
+        let outcome = match ran {
             Ok(turn) => {
                 let observed = observed.map(|of| (of, turn.outputs.len(), refusal(&turn.answer)));
                 let kept = self.keep(turn, cause);
@@ -101,7 +130,7 @@ impl RoomTask {
             };
             let client = key.and_then(|key| opened.resources.as_ref()?.sockets.get(key));
             let socket = client.map(|client| client.id);
-            let user = client.map(|client| client.user.id.clone()).or(user_id);
+            let user = client.map(|client| client.user.id.clone()).or(counted.user.clone());
             if opened.log_limiter.take() {
                 let timer = match &cause {
                     Cause::Timer(timer) => Some(timer.name.as_str()),
@@ -121,21 +150,20 @@ impl RoomTask {
     }
 
     /// Runs the guest. If that fails, the room is as it was before, without its instance.
-    pub(super) async fn run_guest(&mut self, event: Event) -> Result<Result<Turn, TurnFailure>, Broken> {
+    pub(super) async fn run_guest(&mut self, event: Event) -> Result<(Result<Turn, TurnFailure>, TurnCost), Broken> {
         self.turn_cpu = Duration::ZERO;
         let now = self.shared.timeline.now();
         if now < self.opened().now {
             // The system clock was set back by more than the time for which the clock of rooms stands still. An
             // instance never sees time go back, so it is dropped.
-            self.instance = None;
-            self.fell_asleep();
+            self.drop_instance();
         }
         self.opened().now = now;
         let (instance, permit) = match self.instance.take() {
             Some(awake) => awake,
             None => match self.wake().await? {
                 Ok(awake) => awake,
-                Err(failure) => return Ok(Err(failure)),
+                Err(failure) => return Ok((Err(failure), TurnCost::default())),
             },
         };
         self.mailbox.not_idle();
@@ -158,17 +186,20 @@ impl RoomTask {
         resources.outbound = None;
         self.opened().resources = Some(resources);
         self.instance = finished.instance.map(|instance| (instance, permit));
-        self.turn_cpu = finished.cpu;
+        self.turn_cpu = finished.cost.cpu;
         let memory_bytes = if self.instance.is_some() { finished.memory_bytes } else { 0 };
-        self.mailbox.activity.end_turn(now, finished.cpu, memory_bytes);
+        self.mailbox.activity.end_turn(now, finished.cost.cpu, memory_bytes);
         if self.instance.is_some() {
             self.mailbox.turn_ended();
+        } else {
+            self.instance_dropped();
         }
-        submitted.map(|()| finished.turn)
+        submitted.map(|()| (finished.turn, finished.cost))
     }
 
     /// Makes an instance. If all are in use, the longest idle rooms hibernate first.
     pub(super) async fn wake(&mut self) -> Result<Result<(Box<Instance>, OwnedSemaphorePermit), TurnFailure>, Broken> {
+        let began = clock::monotonic();
         let permit = match self.shared.instances.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -186,6 +217,9 @@ impl RoomTask {
         // Code that runs long when it is instantiated counts as a long turn.
         let instantiated = Box::pin(async move { component.instantiate(&log_limiter).await });
         let instantiated = long_turns.run(instantiated, || submitted = self.submit()).await;
+        if instantiated.is_ok() {
+            self.instance_made(clock::since(began));
+        }
         submitted.map(|()| instantiated.map(|instance| (instance, permit)))
     }
 
@@ -211,8 +245,7 @@ impl RoomTask {
             && let Err(error) = self.write(changes)
         {
             turn.undo(&mut self.opened().resources().sockets);
-            self.instance = None;
-            self.fell_asleep();
+            self.drop_instance();
             self.mailbox.not_idle();
             self.shared.metrics.found_no_space();
             if matches!(error, CommitError::RoomFull { .. }) {
@@ -265,7 +298,7 @@ impl RoomTask {
     pub(super) fn turn_failed(&mut self, cause: Cause, message_text: Option<&str>, error: &TurnError) {
         match cause {
             Cause::Connect { socket, answer } => {
-                self.opened().resources().sockets.remove(socket);
+                self.remove_socket(socket);
                 self.hold(Vec::new(), Reply::Connect(Err(error.request_error().into()), answer));
             }
             Cause::Message(socket) => {
@@ -284,7 +317,7 @@ impl RoomTask {
                 self.schedule_wake();
             }
             Cause::Close(socket, _) => {
-                self.opened().resources().sockets.remove(socket);
+                self.remove_socket(socket);
             }
             Cause::Request { answer, .. } => self.hold(Vec::new(), Reply::Request(Err(error.request_error()), answer)),
             Cause::Timer(timer) if error.is_transient() => {
@@ -300,7 +333,7 @@ impl RoomTask {
     pub(super) fn reply_for(&mut self, cause: Cause, answer: Answer) -> Reply {
         match (cause, answer) {
             (Cause::Connect { socket, answer }, Answer::Refuse(status, reason)) => {
-                self.opened().resources().sockets.remove(socket);
+                self.remove_socket(socket);
                 Reply::Connect(Err(ConnectError::Refused(status, reason)), answer)
             }
             (Cause::Connect { socket, answer }, _) => {
@@ -316,7 +349,7 @@ impl RoomTask {
                 Reply::None
             }
             (Cause::Close(socket, _), _) => {
-                self.opened().resources().sockets.remove(socket);
+                self.remove_socket(socket);
                 Reply::None
             }
             (Cause::Timer(_), _) => Reply::None,
@@ -332,10 +365,12 @@ impl RoomTask {
 
     pub(super) fn hold(&mut self, outputs: Vec<Output>, reply: Reply) {
         let commit = self.last_commit();
+        self.count_outputs(&outputs);
         let sockets = &mut self.opened().resources().sockets;
         let deliveries = outputs.into_iter().filter_map(|output| with_receivers(output, sockets)).collect::<Vec<_>>();
         if !deliveries.is_empty() || !matches!(reply, Reply::None) || commit > 0 {
-            self.mailbox.output_gate.hold(commit, TurnOutput { deliveries, reply });
+            let taken_at = (!deliveries.is_empty()).then_some(self.last_event);
+            self.mailbox.output_gate.hold(commit, TurnOutput { deliveries, reply, taken_at });
         }
     }
 }

@@ -1,0 +1,522 @@
+//! Adds reports of use to the stored hours, in commits of a bounded size that share the syncs of rooms. It also ends
+//! the levels of a process that was killed, and removes old hours.
+//!
+//! The background task of `room` owns the one writer, and calls it on a thread that may block.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, mpsc};
+
+use bytes::Bytes;
+
+use super::{
+    ALIVE, HOURS, KEPT_HOURS, KIND, LEVELS, Levels, alive_key, beginning_with, by_of, ended, hour_prefix, level_prefix,
+    levels_value, numbers, read_levels, read_usage, usage_value, with_subject,
+};
+use crate::clock::{self, UnixMillis};
+use crate::limits::USAGE_NAMES_AN_HOUR;
+use crate::model::{
+    Address, Hour, LevelChange, RoomReport, StorageFailed, Usage, UsageBy, UsageSubject, UserReport, hour_of,
+};
+use crate::store::Store;
+use crate::store::engine::{Record, StorageEngine};
+use crate::store::error::{CommitError, DiskError, unreadable};
+use crate::store::group::{Commit, CommitListener, Receipt};
+
+/// The records of one commit at about most: rooms wait for the same sync, and it takes no longer for 200 KB more.
+const RECORDS_A_COMMIT: usize = 2_000;
+/// Levels that are examined at once after a start, and old hours that are removed at once.
+const SWEPT_RECORDS: usize = 2_000;
+
+/// The reason why a report was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum NotWritten {
+    /// What is stored cannot be read.
+    #[error(transparent)]
+    Storage(#[from] StorageFailed),
+    /// Nothing can be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// The only writer of usage.
+pub struct UsageWriter {
+    store: Store,
+    /// How many subjects an hour has.
+    counts: HashMap<(Hour, UsageBy), usize>,
+    /// Levels above 0 of this process; while there are some, it must be known how long it lived.
+    open: i64,
+    /// Where the search for levels of killed processes goes on; absent once it is done.
+    sweep: Option<Bound<Bytes>>,
+}
+
+/// The times of a report: for hours, and for steps of levels.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    unix: UnixMillis,
+    steady: u64,
+}
+
+impl UsageWriter {
+    pub(in crate::store) fn new(store: Store) -> Self {
+        let sweep = Some(Bound::Included(Bytes::from_static(&[KIND, LEVELS])));
+        UsageWriter { store, counts: HashMap::new(), open: 0, sweep }
+    }
+
+    /// Adds reports, as of these times of the system clock and the steady clock. They are durable when this returns.
+    /// Blocks.
+    ///
+    /// Fails: if the disk has no space, cannot be read or is broken. Reports that were not written are lost.
+    pub fn write(
+        &mut self,
+        rooms: Vec<(Address, RoomReport)>,
+        users: Vec<(String, UserReport)>,
+        unix: UnixMillis,
+        steady: u64,
+    ) -> Result<(), NotWritten> {
+        let now = Now { unix, steady };
+        let (mut rooms, mut users) = (rooms.into_iter().peekable(), users.into_iter().peekable());
+        self.counts.retain(|(hour, _), _| *hour >= hour_of(unix).saturating_sub(1));
+        let is_something = rooms.peek().is_some() || users.peek().is_some();
+        while rooms.peek().is_some() || users.peek().is_some() {
+            self.commit(now, |merge| {
+                let mut namespaces = BTreeMap::<Arc<str>, NamespaceReport>::new();
+                while !merge.is_full()
+                    && let Some((address, report)) = rooms.next()
+                {
+                    let stored = merge.room(&address, &report)?;
+                    let namespace = namespaces.entry(address.namespace().into()).or_default();
+                    namespace.usage.add(&report.usage);
+                    namespace.bytes += stored;
+                    namespace.asleep.add(report.asleep);
+                }
+                while !merge.is_full()
+                    && let Some((user, report)) = users.next()
+                {
+                    merge.user(&user, &report)?;
+                }
+                namespaces.iter().try_for_each(|(name, report)| merge.namespace(name, report))
+            })?;
+        }
+        self.end_killed(now)?;
+        self.remove_old(now)?;
+        if self.open > 0 && !is_something {
+            self.commit(now, |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the levels of processes that were killed, some records at a time.
+    fn end_killed(&mut self, now: Now) -> Result<(), NotWritten> {
+        let Some(start) = self.sweep.clone() else { return Ok(()) };
+        let epoch = self.store.epoch();
+        let (mut last, mut seen, mut killed) = (None, 0, Vec::new());
+        self.read(|disk| {
+            let (_, end) = beginning_with(&[KIND, LEVELS]);
+            let mut failed = Ok(());
+            disk.scan((start, end), false, &mut |key, value| {
+                match read_levels(&key, &value) {
+                    Ok(levels) if levels.epoch != epoch && levels.asleep + levels.sockets > 0 => {
+                        killed.push(key.clone())
+                    }
+                    Ok(_) => {}
+                    Err(error) => failed = Err(error),
+                }
+                seen += 1;
+                last = Some(key);
+                failed.is_ok() && seen < SWEPT_RECORDS
+            })?;
+            failed
+        })?;
+        for keys in killed.chunks(RECORDS_A_COMMIT) {
+            self.commit(now, |merge| keys.iter().try_for_each(|key| merge.touch(key)))?;
+        }
+        if seen == SWEPT_RECORDS {
+            self.sweep = last.map(Bound::Excluded);
+            return Ok(());
+        }
+        self.sweep = None;
+        // No level of an earlier process is left, so how long it lived is not needed any more.
+        let (begin, _) = beginning_with(&[KIND, ALIVE]);
+        self.remove((begin, Bound::Excluded(alive_key(epoch))))
+    }
+
+    fn remove_old(&mut self, now: Now) -> Result<(), NotWritten> {
+        let oldest = hour_of(now.unix).saturating_sub(KEPT_HOURS);
+        let (begin, _) = beginning_with(&[KIND, HOURS]);
+        let mut end = vec![KIND, HOURS];
+        end.extend(oldest.to_be_bytes());
+        self.remove((begin, Bound::Excluded(end.into())))
+    }
+
+    /// Removes the first records of a range.
+    fn remove(&mut self, range: (Bound<Bytes>, Bound<Bytes>)) -> Result<(), NotWritten> {
+        let mut old = Vec::new();
+        self.read(|disk| {
+            disk.scan(range, false, &mut |key, _| {
+                old.push((key, None));
+                old.len() < SWEPT_RECORDS
+            })
+        })?;
+        if old.is_empty() { Ok(()) } else { self.submit(old) }
+    }
+
+    /// Merges something into the stored records, and waits until that is durable.
+    fn commit(
+        &mut self,
+        now: Now,
+        fill: impl FnOnce(&mut Merge<'_>) -> Result<(), DiskError>,
+    ) -> Result<(), NotWritten> {
+        let (epoch, store) = (self.store.epoch(), self.store.clone());
+        let (counts, open) = (&mut self.counts, &mut self.open);
+        let records = store.0.read(|disk| {
+            let (hours, levels) = Default::default();
+            let mut merge = Merge { disk, now, epoch, counts, opened: 0, hours, levels };
+            fill(&mut merge).map_err(|error| unreadable("the usage", &"all rooms", &error))?;
+            *open += merge.opened;
+            Ok(merge.into_records())
+        })?;
+        self.submit(records)
+    }
+
+    fn submit(&self, records: Vec<Record>) -> Result<(), NotWritten> {
+        if let Some(refuses) = self.store.refuses() {
+            return Err(refuses.into());
+        }
+        let (sender, durable) = sync_channel(1);
+        let listener = Arc::new(Waiting(sender));
+        self.store.0.group.submit(Commit { records, number: 0, listener, owner: None, at: clock::monotonic() })?;
+        let lost = |_: mpsc::RecvError| CommitError::Failed("the commit thread has ended".into());
+        Ok(durable.recv().map_err(lost)??)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&dyn StorageEngine) -> Result<T, DiskError>) -> Result<T, StorageFailed> {
+        self.store.0.read(|disk| read(disk).map_err(|error| unreadable("the usage", &"all rooms", &error)))
+    }
+}
+
+/// Waits for a commit.
+struct Waiting(SyncSender<Result<(), CommitError>>);
+
+impl CommitListener for Waiting {
+    fn committed(&self, _: Receipt, _: bool) {
+        // The writer may have gone.
+        let _ = self.0.try_send(Ok(()));
+    }
+
+    fn failed(&self, error: &CommitError) {
+        let _ = self.0.try_send(Err(error.clone()));
+    }
+}
+
+/// What the rooms of a namespace have used.
+#[derive(Default)]
+struct NamespaceReport {
+    usage: Usage,
+    /// The growth of their storage.
+    bytes: i64,
+    asleep: LevelChange,
+}
+
+/// Stored records with what was added to them.
+struct Merge<'a> {
+    disk: &'a dyn StorageEngine,
+    now: Now,
+    epoch: u64,
+    counts: &'a mut HashMap<(Hour, UsageBy), usize>,
+    /// Levels that are above 0 now and were not before.
+    opened: i64,
+    hours: BTreeMap<Bytes, Usage>,
+    levels: BTreeMap<Bytes, Levels>,
+}
+
+impl Merge<'_> {
+    fn is_full(&self) -> bool {
+        self.hours.len() + self.levels.len() >= RECORDS_A_COMMIT
+    }
+
+    /// Adds what a room has used. Returns by how much its storage grew.
+    fn room(&mut self, address: &Address, report: &RoomReport) -> Result<i64, DiskError> {
+        let subject = UsageSubject::Room(address.clone()).key();
+        let mut levels = self.settle(UsageBy::Room, &subject, report.asleep, LevelChange::default())?;
+        let grown = report.bytes.cast_signed().saturating_sub(levels.bytes.cast_signed());
+        levels.bytes = report.bytes;
+        self.set_levels(UsageBy::Room, &subject, levels);
+        self.add(UsageBy::Room, &subject, hour_of(self.now.unix), &report.usage)?;
+        Ok(grown)
+    }
+
+    fn namespace(&mut self, name: &str, report: &NamespaceReport) -> Result<(), DiskError> {
+        let subject = UsageSubject::Namespace(name.into()).key();
+        let mut levels = self.settle(UsageBy::Namespace, &subject, report.asleep, LevelChange::default())?;
+        levels.bytes = levels.bytes.saturating_add_signed(report.bytes);
+        self.set_levels(UsageBy::Namespace, &subject, levels);
+        self.add(UsageBy::Namespace, &subject, hour_of(self.now.unix), &report.usage)
+    }
+
+    fn user(&mut self, id: &str, report: &UserReport) -> Result<(), DiskError> {
+        let subject = UsageSubject::User(id.into()).key();
+        let levels = self.settle(UsageBy::User, &subject, LevelChange::default(), report.sockets)?;
+        self.set_levels(UsageBy::User, &subject, levels);
+        self.add(UsageBy::User, &subject, hour_of(self.now.unix), &report.usage)
+    }
+
+    /// Ends the levels of a record whose process was killed.
+    fn touch(&mut self, key: &Bytes) -> Result<(), DiskError> {
+        let Some(by) = key.get(2).copied().and_then(by_of) else { return Ok(()) };
+        let subject = key.slice(3..);
+        let levels = self.settle(by, &subject, LevelChange::default(), LevelChange::default())?;
+        self.set_levels(by, &subject, levels);
+        Ok(())
+    }
+
+    /// Fills the hours up to now with the levels of a subject, and returns its levels from now on.
+    fn settle(
+        &mut self,
+        by: UsageBy,
+        subject: &Bytes,
+        asleep: LevelChange,
+        sockets: LevelChange,
+    ) -> Result<Levels, DiskError> {
+        let key = with_subject(&level_prefix(by), subject);
+        let before = match self.levels.get(&key) {
+            Some(levels) => *levels,
+            None => match self.disk.get(&key)? {
+                Some(value) => read_levels(&key, &value)?,
+                None => Levels { epoch: self.epoch, since: self.now.unix, ..Levels::default() },
+            },
+        };
+        let ended = ended(self.disk, self.epoch, &before)?;
+        // A level that fell counts too long up to now, and one that rose counts too short.
+        let (asleep_area, sockets_area) = (asleep.area(self.now.steady), sockets.area(self.now.steady));
+        let short = |area: i64, level: u64| area.min(0).unsigned_abs() / level.max(1);
+        let mut filled = Vec::new();
+        let (asleep_short, sockets_short) = (short(asleep_area, before.asleep), short(sockets_area, before.sockets));
+        before.fill(self.now.unix, ended, asleep_short, sockets_short, |hour, usage| filled.push((hour, usage)));
+        let rose = |area: i64| area.max(0).unsigned_abs();
+        let more = Usage { asleep_ms: rose(asleep_area), connected_ms: rose(sockets_area), ..Usage::default() };
+        filled.push((hour_of(self.now.unix), more));
+        for (hour, usage) in &filled {
+            self.add(by, subject, *hour, usage)?;
+        }
+        let was = if ended.is_some() { (0, 0) } else { (before.asleep, before.sockets) };
+        let after = Levels {
+            epoch: self.epoch,
+            since: self.now.unix,
+            bytes: before.bytes,
+            asleep: was.0.saturating_add_signed(asleep.steps),
+            sockets: was.1.saturating_add_signed(sockets.steps),
+        };
+        self.opened += i64::from(after.asleep + after.sockets > 0) - i64::from(was.0 + was.1 > 0);
+        Ok(after)
+    }
+
+    fn set_levels(&mut self, by: UsageBy, subject: &Bytes, levels: Levels) {
+        self.levels.insert(with_subject(&level_prefix(by), subject), levels);
+    }
+
+    /// Adds amounts to an hour of a subject. A full hour takes no more subjects: the rest share one record.
+    fn add(&mut self, by: UsageBy, subject: &Bytes, hour: Hour, usage: &Usage) -> Result<(), DiskError> {
+        if usage.is_nothing() {
+            return Ok(());
+        }
+        let prefix = hour_prefix(hour, by);
+        let key = with_subject(&prefix, subject);
+        let key = if self.load(&key)? || self.count_one_more(hour, by)? {
+            key
+        } else {
+            let rest = match by {
+                UsageBy::Room => subject.iter().position(|byte| *byte == 0).map_or(0, |zero| zero + 1),
+                UsageBy::Namespace | UsageBy::User => 0,
+            };
+            let key = with_subject(&prefix, &subject[..rest]);
+            self.load(&key)?;
+            key
+        };
+        self.hours.entry(key).or_default().add(usage);
+        Ok(())
+    }
+
+    /// Reads a stored hour of a subject. Returns false if there is none.
+    fn load(&mut self, key: &Bytes) -> Result<bool, DiskError> {
+        if self.hours.contains_key(key) {
+            return Ok(true);
+        }
+        let Some(value) = self.disk.get(key)? else { return Ok(false) };
+        self.hours.insert(key.clone(), read_usage(key, &value)?);
+        Ok(true)
+    }
+
+    /// Whether an hour takes one more subject; then it is counted.
+    fn count_one_more(&mut self, hour: Hour, by: UsageBy) -> Result<bool, DiskError> {
+        if by == UsageBy::Namespace {
+            // The configuration names them all.
+            return Ok(true);
+        }
+        let count = match self.counts.get_mut(&(hour, by)) {
+            Some(count) => count,
+            None => {
+                let mut count = 0;
+                self.disk.scan(beginning_with(&hour_prefix(hour, by)), false, &mut |_, _| {
+                    count += 1;
+                    count < USAGE_NAMES_AN_HOUR
+                })?;
+                self.counts.entry((hour, by)).or_insert(count)
+            }
+        };
+        let has_space = *count < USAGE_NAMES_AN_HOUR;
+        *count += usize::from(has_space);
+        Ok(has_space)
+    }
+
+    fn into_records(self) -> Vec<Record> {
+        let hours = self.hours.into_iter().map(|(key, usage)| (key, Some(usage_value(&usage))));
+        let levels = self.levels.into_iter();
+        let levels = levels.map(|(key, levels)| (key, (!levels.are_zero()).then(|| levels_value(&levels))));
+        let alive = (alive_key(self.epoch), Some(numbers(&[self.now.unix])));
+        hours.chain(levels).chain([alive]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{KEPT_HOURS, page};
+    use super::*;
+    use crate::model::{HOUR_MS, UsageQuery};
+    use crate::store::{MemoryEngine, StoreOptions};
+
+    type Reports = (Vec<(Address, RoomReport)>, Vec<(String, UserReport)>);
+
+    /// The middle of an hour.
+    const BEGIN: UnixMillis = 500_000 * HOUR_MS + HOUR_MS / 2;
+    const SECOND: u64 = 1_000;
+
+    fn store(disk: &Arc<MemoryEngine>) -> Store {
+        Store::on_engine(disk.clone(), StoreOptions::default()).unwrap()
+    }
+
+    fn address(name: &str) -> Address {
+        Address::new("ROOMS", name).unwrap()
+    }
+
+    fn events(events: u64) -> Usage {
+        Usage { events, ..Usage::default() }
+    }
+
+    /// All rows as of a time, with the first of the amounts that is not 0.
+    fn rows(store: &Store, by: UsageBy, now: UnixMillis) -> Vec<(UsageSubject, Usage)> {
+        let (namespace, prefix, after) = Default::default();
+        let hour = hour_of(BEGIN);
+        let query = UsageQuery { by, from: hour, until: hour + KEPT_HOURS, namespace, prefix, after, limit: 10 };
+        store.0.read(|disk| Ok(page(disk, &query, now, store.epoch())?)).unwrap().rows
+    }
+
+    fn one(store: &Store, by: UsageBy, now: UnixMillis) -> Usage {
+        let [(_, usage)] = rows(store, by, now)[..] else { panic!("{:?}", rows(store, by, now)) };
+        usage
+    }
+
+    /// A room that fell asleep with a socket, 2 s before its report.
+    fn asleep(bytes: u64, steady: u64) -> Reports {
+        let mut change = LevelChange::default();
+        change.step(1, steady - 2 * SECOND);
+        let room = RoomReport { usage: events(1), bytes, asleep: change };
+        (vec![(address("a"), room)], vec![("ana".into(), UserReport { usage: events(1), sockets: change })])
+    }
+
+    #[test]
+    fn a_room_that_sleeps_for_days_is_counted_when_it_is_asked_for_or_wakes() {
+        let store = store(&Arc::default());
+        let mut writer = store.usage_writer();
+        let (rooms, users) = asleep(10, 100 * SECOND);
+        writer.write(rooms, users, BEGIN, 100 * SECOND).unwrap();
+        let days = 48 * HOUR_MS;
+        let check = |now: UnixMillis, asleep_ms: u64, connected_ms: u64, byte_seconds: u64| {
+            for by in [UsageBy::Room, UsageBy::Namespace] {
+                let usage = one(&store, by, now);
+                assert_eq!((usage.asleep_ms, usage.byte_seconds), (asleep_ms, byte_seconds), "{by:?}");
+            }
+            assert_eq!(one(&store, UsageBy::User, now).connected_ms, connected_ms);
+        };
+        check(BEGIN, 2 * SECOND, 2 * SECOND, 0);
+        check(BEGIN + days, days + 2 * SECOND, days + 2 * SECOND, 10 * days / 1_000);
+        // It woke 5 s before the next report.
+        let now = BEGIN + days;
+        let mut woke = LevelChange::default();
+        woke.step(-1, 100 * SECOND + days - 5 * SECOND);
+        let report = RoomReport { usage: events(1), bytes: 4, asleep: woke };
+        let user = UserReport { usage: Usage::default(), sockets: woke };
+        writer.write(vec![(address("a"), report)], vec![("ana".into(), user)], now, 100 * SECOND + days).unwrap();
+        let connected = days + 2 * SECOND - 5 * SECOND;
+        check(now, connected, connected, 10 * days / 1_000);
+        check(now + 10 * SECOND, connected, connected, 10 * days / 1_000 + 40);
+        assert_eq!(one(&store, UsageBy::Room, now).events, 2);
+    }
+
+    #[test]
+    fn the_levels_of_a_killed_process_end_with_its_last_write() {
+        let disk = Arc::default();
+        {
+            let store = store(&disk);
+            let mut writer = store.usage_writer();
+            let (rooms, users) = asleep(10, 100 * SECOND);
+            writer.write(rooms, users, BEGIN, 100 * SECOND).unwrap();
+            writer.write(Vec::new(), Vec::new(), BEGIN + 10 * SECOND, 110 * SECOND).unwrap();
+        }
+        let store = store(&disk);
+        let later = BEGIN + HOUR_MS;
+        let check = || {
+            let usage = one(&store, UsageBy::Room, later);
+            assert_eq!((usage.asleep_ms, usage.byte_seconds), (12 * SECOND, 36_000));
+            assert_eq!(one(&store, UsageBy::Namespace, later).asleep_ms, 12 * SECOND);
+            assert_eq!(one(&store, UsageBy::User, later).connected_ms, 12 * SECOND);
+        };
+        check();
+        store.usage_writer().write(Vec::new(), Vec::new(), later, 0).unwrap();
+        check();
+        let user = with_subject(&level_prefix(UsageBy::User), b"ana");
+        assert_eq!(store.0.read(|disk| Ok(disk.get(&user)?)).unwrap(), None, "nothing is left to end");
+    }
+
+    #[test]
+    fn a_full_hour_counts_further_rooms_and_users_together() {
+        let store = store(&Arc::default());
+        let mut writer = store.usage_writer();
+        let user = UserReport { usage: events(1), ..UserReport::default() };
+        let room = RoomReport { usage: events(1), ..RoomReport::default() };
+        let names = || (0..USAGE_NAMES_AN_HOUR).map(|number| format!("x{number}"));
+        let rooms = names().map(|name| (address(&name), room)).collect();
+        writer.write(rooms, names().map(|name| (name, user)).collect(), BEGIN, 0).unwrap();
+        // Another writer counts what is stored.
+        let mut writer = store.usage_writer();
+        let some = ["a", "b", "x7"];
+        let rooms = some.map(|name| (address(name), room)).to_vec();
+        writer.write(rooms, some.map(|name| (name.to_owned(), user)).to_vec(), BEGIN, 0).unwrap();
+        let first = |by| rows(&store, by, BEGIN).into_iter().next().map(|(subject, usage)| (subject, usage.events));
+        assert_eq!(first(UsageBy::Room), Some((UsageSubject::OtherRooms("ROOMS".into()), 2)));
+        assert_eq!(first(UsageBy::User), Some((UsageSubject::OtherUsers, 2)));
+        let all = one(&store, UsageBy::Namespace, BEGIN);
+        assert_eq!(all.events, USAGE_NAMES_AN_HOUR as u64 + 3);
+        // In the next hour each has its own row again.
+        let next = BEGIN + HOUR_MS;
+        writer.write(vec![(address("a"), room)], Vec::new(), next, 0).unwrap();
+        let second = rows(&store, UsageBy::Room, next).into_iter().nth(1);
+        assert_eq!(second.map(|(subject, usage)| (subject, usage.events)), Some((UsageSubject::Room(address("a")), 1)));
+    }
+
+    #[test]
+    fn hours_are_removed_after_35_days() {
+        let store = store(&Arc::default());
+        let mut writer = store.usage_writer();
+        let write = |writer: &mut UsageWriter, at| {
+            let report = RoomReport { usage: events(1), ..RoomReport::default() };
+            writer.write(vec![(address("a"), report)], Vec::new(), at, 0).unwrap();
+        };
+        write(&mut writer, BEGIN);
+        write(&mut writer, BEGIN + u64::from(KEPT_HOURS) * HOUR_MS);
+        assert_eq!(one(&store, UsageBy::Room, BEGIN).events, 1);
+        write(&mut writer, BEGIN + u64::from(KEPT_HOURS + 1) * HOUR_MS);
+        assert_eq!(rows(&store, UsageBy::Room, BEGIN), []);
+    }
+}
