@@ -13,7 +13,7 @@ const CONTRIBUTING: &str = include_str!("../../CONTRIBUTING.md");
 const THREATS: &str = include_str!("../../docs/threats.md");
 
 /// The documents by their paths, relative to the repository.
-const DOCUMENTS: [(&str, &str); 12] = [
+const DOCUMENTS: [(&str, &str); 13] = [
     ("README.md", README),
     ("ARCHITECTURE.md", ARCHITECTURE),
     ("CHANGELOG.md", include_str!("../../CHANGELOG.md")),
@@ -26,6 +26,7 @@ const DOCUMENTS: [(&str, &str); 12] = [
     ("docs/performance.md", include_str!("../../docs/performance.md")),
     ("docs/test-driver.md", include_str!("../../docs/test-driver.md")),
     ("docs/threats.md", THREATS),
+    ("docs/usage.md", include_str!("../../docs/usage.md")),
 ];
 
 fn repository() -> PathBuf {

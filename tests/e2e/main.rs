@@ -62,3 +62,4 @@ mod timers;
 mod tls;
 mod token_renewal;
 mod tokens;
+mod usage;

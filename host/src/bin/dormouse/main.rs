@@ -58,6 +58,8 @@ enum Command {
     Tail(admin::tail::Tail),
     /// Print the last actions of operators
     Audit(admin::audit::Audit),
+    /// Print what rooms, namespaces or users have used
+    Usage(admin::usage::Usage),
     New(new::New),
     Bench(bench::Bench),
     TestDriver(test_driver::TestDriver),
@@ -135,6 +137,7 @@ fn main() -> ExitCode {
         Command::Users(args) => admin::users::run(&args),
         Command::Tail(args) => admin::tail::run(&args),
         Command::Audit(args) => admin::audit::run(&args),
+        Command::Usage(args) => admin::usage::run(&args),
         Command::New(args) => new::run(&args),
         Command::TestDriver(args) => test_driver::run(&args),
         Command::Bench(args) => {

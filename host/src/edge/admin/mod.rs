@@ -11,6 +11,7 @@ mod revocations;
 mod rooms;
 mod routes;
 mod tail;
+mod usage;
 mod users;
 
 use std::convert::Infallible;

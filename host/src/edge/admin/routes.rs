@@ -30,6 +30,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("/users", "GET, HEAD"),
     ("/users/{user}", "GET, HEAD"),
     ("/users/{user}/disconnect", "POST"),
+    ("/usage", "GET, HEAD"),
 ];
 
 /// The description of all routes, in OpenAPI 3.1.
@@ -95,6 +96,7 @@ impl Admin {
             ("/users", "GET", []) => self.list_users(request),
             ("/users/{user}", "GET", [user]) => self.show_user(user, request),
             ("/users/{user}/disconnect", "POST", [user]) => self.disconnect_user(user, request).await,
+            ("/usage", "GET", []) => self.usage(request).await,
             _ => {
                 let detail = format!("only {} here", allow.replace(", HEAD", ""));
                 Err(problem_with(StatusCode::METHOD_NOT_ALLOWED, &detail, header::ALLOW, allow).into())

@@ -7,6 +7,7 @@ pub(crate) mod audit;
 pub(crate) mod rooms;
 mod table;
 pub(crate) mod tail;
+pub(crate) mod usage;
 pub(crate) mod users;
 
 use std::net::{IpAddr, SocketAddr};
