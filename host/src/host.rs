@@ -16,8 +16,8 @@ use crate::clock;
 use crate::code_cache_dir::CompiledCode;
 use crate::config::{Config, ConfigError};
 use crate::edge::{
-    AccessControl, Admin, AdminTokenError, Authorizer, Edge, KeyError, Service, TlsError, UserSocket, UsersPage,
-    Verifier, check_certificate,
+    AccessControl, Admin, AdminTokenError, Authorizer, Edge, KeyError, NotReady, Service, TlsError, UserSocket,
+    UsersPage, Verifier, check_certificate,
 };
 use crate::file_problem::FileProblem;
 use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
@@ -57,6 +57,7 @@ pub struct Host {
     verifier: Verifier,
     /// Absent if the configuration has no admin listener, and if the host is mounted.
     admin: Option<AdminListener>,
+    drain_delay: Duration,
     drain_timeout: Duration,
     /// Absent if the host keeps its rooms in a store of its own.
     data: Option<PathBuf>,
@@ -274,9 +275,10 @@ impl Builder {
             long_turns,
         )?;
         let metrics = Metrics::of(&rooms, &edge, &limits);
-        let drain_timeout = self.config.limits.drain_timeout;
+        let (drain_delay, drain_timeout) = (self.config.limits.drain_delay, self.config.limits.drain_timeout);
         let data = (!own_store).then_some(self.config.data);
-        Ok(Host { address: None, rooms, edge, metrics, accepting: None, verifier, admin: None, drain_timeout, data })
+        let (address, accepting, admin) = (None, None, None);
+        Ok(Host { address, rooms, edge, metrics, accepting, verifier, admin, drain_delay, drain_timeout, data })
     }
 }
 
@@ -357,8 +359,22 @@ impl Host {
         self.metrics.to_text()
     }
 
+    /// Whether the host accepts new clients; if not, the reason. `GET /readyz` answers the same.
+    pub fn ready(&self) -> Result<(), NotReady> {
+        self.edge.ready()
+    }
+
+    /// Tells load balancers to send no more clients: `/readyz` answers 503 from now on, and this returns after
+    /// `limits.drain_delay`. Everything else goes on. Call it before [`shutdown`](Self::shutdown); to cut the delay
+    /// short, drop the future.
+    pub async fn announce_shutdown(&self) {
+        self.edge.announce_shutdown();
+        clock::sleep(self.drain_delay).await;
+    }
+
     /// Says goodbye to every client, lets every room finish within `limits.drain_timeout`, and closes the store, which
-    /// takes a sync of the disk. Acknowledged messages are on disk in any case.
+    /// takes a sync of the disk. Acknowledged messages are on disk in any case. It does not wait for
+    /// `limits.drain_delay`: see [`announce_shutdown`](Self::announce_shutdown).
     pub async fn shutdown(mut self) {
         let began = clock::monotonic();
         self.edge.drain(self.drain_timeout).await;

@@ -40,6 +40,7 @@ mod keep_alive;
 mod key_rotation;
 mod limits;
 mod logging;
+mod machines;
 mod makefile;
 mod new_command;
 mod operate;

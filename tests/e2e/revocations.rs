@@ -240,12 +240,13 @@ async fn a_revocation_without_a_user_or_token_is_refused() {
     assert_eq!(wrong.header("allow"), "GET, HEAD, POST, DELETE");
     let wrong = harness::request(server.admin_address(), Method::POST, "/metrics", &[], "").await;
     assert_eq!((wrong.status.as_u16(), wrong.header("allow")), (405, "GET, HEAD"));
-    for path in ["/metrics", "/revocations", "/healthz"] {
+    for path in ["/metrics", "/revocations", "/healthz", "/readyz"] {
         let head = harness::request(server.admin_address(), Method::HEAD, path, &[], "").await;
         assert!(head.status == 200 && head.body.is_empty() && head.headers.contains_key("content-length"), "{head:?}");
     }
     let at = |path: &'static str| harness::request(server.admin_address(), Method::GET, path, &[], "");
     assert_eq!(at("/healthz").await.json()["status"], "ok");
+    assert_eq!(at("/readyz").await.json()["status"], "ready");
     at("/").await.is_problem(404);
     at("/api/realtime/rooms/a/messages").await.is_problem(404);
     assert_eq!(admin_request(&server, Method::GET, "").await.json(), json!({ "revocations": [] }));

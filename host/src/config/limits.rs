@@ -144,6 +144,10 @@ pub struct Limits {
     pub tickets: usize,
     /// Of these, tickets of one user. 0 for no limit; with `auth = "dev"` there is none.
     pub tickets_per_user: usize,
+    /// For this long before a shutdown closes anything, `/readyz` answers 503 and all else goes on, so that a load
+    /// balancer sends new clients elsewhere. 0 for no delay.
+    #[serde(with = "duration")]
+    pub drain_delay: Duration,
     /// A shutdown may take this long, and then as long as a sync of the disk. Supervisors must wait for it before they
     /// kill the process.
     #[serde(with = "duration")]
@@ -264,6 +268,8 @@ impl Default for Limits {
             tickets: 100_000,
             // A ticket is used at once and expires after 30 s: so many tabs can connect at the same moment.
             tickets_per_user: 32,
+            // A server without a load balancer has nothing to wait for.
+            drain_delay: Duration::ZERO,
             // Below the 10 s after which `docker stop` kills.
             drain_timeout: Duration::from_secs(8),
             // All commits of the queue below fit, so that a full disk is met before a write and not by it.

@@ -94,7 +94,7 @@ pub struct Admin {
     /// The address to listen on. A file may give a name, such as `localhost:8788`.
     #[serde(default = "admin_address", deserialize_with = "address")]
     pub listen: SocketAddr,
-    /// A file with the token, of at least 32 characters. All paths but `/healthz` then require it. It must be set if
+    /// A file with the token, of at least 32 characters. All paths but `/healthz` and `/readyz` then require it. It must be set if
     /// the address is not a loopback address.
     pub token_file: Option<PathBuf>,
 }

@@ -18,12 +18,14 @@ mod identity;
 mod listener;
 mod metrics;
 mod online;
+mod readiness;
 mod response;
 mod revocation;
 mod sockets;
 mod subject;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -47,6 +49,7 @@ pub use identity::verified::{Invalid, Role, Verified};
 pub use identity::verifier::{MINTED_CLAIMS, Verifier, mint};
 pub use listener::tls::{TlsError, check_certificate};
 pub use online::UsersPage;
+pub use readiness::NotReady;
 pub use response::body::Body;
 pub use sockets::frames::encode;
 pub use sockets::registry::{OnlineUser, UserSocket};
@@ -86,6 +89,8 @@ pub struct Edge {
     h2c: bool,
     sockets: Arc<SocketRegistry>,
     revocations: Arc<Revocations>,
+    /// A load balancer should send no more clients. Nothing else changes until `draining`.
+    shutdown_announced: AtomicBool,
     draining: watch::Sender<bool>,
 }
 
@@ -127,6 +132,7 @@ impl Edge {
             limits,
             sockets,
             revocations,
+            shutdown_announced: AtomicBool::new(false),
             draining,
         };
         Ok(Arc::new(edge))

@@ -287,6 +287,12 @@ async fn run_host(config: Config, format: LogFormat) -> anyhow::Result<()> {
         }
     }
     tracing::info!("shutting down");
+    tokio::select! {
+        () = host.announce_shutdown() => {}
+        // A second signal cuts the delay short.
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
     host.shutdown().await;
     Ok(())
 }

@@ -82,6 +82,7 @@ impl Limits {
             body_bytes,
             tickets,
             tickets_per_user,
+            drain_delay,
             drain_timeout,
             // `check_data` compares it with the size of the disk.
             min_free_bytes: _,
@@ -177,6 +178,9 @@ impl Limits {
             ("limits.slow_sync", slow_sync, SHORTEST),
         ] {
             duration_at_least(key, *value, least)?;
+        }
+        if *drain_delay != Duration::ZERO {
+            duration_at_least("limits.drain_delay", *drain_delay, SHORTEST)?;
         }
         self.check_memory()?;
         self.check_bodies()?;

@@ -26,6 +26,7 @@ fn an_invalid_value_is_refused_with_its_key_and_a_better_one() {
         ("base_path = \"/a\\\\b\"", "base_path: ", "which no browser sends"),
         ("base_path = \"\"", "base_path: ", "does not begin with a slash"),
         ("base_path = \"/healthz\"", "base_path: ", "the health check"),
+        ("base_path = \"/readyz/api\"", "base_path: ", "the readiness check"),
         ("base_path = \"/client/api\"", "base_path: ", "the demo page"),
         ("hibernate_after = \"0s\"", "hibernate_after: must not be 0", "at least \"1ms\""),
         ("router = \"\"", "router: ", "builtin:router"),
@@ -110,6 +111,8 @@ fn an_invalid_value_is_refused_with_its_key_and_a_better_one() {
         // A limit that a namespace leaves out becomes as much as fits.
         "limits.socket_queue_bytes = 4096\nlimits.turn_output_bytes = 8192",
         "limits.turn_cpu = \"10ms\"",
+        "limits.drain_delay = \"0s\"",
+        "limits.drain_delay = \"15s\"",
         "limits.turn_cpu = \"5ms\"\nlimits.answer_timeout = \"100ms\"\nlimits.body_bytes = 256",
         "limits.memory_total_bytes = 125829120",
         "limits.memory_total_bytes = 60000000\nlimits.store_cache_bytes = 1000000",
@@ -150,11 +153,12 @@ fn limits() -> toml::Table {
 
 #[test]
 fn zero_is_refused_or_means_no_limit() {
-    const OFF: [&str; 24] = [
+    const OFF: [&str; 25] = [
         "answer_bytes_per_connection",
         "answer_bytes_per_user",
         "connections_per_address",
         "connects_per_second_per_address",
+        "drain_delay",
         "log_lines_per_second",
         "memory_total_bytes", // a part of what the machine has
         "messages_per_second",
@@ -344,6 +348,11 @@ fn a_doubtful_value_is_a_warning_with_a_better_one() {
         ("limits.room_bytes = 2000", "limits.room_bytes: a room is full after a few", "write at least 65536"),
         ("limits.ping_every = \"1h\"", "limits.ping_every: proxies end connections", "write at most \"1m\""),
         ("limits.drain_timeout = \"1h\"", "limits.drain_timeout: a shutdown may take 1h", "write at most \"1m\""),
+        (
+            "limits.drain_delay = \"1h\"",
+            "limits.drain_delay: a shutdown may take 1h 8s",
+            "together with limits.drain_time",
+        ),
     ] {
         assert_eq!(check(text), Ok(()), "{text}");
         let warnings = Config::parse(text).unwrap().warnings();

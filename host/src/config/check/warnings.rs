@@ -171,11 +171,16 @@ impl Limits {
                 text(self.ping_every)
             ));
         }
-        if self.drain_timeout > STOPPED_WITHIN {
+        let shutdown = self.drain_delay.saturating_add(self.drain_timeout);
+        if shutdown > STOPPED_WITHIN {
+            let (key, together) = match self.drain_delay {
+                Duration::ZERO => ("drain_timeout", ""),
+                _ => ("drain_delay", " together with limits.drain_timeout"),
+            };
             warnings.push(format!(
-                "limits.drain_timeout: a shutdown may take {}, and most supervisors kill the process before that; write \
-                 at most \"{}\", or tell the supervisor to wait",
-                text(self.drain_timeout),
+                "limits.{key}: a shutdown may take {}, and most supervisors kill the process before that; write at most \
+                 \"{}\"{together}, or tell the supervisor to wait",
+                text(shutdown),
                 text(STOPPED_WITHIN)
             ));
         }

@@ -217,8 +217,8 @@ impl Admin {
             return Some(refusal.into_response());
         }
         // A load balancer has no token, and the edge shows the same health to everyone.
-        if !is_authenticated && request.uri().path() == "/healthz" {
-            return Some(self.health(request.method()));
+        if !is_authenticated && let Some(answer) = self.health(request.uri().path(), request.method()) {
+            return Some(answer);
         }
         if !is_authenticated {
             let detail = "show the token of the file `admin.token_file` as `authorization: Bearer TOKEN`";

@@ -19,6 +19,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("/healthz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
     ("/openapi.json", "GET, HEAD"),
+    ("/readyz", "GET, HEAD"),
     ("/revocations", "GET, HEAD, POST, DELETE"),
     ("/rooms", "GET, HEAD"),
     ("/rooms/{namespace}/{name}", "GET, HEAD, DELETE"),
@@ -65,11 +66,12 @@ impl Admin {
         let (path, allow, parameters) = found.next().ok_or_else(|| problem(StatusCode::NOT_FOUND, "nothing here"))?;
         match (path, request.method.as_str(), &parameters[..]) {
             ("/audit", "GET", []) => audit_entries(&self.audit, request).await,
-            ("/healthz", "GET", []) => Ok(health::answer(&self.edge)),
+            ("/healthz", "GET", []) => Ok(health::health(&self.edge)),
             ("/metrics", "GET", []) => {
                 Ok(text((self.metrics)(), "application/openmetrics-text; version=1.0.0; charset=utf-8"))
             }
             ("/openapi.json", "GET", []) => Ok(text(OPENAPI, "application/json")),
+            ("/readyz", "GET", []) => Ok(health::readiness(&self.edge)),
             ("/revocations", "GET", []) => Ok(self.revocations()),
             ("/revocations", "POST", []) => self.revoke(request).await,
             ("/revocations", "DELETE", []) => self.unrevoke(request).await,
@@ -104,12 +106,18 @@ impl Admin {
         }
     }
 
-    /// The health without the token, for a load balancer. The edge shows the same to everyone.
-    pub(super) fn health(&self, method: &Method) -> Response<Body> {
-        match *method {
-            Method::GET | Method::HEAD => health::answer(&self.edge),
+    /// The answer of a path for load balancers, which need no token; absent for other paths. The edge shows the same to
+    /// everyone.
+    pub(super) fn health(&self, path: &str, method: &Method) -> Option<Response<Body>> {
+        let answer = match path {
+            "/healthz" => health::health,
+            "/readyz" => health::readiness,
+            _ => return None,
+        };
+        Some(match *method {
+            Method::GET | Method::HEAD => answer(&self.edge),
             _ => problem_with(StatusCode::METHOD_NOT_ALLOWED, "only GET here", header::ALLOW, "GET, HEAD"),
-        }
+        })
     }
 }
 

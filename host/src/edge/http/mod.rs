@@ -7,7 +7,7 @@
 //! 1. the connection: a place among all and for its address, and the address's rate (`connection_limits`); 503 or 429.
 //!    Over HTTP/2 also the rate of frames (`http2`), or the connection ends. `accept` does this, once a connection
 //! 2. the head: complete in time, not too long (`accept`), and exactly one host (400)
-//! 3. `/healthz`: the request ends here, under any host name
+//! 3. `/healthz` and `/readyz`: the request ends here, under any host name
 //! 4. the host name: one that is served (421)
 //! 5. the page and its files: the request ends here, and so does one that leads nowhere (404)
 //! 6. headers that must be single: no duplicate (400)
@@ -114,10 +114,12 @@ where
     // 2. The head.
     check_one_host(&mut request)?;
 
-    // 3. Health.
+    // 3. Health and readiness.
     let route = Route::of(request.uri().path(), &edge.base_path, edge.page);
-    if route == Route::Health {
-        return Ok(health::answer(edge));
+    match route {
+        Route::Health => return Ok(health::health(edge)),
+        Route::Readiness => return Ok(health::readiness(edge)),
+        Route::Page(_) | Route::Nowhere | Route::Ticket | Route::Room(_) => {}
     }
 
     // 4. The host name. An embedder that has verified the user knows its own host names as well.
@@ -130,7 +132,7 @@ where
     match &route {
         Route::Page(asset) => return page::answer(edge, asset, &request),
         Route::Nowhere => return Err(problem(StatusCode::NOT_FOUND, "nothing here").into()),
-        Route::Health | Route::Ticket | Route::Room(_) => {}
+        Route::Health | Route::Readiness | Route::Ticket | Route::Room(_) => {}
     }
 
     // 6. Headers that must be single.

@@ -9,6 +9,8 @@ use super::page::{self, Asset};
 pub(super) enum Route {
     /// `/healthz`.
     Health,
+    /// `/readyz`.
+    Readiness,
     /// A file of the demo page, or its settings.
     Page(Asset),
     /// `/tickets`, below the base path.
@@ -22,8 +24,10 @@ pub(super) enum Route {
 impl Route {
     /// Parses a path; `base` is the base path of the API. Without a page its paths are free.
     pub(super) fn of(path: &str, base: &str, has_page: bool) -> Self {
-        if path == "/healthz" {
-            return Route::Health;
+        match path {
+            "/healthz" => return Route::Health,
+            "/readyz" => return Route::Readiness,
+            _ => {}
         }
         let page = |path| if has_page { page::find(path) } else { None };
         if base != "/" {
@@ -65,10 +69,12 @@ mod tests {
         assert_eq!(of("/api/realtime/tickets"), Route::Ticket);
         assert_eq!(of("/api/realtime/tickets/"), room("/tickets/"));
         assert_eq!(of("/api/realtime/healthz"), room("/healthz"));
+        assert_eq!(of("/api/realtime/readyz"), room("/readyz"));
         for nowhere in ["/api/realtimes/rooms", "/api/realtime", "/rooms/a/ws", "/tickets", "/client/", "*", ""] {
             assert_eq!(of(nowhere), Route::Nowhere, "{nowhere}");
         }
         assert_eq!(of("/healthz"), Route::Health);
+        assert_eq!(of("/readyz"), Route::Readiness);
         for page in ["/", "/index.html", "/config.json", "/client/room-socket.js"] {
             assert!(is_page(&of(page)), "{page}");
         }
@@ -80,6 +86,7 @@ mod tests {
         assert_eq!(of("/rooms/a/ws"), room("/rooms/a/ws"));
         assert_eq!(of("/tickets"), Route::Ticket);
         assert_eq!(of("/healthz"), Route::Health);
+        assert_eq!(of("/readyz"), Route::Readiness);
         for nowhere in ["/client/none.js", "*", ""] {
             assert_eq!(of(nowhere), Route::Nowhere, "{nowhere}");
         }
@@ -95,5 +102,6 @@ mod tests {
             assert_eq!(Route::of(path, "/api/realtime", false), Route::Nowhere, "{path}");
         }
         assert_eq!(Route::of("/healthz", "/", false), Route::Health);
+        assert_eq!(Route::of("/readyz", "/", false), Route::Readiness);
     }
 }

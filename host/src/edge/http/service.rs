@@ -19,7 +19,7 @@ use crate::edge::response::body::Body;
 /// A host that you mount into your own server: a `tower::Service`, for axum and similar frameworks, and a
 /// `hyper::service::Service`. Cheap to clone.
 ///
-/// It answers paths below `base_path`, `/healthz`, and the demo page if `page` is on. If your server strips a prefix
+/// It answers paths below `base_path`, `/healthz`, `/readyz`, and the demo page if `page` is on. If your server strips a prefix
 /// off the path (`Router::nest_service` does), set `base_path` to `/`; if not, to the prefix.
 ///
 /// Users are verified as configured, unless you put a [`Verified`](crate::edge::Verified) into the request's
