@@ -389,7 +389,11 @@ impl Host {
         {
             tracing::error!("the task that accepts connections to the admin listener panicked");
         }
-        self.rooms.drain(self.drain_timeout.saturating_sub(clock::since(began))).await;
+        let left = || self.drain_timeout.saturating_sub(clock::since(began));
+        self.edge.send_last_answers(left()).await;
+        self.rooms.drain(left()).await;
+        // Some of the answers came only now.
+        self.edge.send_last_answers(left()).await;
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::admission::connection_limits::{ConnectionPermit, TurnedAway};
-use super::drain::begun;
+use super::drain::{LAST_ANSWERS_WITHIN, begun};
 use super::listener::activity::{Activity, TrackedStream};
 use super::listener::reset::WatchReset;
 use super::listener::write_timeout::WriteDeadline;
@@ -151,7 +151,9 @@ impl Edge {
                 .half_close(true)
                 .serve_connection(TokioIo::new(TrackedStream::new(stream, activity.clone())), service)
                 .with_upgrades();
-            until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
+            // hyper would end a connection at once whose first head has not been read yet.
+            let head = activity.head_arrived(LAST_ANSWERS_WITHIN);
+            until_end(connection, |connection| connection.graceful_shutdown(), draining, head, overdue).await
         } else {
             let paced = listener::http2::Paced::new(stream, self.limits.header_timeout, self.metrics.clone());
             let connection = conn::http2::Builder::new(TokioExecutor::new())
@@ -165,7 +167,8 @@ impl Edge {
                 .keep_alive_interval(self.limits.ping_every)
                 .keep_alive_timeout(self.limits.pong_timeout)
                 .serve_connection(TokioIo::new(paced), service);
-            until_end(connection, |connection| connection.graceful_shutdown(), draining, overdue).await
+            let head = std::future::ready(());
+            until_end(connection, |connection| connection.graceful_shutdown(), draining, head, overdue).await
         };
         match ended {
             Ok(Ok(())) => {}
@@ -178,11 +181,13 @@ impl Edge {
     }
 }
 
-/// Drives a connection until it ends or is overdue. Once draining begins, it takes no further requests.
+/// Drives a connection until it ends or is overdue. Once draining begins and then `head` is ready, it takes no further
+/// requests.
 async fn until_end<C: Future>(
     connection: C,
     end_gracefully: fn(Pin<&mut C>),
     mut draining: watch::Receiver<bool>,
+    head: impl Future<Output = ()>,
     overdue: impl Future<Output = Overdue>,
 ) -> Result<C::Output, Overdue> {
     let mut connection = pin!(connection);
@@ -190,7 +195,7 @@ async fn until_end<C: Future>(
     tokio::select! {
         ended = connection.as_mut() => return Ok(ended),
         overdue = overdue.as_mut() => return Err(overdue),
-        () = begun(&mut draining) => end_gracefully(connection.as_mut()),
+        () = async { begun(&mut draining).await; head.await } => end_gracefully(connection.as_mut()),
     }
     tokio::select! {
         ended = connection.as_mut() => Ok(ended),

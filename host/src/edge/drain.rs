@@ -20,6 +20,9 @@ const STAGE: Duration = Duration::from_millis(10);
 const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 /// How long connection tasks may take to end after the signal.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
+/// How long a shutdown waits for connections without a socket: a client may just have connected, and its request
+/// arrives a round trip later. Browsers also hold connections that they never use.
+pub(super) const LAST_ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 
 impl Edge {
     /// Accepts no more connections and closes every socket at once, with 1001 and a delay for the reconnect.
@@ -51,6 +54,17 @@ impl Edge {
         tracing::info!(clients = silent.len(), "some clients did not answer the close frame");
         silent.iter().for_each(|client| client.abort());
         self.all_gone_within(CUT_WITHIN.min(left())).await;
+    }
+
+    /// Waits a moment until no connection is left, so that the last requests get their answers. It takes no longer than
+    /// `at_most`. Call it when [`serve`](Self::serve) has ended.
+    pub async fn send_last_answers(&self, at_most: Duration) {
+        let all_ended = async {
+            while self.metrics.connections.get() > 0 {
+                clock::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = clock::timeout(LAST_ANSWERS_WITHIN.min(at_most), all_ended).await;
     }
 
     async fn all_gone_within(&self, within: Duration) -> bool {

@@ -96,6 +96,16 @@ impl Activity {
         self.input_ended.notified().await;
     }
 
+    /// Waits until no head is awaited or arriving, at most for `at_most`. A shutdown calls it.
+    pub(in crate::edge) async fn head_arrived(&self, at_most: Duration) {
+        let arrived = async {
+            while matches!(*self.state(), State { answering: 0, is_in_head: true, .. }) {
+                clock::sleep(LOOK_EVERY_MOST).await;
+            }
+        };
+        let _ = clock::timeout(at_most, arrived).await;
+    }
+
     /// Waits until the client misses a deadline.
     pub(in crate::edge) async fn overdue(&self) {
         loop {
