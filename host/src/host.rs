@@ -22,6 +22,7 @@ use crate::edge::{
 use crate::file_problem::FileProblem;
 use crate::guest::{CodeCache, CompiledRoom, CompiledRouter, Engine, LoadError, LongTurns};
 use crate::host_limits::HostLimits;
+use crate::liveness::Liveness;
 use crate::lock::Lock;
 use crate::metrics::Metrics;
 use crate::model::{Address, StorageFailed};
@@ -362,6 +363,11 @@ impl Host {
     /// Whether the host accepts new clients; if not, the reason. `GET /readyz` answers the same.
     pub fn ready(&self) -> Result<(), NotReady> {
         self.edge.ready()
+    }
+
+    /// Checks that this process works, for a watchdog.
+    pub fn liveness(&self) -> Liveness {
+        Liveness::new(self.rooms.clone(), self.edge.clone())
     }
 
     /// Tells load balancers to send no more clients: `/readyz` answers 503 from now on, and this returns after

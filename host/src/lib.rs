@@ -44,6 +44,7 @@ pub mod guest;
 mod histogram;
 mod limit_hits;
 pub mod limits;
+mod liveness;
 mod lock;
 pub mod log;
 pub mod log_filter;
@@ -65,3 +66,4 @@ mod host_limits;
 
 pub use host::{Builder, Host, ReloadError, StartError, components, store_options};
 pub use host_limits::HostLimits;
+pub use liveness::{Liveness, NotAlive};

@@ -24,6 +24,7 @@ const DOCUMENTS: [(&str, &str); 13] = [
     ("docs/backups.md", include_str!("../../docs/backups.md")),
     ("docs/configuration.md", include_str!("../../docs/configuration.md")),
     ("docs/performance.md", include_str!("../../docs/performance.md")),
+    ("docs/systemd.md", include_str!("../../docs/systemd.md")),
     ("docs/test-driver.md", include_str!("../../docs/test-driver.md")),
     ("docs/threats.md", THREATS),
     ("docs/usage.md", include_str!("../../docs/usage.md")),

@@ -198,7 +198,8 @@ async fn received_messages_survive_a_disk_that_dies_at_any_sync() {
         };
         assert_eq!(code, 1011);
         assert_eq!(seen.len() as i64, syncs - 1, "each message had a sync of its own");
-        assert!(first.rooms().health().is_err());
+        assert!(first.rooms().health().is_err() && first.ready().is_err());
+        assert!(first.liveness().check().await.is_err(), "a watchdog restarts it");
         // No client sees data that were written and never synced.
         let path = format!("{BASE}/rooms/lobby/ws?token=1:ana");
         harness::connect(first.address().unwrap(), &path, &[]).await.err().expect("it is refused").is_problem(503);
@@ -240,6 +241,34 @@ async fn outputs_of_each_turn_wait_for_its_own_commit() {
     assert_eq!(ana.recv_content().await, "two");
     assert_eq!(ana.recv_content().await, "three");
     host.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_liveness_check_waits_for_a_stuck_disk() {
+    const PING: &str = r#"{"type":"ping"}"#;
+    let disk = Arc::new(PausedDisk::default());
+    disk.release(1);
+    let host = host(disk.clone()).await;
+    let at_last = ReleaseOnDrop(disk.clone());
+    let liveness = host.liveness();
+    harness::within(liveness.check()).await.unwrap();
+    let mut ana = join(&host, "lobby").await;
+    ana.recv_type("history").await;
+    ana.send_chat("one").await;
+    disk.wait_until_blocked().await;
+    let mut check = pin!(liveness.check());
+    for _ in 0..20 {
+        ana.send(PING).await;
+        match select(check.as_mut(), pin!(ana.recv())).await {
+            Either::Left(_) => panic!("the commit thread hangs, and the check has ended"),
+            Either::Right((pong, _)) => assert_eq!(pong["type"], "pong", "everything else goes on"),
+        }
+    }
+    drop(at_last);
+    harness::within(check).await.unwrap();
+    assert_eq!(ana.recv_content().await, "one");
+    host.shutdown().await;
+    assert!(liveness.check().await.is_err(), "the store is closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,6 +83,22 @@ impl Server {
         Self::ready(child, directory, config).await
     }
 
+    /// As [`try_in_directory`](Self::try_in_directory), started by a shell. It runs `script` and becomes the server;
+    /// `prepare` sets its streams and its environment.
+    pub(crate) async fn by_shell(
+        directory: Arc<TempDir>,
+        config: &str,
+        script: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Self, String> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("{script}\nexec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_dormouse")]);
+        let mut command = complete(shell, &directory, config, &[]);
+        prepare(&mut command);
+        let child = command.spawn().expect("there is a shell");
+        Self::ready(child, directory, config).await
+    }
+
     async fn ready(mut child: Child, directory: Arc<TempDir>, config: &str) -> Result<Self, String> {
         let log = Arc::new(Mutex::new(String::new()));
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
@@ -426,12 +442,16 @@ pub(crate) fn spawn(directory: &TempDir, config: &str, args: &[&str]) -> Child {
 }
 
 fn command(directory: &TempDir, config: &str, args: &[&str]) -> Command {
+    complete(Command::new(env!("CARGO_BIN_EXE_dormouse")), directory, config, args)
+}
+
+/// Adds the arguments and streams of a server to a command.
+fn complete(mut command: Command, directory: &TempDir, config: &str, args: &[&str]) -> Command {
     let file = directory.path().join("dormouse.toml");
     // Its admin listener gives the metrics.
     let admin = if config.contains("admin") { "" } else { "admin.listen = \"127.0.0.1:0\"\n" };
     std::fs::write(&file, format!("{admin}{config}")).expect("a file");
     compiled::provide(directory);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
         .arg(&file)

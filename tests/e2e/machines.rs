@@ -1,9 +1,15 @@
 //! What programs that run servers see of this one: load balancers and service managers.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use hyper::Method;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::UnixDatagram;
 
 use crate::harness::{self, Answer, Server, within};
 
@@ -73,4 +79,178 @@ async fn a_shutdown_first_tells_load_balancers() {
     server.send_sigterm();
     assert_eq!((ana.recv_close().await.0, bo.recv_close().await.0), (1001, 1001));
     assert!(server.wait_for_exit().await.success());
+}
+
+/// A service manager: it gives the variables of its socket, and receives the messages to it.
+struct ServiceManager {
+    socket: UnixDatagram,
+    name: OsString,
+    _directory: TempDir,
+}
+
+impl ServiceManager {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        ServiceManager { socket, name: path.into(), _directory: directory }
+    }
+
+    /// With a name in the abstract namespace.
+    #[cfg(target_os = "linux")]
+    fn abstract_name() -> Self {
+        use std::os::linux::net::SocketAddrExt;
+        let directory = TempDir::new().unwrap();
+        let name = directory.path().display().to_string();
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        let socket = std::os::unix::net::UnixDatagram::bind_addr(&address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = UnixDatagram::from_std(socket).unwrap();
+        ServiceManager { socket, name: format!("@{name}").into(), _directory: directory }
+    }
+
+    async fn start(&self, config: &str, variables: &[(&str, &str)]) -> Server {
+        let variables = variables.iter().map(|(name, value)| (*name, Path::new(value)));
+        let variables = variables.chain([("NOTIFY_SOCKET", Path::new(&self.name))]).collect::<Vec<_>>();
+        Server::with_variables(Arc::new(TempDir::new().unwrap()), config, &variables).await
+    }
+
+    /// The next message, as its lines.
+    async fn recv(&self) -> Vec<String> {
+        let mut message = [0; 1_024];
+        let length = within(self.socket.recv(&mut message)).await.unwrap();
+        let message = std::str::from_utf8(&message[..length]).unwrap();
+        message.lines().map(str::to_owned).collect()
+    }
+
+    /// The next message, which must begin with these lines and end with a status that contains a text.
+    async fn expect(&self, lines: &[&str], status: &str) {
+        let message = self.recv().await;
+        let (last, others) = message.split_last().unwrap();
+        assert_eq!(others, lines);
+        assert!(last.strip_prefix("STATUS=").is_some_and(|text| text.contains(status)), "{message:?}");
+    }
+
+    /// Takes all messages that have arrived, which must be pings. Returns their number.
+    fn take_pings(&self) -> usize {
+        let (mut message, mut pings) = ([0; 1_024], 0);
+        while let Ok(length) = self.socket.try_recv(&mut message) {
+            assert_eq!(&message[..length], b"WATCHDOG=1");
+            pings += 1;
+        }
+        pings
+    }
+}
+
+#[tokio::test]
+async fn the_service_manager_is_told_of_every_state() {
+    let manager = ServiceManager::new();
+    let mut server = manager.start("", &[]).await;
+    manager.expect(&[], "starting").await;
+    let serving = format!("serving on http://{}", server.address);
+    manager.expect(&["READY=1"], &serving).await;
+    let before = dormouse::clock::monotonic_micros();
+    server.send_sighup();
+    let reloading = manager.recv().await;
+    assert_eq!((&*reloading[0], &*reloading[2]), ("RELOADING=1", "STATUS=reloading"));
+    let at = reloading[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse::<u64>().unwrap();
+    assert!((before..=dormouse::clock::monotonic_micros()).contains(&at), "it is the clock of the system");
+    manager.expect(&["READY=1"], &format!("{serving}; reloaded")).await;
+    server.send_sigterm();
+    manager.expect(&["STOPPING=1"], "shutting down").await;
+    assert!(server.wait_for_exit().await.success());
+}
+
+#[tokio::test]
+async fn a_failed_reload_is_in_the_status() {
+    let manager = ServiceManager::new();
+    let directory = TempDir::new().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "a".repeat(32)).unwrap();
+    let config = format!("[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = {token:?}\n");
+    let server = manager.start(&config, &[]).await;
+    manager.expect(&[], "starting").await;
+    manager.expect(&["READY=1"], "serving on").await;
+    std::fs::remove_file(&token).unwrap();
+    server.send_sighup();
+    assert_eq!(manager.recv().await[0], "RELOADING=1");
+    manager.expect(&["READY=1"], "not all of it could be reloaded").await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_service_manager_may_have_an_abstract_name() {
+    let manager = ServiceManager::abstract_name();
+    let _server = manager.start("", &[]).await;
+    manager.expect(&[], "starting").await;
+    manager.expect(&["READY=1"], "serving on").await;
+}
+
+#[tokio::test]
+async fn a_server_without_its_service_manager_serves() {
+    let mut manager = ServiceManager::new();
+    manager.name.push("-gone");
+    let server = manager.start("", &[("WATCHDOG_USEC", "2s")]).await;
+    server.wait_for_log("the service manager at NOTIFY_SOCKET takes no message").await;
+    server.wait_for_log("WATCHDOG_USEC is \"2s\" and not a number").await;
+    assert_eq!(server.get("/readyz").await.status, 200);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_stopped_server_does_not_ping_its_watchdog() {
+    let manager = ServiceManager::new();
+    let server = manager.start("", &[("WATCHDOG_USEC", "100000")]).await;
+    manager.expect(&[], "starting").await;
+    manager.expect(&["READY=1"], "serving on").await;
+    for _ in 0..3 {
+        assert_eq!(manager.recv().await, ["WATCHDOG=1"]);
+    }
+    let signal = |signal| kill_process(Pid::from_raw(server.pid().cast_signed()).unwrap(), signal).unwrap();
+    signal(Signal::STOP);
+    let status = format!("/proc/{}/status", server.pid());
+    within(async {
+        while !std::fs::read_to_string(&status).unwrap().contains("State:\tT") {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    manager.take_pings();
+    assert_eq!(manager.take_pings(), 0);
+    signal(Signal::CONT);
+    assert_eq!(manager.recv().await, ["WATCHDOG=1"]);
+}
+
+/// The disk refuses every write, because the files of the process may not grow.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_server_whose_store_has_failed_does_not_ping() {
+    use rustix::process::{Resource, Rlimit, prlimit};
+    let manager = ServiceManager::new();
+    let directory = Arc::new(TempDir::new().unwrap());
+    // The signal of a file that grows too long would end the process. Ignored, it becomes an error of the write.
+    let server = Server::by_shell(directory, "", "trap '' XFSZ", |command| {
+        command.env("NOTIFY_SOCKET", &manager.name).env("WATCHDOG_USEC", "20000");
+    });
+    let mut server = server.await.unwrap();
+    manager.expect(&[], "starting").await;
+    manager.expect(&["READY=1"], "serving on").await;
+    assert_eq!(manager.recv().await, ["WATCHDOG=1"]);
+    let mut ana = server.join("lobby", "ana").await;
+    ana.recv_type("history").await;
+    let pid = Pid::from_raw(server.pid().cast_signed());
+    prlimit(pid, Resource::Fsize, Rlimit { current: Some(0), maximum: None }).unwrap();
+    ana.send_chat("hello").await;
+    assert_eq!(ana.recv_close().await.0, 1011);
+    answer_of_both(&server, "/readyz").await.is_problem(503);
+    server.wait_for_log("the server does not work, so the service manager will restart it").await;
+    manager.take_pings();
+    // The time of a few requests, in which there would be pings.
+    for name in ["bo", "cy", "di"] {
+        server.api(Method::POST, "/rooms/lobby/messages", name, r#"{"content":"hello"}"#).await.is_problem(503);
+    }
+    assert_eq!(manager.take_pings(), 0);
+    server.send_sigterm();
+    manager.expect(&["STOPPING=1"], "shutting down").await;
+    server.wait_for_exit().await;
 }

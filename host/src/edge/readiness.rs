@@ -1,4 +1,5 @@
-//! Whether this host accepts new clients. `/readyz` of both listeners tells it to load balancers.
+//! Whether this host accepts new clients, which `/readyz` of both listeners tells load balancers, and whether its locks
+//! can be had, which `liveness` asks.
 //!
 //! It knows no requests. A host that is ready may still refuse a client at a limit of its own, such as that of its
 //! address.
@@ -30,6 +31,11 @@ impl Edge {
         }
         self.rooms.health()?;
         if self.pressure.is_high() { Err(NotReady::Memory) } else { Ok(()) }
+    }
+
+    /// Takes and returns the lock of all sockets. It hangs if another thread keeps it.
+    pub(crate) fn take_locks(&self) {
+        let _ = self.sockets.is_empty();
     }
 
     /// From now on the host is not ready. Clients that come nevertheless are served until [`drain`](Self::drain).

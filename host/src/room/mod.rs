@@ -63,7 +63,7 @@ use crate::host_limits::HostLimits;
 use crate::limits::{INSTANCE_TIMEOUT, WAITING_ROOMS_PART};
 use crate::model::{Address, Client, Request, Response, StorageFailed, UsagePage, UsageQuery, User};
 use crate::outbound::HttpClient;
-use crate::store::Store;
+use crate::store::{CommitError, Store};
 
 pub use crate::store::KEPT_HOURS as USAGE_KEPT_HOURS;
 pub use activity::{Failure, Numbers};
@@ -243,6 +243,18 @@ impl Rooms {
         };
         let closed = tokio::task::spawn_blocking(close).await;
         closed.expect("closing the store does not panic");
+    }
+
+    /// Takes and returns the locks through which every room is found and woken. It hangs if another thread keeps one.
+    pub(crate) fn take_locks(&self) {
+        self.0.registry.take_locks();
+        let _ = self.0.timer_queue.first();
+        let _ = self.0.queue.longest();
+    }
+
+    /// Waits until the commit thread of the store has answered.
+    pub(crate) async fn commit_thread_answers(&self) -> Result<(), CommitError> {
+        self.0.store.commit_thread_answers().await
     }
 
     /// Whether rooms can write and wake; if not, the reason.

@@ -82,6 +82,11 @@ impl Registry {
         mailbox.abandon();
     }
 
+    /// Takes and returns each lock.
+    pub(super) fn take_locks(&self) {
+        self.shards.iter().for_each(|shard| drop(shard.lock()));
+    }
+
     pub(super) fn for_each(&self, mut visit: impl FnMut(&Mailbox)) {
         for shard in &self.shards {
             let mailboxes = shard.lock().values().cloned().collect::<Vec<_>>();

@@ -81,6 +81,8 @@ pub(super) struct Shared {
     no_space: AtomicBool,
     /// When the current sync began.
     began: Lock<Option<Instant>>,
+    /// Notified when the commit thread has seen `Queue::asked`, or has ended.
+    answered: Notify,
     pub(super) metrics: Metrics,
 }
 
@@ -89,6 +91,8 @@ struct Queue {
     commits: Vec<Commit>,
     failed: Option<CommitError>,
     closed: bool,
+    /// The commit thread shall answer.
+    asked: bool,
 }
 
 impl Group {
@@ -107,6 +111,7 @@ impl Group {
             emptied: Notify::new(),
             no_space: AtomicBool::new(false),
             began: Lock::new(None),
+            answered: Notify::new(),
             metrics: Metrics::default(),
         });
         let worker = Worker { shared: shared.clone(), disk, mark, witness, group: last_group };
@@ -119,12 +124,7 @@ impl Group {
 
     pub(super) fn submit(&self, commit: Commit) -> Result<(), CommitError> {
         let mut queue = self.shared.queue.lock();
-        if let Some(error) = &queue.failed {
-            return Err(error.clone());
-        }
-        if queue.closed {
-            return Err(CommitError::Failed("the store is closed".into()));
-        }
+        queue.check_open()?;
         self.shared.bytes.fetch_add(size(&commit), Ordering::Relaxed);
         queue.commits.push(commit);
         // The worker checks the queue before it waits. It may be waiting only if the queue was empty.
@@ -132,6 +132,23 @@ impl Group {
             self.shared.filled.notify_one();
         }
         Ok(())
+    }
+
+    /// Waits until the commit thread has answered.
+    ///
+    /// Fails: if it has ended, because of a failure or because the store is closed.
+    pub(super) async fn answers(&self) -> Result<(), CommitError> {
+        let answered = self.shared.answered.notified();
+        tokio::pin!(answered);
+        answered.as_mut().enable();
+        {
+            let mut queue = self.shared.queue.lock();
+            queue.check_open()?;
+            queue.asked = true;
+        }
+        self.shared.filled.notify_one();
+        answered.await;
+        self.shared.queue.lock().check_open()
     }
 
     pub(super) fn is_behind(&self) -> bool {
@@ -178,6 +195,16 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+impl Queue {
+    fn check_open(&self) -> Result<(), CommitError> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None if self.closed => Err(CommitError::Failed("the store is closed".into())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -234,18 +261,24 @@ impl Worker {
         if let Some(mark) = &mut self.mark {
             mark.sync();
         }
+        self.shared.answered.notify_waiters();
     }
 
     /// Waits for commits; absent once the store is closed and the queue is empty.
     fn gather(&self) -> Option<Vec<Commit>> {
         let mut queue = self.shared.queue.lock();
-        while queue.commits.is_empty() {
+        loop {
+            if std::mem::take(&mut queue.asked) {
+                self.shared.answered.notify_waiters();
+            }
+            if !queue.commits.is_empty() {
+                return Some(std::mem::take(&mut queue.commits));
+            }
             if queue.closed {
                 return None;
             }
             queue = self.shared.filled.wait(queue).expect(NO_HOLDER_PANICS);
         }
-        Some(std::mem::take(&mut queue.commits))
     }
 
     /// Merges all commits into one batch, with their listeners and the owners of their rooms. The owners are held until

@@ -162,6 +162,13 @@ impl Store {
         self.0.group.caught_up().await;
     }
 
+    /// Waits until the commit thread has answered, which it does between two syncs. It does not end while a sync hangs.
+    ///
+    /// Fails: after a failed commit, and if the store is closed.
+    pub async fn commit_thread_answers(&self) -> Result<(), CommitError> {
+        self.0.group.answers().await
+    }
+
     /// The reason why nothing can be written now, if there is one.
     pub fn refuses(&self) -> Option<CommitError> {
         if self.0.group.has_no_space() {

@@ -11,12 +11,14 @@ mod bench;
 mod new;
 mod print;
 mod standing;
+mod systemd;
 #[expect(clippy::disallowed_methods, reason = "it reads the component under test")]
 mod test_driver;
 mod token;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use dormouse::Host;
 use dormouse::config::{AccessMode, Auth, Config, Tls, full_path, read_duration, resolve_address};
 use dormouse::{log, log_filter};
+use systemd::{Notifier, Watchdog};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -262,6 +265,8 @@ async fn run_host(config: Config, format: LogFormat) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
     let mut hangup = signal(SignalKind::hangup()).context("signals cannot be received")?;
+    let service_manager = Notifier::from_environment();
+    service_manager.starting();
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let (auth, data) = (config.identity.auth, config.data.display().to_string());
     let access = config.access_summary();
@@ -279,26 +284,43 @@ async fn run_host(config: Config, format: LogFormat) -> anyhow::Result<()> {
         }
         LogFormat::Json => tracing::info!(target: ANNOUNCED, url, admin, data, auth, access, "ready"),
     }
+    service_manager.ready(&format!("serving on {url}"));
+    let (watchdog, liveness) = (Watchdog::from_environment(&service_manager), host.liveness());
+    let mut pings = pin!(watchdog.ping(&service_manager, &liveness));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reload(&host),
+            _ = hangup.recv() => {
+                service_manager.reloading();
+                let outcome = reload(&host);
+                service_manager.ready(&format!("serving on {url}; {outcome}"));
+            }
+            never = pings.as_mut() => match never {},
         }
     }
     tracing::info!("shutting down");
+    service_manager.stopping("shutting down");
+    let shutdown = async {
+        tokio::select! {
+            () = host.announce_shutdown() => {}
+            // A second signal cuts the delay short.
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        host.shutdown().await;
+    };
     tokio::select! {
-        () = host.announce_shutdown() => {}
-        // A second signal cuts the delay short.
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = shutdown => {}
+        never = pings => match never {},
     }
-    host.shutdown().await;
     Ok(())
 }
 
-fn reload(host: &Host) {
+/// Reads the files of the server again. Returns the outcome in a few words; the reasons of failures are in the log.
+fn reload(host: &Host) -> &'static str {
     let failed = host.reload();
+    let outcome = if failed.is_empty() { "reloaded" } else { "not all of it could be reloaded, see the log" };
     if failed.is_empty() {
         tracing::info!("reloaded");
     }
@@ -306,6 +328,7 @@ fn reload(host: &Host) {
         let error = anyhow::Error::new(error);
         tracing::error!("not reloaded; the old one stays in use: {error:#}");
     }
+    outcome
 }
 
 fn check(args: &Check) -> anyhow::Result<()> {
