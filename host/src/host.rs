@@ -42,6 +42,7 @@ pub struct Builder {
     store: Option<Store>,
     verifier: Option<Verifier>,
     listener: Option<TcpListener>,
+    admin_listener: Option<TcpListener>,
     components: BTreeMap<String, Vec<u8>>,
 }
 
@@ -186,9 +187,16 @@ impl Builder {
         self
     }
 
-    /// Serves on the given listener instead of the address `listen`.
+    /// Serves on the given listener. Its address takes the place of `listen`, also where the configuration is checked.
     pub fn listener(mut self, listener: TcpListener) -> Self {
         self.listener = Some(listener);
+        self
+    }
+
+    /// Serves the operator on the given listener. Its address takes the place of `admin.listen`; the start fails if the
+    /// configuration has no admin listener.
+    pub fn admin_listener(mut self, listener: TcpListener) -> Self {
+        self.admin_listener = Some(listener);
         self
     }
 
@@ -200,6 +208,7 @@ impl Builder {
 
     /// Opens the store, compiles the components, listens and serves. Call it in a multi-threaded tokio runtime.
     pub async fn start(mut self) -> Result<Host, StartError> {
+        self.take_addresses()?;
         self.config.check()?;
         self.config.admin.as_ref().map_or(Ok(()), Admin::check)?;
         let listen = self.config.listen;
@@ -210,7 +219,8 @@ impl Builder {
         };
         let address = listener.local_addr().map_err(on_listen)?;
         let admin = self.config.admin.clone();
-        let admin_listener = admin.as_ref().map(|admin| listen_for_admin(admin.listen)).transpose()?;
+        let admin_listener = self.admin_listener.take();
+        let admin_listener = admin.as_ref().map(|admin| listen_for_admin(admin.listen, admin_listener)).transpose()?;
         let mut host = self.open()?;
         host.address = Some(address);
         if let (Some(admin), Some((listener, address))) = (admin, admin_listener) {
@@ -222,6 +232,27 @@ impl Builder {
         }
         host.accepting = Some(tokio::spawn(host.edge.clone().serve(listener)));
         Ok(host)
+    }
+
+    /// Puts the addresses of the given listeners into the configuration: what it refuses, such as dev auth on a public
+    /// address, is refused for these too.
+    fn take_addresses(&mut self) -> Result<(), StartError> {
+        let address = self.config.listen;
+        if let Some(listener) = &self.listener {
+            self.config.listen = listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        }
+        match (&self.admin_listener, &mut self.config.admin) {
+            (Some(listener), Some(admin)) => {
+                let address = admin.listen;
+                admin.listen = listener.local_addr().map_err(|source| StartError::ListenAdmin { address, source })?;
+            }
+            (Some(_), None) => {
+                let problem = "there is a socket for the admin listener, and no such section; add [admin]";
+                return Err(ConfigError::invalid("admin", problem.to_owned()).into());
+            }
+            (None, _) => {}
+        }
+        Ok(())
     }
 
     /// Like [`start`](Self::start), but without a listener: your own server calls [`Host::service`]. Dev auth accepts
@@ -286,7 +317,8 @@ impl Builder {
 impl Host {
     /// Begins to build a host.
     pub fn builder(config: Config) -> Builder {
-        Builder { config, store: None, verifier: None, listener: None, components: BTreeMap::new() }
+        let (listener, admin_listener) = (None, None);
+        Builder { config, store: None, verifier: None, listener, admin_listener, components: BTreeMap::new() }
     }
 
     /// The address on which it listens; absent if the host is [mounted](Builder::mount).
@@ -420,9 +452,13 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Bound before the store is opened, as the main address is.
-fn listen_for_admin(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bound = bind(address).and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+/// Bound before the store is opened, as the main address is, unless there is a listener already.
+fn listen_for_admin(
+    address: SocketAddr,
+    listener: Option<TcpListener>,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = listener.map_or_else(|| bind(address), Ok);
+    let bound = bound.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
     bound.map_err(|source| StartError::ListenAdmin { address, source })
 }
 

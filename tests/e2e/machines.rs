@@ -1,14 +1,19 @@
 //! What programs that run servers see of this one: load balancers and service managers.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixDatagram;
 
 use crate::harness::{self, Answer, Server, within};
@@ -253,4 +258,142 @@ async fn a_server_whose_store_has_failed_does_not_ping() {
     server.send_sigterm();
     manager.expect(&["STOPPING=1"], "shutting down").await;
     server.wait_for_exit().await;
+}
+
+/// Listens on a free port.
+fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// A stream for a process, as the same socket.
+fn stream(socket: &impl AsFd) -> Stdio {
+    socket.as_fd().try_clone_to_owned().unwrap().into()
+}
+
+/// A server with sockets that it finds open; the first is for clients, unless `names` says otherwise.
+async fn with_sockets(
+    directory: &Arc<TempDir>,
+    config: &str,
+    variables: &str,
+    sockets: [Stdio; 2],
+) -> Result<Server, String> {
+    // A shell can move its streams to other descriptors, and keeps its process id when it becomes the server.
+    let script = format!("exec 3<&0 4<&1 0</dev/null 1>/dev/null\nexport LISTEN_PID=$$ {variables}");
+    let [first, second] = sockets;
+    let prepare = |command: &mut Command| {
+        command.stdin(first).stdout(second);
+    };
+    Server::by_shell(directory.clone(), config, &script, prepare).await
+}
+
+#[tokio::test]
+async fn a_server_serves_on_the_sockets_that_it_is_given() {
+    let directory = Arc::new(TempDir::new().unwrap());
+    let ((edge, edge_address), (admin, admin_address)) = (listen(), listen());
+    for (variables, sockets) in [
+        ("LISTEN_FDS=2", [&edge, &admin]),
+        ("LISTEN_FDS=2 LISTEN_FDNAMES=dormouse.socket:dormouse.socket", [&edge, &admin]),
+        ("LISTEN_FDS=2 LISTEN_FDNAMES=admin:edge", [&admin, &edge]),
+    ] {
+        let mut server = with_sockets(&directory, "", variables, sockets.map(stream)).await.unwrap();
+        assert_eq!((server.address, server.admin_address()), (edge_address, admin_address), "{variables}");
+        assert_eq!(answer_of_both(&server, "/readyz").await.status, 200);
+        assert_eq!(harness::try_get(edge_address, "/metrics").await, Some(404), "the operator has the other one");
+        server.send_sigterm();
+        assert!(server.wait_for_exit().await.success());
+    }
+    let server = with_sockets(&directory, "", "LISTEN_FDS=1 LISTEN_FDNAMES=admin", [&admin, &edge].map(stream)).await;
+    let server = server.unwrap();
+    assert_eq!(server.admin_address(), admin_address);
+    assert_ne!(server.address, edge_address, "it was not passed");
+}
+
+#[tokio::test]
+async fn sockets_that_cannot_be_used_are_refused() {
+    let directory = Arc::new(TempDir::new().unwrap());
+    let (good, address) = listen();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let unix = UnixListener::bind(directory.path().join("socket")).unwrap();
+    let connected = TcpStream::connect(address).unwrap();
+    let public = TcpListener::bind("0.0.0.0:0").unwrap();
+    let file = || Stdio::from(std::fs::File::open("/dev/null").unwrap());
+    let two = |first: Stdio| [first, file()];
+    let admin = "admin.listen = \"127.0.0.1:0\"\n";
+    for (variables, sockets, config, says) in [
+        ("LISTEN_FDS=1", two(file()), "", "socket 3, for `edge`: it is not a socket"),
+        ("LISTEN_FDS=1", two(stream(&udp)), "", "socket 3, for `edge`: it is not a TCP socket"),
+        ("LISTEN_FDS=1", two(stream(&unix)), "", "socket 3, for `edge`: it is not a TCP socket"),
+        ("LISTEN_FDS=1", two(stream(&connected)), "", "socket 3, for `edge`: it does not listen"),
+        ("LISTEN_FDS=2; exec 4<&-", two(stream(&good)), "", "socket 4, for `admin`: it is not open"),
+        ("LISTEN_FDS=3", two(stream(&good)), "", "3 sockets were passed, and the server has two listeners"),
+        ("LISTEN_FDS=1 LISTEN_PID=1", two(stream(&good)), "", "LISTEN_PID is 1 and this process is"),
+        ("LISTEN_FDS=1", two(stream(&public)), "", "loopback"),
+        ("LISTEN_FDS=1 LISTEN_FDNAMES=admin", two(stream(&public)), admin, "admin.token_file: "),
+        // The word keeps the harness from adding a section.
+        ("LISTEN_FDS=1 LISTEN_FDNAMES=admin", two(stream(&good)), "# no admin\n", "add [admin]"),
+    ] {
+        let log = with_sockets(&directory, config, variables, sockets).await.err().expect("it does not start");
+        assert!(log.contains(says), "{variables}:\n{log}");
+    }
+}
+
+/// What clients met that connect all the time, each for one request.
+#[derive(Default)]
+struct Met {
+    answered: AtomicUsize,
+    /// Connections that ended without an answer, because the server ended.
+    ended: AtomicUsize,
+}
+
+async fn keep_asking(address: SocketAddr, met: Arc<Met>) {
+    loop {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("no connection is refused");
+        let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let mut answer = String::new();
+        let asked = async {
+            stream.write_all(request).await?;
+            stream.read_to_string(&mut answer).await
+        };
+        let count = match within(asked).await {
+            Ok(_) if answer.starts_with("HTTP/1.1 200 ") => &met.answered,
+            _ => &met.ended,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_with_a_passed_socket_refuses_no_connection() {
+    const CLIENTS: usize = 4;
+    let directory = Arc::new(TempDir::new().unwrap());
+    let ((edge, address), (admin, _)) = (listen(), listen());
+    let start = async || with_sockets(&directory, "", "LISTEN_FDS=2", [&edge, &admin].map(stream)).await.unwrap();
+    let met = Arc::new(Met::default());
+    let clients = (0..CLIENTS).map(|_| tokio::spawn(keep_asking(address, met.clone()))).collect::<Vec<_>>();
+    let more_are_answered = async || {
+        let enough = met.answered.load(Ordering::Relaxed) + 10 * CLIENTS;
+        within(async {
+            while met.answered.load(Ordering::Relaxed) < enough {
+                tokio::task::yield_now().await
+            }
+        })
+        .await;
+    };
+    for _ in 0..3 {
+        let mut server = start().await;
+        more_are_answered().await;
+        let mut ana = server.join("lobby", "ana").await;
+        server.send_sigterm();
+        assert_eq!(ana.recv_close().await.0, 1001);
+        assert!(server.wait_for_exit().await.success());
+    }
+    let _server = start().await;
+    more_are_answered().await;
+    for client in &clients {
+        assert!(!client.is_finished(), "it was refused");
+        client.abort();
+    }
+    assert_eq!(met.ended.load(Ordering::Relaxed), 0, "connections without an answer");
 }

@@ -29,7 +29,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use dormouse::Host;
 use dormouse::config::{AccessMode, Auth, Config, Tls, full_path, read_duration, resolve_address};
 use dormouse::{log, log_filter};
-use systemd::{Notifier, Watchdog};
+use systemd::{Notifier, PassedSockets, Watchdog};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -229,6 +230,7 @@ fn serve(args: Serve) -> ExitCode {
 }
 
 fn run(args: Serve) -> anyhow::Result<()> {
+    let sockets = PassedSockets::take()?;
     let tls = match (args.tls_cert, args.tls_key) {
         (Some(cert), Some(key)) => Some(Tls { cert, key }),
         (Some(_), None) => {
@@ -257,10 +259,10 @@ fn run(args: Serve) -> anyhow::Result<()> {
         .event_interval(16)
         .build()
         .context("the runtime cannot start")?;
-    runtime.block_on(run_host(config, args.log_format))
+    runtime.block_on(run_host(config, args.log_format, sockets))
 }
 
-async fn run_host(config: Config, format: LogFormat) -> anyhow::Result<()> {
+async fn run_host(config: Config, format: LogFormat, sockets: PassedSockets) -> anyhow::Result<()> {
     // Signal handlers come first, so that a signal during the start is not missed.
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be received")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be received")?;
@@ -270,7 +272,15 @@ async fn run_host(config: Config, format: LogFormat) -> anyhow::Result<()> {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let (auth, data) = (config.identity.auth, config.data.display().to_string());
     let access = config.access_summary();
-    let host = Host::builder(config).start().await?;
+    let mut builder = Host::builder(config);
+    if let Some(listener) = sockets.edge {
+        builder = builder.listener(TcpListener::from_std(listener).context("the socket for `edge` cannot be used")?);
+    }
+    if let Some(listener) = sockets.admin {
+        let listener = TcpListener::from_std(listener).context("the socket for `admin` cannot be used")?;
+        builder = builder.admin_listener(listener);
+    }
+    let host = builder.start().await?;
     let auth = if auth == Auth::Dev { "dev: names are accepted without proof" } else { "jwt" };
     let address = host.address().expect("a host that was started listens");
     let url = format!("{scheme}://{address}");

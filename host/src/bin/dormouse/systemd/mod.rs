@@ -4,11 +4,13 @@
 //! Each is switched on by the environment variables that the service manager sets. It knows no rooms: `main` calls it.
 
 mod notify;
+mod sockets;
 mod watchdog;
 
 use std::ffi::OsString;
 
 pub(crate) use notify::Notifier;
+pub(crate) use sockets::PassedSockets;
 pub(crate) use watchdog::Watchdog;
 
 /// An environment variable; an empty one counts as unset.
