@@ -43,7 +43,7 @@ fn collect(path: &Path, visit: &mut impl FnMut(&Path, &str)) {
     }
 }
 
-/// The names of the fields of spans, such as `address` in `info_span!("room", address = %address)`.
+/// The names of the fields of spans, such as `room` in `info_span!("room", room = %address)`.
 fn span_fields(source: &str) -> Vec<String> {
     let spans = source.split("_span!(").skip(1).filter_map(|span| span.split_once(')'));
     let fields = spans.flat_map(|(arguments, _)| arguments.split(',').skip(1));

@@ -59,12 +59,12 @@ fn check(directive: &str) -> Result<(), String> {
     span.map_or(Ok(()), check_span)
 }
 
-/// Checks a span and its fields, such as `room{address=ROOMS/lobby}`.
+/// Checks a span and its fields, such as `room{room=ROOMS/lobby}`.
 fn check_span(span: &str) -> Result<(), String> {
     let (name, fields) = span.split_once('{').unwrap_or((span, ""));
     if !name.is_empty() && !SPANS.contains(&name) {
         return Err(format!(
-            "there is no span `{name}`, so this logs nothing; write `[room]=LEVEL` or `[room{{address=ROOM}}]=LEVEL`"
+            "there is no span `{name}`, so this logs nothing; write `[room]=LEVEL` or `[room{{room=ROOM}}]=LEVEL`"
         ));
     }
     for field in split(fields.trim_end_matches('}')) {
@@ -179,9 +179,9 @@ mod tests {
             "dormouse::sto=debug",
             "wasmtime_wasi=debug,h2=info",
             "server=info,room=debug",
-            "info,[room{address=\"ROOMS/a\"}]=debug",
+            "info,[room{room=\"ROOMS/a\"}]=debug",
             "dormouse::room[room]=debug",
-            "[{address=\"ROOMS/lobby\"}]=debug",
+            "[{room=\"ROOMS/lobby\"}]=debug",
             "[{user}]=debug",
             "hyper=debug,h2::codec=debug,wasmtime_wasi::p2=info,wasmtime=warn",
         ] {
@@ -203,12 +203,12 @@ mod tests {
             ("wasmtime-wasi::p2=debug", "did you mean `wasmtime_wasi`?"),
             ("fjall=debug", "besides dormouse, these log: "),
             ("zzz=debug", "besides dormouse, these log: "),
-            ("[room{adress=x}]=debug", "no span has a field `adress`, so this logs nothing; the fields are `address`"),
-            ("[room{adress}]=debug", "no span has a field `adress`"),
-            ("[{adress=\"ROOMS/a,b\"}]=debug", "no span has a field `adress`"),
-            ("info,dormouse[room{address=a,user=b}]=debug", "no span has a field `user`"),
+            ("[room{rom=x}]=debug", "no span has a field `rom`, so this logs nothing; the fields are `room`"),
+            ("[room{rom}]=debug", "no span has a field `rom`"),
+            ("[{rom=\"ROOMS/a,b\"}]=debug", "no span has a field `rom`"),
+            ("info,dormouse[room{room=a,user=b}]=debug", "no span has a field `user`"),
             ("[span]=info", "there is no span `span`"),
-            ("info,[turn{address=\"x\"}]=debug", "there is no span `turn`"),
+            ("info,[turn{room=\"x\"}]=debug", "there is no span `turn`"),
             ("[room]=loud", "`loud` is not a level"),
         ] {
             let problem = read(bad).unwrap_err();

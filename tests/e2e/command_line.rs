@@ -563,7 +563,7 @@ fn a_log_filter_without_a_known_target_is_refused() {
         ("dormouse::stoer=debug", "did you mean `dormouse::store`?"),
         ("[span]=info", "there is no span `span`"),
         ("hyperr=debug", "did you mean `hyper`?"),
-        ("[room{adress=x}]=debug", "the fields are `address`"),
+        ("[room{rom=x}]=debug", "the fields are `room`"),
     ] {
         let output = run(&["serve", "--config", MISSING_CONFIG, "--log", filter]);
         assert!(!output.status.success() && output_text(&output).contains(expected), "{}", output_text(&output));

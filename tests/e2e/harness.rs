@@ -60,7 +60,12 @@ impl Server {
 
     /// As [`in_directory`](Self::in_directory), with the log level `trace`.
     pub(crate) async fn with_trace_log(directory: Arc<TempDir>, config: &str) -> Self {
-        let child = spawn(&directory, config, &["--log", "trace"]);
+        Self::with_args(directory, config, &["--log", "trace"]).await
+    }
+
+    /// As [`in_directory`](Self::in_directory), with more arguments.
+    pub(crate) async fn with_args(directory: Arc<TempDir>, config: &str, args: &[&str]) -> Self {
+        let child = spawn(&directory, config, args);
         Self::ready(child, directory, config).await.unwrap_or_else(|log| panic!("the server did not start:\n{log}"))
     }
 
@@ -107,11 +112,10 @@ impl Server {
         std::thread::spawn(move || {
             let mut announce = Some(announce);
             while let Some(Ok(line)) = lines.next() {
-                if let Some((_, rest)) = line.strip_prefix("dormouse: ready on ").and_then(|url| url.split_once("://"))
+                if let Some(address) = announced_address(&line)
                     && let Some(announce) = announce.take()
                 {
-                    let address = rest.split_whitespace().next().expect("an address follows");
-                    let _ = announce.send(address.parse::<SocketAddr>().expect("it is an address"));
+                    let _ = announce.send(address);
                 }
                 let mut kept = kept.lock().unwrap();
                 kept.push_str(&line);
@@ -290,6 +294,17 @@ impl Server {
     pub(crate) async fn request(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         request(self.address, method, path, headers, body).await
     }
+}
+
+/// The address in the line that says that a server is ready, as text or as JSON.
+fn announced_address(line: &str) -> Option<SocketAddr> {
+    let json = serde_json::from_str::<Value>(line).ok().filter(|line| line["fields"]["message"] == "ready");
+    let url = match &json {
+        Some(line) => line["fields"]["url"].as_str()?,
+        None => line.strip_prefix("dormouse: ready on ")?.split_whitespace().next()?,
+    };
+    let (_, address) = url.split_once("://")?;
+    Some(address.parse().expect("it is an address"))
 }
 
 /// The limit `min_free_bytes`, so high that no turn may write: the disk has so much, and never all of it free.

@@ -3,16 +3,18 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse::limits::LOG_LINES;
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::command_line::run;
-use crate::harness::{self, BASE, within};
+use crate::harness::{self, BASE, Server, within};
 
 /// A server whose stderr this test reads, or does not.
 struct UnreadServer {
@@ -222,4 +224,67 @@ fn a_command_that_cannot_write_its_output_fails_with_a_reason() {
     let status = Command::new(env!("CARGO_BIN_EXE_dormouse")).args(wrong).stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(1));
     assert_eq!(run(&wrong).status.code(), Some(1));
+}
+
+/// A server with rooms that log what they are told, and may log two lines in a turn.
+async fn loud_server(args: &[&str]) -> Server {
+    let directory = Arc::new(TempDir::new().unwrap());
+    std::fs::write(directory.path().join("unruly.wasm"), dormouse_bundle::UNRULY).unwrap();
+    let config = "[limits]\nturn_log_lines = 2\nturn_cpu_slow = \"1ms\"\n\
+                  [namespaces.ROOMS]\ncomponent = \"unruly.wasm\"\n";
+    Server::with_args(directory, config, args).await
+}
+
+#[tokio::test]
+async fn a_json_line_about_a_room_names_room_user_and_turn() {
+    let mut server = loud_server(&["--log-format", "json"]).await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.expect_text("welcome").await;
+    ana.expect_reply("log; say logged", "logged").await;
+    ana.expect_reply("print; say printed", "printed").await;
+    ana.expect_reply("work 40; say worked", "worked").await;
+    ana.send("fail told to").await;
+    assert_eq!(ana.recv().await["code"], "room_failed");
+    ana.send("timer 1 fail first").await;
+    server.wait_for_log("\"timer\":\"t\"").await;
+    server.api(Method::POST, "/rooms/garden/messages", "bo", "log").await;
+    server.api(Method::POST, "/rooms/garden/messages", "bo", "panic").await.is_problem(500);
+    server.send_sigterm();
+    server.wait_for_exit().await;
+    let log = server.log();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}")));
+    let lines = lines.collect::<Vec<_>>();
+    let about = |room: &str, user: Value, turn: u64| {
+        let is_meant = |line: &&Value| line["room"] == room && line["user"] == user && line["turn"] == turn;
+        let messages = lines.iter().filter(is_meant).map(|line| line["fields"]["message"].as_str().unwrap());
+        // A turn may or may not use much CPU.
+        messages.filter(|message| *message != "a turn used much CPU").collect::<Vec<_>>()
+    };
+    let failed = |reason: &str| format!("the turn failed and was undone: the room returned an error: {reason}");
+    assert_eq!(about("ROOMS/lobby", json!("id-ana"), 2), ["line 0", "line 1"]);
+    assert_eq!(about("ROOMS/lobby", json!("id-ana"), 3), ["line 0", "line 1"]);
+    assert_eq!(about("ROOMS/lobby", json!("id-ana"), 5), [failed("told to")]);
+    assert_eq!(about("ROOMS/lobby", Value::Null, 7), [failed("told to fail first")]);
+    assert_eq!(about("ROOMS/garden", json!("id-bo"), 1), ["line 0", "line 1"]);
+    let panicked = about("ROOMS/garden", json!("id-bo"), 2);
+    assert!(panicked.len() == 3 && panicked[1].contains("told to panic"), "{panicked:?}");
+    let slow = lines.iter().find(|line| line["turn"] == 4 && line["room"] == "ROOMS/lobby").unwrap();
+    assert_eq!((&slow["user"], &slow["fields"]["message"]), (&json!("id-ana"), &json!("a turn used much CPU")));
+    for line in &lines {
+        let is_of_room =
+            line["target"] == "room" || line["target"].as_str().unwrap().starts_with("dormouse::room::life");
+        assert!(line["room"].is_string() || !is_of_room, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_line_about_a_room_names_room_user_and_turn() {
+    let server = loud_server(&[]).await;
+    let mut ana = server.join("lobby", "ana").await;
+    ana.expect_text("welcome").await;
+    ana.send("log").await;
+    server.wait_for_log("room{room=ROOMS/lobby}: room: line 0 turn=2 user=\"id-ana\"\n").await;
+    ana.send("fail told to").await;
+    server.wait_for_log("room{room=ROOMS/lobby}: dormouse::room::life::turn: the turn failed").await;
+    server.wait_for_log("an error: told to turn=3 user=\"id-ana\" event=\"message\"").await;
 }

@@ -267,7 +267,7 @@ async fn an_endless_start_function_fails_only_its_own_rooms() {
     let (latency, _) = latency_during(&mut good, asked).await;
     assert!(latency < calm * 10 + SCHEDULING_TOLERANCE, "a neighbour's answers took {latency:?}, and {calm:?} before");
     for scope in 0..2 {
-        let room = format!("room{{address=PRESENCE/s{scope}}}: dormouse::room::life::turn");
+        let room = format!("room{{room=PRESENCE/s{scope}}}: dormouse::room::life::turn");
         server.wait_for_log(&format!("{room}: the turn failed and was undone: it used its 1s of CPU")).await;
     }
 }

@@ -91,10 +91,12 @@ impl Instance {
     }
 
     /// Runs one event.
-    pub fn run(mut self: Box<Self>, resources: Box<TurnResources>, event: Event, moment: Moment) -> Run {
+    pub fn run(mut self: Box<Self>, resources: Box<TurnResources>, mut event: Event, moment: Moment) -> Run {
         Box::pin(async move {
             let outbound = resources.outbound.clone();
-            self.store.data_mut().begin(moment, Some(resources));
+            let data = self.store.data_mut();
+            data.turn_user = turn_user(&mut event);
+            data.begin(moment, Some(resources));
             // Two ticks: the next one may be near, and a turn of a few microseconds must not yield for it.
             self.store.set_epoch_deadline(2);
             let stopwatch = self.store.data().meter.stopwatch.clone();
@@ -109,7 +111,9 @@ impl Instance {
             let cpu = data.meter.cpu();
             let cost = TurnCost { cpu: data.meter.stopwatch.used(), calls: data.call_budget.calls.made };
             if cpu >= self.limits.turn_cpu_slow && data.log_limiter.take() {
-                tracing::warn!(target: "room", ?cpu, "a turn used much CPU");
+                let context = data.log_context();
+                let (turn, user) = (context.turn, context.user());
+                tracing::warn!(target: "room", turn, user, ?cpu, "a turn used much CPU");
             }
             let turn = match outcome {
                 // Only the answer of a refused connect is kept.
@@ -129,16 +133,9 @@ impl Instance {
         })
     }
 
-    async fn call(&mut self, mut event: Event) -> wasmtime::Result<Result<Answer, String>> {
+    async fn call(&mut self, event: Event) -> wasmtime::Result<Result<Answer, String>> {
         let guest = self.room.dormouse_room_room();
         let store = &mut self.store;
-        store.data_mut().turn_user = match &mut event {
-            Event::Connect(socket, _) | Event::Message(socket, _) | Event::Close(socket, _) => {
-                TurnUser::OfSocket(*socket)
-            }
-            Event::Request(request) => TurnUser::OfRequest(std::mem::take(&mut request.access)),
-            Event::Timer(_) => TurnUser::Nobody,
-        };
         if !self.awake {
             store.data_mut().woken_by = wake_reason(&event);
             if let Err(error) = guest.call_wake(&mut *store).await? {
@@ -169,6 +166,15 @@ impl Instance {
                 response.map(|response| Answer::Response(convert::response(response)))
             }
         })
+    }
+}
+
+/// The user whom an event is about. A request gives up its permissions: the guest asks the host for them.
+fn turn_user(event: &mut Event) -> TurnUser {
+    match event {
+        Event::Connect(socket, _) | Event::Message(socket, _) | Event::Close(socket, _) => TurnUser::OfSocket(*socket),
+        Event::Request(request) => TurnUser::OfRequest(std::mem::take(&mut request.access)),
+        Event::Timer(_) => TurnUser::Nobody,
     }
 }
 

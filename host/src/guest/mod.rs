@@ -20,6 +20,7 @@ mod grants;
 mod imports;
 mod instance;
 mod linker;
+mod log_context;
 mod log_limiter;
 mod long_turns;
 mod meter;

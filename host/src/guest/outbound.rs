@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use super::log_context::LogContext;
 use super::log_limiter::LogLimiter;
 use crate::clock;
 use crate::config::Limits;
@@ -106,12 +107,15 @@ pub(super) struct CallBudget {
     pub(super) answers: Arc<Semaphore>,
     pub(super) limits: Arc<Limits>,
     pub(super) log_limiter: Arc<LogLimiter>,
+    /// The turn of the last request to a server.
+    pub(super) log_context: LogContext,
 }
 
 impl CallBudget {
     pub(super) fn new(limits: Arc<Limits>, log_limiter: Arc<LogLimiter>) -> Self {
         let answers = Arc::new(Semaphore::new(ANSWERS_BYTES));
-        CallBudget { outbound: None, after: 0, calls: CallsMade::default(), answers, limits, log_limiter }
+        let (calls, log_context) = (CallsMade::default(), LogContext::default());
+        CallBudget { outbound: None, after: 0, calls, answers, limits, log_limiter, log_context }
     }
 }
 

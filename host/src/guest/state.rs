@@ -13,6 +13,7 @@ use wasmtime_wasi_http::WasiHttpCtx;
 use super::bindings::room::dormouse::room::context::WakeReason;
 use super::failure::TurnFailure;
 use super::grants::RouterGrants;
+use super::log_context::{LogContext, LogUser};
 use super::log_limiter::{LogLimiter, one_line};
 use super::meter::{Exceeded, Meter};
 use super::moment::Moment;
@@ -45,6 +46,10 @@ pub struct TurnResources {
     pub commits_before: u64,
     /// How many of its posts are not accepted yet.
     pub posts_waiting: usize,
+    /// The number of the turn in this room, for the log.
+    pub turn: u64,
+    /// The id of the user whose request the turn answers, for the log. The table of sockets has that of a socket.
+    pub requested_by: Option<Arc<str>>,
 }
 
 impl fmt::Debug for TurnResources {
@@ -121,7 +126,18 @@ impl StoreData {
         }
     }
 
-    /// Begins a turn.
+    /// The current turn, for the log. It costs a look into the table of sockets.
+    pub(super) fn log_context(&self) -> LogContext {
+        let Some(resources) = &self.resources else { return LogContext::default() };
+        let user = match &self.turn_user {
+            TurnUser::OfSocket(key) => resources.sockets.get(*key).map(|socket| LogUser::OfSocket(socket.user.clone())),
+            TurnUser::OfRequest(_) => resources.requested_by.clone().map(LogUser::OfRequest),
+            TurnUser::Nobody | TurnUser::OfRouted(..) => None,
+        };
+        LogContext::new(resources.turn, user)
+    }
+
+    /// Begins a turn. `turn_user` is set.
     pub(super) fn begin(&mut self, moment: Moment, resources: Option<Box<TurnResources>>) {
         self.meter.restart();
         self.moment = moment;
@@ -131,8 +147,9 @@ impl StoreData {
         self.resources = resources;
         self.rng = None;
         self.log_lines = 0;
-        if let Some(wasi) = &mut self.wasi {
-            wasi.begin(&self.moment);
+        let log_context = self.wasi.is_some().then(|| self.log_context());
+        if let (Some(wasi), Some(log_context)) = (&mut self.wasi, log_context) {
+            wasi.begin(&self.moment, log_context);
         }
     }
 
@@ -186,9 +203,11 @@ impl StoreData {
     }
 
     pub(super) fn wasi(&mut self) -> &mut Wasi {
-        self.wasi.get_or_insert_with(|| {
-            Box::new(Wasi::new(&self.moment, self.limits.turn_log_lines, self.log_limiter.clone()))
-        })
+        if self.wasi.is_none() {
+            let (max_lines, context) = (self.limits.turn_log_lines, self.log_context());
+            self.wasi = Some(Box::new(Wasi::new(&self.moment, max_lines, self.log_limiter.clone(), context)));
+        }
+        self.wasi.as_mut().expect("made above if it was missing")
     }
 
     /// The last output of the guest to standard error.

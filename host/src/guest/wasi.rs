@@ -22,6 +22,7 @@ use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
+use super::log_context::LogContext;
 use super::log_limiter::{LogLimiter, one_line};
 use super::moment::Moment;
 use crate::lock::Lock;
@@ -46,10 +47,10 @@ pub(super) struct Wasi {
 }
 
 impl Wasi {
-    pub(super) fn new(moment: &Moment, max_lines: u32, log_limiter: Arc<LogLimiter>) -> Self {
+    pub(super) fn new(moment: &Moment, max_lines: u32, log_limiter: Arc<LogLimiter>, log_context: LogContext) -> Self {
         let rng = TurnRng(Arc::new(Lock::new(StdRng::from_seed(moment.seed))));
         let now = Arc::new(AtomicU64::new(moment.now));
-        let output = Output { text: String::new(), lines: 0, max_lines, log_limiter };
+        let output = Output { text: String::new(), lines: 0, max_lines, log_limiter, log_context };
         let output = LogStream(Arc::new(Lock::new(output)));
         let mut table = ResourceTable::new();
         table.set_max_capacity(WASI_RESOURCES);
@@ -67,12 +68,13 @@ impl Wasi {
     }
 
     /// A turn begins: sets its time and seed, and clears the kept output.
-    pub(super) fn begin(&mut self, moment: &Moment) {
+    pub(super) fn begin(&mut self, moment: &Moment, log_context: LogContext) {
         self.now.store(moment.now, Ordering::Relaxed);
         *self.rng.0.lock() = StdRng::from_seed(moment.seed);
         let mut output = self.output.0.lock();
         output.text.clear();
         output.lines = 0;
+        output.log_context = log_context;
     }
 
     pub(super) fn last_output(&self) -> String {
@@ -140,6 +142,7 @@ struct Output {
     lines: u32,
     max_lines: u32,
     log_limiter: Arc<LogLimiter>,
+    log_context: LogContext,
 }
 
 impl LogStream {
@@ -153,7 +156,8 @@ impl LogStream {
             output.lines = output.lines.saturating_add(1);
             if output.log_limiter.take_of_turn(output.lines, output.max_lines) {
                 let line = one_line(line);
-                tracing::info!(target: "room", "{line}");
+                let (turn, user) = (output.log_context.turn, output.log_context.user());
+                tracing::info!(target: "room", turn, user, "{line}");
                 output.log_limiter.tap("info", &line);
             }
         }

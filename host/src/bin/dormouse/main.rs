@@ -7,6 +7,7 @@
 mod admin;
 #[expect(clippy::disallowed_methods, reason = "a load generator measures time, waits, and chooses at random")]
 mod bench;
+mod json_log;
 #[expect(clippy::disallowed_methods, reason = "it writes a new project")]
 mod new;
 mod print;
@@ -29,6 +30,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use dormouse::Host;
 use dormouse::config::{AccessMode, Auth, Config, Tls, full_path, read_duration, resolve_address};
 use dormouse::{log, log_filter};
+use json_log::JsonLine;
 use systemd::{Notifier, PassedSockets, Watchdog};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -411,7 +413,7 @@ fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
         }
         LogFormat::Json => {
             let announced = format!("{ANNOUNCED}=info").parse().expect("it is a directive");
-            lines.with_env_filter(filter.add_directive(announced)).json().init();
+            lines.with_env_filter(filter.add_directive(announced)).json().event_format(JsonLine).init();
         }
     }
     // Rust's own hook would write to stderr directly, and block if stderr is not read.

@@ -152,6 +152,6 @@ impl AccessControl {
 
     /// Counts and logs that a user may not do something in a room; `service` acts for the user, if it is one.
     pub(super) fn journal_denied(&self, user: Option<&str>, service: Option<&str>, room: &Address, denied: Denied) {
-        self.journal.denied(user, service, &self.policy.spelled(room), denied, self.policy.grants_claim());
+        self.journal.denied(user, service, room, denied, self.policy.grants_claim());
     }
 }

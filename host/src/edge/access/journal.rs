@@ -8,6 +8,7 @@ use prometheus_client::registry::Registry;
 use super::policy::{Denied, Reason};
 use crate::clock;
 use crate::lock::Lock;
+use crate::model::Address;
 use crate::token_bucket::TokenBucket;
 
 /// Lines about refusals a second, and ten times as many in a burst.
@@ -40,7 +41,7 @@ impl AccessJournal {
 
     /// A user may not do something in a room; `user` is absent without an identity, `service` is the one that acts, if
     /// it is one, and `claim` is the one that holds the grants of tokens.
-    pub(super) fn denied(&self, user: Option<&str>, service: Option<&str>, room: &str, denied: Denied, claim: &str) {
+    pub(super) fn denied(&self, user: Option<&str>, service: Option<&str>, room: &Address, denied: Denied, claim: &str) {
         self.count("refused", denied.reason);
         if !self.lines.lock().take(clock::monotonic()) {
             return;
@@ -50,7 +51,7 @@ impl AccessJournal {
             Reason::NoClaim => tracing::info!(
                 user,
                 service,
-                room,
+                %room,
                 permission,
                 reason,
                 claim,
@@ -58,7 +59,7 @@ impl AccessJournal {
             ),
             Reason::AuthorizerFailed => tracing::info!(
                 user,
-                room,
+                %room,
                 permission,
                 reason,
                 "a user was refused for now, because the server of identity.authorize gave no decision"
@@ -67,13 +68,13 @@ impl AccessJournal {
                 tracing::info!(
                     user,
                     service,
-                    room,
+                    %room,
                     permission,
                     reason,
                     "a user was refused who was sent out of the room"
                 );
             }
-            _ => tracing::info!(user, service, room, permission, reason, "a user was refused for want of a permission"),
+            _ => tracing::info!(user, service, %room, permission, reason, "a user was refused for want of a permission"),
         }
     }
 

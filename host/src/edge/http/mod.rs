@@ -364,7 +364,7 @@ async fn request_room(edge: &Edge, address: &Address, request: model::Request) -
     let answered =
         answered.map_err(|_| overloaded("the room did not answer in time; it may still process the request"))?;
     let response = answered.map_err(|error| unanswered(&error))?;
-    Ok(from_component(&edge.response_headers, Some(address.namespace()), response))
+    Ok(from_component(&edge.response_headers, Some(address), response))
 }
 
 #[cfg(test)]

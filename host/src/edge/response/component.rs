@@ -7,17 +7,17 @@ use super::body::Body;
 use super::problem::problem;
 use crate::edge::headers::{self, ResponseHeaders};
 use crate::limits;
-use crate::model;
+use crate::model::{self, Address};
 
-/// Makes an HTTP answer of a component's answer, with only the headers that a component may set. `namespace` is absent
-/// for the router.
+/// Makes an HTTP answer of a component's answer, with only the headers that a component may set. `room` is absent for
+/// the router.
 pub(in crate::edge) fn from_component(
     allowed: &ResponseHeaders,
-    namespace: Option<&str>,
+    room: Option<&Address>,
     answer: model::Response,
 ) -> Response<Body> {
     let bad = |what: &str| {
-        tracing::error!("a component's answer cannot be sent: {what}");
+        tracing::error!(room = room.map(tracing::field::display), "a component's answer cannot be sent: {what}");
         problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be sent")
     };
     let status = match StatusCode::from_u16(answer.status) {
@@ -37,7 +37,7 @@ pub(in crate::edge) fn from_component(
         let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
             return bad("it has a header that HTTP does not allow");
         };
-        if allowed.may_send(namespace, &name) {
+        if allowed.may_send(room.map(Address::namespace), &name) {
             headers::add(sent, name, value);
         }
     }

@@ -40,22 +40,23 @@ impl context::Host for StoreData {
         if !self.may_log() {
             return Ok(());
         }
-        let line = one_line(&line);
+        let (line, about) = (one_line(&line), self.log_context());
+        let (turn, user) = (about.turn, about.user());
         let level = match level {
             Level::Debug => {
-                tracing::debug!(target: "room", "{line}");
+                tracing::debug!(target: "room", turn, user, "{line}");
                 "debug"
             }
             Level::Info => {
-                tracing::info!(target: "room", "{line}");
+                tracing::info!(target: "room", turn, user, "{line}");
                 "info"
             }
             Level::Warn => {
-                tracing::warn!(target: "room", "{line}");
+                tracing::warn!(target: "room", turn, user, "{line}");
                 "warn"
             }
             Level::Error => {
-                tracing::error!(target: "room", "{line}");
+                tracing::error!(target: "room", turn, user, "{line}");
                 "error"
             }
         };

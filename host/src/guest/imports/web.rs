@@ -14,9 +14,9 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpC
 
 use crate::clock;
 use crate::guest::LogLimiter;
+use crate::guest::log_context::LogContext;
 use crate::guest::outbound::{CallBudget, NoMoreCalls};
 use crate::guest::state::StoreData;
-use crate::guest::wasi::Wasi;
 use crate::limits;
 use crate::model::{self, StorageFailed};
 use crate::outbound::FetchError;
@@ -32,9 +32,9 @@ type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error
 
 impl WasiHttpView for StoreData {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let max_lines = self.limits.turn_log_lines;
-        let wasi =
-            self.wasi.get_or_insert_with(|| Box::new(Wasi::new(&self.moment, max_lines, self.log_limiter.clone())));
+        self.call_budget.log_context = self.log_context();
+        self.wasi();
+        let wasi = self.wasi.as_mut().expect("made above");
         let http = self.http.get_or_insert_with(|| {
             let mut http = WasiHttpCtx::new();
             http.set_field_size_limit(FIELDS_BYTES);
@@ -53,7 +53,7 @@ impl WasiHttpHooks for CallBudget {
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let until = self.calls.take(&self.limits);
         let (outbound, after, answers) = (self.outbound.clone(), self.after, self.answers.clone());
-        let log_limiter = self.log_limiter.clone();
+        let (log_limiter, log_context) = (self.log_limiter.clone(), self.log_context.clone());
         Box::new(async move {
             let until = until.map_err(|NoMoreCalls| Error::ConnectionLimitReached)?;
             let outbound = outbound.ok_or(Error::HttpRequestDenied)?;
@@ -68,7 +68,7 @@ impl WasiHttpHooks for CallBudget {
             // The storage of the room failed. The turn will be lost with its commit, whatever it gets here.
             let failed = |error: StorageFailed| Error::InternalError(Some(error.to_string()));
             let result = outbound.fetch(after, until, origin, request).await.map_err(failed)?;
-            let response = to_wasi(result.map_err(|error| error_to_wasi(error, &log_limiter))?, space)?;
+            let response = to_wasi(result.map_err(|error| error_to_wasi(error, &log_limiter, &log_context))?, space)?;
             let no_io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
             Ok((response, no_io))
         })
@@ -133,10 +133,11 @@ async fn complete_body(body: WasiBody) -> Result<Bytes, Error> {
     }
 }
 
-fn error_to_wasi(error: FetchError, log_limiter: &LogLimiter) -> Error {
+fn error_to_wasi(error: FetchError, log_limiter: &LogLimiter, about: &LogContext) -> Error {
     // The room learns only the kind of failure. The operator, who may have to act, gets the details.
     if log_limiter.take() {
-        tracing::info!(target: "room", %error, "a request to a server got no answer");
+        let (turn, user) = (about.turn, about.user());
+        tracing::info!(target: "room", turn, user, %error, "a request to a server got no answer");
     }
     match error {
         FetchError::Denied(_) => Error::HttpRequestDenied,

@@ -131,7 +131,8 @@ impl RoomTask {
         let failures = timer.attempt + 1;
         let again = policy::timer_backoff(failures, random::jitter());
         if again.is_none() && self.opened().log_limiter.take() {
-            tracing::error!(timer = timer.name, failures, "the timer failed too often and is given up");
+            let turn = self.opened().resources().turn;
+            tracing::error!(turn, timer = timer.name, failures, "the timer failed too often and is given up");
         }
         let now = self.opened().clock();
         let name = timer.name.clone();

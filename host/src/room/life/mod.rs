@@ -144,7 +144,8 @@ impl RoomTask {
     /// Starts a task that runs a room until it sleeps.
     pub(super) fn run(state: Box<RoomState>, mailbox: Arc<Mailbox>, shared: Arc<Shared>) {
         shared.running.fetch_add(1, Ordering::AcqRel);
-        let span = tracing::info_span!("room", address = %state.address);
+        // The task that delivered the first event may be another room's: its span is no parent of this one.
+        let span = tracing::info_span!(parent: None, "room", room = %state.address);
         let last_event = clock::monotonic();
         let runtime = shared.runtime.clone();
         let room = RoomTask {

@@ -47,6 +47,8 @@ impl RoomTask {
             outbound: None,
             commits_before: 0,
             posts_waiting: 0,
+            turn: 0,
+            requested_by: None,
         };
         let per_second = self.shared.limits.log_lines_per_second;
         let (tails, room) = (self.shared.tails.clone(), resources.address.clone());

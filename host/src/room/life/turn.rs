@@ -95,10 +95,13 @@ impl RoomTask {
             Event::Message(_, Message::Text(text)) if text.len() <= LOOKED_INTO_BYTES => Some(text.clone()),
             _ => None,
         };
-        let user_id = match &event {
-            Event::Request(request) => request.user.as_ref().map(|user| user.id.clone()),
+        let resources = self.opened().resources();
+        resources.turn += 1;
+        resources.requested_by = match &event {
+            Event::Request(request) => request.user.as_ref().map(|user| user.id.as_str().into()),
             _ => None,
         };
+        let user_id = resources.requested_by.as_deref().map(str::to_owned);
         let bytes_in = match &event {
             Event::Message(_, message) => message.len(),
             Event::Request(request) => request.body.len(),
@@ -128,16 +131,19 @@ impl RoomTask {
                 Cause::Connect { socket, .. } | Cause::Message(socket) | Cause::Close(socket, _) => Some(*socket),
                 Cause::Timer(_) | Cause::Request { .. } => None,
             };
-            let client = key.and_then(|key| opened.resources.as_ref()?.sockets.get(key));
+            let resources = opened.resources.as_ref().expect("lent only while a turn runs");
+            let turn = resources.turn;
+            let client = key.and_then(|key| resources.sockets.get(key));
             let socket = client.map(|client| client.id);
-            let user = client.map(|client| client.user.id.clone()).or(counted.user.clone());
+            let user = client.map(|client| client.user.id.as_str()).or(resources.requested_by.as_deref());
+            let user = user.map(str::to_owned);
             if opened.log_limiter.take() {
                 let timer = match &cause {
                     Cause::Timer(timer) => Some(timer.name.as_str()),
                     _ => None,
                 };
                 let user = user.as_deref();
-                tracing::error!(event = name, socket, user, timer, "the turn failed and was undone: {error}");
+                tracing::error!(turn, user, event = name, socket, timer, "the turn failed and was undone: {error}");
             }
             opened.log_limiter.report_dropped();
             self.failed(name, user, error.to_string());

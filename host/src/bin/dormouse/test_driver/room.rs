@@ -365,6 +365,8 @@ impl TestRoom {
             outbound: Some(self.world.clone()),
             commits_before: 0,
             posts_waiting: self.posted.len(),
+            turn: 0,
+            requested_by: None,
         };
         let fired = match &event {
             Event::Timer(timer) => Some(timer.name.clone()),
