@@ -118,6 +118,22 @@ async fn posts_of_rooms_that_hibernate_at_once_are_all_delivered() {
     host.shutdown().await;
 }
 
+/// Its receivers remember the numbers of its posts, and would take lower ones for repeats.
+#[tokio::test]
+async fn a_room_that_was_deleted_can_post_again() {
+    let host = host_that_hibernates_at_once(&[]).await;
+    for round in 1..=3 {
+        for _ in 0..5 {
+            run_in_room(host.rooms(), "sender", &post_to("receiver")).await;
+        }
+        wait_for_count(host.rooms(), "receiver", 5 * round).await;
+        host.rooms().get("ROOMS", "sender").unwrap().delete(false).await.unwrap();
+    }
+    host.rooms().get("ROOMS", "receiver").unwrap().delete(false).await.unwrap();
+    wait_for_count(host.rooms(), "receiver", 0).await;
+    host.shutdown().await;
+}
+
 #[tokio::test]
 async fn failed_turns_use_up_no_post_numbers() {
     // Every turn that posts fails.
