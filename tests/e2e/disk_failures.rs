@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse::config::{Config, Namespace};
-use dormouse::store::{DiskError, MemoryEngine, Record, StorageEngine, Store, StoreOptions};
+use dormouse::store::{DiskError, MemoryEngine, Record, StorageEngine, StorageReader, Store, StoreOptions};
 use dormouse::{Host, model};
 use futures_util::future::{Either, select};
 use serde_json::json;
@@ -63,7 +63,9 @@ impl StorageEngine for DyingDisk {
         }
         self.durable.write(std::mem::take(&mut *self.unsynced.lock().unwrap()))
     }
+}
 
+impl StorageReader for DyingDisk {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
         self.visible.get(key)
     }
@@ -122,7 +124,9 @@ impl StorageEngine for PausedDisk {
         *syncs = (syncs.0 - 1, syncs.1 - 1);
         Ok(())
     }
+}
 
+impl StorageReader for PausedDisk {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
         self.disk.get(key)
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dormouse::store::{DiskError, MemoryEngine, Record, StorageEngine};
+use dormouse::store::{DiskError, MemoryEngine, Record, StorageEngine, StorageReader};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -202,7 +202,9 @@ impl StorageEngine for FaultDisk {
     fn free_bytes(&self) -> Option<std::io::Result<u64>> {
         Some(Ok(if self.is_full.load(Ordering::SeqCst) { 0 } else { u64::MAX }))
     }
+}
 
+impl StorageReader for FaultDisk {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
         self.read()?;
         self.visible.get(key)

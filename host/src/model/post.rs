@@ -35,6 +35,9 @@ pub struct Post {
     pub at: UnixMillis,
     /// How many tries have failed.
     pub attempt: u32,
+    /// Its idempotency key, if another store gave it: that of a backup, or of an imported room. Otherwise the key
+    /// follows from its number.
+    pub key: Option<String>,
 }
 
 /// The number of a post: the number of its commit, and its place in that commit. So numbers only grow, and nothing must
@@ -128,6 +131,7 @@ mod tests {
             request: Request::default(),
             at: 0,
             attempt: 0,
+            key: None,
         };
         let numbers = [PostNumber::new(1, 0), PostNumber::new(1, 1), PostNumber::new(2, 0), PostNumber::new(2, 1)];
         let mut posts = numbers.into_iter().zip([post("a"), post("b"), post("a"), post("c")]).collect::<Posts>();

@@ -53,7 +53,7 @@ impl Batch {
         let number = |(place, (destination, request))| {
             let place =
                 u16::try_from(place).expect("a room has no more posts waiting, and all of these are among them");
-            (PostNumber::new(commit, place), Some(Post { destination, request, at: now, attempt: 0 }))
+            (PostNumber::new(commit, place), Some(Post { destination, request, at: now, attempt: 0, key: None }))
         };
         (self.posts..).zip(posts).map(number).collect()
     }

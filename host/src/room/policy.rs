@@ -91,6 +91,7 @@ mod tests {
             request: Request::default(),
             at: 10 * nth as u64,
             attempt: 0,
+            key: None,
         };
         let posts = numbers.into_iter().enumerate().map(|(nth, number)| (number, post(nth))).collect::<Posts>();
         let none = BTreeSet::new();

@@ -20,7 +20,7 @@ impl Shared {
     /// Tries a post and reports the result to its room. It needs no state of the room, which may sleep meanwhile.
     pub(super) fn carry(self: &Arc<Self>, from: &Address, namespace: &Arc<Namespace>, number: PostNumber, post: Post) {
         let (shared, from, namespace) = (self.clone(), from.clone(), namespace.clone());
-        let key = self.store.post_key(&from, number);
+        let key = post.key.unwrap_or_else(|| self.store.post_key(&from, number));
         let (destination, request) = (post.destination, request_from_room(post.request, &from, Some(key)));
         let carried = async move {
             let slot = shared.carriers.slot(from.namespace(), &destination).await;

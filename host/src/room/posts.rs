@@ -189,7 +189,7 @@ mod tests {
     fn an_attempt_that_the_host_could_not_make_does_not_count() {
         let number = PostNumber::new(1, 0);
         let to = Destination::Room(Address::new("ROOMS", "a").unwrap());
-        let post = Post { destination: to, request: Request::default(), at: 0, attempt: 3 };
+        let post = Post { destination: to, request: Request::default(), at: 0, attempt: 3, key: None };
         let mut posting = Posting::new([(number, post)].into_iter().collect());
         assert_eq!(posting.begin(5, 1).posts.len(), 1);
         assert!(posting.tried(number, unanswered(&RequestError::NoSpace), 5, &LogLimiter::new(0)).is_none());

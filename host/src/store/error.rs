@@ -11,6 +11,9 @@ pub enum OpenError {
     /// Another process has it open.
     #[error("{0} is in use by another process; stop that one, or pass --data to choose another directory")]
     InUse(PathBuf),
+    /// A restore into it did not end.
+    #[error("{0} has a restore that did not end; remove the directory, and run `dormouse restore` again")]
+    Unfinished(PathBuf),
     /// The disk or the engine failed.
     #[error("{path} cannot be opened; check that it is a directory this user can write to, on a disk that works")]
     Disk {

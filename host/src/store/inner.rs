@@ -1,6 +1,7 @@
 //! The state of an open store. The store and the log of each room share it.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -15,6 +16,8 @@ use crate::model::{Address, StorageFailed};
 pub(super) struct Inner {
     /// Absent after the store was closed. So a clone that still exists does not keep the files open.
     pub(super) disk: ReadWriteLock<Option<Arc<dyn StorageEngine>>>,
+    /// The data directory; absent with an engine of its own.
+    pub(super) directory: Option<PathBuf>,
     pub(super) group: Group,
     pub(super) options: StoreOptions,
     pub(super) epoch: u64,

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::engine::{Record, StorageEngine};
+use super::engine::{Record, StorageEngine, StorageReader};
 use super::error::DiskError;
 use crate::lock::ReadWriteLock;
 
@@ -29,6 +29,12 @@ impl StorageEngine for MemoryEngine {
         Ok(())
     }
 
+    fn snapshot(&self) -> Result<Box<dyn StorageReader>, DiskError> {
+        Ok(Box::new(MemoryEngine(ReadWriteLock::new(self.0.read().clone()))))
+    }
+}
+
+impl StorageReader for MemoryEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
         Ok(self.0.read().get(key).cloned())
     }

@@ -8,6 +8,7 @@
 //! The commits of a room are numbered without gaps, and each commit names the number that it expects. This
 //! fences off an outdated owner.
 
+pub mod backup;
 mod deletion;
 mod disk_monitor;
 mod engine;
@@ -25,6 +26,8 @@ mod options;
 mod owner;
 mod records;
 mod room_log;
+mod snapshot;
+pub mod transfer;
 mod usage;
 mod witness;
 
@@ -33,12 +36,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use prometheus_client::registry::Registry;
-use sha2::{Digest, Sha256};
 
 use crate::clock::{self, UnixMillis};
 use crate::model::{Address, PostNumber, Posts, StorageFailed, Timers, UsagePage, UsageQuery};
 
-pub use engine::{Record, StorageEngine};
+pub use engine::{Record, StorageEngine, StorageReader};
 pub use error::{CommitError, DiskError, OpenError};
 pub use fjall::FjallEngine;
 pub use fjall::directory::make_private;
@@ -47,6 +49,7 @@ pub use look::{EntriesPage, EntriesQuery, StoredRecord, StoredRoom, StoredRooms}
 pub use memory::MemoryEngine;
 pub use options::StoreOptions;
 pub use room_log::{RoomLog, RoomReader};
+pub use snapshot::Snapshot;
 pub use usage::{KEPT_HOURS, NotWritten, UsageWriter};
 
 use error::unreadable;
@@ -77,11 +80,7 @@ impl Store {
     /// The idempotency key of a post: the same for each try, also after a restart. It cannot be guessed without the
     /// secret of the store, so no one can use up a key before its post arrives.
     pub fn post_key(&self, sender: &Address, number: PostNumber) -> String {
-        let post = Sha256::digest(format!("{sender}/{}", number.0));
-        // The secret is followed by a hash of fixed length, so that no key is the prefix of the computation of another
-        // one.
-        let key = Sha256::new().chain_update(self.0.secret).chain_update(post).finalize();
-        key.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        records::post_key(&self.0.secret, sender, number)
     }
 
     /// Opens the log of a room and becomes its only owner.

@@ -14,6 +14,7 @@ use super::inner::Inner;
 use super::mark::Mark;
 use super::memory::MemoryEngine;
 use super::options::StoreOptions;
+use super::transfer::remove_unfinished;
 use super::witness::Witness;
 use super::{Store, disk_monitor, records};
 use crate::lock::{Lock, ReadWriteLock};
@@ -26,6 +27,9 @@ impl Store {
         let failed = |error: std::io::Error| wrap(DiskError(error.to_string()));
         let damaged = |problem| OpenError::Damaged { path: path.to_owned(), problem };
         directory::make_private(path).map_err(failed)?;
+        if directory::has_unfinished_restore(path) {
+            return Err(OpenError::Unfinished(path.to_owned()));
+        }
         let mark = Mark::open(path).map_err(wrap)?;
         let durable = mark.read();
         let behind = |found, problem| OpenError::Behind { path: path.to_owned(), durable, found, problem };
@@ -71,6 +75,8 @@ impl Store {
         path: Option<&Path>,
         options: StoreOptions,
     ) -> Result<Self, DiskError> {
+        // Before the ids of rooms are read: nothing of an unfinished import may be taken for part of a room.
+        remove_unfinished(&*disk)?;
         let epoch = records::epoch(&*disk)? + 1;
         let next_room = AtomicU64::new(records::last_room(&*disk)? + 1);
         let last_group = records::last_group(&*disk)?;
@@ -105,6 +111,7 @@ impl Store {
         disk_monitor::start(&disk, options.clone(), &group);
         Ok(Store(Arc::new(Inner {
             disk: ReadWriteLock::new(Some(disk)),
+            directory: path.map(Path::to_owned),
             group,
             options,
             epoch,

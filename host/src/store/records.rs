@@ -8,7 +8,8 @@
 //! | 0 `incarnation` | the incarnation of the store, and up to two pieces of evidence; one holds unless the store is a copy |
 //! | 0 `secret` | 32 random bytes from which the keys of posts are derived |
 //! | 0 `deletions` | how many rooms were deleted, and the highest number of a commit among them |
-//! | 1 namespace 0 name | id of the room, epoch and number of its last commit, counted bytes of its storage, and how many rooms had been deleted before it was made, unless 0 |
+//! | 0 `import` id | the address of the room that is imported as this id; the records of the id belong to no room yet |
+//! | 1 namespace 0 name | id of the room, epoch and number of its last commit, counted bytes of its storage, its generation unless 0 |
 //! | 2 id key | one entry of the storage of the room |
 //! | 3 id name | one timer: due, attempt, payload |
 //! | 4 id | namespace 0 name |
@@ -22,12 +23,16 @@ use std::ops::Bound;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::engine::{Record, StorageEngine};
+use super::engine::{Record, StorageReader};
 use super::error::DiskError;
 use super::incarnation::{Evidence, Incarnation, Times};
 use crate::clock::UnixMillis;
 use crate::model::{Address, Destination, Post, PostNumber, Posts, Range, Request, Timer, User, UserAccess};
+
+/// The version of this layout, which a backup names. It is raised with a change that older versions cannot read.
+pub(super) const LAYOUT: u32 = 1;
 
 const EPOCH_KEY: &[u8] = b"\0epoch";
 const SECRET_KEY: &[u8] = b"\0secret";
@@ -36,6 +41,8 @@ pub(super) const GROUP_KEY: &[u8] = b"\0group";
 
 const INCARNATION_KEY: &[u8] = b"\0incarnation";
 const DELETIONS_KEY: &[u8] = b"\0deletions";
+/// The start of the keys of imports that have not ended.
+const IMPORT_KEY: &[u8] = b"\0import\0";
 
 const ROOM: u8 = 1;
 const ENTRY: u8 = 2;
@@ -59,8 +66,8 @@ pub(super) struct RoomRecord {
     pub(super) number: u64,
     /// Bytes of its keys and values. Overwritten and removed data stays counted until the next exact count.
     pub(super) bytes: u64,
-    /// How many rooms had been deleted before this one was made. It distinguishes a room from deleted rooms with the
-    /// same address.
+    /// How many rooms had been deleted before this one was made; random for an imported room. It distinguishes a room
+    /// from earlier ones with the same address.
     pub(super) generation: u64,
 }
 
@@ -94,7 +101,33 @@ impl RoomRecord {
     }
 }
 
-pub(super) fn epoch(disk: &dyn StorageEngine) -> Result<u64, DiskError> {
+/// The kinds of records that a restore tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Group,
+    Secret,
+    Incarnation,
+    Post,
+    Other,
+}
+
+/// The kind of the record with this key.
+pub(super) fn kind_of(key: &[u8]) -> Kind {
+    match key {
+        GROUP_KEY => Kind::Group,
+        SECRET_KEY => Kind::Secret,
+        INCARNATION_KEY => Kind::Incarnation,
+        [POST, ..] => Kind::Post,
+        _ => Kind::Other,
+    }
+}
+
+/// The number in the record of the last group commit.
+pub(super) fn group_of(value: &[u8]) -> Result<u64, DiskError> {
+    value.try_into().map(u64::from_be_bytes).map_err(|_| damaged(GROUP_KEY))
+}
+
+pub(super) fn epoch(disk: &dyn StorageReader) -> Result<u64, DiskError> {
     read_number(disk, EPOCH_KEY)
 }
 
@@ -102,7 +135,7 @@ pub(super) fn epoch_record(epoch: u64) -> Record {
     (Bytes::from_static(EPOCH_KEY), Some(number(epoch)))
 }
 
-pub(super) fn last_group(disk: &dyn StorageEngine) -> Result<u64, DiskError> {
+pub(super) fn last_group(disk: &dyn StorageReader) -> Result<u64, DiskError> {
     read_number(disk, GROUP_KEY)
 }
 
@@ -119,7 +152,7 @@ const CHANGED: u8 = 2;
 const OLDER_BYTES: usize = 6 * 8;
 
 /// The incarnation of the store, and the evidence of which one piece must hold; absent in a new store.
-pub(super) fn incarnation(disk: &dyn StorageEngine) -> Result<Option<(Incarnation, Vec<Evidence>)>, DiskError> {
+pub(super) fn incarnation(disk: &dyn StorageReader) -> Result<Option<(Incarnation, Vec<Evidence>)>, DiskError> {
     let Some(mut value) = disk.get(INCARNATION_KEY)? else { return Ok(None) };
     if value.len() == OLDER_BYTES {
         let incarnation = Incarnation(value.get_u64());
@@ -165,7 +198,7 @@ pub(super) fn incarnation_record(incarnation: Incarnation, evidence: &[Evidence]
 }
 
 /// The secret of the store; absent in a new store, and in a store of a version without secrets.
-pub(super) fn secret(disk: &dyn StorageEngine) -> Result<Option<[u8; 32]>, DiskError> {
+pub(super) fn secret(disk: &dyn StorageReader) -> Result<Option<[u8; 32]>, DiskError> {
     let Some(value) = disk.get(SECRET_KEY)? else { return Ok(None) };
     value.as_ref().try_into().map(Some).map_err(|_| damaged(SECRET_KEY))
 }
@@ -175,7 +208,7 @@ pub(super) fn secret_record(secret: &[u8; 32]) -> Record {
 }
 
 /// The highest id of a room; 0 without rooms.
-pub(super) fn last_room(disk: &dyn StorageEngine) -> Result<u64, DiskError> {
+pub(super) fn last_room(disk: &dyn StorageReader) -> Result<u64, DiskError> {
     let mut last = Ok(0);
     disk.scan(kind(NAME), true, &mut |key, _| {
         last = id_of(&key);
@@ -184,7 +217,7 @@ pub(super) fn last_room(disk: &dyn StorageEngine) -> Result<u64, DiskError> {
     last
 }
 
-pub(super) fn room(disk: &dyn StorageEngine, address: &Address) -> Result<Option<RoomRecord>, DiskError> {
+pub(super) fn room(disk: &dyn StorageReader, address: &Address) -> Result<Option<RoomRecord>, DiskError> {
     let key = room_key(address);
     disk.get(&key)?.map(|value| read_room(value).ok_or_else(|| damaged(&key))).transpose()
 }
@@ -202,7 +235,7 @@ fn read_room(mut value: Bytes) -> Option<RoomRecord> {
 /// Passes the rooms of a namespace whose names begin with `prefix` to `visit`, ordered by name, beginning after
 /// `after`, until it returns false.
 pub(super) fn rooms(
-    disk: &dyn StorageEngine,
+    disk: &dyn StorageReader,
     namespace: &str,
     prefix: &str,
     after: Option<&str>,
@@ -232,7 +265,7 @@ pub(super) fn rooms(
     damage.map_or(Ok(()), Err)
 }
 
-pub(super) fn deletions(disk: &dyn StorageEngine) -> Result<Deletions, DiskError> {
+pub(super) fn deletions(disk: &dyn StorageReader) -> Result<Deletions, DiskError> {
     let Some(mut value) = disk.get(DELETIONS_KEY)? else { return Ok(Deletions::default()) };
     if value.len() != 16 {
         return Err(damaged(DELETIONS_KEY));
@@ -251,7 +284,7 @@ pub(super) fn deleted(id: u64, address: &Address) -> [Record; 2] {
 }
 
 /// The id of a deleted room that still has records.
-pub(super) fn first_deleted(disk: &dyn StorageEngine) -> Result<Option<u64>, DiskError> {
+pub(super) fn first_deleted(disk: &dyn StorageReader) -> Result<Option<u64>, DiskError> {
     let mut first = None;
     disk.scan(kind(DELETED), false, &mut |key, _| {
         first = Some(id_of(&key));
@@ -263,7 +296,7 @@ pub(super) fn first_deleted(disk: &dyn StorageEngine) -> Result<Option<u64>, Dis
 /// Removals of records of a deleted room: about `max_records`, for which about `max_bytes` are read. The last ones are
 /// those that say that it was deleted.
 pub(super) fn removals(
-    disk: &dyn StorageEngine,
+    disk: &dyn StorageReader,
     id: u64,
     max_records: usize,
     max_bytes: usize,
@@ -289,7 +322,7 @@ pub(super) fn removals(
 
 /// The names of the rooms of a namespace, beginning after `after`.
 pub(super) fn names(
-    disk: &dyn StorageEngine,
+    disk: &dyn StorageReader,
     namespace: &str,
     after: Option<&str>,
     limit: usize,
@@ -321,7 +354,7 @@ pub(super) fn entry(id: u64, key: &[u8], value: Option<Bytes>) -> Record {
 }
 
 pub(super) fn scan_entries(
-    disk: &dyn StorageEngine,
+    disk: &dyn StorageReader,
     id: u64,
     range: &Range,
     visit: &mut dyn FnMut(&Bytes, &Bytes) -> bool,
@@ -348,7 +381,7 @@ pub(super) fn timer(id: u64, name: &str, timer: Option<&Timer>) -> Record {
     (id_key(TIMER, id, name.as_bytes()), value)
 }
 
-pub(super) fn timers(disk: &dyn StorageEngine, id: u64) -> Result<impl Iterator<Item = Timer>, DiskError> {
+pub(super) fn timers(disk: &dyn StorageReader, id: u64) -> Result<impl Iterator<Item = Timer>, DiskError> {
     let mut timers = Vec::new();
     let range = (Bound::Included(id_key(TIMER, id, b"")), Bound::Excluded(behind(TIMER, id)));
     disk.scan(range, false, &mut |key, value| {
@@ -359,8 +392,8 @@ pub(super) fn timers(disk: &dyn StorageEngine, id: u64) -> Result<impl Iterator<
 }
 
 /// The part of a stored post before its body.
-#[derive(Serialize, Deserialize)]
-struct Head {
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PostHead {
     /// The namespace and name of a room, or else the origin of a server.
     room: Option<(String, String)>,
     origin: Option<String>,
@@ -369,36 +402,92 @@ struct Head {
     query: Option<String>,
     headers: Vec<(String, String)>,
     user: Option<(String, String)>,
+    /// The idempotency key, if another store gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
 }
 
-pub(super) fn post(id: u64, number: PostNumber, post: Option<Post>) -> Record {
-    let value = post.map(|Post { destination, request, at, attempt }| {
+impl PostHead {
+    /// Takes a post apart: its head and its body.
+    pub(super) fn of(destination: Destination, request: Request, key: Option<String>) -> (Self, Vec<u8>) {
         let (room, origin) = match destination {
             Destination::Room(address) => (Some((address.namespace().to_owned(), address.name().to_owned())), None),
             Destination::Origin(origin) => (None, Some(origin)),
         };
-        let head = Head {
-            room,
-            origin,
-            method: request.method,
-            path: request.path,
-            query: request.query,
-            headers: request.headers,
-            user: request.user.map(|user| (user.id, user.name)),
+        let Request { method, path, query, headers, body, user, .. } = request;
+        let user = user.map(|user| (user.id, user.name));
+        (PostHead { room, origin, method, path, query, headers, user, key }, body)
+    }
+
+    /// The bytes of its texts.
+    pub(super) fn bytes(&self) -> usize {
+        let pair = |(one, other): &(String, String)| one.len() + other.len();
+        let pairs = self.room.iter().chain(&self.headers).chain(&self.user).map(pair).sum::<usize>();
+        let texts = [&self.origin, &self.query, &self.key].into_iter().flatten().chain([&self.method, &self.path]);
+        pairs + texts.map(String::len).sum::<usize>()
+    }
+
+    /// The post with this head; absent if its destination cannot be one.
+    pub(super) fn into_post(self, body: Vec<u8>, at: UnixMillis, attempt: u32) -> Option<Post> {
+        let destination = match (self.room, self.origin) {
+            (Some((namespace, name)), None) => Destination::Room(Address::new(&namespace, &name).ok()?),
+            (None, Some(origin)) => Destination::Origin(origin),
+            _ => return None,
         };
+        let request = Request {
+            method: self.method,
+            path: self.path,
+            query: self.query,
+            headers: self.headers,
+            body,
+            user: self.user.map(|(id, name)| User { id, name }),
+            access: UserAccess::default(),
+        };
+        Some(Post { destination, request, at, attempt, key: self.key })
+    }
+}
+
+pub(super) fn post(id: u64, number: PostNumber, post: Option<Post>) -> Record {
+    let value = post.map(|Post { destination, request, at, attempt, key }| {
+        let (head, body) = PostHead::of(destination, request, key);
         let head = serde_json::to_vec(&head).expect("text is JSON");
-        let mut value = BytesMut::with_capacity(16 + head.len() + request.body.len());
+        let mut value = BytesMut::with_capacity(16 + head.len() + body.len());
         value.put_u64(at);
         value.put_u32(attempt);
         value.put_u32(u32::try_from(head.len()).expect("a post is limited to less"));
         value.put_slice(&head);
-        value.put_slice(&request.body);
+        value.put_slice(&body);
         value.freeze()
     });
     (id_key(POST, id, &number.0.to_be_bytes()), value)
 }
 
-pub(super) fn posts(disk: &dyn StorageEngine, id: u64) -> Result<Posts, DiskError> {
+/// The record of a post with its idempotency key in it, as it was in the store that `secret` is of. The key of a later
+/// post with the same number is another one, since a restored store has another secret.
+pub(super) fn with_post_key(
+    disk: &dyn StorageReader,
+    key: &Bytes,
+    value: Bytes,
+    secret: &[u8; 32],
+) -> Result<Record, DiskError> {
+    let (number, found) = read_post(key, value).ok_or_else(|| damaged(key))?;
+    let id = id_of(key)?;
+    let sender = address_of(disk, id)?.ok_or_else(|| damaged(key))?;
+    let post_key = found.key.clone().unwrap_or_else(|| post_key(secret, &sender, number));
+    Ok(post(id, number, Some(Post { key: Some(post_key), ..found })))
+}
+
+/// The idempotency key of a post: the same for each try, also after a restart. It cannot be guessed without the secret
+/// of the store, so no one can use up a key before its post arrives.
+pub(super) fn post_key(secret: &[u8; 32], sender: &Address, number: PostNumber) -> String {
+    let post = Sha256::digest(format!("{sender}/{}", number.0));
+    // The secret is followed by a hash of fixed length, so that no key is the prefix of the computation of another
+    // one.
+    let key = Sha256::new().chain_update(secret).chain_update(post).finalize();
+    key.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn posts(disk: &dyn StorageReader, id: u64) -> Result<Posts, DiskError> {
     let mut posts = Vec::new();
     let range = (Bound::Included(id_key(POST, id, b"")), Bound::Excluded(behind(POST, id)));
     disk.scan(range, false, &mut |key, value| {
@@ -408,26 +497,12 @@ pub(super) fn posts(disk: &dyn StorageEngine, id: u64) -> Result<Posts, DiskErro
     posts.into_iter().collect()
 }
 
-fn read_post(key: &Bytes, mut value: Bytes) -> Option<(PostNumber, Post)> {
+pub(super) fn read_post(key: &Bytes, mut value: Bytes) -> Option<(PostNumber, Post)> {
     let number = PostNumber(u64::from_be_bytes(key.get(9..)?.try_into().ok()?));
     let (at, attempt) = (value.try_get_u64().ok()?, value.try_get_u32().ok()?);
     let length = value.try_get_u32().ok()? as usize;
-    let head = serde_json::from_slice::<Head>(value.get(..length)?).ok()?;
-    let destination = match (head.room, head.origin) {
-        (Some((namespace, name)), None) => Destination::Room(Address::new(&namespace, &name).ok()?),
-        (None, Some(origin)) => Destination::Origin(origin),
-        _ => return None,
-    };
-    let request = Request {
-        method: head.method,
-        path: head.path,
-        query: head.query,
-        headers: head.headers,
-        body: value.slice(length..).into(),
-        user: head.user.map(|(id, name)| User { id, name }),
-        access: UserAccess::default(),
-    };
-    Some((number, Post { destination, request, at, attempt }))
+    let head = serde_json::from_slice::<PostHead>(value.get(..length)?).ok()?;
+    Some((number, head.into_post(value.slice(length..).into(), at, attempt)?))
 }
 
 pub(super) fn taken(id: u64, sender: &Address, taken: PostNumber) -> Record {
@@ -435,7 +510,7 @@ pub(super) fn taken(id: u64, sender: &Address, taken: PostNumber) -> Record {
 }
 
 pub(super) fn last_accepted(
-    disk: &dyn StorageEngine,
+    disk: &dyn StorageReader,
     id: u64,
     sender: &Address,
 ) -> Result<Option<PostNumber>, DiskError> {
@@ -450,7 +525,7 @@ fn accepted_key(id: u64, sender: &Address) -> Bytes {
 }
 
 /// Every room with a timer or a post, and when the first is due; a room with both appears twice.
-pub(super) fn rooms_to_wake(disk: &dyn StorageEngine) -> Result<Vec<(Address, UnixMillis)>, DiskError> {
+pub(super) fn rooms_to_wake(disk: &dyn StorageReader) -> Result<Vec<(Address, UnixMillis)>, DiskError> {
     let mut found = Vec::<Result<(u64, UnixMillis), DiskError>>::new();
     for waking in [TIMER, POST] {
         // Both kinds of records begin with the due time.
@@ -468,27 +543,33 @@ pub(super) fn rooms_to_wake(disk: &dyn StorageEngine) -> Result<Vec<(Address, Un
             if disk.get(&id_key(DELETED, id, b""))?.is_some() {
                 return Ok(None);
             }
-            let key = id_key(NAME, id, b"");
-            let name = disk.get(&key)?.ok_or_else(|| damaged(&key))?;
-            Ok(Some((read_address(&name).ok_or_else(|| damaged(&key))?, at)))
+            let address = address_of(disk, id)?.ok_or_else(|| damaged(&id_key(NAME, id, b"")))?;
+            Ok(Some((address, at)))
         };
         found.and_then(read).transpose()
     });
     rooms.collect()
 }
 
-fn read_timer(key: &Bytes, mut value: Bytes) -> Result<(u64, Timer), DiskError> {
+pub(super) fn read_timer(key: &Bytes, mut value: Bytes) -> Result<(u64, Timer), DiskError> {
     let name = key.get(9..).and_then(|name| String::from_utf8(name.to_vec()).ok());
     let (Some(name), true) = (name, value.len() >= 12) else { return Err(damaged(key)) };
     let (at, attempt) = (value.get_u64(), value.get_u32());
     Ok((id_of(key)?, Timer { name, at, attempt, payload: value }))
 }
 
-fn read_number(disk: &dyn StorageEngine, key: &[u8]) -> Result<u64, DiskError> {
+fn read_number(disk: &dyn StorageReader, key: &[u8]) -> Result<u64, DiskError> {
     match disk.get(key)? {
         None => Ok(0),
         Some(value) => Ok(u64::from_be_bytes(value.as_ref().try_into().map_err(|_| damaged(key))?)),
     }
+}
+
+/// The address of the room with this id.
+fn address_of(disk: &dyn StorageReader, id: u64) -> Result<Option<Address>, DiskError> {
+    let key = id_key(NAME, id, b"");
+    let Some(name) = disk.get(&key)? else { return Ok(None) };
+    read_address(&name).map(Some).ok_or_else(|| damaged(&key))
 }
 
 fn read_address(bytes: &[u8]) -> Option<Address> {
@@ -510,6 +591,78 @@ fn room_key(address: &Address) -> Bytes {
     key.put_u8(ROOM);
     key.put_slice(&address_bytes(address));
     key.freeze()
+}
+
+/// The record that says that the records with this id are those of an import on its way, or that it has ended.
+pub(super) fn import_record(id: u64, address: Option<&Address>) -> Record {
+    ([IMPORT_KEY, &id.to_be_bytes()].concat().into(), address.map(address_bytes))
+}
+
+/// The ids of imports that did not end.
+pub(super) fn unfinished_imports(disk: &dyn StorageReader) -> Result<Vec<u64>, DiskError> {
+    let mut ids = Vec::new();
+    let end = [IMPORT_KEY, &[0xff; 9]].concat().into();
+    disk.scan((Bound::Included(Bytes::from_static(IMPORT_KEY)), Bound::Excluded(end)), false, &mut |key, _| {
+        let id = key.get(IMPORT_KEY.len()..).and_then(|id| id.try_into().ok()).map(u64::from_be_bytes);
+        ids.push(id.ok_or_else(|| damaged(&key)));
+        true
+    })?;
+    ids.into_iter().collect()
+}
+
+/// The keys of some records of an id whose import did not end; empty if there is none.
+pub(super) fn some_keys(disk: &dyn StorageReader, id: u64, limit: usize) -> Result<Vec<Bytes>, DiskError> {
+    let mut keys = Vec::new();
+    for kind in [ENTRY, TIMER, POST, TAKEN] {
+        let range = range_of(kind, id);
+        disk.scan(range, false, &mut |key, _| {
+            keys.push(key);
+            keys.len() < limit
+        })?;
+        if keys.len() >= limit {
+            break;
+        }
+    }
+    Ok(keys)
+}
+
+/// The parts of a room beside its own record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Entries,
+    Timers,
+    Posts,
+    Accepted,
+}
+
+/// The keys of one part of a room.
+pub(super) fn part(part: Part, id: u64) -> (Bound<Bytes>, Bound<Bytes>) {
+    let kind = match part {
+        Part::Entries => ENTRY,
+        Part::Timers => TIMER,
+        Part::Posts => POST,
+        Part::Accepted => TAKEN,
+    };
+    range_of(kind, id)
+}
+
+/// The part of a key behind the id of its room.
+pub(super) fn behind_id(key: &Bytes) -> Bytes {
+    key.slice(9.min(key.len())..)
+}
+
+/// The sender and the number in a record of accepted posts.
+pub(super) fn read_accepted(key: &Bytes, value: &[u8]) -> Result<(Address, PostNumber), DiskError> {
+    let sender = read_address(&behind_id(key));
+    let number = value.try_into().map(u64::from_be_bytes);
+    match (sender, number) {
+        (Some(sender), Ok(number)) => Ok((sender, PostNumber(number))),
+        _ => Err(damaged(key)),
+    }
+}
+
+fn range_of(kind: u8, id: u64) -> (Bound<Bytes>, Bound<Bytes>) {
+    (Bound::Included(id_key(kind, id, b"")), Bound::Excluded(behind(kind, id)))
 }
 
 /// Neither part can contain a zero byte, so it separates them.
@@ -534,7 +687,7 @@ fn kind(kind: u8) -> (Bound<Bytes>, Bound<Bytes>) {
     (Bound::Included(vec![kind].into()), Bound::Excluded(vec![kind + 1].into()))
 }
 
-fn damaged(key: &[u8]) -> DiskError {
+pub(super) fn damaged(key: &[u8]) -> DiskError {
     DiskError(format!("the record {} is damaged", key.escape_ascii()))
 }
 
@@ -546,7 +699,7 @@ mod fuzz {
     use dormouse_fuzz::{fuzz, mutated};
 
     use super::*;
-    use crate::store::MemoryEngine;
+    use crate::store::{MemoryEngine, StorageEngine};
 
     fn address() -> impl Strategy<Value = Address> {
         let name = "[a-z \u{e9}\u{1f600}%/.]{1,100}";
@@ -570,11 +723,12 @@ mod fuzz {
         let destination = prop_oneof![address().prop_map(Destination::Room), text().prop_map(Destination::Origin)];
         let user = option::of((text(), text()).prop_map(|(id, name)| User { id, name }));
         let head = (text(), text(), option::of(text()), vec((text(), text()), 0..4), user);
-        (destination, head, vec(any::<u8>(), 0..50), any::<u64>(), any::<u32>()).prop_map(
-            |(destination, (method, path, query, headers, user), body, at, attempt)| {
+        let tries = (any::<u64>(), any::<u32>(), option::of(text()));
+        (destination, head, vec(any::<u8>(), 0..50), tries).prop_map(
+            |(destination, (method, path, query, headers, user), body, (at, attempt, key))| {
                 let access = UserAccess::default();
                 let request = Request { method, path, query, headers, body, user, access };
-                Post { destination, request, at, attempt }
+                Post { destination, request, at, attempt, key }
             },
         )
     }
@@ -656,7 +810,7 @@ mod fuzz {
             let request =
                 Request { headers: vec![("a".into(), "b".into())], body: b"body".to_vec(), ..Request::default() };
             let to = Destination::Room(address.clone());
-            let it = Post { destination: to, request, at: 7, attempt: 1 };
+            let it = Post { destination: to, request, at: 7, attempt: 1, key: None };
             let timed = Timer { name: "t".into(), at: 1, attempt: 0, payload: b"note".to_vec().into() };
             [
                 RoomRecord { id: 1, epoch: 1, number: 1, bytes: 1, generation: 1 }.to_record(&address),

@@ -31,6 +31,11 @@ impl RoomLog {
         self.record.number
     }
 
+    /// Whether the room has no data on disk and none on its way there.
+    pub fn is_new(&self) -> bool {
+        !self.named
+    }
+
     /// A random number for this history of the storage of the room. It changes when the room is deleted, and when the
     /// store is restored or recreated.
     pub fn incarnation(&self) -> u64 {

@@ -211,7 +211,9 @@ impl StorageEngine for PanickingEngine {
     fn sync(&self) -> Result<(), DiskError> {
         Ok(())
     }
+}
 
+impl StorageReader for PanickingEngine {
     fn get(&self, _: &[u8]) -> Result<Option<Bytes>, DiskError> {
         Ok(None)
     }
@@ -236,4 +238,178 @@ fn an_engine_that_panics_fails_its_commits_and_all_later_ones() {
     assert!(log.commit(2, write("a", "2"), listener).is_err());
     drop(log);
     assert!(store.room(&lobby()).is_err(), "what it would read may never have been durable");
+}
+
+/// A store in a directory, with a post and a timer in the lobby.
+fn store_with_a_post(directory: &std::path::Path) -> (Store, crate::model::PostNumber) {
+    use crate::model::{Destination, Post, PostNumber, Request, Timer};
+    let store = Store::open(directory, StoreOptions::default()).unwrap();
+    let number = PostNumber::new(1, 0);
+    let destination = Destination::Origin("http://localhost".into());
+    let post = Post { destination, request: Request::default(), at: 7, attempt: 0, key: None };
+    let timer = Timer { name: "t".into(), at: 9, attempt: 0, payload: Bytes::from_static(b"p") };
+    let changes = Changes {
+        posts: [(number, Some(post))].into(),
+        timers: [("t".to_owned(), Some(timer))].into(),
+        ..write("a", "1")
+    };
+    let mut log = store.room(&lobby()).unwrap().log;
+    let (listener, outcomes) = channel_listener();
+    log.commit(1, changes, listener).unwrap();
+    outcomes.recv().unwrap().unwrap();
+    (store, number)
+}
+
+/// Makes a backup of a store in a directory.
+fn back_up_into(store: &Store, directory: &std::path::Path) {
+    let mut backup = backup::NewBackup::create(directory).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    backup::back_up(&snapshot, &mut |bytes| backup.push(&bytes).is_ok()).unwrap();
+    backup.finish().unwrap();
+}
+
+#[test]
+fn a_restored_store_keeps_the_keys_of_its_posts_and_gives_others_to_new_ones() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let (store, number) = store_with_a_post(&path("data"));
+    let key = store.post_key(&lobby(), number);
+    back_up_into(&store, &path("backup"));
+    backup::restore(&path("backup"), &path("restored"), &mut |_, _, _| {}).unwrap();
+    let restored = Store::open(&path("restored"), StoreOptions::default()).unwrap();
+    let Stored { log, timers, posts } = restored.room(&lobby()).unwrap();
+    assert_eq!(posts.get(number).unwrap().key.as_ref(), Some(&key));
+    assert_eq!(timers.iter().map(|timer| timer.at).collect::<Vec<_>>(), [9]);
+    assert_eq!((log.number(), log.reader().get(b"a").unwrap()), (1, Some(Bytes::from_static(b"1"))));
+    assert_ne!(restored.post_key(&lobby(), number), key, "a later post with the same number is another one");
+    // A backup of the restored store has the same key.
+    back_up_into(&restored, &path("again"));
+    backup::restore(&path("again"), &path("twice"), &mut |_, _, _| {}).unwrap();
+    let twice = Store::open(&path("twice"), StoreOptions::default()).unwrap();
+    assert_eq!(twice.room(&lobby()).unwrap().posts.get(number).unwrap().key.as_ref(), Some(&key));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it damages a file")]
+fn damage_to_a_restored_store_is_noticed() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let (store, _) = store_with_a_post(&path("data"));
+    back_up_into(&store, &path("backup"));
+    backup::restore(&path("backup"), &path("restored"), &mut |_, _, _| {}).unwrap();
+    let journals = std::fs::read_dir(path("restored").join("store")).unwrap().map(|entry| entry.unwrap().path());
+    let journal = journals.filter(|path| path.extension().is_some_and(|kind| kind == "jnl")).max().unwrap();
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let place = bytes.windows(5).position(|bytes| bytes == b"lobby").unwrap();
+    bytes[place] ^= 1;
+    std::fs::write(journal, bytes).unwrap();
+    assert!(Store::open(&path("restored"), StoreOptions::default()).is_err());
+}
+
+#[test]
+fn a_snapshot_does_not_change_and_stops_no_commit() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let (store, _) = store_with_a_post(directory.path());
+    let snapshot = store.snapshot().unwrap();
+    let group = records::last_group(snapshot.reader()).unwrap();
+    let mut log = store.room(&lobby()).unwrap().log;
+    let (listener, outcomes) = channel_listener();
+    for number in 2..100 {
+        log.commit(number, write("a", &number.to_string()), listener.clone()).unwrap();
+        outcomes.recv().unwrap().unwrap();
+    }
+    assert_eq!(records::room(snapshot.reader(), &lobby()).unwrap().unwrap().number, 1);
+    assert_eq!(records::last_group(snapshot.reader()).unwrap(), group);
+    let later = store.snapshot().unwrap();
+    assert_eq!(records::room(later.reader(), &lobby()).unwrap().unwrap().number, 99);
+    // Closing the store does not wait for snapshots.
+    store.close();
+    assert!(store.snapshot().is_err());
+    assert_eq!(records::room(snapshot.reader(), &lobby()).unwrap().unwrap().number, 1);
+}
+
+#[test]
+fn an_import_that_is_cut_off_leaves_nothing() {
+    use crate::store::transfer::{About, Export, ImportFile};
+    let full = Store::in_memory();
+    let mut log = full.room(&lobby()).unwrap().log;
+    let (listener, outcomes) = channel_listener();
+    let value = "x".repeat(1 << 20);
+    for number in 1..=20 {
+        log.commit(number, write(&format!("k{number:02}"), &value), listener.clone()).unwrap();
+        outcomes.recv().unwrap().unwrap();
+    }
+    let mut file = Vec::new();
+    let export = Export::of(full.snapshot().unwrap(), &lobby(), About::default()).unwrap().unwrap();
+    let mut keep = |portion: Bytes| {
+        file.extend(portion);
+        true
+    };
+    export.write(&mut keep).unwrap();
+
+    // The first write is that of the start. An import of 20 MiB takes three more.
+    for writes in 1..=4 {
+        let engine =
+            Arc::new(CutEngine { writes_left: std::sync::atomic::AtomicUsize::new(writes), ..Default::default() });
+        let store = Store::on_engine(engine.clone(), StoreOptions::default()).unwrap();
+        let mut log = store.room(&lobby()).unwrap().log;
+        let mut import = ImportFile::new(&store).unwrap();
+        file.chunks(100_000).for_each(|part| import.push(part).unwrap());
+        let incarnation = log.incarnation();
+        let imported = log.import(import.finish().unwrap());
+        assert_eq!(imported.is_ok(), writes == 4, "after {writes} writes");
+        assert_eq!(log.incarnation() != incarnation, writes == 4, "an imported room has a new one");
+        drop((log, store));
+        // As after a crash: the disk has the writes before.
+        engine.writes_left.store(usize::MAX, Ordering::Relaxed);
+        let again = Store::on_engine(engine.clone(), StoreOptions::default()).unwrap();
+        assert_eq!(again.room(&lobby()).unwrap().log.number() > 0, writes == 4);
+        let (mut records, everything) = (0, (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded));
+        engine
+            .disk
+            .scan(everything, false, &mut |key, _| {
+                records += usize::from(key[0] != 0);
+                true
+            })
+            .unwrap();
+        assert_eq!(records, if writes == 4 { 22 } else { 0 }, "20 entries, the room and its name, or nothing");
+        assert!(records::unfinished_imports(&engine.disk).unwrap().is_empty());
+    }
+}
+
+/// An engine in memory that fails after some writes.
+#[derive(Default)]
+struct CutEngine {
+    disk: MemoryEngine,
+    writes_left: std::sync::atomic::AtomicUsize,
+}
+
+impl StorageEngine for CutEngine {
+    fn write(&self, batch: Vec<Record>) -> Result<(), DiskError> {
+        let left = self.writes_left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Err(DiskError("the power is out".into()));
+        }
+        self.writes_left.store(left - 1, Ordering::Relaxed);
+        self.disk.write(batch)
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        Ok(())
+    }
+}
+
+impl StorageReader for CutEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        self.disk.get(key)
+    }
+
+    fn scan(
+        &self,
+        range: (std::ops::Bound<Bytes>, std::ops::Bound<Bytes>),
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), DiskError> {
+        self.disk.scan(range, reverse, visit)
+    }
 }

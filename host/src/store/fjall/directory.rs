@@ -9,8 +9,22 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 /// The files of the server in its data directory. Other files may be there too; they are left alone.
-const OUR_FILES: [&str; 6] =
-    ["store", "mark", "incarnation", "incarnation.next", "revocations.json", "revocations.json.unfinished"];
+const OUR_FILES: [&str; 9] = [
+    "store",
+    "mark",
+    "incarnation",
+    "incarnation.next",
+    "revocations.json",
+    "revocations.json.unfinished",
+    "audit.log",
+    "audit.log.1",
+    UNFINISHED_RESTORE,
+];
+/// Files and directories that a backup has beside the records. A new one of the server is added here, or below if a
+/// restored server does not need it. Other files, such as those of keys and tokens, are never copied.
+pub(in crate::store) const BACKED_UP: [&str; 3] = ["revocations.json", "audit.log.1", "audit.log"];
+/// The file that exists while a restore writes into the directory. No store is opened beside it.
+pub(in crate::store) const UNFINISHED_RESTORE: &str = "restore.unfinished";
 /// The server owns this directory too. `code_cache_dir` makes it private, and removes code that other users could have
 /// written, so its permissions must stay unchanged until then.
 const COMPILED: &str = "compiled";
@@ -73,6 +87,20 @@ fn restrict_one(path: &Path) -> io::Result<usize> {
     Ok(1)
 }
 
+/// Whether a restore has begun to write into the directory and did not end.
+pub(in crate::store) fn has_unfinished_restore(path: &Path) -> bool {
+    fs::symlink_metadata(path.join(UNFINISHED_RESTORE)).is_ok()
+}
+
+/// Whether the directory is missing or empty.
+pub(in crate::store) fn is_empty(path: &Path) -> io::Result<bool> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes the directory and its parents if they are missing.
 pub(in crate::store) fn make(path: &Path) -> io::Result<()> {
     if path.is_dir() {
@@ -128,6 +156,15 @@ mod tests {
         assert_eq!(modes, [0o700, 0o700, 0o700, 0o600, 0o600]);
         assert_eq!(mode(&outside), 0o644, "a link is not followed");
         assert_eq!(restrict_all(&data).unwrap(), 0);
+    }
+
+    #[test]
+    fn each_file_of_the_server_is_in_a_backup_or_not_needed() {
+        // The records are read from the store. The others tell a copy from the original, or are unfinished.
+        let not_needed = ["store", "mark", "incarnation", "incarnation.next", UNFINISHED_RESTORE];
+        for file in OUR_FILES.iter().filter(|file| !file.ends_with(".unfinished")) {
+            assert!(BACKED_UP.contains(file) != not_needed.contains(file), "{file}");
+        }
     }
 
     #[test]

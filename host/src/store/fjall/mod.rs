@@ -11,10 +11,10 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use ::fjall::{Database, Error, Keyspace, KeyspaceCreateOptions, PersistMode};
+use ::fjall::{Database, Error, Iter, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use bytes::Bytes;
 
-use super::engine::{Record, StorageEngine};
+use super::engine::{Record, StorageEngine, StorageReader};
 use super::error::DiskError;
 
 /// An open directory of fjall.
@@ -83,6 +83,12 @@ impl StorageEngine for FjallEngine {
         Some(stat.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)))
     }
 
+    fn snapshot(&self) -> Result<Box<dyn StorageReader>, DiskError> {
+        Ok(Box::new(FjallSnapshot { snapshot: self.database.snapshot(), rooms: self.rooms.clone() }))
+    }
+}
+
+impl StorageReader for FjallEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
         Ok(self.rooms.get(key)?.map(Bytes::from))
     }
@@ -93,15 +99,40 @@ impl StorageEngine for FjallEngine {
         reverse: bool,
         visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
     ) -> Result<(), DiskError> {
-        let mut entries = self.rooms.range(range);
-        while let Some(entry) = if reverse { entries.next_back() } else { entries.next() } {
-            let (key, value) = entry.into_inner()?;
-            if !visit(key.into(), value.into()) {
-                break;
-            }
-        }
-        Ok(())
+        pass(self.rooms.range(range), reverse, visit)
     }
+}
+
+/// The entries at one moment. fjall applies a batch to its tables before it publishes the number of the batch, and a
+/// snapshot reads only published numbers: so it has all of a batch or nothing. It holds no lock.
+struct FjallSnapshot {
+    snapshot: Snapshot,
+    rooms: Keyspace,
+}
+
+impl StorageReader for FjallSnapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        Ok(self.snapshot.get(&self.rooms, key)?.map(Bytes::from))
+    }
+
+    fn scan(
+        &self,
+        range: (Bound<Bytes>, Bound<Bytes>),
+        reverse: bool,
+        visit: &mut dyn FnMut(Bytes, Bytes) -> bool,
+    ) -> Result<(), DiskError> {
+        pass(self.snapshot.range(&self.rooms, range), reverse, visit)
+    }
+}
+
+fn pass(mut entries: Iter, reverse: bool, visit: &mut dyn FnMut(Bytes, Bytes) -> bool) -> Result<(), DiskError> {
+    while let Some(entry) = if reverse { entries.next_back() } else { entries.next() } {
+        let (key, value) = entry.into_inner()?;
+        if !visit(key.into(), value.into()) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl From<Error> for DiskError {
