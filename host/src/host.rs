@@ -514,6 +514,7 @@ pub fn components(
     let bind = |(name, namespace): (&String, &crate::config::Namespace)| {
         let bound = Namespace {
             component: compiled[&namespace.component].clone(),
+            component_name: namespace.component.clone(),
             config: Arc::new(namespace.config.clone()),
             message_in_bytes: namespace.message_in_bytes,
             message_out_bytes: namespace.message_out_bytes,

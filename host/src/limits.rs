@@ -249,6 +249,14 @@ pub const ADMIN_DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most addresses whose rate at the admin listener is remembered: together they take less than 100 KB.
 pub const ADMIN_ADDRESSES: usize = 1_024;
 
+/// How long the admin listener waits for the next part of an upload, and until a client has read a part of a download.
+/// A download holds a snapshot of the store, which keeps replaced values on the disk, so a client that stopped must not
+/// hold it for long. A part has 1 MiB at most.
+pub const ADMIN_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The most rooms that are exported at the same time. Each holds a snapshot and a thread, and reads the disk.
+pub const ADMIN_EXPORTS: usize = 4;
+
 /// The log reports refused clients of the admin listener at most this often, so that a scan of ports does not fill it.
 pub const ADMIN_LOG_EVERY: Duration = Duration::from_secs(60);
 

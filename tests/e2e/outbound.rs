@@ -149,7 +149,7 @@ pub(crate) struct RemoteServer {
 #[derive(Debug, Clone)]
 pub(crate) struct RecordedRequest {
     pub(crate) path: String,
-    headers: hyper::HeaderMap,
+    pub(crate) headers: hyper::HeaderMap,
     body: Bytes,
 }
 

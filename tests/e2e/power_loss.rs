@@ -62,6 +62,7 @@ fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
         let calls = if name == "CALLERS" { ["CALLERS".to_owned()].into() } else { BTreeSet::new() };
         let namespace = Namespace {
             component: of.component.clone(),
+            component_name: "builtin:chat-room".into(),
             config: of.config.clone(),
             message_in_bytes: of.message_in_bytes,
             message_out_bytes: of.message_out_bytes,

@@ -55,6 +55,8 @@ pub(crate) trait ChatSocket {
 
 /// All clients of the rooms of one server, across its crashes.
 pub(crate) struct Workload {
+    /// The start of the names of its users and commands.
+    prefix: &'static str,
     rooms: Vec<RoomClients>,
     commands: RoomCommands,
     rng: StdRng,
@@ -68,12 +70,19 @@ struct RoomClients {
 
 impl Workload {
     pub(crate) fn new(rooms: usize, socket_clients: usize, seed: u64) -> Self {
+        Self::named("", rooms, socket_clients, seed)
+    }
+
+    /// The same rooms with other users and commands, whose names begin with `prefix`.
+    pub(crate) fn named(prefix: &'static str, rooms: usize, socket_clients: usize, seed: u64) -> Self {
+        let socket_client = |room, nth| ClientRecord::of(&format!("{prefix}t{room}-{nth}"));
         let clients_of_room = |room: usize| RoomClients {
             name: format!("r{room}"),
-            socket_clients: (0..socket_clients).map(|nth| ClientRecord::of(&format!("t{room}-{nth}"))).collect(),
-            http_clients: vec![ClientRecord::of(&format!("p{room}"))],
+            socket_clients: (0..socket_clients).map(|nth| socket_client(room, nth)).collect(),
+            http_clients: vec![ClientRecord::of(&format!("{prefix}p{room}"))],
         };
         Workload {
+            prefix,
             rooms: (0..rooms).map(clients_of_room).collect(),
             commands: RoomCommands::default(),
             rng: StdRng::seed_from_u64(seed),
@@ -95,7 +104,8 @@ impl Workload {
         });
         let in_all_rooms = join_all(in_all_rooms.collect::<Vec<_>>());
         let mut rng = StdRng::seed_from_u64(self.rng.next_u64());
-        tokio::join!(in_all_rooms, run_commands(server, &mut self.commands, &mut rng, count.min(MAX_COMMANDS)));
+        let commands = run_commands(server, self.prefix, &mut self.commands, &mut rng, count.min(MAX_COMMANDS));
+        tokio::join!(in_all_rooms, commands);
     }
 
     /// With a server that stays up: sends everything until it is stored, waits for timers and posts, and compares the
@@ -132,6 +142,14 @@ impl Workload {
             found.extend(checker::check_room(&clients, &stored));
         }
         found
+    }
+
+    /// Forgets what clients received and what was acknowledged, since the server went back to a time before. Each
+    /// command must still have happened as a whole or not at all.
+    pub(crate) fn forget_acknowledgements(&mut self) {
+        self.rooms.clear();
+        let commands = self.commands.posts.values_mut().chain(self.commands.timers.values_mut());
+        commands.for_each(|acknowledged| *acknowledged = false);
     }
 
     /// How many messages clients received, and how many commands were acknowledged.
@@ -253,6 +271,7 @@ async fn post_over_http(
 
 async fn run_commands(
     server: &impl ServerUnderTest,
+    prefix: &str,
     commands: &mut RoomCommands,
     rng: &mut StdRng,
     count: usize,
@@ -260,13 +279,13 @@ async fn run_commands(
     for _ in 0..count {
         let nth = commands.posts.len() + commands.timers.len();
         if rng.random_range(0..2) == 0 {
-            let (name, namespace) = (format!("post {nth}"), server.caller_namespace());
+            let (name, namespace) = (format!("{prefix}post {nth}"), server.caller_namespace());
             commands.posts.insert(name.clone(), false);
             let post = json!({ "do": "mark-and-post", "name": name, "namespace": namespace, "room": "sum" });
             let posted = server.run_command("desk", &post).await?["posted"] == true;
             commands.posts.insert(name, posted);
         } else {
-            let (name, after) = (format!("timer {nth}"), rng.random_range(0..40));
+            let (name, after) = (format!("{prefix}timer {nth}"), rng.random_range(0..40));
             commands.timers.insert(name.clone(), false);
             let set = json!({ "do": "mark-later", "name": name, "after": after });
             let set = server.run_command("desk", &set).await?["set"] == true;

@@ -9,6 +9,7 @@ use super::operator_request::OperatorRequest;
 use super::posts::{Outcome, PostId};
 use super::seat::Seat;
 use crate::model::{Client, Close, Message, PostNumber, Request, Response, SocketKey, User, UserAccess};
+use crate::store::transfer::{CheckedImport, ImportError, Imported};
 
 /// An event for a room, and where its answer goes.
 pub(super) enum Incoming {
@@ -36,6 +37,11 @@ pub(super) enum Incoming {
     },
     /// An operator asks something of the room. No turn runs for it.
     Operator(OperatorRequest),
+    /// The operator fills a room that has no data.
+    Import {
+        import: CheckedImport,
+        answer: oneshot::Sender<Result<Imported, ImportError>>,
+    },
     /// One of the posts of this room was tried.
     Posted {
         number: PostNumber,

@@ -63,7 +63,8 @@ use crate::host_limits::HostLimits;
 use crate::limits::{INSTANCE_TIMEOUT, WAITING_ROOMS_PART};
 use crate::model::{Address, Client, Request, Response, StorageFailed, UsagePage, UsageQuery, User};
 use crate::outbound::HttpClient;
-use crate::store::{CommitError, Store};
+use crate::store::transfer::{About, CheckedImport, ImportError, ImportFile, Imported};
+use crate::store::{CommitError, Snapshot, Store};
 
 pub use crate::store::KEPT_HOURS as USAGE_KEPT_HOURS;
 pub use activity::{Failure, Numbers};
@@ -188,6 +189,37 @@ impl Rooms {
     /// before it sleeps.
     pub async fn usage(&self, query: UsageQuery) -> Result<UsagePage, StorageFailed> {
         self.0.usage(query).await
+    }
+
+    /// Fills a room that has no data and no sockets from an exported one. When this returns, it is durable. The room has
+    /// a new incarnation.
+    ///
+    /// Fails: if the room exists, and if the host or its disk cannot store it. Then the room has no data.
+    pub async fn import(&self, address: &Address, import: CheckedImport) -> Result<Imported, ImportError> {
+        let (answer, answered) = oneshot::channel();
+        let failed = |error: RequestError| ImportError::Failed(error.to_string());
+        self.0.deliver(address, Incoming::Import { import, answer }).map_err(failed)?;
+        answered.await.unwrap_or(Err(failed(RequestError::Broken)))
+    }
+
+    /// The code of the rooms of a namespace, for their exports.
+    pub fn about(&self, namespace: &str) -> About {
+        let Some(namespace) = self.namespace(namespace) else { return About::default() };
+        let version =
+            |import: &String| import.strip_prefix("dormouse:room/")?.split_once('@').map(|(_, it)| it.to_owned());
+        let contract = namespace.component.imports().iter().find_map(version);
+        let contract = contract.map(|version| format!("dormouse:room@{version}"));
+        About { component: Some(namespace.component_name.clone()), contract }
+    }
+
+    /// An empty file for an import.
+    pub fn import_file(&self) -> Result<ImportFile, ImportError> {
+        ImportFile::new(&self.0.store)
+    }
+
+    /// All rooms as they are stored at this moment. Everything that was acknowledged before is in it.
+    pub fn snapshot(&self) -> Result<Snapshot, StorageFailed> {
+        self.0.store.snapshot()
     }
 
     /// Drops the instance of a room as soon as its turn is over. Its sockets stay open.

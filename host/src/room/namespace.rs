@@ -11,6 +11,8 @@ use crate::outbound::Allowed;
 pub struct Namespace {
     /// The component.
     pub component: CompiledRoom,
+    /// The component as the configuration names it.
+    pub component_name: String,
     /// Configuration values for its rooms.
     pub config: Arc<BTreeMap<String, String>>,
     /// The longest message that its rooms accept, in bytes.

@@ -11,6 +11,7 @@ mod json_log;
 #[expect(clippy::disallowed_methods, reason = "it writes a new project")]
 mod new;
 mod print;
+mod restore;
 mod standing;
 mod systemd;
 #[expect(clippy::disallowed_methods, reason = "it reads the component under test")]
@@ -66,6 +67,10 @@ enum Command {
     Audit(admin::audit::Audit),
     /// Print what rooms, namespaces or users have used
     Usage(admin::usage::Usage),
+    /// Copy everything that a running server stores into a new directory
+    Backup(admin::backup::Backup),
+    /// Make a data directory from a backup, or check a backup
+    Restore(restore::Restore),
     New(new::New),
     Bench(bench::Bench),
     TestDriver(test_driver::TestDriver),
@@ -144,6 +149,8 @@ fn main() -> ExitCode {
         Command::Tail(args) => admin::tail::run(&args),
         Command::Audit(args) => admin::audit::run(&args),
         Command::Usage(args) => admin::usage::run(&args),
+        Command::Backup(args) => admin::backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::New(args) => new::run(&args),
         Command::TestDriver(args) => test_driver::run(&args),
         Command::Bench(args) => {

@@ -41,7 +41,14 @@ impl AccessJournal {
 
     /// A user may not do something in a room; `user` is absent without an identity, `service` is the one that acts, if
     /// it is one, and `claim` is the one that holds the grants of tokens.
-    pub(super) fn denied(&self, user: Option<&str>, service: Option<&str>, room: &Address, denied: Denied, claim: &str) {
+    pub(super) fn denied(
+        &self,
+        user: Option<&str>,
+        service: Option<&str>,
+        room: &Address,
+        denied: Denied,
+        claim: &str,
+    ) {
         self.count("refused", denied.reason);
         if !self.lines.lock().take(clock::monotonic()) {
             return;
@@ -74,7 +81,9 @@ impl AccessJournal {
                     "a user was refused who was sent out of the room"
                 );
             }
-            _ => tracing::info!(user, service, %room, permission, reason, "a user was refused for want of a permission"),
+            _ => {
+                tracing::info!(user, service, %room, permission, reason, "a user was refused for want of a permission")
+            }
         }
     }
 

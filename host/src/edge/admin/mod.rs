@@ -5,9 +5,12 @@
 //! answers of each area. `openapi.json` describes them for programs.
 
 mod audit;
+mod backup;
+mod download;
 mod permits;
 mod request;
 mod revocations;
+mod room_file;
 mod rooms;
 mod routes;
 mod tail;
@@ -30,6 +33,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 use self::audit::AuditLog;
 use self::permits::{AdminConnections, AdminPermit};
@@ -64,6 +68,11 @@ pub struct Admin {
     /// All metrics of the host, as text.
     metrics: Box<dyn Fn() -> String + Send + Sync>,
     audit: Arc<AuditLog>,
+    /// One permit for each backup that may be made at the same time.
+    backups: Arc<Semaphore>,
+    /// The same for exports of rooms, and for imports.
+    exports: Arc<Semaphore>,
+    imports: Semaphore,
 }
 
 /// The hash of a token. Comparing hashes leaks nothing about the token by its timing.
@@ -133,6 +142,9 @@ impl Admin {
             connections: Arc::default(),
             metrics: Box::new(metrics),
             audit: Arc::new(AuditLog::new(data)),
+            backups: Arc::new(Semaphore::new(1)),
+            exports: Arc::new(Semaphore::new(limits::ADMIN_EXPORTS)),
+            imports: Semaphore::new(1),
         }))
     }
 

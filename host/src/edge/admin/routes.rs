@@ -16,6 +16,7 @@ use crate::edge::response::refusals::Refusal;
 /// Every path, with the methods that it has. A segment in braces is a parameter: any one segment matches it.
 const ROUTES: &[(&str, &str)] = &[
     ("/audit", "GET, HEAD"),
+    ("/backup", "GET, HEAD"),
     ("/healthz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
     ("/openapi.json", "GET, HEAD"),
@@ -25,6 +26,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("/rooms/{namespace}/{name}", "GET, HEAD, DELETE"),
     ("/rooms/{namespace}/{name}/broadcast", "POST"),
     ("/rooms/{namespace}/{name}/close", "POST"),
+    ("/rooms/{namespace}/{name}/export", "GET, HEAD"),
+    ("/rooms/{namespace}/{name}/import", "POST"),
     ("/rooms/{namespace}/{name}/sleep", "POST"),
     ("/rooms/{namespace}/{name}/storage", "GET, HEAD"),
     ("/tail", "GET, HEAD"),
@@ -66,6 +69,7 @@ impl Admin {
         let (path, allow, parameters) = found.next().ok_or_else(|| problem(StatusCode::NOT_FOUND, "nothing here"))?;
         match (path, request.method.as_str(), &parameters[..]) {
             ("/audit", "GET", []) => audit_entries(&self.audit, request).await,
+            ("/backup", "GET", []) => self.backup(request).await,
             ("/healthz", "GET", []) => Ok(health::health(&self.edge)),
             ("/metrics", "GET", []) => {
                 Ok(text((self.metrics)(), "application/openmetrics-text; version=1.0.0; charset=utf-8"))
@@ -87,6 +91,12 @@ impl Admin {
             }
             ("/rooms/{namespace}/{name}/close", "POST", [namespace, name]) => {
                 self.close_room(&self.room(namespace, name)?, request).await
+            }
+            ("/rooms/{namespace}/{name}/export", "GET", [namespace, name]) => {
+                self.export_room(request, namespace, name).await
+            }
+            ("/rooms/{namespace}/{name}/import", "POST", [namespace, name]) => {
+                self.import_room(request, namespace, name).await
             }
             ("/rooms/{namespace}/{name}/sleep", "POST", [namespace, name]) => {
                 self.sleep_room(&self.room(namespace, name)?, request).await

@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use tracing::Instrument;
 
 mod due;
+mod import;
 mod open;
 mod operated;
 mod tailed;
@@ -409,6 +410,7 @@ impl RoomTask {
             }
             Incoming::TimersDue => self.timers_due().await,
             Incoming::Operator(request) => self.operated(request).await,
+            Incoming::Import { import, answer } => self.import(import, answer).await,
         }
     }
 

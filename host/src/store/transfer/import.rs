@@ -149,7 +149,8 @@ impl Writer<'_> {
         let (listener, outcome) = Listener::new();
         self.bytes = 0;
         let (records, owner) = (std::mem::take(&mut self.records), Some(self.log.owner.clone()));
-        let submitted = store.group.submit(Commit { records, number: self.commits + 1, listener, owner, at: clock::monotonic() });
+        let submitted =
+            store.group.submit(Commit { records, number: self.commits + 1, listener, owner, at: clock::monotonic() });
         let failed = |error: CommitError| ImportError::Failed(error.to_string());
         submitted.map_err(failed)?;
         match outcome.recv() {

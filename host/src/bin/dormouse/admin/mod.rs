@@ -4,6 +4,9 @@
 //! for people. Each command is a file beside it.
 
 pub(crate) mod audit;
+pub(crate) mod backup;
+pub(crate) mod progress;
+mod room_file;
 pub(crate) mod rooms;
 mod table;
 pub(crate) mod tail;
@@ -18,7 +21,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
@@ -140,6 +143,21 @@ impl AdminClient {
 
     /// Sends a request, and returns an answer that is no error. Its body is not read yet.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Response<Incoming>> {
+        let kind = (!body.is_empty()).then_some("application/json");
+        self.send_body(method, path, kind, Full::new(body)).await
+    }
+
+    /// The same with any body, and its type if there is one.
+    pub(crate) async fn send_body<B>(
+        &self,
+        method: Method,
+        path: &str,
+        kind: Option<&'static str>,
+        body: B,
+    ) -> anyhow::Result<Response<Incoming>>
+    where
+        B: Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + 'static,
+    {
         let unreachable = || format!("the admin listener at http://{} cannot be reached", self.authority);
         let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(self.address)).await;
         let stream = connected.with_context(unreachable)?.with_context(unreachable)?;
@@ -152,10 +170,10 @@ impl AdminClient {
         if let Some(operator) = &self.operator {
             request = request.header("dormouse-operator", operator);
         }
-        if !body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
+        if let Some(kind) = kind {
+            request = request.header(header::CONTENT_TYPE, kind);
         }
-        let request = request.body(Full::new(body)).context("the request cannot be made")?;
+        let request = request.body(body).context("the request cannot be made")?;
         let answer = sender.send_request(request).await.context("the admin listener gave no answer")?;
         if answer.status().is_success() { Ok(answer) } else { Err(refused(answer).await) }
     }

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::room_file;
 use super::table::{self, ago, size, text, until};
 use super::{AdminArgs, AdminClient, path, whole};
 use crate::print;
@@ -31,6 +32,10 @@ enum Command {
     Sleep(One),
     /// Delete a room for good: its storage, timers and posts
     Delete(Delete),
+    /// Print a room as JSON lines: its storage, its timers and its posts
+    Export(room_file::Export),
+    /// Make a room from what `rooms export` printed, read from stdin
+    Import(room_file::Import),
 }
 
 #[derive(Args)]
@@ -193,6 +198,8 @@ pub(crate) fn run(args: &Rooms) -> anyhow::Result<()> {
         Command::List(args) => list(args),
         Command::Show(args) => show(args),
         Command::Storage(args) => storage(args),
+        Command::Export(args) => room_file::export(args),
+        Command::Import(args) => room_file::import(args),
         Command::Close(args) => args.admin.run(async |client| {
             let body = args.reason.as_ref().map(|reason| json!({ "reason": reason }));
             let answer = args.room.act(client, "close", body).await?;
