@@ -405,7 +405,7 @@ async fn a_refusal_names_the_missing_claim_of_grants() {
     server.wait_for_log("whose token does not have the claim with the grants").await;
     let log = server.log();
     let line = log.lines().find(|line| line.contains("no_claim")).unwrap();
-    for part in ["id-ana", "rooms/lobby", "claim=\"rooms\""] {
+    for part in ["id-ana", "ROOMS/lobby", "claim=\"rooms\""] {
         assert!(line.contains(part), "{part}: {line}");
     }
 }
