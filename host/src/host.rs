@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::model::{Address, StorageFailed};
 use crate::outbound::{Allowed, BadAuthorities, HttpClient};
 use crate::revocations::{BadRevocations, Entry, Revocations, RevokeError, Revoked};
+use crate::rollout::Rollout;
 use crate::room::{Namespace, Rooms};
 use crate::routes;
 use crate::store::{OpenError, Store, StoreOptions, make_private};
@@ -512,8 +513,9 @@ pub fn components(
         }
     }
     let bind = |(name, namespace): (&String, &crate::config::Namespace)| {
+        let component = compiled[&namespace.component].clone();
         let bound = Namespace {
-            component: compiled[&namespace.component].clone(),
+            code: Rollout::new(&component.hash().to_owned(), component),
             component_name: namespace.component.clone(),
             config: Arc::new(namespace.config.clone()),
             message_in_bytes: namespace.message_in_bytes,

@@ -21,6 +21,7 @@
 //! | [`store`] | the disk: read, commit, recovery | the life of a room, wasm |
 //! | [`outbound`] | requests to other servers, and which of them are allowed | rooms, wasm |
 //! | [`model`] | the plain data types that all modules share | everything else |
+//! | [`rollout`] | which version of the code a room runs during a deploy | wasm, events, files |
 //! | [`code_cache_dir`] | the directory of compiled code | the content of that code |
 //! | [`revocations`] | revoked users and tokens, and the file that lists them | the format of tokens, connections |
 //! | [`log_filter`] | which filters of the log can log something | what is logged |
@@ -55,6 +56,7 @@ mod panics;
 pub mod pressure;
 mod random;
 pub mod revocations;
+pub mod rollout;
 pub mod room;
 pub mod routes;
 pub mod store;

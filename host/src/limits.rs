@@ -217,6 +217,10 @@ pub const WAITING_ROOMS_PART: u32 = 2;
 /// within milliseconds, and by default no turn computes for so long.
 pub const INSTANCE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How many turns of a room with new code can be taken back, which is when their failure stops the deploy: by then each
+/// kind of event of a busy room has usually run. Until then each turn costs a copy of its event.
+pub const FIRST_TURNS: u32 = 16;
+
 /// The largest component, in bytes: a JavaScript component has about 12 MB, and a larger one takes minutes to compile.
 pub const COMPONENT_BYTES: usize = 64 << 20;
 

@@ -11,6 +11,7 @@ use dormouse::HostLimits;
 use dormouse::config::{self, Config, Limits};
 use dormouse::guest::LongTurns;
 use dormouse::outbound::{Allowed, HttpClient};
+use dormouse::rollout::Rollout;
 use dormouse::room::{Namespace, Rooms};
 use dormouse::store::{Store, StoreOptions};
 use rand::rngs::StdRng;
@@ -61,7 +62,7 @@ fn open(disk: Arc<FaultDisk>) -> Option<Rooms> {
     let namespace = |(name, of): (&String, &Namespace)| {
         let calls = if name == "CALLERS" { ["CALLERS".to_owned()].into() } else { BTreeSet::new() };
         let namespace = Namespace {
-            component: of.component.clone(),
+            code: Rollout::new("caller or chat room", of.code.stable().component.clone()),
             component_name: "builtin:chat-room".into(),
             config: of.config.clone(),
             message_in_bytes: of.message_in_bytes,

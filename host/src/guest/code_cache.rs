@@ -24,6 +24,9 @@ pub trait CodeCache: Send + Sync {
 
     /// Stores an entry. It may fail silently.
     fn put(&self, name: &str, sealed: &[u8]);
+
+    /// Removes an entry that is not needed any more. It may fail silently.
+    fn remove(&self, _name: &str) {}
 }
 
 /// A hash of the inputs of compilation: the component, wasmtime with its settings, and the processor of this machine.
@@ -62,6 +65,11 @@ impl fmt::Display for CodeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
+}
+
+/// The hash of a component, SHA-256 in hexadecimal: it names the version of the code.
+pub fn component_hash(wasm: &[u8]) -> String {
+    Sha256::digest(wasm).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A `Hasher` that feeds a SHA-256 digest, which is the same at each start.

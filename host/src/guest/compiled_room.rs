@@ -9,7 +9,8 @@ use super::bindings::room::ConnectedRoomComponentPre as RoomPre;
 use super::failure::TurnFailure;
 use super::instance::{Instance, new_store};
 use super::log_limiter::LogLimiter;
-use super::state::StoreData;
+use super::moment::Moment;
+use super::state::{StoreData, TurnResources};
 use super::stopwatch::{Epochs, supervised};
 use crate::config::Limits;
 use crate::model::Declared;
@@ -30,6 +31,7 @@ pub struct CompiledRoom {
     pub(super) contract: Arc<str>,
     pub(super) connected: bool,
     pub(super) declared: Option<Arc<Declared>>,
+    pub(super) hash: Arc<str>,
 }
 
 impl CompiledRoom {
@@ -46,6 +48,21 @@ impl CompiledRoom {
         };
         let room = instantiated.map_err(|error| store.data().not_instantiated(&error))?;
         Ok(Instance::new(store, room, self.limits.clone(), warm_slot))
+    }
+
+    /// Wakes an instance on lent resources and drops it, with everything that it has done. For a trial before a deploy.
+    pub async fn try_wake(
+        &self,
+        resources: Box<TurnResources>,
+        moment: Moment,
+        log_limiter: &Arc<LogLimiter>,
+    ) -> Result<(), TurnFailure> {
+        self.instantiate(log_limiter).await?.try_wake(resources, moment).await
+    }
+
+    /// The hash of the component, which names its version.
+    pub fn hash(&self) -> &str {
+        &self.hash
     }
 
     /// The interfaces that it imports: everything that it can read and do.

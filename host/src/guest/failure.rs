@@ -12,6 +12,9 @@ pub enum TurnFailure {
     /// The room returned an error.
     #[error("the room returned an error: {}", one_line(.0))]
     Guest(String),
+    /// The room returned an error when it woke.
+    #[error("the room returned an error: wake: {}", one_line(.0))]
+    Wake(String),
     /// It used too much CPU.
     #[error("it used its {limit:?} of CPU")]
     Cpu {
@@ -44,6 +47,19 @@ pub enum TurnFailure {
     /// The host panicked. This is a bug in the host; please report it.
     #[error("the host's own code panicked: {0}; please report this")]
     Host(String),
+}
+
+impl TurnFailure {
+    /// Whether the code failed, and did not decide so: a room that returns an error for an event works as written, and
+    /// a client may have caused it. A room that cannot wake does not work.
+    pub fn is_of_code(&self) -> bool {
+        !matches!(self, TurnFailure::Guest(_))
+    }
+
+    /// Whether two turns failed for the same kind of reason.
+    pub fn is_like(&self, other: &TurnFailure) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
 }
 
 fn last_output(output: &str) -> String {

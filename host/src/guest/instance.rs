@@ -124,7 +124,8 @@ impl Instance {
                     let turn = Ok(Turn { answer, ..turn });
                     return RunResult { resources, turn, cost, instance: Some(self), memory_bytes };
                 }
-                Ok(Ok(Err(error))) => Err(TurnFailure::Guest(error)),
+                Ok(Ok(Err(error))) if self.awake => Err(TurnFailure::Guest(error)),
+                Ok(Ok(Err(error))) => Err(TurnFailure::Wake(error)),
                 Ok(Err(error)) => Err(data.trapped(&error)),
                 Err(panic) => Err(TurnFailure::Host(panic.to_string())),
             };
@@ -133,13 +134,36 @@ impl Instance {
         })
     }
 
+    /// Calls `wake` alone, and drops everything that it has done.
+    pub(super) async fn try_wake(
+        mut self: Box<Self>,
+        resources: Box<TurnResources>,
+        moment: Moment,
+    ) -> Result<(), TurnFailure> {
+        let outbound = resources.outbound.clone();
+        self.store.data_mut().begin(moment, Some(resources));
+        self.store.set_epoch_deadline(2);
+        let stopwatch = self.store.data().meter.stopwatch.clone();
+        let max_call = self.limits.turn_calls_timeout;
+        let outcome = {
+            let wake = pin!(self.room.dormouse_room_room().call_wake(&mut self.store));
+            catch_panic(pin!(supervised(stopwatch, max_call, outbound.as_deref(), wake))).await
+        };
+        match outcome {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(TurnFailure::Wake(error)),
+            Ok(Err(error)) => Err(self.store.data().trapped(&error)),
+            Err(panic) => Err(TurnFailure::Host(panic.to_string())),
+        }
+    }
+
     async fn call(&mut self, event: Event) -> wasmtime::Result<Result<Answer, String>> {
         let guest = self.room.dormouse_room_room();
         let store = &mut self.store;
         if !self.awake {
             store.data_mut().woken_by = wake_reason(&event);
             if let Err(error) = guest.call_wake(&mut *store).await? {
-                return Ok(Err(format!("wake: {error}")));
+                return Ok(Err(error));
             }
             self.awake = true;
         }

@@ -41,7 +41,7 @@ use wasmtime::{Config, Enabled, EngineWeak, InstanceAllocationStrategy, PoolingA
 use crate::config::Limits;
 use crate::limits::COMPONENT_BYTES;
 
-pub use code_cache::CodeCache;
+pub use code_cache::{CodeCache, component_hash};
 pub use compiled_room::CompiledRoom;
 pub use contract::CONTRACT;
 pub use failure::{LoadError, TurnFailure};
@@ -130,6 +130,7 @@ impl Engine {
             contract: contract.into(),
             connected,
             declared: declared::read(wasm).map(Arc::new),
+            hash: component_hash(wasm).into(),
         })
     }
 
@@ -139,8 +140,39 @@ impl Engine {
         let pre = self.warm.link(name, &component, &self.warm.routers)?;
         let imports = self.warm.imports(&component);
         let declared = declared::read(wasm).unwrap_or_default();
-        let router = CompiledRouter::new(pre, self.limits.clone(), self.epochs.clone(), imports, declared);
+        let router =
+            CompiledRouter::new(pre, self.limits.clone(), self.epochs.clone(), imports, declared, component_hash(wasm));
         router.map_err(|error| contract::mismatch(name, &error))
+    }
+
+    /// Compiles a component into the cache, on the current thread alone. Compiling takes all cores otherwise, which is
+    /// right at the start, when nothing else runs. If this fails, a later compilation reports it.
+    pub fn compile_into_cache(&self, wasm: &[u8]) {
+        let Some(cache) = &self.cache else { return };
+        let key = CodeKey::new(&self.warm.engine, wasm);
+        if wasm.len() > COMPONENT_BYTES || cache.get(&key.name()).is_some_and(|sealed| key.unseal(&sealed).is_some()) {
+            return;
+        }
+        let mut config = config(&self.limits, 1, WARM);
+        config.allocation_strategy(InstanceAllocationStrategy::OnDemand).parallel_compilation(false);
+        let code = wasmtime::Engine::new(&config).and_then(|engine| engine.precompile_component(wasm));
+        if let Ok(code) = code
+            && self.warm.load(&code).is_ok()
+        {
+            cache.put(&key.name(), &key.seal(&code));
+        }
+    }
+
+    /// The name of the compiled code of a component in the cache; absent without a cache.
+    pub fn cached_as(&self, wasm: &[u8]) -> Option<String> {
+        self.cache.as_ref().map(|_| CodeKey::new(&self.warm.engine, wasm).name())
+    }
+
+    /// Removes compiled code from the cache.
+    pub fn forget(&self, name: &str) {
+        if let Some(cache) = &self.cache {
+            cache.remove(name);
+        }
     }
 
     /// Compiles a component for the warm pool, and checks its contract.
@@ -201,7 +233,7 @@ impl Pool {
 
     /// Loads code that was compiled by this process, or that has a valid seal of an earlier one.
     fn load(&self, code: &[u8]) -> wasmtime::Result<Component> {
-        #[expect(unsafe_code, reason = "machine code must be trusted: both callers got it from wasmtime, unchanged")]
+        #[expect(unsafe_code, reason = "machine code must be trusted: all callers got it from wasmtime, unchanged")]
         let component = unsafe { Component::deserialize(&self.engine, code) };
         component
     }

@@ -31,6 +31,7 @@ pub struct CompiledRouter {
     imports: Arc<[String]>,
     config: Arc<BTreeMap<String, String>>,
     declared: Arc<Declared>,
+    hash: Arc<str>,
 }
 
 /// The decision for a request.
@@ -65,6 +66,7 @@ impl CompiledRouter {
         epochs: Epochs,
         imports: Arc<[String]>,
         declared: Declared,
+        hash: String,
     ) -> wasmtime::Result<Self> {
         let log_limiter = Arc::new(LogLimiter::new(limits.log_lines_per_second));
         let config = Arc::default();
@@ -76,7 +78,13 @@ impl CompiledRouter {
             imports,
             config,
             declared: Arc::new(declared),
+            hash: hash.into(),
         })
+    }
+
+    /// The hash of the component, which names its version.
+    pub fn hash(&self) -> &str {
+        &self.hash
     }
 
     /// Its declarations, such as the namespaces that it names.

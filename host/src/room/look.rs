@@ -320,12 +320,14 @@ impl Rooms {
                 ..Facts::default()
             }),
         };
+        // What its next event runs with.
+        let code = namespace.code.choose(address.name()).code;
         Ok(Some(RoomDetails {
             address: address.clone(),
             in_memory: mailbox.is_some(),
             numbers,
-            component: namespace.component.name().to_owned(),
-            contract: namespace.component.contract().to_owned(),
+            component: code.component.name().to_owned(),
+            contract: code.component.contract().to_owned(),
             commit: parts.commit,
             incarnation: parts.incarnation,
             sockets: parts.sockets,

@@ -74,7 +74,7 @@ impl Metrics {
     /// Counts a failed turn.
     pub(super) fn failed(&self, failure: &TurnFailure) {
         let cause = match failure {
-            TurnFailure::Guest(_) => "guest",
+            TurnFailure::Guest(_) | TurnFailure::Wake(_) => "guest",
             TurnFailure::Cpu { .. } => "cpu",
             TurnFailure::Memory { .. } => "memory",
             TurnFailure::Tables { .. } => "tables",

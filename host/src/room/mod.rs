@@ -207,7 +207,8 @@ impl Rooms {
         let Some(namespace) = self.namespace(namespace) else { return About::default() };
         let version =
             |import: &String| import.strip_prefix("dormouse:room/")?.split_once('@').map(|(_, it)| it.to_owned());
-        let contract = namespace.component.imports().iter().find_map(version);
+        let code = namespace.code.stable();
+        let contract = code.component.imports().iter().find_map(version);
         let contract = contract.map(|version| format!("dormouse:room@{version}"));
         About { component: Some(namespace.component_name.clone()), contract }
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::guest::CompiledRoom;
 use crate::model::Permission;
 use crate::outbound::Allowed;
+use crate::rollout::Rollout;
 
 /// One kind of room, and the settings for all rooms of a namespace.
 pub struct Namespace {
-    /// The component.
-    pub component: CompiledRoom,
+    /// The component, which a deploy replaces.
+    pub code: Rollout<CompiledRoom>,
     /// The component as the configuration names it.
     pub component_name: String,
     /// Configuration values for its rooms.

@@ -368,7 +368,7 @@ fn check(args: &Check) -> anyhow::Result<()> {
         let decides = config.identity.authorize.as_ref().filter(|_| config.access(name) == AccessMode::Granted);
         let decides = decides.map(|url| format!(", decided by {}{}", url.origin(), url.path())).unwrap_or_default();
         print::line(format_args!("  access {}{decides}", config.access(name).name()))?;
-        print_imports(namespace.component.imports())?;
+        print_imports(namespace.code.stable().component.imports())?;
     }
     for key in config.identity.keys.iter().filter(|key| key.service) {
         let id = key.id.as_ref().map(|id| format!(" for tokens with the kid {id:?}")).unwrap_or_default();

@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tracing::Instrument;
 
+mod code;
 mod due;
 mod import;
 mod open;
@@ -36,7 +37,7 @@ use super::shared::Shared;
 use super::timer_queue::SteadyMillis;
 use super::usage::RoomUsage;
 use crate::clock::{self, UnixMillis};
-use crate::guest::{Instance, LogLimiter, Outbound, TurnResources};
+use crate::guest::{CompiledRoom, Instance, LogLimiter, Outbound, TurnResources};
 use crate::limit_hits::Limit;
 use crate::limits::USAGE_REPORT_EVERY;
 use crate::model::{
@@ -45,12 +46,17 @@ use crate::model::{
 };
 use crate::panics::{catch_panic, guard};
 use crate::random;
+use crate::rollout::{Choice, RunsVersion};
 use crate::store::{CommitError, Receipt, RoomLog};
 
 /// A room that can sleep: in its mailbox while it sleeps, in its task while it runs.
 pub(super) struct RoomState {
     address: Address,
     namespace: Arc<Namespace>,
+    /// The version of the code that it ran last; absent before its first event.
+    runs: Option<RunsVersion>,
+    /// How many of its first turns with this version are left.
+    first_turns: u32,
     /// Absent until the first event: nothing is read from disk for a room without events.
     opened: Option<OpenRoom>,
 }
@@ -85,6 +91,8 @@ pub(super) struct RoomTask {
     mailbox: Arc<Mailbox>,
     shared: Arc<Shared>,
     instance: Option<(Box<Instance>, OwnedSemaphorePermit)>,
+    /// The code of its instances.
+    code: Choice<CompiledRoom>,
     /// Turns that have run but were not handed to the disk yet.
     batch: Batch,
     last_event: Instant,
@@ -117,7 +125,7 @@ enum Broken {
 
 impl RoomState {
     pub(super) fn new(address: Address, namespace: Arc<Namespace>) -> Box<Self> {
-        Box::new(RoomState { address, namespace, opened: None })
+        Box::new(RoomState { address, namespace, runs: None, first_turns: 0, opened: None })
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -143,17 +151,20 @@ impl OpenRoom {
 
 impl RoomTask {
     /// Starts a task that runs a room until it sleeps.
-    pub(super) fn run(state: Box<RoomState>, mailbox: Arc<Mailbox>, shared: Arc<Shared>) {
+    pub(super) fn run(mut state: Box<RoomState>, mailbox: Arc<Mailbox>, shared: Arc<Shared>) {
         shared.running.fetch_add(1, Ordering::AcqRel);
         // The task that delivered the first event may be another room's: its span is no parent of this one.
         let span = tracing::info_span!(parent: None, "room", room = %state.address);
         let last_event = clock::monotonic();
         let runtime = shared.runtime.clone();
+        let code = state.namespace.code.choose(state.address.name());
+        state.follow(&code);
         let room = RoomTask {
             state: Some(state),
             mailbox,
             shared,
             instance: None,
+            code,
             batch: Batch::default(),
             last_event,
             woken: true,
@@ -467,7 +478,7 @@ impl RoomTask {
     /// The outbound interface, for a kind of room that imports one.
     fn outbound_interface(&mut self) -> Option<Arc<dyn Outbound>> {
         let state = self.state.as_ref().expect("a running room has its state");
-        let connected = state.namespace.component.is_connected();
+        let connected = self.code.code.component.is_connected();
         connected.then(|| self.shared.outbound_of(&state.address, &state.namespace, &self.mailbox))
     }
 

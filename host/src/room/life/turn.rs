@@ -108,7 +108,12 @@ impl RoomTask {
             Event::Connect(..) | Event::Close(..) | Event::Timer(_) => 0,
         };
         let counted = Counted::of(&cause, bytes_in, user_id);
-        let (ran, cost) = self.run_guest(event).await?;
+        self.follow_deploys();
+        let (ran, cost) = match self.state().first_turns {
+            0 => self.run_guest(event).await?,
+            // Boxed, so that all other turns need no space for it.
+            _ => Box::pin(self.run_first_turn(event)).await?,
+        };
         self.count_turn(&counted, cost, ran.as_ref().ok());
         let outcome = match ran {
             Ok(turn) => {
@@ -216,12 +221,12 @@ impl RoomTask {
             }
         };
         self.shared.metrics.wakes.inc();
-        let component = self.state().namespace.component.clone();
+        let code = self.code.code.clone();
         let log_limiter = self.opened().log_limiter.clone();
         let long_turns = self.shared.long_turns.clone();
         let mut submitted = Ok(());
         // Code that runs long when it is instantiated counts as a long turn.
-        let instantiated = Box::pin(async move { component.instantiate(&log_limiter).await });
+        let instantiated = Box::pin(async move { code.component.instantiate(&log_limiter).await });
         let instantiated = long_turns.run(instantiated, || submitted = self.submit()).await;
         if instantiated.is_ok() {
             self.instance_made(clock::since(began));

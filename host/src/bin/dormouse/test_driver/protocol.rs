@@ -327,7 +327,7 @@ pub(super) fn decision(decision: Decision) -> Value {
 /// The name of a failure's kind.
 pub(super) fn kind(failure: &TurnFailure) -> &'static str {
     match failure {
-        TurnFailure::Guest(_) => "guest",
+        TurnFailure::Guest(_) | TurnFailure::Wake(_) => "guest",
         TurnFailure::Cpu { .. } => "cpu",
         TurnFailure::Memory { .. } => "memory",
         TurnFailure::Tables { .. } => "tables",
