@@ -221,6 +221,13 @@ pub const INSTANCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// kind of event of a busy room has usually run. Until then each turn costs a copy of its event.
 pub const FIRST_TURNS: u32 = 16;
 
+/// New code is tried on copies of the storage of this many rooms before it is deployed: with a few milliseconds each, a
+/// deploy is not slower for it.
+pub const TRIAL_ROOMS: usize = 8;
+
+/// The largest storage of a room on whose copy new code is tried, in bytes. A copy is in memory, one at a time.
+pub const TRIAL_BYTES: u64 = 16 << 20;
+
 /// The largest component, in bytes: a JavaScript component has about 12 MB, and a larger one takes minutes to compile.
 pub const COMPONENT_BYTES: usize = 64 << 20;
 

@@ -255,6 +255,11 @@ impl Mailbox {
         Some((if self.output_gate.is_empty() { Idle::Nothing } else { Idle::Disk }, last_used))
     }
 
+    /// When the last turn of its instance ended, on the steady clock; 0 without an instance and during a turn.
+    pub(super) fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
+    }
+
     /// The room has an instance, whose turn has just ended.
     pub(super) fn turn_ended(&self) {
         self.last_used.store(clock::steady_millis().max(1), Ordering::Relaxed);

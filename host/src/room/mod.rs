@@ -44,6 +44,7 @@ mod shared;
 mod tail;
 mod timer_queue;
 mod timer_task;
+mod trial;
 mod usage;
 mod wait_graph;
 mod wakefulness;
@@ -78,6 +79,7 @@ pub use namespace::Namespace;
 pub use operator_request::{DeleteError, Deleted, Slept};
 pub use seat::{Delivered, Seat};
 pub use tail::{Tail, TailLine, TailOf, TooManyTails};
+pub use trial::TrialFailed;
 pub use wakefulness::AwakeBecause;
 
 use carriers::Carriers;

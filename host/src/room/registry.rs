@@ -1,7 +1,8 @@
 //! Finds rooms by address. It holds at most one mailbox for each address, so there is at most one instance. It does not
 //! know the content of a mailbox. [`Rooms`](super::Rooms), the timer queue and room tasks call it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, MutexGuard};
 
@@ -110,6 +111,22 @@ impl Registry {
             names.extend(matching.map(|address| address.name().to_owned()));
         }
         names
+    }
+
+    /// At most `limit` rooms of a namespace that are in memory, those that were used last first.
+    pub(super) fn recent(&self, namespace: &str, limit: usize) -> Vec<Address> {
+        let mut recent = BinaryHeap::new();
+        for shard in &self.shards {
+            for (address, mailbox) in &*shard.lock() {
+                if address.namespace() == namespace {
+                    recent.push(Reverse((mailbox.last_used(), address.clone())));
+                    if recent.len() > limit {
+                        recent.pop();
+                    }
+                }
+            }
+        }
+        recent.into_sorted_vec().into_iter().map(|Reverse((_, address))| address).collect()
     }
 
     /// Rooms with an instance that they do not use now, the longest idle first. Rooms that wait for the disk come last,

@@ -9,6 +9,7 @@
 //! fences off an outdated owner.
 
 pub mod backup;
+mod copy;
 mod deletion;
 mod disk_monitor;
 mod engine;
@@ -40,6 +41,7 @@ use prometheus_client::registry::Registry;
 use crate::clock::{self, UnixMillis};
 use crate::model::{Address, PostNumber, Posts, StorageFailed, Timers, UsagePage, UsageQuery};
 
+pub use copy::Copied;
 pub use engine::{Record, StorageEngine, StorageReader};
 pub use error::{CommitError, DiskError, OpenError};
 pub use fjall::FjallEngine;
